@@ -6,4 +6,5 @@
 pub mod config;
 pub mod decide;
 pub mod model;
+pub mod observe;
 pub mod roots;
