@@ -3,8 +3,11 @@
 //! Data flows one way: [`observe`] → [`decide`] → [`act`] → [`report`]. See
 //! `docs/architecture.md`.
 
+pub mod act;
+pub mod agent;
 pub mod config;
 pub mod decide;
 pub mod model;
 pub mod observe;
+pub mod report;
 pub mod roots;

@@ -156,13 +156,6 @@ impl State {
         }
     }
 
-    /// systemd went away or came back: what it was told may be lost.
-    pub fn systemd_restarted(&mut self) {
-        for state in self.containers.values_mut() {
-            state.told = Told::Nothing;
-        }
-    }
-
     /// Bytes that containers above their grant hold beyond it, and the sum of all targets.
     fn totals(&self) -> (u64, u64) {
         self.containers.values().fold((0, 0), |(excess, total), state| {
