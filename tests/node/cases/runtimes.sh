@@ -1,0 +1,43 @@
+# With no agent, kubelet and runtime leave the limits that the agent has to cope with
+. /payload/lib.sh
+swap_on
+
+for runtime in crun runc; do
+    start=$(now_ms)
+    pod burstable-$runtime --request 100Mi --limit 200Mi --no-api
+    note "a pod of one container and its sandbox takes $(($(now_ms) - start)) ms with $runtime"
+    pod unlimited-$runtime --request 100Mi --no-api
+    pod old-$runtime --request 100Mi --kubelet old --no-api
+done
+
+of burstable-crun
+is "$(<"$child/memory.swap.max")" 0 "crun: the container's own cgroup may not swap"
+is "$(<"$child/memory.max")" "$(mib 200)" "crun: the memory limit is the container's"
+is "$(<"/proc/$(head -n 1 "$child/cgroup.procs")/oom_score_adj")" \
+    "$(awk -v ram="$(meminfo_bytes MemTotal)" 'BEGIN { print 1000 - int(1000 * 104857600 / ram) }')" \
+    "its oom_score_adj carries the request"
+is "$(<"$slice/memory.max")" "$(mib 200)" "the pod slice's memory.max is the sum of its containers' limits"
+like "$slice" '/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod[0-9a-f_]{36}.slice$' "the slice is named as the kubelet names it"
+of burstable-crun/POD
+is "$(<"$scope/memory.swap.max")" max "crun: the sandbox may swap without bound"
+of old-crun
+is "$(<"$child/memory.swap.max")" max "crun, old kubelet: with no memory limit, a container may swap without bound"
+of burstable-runc
+is "$child" "" "runc makes no child cgroup"
+is "$(<"$scope/memory.swap.max")" 0 "runc: the container may not swap"
+of old-runc
+is "$(<"$scope/memory.swap.max")" max "runc, old kubelet: with no memory limit, a container may swap without bound"
+for name in burstable-crun unlimited-crun burstable-runc unlimited-runc; do note "$name $(swap_max $name)"; done
+
+of burstable-runc
+systemctl daemon-reload
+note "burstable-runc after daemon-reload: $(swap_max burstable-runc)"
+
+check "a container restarts under a new id" test-kubelet restart burstable-crun --no-api
+check "the new one runs" lives burstable-crun
+of burstable-crun
+test-kubelet stop burstable-crun --no-api
+is "$(ls -d "$slice" 2>&1 | grep -c 'No such')" 1 "a stopped pod leaves no slice"
+pod inits --init first,request=10Mi --sidecar side,request=20Mi --container main,request=300Mi --no-api
+is "$(test-kubelet ps --json | jq -r '[.[] | select(.pod == "inits").container] | join(" ")')" "POD main side" \
+    "init containers are gone when the others run"
