@@ -20,8 +20,7 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn from_kubeconfig(file: &Path) -> Result<Self> {
-        let text =
-            fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
         Self::parse(&text, file.parent().unwrap_or(Path::new("/")))
             .with_context(|| format!("kubeconfig {}", file.display()))
     }
@@ -46,15 +45,18 @@ impl Api {
         }
         tls.set_certificate(X509::from_pem(&certificate)?.as_ref())?;
         tls.set_private_key(PKey::private_key_from_pem(&key)?.as_ref())?;
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-            tls: tls.build(),
-        })
+        Ok(Self { host: host.to_owned(), port, tls: tls.build() })
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.call("POST", path, "application/json", body)
+    }
+
+    pub(crate) fn post_unless_exists(&self, path: &str, body: &Value) -> Result<()> {
+        match self.post(path, body) {
+            Err(error) if !format!("{error:#}").contains("AlreadyExists") => Err(error),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Value> {
@@ -99,17 +101,12 @@ impl Api {
 
 /// Status and body of an HTTP/1.1 answer.
 fn split(answer: &[u8]) -> Result<(u16, Vec<u8>)> {
-    let end = answer
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .context("no end of headers")?;
+    let end =
+        answer.windows(4).position(|four| four == b"\r\n\r\n").context("no end of headers")?;
     let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
     let body = &answer[end + 4..];
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .context("no status")?;
+    let status =
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
     if !head.contains("transfer-encoding: chunked") {
         return Ok((status, body.to_vec()));
     }
@@ -161,10 +158,7 @@ mod tests {
     #[test]
     fn finds_fields_of_a_kubeconfig() {
         let text = "clusters:\n- name: c\n  cluster:\n    server: https://127.0.0.1:6443\n";
-        assert_eq!(
-            field(text, "server").as_deref(),
-            Some("https://127.0.0.1:6443")
-        );
+        assert_eq!(field(text, "server").as_deref(), Some("https://127.0.0.1:6443"));
         assert_eq!(field(text, "token"), None);
     }
 }

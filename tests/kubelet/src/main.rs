@@ -36,8 +36,8 @@ struct Cli {
 enum Verb {
     /// Create a pod in the API, start its sandbox and containers, report its status
     Run(Box<Run>),
-    /// Report a pod that was started with --no-api
-    Register { name: String },
+    /// Patch a pod's status as it is now, after --no-api
+    Report { name: String },
     /// Kill a pod's containers, remove its cgroup, delete it from the API
     Stop {
         name: String,
@@ -125,7 +125,8 @@ struct Run {
     sidecars: Vec<ContainerSpec>,
     #[arg(long, default_value = "default")]
     namespace: String,
-    #[arg(long)]
+    /// Through a PriorityClass of its own, which is made where it is missing
+    #[arg(long, conflicts_with = "priority_class")]
     priority: Option<i64>,
     #[arg(long)]
     priority_class: Option<String>,
@@ -146,9 +147,17 @@ struct Run {
     /// Let the containers hold so many MiB of anonymous memory, instead of --command
     #[arg(long, value_name = "MIB")]
     hog: Option<u32>,
+    /// Who names the cgroups
+    #[arg(long, value_enum, default_value_t = Driver::Systemd)]
+    driver: Driver,
+    #[arg(long, value_enum, default_value_t = Engine::Crio)]
+    engine: Engine,
     /// Start the containers without a word to the API server
     #[arg(long)]
     no_api: bool,
+    /// Start no sandbox, as CRI-O does where no container needs one (`drop_infra_ctr`)
+    #[arg(long)]
+    no_sandbox: bool,
 }
 
 /// The one container `main`.
@@ -188,6 +197,36 @@ pub(crate) enum Kubelet {
     Old,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Driver {
+    Systemd,
+    Cgroupfs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    Crio,
+    Containerd,
+}
+
+impl Engine {
+    /// What a container's cgroup begins with.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Self::Crio => "crio",
+            Self::Containerd => "cri-containerd",
+        }
+    }
+
+    /// What a container's id in a pod's status begins with.
+    pub(crate) fn scheme(self) -> &'static str {
+        match self {
+            Self::Crio => "cri-o",
+            Self::Containerd => "containerd",
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Level {
     Scope,
@@ -199,12 +238,7 @@ fn main() -> Result<()> {
     let api = || Api::from_kubeconfig(&cli.kubeconfig);
     match cli.verb {
         Verb::Run(run) => start(*run, &api),
-        Verb::Register { name } => {
-            let mut started = Started::load(&name)?;
-            started.pod.create(&api()?)?;
-            started.save()?;
-            started.report(&api()?)
-        }
+        Verb::Report { name } => Started::load(&name)?.report(&api()?),
         Verb::Stop { name, no_api } => {
             let started = Started::load(&name)?;
             started.remove()?;
@@ -213,11 +247,7 @@ fn main() -> Result<()> {
             }
             started.pod.delete(&api()?)
         }
-        Verb::Restart {
-            name,
-            container,
-            no_api,
-        } => {
+        Verb::Restart { name, container, no_api } => {
             let mut started = Started::load(&name)?;
             started.restart(&container)?;
             if no_api {
@@ -225,38 +255,21 @@ fn main() -> Result<()> {
             }
             started.report(&api()?)
         }
-        Verb::Resize {
-            name,
-            container,
-            request,
-            limit,
-        } => {
+        Verb::Resize { name, container, request, limit } => {
             let mut started = Started::load(&name)?;
             let limit_bytes = limit.as_deref().map(bytes).transpose()?;
-            started
-                .pod
-                .set_resources(&container, request.as_deref(), limit.as_deref())?;
+            started.pod.set_resources(&container, request.as_deref(), limit.as_deref())?;
             started.pod.patch_spec(&api()?)?;
             started.resize(&container, limit_bytes)?;
             started.save()?;
             started.report(&api()?)
         }
-        Verb::Update {
-            name,
-            container,
-            arguments,
-        } => {
+        Verb::Update { name, container, arguments } => {
             let started = Started::load(&name)?;
             started.update(&container, &arguments)
         }
         Verb::Ps { json } => node::list(json),
-        Verb::Drift {
-            name,
-            container,
-            write,
-            level,
-            timeout,
-        } => {
+        Verb::Drift { name, container, write, level, timeout } => {
             let cgroups = Started::load(&name)?.container(&container)?.cgroups();
             let file = match level {
                 Level::Scope => cgroups.first(),
@@ -264,21 +277,15 @@ fn main() -> Result<()> {
             }
             .context("no cgroup")?
             .join("memory.swap.max");
-            let before = fs::read_to_string(&file)
-                .with_context(|| format!("read {}", file.display()))?;
-            let ms = watch::until(&[file.clone()], before.trim(), timeout, || {
+            let before =
+                fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+            let ms = watch::until(std::slice::from_ref(&file), before.trim(), timeout, || {
                 fs::write(&file, &write).with_context(|| format!("write {}", file.display()))
             })?;
             println!("{ms}");
             Ok(())
         }
-        Verb::WatchLimit {
-            name,
-            value,
-            container,
-            timeout,
-            act,
-        } => {
+        Verb::WatchLimit { name, value, container, timeout, act } => {
             let files: Vec<PathBuf> = Started::load(&name)?
                 .container(&container)?
                 .cgroups()
@@ -302,8 +309,7 @@ fn start(run: Run, api: &dyn Fn() -> Result<Api>) -> Result<()> {
         None => run.command.clone(),
     };
     let mut pod = if let Some(file) = &run.file {
-        let text =
-            fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
         Pod::from_manifest(serde_json::from_str(&text).context("parse the manifest")?)?
     } else {
         let containers = if run.containers.is_empty() {
@@ -342,9 +348,11 @@ fn start(run: Run, api: &dyn Fn() -> Result<Api>) -> Result<()> {
         pod,
         runtime: run.runtime,
         kubelet: run.kubelet,
+        driver: run.driver,
+        engine: run.engine,
         containers: Containers::new(),
     };
-    started.start(&node)?;
+    started.start(&node, !run.no_sandbox)?;
     if run.no_api {
         return Ok(());
     }

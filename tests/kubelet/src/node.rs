@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::pod::{Kind, Pod, Qos, memory, random_uid};
-use crate::{Kubelet, Runtime, oci};
+use crate::{Driver, Engine, Kubelet, Runtime, oci};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 const BUNDLES: &str = "/run/containers/storage/overlay-containers";
@@ -32,9 +32,7 @@ impl Node {
             .and_then(|rest| rest.split_whitespace().next())
             .context("no MemTotal")?
             .parse()?;
-        Ok(Self {
-            memory_bytes: kib * 1024,
-        })
+        Ok(Self { memory_bytes: kib * 1024 })
     }
 }
 
@@ -55,8 +53,10 @@ impl Running {
         all
     }
 
+    /// The scope's unit; with the cgroupfs driver, a name that systemd does not know.
     fn unit(&self) -> String {
-        format!("crio-{}.scope", self.id)
+        let name = self.scope.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     fn bundle(&self) -> PathBuf {
@@ -69,6 +69,8 @@ pub(crate) struct Started {
     pub(crate) pod: Pod,
     pub(crate) runtime: Runtime,
     pub(crate) kubelet: Kubelet,
+    pub(crate) driver: Driver,
+    pub(crate) engine: Engine,
     pub(crate) containers: Containers,
 }
 
@@ -102,6 +104,14 @@ impl Started {
                 Some("old") => Kubelet::Old,
                 _ => Kubelet::Current,
             },
+            driver: match state["driver"].as_str() {
+                Some("cgroupfs") => Driver::Cgroupfs,
+                _ => Driver::Systemd,
+            },
+            engine: match state["engine"].as_str() {
+                Some("cri-containerd") => Engine::Containerd,
+                _ => Engine::Crio,
+            },
             containers,
         })
     }
@@ -128,15 +138,14 @@ impl Started {
         let state = json!({
             "object": self.pod.object, "uid": self.pod.uid, "runtime": self.runtime.name(),
             "kubelet": if self.kubelet == Kubelet::Old { "old" } else { "1.36" },
-            "containers": containers,
+            "driver": if self.driver == Driver::Cgroupfs { "cgroupfs" } else { "systemd" },
+            "engine": self.engine.prefix(), "containers": containers,
         });
         Ok(fs::write(dir.join("pod.json"), state.to_string())?)
     }
 
     pub(crate) fn container(&self, name: &str) -> Result<&Running> {
-        self.containers
-            .get(name)
-            .with_context(|| format!("no container {name}"))
+        self.containers.get(name).with_context(|| format!("no container {name}"))
     }
 
     fn slice(&self) -> String {
@@ -151,25 +160,29 @@ impl Started {
     fn slice_dir(&self) -> PathBuf {
         let qos = match self.pod.qos() {
             Qos::Guaranteed => "",
-            Qos::Burstable => "kubepods-burstable.slice",
-            Qos::BestEffort => "kubepods-besteffort.slice",
+            Qos::Burstable => "burstable",
+            Qos::BestEffort => "besteffort",
         };
-        Path::new(CGROUPS)
-            .join("kubepods.slice")
-            .join(qos)
-            .join(self.slice())
+        let root = Path::new(CGROUPS);
+        match self.driver {
+            Driver::Cgroupfs => {
+                root.join("kubepods").join(qos).join(format!("pod{}", self.pod.uid))
+            }
+            Driver::Systemd if qos.is_empty() => root.join("kubepods.slice").join(self.slice()),
+            Driver::Systemd => {
+                root.join("kubepods.slice").join(format!("kubepods-{qos}.slice")).join(self.slice())
+            }
+        }
     }
 
-    pub(crate) fn start(&mut self, node: &Node) -> Result<()> {
+    pub(crate) fn start(&mut self, node: &Node, with_sandbox: bool) -> Result<()> {
         self.start_slices(node)?;
         let sandbox = new_id()?;
-        self.run_one(SANDBOX, &sandbox, &sandbox, 0, node)?;
-        let order: Vec<(String, Kind)> = self
-            .pod
-            .containers()
-            .iter()
-            .map(|c| (c.name.to_owned(), c.kind))
-            .collect();
+        if with_sandbox {
+            self.run_one(SANDBOX, &sandbox, &sandbox, 0, node)?;
+        }
+        let order: Vec<(String, Kind)> =
+            self.pod.containers().iter().map(|c| (c.name.to_owned(), c.kind)).collect();
         for (name, kind) in order {
             self.run_one(&name, &new_id()?, &sandbox, 0, node)?;
             if kind == Kind::Init
@@ -184,25 +197,20 @@ impl Started {
 
     /// As the kubelet does at its own start, and then for each pod.
     fn start_slices(&self, node: &Node) -> Result<()> {
+        if self.driver == Driver::Cgroupfs {
+            return self.make_cgroups();
+        }
         for qos in ["", "-burstable", "-besteffort"] {
             let name = format!("kubepods{qos}.slice");
             let limit = qos.is_empty().then_some(node.memory_bytes);
             let path = Path::new(CGROUPS).join("kubepods.slice");
-            let exists = if qos.is_empty() {
-                path.exists()
-            } else {
-                path.join(&name).exists()
-            };
+            let exists = if qos.is_empty() { path.exists() } else { path.join(&name).exists() };
             if !exists {
                 start_slice(&name, limit)?;
             }
         }
-        let limits: Option<u64> = self
-            .pod
-            .containers()
-            .iter()
-            .map(|c| memory(c.spec, "limits").ok().flatten())
-            .sum();
+        let limits: Option<u64> =
+            self.pod.containers().iter().map(|c| memory(c.spec, "limits").ok().flatten()).sum();
         start_slice(&self.slice(), limits)?;
         for _ in 0..100 {
             if self.slice_dir().exists() {
@@ -211,6 +219,20 @@ impl Started {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         bail!("{} does not come up", self.slice())
+    }
+
+    fn make_cgroups(&self) -> Result<()> {
+        let mut dir = PathBuf::from(CGROUPS);
+        let below = self.slice_dir();
+        for part in below.strip_prefix(CGROUPS)?.components() {
+            fs::write(dir.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+            dir.push(part);
+            if !dir.exists() {
+                fs::create_dir(&dir)?;
+            }
+        }
+        fs::write(dir.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+        Ok(())
     }
 
     fn run_one(
@@ -222,10 +244,23 @@ impl Started {
         node: &Node,
     ) -> Result<()> {
         let slice = self.slice();
+        let prefix = self.engine.prefix();
+        let (scope, cgroups_path) = match self.driver {
+            Driver::Systemd => (
+                self.slice_dir().join(format!("{prefix}-{id}.scope")),
+                format!("{slice}:{prefix}:{id}"),
+            ),
+            Driver::Cgroupfs => {
+                let dir = self.slice_dir().join(format!("{prefix}-{id}"));
+                let path = Path::new("/").join(dir.strip_prefix(CGROUPS)?);
+                (dir, path.display().to_string())
+            }
+        };
         let ids = oci::Ids {
             container: id,
             sandbox,
             slice: &slice,
+            cgroups_path: &cgroups_path,
             restarts,
         };
         let config = if name == SANDBOX {
@@ -245,13 +280,7 @@ impl Started {
                 node.memory_bytes,
             )?
         };
-        let scope = self.slice_dir().join(format!("crio-{id}.scope"));
-        let mut running = Running {
-            id: id.to_owned(),
-            scope,
-            child: None,
-            restarts,
-        };
+        let mut running = Running { id: id.to_owned(), scope, child: None, restarts };
         let bundle = running.bundle();
         fs::create_dir_all(&bundle)?;
         fs::write(bundle.join("config.json"), config.to_string())?;
@@ -260,7 +289,8 @@ impl Started {
         let log = bundle.join("start.log");
         let out = fs::File::create(&log)?;
         let status = Command::new(self.runtime.name())
-            .args(["--systemd-cgroup", "run", "--detach", "--bundle"])
+            .args((self.driver == Driver::Systemd).then_some("--systemd-cgroup"))
+            .args(["run", "--detach", "--bundle"])
             .arg(&bundle)
             .arg(id)
             .stdin(Stdio::null())
@@ -299,7 +329,7 @@ impl Started {
 
     pub(crate) fn restart(&mut self, name: &str) -> Result<()> {
         let old = self.container(name)?.clone();
-        let sandbox = self.container(SANDBOX)?.id.clone();
+        let sandbox = self.containers.get(SANDBOX).unwrap_or(&old).id.clone();
         self.delete_one(&old)?;
         self.run_one(name, &new_id()?, &sandbox, old.restarts + 1, &Node::read()?)?;
         self.save()
@@ -314,7 +344,10 @@ impl Started {
         if let Some(sandbox) = self.containers.get(SANDBOX) {
             self.delete_one(sandbox)?;
         }
-        run("systemctl", &["stop", &self.slice()])?;
+        match self.driver {
+            Driver::Systemd => run("systemctl", &["stop", &self.slice()])?,
+            Driver::Cgroupfs => fs::remove_dir(self.slice_dir())?,
+        }
         Ok(fs::remove_dir_all(Path::new(STATE).join(self.pod.name()))?)
     }
 
@@ -340,10 +373,7 @@ impl Started {
             _ => 0,
         };
         let property = format!("MemorySwapMax={scope_swap}");
-        run(
-            "systemctl",
-            &["set-property", "--runtime", &container.unit(), &property],
-        )?;
+        run("systemctl", &["set-property", "--runtime", &container.unit(), &property])?;
         if let Some(child) = &container.child {
             fs::write(child.join("memory.swap.max"), "0")?;
         }
@@ -371,7 +401,8 @@ impl Started {
             });
             match self.containers.get(container.name) {
                 Some(running) => {
-                    entry["containerID"] = json!(format!("cri-o://{}", running.id));
+                    entry["containerID"] =
+                        json!(format!("{}://{}", self.engine.scheme(), running.id));
                     entry["restartCount"] = json!(running.restarts);
                     entry["state"] = json!({"running": {"startedAt": now}});
                 }
@@ -425,12 +456,8 @@ pub(crate) fn list(as_json: bool) -> Result<()> {
     }
     for row in rows {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        let limits: Vec<&str> = row["swapMax"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let limits: Vec<&str> =
+            row["swapMax"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         println!(
             "{:<20} {:<10} {:<10} {:.12} {}",
             text("pod"),
@@ -502,8 +529,6 @@ fn new_id() -> Result<String> {
 }
 
 fn timestamp() -> Result<String> {
-    let output = Command::new("date")
-        .args(["-u", "+%Y-%m-%dT%H:%M:%SZ"])
-        .output()?;
+    let output = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

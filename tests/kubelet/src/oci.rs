@@ -11,7 +11,9 @@ pub(crate) const ROOTFS: &str = "/var/lib/test-kubelet/rootfs";
 pub(crate) struct Ids<'a> {
     pub(crate) container: &'a str,
     pub(crate) sandbox: &'a str,
+    /// The parent cgroup as CRI-O writes it down
     pub(crate) slice: &'a str,
+    pub(crate) cgroups_path: &'a str,
     pub(crate) restarts: u32,
 }
 
@@ -70,8 +72,7 @@ pub(crate) fn sandbox(pod: &Pod, ids: &Ids, runtime: Runtime) -> Value {
     ] {
         annotations.insert(key.to_owned(), json!(value));
     }
-    let resources =
-        json!({"devices": [{"allow": false, "access": "rwm"}], "cpu": {"shares": 2}});
+    let resources = json!({"devices": [{"allow": false, "access": "rwm"}], "cpu": {"shares": 2}});
     let pause = json!(["/bin/sleep", "1000000000"]);
     config(&pause, -998, &annotations, &resources, ids, runtime)
 }
@@ -86,7 +87,8 @@ fn common(annotations: &mut Map<String, Value>, pod: &Pod, ids: &Ids, name: &str
             labels[key] = value;
         }
     }
-    let full_name = |name: &str| format!("k8s_{name}_{}_{}_{}_0", pod.name(), pod.namespace(), pod.uid);
+    let full_name =
+        |name: &str| format!("k8s_{name}_{}_{}_{}_0", pod.name(), pod.namespace(), pod.uid);
     for (key, value) in [
         ("io.container.manager", "cri-o".to_owned()),
         ("io.kubernetes.container.name", name.to_owned()),
@@ -132,7 +134,7 @@ fn config(
         "annotations": annotations,
         "linux": {
             "resources": resources,
-            "cgroupsPath": format!("{}:crio:{}", ids.slice, ids.container),
+            "cgroupsPath": ids.cgroups_path,
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
             "readonlyPaths": ["/proc/bus", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],

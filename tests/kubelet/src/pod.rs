@@ -25,10 +25,8 @@ impl FromStr for ContainerSpec {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
-        let mut spec = Self {
-            name: parts.next().unwrap_or_default().to_owned(),
-            ..Self::default()
-        };
+        let mut spec =
+            Self { name: parts.next().unwrap_or_default().to_owned(), ..Self::default() };
         for part in parts {
             let value = part.split_once('=').map(|(_, value)| value.to_owned());
             match part.split('=').next() {
@@ -141,11 +139,8 @@ impl Pod {
             sidecar["restartPolicy"] = json!("Always");
             inits.push(sidecar);
         }
-        let containers: Vec<Value> = parts
-            .containers
-            .iter()
-            .map(|c| container(c, parts.command))
-            .collect();
+        let containers: Vec<Value> =
+            parts.containers.iter().map(|c| container(c, parts.command)).collect();
         let mut spec = json!({
             "nodeName": hostname(), "hostNetwork": true, "enableServiceLinks": false,
             "terminationGracePeriodSeconds": 30, "containers": containers,
@@ -156,11 +151,12 @@ impl Pod {
         // As admission leaves it: the class's value, or 0.
         let class_value = match parts.priority_class {
             Some("system-node-critical") => 2_000_001_000,
-            Some("system-cluster-critical") => 2_000_000_000,
+            Some("system-cluster-critical") => CRITICAL_PRIORITY,
             _ => 0,
         };
         spec["priority"] = json!(parts.priority.unwrap_or(class_value));
-        if let Some(class) = parts.priority_class {
+        let own_class = parts.priority.map(|value| format!("priority-{value}"));
+        if let Some(class) = parts.priority_class.or(own_class.as_deref()) {
             spec["priorityClassName"] = json!(class);
         }
         Self::from_manifest(json!({
@@ -190,6 +186,17 @@ impl Pod {
     }
 
     pub(crate) fn create(&mut self, api: &Api) -> Result<()> {
+        let class = self.object["spec"]["priorityClassName"].as_str();
+        if let Some(class) = class.filter(|class| class.starts_with("priority-")) {
+            let value = &self.object["spec"]["priority"];
+            api.post_unless_exists(
+                "/apis/scheduling.k8s.io/v1/priorityclasses",
+                &json!({
+                    "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+                    "metadata": {"name": class}, "value": value,
+                }),
+            )?;
+        }
         let path = format!("/api/v1/namespaces/{}/pods", self.namespace());
         let object = api.post(&path, &self.object)?;
         if !self.is_mirrored() {
@@ -203,8 +210,7 @@ impl Pod {
     }
 
     pub(crate) fn delete(&self, api: &Api) -> Result<()> {
-        let options =
-            json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0});
+        let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0});
         api.delete(&self.path(), &options)?;
         Ok(())
     }
@@ -212,15 +218,12 @@ impl Pod {
     /// The resize that a user asks for. A list in a merge patch stands for the whole.
     pub(crate) fn patch_spec(&mut self, api: &Api) -> Result<()> {
         let patch = json!({"spec": {"containers": self.object["spec"]["containers"]}});
-        self.object = api.patch(&self.path(), &patch)?;
+        self.object = api.patch(&format!("{}/resize", self.path()), &patch)?;
         Ok(())
     }
 
     pub(crate) fn patch_status(&self, api: &Api, status: &Value) -> Result<()> {
-        api.patch(
-            &format!("{}/status", self.path()),
-            &json!({"status": status}),
-        )?;
+        api.patch(&format!("{}/status", self.path()), &json!({"status": status}))?;
         Ok(())
     }
 
@@ -262,15 +265,12 @@ impl Pod {
 
     /// The annotations as the container runtime sees them: those of the pod that the kubelet read.
     pub(crate) fn annotations(&self) -> Map<String, Value> {
-        let mut map = self.object["metadata"]["annotations"]
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
+        let mut map =
+            self.object["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
         if self.is_mirrored() {
             map.remove("kubernetes.io/config.mirror");
         }
-        map.entry("kubernetes.io/config.source")
-            .or_insert_with(|| json!("api"));
+        map.entry("kubernetes.io/config.source").or_insert_with(|| json!("api"));
         map
     }
 
@@ -318,9 +318,8 @@ impl Pod {
     }
 
     pub(crate) fn is_critical(&self) -> bool {
-        let from_file = self
-            .annotation("kubernetes.io/config.source")
-            .is_some_and(|source| source != "api");
+        let from_file =
+            self.annotation("kubernetes.io/config.source").is_some_and(|source| source != "api");
         let priority = self.object["spec"]["priority"].as_i64();
         from_file
             || self.annotation("kubernetes.io/config.mirror").is_some()

@@ -28,8 +28,8 @@ pub(crate) fn until(
     loop {
         let mut wrong = Vec::new();
         for file in files {
-            let now = fs::read_to_string(file)
-                .with_context(|| format!("read {}", file.display()))?;
+            let now =
+                fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
             if now.trim() != value {
                 wrong.push(format!("{} is {}", file.display(), now.trim()));
             }
@@ -40,10 +40,7 @@ pub(crate) fn until(
         if start.elapsed() > deadline {
             bail!("not {value} after {timeout_secs} s: {}", wrong.join(", "));
         }
-        poll(
-            &mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)],
-            PollTimeout::from(200u8),
-        )?;
+        poll(&mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)], PollTimeout::from(200u8))?;
         // Only the news that something happened matters.
         let _ = inotify.read_events();
     }

@@ -4,9 +4,8 @@ swap_on
 
 for runtime in crun runc; do
     start=$(now_ms)
-    pod burstable-$runtime --request 100Mi --limit 200Mi --no-api
+    pod_with_sandbox burstable-$runtime --request 100Mi --limit 200Mi --no-api
     note "a pod of one container and its sandbox takes $(($(now_ms) - start)) ms with $runtime"
-    pod unlimited-$runtime --request 100Mi --no-api
     pod old-$runtime --request 100Mi --kubelet old --no-api
 done
 
@@ -27,11 +26,13 @@ is "$child" "" "runc makes no child cgroup"
 is "$(<"$scope/memory.swap.max")" 0 "runc: the container may not swap"
 of old-runc
 is "$(<"$scope/memory.swap.max")" max "runc, old kubelet: with no memory limit, a container may swap without bound"
-for name in burstable-crun unlimited-crun burstable-runc unlimited-runc; do note "$name $(swap_max $name)"; done
+for name in burstable-crun burstable-runc; do note "$name $(swap_max $name)"; done
 
-of burstable-runc
+
+pod old-limited --request 100Mi --limit 200Mi --kubelet old --no-api
+before=$(swap_max old-limited)
 systemctl daemon-reload
-note "burstable-runc after daemon-reload: $(swap_max burstable-runc)"
+note "runc, old kubelet, memory limit: $before; after daemon-reload: $(swap_max old-limited)"
 
 check "a container restarts under a new id" test-kubelet restart burstable-crun --no-api
 check "the new one runs" lives burstable-crun
@@ -39,5 +40,5 @@ of burstable-crun
 test-kubelet stop burstable-crun --no-api
 is "$(ls -d "$slice" 2>&1 | grep -c 'No such')" 1 "a stopped pod leaves no slice"
 pod inits --init first,request=10Mi --sidecar side,request=20Mi --container main,request=300Mi --no-api
-is "$(test-kubelet ps --json | jq -r '[.[] | select(.pod == "inits").container] | join(" ")')" "POD main side" \
+is "$(test-kubelet ps --json | jq -r '[.[] | select(.pod == "inits").container] | join(" ")')" "main side" \
     "init containers are gone when the others run"
