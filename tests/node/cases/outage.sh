@@ -38,8 +38,7 @@ test-kubelet stop gone --no-api
 throughout 15 "the service stays active" systemctl -q is-active wasp-agent
 note "$(swap_max restarted) is what a container restarted in the outage has"
 
-systemctl start test-apiserver || start_apiserver
-eventually 20 "the API server is back" apiserver_answers
+start_apiserver
 test-kubelet report restarted
 eventually 30 "the restarted container has its grant" has_limit restarted "$(grant 50)"
 pod fresh --request 80Mi --limit 300Mi
