@@ -25,7 +25,7 @@ test-kubelet stop one
 test-kubelet stop two
 test-kubelet stop three
 systemctl stop kubepods.slice
-is "$(ls -d $cgroups/kubepods.slice 2>/dev/null)" "" "kubepods.slice is gone"
+is "$(find "$cgroups" -maxdepth 1 -name kubepods.slice)" "" "kubepods.slice is gone"
 throughout 2 "the service stays active" systemctl -q is-active wasp-agent
 pod again --request 100Mi --limit 300Mi
 eventually 5 "in a new kubepods.slice, a grant is right" has_limit again "$(grant 100)"
