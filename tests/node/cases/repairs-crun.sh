@@ -51,11 +51,4 @@ of denied
 systemctl set-property --runtime "$unit" MemorySwapMax=infinity
 after "systemctl set-property of the limit itself"
 
-if test-kubelet resize granted --request 150Mi; then
-    after "an in-place resize of the request" "$(grant 150)"
-    test-kubelet resize granted --request 150Mi --limit 320Mi
-    after "an in-place resize of the limit" "$(grant 150)"
-else
-    report "not ok" "a pod can be resized in place"
-fi
 is "$(agent_pid)" "$pid" "the agent was not restarted"
