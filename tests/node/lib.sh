@@ -250,13 +250,10 @@ drift() { test-kubelet drift "$1" --level "$2" --write "$3"; }
 
 diagnose() {
     echo "--- diagnosis"
-    systemctl --no-pager -l status wasp-agent test-apiserver 2>&1 | head -n 40
+    systemctl --no-pager -l -n 0 status wasp-agent 2>&1 | head -n 20
     journalctl -q -u wasp-agent -o short-monotonic --no-pager | tail -n "${DIAGNOSE_LINES:-60}"
-    journalctl -q -u test-apiserver -o short-monotonic --no-pager | tail -n 15
-    local file
-    find $cgroups/kubepods* -name memory.swap.max 2>/dev/null | sort | while read -r file; do
-        echo "$(<"$file") (uses $(<"${file%max}current")) ${file#"$cgroups"/}"
-    done
+    journalctl -q -u test-apiserver -o short-monotonic --no-pager | tail -n 8
+    test-kubelet ps
     journalctl -q -k -p warning --no-pager -o cat | grep -E 'oom|Killed|segfault' | tail -n 10
     grep -E 'MemTotal|SwapTotal|SwapFree' /proc/meminfo
 } 2>&1

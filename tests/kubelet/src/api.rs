@@ -1,5 +1,7 @@
-//! A client for one request at a time: a test tool starts often, so it has to start fast.
+//! A client for one request at a time, over one connection: a test tool starts often, and under
+//! emulation every TLS handshake counts.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use openssl::pkey::PKey;
-use openssl::ssl::{SslConnector, SslMethod};
+use openssl::ssl::{SslConnector, SslMethod, SslStream};
 use openssl::x509::X509;
 use serde_json::Value;
 
@@ -16,6 +18,7 @@ pub(crate) struct Api {
     host: String,
     port: u16,
     tls: SslConnector,
+    connection: RefCell<Option<SslStream<TcpStream>>>,
 }
 
 impl Api {
@@ -45,7 +48,7 @@ impl Api {
         }
         tls.set_certificate(X509::from_pem(&certificate)?.as_ref())?;
         tls.set_private_key(PKey::private_key_from_pem(&key)?.as_ref())?;
-        Ok(Self { host: host.to_owned(), port, tls: tls.build() })
+        Ok(Self { host: host.to_owned(), port, tls: tls.build(), connection: RefCell::default() })
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
@@ -73,55 +76,74 @@ impl Api {
     }
 
     fn exchange(&self, method: &str, path: &str, kind: &str, body: &str) -> Result<Value> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port))?;
-        tcp.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let mut stream = self.tls.connect(&self.host, tcp)?;
+        let mut stream = match self.connection.take() {
+            Some(stream) => stream,
+            None => self.connect()?,
+        };
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n\
-             Connection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
             self.host,
             body.len()
         )?;
-        let mut answer = Vec::new();
-        if let Err(error) = stream.read_to_end(&mut answer) {
-            // A server may close without TLS's own goodbye; what counts is a whole answer.
-            if answer.is_empty() {
-                return Err(error.into());
+        let (mut answer, mut buffer) = (Vec::new(), [0; 16_384]);
+        let (status, body) = loop {
+            let read = stream.read(&mut buffer)?;
+            answer.extend_from_slice(&buffer[..read]);
+            if let Some(whole) = split(&answer)? {
+                break whole;
             }
-        }
-        let (status, body) = split(&answer)?;
+            if read == 0 {
+                bail!("the connection ends within an answer");
+            }
+        };
+        self.connection.replace(Some(stream));
         let text = String::from_utf8_lossy(&body);
         if !(200..300).contains(&status) {
             bail!("{status}: {}", text.trim());
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
+
+    fn connect(&self) -> Result<SslStream<TcpStream>> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port))?;
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(self.tls.connect(&self.host, tcp)?)
+    }
 }
 
-/// Status and body of an HTTP/1.1 answer.
-fn split(answer: &[u8]) -> Result<(u16, Vec<u8>)> {
-    let end =
-        answer.windows(4).position(|four| four == b"\r\n\r\n").context("no end of headers")?;
+/// Status and body of an HTTP/1.1 answer; `None` where it is not whole yet.
+fn split(answer: &[u8]) -> Result<Option<(u16, Vec<u8>)>> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
     let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
     let body = &answer[end + 4..];
     let status =
         head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
     if !head.contains("transfer-encoding: chunked") {
-        return Ok((status, body.to_vec()));
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:"))
+            .map_or(Ok(0), |length| length.trim().parse())?;
+        return Ok(body.get(..length).map(|body| (status, body.to_vec())));
     }
     let (mut rest, mut whole) = (body, Vec::new());
     while let Some(line) = rest.windows(2).position(|two| two == b"\r\n") {
         let size = String::from_utf8_lossy(&rest[..line]);
         let size = usize::from_str_radix(size.trim(), 16).context("chunk size")?;
-        let chunk = rest.get(line + 2..line + 2 + size);
+        let Some(chunk) = rest.get(line + 2..line + 4 + size) else {
+            return Ok(None);
+        };
         if size == 0 {
-            break;
+            return Ok(Some((status, whole)));
         }
-        whole.extend_from_slice(chunk.context("short chunk")?);
-        rest = rest.get(line + 4 + size..).unwrap_or_default();
+        whole.extend_from_slice(&chunk[..size]);
+        rest = &rest[line + 4 + size..];
     }
-    Ok((status, whole))
+    Ok(None)
 }
 
 /// Value of the first `key: value` line; a kubeconfig of ours has one cluster and one user.
@@ -149,10 +171,12 @@ mod tests {
     #[test]
     fn reads_answers_with_a_length_and_in_chunks() {
         let plain = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
-        assert_eq!(split(plain).ok(), Some((201, b"{}".to_vec())));
+        assert_eq!(split(plain).ok(), Some(Some((201, b"{}".to_vec()))));
+        assert_eq!(split(&plain[..45]).ok(), Some(None));
         let chunked =
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n";
-        assert_eq!(split(chunked).ok(), Some((200, b"{\"a\":1}".to_vec())));
+        assert_eq!(split(chunked).ok(), Some(Some((200, b"{\"a\":1}".to_vec()))));
+        assert_eq!(split(&chunked[..60]).ok(), Some(None));
     }
 
     #[test]

@@ -259,10 +259,11 @@ fn main() -> Result<()> {
             let mut started = Started::load(&name)?;
             let limit_bytes = limit.as_deref().map(bytes).transpose()?;
             started.pod.set_resources(&container, request.as_deref(), limit.as_deref())?;
-            started.pod.patch_spec(&api()?)?;
+            let api = api()?;
+            started.pod.patch_spec(&api)?;
             started.resize(&container, limit_bytes)?;
             started.save()?;
-            started.report(&api()?)
+            started.report(&api)
         }
         Verb::Update { name, container, arguments } => {
             let started = Started::load(&name)?;
@@ -339,9 +340,12 @@ fn start(run: Run, api: &dyn Fn() -> Result<Api>) -> Result<()> {
     if run.from_file {
         pod.make_static()?;
     }
+    let api = if run.no_api { None } else { Some(api()?) };
     // A kubelet runs a static pod first and tells the API server afterwards.
-    if !run.no_api && !run.from_file {
-        pod.create(&api()?)?;
+    if let Some(api) = &api
+        && !run.from_file
+    {
+        pod.create(api)?;
     }
     let node = Node::read()?;
     let mut started = Started {
@@ -353,12 +357,12 @@ fn start(run: Run, api: &dyn Fn() -> Result<Api>) -> Result<()> {
         containers: Containers::new(),
     };
     started.start(&node, !run.no_sandbox)?;
-    if run.no_api {
+    let Some(api) = api else {
         return Ok(());
-    }
+    };
     if run.from_file {
-        started.pod.create(&api()?)?;
+        started.pod.create(&api)?;
         started.save()?;
     }
-    started.report(&api()?)
+    started.report(&api)
 }

@@ -1,5 +1,5 @@
 # D-Bus restarts, pods vanish, slices go and come back
-# suites: bookworm trixie
+# suites: bookworm
 . /payload/lib.sh
 swap_on 1G
 start_apiserver

@@ -1,14 +1,15 @@
 # A grant below what a container uses is reached in steps, and kills nothing
+# suites: bookworm
 # timeout: 300
 . /payload/lib.sh
 swap_on 1G
 swap_on 1G /var/lib/second
 start_apiserver
 start_agent
-# The hog lets go of half of its memory when told to.
+# The hog lets go of its memory when told to.
 pod hog --request 90Mi --limit 100Mi --command '
-    dd if=/dev/zero of=/dev/shm/a bs=1M count=40; dd if=/dev/zero of=/dev/shm/b bs=1M count=100
-    while [ ! -e /tmp/less ]; do sleep 1; done; rm /dev/shm/a /dev/shm/b; exec sleep 100000'
+    dd if=/dev/zero of=/tmp/a bs=1M count=40; dd if=/dev/zero of=/tmp/b bs=1M count=100
+    while [ ! -e /tmp/less ]; do sleep 1; done; rm /tmp/a /tmp/b; exec sleep 100000'
 swaps() { more_than "$(swap_used hog)" "$(mib 38)"; }
 eventually 90 "the hog uses swap" swaps
 before=$(grant 90)

@@ -1,4 +1,5 @@
 # A container that is resized in place has the share of its new request
+# suites: bookworm
 . /payload/lib.sh
 swap_on 1G
 start_apiserver

@@ -1,5 +1,4 @@
 # The agent as a service: readiness, reload, stop, and what it says
-# suites: bookworm trixie
 . /payload/lib.sh
 swap_on 1G
 start_apiserver

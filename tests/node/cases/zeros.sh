@@ -1,4 +1,5 @@
 # Everything else gets no swap, whatever the runtime left
+# suites: bookworm
 # timeout: 300
 . /payload/lib.sh
 swap_on 1G
