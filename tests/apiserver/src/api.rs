@@ -1,0 +1,257 @@
+//! One request: who, what, may they, and the answer.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::auth::{Peer, User};
+use crate::body::Body;
+use crate::faults::{Fault, Garbage};
+use crate::read::View;
+use crate::request::{Query, RequestInfo, Target, parse};
+use crate::stats::Entry;
+use crate::status::{ApiError, ApiResult};
+use crate::{authz, control, delete, eviction, read, resources, watching, write};
+
+/// What goes back, before it is HTTP.
+enum Answer {
+    Json(u16, Value),
+    Text(u16, &'static str),
+    Stream(Body),
+}
+
+/// No answer at all: the connection is to be closed.
+#[derive(Debug)]
+pub struct NoAnswer;
+
+fn respond(answer: Answer, stats: &Entry, garbage: Option<Garbage>) -> Response<Body> {
+    let (code, media_type, mut data, retry) = match answer {
+        Answer::Stream(body) => {
+            stats.answered(200);
+            let mut response = Response::new(body);
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            return response;
+        }
+        Answer::Text(code, text) => (code, TEXT, text.as_bytes().to_vec(), None),
+        Answer::Json(code, value) => {
+            let retry = value.pointer("/details/retryAfterSeconds").and_then(Value::as_u64);
+            let mut data = value.to_string().into_bytes();
+            data.push(b'\n');
+            (code, JSON, data, retry.filter(|_| value["kind"] == "Status"))
+        }
+    };
+    match garbage {
+        Some(Garbage::Invalid) => data = b"<html>gateway error</html>".to_vec(),
+        Some(Garbage::Truncated) => data.truncate(data.len() / 2),
+        None => {}
+    }
+    stats.answered(code);
+    stats.sent(data.len());
+    let mut response = Response::new(Body::from(data));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::OK);
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    if let Some(seconds) = retry {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+const JSON: hyper::header::HeaderValue =
+    hyper::header::HeaderValue::from_static("application/json");
+const TEXT: hyper::header::HeaderValue =
+    hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
+
+fn refused(error: ApiError) -> Answer {
+    Answer::Json(error.code, error.status)
+}
+
+/// The user, unless the certificate was revoked.
+fn authenticate(app: &App, peer: &Peer) -> Option<User> {
+    let user = peer.user()?;
+    let revoked = app.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = revoked.get(&user.name).copied().unwrap_or(0);
+    (peer.serial() >= from).then_some(user)
+}
+
+pub async fn handle(
+    app: Arc<App>,
+    peer: Arc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, NoAnswer> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let Some(user) = authenticate(&app, &peer) else {
+        let stats = app.stats.of_path("", "", "unauthenticated");
+        return Ok(respond(refused(ApiError::unauthorized()), &stats, None));
+    };
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let target = match parse(&method, &path, query) {
+        Ok(target) => target,
+        Err(error) => {
+            let stats = app.stats.of_path(&user.name, method.as_str(), "bad request");
+            return Ok(respond(refused(error), &stats, None));
+        }
+    };
+    let Target::Resource(info) = target else {
+        let verb = method.as_str().to_lowercase();
+        if path.starts_with("/_test/") {
+            // The counting of requests is not to be counted.
+            return Ok(respond(
+                test_call(&app, &user, &method, &path, request).await,
+                &Entry::default(),
+                None,
+            ));
+        }
+        let stats = app.stats.of_path(&user.name, &verb, &path);
+        return Ok(respond(non_resource(&user, &verb, &path), &stats, None));
+    };
+    let stats = app.stats.of(&user.name, &info);
+    let fault = {
+        let mut faults = app.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.take(&user.name, &info).unwrap_or_default()
+    };
+    if fault.delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
+    }
+    if fault.hang {
+        std::future::pending::<()>().await;
+    }
+    if let Some(error) = fault.error() {
+        return Ok(respond(refused(error), &stats, fault.garbage));
+    }
+    let garbage = if info.verb == "watch" { None } else { fault.garbage };
+    let answer = resource(&app, &user, &info, request, &stats, fault).await;
+    Ok(respond(answer.unwrap_or_else(refused), &stats, garbage))
+}
+
+fn header<'a>(request: &'a Request<Incoming>, name: &hyper::header::HeaderName) -> &'a str {
+    request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+async fn read_body(request: Request<Incoming>) -> ApiResult<Bytes> {
+    let body = request.into_body().collect().await;
+    body.map(http_body_util::Collected::to_bytes)
+        .map_err(|e| ApiError::bad_request(format!("error reading the body: {e}")))
+}
+
+fn parse_json(body: &[u8]) -> ApiResult<Value> {
+    serde_json::from_slice(body).map_err(|e| {
+        ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
+    })
+}
+
+async fn resource(
+    app: &Arc<App>,
+    user: &User,
+    info: &RequestInfo,
+    request: Request<Incoming>,
+    stats: &Arc<Entry>,
+    fault: Fault,
+) -> ApiResult<Answer> {
+    authz::authorize(user, info, &app.store.lock())?;
+    let view = View::accepted(header(&request, &ACCEPT));
+    let media_type = header(&request, &CONTENT_TYPE).to_owned();
+    let ok = |code: u16, object: &Value| Answer::Json(code, view.show(info, object));
+    let plain = info.subresource.is_empty();
+    if info.resource.is_review() {
+        if info.verb != "create" {
+            return Err(ApiError::method_not_allowed());
+        }
+        let review = parse_json(&read_body(request).await?)?;
+        return Ok(Answer::Json(201, authz::review(user, review, &app.store.lock())?));
+    }
+    let answer = match (info.verb, info.subresource.as_str()) {
+        ("get", "" | "status") => ok(200, &read::get(app, info)?),
+        ("list", _) => Answer::Json(200, fresh_list(app, info, view).await?),
+        ("watch", _) => Answer::Stream(watching::watch(app, info, view, stats.clone(), fault)?),
+        ("create", "eviction") => {
+            let body = parse_json(&read_body(request).await?)?;
+            Answer::Json(201, eviction::evict(app, user, info, &body)?)
+        }
+        ("create", "") if info.name.is_empty() => {
+            let body = parse_json(&read_body(request).await?)?;
+            ok(201, &write::create(app, user, info, body)?)
+        }
+        ("update", "" | "status") if !info.name.is_empty() => {
+            let body = parse_json(&read_body(request).await?)?;
+            ok(200, &write::update(app, user, info, body)?)
+        }
+        ("patch", "" | "status") if !info.name.is_empty() => {
+            let body = read_body(request).await?;
+            let written = write::patch(app, user, info, &media_type, &body)?;
+            ok(if written.created { 201 } else { 200 }, &written.object)
+        }
+        ("delete", "") if plain => {
+            let body = read_body(request).await?;
+            let options = if body.is_empty() { Value::Null } else { parse_json(&body)? };
+            Answer::Json(200, {
+                let object = delete::delete(app, user, info, options)?;
+                if object["kind"] == "Status" { object } else { view.show(info, &object) }
+            })
+        }
+        _ => return Err(ApiError::method_not_allowed()),
+    };
+    Ok(answer)
+}
+
+/// A list from the future is waited for, three seconds, as the watch cache does.
+async fn fresh_list(app: &Arc<App>, info: &RequestInfo, view: View) -> ApiResult<Value> {
+    let mut answer = read::list(app, info, view);
+    for _ in 0..30 {
+        match &answer {
+            Err(error) if error.code == 504 => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                answer = read::list(app, info, view);
+            }
+            _ => break,
+        }
+    }
+    answer
+}
+
+fn non_resource(user: &User, verb: &str, path: &str) -> Answer {
+    if let Err(error) = authz::authorize_path(user, verb, path) {
+        return refused(error);
+    }
+    let health = ["/healthz", "/livez", "/readyz"];
+    match path {
+        "/version" => Answer::Json(
+            200,
+            json!({"major": "1", "minor": "36", "gitVersion": "v1.36.2-test",
+                   "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+                   "goVersion": "", "compiler": "rustc", "platform": "linux/amd64"}),
+        ),
+        _ if health.contains(&path) => Answer::Text(200, "ok"),
+        _ => match resources::discovery(path) {
+            Some(document) => Answer::Json(200, document),
+            None => Answer::Text(404, "404 page not found\n"),
+        },
+    }
+}
+
+async fn test_call(
+    app: &Arc<App>,
+    user: &User,
+    method: &Method,
+    path: &str,
+    request: Request<Incoming>,
+) -> Answer {
+    let verb = method.as_str().to_lowercase();
+    if let Err(error) = authz::authorize_path(user, &verb, path) {
+        return refused(error);
+    }
+    let body = match read_body(request).await {
+        Ok(body) => body,
+        Err(error) => return refused(error),
+    };
+    match control::call(app, method, path, &body) {
+        Ok(value) => Answer::Json(200, value),
+        Err(error) => refused(error),
+    }
+}

@@ -1,0 +1,116 @@
+//! DELETE, graceful and not, with finalizers and preconditions
+//! (apiserver, pkg/registry/rest/delete.go; pkg/registry/core/pod/strategy.go).
+
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::auth::User;
+use crate::json::{list, number, text, timestamp};
+use crate::request::RequestInfo;
+use crate::restriction;
+use crate::status::{ApiError, ApiResult, Subject, success};
+use crate::store::{Inner, Key};
+
+pub fn check_preconditions(
+    subject: &Subject<'_>,
+    object: &Value,
+    options: &Value,
+) -> ApiResult<()> {
+    for (field, label, tail) in [
+        ("uid", "UID", "The object might have been deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "The object might have been modified"),
+    ] {
+        let want = text(&options["preconditions"], &format!("/{field}"));
+        let have = text(&object["metadata"], &format!("/{field}"));
+        if !want.is_empty() && want != have {
+            let why = format!(
+                "the {label} in the precondition ({want}) does not match the {label} in record \
+                 ({have}). {tail}"
+            );
+            return Err(ApiError::conflict(subject, &why));
+        }
+    }
+    Ok(())
+}
+
+/// Seconds that the object gets; only pods that run somewhere get any.
+fn grace(subject: &Subject<'_>, object: &Value, options: &Value) -> i64 {
+    let ended = matches!(text(object, "/status/phase"), "Failed" | "Succeeded");
+    if subject.resource != "pods" || text(object, "/spec/nodeName").is_empty() || ended {
+        return 0;
+    }
+    let given = options["gracePeriodSeconds"].as_i64();
+    let seconds =
+        given.or_else(|| object["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
+    if seconds < 0 { 1 } else { seconds }
+}
+
+/// What became of the object.
+#[derive(Debug)]
+pub struct Outcome {
+    pub object: Value,
+    /// It still exists, being deleted.
+    pub remains: bool,
+}
+
+pub fn delete_object(
+    store: &mut Inner,
+    subject: &Subject<'_>,
+    key: &Key,
+    options: &Value,
+) -> ApiResult<Outcome> {
+    let object = store.get(key).cloned().ok_or_else(|| ApiError::not_found(subject))?;
+    check_preconditions(subject, &object, options)?;
+    let seconds = grace(subject, &object, options);
+    let meta = &object["metadata"];
+    let going = !meta["deletionTimestamp"].is_null();
+    let finalizers = !list(meta, "/finalizers").is_empty();
+    if seconds == 0 && !finalizers {
+        let mut last = (*object).clone();
+        last["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        store.remove(key);
+        return Ok(Outcome { object: last, remains: false });
+    }
+    // A delete that is under way can be hastened, never put off.
+    if going && number(meta, "/deletionGracePeriodSeconds") <= seconds {
+        return Ok(Outcome { object: (*object).clone(), remains: true });
+    }
+    let mut marked = (*object).clone();
+    marked["metadata"]["deletionTimestamp"] = json!(timestamp(seconds));
+    marked["metadata"]["deletionGracePeriodSeconds"] = json!(seconds);
+    if !going && let Some(generation) = meta["generation"].as_i64() {
+        marked["metadata"]["generation"] = json!(generation + 1);
+    }
+    let object = (*store.put(key.clone(), marked)).clone();
+    Ok(Outcome { object, remains: true })
+}
+
+pub fn delete(app: &App, user: &User, info: &RequestInfo, options: Value) -> ApiResult<Value> {
+    let mut options = if options.is_object() { options } else { json!({}) };
+    let text_of_grace = info.query.get("gracePeriodSeconds");
+    if let Ok(seconds) = text_of_grace.parse::<i64>() {
+        options["gracePeriodSeconds"] = json!(seconds);
+    }
+    let dry_run = info.query.dry_run() || list(&options, "/dryRun").iter().any(|v| v == "All");
+    let mut store = app.store.lock();
+    let plural = info.resource.plural;
+    let key = Key::new(plural, info.scope(), &info.name);
+    restriction::on_delete(user, info, &store)?;
+    if dry_run {
+        let object = store.get(&key).ok_or_else(|| ApiError::not_found(&info.subject()))?;
+        check_preconditions(&info.subject(), object, &options)?;
+        return Ok((**object).clone());
+    }
+    let outcome = delete_object(&mut store, &info.subject(), &key, &options)?;
+    app.after_write(&mut store, plural, &info.namespace);
+    if outcome.remains || plural == "pods" {
+        return Ok(outcome.object);
+    }
+    let mut status = success(None);
+    status["details"] = json!({"name": info.name, "kind": plural,
+                               "uid": outcome.object["metadata"]["uid"]});
+    if !info.resource.group.is_empty() {
+        status["details"]["group"] = json!(info.resource.group);
+    }
+    Ok(status)
+}

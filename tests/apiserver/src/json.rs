@@ -1,0 +1,96 @@
+//! Small readings of JSON objects.
+
+use serde_json::{Map, Value};
+
+/// The string at a pointer, or "".
+pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+pub fn number(value: &Value, pointer: &str) -> i64 {
+    value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
+}
+
+pub fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// True for an absent field, null, and an empty list or object: what Go's omitempty leaves out.
+pub fn empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
+        Value::String(s) => s.is_empty(),
+        _ => false,
+    }
+}
+
+/// Equal, where absent and empty are the same (apiequality.Semantic.DeepEqual).
+pub fn same(a: &Value, b: &Value) -> bool {
+    a == b || (empty(a) && empty(b))
+}
+
+/// Sets a field unless it is there.
+pub fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
+    if object[field].is_null() {
+        object[field] = value.into();
+    }
+}
+
+/// Copies a field, absence included.
+pub fn copy_field(from: &Value, to: &mut Value, field: &str) {
+    match from.get(field) {
+        Some(value) => to[field] = value.clone(),
+        None => {
+            if let Some(map) = to.as_object_mut() {
+                map.remove(field);
+            }
+        }
+    }
+}
+
+/// The object as a map, made one if it is not.
+pub fn map(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    match value {
+        Value::Object(map) => map,
+        _ => unreachable!("made an object above"),
+    }
+}
+
+pub fn remove(value: &mut Value, field: &str) -> Option<Value> {
+    value.as_object_mut().and_then(|m| m.remove(field))
+}
+
+/// RFC 3339 in seconds, as `metav1.Time`.
+pub fn timestamp(offset_secs: i64) -> String {
+    let now = jiff::Timestamp::now();
+    let at = jiff::Timestamp::from_second(now.as_second().saturating_add(offset_secs));
+    at.unwrap_or(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn random(bytes: &mut [u8]) {
+    // It cannot fail on a seeded system; zeros would show at once as duplicate uids.
+    let _ = openssl::rand::rand_bytes(bytes);
+}
+
+/// A random version 4 UUID.
+pub fn uid() -> String {
+    let mut b = [0u8; 16];
+    random(&mut b);
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let hex: String = b.iter().map(|x| format!("{x:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Five characters as generateName appends them (apimachinery, pkg/util/rand).
+pub fn name_suffix() -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut b = [0u8; 5];
+    random(&mut b);
+    b.iter().map(|x| char::from(ALPHABET[usize::from(*x) % ALPHABET.len()])).collect()
+}

@@ -1,0 +1,162 @@
+//! What a request asks for, read from its method, path and query
+//! (apiserver, pkg/endpoints/request/requestinfo.go gives the rules).
+
+use hyper::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::resources::{Resource, lookup};
+use crate::selector::{FieldSelector, LabelSelector};
+use crate::status::{ApiError, ApiResult};
+
+/// Query parameters, decoded.
+#[derive(Debug, Clone, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub fn parse(raw: &str) -> Self {
+        let decode =
+            |s: &str| percent_decode_str(&s.replace('+', " ")).decode_utf8_lossy().into_owned();
+        Self(
+            raw.split('&')
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(key), decode(value))
+                })
+                .collect(),
+        )
+    }
+
+    pub fn get(&self, key: &str) -> &str {
+        self.0.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str())
+    }
+
+    /// True for `1`, `true` and a bare key, as Go's conversion has it.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| !matches!(v.as_str(), "0" | "false"))
+    }
+
+    pub fn number(&self, key: &str) -> ApiResult<Option<u64>> {
+        match self.get(key) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                ApiError::bad_request(format!(
+                    "strconv.ParseUint: parsing {text:?}: invalid syntax"
+                ))
+            }),
+        }
+    }
+
+    pub fn dry_run(&self) -> bool {
+        self.0.iter().any(|(k, v)| k == "dryRun" && v == "All")
+    }
+}
+
+/// A request for a resource.
+#[derive(Debug, Clone)]
+pub struct RequestInfo {
+    pub resource: &'static Resource,
+    pub namespace: String,
+    /// From the path; for list and watch from a `metadata.name=` selector.
+    pub name: String,
+    pub subresource: String,
+    pub verb: &'static str,
+    pub query: Query,
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+}
+
+/// What the path stands for.
+#[derive(Debug)]
+pub enum Target {
+    Resource(Box<RequestInfo>),
+    NonResource,
+}
+
+pub fn parse(method: &Method, path: &str, query: Query) -> ApiResult<Target> {
+    let parts: Vec<String> = path
+        .split('/')
+        .filter(|p| !p.is_empty())
+        .map(|p| percent_decode_str(p).decode_utf8_lossy().into_owned())
+        .collect();
+    let mut parts = parts.iter().map(String::as_str);
+    let (group, version) = match parts.next() {
+        Some("api") => ("", parts.next()),
+        Some("apis") => (parts.next().unwrap_or_default(), parts.next()),
+        _ => return Ok(Target::NonResource),
+    };
+    let rest: Vec<&str> = parts.collect();
+    let (Some(version), false) = (version, rest.is_empty()) else { return Ok(Target::NonResource) };
+    let (namespace, rest) = match rest[..] {
+        ["namespaces", namespace, ref rest @ ..]
+            if rest.first().is_some_and(|r| !matches!(*r, "status" | "finalize")) =>
+        {
+            (namespace, rest.to_vec())
+        }
+        _ => ("", rest),
+    };
+    let (plural, name, subresource) = match rest[..] {
+        [plural] => (plural, "", ""),
+        [plural, name] => (plural, name, ""),
+        [plural, name, sub] => (plural, name, sub),
+        _ => return Ok(Target::NonResource),
+    };
+    let Some(resource) = lookup(group, version, plural) else { return Ok(Target::NonResource) };
+    if !(subresource.is_empty() || resource.has_subresource(subresource))
+        || (!resource.namespaced && !namespace.is_empty())
+        || (resource.namespaced && namespace.is_empty() && !name.is_empty())
+    {
+        return Ok(Target::NonResource);
+    }
+    let labels = LabelSelector::parse(query.get("labelSelector"))?;
+    let fields = FieldSelector::parse(query.get("fieldSelector"))?;
+    let mut name = name.to_owned();
+    let verb = match *method {
+        Method::GET | Method::HEAD if name.is_empty() => {
+            name = fields.exact("metadata.name").unwrap_or_default().to_owned();
+            if query.flag("watch") == Some(true) { "watch" } else { "list" }
+        }
+        Method::GET | Method::HEAD => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if name.is_empty() => "deletecollection",
+        Method::DELETE => "delete",
+        _ => return Err(ApiError::method_not_allowed()),
+    };
+    let namespace = if plural == "namespaces" { name.clone() } else { namespace.to_owned() };
+    Ok(Target::Resource(Box::new(RequestInfo {
+        resource,
+        namespace,
+        name,
+        subresource: subresource.to_owned(),
+        verb,
+        query,
+        labels,
+        fields,
+    })))
+}
+
+impl RequestInfo {
+    pub fn subject(&self) -> crate::status::Subject<'_> {
+        crate::status::Subject {
+            group: self.resource.group,
+            resource: self.resource.plural,
+            name: &self.name,
+        }
+    }
+
+    /// The namespace that objects are stored under.
+    pub fn scope(&self) -> &str {
+        if self.resource.namespaced { &self.namespace } else { "" }
+    }
+
+    /// "pods" or "pods/eviction".
+    pub fn full_resource(&self) -> String {
+        if self.subresource.is_empty() {
+            self.resource.plural.to_owned()
+        } else {
+            format!("{}/{}", self.resource.plural, self.subresource)
+        }
+    }
+}

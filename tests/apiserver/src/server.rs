@@ -1,0 +1,248 @@
+//! Starting and stopping, from a test or from the command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::client::Client;
+use crate::faults::Fault;
+use crate::journal::Journal;
+use crate::pki::{Issued, Pki, Validity};
+use crate::store::Store;
+use crate::{control, kubeconfig, serve};
+
+/// How a server is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Holds certificates, kubeconfigs and state.
+    pub data: PathBuf,
+    /// Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Further names in the server's certificate.
+    pub sans: Vec<String>,
+    /// Nodes that get a certificate, a kubeconfig and a Node object.
+    pub nodes: Vec<String>,
+    pub bookmark_interval: Duration,
+    /// Changes that a watch can start back from.
+    pub history: usize,
+    /// Keep the status of PodDisruptionBudgets.
+    pub disruption_controller: bool,
+}
+
+impl Options {
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            sans: Vec::new(),
+            nodes: vec!["node-a".to_owned()],
+            bookmark_interval: Duration::from_secs(60),
+            history: 10_000,
+            disruption_controller: true,
+        }
+    }
+}
+
+/// See [`ApiServer::start`].
+#[derive(Debug)]
+pub struct ApiServer;
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub struct Handle {
+    options: Options,
+    pki: Pki,
+    address: SocketAddr,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    app: Arc<App>,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl ApiServer {
+    /// Starts a server on a thread of its own and returns when it takes connections.
+    pub fn start(options: Options) -> Result<Handle> {
+        let pki = Pki::open(&options.data, &options.sans)?;
+        let (running, address) = run(&options, &pki, options.listen)?;
+        let handle = Handle { options, pki, address, running: Some(running) };
+        handle.write_kubeconfigs()?;
+        Ok(handle)
+    }
+}
+
+fn run(options: &Options, pki: &Pki, listen: SocketAddr) -> Result<(Running, SocketAddr)> {
+    for node in &options.nodes {
+        pki.ensure_node(node)?;
+    }
+    let journal = Journal::open(&options.data)?;
+    let app = Arc::new(App {
+        store: Store::new(options.history, Some(journal)),
+        faults: Default::default(),
+        stats: Default::default(),
+        revoked: Default::default(),
+        bookmark_interval: options.bookmark_interval,
+        disruption_controller: options.disruption_controller,
+        drop_watches: watch::Sender::new(0),
+        outage: watch::Sender::new((0, Duration::ZERO)),
+    });
+    app.seed(&options.nodes)?;
+    let tls = Arc::new(serve::Tls::new(pki)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting a runtime")?;
+    let listener = runtime.block_on(serve::bind(listen))?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = watch::channel(false);
+    let for_thread = app.clone();
+    let thread = std::thread::Builder::new().name("apiserver".to_owned()).spawn(move || {
+        let served = runtime.block_on(serve::serve(for_thread.clone(), tls, listener, stopped));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        let mut store = for_thread.store.lock();
+        if let Some(error) = store.journal_error() {
+            return Err(anyhow!("state was not persisted: {error}"));
+        }
+        served.and(store.snapshot())
+    })?;
+    Ok((Running { app, stop, thread }, address))
+}
+
+impl Running {
+    fn stop(self) -> Result<()> {
+        self.stop.send_replace(true);
+        self.thread.join().map_err(|_| anyhow!("the server's thread panicked"))?
+    }
+}
+
+impl Handle {
+    fn write_kubeconfigs(&self) -> Result<()> {
+        let (data, url) = (&self.options.data, self.url());
+        kubeconfig::write_admin(data, &self.pki, &url)?;
+        for node in &self.options.nodes {
+            kubeconfig::write_node(data, &self.pki, &url, node)?;
+        }
+        Ok(())
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.options.data
+    }
+
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        kubeconfig::admin_path(&self.options.data)
+    }
+
+    /// The kubeconfig of a node; a node that is new gets a certificate, but no Node object.
+    pub fn node_kubeconfig(&self, node: &str) -> Result<PathBuf> {
+        let path = kubeconfig::node_path(&self.options.data, node);
+        if !path.exists() {
+            self.pki.ensure_node(node)?;
+            kubeconfig::write_node(&self.options.data, &self.pki, &self.url(), node)?;
+        }
+        Ok(path)
+    }
+
+    /// Issues a new client certificate for a node and swings the symlink to it.
+    pub fn rotate(&self, node: &str, valid: Validity) -> Result<Issued> {
+        self.pki.rotate(node, valid)
+    }
+
+    /// From now on takes only this node's certificates with this serial or a later one.
+    pub fn revoke_before(&self, node: &str, serial: u64) -> Result<()> {
+        control::revoke(self.app()?, &format!("system:node:{node}"), serial);
+        Ok(())
+    }
+
+    fn app(&self) -> Result<&Arc<App>> {
+        self.running.as_ref().map(|r| &r.app).context("the server is stopped")
+    }
+
+    /// Creates or updates an object as an administrator, its status and namespace included.
+    pub fn apply(&self, object: &Value) -> Result<Value> {
+        let client = Client::admin(self.address, &self.pki);
+        // On a thread of its own, since the caller may be in a runtime.
+        let upsert = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(client.upsert(object))
+        };
+        std::thread::scope(|s| s.spawn(upsert).join()).map_err(|_| anyhow!("a panic"))?
+    }
+
+    pub fn fault(&self, fault: Fault) -> Result<()> {
+        control::add_fault(self.app()?, fault);
+        Ok(())
+    }
+
+    pub fn clear_faults(&self) -> Result<()> {
+        self.app()?.faults.lock().map_err(|_| anyhow!("poisoned"))?.clear();
+        Ok(())
+    }
+
+    /// Counts of requests; see `GET /_test/requests`.
+    pub fn requests(&self) -> Result<Value> {
+        Ok(self.app()?.stats.report())
+    }
+
+    pub fn drop_watches(&self) -> Result<()> {
+        control::drop_watches(self.app()?);
+        Ok(())
+    }
+
+    pub fn compact(&self) -> Result<()> {
+        self.app()?.store.lock().compact();
+        Ok(())
+    }
+
+    pub fn resource_version(&self) -> Result<u64> {
+        Ok(self.app()?.store.lock().rv())
+    }
+
+    /// Stops cleanly. The data stay; [`Handle::start`] goes on with them.
+    pub fn stop(&mut self) -> Result<()> {
+        self.running.take().map_or(Ok(()), Running::stop)
+    }
+
+    /// Starts again after [`Handle::stop`], on the same port.
+    pub fn start(&mut self) -> Result<()> {
+        if self.running.is_none() {
+            self.running = Some(run(&self.options, &self.pki, self.address)?.0);
+        }
+        Ok(())
+    }
+
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.start()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Whoever wants the error calls stop().
+        let _ = self.stop();
+    }
+}

@@ -1,0 +1,281 @@
+//! Create, update and patch.
+
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::auth::User;
+use crate::json::{list, map, name_suffix, remove, text, timestamp, uid};
+use crate::request::RequestInfo;
+use crate::status::{ApiError, ApiResult, Subject};
+use crate::store::{Inner, Key};
+use crate::{apply, defaults, patch, restriction, strategy};
+
+/// An object as written, and whether it is new (201 instead of 200).
+#[derive(Debug)]
+pub struct Written {
+    pub object: Value,
+    pub created: bool,
+}
+
+/// Fills in and checks what must agree with the request.
+fn envelope(info: &RequestInfo, object: &mut Value) -> ApiResult<()> {
+    if !object.is_object() {
+        return Err(ApiError::bad_request(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value",
+        ));
+    }
+    let (api_version, kind) = (info.resource.api_version(), info.resource.kind);
+    let (has_version, has_kind) = (text(object, "/apiVersion"), text(object, "/kind"));
+    if !has_version.is_empty() && has_version != api_version {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({has_version}) does not match the expected API version \
+             ({api_version})"
+        )));
+    }
+    if !has_kind.is_empty() && has_kind != kind {
+        return Err(ApiError::bad_request(format!(
+            "{has_kind} in version {:?} cannot be handled as a {kind}: no kind {has_kind:?} is \
+             registered for version {api_version:?}",
+            info.resource.version
+        )));
+    }
+    object["apiVersion"] = json!(api_version);
+    object["kind"] = json!(kind);
+    map(&mut object["metadata"]);
+    if info.resource.namespaced {
+        let namespace = text(object, "/metadata/namespace");
+        if !(namespace.is_empty() || namespace == info.namespace) {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the \
+                 request",
+            ));
+        }
+        object["metadata"]["namespace"] = json!(info.namespace);
+    }
+    strategy::to_stored(info, object);
+    Ok(())
+}
+
+pub fn create(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> ApiResult<Value> {
+    envelope(info, &mut object)?;
+    let mut store = app.store.lock();
+    create_locked(app, &mut store, user, info, object)
+}
+
+fn create_locked(
+    app: &App,
+    store: &mut Inner,
+    user: &User,
+    info: &RequestInfo,
+    mut object: Value,
+) -> ApiResult<Value> {
+    let resource = info.resource;
+    if !text(&object, "/metadata/resourceVersion").is_empty() {
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    let prefix = text(&object, "/metadata/generateName").to_owned();
+    if text(&object, "/metadata/name").is_empty() {
+        if prefix.is_empty() {
+            let problem = "Required value: name or generateName is required";
+            return Err(ApiError::invalid(
+                resource.group,
+                resource.kind,
+                "",
+                "metadata.name",
+                problem,
+            ));
+        }
+        object["metadata"]["name"] = json!(format!("{prefix}{}", name_suffix()));
+    }
+    let name = text(&object, "/metadata/name").to_owned();
+    if resource.namespaced && store.get(&Key::new("namespaces", "", &info.namespace)).is_none() {
+        return Err(ApiError::not_found(&Subject {
+            group: "",
+            resource: "namespaces",
+            name: &info.namespace,
+        }));
+    }
+    restriction::on_create(user, info, &object, store)?;
+    defaults::on_create(resource.plural, &mut object, store)?;
+    strategy::on_create(info, &object)?;
+    let meta = map(&mut object["metadata"]);
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        meta.remove(field);
+    }
+    meta.insert("uid".to_owned(), json!(uid()));
+    meta.insert("creationTimestamp".to_owned(), json!(timestamp(0)));
+    let key = Key::new(resource.plural, info.scope(), &name);
+    if store.get(&key).is_some() {
+        let subject = Subject { group: resource.group, resource: resource.plural, name: &name };
+        return Err(ApiError::already_exists(&subject));
+    }
+    if info.query.dry_run() {
+        return Ok(object);
+    }
+    let object = (*store.put(key, object)).clone();
+    app.after_write(store, resource.plural, &info.namespace);
+    Ok(object)
+}
+
+pub fn update(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> ApiResult<Value> {
+    envelope(info, &mut object)?;
+    let mut store = app.store.lock();
+    let key = Key::new(info.resource.plural, info.scope(), &info.name);
+    let old = store.get(&key).cloned().ok_or_else(|| ApiError::not_found(&info.subject()))?;
+    let given = text(&object, "/metadata/name");
+    if given != info.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            info.name
+        )));
+    }
+    if object["metadata"]["managedFields"].is_null() {
+        crate::json::copy_field(&old["metadata"], &mut object["metadata"], "managedFields");
+    }
+    replace(app, &mut store, user, info, &key, &old, object)
+}
+
+/// Puts `new` in the place of `old`, after admission, strategy and validation.
+fn replace(
+    app: &App,
+    store: &mut Inner,
+    user: &User,
+    info: &RequestInfo,
+    key: &Key,
+    old: &Value,
+    mut new: Value,
+) -> ApiResult<Value> {
+    restriction::on_update(user, info, old, &new)?;
+    let field = |v: &Value, name: &str| text(&v["metadata"], &format!("/{name}")).to_owned();
+    let (wanted, rv) = (field(&new, "resourceVersion"), field(old, "resourceVersion"));
+    if !(wanted.is_empty() || wanted == rv) {
+        return Err(ApiError::stale(&info.subject()));
+    }
+    let (wanted, uid) = (field(&new, "uid"), field(old, "uid"));
+    if !(wanted.is_empty() || wanted == uid) {
+        let why = format!(
+            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+        );
+        return Err(ApiError::conflict(&info.subject(), &why));
+    }
+    new["metadata"]["resourceVersion"] = json!(rv);
+    strategy::on_update(info, old, &mut new)?;
+    if new == *old || info.query.dry_run() {
+        return Ok(new);
+    }
+    let meta = &new["metadata"];
+    let done = !meta["deletionTimestamp"].is_null()
+        && meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && list(meta, "/finalizers").is_empty();
+    let object = if done {
+        store.remove(key);
+        new
+    } else {
+        (*store.put(key.clone(), new)).clone()
+    };
+    app.after_write(store, info.resource.plural, &info.namespace);
+    Ok(object)
+}
+
+/// The patch formats by media type.
+pub fn patch(
+    app: &App,
+    user: &User,
+    info: &RequestInfo,
+    media_type: &str,
+    body: &[u8],
+) -> ApiResult<Written> {
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let is_apply = media_type == "application/apply-patch+yaml";
+    let change: Value = if is_apply {
+        let text = String::from_utf8_lossy(body);
+        serde_json::from_str(&text)
+            .or_else(|_| serde_saphyr::from_str(&text))
+            .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?
+    } else {
+        serde_json::from_slice(body)
+            .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?
+    };
+    let mut store = app.store.lock();
+    let key = Key::new(info.resource.plural, info.scope(), &info.name);
+    let old = store.get(&key).cloned();
+    if is_apply {
+        return server_side_apply(app, &mut store, user, info, &key, old.as_deref(), change);
+    }
+    let old = old.ok_or_else(|| ApiError::not_found(&info.subject()))?;
+    let mut new = (*old).clone();
+    strategy::from_stored(info, &mut new);
+    let not_applied = |e: String| ApiError {
+        code: 422,
+        status: ApiError::new(
+            422,
+            "Invalid",
+            format!("the server rejected our request due to an error in our request: {e}"),
+        )
+        .status,
+    };
+    match media_type {
+        "application/merge-patch+json" => patch::merge(&mut new, &change),
+        "application/strategic-merge-patch+json" => {
+            patch::strategic(&mut new, &change).map_err(ApiError::bad_request)?;
+        }
+        "application/json-patch+json" => {
+            patch::json_patch(&mut new, &change).map_err(not_applied)?;
+        }
+        other => return Err(ApiError::unsupported_media_type(other)),
+    }
+    if text(&new, "/metadata/name") != info.name {
+        let problem =
+            format!("Invalid value: {:?}: field is immutable", text(&new, "/metadata/name"));
+        let r = info.resource;
+        return Err(ApiError::invalid(r.group, r.kind, &info.name, "metadata.name", &problem));
+    }
+    envelope(info, &mut new)?;
+    let object = replace(app, &mut store, user, info, &key, &old, new)?;
+    Ok(Written { object, created: false })
+}
+
+fn server_side_apply(
+    app: &App,
+    store: &mut Inner,
+    user: &User,
+    info: &RequestInfo,
+    key: &Key,
+    old: Option<&Value>,
+    mut wanted: Value,
+) -> ApiResult<Written> {
+    let manager = info.query.get("fieldManager");
+    if manager.is_empty() {
+        return Err(ApiError::invalid(
+            "meta.k8s.io",
+            "PatchOptions",
+            "",
+            "fieldManager",
+            "Required value: is required for apply patch",
+        ));
+    }
+    if !wanted["metadata"]["managedFields"].is_null() {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    envelope(info, &mut wanted)?;
+    let force = info.query.flag("force") == Some(true);
+    let owner = apply::Owner { manager, subresource: &info.subresource };
+    let Some(old) = old else {
+        if !info.subresource.is_empty() {
+            return Err(ApiError::not_found(&info.subject()));
+        }
+        wanted["metadata"]["name"] = json!(info.name);
+        let fields = apply::fields_of(&wanted);
+        wanted["metadata"]["managedFields"] = apply::first_entry(&owner, &wanted, fields);
+        let object = create_locked(app, store, user, info, wanted)?;
+        return Ok(Written { object, created: true });
+    };
+    let mut new = apply::apply(&owner, old, &wanted, force)?;
+    if let Some(rv) = remove(&mut wanted["metadata"], "resourceVersion") {
+        new["metadata"]["resourceVersion"] = rv;
+    }
+    let object = replace(app, store, user, info, key, old, new)?;
+    Ok(Written { object, created: false })
+}

@@ -1,0 +1,29 @@
+# Pods of all kinds on a node with swap: who got how much of it, and how long that took
+. /payload/lib.sh
+swap_on 1G
+start_apiserver
+start_agent
+pod web --request 100Mi --limit 300Mi
+pod database --request 300Mi
+pod mixed --sidecar proxy,request=20Mi --container main,request=150Mi,limit=200Mi
+pod batch
+pod exact --request 64Mi --limit 64Mi --cpu 100m --cpu-limit 100m
+pod equal --request 64Mi --limit 64Mi
+pod critical --request 64Mi --priority-class system-node-critical
+pod static --request 64Mi --static
+pod legacy --kubelet old
+pod_with_sandbox last --request 50Mi
+eventually 10 "the last pod has its grant" has_limit last "$(grant 50)"
+
+echo
+echo "== wasp-agent plan"
+wasp-agent plan
+echo
+echo "== memory.swap.max as it is: scope / crun's own cgroup"
+test-kubelet ps
+echo
+for value in 0 max; do
+    echo "a $value written to the web container's limit stood for $(drift web child $value) ms"
+done
+agent_status
+[[ -z ${DEMO_VERBOSE:-} ]] || diagnose

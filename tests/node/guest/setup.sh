@@ -1,0 +1,30 @@
+# Runs once, in the new root, when the image is made.
+set -euo pipefail
+
+printf '%s\n' virtio_pci virtio_blk virtio_console ext4 crc32c_generic >>/etc/initramfs-tools/modules
+update-initramfs -u -k all
+
+echo node-a >/etc/hostname
+echo '127.0.0.1 localhost node-a' >/etc/hosts
+: >/etc/fstab
+passwd -d root
+
+# Nothing may run on its own while a case measures.
+systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer \
+    e2scrub_all.timer e2scrub_reap.service systemd-tmpfiles-clean.timer systemd-timesyncd.service \
+    systemd-networkd.service systemd-resolved.service systemd-pstore.service systemd-random-seed.service \
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-hwdb-update.service \
+    getty@tty1.service serial-getty@ttyS0.service
+# Every daemon-reload runs all generators: seconds under emulation, and nothing here needs them.
+mkdir -p /etc/systemd/system-generators
+for generator in /usr/lib/systemd/system-generators/* /lib/systemd/system-generators/*; do
+    ln -sf /dev/null "/etc/systemd/system-generators/${generator##*/}"
+done
+mkdir -p /etc/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nForwardToSyslog=no\n' >/etc/systemd/journald.conf.d/node.conf
+
+# What every test container runs in.
+rootfs=/var/lib/test-kubelet/rootfs
+mkdir -p "$rootfs"/{bin,dev,etc,proc,sys,tmp,run}
+cp "$(command -v busybox)" "$rootfs/bin/busybox"
+for applet in sh sleep dd cat true echo head tail; do ln -s busybox "$rootfs/bin/$applet"; done

@@ -1,0 +1,259 @@
+# shellcheck shell=bash
+# What the cases share; sourced in the guest. Output is TAP-like: `ok N - sentence (time)`.
+# A failed sentence lets the case go on; a failed command outside of one ends it.
+# shellcheck disable=SC2034 # `of` sets more than each of its callers uses
+set -euo pipefail
+
+runtime=${TEST_RUNTIME:-crun}
+cgroups=/sys/fs/cgroup
+state=/run/test-kubelet
+config=/etc/wasp-agent/config.d/90-case.toml
+failures=0 number=0
+exec {never}<> <(:) # for a pause that starts no process
+
+trap 'leave $?' EXIT
+leave() {
+    local status=$1
+    trap - EXIT
+    if ((status == 77)); then exit 77; fi
+    if ((status || failures)); then
+        ((failures)) || echo "not ok - the case ends early, with status $status"
+        diagnose || true
+        echo "1..$number # $failures failed"
+        exit 1
+    fi
+    echo "1..$number"
+}
+
+# skip REASON: this case can't run here.
+skip() {
+    echo "# SKIP: $*"
+    exit 77
+}
+
+# pause SECONDS
+pause() { read -rt "$1" -u "$never" || true; }
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+
+note() { echo "# $*"; }
+
+report() { # ok|not ok, sentence
+    number=$((number + 1))
+    echo "$1 $number - $2"
+    [[ $1 == ok ]] || failures=$((failures + 1))
+}
+
+# check SENTENCE COMMAND...: the command succeeds.
+check() {
+    local sentence=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        report ok "$sentence"
+    else
+        report "not ok" "$sentence"
+        printf '# %s\n' "\$ $*" "${output//$'\n'/$'\n'# }"
+    fi
+}
+
+# is ACTUAL EXPECTED SENTENCE
+is() {
+    if [[ $1 == "$2" ]]; then
+        report ok "$3"
+    else
+        report "not ok" "$3"
+        printf '# got      %s\n# expected %s\n' "$1" "$2"
+    fi
+}
+
+# like ACTUAL REGEX SENTENCE
+like() {
+    if [[ $1 =~ $2 ]]; then
+        report ok "$3"
+    else
+        report "not ok" "$3"
+        printf '# got      %s\n# expected to match %s\n' "$1" "$2"
+    fi
+}
+
+# eventually SECONDS SENTENCE COMMAND...: the command succeeds before long; says when it did.
+eventually() {
+    local limit=$1 sentence=$2 start took
+    shift 2
+    start=$(now_ms)
+    while true; do
+        if "$@" >/dev/null 2>&1; then
+            took=$(($(now_ms) - start))
+            report ok "$sentence ($took ms)"
+            return
+        fi
+        if (($(now_ms) - start > limit * 1000)); then break; fi
+        pause 0.05
+    done
+    report "not ok" "$sentence (not in $limit s)"
+    printf '# %s\n' "\$ $*"
+    "$@" 2>&1 | sed 's/^/# /' || true
+}
+
+# throughout SECONDS SENTENCE COMMAND...: the command succeeds again and again.
+throughout() {
+    local sentence=$2 end
+    end=$(($(now_ms) + $1 * 1000))
+    shift 2
+    while (($(now_ms) < end)); do
+        if ! "$@" >/dev/null 2>&1; then
+            report "not ok" "$sentence"
+            "$@" 2>&1 | sed 's/^/# /' || true
+            return
+        fi
+        pause 0.2
+    done
+    report ok "$sentence"
+}
+
+# --- the node
+
+# swap_on [SIZE [FILE]]
+swap_on() {
+    local size=${1:-512M} file=${2:-/var/lib/swapfile}
+    fallocate -l "$size" "$file"
+    chmod 600 "$file"
+    mkswap -q "$file"
+    swapon "$file"
+}
+
+meminfo_bytes() { awk -v key="$1:" '$1 == key { printf "%d", $2 * 1024 }' /proc/meminfo; }
+
+mib() { echo $(($1 * 1024 * 1024)); }
+
+# page BYTES: as the kernel keeps a limit, in whole pages.
+page() { echo $(($1 / 4096 * 4096)); }
+
+# grant MEBIBYTES: what LimitedSwap gives to a container that requests so much, in bytes:
+# request / RAM * swap, in doubles, cut off.
+grant() {
+    awk -v request="$(mib "$1")" -v ram="$(meminfo_bytes MemTotal)" -v swap="$(meminfo_bytes SwapTotal)" \
+        'BEGIN { printf "%d", int(request / ram * swap) }'
+}
+
+# --- services
+
+start_apiserver() {
+    command -v test-apiserver >/dev/null || skip "no test-apiserver in the payload"
+    mkdir -p /var/lib/test-apiserver /var/lib/kubelet
+    ln -sf /var/lib/test-apiserver/node-a.kubeconfig /var/lib/kubelet/kubeconfig
+    local start
+    start=$(now_ms)
+    systemctl start test-apiserver
+    until apiserver_answers; do
+        if (($(now_ms) - start > 30000)); then
+            note "the API server does not answer"
+            return 1
+        fi
+        pause 0.1
+    done
+    note "the API server answers after $(($(now_ms) - start)) ms"
+}
+
+apiserver_answers() {
+    [[ -s /var/lib/test-apiserver/node-a.kubeconfig ]] && (: </dev/tcp/127.0.0.1/6443) 2>/dev/null
+}
+
+# As the kubelet does: a new certificate, and the symlink swung to it. The server refuses older ones.
+rotate_certificate() {
+    test-apiserver --data /var/lib/test-apiserver rotate --node node-a --revoke-older >/dev/null
+}
+
+# The agent's service is Type=notify: it has made its first pass when this returns.
+start_agent() {
+    [[ -x /usr/bin/wasp-agent ]] || skip "no wasp-agent in the payload"
+    local start
+    start=$(now_ms)
+    systemctl start wasp-agent
+    note "the agent is ready after $(($(now_ms) - start)) ms"
+}
+
+agent_status() { systemctl show -P StatusText wasp-agent; }
+agent_pid() { systemctl show -P MainPID wasp-agent; }
+agent_journal() { journalctl -q -u wasp-agent -o cat "$@"; }
+
+# configure TOML...: one line each.
+configure() {
+    mkdir -p "${config%/*}"
+    printf '%s\n' "$@" >"$config"
+}
+
+# --- pods
+
+# pod NAME [ARGUMENT...]: see `test-kubelet run --help`. A sandbox costs another second.
+pod() { pod_with_sandbox "$@" --no-sandbox; }
+pod_with_sandbox() {
+    command -v test-kubelet >/dev/null || skip "no test-kubelet in the payload"
+    test-kubelet run "$@" --runtime "$runtime"
+}
+
+# of POD[/CONTAINER]: sets id, unit, scope, child (empty where the runtime makes none), config.json's
+# directory in bundle, and slice.
+of() {
+    local container=main
+    [[ $1 != */* ]] || container=${1#*/}
+    # shellcheck disable=SC1090
+    . "$state/${1%%/*}/$container.env"
+}
+
+# swap_max POD[/CONTAINER]: the limit as it stands at the scope, the child, and in systemd.
+swap_max() {
+    local id unit scope child bundle slice
+    of "$1"
+    printf 'scope=%s' "$(<"$scope/memory.swap.max")"
+    [[ -z $child ]] || printf ' child=%s' "$(<"$child/memory.swap.max")"
+    printf ' property=%s\n' "$(systemctl show -P MemorySwapMax "$unit")"
+}
+
+# has_limit POD[/CONTAINER] BYTES: at every level, and told to systemd.
+has_limit() {
+    local id unit scope child bundle slice want property
+    of "$1"
+    want=$(page "$2")
+    if [[ $(<"$scope/memory.swap.max") == "$want" ]] &&
+        [[ -z $child || $(<"$child/memory.swap.max") == "$want" ]]; then
+        property=$(systemctl show -P MemorySwapMax "$unit")
+        [[ $property == "$2" || $property == "$want" ]] && return
+    fi
+    echo "$1: $(swap_max "$1"), expected $2 ($want in pages)"
+    return 1
+}
+
+# limit_holds POD[/CONTAINER] BYTES: as has_limit, in the kernel alone; starts no process.
+limit_holds() {
+    local id unit scope child bundle slice
+    of "$1"
+    if [[ $(<"$scope/memory.swap.max") != "$2" ]]; then return 1; fi
+    if [[ -n $child && $(<"$child/memory.swap.max") != "$2" ]]; then return 1; fi
+}
+
+# swap_used, memory_used POD[/CONTAINER]: bytes
+swap_used() { local id unit scope child bundle slice; of "$1"; cat "$scope/memory.swap.current"; }
+memory_used() { local id unit scope child bundle slice; of "$1"; cat "$scope/memory.current"; }
+
+# oom_kills POD: in all of the pod, also of containers that are gone.
+oom_kills() { local id unit scope child bundle slice; of "$1"; awk '$1 == "oom_kill" { print $2 }' "$slice/memory.events"; }
+
+# lives POD[/CONTAINER]: its cgroup holds a process.
+lives() { local id unit scope child bundle slice; of "$1"; grep -q 'populated 1' "$scope/cgroup.events"; }
+dead() { ! lives "$1" 2>/dev/null; }
+
+more_than() { (($1 > $2)); }
+
+# drift POD LEVEL VALUE: overwrites the limit; prints how long it stood.
+drift() { test-kubelet drift "$1" --level "$2" --write "$3"; }
+
+diagnose() {
+    echo "--- diagnosis"
+    systemctl --no-pager -l -n 0 status wasp-agent 2>&1 | head -n 20
+    journalctl -q -u wasp-agent -o short-monotonic --no-pager | tail -n "${DIAGNOSE_LINES:-60}"
+    journalctl -q -u test-apiserver -o short-monotonic --no-pager | tail -n 8
+    test-kubelet ps
+    journalctl -q -k -p warning --no-pager -o cat | grep -E 'oom|Killed|segfault' | tail -n 10
+    grep -E 'MemTotal|SwapTotal|SwapFree' /proc/meminfo
+} 2>&1
