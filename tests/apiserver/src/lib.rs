@@ -13,6 +13,7 @@ pub mod commands;
 mod control;
 mod defaults;
 mod delete;
+pub mod envtest;
 mod eviction;
 pub mod faults;
 mod journal;
