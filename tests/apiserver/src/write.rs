@@ -161,6 +161,9 @@ fn replace(
         return Err(ApiError::conflict(&info.subject(), &why));
     }
     new["metadata"]["resourceVersion"] = json!(rv);
+    if info.resource.plural == "pods" {
+        defaults::containers(&mut new["spec"]);
+    }
     strategy::on_update(info, old, &mut new)?;
     if new == *old || info.query.dry_run() {
         return Ok(new);
