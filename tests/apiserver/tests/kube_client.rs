@@ -1,5 +1,7 @@
 //! The `kube` crate as the client: what the agent itself uses.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! What a node's credentials may do, row by row, driven through TLS: against the test server, and
 //! against a real kube-apiserver if there is one.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{PODS, evict, pod};
@@ -99,7 +101,7 @@ async fn reading(cluster: &Cluster) {
         ("/healthz", 200, ""),
     ] {
         let answer = node.get(path).await.unwrap();
-        eprintln!("{path}: {}", answer.code);
+        println!("{path}: {}", answer.code);
         expect(&answer, code, fragment);
     }
     expect(&cluster.anonymous().get("/api/v1/pods").await.unwrap(), 401, "Unauthorized");
@@ -253,7 +255,7 @@ async fn patching(cluster: &Cluster) {
         (NODE, "application/what", &label("x"), 415, ""),
     ] {
         let answer = node.patch(path, kind, patch).await.unwrap();
-        eprintln!("{path} {patch}: {}", answer.code);
+        println!("{path} {patch}: {}", answer.code);
         expect(&answer, code, fragment);
     }
     let after = node.get(NODE).await.unwrap().ok().unwrap();
@@ -349,7 +351,7 @@ async fn recording(cluster: &Cluster) {
     ] {
         let answer = node.post(&format!("{group}/namespaces/{namespace}/events"), &event).await;
         let answer = answer.unwrap();
-        eprintln!("{group} {namespace}: {}", answer.code);
+        println!("{group} {namespace}: {}", answer.code);
         expect(&answer, code, fragment);
     }
     let path = "/apis/events.k8s.io/v1/namespaces/prod/events";

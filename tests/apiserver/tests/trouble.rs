@@ -1,5 +1,7 @@
 //! Certificates that rotate, expire, are revoked or foreign; faults; the counts of requests.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Lists and watches: bookmarks, old resourceVersions, selectors, streaming lists, restarts, paging.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{PODS, admin, change, next, node, options, pod, rv, start};

@@ -1,6 +1,8 @@
 //! Writes: conflicts, deletion with grace and finalizers, budgets that the server keeps itself, the
 //! webhook's stand-in, create's rules.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{PODS, admin, evict, node, pod, rv, start};
