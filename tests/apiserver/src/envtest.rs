@@ -191,7 +191,7 @@ impl RealServer {
         let prepare = || -> Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let deadline = Instant::now() + Duration::from_secs(90);
+                let deadline = Instant::now() + Duration::from_secs(240);
                 let ready = || async {
                     let ready = admin.get("/readyz").await.is_ok_and(|a| a.code == 200);
                     let space = admin.get("/api/v1/namespaces/default").await;

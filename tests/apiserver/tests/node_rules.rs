@@ -303,7 +303,7 @@ async fn applying(cluster: &Cluster) {
     let node = cluster.node("node-a");
     let annotated = |value: &str| {
         json!({"apiVersion": "v1", "kind": "Node",
-               "metadata": {"annotations": {"example.com/owned": value}}})
+               "metadata": {"name": "node-a", "annotations": {"example.com/owned": value}}})
     };
     let path = |manager: &str, more: &str| format!("{NODE}?fieldManager={manager}{more}");
     expect(&node.patch(NODE, APPLY, &annotated("1")).await.unwrap(), 422, "fieldManager");

@@ -84,6 +84,8 @@ async fn a_server_that_does_not_answer() {
     server.fault(Fault { hang: true, times: Some(1), ..Fault::default() }).unwrap();
     let waited = tokio::time::timeout(Duration::from_millis(500), agent.get(OWN)).await;
     assert!(waited.is_err(), "it answered");
+    server.fault(Fault { reset: true, times: Some(1), ..Fault::default() }).unwrap();
+    assert!(agent.get(OWN).await.is_err(), "the connection is closed");
     server.fault(Fault { delay_ms: 300, times: Some(1), ..Fault::default() }).unwrap();
     let begin = std::time::Instant::now();
     assert_eq!(agent.get(OWN).await.unwrap().code, 200);
