@@ -1,0 +1,7 @@
+//! What the agent tells: the journal, systemd, and the files that it leaves under `/run`.
+
+pub mod log;
+pub mod notify;
+pub mod plan;
+pub mod records;
+pub mod status;
