@@ -32,12 +32,12 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     };
     let node = node::memory(roots)?;
     let _within = runtime.enter();
-    let (tree, _) = Tree::new(roots).context("cannot read cgroups")?;
+    let (mut tree, _) = Tree::new(roots).context("cannot read cgroups")?;
     let mut containers = Vec::new();
     let mut unreadable = Vec::new();
-    for id in tree.ids() {
-        let pod = tree.pod_of(id).and_then(|uid| pods.get(uid));
-        match tree.facts(id, pod.map(AsRef::as_ref)) {
+    for id in tree.ids().cloned().collect::<Vec<_>>() {
+        let pod = tree.pod_of(&id).and_then(|uid| pods.get(uid));
+        match tree.facts(&id, pod.map(AsRef::as_ref)) {
             Ok(facts) => containers.extend(facts),
             Err(error) => unreadable.push(error.to_string()),
         }

@@ -25,8 +25,15 @@ const SYSTEMD_RETRY: Duration = Duration::from_secs(5);
 /// the step down itself never gets it OOM-killed.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// For so long after a container's cgroup appears its runtime still writes limits.
+/// For so long after a container's cgroup appears its runtime may still write limits.
 const STARTING: Duration = Duration::from_secs(2);
+
+/// While a container starts, systemd is not told: a changed property has systemd attach its device
+/// filter to the scope anew, and runc, about to replace the filter that it has just seen there,
+/// fails to start the container (`BPF_PROG_ATTACH`: ENOENT). The cgroup file holds the limit until
+/// then. A program that is named like a runtime is believed only so long.
+const START_AT_MOST: Duration = Duration::from_secs(60);
+const STARTED_YET: Duration = Duration::from_millis(500);
 
 /// What a pass has seen. `containers` are those that may have changed, or all.
 #[derive(Clone, Copy, Debug)]
@@ -355,6 +362,10 @@ impl Pass<'_> {
         decision: &mut Decision,
     ) {
         let Manager::Systemd(unit) = &facts.manager else { return };
+        if facts.starting && self.now.since(next.since) < START_AT_MOST {
+            decision.again.push((self.now + STARTED_YET, facts.id.clone()));
+            return;
+        }
         let due = match next.told {
             Told::Nothing => true,
             // A drift may have come with a new property (an in-place resize sets both).

@@ -32,6 +32,7 @@ fn runc(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> ContainerFacts {
         pod: uid(name),
         role: Role::Container("c0".into()),
         manager: Manager::Systemd(format!("crio-{id}.scope").into()),
+        starting: false,
         path: PathBuf::from(format!("kubepods.slice/crio-{id}.scope")),
         levels: vec![LevelFacts { level: Level::Container, inode: 1, swap_max, swap_used_bytes }],
         id,
@@ -322,6 +323,22 @@ fn systemd_is_asked_again_after_a_refusal_and_thoroughly() {
     assert_eq!(told(&case.pass(&containers, at(8))), []);
     case.thorough = true;
     assert_eq!(told(&case.pass(&containers, at(8))), [grant]);
+}
+
+#[test]
+fn systemd_is_not_told_while_the_runtime_starts_the_container() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::Max, 0)];
+    containers[0].starting = true;
+    let decision = case.pass(&containers, at(10));
+    assert_eq!((writes(&decision).len(), told(&decision)), (1, vec![]), "the file holds it for now");
+    assert_eq!(decision.again, [(at(10) + STARTED_YET, containers[0].id.clone())]);
+    case.apply(&decision, &mut containers);
+    assert_eq!(told(&case.pass(&containers, at(69))), []);
+    assert_eq!(told(&case.pass(&containers, at(70))).len(), 1, "but not for ever");
+    containers[0].starting = false;
+    case.state.forget(&containers[0].id);
+    assert_eq!(told(&case.pass(&containers, at(11))).len(), 1);
 }
 
 #[test]

@@ -94,6 +94,8 @@ pub struct ContainerFacts {
     pub pod: PodUid,
     pub role: Role,
     pub manager: Manager,
+    /// The runtime is still at work in it: the container's own program does not run yet.
+    pub starting: bool,
     /// Below the cgroup root.
     pub path: PathBuf,
     /// The container's cgroup first.

@@ -23,7 +23,8 @@ use crate::model::{
 /// `memory.swap.max`.
 pub const LIMIT_FILE: &str = "memory.swap.max";
 const USE_FILE: &str = "memory.swap.current";
-/// The files we read hold one line.
+const PROCESSES_FILE: &str = "cgroup.procs";
+/// Files with limits hold one line; of the processes a few are enough.
 const LONGEST_BYTES: usize = 128;
 
 /// An open cgroup folder.
@@ -85,6 +86,14 @@ impl Cgroup {
         let Some(swap_max) = self.swap_max()? else { return Ok(None) };
         let Some(swap_used_bytes) = self.parse(USE_FILE)? else { return Ok(None) };
         Ok(Some(LevelFacts { level, inode: self.inode()?, swap_max, swap_used_bytes }))
+    }
+
+    /// The first few processes in the cgroup itself; none where it is gone.
+    pub fn processes(&self) -> Vec<u32> {
+        let text = self.read(PROCESSES_FILE).unwrap_or_default();
+        // The last line may have been cut off.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().filter_map(|pid| pid.parse().ok()).collect()
     }
 
     fn parse<T>(&self, name: &str) -> Result<Option<T>, CgroupError>

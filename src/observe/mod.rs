@@ -7,4 +7,5 @@ pub mod files;
 pub mod kube;
 pub mod names;
 pub mod node;
+pub mod process;
 pub mod tree;

@@ -19,6 +19,7 @@ use super::{
     cgroup::{Cgroup, CgroupError, LIMIT_FILE},
     events::Events,
     names::{Below, InPod, KUBEPODS, below_kubepods, in_pod},
+    process,
 };
 use crate::{
     decide::limits::RUNTIME_CHILD,
@@ -51,6 +52,8 @@ struct Entry {
     manager: Manager,
     /// From the runtime's bundle.
     role: Role,
+    /// The runtime has let its program run.
+    started: bool,
     watches: Vec<WatchDescriptor>,
 }
 
@@ -111,18 +114,25 @@ impl Tree {
 
     /// A container as it is now; `None` where it is gone or has no memory controller yet.
     pub fn facts(
-        &self,
+        &mut self,
         id: &ContainerId,
         pod: Option<&Pod>,
     ) -> Result<Option<ContainerFacts>, CgroupError> {
-        let Some(entry) = self.containers.get(id) else { return Ok(None) };
+        let Some(entry) = self.containers.get_mut(id) else { return Ok(None) };
         let folder = self.root.join(&entry.path);
         let Some(container) = Cgroup::open(&folder)? else { return Ok(None) };
-        let Some(container) = container.level(Level::Container)? else { return Ok(None) };
-        let mut levels = vec![container];
-        if let Some(child) = Cgroup::open(&folder.join(RUNTIME_CHILD))? {
+        let Some(level) = container.level(Level::Container)? else { return Ok(None) };
+        let mut levels = vec![level];
+        let child = Cgroup::open(&folder.join(RUNTIME_CHILD))?;
+        if let Some(child) = &child {
             levels.extend(child.level(Level::RuntimeChild)?);
         }
+        entry.started = entry.started
+            || [Some(&container), child.as_ref()]
+                .into_iter()
+                .flatten()
+                .flat_map(Cgroup::processes)
+                .any(|pid| process::is_started(&self.roots, pid));
         // The API knows best; the bundle knows first.
         let role = pod
             .and_then(|pod| pod.container_by_id(id))
@@ -132,6 +142,7 @@ impl Tree {
             pod: entry.pod.clone(),
             role,
             manager: entry.manager.clone(),
+            starting: !entry.started,
             path: entry.path.clone(),
             levels,
         }))
@@ -278,7 +289,7 @@ impl Tree {
             let role =
                 if monitor { Role::Helper } else { bundle::role(&self.roots, pod, &id) };
             let entry =
-                Entry { pod: pod.clone(), path: path.to_owned(), manager, role, watches: vec![wd] };
+                Entry { pod: pod.clone(), path: path.to_owned(), manager, role, started: false, watches: vec![wd] };
             self.containers.insert(id.clone(), entry);
         }
         self.watch_limits(&id);

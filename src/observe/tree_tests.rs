@@ -71,7 +71,7 @@ async fn finds_what_is_there_under_every_driver_and_runtime() {
     host.cgroup(&format!("{}/cri-containerd-{}.scope", pod_slice(), id('c')), "7\n");
     host.cgroup("system.slice/crio.service", "max\n");
     host.cgroup(&format!("{}/inner", scope('a')), "max\n");
-    let (tree, found) = Tree::new(&host.roots).unwrap();
+    let (mut tree, found) = Tree::new(&host.roots).unwrap();
     assert_eq!(found.touched, touched(&[id('a'), id('b'), id('c')]));
 
     let facts = tree.facts(&id('a'), None).unwrap().unwrap();
