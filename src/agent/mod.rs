@@ -88,13 +88,15 @@ pub async fn run(
     dry_run: bool,
 ) -> anyhow::Result<()> {
     if dry_run {
-        return Agent::start(roots, settings, verbosity, DryRun)?.turn(None).await;
+        let records = Records::read_only(&roots);
+        return Agent::start(roots, settings, verbosity, records, DryRun)?.turn(None).await;
     }
     let (requests, receive) = mpsc::unbounded_channel();
     let (send, answers) = mpsc::unbounded_channel();
     tokio::spawn(systemd::serve(roots.system_bus(), receive, send));
     let host = Host { roots: roots.clone(), systemd: requests };
-    Agent::start(roots, settings, verbosity, host)?.turn(Some(answers)).await
+    let records = Records::new(&roots);
+    Agent::start(roots, settings, verbosity, records, host)?.turn(Some(answers)).await
 }
 
 impl<A: Actuator> Agent<A> {
@@ -102,12 +104,12 @@ impl<A: Actuator> Agent<A> {
         roots: Roots,
         settings: Settings,
         verbosity: Verbosity,
+        mut records: Records,
         actuator: A,
     ) -> anyhow::Result<Self> {
         let node = node::memory(&roots)?;
         let (tree, found) = Tree::new(&roots)
             .with_context(|| format!("cannot watch cgroups below {}", roots.cgroup().display()))?;
-        let mut records = Records::new(&roots);
         let pods = records.load();
         Ok(Self {
             roots,

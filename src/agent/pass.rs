@@ -7,11 +7,12 @@ use crate::{
     act::{Actuator, Written, systemd},
     decide::{
         grant::grant,
-        limits::{Action, Decision, Notice, Snapshot, decide},
+        limits::{Action, Cause, Decision, Notice, Snapshot, decide},
     },
     model::{
-        host::ContainerFacts,
+        host::{ContainerFacts, Level},
         pod::{ContainerId, Pod},
+        swap::SwapMax,
     },
     observe::node,
     report::status,
@@ -70,23 +71,12 @@ impl<A: Actuator> Agent<A> {
                     self.actuator.tell_systemd(systemd::Request { container, unit, to });
                 }
                 Action::WriteLimit { container, path, level, inode, from, to, cause } => {
-                    let written = self.actuator.write_limit(&path, inode, to);
-                    let pod = self.pod_of(&container);
-                    let (namespace, name) = names(pod.as_deref());
-                    match written {
-                        Ok(Written::Now) => tracing::info!(
-                            pod_namespace = namespace,
-                            pod_name = name,
-                            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
-                            container_id = %container,
-                            swap_max = %to,
-                            swap_max_before = %from,
-                            cause = ?cause,
-                            "set memory.swap.max of {namespace}/{name}'s {level} from {from} to {to}: {}",
-                            self.why(&container),
-                        ),
+                    match self.actuator.write_limit(&path, inode, to) {
+                        Ok(Written::Now) => self.tell_written(&container, level, from, to, cause),
                         Ok(Written::Already | Written::Gone) => {}
                         Err(error) => {
+                            let pod = self.pod_of(&container);
+                            let (namespace, name) = names(pod.as_deref());
                             tracing::error!(
                                 pod_namespace = namespace,
                                 pod_name = name,
@@ -110,12 +100,29 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    fn pod_of(&self, id: &ContainerId) -> Option<std::sync::Arc<Pod>> {
-        self.tree.pod_of(id).and_then(|uid| self.pods.get(uid)).cloned()
+    fn tell_written(&self, id: &ContainerId, level: Level, from: SwapMax, to: SwapMax, cause: Cause) {
+        let pod = self.pod_of(id);
+        let (namespace, name) = names(pod.as_deref());
+        let state = self.state.get(id);
+        if cause == Cause::Drift && state.is_some_and(|state| state.contended) {
+            tracing::debug!(container_id = %id, swap_max = %to, "repaired again");
+            return;
+        }
+        let why = state.map(|state| state.grant.reason.to_string()).unwrap_or_default();
+        tracing::info!(
+            pod_namespace = namespace,
+            pod_name = name,
+            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
+            container_id = %id,
+            swap_max = %to,
+            swap_max_before = %from,
+            cause = ?cause,
+            "set memory.swap.max of {namespace}/{name}'s {level} from {from} to {to}: {why}",
+        );
     }
 
-    fn why(&self, id: &ContainerId) -> String {
-        self.state.get(id).map(|state| state.grant.reason.to_string()).unwrap_or_default()
+    fn pod_of(&self, id: &ContainerId) -> Option<std::sync::Arc<Pod>> {
+        self.tree.pod_of(id).and_then(|uid| self.pods.get(uid)).cloned()
     }
 
     fn tell(&self, notice: &Notice) {

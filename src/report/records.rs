@@ -43,12 +43,18 @@ pub struct RecordError {
 #[derive(Debug)]
 pub struct Records {
     folder: PathBuf,
+    read_only: bool,
     written: HashMap<PodUid, String>,
 }
 
 impl Records {
     pub fn new(roots: &Roots) -> Self {
-        Self { folder: roots.runtime().join("pods"), written: HashMap::new() }
+        Self { folder: roots.runtime().join("pods"), read_only: false, written: HashMap::new() }
+    }
+
+    /// Records that nothing is written to, for a dry run.
+    pub fn read_only(roots: &Roots) -> Self {
+        Self { read_only: true, ..Self::new(roots) }
     }
 
     /// What an earlier run of the agent left. Records that make no sense are left out and logged.
@@ -81,7 +87,7 @@ impl Records {
         let record = Record { version: VERSION, pod: pod.clone(), grants };
         let failed = |source| RecordError { folder: self.folder.clone(), source };
         let text = serde_json::to_string(&record).map_err(|error| failed(error.into()))?;
-        if self.written.get(&pod.uid) == Some(&text) {
+        if self.read_only || self.written.get(&pod.uid) == Some(&text) {
             return Ok(());
         }
         self.replace(&pod.uid, &text).map_err(failed)?;
@@ -91,6 +97,9 @@ impl Records {
 
     pub fn remove(&mut self, uid: &PodUid) -> Result<(), RecordError> {
         self.written.remove(uid);
+        if self.read_only {
+            return Ok(());
+        }
         match fs::remove_file(self.path(uid)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(RecordError { folder: self.folder.clone(), source })

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::{Duration, SystemTime}};
 
+use backon::ExponentialBuilder;
 use futures::{StreamExt, pin_mut};
 use kube::{
     Api,
@@ -21,6 +22,10 @@ use crate::{config::settings::Settings, model::pod::{Pod, PodUid}, observe::file
 
 /// How often credentials that cannot be used are tried again, though no file was seen to change.
 const CREDENTIALS_RETRY: Duration = Duration::from_secs(10);
+
+/// The jitter adds up to as much again. client-go's 30 s would leave new VMs without their swap for
+/// up to a minute after an outage.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 
 /// News of the API server.
 #[derive(Debug)]
@@ -82,8 +87,13 @@ async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>
     let config = watcher::Config::default()
         .fields(&format!("spec.nodeName={}", credentials.node_name))
         .any_semantic();
-    // Jittered, 0.8 s to 30 s, as client-go's.
-    let stream = watcher::watcher(api, config).default_backoff();
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(LONGEST_BACKOFF)
+        .with_jitter()
+        .without_max_times();
+    let stream =
+        watcher::watcher(api, config).backoff(watcher::ExponentialBackoff::from(backoff));
     pin_mut!(stream);
     let changed = changed(credentials);
     pin_mut!(changed);

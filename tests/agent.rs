@@ -1,0 +1,260 @@
+//! The agent as a process, between a host made of files and an API server over real TLS.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{fs, time::Duration};
+
+use serde_json::json;
+use support::{Agent, FakeHost, MIB, NODE, api_server, container_id, pod, uid};
+use test_apiserver::{faults::Fault, pki::Validity};
+
+/// 4 GiB RAM and 2 GiB swap: a container gets half of what it requests.
+fn host() -> FakeHost {
+    FakeHost::new(4096 * MIB, 2048 * MIB)
+}
+
+fn half(mebibytes: u64) -> String {
+    (mebibytes * MIB / 2).to_string()
+}
+
+fn fault(json: serde_json::Value) -> Fault {
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn limits_are_set_repaired_and_follow_the_pods() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let early = server.apply(&pod("early", NODE, Some("100Mi"), Some("300Mi"))).unwrap();
+    server.apply(&pod("elsewhere", "node-b", Some("100Mi"), None)).unwrap();
+    let early_cgroup = host.container(uid(&early), &container_id(1), "main", "max");
+    let sandbox = host.container(uid(&early), &container_id(2), "POD", "max");
+    let stranger = host.container("9192cfa8-0000-4444-9bb8-9701e3620c02", &container_id(3), "main", "max");
+    let mut agent = Agent::start(&host);
+    assert_eq!(host.limit(&early_cgroup), half(100), "all is right as soon as it is ready");
+    assert_eq!(host.limit(&sandbox), "0");
+    assert_eq!(host.limit(&stranger), "0", "a pod that nobody knows");
+    let status = agent.hears("STATUS=Swap 2.0 GiB: of 3 containers in 1 pods 1 may swap 50.0 MiB");
+    assert!(!status.contains("not reachable"), "{status}");
+
+    host.set_limit(&early_cgroup, "max");
+    host.await_limit(&early_cgroup, &half(100));
+
+    // The cgroup comes before the API tells of the pod, and the other way round.
+    let late = server.apply(&pod("late", NODE, Some("200Mi"), None)).unwrap();
+    let late_cgroup = host.container(uid(&late), &container_id(4), "main", "max");
+    host.await_limit(&late_cgroup, &half(200));
+
+    // The kubelet has resized it in place, and says so in the status.
+    let mut resized = pod("late", NODE, Some("200Mi"), None);
+    resized["status"] = json!({"containerStatuses": [{
+        "name": "main", "containerID": format!("cri-o://{}", container_id(4)),
+        "image": "x", "imageID": "", "ready": true, "restartCount": 0,
+        "resources": {"requests": {"memory": "400Mi"}},
+    }]});
+    server.apply(&resized).unwrap();
+    host.await_limit(&late_cgroup, &half(400));
+
+    let (code, log) = agent.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(host.limit(&late_cgroup), half(400), "a clean stop leaves the limits");
+}
+
+#[test]
+fn a_certificate_is_rotated_under_it() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let agent = Agent::start(&host);
+    let issued = server.rotate(NODE, Validity::for_the_next(Duration::from_secs(3600))).unwrap();
+    server.revoke_before(NODE, issued.serial).unwrap();
+    server.drop_watches().unwrap();
+    let pod = server.apply(&pod("after", NODE, Some("100Mi"), None)).unwrap();
+    let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
+    host.await_limit(&cgroup, &half(100));
+    assert_eq!(agent.stop().0, Some(0));
+}
+
+#[test]
+fn an_expiring_certificate_is_said() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    server.rotate(NODE, Validity::for_the_next(Duration::from_secs(1800))).unwrap();
+    let mut agent = Agent::start(&host);
+    agent.hears("STATUS=the kubelet's client certificate expires in 2");
+}
+
+#[test]
+fn without_the_api_server_it_goes_by_what_it_knew() {
+    let (host, (_data, mut server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let known = server.apply(&pod("known", NODE, Some("100Mi"), None)).unwrap();
+    let known_cgroup = host.container(uid(&known), &container_id(1), "main", "max");
+    let agent = Agent::start(&host);
+    host.await_limit(&known_cgroup, &half(100));
+    let later = server.apply(&pod("later", NODE, Some("200Mi"), None)).unwrap();
+    let record = host.path(&format!("/run/wasp-agent/pods/{}.json", uid(&later)));
+    while !record.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    agent.signal("-KILL");
+    agent.ends();
+
+    server.stop().unwrap();
+    host.set_limit(&known_cgroup, "max");
+    let later_cgroup = host.container(uid(&later), &container_id(2), "main", "max");
+    let unknown_cgroup = host.container("9192cfa8-0000-4444-9bb8-9701e3620c02", &container_id(3), "main", "max");
+    let mut agent = Agent::start(&host);
+    agent.hears("STATUS=API server not reachable, no list of pods yet");
+    host.await_limit(&known_cgroup, &half(100));
+    host.await_limit(&later_cgroup, &half(200));
+    assert_eq!(host.limit(&unknown_cgroup), "0");
+
+    server.start().unwrap();
+    let status = agent.hears("STATUS=Swap 2.0 GiB");
+    assert!(status.contains("2 may swap 150.0 MiB"), "{status}");
+}
+
+#[test]
+fn troubles_of_the_api_server_pass() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    for broken in [
+        json!({"verb": "list", "resource": "pods", "code": 500, "times": 1}),
+        json!({"verb": "list", "resource": "pods", "garbage": "truncated", "times": 1}),
+        json!({"verb": "watch", "resource": "pods", "code": 410, "times": 1}),
+        json!({"verb": "watch", "resource": "pods", "garbage": "invalid", "times": 1}),
+        json!({"verb": "watch", "resource": "pods", "cutAfterEvents": 1, "times": 1}),
+    ] {
+        server.fault(fault(broken)).unwrap();
+    }
+    let agent = Agent::start(&host);
+    for number in 1..=4 {
+        let pod = server.apply(&pod(&format!("p{number}"), NODE, Some("100Mi"), None)).unwrap();
+        let cgroup = host.container(uid(&pod), &container_id(number), "main", "max");
+        host.await_limit(&cgroup, &half(100));
+    }
+    assert_eq!(agent.stop().0, Some(0));
+}
+
+#[test]
+fn every_list_and_watch_is_of_this_node_only() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let agent = Agent::start(&host);
+    let requests = server.requests().unwrap();
+    let rows = requests["requests"].as_array().unwrap_or_else(|| panic!("{requests}"));
+    let ours: Vec<_> = rows.iter().filter(|row| row["user"] == "system:node:node-a").collect();
+    assert!(!ours.is_empty(), "{requests}");
+    for row in ours {
+        assert_eq!(row["selector"], "fieldSelector=spec.nodeName=node-a", "{row}");
+        assert_eq!(row["codes"].as_object().map(|codes| codes.keys().all(|c| c == "200")), Some(true), "{row}");
+    }
+    drop(agent);
+}
+
+#[test]
+fn a_kubeconfig_that_comes_later_is_found() {
+    let (host, (_data, server)) = (host(), api_server());
+    fs::create_dir_all(host.path("/var/lib/kubelet")).unwrap();
+    let mut agent = Agent::start(&host);
+    agent.hears("STATUS=API server not reachable, no list of pods yet (no kubeconfig of the kubelet at");
+    host.use_kubeconfig(&server);
+    agent.hears("STATUS=Swap 2.0 GiB");
+}
+
+#[test]
+fn swap_that_changes_changes_every_grant() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
+    let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
+    let agent = Agent::start(&host);
+    assert_eq!(host.limit(&cgroup), half(100));
+    host.memory(4096 * MIB, 4096 * MIB);
+    // A reload looks at everything; on a real node the kernel tells (tests/node: swap-changes).
+    agent.signal("-HUP");
+    host.await_limit(&cgroup, &half(200));
+    let record = fs::read_to_string(host.path(&format!("/run/wasp-agent/pods/{}.json", uid(&pod)))).unwrap();
+    assert!(record.contains(&format!("\"main\":\"{}\"", half(200))), "{record}");
+}
+
+#[test]
+fn a_bad_reload_keeps_the_old_settings_and_says_so() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
+    let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
+    let mut agent = Agent::start(&host);
+    let file = "/etc/wasp-agent/config.d/50.toml";
+    host.write(file, "[limits]\npolicy = \"all\"\n");
+    agent.signal("-HUP");
+    agent.hears("RELOADING=1");
+    agent.hears("STATUS=the configuration on disk is wrong");
+    host.set_limit(&cgroup, "max");
+    host.await_limit(&cgroup, &half(100));
+    host.write(file, "[limits]\nsystem-reserved-percent = 50\n");
+    agent.signal("-HUP");
+    agent.hears("STATUS=Swap");
+    host.await_limit(&cgroup, &half(50));
+    let (_, log) = agent.stop();
+    assert!(log.contains("/etc/wasp-agent/config.d/50.toml:2: limits.policy = \"all\" is not one of"), "{log}");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
+    let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
+    let agent = Agent::start_with(&host, &["run", "--dry-run"]);
+    let (_, log) = agent.stop();
+    assert!(log.contains("would set memory.swap.max"), "{log}");
+    assert_eq!(host.limit(&cgroup), "max");
+    assert!(!host.path("/run/wasp-agent").exists());
+}
+
+#[test]
+fn where_the_kubelet_grants_it_only_looks() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    host.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n");
+    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
+    let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
+    let mut agent = Agent::start(&host);
+    agent.hears("STATUS=1 limits that are not what LimitedSwap gives");
+    assert_eq!(host.limit(&cgroup), "max");
+}
+
+#[test]
+fn a_host_without_cgroup_v2_is_said_and_survived() {
+    let host = host();
+    fs::remove_dir_all(host.path("/sys/fs/cgroup")).unwrap();
+    fs::create_dir_all(host.path("/sys/fs/cgroup/memory")).unwrap();
+    fs::remove_dir_all(host.path("/proc/pressure")).unwrap();
+    let mut agent = Agent::start(&host);
+    let status = agent.hears("STATUS=API server");
+    assert!(status.contains("cgroup v2 is not mounted"), "{status}");
+    assert!(status.contains("boot with psi=1"), "{status}");
+}
+
+#[test]
+fn without_systemd_limits_hold_in_cgroupfs_and_the_status_says_so() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
+    let slice = format!("kubepods-burstable-pod{}.slice", uid(&pod).replace('-', "_"));
+    let id = container_id(1);
+    host.container(uid(&pod), &id, "main", "max");
+    let scope = format!("/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/{slice}/crio-{id}.scope");
+    fs::remove_dir_all(host.path("/sys/fs/cgroup/kubepods")).unwrap();
+    host.write(&format!("{scope}/memory.swap.current"), "0\n");
+    host.write(&format!("{scope}/memory.swap.max"), "max\n");
+    host.write(&format!("{scope}/cgroup.procs"), "77\n");
+    host.write("/proc/77/comm", "main\n");
+    let mut agent = Agent::start(&host);
+    let status = agent.hears("1 limits that systemd could not be told");
+    assert!(status.contains("cannot reach systemd at"), "{status}");
+    assert_eq!(host.limit(&scope), half(100));
+}

@@ -1,0 +1,101 @@
+//! The command line: exit codes and what is printed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use support::{Agent, FakeHost, MIB, NODE, api_server, container_id, pod, uid};
+
+fn run(host: &FakeHost, arguments: &[&str]) -> (i32, String, String) {
+    let output = Agent::command(host, arguments).output().unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn a_wrong_configuration_is_exit_78_with_every_problem() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    host.write("/etc/wasp-agent/wasp-agent.toml", "grants = 1\nnonsense = 2\n");
+    for arguments in [&["check-config"][..], &["run"], &["plan"]] {
+        let (code, out, err) = run(&host, arguments);
+        assert_eq!((code, out.as_str()), (78, ""), "{arguments:?}");
+        assert!(err.starts_with("wasp-agent: 2 configuration problems\n"), "{err}");
+        assert!(err.contains("/etc/wasp-agent/wasp-agent.toml:1: grants = 1 is not one of"), "{err}");
+        assert!(err.contains("/etc/wasp-agent/wasp-agent.toml:2: unknown key nonsense"), "{err}");
+    }
+}
+
+#[test]
+fn check_config_shows_what_counts_and_where_it_comes_from() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    host.write("/etc/wasp-agent/config.d/50-site.toml", "\n[limits]\npolicy = \"max\"\n");
+    let (code, out, _) = run(&host, &["check-config"]);
+    assert_eq!(code, 0);
+    let line = |key: &str| out.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("policy").ends_with("# /etc/wasp-agent/config.d/50-site.toml:3"), "{out}");
+    assert!(line("grants").ends_with("# default"), "{out}");
+}
+
+#[test]
+fn the_shipped_configuration_is_the_defaults_and_valid() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    let (_, defaults, _) = run(&host, &["check-config"]);
+    let shipped = include_str!("../packaging/wasp-agent.toml");
+    host.write("/etc/wasp-agent/wasp-agent.toml", shipped);
+    host.write("/etc/sysconfig/wasp-agent", include_str!("../packaging/wasp-agent.sysconfig"));
+    assert_eq!(run(&host, &["check-config"]).1, defaults);
+    // What it shows commented out is valid too, and what would happen anyway.
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|l| l.split('#').next().unwrap().trim().to_owned()).collect()
+    };
+    let uncommented: String = shipped
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    host.write("/etc/wasp-agent/wasp-agent.toml", &uncommented);
+    let (code, out, err) = run(&host, &["check-config"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(values(&out), values(&defaults));
+}
+
+#[test]
+fn plan_shows_each_container_with_its_grant_and_why() {
+    let (_data, server) = api_server();
+    let host = FakeHost::new(4096 * MIB, 2048 * MIB);
+    host.use_kubeconfig(&server);
+    let vm = server.apply(&pod("vm", NODE, Some("100Mi"), Some("1Gi"))).unwrap();
+    let plain = server.apply(&pod("plain", NODE, None, None)).unwrap();
+    let vm_cgroup = host.container(uid(&vm), &container_id(1), "main", "max");
+    host.container(uid(&vm), &container_id(2), "POD", "0");
+    host.container(uid(&plain), &container_id(3), "main", "0");
+    let (code, table, _) = run(&host, &["plan"]);
+    assert_eq!(code, 0);
+    let row = |name: &str| -> Vec<String> {
+        let line = table.lines().find(|line| line.contains(name)).unwrap();
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+    };
+    let grant = (50 * MIB).to_string();
+    assert_eq!(row(" vm ")[..9], ["default", "vm", "main", "Burstable", "100Mi", "1Gi", &grant, "max", "0"]);
+    assert_eq!(row(" plain ")[3..8], ["BestEffort", "-", "-", "0", "0"]);
+    assert!(table.contains("1 limits to set"), "{table}");
+    assert!(!table.contains("sandbox"), "{table}");
+    assert!(run(&host, &["plan", "--all"]).1.contains("sandbox or monitor"));
+    assert_eq!(host.limit(&vm_cgroup), "max", "a plan changes nothing");
+
+    let json: serde_json::Value = serde_json::from_str(&run(&host, &["plan", "--json"]).1).unwrap();
+    assert_eq!(json["containers"].as_array().unwrap().len(), 3);
+    assert_eq!(json["actions"][0]["action"], "write-limit");
+    assert_eq!(json["actions"][0]["to"], grant);
+}
+
+#[test]
+fn a_plan_without_the_api_server_says_so() {
+    let host = FakeHost::new(4096 * MIB, 2048 * MIB);
+    let (code, out, _) = run(&host, &["plan"]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("NOTE: API server not reachable, going by the agent's records: no kubeconfig"), "{out}");
+}

@@ -1,0 +1,231 @@
+//! A folder that stands for a host, an API server that speaks as a real one, and the real agent
+//! between the two. There is no systemd in such a folder: the VM of `tests/node` has one.
+
+#![allow(dead_code, reason = "each test program uses some of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use test_apiserver::{ApiServer, Handle, Options};
+
+pub const MIB: u64 = 1 << 20;
+pub const NODE: &str = "node-a";
+/// Long enough for a busy machine; nothing waits for it to pass.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct FakeHost {
+    folder: tempfile::TempDir,
+}
+
+impl FakeHost {
+    pub fn new(ram_bytes: u64, swap_bytes: u64) -> Self {
+        let host = Self { folder: tempfile::tempdir().unwrap() };
+        host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+        host.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
+        host.memory(ram_bytes, swap_bytes);
+        host
+    }
+
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn memory(&self, ram_bytes: u64, swap_bytes: u64) {
+        let (ram, swap) = (ram_bytes / 1024, swap_bytes / 1024);
+        let zero = ["MemFree", "Buffers", "Cached", "SwapCached", "Active", "Inactive", "SwapFree", "Dirty",
+            "Writeback", "Mapped", "Slab", "Committed_AS", "VmallocTotal", "VmallocUsed", "VmallocChunk"];
+        let rest: String = zero.iter().map(|key| format!("{key}: 0 kB\n")).collect();
+        self.write("/proc/meminfo", &format!("MemTotal: {ram} kB\nSwapTotal: {swap} kB\n{rest}"));
+    }
+
+    pub fn use_kubeconfig(&self, server: &Handle) {
+        let link = self.path("/var/lib/kubelet/kubeconfig");
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(server.node_kubeconfig(NODE).unwrap(), link).unwrap();
+    }
+
+    /// A container's cgroup as a runtime leaves it, with the bundle that tells its name; returns
+    /// the cgroup's path on the host.
+    pub fn container(&self, pod_uid: &str, id: &str, name: &str, swap_max: &str) -> String {
+        let bundle = json!({"annotations": {
+            "io.kubernetes.pod.uid": pod_uid,
+            "io.kubernetes.cri-o.ContainerType": if name == "POD" { "sandbox" } else { "container" },
+            "io.kubernetes.container.name": name,
+        }});
+        let userdata = format!("/run/containers/storage/overlay-containers/{id}/userdata");
+        self.write(&format!("{userdata}/config.json"), &bundle.to_string());
+        let cgroup = format!("/sys/fs/cgroup/kubepods/burstable/pod{pod_uid}/crio-{id}");
+        self.write(&format!("{cgroup}/memory.swap.current"), "0\n");
+        self.write(&format!("{cgroup}/memory.swap.max"), swap_max);
+        cgroup
+    }
+
+    pub fn limit(&self, cgroup: &str) -> String {
+        let text = fs::read_to_string(self.path(cgroup).join("memory.swap.max")).unwrap();
+        text.trim_end().to_owned()
+    }
+
+    pub fn set_limit(&self, cgroup: &str, value: &str) {
+        fs::write(self.path(cgroup).join("memory.swap.max"), value).unwrap();
+    }
+
+    /// Waits for the limit, and says how long it took.
+    pub fn await_limit(&self, cgroup: &str, expected: &str) -> Duration {
+        let start = Instant::now();
+        while self.limit(cgroup) != expected {
+            assert!(start.elapsed() < PATIENCE, "{cgroup} has {}, not {expected}", self.limit(cgroup));
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        start.elapsed()
+    }
+}
+
+/// An API server with its data in a folder of its own.
+pub fn api_server() -> (tempfile::TempDir, Handle) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options::new(folder.path());
+    options.nodes = vec![NODE.to_owned()];
+    let server = ApiServer::start(options).unwrap();
+    (folder, server)
+}
+
+/// A pod of one container `main`, with these requests and limits of memory.
+pub fn pod(name: &str, node: &str, request: Option<&str>, limit: Option<&str>) -> Value {
+    let amount = |amount: Option<&str>| amount.map_or(json!({}), |memory| json!({"memory": memory}));
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"nodeName": node, "containers": [{
+            "name": "main", "image": "x",
+            "resources": {"requests": amount(request), "limits": amount(limit)},
+        }]},
+    })
+}
+
+/// The UID that the API server gave.
+pub fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap()
+}
+
+pub fn container_id(number: usize) -> String {
+    format!("{number:064x}")
+}
+
+pub struct Agent {
+    child: Child,
+    notifications: UnixDatagram,
+    _socket: tempfile::TempDir,
+    heard: Vec<String>,
+}
+
+impl Agent {
+    pub fn command(host: &FakeHost, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasp-agent"));
+        command.arg("--root").arg(host.root()).args(arguments).env_clear().stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the agent as systemd would and waits until it is ready.
+    pub fn start(host: &FakeHost) -> Self {
+        Self::start_with(host, &["run"])
+    }
+
+    pub fn start_with(host: &FakeHost, arguments: &[&str]) -> Self {
+        let socket = tempfile::tempdir().unwrap();
+        let path = socket.path().join("notify");
+        let notifications = UnixDatagram::bind(&path).unwrap();
+        notifications.set_read_timeout(Some(PATIENCE)).unwrap();
+        let child = Self::command(host, arguments)
+            .env("NOTIFY_SOCKET", &path)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut agent = Self { child, notifications, _socket: socket, heard: Vec::new() };
+        agent.hears_beside("READY=1");
+        agent
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a notification line that holds `text` and returns it. It and what came before it
+    /// has then been heard.
+    pub fn hears(&mut self, text: &str) -> String {
+        let index = self.hears_beside(text);
+        self.heard.drain(..=index).next_back().unwrap()
+    }
+
+    fn hears_beside(&mut self, text: &str) -> usize {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(index) = self.heard.iter().position(|line| line.contains(text)) {
+                return index;
+            }
+            let length = match self.notifications.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(error) => {
+                    let log = self.log();
+                    panic!("the agent did not say {text:?}: {error}; it said {:?}\n{log}", self.heard)
+                }
+            };
+            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            self.heard.extend(message.lines().map(str::to_owned));
+        }
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end: exit code and all that it logged.
+    pub fn ends(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().unwrap();
+        (status.code(), self.read_log())
+    }
+
+    pub fn stop(self) -> (Option<i32>, String) {
+        self.signal("-TERM");
+        self.ends()
+    }
+
+    fn log(&mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.read_log()
+    }
+
+    fn read_log(&mut self) -> String {
+        let mut log = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _ = stderr.read_to_string(&mut log);
+        }
+        log
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
