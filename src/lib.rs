@@ -1,1 +1,13 @@
+//! wasp-agent: lets Kubernetes VMs overcommit a node's memory safely.
+//!
+//! Data flows one way: [`observe`] → [`decide`] → [`act`] → [`report`]. See
+//! `docs/architecture.md`.
 
+pub mod act;
+pub mod agent;
+pub mod config;
+pub mod decide;
+pub mod model;
+pub mod observe;
+pub mod report;
+pub mod roots;

@@ -1,0 +1,77 @@
+//! Writes swap limits into cgroupfs.
+
+use std::{error::Error, io, path::Path};
+
+use cgroups_rs::fs::memory::MemController;
+
+use super::Written;
+use crate::{
+    model::swap::SwapMax,
+    observe::cgroup::{Cgroup, CgroupError, LIMIT_FILE, is_gone},
+};
+
+/// Sets `memory.swap.max` of the cgroup at `path` if it is still the one with this inode and has
+/// another limit.
+pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
+    let Some(cgroup) = Cgroup::open(path)? else { return Ok(Written::Gone) };
+    if cgroup.inode()? != inode {
+        return Ok(Written::Gone);
+    }
+    match cgroup.swap_max()? {
+        None => return Ok(Written::Gone),
+        Some(found) if found == to => return Ok(Written::Already),
+        Some(_) => {}
+    }
+    // By the open folder, so that the controller cannot be led elsewhere meanwhile.
+    let folder = cgroup.path_by_descriptor();
+    let limit = match to {
+        SwapMax::Bytes(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
+        SwapMax::Max => -1,
+    };
+    match MemController::new(folder.clone(), folder, true).set_memswap_limit(limit) {
+        Ok(()) => Ok(Written::Now),
+        Err(error) => {
+            let source = io_error(&error);
+            if is_gone(&source) {
+                return Ok(Written::Gone);
+            }
+            Err(CgroupError { operation: "write", path: path.join(LIMIT_FILE), source })
+        }
+    }
+}
+
+/// The system's error behind that of cgroups-rs.
+fn io_error(error: &cgroups_rs::fs::error::Error) -> io::Error {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.and_then(io::Error::raw_os_error) {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::other(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
+    use super::*;
+
+    #[test]
+    fn writes_on_change_only_and_to_the_same_cgroup_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(LIMIT_FILE);
+        fs::write(&file, "max\n").unwrap();
+        let inode = fs::metadata(folder.path()).unwrap().ino();
+        let write = |inode, to| write_limit(folder.path(), inode, to).unwrap();
+        let text = || fs::read_to_string(&file).unwrap();
+
+        assert_eq!(write(inode + 1, SwapMax::ZERO), Written::Gone);
+        assert_eq!(text(), "max\n", "another cgroup's limit is not touched");
+        assert_eq!(write(inode, SwapMax::Max), Written::Already);
+        assert_eq!(text(), "max\n");
+        assert_eq!(write(inode, SwapMax::Bytes(4096)), Written::Now);
+        assert_eq!(text(), "4096");
+        assert_eq!(write(inode, SwapMax::Max), Written::Now);
+        assert_eq!(text(), "max");
+        assert_eq!(write_limit(&folder.path().join("gone"), inode, SwapMax::ZERO).unwrap(), Written::Gone);
+    }
+}

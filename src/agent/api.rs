@@ -1,0 +1,116 @@
+//! What the API server says, and how well it can be reached.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::Agent;
+use crate::{
+    act::Actuator,
+    model::pod::{Pod, PodUid},
+    observe::kube::pods::Update,
+};
+
+/// A kubelet renews its certificate when 70 to 90 % of its life are over; so late it has failed to.
+const EXPIRES_SOON: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Default)]
+pub(super) struct Api {
+    /// A complete list was received since the agent started.
+    pub(super) synced: bool,
+    /// Why the API server cannot be asked now.
+    pub(super) failure: Option<String>,
+    /// Deleted, with containers still running.
+    pub(super) deleted: BTreeSet<PodUid>,
+    certificate_expires: Option<SystemTime>,
+    /// While a list is being received: what it holds so far.
+    listing: Option<BTreeSet<PodUid>>,
+}
+
+impl Api {
+    /// For the status line.
+    pub(super) fn problem(&self) -> Option<String> {
+        if let Some(failure) = &self.failure {
+            let known = if self.synced { "going by what it said last" } else { "no list of pods yet" };
+            return Some(format!("API server not reachable, {known} ({failure})"));
+        }
+        let left = self.certificate_expires?.duration_since(SystemTime::now());
+        match left {
+            Err(_) => Some("the kubelet's client certificate has expired".to_owned()),
+            Ok(left) if left < EXPIRES_SOON => Some(format!(
+                "the kubelet's client certificate expires in {} min",
+                left.as_secs() / 60
+            )),
+            Ok(_) => None,
+        }
+    }
+}
+
+impl<A: Actuator> Agent<A> {
+    pub(super) fn api_says(&mut self, update: Update) {
+        match update {
+            Update::Credentials { node_name, server, certificate_expires } => {
+                let expires = certificate_expires.map(seconds);
+                tracing::info!(node_name, server, certificate_expires = expires, "credentials read");
+                self.api.certificate_expires = certificate_expires;
+                return;
+            }
+            Update::Failed(failure) => {
+                if self.api.failure.is_none() {
+                    tracing::warn!("API server not reachable: {failure}");
+                }
+                self.api.failure = Some(failure);
+                return;
+            }
+            Update::ListBegins => {
+                self.api.listing = Some(BTreeSet::new());
+                return;
+            }
+            Update::Listed(pod) => {
+                if let Some(listing) = &mut self.api.listing {
+                    listing.insert(pod.uid.clone());
+                }
+                self.applied(pod);
+            }
+            Update::ListEnds => self.list_ends(),
+            Update::Applied(pod) => self.applied(pod),
+            Update::Deleted(uid) => self.deleted(uid),
+        }
+        if self.api.failure.take().is_some() {
+            tracing::info!("API server reachable again");
+        }
+    }
+
+    fn applied(&mut self, pod: Arc<Pod>) {
+        self.api.deleted.remove(&pod.uid);
+        if self.pods.get(&pod.uid) == Some(&pod) {
+            return;
+        }
+        self.record(&pod);
+        self.dirty.extend(self.tree.of_pod(&pod.uid).cloned());
+        self.pods.insert(pod.uid.clone(), pod);
+    }
+
+    fn list_ends(&mut self) {
+        let listed = self.api.listing.take().unwrap_or_default();
+        let missing: Vec<PodUid> =
+            self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        missing.into_iter().for_each(|uid| self.deleted(uid));
+        if !self.api.synced {
+            tracing::info!(pods = listed.len(), "first list of this node's pods received");
+            self.api.synced = true;
+        }
+    }
+
+    fn deleted(&mut self, uid: PodUid) {
+        self.api.deleted.insert(uid);
+        self.forget_pods_that_left();
+    }
+}
+
+/// Unix time, for logs.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

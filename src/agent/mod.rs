@@ -1,0 +1,260 @@
+//! The loop: observe → decide → act → report. One thread, woken by events and by few timers.
+
+mod api;
+mod pass;
+mod reload;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    act::{Actuator, DryRun, Host, systemd},
+    config::settings::Settings,
+    decide::limits::State,
+    model::{
+        host::{Monotonic, NodeMemory},
+        pod::{ContainerId, Pods},
+    },
+    observe::{
+        kube::pods::{self, Update},
+        node::{self, SwapWatch},
+        tree::{Changes, Tree},
+    },
+    report::{log::Verbosity, notify::Notifier, records::Records},
+    roots::Roots,
+};
+
+/// How long the first pass waits for the API server's pods. Without them it goes by the records.
+const FIRST_LIST: Duration = Duration::from_secs(5);
+
+/// All that the agent knows.
+#[derive(Debug)]
+struct Agent<A> {
+    roots: Roots,
+    settings: Settings,
+    actuator: A,
+    started: Instant,
+    node: NodeMemory,
+    pods: Pods,
+    api: api::Api,
+    tree: Tree,
+    state: State,
+    dirty: BTreeSet<ContainerId>,
+    timers: Timers,
+    records: Records,
+    notifier: Notifier,
+    verbosity: Verbosity,
+    /// Problems of the host by what they are about, so that each is logged when it comes and goes.
+    problems: HashMap<&'static str, String>,
+}
+
+/// When to look at a container again, and when to listen to its limits again.
+#[derive(Debug, Default)]
+struct Timers {
+    again: BTreeSet<(Monotonic, ContainerId)>,
+    deaf: BTreeSet<(Monotonic, ContainerId)>,
+    resync: Monotonic,
+}
+
+impl Timers {
+    fn next(&self) -> Monotonic {
+        let first = |set: &BTreeSet<(Monotonic, ContainerId)>| set.first().map(|(at, _)| *at);
+        [first(&self.again), first(&self.deaf)].into_iter().flatten().fold(self.resync, Monotonic::min)
+    }
+}
+
+/// Takes all that are due from `set`.
+fn due(set: &mut BTreeSet<(Monotonic, ContainerId)>, now: Monotonic) -> Vec<ContainerId> {
+    let mut due = Vec::new();
+    while set.first().is_some_and(|(at, _)| *at <= now) {
+        due.extend(set.pop_first().map(|(_, id)| id));
+    }
+    due
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(
+    roots: Roots,
+    settings: Settings,
+    verbosity: Verbosity,
+    dry_run: bool,
+) -> anyhow::Result<()> {
+    if dry_run {
+        return Agent::start(roots, settings, verbosity, DryRun)?.turn(None).await;
+    }
+    let (requests, receive) = mpsc::unbounded_channel();
+    let (send, answers) = mpsc::unbounded_channel();
+    tokio::spawn(systemd::serve(roots.system_bus(), receive, send));
+    let host = Host { roots: roots.clone(), systemd: requests };
+    Agent::start(roots, settings, verbosity, host)?.turn(Some(answers)).await
+}
+
+impl<A: Actuator> Agent<A> {
+    fn start(
+        roots: Roots,
+        settings: Settings,
+        verbosity: Verbosity,
+        actuator: A,
+    ) -> anyhow::Result<Self> {
+        let node = node::memory(&roots)?;
+        let (tree, found) = Tree::new(&roots)
+            .with_context(|| format!("cannot watch cgroups below {}", roots.cgroup().display()))?;
+        let mut records = Records::new(&roots);
+        let pods = records.load();
+        Ok(Self {
+            roots,
+            settings,
+            actuator,
+            started: Instant::now(),
+            node,
+            pods,
+            api: api::Api::default(),
+            tree,
+            state: State::default(),
+            dirty: found.touched,
+            timers: Timers::default(),
+            records,
+            notifier: Notifier::default(),
+            verbosity,
+            problems: HashMap::new(),
+        })
+    }
+
+    fn now(&self) -> Monotonic {
+        Monotonic(self.started.elapsed())
+    }
+
+    async fn turn(
+        mut self,
+        answers: Option<mpsc::UnboundedReceiver<systemd::Answer>>,
+    ) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let swap = SwapWatch::new(&self.roots);
+        let (_keep_open, no_answers) = mpsc::unbounded_channel();
+        let mut answers = answers.unwrap_or(no_answers);
+        let mut news = self.watch_pods();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            containers = self.dirty.len(),
+            recorded_pods = self.pods.len(),
+            "started"
+        );
+        self.notifier.status("Waiting for the API server's list of pods.");
+        self.first_list(&mut news).await;
+        self.resync();
+        self.notifier.ready(self.longest_pause());
+
+        loop {
+            let next = self.timers.next().since(self.now());
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                changes = self.tree.changed() => {
+                    let changes = changes.context("the kernel's cgroup notifications failed")?;
+                    self.cgroups_changed(changes);
+                }
+                Some(answer) = answers.recv() => {
+                    self.systemd_answered(answer);
+                    while let Ok(answer) = answers.try_recv() {
+                        self.systemd_answered(answer);
+                    }
+                }
+                changed = swap.changed() => {
+                    changed.context("the kernel's swap notifications failed")?;
+                    self.read_node();
+                }
+                Some(update) = news.recv() => {
+                    self.api_says(update);
+                    while let Ok(update) = news.try_recv() {
+                        self.api_says(update);
+                    }
+                }
+                _ = hangup.recv() => {
+                    if self.reload() {
+                        news = self.watch_pods();
+                    }
+                }
+                () = tokio::time::sleep(next) => {}
+            }
+            self.time_passed();
+            self.pass(false);
+            self.report();
+        }
+        self.notifier.stopping();
+        tracing::info!("stopping; limits stay as they are");
+        Ok(())
+    }
+
+    /// Pods are watched by a task that ends when the receiver is dropped.
+    fn watch_pods(&self) -> mpsc::Receiver<Update> {
+        let (send, receive) = mpsc::channel(256);
+        tokio::spawn(pods::watch(self.roots.clone(), self.settings.clone(), send));
+        receive
+    }
+
+    /// Waits for the first list, but not for long, and not when it is known to fail.
+    async fn first_list(&mut self, news: &mut mpsc::Receiver<Update>) {
+        let deadline = tokio::time::Instant::now() + FIRST_LIST;
+        while !self.api.synced && self.api.failure.is_none() {
+            match tokio::time::timeout_at(deadline, news.recv()).await {
+                Ok(Some(update)) => self.api_says(update),
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+
+    /// How long it can at most take from one complete pass to the next, with ample reserve.
+    fn longest_pause(&self) -> Duration {
+        self.settings.limits.resync * 3 + Duration::from_secs(30)
+    }
+
+    fn cgroups_changed(&mut self, changes: Changes) {
+        for id in &changes.gone {
+            self.dirty.remove(id);
+            self.state.forget(id);
+        }
+        if !changes.gone.is_empty() {
+            self.timers.again.retain(|(_, id)| !changes.gone.contains(id));
+            self.timers.deaf.retain(|(_, id)| !changes.gone.contains(id));
+            self.forget_pods_that_left();
+        }
+        self.dirty.extend(changes.touched);
+    }
+
+    fn time_passed(&mut self) {
+        let now = self.now();
+        self.dirty.extend(due(&mut self.timers.again, now));
+        for id in due(&mut self.timers.deaf, now) {
+            self.tree.listen(&id);
+            self.dirty.insert(id);
+        }
+        if self.timers.resync <= now {
+            self.resync();
+        }
+    }
+
+    /// Looks at everything, though nothing may have changed.
+    fn resync(&mut self) {
+        let mut changes = Changes::default();
+        self.tree.scan(&mut changes);
+        self.cgroups_changed(changes);
+        self.dirty.extend(self.tree.ids().cloned());
+        self.read_node();
+        self.check_host();
+        self.pass(true);
+        self.timers.resync = self.now() + self.settings.limits.resync;
+        self.report();
+        self.notifier.alive();
+    }
+}

@@ -1,0 +1,285 @@
+//! One pass over the containers that may have changed.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::Agent;
+use crate::{
+    act::{Actuator, Written, systemd},
+    decide::{
+        grant::grant,
+        limits::{Action, Decision, Notice, Snapshot, decide},
+    },
+    model::{
+        host::ContainerFacts,
+        pod::{ContainerId, Pod},
+    },
+    observe::node,
+    report::status,
+};
+
+/// When a limit that could not be read or written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl<A: Actuator> Agent<A> {
+    /// Observes the dirty containers, decides, and acts.
+    pub(super) fn pass(&mut self, thorough: bool) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let facts = self.observe();
+        let snapshot =
+            Snapshot { node: self.node, pods: &self.pods, containers: &facts, thorough };
+        let now = self.now();
+        let state = std::mem::take(&mut self.state);
+        let (state, decision) = decide(&self.settings, snapshot, state, now);
+        self.state = state;
+        tracing::debug!(
+            containers = facts.len(),
+            actions = decision.actions.len(),
+            micros = u64::try_from(self.now().since(now).as_micros()).unwrap_or(u64::MAX),
+            "pass"
+        );
+        self.act(decision);
+    }
+
+    fn observe(&mut self) -> Vec<ContainerFacts> {
+        let mut facts = Vec::with_capacity(self.dirty.len());
+        for id in std::mem::take(&mut self.dirty) {
+            let pod = self.tree.pod_of(&id).and_then(|uid| self.pods.get(uid)).cloned();
+            match self.tree.facts(&id, pod.as_deref()) {
+                Ok(found) => facts.extend(found),
+                Err(error) => {
+                    let (namespace, name) = names(pod.as_deref());
+                    tracing::error!(
+                        pod_namespace = namespace,
+                        pod_name = name,
+                        container_id = %id,
+                        "{error}; its limit is not known, trying again"
+                    );
+                    self.timers.again.insert((self.now() + RETRY, id));
+                }
+            }
+        }
+        facts
+    }
+
+    fn act(&mut self, decision: Decision) {
+        for action in decision.actions {
+            match action {
+                Action::TellSystemd { container, unit, to } => {
+                    self.actuator.tell_systemd(systemd::Request { container, unit, to });
+                }
+                Action::WriteLimit { container, path, level, inode, from, to, cause } => {
+                    let written = self.actuator.write_limit(&path, inode, to);
+                    let pod = self.pod_of(&container);
+                    let (namespace, name) = names(pod.as_deref());
+                    match written {
+                        Ok(Written::Now) => tracing::info!(
+                            pod_namespace = namespace,
+                            pod_name = name,
+                            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
+                            container_id = %container,
+                            swap_max = %to,
+                            swap_max_before = %from,
+                            cause = ?cause,
+                            "set memory.swap.max of {namespace}/{name}'s {level} from {from} to {to}: {}",
+                            self.why(&container),
+                        ),
+                        Ok(Written::Already | Written::Gone) => {}
+                        Err(error) => {
+                            tracing::error!(
+                                pod_namespace = namespace,
+                                pod_name = name,
+                                container_id = %container,
+                                swap_max = %to,
+                                "{error}; trying again"
+                            );
+                            self.timers.again.insert((self.now() + RETRY, container));
+                        }
+                    }
+                }
+            }
+        }
+        for notice in decision.notices {
+            self.tell(&notice);
+        }
+        self.timers.again.extend(decision.again);
+        for (until, id) in decision.deaf_until {
+            self.tree.deafen(&id);
+            self.timers.deaf.insert((until, id));
+        }
+    }
+
+    fn pod_of(&self, id: &ContainerId) -> Option<std::sync::Arc<Pod>> {
+        self.tree.pod_of(id).and_then(|uid| self.pods.get(uid)).cloned()
+    }
+
+    fn why(&self, id: &ContainerId) -> String {
+        self.state.get(id).map(|state| state.grant.reason.to_string()).unwrap_or_default()
+    }
+
+    fn tell(&self, notice: &Notice) {
+        let (Notice::AboveGrant { container, .. }
+        | Notice::BackWithinGrant { container }
+        | Notice::Contended { container, .. }
+        | Notice::Differs { container, .. }) = notice;
+        let pod = self.pod_of(container);
+        let (namespace, name) = names(pod.as_deref());
+        let text = match notice {
+            Notice::AboveGrant { used_bytes, grant, .. } => format!(
+                "uses {used_bytes} bytes of swap, above its grant of {grant}; its limit follows its \
+                 use down, since a lower one would get it OOM-killed"
+            ),
+            Notice::BackWithinGrant { .. } => {
+                tracing::info!(
+                    pod_namespace = namespace,
+                    pod_name = name,
+                    container_id = %container,
+                    "container of {namespace}/{name} is within its swap grant again"
+                );
+                return;
+            }
+            Notice::Contended { found, wanted, .. } => format!(
+                "another writer keeps setting its memory.swap.max to {found} instead of {wanted} \
+                 (a second agent? a swap hook? the kubelet's own LimitedSwap?); now repaired once a \
+                 second"
+            ),
+            Notice::Differs { found, expected, .. } => format!(
+                "has memory.swap.max {found}, LimitedSwap gives {expected}; left alone, since \
+                 grants = \"kubelet\""
+            ),
+        };
+        tracing::warn!(
+            pod_namespace = namespace,
+            pod_name = name,
+            container_id = %container,
+            "container of {namespace}/{name}: {text}"
+        );
+    }
+
+    pub(super) fn systemd_answered(&mut self, answer: systemd::Answer) {
+        let systemd::Answer { container, asked, outcome } = answer;
+        let now = self.now();
+        match &outcome {
+            Ok(held) => {
+                if let systemd::Held::Instead { of } = held {
+                    tracing::debug!(container_id = %container, swap_max = %asked, before = %of, "systemd told");
+                }
+                self.problem("systemd", None);
+            }
+            Err(error) => self.problem("systemd", Some(error.clone())),
+        }
+        self.state.systemd_answered(&container, asked, outcome.is_ok(), now);
+        // What systemd made of it is verified in cgroupfs, and a refusal has its next try.
+        if self.state.get(&container).is_some() {
+            self.dirty.insert(container);
+        }
+    }
+
+    /// Reads RAM and swap; a change of either changes every grant.
+    pub(super) fn read_node(&mut self) {
+        match node::memory(&self.roots) {
+            Ok(memory) => {
+                self.problem("memory", None);
+                if memory != self.node {
+                    tracing::info!(
+                        swap_bytes = memory.swap_bytes,
+                        swap_bytes_before = self.node.swap_bytes,
+                        "the node's swap changed from {} to {} bytes",
+                        self.node.swap_bytes,
+                        memory.swap_bytes
+                    );
+                    self.node = memory;
+                    self.everything_is_dirty();
+                }
+            }
+            Err(error) => self.problem("memory", Some(error.to_string())),
+        }
+    }
+
+    pub(super) fn everything_is_dirty(&mut self) {
+        self.dirty.extend(self.tree.ids().cloned());
+        for pod in self.pods.values().cloned().collect::<Vec<_>>() {
+            self.record(&pod);
+        }
+    }
+
+    /// Publishes a pod's grants.
+    pub(super) fn record(&mut self, pod: &std::sync::Arc<Pod>) {
+        let grants = pod
+            .containers
+            .iter()
+            .map(|container| {
+                let grant = grant(&self.settings.grant, &self.node, pod, container);
+                (container.name.clone(), grant.swap_max)
+            })
+            .collect();
+        let failed = self.records.save(pod, grants).err().map(|error| error.to_string());
+        self.problem("records", failed);
+    }
+
+    /// A problem comes (`Some`) or goes; each is logged once.
+    pub(super) fn problem(&mut self, about: &'static str, problem: Option<String>) {
+        match problem {
+            Some(text) if self.problems.get(about) == Some(&text) => {}
+            Some(text) => {
+                tracing::warn!(about, "{text}");
+                self.problems.insert(about, text);
+            }
+            None => {
+                if let Some(text) = self.problems.remove(about) {
+                    tracing::info!(about, "no longer: {text}");
+                }
+            }
+        }
+    }
+
+    /// What the kernel lacks.
+    pub(super) fn check_host(&mut self) {
+        let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
+        let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, no limit can be set (boot with \
+                       systemd.unified_cgroup_hierarchy=1)";
+        self.problem("cgroup", (!cgroup2).then(|| missing.to_owned()));
+        let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
+        let missing = "no pressure-stall information (boot with psi=1)";
+        self.problem("pressure", (!pressure).then(|| missing.to_owned()));
+        let no_swap = self.node.swap_bytes == 0;
+        self.problem("swap", no_swap.then(|| "the node has no swap".to_owned()));
+    }
+
+    pub(super) fn report(&mut self) {
+        let mut problems: Vec<String> = self.api.problem().into_iter().collect();
+        let order = ["reload", "cgroup", "memory", "systemd", "records", "pressure", "swap"];
+        problems.extend(order.iter().filter_map(|about| self.problems.get(about).cloned()));
+        let facts = status::Facts {
+            settings: &self.settings,
+            node: self.node,
+            state: &self.state,
+            pods: self.pods.len(),
+            problems,
+        };
+        self.notifier.status(&status::line(&facts));
+    }
+
+    /// Pods that the API has deleted are kept while their containers run: what is leaving keeps
+    /// what it had.
+    pub(super) fn forget_pods_that_left(&mut self) {
+        let left: BTreeSet<_> = self
+            .api
+            .deleted
+            .iter()
+            .filter(|uid| self.tree.of_pod(uid).next().is_none())
+            .cloned()
+            .collect();
+        for uid in left {
+            self.api.deleted.remove(&uid);
+            self.pods.remove(&uid);
+            let failed = self.records.remove(&uid).err().map(|error| error.to_string());
+            self.problem("records", failed);
+        }
+    }
+}
+
+fn names(pod: Option<&Pod>) -> (&str, &str) {
+    pod.map_or(("unknown", "unknown"), |pod| (&*pod.namespace, &*pod.name))
+}

@@ -1,0 +1,34 @@
+//! SIGHUP: new settings, or the old ones and a clear word.
+
+use super::Agent;
+use crate::{act::Actuator, config::settings::Settings};
+
+impl<A: Actuator> Agent<A> {
+    /// Whether pods must be watched anew.
+    pub(super) fn reload(&mut self) -> bool {
+        self.notifier.reloading();
+        let loaded = Settings::load(&self.roots, |name| std::env::var(name).ok());
+        let watch_anew = match loaded {
+            Ok((settings, _)) => {
+                self.problem("reload", None);
+                tracing::info!("configuration reloaded");
+                self.verbosity.set(settings.verbosity);
+                let watch_anew = settings.node_name != self.settings.node_name
+                    || settings.kubeconfig != self.settings.kubeconfig;
+                self.settings = settings;
+                self.timers.resync = self.now();
+                self.everything_is_dirty();
+                watch_anew
+            }
+            Err(problems) => {
+                tracing::error!("configuration NOT reloaded, the old one stays: {problems}");
+                let text = "the configuration on disk is wrong and was not loaded (see wasp-agent \
+                            check-config)";
+                self.problem("reload", Some(text.to_owned()));
+                false
+            }
+        };
+        self.notifier.reloaded();
+        watch_anew
+    }
+}

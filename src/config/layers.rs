@@ -1,0 +1,221 @@
+//! Reads the layers and resolves each key to the value that counts.
+//!
+//! As systemd reads its own (`systemd-system.conf(5)`): one main file, that of the highest
+//! directory which has it; then all drop-ins of all directories in order of their file names, where
+//! a name in a higher directory replaces the same name in a lower one and a link to `/dev/null`
+//! masks it. Then `/etc/sysconfig/wasp-agent`, then the environment.
+
+use std::{collections::BTreeMap, io, path::Path};
+
+use toml::{Spanned, de::DeTable, de::DeValue};
+
+use super::{
+    keys::{KEYS, Key, key, nearest},
+    sysconfig,
+    value::{Origin, Problem, Problems, Value},
+};
+use crate::roots::Roots;
+
+/// Lowest first.
+const DIRECTORIES: [&str; 3] = ["/usr/lib/wasp-agent", "/run/wasp-agent", "/etc/wasp-agent"];
+const MAIN_FILE: &str = "wasp-agent.toml";
+const DROP_INS: &str = "config.d";
+const SYSCONFIG: &str = "/etc/sysconfig/wasp-agent";
+/// Set by the DaemonSet for its own sake; nothing here to set.
+const IGNORED_VARIABLES: [&str; 1] = ["FSROOT"];
+
+/// The value of every key with its origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    values: BTreeMap<&'static str, (Value, Origin)>,
+}
+
+impl Resolved {
+    /// The value that counts for `path`, with its origin; `None` only where there is no such key.
+    pub fn get(&self, path: &str) -> Option<&(Value, Origin)> {
+        self.values.get(path)
+    }
+}
+
+/// Reads all layers of the host at `roots`; `environment` is the process's own.
+pub fn resolve(
+    roots: &Roots,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Resolved, Problems> {
+    let mut layers = Layers {
+        values: KEYS.iter().map(|k| (k.path, (k.default.value(), Origin::Default))).collect(),
+        problems: Vec::new(),
+    };
+    let directories = DIRECTORIES.map(|directory| roots.path(directory));
+    if let Some(main) =
+        directories.iter().rev().map(|d| d.join(MAIN_FILE)).find(|file| file.symlink_metadata().is_ok())
+    {
+        layers.read_toml(roots, &main);
+    }
+    for path in liboverdrop::scan(&directories, DROP_INS, &["toml"], true).values() {
+        layers.read_toml(roots, path);
+    }
+    layers.read_sysconfig(roots);
+    layers.read_environment(environment);
+    if layers.problems.is_empty() {
+        Ok(Resolved { values: layers.values })
+    } else {
+        layers.problems.sort();
+        Err(Problems(layers.problems))
+    }
+}
+
+struct Layers {
+    values: BTreeMap<&'static str, (Value, Origin)>,
+    problems: Vec<Problem>,
+}
+
+impl Layers {
+    fn problem(&mut self, origin: Origin, text: String) {
+        self.problems.push(Problem { origin, text });
+    }
+
+    /// The file's text, or `None` (absent is no problem where `optional`).
+    fn read(&mut self, roots: &Roots, path: &Path, optional: bool) -> Option<String> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Some(text),
+            Err(error) if optional && error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let origin = Origin::File { path: roots.shown(path).into_owned(), line: 0 };
+                self.problem(origin, format!("cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    fn read_toml(&mut self, roots: &Roots, path: &Path) {
+        let Some(text) = self.read(roots, path, false) else { return };
+        let origin = |offset: usize| Origin::File {
+            path: roots.shown(path).into_owned(),
+            line: text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1,
+        };
+        let (table, errors) = DeTable::parse_recoverable(&text);
+        for error in errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            self.problem(origin(offset), format!("not TOML: {}", error.message()));
+        }
+        self.walk("", table.get_ref(), &origin);
+    }
+
+    fn walk(&mut self, prefix: &str, table: &DeTable<'_>, origin: &dyn Fn(usize) -> Origin) {
+        for (name, value) in table {
+            let path = match prefix {
+                "" => name.get_ref().to_string(),
+                _ => format!("{prefix}.{}", name.get_ref()),
+            };
+            let origin_here = origin(name.span().start);
+            match (key(&path), value.get_ref()) {
+                (Some(key), _) => self.set(key, value, origin_here),
+                (None, DeValue::Table(inner)) if is_table(&path) => self.walk(&path, inner, origin),
+                (None, _) if is_table(&path) => {
+                    self.problem(origin_here, format!("{path} is a table: write [{path}]"));
+                }
+                (None, _) => {
+                    let hint = nearest(&path).map_or(String::new(), |n| format!("; did you mean {n}?"));
+                    self.problem(origin_here, format!("unknown key {path}{hint}"));
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, key: &'static Key, value: &Spanned<DeValue<'_>>, origin: Origin) {
+        let accepted = match value.get_ref() {
+            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
+                .ok()
+                .and_then(|number| key.kind.accept(Value::Integer(number))),
+            DeValue::Float(number) => {
+                number.as_str().parse().ok().and_then(|n| key.kind.accept(Value::Float(n)))
+            }
+            DeValue::String(text) => key.kind.accept(Value::Text(text.to_string())),
+            _ => None,
+        };
+        match accepted {
+            Some(value) => {
+                self.values.insert(key.path, (value, origin));
+            }
+            None => self.problem(
+                origin,
+                format!("{} = {} is not {}", key.path, shown(value.get_ref()), key.kind.allowed()),
+            ),
+        }
+    }
+
+    fn read_sysconfig(&mut self, roots: &Roots) {
+        let path = roots.path(SYSCONFIG);
+        let Some(text) = self.read(roots, &path, true) else { return };
+        let (assignments, bad) = sysconfig::parse(&text);
+        let origin = |line| Origin::File { path: SYSCONFIG.into(), line };
+        for line in bad {
+            self.problem(origin(line), "not an assignment: write NAME=value".to_owned());
+        }
+        for (line, name, value) in assignments {
+            match by_variable(&name) {
+                Some(key) => self.set_from_environment(key, &name, &value, origin(line)),
+                None if IGNORED_VARIABLES.contains(&name.as_str()) => {}
+                None => {
+                    let known: Vec<&str> = KEYS.iter().filter_map(|key| key.environment).collect();
+                    let text = format!("unknown variable {name}; known are {}", known.join(", "));
+                    self.problem(origin(line), text);
+                }
+            }
+        }
+    }
+
+    fn read_environment(&mut self, environment: impl Fn(&str) -> Option<String>) {
+        for key in KEYS {
+            if let Some(name) = key.environment
+                && let Some(value) = environment(name)
+            {
+                self.set_from_environment(key, name, &value, Origin::Environment { name });
+            }
+        }
+    }
+
+    fn set_from_environment(
+        &mut self,
+        key: &'static Key,
+        name: &str,
+        value: &str,
+        origin: Origin,
+    ) {
+        match key.kind.from_environment(value) {
+            Some(value) => {
+                self.values.insert(key.path, (value, origin));
+            }
+            None => {
+                let allowed = key.kind.allowed();
+                self.problem(origin, format!("{name}={value} ({}) is not {allowed}", key.path));
+            }
+        }
+    }
+}
+
+fn is_table(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+fn by_variable(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.environment == Some(name))
+}
+
+/// A value as it was written, for messages.
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.as_str().to_owned(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(truth) => truth.to_string(),
+        DeValue::Datetime(when) => when.to_string(),
+        DeValue::Array(_) => "an array".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+pub(crate) mod tests;

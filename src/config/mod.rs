@@ -1,0 +1,9 @@
+//! Configuration: layered files and the environment become [`settings::Settings`], or a list of
+//! everything that is wrong with them.
+
+pub mod keys;
+pub mod layers;
+pub mod settings;
+pub mod show;
+pub mod sysconfig;
+pub mod value;

@@ -1,0 +1,174 @@
+//! Settings that make sense. There is no way to have others: [`Settings::load`] refuses them.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    layers::{Resolved, resolve},
+    value::{Origin, Problem, Problems, Value},
+};
+use crate::roots::Roots;
+
+/// Who sets the containers' limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grants {
+    Agent,
+    Kubelet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Limited,
+    Max,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eligibility {
+    Burstable,
+    VirtLauncher,
+}
+
+/// What a grant depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantSettings {
+    pub policy: Policy,
+    pub eligibility: Eligibility,
+    /// 0 to 100.
+    pub system_reserved_percent: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    pub resync: Duration,
+    pub follow: Duration,
+}
+
+/// Thresholds of swap-driven eviction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EvictionSettings {
+    pub swap_utilization_factor: f64,
+    pub max_swap_in_pages_per_second: u64,
+    pub max_swap_out_pages_per_second: u64,
+    pub window: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub grants: Grants,
+    pub grant: GrantSettings,
+    pub limits: LimitSettings,
+    pub eviction: EvictionSettings,
+    /// `None`: as the client certificate says.
+    pub node_name: Option<String>,
+    /// `None`: search the usual places.
+    pub kubeconfig: Option<PathBuf>,
+    /// klog's scale.
+    pub verbosity: u8,
+}
+
+impl Settings {
+    /// The settings of the host at `roots`, and where each came from.
+    pub fn load(
+        roots: &Roots,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Resolved), Problems> {
+        let resolved = resolve(roots, environment)?;
+        let settings = Self::from_resolved(&resolved);
+        let contradictions = contradictions(&settings, &resolved);
+        if contradictions.is_empty() { Ok((settings, resolved)) } else { Err(Problems(contradictions)) }
+    }
+
+    /// Each value has passed its key's `Kind`; the fallbacks below are what the key table excludes
+    /// (a test reads every key).
+    fn from_resolved(resolved: &Resolved) -> Self {
+        let value = |path: &str| resolved.get(path).map(|(value, _)| value);
+        let text = |path| match value(path) {
+            Some(Value::Text(text)) => text.as_str(),
+            _ => "",
+        };
+        let integer = |path| match value(path) {
+            Some(Value::Integer(number)) => *number,
+            _ => 0,
+        };
+        let float = |path| match value(path) {
+            Some(Value::Float(number)) => *number,
+            _ => 0.0,
+        };
+        let small = |path| u8::try_from(integer(path)).unwrap_or(u8::MAX);
+        let seconds = |path| Duration::from_secs(integer(path));
+        Self {
+            grants: match text("grants") {
+                "kubelet" => Grants::Kubelet,
+                _ => Grants::Agent,
+            },
+            grant: GrantSettings {
+                policy: match text("limits.policy") {
+                    "limited" => Policy::Limited,
+                    "max" => Policy::Max,
+                    _ => Policy::None,
+                },
+                eligibility: match text("limits.eligibility") {
+                    "burstable" => Eligibility::Burstable,
+                    _ => Eligibility::VirtLauncher,
+                },
+                system_reserved_percent: small("limits.system-reserved-percent"),
+            },
+            limits: LimitSettings {
+                resync: seconds("limits.resync-seconds"),
+                follow: seconds("limits.follow-seconds"),
+            },
+            eviction: EvictionSettings {
+                swap_utilization_factor: float("eviction.swap-utilization-factor"),
+                max_swap_in_pages_per_second: integer("eviction.max-average-swap-in-pages-per-second"),
+                max_swap_out_pages_per_second: integer(
+                    "eviction.max-average-swap-out-pages-per-second",
+                ),
+                window: seconds("eviction.average-window-seconds"),
+            },
+            node_name: Some(text("node.name")).filter(|name| !name.is_empty()).map(str::to_owned),
+            kubeconfig: Some(text("node.kubeconfig")).filter(|p| !p.is_empty()).map(PathBuf::from),
+            verbosity: small("log.verbosity"),
+        }
+    }
+}
+
+/// Values that are each allowed and yet cannot both be meant.
+fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut contradicts = |key: &str, why: &str| {
+        let (value, origin) = match resolved.get(key) {
+            Some((value, origin)) => (value.to_string(), origin.clone()),
+            None => (String::new(), Origin::Default),
+        };
+        problems.push(Problem { origin, text: format!("{key} = {value} contradicts {why}") });
+    };
+    if settings.grants == Grants::Kubelet {
+        const WHY: &str = "grants = \"kubelet\": the kubelet knows";
+        if settings.grant.policy != Policy::Limited {
+            contradicts("limits.policy", &format!("{WHY} only \"limited\""));
+        }
+        if settings.grant.eligibility != Eligibility::Burstable {
+            contradicts("limits.eligibility", &format!("{WHY} only \"burstable\""));
+        }
+        if settings.grant.system_reserved_percent != 0 {
+            contradicts("limits.system-reserved-percent", &format!("{WHY} no such reserve"));
+        }
+    }
+    if settings.limits.follow > settings.limits.resync {
+        let why = format!(
+            "limits.resync-seconds = {}: following is the quicker of the two",
+            settings.limits.resync.as_secs()
+        );
+        contradicts("limits.follow-seconds", &why);
+    }
+    problems
+}
+
+#[cfg(test)]
+impl Settings {
+    /// The defaults, for tests of what needs settings.
+    pub(crate) fn defaults() -> Self {
+        let nowhere = Roots::at("/nonexistent");
+        Self::load(&nowhere, |_| None).unwrap().0
+    }
+}

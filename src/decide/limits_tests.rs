@@ -1,0 +1,412 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::settings::Settings,
+    decide::grant::tests::{NODE, pod},
+    model::{
+        host::Role,
+        pod::{Pod, PodUid},
+    },
+};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+fn at(seconds: u64) -> Monotonic {
+    Monotonic(Duration::from_secs(seconds))
+}
+
+fn pods(all: impl IntoIterator<Item = Pod>) -> Pods {
+    all.into_iter().map(|pod| (pod.uid.clone(), Arc::new(pod))).collect()
+}
+
+fn uid(name: &str) -> PodUid {
+    pod(name, &[]).uid
+}
+
+/// The container `c0` of pod `name`, under runc: one level.
+fn runc(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> ContainerFacts {
+    let id = ContainerId::new(&format!("{name:0>12}")).unwrap();
+    ContainerFacts {
+        pod: uid(name),
+        role: Role::Container("c0".into()),
+        manager: Manager::Systemd(format!("crio-{id}.scope").into()),
+        path: PathBuf::from(format!("kubepods.slice/crio-{id}.scope")),
+        levels: vec![LevelFacts { level: Level::Container, inode: 1, swap_max, swap_used_bytes }],
+        id,
+    }
+}
+
+fn crun(name: &str, scope: SwapMax, child: SwapMax) -> ContainerFacts {
+    let mut facts = runc(name, scope, 0);
+    facts.levels.push(LevelFacts {
+        level: Level::RuntimeChild,
+        inode: 2,
+        swap_max: child,
+        swap_used_bytes: 0,
+    });
+    facts
+}
+
+struct Case {
+    settings: Settings,
+    node: NodeMemory,
+    pods: Pods,
+    state: State,
+    thorough: bool,
+}
+
+impl Case {
+    fn new(all: impl IntoIterator<Item = Pod>) -> Self {
+        Self {
+            settings: Settings::defaults(),
+            node: NODE,
+            pods: pods(all),
+            state: State::default(),
+            thorough: false,
+        }
+    }
+
+    fn pass(&mut self, containers: &[ContainerFacts], now: Monotonic) -> Decision {
+        let snapshot =
+            Snapshot { node: self.node, pods: &self.pods, containers, thorough: self.thorough };
+        let (state, decision) =
+            decide(&self.settings, snapshot, std::mem::take(&mut self.state), now);
+        self.state = state;
+        decision
+    }
+
+    /// Carries the actions out on `containers`, as a kernel and a willing systemd would.
+    fn apply(&mut self, decision: &Decision, containers: &mut [ContainerFacts]) {
+        for action in &decision.actions {
+            match action {
+                Action::WriteLimit { container, level, to, .. } => {
+                    let facts = containers.iter_mut().find(|c| c.id == *container).unwrap();
+                    let found = facts.levels.iter_mut().find(|l| l.level == *level).unwrap();
+                    found.swap_max = to.as_kernel_shows(4096);
+                }
+                Action::TellSystemd { container, to, .. } => {
+                    self.state.systemd_answered(container, *to, true, at(0));
+                }
+            }
+        }
+    }
+}
+
+/// `(level, from, to, cause)` of the writes.
+fn writes(decision: &Decision) -> Vec<(Level, SwapMax, SwapMax, Cause)> {
+    decision
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::WriteLimit { level, from, to, cause, .. } => Some((*level, *from, *to, *cause)),
+            Action::TellSystemd { .. } => None,
+        })
+        .collect()
+}
+
+fn told(decision: &Decision) -> Vec<SwapMax> {
+    decision
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::TellSystemd { to, .. } => Some(*to),
+            Action::WriteLimit { .. } => None,
+        })
+        .collect()
+}
+
+fn bytes(bytes: u64) -> SwapMax {
+    SwapMax::Bytes(bytes)
+}
+
+#[test]
+fn a_new_container_gets_its_grant_at_every_level_and_in_systemd() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [crun("a", SwapMax::Max, SwapMax::ZERO)];
+    let decision = case.pass(&containers, at(1));
+    let grant = bytes(2 * GIB);
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Container, SwapMax::Max, grant, Cause::Found),
+            (Level::RuntimeChild, SwapMax::ZERO, grant, Cause::Found),
+        ]
+    );
+    assert_eq!(told(&decision), [grant]);
+    case.apply(&decision, &mut containers);
+    assert_eq!(case.pass(&containers, at(2)), Decision::default(), "all is right: nothing to do");
+}
+
+#[test]
+fn the_kernel_keeps_whole_pages_and_systemd_every_byte() {
+    let mut case = Case::new([pod("a", &["- - 100000001 -"])]);
+    let mut containers = [runc("a", SwapMax::Max, 0)];
+    let decision = case.pass(&containers, at(1));
+    let SwapMax::Bytes(exact) = told(&decision)[0] else { panic!("{decision:?}") };
+    assert_eq!(exact, 50_000_000);
+    case.apply(&decision, &mut containers);
+    assert_eq!(containers[0].levels[0].swap_max, bytes(50_000_000 - 50_000_000 % 4096));
+    assert_eq!(case.pass(&containers, at(2)), Decision::default());
+}
+
+#[test]
+fn everything_else_gets_zero_even_where_the_file_says_so_already() {
+    let mut sandbox = runc("a", SwapMax::ZERO, 0);
+    sandbox.role = Role::Helper;
+    for (facts, pods) in [
+        (sandbox, vec![pod("a", &["- - 4Gi -"])]),
+        (runc("a", SwapMax::ZERO, 0), vec![pod("a", &["1 1 1Gi 1Gi"])]),
+        (runc("b", SwapMax::ZERO, 0), vec![]),
+    ] {
+        let decision = Case::new(pods).pass(&[facts], at(1));
+        assert_eq!(writes(&decision), []);
+        assert_eq!(told(&decision), [SwapMax::ZERO], "or a daemon-reload brings max back");
+    }
+}
+
+#[test]
+fn drift_is_repaired_at_the_level_where_it_happened() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let grant = bytes(2 * GIB);
+    let mut containers = [crun("a", grant, grant)];
+    let first = case.pass(&containers, at(1));
+    case.apply(&first, &mut containers);
+    for (level, found) in [(0, SwapMax::Max), (1, SwapMax::ZERO), (1, bytes(4096))] {
+        containers[0].levels[level].swap_max = found;
+        let decision = case.pass(&containers, at(10));
+        let name = containers[0].levels[level].level;
+        assert_eq!(writes(&decision), [(name, found, grant, Cause::Drift)]);
+        assert_eq!(told(&decision), [grant], "whoever drifted it may have told systemd");
+        case.apply(&decision, &mut containers);
+        assert_eq!(case.pass(&containers, at(10)), Decision::default());
+    }
+}
+
+#[test]
+fn what_the_runtime_writes_while_it_starts_is_no_drift() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::Max, 0)];
+    let first = case.pass(&containers, at(10));
+    case.apply(&first, &mut containers);
+    containers[0].levels[0].swap_max = SwapMax::ZERO;
+    let second = case.pass(&containers, at(11));
+    assert_eq!(writes(&second)[0].3, Cause::Found);
+    case.apply(&second, &mut containers);
+    containers[0] = crun("a", bytes(2 * GIB), SwapMax::ZERO);
+    let third = case.pass(&containers, at(60));
+    assert_eq!(
+        writes(&third),
+        [(Level::RuntimeChild, SwapMax::ZERO, bytes(2 * GIB), Cause::Found)],
+        "a level never seen before"
+    );
+}
+
+#[test]
+fn a_changed_grant_is_applied_up_and_down() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0)];
+    for (swap_bytes, grant) in [(8 * GIB, 2 * GIB), (16 * GIB, 4 * GIB), (0, 0), (8 * GIB, 2 * GIB)] {
+        case.node.swap_bytes = swap_bytes;
+        let decision = case.pass(&containers, at(5));
+        assert_eq!(told(&decision), [bytes(grant)]);
+        case.apply(&decision, &mut containers);
+        assert_eq!(containers[0].levels[0].swap_max, bytes(grant));
+    }
+}
+
+#[test]
+fn a_limit_never_falls_below_use_and_follows_it_down() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", bytes(2 * GIB), GIB)];
+    let first = case.pass(&containers, at(1));
+    case.apply(&first, &mut containers);
+    case.node.swap_bytes = GIB; // the grant falls to 256 MiB
+    let decision = case.pass(&containers, at(2));
+    assert_eq!(
+        writes(&decision),
+        [(Level::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown)]
+    );
+    assert!(matches!(decision.notices[..], [Notice::AboveGrant { used_bytes: GIB, .. }]));
+    assert_eq!(decision.again, [(at(4), containers[0].id.clone())]);
+    case.apply(&decision, &mut containers);
+
+    containers[0].levels[0].swap_used_bytes = GIB - MIB / 2;
+    assert_eq!(writes(&case.pass(&containers, at(4))), [], "not worth a write yet");
+    containers[0].levels[0].swap_used_bytes = GIB / 2;
+    let decision = case.pass(&containers, at(6));
+    assert_eq!(writes(&decision)[0].2, bytes(GIB / 2 + MIB));
+    assert_eq!(decision.notices, [], "said once");
+    case.apply(&decision, &mut containers);
+
+    containers[0].levels[0].swap_max = SwapMax::ZERO;
+    let repaired = case.pass(&containers, at(7));
+    assert_eq!(writes(&repaired)[0].2, bytes(GIB / 2 + MIB), "somebody else's 0 would kill it");
+    case.apply(&repaired, &mut containers);
+
+    containers[0].levels[0].swap_used_bytes = 100 * MIB;
+    let decision = case.pass(&containers, at(8));
+    assert_eq!(writes(&decision)[0].2, bytes(256 * MIB));
+    assert!(matches!(decision.notices[..], [Notice::BackWithinGrant { .. }]));
+    assert_eq!(decision.again, []);
+}
+
+#[test]
+fn nobody_is_raised_while_another_still_holds_the_bytes() {
+    let mut case = Case::new([pod("a", &["- - 8Gi -"]), pod("b", &["- - 8Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0), runc("b", SwapMax::ZERO, 0)];
+    let first = case.pass(&containers, at(1));
+    case.apply(&first, &mut containers); // 4 GiB each, all of the swap
+
+    containers[0].levels[0].swap_used_bytes = 4 * GIB - MIB;
+    case.pods = pods([pod("a", &["- - 4Gi -"]), pod("b", &["- - 12Gi -"])]);
+    let decision = case.pass(&containers, at(2));
+    assert_eq!(writes(&decision), [], "a cannot fall yet, so b cannot rise");
+    assert_eq!(decision.again.len(), 2);
+
+    containers[0].levels[0].swap_used_bytes = 3 * GIB;
+    for _ in 0..2 {
+        let decision = case.pass(&containers, at(4));
+        case.apply(&decision, &mut containers);
+    }
+    assert_eq!(containers[0].levels[0].swap_max, bytes(3 * GIB + MIB));
+    assert_eq!(containers[1].levels[0].swap_max, bytes(5 * GIB - MIB), "what a has let go");
+
+    containers[0].levels[0].swap_used_bytes = GIB;
+    for _ in 0..2 {
+        let decision = case.pass(&containers, at(6));
+        case.apply(&decision, &mut containers);
+    }
+    assert_eq!(containers[0].levels[0].swap_max, bytes(2 * GIB));
+    assert_eq!(containers[1].levels[0].swap_max, bytes(6 * GIB));
+}
+
+#[test]
+fn a_writer_that_fights_is_named_once_and_met_once_a_second() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0)];
+    let first = case.pass(&containers, at(1));
+    case.apply(&first, &mut containers);
+    let (mut written, mut named, mut deaf) = (0, 0, 0);
+    for millis in (10_000..20_000).step_by(10) {
+        containers[0].levels[0].swap_max = SwapMax::Max;
+        let decision = case.pass(&containers, Monotonic(Duration::from_millis(millis)));
+        written += writes(&decision).len();
+        named += decision.notices.len();
+        deaf += decision.deaf_until.len();
+        case.apply(&decision, &mut containers);
+    }
+    assert_eq!(written, 8 + 9, "a burst, then one a second");
+    assert_eq!(named, 1);
+    assert!(deaf > 0);
+    containers[0].levels[0].swap_max = SwapMax::Max;
+    assert_eq!(writes(&case.pass(&containers, at(60))).len(), 1, "calm again");
+}
+
+#[test]
+fn systemd_is_asked_again_after_a_refusal_and_thoroughly() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let grant = bytes(2 * GIB);
+    let containers = [runc("a", grant, 0)];
+    let id = &containers[0].id;
+    assert_eq!(told(&case.pass(&containers, at(1))), [grant]);
+    assert_eq!(told(&case.pass(&containers, at(1))), [], "the question is on its way");
+    case.state.systemd_answered(id, SwapMax::ZERO, true, at(1));
+    assert_eq!(told(&case.pass(&containers, at(1))), [], "an answer to another question");
+    case.state.systemd_answered(id, grant, false, at(2));
+    let waiting = case.pass(&containers, at(3));
+    assert_eq!((told(&waiting), waiting.again), (vec![], vec![(at(7), id.clone())]));
+    assert_eq!(told(&case.pass(&containers, at(7))), [grant]);
+    case.state.systemd_answered(id, grant, true, at(7));
+    assert_eq!(told(&case.pass(&containers, at(8))), []);
+    case.thorough = true;
+    assert_eq!(told(&case.pass(&containers, at(8))), [grant]);
+}
+
+#[test]
+fn where_the_kubelet_grants_the_agent_only_compares() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = Grants::Kubelet;
+    let right = [crun("a", bytes(2 * GIB), bytes(2 * GIB))];
+    assert_eq!(case.pass(&right, at(1)), Decision::default());
+    let wrong = [crun("a", bytes(2 * GIB), SwapMax::ZERO)];
+    let decision = case.pass(&wrong, at(2));
+    assert_eq!(decision.actions, []);
+    assert_eq!(
+        decision.notices,
+        [Notice::Differs {
+            container: wrong[0].id.clone(),
+            found: SwapMax::ZERO,
+            expected: bytes(2 * GIB)
+        }]
+    );
+    assert_eq!(case.pass(&wrong, at(3)), Decision::default(), "said once");
+}
+
+#[test]
+fn without_systemd_nobody_is_told() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut facts = runc("a", SwapMax::Max, 0);
+    facts.manager = Manager::Cgroupfs;
+    let decision = case.pass(&[facts], at(1));
+    assert_eq!((writes(&decision).len(), told(&decision).len()), (1, 0));
+}
+
+fn limit() -> impl Strategy<Value = SwapMax> {
+    prop_oneof![Just(SwapMax::Max), Just(SwapMax::ZERO), (0u64..(8 << 18)).prop_map(|p| bytes(p * 4096))]
+}
+
+fn nodes() -> impl Strategy<Value = (Vec<Pod>, Vec<ContainerFacts>)> {
+    let one = (0usize..40, 0u64..(1 << 30), limit(), limit(), any::<bool>(), 0u64..GIB);
+    prop::collection::vec(one, 1..40).prop_map(|all| {
+        let mut seen = std::collections::BTreeSet::new();
+        let all = all.into_iter().filter(|(name, ..)| seen.insert(*name));
+        all.map(|(name, request, scope, child, nested, used)| {
+            let name = format!("p{name}");
+            let mut facts = if nested { crun(&name, scope, child) } else { runc(&name, scope, 0) };
+            facts.levels[0].swap_used_bytes = used;
+            (pod(&name, &[&format!("- - {request} -")]), facts)
+        })
+        .unzip()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_node_that_is_right_is_left_alone((pods, mut containers) in nodes()) {
+        let mut case = Case::new(pods);
+        for second in 1..4 {
+            let decision = case.pass(&containers, at(second));
+            case.apply(&decision, &mut containers);
+        }
+        let decision = case.pass(&containers, at(5));
+        prop_assert_eq!(decision.actions, vec![]);
+        prop_assert_eq!(decision.notices, vec![]);
+    }
+
+    #[test]
+    fn order_does_not_matter((pods, containers) in nodes(), seed in any::<u64>()) {
+        let mut shuffled = containers.clone();
+        shuffled.sort_by_key(|c| c.id.as_str().bytes().fold(seed, |h, b| h.rotate_left(5) ^ u64::from(b)));
+        let one = Case::new(pods.clone()).pass(&containers, at(1));
+        let other = Case::new(pods).pass(&shuffled, at(1));
+        prop_assert_eq!(one, other);
+    }
+
+    #[test]
+    fn no_write_exceeds_both_the_grant_and_what_use_demands((pods, containers) in nodes()) {
+        let mut case = Case::new(pods);
+        let decision = case.pass(&containers, at(1));
+        for action in &decision.actions {
+            let Action::WriteLimit { container, from, to, .. } = action else { continue };
+            let grant = case.state.get(container).unwrap().grant.swap_max;
+            let facts = containers.iter().find(|c| c.id == *container).unwrap();
+            let used = facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap();
+            prop_assert!(*to <= grant.max(bytes(used + MIB)));
+            // Never lowered below use, whatever it was before.
+            let in_force = facts.levels.iter().map(|l| l.swap_max).min().unwrap();
+            prop_assert!(to >= from || *to >= bytes(used).min(in_force).min(*from) || *to >= grant);
+        }
+    }
+}

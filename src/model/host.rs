@@ -1,0 +1,101 @@
+//! What was seen of the host: memory, containers and their cgroups.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    pod::{ContainerId, PodUid},
+    swap::SwapMax,
+};
+
+/// Time since boot. Never goes back, whatever happens to the wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(pub Duration);
+
+impl std::ops::Add<Duration> for Monotonic {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span))
+    }
+}
+
+impl Monotonic {
+    /// Zero where `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// The node's memory, as `/proc/meminfo` and the kubelet count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeMemory {
+    /// `MemTotal`: what the kubelet calls the node's memory capacity.
+    pub ram_bytes: u64,
+    /// `SwapTotal`: all active swap devices.
+    pub swap_bytes: u64,
+    /// The kernel keeps limits in whole pages of this size.
+    pub page_bytes: u64,
+}
+
+/// Who sets a container's limits beside us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Manager {
+    /// systemd, for this scope (`crio-ID.scope`).
+    Systemd(Arc<str>),
+    /// The runtime writes cgroupfs itself (`cgroupfs` cgroup driver).
+    Cgroupfs,
+}
+
+/// A container's own cgroup, and the child in it that crun makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Level {
+    Container,
+    RuntimeChild,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Container => "container cgroup",
+            Self::RuntimeChild => "runtime's child cgroup",
+        })
+    }
+}
+
+/// A cgroup at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LevelFacts {
+    pub level: Level,
+    /// The folder's inode: paths are used again, inodes tell whether it is still the same cgroup.
+    pub inode: u64,
+    /// `memory.swap.max`.
+    pub swap_max: SwapMax,
+    /// `memory.swap.current`, in bytes.
+    pub swap_used_bytes: u64,
+}
+
+/// What kind of process runs in a container's cgroup, as far as can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Role {
+    /// A container of the pod, by its name in the spec.
+    Container(Arc<str>),
+    /// The pod's sandbox (pause), a container's monitor, or anything else that is no container.
+    Helper,
+    /// Neither the API nor the runtime's files tell.
+    Unknown,
+}
+
+/// A container's cgroup as it was found, whether or not its pod is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ContainerFacts {
+    pub id: ContainerId,
+    pub pod: PodUid,
+    pub role: Role,
+    pub manager: Manager,
+    /// Below the cgroup root.
+    pub path: PathBuf,
+    /// The container's cgroup first.
+    pub levels: Vec<LevelFacts>,
+}

@@ -1,0 +1,95 @@
+//! What a container is, from the OCI bundle that the runtime keeps while it runs: known the moment
+//! its cgroup appears, long before the pod's status names it.
+
+use std::{collections::BTreeMap, fs::File, io::Read, sync::Arc};
+
+use serde::Deserialize;
+
+use crate::{
+    model::{
+        host::Role,
+        pod::{ContainerId, PodUid},
+    },
+    roots::Roots,
+};
+
+/// Where CRI-O and containerd keep bundles.
+const PLACES: [(&str, &str); 2] = [
+    ("/run/containers/storage/overlay-containers", "userdata/config.json"),
+    ("/run/containerd/io.containerd.runtime.v2.task/k8s.io", "config.json"),
+];
+/// A config.json has some 15 kB; what is much larger is not read.
+const LARGEST_BYTES: u64 = 4 << 20;
+
+/// The part of `config.json` that matters here.
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// What plays in the cgroup of container `id` of pod `pod`.
+pub fn role(roots: &Roots, pod: &PodUid, id: &ContainerId) -> Role {
+    PLACES
+        .iter()
+        .find_map(|(folder, file)| {
+            let path = roots.path(folder).join(id.as_str()).join(file);
+            let mut text = String::new();
+            File::open(path).ok()?.take(LARGEST_BYTES).read_to_string(&mut text).ok()?;
+            Some(parse(&text, pod))
+        })
+        .unwrap_or(Role::Unknown)
+}
+
+/// Annotations may be a pod author's, so they count only where they name the cgroup's own pod.
+fn parse(config: &str, pod: &PodUid) -> Role {
+    let Ok(Config { annotations }) = serde_json::from_str(config) else { return Role::Unknown };
+    let either = |crio: &str, containerd: &str| {
+        annotations.get(crio).or_else(|| annotations.get(containerd)).map(String::as_str)
+    };
+    if either("io.kubernetes.pod.uid", "io.kubernetes.cri.sandbox-uid") != Some(pod.as_str()) {
+        return Role::Unknown;
+    }
+    match either("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri.container-type") {
+        Some("sandbox") => Role::Helper,
+        Some("container") => {
+            either("io.kubernetes.container.name", "io.kubernetes.cri.container-name")
+                .map_or(Role::Unknown, |name| Role::Container(Arc::from(name)))
+        }
+        _ => Role::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid() -> PodUid {
+        PodUid::new("9192cfa8-679c-444e-9bb8-9701e3620c02").unwrap()
+    }
+
+    #[test]
+    fn crio_and_containerd_bundles_tell_the_container() {
+        let crio = r#"{"ociVersion":"1.3.0","annotations":{"io.kubernetes.pod.uid":"9192cfa8-679c-444e-9bb8-9701e3620c02",
+            "io.kubernetes.cri-o.ContainerType":"container","io.kubernetes.container.name":"c"}}"#;
+        assert_eq!(parse(crio, &uid()), Role::Container("c".into()));
+        assert_eq!(parse(&crio.replace("\"container\"", "\"sandbox\""), &uid()), Role::Helper);
+        let containerd = r#"{"annotations":{"io.kubernetes.cri.sandbox-uid":"9192cfa8-679c-444e-9bb8-9701e3620c02",
+            "io.kubernetes.cri.container-type":"container","io.kubernetes.cri.container-name":"main"}}"#;
+        assert_eq!(parse(containerd, &uid()), Role::Container("main".into()));
+    }
+
+    #[test]
+    fn what_is_not_about_this_pod_is_not_believed() {
+        for config in [
+            "",
+            "[]",
+            "{}",
+            r#"{"annotations":{"io.kubernetes.pod.uid":"another-pod"}}"#,
+            r#"{"annotations":{"io.kubernetes.pod.uid":"9192cfa8-679c-444e-9bb8-9701e3620c02"}}"#,
+            r#"{"annotations":{"io.kubernetes.pod.uid":"9192cfa8-679c-444e-9bb8-9701e3620c02","io.kubernetes.cri-o.ContainerType":"odd"}}"#,
+        ] {
+            assert_eq!(parse(config, &uid()), Role::Unknown, "{config}");
+        }
+    }
+}

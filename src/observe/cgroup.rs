@@ -1,0 +1,163 @@
+//! Reads cgroup v2 files by an open folder, so that a path used again cannot be mistaken.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{OFlag, openat},
+    sys::stat::Mode,
+};
+
+use crate::model::{
+    host::{Level, LevelFacts},
+    swap::SwapMax,
+};
+
+/// `memory.swap.max`.
+pub const LIMIT_FILE: &str = "memory.swap.max";
+const USE_FILE: &str = "memory.swap.current";
+/// The files we read hold one line.
+const LONGEST_BYTES: usize = 128;
+
+/// An open cgroup folder.
+#[derive(Debug)]
+pub struct Cgroup {
+    folder: File,
+    path: PathBuf,
+}
+
+/// A cgroup's file could not be read, or holds what no kernel writes.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {path}: {source}")]
+pub struct CgroupError {
+    pub operation: &'static str,
+    pub path: PathBuf,
+    #[source]
+    pub source: io::Error,
+}
+
+/// Whether `error` means that the cgroup is gone: its folder (ENOENT) or the state behind an open
+/// file (ENODEV).
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+}
+
+impl Cgroup {
+    /// `None` where there is no such cgroup.
+    pub fn open(path: &Path) -> Result<Option<Self>, CgroupError> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Ok(folder) => Ok(Some(Self { folder, path: path.to_owned() })),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(source) => Err(CgroupError { operation: "open", path: path.to_owned(), source }),
+        }
+    }
+
+    /// Tells apart two cgroups that had the same path at different times.
+    pub fn inode(&self) -> Result<u64, CgroupError> {
+        let metadata = self.folder.metadata().map_err(|source| CgroupError {
+            operation: "stat",
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(metadata.ino())
+    }
+
+    /// A path to this very cgroup, whatever its name leads to by now.
+    pub fn path_by_descriptor(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd()))
+    }
+
+    /// `memory.swap.max`; `None` where the cgroup is gone or has no memory controller (yet).
+    pub fn swap_max(&self) -> Result<Option<SwapMax>, CgroupError> {
+        self.parse(LIMIT_FILE)
+    }
+
+    /// The limit and the use as they are now; `None` as for [`Cgroup::swap_max`].
+    pub fn level(&self, level: Level) -> Result<Option<LevelFacts>, CgroupError> {
+        let Some(swap_max) = self.swap_max()? else { return Ok(None) };
+        let Some(swap_used_bytes) = self.parse(USE_FILE)? else { return Ok(None) };
+        Ok(Some(LevelFacts { level, inode: self.inode()?, swap_max, swap_used_bytes }))
+    }
+
+    fn parse<T>(&self, name: &str) -> Result<Option<T>, CgroupError>
+    where
+        T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    {
+        let failed = |operation, source| CgroupError { operation, path: self.path.join(name), source };
+        let text = match self.read(name) {
+            Ok(text) => text,
+            Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) => return Err(failed("read", error)),
+        };
+        match text.trim_end().parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(failed("parse", io::Error::new(io::ErrorKind::InvalidData, error))),
+        }
+    }
+
+    fn read(&self, name: &str) -> io::Result<String> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let file = File::from(openat(self.folder.as_fd(), name, flags, Mode::empty())?);
+        let mut text = String::with_capacity(LONGEST_BYTES);
+        file.take(LONGEST_BYTES as u64).read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn cgroup(files: &[(&str, &str)]) -> (tempfile::TempDir, Cgroup) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let cgroup = Cgroup::open(folder.path()).unwrap().unwrap();
+        (folder, cgroup)
+    }
+
+    #[test]
+    fn reads_a_level() {
+        let (_folder, cgroup) = cgroup(&[(LIMIT_FILE, "max\n"), (USE_FILE, "4096\n")]);
+        let level = cgroup.level(Level::Container).unwrap().unwrap();
+        assert_eq!((level.swap_max, level.swap_used_bytes), (SwapMax::Max, 4096));
+        assert_eq!(level.inode, cgroup.inode().unwrap());
+    }
+
+    #[test]
+    fn what_is_missing_is_none_and_what_is_malformed_an_error() {
+        let (_folder, empty) = cgroup(&[]);
+        assert_eq!(empty.level(Level::Container).unwrap(), None);
+        let (folder, odd) = cgroup(&[(LIMIT_FILE, "lots\n"), (USE_FILE, "0\n")]);
+        let error = odd.level(Level::Container).unwrap_err().to_string();
+        let path = folder.path().join(LIMIT_FILE);
+        assert_eq!(
+            error,
+            format!("cannot parse {}: \"lots\" is neither \"max\" nor a number of bytes", path.display())
+        );
+        assert!(Cgroup::open(&folder.path().join("gone")).unwrap().is_none());
+    }
+
+    #[test]
+    fn symlinks_are_not_followed() {
+        let (folder, _cgroup) = cgroup(&[(LIMIT_FILE, "0\n"), (USE_FILE, "0\n")]);
+        symlink(folder.path(), folder.path().join("link")).unwrap();
+        assert!(Cgroup::open(&folder.path().join("link")).is_err());
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        symlink(folder.path().join(LIMIT_FILE), inner.join(LIMIT_FILE)).unwrap();
+        let opened = Cgroup::open(&inner).unwrap().unwrap();
+        assert!(opened.swap_max().is_err());
+    }
+}

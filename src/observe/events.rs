@@ -1,0 +1,72 @@
+//! The kernel's notifications as futures: inotify queues and files that can be polled.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, RawFd},
+};
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use nix::NixPath;
+
+/// Registers `file` with the runtime.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, for types whose descriptor may change; files and inotify \
+              queues own theirs for good"
+)]
+pub fn registered<T: AsRawFd>(file: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(file, interest)
+}
+
+/// An inotify queue.
+#[derive(Debug)]
+pub struct Events {
+    queue: AsyncFd<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue(Inotify);
+
+impl AsRawFd for Queue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Events {
+    pub fn new() -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        Ok(Self { queue: registered(Queue(inotify), Interest::READABLE)? })
+    }
+
+    pub fn watch<P: ?Sized + NixPath>(
+        &self,
+        path: &P,
+        flags: AddWatchFlags,
+    ) -> nix::Result<WatchDescriptor> {
+        self.queue.get_ref().0.add_watch(path, flags)
+    }
+
+    /// A watch that the kernel has dropped by itself is no error.
+    pub fn unwatch(&self, watch: WatchDescriptor) {
+        let _ = self.queue.get_ref().0.rm_watch(watch);
+    }
+
+    /// Waits for events and returns all there are. Cancel safe: nothing is lost.
+    pub async fn next(&self) -> io::Result<Vec<InotifyEvent>> {
+        let read = |queue: &AsyncFd<Queue>| queue.get_ref().0.read_events().map_err(io::Error::from);
+        loop {
+            let mut events = match self.queue.readable().await?.try_io(read) {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(events) => events?,
+                Err(_would_block) => continue,
+            };
+            while let Ok(more) = read(&self.queue) {
+                events.extend(more);
+            }
+            return Ok(events);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The API server, with the kubelet's credentials.
+
+pub mod credentials;
+pub mod pods;
+pub mod wire;

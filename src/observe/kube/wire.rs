@@ -1,0 +1,275 @@
+//! Pods as the API server sends them, reduced to the fields that count: what is left out costs
+//! neither memory nor time, and what a newer API server adds does no harm.
+//!
+//! Source: Kubernetes API reference, `core/v1 Pod`.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::model::pod::{
+    Container, ContainerId, ContainerKind, Pod, PodUid, QosClass, ResourceList, Resources,
+};
+
+/// A pod as kube's `Api` wants it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct WirePod {
+    #[serde(deserialize_with = "slim_metadata")]
+    pub metadata: ObjectMeta,
+    /// Absent in bookmarks.
+    #[serde(default, skip_serializing)]
+    spec: Spec,
+    #[serde(default, skip_serializing)]
+    status: Status,
+}
+
+impl kube::Resource for WirePod {
+    type DynamicType = ();
+    type Scope = kube::core::NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// Everything but `managedFields` and the like, which are most of an object's metadata.
+fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Slim {
+        name: Option<String>,
+        namespace: Option<String>,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        labels: Option<BTreeMap<String, String>>,
+        annotations: Option<BTreeMap<String, String>>,
+    }
+    let slim = Slim::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: slim.name,
+        namespace: slim.namespace,
+        uid: slim.uid,
+        resource_version: slim.resource_version,
+        labels: slim.labels,
+        annotations: slim.annotations,
+        ..ObjectMeta::default()
+    })
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    priority: Option<i32>,
+    resources: Option<WireResources>,
+    containers: Vec<SpecContainer>,
+    init_containers: Vec<SpecContainer>,
+    ephemeral_containers: Vec<SpecContainer>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SpecContainer {
+    name: String,
+    restart_policy: Option<String>,
+    resources: WireResources,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    qos_class: Option<String>,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+    ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatus {
+    name: String,
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
+    /// What the kubelet has allocated (KEP-1287); newer than `resources` while a resize is under
+    /// way, and left out by kubelets without the feature.
+    allocated_resources: Option<ResourceList>,
+    resources: Option<WireResources>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireResources {
+    requests: Option<ResourceList>,
+    limits: Option<ResourceList>,
+}
+
+impl From<WireResources> for Resources {
+    fn from(wire: WireResources) -> Self {
+        Self {
+            requests: wire.requests.unwrap_or_default(),
+            limits: wire.limits.unwrap_or_default(),
+        }
+    }
+}
+
+impl ContainerStatus {
+    /// What the running container has, if the kubelet says so.
+    fn actual(&self) -> Option<Resources> {
+        let mut resources = Resources::from(self.resources?);
+        if let Some(memory) = self.allocated_resources.and_then(|allocated| allocated.memory) {
+            resources.requests.memory = Some(memory);
+        }
+        Some(resources)
+    }
+}
+
+/// `None` for what is no pod with a name and a usable UID.
+pub fn pod(wire: WirePod) -> Option<Pod> {
+    let WirePod { metadata, spec, status } = wire;
+    let annotations = metadata.annotations.unwrap_or_default();
+    let annotation = |name: &str| annotations.get(name);
+    let mirror = annotation("kubernetes.io/config.mirror");
+    // A mirror pod's annotation is the UID under which the kubelet runs the static pod.
+    let uid = mirror.or(metadata.uid.as_ref()).and_then(|uid| PodUid::new(uid))?;
+    let qos_class = match status.qos_class.as_deref() {
+        Some("Guaranteed") => Some(QosClass::Guaranteed),
+        Some("Burstable") => Some(QosClass::Burstable),
+        Some("BestEffort") => Some(QosClass::BestEffort),
+        _ => None,
+    };
+    let containers = [
+        (spec.init_containers, &status.init_container_statuses, ContainerKind::Init),
+        (spec.containers, &status.container_statuses, ContainerKind::Regular),
+        (spec.ephemeral_containers, &status.ephemeral_container_statuses, ContainerKind::Ephemeral),
+    ];
+    let containers = containers
+        .into_iter()
+        .flat_map(|(specs, statuses, kind)| {
+            specs.into_iter().map(move |spec| container(spec, statuses, kind))
+        })
+        .collect();
+    Some(Pod {
+        uid,
+        namespace: metadata.namespace.unwrap_or_default().into(),
+        name: metadata.name?.into(),
+        priority: spec.priority,
+        config_source: annotation("kubernetes.io/config.source").cloned(),
+        mirror: mirror.is_some(),
+        qos_class,
+        resources: spec.resources.map(Resources::from),
+        virt_launcher: metadata
+            .labels
+            .is_some_and(|labels| labels.get("kubevirt.io").is_some_and(|v| v == "virt-launcher")),
+        containers,
+    })
+}
+
+fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerKind) -> Container {
+    let status = statuses.iter().find(|status| status.name == spec.name);
+    let kind = match spec.restart_policy.as_deref() {
+        Some("Always") if kind == ContainerKind::Init => ContainerKind::Sidecar,
+        _ => kind,
+    };
+    Container {
+        name: Arc::from(spec.name),
+        kind,
+        spec: spec.resources.into(),
+        actual: status.and_then(ContainerStatus::actual),
+        id: status.and_then(|s| s.container_id.as_deref()).and_then(ContainerId::from_status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::grant::tests::resources;
+
+    const ID: &str = "6506db16ea97b09bdd2aa6ac6c3ca21e670f69b0e2233c99eafaebd597e53728";
+
+    fn parse(json: &str) -> Option<Pod> {
+        pod(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn takes_what_counts_from_a_pod() {
+        let pod = parse(&format!(
+            r#"{{"apiVersion":"v1","kind":"Pod",
+            "metadata":{{"name":"vm","namespace":"vms","uid":"9192cfa8-679c-444e-9bb8-9701e3620c02",
+              "labels":{{"kubevirt.io":"virt-launcher"}},"annotations":{{"kubernetes.io/config.source":"api"}},
+              "managedFields":[{{"manager":"kubelet","fieldsV1":{{"f:status":{{}}}}}}]}},
+            "spec":{{"priority":5,"nodeName":"node-a",
+              "initContainers":[{{"name":"side","restartPolicy":"Always","resources":{{"requests":{{"memory":"20Mi"}}}}}},
+                                {{"name":"init","resources":{{}}}}],
+              "containers":[{{"name":"compute","resources":{{"requests":{{"cpu":"1","memory":"4Gi"}},"limits":{{"memory":"8Gi"}}}}}}],
+              "ephemeralContainers":[{{"name":"debug"}}]}},
+            "status":{{"qosClass":"Burstable","containerStatuses":[{{"name":"compute","containerID":"cri-o://{ID}",
+              "allocatedResources":{{"cpu":"1","memory":"3Gi"}},
+              "resources":{{"requests":{{"cpu":"1","memory":"2Gi"}},"limits":{{"memory":"8Gi"}}}}}}]}}}}"#
+        ))
+        .unwrap();
+        assert_eq!((&*pod.namespace, &*pod.name, pod.priority), ("vms", "vm", Some(5)));
+        assert!(pod.virt_launcher && !pod.mirror);
+        assert_eq!(pod.qos_class, Some(QosClass::Burstable));
+        let kinds: Vec<_> = pod.containers.iter().map(|c| (&*c.name, c.kind)).collect();
+        assert_eq!(
+            kinds,
+            [
+                ("side", ContainerKind::Sidecar),
+                ("init", ContainerKind::Init),
+                ("compute", ContainerKind::Regular),
+                ("debug", ContainerKind::Ephemeral)
+            ]
+        );
+        let compute = pod.container("compute").unwrap();
+        assert_eq!(compute.id, ContainerId::new(ID));
+        assert_eq!(compute.spec, resources("1 - 4Gi 8Gi"));
+        assert_eq!(compute.effective(), resources("1 - 3Gi 8Gi"), "as allocated");
+        assert_eq!(pod.container_by_id(&ContainerId::new(ID).unwrap()), Some(compute));
+    }
+
+    #[test]
+    fn a_mirror_pod_runs_under_the_static_pods_uid() {
+        let pod = parse(
+            r#"{"metadata":{"name":"etcd","uid":"9192cfa8-679c-444e-9bb8-9701e3620c02",
+            "annotations":{"kubernetes.io/config.mirror":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","kubernetes.io/config.source":"file"}},
+            "spec":{"containers":[]}}"#,
+        )
+        .unwrap();
+        assert_eq!(pod.uid.as_str(), "0a1b2c3d4e5f60718293a4b5c6d7e8f9");
+        assert!(pod.mirror);
+    }
+
+    #[test]
+    fn what_is_no_usable_pod_is_left_out() {
+        for json in [
+            r#"{"metadata":{}}"#,
+            r#"{"metadata":{"name":"p"}}"#,
+            r#"{"metadata":{"name":"p","uid":"../../etc"}}"#,
+            r#"{"metadata":{"uid":"9192cfa8-679c-444e-9bb8-9701e3620c02"}}"#,
+        ] {
+            assert_eq!(parse(json), None, "{json}");
+        }
+        let odd = r#"{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","resources":{"requests":{"memory":"lots"}}}]}}"#;
+        assert!(serde_json::from_str::<WirePod>(odd).is_err());
+    }
+}

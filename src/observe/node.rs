@@ -1,0 +1,84 @@
+//! The node's RAM and swap, and the kernel's word that swap changed.
+
+use std::{fs::File, io, path::PathBuf};
+
+use nix::unistd::{SysconfVar, sysconf};
+use procfs::{FromRead, Meminfo};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::events::registered;
+use crate::{model::host::NodeMemory, roots::Roots};
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {source}")]
+pub struct NodeError {
+    pub path: PathBuf,
+    #[source]
+    pub source: procfs::ProcError,
+}
+
+/// RAM and swap as `/proc/meminfo` counts them, which is what the kubelet's cAdvisor reads.
+pub fn memory(roots: &Roots) -> Result<NodeMemory, NodeError> {
+    let path = roots.proc("meminfo");
+    let meminfo = Meminfo::from_file(&path).map_err(|source| NodeError { path, source })?;
+    Ok(NodeMemory {
+        ram_bytes: meminfo.mem_total,
+        swap_bytes: meminfo.swap_total,
+        page_bytes: page_bytes(),
+    })
+}
+
+fn page_bytes() -> u64 {
+    sysconf(SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(4096)
+}
+
+/// Wakes on every swapon and swapoff.
+///
+/// Source: proc(5), `/proc/swaps`; the kernel's `swaps_poll` answers POLLPRI | POLLERR once for
+/// each reader after a change.
+#[derive(Debug)]
+pub struct SwapWatch {
+    /// `None` where the file cannot be polled (a folder stands for the host).
+    swaps: Option<AsyncFd<File>>,
+}
+
+impl SwapWatch {
+    pub fn new(roots: &Roots) -> Self {
+        let swaps = File::open(roots.proc("swaps"))
+            .and_then(|file| registered(file, Interest::PRIORITY));
+        Self { swaps: swaps.ok() }
+    }
+
+    /// Returns when swap was added or removed; never where that cannot be watched.
+    pub async fn changed(&self) -> io::Result<()> {
+        let Some(swaps) = &self.swaps else { return std::future::pending().await };
+        swaps.ready(Interest::PRIORITY).await?.clear_ready();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_in_bytes_and_errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let error = memory(&roots).unwrap_err().to_string();
+        assert!(error.contains("proc/meminfo"), "{error}");
+        std::fs::create_dir(folder.path().join("proc")).unwrap();
+        let text = "MemTotal: 4010192 kB\nMemFree: 1 kB\nBuffers: 1 kB\nCached: 1 kB\n\
+                    SwapCached: 0 kB\nActive: 1 kB\nInactive: 1 kB\nSwapTotal: 1048572 kB\n\
+                    SwapFree: 1 kB\nDirty: 0 kB\nWriteback: 0 kB\nMapped: 1 kB\nSlab: 1 kB\n\
+                    Committed_AS: 1 kB\nVmallocTotal: 1 kB\nVmallocUsed: 1 kB\nVmallocChunk: 0 kB\n";
+        std::fs::write(roots.proc("meminfo"), text).unwrap();
+        let memory = memory(&roots).unwrap();
+        assert_eq!((memory.ram_bytes, memory.swap_bytes), (4_106_436_608, 1_073_737_728));
+        assert!(memory.page_bytes.is_power_of_two());
+    }
+}

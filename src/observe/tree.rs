@@ -1,0 +1,365 @@
+//! The containers' cgroups, kept up to date by inotify: a new container, a vanished one and every
+//! write to a `memory.swap.max` is noticed when it happens, and nothing is read in between.
+//!
+//! cgroupfs reports mkdir and rmdir of cgroups and writes to their files as it reports any; files
+//! that the kernel adds when a controller is switched on come without an event, so that where a
+//! limit's file is missing the parent's `cgroup.subtree_control` is watched for it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
+
+use super::{
+    bundle,
+    cgroup::{Cgroup, CgroupError, LIMIT_FILE},
+    events::Events,
+    names::{Below, InPod, KUBEPODS, below_kubepods, in_pod},
+};
+use crate::{
+    decide::limits::RUNTIME_CHILD,
+    model::{
+        host::{ContainerFacts, Level, Manager, Role},
+        pod::{ContainerId, Pod, PodUid},
+    },
+    roots::Roots,
+};
+
+const CONTROLLERS_FILE: &str = "cgroup.subtree_control";
+
+/// What a watch is for. Paths are below the cgroup root.
+#[derive(Clone, Debug)]
+enum Watched {
+    /// A folder in which pods' cgroups, or folders of such, come and go.
+    Interior(PathBuf),
+    Pod(PathBuf, PodUid),
+    Container(ContainerId),
+    /// A `memory.swap.max`.
+    Limit(ContainerId),
+    /// A `cgroup.subtree_control`: with it, limits come in the folders below this one.
+    Controllers(PathBuf),
+}
+
+#[derive(Debug)]
+struct Entry {
+    pod: PodUid,
+    path: PathBuf,
+    manager: Manager,
+    /// From the runtime's bundle.
+    role: Role,
+    watches: Vec<WatchDescriptor>,
+}
+
+/// What changed since it was last asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New, or written to.
+    pub touched: BTreeSet<ContainerId>,
+    pub gone: BTreeSet<ContainerId>,
+}
+
+#[derive(Debug)]
+pub struct Tree {
+    roots: Roots,
+    root: PathBuf,
+    events: Events,
+    watched: HashMap<WatchDescriptor, Watched>,
+    containers: BTreeMap<ContainerId, Entry>,
+}
+
+impl Tree {
+    /// Finds all containers there are and watches for more.
+    pub fn new(roots: &Roots) -> io::Result<(Self, Changes)> {
+        let mut tree = Self {
+            roots: roots.clone(),
+            root: roots.cgroup(),
+            events: Events::new()?,
+            watched: HashMap::new(),
+            containers: BTreeMap::new(),
+        };
+        let mut changes = Changes::default();
+        tree.scan(&mut changes);
+        Ok((tree, changes))
+    }
+
+    /// Waits until the kernel has something to report, and takes all of it. Cancel safe.
+    pub async fn changed(&mut self) -> io::Result<Changes> {
+        let events = self.events.next().await?;
+        let mut changes = Changes::default();
+        for event in events {
+            self.event(event.wd, event.mask, event.name.as_deref(), &mut changes);
+        }
+        Ok(changes)
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &ContainerId> {
+        self.containers.keys()
+    }
+
+    /// The containers of `pod`.
+    pub fn of_pod<'a>(&'a self, pod: &'a PodUid) -> impl Iterator<Item = &'a ContainerId> {
+        self.containers.iter().filter(move |(_, entry)| entry.pod == *pod).map(|(id, _)| id)
+    }
+
+    pub fn pod_of(&self, id: &ContainerId) -> Option<&PodUid> {
+        self.containers.get(id).map(|entry| &entry.pod)
+    }
+
+    /// A container as it is now; `None` where it is gone or has no memory controller yet.
+    pub fn facts(
+        &self,
+        id: &ContainerId,
+        pod: Option<&Pod>,
+    ) -> Result<Option<ContainerFacts>, CgroupError> {
+        let Some(entry) = self.containers.get(id) else { return Ok(None) };
+        let folder = self.root.join(&entry.path);
+        let Some(container) = Cgroup::open(&folder)? else { return Ok(None) };
+        let Some(container) = container.level(Level::Container)? else { return Ok(None) };
+        let mut levels = vec![container];
+        if let Some(child) = Cgroup::open(&folder.join(RUNTIME_CHILD))? {
+            levels.extend(child.level(Level::RuntimeChild)?);
+        }
+        // The API knows best; the bundle knows first.
+        let role = pod
+            .and_then(|pod| pod.container_by_id(id))
+            .map_or_else(|| entry.role.clone(), |container| Role::Container(container.name.clone()));
+        Ok(Some(ContainerFacts {
+            id: id.clone(),
+            pod: entry.pod.clone(),
+            role,
+            manager: entry.manager.clone(),
+            path: entry.path.clone(),
+            levels,
+        }))
+    }
+
+    /// Stops watching a container's limits, while a writer is fighting over them.
+    pub fn deafen(&mut self, id: &ContainerId) {
+        let Some(entry) = self.containers.get_mut(id) else { return };
+        let (limits, rest) = std::mem::take(&mut entry.watches)
+            .into_iter()
+            .partition(|wd| matches!(self.watched.get(wd), Some(Watched::Limit(_))));
+        entry.watches = rest;
+        self.unwatch(limits);
+    }
+
+    /// Watches them again; they may have changed meanwhile.
+    pub fn listen(&mut self, id: &ContainerId) {
+        self.watch_limits(id);
+    }
+
+    /// Looks at the whole hierarchy, as at start and after the kernel dropped events.
+    pub fn scan(&mut self, changes: &mut Changes) {
+        let known: BTreeSet<ContainerId> = self.containers.keys().cloned().collect();
+        let mut found = Changes::default();
+        // So that `kubepods` itself may come later, or go and come back.
+        self.watch(Path::new(""), FOLDER, Watched::Interior(PathBuf::new()));
+        for name in KUBEPODS {
+            self.interior(Path::new(name), &mut found);
+        }
+        for id in known {
+            if found.touched.contains(&id) {
+                continue;
+            }
+            let path = self.containers.get(&id).map(|entry| self.root.join(&entry.path));
+            if path.is_some_and(|path| !path.is_dir()) {
+                self.remove(&id, changes);
+            }
+        }
+        changes.touched.append(&mut found.touched);
+    }
+
+    fn event(
+        &mut self,
+        wd: WatchDescriptor,
+        mask: AddWatchFlags,
+        name: Option<&OsStr>,
+        changes: &mut Changes,
+    ) {
+        if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            self.scan(changes);
+            changes.touched.extend(self.containers.keys().cloned());
+            return;
+        }
+        if mask.contains(AddWatchFlags::IN_IGNORED) {
+            self.watched.remove(&wd);
+            return;
+        }
+        let Some(watched) = self.watched.get(&wd).cloned() else { return };
+        let name = name.and_then(OsStr::to_str).unwrap_or_default();
+        let came = mask.intersects(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO);
+        match watched {
+            Watched::Interior(path) if came => self.child_of_interior(&path, name, changes),
+            Watched::Pod(path, pod) => match in_pod(name) {
+                InPod::Other => {}
+                InPod::Container(id, manager) if came => {
+                    self.add(&path.join(name), &pod, id, manager, false, changes);
+                }
+                InPod::Monitor(id, manager) if came => {
+                    self.add(&path.join(name), &pod, id, manager, true, changes);
+                }
+                InPod::Container(id, _) | InPod::Monitor(id, _) => self.remove(&id, changes),
+            },
+            Watched::Container(id) => {
+                self.watch_limits(&id);
+                changes.touched.insert(id);
+            }
+            Watched::Limit(id) => {
+                changes.touched.insert(id);
+            }
+            Watched::Controllers(folder) => {
+                let below = self.containers.iter().filter(|(_, entry)| entry.path.starts_with(&folder));
+                for id in below.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+                    self.watch_limits(&id);
+                    changes.touched.insert(id);
+                }
+            }
+            Watched::Interior(_) => {}
+        }
+    }
+
+    fn child_of_interior(&mut self, path: &Path, name: &str, changes: &mut Changes) {
+        let child = path.join(name);
+        if path.as_os_str().is_empty() {
+            if KUBEPODS.contains(&name) {
+                self.interior(&child, changes);
+            }
+            return;
+        }
+        match below_kubepods(name) {
+            Below::QosClass => self.interior(&child, changes),
+            Below::Pod(uid) => self.pod(&child, &uid, changes),
+            Below::Other => {}
+        }
+    }
+
+    fn interior(&mut self, path: &Path, changes: &mut Changes) {
+        if self.watch(path, FOLDER, Watched::Interior(path.to_owned())).is_some() {
+            for name in self.children(path) {
+                self.child_of_interior(path, &name, changes);
+            }
+        }
+    }
+
+    fn pod(&mut self, path: &Path, uid: &PodUid, changes: &mut Changes) {
+        if self.watch(path, FOLDER, Watched::Pod(path.to_owned(), uid.clone())).is_none() {
+            return;
+        }
+        for name in self.children(path) {
+            match in_pod(&name) {
+                InPod::Container(id, manager) => {
+                    self.add(&path.join(name), uid, id, manager, false, changes);
+                }
+                InPod::Monitor(id, manager) => {
+                    self.add(&path.join(name), uid, id, manager, true, changes);
+                }
+                InPod::Other => {}
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        path: &Path,
+        pod: &PodUid,
+        id: ContainerId,
+        manager: Manager,
+        monitor: bool,
+        changes: &mut Changes,
+    ) {
+        let folder = Watched::Container(id.clone());
+        let Some(wd) = self.watch(path, FOLDER, folder) else { return };
+        let known = self.containers.get(&id).is_some_and(|entry| entry.watches.contains(&wd));
+        if !known {
+            let role =
+                if monitor { Role::Helper } else { bundle::role(&self.roots, pod, &id) };
+            let entry =
+                Entry { pod: pod.clone(), path: path.to_owned(), manager, role, watches: vec![wd] };
+            self.containers.insert(id.clone(), entry);
+        }
+        self.watch_limits(&id);
+        changes.gone.remove(&id);
+        changes.touched.insert(id);
+    }
+
+    /// Watches each `memory.swap.max` of the container that there is, and for those to come.
+    fn watch_limits(&mut self, id: &ContainerId) {
+        let Some(path) = self.containers.get(id).map(|entry| entry.path.clone()) else { return };
+        let child = path.join(RUNTIME_CHILD);
+        let mut folders = vec![path];
+        if self.root.join(&child).is_dir() {
+            folders.push(child);
+        }
+        for folder in folders {
+            let file = folder.join(LIMIT_FILE);
+            let mut limit = self.watch(&file, FILE, Watched::Limit(id.clone()));
+            if limit.is_none()
+                && let Some(parent) = folder.parent()
+            {
+                let controllers = Watched::Controllers(parent.to_owned());
+                self.watch(&parent.join(CONTROLLERS_FILE), FILE, controllers);
+                // It may have come between the two.
+                limit = self.watch(&file, FILE, Watched::Limit(id.clone()));
+            }
+            if let (Some(wd), Some(entry)) = (limit, self.containers.get_mut(id))
+                && !entry.watches.contains(&wd)
+            {
+                entry.watches.push(wd);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &ContainerId, changes: &mut Changes) {
+        if let Some(entry) = self.containers.remove(id) {
+            self.unwatch(entry.watches);
+            changes.touched.remove(id);
+            changes.gone.insert(id.clone());
+        }
+    }
+
+    fn unwatch(&mut self, watches: Vec<WatchDescriptor>) {
+        for wd in watches {
+            if self.watched.remove(&wd).is_some() {
+                self.events.unwatch(wd);
+            }
+        }
+    }
+
+    /// `None` where there is nothing (any more) to watch.
+    fn watch(
+        &mut self,
+        path: &Path,
+        flags: AddWatchFlags,
+        watched: Watched,
+    ) -> Option<WatchDescriptor> {
+        let wd = self.events.watch(&self.root.join(path), flags).ok()?;
+        self.watched.insert(wd, watched);
+        Some(wd)
+    }
+
+    /// Names of the folders in `path`; none where it is gone.
+    fn children(&self, path: &Path) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.root.join(path)) else { return Vec::new() };
+        entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
+    }
+}
+
+const FOLDER: AddWatchFlags = AddWatchFlags::IN_CREATE
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_MOVED_FROM)
+    .union(AddWatchFlags::IN_ONLYDIR)
+    .union(AddWatchFlags::IN_DONT_FOLLOW);
+const FILE: AddWatchFlags = AddWatchFlags::IN_MODIFY.union(AddWatchFlags::IN_DONT_FOLLOW);
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

@@ -1,0 +1,164 @@
+use std::{fs, time::Duration};
+
+use super::*;
+use crate::model::swap::SwapMax;
+
+const POD: &str = "9192cfa8-679c-444e-9bb8-9701e3620c02";
+
+struct Host {
+    _folder: tempfile::TempDir,
+    roots: Roots,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        fs::create_dir_all(roots.cgroup()).unwrap();
+        Self { _folder: folder, roots }
+    }
+
+    /// A cgroup with these limits, made as systemd does: the folder first.
+    fn cgroup(&self, path: &str, limit: &str) {
+        let folder = self.roots.cgroup().join(path);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("memory.swap.current"), "0\n").unwrap();
+        fs::write(folder.join(LIMIT_FILE), limit).unwrap();
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::write(self.roots.cgroup().join(path), text).unwrap();
+    }
+}
+
+fn id(digit: char) -> ContainerId {
+    ContainerId::new(&digit.to_string().repeat(64)).unwrap()
+}
+
+fn pod_slice() -> String {
+    let uid = POD.replace('-', "_");
+    format!("kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid}.slice")
+}
+
+fn scope(digit: char) -> String {
+    format!("{}/crio-{}.scope", pod_slice(), id(digit))
+}
+
+async fn changes(tree: &mut Tree) -> Changes {
+    tokio::time::timeout(Duration::from_secs(10), tree.changed()).await.expect("no event").unwrap()
+}
+
+/// Until `id` is reported in one of the two ways.
+async fn until(tree: &mut Tree, id: &ContainerId, gone: bool) {
+    loop {
+        let changes = changes(tree).await;
+        if if gone { changes.gone.contains(id) } else { changes.touched.contains(id) } {
+            return;
+        }
+    }
+}
+
+fn touched(ids: &[ContainerId]) -> BTreeSet<ContainerId> {
+    ids.iter().cloned().collect()
+}
+
+#[tokio::test]
+async fn finds_what_is_there_under_every_driver_and_runtime() {
+    let host = Host::new();
+    host.cgroup(&scope('a'), "max\n");
+    host.cgroup(&format!("{}/container", scope('a')), "0\n");
+    host.cgroup(&format!("kubepods/besteffort/pod{POD}/{}", id('b')), "max\n");
+    host.cgroup(&format!("{}/cri-containerd-{}.scope", pod_slice(), id('c')), "7\n");
+    host.cgroup("system.slice/crio.service", "max\n");
+    host.cgroup(&format!("{}/inner", scope('a')), "max\n");
+    let (tree, found) = Tree::new(&host.roots).unwrap();
+    assert_eq!(found.touched, touched(&[id('a'), id('b'), id('c')]));
+
+    let facts = tree.facts(&id('a'), None).unwrap().unwrap();
+    assert_eq!(facts.path, Path::new(&scope('a')));
+    assert_eq!(facts.pod.as_str(), POD);
+    assert_eq!(facts.role, Role::Unknown);
+    let levels: Vec<_> = facts.levels.iter().map(|l| (l.level, l.swap_max)).collect();
+    assert_eq!(
+        levels,
+        [(Level::Container, SwapMax::Max), (Level::RuntimeChild, SwapMax::ZERO)],
+        "the cgroups that the container itself made do not count"
+    );
+    let facts = tree.facts(&id('b'), None).unwrap().unwrap();
+    assert_eq!(facts.manager, Manager::Cgroupfs);
+}
+
+#[tokio::test]
+async fn notices_containers_children_writes_and_removal() {
+    let host = Host::new();
+    let (mut tree, found) = Tree::new(&host.roots).unwrap();
+    assert_eq!(found, Changes::default());
+
+    host.cgroup(&scope('a'), "max\n");
+    until(&mut tree, &id('a'), false).await;
+    while tree.facts(&id('a'), None).unwrap().is_none() {
+        changes(&mut tree).await;
+    }
+
+    host.write(&format!("{}/{LIMIT_FILE}", scope('a')), "5\n");
+    until(&mut tree, &id('a'), false).await;
+
+    host.cgroup(&format!("{}/container", scope('a')), "0\n");
+    until(&mut tree, &id('a'), false).await;
+    tree.watch_limits(&id('a'));
+    host.write(&format!("{}/container/{LIMIT_FILE}", scope('a')), "5\n");
+    until(&mut tree, &id('a'), false).await;
+
+    fs::remove_dir_all(host.roots.cgroup().join(scope('a'))).unwrap();
+    until(&mut tree, &id('a'), true).await;
+    assert_eq!(tree.ids().count(), 0);
+    assert_eq!(tree.facts(&id('a'), None).unwrap(), None);
+
+    host.cgroup(&scope('a'), "max\n");
+    until(&mut tree, &id('a'), false).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_comes_with_its_controller_is_found() {
+    let host = Host::new();
+    fs::create_dir_all(host.roots.cgroup().join(scope('a'))).unwrap();
+    host.write(&format!("{}/{CONTROLLERS_FILE}", pod_slice()), "");
+    let (mut tree, _) = Tree::new(&host.roots).unwrap();
+    assert_eq!(tree.facts(&id('a'), None).unwrap(), None, "no memory controller yet");
+    host.cgroup(&scope('a'), "max\n");
+    host.write(&format!("{}/{CONTROLLERS_FILE}", pod_slice()), "+memory");
+    until(&mut tree, &id('a'), false).await;
+    assert!(tree.facts(&id('a'), None).unwrap().is_some());
+    host.write(&format!("{}/{LIMIT_FILE}", scope('a')), "5\n");
+    until(&mut tree, &id('a'), false).await;
+}
+
+#[tokio::test]
+async fn a_deaf_container_is_heard_again() {
+    let host = Host::new();
+    host.cgroup(&scope('a'), "max\n");
+    host.cgroup(&scope('b'), "max\n");
+    let (mut tree, _) = Tree::new(&host.roots).unwrap();
+    tree.deafen(&id('a'));
+    host.write(&format!("{}/{LIMIT_FILE}", scope('a')), "5\n");
+    host.write(&format!("{}/{LIMIT_FILE}", scope('b')), "5\n");
+    assert_eq!(changes(&mut tree).await.touched, touched(&[id('b')]));
+    tree.listen(&id('a'));
+    host.write(&format!("{}/{LIMIT_FILE}", scope('a')), "6\n");
+    until(&mut tree, &id('a'), false).await;
+}
+
+#[tokio::test]
+async fn when_events_were_lost_everything_is_looked_at() {
+    let host = Host::new();
+    host.cgroup(&scope('a'), "max\n");
+    host.cgroup(&scope('b'), "max\n");
+    let (mut tree, _) = Tree::new(&host.roots).unwrap();
+    fs::remove_dir_all(host.roots.cgroup().join(scope('b'))).unwrap();
+    host.cgroup(&scope('c'), "max\n");
+    let any = *tree.watched.keys().next().unwrap();
+    let mut lost = Changes::default();
+    tree.event(any, AddWatchFlags::IN_Q_OVERFLOW, None, &mut lost);
+    assert_eq!(lost.touched, touched(&[id('a'), id('c')]));
+    assert_eq!(lost.gone, touched(&[id('b')]));
+}

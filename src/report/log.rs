@@ -1,0 +1,60 @@
+//! The journal when systemd runs the agent, standard error otherwise; never both.
+
+use std::{
+    io::IsTerminal,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
+
+/// Changes how much is logged while the agent runs.
+#[derive(Debug)]
+pub struct Verbosity(reload::Handle<Targets, Registry>);
+
+impl Verbosity {
+    pub fn set(&self, verbosity: u8) {
+        // Fails only where the subscriber is gone, and with it every log.
+        let _ = self.0.reload(targets(verbosity));
+    }
+}
+
+/// Starts logging for the rest of the process.
+pub fn start(verbosity: u8) -> Verbosity {
+    let (filter, handle) = reload::Layer::new(targets(verbosity));
+    let journal = under_systemd().then(tracing_journald::layer).and_then(Result::ok);
+    let layer = match journal {
+        // Without a prefix: POD_NAME, CONTAINER_ID, … are documented fields.
+        Some(journal) => journal.with_field_prefix(None).boxed(),
+        None => tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .boxed(),
+    };
+    // Fails only where a test has started logging before.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    Verbosity(handle)
+}
+
+/// klog's scale for our own messages; of the libraries only what is wrong.
+fn targets(verbosity: u8) -> Targets {
+    let ours = match verbosity {
+        0..=2 => LevelFilter::INFO,
+        3..=5 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    Targets::new().with_default(LevelFilter::ERROR).with_target("wasp_agent", ours)
+}
+
+/// Whether standard error is the journal: `JOURNAL_STREAM` holds its device and inode
+/// (systemd.exec(5)).
+fn under_systemd() -> bool {
+    let Ok(expected) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() else { return false };
+    std::fs::File::from(stderr)
+        .metadata()
+        .is_ok_and(|metadata| expected == format!("{}:{}", metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,6 @@
+//! What the agent tells: the journal, systemd, and the files that it leaves under `/run`.
+
+pub mod log;
+pub mod notify;
+pub mod records;
+pub mod status;

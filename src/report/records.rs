@@ -1,0 +1,183 @@
+//! `/run/wasp-agent/pods/UID.json`: each pod of the node with its containers' grants. An agent that
+//! starts while the API server is away knows from them what it knew before; the OCI hook reads the
+//! grants.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{
+        pod::{Pod, PodUid, Pods},
+        swap::SwapMax,
+    },
+    roots::Roots,
+};
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    pod: Arc<Pod>,
+    /// By container name.
+    grants: BTreeMap<Arc<str>, SwapMax>,
+}
+
+/// A pod's record could not be written or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep pod records in {folder}: {source}")]
+pub struct RecordError {
+    folder: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// The records on disk, written only when they change.
+#[derive(Debug)]
+pub struct Records {
+    folder: PathBuf,
+    written: HashMap<PodUid, String>,
+}
+
+impl Records {
+    pub fn new(roots: &Roots) -> Self {
+        Self { folder: roots.runtime().join("pods"), written: HashMap::new() }
+    }
+
+    /// What an earlier run of the agent left. Records that make no sense are left out and logged.
+    pub fn load(&mut self) -> Pods {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return Pods::new() };
+        let mut pods = Pods::new();
+        for entry in entries.flatten() {
+            let read = fs::read_to_string(entry.path())
+                .map_err(|error| error.to_string())
+                .and_then(|text| Ok((parse(&text)?, text)));
+            match read {
+                Ok((pod, text)) => {
+                    self.written.insert(pod.uid.clone(), text);
+                    pods.insert(pod.uid.clone(), pod);
+                }
+                Err(reason) => {
+                    tracing::warn!(path = %entry.path().display(), reason, "left out a pod record");
+                }
+            }
+        }
+        pods
+    }
+
+    /// Records `pod` with its `grants`, atomically, if that is news.
+    pub fn save(
+        &mut self,
+        pod: &Arc<Pod>,
+        grants: BTreeMap<Arc<str>, SwapMax>,
+    ) -> Result<(), RecordError> {
+        let record = Record { version: VERSION, pod: pod.clone(), grants };
+        let failed = |source| RecordError { folder: self.folder.clone(), source };
+        let text = serde_json::to_string(&record).map_err(|error| failed(error.into()))?;
+        if self.written.get(&pod.uid) == Some(&text) {
+            return Ok(());
+        }
+        self.replace(&pod.uid, &text).map_err(failed)?;
+        self.written.insert(pod.uid.clone(), text);
+        Ok(())
+    }
+
+    pub fn remove(&mut self, uid: &PodUid) -> Result<(), RecordError> {
+        self.written.remove(uid);
+        match fs::remove_file(self.path(uid)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(RecordError { folder: self.folder.clone(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, uid: &PodUid) -> PathBuf {
+        self.folder.join(format!("{uid}.json"))
+    }
+
+    fn replace(&self, uid: &PodUid, text: &str) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
+        file.write_all(text.as_bytes())?;
+        file.persist(self.path(uid))?;
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> Result<Arc<Pod>, String> {
+    let record: Record = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if record.version != VERSION {
+        return Err(format!("version {} is not {VERSION}", record.version));
+    }
+    Ok(record.pod)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::decide::grant::tests::pod;
+
+    fn grants(bytes: u64) -> BTreeMap<Arc<str>, SwapMax> {
+        [(Arc::from("c0"), SwapMax::Bytes(bytes))].into()
+    }
+
+    #[test]
+    fn pods_are_kept_over_a_restart_and_written_on_change_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let mut records = Records::new(&roots);
+        assert_eq!(records.load(), Pods::new());
+        let pod = Arc::new(pod("a", &["- - 4Gi 8Gi"]));
+        records.save(&pod, grants(7)).unwrap();
+        let file = records.path(&pod.uid);
+        let inode = || fs::metadata(&file).unwrap().ino();
+        let before = inode();
+        records.save(&pod, grants(7)).unwrap();
+        assert_eq!(inode(), before);
+        records.save(&pod, grants(8)).unwrap();
+        assert_ne!(inode(), before);
+        assert!(fs::read_to_string(&file).unwrap().contains(r#""grants":{"c0":"8"}"#));
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+
+        let mut again = Records::new(&roots);
+        assert_eq!(again.load(), Pods::from([(pod.uid.clone(), pod.clone())]));
+        again.save(&pod, grants(8)).unwrap();
+        again.remove(&pod.uid).unwrap();
+        again.remove(&pod.uid).unwrap();
+        assert_eq!(Records::new(&roots).load(), Pods::new());
+    }
+
+    #[test]
+    fn nonsense_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut records = Records::new(&Roots::at(folder.path()));
+        records.save(&Arc::new(pod("a", &["- - 4Gi 8Gi"])), grants(7)).unwrap();
+        let good = fs::read_to_string(records.path(&pod("a", &[]).uid)).unwrap();
+        for (name, text) in [
+            ("half.json", &good[..good.len() / 2]),
+            ("other.json", &good.replace("\"version\":1", "\"version\":2")),
+            ("odd.json", &good.replace("0000000a-uid", "../../../etc/x")),
+        ] {
+            fs::write(records.folder.join(name), text).unwrap();
+        }
+        assert_eq!(records.load().len(), 1);
+    }
+
+    #[test]
+    fn a_record_of_version_1_stays_readable() {
+        let text = include_str!("../../tests/fixtures/pod-record-v1.json");
+        let pod = parse(text).unwrap();
+        assert_eq!((&*pod.namespace, &*pod.name), ("vms", "vm"));
+        assert_eq!(pod.containers.len(), 2);
+    }
+}

@@ -1,0 +1,67 @@
+//! The one line that `systemctl status` shows.
+
+use crate::{
+    config::settings::{Grants, Settings},
+    decide::limits::{State, Told},
+    model::{
+        host::NodeMemory,
+        swap::{SwapMax, human_bytes},
+    },
+};
+
+/// What the line is made of.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    pub settings: &'a Settings,
+    pub node: NodeMemory,
+    pub state: &'a State,
+    pub pods: usize,
+    /// What does not work, the worst first, in the administrator's words.
+    pub problems: Vec<String>,
+}
+
+/// One sentence about swap and containers; before it, what is wrong.
+pub fn line(facts: &Facts<'_>) -> String {
+    let (mut containers, mut granted, mut unlimited, mut bytes, mut used) = (0, 0, 0, 0, 0);
+    let (mut above, mut contended, mut differing, mut untold) = (0, 0, 0, 0);
+    for (_, container) in facts.state.containers() {
+        containers += 1;
+        match container.grant.swap_max {
+            SwapMax::ZERO => {}
+            SwapMax::Bytes(grant) => {
+                granted += 1;
+                bytes += grant;
+            }
+            SwapMax::Max => unlimited += 1,
+        }
+        used += container.used_bytes;
+        above += usize::from(container.above);
+        contended += usize::from(container.contended);
+        differing += usize::from(container.differs);
+        untold += usize::from(matches!(container.told, Told::Failed { .. }));
+    }
+
+    let mut problems = facts.problems.clone();
+    for (count, what) in [
+        (untold, "limits that systemd could not be told and a daemon-reload would undo"),
+        (contended, "limits that another writer keeps changing"),
+        (differing, "limits that are not what LimitedSwap gives"),
+        (above, "containers still above their grant"),
+    ] {
+        if count > 0 {
+            problems.push(format!("{count} {what}"));
+        }
+    }
+    let share = match (unlimited, facts.settings.grants) {
+        (0, Grants::Agent) => format!("{granted} may swap {}", human_bytes(bytes)),
+        (0, Grants::Kubelet) => format!("{granted} should swap up to {}", human_bytes(bytes)),
+        _ => format!("{unlimited} may swap without limit"),
+    };
+    let summary = format!(
+        "Swap {}: of {containers} containers in {} pods {share}, {} used.",
+        human_bytes(facts.node.swap_bytes),
+        facts.pods,
+        human_bytes(used),
+    );
+    if problems.is_empty() { summary } else { format!("{}. {summary}", problems.join("; ")) }
+}
