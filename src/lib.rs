@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod agent;
+pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod model;

@@ -1,1 +1,7 @@
-fn main() {}
+//! `wasp-agent`: see `wasp-agent --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wasp_agent::cli::main()
+}

@@ -2,5 +2,6 @@
 
 pub mod log;
 pub mod notify;
+pub mod plan;
 pub mod records;
 pub mod status;

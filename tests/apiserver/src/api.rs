@@ -122,6 +122,9 @@ pub async fn handle(
     if fault.hang {
         std::future::pending::<()>().await;
     }
+    if fault.reset {
+        return Err(NoAnswer);
+    }
     if let Some(error) = fault.error() {
         return Ok(respond(refused(error), &stats, fault.garbage));
     }

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use openssl::ssl::{SslConnector, SslFiletype, SslMethod};
+use openssl::ssl::{Ssl, SslContext, SslFiletype, SslMethod, SslVerifyMode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
@@ -82,7 +82,9 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<SslStream<TcpStream>> {
-        let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+        // Not SslConnector: it would read all of the system's CAs with every request.
+        let mut builder = SslContext::builder(SslMethod::tls_client())?;
+        builder.set_verify(SslVerifyMode::PEER);
         builder.set_ca_file(&self.ca)?;
         if let Some(pem) = &self.identity {
             builder
@@ -90,7 +92,8 @@ impl Client {
                 .and_then(|()| builder.set_private_key_file(pem, SslFiletype::PEM))
                 .with_context(|| format!("loading {}", pem.display()))?;
         }
-        let ssl = builder.build().configure()?.into_ssl(&self.address.ip().to_string())?;
+        let mut ssl = Ssl::new(&builder.build())?;
+        ssl.param_mut().set_ip(self.address.ip())?;
         let stream = TcpStream::connect(self.address)
             .await
             .with_context(|| format!("connecting to {}", self.address))?;

@@ -25,6 +25,8 @@ pub enum Command {
     Create(File),
     /// Create or merge-patch the objects in a file, their status included.
     Apply(File),
+    /// Create or replace many objects at once, status included.
+    Load(File),
     /// Print an object, or the list of them.
     Get(Get),
     /// Patch an object.
@@ -236,6 +238,10 @@ pub async fn run(data: &Path, command: Command) -> Result<()> {
                 print(&client.upsert(&object).await?)?;
             }
             Ok(())
+        }
+        Command::Load(File { file }) => {
+            let body = Value::Array(objects(&file)?);
+            print(&admin(data)?.post("/_test/load", &body).await?.ok()?)
         }
         Command::Get(args) => get(data, &args).await,
         Command::Patch(args) => {

@@ -7,6 +7,7 @@
 //! | `GET`, `DELETE /_test/faults` | those still set; clears them |
 //! | `POST /_test/drop-watches` | closes all open watches |
 //! | `POST /_test/compact` | empties the watch history |
+//! | `POST /_test/load` | a list of objects, written as given, status included, in one go |
 //! | `POST /_test/revoke` | `{"user": ..., "beforeSerial": N}`: older certificates get 401 |
 
 use std::sync::PoisonError;
@@ -17,8 +18,11 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::faults::Fault;
-use crate::json::text;
+use crate::json::{text, timestamp, uid};
+use crate::resources::of_object;
 use crate::status::{ApiError, ApiResult};
+use crate::store::Key;
+use crate::{defaults, patch};
 
 pub fn add_fault(app: &App, fault: Fault) {
     if let Some(ms) = fault.close_listener_ms {
@@ -40,6 +44,41 @@ pub fn revoke(app: &App, user: &str, before_serial: u64) {
     revoked.insert(user.to_owned(), before_serial);
 }
 
+/// Creates or replaces an object with the status that it came with, and its namespace if need be.
+fn load(app: &App, mut object: Value) -> ApiResult<()> {
+    let resource = of_object(&object).ok_or_else(|| ApiError::bad_request("unknown kind"))?;
+    let mut store = app.store.lock();
+    let namespace = match text(&object, "/metadata/namespace") {
+        _ if !resource.namespaced => String::new(),
+        "" => "default".to_owned(),
+        given => given.to_owned(),
+    };
+    let home = Key::new("namespaces", "", &namespace);
+    if !namespace.is_empty() && store.get(&home).is_none() {
+        let mut made = json!({"apiVersion": "v1", "kind": "Namespace",
+                              "metadata": {"name": namespace}});
+        defaults::on_create("namespaces", &mut made, &store)?;
+        store.put(home, made);
+    }
+    let status = object.get("status").cloned().unwrap_or_default();
+    if !namespace.is_empty() {
+        object["metadata"]["namespace"] = json!(namespace);
+    }
+    object["metadata"]["uid"] = json!(uid());
+    object["metadata"]["creationTimestamp"] = json!(timestamp(0));
+    defaults::on_create(resource.plural, &mut object, &store)?;
+    if status.is_object() {
+        patch::merge(&mut object["status"], &status);
+    }
+    let key = Key::new(resource.plural, &namespace, text(&object, "/metadata/name"));
+    if let Some(old) = store.get(&key) {
+        object["metadata"]["uid"] = old["metadata"]["uid"].clone();
+    }
+    store.put(key, object);
+    app.after_write(&mut store, resource.plural, &namespace);
+    Ok(())
+}
+
 pub fn call(app: &App, method: &Method, path: &str, body: &[u8]) -> ApiResult<Value> {
     let parse = || -> ApiResult<Value> {
         serde_json::from_slice(body).map_err(|e| ApiError::bad_request(e.to_string()))
@@ -59,6 +98,13 @@ pub fn call(app: &App, method: &Method, path: &str, body: &[u8]) -> ApiResult<Va
         }
         (&Method::POST, "/_test/drop-watches") => drop_watches(app),
         (&Method::POST, "/_test/compact") => app.store.lock().compact(),
+        (&Method::POST, "/_test/load") => {
+            let given = parse()?;
+            let objects = given.as_array().cloned().unwrap_or_default();
+            let count = objects.len();
+            objects.into_iter().try_for_each(|object| load(app, object))?;
+            return Ok(json!({"loaded": count}));
+        }
         (&Method::POST, "/_test/revoke") => {
             let given = parse()?;
             revoke(app, text(&given, "/user"), given["beforeSerial"].as_u64().unwrap_or(0));

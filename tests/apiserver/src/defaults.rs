@@ -49,14 +49,19 @@ fn pod(object: &mut Value, store: &Inner) -> ApiResult<()> {
     default(spec, "schedulerName", "default-scheduler");
     default(spec, "securityContext", json!({}));
     default(spec, "enableServiceLinks", true);
+    containers(spec);
+    object["status"] = json!({"phase": "Pending", "qosClass": qos(object)});
+    object["metadata"]["generation"] = json!(1);
+    Ok(())
+}
+
+/// The defaults of containers come back when an update leaves them out.
+pub fn containers(spec: &mut Value) {
     for field in CONTAINER_LISTS {
         for c in spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
             container(c);
         }
     }
-    object["status"] = json!({"phase": "Pending", "qosClass": qos(object)});
-    object["metadata"]["generation"] = json!(1);
-    Ok(())
 }
 
 fn container(c: &mut Value) {

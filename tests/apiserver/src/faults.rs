@@ -44,6 +44,8 @@ pub struct Fault {
     pub garbage: Option<Garbage>,
     /// Takes the request and never answers.
     pub hang: bool,
+    /// Closes the connection instead of answering.
+    pub reset: bool,
     /// Matches no request: at once, closes the listener and all connections for so long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_listener_ms: Option<u64>,

@@ -193,7 +193,7 @@ impl FieldSelector {
             let is = match value {
                 Some(Value::String(s)) => s == want,
                 Some(Value::Bool(b)) => b.to_string() == *want,
-                Some(other) if !other.is_null() => other.to_string() == *want,
+                Some(Value::Number(n)) => format!("{n}").as_str() == want,
                 _ if matches!(&*field, "spec.unschedulable" | "spec.hostNetwork") => {
                     want == "false"
                 }

@@ -77,7 +77,7 @@ pub async fn serve(
                     () = tokio::time::sleep(time) => {}
                     _ = stop.changed() => return Ok(()),
                 }
-                listener = bind(address).await?;
+                listener = bind(address)?;
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
@@ -91,7 +91,7 @@ pub async fn serve(
 }
 
 /// Binds with SO_REUSEADDR, since the port is taken again while old connections linger.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
+pub fn bind(address: SocketAddr) -> Result<TcpListener> {
     let open = || {
         let socket = match address {
             SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),

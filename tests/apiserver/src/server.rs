@@ -103,7 +103,10 @@ fn run(options: &Options, pki: &Pki, listen: SocketAddr) -> Result<(Running, Soc
         .enable_all()
         .build()
         .context("starting a runtime")?;
-    let listener = runtime.block_on(serve::bind(listen))?;
+    let listener = {
+        let _entered = runtime.enter();
+        serve::bind(listen)?
+    };
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let for_thread = app.clone();

@@ -155,12 +155,18 @@ fn replace(
     }
     let (wanted, uid) = (field(&new, "uid"), field(old, "uid"));
     if !(wanted.is_empty() || wanted == uid) {
+        let path = [key.resource.as_str(), &key.namespace, &key.name].join("/").replace("//", "/");
         let why = format!(
-            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+            "StorageError: invalid object, Code: 4, Key: /registry/{path}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object \
+             meta: {uid}"
         );
         return Err(ApiError::conflict(&info.subject(), &why));
     }
     new["metadata"]["resourceVersion"] = json!(rv);
+    if info.resource.plural == "pods" {
+        defaults::containers(&mut new["spec"]);
+    }
     strategy::on_update(info, old, &mut new)?;
     if new == *old || info.query.dry_run() {
         return Ok(new);
@@ -207,24 +213,15 @@ pub fn patch(
     let old = old.ok_or_else(|| ApiError::not_found(&info.subject()))?;
     let mut new = (*old).clone();
     strategy::from_stored(info, &mut new);
-    let not_applied = |e: String| ApiError {
-        code: 422,
-        status: ApiError::new(
-            422,
-            "Invalid",
-            format!("the server rejected our request due to an error in our request: {e}"),
-        )
-        .status,
-    };
     match media_type {
         "application/merge-patch+json" => patch::merge(&mut new, &change),
         "application/strategic-merge-patch+json" => {
             patch::strategic(&mut new, &change).map_err(ApiError::bad_request)?;
         }
         "application/json-patch+json" => {
-            patch::json_patch(&mut new, &change).map_err(not_applied)?;
+            patch::json_patch(&mut new, &change).map_err(|_| ApiError::unprocessable())?;
         }
-        other => return Err(ApiError::unsupported_media_type(other)),
+        _ => return Err(ApiError::unsupported_media_type()),
     }
     if text(&new, "/metadata/name") != info.name {
         let problem =

@@ -1,0 +1,92 @@
+//! The command line.
+
+mod check_config;
+mod plan;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{layers::Resolved, settings::Settings, value::Problems},
+    roots::Roots,
+};
+
+/// sysexits.h: EX_CONFIG.
+const EXIT_CONFIG: u8 = 78;
+
+/// Lets Kubernetes VMs overcommit a node's memory safely.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    /// Folder that stands for the host's root, in image builds and tests
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent; systemd does this (wasp-agent.service)
+    Run {
+        /// Decide and log everything, change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Load the configuration as the agent does and print what counts, and where it comes from
+    CheckConfig,
+    /// Show each container's swap grant and why, and what the agent would do now
+    Plan {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Also show sandboxes and other cgroups that hold no container
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// Parses, dispatches and turns errors into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let roots = Roots::at(cli.root);
+    let (settings, resolved) = match load(&roots) {
+        Ok(loaded) => loaded,
+        Err(problems) => return fail(EXIT_CONFIG, &problems.to_string()),
+    };
+    let result = match cli.command {
+        Command::Run { dry_run } => run::run(roots, settings, dry_run),
+        Command::CheckConfig => check_config::check_config(&resolved),
+        Command::Plan { json, all } => plan::plan(&roots, &settings, json, all),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+fn load(roots: &Roots) -> Result<(Settings, Resolved), Problems> {
+    Settings::load(roots, |name| std::env::var(name).ok())
+}
+
+#[expect(clippy::print_stderr, reason = "this is where errors of the command line go")]
+fn fail(code: u8, text: &str) -> ExitCode {
+    eprintln!("wasp-agent: {text}");
+    ExitCode::from(code)
+}
+
+/// Prints to standard output; a reader that has gone (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// One thread is enough: the work is small and waits for the kernel.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

@@ -1,0 +1,60 @@
+//! `wasp-agent plan`: what the agent would do on this node now, and why.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use kube::{Api, api::ListParams};
+
+use crate::{
+    config::settings::Settings,
+    decide::limits::{Snapshot, State, decide},
+    model::{host::Monotonic, pod::Pods},
+    observe::{
+        kube::{
+            credentials::{self, chain},
+            wire::{self, WirePod},
+        },
+        node,
+        tree::Tree,
+    },
+    report::{plan::Plan, records::Records},
+    roots::Roots,
+};
+
+pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow::Result<()> {
+    let runtime = super::runtime()?;
+    let (pods, note) = match runtime.block_on(from_api(roots, settings)) {
+        Ok(pods) => (pods, None),
+        Err(error) => {
+            let note = format!("API server not reachable, going by the agent's records: {error:#}");
+            (Records::new(roots).load(), Some(note))
+        }
+    };
+    let node = node::memory(roots)?;
+    let _within = runtime.enter();
+    let (tree, _) = Tree::new(roots).context("cannot read cgroups")?;
+    let mut containers = Vec::new();
+    let mut unreadable = Vec::new();
+    for id in tree.ids() {
+        let pod = tree.pod_of(id).and_then(|uid| pods.get(uid));
+        match tree.facts(id, pod.map(AsRef::as_ref)) {
+            Ok(facts) => containers.extend(facts),
+            Err(error) => unreadable.push(error.to_string()),
+        }
+    }
+    let snapshot = Snapshot { node, pods: &pods, containers: &containers, thorough: true };
+    let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
+    let notes = note.into_iter().chain(unreadable).collect();
+    let plan = Plan::new(settings, snapshot, &decision, notes);
+    super::print(&if json { plan.json()? } else { plan.table(all) })
+}
+
+async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<Pods> {
+    let credentials = credentials::load(roots, settings).await?;
+    let api: Api<WirePod> = Api::all(credentials.client);
+    let selector = format!("spec.nodeName={}", credentials.node_name);
+    let list = api.list(&ListParams::default().fields(&selector).match_any()).await;
+    let list = list.map_err(|error| anyhow::anyhow!("{}: {}", credentials.server, chain(&error)))?;
+    let pods = list.items.into_iter().filter_map(wire::pod);
+    Ok(pods.map(|pod| (pod.uid.clone(), Arc::new(pod))).collect())
+}

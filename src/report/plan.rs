@@ -1,0 +1,158 @@
+//! The plan as a table for people and as JSON for programs.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::{
+    config::settings::Settings,
+    decide::{
+        grant::{Grant, Reason, grant_by_role, swap_for_pods},
+        limits::{Action, Decision, Snapshot},
+        qos::qos_class,
+    },
+    model::{
+        host::{NodeMemory, Role},
+        pod::{ContainerId, QosClass},
+        quantity::Quantity,
+        swap::{SwapMax, human_bytes},
+    },
+};
+
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    pub node: NodeMemory,
+    pub swap_for_pods_bytes: u64,
+    pub containers: Vec<Row>,
+    /// The limits that are wrong. What systemd holds is not asked.
+    pub actions: Vec<Action>,
+    /// What the plan could not take into account.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Row {
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+    pub id: ContainerId,
+    pub qos_class: Option<QosClass>,
+    pub memory_request: Option<Quantity>,
+    pub memory_limit: Option<Quantity>,
+    pub grant: SwapMax,
+    /// The lowest limit of the container's cgroups.
+    pub in_force: SwapMax,
+    pub used_bytes: u64,
+    pub why: String,
+    #[serde(skip)]
+    helper: bool,
+}
+
+impl Plan {
+    pub fn new(
+        settings: &Settings,
+        snapshot: Snapshot<'_>,
+        decision: &Decision,
+        notes: Vec<String>,
+    ) -> Self {
+        let mut containers: Vec<Row> = snapshot
+            .containers
+            .iter()
+            .map(|facts| {
+                let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
+                let Grant { swap_max, reason } =
+                    grant_by_role(&settings.grant, &snapshot.node, pod, &facts.role);
+                let name = match &facts.role {
+                    Role::Container(name) => Some(&**name),
+                    Role::Helper | Role::Unknown => None,
+                };
+                let resources = pod.zip(name).and_then(|(pod, name)| pod.container(name));
+                let resources = resources.map(|container| container.effective());
+                Row {
+                    namespace: pod.map_or("?", |pod| &pod.namespace).to_owned(),
+                    pod: pod.map_or(facts.pod.as_str(), |pod| &pod.name).to_owned(),
+                    container: name.unwrap_or("-").to_owned(),
+                    id: facts.id.clone(),
+                    qos_class: pod.map(qos_class),
+                    memory_request: resources.and_then(|resources| resources.requests.memory),
+                    memory_limit: resources.and_then(|resources| resources.limits.memory),
+                    grant: swap_max,
+                    in_force: facts.levels.iter().map(|l| l.swap_max).min().unwrap_or(SwapMax::Max),
+                    used_bytes: facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap_or(0),
+                    helper: reason == Reason::Helper,
+                    why: reason.to_string(),
+                }
+            })
+            .collect();
+        containers.sort();
+        Self {
+            node: snapshot.node,
+            swap_for_pods_bytes: swap_for_pods(&settings.grant, &snapshot.node),
+            containers,
+            actions: decision.actions.iter().filter(|a| is_write(a)).cloned().collect(),
+            notes,
+        }
+    }
+
+    pub fn json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// Sandboxes and monitors only where `all`.
+    pub fn table(&self, all: bool) -> String {
+        let mut text = String::new();
+        for note in &self.notes {
+            let _ = writeln!(text, "NOTE: {note}");
+        }
+        let _ = writeln!(
+            text,
+            "RAM {}, swap {}, of that for pods {}\n",
+            human_bytes(self.node.ram_bytes),
+            human_bytes(self.node.swap_bytes),
+            human_bytes(self.swap_for_pods_bytes)
+        );
+        let header = ["NAMESPACE", "POD", "CONTAINER", "QOS", "REQUEST", "LIMIT", "SWAP GRANT", "IN FORCE", "USED", "WHY"];
+        let mut rows = vec![header.map(str::to_owned)];
+        rows.extend(self.containers.iter().filter(|row| all || !row.helper).map(Row::cells));
+        let mut widths = [0; 10];
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        for row in &rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(widths) {
+                let _ = write!(line, "{cell:<width$}  ");
+            }
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        let _ = match self.actions.len() {
+            0 => writeln!(text, "\nEvery limit is right."),
+            count => writeln!(text, "\n{count} limits to set; --json lists them."),
+        };
+        text
+    }
+}
+
+fn is_write(action: &Action) -> bool {
+    matches!(action, Action::WriteLimit { .. })
+}
+
+impl Row {
+    fn cells(&self) -> [String; 10] {
+        let quantity = |q: Option<Quantity>| q.map_or_else(|| "-".to_owned(), |q| q.to_string());
+        [
+            self.namespace.clone(),
+            self.pod.clone(),
+            self.container.clone(),
+            self.qos_class.map_or_else(|| "?".to_owned(), |class| class.to_string()),
+            quantity(self.memory_request),
+            quantity(self.memory_limit),
+            self.grant.to_string(),
+            self.in_force.to_string(),
+            self.used_bytes.to_string(),
+            self.why.clone(),
+        ]
+    }
+}

@@ -1,0 +1,70 @@
+//! What the tests share.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use test_apiserver::client::{Answer, Client, Events};
+use test_apiserver::{ApiServer, Handle, Options};
+
+pub const PODS: &str = "/api/v1/namespaces/prod/pods";
+
+pub fn options(dir: &tempfile::TempDir) -> Options {
+    let mut options = Options::new(dir.path());
+    options.nodes = vec!["node-a".to_owned(), "node-b".to_owned()];
+    options.bookmark_interval = Duration::from_millis(200);
+    options
+}
+
+pub fn start(dir: &tempfile::TempDir) -> Handle {
+    ApiServer::start(options(dir)).unwrap()
+}
+
+pub fn admin(server: &Handle) -> Client {
+    Client::admin(server.address(), server.pki())
+}
+
+pub fn node(server: &Handle, name: &str) -> Client {
+    Client::node(server.address(), server.pki(), name)
+}
+
+/// A pod in namespace prod.
+pub fn pod(name: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "prod", "labels": {"app": name}},
+        "spec": {"nodeName": node, "containers": [{"name": "main", "image": "example.com/x:1"}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    })
+}
+
+pub fn eviction(name: &str) -> Value {
+    json!({"apiVersion": "policy/v1", "kind": "Eviction",
+           "metadata": {"name": name, "namespace": "prod"}})
+}
+
+pub async fn evict(client: &Client, name: &str) -> Answer {
+    client.post(&format!("{PODS}/{name}/eviction"), &eviction(name)).await.unwrap()
+}
+
+/// The next event, which must come soon.
+pub async fn next(events: &mut Events) -> Option<Value> {
+    let soon = Duration::from_secs(20);
+    tokio::time::timeout(soon, events.next()).await.expect("no event in time").unwrap()
+}
+
+/// The next event that is no bookmark, as "TYPE name", and its object.
+pub async fn change(events: &mut Events) -> (String, Value) {
+    loop {
+        let mut event = next(events).await.expect("the watch ended");
+        if event["type"] != "BOOKMARK" {
+            let kind = event["type"].as_str().unwrap().to_owned();
+            let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-").to_owned();
+            return (format!("{kind} {name}"), event["object"].take());
+        }
+    }
+}
+
+pub fn rv(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+}

@@ -1,0 +1,93 @@
+//! The `kube` crate as the client: what the agent itself uses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{admin, pod, start};
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::watcher::{self, Event};
+use serde_json::json;
+use test_apiserver::Handle;
+
+async fn client(server: &Handle) -> kube::Client {
+    let kubeconfig = Kubeconfig::read_from(server.node_kubeconfig("node-a").unwrap()).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    kube::Client::try_from(config).unwrap()
+}
+
+/// Collects names until the one that is waited for shows up.
+async fn watch_until(config: watcher::Config, server: &Handle) -> Vec<String> {
+    let pods: Api<Pod> = Api::all(client(server).await);
+    let events = watcher::watcher(pods, config.fields("spec.nodeName=node-a"));
+    futures::pin_mut!(events);
+    let mut seen = Vec::new();
+    let name = |p: Pod| p.metadata.name.unwrap_or_default();
+    loop {
+        let event = tokio::time::timeout(Duration::from_secs(30), events.try_next());
+        // An error is passed on once; the watcher then tries again by itself.
+        match event.await.expect("no event in time") {
+            Ok(Some(Event::Init)) => seen.push("init".to_owned()),
+            Ok(Some(Event::InitApply(pod))) => seen.push(format!("={}", name(pod))),
+            Ok(Some(Event::InitDone)) => {
+                seen.push("done".to_owned());
+                admin(server).upsert(&pod("late", "node-a")).await.unwrap();
+            }
+            Ok(Some(Event::Apply(pod))) => {
+                let name = name(pod);
+                seen.push(format!("+{name}"));
+                if name == "late" {
+                    return seen;
+                }
+            }
+            Ok(Some(Event::Delete(pod))) => seen.push(format!("-{}", name(pod))),
+            Ok(None) => panic!("the watcher ended"),
+            Err(_) => seen.push("error".to_owned()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_watcher_lists_and_watches() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir);
+    admin(&server).upsert(&pod("one", "node-a")).await.unwrap();
+    let seen = watch_until(watcher::Config::default(), &server).await;
+    assert_eq!(seen, ["init", "=one", "done", "+late"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_watcher_takes_a_streaming_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir);
+    admin(&server).upsert(&pod("one", "node-a")).await.unwrap();
+    let seen = watch_until(watcher::Config::default().streaming_lists(), &server).await;
+    assert_eq!(seen, ["init", "=one", "done", "+late"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_calls_and_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir);
+    admin(&server).upsert(&pod("one", "node-a")).await.unwrap();
+    let client = client(&server).await;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "prod");
+    let refused = pods.list(&ListParams::default()).await.unwrap_err();
+    let kube::Error::Api(status) = refused else { panic!("{refused}") };
+    assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
+    let nodes: Api<Node> = Api::all(client);
+    let condition = json!({"status": {"conditions": [{"type": "SwapPressure", "status": "True"}]}});
+    let params = PatchParams::default();
+    let node = nodes.patch_status("node-a", &params, &Patch::Strategic(&condition)).await.unwrap();
+    assert_eq!(node.status.unwrap().conditions.unwrap().len(), 5);
+    let answer = pods.evict("one", &EvictParams::default()).await.unwrap();
+    assert!(answer.is_success());
+    let evicted = pods.get("one").await.unwrap();
+    assert!(evicted.metadata.deletion_timestamp.is_some());
+}
