@@ -27,6 +27,9 @@ const CREDENTIALS_RETRY: Duration = Duration::from_secs(10);
 /// up to a minute after an outage.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 
+/// Before a watch that brought nonsense is begun anew.
+const GARBLED_PAUSE: Duration = Duration::from_secs(2);
+
 /// News of the API server.
 #[derive(Debug)]
 pub enum Update {
@@ -84,9 +87,7 @@ async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>
         return false;
     }
     let api: Api<WirePod> = Api::all(credentials.client.clone());
-    let config = watcher::Config::default()
-        .fields(&format!("spec.nodeName={}", credentials.node_name))
-        .any_semantic();
+    let config = config(&credentials.node_name);
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
         .with_max_delay(LONGEST_BACKOFF)
@@ -97,12 +98,16 @@ async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>
     pin_mut!(stream);
     let changed = changed(credentials);
     pin_mut!(changed);
+    let mut garbled = false;
     loop {
         let update = tokio::select! {
             () = &mut changed => return true,
             event = stream.next() => match event {
                 Some(Ok(event)) => news_of(event),
-                Some(Err(error)) => Some(Update::Failed(chain(&error))),
+                Some(Err(error)) => {
+                    garbled = is_garbled(&error);
+                    Some(Update::Failed(chain(&error)))
+                }
                 None => return true,
             },
         };
@@ -111,7 +116,26 @@ async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>
         {
             return false;
         }
+        if garbled {
+            tokio::time::sleep(GARBLED_PAUSE).await;
+            return true;
+        }
     }
+}
+
+/// Of this node only, or the API server refuses it; from its watch cache (`resourceVersion=0`),
+/// which kube asks for only where no page size is set.
+fn config(node_name: &str) -> watcher::Config {
+    let config = watcher::Config::default()
+        .fields(&format!("spec.nodeName={node_name}"))
+        .any_semantic();
+    watcher::Config { page_size: None, ..config }
+}
+
+/// Whether a watch brought what is no event. kube's watcher would read on in the same stream, where
+/// an event may be lost.
+fn is_garbled(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchFailed(kube::Error::SerdeError(_)))
 }
 
 /// Returns when the content of a credential file is another.
@@ -141,5 +165,21 @@ fn news_of(event: Event<WirePod>) -> Option<Update> {
         Event::InitDone => Some(Update::ListEnds),
         Event::Apply(wire) => pod(wire).map(Update::Applied),
         Event::Delete(wire) => pod(wire).map(|pod| Update::Deleted(pod.uid.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::ListSemantic;
+
+    use super::*;
+
+    #[test]
+    fn lists_come_from_the_watch_cache_and_are_of_one_node() {
+        let config = config("node-a");
+        assert_eq!(config.field_selector.as_deref(), Some("spec.nodeName=node-a"));
+        assert_eq!(config.list_semantic, ListSemantic::Any);
+        assert_eq!(config.page_size, None, "with a page size, kube leaves resourceVersion=0 out");
+        assert!(config.bookmarks);
     }
 }
