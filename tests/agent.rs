@@ -1,6 +1,11 @@
 //! The agent as a process, between a host made of files and an API server over real TLS.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -31,7 +36,8 @@ fn limits_are_set_repaired_and_follow_the_pods() {
     server.apply(&pod("elsewhere", "node-b", Some("100Mi"), None)).unwrap();
     let early_cgroup = host.container(uid(&early), &container_id(1), "main", "max");
     let sandbox = host.container(uid(&early), &container_id(2), "POD", "max");
-    let stranger = host.container("9192cfa8-0000-4444-9bb8-9701e3620c02", &container_id(3), "main", "max");
+    let stranger =
+        host.container("9192cfa8-0000-4444-9bb8-9701e3620c02", &container_id(3), "main", "max");
     let mut agent = Agent::start(&host);
     assert_eq!(host.limit(&early_cgroup), half(100), "all is right as soon as it is ready");
     assert_eq!(host.limit(&sandbox), "0");
@@ -104,7 +110,8 @@ fn without_the_api_server_it_goes_by_what_it_knew() {
     server.stop().unwrap();
     host.set_limit(&known_cgroup, "max");
     let later_cgroup = host.container(uid(&later), &container_id(2), "main", "max");
-    let unknown_cgroup = host.container("9192cfa8-0000-4444-9bb8-9701e3620c02", &container_id(3), "main", "max");
+    let unknown_cgroup =
+        host.container("9192cfa8-0000-4444-9bb8-9701e3620c02", &container_id(3), "main", "max");
     let mut agent = Agent::start(&host);
     agent.hears("STATUS=API server not reachable, no list of pods yet");
     host.await_limit(&known_cgroup, &half(100));
@@ -149,7 +156,11 @@ fn every_list_and_watch_is_of_this_node_only() {
     assert!(!ours.is_empty(), "{requests}");
     for row in ours {
         assert_eq!(row["selector"], "fieldSelector=spec.nodeName=node-a", "{row}");
-        assert_eq!(row["codes"].as_object().map(|codes| codes.keys().all(|c| c == "200")), Some(true), "{row}");
+        assert_eq!(
+            row["codes"].as_object().map(|codes| codes.keys().all(|c| c == "200")),
+            Some(true),
+            "{row}"
+        );
     }
     drop(agent);
 }
@@ -159,7 +170,9 @@ fn a_kubeconfig_that_comes_later_is_found() {
     let (host, (_data, server)) = (host(), api_server());
     fs::create_dir_all(host.path("/var/lib/kubelet")).unwrap();
     let mut agent = Agent::start(&host);
-    agent.hears("STATUS=API server not reachable, no list of pods yet (no kubeconfig of the kubelet at");
+    agent.hears(
+        "STATUS=API server not reachable, no list of pods yet (no kubeconfig of the kubelet at",
+    );
     host.use_kubeconfig(&server);
     agent.hears("STATUS=Swap 2.0 GiB");
 }
@@ -176,7 +189,8 @@ fn swap_that_changes_changes_every_grant() {
     // A reload looks at everything; on a real node the kernel tells (tests/node: swap-changes).
     agent.signal("-HUP");
     host.await_limit(&cgroup, &half(200));
-    let record = fs::read_to_string(host.path(&format!("/run/wasp-agent/pods/{}.json", uid(&pod)))).unwrap();
+    let record =
+        fs::read_to_string(host.path(&format!("/run/wasp-agent/pods/{}.json", uid(&pod)))).unwrap();
     assert!(record.contains(&format!("\"main\":\"{}\"", half(200))), "{record}");
 }
 
@@ -199,7 +213,10 @@ fn a_bad_reload_keeps_the_old_settings_and_says_so() {
     agent.hears("STATUS=Swap");
     host.await_limit(&cgroup, &half(50));
     let (_, log) = agent.stop();
-    assert!(log.contains("/etc/wasp-agent/config.d/50.toml:2: limits.policy = \"all\" is not one of"), "{log}");
+    assert!(
+        log.contains("/etc/wasp-agent/config.d/50.toml:2: limits.policy = \"all\" is not one of"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -247,7 +264,8 @@ fn without_systemd_limits_hold_in_cgroupfs_and_the_status_says_so() {
     let slice = format!("kubepods-burstable-pod{}.slice", uid(&pod).replace('-', "_"));
     let id = container_id(1);
     host.container(uid(&pod), &id, "main", "max");
-    let scope = format!("/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/{slice}/crio-{id}.scope");
+    let scope =
+        format!("/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/{slice}/crio-{id}.scope");
     fs::remove_dir_all(host.path("/sys/fs/cgroup/kubepods")).unwrap();
     host.write(&format!("{scope}/memory.swap.current"), "0\n");
     host.write(&format!("{scope}/memory.swap.max"), "max\n");

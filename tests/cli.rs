@@ -1,6 +1,11 @@
 //! The command line: exit codes and what is printed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -23,7 +28,10 @@ fn a_wrong_configuration_is_exit_78_with_every_problem() {
         let (code, out, err) = run(&host, arguments);
         assert_eq!((code, out.as_str()), (78, ""), "{arguments:?}");
         assert!(err.starts_with("wasp-agent: 2 configuration problems\n"), "{err}");
-        assert!(err.contains("/etc/wasp-agent/wasp-agent.toml:1: grants = 1 is not one of"), "{err}");
+        assert!(
+            err.contains("/etc/wasp-agent/wasp-agent.toml:1: grants = 1 is not one of"),
+            "{err}"
+        );
         assert!(err.contains("/etc/wasp-agent/wasp-agent.toml:2: unknown key nonsense"), "{err}");
     }
 }
@@ -79,7 +87,10 @@ fn plan_shows_each_container_with_its_grant_and_why() {
         line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
     };
     let grant = (50 * MIB).to_string();
-    assert_eq!(row(" vm ")[..9], ["default", "vm", "main", "Burstable", "100Mi", "1Gi", &grant, "max", "0"]);
+    assert_eq!(
+        row(" vm ")[..9],
+        ["default", "vm", "main", "Burstable", "100Mi", "1Gi", &grant, "max", "0"]
+    );
     assert_eq!(row(" plain ")[3..8], ["BestEffort", "-", "-", "0", "0"]);
     assert!(table.contains("1 limits to set"), "{table}");
     assert!(!table.contains("sandbox"), "{table}");
@@ -97,5 +108,10 @@ fn a_plan_without_the_api_server_says_so() {
     let host = FakeHost::new(4096 * MIB, 2048 * MIB);
     let (code, out, _) = run(&host, &["plan"]);
     assert_eq!(code, 0);
-    assert!(out.starts_with("NOTE: API server not reachable, going by the agent's records: no kubeconfig"), "{out}");
+    assert!(
+        out.starts_with(
+            "NOTE: API server not reachable, going by the agent's records: no kubeconfig"
+        ),
+        "{out}"
+    );
 }

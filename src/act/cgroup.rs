@@ -72,6 +72,9 @@ mod tests {
         assert_eq!(text(), "4096");
         assert_eq!(write(inode, SwapMax::Max), Written::Now);
         assert_eq!(text(), "max");
-        assert_eq!(write_limit(&folder.path().join("gone"), inode, SwapMax::ZERO).unwrap(), Written::Gone);
+        assert_eq!(
+            write_limit(&folder.path().join("gone"), inode, SwapMax::ZERO).unwrap(),
+            Written::Gone
+        );
     }
 }

@@ -7,7 +7,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
-use zbus::{Connection, connection::Builder, zvariant::{OwnedValue, Value}};
+use zbus::{
+    Connection,
+    connection::Builder,
+    zvariant::{OwnedValue, Value},
+};
 
 use crate::model::{pod::ContainerId, swap::SwapMax};
 
@@ -69,7 +73,9 @@ pub async fn serve(
             },
         }
         while calls.len() < IN_FLIGHT {
-            let Some(id) = waiting.keys().find(|id| !working.contains_key(*id)).cloned() else { break };
+            let Some(id) = waiting.keys().find(|id| !working.contains_key(*id)).cloned() else {
+                break;
+            };
             let Some(request) = waiting.remove(&id) else { break };
             if connection.is_none() {
                 match connect(&bus).await {
@@ -109,11 +115,14 @@ async fn connect(bus: &std::path::Path) -> zbus::Result<Connection> {
 /// The answer, and whether the connection can still be used.
 async fn call(connection: Connection, request: Request) -> (Answer, bool) {
     let result = ensure(&connection, &request.unit, request.to).await;
-    let connected = !matches!(&result, Err(error) if !matches!(error, zbus::Error::MethodError(..)));
+    let connected =
+        !matches!(&result, Err(error) if !matches!(error, zbus::Error::MethodError(..)));
     let outcome = match result {
         Ok(held) => Ok(held),
         Err(error) if is_unit_gone(&error) => Ok(Held::UnitGone),
-        Err(error) => Err(format!("systemd refused {PROPERTY}={} for {}: {error}", request.to, request.unit)),
+        Err(error) => {
+            Err(format!("systemd refused {PROPERTY}={} for {}: {error}", request.to, request.unit))
+        }
     };
     (Answer { container: request.container, asked: request.to, outcome }, connected)
 }

@@ -33,7 +33,8 @@ impl Api {
     /// For the status line.
     pub(super) fn problem(&self) -> Option<String> {
         if let Some(failure) = &self.failure {
-            let known = if self.synced { "going by what it said last" } else { "no list of pods yet" };
+            let known =
+                if self.synced { "going by what it said last" } else { "no list of pods yet" };
             return Some(format!("API server not reachable, {known} ({failure})"));
         }
         let left = self.certificate_expires?.duration_since(SystemTime::now());
@@ -53,7 +54,12 @@ impl<A: Actuator> Agent<A> {
         match update {
             Update::Credentials { node_name, server, certificate_expires } => {
                 let expires = certificate_expires.map(seconds);
-                tracing::info!(node_name, server, certificate_expires = expires, "credentials read");
+                tracing::info!(
+                    node_name,
+                    server,
+                    certificate_expires = expires,
+                    "credentials read"
+                );
                 self.api.certificate_expires = certificate_expires;
                 return;
             }

@@ -62,12 +62,16 @@ struct Timers {
     again: BTreeSet<(Monotonic, ContainerId)>,
     deaf: BTreeSet<(Monotonic, ContainerId)>,
     resync: Monotonic,
+    status: Option<Monotonic>,
 }
 
 impl Timers {
     fn next(&self) -> Monotonic {
         let first = |set: &BTreeSet<(Monotonic, ContainerId)>| set.first().map(|(at, _)| *at);
-        [first(&self.again), first(&self.deaf)].into_iter().flatten().fold(self.resync, Monotonic::min)
+        [first(&self.again), first(&self.deaf), self.status]
+            .into_iter()
+            .flatten()
+            .fold(self.resync, Monotonic::min)
     }
 }
 
@@ -151,7 +155,7 @@ impl<A: Actuator> Agent<A> {
             recorded_pods = self.pods.len(),
             "started"
         );
-        self.notifier.status("Waiting for the API server's list of pods.");
+        self.notifier.status("Waiting for the API server's list of pods.", self.now());
         self.first_list(&mut news).await;
         self.resync();
         self.notifier.ready(self.longest_pause());

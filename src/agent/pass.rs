@@ -28,8 +28,7 @@ impl<A: Actuator> Agent<A> {
             return;
         }
         let facts = self.observe();
-        let snapshot =
-            Snapshot { node: self.node, pods: &self.pods, containers: &facts, thorough };
+        let snapshot = Snapshot { node: self.node, pods: &self.pods, containers: &facts, thorough };
         let now = self.now();
         let state = std::mem::take(&mut self.state);
         let (state, decision) = decide(&self.settings, snapshot, state, now);
@@ -100,7 +99,14 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    fn tell_written(&self, id: &ContainerId, level: Level, from: SwapMax, to: SwapMax, cause: Cause) {
+    fn tell_written(
+        &self,
+        id: &ContainerId,
+        level: Level,
+        from: SwapMax,
+        to: SwapMax,
+        cause: Cause,
+    ) {
         let pod = self.pod_of(id);
         let (namespace, name) = names(pod.as_deref());
         let state = self.state.get(id);
@@ -265,7 +271,8 @@ impl<A: Actuator> Agent<A> {
             pods: self.pods.len(),
             problems,
         };
-        self.notifier.status(&status::line(&facts));
+        let line = status::line(&facts);
+        self.timers.status = self.notifier.status(&line, self.now());
     }
 
     /// Pods that the API has deleted are kept while their containers run: what is leaving keeps

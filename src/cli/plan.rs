@@ -54,7 +54,8 @@ async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<Pods> {
     let api: Api<WirePod> = Api::all(credentials.client);
     let selector = format!("spec.nodeName={}", credentials.node_name);
     let list = api.list(&ListParams::default().fields(&selector).match_any()).await;
-    let list = list.map_err(|error| anyhow::anyhow!("{}: {}", credentials.server, chain(&error)))?;
+    let list =
+        list.map_err(|error| anyhow::anyhow!("{}: {}", credentials.server, chain(&error)))?;
     let pods = list.items.into_iter().filter_map(wire::pod);
     Ok(pods.map(|pod| (pod.uid.clone(), Arc::new(pod))).collect())
 }

@@ -34,8 +34,14 @@ impl Default {
 
 #[derive(Debug)]
 pub enum Kind {
-    Integer { min: u64, max: u64 },
-    Float { min: f64, max: f64 },
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    Float {
+        min: f64,
+        max: f64,
+    },
     Choice(&'static [&'static str]),
     /// An absolute path, or empty.
     Path,
@@ -67,7 +73,9 @@ impl Kind {
                 (*min..=*max).contains(&number).then_some(Value::Integer(number))
             }
             #[expect(clippy::cast_precision_loss, reason = "thresholds are small numbers")]
-            (Self::Float { .. }, Value::Integer(number)) => self.accept(Value::Float(number as f64)),
+            (Self::Float { .. }, Value::Integer(number)) => {
+                self.accept(Value::Float(number as f64))
+            }
             (Self::Float { min, max }, Value::Float(number)) => {
                 (*min..=*max).contains(&number).then_some(Value::Float(number))
             }
@@ -78,7 +86,8 @@ impl Kind {
                 (text.is_empty() || text.starts_with('/')).then_some(Value::Text(text))
             }
             (Self::NodeName, Value::Text(text)) => {
-                let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b);
+                let plain =
+                    |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b);
                 (text.len() <= 253 && text.bytes().all(plain)).then_some(Value::Text(text))
             }
             _ => None,
@@ -207,7 +216,9 @@ pub fn key(path: &str) -> Option<&'static Key> {
 pub fn nearest(path: &str) -> Option<&'static str> {
     let (distance, nearest) = KEYS
         .iter()
-        .map(|key| (edit_distance(path, key.path).min(edit_distance(path, last(key.path))), key.path))
+        .map(|key| {
+            (edit_distance(path, key.path).min(edit_distance(path, last(key.path))), key.path)
+        })
         .min()?;
     (distance <= path.len() / 3).then_some(nearest)
 }
@@ -238,7 +249,12 @@ mod tests {
     #[test]
     fn every_default_is_allowed_and_every_key_is_there_once() {
         for (i, key) in KEYS.iter().enumerate() {
-            assert_eq!(key.kind.accept(key.default.value()), Some(key.default.value()), "{}", key.path);
+            assert_eq!(
+                key.kind.accept(key.default.value()),
+                Some(key.default.value()),
+                "{}",
+                key.path
+            );
             assert!(KEYS[..i].iter().all(|other| other.path != key.path), "{}", key.path);
             assert!(!key.help.is_empty() && !key.help.contains("  "), "{}", key.path);
         }

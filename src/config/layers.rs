@@ -47,8 +47,11 @@ pub fn resolve(
         problems: Vec::new(),
     };
     let directories = DIRECTORIES.map(|directory| roots.path(directory));
-    if let Some(main) =
-        directories.iter().rev().map(|d| d.join(MAIN_FILE)).find(|file| file.symlink_metadata().is_ok())
+    if let Some(main) = directories
+        .iter()
+        .rev()
+        .map(|d| d.join(MAIN_FILE))
+        .find(|file| file.symlink_metadata().is_ok())
     {
         layers.read_toml(roots, &main);
     }
@@ -116,7 +119,8 @@ impl Layers {
                     self.problem(origin_here, format!("{path} is a table: write [{path}]"));
                 }
                 (None, _) => {
-                    let hint = nearest(&path).map_or(String::new(), |n| format!("; did you mean {n}?"));
+                    let hint =
+                        nearest(&path).map_or(String::new(), |n| format!("; did you mean {n}?"));
                     self.problem(origin_here, format!("unknown key {path}{hint}"));
                 }
             }
@@ -176,13 +180,7 @@ impl Layers {
         }
     }
 
-    fn set_from_environment(
-        &mut self,
-        key: &'static Key,
-        name: &str,
-        value: &str,
-        origin: Origin,
-    ) {
+    fn set_from_environment(&mut self, key: &'static Key, name: &str, value: &str, origin: Origin) {
         match key.kind.from_environment(value) {
             Some(value) => {
                 self.values.insert(key.path, (value, origin));

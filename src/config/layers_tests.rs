@@ -94,7 +94,8 @@ fn only_the_highest_main_file_counts_and_drop_ins_override_it() {
         (MAIN, percent(2)),
     ];
     let with = |more: &[(&'static str, String)]| {
-        let all: Vec<(&str, &str)> = files.iter().chain(more).map(|(p, t)| (*p, t.as_str())).collect();
+        let all: Vec<(&str, &str)> =
+            files.iter().chain(more).map(|(p, t)| (*p, t.as_str())).collect();
         let (settings, _) = load(&all).unwrap();
         assert_eq!(settings.verbosity, 1, "the lower main file is not read");
         settings.grant.system_reserved_percent
@@ -123,7 +124,10 @@ fn all_that_is_wrong_is_said_at_once_with_file_line_key_value_and_range() {
                 resync-seconds = \"often\"\nfollow-seconds = -1\n";
     let drop_in = "node = 3\n[node]\n";
     assert_eq!(
-        problems(&[(MAIN, main), ("/etc/wasp-agent/config.d/10.toml", "limits = 3\nextra = true\n")]),
+        problems(&[
+            (MAIN, main),
+            ("/etc/wasp-agent/config.d/10.toml", "limits = 3\nextra = true\n")
+        ]),
         [
             "/etc/wasp-agent/config.d/10.toml:1: limits is a table: write [limits]",
             "/etc/wasp-agent/config.d/10.toml:2: unknown key extra",
@@ -134,9 +138,15 @@ fn all_that_is_wrong_is_said_at_once_with_file_line_key_value_and_range() {
             "/etc/wasp-agent/wasp-agent.toml:6: limits.follow-seconds = -1 is not a whole number from 1 to 60",
         ]
     );
-    let broken = problems(&[(MAIN, "log.verbosity = 99\n= 3\n"), ("/etc/wasp-agent/config.d/10.toml", drop_in)]);
+    let broken = problems(&[
+        (MAIN, "log.verbosity = 99\n= 3\n"),
+        ("/etc/wasp-agent/config.d/10.toml", drop_in),
+    ]);
     assert!(broken.iter().any(|p| p.contains("wasp-agent.toml:2: not TOML: ")), "{broken:?}");
-    assert!(broken.iter().any(|p| p.contains("wasp-agent.toml:1: log.verbosity = 99")), "{broken:?}");
+    assert!(
+        broken.iter().any(|p| p.contains("wasp-agent.toml:1: log.verbosity = 99")),
+        "{broken:?}"
+    );
     assert!(broken.iter().any(|p| p.contains("10.toml:2: not TOML: ")), "{broken:?}");
 }
 
@@ -180,9 +190,14 @@ fn the_daemonsets_variables_keep_working() {
 fn bad_variables_are_problems_like_any_other() {
     let text = "VERBOSITY=loud\nnonsense\nSWAP_THRESHOLD=1\n";
     let all = problems(&[("/etc/sysconfig/wasp-agent", text)]);
-    assert_eq!(all[0], "/etc/sysconfig/wasp-agent:1: VERBOSITY=loud (log.verbosity) is not a whole number from 0 to 10");
+    assert_eq!(
+        all[0],
+        "/etc/sysconfig/wasp-agent:1: VERBOSITY=loud (log.verbosity) is not a whole number from 0 to 10"
+    );
     assert_eq!(all[1], "/etc/sysconfig/wasp-agent:2: not an assignment: write NAME=value");
-    assert!(all[2].starts_with("/etc/sysconfig/wasp-agent:3: unknown variable SWAP_THRESHOLD; known are NODE_NAME"));
+    assert!(all[2].starts_with(
+        "/etc/sysconfig/wasp-agent:3: unknown variable SWAP_THRESHOLD; known are NODE_NAME"
+    ));
 }
 
 #[test]
@@ -190,6 +205,11 @@ fn what_is_shown_reads_back_the_same() {
     let (_, resolved) = load(&[(MAIN, "[limits]\npolicy = \"max\"\n")]).unwrap();
     let (_, again) = load(&[(MAIN, &show::effective(&resolved))]).unwrap();
     for key in KEYS {
-        assert_eq!(resolved.get(key.path).unwrap().0, again.get(key.path).unwrap().0, "{}", key.path);
+        assert_eq!(
+            resolved.get(key.path).unwrap().0,
+            again.get(key.path).unwrap().0,
+            "{}",
+            key.path
+        );
     }
 }

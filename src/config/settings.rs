@@ -75,7 +75,11 @@ impl Settings {
         let resolved = resolve(roots, environment)?;
         let settings = Self::from_resolved(&resolved);
         let contradictions = contradictions(&settings, &resolved);
-        if contradictions.is_empty() { Ok((settings, resolved)) } else { Err(Problems(contradictions)) }
+        if contradictions.is_empty() {
+            Ok((settings, resolved))
+        } else {
+            Err(Problems(contradictions))
+        }
     }
 
     /// Each value has passed its key's `Kind`; the fallbacks below are what the key table excludes
@@ -119,7 +123,9 @@ impl Settings {
             },
             eviction: EvictionSettings {
                 swap_utilization_factor: float("eviction.swap-utilization-factor"),
-                max_swap_in_pages_per_second: integer("eviction.max-average-swap-in-pages-per-second"),
+                max_swap_in_pages_per_second: integer(
+                    "eviction.max-average-swap-in-pages-per-second",
+                ),
                 max_swap_out_pages_per_second: integer(
                     "eviction.max-average-swap-out-pages-per-second",
                 ),

@@ -18,7 +18,11 @@ pub fn parse(text: &str) -> (Vec<(usize, String, String)>, Vec<usize>) {
         };
         match line.split_once('=') {
             Some((name, value)) if plain(name.trim()) => {
-                assignments.push((index + 1, name.trim().to_owned(), unquoted(value.trim()).to_owned()));
+                assignments.push((
+                    index + 1,
+                    name.trim().to_owned(),
+                    unquoted(value.trim()).to_owned(),
+                ));
             }
             _ => bad.push(index + 1),
         }
@@ -39,10 +43,14 @@ mod tests {
 
     #[test]
     fn reads_assignments_and_names_bad_lines() {
-        let text = "# old agent\nVERBOSITY=\"3\"\n\nNODE_NAME = 'node-a'\nexport X=1\nnonsense\nEMPTY=\n";
+        let text =
+            "# old agent\nVERBOSITY=\"3\"\n\nNODE_NAME = 'node-a'\nexport X=1\nnonsense\nEMPTY=\n";
         let (assignments, bad) = parse(text);
         let expected = [(2, "VERBOSITY", "3"), (4, "NODE_NAME", "node-a"), (7, "EMPTY", "")];
-        assert_eq!(assignments, expected.map(|(line, name, value)| (line, name.to_owned(), value.to_owned())));
+        assert_eq!(
+            assignments,
+            expected.map(|(line, name, value)| (line, name.to_owned(), value.to_owned()))
+        );
         assert_eq!(bad, [5, 6]);
     }
 }

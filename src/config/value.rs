@@ -26,8 +26,13 @@ impl fmt::Display for Value {
 pub enum Origin {
     Default,
     /// Lines count from 1.
-    File { path: PathBuf, line: usize },
-    Environment { name: &'static str },
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    Environment {
+        name: &'static str,
+    },
     CommandLine,
 }
 

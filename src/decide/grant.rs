@@ -84,8 +84,7 @@ impl fmt::Display for Reason {
 
 /// What may be shared out among pods: all swap but what is kept back for the system.
 pub fn swap_for_pods(settings: &GrantSettings, node: &NodeMemory) -> u64 {
-    let reserved =
-        u128::from(node.swap_bytes) * u128::from(settings.system_reserved_percent) / 100;
+    let reserved = u128::from(node.swap_bytes) * u128::from(settings.system_reserved_percent) / 100;
     node.swap_bytes.saturating_sub(u64::try_from(reserved).unwrap_or(u64::MAX))
 }
 

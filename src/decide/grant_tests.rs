@@ -77,7 +77,11 @@ fn every_exclusion_says_why() {
     let burstable = || pod("p", &["- - 4Gi -"]);
     assert_eq!(
         reason(&burstable()),
-        Reason::Limited { request_bytes: 4 * GIB, ram_bytes: 16 * GIB, swap_for_pods_bytes: 8 * GIB }
+        Reason::Limited {
+            request_bytes: 4 * GIB,
+            ram_bytes: 16 * GIB,
+            swap_for_pods_bytes: 8 * GIB
+        }
     );
     assert_eq!(reason(&pod("p", &["- - - -"])), Reason::NotBurstable(QosClass::BestEffort));
     assert_eq!(reason(&pod("p", &["1 1 1Gi 1Gi"])), Reason::NotBurstable(QosClass::Guaranteed));

@@ -79,12 +79,26 @@ pub enum Cause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "notice")]
 pub enum Notice {
-    AboveGrant { container: ContainerId, used_bytes: u64, grant: SwapMax },
-    BackWithinGrant { container: ContainerId },
+    AboveGrant {
+        container: ContainerId,
+        used_bytes: u64,
+        grant: SwapMax,
+    },
+    BackWithinGrant {
+        container: ContainerId,
+    },
     /// Another writer keeps changing the limit; `found` is what it writes.
-    Contended { container: ContainerId, found: SwapMax, wanted: SwapMax },
+    Contended {
+        container: ContainerId,
+        found: SwapMax,
+        wanted: SwapMax,
+    },
     /// `grants = "kubelet"`: the limit is not what LimitedSwap says.
-    Differs { container: ContainerId, found: SwapMax, expected: SwapMax },
+    Differs {
+        container: ContainerId,
+        found: SwapMax,
+        expected: SwapMax,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -151,7 +165,13 @@ impl State {
     }
 
     /// systemd's answer to [`Action::TellSystemd`]. A late answer to an older request is ignored.
-    pub fn systemd_answered(&mut self, id: &ContainerId, asked: SwapMax, held: bool, now: Monotonic) {
+    pub fn systemd_answered(
+        &mut self,
+        id: &ContainerId,
+        asked: SwapMax,
+        held: bool,
+        now: Monotonic,
+    ) {
         if let Some(state) = self.containers.get_mut(id)
             && state.told == Told::Asked(asked)
         {
@@ -221,7 +241,9 @@ pub fn decide(
             _ => SwapMax::Max,
         };
         pass.enforce(facts, grant, ceiling, &mut state, &mut decision);
-        if let (SwapMax::Bytes(before), SwapMax::Bytes(after)) = (before, state.target_of(&facts.id)) {
+        if let (SwapMax::Bytes(before), SwapMax::Bytes(after)) =
+            (before, state.target_of(&facts.id))
+        {
             total = total.saturating_sub(before).saturating_add(after);
         }
     }
@@ -290,7 +312,8 @@ impl Pass<'_> {
         let highest = facts.levels.iter().map(|l| l.swap_max).max().unwrap_or(SwapMax::Max);
         let known_target = known.as_ref().map(|known| known.target);
         // A writer that lowered the limit has not taken from the container what we had left it.
-        let in_force = known_target.map_or(lowest, |before| if highest > before { highest } else { before });
+        let in_force =
+            known_target.map_or(lowest, |before| if highest > before { highest } else { before });
         let target = target(in_force, used, grant.swap_max).min(ceiling.max(with_room(used)));
 
         let mut next =
@@ -401,7 +424,9 @@ impl Pass<'_> {
                 used_bytes,
                 grant: next.grant.swap_max,
             }),
-            (true, false) => decision.notices.push(Notice::BackWithinGrant { container: container() }),
+            (true, false) => {
+                decision.notices.push(Notice::BackWithinGrant { container: container() })
+            }
             _ => {}
         }
         next.above = above;
@@ -421,7 +446,9 @@ fn target(in_force: SwapMax, used_bytes: u64, grant: SwapMax) -> SwapMax {
         return grant;
     }
     match in_force {
-        SwapMax::Bytes(bytes) if SwapMax::Bytes(bytes.saturating_sub(STEP_BYTES)) <= use_with_room => {
+        SwapMax::Bytes(bytes)
+            if SwapMax::Bytes(bytes.saturating_sub(STEP_BYTES)) <= use_with_room =>
+        {
             in_force
         }
         _ => use_with_room.max(grant),

@@ -208,7 +208,8 @@ fn what_the_runtime_writes_while_it_starts_is_no_drift() {
 fn a_changed_grant_is_applied_up_and_down() {
     let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
     let mut containers = [runc("a", SwapMax::ZERO, 0)];
-    for (swap_bytes, grant) in [(8 * GIB, 2 * GIB), (16 * GIB, 4 * GIB), (0, 0), (8 * GIB, 2 * GIB)] {
+    for (swap_bytes, grant) in [(8 * GIB, 2 * GIB), (16 * GIB, 4 * GIB), (0, 0), (8 * GIB, 2 * GIB)]
+    {
         case.node.swap_bytes = swap_bytes;
         let decision = case.pass(&containers, at(5));
         assert_eq!(told(&decision), [bytes(grant)]);
@@ -331,7 +332,11 @@ fn systemd_is_not_told_while_the_runtime_starts_the_container() {
     let mut containers = [runc("a", SwapMax::Max, 0)];
     containers[0].starting = true;
     let decision = case.pass(&containers, at(10));
-    assert_eq!((writes(&decision).len(), told(&decision)), (1, vec![]), "the file holds it for now");
+    assert_eq!(
+        (writes(&decision).len(), told(&decision)),
+        (1, vec![]),
+        "the file holds it for now"
+    );
     assert_eq!(decision.again, [(at(10) + STARTED_YET, containers[0].id.clone())]);
     case.apply(&decision, &mut containers);
     assert_eq!(told(&case.pass(&containers, at(69))), []);
@@ -371,7 +376,11 @@ fn without_systemd_nobody_is_told() {
 }
 
 fn limit() -> impl Strategy<Value = SwapMax> {
-    prop_oneof![Just(SwapMax::Max), Just(SwapMax::ZERO), (0u64..(8 << 18)).prop_map(|p| bytes(p * 4096))]
+    prop_oneof![
+        Just(SwapMax::Max),
+        Just(SwapMax::ZERO),
+        (0u64..(8 << 18)).prop_map(|p| bytes(p * 4096))
+    ]
 }
 
 fn nodes() -> impl Strategy<Value = (Vec<Pod>, Vec<ContainerFacts>)> {

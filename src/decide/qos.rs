@@ -18,7 +18,8 @@ fn computed(pod: &Pod) -> QosClass {
     let mut add = |resources: &Resources| {
         add_positive(&mut sum.requests, &resources.requests);
         add_positive(&mut sum.limits, &resources.limits);
-        every_limit_set &= is_positive(resources.limits.cpu) && is_positive(resources.limits.memory);
+        every_limit_set &=
+            is_positive(resources.limits.cpu) && is_positive(resources.limits.memory);
     };
     if let Some(resources) = &pod.resources {
         add(resources);

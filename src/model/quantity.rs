@@ -109,11 +109,12 @@ fn scale(suffix: &str) -> Option<(i128, i32)> {
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (value, suffix) = [(60, "Ei"), (50, "Pi"), (40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")]
-            .into_iter()
-            .map(|(shift, suffix)| (NANO << shift, suffix))
-            .find(|(unit, _)| self.nano != 0 && self.nano % unit == 0)
-            .map_or((self.nano / NANO, ""), |(unit, suffix)| (self.nano / unit, suffix));
+        let (value, suffix) =
+            [(60, "Ei"), (50, "Pi"), (40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")]
+                .into_iter()
+                .map(|(shift, suffix)| (NANO << shift, suffix))
+                .find(|(unit, _)| self.nano != 0 && self.nano % unit == 0)
+                .map_or((self.nano / NANO, ""), |(unit, suffix)| (self.nano / unit, suffix));
         match self.nano % NANO {
             0 => write!(f, "{value}{suffix}"),
             _ if self.nano % 1_000_000 == 0 => write!(f, "{}m", self.nano / 1_000_000),
@@ -178,7 +179,9 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", ".", "-", "Mi", "1 Mi", "1mi", "1KiB", "1..2", "1e", "1e1.5", "0x10", "ten"] {
+        for text in
+            ["", ".", "-", "Mi", "1 Mi", "1mi", "1KiB", "1..2", "1e", "1e1.5", "0x10", "ten"]
+        {
             assert_eq!(text.parse::<Quantity>(), Err(NotAQuantity(text.to_owned())), "{text:?}");
         }
         let huge = format!("1e{}", i32::MAX);

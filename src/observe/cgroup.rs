@@ -100,7 +100,8 @@ impl Cgroup {
     where
         T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
     {
-        let failed = |operation, source| CgroupError { operation, path: self.path.join(name), source };
+        let failed =
+            |operation, source| CgroupError { operation, path: self.path.join(name), source };
         let text = match self.read(name) {
             Ok(text) => text,
             Err(error) if is_gone(&error) => return Ok(None),
@@ -153,7 +154,10 @@ mod tests {
         let path = folder.path().join(LIMIT_FILE);
         assert_eq!(
             error,
-            format!("cannot parse {}: \"lots\" is neither \"max\" nor a number of bytes", path.display())
+            format!(
+                "cannot parse {}: \"lots\" is neither \"max\" nor a number of bytes",
+                path.display()
+            )
         );
         assert!(Cgroup::open(&folder.path().join("gone")).unwrap().is_none());
     }

@@ -56,7 +56,8 @@ impl Events {
 
     /// Waits for events and returns all there are. Cancel safe: nothing is lost.
     pub async fn next(&self) -> io::Result<Vec<InotifyEvent>> {
-        let read = |queue: &AsyncFd<Queue>| queue.get_ref().0.read_events().map_err(io::Error::from);
+        let read =
+            |queue: &AsyncFd<Queue>| queue.get_ref().0.read_events().map_err(io::Error::from);
         loop {
             let mut events = match self.queue.readable().await?.try_io(read) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -93,10 +93,20 @@ mod tests {
             below_kubepods(&format!("kubepods-burstable-pod{hash}.slice")),
             Below::Pod(PodUid::new(hash).unwrap())
         );
-        for name in ["kubepods-burstable.slice", "kubepods-besteffort.slice", "burstable", "besteffort"] {
+        for name in
+            ["kubepods-burstable.slice", "kubepods-besteffort.slice", "burstable", "besteffort"]
+        {
             assert_eq!(below_kubepods(name), Below::QosClass, "{name}");
         }
-        for name in ["", "cgroup.procs", "kubepods-podx.slice", "kubepods-burstable-pod../..slice", "pod", "podium", "system.slice"] {
+        for name in [
+            "",
+            "cgroup.procs",
+            "kubepods-podx.slice",
+            "kubepods-burstable-pod../..slice",
+            "pod",
+            "podium",
+            "system.slice",
+        ] {
             assert_eq!(below_kubepods(name), Below::Other, "{name}");
         }
     }
@@ -114,7 +124,14 @@ mod tests {
         }
         let monitor = format!("crio-conmon-{ID}.scope");
         assert!(matches!(in_pod(&monitor), InPod::Monitor(..)));
-        for name in ["", "memory.max", "crio-.scope", "crio-a/b.scope", "other-123456789012.scope", &format!("{ID}.scope")] {
+        for name in [
+            "",
+            "memory.max",
+            "crio-.scope",
+            "crio-a/b.scope",
+            "other-123456789012.scope",
+            &format!("{ID}.scope"),
+        ] {
             assert_eq!(in_pod(name), InPod::Other, "{name}");
         }
     }

@@ -48,8 +48,8 @@ pub struct SwapWatch {
 
 impl SwapWatch {
     pub fn new(roots: &Roots) -> Self {
-        let swaps = File::open(roots.proc("swaps"))
-            .and_then(|file| registered(file, Interest::PRIORITY));
+        let swaps =
+            File::open(roots.proc("swaps")).and_then(|file| registered(file, Interest::PRIORITY));
         Self { swaps: swaps.ok() }
     }
 

@@ -134,9 +134,10 @@ impl Tree {
                 .flat_map(Cgroup::processes)
                 .any(|pid| process::is_started(&self.roots, pid));
         // The API knows best; the bundle knows first.
-        let role = pod
-            .and_then(|pod| pod.container_by_id(id))
-            .map_or_else(|| entry.role.clone(), |container| Role::Container(container.name.clone()));
+        let role = pod.and_then(|pod| pod.container_by_id(id)).map_or_else(
+            || entry.role.clone(),
+            |container| Role::Container(container.name.clone()),
+        );
         Ok(Some(ContainerFacts {
             id: id.clone(),
             pod: entry.pod.clone(),
@@ -223,7 +224,8 @@ impl Tree {
                 changes.touched.insert(id);
             }
             Watched::Controllers(folder) => {
-                let below = self.containers.iter().filter(|(_, entry)| entry.path.starts_with(&folder));
+                let below =
+                    self.containers.iter().filter(|(_, entry)| entry.path.starts_with(&folder));
                 for id in below.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
                     self.watch_limits(&id);
                     changes.touched.insert(id);
@@ -286,10 +288,15 @@ impl Tree {
         let Some(wd) = self.watch(path, FOLDER, folder) else { return };
         let known = self.containers.get(&id).is_some_and(|entry| entry.watches.contains(&wd));
         if !known {
-            let role =
-                if monitor { Role::Helper } else { bundle::role(&self.roots, pod, &id) };
-            let entry =
-                Entry { pod: pod.clone(), path: path.to_owned(), manager, role, started: false, watches: vec![wd] };
+            let role = if monitor { Role::Helper } else { bundle::role(&self.roots, pod, &id) };
+            let entry = Entry {
+                pod: pod.clone(),
+                path: path.to_owned(),
+                manager,
+                role,
+                started: false,
+                watches: vec![wd],
+            };
             self.containers.insert(id.clone(), entry);
         }
         self.watch_limits(&id);

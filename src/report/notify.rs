@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Sends notifications, a STATUS only when it is another. Without systemd, nothing.
+use crate::model::host::Monotonic;
+
+/// The status changes with every container; systemd, whose queue is short and whose reload takes
+/// seconds, gets it at most so often.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Sends notifications. Without systemd, nothing.
 #[derive(Debug, Default)]
 pub struct Notifier {
-    status: String,
+    sent: String,
+    next: Monotonic,
 }
 
 impl Notifier {
@@ -22,11 +29,18 @@ impl Notifier {
         send(&[NotifyState::Watchdog]);
     }
 
-    pub fn status(&mut self, status: &str) {
-        if self.status != status {
-            status.clone_into(&mut self.status);
-            send(&[NotifyState::Status(status)]);
+    /// Sends a status that is another. Returns when to come again with it, if it is too early.
+    pub fn status(&mut self, status: &str, now: Monotonic) -> Option<Monotonic> {
+        if self.sent == status {
+            return None;
         }
+        if now < self.next {
+            return Some(self.next);
+        }
+        status.clone_into(&mut self.sent);
+        self.next = now + STATUS_PAUSE;
+        send(&[NotifyState::Status(status)]);
+        None
     }
 
     pub fn reloading(&self) {
@@ -48,5 +62,22 @@ impl Notifier {
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd could not be notified");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_sent_on_change_and_not_too_often() {
+        let at = |millis| Monotonic(Duration::from_millis(millis));
+        let mut notifier = Notifier::default();
+        assert_eq!(notifier.status("one", at(100)), None);
+        assert_eq!(notifier.status("one", at(200)), None);
+        assert_eq!(notifier.status("two", at(300)), Some(at(1100)));
+        assert_eq!(notifier.sent, "one");
+        assert_eq!(notifier.status("three", at(1100)), None);
+        assert_eq!(notifier.sent, "three");
     }
 }

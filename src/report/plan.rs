@@ -111,7 +111,18 @@ impl Plan {
             human_bytes(self.node.swap_bytes),
             human_bytes(self.swap_for_pods_bytes)
         );
-        let header = ["NAMESPACE", "POD", "CONTAINER", "QOS", "REQUEST", "LIMIT", "SWAP GRANT", "IN FORCE", "USED", "WHY"];
+        let header = [
+            "NAMESPACE",
+            "POD",
+            "CONTAINER",
+            "QOS",
+            "REQUEST",
+            "LIMIT",
+            "SWAP GRANT",
+            "IN FORCE",
+            "USED",
+            "WHY",
+        ];
         let mut rows = vec![header.map(str::to_owned)];
         rows.extend(self.containers.iter().filter(|row| all || !row.helper).map(Row::cells));
         let mut widths = [0; 10];

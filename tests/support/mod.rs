@@ -2,7 +2,12 @@
 //! between the two. There is no systemd in such a folder: the VM of `tests/node` has one.
 
 #![allow(dead_code, reason = "each test program uses some of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     fs,
@@ -10,6 +15,7 @@ use std::{
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -50,8 +56,23 @@ impl FakeHost {
 
     pub fn memory(&self, ram_bytes: u64, swap_bytes: u64) {
         let (ram, swap) = (ram_bytes / 1024, swap_bytes / 1024);
-        let zero = ["MemFree", "Buffers", "Cached", "SwapCached", "Active", "Inactive", "SwapFree", "Dirty",
-            "Writeback", "Mapped", "Slab", "Committed_AS", "VmallocTotal", "VmallocUsed", "VmallocChunk"];
+        let zero = [
+            "MemFree",
+            "Buffers",
+            "Cached",
+            "SwapCached",
+            "Active",
+            "Inactive",
+            "SwapFree",
+            "Dirty",
+            "Writeback",
+            "Mapped",
+            "Slab",
+            "Committed_AS",
+            "VmallocTotal",
+            "VmallocUsed",
+            "VmallocChunk",
+        ];
         let rest: String = zero.iter().map(|key| format!("{key}: 0 kB\n")).collect();
         self.write("/proc/meminfo", &format!("MemTotal: {ram} kB\nSwapTotal: {swap} kB\n{rest}"));
     }
@@ -91,7 +112,11 @@ impl FakeHost {
     pub fn await_limit(&self, cgroup: &str, expected: &str) -> Duration {
         let start = Instant::now();
         while self.limit(cgroup) != expected {
-            assert!(start.elapsed() < PATIENCE, "{cgroup} has {}, not {expected}", self.limit(cgroup));
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{cgroup} has {}, not {expected}",
+                self.limit(cgroup)
+            );
             std::thread::sleep(Duration::from_micros(200));
         }
         start.elapsed()
@@ -109,7 +134,8 @@ pub fn api_server() -> (tempfile::TempDir, Handle) {
 
 /// A pod of one container `main`, with these requests and limits of memory.
 pub fn pod(name: &str, node: &str, request: Option<&str>, limit: Option<&str>) -> Value {
-    let amount = |amount: Option<&str>| amount.map_or(json!({}), |memory| json!({"memory": memory}));
+    let amount =
+        |amount: Option<&str>| amount.map_or(json!({}), |memory| json!({"memory": memory}));
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "default"},
@@ -131,7 +157,7 @@ pub fn container_id(number: usize) -> String {
 
 pub struct Agent {
     child: Child,
-    notifications: UnixDatagram,
+    notifications: mpsc::Receiver<String>,
     _socket: tempfile::TempDir,
     heard: Vec<String>,
 }
@@ -151,8 +177,7 @@ impl Agent {
     pub fn start_with(host: &FakeHost, arguments: &[&str]) -> Self {
         let socket = tempfile::tempdir().unwrap();
         let path = socket.path().join("notify");
-        let notifications = UnixDatagram::bind(&path).unwrap();
-        notifications.set_read_timeout(Some(PATIENCE)).unwrap();
+        let notifications = listen(&path);
         let child = Self::command(host, arguments)
             .env("NOTIFY_SOCKET", &path)
             .stderr(Stdio::piped())
@@ -175,19 +200,20 @@ impl Agent {
     }
 
     fn hears_beside(&mut self, text: &str) -> usize {
-        let mut buffer = [0; 4096];
         loop {
             if let Some(index) = self.heard.iter().position(|line| line.contains(text)) {
                 return index;
             }
-            let length = match self.notifications.recv(&mut buffer) {
-                Ok(length) => length,
+            let message = match self.notifications.recv_timeout(PATIENCE) {
+                Ok(message) => message,
                 Err(error) => {
                     let log = self.log();
-                    panic!("the agent did not say {text:?}: {error}; it said {:?}\n{log}", self.heard)
+                    panic!(
+                        "the agent did not say {text:?}: {error}; it said {:?}\n{log}",
+                        self.heard
+                    )
                 }
             };
-            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
             self.heard.extend(message.lines().map(str::to_owned));
         }
     }
@@ -221,6 +247,21 @@ impl Agent {
         }
         log
     }
+}
+
+/// Reads all notifications at once, as systemd does: a full socket would hold the agent up.
+fn listen(path: &Path) -> mpsc::Receiver<String> {
+    let socket = UnixDatagram::bind(path).unwrap();
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            if send.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    receive
 }
 
 impl Drop for Agent {

@@ -148,7 +148,9 @@ fn client_certificate(config: &Config) -> Result<Option<X509>, String> {
         (Some(data), _) => base64::engine::general_purpose::STANDARD
             .decode(data)
             .map_err(|error| format!("client-certificate-data is not base64: {error}"))?,
-        (None, Some(file)) => fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?,
+        (None, Some(file)) => {
+            fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?
+        }
         (None, None) => return Ok(None),
     };
     X509::from_pem(&pem)

@@ -1,7 +1,10 @@
 //! This node's pods, for as long as the agent runs: listed from the API server's watch cache,
 //! watched with bookmarks, with jittered backoff, and anew whenever the credentials change.
 
-use std::{sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use backon::ExponentialBuilder;
 use futures::{StreamExt, pin_mut};
@@ -18,7 +21,12 @@ use super::{
     credentials::{self, Credentials, chain},
     wire::{self, WirePod},
 };
-use crate::{config::settings::Settings, model::pod::{Pod, PodUid}, observe::files::FileWatch, roots::Roots};
+use crate::{
+    config::settings::Settings,
+    model::pod::{Pod, PodUid},
+    observe::files::FileWatch,
+    roots::Roots,
+};
 
 /// How often credentials that cannot be used are tried again, though no file was seen to change.
 const CREDENTIALS_RETRY: Duration = Duration::from_secs(10);
@@ -34,7 +42,11 @@ const GARBLED_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum Update {
     /// Credentials are (again) usable; nothing is known of the server yet.
-    Credentials { node_name: String, server: String, certificate_expires: Option<SystemTime> },
+    Credentials {
+        node_name: String,
+        server: String,
+        certificate_expires: Option<SystemTime>,
+    },
     /// A new list begins, and replaces all with [`Update::ListEnds`].
     ListBegins,
     Listed(Arc<Pod>),
@@ -93,8 +105,7 @@ async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>
         .with_max_delay(LONGEST_BACKOFF)
         .with_jitter()
         .without_max_times();
-    let stream =
-        watcher::watcher(api, config).backoff(watcher::ExponentialBackoff::from(backoff));
+    let stream = watcher::watcher(api, config).backoff(watcher::ExponentialBackoff::from(backoff));
     pin_mut!(stream);
     let changed = changed(credentials);
     pin_mut!(changed);
@@ -126,9 +137,8 @@ async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>
 /// Of this node only, or the API server refuses it; from its watch cache (`resourceVersion=0`),
 /// which kube asks for only where no page size is set.
 fn config(node_name: &str) -> watcher::Config {
-    let config = watcher::Config::default()
-        .fields(&format!("spec.nodeName={node_name}"))
-        .any_semantic();
+    let config =
+        watcher::Config::default().fields(&format!("spec.nodeName={node_name}")).any_semantic();
     watcher::Config { page_size: None, ..config }
 }
 
