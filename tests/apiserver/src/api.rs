@@ -170,7 +170,7 @@ async fn resource(
         return Ok(Answer::Json(201, authz::review(user, review, &app.store.lock())?));
     }
     let answer = match (info.verb, info.subresource.as_str()) {
-        ("get", "" | "status") => ok(200, &read::get(app, info)?),
+        ("get", "" | "status" | "resize") => ok(200, &read::get(app, info)?),
         ("list", _) => Answer::Json(200, fresh_list(app, info, view).await?),
         ("watch", _) => Answer::Stream(watching::watch(app, info, view, stats.clone(), fault)?),
         ("create", "eviction") => {
@@ -181,11 +181,11 @@ async fn resource(
             let body = parse_json(&read_body(request).await?)?;
             ok(201, &write::create(app, user, info, body)?)
         }
-        ("update", "" | "status") if !info.name.is_empty() => {
+        ("update", "" | "status" | "resize") if !info.name.is_empty() => {
             let body = parse_json(&read_body(request).await?)?;
             ok(200, &write::update(app, user, info, body)?)
         }
-        ("patch", "" | "status") if !info.name.is_empty() => {
+        ("patch", "" | "status" | "resize") if !info.name.is_empty() => {
             let body = read_body(request).await?;
             let written = write::patch(app, user, info, &media_type, &body)?;
             ok(if written.created { 201 } else { 200 }, &written.object)

@@ -44,6 +44,7 @@ pub mod pki;
 mod quantity;
 mod read;
 pub mod request;
+mod resize;
 pub mod resources;
 mod restriction;
 pub mod selector;

@@ -31,7 +31,7 @@ pub static RESOURCES: &[Resource] = &[
         plural: "pods",
         singular: "pod",
         kind: "Pod",
-        subresources: &[("eviction", "Eviction"), ("status", "Pod")],
+        subresources: &[("eviction", "Eviction"), ("resize", "Pod"), ("status", "Pod")],
         short: &["po"],
         ..V1
     },

@@ -154,15 +154,33 @@ impl ApiError {
 
     /// 422; `field` and `problem` as in `spec.x: Invalid value: ...`.
     pub fn invalid(group: &str, kind: &str, name: &str, field: &str, problem: &str) -> Self {
-        let reason = match problem {
-            p if p.starts_with("Required value") => "FieldValueRequired",
-            p if p.starts_with("Forbidden") => "FieldValueForbidden",
-            _ => "FieldValueInvalid",
+        Self::invalid_all(group, kind, name, &[(field.to_owned(), problem.to_owned())])
+    }
+
+    /// 422 with several problems, of which the message says each once.
+    pub fn invalid_all(group: &str, kind: &str, name: &str, problems: &[(String, String)]) -> Self {
+        let mut said: Vec<String> = Vec::new();
+        for (field, problem) in problems {
+            let line = format!("{field}: {problem}");
+            if !said.contains(&line) {
+                said.push(line);
+            }
+        }
+        let said = match &said[..] {
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
         };
         let kind_name = qualified(group, kind);
-        Self::new(422, "Invalid", format!("{kind_name} {name:?} is invalid: {field}: {problem}"))
-            .about(&Subject { group, resource: kind, name })
-            .cause(reason, problem, field)
+        let error = Self::new(422, "Invalid", format!("{kind_name} {name:?} is invalid: {said}"))
+            .about(&Subject { group, resource: kind, name });
+        problems.iter().fold(error, |error, (field, problem)| {
+            let reason = match problem {
+                p if p.starts_with("Required value") => "FieldValueRequired",
+                p if p.starts_with("Forbidden") => "FieldValueForbidden",
+                _ => "FieldValueInvalid",
+            };
+            error.cause(reason, problem, field)
+        })
     }
 
     pub fn too_many_requests(message: impl Into<String>) -> Self {

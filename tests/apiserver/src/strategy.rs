@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::json::{copy_field, empty, number, text};
 use crate::request::RequestInfo;
+use crate::resize;
 use crate::status::{ApiError, ApiResult};
 
 /// Metadata that only the server sets.
@@ -37,6 +38,10 @@ pub fn on_update(info: &RequestInfo, old: &Value, new: &mut Value) -> ApiResult<
     }
     match plural {
         "pods" if info.subresource.is_empty() => pod_spec(info, old, new)?,
+        "pods" if info.subresource == "resize" => {
+            resize::prepare(old, new);
+            resize::validate(info, old, new)?;
+        }
         "events" => event(info, new)?,
         _ => {}
     }

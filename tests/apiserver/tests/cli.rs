@@ -59,7 +59,7 @@ kind: Pod
 metadata: {name: one, namespace: prod}
 spec:
   nodeName: node-a
-  containers: [{name: main, image: x}]
+  containers: [{name: main, image: x, resources: {requests: {memory: 1Gi}}}]
 status: {phase: Running}
 ---
 apiVersion: v1
@@ -85,6 +85,13 @@ fn a_small_kubectl() {
     let failed = r#"{"status": {"phase": "Failed"}}"#;
     let patch = ["patch", "pod", "one", "-n", "prod", "--subresource", "status", "-p", failed];
     assert_eq!(json_of(data, &patch, "")["status"]["phase"], "Failed");
+    let more = r#"{"spec": {"containers": [{"name": "main", "resources":
+        {"requests": {"memory": "2Gi"}}}]}}"#;
+    let resize = ["patch", "pods", "one", "-n", "prod", "--subresource", "resize", "-p", more];
+    assert_eq!(
+        json_of(data, &resize, "")["spec"]["containers"][0]["resources"]["requests"]["memory"],
+        "2Gi"
+    );
     json_of(data, &["delete", "pod", "one", "-n", "prod", "--grace", "0"], "");
     let gone = run(data, &["get", "pod", "one", "-n", "prod"], "");
     assert!(String::from_utf8_lossy(&gone.stderr).contains("404: pods \"one\" not found"));

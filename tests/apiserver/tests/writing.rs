@@ -7,7 +7,7 @@ mod common;
 
 use common::{PODS, admin, evict, node, pod, rv, start};
 use serde_json::{Value, json};
-use test_apiserver::client::{MERGE, STRATEGIC};
+use test_apiserver::client::{Client, JSON_PATCH, MERGE, STRATEGIC};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_update_conflicts() {
@@ -120,6 +120,144 @@ async fn a_vm_that_can_migrate_is_not_evicted() {
     );
     let still = agent.get(&format!("{PODS}/virt-launcher-vm-1")).await.unwrap().ok().unwrap();
     assert!(still["metadata"]["deletionTimestamp"].is_null());
+}
+
+fn resources(requests: (&str, &str), limits: (&str, &str)) -> Value {
+    let amounts = |(cpu, memory): (&str, &str)| json!({"cpu": cpu, "memory": memory});
+    json!({"requests": amounts(requests), "limits": amounts(limits)})
+}
+
+/// A burstable pod that runs, with an init container.
+async fn resizable(admin: &Client, name: &str) -> Value {
+    let mut pod = pod(name, "node-a");
+    pod["spec"]["containers"][0]["resources"] = resources(("1", "64Mi"), ("2", "128Mi"));
+    pod["spec"]["initContainers"] = json!([{"name": "init", "image": "example.com/x:1",
+        "resources": resources(("1", "64Mi"), ("2", "128Mi"))}]);
+    pod["status"]["containerStatuses"] = json!([{"name": "main", "ready": true, "restartCount": 0,
+        "image": "", "imageID": "", "state": {"running": {}},
+        "resources": resources(("1", "64Mi"), ("2", "128Mi"))}]);
+    admin.upsert(&pod).await.unwrap()
+}
+
+/// A change of the container's resources.
+fn change(resources: &Value) -> Value {
+    json!({"spec": {"containers": [{"name": "main", "resources": resources}]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resize_changes_resources_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir);
+    let admin = admin(&server);
+    let made = resizable(&admin, "one").await;
+    let path = format!("{PODS}/one/resize");
+    let generation = |pod: &Value| pod["metadata"]["generation"].as_i64().unwrap();
+    let mut patch = change(&json!({"limits": {"memory": "256Mi"}}));
+    patch["metadata"] = json!({"labels": {"app": "other"}});
+    patch["spec"]["containers"][0]["image"] = json!("example.com/other:1");
+    patch["spec"]["activeDeadlineSeconds"] = json!(7);
+    patch["status"] = json!({"phase": "Failed"});
+    let mut want = made.clone();
+    want["spec"]["containers"][0]["resources"]["limits"]["memory"] = json!("256Mi");
+    want["metadata"]["generation"] = json!(generation(&made) + 1);
+    let mut got = admin.patch(&path, STRATEGIC, &patch).await.unwrap().ok().unwrap();
+    assert_eq!(rv(&got), rv(&made) + 1);
+    assert_eq!(admin.get(&path).await.unwrap().ok().unwrap(), got);
+    want["metadata"]["resourceVersion"] = got["metadata"]["resourceVersion"].take();
+    got["metadata"]["resourceVersion"] = want["metadata"]["resourceVersion"].clone();
+    assert_eq!(got, want);
+    let same = change(&json!({"limits": {"cpu": "2000m"}}));
+    assert_eq!(admin.patch(&path, STRATEGIC, &same).await.unwrap().ok().unwrap(), got);
+    let pointer = "/spec/initContainers/0/resources/limits/cpu";
+    let json_patch = json!([{"op": "replace", "path": pointer, "value": "3"}]);
+    let got = admin.patch(&path, JSON_PATCH, &json_patch).await.unwrap().ok().unwrap();
+    assert_eq!(got.pointer(pointer).unwrap(), "3");
+    let mut put = got.clone();
+    put["spec"]["containers"][0]["resources"]["requests"]["memory"] = json!("32Mi");
+    let put = admin.put(&path, &put).await.unwrap().ok().unwrap();
+    assert_eq!(generation(&put), generation(&made) + 3);
+    let mut merge = json!({"spec": {"containers": put["spec"]["containers"]}});
+    merge["spec"]["containers"][0]["resources"]["limits"]["cpu"] = json!("4");
+    let merged = admin.patch(&path, MERGE, &merge).await.unwrap().ok().unwrap();
+    assert_eq!(merged["spec"]["containers"][0]["resources"]["limits"]["cpu"], "4");
+    // What is a resize is no update.
+    let plain = admin.patch(&format!("{PODS}/one"), STRATEGIC, &same).await.unwrap();
+    assert_eq!(plain.code, 422);
+    assert!(plain.message().contains("pod updates may not change fields other than"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resize_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir);
+    let (admin, agent) = (admin(&server), node(&server, "node-a"));
+    let made = resizable(&admin, "one").await;
+    let path = format!("{PODS}/one/resize");
+    let all = |main: Value| json!({"spec": {"containers": [main]}});
+    let main = |resources: Value| {
+        all(json!({"name": "main", "image": "example.com/x:1", "resources": resources}))
+    };
+    for (patch, why) in [
+        (
+            main(json!({"limits": {"memory": "128Mi"}, "requests": {"memory": "64Mi"}})),
+            "[spec.containers[0].resources.requests: Forbidden: resource requests cannot be \
+             removed, spec.containers[0].resources.limits: Forbidden: resource limits cannot be \
+             removed]",
+        ),
+        (
+            main(json!({"requests": {"cpu": "1", "memory": "64Mi", "ephemeral-storage": "1Gi"},
+                        "limits": {"cpu": "2", "memory": "128Mi"}})),
+            "spec: Forbidden: only cpu and memory resources are mutable",
+        ),
+        (
+            main(resources(("3", "64Mi"), ("2", "128Mi"))),
+            "spec.containers[0].resources.requests: Invalid value: \"3\": must be less than or \
+             equal to cpu limit of 2",
+        ),
+        (
+            all(json!({"name": "other", "image": "example.com/x:1"})),
+            "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on \
+             resize",
+        ),
+    ] {
+        let refused = admin.patch(&path, MERGE, &patch).await.unwrap();
+        assert_eq!(refused.code, 422, "{why}");
+        assert!(refused.message().contains(why), "{}", refused.message());
+    }
+    let mut guaranteed = pod("guaranteed", "node-a");
+    guaranteed["spec"]["containers"][0]["resources"] = resources(("1", "1Gi"), ("1", "1Gi"));
+    admin.upsert(&guaranteed).await.unwrap();
+    let qos = change(&json!({"requests": {"memory": "512Mi"}}));
+    let refused = admin.patch(&format!("{PODS}/guaranteed/resize"), STRATEGIC, &qos).await.unwrap();
+    assert_eq!(
+        (refused.code, refused.message()),
+        (
+            422,
+            "Pod \"guaranteed\" is invalid: spec: Invalid value: \"Guaranteed\": Pod QOS Class may \
+             not change as a result of resizing"
+        )
+    );
+    let more = change(&json!({"limits": {"memory": "256Mi"}}));
+    let refused = agent.patch(&path, STRATEGIC, &more).await.unwrap();
+    assert_eq!(
+        (refused.code, refused.message()),
+        (
+            403,
+            "pods \"one\" is forbidden: User \"system:node:node-a\" cannot patch resource \
+             \"pods/resize\" in API group \"\" in the namespace \"prod\""
+        )
+    );
+    let old_kubelet =
+        json!({"status": {"containerStatuses": [{"name": "main", "state": {"running": {}}}]}});
+    admin.patch(&format!("{PODS}/one/status"), STRATEGIC, &old_kubelet).await.unwrap();
+    let refused = admin.patch(&path, STRATEGIC, &more).await.unwrap();
+    let why = "spec: Forbidden: Pod running on node without support for resize";
+    assert!(refused.code == 422 && refused.message().contains(why), "{}", refused.message());
+    assert_eq!(
+        admin.get(&format!("{PODS}/one")).await.unwrap().body["spec"],
+        made["spec"],
+        "nothing of it has changed the pod"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
