@@ -1,5 +1,6 @@
 # make demo   see it work on a real node, in a VM
 # make test   run every check and every test
+# make bench  measure
 #
 # PROFILE=dev|release chooses the build that `demo`, `test-node` and `install` take.
 PROFILE ?= dev
@@ -11,7 +12,7 @@ CARGO ?= cargo
 bin := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build demo test check deny test-unit test-node install deps clean
+.PHONY: all build demo bench test check deny test-unit test-node install deps clean
 
 all: build
 
@@ -40,6 +41,9 @@ deny:
 test-unit: deps
 	$(CARGO) test --locked --workspace
 
+bench: deps
+	$(CARGO) bench --locked -p wasp-agent --bench agent
+
 test-node: build
 	tests/node/run
 
@@ -53,6 +57,7 @@ install:
 	install -D -m 0644 systemd/wasp-agent.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-agent.service
 	install -D -m 0644 packaging/wasp-agent.toml $(DESTDIR)$(SYSCONFDIR)/wasp-agent/wasp-agent.toml
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/wasp-agent/config.d
+	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/wasp-agent/README.md
 	install -D -m 0644 packaging/wasp-agent.sysconfig $(DESTDIR)$(SYSCONFDIR)/sysconfig/wasp-agent
 
 clean:

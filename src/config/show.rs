@@ -21,3 +21,18 @@ pub fn effective(resolved: &Resolved) -> String {
     }
     text
 }
+
+/// Every key with type, default, range and effect, as Markdown: `docs/configuration.md`.
+pub fn reference() -> String {
+    let mut text = String::new();
+    for key in KEYS {
+        let _ = writeln!(text, "### `{}`\n\n{}\n", key.path, key.help);
+        let _ = writeln!(text, "- allowed: {}", key.kind.allowed());
+        let _ = writeln!(text, "- default: `{}`", key.default.value());
+        if let Some(name) = key.environment {
+            let _ = writeln!(text, "- environment: `{name}`");
+        }
+        text.push('\n');
+    }
+    text
+}
