@@ -25,7 +25,9 @@ demo: deps
 	  $(MAKE) --no-print-directory build && wait $$image
 	@tests/node/run --demo
 
-test: check test-unit test-node
+# The node runs what ships: the release build.
+test: check test-unit
+	@$(MAKE) --no-print-directory test-node PROFILE=release
 
 check: deps
 	$(CARGO) fmt --all --check

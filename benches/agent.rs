@@ -3,7 +3,12 @@
 //! Times are also given as a ratio to a baseline of the same run: a thread that does nothing but
 //! wait for inotify on that one file and write the right value back.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark fails by panicking"
+)]
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints a table")]
 
 #[path = "../tests/support/mod.rs"]
@@ -29,7 +34,8 @@ fn main() {
     host.use_kubeconfig(&server);
     let mut cgroups = Vec::new();
     for number in 0..CONTAINERS {
-        let pod = server.apply(&pod(&format!("p{number}"), NODE, Some("100Mi"), Some("1Gi"))).unwrap();
+        let pod =
+            server.apply(&pod(&format!("p{number}"), NODE, Some("100Mi"), Some("1Gi"))).unwrap();
         cgroups.push(host.container(uid(&pod), &container_id(number), "main", "max"));
         host.container(uid(&pod), &container_id(CONTAINERS + number), "POD", "max");
     }
@@ -45,8 +51,14 @@ fn main() {
     let process = Process(agent.pid());
     let binary = fs::metadata(env!("CARGO_BIN_EXE_wasp-agent")).unwrap().len();
     row("binary size", &format!("{:.1} MB", binary as f64 / 1e6));
-    row(&format!("ready, {CONTAINERS} containers and as many sandboxes"), &format!("{} ms", ready.as_millis()));
-    row("RSS", &format!("{} kB (anonymous {} kB)", process.status("VmRSS"), process.status("RssAnon")));
+    row(
+        &format!("ready, {CONTAINERS} containers and as many sandboxes"),
+        &format!("{} ms", ready.as_millis()),
+    );
+    row(
+        "RSS",
+        &format!("{} kB (anonymous {} kB)", process.status("VmRSS"), process.status("RssAnon")),
+    );
 
     // The status that follows READY, and whatever else is left to do.
     std::thread::sleep(Duration::from_secs(3));
@@ -56,7 +68,11 @@ fn main() {
     let ticks_per_second = 100;
     row(
         &format!("idle for {} s", IDLE.as_secs()),
-        &format!("{} ms CPU, {} wake-ups", (after.0 - before.0) * 1000 / ticks_per_second, after.1 - before.1),
+        &format!(
+            "{} ms CPU, {} wake-ups",
+            (after.0 - before.0) * 1000 / ticks_per_second,
+            after.1 - before.1
+        ),
     );
 
     let baseline = baseline();
@@ -116,7 +132,8 @@ fn compare(what: &str, sorted: &[Duration], baseline: &[Duration]) {
 /// The least that a repair can cost: wait, compare, write.
 fn baseline() -> Vec<Duration> {
     let host = FakeHost::new(MIB, 0);
-    let cgroup = host.container("9192cfa8-0000-4444-9bb8-9701e3620c02", &container_id(1), "main", "0");
+    let cgroup =
+        host.container("9192cfa8-0000-4444-9bb8-9701e3620c02", &container_id(1), "main", "0");
     let file: PathBuf = host.path(&cgroup).join("memory.swap.max");
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
     inotify.add_watch(&file, AddWatchFlags::IN_MODIFY).unwrap();

@@ -53,12 +53,12 @@ impl<A: Actuator> Agent<A> {
     pub(super) fn api_says(&mut self, update: Update) {
         match update {
             Update::Credentials { node_name, server, certificate_expires } => {
-                let expires = certificate_expires.map(seconds);
+                let expires = certificate_expires.map_or_else(|| "never".to_owned(), rfc3339);
                 tracing::info!(
                     node_name,
                     server,
                     certificate_expires = expires,
-                    "credentials read"
+                    "read the credentials of {node_name} for {server}, certificate valid until {expires}"
                 );
                 self.api.certificate_expires = certificate_expires;
                 return;
@@ -116,7 +116,6 @@ impl<A: Actuator> Agent<A> {
     }
 }
 
-/// Unix time, for logs.
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+fn rfc3339(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|error| error.to_string(), |time| time.to_string())
 }

@@ -12,7 +12,7 @@ use crate::{
     model::{
         host::{ContainerFacts, Level},
         pod::{ContainerId, Pod},
-        swap::SwapMax,
+        swap::{SwapMax, human_bytes},
     },
     observe::node,
     report::status,
@@ -195,12 +195,21 @@ impl<A: Actuator> Agent<A> {
             Ok(memory) => {
                 self.problem("memory", None);
                 if memory != self.node {
+                    let devices: Vec<String> = node::swap_devices(&self.roots)
+                        .iter()
+                        .map(|swap| format!("{} {}", swap.path, human_bytes(swap.size_bytes)))
+                        .collect();
                     tracing::info!(
                         swap_bytes = memory.swap_bytes,
                         swap_bytes_before = self.node.swap_bytes,
-                        "the node's swap changed from {} to {} bytes",
-                        self.node.swap_bytes,
-                        memory.swap_bytes
+                        "the node's swap changed from {} to {}: {}",
+                        human_bytes(self.node.swap_bytes),
+                        human_bytes(memory.swap_bytes),
+                        if devices.is_empty() {
+                            "no device".to_owned()
+                        } else {
+                            devices.join(", ")
+                        }
                     );
                     self.node = memory;
                     self.everything_is_dirty();

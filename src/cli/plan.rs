@@ -45,7 +45,8 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     let snapshot = Snapshot { node, pods: &pods, containers: &containers, thorough: true };
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
     let notes = note.into_iter().chain(unreadable).collect();
-    let plan = Plan::new(settings, snapshot, &decision, notes);
+    let devices = node::swap_devices(roots);
+    let plan = Plan::new(settings, snapshot, &decision, devices, notes);
     super::print(&if json { plan.json()? } else { plan.table(all) })
 }
 

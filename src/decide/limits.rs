@@ -29,8 +29,8 @@ const STEP_BYTES: u64 = 1 << 20;
 const STARTING: Duration = Duration::from_secs(2);
 
 /// While a container starts, systemd is not told: a changed property has systemd attach its device
-/// filter to the scope anew, and runc, about to replace the filter that it has just seen there,
-/// fails to start the container (`BPF_PROG_ATTACH`: ENOENT). The cgroup file holds the limit until
+/// filter to the scope anew, and runc, about to replace the filter that it has just seen there, then
+/// fails to start the container (opencontainers/runc#3604). The cgroup file holds the limit until
 /// then. A program that is named like a runtime is believed only so long.
 const START_AT_MOST: Duration = Duration::from_secs(60);
 const STARTED_YET: Duration = Duration::from_millis(500);

@@ -39,6 +39,18 @@ pub struct NodeMemory {
     pub page_bytes: u64,
 }
 
+/// An active swap device or file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SwapDevice {
+    /// As the kernel shows it: a path, with blanks and the like escaped as `\\040`.
+    pub path: String,
+    /// `partition` or `file`.
+    pub kind: String,
+    pub size_bytes: u64,
+    pub used_bytes: u64,
+    pub priority: i32,
+}
+
 /// Who sets a container's limits beside us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Manager {

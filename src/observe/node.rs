@@ -7,7 +7,10 @@ use procfs::{FromRead, Meminfo};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::events::registered;
-use crate::{model::host::NodeMemory, roots::Roots};
+use crate::{
+    model::host::{NodeMemory, SwapDevice},
+    roots::Roots,
+};
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}: {source}")]
@@ -26,6 +29,22 @@ pub fn memory(roots: &Roots) -> Result<NodeMemory, NodeError> {
         swap_bytes: meminfo.swap_total,
         page_bytes: page_bytes(),
     })
+}
+
+/// The active swap devices; none where the kernel has no swap or the file cannot be read.
+pub fn swap_devices(roots: &Roots) -> Vec<SwapDevice> {
+    let text = std::fs::read_to_string(roots.proc("swaps")).unwrap_or_default();
+    // A header first.
+    text.lines().skip(1).filter_map(swap_device).collect()
+}
+
+/// `Filename Type Size Used Priority`, sizes in KiB (proc(5)).
+fn swap_device(line: &str) -> Option<SwapDevice> {
+    let mut words = line.split_whitespace();
+    let (path, kind) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut kibibytes = || words.next()?.parse::<u64>().ok()?.checked_mul(1024);
+    let (size_bytes, used_bytes) = (kibibytes()?, kibibytes()?);
+    Some(SwapDevice { path, kind, size_bytes, used_bytes, priority: words.next()?.parse().ok()? })
 }
 
 fn page_bytes() -> u64 {
@@ -64,6 +83,23 @@ impl SwapWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn swap_devices_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        assert_eq!(swap_devices(&roots), []);
+        std::fs::create_dir(folder.path().join("proc")).unwrap();
+        let text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
+                    /var/lib/swap\\040file                    file\t\t1048572\t\t4\t\t-2\n\
+                    /dev/zram0                              partition\t2048\t\t0\t\t100\nodd\n";
+        std::fs::write(roots.proc("swaps"), text).unwrap();
+        let devices = swap_devices(&roots);
+        assert_eq!(devices.len(), 2);
+        assert_eq!(devices[0].path, "/var/lib/swap\\040file");
+        assert_eq!((devices[0].size_bytes, devices[0].used_bytes), (1_073_737_728, 4096));
+        assert_eq!((devices[1].kind.as_str(), devices[1].priority), ("partition", 100));
+    }
 
     #[test]
     fn memory_is_in_bytes_and_errors_name_the_file() {

@@ -12,7 +12,7 @@ use crate::{
         qos::qos_class,
     },
     model::{
-        host::{NodeMemory, Role},
+        host::{NodeMemory, Role, SwapDevice},
         pod::{ContainerId, QosClass},
         quantity::Quantity,
         swap::{SwapMax, human_bytes},
@@ -22,6 +22,7 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub struct Plan {
     pub node: NodeMemory,
+    pub swap_devices: Vec<SwapDevice>,
     pub swap_for_pods_bytes: u64,
     pub containers: Vec<Row>,
     /// The limits that are wrong. What systemd holds is not asked.
@@ -53,6 +54,7 @@ impl Plan {
         settings: &Settings,
         snapshot: Snapshot<'_>,
         decision: &Decision,
+        swap_devices: Vec<SwapDevice>,
         notes: Vec<String>,
     ) -> Self {
         let mut containers: Vec<Row> = snapshot
@@ -87,6 +89,7 @@ impl Plan {
         containers.sort();
         Self {
             node: snapshot.node,
+            swap_devices,
             swap_for_pods_bytes: swap_for_pods(&settings.grant, &snapshot.node),
             containers,
             actions: decision.actions.iter().filter(|a| is_write(a)).cloned().collect(),
@@ -106,9 +109,16 @@ impl Plan {
         }
         let _ = writeln!(
             text,
-            "RAM {}, swap {}, of that for pods {}\n",
+            "RAM {}, swap {}{}, of that for pods {}\n",
             human_bytes(self.node.ram_bytes),
             human_bytes(self.node.swap_bytes),
+            match &self.swap_devices[..] {
+                [] => String::new(),
+                devices => {
+                    let paths: Vec<&str> = devices.iter().map(|swap| &*swap.path).collect();
+                    format!(" ({})", paths.join(", "))
+                }
+            },
             human_bytes(self.swap_for_pods_bytes)
         );
         let header = [

@@ -287,20 +287,31 @@ impl Started {
 
         // A detached container keeps what it is given as its output: a pipe would never end.
         let log = bundle.join("start.log");
-        let out = fs::File::create(&log)?;
-        let status = Command::new(self.runtime.name())
-            .args((self.driver == Driver::Systemd).then_some("--systemd-cgroup"))
-            .args(["run", "--detach", "--bundle"])
-            .arg(&bundle)
-            .arg(id)
-            .stdin(Stdio::null())
-            .stdout(out.try_clone()?)
-            .stderr(out)
-            .status()
-            .with_context(|| format!("start {}", self.runtime.name()))?;
-        if !status.success() {
+        let mut tries = 0;
+        loop {
+            let out = fs::File::create(&log)?;
+            let status = Command::new(self.runtime.name())
+                .args((self.driver == Driver::Systemd).then_some("--systemd-cgroup"))
+                .args(["run", "--detach", "--bundle"])
+                .arg(&bundle)
+                .arg(id)
+                .stdin(Stdio::null())
+                .stdout(out.try_clone()?)
+                .stderr(out)
+                .status()
+                .with_context(|| format!("start {}", self.runtime.name()))?;
+            if status.success() {
+                break;
+            }
             let log = fs::read_to_string(&log).unwrap_or_default();
-            bail!("{} run {name}: {status}: {}", self.runtime.name(), log.trim());
+            tries += 1;
+            // runc races with systemd over the device filter (opencontainers/runc#3604), more often
+            // the slower the node. A kubelet tries again.
+            if tries == 3 || !log.contains("BPF_PROG_ATTACH") {
+                bail!("{} run {name}: {status}: {}", self.runtime.name(), log.trim());
+            }
+            println!("# runc lost its race with systemd, trying again: {}", log.trim());
+            let _ = run(self.runtime.name(), &["delete", "--force", id]);
         }
         let child = running.scope.join("container");
         running.child = child.is_dir().then_some(child);
