@@ -271,6 +271,7 @@ fn without_systemd_limits_hold_in_cgroupfs_and_the_status_says_so() {
     host.write(&format!("{scope}/memory.swap.max"), "max\n");
     host.write(&format!("{scope}/cgroup.procs"), "77\n");
     host.write("/proc/77/comm", "main\n");
+    host.write("/proc/77/cmdline", "/main\0");
     let mut agent = Agent::start(&host);
     let status = agent.hears("1 limits that systemd could not be told");
     assert!(status.contains("cannot reach systemd at"), "{status}");

@@ -132,6 +132,8 @@ pub struct ContainerState {
     /// Inodes of the cgroups that have had their limit from us.
     seen: Vec<u64>,
     since: Monotonic,
+    /// Found by a thorough pass, so that it may have been there for long.
+    was_there: bool,
     budget: Budget,
 }
 
@@ -255,6 +257,7 @@ impl ContainerState {
         Self {
             seen: Vec::new(),
             since: now,
+            was_there: false,
             grant,
             target,
             used_bytes: 0,
@@ -316,8 +319,10 @@ impl Pass<'_> {
             known_target.map_or(lowest, |before| if highest > before { highest } else { before });
         let target = target(in_force, used, grant.swap_max).min(ceiling.max(with_room(used)));
 
-        let mut next =
-            known.unwrap_or_else(|| ContainerState::new(grant.clone(), target, self.now));
+        let mut next = known.unwrap_or_else(|| ContainerState {
+            was_there: self.thorough,
+            ..ContainerState::new(grant.clone(), target, self.now)
+        });
         let cause_of = |level: &LevelFacts| match known_target {
             Some(before) if next.seen.contains(&level.inode) => {
                 if level.swap_max != before.as_kernel_shows(page) {
@@ -385,7 +390,9 @@ impl Pass<'_> {
         decision: &mut Decision,
     ) {
         let Manager::Systemd(unit) = &facts.manager else { return };
-        if facts.starting && self.now.since(next.since) < START_AT_MOST {
+        let age = self.now.since(next.since);
+        let starting = facts.starting || (age < STARTING && !next.was_there);
+        if starting && age < START_AT_MOST {
             decision.again.push((self.now + STARTED_YET, facts.id.clone()));
             return;
         }

@@ -2,17 +2,19 @@
 
 use crate::roots::Roots;
 
-/// The names of the runtimes' processes until they execute the container's program: `crun`,
-/// `runc:[2:INIT]`, `youki:[2:INIT]`.
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
 
-/// `false` for a process that is gone or is a runtime's.
+/// `false` for a process that is gone or is a runtime's: until it executes the container's program
+/// it is called `crun`, `runc:[2:INIT]`, or just `exe` or `6` (runc executes itself by descriptor),
+/// but its command line begins with the runtime's.
 pub fn is_started(roots: &Roots, pid: u32) -> bool {
-    std::fs::read_to_string(roots.proc(&format!("{pid}/comm"))).is_ok_and(|comm| {
-        let comm = comm.trim_end();
-        let program = comm.split_once(":[").map_or(comm, |(program, _)| program);
-        !RUNTIMES.contains(&program)
-    })
+    let read = |name: &str| std::fs::read(roots.proc(&format!("{pid}/{name}")));
+    let (Ok(comm), Ok(command_line)) = (read("comm"), read("cmdline")) else { return false };
+    let comm = String::from_utf8_lossy(&comm);
+    let name = comm.trim_end().split(":[").next().unwrap_or_default();
+    let program = command_line.split(|byte| *byte == 0).next().unwrap_or_default();
+    let program = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    !RUNTIMES.iter().any(|runtime| *runtime == name || runtime.as_bytes() == program)
 }
 
 #[cfg(test)]
@@ -24,16 +26,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::at(folder.path());
         std::fs::create_dir_all(folder.path().join("proc/7")).unwrap();
-        for (comm, started) in [
-            ("crun", false),
-            ("runc:[2:INIT]", false),
-            ("runc:[1:CHILD]", false),
-            ("virt-launcher", true),
-            ("crunch", true),
-            ("kworker:[x]", true),
+        for (comm, command_line, started) in [
+            ("crun", "/usr/bin/crun\0--systemd-cgroup\0create\0", false),
+            ("runc:[2:INIT]", "runc\0init\0", false),
+            ("runc:[1:CHILD]", "", false),
+            ("exe", "/usr/bin/runc\0init\0", false),
+            ("6", "runc\0init\0", false),
+            ("virt-launcher", "/usr/bin/virt-launcher\0--qemu-timeout\0", true),
+            ("crunch", "crunch\0", true),
+            ("kworker:[x]", "", true),
         ] {
             std::fs::write(roots.proc("7/comm"), format!("{comm}\n")).unwrap();
-            assert_eq!(is_started(&roots, 7), started, "{comm}");
+            std::fs::write(roots.proc("7/cmdline"), command_line).unwrap();
+            assert_eq!(is_started(&roots, 7), started, "{comm} {command_line}");
         }
         assert!(!is_started(&roots, 8));
     }
