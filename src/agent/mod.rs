@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     act::{Actuator, DryRun, Host, systemd},
     config::settings::Settings,
-    decide::limits::State,
+    decide::state::State,
     model::{
         host::{Monotonic, NodeMemory},
         pod::{ContainerId, Pods},

@@ -6,8 +6,9 @@ use super::Agent;
 use crate::{
     act::{Actuator, Written, systemd},
     decide::{
+        decision::{Action, Cause, Decision, Notice, Snapshot},
         grant::grant,
-        limits::{Action, Cause, Decision, Notice, Snapshot, decide},
+        limits::decide,
     },
     model::{
         host::{ContainerFacts, Level},

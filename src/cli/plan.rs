@@ -7,7 +7,7 @@ use kube::{Api, api::ListParams};
 
 use crate::{
     config::settings::Settings,
-    decide::limits::{Snapshot, State, decide},
+    decide::{decision::Snapshot, limits::decide, state::State},
     model::{host::Monotonic, pod::Pods},
     observe::{
         kube::{

@@ -1,25 +1,20 @@
 //! From grants and what was found to actions: which `memory.swap.max` to write, what to tell
 //! systemd, and what to say.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
-
-use serde::Serialize;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
-    budget::Budget,
+    decision::{Action, Cause, Decision, Notice, Snapshot},
     grant::{Grant, grant_by_role, swap_for_pods},
+    state::{ContainerState, State, Told},
 };
 use crate::{
     config::settings::{Grants, Settings},
     model::{
         host::{ContainerFacts, Level, LevelFacts, Manager, Monotonic, NodeMemory},
-        pod::{ContainerId, Pods},
         swap::SwapMax,
     },
 };
-
-/// How long systemd is left alone after it refused a property or could not be reached.
-const SYSTEMD_RETRY: Duration = Duration::from_secs(5);
 
 /// A container that uses more than its grant keeps at least this much room above its use, so that
 /// the step down itself never gets it OOM-killed.
@@ -34,170 +29,6 @@ const STARTING: Duration = Duration::from_secs(2);
 /// then. A program that is named like a runtime is believed only so long.
 const START_AT_MOST: Duration = Duration::from_secs(60);
 const STARTED_YET: Duration = Duration::from_millis(500);
-
-/// What a pass has seen. `containers` are those that may have changed, or all.
-#[derive(Clone, Copy, Debug)]
-pub struct Snapshot<'a> {
-    pub node: NodeMemory,
-    pub pods: &'a Pods,
-    pub containers: &'a [ContainerFacts],
-    /// Also ask systemd about limits that look right.
-    pub thorough: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "action")]
-pub enum Action {
-    /// Write `memory.swap.max`, if `path` below the cgroup root is still the cgroup `inode`.
-    WriteLimit {
-        container: ContainerId,
-        path: PathBuf,
-        level: Level,
-        inode: u64,
-        from: SwapMax,
-        to: SwapMax,
-        cause: Cause,
-    },
-    /// Have systemd hold `MemorySwapMax` for the scope, so that a daemon-reload keeps it.
-    TellSystemd { container: ContainerId, unit: Arc<str>, to: SwapMax },
-}
-
-/// Why a limit is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// First seen with another limit: the runtime or the kubelet wrote it.
-    Found,
-    GrantChanged,
-    /// Somebody changed what we had set.
-    Drift,
-    /// Follows the container's use down to its grant.
-    StepDown,
-}
-
-/// What an operator should hear of, once, when it begins or ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "notice")]
-pub enum Notice {
-    AboveGrant {
-        container: ContainerId,
-        used_bytes: u64,
-        grant: SwapMax,
-    },
-    BackWithinGrant {
-        container: ContainerId,
-    },
-    /// Another writer keeps changing the limit; `found` is what it writes.
-    Contended {
-        container: ContainerId,
-        found: SwapMax,
-        wanted: SwapMax,
-    },
-    /// `grants = "kubelet"`: the limit is not what LimitedSwap says.
-    Differs {
-        container: ContainerId,
-        found: SwapMax,
-        expected: SwapMax,
-    },
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Decision {
-    pub actions: Vec<Action>,
-    pub notices: Vec<Notice>,
-    /// Containers to look at again at a time, though nothing may have changed.
-    #[serde(skip)]
-    pub again: Vec<(Monotonic, ContainerId)>,
-    /// Containers not to watch until then: a writer is fighting us.
-    #[serde(skip)]
-    pub deaf_until: Vec<(Monotonic, ContainerId)>,
-}
-
-/// What is remembered of the containers between passes.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    containers: BTreeMap<ContainerId, ContainerState>,
-}
-
-#[derive(Clone, Debug)]
-pub struct ContainerState {
-    pub grant: Grant,
-    /// What we last aimed for; above the grant while the container's use is.
-    pub target: SwapMax,
-    pub used_bytes: u64,
-    pub told: Told,
-    pub above: bool,
-    pub contended: bool,
-    pub differs: bool,
-    /// Inodes of the cgroups that have had their limit from us.
-    seen: Vec<u64>,
-    since: Monotonic,
-    /// Found by a thorough pass, so that it may have been there for long.
-    was_there: bool,
-    budget: Budget,
-}
-
-/// What systemd knows of a scope's limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// No scope of systemd's, or not ours to tell.
-    Nothing,
-    Asked(SwapMax),
-    Holds(SwapMax),
-    Failed {
-        retry_at: Monotonic,
-    },
-}
-
-impl State {
-    pub fn containers(&self) -> impl Iterator<Item = (&ContainerId, &ContainerState)> {
-        self.containers.iter()
-    }
-
-    pub fn get(&self, id: &ContainerId) -> Option<&ContainerState> {
-        self.containers.get(id)
-    }
-
-    fn target_of(&self, id: &ContainerId) -> SwapMax {
-        self.containers.get(id).map_or(SwapMax::ZERO, |state| state.target)
-    }
-
-    pub fn forget(&mut self, id: &ContainerId) {
-        self.containers.remove(id);
-    }
-
-    /// systemd's answer to [`Action::TellSystemd`]. A late answer to an older request is ignored.
-    pub fn systemd_answered(
-        &mut self,
-        id: &ContainerId,
-        asked: SwapMax,
-        held: bool,
-        now: Monotonic,
-    ) {
-        if let Some(state) = self.containers.get_mut(id)
-            && state.told == Told::Asked(asked)
-        {
-            state.told = if held {
-                Told::Holds(asked)
-            } else {
-                Told::Failed { retry_at: now + SYSTEMD_RETRY }
-            };
-        }
-    }
-
-    /// Bytes that containers above their grant hold beyond it, and the sum of all targets.
-    fn totals(&self) -> (u64, u64) {
-        self.containers.values().fold((0, 0), |(excess, total), state| {
-            match (state.target, state.grant.swap_max) {
-                (SwapMax::Bytes(target), SwapMax::Bytes(grant)) => (
-                    u64::saturating_add(excess, target.saturating_sub(grant)),
-                    u64::saturating_add(total, target),
-                ),
-                _ => (excess, total),
-            }
-        })
-    }
-}
 
 /// One pass: compares every container of the snapshot with its grant.
 pub fn decide(
@@ -250,24 +81,6 @@ pub fn decide(
         }
     }
     (state, decision)
-}
-
-impl ContainerState {
-    fn new(grant: Grant, target: SwapMax, now: Monotonic) -> Self {
-        Self {
-            seen: Vec::new(),
-            since: now,
-            was_there: false,
-            grant,
-            target,
-            used_bytes: 0,
-            told: Told::Nothing,
-            above: false,
-            contended: false,
-            differs: false,
-            budget: Budget::default(),
-        }
-    }
 }
 
 /// `grants = "kubelet"`: look, say, leave alone.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -6,7 +8,7 @@ use crate::{
     decide::grant::tests::{NODE, pod},
     model::{
         host::Role,
-        pod::{Pod, PodUid},
+        pod::{ContainerId, Pod, PodUid, Pods},
     },
 };
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::{
     config::settings::Settings,
     decide::{
+        decision::{Action, Decision, Snapshot},
         grant::{Grant, Reason, grant_by_role, swap_for_pods},
-        limits::{Action, Decision, Snapshot},
         qos::qos_class,
     },
     model::{

@@ -2,7 +2,7 @@
 
 use crate::{
     config::settings::{Grants, Settings},
-    decide::limits::{State, Told},
+    decide::state::{State, Told},
     model::{
         host::NodeMemory,
         swap::{SwapMax, human_bytes},

@@ -1,0 +1,89 @@
+//! What a pass has seen and what it yields: plain data.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::Serialize;
+
+use crate::model::{
+    host::{ContainerFacts, Level, Monotonic, NodeMemory},
+    pod::{ContainerId, Pods},
+    swap::SwapMax,
+};
+
+/// What a pass has seen. `containers` are those that may have changed, or all.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    pub node: NodeMemory,
+    pub pods: &'a Pods,
+    pub containers: &'a [ContainerFacts],
+    /// Also ask systemd about limits that look right.
+    pub thorough: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "action")]
+pub enum Action {
+    /// Write `memory.swap.max`, if `path` below the cgroup root is still the cgroup `inode`.
+    WriteLimit {
+        container: ContainerId,
+        path: PathBuf,
+        level: Level,
+        inode: u64,
+        from: SwapMax,
+        to: SwapMax,
+        cause: Cause,
+    },
+    /// Have systemd hold `MemorySwapMax` for the scope, so that a daemon-reload keeps it.
+    TellSystemd { container: ContainerId, unit: Arc<str>, to: SwapMax },
+}
+
+/// Why a limit is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// First seen with another limit: the runtime or the kubelet wrote it.
+    Found,
+    GrantChanged,
+    /// Somebody changed what we had set.
+    Drift,
+    /// Follows the container's use down to its grant.
+    StepDown,
+}
+
+/// What an operator should hear of, once, when it begins or ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "notice")]
+pub enum Notice {
+    AboveGrant {
+        container: ContainerId,
+        used_bytes: u64,
+        grant: SwapMax,
+    },
+    BackWithinGrant {
+        container: ContainerId,
+    },
+    /// Another writer keeps changing the limit; `found` is what it writes.
+    Contended {
+        container: ContainerId,
+        found: SwapMax,
+        wanted: SwapMax,
+    },
+    /// `grants = "kubelet"`: the limit is not what LimitedSwap says.
+    Differs {
+        container: ContainerId,
+        found: SwapMax,
+        expected: SwapMax,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    pub actions: Vec<Action>,
+    pub notices: Vec<Notice>,
+    /// Containers to look at again at a time, though nothing may have changed.
+    #[serde(skip)]
+    pub again: Vec<(Monotonic, ContainerId)>,
+    /// Containers not to watch until then: a writer is fighting us.
+    #[serde(skip)]
+    pub deaf_until: Vec<(Monotonic, ContainerId)>,
+}
