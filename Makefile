@@ -44,7 +44,8 @@ test-unit: deps
 	$(CARGO) test --locked --workspace
 
 bench: deps
-	$(CARGO) bench --locked -p wasp-agent --bench agent
+	$(CARGO) build --locked --release -p wasp-agent
+	$(CARGO) run --locked --release -p wasp-agent --example bench-agent
 
 test-node: build
 	tests/node/run

@@ -49,7 +49,7 @@ fn main() {
     let ready = started.elapsed();
     assert!(cgroups.iter().all(|cgroup| host.limit(cgroup) == right));
     let process = Process(agent.pid());
-    let binary = fs::metadata(env!("CARGO_BIN_EXE_wasp-agent")).unwrap().len();
+    let binary = fs::metadata(support::agent_binary()).unwrap().len();
     row("binary size", &format!("{:.1} MB", binary as f64 / 1e6));
     row(
         &format!("ready, {CONTAINERS} containers and as many sandboxes"),

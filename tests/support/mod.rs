@@ -155,6 +155,17 @@ pub fn container_id(number: usize) -> String {
     format!("{number:064x}")
 }
 
+/// The agent that cargo has built beside this program.
+pub fn agent_binary() -> PathBuf {
+    option_env!("CARGO_BIN_EXE_wasp-agent").map_or_else(
+        || {
+            let here = std::env::current_exe().unwrap();
+            here.parent().and_then(Path::parent).unwrap().join("wasp-agent")
+        },
+        PathBuf::from,
+    )
+}
+
 pub struct Agent {
     child: Child,
     notifications: mpsc::Receiver<String>,
@@ -164,7 +175,7 @@ pub struct Agent {
 
 impl Agent {
     pub fn command(host: &FakeHost, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wasp-agent"));
+        let mut command = Command::new(agent_binary());
         command.arg("--root").arg(host.root()).args(arguments).env_clear().stdin(Stdio::null());
         command
     }

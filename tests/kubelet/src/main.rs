@@ -306,7 +306,10 @@ fn main() -> Result<()> {
 fn start(run: Run, api: &dyn Fn() -> Result<Api>) -> Result<()> {
     let command = match run.hog {
         // One buffer, written to from end to end, and then a pipe that nobody reads.
-        Some(mib) => format!("dd if=/dev/zero bs={mib}M count=1 | sleep 100000"),
+        // Not zeros: newer kernels free pages that hold nothing else (underused huge pages).
+        Some(mib) => {
+            format!(r"tr '\0' x </dev/zero | dd bs={mib}M count=1 iflag=fullblock | sleep 100000")
+        }
         None => run.command.clone(),
     };
     let mut pod = if let Some(file) = &run.file {
