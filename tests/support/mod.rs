@@ -171,6 +171,7 @@ pub struct Agent {
     notifications: mpsc::Receiver<String>,
     _socket: tempfile::TempDir,
     heard: Vec<String>,
+    log: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Agent {
@@ -189,12 +190,20 @@ impl Agent {
         let socket = tempfile::tempdir().unwrap();
         let path = socket.path().join("notify");
         let notifications = listen(&path);
-        let child = Self::command(host, arguments)
+        let mut child = Self::command(host, arguments)
             .env("NOTIFY_SOCKET", &path)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut agent = Self { child, notifications, _socket: socket, heard: Vec::new() };
+        // Read all the time: a full pipe would hold the agent up.
+        let mut stderr = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            let _ = stderr.read_to_string(&mut log);
+            log
+        });
+        let mut agent =
+            Self { child, notifications, _socket: socket, heard: Vec::new(), log: Some(log) };
         agent.hears_beside("READY=1");
         agent
     }
@@ -252,11 +261,7 @@ impl Agent {
     }
 
     fn read_log(&mut self) -> String {
-        let mut log = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            let _ = stderr.read_to_string(&mut log);
-        }
-        log
+        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
 }
 
