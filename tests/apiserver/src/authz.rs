@@ -162,7 +162,7 @@ pub fn review(user: &User, mut review: Value, store: &Inner) -> ApiResult<Value>
     } else {
         return Err(ApiError::invalid(
             "authorization.k8s.io",
-            "SelfSubjectAccessReview",
+            "",
             "",
             "spec.resourceAttributes",
             "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must \

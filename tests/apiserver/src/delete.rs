@@ -11,11 +11,7 @@ use crate::restriction;
 use crate::status::{ApiError, ApiResult, Subject, success};
 use crate::store::{Inner, Key};
 
-pub fn check_preconditions(
-    subject: &Subject<'_>,
-    object: &Value,
-    options: &Value,
-) -> ApiResult<()> {
+pub fn check_preconditions(info: &RequestInfo, object: &Value, options: &Value) -> ApiResult<()> {
     for (field, label, tail) in [
         ("uid", "UID", "The object might have been deleted and then recreated"),
         ("resourceVersion", "ResourceVersion", "The object might have been modified"),
@@ -27,16 +23,17 @@ pub fn check_preconditions(
                 "the {label} in the precondition ({want}) does not match the {label} in record \
                  ({have}). {tail}"
             );
-            return Err(ApiError::conflict(subject, &why));
+            let subject = Subject { resource: info.resource.kind, ..info.subject() };
+            return Err(ApiError::conflict(&subject, &why));
         }
     }
     Ok(())
 }
 
 /// Seconds that the object gets; only pods that run somewhere get any.
-fn grace(subject: &Subject<'_>, object: &Value, options: &Value) -> i64 {
+fn grace(info: &RequestInfo, object: &Value, options: &Value) -> i64 {
     let ended = matches!(text(object, "/status/phase"), "Failed" | "Succeeded");
-    if subject.resource != "pods" || text(object, "/spec/nodeName").is_empty() || ended {
+    if info.resource.plural != "pods" || text(object, "/spec/nodeName").is_empty() || ended {
         return 0;
     }
     let given = options["gracePeriodSeconds"].as_i64();
@@ -55,20 +52,23 @@ pub struct Outcome {
 
 pub fn delete_object(
     store: &mut Inner,
-    subject: &Subject<'_>,
+    info: &RequestInfo,
     key: &Key,
     options: &Value,
+    dry_run: bool,
 ) -> ApiResult<Outcome> {
-    let object = store.get(key).cloned().ok_or_else(|| ApiError::not_found(subject))?;
-    check_preconditions(subject, &object, options)?;
-    let seconds = grace(subject, &object, options);
+    let object = store.get(key).cloned().ok_or_else(|| ApiError::not_found(&info.subject()))?;
+    check_preconditions(info, &object, options)?;
+    let seconds = grace(info, &object, options);
     let meta = &object["metadata"];
     let going = !meta["deletionTimestamp"].is_null();
     let finalizers = !list(meta, "/finalizers").is_empty();
     if seconds == 0 && !finalizers {
         let mut last = (*object).clone();
         last["metadata"]["deletionGracePeriodSeconds"] = json!(0);
-        store.remove(key);
+        if !dry_run {
+            store.remove(key);
+        }
         return Ok(Outcome { object: last, remains: false });
     }
     // A delete that is under way can be hastened, never put off.
@@ -81,7 +81,7 @@ pub fn delete_object(
     if !going && let Some(generation) = meta["generation"].as_i64() {
         marked["metadata"]["generation"] = json!(generation + 1);
     }
-    let object = (*store.put(key.clone(), marked)).clone();
+    let object = if dry_run { marked } else { (*store.put(key.clone(), marked)).clone() };
     Ok(Outcome { object, remains: true })
 }
 
@@ -96,13 +96,10 @@ pub fn delete(app: &App, user: &User, info: &RequestInfo, options: Value) -> Api
     let plural = info.resource.plural;
     let key = Key::new(plural, info.scope(), &info.name);
     restriction::on_delete(user, info, &store)?;
-    if dry_run {
-        let object = store.get(&key).ok_or_else(|| ApiError::not_found(&info.subject()))?;
-        check_preconditions(&info.subject(), object, &options)?;
-        return Ok((**object).clone());
+    let outcome = delete_object(&mut store, info, &key, &options, dry_run)?;
+    if !dry_run {
+        app.after_write(&mut store, plural, &info.namespace);
     }
-    let outcome = delete_object(&mut store, &info.subject(), &key, &options)?;
-    app.after_write(&mut store, plural, &info.namespace);
     if outcome.remains || plural == "pods" {
         return Ok(outcome.object);
     }

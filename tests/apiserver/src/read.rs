@@ -44,18 +44,8 @@ pub fn get(app: &App, info: &RequestInfo) -> ApiResult<Value> {
 pub fn check_fields(info: &RequestInfo) -> ApiResult<()> {
     match info.fields.unsupported(info.resource.plural) {
         None => Ok(()),
-        Some(field) => Err(ApiError::bad_request(format!(
-            "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label \
-             not supported: {field}",
-            format!("{}, Resource={}", gv(info), info.resource.plural),
-            info.query.get("labelSelector"),
-            info.query.get("fieldSelector"),
-        ))),
+        Some(field) => Err(ApiError::bad_request(format!("field label not supported: {field}"))),
     }
-}
-
-fn gv(info: &RequestInfo) -> String {
-    format!("{}/{}", info.resource.group, info.resource.version)
 }
 
 pub fn invalid_options<T>(field: &str, problem: &str) -> ApiResult<T> {

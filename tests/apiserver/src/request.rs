@@ -40,9 +40,14 @@ impl Query {
         match self.get(key) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                ApiError::bad_request(format!(
-                    "strconv.ParseUint: parsing {text:?}: invalid syntax"
-                ))
+                let invalid =
+                    |parser: &str| format!("strconv.{parser}: parsing {text:?}: invalid syntax");
+                ApiError::bad_request(if key == "resourceVersion" {
+                    let why = invalid("ParseUint");
+                    format!("invalid resource version: {key}: Invalid value: {text:?}: {why}")
+                } else {
+                    invalid("ParseInt")
+                })
             }),
         }
     }
