@@ -214,7 +214,9 @@ async fn fresh_list(app: &Arc<App>, info: &RequestInfo, view: View) -> ApiResult
 }
 
 fn non_resource(user: &User, verb: &str, path: &str) -> Answer {
-    if let Err(error) = authz::authorize_path(user, verb, path) {
+    if let Err(error) = authz::authorize_path(user, verb, path)
+        .and_then(|()| authz::authorize_unserved(user, verb, path))
+    {
         return refused(error);
     }
     let health = ["/healthz", "/livez", "/readyz"];

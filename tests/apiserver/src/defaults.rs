@@ -56,13 +56,14 @@ fn pod(object: &mut Value, store: &Inner) -> ApiResult<()> {
     default(spec, "enableServiceLinks", true);
     containers(spec);
     tolerations(spec);
+    crate::resize::check_requests(&name, spec)?;
     object["status"] = json!({"phase": "Pending", "qosClass": qos(object)});
     object["metadata"]["generation"] = json!(1);
     Ok(())
 }
 
 /// The DefaultTolerationSeconds admission plugin.
-fn tolerations(spec: &mut Value) {
+pub fn tolerations(spec: &mut Value) {
     let mut all = spec["tolerations"].as_array().cloned().unwrap_or_default();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerated = all.iter().any(|t| {

@@ -59,11 +59,14 @@ pub fn delete_object(
 ) -> ApiResult<Outcome> {
     let object = store.get(key).cloned().ok_or_else(|| ApiError::not_found(&info.subject()))?;
     check_preconditions(info, &object, options)?;
-    let seconds = grace(info, &object, options);
     let meta = &object["metadata"];
     let going = !meta["deletionTimestamp"].is_null();
+    let current = number(meta, "/deletionGracePeriodSeconds");
     let finalizers = !list(meta, "/finalizers").is_empty();
-    if seconds == 0 && !finalizers {
+    let untouched = |remains| Ok(Outcome { object: (*object).clone(), remains });
+    // Only pods are first marked; what is to go at once already needs no second mark.
+    let graceful = info.resource.plural == "pods" && !(going && current == 0);
+    if !graceful && !finalizers {
         let mut last = (*object).clone();
         last["metadata"]["deletionGracePeriodSeconds"] = json!(0);
         if !dry_run {
@@ -71,18 +74,41 @@ pub fn delete_object(
         }
         return Ok(Outcome { object: last, remains: false });
     }
-    // A delete that is under way can be hastened, never put off.
-    if going && number(meta, "/deletionGracePeriodSeconds") <= seconds {
-        return Ok(Outcome { object: (*object).clone(), remains: true });
-    }
+    let (at, seconds) = if going {
+        // A delete that is under way can be hastened, never put off.
+        match options["gracePeriodSeconds"].as_i64() {
+            Some(given) if graceful && given < current => hastened(meta, current, given),
+            _ => return untouched(true),
+        }
+    } else {
+        let seconds = grace(info, &object, options);
+        (timestamp(seconds), seconds)
+    };
     let mut marked = (*object).clone();
-    marked["metadata"]["deletionTimestamp"] = json!(timestamp(seconds));
+    marked["metadata"]["deletionTimestamp"] = json!(at);
     marked["metadata"]["deletionGracePeriodSeconds"] = json!(seconds);
     if !going && let Some(generation) = meta["generation"].as_i64() {
         marked["metadata"]["generation"] = json!(generation + 1);
     }
-    let object = if dry_run { marked } else { (*store.put(key.clone(), marked)).clone() };
-    Ok(Outcome { object, remains: true })
+    let remains = seconds > 0 || finalizers;
+    if dry_run {
+        return Ok(Outcome { object: marked, remains });
+    }
+    // Watches see the mark even of a pod that goes at once.
+    let object = (*store.put(key.clone(), marked)).clone();
+    if !remains {
+        store.remove(key);
+    }
+    Ok(Outcome { object, remains })
+}
+
+/// The new end of a deletion under way, not before now, and its grace.
+fn hastened(meta: &Value, current: i64, given: i64) -> (String, i64) {
+    let given = if given < 0 { 1 } else { given };
+    let now = jiff::Timestamp::now().as_second();
+    let planned = text(meta, "/deletionTimestamp").parse::<jiff::Timestamp>();
+    let end = planned.map_or(now, |at| at.as_second()) - current + given;
+    if end < now { (timestamp(0), given.min(1)) } else { (timestamp(end - now), given) }
 }
 
 pub fn delete(app: &App, user: &User, info: &RequestInfo, options: Value) -> ApiResult<Value> {

@@ -142,6 +142,46 @@ pub fn parse(method: &Method, path: &str, query: Query) -> ApiResult<Target> {
     })))
 }
 
+/// A path that has the form of a resource's, though none is served there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unserved<'a> {
+    pub verb: &'static str,
+    pub group: &'a str,
+    pub resource: &'a str,
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+}
+
+pub fn unserved<'a>(verb: &str, path: &'a str) -> Option<Unserved<'a>> {
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let (group, rest) = match parts[..] {
+        ["api", _, ref rest @ ..] => ("", rest),
+        ["apis", group, _, ref rest @ ..] => (group, rest),
+        _ => return None,
+    };
+    let (namespace, rest) = match *rest {
+        ["namespaces", namespace, _, ..] => (namespace, &rest[2..]),
+        _ => ("", rest),
+    };
+    let (resource, name, subresource) = match *rest {
+        [resource] => (resource, "", ""),
+        [resource, name] => (resource, name, ""),
+        [resource, name, subresource, ..] => (resource, name, subresource),
+        [] => return None,
+    };
+    let verb = match verb {
+        "get" | "head" if name.is_empty() => "list",
+        "get" | "head" => "get",
+        "post" => "create",
+        "put" => "update",
+        "patch" => "patch",
+        "delete" if name.is_empty() => "deletecollection",
+        _ => "delete",
+    };
+    Some(Unserved { verb, group, resource, subresource, namespace, name })
+}
+
 impl RequestInfo {
     pub fn subject(&self) -> crate::status::Subject<'_> {
         crate::status::Subject {

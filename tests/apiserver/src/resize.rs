@@ -130,6 +130,20 @@ fn excesses(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Refuses a new pod that requests more than its limits.
+pub fn check_requests(name: &str, spec: &Value) -> ApiResult<()> {
+    let mut problems = Vec::new();
+    for field in ["containers", "initContainers"] {
+        for (n, c) in list(spec, &format!("/{field}")).iter().enumerate() {
+            excesses(&c["resources"], &format!("spec.{field}[{n}].resources"), &mut problems);
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid_all("", "Pod", name, &problems))
+}
+
 /// The node's kubelet reports resources if it can resize; without a running container one cannot
 /// tell.
 fn supported(pod: &Value) -> bool {

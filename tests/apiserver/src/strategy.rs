@@ -72,6 +72,17 @@ fn pod_spec(info: &RequestInfo, old: &Value, new: &Value) -> ApiResult<()> {
     if fixed(old) == fixed(new) {
         return Ok(());
     }
+    for field in ["containers", "initContainers"] {
+        let count = |pod: &Value| pod["spec"][field].as_array().map_or(0, Vec::len);
+        if count(old) != count(new) {
+            let problem = format!(
+                "Forbidden: pod updates may not add or remove {}",
+                if field == "containers" { "containers" } else { "init containers" }
+            );
+            let path = format!("spec.{field}");
+            return Err(ApiError::invalid("", "Pod", &info.name, &path, &problem));
+        }
+    }
     Err(ApiError::invalid(
         "",
         "Pod",
@@ -257,6 +268,11 @@ pub fn to_stored(info: &RequestInfo, object: &mut Value) {
 
 pub fn from_stored(info: &RequestInfo, object: &mut Value) {
     convert(info, object, |(core, new)| (core, new), "events.k8s.io/v1");
+    for field in ["reportingController", "reportingInstance"] {
+        if info.resource.group == "events.k8s.io" && object[field] == "" {
+            crate::json::remove(object, field);
+        }
+    }
 }
 
 fn convert(

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::User;
-use crate::json::{list, map, name_suffix, remove, text, timestamp, uid};
+use crate::json::{copy_field, list, map, name_suffix, remove, text, timestamp, uid};
 use crate::request::RequestInfo;
 use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
@@ -149,7 +149,7 @@ pub fn update(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> 
     let old = store.get(&key).cloned().ok_or_else(|| ApiError::not_found(&info.subject()))?;
     same_name(info, &object)?;
     if object["metadata"]["managedFields"].is_null() {
-        crate::json::copy_field(&old["metadata"], &mut object["metadata"], "managedFields");
+        copy_field(&old["metadata"], &mut object["metadata"], "managedFields");
     }
     replace(app, &mut store, user, info, &key, &old, object)
 }
@@ -183,6 +183,9 @@ fn replace(
     new["metadata"]["resourceVersion"] = json!(rv);
     if info.resource.plural == "pods" {
         defaults::containers(&mut new["spec"]);
+        if info.subresource.is_empty() {
+            defaults::tolerations(&mut new["spec"]);
+        }
     }
     strategy::on_update(info, old, &mut new)?;
     resize::admit(info, store, old, &new)?;
@@ -231,6 +234,13 @@ pub fn patch(
     let old = old.ok_or_else(|| ApiError::not_found(&info.subject()))?;
     let mut new = (*old).clone();
     strategy::from_stored(info, &mut new);
+    if media_type != "application/json-patch+json" && !change.is_object() {
+        let kind = if change.is_array() { "array" } else { "value" };
+        return Err(ApiError::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {kind} into Go value of type \
+             map[string]interface {{}}"
+        )));
+    }
     match media_type {
         "application/merge-patch+json" => patch::merge(&mut new, &change),
         "application/strategic-merge-patch+json" => {
@@ -255,6 +265,9 @@ pub fn patch(
     }
     same_name(info, &new)?;
     envelope(info, &mut new)?;
+    if new["metadata"]["uid"].is_null() {
+        copy_field(&old["metadata"], &mut new["metadata"], "uid");
+    }
     if old["metadata"]["uid"] != new["metadata"]["uid"] {
         let shown = &new["metadata"]["uid"];
         let problem = format!("Invalid value: {shown}: field is immutable");

@@ -53,6 +53,14 @@ async fn reading(cluster: &Cluster) {
         ("/api/v1/events", 403, "cannot list resource \"events\""),
         ("/api/v1/namespaces/default/events", 403, "cannot list resource \"events\""),
         ("/apis/events.k8s.io/v1/namespaces/default/events", 403, "cannot list resource"),
+        (
+            "/apis/kubevirt.io/v1/namespaces/prod/virtualmachineinstances/vm",
+            403,
+            "virtualmachineinstances.kubevirt.io \"vm\" is forbidden: User \"system:node:node-a\" \
+             cannot get resource \"virtualmachineinstances\" in API group \"kubevirt.io\" in the \
+             namespace \"prod\"",
+        ),
+        ("/apis/metrics.k8s.io/v1beta1/nodes", 403, "cannot list resource \"nodes\""),
         ("/version", 200, ""),
         ("/api", 200, ""),
         ("/apis", 200, ""),

@@ -55,6 +55,12 @@ async fn deleting(cluster: &Cluster) {
     let longer = json!({"gracePeriodSeconds": 60});
     let second = admin.delete(&path, &longer).await.unwrap().ok().unwrap();
     assert_eq!(second, first, "a delete under way is not put off");
+    let sooner = json!({"gracePeriodSeconds": 20});
+    let third = admin.delete(&path, &sooner).await.unwrap().ok().unwrap();
+    assert_eq!(third["metadata"]["deletionGracePeriodSeconds"], 20);
+    assert_eq!(third["metadata"]["generation"], first["metadata"]["generation"]);
+    let again = admin.delete(&path, &Value::Null).await.unwrap().ok().unwrap();
+    assert_eq!(again, third);
     let zero = admin.delete(&format!("{path}?gracePeriodSeconds=0"), &Value::Null).await.unwrap();
     assert_eq!(zero.ok().unwrap()["metadata"]["deletionGracePeriodSeconds"], 0);
     assert_eq!(admin.get(&path).await.unwrap().code, 200);
@@ -236,6 +242,13 @@ async fn misshaping(cluster: &Cluster) {
         ),
         (STRATEGIC, change(&json!({"requests": {"cpu": "x"}})), 422, quantity),
         (JSON_PATCH, json!({}), 400, "error decoding patch: "),
+        (MERGE, json!([]), 400, "error decoding patch: json: cannot unmarshal array"),
+        (
+            MERGE,
+            json!({"spec": {"containers": []}}),
+            422,
+            "spec.containers: Forbidden: pod updates may not add or remove containers",
+        ),
         (JSON_PATCH, json!([{"op": "remove", "path": "/none"}]), 422, "the server rejected"),
         (MERGE, json!({"metadata": {"name": "two"}}), 400, "does not match the name on the URL"),
         (
@@ -247,6 +260,23 @@ async fn misshaping(cluster: &Cluster) {
     ] {
         expect(&admin.patch(&path, kind, &patch).await.unwrap(), code, why);
     }
+    let mut greedy = pod("greedy", "node-a");
+    greedy["spec"]["containers"][0]["resources"] = resources(("3", "64Mi"), ("2", "128Mi"));
+    expect(
+        &admin.post(PODS, &greedy).await.unwrap(),
+        422,
+        "spec.containers[0].resources.requests: Invalid value: \"3\": must be less than or equal to \
+         cpu limit of 2",
+    );
+    // A page ends where the limit is, whatever comes after it.
+    admin.upsert(&pod("two", "node-a")).await.unwrap();
+    let page = admin.get("/api/v1/pods?limit=1&labelSelector=app%3Done").await.unwrap();
+    let page = page.ok().unwrap();
+    let more = page["metadata"]["continue"].as_str().unwrap().to_owned();
+    assert!(page["metadata"]["remainingItemCount"].is_null());
+    let rest = format!("/api/v1/pods?limit=1&labelSelector=app%3Done&continue={more}");
+    let rest = admin.get(&rest).await.unwrap().ok().unwrap();
+    assert_eq!((&rest["items"], &rest["metadata"]["continue"]), (&json!([]), &Value::Null));
     let text = admin.raw("POST", PODS, "text/plain", "{}").await.unwrap();
     expect(&text, 415, "the body of the request was in an unknown format");
     expect(&admin.get("/api/v1/nothings").await.unwrap(), 404, "could not find the requested");
