@@ -18,7 +18,7 @@ use crate::read::View;
 use crate::request::{Query, RequestInfo, Target, parse};
 use crate::stats::Entry;
 use crate::status::{ApiError, ApiResult};
-use crate::{authz, control, delete, eviction, read, resources, watching, write};
+use crate::{authz, control, decoding, delete, eviction, read, resources, watching, write};
 
 /// What goes back, before it is HTTP.
 enum Answer {
@@ -143,12 +143,6 @@ async fn read_body(request: Request<Incoming>) -> ApiResult<Bytes> {
         .map_err(|e| ApiError::bad_request(format!("error reading the body: {e}")))
 }
 
-fn parse_json(body: &[u8]) -> ApiResult<Value> {
-    serde_json::from_slice(body).map_err(|e| {
-        ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
-    })
-}
-
 async fn resource(
     app: &Arc<App>,
     user: &User,
@@ -166,7 +160,7 @@ async fn resource(
         if info.verb != "create" {
             return Err(ApiError::method_not_allowed());
         }
-        let review = parse_json(&read_body(request).await?)?;
+        let review = decoding::body(&media_type, &read_body(request).await?)?;
         return Ok(Answer::Json(201, authz::review(user, review, &app.store.lock())?));
     }
     let answer = match (info.verb, info.subresource.as_str()) {
@@ -174,15 +168,15 @@ async fn resource(
         ("list", _) => Answer::Json(200, fresh_list(app, info, view).await?),
         ("watch", _) => Answer::Stream(watching::watch(app, info, view, stats.clone(), fault)?),
         ("create", "eviction") => {
-            let body = parse_json(&read_body(request).await?)?;
+            let body = decoding::body(&media_type, &read_body(request).await?)?;
             Answer::Json(201, eviction::evict(app, user, info, &body)?)
         }
         ("create", "") if info.name.is_empty() => {
-            let body = parse_json(&read_body(request).await?)?;
+            let body = decoding::body(&media_type, &read_body(request).await?)?;
             ok(201, &write::create(app, user, info, body)?)
         }
         ("update", "" | "status" | "resize") if !info.name.is_empty() => {
-            let body = parse_json(&read_body(request).await?)?;
+            let body = decoding::body(&media_type, &read_body(request).await?)?;
             ok(200, &write::update(app, user, info, body)?)
         }
         ("patch", "" | "status" | "resize") if !info.name.is_empty() => {
@@ -192,7 +186,8 @@ async fn resource(
         }
         ("delete", "") if plain => {
             let body = read_body(request).await?;
-            let options = if body.is_empty() { Value::Null } else { parse_json(&body)? };
+            let options =
+                if body.is_empty() { Value::Null } else { decoding::body(&media_type, &body)? };
             Answer::Json(200, {
                 let object = delete::delete(app, user, info, options)?;
                 if object["kind"] == "Status" { object } else { view.show(info, &object) }
@@ -219,7 +214,9 @@ async fn fresh_list(app: &Arc<App>, info: &RequestInfo, view: View) -> ApiResult
 }
 
 fn non_resource(user: &User, verb: &str, path: &str) -> Answer {
-    if let Err(error) = authz::authorize_path(user, verb, path) {
+    if let Err(error) = authz::authorize_path(user, verb, path)
+        .and_then(|()| authz::authorize_unserved(user, verb, path))
+    {
         return refused(error);
     }
     let health = ["/healthz", "/livez", "/readyz"];
@@ -233,6 +230,7 @@ fn non_resource(user: &User, verb: &str, path: &str) -> Answer {
         _ if health.contains(&path) => Answer::Text(200, "ok"),
         _ => match resources::discovery(path) {
             Some(document) => Answer::Json(200, document),
+            None if resources::serves_group_version_of(path) => refused(ApiError::no_resource()),
             None => Answer::Text(404, "404 page not found\n"),
         },
     }

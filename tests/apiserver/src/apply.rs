@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::json::{list, map, text, timestamp};
-use crate::patch::{merge_key, strategic};
+use crate::patch::{merge_key, structured};
 use crate::status::{ApiError, ApiResult};
 
 /// Who applies, to what part.
@@ -197,7 +197,7 @@ pub fn apply(owner: &Owner<'_>, old: &Value, wanted: &Value, force: bool) -> Api
     }
     let mut content = wanted.clone();
     map(&mut content["metadata"]).remove("resourceVersion");
-    strategic(&mut new, &content).map_err(ApiError::bad_request)?;
+    structured(&mut new, &content).map_err(ApiError::bad_request)?;
     let unchanged = entries.iter().find(|e| mine(e) && e["fieldsV1"] == fields).cloned();
     others.retain(|o| !crate::json::empty(&o["fieldsV1"]));
     others.push(unchanged.unwrap_or_else(|| entry(owner, wanted, fields)));

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::auth::User;
 use crate::json::text;
-use crate::request::RequestInfo;
+use crate::request::{RequestInfo, unserved};
 use crate::selector::FieldSelector;
-use crate::status::{ApiError, ApiResult};
+use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
 
 /// What is asked for, whether by a request or by an access review.
@@ -122,6 +122,22 @@ pub fn authorize(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()
     })
 }
 
+/// Of what is not served only the administrator learns that it is not.
+pub fn authorize_unserved(user: &User, verb: &str, path: &str) -> ApiResult<()> {
+    let Some(asked) = unserved(verb, path).filter(|_| !user.is_master()) else { return Ok(()) };
+    let ask = Attributes {
+        verb: asked.verb,
+        group: asked.group,
+        resource: asked.resource,
+        subresource: asked.subresource,
+        namespace: asked.namespace,
+        name: asked.name,
+        fields: &FieldSelector::default(),
+    };
+    let subject = Subject { group: asked.group, resource: asked.resource, name: asked.name };
+    Err(ApiError::forbidden(&subject, &message(user, &ask)))
+}
+
 /// Paths that are no resources: discovery and health for everyone who is authenticated.
 pub fn authorize_path(user: &User, verb: &str, path: &str) -> ApiResult<()> {
     const OPEN: [&str; 6] = ["/api", "/apis", "/version", "/healthz", "/livez", "/readyz"];
@@ -132,7 +148,7 @@ pub fn authorize_path(user: &User, verb: &str, path: &str) -> ApiResult<()> {
         return Ok(());
     }
     let why = format!("User {:?} cannot {verb} path {path:?}", user.name);
-    Err(ApiError::forbidden(&crate::status::Subject { group: "", resource: "", name: "" }, &why))
+    Err(ApiError::forbidden(&Subject { group: "", resource: "", name: "" }, &why))
 }
 
 /// Answers a SelfSubjectAccessReview.
@@ -162,7 +178,7 @@ pub fn review(user: &User, mut review: Value, store: &Inner) -> ApiResult<Value>
     } else {
         return Err(ApiError::invalid(
             "authorization.k8s.io",
-            "SelfSubjectAccessReview",
+            "",
             "",
             "spec.resourceAttributes",
             "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must \

@@ -30,6 +30,11 @@ pub fn on_create(plural: &str, object: &mut Value, store: &Inner) -> ApiResult<(
                                       "desiredHealthy": 0, "expectedPods": 0});
             object["metadata"]["generation"] = json!(1);
         }
+        "events" => {
+            default(object, "source", json!({}));
+            default(object, "reportingComponent", "");
+            default(object, "reportingInstance", "");
+        }
         "priorityclasses" => default(object, "preemptionPolicy", "PreemptLowerPriority"),
         _ => {}
     }
@@ -50,9 +55,27 @@ fn pod(object: &mut Value, store: &Inner) -> ApiResult<()> {
     default(spec, "securityContext", json!({}));
     default(spec, "enableServiceLinks", true);
     containers(spec);
+    tolerations(spec);
+    crate::resize::check_requests(&name, spec)?;
     object["status"] = json!({"phase": "Pending", "qosClass": qos(object)});
     object["metadata"]["generation"] = json!(1);
     Ok(())
+}
+
+/// The DefaultTolerationSeconds admission plugin.
+pub fn tolerations(spec: &mut Value) {
+    let mut all = spec["tolerations"].as_array().cloned().unwrap_or_default();
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerated = all.iter().any(|t| {
+            (text(t, "/key").is_empty() || t["key"] == key)
+                && matches!(text(t, "/effect"), "" | "NoExecute")
+        });
+        if !tolerated {
+            all.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute",
+                            "tolerationSeconds": 300}));
+        }
+    }
+    spec["tolerations"] = Value::Array(all);
 }
 
 /// The defaults of containers come back when an update leaves them out.

@@ -11,11 +11,7 @@ use crate::restriction;
 use crate::status::{ApiError, ApiResult, Subject, success};
 use crate::store::{Inner, Key};
 
-pub fn check_preconditions(
-    subject: &Subject<'_>,
-    object: &Value,
-    options: &Value,
-) -> ApiResult<()> {
+pub fn check_preconditions(info: &RequestInfo, object: &Value, options: &Value) -> ApiResult<()> {
     for (field, label, tail) in [
         ("uid", "UID", "The object might have been deleted and then recreated"),
         ("resourceVersion", "ResourceVersion", "The object might have been modified"),
@@ -27,16 +23,17 @@ pub fn check_preconditions(
                 "the {label} in the precondition ({want}) does not match the {label} in record \
                  ({have}). {tail}"
             );
-            return Err(ApiError::conflict(subject, &why));
+            let subject = Subject { resource: info.resource.kind, ..info.subject() };
+            return Err(ApiError::conflict(&subject, &why));
         }
     }
     Ok(())
 }
 
 /// Seconds that the object gets; only pods that run somewhere get any.
-fn grace(subject: &Subject<'_>, object: &Value, options: &Value) -> i64 {
+fn grace(info: &RequestInfo, object: &Value, options: &Value) -> i64 {
     let ended = matches!(text(object, "/status/phase"), "Failed" | "Succeeded");
-    if subject.resource != "pods" || text(object, "/spec/nodeName").is_empty() || ended {
+    if info.resource.plural != "pods" || text(object, "/spec/nodeName").is_empty() || ended {
         return 0;
     }
     let given = options["gracePeriodSeconds"].as_i64();
@@ -55,34 +52,63 @@ pub struct Outcome {
 
 pub fn delete_object(
     store: &mut Inner,
-    subject: &Subject<'_>,
+    info: &RequestInfo,
     key: &Key,
     options: &Value,
+    dry_run: bool,
 ) -> ApiResult<Outcome> {
-    let object = store.get(key).cloned().ok_or_else(|| ApiError::not_found(subject))?;
-    check_preconditions(subject, &object, options)?;
-    let seconds = grace(subject, &object, options);
+    let object = store.get(key).cloned().ok_or_else(|| ApiError::not_found(&info.subject()))?;
+    check_preconditions(info, &object, options)?;
     let meta = &object["metadata"];
     let going = !meta["deletionTimestamp"].is_null();
+    let current = number(meta, "/deletionGracePeriodSeconds");
     let finalizers = !list(meta, "/finalizers").is_empty();
-    if seconds == 0 && !finalizers {
+    let untouched = |remains| Ok(Outcome { object: (*object).clone(), remains });
+    // Only pods are first marked; what is to go at once already needs no second mark.
+    let graceful = info.resource.plural == "pods" && !(going && current == 0);
+    if !graceful && !finalizers {
         let mut last = (*object).clone();
         last["metadata"]["deletionGracePeriodSeconds"] = json!(0);
-        store.remove(key);
+        if !dry_run {
+            store.remove(key);
+        }
         return Ok(Outcome { object: last, remains: false });
     }
-    // A delete that is under way can be hastened, never put off.
-    if going && number(meta, "/deletionGracePeriodSeconds") <= seconds {
-        return Ok(Outcome { object: (*object).clone(), remains: true });
-    }
+    let (at, seconds) = if going {
+        // A delete that is under way can be hastened, never put off.
+        match options["gracePeriodSeconds"].as_i64() {
+            Some(given) if graceful && given < current => hastened(meta, current, given),
+            _ => return untouched(true),
+        }
+    } else {
+        let seconds = grace(info, &object, options);
+        (timestamp(seconds), seconds)
+    };
     let mut marked = (*object).clone();
-    marked["metadata"]["deletionTimestamp"] = json!(timestamp(seconds));
+    marked["metadata"]["deletionTimestamp"] = json!(at);
     marked["metadata"]["deletionGracePeriodSeconds"] = json!(seconds);
     if !going && let Some(generation) = meta["generation"].as_i64() {
         marked["metadata"]["generation"] = json!(generation + 1);
     }
+    let remains = seconds > 0 || finalizers;
+    if dry_run {
+        return Ok(Outcome { object: marked, remains });
+    }
+    // Watches see the mark even of a pod that goes at once.
     let object = (*store.put(key.clone(), marked)).clone();
-    Ok(Outcome { object, remains: true })
+    if !remains {
+        store.remove(key);
+    }
+    Ok(Outcome { object, remains })
+}
+
+/// The new end of a deletion under way, not before now, and its grace.
+fn hastened(meta: &Value, current: i64, given: i64) -> (String, i64) {
+    let given = if given < 0 { 1 } else { given };
+    let now = jiff::Timestamp::now().as_second();
+    let planned = text(meta, "/deletionTimestamp").parse::<jiff::Timestamp>();
+    let end = planned.map_or(now, |at| at.as_second()) - current + given;
+    if end < now { (timestamp(0), given.min(1)) } else { (timestamp(end - now), given) }
 }
 
 pub fn delete(app: &App, user: &User, info: &RequestInfo, options: Value) -> ApiResult<Value> {
@@ -96,13 +122,10 @@ pub fn delete(app: &App, user: &User, info: &RequestInfo, options: Value) -> Api
     let plural = info.resource.plural;
     let key = Key::new(plural, info.scope(), &info.name);
     restriction::on_delete(user, info, &store)?;
-    if dry_run {
-        let object = store.get(&key).ok_or_else(|| ApiError::not_found(&info.subject()))?;
-        check_preconditions(&info.subject(), object, &options)?;
-        return Ok((**object).clone());
+    let outcome = delete_object(&mut store, info, &key, &options, dry_run)?;
+    if !dry_run {
+        app.after_write(&mut store, plural, &info.namespace);
     }
-    let outcome = delete_object(&mut store, &info.subject(), &key, &options)?;
-    app.after_write(&mut store, plural, &info.namespace);
     if outcome.remains || plural == "pods" {
         return Ok(outcome.object);
     }

@@ -149,6 +149,7 @@ impl RealServer {
                 format!("--listen-peer-urls={}", at(peer)),
                 format!("--initial-advertise-peer-urls={}", at(peer)),
                 format!("--initial-cluster=default={}", at(peer)),
+                "--unsafe-no-fsync".to_owned(),
             ],
         )?;
         let server = pki.server_path();

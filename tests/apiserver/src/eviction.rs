@@ -41,10 +41,11 @@ fn webhook(pod: &Value) -> ApiResult<()> {
 pub fn evict(app: &App, user: &User, info: &RequestInfo, eviction: &Value) -> ApiResult<Value> {
     let kind = text(eviction, "/kind");
     if !(kind.is_empty() || kind == "Eviction") {
+        let api_version = text(eviction, "/apiVersion");
+        let version = api_version.rsplit('/').next().unwrap_or_default();
         return Err(ApiError::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a Eviction: converting ({kind}) to \
-             (policy.Eviction): unknown conversion",
-            text(eviction, "/apiVersion")
+            "{kind} in version {api_version:?} cannot be handled as a Eviction: converting \
+             ({version}.{kind}) to (policy.Eviction): unknown conversion"
         )));
     }
     let given = text(eviction, "/metadata/namespace");
@@ -72,14 +73,14 @@ pub fn evict(app: &App, user: &User, info: &RequestInfo, eviction: &Value) -> Ap
     if !free {
         pdb::ask(&mut store, &pod, dry_run)?;
     }
-    delete::check_preconditions(&info.subject(), &pod, &options)?;
+    delete::check_preconditions(info, &pod, &options)?;
     if !dry_run {
         let mut marked = (*pod).clone();
         set_condition(&mut marked);
         store.put(key.clone(), marked);
         // They held before the condition moved the resourceVersion.
         crate::json::remove(&mut options, "preconditions");
-        delete::delete_object(&mut store, &info.subject(), &key, &options)?;
+        delete::delete_object(&mut store, info, &key, &options, false)?;
         app.after_write(&mut store, "pods", &info.namespace);
     }
     Ok(success(Some(201)))

@@ -30,6 +30,7 @@ mod body;
 pub mod client;
 pub mod commands;
 mod control;
+mod decoding;
 mod defaults;
 mod delete;
 pub mod envtest;

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::decoding::go;
 use crate::json::map;
 
 /// RFC 7386.
@@ -47,8 +48,25 @@ fn is_set(field: &str) -> bool {
     matches!(field, "finalizers" | "podCIDRs")
 }
 
+/// Where merged lists get new items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// As early as the order of the items that were there lets them be.
+    First,
+    Last,
+}
+
 /// Applies a strategic merge patch.
 pub fn strategic(target: &mut Value, patch: &Value) -> Result<(), String> {
+    strategic_at(target, patch, Place::First)
+}
+
+/// Merges as server-side apply does, which appends to lists.
+pub fn structured(target: &mut Value, applied: &Value) -> Result<(), String> {
+    strategic_at(target, applied, Place::Last)
+}
+
+fn strategic_at(target: &mut Value, patch: &Value, place: Place) -> Result<(), String> {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return Ok(());
@@ -83,9 +101,9 @@ pub fn strategic(target: &mut Value, patch: &Value) -> Result<(), String> {
         } else {
             let slot = target.entry(key.clone()).or_insert(Value::Null);
             match (value, merge_key(key)) {
-                (Value::Array(items), Some(by)) => merge_list(slot, items, by)?,
-                (Value::Array(items), None) if is_set(key) => merge_set(slot, items),
-                (Value::Object(_), _) => strategic(slot, value)?,
+                (Value::Array(items), Some(by)) => merge_list(slot, items, by, place)?,
+                (Value::Array(items), None) if is_set(key) => merge_set(slot, items, place),
+                (Value::Object(_), _) => strategic_at(slot, value, place)?,
                 _ => *slot = value.clone(),
             }
         }
@@ -93,36 +111,69 @@ pub fn strategic(target: &mut Value, patch: &Value) -> Result<(), String> {
     Ok(())
 }
 
-fn merge_set(slot: &mut Value, items: &[Value]) {
+fn merge_set(slot: &mut Value, items: &[Value], place: Place) {
     let mut all = slot.as_array().cloned().unwrap_or_default();
     for item in items {
         if !all.contains(item) {
             all.push(item.clone());
         }
     }
+    if place == Place::First {
+        let server = slot.as_array().cloned().unwrap_or_default();
+        all = ordered(all, items, &server, |a, b| a == b);
+    }
     *slot = Value::Array(all);
 }
 
-fn merge_list(slot: &mut Value, items: &[Value], by: &str) -> Result<(), String> {
+/// The patch's items in the patch's order, the others in theirs, and either as early as the
+/// server's order lets it be (`normalizeElementOrder`).
+fn ordered(
+    merged: Vec<Value>,
+    patch: &[Value],
+    server: &[Value],
+    same: impl Fn(&Value, &Value) -> bool,
+) -> Vec<Value> {
+    let rank = |list: &[Value], v: &Value| list.iter().position(|other| same(other, v));
+    let (mut right, left): (Vec<_>, Vec<_>) =
+        merged.into_iter().partition(|v| rank(patch, v).is_some());
+    right.sort_by_key(|v| rank(patch, v));
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    let mut all = Vec::new();
+    loop {
+        let from_left = match (left.peek(), right.peek()) {
+            (None, None) => return all,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(l), Some(r)) => rank(server, l).zip(rank(server, r)).is_some_and(|(l, r)| l < r),
+        };
+        all.extend(if from_left { left.next() } else { right.next() });
+    }
+}
+
+fn merge_list(slot: &mut Value, items: &[Value], by: &str, place: Place) -> Result<(), String> {
     let mut all = slot.as_array().cloned().unwrap_or_default();
     if items.iter().any(|i| i["$patch"] == "replace") {
         all.clear();
     }
     for item in items.iter().filter(|i| i["$patch"] != "replace") {
-        let key = item
-            .get(by)
-            .ok_or_else(|| format!("map: {item} does not contain declared merge key: {by}"))?;
-        let place = all.iter().position(|other| other.get(by) == Some(key));
-        match (place, item["$patch"] == "delete") {
+        let key = item.get(by).ok_or_else(|| {
+            format!("map: {} does not contain declared merge key: {by}", go(item))
+        })?;
+        let found = all.iter().position(|other| other.get(by) == Some(key));
+        match (found, item["$patch"] == "delete") {
             (Some(at), true) => drop(all.remove(at)),
             (None, true) => {}
-            (Some(at), false) => strategic(&mut all[at], item)?,
+            (Some(at), false) => strategic_at(&mut all[at], item, place)?,
             (None, false) => {
                 let mut fresh = Value::Null;
-                strategic(&mut fresh, item)?;
+                strategic_at(&mut fresh, item, place)?;
                 all.push(fresh);
             }
         }
+    }
+    if place == Place::First {
+        let server = slot.as_array().cloned().unwrap_or_default();
+        all = ordered(all, items, &server, |a, b| a.get(by) == b.get(by));
     }
     *slot = Value::Array(all);
     Ok(())
@@ -228,8 +279,8 @@ mod tests {
         assert_eq!(
             node,
             json!({"status": {"conditions": [
-                {"type": "Ready", "status": "False"}, {"type": "SwapPressure", "status": "True"}]},
-                "spec": {"taints": [{"key": "b"}]}, "metadata": {"finalizers": ["x", "y"]}})
+                {"type": "SwapPressure", "status": "True"}, {"type": "Ready", "status": "False"}]},
+                "spec": {"taints": [{"key": "b"}]}, "metadata": {"finalizers": ["y", "x"]}})
         );
         assert!(strategic(&mut node, &json!({"conditions": [{"status": "True"}]})).is_err());
     }

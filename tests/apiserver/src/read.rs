@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::json::map;
+use crate::json::{map, text};
 use crate::request::RequestInfo;
 use crate::status::{ApiError, ApiResult};
 use crate::store::Key;
@@ -44,18 +44,8 @@ pub fn get(app: &App, info: &RequestInfo) -> ApiResult<Value> {
 pub fn check_fields(info: &RequestInfo) -> ApiResult<()> {
     match info.fields.unsupported(info.resource.plural) {
         None => Ok(()),
-        Some(field) => Err(ApiError::bad_request(format!(
-            "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label \
-             not supported: {field}",
-            format!("{}, Resource={}", gv(info), info.resource.plural),
-            info.query.get("labelSelector"),
-            info.query.get("fieldSelector"),
-        ))),
+        Some(field) => Err(ApiError::bad_request(format!("field label not supported: {field}"))),
     }
-}
-
-fn gv(info: &RequestInfo) -> String {
-    format!("{}/{}", info.resource.group, info.resource.version)
 }
 
 pub fn invalid_options<T>(field: &str, problem: &str) -> ApiResult<T> {
@@ -177,7 +167,7 @@ pub fn list(app: &App, info: &RequestInfo, view: View) -> ApiResult<Value> {
             && info.fields.matches(object)
     });
     let mut items = Vec::new();
-    let mut last = None;
+    let mut last: Option<&Key> = None;
     for (key, object) in found.by_ref().take(limit) {
         let mut item = view.show(info, object);
         if view == View::Whole {
@@ -189,7 +179,16 @@ pub fn list(app: &App, info: &RequestInfo, view: View) -> ApiResult<Value> {
     }
     let mut metadata = json!({"resourceVersion": at.to_string()});
     let left = found.count();
-    if let (Some(last), true) = (last, left > 0) {
+    // The server stops at the limit: whether what is left matches the labels it does not know.
+    // Only by the node's name is there an index.
+    let node = info.fields.exact("spec.nodeName");
+    let more = last.is_some_and(|last| {
+        items.len() >= limit
+            && objects.iter().any(|(key, object)| {
+                key > last && node.is_none_or(|node| text(object, "/spec/nodeName") == node)
+            })
+    });
+    if let (Some(last), true) = (last, more) {
         let rv = i64::try_from(at).unwrap_or(i64::MAX);
         metadata["continue"] = json!(Continue { rv, after: last.clone() }.encode());
         if info.labels.is_empty() && info.fields.is_empty() {

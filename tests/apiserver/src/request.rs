@@ -40,9 +40,14 @@ impl Query {
         match self.get(key) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                ApiError::bad_request(format!(
-                    "strconv.ParseUint: parsing {text:?}: invalid syntax"
-                ))
+                let invalid =
+                    |parser: &str| format!("strconv.{parser}: parsing {text:?}: invalid syntax");
+                ApiError::bad_request(if key == "resourceVersion" {
+                    let why = invalid("ParseUint");
+                    format!("invalid resource version: {key}: Invalid value: {text:?}: {why}")
+                } else {
+                    invalid("ParseInt")
+                })
             }),
         }
     }
@@ -135,6 +140,46 @@ pub fn parse(method: &Method, path: &str, query: Query) -> ApiResult<Target> {
         labels,
         fields,
     })))
+}
+
+/// A path that has the form of a resource's, though none is served there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unserved<'a> {
+    pub verb: &'static str,
+    pub group: &'a str,
+    pub resource: &'a str,
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+}
+
+pub fn unserved<'a>(verb: &str, path: &'a str) -> Option<Unserved<'a>> {
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let (group, rest) = match parts[..] {
+        ["api", _, ref rest @ ..] => ("", rest),
+        ["apis", group, _, ref rest @ ..] => (group, rest),
+        _ => return None,
+    };
+    let (namespace, rest) = match *rest {
+        ["namespaces", namespace, _, ..] => (namespace, &rest[2..]),
+        _ => ("", rest),
+    };
+    let (resource, name, subresource) = match *rest {
+        [resource] => (resource, "", ""),
+        [resource, name] => (resource, name, ""),
+        [resource, name, subresource, ..] => (resource, name, subresource),
+        [] => return None,
+    };
+    let verb = match verb {
+        "get" | "head" if name.is_empty() => "list",
+        "get" | "head" => "get",
+        "post" => "create",
+        "put" => "update",
+        "patch" => "patch",
+        "delete" if name.is_empty() => "deletecollection",
+        _ => "delete",
+    };
+    Some(Unserved { verb, group, resource, subresource, namespace, name })
 }
 
 impl RequestInfo {

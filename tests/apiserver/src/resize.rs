@@ -8,6 +8,7 @@ use crate::json::{copy_field, empty, list, remove, same, text};
 use crate::quantity::milli;
 use crate::request::RequestInfo;
 use crate::status::{ApiError, ApiResult};
+use crate::store::{Inner, Key};
 
 const LISTS: [&str; 2] = ["initContainers", "containers"];
 const KINDS: [&str; 2] = ["requests", "limits"];
@@ -103,10 +104,11 @@ fn forbidden(field: impl Into<String>, why: &str) -> Problem {
     (field.into(), format!("Forbidden: {why}"))
 }
 
-fn removals(old: &Value, new: &Value, path: &str, problems: &mut Vec<Problem>) {
+/// `what` is "resource" or "pod-level resource".
+fn removals(old: &Value, new: &Value, what: &str, path: &str, problems: &mut Vec<Problem>) {
     for kind in KINDS {
         if removed(&old[kind], &new[kind]) {
-            let why = format!("resource {kind} cannot be removed");
+            let why = format!("{what} {kind} cannot be removed");
             problems.push(forbidden(format!("{path}.{kind}"), &why));
         }
     }
@@ -126,6 +128,20 @@ fn excesses(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
             problems.push((format!("{path}.requests"), why));
         }
     }
+}
+
+/// Refuses a new pod that requests more than its limits.
+pub fn check_requests(name: &str, spec: &Value) -> ApiResult<()> {
+    let mut problems = Vec::new();
+    for field in ["containers", "initContainers"] {
+        for (n, c) in list(spec, &format!("/{field}")).iter().enumerate() {
+            excesses(&c["resources"], &format!("spec.{field}[{n}].resources"), &mut problems);
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid_all("", "Pod", name, &problems))
 }
 
 /// The node's kubelet reports resources if it can resize; without a running container one cannot
@@ -157,13 +173,31 @@ fn others(old: &Value, new: &Value) -> Vec<Problem> {
     problems
 }
 
+/// The resources of the pod as a whole.
+fn pod_level(old: &Value, new: &Value, problems: &mut Vec<Problem>) {
+    if !old.is_null() && new.is_null() {
+        let why = "pod-level resources cannot be removed";
+        problems.push(forbidden("spec.resources", why));
+        return;
+    }
+    removals(old, new, "pod-level resource", "spec.resources", problems);
+    let fixed = |resources: &Value| fixed(&json!({"resources": resources}));
+    if fixed(old) != fixed(new) {
+        let why = "only cpu and memory resources are mutable at pod-level";
+        problems.push(forbidden("spec", why));
+    }
+}
+
 fn problems(old: &Value, new: &Value) -> Vec<Problem> {
     if !old["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null() {
-        return vec![forbidden("", "static pods cannot be resized")];
+        return vec![forbidden("[]", "static pods cannot be resized")];
     }
     let mut problems = Vec::new();
     for field in LISTS {
         for (n, c) in list(&new["spec"], &format!("/{field}")).iter().enumerate() {
+            if text(c, "/image").is_empty() {
+                problems.push((format!("spec.{field}[{n}].image"), "Required value".to_owned()));
+            }
             excesses(&c["resources"], &format!("spec.{field}[{n}].resources"), &mut problems);
         }
     }
@@ -175,7 +209,7 @@ fn problems(old: &Value, new: &Value) -> Vec<Problem> {
     if !supported(old) {
         problems.push(forbidden("spec", "Pod running on node without support for resize"));
     }
-    removals(&old["spec"]["resources"], &new["spec"]["resources"], "spec.resources", &mut problems);
+    pod_level(&old["spec"]["resources"], &new["spec"]["resources"], &mut problems);
     let others = others(old, new);
     if !others.is_empty() {
         problems.extend(others);
@@ -189,7 +223,7 @@ fn problems(old: &Value, new: &Value) -> Vec<Problem> {
     for field in LISTS {
         for (n, (before, after)) in pairs(field) {
             let path = format!("spec.{field}[{n}].resources");
-            removals(&before["resources"], &after["resources"], &path, &mut problems);
+            removals(&before["resources"], &after["resources"], "resource", &path, &mut problems);
         }
     }
     for (_, (before, after)) in pairs("containers") {
@@ -212,10 +246,6 @@ fn problems(old: &Value, new: &Value) -> Vec<Problem> {
             problems.extend(restarts.map(|_| forbidden(path.clone(), why)));
         }
     }
-    let pod_level = |pod: &Value| fixed(&json!({"resources": pod["spec"]["resources"]}));
-    if problems.is_empty() && pod_level(old) != pod_level(new) {
-        problems.push(forbidden("spec", "only cpu and memory resources are mutable"));
-    }
     problems
 }
 
@@ -225,4 +255,40 @@ pub fn validate(info: &RequestInfo, old: &Value, new: &Value) -> ApiResult<()> {
         return Ok(());
     }
     Err(ApiError::invalid_all("", "Pod", &info.name, &problems))
+}
+
+/// The NodeDeclaredFeatures admission plugin: some resizes are for nodes that say they can.
+pub fn admit(info: &RequestInfo, store: &Inner, old: &Value, new: &Value) -> ApiResult<()> {
+    if info.resource.plural != "pods" || info.subresource != "resize" {
+        return Ok(());
+    }
+    let init = |pod: &Value| -> Vec<Value> {
+        let plain = list(pod, "/spec/initContainers")
+            .iter()
+            .filter(|c| c["restartPolicy"] != "Always")
+            .map(|c| c["resources"].clone());
+        plain.collect()
+    };
+    let mut needs = Vec::new();
+    if old["spec"]["resources"] != new["spec"]["resources"] {
+        needs.push("InPlacePodLevelResourcesVerticalScaling");
+    }
+    if init(old) != init(new) {
+        needs.push("InPlacePodVerticalScalingInitContainers");
+    }
+    let name = text(old, "/spec/nodeName");
+    let why = match store.get(&Key::new("nodes", "", name)) {
+        _ if needs.is_empty() => return Ok(()),
+        None => format!("node {name:?} not found"),
+        Some(node) => {
+            let declared = list(node, "/status/declaredFeatures");
+            needs.retain(|need| !declared.iter().any(|d| d == need));
+            if needs.is_empty() {
+                return Ok(());
+            }
+            let needs = needs.join(", ");
+            format!("pod update requires features {needs} which are not available on node {name:?}")
+        }
+    };
+    Err(ApiError::forbidden(&info.subject(), &why))
 }

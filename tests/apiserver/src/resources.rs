@@ -173,6 +173,16 @@ pub fn discovery(path: &str) -> Option<Value> {
     }
 }
 
+/// True for a path below a group and version that are served.
+pub fn serves_group_version_of(path: &str) -> bool {
+    let (group, version) = match path.trim_matches('/').split('/').collect::<Vec<_>>()[..] {
+        ["api", version, _, ..] => ("", version),
+        ["apis", group, version, _, ..] => (group, version),
+        _ => return false,
+    };
+    RESOURCES.iter().any(|r| r.group == group && r.version == version)
+}
+
 fn resource_list(group: &str, version: &str) -> Option<Value> {
     const VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
     let mut list = Vec::new();

@@ -185,7 +185,9 @@ fn existing<'a>(info: &RequestInfo, store: &'a Inner) -> ApiResult<&'a Value> {
 
 pub fn on_delete(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()> {
     let Some(node) = user.node().filter(|_| info.resource.plural == "pods") else { return Ok(()) };
-    if text(existing(info, store)?, "/spec/nodeName") == node {
+    // Asked after the pod was found, so that none is plain "pods not found".
+    let pod = store.get(&Key::new("pods", &info.namespace, &info.name));
+    if text(pod.ok_or_else(|| ApiError::not_found(&info.subject()))?, "/spec/nodeName") == node {
         return Ok(());
     }
     let why = format!("node {node:?} can only delete pods with spec.nodeName set to itself");

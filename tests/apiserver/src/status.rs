@@ -28,7 +28,10 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     fn details(&self) -> Value {
-        let mut details = json!({"kind": self.resource});
+        let mut details = json!({});
+        if !self.resource.is_empty() {
+            details["kind"] = json!(self.resource);
+        }
         if !self.name.is_empty() {
             details["name"] = json!(self.name);
         }
@@ -49,6 +52,12 @@ impl ApiError {
             status["reason"] = json!(reason);
         }
         Self { code, status }
+    }
+
+    /// With details, but nothing in them: how errors look that a handler's own code made.
+    fn vague(mut self) -> Self {
+        self.status["details"] = json!({});
+        self
     }
 
     fn about(mut self, subject: &Subject<'_>) -> Self {
@@ -115,6 +124,12 @@ impl ApiError {
             "MethodNotAllowed",
             "the server does not allow this method on the requested resource",
         )
+        .vague()
+    }
+
+    /// The group and version are served, the resource is not.
+    pub fn no_resource() -> Self {
+        Self::new(404, "NotFound", "the server could not find the requested resource").vague()
     }
 
     pub fn already_exists(subject: &Subject<'_>) -> Self {
@@ -142,14 +157,9 @@ impl ApiError {
         Self::new(410, "Expired", message)
     }
 
+    /// Of a patch.
     pub fn unsupported_media_type() -> Self {
-        Self::new(
-            415,
-            "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: \
-             application/json-patch+json, application/merge-patch+json, \
-             application/strategic-merge-patch+json, application/apply-patch+yaml",
-        )
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").vague()
     }
 
     /// 422; `field` and `problem` as in `spec.x: Invalid value: ...`.
@@ -184,14 +194,13 @@ impl ApiError {
     }
 
     pub fn too_many_requests(message: impl Into<String>) -> Self {
-        let mut error = Self::new(429, "TooManyRequests", message);
-        error.status["details"] = json!({});
-        error
+        Self::new(429, "TooManyRequests", message).vague()
     }
 
     /// A patch that cannot be applied to the object (errors.NewGenericServerResponse).
     pub fn unprocessable() -> Self {
         Self::new(422, "Invalid", "the server rejected our request due to an error in our request")
+            .vague()
     }
 }
 

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::User;
-use crate::json::{list, map, name_suffix, remove, text, timestamp, uid};
+use crate::json::{copy_field, list, map, name_suffix, remove, text, timestamp, uid};
 use crate::request::RequestInfo;
 use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
-use crate::{apply, defaults, patch, restriction, strategy};
+use crate::{apply, decoding, defaults, patch, resize, restriction, strategy};
 
 /// An object as written, and whether it is new (201 instead of 200).
 #[derive(Debug)]
@@ -57,6 +57,7 @@ fn envelope(info: &RequestInfo, object: &mut Value) -> ApiResult<()> {
 }
 
 pub fn create(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> ApiResult<Value> {
+    decoded(info, &object)?;
     envelope(info, &mut object)?;
     let mut store = app.store.lock();
     create_locked(app, &mut store, user, info, object)
@@ -119,20 +120,36 @@ fn create_locked(
     Ok(object)
 }
 
+fn same_name(info: &RequestInfo, object: &Value) -> ApiResult<()> {
+    let given = text(object, "/metadata/name");
+    if given == info.name {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({})",
+        info.name
+    )))
+}
+
+/// Refuses an object that Go could not decode.
+fn decoded(info: &RequestInfo, object: &Value) -> ApiResult<()> {
+    decoding::problem(info.resource, object).map_or(Ok(()), |why| {
+        let (kind, version) = (info.resource.kind, info.resource.version);
+        Err(ApiError::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+        )))
+    })
+}
+
 pub fn update(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> ApiResult<Value> {
+    decoded(info, &object)?;
     envelope(info, &mut object)?;
     let mut store = app.store.lock();
     let key = Key::new(info.resource.plural, info.scope(), &info.name);
     let old = store.get(&key).cloned().ok_or_else(|| ApiError::not_found(&info.subject()))?;
-    let given = text(&object, "/metadata/name");
-    if given != info.name {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({})",
-            info.name
-        )));
-    }
+    same_name(info, &object)?;
     if object["metadata"]["managedFields"].is_null() {
-        crate::json::copy_field(&old["metadata"], &mut object["metadata"], "managedFields");
+        copy_field(&old["metadata"], &mut object["metadata"], "managedFields");
     }
     replace(app, &mut store, user, info, &key, &old, object)
 }
@@ -166,8 +183,12 @@ fn replace(
     new["metadata"]["resourceVersion"] = json!(rv);
     if info.resource.plural == "pods" {
         defaults::containers(&mut new["spec"]);
+        if info.subresource.is_empty() {
+            defaults::tolerations(&mut new["spec"]);
+        }
     }
     strategy::on_update(info, old, &mut new)?;
+    resize::admit(info, store, old, &new)?;
     if new == *old || info.query.dry_run() {
         return Ok(new);
     }
@@ -213,23 +234,48 @@ pub fn patch(
     let old = old.ok_or_else(|| ApiError::not_found(&info.subject()))?;
     let mut new = (*old).clone();
     strategy::from_stored(info, &mut new);
+    if media_type != "application/json-patch+json" && !change.is_object() {
+        let kind = if change.is_array() { "array" } else { "value" };
+        return Err(ApiError::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {kind} into Go value of type \
+             map[string]interface {{}}"
+        )));
+    }
     match media_type {
         "application/merge-patch+json" => patch::merge(&mut new, &change),
         "application/strategic-merge-patch+json" => {
-            patch::strategic(&mut new, &change).map_err(ApiError::bad_request)?;
+            patch::strategic(&mut new, &change).map_err(|why| ApiError::new(500, "", why))?;
         }
         "application/json-patch+json" => {
+            if !change.is_array() {
+                return Err(ApiError::bad_request(
+                    "error decoding patch: json: cannot unmarshal object into Go value of type \
+                     []handlers.jsonPatchOp",
+                ));
+            }
             patch::json_patch(&mut new, &change).map_err(|_| ApiError::unprocessable())?;
         }
         _ => return Err(ApiError::unsupported_media_type()),
     }
-    if text(&new, "/metadata/name") != info.name {
-        let problem =
-            format!("Invalid value: {:?}: field is immutable", text(&new, "/metadata/name"));
-        let r = info.resource;
-        return Err(ApiError::invalid(r.group, r.kind, &info.name, "metadata.name", &problem));
+    if let Some(why) = decoding::problem(info.resource, &new) {
+        let strategic = media_type == "application/strategic-merge-patch+json";
+        let shown = if strategic { decoding::go(&change) } else { new.to_string() };
+        let problem = format!("Invalid value: {shown:?}: {why}");
+        return Err(ApiError::invalid("", "", "", "patch", &problem));
     }
+    same_name(info, &new)?;
     envelope(info, &mut new)?;
+    if new["metadata"]["uid"].is_null() {
+        copy_field(&old["metadata"], &mut new["metadata"], "uid");
+    }
+    if old["metadata"]["uid"] != new["metadata"]["uid"] {
+        let shown = &new["metadata"]["uid"];
+        let problem = format!("Invalid value: {shown}: field is immutable");
+        let problem = ("metadata.uid".to_owned(), problem);
+        let r = info.resource;
+        let twice = [problem.clone(), problem];
+        return Err(ApiError::invalid_all(r.group, r.kind, &info.name, &twice));
+    }
     let object = replace(app, &mut store, user, info, &key, &old, new)?;
     Ok(Written { object, created: false })
 }

@@ -2,20 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[macro_use]
 mod common;
 
 use std::time::Duration;
 
-use common::{admin, pod, start};
+use common::pod;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event};
 use serde_json::json;
-use test_apiserver::Handle;
+use test_apiserver::envtest::Cluster;
 
-async fn client(server: &Handle) -> kube::Client {
+async fn client(server: &Cluster) -> kube::Client {
     let kubeconfig = Kubeconfig::read_from(server.node_kubeconfig("node-a").unwrap()).unwrap();
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
@@ -23,7 +24,7 @@ async fn client(server: &Handle) -> kube::Client {
 }
 
 /// Collects names until the one that is waited for shows up.
-async fn watch_until(config: watcher::Config, server: &Handle) -> Vec<String> {
+async fn watch_until(config: watcher::Config, server: &Cluster) -> Vec<String> {
     let pods: Api<Pod> = Api::all(client(server).await);
     let events = watcher::watcher(pods, config.fields("spec.nodeName=node-a"));
     futures::pin_mut!(events);
@@ -37,7 +38,7 @@ async fn watch_until(config: watcher::Config, server: &Handle) -> Vec<String> {
             Ok(Some(Event::InitApply(pod))) => seen.push(format!("={}", name(pod))),
             Ok(Some(Event::InitDone)) => {
                 seen.push("done".to_owned());
-                admin(server).upsert(&pod("late", "node-a")).await.unwrap();
+                server.admin().upsert(&pod("late", "node-a")).await.unwrap();
             }
             Ok(Some(Event::Apply(pod))) => {
                 let name = name(pod);
@@ -53,30 +54,23 @@ async fn watch_until(config: watcher::Config, server: &Handle) -> Vec<String> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn its_watcher_lists_and_watches() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    admin(&server).upsert(&pod("one", "node-a")).await.unwrap();
-    let seen = watch_until(watcher::Config::default(), &server).await;
+async fn watching(server: &Cluster) {
+    server.admin().upsert(&pod("one", "node-a")).await.unwrap();
+    let seen = watch_until(watcher::Config::default(), server).await;
     assert_eq!(seen, ["init", "=one", "done", "+late"]);
 }
+on_each_server!(its_watcher_lists_and_watches, watching);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn its_watcher_takes_a_streaming_list() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    admin(&server).upsert(&pod("one", "node-a")).await.unwrap();
-    let seen = watch_until(watcher::Config::default().streaming_lists(), &server).await;
+async fn streaming(server: &Cluster) {
+    server.admin().upsert(&pod("one", "node-a")).await.unwrap();
+    let seen = watch_until(watcher::Config::default().streaming_lists(), server).await;
     assert_eq!(seen, ["init", "=one", "done", "+late"]);
 }
+on_each_server!(its_watcher_takes_a_streaming_list, streaming);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn its_calls_and_errors() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    admin(&server).upsert(&pod("one", "node-a")).await.unwrap();
-    let client = client(&server).await;
+async fn calling(server: &Cluster) {
+    server.admin().upsert(&pod("one", "node-a")).await.unwrap();
+    let client = client(server).await;
     let pods: Api<Pod> = Api::namespaced(client.clone(), "prod");
     let refused = pods.list(&ListParams::default()).await.unwrap_err();
     let kube::Error::Api(status) = refused else { panic!("{refused}") };
@@ -91,3 +85,4 @@ async fn its_calls_and_errors() {
     let evicted = pods.get("one").await.unwrap();
     assert!(evicted.metadata.deletion_timestamp.is_some());
 }
+on_each_server!(its_calls_and_errors, calling);

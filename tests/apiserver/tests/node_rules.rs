@@ -3,52 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[macro_use]
 mod common;
 
-use common::{PODS, evict, pod};
+use common::{PODS, add_pod, evict, expect, pod};
 use serde_json::{Value, json};
-use test_apiserver::client::{APPLY, Answer, Client, JSON_PATCH, MERGE, STRATEGIC};
-use test_apiserver::envtest::{Cluster, clusters};
+use test_apiserver::client::{APPLY, Client, JSON_PATCH, MERGE, STRATEGIC};
+use test_apiserver::envtest::Cluster;
 
 const NODE: &str = "/api/v1/nodes/node-a";
-
-/// Runs `body` against each server in turn.
-macro_rules! on_each_server {
-    ($name:ident, $body:path) => {
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $name() {
-            let dir = tempfile::tempdir().unwrap();
-            for cluster in clusters(dir.path(), &["node-a", "node-b"]).unwrap() {
-                $body(&cluster).await;
-            }
-        }
-    };
-}
-
-#[track_caller]
-fn expect(answer: &Answer, code: u16, fragment: &str) {
-    let body = String::from_utf8_lossy(&answer.raw);
-    assert_eq!(answer.code, code, "{body}");
-    if code >= 400 {
-        assert_eq!(answer.body["kind"], "Status", "{body}");
-        assert_eq!(answer.body["code"], code, "{body}");
-        assert!(answer.message().contains(fragment), "{fragment:?} is not in {body}");
-    }
-}
-
-/// A pod that must be seen by the authorizer too, whose graph lags behind in the real server.
-async fn add_pod(cluster: &Cluster, pod: &Value) {
-    cluster.admin().upsert(pod).await.unwrap();
-    let name = pod["metadata"]["name"].as_str().unwrap();
-    let node = cluster.node(pod["spec"]["nodeName"].as_str().unwrap());
-    for _ in 0..200 {
-        if node.get(&format!("{PODS}/{name}")).await.unwrap().code == 200 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("{name} is not readable by its node");
-}
 
 async fn reading(cluster: &Cluster) {
     let node = cluster.node("node-a");
@@ -90,6 +53,14 @@ async fn reading(cluster: &Cluster) {
         ("/api/v1/events", 403, "cannot list resource \"events\""),
         ("/api/v1/namespaces/default/events", 403, "cannot list resource \"events\""),
         ("/apis/events.k8s.io/v1/namespaces/default/events", 403, "cannot list resource"),
+        (
+            "/apis/kubevirt.io/v1/namespaces/prod/virtualmachineinstances/vm",
+            403,
+            "virtualmachineinstances.kubevirt.io \"vm\" is forbidden: User \"system:node:node-a\" \
+             cannot get resource \"virtualmachineinstances\" in API group \"kubevirt.io\" in the \
+             namespace \"prod\"",
+        ),
+        ("/apis/metrics.k8s.io/v1beta1/nodes", 403, "cannot list resource \"nodes\""),
         ("/version", 200, ""),
         ("/api", 200, ""),
         ("/apis", 200, ""),
@@ -139,6 +110,11 @@ async fn deleting(cluster: &Cluster) {
         &node.delete(&format!("{PODS}/other"), &now).await.unwrap(),
         403,
         "node \"node-a\" can only delete pods with spec.nodeName set to itself",
+    );
+    expect(
+        &node.delete(&format!("{PODS}/none"), &now).await.unwrap(),
+        404,
+        "pods \"none\" not found",
     );
     let create = node.post(PODS, &pod("new", "node-a")).await.unwrap();
     expect(&create, 403, "pod does not have \"kubernetes.io/config.mirror\" annotation");
@@ -355,12 +331,27 @@ async fn recording(cluster: &Cluster) {
         expect(&answer, code, fragment);
     }
     let path = "/apis/events.k8s.io/v1/namespaces/prod/events";
+    for (field, value, code, fragment) in [
+        ("eventTime", json!("2026-01-01T00:00:00Z"), 400, "cannot parse \"Z\" as \".000000\""),
+        ("reportingController", json!("a/b/c"), 422, "reportingController: Invalid value"),
+        ("type", json!("Other"), 422, "Event \"e-x\" is invalid: type: Invalid value"),
+        ("deprecatedCount", json!(1), 422, "count: Invalid value: \"\": needs to be unset"),
+        ("action", json!(""), 422, "action: Required value"),
+    ] {
+        let mut event = new("prod", own_pod.clone());
+        event["metadata"]["name"] = json!("e-x");
+        event[field] = value;
+        expect(&node.post(path, &event).await.unwrap(), code, fragment);
+    }
     let made = node.post(path, &new("prod", own_pod)).await.unwrap().ok().unwrap();
     let name = made["metadata"]["name"].as_str().unwrap();
     assert!(name.starts_with("e-") && name.len() == 7, "{name}");
     let series = json!({"series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}});
     let patched = node.patch(&format!("{path}/{name}"), MERGE, &series).await.unwrap();
     expect(&patched, 200, "");
+    let reason = json!({"reason": "Other"});
+    let refused = node.patch(&format!("{path}/{name}"), MERGE, &reason).await.unwrap();
+    expect(&refused, 422, "reason: Invalid value: \"Other\": field is immutable");
     // The same event, as core/v1 names its fields.
     let seen =
         cluster.admin().get(&format!("/api/v1/namespaces/prod/events/{name}")).await.unwrap();

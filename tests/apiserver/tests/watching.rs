@@ -2,20 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[macro_use]
 mod common;
 
 use common::{PODS, admin, change, next, node, options, pod, rv, start};
 use serde_json::{Value, json};
 use test_apiserver::ApiServer;
 use test_apiserver::client::{MERGE, STRATEGIC};
+use test_apiserver::envtest::Cluster;
 
 const OWN: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-a";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_watch_goes_on_where_the_list_ended() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    let (admin, agent) = (admin(&server), node(&server, "node-a"));
+async fn continuing(cluster: &Cluster) {
+    let (admin, agent) = (cluster.admin(), cluster.node("node-a"));
     admin.upsert(&pod("one", "node-a")).await.unwrap();
     admin.upsert(&pod("foreign", "node-b")).await.unwrap();
     let list = agent.get(OWN).await.unwrap().ok().unwrap();
@@ -35,17 +34,21 @@ async fn a_watch_goes_on_where_the_list_ended() {
     let (what, object) = change(&mut events).await;
     assert_eq!((what.as_str(), &object["status"]["phase"]), ("MODIFIED two", &json!("Running")));
     let now = json!({"gracePeriodSeconds": 0});
+    let newest = rv(&object);
     admin.delete(&format!("{PODS}/one"), &now).await.unwrap().ok().unwrap();
+    // A pod is marked as being deleted even if it goes at once.
+    let (what, object) = change(&mut events).await;
+    assert_eq!(what, "MODIFIED one");
+    assert_eq!(object["metadata"]["deletionGracePeriodSeconds"], 0);
+    assert_eq!(object["metadata"]["generation"], 2);
     let (what, object) = change(&mut events).await;
     assert_eq!(what, "DELETED one");
-    assert_eq!(rv(&object), server.resource_version().unwrap());
+    assert!(rv(&object) > newest);
 }
+on_each_server!(a_watch_goes_on_where_the_list_ended, continuing);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_stops_matching_is_deleted_for_the_watch() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    let (admin, agent) = (admin(&server), node(&server, "node-a"));
+async fn leaving(cluster: &Cluster) {
+    let (admin, agent) = (cluster.admin(), cluster.node("node-a"));
     let path = format!("{OWN},status.phase%3DRunning&watch=1");
     let mut events = agent.watch(&path).await.unwrap();
     admin.upsert(&pod("one", "node-a")).await.unwrap();
@@ -67,6 +70,7 @@ async fn an_object_that_stops_matching_is_deleted_for_the_watch() {
     admin.patch(&format!("{PODS}/one"), MERGE, &unlabel).await.unwrap().ok().unwrap();
     assert_eq!(change(&mut events).await.0, "DELETED one");
 }
+on_each_server!(an_object_that_stops_matching_is_deleted_for_the_watch, leaving);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bookmarks_come_and_tell_the_newest_version() {
@@ -89,11 +93,8 @@ async fn bookmarks_come_and_tell_the_newest_version() {
     assert!(next(&mut events).await.is_none());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_streaming_list_ends_with_its_bookmark() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    let (admin, agent) = (admin(&server), node(&server, "node-a"));
+async fn streaming(cluster: &Cluster) {
+    let (admin, agent) = (cluster.admin(), cluster.node("node-a"));
     for name in ["one", "two"] {
         admin.upsert(&pod(name, "node-a")).await.unwrap();
     }
@@ -112,10 +113,12 @@ async fn a_streaming_list_ends_with_its_bookmark() {
     let end = next(&mut events).await.unwrap();
     assert_eq!(end["type"], "BOOKMARK");
     assert_eq!(end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
-    assert_eq!(rv(&end["object"]), server.resource_version().unwrap());
+    let list = agent.get(OWN).await.unwrap().ok().unwrap();
+    assert!(rv(&end["object"]) >= rv(&list["items"][1]));
     admin.upsert(&pod("three", "node-a")).await.unwrap();
     assert_eq!(change(&mut events).await.0, "ADDED three");
 }
+on_each_server!(a_streaming_list_ends_with_its_bookmark, streaming);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_old_is_told_by_an_error_event() {

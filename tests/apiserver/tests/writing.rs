@@ -3,22 +3,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[macro_use]
 mod common;
 
-use common::{PODS, admin, evict, node, pod, rv, start};
+use common::{PODS, admin, evict, expect, node, pod, rv, start};
 use serde_json::{Value, json};
 use test_apiserver::client::{Client, JSON_PATCH, MERGE, STRATEGIC};
+use test_apiserver::envtest::Cluster;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stale_update_conflicts() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    let admin = admin(&server);
+async fn conflicting(cluster: &Cluster) {
+    let admin = cluster.admin();
     let old = admin.upsert(&pod("one", "node-a")).await.unwrap();
     let path = format!("{PODS}/one");
     let label = json!({"metadata": {"labels": {"a": "b"}}});
     let new = admin.patch(&path, MERGE, &label).await.unwrap().ok().unwrap();
-    assert_eq!(rv(&new), rv(&old) + 1);
+    assert!(rv(&new) > rv(&old));
     // The same again changes nothing, so no version is used up.
     let same = admin.patch(&path, MERGE, &label).await.unwrap().ok().unwrap();
     assert_eq!(same, new);
@@ -37,12 +36,10 @@ async fn a_stale_update_conflicts() {
     let again = admin.post(PODS, &pod("one", "node-a")).await.unwrap();
     assert_eq!((again.code, again.message()), (409, "pods \"one\" already exists"));
 }
+on_each_server!(a_stale_update_conflicts, conflicting);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn deletion_waits_for_grace_and_finalizers() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    let admin = admin(&server);
+async fn deleting(cluster: &Cluster) {
+    let admin = cluster.admin();
     let path = format!("{PODS}/held");
     let mut held = pod("held", "node-a");
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
@@ -58,6 +55,12 @@ async fn deletion_waits_for_grace_and_finalizers() {
     let longer = json!({"gracePeriodSeconds": 60});
     let second = admin.delete(&path, &longer).await.unwrap().ok().unwrap();
     assert_eq!(second, first, "a delete under way is not put off");
+    let sooner = json!({"gracePeriodSeconds": 20});
+    let third = admin.delete(&path, &sooner).await.unwrap().ok().unwrap();
+    assert_eq!(third["metadata"]["deletionGracePeriodSeconds"], 20);
+    assert_eq!(third["metadata"]["generation"], first["metadata"]["generation"]);
+    let again = admin.delete(&path, &Value::Null).await.unwrap().ok().unwrap();
+    assert_eq!(again, third);
     let zero = admin.delete(&format!("{path}?gracePeriodSeconds=0"), &Value::Null).await.unwrap();
     assert_eq!(zero.ok().unwrap()["metadata"]["deletionGracePeriodSeconds"], 0);
     assert_eq!(admin.get(&path).await.unwrap().code, 200);
@@ -71,6 +74,7 @@ async fn deletion_waits_for_grace_and_finalizers() {
     admin.delete(&format!("{PODS}/unbound"), &Value::Null).await.unwrap().ok().unwrap();
     assert_eq!(admin.get(&format!("{PODS}/unbound")).await.unwrap().code, 404);
 }
+on_each_server!(deletion_waits_for_grace_and_finalizers, deleting);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_keeps_the_budgets() {
@@ -139,16 +143,21 @@ async fn resizable(admin: &Client, name: &str) -> Value {
     admin.upsert(&pod).await.unwrap()
 }
 
+/// What a write means, without what every write changes.
+fn without_bookkeeping(object: &Value) -> Value {
+    let mut object = object.clone();
+    object["metadata"]["resourceVersion"].take();
+    object["metadata"]["managedFields"].take();
+    object
+}
+
 /// A change of the container's resources.
 fn change(resources: &Value) -> Value {
     json!({"spec": {"containers": [{"name": "main", "resources": resources}]}})
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_resize_changes_resources_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    let admin = admin(&server);
+async fn resizing(cluster: &Cluster) {
+    let admin = cluster.admin();
     let made = resizable(&admin, "one").await;
     let path = format!("{PODS}/one/resize");
     let generation = |pod: &Value| pod["metadata"]["generation"].as_i64().unwrap();
@@ -160,15 +169,14 @@ async fn a_resize_changes_resources_alone() {
     let mut want = made.clone();
     want["spec"]["containers"][0]["resources"]["limits"]["memory"] = json!("256Mi");
     want["metadata"]["generation"] = json!(generation(&made) + 1);
-    let mut got = admin.patch(&path, STRATEGIC, &patch).await.unwrap().ok().unwrap();
-    assert_eq!(rv(&got), rv(&made) + 1);
+    let got = admin.patch(&path, STRATEGIC, &patch).await.unwrap().ok().unwrap();
+    assert!(rv(&got) > rv(&made));
     assert_eq!(admin.get(&path).await.unwrap().ok().unwrap(), got);
-    want["metadata"]["resourceVersion"] = got["metadata"]["resourceVersion"].take();
-    got["metadata"]["resourceVersion"] = want["metadata"]["resourceVersion"].clone();
-    assert_eq!(got, want);
+    assert_eq!(without_bookkeeping(&got), without_bookkeeping(&want));
     let same = change(&json!({"limits": {"cpu": "2000m"}}));
-    assert_eq!(admin.patch(&path, STRATEGIC, &same).await.unwrap().ok().unwrap(), got);
-    let pointer = "/spec/initContainers/0/resources/limits/cpu";
+    let again = admin.patch(&path, STRATEGIC, &same).await.unwrap().ok().unwrap();
+    assert_eq!(without_bookkeeping(&again), without_bookkeeping(&got));
+    let pointer = "/spec/containers/0/resources/limits/cpu";
     let json_patch = json!([{"op": "replace", "path": pointer, "value": "3"}]);
     let got = admin.patch(&path, JSON_PATCH, &json_patch).await.unwrap().ok().unwrap();
     assert_eq!(got.pointer(pointer).unwrap(), "3");
@@ -185,12 +193,116 @@ async fn a_resize_changes_resources_alone() {
     assert_eq!(plain.code, 422);
     assert!(plain.message().contains("pod updates may not change fields other than"));
 }
+on_each_server!(a_resize_changes_resources_alone, resizing);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_resize_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    let (admin, agent) = (admin(&server), node(&server, "node-a"));
+/// Init containers are resized on nodes only that say they can.
+async fn resizing_init(cluster: &Cluster) {
+    const FEATURE: &str = "InPlacePodVerticalScalingInitContainers";
+    let admin = cluster.admin();
+    resizable(&admin, "one").await;
+    let path = format!("{PODS}/one/resize");
+    let pointer = "/spec/initContainers/0/resources/limits/cpu";
+    let patch = json!([{"op": "replace", "path": pointer, "value": "3"}]);
+    let refused = admin.patch(&path, JSON_PATCH, &patch).await.unwrap();
+    assert_eq!(
+        (refused.code, refused.message()),
+        (
+            403,
+            "pods \"one\" is forbidden: pod update requires features \
+             InPlacePodVerticalScalingInitContainers which are not available on node \"node-a\""
+        )
+    );
+    let declared = json!({"status": {"declaredFeatures": [FEATURE]}});
+    admin.patch("/api/v1/nodes/node-a/status", MERGE, &declared).await.unwrap().ok().unwrap();
+    // The real server learns it from a watch.
+    for _ in 0..200 {
+        let answer = admin.patch(&path, JSON_PATCH, &patch).await.unwrap();
+        if answer.code == 200 {
+            assert_eq!(answer.body.pointer(pointer).unwrap(), "3");
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the node's features are not seen");
+}
+on_each_server!(init_containers_are_resized_where_the_node_can, resizing_init);
+
+/// Patches and objects that are refused before anyone asks what they mean.
+async fn misshaping(cluster: &Cluster) {
+    let admin = cluster.admin();
+    admin.upsert(&pod("one", "node-a")).await.unwrap();
+    let path = format!("{PODS}/one");
+    let quantity = "quantities must match the regular expression";
+    for (kind, patch, code, why) in [
+        (
+            STRATEGIC,
+            json!({"spec": {"containers": [{"image": "x"}]}}),
+            500,
+            "map: map[image:x] does not contain declared merge key: name",
+        ),
+        (STRATEGIC, change(&json!({"requests": {"cpu": "x"}})), 422, quantity),
+        (JSON_PATCH, json!({}), 400, "error decoding patch: "),
+        (MERGE, json!([]), 400, "error decoding patch: json: cannot unmarshal array"),
+        (
+            MERGE,
+            json!({"spec": {"containers": []}}),
+            422,
+            "spec.containers: Forbidden: pod updates may not add or remove containers",
+        ),
+        (JSON_PATCH, json!([{"op": "remove", "path": "/none"}]), 422, "the server rejected"),
+        (MERGE, json!({"metadata": {"name": "two"}}), 400, "does not match the name on the URL"),
+        (
+            MERGE,
+            json!({"metadata": {"uid": "x"}}),
+            422,
+            "Pod \"one\" is invalid: metadata.uid: Invalid value: \"x\": field is immutable",
+        ),
+    ] {
+        expect(&admin.patch(&path, kind, &patch).await.unwrap(), code, why);
+    }
+    let mut greedy = pod("greedy", "node-a");
+    greedy["spec"]["containers"][0]["resources"] = resources(("3", "64Mi"), ("2", "128Mi"));
+    expect(
+        &admin.post(PODS, &greedy).await.unwrap(),
+        422,
+        "spec.containers[0].resources.requests: Invalid value: \"3\": must be less than or equal to \
+         cpu limit of 2",
+    );
+    // A page ends where the limit is, whatever comes after it.
+    admin.upsert(&pod("two", "node-a")).await.unwrap();
+    let page = admin.get("/api/v1/pods?limit=1&labelSelector=app%3Done").await.unwrap();
+    let page = page.ok().unwrap();
+    let more = page["metadata"]["continue"].as_str().unwrap().to_owned();
+    assert!(page["metadata"]["remainingItemCount"].is_null());
+    let rest = format!("/api/v1/pods?limit=1&labelSelector=app%3Done&continue={more}");
+    let rest = admin.get(&rest).await.unwrap().ok().unwrap();
+    assert_eq!((&rest["items"], &rest["metadata"]["continue"]), (&json!([]), &Value::Null));
+    let text = admin.raw("POST", PODS, "text/plain", "{}").await.unwrap();
+    expect(&text, 415, "the body of the request was in an unknown format");
+    expect(&admin.get("/api/v1/nothings").await.unwrap(), 404, "could not find the requested");
+    let wrong = json!({"preconditions": {"uid": "x"}});
+    expect(
+        &admin.delete(&path, &wrong).await.unwrap(),
+        409,
+        "Operation cannot be fulfilled on Pod \"one\": the UID in the precondition (x) does not \
+         match",
+    );
+    let dry = admin.delete(&format!("{path}?dryRun=All"), &Value::Null).await.unwrap();
+    assert_eq!(dry.ok().unwrap()["metadata"]["deletionGracePeriodSeconds"], 30);
+    let kept = admin.get(&path).await.unwrap().ok().unwrap();
+    assert!(kept["metadata"]["deletionTimestamp"].is_null());
+    // What a strategic merge patch adds to a list comes first.
+    let container = json!({"status": {"conditions": [{"type": "New", "status": "True"}]}});
+    let patched = admin.patch(&format!("{path}/status"), STRATEGIC, &container).await.unwrap();
+    let patched = patched.ok().unwrap();
+    let kinds: Vec<&Value> =
+        patched["status"]["conditions"].as_array().unwrap().iter().map(|c| &c["type"]).collect();
+    assert_eq!(kinds, ["New", "Ready"]);
+}
+on_each_server!(what_is_misshapen_is_refused, misshaping);
+
+async fn misresizing(cluster: &Cluster) {
+    let (admin, agent) = (cluster.admin(), cluster.node("node-a"));
     let made = resizable(&admin, "one").await;
     let path = format!("{PODS}/one/resize");
     let all = |main: Value| json!({"spec": {"containers": [main]}});
@@ -259,12 +371,10 @@ async fn a_resize_is_refused() {
         "nothing of it has changed the pod"
     );
 }
+on_each_server!(a_resize_is_refused, misresizing);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn create_fills_in_what_the_server_does() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir);
-    let admin = admin(&server);
+async fn creating(cluster: &Cluster) {
+    let admin = cluster.admin();
     let mut critical = pod("critical", "node-a");
     critical["spec"]["priorityClassName"] = json!("system-node-critical");
     critical["spec"]["containers"][0]["resources"] =
@@ -285,3 +395,4 @@ async fn create_fills_in_what_the_server_does() {
     let empty = json!({"metadata": {"name": "empty"}, "spec": {"containers": []}});
     assert_eq!(admin.post(PODS, &empty).await.unwrap().code, 422);
 }
+on_each_server!(create_fills_in_what_the_server_does, creating);

@@ -5,7 +5,24 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use test_apiserver::client::{Answer, Client, Events};
+use test_apiserver::envtest::Cluster;
 use test_apiserver::{ApiServer, Handle, Options};
+
+/// Runs `body` against each server in turn.
+#[allow(unused_macros, reason = "each test file uses a part")]
+macro_rules! on_each_server {
+    ($name:ident, $body:path) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let dir = tempfile::tempdir().unwrap();
+            for cluster in
+                test_apiserver::envtest::clusters(dir.path(), &["node-a", "node-b"]).unwrap()
+            {
+                $body(&cluster).await;
+            }
+        }
+    };
+}
 
 pub const PODS: &str = "/api/v1/namespaces/prod/pods";
 
@@ -67,4 +84,29 @@ pub async fn change(events: &mut Events) -> (String, Value) {
 
 pub fn rv(object: &Value) -> u64 {
     object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+}
+
+#[track_caller]
+pub fn expect(answer: &Answer, code: u16, fragment: &str) {
+    let body = String::from_utf8_lossy(&answer.raw);
+    assert_eq!(answer.code, code, "{body}");
+    if code >= 400 {
+        assert_eq!(answer.body["kind"], "Status", "{body}");
+        assert_eq!(answer.body["code"], code, "{body}");
+        assert!(answer.message().contains(fragment), "{fragment:?} is not in {body}");
+    }
+}
+
+/// Adds a pod that must be seen by the authorizer too, whose graph lags behind in the real server.
+pub async fn add_pod(cluster: &Cluster, pod: &Value) {
+    cluster.admin().upsert(pod).await.unwrap();
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let node = cluster.node(pod["spec"]["nodeName"].as_str().unwrap());
+    for _ in 0..200 {
+        if node.get(&format!("{PODS}/{name}")).await.unwrap().code == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{name} is not readable by its node");
 }
