@@ -80,7 +80,9 @@ fn plan_shows_each_container_with_its_grant_and_why() {
     let vm_cgroup = host.container(uid(&vm), &container_id(1), "main", "max");
     host.container(uid(&vm), &container_id(2), "POD", "0");
     host.container(uid(&plain), &container_id(3), "main", "0");
+    host.write("/proc/vmstat", "pswpin 256\npswpout 512\n");
     let (code, table, _) = run(&host, &["plan"]);
+    assert!(table.contains("swapped in 1.0 MiB, out 2.0 MiB since boot"), "{table}");
     assert_eq!(code, 0);
     let row = |name: &str| -> Vec<String> {
         let line = table.lines().find(|line| line.contains(name)).unwrap();

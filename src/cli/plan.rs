@@ -46,7 +46,8 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
     let notes = note.into_iter().chain(unreadable).collect();
     let devices = node::swap_devices(roots);
-    let plan = Plan::new(settings, snapshot, &decision, devices, notes);
+    let traffic = node::swap_traffic(roots);
+    let plan = Plan::new(settings, snapshot, &decision, devices, traffic, notes);
     super::print(&if json { plan.json()? } else { plan.table(all) })
 }
 

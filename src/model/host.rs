@@ -51,6 +51,13 @@ pub struct SwapDevice {
     pub priority: i32,
 }
 
+/// Swap traffic since boot, in pages (`pswpin`, `pswpout` of `/proc/vmstat`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SwapTraffic {
+    pub pages_in: u64,
+    pub pages_out: u64,
+}
+
 /// Who sets a container's limits beside us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Manager {

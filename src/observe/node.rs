@@ -3,12 +3,12 @@
 use std::{fs::File, io, path::PathBuf};
 
 use nix::unistd::{SysconfVar, sysconf};
-use procfs::{FromRead, Meminfo};
+use procfs::{FromRead, Meminfo, VmStat};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::events::registered;
 use crate::{
-    model::host::{NodeMemory, SwapDevice},
+    model::host::{NodeMemory, SwapDevice, SwapTraffic},
     roots::Roots,
 };
 
@@ -36,6 +36,13 @@ pub fn swap_devices(roots: &Roots) -> Vec<SwapDevice> {
     let text = std::fs::read_to_string(roots.proc("swaps")).unwrap_or_default();
     // A header first.
     text.lines().skip(1).filter_map(swap_device).collect()
+}
+
+/// Swap traffic since boot; `None` where the kernel counts none.
+pub fn swap_traffic(roots: &Roots) -> Option<SwapTraffic> {
+    let VmStat(counters) = VmStat::from_file(roots.proc("vmstat")).ok()?;
+    let counter = |name: &str| counters.get(name).and_then(|count| u64::try_from(*count).ok());
+    Some(SwapTraffic { pages_in: counter("pswpin")?, pages_out: counter("pswpout")? })
 }
 
 /// `Filename Type Size Used Priority`, sizes in KiB (proc(5)).
@@ -99,6 +106,18 @@ mod tests {
         assert_eq!(devices[0].path, "/var/lib/swap\\040file");
         assert_eq!((devices[0].size_bytes, devices[0].used_bytes), (1_073_737_728, 4096));
         assert_eq!((devices[1].kind.as_str(), devices[1].priority), ("partition", 100));
+    }
+
+    #[test]
+    fn swap_traffic_is_counted_in_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        assert_eq!(swap_traffic(&roots), None);
+        std::fs::create_dir(folder.path().join("proc")).unwrap();
+        std::fs::write(roots.proc("vmstat"), "pgpgin 7\npswpin 12\npswpout 34\n").unwrap();
+        assert_eq!(swap_traffic(&roots), Some(SwapTraffic { pages_in: 12, pages_out: 34 }));
+        std::fs::write(roots.proc("vmstat"), "pgpgin 7\n").unwrap();
+        assert_eq!(swap_traffic(&roots), None, "a kernel without swap");
     }
 
     #[test]

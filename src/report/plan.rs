@@ -12,7 +12,7 @@ use crate::{
         qos::qos_class,
     },
     model::{
-        host::{NodeMemory, Role, SwapDevice},
+        host::{NodeMemory, Role, SwapDevice, SwapTraffic},
         pod::{ContainerId, QosClass},
         quantity::Quantity,
         swap::{SwapMax, human_bytes},
@@ -23,6 +23,7 @@ use crate::{
 pub struct Plan {
     pub node: NodeMemory,
     pub swap_devices: Vec<SwapDevice>,
+    pub swap_traffic: Option<SwapTraffic>,
     pub swap_for_pods_bytes: u64,
     pub containers: Vec<Row>,
     /// The limits that are wrong. What systemd holds is not asked.
@@ -55,6 +56,7 @@ impl Plan {
         snapshot: Snapshot<'_>,
         decision: &Decision,
         swap_devices: Vec<SwapDevice>,
+        swap_traffic: Option<SwapTraffic>,
         notes: Vec<String>,
     ) -> Self {
         let mut containers: Vec<Row> = snapshot
@@ -90,6 +92,7 @@ impl Plan {
         Self {
             node: snapshot.node,
             swap_devices,
+            swap_traffic,
             swap_for_pods_bytes: swap_for_pods(&settings.grant, &snapshot.node),
             containers,
             actions: decision.actions.iter().filter(|a| is_write(a)).cloned().collect(),
@@ -107,20 +110,7 @@ impl Plan {
         for note in &self.notes {
             let _ = writeln!(text, "NOTE: {note}");
         }
-        let _ = writeln!(
-            text,
-            "RAM {}, swap {}{}, of that for pods {}\n",
-            human_bytes(self.node.ram_bytes),
-            human_bytes(self.node.swap_bytes),
-            match &self.swap_devices[..] {
-                [] => String::new(),
-                devices => {
-                    let paths: Vec<&str> = devices.iter().map(|swap| &*swap.path).collect();
-                    format!(" ({})", paths.join(", "))
-                }
-            },
-            human_bytes(self.swap_for_pods_bytes)
-        );
+        text.push_str(&self.summary());
         let header = [
             "NAMESPACE",
             "POD",
@@ -153,6 +143,27 @@ impl Plan {
             count => writeln!(text, "\n{count} limits to set; --json lists them."),
         };
         text
+    }
+}
+
+impl Plan {
+    fn summary(&self) -> String {
+        let devices: Vec<&str> = self.swap_devices.iter().map(|swap| &*swap.path).collect();
+        let devices = match devices[..] {
+            [] => String::new(),
+            _ => format!(" ({})", devices.join(", ")),
+        };
+        let traffic = self.swap_traffic.map_or(String::new(), |traffic| {
+            let bytes = |pages: u64| human_bytes(pages.saturating_mul(self.node.page_bytes));
+            let (came, went) = (bytes(traffic.pages_in), bytes(traffic.pages_out));
+            format!("; swapped in {came}, out {went} since boot")
+        });
+        format!(
+            "RAM {}, swap {}{devices}, of that for pods {}{traffic}\n\n",
+            human_bytes(self.node.ram_bytes),
+            human_bytes(self.node.swap_bytes),
+            human_bytes(self.swap_for_pods_bytes),
+        )
     }
 }
 
