@@ -1,7 +1,7 @@
 //! From grants and what was found to actions: which `memory.swap.max` to write, what to tell
 //! systemd, and what to say.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::settings::{Grants, Settings},
     model::{
-        host::{ContainerFacts, Level, LevelFacts, Manager, Monotonic, NodeMemory},
+        host::{ContainerFacts, LevelFacts, Manager, Monotonic, NodeMemory},
         swap::SwapMax,
     },
 };
@@ -278,19 +278,6 @@ fn target(in_force: SwapMax, used_bytes: u64, grant: SwapMax) -> SwapMax {
 fn with_room(used_bytes: u64) -> SwapMax {
     SwapMax::Bytes(used_bytes.saturating_add(STEP_BYTES))
 }
-
-impl ContainerFacts {
-    /// Below the cgroup root.
-    pub fn path_of(&self, level: Level) -> PathBuf {
-        match level {
-            Level::Container => self.path.clone(),
-            Level::RuntimeChild => self.path.join(RUNTIME_CHILD),
-        }
-    }
-}
-
-/// The name of the cgroup that crun makes inside a container's scope.
-pub const RUNTIME_CHILD: &str = "container";
 
 #[cfg(test)]
 #[path = "limits_tests.rs"]

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::{
     config::settings::Settings,
     decide::grant::tests::{NODE, pod},
     model::{
-        host::Role,
+        host::{Level, Role},
         pod::{ContainerId, Pod, PodUid, Pods},
     },
 };

@@ -120,3 +120,16 @@ pub struct ContainerFacts {
     /// The container's cgroup first.
     pub levels: Vec<LevelFacts>,
 }
+
+impl ContainerFacts {
+    /// Below the cgroup root.
+    pub fn path_of(&self, level: Level) -> PathBuf {
+        match level {
+            Level::Container => self.path.clone(),
+            Level::RuntimeChild => self.path.join(RUNTIME_CHILD),
+        }
+    }
+}
+
+/// The name of the cgroup that crun makes inside a container's scope.
+pub const RUNTIME_CHILD: &str = "container";

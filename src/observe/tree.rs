@@ -22,9 +22,8 @@ use super::{
     process,
 };
 use crate::{
-    decide::limits::RUNTIME_CHILD,
     model::{
-        host::{ContainerFacts, Level, Manager, Role},
+        host::{ContainerFacts, Level, Manager, RUNTIME_CHILD, Role},
         pod::{ContainerId, Pod, PodUid},
     },
     roots::Roots,
