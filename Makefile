@@ -58,6 +58,7 @@ deps:
 install:
 	install -D -m 0755 $(bin)/wasp-agent $(DESTDIR)$(PREFIX)/bin/wasp-agent
 	install -D -m 0644 systemd/wasp-agent.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-agent.service
+	install -D -m 0644 systemd/wasp-swap.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-swap.service
 	install -D -m 0644 packaging/wasp-agent.toml $(DESTDIR)$(SYSCONFDIR)/wasp-agent/wasp-agent.toml
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/wasp-agent/config.d
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/wasp-agent/README.md

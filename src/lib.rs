@@ -10,5 +10,6 @@ pub mod config;
 pub mod decide;
 pub mod model;
 pub mod observe;
+pub mod provision;
 pub mod report;
 pub mod roots;

@@ -1,7 +1,12 @@
 //! IO out: carries decisions out. Every action reads first and writes only what differs.
 
+pub mod bus;
 pub mod cgroup;
+pub mod files;
+pub mod slices;
+pub mod swap;
 pub mod systemd;
+pub mod tunables;
 
 use std::path::Path;
 

@@ -3,6 +3,11 @@
 pub mod budget;
 pub mod decision;
 pub mod grant;
+pub mod kubelet;
 pub mod limits;
+pub mod protection;
+pub mod provision;
 pub mod qos;
 pub mod state;
+pub mod tunables;
+pub mod watermarks;

@@ -4,8 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    io::{self, Write},
+    fs, io,
     path::PathBuf,
     sync::Arc,
 };
@@ -13,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    act::files::replace,
     model::{
         pod::{Pod, PodUid, Pods},
         swap::SwapMax,
@@ -114,10 +114,7 @@ impl Records {
 
     fn replace(&self, uid: &PodUid, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
-        file.write_all(text.as_bytes())?;
-        file.persist(self.path(uid))?;
-        Ok(())
+        replace(&self.path(uid), text, 0o600)
     }
 }
 
