@@ -100,17 +100,21 @@ impl Guard {
         let disks = disks_in_use(&self.roots, settings);
         let mut report = Report::default();
         let mut problems = Vec::new();
+        let slices = &settings.protection.slices;
+        if slices.is_empty() {
+            return report;
+        }
         if let Err(error) = self.connect().await {
             let bus = self.roots.system_bus();
             problems.push(format!("cannot reach systemd at {}: {error}", bus.display()));
         }
-        for slice in &settings.protection.slices {
+        for slice in slices {
             match self.ensure(settings, &disks, slice).await {
                 Ok(Protection { unit, missing }) if missing.is_empty() => {
                     report.protected.push(unit);
                 }
                 Ok(Protection { unit, missing }) => {
-                    problems.push(format!("{unit} is not protected: {}", missing.join(", ")));
+                    problems.push(format!("{unit} is not fully protected: {}", missing.join(", ")));
                 }
                 Err(error) => {
                     if bus::is_broken(&error) {

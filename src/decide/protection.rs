@@ -25,7 +25,7 @@ impl Change {
 }
 
 fn target(settings: &ProtectionSettings) -> Option<u64> {
-    settings.io_latency_target.map(|target| micros(target))
+    settings.io_latency_target.map(micros)
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -73,17 +73,18 @@ pub fn protection(settings: &ProtectionSettings, disks: &Disks, slice: &SliceFac
     match (target(settings), &slice.io_latency) {
         (None, _) => {}
         (Some(_), None) => missing.push(
-            "its IO is not served first: this kernel has no io.latency (CONFIG_BLK_CGROUP_IOLATENCY)"
+            "io.latency is not enforced, this kernel has none (CONFIG_BLK_CGROUP_IOLATENCY)"
                 .to_owned(),
         ),
         (Some(_), Some(_)) if disks.is_empty() => {
-            missing.push("its IO is not served first: no disk found below / or /var".to_owned());
+            missing
+                .push("io.latency is not enforced, no disk was found below / or /var".to_owned());
         }
         (Some(target), Some(targets)) => {
             let unmet = disks.iter().filter(|(number, _)| targets.get(number) != Some(&target));
             let unmet: Vec<&str> = unmet.map(|(_, device)| &**device).collect();
             if !unmet.is_empty() {
-                missing.push(format!("its IO is not served first by {}", unmet.join(", ")));
+                missing.push(format!("io.latency is not enforced on {}", unmet.join(", ")));
             }
         }
     }
@@ -143,7 +144,7 @@ mod tests {
         let latency = Change { io_latency: vec![("/dev/vda".into(), 50_000)], ..Change::default() };
         let (change, missing) = changed(|s| s.io_latency = Some([(VDA, 70_000)].into()));
         assert_eq!(change, latency);
-        assert_eq!(missing, ["its IO is not served first by /dev/vda"]);
+        assert_eq!(missing, ["io.latency is not enforced on /dev/vda"]);
         let (change, missing) = changed(|s| s.properties.as_mut().unwrap().io_latency.clear());
         assert_eq!((change, missing), (latency, vec![]));
     }

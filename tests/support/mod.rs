@@ -37,6 +37,9 @@ impl FakeHost {
         host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
         host.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
         host.memory(ram_bytes, swap_bytes);
+        // No systemd, no slice to protect.
+        let no_slices = "[protection]\nprotected-slices = []\n";
+        host.write("/usr/lib/wasp-agent/config.d/10-test.toml", no_slices);
         host
     }
 

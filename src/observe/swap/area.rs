@@ -141,7 +141,7 @@ fn obstacle(kind: FsType) -> Option<String> {
         (0xe0f5_e1e2, "erofs is read-only"),
         (0x9660, "ISO 9660 is read-only"),
     ];
-    let magic = kind.0 as i64 & 0xffff_ffff;
+    let magic = kind.0 & 0xffff_ffff;
     NOT_FOR_SWAP.iter().find(|(known, _)| *known == magic).map(|(_, why)| (*why).to_owned())
 }
 
