@@ -8,7 +8,7 @@ runtime=${TEST_RUNTIME:-crun}
 cgroups=/sys/fs/cgroup
 state=/run/test-kubelet
 config=/etc/wasp-agent/config.d/90-case.toml
-failures=0 number=0
+failures=$TAP_FAILURES number=$TAP_NUMBER # of earlier boots
 exec {never}<> <(:) # for a pause that starts no process
 
 trap 'leave $?' EXIT
@@ -134,6 +134,34 @@ page() { echo $(($1 / 4096 * 4096)); }
 grant() {
     awk -v request="$(mib "$1")" -v ram="$(meminfo_bytes MemTotal)" -v swap="$(meminfo_bytes SwapTotal)" \
         'BEGIN { printf "%d", int(request / ram * swap) }'
+}
+
+# --- boots: only with the header `# boot: cold`. $BOOT is 1, 2, 3 ...
+
+# reboot_node: a clean reboot. The case ends here, and is run again on the next boot.
+reboot_node() {
+    leave_for_next_boot reboot
+    exit 79 # node-run reboots; a `systemctl reboot` here would stop this very script
+}
+
+# power_cut: the node is gone at once, and the case is run again on the next boot.
+# The host kills QEMU, some 50 ms after the word. No code of the guest runs, so that what is dirty in
+# its RAM is lost, in every cache and file system. (sysrq b loses it too, but still runs the kernel.)
+# What its kernel had handed to the disk stays, flushed or not: the disk's own cache loses nothing.
+power_cut() {
+    leave_for_next_boot power-cut
+    while true; do pause 1; done
+}
+
+leave_for_next_boot() { # reboot|power-cut
+    if [[ -z $COLD ]]; then
+        note "the node can't go: the case lacks the header '# boot: cold'"
+        exit 1
+    fi
+    # The journal ends with the boot.
+    ((failures == TAP_FAILURES)) || diagnose || true
+    trap - EXIT
+    echo "$1 $number $failures" >/dev/virtio-ports/node.rc
 }
 
 # --- services

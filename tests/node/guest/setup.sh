@@ -4,6 +4,7 @@ set -euo pipefail
 printf '%s\n' virtio_pci virtio_blk virtio_console ext4 crc32c_generic >>/etc/initramfs-tools/modules
 update-initramfs -u -k all
 
+mkdir /payload
 echo node-a >/etc/hostname
 echo '127.0.0.1 localhost node-a' >/etc/hosts
 : >/etc/fstab
@@ -15,6 +16,10 @@ systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer f
     systemd-networkd.service systemd-resolved.service systemd-pstore.service systemd-random-seed.service \
     systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-hwdb-update.service \
     getty@tty1.service serial-getty@ttyS0.service
+# Nor may what a cold boot takes seconds for, and no case needs.
+systemctl -q mask podman.service podman.socket podman-auto-update.service podman-auto-update.timer \
+    podman-restart.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount modprobe@drm.service
+printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 >/etc/modprobe.d/node.conf
 # Every daemon-reload runs all generators: seconds under emulation, and nothing here needs them.
 mkdir -p /etc/systemd/system-generators
 for generator in /usr/lib/systemd/system-generators/* /lib/systemd/system-generators/*; do
