@@ -18,7 +18,9 @@ systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer f
     getty@tty1.service serial-getty@ttyS0.service
 # Nor may what a cold boot takes seconds for, and no case needs.
 systemctl -q mask podman.service podman.socket podman-auto-update.service podman-auto-update.timer \
-    podman-restart.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount modprobe@drm.service
+    podman-restart.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-repart.service \
+    systemd-journal-flush.service modprobe@drm.service modprobe@loop.service modprobe@dm_mod.service \
+    sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount
 printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 >/etc/modprobe.d/node.conf
 # Every daemon-reload runs all generators: seconds under emulation, and nothing here needs them.
 mkdir -p /etc/systemd/system-generators
