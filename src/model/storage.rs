@@ -28,7 +28,7 @@ pub struct FileSystem {
     pub obstacle: Option<String>,
 }
 
-/// A swapfile's place. While a file is exchanged for one of another size, that one is at `next`.
+/// A swapfile's place. A file that was exchanged for one of another size while in use is at `next`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePlace {
     pub path: PathBuf,

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use uuid::Uuid;
 
 use crate::{
@@ -55,7 +55,9 @@ impl Provisioner<'_> {
             Step::SwapOff { path } => syscalls::swapoff(&self.roots.path(path)),
             Step::RemoveFile { path } => std::fs::remove_file(self.roots.path(path)),
             Step::Rename { from, to } => {
-                std::fs::rename(self.roots.path(from), self.roots.path(to))
+                let (from, to) = (self.roots.path(from), self.roots.path(to));
+                let flags = RenameFlags::RENAME_NOREPLACE;
+                renameat2(AT_FDCWD, &from, AT_FDCWD, &to, flags).map_err(io::Error::from)
             }
             Step::RemoveZram { path } => zram::remove(self.roots, path),
             Step::Erase { path } => self.erase(path),
@@ -98,7 +100,11 @@ impl Provisioner<'_> {
         }
         let file = File::from(open_beneath(self.roots, path, OFlag::O_RDONLY)?);
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        syscalls::swapon(&by_descriptor, self.priority, self.discard)
+        match syscalls::swapon(&by_descriptor, self.priority, self.discard) {
+            // On already, under a name that only another mount namespace knows.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+            switched_on => switched_on,
+        }
     }
 
     fn make_zram(&self, bytes: u64) -> io::Result<()> {

@@ -1,4 +1,9 @@
 //! A swapfile: made, switched on, exchanged for one of another size.
+//!
+//! The kernel neither renames nor removes a file while it is swap. So there are two names: what is
+//! exchanged in use has the other name until the next boot.
+
+use std::path::PathBuf;
 
 use super::{Plan, Refusal, Step, Wanted, fits};
 use crate::model::{
@@ -20,11 +25,46 @@ pub fn plan_file(
             return Err(Refusal::Foreign { path: path.clone(), what: what.clone() });
         }
     }
+    let file = |path: &PathBuf, area: &Area, active: &Option<SwapDevice>| match *area {
+        Area::Ours { bytes, allocated_bytes } => {
+            let (path, active) = (path.clone(), active.clone());
+            Some(File { path, bytes, allocated: allocated_bytes, active })
+        }
+        _ => None,
+    };
+    let first = file(&place.path, &place.found, &place.active);
+    let second = file(&place.next_path, &place.next, &place.next_active);
     let exchange = Exchange { wanted, place, reserve, other_free, memory };
-    match place.next {
-        Area::Ours { bytes, .. } if wanted.is_met_by(bytes) => Ok(exchange.finish()),
-        Area::Ours { allocated_bytes, .. } => exchange.abandon(allocated_bytes),
-        _ => exchange.begin(0, Vec::new()),
+    // Of two, the one that is to stay comes first: of the right size, in use, under the first name.
+    let mut files: Vec<File> = [first, second].into_iter().flatten().collect();
+    files.sort_by_key(|file| (!wanted.is_met_by(file.bytes), file.active.is_none()));
+    let mut files = files.into_iter();
+    match (files.next(), files.next()) {
+        (None, _) => exchange.make_first(),
+        (Some(stays), other) if wanted.is_met_by(stays.bytes) => Ok(exchange.keep(&stays, other)),
+        (Some(old), other) => exchange.replace(&old, other),
+    }
+}
+
+/// A swapfile of ours.
+struct File {
+    path: PathBuf,
+    bytes: u64,
+    allocated: u64,
+    active: Option<SwapDevice>,
+}
+
+impl File {
+    fn free(&self) -> u64 {
+        self.active.as_ref().map_or(0, |d| d.size_bytes.saturating_sub(d.used_bytes))
+    }
+
+    fn on(&self) -> Step {
+        Step::SwapOn { path: self.path.clone() }
+    }
+
+    fn remove(&self) -> Step {
+        Step::RemoveFile { path: self.path.clone() }
     }
 }
 
@@ -36,21 +76,12 @@ struct Exchange<'a> {
     memory: &'a MemoryFacts,
 }
 
-fn used(active: Option<&SwapDevice>) -> u64 {
-    active.map_or(0, |device| device.used_bytes)
-}
-
-fn free(active: Option<&SwapDevice>) -> u64 {
-    active.map_or(0, |device| device.size_bytes.saturating_sub(device.used_bytes))
-}
-
 impl Exchange<'_> {
-    fn switch_on(&self) -> Step {
-        Step::SwapOn { path: self.place.path.clone() }
-    }
-
-    fn make(&self, path: &std::path::Path) -> Step {
-        Step::MakeFile { path: path.to_owned(), bytes: self.wanted.bytes }
+    fn make(&self, path: &PathBuf) -> [Step; 2] {
+        [
+            Step::MakeFile { path: path.clone(), bytes: self.wanted.bytes },
+            Step::SwapOn { path: path.clone() },
+        ]
     }
 
     /// Whether the wanted file has room once `freed` bytes are given back.
@@ -69,73 +100,64 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// The new file is complete; the old one goes, if there is one.
-    fn finish(&self) -> Plan {
-        let Self { place, .. } = self;
-        let mut steps = Vec::new();
-        let next_is_on = place.next_active.is_some();
-        if let Some(old) = &place.active {
-            if !next_is_on {
-                steps.push(Step::SwapOn { path: place.next_path.clone() });
-            }
-            let elsewhere = match &place.next_active {
-                Some(next) => free(Some(next)),
-                None => self.wanted.bytes,
-            };
-            let room = self.other_free.saturating_add(elsewhere);
-            if let Err(refusal) = fits(&place.path, old.used_bytes, room, self.memory) {
-                return Plan { steps, kept: Some(refusal) };
-            }
-            steps.push(Step::SwapOff { path: place.path.clone() });
-        }
-        steps.push(Step::Rename { from: place.next_path.clone(), to: place.path.clone() });
-        if place.active.is_none() && !next_is_on {
-            steps.push(self.switch_on());
-        }
-        Plan { steps, kept: None }
+    /// Switches `file` off, if it is on, and removes it; its pages have `elsewhere` bytes of other
+    /// swap to go to.
+    fn drop(&self, file: &File, elsewhere: u64) -> Result<Vec<Step>, Refusal> {
+        let Some(active) = &file.active else { return Ok(vec![file.remove()]) };
+        let elsewhere = self.other_free.saturating_add(elsewhere);
+        fits(&file.path, active.used_bytes, elsewhere, self.memory)?;
+        Ok(vec![Step::SwapOff { path: file.path.clone() }, file.remove()])
     }
 
-    /// The new file is for a size that is no longer wanted.
-    fn abandon(&self, allocated_bytes: u64) -> Result<Plan, Refusal> {
-        let Self { place, .. } = self;
-        let mut steps = Vec::new();
-        if let Some(next) = &place.next_active {
-            let room = self.other_free.saturating_add(free(place.active.as_ref()));
-            if let Err(refusal) = fits(&place.next_path, next.used_bytes, room, self.memory) {
-                return Ok(Plan { steps, kept: Some(refusal) });
-            }
-            steps.push(Step::SwapOff { path: place.next_path.clone() });
-        }
-        steps.push(Step::RemoveFile { path: place.next_path.clone() });
-        self.begin(allocated_bytes, steps)
+    fn make_first(&self) -> Result<Plan, Refusal> {
+        self.room(0)?;
+        Ok(Plan { steps: self.make(&self.place.path).into(), kept: None })
     }
 
-    /// There is one file, or none; `steps` come first and give back `freed` bytes.
-    fn begin(&self, freed: u64, mut steps: Vec<Step>) -> Result<Plan, Refusal> {
-        let Self { place, .. } = self;
-        let (bytes, allocated) = match place.found {
-            Area::Ours { bytes, allocated_bytes } => (bytes, allocated_bytes),
-            _ => {
-                self.room(freed)?;
-                steps.extend([self.make(&place.path), self.switch_on()]);
-                return Ok(Plan { steps, kept: None });
-            }
-        };
-        let active = place.active.as_ref();
-        if self.wanted.is_met_by(bytes) {
-            if active.is_none() {
-                steps.push(self.switch_on());
-            }
-            return Ok(Plan { steps, kept: None });
+    /// `file` has the right size; the other goes.
+    fn keep(&self, file: &File, other: Option<File>) -> Plan {
+        let mut steps = Vec::new();
+        let mut kept = None;
+        let other_is_in_use = other.as_ref().is_some_and(|other| other.active.is_some());
+        if file.active.is_none() && other_is_in_use {
+            steps.push(file.on());
         }
-        let kept = match self.replace(freed, allocated) {
-            Ok(replacing) => {
-                steps.extend(replacing);
+        if let Some(other) = other {
+            let elsewhere = if file.active.is_some() { file.free() } else { self.wanted.bytes };
+            match self.drop(&other, elsewhere) {
+                Ok(dropping) => steps.extend(dropping),
+                Err(refusal) => kept = Some(refusal),
+            }
+        }
+        if file.active.is_none() && !other_is_in_use {
+            let (from, to) = (file.path.clone(), self.place.path.clone());
+            if from != to {
+                steps.push(Step::Rename { from, to: to.clone() });
+            }
+            steps.push(Step::SwapOn { path: to });
+        }
+        Plan { steps, kept }
+    }
+
+    /// No file has the right size. If that cannot be changed, what there is stays in use.
+    fn replace(&self, old: &File, other: Option<File>) -> Result<Plan, Refusal> {
+        let mut steps = Vec::new();
+        let mut freed = 0;
+        if let Some(other) = other {
+            match self.drop(&other, old.free()) {
+                Ok(dropping) => steps = dropping,
+                Err(refusal) => return Ok(Plan { steps, kept: Some(refusal) }),
+            }
+            freed = other.allocated;
+        }
+        let kept = match self.exchange(old, freed) {
+            Ok(exchanging) => {
+                steps.extend(exchanging);
                 None
             }
             Err(refusal) => {
-                if active.is_none() {
-                    steps.push(self.switch_on());
+                if old.active.is_none() {
+                    steps.push(old.on());
                 }
                 Some(refusal)
             }
@@ -143,26 +165,19 @@ impl Exchange<'_> {
         Ok(Plan { steps, kept })
     }
 
-    /// The file has the wrong size.
-    fn replace(&self, freed: u64, allocated: u64) -> Result<Vec<Step>, Refusal> {
-        let Self { place, wanted, other_free, memory, .. } = self;
-        let path = &place.path;
-        let remove = Step::RemoveFile { path: path.clone() };
-        let Some(old) = &place.active else {
-            self.room(freed.saturating_add(allocated))?;
-            return Ok(vec![remove, self.make(path), self.switch_on()]);
-        };
-        let off = Step::SwapOff { path: path.clone() };
-        if self.room(freed).is_ok() {
+    fn exchange(&self, old: &File, freed: u64) -> Result<Vec<Step>, Refusal> {
+        let Self { place, wanted, .. } = self;
+        if old.active.is_some() && self.room(freed).is_ok() {
             // Both for a moment: the pages have a place to go.
-            let elsewhere = other_free.saturating_add(wanted.bytes);
-            fits(path, used(Some(old)), elsewhere, memory)?;
-            let next = &place.next_path;
-            let rename = Step::Rename { from: next.clone(), to: path.clone() };
-            return Ok(vec![self.make(next), Step::SwapOn { path: next.clone() }, off, rename]);
+            let is_first = old.path == place.path;
+            let new = if is_first { &place.next_path } else { &place.path };
+            let mut steps = Vec::from(self.make(new));
+            steps.extend(self.drop(old, wanted.bytes)?);
+            return Ok(steps);
         }
-        self.room(freed.saturating_add(allocated))?;
-        fits(path, used(Some(old)), *other_free, memory)?;
-        Ok(vec![off, remove, self.make(path), self.switch_on()])
+        self.room(freed.saturating_add(old.allocated))?;
+        let mut steps = self.drop(old, 0)?;
+        steps.extend(self.make(&place.path));
+        Ok(steps)
     }
 }

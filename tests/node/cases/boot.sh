@@ -31,7 +31,7 @@ WantedBy=multi-user.target
 UNIT
         systemctl -q enable kubelet wasp-swap wasp-agent
         check "kubelet-dependencies.target would require it" test -L /etc/systemd/system/kubelet-dependencies.target.requires/wasp-swap.service
-        wasp-agent provision
+        systemctl start wasp-swap
         swaplabel "$file" | awk '/UUID/ { print $2 }' >/root/uuid
         reboot_node
         ;;

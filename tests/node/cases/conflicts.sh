@@ -1,6 +1,7 @@
 # What works against the agent is said in plain words, and swap that would hurt is not made
 . /payload/lib.sh
 kubelet() { mkdir -p /etc/kubernetes; printf '%s\n' 'kind: KubeletConfiguration' "$@" >/etc/kubernetes/kubelet.conf; }
+at_scope() { local id unit scope child bundle slice; of "$1"; [[ $(<"$scope/memory.swap.max") == "$2" ]]; }
 says() { agent_status | grep -qE "$1"; }
 
 configure '[swap]' 'size = "200Mi"'
@@ -37,7 +38,7 @@ kubelet 'failSwapOn: false' 'memorySwap:' '  swapBehavior: LimitedSwap'
 systemctl reload wasp-agent
 eventually 10 "a kubelet that grants too is said" says 'swapBehavior: LimitedSwap'
 drift one scope 4096 >/dev/null 2>&1 || true
-throughout 3 "and its limits are left alone" limit_at_scope one 4096
+throughout 3 "and its limits are left alone" at_scope one 4096
 kubelet 'failSwapOn: false'
 systemctl reload wasp-agent
 eventually 10 "when it does not, the agent grants again" has_limit one "$(grant 100)"

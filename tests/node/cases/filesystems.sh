@@ -24,7 +24,7 @@ try xfs "$(disk 2)" mkfs.xfs -q -f
 try btrfs "$(disk 3)" mkfs.btrfs -q -f
 like "$(lsattr /mnt/btrfs/swapfile)" '^-*C' "btrfs: copy-on-write is off"
 try ext2 "$(disk 4)" mkfs.ext2 -q
-is "$(stat -c %b /mnt/ext2/swapfile)" $((100 * 2048)) "ext2: zeros were written, there are no holes"
+check "ext2: zeros were written, there are no holes" more_than "$(stat -c %b /mnt/ext2/swapfile)" $((100 * 2048 - 1))
 wasp-agent deprovision
 is "$(wc -l </proc/swaps)" 1 "each left its place to the next, and the last is gone"
 umount /mnt/*

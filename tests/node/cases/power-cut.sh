@@ -8,7 +8,7 @@ size() { configure '[swap]' "size = \"$1Mi\""; sync; }
 # cut_in SYSCALL WHEN WORDS COMMAND...: cuts the power while the agent is held at the system call.
 cut_in() {
     local syscall=$1 when=$2 sentence=$3
-    strace -qq -f -o /run/trace -e trace=none -e inject="$syscall:delay_$when=60000000:when=1" wasp-agent provision >/dev/null 2>&1 &
+    strace -qq -f -o /run/trace -e trace="$syscall" -e inject="$syscall:delay_$when=60000000:when=1" wasp-agent provision >/dev/null 2>&1 &
     eventually 30 "the agent is $sentence" held
     pause 1
     note "before the cut: $(ls -s --block-size=1M $folder | tr '\n' ' '); $(awk 'NR > 1 { print $1, $3 }' /proc/swaps | tr '\n' ' ')"
@@ -18,7 +18,7 @@ cut_in() {
 held() { [[ $(ps -o stat= -C wasp-agent) == t* ]]; }
 right() { # MEBIBYTES
     is "$(awk 'NR > 1 { print $1, $3 + 4 }' /proc/swaps)" "$file $(($1 * 1024))" "boot $BOOT: the next boot has swap of $1 MiB"
-    is "$(find $folder -type f -printf '%f ' | tr ' ' '\n' | sort | tr '\n' ' ')" " provisioned.json swapfile " "and nothing else is there"
+    is "$(find $folder -type f -printf '%f\n' | sort | tr '\n' ' ')" "provisioned.json swapfile " "and nothing else is there"
     check "wasp-swap is well" systemctl -q is-active wasp-swap
 }
 case $BOOT in
@@ -44,8 +44,8 @@ case $BOOT in
         ;;
     5)
         right 180
-        swapoff "$file"
         size 220
+        swapoff -a
         cut_in unlink exit "done with removing the file that was off"
         ;;
     6)
