@@ -8,6 +8,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod decide;
+pub mod hook;
 pub mod model;
 pub mod observe;
 pub mod provision;

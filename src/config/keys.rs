@@ -64,6 +64,8 @@ pub enum Kind {
     SizeOrPercent,
     /// Names of systemd slices, each once.
     Slices,
+    /// Names of namespaces, or beginnings of names that end in `*`.
+    Namespaces,
 }
 
 impl Kind {
@@ -83,6 +85,10 @@ impl Kind {
             }
             Self::Size => "a size (8Gi, 512Mi), or \"\"".to_owned(),
             Self::SizeOrPercent => "a size (8Gi), a percentage (\"15%\"), or \"\"".to_owned(),
+            Self::Namespaces => {
+                "a list of namespaces, or of their beginnings ([\"kube-system\", \"openshift*\"])"
+                    .to_owned()
+            }
             Self::Slices => "a list of slices ([\"system.slice\"])".to_owned(),
             Self::NodeName => {
                 "a node's name (lower case letters, digits, '-' and '.'), or \"\"".to_owned()
@@ -134,6 +140,9 @@ impl Kind {
                     names.iter().all(|name| is_slice(name)) && names.iter().enumerate().all(once);
                 allowed.then_some(Value::List(names))
             }
+            (Self::Namespaces, Value::List(names)) => {
+                names.iter().all(|name| is_namespace_pattern(name)).then_some(Value::List(names))
+            }
             _ => None,
         }
     }
@@ -150,7 +159,9 @@ impl Kind {
             | Self::SizeOrPercent
             | Self::IntegerOrKeep { .. } => Value::Text(text.to_owned()),
             Self::Boolean => Value::Boolean(text.parse().ok()?),
-            Self::Slices => Value::List(text.split_whitespace().map(str::to_owned).collect()),
+            Self::Slices | Self::Namespaces => {
+                Value::List(text.split_whitespace().map(str::to_owned).collect())
+            }
         };
         self.accept(value)
     }
@@ -165,6 +176,13 @@ pub fn size(text: &str) -> Option<u64> {
 /// `15%`: 0 to 100.
 pub fn percent(text: &str) -> Option<u64> {
     text.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)
+}
+
+/// An RFC 1123 label, or the beginning of one and `*`.
+fn is_namespace_pattern(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let stem = name.strip_suffix('*').unwrap_or(name);
+    !name.is_empty() && stem.len() <= 63 && stem.bytes().all(plain)
 }
 
 /// systemd.unit(5): the characters of unit names. The root slice has nothing to be protected from.
@@ -301,6 +319,31 @@ pub const KEYS: &[Key] = &[
         default: Default::Text("keep"),
         environment: None,
         help: "Whether the kernel keeps swapped pages compressed in RAM before they go to disk.",
+    },
+    Key {
+        path: "hook.install",
+        kind: Kind::Boolean,
+        default: Default::Boolean(true),
+        environment: None,
+        help: "Install the OCI hook, which gives containers their limit before their first \
+               instruction, into a hooks folder that CRI-O reads.",
+    },
+    Key {
+        path: "hook.when-unknown",
+        kind: Kind::Choice(&["estimate", "deny"]),
+        default: Default::Text("estimate"),
+        environment: None,
+        help: "What the hook gives a container whose pod the agent does not know (it does not run, or \
+               the API server is away). \"estimate\": by the request that the kubelet has encoded in \
+               oomScoreAdj. \"deny\": no swap.",
+    },
+    Key {
+        path: "hook.denied-namespaces",
+        kind: Kind::Namespaces,
+        default: Default::List(&["openshift*", "kube-system"]),
+        environment: None,
+        help: "Namespaces whose containers the hook never estimates: it cannot tell critical pods by \
+               their priority.",
     },
     Key {
         path: "limits.policy",

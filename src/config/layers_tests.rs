@@ -3,11 +3,12 @@ use std::{fs, os::unix::fs::symlink, time::Duration};
 use super::*;
 use crate::config::{
     settings::{
-        Discard, Eligibility, Grants, KernelSettings, Policy, Settings, Share, SwapKind,
-        SwapSettings, SwapSize,
+        Discard, Eligibility, Grants, HookSettings, KernelSettings, Policy, Settings, Share,
+        SwapKind, SwapSettings, SwapSize,
     },
     show,
 };
+use crate::model::hook::WhenUnknown;
 
 /// A host with these files.
 fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
@@ -71,6 +72,10 @@ fn every_key_reaches_the_settings() {
         align-watermarks = true
         swappiness = 80
         zswap = "off"
+        [hook]
+        install = false
+        when-unknown = "deny"
+        denied-namespaces = ["infra-*"]
         [limits]
         policy = "max"
         eligibility = "virt-launcher"
@@ -105,6 +110,12 @@ fn every_key_reaches_the_settings() {
     let kernel =
         KernelSettings { align_watermarks: true, swappiness: Some(80), zswap: Some(false) };
     assert_eq!(settings.kernel, kernel);
+    let hook = HookSettings {
+        install: false,
+        when_unknown: WhenUnknown::Deny,
+        denied_namespaces: vec!["infra-*".into()],
+    };
+    assert_eq!(settings.hook, hook);
     assert_eq!(settings.node_name.as_deref(), Some("node-a"));
     assert_eq!(settings.kubeconfig.as_deref(), Some(Path::new("/srv/kubeconfig")));
     assert_eq!(settings.grant.policy, Policy::Max);
@@ -263,6 +274,7 @@ fn swap_has_one_size_and_a_path_that_fits_its_kind() {
         ("[swap]\nreserve = \"101%\"", "a percentage"),
         ("[kernel]\nswappiness = \"some\"", "from 0 to 200, or \"keep\""),
         ("[kernel]\nalign-watermarks = 1", "true or false"),
+        ("[hook]\ndenied-namespaces = [\"*x\"]", "a list of namespaces"),
         ("[protection]\nprotected-slices = [\"system.service\"]", "a list of slices"),
         ("[protection]\nprotected-slices = [\"-.slice\"]", "a list of slices"),
         ("[protection]\nprotected-slices = [\"a.slice\", \"a.slice\"]", "a list of slices"),

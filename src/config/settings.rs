@@ -7,7 +7,7 @@ use super::{
     layers::{Resolved, resolve},
     value::{Origin, Problem, Problems, Value},
 };
-use crate::roots::Roots;
+use crate::{model::hook::WhenUnknown, roots::Roots};
 
 /// Who sets the containers' limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +16,16 @@ pub enum Grants {
     Kubelet,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Policy {
     Limited,
     Max,
     None,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Eligibility {
     Burstable,
     VirtLauncher,
@@ -128,6 +130,15 @@ pub struct KernelSettings {
     pub zswap: Option<bool>,
 }
 
+/// The OCI hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookSettings {
+    pub install: bool,
+    pub when_unknown: WhenUnknown,
+    /// Names, or beginnings of names that end in `*`.
+    pub denied_namespaces: Vec<String>,
+}
+
 /// Where the swapfile is unless configured.
 pub const SWAPFILE: &str = "/var/lib/wasp-agent/swapfile";
 
@@ -137,6 +148,7 @@ pub struct Settings {
     pub swap: SwapSettings,
     pub protection: ProtectionSettings,
     pub kernel: KernelSettings,
+    pub hook: HookSettings,
     /// The kubelet's configuration; `None`: search the usual places.
     pub kubelet_config: Option<PathBuf>,
     pub grant: GrantSettings,
@@ -184,6 +196,10 @@ impl Settings {
         };
         let small = |path| u8::try_from(integer(path)).unwrap_or(u8::MAX);
         let seconds = |path| Duration::from_secs(integer(path));
+        let list = |path| match value(path) {
+            Some(Value::List(names)) => names.clone(),
+            _ => Vec::new(),
+        };
         let path = |path| Some(text(path)).filter(|p| !p.is_empty()).map(PathBuf::from);
         Self {
             swap: SwapSettings {
@@ -212,10 +228,7 @@ impl Settings {
                 },
             },
             protection: ProtectionSettings {
-                slices: match value("protection.protected-slices") {
-                    Some(Value::List(names)) => names.clone(),
-                    _ => Vec::new(),
-                },
+                slices: list("protection.protected-slices"),
                 io_latency_target: Some(integer("protection.io-latency-target-ms"))
                     .filter(|millis| *millis > 0)
                     .map(Duration::from_millis),
@@ -231,6 +244,14 @@ impl Settings {
                     "off" => Some(false),
                     _ => None,
                 },
+            },
+            hook: HookSettings {
+                install: value("hook.install") == Some(&Value::Boolean(true)),
+                when_unknown: match text("hook.when-unknown") {
+                    "estimate" => WhenUnknown::Estimate,
+                    _ => WhenUnknown::Deny,
+                },
+                denied_namespaces: list("hook.denied-namespaces"),
             },
             kubelet_config: path("node.kubelet-config"),
             grants: match text("grants") {

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod decision;
+pub mod estimate;
 pub mod grant;
 pub mod kubelet;
 pub mod limits;

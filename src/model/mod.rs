@@ -1,5 +1,6 @@
 //! Plain data that the stages hand to each other. No IO, no policy.
 
+pub mod hook;
 pub mod host;
 pub mod kubelet;
 pub mod pod;

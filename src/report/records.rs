@@ -118,6 +118,32 @@ impl Records {
     }
 }
 
+/// What the agent has published of a pod.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Published {
+    version: u32,
+    /// By container name.
+    pub grants: BTreeMap<String, SwapMax>,
+}
+
+/// The published grants of pod `uid`, for the OCI hook; `None` where there are none. Errors name the
+/// file.
+pub fn published(roots: &Roots, uid: &PodUid) -> Result<Option<Published>, String> {
+    let path = Records::new(roots).path(uid);
+    let failed = |error: String| format!("{}: {error}", roots.shown(&path).display());
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let published: Published =
+        serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    if published.version != VERSION {
+        return Err(failed(format!("version {} is not {VERSION}", published.version)));
+    }
+    Ok(Some(published))
+}
+
 fn parse(text: &str) -> Result<Arc<Pod>, String> {
     let record: Record = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if record.version != VERSION {
