@@ -26,6 +26,7 @@ impl<A: Actuator> Agent<A> {
         self.problem("swap", self.swap_problem());
         self.problem("rival", hooks::rival(&self.roots));
         self.check_kubelet();
+        self.check_hook();
     }
 
     /// No swap, or not as much as is configured.

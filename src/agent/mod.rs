@@ -1,6 +1,7 @@
 //! The loop: observe → decide → act → report. One thread, woken by events and by few timers.
 
 mod api;
+mod hook;
 mod host;
 mod pass;
 mod protection;
@@ -62,6 +63,7 @@ struct Agent<A> {
     /// What the guard of the slices has said last, and its copy of the settings.
     protection: protection::Report,
     guards_settings: watch::Sender<Settings>,
+    installed: hook::Installed,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
 }
@@ -144,6 +146,7 @@ impl<A: Actuator> Agent<A> {
             verbosity,
             protection: protection::Report::default(),
             guards_settings,
+            installed: hook::Installed::default(),
             problems: HashMap::new(),
         })
     }
@@ -196,6 +199,10 @@ impl<A: Actuator> Agent<A> {
                 changed = swap.changed() => {
                     changed.context("the kernel's swap notifications failed")?;
                     self.read_node();
+                }
+                changed = self.installed.changed() => {
+                    changed.context("the kernel's notifications of the hooks folder failed")?;
+                    self.check_hook();
                 }
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(update) = news.recv() => {

@@ -214,6 +214,7 @@ impl<A: Actuator> Agent<A> {
                     );
                     self.node = memory;
                     self.everything_is_dirty();
+                    self.check_hook();
                 }
             }
             Err(error) => self.problem("memory", Some(error.to_string())),
@@ -268,6 +269,7 @@ impl<A: Actuator> Agent<A> {
             "kubelet",
             "protection",
             "rival",
+            "hook",
             "oomd",
             "pressure",
             "swap",

@@ -19,6 +19,7 @@ impl<A: Actuator> Agent<A> {
                 self.grants = settings.grants;
                 self.settings = settings;
                 self.check_kubelet();
+                self.check_hook();
                 self.timers.resync = self.now();
                 self.everything_is_dirty();
                 watch_anew

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check_config;
+mod cleanup;
 mod plan;
 mod provision;
 mod run;
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Put the protected slices back to what they were before the agent came
     Unprotect,
+    /// Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are
+    Cleanup,
     /// Load the configuration as the agent does and print what counts, and where it comes from
     CheckConfig,
     /// Show each container's swap grant and why, and what the agent would do now
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Deprovision { dry_run } => {
             return provision::deprovision(&roots, &settings, dry_run);
         }
+        Command::Cleanup => cleanup::cleanup(&roots),
         Command::Unprotect => unprotect::unprotect(&roots),
         Command::Plan { json, all } => plan::plan(&roots, &settings, json, all),
     };

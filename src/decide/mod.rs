@@ -4,6 +4,7 @@ pub mod budget;
 pub mod decision;
 pub mod estimate;
 pub mod grant;
+pub mod hook;
 pub mod kubelet;
 pub mod limits;
 pub mod protection;

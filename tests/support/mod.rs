@@ -40,6 +40,8 @@ impl FakeHost {
         // No systemd, no slice to protect.
         let no_slices = "[protection]\nprotected-slices = []\n";
         host.write("/usr/lib/wasp-agent/config.d/10-test.toml", no_slices);
+        let hooks = "[crio.runtime]\nhooks_dir = [\"/run/containers/oci/hooks.d\"]\n";
+        host.write("/etc/crio/crio.conf.d/10-test.conf", hooks);
         host
     }
 

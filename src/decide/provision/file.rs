@@ -3,7 +3,7 @@
 //! The kernel neither renames nor removes a file while it is swap. So there are two names: what is
 //! exchanged in use has the other name until the next boot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Plan, Refusal, Step, Wanted, fits};
 use crate::model::{
@@ -77,10 +77,10 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn make(&self, path: &PathBuf) -> [Step; 2] {
+    fn make(&self, path: &Path) -> [Step; 2] {
         [
-            Step::MakeFile { path: path.clone(), bytes: self.wanted.bytes },
-            Step::SwapOn { path: path.clone() },
+            Step::MakeFile { path: path.to_owned(), bytes: self.wanted.bytes },
+            Step::SwapOn { path: path.to_owned() },
         ]
     }
 
