@@ -57,7 +57,9 @@ deps:
 # The only list of installed files. Builds nothing.
 install:
 	install -D -m 0755 $(bin)/wasp-agent $(DESTDIR)$(PREFIX)/bin/wasp-agent
+	install -D -m 0755 $(bin)/wasp-hook $(DESTDIR)$(PREFIX)/bin/wasp-hook
 	install -D -m 0644 systemd/wasp-agent.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-agent.service
+	install -D -m 0644 systemd/wasp-swap.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-swap.service
 	install -D -m 0644 packaging/wasp-agent.toml $(DESTDIR)$(SYSCONFDIR)/wasp-agent/wasp-agent.toml
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/wasp-agent/config.d
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/wasp-agent/README.md

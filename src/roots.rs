@@ -49,6 +49,11 @@ impl Roots {
         self.path("/run/wasp-agent")
     }
 
+    /// What the agent leaves for the OCI hook.
+    pub fn hook_settings(&self) -> PathBuf {
+        self.runtime().join("hook.json")
+    }
+
     /// The D-Bus system bus.
     pub fn system_bus(&self) -> PathBuf {
         self.path("/run/dbus/system_bus_socket")

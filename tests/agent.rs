@@ -9,10 +9,15 @@
 
 mod support;
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
-use support::{Agent, FakeHost, MIB, NODE, api_server, container_id, pod, uid};
+use support::{
+    Agent, FakeHost, MIB, NODE, PATIENCE, agent_binary, api_server, container_id, pod, uid,
+};
 use test_apiserver::{faults::Fault, pki::Validity};
 
 /// 4 GiB RAM and 2 GiB swap: a container gets half of what it requests.
@@ -276,4 +281,59 @@ fn without_systemd_limits_hold_in_cgroupfs_and_the_status_says_so() {
     let status = agent.hears("1 limits that systemd could not be told");
     assert!(status.contains("cannot reach systemd at"), "{status}");
     assert_eq!(host.limit(&scope), half(100));
+}
+
+#[test]
+fn the_hook_is_installed_repaired_and_removed() {
+    let (_data, server) = api_server();
+    let host = FakeHost::new(4096 * MIB, 2048 * MIB);
+    host.use_kubeconfig(&server);
+    let foreign = "/run/containers/oci/hooks.d/50-foreign.json";
+    host.write(foreign, "{}");
+    let agent = Agent::start(&host);
+    let definition = host.path("/run/containers/oci/hooks.d/99-wasp-agent.json");
+    let text = fs::read_to_string(&definition).unwrap();
+    let hook = agent_binary().with_file_name("wasp-hook");
+    assert!(text.contains(hook.to_str().unwrap()), "{text}");
+    let settings = fs::read_to_string(host.path("/run/wasp-agent/hook.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    assert_eq!(settings["swap_for_pods_bytes"], 2048 * MIB);
+    assert_eq!(settings["denied_namespaces"][0], "openshift*");
+
+    let comes_back = || {
+        let start = Instant::now();
+        while fs::read_to_string(&definition).ok().as_ref() != Some(&text) {
+            assert!(start.elapsed() < PATIENCE, "the hook was not repaired");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    fs::remove_file(&definition).unwrap();
+    comes_back();
+    fs::write(&definition, "{").unwrap();
+    comes_back();
+
+    let (code, log) = agent.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(definition.exists(), "without the agent, the hook counts most");
+    let output = Agent::command(&host, &["cleanup"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!definition.exists());
+    assert!(!host.path("/run/wasp-agent/hook.json").exists());
+    assert!(!host.path("/run/wasp-agent/pods").exists());
+    assert_eq!(fs::read_to_string(host.path(foreign)).unwrap(), "{}");
+}
+
+#[test]
+fn without_a_hooks_folder_the_agent_works_on_and_says_what_to_do() {
+    let (_data, server) = api_server();
+    let host = FakeHost::new(4096 * MIB, 2048 * MIB);
+    host.use_kubeconfig(&server);
+    // A file where the folder would be: nobody can make one.
+    host.write("/srv/hooks.d", "");
+    let dir = "[crio.runtime]\nhooks_dir = [\"/srv/hooks.d\"]\n";
+    host.write("/etc/crio/crio.conf.d/50-site.conf", dir);
+    let mut agent = Agent::start(&host);
+    let status = agent.hears("no hooks folder that CRI-O reads can be written (/srv/hooks.d: ");
+    assert!(status.contains("hooks_dir in [crio.runtime]"), "{status}");
+    assert_eq!(agent.stop().0, Some(0));
 }

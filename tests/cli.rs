@@ -117,3 +117,95 @@ fn a_plan_without_the_api_server_says_so() {
         "{out}"
     );
 }
+
+/// A host that provisioning can look at: memory, watermarks, a kubelet's configuration.
+fn host_for_swap() -> FakeHost {
+    let host = FakeHost::new(4096 * MIB, 0);
+    host.write("/proc/swaps", "Filename Type Size Used Priority\n");
+    host.write("/proc/zoneinfo", "Node 0, zone Normal\n min 2816\n low 3520\n managed 1000000\n");
+    host.write("/proc/sys/vm/min_free_kbytes", "11264\n");
+    host.write("/proc/sys/vm/watermark_scale_factor", "10\n");
+    host.write("/proc/sys/vm/swappiness", "60\n");
+    host.write(
+        "/etc/kubernetes/kubelet.conf",
+        "kind: KubeletConfiguration\nfailSwapOn: false\nevictionHard:\n  memory.available: 200Mi\n",
+    );
+    host
+}
+
+#[test]
+fn provision_makes_nothing_unless_it_is_asked_to() {
+    let host = host_for_swap();
+    let (code, _, err) = run(&host, &["provision"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("RAM 4.0 GiB, no swap"), "{err}");
+    assert!(!host.path("/var/lib/wasp-agent").exists());
+}
+
+#[test]
+fn a_dry_run_of_provision_says_what_it_would_do() {
+    let host = host_for_swap();
+    let file = "overcommit-percent = 150\n[swap]\nreserve = \"1Mi\"\n[kernel]\n\
+                align-watermarks = true\nswappiness = 80\n";
+    host.write("/etc/wasp-agent/wasp-agent.toml", file);
+    let (code, _, err) = run(&host, &["provision", "--dry-run"]);
+    assert_eq!(code, 0, "{err}");
+    for text in [
+        "would make a swapfile of 2.0 GiB at /var/lib/wasp-agent/swapfile",
+        "would switch on /var/lib/wasp-agent/swapfile",
+        "would set /proc/sys/vm/watermark_scale_factor to 548",
+        "would set /proc/sys/vm/swappiness to 80",
+    ] {
+        assert!(err.contains(text), "{text} is not in\n{err}");
+    }
+    assert!(!host.path("/var/lib/wasp-agent").exists(), "nothing was done");
+    assert!(!host.path("/run/wasp-agent").exists(), "nothing was done");
+}
+
+#[test]
+fn provision_sets_the_kernel_up_and_deprovision_puts_it_back() {
+    let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[kernel]\nswappiness = 80\n");
+    assert_eq!(run(&host, &["provision"]).0, 0);
+    let swappiness = || std::fs::read_to_string(host.path("/proc/sys/vm/swappiness")).unwrap();
+    assert_eq!(swappiness(), "80");
+    let (code, _, err) = run(&host, &["deprovision"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(swappiness(), "60");
+}
+
+#[test]
+fn provision_refuses_what_the_node_would_not_survive() {
+    let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nsize = \"1Mi\"\n");
+    let refused = |code: i32, text: &str| {
+        let (found, _, err) = run(&host, &["provision"]);
+        assert_eq!(found, code, "{err}");
+        assert!(err.contains(text), "{text} is not in\n{err}");
+        assert!(!host.path("/var/lib/wasp-agent/swapfile").exists());
+    };
+    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
+    refused(69, "/etc/kubernetes/kubelet.conf says failSwapOn: true (the default)");
+    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: [\n");
+    refused(69, "cannot read /etc/kubernetes/kubelet.conf: ");
+    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: false\n");
+    std::fs::remove_file(host.path("/sys/fs/cgroup/cgroup.controllers")).unwrap();
+    refused(69, "cgroup v1");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nsize = \"1Mi\"\nreserve = \"100%\"\n");
+    refused(1, "(swap.reserve sets the reserve)");
+}
+
+#[test]
+fn unprotect_has_nothing_to_undo_where_nothing_was_done() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    let (code, out, _) = run(&host, &["unprotect"]);
+    assert_eq!((code, out.contains("nothing to undo")), (0, true));
+    host.write(
+        "/run/wasp-agent/protection.json",
+        r#"{"system.slice": {"swap_max": "max", "io_latency": []}}"#,
+    );
+    let (code, _, err) = run(&host, &["unprotect"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("cannot reach systemd at"), "{err}");
+}

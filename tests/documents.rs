@@ -41,7 +41,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 #[test]
 fn every_toml_in_the_documents_loads() {
     let mut seen = 0;
-    for name in ["README.md", "docs/configuration.md", "docs/architecture.md"] {
+    for name in ["README.md", "docs/configuration.md", "docs/architecture.md", "docs/swap.md"] {
         for toml in blocks(&document(name), "toml") {
             let host = FakeHost::new(4096 * MIB, 0);
             host.write("/etc/wasp-agent/wasp-agent.toml", toml);
@@ -64,5 +64,5 @@ fn every_command_that_the_readme_names_exists() {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
         seen += 1;
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 7);
 }

@@ -1,9 +1,14 @@
 //! IO out: carries decisions out. Every action reads first and writes only what differs.
 
+pub mod bus;
 pub mod cgroup;
+pub mod files;
+pub mod slices;
+pub mod swap;
 pub mod systemd;
+pub mod tunables;
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use crate::{model::swap::SwapMax, observe::cgroup::CgroupError, roots::Roots};
 
@@ -22,6 +27,11 @@ pub trait Actuator {
     /// Writes `memory.swap.max` of the cgroup `inode` at `path` below the cgroup root.
     fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError>;
 
+    /// Makes `path` a file that holds `text`, with its folder.
+    fn replace_file(&self, path: &Path, text: &str, mode: u32) -> io::Result<Written>;
+
+    fn remove_file(&self, path: &Path) -> io::Result<Written>;
+
     /// Has systemd hold the limit; the answer comes later.
     fn tell_systemd(&self, request: systemd::Request);
 }
@@ -38,6 +48,25 @@ impl Actuator for Host {
         cgroup::write_limit(&self.roots.cgroup().join(path), inode, to)
     }
 
+    fn replace_file(&self, path: &Path, text: &str, mode: u32) -> io::Result<Written> {
+        if std::fs::read_to_string(path).is_ok_and(|found| found == text) {
+            return Ok(Written::Already);
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        files::replace(path, text, mode)?;
+        Ok(Written::Now)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<Written> {
+        match std::fs::remove_file(path) {
+            Ok(()) => Ok(Written::Now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Written::Already),
+            Err(error) => Err(error),
+        }
+    }
+
     fn tell_systemd(&self, request: systemd::Request) {
         // Fails only while the agent ends.
         let _ = self.systemd.send(request);
@@ -51,6 +80,20 @@ pub struct DryRun;
 impl Actuator for DryRun {
     fn write_limit(&self, path: &Path, _inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
         tracing::info!(cgroup = %path.display(), swap_max = %to, "would set memory.swap.max");
+        Ok(Written::Already)
+    }
+
+    fn replace_file(&self, path: &Path, text: &str, _mode: u32) -> io::Result<Written> {
+        if std::fs::read_to_string(path).is_ok_and(|found| found != text) {
+            tracing::info!(path = %path.display(), "would write a file");
+        }
+        Ok(Written::Already)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<Written> {
+        if path.exists() {
+            tracing::info!(path = %path.display(), "would remove a file");
+        }
         Ok(Written::Already)
     }
 

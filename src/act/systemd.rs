@@ -3,24 +3,16 @@
 //!
 //! Source: `org.freedesktop.systemd1(5)`.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
-use zbus::{
-    Connection,
-    connection::Builder,
-    zvariant::{OwnedValue, Value},
-};
+use zbus::{Connection, zvariant::Value};
 
+use super::bus;
 use crate::model::{pod::ContainerId, swap::SwapMax};
 
-const DESTINATION: &str = "org.freedesktop.systemd1";
-const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-const SCOPE: &str = "org.freedesktop.systemd1.Scope";
 const PROPERTY: &str = "MemorySwapMax";
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// systemd works on one call at a time; more in flight only save the way there and back.
 const IN_FLIGHT: usize = 16;
 
@@ -50,7 +42,7 @@ pub enum Held {
 
 /// Serves requests until nobody can send more. Of several for one container the last counts.
 pub async fn serve(
-    bus: PathBuf,
+    path: PathBuf,
     mut requests: mpsc::UnboundedReceiver<Request>,
     answers: mpsc::UnboundedSender<Answer>,
 ) {
@@ -78,10 +70,10 @@ pub async fn serve(
             };
             let Some(request) = waiting.remove(&id) else { break };
             if connection.is_none() {
-                match connect(&bus).await {
+                match bus::connect(&path).await {
                     Ok(new) => connection = Some(new),
                     Err(error) => {
-                        let text = format!("cannot reach systemd at {}: {error}", bus.display());
+                        let text = format!("cannot reach systemd at {}: {error}", path.display());
                         fail(request, &text, &answers);
                         std::mem::take(&mut waiting)
                             .into_values()
@@ -103,23 +95,13 @@ fn fail(request: Request, text: &str, answers: &mpsc::UnboundedSender<Answer>) {
     let _ = answers.send(Answer { container, asked: to, outcome: Err(text.to_owned()) });
 }
 
-async fn connect(bus: &std::path::Path) -> zbus::Result<Connection> {
-    let address = format!("unix:path={}", bus.display());
-    let connecting = Builder::address(address.as_str())?.method_timeout(TIMEOUT).build();
-    match tokio::time::timeout(TIMEOUT, connecting).await {
-        Ok(connection) => connection,
-        Err(_) => Err(zbus::Error::Failure(format!("no answer in {} s", TIMEOUT.as_secs()))),
-    }
-}
-
 /// The answer, and whether the connection can still be used.
 async fn call(connection: Connection, request: Request) -> (Answer, bool) {
     let result = ensure(&connection, &request.unit, request.to).await;
-    let connected =
-        !matches!(&result, Err(error) if !matches!(error, zbus::Error::MethodError(..)));
+    let connected = !result.as_ref().is_err_and(bus::is_broken);
     let outcome = match result {
         Ok(held) => Ok(held),
-        Err(error) if is_unit_gone(&error) => Ok(Held::UnitGone),
+        Err(error) if bus::is_unit_gone(&error) => Ok(Held::UnitGone),
         Err(error) => {
             Err(format!("systemd refused {PROPERTY}={} for {}: {error}", request.to, request.unit))
         }
@@ -129,68 +111,18 @@ async fn call(connection: Connection, request: Request) -> (Answer, bool) {
 
 /// Reads the property, and sets it if it differs.
 async fn ensure(connection: &Connection, unit: &str, to: SwapMax) -> zbus::Result<Held> {
-    let path = unit_path(unit);
-    let reply = connection
-        .call_method(
-            Some(DESTINATION),
-            path.as_str(),
-            Some("org.freedesktop.DBus.Properties"),
-            "Get",
-            &(SCOPE, PROPERTY),
-        )
-        .await?;
-    let value: OwnedValue = reply.body().deserialize()?;
+    let value = bus::get(connection, unit, "Scope", PROPERTY).await?;
     let found = SwapMax::from_systemd(u64::try_from(value)?);
     if found == to {
         return Ok(Held::Already);
     }
-    let runtime = true;
-    let properties = [(PROPERTY, Value::U64(to.to_systemd()))];
-    connection
-        .call_method(
-            Some(DESTINATION),
-            MANAGER_PATH,
-            Some(MANAGER),
-            "SetUnitProperties",
-            &(unit, runtime, &properties[..]),
-        )
-        .await?;
+    bus::set(connection, unit, &[(PROPERTY, Value::U64(to.to_systemd()))]).await?;
     Ok(Held::Instead { of: found })
-}
-
-fn is_unit_gone(error: &zbus::Error) -> bool {
-    matches!(error, zbus::Error::MethodError(name, ..)
-        if name.as_str() == "org.freedesktop.systemd1.NoSuchUnit"
-            || name.as_str() == "org.freedesktop.DBus.Error.UnknownObject")
-}
-
-/// The unit's D-Bus path: every byte that is no letter or digit as `_` and two hex digits, and a
-/// leading digit too (`sd_bus_path_encode(3)`).
-fn unit_path(unit: &str) -> String {
-    use std::fmt::Write;
-    let mut path = format!("{MANAGER_PATH}/unit/");
-    for (index, byte) in unit.bytes().enumerate() {
-        if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {
-            path.push(char::from(byte));
-        } else {
-            let _ = write!(path, "_{byte:02x}");
-        }
-    }
-    path
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unit_paths_are_escaped_as_systemd_does() {
-        assert_eq!(
-            unit_path("crio-12ab.scope"),
-            "/org/freedesktop/systemd1/unit/crio_2d12ab_2escope"
-        );
-        assert_eq!(unit_path("1.scope"), "/org/freedesktop/systemd1/unit/_31_2escope");
-    }
 
     #[tokio::test]
     async fn a_bus_that_is_not_there_fails_every_request() {

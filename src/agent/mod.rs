@@ -1,7 +1,10 @@
 //! The loop: observe → decide → act → report. One thread, woken by events and by few timers.
 
 mod api;
+mod hook;
+mod host;
 mod pass;
+mod protection;
 mod reload;
 
 use std::{
@@ -12,12 +15,12 @@ use std::{
 use anyhow::Context;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 use crate::{
     act::{Actuator, DryRun, Host, systemd},
-    config::settings::Settings,
+    config::settings::{Grants, Settings},
     decide::state::State,
     model::{
         host::{Monotonic, NodeMemory},
@@ -35,11 +38,16 @@ use crate::{
 /// How long the first pass waits for the API server's pods. Without them it goes by the records.
 const FIRST_LIST: Duration = Duration::from_secs(5);
 
+/// How long the first pass waits for systemd to protect the slices.
+const FIRST_PROTECTION: Duration = Duration::from_secs(10);
+
 /// All that the agent knows.
 #[derive(Debug)]
 struct Agent<A> {
     roots: Roots,
     settings: Settings,
+    /// As configured; the settings in force leave the limits to a kubelet that grants swap itself.
+    grants: Grants,
     actuator: A,
     started: Instant,
     node: NodeMemory,
@@ -52,6 +60,10 @@ struct Agent<A> {
     records: Records,
     notifier: Notifier,
     verbosity: Verbosity,
+    /// What the guard of the slices has said last, and its copy of the settings.
+    protection: protection::Report,
+    guards_settings: watch::Sender<Settings>,
+    installed: hook::Installed,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
 }
@@ -112,11 +124,13 @@ impl<A: Actuator> Agent<A> {
         actuator: A,
     ) -> anyhow::Result<Self> {
         let node = node::memory(&roots)?;
+        let guards_settings = watch::Sender::new(settings.clone());
         let (tree, found) = Tree::new(&roots)
             .with_context(|| format!("cannot watch cgroups below {}", roots.cgroup().display()))?;
         let pods = records.load();
         Ok(Self {
             roots,
+            grants: settings.grants,
             settings,
             actuator,
             started: Instant::now(),
@@ -130,6 +144,9 @@ impl<A: Actuator> Agent<A> {
             records,
             notifier: Notifier::default(),
             verbosity,
+            protection: protection::Report::default(),
+            guards_settings,
+            installed: hook::Installed::default(),
             problems: HashMap::new(),
         })
     }
@@ -147,7 +164,9 @@ impl<A: Actuator> Agent<A> {
         let mut hangup = signal(SignalKind::hangup())?;
         let swap = SwapWatch::new(&self.roots);
         let (_keep_open, no_answers) = mpsc::unbounded_channel();
+        let act = answers.is_some();
         let mut answers = answers.unwrap_or(no_answers);
+        let mut guard = self.guard_slices(act);
         let mut news = self.watch_pods();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -157,6 +176,7 @@ impl<A: Actuator> Agent<A> {
         );
         self.notifier.status("Waiting for the API server's list of pods.", self.now());
         self.first_list(&mut news).await;
+        self.first_protection(&mut guard).await;
         self.resync();
         self.notifier.ready(self.longest_pause());
 
@@ -180,6 +200,11 @@ impl<A: Actuator> Agent<A> {
                     changed.context("the kernel's swap notifications failed")?;
                     self.read_node();
                 }
+                changed = self.installed.changed() => {
+                    changed.context("the kernel's notifications of the hooks folder failed")?;
+                    self.check_hook();
+                }
+                Some(report) = guard.recv() => self.protection_says(report),
                 Some(update) = news.recv() => {
                     self.api_says(update);
                     while let Ok(update) = news.try_recv() {
@@ -217,6 +242,21 @@ impl<A: Actuator> Agent<A> {
                 Ok(Some(update)) => self.api_says(update),
                 Ok(None) | Err(_) => break,
             }
+        }
+    }
+
+    /// The guard ends when the receiver is dropped.
+    fn guard_slices(&self, act: bool) -> mpsc::Receiver<protection::Report> {
+        let (send, receive) = mpsc::channel(1);
+        let settings = self.guards_settings.subscribe();
+        tokio::spawn(protection::guard(self.roots.clone(), settings, act, send));
+        receive
+    }
+
+    /// The kubelet starts when we are ready: by then the slices are protected, or known not to be.
+    async fn first_protection(&mut self, guard: &mut mpsc::Receiver<protection::Report>) {
+        if let Ok(Some(report)) = tokio::time::timeout(FIRST_PROTECTION, guard.recv()).await {
+            self.protection_says(report);
         }
     }
 

@@ -214,6 +214,7 @@ impl<A: Actuator> Agent<A> {
                     );
                     self.node = memory;
                     self.everything_is_dirty();
+                    self.check_hook();
                 }
             }
             Err(error) => self.problem("memory", Some(error.to_string())),
@@ -257,24 +258,26 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    /// What the kernel lacks.
-    pub(super) fn check_host(&mut self) {
-        let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
-        let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, no limit can be set (boot with \
-                       systemd.unified_cgroup_hierarchy=1)";
-        self.problem("cgroup", (!cgroup2).then(|| missing.to_owned()));
-        let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
-        let missing = "no pressure-stall information (boot with psi=1)";
-        self.problem("pressure", (!pressure).then(|| missing.to_owned()));
-        let no_swap = self.node.swap_bytes == 0;
-        self.problem("swap", no_swap.then(|| "the node has no swap".to_owned()));
-    }
-
     pub(super) fn report(&mut self) {
         let mut problems: Vec<String> = self.api.problem().into_iter().collect();
-        let order = ["reload", "cgroup", "memory", "systemd", "records", "pressure", "swap"];
+        let order = [
+            "reload",
+            "cgroup",
+            "memory",
+            "systemd",
+            "records",
+            "kubelet",
+            "protection",
+            "rival",
+            "hook",
+            "oomd",
+            "pressure",
+            "swap",
+            "watermarks",
+        ];
         problems.extend(order.iter().filter_map(|about| self.problems.get(about).cloned()));
         let facts = status::Facts {
+            protected: &self.protection.protected,
             settings: &self.settings,
             node: self.node,
             state: &self.state,

@@ -15,7 +15,11 @@ impl<A: Actuator> Agent<A> {
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
                     || settings.kubeconfig != self.settings.kubeconfig;
+                self.guards_settings.send_replace(settings.clone());
+                self.grants = settings.grants;
                 self.settings = settings;
+                self.check_kubelet();
+                self.check_hook();
                 self.timers.resync = self.now();
                 self.everything_is_dirty();
                 watch_anew

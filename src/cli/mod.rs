@@ -1,8 +1,11 @@
 //! The command line.
 
 mod check_config;
+mod cleanup;
 mod plan;
+mod provision;
 mod run;
+mod unprotect;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -35,6 +38,24 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make the swap that is configured and set the kernel up for it; systemd does this at boot
+    /// (wasp-swap.service). Exit 69: refused, the node is better off without; 75: there is swap, but
+    /// not as configured
+    Provision {
+        /// Say what would be done, do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Remove the swap that `provision` made and put the kernel's settings back
+    Deprovision {
+        /// Say what would be done, do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put the protected slices back to what they were before the agent came
+    Unprotect,
+    /// Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are
+    Cleanup,
     /// Load the configuration as the agent does and print what counts, and where it comes from
     CheckConfig,
     /// Show each container's swap grant and why, and what the agent would do now
@@ -59,6 +80,14 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run { dry_run } => run::run(roots, settings, dry_run),
         Command::CheckConfig => check_config::check_config(&resolved),
+        Command::Provision { dry_run } => {
+            return provision::provision(&roots, &settings, dry_run);
+        }
+        Command::Deprovision { dry_run } => {
+            return provision::deprovision(&roots, &settings, dry_run);
+        }
+        Command::Cleanup => cleanup::cleanup(&roots),
+        Command::Unprotect => unprotect::unprotect(&roots),
         Command::Plan { json, all } => plan::plan(&roots, &settings, json, all),
     };
     match result {

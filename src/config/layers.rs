@@ -7,7 +7,10 @@
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use toml::{Spanned, de::DeTable, de::DeValue};
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue},
+};
 
 use super::{
     keys::{KEYS, Key, key, nearest},
@@ -136,6 +139,8 @@ impl Layers {
                 number.as_str().parse().ok().and_then(|n| key.kind.accept(Value::Float(n)))
             }
             DeValue::String(text) => key.kind.accept(Value::Text(text.to_string())),
+            DeValue::Boolean(truth) => key.kind.accept(Value::Boolean(*truth)),
+            DeValue::Array(items) => texts(items).and_then(|t| key.kind.accept(Value::List(t))),
             _ => None,
         };
         match accepted {
@@ -201,6 +206,16 @@ fn by_variable(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.environment == Some(name))
 }
 
+fn texts(items: &DeArray<'_>) -> Option<Vec<String>> {
+    items
+        .iter()
+        .map(|item| match item.get_ref() {
+            DeValue::String(text) => Some(text.to_string()),
+            _ => None,
+        })
+        .collect()
+}
+
 /// A value as it was written, for messages.
 fn shown(value: &DeValue<'_>) -> String {
     match value {
@@ -209,7 +224,10 @@ fn shown(value: &DeValue<'_>) -> String {
         DeValue::Float(number) => number.as_str().to_owned(),
         DeValue::Boolean(truth) => truth.to_string(),
         DeValue::Datetime(when) => when.to_string(),
-        DeValue::Array(_) => "an array".to_owned(),
+        DeValue::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| shown(item.get_ref())).collect();
+            format!("[{}]", items.join(", "))
+        }
         DeValue::Table(_) => "a table".to_owned(),
     }
 }

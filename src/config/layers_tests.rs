@@ -2,9 +2,13 @@ use std::{fs, os::unix::fs::symlink, time::Duration};
 
 use super::*;
 use crate::config::{
-    settings::{Eligibility, Grants, Policy, Settings},
+    settings::{
+        Discard, Eligibility, Grants, HookSettings, KernelSettings, Policy, Settings, Share,
+        SwapKind, SwapSettings, SwapSize,
+    },
     show,
 };
+use crate::model::hook::WhenUnknown;
 
 /// A host with these files.
 fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
@@ -49,9 +53,29 @@ fn nothing_configured_is_the_defaults() {
 fn every_key_reaches_the_settings() {
     let file = r#"
         grants = "agent"
+        overcommit-percent = 100
         [node]
         name = "node-a"
         kubeconfig = "/srv/kubeconfig"
+        kubelet-config = "/srv/kubelet.yaml"
+        [swap]
+        kind = "partition"
+        size = "8Gi"
+        path = "/dev/disk/by-partlabel/swap"
+        priority = 100
+        discard = "pages"
+        reserve = "20%"
+        [protection]
+        protected-slices = ["system.slice", "a-b.slice"]
+        io-latency-target-ms = 75
+        [kernel]
+        align-watermarks = true
+        swappiness = 80
+        zswap = "off"
+        [hook]
+        install = false
+        when-unknown = "deny"
+        denied-namespaces = ["infra-*"]
         [limits]
         policy = "max"
         eligibility = "virt-launcher"
@@ -71,6 +95,27 @@ fn every_key_reaches_the_settings() {
         assert!(matches!(resolved.get(key.path), Some((_, Origin::File { .. }))), "{}", key.path);
     }
     let defaults = Settings::defaults();
+    assert_eq!(settings.kubelet_config.as_deref(), Some(Path::new("/srv/kubelet.yaml")));
+    let swap = SwapSettings {
+        size: SwapSize::Bytes(8 << 30),
+        kind: SwapKind::Partition,
+        path: "/dev/disk/by-partlabel/swap".into(),
+        priority: 100,
+        discard: Discard::Pages,
+        reserve: Some(Share::Percent(20)),
+    };
+    assert_eq!(settings.swap, swap);
+    assert_eq!(settings.protection.slices, ["system.slice", "a-b.slice"]);
+    assert_eq!(settings.protection.io_latency_target, Some(Duration::from_millis(75)));
+    let kernel =
+        KernelSettings { align_watermarks: true, swappiness: Some(80), zswap: Some(false) };
+    assert_eq!(settings.kernel, kernel);
+    let hook = HookSettings {
+        install: false,
+        when_unknown: WhenUnknown::Deny,
+        denied_namespaces: vec!["infra-*".into()],
+    };
+    assert_eq!(settings.hook, hook);
     assert_eq!(settings.node_name.as_deref(), Some("node-a"));
     assert_eq!(settings.kubeconfig.as_deref(), Some(Path::new("/srv/kubeconfig")));
     assert_eq!(settings.grant.policy, Policy::Max);
@@ -211,5 +256,30 @@ fn what_is_shown_reads_back_the_same() {
             "{}",
             key.path
         );
+    }
+}
+
+#[test]
+fn swap_has_one_size_and_a_path_that_fits_its_kind() {
+    let problem = |file: &str| load(&[(MAIN, file)]).unwrap_err().to_string();
+    let said = problem("overcommit-percent = 150\n[swap]\nsize = \"8Gi\"\n");
+    assert!(said.contains("swap.size = \"8Gi\" contradicts overcommit-percent = 150"), "{said}");
+    let said = problem("[swap]\nkind = \"partition\"\n");
+    assert!(said.contains("swap.path = \"\" contradicts swap.kind"), "{said}");
+    let said = problem("[swap]\nkind = \"zram\"\npath = \"/x\"\nsize = \"1Gi\"\n");
+    assert!(said.contains("swap.path = \"/x\" contradicts swap.kind"), "{said}");
+    for (text, allowed) in [
+        ("[swap]\nsize = \"lots\"", "a size (8Gi, 512Mi), or \"\""),
+        ("[swap]\nsize = \"-1Gi\"", "a size"),
+        ("[swap]\nreserve = \"101%\"", "a percentage"),
+        ("[kernel]\nswappiness = \"some\"", "from 0 to 200, or \"keep\""),
+        ("[kernel]\nalign-watermarks = 1", "true or false"),
+        ("[hook]\ndenied-namespaces = [\"*x\"]", "a list of namespaces"),
+        ("[protection]\nprotected-slices = [\"system.service\"]", "a list of slices"),
+        ("[protection]\nprotected-slices = [\"-.slice\"]", "a list of slices"),
+        ("[protection]\nprotected-slices = [\"a.slice\", \"a.slice\"]", "a list of slices"),
+    ] {
+        let said = problem(text);
+        assert!(said.contains(allowed), "{text}: {said}");
     }
 }

@@ -3,10 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    keys,
     layers::{Resolved, resolve},
     value::{Origin, Problem, Problems, Value},
 };
-use crate::roots::Roots;
+use crate::{model::hook::WhenUnknown, roots::Roots};
 
 /// Who sets the containers' limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +16,16 @@ pub enum Grants {
     Kubelet,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Policy {
     Limited,
     Max,
     None,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Eligibility {
     Burstable,
     VirtLauncher,
@@ -52,9 +55,102 @@ pub struct EvictionSettings {
     pub window: Duration,
 }
 
+/// How much of something, absolute or of a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    Bytes(u64),
+    /// 0 to 100.
+    Percent(u64),
+}
+
+impl Share {
+    pub fn of(self, whole: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => {
+                let part = u128::from(whole) * u128::from(percent) / 100;
+                u64::try_from(part).unwrap_or(whole)
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SwapKind {
+    File,
+    Partition,
+    Zram,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    None,
+    Once,
+    Pages,
+    Both,
+}
+
+/// How much swap the node is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwapSize {
+    Bytes(u64),
+    /// RAM × (percent / 100 − 1); 100 is none.
+    Overcommit {
+        percent: u64,
+    },
+}
+
+/// The swap that the agent provisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwapSettings {
+    pub size: SwapSize,
+    pub kind: SwapKind,
+    /// The swapfile or the partition; of no meaning for zram.
+    pub path: PathBuf,
+    pub priority: u16,
+    pub discard: Discard,
+    /// `None`: by the kubelet's eviction threshold.
+    pub reserve: Option<Share>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtectionSettings {
+    /// Slices without swap, each once.
+    pub slices: Vec<String>,
+    /// `None`: no target is set.
+    pub io_latency_target: Option<Duration>,
+}
+
+/// What the kernel is told; `None` is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSettings {
+    pub align_watermarks: bool,
+    pub swappiness: Option<u64>,
+    pub zswap: Option<bool>,
+}
+
+/// The OCI hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookSettings {
+    pub install: bool,
+    pub when_unknown: WhenUnknown,
+    /// Names, or beginnings of names that end in `*`.
+    pub denied_namespaces: Vec<String>,
+}
+
+/// Where the swapfile is unless configured.
+pub const SWAPFILE: &str = "/var/lib/wasp-agent/swapfile";
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub grants: Grants,
+    pub swap: SwapSettings,
+    pub protection: ProtectionSettings,
+    pub kernel: KernelSettings,
+    pub hook: HookSettings,
+    /// The kubelet's configuration; `None`: search the usual places.
+    pub kubelet_config: Option<PathBuf>,
     pub grant: GrantSettings,
     pub limits: LimitSettings,
     pub eviction: EvictionSettings,
@@ -100,7 +196,64 @@ impl Settings {
         };
         let small = |path| u8::try_from(integer(path)).unwrap_or(u8::MAX);
         let seconds = |path| Duration::from_secs(integer(path));
+        let list = |path| match value(path) {
+            Some(Value::List(names)) => names.clone(),
+            _ => Vec::new(),
+        };
+        let path = |path| Some(text(path)).filter(|p| !p.is_empty()).map(PathBuf::from);
         Self {
+            swap: SwapSettings {
+                size: match keys::size(text("swap.size")) {
+                    Some(bytes) => SwapSize::Bytes(bytes),
+                    None => SwapSize::Overcommit { percent: integer("overcommit-percent") },
+                },
+                kind: match text("swap.kind") {
+                    "partition" => SwapKind::Partition,
+                    "zram" => SwapKind::Zram,
+                    _ => SwapKind::File,
+                },
+                path: path("swap.path").unwrap_or_else(|| SWAPFILE.into()),
+                priority: u16::try_from(integer("swap.priority")).unwrap_or(0),
+                discard: match text("swap.discard") {
+                    "once" => Discard::Once,
+                    "pages" => Discard::Pages,
+                    "both" => Discard::Both,
+                    _ => Discard::None,
+                },
+                reserve: match text("swap.reserve") {
+                    "" => None,
+                    reserve => keys::percent(reserve)
+                        .map(Share::Percent)
+                        .or_else(|| keys::size(reserve).map(Share::Bytes)),
+                },
+            },
+            protection: ProtectionSettings {
+                slices: list("protection.protected-slices"),
+                io_latency_target: Some(integer("protection.io-latency-target-ms"))
+                    .filter(|millis| *millis > 0)
+                    .map(Duration::from_millis),
+            },
+            kernel: KernelSettings {
+                align_watermarks: value("kernel.align-watermarks") == Some(&Value::Boolean(true)),
+                swappiness: match value("kernel.swappiness") {
+                    Some(Value::Integer(number)) => Some(*number),
+                    _ => None,
+                },
+                zswap: match text("kernel.zswap") {
+                    "on" => Some(true),
+                    "off" => Some(false),
+                    _ => None,
+                },
+            },
+            hook: HookSettings {
+                install: value("hook.install") == Some(&Value::Boolean(true)),
+                when_unknown: match text("hook.when-unknown") {
+                    "estimate" => WhenUnknown::Estimate,
+                    _ => WhenUnknown::Deny,
+                },
+                denied_namespaces: list("hook.denied-namespaces"),
+            },
+            kubelet_config: path("node.kubelet-config"),
             grants: match text("grants") {
                 "kubelet" => Grants::Kubelet,
                 _ => Grants::Agent,
@@ -132,7 +285,7 @@ impl Settings {
                 window: seconds("eviction.average-window-seconds"),
             },
             node_name: Some(text("node.name")).filter(|name| !name.is_empty()).map(str::to_owned),
-            kubeconfig: Some(text("node.kubeconfig")).filter(|p| !p.is_empty()).map(PathBuf::from),
+            kubeconfig: path("node.kubeconfig"),
             verbosity: small("log.verbosity"),
         }
     }
@@ -159,6 +312,23 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         if settings.grant.system_reserved_percent != 0 {
             contradicts("limits.system-reserved-percent", &format!("{WHY} no such reserve"));
         }
+    }
+    if let (SwapSize::Bytes(_), Some((Value::Integer(percent @ 101..), _))) =
+        (settings.swap.size, resolved.get("overcommit-percent"))
+    {
+        let why = format!("overcommit-percent = {percent}: it gives a size of its own");
+        contradicts("swap.size", &why);
+    }
+    let path_given =
+        matches!(resolved.get("swap.path"), Some((Value::Text(p), _)) if !p.is_empty());
+    match settings.swap.kind {
+        SwapKind::Partition if !settings.swap.path.starts_with("/dev") => {
+            contradicts("swap.path", "swap.kind = \"partition\": name it as /dev/disk/by-…");
+        }
+        SwapKind::Zram if path_given => {
+            contradicts("swap.path", "swap.kind = \"zram\": the kernel numbers its devices");
+        }
+        _ => {}
     }
     if settings.limits.follow > settings.limits.resync {
         let why = format!(

@@ -8,6 +8,8 @@ pub enum Value {
     Integer(u64),
     Float(f64),
     Text(String),
+    Boolean(bool),
+    List(Vec<String>),
 }
 
 impl fmt::Display for Value {
@@ -17,6 +19,8 @@ impl fmt::Display for Value {
             Self::Integer(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number:?}"),
             Self::Text(text) => write!(f, "{text:?}"),
+            Self::Boolean(truth) => write!(f, "{truth}"),
+            Self::List(texts) => write!(f, "{texts:?}"),
         }
     }
 }

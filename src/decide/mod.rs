@@ -2,7 +2,14 @@
 
 pub mod budget;
 pub mod decision;
+pub mod estimate;
 pub mod grant;
+pub mod hook;
+pub mod kubelet;
 pub mod limits;
+pub mod protection;
+pub mod provision;
 pub mod qos;
 pub mod state;
+pub mod tunables;
+pub mod watermarks;

@@ -1,6 +1,12 @@
 //! Plain data that the stages hand to each other. No IO, no policy.
 
+pub mod hook;
 pub mod host;
+pub mod kubelet;
 pub mod pod;
+pub mod protection;
 pub mod quantity;
+pub mod storage;
 pub mod swap;
+pub mod swap_header;
+pub mod watermarks;

@@ -2,10 +2,17 @@
 
 pub mod bundle;
 pub mod cgroup;
+pub mod crio;
+pub mod disks;
 pub mod events;
 pub mod files;
+pub mod hooks;
 pub mod kube;
+pub mod kubelet;
 pub mod names;
 pub mod node;
 pub mod process;
+pub mod slices;
+pub mod swap;
 pub mod tree;
+pub mod zoneinfo;

@@ -39,6 +39,14 @@ pub fn start(verbosity: u8) -> Verbosity {
     Verbosity(handle)
 }
 
+/// Starts logging for the OCI hook, whose standard error nobody reads: to the journal or nowhere.
+pub fn start_hook() {
+    if let Ok(journal) = tracing_journald::layer() {
+        let layer = journal.with_field_prefix(None).with_syslog_identifier("wasp-hook".to_owned());
+        let _ = tracing_subscriber::registry().with(layer).try_init();
+    }
+}
+
 /// klog's scale for our own messages; of the libraries only what is wrong.
 fn targets(verbosity: u8) -> Targets {
     let ours = match verbosity {

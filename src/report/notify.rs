@@ -59,6 +59,11 @@ impl Notifier {
     }
 }
 
+/// Sends `status` from a program that does one thing and ends.
+pub fn status_now(status: &str) {
+    send(&[NotifyState::Status(status)]);
+}
+
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd could not be notified");

@@ -4,8 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    io::{self, Write},
+    fs, io,
     path::PathBuf,
     sync::Arc,
 };
@@ -13,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    act::files::replace,
     model::{
         pod::{Pod, PodUid, Pods},
         swap::SwapMax,
@@ -114,11 +114,34 @@ impl Records {
 
     fn replace(&self, uid: &PodUid, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
-        file.write_all(text.as_bytes())?;
-        file.persist(self.path(uid))?;
-        Ok(())
+        replace(&self.path(uid), text, 0o600)
     }
+}
+
+/// What the agent has published of a pod.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Published {
+    version: u32,
+    /// By container name.
+    pub grants: BTreeMap<String, SwapMax>,
+}
+
+/// The published grants of pod `uid`, for the OCI hook; `None` where there are none. Errors name the
+/// file.
+pub fn published(roots: &Roots, uid: &PodUid) -> Result<Option<Published>, String> {
+    let path = Records::new(roots).path(uid);
+    let failed = |error: String| format!("{}: {error}", roots.shown(&path).display());
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let published: Published =
+        serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    if published.version != VERSION {
+        return Err(failed(format!("version {} is not {VERSION}", published.version)));
+    }
+    Ok(Some(published))
 }
 
 fn parse(text: &str) -> Result<Arc<Pod>, String> {

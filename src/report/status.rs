@@ -16,6 +16,8 @@ pub struct Facts<'a> {
     pub node: NodeMemory,
     pub state: &'a State,
     pub pods: usize,
+    /// Slices that never swap and are served first.
+    pub protected: &'a [String],
     /// What does not work, the worst first, in the administrator's words.
     pub problems: Vec<String>,
 }
@@ -58,10 +60,14 @@ pub fn line(facts: &Facts<'_>) -> String {
         _ => format!("{unlimited} may swap without limit"),
     };
     let summary = format!(
-        "Swap {}: of {containers} containers in {} pods {share}, {} used.",
+        "Swap {}: of {containers} containers in {} pods {share}, {} used.{}",
         human_bytes(facts.node.swap_bytes),
         facts.pods,
         human_bytes(used),
+        match facts.protected {
+            [] => String::new(),
+            slices => format!(" Protected: {}.", slices.join(", ")),
+        },
     );
     if problems.is_empty() { summary } else { format!("{}. {summary}", problems.join("; ")) }
 }

@@ -279,6 +279,7 @@ drift() { test-kubelet drift "$1" --level "$2" --write "$3"; }
 diagnose() {
     echo "--- diagnosis"
     systemctl --no-pager -l -n 0 status wasp-agent 2>&1 | head -n 20
+    journalctl -q -u wasp-swap -o short-monotonic --no-pager | tail -n 20
     journalctl -q -u wasp-agent -o short-monotonic --no-pager | tail -n "${DIAGNOSE_LINES:-60}"
     journalctl -q -u test-apiserver -o short-monotonic --no-pager | tail -n 8
     test-kubelet ps

@@ -37,6 +37,11 @@ impl FakeHost {
         host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
         host.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
         host.memory(ram_bytes, swap_bytes);
+        // No systemd, no slice to protect.
+        let no_slices = "[protection]\nprotected-slices = []\n";
+        host.write("/usr/lib/wasp-agent/config.d/10-test.toml", no_slices);
+        let hooks = "[crio.runtime]\nhooks_dir = [\"/run/containers/oci/hooks.d\"]\n";
+        host.write("/etc/crio/crio.conf.d/10-test.conf", hooks);
         host
     }
 

@@ -1,0 +1,134 @@
+//! Makes swapfiles. A file is made without a name and linked to its path when it is complete: an
+//! interruption leaves nothing behind, and what is at the path already stays.
+
+use std::{
+    fs::{DirBuilder, File, Permissions},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{DirBuilderExt, FileExt, PermissionsExt},
+    },
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate, openat},
+    sys::{stat::Mode, statfs},
+    unistd::linkat,
+};
+
+use super::{Provisioner, syscalls};
+use crate::{config::settings::SWAPFILE, observe::swap::area::open_beneath};
+
+const CHUNK: usize = 1 << 20;
+/// So much may wait to be written before the disk is waited for.
+const UNWRITTEN: u64 = 64 << 20;
+
+impl Provisioner<'_> {
+    pub(super) fn make_file(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        if folder == Path::new(SWAPFILE).parent().unwrap_or(folder) {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(self.roots.path(folder))?;
+        }
+        let folder = open_beneath(self.roots, folder, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let file = File::from(openat(folder.as_fd(), ".", flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        if statfs::fstatfs(&file)?.filesystem_type() == statfs::BTRFS_SUPER_MAGIC {
+            syscalls::set_nocow(&file)?;
+        }
+        self.fill(&file, bytes)?;
+        file.write_all_at(&self.header(bytes)?, 0)?;
+        file.sync_all()?;
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let name = path.file_name().unwrap_or_default();
+        linkat(AT_FDCWD, &*unnamed, folder.as_fd(), name, AtFlags::AT_SYMLINK_FOLLOW)?;
+        File::from(folder).sync_all()
+    }
+
+    /// Gives the file blocks for all of its bytes.
+    fn fill(&self, file: &File, bytes: u64) -> io::Result<()> {
+        let length = i64::try_from(bytes).map_err(io::Error::other)?;
+        match fallocate(file, FallocateFlags::empty(), 0, length) {
+            Err(Errno::EOPNOTSUPP) => self.write_zeros(file, bytes),
+            allocated => Ok(allocated?),
+        }
+    }
+
+    fn write_zeros(&self, file: &File, bytes: u64) -> io::Result<()> {
+        let zeros = vec![0; CHUNK];
+        let mut done = 0;
+        while done < bytes {
+            let length = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
+            file.write_all_at(&zeros[..length], done)?;
+            done += length as u64;
+            if done % UNWRITTEN == 0 {
+                file.sync_data()?;
+            }
+            (self.progress)(done, bytes);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, fs, os::unix::fs::MetadataExt};
+
+    use super::*;
+    use crate::{
+        config::settings::Discard, decide::provision::Step, model::storage::Area,
+        observe::swap::area::area, roots::Roots,
+    };
+
+    fn with_provisioner<T>(
+        roots: &Roots,
+        progress: &dyn Fn(u64, u64),
+        what: impl FnOnce(&Provisioner<'_>) -> T,
+    ) -> T {
+        let discard = Discard::None;
+        what(&Provisioner { roots, page_bytes: 4096, priority: 0, discard, progress })
+    }
+
+    #[test]
+    fn a_file_appears_complete_and_never_in_the_way_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let path = Path::new(SWAPFILE);
+        let step = Step::MakeFile { path: path.to_owned(), bytes: 1 << 20 };
+        let make = |step| with_provisioner(&roots, &|_, _| {}, |p| p.carry_out(step));
+        make(&step).unwrap();
+        let metadata = fs::metadata(roots.path(path)).unwrap();
+        assert_eq!((metadata.len(), metadata.mode() & 0o7777), (1 << 20, 0o600));
+        assert!(matches!(area(&roots, path, 4096).unwrap(), Area::Ours { bytes: 1_048_576, .. }));
+
+        fs::write(roots.path(path), "precious").unwrap();
+        let error = make(&step).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "cannot make a swapfile of 1.0 MiB at /var/lib/wasp-agent/swapfile: File exists (os error 17)"
+        );
+        assert_eq!(fs::read(roots.path(path)).unwrap(), b"precious");
+        let elsewhere = Step::MakeFile { path: "/no/such/folder/swap".into(), bytes: 1 << 20 };
+        assert!(make(&elsewhere).unwrap_err().to_string().contains("No such file"));
+        let entries = fs::read_dir(roots.path(path).parent().unwrap()).unwrap().count();
+        assert_eq!(entries, 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn zeros_are_written_where_blocks_cannot_be_reserved_and_progress_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let heard = Cell::new((0, 0));
+        let file = tempfile::tempfile().unwrap();
+        let bytes = (CHUNK * 2 + 5000) as u64;
+        with_provisioner(&roots, &|done, all| heard.set((done, all)), |p| {
+            p.write_zeros(&file, bytes).unwrap();
+        });
+        assert_eq!(heard.get(), (bytes, bytes));
+        let metadata = file.metadata().unwrap();
+        assert!(metadata.len() == bytes && metadata.blocks() * 512 >= bytes);
+    }
+}

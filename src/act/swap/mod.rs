@@ -1,0 +1,122 @@
+//! Carries out the steps of a provisioning plan.
+
+mod file;
+mod syscalls;
+pub mod zram;
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::{fd::AsRawFd, unix::fs::FileExt, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use uuid::Uuid;
+
+use crate::{
+    config::settings::Discard, decide::provision::Step, model::swap_header::SwapHeader,
+    observe::swap::area::open_beneath, roots::Roots,
+};
+
+/// A step failed; those before it are done.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}: {source}")]
+pub struct StepError {
+    step: String,
+    #[source]
+    source: io::Error,
+}
+
+/// How swap is made and switched on.
+pub struct Provisioner<'a> {
+    pub roots: &'a Roots,
+    pub page_bytes: u64,
+    pub priority: u16,
+    pub discard: Discard,
+    /// Hears how far a long step is: bytes done and bytes in all.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+impl std::fmt::Debug for Provisioner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provisioner").field("roots", self.roots).finish_non_exhaustive()
+    }
+}
+
+impl Provisioner<'_> {
+    /// Does one step. A step that fails has changed nothing.
+    pub fn carry_out(&self, step: &Step) -> Result<(), StepError> {
+        let done = match step {
+            Step::MakeFile { path, bytes } => self.make_file(path, *bytes),
+            Step::Format { path, bytes } => self.format(path, *bytes),
+            Step::MakeZram { bytes } => self.make_zram(*bytes),
+            Step::SwapOn { path } => self.swap_on(path),
+            Step::SwapOff { path } => syscalls::swapoff(&self.roots.path(path)),
+            Step::RemoveFile { path } => std::fs::remove_file(self.roots.path(path)),
+            Step::Rename { from, to } => {
+                let (from, to) = (self.roots.path(from), self.roots.path(to));
+                let flags = RenameFlags::RENAME_NOREPLACE;
+                renameat2(AT_FDCWD, &from, AT_FDCWD, &to, flags).map_err(io::Error::from)
+            }
+            Step::RemoveZram { path } => zram::remove(self.roots, path),
+            Step::Erase { path } => self.erase(path),
+        };
+        done.map_err(|source| StepError { step: step.to_string(), source })
+    }
+
+    fn header(&self, bytes: u64) -> io::Result<Vec<u8>> {
+        let header = SwapHeader::ours(bytes, self.page_bytes, Uuid::new_v4());
+        let page = usize::try_from(self.page_bytes).unwrap_or(4096);
+        header.map(|header| header.to_page(page)).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a swap area has 10 to 2^32 pages")
+        })
+    }
+
+    /// Onto a device that nobody else has open.
+    fn format(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let device = exclusively(&self.roots.path(path))?;
+        device.write_all_at(&self.header(bytes)?, 0)?;
+        device.sync_all()
+    }
+
+    fn erase(&self, path: &Path) -> io::Result<()> {
+        let device = exclusively(&self.roots.path(path))?;
+        let mut page = vec![0; usize::try_from(self.page_bytes).unwrap_or(4096)];
+        device.read_exact_at(&mut page, 0)?;
+        if SwapHeader::from_page(&page).is_none_or(|header| !header.is_ours()) {
+            return Err(io::Error::other("it is no swap area of ours any more"));
+        }
+        page.fill(0);
+        device.write_all_at(&page, 0)?;
+        device.sync_all()
+    }
+
+    /// A swapfile is switched on by the very file that was looked at.
+    fn swap_on(&self, path: &Path) -> io::Result<()> {
+        let real = self.roots.path(path);
+        if path.starts_with("/dev") {
+            return syscalls::swapon(&real, self.priority, self.discard);
+        }
+        let file = File::from(open_beneath(self.roots, path, OFlag::O_RDONLY)?);
+        let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        match syscalls::swapon(&by_descriptor, self.priority, self.discard) {
+            // On already, under a name that only another mount namespace knows.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+            switched_on => switched_on,
+        }
+    }
+
+    fn make_zram(&self, bytes: u64) -> io::Result<()> {
+        let path = zram::add(self.roots, bytes)?;
+        let made = self.format(&path, bytes).and_then(|()| self.swap_on(&path));
+        if made.is_err() {
+            let _ = zram::remove(self.roots, &path);
+        }
+        made
+    }
+}
+
+fn exclusively(device: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_EXCL).open(device)
+}

@@ -1,0 +1,147 @@
+//! The OCI hook: installed where CRI-O reads it, kept there, and told what it needs.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::Agent;
+use crate::{
+    act::{Actuator, Written},
+    config::settings::Grants,
+    decide::{
+        grant::swap_for_pods,
+        hook::{FILE_NAME, definition, preferred},
+    },
+    model::hook::{HookSettings, VERSION},
+    observe::{
+        crio::{self, Runtime},
+        files::FileWatch,
+        hooks::USUAL_FOLDERS,
+    },
+};
+
+const PROGRAM: &str = "wasp-hook";
+
+/// Where the hook is installed.
+#[derive(Debug, Default)]
+pub(super) struct Installed {
+    file: Option<PathBuf>,
+    watch: Option<FileWatch>,
+}
+
+impl Installed {
+    /// Returns when the definition may have changed; never while there is none to watch.
+    pub(super) async fn changed(&self) -> io::Result<()> {
+        match &self.watch {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl<A: Actuator> Agent<A> {
+    /// Has the hook installed and told, or removed, as is configured.
+    pub(super) fn check_hook(&mut self) {
+        let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
+        let problem = if wanted { self.install_hook().err() } else { self.remove_hook(None).err() };
+        self.problem("hook", problem);
+    }
+
+    fn install_hook(&mut self) -> Result<(), String> {
+        let folders = match crio::runtime(&self.roots)? {
+            Runtime::Crio(folders) => preferred(folders),
+            Runtime::Containerd => {
+                return Err("containerd has no hooks folder: containers get their limit a moment \
+                            after their start"
+                    .to_owned());
+            }
+            Runtime::Unknown => {
+                return Err(
+                    "no CRI-O here (/etc/crio is missing), no hook is installed: containers \
+                            get their limit a moment after their start"
+                        .to_owned(),
+                );
+            }
+        };
+        let program = program().map_err(|error| format!("the hook is not installed: {error}"))?;
+        self.publish_settings()?;
+        let text = definition(&program);
+        let mut refused = Vec::new();
+        for folder in &folders {
+            let file = folder.join(FILE_NAME);
+            match self.actuator.replace_file(&self.roots.path(&file), &text, 0o644) {
+                Ok(written) => {
+                    if written == Written::Now {
+                        tracing::info!("installed the OCI hook: {}", file.display());
+                    }
+                    self.watch_hook(file.clone());
+                    return self.remove_hook(Some(&file));
+                }
+                Err(error) => refused.push(format!("{}: {error}", folder.display())),
+            }
+        }
+        Err(format!(
+            "no hooks folder that CRI-O reads can be written ({}): add \"/run/containers/oci/hooks.d\" \
+             to hooks_dir in [crio.runtime] in a file of /etc/crio/crio.conf.d",
+            refused.join(", ")
+        ))
+    }
+
+    /// Removes the definition everywhere but from `except`.
+    fn remove_hook(&mut self, except: Option<&Path>) -> Result<(), String> {
+        if except.is_none() {
+            self.installed = Installed::default();
+        }
+        for folder in USUAL_FOLDERS {
+            let file = Path::new(folder).join(FILE_NAME);
+            if except == Some(&file) {
+                continue;
+            }
+            match self.actuator.remove_file(&self.roots.path(&file)) {
+                Ok(Written::Now) => tracing::info!("removed the OCI hook: {}", file.display()),
+                Ok(Written::Already | Written::Gone) => {}
+                Err(error) => return Err(format!("cannot remove {}: {error}", file.display())),
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_hook(&mut self, file: PathBuf) {
+        if self.installed.file.as_ref() != Some(&file) || self.installed.watch.is_none() {
+            // Without a watch, the resync serves.
+            let watch = FileWatch::new(&[self.roots.path(&file)]).ok();
+            self.installed = Installed { file: Some(file), watch };
+        }
+    }
+
+    /// What the hook goes by where nothing is published of a pod.
+    fn publish_settings(&self) -> Result<(), String> {
+        let Self { settings, node, .. } = self;
+        let for_hook = HookSettings {
+            version: VERSION,
+            policy: settings.grant.policy,
+            eligibility: settings.grant.eligibility,
+            when_unknown: settings.hook.when_unknown,
+            denied_namespaces: settings.hook.denied_namespaces.clone(),
+            ram_bytes: node.ram_bytes,
+            swap_for_pods_bytes: swap_for_pods(&settings.grant, node),
+        };
+        let path = self.roots.hook_settings();
+        serde_json::to_string(&for_hook)
+            .map_err(io::Error::from)
+            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600))
+            .map(drop)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))
+    }
+}
+
+/// The hook is installed beside the agent.
+fn program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name(PROGRAM);
+    if program.is_file() {
+        return Ok(program);
+    }
+    let text = format!("{} is missing", program.display());
+    Err(io::Error::new(io::ErrorKind::NotFound, text))
+}

@@ -1,0 +1,247 @@
+//! Guards the protected slices, beside the loop: systemd takes its time to answer.
+
+use std::{path::PathBuf, time::Duration};
+
+use nix::sys::inotify::AddWatchFlags;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, timeout_at},
+};
+use zbus::Connection;
+
+use crate::{
+    act::{bus, slices},
+    config::settings::{ProtectionSettings, Settings},
+    decide::protection::{Protection, change, protection},
+    model::{
+        protection::{Disks, SliceFacts},
+        swap::SwapMax,
+    },
+    observe::{
+        disks,
+        events::Events,
+        node,
+        slices::{FILES, folder, io_latency, swap_max},
+        swap::unescaped,
+    },
+    roots::Roots,
+};
+
+/// systemd writes to cgroupfs some time after it has answered.
+const SETTLES: Duration = Duration::from_millis(100);
+const SETTLED_AFTER: u32 = 20;
+/// So often at most is a slice repaired, whoever fights for it.
+const REPAIR_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the guard has to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Slices that are protected in every respect.
+    pub protected: Vec<String>,
+    /// For the status line.
+    pub problem: Option<String>,
+    /// systemd-oomd kills among the pods.
+    pub oomd: Option<String>,
+}
+
+/// Guards until nobody listens. Settings may change on the way.
+pub async fn guard(
+    roots: Roots,
+    mut settings: watch::Receiver<Settings>,
+    act: bool,
+    reports: mpsc::Sender<Report>,
+) {
+    let wanted = (settings.borrow().protection.clone(), Disks::new());
+    let mut guard = Guard { roots, act, connection: None, told: Vec::new(), wanted };
+    loop {
+        let now = settings.borrow_and_update().clone();
+        let events = guard.watch(&now);
+        let report = guard.turn(&now).await;
+        if reports.send(report).await.is_err() {
+            return;
+        }
+        sleep(REPAIR_PAUSE).await;
+        let resync = Instant::now() + now.limits.resync;
+        tokio::select! {
+            // What happened during the pause has been queued. Without a queue, the resync serves.
+            _ = async {
+                match &events {
+                    Some(events) => timeout_at(resync, events.next()).await.map(drop),
+                    None => { tokio::time::sleep_until(resync).await; Ok(()) }
+                }
+            } => {}
+            changed = settings.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+struct Guard {
+    roots: Roots,
+    act: bool,
+    connection: Option<Connection>,
+    /// Slices whose protection was logged: what comes later is a repair, unless something else is
+    /// wanted by then.
+    told: Vec<String>,
+    wanted: (ProtectionSettings, Disks),
+}
+
+impl Guard {
+    /// A queue for changes of the slices' files.
+    fn watch(&self, settings: &Settings) -> Option<Events> {
+        let events = Events::new().ok()?;
+        for slice in &settings.protection.slices {
+            for file in FILES {
+                // A file that is not there yet is found at the resync.
+                let path = folder(&self.roots, slice).join(file);
+                let _ = events.watch(&path, AddWatchFlags::IN_MODIFY);
+            }
+        }
+        Some(events)
+    }
+
+    async fn turn(&mut self, settings: &Settings) -> Report {
+        let disks = disks_in_use(&self.roots, settings);
+        let wanted = (settings.protection.clone(), disks.clone());
+        if wanted != self.wanted {
+            self.told.clear();
+            self.wanted = wanted;
+        }
+        let mut report = Report::default();
+        let mut problems = Vec::new();
+        let slices = &settings.protection.slices;
+        if slices.is_empty() {
+            return report;
+        }
+        if let Err(error) = self.connect().await {
+            let bus = self.roots.system_bus();
+            problems.push(format!("cannot reach systemd at {}: {error}", bus.display()));
+        }
+        for slice in slices {
+            match self.ensure(settings, &disks, slice).await {
+                Ok(Protection { unit, missing }) if missing.is_empty() => {
+                    report.protected.push(unit);
+                }
+                Ok(Protection { unit, missing }) => {
+                    problems.push(format!("{unit} is not fully protected: {}", missing.join(", ")));
+                }
+                Err(error) => {
+                    if bus::is_broken(&error) {
+                        self.connection = None;
+                    }
+                    problems.push(format!("{slice} cannot be protected: {error}"));
+                }
+            }
+        }
+        report.oomd = self.oomd().await;
+        report.problem = (!problems.is_empty()).then(|| problems.join("; "));
+        report
+    }
+
+    async fn connect(&mut self) -> zbus::Result<()> {
+        if self.connection.is_none() {
+            self.connection = Some(bus::connect(&self.roots.system_bus()).await?);
+        }
+        Ok(())
+    }
+
+    async fn observe(&self, slice: &str) -> zbus::Result<SliceFacts> {
+        let properties = match &self.connection {
+            Some(connection) => Some(slices::properties(connection, slice).await?),
+            None => None,
+        };
+        Ok(SliceFacts {
+            unit: slice.to_owned(),
+            properties,
+            swap_max: swap_max(&self.roots, slice),
+            io_latency: io_latency(&self.roots, slice),
+        })
+    }
+
+    /// Observes, decides, acts, and sees what the kernel made of it.
+    async fn ensure(
+        &mut self,
+        settings: &Settings,
+        disks: &Disks,
+        slice: &str,
+    ) -> zbus::Result<Protection> {
+        let settings = &settings.protection;
+        let mut found = self.observe(slice).await?;
+        let change = change(settings, disks, &found);
+        if change.is_none() {
+            return Ok(protection(settings, disks, &found));
+        }
+        if !self.act {
+            tracing::info!(slice, ?change, "would protect {slice}");
+            return Ok(protection(settings, disks, &found));
+        }
+        let (Some(connection), Some(properties)) = (&self.connection, &found.properties) else {
+            return Ok(protection(settings, disks, &found));
+        };
+        if let Err(error) = slices::Before::new(&self.roots).remember(slice, properties) {
+            tracing::warn!("cannot remember what {slice} had: {error}");
+        }
+        slices::set(connection, slice, &change).await?;
+        let before = found.swap_max;
+        for _ in 0..SETTLED_AFTER {
+            sleep(SETTLES).await;
+            found = self.observe(slice).await?;
+            if protection(settings, disks, &found).missing.is_empty() {
+                break;
+            }
+        }
+        self.tell(slice, before, &change);
+        Ok(protection(settings, disks, &found))
+    }
+
+    fn tell(
+        &mut self,
+        slice: &str,
+        before: Option<SwapMax>,
+        change: &crate::decide::protection::Change,
+    ) {
+        let latency: Vec<&str> = change.io_latency.iter().map(|(device, _)| &**device).collect();
+        let mut what = Vec::new();
+        if change.swap_max.is_some() {
+            let before = before.map_or_else(|| "unknown".to_owned(), |max| max.to_string());
+            what.push(format!("no swap (memory.swap.max was {before})"));
+        }
+        if !latency.is_empty() {
+            what.push(format!("an IO latency target for {}", latency.join(", ")));
+        }
+        let what = what.join(" and ");
+        if self.told.iter().any(|told| told == slice) {
+            tracing::warn!(slice, "somebody changed the protection of {slice}; again {what}");
+        } else {
+            tracing::info!(slice, "protected {slice}: {what}");
+            self.told.push(slice.to_owned());
+        }
+    }
+
+    async fn oomd(&self) -> Option<String> {
+        let connection = self.connection.as_ref()?;
+        for slice in ["kubepods.slice", "-.slice"] {
+            // Without such a slice, or without oomd, nobody kills in it.
+            if slices::oomd_kills(connection, slice).await.unwrap_or(false) {
+                return Some(format!(
+                    "systemd-oomd kills in {slice} when memory is short, whatever pods may swap: set \
+                     ManagedOOMSwap=auto and ManagedOOMMemoryPressure=auto there, or disable \
+                     systemd-oomd"
+                ));
+            }
+        }
+        None
+    }
+}
+
+/// The disks that the kubelet, the containers and the swap are on.
+fn disks_in_use(roots: &Roots, settings: &Settings) -> Disks {
+    if settings.protection.io_latency_target.is_none() {
+        return Disks::new();
+    }
+    // On RHCOS / may be composed of files below /sysroot.
+    let mut paths: Vec<PathBuf> = ["/", "/sysroot", "/var"].map(PathBuf::from).to_vec();
+    let devices = node::swap_devices(roots);
+    let on_disk = devices.iter().map(|device| unescaped(&device.path));
+    paths.extend(on_disk.filter(|path| !path.starts_with("/dev/zram")));
+    disks::disks(roots, &paths)
+}

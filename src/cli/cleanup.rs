@@ -1,0 +1,42 @@
+//! `wasp-agent cleanup`: what the agent leaves on the host, before it is removed.
+
+use std::{fs, io, path::Path};
+
+use anyhow::Context;
+
+use crate::{
+    decide::hook::FILE_NAME,
+    observe::{
+        crio::{self, Runtime},
+        hooks::USUAL_FOLDERS,
+    },
+    roots::Roots,
+};
+
+pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
+    let mut folders: Vec<_> =
+        USUAL_FOLDERS.iter().map(|folder| Path::new(folder).to_owned()).collect();
+    // A configuration that CRI-O cannot read names no folder.
+    if let Ok(Runtime::Crio(configured)) = crio::runtime(roots) {
+        folders.extend(configured);
+    }
+    for folder in folders {
+        remove(roots, &folder.join(FILE_NAME))?;
+    }
+    remove(roots, Path::new("/run/wasp-agent/hook.json"))?;
+    let pods = roots.runtime().join("pods");
+    match fs::remove_dir_all(&pods) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", pods.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove(roots: &Roots, path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(roots.path(path)) {
+        Ok(()) => super::print(&format!("removed {}\n", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+    }
+}

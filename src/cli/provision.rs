@@ -1,0 +1,82 @@
+//! `wasp-agent provision` and `deprovision`.
+
+use std::{
+    cell::Cell,
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    act::{bus, swap::zram},
+    config::settings::{Settings, SwapKind},
+    model::swap::human_bytes,
+    provision::{Outcome, ProvisionError, Provisioning},
+    report::{log, notify},
+    roots::Roots,
+};
+
+/// sysexits.h: EX_UNAVAILABLE. Refused, since the node is better off without.
+const EXIT_CONFLICT: u8 = 69;
+/// sysexits.h: EX_TEMPFAIL. There is swap, but not as configured.
+const EXIT_KEPT: u8 = 75;
+
+pub fn provision(roots: &Roots, settings: &Settings, dry_run: bool) -> ExitCode {
+    log::start(settings.verbosity);
+    if settings.swap.kind == SwapKind::Zram && !zram::is_there(roots) && !dry_run {
+        // systemd loads modules; that it failed shows when the device is added.
+        let started = super::runtime()
+            .and_then(|runtime| Ok(runtime.block_on(bus::start(roots, "modprobe@zram.service"))?));
+        if let Err(error) = started {
+            tracing::warn!("cannot start modprobe@zram.service: {error:#}");
+        }
+    }
+    with_progress(|progress| end(Provisioning { roots, settings, dry_run, progress }.provision()))
+}
+
+pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool) -> ExitCode {
+    log::start(settings.verbosity);
+    with_progress(|progress| end(Provisioning { roots, settings, dry_run, progress }.deprovision()))
+}
+
+fn end(result: Result<Outcome, ProvisionError>) -> ExitCode {
+    match result {
+        Ok(Outcome::AsConfigured(summary)) => {
+            tracing::info!("{summary}");
+            notify::status_now(&summary);
+            ExitCode::SUCCESS
+        }
+        Ok(Outcome::Kept(why)) => {
+            tracing::error!("swap is NOT as configured: {why}");
+            notify::status_now(&format!("Swap is NOT as configured: {why}"));
+            ExitCode::from(EXIT_KEPT)
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            notify::status_now(&error.to_string());
+            let conflict = matches!(error, ProvisionError::Conflict(_));
+            ExitCode::from(if conflict { EXIT_CONFLICT } else { 1 })
+        }
+    }
+}
+
+/// Tells long steps' progress to a terminal and to systemd, at most once a second.
+fn with_progress<T>(run: impl FnOnce(&dyn Fn(u64, u64)) -> T) -> T {
+    let next = Cell::new(Instant::now());
+    run(&|done, all| {
+        let now = Instant::now();
+        if now < next.get() && done < all {
+            return;
+        }
+        next.set(now + Duration::from_secs(1));
+        let percent = u128::from(done) * 100 / u128::from(all.max(1));
+        let text = format!("writing zeros: {percent} % of {}", human_bytes(all));
+        notify::status_now(&text);
+        let mut stderr = std::io::stderr();
+        if stderr.is_terminal() {
+            let end = if done < all { "\r" } else { "\n" };
+            // A terminal that has gone is no reason to stop.
+            let _ = write!(stderr, "{text}{end}");
+        }
+    })
+}

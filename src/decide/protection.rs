@@ -1,0 +1,179 @@
+//! What protects a slice, and whether it does.
+
+use std::time::Duration;
+
+use crate::{
+    config::settings::ProtectionSettings,
+    model::{
+        protection::{Disks, SliceFacts},
+        swap::SwapMax,
+    },
+};
+
+/// Properties to have systemd set; those that are `None` or empty are right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub swap_max: Option<SwapMax>,
+    /// Devices and their targets in microseconds.
+    pub io_latency: Vec<(String, u64)>,
+}
+
+impl Change {
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn target(settings: &ProtectionSettings) -> Option<u64> {
+    settings.io_latency_target.map(micros)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What to change of the slice. What systemd holds counts as much as what the kernel does: it
+/// writes the former again.
+pub fn change(settings: &ProtectionSettings, disks: &Disks, slice: &SliceFacts) -> Change {
+    let Some(properties) = &slice.properties else { return Change::default() };
+    let may_swap = properties.swap_max != SwapMax::ZERO
+        || slice.swap_max.is_some_and(|swap_max| swap_max != SwapMax::ZERO);
+    let mut io_latency = Vec::new();
+    if let Some(target) = target(settings) {
+        for (number, device) in disks {
+            // The last that was given for a device counts.
+            let told = properties.io_latency.iter().rfind(|(path, _)| path == device);
+            let told = told.is_some_and(|(_, micros)| *micros == target);
+            let in_force = slice.io_latency.as_ref().map(|targets| targets.get(number));
+            // A kernel without io.latency has nothing that could be wrong.
+            if !told || in_force.is_some_and(|micros| micros != Some(&target)) {
+                io_latency.push((device.clone(), target));
+            }
+        }
+    }
+    Change { swap_max: may_swap.then_some(SwapMax::ZERO), io_latency }
+}
+
+/// How well a slice is protected, by what the kernel says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protection {
+    pub unit: String,
+    /// What is not as it should be, each in words.
+    pub missing: Vec<String>,
+}
+
+/// Never by systemd's reply: it answers success where the kernel has no io.latency.
+pub fn protection(settings: &ProtectionSettings, disks: &Disks, slice: &SliceFacts) -> Protection {
+    let mut missing = Vec::new();
+    match slice.swap_max {
+        Some(SwapMax::ZERO) => {}
+        Some(swap_max) => missing.push(format!("it may swap (memory.swap.max is {swap_max})")),
+        None => missing.push("it has no memory.swap.max".to_owned()),
+    }
+    match (target(settings), &slice.io_latency) {
+        (None, _) => {}
+        (Some(_), None) => missing.push(
+            "io.latency is not enforced, this kernel has none (CONFIG_BLK_CGROUP_IOLATENCY)"
+                .to_owned(),
+        ),
+        (Some(_), Some(_)) if disks.is_empty() => {
+            missing
+                .push("io.latency is not enforced, no disk was found below / or /var".to_owned());
+        }
+        (Some(target), Some(targets)) => {
+            let unmet = disks.iter().filter(|(number, _)| targets.get(number) != Some(&target));
+            let unmet: Vec<&str> = unmet.map(|(_, device)| &**device).collect();
+            if !unmet.is_empty() {
+                missing.push(format!("io.latency is not enforced on {}", unmet.join(", ")));
+            }
+        }
+    }
+    Protection { unit: slice.unit.clone(), missing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::settings::Settings,
+        model::protection::{DeviceNumber, SliceProperties},
+    };
+
+    const VDA: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
+
+    fn slice() -> SliceFacts {
+        SliceFacts {
+            unit: "system.slice".into(),
+            properties: Some(SliceProperties {
+                swap_max: SwapMax::ZERO,
+                io_latency: vec![("/dev/vda".into(), 50_000)],
+            }),
+            swap_max: Some(SwapMax::ZERO),
+            io_latency: Some([(VDA, 50_000)].into()),
+        }
+    }
+
+    fn decided(slice: &SliceFacts) -> (Change, Vec<String>) {
+        let settings = Settings::defaults().protection;
+        let disks = Disks::from([(VDA, "/dev/vda".to_owned())]);
+        (change(&settings, &disks, slice), protection(&settings, &disks, slice).missing)
+    }
+
+    fn changed(change: impl FnOnce(&mut SliceFacts)) -> (Change, Vec<String>) {
+        let mut slice = slice();
+        change(&mut slice);
+        decided(&slice)
+    }
+
+    #[test]
+    fn a_protected_slice_is_left_alone() {
+        assert_eq!(decided(&slice()), (Change::default(), vec![]));
+    }
+
+    #[test]
+    fn what_the_kernel_has_and_what_systemd_holds_must_both_be_right() {
+        let no_swap = Change { swap_max: Some(SwapMax::ZERO), ..Change::default() };
+        let (change, missing) = changed(|s| s.swap_max = Some(SwapMax::Max));
+        assert_eq!(change, no_swap);
+        assert_eq!(missing, ["it may swap (memory.swap.max is max)"]);
+        let (change, missing) = changed(|s| {
+            s.properties.as_mut().unwrap().swap_max = SwapMax::Max;
+        });
+        assert_eq!((change, missing), (no_swap, vec![]), "a daemon-reload would bring it back");
+
+        let latency = Change { io_latency: vec![("/dev/vda".into(), 50_000)], ..Change::default() };
+        let (change, missing) = changed(|s| s.io_latency = Some([(VDA, 70_000)].into()));
+        assert_eq!(change, latency);
+        assert_eq!(missing, ["io.latency is not enforced on /dev/vda"]);
+        let (change, missing) = changed(|s| s.properties.as_mut().unwrap().io_latency.clear());
+        assert_eq!((change, missing), (latency, vec![]));
+    }
+
+    #[test]
+    fn a_kernel_without_io_latency_is_told_once_and_reported() {
+        let (change, missing) = changed(|s| s.io_latency = None);
+        assert!(change.is_none());
+        assert!(missing[0].contains("CONFIG_BLK_CGROUP_IOLATENCY"), "{missing:?}");
+    }
+
+    #[test]
+    fn nothing_is_changed_while_systemd_cannot_be_asked() {
+        let (change, missing) = changed(|s| {
+            s.properties = None;
+            s.swap_max = Some(SwapMax::Max);
+        });
+        assert!(change.is_none());
+        assert_eq!(missing.len(), 1);
+    }
+
+    #[test]
+    fn no_target_is_no_target() {
+        let settings =
+            ProtectionSettings { io_latency_target: None, ..Settings::defaults().protection };
+        let mut slice = slice();
+        slice.properties.as_mut().unwrap().io_latency.clear();
+        slice.io_latency = None;
+        assert!(change(&settings, &Disks::new(), &slice).is_none());
+        assert_eq!(protection(&settings, &Disks::new(), &slice).missing, [""; 0]);
+    }
+}

@@ -1,0 +1,183 @@
+//! A swapfile: made, switched on, exchanged for one of another size.
+//!
+//! The kernel neither renames nor removes a file while it is swap. So there are two names: what is
+//! exchanged in use has the other name until the next boot.
+
+use std::path::{Path, PathBuf};
+
+use super::{Plan, Refusal, Step, Wanted, fits};
+use crate::model::{
+    host::SwapDevice,
+    storage::{Area, FilePlace, MemoryFacts},
+};
+
+/// Brings the swapfile to the wanted size. `other_free` bytes are free in swap that is not ours,
+/// `reserve` bytes must stay free on the file system.
+pub fn plan_file(
+    wanted: Wanted,
+    place: &FilePlace,
+    reserve: u64,
+    other_free: u64,
+    memory: &MemoryFacts,
+) -> Result<Plan, Refusal> {
+    for (path, area) in [(&place.path, &place.found), (&place.next_path, &place.next)] {
+        if let Area::Other(what) = area {
+            return Err(Refusal::Foreign { path: path.clone(), what: what.clone() });
+        }
+    }
+    let file = |path: &PathBuf, area: &Area, active: &Option<SwapDevice>| match *area {
+        Area::Ours { bytes, allocated_bytes } => {
+            let (path, active) = (path.clone(), active.clone());
+            Some(File { path, bytes, allocated: allocated_bytes, active })
+        }
+        _ => None,
+    };
+    let first = file(&place.path, &place.found, &place.active);
+    let second = file(&place.next_path, &place.next, &place.next_active);
+    let exchange = Exchange { wanted, place, reserve, other_free, memory };
+    // Of two, the one that is to stay comes first: of the right size, in use, under the first name.
+    let mut files: Vec<File> = [first, second].into_iter().flatten().collect();
+    files.sort_by_key(|file| (!wanted.is_met_by(file.bytes), file.active.is_none()));
+    let mut files = files.into_iter();
+    match (files.next(), files.next()) {
+        (None, _) => exchange.make_first(),
+        (Some(stays), other) if wanted.is_met_by(stays.bytes) => Ok(exchange.keep(&stays, other)),
+        (Some(old), other) => exchange.replace(&old, other),
+    }
+}
+
+/// A swapfile of ours.
+struct File {
+    path: PathBuf,
+    bytes: u64,
+    allocated: u64,
+    active: Option<SwapDevice>,
+}
+
+impl File {
+    fn free(&self) -> u64 {
+        self.active.as_ref().map_or(0, |d| d.size_bytes.saturating_sub(d.used_bytes))
+    }
+
+    fn on(&self) -> Step {
+        Step::SwapOn { path: self.path.clone() }
+    }
+
+    fn remove(&self) -> Step {
+        Step::RemoveFile { path: self.path.clone() }
+    }
+}
+
+struct Exchange<'a> {
+    wanted: Wanted,
+    place: &'a FilePlace,
+    reserve: u64,
+    other_free: u64,
+    memory: &'a MemoryFacts,
+}
+
+impl Exchange<'_> {
+    fn make(&self, path: &Path) -> [Step; 2] {
+        [
+            Step::MakeFile { path: path.to_owned(), bytes: self.wanted.bytes },
+            Step::SwapOn { path: path.to_owned() },
+        ]
+    }
+
+    /// Whether the wanted file has room once `freed` bytes are given back.
+    fn room(&self, freed: u64) -> Result<(), Refusal> {
+        let filesystem = &self.place.filesystem;
+        let path = self.place.path.clone();
+        if let Some(why) = &filesystem.obstacle {
+            return Err(Refusal::FileSystem { path, why: why.clone() });
+        }
+        let available = filesystem.available_bytes.saturating_add(freed);
+        let left = available.saturating_sub(self.wanted.bytes);
+        if left < self.reserve || available < self.wanted.bytes {
+            let (bytes, reserve) = (self.wanted.bytes, self.reserve);
+            return Err(Refusal::DiskFull { path, bytes, left, reserve });
+        }
+        Ok(())
+    }
+
+    /// Switches `file` off, if it is on, and removes it; its pages have `elsewhere` bytes of other
+    /// swap to go to.
+    fn drop(&self, file: &File, elsewhere: u64) -> Result<Vec<Step>, Refusal> {
+        let Some(active) = &file.active else { return Ok(vec![file.remove()]) };
+        let elsewhere = self.other_free.saturating_add(elsewhere);
+        fits(&file.path, active.used_bytes, elsewhere, self.memory)?;
+        Ok(vec![Step::SwapOff { path: file.path.clone() }, file.remove()])
+    }
+
+    fn make_first(&self) -> Result<Plan, Refusal> {
+        self.room(0)?;
+        Ok(Plan { steps: self.make(&self.place.path).into(), kept: None })
+    }
+
+    /// `file` has the right size; the other goes.
+    fn keep(&self, file: &File, other: Option<File>) -> Plan {
+        let mut steps = Vec::new();
+        let mut kept = None;
+        let other_is_in_use = other.as_ref().is_some_and(|other| other.active.is_some());
+        if file.active.is_none() && other_is_in_use {
+            steps.push(file.on());
+        }
+        if let Some(other) = other {
+            let elsewhere = if file.active.is_some() { file.free() } else { self.wanted.bytes };
+            match self.drop(&other, elsewhere) {
+                Ok(dropping) => steps.extend(dropping),
+                Err(refusal) => kept = Some(refusal),
+            }
+        }
+        if file.active.is_none() && !other_is_in_use {
+            let (from, to) = (file.path.clone(), self.place.path.clone());
+            if from != to {
+                steps.push(Step::Rename { from, to: to.clone() });
+            }
+            steps.push(Step::SwapOn { path: to });
+        }
+        Plan { steps, kept }
+    }
+
+    /// No file has the right size. If that cannot be changed, what there is stays in use.
+    fn replace(&self, old: &File, other: Option<File>) -> Result<Plan, Refusal> {
+        let mut steps = Vec::new();
+        let mut freed = 0;
+        if let Some(other) = other {
+            match self.drop(&other, old.free()) {
+                Ok(dropping) => steps = dropping,
+                Err(refusal) => return Ok(Plan { steps, kept: Some(refusal) }),
+            }
+            freed = other.allocated;
+        }
+        let kept = match self.exchange(old, freed) {
+            Ok(exchanging) => {
+                steps.extend(exchanging);
+                None
+            }
+            Err(refusal) => {
+                if old.active.is_none() {
+                    steps.push(old.on());
+                }
+                Some(refusal)
+            }
+        };
+        Ok(Plan { steps, kept })
+    }
+
+    fn exchange(&self, old: &File, freed: u64) -> Result<Vec<Step>, Refusal> {
+        let Self { place, wanted, .. } = self;
+        if old.active.is_some() && self.room(freed).is_ok() {
+            // Both for a moment: the pages have a place to go.
+            let is_first = old.path == place.path;
+            let new = if is_first { &place.next_path } else { &place.path };
+            let mut steps = Vec::from(self.make(new));
+            steps.extend(self.drop(old, wanted.bytes)?);
+            return Ok(steps);
+        }
+        self.room(freed.saturating_add(old.allocated))?;
+        let mut steps = self.drop(old, 0)?;
+        steps.extend(self.make(&place.path));
+        Ok(steps)
+    }
+}

@@ -1,0 +1,234 @@
+//! Which steps bring the node's swap to what is configured.
+//!
+//! A plan may be cut short after any of its steps, by a crash or a power cut: what is then found
+//! gives a plan that finishes the job (`tests.rs` cuts every plan everywhere).
+
+mod file;
+mod retire;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf};
+
+pub use file::plan_file;
+pub use retire::{plan_retirement, plan_zram_retirement};
+
+use crate::{
+    config::settings::SwapSize,
+    model::{
+        storage::{Content, MemoryFacts, PartitionPlace, ZramDevice},
+        swap::human_bytes,
+    },
+};
+
+/// One change of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A swapfile with header, that appears at `path` complete or not at all.
+    MakeFile {
+        path: PathBuf,
+        bytes: u64,
+    },
+    /// Writes a header onto a blank partition.
+    Format {
+        path: PathBuf,
+        bytes: u64,
+    },
+    /// A new zram device with header, switched on.
+    MakeZram {
+        bytes: u64,
+    },
+    SwapOn {
+        path: PathBuf,
+    },
+    SwapOff {
+        path: PathBuf,
+    },
+    RemoveFile {
+        path: PathBuf,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    RemoveZram {
+        path: PathBuf,
+    },
+    /// Makes a partition blank again.
+    Erase {
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeFile { path, bytes } => {
+                write!(f, "make a swapfile of {} at {}", human_bytes(*bytes), path.display())
+            }
+            Self::Format { path, bytes } => {
+                write!(f, "write a swap header onto {} ({})", path.display(), human_bytes(*bytes))
+            }
+            Self::MakeZram { bytes } => write!(f, "make a zram swap of {}", human_bytes(*bytes)),
+            Self::SwapOn { path } => write!(f, "switch on {}", path.display()),
+            Self::SwapOff { path } => write!(f, "switch off {}", path.display()),
+            Self::RemoveFile { path } => write!(f, "remove {}", path.display()),
+            Self::Rename { from, to } => {
+                write!(f, "rename {} to {}", from.display(), to.display())
+            }
+            Self::RemoveZram { path } => write!(f, "remove {}", path.display()),
+            Self::Erase { path } => write!(f, "erase the swap header of {}", path.display()),
+        }
+    }
+}
+
+/// What to do, and what cannot be as configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// The swap stays usable but differs from what is configured, for this reason.
+    pub kept: Option<Refusal>,
+}
+
+/// Why something is not done. Nothing has been changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{path} is {what}, not a swap area of ours: move it away, or set swap.path")]
+    Foreign { path: PathBuf, what: String },
+    #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, say")]
+    FileSystem { path: PathBuf, why: String },
+    #[error(
+        "{path} holds data that is neither swap nor blank: if it may go, `wipefs --all {path}` \
+         makes the partition usable"
+    )]
+    PartitionInUse { path: PathBuf },
+    #[error(
+        "a swapfile of {} at {path} would leave {} free on its file system, less than the reserve \
+         of {}: free {}, or lower swap.size or overcommit-percent (swap.reserve sets the reserve)",
+        human_bytes(*.bytes), human_bytes(*.left), human_bytes(*.reserve),
+        human_bytes(.reserve.saturating_sub(*.left))
+    )]
+    DiskFull { path: PathBuf, bytes: u64, left: u64, reserve: u64 },
+    #[error(
+        "{path} stays on: of its {} in use only {} fit into RAM (keeping {} free) and other swap; \
+         move VMs away from this node first",
+        human_bytes(*.used), human_bytes(*.room), human_bytes(*.margin)
+    )]
+    PagesDoNotFit { path: PathBuf, used: u64, room: u64, margin: u64 },
+    #[error(
+        "{path} stays on: cgroup {cgroup} has {} in swap and no room for it below its memory.max, \
+         its processes would be OOM-killed; move that pod away first"
+        , human_bytes(*.swapped)
+    )]
+    CgroupDoesNotFit { path: PathBuf, cgroup: PathBuf, swapped: u64 },
+}
+
+/// How much swap is wanted, and whether to the byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub bytes: u64,
+    /// RAM as the kernel counts it differs a little from boot to boot: a size that follows from it
+    /// need not be met exactly.
+    pub exact: bool,
+}
+
+impl Wanted {
+    /// `None` where no swap is configured.
+    ///
+    /// Source: OpenShift Virtualization, "Configuring higher VM workload density":
+    /// `NODE_SWAP_SPACE = NODE_RAM × (MEMORY_OVER_COMMIT_PERCENT / 100% − 1)`.
+    pub fn new(size: SwapSize, ram_bytes: u64, page_bytes: u64) -> Option<Self> {
+        let (bytes, exact) = match size {
+            SwapSize::Bytes(bytes) => (bytes, true),
+            SwapSize::Overcommit { percent } => {
+                let beyond = u128::from(percent.checked_sub(100)?);
+                let bytes = (u128::from(ram_bytes) * beyond).div_ceil(100);
+                (u64::try_from(bytes).ok()?, false)
+            }
+        };
+        let bytes = bytes.div_ceil(page_bytes).checked_mul(page_bytes)?;
+        (bytes > 0).then_some(Self { bytes, exact })
+    }
+
+    /// Whether an area of `bytes` will do.
+    pub fn is_met_by(self, bytes: u64) -> bool {
+        let tolerance = if self.exact { 0 } else { self.bytes / 64 };
+        bytes.abs_diff(self.bytes) <= tolerance
+    }
+}
+
+/// What switching off an area keeps free in RAM.
+fn margin(memory: &MemoryFacts) -> u64 {
+    (memory.ram_bytes / 20).max(128 << 20)
+}
+
+/// Whether `used` bytes of swap at `path` can move to RAM and to `elsewhere` bytes of other swap.
+fn fits(
+    path: &std::path::Path,
+    used: u64,
+    elsewhere: u64,
+    memory: &MemoryFacts,
+) -> Result<(), Refusal> {
+    let margin = margin(memory);
+    let in_ram = memory.available_bytes.saturating_sub(margin);
+    let room = in_ram.saturating_add(elsewhere);
+    let path = || path.to_owned();
+    if used > room {
+        return Err(Refusal::PagesDoNotFit { path: path(), used, room, margin });
+    }
+    if used > elsewhere {
+        let tight = memory
+            .cgroups
+            .iter()
+            .find(|c| c.working_set_bytes.saturating_add(c.swap_bytes) > c.max_bytes);
+        if let Some(tight) = tight {
+            let (cgroup, swapped) = (tight.path.clone(), tight.swap_bytes);
+            return Err(Refusal::CgroupDoesNotFit { path: path(), cgroup, swapped });
+        }
+    }
+    Ok(())
+}
+
+/// A partition is used whole; swap that is on it already is used as it is.
+pub fn plan_partition(place: &PartitionPlace) -> Result<Plan, Refusal> {
+    let path = place.path.clone();
+    let mut steps = Vec::new();
+    if place.active.is_none() {
+        match place.content {
+            Content::Swap => {}
+            Content::Blank => {
+                steps.push(Step::Format { path: path.clone(), bytes: place.bytes });
+            }
+            Content::Other => return Err(Refusal::PartitionInUse { path }),
+        }
+        steps.push(Step::SwapOn { path });
+    }
+    Ok(Plan { steps, kept: None })
+}
+
+/// One zram device of the wanted size; others of ours go, once their pages have a place.
+pub fn plan_zram(
+    wanted: Wanted,
+    devices: &[ZramDevice],
+    other_free: u64,
+    memory: &MemoryFacts,
+) -> Plan {
+    let right = |device: &&ZramDevice| device.active.is_some() && wanted.is_met_by(device.bytes);
+    let keep = devices.iter().find(right);
+    let mut plan = Plan::default();
+    if keep.is_none() {
+        plan.steps.push(Step::MakeZram { bytes: wanted.bytes });
+    }
+    for device in devices.iter().filter(|device| Some(*device) != keep) {
+        if let Some(active) = &device.active {
+            // zram's pages are in RAM, so room on another zram is none.
+            if let Err(refusal) = fits(&device.path, active.used_bytes, other_free, memory) {
+                // Two at once would promise more than configured.
+                return Plan { steps: Vec::new(), kept: Some(refusal) };
+            }
+            plan.steps.push(Step::SwapOff { path: device.path.clone() });
+        }
+        plan.steps.push(Step::RemoveZram { path: device.path.clone() });
+    }
+    plan
+}

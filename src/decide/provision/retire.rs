@@ -1,0 +1,51 @@
+//! Swap that is no longer wanted goes, once its pages have a place.
+
+use super::{Plan, Step, fits};
+use crate::{
+    config::settings::SwapKind,
+    model::{
+        host::SwapDevice,
+        storage::{Area, MemoryFacts, ZramDevice},
+    },
+};
+
+/// An area that the agent made at `path`, as it is found now. What is not ours any more is left.
+pub fn plan_retirement(
+    kind: SwapKind,
+    path: &std::path::Path,
+    found: &Area,
+    active: Option<&SwapDevice>,
+    other_free: u64,
+    memory: &MemoryFacts,
+) -> Plan {
+    let mut steps = Vec::new();
+    if !matches!(found, Area::Ours { .. }) {
+        return Plan::default();
+    }
+    if let Some(active) = active {
+        if let Err(refusal) = fits(path, active.used_bytes, other_free, memory) {
+            return Plan { steps, kept: Some(refusal) };
+        }
+        steps.push(Step::SwapOff { path: path.to_owned() });
+    }
+    let path = path.to_owned();
+    steps.push(match kind {
+        SwapKind::File => Step::RemoveFile { path },
+        SwapKind::Partition => Step::Erase { path },
+        SwapKind::Zram => Step::RemoveZram { path },
+    });
+    Plan { steps, kept: None }
+}
+
+/// All zram devices of ours.
+pub fn plan_zram_retirement(devices: &[ZramDevice], other_free: u64, memory: &MemoryFacts) -> Plan {
+    let mut plan = Plan::default();
+    for ZramDevice { path, bytes, active } in devices {
+        let found = Area::Ours { bytes: *bytes, allocated_bytes: 0 };
+        let one =
+            plan_retirement(SwapKind::Zram, path, &found, active.as_ref(), other_free, memory);
+        plan.steps.extend(one.steps);
+        plan.kept = plan.kept.or(one.kept);
+    }
+    plan
+}

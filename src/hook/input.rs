@@ -1,0 +1,109 @@
+//! The runtime's words: state and configuration. Both may be hostile: annotations are a pod
+//! author's, and only what is needed is believed.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{decide::estimate::Annotated, model::pod::PodUid};
+
+/// A state has 4 kB, a config.json 10 to 50.
+const LARGEST_BYTES: u64 = 4 << 20;
+
+/// The part of the state that counts.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct State {
+    pub pid: i32,
+    pub bundle: PathBuf,
+}
+
+impl State {
+    pub fn read(stdin: impl Read) -> Result<Self, String> {
+        let mut text = String::new();
+        stdin.take(LARGEST_BYTES).read_to_string(&mut text).map_err(|error| error.to_string())?;
+        let state: Self = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        if state.pid <= 0 {
+            return Err(format!("pid {} is no process", state.pid));
+        }
+        Ok(state)
+    }
+}
+
+/// `config.json`, each part of which may be missing or of another kind than it should.
+#[derive(Debug, Default, Deserialize)]
+pub struct Config {
+    #[serde(default)]
+    annotations: HashMap<String, Value>,
+    #[serde(default)]
+    process: Value,
+    #[serde(default)]
+    linux: Value,
+}
+
+impl Config {
+    /// That of the container in `bundle`.
+    pub fn read(bundle: &Path) -> Result<Self, String> {
+        match read_bounded(&bundle.join("config.json")) {
+            Ok(Some(text)) => Self::parse(&text),
+            Ok(None) => Err("config.json is missing".to_owned()),
+            Err(error) => Err(format!("config.json: {error}")),
+        }
+    }
+
+    pub fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| format!("config.json: {error}"))
+    }
+
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.get(name)?.as_str()
+    }
+
+    /// Annotations count where they name the pod whose cgroup it is.
+    fn is_of(&self, pod: &PodUid) -> bool {
+        self.annotation("io.kubernetes.pod.uid") == Some(pod.as_str())
+    }
+
+    pub fn container_name(&self, pod: &PodUid) -> Option<String> {
+        let name = self.annotation("io.kubernetes.container.name")?;
+        self.is_of(pod).then(|| name.to_owned())
+    }
+
+    pub fn annotated(&self, pod: &PodUid) -> Option<Annotated> {
+        self.is_of(pod).then_some(())?;
+        Some(Annotated {
+            namespace: self.annotation("io.kubernetes.pod.namespace")?.to_owned(),
+            is_container: self.annotation("io.kubernetes.cri-o.ContainerType") == Some("container"),
+            config_source: self.annotation("kubernetes.io/config.source").map(str::to_owned),
+            virt_launcher: self.annotations.contains_key("kubevirt.io/domain"),
+        })
+    }
+
+    pub fn oom_score_adj(&self) -> Option<i64> {
+        self.process.get("oomScoreAdj")?.as_i64()
+    }
+
+    pub fn memory_limit(&self) -> Option<i64> {
+        self.linux.get("resources")?.get("memory")?.get("limit")?.as_i64()
+    }
+}
+
+/// The file's text; `None` where there is none. Only of regular files, so that none can hold us up.
+pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    }
+    let mut text = String::new();
+    file.take(LARGEST_BYTES).read_to_string(&mut text)?;
+    Ok(Some(text))
+}

@@ -1,0 +1,126 @@
+//! The OCI hook, stage `createRuntime`: gives a container its swap limit before its first
+//! instruction. It reads the runtime's state and configuration and what the agent has left below
+//! `/run`; it asks nobody. Whatever goes wrong, the container starts, with no more swap than it may
+//! have.
+//!
+//! Source: OCI runtime specification, "State" and "Hooks"; oci-hooks(5).
+
+pub mod input;
+mod target;
+
+use std::io::Read;
+
+use crate::{
+    act::{Written, cgroup::write_limit},
+    decide::estimate::{Claims, Why, estimate},
+    model::{hook::HookSettings, swap::SwapMax},
+    report::records::{self, Published},
+    roots::Roots,
+};
+use input::{Config, State};
+pub use target::Target;
+
+/// What was decided for a container, and what could not be done of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Done {
+    pub target: Target,
+    pub container_name: Option<String>,
+    pub swap_max: SwapMax,
+    pub why: Why,
+    /// Something that should be there makes no sense, and was answered by no swap.
+    pub doubt: Option<String>,
+    pub failed: Vec<String>,
+}
+
+/// Why nothing was done.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Nothing {
+    #[error("the runtime's state on standard input makes no sense: {0}")]
+    State(String),
+    /// No matter of ours: not a container of Kubernetes.
+    #[error("the process is in no pod's cgroup")]
+    NotInAPod,
+    #[error("cannot read the cgroup of process {pid}: {error}")]
+    NoCgroup { pid: i32, error: String },
+}
+
+/// Reads the state from `stdin` and sets the limit of the container that it names.
+pub fn run(roots: &Roots, stdin: impl Read) -> Result<Done, Nothing> {
+    let state = State::read(stdin).map_err(Nothing::State)?;
+    let target = Target::of(roots, state.pid)?;
+    let config = match Config::read(&state.bundle) {
+        Ok(config) => Ok(config),
+        Err(error) => Err(format!("cannot use {}: {error}", state.bundle.display())),
+    };
+    let (config, mut doubt) = match config {
+        Ok(config) => (config, None),
+        Err(doubt) => (Config::default(), Some(doubt)),
+    };
+    let container_name = config.container_name(&target.pod);
+    let (swap_max, why) = match records::published(roots, &target.pod) {
+        Ok(Some(published)) => exact(&published, container_name.as_deref()),
+        Ok(None) => estimated(roots, &target, &config, &mut doubt),
+        Err(error) => {
+            doubt = doubt.or(Some(error));
+            (SwapMax::ZERO, Why::NotPublishedForThisContainer)
+        }
+    };
+    let mut failed = Vec::new();
+    for level in &target.levels {
+        match write_limit(&roots.cgroup().join(&level.path), level.inode, swap_max) {
+            Ok(Written::Now | Written::Already | Written::Gone) => {}
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    Ok(Done { target, container_name, swap_max, why, doubt, failed })
+}
+
+fn exact(published: &Published, container_name: Option<&str>) -> (SwapMax, Why) {
+    match container_name.and_then(|name| published.grants.get(name)) {
+        Some(swap_max) => (*swap_max, Why::Published),
+        None => (SwapMax::ZERO, Why::NotPublishedForThisContainer),
+    }
+}
+
+fn estimated(
+    roots: &Roots,
+    target: &Target,
+    config: &Config,
+    doubt: &mut Option<String>,
+) -> (SwapMax, Why) {
+    let settings = match settings(roots) {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return (SwapMax::ZERO, Why::NothingPublished),
+        Err(error) => {
+            *doubt = doubt.take().or(Some(error));
+            return (SwapMax::ZERO, Why::NothingPublished);
+        }
+    };
+    let claims = Claims {
+        qos_class: target.qos_class,
+        annotated: config.annotated(&target.pod),
+        oom_score_adj: config.oom_score_adj(),
+        memory_limit: config.memory_limit(),
+    };
+    estimate(&settings, &claims)
+}
+
+/// `None` where the agent has left none.
+fn settings(roots: &Roots) -> Result<Option<HookSettings>, String> {
+    let path = roots.hook_settings();
+    let shown = roots.shown(&path).display().to_string();
+    let Some(text) = input::read_bounded(&path).map_err(|error| format!("{shown}: {error}"))?
+    else {
+        return Ok(None);
+    };
+    let settings: HookSettings =
+        serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
+    if settings.version == crate::model::hook::VERSION {
+        Ok(Some(settings))
+    } else {
+        Err(format!("{shown}: version {} is not known", settings.version))
+    }
+}
+
+#[cfg(test)]
+mod tests;

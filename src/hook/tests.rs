@@ -1,0 +1,209 @@
+use std::{fs, path::Path};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::decide::estimate::tests::settings;
+
+/// Real files of kubelet and CRI-O 1.36.
+const FIXTURE: &str = include_str!("../../tests/fixtures/oci/burstable-request-200Mi.json");
+const SIDECAR: &str = include_str!("../../tests/fixtures/oci/sidecar.json");
+const UID: &str = "9ce832f3-695f-417d-92ca-d8c057154274";
+const ID: &str = "00dd39bc46e3672b4c7662a49f4b14030c3020ad539add2671774a2c87436fb1";
+const PID: i32 = 4242;
+
+/// A host where a runtime has made the container's cgroups and waits for the hook.
+struct Host {
+    folder: tempfile::TempDir,
+    roots: Roots,
+    scope: String,
+}
+
+impl Host {
+    fn new(config: &str, uid: &str, id: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let pod = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
+        let scope = format!("kubepods.slice/kubepods-burstable.slice/{pod}/crio-{id}.scope");
+        let host = Self { folder, roots, scope };
+        host.write("bundle/config.json", config);
+        host.write(&format!("proc/{PID}/cgroup"), &format!("0::/{}/container\n", host.scope));
+        for level in ["", "/container"] {
+            let cgroup = format!("sys/fs/cgroup/{}{level}", host.scope);
+            host.write(&format!("{cgroup}/memory.swap.max"), "max\n");
+        }
+        host
+    }
+
+    fn burstable() -> Self {
+        Self::new(FIXTURE, UID, ID)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn publish(&self, grants: &str) {
+        let text = format!(r#"{{"version":1,"pod":{{"any":"thing"}},"grants":{grants}}}"#);
+        self.write(&format!("run/wasp-agent/pods/{UID}.json"), &text);
+    }
+
+    fn settings(&self) {
+        self.write("run/wasp-agent/hook.json", &serde_json::to_string(&settings()).unwrap());
+    }
+
+    fn state(&self) -> String {
+        let bundle = self.folder.path().join("bundle");
+        serde_json::json!({"ociVersion": "1.3.0", "id": ID, "pid": PID, "bundle": bundle})
+            .to_string()
+    }
+
+    fn run(&self) -> Result<Done, Nothing> {
+        run(&self.roots, self.state().as_bytes())
+    }
+
+    fn limits(&self) -> [String; 2] {
+        ["", "/container"].map(|level| {
+            let file = format!("{}{level}/memory.swap.max", self.scope);
+            fs::read_to_string(self.roots.cgroup().join(file)).unwrap().trim().to_owned()
+        })
+    }
+}
+
+#[test]
+fn a_published_grant_is_applied_to_the_byte_at_every_level() {
+    let host = Host::burstable();
+    host.publish(r#"{"c": "123456789", "other": "max"}"#);
+    let done = host.run().unwrap();
+    assert_eq!((done.swap_max, done.why), (SwapMax::Bytes(123_456_789), Why::Published));
+    assert_eq!(done.failed, [""; 0]);
+    assert_eq!(host.limits(), ["123456789", "123456789"]);
+}
+
+#[test]
+fn another_container_of_a_known_pod_gets_none() {
+    let host = Host::burstable();
+    host.settings();
+    host.publish(r#"{"other": "max"}"#);
+    assert_eq!(host.run().unwrap().why, Why::NotPublishedForThisContainer);
+    assert_eq!(host.limits(), ["0", "0"]);
+}
+
+#[test]
+fn without_a_published_grant_the_request_is_estimated() {
+    let host = Host::burstable();
+    host.settings();
+    let done = host.run().unwrap();
+    let why = Why::Estimated { per_mille: 50, swap_for_pods_bytes: 1000 };
+    assert_eq!((done.why, done.container_name.as_deref()), (why, Some("c")));
+    assert_eq!(host.limits(), ["50", "50"]);
+}
+
+#[test]
+fn without_anything_of_the_agents_there_is_no_swap() {
+    let host = Host::burstable();
+    assert_eq!(host.run().unwrap().why, Why::NothingPublished);
+    assert_eq!(host.limits(), ["0", "0"]);
+}
+
+#[test]
+fn a_real_sidecar_is_read_too() {
+    let uid = "c583dd8b-017a-45bc-978f-419586009fb9";
+    let id = "30193e1843aaa0fee644b88be640c9f12965492830a66db7365be51e1894df8a";
+    let host = Host::new(SIDECAR, uid, id);
+    host.settings();
+    assert_eq!(host.run().unwrap().container_name.as_deref(), Some("side"));
+    assert_eq!(host.limits(), ["38", "38"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_answered_by_no_swap_and_said() {
+    let spoilt = |path: &str, text: &str| {
+        let host = Host::burstable();
+        host.settings();
+        host.write(path, text);
+        let done = host.run().unwrap();
+        assert_eq!(host.limits(), ["0", "0"], "{path}");
+        done.doubt.unwrap()
+    };
+    let record = format!("run/wasp-agent/pods/{UID}.json");
+    let said = spoilt(&record, "{");
+    assert!(said.starts_with(&format!("/run/wasp-agent/pods/{UID}.json: ")), "{said}");
+    assert!(spoilt(&record, r#"{"version":2,"grants":{"c":"max"}}"#).contains("version 2"));
+    assert!(spoilt(&record, r#"{"version":1,"grants":{"c":"lots"}}"#).contains("lots"));
+    assert!(spoilt("run/wasp-agent/hook.json", "[]").starts_with("/run/wasp-agent/hook.json: "));
+    let other =
+        serde_json::to_string(&settings()).unwrap().replace(r#"version":1"#, r#"version":9"#);
+    assert!(spoilt("run/wasp-agent/hook.json", &other).contains("version 9"));
+    assert!(spoilt("bundle/config.json", "{\"annotations\": 7}").contains("config.json"));
+    assert!(spoilt("bundle/config.json", &"[".repeat(100_000)).contains("config.json"));
+}
+
+#[test]
+fn annotations_of_another_pod_are_not_believed() {
+    let host = Host::new(&FIXTURE.replace(UID, "11111111-2222-3333-4444-555555555555"), UID, ID);
+    host.settings();
+    host.publish(r#"{"c": "max"}"#);
+    assert_eq!(host.run().unwrap().why, Why::NotPublishedForThisContainer);
+    assert_eq!(host.limits(), ["0", "0"]);
+}
+
+#[test]
+fn a_process_that_is_in_no_pod_is_left_alone() {
+    let host = Host::burstable();
+    host.settings();
+    host.write(&format!("proc/{PID}/cgroup"), "0::/machine.slice/libpod-1.scope\n");
+    assert_eq!(host.run().unwrap_err(), Nothing::NotInAPod);
+    fs::remove_dir_all(host.roots.proc(&PID.to_string())).unwrap();
+    assert!(matches!(host.run(), Err(Nothing::NoCgroup { pid: PID, .. })));
+    for state in
+        ["", "{}", "null", r#"{"pid": 0, "bundle": "/"}"#, r#"{"pid": 1e99, "bundle": "/"}"#]
+    {
+        let result = run(&host.roots, state.as_bytes());
+        assert!(matches!(result, Err(Nothing::State(_))), "{state}: {result:?}");
+    }
+    assert_eq!(host.limits(), ["max", "max"]);
+}
+
+#[test]
+fn a_cgroup_that_cannot_be_written_is_said() {
+    let host = Host::burstable();
+    let file = host.roots.cgroup().join(&host.scope).join("memory.swap.max");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let failed = host.run().unwrap().failed;
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0].contains(Path::new(&host.scope).to_str().unwrap()), "{failed:?}");
+    let child = host.roots.cgroup().join(&host.scope).join("container/memory.swap.max");
+    assert_eq!(fs::read_to_string(child).unwrap(), "0", "the others are set all the same");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever becomes of the files, the limit is the grant, the estimate or 0.
+    #[test]
+    fn mutations_never_give_more(
+        at in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 0..8),
+        cut in any::<bool>(),
+    ) {
+        let mut config = FIXTURE.as_bytes().to_vec();
+        let at = at.index(config.len());
+        if cut {
+            config.truncate(at);
+        }
+        let end = (at + bytes.len()).min(config.len());
+        config.splice(at.min(end)..end, bytes);
+        let host = Host::burstable();
+        host.settings();
+        fs::write(host.folder.path().join("bundle/config.json"), config).unwrap();
+        let _ = host.run();
+        for limit in host.limits() {
+            // At most the swap there is: a mutated oomScoreAdj is still an oomScoreAdj.
+            prop_assert!(limit.parse::<u64>().is_ok_and(|limit| limit <= 1000), "{limit}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! A memory zone as `/proc/zoneinfo` shows it.
+
+/// All in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zone {
+    pub managed: u64,
+    pub min: u64,
+    /// When free pages fall below this, the kernel begins to swap.
+    pub low: u64,
+}
+
+/// What decides on the watermarks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    pub zones: Vec<Zone>,
+    pub page_bytes: u64,
+    /// `vm.min_free_kbytes`
+    pub min_free_kbytes: u64,
+    /// `vm.watermark_scale_factor`, in ten-thousandths.
+    pub scale_factor: u64,
+}
+
+impl Watermarks {
+    /// Free memory at which the kernel begins to swap.
+    pub fn swaps_below_bytes(&self) -> u64 {
+        self.zones.iter().map(|zone| zone.low).sum::<u64>().saturating_mul(self.page_bytes)
+    }
+}

@@ -1,0 +1,60 @@
+//! What the kernel holds for a slice.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use crate::{
+    model::{protection::DeviceNumber, swap::SwapMax},
+    roots::Roots,
+};
+
+/// The files whose change matters.
+pub const FILES: [&str; 2] = ["memory.swap.max", "io.latency"];
+
+/// The slice's cgroup: `a-b.slice` is in `a.slice` (systemd.slice(5)).
+pub fn folder(roots: &Roots, unit: &str) -> PathBuf {
+    let mut folder = roots.cgroup();
+    let stem = unit.strip_suffix(".slice").unwrap_or(unit);
+    for (index, _) in stem.match_indices('-') {
+        folder.push(format!("{}.slice", &stem[..index]));
+    }
+    folder.join(unit)
+}
+
+/// `memory.swap.max`; `None` where there is none or it makes no sense.
+pub fn swap_max(roots: &Roots, unit: &str) -> Option<SwapMax> {
+    fs::read_to_string(folder(roots, unit).join(FILES[0])).ok()?.parse().ok()
+}
+
+/// `io.latency`, by device in microseconds: lines like `254:0 target=50000`.
+pub fn io_latency(roots: &Roots, unit: &str) -> Option<BTreeMap<DeviceNumber, u64>> {
+    let text = fs::read_to_string(folder(roots, unit).join(FILES[1])).ok()?;
+    let target = |line: &str| {
+        let (device, rest) = line.split_once(' ')?;
+        let micros = rest.split_whitespace().find_map(|word| word.strip_prefix("target="))?;
+        Some((device.parse().ok()?, micros.parse().ok()?))
+    };
+    Some(text.lines().filter_map(target).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_found_by_their_name_and_read() {
+        let root = tempfile::tempdir().unwrap();
+        let roots = Roots::at(root.path());
+        assert!(folder(&roots, "a-b.slice").ends_with("sys/fs/cgroup/a.slice/a-b.slice"));
+        let system = folder(&roots, "system.slice");
+        assert!(system.ends_with("sys/fs/cgroup/system.slice"));
+        assert_eq!(swap_max(&roots, "system.slice"), None);
+        assert_eq!(io_latency(&roots, "system.slice"), None);
+        fs::create_dir_all(&system).unwrap();
+        fs::write(system.join("memory.swap.max"), "0\n").unwrap();
+        fs::write(system.join("io.latency"), "254:0 target=50000\nodd\n8:16 target=75\n").unwrap();
+        assert_eq!(swap_max(&roots, "system.slice"), Some(SwapMax::ZERO));
+        let latency = io_latency(&roots, "system.slice").unwrap();
+        let shown: Vec<_> = latency.iter().map(|(d, micros)| (d.to_string(), *micros)).collect();
+        assert_eq!(shown, [("8:16".to_owned(), 75), ("254:0".to_owned(), 50_000)]);
+    }
+}

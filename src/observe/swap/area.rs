@@ -1,0 +1,226 @@
+//! Swapfiles and the file systems that hold them.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+    sys::{
+        statfs::{self, FsType},
+        statvfs,
+    },
+};
+
+use super::PlaceError;
+use crate::{
+    model::{
+        host::SwapDevice,
+        storage::{Area, FilePlace, FileSystem},
+        swap_header::SwapHeader,
+    },
+    roots::Roots,
+};
+
+/// All about the swapfile at `path`.
+pub fn file_place(
+    roots: &Roots,
+    path: &Path,
+    page_bytes: u64,
+    devices: &[SwapDevice],
+) -> Result<FilePlace, PlaceError> {
+    let next_path = next_path(path);
+    let active = |path| super::active(roots, path, devices).cloned();
+    Ok(FilePlace {
+        found: area(roots, path, page_bytes)?,
+        active: active(path),
+        next: area(roots, &next_path, page_bytes)?,
+        next_active: active(&next_path),
+        filesystem: filesystem(roots, path)?,
+        path: path.to_owned(),
+        next_path,
+    })
+}
+
+/// Where the next file is made while one is in use.
+fn next_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".next");
+    path.with_file_name(name)
+}
+
+/// Opens what is at `path`, through no symbolic link anywhere.
+pub fn open_beneath(roots: &Roots, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let root = File::open(roots.path("/"))?;
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    Ok(openat2(root.as_fd(), relative, how)?)
+}
+
+/// What is at `path`.
+pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, PlaceError> {
+    // O_NONBLOCK: a FIFO there must not hold us up.
+    let file = match open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+        Ok(file) => File::from(file),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT) => return Ok(Area::Nothing),
+            Some(libc::ELOOP) => return Ok(Area::Other("reached by a symbolic link".to_owned())),
+            Some(libc::ENOTDIR) => return Ok(Area::Other("below a file".to_owned())),
+            Some(libc::ENXIO) => return Ok(Area::Other("a socket".to_owned())),
+            _ => return Err(PlaceError::new("open", path)(error)),
+        },
+    };
+    let metadata = file.metadata().map_err(PlaceError::new("stat", path))?;
+    let kind = metadata.file_type();
+    if !kind.is_file() {
+        let what = match () {
+            () if kind.is_dir() => "a folder",
+            () if kind.is_block_device() => {
+                "a block device (swap.kind = \"partition\" is for those)"
+            }
+            () => "no regular file",
+        };
+        return Ok(Area::Other(what.to_owned()));
+    }
+    let mut page = Vec::new();
+    (&file).take(page_bytes).read_to_end(&mut page).map_err(PlaceError::new("read", path))?;
+    match SwapHeader::from_page(&page) {
+        Some(header) if header.is_ours() => {
+            let allocated_bytes = metadata.blocks().saturating_mul(512);
+            let bytes = metadata.len();
+            // Cut short, or with holes: of no use, but ours to replace.
+            let whole = u64::from(header.pages) * page_bytes == bytes && allocated_bytes >= bytes;
+            Ok(Area::Ours { bytes: if whole { bytes } else { 0 }, allocated_bytes })
+        }
+        Some(header) => {
+            Ok(Area::Other(format!("a swap area labelled {:?}, not \"wasp-agent\"", header.label)))
+        }
+        None => Ok(Area::Other("a file that is no swap area".to_owned())),
+    }
+}
+
+/// The file system that would hold `path`: that of the nearest folder there is.
+pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, PlaceError> {
+    let folder = path.ancestors().skip(1).find(|folder| roots.path(folder).is_dir());
+    let folder = roots.path(folder.unwrap_or(Path::new("/")));
+    let failed = |errno: nix::Error| PlaceError::new("statfs", &folder)(errno.into());
+    let kind = statfs::statfs(&folder).map_err(failed)?.filesystem_type();
+    let space = statvfs::statvfs(&folder).map_err(failed)?;
+    let unit = space.fragment_size();
+    Ok(FileSystem {
+        total_bytes: space.blocks().saturating_mul(unit),
+        available_bytes: space.blocks_available().saturating_mul(unit),
+        obstacle: obstacle(kind),
+    })
+}
+
+/// Why swap cannot be on a file system, as far as its type tells; swapon(2) has the last word.
+fn obstacle(kind: FsType) -> Option<String> {
+    // Linux include/uapi/linux/magic.h; ZFS and the like have their own.
+    const NOT_FOR_SWAP: [(i64, &str); 13] = [
+        (0x0102_1994, "tmpfs lives in RAM and swap itself"),
+        (0x8584_58f6, "ramfs lives in RAM"),
+        (0x794c_7630, "overlay cannot tell the kernel where a file's blocks are"),
+        (0x6969, "NFS: swapping over the network needs memory to free memory"),
+        (0xff53_4d42, "CIFS: swapping over the network needs memory to free memory"),
+        (0xfe53_4d42, "SMB: swapping over the network needs memory to free memory"),
+        (0x00c3_6400, "CephFS: swapping over the network needs memory to free memory"),
+        (0x0102_1997, "9p: swapping over the network needs memory to free memory"),
+        (0x6573_5546, "FUSE: its server could be swapped out itself"),
+        (0x2fc1_2fc1, "ZFS cannot tell the kernel where a file's blocks are"),
+        (0x7371_7368, "squashfs is read-only"),
+        (0xe0f5_e1e2, "erofs is read-only"),
+        (0x9660, "ISO 9660 is read-only"),
+    ];
+    let magic = kind.0 & 0xffff_ffff;
+    NOT_FOR_SWAP.iter().find(|(known, _)| *known == magic).map(|(_, why)| (*why).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn swapfile(bytes: u64) -> Vec<u8> {
+        let header = SwapHeader::ours(bytes, 4096, Uuid::nil()).unwrap();
+        let mut file = header.to_page(4096);
+        file.resize(usize::try_from(bytes).unwrap(), 1);
+        file
+    }
+
+    #[test]
+    fn each_thing_that_may_be_there_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let at = |name: &str| folder.path().join(name);
+        let seen = |name: &str| area(&roots, &Path::new("/").join(name), 4096).unwrap();
+        let is_other = |name: &str, word: &str| match seen(name) {
+            Area::Other(what) => assert!(what.contains(word), "{name}: {what}"),
+            found => panic!("{name}: {found:?}"),
+        };
+        assert_eq!(seen("gone"), Area::Nothing);
+        assert_eq!(seen("not/even/the/folder"), Area::Nothing);
+        fs::write(at("ours"), swapfile(1 << 20)).unwrap();
+        let Area::Ours { bytes, allocated_bytes } = seen("ours") else { panic!() };
+        assert_eq!(bytes, 1 << 20);
+        assert!(allocated_bytes >= bytes);
+
+        fs::write(at("short"), &swapfile(1 << 20)[..1 << 19]).unwrap();
+        assert!(matches!(seen("short"), Area::Ours { bytes: 0, .. }), "cut short");
+        let sparse = fs::File::create(at("sparse")).unwrap();
+        io::Write::write_all(&mut &sparse, &swapfile(1 << 20)[..4096]).unwrap();
+        sparse.set_len(1 << 20).unwrap();
+        assert!(matches!(seen("sparse"), Area::Ours { bytes: 0, .. }), "with holes");
+
+        let mut other = SwapHeader::ours(1 << 20, 4096, Uuid::nil()).unwrap();
+        other.label = "theirs".into();
+        fs::write(at("theirs"), other.to_page(4096)).unwrap();
+        is_other("theirs", "\"theirs\"");
+        fs::write(at("photos"), "JPEG").unwrap();
+        is_other("photos", "no swap area");
+        is_other("photos/swapfile", "below a file");
+        fs::create_dir(at("folder")).unwrap();
+        is_other("folder", "folder");
+        std::os::unix::fs::symlink(at("ours"), at("link")).unwrap();
+        is_other("link", "symbolic link");
+        std::os::unix::fs::symlink(at("folder"), at("way")).unwrap();
+        is_other("way/swapfile", "symbolic link");
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        is_other("fifo", "no regular file");
+    }
+
+    #[test]
+    fn the_place_has_its_file_system_even_before_its_folder_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let place = file_place(&roots, Path::new("/var/lib/a/swapfile"), 4096, &[]).unwrap();
+        assert_eq!(place.found, Area::Nothing);
+        assert_eq!(place.next_path, Path::new("/var/lib/a/swapfile.next"));
+        assert!(place.filesystem.total_bytes >= place.filesystem.available_bytes);
+        assert!(place.filesystem.total_bytes > 0);
+    }
+
+    #[test]
+    fn file_systems_that_cannot_hold_swap_say_why() {
+        let on = |kind| obstacle(FsType(kind)).unwrap_or_default();
+        assert_eq!(on(0xef53), "", "ext4");
+        assert_eq!(on(0x5846_5342), "", "xfs");
+        assert!(on(0x0102_1994).starts_with("tmpfs"));
+        assert!(on(0x794c_7630).starts_with("overlay"));
+        assert!(on(0x6969).starts_with("NFS"));
+        // The field is signed on some machines.
+        assert!(on(i64::from(0xff53_4d42_u32 as i32)).starts_with("CIFS"));
+    }
+}

@@ -1,0 +1,59 @@
+//! Room for pages that come back from swap.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use procfs::{FromRead, Meminfo};
+
+use super::super::node::NodeError;
+use crate::{
+    model::storage::{CgroupMemory, MemoryFacts},
+    roots::Roots,
+};
+
+/// What RAM and the cgroups have room for.
+pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, NodeError> {
+    let path = roots.proc("meminfo");
+    let meminfo = Meminfo::from_file(&path).map_err(|source| NodeError { path, source })?;
+    let mut cgroups = Vec::new();
+    let root = roots.cgroup();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        cgroups.extend(cgroup(&root, &folder));
+        // A cgroup that goes meanwhile has no pages in swap any more.
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        folders.extend(
+            entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    Ok(MemoryFacts {
+        ram_bytes: meminfo.mem_total,
+        // Since Linux 3.14; without it, nothing is known to be available.
+        available_bytes: meminfo.mem_available.unwrap_or(0),
+        cgroups,
+    })
+}
+
+/// `None` for a cgroup without pages in swap or without a limit.
+fn cgroup(root: &Path, folder: &Path) -> Option<CgroupMemory> {
+    let number = |name: &str| -> Option<u64> {
+        fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok()
+    };
+    let swap_bytes = number("memory.swap.current").filter(|bytes| *bytes > 0)?;
+    // "max" is no number.
+    let max_bytes = number("memory.max")?;
+    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));
+    let inactive_file: u64 = inactive.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    Some(CgroupMemory {
+        path: folder.strip_prefix(root).map_or_else(|_| PathBuf::new(), Path::to_path_buf),
+        max_bytes,
+        working_set_bytes: number("memory.current")?.saturating_sub(inactive_file),
+        swap_bytes,
+    })
+}

@@ -1,0 +1,87 @@
+//! Places where swap is or could be.
+
+pub mod area;
+pub mod memory;
+pub mod partition;
+pub mod zram;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{model::host::SwapDevice, roots::Roots};
+
+/// A place for swap could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {path}: {source}")]
+pub struct PlaceError {
+    pub operation: &'static str,
+    pub path: PathBuf,
+    #[source]
+    pub source: io::Error,
+}
+
+impl PlaceError {
+    pub(super) fn new(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { operation, path, source }
+    }
+}
+
+/// The active swap device at `path`, by whatever name the kernel knows it.
+pub fn active<'a>(roots: &Roots, path: &Path, devices: &'a [SwapDevice]) -> Option<&'a SwapDevice> {
+    let real = std::fs::canonicalize(roots.path(path)).ok();
+    let real = real.as_deref().map(|real| roots.shown(real).into_owned());
+    devices.iter().find(|device| {
+        let shown = unescaped(&device.path);
+        shown == path || Some(&shown) == real.as_ref()
+    })
+}
+
+/// A path as `/proc/swaps` shows it: blank, tab, newline and backslash as `\` and three octal
+/// digits.
+pub fn unescaped(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = text.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let octal = bytes[i..]
+            .strip_prefix(b"\\")
+            .and_then(|rest| rest.get(..3))
+            .and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        plain.push(octal.unwrap_or(bytes[i]));
+        i += if octal.is_some() { 4 } else { 1 };
+    }
+    std::ffi::OsString::from_vec(plain).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_paths_are_read_and_links_are_known_by_their_end() {
+        assert_eq!(unescaped("/var/a\\040b\\134c"), Path::new("/var/a b\\c"));
+        assert_eq!(unescaped("/odd\\04"), Path::new("/odd\\04"));
+
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        std::fs::create_dir(folder.path().join("dev")).unwrap();
+        std::fs::write(folder.path().join("dev/vdb"), "").unwrap();
+        std::os::unix::fs::symlink("vdb", folder.path().join("dev/by-id")).unwrap();
+        let device = |path: &str| SwapDevice {
+            path: path.to_owned(),
+            kind: "partition".to_owned(),
+            size_bytes: 1,
+            used_bytes: 0,
+            priority: 0,
+        };
+        let devices = [device("/dev/vda"), device("/dev/vdb")];
+        let found = |path: &str| active(&roots, Path::new(path), &devices).map(|d| &*d.path);
+        assert_eq!(found("/dev/by-id"), Some("/dev/vdb"));
+        assert_eq!(found("/dev/vda"), Some("/dev/vda"));
+        assert_eq!(found("/dev/vdc"), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! The kernel's watermarks, from `/proc/zoneinfo` and `/proc/sys/vm`.
+
+use std::{fs, io, path::PathBuf};
+
+use crate::{
+    model::watermarks::{Watermarks, Zone},
+    roots::Roots,
+};
+
+/// `page_bytes` is the kernel's page size.
+pub fn watermarks(roots: &Roots, page_bytes: u64) -> Result<Watermarks, WatermarksError> {
+    let read = |name: &str| {
+        let path = roots.proc(name);
+        fs::read_to_string(&path).map_err(|source| WatermarksError { path, source })
+    };
+    let number = |name: &str| {
+        let invalid = |error| WatermarksError {
+            path: roots.proc(name),
+            source: io::Error::new(io::ErrorKind::InvalidData, error),
+        };
+        read(name)?.trim().parse::<u64>().map_err(invalid)
+    };
+    Ok(Watermarks {
+        zones: zones(&read("zoneinfo")?),
+        page_bytes,
+        min_free_kbytes: number("sys/vm/min_free_kbytes")?,
+        scale_factor: number("sys/vm/watermark_scale_factor")?,
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {source}")]
+pub struct WatermarksError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Zones that hold pages. procfs(5) crates do not know this file.
+fn zones(text: &str) -> Vec<Zone> {
+    let mut zones = Vec::new();
+    // Each zone begins with `Node 0, zone   Normal`; pagesets and counters that follow have no
+    // lines of the same names.
+    for zone in text.split("\nNode ").flat_map(|part| part.split_once("zone ")) {
+        let value = |name: &str| {
+            let mut words = zone.1.lines().map(|line| line.split_whitespace());
+            words.find_map(|mut words| {
+                (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+            })
+        };
+        if let (Some(managed), Some(min), Some(low)) =
+            (value("managed"), value("min"), value("low"))
+            && managed > 0
+        {
+            zones.push(Zone { managed, min, low });
+        }
+    }
+    zones
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_with_pages_are_read() {
+        let text = "Node 0, zone      DMA\n  per-node stats\n      nr_inactive_anon 4\n  pages free     \
+                    2816\n        boost    0\n        min      10\n        low      13\n        high     16\n        \
+                    spanned  4095\n        present  3998\n        managed  3840\n        cma      0\n  pagesets\n    cpu: 0\n              \
+                    count: 0\n              high:  0\nNode 0, zone    DMA32\n  pages free 1\n  min 1000\n  low 1250\n  \
+                    high 1500\n  managed 400000\nNode 0, zone  Movable\n  pages free 0\n  min 32\n  low 32\n  high 32\n  \
+                    managed  0\n";
+        assert_eq!(
+            zones(text),
+            [
+                Zone { managed: 3840, min: 10, low: 13 },
+                Zone { managed: 400_000, min: 1000, low: 1250 }
+            ]
+        );
+        assert_eq!(zones("nonsense"), []);
+    }
+}

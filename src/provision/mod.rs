@@ -1,0 +1,310 @@
+//! Provisioning: observe → decide → act for the node's swap and the kernel's settings.
+
+mod ledger;
+
+use std::io;
+
+use crate::{
+    act::{
+        swap::{Provisioner, StepError},
+        tunables,
+    },
+    config::settings::{Settings, Share, SwapKind},
+    decide::{
+        kubelet::{disk_reserve, fails_with_swap, memory_threshold},
+        provision::{
+            Plan, Refusal, Wanted, plan_file, plan_partition, plan_retirement, plan_zram,
+            plan_zram_retirement,
+        },
+        tunables::tunables,
+    },
+    model::{
+        host::{NodeMemory, SwapDevice},
+        kubelet::KubeletConfig,
+        storage::Area,
+        swap::human_bytes,
+    },
+    observe::{
+        kubelet,
+        node::{self, NodeError},
+        swap::{
+            PlaceError, active,
+            area::file_place,
+            memory::memory_facts,
+            partition::{is_ours, partition_place},
+            zram::zram_devices,
+        },
+        zoneinfo::{self, WatermarksError},
+    },
+    roots::Roots,
+};
+use ledger::{Ledger, Provisioned};
+
+/// How provisioning ended, if it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As configured; what that is, in words.
+    AsConfigured(String),
+    /// There is swap, but not as configured.
+    Kept(String),
+}
+
+/// Nothing was done that the node would not survive.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The node is better off without swap as it is configured.
+    #[error("no swap: {0}")]
+    Conflict(String),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Watermarks(#[from] WatermarksError),
+    #[error(transparent)]
+    Tunable(#[from] tunables::TunableError),
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error("cannot keep {path}: {source}")]
+    Ledger {
+        path: std::path::PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where and how to provision.
+pub struct Provisioning<'a> {
+    pub roots: &'a Roots,
+    pub settings: &'a Settings,
+    pub dry_run: bool,
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+impl std::fmt::Debug for Provisioning<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provisioning").field("dry_run", &self.dry_run).finish_non_exhaustive()
+    }
+}
+
+impl Provisioning<'_> {
+    /// Brings swap and the kernel's settings to what is configured.
+    pub fn provision(&self) -> Result<Outcome, ProvisionError> {
+        let kubelet =
+            kubelet::config(self.roots, self.settings).map_err(ProvisionError::Conflict)?;
+        let node = node::memory(self.roots)?;
+        let swap = self.swap(kubelet.as_ref(), node)?;
+        let unmet = self.tune(kubelet.as_ref(), node)?;
+        let kept = swap.kept.map(|refusal| refusal.to_string());
+        Ok(match [kept, unmet].into_iter().flatten().reduce(|a, b| format!("{a}; {b}")) {
+            Some(why) => Outcome::Kept(why),
+            None => Outcome::AsConfigured(self.summary(node)),
+        })
+    }
+
+    fn swap(
+        &self,
+        kubelet: Option<&KubeletConfig>,
+        node: NodeMemory,
+    ) -> Result<Plan, ProvisionError> {
+        let Self { roots, settings, .. } = self;
+        let swap = &settings.swap;
+        let wanted = Wanted::new(swap.size, node.ram_bytes, node.page_bytes);
+        if wanted.is_none() && swap.kind != SwapKind::Partition {
+            if let Some(provisioned) = Ledger::new(roots).load() {
+                tracing::warn!(
+                    "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
+                     earlier: `wasp-agent deprovision` removes it",
+                    provisioned.path.display()
+                );
+            }
+            return Ok(Plan::default());
+        }
+        if !roots.cgroup().join("cgroup.controllers").exists() {
+            let why = "the node has cgroup v1, where swap cannot be limited as it must be: boot with \
+                       systemd.unified_cgroup_hierarchy=1";
+            return Err(ProvisionError::Conflict(why.to_owned()));
+        }
+        if let Some(why) = kubelet.and_then(fails_with_swap) {
+            return Err(ProvisionError::Conflict(why));
+        }
+        let plan = self.plan(wanted, kubelet, node)?;
+        let ledger = Ledger::new(roots);
+        let before = ledger.load();
+        let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
+        if !self.dry_run && plan.kept.is_none() {
+            // Known as ours before it is made, so that it can be undone whatever happens.
+            ledger.save(&now)?;
+        }
+        self.carry_out(&plan, node.page_bytes)?;
+        if let Some(before) = before.filter(|before| *before != now) {
+            let retired = self.retire(&before, node.page_bytes)?;
+            if let Some(refusal) = retired.kept {
+                return Ok(Plan { kept: plan.kept.or(Some(refusal)), ..plan });
+            }
+        }
+        Ok(plan)
+    }
+
+    fn plan(
+        &self,
+        wanted: Option<Wanted>,
+        kubelet: Option<&KubeletConfig>,
+        node: NodeMemory,
+    ) -> Result<Plan, ProvisionError> {
+        let Self { roots, settings, .. } = self;
+        let swap = &settings.swap;
+        let devices = node::swap_devices(roots);
+        let memory = memory_facts(roots)?;
+        let page_bytes = node.page_bytes;
+        match (swap.kind, wanted) {
+            (SwapKind::Partition, _) => {
+                let place = partition_place(roots, &swap.path, page_bytes, &devices)?;
+                if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
+                    tracing::warn!(
+                        "{} has {}, {} of swap are configured",
+                        swap.path.display(),
+                        human_bytes(place.bytes),
+                        human_bytes(wanted.bytes)
+                    );
+                }
+                Ok(plan_partition(&place)?)
+            }
+            (SwapKind::File, Some(wanted)) => {
+                let place = file_place(roots, &swap.path, page_bytes, &devices)?;
+                let total = place.filesystem.total_bytes;
+                let reserve = swap
+                    .reserve
+                    .map_or_else(|| disk_reserve(kubelet, total), |share: Share| share.of(total));
+                let ours = [&place.active, &place.next_active];
+                let others = free_beside(&devices, &ours.map(Option::as_ref));
+                Ok(plan_file(wanted, &place, reserve, others, &memory)?)
+            }
+            (SwapKind::Zram, Some(wanted)) => {
+                let ours = zram_devices(roots, page_bytes, &devices);
+                let active: Vec<_> = ours.iter().map(|device| device.active.as_ref()).collect();
+                Ok(plan_zram(wanted, &ours, free_beside(&devices, &active), &memory))
+            }
+            (SwapKind::File | SwapKind::Zram, None) => Ok(Plan::default()),
+        }
+    }
+
+    /// Switches off and removes what was provisioned, and puts the kernel's settings back.
+    pub fn deprovision(&self) -> Result<Outcome, ProvisionError> {
+        let ledger = Ledger::new(self.roots);
+        let page_bytes = node::memory(self.roots)?.page_bytes;
+        if let Some(provisioned) = ledger.load() {
+            let plan = self.retire(&provisioned, page_bytes)?;
+            if let Some(refusal) = plan.kept {
+                return Err(refusal.into());
+            }
+            if !self.dry_run {
+                ledger.remove()?;
+            }
+        }
+        if !self.dry_run {
+            for (path, value) in tunables::restore(self.roots)? {
+                tracing::info!("put {path} back to {value}");
+            }
+        }
+        Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
+    }
+
+    fn retire(&self, what: &Provisioned, page_bytes: u64) -> Result<Plan, ProvisionError> {
+        let Self { roots, .. } = self;
+        let Provisioned { kind, path } = what;
+        let devices = node::swap_devices(roots);
+        let memory = memory_facts(roots)?;
+        let areas = match kind {
+            SwapKind::File => {
+                let place = file_place(roots, path, page_bytes, &devices)?;
+                vec![
+                    (place.next_path, place.next, place.next_active),
+                    (place.path, place.found, place.active),
+                ]
+            }
+            SwapKind::Partition => {
+                // One that was swap before is left.
+                let found = match is_ours(roots, path, page_bytes)? {
+                    true => Area::Ours { bytes: 0, allocated_bytes: 0 },
+                    false => Area::Nothing,
+                };
+                vec![(path.clone(), found, active(roots, path, &devices).cloned())]
+            }
+            SwapKind::Zram => {
+                let ours = zram_devices(roots, page_bytes, &devices);
+                let active: Vec<_> = ours.iter().map(|device| device.active.as_ref()).collect();
+                let plan = plan_zram_retirement(&ours, free_beside(&devices, &active), &memory);
+                self.carry_out(&plan, page_bytes)?;
+                return Ok(plan);
+            }
+        };
+        let mut whole = Plan::default();
+        for (path, found, active) in areas {
+            let others = free_beside(&devices, &[active.as_ref()]);
+            let plan = plan_retirement(*kind, &path, &found, active.as_ref(), others, &memory);
+            self.carry_out(&plan, page_bytes)?;
+            whole.kept = whole.kept.or(plan.kept);
+        }
+        Ok(whole)
+    }
+
+    fn carry_out(&self, plan: &Plan, page_bytes: u64) -> Result<(), StepError> {
+        let swap = &self.settings.swap;
+        let provisioner = Provisioner {
+            roots: self.roots,
+            page_bytes,
+            priority: swap.priority,
+            discard: swap.discard,
+            progress: self.progress,
+        };
+        for step in &plan.steps {
+            if self.dry_run {
+                tracing::info!("would {step}");
+                continue;
+            }
+            tracing::info!("{step}");
+            provisioner.carry_out(step)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what cannot be met.
+    fn tune(
+        &self,
+        kubelet: Option<&KubeletConfig>,
+        node: NodeMemory,
+    ) -> Result<Option<String>, ProvisionError> {
+        let watermarks = zoneinfo::watermarks(self.roots, node.page_bytes)?;
+        let threshold = memory_threshold(kubelet, node.ram_bytes);
+        let (wanted, unmet) = tunables(&self.settings.kernel, &watermarks, threshold);
+        for tunable in wanted {
+            if self.dry_run {
+                tracing::info!("would set {} to {}", tunable.path, tunable.value);
+            } else if let Some(before) = tunables::set(self.roots, &tunable)? {
+                tracing::info!("set {} from {before} to {}", tunable.path, tunable.value);
+            }
+        }
+        Ok(unmet)
+    }
+
+    fn summary(&self, node: NodeMemory) -> String {
+        let devices = node::swap_devices(self.roots);
+        let shown: Vec<String> = devices
+            .iter()
+            .map(|device| format!("{} ({})", device.path, human_bytes(device.size_bytes)))
+            .collect();
+        match &shown[..] {
+            [] => format!("RAM {}, no swap", human_bytes(node.ram_bytes)),
+            _ => format!("RAM {}, swap {}", human_bytes(node.ram_bytes), shown.join(", ")),
+        }
+    }
+}
+
+/// Free bytes in active swap beside `ours`.
+fn free_beside(devices: &[SwapDevice], ours: &[Option<&SwapDevice>]) -> u64 {
+    let others = devices.iter().filter(|device| !ours.contains(&Some(*device)));
+    others.map(|device| device.size_bytes.saturating_sub(device.used_bytes)).sum()
+}
