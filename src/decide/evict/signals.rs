@@ -130,7 +130,7 @@ impl Signals {
         let first = self.window.iter().rfind(|s| now.at.since(s.at) >= span);
         let first = first.or_else(|| self.window.front())?;
         let length = now.at.since(first.at);
-        (length >= SHORTEST).then(|| (first, length.as_secs_f64()))
+        (length >= SHORTEST).then_some((first, length.as_secs_f64()))
     }
 
     /// Somebody waits, or nobody can tell.

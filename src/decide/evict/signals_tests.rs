@@ -92,15 +92,15 @@ fn traffic_alone_counts_only_while_somebody_waits() {
 
 #[test]
 fn utilization_is_what_is_used_of_ram_and_the_usable_swap() {
-    let seen = |used_gib: f64| {
+    let seen = |used_tenths: u64| {
         active(&settings(), 0..30, Signal::Utilization, |second| {
-            let bytes = (used_gib * GIB as f64) as u64;
+            let bytes = used_tenths * GIB / 10;
             Sample { working_set_bytes: bytes, ..idle(second) }
         })
     };
     // RAM + 0.8 × swap is 22.4 GiB.
-    assert_eq!(seen(22.3), [0; 0]);
-    assert_eq!(seen(22.5).first(), Some(&10), "sustained");
+    assert_eq!(seen(223), [0; 0]);
+    assert_eq!(seen(225).first(), Some(&10), "sustained");
     let no_swap = active(&settings(), 0..30, Signal::Utilization, |second| Sample {
         swap_bytes: 0,
         working_set_bytes: 17 * GIB,
