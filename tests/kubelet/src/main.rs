@@ -2,9 +2,13 @@
 //! cgroups, and reports them to the API server the way a kubelet does.
 
 mod api;
+mod cgroups;
+mod command;
+mod containers;
 mod node;
 mod oci;
 mod pod;
+mod report;
 mod watch;
 
 use std::fs;
@@ -269,7 +273,7 @@ fn main() -> Result<()> {
             let started = Started::load(&name)?;
             started.update(&container, &arguments)
         }
-        Verb::Ps { json } => node::list(json),
+        Verb::Ps { json } => report::list(json),
         Verb::Drift { name, container, write, level, timeout } => {
             let cgroups = Started::load(&name)?.container(&container)?.cgroups();
             let file = match level {
@@ -294,7 +298,7 @@ fn main() -> Result<()> {
                 .map(|cgroup| cgroup.join("memory.swap.max"))
                 .collect();
             let ms = watch::until(&files, &value, timeout, || match &act {
-                Some(line) => node::shell(line),
+                Some(line) => command::shell(line),
                 None => Ok(()),
             })?;
             println!("{ms}");
