@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::run;
+use crate::hooks::Hooks;
 use crate::node::{Node, Running, STATE, Started};
 use crate::pod::{Kind, random_uid};
 use crate::{Driver, Runtime, oci};
@@ -59,14 +60,18 @@ impl Started {
                 .iter()
                 .find(|c| c.name == name)
                 .with_context(|| format!("no container {name}"))?;
-            oci::container(
+            let mut config = oci::container(
                 &self.pod,
                 container,
                 &ids,
                 self.runtime,
                 self.kubelet,
                 node.memory_bytes,
-            )?
+            )?;
+            let mut annotations = oci::kubelet_annotations(container.name, restarts);
+            annotations.extend(self.pod.annotations());
+            Hooks::read(Path::new("/"))?.inject(&mut config, &annotations)?;
+            config
         };
         let mut running = Running { id: id.to_owned(), scope, child: None, restarts };
         let bundle = running.bundle();
@@ -132,6 +137,25 @@ impl Started {
         self.delete_one(&old)?;
         self.run_one(name, &new_id()?, &sandbox, old.restarts + 1, &Node::read()?)?;
         self.save()
+    }
+
+    /// What the container's first program wrote, as one line, then the limits of its cgroups.
+    pub(crate) fn limits_at_start(&self, name: &str) -> Result<String> {
+        let container = self.container(name)?;
+        let log = container.bundle().join("start.log");
+        for _ in 0..1000 {
+            let text = fs::read_to_string(&log)?;
+            if text.ends_with('\n') {
+                let mut limits = vec![text.trim().replace('\n', " ")];
+                for cgroup in container.cgroups() {
+                    let limit = fs::read_to_string(cgroup.join("memory.swap.max"))?;
+                    limits.push(limit.trim().to_owned());
+                }
+                return Ok(limits.join(" "));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        bail!("the container's program writes nothing");
     }
 
     pub(crate) fn remove(&self) -> Result<()> {

@@ -5,6 +5,7 @@ mod api;
 mod cgroups;
 mod command;
 mod containers;
+mod hooks;
 mod node;
 mod oci;
 mod pod;
@@ -55,6 +56,15 @@ enum Verb {
         container: String,
         #[arg(long)]
         no_api: bool,
+    },
+    /// Start a container again and again; print for each start memory.swap.max as the container's
+    /// first program wrote it, then as it is at the scope and at crun's child
+    Starts {
+        name: String,
+        #[arg(long, default_value = "main")]
+        container: String,
+        #[arg(long)]
+        times: u32,
     },
     /// Change a container's resources in place
     Resize {
@@ -258,6 +268,14 @@ fn main() -> Result<()> {
                 return Ok(());
             }
             started.report(&api()?)
+        }
+        Verb::Starts { name, container, times } => {
+            let mut started = Started::load(&name)?;
+            for _ in 0..times {
+                started.restart(&container)?;
+                println!("{}", started.limits_at_start(&container)?);
+            }
+            Ok(())
         }
         Verb::Resize { name, container, request, limit } => {
             let mut started = Started::load(&name)?;
