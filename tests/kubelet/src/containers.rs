@@ -145,8 +145,10 @@ impl Started {
         let log = container.bundle().join("start.log");
         for _ in 0..1000 {
             let text = fs::read_to_string(&log)?;
-            if text.ends_with('\n') {
-                let mut limits = vec![text.trim().replace('\n', " ")];
+            // Of what is there, runc's warnings are not the container's.
+            let lines = text.lines().filter(|line| !line.starts_with("time=\""));
+            let mut limits: Vec<String> = lines.map(str::to_owned).collect();
+            if text.ends_with('\n') && !limits.is_empty() {
                 for cgroup in container.cgroups() {
                     let limit = fs::read_to_string(cgroup.join("memory.swap.max"))?;
                     limits.push(limit.trim().to_owned());
