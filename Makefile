@@ -1,6 +1,6 @@
 # make demo   see it work on a real node, in a VM
 # make test   run every check and every test
-# make bench  measure
+# make bench  measure the agent; make bench-hook measures what the hook adds to a container's start
 #
 # PROFILE=dev|release chooses the build that `demo`, `test-node` and `install` take.
 PROFILE ?= dev
@@ -12,7 +12,7 @@ CARGO ?= cargo
 bin := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build demo bench test check deny test-unit test-node install deps clean
+.PHONY: all build demo bench bench-hook test check deny test-unit test-node install deps clean
 
 all: build
 
@@ -46,6 +46,10 @@ test-unit: deps
 bench: deps
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --release -p wasp-agent --example bench-agent
+
+bench-hook: deps
+	$(CARGO) build --locked --release -p wasp-agent
+	$(CARGO) run --locked --release -p wasp-agent --example bench-hook
 
 test-node: build
 	tests/node/run

@@ -2,9 +2,14 @@
 //! cgroups, and reports them to the API server the way a kubelet does.
 
 mod api;
+mod cgroups;
+mod command;
+mod containers;
+mod hooks;
 mod node;
 mod oci;
 mod pod;
+mod report;
 mod watch;
 
 use std::fs;
@@ -51,6 +56,15 @@ enum Verb {
         container: String,
         #[arg(long)]
         no_api: bool,
+    },
+    /// Start a container again and again; print for each start memory.swap.max as the container's
+    /// first program wrote it, then as it is at the scope and at crun's child
+    Starts {
+        name: String,
+        #[arg(long, default_value = "main")]
+        container: String,
+        #[arg(long)]
+        times: u32,
     },
     /// Change a container's resources in place
     Resize {
@@ -255,6 +269,14 @@ fn main() -> Result<()> {
             }
             started.report(&api()?)
         }
+        Verb::Starts { name, container, times } => {
+            let mut started = Started::load(&name)?;
+            for _ in 0..times {
+                started.restart(&container)?;
+                println!("{}", started.limits_at_start(&container)?);
+            }
+            Ok(())
+        }
         Verb::Resize { name, container, request, limit } => {
             let mut started = Started::load(&name)?;
             let limit_bytes = limit.as_deref().map(bytes).transpose()?;
@@ -269,7 +291,7 @@ fn main() -> Result<()> {
             let started = Started::load(&name)?;
             started.update(&container, &arguments)
         }
-        Verb::Ps { json } => node::list(json),
+        Verb::Ps { json } => report::list(json),
         Verb::Drift { name, container, write, level, timeout } => {
             let cgroups = Started::load(&name)?.container(&container)?.cgroups();
             let file = match level {
@@ -294,7 +316,7 @@ fn main() -> Result<()> {
                 .map(|cgroup| cgroup.join("memory.swap.max"))
                 .collect();
             let ms = watch::until(&files, &value, timeout, || match &act {
-                Some(line) => node::shell(line),
+                Some(line) => command::shell(line),
                 None => Ok(()),
             })?;
             println!("{ms}");

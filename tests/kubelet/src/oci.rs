@@ -25,11 +25,14 @@ pub(crate) fn container(
     kubelet: Kubelet,
     memory_bytes: u64,
 ) -> Result<Value> {
+    let own = kubelet_annotations(container.name, ids.restarts);
     let mut annotations = pod.annotations();
+    let own_text = json!(own).to_string();
+    annotations.extend(own);
     common(&mut annotations, pod, ids, container.name, "container");
     for (key, value) in [
+        ("io.kubernetes.cri-o.Annotations", own_text),
         ("io.kubernetes.cri-o.Metadata", json!({"name": container.name}).to_string()),
-        ("io.kubernetes.container.restartCount", ids.restarts.to_string()),
         ("org.systemd.property.TimeoutStopUSec", "uint64 30000000".to_owned()),
         ("org.systemd.property.DefaultDependencies", "true".to_owned()),
     ] {
@@ -55,6 +58,23 @@ pub(crate) fn container(
         ids,
         runtime,
     ))
+}
+
+/// What the kubelet itself says of a container; hooks are chosen by these and the pod's.
+pub(crate) fn kubelet_annotations(name: &str, restarts: u32) -> Map<String, Value> {
+    // Any 32 bits: the kubelet hashes the container's spec.
+    let hash =
+        name.bytes().fold(0x69b5_adb8_u32, |hash, byte| hash.rotate_left(5) ^ u32::from(byte));
+    [
+        ("io.kubernetes.container.hash", format!("{hash:08x}")),
+        ("io.kubernetes.container.restartCount", restarts.to_string()),
+        ("io.kubernetes.container.terminationMessagePath", "/dev/termination-log".to_owned()),
+        ("io.kubernetes.container.terminationMessagePolicy", "File".to_owned()),
+        ("io.kubernetes.pod.terminationGracePeriod", "30".to_owned()),
+    ]
+    .map(|(key, value)| (key.to_owned(), json!(value)))
+    .into_iter()
+    .collect()
 }
 
 pub(crate) fn sandbox(pod: &Pod, ids: &Ids, runtime: Runtime) -> Value {
@@ -128,6 +148,8 @@ fn config(
         "hostname": "node-a",
         "mounts": [
             mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+            mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
             mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
             mount("/tmp", "tmpfs", &["nosuid", "nodev"]),
         ],

@@ -1,0 +1,128 @@
+//! The cgroups of pods, by systemd or by hand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::node::{Node, Started};
+use crate::pod::{Qos, memory};
+use crate::{Driver, command};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+impl Started {
+    pub(crate) fn slice(&self) -> String {
+        let uid = self.pod.uid.replace('-', "_");
+        match self.pod.qos() {
+            Qos::Guaranteed => format!("kubepods-pod{uid}.slice"),
+            Qos::Burstable => format!("kubepods-burstable-pod{uid}.slice"),
+            Qos::BestEffort => format!("kubepods-besteffort-pod{uid}.slice"),
+        }
+    }
+
+    pub(crate) fn slice_dir(&self) -> PathBuf {
+        let qos = match self.pod.qos() {
+            Qos::Guaranteed => "",
+            Qos::Burstable => "burstable",
+            Qos::BestEffort => "besteffort",
+        };
+        let root = Path::new(ROOT);
+        match self.driver {
+            Driver::Cgroupfs => {
+                root.join("kubepods").join(qos).join(format!("pod{}", self.pod.uid))
+            }
+            Driver::Systemd if qos.is_empty() => root.join("kubepods.slice").join(self.slice()),
+            Driver::Systemd => {
+                root.join("kubepods.slice").join(format!("kubepods-{qos}.slice")).join(self.slice())
+            }
+        }
+    }
+    /// As the kubelet does at its own start, and then for each pod.
+    pub(crate) fn start_slices(&self, node: &Node) -> Result<()> {
+        if self.driver == Driver::Cgroupfs {
+            return self.make_cgroups();
+        }
+        for qos in ["", "-burstable", "-besteffort"] {
+            let name = format!("kubepods{qos}.slice");
+            let limit = qos.is_empty().then_some(node.memory_bytes);
+            let path = Path::new(ROOT).join("kubepods.slice");
+            let exists = if qos.is_empty() { path.exists() } else { path.join(&name).exists() };
+            if !exists {
+                start_slice(&name, limit)?;
+            }
+        }
+        let limits: Option<u64> =
+            self.pod.containers().iter().map(|c| memory(c.spec, "limits").ok().flatten()).sum();
+        start_slice(&self.slice(), limits)?;
+        for _ in 0..100 {
+            if self.slice_dir().exists() {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        bail!("{} does not come up", self.slice())
+    }
+
+    fn make_cgroups(&self) -> Result<()> {
+        let mut dir = PathBuf::from(ROOT);
+        let below = self.slice_dir();
+        for part in below.strip_prefix(ROOT)?.components() {
+            fs::write(dir.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+            dir.push(part);
+            if !dir.exists() {
+                fs::create_dir(&dir)?;
+            }
+        }
+        fs::write(dir.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+        Ok(())
+    }
+
+    /// The container's cgroup, and what config.json says of it.
+    pub(crate) fn cgroup_of(&self, id: &str) -> Result<(PathBuf, String)> {
+        let prefix = self.engine.prefix();
+        Ok(match self.driver {
+            Driver::Systemd => (
+                self.slice_dir().join(format!("{prefix}-{id}.scope")),
+                format!("{}:{prefix}:{id}", self.slice()),
+            ),
+            Driver::Cgroupfs => {
+                let dir = self.slice_dir().join(format!("{prefix}-{id}"));
+                let path = Path::new("/").join(dir.strip_prefix(ROOT)?);
+                (dir, path.display().to_string())
+            }
+        })
+    }
+}
+
+/// Over D-Bus with the properties that the kubelet's cgroup manager sets.
+fn start_slice(name: &str, memory_max: Option<u64>) -> Result<()> {
+    let description = format!("libcontainer container {name}");
+    let limit = memory_max.map(|bytes| bytes.to_string());
+    let count = if limit.is_some() { "6" } else { "5" };
+    let mut arguments = vec![
+        "call",
+        "org.freedesktop.systemd1",
+        "/org/freedesktop/systemd1",
+        "org.freedesktop.systemd1.Manager",
+        "StartTransientUnit",
+        "ssa(sv)a(sa(sv))",
+        name,
+        "replace",
+        count,
+        "Description",
+        "s",
+        &description,
+        "DefaultDependencies",
+        "b",
+        "false",
+    ];
+    for accounting in ["MemoryAccounting", "CPUAccounting", "TasksAccounting"] {
+        arguments.extend([accounting, "b", "true"]);
+    }
+    if let Some(limit) = &limit {
+        arguments.extend(["MemoryMax", "t", limit]);
+    }
+    arguments.push("0");
+    command::run("busctl", &arguments)
+}

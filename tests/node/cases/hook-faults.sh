@@ -1,0 +1,94 @@
+# A hook that is killed, that is not alone or that finds nonsense gives no container too much
+# suites: bookworm
+# timeout: 400
+. /payload/lib.sh
+swap_on 1G
+start_apiserver
+hooks=/run/containers/oci/hooks.d
+ours=$hooks/99-wasp-agent.json
+tell='cat /sys/fs/cgroup/memory.swap.max; exec sleep 100000'
+
+# Hooks of others, called before and after ours.
+mkdir -p $hooks
+for name in 10-other zz-other; do
+    printf '#!/bin/sh\n/bin/cat >/dev/null\necho %s >>/run/called\n' $name >/usr/local/bin/$name
+    chmod +x /usr/local/bin/$name
+    printf '{"version":"1.0.0","hook":{"path":"/usr/local/bin/%s"},"when":{"always":true},"stages":["createRuntime"]}' \
+        $name >$hooks/$name.json
+done
+others() { sha256sum $hooks/*-other.json; }
+before=$(others)
+start_agent
+check "the hook is installed beside those of others" test -s $ours
+check "its definition says so to everybody" test "$(stat -c %a $ours)" = 644
+definition=$(<$ours)
+rm $ours
+eventually 5 "it is installed again when somebody deletes it" test -s $ours
+echo '{}' >$ours
+restored() { [[ $(<$ours) == "$definition" ]]; }
+eventually 5 "or changes it" restored
+
+pod known --request 100Mi --limit 300Mi --command "$tell"
+eventually 20 "the agent knows the pod" has_limit known "$(grant 100)"
+is "$(</run/called)" $'10-other\nzz-other' "hooks of others are called, in their order"
+of known
+is "$(jq -r '[.hooks.createRuntime[].path] | join(" ")' "$bundle/config.json")" \
+    "/usr/local/bin/10-other /usr/bin/wasp-hook /usr/local/bin/zz-other" "ours comes after what is named before it"
+systemctl stop wasp-agent
+is "$(others)" "$before" "the agent leaves hooks of others alone"
+
+# A hook that dies: strace kills it on its way into a system call, so that the call is not made.
+mv /usr/bin/wasp-hook /usr/bin/wasp-hook.real
+# dies_at CONDITION...: strace's words
+dies_at() {
+    printf '#!/bin/sh\nexec /usr/bin/strace -qq -o /run/strace %s /usr/bin/wasp-hook.real\n' "$*" >/usr/bin/wasp-hook
+    chmod +x /usr/bin/wasp-hook
+}
+burstable=/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice
+for runtime in crun runc; do
+    for where in "openat:signal=KILL:when=1" "write:signal=KILL:when=1" "write:signal=KILL:when=2"; do
+        # runc makes one cgroup, so there is one write.
+        [[ $runtime:$where != runc:write*=2 ]] || continue
+        call=${where%%:*}
+        dies_at -e "trace=$call" -e "inject=$where"
+        name=dies-$runtime-$call-${where##*=}
+        if output=$(pod "$name" --no-api --kubelet old --request 100Mi --command "$tell" 2>&1); then
+            # What starts all the same may have no more than its share.
+            of "$name"
+            check "$runtime starts a container whose hook dies at $call ${where##*=}, with no more than its share" \
+                more_than "$(grant 100)" "$(sed s/max/9223372036854775807/ "$scope/memory.swap.max")"
+        else
+            note "${output##*$'\n'}"
+            report ok "$runtime does not start a container whose hook dies at $call ${where##*=}"
+            is "$(cat "$burstable"/*/*.scope/cgroup.events | grep -c 'populated 1')" 1 "nothing of it is left running"
+        fi
+        like "$(tail -n 1 /run/strace)" 'killed by SIGKILL' "the hook was killed there"
+    done
+done
+mv /usr/bin/wasp-hook.real /usr/bin/wasp-hook
+pod dies-no-more --no-api --kubelet old --request 100Mi --command "$tell"
+check "with the hook as it was, the next start succeeds" lives dies-no-more
+
+# Nonsense where the agent's words should be.
+hook_journal() { journalctl -q -t wasp-hook -o cat; }
+echo '{"version": 1, "policy":' >/run/wasp-agent/hook.json
+for runtime in crun runc; do
+    pod "spoilt-$runtime" --no-api --kubelet old --request 100Mi --command "$tell"
+    is "$(test-kubelet starts "spoilt-$runtime" --times 1 | grep -v '^#' | tr ' ' '\n' | sort -u)" 0 \
+        "$runtime: with a broken hook.json a container starts and gets none"
+    of "spoilt-$runtime"
+    like "$(hook_journal | grep "$(jq -r '.annotations["io.kubernetes.pod.uid"]' "$bundle/config.json")" | tail -n 1)" \
+        'container "main" of pod .* starts with memory.swap.max 0: /run/wasp-agent/hook.json: ' "and the journal says why"
+done
+runtime=crun
+uid=$(jq -r .uid "$state/known/pod.json")
+echo '{"version": 2}' >"/run/wasp-agent/pods/$uid.json"
+is "$(test-kubelet starts known --times 1 | grep -v '^#')" "0 0 0" "a record of another version means none"
+like "$(hook_journal | tail -n 1)" "/run/wasp-agent/pods/$uid.json: " "and the journal names it"
+
+check "cleanup removes the hook" wasp-agent cleanup
+check "entirely" test ! -e $ours
+is "$(others)" "$before" "and leaves those of others"
+: >/run/called
+check "a container that starts then" test-kubelet restart known --no-api
+is "$(</run/called)" $'10-other\nzz-other' "has theirs alone"
