@@ -58,6 +58,11 @@ impl Eviction {
         (Self { signals, evictions, active, next, answers, acts }, receive)
     }
 
+    /// Something that counts has changed.
+    pub(super) fn look_now(&mut self) {
+        self.next = Monotonic::default();
+    }
+
     /// When to come again, by the agent's clock.
     pub(super) fn next(&self) -> Monotonic {
         self.next

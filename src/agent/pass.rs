@@ -215,6 +215,7 @@ impl<A: Actuator> Agent<A> {
                     self.node = memory;
                     self.everything_is_dirty();
                     self.check_hook();
+                    self.eviction.look_now();
                 }
             }
             Err(error) => self.problem("memory", Some(error.to_string())),
