@@ -209,3 +209,18 @@ fn unprotect_has_nothing_to_undo_where_nothing_was_done() {
     assert_eq!(code, 1);
     assert!(err.contains("cannot reach systemd at"), "{err}");
 }
+
+#[test]
+fn deprovision_forgets_what_is_gone_and_leaves_what_is_not_ours() {
+    let host = host_for_swap();
+    host.write("/srv/swapfile", "somebody else's by now");
+    host.write(
+        "/var/lib/wasp-agent/provisioned.json",
+        r#"{"version": 1, "areas": [{"kind": "partition", "path": "/dev/disk/by-id/gone"},
+            {"kind": "file", "path": "/srv/swapfile"}, {"kind": "file", "path": "/srv/never"}]}"#,
+    );
+    let (code, _, err) = run(&host, &["deprovision"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(!host.path("/var/lib/wasp-agent/provisioned.json").exists());
+    assert!(host.path("/srv/swapfile").exists());
+}

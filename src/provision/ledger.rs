@@ -1,5 +1,5 @@
 //! `/var/lib/wasp-agent/provisioned.json`: the swap that the agent made, so that it can be undone
-//! when it is configured elsewhere or not at all.
+//! when it is configured elsewhere or not at all. What was to go and could not stays in it.
 
 use std::{fs, io, path::PathBuf};
 
@@ -20,8 +20,7 @@ pub struct Provisioned {
 #[derive(Serialize, Deserialize)]
 struct Wire {
     version: u32,
-    #[serde(flatten)]
-    provisioned: Provisioned,
+    areas: Vec<Provisioned>,
 }
 
 pub struct Ledger {
@@ -33,23 +32,23 @@ impl Ledger {
         Self { path: roots.path("/var/lib/wasp-agent/provisioned.json") }
     }
 
-    /// `None` where nothing was provisioned, or by a version whose words are not known.
-    pub fn load(&self) -> Option<Provisioned> {
-        let text = fs::read_to_string(&self.path).ok()?;
+    /// Empty where nothing was provisioned, or by a version whose words are not known.
+    pub fn load(&self) -> Vec<Provisioned> {
+        let Ok(text) = fs::read_to_string(&self.path) else { return Vec::new() };
         match serde_json::from_str::<Wire>(&text) {
-            Ok(wire) if wire.version == VERSION => Some(wire.provisioned),
+            Ok(wire) if wire.version == VERSION => wire.areas,
             Ok(_) | Err(_) => {
                 tracing::warn!(path = %self.path.display(), "not understood, left out");
-                None
+                Vec::new()
             }
         }
     }
 
-    pub fn save(&self, provisioned: &Provisioned) -> Result<(), ProvisionError> {
-        if self.load().as_ref() == Some(provisioned) {
+    pub fn save(&self, areas: &[Provisioned]) -> Result<(), ProvisionError> {
+        if self.load() == areas {
             return Ok(());
         }
-        let wire = Wire { version: VERSION, provisioned: provisioned.clone() };
+        let wire = Wire { version: VERSION, areas: areas.to_vec() };
         let text = serde_json::to_string(&wire).map_err(|error| self.failed(error.into()))?;
         let folder = self.path.parent().map_or(Ok(()), fs::create_dir_all);
         folder

@@ -113,7 +113,7 @@ impl Provisioning<'_> {
         let swap = &settings.swap;
         let wanted = Wanted::new(swap.size, node.ram_bytes, node.page_bytes);
         if wanted.is_none() && swap.kind != SwapKind::Partition {
-            if let Some(provisioned) = Ledger::new(roots).load() {
+            for provisioned in Ledger::new(roots).load() {
                 tracing::warn!(
                     "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
                      earlier: `wasp-agent deprovision` removes it",
@@ -132,20 +132,38 @@ impl Provisioning<'_> {
         }
         let plan = self.plan(wanted, kubelet, node)?;
         let ledger = Ledger::new(roots);
-        let before = ledger.load();
         let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
-        if !self.dry_run && plan.kept.is_none() {
+        let mut areas = ledger.load();
+        areas.retain(|area| *area != now);
+        areas.push(now.clone());
+        if !self.dry_run {
             // Known as ours before it is made, so that it can be undone whatever happens.
-            ledger.save(&now)?;
+            ledger.save(&areas)?;
         }
         self.carry_out(&plan, node.page_bytes)?;
-        if let Some(before) = before.filter(|before| *before != now) {
-            let retired = self.retire(&before, node.page_bytes)?;
-            if let Some(refusal) = retired.kept {
-                return Ok(Plan { kept: plan.kept.or(Some(refusal)), ..plan });
+        areas.retain(|area| *area != now);
+        let kept = self.retire_all(&mut areas, node.page_bytes)?;
+        if !self.dry_run {
+            areas.push(now);
+            ledger.save(&areas)?;
+        }
+        Ok(Plan { kept: plan.kept.or(kept), ..plan })
+    }
+
+    /// Retires `areas`, but for those whose pages fit nowhere: they remain in the list.
+    fn retire_all(
+        &self,
+        areas: &mut Vec<Provisioned>,
+        page_bytes: u64,
+    ) -> Result<Option<Refusal>, ProvisionError> {
+        let mut kept = None;
+        for area in std::mem::take(areas) {
+            if let Some(refusal) = self.retire(&area, page_bytes)?.kept {
+                kept = kept.or(Some(refusal));
+                areas.push(area);
             }
         }
-        Ok(plan)
+        Ok(kept)
     }
 
     fn plan(
@@ -195,14 +213,11 @@ impl Provisioning<'_> {
     pub fn deprovision(&self) -> Result<Outcome, ProvisionError> {
         let ledger = Ledger::new(self.roots);
         let page_bytes = node::memory(self.roots)?.page_bytes;
-        if let Some(provisioned) = ledger.load() {
-            let plan = self.retire(&provisioned, page_bytes)?;
-            if let Some(refusal) = plan.kept {
-                return Err(refusal.into());
-            }
-            if !self.dry_run {
-                ledger.remove()?;
-            }
+        if let Some(refusal) = self.retire_all(&mut ledger.load(), page_bytes)? {
+            return Err(refusal.into());
+        }
+        if !self.dry_run {
+            ledger.remove()?;
         }
         if !self.dry_run {
             for (path, value) in tunables::restore(self.roots)? {
@@ -218,6 +233,8 @@ impl Provisioning<'_> {
         let devices = node::swap_devices(roots);
         let memory = memory_facts(roots)?;
         let areas = match kind {
+            // A disk that is gone has taken its swap along.
+            SwapKind::Partition if !roots.path(path).exists() => return Ok(Plan::default()),
             SwapKind::File => {
                 let place = file_place(roots, path, page_bytes, &devices)?;
                 vec![
