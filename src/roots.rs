@@ -54,6 +54,11 @@ impl Roots {
         self.runtime().join("hook.json")
     }
 
+    /// Evictions under way and of the last hour.
+    pub fn evictions(&self) -> PathBuf {
+        self.runtime().join("evictions.json")
+    }
+
     /// The D-Bus system bus.
     pub fn system_bus(&self) -> PathBuf {
         self.path("/run/dbus/system_bus_socket")

@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod cgroup;
+pub mod evict;
 pub mod files;
 pub mod slices;
 pub mod swap;

@@ -30,6 +30,11 @@ pub(super) struct Api {
 }
 
 impl Api {
+    /// What is known is what the API server says now.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.synced && self.failure.is_none() && self.listing.is_none()
+    }
+
     /// For the status line.
     pub(super) fn problem(&self) -> Option<String> {
         if let Some(failure) = &self.failure {

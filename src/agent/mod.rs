@@ -1,6 +1,7 @@
 //! The loop: observe → decide → act → report. One thread, woken by events and by few timers.
 
 mod api;
+mod eviction;
 mod hook;
 mod host;
 mod pass;
@@ -64,6 +65,8 @@ struct Agent<A> {
     protection: protection::Report,
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
+    eviction: eviction::Eviction,
+    eviction_status: Option<String>,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
 }
@@ -105,14 +108,18 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     if dry_run {
         let records = Records::read_only(&roots);
-        return Agent::start(roots, settings, verbosity, records, DryRun)?.turn(None).await;
+        let (eviction, evicted) = eviction::Eviction::new(&roots, false);
+        let agent = Agent::start(roots, settings, verbosity, records, DryRun, eviction)?;
+        return agent.turn(None, evicted).await;
     }
     let (requests, receive) = mpsc::unbounded_channel();
     let (send, answers) = mpsc::unbounded_channel();
     tokio::spawn(systemd::serve(roots.system_bus(), receive, send));
     let host = Host { roots: roots.clone(), systemd: requests };
     let records = Records::new(&roots);
-    Agent::start(roots, settings, verbosity, records, host)?.turn(Some(answers)).await
+    let (eviction, evicted) = eviction::Eviction::new(&roots, true);
+    let agent = Agent::start(roots, settings, verbosity, records, host, eviction)?;
+    agent.turn(Some(answers), evicted).await
 }
 
 impl<A: Actuator> Agent<A> {
@@ -122,6 +129,7 @@ impl<A: Actuator> Agent<A> {
         verbosity: Verbosity,
         mut records: Records,
         actuator: A,
+        eviction: eviction::Eviction,
     ) -> anyhow::Result<Self> {
         let node = node::memory(&roots)?;
         let guards_settings = watch::Sender::new(settings.clone());
@@ -147,6 +155,8 @@ impl<A: Actuator> Agent<A> {
             protection: protection::Report::default(),
             guards_settings,
             installed: hook::Installed::default(),
+            eviction,
+            eviction_status: None,
             problems: HashMap::new(),
         })
     }
@@ -158,6 +168,7 @@ impl<A: Actuator> Agent<A> {
     async fn turn(
         mut self,
         answers: Option<mpsc::UnboundedReceiver<systemd::Answer>>,
+        mut evicted: mpsc::UnboundedReceiver<eviction::Answered>,
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -181,7 +192,7 @@ impl<A: Actuator> Agent<A> {
         self.notifier.ready(self.longest_pause());
 
         loop {
-            let next = self.timers.next().since(self.now());
+            let next = self.timers.next().min(self.eviction.next()).since(self.now());
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break,
@@ -204,6 +215,7 @@ impl<A: Actuator> Agent<A> {
                     changed.context("the kernel's notifications of the hooks folder failed")?;
                     self.check_hook();
                 }
+                Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(update) = news.recv() => {
                     self.api_says(update);
@@ -219,6 +231,7 @@ impl<A: Actuator> Agent<A> {
                 () = tokio::time::sleep(next) => {}
             }
             self.time_passed();
+            self.watch_pressure();
             self.pass(false);
             self.report();
         }

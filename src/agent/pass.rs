@@ -215,6 +215,7 @@ impl<A: Actuator> Agent<A> {
                     self.node = memory;
                     self.everything_is_dirty();
                     self.check_hook();
+                    self.eviction.look_now();
                 }
             }
             Err(error) => self.problem("memory", Some(error.to_string())),
@@ -259,13 +260,16 @@ impl<A: Actuator> Agent<A> {
     }
 
     pub(super) fn report(&mut self) {
-        let mut problems: Vec<String> = self.api.problem().into_iter().collect();
+        let mut problems: Vec<String> = self.eviction_status.clone().into_iter().collect();
+        problems.extend(self.api.problem());
         let order = [
             "reload",
             "cgroup",
             "memory",
             "systemd",
             "records",
+            "signals",
+            "evictions",
             "kubelet",
             "protection",
             "rival",

@@ -11,7 +11,7 @@ use zbus::Connection;
 
 use crate::{
     act::{bus, slices},
-    config::settings::Settings,
+    config::settings::{ProtectionSettings, Settings},
     decide::protection::{Protection, change, protection},
     model::{
         protection::{Disks, SliceFacts},
@@ -51,7 +51,8 @@ pub async fn guard(
     act: bool,
     reports: mpsc::Sender<Report>,
 ) {
-    let mut guard = Guard { roots, act, connection: None, told: Vec::new() };
+    let wanted = (settings.borrow().protection.clone(), Disks::new());
+    let mut guard = Guard { roots, act, connection: None, told: Vec::new(), wanted };
     loop {
         let now = settings.borrow_and_update().clone();
         let events = guard.watch(&now);
@@ -78,8 +79,10 @@ struct Guard {
     roots: Roots,
     act: bool,
     connection: Option<Connection>,
-    /// Slices whose first protection was logged: later ones are repairs.
+    /// Slices whose protection was logged: what comes later is a repair, unless something else is
+    /// wanted by then.
     told: Vec<String>,
+    wanted: (ProtectionSettings, Disks),
 }
 
 impl Guard {
@@ -98,6 +101,11 @@ impl Guard {
 
     async fn turn(&mut self, settings: &Settings) -> Report {
         let disks = disks_in_use(&self.roots, settings);
+        let wanted = (settings.protection.clone(), disks.clone());
+        if wanted != self.wanted {
+            self.told.clear();
+            self.wanted = wanted;
+        }
         let mut report = Report::default();
         let mut problems = Vec::new();
         let slices = &settings.protection.slices;

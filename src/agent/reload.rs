@@ -18,6 +18,7 @@ impl<A: Actuator> Agent<A> {
                 self.guards_settings.send_replace(settings.clone());
                 self.grants = settings.grants;
                 self.settings = settings;
+                self.eviction.look_now();
                 self.check_kubelet();
                 self.check_hook();
                 self.timers.resync = self.now();

@@ -3,8 +3,8 @@ use std::{fs, os::unix::fs::symlink, time::Duration};
 use super::*;
 use crate::config::{
     settings::{
-        Discard, Eligibility, Grants, HookSettings, KernelSettings, Policy, Settings, Share,
-        SwapKind, SwapSettings, SwapSize,
+        Discard, Eligibility, EvictionMode, EvictionSettings, Grants, HookSettings, KernelSettings,
+        Policy, Settings, Share, SignalSettings, SwapKind, SwapSettings, SwapSize,
     },
     show,
 };
@@ -87,6 +87,21 @@ fn every_key_reaches_the_settings() {
         max-average-swap-in-pages-per-second = 0x10
         max-average-swap-out-pages-per-second = 2_000
         average-window-seconds = 60
+        mode = "enforce"
+        confirm-with-pressure = false
+        critical-factor = 3
+        cooldown-seconds = 90
+        max-per-hour = 4
+        protected-namespaces = ["infra-*"]
+        traffic = { enabled = false, sustain-seconds = 1, release = 0.5 }
+        utilization = { enabled = false, sustain-seconds = 2, release = 0.6 }
+        overcommit = { enabled = true, sustain-seconds = 3, release = 0.7, max-ratio = 1.25 }
+        [eviction.pressure]
+        enabled = false
+        sustain-seconds = 4
+        release = 0.75
+        max-full-percent = 30
+        max-some-percent = 90
         [log]
         verbosity = 6
     "#;
@@ -116,6 +131,30 @@ fn every_key_reaches_the_settings() {
         denied_namespaces: vec!["infra-*".into()],
     };
     assert_eq!(settings.hook, hook);
+    let signal = |enabled, seconds, release| {
+        let sustain = Duration::from_secs(seconds);
+        SignalSettings { enabled, sustain, release }
+    };
+    let eviction = EvictionSettings {
+        mode: EvictionMode::Enforce,
+        traffic: signal(false, 1, 0.5),
+        utilization: signal(false, 2, 0.6),
+        overcommit: signal(true, 3, 0.7),
+        pressure: signal(false, 4, 0.75),
+        confirm_with_pressure: false,
+        max_overcommit_ratio: 1.25,
+        max_full_percent: 30.0,
+        max_some_percent: 90.0,
+        critical_factor: 3.0,
+        cooldown: Duration::from_secs(90),
+        max_per_hour: 4,
+        protected_namespaces: vec!["infra-*".into()],
+        swap_utilization_factor: 1.0,
+        max_swap_in_pages_per_second: 16,
+        max_swap_out_pages_per_second: 2000,
+        window: Duration::from_secs(60),
+    };
+    assert_eq!(settings.eviction, eviction);
     assert_eq!(settings.node_name.as_deref(), Some("node-a"));
     assert_eq!(settings.kubeconfig.as_deref(), Some(Path::new("/srv/kubeconfig")));
     assert_eq!(settings.grant.policy, Policy::Max);

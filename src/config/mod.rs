@@ -6,4 +6,5 @@ pub mod layers;
 pub mod settings;
 pub mod show;
 pub mod sysconfig;
+mod table;
 pub mod value;

@@ -46,9 +46,44 @@ pub struct LimitSettings {
     pub follow: Duration,
 }
 
-/// Thresholds of swap-driven eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvictionMode {
+    Off,
+    /// Say what would be done.
+    Observe,
+    Enforce,
+}
+
+/// What all signals have.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SignalSettings {
+    pub enabled: bool,
+    /// How long it must be over its threshold.
+    pub sustain: Duration,
+    /// Below which part of its threshold it ends: 0 to 1.
+    pub release: f64,
+}
+
+/// Thresholds of swap-driven eviction.
+#[derive(Clone, Debug, PartialEq)]
 pub struct EvictionSettings {
+    pub mode: EvictionMode,
+    pub traffic: SignalSettings,
+    pub utilization: SignalSettings,
+    pub overcommit: SignalSettings,
+    pub pressure: SignalSettings,
+    /// Traffic counts only while somebody waits for memory.
+    pub confirm_with_pressure: bool,
+    pub max_overcommit_ratio: f64,
+    /// Shares of the time, in percent.
+    pub max_full_percent: f64,
+    pub max_some_percent: f64,
+    /// So many times its threshold, and a signal is critical.
+    pub critical_factor: f64,
+    pub cooldown: Duration,
+    pub max_per_hour: usize,
+    /// Names, or beginnings of names that end in `*`.
+    pub protected_namespaces: Vec<String>,
     pub swap_utilization_factor: f64,
     pub max_swap_in_pages_per_second: u64,
     pub max_swap_out_pages_per_second: u64,
@@ -182,25 +217,34 @@ impl Settings {
     /// (a test reads every key).
     fn from_resolved(resolved: &Resolved) -> Self {
         let value = |path: &str| resolved.get(path).map(|(value, _)| value);
-        let text = |path| match value(path) {
+        let text = |path: &str| match value(path) {
             Some(Value::Text(text)) => text.as_str(),
             _ => "",
         };
-        let integer = |path| match value(path) {
+        let integer = |path: &str| match value(path) {
             Some(Value::Integer(number)) => *number,
             _ => 0,
         };
-        let float = |path| match value(path) {
+        let float = |path: &str| match value(path) {
             Some(Value::Float(number)) => *number,
             _ => 0.0,
         };
-        let small = |path| u8::try_from(integer(path)).unwrap_or(u8::MAX);
-        let seconds = |path| Duration::from_secs(integer(path));
-        let list = |path| match value(path) {
+        let small = |path: &str| u8::try_from(integer(path)).unwrap_or(u8::MAX);
+        let seconds = |path: &str| Duration::from_secs(integer(path));
+        let truth = |path: &str| value(path) == Some(&Value::Boolean(true));
+        let signal = |name: &str| {
+            let key = |key: &str| format!("eviction.{name}.{key}");
+            SignalSettings {
+                enabled: truth(&key("enabled")),
+                sustain: seconds(&key("sustain-seconds")),
+                release: float(&key("release")),
+            }
+        };
+        let list = |path: &str| match value(path) {
             Some(Value::List(names)) => names.clone(),
             _ => Vec::new(),
         };
-        let path = |path| Some(text(path)).filter(|p| !p.is_empty()).map(PathBuf::from);
+        let path = |path: &str| Some(text(path)).filter(|p| !p.is_empty()).map(PathBuf::from);
         Self {
             swap: SwapSettings {
                 size: match keys::size(text("swap.size")) {
@@ -234,7 +278,7 @@ impl Settings {
                     .map(Duration::from_millis),
             },
             kernel: KernelSettings {
-                align_watermarks: value("kernel.align-watermarks") == Some(&Value::Boolean(true)),
+                align_watermarks: truth("kernel.align-watermarks"),
                 swappiness: match value("kernel.swappiness") {
                     Some(Value::Integer(number)) => Some(*number),
                     _ => None,
@@ -246,7 +290,7 @@ impl Settings {
                 },
             },
             hook: HookSettings {
-                install: value("hook.install") == Some(&Value::Boolean(true)),
+                install: truth("hook.install"),
                 when_unknown: match text("hook.when-unknown") {
                     "estimate" => WhenUnknown::Estimate,
                     _ => WhenUnknown::Deny,
@@ -275,6 +319,23 @@ impl Settings {
                 follow: seconds("limits.follow-seconds"),
             },
             eviction: EvictionSettings {
+                mode: match text("eviction.mode") {
+                    "enforce" => EvictionMode::Enforce,
+                    "observe" => EvictionMode::Observe,
+                    _ => EvictionMode::Off,
+                },
+                traffic: signal("traffic"),
+                utilization: signal("utilization"),
+                overcommit: signal("overcommit"),
+                pressure: signal("pressure"),
+                confirm_with_pressure: truth("eviction.confirm-with-pressure"),
+                max_overcommit_ratio: float("eviction.overcommit.max-ratio"),
+                max_full_percent: float("eviction.pressure.max-full-percent"),
+                max_some_percent: float("eviction.pressure.max-some-percent"),
+                critical_factor: float("eviction.critical-factor"),
+                cooldown: seconds("eviction.cooldown-seconds"),
+                max_per_hour: usize::try_from(integer("eviction.max-per-hour")).unwrap_or(0),
+                protected_namespaces: list("eviction.protected-namespaces"),
                 swap_utilization_factor: float("eviction.swap-utilization-factor"),
                 max_swap_in_pages_per_second: integer(
                     "eviction.max-average-swap-in-pages-per-second",

@@ -43,6 +43,10 @@ pub(crate) fn pod(name: &str, containers: &[&str]) -> Pod {
         qos_class: None,
         resources: None,
         virt_launcher: false,
+        terminating: false,
+        finished: false,
+        created: 0,
+        grace_seconds: 30,
         containers: containers
             .iter()
             .enumerate()

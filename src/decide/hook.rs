@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 /// After the hooks of others: the last to write a limit wins.
 pub const FILE_NAME: &str = "99-wasp-agent.json";
 
-/// Called for containers of CRI-O, not for their sandboxes, when their cgroup is made and before
-/// their program runs. No timeout: the runtime would keep the container from starting.
+/// Called when a container's cgroup is made and before its program runs. Always: CRI-O has no hooks
+/// for sandboxes, and compares the pod's annotations, among which `io.kubernetes.cri-o.…` is not
+/// (crio.conf(5)). No timeout: the runtime would keep the container from starting.
 pub fn definition(hook: &Path) -> String {
     let definition = serde_json::json!({
         "version": "1.0.0",
         "hook": { "path": hook },
-        "when": {
-            "annotations": { r"^io\.kubernetes\.cri-o\.ContainerType$": "^container$" },
-        },
+        "when": { "always": true },
         "stages": ["createRuntime"],
     });
     definition.to_string() + "\n"
@@ -46,9 +45,6 @@ mod tests {
         assert_eq!(json["version"], "1.0.0");
         assert_eq!(json["hook"], serde_json::json!({"path": "/usr/bin/wasp-hook"}));
         assert_eq!(json["stages"], serde_json::json!(["createRuntime"]));
-        assert_eq!(
-            json["when"]["annotations"][r"^io\.kubernetes\.cri-o\.ContainerType$"],
-            "^container$"
-        );
+        assert_eq!(json["when"], serde_json::json!({"always": true}));
     }
 }

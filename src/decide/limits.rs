@@ -130,7 +130,9 @@ impl Pass<'_> {
         // A writer that lowered the limit has not taken from the container what we had left it.
         let in_force =
             known_target.map_or(lowest, |before| if highest > before { highest } else { before });
-        let target = target(in_force, used, grant.swap_max).min(ceiling.max(with_room(used)));
+        // Room beyond the ceiling is for what is in use; who uses nothing waits for free bytes.
+        let floor = if used > 0 { with_room(used) } else { SwapMax::ZERO };
+        let target = target(in_force, used, grant.swap_max).min(ceiling.max(floor));
 
         let mut next = known.unwrap_or_else(|| ContainerState {
             was_there: self.thorough,

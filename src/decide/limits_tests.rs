@@ -295,6 +295,20 @@ fn nobody_is_raised_while_another_still_holds_the_bytes() {
 }
 
 #[test]
+fn who_uses_nothing_gets_no_room_that_is_not_free() {
+    let mut case = Case::new([pod("a", &["- - 8Gi -"]), pod("b", &["- - 8Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0), runc("b", SwapMax::ZERO, 0)];
+    case.pods = pods([pod("a", &["- - 16Gi -"]), pod("b", &["- - 8Gi 8Gi"])]);
+    let first = case.first_pass(&containers, at(1));
+    case.apply(&first, &mut containers); // all of the swap to a, none to b
+    containers[0].levels[0].swap_used_bytes = 8 * GIB - 1;
+    case.pods = pods([pod("a", &["- - 8Gi -"]), pod("b", &["- - 8Gi -"])]);
+    let decision = case.pass(&containers, at(2));
+    case.apply(&decision, &mut containers);
+    assert_eq!(containers[1].levels[0].swap_max, SwapMax::ZERO, "not even a mebibyte");
+}
+
+#[test]
 fn a_writer_that_fights_is_named_once_and_met_once_a_second() {
     let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
     let mut containers = [runc("a", SwapMax::ZERO, 0)];

@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod decision;
 pub mod estimate;
+pub mod evict;
 pub mod grant;
 pub mod hook;
 pub mod kubelet;

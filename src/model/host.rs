@@ -10,7 +10,9 @@ use super::{
 };
 
 /// Time since boot. Never goes back, whatever happens to the wall clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize,
+)]
 pub struct Monotonic(pub Duration);
 
 impl std::ops::Add<Duration> for Monotonic {

@@ -4,6 +4,7 @@ pub mod hook;
 pub mod host;
 pub mod kubelet;
 pub mod pod;
+pub mod pressure;
 pub mod protection;
 pub mod quantity;
 pub mod storage;

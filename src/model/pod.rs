@@ -169,8 +169,25 @@ pub struct Pod {
     /// Label `kubevirt.io: virt-launcher`.
     #[serde(default)]
     pub virt_launcher: bool,
+    /// It has been told to stop (`metadata.deletionTimestamp`).
+    #[serde(default)]
+    pub terminating: bool,
+    /// Its containers have ended for good (`status.phase` Succeeded or Failed).
+    #[serde(default)]
+    pub finished: bool,
+    /// `metadata.creationTimestamp`, in seconds since the epoch.
+    #[serde(default)]
+    pub created: i64,
+    /// `spec.terminationGracePeriodSeconds`
+    #[serde(default = "default_grace")]
+    pub grace_seconds: u64,
     /// All containers of the spec, of every kind.
     pub containers: Vec<Container>,
+}
+
+/// What the API server sets where nothing is said.
+fn default_grace() -> u64 {
+    30
 }
 
 impl Pod {

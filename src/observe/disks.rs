@@ -25,13 +25,13 @@ pub fn disks(roots: &Roots, paths: &[PathBuf]) -> Disks {
             .filter(|mount| path.starts_with(&mount.mount_point))
             .max_by_key(|mount| mount.mount_point.as_os_str().len());
         let number = if path.starts_with("/dev") {
-            device_number(&roots.path(path))
+            device_number(roots, path)
         } else {
             mount.and_then(|mount| match mount.majmin.parse().ok()? {
                 // btrfs gives its mounts numbers of no device.
                 DeviceNumber { major: 0, .. } => {
                     let source = mount.mount_source.as_deref().filter(|s| s.starts_with("/dev/"));
-                    device_number(&roots.path(source?))
+                    device_number(roots, Path::new(source?))
                 }
                 number => Some(number),
             })
@@ -43,8 +43,13 @@ pub fn disks(roots: &Roots, paths: &[PathBuf]) -> Disks {
     disks
 }
 
-fn device_number(device: &Path) -> Option<DeviceNumber> {
-    let rdev = fs::metadata(device).ok()?.rdev();
+/// By sysfs, since a service's /dev may be its own; names that udev made are known to /dev alone.
+fn device_number(roots: &Roots, device: &Path) -> Option<DeviceNumber> {
+    let known = roots.path("/sys/class/block").join(device.file_name()?).join("dev");
+    if let Some(number) = fs::read_to_string(known).ok().and_then(|number| number.parse().ok()) {
+        return Some(number);
+    }
+    let rdev = fs::metadata(roots.path(device)).ok()?.rdev();
     let number = |half: u64| u32::try_from(half).ok();
     Some(DeviceNumber {
         major: number(nix::sys::stat::major(rdev))?,
@@ -132,6 +137,7 @@ mod tests {
             [disk("8:16", "/dev/sdb"), disk("8:32", "/dev/sdc")]
         );
         assert_eq!(found(mounts, &["/run/x"]), []);
+        assert_eq!(found(mounts, &["/dev/sdb1"]), [disk("8:16", "/dev/sdb")]);
         assert_eq!(found("", &["/"]), []);
     }
 }

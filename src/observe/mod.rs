@@ -11,6 +11,7 @@ pub mod kube;
 pub mod kubelet;
 pub mod names;
 pub mod node;
+pub mod pressure;
 pub mod process;
 pub mod slices;
 pub mod swap;

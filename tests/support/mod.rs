@@ -37,6 +37,7 @@ impl FakeHost {
         host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
         host.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
         host.memory(ram_bytes, swap_bytes);
+        host.write("/proc/vmstat", "pswpin 0\npswpout 0\n");
         // No systemd, no slice to protect.
         let no_slices = "[protection]\nprotected-slices = []\n";
         host.write("/usr/lib/wasp-agent/config.d/10-test.toml", no_slices);
@@ -62,13 +63,11 @@ impl FakeHost {
     pub fn memory(&self, ram_bytes: u64, swap_bytes: u64) {
         let (ram, swap) = (ram_bytes / 1024, swap_bytes / 1024);
         let zero = [
-            "MemFree",
             "Buffers",
             "Cached",
             "SwapCached",
             "Active",
             "Inactive",
-            "SwapFree",
             "Dirty",
             "Writeback",
             "Mapped",
@@ -79,7 +78,10 @@ impl FakeHost {
             "VmallocChunk",
         ];
         let rest: String = zero.iter().map(|key| format!("{key}: 0 kB\n")).collect();
-        self.write("/proc/meminfo", &format!("MemTotal: {ram} kB\nSwapTotal: {swap} kB\n{rest}"));
+        let text = format!(
+            "MemTotal: {ram} kB\nMemFree: {ram} kB\nSwapTotal: {swap} kB\nSwapFree: {swap} kB\n{rest}"
+        );
+        self.write("/proc/meminfo", &text);
     }
 
     pub fn use_kubeconfig(&self, server: &Handle) {

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::pod::{
@@ -64,6 +64,8 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         resource_version: Option<String>,
         labels: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
+        creation_timestamp: Option<Time>,
+        deletion_timestamp: Option<Time>,
     }
     let slim = Slim::deserialize(deserializer)?;
     Ok(ObjectMeta {
@@ -73,6 +75,8 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         resource_version: slim.resource_version,
         labels: slim.labels,
         annotations: slim.annotations,
+        creation_timestamp: slim.creation_timestamp,
+        deletion_timestamp: slim.deletion_timestamp,
         ..ObjectMeta::default()
     })
 }
@@ -81,6 +85,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
     priority: Option<i32>,
+    termination_grace_period_seconds: Option<u64>,
     resources: Option<WireResources>,
     containers: Vec<SpecContainer>,
     init_containers: Vec<SpecContainer>,
@@ -99,6 +104,7 @@ struct SpecContainer {
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     qos_class: Option<String>,
+    phase: Option<String>,
     container_statuses: Vec<ContainerStatus>,
     init_container_statuses: Vec<ContainerStatus>,
     ephemeral_container_statuses: Vec<ContainerStatus>,
@@ -180,6 +186,10 @@ pub fn pod(wire: WirePod) -> Option<Pod> {
         virt_launcher: metadata
             .labels
             .is_some_and(|labels| labels.get("kubevirt.io").is_some_and(|v| v == "virt-launcher")),
+        terminating: metadata.deletion_timestamp.is_some(),
+        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+        grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
         containers,
     })
 }
@@ -216,8 +226,9 @@ mod tests {
             r#"{{"apiVersion":"v1","kind":"Pod",
             "metadata":{{"name":"vm","namespace":"vms","uid":"9192cfa8-679c-444e-9bb8-9701e3620c02",
               "labels":{{"kubevirt.io":"virt-launcher"}},"annotations":{{"kubernetes.io/config.source":"api"}},
+              "creationTimestamp":"2026-11-22T00:00:00Z","deletionTimestamp":"2026-11-22T00:01:00Z",
               "managedFields":[{{"manager":"kubelet","fieldsV1":{{"f:status":{{}}}}}}]}},
-            "spec":{{"priority":5,"nodeName":"node-a",
+            "spec":{{"priority":5,"terminationGracePeriodSeconds":180,"nodeName":"node-a",
               "initContainers":[{{"name":"side","restartPolicy":"Always","resources":{{"requests":{{"memory":"20Mi"}}}}}},
                                 {{"name":"init","resources":{{}}}}],
               "containers":[{{"name":"compute","resources":{{"requests":{{"cpu":"1","memory":"4Gi"}},"limits":{{"memory":"8Gi"}}}}}}],
@@ -228,7 +239,8 @@ mod tests {
         ))
         .unwrap();
         assert_eq!((&*pod.namespace, &*pod.name, pod.priority), ("vms", "vm", Some(5)));
-        assert!(pod.virt_launcher && !pod.mirror);
+        assert!(pod.virt_launcher && !pod.mirror && pod.terminating && !pod.finished);
+        assert_eq!((pod.created, pod.grace_seconds), (1_795_305_600, 180));
         assert_eq!(pod.qos_class, Some(QosClass::Burstable));
         let kinds: Vec<_> = pod.containers.iter().map(|c| (&*c.name, c.kind)).collect();
         assert_eq!(

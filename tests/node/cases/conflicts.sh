@@ -1,4 +1,5 @@
 # What works against the agent is said in plain words, and swap that would hurt is not made
+# suites: bookworm
 . /payload/lib.sh
 kubelet() { mkdir -p /etc/kubernetes; printf '%s\n' 'kind: KubeletConfiguration' "$@" >/etc/kubernetes/kubelet.conf; }
 at_scope() { local id unit scope child bundle slice; of "$1"; [[ $(<"$scope/memory.swap.max") == "$2" ]]; }

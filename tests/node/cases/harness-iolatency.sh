@@ -6,6 +6,7 @@ is "$(systemctl is-system-running)" running "no unit has failed"
 for controller in cpu io memory pids; do
     check "cgroup v2 has $controller" grep -qw $controller "$cgroups/cgroup.controllers"
 done
+like "$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)" '^(tsc|hpet|acpi_pm|kvm-clock)$' "its clock is finer than a tick"
 check "PSI is on" grep -q full /proc/pressure/io
 systemctl set-property --runtime system.slice IODeviceLatencyTargetSec="/ 50ms"
 check "io.latency is there" test -e "$cgroups/system.slice/io.latency"

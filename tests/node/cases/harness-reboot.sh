@@ -1,4 +1,5 @@
 # A node that boots cold stays the same node over reboots and power cuts
+# suites: bookworm
 # boot: cold
 # disks: 64M 1G
 # timeout: 420

@@ -2,7 +2,7 @@
 # timeout: 600
 . /payload/lib.sh
 . /payload/settings
-times=${STARTS:-6} # of each of five pods
+times=${STARTS:-3} # of each of five pods
 swap_on 1G
 start_apiserver
 start_agent

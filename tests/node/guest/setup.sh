@@ -1,8 +1,27 @@
 # Runs once, in the new root, when the image is made.
 set -euo pipefail
 
-printf '%s\n' virtio_pci virtio_blk virtio_console ext4 crc32c_generic >>/etc/initramfs-tools/modules
-update-initramfs -u -k all
+# An initrd that mounts the root disk, and no more: Debian's starts udev, for seconds under emulation.
+version=$(ls /lib/modules)
+initrd=$(mktemp -d)
+mkdir "$initrd"/{dev,root}
+cp "$(command -v busybox)" "$initrd/busybox"
+{
+    printf '#!/busybox sh\n/busybox mount -t devtmpfs dev /dev\n'
+    modprobe -S "$version" -a --show-depends virtio_pci virtio_blk ext4 crc32c_generic | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
+        while read -r module; do
+            case $module in
+                *.xz) busybox xzcat "$module" >"$initrd/$(basename "$module" .xz)" ;;
+                *) cp "$module" "$initrd" ;;
+            esac
+            echo "/busybox insmod /$(basename "$module" .xz)"
+        done
+    printf '/busybox %s\n' 'mount -t ext4 /dev/vda /root' 'mount --move /dev /root/dev'
+    echo 'exec /busybox switch_root /root /sbin/init'
+} >"$initrd/init"
+chmod +x "$initrd/init"
+(cd "$initrd" && find . | cpio -o -H newc --quiet) >"/boot/initrd.img-$version"
+rm -r "$initrd"
 
 mkdir /payload
 echo node-a >/etc/hostname
@@ -21,7 +40,11 @@ systemctl -q mask podman.service podman.socket podman-auto-update.service podman
     podman-restart.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-repart.service \
     systemd-journal-flush.service modprobe@drm.service modprobe@loop.service modprobe@dm_mod.service \
     sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount
-printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 >/etc/modprobe.d/node.conf
+# Nor does every device need udev: it would see to a hundred consoles, and load ciphers for the CPU.
+mkdir -p /etc/systemd/system/systemd-udev-trigger.service.d
+printf '%s\n' '[Service]' ExecStart= "ExecStart=-udevadm trigger --type=devices --action=add --prioritized-subsystem=block$(
+    printf ' --subsystem-match=%s' block virtio virtio-ports pci mem net misc
+)" >/etc/systemd/system/systemd-udev-trigger.service.d/node.conf
 # Every daemon-reload runs all generators: seconds under emulation, and nothing here needs them.
 mkdir -p /etc/systemd/system-generators
 for generator in /usr/lib/systemd/system-generators/* /lib/systemd/system-generators/*; do

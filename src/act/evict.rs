@@ -1,0 +1,98 @@
+//! Asks the API server to evict a pod, with the node's own credentials.
+//!
+//! Source: Kubernetes "API-initiated Eviction"; KubeVirt's `pods/eviction` webhook.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Error,
+    api::{DeleteParams, EvictParams, Preconditions},
+    core::Status,
+};
+
+use crate::{
+    config::settings::Settings,
+    decide::evict::machine::Answer,
+    model::pod::PodUid,
+    observe::kube::credentials::{chain, load},
+    roots::Roots,
+};
+
+/// The server may hold a request, as when a webhook does not answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const MIGRATION_BEGINS: &str = "Eviction triggered evacuation of VMI";
+
+/// Asks for the eviction of the very pod `uid`, by its own grace period.
+pub async fn evict(
+    roots: &Roots,
+    settings: &Settings,
+    namespace: &str,
+    name: &str,
+    uid: &PodUid,
+) -> Answer {
+    let credentials = match load(roots, settings).await {
+        Ok(credentials) => credentials,
+        Err(error) => return Answer::Unreachable(error.to_string()),
+    };
+    let pods: Api<Pod> = Api::namespaced(credentials.client, namespace);
+    let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
+    let delete_options = Some(DeleteParams { preconditions, ..DeleteParams::default() });
+    let parameters = EvictParams { delete_options, ..EvictParams::default() };
+    match tokio::time::timeout(TIMEOUT, pods.evict(name, &parameters)).await {
+        Ok(Ok(_)) => Answer::Accepted,
+        Ok(Err(Error::Api(status))) => answer(&status),
+        Ok(Err(error)) => Answer::Unreachable(chain(&error)),
+        Err(_) => Answer::Unreachable(format!("no answer in {} s", TIMEOUT.as_secs())),
+    }
+}
+
+/// What a refusal means.
+fn answer(status: &Status) -> Answer {
+    let details = status.details.as_ref();
+    match status.code {
+        429 if status.message.contains(MIGRATION_BEGINS) => Answer::Migrating,
+        429 => {
+            let seconds = details.map_or(0, |details| details.retry_after_seconds);
+            let retry_after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+            Answer::Budget { retry_after }
+        }
+        404 => Answer::Gone,
+        // A node is told so of a pod that has just been deleted.
+        403 if status.message.contains("no relationship found between node") => Answer::Gone,
+        // Another pod has its name by now.
+        409 if status.message.contains("uid") || status.message.contains("UID") => Answer::Gone,
+        code => Answer::Refused(format!("{code} {}", status.message)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_meaning() {
+        let of = |code: u16, message: &str, retry_after_seconds: u32| {
+            let json = serde_json::json!({
+                "status": "Failure", "code": code, "message": message,
+                "details": {"retryAfterSeconds": retry_after_seconds},
+            });
+            answer(&serde_json::from_value(json).unwrap())
+        };
+        let migrating = "admission webhook \"virt-launcher-eviction-interceptor.kubevirt.io\" denied \
+                         the request: Eviction triggered evacuation of VMI \"vms/vm\"";
+        assert_eq!(of(429, migrating, 0), Answer::Migrating);
+        let budget = "Cannot evict pod as it would violate the pod's disruption budget.";
+        assert_eq!(of(429, budget, 0), Answer::Budget { retry_after: None });
+        let ten = Some(Duration::from_secs(10));
+        assert_eq!(of(429, budget, 10), Answer::Budget { retry_after: ten });
+        assert_eq!(of(404, "pods \"x\" not found", 0), Answer::Gone);
+        let gone = "pods \"x\" is forbidden: User \"system:node:node-a\" cannot create: no relationship \
+                    found between node 'node-a' and this object";
+        assert_eq!(of(403, gone, 0), Answer::Gone);
+        let other = "Precondition failed: UID in precondition: a, UID in object meta: b";
+        assert_eq!(of(409, other, 0), Answer::Gone);
+        assert_eq!(of(403, "no", 0), Answer::Refused("403 no".into()));
+        assert_eq!(of(500, "etcd", 0), Answer::Refused("500 etcd".into()));
+    }
+}

@@ -1,0 +1,385 @@
+//! Every key there is. The loader, `check-config`, the messages and the reference in the manual all
+//! read this one table.
+
+use super::keys::{Default, Key, Kind};
+
+/// In the order in which they are shown: the top level first, then by table.
+pub const KEYS: &[Key] = &[
+    Key {
+        path: "grants",
+        kind: Kind::Choice(&["agent", "kubelet"]),
+        default: Default::Text("agent"),
+        environment: None,
+        help: "Who sets the containers' swap limits. \"kubelet\": the kubelet does \
+               (swapBehavior: LimitedSwap); the agent compares its limits with the same \
+               arithmetic and changes none.",
+    },
+    Key {
+        path: "overcommit-percent",
+        kind: Kind::Integer { min: 100, max: 1000 },
+        default: Default::Integer(100),
+        environment: None,
+        help: "How much memory the node's pods may use in all, in percent of its RAM. The agent \
+               provisions swap for what is above 100: RAM × (percent / 100 − 1). 100: none.",
+    },
+    Key {
+        path: "node.name",
+        kind: Kind::NodeName,
+        default: Default::Text(""),
+        environment: Some("NODE_NAME"),
+        help: "This node's name in the cluster. \"\": as the client certificate says \
+               (CN=system:node:NAME).",
+    },
+    Key {
+        path: "node.kubeconfig",
+        kind: Kind::Path,
+        default: Default::Text(""),
+        environment: None,
+        help: "The kubelet's kubeconfig. \"\": the first there is of \
+               /var/lib/kubelet/kubeconfig and /etc/kubernetes/kubelet.conf.",
+    },
+    Key {
+        path: "node.kubelet-config",
+        kind: Kind::Path,
+        default: Default::Text(""),
+        environment: None,
+        help: "The kubelet's KubeletConfiguration, which tells what it does about swap. \"\": the \
+               first there is of /etc/kubernetes/kubelet.conf and /var/lib/kubelet/config.yaml.",
+    },
+    Key {
+        path: "swap.kind",
+        kind: Kind::Choice(&["file", "partition", "zram"]),
+        default: Default::Text("file"),
+        environment: None,
+        help: "Where swapped pages go. \"zram\": compressed, to RAM.",
+    },
+    Key {
+        path: "swap.size",
+        kind: Kind::Size,
+        default: Default::Text(""),
+        environment: None,
+        help: "How much swap `wasp-agent provision` makes. \"\": as overcommit-percent says. A \
+               partition is used whole.",
+    },
+    Key {
+        path: "swap.path",
+        kind: Kind::Path,
+        default: Default::Text(""),
+        environment: None,
+        help: "The swapfile (\"\": /var/lib/wasp-agent/swapfile), or the partition, by a name that \
+               stays: /dev/disk/by-….",
+    },
+    Key {
+        path: "swap.priority",
+        kind: Kind::Integer { min: 0, max: 32767 },
+        default: Default::Integer(10),
+        environment: None,
+        help: "Which swap the kernel fills first, where the node has several: the highest. Swap \
+               that was added without a priority comes last.",
+    },
+    Key {
+        path: "swap.discard",
+        kind: Kind::Choice(&["none", "once", "pages", "both"]),
+        default: Default::Text("none"),
+        environment: None,
+        help: "Tell the disk which blocks are free: all at swapon (\"once\"), freed clusters while \
+               it is in use (\"pages\"), or both. See swapon(8).",
+    },
+    Key {
+        path: "swap.reserve",
+        kind: Kind::SizeOrPercent,
+        default: Default::Text(""),
+        environment: None,
+        help: "What a swapfile must leave free on its file system. \"\": 5 % of it more than the \
+               kubelet's eviction threshold for nodefs.available, so 15 % by default.",
+    },
+    Key {
+        path: "protection.protected-slices",
+        kind: Kind::Slices,
+        default: Default::List(&["system.slice"]),
+        environment: None,
+        help: "The slices whose processes never swap (MemorySwapMax=0) and are served first by the \
+               disks (IODeviceLatencyTargetSec=).",
+    },
+    Key {
+        path: "protection.io-latency-target-ms",
+        kind: Kind::Integer { min: 0, max: 10_000 },
+        default: Default::Integer(50),
+        environment: None,
+        help: "Who waits longer than this for the disk of /, /var or the swap has others slowed \
+               down (the kernel's io.latency). 0: no target is set.",
+    },
+    Key {
+        path: "kernel.align-watermarks",
+        kind: Kind::Boolean,
+        default: Default::Boolean(false),
+        environment: None,
+        help: "Raise vm.watermark_scale_factor, and vm.min_free_kbytes where that is not enough, \
+               until the kernel swaps before the kubelet evicts for memory.available.",
+    },
+    Key {
+        path: "kernel.swappiness",
+        kind: Kind::IntegerOrKeep { min: 0, max: 200 },
+        default: Default::Text("keep"),
+        environment: None,
+        help: "vm.swappiness: how much the kernel prefers to swap over dropping file cache.",
+    },
+    Key {
+        path: "kernel.zswap",
+        kind: Kind::Choice(&["keep", "on", "off"]),
+        default: Default::Text("keep"),
+        environment: None,
+        help: "Whether the kernel keeps swapped pages compressed in RAM before they go to disk.",
+    },
+    Key {
+        path: "hook.install",
+        kind: Kind::Boolean,
+        default: Default::Boolean(true),
+        environment: None,
+        help: "Install the OCI hook, which gives containers their limit before their first \
+               instruction, into a hooks folder that CRI-O reads.",
+    },
+    Key {
+        path: "hook.when-unknown",
+        kind: Kind::Choice(&["estimate", "deny"]),
+        default: Default::Text("estimate"),
+        environment: None,
+        help: "What the hook gives a container whose pod the agent does not know (it does not run, or \
+               the API server is away). \"estimate\": by the request that the kubelet has encoded in \
+               oomScoreAdj. \"deny\": no swap.",
+    },
+    Key {
+        path: "hook.denied-namespaces",
+        kind: Kind::Namespaces,
+        default: Default::List(&["openshift*", "kube-system"]),
+        environment: None,
+        help: "Namespaces whose containers the hook never estimates: it cannot tell critical pods by \
+               their priority.",
+    },
+    Key {
+        path: "limits.policy",
+        kind: Kind::Choice(&["limited", "max", "none"]),
+        default: Default::Text("limited"),
+        environment: None,
+        help: "How much swap an eligible container may have. \"limited\": request / RAM of the \
+               swap for pods, as the kubelet's LimitedSwap. \"max\": no limit. \"none\": none.",
+    },
+    Key {
+        path: "limits.eligibility",
+        kind: Kind::Choice(&["burstable", "virt-launcher"]),
+        default: Default::Text("burstable"),
+        environment: None,
+        help: "Which pods may swap at all: every Burstable one that is not critical, or of \
+               those only KubeVirt's (label kubevirt.io: virt-launcher).",
+    },
+    Key {
+        path: "limits.system-reserved-percent",
+        kind: Kind::Integer { min: 0, max: 100 },
+        default: Default::Integer(0),
+        environment: None,
+        help: "Share of all swap that is kept back for the system and not granted to pods.",
+    },
+    Key {
+        path: "limits.resync-seconds",
+        kind: Kind::Integer { min: 10, max: 3600 },
+        default: Default::Integer(60),
+        environment: None,
+        help: "How often every limit is compared though no change was noticed.",
+    },
+    Key {
+        path: "limits.follow-seconds",
+        kind: Kind::Integer { min: 1, max: 60 },
+        default: Default::Integer(2),
+        environment: None,
+        help: "How often a container that uses more swap than its grant is looked at, to lower \
+               its limit as its use goes down.",
+    },
+    Key {
+        path: "eviction.mode",
+        kind: Kind::Choice(&["off", "observe", "enforce"]),
+        default: Default::Text("observe"),
+        environment: None,
+        help: "What is done when swap hurts. \"observe\": it is said which pod would be evicted, and \
+               why.",
+    },
+    Key {
+        path: "eviction.confirm-with-pressure",
+        kind: Kind::Boolean,
+        default: Default::Boolean(true),
+        environment: None,
+        help: "Swap traffic counts only while processes wait for memory (some 10 % or full 2 % of the \
+               last 10 s): fast disks and zswap make a high rate harmless. Where the kernel does not \
+               count waiting (psi=1), traffic counts alone.",
+    },
+    Key {
+        path: "eviction.critical-factor",
+        kind: Kind::Float { min: 1.0, max: 100.0 },
+        default: Default::Float(2.0),
+        environment: None,
+        help: "A signal so many times above its threshold is critical: the next pod is not kept \
+               waiting for a migration that is under way.",
+    },
+    Key {
+        path: "eviction.cooldown-seconds",
+        kind: Kind::Integer { min: 0, max: 3600 },
+        default: Default::Integer(30),
+        environment: None,
+        help: "How long nobody is evicted after a pod has left.",
+    },
+    Key {
+        path: "eviction.max-per-hour",
+        kind: Kind::Integer { min: 0, max: 1000 },
+        default: Default::Integer(10),
+        environment: None,
+        help: "How many pods are evicted within an hour at most.",
+    },
+    Key {
+        path: "eviction.protected-namespaces",
+        kind: Kind::Namespaces,
+        default: Default::List(&["openshift*", "kube-system"]),
+        environment: None,
+        help: "Namespaces whose pods are never evicted, as static, mirror and critical pods never \
+               are.",
+    },
+    Key {
+        path: "eviction.swap-utilization-factor",
+        kind: Kind::Float { min: 0.0, max: 1.0 },
+        default: Default::Float(0.8),
+        environment: Some("SWAP_UTILIZATION_THRESHOLD_FACTOR"),
+        help: "Swap is used too highly when working set + swap used exceed RAM + swap × factor.",
+    },
+    Key {
+        path: "eviction.max-average-swap-in-pages-per-second",
+        kind: Kind::Integer { min: 0, max: 100_000_000 },
+        default: Default::Integer(1000),
+        environment: Some("MAX_AVERAGE_SWAP_IN_PAGES_PER_SECOND"),
+        help: "Swap traffic is too high when both averages are above their thresholds.",
+    },
+    Key {
+        path: "eviction.max-average-swap-out-pages-per-second",
+        kind: Kind::Integer { min: 0, max: 100_000_000 },
+        default: Default::Integer(1000),
+        environment: Some("MAX_AVERAGE_SWAP_OUT_PAGES_PER_SECOND"),
+        help: "Swap traffic is too high when both averages are above their thresholds.",
+    },
+    Key {
+        path: "eviction.average-window-seconds",
+        kind: Kind::Integer { min: 5, max: 3600 },
+        default: Default::Integer(30),
+        environment: Some("AVERAGE_WINDOW_SIZE_SECONDS"),
+        help: "The window over which swap traffic is averaged.",
+    },
+    Key {
+        path: "eviction.traffic.enabled",
+        kind: Kind::Boolean,
+        default: Default::Boolean(true),
+        environment: None,
+        help: "Whether swap traffic may have a pod evicted.",
+    },
+    Key {
+        path: "eviction.traffic.sustain-seconds",
+        kind: Kind::Integer { min: 0, max: 3600 },
+        default: Default::Integer(0),
+        environment: None,
+        help: "How long it must be above its threshold.",
+    },
+    Key {
+        path: "eviction.traffic.release",
+        kind: Kind::Float { min: 0.0, max: 1.0 },
+        default: Default::Float(0.8),
+        environment: None,
+        help: "It ends when it is below this part of its threshold.",
+    },
+    Key {
+        path: "eviction.utilization.enabled",
+        kind: Kind::Boolean,
+        default: Default::Boolean(true),
+        environment: None,
+        help: "Whether swap that is nearly used up may have a pod evicted.",
+    },
+    Key {
+        path: "eviction.utilization.sustain-seconds",
+        kind: Kind::Integer { min: 0, max: 3600 },
+        default: Default::Integer(10),
+        environment: None,
+        help: "How long it must be above its threshold.",
+    },
+    Key {
+        path: "eviction.utilization.release",
+        kind: Kind::Float { min: 0.0, max: 1.0 },
+        default: Default::Float(0.95),
+        environment: None,
+        help: "It ends when it is below this part of its threshold.",
+    },
+    Key {
+        path: "eviction.overcommit.enabled",
+        kind: Kind::Boolean,
+        default: Default::Boolean(false),
+        environment: None,
+        help: "Whether a high ratio of memory in use to RAM may have a pod evicted.",
+    },
+    Key {
+        path: "eviction.overcommit.sustain-seconds",
+        kind: Kind::Integer { min: 0, max: 3600 },
+        default: Default::Integer(30),
+        environment: None,
+        help: "How long it must be above its threshold.",
+    },
+    Key {
+        path: "eviction.overcommit.release",
+        kind: Kind::Float { min: 0.0, max: 1.0 },
+        default: Default::Float(0.95),
+        environment: None,
+        help: "It ends when it is below this part of its threshold.",
+    },
+    Key {
+        path: "eviction.overcommit.max-ratio",
+        kind: Kind::Float { min: 0.1, max: 100.0 },
+        default: Default::Float(1.5),
+        environment: None,
+        help: "Overcommit is too high when (working set + swap used) / RAM is above.",
+    },
+    Key {
+        path: "eviction.pressure.enabled",
+        kind: Kind::Boolean,
+        default: Default::Boolean(true),
+        environment: None,
+        help: "Whether waiting for memory may have a pod evicted.",
+    },
+    Key {
+        path: "eviction.pressure.sustain-seconds",
+        kind: Kind::Integer { min: 0, max: 3600 },
+        default: Default::Integer(10),
+        environment: None,
+        help: "How long it must be above its threshold.",
+    },
+    Key {
+        path: "eviction.pressure.release",
+        kind: Kind::Float { min: 0.0, max: 1.0 },
+        default: Default::Float(0.8),
+        environment: None,
+        help: "It ends when it is below this part of its threshold.",
+    },
+    Key {
+        path: "eviction.pressure.max-full-percent",
+        kind: Kind::Float { min: 0.0, max: 100.0 },
+        default: Default::Float(20.0),
+        environment: None,
+        help: "Pressure is too high when all processes of kubepods or of the node wait for memory for \
+               a larger part of 10 s.",
+    },
+    Key {
+        path: "eviction.pressure.max-some-percent",
+        kind: Kind::Float { min: 0.0, max: 100.0 },
+        default: Default::Float(80.0),
+        environment: None,
+        help: "Or when some of them do.",
+    },
+    Key {
+        path: "log.verbosity",
+        kind: Kind::Integer { min: 0, max: 10 },
+        default: Default::Integer(1),
+        environment: Some("VERBOSITY"),
+        help: "As klog's -v: 0 to 2 logs what changed, 3 to 5 also every pass, 6 and more all.",
+    },
+];

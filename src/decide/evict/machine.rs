@@ -1,0 +1,284 @@
+//! When a pod is evicted: one at a time, not again too soon, and never on doubtful data.
+//!
+//! ```text
+//! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (window anew, cooldown)
+//!    ▲                             │ │ └─429, migration─► migrating ──gone or deadline──┘
+//!    │                             │ └─429, budget─► that pod backs off, the next is asked
+//!    └──────refused, unreachable───┘
+//! ```
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    select::{Ranked, rank},
+    signals::{Reading, Signals},
+};
+use crate::{
+    config::settings::{EvictionMode, EvictionSettings},
+    model::{
+        host::Monotonic,
+        pod::{PodUid, Pods},
+        pressure::{PodUsage, Sample},
+    },
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// No answer to a request is one after so long.
+const ANSWER: Duration = Duration::from_secs(60);
+/// What a pod is given beyond its grace period: stopping containers, unmounting volumes.
+const LEAVES_WITHIN: Duration = Duration::from_secs(60);
+const MIGRATES_WITHIN: Duration = Duration::from_secs(600);
+const BACKOFF: Duration = Duration::from_secs(60);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+
+/// What the API server answered to an eviction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 201: the pod will stop.
+    Accepted,
+    /// 429 by KubeVirt's webhook: the VM migrates, its pod ends then.
+    Migrating,
+    /// 429 by a PodDisruptionBudget, and when to ask again, if the server said so.
+    Budget { retry_after: Option<Duration> },
+    /// 404, or 403 as a node is told of a pod that is gone.
+    Gone,
+    /// Anything else, in words.
+    Refused(String),
+    /// There was no answer.
+    Unreachable(String),
+}
+
+/// A pod on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlight {
+    pub uid: PodUid,
+    pub stage: Stage,
+    pub since: Monotonic,
+    pub deadline: Monotonic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    Asked,
+    Leaving,
+    Migrating,
+}
+
+/// When a pod that could not be evicted may be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Backoff {
+    until: Monotonic,
+    pause: Duration,
+}
+
+/// What outlives a restart of the agent. Times are since boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evictions {
+    in_flight: Vec<InFlight>,
+    backoff: BTreeMap<PodUid, Backoff>,
+    /// The evictions of the last hour.
+    history: VecDeque<Monotonic>,
+    cooldown_until: Monotonic,
+}
+
+impl Evictions {
+    pub fn in_flight(&self) -> &[InFlight] {
+        &self.in_flight
+    }
+
+    pub fn in_the_last_hour(&self) -> usize {
+        self.history.len()
+    }
+}
+
+/// All that a decision goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    pub sample: Sample,
+    pub pods: &'a Pods,
+    pub usage: &'a [PodUsage],
+    /// The list of pods is the API server's, and was confirmed not long ago.
+    pub pods_are_fresh: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    pub readings: Vec<Reading>,
+    pub evict: Option<Victim>,
+    /// Why nobody is evicted though a signal is active.
+    pub held_back: Option<String>,
+    /// A pod that did not leave in time.
+    pub overdue: Vec<InFlight>,
+}
+
+/// The pod to evict, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Victim {
+    pub ranked: Ranked,
+    pub why: String,
+}
+
+/// One step. `usage` may be empty while no signal is active.
+pub fn decide(
+    settings: &EvictionSettings,
+    inputs: Inputs<'_>,
+    signals: &mut Signals,
+    evictions: &mut Evictions,
+) -> Verdict {
+    let now = inputs.sample.at;
+    let readings = signals.read(settings, inputs.sample);
+    let overdue = evictions.pass_time(now);
+    let mut verdict = Verdict { readings, evict: None, held_back: None, overdue };
+    let active: Vec<&Reading> = verdict.readings.iter().filter(|r| r.active).collect();
+    if active.is_empty() || settings.mode == EvictionMode::Off {
+        return verdict;
+    }
+    let critical = active.iter().any(|reading| reading.critical);
+    match evictions.obstacle(settings, &inputs, critical) {
+        Some(obstacle) => verdict.held_back = Some(obstacle),
+        None => {
+            let ranked = rank(settings, inputs.pods, inputs.usage);
+            let mut free = ranked.into_iter().filter(|pod| evictions.is_free(&pod.uid, now));
+            match free.next() {
+                Some(ranked) => {
+                    let why: Vec<String> =
+                        active.iter().map(|r| format!("{}: {}", r.signal, r.text)).collect();
+                    let why = why.join("; ");
+                    if settings.mode == EvictionMode::Enforce {
+                        evictions.ask(ranked.uid.clone(), now);
+                    } else {
+                        // Nobody leaves; it is said again when the next would be evicted.
+                        evictions.cooldown_until = now + settings.cooldown;
+                    }
+                    verdict.evict = Some(Victim { ranked, why });
+                }
+                None => verdict.held_back = Some("no pod may be evicted now".to_owned()),
+            }
+        }
+    }
+    verdict
+}
+
+impl Evictions {
+    /// Why nobody may be evicted now.
+    fn obstacle(
+        &self,
+        settings: &EvictionSettings,
+        inputs: &Inputs<'_>,
+        critical: bool,
+    ) -> Option<String> {
+        let now = inputs.sample.at;
+        let busy = self.in_flight.iter().find(|pod| {
+            // Only a migration, which takes minutes, may be overtaken, and only when it burns.
+            !(critical && pod.stage == Stage::Migrating)
+        });
+        if let Some(InFlight { uid, stage, .. }) = busy {
+            let what = match stage {
+                Stage::Asked => "the API server has not answered yet for",
+                Stage::Leaving => "waiting for the end of",
+                Stage::Migrating => "waiting for the migration of",
+            };
+            return Some(format!("{what} pod {uid}"));
+        }
+        if !inputs.pods_are_fresh {
+            return Some("the list of pods is not fresh: the API server is away".to_owned());
+        }
+        if now < self.cooldown_until {
+            let left = self.cooldown_until.since(now).as_secs();
+            return Some(format!("cooling down for {left} s"));
+        }
+        (self.history.len() >= settings.max_per_hour)
+            .then(|| format!("{} evictions in an hour are enough", settings.max_per_hour))
+    }
+
+    fn is_free(&self, uid: &PodUid, now: Monotonic) -> bool {
+        self.backoff.get(uid).is_none_or(|backoff| now >= backoff.until)
+            && self.in_flight.iter().all(|pod| pod.uid != *uid)
+    }
+
+    fn ask(&mut self, uid: PodUid, now: Monotonic) {
+        self.in_flight.push(InFlight {
+            uid,
+            stage: Stage::Asked,
+            since: now,
+            deadline: now + ANSWER,
+        });
+    }
+
+    /// Forgets what is over; returns what should have ended.
+    fn pass_time(&mut self, now: Monotonic) -> Vec<InFlight> {
+        while self.history.front().is_some_and(|at| now.since(*at) >= HOUR) {
+            self.history.pop_front();
+        }
+        self.backoff.retain(|_, backoff| now < backoff.until || now.since(backoff.until) < HOUR);
+        let (overdue, on_time) =
+            std::mem::take(&mut self.in_flight).into_iter().partition(|pod| now >= pod.deadline);
+        self.in_flight = on_time;
+        let overdue: Vec<InFlight> = overdue;
+        for pod in &overdue {
+            self.back_off(pod.uid.clone(), None, now);
+        }
+        overdue
+    }
+
+    fn back_off(&mut self, uid: PodUid, asked: Option<Duration>, now: Monotonic) {
+        let before = self.backoff.get(&uid).map(|backoff| backoff.pause * 2);
+        let pause = before.unwrap_or(BACKOFF).min(LONGEST_BACKOFF).max(asked.unwrap_or_default());
+        self.backoff.insert(uid, Backoff { until: now + pause, pause });
+    }
+
+    /// Takes the API server's answer for `uid`; `grace` is the pod's termination grace period.
+    pub fn answered(
+        &mut self,
+        settings: &EvictionSettings,
+        uid: &PodUid,
+        answer: &Answer,
+        grace: Duration,
+        now: Monotonic,
+    ) {
+        let Some(pod) = self.in_flight.iter_mut().find(|pod| pod.uid == *uid) else { return };
+        match answer {
+            Answer::Accepted => {
+                (pod.stage, pod.deadline) = (Stage::Leaving, now + grace + LEAVES_WITHIN);
+                self.history.push_back(now);
+            }
+            Answer::Migrating => {
+                (pod.stage, pod.deadline) = (Stage::Migrating, now + MIGRATES_WITHIN);
+                self.history.push_back(now);
+            }
+            Answer::Gone => drop(self.left(settings, uid, now)),
+            Answer::Budget { retry_after } => {
+                self.in_flight.retain(|pod| pod.uid != *uid);
+                self.back_off(uid.clone(), *retry_after, now);
+            }
+            Answer::Refused(_) | Answer::Unreachable(_) => {
+                self.in_flight.retain(|pod| pod.uid != *uid);
+                self.back_off(uid.clone(), None, now);
+            }
+        }
+    }
+
+    /// The last of the pod's containers is gone. Whether it was on its way: then what was measured
+    /// before says nothing any more, and the signals are to begin anew.
+    pub fn left(&mut self, settings: &EvictionSettings, uid: &PodUid, now: Monotonic) -> bool {
+        let before = self.in_flight.len();
+        self.in_flight.retain(|pod| pod.uid != *uid);
+        self.backoff.remove(uid);
+        let was_on_its_way = self.in_flight.len() < before;
+        if was_on_its_way {
+            self.cooldown_until = now + settings.cooldown;
+        }
+        was_on_its_way
+    }
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

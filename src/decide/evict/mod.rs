@@ -1,0 +1,7 @@
+//! Whether swap hurts, which pod is to leave, and when.
+//!
+//! signals.rs: whether · select.rs: which · machine.rs: when, one at a time.
+
+pub mod machine;
+pub mod select;
+pub mod signals;

@@ -1,0 +1,114 @@
+//! Reads what the eviction signals go by.
+
+use std::{fs::File, path::Path};
+
+use procfs::{FromRead, Meminfo, MemoryPressure, VmStat};
+
+use super::{
+    names::KUBEPODS,
+    node::{NodeError, swap_traffic},
+};
+use crate::{
+    model::{
+        host::Monotonic,
+        pressure::{ContainerUsage, Sample, Stalled},
+    },
+    roots::Roots,
+};
+
+/// A sample of the node as it is at `at`.
+pub fn sample(roots: &Roots, at: Monotonic) -> Result<Sample, NodeError> {
+    let path = roots.proc("meminfo");
+    let meminfo = Meminfo::from_file(&path).map_err(|source| NodeError { path, source })?;
+    let vmstat = roots.proc("vmstat");
+    let traffic = swap_traffic(roots).ok_or_else(|| NodeError {
+        source: VmStat::from_file(&vmstat).err().unwrap_or(procfs::ProcError::NotFound(None)),
+        path: vmstat,
+    })?;
+    // As cAdvisor counts the root cgroup, which has no memory.current: all that is not free, without
+    // inactive file cache.
+    let used = meminfo.mem_total.saturating_sub(meminfo.mem_free);
+    let pods = KUBEPODS
+        .iter()
+        .find_map(|name| stalled(&roots.cgroup().join(name).join("memory.pressure")));
+    Ok(Sample {
+        at,
+        swapped_in_pages: traffic.pages_in,
+        swapped_out_pages: traffic.pages_out,
+        ram_bytes: meminfo.mem_total,
+        swap_bytes: meminfo.swap_total,
+        swap_used_bytes: meminfo.swap_total.saturating_sub(meminfo.swap_free),
+        working_set_bytes: used.saturating_sub(meminfo.inactive_file.unwrap_or(0)),
+        node: stalled(&roots.proc("pressure/memory")),
+        pods,
+    })
+}
+
+/// `None` where the kernel does not count stalls.
+fn stalled(path: &Path) -> Option<Stalled> {
+    let pressure = MemoryPressure::from_read(File::open(path).ok()?).ok()?;
+    Some(Stalled { some_micros: pressure.some.total, full_micros: pressure.full.total })
+}
+
+/// What the cgroup at `folder` uses; `None` where it is gone.
+pub fn usage(folder: &Path, name: Option<std::sync::Arc<str>>) -> Option<ContainerUsage> {
+    let number = |file: &str| -> Option<u64> {
+        std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
+    };
+    let stat = std::fs::read_to_string(folder.join("memory.stat")).ok()?;
+    let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));
+    let inactive_file: u64 = inactive.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    Some(ContainerUsage {
+        name,
+        working_set_bytes: number("memory.current")?.saturating_sub(inactive_file),
+        swap_bytes: number("memory.swap.current").unwrap_or(0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_sampled_as_cadvisor_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        fs::create_dir_all(roots.proc("pressure")).unwrap();
+        let zero = "Buffers: 0 kB\nCached: 0 kB\nSwapCached: 0 kB\nActive: 0 kB\nInactive: 0 kB\n\
+                    Dirty: 0 kB\nWriteback: 0 kB\nMapped: 0 kB\nSlab: 0 kB\nCommitted_AS: 0 kB\n\
+                    VmallocTotal: 0 kB\nVmallocUsed: 0 kB\nVmallocChunk: 0 kB\n";
+        let some = "MemTotal: 1000 kB\nMemFree: 300 kB\nInactive(file): 100 kB\n\
+                    SwapTotal: 500 kB\nSwapFree: 450 kB\n";
+        fs::write(roots.proc("meminfo"), format!("{some}{zero}")).unwrap();
+        assert!(sample(&roots, Monotonic::default()).is_err(), "no vmstat");
+        fs::write(roots.proc("vmstat"), "pswpin 7\npswpout 9\n").unwrap();
+        let seen = sample(&roots, Monotonic::default()).unwrap();
+        assert_eq!((seen.swapped_in_pages, seen.swapped_out_pages), (7, 9));
+        assert_eq!((seen.swap_used_bytes, seen.working_set_bytes), (50 << 10, 600 << 10));
+        assert_eq!((seen.node, seen.pods), (None, None));
+
+        let psi = "some avg10=0.00 avg60=0.00 avg300=0.00 total=12\n\
+                   full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n";
+        fs::write(roots.proc("pressure/memory"), psi).unwrap();
+        let pods = roots.cgroup().join("kubepods.slice");
+        fs::create_dir_all(&pods).unwrap();
+        fs::write(pods.join("memory.pressure"), psi.replace("12", "34")).unwrap();
+        let seen = sample(&roots, Monotonic::default()).unwrap();
+        assert_eq!(seen.node, Some(Stalled { some_micros: 12, full_micros: 5 }));
+        assert_eq!(seen.pods, Some(Stalled { some_micros: 34, full_micros: 5 }));
+    }
+
+    #[test]
+    fn a_container_uses_its_working_set_and_swap() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        assert_eq!(usage(folder.path(), None), None);
+        put("memory.stat", "anon 5\ninactive_file 30\n");
+        put("memory.current", "100\n");
+        put("memory.swap.current", "7\n");
+        let used = usage(folder.path(), Some("c".into())).unwrap();
+        assert_eq!((used.working_set_bytes, used.swap_bytes), (70, 7));
+    }
+}

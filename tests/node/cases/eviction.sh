@@ -1,0 +1,43 @@
+# When swap hurts, the pod that thrashes is evicted, and only it
+# suites: bookworm
+# timeout: 300
+. /payload/lib.sh
+swap_on 2G
+start_apiserver
+configure '[eviction]' 'mode = "observe"' 'average-window-seconds = 10' 'cooldown-seconds = 5' \
+    'max-average-swap-in-pages-per-second = 200' 'max-average-swap-out-pages-per-second = 200' \
+    '[eviction.pressure]' 'enabled = false'
+start_agent
+api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
+being_evicted() { api get pod "$1" -n default | jq -e '.metadata.deletionTimestamp' >/dev/null; }
+says() { agent_journal | grep -qE "$1"; }
+
+pod calm --request 100Mi --limit 300Mi
+# It writes the same 140 MiB again and again, with 100 MiB of memory.
+pod greedy --request 80Mi --limit 100Mi --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
+pod other --request 60Mi --limit 300Mi
+eventually 5 "the grant stands" has_limit greedy "$(grant 80)"
+of greedy
+go=/proc/$(head -n 1 "${child:-$scope}/cgroup.procs")/root/tmp/go
+start=$(now_ms)
+: >"$go"
+eventually 120 "swap traffic is noticed" says 'swap traffic: [0-9]+ pages/s in'
+note "$(($(now_ms) - start)) ms after the container began; $(agent_journal | grep -E 'swap traffic: ' | head -n 1)"
+eventually 10 "observing, it says whom it would evict" says 'would evict default/greedy: swap traffic'
+like "$(agent_status)" '^swap hurts|^evicting' "STATUS begins with it"
+check "and evicts nobody" bash -c '! test-apiserver --data /var/lib/test-apiserver get pod greedy -n default | jq -e .metadata.deletionTimestamp'
+
+sed -i 's/"observe"/"enforce"/' "$config"
+start=$(now_ms)
+systemctl reload wasp-agent
+eventually 60 "enforcing, it evicts the pod that thrashes" being_evicted greedy
+note "$(($(now_ms) - start)) ms after the reload"
+check "with a reason" says 'evicting default/greedy: swap traffic: .*thresholds 200 and 200\); of all pods it comes first: .* above'
+eventually 10 "and waits for it" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "waiting for the end of pod"'
+systemctl restart wasp-agent
+throughout 15 "an agent that is started anew evicts nobody else" bash -c '! journalctl -q -u wasp-agent -o cat | grep -E "evicting default/(calm|other)"'
+test-kubelet stop greedy >/dev/null 2>&1 || true
+eventually 15 "it sees the pod leave" says 'has left'
+eventually 30 "and all is well" bash -c '[[ $(systemctl show -P StatusText wasp-agent) != *"swap hurts"* ]]'
+check "nobody else is told to leave" bash -c 'for pod in calm other; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'
+check "they live" lives calm
