@@ -1,6 +1,7 @@
 # make demo   see it work on a real node, in a VM
 # make test   run every check and every test
 # make bench  measure the agent; make bench-hook measures what the hook adds to a container's start
+# make fuzz   feed the hook with nonsense, FUZZ_SECONDS (60) for each kind of input
 #
 # PROFILE=dev|release chooses the build that `demo`, `test-node` and `install` take.
 PROFILE ?= dev
@@ -12,7 +13,7 @@ CARGO ?= cargo
 bin := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build demo bench bench-hook test check deny test-unit test-node install deps clean
+.PHONY: all build demo bench bench-hook fuzz test check deny test-unit test-node install deps clean
 
 all: build
 
@@ -50,6 +51,11 @@ bench: deps
 bench-hook: deps
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --release -p wasp-agent --example bench-hook
+
+# Not part of `test`: it finds by chance, and takes as long as it is given.
+FUZZ_SECONDS ?= 60
+fuzz: deps
+	fuzz/run $(FUZZ_SECONDS)
 
 test-node: build
 	tests/node/run
