@@ -1,4 +1,5 @@
 # A container's first program finds its limit, with the agent and without it
+# suites: bookworm
 # timeout: 600
 . /payload/lib.sh
 . /payload/settings

@@ -1,4 +1,5 @@
 # A swapfile is made, found again, grown, shrunk and removed, and nothing is lost on the way
+# suites: bookworm
 # timeout: 400
 . /payload/lib.sh
 file=/var/lib/wasp-agent/swapfile
