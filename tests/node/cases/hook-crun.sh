@@ -45,7 +45,7 @@ starts "the same with a kubelet that knows no swap" "$times" known-old "$(grant 
 before=$(oom_kills busy)
 check "what a container allocates at its start, beyond its memory limit," test-kubelet restart busy --no-api
 swapped() { more_than "$(swap_used busy)" "$(mib 6)"; }
-eventually 20 "goes to swap" swapped
+eventually 60 "goes to swap" swapped
 check "and nothing is killed" lives busy
 is "$(oom_kills busy)" "$before" "nothing at all"
 
