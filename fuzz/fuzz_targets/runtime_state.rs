@@ -20,7 +20,10 @@ fuzz_target!(|state: &[u8]| {
             Ok(done) => {
                 assert_eq!(done.failed, [""; 0]);
                 assert_eq!(limits[0], limits[1]);
-                assert!(limits[0].is_some_and(|limit| limit <= SWAP_FOR_PODS), "{limits:?} {done:?}");
+                assert!(
+                    limits[0].is_some_and(|limit| limit <= SWAP_FOR_PODS),
+                    "{limits:?} {done:?}"
+                );
             }
             Err(nothing) => assert_eq!(limits, [None; 2], "{nothing}"),
         }

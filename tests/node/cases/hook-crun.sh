@@ -31,7 +31,7 @@ starts() {
 
 pod known --request 100Mi --limit 300Mi --command "$tell; exec sleep 100000"
 pod known-old --request 77Mi --kubelet old --command "$tell; exec sleep 100000"
-pod busy --request 80Mi --limit 90Mi --hog 110
+pod busy --request 30Mi --limit 36Mi --hog 50
 eventually 20 "the agent knows the pods" has_limit known-old "$(grant 77)"
 recorded() { grep -q '"main":"[1-9]' "/run/wasp-agent/pods/$(jq -r .uid "$state/busy/pod.json").json"; }
 eventually 5 "all of them" recorded
@@ -44,7 +44,7 @@ starts "without the agent, a pod that it knew" "$times" known "$(grant 100)"
 starts "the same with a kubelet that knows no swap" "$times" known-old "$(grant 77)"
 before=$(oom_kills busy)
 check "what a container allocates at its start, beyond its memory limit," test-kubelet restart busy --no-api
-swapped() { more_than "$(swap_used busy)" "$(mib 6)"; }
+swapped() { more_than "$(swap_used busy)" "$(mib 5)"; }
 eventually 60 "goes to swap" swapped
 check "and nothing is killed" lives busy
 is "$(oom_kills busy)" "$before" "nothing at all"
