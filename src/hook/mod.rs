@@ -1,7 +1,7 @@
 //! The OCI hook, stage `createRuntime`: gives a container its swap limit before its first
 //! instruction. It reads the runtime's state and configuration and what the agent has left below
-//! `/run`; it asks nobody. Whatever goes wrong, the container starts, with no more swap than it may
-//! have.
+//! `/run`; it asks nobody. Whatever goes wrong, the container starts. Malformed and missing input is
+//! answered by no swap; a hook that is held up for five seconds ends without having set a limit.
 //!
 //! Source: OCI runtime specification, "State" and "Hooks"; oci-hooks(5).
 
