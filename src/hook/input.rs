@@ -3,8 +3,9 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::OpenOptions,
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -95,7 +96,9 @@ impl Config {
 
 /// The file's text; `None` where there is none. Only of regular files, so that none can hold us up.
 pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
+    // Opening a FIFO would wait for who writes to it.
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = match open {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

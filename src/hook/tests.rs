@@ -141,6 +141,22 @@ fn what_makes_no_sense_is_answered_by_no_swap_and_said() {
     assert!(spoilt("bundle/config.json", &"[".repeat(100_000)).contains("config.json"));
 }
 
+/// Nobody writes to these FIFOs: to open one and wait would hang this test.
+#[test]
+fn what_is_no_regular_file_holds_nobody_up() {
+    let record = format!("run/wasp-agent/pods/{UID}.json");
+    for path in [record.as_str(), "run/wasp-agent/hook.json", "bundle/config.json"] {
+        let host = Host::burstable();
+        host.settings();
+        let file = host.folder.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&file);
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(host.run().unwrap().doubt.unwrap().contains("no regular file"), "{path}");
+        assert_eq!(host.limits(), ["0", "0"], "{path}");
+    }
+}
+
 #[test]
 fn annotations_of_another_pod_are_not_believed() {
     let host = Host::new(&FIXTURE.replace(UID, "11111111-2222-3333-4444-555555555555"), UID, ID);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     act::files::replace,
+    hook::input::read_bounded,
     model::{
         pod::{Pod, PodUid, Pods},
         swap::SwapMax,
@@ -131,10 +132,8 @@ pub struct Published {
 pub fn published(roots: &Roots, uid: &PodUid) -> Result<Option<Published>, String> {
     let path = Records::new(roots).path(uid);
     let failed = |error: String| format!("{}: {error}", roots.shown(&path).display());
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error.to_string())),
+    let Some(text) = read_bounded(&path).map_err(|error| failed(error.to_string()))? else {
+        return Ok(None);
     };
     let published: Published =
         serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
