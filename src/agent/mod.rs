@@ -114,7 +114,7 @@ pub async fn run(
     }
     let (requests, receive) = mpsc::unbounded_channel();
     let (send, answers) = mpsc::unbounded_channel();
-    tokio::spawn(systemd::serve(roots.system_bus(), receive, send));
+    tokio::spawn(systemd::serve(roots.clone(), receive, send));
     let host = Host { roots: roots.clone(), systemd: requests };
     let records = Records::new(&roots);
     let (eviction, evicted) = eviction::Eviction::new(&roots, true);
