@@ -270,6 +270,7 @@ impl<A: Actuator> Agent<A> {
             "records",
             "signals",
             "evictions",
+            "announce",
             "kubelet",
             "protection",
             "rival",

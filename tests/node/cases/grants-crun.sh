@@ -10,7 +10,7 @@ check "what ran before the agent is right as soon as the service is ready" has_l
 of early
 systemd_has() { [[ $(systemctl show -P MemorySwapMax "${scope##*/}") = $(grant 100) ]]; }
 eventually 15 "systemd is told too" systemd_has
-is "$(<"$scope/memory.oom.group")" 1 "which leaves the kubelet's memory.oom.group as it was"
+is "$(<"${child:-$scope}/memory.oom.group")" 1 "which leaves the kubelet's memory.oom.group as it was"
 note "100Mi of $(meminfo_bytes MemTotal) RAM, of $(meminfo_bytes SwapTotal) swap: $(grant 100) bytes"
 
 pod limited --request 123Mi --limit 300Mi
