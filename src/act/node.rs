@@ -22,7 +22,7 @@ use crate::decide::{
 /// Annotations of the Machine Config Operator.
 const MACHINE_CONFIG: &str = "machineconfiguration.openshift.io/";
 const EFFECT: &str = "NoSchedule";
-/// events.k8s.io/v1 refuses longer notes. Ours are ASCII but for names, which are too.
+/// In bytes; the API server refuses longer notes.
 const LONGEST_NOTE: usize = 1024;
 
 /// The node's object, read and written.
@@ -60,14 +60,26 @@ impl NodeApi {
         self.nodes.patch_status(&self.name, &parameters, &Patch::Strategic(patch)).await.map(drop)
     }
 
-    /// Owns `spec.unschedulable: true`, or gives it up; refused (409) where it is somebody else's.
-    pub async fn cordon(&self, cordoned: bool) -> kube::Result<()> {
-        let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name}});
-        if cordoned {
-            node["spec"] = json!({"unschedulable": true});
-        }
+    /// Owns `spec.unschedulable: true`; refused (409) where it is somebody else's.
+    pub async fn cordon(&self) -> kube::Result<()> {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name},
+            "spec": {"unschedulable": true},
+        });
         let parameters = PatchParams::apply(FIELD_MANAGER);
         self.nodes.patch(&self.name, &parameters, &Patch::Apply(node)).await.map(drop)
+    }
+
+    /// Removes `spec.unschedulable` of `node`; refused (409) where the node has changed since it was
+    /// read. No apply that leaves the field out: the API server would prune all of `spec` that
+    /// nobody owns, taints that admission has set for one.
+    pub async fn uncordon(&self, node: &Node) -> kube::Result<()> {
+        let version = &node.metadata.resource_version;
+        let patch = json!({
+            "metadata": {"resourceVersion": version}, "spec": {"unschedulable": null},
+        });
+        let parameters = PatchParams::default();
+        self.nodes.patch(&self.name, &parameters, &Patch::Merge(patch)).await.map(drop)
     }
 
     /// Adds the taint to those of `node`, or removes it; refused (409) where the node has changed
@@ -166,7 +178,8 @@ impl Notes {
     }
 
     pub async fn publish(&self, note: &Note) -> kube::Result<()> {
-        let text: String = note.text.chars().take(LONGEST_NOTE).collect();
+        let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= LONGEST_NOTE;
+        let text = note.text.char_indices().take_while(fits).map(|(_, letter)| letter).collect();
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.to_owned(),

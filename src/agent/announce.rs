@@ -314,7 +314,8 @@ impl Work {
         self.guard.there |= facts.ours;
         let what = "spec.unschedulable";
         if let Some(set) = self.guard.due(&cordon(for_cordon, self.guard.set, &facts), what) {
-            node.cordon(set).await.map_err(|error| Trouble::of(what, &error))?;
+            let done = if set { node.cordon().await } else { node.uncordon(read).await };
+            done.map_err(|error| Trouble::of(what, &error))?;
             self.guard.done(set, what);
         }
         let what = format!("the taint {}", eviction.taint);
