@@ -9,7 +9,10 @@ use std::{
 use super::Agent;
 use crate::{
     act::Actuator,
-    model::pod::{Pod, PodUid},
+    model::{
+        pod::{Pod, PodUid},
+        published,
+    },
     observe::kube::pods::Update,
 };
 
@@ -25,6 +28,7 @@ pub(super) struct Api {
     /// Deleted, with containers still running.
     pub(super) deleted: BTreeSet<PodUid>,
     certificate_expires: Option<SystemTime>,
+    server: Option<String>,
     /// While a list is being received: what it holds so far.
     listing: Option<BTreeSet<PodUid>>,
 }
@@ -33,6 +37,16 @@ impl Api {
     /// What is known is what the API server says now.
     pub(super) fn is_fresh(&self) -> bool {
         self.synced && self.failure.is_none() && self.listing.is_none()
+    }
+
+    pub(super) fn published(&self, pods: usize) -> published::Api {
+        published::Api {
+            server: self.server.clone(),
+            reachable: self.synced && self.failure.is_none(),
+            failure: self.failure.clone(),
+            certificate_expires: self.certificate_expires.map(rfc3339),
+            pods,
+        }
     }
 
     /// For the status line.
@@ -66,6 +80,8 @@ impl<A: Actuator> Agent<A> {
                     "read the credentials of {node_name} for {server}, certificate valid until {expires}"
                 );
                 self.api.certificate_expires = certificate_expires;
+                self.api.server = Some(server);
+                self.published_is_stale();
                 return;
             }
             Update::Failed(failure) => {
@@ -73,6 +89,8 @@ impl<A: Actuator> Agent<A> {
                     tracing::warn!("API server not reachable: {failure}");
                 }
                 self.api.failure = Some(failure);
+                self.publisher.counters.api_errors += 1;
+                self.published_is_stale();
                 return;
             }
             Update::ListBegins => {
@@ -121,6 +139,6 @@ impl<A: Actuator> Agent<A> {
     }
 }
 
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|error| error.to_string(), |time| time.to_string())
 }

@@ -46,6 +46,7 @@ const ALERT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct Answered {
     uid: PodUid,
+    why: String,
     answer: Answer,
 }
 
@@ -115,6 +116,18 @@ impl Eviction {
         self.next = Monotonic::default();
     }
 
+    pub(super) fn in_flight(&self) -> &[InFlight] {
+        self.evictions.in_flight()
+    }
+
+    pub(super) fn in_the_last_hour(&self) -> usize {
+        self.evictions.in_the_last_hour()
+    }
+
+    pub(super) fn condition(&self) -> Option<&Condition> {
+        self.condition.as_ref()
+    }
+
     /// When to come again, by the agent's clock.
     pub(super) fn next(&self) -> Monotonic {
         self.next
@@ -181,6 +194,8 @@ impl<A: Actuator> Agent<A> {
                 self.announce(Some(condition));
                 let swapped = sample.swap_used_bytes > 0;
                 self.eviction.next = now + self.eviction.pause(now, swapped, &verdict.readings);
+                let held_back = verdict.held_back.clone();
+                self.publisher.sampled(sample, verdict.readings.clone(), held_back);
                 self.act_on(verdict);
                 if changed {
                     self.remember_evictions();
@@ -288,7 +303,7 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    fn evict(&self, victim: Victim) {
+    fn evict(&mut self, victim: Victim) {
         let Ranked { namespace, name, uid, .. } = &victim.ranked;
         let enforced = self.eviction.acts && self.settings.eviction.mode == EvictionMode::Enforce;
         let (verb, reason) = match (enforced, victim.last_resort) {
@@ -306,21 +321,24 @@ impl<A: Actuator> Agent<A> {
         self.note_of_pod(uid, true, reason, text.clone());
         self.note(About::Node, true, reason, text);
         if !enforced {
+            self.publisher.evicted(format!("{namespace}/{name}"), "observed", victim.why);
             return;
         }
         let (roots, settings) = (self.roots.clone(), self.settings.clone());
         let answers = self.eviction.answers.clone();
         tokio::spawn(async move {
             let answer = evict::evict(&roots, &settings, &victim).await;
+            let Victim { ranked, why, .. } = victim;
             // Fails only while the agent ends.
-            let _ = answers.send(Answered { uid: victim.ranked.uid, answer });
+            let _ = answers.send(Answered { uid: ranked.uid, why, answer });
         });
     }
 
     pub(super) fn eviction_answered(&mut self, answered: Answered) {
-        let Answered { uid, answer } = answered;
+        let Answered { uid, why, answer } = answered;
         let (namespace, name) = self.names_of(&uid);
         let pod = format!("{namespace}/{name}");
+        self.publisher.evicted(pod.clone(), answer.name(), why);
         let (warning, reason, text) = match &answer {
             Answer::Accepted => (false, None, format!("{pod} is being evicted")),
             Answer::Migrating => {
@@ -399,7 +417,7 @@ impl<A: Actuator> Agent<A> {
         all
     }
 
-    fn names_of(&self, uid: &PodUid) -> (String, String) {
+    pub(super) fn names_of(&self, uid: &PodUid) -> (String, String) {
         self.pods.get(uid).map_or_else(
             || ("unknown".to_owned(), uid.to_string()),
             |pod| (pod.namespace.to_string(), pod.name.to_string()),

@@ -31,6 +31,10 @@ pub(super) struct Installed {
 }
 
 impl Installed {
+    pub(super) fn file(&self) -> Option<String> {
+        self.file.as_ref().map(|file| file.display().to_string())
+    }
+
     /// Returns when the definition may have changed; never while there is none to watch.
     pub(super) async fn changed(&self) -> io::Result<()> {
         match &self.watch {

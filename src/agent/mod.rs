@@ -7,6 +7,7 @@ mod hook;
 mod host;
 mod pass;
 mod protection;
+mod publish;
 mod reload;
 
 use std::{
@@ -68,6 +69,7 @@ struct Agent<A> {
     installed: hook::Installed,
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
+    publisher: publish::Publisher,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
 }
@@ -158,6 +160,7 @@ impl<A: Actuator> Agent<A> {
             installed: hook::Installed::default(),
             eviction,
             eviction_status: None,
+            publisher: publish::Publisher::default(),
             problems: HashMap::new(),
         })
     }
@@ -330,6 +333,7 @@ impl<A: Actuator> Agent<A> {
         self.arm_trigger();
         self.pass(true);
         self.timers.resync = self.now() + self.settings.limits.resync;
+        self.published_is_stale();
         self.report();
         self.notifier.alive();
     }

@@ -51,6 +51,18 @@ pub enum Cause {
     StepDown,
 }
 
+impl Cause {
+    /// As it is serialized.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::GrantChanged => "grant-changed",
+            Self::Drift => "drift",
+            Self::StepDown => "step-down",
+        }
+    }
+}
+
 /// What an operator should hear of, once, when it begins or ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "notice")]

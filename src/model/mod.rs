@@ -6,6 +6,7 @@ pub mod kubelet;
 pub mod pod;
 pub mod pressure;
 pub mod protection;
+pub mod published;
 pub mod quantity;
 pub mod storage;
 pub mod swap;

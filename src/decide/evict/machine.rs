@@ -53,6 +53,20 @@ pub enum Answer {
     Unreachable(String),
 }
 
+impl Answer {
+    /// One word, for metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Migrating => "migrating",
+            Self::Budget { .. } => "budget",
+            Self::Gone => "gone",
+            Self::Refused(_) => "refused",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
+
 /// A pod on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
