@@ -12,7 +12,7 @@ mod support;
 use std::{fs, path::Path};
 
 use support::{Agent, FakeHost, MIB};
-use wasp_agent::config::show;
+use wasp_agent::{config::show, report::check};
 
 const MARK: &str = "<!-- from here on written by `BLESS=1 cargo test --test documents` -->\n";
 
@@ -22,10 +22,19 @@ fn document(name: &str) -> String {
 
 #[test]
 fn the_configuration_reference_is_that_of_the_code() {
-    let name = "docs/configuration.md";
+    assert_ends_with("docs/configuration.md", &show::reference());
+}
+
+#[test]
+fn the_list_of_checks_is_that_of_the_code() {
+    assert_ends_with("docs/check.md", &check::reference());
+}
+
+/// What follows the mark is written by the code.
+fn assert_ends_with(name: &str, reference: &str) {
     let text = document(name);
     let (intro, _) = text.split_once(MARK).expect("the mark is gone");
-    let expected = format!("{intro}{MARK}\n{}\n", show::reference().trim_end());
+    let expected = format!("{intro}{MARK}\n{}\n", reference.trim_end());
     if std::env::var_os("BLESS").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), &expected).unwrap();
     }
@@ -64,5 +73,5 @@ fn every_command_that_the_readme_names_exists() {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
         seen += 1;
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 8);
 }

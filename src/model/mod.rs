@@ -1,5 +1,6 @@
 //! Plain data that the stages hand to each other. No IO, no policy.
 
+pub mod check;
 pub mod hook;
 pub mod host;
 pub mod kubelet;
@@ -7,6 +8,7 @@ pub mod pod;
 pub mod pressure;
 pub mod protection;
 pub mod quantity;
+pub mod runtime;
 pub mod storage;
 pub mod swap;
 pub mod swap_header;

@@ -1,0 +1,101 @@
+//! What the API server lets the kubelet's credentials do.
+
+use std::{
+    future::Future,
+    time::{Duration, SystemTime},
+};
+
+use futures::future::join_all;
+use k8s_openapi::api::{
+    authorization::v1::{
+        FieldSelectorAttributes, ResourceAttributes, SelfSubjectAccessReview,
+        SelfSubjectAccessReviewSpec,
+    },
+    core::v1::Node,
+};
+use kube::{Api, api::PostParams};
+
+use crate::{
+    config::settings::Settings,
+    model::check::{ACCESSES, About, Access, ApiFacts, CredentialFacts, Permission},
+    observe::kube::credentials::{self, Credentials, chain},
+    roots::Roots,
+};
+
+/// For all questions together.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reads the credentials and asks for every permission at once.
+pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
+    let credentials = match credentials::load(roots, settings).await {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            return ApiFacts {
+                credentials: Err(error.to_string()),
+                permissions: [].into(),
+                taints: Err("not asked".to_owned()),
+            };
+        }
+    };
+    let permissions = join_all(ACCESSES.iter().map(|access| {
+        let answer = in_time(may(&credentials, access));
+        async { (access.id, answer.await) }
+    }));
+    let (permissions, taints) = tokio::join!(permissions, in_time(taints(&credentials)));
+    ApiFacts {
+        permissions: permissions.into_iter().collect(),
+        taints,
+        credentials: Ok(CredentialFacts {
+            kubeconfig: roots.shown(&credentials.kubeconfig).into_owned(),
+            server: credentials.server,
+            node_name: credentials.node_name,
+            certificate_expires: credentials.certificate_expires,
+            now: SystemTime::now(),
+        }),
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| chain(&error)),
+        Err(_) => Err(format!("no answer in {} s", PATIENCE.as_secs())),
+    }
+}
+
+async fn may(credentials: &Credentials, access: &Access) -> kube::Result<Permission> {
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let node = &credentials.node_name;
+    // Older API servers leave the selector out, and then nodes may list all pods.
+    let selector = FieldSelectorAttributes {
+        raw_selector: Some(format!("spec.nodeName={node}")),
+        requirements: None,
+    };
+    let attributes = ResourceAttributes {
+        verb: some(access.verb),
+        group: some(access.group),
+        resource: some(access.resource),
+        subresource: some(access.subresource),
+        name: (access.about == About::Node).then(|| node.clone()),
+        field_selector: (access.about == About::Pods).then_some(selector),
+        ..ResourceAttributes::default()
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            non_resource_attributes: None,
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(credentials.client.clone());
+    let status = reviews.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
+    Ok(match status.allowed {
+        true => Permission::Allowed,
+        false => Permission::Denied(status.reason.unwrap_or_default()),
+    })
+}
+
+async fn taints(credentials: &Credentials) -> kube::Result<Vec<String>> {
+    let nodes: Api<Node> = Api::all(credentials.client.clone());
+    let spec = nodes.get(&credentials.node_name).await?.spec.unwrap_or_default();
+    Ok(spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect())
+}
