@@ -52,7 +52,11 @@ fn io_latency(roots: &Roots, release: &str) -> Option<bool> {
 
 fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
     let path = roots.proc("pressure/memory");
-    let waits = MemoryPressure::from_file(&path).map_err(|error| error.to_string())?;
+    let failed = |error: &dyn std::fmt::Display| {
+        format!("cannot read {}: {error}", roots.shown(&path).display())
+    };
+    let file = fs::File::open(&path).map_err(|error| failed(&error))?;
+    let waits = MemoryPressure::from_read(file).map_err(|error| failed(&error))?;
     Ok(MemoryWaits { some_percent: waits.some.avg10.into(), full_percent: waits.full.avg10.into() })
 }
 
