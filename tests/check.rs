@@ -107,6 +107,11 @@ fn swaps(host: &FakeHost, lines: &[&str]) {
     host.write("/proc/swaps", &format!("Filename Type Size Used Priority\n{}\n", lines.join("\n")));
 }
 
+fn selinux(host: &FakeHost, enforce: &str) {
+    host.write("/etc/selinux/config", "SELINUX=enforcing\n");
+    host.write("/sys/fs/selinux/enforce", enforce);
+}
+
 /// The system on vda, and a pod's Secret on a tmpfs with `option`.
 fn mounts(host: &FakeHost, option: &str) {
     let secret = "/var/lib/kubelet/pods/x/volumes/kubernetes.io~secret/y";
@@ -198,8 +203,9 @@ const BREAKINGS: &[Breaking] = &[
     ("hook-installed", "warn", "was changed", |h| h.write(HOOK, r#"{"hook":{"path":"/usr/bin/wasp-hook"}}"#)),
     ("hook-program", "fail", "/usr/bin/wasp-hook is missing", |h| fs::remove_file(h.path("/usr/bin/wasp-hook")).unwrap()),
     ("hook-program", "fail", "is not executable", |h| fs::set_permissions(h.path("/usr/bin/wasp-hook"), fs::Permissions::from_mode(0o644)).unwrap()),
-    ("hook-label", "fail", "no label, which CRI-O may not run", |h| h.write("/sys/fs/selinux/enforce", "1")),
-    ("hook-label", "warn", "SELinux does not enforce now", |h| h.write("/sys/fs/selinux/enforce", "0")),
+    ("hook-label", "fail", "no label, which CRI-O may not run", |h| selinux(h, "1")),
+    ("hook-label", "warn", "SELinux does not enforce now", |h| selinux(h, "0")),
+    ("hook-label", "skip", "no SELinux", |h| h.write("/sys/fs/selinux/enforce", "1")),
     ("daemonset-hook", "fail", "swap-for-burstable-wasp-agent-x.json", |h| h.write("/run/containers/oci/hooks.d/swap-for-burstable-wasp-agent-x.json", "{}")),
     ("daemonset-hook", "fail", "/opt/oci-hook-swap.sh", |h| h.write("/opt/oci-hook-swap.sh", "")),
     ("daemonset-units", "warn", "swap-provision.service", |h| h.write("/etc/systemd/system/swap-provision.service", "")),

@@ -66,8 +66,11 @@ pub fn brief(lines: &[Line], priorities: bool) -> String {
             _ => "",
         };
         let found = found.replace('\n', " ");
-        let mend =
-            if mend.is_empty() { String::new() } else { format!("; mend: {}", mend.join("; ")) };
+        let mend = if mend.is_empty() {
+            String::new()
+        } else {
+            format!("; mend: {}", mend.join("; ").replace(":; ", ": "))
+        };
         let _ = writeln!(text, "{priority}{} {id}: {found}{mend}", word(*level));
     }
     text

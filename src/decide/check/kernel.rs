@@ -3,7 +3,7 @@
 use super::{Outcome, answered, fail, ok, skip, warn};
 use crate::{
     config::settings::{ProtectionSettings, Settings, SwapKind},
-    decide::protection::{oomd_said, protection},
+    decide::protection::protection,
     model::{
         check::{Asked, BusFacts, Facts},
         protection::SliceFacts,
@@ -108,6 +108,9 @@ pub(super) fn protection_in_force(facts: &Facts, settings: &Settings) -> Outcome
     let slices = &facts.kernel.slices;
     if slices.is_empty() {
         return skip("protection.protected-slices is empty");
+    }
+    if facts.kernel.controllers.is_none() {
+        return skip("no cgroup v2");
     }
     let started = match &facts.bus {
         Asked::Answered(bus) => is_active(bus, "wasp-agent.service"),
@@ -239,7 +242,7 @@ pub(super) fn systemd_oomd(facts: &Facts, _: &Settings) -> Outcome {
     match bus.oomd {
         None => ok("does not kill among pods"),
         Some(slice) => warn(
-            oomd_said(slice),
+            format!("kills in {slice} when memory is short"),
             [&format!(
                 "systemctl set-property -- {slice} ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"
             )],

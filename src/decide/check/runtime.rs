@@ -191,7 +191,7 @@ fn unit(facts: &Facts, name: &'static str) -> Outcome {
         () if unit.load == "not-found" => skip("not installed"),
         () if is_active(bus, name) => ok(says.clone()),
         () if unit.active == "failed" => fail(
-            format!("failed; {says}"),
+            if unit.status.is_empty() { "failed".to_owned() } else { format!("failed: {says}") },
             [&*format!("journalctl -u {name} -b"), &format!("systemctl restart {name}")],
         ),
         () => warn(unit.active.clone(), [&format!("systemctl enable --now {name}")]),

@@ -94,7 +94,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "systemd-bus",
-        looks_at: "whether systemd answers at `/run/dbus/system_bus_socket`, within 5 s",
+        looks_at: "whether systemd answers at `/run/dbus/system_bus_socket`, within 10 s",
         why: "limits that systemd is not told are undone by the next daemon-reload",
         mend: "start D-Bus",
         when: When::FullLive,
@@ -150,7 +150,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "kubelet-config",
-        looks_at: "the kubelet's KubeletConfiguration",
+        looks_at: "the kubelet's KubeletConfiguration; on OpenShift with `/etc/openshift/kubelet.conf.d/*.conf`",
         why: "what follows is read there",
         mend: "`node.kubelet-config`, where it is elsewhere",
         when: When::Always,
@@ -262,7 +262,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "api-server",
-        looks_at: "whether it answers, within 5 s",
+        looks_at: "whether it answers, within 5 s at first, then within another 5 s",
         why: "pods are known from there; new ones get no swap meanwhile",
         mend: "the kubelet has the same trouble: begin with its journal",
         when: When::Full,

@@ -181,6 +181,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         f.kernel.slices[0].0.swap_max = Some(SwapMax::Max);
         bus(f).units.clear();
     }),
+    ("protection", Level::Skip, "no cgroup v2", |f, _| f.kernel.controllers = None),
     ("psi", Level::Warn, "Operation not supported", |f, _| f.kernel.pressure = Err("Operation not supported".into())),
     ("memory-pressure", Level::Warn, "waited 95 %, all of them 31 %", |f, _| f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
     ("zswap", Level::Warn, "compressed twice", |f, _| { f.kernel.zswap = Some(true); f.swap.areas[0].device.path = "/dev/zram0".into(); }),
@@ -192,7 +193,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("tmpfs-noswap", Level::Ok, "the kernel has it", |f, _| f.kernel.pod_tmpfs = (0, 0)),
     ("tmpfs-noswap", Level::Skip, "Linux 5.14", |f, _| { f.kernel.pod_tmpfs = (0, 0); f.kernel.release = Some("5.14.0-427.el9".into()); }),
     ("systemd-bus", Level::Fail, "no answer in 5 s", |f, _| f.bus = Asked::Failed("no answer in 5 s".into())),
-    ("systemd-oomd", Level::Warn, "kills in -.slice", |f, _| bus(f).oomd = Some("-.slice")),
+    ("systemd-oomd", Level::Warn, "kills in -.slice when", |f, _| bus(f).oomd = Some("-.slice")),
     ("systemd-oomd", Level::Skip, "no answer", |f, _| f.bus = Asked::Failed("x".into())),
     ("swap", Level::Fail, "has 0 B of swap, 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
     ("swap", Level::Warn, "has 8.0 GiB of swap, 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
@@ -266,7 +267,8 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("may-evict-pods", Level::Skip, "off", |_, s| s.eviction.mode = crate::config::settings::EvictionMode::Off),
     ("may-patch-node-status", Level::Warn, "denied", |f, _| deny(f, "may-patch-node-status")),
     ("may-create-events", Level::Warn, "denied", |f, _| deny(f, "may-create-events")),
-    ("agent-service", Level::Fail, "failed; x", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
+    ("agent-service", Level::Fail, "failed: x", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
+    ("agent-service", Level::Fail, "failed", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "")); }),
     ("agent-service", Level::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-agent.service", service("inactive", "")); }),
     ("swap-service", Level::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-swap.service", service("inactive", "")); }),
     ("swap-service", Level::Skip, "not installed", |f, _| { bus(f).units.insert("wasp-swap.service", UnitFacts { load: "not-found".into(), ..UnitFacts::default() }); }),

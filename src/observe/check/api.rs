@@ -22,10 +22,10 @@ use crate::{
     roots::Roots,
 };
 
-/// For all questions together.
+/// For the first question, and for all others together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads the credentials and asks for every permission at once.
+/// Reads the credentials, and asks about the node, then for every permission at once.
 pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
     let credentials = match credentials::load(roots, settings).await {
         Ok(credentials) => credentials,
@@ -37,14 +37,23 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
             };
         }
     };
-    let permissions = join_all(ACCESSES.iter().map(|access| {
-        let answer = in_time(may(&credentials, access));
-        async { (access.id, answer.await) }
-    }));
-    let (permissions, taints) = tokio::join!(permissions, in_time(taints(&credentials)));
+    // The first question waits for the connection too; where it fails so, nothing else is asked.
+    let taints = in_time(taints(&credentials)).await;
+    let permissions = match &taints {
+        Err(Unanswered::Late(why)) => {
+            ACCESSES.iter().map(|access| (access.id, Err(why.clone()))).collect()
+        }
+        _ => {
+            join_all(ACCESSES.iter().map(|access| {
+                let answer = in_time(may(&credentials, access));
+                async { (access.id, answer.await.map_err(Unanswered::why)) }
+            }))
+            .await
+        }
+    };
     ApiFacts {
         permissions: permissions.into_iter().collect(),
-        taints,
+        taints: taints.map_err(Unanswered::why),
         credentials: Ok(CredentialFacts {
             kubeconfig: roots.shown(&credentials.kubeconfig).into_owned(),
             server: credentials.server,
@@ -55,10 +64,24 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
     }
 }
 
-async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+/// Why there is no answer.
+enum Unanswered {
+    Late(String),
+    Failed(String),
+}
+
+impl Unanswered {
+    fn why(self) -> String {
+        match self {
+            Self::Late(why) | Self::Failed(why) => why,
+        }
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Unanswered> {
     match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(answer) => answer.map_err(|error| chain(&error)),
-        Err(_) => Err(format!("no answer in {} s", PATIENCE.as_secs())),
+        Ok(answer) => answer.map_err(|error| Unanswered::Failed(chain(&error))),
+        Err(_) => Err(Unanswered::Late(format!("no answer in {} s", PATIENCE.as_secs()))),
     }
 }
 

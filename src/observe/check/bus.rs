@@ -10,7 +10,7 @@ use crate::{
     roots::Roots,
 };
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ours.
 const UNITS: [&str; 2] = ["wasp-agent.service", "wasp-swap.service"];

@@ -45,8 +45,12 @@ fn named(definition: &str) -> Option<PathBuf> {
     Some(definition["hook"]["path"].as_str()?.into())
 }
 
-/// `None` where the kernel has no SELinux, or it is switched off.
+/// `None` where the kernel has no SELinux, it is switched off, or there is no policy
+/// (is_selinux_enabled(3) goes by the same two files).
 fn enforces(roots: &Roots) -> Option<bool> {
+    if !roots.path("/etc/selinux/config").exists() {
+        return None;
+    }
     let enforce = fs::read_to_string(roots.path("/sys/fs/selinux/enforce")).ok()?;
     Some(enforce.trim_end() == "1")
 }

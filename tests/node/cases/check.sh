@@ -1,6 +1,6 @@
 # `wasp-agent check` tells a node that is fit from one that is not, by its exit status and in words
 # suites: bookworm
-# timeout: 400
+# timeout: 600
 . /payload/lib.sh
 
 # run_check [ARGUMENT...]: sets status and report (its JSON, or with --brief its lines).
@@ -21,7 +21,7 @@ start=$(now_ms)
 run_check
 note "before anything runs, $(($(now_ms) - start)) ms: exit $status: $(not_well)"
 is "$status" 2 "before the API server and the agent run, it fails"
-like "$(finds kubeconfig)" '^fail: no kubeconfig of the kubelet at /var/lib/kubelet/kubeconfig' "the credentials are missed"
+like "$(finds kubeconfig)" '^fail: cannot use kubeconfig /etc/kubernetes/kubelet.conf' "the credentials are missed"
 like "$(finds swap)" '^warn: no swap, and none is configured' "so is swap"
 like "$(finds agent-service)" '^warn: inactive' "and the agent"
 like "$(finds protection)" '^skip: ' "what the agent does when it starts is not missed"
@@ -44,7 +44,7 @@ like "$(finds swap-provisioning)" '^ok: as configured' "the swap is as it would 
 for id in may-list-pods may-watch-pods may-evict-pods may-patch-node-status may-create-events; do
     like "$(finds $id)" '^ok: allowed' "the API server is asked: $id"
 done
-wasp-agent check | sed 's/^/# /'
+{ wasp-agent check || true; } | sed 's/^/# /'
 
 systemctl stop wasp-agent
 rm -f /run/containers/oci/hooks.d/99-wasp-agent.json /usr/share/containers/oci/hooks.d/99-wasp-agent.json
@@ -62,7 +62,7 @@ systemctl restart wasp-swap
 
 systemctl set-property --runtime -- -.slice ManagedOOMSwap=kill
 run_check
-like "$(finds systemd-oomd)" '^warn: systemd-oomd kills in -.slice' "systemd-oomd is seen"
+like "$(finds systemd-oomd)" '^warn: kills in -.slice' "systemd-oomd is seen"
 systemctl set-property --runtime -- -.slice ManagedOOMSwap=auto
 
 chmod 0644 /usr/bin/wasp-hook
