@@ -1,4 +1,4 @@
-//! `wasp-agent check` on folders that stand for hosts, and what it prints.
+//! `wasp-agent check` on folders that stand for hosts, and before an API server.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,115 +11,23 @@ mod support;
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
-    path::Path,
-    time::{Duration, SystemTime},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    time::Duration,
 };
 
 use serde_json::Value;
-use support::{Agent, FakeHost, MIB, NODE, api_server};
+use support::{
+    Agent, FakeHost, NODE, api_server,
+    node::{GIB, HOOK, KUBELET, healthy, mounts, pressure, recorded, selinux, swaps},
+};
 use test_apiserver::pki::Validity;
 use wasp_agent::{
     config::settings::Settings,
-    decide::check::{CHECKS, check, exit_status},
-    model::check::{
-        ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, Facts, Level, Line, Permission,
-        UnitFacts,
-    },
-    observe::check::{Scope, api, gather},
-    report::check::{brief, human},
+    decide::check::{CHECKS, check},
+    model::check::{ApiFacts, Asked, Level, Line, Permission},
+    observe::check::api,
     roots::Roots,
 };
-
-const GIB: u64 = 1024 * MIB;
-const HOOK: &str = "/run/containers/oci/hooks.d/99-wasp-agent.json";
-const KUBELET: &str = "kind: KubeletConfiguration\nfailSwapOn: false\nevictionHard:\n  \
-                       memory.available: 100Mi\n";
-
-/// A node of 64 GiB with its system on vda, and an encrypted swap of 32 GiB on vdb.
-fn healthy() -> FakeHost {
-    let host = FakeHost::new(64 * GIB, 32 * GIB);
-    host.write("/usr/lib/wasp-agent/config.d/10-test.toml", "");
-    let swap = "overcommit-percent = 150\n[swap]\nkind = \"partition\"\npath = \"/dev/mapper/wasp-swap\"\n";
-    host.write("/etc/wasp-agent/config.d/90-swap.toml", swap);
-    for (folder, controllers) in [
-        ("", "cpu io memory"),
-        ("/kubepods.slice", "cpu io memory"),
-        ("/system.slice", "io memory"),
-    ] {
-        host.write(&format!("/sys/fs/cgroup{folder}/cgroup.controllers"), controllers);
-    }
-    host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "0\n");
-    host.write(
-        "/sys/fs/cgroup/system.slice/io.latency",
-        "254:0 target=50000\n254:16 target=50000\n",
-    );
-    pressure(&host, "0.50", "0.00");
-    host.write("/sys/module/zswap/parameters/enabled", "N\n");
-    host.write("/proc/sys/kernel/osrelease", "5.14.0-570.el9.x86_64\n");
-    for (device, number, slave) in
-        [("vda", "254:0", ""), ("vdb", "254:16", ""), ("dm-0", "253:0", "vdb")]
-    {
-        let folder = format!("/sys/devices/{device}");
-        host.write(&format!("{folder}/dev"), &format!("{number}\n"));
-        if !slave.is_empty() {
-            host.write(&format!("{folder}/slaves/{slave}"), "");
-            host.write(&format!("{folder}/dm/uuid"), "CRYPT-PLAIN-wasp-swap\n");
-        }
-        for link in [format!("/sys/dev/block/{number}"), format!("/sys/class/block/{device}")] {
-            fs::create_dir_all(host.path(&link).parent().unwrap()).unwrap();
-            symlink(host.path(&folder), host.path(&link)).unwrap();
-        }
-    }
-    host.write("/var/lib/kubelet/x", "");
-    swaps(&host, &["/dev/dm-0 partition 33554432 1048576 10"]);
-    mounts(&host, "noswap");
-    host.write(
-        "/proc/zoneinfo",
-        "Node 0, zone Normal\n min 32768\n low 65536\n managed 16777216\n",
-    );
-    host.write("/proc/sys/vm/min_free_kbytes", "131072\n");
-    host.write("/proc/sys/vm/watermark_scale_factor", "10\n");
-    host.write("/etc/kubernetes/kubelet.conf", KUBELET);
-    host.write(
-        "/etc/crio/crio.conf.d/00-default.conf",
-        "[crio.runtime]\ndefault_runtime = \"crun\"\n",
-    );
-    let hook = r#"{"version":"1.0.0","hook":{"path":"/usr/bin/wasp-hook"},"when":{"always":true},"stages":["createRuntime"]}"#;
-    let hook: Value = serde_json::from_str(hook).unwrap();
-    host.write(HOOK, &format!("{hook}\n"));
-    host.write("/run/wasp-agent/hook.json", "{}");
-    for program in ["wasp-agent", "wasp-hook"] {
-        let path = format!("/usr/bin/{program}");
-        host.write(&path, "");
-        fs::set_permissions(host.path(&path), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    host
-}
-
-fn pressure(host: &FakeHost, some: &str, full: &str) {
-    let line =
-        |what: &str, avg10: &str| format!("{what} avg10={avg10} avg60=0.00 avg300=0.00 total=9\n");
-    host.write("/proc/pressure/memory", &(line("some", some) + &line("full", full)));
-}
-
-fn swaps(host: &FakeHost, lines: &[&str]) {
-    host.write("/proc/swaps", &format!("Filename Type Size Used Priority\n{}\n", lines.join("\n")));
-}
-
-fn selinux(host: &FakeHost, enforce: &str) {
-    host.write("/etc/selinux/config", "SELINUX=enforcing\n");
-    host.write("/sys/fs/selinux/enforce", enforce);
-}
-
-/// The system on vda, and a pod's Secret on a tmpfs with `option`.
-fn mounts(host: &FakeHost, option: &str) {
-    let secret = "/var/lib/kubelet/pods/x/volumes/kubernetes.io~secret/y";
-    let text = format!(
-        "21 1 254:0 / / rw - xfs /dev/vda rw\n22 21 0:40 / {secret} rw - tmpfs tmpfs rw,{option}\n"
-    );
-    host.write("/proc/self/mountinfo", &text);
-}
 
 fn run(host: &FakeHost, arguments: &[&str]) -> (i32, String, String) {
     let output = Agent::command(host, arguments).output().unwrap();
@@ -370,153 +278,4 @@ fn the_daemonsets_taint_is_found() {
     let taint = lines.iter().find(|line| line.id == "daemonset-taint").unwrap();
     assert_eq!(taint.level, Level::Warn, "{taint:?}");
     assert_eq!(taint.mend, ["oc adm taint node node-a waspEvictionTaint-"]);
-}
-
-// --- golden outputs
-
-/// The host's files as they are read, with what systemd and the API server of a healthy node say.
-fn recorded(host: &FakeHost) -> Facts {
-    let roots = Roots::at(host.root());
-    let loaded = Settings::load(&roots, |_| None);
-    let (settings, configuration) = match loaded {
-        Ok((settings, _)) => (settings, Ok(())),
-        Err(problems) => (Settings::defaults(), Err(problems.to_string())),
-    };
-    let scope = Scope { bus: Err("later"), api: Err("later") };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let made = Asked::Answered(vec![]);
-    let mut facts = runtime.block_on(gather(&roots, &settings, configuration, made, scope));
-    let status = "Swap 32.0 GiB: of 212 containers in 96 pods 87 may swap 7.2 GiB, 1.0 GiB used.";
-    let unit = |status: &str| UnitFacts {
-        load: "loaded".into(),
-        active: "active".into(),
-        status: status.into(),
-    };
-    facts.bus = Asked::Answered(BusFacts {
-        oomd: None,
-        units: [
-            ("wasp-agent.service", unit(status)),
-            ("wasp-swap.service", unit("RAM 64.0 GiB, swap /dev/dm-0 (32.0 GiB)")),
-        ]
-        .into(),
-    });
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    facts.api = Asked::Answered(ApiFacts {
-        credentials: Ok(CredentialFacts {
-            kubeconfig: "/var/lib/kubelet/kubeconfig".into(),
-            server: "https://api-int.example:6443/".into(),
-            node_name: NODE.into(),
-            certificate_expires: Some(now + Duration::from_secs(20 * 86_400)),
-            now,
-        }),
-        permissions: ACCESSES.iter().map(|a| (a.id, Ok(Permission::Allowed))).collect(),
-        taints: Ok(vec![]),
-    });
-    facts
-}
-
-type State = (&'static str, i32, fn(&FakeHost), fn(&mut Facts));
-
-fn api_of(facts: &mut Facts) -> &mut ApiFacts {
-    match &mut facts.api {
-        Asked::Answered(api) => api,
-        _ => panic!(),
-    }
-}
-
-fn bus_of(facts: &mut Facts) -> &mut BusFacts {
-    match &mut facts.bus {
-        Asked::Answered(bus) => bus,
-        _ => panic!(),
-    }
-}
-
-#[rustfmt::skip]
-const STATES: &[State] = &[
-    ("healthy", 0, |_| {}, |_| {}),
-    ("pressed", 1, |h| {
-        pressure(h, "96.40", "38.20");
-        swaps(h, &["/dev/dm-0 partition 33554432 32505856 10"]);
-    }, |f| {
-        bus_of(f).units.get_mut("wasp-agent.service").unwrap().status = "Evicting default/vm-7: all wait for memory 38.2 % of the time (limit 20 %). Swap 32.0 GiB: of 212 containers in 96 pods 87 may swap 7.2 GiB, 31.0 GiB used.".into();
-    }),
-    ("broken-cgroup-v1", 2, |h| fs::remove_dir_all(h.path("/sys/fs/cgroup")).unwrap(), |_| {}),
-    ("broken-no-psi-no-iolatency", 1, |h| {
-        fs::remove_file(h.path("/proc/pressure/memory")).unwrap();
-        fs::remove_file(h.path("/sys/fs/cgroup/system.slice/io.latency")).unwrap();
-    }, |_| {}),
-    ("broken-no-swap", 2, |h| {
-        h.memory(64 * GIB, 0);
-        h.write("/etc/wasp-agent/config.d/90-swap.toml", "overcommit-percent = 150\n");
-        swaps(h, &[]);
-    }, |f| f.swap.provisioning = Asked::Answered(vec!["make a swapfile of 32.0 GiB at /var/lib/wasp-agent/swapfile".into(), "switch on /var/lib/wasp-agent/swapfile".into()])),
-    ("broken-swapfile-on-var", 1, |h| {
-        swaps(h, &["/var/lib/wasp-agent/swapfile file 33554432 1048576 10"]);
-        mounts(h, "size=1k");
-    }, |_| {}),
-    ("broken-kubelet", 2, |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nevictionSoft:\n  memory.available: 2Gi\nmemorySwap:\n  swapBehavior: LimitedSwap\n"), |_| {}),
-    ("broken-hook", 2, |h| {
-        fs::remove_file(h.path("/usr/bin/wasp-hook")).unwrap();
-        h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\ndefault_runtime = \"kata\"\n");
-    }, |_| {}),
-    ("broken-daemonset", 2, |h| {
-        h.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}");
-        h.write("/opt/oci-hook-swap.sh", "");
-        h.write("/etc/systemd/system/swap-provision.service", "");
-    }, |f| api_of(f).taints = Ok(vec!["waspEvictionTaint".into()])),
-    ("broken-certificate", 2, |_| {}, |f| {
-        let api = api_of(f);
-        let credentials = api.credentials.as_mut().unwrap();
-        credentials.certificate_expires = Some(credentials.now - Duration::from_secs(7300));
-        api.permissions.values_mut().for_each(|p| *p = Err("Unauthorized".into()));
-        api.taints = Err("Unauthorized".into());
-    }),
-    ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot ask systemd at /run/dbus/system_bus_socket: no answer in 5 s".into())),
-    ("broken-configuration", 2, |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = 1\nnonsense = 2\n"), |f| {
-        bus_of(f).oomd = Some("kubepods.slice");
-        bus_of(f).units.insert("wasp-agent.service", UnitFacts { load: "loaded".into(), active: "failed".into(), status: String::new() });
-    }),
-];
-
-/// As a terminal without colours shows it.
-fn plain(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string()
-}
-
-#[test]
-fn recorded_states_print_as_they_always_did() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/check");
-    for (name, code, breaks, says) in STATES {
-        let host = healthy();
-        breaks(&host);
-        let roots = Roots::at(host.root());
-        let settings =
-            Settings::load(&roots, |_| None).map_or_else(|_| Settings::defaults(), |s| s.0);
-        let mut facts = recorded(&host);
-        says(&mut facts);
-        let lines = check(&facts, &settings, false);
-        let text =
-            plain(&human(&lines)) + "\n--brief:\n" + &brief(&check(&facts, &settings, true), false);
-        let shown_root = host.root().display().to_string();
-        assert!(!text.contains(&shown_root), "{name} shows the folder: {text}");
-        assert_eq!(i32::from(exit_status(&lines)), *code, "{name}: {text}");
-        let file = folder.join(name).with_extension("txt");
-        if std::env::var_os("BLESS").is_some() {
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(&file, &text).unwrap();
-        }
-        let expected = fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(text, expected, "{}; BLESS=1 mends it", file.display());
-    }
-    let kept = fs::read_dir(&folder).unwrap().count();
-    assert_eq!(kept, STATES.len(), "a golden output without a state");
-}
-
-#[test]
-fn colours_are_for_terminals_only() {
-    let facts = recorded(&healthy());
-    let text = human(&check(&facts, &Settings::defaults(), false));
-    assert!(text.contains("\u{1b}[32mOK"), "{text}");
-    let (_, out, _) = run(&healthy(), &["check"]);
-    assert!(out.starts_with("OK  ") && !out.contains('\u{1b}'), "{out}");
 }
