@@ -56,7 +56,7 @@ pub const CHECKS: &[Check] = &[
         id: "protection",
         looks_at: "`memory.swap.max` and `io.latency` of those slices, once the agent runs",
         why: "a kubelet that is swapped out loses the node",
-        mend: "restart the agent; its journal names who changes them",
+        mend: "restart the agent; its journal tells what it sets and repairs",
         when: When::FullLive,
         run: kernel::protection_in_force,
     },
