@@ -146,6 +146,25 @@ fn each_check_of_the_hosts_files_finds_what_is_broken() {
 }
 
 #[test]
+fn the_hooks_label_is_read() {
+    let host = healthy();
+    selinux(&host, "1");
+    let label = |label: &[u8]| {
+        let program = host.path("/usr/bin/wasp-hook");
+        rustix::fs::setxattr(program, "security.selinux", label, rustix::fs::XattrFlags::empty())
+    };
+    if let Err(error) = label(b"system_u:object_r:bin_t:s0\0") {
+        eprintln!("SKIPPED: only root may label files ({error})");
+        return;
+    }
+    assert_eq!(line(&host, "hook-label").1, "ok");
+    label(b"unconfined_u:object_r:user_home_t:s0\0").unwrap();
+    let (_, level, found) = line(&host, "hook-label");
+    assert_eq!(level, "fail");
+    assert!(found.contains("unconfined_u:object_r:user_home_t:s0, which CRI-O"), "{found}");
+}
+
+#[test]
 fn a_folder_without_a_kernel_is_looked_at_before_anything_is_installed() {
     let host = healthy();
     for gone in ["/proc", "/sys", "/run", "/usr"] {
