@@ -67,8 +67,8 @@ impl<A: Actuator> Agent<A> {
     fn act(&mut self, decision: Decision) {
         for action in decision.actions {
             match action {
-                Action::TellSystemd { container, unit, to } => {
-                    self.actuator.tell_systemd(systemd::Request { container, unit, to });
+                Action::TellSystemd { container, unit, path, to } => {
+                    self.actuator.tell_systemd(systemd::Request { container, unit, path, to });
                 }
                 Action::WriteLimit { container, path, level, inode, from, to, cause } => {
                     match self.actuator.write_limit(&path, inode, to) {
@@ -270,6 +270,7 @@ impl<A: Actuator> Agent<A> {
             "records",
             "signals",
             "evictions",
+            "announce",
             "kubelet",
             "protection",
             "rival",

@@ -33,8 +33,9 @@ pub enum Action {
         to: SwapMax,
         cause: Cause,
     },
-    /// Have systemd hold `MemorySwapMax` for the scope, so that a daemon-reload keeps it.
-    TellSystemd { container: ContainerId, unit: Arc<str>, to: SwapMax },
+    /// Have systemd hold `MemorySwapMax` for the scope, whose cgroup is at `path`, so that a
+    /// daemon-reload keeps it.
+    TellSystemd { container: ContainerId, unit: Arc<str>, path: PathBuf, to: SwapMax },
 }
 
 /// Why a limit is written.

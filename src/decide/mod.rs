@@ -6,6 +6,7 @@ pub mod decision;
 pub mod estimate;
 pub mod evict;
 pub mod grant;
+pub mod guard;
 pub mod hook;
 pub mod kubelet;
 pub mod limits;

@@ -17,4 +17,5 @@ pub mod process;
 pub mod slices;
 pub mod swap;
 pub mod tree;
+pub mod trigger;
 pub mod zoneinfo;

@@ -24,7 +24,8 @@ start=$(now_ms)
 eventually 120 "swap traffic is noticed" says 'swap traffic: [0-9]+ pages/s in'
 note "$(($(now_ms) - start)) ms after the container began; $(agent_journal | grep -E 'swap traffic: ' | head -n 1)"
 eventually 10 "observing, it says whom it would evict" says 'would evict default/greedy: swap traffic'
-like "$(agent_status)" '^swap hurts|^evicting' "STATUS begins with it"
+says_first() { [[ $(agent_status) =~ ^(swap hurts|evicting) ]]; }
+eventually 20 "STATUS begins with it" says_first
 check "and evicts nobody" bash -c '! test-apiserver --data /var/lib/test-apiserver get pod greedy -n default | jq -e .metadata.deletionTimestamp'
 
 sed -i 's/"observe"/"enforce"/' "$config"
