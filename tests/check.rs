@@ -22,7 +22,7 @@ use support::{
 };
 use test_apiserver::pki::Validity;
 use wasp_agent::{
-    config::settings::Settings,
+    config::settings::{SchedulingGuard, Settings},
     decide::check::{CHECKS, check},
     model::check::{ApiFacts, Asked, Level, Line, Permission},
     observe::check::api,
@@ -146,6 +146,7 @@ fn each_check_of_the_hosts_files_finds_what_is_broken() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 fn the_hooks_label_is_read() {
     let host = healthy();
     selinux(&host, "1");
@@ -250,6 +251,16 @@ fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
     assert_eq!(facts.credentials.as_ref().unwrap().node_name, NODE);
     assert!(facts.permissions.values().all(|p| *p == Ok(Permission::Allowed)), "{facts:?}");
     assert_eq!(facts.taints, Ok(vec![]));
+
+    // The taint is another's to set.
+    settings.eviction.guard = SchedulingGuard::Taint;
+    settings.eviction.guard_kubeconfig = Some("/srv/guard".into());
+    let error = asked(&host, &settings).guard.unwrap().unwrap_err();
+    assert!(error.contains("no kubeconfig of the kubelet at /srv/guard"), "{error}");
+    fs::create_dir_all(host.path("/srv")).unwrap();
+    std::os::unix::fs::symlink(server.admin_kubeconfig(), host.path("/srv/guard")).unwrap();
+    assert_eq!(asked(&host, &settings).guard, Some(Ok(Permission::Allowed)));
+    settings.eviction.guard = SchedulingGuard::Condition;
 
     // Another node's pods are none of its business.
     settings.node_name = Some("node-b".to_owned());

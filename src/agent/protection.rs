@@ -12,7 +12,7 @@ use zbus::Connection;
 use crate::{
     act::{bus, slices},
     config::settings::{ProtectionSettings, Settings},
-    decide::protection::{Protection, change, oomd_said, protection},
+    decide::protection::{self as decide, Protection, oomd_said, protection},
     model::{
         protection::{Disks, SliceFacts},
         swap::SwapMax,
@@ -159,7 +159,7 @@ impl Guard {
     ) -> zbus::Result<Protection> {
         let settings = &settings.protection;
         let mut found = self.observe(slice).await?;
-        let change = change(settings, disks, &found);
+        let change = decide::change(settings, disks, &found);
         if change.is_none() {
             return Ok(protection(settings, disks, &found));
         }
@@ -178,7 +178,8 @@ impl Guard {
         for _ in 0..SETTLED_AFTER {
             sleep(SETTLES).await;
             found = self.observe(slice).await?;
-            if protection(settings, disks, &found).missing.is_empty() {
+            // What the kernel lacks does not come by waiting.
+            if decide::change(settings, disks, &found).is_none() {
                 break;
             }
         }
@@ -186,12 +187,7 @@ impl Guard {
         Ok(protection(settings, disks, &found))
     }
 
-    fn tell(
-        &mut self,
-        slice: &str,
-        before: Option<SwapMax>,
-        change: &crate::decide::protection::Change,
-    ) {
+    fn tell(&mut self, slice: &str, before: Option<SwapMax>, change: &decide::Change) {
         let latency: Vec<&str> = change.io_latency.iter().map(|(device, _)| &**device).collect();
         let mut what = Vec::new();
         if change.swap_max.is_some() {

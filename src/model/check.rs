@@ -154,6 +154,9 @@ pub struct ApiFacts {
     pub credentials: Result<CredentialFacts, String>,
     /// By the check's id: whether it is allowed, and the reason why not.
     pub permissions: BTreeMap<&'static str, Result<Permission, String>>,
+    /// Whether the credentials of `eviction.guard-kubeconfig` may patch the node; `None`: there are
+    /// none to ask.
+    pub guard: Option<Result<Permission, String>>,
     /// Keys of the Node's taints.
     pub taints: Result<Vec<String>, String>,
 }
@@ -197,8 +200,18 @@ pub enum About {
     Anything,
 }
 
-/// All requests that the agent makes.
-pub const ACCESSES: [Access; 5] = [
+/// Of the node for the cordon; by other credentials, for the taint.
+pub const PATCH_NODE: Access = Access {
+    id: "may-patch-node",
+    verb: "patch",
+    group: "",
+    resource: "nodes",
+    subresource: "",
+    about: About::Node,
+};
+
+/// All requests that the agent makes, if it is configured so.
+pub const ACCESSES: [Access; 8] = [
     Access {
         id: "may-list-pods",
         verb: "list",
@@ -223,6 +236,23 @@ pub const ACCESSES: [Access; 5] = [
         subresource: "eviction",
         about: About::Anything,
     },
+    Access {
+        id: "may-delete-pods",
+        verb: "delete",
+        group: "",
+        resource: "pods",
+        subresource: "",
+        about: About::Anything,
+    },
+    Access {
+        id: "may-get-node",
+        verb: "get",
+        group: "",
+        resource: "nodes",
+        subresource: "",
+        about: About::Node,
+    },
+    PATCH_NODE,
     Access {
         id: "may-patch-node-status",
         verb: "patch",

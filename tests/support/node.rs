@@ -144,6 +144,7 @@ pub fn recorded(host: &FakeHost) -> Facts {
             now,
         }),
         permissions: ACCESSES.iter().map(|a| (a.id, Ok(Permission::Allowed))).collect(),
+        guard: None,
         taints: Ok(vec![]),
     });
     facts

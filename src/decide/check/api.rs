@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Outcome, answered, fail, ok, skip, warn};
 use crate::{
-    config::settings::{EvictionMode, Settings},
+    config::settings::{EvictionMode, SchedulingGuard, Settings},
     model::check::{ApiFacts, CredentialFacts, Facts, Permission},
 };
 
@@ -103,8 +103,53 @@ pub(super) fn evict_pods(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn patch_node_status(facts: &Facts, _: &Settings) -> Outcome {
-    permission(facts, "may-patch-node-status", warn)
+pub(super) fn delete_pods(facts: &Facts, settings: &Settings) -> Outcome {
+    match settings.eviction.last_resort {
+        None => skip("eviction.last-resort-delete = false"),
+        Some(_) => permission(facts, "may-delete-pods", warn),
+    }
+}
+
+pub(super) fn get_node(facts: &Facts, settings: &Settings) -> Outcome {
+    of_the_guard(facts, settings, "may-get-node")
+}
+
+pub(super) fn patch_node_status(facts: &Facts, settings: &Settings) -> Outcome {
+    of_the_guard(facts, settings, "may-patch-node-status")
+}
+
+fn of_the_guard(facts: &Facts, settings: &Settings, id: &str) -> Outcome {
+    match settings.eviction.guard {
+        SchedulingGuard::None => skip("eviction.scheduling-guard = \"none\""),
+        _ => permission(facts, id, warn),
+    }
+}
+
+/// The cordon is set by the node's own credentials, the taint by others.
+pub(super) fn patch_node(facts: &Facts, settings: &Settings) -> Outcome {
+    match settings.eviction.guard {
+        SchedulingGuard::Cordon => permission(facts, "may-patch-node", warn),
+        SchedulingGuard::Taint => guard(facts),
+        SchedulingGuard::None | SchedulingGuard::Condition => {
+            skip("eviction.scheduling-guard neither \"cordon\" nor \"taint\"")
+        }
+    }
+}
+
+fn guard(facts: &Facts) -> Outcome {
+    let api = match with_credentials(facts) {
+        Ok((api, _)) => api,
+        Err(outcome) => return outcome,
+    };
+    let mend = ["[eviction] guard-kubeconfig: of a user who may get and patch this node"];
+    match &api.guard {
+        Some(Ok(Permission::Allowed)) => ok("allowed, by eviction.guard-kubeconfig"),
+        Some(Ok(Permission::Denied(why))) => {
+            warn(format!("the user of eviction.guard-kubeconfig is denied it: {why}"), mend)
+        }
+        Some(Err(error)) => warn(format!("eviction.guard-kubeconfig: {error}"), mend),
+        None => skip("not asked"),
+    }
 }
 
 pub(super) fn create_events(facts: &Facts, _: &Settings) -> Outcome {
@@ -133,7 +178,10 @@ fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome)
     }
 }
 
-pub(super) fn daemonset_taint(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn daemonset_taint(facts: &Facts, settings: &Settings) -> Outcome {
+    if settings.eviction.guard == SchedulingGuard::Taint && settings.eviction.taint == TAINT {
+        return skip("the agent's own has the same key (eviction.taint)");
+    }
     let (api, credentials) = match with_credentials(facts) {
         Ok(with) => with,
         Err(outcome) => return outcome,

@@ -293,9 +293,35 @@ pub const CHECKS: &[Check] = &[
         run: api::evict_pods,
     },
     Check {
+        id: "may-delete-pods",
+        looks_at: "SelfSubjectAccessReview: delete pods, if `eviction.last-resort-delete`",
+        why: "the last resort would be none",
+        mend: "the Node authorizer grants it",
+        when: When::Full,
+        run: api::delete_pods,
+    },
+    Check {
+        id: "may-get-node",
+        looks_at: "SelfSubjectAccessReview: get this node, unless `eviction.scheduling-guard = \"none\"`",
+        why: "the guard goes by what others have set",
+        mend: "the Node authorizer grants it",
+        when: When::Full,
+        run: api::get_node,
+    },
+    Check {
+        id: "may-patch-node",
+        looks_at: "SelfSubjectAccessReview: patch this node, for the guards \"cordon\" and, by the \
+                   credentials of `eviction.guard-kubeconfig`, \"taint\"",
+        why: "new pods could not be kept away while swap hurts",
+        mend: "for the taint: a user who may get and patch nodes",
+        when: When::Full,
+        run: api::patch_node,
+    },
+    Check {
         id: "may-patch-node-status",
-        looks_at: "SelfSubjectAccessReview: patch nodes/status of this node",
-        why: "the node's condition could not be told to the cluster",
+        looks_at: "SelfSubjectAccessReview: patch nodes/status of this node, unless \
+                   `eviction.scheduling-guard = \"none\"`",
+        why: "the condition SwapPressure could not be told to the cluster",
         mend: "the Node authorizer grants it",
         when: When::Full,
         run: api::patch_node_status,

@@ -7,6 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
+    config::settings::{EvictionMode, Grants, SchedulingGuard, SwapSize},
     decide::hook::definition,
     model::{
         check::{
@@ -118,14 +119,18 @@ fn healthy() -> Facts {
                 .iter()
                 .map(|access| (access.id, Ok(Permission::Allowed)))
                 .collect(),
+            guard: None,
             taints: Ok(vec![]),
         }),
     }
 }
 
+/// All that may be configured to be asked for, is.
 fn settings() -> Settings {
     let mut settings = Settings::defaults();
-    settings.swap.size = crate::config::settings::SwapSize::Overcommit { percent: 150 };
+    settings.eviction.last_resort = Some(Duration::from_secs(300));
+    settings.eviction.guard = SchedulingGuard::Cordon;
+    settings.swap.size = SwapSize::Overcommit { percent: 150 };
     settings
 }
 
@@ -200,7 +205,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("swap", Level::Warn, "none is configured", |f, s| {
         f.node.as_mut().unwrap().swap_bytes = 0;
         f.swap.areas.clear();
-        s.swap.size = crate::config::settings::SwapSize::Overcommit { percent: 100 };
+        s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
     ("swap", Level::Fail, "cannot read", |f, _| f.node = Err("cannot read /proc/meminfo".into())),
     ("swap-provisioning", Level::Fail, "would leave", |f, _| f.swap.provisioning = Asked::Failed("a swapfile would leave 1 GiB free".into())),
@@ -217,13 +222,13 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("kubelet-fail-swap-on", Level::Warn, "failSwapOn: true", |f, s| {
         kubelet(f).fail_swap_on = Some(true);
         f.swap.areas.clear();
-        s.swap.size = crate::config::settings::SwapSize::Overcommit { percent: 100 };
+        s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
     ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
     ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, _| kubelet(f).swap_behavior = Some("LimitedSwap".into())),
     ("kubelet-swap-behavior", Level::Fail, "NoSwap, and grants = \"kubelet\"", |f, s| {
         kubelet(f).swap_behavior = Some("NoSwap".into());
-        s.grants = crate::config::settings::Grants::Kubelet;
+        s.grants = Grants::Kubelet;
     }),
     ("watermarks", Level::Warn, "the kubelet evicts below 1.0 GiB", |f, _| kubelet(f).eviction_soft_memory = Some("1Gi".into())),
     ("watermarks", Level::Skip, "zoneinfo", |f, _| f.watermarks = Err("cannot read zoneinfo".into())),
@@ -263,8 +268,30 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("may-list-pods", Level::Skip, "429", |f, _| { api(f).permissions.insert("may-list-pods", Err("429".into())); }),
     ("may-watch-pods", Level::Fail, "denied", |f, _| deny(f, "may-watch-pods")),
     ("may-evict-pods", Level::Warn, "denied", |f, _| deny(f, "may-evict-pods")),
-    ("may-evict-pods", Level::Fail, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = crate::config::settings::EvictionMode::Enforce; }),
-    ("may-evict-pods", Level::Skip, "off", |_, s| s.eviction.mode = crate::config::settings::EvictionMode::Off),
+    ("may-evict-pods", Level::Fail, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Enforce; }),
+    ("may-evict-pods", Level::Skip, "off", |_, s| s.eviction.mode = EvictionMode::Off),
+    ("may-delete-pods", Level::Warn, "denied", |f, _| deny(f, "may-delete-pods")),
+    ("may-delete-pods", Level::Skip, "last-resort", |_, s| s.eviction.last_resort = None),
+    ("may-get-node", Level::Warn, "denied", |f, _| deny(f, "may-get-node")),
+    ("may-patch-node", Level::Warn, "denied", |f, _| deny(f, "may-patch-node")),
+    ("may-patch-node", Level::Skip, "neither", |_, s| s.eviction.guard = SchedulingGuard::Condition),
+    ("may-patch-node", Level::Ok, "by eviction.guard-kubeconfig", |f, s| {
+        s.eviction.guard = SchedulingGuard::Taint;
+        api(f).guard = Some(Ok(Permission::Allowed));
+    }),
+    ("may-patch-node", Level::Warn, "guard-kubeconfig is denied", |f, s| {
+        s.eviction.guard = SchedulingGuard::Taint;
+        api(f).guard = Some(Ok(Permission::Denied("no".into())));
+    }),
+    ("may-patch-node", Level::Warn, "no kubeconfig", |f, s| {
+        s.eviction.guard = SchedulingGuard::Taint;
+        api(f).guard = Some(Err("no kubeconfig".into()));
+    }),
+    ("may-patch-node-status", Level::Skip, "none", |_, s| s.eviction.guard = SchedulingGuard::None),
+    ("daemonset-taint", Level::Skip, "the agent's own", |f, s| {
+        api(f).taints = Ok(names(&["waspEvictionTaint"]));
+        s.eviction.guard = SchedulingGuard::Taint;
+    }),
     ("may-patch-node-status", Level::Warn, "denied", |f, _| deny(f, "may-patch-node-status")),
     ("may-create-events", Level::Warn, "denied", |f, _| deny(f, "may-create-events")),
     ("agent-service", Level::Fail, "failed: x", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),

@@ -16,8 +16,8 @@ use k8s_openapi::api::{
 use kube::{Api, api::PostParams};
 
 use crate::{
-    config::settings::Settings,
-    model::check::{ACCESSES, About, Access, ApiFacts, CredentialFacts, Permission},
+    config::settings::{SchedulingGuard, Settings},
+    model::check::{ACCESSES, About, Access, ApiFacts, CredentialFacts, PATCH_NODE, Permission},
     observe::kube::credentials::{self, Credentials, chain},
     roots::Roots,
 };
@@ -33,26 +33,28 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
             return ApiFacts {
                 credentials: Err(error.to_string()),
                 permissions: [].into(),
+                guard: None,
                 taints: Err("not asked".to_owned()),
             };
         }
     };
     // The first question waits for the connection too; where it fails so, nothing else is asked.
     let taints = in_time(taints(&credentials)).await;
-    let permissions = match &taints {
+    let (permissions, guard) = match &taints {
         Err(Unanswered::Late(why)) => {
-            ACCESSES.iter().map(|access| (access.id, Err(why.clone()))).collect()
+            (ACCESSES.iter().map(|access| (access.id, Err(why.clone()))).collect(), None)
         }
         _ => {
-            join_all(ACCESSES.iter().map(|access| {
+            let permissions = join_all(ACCESSES.iter().map(|access| {
                 let answer = in_time(may(&credentials, access));
                 async { (access.id, answer.await.map_err(Unanswered::why)) }
-            }))
-            .await
+            }));
+            tokio::join!(permissions, guard(roots, settings, &credentials.node_name))
         }
     };
     ApiFacts {
         permissions: permissions.into_iter().collect(),
+        guard,
         taints: taints.map_err(Unanswered::why),
         credentials: Ok(CredentialFacts {
             kubeconfig: roots.shown(&credentials.kubeconfig).into_owned(),
@@ -62,6 +64,27 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
             now: SystemTime::now(),
         }),
     }
+}
+
+/// What the credentials for the taint may do, where it is to be set.
+async fn guard(
+    roots: &Roots,
+    settings: &Settings,
+    node: &str,
+) -> Option<Result<Permission, String>> {
+    let eviction = &settings.eviction;
+    if eviction.guard != SchedulingGuard::Taint {
+        return None;
+    }
+    let other = Settings {
+        kubeconfig: eviction.guard_kubeconfig.clone(),
+        node_name: Some(node.to_owned()),
+        ..settings.clone()
+    };
+    Some(match credentials::load(roots, &other).await {
+        Ok(credentials) => in_time(may(&credentials, &PATCH_NODE)).await.map_err(Unanswered::why),
+        Err(error) => Err(error.to_string()),
+    })
 }
 
 /// Why there is no answer.
