@@ -267,7 +267,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("may-list-pods", Level::Fail, "system:node:node-a is denied it: not yours", |f, _| deny(f, "may-list-pods")),
     ("may-list-pods", Level::Skip, "429", |f, _| { api(f).permissions.insert("may-list-pods", Err("429".into())); }),
     ("may-watch-pods", Level::Fail, "denied", |f, _| deny(f, "may-watch-pods")),
-    ("may-evict-pods", Level::Warn, "denied", |f, _| deny(f, "may-evict-pods")),
+    ("may-evict-pods", Level::Warn, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Observe; }),
     ("may-evict-pods", Level::Fail, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Enforce; }),
     ("may-evict-pods", Level::Skip, "off", |_, s| s.eviction.mode = EvictionMode::Off),
     ("may-delete-pods", Level::Warn, "denied", |f, _| deny(f, "may-delete-pods")),
