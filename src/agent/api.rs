@@ -1,23 +1,17 @@
 //! What the API server says, and how well it can be reached.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
 use super::Agent;
 use crate::{
     act::Actuator,
+    decide::check::EXPIRES_SOON,
     model::{
         pod::{Pod, PodUid},
         published,
     },
     observe::kube::pods::Update,
 };
-
-/// A kubelet renews its certificate when 70 to 90 % of its life are over; so late it has failed to.
-const EXPIRES_SOON: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Default)]
 pub(super) struct Api {

@@ -13,12 +13,11 @@ use crate::{
         grant::swap_for_pods,
         hook::{FILE_NAME, definition, preferred},
     },
-    model::hook::{HookSettings, VERSION},
-    observe::{
-        crio::{self, Runtime},
-        files::FileWatch,
-        hooks::USUAL_FOLDERS,
+    model::{
+        hook::{HookSettings, VERSION},
+        runtime::Runtime,
     },
+    observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS},
 };
 
 const PROGRAM: &str = "wasp-hook";

@@ -34,6 +34,12 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Every key's default.
+    pub fn defaults() -> Self {
+        let values = KEYS.iter().map(|k| (k.path, (k.default.value(), Origin::Default)));
+        Self { values: values.collect() }
+    }
+
     /// The value that counts for `path`, with its origin; `None` only where there is no such key.
     pub fn get(&self, path: &str) -> Option<&(Value, Origin)> {
         self.values.get(path)
@@ -45,10 +51,7 @@ pub fn resolve(
     roots: &Roots,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Resolved, Problems> {
-    let mut layers = Layers {
-        values: KEYS.iter().map(|k| (k.path, (k.default.value(), Origin::Default))).collect(),
-        problems: Vec::new(),
-    };
+    let mut layers = Layers { values: Resolved::defaults().values, problems: Vec::new() };
     let directories = DIRECTORIES.map(|directory| roots.path(directory));
     if let Some(main) = directories
         .iter()

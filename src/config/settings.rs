@@ -171,6 +171,11 @@ impl Settings {
         }
     }
 
+    /// What counts where nothing is configured.
+    pub fn defaults() -> Self {
+        Self::from_resolved(&Resolved::defaults())
+    }
+
     /// Each value has passed its key's `Kind`; the fallbacks below are what the key table excludes
     /// (a test reads every key).
     fn from_resolved(resolved: &Resolved) -> Self {
@@ -312,13 +317,4 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         contradicts("limits.follow-seconds", &why);
     }
     problems
-}
-
-#[cfg(test)]
-impl Settings {
-    /// The defaults, for tests of what needs settings.
-    pub(crate) fn defaults() -> Self {
-        let nowhere = Roots::at("/nonexistent");
-        Self::load(&nowhere, |_| None).unwrap().0
-    }
 }

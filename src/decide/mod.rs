@@ -1,6 +1,7 @@
 //! Pure decisions: functions of settings, snapshot, state and time. Nothing here does IO.
 
 pub mod budget;
+pub mod check;
 pub mod decision;
 pub mod estimate;
 pub mod evict;

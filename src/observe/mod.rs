@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod cgroup;
+pub mod check;
 pub mod crio;
 pub mod disks;
 pub mod events;
