@@ -24,6 +24,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
         remove(roots, &folder.join(FILE_NAME))?;
     }
     remove(roots, Path::new("/run/wasp-agent/hook.json"))?;
+    remove(roots, Path::new("/run/wasp-agent/evictions.json"))?;
     let pods = roots.runtime().join("pods");
     match fs::remove_dir_all(&pods) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

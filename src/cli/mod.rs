@@ -9,7 +9,7 @@ mod unprotect;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::{layers::Resolved, settings::Settings, value::Problems},
@@ -51,6 +51,9 @@ enum Command {
         /// Say what would be done, do nothing
         #[arg(long)]
         dry_run: bool,
+        /// Leave everything as it is while any page is in swap
+        #[arg(long)]
+        if_unused: bool,
     },
     /// Put the protected slices back to what they were before the agent came
     Unprotect,
@@ -69,6 +72,11 @@ enum Command {
     },
 }
 
+/// The command line, for what is written about it: manual and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses, dispatches and turns errors into an exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -83,8 +91,8 @@ pub fn main() -> ExitCode {
         Command::Provision { dry_run } => {
             return provision::provision(&roots, &settings, dry_run);
         }
-        Command::Deprovision { dry_run } => {
-            return provision::deprovision(&roots, &settings, dry_run);
+        Command::Deprovision { dry_run, if_unused } => {
+            return provision::deprovision(&roots, &settings, dry_run, if_unused);
         }
         Command::Cleanup => cleanup::cleanup(&roots),
         Command::Unprotect => unprotect::unprotect(&roots),
