@@ -180,7 +180,8 @@ fn swap_that_is_used_is_not_taken_away_with_the_package() {
     host.write("/etc/wasp-agent/wasp-agent.toml", "[kernel]\nswappiness = 80\n");
     assert_eq!(run(&host, &["provision"]).0, 0);
     let swappiness = || std::fs::read_to_string(host.path("/proc/sys/vm/swappiness")).unwrap();
-    let swaps = |used: u64| format!("Filename Type Size Used Priority\n/srv/swap file 4096 {used} 10\n");
+    let swaps =
+        |used: u64| format!("Filename Type Size Used Priority\n/srv/swap file 4096 {used} 10\n");
     host.write("/proc/swaps", &swaps(4));
     let (code, _, err) = run(&host, &["deprovision", "--if-unused"]);
     assert_eq!((code, swappiness().as_str()), (1, "80"), "{err}");

@@ -58,9 +58,9 @@ fn the_manual_of_the_agent_is_its_command_line() {
     commands.control("SH", ["COMMANDS"]);
     for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
         commands.control("TP", []);
-        let arguments = command.get_arguments().filter(|argument| {
-            !argument.is_global_set() && argument.get_id() != "help"
-        });
+        let arguments = command
+            .get_arguments()
+            .filter(|argument| !argument.is_global_set() && argument.get_id() != "help");
         let mut usage = vec![bold(command.get_name())];
         let mut options = Vec::new();
         for argument in arguments {
@@ -298,8 +298,7 @@ fn the_bill_of_materials_has_every_crate_with_its_checksum() {
     let (ours, others): (Vec<_>, Vec<_>) =
         linked().into_iter().partition(|linked| linked.name == "wasp-agent");
     assert!(others.iter().all(|other| checksum(other).is_some()), "a crate without a checksum");
-    let components: Vec<String> =
-        others.iter().map(|other| component("library", other)).collect();
+    let components: Vec<String> = others.iter().map(|other| component("library", other)).collect();
     let text = format!(
         "{{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.5\",\"version\":1,\n\
          \"metadata\":{{\"component\":{}}},\n\"components\":[\n{}\n]}}\n",

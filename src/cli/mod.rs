@@ -2,6 +2,7 @@
 
 mod check_config;
 mod cleanup;
+mod manifests;
 mod plan;
 mod provision;
 mod run;
@@ -32,6 +33,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OnNode(OnNode),
+    /// Render what an OpenShift cluster is given so that every node of a pool has swap and an agent
+    Manifests(Box<manifests::Manifests>),
+}
+
+/// Commands that go by this node's configuration.
+#[derive(Debug, Subcommand)]
+enum OnNode {
     /// Run the agent; systemd does this (wasp-agent.service)
     Run {
         /// Decide and log everything, change nothing
@@ -80,23 +90,29 @@ pub fn command() -> clap::Command {
 /// Parses, dispatches and turns errors into an exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let roots = Roots::at(cli.root);
+    match cli.command {
+        Command::OnNode(command) => on_node(command, Roots::at(cli.root)),
+        Command::Manifests(asked) => manifests::manifests(*asked),
+    }
+}
+
+fn on_node(command: OnNode, roots: Roots) -> ExitCode {
     let (settings, resolved) = match load(&roots) {
         Ok(loaded) => loaded,
         Err(problems) => return fail(EXIT_CONFIG, &problems.to_string()),
     };
-    let result = match cli.command {
-        Command::Run { dry_run } => run::run(roots, settings, dry_run),
-        Command::CheckConfig => check_config::check_config(&resolved),
-        Command::Provision { dry_run } => {
+    let result = match command {
+        OnNode::Run { dry_run } => run::run(roots, settings, dry_run),
+        OnNode::CheckConfig => check_config::check_config(&resolved),
+        OnNode::Provision { dry_run } => {
             return provision::provision(&roots, &settings, dry_run);
         }
-        Command::Deprovision { dry_run, if_unused } => {
+        OnNode::Deprovision { dry_run, if_unused } => {
             return provision::deprovision(&roots, &settings, dry_run, if_unused);
         }
-        Command::Cleanup => cleanup::cleanup(&roots),
-        Command::Unprotect => unprotect::unprotect(&roots),
-        Command::Plan { json, all } => plan::plan(&roots, &settings, json, all),
+        OnNode::Cleanup => cleanup::cleanup(&roots),
+        OnNode::Unprotect => unprotect::unprotect(&roots),
+        OnNode::Plan { json, all } => plan::plan(&roots, &settings, json, all),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
