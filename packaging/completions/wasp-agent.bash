@@ -28,6 +28,9 @@ _wasp__agent() {
             wasp__agent,help)
                 cmd="wasp__agent__subcmd__help"
                 ;;
+            wasp__agent,manifests)
+                cmd="wasp__agent__subcmd__manifests"
+                ;;
             wasp__agent,plan)
                 cmd="wasp__agent__subcmd__plan"
                 ;;
@@ -52,6 +55,9 @@ _wasp__agent() {
             wasp__agent__subcmd__help,help)
                 cmd="wasp__agent__subcmd__help__subcmd__help"
                 ;;
+            wasp__agent__subcmd__help,manifests)
+                cmd="wasp__agent__subcmd__help__subcmd__manifests"
+                ;;
             wasp__agent__subcmd__help,plan)
                 cmd="wasp__agent__subcmd__help__subcmd__plan"
                 ;;
@@ -71,7 +77,7 @@ _wasp__agent() {
 
     case "${cmd}" in
         wasp__agent)
-            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check-config plan help"
+            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check-config plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -143,7 +149,7 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help)
-            opts="run provision deprovision unprotect cleanup check-config plan help"
+            opts="run provision deprovision unprotect cleanup check-config plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -212,6 +218,20 @@ _wasp__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__manifests)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wasp__subcmd__agent__subcmd__help__subcmd__plan)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -261,6 +281,88 @@ _wasp__agent() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__manifests)
+            opts="-h --role --overcommit-percent --swap-kind --swap-size --swap-path --config --install --rpm-url --rpm-sha256 --push-spec --push-secret --eviction-soft --eviction-soft-grace --node-ram --node-disk --taint-guard --allow-control-plane --out --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --role)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --overcommit-percent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --swap-kind)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --swap-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --swap-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --install)
+                    COMPREPLY=($(compgen -W "layer first-boot present" -- "${cur}"))
+                    return 0
+                    ;;
+                --rpm-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rpm-sha256)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --push-spec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --push-secret)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --eviction-soft)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --eviction-soft-grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-ram)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -34,6 +34,7 @@ complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "unprotect" -d
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "cleanup" -d 'Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "check-config" -d 'Load the configuration as the agent does and print what counts, and where it comes from'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "plan" -d 'Show each container\'s swap grant and why, and what the agent would do now'
+complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "manifests" -d 'Render what an OpenShift cluster is given so that every node of a pool has swap and an agent'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand run" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand run" -l dry-run -d 'Decide and log everything, change nothing'
@@ -55,11 +56,34 @@ complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l root -d '
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l json -d 'Print JSON'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l all -d 'Also show sandboxes and other cgroups that hold no container'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -s h -l help -d 'Print help'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan help" -f -a "run" -d 'Run the agent; systemd does this (wasp-agent.service)'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan help" -f -a "provision" -d 'Make the swap that is configured and set the kernel up for it; systemd does this at boot (wasp-swap.service). Exit 69: refused, the node is better off without; 75: there is swap, but not as configured'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan help" -f -a "deprovision" -d 'Remove the swap that `provision` made and put the kernel\'s settings back'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan help" -f -a "unprotect" -d 'Put the protected slices back to what they were before the agent came'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan help" -f -a "cleanup" -d 'Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan help" -f -a "check-config" -d 'Load the configuration as the agent does and print what counts, and where it comes from'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan help" -f -a "plan" -d 'Show each container\'s swap grant and why, and what the agent would do now'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l role -d 'The machine config pool whose nodes get swap and the agent' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l overcommit-percent -d 'How much memory pods may use in all, in percent of RAM: the swap is what is above 100' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l swap-kind -d 'Where swapped pages go: file, partition or zram' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l swap-size -d 'So much swap on every node, instead of by overcommit-percent' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l swap-path -d 'The swapfile, or the partition by a name that is the same on every node' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l config -d 'More configuration for the nodes, as in /etc/wasp-agent/config.d' -r -F
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l install -d 'How the nodes get the program' -r -f -a "layer\t'The cluster builds the pool\'s OS image with the package in it (MachineOSConfig)'
+first-boot\t'A unit fetches the package at boot and puts it into /usr/local'
+present\t'The nodes have the package already'"
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l rpm-url -d 'Where the nodes, or the image\'s builder, fetch the package' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l rpm-sha256 -d 'The package\'s SHA-256' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l push-spec -d 'The image that the cluster builds for the pool' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l push-secret -d 'The secret in openshift-machine-config-operator that may push it' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l eviction-soft -d 'Have the kubelet evict softly below so much memory.available' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l eviction-soft-grace -d 'For how long it must be below' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l node-ram -d 'The nodes\' RAM, to refuse what does not fit' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l node-disk -d 'The nodes\' disk, to refuse what does not fit' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l out -d 'Write files into this folder and print the commands that apply them; else print everything' -r -F
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l taint-guard -d 'The rights of who taints nodes for the agent'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l allow-control-plane -d 'Roll out to the control plane as well'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "run" -d 'Run the agent; systemd does this (wasp-agent.service)'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "provision" -d 'Make the swap that is configured and set the kernel up for it; systemd does this at boot (wasp-swap.service). Exit 69: refused, the node is better off without; 75: there is swap, but not as configured'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "deprovision" -d 'Remove the swap that `provision` made and put the kernel\'s settings back'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "unprotect" -d 'Put the protected slices back to what they were before the agent came'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "cleanup" -d 'Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "check-config" -d 'Load the configuration as the agent does and print what counts, and where it comes from'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "plan" -d 'Show each container\'s swap grant and why, and what the agent would do now'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "manifests" -d 'Render what an OpenShift cluster is given so that every node of a pool has swap and an agent'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check-config plan manifests help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
