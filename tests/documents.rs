@@ -64,5 +64,5 @@ fn every_command_that_the_readme_names_exists() {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
         seen += 1;
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 8);
 }

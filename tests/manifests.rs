@@ -153,3 +153,44 @@ fn every_alert_has_a_page_on_what_to_do() {
         assert!(text.starts_with(&format!("# {}\n", alert.name)), "{} is missing", page.display());
     }
 }
+
+/// A stand-in for `oc` that notes what it is asked for, and has every object that it is asked about.
+const OC: &str = r#"#!/bin/sh
+echo "$@" >>"$OC_LOG"
+case "$*" in *jsonpath*source*) echo 90-worker-wasp-agent 99-worker-generated-kubelet ;; esac
+case "$*" in *"$OC_FAILS"*) exit 1 ;; esac
+"#;
+
+#[test]
+fn the_printed_order_is_a_script_that_stops_where_a_step_fails() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = tempfile::tempdir().unwrap();
+    let oc = scratch.path().join("oc");
+    fs::write(&oc, OC).unwrap();
+    fs::set_permissions(&oc, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", scratch.path().display(), std::env::var("PATH").unwrap());
+    let run = |fails: &str| {
+        let log = scratch.path().join("log");
+        let _ = fs::remove_file(&log);
+        let script = top().join("ignition/layer/apply.sh");
+        let status = Command::new("sh")
+            .arg("-e")
+            .arg(script)
+            .env("PATH", &path)
+            .env("OC_LOG", &log)
+            .env("OC_FAILS", fails)
+            .current_dir(top())
+            .status()
+            .unwrap();
+        (status.success(), fs::read_to_string(&log).unwrap())
+    };
+    let (success, log) = run("nothing of the kind");
+    assert!(success, "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.starts_with("patch --type=merge -f ignition/layer/60-hyperconverged.yaml"),
+        "{log}"
+    );
+    let (success, log) = run("condition=Updated=True");
+    assert!(!success && !log.contains("60-hyperconverged.yaml"), "{log}");
+}
