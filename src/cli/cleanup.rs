@@ -28,10 +28,13 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     let pods = roots.runtime().join("pods");
     match fs::remove_dir_all(&pods) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", pods.display()))
+            return Err(error).with_context(|| format!("cannot remove {}", pods.display()));
         }
-        _ => Ok(()),
+        _ => {}
     }
+    // What others have put there stays: configuration, what undoes the protection.
+    let _ = fs::remove_dir(roots.runtime());
+    Ok(())
 }
 
 fn remove(roots: &Roots, path: &Path) -> anyhow::Result<()> {

@@ -6,8 +6,9 @@
 old=/payload/rpm/1.rpm new=/payload/rpm/2.rpm
 release() { rpm -q --qf '%{RELEASE}' wasp-agent; }
 
-# The harness has put the same files there: from now on they are the package's.
-swap_on 512M
+# The harness has put the same files there: from now on they are the package's, which compresses these.
+rm /usr/share/man/man?/wasp-*
+swap_on 2G
 start_apiserver
 check "the package installs" transaction -i $old
 is "$(rpm -V --nodeps wasp-agent)" "" "every file is as packed"
@@ -43,10 +44,10 @@ watcher=$!
 settled() { [[ $(systemctl show -P ActiveState wasp-agent) == active && $(agent_pid) != "$1" ]]; }
 
 for step in "upgrade $new 2" "downgrade $old 1"; do
-    read -r what package number <<<"$step"
+    read -r what package is_then <<<"$step"
     pid=$(agent_pid)
     check "$what" transaction -U --oldpackage "$package"
-    is "$(release)" "$number" "release $number is installed"
+    is "$(release)" "$is_then" "release $is_then is installed"
     eventually 30 "and runs" settled "$pid"
     is "$(tail -n 1 /etc/wasp-agent/wasp-agent.toml)" "# mine" "the administrator's configuration stays"
     pause 2

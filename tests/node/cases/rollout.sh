@@ -2,7 +2,7 @@
 # suites: bookworm
 # boot: cold
 # package: yes
-# timeout: 900
+# timeout: 1200
 . /payload/lib.sh
 file=/var/lib/wasp-agent/swapfile
 package=/payload/rpm/1.rpm
@@ -76,6 +76,9 @@ StandardInput=socket
 ExecStart=/bin/bash -c 'while read -r line && [[ $line != $$\'\\r\' ]]; do :; done; echo asked >>/root/asked; printf "HTTP/1.0 200 OK\\r\\n\\r\\n"; cat /payload/rpm/1.rpm'
 UNIT
         systemctl -q enable mirror.socket
+        # The kernel has SELinux, the node no policy: what is labelled is written down.
+        printf '%s\n' '#!/bin/sh' 'echo "$@" >>/root/labelled' >/usr/local/sbin/restorecon
+        chmod +x /usr/local/sbin/restorecon
         /payload/root/usr/bin/wasp-agent manifests --install first-boot --swap-size 300Mi --out /root/rendered \
             --rpm-url http://127.0.0.1:8000/wasp-agent.rpm --rpm-sha256 "$(sha256sum <$package | cut -d ' ' -f 1)" >/root/order
         rm -rf /etc/wasp-agent
@@ -86,6 +89,9 @@ UNIT
         right /usr/local/bin
         check "nothing is in /usr/bin" test ! -e /usr/bin/wasp-agent
         is "$(wc -l </root/asked)" 1 "the mirror was asked once"
+        if [[ -e /sys/fs/selinux/enforce ]]; then
+            is "$(tr '\n' ' ' </root/labelled)" "-F /usr/local/bin/wasp-hook -F /usr/local/bin/wasp-agent " "and the programs were labelled"
+        fi
         # A newer MachineConfig with a package that is not what it says.
         sed -i -E 's/^(ExecStart=.*) [0-9a-f]{64}$/\1 0000000000000000000000000000000000000000000000000000000000000000/' /etc/systemd/system/wasp-agent-install.service
         reboot_node
