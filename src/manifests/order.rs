@@ -20,12 +20,13 @@ pub fn apply_order(rollout: &Rollout, manifests: &[Manifest], folder: &str) -> S
         &format!("oc patch mcp/{pool} --type=merge --patch '{{\"spec\":{{\"paused\":true}}}}'\n");
     text += &apply(&["10-kubeletconfig.yaml", "20-machineosconfig.yaml", "30-machineconfig.yaml"]);
     text += "# Until the operator has rendered both into the pool's configuration.\n";
-    for name in [format!("90-{pool}-wasp-agent"), "generated-kubelet".to_owned()] {
-        text += &format!(
-            "until oc get mcp/{pool} -o jsonpath='{{.spec.configuration.source[*].name}}' | grep -q -e \
-             {name}; do sleep 2; done\n"
-        );
-    }
+    text +=
+        &format!("oc wait kubeletconfig/wasp-agent-{pool} --for=condition=Success --timeout=5m\n");
+    text += &format!(
+        "timeout 5m sh -c 'until oc get mcp/{pool} -o \
+         jsonpath=\"{{.spec.configuration.source[*].name}}\" | grep -q 90-{pool}-wasp-agent; do sleep 2; \
+         done'\n"
+    );
     text +=
         &format!("oc patch mcp/{pool} --type=merge --patch '{{\"spec\":{{\"paused\":false}}}}'\n");
     if matches!(rollout.install, Install::Layer { .. }) {
