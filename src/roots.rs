@@ -54,6 +54,11 @@ impl Roots {
         self.runtime().join("hook.json")
     }
 
+    /// What the agent publishes of itself.
+    pub fn status(&self) -> PathBuf {
+        self.runtime().join("status.json")
+    }
+
     /// Evictions under way and of the last hour.
     pub fn evictions(&self) -> PathBuf {
         self.runtime().join("evictions.json")

@@ -68,6 +68,26 @@ fn limits_are_set_repaired_and_follow_the_pods() {
     server.apply(&resized).unwrap();
     host.await_limit(&late_cgroup, &half(400));
 
+    // A container whose limit the hook has set is told from one that had to be corrected.
+    let file = host.path("/run/wasp-agent/status.json");
+    let published =
+        || serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&file).unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    let published = loop {
+        let published = published().unwrap();
+        if published["containers"]["granted_bytes"] == (50 + 200) * MIB {
+            break published;
+        }
+        assert!(Instant::now() < deadline, "{published}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(published["version"], 1);
+    assert_eq!(published["counters"]["starts_corrected"], 1);
+    assert!(published["counters"]["limits_written"]["found"].as_u64() >= Some(4), "{published}");
+    assert!(published["counters"]["limits_written"]["grant-changed"].as_u64() >= Some(1));
+    assert_eq!(published["api"]["reachable"], true);
+    assert_eq!(published["condition"]["status"], "False");
+
     let (code, log) = agent.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(host.limit(&late_cgroup), half(400), "a clean stop leaves the limits");

@@ -12,7 +12,7 @@ mod support;
 use std::{fs, path::Path};
 
 use support::{Agent, FakeHost, MIB};
-use wasp_agent::config::show;
+use wasp_agent::{config::show, report::check};
 
 const MARK: &str = "<!-- from here on written by `BLESS=1 cargo test --test documents` -->\n";
 
@@ -22,14 +22,37 @@ fn document(name: &str) -> String {
 
 #[test]
 fn the_configuration_reference_is_that_of_the_code() {
-    let name = "docs/configuration.md";
+    assert_ends_with("docs/configuration.md", &show::reference());
+}
+
+#[test]
+fn the_list_of_checks_is_that_of_the_code() {
+    assert_ends_with("docs/check.md", &check::reference());
+}
+
+/// What follows the mark is written by the code.
+fn assert_ends_with(name: &str, reference: &str) {
     let text = document(name);
     let (intro, _) = text.split_once(MARK).expect("the mark is gone");
-    let expected = format!("{intro}{MARK}\n{}\n", show::reference().trim_end());
+    let expected = format!("{intro}{MARK}\n{}\n", reference.trim_end());
     if std::env::var_os("BLESS").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), &expected).unwrap();
     }
     assert_eq!(document(name), expected, "BLESS=1 mends it");
+}
+
+/// All that is there to read.
+fn documents() -> Vec<String> {
+    let mut names = vec!["README.md".to_owned()];
+    for folder in ["docs", "docs/runbooks"] {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                names.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    names
 }
 
 /// Fenced blocks of `language` in `text`.
@@ -41,8 +64,8 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 #[test]
 fn every_toml_in_the_documents_loads() {
     let mut seen = 0;
-    for name in ["README.md", "docs/configuration.md", "docs/architecture.md", "docs/swap.md"] {
-        for toml in blocks(&document(name), "toml") {
+    for name in documents() {
+        for toml in blocks(&document(&name), "toml") {
             let host = FakeHost::new(4096 * MIB, 0);
             host.write("/etc/wasp-agent/wasp-agent.toml", toml);
             let output = Agent::command(&host, &["check-config"]).output().unwrap();
@@ -64,5 +87,71 @@ fn every_command_that_the_readme_names_exists() {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
+}
+
+/// In backticks, or on a line of their own.
+fn commands(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let whole = text.lines().filter(|line| line.starts_with("    ")).map(str::trim);
+    let whole = whole.map(|line| line.trim_start_matches("$ "));
+    let commands = quoted.chain(whole).filter(|command| command.starts_with("wasp-agent "));
+    commands.map(|command| command.split(" #").next().unwrap().trim()).collect()
+}
+
+#[test]
+fn every_command_in_the_documents_is_understood() {
+    let mut seen = 0;
+    for name in documents() {
+        for command in commands(&document(&name)) {
+            let arguments = command.split_whitespace().skip(1);
+            // clap prints its help only if what stands before it makes sense.
+            let output = std::process::Command::new(support::agent_binary())
+                .args(arguments)
+                .arg("--help")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{name}: {command}: {said}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "only {seen} commands were found");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut seen = 0;
+    for name in documents() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
+        for rest in document(&name).split("](").skip(1) {
+            let target = rest.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.starts_with("http") {
+                continue;
+            }
+            assert!(here.with_file_name("").join(target).exists(), "{name} links to {target}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "only {seen} links were found");
+}
+
+/// Whatever the agent may have trouble with, operations.md says what to do about.
+#[test]
+fn every_problem_of_the_agent_is_in_the_operations_manual() {
+    let manual = document("docs/operations.md");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent");
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for rest in source.split(".problem(\"").skip(1) {
+            let (about, problem) = rest.split_once('"').unwrap();
+            // That it is over is no problem.
+            if !problem.starts_with(", None)") {
+                assert!(manual.contains(&format!("\n| `{about}` | ")), "{about} is not explained");
+                seen.insert(about.to_owned());
+            }
+        }
+    }
+    assert!(seen.len() > 10, "only {seen:?} were found");
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use wasp_agent::{
-    hook::{self, Done, Nothing},
+    hook::{self, Done, Nothing, Progress},
     roots::Roots,
 };
 
@@ -75,7 +75,7 @@ impl Host {
         for level in &self.levels {
             fs::write(level, "max\n").unwrap();
         }
-        let result = hook::run(&self.roots, state);
+        let result = hook::run(&self.roots, state, &Progress::default());
         let limits = self.levels.each_ref().map(|level| {
             let text = fs::read_to_string(level).unwrap();
             (text.trim() != "max").then(|| text.trim().parse().unwrap())

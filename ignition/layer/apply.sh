@@ -2,8 +2,8 @@
 oc patch mcp/worker --type=merge --patch '{"spec":{"paused":true}}'
 oc apply -f ignition/layer/10-kubeletconfig.yaml -f ignition/layer/20-machineosconfig.yaml -f ignition/layer/30-machineconfig.yaml
 # Until the operator has rendered both into the pool's configuration.
-until oc get mcp/worker -o jsonpath='{.spec.configuration.source[*].name}' | grep -q -e 90-worker-wasp-agent; do sleep 2; done
-until oc get mcp/worker -o jsonpath='{.spec.configuration.source[*].name}' | grep -q -e generated-kubelet; do sleep 2; done
+oc wait kubeletconfig/wasp-agent-worker --for=condition=Success --timeout=5m
+timeout 5m sh -c 'until oc get mcp/worker -o jsonpath="{.spec.configuration.source[*].name}" | grep -q 90-worker-wasp-agent; do sleep 2; done'
 oc patch mcp/worker --type=merge --patch '{"spec":{"paused":false}}'
 # The image is built first.
 oc wait machineosconfig/worker --for=jsonpath='{.status.currentImagePullSpec}' --timeout=1h

@@ -16,6 +16,9 @@ _wasp__agent() {
             ",$1")
                 cmd="wasp__agent"
                 ;;
+            wasp__agent,check)
+                cmd="wasp__agent__subcmd__check"
+                ;;
             wasp__agent,check-config)
                 cmd="wasp__agent__subcmd__check__subcmd__config"
                 ;;
@@ -42,6 +45,9 @@ _wasp__agent() {
                 ;;
             wasp__agent,unprotect)
                 cmd="wasp__agent__subcmd__unprotect"
+                ;;
+            wasp__agent__subcmd__help,check)
+                cmd="wasp__agent__subcmd__help__subcmd__check"
                 ;;
             wasp__agent__subcmd__help,check-config)
                 cmd="wasp__agent__subcmd__help__subcmd__check__subcmd__config"
@@ -77,8 +83,26 @@ _wasp__agent() {
 
     case "${cmd}" in
         wasp__agent)
-            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check-config plan manifests help"
+            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__check)
+            opts="-h --json --brief --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -149,8 +173,22 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help)
-            opts="run provision deprovision unprotect cleanup check-config plan manifests help"
+            opts="run provision deprovision unprotect cleanup check check-config plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

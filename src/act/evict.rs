@@ -6,16 +6,21 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Error,
+    Api, Client, Error,
     api::{DeleteParams, EvictParams, Preconditions},
     core::Status,
 };
 
 use crate::{
     config::settings::Settings,
-    decide::evict::machine::Answer,
-    model::pod::PodUid,
-    observe::kube::credentials::{chain, load},
+    decide::evict::{
+        machine::{Answer, Victim},
+        select::{Ranked, Spared, spared_as_such},
+    },
+    observe::kube::{
+        credentials::{chain, load},
+        wire::{self, WirePod},
+    },
     roots::Roots,
 };
 
@@ -23,28 +28,43 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 const MIGRATION_BEGINS: &str = "Eviction triggered evacuation of VMI";
 
-/// Asks for the eviction of the very pod `uid`, by its own grace period.
-pub async fn evict(
-    roots: &Roots,
-    settings: &Settings,
-    namespace: &str,
-    name: &str,
-    uid: &PodUid,
-) -> Answer {
-    let credentials = match load(roots, settings).await {
-        Ok(credentials) => credentials,
+/// Asks for the eviction of the very pod that `victim` is, by its own grace period; as the last
+/// resort, for its deletion. It is read once more before: what was watched may be old.
+pub async fn evict(roots: &Roots, settings: &Settings, victim: &Victim) -> Answer {
+    let client = match load(roots, settings).await {
+        Ok(credentials) => credentials.client,
         Err(error) => return Answer::Unreachable(error.to_string()),
     };
-    let pods: Api<Pod> = Api::namespaced(credentials.client, namespace);
-    let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
-    let delete_options = Some(DeleteParams { preconditions, ..DeleteParams::default() });
-    let parameters = EvictParams { delete_options, ..EvictParams::default() };
-    match tokio::time::timeout(TIMEOUT, pods.evict(name, &parameters)).await {
-        Ok(Ok(_)) => Answer::Accepted,
+    match tokio::time::timeout(TIMEOUT, ask(client, settings, victim)).await {
+        Ok(Ok(answer)) => answer,
         Ok(Err(Error::Api(status))) => answer(&status),
         Ok(Err(error)) => Answer::Unreachable(chain(&error)),
         Err(_) => Answer::Unreachable(format!("no answer in {} s", TIMEOUT.as_secs())),
     }
+}
+
+async fn ask(client: Client, settings: &Settings, victim: &Victim) -> kube::Result<Answer> {
+    let Ranked { uid, namespace, name, .. } = &victim.ranked;
+    let now = Api::<WirePod>::namespaced(client.clone(), namespace).get(name).await?;
+    match wire::pod(now) {
+        Some(now) if now.uid != *uid => return Ok(Answer::Gone),
+        Some(now) => match spared_as_such(&settings.eviction, &now) {
+            Some(Spared::Terminating | Spared::Finished) => return Ok(Answer::Gone),
+            Some(spared) => return Ok(Answer::Refused(format!("it may not be evicted: {spared}"))),
+            None => {}
+        },
+        None => return Ok(Answer::Refused("the API server's pod makes no sense".to_owned())),
+    }
+    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
+    let delete = DeleteParams { preconditions, ..DeleteParams::default() };
+    if victim.last_resort {
+        pods.delete(name, &delete).await?;
+    } else {
+        let parameters = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
+        pods.evict(name, &parameters).await?;
+    }
+    Ok(Answer::Accepted)
 }
 
 /// What a refusal means.

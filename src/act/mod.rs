@@ -4,6 +4,7 @@ pub mod bus;
 pub mod cgroup;
 pub mod evict;
 pub mod files;
+pub mod node;
 pub mod slices;
 pub mod swap;
 pub mod systemd;

@@ -26,7 +26,7 @@ pub async fn properties(connection: &Connection, slice: &str) -> zbus::Result<Sl
 }
 
 /// What manages memory of `slice` beside the kernel: systemd-oomd, if it is told to kill there.
-pub async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> {
+async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> {
     for property in ["ManagedOOMSwap", "ManagedOOMMemoryPressure"] {
         let value = String::try_from(bus::get(connection, slice, "Slice", property).await?)?;
         if value == "kill" {
@@ -34,6 +34,17 @@ pub async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bo
         }
     }
     Ok(false)
+}
+
+/// The slice above pods in which systemd-oomd is told to kill, if there is one.
+pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
+    for slice in ["kubepods.slice", "-.slice"] {
+        // Without such a slice, or without oomd, nobody kills in it.
+        if oomd_kills(connection, slice).await.unwrap_or(false) {
+            return Some(slice);
+        }
+    }
+    None
 }
 
 /// Has systemd make `change`, until the next boot.

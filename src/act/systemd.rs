@@ -3,14 +3,23 @@
 //!
 //! Source: `org.freedesktop.systemd1(5)`.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use zbus::{Connection, zvariant::Value};
 
 use super::bus;
-use crate::model::{pod::ContainerId, swap::SwapMax};
+use crate::{
+    model::{pod::ContainerId, swap::SwapMax},
+    observe::cgroup::is_gone,
+    roots::Roots,
+};
 
 const PROPERTY: &str = "MemorySwapMax";
 /// systemd works on one call at a time; more in flight only save the way there and back.
@@ -21,6 +30,8 @@ const IN_FLIGHT: usize = 16;
 pub struct Request {
     pub container: ContainerId,
     pub unit: Arc<str>,
+    /// The unit's cgroup, below the cgroup root.
+    pub path: PathBuf,
     pub to: SwapMax,
 }
 
@@ -42,10 +53,11 @@ pub enum Held {
 
 /// Serves requests until nobody can send more. Of several for one container the last counts.
 pub async fn serve(
-    path: PathBuf,
+    roots: Roots,
     mut requests: mpsc::UnboundedReceiver<Request>,
     answers: mpsc::UnboundedSender<Answer>,
 ) {
+    let path = roots.system_bus();
     let mut connection: Option<Connection> = None;
     let mut waiting: BTreeMap<ContainerId, Request> = BTreeMap::new();
     let mut working: BTreeMap<ContainerId, Arc<str>> = BTreeMap::new();
@@ -84,7 +96,7 @@ pub async fn serve(
             }
             if let Some(connection) = connection.clone() {
                 working.insert(id, request.unit.clone());
-                calls.push(Box::pin(call(connection, request)));
+                calls.push(Box::pin(call(connection, roots.cgroup(), request)));
             }
         }
     }
@@ -96,8 +108,8 @@ fn fail(request: Request, text: &str, answers: &mpsc::UnboundedSender<Answer>) {
 }
 
 /// The answer, and whether the connection can still be used.
-async fn call(connection: Connection, request: Request) -> (Answer, bool) {
-    let result = ensure(&connection, &request.unit, request.to).await;
+async fn call(connection: Connection, root: PathBuf, request: Request) -> (Answer, bool) {
+    let result = ensure(&connection, &root, &request).await;
     let connected = !result.as_ref().is_err_and(bus::is_broken);
     let outcome = match result {
         Ok(held) => Ok(held),
@@ -110,14 +122,45 @@ async fn call(connection: Connection, request: Request) -> (Answer, bool) {
 }
 
 /// Reads the property, and sets it if it differs.
-async fn ensure(connection: &Connection, unit: &str, to: SwapMax) -> zbus::Result<Held> {
-    let value = bus::get(connection, unit, "Scope", PROPERTY).await?;
-    let found = SwapMax::from_systemd(u64::try_from(value)?);
-    if found == to {
+async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus::Result<Held> {
+    let Request { unit, path, to, .. } = request;
+    let of_unit = async || -> zbus::Result<SwapMax> {
+        let value = bus::get(connection, unit, "Scope", PROPERTY).await?;
+        Ok(SwapMax::from_systemd(u64::try_from(value)?))
+    };
+    let found = of_unit().await?;
+    if found == *to {
         return Ok(Held::Already);
     }
+    let oom_group = OomGroup::of(&root.join(path));
     bus::set(connection, unit, &[(PROPERTY, Value::U64(to.to_systemd()))]).await?;
+    // systemd answers before it writes to the cgroup, but not to the next question.
+    of_unit().await?;
+    oom_group.restore();
     Ok(Held::Instead { of: found })
+}
+
+/// `memory.oom.group` of a scope, which the kubelet has the runtime set to 1 so that a container is
+/// killed as a whole (KEP-2400). systemd 252 does not know it and writes 0 with each property.
+struct OomGroup(Option<(PathBuf, String)>);
+
+impl OomGroup {
+    fn of(cgroup: &Path) -> Self {
+        let file = cgroup.join("memory.oom.group");
+        let text = fs::read_to_string(&file).ok();
+        Self(text.map(|text| (file, text)))
+    }
+
+    /// A cgroup that is gone needs none.
+    fn restore(self) {
+        let Some((file, before)) = self.0 else { return };
+        if fs::read_to_string(&file).is_ok_and(|now| now != before)
+            && let Err(error) = fs::write(&file, before.trim_end())
+            && !is_gone(&error)
+        {
+            tracing::warn!("cannot write {}: {error}", file.display());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -127,20 +170,42 @@ mod tests {
     #[tokio::test]
     async fn a_bus_that_is_not_there_fails_every_request() {
         let folder = tempfile::tempdir().unwrap();
-        let bus = folder.path().join("bus");
+        let roots = Roots::at(folder.path());
+        let bus = roots.system_bus();
         let (send, requests) = mpsc::unbounded_channel();
         let (answers, mut receive) = mpsc::unbounded_channel();
         for digit in ["1", "2"] {
             let container = ContainerId::new(&digit.repeat(64)).unwrap();
-            send.send(Request { container, unit: "x.scope".into(), to: SwapMax::ZERO }).unwrap();
+            send.send(Request {
+                container,
+                unit: "x.scope".into(),
+                path: "x.scope".into(),
+                to: SwapMax::ZERO,
+            })
+            .unwrap();
         }
         drop(send);
-        serve(bus.clone(), requests, answers).await;
+        serve(roots, requests, answers).await;
         let mut failed = 0;
         while let Some(answer) = receive.recv().await {
             assert!(answer.outcome.unwrap_err().contains(&bus.display().to_string()));
             failed += 1;
         }
         assert_eq!(failed, 2);
+    }
+
+    #[test]
+    fn what_systemd_has_changed_beside_the_limit_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("memory.oom.group");
+        OomGroup::of(folder.path()).restore();
+        assert!(!file.exists(), "a kernel without it");
+        for (before, after) in [("1\n", "0\n"), ("0\n", "0\n")] {
+            fs::write(&file, before).unwrap();
+            let oom_group = OomGroup::of(folder.path());
+            fs::write(&file, after).unwrap();
+            oom_group.restore();
+            assert_eq!(fs::read_to_string(&file).unwrap().trim(), before.trim());
+        }
     }
 }

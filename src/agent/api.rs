@@ -1,20 +1,17 @@
 //! What the API server says, and how well it can be reached.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
 use super::Agent;
 use crate::{
     act::Actuator,
-    model::pod::{Pod, PodUid},
+    decide::check::EXPIRES_SOON,
+    model::{
+        pod::{Pod, PodUid},
+        published,
+    },
     observe::kube::pods::Update,
 };
-
-/// A kubelet renews its certificate when 70 to 90 % of its life are over; so late it has failed to.
-const EXPIRES_SOON: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Default)]
 pub(super) struct Api {
@@ -25,6 +22,7 @@ pub(super) struct Api {
     /// Deleted, with containers still running.
     pub(super) deleted: BTreeSet<PodUid>,
     certificate_expires: Option<SystemTime>,
+    server: Option<String>,
     /// While a list is being received: what it holds so far.
     listing: Option<BTreeSet<PodUid>>,
 }
@@ -33,6 +31,16 @@ impl Api {
     /// What is known is what the API server says now.
     pub(super) fn is_fresh(&self) -> bool {
         self.synced && self.failure.is_none() && self.listing.is_none()
+    }
+
+    pub(super) fn published(&self, pods: usize) -> published::Api {
+        published::Api {
+            server: self.server.clone(),
+            reachable: self.synced && self.failure.is_none(),
+            failure: self.failure.clone(),
+            certificate_expires: self.certificate_expires.map(rfc3339),
+            pods,
+        }
     }
 
     /// For the status line.
@@ -66,6 +74,8 @@ impl<A: Actuator> Agent<A> {
                     "read the credentials of {node_name} for {server}, certificate valid until {expires}"
                 );
                 self.api.certificate_expires = certificate_expires;
+                self.api.server = Some(server);
+                self.published_is_stale();
                 return;
             }
             Update::Failed(failure) => {
@@ -73,6 +83,8 @@ impl<A: Actuator> Agent<A> {
                     tracing::warn!("API server not reachable: {failure}");
                 }
                 self.api.failure = Some(failure);
+                self.publisher.counters.api_errors += 1;
+                self.published_is_stale();
                 return;
             }
             Update::ListBegins => {
@@ -121,6 +133,6 @@ impl<A: Actuator> Agent<A> {
     }
 }
 
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|error| error.to_string(), |time| time.to_string())
 }

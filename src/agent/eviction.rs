@@ -5,31 +5,48 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 
-use super::Agent;
+use super::{
+    Agent,
+    announce::{Announcer, Wanted},
+};
 use crate::{
-    act::{Actuator, evict},
+    act::{
+        Actuator, evict,
+        node::{About, Note},
+    },
     config::settings::EvictionMode,
     decide::evict::{
+        condition::{Condition, Pressed, Status, no_swap, unknown},
         machine::{Answer, Evictions, InFlight, Inputs, Stage, Verdict, Victim, decide},
-        signals::{Signal, Signals},
+        select::Ranked,
+        signals::{Reading, Signal, Signals},
     },
     model::{
         host::{Monotonic, Role},
         pod::PodUid,
         pressure::PodUsage,
     },
-    observe::pressure::{sample, usage},
+    observe::{
+        pressure::{sample, usage},
+        trigger::StallTrigger,
+    },
 };
 
-/// So often while anything is swapped, or on its way.
-const SOON: Duration = Duration::from_secs(1);
-/// So often while nothing is.
-const LATER: Duration = Duration::from_secs(5);
+/// So often while a signal is near, something is on its way, or nobody else would tell.
+const CLOSELY: Duration = Duration::from_secs(1);
+const IN_BETWEEN: Duration = Duration::from_secs(5);
+/// So often while nothing is swapped and the kernel tells of stalls.
+const SELDOM: Duration = Duration::from_secs(10);
+/// A signal above this part of its threshold is near.
+const NEAR: f64 = 0.5;
+/// How long it is looked at closely after the kernel has told of stalls.
+const ALERT: Duration = Duration::from_secs(15);
 
 /// An eviction's answer.
 #[derive(Debug)]
 pub(super) struct Answered {
     uid: PodUid,
+    why: String,
     answer: Answer,
 }
 
@@ -40,6 +57,14 @@ pub(super) struct Eviction {
     evictions: Evictions,
     active: Vec<Signal>,
     next: Monotonic,
+    /// The kernel has told of stalls: until then it is looked at closely.
+    alert_until: Monotonic,
+    trigger: StallTrigger,
+    pressed: Pressed,
+    /// `None` in a dry run.
+    pub(super) announcer: Option<Announcer>,
+    /// As announced last.
+    condition: Option<Condition>,
     answers: mpsc::UnboundedSender<Answered>,
     acts: bool,
 }
@@ -54,13 +79,53 @@ impl Eviction {
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
-        let (signals, active, next) = (Signals::default(), Vec::new(), Monotonic::default());
-        (Self { signals, evictions, active, next, answers, acts }, receive)
+        let eviction = Self {
+            signals: Signals::default(),
+            evictions,
+            active: Vec::new(),
+            next: Monotonic::default(),
+            alert_until: Monotonic::default(),
+            trigger: StallTrigger::default(),
+            pressed: Pressed::default(),
+            announcer: None,
+            condition: None,
+            answers,
+            acts,
+        };
+        (eviction, receive)
+    }
+
+    /// Returns when the kernel tells that processes begin to wait for memory.
+    pub(super) async fn stalled(&self) -> std::io::Result<()> {
+        self.trigger.fired().await
+    }
+
+    /// When to look again.
+    fn pause(&self, now: Monotonic, swapped: bool, readings: &[Reading]) -> Duration {
+        let near = readings.iter().any(|reading| reading.active || reading.ratio > NEAR);
+        let busy = near || !self.evictions.in_flight().is_empty() || now < self.alert_until;
+        match (busy, swapped, self.trigger.is_armed()) {
+            (true, ..) | (_, true, false) => CLOSELY,
+            (_, false, true) => SELDOM,
+            _ => IN_BETWEEN,
+        }
     }
 
     /// Something that counts has changed.
     pub(super) fn look_now(&mut self) {
         self.next = Monotonic::default();
+    }
+
+    pub(super) fn in_flight(&self) -> &[InFlight] {
+        self.evictions.in_flight()
+    }
+
+    pub(super) fn in_the_last_hour(&self) -> usize {
+        self.evictions.in_the_last_hour()
+    }
+
+    pub(super) fn condition(&self) -> Option<&Condition> {
+        self.condition.as_ref()
     }
 
     /// When to come again, by the agent's clock.
@@ -76,22 +141,36 @@ fn since_boot() -> Monotonic {
 }
 
 impl<A: Actuator> Agent<A> {
+    /// The kernel has told of stalls.
+    pub(super) fn stalls_begin(&mut self) {
+        self.eviction.alert_until = self.now() + ALERT;
+        self.eviction.look_now();
+    }
+
+    pub(super) fn arm_trigger(&mut self) {
+        self.eviction.trigger.arm(&self.roots);
+    }
+
     /// Looks at the node, if it is time to.
     pub(super) fn watch_pressure(&mut self) {
         let now = self.now();
         if now < self.eviction.next {
             return;
         }
-        if self.settings.eviction.mode == EvictionMode::Off || self.node.swap_bytes == 0 {
+        if self.settings.eviction.mode == EvictionMode::Off {
             self.eviction.next = now + self.settings.limits.resync;
-            self.problem("eviction", None);
+            self.eviction_status = None;
+            self.announce(None);
+            return;
+        }
+        if self.node.swap_bytes == 0 {
+            self.eviction.next = now + self.settings.limits.resync;
+            self.eviction_status = None;
+            self.announce(Some(no_swap()));
             return;
         }
         match sample(&self.roots, since_boot()) {
             Ok(sample) => {
-                let busy =
-                    sample.swap_used_bytes > 0 || !self.eviction.evictions.in_flight().is_empty();
-                self.eviction.next = now + if busy { SOON } else { LATER };
                 self.problem("signals", None);
                 self.see_who_left(sample.at);
                 // Everybody's use is read only when it matters.
@@ -106,21 +185,65 @@ impl<A: Actuator> Agent<A> {
                 if !self.eviction.acts && settings.mode == EvictionMode::Enforce {
                     settings.mode = EvictionMode::Observe;
                 }
-                let Eviction { signals, evictions, .. } = &mut self.eviction;
+                let Eviction { signals, evictions, pressed, .. } = &mut self.eviction;
                 let before = evictions.clone();
                 let verdict = decide(&settings, inputs, signals, evictions);
                 let changed = *evictions != before;
+                let condition =
+                    pressed.condition(&verdict.readings, settings.transition, sample.at);
+                self.announce(Some(condition));
+                let swapped = sample.swap_used_bytes > 0;
+                self.eviction.next = now + self.eviction.pause(now, swapped, &verdict.readings);
+                let held_back = verdict.held_back.clone();
+                self.publisher.sampled(sample, verdict.readings.clone(), held_back);
                 self.act_on(verdict);
                 if changed {
                     self.remember_evictions();
                 }
             }
             Err(error) => {
-                self.eviction.next = now + LATER;
+                self.eviction.next = now + IN_BETWEEN;
                 self.eviction.signals.clear();
-                self.problem("signals", Some(format!("{error}; no eviction")));
+                let text = format!("{error}; no eviction");
+                self.announce(Some(unknown(&text)));
+                self.problem("signals", Some(text));
             }
         }
+    }
+
+    /// Has the cluster told, and says in the journal what is news.
+    fn announce(&mut self, condition: Option<Condition>) {
+        let enforced = self.settings.eviction.mode == EvictionMode::Enforce;
+        let is_true = |condition: &Option<Condition>| {
+            condition.as_ref().is_some_and(|condition| condition.status == Status::True)
+        };
+        let (now, before) = (is_true(&condition), is_true(&self.eviction.condition));
+        if now != before {
+            let text = condition.as_ref().map_or("", |condition| condition.message.as_str());
+            let (reason, what) = match now {
+                true => ("SwapPressure", "the node is under swap pressure"),
+                false => ("NoSwapPressure", "the node is no longer under swap pressure"),
+            };
+            tracing::info!("{what}: {text}");
+            self.note(About::Node, now, reason, format!("{what}: {text}"));
+        }
+        if let Some(announcer) = &self.eviction.announcer {
+            let keep_away = now && enforced;
+            announcer.want(Wanted { condition: condition.clone(), keep_away });
+        }
+        self.eviction.condition = condition;
+    }
+
+    fn note(&self, about: About, warning: bool, reason: &'static str, text: String) {
+        if let Some(announcer) = &self.eviction.announcer {
+            announcer.note(Note { about, warning, reason, text });
+        }
+    }
+
+    fn note_of_pod(&self, uid: &PodUid, warning: bool, reason: &'static str, text: String) {
+        let (namespace, name) = self.names_of(uid);
+        let about = About::Pod { namespace, name, uid: uid.to_string() };
+        self.note(about, warning, reason, text);
     }
 
     fn act_on(&mut self, verdict: Verdict) {
@@ -180,46 +303,69 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    fn evict(&self, victim: Victim) {
-        let Victim { ranked, why } = victim;
-        let (namespace, name) = (ranked.namespace.clone(), ranked.name.clone());
+    fn evict(&mut self, victim: Victim) {
+        let Ranked { namespace, name, uid, .. } = &victim.ranked;
         let enforced = self.eviction.acts && self.settings.eviction.mode == EvictionMode::Enforce;
-        let verb = if enforced { "evicting" } else { "would evict" };
-        tracing::warn!(
-            pod_namespace = namespace,
-            pod_name = name,
-            pod_uid = %ranked.uid,
-            "{verb} {namespace}/{name}: {why}; of all pods it comes first: {}",
-            ranked.why()
+        let (verb, reason) = match (enforced, victim.last_resort) {
+            (true, false) => ("evicting", "SwapEviction"),
+            (true, true) => ("deleting, as the last resort,", "SwapEviction"),
+            (false, false) => ("would evict", "WouldEvict"),
+            (false, true) => ("would delete, as the last resort,", "WouldEvict"),
+        };
+        let text = format!(
+            "{verb} {namespace}/{name}: {}; of all pods it comes first: {}",
+            victim.why,
+            victim.ranked.why()
         );
+        tracing::warn!(pod_namespace = namespace, pod_name = name, pod_uid = %uid, "{text}");
+        self.note_of_pod(uid, true, reason, text.clone());
+        self.note(About::Node, true, reason, text);
         if !enforced {
+            self.publisher.evicted(format!("{namespace}/{name}"), "observed", victim.why);
             return;
         }
         let (roots, settings) = (self.roots.clone(), self.settings.clone());
         let answers = self.eviction.answers.clone();
         tokio::spawn(async move {
-            let answer = evict::evict(&roots, &settings, &namespace, &name, &ranked.uid).await;
+            let answer = evict::evict(&roots, &settings, &victim).await;
+            let Victim { ranked, why, .. } = victim;
             // Fails only while the agent ends.
-            let _ = answers.send(Answered { uid: ranked.uid, answer });
+            let _ = answers.send(Answered { uid: ranked.uid, why, answer });
         });
     }
 
     pub(super) fn eviction_answered(&mut self, answered: Answered) {
-        let Answered { uid, answer } = answered;
+        let Answered { uid, why, answer } = answered;
         let (namespace, name) = self.names_of(&uid);
-        match &answer {
-            Answer::Accepted => tracing::info!("{namespace}/{name} is being evicted"),
-            Answer::Migrating => tracing::info!("{namespace}/{name} migrates to another node"),
-            Answer::Gone => tracing::info!("{namespace}/{name} is gone already"),
-            Answer::Budget { .. } => tracing::warn!(
-                "{namespace}/{name} may not be evicted now: its PodDisruptionBudget is used up"
+        let pod = format!("{namespace}/{name}");
+        self.publisher.evicted(pod.clone(), answer.name(), why);
+        let (warning, reason, text) = match &answer {
+            Answer::Accepted => (false, None, format!("{pod} is being evicted")),
+            Answer::Migrating => {
+                (false, Some("SwapMigration"), format!("{pod} migrates to another node"))
+            }
+            Answer::Gone => (false, None, format!("{pod} is gone already")),
+            Answer::Budget { .. } => (
+                true,
+                Some("SwapEvictionRefused"),
+                format!("{pod} may not be evicted now: its PodDisruptionBudget is used up"),
             ),
-            Answer::Refused(why) => {
-                tracing::error!("the API server refuses to evict {namespace}/{name}: {why}");
-            }
+            Answer::Refused(why) => (
+                true,
+                Some("SwapEvictionRefused"),
+                format!("the API server refuses to evict {pod}: {why}"),
+            ),
             Answer::Unreachable(why) => {
-                tracing::error!("cannot ask the API server to evict {namespace}/{name}: {why}");
+                (true, None, format!("cannot ask the API server to evict {pod}: {why}"))
             }
+        };
+        if warning {
+            tracing::warn!(pod_namespace = namespace, pod_name = name, pod_uid = %uid, "{text}");
+        } else {
+            tracing::info!(pod_namespace = namespace, pod_name = name, pod_uid = %uid, "{text}");
+        }
+        if let Some(reason) = reason {
+            self.note_of_pod(&uid, warning, reason, text);
         }
         let grace = self.pods.get(&uid).map_or(30, |pod| pod.grace_seconds);
         self.eviction.evictions.answered(
@@ -271,7 +417,7 @@ impl<A: Actuator> Agent<A> {
         all
     }
 
-    fn names_of(&self, uid: &PodUid) -> (String, String) {
+    pub(super) fn names_of(&self, uid: &PodUid) -> (String, String) {
         self.pods.get(uid).map_or_else(
             || ("unknown".to_owned(), uid.to_string()),
             |pod| (pod.namespace.to_string(), pod.name.to_string()),

@@ -13,12 +13,11 @@ use crate::{
         grant::swap_for_pods,
         hook::{FILE_NAME, definition, preferred},
     },
-    model::hook::{HookSettings, VERSION},
-    observe::{
-        crio::{self, Runtime},
-        files::FileWatch,
-        hooks::USUAL_FOLDERS,
+    model::{
+        hook::{HookSettings, VERSION},
+        runtime::Runtime,
     },
+    observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS},
 };
 
 const PROGRAM: &str = "wasp-hook";
@@ -31,6 +30,10 @@ pub(super) struct Installed {
 }
 
 impl Installed {
+    pub(super) fn file(&self) -> Option<String> {
+        self.file.as_ref().map(|file| file.display().to_string())
+    }
+
     /// Returns when the definition may have changed; never while there is none to watch.
     pub(super) async fn changed(&self) -> io::Result<()> {
         match &self.watch {

@@ -3,13 +3,12 @@
 use super::{Agent, protection};
 use crate::{
     act::Actuator,
-    config::settings::{Grants, SwapKind},
+    config::settings::Grants,
     decide::{
         kubelet::{fails_with_swap, grants_too, memory_threshold},
-        provision::Wanted,
+        provision::shortage,
         tunables::swap_not_reached,
     },
-    model::swap::human_bytes,
     observe::{hooks, kubelet, zoneinfo},
 };
 
@@ -23,29 +22,10 @@ impl<A: Actuator> Agent<A> {
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure-stall information (boot with psi=1)";
         self.problem("pressure", (!pressure).then(|| missing.to_owned()));
-        self.problem("swap", self.swap_problem());
+        self.problem("swap", shortage(&self.settings.swap, &self.node));
         self.problem("rival", hooks::rival(&self.roots));
         self.check_kubelet();
         self.check_hook();
-    }
-
-    /// No swap, or not as much as is configured.
-    fn swap_problem(&self) -> Option<String> {
-        let (node, swap) = (&self.node, &self.settings.swap);
-        let wanted = Wanted::new(swap.size, node.ram_bytes, node.page_bytes);
-        match wanted.filter(|_| swap.kind != SwapKind::Partition) {
-            // Other swap counts too; the header takes a page.
-            Some(wanted)
-                if node.swap_bytes + node.page_bytes < wanted.bytes - wanted.bytes / 64 =>
-            {
-                Some(format!(
-                    "the node has {} of swap, {} are configured (systemctl status wasp-swap)",
-                    human_bytes(node.swap_bytes),
-                    human_bytes(wanted.bytes)
-                ))
-            }
-            _ => (node.swap_bytes == 0).then(|| "the node has no swap".to_owned()),
-        }
     }
 
     /// What the kubelet's configuration says to swap. Where it grants swap itself, its limits stay.

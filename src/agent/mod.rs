@@ -1,11 +1,13 @@
 //! The loop: observe → decide → act → report. One thread, woken by events and by few timers.
 
+mod announce;
 mod api;
 mod eviction;
 mod hook;
 mod host;
 mod pass;
 mod protection;
+mod publish;
 mod reload;
 
 use std::{
@@ -67,6 +69,7 @@ struct Agent<A> {
     installed: hook::Installed,
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
+    publisher: publish::Publisher,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
 }
@@ -114,7 +117,7 @@ pub async fn run(
     }
     let (requests, receive) = mpsc::unbounded_channel();
     let (send, answers) = mpsc::unbounded_channel();
-    tokio::spawn(systemd::serve(roots.system_bus(), receive, send));
+    tokio::spawn(systemd::serve(roots.clone(), receive, send));
     let host = Host { roots: roots.clone(), systemd: requests };
     let records = Records::new(&roots);
     let (eviction, evicted) = eviction::Eviction::new(&roots, true);
@@ -157,6 +160,7 @@ impl<A: Actuator> Agent<A> {
             installed: hook::Installed::default(),
             eviction,
             eviction_status: None,
+            publisher: publish::Publisher::default(),
             problems: HashMap::new(),
         })
     }
@@ -178,6 +182,13 @@ impl<A: Actuator> Agent<A> {
         let act = answers.is_some();
         let mut answers = answers.unwrap_or(no_answers);
         let mut guard = self.guard_slices(act);
+        let (_no_announcer, mut told) = mpsc::channel(1);
+        if act {
+            let (announcer, reports) =
+                announce::Announcer::start(self.roots.clone(), self.guards_settings.subscribe());
+            self.eviction.announcer = Some(announcer);
+            told = reports;
+        }
         let mut news = self.watch_pods();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -217,6 +228,11 @@ impl<A: Actuator> Agent<A> {
                 }
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
+                Some(problem) = told.recv() => self.problem("announce", problem),
+                fired = self.eviction.stalled() => {
+                    fired.context("the kernel's notifications of stalls failed")?;
+                    self.stalls_begin();
+                }
                 Some(update) = news.recv() => {
                     self.api_says(update);
                     while let Ok(update) = news.try_recv() {
@@ -237,6 +253,9 @@ impl<A: Actuator> Agent<A> {
         }
         self.notifier.stopping();
         tracing::info!("stopping; limits stay as they are");
+        if let Some(announcer) = self.eviction.announcer.take() {
+            announcer.stop().await;
+        }
         Ok(())
     }
 
@@ -311,8 +330,10 @@ impl<A: Actuator> Agent<A> {
         self.dirty.extend(self.tree.ids().cloned());
         self.read_node();
         self.check_host();
+        self.arm_trigger();
         self.pass(true);
         self.timers.resync = self.now() + self.settings.limits.resync;
+        self.published_is_stale();
         self.report();
         self.notifier.alive();
     }

@@ -11,8 +11,9 @@ use crate::{
         limits::decide,
     },
     model::{
-        host::{ContainerFacts, Level},
+        host::{ContainerFacts, Level, Role},
         pod::{ContainerId, Pod},
+        published::Counters,
         swap::{SwapMax, human_bytes},
     },
     observe::node,
@@ -31,6 +32,12 @@ impl<A: Actuator> Agent<A> {
         let facts = self.observe();
         let snapshot = Snapshot { node: self.node, pods: &self.pods, containers: &facts, thorough };
         let now = self.now();
+        let new: Vec<ContainerId> = facts
+            .iter()
+            .filter(|facts| !thorough && matches!(facts.role, Role::Container(_)))
+            .filter(|facts| self.state.get(&facts.id).is_none())
+            .map(|facts| facts.id.clone())
+            .collect();
         let state = std::mem::take(&mut self.state);
         let (state, decision) = decide(&self.settings, snapshot, state, now);
         self.state = state;
@@ -40,7 +47,24 @@ impl<A: Actuator> Agent<A> {
             micros = u64::try_from(self.now().since(now).as_micros()).unwrap_or(u64::MAX),
             "pass"
         );
+        self.count_starts(&new, &decision);
         self.act(decision);
+        let counters = &mut self.publisher.counters;
+        counters.passes += 1;
+        counters.pass_seconds += self.started.elapsed().saturating_sub(now.0).as_secs_f64();
+    }
+
+    /// Whether the hook has left containers that began just now as they should be.
+    fn count_starts(&mut self, new: &[ContainerId], decision: &Decision) {
+        let corrected = |id: &&ContainerId| {
+            decision.actions.iter().any(
+                |action| matches!(action, Action::WriteLimit { container, .. } if container == *id),
+            )
+        };
+        let corrected = new.iter().filter(corrected).count() as u64;
+        let counters = &mut self.publisher.counters;
+        counters.starts_corrected += corrected;
+        counters.starts_right += new.len() as u64 - corrected;
     }
 
     fn observe(&mut self) -> Vec<ContainerFacts> {
@@ -67,8 +91,8 @@ impl<A: Actuator> Agent<A> {
     fn act(&mut self, decision: Decision) {
         for action in decision.actions {
             match action {
-                Action::TellSystemd { container, unit, to } => {
-                    self.actuator.tell_systemd(systemd::Request { container, unit, to });
+                Action::TellSystemd { container, unit, path, to } => {
+                    self.actuator.tell_systemd(systemd::Request { container, unit, path, to });
                 }
                 Action::WriteLimit { container, path, level, inode, from, to, cause } => {
                     match self.actuator.write_limit(&path, inode, to) {
@@ -101,13 +125,14 @@ impl<A: Actuator> Agent<A> {
     }
 
     fn tell_written(
-        &self,
+        &mut self,
         id: &ContainerId,
         level: Level,
         from: SwapMax,
         to: SwapMax,
         cause: Cause,
     ) {
+        Counters::add(&mut self.publisher.counters.limits_written, cause.name());
         let pod = self.pod_of(id);
         let (namespace, name) = names(pod.as_deref());
         let state = self.state.get(id);
@@ -270,6 +295,8 @@ impl<A: Actuator> Agent<A> {
             "records",
             "signals",
             "evictions",
+            "status",
+            "announce",
             "kubelet",
             "protection",
             "rival",
@@ -289,7 +316,9 @@ impl<A: Actuator> Agent<A> {
             problems,
         };
         let line = status::line(&facts);
+        let problems = facts.problems;
         self.timers.status = self.notifier.status(&line, self.now());
+        self.publish(&line, &problems);
     }
 
     /// Pods that the API has deleted are kept while their containers run: what is leaving keeps

@@ -1,6 +1,6 @@
 //! Guards the protected slices, beside the loop: systemd takes its time to answer.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use nix::sys::inotify::AddWatchFlags;
 use tokio::{
@@ -12,7 +12,7 @@ use zbus::Connection;
 use crate::{
     act::{bus, slices},
     config::settings::{ProtectionSettings, Settings},
-    decide::protection::{Protection, change, protection},
+    decide::protection::{self as decide, Protection, oomd_said, protection},
     model::{
         protection::{Disks, SliceFacts},
         swap::SwapMax,
@@ -20,9 +20,7 @@ use crate::{
     observe::{
         disks,
         events::Events,
-        node,
-        slices::{FILES, folder, io_latency, swap_max},
-        swap::unescaped,
+        slices::{FILES, facts, folder},
     },
     roots::Roots,
 };
@@ -149,12 +147,7 @@ impl Guard {
             Some(connection) => Some(slices::properties(connection, slice).await?),
             None => None,
         };
-        Ok(SliceFacts {
-            unit: slice.to_owned(),
-            properties,
-            swap_max: swap_max(&self.roots, slice),
-            io_latency: io_latency(&self.roots, slice),
-        })
+        Ok(SliceFacts { properties, ..facts(&self.roots, slice) })
     }
 
     /// Observes, decides, acts, and sees what the kernel made of it.
@@ -166,7 +159,7 @@ impl Guard {
     ) -> zbus::Result<Protection> {
         let settings = &settings.protection;
         let mut found = self.observe(slice).await?;
-        let change = change(settings, disks, &found);
+        let change = decide::change(settings, disks, &found);
         if change.is_none() {
             return Ok(protection(settings, disks, &found));
         }
@@ -185,7 +178,8 @@ impl Guard {
         for _ in 0..SETTLED_AFTER {
             sleep(SETTLES).await;
             found = self.observe(slice).await?;
-            if protection(settings, disks, &found).missing.is_empty() {
+            // What the kernel lacks does not come by waiting.
+            if decide::change(settings, disks, &found).is_none() {
                 break;
             }
         }
@@ -193,12 +187,7 @@ impl Guard {
         Ok(protection(settings, disks, &found))
     }
 
-    fn tell(
-        &mut self,
-        slice: &str,
-        before: Option<SwapMax>,
-        change: &crate::decide::protection::Change,
-    ) {
+    fn tell(&mut self, slice: &str, before: Option<SwapMax>, change: &decide::Change) {
         let latency: Vec<&str> = change.io_latency.iter().map(|(device, _)| &**device).collect();
         let mut what = Vec::new();
         if change.swap_max.is_some() {
@@ -218,30 +207,12 @@ impl Guard {
     }
 
     async fn oomd(&self) -> Option<String> {
-        let connection = self.connection.as_ref()?;
-        for slice in ["kubepods.slice", "-.slice"] {
-            // Without such a slice, or without oomd, nobody kills in it.
-            if slices::oomd_kills(connection, slice).await.unwrap_or(false) {
-                return Some(format!(
-                    "systemd-oomd kills in {slice} when memory is short, whatever pods may swap: set \
-                     ManagedOOMSwap=auto and ManagedOOMMemoryPressure=auto there, or disable \
-                     systemd-oomd"
-                ));
-            }
-        }
-        None
+        slices::oomd_above_pods(self.connection.as_ref()?).await.map(oomd_said)
     }
 }
 
-/// The disks that the kubelet, the containers and the swap are on.
+/// None where no target is set.
 fn disks_in_use(roots: &Roots, settings: &Settings) -> Disks {
-    if settings.protection.io_latency_target.is_none() {
-        return Disks::new();
-    }
-    // On RHCOS / may be composed of files below /sysroot.
-    let mut paths: Vec<PathBuf> = ["/", "/sysroot", "/var"].map(PathBuf::from).to_vec();
-    let devices = node::swap_devices(roots);
-    let on_disk = devices.iter().map(|device| unescaped(&device.path));
-    paths.extend(on_disk.filter(|path| !path.starts_with("/dev/zram")));
-    disks::disks(roots, &paths)
+    let target = settings.protection.io_latency_target;
+    target.map_or_else(Disks::new, |_| disks::in_use(roots))
 }

@@ -1,9 +1,9 @@
 //! `wasp-hook`: the OCI hook. Called by the container runtime with its state on standard input.
 
-use std::{process, thread, time::Duration};
+use std::{process, sync::Arc, thread, time::Duration};
 
 use wasp_agent::{
-    hook::{Done, Nothing, run},
+    hook::{Done, Nothing, Progress, give_up, run},
     report::log,
     roots::Roots,
 };
@@ -12,17 +12,37 @@ use wasp_agent::{
 const LONGEST: Duration = Duration::from_secs(5);
 
 fn main() {
-    // Another exit status than 0 would keep the container from starting.
-    std::panic::set_hook(Box::new(|_| process::exit(0)));
-    // Where no thread can be had, what follows still takes no longer than the files it reads.
-    let _ = thread::Builder::new().spawn(|| {
-        thread::sleep(LONGEST);
-        process::exit(0);
-    });
     // The first argument is a folder that stands for the host's root, for tests.
     let roots = std::env::args_os().nth(1).map_or_else(Roots::host, Roots::at);
-    report(run(&roots, std::io::stdin().lock()));
+    let progress = Arc::new(Progress::default());
+    // Another exit status than 0 would keep the container from starting.
+    let rescue = {
+        let (roots, progress) = (roots.clone(), progress.clone());
+        move |why: &str| {
+            rescue(&roots, &progress, why);
+            process::exit(0);
+        }
+    };
+    let watchdog = rescue.clone();
+    let panicked = rescue.clone();
+    std::panic::set_hook(Box::new(move |panic| panicked(&panic.to_string())));
+    // Where no thread can be had, what follows still takes no longer than the files it reads.
+    let _ = thread::Builder::new().spawn(move || {
+        thread::sleep(LONGEST);
+        watchdog(&format!("held up for {} s", LONGEST.as_secs()));
+    });
+    match run(&roots, std::io::stdin().lock(), &progress) {
+        Err(nothing @ Nothing::State(_)) => rescue(&nothing.to_string()),
+        result => report(result),
+    }
     process::exit(0);
+}
+
+fn rescue(roots: &Roots, progress: &Progress, why: &str) {
+    if let Some(done) = give_up(roots, progress) {
+        log::start_hook();
+        tracing::warn!("{why}; {done}");
+    }
 }
 
 /// Logs what an administrator would want to know: nothing of a start that is as it should be.

@@ -6,10 +6,8 @@ use anyhow::Context;
 
 use crate::{
     decide::hook::FILE_NAME,
-    observe::{
-        crio::{self, Runtime},
-        hooks::USUAL_FOLDERS,
-    },
+    model::runtime::Runtime,
+    observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
 };
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod check;
 mod check_config;
 mod cleanup;
 mod manifests;
@@ -69,6 +70,16 @@ enum OnNode {
     Unprotect,
     /// Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are
     Cleanup,
+    /// Look for what keeps this host from overcommitting memory safely, and say what mends it; before
+    /// the installation, too. Exit 1: something to be warned of; 2: something fails
+    Check {
+        /// Print JSON
+        #[arg(long, conflicts_with = "brief")]
+        json: bool,
+        /// Only what is not well, a line each, without asking systemd and the API server
+        #[arg(long)]
+        brief: bool,
+    },
     /// Load the configuration as the agent does and print what counts, and where it comes from
     CheckConfig,
     /// Show each container's swap grant and why, and what the agent would do now
@@ -99,10 +110,22 @@ pub fn main() -> ExitCode {
 fn on_node(command: OnNode, roots: Roots) -> ExitCode {
     let (settings, resolved) = match load(&roots) {
         Ok(loaded) => loaded,
-        Err(problems) => return fail(EXIT_CONFIG, &problems.to_string()),
+        Err(problems) => {
+            return match command {
+                // A line as any other.
+                OnNode::Check { json, brief } => {
+                    let settings = Settings::defaults();
+                    check::check(&roots, &settings, Err(problems.to_string()), json, brief)
+                }
+                _ => fail(EXIT_CONFIG, &problems.to_string()),
+            };
+        }
     };
     let result = match command {
         OnNode::Run { dry_run } => run::run(roots, settings, dry_run),
+        OnNode::Check { json, brief } => {
+            return check::check(&roots, &settings, Ok(()), json, brief);
+        }
         OnNode::CheckConfig => check_config::check_config(&resolved),
         OnNode::Provision { dry_run } => {
             return provision::provision(&roots, &settings, dry_run);

@@ -52,6 +52,8 @@ pub enum Kind {
     Path,
     /// An RFC 1123 subdomain, as Kubernetes names nodes, or empty.
     NodeName,
+    /// A key as labels and taints have it: a name, or a prefix, a slash and a name.
+    LabelKey,
     Boolean,
     /// A whole number, or "keep": what the kernel has is left alone.
     IntegerOrKeep {
@@ -79,6 +81,7 @@ impl Kind {
                 format!("one of {}", words.join(", "))
             }
             Self::Path => "an absolute path, or \"\" for the usual one".to_owned(),
+            Self::LabelKey => "a key of labels and taints (example.com/name)".to_owned(),
             Self::Boolean => "true or false".to_owned(),
             Self::IntegerOrKeep { min, max } => {
                 format!("a whole number from {min} to {max}, or \"keep\"")
@@ -120,6 +123,7 @@ impl Kind {
                     |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b);
                 (text.len() <= 253 && text.bytes().all(plain)).then_some(Value::Text(text))
             }
+            (Self::LabelKey, Value::Text(text)) => is_label_key(&text).then_some(Value::Text(text)),
             (Self::Boolean, Value::Boolean(truth)) => Some(Value::Boolean(truth)),
             (Self::IntegerOrKeep { min, max }, Value::Integer(number)) => {
                 (*min..=*max).contains(&number).then_some(Value::Integer(number))
@@ -155,6 +159,7 @@ impl Kind {
             Self::Choice(_)
             | Self::Path
             | Self::NodeName
+            | Self::LabelKey
             | Self::Size
             | Self::SizeOrPercent
             | Self::IntegerOrKeep { .. } => Value::Text(text.to_owned()),
@@ -183,6 +188,21 @@ fn is_namespace_pattern(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let stem = name.strip_suffix('*').unwrap_or(name);
     !name.is_empty() && stem.len() <= 63 && stem.bytes().all(plain)
+}
+
+/// Kubernetes "Labels and Selectors": at most 63 letters, digits and `-_.`, after an optional DNS
+/// subdomain and a slash.
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) =
+        key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    let subdomain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    name.len() <= 63
+        && name.bytes().all(plain)
+        && ends(name.bytes().next())
+        && ends(name.bytes().last())
+        && prefix.is_none_or(|p| !p.is_empty() && p.len() <= 253 && p.bytes().all(subdomain))
 }
 
 /// systemd.unit(5): the characters of unit names. The root slice has nothing to be protected from.
@@ -242,6 +262,21 @@ mod tests {
             );
             assert!(KEYS[..i].iter().all(|other| other.path != key.path), "{}", key.path);
             assert!(!key.help.is_empty() && !key.help.contains("  "), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn label_keys_are_as_kubernetes_has_them() {
+        for (key, allowed) in [
+            ("waspEvictionTaint", true),
+            ("example.com/swap_pressure", true),
+            ("", false),
+            ("/x", false),
+            ("a/b/c", false),
+            ("-x", false),
+            ("Example.com/x", false),
+        ] {
+            assert_eq!(is_label_key(key), allowed, "{key}");
         }
     }
 

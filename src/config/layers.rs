@@ -38,6 +38,12 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Every key's default.
+    pub fn defaults() -> Self {
+        let values = KEYS.iter().map(|k| (k.path, (k.default.value(), Origin::Default)));
+        Self { values: values.collect() }
+    }
+
     /// The value that counts for `path`, with its origin; `None` only where there is no such key.
     pub fn get(&self, path: &str) -> Option<&(Value, Origin)> {
         self.values.get(path)
@@ -83,10 +89,7 @@ struct Layers {
 
 impl Layers {
     fn defaults() -> Self {
-        Self {
-            values: KEYS.iter().map(|k| (k.path, (k.default.value(), Origin::Default))).collect(),
-            problems: Vec::new(),
-        }
+        Self { values: Resolved::defaults().values, problems: Vec::new() }
     }
 
     fn resolved(mut self) -> Result<Resolved, Problems> {

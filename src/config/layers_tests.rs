@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{
     settings::{
         Discard, Eligibility, EvictionMode, EvictionSettings, Grants, HookSettings, KernelSettings,
-        Policy, Settings, Share, SignalSettings, SwapKind, SwapSettings, SwapSize,
+        Policy, SchedulingGuard, Settings, Share, SignalSettings, SwapKind, SwapSettings, SwapSize,
     },
     show,
 };
@@ -87,7 +87,13 @@ fn every_key_reaches_the_settings() {
         max-average-swap-in-pages-per-second = 0x10
         max-average-swap-out-pages-per-second = 2_000
         average-window-seconds = 60
-        mode = "enforce"
+        mode = "observe"
+        scheduling-guard = "taint"
+        guard-kubeconfig = "/srv/guard"
+        taint = "example.com/swap"
+        pressure-transition-seconds = 45
+        last-resort-delete = true
+        last-resort-seconds = 120
         confirm-with-pressure = false
         critical-factor = 3
         cooldown-seconds = 90
@@ -136,7 +142,12 @@ fn every_key_reaches_the_settings() {
         SignalSettings { enabled, sustain, release }
     };
     let eviction = EvictionSettings {
-        mode: EvictionMode::Enforce,
+        mode: EvictionMode::Observe,
+        guard: SchedulingGuard::Taint,
+        guard_kubeconfig: Some("/srv/guard".into()),
+        taint: "example.com/swap".into(),
+        transition: Duration::from_secs(45),
+        last_resort: Some(Duration::from_secs(120)),
         traffic: signal(false, 1, 0.5),
         utilization: signal(false, 2, 0.6),
         overcommit: signal(true, 3, 0.7),

@@ -1,8 +1,10 @@
 //! Configuration: layered files and the environment become [`settings::Settings`], or a list of
 //! everything that is wrong with them.
 
+mod eviction;
 pub mod keys;
 pub mod layers;
+mod read;
 pub mod settings;
 pub mod show;
 pub mod sysconfig;

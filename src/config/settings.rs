@@ -2,9 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+pub use super::eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings};
 use super::{
     keys,
     layers::{Resolved, resolve, resolve_drop_ins},
+    read::Read,
     value::{Origin, Problem, Problems, Value},
 };
 use crate::{model::hook::WhenUnknown, roots::Roots};
@@ -44,50 +46,6 @@ pub struct GrantSettings {
 pub struct LimitSettings {
     pub resync: Duration,
     pub follow: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvictionMode {
-    Off,
-    /// Say what would be done.
-    Observe,
-    Enforce,
-}
-
-/// What all signals have.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SignalSettings {
-    pub enabled: bool,
-    /// How long it must be over its threshold.
-    pub sustain: Duration,
-    /// Below which part of its threshold it ends: 0 to 1.
-    pub release: f64,
-}
-
-/// Thresholds of swap-driven eviction.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EvictionSettings {
-    pub mode: EvictionMode,
-    pub traffic: SignalSettings,
-    pub utilization: SignalSettings,
-    pub overcommit: SignalSettings,
-    pub pressure: SignalSettings,
-    /// Traffic counts only while somebody waits for memory.
-    pub confirm_with_pressure: bool,
-    pub max_overcommit_ratio: f64,
-    /// Shares of the time, in percent.
-    pub max_full_percent: f64,
-    pub max_some_percent: f64,
-    /// So many times its threshold, and a signal is critical.
-    pub critical_factor: f64,
-    pub cooldown: Duration,
-    pub max_per_hour: usize,
-    /// Names, or beginnings of names that end in `*`.
-    pub protected_namespaces: Vec<String>,
-    pub swap_utilization_factor: f64,
-    pub max_swap_in_pages_per_second: u64,
-    pub max_swap_out_pages_per_second: u64,
-    pub window: Duration,
 }
 
 /// How much of something, absolute or of a whole.
@@ -221,58 +179,35 @@ impl Settings {
         }
     }
 
+    /// What counts where nothing is configured.
+    pub fn defaults() -> Self {
+        Self::from_resolved(&Resolved::defaults())
+    }
+
     /// Each value has passed its key's `Kind`; the fallbacks below are what the key table excludes
     /// (a test reads every key).
     fn from_resolved(resolved: &Resolved) -> Self {
-        let value = |path: &str| resolved.get(path).map(|(value, _)| value);
-        let text = |path: &str| match value(path) {
-            Some(Value::Text(text)) => text.as_str(),
-            _ => "",
-        };
-        let integer = |path: &str| match value(path) {
-            Some(Value::Integer(number)) => *number,
-            _ => 0,
-        };
-        let float = |path: &str| match value(path) {
-            Some(Value::Float(number)) => *number,
-            _ => 0.0,
-        };
-        let small = |path: &str| u8::try_from(integer(path)).unwrap_or(u8::MAX);
-        let seconds = |path: &str| Duration::from_secs(integer(path));
-        let truth = |path: &str| value(path) == Some(&Value::Boolean(true));
-        let signal = |name: &str| {
-            let key = |key: &str| format!("eviction.{name}.{key}");
-            SignalSettings {
-                enabled: truth(&key("enabled")),
-                sustain: seconds(&key("sustain-seconds")),
-                release: float(&key("release")),
-            }
-        };
-        let list = |path: &str| match value(path) {
-            Some(Value::List(names)) => names.clone(),
-            _ => Vec::new(),
-        };
-        let path = |path: &str| Some(text(path)).filter(|p| !p.is_empty()).map(PathBuf::from);
+        let read = Read(resolved);
         Self {
             swap: SwapSettings {
-                size: match keys::size(text("swap.size")) {
+                size: match keys::size(read.text("swap.size")) {
                     Some(bytes) => SwapSize::Bytes(bytes),
-                    None => SwapSize::Overcommit { percent: integer("overcommit-percent") },
+                    None => SwapSize::Overcommit { percent: read.integer("overcommit-percent") },
                 },
-                kind: match text("swap.kind") {
+                kind: match read.text("swap.kind") {
                     "partition" => SwapKind::Partition,
                     "zram" => SwapKind::Zram,
                     _ => SwapKind::File,
                 },
-                path: path("swap.path").unwrap_or_else(|| SWAPFILE.into()),
-                priority: u16::try_from(integer("swap.priority")).unwrap_or(0),
-                discard: match text("swap.discard") {
+                path: read.path("swap.path").unwrap_or_else(|| SWAPFILE.into()),
+                priority: u16::try_from(read.integer("swap.priority")).unwrap_or(0),
+                discard: match read.text("swap.discard") {
                     "once" => Discard::Once,
                     "pages" => Discard::Pages,
                     "both" => Discard::Both,
                     _ => Discard::None,
                 },
-                reserve: match text("swap.reserve") {
+                reserve: match read.text("swap.reserve") {
                     "" => None,
                     reserve => keys::percent(reserve)
                         .map(Share::Percent)
@@ -280,82 +215,58 @@ impl Settings {
                 },
             },
             protection: ProtectionSettings {
-                slices: list("protection.protected-slices"),
-                io_latency_target: Some(integer("protection.io-latency-target-ms"))
+                slices: read.list("protection.protected-slices"),
+                io_latency_target: Some(read.integer("protection.io-latency-target-ms"))
                     .filter(|millis| *millis > 0)
                     .map(Duration::from_millis),
             },
             kernel: KernelSettings {
-                align_watermarks: truth("kernel.align-watermarks"),
-                swappiness: match value("kernel.swappiness") {
+                align_watermarks: read.truth("kernel.align-watermarks"),
+                swappiness: match read.value("kernel.swappiness") {
                     Some(Value::Integer(number)) => Some(*number),
                     _ => None,
                 },
-                zswap: match text("kernel.zswap") {
+                zswap: match read.text("kernel.zswap") {
                     "on" => Some(true),
                     "off" => Some(false),
                     _ => None,
                 },
             },
             hook: HookSettings {
-                install: truth("hook.install"),
-                when_unknown: match text("hook.when-unknown") {
+                install: read.truth("hook.install"),
+                when_unknown: match read.text("hook.when-unknown") {
                     "estimate" => WhenUnknown::Estimate,
                     _ => WhenUnknown::Deny,
                 },
-                denied_namespaces: list("hook.denied-namespaces"),
+                denied_namespaces: read.list("hook.denied-namespaces"),
             },
-            kubelet_config: path("node.kubelet-config"),
-            grants: match text("grants") {
+            kubelet_config: read.path("node.kubelet-config"),
+            grants: match read.text("grants") {
                 "kubelet" => Grants::Kubelet,
                 _ => Grants::Agent,
             },
             grant: GrantSettings {
-                policy: match text("limits.policy") {
+                policy: match read.text("limits.policy") {
                     "limited" => Policy::Limited,
                     "max" => Policy::Max,
                     _ => Policy::None,
                 },
-                eligibility: match text("limits.eligibility") {
+                eligibility: match read.text("limits.eligibility") {
                     "burstable" => Eligibility::Burstable,
                     _ => Eligibility::VirtLauncher,
                 },
-                system_reserved_percent: small("limits.system-reserved-percent"),
+                system_reserved_percent: read.small("limits.system-reserved-percent"),
             },
             limits: LimitSettings {
-                resync: seconds("limits.resync-seconds"),
-                follow: seconds("limits.follow-seconds"),
+                resync: read.seconds("limits.resync-seconds"),
+                follow: read.seconds("limits.follow-seconds"),
             },
-            eviction: EvictionSettings {
-                mode: match text("eviction.mode") {
-                    "enforce" => EvictionMode::Enforce,
-                    "observe" => EvictionMode::Observe,
-                    _ => EvictionMode::Off,
-                },
-                traffic: signal("traffic"),
-                utilization: signal("utilization"),
-                overcommit: signal("overcommit"),
-                pressure: signal("pressure"),
-                confirm_with_pressure: truth("eviction.confirm-with-pressure"),
-                max_overcommit_ratio: float("eviction.overcommit.max-ratio"),
-                max_full_percent: float("eviction.pressure.max-full-percent"),
-                max_some_percent: float("eviction.pressure.max-some-percent"),
-                critical_factor: float("eviction.critical-factor"),
-                cooldown: seconds("eviction.cooldown-seconds"),
-                max_per_hour: usize::try_from(integer("eviction.max-per-hour")).unwrap_or(0),
-                protected_namespaces: list("eviction.protected-namespaces"),
-                swap_utilization_factor: float("eviction.swap-utilization-factor"),
-                max_swap_in_pages_per_second: integer(
-                    "eviction.max-average-swap-in-pages-per-second",
-                ),
-                max_swap_out_pages_per_second: integer(
-                    "eviction.max-average-swap-out-pages-per-second",
-                ),
-                window: seconds("eviction.average-window-seconds"),
-            },
-            node_name: Some(text("node.name")).filter(|name| !name.is_empty()).map(str::to_owned),
-            kubeconfig: path("node.kubeconfig"),
-            verbosity: small("log.verbosity"),
+            eviction: EvictionSettings::read(read),
+            node_name: Some(read.text("node.name"))
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned),
+            kubeconfig: read.path("node.kubeconfig"),
+            verbosity: read.small("log.verbosity"),
         }
     }
 }
@@ -399,6 +310,13 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         }
         _ => {}
     }
+    if settings.eviction.guard == SchedulingGuard::Taint
+        && settings.eviction.guard_kubeconfig.is_none()
+    {
+        let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) lets no kubelet \
+                   taint its node; name the kubeconfig of a user who may, or choose \"cordon\"";
+        contradicts("eviction.scheduling-guard", why);
+    }
     if settings.limits.follow > settings.limits.resync {
         let why = format!(
             "limits.resync-seconds = {}: following is the quicker of the two",
@@ -407,13 +325,4 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         contradicts("limits.follow-seconds", &why);
     }
     problems
-}
-
-#[cfg(test)]
-impl Settings {
-    /// The defaults, for tests of what needs settings.
-    pub(crate) fn defaults() -> Self {
-        let nowhere = Roots::at("/nonexistent");
-        Self::load(&nowhere, |_| None).unwrap().0
-    }
 }

@@ -197,10 +197,58 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "eviction.mode",
         kind: Kind::Choice(&["off", "observe", "enforce"]),
-        default: Default::Text("observe"),
+        default: Default::Text("enforce"),
         environment: None,
-        help: "What is done when swap hurts. \"observe\": it is said which pod would be evicted, and \
-               why.",
+        help: "What is done when swap hurts. \"enforce\": a pod is evicted, one at a time. \
+               \"observe\": it is said which one would be, and why.",
+    },
+    Key {
+        path: "eviction.scheduling-guard",
+        kind: Kind::Choice(&["none", "condition", "cordon", "taint"]),
+        default: Default::Text("condition"),
+        environment: None,
+        help: "What keeps new pods away while swap hurts. \"condition\": the node's condition \
+               SwapPressure says so. \"cordon\": also spec.unschedulable, unless somebody else \
+               has set it or the Machine Config Operator is at work. \"taint\": also a taint, which \
+               the kubelet's credentials may not set: eviction.guard-kubeconfig names others.",
+    },
+    Key {
+        path: "eviction.guard-kubeconfig",
+        kind: Kind::Path,
+        default: Default::Text(""),
+        environment: None,
+        help: "A kubeconfig whose user may get and patch this node, for scheduling-guard = \"taint\".",
+    },
+    Key {
+        path: "eviction.taint",
+        kind: Kind::LabelKey,
+        default: Default::Text("waspEvictionTaint"),
+        environment: None,
+        help: "The taint's key. Its effect is NoSchedule.",
+    },
+    Key {
+        path: "eviction.pressure-transition-seconds",
+        kind: Kind::Integer { min: 0, max: 3600 },
+        default: Default::Integer(300),
+        environment: None,
+        help: "How long the node still counts as under swap pressure, and new pods are kept away, \
+               after the last signal has ended; as the kubelet's evictionPressureTransitionPeriod.",
+    },
+    Key {
+        path: "eviction.last-resort-delete",
+        kind: Kind::Boolean,
+        default: Default::Boolean(false),
+        environment: None,
+        help: "Delete a pod whose eviction has been refused, by a budget or because its VM could \
+               not migrate, when a signal has been critical for last-resort-seconds. It ends with \
+               its own grace period; budgets are not asked.",
+    },
+    Key {
+        path: "eviction.last-resort-seconds",
+        kind: Kind::Integer { min: 60, max: 3600 },
+        default: Default::Integer(300),
+        environment: None,
+        help: "How long a signal must have been critical before a pod is deleted.",
     },
     Key {
         path: "eviction.confirm-with-pressure",

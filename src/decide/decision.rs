@@ -33,8 +33,9 @@ pub enum Action {
         to: SwapMax,
         cause: Cause,
     },
-    /// Have systemd hold `MemorySwapMax` for the scope, so that a daemon-reload keeps it.
-    TellSystemd { container: ContainerId, unit: Arc<str>, to: SwapMax },
+    /// Have systemd hold `MemorySwapMax` for the scope, whose cgroup is at `path`, so that a
+    /// daemon-reload keeps it.
+    TellSystemd { container: ContainerId, unit: Arc<str>, path: PathBuf, to: SwapMax },
 }
 
 /// Why a limit is written.
@@ -48,6 +49,18 @@ pub enum Cause {
     Drift,
     /// Follows the container's use down to its grant.
     StepDown,
+}
+
+impl Cause {
+    /// As it is serialized.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::GrantChanged => "grant-changed",
+            Self::Drift => "drift",
+            Self::StepDown => "step-down",
+        }
+    }
 }
 
 /// What an operator should hear of, once, when it begins or ends.

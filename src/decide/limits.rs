@@ -223,6 +223,7 @@ impl Pass<'_> {
             decision.actions.push(Action::TellSystemd {
                 container: facts.id.clone(),
                 unit: unit.clone(),
+                path: facts.path.clone(),
                 to: next.target,
             });
         } else if let Told::Failed { retry_at } = next.told {

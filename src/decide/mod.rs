@@ -1,10 +1,12 @@
 //! Pure decisions: functions of settings, snapshot, state and time. Nothing here does IO.
 
 pub mod budget;
+pub mod check;
 pub mod decision;
 pub mod estimate;
 pub mod evict;
 pub mod grant;
+pub mod guard;
 pub mod hook;
 pub mod kubelet;
 pub mod limits;

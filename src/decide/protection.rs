@@ -91,6 +91,14 @@ pub fn protection(settings: &ProtectionSettings, disks: &Disks, slice: &SliceFac
     Protection { unit: slice.unit.clone(), missing }
 }
 
+/// systemd-oomd is told to kill in `slice`.
+pub fn oomd_said(slice: &str) -> String {
+    format!(
+        "systemd-oomd kills in {slice} when memory is short, whatever pods may swap: set \
+         ManagedOOMSwap=auto and ManagedOOMMemoryPressure=auto there, or disable systemd-oomd"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -152,7 +152,7 @@ mod tests {
         let aligned =
             Aligned { scale_factor: real.scale_factor, min_free_kbytes: real.min_free_kbytes };
         let (computed, shown) = (low_bytes(&real, aligned), real.swaps_below_bytes());
-        // Rounding by zone; a boost raises what is shown for a while.
+        // Rounding by zone.
         let tolerance = 4096 * 4 * real.zones.len() as u64 + shown / 50;
         assert!(computed.abs_diff(shown) <= tolerance, "{computed} {shown} {real:?}");
     }

@@ -25,10 +25,10 @@ pub struct State {
 }
 
 impl State {
+    /// Up to the end of the object: a runtime that forgets to close the pipe is not waited for.
     pub fn read(stdin: impl Read) -> Result<Self, String> {
-        let mut text = String::new();
-        stdin.take(LARGEST_BYTES).read_to_string(&mut text).map_err(|error| error.to_string())?;
-        let state: Self = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let mut state = serde_json::Deserializer::from_reader(stdin.take(LARGEST_BYTES));
+        let state = Self::deserialize(&mut state).map_err(|error| error.to_string())?;
         if state.pid <= 0 {
             return Err(format!("pid {} is no process", state.pid));
         }
@@ -103,10 +103,12 @@ pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
     }
     let mut text = String::new();
+    text.reserve(usize::try_from(metadata.len().min(LARGEST_BYTES)).unwrap_or(0) + 1);
     file.take(LARGEST_BYTES).read_to_string(&mut text)?;
     Ok(Some(text))
 }

@@ -1,11 +1,12 @@
 //! The OCI hook, stage `createRuntime`: gives a container its swap limit before its first
 //! instruction. It reads the runtime's state and configuration and what the agent has left below
 //! `/run`; it asks nobody. Whatever goes wrong, the container starts. Malformed and missing input is
-//! answered by no swap; a hook that is held up for five seconds ends without having set a limit.
+//! answered by no swap; so is what holds the hook up for five seconds.
 //!
 //! Source: OCI runtime specification, "State" and "Hooks"; oci-hooks(5).
 
 pub mod input;
+mod rescue;
 mod target;
 
 use std::io::Read;
@@ -18,7 +19,10 @@ use crate::{
     roots::Roots,
 };
 use input::{Config, State};
+pub use rescue::{Progress, give_up};
 pub use target::Target;
+
+use rescue::Reached;
 
 /// What was decided for a container, and what could not be done of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,9 +49,10 @@ pub enum Nothing {
 }
 
 /// Reads the state from `stdin` and sets the limit of the container that it names.
-pub fn run(roots: &Roots, stdin: impl Read) -> Result<Done, Nothing> {
+pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done, Nothing> {
     let state = State::read(stdin).map_err(Nothing::State)?;
     let target = Target::of(roots, state.pid)?;
+    *progress.lock() = Reached::Container(target.clone());
     let config = match Config::read(&state.bundle) {
         Ok(config) => Ok(config),
         Err(error) => Err(format!("cannot use {}: {error}", state.bundle.display())),
@@ -65,6 +70,14 @@ pub fn run(roots: &Roots, stdin: impl Read) -> Result<Done, Nothing> {
             (SwapMax::ZERO, Why::NotPublishedForThisContainer)
         }
     };
+    let mut reached = progress.lock();
+    let failed = write(roots, &target, swap_max);
+    *reached = Reached::Limits;
+    Ok(Done { target, container_name, swap_max, why, doubt, failed })
+}
+
+/// Writes the limit at every level; what could not be done, in words.
+fn write(roots: &Roots, target: &Target, swap_max: SwapMax) -> Vec<String> {
     let mut failed = Vec::new();
     for level in &target.levels {
         match write_limit(&roots.cgroup().join(&level.path), level.inode, swap_max) {
@@ -72,7 +85,7 @@ pub fn run(roots: &Roots, stdin: impl Read) -> Result<Done, Nothing> {
             Err(error) => failed.push(error.to_string()),
         }
     }
-    Ok(Done { target, container_name, swap_max, why, doubt, failed })
+    failed
 }
 
 fn exact(published: &Published, container_name: Option<&str>) -> (SwapMax, Why) {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The container's cgroups.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub pod: PodUid,
     pub id: ContainerId,
@@ -23,7 +23,7 @@ pub struct Target {
 }
 
 /// A cgroup by path and inode.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelPath {
     /// Below the cgroup root.
     pub path: PathBuf,

@@ -61,7 +61,7 @@ impl Host {
     }
 
     fn run(&self) -> Result<Done, Nothing> {
-        run(&self.roots, self.state().as_bytes())
+        run(&self.roots, self.state().as_bytes(), &Progress::default())
     }
 
     fn limits(&self) -> [String; 2] {
@@ -177,7 +177,7 @@ fn a_process_that_is_in_no_pod_is_left_alone() {
     for state in
         ["", "{}", "null", r#"{"pid": 0, "bundle": "/"}"#, r#"{"pid": 1e99, "bundle": "/"}"#]
     {
-        let result = run(&host.roots, state.as_bytes());
+        let result = run(&host.roots, state.as_bytes(), &Progress::default());
         assert!(matches!(result, Err(Nothing::State(_))), "{state}: {result:?}");
     }
     assert_eq!(host.limits(), ["max", "max"]);
@@ -194,6 +194,58 @@ fn a_cgroup_that_cannot_be_written_is_said() {
     assert!(failed[0].contains(Path::new(&host.scope).to_str().unwrap()), "{failed:?}");
     let child = host.roots.cgroup().join(&host.scope).join("container/memory.swap.max");
     assert_eq!(fs::read_to_string(child).unwrap(), "0", "the others are set all the same");
+}
+
+/// The state arrives, and after it nothing, not even the end.
+#[test]
+fn a_state_that_does_not_end_is_taken_at_its_last_brace() {
+    struct Stuck<'a>(&'a [u8]);
+    impl Read for Stuck<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            assert!(!self.0.is_empty(), "it would wait for ever");
+            self.0.read(buffer)
+        }
+    }
+    let host = Host::burstable();
+    host.publish(r#"{"c": "4096"}"#);
+    let state = host.state();
+    run(&host.roots, Stuck(state.as_bytes()), &Progress::default()).unwrap();
+    assert_eq!(host.limits(), ["4096", "4096"]);
+}
+
+/// What the watchdog does, at each point where it may find the hook.
+#[test]
+fn a_hook_that_is_held_up_leaves_no_swap() {
+    let host = Host::burstable();
+    let progress = Progress::default();
+    let said = give_up(&host.roots, &progress).unwrap();
+    assert!(said.contains("not known"), "{said}");
+
+    // The runtime's children: a container's process and the hook, which is in no pod.
+    let parent = std::os::unix::process::parent_id();
+    host.write(&format!("proc/{parent}/task/{parent}/children"), &format!("{PID} 77 "));
+    host.write("proc/77/cgroup", "0::/system.slice/crio.service\n");
+    let said = give_up(&host.roots, &Progress::default()).unwrap();
+    assert_eq!(said, format!("container {ID} of pod {UID} starts with no swap"));
+    assert_eq!(host.limits(), ["0", "0"]);
+
+    // Two containers: which one waits is not known, and neither is touched.
+    let host = Host::burstable();
+    host.write(&format!("proc/{parent}/task/1/children"), &format!("{PID} 78 "));
+    host.write("proc/78/cgroup", &format!("0::/{}\n", host.scope.replace("-00dd", "-11dd")));
+    fs::create_dir_all(host.roots.cgroup().join(host.scope.replace("-00dd", "-11dd"))).unwrap();
+    assert!(give_up(&host.roots, &Progress::default()).unwrap().contains("not known"));
+    assert_eq!(host.limits(), ["max", "max"]);
+
+    // By the state, where it has come so far; after the limits are written, nothing is undone.
+    let progress = Progress::default();
+    *progress.lock() = Reached::Container(Target::of(&host.roots, PID).unwrap());
+    assert!(give_up(&host.roots, &progress).unwrap().ends_with("no swap"));
+    assert_eq!(host.limits(), ["0", "0"]);
+    host.publish(r#"{"c": "4096"}"#);
+    run(&host.roots, host.state().as_bytes(), &progress).unwrap();
+    assert_eq!(give_up(&host.roots, &progress), None);
+    assert_eq!(host.limits(), ["4096", "4096"]);
 }
 
 proptest! {

@@ -108,8 +108,7 @@ pub(super) fn taint_guard() -> Value {
                 "kind": "ClusterRole",
                 "metadata": { "name": GUARD },
                 "rules": [
-                    { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch", "patch"] },
-                    { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
+                    { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"] },
                 ],
             },
             {

@@ -134,8 +134,8 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     if rollout.taint_guard {
         manifests.push(yaml(
             "50-taint-guard.yaml",
-            "A node may not taint itself (NodeRestriction): who is to taint nodes for the agent's \
-             condition needs these rights, and no more.",
+            "A node may not taint itself (NodeRestriction): for eviction.scheduling-guard = \"taint\" \
+             the user of eviction.guard-kubeconfig needs these rights, and no more.",
             &cluster::taint_guard(),
         ));
     }

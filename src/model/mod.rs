@@ -1,12 +1,15 @@
 //! Plain data that the stages hand to each other. No IO, no policy.
 
+pub mod check;
 pub mod hook;
 pub mod host;
 pub mod kubelet;
 pub mod pod;
 pub mod pressure;
 pub mod protection;
+pub mod published;
 pub mod quantity;
+pub mod runtime;
 pub mod storage;
 pub mod swap;
 pub mod swap_header;

@@ -7,7 +7,7 @@ use std::{fs, io, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::roots::Roots;
+use crate::{model::runtime::Runtime, roots::Roots};
 
 const FOLDER: &str = "/etc/crio";
 const MAIN_FILE: &str = "/etc/crio/crio.conf";
@@ -16,22 +16,23 @@ const DROP_INS: &str = "/etc/crio/crio.conf.d";
 const DEFAULT: &str = "/usr/share/containers/oci/hooks.d";
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
-/// The node's container runtime, as far as hooks go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Runtime {
-    /// It reads hooks in these folders.
-    Crio(Vec<PathBuf>),
-    /// It reads none.
-    Containerd,
-    Unknown,
-}
-
 /// Errors name the file; what CRI-O cannot read either is its problem, and said.
 pub fn runtime(roots: &Roots) -> Result<Runtime, String> {
     if !roots.path(FOLDER).is_dir() {
         let containerd = roots.path(CONTAINERD).exists();
         return Ok(if containerd { Runtime::Containerd } else { Runtime::Unknown });
     }
+    let folders = configured(roots)?.hooks_dir.unwrap_or_else(|| vec![PathBuf::from(DEFAULT)]);
+    Ok(Runtime::Crio(folders.into_iter().filter(|folder| folder.is_absolute()).collect()))
+}
+
+/// `default_runtime`; `None` where it is CRI-O's own default.
+pub fn default_runtime(roots: &Roots) -> Result<Option<String>, String> {
+    Ok(configured(roots)?.default_runtime)
+}
+
+/// What all of CRI-O's files say in the end.
+fn configured(roots: &Roots) -> Result<RuntimeTable, String> {
     let mut files = vec![roots.path(MAIN_FILE)];
     let mut drop_ins: Vec<PathBuf> = fs::read_dir(roots.path(DROP_INS))
         .into_iter()
@@ -42,17 +43,21 @@ pub fn runtime(roots: &Roots) -> Result<Runtime, String> {
         .collect();
     drop_ins.sort();
     files.extend(drop_ins);
-    let mut folders = vec![PathBuf::from(DEFAULT)];
+    let mut configured = RuntimeTable::default();
     for file in files {
         let failed =
             |error: String| format!("cannot read {}: {error}", roots.shown(&file).display());
         match fs::read_to_string(&file) {
-            Ok(text) => folders = hooks_dir(&text).map_err(failed)?.unwrap_or(folders),
+            Ok(text) => {
+                let said = parsed(&text).map_err(failed)?;
+                configured.hooks_dir = said.hooks_dir.or(configured.hooks_dir);
+                configured.default_runtime = said.default_runtime.or(configured.default_runtime);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error.to_string())),
         }
     }
-    Ok(Runtime::Crio(folders))
+    Ok(configured)
 }
 
 #[derive(Default, Deserialize)]
@@ -70,12 +75,12 @@ struct Table {
 #[derive(Default, Deserialize)]
 struct RuntimeTable {
     hooks_dir: Option<Vec<PathBuf>>,
+    default_runtime: Option<String>,
 }
 
-fn hooks_dir(text: &str) -> Result<Option<Vec<PathBuf>>, String> {
+fn parsed(text: &str) -> Result<RuntimeTable, String> {
     let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    let folders = file.crio.runtime.hooks_dir;
-    Ok(folders.map(|folders| folders.into_iter().filter(|folder| folder.is_absolute()).collect()))
+    Ok(file.crio.runtime)
 }
 
 #[cfg(test)]
@@ -107,6 +112,7 @@ mod tests {
             ),
         ]);
         assert_eq!(runtime(&roots), crio(&["/b", "/d"]));
+        assert_eq!(default_runtime(&roots), Ok(Some("crun".to_owned())));
     }
 
     #[test]

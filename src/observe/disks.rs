@@ -6,41 +6,83 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use procfs::{FromRead, process::MountInfos};
+use procfs::{
+    FromRead,
+    process::{MountInfo, MountInfos},
+};
 
+use super::{node, swap::unescaped};
 use crate::{
     model::protection::{DeviceNumber, Disks},
     roots::Roots,
 };
 
+/// Devices upon devices go no deeper.
+const DEEPEST: u8 = 8;
+
 /// The disks below all of `paths`. Paths on no block device (tmpfs, overlay, NFS) have none.
 pub fn disks(roots: &Roots, paths: &[PathBuf]) -> Disks {
-    let mounts = MountInfos::from_file(roots.proc("self/mountinfo"));
-    let mounts = mounts.map_or_else(|_| Vec::new(), |mounts| mounts.0);
+    let mounts = mounts(roots);
     let mut disks = Disks::new();
     for path in paths {
-        // The longest mount point wins; of several on one, the last.
-        let mount = mounts
-            .iter()
-            .filter(|mount| path.starts_with(&mount.mount_point))
-            .max_by_key(|mount| mount.mount_point.as_os_str().len());
-        let number = if path.starts_with("/dev") {
-            device_number(roots, path)
-        } else {
-            mount.and_then(|mount| match mount.majmin.parse().ok()? {
-                // btrfs gives its mounts numbers of no device.
-                DeviceNumber { major: 0, .. } => {
-                    let source = mount.mount_source.as_deref().filter(|s| s.starts_with("/dev/"));
-                    device_number(roots, Path::new(source?))
-                }
-                number => Some(number),
-            })
-        };
-        if let Some(number) = number {
-            whole_disks(roots, &roots.path(format!("/sys/dev/block/{number}")), &mut disks, 0);
+        if let Some(device) = device_below(roots, &mounts, path) {
+            whole_disks(roots, &device, &mut disks, 0);
         }
     }
     disks
+}
+
+/// The disks that the kubelet, the containers and the swap are on.
+pub fn in_use(roots: &Roots) -> Disks {
+    // On RHCOS / may be composed of files below /sysroot.
+    let mut paths: Vec<PathBuf> = ["/", "/sysroot", "/var"].map(PathBuf::from).to_vec();
+    let devices = node::swap_devices(roots);
+    let on_disk = devices.iter().map(|device| unescaped(&device.path));
+    paths.extend(on_disk.filter(|path| !path.starts_with("/dev/zram")));
+    disks(roots, &paths)
+}
+
+/// Whether all that is written to `path` goes through dm-crypt.
+pub fn is_encrypted(roots: &Roots, path: &Path) -> bool {
+    device_below(roots, &mounts(roots), path).is_some_and(|device| encrypts(roots, &device, 0))
+}
+
+fn encrypts(roots: &Roots, device: &Path, depth: u8) -> bool {
+    let Ok(folder) = fs::canonicalize(device) else { return false };
+    // Linux drivers/md/dm-ioctl.c: cryptsetup names its devices CRYPT-TYPE-…
+    let uuid = fs::read_to_string(folder.join("dm/uuid")).unwrap_or_default();
+    let slaves = slaves(roots, &folder);
+    uuid.starts_with("CRYPT-")
+        || (!slaves.is_empty()
+            && depth <= DEEPEST
+            && slaves.iter().all(|slave| encrypts(roots, slave, depth + 1)))
+}
+
+pub(super) fn mounts(roots: &Roots) -> Vec<MountInfo> {
+    let mounts = MountInfos::from_file(roots.proc("self/mountinfo"));
+    mounts.map_or_else(|_| Vec::new(), |mounts| mounts.0)
+}
+
+/// The block device that `path` is or is on, in sysfs.
+fn device_below(roots: &Roots, mounts: &[MountInfo], path: &Path) -> Option<PathBuf> {
+    // The longest mount point wins; of several on one, the last.
+    let mount = mounts
+        .iter()
+        .filter(|mount| path.starts_with(&mount.mount_point))
+        .max_by_key(|mount| mount.mount_point.as_os_str().len());
+    let number = if path.starts_with("/dev") {
+        device_number(roots, path)
+    } else {
+        mount.and_then(|mount| match mount.majmin.parse().ok()? {
+            // btrfs gives its mounts numbers of no device.
+            DeviceNumber { major: 0, .. } => {
+                let source = mount.mount_source.as_deref().filter(|s| s.starts_with("/dev/"));
+                device_number(roots, Path::new(source?))
+            }
+            number => Some(number),
+        })
+    };
+    number.map(|number| roots.path(format!("/sys/dev/block/{number}")))
 }
 
 /// By sysfs, since a service's /dev may be its own; names that udev made are known to /dev alone.
@@ -64,9 +106,8 @@ fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
     if folder.join("partition").exists() {
         folder.pop();
     }
-    let slaves: Vec<_> =
-        fs::read_dir(folder.join("slaves")).into_iter().flatten().flatten().collect();
-    if slaves.is_empty() || depth > 8 {
+    let slaves = slaves(roots, &folder);
+    if slaves.is_empty() || depth > DEEPEST {
         let number = fs::read_to_string(folder.join("dev")).ok().and_then(|n| n.parse().ok());
         if let (Some(number), Some(name)) = (number, folder.file_name()) {
             // sysfs writes a slash in a name as an exclamation mark.
@@ -76,9 +117,14 @@ fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
         return;
     }
     for slave in slaves {
-        let device = roots.path("/sys/class/block").join(slave.file_name());
-        whole_disks(roots, &device, disks, depth + 1);
+        whole_disks(roots, &slave, disks, depth + 1);
     }
+}
+
+/// What a device mapper's or RAID's device is made of.
+fn slaves(roots: &Roots, folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("slaves")).into_iter().flatten().flatten();
+    entries.map(|entry| roots.path("/sys/class/block").join(entry.file_name())).collect()
 }
 
 #[cfg(test)]
@@ -139,5 +185,25 @@ mod tests {
         assert_eq!(found(mounts, &["/run/x"]), []);
         assert_eq!(found(mounts, &["/dev/sdb1"]), [disk("8:16", "/dev/sdb")]);
         assert_eq!(found("", &["/"]), []);
+    }
+
+    #[test]
+    fn a_device_is_encrypted_if_all_below_it_is() {
+        let (_folder, roots) = host("22 21 253:0 / /var rw - xfs /dev/mapper/var rw\n");
+        let encrypted = || is_encrypted(&roots, Path::new("/var/lib/swapfile"));
+        let uuid = |device: &str, uuid: &str| {
+            let folder = roots.path("/sys/devices").join(device).join("dm");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("uuid"), uuid).unwrap();
+        };
+        assert!(!encrypted());
+        uuid("sdb/sdb1", "CRYPT-PLAIN-x\n");
+        assert!(!encrypted(), "sdc is not");
+        uuid("sdc", "CRYPT-LUKS2-x\n");
+        assert!(encrypted());
+        uuid("sdb/sdb1", "LVM-x\n");
+        uuid("dm-0", "CRYPT-PLAIN-x\n");
+        assert!(encrypted());
+        assert!(!is_encrypted(&roots, Path::new("/dev/vda")));
     }
 }

@@ -1,9 +1,13 @@
 //! Reads the kubelet's configuration.
 //!
-//! Source: Kubernetes `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1). Values given by the
-//! kubelet's deprecated flags are not seen.
+//! Source: Kubernetes `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1), "Kubelet Configuration
+//! Directory Merging" (KEP-3983). Values given by the kubelet's deprecated flags are not seen.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -11,6 +15,9 @@ use crate::{config::settings::Settings, model::kubelet::KubeletConfig, roots::Ro
 
 /// OpenShift, then kubeadm (where the first is a kubeconfig).
 const USUAL_PLACES: [&str; 2] = ["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"];
+
+/// Beside OpenShift's file: what its kubelets are given as `--config-dir`.
+const DROP_INS: &str = "/etc/openshift/kubelet.conf.d";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,18 +41,65 @@ pub fn config(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig
     let configured = settings.kubelet_config.iter().map(std::path::PathBuf::as_path);
     let usual = USUAL_PLACES.iter().map(Path::new).filter(|_| settings.kubelet_config.is_none());
     for path in configured.chain(usual) {
-        let text = match fs::read_to_string(roots.path(path)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
-        };
-        let wire: Wire = serde_saphyr::from_str(&text)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        if wire.kind.as_deref() == Some("KubeletConfiguration") {
-            return Ok(Some(parsed(path, wire)));
+        let Some(mut wire) = wire(roots, path)? else { continue };
+        if wire.kind.as_deref() != Some("KubeletConfiguration") {
+            continue;
         }
+        if path == Path::new(USUAL_PLACES[0]) {
+            for path in drop_ins(roots) {
+                if let Some(over) = self::wire(roots, &path)? {
+                    wire = wire.under(over);
+                }
+            }
+        }
+        return Ok(Some(parsed(path, wire)));
     }
     Ok(None)
+}
+
+/// `None` where there is no such file.
+fn wire(roots: &Roots, path: &Path) -> Result<Option<Wire>, String> {
+    let text = match fs::read_to_string(roots.path(path)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    serde_saphyr::from_str(&text)
+        .map(Some)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+/// In the order in which they count.
+fn drop_ins(roots: &Roots) -> Vec<PathBuf> {
+    let entries = fs::read_dir(roots.path(DROP_INS)).into_iter().flatten().flatten();
+    let names = entries.map(|entry| Path::new(DROP_INS).join(entry.file_name()));
+    let mut found: Vec<PathBuf> =
+        names.filter(|path| path.extension().is_some_and(|suffix| suffix == "conf")).collect();
+    found.sort();
+    found
+}
+
+impl Wire {
+    /// What `over` says counts; maps are merged by their keys.
+    fn under(self, over: Self) -> Self {
+        let merged = |below: Option<BTreeMap<_, _>>, above: Option<BTreeMap<_, _>>| match below {
+            Some(mut below) => {
+                below.extend(above.unwrap_or_default());
+                Some(below)
+            }
+            None => above,
+        };
+        Self {
+            kind: self.kind,
+            fail_swap_on: over.fail_swap_on.or(self.fail_swap_on),
+            memory_swap: over.memory_swap.or(self.memory_swap),
+            eviction_hard: merged(self.eviction_hard, over.eviction_hard),
+            eviction_soft: merged(self.eviction_soft, over.eviction_soft),
+            merge_default_eviction_settings: over
+                .merge_default_eviction_settings
+                .or(self.merge_default_eviction_settings),
+        }
+    }
 }
 
 fn parsed(path: &Path, wire: Wire) -> KubeletConfig {
@@ -98,6 +152,27 @@ mod tests {
         assert_eq!(config.eviction_soft_memory.as_deref(), Some("1Gi"));
         assert_eq!(config.eviction_hard_memory, None);
         assert!(!config.replaces_defaults);
+    }
+
+    #[test]
+    fn drop_ins_of_openshift_count_in_the_order_of_their_names() {
+        let folder = "/etc/openshift/kubelet.conf.d";
+        let hard = |memory: &str| format!("evictionHard:\n  memory.available: {memory}\n");
+        let main = format!("kind: KubeletConfiguration\n{}  nodefs.available: 5%\n", hard("100Mi"));
+        let (_folder, roots) = host(&[
+            ("/etc/kubernetes/kubelet.conf", &main),
+            (&format!("{folder}/90-swap.conf"), &format!("failSwapOn: false\n{}", hard("300Mi"))),
+            (&format!("{folder}/50-x.conf"), &format!("failSwapOn: true\n{}", hard("200Mi"))),
+            (&format!("{folder}/99-x.bak"), "failSwapOn: true\n"),
+        ]);
+        let config = config(&roots, &Settings::defaults()).unwrap().unwrap();
+        assert_eq!(config.fail_swap_on, Some(false));
+        assert_eq!(config.eviction_hard_memory.as_deref(), Some("300Mi"));
+        assert_eq!(config.eviction_hard_nodefs.as_deref(), Some("5%"));
+        let broken = roots.path(folder).join("95-x.conf");
+        fs::write(broken, "failSwapOn: [").unwrap();
+        let error = self::config(&roots, &Settings::defaults()).unwrap_err();
+        assert!(error.starts_with("cannot read /etc/openshift/kubelet.conf.d/95-x.conf: "));
     }
 
     #[test]

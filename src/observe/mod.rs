@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod cgroup;
+pub mod check;
 pub mod crio;
 pub mod disks;
 pub mod events;
@@ -16,4 +17,5 @@ pub mod process;
 pub mod slices;
 pub mod swap;
 pub mod tree;
+pub mod trigger;
 pub mod zoneinfo;

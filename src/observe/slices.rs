@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use crate::{
-    model::{protection::DeviceNumber, swap::SwapMax},
+    model::{
+        protection::{DeviceNumber, SliceFacts},
+        swap::SwapMax,
+    },
     roots::Roots,
 };
 
@@ -18,6 +21,16 @@ pub fn folder(roots: &Roots, unit: &str) -> PathBuf {
         folder.push(format!("{}.slice", &stem[..index]));
     }
     folder.join(unit)
+}
+
+/// The slice as the kernel has it; systemd is not asked.
+pub fn facts(roots: &Roots, unit: &str) -> SliceFacts {
+    SliceFacts {
+        unit: unit.to_owned(),
+        properties: None,
+        swap_max: swap_max(roots, unit),
+        io_latency: io_latency(roots, unit),
+    }
 }
 
 /// `memory.swap.max`; `None` where there is none or it makes no sense.

@@ -42,7 +42,7 @@ fn zones(text: &str) -> Vec<Zone> {
     // Each zone begins with `Node 0, zone   Normal`; pagesets and counters that follow have no
     // lines of the same names.
     for zone in text.split("\nNode ").flat_map(|part| part.split_once("zone ")) {
-        let value = |name: &str| {
+        let value = |name: &str| -> Option<u64> {
             let mut words = zone.1.lines().map(|line| line.split_whitespace());
             words.find_map(|mut words| {
                 (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
@@ -52,6 +52,9 @@ fn zones(text: &str) -> Vec<Zone> {
             (value("managed"), value("min"), value("low"))
             && managed > 0
         {
+            // Shown since Linux 5.17: what a zone under fragmentation keeps free besides, for a while.
+            let boost = value("boost").unwrap_or(0);
+            let (min, low) = (min.saturating_sub(boost), low.saturating_sub(boost));
             zones.push(Zone { managed, min, low });
         }
     }
@@ -67,7 +70,7 @@ mod tests {
         let text = "Node 0, zone      DMA\n  per-node stats\n      nr_inactive_anon 4\n  pages free     \
                     2816\n        boost    0\n        min      10\n        low      13\n        high     16\n        \
                     spanned  4095\n        present  3998\n        managed  3840\n        cma      0\n  pagesets\n    cpu: 0\n              \
-                    count: 0\n              high:  0\nNode 0, zone    DMA32\n  pages free 1\n  min 1000\n  low 1250\n  \
+                    count: 0\n              high:  0\nNode 0, zone    DMA32\n  pages free 1\n  boost 300\n  min 1300\n  low 1550\n  \
                     high 1500\n  managed 400000\nNode 0, zone  Movable\n  pages free 0\n  min 32\n  low 32\n  high 32\n  \
                     managed  0\n";
         assert_eq!(

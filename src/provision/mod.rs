@@ -111,7 +111,7 @@ impl Provisioning<'_> {
     ) -> Result<Plan, ProvisionError> {
         let Self { roots, settings, .. } = self;
         let swap = &settings.swap;
-        let wanted = Wanted::new(swap.size, node.ram_bytes, node.page_bytes);
+        let wanted = self.wanted(node);
         if wanted.is_none() && swap.kind != SwapKind::Partition {
             for provisioned in Ledger::new(roots).load() {
                 tracing::warn!(
@@ -122,14 +122,7 @@ impl Provisioning<'_> {
             }
             return Ok(Plan::default());
         }
-        if !roots.cgroup().join("cgroup.controllers").exists() {
-            let why = "the node has cgroup v1, where swap cannot be limited as it must be: boot with \
-                       systemd.unified_cgroup_hierarchy=1";
-            return Err(ProvisionError::Conflict(why.to_owned()));
-        }
-        if let Some(why) = kubelet.and_then(fails_with_swap) {
-            return Err(ProvisionError::Conflict(why));
-        }
+        self.no_conflict(kubelet)?;
         let plan = self.plan(wanted, kubelet, node)?;
         let ledger = Ledger::new(roots);
         let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
@@ -148,6 +141,34 @@ impl Provisioning<'_> {
             ledger.save(&areas)?;
         }
         Ok(Plan { kept: plan.kept.or(kept), ..plan })
+    }
+
+    fn wanted(&self, node: NodeMemory) -> Option<Wanted> {
+        Wanted::new(self.settings.swap.size, node.ram_bytes, node.page_bytes)
+    }
+
+    /// Refuses what the node would not survive.
+    fn no_conflict(&self, kubelet: Option<&KubeletConfig>) -> Result<(), ProvisionError> {
+        if !self.roots.cgroup().join("cgroup.controllers").exists() {
+            let why = "the node has cgroup v1, where swap cannot be limited as it must be: boot with \
+                       systemd.unified_cgroup_hierarchy=1";
+            return Err(ProvisionError::Conflict(why.to_owned()));
+        }
+        kubelet.and_then(fails_with_swap).map_or(Ok(()), |why| Err(ProvisionError::Conflict(why)))
+    }
+
+    /// What would be done to the configured swap now; `None` where none is configured. Swap that was
+    /// configured earlier is left out.
+    pub fn preview(&self) -> Result<Option<Plan>, ProvisionError> {
+        let kubelet =
+            kubelet::config(self.roots, self.settings).map_err(ProvisionError::Conflict)?;
+        let node = node::memory(self.roots)?;
+        let wanted = self.wanted(node);
+        if wanted.is_none() && self.settings.swap.kind != SwapKind::Partition {
+            return Ok(None);
+        }
+        self.no_conflict(kubelet.as_ref())?;
+        self.plan(wanted, kubelet.as_ref(), node).map(Some)
     }
 
     /// Retires `areas`, but for those whose pages fit nowhere: they remain in the list.

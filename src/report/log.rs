@@ -57,12 +57,15 @@ fn targets(verbosity: u8) -> Targets {
     Targets::new().with_default(LevelFilter::ERROR).with_target("wasp_agent", ours)
 }
 
-/// Whether standard error is the journal: `JOURNAL_STREAM` holds its device and inode
-/// (systemd.exec(5)).
 fn under_systemd() -> bool {
+    is_journal(std::io::stderr())
+}
+
+/// Whether `stream` is the journal: `JOURNAL_STREAM` holds its device and inode (systemd.exec(5)).
+pub fn is_journal(stream: impl AsFd) -> bool {
     let Ok(expected) = std::env::var("JOURNAL_STREAM") else { return false };
-    let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() else { return false };
-    std::fs::File::from(stderr)
+    let Ok(stream) = stream.as_fd().try_clone_to_owned() else { return false };
+    std::fs::File::from(stream)
         .metadata()
         .is_ok_and(|metadata| expected == format!("{}:{}", metadata.dev(), metadata.ino()))
 }

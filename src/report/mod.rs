@@ -1,5 +1,6 @@
 //! What the agent tells: the journal, systemd, and the files that it leaves under `/run`.
 
+pub mod check;
 pub mod log;
 pub mod notify;
 pub mod plan;

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod node;
+
 use std::{
     fs,
     io::Read,

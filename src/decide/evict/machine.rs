@@ -53,6 +53,20 @@ pub enum Answer {
     Unreachable(String),
 }
 
+impl Answer {
+    /// One word, for metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Migrating => "migrating",
+            Self::Budget { .. } => "budget",
+            Self::Gone => "gone",
+            Self::Refused(_) => "refused",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
+
 /// A pod on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
@@ -85,6 +99,8 @@ pub struct Evictions {
     /// The evictions of the last hour.
     history: VecDeque<Monotonic>,
     cooldown_until: Monotonic,
+    #[serde(default)]
+    critical_since: Option<Monotonic>,
 }
 
 impl Evictions {
@@ -123,6 +139,8 @@ pub struct Verdict {
 pub struct Victim {
     pub ranked: Ranked,
     pub why: String,
+    /// Its eviction has been refused for long enough: it is deleted.
+    pub last_resort: bool,
 }
 
 /// One step. `usage` may be empty while no signal is active.
@@ -137,17 +155,17 @@ pub fn decide(
     let overdue = evictions.pass_time(now);
     let mut verdict = Verdict { readings, evict: None, held_back: None, overdue };
     let active: Vec<&Reading> = verdict.readings.iter().filter(|r| r.active).collect();
+    let critical = active.iter().any(|reading| reading.critical);
+    evictions.critical_since = critical.then(|| evictions.critical_since.unwrap_or(now));
     if active.is_empty() || settings.mode == EvictionMode::Off {
         return verdict;
     }
-    let critical = active.iter().any(|reading| reading.critical);
     match evictions.obstacle(settings, &inputs, critical) {
         Some(obstacle) => verdict.held_back = Some(obstacle),
         None => {
             let ranked = rank(settings, inputs.pods, inputs.usage);
-            let mut free = ranked.into_iter().filter(|pod| evictions.is_free(&pod.uid, now));
-            match free.next() {
-                Some(ranked) => {
+            match evictions.choose(settings, ranked, now) {
+                Some((ranked, last_resort)) => {
                     let why: Vec<String> =
                         active.iter().map(|r| format!("{}: {}", r.signal, r.text)).collect();
                     let why = why.join("; ");
@@ -157,7 +175,7 @@ pub fn decide(
                         // Nobody leaves; it is said again when the next would be evicted.
                         evictions.cooldown_until = now + settings.cooldown;
                     }
-                    verdict.evict = Some(Victim { ranked, why });
+                    verdict.evict = Some(Victim { ranked, why, last_resort });
                 }
                 None => verdict.held_back = Some("no pod may be evicted now".to_owned()),
             }
@@ -198,9 +216,25 @@ impl Evictions {
             .then(|| format!("{} evictions in an hour are enough", settings.max_per_hour))
     }
 
-    fn is_free(&self, uid: &PodUid, now: Monotonic) -> bool {
-        self.backoff.get(uid).is_none_or(|backoff| now >= backoff.until)
-            && self.in_flight.iter().all(|pod| pod.uid != *uid)
+    /// The first that may be asked; where there is none, the first that has refused, if it is time
+    /// for the last resort.
+    fn choose(
+        &self,
+        settings: &EvictionSettings,
+        ranked: Vec<Ranked>,
+        now: Monotonic,
+    ) -> Option<(Ranked, bool)> {
+        let on_its_way = |uid: &PodUid| self.in_flight.iter().any(|pod| pod.uid == *uid);
+        let (free, refused): (Vec<_>, Vec<_>) = ranked
+            .into_iter()
+            .filter(|pod| !on_its_way(&pod.uid))
+            .partition(|pod| self.backoff.get(&pod.uid).is_none_or(|b| now >= b.until));
+        if let Some(pod) = free.into_iter().next() {
+            return Some((pod, false));
+        }
+        let (after, since) = (settings.last_resort?, self.critical_since?);
+        let pod = refused.into_iter().next()?;
+        (now.since(since) >= after).then_some((pod, true))
     }
 
     fn ask(&mut self, uid: PodUid, now: Monotonic) {
@@ -282,3 +316,7 @@ impl Evictions {
 #[cfg(test)]
 #[path = "machine_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "trace_tests.rs"]
+mod trace_tests;

@@ -239,6 +239,27 @@ fn a_budget_is_honoured_and_the_next_takes_its_place() {
 }
 
 #[test]
+fn the_last_resort_is_for_a_pod_that_was_refused_while_it_burns_for_long() {
+    let mut sim = thrashing(Api::Budget);
+    for pod in &mut sim.pods {
+        pod.api = Api::Budget;
+    }
+    let deleted = |sim: &mut Sim, rate: u64, seconds: u64| {
+        let verdicts = (0..seconds).map(|_| sim.step_with(rate, 900_000));
+        let last = verdicts.filter_map(|v| v.evict).filter(|v| v.last_resort);
+        last.map(|v| v.ranked.name).collect::<Vec<_>>()
+    };
+    assert_eq!(deleted(&mut sim, 5000, 900), [""; 0], "off unless configured");
+    sim.settings.last_resort = Some(Duration::from_secs(300));
+    let mut sim = Sim { evictions: Evictions::default(), signals: Signals::default(), ..sim };
+    sim.settings.critical_factor = 100.0;
+    assert_eq!(deleted(&mut sim, 1500, 900), [""; 0], "not critical");
+    sim.settings.critical_factor = 2.0;
+    assert_eq!(deleted(&mut sim, 5000, 299), [""; 0], "not for long enough");
+    assert_eq!(deleted(&mut sim, 5000, 30)[..1], ["greedy"]);
+}
+
+#[test]
 fn a_migration_is_waited_for_unless_it_burns() {
     let mut sim = thrashing(Api::Migrates { after: 200 });
     for _ in 0..190 {

@@ -3,7 +3,7 @@
 //!
 //! Source: Kubernetes "Node-pressure Eviction", "Pod selection for kubelet eviction".
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, fmt};
 
 use serde::Serialize;
 
@@ -55,8 +55,27 @@ pub enum Spared {
     UsesNothing,
 }
 
+impl fmt::Display for Spared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Critical(reason) => reason,
+            Self::Namespace => "its namespace is in eviction.protected-namespaces",
+            Self::Terminating => "it is being deleted",
+            Self::Finished => "it has finished",
+            Self::UsesNothing => "it uses neither memory nor swap",
+        })
+    }
+}
+
 /// Whether `pod` may be evicted.
 pub fn spared(settings: &EvictionSettings, pod: &Pod, usage: Option<&PodUsage>) -> Option<Spared> {
+    // Its going would free nothing.
+    let useless = || usage.is_none_or(|usage| usage.bytes() == 0).then_some(Spared::UsesNothing);
+    spared_as_such(settings, pod).or_else(useless)
+}
+
+/// Whether `pod` may be evicted, whatever it uses.
+pub fn spared_as_such(settings: &EvictionSettings, pod: &Pod) -> Option<Spared> {
     if let Some(reason) = critical(pod) {
         return Some(Spared::Critical(reason.to_string()));
     }
@@ -66,11 +85,7 @@ pub fn spared(settings: &EvictionSettings, pod: &Pod, usage: Option<&PodUsage>) 
     if pod.terminating {
         return Some(Spared::Terminating);
     }
-    if pod.finished {
-        return Some(Spared::Finished);
-    }
-    // Its going would free nothing.
-    usage.is_none_or(|usage| usage.bytes() == 0).then_some(Spared::UsesNothing)
+    pod.finished.then_some(Spared::Finished)
 }
 
 /// All that may be evicted, the first to go first. Equal input gives equal output.

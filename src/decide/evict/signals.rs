@@ -36,6 +36,16 @@ pub enum Signal {
 impl Signal {
     pub const ALL: [Self; 4] = [Self::Traffic, Self::Utilization, Self::Overcommit, Self::Pressure];
 
+    /// As its table is named in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traffic => "traffic",
+            Self::Utilization => "utilization",
+            Self::Overcommit => "overcommit",
+            Self::Pressure => "pressure",
+        }
+    }
+
     fn settings(self, settings: &EvictionSettings) -> &SignalSettings {
         match self {
             Self::Traffic => &settings.traffic,

@@ -42,7 +42,7 @@ pub fn plan_file(
     match (files.next(), files.next()) {
         (None, _) => exchange.make_first(),
         (Some(stays), other) if wanted.is_met_by(stays.bytes) => Ok(exchange.keep(&stays, other)),
-        (Some(old), other) => exchange.replace(&old, other),
+        (Some(old), other) => exchange.replace(old, other),
     }
 }
 
@@ -140,7 +140,7 @@ impl Exchange<'_> {
     }
 
     /// No file has the right size. If that cannot be changed, what there is stays in use.
-    fn replace(&self, old: &File, other: Option<File>) -> Result<Plan, Refusal> {
+    fn replace(&self, mut old: File, other: Option<File>) -> Result<Plan, Refusal> {
         let mut steps = Vec::new();
         let mut freed = 0;
         if let Some(other) = other {
@@ -149,8 +149,12 @@ impl Exchange<'_> {
                 Err(refusal) => return Ok(Plan { steps, kept: Some(refusal) }),
             }
             freed = other.allocated;
+            // Its pages, wherever they are then, need a place once more when the old file goes.
+            if let (Some(old), Some(other)) = (&mut old.active, other.active) {
+                old.used_bytes = old.used_bytes.saturating_add(other.used_bytes);
+            }
         }
-        let kept = match self.exchange(old, freed) {
+        let kept = match self.exchange(&old, freed) {
             Ok(exchanging) => {
                 steps.extend(exchanging);
                 None

@@ -14,8 +14,9 @@ pub use file::plan_file;
 pub use retire::{plan_retirement, plan_zram_retirement};
 
 use crate::{
-    config::settings::SwapSize,
+    config::settings::{SwapKind, SwapSettings, SwapSize},
     model::{
+        host::NodeMemory,
         storage::{Content, MemoryFacts, PartitionPlace, ZramDevice},
         swap::human_bytes,
     },
@@ -160,6 +161,22 @@ impl Wanted {
     pub fn is_met_by(self, bytes: u64) -> bool {
         let tolerance = if self.exact { 0 } else { self.bytes / 64 };
         bytes.abs_diff(self.bytes) <= tolerance
+    }
+}
+
+/// No swap, or not as much as is configured.
+pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
+    let wanted = Wanted::new(settings.size, node.ram_bytes, node.page_bytes);
+    match wanted.filter(|_| settings.kind != SwapKind::Partition) {
+        // Other swap counts too; the header takes a page.
+        Some(wanted) if node.swap_bytes + node.page_bytes < wanted.bytes - wanted.bytes / 64 => {
+            Some(format!(
+                "the node has {} of swap, {} are configured (systemctl status wasp-swap)",
+                human_bytes(node.swap_bytes),
+                human_bytes(wanted.bytes)
+            ))
+        }
+        _ => (node.swap_bytes == 0).then(|| "the node has no swap".to_owned()),
     }
 }
 

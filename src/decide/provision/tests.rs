@@ -159,6 +159,18 @@ fn pages_that_do_not_fit_stay_where_they_are() {
     assert_eq!(steps(&place(ours(2 * GIB), Some(20 * MIB), 5 * GIB), &tight).len(), 4);
 }
 
+/// A cut in the middle of an exchange leaves two in use: the pages of the one that goes first come
+/// to the other, and need a place again when that one goes.
+#[test]
+fn pages_that_move_twice_are_counted_twice() {
+    let mut place = place(ours(2 * GIB), Some(1310 * MIB), 11 * GIB / 2);
+    place.next = ours(GIB / 2);
+    place.next_active = Some(device("/swap.next", GIB / 2, 400 * MIB));
+    let plan = plan(&place, &memory(415 * MIB)).unwrap();
+    assert!(!plan.steps.contains(&Step::SwapOff { path: "/swap".into() }), "{:?}", plan.steps);
+    assert!(plan.kept.unwrap().to_string().contains("1.7 GiB in use only 1.3 GiB fit"));
+}
+
 #[test]
 fn zram_of_another_size_is_exchanged() {
     let wanted = Wanted { bytes: GIB, exact: true };

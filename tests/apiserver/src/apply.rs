@@ -205,6 +205,23 @@ pub fn apply(owner: &Owner<'_>, old: &Value, wanted: &Value, force: bool) -> Api
     Ok(new)
 }
 
+/// What a writer that does not apply has changed belongs to nobody any more.
+pub fn disown_changed(old: &Value, new: &mut Value) {
+    let mut entries = list(new, "/metadata/managedFields").to_vec();
+    if entries.is_empty() || entries != list(old, "/metadata/managedFields") {
+        return;
+    }
+    for entry in &mut entries {
+        for path in leaves(&entry["fieldsV1"]) {
+            if lookup(old, &path) != lookup(new, &path) {
+                disown(&mut entry["fieldsV1"], &path);
+            }
+        }
+    }
+    entries.retain(|entry| !crate::json::empty(&entry["fieldsV1"]));
+    new["metadata"]["managedFields"] = Value::Array(entries);
+}
+
 fn conflict(conflicts: &[(String, String)]) -> ApiError {
     let plural = if conflicts.len() == 1 { "conflict" } else { "conflicts" };
     let listed: Vec<String> = conflicts

@@ -165,6 +165,7 @@ fn replace(
     mut new: Value,
 ) -> ApiResult<Value> {
     restriction::on_update(user, info, old, &new)?;
+    apply::disown_changed(old, &mut new);
     let field = |v: &Value, name: &str| text(&v["metadata"], &format!("/{name}")).to_owned();
     let (wanted, rv) = (field(&new, "resourceVersion"), field(old, "resourceVersion"));
     if !(wanted.is_empty() || wanted == rv) {

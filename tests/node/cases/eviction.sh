@@ -1,17 +1,25 @@
-# When swap hurts, the pod that thrashes is evicted, and only it
+# When swap hurts, the pod that thrashes is evicted, and only it; the cluster is told
 # suites: bookworm
-# timeout: 300
+# timeout: 400
 . /payload/lib.sh
 swap_on 2G
 start_apiserver
-configure '[eviction]' 'mode = "observe"' 'average-window-seconds = 10' 'cooldown-seconds = 5' \
+configure '[eviction]' 'mode = "observe"' 'scheduling-guard = "cordon"' \
+    'pressure-transition-seconds = 5' 'average-window-seconds = 10' 'cooldown-seconds = 5' \
     'max-average-swap-in-pages-per-second = 200' 'max-average-swap-out-pages-per-second = 200' \
     '[eviction.pressure]' 'enabled = false'
 start_agent
 api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
 being_evicted() { api get pod "$1" -n default | jq -e '.metadata.deletionTimestamp' >/dev/null; }
+condition() { api get node node-a | jq -r '.status.conditions[] | select(.type == "SwapPressure") | "\(.status) \(.reason)"'; }
+condition_is() { [[ $(condition) == "$1" ]]; }
+unschedulable() { api get node node-a | jq -e '.spec.unschedulable'; }
+schedulable() { ! unschedulable; }
+# events NAMESPACE KIND: their reasons, each once.
+events() { api get events -n "$1" | jq -r --arg kind "$2" '(.items // [])[] | select(.involvedObject.kind == $kind) | .reason' | sort -u | paste -sd ' '; }
 says() { agent_journal | grep -qE "$1"; }
 
+eventually 15 "the node's condition says that all is well" condition_is "False NoSwapPressure"
 pod calm --request 100Mi --limit 300Mi
 # It writes the same 140 MiB again and again, with 100 MiB of memory.
 pod greedy --request 80Mi --limit 100Mi --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
@@ -23,8 +31,12 @@ start=$(now_ms)
 : >"$go"
 eventually 120 "swap traffic is noticed" says 'swap traffic: [0-9]+ pages/s in'
 note "$(($(now_ms) - start)) ms after the container began; $(agent_journal | grep -E 'swap traffic: ' | head -n 1)"
-eventually 10 "observing, it says whom it would evict" says 'would evict default/greedy: swap traffic'
-like "$(agent_status)" '^swap hurts|^evicting' "STATUS begins with it"
+eventually 60 "observing, it says whom it would evict" says 'would evict default/greedy: swap traffic'
+says_first() { [[ $(agent_status) =~ ^(swap hurts|evicting) ]]; }
+eventually 20 "STATUS begins with it" says_first
+eventually 30 "the node's condition says so" condition_is "True SwapTrafficHigh"
+check "observing, the node stays open to new pods" schedulable
+like "$(events default Pod)" 'WouldEvict' "an event of the pod says whom it would evict"
 check "and evicts nobody" bash -c '! test-apiserver --data /var/lib/test-apiserver get pod greedy -n default | jq -e .metadata.deletionTimestamp'
 
 sed -i 's/"observe"/"enforce"/' "$config"
@@ -32,12 +44,19 @@ start=$(now_ms)
 systemctl reload wasp-agent
 eventually 60 "enforcing, it evicts the pod that thrashes" being_evicted greedy
 note "$(($(now_ms) - start)) ms after the reload"
+eventually 10 "new pods are kept away" unschedulable
+like "$(events default Pod)" 'SwapEviction' "an event of the pod says so"
+like "$(events default Node)" 'SwapEviction SwapPressure WouldEvict' "and events of the node"
 check "with a reason" says 'evicting default/greedy: swap traffic: .*thresholds 200 and 200\); of all pods it comes first: .* above'
-eventually 10 "and waits for it" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "waiting for the end of pod"'
+eventually 20 "and waits for it" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "waiting for the end of pod"'
 systemctl restart wasp-agent
 throughout 15 "an agent that is started anew evicts nobody else" bash -c '! journalctl -q -u wasp-agent -o cat | grep -E "evicting default/(calm|other)"'
 test-kubelet stop greedy >/dev/null 2>&1 || true
 eventually 15 "it sees the pod leave" says 'has left'
 eventually 30 "and all is well" bash -c '[[ $(systemctl show -P StatusText wasp-agent) != *"swap hurts"* ]]'
+eventually 20 "the condition is cleared" condition_is "False NoSwapPressure"
+eventually 10 "and new pods are welcome" schedulable
 check "nobody else is told to leave" bash -c 'for pod in calm other; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'
 check "they live" lives calm
+systemctl stop wasp-agent
+is "$(condition)" "" "an agent that stops takes its condition back"

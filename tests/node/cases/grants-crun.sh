@@ -7,6 +7,10 @@ pod early --request 100Mi --limit 300Mi
 note "as $runtime left it: $(swap_max early)"
 start_agent
 check "what ran before the agent is right as soon as the service is ready" has_limit early "$(grant 100)"
+of early
+systemd_has() { [[ $(systemctl show -P MemorySwapMax "${scope##*/}") = $(grant 100) ]]; }
+eventually 15 "systemd is told too" systemd_has
+is "$(<"${child:-$scope}/memory.oom.group")" 1 "which leaves the kubelet's memory.oom.group as it was"
 note "100Mi of $(meminfo_bytes MemTotal) RAM, of $(meminfo_bytes SwapTotal) swap: $(grant 100) bytes"
 
 pod limited --request 123Mi --limit 300Mi

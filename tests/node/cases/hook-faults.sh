@@ -69,8 +69,29 @@ mv /usr/bin/wasp-hook.real /usr/bin/wasp-hook
 pod dies-no-more --no-api --kubelet old --request 100Mi --command "$tell"
 check "with the hook as it was, the next start succeeds" lives dies-no-more
 
-# Nonsense where the agent's words should be.
+# A hook that is held up: at the runtime's words, and at a file after them. The tracer is no parent of
+# the hook's here, so the hook has the runtime for one.
 hook_journal() { journalctl -q -t wasp-hook -o cat; }
+mv /usr/bin/wasp-hook /usr/bin/wasp-hook.real
+printf '#!/bin/sh\n/usr/bin/head -c 20 >/dev/null; exec /usr/bin/wasp-hook.real\n' >/usr/local/bin/half-a-state
+printf '#!/bin/sh\nexec /usr/bin/strace -D -qq -o /run/strace -P /run/wasp-agent/hook.json -e trace=openat -e inject=openat:delay_enter=20000000 /usr/bin/wasp-hook.real\n' >/usr/local/bin/slow-disk
+printf '#!/bin/sh\nexec /usr/bin/wasp-hook.real </dev/zero\n' >/usr/local/bin/no-state
+chmod +x /usr/local/bin/{half-a-state,slow-disk,no-state}
+for runtime in crun runc; do
+    for how in half-a-state no-state slow-disk; do
+        cp /usr/local/bin/$how /usr/bin/wasp-hook
+        pod "$how-$runtime" --no-api --kubelet old --request 100Mi --command "$tell"
+        of "$how-$runtime"
+        is "$(cat "$scope"/memory.swap.max "$scope"/container/memory.swap.max 2>/dev/null | sort -u)" 0 \
+            "$runtime: with $how the container starts, with no swap"
+        like "$(hook_journal | tail -n 1)" "container $(basename "$scope" .scope | sed s/.*-//) of pod .* starts with no swap\$" \
+            "and the journal says why"
+        note "$(hook_journal | tail -n 1)"
+    done
+done
+mv /usr/bin/wasp-hook.real /usr/bin/wasp-hook
+
+# Nonsense where the agent's words should be.
 echo '{"version": 1, "policy":' >/run/wasp-agent/hook.json
 for runtime in crun runc; do
     pod "spoilt-$runtime" --no-api --kubelet old --request 100Mi --command "$tell"
@@ -80,6 +101,11 @@ for runtime in crun runc; do
     like "$(hook_journal | grep "$(jq -r '.annotations["io.kubernetes.pod.uid"]' "$bundle/config.json")" | tail -n 1)" \
         'container "main" of pod .* starts with memory.swap.max 0: /run/wasp-agent/hook.json: ' "and the journal says why"
 done
+rm /run/wasp-agent/hook.json
+mkfifo /run/wasp-agent/hook.json
+pod "fifo" --no-api --kubelet old --request 100Mi --command "$tell"
+is "$(test-kubelet starts fifo --times 1 | grep -v '^#' | tr ' ' '\n' | sort -u)" 0 "with a FIFO for hook.json too"
+rm /run/wasp-agent/hook.json
 runtime=crun
 uid=$(jq -r .uid "$state/known/pod.json")
 echo '{"version": 2}' >"/run/wasp-agent/pods/$uid.json"

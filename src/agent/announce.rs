@@ -1,0 +1,381 @@
+//! Tells the cluster of the node, beside the loop: the condition, the guard against new pods, events.
+//! The API server takes its time, and may be away.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    act::node::{self, NodeApi, Note, Notes},
+    config::settings::{SchedulingGuard, Settings},
+    decide::{
+        evict::condition::{Condition, HEARTBEAT, Status},
+        guard::{Step, cordon, taint},
+    },
+    observe::kube::credentials::{self, chain},
+    roots::Roots,
+};
+
+/// What the guard does is looked at so often while it is at work.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long the end of the agent may wait for the API server.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What the cluster is to know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    /// `None`: no condition of ours.
+    pub(super) condition: Option<Condition>,
+    /// New pods are to stay away.
+    pub(super) keep_away: bool,
+}
+
+impl Wanted {
+    fn is_news_after(&self, other: &Self) -> bool {
+        let condition = match (&self.condition, &other.condition) {
+            (Some(now), Some(before)) => now.is_news_after(before),
+            (None, None) => false,
+            _ => true,
+        };
+        condition || self.keep_away != other.keep_away
+    }
+}
+
+/// The agent's end of it.
+#[derive(Debug)]
+pub(super) struct Announcer {
+    /// `None` until the first is known.
+    wanted: watch::Sender<Option<Wanted>>,
+    notes: mpsc::Sender<Note>,
+    task: JoinHandle<()>,
+}
+
+impl Announcer {
+    /// Problems come by the receiver, and their end.
+    pub(super) fn start(
+        roots: Roots,
+        settings: watch::Receiver<Settings>,
+    ) -> (Self, mpsc::Receiver<Option<String>>) {
+        let (wanted, receive_wanted) = watch::channel(None);
+        let (notes, receive_notes) = mpsc::channel(64);
+        let (reports, receive) = mpsc::channel(4);
+        let task = tokio::spawn(serve(roots, settings, receive_wanted, receive_notes, reports));
+        (Self { wanted, notes, task }, receive)
+    }
+
+    /// Figures that change wake nobody; the next heartbeat takes them along.
+    pub(super) fn want(&self, wanted: Wanted) {
+        self.wanted.send_if_modified(|current| {
+            let news = current.as_ref().is_none_or(|current| wanted.is_news_after(current));
+            *current = Some(wanted);
+            news
+        });
+    }
+
+    /// An event too many is lost: the journal has it.
+    pub(super) fn note(&self, note: Note) {
+        if let Err(error) = self.notes.try_send(note) {
+            tracing::debug!(%error, "an event is not sent");
+        }
+    }
+
+    /// Takes everything back: nobody looks after it any more.
+    pub(super) async fn stop(self) {
+        self.want(Wanted::default());
+        drop((self.wanted, self.notes));
+        if timeout(LAST_WORDS, self.task).await.is_err() {
+            tracing::warn!("the API server was not told that the agent stops");
+        }
+    }
+}
+
+async fn serve(
+    roots: Roots,
+    mut settings: watch::Receiver<Settings>,
+    mut wanted: watch::Receiver<Option<Wanted>>,
+    mut notes: mpsc::Receiver<Note>,
+    reports: mpsc::Sender<Option<String>>,
+) {
+    let mut work = Work { roots, ..Work::default() };
+    if wanted.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    loop {
+        let now = settings.borrow_and_update().clone();
+        let want = wanted.borrow_and_update().clone().unwrap_or_default();
+        let problem = work.turn(&now, &want).await;
+        if reports.send(problem).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            note = notes.recv() => match note {
+                Some(note) => work.publish(&now, &note).await,
+                // The agent ends. What it wanted last is done by now or was wanted while we worked.
+                None => {
+                    let want = wanted.borrow_and_update().clone().unwrap_or_default();
+                    drop(work.turn(&now, &want).await);
+                    return;
+                }
+            },
+            _ = wanted.changed() => {}
+            _ = settings.changed() => {}
+            () = sleep_until(work.next) => {}
+        }
+    }
+}
+
+/// A client of the credentials as they were read.
+struct Connected {
+    fingerprint: u64,
+    files: Vec<std::path::PathBuf>,
+    name: String,
+    node: NodeApi,
+    notes: Notes,
+}
+
+struct Work {
+    roots: Roots,
+    connected: Option<Connected>,
+    /// Sent last, when, and since when its status is what it is.
+    sent: Option<(Condition, Instant)>,
+    status: Option<(Status, Timestamp)>,
+    /// The node's object was read after the start: what an agent that was killed has left is known.
+    known: bool,
+    guard: Guard,
+    next: Instant,
+    backoff: Option<ExponentialBackoff>,
+}
+
+/// What the guard has done.
+#[derive(Default)]
+struct Guard {
+    pressed: bool,
+    /// Set since the pressure began.
+    set: bool,
+    /// Something of ours is there to be taken back.
+    there: bool,
+    looked: Option<Instant>,
+    left: Option<String>,
+}
+
+impl Guard {
+    /// Whether it is to be set or taken back, if either.
+    fn due(&mut self, step: &Step, what: &str) -> Option<bool> {
+        match step {
+            Step::Nothing => None,
+            Step::Set => Some(true),
+            Step::Unset => Some(false),
+            Step::Leave(why) => {
+                if self.left.as_ref() != Some(why) {
+                    tracing::info!("{what} is left as it is: {why}");
+                    self.left = Some(why.clone());
+                }
+                None
+            }
+        }
+    }
+
+    fn done(&mut self, set: bool, what: &str) {
+        self.there = set;
+        self.set |= set;
+        if set {
+            tracing::warn!("set {what}: no new pods while swap hurts");
+        } else {
+            tracing::info!("removed {what}: new pods are welcome");
+        }
+    }
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            roots: Roots::host(),
+            connected: None,
+            sent: None,
+            status: None,
+            known: false,
+            guard: Guard::default(),
+            next: Instant::now(),
+            backoff: None,
+        }
+    }
+}
+
+/// Why something could not be told.
+enum Trouble {
+    /// The agent says by itself that the API server is away.
+    Away(String),
+    Refused(String),
+}
+
+impl Trouble {
+    fn of(what: &str, error: &kube::Error) -> Self {
+        let text = format!("{what}: {}", chain(error));
+        if matches!(error, kube::Error::Api(_)) { Self::Refused(text) } else { Self::Away(text) }
+    }
+}
+
+impl Work {
+    /// Brings the API server's view of the node to what is wanted; says what it refuses.
+    async fn turn(&mut self, settings: &Settings, wanted: &Wanted) -> Option<String> {
+        match self.bring(settings, wanted).await {
+            Ok(()) => {
+                self.backoff = None;
+                let heartbeat = self.sent.as_ref().map(|(_, at)| *at + HEARTBEAT);
+                let look = self.guard.looked.filter(|_| self.guard.pressed || self.guard.there);
+                let next = heartbeat.into_iter().chain(look.map(|at| at + LOOK)).min();
+                self.next = next.unwrap_or_else(|| Instant::now() + HEARTBEAT);
+                None
+            }
+            Err(trouble) => {
+                let backoff = self.backoff.get_or_insert_with(|| {
+                    ExponentialBuilder::default()
+                        .with_min_delay(Duration::from_secs(2))
+                        .with_max_delay(LOOK)
+                        .with_jitter()
+                        .without_max_times()
+                        .build()
+                });
+                self.next = Instant::now() + backoff.next().unwrap_or(LOOK);
+                match trouble {
+                    Trouble::Refused(text) => Some(text),
+                    Trouble::Away(text) => {
+                        tracing::debug!("{text}; trying again");
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    async fn bring(&mut self, settings: &Settings, wanted: &Wanted) -> Result<(), Trouble> {
+        let now = Instant::now();
+        let pressed = wanted.keep_away;
+        let look = self.guard.looked.is_none_or(|at| now >= at + LOOK);
+        let of_guard = pressed != self.guard.pressed || (look && (pressed || self.guard.there));
+        if !self.known || of_guard {
+            let name = self.connect(settings).await?;
+            let node = self.node()?;
+            let read = node.get().await.map_err(|error| Trouble::of("reading the node", &error))?;
+            if !self.known {
+                // What an agent that was killed has left.
+                self.status = node::condition(&read);
+                self.known = true;
+            }
+            self.guard(settings, &name, &node, &read, pressed).await?;
+        }
+        let of_condition = match (&wanted.condition, &self.sent) {
+            (Some(new), Some((sent, at))) => new.is_news_after(sent) || now >= *at + HEARTBEAT,
+            (Some(_), None) => true,
+            (None, _) => self.status.is_some(),
+        };
+        if of_condition {
+            self.connect(settings).await?;
+            let node = self.node()?;
+            self.condition(&node, wanted.condition.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    async fn condition(&mut self, node: &NodeApi, new: Option<&Condition>) -> Result<(), Trouble> {
+        let same = |(status, since): &(Status, Timestamp)| {
+            new.filter(|new| new.status == *status).map(|_| *since)
+        };
+        let since = self.status.as_ref().and_then(same).unwrap_or_else(Timestamp::now);
+        let failed = |error| Trouble::of("setting the node's condition SwapPressure", &error);
+        node.set_condition(new, since).await.map_err(failed)?;
+        self.status = new.map(|new| (new.status, since));
+        self.sent = new.map(|new| (new.clone(), Instant::now()));
+        Ok(())
+    }
+
+    async fn guard(
+        &mut self,
+        settings: &Settings,
+        name: &str,
+        node: &NodeApi,
+        read: &k8s_openapi::api::core::v1::Node,
+        pressed: bool,
+    ) -> Result<(), Trouble> {
+        if pressed != self.guard.pressed {
+            self.guard = Guard { pressed, ..Guard::default() };
+        }
+        let eviction = &settings.eviction;
+        let facts = node::facts(read, &eviction.taint);
+        // A guard that was configured before is taken back.
+        let for_cordon = pressed && eviction.guard == SchedulingGuard::Cordon;
+        self.guard.there |= facts.ours;
+        let what = "spec.unschedulable";
+        if let Some(set) = self.guard.due(&cordon(for_cordon, self.guard.set, &facts), what) {
+            let done = if set { node.cordon().await } else { node.uncordon(read).await };
+            done.map_err(|error| Trouble::of(what, &error))?;
+            self.guard.done(set, what);
+        }
+        let what = format!("the taint {}", eviction.taint);
+        let to_taint = eviction.guard == SchedulingGuard::Taint;
+        let step = if to_taint { taint(pressed, &facts) } else { Step::Nothing };
+        if let Some(set) = self.guard.due(&step, &what) {
+            let other = Settings {
+                kubeconfig: eviction.guard_kubeconfig.clone(),
+                node_name: Some(name.to_owned()),
+                ..settings.clone()
+            };
+            let by = credentials::load(&self.roots, &other).await.map_err(|error| {
+                Trouble::Refused(format!("{what}: {error} (eviction.guard-kubeconfig)"))
+            })?;
+            let by = NodeApi::new(by.client, name);
+            let tainted = by.taint(read, &eviction.taint, set).await;
+            tainted.map_err(|error| Trouble::of(&what, &error))?;
+            self.guard.done(set, &what);
+        }
+        self.guard.looked = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn publish(&mut self, settings: &Settings, note: &Note) {
+        let sent = match self.connect(settings).await {
+            Ok(_) => match &self.connected {
+                Some(connected) => connected.notes.publish(note).await.map_err(|e| chain(&e)),
+                None => return,
+            },
+            Err(Trouble::Away(text) | Trouble::Refused(text)) => Err(text),
+        };
+        if let Err(error) = sent {
+            tracing::warn!(reason = note.reason, "an event could not be sent: {error}");
+        }
+    }
+
+    fn node(&self) -> Result<NodeApi, Trouble> {
+        let connected = self.connected.as_ref();
+        let node = connected.map(|connected| connected.node.clone());
+        node.ok_or_else(|| Trouble::Away("no credentials".to_owned()))
+    }
+
+    /// A client of the credentials as they are now; the node's name.
+    async fn connect(&mut self, settings: &Settings) -> Result<String, Trouble> {
+        if let Some(connected) = &self.connected
+            && credentials::fingerprint(&connected.files) == connected.fingerprint
+            && settings.node_name.as_ref().is_none_or(|name| *name == connected.name)
+        {
+            return Ok(connected.name.clone());
+        }
+        let loaded = credentials::load(&self.roots, settings).await;
+        let loaded = loaded.map_err(|error| Trouble::Away(error.to_string()))?;
+        let name = loaded.node_name.clone();
+        self.connected = Some(Connected {
+            fingerprint: loaded.fingerprint,
+            files: loaded.files,
+            node: NodeApi::new(loaded.client.clone(), &name),
+            notes: Notes::new(loaded.client, &name),
+            name: name.clone(),
+        });
+        Ok(name)
+    }
+}

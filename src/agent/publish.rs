@@ -1,0 +1,180 @@
+//! Publishes what the agent knows of itself, for `wasp-agent status` and metrics.
+
+use std::time::Duration;
+
+use super::{Agent, api::rfc3339};
+use crate::{
+    act::Actuator,
+    config::settings::EvictionMode,
+    decide::evict::{machine::Stage, signals::Reading},
+    model::{
+        host::Monotonic,
+        pressure::{Sample, Stalled},
+        published::{self, Counters, Evicted, Published, VERSION},
+        swap::SwapMax,
+    },
+};
+
+/// So often at most is the file written.
+const PAUSE: Duration = Duration::from_secs(2);
+/// So many evictions are shown.
+const RECENT: usize = 20;
+
+/// What is published beside what the agent knows anyway.
+#[derive(Debug, Default)]
+pub(super) struct Publisher {
+    pub(super) counters: Counters,
+    recent: Vec<Evicted>,
+    sample: Option<Sample>,
+    readings: Vec<Reading>,
+    held_back: Option<String>,
+    started: Option<String>,
+    next: Monotonic,
+    /// Something is new since the file was written.
+    stale: bool,
+}
+
+impl Publisher {
+    pub(super) fn sampled(
+        &mut self,
+        sample: Sample,
+        readings: Vec<Reading>,
+        held_back: Option<String>,
+    ) {
+        (self.sample, self.readings, self.held_back) = (Some(sample), readings, held_back);
+        self.stale = true;
+    }
+
+    pub(super) fn evicted(&mut self, pod: String, outcome: &str, why: String) {
+        Counters::add(&mut self.counters.evictions, outcome);
+        if self.recent.len() == RECENT {
+            self.recent.remove(0);
+        }
+        let at = now();
+        self.recent.push(Evicted { at, pod, outcome: outcome.to_owned(), why });
+        self.stale = true;
+    }
+}
+
+fn now() -> String {
+    rfc3339(std::time::SystemTime::now())
+}
+
+fn stalled(stalled: Stalled) -> published::Stalled {
+    let Stalled { some_micros, full_micros } = stalled;
+    published::Stalled { some_micros, full_micros }
+}
+
+impl<A: Actuator> Agent<A> {
+    /// Something that is published has changed. A new status is written when its time has come.
+    pub(super) fn publish(&mut self, status: &str, problems: &[String]) {
+        let now = self.now();
+        // A dry run leaves no file.
+        let dry = self.eviction.announcer.is_none();
+        if dry || !self.publisher.stale || now < self.publisher.next {
+            return;
+        }
+        self.publisher.stale = false;
+        self.publisher.next = now + PAUSE;
+        let published = self.published(status, problems);
+        let path = self.roots.status();
+        let written = serde_json::to_string(&published)
+            .map_err(std::io::Error::from)
+            .and_then(|text| self.actuator.replace_file(&path, &text, 0o644));
+        let failed = written.err().map(|error| format!("cannot write {}: {error}", path.display()));
+        self.problem("status", failed);
+    }
+
+    /// The file is to be written anew.
+    pub(super) fn published_is_stale(&mut self) {
+        self.publisher.stale = true;
+    }
+
+    fn published(&mut self, status: &str, problems: &[String]) -> Published {
+        let started = self.publisher.started.get_or_insert_with(now).clone();
+        let Publisher { counters, recent, sample, readings, held_back, .. } = &self.publisher;
+        let signals = readings.iter().map(|reading| published::Signal {
+            name: reading.signal.name().to_owned(),
+            ratio: reading.ratio,
+            text: reading.text.clone(),
+            active: reading.active,
+            critical: reading.critical,
+        });
+        let in_flight = self.eviction.in_flight().iter().map(|pod| {
+            let (namespace, name) = self.names_of(&pod.uid);
+            let stage = match pod.stage {
+                Stage::Asked => "asked",
+                Stage::Leaving => "leaving",
+                Stage::Migrating => "migrating",
+            };
+            published::InFlight {
+                uid: pod.uid.to_string(),
+                pod: format!("{namespace}/{name}"),
+                stage: stage.to_owned(),
+            }
+        });
+        Published {
+            version: VERSION,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started,
+            written: now(),
+            status: status.to_owned(),
+            problems: problems.to_vec(),
+            node: published::Node {
+                ram_bytes: self.node.ram_bytes,
+                swap_bytes: self.node.swap_bytes,
+                swap_used_bytes: sample.map_or(0, |sample| sample.swap_used_bytes),
+                working_set_bytes: sample.map_or(0, |sample| sample.working_set_bytes),
+                swapped_in_pages: sample.map_or(0, |sample| sample.swapped_in_pages),
+                swapped_out_pages: sample.map_or(0, |sample| sample.swapped_out_pages),
+                stalled: sample.and_then(|sample| sample.node).map(stalled),
+                pods_stalled: sample.and_then(|sample| sample.pods).map(stalled),
+            },
+            condition: self.eviction.condition().map(|condition| published::Condition {
+                status: format!("{:?}", condition.status),
+                reason: condition.reason.to_owned(),
+                message: condition.message.clone(),
+            }),
+            signals: signals.collect(),
+            eviction: published::Eviction {
+                mode: match self.settings.eviction.mode {
+                    EvictionMode::Off => "off",
+                    EvictionMode::Observe => "observe",
+                    EvictionMode::Enforce => "enforce",
+                }
+                .to_owned(),
+                held_back: held_back.clone(),
+                in_flight: in_flight.collect(),
+                recent: recent.clone(),
+                in_the_last_hour: self.eviction.in_the_last_hour(),
+            },
+            protection: published::Protection {
+                wanted: self.settings.protection.slices.clone(),
+                protected: self.protection.protected.clone(),
+            },
+            hook: published::Hook { file: self.installed.file() },
+            api: self.api.published(self.pods.len()),
+            containers: self.containers(),
+            counters: counters.clone(),
+        }
+    }
+
+    fn containers(&self) -> published::Containers {
+        let mut sum = published::Containers::default();
+        for (_, container) in self.state.containers() {
+            sum.count += 1;
+            match container.grant.swap_max {
+                SwapMax::ZERO => {}
+                SwapMax::Bytes(bytes) => {
+                    sum.granted += 1;
+                    sum.granted_bytes += bytes;
+                }
+                SwapMax::Max => sum.unlimited += 1,
+            }
+            sum.used_bytes += container.used_bytes;
+            sum.above += usize::from(container.above);
+        }
+        sum
+    }
+}

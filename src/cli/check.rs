@@ -1,0 +1,75 @@
+//! `wasp-agent check`: what the host lacks, why it matters, and what mends it.
+
+use std::{io::Write, process::ExitCode};
+
+use crate::{
+    config::settings::Settings,
+    decide::check::{check as decide, exit_status},
+    model::check::Asked,
+    observe::check::{Scope, gather},
+    provision::Provisioning,
+    report::{
+        check::{brief as in_brief, human, json as as_json},
+        log,
+    },
+    roots::Roots,
+};
+
+const BRIEF: &str = "not with --brief";
+const ELSEWHERE: &str = "with --root, nobody is asked";
+
+/// As for a check that fails.
+const EXIT_BROKEN: u8 = 2;
+
+/// `configuration` is what became of loading `settings`.
+pub fn check(
+    roots: &Roots,
+    settings: &Settings,
+    configuration: Result<(), String>,
+    json: bool,
+    brief: bool,
+) -> ExitCode {
+    made(roots, settings, configuration, json, brief)
+        .unwrap_or_else(|error| super::fail(EXIT_BROKEN, &format!("{error:#}")))
+}
+
+fn made(
+    roots: &Roots,
+    settings: &Settings,
+    configuration: Result<(), String>,
+    json: bool,
+    brief: bool,
+) -> anyhow::Result<ExitCode> {
+    let asked = match () {
+        () if *roots != Roots::host() => Err(ELSEWHERE),
+        () if brief => Err(BRIEF),
+        () => Ok(()),
+    };
+    let provisioning = if brief { Asked::NotAsked(BRIEF) } else { preview(roots, settings) };
+    let scope = Scope { bus: asked, api: asked };
+    let facts = gather(roots, settings, configuration, provisioning, scope);
+    let facts = super::runtime()?.block_on(facts);
+    let lines = decide(&facts, settings, brief);
+    let text = match () {
+        () if json => as_json(&lines)?,
+        () if brief => in_brief(&lines, log::is_journal(std::io::stdout())),
+        () => human(&lines),
+    };
+    match anstream::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    Ok(ExitCode::from(exit_status(&lines)))
+}
+
+fn preview(roots: &Roots, settings: &Settings) -> Asked<Vec<String>> {
+    let provisioning = Provisioning { roots, settings, dry_run: true, progress: &|_, _| {} };
+    match provisioning.preview() {
+        Ok(None) => Asked::NotAsked("no swap is configured (overcommit-percent, swap.size)"),
+        Ok(Some(plan)) => match plan.kept {
+            Some(refusal) => Asked::Failed(refusal.to_string()),
+            None => Asked::Answered(plan.steps.iter().map(ToString::to_string).collect()),
+        },
+        Err(error) => Asked::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,197 @@
+//! The kubelet's credentials, and what they may do.
+
+use std::time::Duration;
+
+use super::{Outcome, answered, fail, ok, skip, warn};
+use crate::{
+    config::settings::{EvictionMode, SchedulingGuard, Settings},
+    model::check::{ApiFacts, CredentialFacts, Facts, Permission},
+};
+
+/// A kubelet renews its certificate when 70 to 90 % of its life are over; so late it has failed to.
+pub const EXPIRES_SOON: Duration = Duration::from_secs(3600);
+
+/// What the DaemonSet puts on a node that it evicts from.
+const TAINT: &str = "waspEvictionTaint";
+
+pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
+    match answered(&facts.api) {
+        Err(outcome) => outcome,
+        Ok(ApiFacts { credentials: Ok(c), .. }) => {
+            ok(format!("{} for {}, of {}", c.kubeconfig.display(), c.node_name, c.server))
+        }
+        Ok(ApiFacts { credentials: Err(error), .. }) => fail(
+            error.clone(),
+            ["systemctl status kubelet", "[node] kubeconfig = \"/path/of/kubeconfig\""],
+        ),
+    }
+}
+
+/// What there is to say with valid credentials, or why nothing is.
+fn with_credentials(facts: &Facts) -> Result<(&ApiFacts, &CredentialFacts), Outcome> {
+    let api = answered(&facts.api)?;
+    match &api.credentials {
+        Ok(credentials) => Ok((api, credentials)),
+        Err(_) => Err(skip("no credentials")),
+    }
+}
+
+pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
+    let credentials = match with_credentials(facts) {
+        Ok((_, credentials)) => credentials,
+        Err(outcome) => return outcome,
+    };
+    let Some(expires) = credentials.certificate_expires else {
+        return ok("no client certificate, so none that expires");
+    };
+    let renew = [
+        "journalctl -u kubelet -b -g certificate",
+        "oc get csr, and oc adm certificate approve NAME for one that is pending",
+    ];
+    match expires.duration_since(credentials.now) {
+        Err(since) => fail(format!("expired {} ago", span(since.duration())), renew),
+        Ok(left) if left < EXPIRES_SOON => warn(format!("expires in {}", span(left)), renew),
+        Ok(left) => ok(format!("valid for another {}", span(left))),
+    }
+}
+
+/// In the largest unit of which there are two.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (number, unit) = match seconds {
+        172_800.. => (seconds / 86_400, "days"),
+        7_200.. => (seconds / 3600, "h"),
+        120.. => (seconds / 60, "min"),
+        _ => (seconds, "s"),
+    };
+    format!("{number} {unit}")
+}
+
+pub(super) fn server(facts: &Facts, _: &Settings) -> Outcome {
+    let (api, credentials) = match with_credentials(facts) {
+        Ok(with) => with,
+        Err(outcome) => return outcome,
+    };
+    let failed = api.permissions.values().find_map(|answer| answer.as_ref().err());
+    let url = &credentials.server;
+    match failed {
+        Some(error) if api.permissions.values().all(Result::is_err) => fail(
+            format!("{url}: {error}"),
+            [&*format!("curl --insecure {url}livez"), "journalctl -u kubelet -b -p warning"],
+        ),
+        Some(error) => {
+            warn(format!("{url} does not answer everything: {error}"), ["wasp-agent check"])
+        }
+        None => ok(format!("{url} answers")),
+    }
+}
+
+/// Without it, the agent knows no pods.
+pub(super) fn list_pods(facts: &Facts, _: &Settings) -> Outcome {
+    permission(facts, "may-list-pods", fail)
+}
+
+pub(super) fn watch_pods(facts: &Facts, _: &Settings) -> Outcome {
+    permission(facts, "may-watch-pods", fail)
+}
+
+pub(super) fn evict_pods(facts: &Facts, settings: &Settings) -> Outcome {
+    match settings.eviction.mode {
+        EvictionMode::Off => skip("eviction.mode = \"off\""),
+        EvictionMode::Observe => permission(facts, "may-evict-pods", warn),
+        EvictionMode::Enforce => permission(facts, "may-evict-pods", fail),
+    }
+}
+
+pub(super) fn delete_pods(facts: &Facts, settings: &Settings) -> Outcome {
+    match settings.eviction.last_resort {
+        None => skip("eviction.last-resort-delete = false"),
+        Some(_) => permission(facts, "may-delete-pods", warn),
+    }
+}
+
+pub(super) fn get_node(facts: &Facts, settings: &Settings) -> Outcome {
+    of_the_guard(facts, settings, "may-get-node")
+}
+
+pub(super) fn patch_node_status(facts: &Facts, settings: &Settings) -> Outcome {
+    of_the_guard(facts, settings, "may-patch-node-status")
+}
+
+fn of_the_guard(facts: &Facts, settings: &Settings, id: &str) -> Outcome {
+    match settings.eviction.guard {
+        SchedulingGuard::None => skip("eviction.scheduling-guard = \"none\""),
+        _ => permission(facts, id, warn),
+    }
+}
+
+/// The cordon is set by the node's own credentials, the taint by others.
+pub(super) fn patch_node(facts: &Facts, settings: &Settings) -> Outcome {
+    match settings.eviction.guard {
+        SchedulingGuard::Cordon => permission(facts, "may-patch-node", warn),
+        SchedulingGuard::Taint => guard(facts),
+        SchedulingGuard::None | SchedulingGuard::Condition => {
+            skip("eviction.scheduling-guard neither \"cordon\" nor \"taint\"")
+        }
+    }
+}
+
+fn guard(facts: &Facts) -> Outcome {
+    let api = match with_credentials(facts) {
+        Ok((api, _)) => api,
+        Err(outcome) => return outcome,
+    };
+    let mend = ["[eviction] guard-kubeconfig: of a user who may get and patch this node"];
+    match &api.guard {
+        Some(Ok(Permission::Allowed)) => ok("allowed, by eviction.guard-kubeconfig"),
+        Some(Ok(Permission::Denied(why))) => {
+            warn(format!("the user of eviction.guard-kubeconfig is denied it: {why}"), mend)
+        }
+        Some(Err(error)) => warn(format!("eviction.guard-kubeconfig: {error}"), mend),
+        None => skip("not asked"),
+    }
+}
+
+pub(super) fn create_events(facts: &Facts, _: &Settings) -> Outcome {
+    permission(facts, "may-create-events", warn)
+}
+
+fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome) -> Outcome {
+    let (api, credentials) = match with_credentials(facts) {
+        Ok(with) => with,
+        Err(outcome) => return outcome,
+    };
+    match api.permissions.get(id) {
+        Some(Ok(Permission::Allowed)) => ok("allowed"),
+        Some(Ok(Permission::Denied(why))) => {
+            let why = if why.is_empty() { "no rule allows it" } else { why };
+            denied(
+                format!("system:node:{} is denied it: {why}", credentials.node_name),
+                [
+                    "run the API server with --authorization-mode=Node,RBAC and --enable-admission-plugins=NodeRestriction,",
+                    "and give the node a certificate of O=system:nodes",
+                ],
+            )
+        }
+        Some(Err(error)) => skip(error.clone()),
+        None => skip("not asked"),
+    }
+}
+
+pub(super) fn daemonset_taint(facts: &Facts, settings: &Settings) -> Outcome {
+    if settings.eviction.guard == SchedulingGuard::Taint && settings.eviction.taint == TAINT {
+        return skip("the agent's own has the same key (eviction.taint)");
+    }
+    let (api, credentials) = match with_credentials(facts) {
+        Ok(with) => with,
+        Err(outcome) => return outcome,
+    };
+    match &api.taints {
+        Ok(taints) if taints.iter().any(|key| key == TAINT) => warn(
+            format!("{TAINT} on {}: no pod is scheduled to it", credentials.node_name),
+            [&format!("oc adm taint node {} {TAINT}-", credentials.node_name)],
+        ),
+        Ok(_) => ok("none"),
+        Err(error) => skip(error.clone()),
+    }
+}

@@ -1,0 +1,251 @@
+//! cgroups, io.latency, pressure, zswap, tmpfs, systemd-oomd.
+
+use super::{Outcome, answered, fail, ok, skip, warn};
+use crate::{
+    config::settings::{ProtectionSettings, Settings, SwapKind},
+    decide::protection::protection,
+    model::{
+        check::{Asked, BusFacts, Facts},
+        protection::SliceFacts,
+    },
+};
+
+/// The first Linux with tmpfs' `noswap`, as the kubelet goes by it too.
+const NOSWAP_SINCE: (u32, u32) = (6, 4);
+
+/// RHEL's way, and OpenShift's.
+fn boot_with(argument: &str) -> Vec<String> {
+    vec![
+        format!("grubby --update-kernel=ALL --args={argument}, then reboot"),
+        format!("on OpenShift: a MachineConfig with kernelArguments: [{argument}]"),
+    ]
+}
+
+pub(super) fn cgroup_v2(facts: &Facts, _: &Settings) -> Outcome {
+    match &facts.kernel.controllers {
+        Some(_) => ok("mounted at /sys/fs/cgroup"),
+        None => fail("not mounted at /sys/fs/cgroup", [])
+            .with(boot_with("systemd.unified_cgroup_hierarchy=1")),
+    }
+}
+
+pub(super) fn controllers_kubepods(facts: &Facts, _: &Settings) -> Outcome {
+    match &facts.kernel.kubepods {
+        Some((name, controllers)) => controllers_of(facts, name, Some(controllers)),
+        None => skip("no kubepods cgroup: the kubelet has not started yet"),
+    }
+}
+
+pub(super) fn controllers_slices(facts: &Facts, _: &Settings) -> Outcome {
+    let outcomes = facts
+        .kernel
+        .slices
+        .iter()
+        .map(|(slice, controllers)| controllers_of(facts, &slice.unit, controllers.as_ref()));
+    // The worst counts.
+    outcomes
+        .reduce(|a, b| if b.level > a.level { b } else { a })
+        .unwrap_or_else(|| skip("protection.protected-slices is empty"))
+}
+
+/// systemd and the kubelet switch controllers on where they need them, if the kernel has them.
+fn controllers_of(facts: &Facts, name: &str, here: Option<&Vec<String>>) -> Outcome {
+    let Some(offered) = &facts.kernel.controllers else {
+        return skip("no cgroup v2");
+    };
+    let Some(here) = here else { return skip(format!("no cgroup {name}")) };
+    let offers = |controller: &str| offered.iter().any(|c| c == controller);
+    let has = |controller: &str| here.iter().any(|c| c == controller);
+    let unit = if name.ends_with(".slice") { name } else { "kubepods.slice" };
+    match () {
+        () if !offers("memory") => fail(
+            "the kernel offers no memory controller",
+            ["grubby --update-kernel=ALL --remove-args=cgroup_disable=memory, then reboot"],
+        ),
+        () if !has("memory") => fail(
+            format!("{name} has no memory controller"),
+            [&format!("systemctl set-property {unit} MemoryAccounting=yes")],
+        ),
+        () if !offers("io") => warn(
+            "the kernel offers no io controller (CONFIG_BLK_CGROUP)",
+            ["boot the distribution's own kernel, without cgroup_disable=io"],
+        ),
+        () if !has("io") => {
+            ok(format!("{name}: memory; io follows with the agent's latency target"))
+        }
+        () => ok(format!("{name}: memory, io")),
+    }
+}
+
+pub(super) fn io_latency(facts: &Facts, settings: &Settings) -> Outcome {
+    if settings.protection.io_latency_target.is_none() {
+        return skip("protection.io-latency-target-ms = 0");
+    }
+    let slices = &facts.kernel.slices;
+    let has_file = slices.iter().any(|(slice, _)| slice.io_latency.is_some());
+    let has_io = |controllers: &Option<Vec<String>>| {
+        controllers.as_ref().is_some_and(|controllers| controllers.iter().any(|c| c == "io"))
+    };
+    // With the io controller, the file is there if the kernel knows it.
+    let lacks_file = slices.iter().any(|(s, c)| s.io_latency.is_none() && has_io(c));
+    match (has_file, lacks_file, facts.kernel.io_latency) {
+        (true, ..) | (_, false, Some(true)) => ok("the kernel has io.latency"),
+        (_, true, _) | (_, _, Some(false)) => warn(
+            "this kernel has no io.latency (CONFIG_BLK_CGROUP_IOLATENCY)",
+            [
+                "boot a kernel that has it, as RHEL's does; or, with the BFQ scheduler:",
+                "systemctl set-property system.slice IOWeight=1000",
+                "and to have it no longer asked for: [protection] io-latency-target-ms = 0",
+            ],
+        ),
+        (_, _, None) => skip(
+            "the kernel's configuration cannot be read, and no slice has the io controller yet",
+        ),
+    }
+}
+
+pub(super) fn protection_in_force(facts: &Facts, settings: &Settings) -> Outcome {
+    let slices = &facts.kernel.slices;
+    if slices.is_empty() {
+        return skip("protection.protected-slices is empty");
+    }
+    if facts.kernel.controllers.is_none() {
+        return skip("no cgroup v2");
+    }
+    let started = match &facts.bus {
+        Asked::Answered(bus) => is_active(bus, "wasp-agent.service"),
+        Asked::NotAsked(_) | Asked::Failed(_) => facts.hook.published,
+    };
+    let missing: Vec<String> =
+        slices.iter().filter_map(|(slice, _)| lacks(facts, settings, slice)).collect();
+    match missing.join("; ") {
+        none if none.is_empty() => {
+            let units: Vec<&str> = slices.iter().map(|(slice, _)| &*slice.unit).collect();
+            ok(format!("{} cannot swap", units.join(", ")))
+        }
+        _ if !started => skip("the agent sees to it when it starts"),
+        missing => warn(
+            missing,
+            ["systemctl restart wasp-agent", "journalctl -u wasp-agent -b -g protect"],
+        ),
+    }
+}
+
+/// A kernel without io.latency is another check's.
+fn lacks(facts: &Facts, settings: &Settings, slice: &SliceFacts) -> Option<String> {
+    let target = settings.protection.io_latency_target.filter(|_| slice.io_latency.is_some());
+    let settings = ProtectionSettings { io_latency_target: target, ..settings.protection.clone() };
+    let missing = protection(&settings, &facts.kernel.disks, slice).missing;
+    (!missing.is_empty()).then(|| format!("{}: {}", slice.unit, missing.join(", ")))
+}
+
+pub(super) fn is_active(bus: &BusFacts, unit: &str) -> bool {
+    bus.units.get(unit).is_some_and(|unit| unit.active == "active")
+}
+
+pub(super) fn psi(facts: &Facts, _: &Settings) -> Outcome {
+    match &facts.kernel.pressure {
+        Ok(_) => ok("the kernel counts who waits for memory"),
+        Err(error) => {
+            warn(format!("no pressure-stall information: {error}"), []).with(boot_with("psi=1"))
+        }
+    }
+}
+
+pub(super) fn memory_pressure(facts: &Facts, settings: &Settings) -> Outcome {
+    let Ok(waits) = facts.kernel.pressure else { return skip("no pressure-stall information") };
+    let (full, some) = (waits.full_percent, waits.some_percent);
+    let found =
+        format!("of the last 10 s some process waited {some:.0} %, all of them {full:.0} %");
+    let limits = &settings.eviction;
+    if full <= limits.max_full_percent && some <= limits.max_some_percent {
+        return ok(found);
+    }
+    let limits = format!("above {} %, {} %", limits.max_some_percent, limits.max_full_percent);
+    warn(
+        format!("{found}: {limits}"),
+        [
+            "wasp-agent plan, which shows who swaps; move VMs to other nodes",
+            "or set [eviction] mode = \"enforce\"",
+        ],
+    )
+}
+
+pub(super) fn zswap(facts: &Facts, settings: &Settings) -> Outcome {
+    let zram = settings.swap.kind == SwapKind::Zram
+        || facts.swap.areas.iter().any(|area| area.device.path.starts_with("/dev/zram"));
+    match (facts.kernel.zswap, settings.kernel.zswap) {
+        (None, Some(true)) => warn(
+            "this kernel has no zswap, and kernel.zswap = \"on\"",
+            ["boot a kernel with CONFIG_ZSWAP, or set [kernel] zswap = \"keep\""],
+        ),
+        (Some(is), Some(wanted)) if is != wanted => warn(
+            format!("{}, and kernel.zswap says {}", on(is), on(wanted)),
+            ["systemctl restart wasp-swap"],
+        ),
+        (Some(true), _) if zram => warn(
+            "on, and swap is zram: pages are compressed twice",
+            ["set [kernel] zswap = \"off\", then systemctl restart wasp-swap"],
+        ),
+        (None, _) => ok("the kernel has none"),
+        (Some(is), _) => ok(on(is)),
+    }
+}
+
+fn on(is: bool) -> &'static str {
+    if is { "on" } else { "off" }
+}
+
+pub(super) fn tmpfs_noswap(facts: &Facts, _: &Settings) -> Outcome {
+    let mend = [
+        "encrypt the swap, see docs/swap.md",
+        "or boot Linux 6.4 or later, whose tmpfs the kubelet mounts with noswap",
+    ];
+    let encrypted = !facts.swap.areas.is_empty()
+        && facts.swap.areas.iter().all(|area| area.encrypted || area.disks.is_empty());
+    match (facts.kernel.pod_tmpfs, facts.kernel.release.as_deref().and_then(version)) {
+        ((_, 1..), _) | ((0, _), None) if encrypted => ok("swap is encrypted or in RAM"),
+        ((all, swappable @ 1..), _) => {
+            warn(format!("{swappable} of {all} tmpfs volumes of pods may swap"), mend)
+        }
+        ((all @ 1.., 0), _) => ok(format!("none of the {all} tmpfs volumes of pods may swap")),
+        (_, Some(version)) if version >= NOSWAP_SINCE => ok("the kernel has it"),
+        (_, Some((major, minor))) => skip(format!(
+            "no pod has a tmpfs volume, and Linux {major}.{minor} may or may not have it"
+        )),
+        (_, None) => skip("no pod has a tmpfs volume, and the kernel's version cannot be read"),
+    }
+}
+
+/// `6.12` of `6.12.0-55.el10.x86_64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(['.', '-']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+pub(super) fn systemd_bus(facts: &Facts, _: &Settings) -> Outcome {
+    match &facts.bus {
+        Asked::Answered(_) => ok("systemd answers"),
+        Asked::NotAsked(why) => skip(*why),
+        Asked::Failed(why) => fail(
+            why.clone(),
+            ["systemctl start dbus.socket", "journalctl -u dbus -u dbus-broker -b"],
+        ),
+    }
+}
+
+pub(super) fn systemd_oomd(facts: &Facts, _: &Settings) -> Outcome {
+    let bus = match answered(&facts.bus) {
+        Ok(bus) => bus,
+        Err(outcome) => return outcome,
+    };
+    match bus.oomd {
+        None => ok("does not kill among pods"),
+        Some(slice) => warn(
+            format!("kills in {slice} when memory is short"),
+            [&format!(
+                "systemctl set-property -- {slice} ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"
+            )],
+        ),
+    }
+}

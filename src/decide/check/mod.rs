@@ -1,0 +1,117 @@
+//! Whether a host is fit for overcommitting memory, one small function for each check.
+
+mod api;
+mod kernel;
+mod kubelet;
+mod runtime;
+mod swap;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use api::EXPIRES_SOON;
+pub use table::CHECKS;
+
+use crate::{
+    config::settings::Settings,
+    model::check::{Asked, Facts, Level, Line},
+};
+
+/// A check: what the manual says of it, and how it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    pub id: &'static str,
+    pub looks_at: &'static str,
+    pub why: &'static str,
+    /// In the manual; a line says it with this host's names and figures.
+    pub mend: &'static str,
+    pub when: When,
+    run: fn(&Facts, &Settings) -> Outcome,
+}
+
+/// When a check is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Also with `--brief`.
+    Always,
+    /// Also with `--brief`, where a kernel runs.
+    Live,
+    /// Not with `--brief`: it takes time, or the agent sees to it when it starts.
+    Full,
+    /// As `Full`, where a kernel runs.
+    FullLive,
+}
+
+/// What a check has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outcome {
+    level: Level,
+    found: String,
+    mend: Vec<String>,
+}
+
+impl Outcome {
+    fn with(self, mend: Vec<String>) -> Self {
+        Self { mend, ..self }
+    }
+}
+
+fn ok(found: impl Into<String>) -> Outcome {
+    Outcome { level: Level::Ok, found: found.into(), mend: Vec::new() }
+}
+
+fn skip(why: impl Into<String>) -> Outcome {
+    Outcome { level: Level::Skip, found: why.into(), mend: Vec::new() }
+}
+
+fn warn<const N: usize>(found: impl Into<String>, mend: [&str; N]) -> Outcome {
+    let mend = mend.map(str::to_owned).into();
+    Outcome { level: Level::Warn, found: found.into(), mend }
+}
+
+fn fail<const N: usize>(found: impl Into<String>, mend: [&str; N]) -> Outcome {
+    Outcome { level: Level::Fail, ..warn(found, mend) }
+}
+
+/// The answer, or why there is none to go by. That it failed is a check of its own.
+fn answered<T>(asked: &Asked<T>) -> Result<&T, Outcome> {
+    match asked {
+        Asked::Answered(answer) => Ok(answer),
+        Asked::NotAsked(why) => Err(skip(*why)),
+        Asked::Failed(_) => Err(skip("no answer")),
+    }
+}
+
+/// Makes all checks, those of `--brief` only where `brief`, in the order of the table.
+pub fn check(facts: &Facts, settings: &Settings, brief: bool) -> Vec<Line> {
+    let wanted = CHECKS.iter().filter(|check| !brief || check.in_brief());
+    wanted
+        .map(|check| {
+            let Outcome { level, found, mend } = if check.needs_a_kernel() && !facts.live {
+                skip("no kernel runs in this folder")
+            } else {
+                (check.run)(facts, settings)
+            };
+            Line { id: check.id, level, found, why: check.why, mend }
+        })
+        .collect()
+}
+
+impl Check {
+    pub fn in_brief(&self) -> bool {
+        matches!(self.when, When::Always | When::Live)
+    }
+
+    pub fn needs_a_kernel(&self) -> bool {
+        matches!(self.when, When::Live | When::FullLive)
+    }
+}
+
+/// 0, 1 where anything is to be warned of, 2 where anything fails.
+pub fn exit_status(lines: &[Line]) -> u8 {
+    match lines.iter().map(|line| line.level).max() {
+        Some(Level::Fail) => 2,
+        Some(Level::Warn) => 1,
+        _ => 0,
+    }
+}

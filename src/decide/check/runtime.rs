@@ -1,0 +1,199 @@
+//! CRI-O, the OCI hook, and what the DaemonSet has left.
+
+use std::path::PathBuf;
+
+use super::{Outcome, answered, fail, kernel::is_active, ok, skip, warn};
+use crate::{
+    config::settings::{Grants, Settings},
+    decide::hook::{FILE_NAME, definition, preferred},
+    model::{
+        check::{Facts, UnitFacts},
+        runtime::Runtime,
+    },
+};
+
+/// What ReadWritePaths= and RuntimeDirectory= of wasp-agent.service let it write.
+const WRITABLE: [&str; 3] = [
+    "/run/containers/oci/hooks.d",
+    "/etc/containers/oci/hooks.d",
+    "/usr/share/containers/oci/hooks.d",
+];
+
+/// Those that put a container's processes into the cgroup that the kubelet names.
+const RUNTIMES: [&str; 2] = ["crun", "runc"];
+
+fn hook_wanted(settings: &Settings) -> bool {
+    settings.hook.install && settings.grants == Grants::Agent
+}
+
+pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
+    if !hook_wanted(settings) {
+        return skip("no hook is to be installed (hook.install, grants)");
+    }
+    let folders = match &facts.runtime {
+        Ok(Runtime::Crio(folders)) => preferred(folders.clone()),
+        Ok(Runtime::Containerd) => {
+            return warn(
+                "containerd has no hooks folder: containers get their limit after their start",
+                ["use CRI-O; or, to leave the hook out: [hook] install = false"],
+            );
+        }
+        Ok(Runtime::Unknown) => {
+            return warn(
+                "no CRI-O here (/etc/crio is missing): no hook can be installed",
+                ["install CRI-O; or, to leave the hook out: [hook] install = false"],
+            );
+        }
+        Err(error) => {
+            return fail(error.clone(), ["crio config >/dev/null, which names the mistake"]);
+        }
+    };
+    match folders.iter().find(|folder| WRITABLE.iter().any(|writable| folder == writable)) {
+        Some(folder) => ok(folder.display().to_string()),
+        None => warn(
+            format!("CRI-O reads {}, where the agent cannot write", listed(&folders)),
+            [
+                "in /etc/crio/crio.conf.d/90-hooks.conf, then systemctl restart crio:",
+                "[crio.runtime]",
+                "hooks_dir = [\"/usr/share/containers/oci/hooks.d\", \"/run/containers/oci/hooks.d\"]",
+            ],
+        ),
+    }
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    if shown.is_empty() { "no folder".to_owned() } else { shown.join(" and ") }
+}
+
+pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
+    match (&facts.runtime, &facts.default_runtime) {
+        (Ok(Runtime::Crio(_)), Ok(None)) => ok("CRI-O's own default"),
+        (Ok(Runtime::Crio(_)), Ok(Some(name))) if RUNTIMES.contains(&&**name) => ok(name.clone()),
+        (Ok(Runtime::Crio(_)), Ok(Some(name))) => warn(
+            format!("{name}: only crun and runc are known to work"),
+            [
+                "in /etc/crio/crio.conf.d/90-runtime.conf, then systemctl restart crio:",
+                "[crio.runtime]",
+                "default_runtime = \"crun\"",
+            ],
+        ),
+        _ => skip("CRI-O's configuration is not known"),
+    }
+}
+
+pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
+    if !hook_wanted(settings) {
+        return skip("not wanted (hook.install, grants)");
+    }
+    let hook = &facts.hook;
+    let again = ["systemctl restart wasp-agent"];
+    match (&facts.runtime, &hook.definition) {
+        (_, Some((path, text))) if *text == definition(&hook.program) => {
+            ok(path.display().to_string())
+        }
+        (_, Some((path, _))) => warn(format!("{} was changed", path.display()), again),
+        (Ok(Runtime::Crio(folders)), None) if hook.published => {
+            let folders = listed(folders);
+            warn(format!("{FILE_NAME} is gone from the folders that CRI-O reads: {folders}"), again)
+        }
+        (Ok(Runtime::Crio(_)), None) => skip("the agent installs it when it starts"),
+        _ => skip("no CRI-O"),
+    }
+}
+
+pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
+    if !hook_wanted(settings) {
+        return skip("not wanted (hook.install, grants)");
+    }
+    let hook = &facts.hook;
+    let path = hook.program.display();
+    let outcome = match hook.executable {
+        Some(true) => return ok(path.to_string()),
+        Some(false) => warn(format!("{path} is not executable"), [&format!("chmod 0755 {path}")]),
+        None if hook.definition.is_none() && !hook.agent_installed => {
+            return skip("the package is not installed");
+        }
+        None => warn(
+            format!("{path} is missing"),
+            ["dnf reinstall wasp-agent; or, to do without: [hook] install = false"],
+        ),
+    };
+    match hook.definition {
+        // The runtime would try, and start no container.
+        Some(_) => fail(outcome.found, []).with(outcome.mend),
+        None => outcome,
+    }
+}
+
+pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
+    if !hook_wanted(settings) || facts.hook.executable.is_none() {
+        return skip("no hook");
+    }
+    let path = facts.hook.program.display();
+    let Some((enforces, label)) = &facts.hook.selinux else { return skip("no SELinux") };
+    let shown = label.as_deref().unwrap_or("no label");
+    // user:role:type:level
+    let kind = label.as_deref().and_then(|label| label.split(':').nth(2)).unwrap_or_default();
+    if kind == "bin_t" || kind.ends_with("_exec_t") {
+        return ok(shown);
+    }
+    let mend = format!("restorecon -v {path}");
+    match enforces {
+        true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&mend]),
+        false => warn(format!("{path} has {shown}; SELinux does not enforce now"), [&mend]),
+    }
+}
+
+pub(super) fn daemonset_hook(facts: &Facts, _: &Settings) -> Outcome {
+    let files = &facts.leftovers.hooks;
+    if files.is_empty() {
+        return ok("none");
+    }
+    let rm: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    fail(
+        format!("{}, which lifts swap limits at every start", listed(files)),
+        ["oc delete daemonset -n wasp wasp-agent, then", &format!("rm {}", rm.join(" "))],
+    )
+}
+
+pub(super) fn daemonset_units(facts: &Facts, _: &Settings) -> Outcome {
+    let units = &facts.leftovers.units;
+    if units.is_empty() {
+        return ok("none");
+    }
+    warn(
+        format!("{} of the DaemonSet's MachineConfig", listed(units)),
+        [
+            "oc get machineconfig, and delete the one that brings them",
+            "docs/migration.md has the order",
+        ],
+    )
+}
+
+pub(super) fn agent_unit(facts: &Facts, _: &Settings) -> Outcome {
+    unit(facts, "wasp-agent.service")
+}
+
+pub(super) fn swap_unit(facts: &Facts, _: &Settings) -> Outcome {
+    unit(facts, "wasp-swap.service")
+}
+
+fn unit(facts: &Facts, name: &'static str) -> Outcome {
+    let bus = match answered(&facts.bus) {
+        Ok(bus) => bus,
+        Err(outcome) => return outcome,
+    };
+    let none = UnitFacts::default();
+    let unit = bus.units.get(name).unwrap_or(&none);
+    let says = if unit.status.is_empty() { &unit.active } else { &unit.status };
+    match () {
+        () if unit.load == "not-found" => skip("not installed"),
+        () if is_active(bus, name) => ok(says.clone()),
+        () if unit.active == "failed" => fail(
+            if unit.status.is_empty() { "failed".to_owned() } else { format!("failed: {says}") },
+            [&*format!("journalctl -u {name} -b"), &format!("systemctl restart {name}")],
+        ),
+        () => warn(unit.active.clone(), [&format!("systemctl enable --now {name}")]),
+    }
+}

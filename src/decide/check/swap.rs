@@ -1,0 +1,130 @@
+//! Whether there is swap, enough of it, and where.
+
+use super::{Outcome, fail, ok, skip, warn};
+use crate::{
+    config::settings::Settings,
+    decide::provision::{Wanted, shortage},
+    model::{
+        check::{Asked, Facts, SwapArea},
+        host::NodeMemory,
+        swap::human_bytes,
+    },
+};
+
+/// Swap is on, or to be made.
+pub(super) fn is_wanted(facts: &Facts, settings: &Settings) -> bool {
+    let wanted = |node: &NodeMemory| {
+        Wanted::new(settings.swap.size, node.ram_bytes, node.page_bytes).is_some()
+    };
+    !facts.swap.areas.is_empty() || facts.node.as_ref().is_ok_and(wanted)
+}
+
+pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
+    let node = match &facts.node {
+        Ok(node) => node,
+        Err(error) => return fail(error.clone(), []),
+    };
+    let (ram, swap) = (human_bytes(node.ram_bytes), human_bytes(node.swap_bytes));
+    match shortage(&settings.swap, node) {
+        None => ok(format!("{swap} of swap, {ram} of RAM")),
+        Some(why) if node.swap_bytes > 0 => {
+            warn(why, ["systemctl restart wasp-swap", "journalctl -u wasp-swap -b"])
+        }
+        Some(why) if is_wanted(facts, settings) => {
+            fail(why, ["systemctl enable --now wasp-swap", "journalctl -u wasp-swap -b"])
+        }
+        Some(_) => warn(
+            format!("no swap, and none is configured; {ram} of RAM"),
+            [
+                "echo 'overcommit-percent = 150' >/etc/wasp-agent/config.d/90-swap.toml",
+                "systemctl enable --now wasp-swap",
+            ],
+        ),
+    }
+}
+
+pub(super) fn provisioning(facts: &Facts, _: &Settings) -> Outcome {
+    match &facts.swap.provisioning {
+        Asked::NotAsked(why) => skip(*why),
+        Asked::Failed(why) => fail(why.clone(), ["wasp-agent provision --dry-run"]),
+        Asked::Answered(steps) if steps.is_empty() => ok("as configured"),
+        Asked::Answered(steps) => {
+            warn(format!("it would {}", steps.join(", ")), ["systemctl restart wasp-swap"])
+        }
+    }
+}
+
+pub(super) fn used(facts: &Facts, settings: &Settings) -> Outcome {
+    let sum = |of: fn(&SwapArea) -> u64| facts.swap.areas.iter().map(of).sum::<u64>();
+    let (size, used) = (sum(|area| area.device.size_bytes), sum(|area| area.device.used_bytes));
+    if size == 0 {
+        return skip("no swap is on");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let share = used as f64 / size as f64;
+    let found = format!("{} of {} used", human_bytes(used), human_bytes(size));
+    let factor = settings.eviction.swap_utilization_factor;
+    if share <= factor {
+        return ok(found);
+    }
+    warn(
+        format!("{found}, more than {:.0} %", factor * 100.0),
+        [
+            "wasp-agent plan, which shows who swaps; move VMs to other nodes",
+            "or raise overcommit-percent",
+        ],
+    )
+}
+
+pub(super) fn encryption(facts: &Facts, _: &Settings) -> Outcome {
+    let on_disk: Vec<_> = facts.swap.areas.iter().filter(|area| !area.disks.is_empty()).collect();
+    let plain: Vec<&str> =
+        on_disk.iter().filter(|area| !area.encrypted).map(|area| &*area.device.path).collect();
+    match (facts.swap.areas.len(), on_disk.len(), plain.as_slice()) {
+        (0, ..) => skip("no swap is on"),
+        (_, 0, _) => ok("not on a disk"),
+        (.., []) => ok("by dm-crypt"),
+        (.., plain) => warn(
+            format!(
+                "{} is not encrypted (a disk that encrypts itself is not seen)",
+                plain.join(", ")
+            ),
+            [
+                "in /etc/crypttab, with the partition of the swap:",
+                "wasp-swap /dev/disk/by-partlabel/wasp-swap /dev/urandom swap,plain,cipher=aes-xts-plain64,size=512",
+                "then [swap] kind = \"partition\", path = \"/dev/mapper/wasp-swap\" (docs/swap.md)",
+            ],
+        ),
+    }
+}
+
+pub(super) fn disk(facts: &Facts, _: &Settings) -> Outcome {
+    let areas = &facts.swap.areas;
+    if areas.is_empty() {
+        return skip("no swap is on");
+    }
+    let shared: Vec<String> = areas
+        .iter()
+        .flat_map(|area| {
+            let shares = |folder: &&(&str, Vec<String>)| {
+                area.disks.iter().any(|disk| folder.1.contains(disk))
+            };
+            let with: Vec<&str> = facts.swap.beside.iter().filter(shares).map(|f| f.0).collect();
+            (!with.is_empty()).then(|| {
+                let (path, disks) = (&area.device.path, area.disks.join(", "));
+                format!("{path} is on {disks}, as {} is", with.join(" and "))
+            })
+        })
+        .collect();
+    if shared.is_empty() {
+        let on = areas.iter().map(|area| match area.disks.join(", ") {
+            none if none.is_empty() => format!("{} is on no disk", area.device.path),
+            disks => format!("{} is on {disks}", area.device.path),
+        });
+        return ok(on.collect::<Vec<_>>().join("; "));
+    }
+    warn(
+        shared.join("; "),
+        ["give swap a disk of its own:", "[swap] kind = \"partition\", path = \"/dev/disk/by-…\""],
+    )
+}

@@ -1,0 +1,364 @@
+//! Each check made well and made to fail, on facts.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use super::*;
+use crate::{
+    config::settings::{EvictionMode, Grants, SchedulingGuard, SwapSize},
+    decide::hook::definition,
+    model::{
+        check::{
+            ACCESSES, ApiFacts, BusFacts, CredentialFacts, HookFacts, KernelFacts, Leftovers,
+            MemoryWaits, Permission, SwapArea, SwapFacts, UnitFacts,
+        },
+        host::{NodeMemory, SwapDevice},
+        kubelet::KubeletConfig,
+        protection::{DeviceNumber, Disks, SliceFacts},
+        runtime::Runtime,
+        swap::SwapMax,
+        watermarks::{Watermarks, Zone},
+    },
+};
+
+const GIB: u64 = 1 << 30;
+const VDA: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn service(active: &str, status: &str) -> UnitFacts {
+    UnitFacts { load: "loaded".into(), active: active.into(), status: status.into() }
+}
+
+/// A node on which all is well, its swap on an encrypted partition of its own.
+fn healthy() -> Facts {
+    let slice = SliceFacts {
+        unit: "system.slice".into(),
+        properties: None,
+        swap_max: Some(SwapMax::ZERO),
+        io_latency: Some([(VDA, 50_000)].into()),
+    };
+    let both = names(&["cpu", "io", "memory"]);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    Facts {
+        live: true,
+        configuration: Ok(()),
+        kernel: KernelFacts {
+            controllers: Some(both.clone()),
+            kubepods: Some(("kubepods.slice".into(), both.clone())),
+            slices: vec![(slice, Some(both))],
+            disks: Disks::from([(VDA, "/dev/vda".to_owned())]),
+            io_latency: Some(true),
+            pressure: Ok(MemoryWaits { some_percent: 1.0, full_percent: 0.0 }),
+            zswap: Some(false),
+            release: Some("6.12.0-55.el10.x86_64".into()),
+            pod_tmpfs: (3, 0),
+        },
+        node: Ok(NodeMemory { ram_bytes: 64 * GIB, swap_bytes: 32 * GIB, page_bytes: 4096 }),
+        swap: SwapFacts {
+            areas: vec![SwapArea {
+                device: SwapDevice {
+                    path: "/dev/dm-0".into(),
+                    kind: "partition".into(),
+                    size_bytes: 32 * GIB,
+                    used_bytes: GIB,
+                    priority: 10,
+                },
+                disks: names(&["/dev/vdb"]),
+                encrypted: true,
+            }],
+            beside: vec![("/var", names(&["/dev/vda"]))],
+            provisioning: Asked::Answered(vec![]),
+        },
+        kubelet: Ok(Some(KubeletConfig {
+            path: "/etc/kubernetes/kubelet.conf".into(),
+            fail_swap_on: Some(false),
+            ..KubeletConfig::default()
+        })),
+        watermarks: Ok(Watermarks {
+            zones: vec![Zone { managed: 1 << 24, min: 1 << 15, low: 1 << 16 }],
+            page_bytes: 4096,
+            min_free_kbytes: 131_072,
+            scale_factor: 10,
+        }),
+        runtime: Ok(Runtime::Crio(vec!["/run/containers/oci/hooks.d".into()])),
+        default_runtime: Ok(Some("crun".into())),
+        hook: HookFacts {
+            definition: Some((
+                "/run/containers/oci/hooks.d/99-wasp-agent.json".into(),
+                definition("/usr/bin/wasp-hook".as_ref()),
+            )),
+            program: "/usr/bin/wasp-hook".into(),
+            executable: Some(true),
+            selinux: Some((true, Some("system_u:object_r:bin_t:s0".into()))),
+            agent_installed: true,
+            published: true,
+        },
+        leftovers: Leftovers::default(),
+        bus: Asked::Answered(BusFacts {
+            oomd: None,
+            units: [
+                ("wasp-agent.service", service("active", "Swap 32.0 GiB: …")),
+                ("wasp-swap.service", service("active", "")),
+            ]
+            .into(),
+        }),
+        api: Asked::Answered(ApiFacts {
+            credentials: Ok(CredentialFacts {
+                kubeconfig: "/var/lib/kubelet/kubeconfig".into(),
+                server: "https://api:6443/".into(),
+                node_name: "node-a".into(),
+                certificate_expires: Some(now + Duration::from_secs(20 * 86_400)),
+                now,
+            }),
+            permissions: ACCESSES
+                .iter()
+                .map(|access| (access.id, Ok(Permission::Allowed)))
+                .collect(),
+            guard: None,
+            taints: Ok(vec![]),
+        }),
+    }
+}
+
+/// All that may be configured to be asked for, is.
+fn settings() -> Settings {
+    let mut settings = Settings::defaults();
+    settings.eviction.last_resort = Some(Duration::from_secs(300));
+    settings.eviction.guard = SchedulingGuard::Cordon;
+    settings.swap.size = SwapSize::Overcommit { percent: 150 };
+    settings
+}
+
+fn bus(facts: &mut Facts) -> &mut BusFacts {
+    match &mut facts.bus {
+        Asked::Answered(bus) => bus,
+        _ => panic!(),
+    }
+}
+
+fn api(facts: &mut Facts) -> &mut ApiFacts {
+    match &mut facts.api {
+        Asked::Answered(api) => api,
+        _ => panic!(),
+    }
+}
+
+fn credentials(facts: &mut Facts) -> &mut CredentialFacts {
+    api(facts).credentials.as_mut().unwrap()
+}
+
+fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
+    facts.kubelet.as_mut().unwrap().as_mut().unwrap()
+}
+
+fn deny(facts: &mut Facts, id: &'static str) {
+    api(facts).permissions.insert(id, Ok(Permission::Denied("not yours".into())));
+}
+
+type Change = fn(&mut Facts, &mut Settings);
+
+/// What is changed on the healthy node, and what its check then says.
+#[rustfmt::skip]
+const CASES: &[(&str, Level, &str, Change)] = &[
+    ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err("1 problem\n  x: unknown key y".into())),
+    ("cgroup-v2", Level::Fail, "not mounted", |f, _| f.kernel.controllers = None),
+    ("controllers-kubepods", Level::Fail, "no memory controller", |f, _| f.kernel.kubepods = Some(("kubepods".into(), names(&["io"])))),
+    ("controllers-kubepods", Level::Fail, "the kernel offers no memory", |f, _| f.kernel.controllers = Some(names(&["io"]))),
+    ("controllers-kubepods", Level::Warn, "no io controller", |f, _| f.kernel.controllers = Some(names(&["memory"]))),
+    ("controllers-kubepods", Level::Skip, "has not started", |f, _| f.kernel.kubepods = None),
+    ("controllers-slices", Level::Fail, "system.slice has no memory", |f, _| f.kernel.slices[0].1 = Some(vec![])),
+    ("controllers-slices", Level::Ok, "io follows", |f, _| f.kernel.slices[0].1 = Some(names(&["memory"]))),
+    ("controllers-slices", Level::Skip, "no cgroup system.slice", |f, _| f.kernel.slices[0].1 = None),
+    ("controllers-slices", Level::Skip, "is empty", |f, _| f.kernel.slices.clear()),
+    ("io-latency", Level::Warn, "CONFIG_BLK_CGROUP_IOLATENCY", |f, _| f.kernel.slices[0].0.io_latency = None),
+    ("io-latency", Level::Skip, "target-ms = 0", |_, s| s.protection.io_latency_target = None),
+    ("io-latency", Level::Skip, "cannot be read", |f, _| { f.kernel.slices.clear(); f.kernel.io_latency = None; }),
+    ("io-latency", Level::Warn, "no io.latency", |f, _| { f.kernel.slices.clear(); f.kernel.io_latency = Some(false); }),
+    ("protection", Level::Warn, "memory.swap.max is max", |f, _| f.kernel.slices[0].0.swap_max = Some(SwapMax::Max)),
+    ("protection", Level::Warn, "not enforced on /dev/vda", |f, _| f.kernel.slices[0].0.io_latency = Some([].into())),
+    ("protection", Level::Ok, "cannot swap", |f, _| f.kernel.slices[0].0.io_latency = None),
+    ("protection", Level::Skip, "when it starts", |f, _| {
+        f.kernel.slices[0].0.swap_max = Some(SwapMax::Max);
+        bus(f).units.clear();
+    }),
+    ("protection", Level::Skip, "no cgroup v2", |f, _| f.kernel.controllers = None),
+    ("psi", Level::Warn, "Operation not supported", |f, _| f.kernel.pressure = Err("Operation not supported".into())),
+    ("memory-pressure", Level::Warn, "waited 95 %, all of them 31 %", |f, _| f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
+    ("zswap", Level::Warn, "compressed twice", |f, _| { f.kernel.zswap = Some(true); f.swap.areas[0].device.path = "/dev/zram0".into(); }),
+    ("zswap", Level::Warn, "off, and kernel.zswap says on", |_, s| s.kernel.zswap = Some(true)),
+    ("zswap", Level::Warn, "has no zswap", |f, s| { f.kernel.zswap = None; s.kernel.zswap = Some(true); }),
+    ("zswap", Level::Ok, "none", |f, _| f.kernel.zswap = None),
+    ("tmpfs-noswap", Level::Warn, "2 of 3 tmpfs volumes", |f, _| { f.kernel.pod_tmpfs = (3, 2); f.swap.areas[0].encrypted = false; }),
+    ("tmpfs-noswap", Level::Ok, "encrypted", |f, _| f.kernel.pod_tmpfs = (3, 2)),
+    ("tmpfs-noswap", Level::Ok, "the kernel has it", |f, _| f.kernel.pod_tmpfs = (0, 0)),
+    ("tmpfs-noswap", Level::Skip, "Linux 5.14", |f, _| { f.kernel.pod_tmpfs = (0, 0); f.kernel.release = Some("5.14.0-427.el9".into()); }),
+    ("systemd-bus", Level::Fail, "no answer in 5 s", |f, _| f.bus = Asked::Failed("no answer in 5 s".into())),
+    ("systemd-oomd", Level::Warn, "kills in -.slice when", |f, _| bus(f).oomd = Some("-.slice")),
+    ("systemd-oomd", Level::Skip, "no answer", |f, _| f.bus = Asked::Failed("x".into())),
+    ("swap", Level::Fail, "has 0 B of swap, 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
+    ("swap", Level::Warn, "has 8.0 GiB of swap, 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
+    ("swap", Level::Warn, "none is configured", |f, s| {
+        f.node.as_mut().unwrap().swap_bytes = 0;
+        f.swap.areas.clear();
+        s.swap.size = SwapSize::Overcommit { percent: 100 };
+    }),
+    ("swap", Level::Fail, "cannot read", |f, _| f.node = Err("cannot read /proc/meminfo".into())),
+    ("swap-provisioning", Level::Fail, "would leave", |f, _| f.swap.provisioning = Asked::Failed("a swapfile would leave 1 GiB free".into())),
+    ("swap-provisioning", Level::Warn, "it would switch on", |f, _| f.swap.provisioning = Asked::Answered(vec!["switch on /dev/x".into()])),
+    ("swap-used", Level::Warn, "30.0 GiB of 32.0 GiB used, more than 80 %", |f, _| f.swap.areas[0].device.used_bytes = 30 * GIB),
+    ("swap-used", Level::Skip, "no swap", |f, _| f.swap.areas.clear()),
+    ("swap-encryption", Level::Warn, "/dev/dm-0 is not encrypted", |f, _| f.swap.areas[0].encrypted = false),
+    ("swap-encryption", Level::Ok, "not on a disk", |f, _| f.swap.areas[0].disks.clear()),
+    ("swap-disk", Level::Warn, "is on /dev/vdb, as /var and /var/lib/etcd is", |f, _| f.swap.beside = vec![("/var", names(&["/dev/vdb"])), ("/var/lib/etcd", names(&["/dev/vdb"]))]),
+    ("swap-disk", Level::Ok, "on no disk", |f, _| f.swap.areas[0].disks.clear()),
+    ("kubelet-config", Level::Fail, "cannot read /etc/x", |f, _| f.kubelet = Err("cannot read /etc/x: y".into())),
+    ("kubelet-config", Level::Skip, "node.kubelet-config", |f, _| f.kubelet = Ok(None)),
+    ("kubelet-fail-swap-on", Level::Fail, "failSwapOn: true (the default)", |f, _| kubelet(f).fail_swap_on = None),
+    ("kubelet-fail-swap-on", Level::Warn, "failSwapOn: true", |f, s| {
+        kubelet(f).fail_swap_on = Some(true);
+        f.swap.areas.clear();
+        s.swap.size = SwapSize::Overcommit { percent: 100 };
+    }),
+    ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
+    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, _| kubelet(f).swap_behavior = Some("LimitedSwap".into())),
+    ("kubelet-swap-behavior", Level::Fail, "NoSwap, and grants = \"kubelet\"", |f, s| {
+        kubelet(f).swap_behavior = Some("NoSwap".into());
+        s.grants = Grants::Kubelet;
+    }),
+    ("watermarks", Level::Warn, "the kubelet evicts below 1.0 GiB", |f, _| kubelet(f).eviction_soft_memory = Some("1Gi".into())),
+    ("watermarks", Level::Skip, "zoneinfo", |f, _| f.watermarks = Err("cannot read zoneinfo".into())),
+    ("crio-hooks-folder", Level::Warn, "CRI-O reads /srv/hooks", |f, _| f.runtime = Ok(Runtime::Crio(vec!["/srv/hooks".into()]))),
+    ("crio-hooks-folder", Level::Warn, "containerd", |f, _| f.runtime = Ok(Runtime::Containerd)),
+    ("crio-hooks-folder", Level::Warn, "no CRI-O here", |f, _| f.runtime = Ok(Runtime::Unknown)),
+    ("crio-hooks-folder", Level::Fail, "crio.conf: x", |f, _| f.runtime = Err("cannot read crio.conf: x".into())),
+    ("crio-hooks-folder", Level::Skip, "hook.install", |_, s| s.hook.install = false),
+    ("crio-runtime", Level::Warn, "kata: only", |f, _| f.default_runtime = Ok(Some("kata".into()))),
+    ("crio-runtime", Level::Ok, "own default", |f, _| f.default_runtime = Ok(None)),
+    ("crio-runtime", Level::Skip, "not known", |f, _| f.runtime = Ok(Runtime::Containerd)),
+    ("hook-installed", Level::Warn, "99-wasp-agent.json is gone", |f, _| f.hook.definition = None),
+    ("hook-installed", Level::Warn, "was changed", |f, _| f.hook.definition.as_mut().unwrap().1.push('x')),
+    ("hook-installed", Level::Skip, "when it starts", |f, _| { f.hook.definition = None; f.hook.published = false; }),
+    ("hook-program", Level::Fail, "wasp-hook is missing", |f, _| f.hook.executable = None),
+    ("hook-program", Level::Fail, "not executable", |f, _| f.hook.executable = Some(false)),
+    ("hook-program", Level::Warn, "is missing", |f, _| { f.hook.executable = None; f.hook.definition = None; }),
+    ("hook-program", Level::Skip, "not installed", |f, _| {
+        f.hook.executable = None;
+        f.hook.definition = None;
+        f.hook.agent_installed = false;
+    }),
+    ("hook-label", Level::Fail, "user_home_t:s0, which CRI-O may not run", |f, _| f.hook.selinux = Some((true, Some("unconfined_u:object_r:user_home_t:s0".into())))),
+    ("hook-label", Level::Warn, "no label", |f, _| f.hook.selinux = Some((false, None))),
+    ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.selinux = None),
+    ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which lifts", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
+    ("daemonset-units", Level::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
+    ("daemonset-taint", Level::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
+    ("kubeconfig", Level::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),
+    ("certificate", Level::Fail, "expired 3 h ago", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now - Duration::from_secs(3 * 3600 + 5)); }),
+    ("certificate", Level::Warn, "expires in 50 min", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now + Duration::from_secs(3000)); }),
+    ("certificate", Level::Ok, "no client certificate", |f, _| credentials(f).certificate_expires = None),
+    ("api-server", Level::Fail, "https://api:6443/: no answer in 5 s", |f, _| api(f).permissions.values_mut().for_each(|p| *p = Err("no answer in 5 s".into()))),
+    ("api-server", Level::Warn, "does not answer everything", |f, _| { api(f).permissions.insert("may-create-events", Err("429".into())); }),
+    ("api-server", Level::Skip, "no credentials", |f, _| api(f).credentials = Err("x".into())),
+    ("may-list-pods", Level::Fail, "system:node:node-a is denied it: not yours", |f, _| deny(f, "may-list-pods")),
+    ("may-list-pods", Level::Skip, "429", |f, _| { api(f).permissions.insert("may-list-pods", Err("429".into())); }),
+    ("may-watch-pods", Level::Fail, "denied", |f, _| deny(f, "may-watch-pods")),
+    ("may-evict-pods", Level::Warn, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Observe; }),
+    ("may-evict-pods", Level::Fail, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Enforce; }),
+    ("may-evict-pods", Level::Skip, "off", |_, s| s.eviction.mode = EvictionMode::Off),
+    ("may-delete-pods", Level::Warn, "denied", |f, _| deny(f, "may-delete-pods")),
+    ("may-delete-pods", Level::Skip, "last-resort", |_, s| s.eviction.last_resort = None),
+    ("may-get-node", Level::Warn, "denied", |f, _| deny(f, "may-get-node")),
+    ("may-patch-node", Level::Warn, "denied", |f, _| deny(f, "may-patch-node")),
+    ("may-patch-node", Level::Skip, "neither", |_, s| s.eviction.guard = SchedulingGuard::Condition),
+    ("may-patch-node", Level::Ok, "by eviction.guard-kubeconfig", |f, s| {
+        s.eviction.guard = SchedulingGuard::Taint;
+        api(f).guard = Some(Ok(Permission::Allowed));
+    }),
+    ("may-patch-node", Level::Warn, "guard-kubeconfig is denied", |f, s| {
+        s.eviction.guard = SchedulingGuard::Taint;
+        api(f).guard = Some(Ok(Permission::Denied("no".into())));
+    }),
+    ("may-patch-node", Level::Warn, "no kubeconfig", |f, s| {
+        s.eviction.guard = SchedulingGuard::Taint;
+        api(f).guard = Some(Err("no kubeconfig".into()));
+    }),
+    ("may-patch-node-status", Level::Skip, "none", |_, s| s.eviction.guard = SchedulingGuard::None),
+    ("daemonset-taint", Level::Skip, "the agent's own", |f, s| {
+        api(f).taints = Ok(names(&["waspEvictionTaint"]));
+        s.eviction.guard = SchedulingGuard::Taint;
+    }),
+    ("may-patch-node-status", Level::Warn, "denied", |f, _| deny(f, "may-patch-node-status")),
+    ("may-create-events", Level::Warn, "denied", |f, _| deny(f, "may-create-events")),
+    ("agent-service", Level::Fail, "failed: x", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
+    ("agent-service", Level::Fail, "failed", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "")); }),
+    ("agent-service", Level::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-agent.service", service("inactive", "")); }),
+    ("swap-service", Level::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-swap.service", service("inactive", "")); }),
+    ("swap-service", Level::Skip, "not installed", |f, _| { bus(f).units.insert("wasp-swap.service", UnitFacts { load: "not-found".into(), ..UnitFacts::default() }); }),
+];
+
+#[test]
+fn a_healthy_node_is_well_in_every_respect() {
+    let lines = check(&healthy(), &settings(), false);
+    let ids: Vec<&str> = lines.iter().map(|line| line.id).collect();
+    assert_eq!(ids, CHECKS.iter().map(|check| check.id).collect::<Vec<_>>());
+    let other: Vec<_> = lines.iter().filter(|line| line.level != Level::Ok).collect();
+    assert!(other.is_empty(), "{other:#?}");
+    assert_eq!(exit_status(&lines), 0);
+}
+
+#[test]
+fn each_check_says_what_it_finds() {
+    for (id, level, text, change) in CASES {
+        let (mut facts, mut settings) = (healthy(), settings());
+        change(&mut facts, &mut settings);
+        let lines = check(&facts, &settings, false);
+        let line = lines.iter().find(|line| line.id == *id).unwrap();
+        assert_eq!(line.level, *level, "{line:#?}");
+        assert!(line.found.contains(text), "{text} is not in {line:#?}");
+        let mends = *level >= Level::Warn && !text.starts_with("cannot read");
+        assert!(!mends || !line.mend.is_empty(), "nothing mends {line:#?}");
+        assert!(line.mend.is_empty() || *level >= Level::Warn, "{line:#?}");
+        assert!(
+            exit_status(&lines)
+                >= match level {
+                    Level::Fail => 2,
+                    Level::Warn => 1,
+                    _ => 0,
+                }
+        );
+    }
+}
+
+#[test]
+fn each_check_is_made_to_complain_once() {
+    let complaining = CASES.iter().filter(|(_, level, ..)| *level >= Level::Warn).map(|c| c.0);
+    let complaining: BTreeSet<&str> = complaining.collect();
+    assert_eq!(complaining, CHECKS.iter().map(|check| check.id).collect());
+}
+
+#[test]
+fn brief_asks_nobody_and_leaves_out_what_the_agent_sees_to() {
+    let mut facts = healthy();
+    facts.bus = Asked::NotAsked("no");
+    facts.api = Asked::NotAsked("no");
+    facts.swap.provisioning = Asked::NotAsked("no");
+    let lines = check(&facts, &settings(), true);
+    assert!(lines.iter().all(|line| line.level == Level::Ok), "{lines:#?}");
+    assert!(lines.len() > 15 && lines.iter().all(|line| line.id != "hook-installed"));
+}
+
+#[test]
+fn of_a_folder_only_files_are_judged() {
+    let mut facts = healthy();
+    facts.live = false;
+    facts.kernel.controllers = None;
+    let lines = check(&facts, &settings(), false);
+    let level = |id: &str| lines.iter().find(|line| line.id == id).unwrap().level;
+    assert_eq!((level("cgroup-v2"), level("kubelet-fail-swap-on")), (Level::Skip, Level::Ok));
+    assert_eq!(exit_status(&lines), 0);
+}

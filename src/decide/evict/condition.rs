@@ -1,0 +1,132 @@
+//! The node's condition `SwapPressure`: what the signals come to, and when it is news.
+//!
+//! Source: Kubernetes "Node Status", "Conditions"; kubelet `evictionPressureTransitionPeriod`,
+//! `nodeStatusReportFrequency`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::signals::{Reading, Signal};
+use crate::model::host::Monotonic;
+
+pub const TYPE: &str = "SwapPressure";
+
+/// An unchanged condition is confirmed so often; as the kubelet's own are.
+pub const HEARTBEAT: Duration = Duration::from_secs(300);
+
+/// As `NodeCondition.status` spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Status {
+    True,
+    False,
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub status: Status,
+    pub reason: &'static str,
+    pub message: String,
+}
+
+impl Condition {
+    /// Whether it says something else than `sent`. Figures alone are none.
+    pub fn is_news_after(&self, sent: &Self) -> bool {
+        (self.status, self.reason) != (sent.status, sent.reason)
+    }
+}
+
+impl Signal {
+    /// One word, as reasons of conditions are.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Traffic => "SwapTrafficHigh",
+            Self::Utilization => "SwapNearlyFull",
+            Self::Overcommit => "OvercommitHigh",
+            Self::Pressure => "MemoryStalls",
+        }
+    }
+}
+
+/// When the node was last under pressure, and by which signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressed(Option<(Monotonic, &'static str)>);
+
+impl Pressed {
+    /// The condition by these readings. The node counts as pressed until `transition` after the
+    /// last signal: nobody is to be sent to where it burned a moment ago.
+    pub fn condition(
+        &mut self,
+        readings: &[Reading],
+        transition: Duration,
+        now: Monotonic,
+    ) -> Condition {
+        let active: Vec<&Reading> = readings.iter().filter(|reading| reading.active).collect();
+        if let Some(first) = active.first() {
+            let reason = first.signal.reason();
+            self.0 = Some((now, reason));
+            let texts: Vec<String> =
+                active.iter().map(|r| format!("{}: {}", r.signal, r.text)).collect();
+            return Condition { status: Status::True, reason, message: texts.join("; ") };
+        }
+        if let Some((last, reason)) = self.0
+            && now.since(last) < transition
+        {
+            let message = format!("no signal any more; over when none has come for {transition:?}");
+            return Condition { status: Status::True, reason, message };
+        }
+        self.0 = None;
+        let message = match readings.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio)) {
+            Some(highest) => {
+                format!("no signal; the highest is {}: {}", highest.signal, highest.text)
+            }
+            None => "no signal".to_owned(),
+        };
+        Condition { status: Status::False, reason: "NoSwapPressure", message }
+    }
+}
+
+/// Nothing is known of the node, because of `why`.
+pub fn unknown(why: &str) -> Condition {
+    Condition { status: Status::Unknown, reason: "NoSamples", message: why.to_owned() }
+}
+
+/// Without swap, nothing can press.
+pub fn no_swap() -> Condition {
+    let message = "the node has no swap".to_owned();
+    Condition { status: Status::False, reason: "NoSwap", message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> Monotonic {
+        Monotonic(Duration::from_secs(second))
+    }
+
+    fn reading(signal: Signal, ratio: f64, active: bool) -> Reading {
+        Reading { signal, ratio, text: format!("ratio {ratio}"), active, critical: false }
+    }
+
+    #[test]
+    fn it_lasts_a_while_beyond_the_last_signal() {
+        let mut pressed = Pressed::default();
+        let minute = Duration::from_secs(60);
+        let calm = [reading(Signal::Traffic, 0.1, false), reading(Signal::Pressure, 0.4, false)];
+        let before = pressed.condition(&calm, minute, at(0));
+        assert_eq!((before.status, before.reason), (Status::False, "NoSwapPressure"));
+        assert_eq!(before.message, "no signal; the highest is memory pressure: ratio 0.4");
+        let hot = [reading(Signal::Traffic, 1.2, true), reading(Signal::Pressure, 2.0, true)];
+        let during = pressed.condition(&hot, minute, at(10));
+        assert_eq!((during.status, during.reason), (Status::True, "SwapTrafficHigh"));
+        assert_eq!(during.message, "swap traffic: ratio 1.2; memory pressure: ratio 2");
+        assert!(during.is_news_after(&before));
+        let lingering = pressed.condition(&calm, minute, at(69));
+        assert_eq!((lingering.status, lingering.reason), (Status::True, "SwapTrafficHigh"));
+        assert!(!lingering.is_news_after(&during), "another message is none");
+        assert_eq!(pressed.condition(&calm, minute, at(70)).status, Status::False);
+        assert_eq!(pressed.condition(&[], minute, at(71)).message, "no signal");
+    }
+}

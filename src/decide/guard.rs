@@ -1,0 +1,125 @@
+//! Keeping new pods from a node under swap pressure: by `spec.unschedulable` or a taint, and never
+//! against an administrator's or another operator's will.
+//!
+//! Source: Kubernetes "Server-Side Apply", "Taints and Tolerations"; the Machine Config Operator's
+//! node annotations.
+
+use std::collections::BTreeMap;
+
+/// Who we are to server-side apply.
+pub const FIELD_MANAGER: &str = "wasp-agent";
+
+/// The node's object, as far as the guard goes by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    pub unschedulable: bool,
+    /// `spec.unschedulable` is ours by server-side apply, and nobody has changed it since.
+    pub ours: bool,
+    /// Our taint is there.
+    pub tainted: bool,
+    /// The Machine Config Operator's annotations, by name without their prefix.
+    pub machine_config: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Nothing,
+    Set,
+    Unset,
+    /// What would be done is left, for this reason.
+    Leave(String),
+}
+
+/// What is to become of `spec.unschedulable`. `set` says that it was set since the pressure began.
+pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
+    let wanted = match (pressed, facts.unschedulable, facts.ours) {
+        (true, false, _) if set => {
+            return Step::Leave("somebody has made the node schedulable again".to_owned());
+        }
+        (true, false, _) => Step::Set,
+        (false, _, true) => Step::Unset,
+        _ => return Step::Nothing,
+    };
+    match maintenance(&facts.machine_config) {
+        Some(why) => Step::Leave(why),
+        None => wanted,
+    }
+}
+
+/// What is to become of the taint.
+pub fn taint(pressed: bool, facts: &NodeFacts) -> Step {
+    match (pressed, facts.tainted) {
+        (true, false) => Step::Set,
+        (false, true) => Step::Unset,
+        _ => Step::Nothing,
+    }
+}
+
+/// The Machine Config Operator is at work on the node: it drains, reboots and uncordons by itself.
+fn maintenance(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let value = |name: &str| annotations.get(name).map_or("", String::as_str);
+    let (desired, applied) = (value("desiredDrain"), value("lastAppliedDrain"));
+    let state = value("state");
+    if desired.starts_with("drain-") || desired != applied {
+        Some(format!("the Machine Config Operator drains the node (desiredDrain {desired})"))
+    } else if !matches!(state, "" | "Done") {
+        Some(format!("the Machine Config Operator is at work on the node (state {state})"))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(unschedulable: bool, ours: bool) -> NodeFacts {
+        NodeFacts { unschedulable, ours, ..NodeFacts::default() }
+    }
+
+    #[test]
+    fn only_what_is_ours_is_undone() {
+        assert_eq!(cordon(true, false, &node(false, false)), Step::Set);
+        assert_eq!(cordon(true, true, &node(true, true)), Step::Nothing);
+        assert_eq!(cordon(false, true, &node(true, true)), Step::Unset);
+        assert_eq!(cordon(false, false, &node(true, true)), Step::Unset, "after a crash");
+        assert_eq!(cordon(true, false, &node(true, false)), Step::Nothing, "an administrator's");
+        assert_eq!(cordon(false, false, &node(true, false)), Step::Nothing);
+        assert!(matches!(cordon(true, true, &node(false, false)), Step::Leave(_)), "uncordoned");
+    }
+
+    #[test]
+    fn a_drain_by_the_machine_config_operator_is_left_alone() {
+        let with = |pairs: &[(&str, &str)], mut facts: NodeFacts| {
+            facts.machine_config =
+                pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            facts
+        };
+        for pairs in [
+            &[("desiredDrain", "drain-a"), ("lastAppliedDrain", "uncordon-z")][..],
+            &[("desiredDrain", "drain-a"), ("lastAppliedDrain", "drain-a")],
+            &[("desiredDrain", "uncordon-a"), ("lastAppliedDrain", "drain-a")],
+            &[("state", "Working")],
+            &[("state", "Degraded")],
+        ] {
+            for facts in [node(false, false), node(true, true)] {
+                let pressed = !facts.unschedulable;
+                let step = cordon(pressed, false, &with(pairs, facts));
+                let Step::Leave(why) = step else { panic!("{pairs:?}: {step:?}") };
+                assert!(why.starts_with("the Machine Config Operator"), "{why}");
+            }
+        }
+        let rest =
+            [("desiredDrain", "uncordon-a"), ("lastAppliedDrain", "uncordon-a"), ("state", "Done")];
+        assert_eq!(cordon(true, false, &with(&rest, node(false, false))), Step::Set);
+    }
+
+    #[test]
+    fn the_taint_follows_the_pressure() {
+        let tainted = |tainted| NodeFacts { tainted, ..NodeFacts::default() };
+        assert_eq!(taint(true, &tainted(false)), Step::Set);
+        assert_eq!(taint(true, &tainted(true)), Step::Nothing);
+        assert_eq!(taint(false, &tainted(true)), Step::Unset);
+        assert_eq!(taint(false, &tainted(false)), Step::Nothing);
+    }
+}

@@ -1,0 +1,163 @@
+//! What the agent publishes of itself: `/run/wasp-agent/status.json`, for `wasp-agent status`,
+//! metrics and whoever else wants to know. Fields are only ever added within a version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub const VERSION: u32 = 1;
+
+/// Times are RFC 3339, UTC; sizes are bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    pub version: u32,
+    /// The agent's own.
+    pub agent: String,
+    pub pid: u32,
+    pub started: String,
+    pub written: String,
+    /// The line that systemd shows.
+    pub status: String,
+    /// What does not work, the worst first.
+    pub problems: Vec<String>,
+    pub node: Node,
+    /// How `SwapPressure` is announced; `None` where eviction is off.
+    pub condition: Option<Condition>,
+    pub signals: Vec<Signal>,
+    pub eviction: Eviction,
+    pub protection: Protection,
+    pub hook: Hook,
+    pub api: Api,
+    pub containers: Containers,
+    pub counters: Counters,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub ram_bytes: u64,
+    pub swap_bytes: u64,
+    pub swap_used_bytes: u64,
+    pub working_set_bytes: u64,
+    /// Pages since boot.
+    pub swapped_in_pages: u64,
+    pub swapped_out_pages: u64,
+    /// Microseconds since boot of waiting for memory, of the node and of `kubepods`; `None` where
+    /// the kernel does not count them.
+    pub stalled: Option<Stalled>,
+    pub pods_stalled: Option<Stalled>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stalled {
+    pub some_micros: u64,
+    pub full_micros: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+}
+
+/// An enabled signal that could be measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    /// `traffic`, `utilization`, `overcommit` or `pressure`.
+    pub name: String,
+    /// Of what was measured to its threshold.
+    pub ratio: f64,
+    pub text: String,
+    pub active: bool,
+    pub critical: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Eviction {
+    /// `off`, `observe` or `enforce`.
+    pub mode: String,
+    /// Why nobody is evicted though a signal is active.
+    pub held_back: Option<String>,
+    pub in_flight: Vec<InFlight>,
+    /// The last few, the newest last.
+    pub recent: Vec<Evicted>,
+    pub in_the_last_hour: usize,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlight {
+    pub uid: String,
+    pub pod: String,
+    /// `asked`, `leaving` or `migrating`.
+    pub stage: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evicted {
+    pub at: String,
+    /// `namespace/name`.
+    pub pod: String,
+    /// `accepted`, `migrating`, `budget`, `gone`, `refused`, `unreachable` or `observed`.
+    pub outcome: String,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protection {
+    pub wanted: Vec<String>,
+    /// Of those, the ones that are protected in every respect.
+    pub protected: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Where its definition is installed.
+    pub file: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Api {
+    pub server: Option<String>,
+    /// A list was received and nothing has failed since.
+    pub reachable: bool,
+    pub failure: Option<String>,
+    pub certificate_expires: Option<String>,
+    pub pods: usize,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containers {
+    pub count: usize,
+    /// How many may swap, and how much together; those without limit are counted apart.
+    pub granted: usize,
+    pub unlimited: usize,
+    pub granted_bytes: u64,
+    pub used_bytes: u64,
+    /// How many still use more than their grant.
+    pub above: usize,
+}
+
+/// Since the agent started. Labels are of fixed vocabularies.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Evictions by outcome, as in [`Evicted`].
+    pub evictions: BTreeMap<String, u64>,
+    /// Limits that were written, by cause: `found`, `grant-changed`, `drift`, `step-down`.
+    pub limits_written: BTreeMap<String, u64>,
+    /// Containers that began while the agent ran, whose limit was right when it was first seen.
+    pub starts_right: u64,
+    /// And those whose limit was not: no hook, or a hook that knew less.
+    pub starts_corrected: u64,
+    pub api_errors: u64,
+    pub passes: u64,
+    pub pass_seconds: f64,
+}
+
+impl Counters {
+    pub fn add(map: &mut BTreeMap<String, u64>, key: &str) {
+        match map.get_mut(key) {
+            Some(count) => *count += 1,
+            None => drop(map.insert(key.to_owned(), 1)),
+        }
+    }
+}

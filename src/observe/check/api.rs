@@ -1,0 +1,147 @@
+//! What the API server lets the kubelet's credentials do.
+
+use std::{
+    future::Future,
+    time::{Duration, SystemTime},
+};
+
+use futures::future::join_all;
+use k8s_openapi::api::{
+    authorization::v1::{
+        FieldSelectorAttributes, ResourceAttributes, SelfSubjectAccessReview,
+        SelfSubjectAccessReviewSpec,
+    },
+    core::v1::Node,
+};
+use kube::{Api, api::PostParams};
+
+use crate::{
+    config::settings::{SchedulingGuard, Settings},
+    model::check::{ACCESSES, About, Access, ApiFacts, CredentialFacts, PATCH_NODE, Permission},
+    observe::kube::credentials::{self, Credentials, chain},
+    roots::Roots,
+};
+
+/// For the first question, and for all others together.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reads the credentials, and asks about the node, then for every permission at once.
+pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
+    let credentials = match credentials::load(roots, settings).await {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            return ApiFacts {
+                credentials: Err(error.to_string()),
+                permissions: [].into(),
+                guard: None,
+                taints: Err("not asked".to_owned()),
+            };
+        }
+    };
+    // The first question waits for the connection too; where it fails so, nothing else is asked.
+    let taints = in_time(taints(&credentials)).await;
+    let (permissions, guard) = match &taints {
+        Err(Unanswered::Late(why)) => {
+            (ACCESSES.iter().map(|access| (access.id, Err(why.clone()))).collect(), None)
+        }
+        _ => {
+            let permissions = join_all(ACCESSES.iter().map(|access| {
+                let answer = in_time(may(&credentials, access));
+                async { (access.id, answer.await.map_err(Unanswered::why)) }
+            }));
+            tokio::join!(permissions, guard(roots, settings, &credentials.node_name))
+        }
+    };
+    ApiFacts {
+        permissions: permissions.into_iter().collect(),
+        guard,
+        taints: taints.map_err(Unanswered::why),
+        credentials: Ok(CredentialFacts {
+            kubeconfig: roots.shown(&credentials.kubeconfig).into_owned(),
+            server: credentials.server,
+            node_name: credentials.node_name,
+            certificate_expires: credentials.certificate_expires,
+            now: SystemTime::now(),
+        }),
+    }
+}
+
+/// What the credentials for the taint may do, where it is to be set.
+async fn guard(
+    roots: &Roots,
+    settings: &Settings,
+    node: &str,
+) -> Option<Result<Permission, String>> {
+    let eviction = &settings.eviction;
+    if eviction.guard != SchedulingGuard::Taint {
+        return None;
+    }
+    let other = Settings {
+        kubeconfig: eviction.guard_kubeconfig.clone(),
+        node_name: Some(node.to_owned()),
+        ..settings.clone()
+    };
+    Some(match credentials::load(roots, &other).await {
+        Ok(credentials) => in_time(may(&credentials, &PATCH_NODE)).await.map_err(Unanswered::why),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    Late(String),
+    Failed(String),
+}
+
+impl Unanswered {
+    fn why(self) -> String {
+        match self {
+            Self::Late(why) | Self::Failed(why) => why,
+        }
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Unanswered> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| Unanswered::Failed(chain(&error))),
+        Err(_) => Err(Unanswered::Late(format!("no answer in {} s", PATIENCE.as_secs()))),
+    }
+}
+
+async fn may(credentials: &Credentials, access: &Access) -> kube::Result<Permission> {
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let node = &credentials.node_name;
+    // Older API servers leave the selector out, and then nodes may list all pods.
+    let selector = FieldSelectorAttributes {
+        raw_selector: Some(format!("spec.nodeName={node}")),
+        requirements: None,
+    };
+    let attributes = ResourceAttributes {
+        verb: some(access.verb),
+        group: some(access.group),
+        resource: some(access.resource),
+        subresource: some(access.subresource),
+        name: (access.about == About::Node).then(|| node.clone()),
+        field_selector: (access.about == About::Pods).then_some(selector),
+        ..ResourceAttributes::default()
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            non_resource_attributes: None,
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(credentials.client.clone());
+    let status = reviews.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
+    Ok(match status.allowed {
+        true => Permission::Allowed,
+        false => Permission::Denied(status.reason.unwrap_or_default()),
+    })
+}
+
+async fn taints(credentials: &Credentials) -> kube::Result<Vec<String>> {
+    let nodes: Api<Node> = Api::all(credentials.client.clone());
+    let spec = nodes.get(&credentials.node_name).await?.spec.unwrap_or_default();
+    Ok(spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect())
+}

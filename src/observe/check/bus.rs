@@ -1,0 +1,50 @@
+//! What systemd says, if it answers soon.
+
+use std::time::Duration;
+
+use zbus::Connection;
+
+use crate::{
+    act::{bus, slices},
+    model::check::{Asked, BusFacts, UnitFacts},
+    roots::Roots,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ours.
+const UNITS: [&str; 2] = ["wasp-agent.service", "wasp-swap.service"];
+
+pub(super) async fn facts(roots: &Roots) -> Asked<BusFacts> {
+    let path = roots.system_bus();
+    let failed = |why: &dyn std::fmt::Display| {
+        Asked::Failed(format!("cannot ask systemd at {}: {why}", path.display()))
+    };
+    let asked = async {
+        let connection = bus::connect(&path).await?;
+        let mut facts =
+            BusFacts { oomd: slices::oomd_above_pods(&connection).await, units: [].into() };
+        for name in UNITS {
+            facts.units.insert(name, unit(&connection, name).await?);
+        }
+        zbus::Result::Ok(facts)
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(facts)) => Asked::Answered(facts),
+        Ok(Err(error)) => failed(&error),
+        Err(_) => failed(&format!("no answer in {} s", PATIENCE.as_secs())),
+    }
+}
+
+async fn unit(connection: &Connection, name: &str) -> zbus::Result<UnitFacts> {
+    let get = async |interface, property| -> zbus::Result<String> {
+        let value = bus::get(connection, name, interface, property).await?;
+        Ok(String::try_from(value)?)
+    };
+    Ok(UnitFacts {
+        load: get("Unit", "LoadState").await?,
+        active: get("Unit", "ActiveState").await?,
+        // A unit that is not there has none.
+        status: get("Service", "StatusText").await.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,72 @@
+//! What the kernel offers.
+
+use std::{fs, path::Path};
+
+use procfs::{FromRead, MemoryPressure};
+
+use crate::{
+    config::settings::Settings,
+    model::check::{KernelFacts, MemoryWaits},
+    observe::{disks, names::KUBEPODS, slices},
+    roots::Roots,
+};
+
+pub(super) fn facts(roots: &Roots, settings: &Settings) -> KernelFacts {
+    let cgroup = roots.cgroup();
+    let kubepods = KUBEPODS
+        .iter()
+        .find_map(|name| Some(((*name).to_owned(), controllers(&cgroup.join(name))?)));
+    let slices = settings
+        .protection
+        .slices
+        .iter()
+        .map(|unit| (slices::facts(roots, unit), controllers(&slices::folder(roots, unit))));
+    let release = fs::read_to_string(roots.proc("sys/kernel/osrelease")).ok();
+    let release = release.map(|release| release.trim_end().to_owned());
+    KernelFacts {
+        controllers: controllers(&cgroup),
+        kubepods,
+        slices: slices.collect(),
+        disks: disks::in_use(roots),
+        io_latency: release.as_deref().and_then(|release| io_latency(roots, release)),
+        pressure: pressure(roots),
+        zswap: fs::read_to_string(roots.path(crate::decide::tunables::ZSWAP))
+            .ok()
+            .map(|enabled| enabled.trim_end() == "Y"),
+        release,
+        pod_tmpfs: pod_tmpfs(roots),
+    }
+}
+
+fn controllers(folder: &Path) -> Option<Vec<String>> {
+    let text = fs::read_to_string(folder.join("cgroup.controllers")).ok()?;
+    Some(text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// By the kernel's configuration, as Fedora and RHEL and as Debian install it.
+fn io_latency(roots: &Roots, release: &str) -> Option<bool> {
+    let places = [format!("/usr/lib/modules/{release}/config"), format!("/boot/config-{release}")];
+    let text = places.iter().find_map(|path| fs::read_to_string(roots.path(path)).ok())?;
+    Some(text.lines().any(|line| line == "CONFIG_BLK_CGROUP_IOLATENCY=y"))
+}
+
+fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
+    let path = roots.proc("pressure/memory");
+    let failed = |error: &dyn std::fmt::Display| {
+        format!("cannot read {}: {error}", roots.shown(&path).display())
+    };
+    let file = fs::File::open(&path).map_err(|error| failed(&error))?;
+    let waits = MemoryPressure::from_read(file).map_err(|error| failed(&error))?;
+    Ok(MemoryWaits { some_percent: waits.some.avg10.into(), full_percent: waits.full.avg10.into() })
+}
+
+/// How many tmpfs volumes pods have, and how many of them the kernel may swap.
+fn pod_tmpfs(roots: &Roots) -> (usize, usize) {
+    let mounts = disks::mounts(roots);
+    let volumes = mounts.iter().filter(|mount| {
+        mount.fs_type == "tmpfs" && mount.mount_point.starts_with("/var/lib/kubelet/pods")
+    });
+    volumes.fold((0, 0), |(all, swappable), mount| {
+        (all + 1, swappable + usize::from(!mount.super_options.contains_key("noswap")))
+    })
+}

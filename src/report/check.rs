@@ -1,0 +1,120 @@
+//! What `wasp-agent check` prints.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::{
+    decide::check::{CHECKS, Check},
+    model::check::{Level, Line},
+};
+
+/// Of the JSON; a newer one may have more fields and ids.
+const VERSION: u32 = 1;
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "OK",
+        Level::Skip => "SKIP",
+        Level::Warn => "WARN",
+        Level::Fail => "FAIL",
+    }
+}
+
+fn style(level: Level) -> Style {
+    let color = match level {
+        Level::Ok => AnsiColor::Green,
+        Level::Skip => AnsiColor::BrightBlack,
+        Level::Warn => AnsiColor::Yellow,
+        Level::Fail => AnsiColor::Red,
+    };
+    color.on_default()
+}
+
+/// A line for each check; below those that are not well, why it matters and what mends it. With
+/// colours, which the printer leaves out where nobody sees them.
+pub fn human(lines: &[Line]) -> String {
+    let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Line { id, level, found, why, mend } in lines {
+        let style = style(*level);
+        let found = found.replace('\n', "\n      ");
+        let _ = writeln!(text, "{style}{:<4}{style:#}  {id:<width$}  {found}", word(*level));
+        if *level < Level::Warn {
+            continue;
+        }
+        let _ = writeln!(text, "      why:  {why}");
+        for (index, line) in mend.iter().enumerate() {
+            let label = if index == 0 { "mend:" } else { "" };
+            let _ = writeln!(text, "      {label:<5} {line}");
+        }
+    }
+    let Counts { ok, warn, fail, skip } = Counts::new(lines);
+    let _ = writeln!(text, "\n{ok} OK, {warn} WARN, {fail} FAIL, {skip} SKIP");
+    text
+}
+
+/// One line for each that is not well. `priorities` are those of sd-daemon(3), for the journal.
+pub fn brief(lines: &[Line], priorities: bool) -> String {
+    let mut text = String::new();
+    for Line { id, level, found, mend, .. } in lines.iter().filter(|line| line.level >= Level::Warn)
+    {
+        let priority = match level {
+            Level::Fail if priorities => "<3>",
+            _ if priorities => "<4>",
+            _ => "",
+        };
+        let found = found.replace('\n', " ");
+        let mend = if mend.is_empty() {
+            String::new()
+        } else {
+            format!("; mend: {}", mend.join("; ").replace(":; ", ": "))
+        };
+        let _ = writeln!(text, "{priority}{} {id}: {found}{mend}", word(*level));
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Counts {
+    ok: usize,
+    warn: usize,
+    fail: usize,
+    skip: usize,
+}
+
+impl Counts {
+    fn new(lines: &[Line]) -> Self {
+        let count = |level| lines.iter().filter(|line| line.level == level).count();
+        Self {
+            ok: count(Level::Ok),
+            warn: count(Level::Warn),
+            fail: count(Level::Fail),
+            skip: count(Level::Skip),
+        }
+    }
+}
+
+pub fn json(lines: &[Line]) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Report<'a> {
+        version: u32,
+        summary: Counts,
+        checks: &'a [Line],
+    }
+    let report = Report { version: VERSION, summary: Counts::new(lines), checks: lines };
+    Ok(serde_json::to_string_pretty(&report)? + "\n")
+}
+
+/// Every check, as Markdown: `docs/check.md`.
+pub fn reference() -> String {
+    let mut text = String::new();
+    for Check { id, looks_at, why, mend, .. } in CHECKS {
+        let _ = writeln!(
+            text,
+            "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- mends it: {mend}\n"
+        );
+    }
+    text
+}

@@ -1,0 +1,311 @@
+//! `wasp-agent check` on folders that stand for hosts, and before an API server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    time::Duration,
+};
+
+use serde_json::Value;
+use support::{
+    Agent, FakeHost, NODE, api_server,
+    node::{GIB, HOOK, KUBELET, healthy, mounts, pressure, recorded, selinux, swaps},
+};
+use test_apiserver::pki::Validity;
+use wasp_agent::{
+    config::settings::{SchedulingGuard, Settings},
+    decide::check::{CHECKS, check},
+    model::check::{ApiFacts, Asked, Level, Line, Permission},
+    observe::check::api,
+    roots::Roots,
+};
+
+fn run(host: &FakeHost, arguments: &[&str]) -> (i32, String, String) {
+    let output = Agent::command(host, arguments).output().unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+/// The line of `id` as the program prints it as JSON, and its exit status.
+fn line(host: &FakeHost, id: &str) -> (i32, String, String) {
+    let (code, out, err) = run(host, &["check", "--json"]);
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    let lines = report["checks"].as_array().unwrap();
+    let line = lines.iter().find(|line| line["id"] == id).unwrap();
+    let text = |key: &str| line[key].as_str().unwrap().to_owned();
+    (code, text("level"), text("found"))
+}
+
+/// What is done to the healthy host, and what its check then finds.
+type Breaking = (&'static str, &'static str, &'static str, fn(&FakeHost));
+
+#[rustfmt::skip]
+const BREAKINGS: &[Breaking] = &[
+    ("configuration", "fail", "unknown key nonsense", |h| h.write("/etc/wasp-agent/wasp-agent.toml", "nonsense = 1\n")),
+    ("cgroup-v2", "fail", "not mounted", |h| fs::remove_file(h.path("/sys/fs/cgroup/cgroup.controllers")).unwrap()),
+    ("controllers-kubepods", "fail", "kubepods.slice has no memory", |h| h.write("/sys/fs/cgroup/kubepods.slice/cgroup.controllers", "cpu\n")),
+    ("controllers-slices", "fail", "system.slice has no memory", |h| h.write("/sys/fs/cgroup/system.slice/cgroup.controllers", "cpu\n")),
+    ("io-latency", "warn", "CONFIG_BLK_CGROUP_IOLATENCY", |h| fs::remove_file(h.path("/sys/fs/cgroup/system.slice/io.latency")).unwrap()),
+    ("io-latency", "warn", "CONFIG_BLK_CGROUP_IOLATENCY", |h| {
+        fs::remove_file(h.path("/sys/fs/cgroup/system.slice/io.latency")).unwrap();
+        h.write("/sys/fs/cgroup/system.slice/cgroup.controllers", "memory\n");
+        h.write("/usr/lib/modules/5.14.0-570.el9.x86_64/config", "# CONFIG_BLK_CGROUP_IOLATENCY is not set\n");
+    }),
+    ("protection", "warn", "memory.swap.max is max", |h| h.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n")),
+    ("protection", "warn", "not enforced on /dev/vdb", |h| h.write("/sys/fs/cgroup/system.slice/io.latency", "254:0 target=50000\n")),
+    ("psi", "warn", "no pressure-stall information", |h| fs::remove_file(h.path("/proc/pressure/memory")).unwrap()),
+    ("memory-pressure", "warn", "all of them 45 %", |h| pressure(h, "97.10", "45.00")),
+    ("zswap", "warn", "compressed twice", |h| {
+        h.write("/sys/module/zswap/parameters/enabled", "Y\n");
+        swaps(h, &["/dev/zram0 partition 33554432 0 100"]);
+    }),
+    ("tmpfs-noswap", "warn", "1 of 1 tmpfs volumes", |h| {
+        mounts(h, "size=1k");
+        h.write("/sys/devices/dm-0/dm/uuid", "LVM-x\n");
+    }),
+    ("swap", "warn", "none is configured", |h| {
+        h.memory(64 * GIB, 0);
+        h.write("/etc/wasp-agent/config.d/90-swap.toml", "");
+        swaps(h, &[]);
+    }),
+    ("swap", "fail", "0 B of swap, 8.0 GiB are configured", |h| {
+        h.memory(64 * GIB, 0);
+        h.write("/etc/wasp-agent/config.d/90-swap.toml", "swap.size = \"8Gi\"\n");
+        swaps(h, &[]);
+    }),
+    ("swap-provisioning", "fail", "/dev/mapper/wasp-swap", |_| {}),
+    ("swap-provisioning", "warn", "it would make a swapfile of 1.0 MiB", |h| {
+        h.write("/etc/wasp-agent/config.d/90-swap.toml", "[swap]\nsize = \"1Mi\"\nreserve = \"1Mi\"\n");
+        swaps(h, &[]);
+    }),
+    ("swap-used", "warn", "30.0 GiB of 32.0 GiB used", |h| swaps(h, &["/dev/dm-0 partition 33554432 31457280 10"])),
+    ("swap-encryption", "warn", "/dev/dm-0 is not encrypted", |h| h.write("/sys/devices/dm-0/dm/uuid", "LVM-x\n")),
+    ("swap-disk", "warn", "/var/lib/swapfile is on /dev/vda, as /var is", |h| swaps(h, &["/var/lib/swapfile file 33554432 0 10"])),
+    ("swap-disk", "warn", "as /var and /var/lib/etcd is", |h| {
+        swaps(h, &["/var/lib/swapfile file 33554432 0 10"]);
+        h.write("/var/lib/etcd/member", "");
+    }),
+    ("kubelet-config", "fail", "cannot read /etc/kubernetes/kubelet.conf", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: [")),
+    ("kubelet-config", "skip", "node.kubelet-config", |h| fs::remove_file(h.path("/etc/kubernetes/kubelet.conf")).unwrap()),
+    ("kubelet-fail-swap-on", "fail", "failSwapOn: true (the default)", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n")),
+    ("kubelet-swap-behavior", "warn", "grants swap itself", |h| h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"))),
+    ("kubelet-swap-behavior", "fail", "nobody grants swap", |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n")),
+    ("watermarks", "warn", "the kubelet evicts below 1.0 GiB", |h| h.write("/etc/kubernetes/kubelet.conf", &KUBELET.replace("100Mi", "1Gi"))),
+    ("crio-hooks-folder", "warn", "CRI-O reads /srv/hooks", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\nhooks_dir = [\"/srv/hooks\"]\n")),
+    ("crio-hooks-folder", "warn", "no CRI-O here", |h| fs::remove_dir_all(h.path("/etc/crio")).unwrap()),
+    ("crio-hooks-folder", "fail", "cannot read /etc/crio/crio.conf", |h| h.write("/etc/crio/crio.conf", "[crio\n")),
+    ("crio-runtime", "warn", "kata: only crun and runc", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\ndefault_runtime = \"kata\"\n")),
+    ("hook-installed", "warn", "is gone from the folders", |h| fs::remove_file(h.path(HOOK)).unwrap()),
+    ("hook-installed", "warn", "was changed", |h| h.write(HOOK, r#"{"hook":{"path":"/usr/bin/wasp-hook"}}"#)),
+    ("hook-program", "fail", "/usr/bin/wasp-hook is missing", |h| fs::remove_file(h.path("/usr/bin/wasp-hook")).unwrap()),
+    ("hook-program", "fail", "is not executable", |h| fs::set_permissions(h.path("/usr/bin/wasp-hook"), fs::Permissions::from_mode(0o644)).unwrap()),
+    ("hook-label", "fail", "no label, which CRI-O may not run", |h| selinux(h, "1")),
+    ("hook-label", "warn", "SELinux does not enforce now", |h| selinux(h, "0")),
+    ("hook-label", "skip", "no SELinux", |h| h.write("/sys/fs/selinux/enforce", "1")),
+    ("daemonset-hook", "fail", "swap-for-burstable-wasp-agent-x.json", |h| h.write("/run/containers/oci/hooks.d/swap-for-burstable-wasp-agent-x.json", "{}")),
+    ("daemonset-hook", "fail", "/opt/oci-hook-swap.sh", |h| h.write("/opt/oci-hook-swap.sh", "")),
+    ("daemonset-units", "warn", "swap-provision.service", |h| h.write("/etc/systemd/system/swap-provision.service", "")),
+];
+
+#[test]
+fn each_check_of_the_hosts_files_finds_what_is_broken() {
+    let whole = healthy();
+    for (id, level, text, breaks) in BREAKINGS {
+        let before = line(&whole, id);
+        let host = healthy();
+        breaks(&host);
+        let (code, found_level, found) = line(&host, id);
+        assert_eq!(found_level, *level, "{id}: {found}");
+        assert!(found.contains(text), "{id}: {text} is not in {found}");
+        let least = match *level {
+            "fail" => 2,
+            "warn" => 1,
+            _ => 0,
+        };
+        assert!(code >= least, "{id}: exit status {code}");
+        // The partition of the healthy host is not there to be opened; the label is SELinux's.
+        let well = match *id {
+            "swap-provisioning" => "fail",
+            "hook-label" => "skip",
+            _ => "ok",
+        };
+        assert_eq!(before.1, well, "{id} on the healthy host: {}", before.2);
+    }
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn the_hooks_label_is_read() {
+    let host = healthy();
+    selinux(&host, "1");
+    let label = |label: &[u8]| {
+        let program = host.path("/usr/bin/wasp-hook");
+        rustix::fs::setxattr(program, "security.selinux", label, rustix::fs::XattrFlags::empty())
+    };
+    if let Err(error) = label(b"system_u:object_r:bin_t:s0\0") {
+        eprintln!("SKIPPED: only root may label files ({error})");
+        return;
+    }
+    assert_eq!(line(&host, "hook-label").1, "ok");
+    label(b"unconfined_u:object_r:user_home_t:s0\0").unwrap();
+    let (_, level, found) = line(&host, "hook-label");
+    assert_eq!(level, "fail");
+    assert!(found.contains("unconfined_u:object_r:user_home_t:s0, which CRI-O"), "{found}");
+}
+
+#[test]
+fn a_folder_without_a_kernel_is_looked_at_before_anything_is_installed() {
+    let host = healthy();
+    for gone in ["/proc", "/sys", "/run", "/usr"] {
+        fs::remove_dir_all(host.path(gone)).unwrap();
+    }
+    let (code, out, err) = run(&host, &["check"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("SKIP  cgroup-v2              no kernel runs in this folder\n"), "{out}");
+    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
+    let (code, out, _) = run(&host, &["check"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("mend: failSwapOn: false in /etc/kubernetes/kubelet.conf"), "{out}");
+}
+
+#[test]
+fn brief_is_a_line_for_each_trouble_and_never_asks() {
+    let host = healthy();
+    let (code, out, err) = run(&host, &["check", "--brief"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));
+    host.write("/opt/oci-hook-swap.sh", "");
+    fs::remove_file(host.path("/proc/pressure/memory")).unwrap();
+    let (code, out, _) = run(&host, &["check", "--brief"]);
+    assert_eq!(code, 2);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 2, "{out}");
+    assert!(lines[0].starts_with("WARN psi: ") && lines[0].contains("; mend: grubby"), "{out}");
+    assert!(lines[1].starts_with("FAIL daemonset-hook: /opt/oci-hook-swap.sh"), "{out}");
+
+    // The journal takes priorities.
+    let path = host.path("/journal");
+    let file = fs::File::create(&path).unwrap();
+    let stream = file.metadata().map(|m| format!("{}:{}", m.dev(), m.ino())).unwrap();
+    let mut command = Agent::command(&host, &["check", "--brief"]);
+    command.env("JOURNAL_STREAM", stream).stdout(file).status().unwrap();
+    let out = fs::read_to_string(path).unwrap();
+    assert!(out.starts_with("<4>WARN psi") && out.contains("\n<3>FAIL "), "{out}");
+}
+
+#[test]
+fn json_is_versioned_and_has_every_check() {
+    let (code, out, _) = run(&healthy(), &["check", "--json"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["version"]), (2, &Value::from(1)));
+    let checks = report["checks"].as_array().unwrap();
+    let ids: Vec<&str> = checks.iter().map(|check| check["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, CHECKS.iter().map(|check| check.id).collect::<Vec<_>>());
+    let failed = checks.iter().filter(|check| check["level"] == "fail").count();
+    assert_eq!(report["summary"]["fail"], failed);
+    let sum: u64 = report["summary"].as_object().unwrap().values().flat_map(Value::as_u64).sum();
+    assert_eq!(sum, checks.len() as u64);
+    assert!(
+        checks
+            .iter()
+            .all(|c| c["found"].is_string() && c["why"].is_string() && c["mend"].is_array())
+    );
+}
+
+// --- the API server
+
+fn asked(host: &FakeHost, settings: &Settings) -> ApiFacts {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(api::facts(&Roots::at(host.root()), settings))
+}
+
+/// The lines about `answers` on an otherwise healthy host.
+fn lines_about(answers: ApiFacts, settings: &Settings) -> Vec<Line> {
+    let mut facts = recorded(&healthy());
+    facts.api = Asked::Answered(answers);
+    check(&facts, settings, false)
+}
+
+fn level(lines: &[Line], id: &str) -> Level {
+    lines.iter().find(|line| line.id == id).unwrap().level
+}
+
+#[test]
+fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
+    let (_data, server) = api_server();
+    let host = healthy();
+    host.use_kubeconfig(&server);
+    let mut settings = Settings::defaults();
+    let facts = asked(&host, &settings);
+    assert_eq!(facts.credentials.as_ref().unwrap().node_name, NODE);
+    assert!(facts.permissions.values().all(|p| *p == Ok(Permission::Allowed)), "{facts:?}");
+    assert_eq!(facts.taints, Ok(vec![]));
+
+    // The taint is another's to set.
+    settings.eviction.guard = SchedulingGuard::Taint;
+    settings.eviction.guard_kubeconfig = Some("/srv/guard".into());
+    let error = asked(&host, &settings).guard.unwrap().unwrap_err();
+    assert!(error.contains("no kubeconfig of the kubelet at /srv/guard"), "{error}");
+    fs::create_dir_all(host.path("/srv")).unwrap();
+    std::os::unix::fs::symlink(server.admin_kubeconfig(), host.path("/srv/guard")).unwrap();
+    assert_eq!(asked(&host, &settings).guard, Some(Ok(Permission::Allowed)));
+    settings.eviction.guard = SchedulingGuard::Condition;
+
+    // Another node's pods are none of its business.
+    settings.node_name = Some("node-b".to_owned());
+    let lines = lines_about(asked(&host, &settings), &settings);
+    assert_eq!(level(&lines, "may-list-pods"), Level::Fail, "{lines:#?}");
+    assert_eq!(level(&lines, "may-watch-pods"), Level::Fail);
+    assert_eq!(level(&lines, "may-evict-pods"), Level::Ok);
+    assert_eq!(level(&lines, "api-server"), Level::Ok);
+    assert_eq!(level(&lines, "daemonset-taint"), Level::Skip, "another's Node cannot be read");
+}
+
+#[test]
+fn trouble_with_the_credentials_and_the_server_is_told_apart() {
+    let (_data, mut server) = api_server();
+    let host = healthy();
+    let settings = Settings::defaults();
+    let lines = lines_about(asked(&host, &settings), &settings);
+    assert_eq!(level(&lines, "kubeconfig"), Level::Fail);
+    assert_eq!(level(&lines, "certificate"), Level::Skip);
+
+    host.use_kubeconfig(&server);
+    server.rotate(NODE, Validity::expired()).unwrap();
+    let lines = lines_about(asked(&host, &settings), &settings);
+    assert_eq!(level(&lines, "certificate"), Level::Fail, "{lines:#?}");
+    assert_eq!(level(&lines, "api-server"), Level::Fail);
+    assert_eq!(level(&lines, "may-list-pods"), Level::Skip);
+
+    server.stop().unwrap();
+    let began = std::time::Instant::now();
+    let lines = lines_about(asked(&host, &settings), &settings);
+    assert_eq!(level(&lines, "api-server"), Level::Fail);
+    assert!(began.elapsed() < Duration::from_secs(15), "it waits no longer than it must");
+}
+
+#[test]
+fn the_daemonsets_taint_is_found() {
+    let (_data, server) = api_server();
+    let host = healthy();
+    host.use_kubeconfig(&server);
+    let node = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE},
+        "spec": {"taints": [{"key": "waspEvictionTaint", "effect": "NoSchedule"}]}});
+    server.apply(&node).unwrap();
+    let settings = Settings::defaults();
+    let lines = lines_about(asked(&host, &settings), &settings);
+    let taint = lines.iter().find(|line| line.id == "daemonset-taint").unwrap();
+    assert_eq!(taint.level, Level::Warn, "{taint:?}");
+    assert_eq!(taint.mend, ["oc adm taint node node-a waspEvictionTaint-"]);
+}

@@ -1,0 +1,97 @@
+# `wasp-agent check` tells a node that is fit from one that is not, by its exit status and in words
+# suites: bookworm
+# timeout: 600
+. /payload/lib.sh
+
+# run_check [ARGUMENT...]: sets status and report (its JSON, or with --brief its lines).
+run_check() {
+    local arguments=("$@")
+    (($#)) || arguments=(--json)
+    status=0
+    report=$(wasp-agent check "${arguments[@]}") || status=$?
+}
+# finds ID: LEVEL: what was found
+finds() { jq -r --arg id "$1" '.checks[] | select(.id == $id) | "\(.level): \(.found)"' <<<"$report"; }
+not_well() { jq -r '[.checks[] | select(.level == "warn" or .level == "fail") | .id] | join(" ")' <<<"$report"; }
+
+mkdir -p /etc/kubernetes
+printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' 'evictionHard:' '  memory.available: 1Mi' >/etc/kubernetes/kubelet.conf
+
+start=$(now_ms)
+run_check
+note "before anything runs, $(($(now_ms) - start)) ms: exit $status: $(not_well)"
+is "$status" 2 "before the API server and the agent run, it fails"
+like "$(finds kubeconfig)" '^fail: cannot use kubeconfig /etc/kubernetes/kubelet.conf' "the credentials are missed"
+like "$(finds swap)" '^warn: no swap, and none is configured' "so is swap"
+like "$(finds agent-service)" '^warn: inactive' "and the agent"
+like "$(finds protection)" '^skip: ' "what the agent does when it starts is not missed"
+like "$(finds hook-installed)" '^skip: ' "nor is the hook"
+like "$(finds hook-program)" '^ok: /usr/bin/wasp-hook' "which could be run"
+
+# A kernel without io.latency, and with one disk: what is left on a node that is well.
+configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0'
+systemctl start wasp-swap
+start_apiserver
+start_agent
+pod one --request 100Mi --limit 300Mi
+run_check
+note "healthy: exit $status: $(not_well)"
+is "$(jq -r .summary.fail <<<"$report")" 0 "with all running nothing fails"
+is "$(not_well)" "swap-encryption swap-disk" "and of this node only its one plain disk is warned of"
+is "$status" 1 "with exit status 1"
+like "$(finds agent-service)" '^ok: Swap 200.0 MiB' "the agent's status is shown"
+like "$(finds swap-provisioning)" '^ok: as configured' "the swap is as it would be made again"
+for id in may-list-pods may-watch-pods may-evict-pods may-patch-node-status may-create-events; do
+    like "$(finds $id)" '^ok: allowed' "the API server is asked: $id"
+done
+{ wasp-agent check || true; } | sed 's/^/# /'
+
+systemctl stop wasp-agent
+rm -f /run/containers/oci/hooks.d/99-wasp-agent.json /usr/share/containers/oci/hooks.d/99-wasp-agent.json
+run_check
+like "$(finds hook-installed)" '^warn: 99-wasp-agent.json is gone' "a hook that was removed is missed"
+like "$(finds agent-service)" '^warn: inactive' "so is an agent that was stopped"
+is "$status" 1 "these are warnings"
+
+swapoff -a
+run_check
+like "$(finds swap)" '^fail: the node has 0 B of swap, 200.0 MiB are configured' "swap that was switched off is missed"
+like "$(finds swap-provisioning)" '^warn: it would switch on' "and it is said what would bring it back"
+is "$status" 2 "that fails"
+systemctl restart wasp-swap
+
+systemctl set-property --runtime -- -.slice ManagedOOMSwap=kill
+run_check
+like "$(finds systemd-oomd)" '^warn: kills in -.slice' "systemd-oomd is seen"
+systemctl set-property --runtime -- -.slice ManagedOOMSwap=auto
+
+chmod 0644 /usr/bin/wasp-hook
+systemctl start wasp-agent
+run_check
+like "$(finds hook-program)" '^fail: /usr/bin/wasp-hook is not executable' "a hook that cannot be run fails"
+chmod 0755 /usr/bin/wasp-hook
+
+test-apiserver --data /var/lib/test-apiserver rotate --node node-a --expired >/dev/null
+run_check
+like "$(finds certificate)" '^fail: expired ' "an expired certificate fails"
+like "$(finds api-server)" '^fail: ' "the API server refuses it"
+is "$status" 2 "with exit status 2"
+
+configure 'nonsense = 1'
+run_check
+like "$(finds configuration)" 'unknown key nonsense' "a wrong configuration is a line as any other"
+is "$status" 2 "that fails"
+rm "$config"
+
+# Before the agent starts
+touch /opt/oci-hook-swap.sh
+run_check --brief
+is "$status" 2 "--brief fails for the DaemonSet's hook"
+like "$report" 'FAIL daemonset-hook: /opt/oci-hook-swap.sh, .*; mend: .*rm /opt/oci-hook-swap.sh' "and says what to do in one line"
+test-apiserver --data /var/lib/test-apiserver rotate --node node-a >/dev/null
+start=$(now_ms)
+systemctl restart wasp-agent
+note "a restart with ExecStartPre takes $(($(now_ms) - start)) ms"
+check "none of it keeps the agent from starting" systemctl -q is-active wasp-agent
+like "$(journalctl -q -u wasp-agent -p err -o cat)" 'FAIL daemonset-hook' "the journal has it, as an error"
+is "$(systemctl show -P TimeoutStartUSec wasp-agent)" 1min "there is time enough to start"

@@ -1,0 +1,299 @@
+//! What the agent does with the node's credentials, against the test API server and, with
+//! `KUBEBUILDER_ASSETS`, a real one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use test_apiserver::envtest::{Cluster, clusters};
+use wasp_agent::{
+    act::{
+        evict::evict,
+        node::{self, About, NodeApi, Note, Notes},
+    },
+    config::settings::Settings,
+    decide::{
+        evict::{
+            condition::{Condition, Status},
+            machine::{Answer, Victim},
+            select::Ranked,
+        },
+        guard::{Step, cordon},
+    },
+    model::pod::PodUid,
+    observe::kube::credentials,
+    roots::Roots,
+};
+
+const NODE: &str = "node-a";
+
+/// The agent's settings, with credentials of `cluster`.
+struct Host {
+    _folder: tempfile::TempDir,
+    settings: Settings,
+    roots: Roots,
+}
+
+impl Host {
+    fn of(kubeconfig: &std::path::Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("etc/wasp-agent/wasp-agent.toml");
+        fs::create_dir_all(config.parent().unwrap()).unwrap();
+        fs::write(&config, "[node]\nkubeconfig = \"/kubeconfig\"\nname = \"node-a\"\n").unwrap();
+        fs::copy(kubeconfig, folder.path().join("kubeconfig")).unwrap();
+        let roots = Roots::at(folder.path());
+        let settings = Settings::load(&roots, |_| None).unwrap().0;
+        Self { _folder: folder, settings, roots }
+    }
+
+    async fn client(&self) -> kube::Client {
+        credentials::load(&self.roots, &self.settings).await.unwrap().client
+    }
+}
+
+fn each_cluster(test: impl AsyncFn(&Cluster)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        for cluster in clusters(data.path(), &[NODE, "node-b"]).unwrap() {
+            test(&cluster).await;
+        }
+    });
+}
+
+async fn node_of(cluster: &Cluster) -> Value {
+    cluster.admin().get(&format!("/api/v1/nodes/{NODE}")).await.unwrap().body
+}
+
+fn swap_pressure(node: &Value) -> Option<Value> {
+    let conditions = node["status"]["conditions"].as_array().unwrap();
+    conditions.iter().find(|condition| condition["type"] == "SwapPressure").cloned()
+}
+
+#[test]
+fn the_condition_stands_beside_the_kubelets_and_goes_again() {
+    each_cluster(async |cluster| {
+        let host = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
+        let api = NodeApi::new(host.client().await, NODE);
+        let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let path = format!("/api/v1/nodes/{NODE}/status");
+        cluster
+            .node(NODE)
+            .patch(&path, "application/strategic-merge-patch+json", &ready)
+            .await
+            .unwrap();
+        let others = |node: &Value| {
+            let all = node["status"]["conditions"].as_array().unwrap().iter();
+            all.filter(|c| c["type"] != "SwapPressure").cloned().collect::<Vec<_>>()
+        };
+        let before = others(&node_of(cluster).await);
+        assert!(!before.is_empty());
+
+        let since: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let message = "swap traffic: 1200 pages/s in".to_owned();
+        let hot = Condition { status: Status::True, reason: "SwapTrafficHigh", message };
+        api.set_condition(Some(&hot), since).await.unwrap();
+        let found = node_of(cluster).await;
+        let condition = swap_pressure(&found).unwrap();
+        assert_eq!(condition["status"], "True");
+        assert_eq!(condition["reason"], "SwapTrafficHigh");
+        assert_eq!(condition["message"], "swap traffic: 1200 pages/s in");
+        assert_eq!(condition["lastTransitionTime"], "2026-01-02T03:04:05Z");
+        assert_eq!(others(&found), before);
+        let read = api.get().await.unwrap();
+        assert_eq!(node::condition(&read), Some((Status::True, since)), "read by the next agent");
+
+        api.set_condition(None, since).await.unwrap();
+        let found = node_of(cluster).await;
+        assert_eq!(swap_pressure(&found), None);
+        assert_eq!(others(&found), before);
+        api.set_condition(None, since).await.unwrap();
+    });
+}
+
+#[test]
+fn a_cordon_is_ours_to_undo_only_where_it_is_ours() {
+    each_cluster(async |cluster| {
+        let host = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
+        let api = NodeApi::new(host.client().await, NODE);
+        let facts = async || node::facts(&api.get().await.unwrap(), "waspEvictionTaint");
+        let path = format!("/api/v1/nodes/{NODE}");
+        let by_hand = async |value: Value| {
+            let patch = json!({"spec": {"unschedulable": value}});
+            let admin = cluster.admin();
+            admin.patch(&path, "application/merge-patch+json", &patch).await.unwrap();
+        };
+        let before = node_of(cluster).await["spec"].clone();
+        assert_eq!(cordon(true, false, &facts().await), Step::Set);
+        api.cordon().await.unwrap();
+        let ours = facts().await;
+        assert!(ours.unschedulable && ours.ours);
+        assert_eq!(cordon(false, true, &ours), Step::Unset);
+        let read = api.get().await.unwrap();
+        api.uncordon(&read).await.unwrap();
+        assert_eq!(node_of(cluster).await["spec"], before, "and nothing else");
+        let stale = api.uncordon(&read).await.unwrap_err();
+        assert!(matches!(stale, kube::Error::Api(status) if status.code == 409));
+        let undone = facts().await;
+        assert!(!undone.unschedulable && !undone.ours);
+
+        // An administrator's.
+        by_hand(json!(true)).await;
+        let theirs = facts().await;
+        assert!(theirs.unschedulable && !theirs.ours);
+        assert_eq!(cordon(false, false, &theirs), Step::Nothing);
+        by_hand(Value::Null).await;
+
+        // Ours, until an administrator makes the node schedulable.
+        api.cordon().await.unwrap();
+        by_hand(Value::Null).await;
+        let freed = facts().await;
+        assert!(!freed.unschedulable && !freed.ours);
+        assert!(matches!(cordon(true, true, &freed), Step::Leave(_)));
+    });
+}
+
+#[test]
+fn the_taint_needs_other_credentials() {
+    each_cluster(async |cluster| {
+        let node = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
+        let api = NodeApi::new(node.client().await, NODE);
+        let read = api.get().await.unwrap();
+        let refused = api.taint(&read, "waspEvictionTaint", true).await.unwrap_err();
+        assert!(refused.to_string().contains("not allowed to modify taints"), "{refused}");
+
+        let admin = Host::of(&cluster.admin_kubeconfig());
+        let by = NodeApi::new(admin.client().await, NODE);
+        let tainted = async || node::facts(&api.get().await.unwrap(), "waspEvictionTaint").tainted;
+        by.taint(&read, "waspEvictionTaint", true).await.unwrap();
+        assert!(tainted().await);
+        let stale = by.taint(&read, "waspEvictionTaint", false).await.unwrap_err();
+        assert!(matches!(stale, kube::Error::Api(status) if status.code == 409));
+        let read = api.get().await.unwrap();
+        by.taint(&read, "waspEvictionTaint", false).await.unwrap();
+        assert!(!tainted().await);
+    });
+}
+
+#[test]
+fn events_are_of_the_pod_and_the_node_and_repeats_are_counted() {
+    each_cluster(async |cluster| {
+        let host = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
+        let notes = Notes::new(host.client().await, NODE);
+        let uid = "0a1b2c3d-0000-4000-8000-000000000001".to_owned();
+        let about = About::Pod { namespace: "prod".into(), name: "vm".into(), uid: uid.clone() };
+        let of_pod =
+            Note { about, warning: true, reason: "SwapEviction", text: "evicting prod/vm".into() };
+        let text = "é".repeat(2000);
+        let of_node = Note { about: About::Node, warning: false, reason: "NoSwapPressure", text };
+        cluster
+            .admin()
+            .upsert(&json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "prod"}}))
+            .await
+            .unwrap();
+        for note in [&of_pod, &of_pod, &of_node] {
+            notes.publish(note).await.unwrap();
+        }
+        let list = async |namespace: &str| {
+            let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+            let answer = cluster.admin().get(&path).await.unwrap();
+            let all = answer.body["items"].as_array().unwrap().clone();
+            all.into_iter().filter(|e| e["reportingController"] == "wasp-agent").collect::<Vec<_>>()
+        };
+        let events = list("prod").await;
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0]["regarding"]["uid"], uid);
+        assert_eq!(events[0]["note"], "evicting prod/vm");
+        assert_eq!(events[0]["type"], "Warning");
+        assert_eq!(events[0]["series"]["count"], 2);
+        let events = list("default").await;
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0]["regarding"]["name"], NODE);
+        assert!(events[0]["note"].as_str().unwrap().len() <= 1024);
+    });
+}
+
+#[test]
+fn a_pod_is_read_again_before_it_is_evicted() {
+    each_cluster(async |cluster| {
+        let host = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
+        let pod = |name: &str, priority: i64| {
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": {
+                    "nodeName": NODE, "priority": priority, "terminationGracePeriodSeconds": 30,
+                    "containers": [{"name": "main", "image": "example.com/x:1"}],
+                },
+                "status": {"phase": "Running"},
+            })
+        };
+        let uid_of = async |name: &str| {
+            let path = format!("/api/v1/namespaces/default/pods/{name}");
+            for _ in 0..200 {
+                let answer = cluster.node(NODE).get(&path).await.unwrap();
+                if answer.code == 200 {
+                    return PodUid::new(answer.body["metadata"]["uid"].as_str().unwrap()).unwrap();
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            panic!("{name} is not readable by its node");
+        };
+        let terminating = async |name: &str| {
+            let path = format!("/api/v1/namespaces/default/pods/{name}");
+            let found = cluster.admin().get(&path).await.unwrap().body;
+            !found["metadata"]["deletionTimestamp"].is_null()
+        };
+        let ask = async |name: &str, uid: &PodUid, last_resort: bool| {
+            let ranked = Ranked {
+                uid: uid.clone(),
+                namespace: "default".into(),
+                name: name.into(),
+                above_limit: 0,
+                above_request: 1,
+                priority: 0,
+                swap_bytes: 1,
+                created: 0,
+            };
+            let victim = Victim { ranked, why: String::new(), last_resort };
+            evict(&host.roots, &host.settings, &victim).await
+        };
+        for name in ["leaves", "deleted", "stays"] {
+            cluster.admin().upsert(&pod(name, 0)).await.unwrap();
+        }
+        let uid = uid_of("leaves").await;
+        assert_eq!(ask("leaves", &uid, false).await, Answer::Accepted);
+        assert!(terminating("leaves").await);
+        assert_eq!(ask("leaves", &uid, false).await, Answer::Gone, "it ends already");
+        assert_eq!(ask("deleted", &uid_of("deleted").await, true).await, Answer::Accepted);
+        assert!(terminating("deleted").await);
+        let stays = uid_of("stays").await;
+        assert_eq!(ask("stays", &uid, false).await, Answer::Gone, "another pod has its name");
+        assert!(!terminating("stays").await);
+        // The watch has missed that the namespace is protected by now.
+        let mut settings = host.settings.clone();
+        settings.eviction.protected_namespaces = vec!["default".into()];
+        let ranked = Ranked {
+            uid: stays,
+            namespace: "default".into(),
+            name: "stays".into(),
+            above_limit: 0,
+            above_request: 1,
+            priority: 0,
+            swap_bytes: 1,
+            created: 0,
+        };
+        let victim = Victim { ranked, why: String::new(), last_resort: false };
+        let answer = evict(&host.roots, &settings, &victim).await;
+        assert!(matches!(answer, Answer::Refused(why) if why.contains("protected-namespaces")));
+        assert!(!terminating("stays").await);
+    });
+}
