@@ -228,6 +228,24 @@ fn unprotect_has_nothing_to_undo_where_nothing_was_done() {
 }
 
 #[test]
+fn cleanup_removes_what_is_the_agents_and_nothing_else() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    for file in ["hook.json", "evictions.json", "status.json", "pods/uid.json"] {
+        host.write(&format!("/run/wasp-agent/{file}"), "{}");
+    }
+    host.write("/run/wasp-agent/config.d/50-site.toml", "");
+    assert_eq!(run(&host, &["cleanup"]).0, 0);
+    let left: Vec<_> = std::fs::read_dir(host.path("/run/wasp-agent"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["config.d"]);
+    std::fs::remove_dir_all(host.path("/run/wasp-agent/config.d")).unwrap();
+    assert_eq!(run(&host, &["cleanup"]).0, 0);
+    assert!(!host.path("/run/wasp-agent").exists());
+}
+
+#[test]
 fn deprovision_forgets_what_is_gone_and_leaves_what_is_not_ours() {
     let host = host_for_swap();
     host.write("/srv/swapfile", "somebody else's by now");

@@ -21,8 +21,9 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for folder in folders {
         remove(roots, &folder.join(FILE_NAME))?;
     }
-    remove(roots, Path::new("/run/wasp-agent/hook.json"))?;
-    remove(roots, Path::new("/run/wasp-agent/evictions.json"))?;
+    for name in ["hook.json", "evictions.json", "status.json"] {
+        remove(roots, &Path::new("/run/wasp-agent").join(name))?;
+    }
     let pods = roots.runtime().join("pods");
     match fs::remove_dir_all(&pods) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
