@@ -12,7 +12,11 @@ mod support;
 use std::{fs, path::Path};
 
 use support::{Agent, FakeHost, MIB};
-use wasp_agent::{config::show, report::check};
+use wasp_agent::{
+    config::show,
+    model::published::TROUBLES,
+    report::{check, metrics},
+};
 
 const MARK: &str = "<!-- from here on written by `BLESS=1 cargo test --test documents` -->\n";
 
@@ -28,6 +32,11 @@ fn the_configuration_reference_is_that_of_the_code() {
 #[test]
 fn the_list_of_checks_is_that_of_the_code() {
     assert_ends_with("docs/check.md", &check::reference());
+}
+
+#[test]
+fn the_list_of_metrics_is_that_of_the_code() {
+    assert_ends_with("docs/metrics.md", &metrics::reference());
 }
 
 /// What follows the mark is written by the code.
@@ -145,6 +154,7 @@ fn every_problem_of_the_agent_is_in_the_operations_manual() {
             // That it is over is no problem.
             if !problem.starts_with(", None)") {
                 assert!(manual.contains(&format!("\n| `{about}` | ")), "{about} is not explained");
+                assert!(TROUBLES.contains(&about), "{about} is in no status");
                 seen.insert(about.to_owned());
             }
         }

@@ -9,6 +9,7 @@ mod pass;
 mod protection;
 mod publish;
 mod reload;
+mod serve;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -189,6 +190,14 @@ impl<A: Actuator> Agent<A> {
             self.eviction.announcer = Some(announcer);
             told = reports;
         }
+        let (report_served, mut served) = mpsc::channel(1);
+        let mut server = None;
+        if act {
+            let latest = self.publisher.latest.subscribe();
+            let settings = self.guards_settings.subscribe();
+            let serve = serve::serve(self.roots.clone(), settings, latest, report_served);
+            server = Some(tokio::spawn(serve));
+        }
         let mut news = self.watch_pods();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -229,6 +238,7 @@ impl<A: Actuator> Agent<A> {
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(problem) = told.recv() => self.problem("announce", problem),
+                Some(problem) = served.recv() => self.problem("metrics", problem),
                 fired = self.eviction.stalled() => {
                     fired.context("the kernel's notifications of stalls failed")?;
                     self.stalls_begin();
@@ -255,6 +265,12 @@ impl<A: Actuator> Agent<A> {
         tracing::info!("stopping; limits stay as they are");
         if let Some(announcer) = self.eviction.announcer.take() {
             announcer.stop().await;
+        }
+        self.remove_textfile();
+        // Its task ends with the settings that it follows.
+        drop(self);
+        if let Some(server) = server {
+            server.await?;
         }
         Ok(())
     }

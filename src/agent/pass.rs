@@ -13,7 +13,7 @@ use crate::{
     model::{
         host::{ContainerFacts, Level, Role},
         pod::{ContainerId, Pod},
-        published::Counters,
+        published::{Counters, TROUBLES},
         swap::{SwapMax, human_bytes},
     },
     observe::node,
@@ -49,9 +49,8 @@ impl<A: Actuator> Agent<A> {
         );
         self.count_starts(&new, &decision);
         self.act(decision);
-        let counters = &mut self.publisher.counters;
-        counters.passes += 1;
-        counters.pass_seconds += self.started.elapsed().saturating_sub(now.0).as_secs_f64();
+        let took = self.started.elapsed().saturating_sub(now.0);
+        self.publisher.counters.passed(took.as_secs_f64());
     }
 
     /// Whether the hook has left containers that began just now as they should be.
@@ -287,26 +286,9 @@ impl<A: Actuator> Agent<A> {
     pub(super) fn report(&mut self) {
         let mut problems: Vec<String> = self.eviction_status.clone().into_iter().collect();
         problems.extend(self.api.problem());
-        let order = [
-            "reload",
-            "cgroup",
-            "memory",
-            "systemd",
-            "records",
-            "signals",
-            "evictions",
-            "status",
-            "announce",
-            "kubelet",
-            "protection",
-            "rival",
-            "hook",
-            "oomd",
-            "pressure",
-            "swap",
-            "watermarks",
-        ];
-        problems.extend(order.iter().filter_map(|about| self.problems.get(about).cloned()));
+        let troubles: Vec<&'static str> =
+            TROUBLES.into_iter().filter(|about| self.problems.contains_key(about)).collect();
+        problems.extend(troubles.iter().filter_map(|about| self.problems.get(about).cloned()));
         let facts = status::Facts {
             protected: &self.protection.protected,
             settings: &self.settings,
@@ -318,7 +300,7 @@ impl<A: Actuator> Agent<A> {
         let line = status::line(&facts);
         let problems = facts.problems;
         self.timers.status = self.notifier.status(&line, self.now());
-        self.publish(&line, &problems);
+        self.publish(&line, &problems, &troubles);
     }
 
     /// Pods that the API has deleted are kept while their containers run: what is leaving keeps

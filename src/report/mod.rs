@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod log;
+pub mod metrics;
 pub mod notify;
 pub mod plan;
 pub mod records;
