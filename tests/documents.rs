@@ -52,10 +52,14 @@ fn assert_ends_with(name: &str, reference: &str) {
 
 /// All that is there to read.
 fn documents() -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let mut names = vec!["README.md".to_owned()];
-    for entry in fs::read_dir(folder).unwrap() {
-        names.push(format!("docs/{}", entry.unwrap().file_name().into_string().unwrap()));
+    for folder in ["docs", "docs/runbooks"] {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                names.push(format!("{folder}/{name}"));
+            }
+        }
     }
     names
 }

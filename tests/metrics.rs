@@ -14,7 +14,7 @@ use std::{
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixStream},
-    process::{Command, Stdio},
+    process::Stdio,
     time::Instant,
 };
 
@@ -26,7 +26,7 @@ use openssl::{
     ssl::{SslConnector, SslMethod, SslVerifyMode},
     x509::{X509, X509Name, extension::SubjectAlternativeName},
 };
-use support::{Agent, FakeHost, MIB, NODE, PATIENCE, api_server, container_id, pod, uid};
+use support::{Agent, FakeHost, MIB, NODE, PATIENCE, api_server, container_id, pod, promtool, uid};
 
 const SOCKET: &str = "/run/wasp-agent/metrics.sock";
 const TEXTFILE: &str = "/var/node_exporter/textfile/wasp-agent.prom";
@@ -60,21 +60,6 @@ fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "waited in vain");
         std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-}
-
-/// `promtool`, or loudly nothing.
-fn promtool() -> Option<Command> {
-    match Command::new("promtool").arg("--version").output() {
-        Ok(_) => Some(Command::new("promtool")),
-        Err(error) => {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "promtool: {error}");
-            #[expect(clippy::print_stderr, reason = "a test that skips says so")]
-            {
-                eprintln!("SKIPPED, loudly: no promtool (apt-get install prometheus): {error}");
-            }
-            None
-        }
     }
 }
 
