@@ -224,3 +224,41 @@ fn deprovision_forgets_what_is_gone_and_leaves_what_is_not_ours() {
     assert!(!host.path("/var/lib/wasp-agent/provisioned.json").exists());
     assert!(host.path("/srv/swapfile").exists());
 }
+
+#[test]
+fn status_and_explain_work_with_the_agent_and_without_it() {
+    let (host, (_data, server)) = (FakeHost::new(4096 * MIB, 2048 * MIB), api_server());
+    let (code, out, _) = run(&host, &["status"]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("Agent        not running: it has published nothing"), "{out}");
+
+    host.use_kubeconfig(&server);
+    let object = server.apply(&pod("vm", NODE, Some("100Mi"), Some("300Mi"))).unwrap();
+    let cgroup = host.container(uid(&object), &container_id(1), "main", "max");
+    let agent = Agent::start(&host);
+    host.await_limit(&cgroup, &(50 * MIB).to_string());
+    let status = || {
+        let (code, out, err) = run(&host, &["status", "--json"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()
+    };
+    let seen = status();
+    assert_eq!(seen["pods"][0]["pod"], "vm", "{seen}");
+    assert_eq!(seen["pods"][0]["containers"][0]["swap_grant"], (50 * MIB).to_string());
+    assert_eq!(seen["published"]["api"]["reachable"], true);
+    let (code, out, _) = run(&host, &["explain", "vm"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("may swap   52428800 bytes (50.0 MiB): requests 100.0 MiB of"), "{out}");
+    assert!(out.contains("It is number 1 of 1") || out.contains("It is never evicted"), "{out}");
+    let (code, _, err) = run(&host, &["explain", "other/vm"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("no pod other/vm on this node"), "{err}");
+
+    assert_eq!(agent.stop().0, Some(0));
+    let seen = status();
+    assert_eq!(seen["agent"]["running"], false);
+    assert!(
+        seen["agent"]["doubt"].as_str().unwrap().starts_with("not running: what follows is of")
+    );
+    assert_eq!(seen["pods"][0]["pod"], "vm", "the pods are those of the host");
+}

@@ -3,6 +3,7 @@
 mod check;
 mod check_config;
 mod cleanup;
+mod overview;
 mod plan;
 mod provision;
 mod run;
@@ -69,6 +70,23 @@ enum Command {
     },
     /// Load the configuration as the agent does and print what counts, and where it comes from
     CheckConfig,
+    /// Show what the agent sees and does: node, signals, evictions, pods by swap used
+    Status {
+        /// Print JSON (docs/status.schema.json)
+        #[arg(long)]
+        json: bool,
+        /// Again every two seconds
+        #[arg(long)]
+        watch: bool,
+        /// All pods, not only the first twenty
+        #[arg(long)]
+        all: bool,
+    },
+    /// Explain why a pod's containers may swap what they may, and its place in the order of eviction
+    Explain {
+        /// Its name, namespace/name, or UID
+        pod: String,
+    },
     /// Show each container's swap grant and why, and what the agent would do now
     Plan {
         /// Print JSON
@@ -111,6 +129,10 @@ pub fn main() -> ExitCode {
         }
         Command::Cleanup => cleanup::cleanup(&roots),
         Command::Unprotect => unprotect::unprotect(&roots),
+        Command::Status { json, watch, all } => {
+            overview::status(&roots, &settings, overview::Shown { json, watch, all })
+        }
+        Command::Explain { pod } => overview::explain(&roots, &settings, &pod),
         Command::Plan { json, all } => plan::plan(&roots, &settings, json, all),
     };
     match result {

@@ -15,6 +15,7 @@ use crate::{
     act::{Written, cgroup::write_limit},
     decide::estimate::{Claims, Why, estimate},
     model::{hook::HookSettings, swap::SwapMax},
+    observe::bounded::read_bounded,
     report::records::{self, Published},
     roots::Roots,
 };
@@ -122,8 +123,7 @@ fn estimated(
 fn settings(roots: &Roots) -> Result<Option<HookSettings>, String> {
     let path = roots.hook_settings();
     let shown = roots.shown(&path).display().to_string();
-    let Some(text) = input::read_bounded(&path).map_err(|error| format!("{shown}: {error}"))?
-    else {
+    let Some(text) = read_bounded(&path).map_err(|error| format!("{shown}: {error}"))? else {
         return Ok(None);
     };
     let settings: HookSettings =

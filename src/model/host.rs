@@ -31,7 +31,7 @@ impl Monotonic {
 }
 
 /// The node's memory, as `/proc/meminfo` and the kubelet count it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeMemory {
     /// `MemTotal`: what the kubelet calls the node's memory capacity.
     pub ram_bytes: u64,

@@ -40,6 +40,7 @@ pub const TROUBLES: [&str; 19] = [
 
 /// Times are RFC 3339, UTC; sizes are bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Published {
     pub version: u32,
     /// The agent's own.
@@ -67,6 +68,7 @@ pub struct Published {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Node {
     pub ram_bytes: u64,
     pub swap_bytes: u64,
@@ -89,12 +91,14 @@ pub struct Node {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stalled {
     pub some_micros: u64,
     pub full_micros: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Condition {
     pub status: String,
     pub reason: String,
@@ -103,6 +107,7 @@ pub struct Condition {
 
 /// An enabled signal that could be measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Signal {
     /// `traffic`, `utilization`, `overcommit` or `pressure`.
     pub name: String,
@@ -114,6 +119,7 @@ pub struct Signal {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Eviction {
     /// `off`, `observe` or `enforce`.
     pub mode: String,
@@ -126,6 +132,7 @@ pub struct Eviction {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InFlight {
     pub uid: String,
     pub pod: String,
@@ -134,6 +141,7 @@ pub struct InFlight {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evicted {
     pub at: String,
     /// `namespace/name`.
@@ -144,6 +152,7 @@ pub struct Evicted {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Protection {
     pub wanted: Vec<String>,
     /// Of those, the ones that are protected in every respect.
@@ -151,12 +160,14 @@ pub struct Protection {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Hook {
     /// Where its definition is installed.
     pub file: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Api {
     pub server: Option<String>,
     /// A list was received and nothing has failed since.
@@ -167,6 +178,7 @@ pub struct Api {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Containers {
     pub count: usize,
     /// How many may swap, and how much together; those without limit are counted apart.
@@ -180,6 +192,7 @@ pub struct Containers {
 
 /// Since the agent started. Labels are of fixed vocabularies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counters {
     /// Evictions by outcome, as in [`Evicted`].
     pub evictions: BTreeMap<String, u64>,

@@ -50,6 +50,19 @@ fn stalled(path: &Path) -> Option<Stalled> {
     Some(Stalled { some_micros: pressure.some.total, full_micros: pressure.full.total })
 }
 
+/// How hard the cgroup at `folder` works for its memory, since it was made: pages that came back from
+/// swap (`pswpin` since Linux 6.13, else the refaults of anonymous memory), and microseconds in which
+/// all its processes waited. Each `None` where the kernel does not count it.
+pub fn activity(folder: &Path) -> (Option<u64>, Option<u64>) {
+    let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let counter = |name: &str| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|number| number.parse().ok())
+    };
+    let pages = counter("pswpin").or_else(|| counter("workingset_refault_anon"));
+    (pages, stalled(&folder.join("memory.pressure")).map(|stalled| stalled.full_micros))
+}
+
 /// What the cgroup at `folder` uses; `None` where it is gone.
 pub fn usage(folder: &Path, name: Option<std::sync::Arc<str>>) -> Option<ContainerUsage> {
     let number = |file: &str| -> Option<u64> {
@@ -108,6 +121,16 @@ mod tests {
         put("memory.stat", "anon 5\ninactive_file 30\n");
         put("memory.current", "100\n");
         put("memory.swap.current", "7\n");
+        assert_eq!(activity(folder.path()), (None, None));
+        put("memory.stat", "anon 5\ninactive_file 30\nworkingset_refault_anon 9\n");
+        put(
+            "memory.pressure",
+            "some avg10=0.00 avg60=0.00 avg300=0.00 total=4\nfull avg10=0.00 \
+             avg60=0.00 avg300=0.00 total=3\n",
+        );
+        assert_eq!(activity(folder.path()), (Some(9), Some(3)));
+        put("memory.stat", "inactive_file 30\nworkingset_refault_anon 9\npswpin 8\n");
+        assert_eq!(activity(folder.path()).0, Some(8));
         let used = usage(folder.path(), Some("c".into())).unwrap();
         assert_eq!((used.working_set_bytes, used.swap_bytes), (70, 7));
     }

@@ -125,19 +125,7 @@ impl Plan {
         ];
         let mut rows = vec![header.map(str::to_owned)];
         rows.extend(self.containers.iter().filter(|row| all || !row.helper).map(Row::cells));
-        let mut widths = [0; 10];
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        for row in &rows {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(widths) {
-                let _ = write!(line, "{cell:<width$}  ");
-            }
-            let _ = writeln!(text, "{}", line.trim_end());
-        }
+        text.push_str(&super::columns(&rows));
         let _ = match self.actions.len() {
             0 => writeln!(text, "\nEvery limit is right."),
             count => writeln!(text, "\n{count} limits to set; --json lists them."),

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     act::files::replace,
-    hook::input::read_bounded,
     model::{
         pod::{Pod, PodUid, Pods},
         swap::SwapMax,
     },
+    observe::bounded::read_bounded,
     roots::Roots,
 };
 

@@ -1,0 +1,248 @@
+//! `wasp-agent status` and `wasp-agent explain`: look at the host as the agent does, and read what it
+//! has published.
+
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::Context;
+
+use crate::{
+    config::settings::Settings,
+    decide::decision::Snapshot,
+    model::{
+        host::{ContainerFacts, Role},
+        pod::{ContainerId, Pods},
+        pressure::PodUsage,
+        published::{self, Published},
+    },
+    observe::{
+        bounded::read_bounded,
+        node,
+        pressure::{activity, usage},
+        tree::Tree,
+    },
+    report::{
+        explain,
+        overview::{Activity, AgentState, Overview, VERSION, for_pods, pods},
+        records::Records,
+        screen::screen,
+    },
+    roots::Roots,
+};
+
+/// Rates are measured over this time.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// The time between two screens.
+const WATCH: Duration = Duration::from_secs(2);
+/// An agent that has not written for so long has stopped working, whatever it configured.
+const SILENT: Duration = Duration::from_secs(3 * 3600);
+
+/// How to show it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    pub json: bool,
+    pub watch: bool,
+    pub all: bool,
+}
+
+pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Result<()> {
+    let mut host = Host::new(roots, settings)?;
+    let mut before = host.look()?;
+    let mut pause = BETWEEN;
+    loop {
+        std::thread::sleep(pause);
+        let look = host.look()?;
+        let overview = host.overview(&look, &before);
+        let text = match shown.json {
+            true => serde_json::to_string(&overview)? + "\n",
+            false => screen(&overview, width(), shown.all),
+        };
+        // The screen is cleared from where the cursor is set to: the upper left.
+        let clear = if shown.watch && !shown.json { "\u{1b}[H\u{1b}[2J" } else { "" };
+        match anstream::stdout().write_all(format!("{clear}{text}").as_bytes()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result?,
+        }
+        if !shown.watch {
+            return Ok(());
+        }
+        (before, pause) = (look, WATCH);
+    }
+}
+
+/// `wanted` is a pod's name, with its namespace before a slash or not, or its UID.
+pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Result<()> {
+    let mut host = Host::new(roots, settings)?;
+    let look = host.look()?;
+    let overview = host.overview(&look, &look);
+    let is_wanted = |pod: &&crate::report::overview::PodRow| {
+        wanted == pod.uid
+            || wanted == pod.pod
+            || wanted.split_once('/') == Some((&pod.namespace, &pod.pod))
+    };
+    let found: Vec<_> = overview.pods.iter().filter(is_wanted).collect();
+    match found[..] {
+        [pod] => super::print(&explain::explain(&overview, pod)),
+        [] => anyhow::bail!(
+            "no pod {wanted} on this node with containers that run (wasp-agent status --all lists \
+             those there are; a pod that the agent does not know yet is in none)"
+        ),
+        _ => {
+            let names: Vec<String> =
+                found.iter().map(|pod| format!("{}/{}", pod.namespace, pod.pod)).collect();
+            anyhow::bail!("{wanted} is the name of several pods: say {}", names.join(" or "))
+        }
+    }
+}
+
+/// Columns of the terminal; no end where it is none.
+fn width() -> usize {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return usize::MAX;
+    }
+    rustix::termios::tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col).max(40))
+}
+
+struct Host<'a> {
+    roots: &'a Roots,
+    settings: &'a Settings,
+    pods: Pods,
+    tree: Tree,
+    // The tree's notifications belong to it.
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// Since the cgroup was made: pages swapped in, and microseconds in which all processes waited.
+type Counters = (Option<u64>, Option<u64>);
+
+/// The containers at one moment.
+struct Look {
+    at: Instant,
+    containers: Vec<ContainerFacts>,
+    usage: Vec<PodUsage>,
+    counters: BTreeMap<ContainerId, Counters>,
+    notes: Vec<String>,
+}
+
+impl<'a> Host<'a> {
+    fn new(roots: &'a Roots, settings: &'a Settings) -> anyhow::Result<Self> {
+        let runtime = super::runtime()?;
+        let (tree, _) = {
+            let _within = runtime.enter();
+            Tree::new(roots).context("cannot read cgroups")?
+        };
+        Ok(Self { roots, settings, pods: Pods::new(), tree, _runtime: runtime })
+    }
+
+    fn look(&mut self) -> anyhow::Result<Look> {
+        // The agent's own: it keeps them while the API server is away, and after its end.
+        self.pods = Records::new(self.roots).load();
+        let mut changes = crate::observe::tree::Changes::default();
+        self.tree.scan(&mut changes);
+        let (mut containers, mut notes) = (Vec::new(), Vec::new());
+        let mut counters = BTreeMap::new();
+        let mut used: BTreeMap<_, PodUsage> = BTreeMap::new();
+        for id in self.tree.ids().cloned().collect::<Vec<_>>() {
+            let pod = self.tree.pod_of(&id).and_then(|uid| self.pods.get(uid)).cloned();
+            match self.tree.facts(&id, pod.as_deref()) {
+                Ok(Some(facts)) => {
+                    let folder = self.roots.cgroup().join(&facts.path);
+                    let name = match &facts.role {
+                        Role::Container(name) => Some(name.clone()),
+                        Role::Helper | Role::Unknown => None,
+                    };
+                    counters.insert(id, activity(&folder));
+                    let uid = facts.pod.clone();
+                    let of_pod = used
+                        .entry(uid.clone())
+                        .or_insert_with(|| PodUsage { uid, containers: Vec::new() });
+                    of_pod.containers.extend(usage(&folder, name));
+                    containers.push(facts);
+                }
+                Ok(None) => {}
+                Err(error) => notes.push(error.to_string()),
+            }
+        }
+        let usage = used.into_values().collect();
+        Ok(Look { at: Instant::now(), containers, usage, counters, notes })
+    }
+
+    fn overview(&self, look: &Look, before: &Look) -> Overview {
+        let mut notes = look.notes.clone();
+        let published = self.published().map_err(|error| notes.push(error)).ok().flatten();
+        let node = node::memory(self.roots);
+        let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
+        let (pods_known, containers) = (&self.pods, &look.containers);
+        let snapshot = Snapshot { node, pods: pods_known, containers, thorough: true };
+        let seconds = look.at.duration_since(before.at).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "rates")]
+        let rates = |ids: &[ContainerId]| {
+            let rate = |of: fn(&Counters) -> Option<u64>, join: fn(u64, u64) -> u64| {
+                let grown = |id: &ContainerId| {
+                    let (now, then) = (look.counters.get(id)?, before.counters.get(id)?);
+                    Some(of(now)?.saturating_sub(of(then)?))
+                };
+                let joined = ids.iter().filter_map(grown).reduce(join)?;
+                (seconds > 0.0).then(|| joined as f64 / seconds)
+            };
+            let stalled = rate(|(_, micros)| *micros, u64::max);
+            Activity {
+                swap_in_pages_per_second: rate(|(pages, _)| *pages, u64::saturating_add),
+                stalled_percent: stalled.map(|micros| (micros / 10_000.0).min(100.0)),
+            }
+        };
+        Overview {
+            version: VERSION,
+            at: jiff::Timestamp::now().to_string(),
+            agent: self.state(published.as_ref()),
+            swap_for_pods_bytes: for_pods(self.settings, &snapshot),
+            swap_devices: node::swap_devices(self.roots).into_iter().map(Into::into).collect(),
+            pods: pods(self.settings, snapshot, &look.usage, rates),
+            published,
+            notes,
+        }
+    }
+
+    fn published(&self) -> Result<Option<Published>, String> {
+        let path = self.roots.status();
+        let shown = self.roots.shown(&path).display().to_string();
+        let read = read_bounded(&path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        let Some(text) = read else { return Ok(None) };
+        let published: Published =
+            serde_json::from_str(&text).map_err(|error| format!("cannot use {shown}: {error}"))?;
+        if published.version != published::VERSION {
+            return Err(format!("cannot use {shown}: version {} is not known", published.version));
+        }
+        Ok(Some(published))
+    }
+
+    /// Whether the agent that has published this is still there.
+    fn state(&self, published: Option<&Published>) -> AgentState {
+        let Some(published) = published else {
+            let doubt = "not running: it has published nothing since the boot \
+                         (systemctl status wasp-agent)";
+            return AgentState { running: false, doubt: Some(doubt.to_owned()) };
+        };
+        let name = self.roots.proc(&format!("{}/comm", published.pid));
+        let running = std::fs::read_to_string(name).is_ok_and(|name| name.trim() == "wasp-agent");
+        let written: Option<SystemTime> =
+            published.written.parse::<jiff::Timestamp>().ok().map(SystemTime::from);
+        let age = written.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let late = self.settings.limits.resync * 3 + Duration::from_secs(30);
+        let doubt = match (running, age) {
+            (false, _) => Some(format!(
+                "not running: what follows is of {} (systemctl status wasp-agent)",
+                published.written
+            )),
+            (true, Some(age)) if age > late.min(SILENT) => {
+                Some(format!("it has published nothing for {} s", age.as_secs()))
+            }
+            (true, _) => None,
+        };
+        AgentState { running, doubt }
+    }
+}

@@ -1,0 +1,30 @@
+//! Reads files that others may have put there.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+/// Ours have a few kB; a runtime's state has 4 kB, a config.json 10 to 50.
+pub const LARGEST_BYTES: u64 = 4 << 20;
+
+/// The file's text; `None` where there is none. Only of regular files, so that none can hold us up.
+pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
+    // Opening a FIFO would wait for who writes to it.
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = match open {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    }
+    let mut text = String::new();
+    text.reserve(usize::try_from(metadata.len().min(LARGEST_BYTES)).unwrap_or(0) + 1);
+    file.take(LARGEST_BYTES).read_to_string(&mut text)?;
+    Ok(Some(text))
+}

@@ -1,0 +1,65 @@
+//! `wasp-agent explain POD`: why its containers may swap what they may, and where it stands in the
+//! order of eviction.
+
+use std::fmt::Write;
+
+use super::overview::{ContainerRow, Overview, PodRow, may_swap};
+use crate::model::swap::human_bytes;
+
+pub fn explain(overview: &Overview, pod: &PodRow) -> String {
+    let mut text = String::new();
+    let PodRow { namespace, pod: name, uid, qos_class, .. } = pod;
+    let _ = writeln!(text, "{namespace}/{name} ({uid})\n");
+    let _ = writeln!(text, "Swap");
+    let rule = match may_swap(qos_class) {
+        true => "such pods may swap, unless they are critical",
+        false => "only Burstable pods may swap",
+    };
+    let _ = writeln!(text, "  Its QoS class is {qos_class}: {rule}.");
+    let for_pods = human_bytes(overview.swap_for_pods_bytes);
+    let _ = writeln!(text, "  All pods of the node together may swap {for_pods}.");
+    for container in &pod.containers {
+        let ContainerRow { name, swap_grant, swap_max_in_force, swap_bytes, why, .. } = container;
+        let or_none = |quantity: &Option<String>| quantity.clone().unwrap_or("none".to_owned());
+        let (request, limit) =
+            (or_none(&container.memory_request), or_none(&container.memory_limit));
+        let _ = writeln!(text, "\n  Container {name} (memory request {request}, limit {limit})");
+        let _ = writeln!(text, "    may swap   {}: {why}", readable(swap_grant));
+        let _ = writeln!(text, "    in force   {}", readable(swap_max_in_force));
+        let _ = writeln!(text, "    uses       {}", human_bytes(*swap_bytes));
+    }
+    let _ = writeln!(text, "\nEviction");
+    let usage = (human_bytes(pod.working_set_bytes), human_bytes(pod.swap_bytes));
+    let _ = writeln!(text, "  It uses {} of memory and {} of swap.", usage.0, usage.1);
+    match pod.eviction_order {
+        None => {
+            let _ = writeln!(text, "  It is never evicted: {}.", pod.eviction_reason);
+        }
+        Some(place) => {
+            let all = overview.pods.iter().filter(|pod| pod.eviction_order.is_some()).count();
+            let _ = writeln!(text, "  It is number {place} of {all}: {}.", pod.eviction_reason);
+            let neighbour =
+                |place: usize| overview.pods.iter().find(|pod| pod.eviction_order == Some(place));
+            for (word, other) in [("After", place.wrapping_sub(1)), ("Before", place + 1)] {
+                if let Some(PodRow { namespace, pod, eviction_reason, .. }) = neighbour(other) {
+                    let _ = writeln!(text, "  {word} {namespace}/{pod}: {eviction_reason}.");
+                }
+            }
+            let _ = writeln!(
+                text,
+                "  The order: a container above its memory limit, the pod above its request, lower \
+                 priority, how far above, more in swap, younger."
+            );
+        }
+    }
+    text
+}
+
+/// Bytes as they are and as people read them.
+fn readable(swap_max: &str) -> String {
+    match swap_max.parse::<u64>() {
+        Ok(0) => "nothing".to_owned(),
+        Ok(bytes) => format!("{bytes} bytes ({})", human_bytes(bytes)),
+        Err(_) => "without limit".to_owned(),
+    }
+}

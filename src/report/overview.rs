@@ -1,0 +1,190 @@
+//! What `wasp-agent status` and `explain` show: what the agent has published, and the pods as they
+//! are on the host now, by the same decisions as the agent's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::settings::Settings,
+    decide::{
+        decision::Snapshot,
+        evict::select::{rank, spared},
+        grant::{Grant, grant_by_role, swap_for_pods},
+        qos::qos_class,
+    },
+    model::{
+        host::{Role, SwapDevice},
+        pod::{ContainerId, QosClass},
+        pressure::PodUsage,
+        published::Published,
+        quantity::Quantity,
+        swap::SwapMax,
+    },
+};
+
+/// Fields are only ever added within a version.
+pub const VERSION: u32 = 1;
+
+/// Sizes are bytes, times RFC 3339.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Overview {
+    pub version: u32,
+    pub at: String,
+    pub agent: AgentState,
+    /// What the agent has published last; `null` where there is nothing that can be read.
+    pub published: Option<Published>,
+    pub swap_for_pods_bytes: u64,
+    pub swap_devices: Vec<Device>,
+    /// Those that swap most come first.
+    pub pods: Vec<PodRow>,
+    /// What could not be read.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AgentState {
+    pub running: bool,
+    /// Why what is published is not to be relied on.
+    pub doubt: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Device {
+    pub path: String,
+    pub kind: String,
+    pub size_bytes: u64,
+    pub used_bytes: u64,
+    pub priority: i32,
+}
+
+impl From<SwapDevice> for Device {
+    fn from(device: SwapDevice) -> Self {
+        let SwapDevice { path, kind, size_bytes, used_bytes, priority } = device;
+        Self { path, kind, size_bytes, used_bytes, priority }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PodRow {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub qos_class: String,
+    pub swap_bytes: u64,
+    pub working_set_bytes: u64,
+    /// Pages a second; `null` where the kernel does not count them by cgroup.
+    pub swap_in_pages_per_second: Option<f64>,
+    /// Of the time in which all its processes waited for memory, in percent; `null` without PSI.
+    pub stalled_percent: Option<f64>,
+    /// Place in the order of eviction, from 1; `null` for a pod that is never evicted.
+    pub eviction_order: Option<usize>,
+    /// Why it has that place, or none.
+    pub eviction_reason: String,
+    pub containers: Vec<ContainerRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ContainerRow {
+    pub name: String,
+    pub id: String,
+    pub memory_request: Option<String>,
+    pub memory_limit: Option<String>,
+    /// Bytes, or `max`.
+    pub swap_grant: String,
+    pub swap_max_in_force: String,
+    pub swap_bytes: u64,
+    pub why: String,
+}
+
+impl PodRow {
+    /// The sum of its containers' grants, as people read it.
+    pub fn grant(&self) -> SwapMax {
+        let grants = self.containers.iter().map(|container| container.swap_grant.parse());
+        grants.fold(SwapMax::ZERO, |sum, grant| match (sum, grant) {
+            (SwapMax::Bytes(sum), Ok(SwapMax::Bytes(grant))) => SwapMax::Bytes(sum + grant),
+            (SwapMax::Bytes(sum), Err(_)) => SwapMax::Bytes(sum),
+            _ => SwapMax::Max,
+        })
+    }
+}
+
+/// Of a pod, over the time in which it was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Activity {
+    pub swap_in_pages_per_second: Option<f64>,
+    pub stalled_percent: Option<f64>,
+}
+
+/// The pods, those that swap most first.
+pub fn pods(
+    settings: &Settings,
+    snapshot: Snapshot<'_>,
+    usage: &[PodUsage],
+    activity: impl Fn(&[ContainerId]) -> Activity,
+) -> Vec<PodRow> {
+    let order = rank(&settings.eviction, snapshot.pods, usage);
+    let mut rows = Vec::with_capacity(usage.len());
+    for used in usage {
+        let Some(pod) = snapshot.pods.get(&used.uid) else { continue };
+        let mut containers = Vec::new();
+        let mut ids = Vec::new();
+        for facts in snapshot.containers.iter().filter(|facts| facts.pod == used.uid) {
+            ids.push(facts.id.clone());
+            let Role::Container(name) = &facts.role else { continue };
+            let Grant { swap_max, reason } =
+                grant_by_role(&settings.grant, &snapshot.node, Some(pod), &facts.role);
+            let resources = pod.container(name).map(|container| container.effective());
+            let shown = |quantity: Option<Quantity>| quantity.map(|quantity| quantity.to_string());
+            let in_force = facts.levels.iter().map(|level| level.swap_max).min();
+            containers.push(ContainerRow {
+                name: name.to_string(),
+                id: facts.id.to_string(),
+                memory_request: shown(resources.and_then(|r| r.requests.memory)),
+                memory_limit: shown(resources.and_then(|r| r.limits.memory)),
+                swap_grant: swap_max.to_string(),
+                swap_max_in_force: in_force.unwrap_or(SwapMax::Max).to_string(),
+                swap_bytes: facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap_or(0),
+                why: reason.to_string(),
+            });
+        }
+        containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        let place = order.iter().position(|ranked| ranked.uid == used.uid);
+        let eviction_reason = match (place, spared(&settings.eviction, pod, Some(used))) {
+            (Some(place), _) => order[place].why(),
+            (None, Some(spared)) => spared.to_string(),
+            (None, None) => String::new(),
+        };
+        let Activity { swap_in_pages_per_second, stalled_percent } = activity(&ids);
+        rows.push(PodRow {
+            namespace: pod.namespace.to_string(),
+            pod: pod.name.to_string(),
+            uid: used.uid.to_string(),
+            qos_class: qos_class(pod).to_string(),
+            swap_bytes: used.swap_bytes(),
+            working_set_bytes: used.bytes() - used.swap_bytes(),
+            swap_in_pages_per_second,
+            stalled_percent,
+            eviction_order: place.map(|place| place + 1),
+            eviction_reason,
+            containers,
+        });
+    }
+    rows.sort_by(|a, b| {
+        (b.swap_bytes, &a.namespace, &a.pod).cmp(&(a.swap_bytes, &b.namespace, &b.pod))
+    });
+    rows
+}
+
+/// What all pods together may swap.
+pub fn for_pods(settings: &Settings, snapshot: &Snapshot<'_>) -> u64 {
+    swap_for_pods(&settings.grant, &snapshot.node)
+}
+
+/// Whether swap is for pods of this class at all.
+pub fn may_swap(class: &str) -> bool {
+    class == QosClass::Burstable.to_string()
+}

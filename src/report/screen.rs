@@ -1,0 +1,211 @@
+//! `wasp-agent status` for people: one screen, what is wrong first.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use super::overview::{Overview, PodRow};
+use crate::model::{
+    published::{Published, Signal},
+    swap::{SwapMax, human_bytes},
+};
+
+const BAD: Style = AnsiColor::Red.on_default();
+const GOOD: Style = AnsiColor::Green.on_default();
+const DIM: Style = AnsiColor::BrightBlack.on_default();
+const LABEL: usize = 12;
+/// So many pods are shown; `--all` shows the others.
+const PODS: usize = 20;
+/// Of recent evictions.
+const EVICTIONS: usize = 5;
+
+/// `width` in columns: longer lines are wrapped, those of the table cut.
+pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, what: &str| {
+        let _ = writeln!(text, "{label:<LABEL$} {what}");
+    };
+    agent(overview, &mut line);
+    if let Some(published) = &overview.published {
+        for (index, problem) in published.problems.iter().enumerate() {
+            line(if index == 0 { "Problems" } else { "" }, &format!("{BAD}{problem}{BAD:#}"));
+        }
+        if published.problems.is_empty() && overview.agent.running {
+            line("Problems", &format!("{GOOD}none{GOOD:#}"));
+        }
+    }
+    swap(overview, &mut line);
+    if let Some(published) = &overview.published {
+        signals(published, &mut line);
+        guards(published, &mut line);
+    }
+    for note in &overview.notes {
+        line("Note", note);
+    }
+    let head = text.lines().fold(String::new(), |all, line| all + &wrap(line, width));
+    let table = pods(&overview.pods, all);
+    table.lines().fold(head + "\n", |all, line| all + &cut(line, width) + "\n")
+}
+
+fn agent(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
+    let about = overview.published.as_ref().map(|published| {
+        let Published { agent, started, pid, .. } = published;
+        format!("{agent}, pid {pid}, since {}", shown_time(started))
+    });
+    let state = match (&overview.agent.doubt, overview.agent.running) {
+        (None, _) => format!("{GOOD}running{GOOD:#}"),
+        (Some(doubt), true) => format!("{BAD}running, but {doubt}{BAD:#}"),
+        (Some(doubt), false) => format!("{BAD}{doubt}{BAD:#}"),
+    };
+    line("Agent", &format!("{state}{}", about.map_or(String::new(), |about| format!("  {about}"))));
+}
+
+fn swap(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
+    if let Some(node) = overview.published.as_ref().map(|published| &published.node) {
+        let (ram, used) = (human_bytes(node.ram_bytes), human_bytes(node.working_set_bytes));
+        line("RAM", &format!("{ram}, {used} in use (working set)"));
+    }
+    let for_pods = human_bytes(overview.swap_for_pods_bytes);
+    match &overview.swap_devices[..] {
+        [] => line("Swap", &format!("{BAD}none{BAD:#}")),
+        devices => {
+            let sum = |of: fn(&super::overview::Device) -> u64| devices.iter().map(of).sum::<u64>();
+            let (size, used) = (sum(|d| d.size_bytes), sum(|d| d.used_bytes));
+            let percent = used * 100 / size.max(1);
+            let (size, used) = (human_bytes(size), human_bytes(used));
+            line("Swap", &format!("{size}, {used} in use ({percent} %), for pods {for_pods}"));
+            for device in devices {
+                let (size, used) = (human_bytes(device.size_bytes), human_bytes(device.used_bytes));
+                let path = &device.path;
+                line("", &format!("{path}: {size}, {used} in use, priority {}", device.priority));
+            }
+        }
+    }
+}
+
+fn signals(published: &Published, line: &mut impl FnMut(&str, &str)) {
+    for (index, Signal { name, ratio, text, active, .. }) in published.signals.iter().enumerate() {
+        let style = if *active { BAD } else { Style::new() };
+        let what = format!("{style}{name:<11} {:>4.0} %{style:#}  {text}", ratio * 100.0);
+        line(if index == 0 { "Signals" } else { "" }, &what);
+    }
+    if let Some(condition) = &published.condition {
+        let style = if condition.status == "False" { Style::new() } else { BAD };
+        let (status, reason) = (&condition.status, &condition.reason);
+        line("Condition", &format!("{style}SwapPressure {status}{style:#} ({reason})"));
+    }
+    let eviction = &published.eviction;
+    let held = eviction.held_back.as_ref().map_or(String::new(), |why| format!("; {why}"));
+    let count = eviction.in_the_last_hour;
+    line("Eviction", &format!("{}, {count} in the last hour{held}", eviction.mode));
+    for pod in &eviction.in_flight {
+        line("", &format!("{BAD}{} is {}{BAD:#}", pod.pod, pod.stage));
+    }
+    for evicted in eviction.recent.iter().rev().take(EVICTIONS) {
+        let at = shown_time(&evicted.at);
+        line("", &format!("{at} {} {}: {}", evicted.pod, evicted.outcome, evicted.why));
+    }
+}
+
+fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
+    let protection = &published.protection;
+    let slice = |slice: &String| match protection.protected.contains(slice) {
+        true => slice.clone(),
+        false => format!("{BAD}{slice} not fully{BAD:#}"),
+    };
+    let slices: Vec<String> = protection.wanted.iter().map(slice).collect();
+    line("Protected", &if slices.is_empty() { "nothing".to_owned() } else { slices.join(", ") });
+    line("OCI hook", published.hook.file.as_deref().unwrap_or("not installed"));
+    let api = &published.api;
+    let server = api.server.as_deref().unwrap_or("not known yet");
+    let reachable = match (&api.failure, api.reachable) {
+        (Some(failure), _) => format!("{BAD}not reachable: {failure}{BAD:#}"),
+        (None, true) => format!("reachable, {} pods of this node", api.pods),
+        (None, false) => "no list of pods yet".to_owned(),
+    };
+    line("API server", &format!("{server} {reachable}"));
+    if let Some(expires) = &api.certificate_expires {
+        line("", &format!("client certificate valid until {}", shown_time(expires)));
+    }
+}
+
+fn pods(pods: &[PodRow], all: bool) -> String {
+    let shown = if all { pods } else { &pods[..pods.len().min(PODS)] };
+    let header = ["SWAP", "GRANT", "IN/S", "STALL", "EVICTION", "POD", "WHY"].map(str::to_owned);
+    let mut rows = vec![header];
+    rows.extend(shown.iter().map(|pod| {
+        let number = |number: Option<f64>, unit: &str| {
+            number.map_or_else(|| "-".to_owned(), |number| format!("{number:.0}{unit}"))
+        };
+        let order =
+            pod.eviction_order.map_or_else(|| "never".to_owned(), |place| place.to_string());
+        [
+            human_bytes(pod.swap_bytes),
+            match pod.grant() {
+                SwapMax::Bytes(bytes) => human_bytes(bytes),
+                SwapMax::Max => "max".to_owned(),
+            },
+            number(pod.swap_in_pages_per_second, ""),
+            number(pod.stalled_percent, " %"),
+            order,
+            format!("{}/{}", pod.namespace, pod.pod),
+            pod.eviction_reason.clone(),
+        ]
+    }));
+    let mut text = super::columns(&rows);
+    if shown.len() < pods.len() {
+        let _ = writeln!(text, "{DIM}{} pods more: --all{DIM:#}", pods.len() - shown.len());
+    }
+    text
+}
+
+/// `2026-01-02T03:04:05.678Z` as `2026-01-02 03:04:05 UTC`; anything else as it is.
+fn shown_time(time: &str) -> String {
+    match time.parse::<jiff::Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => time.to_owned(),
+    }
+}
+
+/// `line` in lines of `width` columns, indented as what a label says is.
+fn wrap(line: &str, width: usize) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for word in line.split_inclusive(' ') {
+        let columns = cut_width(word.trim_end());
+        if column > LABEL && column + columns > width {
+            let _ = write!(text, "\n{:LABEL$} ", "");
+            column = LABEL + 1;
+        }
+        text.push_str(word);
+        column += columns + (word.len() - word.trim_end().len());
+    }
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n") + "\n"
+}
+
+/// The columns that a text takes.
+fn cut_width(text: &str) -> usize {
+    anstream::adapter::strip_str(text).to_string().chars().count()
+}
+
+/// The first `width` columns; control sequences take none, and those that end a colour stay.
+fn cut(line: &str, width: usize) -> String {
+    let (mut shown, mut columns, mut in_sequence) = (String::new(), 0, false);
+    for letter in line.chars() {
+        in_sequence |= letter == '\u{1b}';
+        if in_sequence {
+            shown.push(letter);
+            in_sequence = letter != 'm';
+        } else {
+            columns += 1;
+            if columns <= width {
+                shown.push(letter);
+            }
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+#[path = "screen_tests.rs"]
+mod tests;
