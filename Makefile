@@ -70,6 +70,7 @@ install:
 	install -D -m 0755 $(bin)/wasp-hook $(DESTDIR)$(PREFIX)/bin/wasp-hook
 	install -D -m 0644 systemd/wasp-agent.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-agent.service
 	install -D -m 0644 systemd/wasp-swap.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-swap.service
+	install -D -m 0644 packaging/wasp-agent.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/wasp-agent.catalog
 	install -D -m 0644 packaging/wasp-agent.toml $(DESTDIR)$(SYSCONFDIR)/wasp-agent/wasp-agent.toml
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/wasp-agent/config.d
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/wasp-agent/README.md

@@ -20,7 +20,7 @@ use crate::{
         swap::SwapMax,
     },
     observe::pressure,
-    report::metrics,
+    report::{messages, metrics},
 };
 
 /// So often at most is the file written.
@@ -150,8 +150,18 @@ impl<A: Actuator> Agent<A> {
         if let Some(file) = self.publisher.textfile.written.take()
             && let Err(error) = self.actuator.remove_file(&self.roots.path(&file))
         {
-            tracing::warn!("cannot remove {}: {error}", file.display());
+            tracing::warn!(
+                message_id = messages::TEXTFILE_LEFT.id,
+                path = %file.display(),
+                "cannot remove {}: {error}", file.display()
+            );
         }
+    }
+
+    /// When to come again to publish what is new.
+    pub(super) fn publication(&self) -> Option<Monotonic> {
+        let due = self.publisher.stale && self.eviction.announcer.is_some();
+        due.then_some(self.publisher.next)
     }
 
     /// The file is to be written anew.
