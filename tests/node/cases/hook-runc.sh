@@ -1,5 +1,5 @@
 # A container's first program finds its limit, with the agent and without it, under runc
 # suites: bookworm
-# timeout: 600
+# timeout: 900
 TEST_RUNTIME=runc
 . /payload/cases/hook-crun.sh

@@ -1,0 +1,5 @@
+# hook on trixie, runc
+# suites: trixie
+# timeout: 600
+TEST_RUNTIME=runc
+. /payload/cases/hook-crun.sh
