@@ -75,6 +75,7 @@ install:
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/wasp-agent.service systemd/wasp-swap.service
 	install -D -m 0644 packaging/wasp-agent.preset $(DESTDIR)$(PREFIX)/lib/systemd/system-preset/80-wasp-agent.preset
 	install -D -m 0644 packaging/wasp-agent.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/wasp-agent.conf
+	install -D -m 0644 packaging/wasp-agent.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/wasp-agent.catalog
 	install -D -m 0644 packaging/wasp-agent.toml $(DESTDIR)$(SYSCONFDIR)/wasp-agent/wasp-agent.toml
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/wasp-agent/config.d
 	install -D -m 0644 packaging/wasp-agent.sysconfig $(DESTDIR)$(SYSCONFDIR)/sysconfig/wasp-agent

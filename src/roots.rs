@@ -59,6 +59,11 @@ impl Roots {
         self.runtime().join("status.json")
     }
 
+    /// Where metrics are served.
+    pub fn metrics_socket(&self) -> PathBuf {
+        self.runtime().join("metrics.sock")
+    }
+
     /// Evictions under way and of the last hour.
     pub fn evictions(&self) -> PathBuf {
         self.runtime().join("evictions.json")

@@ -12,7 +12,11 @@ mod support;
 use std::{fs, path::Path};
 
 use support::{Agent, FakeHost, MIB};
-use wasp_agent::{config::show, report::check};
+use wasp_agent::{
+    config::show,
+    model::published::TROUBLES,
+    report::{check, messages, metrics},
+};
 
 const MARK: &str = "<!-- from here on written by `BLESS=1 cargo test --test documents` -->\n";
 
@@ -28,6 +32,74 @@ fn the_configuration_reference_is_that_of_the_code() {
 #[test]
 fn the_list_of_checks_is_that_of_the_code() {
     assert_ends_with("docs/check.md", &check::reference());
+}
+
+#[test]
+fn the_list_of_metrics_is_that_of_the_code() {
+    assert_ends_with("docs/metrics.md", &metrics::reference());
+}
+
+#[test]
+fn the_list_of_messages_and_the_catalog_are_those_of_the_code() {
+    assert_ends_with("docs/journal.md", &messages::reference());
+    let name = "packaging/wasp-agent.catalog";
+    if std::env::var_os("BLESS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::write(path, messages::catalog()).unwrap();
+    }
+    assert_eq!(document(name), messages::catalog(), "BLESS=1 mends it");
+}
+
+/// Whatever is said of what changed has its ID, and each ID is said somewhere, with its fields.
+#[test]
+fn every_message_has_its_id() {
+    let mut said = std::collections::BTreeMap::<String, String>::new();
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let source = fs::read_to_string(&path).unwrap();
+        for level in ["info", "warn", "error"] {
+            for rest in source.split(&format!("tracing::{level}!(")).skip(1) {
+                let call = rest.split_once(';').map_or(rest, |(call, _)| call);
+                assert!(call.contains("message_id = "), "{}: {call}", path.display());
+            }
+        }
+        for rest in source.split("messages::").skip(1) {
+            let name: String =
+                rest.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
+            said.entry(name).or_default().push_str(&source);
+        }
+    }
+    let mut ids = std::collections::BTreeSet::new();
+    for message in messages::ALL {
+        let Some(source) = said.get(message.name) else { panic!("{} is never said", message.name) };
+        assert!(message.id.len() == 32 && message.id.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert!(ids.insert(message.id), "{} is there twice", message.id);
+        for field in message.fields.split_whitespace() {
+            let written = field.to_lowercase();
+            assert!(source.contains(&written), "{} has no field {field}", message.name);
+        }
+        let text = [message.subject, message.meaning, message.remedy].concat();
+        for used in text.split('@').skip(1).step_by(2) {
+            assert!(
+                message.fields.split(' ').any(|field| field == used),
+                "{}: @{used}@",
+                message.name
+            );
+        }
+    }
+    assert!(ids.len() > 40);
+}
+
+fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(sources(&path));
+        } else {
+            all.push(path);
+        }
+    }
+    all
 }
 
 /// What follows the mark is written by the code.
@@ -149,6 +221,7 @@ fn every_problem_of_the_agent_is_in_the_operations_manual() {
             // That it is over is no problem.
             if !problem.starts_with(", None)") {
                 assert!(manual.contains(&format!("\n| `{about}` | ")), "{about} is not explained");
+                assert!(TROUBLES.contains(&about), "{about} is in no status");
                 seen.insert(about.to_owned());
             }
         }

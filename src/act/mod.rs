@@ -12,7 +12,7 @@ pub mod tunables;
 
 use std::{io, path::Path};
 
-use crate::{model::swap::SwapMax, observe::cgroup::CgroupError, roots::Roots};
+use crate::{model::swap::SwapMax, observe::cgroup::CgroupError, report::messages, roots::Roots};
 
 /// What became of a limit that was to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,25 +81,25 @@ pub struct DryRun;
 
 impl Actuator for DryRun {
     fn write_limit(&self, path: &Path, _inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
-        tracing::info!(cgroup = %path.display(), swap_max = %to, "would set memory.swap.max");
+        tracing::info!(message_id = messages::DRY_RUN.id, cgroup = %path.display(), swap_max = %to, "would set memory.swap.max");
         Ok(Written::Already)
     }
 
     fn replace_file(&self, path: &Path, text: &str, _mode: u32) -> io::Result<Written> {
         if std::fs::read_to_string(path).is_ok_and(|found| found != text) {
-            tracing::info!(path = %path.display(), "would write a file");
+            tracing::info!(message_id = messages::DRY_RUN.id, path = %path.display(), "would write a file");
         }
         Ok(Written::Already)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<Written> {
         if path.exists() {
-            tracing::info!(path = %path.display(), "would remove a file");
+            tracing::info!(message_id = messages::DRY_RUN.id, path = %path.display(), "would remove a file");
         }
         Ok(Written::Already)
     }
 
     fn tell_systemd(&self, request: systemd::Request) {
-        tracing::info!(unit = %request.unit, swap_max = %request.to, "would set MemorySwapMax");
+        tracing::info!(message_id = messages::DRY_RUN.id, unit = %request.unit, swap_max = %request.to, "would set MemorySwapMax");
     }
 }

@@ -18,6 +18,7 @@ use super::bus;
 use crate::{
     model::{pod::ContainerId, swap::SwapMax},
     observe::cgroup::is_gone,
+    report::messages,
     roots::Roots,
 };
 
@@ -158,7 +159,11 @@ impl OomGroup {
             && let Err(error) = fs::write(&file, before.trim_end())
             && !is_gone(&error)
         {
-            tracing::warn!("cannot write {}: {error}", file.display());
+            tracing::warn!(
+                message_id = messages::SYSTEMD_NOT_TOLD.id,
+                "cannot write {}: {error}",
+                file.display()
+            );
         }
     }
 }

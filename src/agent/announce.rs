@@ -19,6 +19,7 @@ use crate::{
         guard::{Step, cordon, taint},
     },
     observe::kube::credentials::{self, chain},
+    report::messages,
     roots::Roots,
 };
 
@@ -90,7 +91,10 @@ impl Announcer {
         self.want(Wanted::default());
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
-            tracing::warn!("the API server was not told that the agent stops");
+            tracing::warn!(
+                message_id = messages::LAST_WORDS_LOST.id,
+                "the API server was not told that the agent stops"
+            );
         }
     }
 }
@@ -174,7 +178,10 @@ impl Guard {
             Step::Unset => Some(false),
             Step::Leave(why) => {
                 if self.left.as_ref() != Some(why) {
-                    tracing::info!("{what} is left as it is: {why}");
+                    tracing::info!(
+                        message_id = messages::GUARD_LEFT.id,
+                        "{what} is left as it is: {why}"
+                    );
                     self.left = Some(why.clone());
                 }
                 None
@@ -186,9 +193,15 @@ impl Guard {
         self.there = set;
         self.set |= set;
         if set {
-            tracing::warn!("set {what}: no new pods while swap hurts");
+            tracing::warn!(
+                message_id = messages::GUARD_SET.id,
+                "set {what}: no new pods while swap hurts"
+            );
         } else {
-            tracing::info!("removed {what}: new pods are welcome");
+            tracing::info!(
+                message_id = messages::GUARD_REMOVED.id,
+                "removed {what}: new pods are welcome"
+            );
         }
     }
 }
@@ -348,7 +361,11 @@ impl Work {
             Err(Trouble::Away(text) | Trouble::Refused(text)) => Err(text),
         };
         if let Err(error) = sent {
-            tracing::warn!(reason = note.reason, "an event could not be sent: {error}");
+            tracing::warn!(
+                message_id = messages::EVENT_LOST.id,
+                reason = note.reason,
+                "an event could not be sent: {error}"
+            );
         }
     }
 

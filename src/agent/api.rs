@@ -11,6 +11,7 @@ use crate::{
         published,
     },
     observe::kube::pods::Update,
+    report::messages,
 };
 
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Api {
     pub(super) synced: bool,
     /// Why the API server cannot be asked now.
     pub(super) failure: Option<String>,
+    /// How often, since it could last be asked.
+    failures: u64,
     /// Deleted, with containers still running.
     pub(super) deleted: BTreeSet<PodUid>,
     certificate_expires: Option<SystemTime>,
@@ -68,6 +71,7 @@ impl<A: Actuator> Agent<A> {
             Update::Credentials { node_name, server, certificate_expires } => {
                 let expires = certificate_expires.map_or_else(|| "never".to_owned(), rfc3339);
                 tracing::info!(
+                    message_id = messages::CREDENTIALS_READ.id,
                     node_name,
                     server,
                     certificate_expires = expires,
@@ -80,9 +84,13 @@ impl<A: Actuator> Agent<A> {
             }
             Update::Failed(failure) => {
                 if self.api.failure.is_none() {
-                    tracing::warn!("API server not reachable: {failure}");
+                    tracing::warn!(
+                        message_id = messages::API_LOST.id,
+                        "API server not reachable: {failure}"
+                    );
                 }
                 self.api.failure = Some(failure);
+                self.api.failures += 1;
                 self.publisher.counters.api_errors += 1;
                 self.published_is_stale();
                 return;
@@ -102,7 +110,12 @@ impl<A: Actuator> Agent<A> {
             Update::Deleted(uid) => self.deleted(uid),
         }
         if self.api.failure.take().is_some() {
-            tracing::info!("API server reachable again");
+            let failures = std::mem::take(&mut self.api.failures);
+            tracing::info!(
+                message_id = messages::API_BACK.id,
+                failures,
+                "API server reachable again, after {failures} failures"
+            );
         }
     }
 
@@ -122,7 +135,11 @@ impl<A: Actuator> Agent<A> {
             self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         missing.into_iter().for_each(|uid| self.deleted(uid));
         if !self.api.synced {
-            tracing::info!(pods = listed.len(), "first list of this node's pods received");
+            tracing::info!(
+                message_id = messages::PODS_LISTED.id,
+                pods = listed.len(),
+                "first list of this node's pods received"
+            );
             self.api.synced = true;
         }
     }

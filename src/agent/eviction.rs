@@ -30,6 +30,7 @@ use crate::{
         pressure::{sample, usage},
         trigger::StallTrigger,
     },
+    report::messages,
 };
 
 /// So often while a signal is near, something is on its way, or nobody else would tell.
@@ -224,7 +225,8 @@ impl<A: Actuator> Agent<A> {
                 true => ("SwapPressure", "the node is under swap pressure"),
                 false => ("NoSwapPressure", "the node is no longer under swap pressure"),
             };
-            tracing::info!("{what}: {text}");
+            let message = if now { messages::PRESSURE_BEGAN } else { messages::PRESSURE_OVER };
+            tracing::info!(message_id = message.id, "{what}: {text}");
             self.note(About::Node, now, reason, format!("{what}: {text}"));
         }
         if let Some(announcer) = &self.eviction.announcer {
@@ -254,12 +256,23 @@ impl<A: Actuator> Agent<A> {
                 let signal = reading.signal.to_string();
                 match (reading.active, self.eviction.active.contains(&reading.signal)) {
                     (true, false) => {
-                        tracing::warn!(signal, ratio = reading.ratio, "{signal}: {}", reading.text);
+                        tracing::warn!(
+                            message_id = messages::SIGNAL_BEGAN.id,
+                            signal,
+                            ratio = reading.ratio,
+                            value = reading.value,
+                            threshold = reading.threshold,
+                            "{signal}: {}",
+                            reading.text
+                        );
                     }
                     (false, true) => {
                         tracing::info!(
+                            message_id = messages::SIGNAL_OVER.id,
                             signal,
                             ratio = reading.ratio,
+                            value = reading.value,
+                            threshold = reading.threshold,
                             "{signal} is over: {}",
                             reading.text
                         );
@@ -274,6 +287,7 @@ impl<A: Actuator> Agent<A> {
         for InFlight { uid, stage, .. } in &verdict.overdue {
             let (namespace, name) = self.names_of(uid);
             tracing::warn!(
+                message_id = messages::POD_OVERDUE.id,
                 pod_namespace = namespace,
                 pod_name = name,
                 pod_uid = %uid,
@@ -317,7 +331,14 @@ impl<A: Actuator> Agent<A> {
             victim.why,
             victim.ranked.why()
         );
-        tracing::warn!(pod_namespace = namespace, pod_name = name, pod_uid = %uid, "{text}");
+        let message = if enforced { messages::EVICTING } else { messages::WOULD_EVICT };
+        tracing::warn!(
+            message_id = message.id,
+            pod_namespace = namespace,
+            pod_name = name,
+            pod_uid = %uid,
+            "{text}"
+        );
         self.note_of_pod(uid, true, reason, text.clone());
         self.note(About::Node, true, reason, text);
         if !enforced {
@@ -360,9 +381,23 @@ impl<A: Actuator> Agent<A> {
             }
         };
         if warning {
-            tracing::warn!(pod_namespace = namespace, pod_name = name, pod_uid = %uid, "{text}");
+            tracing::warn!(
+                message_id = messages::EVICTION_REFUSED.id,
+                pod_namespace = namespace,
+                pod_name = name,
+                pod_uid = %uid,
+                outcome = answer.name(),
+                "{text}"
+            );
         } else {
-            tracing::info!(pod_namespace = namespace, pod_name = name, pod_uid = %uid, "{text}");
+            tracing::info!(
+                message_id = messages::EVICTION_ACCEPTED.id,
+                pod_namespace = namespace,
+                pod_name = name,
+                pod_uid = %uid,
+                outcome = answer.name(),
+                "{text}"
+            );
         }
         if let Some(reason) = reason {
             self.note_of_pod(&uid, warning, reason, text);
@@ -390,7 +425,14 @@ impl<A: Actuator> Agent<A> {
             .map(|pod| pod.uid.clone())
             .collect();
         for uid in left {
-            tracing::info!(pod_uid = %uid, "the evicted pod {uid} has left");
+            let (namespace, name) = self.names_of(&uid);
+            tracing::info!(
+                message_id = messages::POD_LEFT.id,
+                pod_namespace = namespace,
+                pod_name = name,
+                pod_uid = %uid,
+                "the evicted pod {uid} has left"
+            );
             if self.eviction.evictions.left(&self.settings.eviction, &uid, at) {
                 self.eviction.signals.clear();
             }

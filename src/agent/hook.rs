@@ -18,6 +18,7 @@ use crate::{
         runtime::Runtime,
     },
     observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS},
+    report::messages,
 };
 
 const PROGRAM: &str = "wasp-hook";
@@ -76,7 +77,11 @@ impl<A: Actuator> Agent<A> {
             match self.actuator.replace_file(&self.roots.path(&file), &text, 0o644) {
                 Ok(written) => {
                     if written == Written::Now {
-                        tracing::info!("installed the OCI hook: {}", file.display());
+                        tracing::info!(
+                            message_id = messages::HOOK_INSTALLED.id,
+                            path = %file.display(),
+                            "installed the OCI hook: {}", file.display()
+                        );
                     }
                     self.watch_hook(file.clone());
                     return self.remove_hook(Some(&file));
@@ -102,7 +107,11 @@ impl<A: Actuator> Agent<A> {
                 continue;
             }
             match self.actuator.remove_file(&self.roots.path(&file)) {
-                Ok(Written::Now) => tracing::info!("removed the OCI hook: {}", file.display()),
+                Ok(Written::Now) => tracing::info!(
+                    message_id = messages::HOOK_REMOVED.id,
+                    path = %file.display(),
+                    "removed the OCI hook: {}", file.display()
+                ),
                 Ok(Written::Already | Written::Gone) => {}
                 Err(error) => return Err(format!("cannot remove {}: {error}", file.display())),
             }

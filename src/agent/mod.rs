@@ -9,6 +9,7 @@ mod pass;
 mod protection;
 mod publish;
 mod reload;
+mod serve;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -34,7 +35,7 @@ use crate::{
         node::{self, SwapWatch},
         tree::{Changes, Tree},
     },
-    report::{log::Verbosity, notify::Notifier, records::Records},
+    report::{log::Verbosity, messages, notify::Notifier, records::Records},
     roots::Roots,
 };
 
@@ -70,6 +71,8 @@ struct Agent<A> {
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
     publisher: publish::Publisher,
+    /// Containers whose limit could not be read or set: what was said of it, and how often it failed.
+    failures: HashMap<ContainerId, (String, u64)>,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
 }
@@ -161,6 +164,7 @@ impl<A: Actuator> Agent<A> {
             eviction,
             eviction_status: None,
             publisher: publish::Publisher::default(),
+            failures: HashMap::new(),
             problems: HashMap::new(),
         })
     }
@@ -189,8 +193,17 @@ impl<A: Actuator> Agent<A> {
             self.eviction.announcer = Some(announcer);
             told = reports;
         }
+        let (report_served, mut served) = mpsc::channel(1);
+        let mut server = None;
+        if act {
+            let latest = self.publisher.latest.subscribe();
+            let settings = self.guards_settings.subscribe();
+            let serve = serve::serve(self.roots.clone(), settings, latest, report_served);
+            server = Some(tokio::spawn(serve));
+        }
         let mut news = self.watch_pods();
         tracing::info!(
+            message_id = messages::STARTED.id,
             version = env!("CARGO_PKG_VERSION"),
             containers = self.dirty.len(),
             recorded_pods = self.pods.len(),
@@ -203,7 +216,8 @@ impl<A: Actuator> Agent<A> {
         self.notifier.ready(self.longest_pause());
 
         loop {
-            let next = self.timers.next().min(self.eviction.next()).since(self.now());
+            let next = self.timers.next().min(self.eviction.next());
+            let next = self.publication().map_or(next, |at| at.min(next)).since(self.now());
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break,
@@ -229,6 +243,7 @@ impl<A: Actuator> Agent<A> {
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(problem) = told.recv() => self.problem("announce", problem),
+                Some(problem) = served.recv() => self.problem("metrics", problem),
                 fired = self.eviction.stalled() => {
                     fired.context("the kernel's notifications of stalls failed")?;
                     self.stalls_begin();
@@ -252,9 +267,15 @@ impl<A: Actuator> Agent<A> {
             self.report();
         }
         self.notifier.stopping();
-        tracing::info!("stopping; limits stay as they are");
+        tracing::info!(message_id = messages::STOPPING.id, "stopping; limits stay as they are");
         if let Some(announcer) = self.eviction.announcer.take() {
             announcer.stop().await;
+        }
+        self.remove_textfile();
+        // Its task ends with the settings that it follows.
+        drop(self);
+        if let Some(server) = server {
+            server.await?;
         }
         Ok(())
     }
@@ -301,6 +322,7 @@ impl<A: Actuator> Agent<A> {
         for id in &changes.gone {
             self.dirty.remove(id);
             self.state.forget(id);
+            self.failures.remove(id);
         }
         if !changes.gone.is_empty() {
             self.timers.again.retain(|(_, id)| !changes.gone.contains(id));

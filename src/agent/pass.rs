@@ -13,11 +13,11 @@ use crate::{
     model::{
         host::{ContainerFacts, Level, Role},
         pod::{ContainerId, Pod},
-        published::Counters,
+        published::{Counters, TROUBLES},
         swap::{SwapMax, human_bytes},
     },
     observe::node,
-    report::status,
+    report::{messages, status},
 };
 
 /// When a limit that could not be read or written is tried again.
@@ -49,9 +49,8 @@ impl<A: Actuator> Agent<A> {
         );
         self.count_starts(&new, &decision);
         self.act(decision);
-        let counters = &mut self.publisher.counters;
-        counters.passes += 1;
-        counters.pass_seconds += self.started.elapsed().saturating_sub(now.0).as_secs_f64();
+        let took = self.started.elapsed().saturating_sub(now.0);
+        self.publisher.counters.passed(took.as_secs_f64());
     }
 
     /// Whether the hook has left containers that began just now as they should be.
@@ -74,13 +73,8 @@ impl<A: Actuator> Agent<A> {
             match self.tree.facts(&id, pod.as_deref()) {
                 Ok(found) => facts.extend(found),
                 Err(error) => {
-                    let (namespace, name) = names(pod.as_deref());
-                    tracing::error!(
-                        pod_namespace = namespace,
-                        pod_name = name,
-                        container_id = %id,
-                        "{error}; its limit is not known, trying again"
-                    );
+                    let text = format!("{error}; its limit is not known, trying again");
+                    self.limit_failed(&id, None, text);
                     self.timers.again.insert((self.now() + RETRY, id));
                 }
             }
@@ -94,24 +88,20 @@ impl<A: Actuator> Agent<A> {
                 Action::TellSystemd { container, unit, path, to } => {
                     self.actuator.tell_systemd(systemd::Request { container, unit, path, to });
                 }
-                Action::WriteLimit { container, path, level, inode, from, to, cause } => {
-                    match self.actuator.write_limit(&path, inode, to) {
-                        Ok(Written::Now) => self.tell_written(&container, level, from, to, cause),
-                        Ok(Written::Already | Written::Gone) => {}
-                        Err(error) => {
-                            let pod = self.pod_of(&container);
-                            let (namespace, name) = names(pod.as_deref());
-                            tracing::error!(
-                                pod_namespace = namespace,
-                                pod_name = name,
-                                container_id = %container,
-                                swap_max = %to,
-                                "{error}; trying again"
-                            );
-                            self.timers.again.insert((self.now() + RETRY, container));
-                        }
+                Action::WriteLimit { container, path, level, inode, from, to, cause } => match self
+                    .actuator
+                    .write_limit(&path, inode, to)
+                {
+                    Ok(Written::Now) => {
+                        self.limit_works(&container);
+                        self.tell_written(&container, level, from, to, cause);
                     }
-                }
+                    Ok(Written::Already | Written::Gone) => self.limit_works(&container),
+                    Err(error) => {
+                        self.limit_failed(&container, Some(to), format!("{error}; trying again"));
+                        self.timers.again.insert((self.now() + RETRY, container));
+                    }
+                },
             }
         }
         for notice in decision.notices {
@@ -122,6 +112,43 @@ impl<A: Actuator> Agent<A> {
             self.tree.deafen(&id);
             self.timers.deaf.insert((until, id));
         }
+    }
+
+    /// Said once, and counted from then on.
+    fn limit_failed(&mut self, id: &ContainerId, to: Option<SwapMax>, text: String) {
+        if let Some((said, times)) = self.failures.get_mut(id) {
+            *times += 1;
+            if *said == text {
+                return;
+            }
+        }
+        let pod = self.pod_of(id);
+        let (namespace, name) = names(pod.as_deref());
+        tracing::error!(
+            message_id = messages::LIMIT_FAILED.id,
+            pod_namespace = namespace,
+            pod_name = name,
+            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
+            container_id = %id,
+            swap_max = to.map(tracing::field::display),
+            "{text}"
+        );
+        self.failures.entry(id.clone()).or_insert((String::new(), 1)).0 = text;
+    }
+
+    fn limit_works(&mut self, id: &ContainerId) {
+        let Some((_, failures)) = self.failures.remove(id) else { return };
+        let pod = self.pod_of(id);
+        let (namespace, name) = names(pod.as_deref());
+        tracing::info!(
+            message_id = messages::LIMIT_WORKS.id,
+            pod_namespace = namespace,
+            pod_name = name,
+            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
+            container_id = %id,
+            failures,
+            "the limit of a container of {namespace}/{name} can be set again, after {failures} failures"
+        );
     }
 
     fn tell_written(
@@ -142,6 +169,7 @@ impl<A: Actuator> Agent<A> {
         }
         let why = state.map(|state| state.grant.reason.to_string()).unwrap_or_default();
         tracing::info!(
+            message_id = messages::LIMIT_SET.id,
             pod_namespace = namespace,
             pod_name = name,
             pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
@@ -171,8 +199,10 @@ impl<A: Actuator> Agent<A> {
             ),
             Notice::BackWithinGrant { .. } => {
                 tracing::info!(
+                    message_id = messages::WITHIN_GRANT.id,
                     pod_namespace = namespace,
                     pod_name = name,
+                    pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
                     container_id = %container,
                     "container of {namespace}/{name} is within its swap grant again"
                 );
@@ -188,9 +218,16 @@ impl<A: Actuator> Agent<A> {
                  grants = \"kubelet\""
             ),
         };
+        let message = match notice {
+            Notice::Contended { .. } => messages::LIMIT_FOUGHT,
+            Notice::Differs { .. } => messages::LIMIT_DIFFERS,
+            Notice::AboveGrant { .. } | Notice::BackWithinGrant { .. } => messages::ABOVE_GRANT,
+        };
         tracing::warn!(
+            message_id = message.id,
             pod_namespace = namespace,
             pod_name = name,
+            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
             container_id = %container,
             "container of {namespace}/{name}: {text}"
         );
@@ -226,6 +263,7 @@ impl<A: Actuator> Agent<A> {
                         .map(|swap| format!("{} {}", swap.path, human_bytes(swap.size_bytes)))
                         .collect();
                     tracing::info!(
+                        message_id = messages::SWAP_CHANGED.id,
                         swap_bytes = memory.swap_bytes,
                         swap_bytes_before = self.node.swap_bytes,
                         "the node's swap changed from {} to {}: {}",
@@ -273,12 +311,18 @@ impl<A: Actuator> Agent<A> {
         match problem {
             Some(text) if self.problems.get(about) == Some(&text) => {}
             Some(text) => {
-                tracing::warn!(about, "{text}");
+                self.published_is_stale();
+                tracing::warn!(message_id = messages::TROUBLE_BEGAN.id, about, "{text}");
                 self.problems.insert(about, text);
             }
             None => {
                 if let Some(text) = self.problems.remove(about) {
-                    tracing::info!(about, "no longer: {text}");
+                    self.published_is_stale();
+                    tracing::info!(
+                        message_id = messages::TROUBLE_OVER.id,
+                        about,
+                        "no longer: {text}"
+                    );
                 }
             }
         }
@@ -287,26 +331,9 @@ impl<A: Actuator> Agent<A> {
     pub(super) fn report(&mut self) {
         let mut problems: Vec<String> = self.eviction_status.clone().into_iter().collect();
         problems.extend(self.api.problem());
-        let order = [
-            "reload",
-            "cgroup",
-            "memory",
-            "systemd",
-            "records",
-            "signals",
-            "evictions",
-            "status",
-            "announce",
-            "kubelet",
-            "protection",
-            "rival",
-            "hook",
-            "oomd",
-            "pressure",
-            "swap",
-            "watermarks",
-        ];
-        problems.extend(order.iter().filter_map(|about| self.problems.get(about).cloned()));
+        let troubles: Vec<&'static str> =
+            TROUBLES.into_iter().filter(|about| self.problems.contains_key(about)).collect();
+        problems.extend(troubles.iter().filter_map(|about| self.problems.get(about).cloned()));
         let facts = status::Facts {
             protected: &self.protection.protected,
             settings: &self.settings,
@@ -318,7 +345,7 @@ impl<A: Actuator> Agent<A> {
         let line = status::line(&facts);
         let problems = facts.problems;
         self.timers.status = self.notifier.status(&line, self.now());
-        self.publish(&line, &problems);
+        self.publish(&line, &problems, &troubles);
     }
 
     /// Pods that the API has deleted are kept while their containers run: what is leaving keeps

@@ -1,6 +1,6 @@
 //! Guards the protected slices, beside the loop: systemd takes its time to answer.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use nix::sys::inotify::AddWatchFlags;
 use tokio::{
@@ -22,6 +22,7 @@ use crate::{
         events::Events,
         slices::{FILES, facts, folder},
     },
+    report::messages,
     roots::Roots,
 };
 
@@ -30,6 +31,8 @@ const SETTLES: Duration = Duration::from_millis(100);
 const SETTLED_AFTER: u32 = 20;
 /// So often at most is a slice repaired, whoever fights for it.
 const REPAIR_PAUSE: Duration = Duration::from_secs(1);
+/// So often at most is it said.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the guard has to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +53,8 @@ pub async fn guard(
     reports: mpsc::Sender<Report>,
 ) {
     let wanted = (settings.borrow().protection.clone(), Disks::new());
-    let mut guard = Guard { roots, act, connection: None, told: Vec::new(), wanted };
+    let mut guard =
+        Guard { roots, act, connection: None, told: Vec::new(), wanted, fights: HashMap::new() };
     loop {
         let now = settings.borrow_and_update().clone();
         let events = guard.watch(&now);
@@ -81,6 +85,16 @@ struct Guard {
     /// wanted by then.
     told: Vec<String>,
     wanted: (ProtectionSettings, Disks),
+    /// Repairs by slice.
+    fights: HashMap<String, Fight>,
+}
+
+/// Somebody keeps undoing it.
+#[derive(Default)]
+struct Fight {
+    /// Since it was said.
+    repairs: u64,
+    said: Option<Instant>,
 }
 
 impl Guard {
@@ -164,14 +178,23 @@ impl Guard {
             return Ok(protection(settings, disks, &found));
         }
         if !self.act {
-            tracing::info!(slice, ?change, "would protect {slice}");
+            tracing::info!(
+                message_id = messages::DRY_RUN.id,
+                slice,
+                ?change,
+                "would protect {slice}"
+            );
             return Ok(protection(settings, disks, &found));
         }
         let (Some(connection), Some(properties)) = (&self.connection, &found.properties) else {
             return Ok(protection(settings, disks, &found));
         };
         if let Err(error) = slices::Before::new(&self.roots).remember(slice, properties) {
-            tracing::warn!("cannot remember what {slice} had: {error}");
+            tracing::warn!(
+                message_id = messages::SLICE_NOT_REMEMBERED.id,
+                slice,
+                "cannot remember what {slice} had: {error}"
+            );
         }
         slices::set(connection, slice, &change).await?;
         let before = found.swap_max;
@@ -199,9 +222,25 @@ impl Guard {
         }
         let what = what.join(" and ");
         if self.told.iter().any(|told| told == slice) {
-            tracing::warn!(slice, "somebody changed the protection of {slice}; again {what}");
+            let fight = self.fights.entry(slice.to_owned()).or_default();
+            fight.repairs += 1;
+            if fight.said.is_some_and(|said| said.elapsed() < SAID_AGAIN) {
+                return;
+            }
+            let repairs = std::mem::take(&mut fight.repairs);
+            fight.said = Some(Instant::now());
+            tracing::warn!(
+                message_id = messages::SLICE_REPAIRED.id,
+                slice,
+                repairs,
+                "somebody changed the protection of {slice}; again {what}"
+            );
         } else {
-            tracing::info!(slice, "protected {slice}: {what}");
+            tracing::info!(
+                message_id = messages::SLICE_PROTECTED.id,
+                slice,
+                "protected {slice}: {what}"
+            );
             self.told.push(slice.to_owned());
         }
     }

@@ -1,22 +1,32 @@
 //! Publishes what the agent knows of itself, for `wasp-agent status` and metrics.
 
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
 
 use super::{Agent, api::rfc3339};
 use crate::{
     act::Actuator,
     config::settings::EvictionMode,
-    decide::evict::{machine::Stage, signals::Reading},
+    decide::{
+        evict::{machine::Stage, signals::Reading},
+        grant::swap_for_pods,
+        provision::wanted_bytes,
+    },
     model::{
         host::Monotonic,
         pressure::{Sample, Stalled},
         published::{self, Counters, Evicted, Published, VERSION},
         swap::SwapMax,
     },
+    observe::pressure,
+    report::{messages, metrics},
 };
 
 /// So often at most is the file written.
 const PAUSE: Duration = Duration::from_secs(2);
+/// So often at most the textfile: it is read no more often.
+const TEXTFILE_PAUSE: Duration = Duration::from_secs(15);
 /// So many evictions are shown.
 const RECENT: usize = 20;
 
@@ -30,8 +40,19 @@ pub(super) struct Publisher {
     held_back: Option<String>,
     started: Option<String>,
     next: Monotonic,
+    /// For whoever asks for metrics.
+    pub(super) latest: watch::Sender<Option<Arc<Published>>>,
+    textfile: Textfile,
     /// Something is new since the file was written.
     stale: bool,
+}
+
+/// Metrics for node_exporter.
+#[derive(Debug, Default)]
+struct Textfile {
+    /// As the host names it.
+    written: Option<std::path::PathBuf>,
+    next: Monotonic,
 }
 
 impl Publisher {
@@ -67,7 +88,7 @@ fn stalled(stalled: Stalled) -> published::Stalled {
 
 impl<A: Actuator> Agent<A> {
     /// Something that is published has changed. A new status is written when its time has come.
-    pub(super) fn publish(&mut self, status: &str, problems: &[String]) {
+    pub(super) fn publish(&mut self, status: &str, problems: &[String], troubles: &[&str]) {
         let now = self.now();
         // A dry run leaves no file.
         let dry = self.eviction.announcer.is_none();
@@ -76,13 +97,71 @@ impl<A: Actuator> Agent<A> {
         }
         self.publisher.stale = false;
         self.publisher.next = now + PAUSE;
-        let published = self.published(status, problems);
+        self.measure();
+        let published = self.published(status, problems, troubles);
         let path = self.roots.status();
         let written = serde_json::to_string(&published)
             .map_err(std::io::Error::from)
             .and_then(|text| self.actuator.replace_file(&path, &text, 0o644));
         let failed = written.err().map(|error| format!("cannot write {}: {error}", path.display()));
         self.problem("status", failed);
+        self.write_textfile(&published, now);
+        self.publisher.latest.send_replace(Some(Arc::new(published)));
+    }
+
+    /// Where eviction does not look at the node, metrics still do.
+    fn measure(&mut self) {
+        if self.settings.eviction.mode == EvictionMode::Off || self.node.swap_bytes == 0 {
+            let now = self.now();
+            self.publisher.sample = pressure::sample(&self.roots, now).ok();
+            self.publisher.readings.clear();
+        }
+    }
+
+    fn write_textfile(&mut self, published: &Published, now: Monotonic) {
+        let wanted = self.settings.metrics.textfile.clone();
+        if self.publisher.textfile.written != wanted {
+            self.remove_textfile();
+            self.publisher.textfile.next = now;
+        }
+        let Some(file) = wanted else {
+            self.problem("textfile", None);
+            return;
+        };
+        if now < self.publisher.textfile.next {
+            return;
+        }
+        self.publisher.textfile.next = now + TEXTFILE_PAUSE;
+        let path = self.roots.path(&file);
+        let written = metrics::prometheus(published)
+            .map_err(io::Error::other)
+            .and_then(|text| self.actuator.replace_file(&path, &text, 0o644));
+        let failed = written.err().map(|error| {
+            format!("cannot write metrics.textfile = {:?}: {error}", file.display().to_string())
+        });
+        if failed.is_none() {
+            self.publisher.textfile.written = Some(file);
+        }
+        self.problem("textfile", failed);
+    }
+
+    /// What is old is not to be taken for new.
+    pub(super) fn remove_textfile(&mut self) {
+        if let Some(file) = self.publisher.textfile.written.take()
+            && let Err(error) = self.actuator.remove_file(&self.roots.path(&file))
+        {
+            tracing::warn!(
+                message_id = messages::TEXTFILE_LEFT.id,
+                path = %file.display(),
+                "cannot remove {}: {error}", file.display()
+            );
+        }
+    }
+
+    /// When to come again to publish what is new.
+    pub(super) fn publication(&self) -> Option<Monotonic> {
+        let due = self.publisher.stale && self.eviction.announcer.is_some();
+        due.then_some(self.publisher.next)
     }
 
     /// The file is to be written anew.
@@ -90,7 +169,7 @@ impl<A: Actuator> Agent<A> {
         self.publisher.stale = true;
     }
 
-    fn published(&mut self, status: &str, problems: &[String]) -> Published {
+    fn published(&mut self, status: &str, problems: &[String], troubles: &[&str]) -> Published {
         let started = self.publisher.started.get_or_insert_with(now).clone();
         let Publisher { counters, recent, sample, readings, held_back, .. } = &self.publisher;
         let signals = readings.iter().map(|reading| published::Signal {
@@ -121,9 +200,13 @@ impl<A: Actuator> Agent<A> {
             written: now(),
             status: status.to_owned(),
             problems: problems.to_vec(),
+            troubles: troubles.iter().map(|about| (*about).to_owned()).collect(),
             node: published::Node {
                 ram_bytes: self.node.ram_bytes,
                 swap_bytes: self.node.swap_bytes,
+                swap_wanted_bytes: wanted_bytes(&self.settings.swap, &self.node),
+                swap_for_pods_bytes: swap_for_pods(&self.settings.grant, &self.node),
+                page_bytes: self.node.page_bytes,
                 swap_used_bytes: sample.map_or(0, |sample| sample.swap_used_bytes),
                 working_set_bytes: sample.map_or(0, |sample| sample.working_set_bytes),
                 swapped_in_pages: sample.map_or(0, |sample| sample.swapped_in_pages),

@@ -1,7 +1,7 @@
 //! SIGHUP: new settings, or the old ones and a clear word.
 
 use super::Agent;
-use crate::{act::Actuator, config::settings::Settings};
+use crate::{act::Actuator, config::settings::Settings, report::messages};
 
 impl<A: Actuator> Agent<A> {
     /// Whether pods must be watched anew.
@@ -11,7 +11,7 @@ impl<A: Actuator> Agent<A> {
         let watch_anew = match loaded {
             Ok((settings, _)) => {
                 self.problem("reload", None);
-                tracing::info!("configuration reloaded");
+                tracing::info!(message_id = messages::RELOADED.id, "configuration reloaded");
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
                     || settings.kubeconfig != self.settings.kubeconfig;
@@ -26,7 +26,10 @@ impl<A: Actuator> Agent<A> {
                 watch_anew
             }
             Err(problems) => {
-                tracing::error!("configuration NOT reloaded, the old one stays: {problems}");
+                tracing::error!(
+                    message_id = messages::RELOAD_REFUSED.id,
+                    "configuration NOT reloaded, the old one stays: {problems}"
+                );
                 let text = "the configuration on disk is wrong and was not loaded (see wasp-agent \
                             check-config)";
                 self.problem("reload", Some(text.to_owned()));

@@ -4,7 +4,7 @@ use std::{process, sync::Arc, thread, time::Duration};
 
 use wasp_agent::{
     hook::{Done, Nothing, Progress, give_up, run},
-    report::log,
+    report::{log, messages},
     roots::Roots,
 };
 
@@ -41,7 +41,7 @@ fn main() {
 fn rescue(roots: &Roots, progress: &Progress, why: &str) {
     if let Some(done) = give_up(roots, progress) {
         log::start_hook();
-        tracing::warn!("{why}; {done}");
+        tracing::warn!(message_id = messages::HOOK_SET.id, "{why}; {done}");
     }
 }
 
@@ -51,7 +51,10 @@ fn report(result: Result<Done, Nothing>) {
         Err(Nothing::NotInAPod) => return,
         Err(nothing) => {
             log::start_hook();
-            tracing::warn!("{nothing}; its swap limit is what the runtime has set");
+            tracing::warn!(
+                message_id = messages::HOOK_SET.id,
+                "{nothing}; its swap limit is what the runtime has set"
+            );
             return;
         }
         Ok(done) => done,
@@ -66,10 +69,25 @@ fn report(result: Result<Done, Nothing>) {
     let what =
         format!("container {name:?} of pod {pod_uid} starts with memory.swap.max {swap_max}");
     for error in failed {
-        tracing::error!(pod_uid, container_id, "{what} not set: {error}");
+        tracing::error!(
+            message_id = messages::HOOK_FAILED.id,
+            pod_uid,
+            container_id,
+            "{what} not set: {error}"
+        );
     }
     match doubt {
-        Some(doubt) => tracing::warn!(pod_uid, container_id, "{what}: {doubt}"),
-        None => tracing::info!(pod_uid, container_id, "{what}: {why}"),
+        Some(doubt) => tracing::warn!(
+            message_id = messages::HOOK_SET.id,
+            pod_uid,
+            container_id,
+            "{what}: {doubt}"
+        ),
+        None => tracing::info!(
+            message_id = messages::HOOK_SET.id,
+            pod_uid,
+            container_id,
+            "{what}: {why}"
+        ),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     config::settings::{Settings, SwapKind},
     model::swap::human_bytes,
     provision::{Outcome, ProvisionError, Provisioning},
-    report::{log, notify},
+    report::{log, messages, notify},
     roots::Roots,
 };
 
@@ -28,7 +28,10 @@ pub fn provision(roots: &Roots, settings: &Settings, dry_run: bool) -> ExitCode 
         let started = super::runtime()
             .and_then(|runtime| Ok(runtime.block_on(bus::start(roots, "modprobe@zram.service"))?));
         if let Err(error) = started {
-            tracing::warn!("cannot start modprobe@zram.service: {error:#}");
+            tracing::warn!(
+                message_id = messages::PROVISION_STEP.id,
+                "cannot start modprobe@zram.service: {error:#}"
+            );
         }
     }
     with_progress(|progress| end(Provisioning { roots, settings, dry_run, progress }.provision()))
@@ -48,17 +51,20 @@ pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool, if_unused:
 fn end(result: Result<Outcome, ProvisionError>) -> ExitCode {
     match result {
         Ok(Outcome::AsConfigured(summary)) => {
-            tracing::info!("{summary}");
+            tracing::info!(message_id = messages::PROVISIONED.id, "{summary}");
             notify::status_now(&summary);
             ExitCode::SUCCESS
         }
         Ok(Outcome::Kept(why)) => {
-            tracing::error!("swap is NOT as configured: {why}");
+            tracing::error!(
+                message_id = messages::PROVISION_DIFFERS.id,
+                "swap is NOT as configured: {why}"
+            );
             notify::status_now(&format!("Swap is NOT as configured: {why}"));
             ExitCode::from(EXIT_KEPT)
         }
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(message_id = messages::PROVISION_FAILED.id, "{error}");
             notify::status_now(&error.to_string());
             let conflict = matches!(error, ProvisionError::Conflict(_));
             ExitCode::from(if conflict { EXIT_CONFLICT } else { 1 })

@@ -52,6 +52,8 @@ pub enum Kind {
     Path,
     /// An RFC 1123 subdomain, as Kubernetes names nodes, or empty.
     NodeName,
+    /// An IP address and a port, or empty.
+    Listen,
     /// A key as labels and taints have it: a name, or a prefix, a slash and a name.
     LabelKey,
     Boolean,
@@ -81,6 +83,7 @@ impl Kind {
                 format!("one of {}", words.join(", "))
             }
             Self::Path => "an absolute path, or \"\" for the usual one".to_owned(),
+            Self::Listen => "an address and a port (127.0.0.1:9753, [::]:9753), or \"\"".to_owned(),
             Self::LabelKey => "a key of labels and taints (example.com/name)".to_owned(),
             Self::Boolean => "true or false".to_owned(),
             Self::IntegerOrKeep { min, max } => {
@@ -123,6 +126,11 @@ impl Kind {
                     |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b);
                 (text.len() <= 253 && text.bytes().all(plain)).then_some(Value::Text(text))
             }
+            (Self::Listen, Value::Text(text)) => {
+                let address = text.parse::<std::net::SocketAddr>();
+                let allowed = text.is_empty() || address.is_ok_and(|address| address.port() > 0);
+                allowed.then_some(Value::Text(text))
+            }
             (Self::LabelKey, Value::Text(text)) => is_label_key(&text).then_some(Value::Text(text)),
             (Self::Boolean, Value::Boolean(truth)) => Some(Value::Boolean(truth)),
             (Self::IntegerOrKeep { min, max }, Value::Integer(number)) => {
@@ -159,6 +167,7 @@ impl Kind {
             Self::Choice(_)
             | Self::Path
             | Self::NodeName
+            | Self::Listen
             | Self::LabelKey
             | Self::Size
             | Self::SizeOrPercent

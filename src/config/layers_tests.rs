@@ -4,7 +4,8 @@ use super::*;
 use crate::config::{
     settings::{
         Discard, Eligibility, EvictionMode, EvictionSettings, Grants, HookSettings, KernelSettings,
-        Policy, SchedulingGuard, Settings, Share, SignalSettings, SwapKind, SwapSettings, SwapSize,
+        MetricsSettings, Policy, SchedulingGuard, Settings, Share, SignalSettings, SwapKind,
+        SwapSettings, SwapSize,
     },
     show,
 };
@@ -108,6 +109,12 @@ fn every_key_reaches_the_settings() {
         release = 0.75
         max-full-percent = 30
         max-some-percent = 90
+        [metrics]
+        listen = "[::1]:9753"
+        certificate = "/srv/tls.crt"
+        key = "/srv/tls.key"
+        client-ca = "/srv/ca.crt"
+        textfile = "/srv/wasp-agent.prom"
         [log]
         verbosity = 6
     "#;
@@ -116,6 +123,14 @@ fn every_key_reaches_the_settings() {
         assert!(matches!(resolved.get(key.path), Some((_, Origin::File { .. }))), "{}", key.path);
     }
     let defaults = Settings::defaults();
+    let metrics = MetricsSettings {
+        listen: Some("[::1]:9753".parse().unwrap()),
+        certificate: Some("/srv/tls.crt".into()),
+        key: Some("/srv/tls.key".into()),
+        client_ca: Some("/srv/ca.crt".into()),
+        textfile: Some("/srv/wasp-agent.prom".into()),
+    };
+    assert_eq!(settings.metrics, metrics);
     assert_eq!(settings.kubelet_config.as_deref(), Some(Path::new("/srv/kubelet.yaml")));
     let swap = SwapSettings {
         size: SwapSize::Bytes(8 << 30),

@@ -4,6 +4,7 @@
 mod eviction;
 pub mod keys;
 pub mod layers;
+mod metrics;
 mod read;
 pub mod settings;
 pub mod show;

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-pub use super::eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings};
+pub use super::{
+    eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings},
+    metrics::MetricsSettings,
+};
 use super::{
     keys,
     layers::{Resolved, resolve, resolve_drop_ins},
@@ -147,6 +150,7 @@ pub struct Settings {
     pub grant: GrantSettings,
     pub limits: LimitSettings,
     pub eviction: EvictionSettings,
+    pub metrics: MetricsSettings,
     /// `None`: as the client certificate says.
     pub node_name: Option<String>,
     /// `None`: search the usual places.
@@ -262,6 +266,7 @@ impl Settings {
                 follow: read.seconds("limits.follow-seconds"),
             },
             eviction: EvictionSettings::read(read),
+            metrics: MetricsSettings::read(read),
             node_name: Some(read.text("node.name"))
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned),
@@ -316,6 +321,18 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) lets no kubelet \
                    taint its node; name the kubeconfig of a user who may, or choose \"cordon\"";
         contradicts("eviction.scheduling-guard", why);
+    }
+    let MetricsSettings { listen, certificate, key, .. } = &settings.metrics;
+    if listen.is_some() {
+        for (missing, name) in [(certificate, "certificate"), (key, "key")] {
+            if missing.is_none() {
+                let why = format!(
+                    "metrics.{name} = \"\": metrics are served by TLS only; name a file in PEM, or \
+                     take the unix socket or metrics.textfile"
+                );
+                contradicts("metrics.listen", &why);
+            }
+        }
     }
     if settings.limits.follow > settings.limits.resync {
         let why = format!(

@@ -424,6 +424,46 @@ pub const KEYS: &[Key] = &[
         help: "Or when some of them do.",
     },
     Key {
+        path: "metrics.listen",
+        kind: Kind::Listen,
+        default: Default::Text(""),
+        environment: None,
+        help: "Where metrics are served by TLS, as an address and a port. \"\": nowhere but on \
+               /run/wasp-agent/metrics.sock, which is always there.",
+    },
+    Key {
+        path: "metrics.certificate",
+        kind: Kind::Path,
+        default: Default::Text(""),
+        environment: None,
+        help: "The server's certificate for metrics.listen, in PEM, followed by its chain. Read for \
+               each connection, so a renewed one counts at once.",
+    },
+    Key {
+        path: "metrics.key",
+        kind: Kind::Path,
+        default: Default::Text(""),
+        environment: None,
+        help: "The private key of metrics.certificate, in PEM.",
+    },
+    Key {
+        path: "metrics.client-ca",
+        kind: Kind::Path,
+        default: Default::Text(""),
+        environment: None,
+        help: "Certificates, in PEM, of the authorities whose clients may read metrics. \"\": \
+               whoever reaches the port may.",
+    },
+    Key {
+        path: "metrics.textfile",
+        kind: Kind::Path,
+        default: Default::Text(""),
+        environment: None,
+        help: "A file that metrics are written to at most every 15 s, for node_exporter's textfile \
+               collector; removed when the agent stops. On OpenShift \
+               /var/node_exporter/textfile/wasp-agent.prom. \"\": none.",
+    },
+    Key {
         path: "log.verbosity",
         kind: Kind::Integer { min: 0, max: 10 },
         default: Default::Integer(1),

@@ -1,79 +1,23 @@
-//! Alerts: one list, from which every kind of rule is rendered. Each has its page in docs/runbooks.
+//! The alerts of packaging/alerts/wasp-agent.rules.yaml, as a cluster takes them: its first group for a
+//! PrometheusRule of our own, its second for the platform's monitoring, which knows of every node.
 
 use serde_json::{Value, json};
 
 use super::cluster::NAMESPACE;
 
-/// Whose monitoring an alert belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
-    /// A PrometheusRule of our own.
-    Namespace,
-    /// An AlertingRule: the platform's, which knows of every node.
-    Platform,
+const RULES: &str = include_str!("../../packaging/alerts/wasp-agent.rules.yaml");
+
+/// The group at `index`; a test holds that it is there.
+fn group(index: usize) -> Value {
+    let rules: Value = serde_saphyr::from_str(RULES).unwrap_or_default();
+    rules["groups"][index].clone()
 }
 
-#[derive(Debug)]
-pub struct Alert {
-    pub name: &'static str,
-    pub home: Home,
-    pub expression: &'static str,
-    /// How long it must hold.
-    pub holds: &'static str,
-    pub severity: &'static str,
-    pub summary: &'static str,
-    pub description: &'static str,
-}
-
-/// node-exporter's metrics count pages of 4 KiB.
-pub const ALERTS: &[Alert] = &[
-    Alert {
-        name: "NodeHighSwapActivity",
-        home: Home::Namespace,
-        expression: "rate(node_vmstat_pswpout[1m]) > 200 and rate(node_vmstat_pswpin[1m]) > 200",
-        holds: "1m",
-        severity: "warning",
-        summary: "High swap activity detected at {{ $labels.instance }}.",
-        description: "High swap activity detected at {{ $labels.instance }}. The rate of swap out and \
-                      swap in exceeds 200 in both operations in the last minute. This could indicate \
-                      memory pressure and may affect system performance.",
-    },
-    Alert {
-        name: "NodeSwapping",
-        home: Home::Platform,
-        expression: "(rate(node_vmstat_pswpin{job=\"node-exporter\"}[5m]) + \
-                     rate(node_vmstat_pswpout{job=\"node-exporter\"}[5m])) * 4096 / 1024^2 > 1",
-        holds: "1m",
-        severity: "critical",
-        summary: "A node is swapping memory pages",
-        description: "Node {{ $labels.instance }} is swapping at a rate of {{ printf \"%.2f\" $value \
-                      }} MB/s",
-    },
-];
-
-const RUNBOOKS: &str =
-    "https://github.com/openshift-virtualization/wasp-agent/tree/main/docs/runbooks";
-
-fn rules(home: Home) -> Vec<Value> {
-    let rule = |alert: &Alert| {
-        json!({
-            "alert": alert.name,
-            "expr": alert.expression,
-            "for": alert.holds,
-            "labels": {
-                "severity": alert.severity,
-                "operator_health_impact": "warning",
-                "kubernetes_operator_part_of": "kubevirt",
-                "kubernetes_operator_component": "kubevirt",
-            },
-            "annotations": {
-                "summary": alert.summary,
-                "description": alert.description,
-                "runbook_url": format!("{RUNBOOKS}/{}.md", alert.name),
-            },
-        })
-    };
-    ALERTS.iter().filter(|alert| alert.home == home).map(rule).collect()
+/// Each has its page in docs/runbooks.
+pub fn alert_names() -> Vec<String> {
+    let rules = [group(0), group(1)];
+    let rules = rules.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
+    rules.filter_map(|rule| Some(rule["alert"].as_str()?.to_owned())).collect()
 }
 
 pub(super) fn prometheus_rule() -> Value {
@@ -85,7 +29,7 @@ pub(super) fn prometheus_rule() -> Value {
             "namespace": NAMESPACE,
             "labels": { "tier": "node", "wasp.io": "" },
         },
-        "spec": { "groups": [{ "name": "alerts.rules", "rules": rules(Home::Namespace) }] },
+        "spec": { "groups": [group(0)] },
     })
 }
 
@@ -94,6 +38,19 @@ pub(super) fn alerting_rule() -> Value {
         "apiVersion": "monitoring.openshift.io/v1",
         "kind": "AlertingRule",
         "metadata": { "name": "wasp-alerts", "namespace": "openshift-monitoring" },
-        "spec": { "groups": [{ "name": "wasp.rules", "rules": rules(Home::Platform) }] },
+        "spec": { "groups": [group(1)] },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_groups_have_their_alerts() {
+        let names = alert_names();
+        assert!(names.contains(&"NodeHighSwapActivity".to_owned()), "{names:?}");
+        assert_eq!(alerting_rule()["spec"]["groups"][0]["rules"][0]["alert"], "NodeSwapping");
+        assert_eq!(prometheus_rule()["spec"]["groups"][0]["name"], "alerts.rules");
+    }
 }

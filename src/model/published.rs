@@ -7,6 +7,37 @@ use serde::{Deserialize, Serialize};
 
 pub const VERSION: u32 = 1;
 
+/// What an eviction can come to.
+pub const OUTCOMES: [&str; 7] =
+    ["accepted", "migrating", "budget", "gone", "refused", "unreachable", "observed"];
+/// Why a limit is written.
+pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
+/// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
+pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
+
+/// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
+pub const TROUBLES: [&str; 19] = [
+    "reload",
+    "cgroup",
+    "memory",
+    "systemd",
+    "records",
+    "signals",
+    "evictions",
+    "status",
+    "announce",
+    "kubelet",
+    "protection",
+    "rival",
+    "hook",
+    "oomd",
+    "pressure",
+    "swap",
+    "watermarks",
+    "metrics",
+    "textfile",
+];
+
 /// Times are RFC 3339, UTC; sizes are bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -21,6 +52,9 @@ pub struct Published {
     pub status: String,
     /// What does not work, the worst first.
     pub problems: Vec<String>,
+    /// What they are about: some of [`TROUBLES`].
+    #[serde(default)]
+    pub troubles: Vec<String>,
     pub node: Node,
     /// How `SwapPressure` is announced; `None` where eviction is off.
     pub condition: Option<Condition>,
@@ -40,6 +74,13 @@ pub struct Node {
     pub swap_bytes: u64,
     pub swap_used_bytes: u64,
     pub working_set_bytes: u64,
+    /// What `swap` and `overcommit-percent` ask for; `None` where nobody says.
+    pub swap_wanted_bytes: Option<u64>,
+    /// What of the swap is shared out.
+    #[serde(default)]
+    pub swap_for_pods_bytes: u64,
+    #[serde(default)]
+    pub page_bytes: u64,
     /// Pages since boot.
     pub swapped_in_pages: u64,
     pub swapped_out_pages: u64,
@@ -164,9 +205,19 @@ pub struct Counters {
     pub api_errors: u64,
     pub passes: u64,
     pub pass_seconds: f64,
+    /// How many passes took how long, by [`PASS_BOUNDS`].
+    #[serde(default)]
+    pub pass_buckets: [u64; PASS_BOUNDS.len() + 1],
 }
 
 impl Counters {
+    pub fn passed(&mut self, seconds: f64) {
+        self.passes += 1;
+        self.pass_seconds += seconds;
+        let bucket = PASS_BOUNDS.iter().position(|bound| seconds <= *bound);
+        self.pass_buckets[bucket.unwrap_or(PASS_BOUNDS.len())] += 1;
+    }
+
     pub fn add(map: &mut BTreeMap<String, u64>, key: &str) {
         match map.get_mut(key) {
             Some(count) => *count += 1,

@@ -38,7 +38,7 @@ impl Ledger {
         match serde_json::from_str::<Wire>(&text) {
             Ok(wire) if wire.version == VERSION => wire.areas,
             Ok(_) | Err(_) => {
-                tracing::warn!(path = %self.path.display(), "not understood, left out");
+                tracing::warn!(message_id = crate::report::messages::RECORD_LEFT_OUT.id, path = %self.path.display(), "not understood, left out");
                 Vec::new()
             }
         }

@@ -36,6 +36,7 @@ use crate::{
         },
         zoneinfo::{self, WatermarksError},
     },
+    report::messages,
     roots::Roots,
 };
 use ledger::{Ledger, Provisioned};
@@ -115,6 +116,7 @@ impl Provisioning<'_> {
         if wanted.is_none() && swap.kind != SwapKind::Partition {
             for provisioned in Ledger::new(roots).load() {
                 tracing::warn!(
+                    message_id = messages::PROVISION_DIFFERS.id,
                     "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
                      earlier: `wasp-agent deprovision` removes it",
                     provisioned.path.display()
@@ -203,6 +205,7 @@ impl Provisioning<'_> {
                 let place = partition_place(roots, &swap.path, page_bytes, &devices)?;
                 if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
                     tracing::warn!(
+                        message_id = messages::PROVISION_DIFFERS.id,
                         "{} has {}, {} of swap are configured",
                         swap.path.display(),
                         human_bytes(place.bytes),
@@ -242,7 +245,10 @@ impl Provisioning<'_> {
         }
         if !self.dry_run {
             for (path, value) in tunables::restore(self.roots)? {
-                tracing::info!("put {path} back to {value}");
+                tracing::info!(
+                    message_id = messages::PROVISION_STEP.id,
+                    "put {path} back to {value}"
+                );
             }
         }
         Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
@@ -310,10 +316,10 @@ impl Provisioning<'_> {
         };
         for step in &plan.steps {
             if self.dry_run {
-                tracing::info!("would {step}");
+                tracing::info!(message_id = messages::DRY_RUN.id, "would {step}");
                 continue;
             }
-            tracing::info!("{step}");
+            tracing::info!(message_id = messages::PROVISION_STEP.id, "{step}");
             provisioner.carry_out(step)?;
         }
         Ok(())
@@ -330,9 +336,19 @@ impl Provisioning<'_> {
         let (wanted, unmet) = tunables(&self.settings.kernel, &watermarks, threshold);
         for tunable in wanted {
             if self.dry_run {
-                tracing::info!("would set {} to {}", tunable.path, tunable.value);
+                tracing::info!(
+                    message_id = messages::DRY_RUN.id,
+                    "would set {} to {}",
+                    tunable.path,
+                    tunable.value
+                );
             } else if let Some(before) = tunables::set(self.roots, &tunable)? {
-                tracing::info!("set {} from {before} to {}", tunable.path, tunable.value);
+                tracing::info!(
+                    message_id = messages::PROVISION_STEP.id,
+                    "set {} from {before} to {}",
+                    tunable.path,
+                    tunable.value
+                );
             }
         }
         Ok(unmet)

@@ -1,13 +1,20 @@
 //! The journal when systemd runs the agent, standard error otherwise; never both.
 
 use std::{
+    fmt,
     io::IsTerminal,
     os::{fd::AsFd, unix::fs::MetadataExt},
 };
 
-use tracing::level_filters::LevelFilter;
+use tracing::{field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Layer, Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Layer, Registry,
+    field::MakeExt,
+    filter::Targets,
+    fmt::format::{Writer, debug_fn},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
 };
 
 /// Changes how much is logged while the agent runs.
@@ -32,11 +39,21 @@ pub fn start(verbosity: u8) -> Verbosity {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
+            .fmt_fields(debug_fn(write_field).delimited(" "))
             .boxed(),
     };
     // Fails only where a test has started logging before.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     Verbosity(handle)
+}
+
+/// On standard error nobody looks for an ID.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message_id" => Ok(()),
+        "message" => write!(writer, "{value:?}"),
+        name => write!(writer, "{name}={value:?}"),
+    }
 }
 
 /// Starts logging for the OCI hook, whose standard error nobody reads: to the journal or nowhere.

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod explain;
 pub mod log;
+pub mod messages;
+pub mod metrics;
 pub mod notify;
 pub mod overview;
 pub mod plan;

@@ -72,7 +72,7 @@ impl Records {
                     pods.insert(pod.uid.clone(), pod);
                 }
                 Err(reason) => {
-                    tracing::warn!(path = %entry.path().display(), reason, "left out a pod record");
+                    tracing::warn!(message_id = crate::report::messages::RECORD_LEFT_OUT.id, path = %entry.path().display(), reason, "left out a pod record");
                 }
             }
         }

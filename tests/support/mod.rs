@@ -164,6 +164,21 @@ pub fn container_id(number: usize) -> String {
     format!("{number:064x}")
 }
 
+/// `promtool`, or loudly nothing.
+pub fn promtool() -> Option<Command> {
+    match Command::new("promtool").arg("--version").output() {
+        Ok(_) => Some(Command::new("promtool")),
+        Err(error) => {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "promtool: {error}");
+            #[expect(clippy::print_stderr, reason = "a test that skips says so")]
+            {
+                eprintln!("SKIPPED, loudly: no promtool (apt-get install prometheus): {error}");
+            }
+            None
+        }
+    }
+}
+
 /// The agent that cargo has built beside this program.
 pub fn agent_binary() -> PathBuf {
     option_env!("CARGO_BIN_EXE_wasp-agent").map_or_else(

@@ -107,7 +107,15 @@ mod tests {
     }
 
     fn reading(signal: Signal, ratio: f64, active: bool) -> Reading {
-        Reading { signal, ratio, text: format!("ratio {ratio}"), active, critical: false }
+        Reading {
+            signal,
+            ratio,
+            text: format!("ratio {ratio}"),
+            value: ratio.to_string(),
+            threshold: "1".to_owned(),
+            active,
+            critical: false,
+        }
     }
 
     #[test]

@@ -75,10 +75,19 @@ pub struct Reading {
     pub ratio: f64,
     /// What was measured and the threshold, with units.
     pub text: String,
+    pub value: String,
+    pub threshold: String,
     /// Over its threshold for long enough, and not yet clearly below.
     pub active: bool,
     /// Active, and over by `critical-factor`.
     pub critical: bool,
+}
+
+struct Measured {
+    /// Of the value to the threshold.
+    ratio: f64,
+    value: String,
+    threshold: String,
 }
 
 /// What the signals remember.
@@ -114,7 +123,7 @@ impl Signals {
         for (index, signal) in Signal::ALL.into_iter().enumerate() {
             let of_signal = signal.settings(settings);
             let measured = of_signal.enabled.then(|| self.measure(signal, settings, &sample));
-            let Some((ratio, text)) = measured.flatten() else {
+            let Some(Measured { ratio, value, threshold }) = measured.flatten() else {
                 (self.over_since[index], self.active[index]) = (None, false);
                 continue;
             };
@@ -129,7 +138,9 @@ impl Signals {
             }
             let active = self.active[index];
             let critical = active && ratio > settings.critical_factor;
-            readings.push(Reading { signal, ratio, text, active, critical });
+            let word = if threshold.contains(" and ") { "thresholds" } else { "threshold" };
+            let text = format!("{value} ({word} {threshold})");
+            readings.push(Reading { signal, ratio, text, value, threshold, active, critical });
         }
         readings
     }
@@ -162,7 +173,7 @@ impl Signals {
         signal: Signal,
         settings: &EvictionSettings,
         now: &Sample,
-    ) -> Option<(f64, String)> {
+    ) -> Option<Measured> {
         let in_use = now.working_set_bytes.saturating_add(now.swap_used_bytes) as f64;
         match signal {
             Signal::Traffic => {
@@ -174,32 +185,27 @@ impl Signals {
                     (settings.max_swap_in_pages_per_second, settings.max_swap_out_pages_per_second);
                 // Both must be above: a VM that is read back after a night is no trouble.
                 let ratio = over(came, max_in as f64).min(over(went, max_out as f64));
-                let text = format!(
-                    "{came:.0} pages/s in, {went:.0} out over {seconds:.0} s (thresholds {max_in} and \
-                     {max_out})"
-                );
-                Some((ratio, text))
+                let value = format!("{came:.0} pages/s in, {went:.0} out over {seconds:.0} s");
+                Some(Measured { ratio, value, threshold: format!("{max_in} and {max_out}") })
             }
             Signal::Utilization => {
                 let usable = now.swap_bytes as f64 * settings.swap_utilization_factor;
                 let threshold = now.ram_bytes as f64 + usable;
                 // Without swap this is the kubelet's business.
-                (now.swap_bytes > 0).then(|| {
-                    let text = format!(
-                        "working set and swap in use {:.1} GiB (threshold {:.1} GiB)",
-                        gib(in_use),
-                        gib(threshold)
-                    );
-                    (over(in_use, threshold), text)
+                (now.swap_bytes > 0).then(|| Measured {
+                    ratio: over(in_use, threshold),
+                    value: format!("working set and swap in use {:.1} GiB", gib(in_use)),
+                    threshold: format!("{:.1} GiB", gib(threshold)),
                 })
             }
             Signal::Overcommit => {
                 let found = over(in_use, now.ram_bytes as f64);
                 let max = settings.max_overcommit_ratio;
-                Some((
-                    over(found, max),
-                    format!("{found:.2} times RAM in use (threshold {max:.2})"),
-                ))
+                Some(Measured {
+                    ratio: over(found, max),
+                    value: format!("{found:.2} times RAM in use"),
+                    threshold: format!("{max:.2}"),
+                })
             }
             Signal::Pressure => {
                 let (first, seconds) = self.since(PRESSURE_WINDOW, now)?;
@@ -207,15 +213,14 @@ impl Signals {
                     let (some, full) = shares(stalled(first), stalled(now), seconds)?;
                     let ratio = over(full, settings.max_full_percent)
                         .max(over(some, settings.max_some_percent));
-                    let text = format!(
-                        "{name} waits for memory: full {full:.0} %, some {some:.0} % of {seconds:.0} s \
-                         (thresholds {:.0} and {:.0} %)",
-                        settings.max_full_percent, settings.max_some_percent
+                    let value = format!(
+                        "{name} waits for memory: full {full:.0} %, some {some:.0} % of {seconds:.0} s"
                     );
-                    Some((ratio, text))
+                    let (full, some) = (settings.max_full_percent, settings.max_some_percent);
+                    Some(Measured { ratio, value, threshold: format!("{full:.0} and {some:.0} %") })
                 };
                 let (node, pods) = (of("the node", |s| s.node), of("kubepods", |s| s.pods));
-                [node, pods].into_iter().flatten().max_by(|a, b| a.0.total_cmp(&b.0))
+                [node, pods].into_iter().flatten().max_by(|a, b| a.ratio.total_cmp(&b.ratio))
             }
         }
     }

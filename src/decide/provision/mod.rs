@@ -164,18 +164,21 @@ impl Wanted {
     }
 }
 
+/// How much swap the node is to have; `None` where nobody says.
+pub fn wanted_bytes(settings: &SwapSettings, node: &NodeMemory) -> Option<u64> {
+    let wanted = Wanted::new(settings.size, node.ram_bytes, node.page_bytes);
+    wanted.filter(|_| settings.kind != SwapKind::Partition).map(|wanted| wanted.bytes)
+}
+
 /// No swap, or not as much as is configured.
 pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
-    let wanted = Wanted::new(settings.size, node.ram_bytes, node.page_bytes);
-    match wanted.filter(|_| settings.kind != SwapKind::Partition) {
+    match wanted_bytes(settings, node) {
         // Other swap counts too; the header takes a page.
-        Some(wanted) if node.swap_bytes + node.page_bytes < wanted.bytes - wanted.bytes / 64 => {
-            Some(format!(
-                "the node has {} of swap, {} are configured (systemctl status wasp-swap)",
-                human_bytes(node.swap_bytes),
-                human_bytes(wanted.bytes)
-            ))
-        }
+        Some(wanted) if node.swap_bytes + node.page_bytes < wanted - wanted / 64 => Some(format!(
+            "the node has {} of swap, {} are configured (systemctl status wasp-swap)",
+            human_bytes(node.swap_bytes),
+            human_bytes(wanted)
+        )),
         _ => (node.swap_bytes == 0).then(|| "the node has no swap".to_owned()),
     }
 }

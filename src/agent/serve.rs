@@ -1,0 +1,314 @@
+//! Serves metrics, beside the loop: on a unix socket, and by TLS where that is configured. Whoever
+//! asks gets what the loop has published last; nobody who asks holds the loop up.
+
+use std::{
+    convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::PathBuf, pin::Pin, sync::Arc,
+    time::Duration,
+};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ACCEPT, ALLOW, CONTENT_TYPE},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use openssl::ssl::{
+    Ssl, SslContext, SslContextBuilder, SslFiletype, SslMethod, SslVerifyMode, SslVersion,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener},
+    sync::{Semaphore, mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_openssl::SslStream;
+
+use crate::{
+    config::settings::{MetricsSettings, Settings},
+    model::published::Published,
+    report::metrics,
+    roots::Roots,
+};
+
+/// So many connections at once on the socket, and as many by TLS; more are closed at once.
+const CONNECTIONS: usize = 8;
+/// A connection lasts no longer.
+const TIME: Duration = Duration::from_secs(10);
+const HEADERS_BYTES: usize = 16 << 10;
+/// What could not be bound is tried again so often.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// `None` until the first is published.
+pub(super) type Latest = watch::Receiver<Option<Arc<Published>>>;
+
+/// Serves until the agent ends. Problems come by `problems`, and their end.
+pub(super) async fn serve(
+    roots: Roots,
+    mut settings: watch::Receiver<Settings>,
+    latest: Latest,
+    problems: mpsc::Sender<Option<String>>,
+) {
+    let mut server = Server {
+        roots,
+        latest,
+        local: Arc::new(Semaphore::new(CONNECTIONS)),
+        remote: Arc::new(Semaphore::new(CONNECTIONS)),
+        said: None,
+        problems,
+    };
+    loop {
+        let wanted = settings.borrow_and_update().metrics.clone();
+        let listeners = server.listen(&wanted).await;
+        if server.until_news(&wanted, listeners, &mut settings).await.is_err() {
+            // It is ours alone; what it led to ends with it.
+            let _ = fs::remove_file(server.roots.metrics_socket());
+            return;
+        }
+    }
+}
+
+struct Server {
+    roots: Roots,
+    latest: Latest,
+    local: Arc<Semaphore>,
+    remote: Arc<Semaphore>,
+    said: Option<String>,
+    problems: mpsc::Sender<Option<String>>,
+}
+
+#[derive(Default)]
+struct Listeners {
+    unix: Option<UnixListener>,
+    tcp: Option<TcpListener>,
+}
+
+/// The agent ends.
+struct Ends;
+
+impl Server {
+    async fn listen(&mut self, wanted: &MetricsSettings) -> Listeners {
+        let mut listeners = Listeners::default();
+        let mut problems = Vec::new();
+        let path = self.roots.metrics_socket();
+        match unix(&path) {
+            Ok(listener) => listeners.unix = Some(listener),
+            Err(error) => problems.push(format!(
+                "metrics are not served at {}: {error}",
+                self.shown(&path).display()
+            )),
+        }
+        if let Some(address) = wanted.listen {
+            let bound = TcpListener::bind(address).await.map_err(|error| error.to_string());
+            match (bound, self.tls(wanted)) {
+                (Ok(listener), tls) => {
+                    listeners.tcp = Some(listener);
+                    problems.extend(tls.err());
+                }
+                (Err(error), _) => problems
+                    .push(format!("metrics are not served at {address}: {error} (metrics.listen)")),
+            }
+        }
+        self.say((!problems.is_empty()).then(|| problems.join("; "))).await;
+        listeners
+    }
+
+    /// Accepts until the settings change, or what is missing is worth another try.
+    async fn until_news(
+        &mut self,
+        wanted: &MetricsSettings,
+        listeners: Listeners,
+        settings: &mut watch::Receiver<Settings>,
+    ) -> Result<(), Ends> {
+        let Listeners { unix, tcp } = &listeners;
+        let incomplete = unix.is_none() || (wanted.listen.is_some() && tcp.is_none());
+        let again = Instant::now() + RETRY;
+        loop {
+            tokio::select! {
+                accepted = accept_unix(unix.as_ref()) => match accepted {
+                    Ok(stream) => self.answer(&self.local, async { Ok::<_, io::Error>(stream) }),
+                    Err(_) => pause().await,
+                },
+                accepted = accept_tcp(tcp.as_ref()) => match accepted {
+                    Ok(stream) => self.answer_by_tls(wanted, stream).await,
+                    Err(_) => pause().await,
+                },
+                changed = settings.changed() => {
+                    changed.map_err(|_| Ends)?;
+                    if settings.borrow_and_update().metrics != *wanted {
+                        return Ok(());
+                    }
+                }
+                () = sleep_until(again), if incomplete => return Ok(()),
+            }
+        }
+    }
+
+    /// Certificate and key are read now, so that renewed ones count.
+    async fn answer_by_tls(&mut self, wanted: &MetricsSettings, stream: TcpStream) {
+        match self.tls(wanted) {
+            Ok(context) => {
+                self.say(None).await;
+                self.answer(&self.remote, async move {
+                    let ssl = Ssl::new(&context).map_err(io::Error::from)?;
+                    let mut stream = SslStream::new(ssl, stream).map_err(io::Error::from)?;
+                    Pin::new(&mut stream).accept().await.map_err(io::Error::other)?;
+                    Ok(stream)
+                });
+            }
+            Err(problem) => self.say(Some(problem)).await,
+        }
+    }
+
+    /// Answers beside the loop, unless too many are being answered.
+    fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        permits: &Arc<Semaphore>,
+        connect: impl Future<Output = io::Result<S>> + Send + 'static,
+    ) {
+        let Ok(permit) = permits.clone().try_acquire_owned() else { return };
+        let latest = self.latest.clone();
+        tokio::spawn(async move {
+            // What goes wrong with a connection is its other end's to see.
+            let _ = timeout(TIME, converse(connect, latest)).await;
+            drop(permit);
+        });
+    }
+
+    fn tls(&self, wanted: &MetricsSettings) -> Result<SslContext, String> {
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| self.roots.path(path));
+        let (Some(certificate), Some(key)) = (file(&wanted.certificate), file(&wanted.key)) else {
+            return Err("metrics.listen lacks a certificate or a key".to_owned());
+        };
+        let failed = |key: &str, path: &PathBuf| {
+            let path = self.shown(path).display().to_string();
+            let key = key.to_owned();
+            move |error: openssl::error::ErrorStack| {
+                format!("metrics are not served by TLS: {key} = {path:?}: {error}")
+            }
+        };
+        // No ciphers are chosen here: those are the system's crypto policy.
+        let context = || -> Result<SslContextBuilder, openssl::error::ErrorStack> {
+            let mut context = SslContext::builder(SslMethod::tls_server())?;
+            context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+            Ok(context)
+        };
+        let mut context = context().map_err(|error| format!("TLS: {error}"))?;
+        context
+            .set_certificate_chain_file(&certificate)
+            .map_err(failed("metrics.certificate", &certificate))?;
+        context
+            .set_private_key_file(&key, SslFiletype::PEM)
+            .and_then(|()| context.check_private_key())
+            .map_err(failed("metrics.key", &key))?;
+        if let Some(ca) = file(&wanted.client_ca) {
+            context.set_ca_file(&ca).map_err(failed("metrics.client-ca", &ca))?;
+            context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+        }
+        Ok(context.build())
+    }
+
+    async fn say(&mut self, problem: Option<String>) {
+        if self.said != problem {
+            self.said.clone_from(&problem);
+            // Fails only while the agent ends.
+            let _ = self.problems.send(problem).await;
+        }
+    }
+
+    fn shown<'a>(&self, path: &'a std::path::Path) -> std::borrow::Cow<'a, std::path::Path> {
+        self.roots.shown(path)
+    }
+}
+
+/// A socket for root, in the place of one that another agent has left.
+fn unix(path: &std::path::Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn accept_unix(listener: Option<&UnixListener>) -> io::Result<tokio::net::UnixStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
+async fn accept_tcp(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whoever used up the file descriptors may let go of some.
+async fn pause() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    connect: impl Future<Output = io::Result<S>>,
+    latest: Latest,
+) -> io::Result<()> {
+    let stream = connect.await?;
+    let service = service_fn(|request| {
+        let response = respond(&request, latest.borrow().as_deref());
+        async { Ok::<_, Infallible>(response) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(TIME)
+        .max_buf_size(HEADERS_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .map_err(io::Error::other)
+}
+
+fn respond(request: &Request<Incoming>, latest: Option<&Published>) -> Response<Full<Bytes>> {
+    let plain = |status: StatusCode, text: &'static str| {
+        let mut response = Response::new(Full::from(text));
+        *response.status_mut() = status;
+        response
+    };
+    if request.uri().path() != "/metrics" {
+        return plain(StatusCode::NOT_FOUND, "only /metrics is here\n");
+    }
+    if request.method() != Method::GET {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET"));
+        return response;
+    }
+    let Some(published) = latest else {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "the first pass is not complete\n");
+    };
+    let accepts = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let open = accepts.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+    let (text, format) = if open {
+        (
+            metrics::open_metrics(published),
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )
+    } else {
+        (metrics::prometheus(published), "text/plain; version=0.0.4; charset=utf-8")
+    };
+    match text {
+        Ok(text) => {
+            let mut response = Response::new(Full::from(text));
+            let format = hyper::header::HeaderValue::from_static(format);
+            response.headers_mut().insert(CONTENT_TYPE, format);
+            response
+        }
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "a value cannot be written\n"),
+    }
+}

@@ -1,0 +1,381 @@
+//! Metrics: what the agent publishes of itself, as OpenMetrics and in Prometheus' older text format.
+
+use std::fmt::{self, Write};
+
+use jiff::Timestamp;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{
+        CounterValueEncoder, DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue,
+        GaugeValueEncoder, MetricEncoder, NoLabelSet, text,
+    },
+    metrics::MetricType,
+    registry::{Registry, Unit},
+};
+
+use crate::model::published::{
+    CAUSES, Counters, OUTCOMES, PASS_BOUNDS, Published, Stalled, TROUBLES,
+};
+
+const PREFIX: &str = "wasp_agent";
+const SIGNALS: [&str; 4] = ["traffic", "utilization", "overcommit", "pressure"];
+const STAGES: [&str; 3] = ["asked", "leaving", "migrating"];
+const MODES: [&str; 3] = ["off", "observe", "enforce"];
+
+/// `published` in OpenMetrics 1.0.
+pub fn open_metrics(published: &Published) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Families(families(published))));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// `published` in Prometheus' text format 0.0.4, which is what node_exporter reads.
+pub fn prometheus(published: &Published) -> Result<String, fmt::Error> {
+    Ok(older(&open_metrics(published)?))
+}
+
+/// There, a counter's family bears its samples' name, and a unit is only part of a name.
+fn older(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut lines = open_metrics.lines().peekable();
+    while let Some(line) = lines.next() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        let _ = match words[..] {
+            ["#", "UNIT", ..] | ["#", "EOF"] => Ok(()),
+            ["#", "HELP", name, help] => {
+                let counts = lines.peek().is_some_and(|next| next.ends_with(" counter"));
+                let suffix = if counts { "_total" } else { "" };
+                writeln!(text, "# HELP {name}{suffix} {help}")
+            }
+            ["#", "TYPE", name, "counter"] => writeln!(text, "# TYPE {name}_total counter"),
+            _ => writeln!(text, "{line}"),
+        };
+    }
+    text
+}
+
+/// Every metric with type, labels and meaning, as Markdown: `docs/metrics.md`.
+pub fn reference() -> String {
+    let mut text = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for Family { name, kind, label, help, .. } in families(&Published::default()) {
+        let suffix = if kind == Kind::Counter { "_total" } else { "" };
+        let labels = label.map_or(String::new(), |label| format!("`{label}`"));
+        let _ = writeln!(text, "| `{PREFIX}_{name}{suffix}` | {kind} | {labels} | {help} |");
+    }
+    text
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Gauge,
+    Counter,
+    Histogram,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+            Self::Histogram => "histogram",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Whole(u64),
+    Float(f64),
+}
+
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<usize> for Number {
+    fn from(number: usize) -> Self {
+        Self::Whole(number as u64)
+    }
+}
+
+impl From<bool> for Number {
+    fn from(truth: bool) -> Self {
+        Self::Whole(truth.into())
+    }
+}
+
+impl From<f64> for Number {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+impl EncodeGaugeValue for Number {
+    fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(number) => EncodeGaugeValue::encode(number, encoder),
+            Self::Float(number) => EncodeGaugeValue::encode(number, encoder),
+        }
+    }
+}
+
+impl EncodeCounterValue for Number {
+    fn encode(&self, encoder: &mut CounterValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(number) => EncodeCounterValue::encode(number, encoder),
+            Self::Float(number) => EncodeCounterValue::encode(number, encoder),
+        }
+    }
+}
+
+/// A metric's name, whose last word is its unit, with its samples by the values of a label.
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    kind: Kind,
+    label: Option<&'static str>,
+    help: &'static str,
+    samples: Vec<(String, Number)>,
+    buckets: Vec<(f64, u64)>,
+}
+
+impl Family {
+    fn new(kind: Kind, name: &'static str, help: &'static str) -> Self {
+        Self { name, kind, label: None, help, samples: Vec::new(), buckets: Vec::new() }
+    }
+
+    /// One sample without a label, if there is one.
+    fn is(mut self, value: Option<impl Into<Number>>) -> Self {
+        self.samples.extend(value.map(|value| (String::new(), value.into())));
+        self
+    }
+
+    fn by<S: Into<String>, N: Into<Number>>(
+        mut self,
+        label: &'static str,
+        samples: impl IntoIterator<Item = (S, N)>,
+    ) -> Self {
+        self.label = Some(label);
+        self.samples.extend(samples.into_iter().map(|(value, n)| (value.into(), n.into())));
+        self
+    }
+
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (stem, unit) = match self.name.rsplit_once('_') {
+            Some((stem, "bytes")) => (stem, Some(Unit::Bytes)),
+            Some((stem, "seconds")) => (stem, Some(Unit::Seconds)),
+            Some((stem, unit @ ("ratio" | "pages"))) => (stem, Some(Unit::Other(unit.to_owned()))),
+            _ => (self.name, None),
+        };
+        let kind = match self.kind {
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Counter => MetricType::Counter,
+            Kind::Histogram => MetricType::Histogram,
+        };
+        let mut encoder = encoder.encode_descriptor(stem, self.help, unit.as_ref(), kind)?;
+        for (value, number) in &self.samples {
+            match self.label {
+                Some(label) => {
+                    let labels = [(label, value.as_str())];
+                    self.sample(&mut encoder.encode_family(&labels)?, number)?;
+                }
+                None => self.sample(&mut encoder, number)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sample(&self, encoder: &mut MetricEncoder<'_>, number: &Number) -> fmt::Result {
+        match (self.kind, number) {
+            (Kind::Gauge, _) => encoder.encode_gauge(number),
+            (Kind::Counter, _) => encoder.encode_counter::<NoLabelSet, _, u64>(number, None),
+            (Kind::Histogram, Number::Float(sum)) => {
+                let count = self.buckets.iter().map(|(_, count)| count).sum();
+                encoder.encode_histogram::<NoLabelSet>(*sum, count, &self.buckets, None)
+            }
+            (Kind::Histogram, Number::Whole(_)) => Err(fmt::Error),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Families(Vec<Family>);
+
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let known = self.0.iter().filter(|family| !family.samples.is_empty());
+        known.into_iter().try_for_each(|family| family.encode(&mut encoder))
+    }
+}
+
+fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family::new(Kind::Gauge, name, help)
+}
+
+fn counter(name: &'static str, help: &'static str) -> Family {
+    Family::new(Kind::Counter, name, help)
+}
+
+/// All values of a fixed vocabulary, so that a rate begins at 0.
+fn counted<'a>(
+    words: &'a [&'static str],
+    counts: &'a std::collections::BTreeMap<String, u64>,
+) -> impl Iterator<Item = (&'static str, u64)> + 'a {
+    words.iter().map(|word| (*word, counts.get(*word).copied().unwrap_or(0)))
+}
+
+fn unix_seconds(time: &str) -> Option<u64> {
+    u64::try_from(time.parse::<Timestamp>().ok()?.as_second()).ok()
+}
+
+fn families(published: &Published) -> Vec<Family> {
+    let mut all = of_agent(published);
+    all.extend(of_node(published));
+    all.extend(of_containers(published));
+    all.extend(of_eviction(published));
+    all
+}
+
+fn of_agent(published: &Published) -> Vec<Family> {
+    let Published { api, protection, hook, troubles, counters, .. } = published;
+    let expires = api.certificate_expires.as_deref().and_then(unix_seconds);
+    let protected = |slice: &String| (slice.clone(), protection.protected.contains(slice));
+    let troubled = |about: &'static str| (about, troubles.iter().any(|t| t == about));
+    let Counters { passes, pass_seconds, pass_buckets, .. } = counters;
+    let bounds = PASS_BOUNDS.into_iter().chain([f64::MAX]);
+    vec![
+        gauge("build_info", "1; the label says which version runs.")
+            .by("version", [(published.agent.as_str(), true)]),
+        gauge("start_timestamp_seconds", "When the agent started.")
+            .is(unix_seconds(&published.started)),
+        gauge("published_timestamp_seconds", "When the agent has published these values.")
+            .is(unix_seconds(&published.written)),
+        gauge("trouble", "Whether the agent has trouble with what docs/operations.md names so.")
+            .by("about", TROUBLES.into_iter().map(troubled)),
+        Family {
+            buckets: bounds.zip(pass_buckets.iter().copied()).collect(),
+            ..Family::new(
+                Kind::Histogram,
+                "pass_duration_seconds",
+                "How long it takes to bring limits to what they should be: a pass over the containers \
+                 that may have changed.",
+            )
+        }
+        .is((*passes > 0).then_some(*pass_seconds)),
+        gauge("api_reachable", "Whether the API server has answered and nothing has failed since.")
+            .is(Some(api.reachable)),
+        counter("api_errors", "Lists and watches of the API server that failed.")
+            .is(Some(counters.api_errors)),
+        gauge("client_certificate_expiry_timestamp_seconds", "When the node's credentials expire.")
+            .is(expires),
+        gauge("pods", "Pods of this node that the agent knows.").is(Some(api.pods)),
+        gauge("slice_protected", "Whether a slice that is to be protected is so in every respect.")
+            .by("slice", protection.wanted.iter().map(protected)),
+        gauge("hook_installed", "Whether the OCI hook is installed.").is(Some(hook.file.is_some())),
+    ]
+}
+
+fn of_node(published: &Published) -> Vec<Family> {
+    let node = &published.node;
+    // What was never measured is left out: a working set is never 0.
+    let measured = |bytes: u64| (node.working_set_bytes > 0).then_some(bytes);
+    let pages = |pages: u64| measured(pages.saturating_mul(node.page_bytes));
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    let stalled = |of: fn(&Stalled) -> u64| {
+        let scopes = [("node", node.stalled), ("pods", node.pods_stalled)];
+        let known = scopes.into_iter().filter_map(|(scope, stalled)| Some((scope, stalled?)));
+        known.map(move |(scope, stalled)| (scope, seconds(of(&stalled)))).collect::<Vec<_>>()
+    };
+    vec![
+        gauge("node_ram_bytes", "The node's RAM.").is(Some(node.ram_bytes)),
+        gauge("node_swap_bytes", "The node's swap.").is(Some(node.swap_bytes)),
+        gauge("node_swap_wanted_bytes", "The swap that is configured.").is(node.swap_wanted_bytes),
+        gauge("node_swap_for_pods_bytes", "Swap that is shared out among the containers.")
+            .is(Some(node.swap_for_pods_bytes)),
+        gauge("node_swap_used_bytes", "Swap in use.").is(measured(node.swap_used_bytes)),
+        gauge("node_working_set_bytes", "RAM in use without inactive file cache.")
+            .is(measured(node.working_set_bytes)),
+        counter("node_swapped_in_bytes", "What was read from swap since boot.")
+            .is(pages(node.swapped_in_pages)),
+        counter("node_swapped_out_bytes", "What was written to swap since boot.")
+            .is(pages(node.swapped_out_pages)),
+        counter(
+            "memory_some_stalled_seconds",
+            "Time since boot in which some process of the node, or of its pods, waited for memory.",
+        )
+        .by("scope", stalled(|stalled| stalled.some_micros)),
+        counter("memory_full_stalled_seconds", "Time since boot in which all of them waited.")
+            .by("scope", stalled(|stalled| stalled.full_micros)),
+    ]
+}
+
+fn of_containers(published: &Published) -> Vec<Family> {
+    let Published { containers, counters, .. } = published;
+    let starts = [("right", counters.starts_right), ("corrected", counters.starts_corrected)];
+    vec![
+        gauge("containers", "Containers, sandboxes included.").is(Some(containers.count)),
+        gauge("containers_granted", "Containers that may swap.").is(Some(containers.granted)),
+        gauge("containers_unlimited", "Containers that may swap without limit.")
+            .is(Some(containers.unlimited)),
+        gauge("containers_above_grant", "Containers that still use more swap than their grant.")
+            .is(Some(containers.above)),
+        gauge("swap_granted_bytes", "Swap that containers may use.")
+            .is(Some(containers.granted_bytes)),
+        gauge("swap_used_bytes", "Swap that containers use.").is(Some(containers.used_bytes)),
+        counter(
+            "limits_written",
+            "Limits that were written: found, grant-changed, drift (somebody had changed it) or \
+             step-down (follows the use down).",
+        )
+        .by("cause", counted(&CAUSES, &counters.limits_written)),
+        counter(
+            "container_starts",
+            "Containers that began: the hook had left the right limit, or it was corrected (no hook, \
+             or one that knew less).",
+        )
+        .by("limit", starts),
+    ]
+}
+
+fn of_eviction(published: &Published) -> Vec<Family> {
+    let Published { signals, eviction, condition, counters, .. } = published;
+    let known: Vec<_> = SIGNALS
+        .into_iter()
+        .filter_map(|name| signals.iter().find(|signal| signal.name == name).map(|s| (name, s)))
+        .collect();
+    let in_flight = |stage: &'static str| {
+        (stage, eviction.in_flight.iter().filter(|pod| pod.stage == stage).count())
+    };
+    let pressed = condition.as_ref().and_then(|condition| match condition.status.as_str() {
+        "True" => Some(true),
+        "False" => Some(false),
+        _ => None,
+    });
+    vec![
+        gauge("signal_ratio", "What a signal has measured, as a ratio to its threshold.")
+            .by("signal", known.iter().map(|(name, signal)| (*name, signal.ratio))),
+        gauge("signal_active", "Whether a signal asks for an eviction.")
+            .by("signal", known.iter().map(|(name, signal)| (*name, signal.active))),
+        gauge("signal_critical", "Whether a signal is far above its threshold.")
+            .by("signal", known.iter().map(|(name, signal)| (*name, signal.critical))),
+        gauge("swap_pressure", "The node's condition SwapPressure; absent while it is unknown.")
+            .is(pressed),
+        gauge("eviction_mode", "1 for the mode that is configured.")
+            .by("mode", MODES.into_iter().map(|mode| (mode, eviction.mode == mode))),
+        gauge("eviction_held_back", "Whether nobody is evicted though a signal is active.")
+            .is(Some(eviction.held_back.is_some())),
+        gauge("evictions_in_flight", "Pods that are on their way.")
+            .by("stage", STAGES.into_iter().map(in_flight)),
+        counter("evictions", "Evictions by what came of them.")
+            .by("outcome", counted(&OUTCOMES, &counters.evictions)),
+    ]
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;
