@@ -170,6 +170,10 @@ impl<A: Actuator> Agent<A> {
             self.announce(Some(no_swap()));
             return;
         }
+        // The first pod makes the cgroup that it is armed on.
+        if !self.eviction.trigger.is_armed() {
+            self.arm_trigger();
+        }
         match sample(&self.roots, since_boot()) {
             Ok(sample) => {
                 self.problem("signals", None);

@@ -25,6 +25,8 @@ pod calm --request 100Mi --limit 300Mi
 pod greedy --request 80Mi --limit 100Mi --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
 pod other --request 60Mi --limit 300Mi
 eventually 5 "the grant stands" has_limit greedy "$(grant 80)"
+armed() { ls -l "/proc/$(agent_pid)/fd" | grep -q memory.pressure; }
+eventually 20 "the kernel is to tell the agent of stalls, though it has no capability" armed
 of greedy
 go=/proc/$(head -n 1 "${child:-$scope}/cgroup.procs")/root/tmp/go
 start=$(now_ms)
