@@ -164,7 +164,7 @@ messages! {
          -m avc`)."
 
     LIMIT_WORKS "0757d907cf7046a2930ab2291a609833"
-        "A container's swap limit can be set again"
+        "A container's swap limit works again"
         ["POD_NAMESPACE POD_NAME POD_UID CONTAINER_ID FAILURES"]
         "After @FAILURES@ failures."
         "Nothing is to be done."
