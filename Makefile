@@ -1,5 +1,6 @@
 # make demo   see it work on a real node, in a VM
 # make test   run every check and every test
+# make rpm    build the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measure the agent; make bench-hook measures what the hook adds to a container's start
 # make fuzz   feed the hook with nonsense, FUZZ_SECONDS (60) for each kind of input
 #
@@ -13,7 +14,7 @@ CARGO ?= cargo
 bin := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build demo bench bench-hook fuzz test check deny test-unit test-node install deps clean
+.PHONY: all build demo bench bench-hook fuzz test check deny test-unit test-node install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
 
 all: build
 
@@ -28,6 +29,8 @@ demo: deps
 
 # The node runs what ships: the release build.
 test: check test-unit
+	@$(MAKE) --no-print-directory build PROFILE=release
+	@$(MAKE) --no-print-directory check-rpm PROFILE=release
 	@$(MAKE) --no-print-directory test-node PROFILE=release
 
 check: deps
@@ -65,16 +68,54 @@ deps:
 	@tests/node/deps
 
 # The only list of installed files. Builds nothing.
+share := $(DESTDIR)$(PREFIX)/share
 install:
 	install -D -m 0755 $(bin)/wasp-agent $(DESTDIR)$(PREFIX)/bin/wasp-agent
 	install -D -m 0755 $(bin)/wasp-hook $(DESTDIR)$(PREFIX)/bin/wasp-hook
-	install -D -m 0644 systemd/wasp-agent.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-agent.service
-	install -D -m 0644 systemd/wasp-swap.service $(DESTDIR)$(PREFIX)/lib/systemd/system/wasp-swap.service
-	install -D -m 0644 packaging/wasp-agent.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/wasp-agent.catalog
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/wasp-agent.service systemd/wasp-swap.service
+	install -D -m 0644 packaging/wasp-agent.preset $(DESTDIR)$(PREFIX)/lib/systemd/system-preset/80-wasp-agent.preset
+	install -D -m 0644 packaging/wasp-agent.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/wasp-agent.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog packaging/wasp-agent.catalog
 	install -D -m 0644 packaging/wasp-agent.toml $(DESTDIR)$(SYSCONFDIR)/wasp-agent/wasp-agent.toml
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/wasp-agent/config.d
-	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/wasp-agent/README.md
 	install -D -m 0644 packaging/wasp-agent.sysconfig $(DESTDIR)$(SYSCONFDIR)/sysconfig/wasp-agent
+	install -d -m 0700 $(DESTDIR)/var/lib/wasp-agent
+	install -D -m 0644 -t $(share)/man/man5 packaging/man/wasp-agent.toml.5
+	install -D -m 0644 -t $(share)/man/man8 packaging/man/wasp-agent.8 packaging/man/wasp-hook.8
+	install -D -m 0644 packaging/completions/wasp-agent.bash $(share)/bash-completion/completions/wasp-agent
+	install -D -m 0644 packaging/completions/wasp-agent.fish $(share)/fish/vendor_completions.d/wasp-agent.fish
+	install -D -m 0644 packaging/completions/_wasp-agent $(share)/zsh/site-functions/_wasp-agent
+	install -D -m 0644 -t $(share)/licenses/wasp-agent LICENSE packaging/LICENSE.dependencies
+	install -D -m 0644 -t $(share)/doc/wasp-agent README.md $(wildcard docs/*.md) packaging/wasp-agent.cdx.json packaging/alerts/wasp-agent.rules.yaml
+	install -D -m 0644 -t $(share)/doc/wasp-agent/runbooks $(wildcard docs/runbooks/*.md)
+
+# Renders for the cluster of KUBECONFIG, applies and waits. ROLLOUT holds options of `wasp-agent manifests`.
+deploy:
+	@test -n "$(KUBECONFIG)" -a -n "$(ROLLOUT)" || { \
+	  echo "usage: make deploy KUBECONFIG=FILE ROLLOUT='--overcommit-percent 150 --install ...'" >&2; exit 1; }
+	$(CARGO) build --locked -p wasp-agent --profile $(PROFILE)
+	$(bin)/wasp-agent manifests $(ROLLOUT) --out target/deploy >target/deploy.sh
+	KUBECONFIG="$(KUBECONFIG)" sh -ex target/deploy.sh
+
+# A node in a VM, and a shell in it.
+cluster-up: build
+	tests/node/run --shell
+
+# Below target/rpm. `rpm` builds without a network from the vendored sources of `srpm`.
+rpm: deps
+	packaging/build binary
+
+srpm: deps
+	packaging/build source
+
+# The package of the release build that is there: what every node must rely on (packaging/check-payload),
+# rpmlint, and that packing it twice gives the same bytes.
+check-rpm: deps
+	packaging/check $(bin)
+
+# Two builds from scratch, in folders of different names, compared byte for byte.
+check-reproducible: deps
+	packaging/check reproducible
 
 clean:
 	$(CARGO) clean

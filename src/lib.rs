@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod hook;
+pub mod manifests;
 pub mod model;
 pub mod observe;
 pub mod provision;

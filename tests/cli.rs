@@ -175,6 +175,23 @@ fn provision_sets_the_kernel_up_and_deprovision_puts_it_back() {
 }
 
 #[test]
+fn swap_that_is_used_is_not_taken_away_with_the_package() {
+    let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[kernel]\nswappiness = 80\n");
+    assert_eq!(run(&host, &["provision"]).0, 0);
+    let swappiness = || std::fs::read_to_string(host.path("/proc/sys/vm/swappiness")).unwrap();
+    let swaps =
+        |used: u64| format!("Filename Type Size Used Priority\n/srv/swap file 4096 {used} 10\n");
+    host.write("/proc/swaps", &swaps(4));
+    let (code, _, err) = run(&host, &["deprovision", "--if-unused"]);
+    assert_eq!((code, swappiness().as_str()), (1, "80"), "{err}");
+    assert!(err.contains("/srv/swap stays on: 4.0 KiB of it are in use"), "{err}");
+    host.write("/proc/swaps", &swaps(0));
+    assert_eq!(run(&host, &["deprovision", "--if-unused"]).0, 0);
+    assert_eq!(swappiness(), "60");
+}
+
+#[test]
 fn provision_refuses_what_the_node_would_not_survive() {
     let host = host_for_swap();
     host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nsize = \"1Mi\"\n");
@@ -208,6 +225,24 @@ fn unprotect_has_nothing_to_undo_where_nothing_was_done() {
     let (code, _, err) = run(&host, &["unprotect"]);
     assert_eq!(code, 1);
     assert!(err.contains("cannot reach systemd at"), "{err}");
+}
+
+#[test]
+fn cleanup_removes_what_is_the_agents_and_nothing_else() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    for file in ["hook.json", "evictions.json", "status.json", "pods/uid.json"] {
+        host.write(&format!("/run/wasp-agent/{file}"), "{}");
+    }
+    host.write("/run/wasp-agent/config.d/50-site.toml", "");
+    assert_eq!(run(&host, &["cleanup"]).0, 0);
+    let left: Vec<_> = std::fs::read_dir(host.path("/run/wasp-agent"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["config.d"]);
+    std::fs::remove_dir_all(host.path("/run/wasp-agent/config.d")).unwrap();
+    assert_eq!(run(&host, &["cleanup"]).0, 0);
+    assert!(!host.path("/run/wasp-agent").exists());
 }
 
 #[test]

@@ -21,14 +21,19 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for folder in folders {
         remove(roots, &folder.join(FILE_NAME))?;
     }
-    remove(roots, Path::new("/run/wasp-agent/hook.json"))?;
+    for name in ["hook.json", "evictions.json", "status.json"] {
+        remove(roots, &Path::new("/run/wasp-agent").join(name))?;
+    }
     let pods = roots.runtime().join("pods");
     match fs::remove_dir_all(&pods) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", pods.display()))
+            return Err(error).with_context(|| format!("cannot remove {}", pods.display()));
         }
-        _ => Ok(()),
+        _ => {}
     }
+    // What others have put there stays: configuration, what undoes the protection.
+    let _ = fs::remove_dir(roots.runtime());
+    Ok(())
 }
 
 fn remove(roots: &Roots, path: &Path) -> anyhow::Result<()> {

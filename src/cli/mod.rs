@@ -3,6 +3,7 @@
 mod check;
 mod check_config;
 mod cleanup;
+mod manifests;
 mod overview;
 mod plan;
 mod provision;
@@ -11,7 +12,7 @@ mod unprotect;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::{layers::Resolved, settings::Settings, value::Problems},
@@ -34,6 +35,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OnNode(OnNode),
+    /// Render what an OpenShift cluster is given so that every node of a pool has swap and an agent
+    Manifests(Box<manifests::Manifests>),
+}
+
+/// Commands that go by this node's configuration.
+#[derive(Debug, Subcommand)]
+enum OnNode {
     /// Run the agent; systemd does this (wasp-agent.service)
     Run {
         /// Decide and log everything, change nothing
@@ -53,6 +63,9 @@ enum Command {
         /// Say what would be done, do nothing
         #[arg(long)]
         dry_run: bool,
+        /// Leave everything as it is while any page is in swap
+        #[arg(long)]
+        if_unused: bool,
     },
     /// Put the protected slices back to what they were before the agent came
     Unprotect,
@@ -98,16 +111,27 @@ enum Command {
     },
 }
 
+/// The command line, for what is written about it: manual and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses, dispatches and turns errors into an exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let roots = Roots::at(cli.root);
+    match cli.command {
+        Command::OnNode(command) => on_node(command, Roots::at(cli.root)),
+        Command::Manifests(asked) => manifests::manifests(*asked),
+    }
+}
+
+fn on_node(command: OnNode, roots: Roots) -> ExitCode {
     let (settings, resolved) = match load(&roots) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            return match cli.command {
+            return match command {
                 // A line as any other.
-                Command::Check { json, brief } => {
+                OnNode::Check { json, brief } => {
                     let settings = Settings::defaults();
                     check::check(&roots, &settings, Err(problems.to_string()), json, brief)
                 }
@@ -115,25 +139,25 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    let result = match cli.command {
-        Command::Run { dry_run } => run::run(roots, settings, dry_run),
-        Command::Check { json, brief } => {
+    let result = match command {
+        OnNode::Run { dry_run } => run::run(roots, settings, dry_run),
+        OnNode::Check { json, brief } => {
             return check::check(&roots, &settings, Ok(()), json, brief);
         }
-        Command::CheckConfig => check_config::check_config(&resolved),
-        Command::Provision { dry_run } => {
+        OnNode::CheckConfig => check_config::check_config(&resolved),
+        OnNode::Provision { dry_run } => {
             return provision::provision(&roots, &settings, dry_run);
         }
-        Command::Deprovision { dry_run } => {
-            return provision::deprovision(&roots, &settings, dry_run);
+        OnNode::Deprovision { dry_run, if_unused } => {
+            return provision::deprovision(&roots, &settings, dry_run, if_unused);
         }
-        Command::Cleanup => cleanup::cleanup(&roots),
-        Command::Unprotect => unprotect::unprotect(&roots),
-        Command::Status { json, watch, all } => {
+        OnNode::Cleanup => cleanup::cleanup(&roots),
+        OnNode::Unprotect => unprotect::unprotect(&roots),
+        OnNode::Status { json, watch, all } => {
             overview::status(&roots, &settings, overview::Shown { json, watch, all })
         }
-        Command::Explain { pod } => overview::explain(&roots, &settings, &pod),
-        Command::Plan { json, all } => plan::plan(&roots, &settings, json, all),
+        OnNode::Explain { pod } => overview::explain(&roots, &settings, &pod),
+        OnNode::Plan { json, all } => plan::plan(&roots, &settings, json, all),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

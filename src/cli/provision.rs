@@ -37,9 +37,15 @@ pub fn provision(roots: &Roots, settings: &Settings, dry_run: bool) -> ExitCode 
     with_progress(|progress| end(Provisioning { roots, settings, dry_run, progress }.provision()))
 }
 
-pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool) -> ExitCode {
+pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool, if_unused: bool) -> ExitCode {
     log::start(settings.verbosity);
-    with_progress(|progress| end(Provisioning { roots, settings, dry_run, progress }.deprovision()))
+    with_progress(|progress| {
+        let provisioning = Provisioning { roots, settings, dry_run, progress };
+        end(match if_unused {
+            true => provisioning.deprovision_unused(),
+            false => provisioning.deprovision(),
+        })
+    })
 }
 
 fn end(result: Result<Outcome, ProvisionError>) -> ExitCode {

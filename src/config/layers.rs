@@ -5,7 +5,11 @@
 //! a name in a higher directory replaces the same name in a lower one and a link to `/dev/null`
 //! masks it. Then `/etc/sysconfig/wasp-agent`, then the environment.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 use toml::{
     Spanned,
@@ -51,7 +55,7 @@ pub fn resolve(
     roots: &Roots,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Resolved, Problems> {
-    let mut layers = Layers { values: Resolved::defaults().values, problems: Vec::new() };
+    let mut layers = Layers::defaults();
     let directories = DIRECTORIES.map(|directory| roots.path(directory));
     if let Some(main) = directories
         .iter()
@@ -66,12 +70,16 @@ pub fn resolve(
     }
     layers.read_sysconfig(roots);
     layers.read_environment(environment);
-    if layers.problems.is_empty() {
-        Ok(Resolved { values: layers.values })
-    } else {
-        layers.problems.sort();
-        Err(Problems(layers.problems))
+    layers.resolved()
+}
+
+/// Resolves drop-ins that a host is to get: path and text, in the order in which it will read them.
+pub fn resolve_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Resolved, Problems> {
+    let mut layers = Layers::defaults();
+    for (path, text) in drop_ins {
+        layers.take_toml(path, text);
     }
+    layers.resolved()
 }
 
 struct Layers {
@@ -80,6 +88,19 @@ struct Layers {
 }
 
 impl Layers {
+    fn defaults() -> Self {
+        Self { values: Resolved::defaults().values, problems: Vec::new() }
+    }
+
+    fn resolved(mut self) -> Result<Resolved, Problems> {
+        if self.problems.is_empty() {
+            Ok(Resolved { values: self.values })
+        } else {
+            self.problems.sort();
+            Err(Problems(self.problems))
+        }
+    }
+
     fn problem(&mut self, origin: Origin, text: String) {
         self.problems.push(Problem { origin, text });
     }
@@ -98,12 +119,17 @@ impl Layers {
     }
 
     fn read_toml(&mut self, roots: &Roots, path: &Path) {
-        let Some(text) = self.read(roots, path, false) else { return };
+        if let Some(text) = self.read(roots, path, false) {
+            self.take_toml(&roots.shown(path), &text);
+        }
+    }
+
+    fn take_toml(&mut self, path: &Path, text: &str) {
         let origin = |offset: usize| Origin::File {
-            path: roots.shown(path).into_owned(),
+            path: path.to_owned(),
             line: text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1,
         };
-        let (table, errors) = DeTable::parse_recoverable(&text);
+        let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let offset = error.span().map_or(0, |span| span.start);
             self.problem(origin(offset), format!("not TOML: {}", error.message()));

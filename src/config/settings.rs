@@ -8,7 +8,7 @@ pub use super::{
 };
 use super::{
     keys,
-    layers::{Resolved, resolve},
+    layers::{Resolved, resolve, resolve_drop_ins},
     read::Read,
     value::{Origin, Problem, Problems, Value},
 };
@@ -165,7 +165,15 @@ impl Settings {
         roots: &Roots,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<(Self, Resolved), Problems> {
-        let resolved = resolve(roots, environment)?;
+        Self::valid(resolve(roots, environment)?)
+    }
+
+    /// What a host's settings will be by these drop-ins, path and text.
+    pub fn of_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Self, Problems> {
+        Ok(Self::valid(resolve_drop_ins(drop_ins)?)?.0)
+    }
+
+    fn valid(resolved: Resolved) -> Result<(Self, Resolved), Problems> {
         let settings = Self::from_resolved(&resolved);
         let contradictions = contradictions(&settings, &resolved);
         if contradictions.is_empty() {

@@ -254,6 +254,16 @@ impl Provisioning<'_> {
         Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
     }
 
+    /// The same, unless any page is in swap: what takes a package off a node must not slow its VMs down.
+    pub fn deprovision_unused(&self) -> Result<Outcome, ProvisionError> {
+        match node::swap_devices(self.roots).into_iter().find(|device| device.used_bytes > 0) {
+            Some(device) => {
+                Err(Refusal::InUse { path: device.path.into(), used: device.used_bytes }.into())
+            }
+            None => self.deprovision(),
+        }
+    }
+
     fn retire(&self, what: &Provisioned, page_bytes: u64) -> Result<Plan, ProvisionError> {
         let Self { roots, .. } = self;
         let Provisioned { kind, path } = what;

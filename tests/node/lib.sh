@@ -211,6 +211,10 @@ configure() {
     printf '%s\n' "$@" >"$config"
 }
 
+# transaction RPM_ARGUMENT...: as on RHEL, where files of systemd's package call the helper afterwards.
+# What the package requires is there, but not as RPMs.
+transaction() { rpm --nodeps "$@" && /usr/lib/systemd/systemd-update-helper system-reload-restart; }
+
 # --- pods
 
 # pod NAME [ARGUMENT...]: see `test-kubelet run --help`. A sandbox costs another second.

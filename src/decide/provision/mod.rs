@@ -111,6 +111,12 @@ pub enum Refusal {
     )]
     DiskFull { path: PathBuf, bytes: u64, left: u64, reserve: u64 },
     #[error(
+        "{path} stays on: {} of it are in use; once the VMs have moved away, `swapoff {path}` \
+         switches it off",
+        human_bytes(*.used)
+    )]
+    InUse { path: PathBuf, used: u64 },
+    #[error(
         "{path} stays on: of its {} in use only {} fit into RAM (keeping {} free) and other swap; \
          move VMs away from this node first",
         human_bytes(*.used), human_bytes(*.room), human_bytes(*.margin)

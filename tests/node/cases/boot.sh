@@ -30,7 +30,7 @@ ExecStart=/bin/bash -c 'echo "swap=$(awk "NR > 1 { print \$1 }" /proc/swaps) sli
 WantedBy=multi-user.target
 UNIT
         systemctl -q enable kubelet wasp-swap wasp-agent
-        check "kubelet-dependencies.target would require it" test -L /etc/systemd/system/kubelet-dependencies.target.requires/wasp-swap.service
+        check "kubelet-dependencies.target wants it too" test -L /etc/systemd/system/kubelet-dependencies.target.wants/wasp-swap.service
         systemctl start wasp-swap
         swaplabel "$file" | awk '/UUID/ { print $2 }' >/root/uuid
         reboot_node

@@ -1,0 +1,12 @@
+# All of the nodes' configuration at once: each node reboots once, when it is its turn.
+oc patch mcp/worker --type=merge --patch '{"spec":{"paused":true}}'
+oc apply -f ignition/first-boot/10-kubeletconfig.yaml -f ignition/first-boot/30-machineconfig.yaml
+# Until the operator has rendered both into the pool's configuration.
+oc wait kubeletconfig/wasp-agent-worker --for=condition=Success --timeout=5m
+timeout 5m sh -c 'until oc get mcp/worker -o jsonpath="{.spec.configuration.source[*].name}" | grep -q 90-worker-wasp-agent; do sleep 2; done'
+oc patch mcp/worker --type=merge --patch '{"spec":{"paused":false}}'
+oc wait mcp/worker --for=condition=Updating=True --timeout=10m
+oc wait mcp/worker --for=condition=Updated=True --timeout=-1s
+oc apply -f ignition/first-boot/40-namespace.yaml -f ignition/first-boot/41-prometheusrule.yaml -f ignition/first-boot/42-alertingrule.yaml -f ignition/first-boot/50-taint-guard.yaml
+# Every node has its swap: VMs may count on it.
+oc patch --type=merge -f ignition/first-boot/60-hyperconverged.yaml --patch-file ignition/first-boot/60-hyperconverged.yaml

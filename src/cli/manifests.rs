@@ -1,0 +1,184 @@
+//! `wasp-agent manifests`.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use super::{EXIT_CONFIG, fail};
+use crate::{
+    config::{keys, settings::Settings, value::Value},
+    manifests::{DropIn, EvictionSoft, Install, Manifest, Package, Rollout, apply_order, render},
+};
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InstallBy {
+    /// The cluster builds the pool's OS image with the package in it (MachineOSConfig)
+    Layer,
+    /// A unit fetches the package at boot and puts it into /usr/local
+    FirstBoot,
+    /// The nodes have the package already
+    Present,
+}
+
+#[derive(Debug, Args)]
+pub struct Manifests {
+    /// The machine config pool whose nodes get swap and the agent
+    #[arg(long, value_name = "POOL", default_value = "worker")]
+    role: String,
+    /// How much memory pods may use in all, in percent of RAM: the swap is what is above 100
+    #[arg(long, value_name = "PERCENT")]
+    overcommit_percent: Option<u64>,
+    /// Where swapped pages go: file, partition or zram
+    #[arg(long, value_name = "KIND")]
+    swap_kind: Option<String>,
+    /// So much swap on every node, instead of by overcommit-percent
+    #[arg(long, value_name = "SIZE")]
+    swap_size: Option<String>,
+    /// The swapfile, or the partition by a name that is the same on every node
+    #[arg(long, value_name = "PATH")]
+    swap_path: Option<String>,
+    /// More configuration for the nodes, as in /etc/wasp-agent/config.d
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How the nodes get the program
+    #[arg(long, value_name = "HOW", value_enum, default_value = "layer")]
+    install: InstallBy,
+    /// Where the nodes, or the image's builder, fetch the package
+    #[arg(long, value_name = "URL", default_value = "")]
+    rpm_url: String,
+    /// The package's SHA-256
+    #[arg(long, value_name = "HEX", default_value = "")]
+    rpm_sha256: String,
+    /// The image that the cluster builds for the pool
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        default_value = "image-registry.openshift-image-registry.svc:5000/openshift-machine-config-operator/os-image:latest"
+    )]
+    push_spec: String,
+    /// The secret in openshift-machine-config-operator that may push it
+    #[arg(long, value_name = "SECRET", default_value = "")]
+    push_secret: String,
+    /// Have the kubelet evict softly below so much memory.available
+    #[arg(long, value_name = "SIZE")]
+    eviction_soft: Option<String>,
+    /// For how long it must be below
+    #[arg(long, value_name = "DURATION", default_value = "1m30s")]
+    eviction_soft_grace: String,
+    /// The nodes' RAM, to refuse what does not fit
+    #[arg(long, value_name = "SIZE")]
+    node_ram: Option<String>,
+    /// The nodes' disk, to refuse what does not fit
+    #[arg(long, value_name = "SIZE")]
+    node_disk: Option<String>,
+    /// The rights of who taints nodes for the agent
+    #[arg(long)]
+    taint_guard: bool,
+    /// Roll out to the control plane as well
+    #[arg(long)]
+    allow_control_plane: bool,
+    /// Write files into this folder and print the commands that apply them; else print everything
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+pub fn manifests(asked: Manifests) -> ExitCode {
+    let out = asked.out.clone();
+    let rollout = match rollout(asked) {
+        Ok(rollout) => rollout,
+        Err(error) => return fail(EXIT_CONFIG, &format!("{error:#}")),
+    };
+    match render(&rollout) {
+        Ok(manifests) => match deliver(&rollout, &manifests, out.as_deref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &format!("{error:#}")),
+        },
+        Err(problems) => {
+            fail(EXIT_CONFIG, &format!("nothing is rendered:\n  {}", problems.join("\n  ")))
+        }
+    }
+}
+
+fn deliver(rollout: &Rollout, manifests: &[Manifest], out: Option<&Path>) -> anyhow::Result<()> {
+    let Some(folder) = out else {
+        let objects = manifests.iter().filter(|manifest| manifest.name.ends_with(".yaml"));
+        let text = objects.fold(String::new(), |mut text, manifest| {
+            let _ = writeln!(text, "---\n# {}\n{}", manifest.name, manifest.text.trim_end());
+            text
+        });
+        return super::print(&text);
+    };
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for Manifest { name, text } in manifests {
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    super::print(&apply_order(rollout, manifests, &folder.display().to_string()))
+}
+
+fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
+    let mut drop_ins = vec![DropIn { name: "50-cluster.toml", text: asked.cluster_toml() }];
+    if let Some(file) = &asked.config {
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("cannot read --config {}", file.display()))?;
+        drop_ins.push(DropIn { name: "60-cluster.toml", text });
+    }
+    let texts: Vec<(PathBuf, &str)> =
+        drop_ins.iter().map(|drop_in| (drop_in.path().into(), drop_in.text.as_str())).collect();
+    let settings = Settings::of_drop_ins(&texts)?;
+    let size = |option: &str, text: Option<String>| {
+        text.map(|text| {
+            keys::size(&text).with_context(|| format!("{option} {text:?} is no size (64Gi)"))
+        })
+        .transpose()
+    };
+    let package = Package { url: asked.rpm_url, sha256: asked.rpm_sha256.to_lowercase() };
+    Ok(Rollout {
+        pool: asked.role,
+        control_plane_allowed: asked.allow_control_plane,
+        settings,
+        drop_ins,
+        install: match asked.install {
+            InstallBy::Present => Install::Present,
+            InstallBy::FirstBoot => Install::FirstBoot { package },
+            InstallBy::Layer => Install::Layer {
+                package,
+                push_spec: asked.push_spec,
+                push_secret: asked.push_secret,
+            },
+        },
+        eviction_soft: asked
+            .eviction_soft
+            .map(|threshold| EvictionSoft { threshold, grace_period: asked.eviction_soft_grace }),
+        node_ram: size("--node-ram", asked.node_ram)?,
+        node_disk: size("--node-disk", asked.node_disk)?,
+        taint_guard: asked.taint_guard,
+    })
+}
+
+impl Manifests {
+    /// The options as the nodes read them.
+    fn cluster_toml(&self) -> String {
+        let mut text = String::from("# From `wasp-agent manifests`.\n");
+        if let Some(percent) = self.overcommit_percent {
+            let _ = writeln!(text, "overcommit-percent = {percent}");
+        }
+        let swap =
+            [("kind", &self.swap_kind), ("size", &self.swap_size), ("path", &self.swap_path)];
+        if swap.iter().any(|(_, value)| value.is_some()) {
+            text += "\n[swap]\n";
+        }
+        for (key, value) in swap {
+            if let Some(value) = value {
+                let _ = writeln!(text, "{key} = {}", Value::Text(value.clone()));
+            }
+        }
+        text
+    }
+}

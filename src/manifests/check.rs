@@ -1,0 +1,155 @@
+//! What would not work on any node is refused before it reaches one.
+
+use super::{Install, Package, Rollout};
+use crate::{
+    config::{
+        keys::{percent, size},
+        settings::{Share, SwapKind, SwapSize},
+    },
+    decide::{kubelet::disk_reserve, provision::Wanted},
+    model::swap::human_bytes,
+};
+
+/// Pools whose nodes run the API server and etcd.
+const CONTROL_PLANE: [&str; 3] = ["master", "control-plane", "arbiter"];
+const PAGE: u64 = 4096;
+
+/// Everything that is wrong with `rollout`, each with what would be right.
+pub fn problems(rollout: &Rollout) -> Vec<String> {
+    let mut problems = Vec::new();
+    let pool = &rollout.pool;
+    if !is_label(pool) {
+        problems.push(format!(
+            "--role {pool:?} is no machine config pool: lower case letters, digits and '-', at most 63"
+        ));
+    }
+    if CONTROL_PLANE.contains(&pool.as_str()) && !rollout.control_plane_allowed {
+        problems.push(format!(
+            "--role {pool} is the control plane: etcd suffers from a disk that swaps, and no VM runs \
+             there; --allow-control-plane if its nodes run VMs all the same"
+        ));
+    }
+    let swap = &rollout.settings.swap;
+    if swap.size == (SwapSize::Overcommit { percent: 100 }) && swap.kind != SwapKind::Partition {
+        problems.push(
+            "no swap is asked for: --overcommit-percent 150 makes half as much as there is RAM, \
+             --swap-size 32Gi so much on every node"
+                .to_owned(),
+        );
+    }
+    does_not_fit(rollout, &mut problems);
+    if let Install::Layer { package, .. } | Install::FirstBoot { package } = &rollout.install {
+        package_problems(package, &mut problems);
+    }
+    if let Install::Layer { push_spec, push_secret, .. } = &rollout.install {
+        if push_spec.is_empty() || !push_spec.bytes().all(|b| b.is_ascii_graphic()) {
+            problems.push(format!("--push-spec {push_spec:?} is no image"));
+        }
+        if push_secret.is_empty() || !push_secret.bytes().all(is_name_byte) {
+            problems.push(
+                "--push-secret names no secret: the one in openshift-machine-config-operator that may \
+                 push the nodes' image"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Some(soft) = &rollout.eviction_soft {
+        if size(&soft.threshold).is_none() && percent(&soft.threshold).is_none() {
+            problems.push(format!(
+                "--eviction-soft {:?} is neither a size (1Gi) nor a percentage (5%)",
+                soft.threshold
+            ));
+        }
+        if !is_duration(&soft.grace_period) {
+            problems.push(format!(
+                "--eviction-soft-grace {:?} is no duration (90s, 1m30s)",
+                soft.grace_period
+            ));
+        }
+    }
+    problems
+}
+
+/// A swapfile beside what the disk must keep, a zram in the RAM that there is.
+fn does_not_fit(rollout: &Rollout, problems: &mut Vec<String>) {
+    let swap = &rollout.settings.swap;
+    let ram = match (rollout.node_ram, swap.size) {
+        (Some(ram), _) => ram,
+        (None, SwapSize::Bytes(_)) => 0,
+        (None, SwapSize::Overcommit { .. }) => {
+            if rollout.node_disk.is_some() {
+                problems.push(
+                    "--node-disk needs --node-ram: the size of the swap follows from RAM"
+                        .to_owned(),
+                );
+            }
+            return;
+        }
+    };
+    let Some(Wanted { bytes, .. }) = Wanted::new(swap.size, ram, PAGE) else { return };
+    match (swap.kind, rollout.node_disk) {
+        (SwapKind::File, Some(disk)) => {
+            let reserve = match swap.reserve {
+                Some(reserve) => Share::of(reserve, disk),
+                None => disk_reserve(None, disk),
+            };
+            if bytes.saturating_add(reserve) > disk {
+                problems.push(format!(
+                    "a swapfile of {} does not fit a disk of {} of which {} stay free \
+                     (swap.reserve): lower --overcommit-percent or --swap-size",
+                    human_bytes(bytes),
+                    human_bytes(disk),
+                    human_bytes(reserve)
+                ));
+            }
+        }
+        (SwapKind::Zram, _) if ram > 0 && bytes > ram.saturating_mul(2) => problems.push(format!(
+            "a zram of {} in {} of RAM: what is compressed is rarely less than a half",
+            human_bytes(bytes),
+            human_bytes(ram)
+        )),
+        _ => {}
+    }
+}
+
+fn package_problems(Package { url, sha256 }: &Package, problems: &mut Vec<String>) {
+    // It becomes part of a unit and of a shell's command.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?&=+,@".contains(&b);
+    let http = url.starts_with("https://") || url.starts_with("http://");
+    if !http || !url.bytes().all(plain) {
+        problems.push(format!(
+            "--rpm-url {url:?} is no http(s) address of a package, without blanks and quotes"
+        ));
+    }
+    if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+        problems.push(format!(
+            "--rpm-sha256 {sha256:?} is no SHA-256: `sha256sum` of the package, 64 hexadecimal digits"
+        ));
+    }
+}
+
+/// RFC 1123.
+fn is_label(name: &str) -> bool {
+    let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    name.len() <= 63
+        && ends(name.as_bytes().first())
+        && ends(name.as_bytes().last())
+        && name.bytes().all(|b| is_name_byte(b) && b != b'.')
+}
+
+fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b)
+}
+
+/// Go's, as far as an eviction needs it: hours, minutes, seconds.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text;
+    for unit in ['h', 'm', 's'] {
+        if let Some((number, after)) = rest.split_once(unit)
+            && number.parse::<u32>().is_ok()
+        {
+            rest = after;
+        }
+    }
+    rest.is_empty() && !text.is_empty()
+}

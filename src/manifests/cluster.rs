@@ -1,0 +1,123 @@
+//! The cluster's objects: kubelet, OS image, hyperconverged operator, namespace, rights.
+
+use serde_json::{Value, json};
+
+use super::{Package, Rollout};
+use crate::config::settings::{Grants, SwapSize};
+
+pub(super) const NAMESPACE: &str = "wasp-agent";
+const GUARD: &str = "wasp-taint-guard";
+
+/// Source: OpenShift Virtualization, "Configuring higher VM workload density".
+pub(super) fn kubelet_config(rollout: &Rollout) -> Value {
+    let mut kubelet = json!({ "failSwapOn": false });
+    if rollout.settings.grants == Grants::Kubelet {
+        kubelet["memorySwap"] = json!({ "swapBehavior": "LimitedSwap" });
+    }
+    if let Some(soft) = &rollout.eviction_soft {
+        kubelet["evictionSoft"] = json!({ "memory.available": soft.threshold });
+        kubelet["evictionSoftGracePeriod"] = json!({ "memory.available": soft.grace_period });
+    }
+    let selector = format!("pools.operator.machineconfiguration.openshift.io/{}", rollout.pool);
+    json!({
+        "apiVersion": "machineconfiguration.openshift.io/v1",
+        "kind": "KubeletConfig",
+        "metadata": { "name": format!("wasp-agent-{}", rollout.pool) },
+        "spec": {
+            "machineConfigPoolSelector": { "matchLabels": { selector: "" } },
+            "kubeletConfig": kubelet,
+        },
+    })
+}
+
+/// What adds the package to an image, in one layer.
+pub(super) fn containerfile_step(Package { url, sha256 }: &Package) -> String {
+    format!(
+        "RUN curl --fail --silent --show-error --location --output /tmp/wasp-agent.rpm '{url}' && \\\n    \
+         echo '{sha256}  /tmp/wasp-agent.rpm' | sha256sum --check --quiet && \\\n    \
+         rpm-ostree install /tmp/wasp-agent.rpm && \\\n    \
+         rm /tmp/wasp-agent.rpm && \\\n    \
+         ostree container commit\n"
+    )
+}
+
+/// Of the pool's own name: a pool has one.
+pub(super) fn machine_os_config(
+    rollout: &Rollout,
+    package: &Package,
+    push_spec: &str,
+    push_secret: &str,
+) -> Value {
+    json!({
+        "apiVersion": "machineconfiguration.openshift.io/v1",
+        "kind": "MachineOSConfig",
+        "metadata": { "name": rollout.pool },
+        "spec": {
+            "machineConfigPool": { "name": rollout.pool },
+            "containerFile": [{
+                "containerfileArch": "NoArch",
+                "content": format!("FROM configs AS final\n{}", containerfile_step(package)),
+            }],
+            "imageBuilder": { "imageBuilderType": "Job" },
+            "renderedImagePushSpec": push_spec,
+            "renderedImagePushSecret": { "name": push_secret },
+        },
+    })
+}
+
+/// What VMs' requests are to be divided by; `None` where only a size is configured.
+pub(super) fn overcommit_percent(rollout: &Rollout) -> Option<u64> {
+    match rollout.settings.swap.size {
+        SwapSize::Overcommit { percent } if percent > 100 => Some(percent),
+        SwapSize::Overcommit { .. } | SwapSize::Bytes(_) => None,
+    }
+}
+
+pub(super) fn hyperconverged(percent: u64) -> Value {
+    json!({
+        "apiVersion": "hco.kubevirt.io/v1beta1",
+        "kind": "HyperConverged",
+        "metadata": { "name": "kubevirt-hyperconverged", "namespace": "openshift-cnv" },
+        "spec": { "higherWorkloadDensity": { "memoryOvercommitPercentage": percent } },
+    })
+}
+
+pub(super) fn namespace() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": NAMESPACE,
+            "labels": { "openshift.io/cluster-monitoring": "true" },
+        },
+    })
+}
+
+pub(super) fn taint_guard() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": { "name": GUARD, "namespace": NAMESPACE },
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": { "name": GUARD },
+                "rules": [
+                    { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"] },
+                ],
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": { "name": GUARD },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": GUARD },
+                "subjects": [{ "kind": "ServiceAccount", "name": GUARD, "namespace": NAMESPACE }],
+            },
+        ],
+    })
+}

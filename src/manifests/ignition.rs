@@ -1,0 +1,170 @@
+//! What the nodes' disks get: Butane, Ignition and the MachineConfig, from one list of files and units.
+//!
+//! Ignition 3.2.0, which every supported machine config operator reads.
+
+use serde_json::{Map, Value, json};
+
+use super::{Install, Package, Rollout};
+
+const IGNITION: &str = "3.2.0";
+/// The newest of Butane's openshift variants that renders Ignition 3.2.0.
+const BUTANE: &str = "4.13.0";
+const KERNEL_ARGUMENTS: [&str; 1] = ["psi=1"];
+
+const AGENT_UNIT: &str = include_str!("../../systemd/wasp-agent.service");
+const SWAP_UNIT: &str = include_str!("../../systemd/wasp-swap.service");
+const INSTALLER: &str = include_str!("../../packaging/first-boot-install");
+const INSTALLER_PATH: &str = "/usr/local/bin/wasp-agent-install";
+const INSTALLER_UNIT: &str = "wasp-agent-install.service";
+
+struct File {
+    path: String,
+    mode: u32,
+    text: String,
+}
+
+struct Unit {
+    name: &'static str,
+    /// `None`: the package has it.
+    text: Option<String>,
+}
+
+pub(super) struct Config {
+    files: Vec<File>,
+    units: Vec<Unit>,
+}
+
+impl Config {
+    pub(super) fn of(rollout: &Rollout) -> Self {
+        let mut files: Vec<File> = rollout
+            .drop_ins
+            .iter()
+            .map(|drop_in| File { path: drop_in.path(), mode: 0o644, text: drop_in.text.clone() })
+            .collect();
+        let units = match &rollout.install {
+            Install::Present | Install::Layer { .. } => ["wasp-swap.service", "wasp-agent.service"]
+                .map(|name| Unit { name, text: None })
+                .into(),
+            Install::FirstBoot { package } => {
+                files.push(File {
+                    path: INSTALLER_PATH.to_owned(),
+                    mode: 0o755,
+                    text: INSTALLER.to_owned(),
+                });
+                vec![
+                    Unit { name: INSTALLER_UNIT, text: Some(installer_unit(package)) },
+                    Unit { name: "wasp-swap.service", text: Some(in_usr_local(SWAP_UNIT)) },
+                    Unit { name: "wasp-agent.service", text: Some(in_usr_local(AGENT_UNIT)) },
+                ]
+            }
+        };
+        Self { files, units }
+    }
+
+    pub(super) fn ignition(&self) -> Value {
+        json!({
+            "ignition": { "version": IGNITION },
+            "storage": { "files": self.files(|text| json!({ "source": data_url(text) })) },
+            "systemd": { "units": self.units() },
+        })
+    }
+
+    pub(super) fn machine_config(&self, pool: &str) -> Value {
+        json!({
+            "apiVersion": "machineconfiguration.openshift.io/v1",
+            "kind": "MachineConfig",
+            "metadata": metadata(pool),
+            "spec": { "config": self.ignition(), "kernelArguments": KERNEL_ARGUMENTS },
+        })
+    }
+
+    pub(super) fn butane(&self, pool: &str) -> Value {
+        json!({
+            "variant": "openshift",
+            "version": BUTANE,
+            "metadata": metadata(pool),
+            "openshift": { "kernel_arguments": KERNEL_ARGUMENTS },
+            "storage": { "files": self.files(|text| json!({ "inline": text })) },
+            "systemd": { "units": self.units() },
+        })
+    }
+
+    fn files(&self, contents: impl Fn(&str) -> Value) -> Vec<Value> {
+        let file = |File { path, mode, text }: &File| json!({ "path": path, "mode": mode, "overwrite": true, "contents": contents(text) });
+        self.files.iter().map(file).collect()
+    }
+
+    fn units(&self) -> Vec<Value> {
+        let unit = |Unit { name, text }: &Unit| {
+            let mut unit = Map::from_iter([
+                ("name".to_owned(), json!(name)),
+                ("enabled".to_owned(), json!(true)),
+            ]);
+            if let Some(text) = text {
+                unit.insert("contents".to_owned(), json!(text));
+            }
+            Value::Object(unit)
+        };
+        self.units.iter().map(unit).collect()
+    }
+}
+
+fn metadata(pool: &str) -> Value {
+    json!({
+        "name": format!("90-{pool}-wasp-agent"),
+        "labels": { "machineconfiguration.openshift.io/role": pool },
+    })
+}
+
+/// RFC 2397, every byte but the unreserved ones escaped.
+fn data_url(text: &str) -> String {
+    let mut url = String::from("data:,");
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                url.push(char::from(byte));
+            }
+            _ => url += &format!("%{byte:02X}"),
+        }
+    }
+    url
+}
+
+/// The package's unit for programs in /usr/local. While they are not there it is skipped, for the
+/// kubelet must not wait for a unit that fails.
+fn in_usr_local(unit: &str) -> String {
+    let condition = format!(
+        "[Unit]\nAfter={INSTALLER_UNIT}\nConditionFileIsExecutable=/usr/local/bin/wasp-agent\n"
+    );
+    unit.lines()
+        .filter(|line| !line.starts_with("Documentation="))
+        .flat_map(|line| [line, "\n"])
+        .collect::<String>()
+        .replacen("[Unit]\n", &condition, 1)
+        .replace("/usr/bin/wasp-agent", "/usr/local/bin/wasp-agent")
+}
+
+fn installer_unit(Package { url, sha256 }: &Package) -> String {
+    // systemd reads % in a command.
+    let url = url.replace('%', "%%");
+    format!(
+        "[Unit]\n\
+         Description=Install wasp-agent from its package\n\
+         Wants=network-online.target\n\
+         After=network-online.target\n\
+         Before=wasp-swap.service wasp-agent.service kubelet.service kubelet-dependencies.target\n\
+         # Where it comes late, the others start late.\n\
+         OnSuccess=wasp-swap.service wasp-agent.service\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         ExecStart=/bin/sh {INSTALLER_PATH} {url} {sha256}\n\
+         # A node without the network's help comes up without swap, and tries on.\n\
+         TimeoutStartSec=5min\n\
+         Restart=on-failure\n\
+         RestartSec=30\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
+}

@@ -1,0 +1,180 @@
+//! What a cluster is given so that every node of a pool has swap and an agent: rendered from the same
+//! settings that the nodes read. Pure; `wasp-agent manifests` does the reading and writing.
+
+mod alerts;
+mod check;
+mod cluster;
+mod ignition;
+mod order;
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+pub use order::apply_order;
+
+use crate::config::settings::Settings;
+
+/// What is to be rolled out, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// The machine config pool.
+    pub pool: String,
+    pub control_plane_allowed: bool,
+    /// What the nodes read, and what that means.
+    pub drop_ins: Vec<DropIn>,
+    pub settings: Settings,
+    pub install: Install,
+    pub eviction_soft: Option<EvictionSoft>,
+    /// As told, in bytes, to refuse what will not fit.
+    pub node_ram: Option<u64>,
+    pub node_disk: Option<u64>,
+    pub taint_guard: bool,
+}
+
+/// A file of `/etc/wasp-agent/config.d`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropIn {
+    pub name: &'static str,
+    pub text: String,
+}
+
+impl DropIn {
+    pub fn path(&self) -> String {
+        format!("/etc/wasp-agent/config.d/{}", self.name)
+    }
+}
+
+/// How the nodes get the programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Install {
+    /// They have them.
+    Present,
+    /// A layer of their OS image, built by the cluster.
+    Layer { package: Package, push_spec: String, push_secret: String },
+    /// A unit fetches the package at boot, where it is not there yet.
+    FirstBoot { package: Package },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    pub url: String,
+    pub sha256: String,
+}
+
+/// The kubelet's soft threshold for `memory.available`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvictionSoft {
+    pub threshold: String,
+    pub grace_period: String,
+}
+
+/// A file for the cluster, or for who makes one of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub name: String,
+    pub text: String,
+}
+
+/// Everything of `rollout`, in the order in which it is applied, or all that is wrong with it.
+pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
+    let problems = check::problems(rollout);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let config = ignition::Config::of(rollout);
+    let pool = &rollout.pool;
+    let mut manifests = vec![yaml(
+        "10-kubeletconfig.yaml",
+        "The kubelet starts on a node that has swap. A pool takes one KubeletConfig: where there is \
+         one already, add these lines to its spec.",
+        &cluster::kubelet_config(rollout),
+    )];
+    if let Install::Layer { package, push_spec, push_secret } = &rollout.install {
+        manifests.push(Manifest {
+            name: "Containerfile".to_owned(),
+            text: format!("FROM configs AS final\n{}", cluster::containerfile_step(package)),
+        });
+        manifests.push(yaml(
+            "20-machineosconfig.yaml",
+            "The cluster builds the pool's OS image with the package in it, anew for each OS update.",
+            &cluster::machine_os_config(rollout, package, push_spec, push_secret),
+        ));
+    }
+    manifests.push(yaml(
+        "30-machineconfig.yaml",
+        &format!(
+            "Rendered from {pool}.bu: configuration, units, and psi=1, which RHEL boots without."
+        ),
+        &config.machine_config(pool),
+    ));
+    manifests.push(yaml(
+        &format!("{pool}.bu"),
+        "Butane, for `butane --strict`: the same as 30-machineconfig.yaml, to be read.",
+        &config.butane(pool),
+    ));
+    manifests
+        .push(Manifest { name: format!("{pool}.ign"), text: format!("{:#}\n", config.ignition()) });
+    manifests.push(yaml(
+        "40-namespace.yaml",
+        "Holds the alerts. Nothing of the agent runs in the cluster.",
+        &cluster::namespace(),
+    ));
+    manifests.push(yaml(
+        "41-prometheusrule.yaml",
+        "Alerts on the nodes that swap; most need the agent's metrics.textfile (docs/metrics.md).",
+        &alerts::prometheus_rule(),
+    ));
+    manifests.push(yaml(
+        "42-alertingrule.yaml",
+        "Alerts in the platform's own monitoring, which has node-exporter's metrics.",
+        &alerts::alerting_rule(),
+    ));
+    if rollout.taint_guard {
+        manifests.push(yaml(
+            "50-taint-guard.yaml",
+            "A node may not taint itself (NodeRestriction): for eviction.scheduling-guard = \"taint\" \
+             the user of eviction.guard-kubeconfig needs these rights, and no more.",
+            &cluster::taint_guard(),
+        ));
+    }
+    if let Some(percent) = cluster::overcommit_percent(rollout) {
+        manifests.push(yaml(
+            "60-hyperconverged.yaml",
+            "A merge patch, last: from now on VMs request less memory than they are given.",
+            &cluster::hyperconverged(percent),
+        ));
+    }
+    Ok(manifests)
+}
+
+/// `value` as YAML, below what it is for.
+fn yaml(name: &str, purpose: &str, value: &Value) -> Manifest {
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: true };
+    let mut body = String::new();
+    // Writing JSON values into a string cannot fail; a test parses every manifest.
+    let _ = serde_saphyr::to_fmt_writer_with_options(&mut body, value, options);
+    let mut text = String::new();
+    for line in wrapped(purpose, 98) {
+        text += &format!("# {line}\n");
+    }
+    text += &body;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Manifest { name: name.to_owned(), text }
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

@@ -1,0 +1,186 @@
+//! `wasp-agent manifests`: the checked-in examples are what it renders, and Ignition takes them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn wasp_agent(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wasp-agent")).args(arguments).output().unwrap()
+}
+
+/// The command lines that ignition/README.md shows.
+fn shown() -> Vec<Vec<String>> {
+    let readme = fs::read_to_string(top().join("ignition/README.md")).unwrap();
+    let lines: Vec<Vec<String>> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("    wasp-agent "))
+        .map(|line| line.split(' ').map(str::to_owned).collect())
+        .collect();
+    assert_eq!(lines.len(), 2, "ignition/README.md shows two examples");
+    lines
+}
+
+fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().into(), fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn the_examples_are_what_the_command_renders() {
+    for shown in shown() {
+        let (out, arguments) = shown.split_last().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let scratch_path = scratch.path().to_str().unwrap();
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.push(scratch_path);
+        let output = wasp_agent(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let order = String::from_utf8(output.stdout).unwrap().replace(scratch_path, out);
+        fs::write(scratch.path().join("apply.sh"), order).unwrap();
+        let checked_in = top().join(out);
+        if std::env::var_os("BLESS").is_some() {
+            fs::create_dir_all(&checked_in).unwrap();
+            let rendered = files(scratch.path());
+            for name in files(&checked_in).keys().filter(|name| !rendered.contains_key(*name)) {
+                fs::remove_file(checked_in.join(name)).unwrap();
+            }
+            for (name, text) in rendered {
+                fs::write(checked_in.join(name), text).unwrap();
+            }
+        }
+        let (rendered, examples) = (files(scratch.path()), files(&checked_in));
+        assert!(
+            rendered == examples,
+            "{out} differs; BLESS=1 cargo test --test manifests mends it"
+        );
+    }
+}
+
+#[test]
+fn ignition_takes_what_is_rendered() {
+    if Command::new("ignition-validate").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "ignition-validate is not installed");
+        eprintln!("SKIPPED, loudly: ignition-validate is not installed (apt-get install ignition)");
+        return;
+    }
+    for shown in shown() {
+        let folder = top().join(shown.last().unwrap());
+        let text = fs::read_to_string(folder.join("30-machineconfig.yaml")).unwrap();
+        let machine_config: Value = serde_saphyr::from_str(&text).unwrap();
+        let mut validate = Command::new("ignition-validate")
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let config = machine_config["spec"]["config"].to_string();
+        validate.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+        let output = validate.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{}: {said}", folder.display());
+    }
+}
+
+#[test]
+fn what_is_refused_is_named_with_its_remedy() {
+    let refused = |arguments: &[&str], text: &str| {
+        let output = wasp_agent(&[&["manifests"], arguments].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(text) && output.stdout.is_empty(), "{text} is not in\n{said}");
+    };
+    let present = ["--install", "present"];
+    refused(&["--overcommit-percent", "150"], "--push-secret names no secret");
+    refused(&[&present[..], &["--role", "master"]].concat(), "--allow-control-plane");
+    refused(
+        &[&present[..], &["--overcommit-percent", "5000"]].concat(),
+        "/etc/wasp-agent/config.d/50-cluster.toml:2: overcommit-percent = 5000 is not a whole number",
+    );
+    refused(
+        &[&present[..], &["--swap-kind", "partition", "--swap-path", "/srv/swap"]].concat(),
+        "swap.path = \"/srv/swap\" contradicts swap.kind = \"partition\"",
+    );
+    refused(
+        &[&present[..], &["--node-ram", "much"]].concat(),
+        "--node-ram \"much\" is no size (64Gi)",
+    );
+}
+
+#[test]
+fn without_a_folder_everything_is_printed_as_yaml() {
+    let output = wasp_agent(&["manifests", "--overcommit-percent", "150", "--install", "present"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let kinds: Vec<&str> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    let expected = [
+        "KubeletConfig",
+        "MachineConfig",
+        "Namespace",
+        "PrometheusRule",
+        "AlertingRule",
+        "HyperConverged",
+    ];
+    assert_eq!(kinds, expected);
+}
+
+/// A stand-in for `oc` that notes what it is asked for, and has every object that it is asked about.
+const OC: &str = r#"#!/bin/sh
+echo "$@" >>"$OC_LOG"
+case "$*" in *jsonpath*source*) echo 90-worker-wasp-agent 99-worker-generated-kubelet ;; esac
+case "$*" in *"$OC_FAILS"*) exit 1 ;; esac
+"#;
+
+#[test]
+fn the_printed_order_is_a_script_that_stops_where_a_step_fails() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = tempfile::tempdir().unwrap();
+    let oc = scratch.path().join("oc");
+    fs::write(&oc, OC).unwrap();
+    fs::set_permissions(&oc, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", scratch.path().display(), std::env::var("PATH").unwrap());
+    let run = |fails: &str| {
+        let log = scratch.path().join("log");
+        let _ = fs::remove_file(&log);
+        let script = top().join("ignition/layer/apply.sh");
+        let status = Command::new("sh")
+            .arg("-e")
+            .arg(script)
+            .env("PATH", &path)
+            .env("OC_LOG", &log)
+            .env("OC_FAILS", fails)
+            .current_dir(top())
+            .status()
+            .unwrap();
+        (status.success(), fs::read_to_string(&log).unwrap())
+    };
+    let (success, log) = run("nothing of the kind");
+    assert!(success, "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.starts_with("patch --type=merge -f ignition/layer/60-hyperconverged.yaml"),
+        "{log}"
+    );
+    let (success, log) = run("condition=Updated=True");
+    assert!(!success && !log.contains("60-hyperconverged.yaml"), "{log}");
+}
