@@ -122,7 +122,7 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     ));
     manifests.push(yaml(
         "41-prometheusrule.yaml",
-        "Alerts on the nodes that swap; most need the agent's metrics.textfile (docs/metrics.md).",
+        "Alerts on the nodes that swap; most need the agent's own metrics (docs/metrics.md).",
         &alerts::prometheus_rule(),
     ));
     manifests.push(yaml(
