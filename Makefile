@@ -75,7 +75,7 @@ install:
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/wasp-agent.service systemd/wasp-swap.service
 	install -D -m 0644 packaging/wasp-agent.preset $(DESTDIR)$(PREFIX)/lib/systemd/system-preset/80-wasp-agent.preset
 	install -D -m 0644 packaging/wasp-agent.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/wasp-agent.conf
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog packaging/wasp-agent.catalog
+	install -D -m 0644 packaging/wasp-agent.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/wasp-agent.catalog
 	install -D -m 0644 packaging/wasp-agent.toml $(DESTDIR)$(SYSCONFDIR)/wasp-agent/wasp-agent.toml
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/wasp-agent/config.d
 	install -D -m 0644 packaging/wasp-agent.sysconfig $(DESTDIR)$(SYSCONFDIR)/sysconfig/wasp-agent
@@ -86,8 +86,7 @@ install:
 	install -D -m 0644 packaging/completions/wasp-agent.fish $(share)/fish/vendor_completions.d/wasp-agent.fish
 	install -D -m 0644 packaging/completions/_wasp-agent $(share)/zsh/site-functions/_wasp-agent
 	install -D -m 0644 -t $(share)/licenses/wasp-agent LICENSE packaging/LICENSE.dependencies
-	install -D -m 0644 -t $(share)/doc/wasp-agent README.md $(wildcard docs/*.md) packaging/wasp-agent.cdx.json packaging/alerts/wasp-agent.rules.yaml
-	install -D -m 0644 -t $(share)/doc/wasp-agent/runbooks $(wildcard docs/runbooks/*.md)
+	install -D -m 0644 -t $(share)/doc/wasp-agent README.md $(wildcard docs/*.md) packaging/wasp-agent.cdx.json
 
 # Renders for the cluster of KUBECONFIG, applies and waits. ROLLOUT holds options of `wasp-agent manifests`.
 deploy:

@@ -17,6 +17,7 @@ use std::{
 };
 
 use serde_json::Value;
+use wasp_agent::manifests::alert_names;
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -142,6 +143,15 @@ fn without_a_folder_everything_is_printed_as_yaml() {
         "HyperConverged",
     ];
     assert_eq!(kinds, expected);
+}
+
+#[test]
+fn every_alert_has_a_page_on_what_to_do() {
+    for name in alert_names() {
+        let page = top().join("docs/runbooks").join(&name).with_extension("md");
+        let text = fs::read_to_string(&page).unwrap_or_default();
+        assert!(text.starts_with(&format!("# {name}\n")), "{} is missing", page.display());
+    }
 }
 
 /// A stand-in for `oc` that notes what it is asked for, and has every object that it is asked about.

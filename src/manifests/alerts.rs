@@ -1,4 +1,5 @@
-//! Alerts: the rules of packaging/alerts, as a cluster takes them.
+//! The alerts of packaging/alerts/wasp-agent.rules.yaml, as a cluster takes them: its first group for a
+//! PrometheusRule of our own, its second for the platform's monitoring, which knows of every node.
 
 use serde_json::{Value, json};
 
@@ -6,16 +7,20 @@ use super::cluster::NAMESPACE;
 
 const RULES: &str = include_str!("../../packaging/alerts/wasp-agent.rules.yaml");
 
-/// The groups of rules: one for a PrometheusRule of our own, one for the platform's monitoring, which
-/// knows of every node.
-fn groups() -> [Value; 2] {
-    // A test parses it.
-    let mut rules: Value = serde_saphyr::from_str(RULES).unwrap_or_default();
-    [0, 1].map(|index| rules["groups"][index].take())
+/// The group at `index`; a test holds that it is there.
+fn group(index: usize) -> Value {
+    let rules: Value = serde_saphyr::from_str(RULES).unwrap_or_default();
+    rules["groups"][index].clone()
+}
+
+/// Each has its page in docs/runbooks.
+pub fn alert_names() -> Vec<String> {
+    let rules = [group(0), group(1)];
+    let rules = rules.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
+    rules.filter_map(|rule| Some(rule["alert"].as_str()?.to_owned())).collect()
 }
 
 pub(super) fn prometheus_rule() -> Value {
-    let [ours, _] = groups();
     json!({
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -24,16 +29,28 @@ pub(super) fn prometheus_rule() -> Value {
             "namespace": NAMESPACE,
             "labels": { "tier": "node", "wasp.io": "" },
         },
-        "spec": { "groups": [ours] },
+        "spec": { "groups": [group(0)] },
     })
 }
 
 pub(super) fn alerting_rule() -> Value {
-    let [_, platform] = groups();
     json!({
         "apiVersion": "monitoring.openshift.io/v1",
         "kind": "AlertingRule",
         "metadata": { "name": "wasp-alerts", "namespace": "openshift-monitoring" },
-        "spec": { "groups": [platform] },
+        "spec": { "groups": [group(1)] },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_groups_have_their_alerts() {
+        let names = alert_names();
+        assert!(names.contains(&"NodeHighSwapActivity".to_owned()), "{names:?}");
+        assert_eq!(alerting_rule()["spec"]["groups"][0]["rules"][0]["alert"], "NodeSwapping");
+        assert_eq!(prometheus_rule()["spec"]["groups"][0]["name"], "alerts.rules");
+    }
 }

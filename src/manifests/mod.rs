@@ -11,6 +11,7 @@ mod tests;
 
 use serde_json::Value;
 
+pub use alerts::alert_names;
 pub use order::apply_order;
 
 use crate::config::settings::Settings;

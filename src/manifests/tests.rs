@@ -33,19 +33,6 @@ fn parsed(manifests: &[Manifest], name: &str) -> Value {
 }
 
 #[test]
-fn every_alert_reaches_the_cluster() {
-    let rules = [alerts::prometheus_rule(), alerts::alerting_rule()];
-    let names: Vec<_> = rules
-        .iter()
-        .flat_map(|rule| rule["spec"]["groups"][0]["rules"].as_array().unwrap())
-        .map(|rule| rule["alert"].as_str().unwrap())
-        .collect();
-    let source = include_str!("../../packaging/alerts/wasp-agent.rules.yaml");
-    assert_eq!(names.len(), source.matches("- alert: ").count(), "{names:?}");
-    assert_eq!(names.last(), Some(&"NodeSwapping"), "the platform's");
-}
-
-#[test]
 fn what_is_written_is_what_was_meant() {
     let rollout = rollout(HALF);
     let manifests = render(&rollout).unwrap();
