@@ -357,3 +357,25 @@ fn without_a_hooks_folder_the_agent_works_on_and_says_what_to_do() {
     assert!(status.contains("hooks_dir in [crio.runtime]"), "{status}");
     assert_eq!(agent.stop().0, Some(0));
 }
+
+#[test]
+fn what_fails_again_and_again_is_said_once_and_counted() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
+    let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
+    let limit = host.path(&cgroup).join("memory.swap.max");
+    fs::remove_file(&limit).unwrap();
+    fs::create_dir(&limit).unwrap();
+    let agent = Agent::start(&host);
+    // It is tried again every second.
+    std::thread::sleep(Duration::from_millis(3500));
+    fs::remove_dir(&limit).unwrap();
+    host.set_limit(&cgroup, "max");
+    host.await_limit(&cgroup, &half(100));
+    let (_, log) = agent.stop();
+    assert_eq!(log.matches("its limit is not known, trying again").count(), 1, "{log}");
+    let times = log.split("works again, after ").nth(1).and_then(|rest| rest.split(' ').next());
+    assert!(times.and_then(|times| times.parse().ok()).unwrap_or(0) >= 3, "{log}");
+    assert!(!log.contains("message_id"), "{log}");
+}

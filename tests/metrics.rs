@@ -29,7 +29,7 @@ use openssl::{
 use support::{Agent, FakeHost, MIB, NODE, PATIENCE, api_server, container_id, pod, promtool, uid};
 
 const SOCKET: &str = "/run/wasp-agent/metrics.sock";
-const TEXTFILE: &str = "/var/node_exporter/textfile/wasp-agent.prom";
+const TEXTFILE: &str = "/var/lib/node_exporter/textfile_collector/wasp-agent.prom";
 
 fn host() -> FakeHost {
     FakeHost::new(4096 * MIB, 2048 * MIB)

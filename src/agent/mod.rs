@@ -71,8 +71,8 @@ struct Agent<A> {
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
     publisher: publish::Publisher,
-    /// Containers whose limit could not be read or set: what was said of it, and how often it failed.
-    failures: HashMap<ContainerId, (String, u64)>,
+    /// Containers whose limit could not be read or set.
+    failures: HashMap<ContainerId, pass::Failure>,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
 }

@@ -23,6 +23,16 @@ use crate::{
 /// When a limit that could not be read or written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A limit that could not be read or set.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What was said of it.
+    text: String,
+    times: u64,
+    /// `None` where it could not be read.
+    to: Option<SwapMax>,
+}
+
 impl<A: Actuator> Agent<A> {
     /// Observes the dirty containers, decides, and acts.
     pub(super) fn pass(&mut self, thorough: bool) {
@@ -71,7 +81,12 @@ impl<A: Actuator> Agent<A> {
         for id in std::mem::take(&mut self.dirty) {
             let pod = self.tree.pod_of(&id).and_then(|uid| self.pods.get(uid)).cloned();
             match self.tree.facts(&id, pod.as_deref()) {
-                Ok(found) => facts.extend(found),
+                Ok(found) => {
+                    if self.failures.get(&id).is_some_and(|failure| failure.to.is_none()) {
+                        self.limit_works(&id);
+                    }
+                    facts.extend(found);
+                }
                 Err(error) => {
                     let text = format!("{error}; its limit is not known, trying again");
                     self.limit_failed(&id, None, text);
@@ -116,11 +131,11 @@ impl<A: Actuator> Agent<A> {
 
     /// Said once, and counted from then on.
     fn limit_failed(&mut self, id: &ContainerId, to: Option<SwapMax>, text: String) {
-        if let Some((said, times)) = self.failures.get_mut(id) {
-            *times += 1;
-            if *said == text {
-                return;
-            }
+        let times = self.failures.get(id).map_or(0, |failure| failure.times) + 1;
+        let failure = Failure { text: text.clone(), times, to };
+        let before = self.failures.insert(id.clone(), failure);
+        if before.is_some_and(|before| before.text == text) {
+            return;
         }
         let pod = self.pod_of(id);
         let (namespace, name) = names(pod.as_deref());
@@ -133,11 +148,10 @@ impl<A: Actuator> Agent<A> {
             swap_max = to.map(tracing::field::display),
             "{text}"
         );
-        self.failures.entry(id.clone()).or_insert((String::new(), 1)).0 = text;
     }
 
     fn limit_works(&mut self, id: &ContainerId) {
-        let Some((_, failures)) = self.failures.remove(id) else { return };
+        let Some(Failure { times: failures, .. }) = self.failures.remove(id) else { return };
         let pod = self.pod_of(id);
         let (namespace, name) = names(pod.as_deref());
         tracing::info!(
@@ -147,7 +161,7 @@ impl<A: Actuator> Agent<A> {
             pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
             container_id = %id,
             failures,
-            "the limit of a container of {namespace}/{name} can be set again, after {failures} failures"
+            "the limit of a container of {namespace}/{name} works again, after {failures} failures"
         );
     }
 

@@ -148,6 +148,9 @@ impl Server {
 
     /// Certificate and key are read now, so that renewed ones count.
     async fn answer_by_tls(&mut self, wanted: &MetricsSettings, stream: TcpStream) {
+        if self.remote.available_permits() == 0 {
+            return;
+        }
         match self.tls(wanted) {
             Ok(context) => {
                 self.say(None).await;

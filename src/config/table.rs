@@ -460,8 +460,8 @@ pub const KEYS: &[Key] = &[
         default: Default::Text(""),
         environment: None,
         help: "A file that metrics are written to at most every 15 s, for node_exporter's textfile \
-               collector; removed when the agent stops. On OpenShift \
-               /var/node_exporter/textfile/wasp-agent.prom. \"\": none.",
+               collector, in a folder that the unit may write to; removed when the agent stops. \"\": \
+               none.",
     },
     Key {
         path: "log.verbosity",

@@ -123,7 +123,7 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     ));
     manifests.push(yaml(
         "41-prometheusrule.yaml",
-        "Alerts on the nodes that swap.",
+        "Alerts on the nodes that swap; most need the agent's own metrics (docs/metrics.md).",
         &alerts::prometheus_rule(),
     ));
     manifests.push(yaml(

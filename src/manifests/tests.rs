@@ -42,6 +42,7 @@ fn what_is_written_is_what_was_meant() {
         ("worker.bu", config.butane("worker")),
         ("worker.ign", config.ignition()),
         ("10-kubeletconfig.yaml", cluster::kubelet_config(&rollout)),
+        ("41-prometheusrule.yaml", alerts::prometheus_rule()),
         ("42-alertingrule.yaml", alerts::alerting_rule()),
         ("60-hyperconverged.yaml", cluster::hyperconverged(150)),
     ] {

@@ -53,8 +53,8 @@ pub fn catalog() -> String {
 pub fn reference() -> String {
     let mut text = String::new();
     for Message { id, name, subject, fields, meaning, remedy } in ALL {
-        let _ =
-            write!(text, "### {name}: {subject}\n\n{meaning} {remedy}\n\n- MESSAGE_ID: `{id}`\n");
+        let _ = writeln!(text, "### {name}: {}\n", shown(subject));
+        let _ = writeln!(text, "{} {}\n\n- MESSAGE_ID: `{id}`", shown(meaning), shown(remedy));
         if !fields.is_empty() {
             let fields: Vec<String> = fields.split(' ').map(|field| format!("`{field}`")).collect();
             let _ = writeln!(text, "- fields: {}", fields.join(", "));
@@ -62,6 +62,11 @@ pub fn reference() -> String {
         text.push('\n');
     }
     text
+}
+
+/// Without the marks of fields: their names stand for their values.
+fn shown(text: &str) -> String {
+    text.replace('@', "")
 }
 
 messages! {
@@ -97,7 +102,7 @@ messages! {
         ["ABOUT"]
         "Something that the agent needs does not work; the message says what. It is said once, \
          and once more when it is over, and stands in `systemctl status wasp-agent` in between."
-        "docs/operations.md has a row for each value of ABOUT: look for `@ABOUT@`."
+        "docs/operations.md has a row for each value of ABOUT: look for @ABOUT@."
 
     TROUBLE_OVER "0e6d2564b34e4e798ee2e29d5ac3e4bf"
         "The trouble with @ABOUT@ is over"
@@ -164,7 +169,7 @@ messages! {
          -m avc`)."
 
     LIMIT_WORKS "0757d907cf7046a2930ab2291a609833"
-        "A container's swap limit can be set again"
+        "A container's swap limit works again"
         ["POD_NAMESPACE POD_NAME POD_UID CONTAINER_ID FAILURES"]
         "After @FAILURES@ failures."
         "Nothing is to be done."
