@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::{CWD, RenameFlags};
 use serde_json::json;
 use support::{
     Agent, FakeHost, MIB, NODE, PATIENCE, agent_binary, api_server, container_id, pod, uid,
@@ -370,8 +371,8 @@ fn what_fails_again_and_again_is_said_once_and_counted() {
     let agent = Agent::start(&host);
     // It is tried again every second.
     std::thread::sleep(Duration::from_millis(3500));
-    fs::remove_dir(&limit).unwrap();
-    host.set_limit(&cgroup, "max");
+    host.write("/max", "max");
+    rustix::fs::renameat_with(CWD, host.path("/max"), CWD, &limit, RenameFlags::EXCHANGE).unwrap();
     host.await_limit(&cgroup, &half(100));
     let (_, log) = agent.stop();
     assert_eq!(log.matches("its limit is not known, trying again").count(), 1, "{log}");

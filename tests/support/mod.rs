@@ -12,9 +12,9 @@
 pub mod node;
 
 use std::{
-    fs,
-    io::Read,
-    os::unix::net::UnixDatagram,
+    fs::{self, File},
+    io::{Read, Write},
+    os::unix::{fs::FileExt, net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -56,10 +56,14 @@ impl FakeHost {
         self.root().join(path.trim_start_matches('/'))
     }
 
+    /// All at once: the agent may read it any time.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        let folder = path.parent().unwrap();
+        fs::create_dir_all(folder).unwrap();
+        let mut file = tempfile::NamedTempFile::new_in(folder).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.persist(path).unwrap();
     }
 
     pub fn memory(&self, ram_bytes: u64, swap_bytes: u64) {
@@ -113,8 +117,11 @@ impl FakeHost {
         text.trim_end().to_owned()
     }
 
+    /// In one write, without truncating, as cgroupfs takes it: the agent never reads half a limit.
     pub fn set_limit(&self, cgroup: &str, value: &str) {
-        fs::write(self.path(cgroup).join("memory.swap.max"), value).unwrap();
+        let file =
+            File::options().write(true).open(self.path(cgroup).join("memory.swap.max")).unwrap();
+        file.write_all_at(format!("{value:\n<20}").as_bytes(), 0).unwrap();
     }
 
     /// Waits for the limit, and says how long it took.
