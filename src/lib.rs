@@ -8,6 +8,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod decide;
+pub mod failpoint;
 pub mod hook;
 pub mod manifests;
 pub mod model;

@@ -10,7 +10,7 @@ use zbus::{
     zvariant::{OwnedValue, Value},
 };
 
-use crate::roots::Roots;
+use crate::{failpoint, roots::Roots};
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
@@ -53,6 +53,7 @@ pub async fn set(
     properties: &[(&str, Value<'_>)],
 ) -> zbus::Result<()> {
     let runtime = true;
+    failpoint::at("bus.set")?;
     connection
         .call_method(
             Some(DESTINATION),
@@ -62,6 +63,7 @@ pub async fn set(
             &(unit, runtime, properties),
         )
         .await?;
+    failpoint::at("bus.was-set")?;
     Ok(())
 }
 

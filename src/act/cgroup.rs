@@ -6,6 +6,7 @@ use cgroups_rs::fs::memory::MemController;
 
 use super::Written;
 use crate::{
+    failpoint,
     model::swap::SwapMax,
     observe::cgroup::{Cgroup, CgroupError, LIMIT_FILE, is_gone},
 };
@@ -28,14 +29,16 @@ pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, Cgro
         SwapMax::Bytes(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
         SwapMax::Max => -1,
     };
+    let failed = |source| CgroupError { operation: "write", path: path.join(LIMIT_FILE), source };
+    failpoint::at("limit.write").map_err(failed)?;
     match MemController::new(folder.clone(), folder, true).set_memswap_limit(limit) {
-        Ok(()) => Ok(Written::Now),
+        Ok(()) => failpoint::at("limit.written").map_err(failed).map(|()| Written::Now),
         Err(error) => {
             let source = io_error(&error);
             if is_gone(&source) {
                 return Ok(Written::Gone);
             }
-            Err(CgroupError { operation: "write", path: path.join(LIMIT_FILE), source })
+            Err(failed(source))
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         machine::{Answer, Victim},
         select::{Ranked, Spared, spared_as_such},
     },
+    failpoint,
     observe::kube::{
         credentials::{chain, load},
         wire::{self, WirePod},
@@ -26,6 +27,8 @@ use crate::{
 
 /// The server may hold a request, as when a webhook does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The API server has given up on a request that may yet be carried out.
+const GATEWAY_TIMEOUT: u16 = 504;
 const MIGRATION_BEGINS: &str = "Eviction triggered evacuation of VMI";
 
 /// Asks for the eviction of the very pod that `victim` is, by its own grace period; as the last
@@ -35,26 +38,54 @@ pub async fn evict(roots: &Roots, settings: &Settings, victim: &Victim) -> Answe
         Ok(credentials) => credentials.client,
         Err(error) => return Answer::Unreachable(error.to_string()),
     };
-    match tokio::time::timeout(TIMEOUT, ask(client, settings, victim)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(Error::Api(status))) => answer(&status),
-        Ok(Err(error)) => Answer::Unreachable(chain(&error)),
-        Err(_) => Answer::Unreachable(format!("no answer in {} s", TIMEOUT.as_secs())),
+    match in_time(look_again(client.clone(), settings, victim), Answer::Unreachable).await {
+        Ok(None) => {}
+        Ok(Some(answer)) | Err(answer) => return answer,
+    }
+    match in_time(ask(client, victim), Answer::Unknown).await {
+        Ok(()) => Answer::Accepted,
+        Err(answer) => answer,
     }
 }
 
-async fn ask(client: Client, settings: &Settings, victim: &Victim) -> kube::Result<Answer> {
-    let Ranked { uid, namespace, name, .. } = &victim.ranked;
-    let now = Api::<WirePod>::namespaced(client.clone(), namespace).get(name).await?;
-    match wire::pod(now) {
-        Some(now) if now.uid != *uid => return Ok(Answer::Gone),
-        Some(now) => match spared_as_such(&settings.eviction, &now) {
-            Some(Spared::Terminating | Spared::Finished) => return Ok(Answer::Gone),
-            Some(spared) => return Ok(Answer::Refused(format!("it may not be evicted: {spared}"))),
-            None => {}
-        },
-        None => return Ok(Answer::Refused("the API server's pod makes no sense".to_owned())),
+/// `unanswered` says what a request is that brings no answer.
+async fn in_time<T>(
+    request: impl Future<Output = kube::Result<T>>,
+    unanswered: fn(String) -> Answer,
+) -> Result<T, Answer> {
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(Error::Api(status))) if status.code == GATEWAY_TIMEOUT => {
+            Err(unanswered(format!("{} {}", status.code, status.message)))
+        }
+        Ok(Err(Error::Api(status))) => Err(answer(&status)),
+        Ok(Err(error)) => Err(unanswered(chain(&error))),
+        Err(_) => Err(unanswered(format!("no answer in {} s", TIMEOUT.as_secs()))),
     }
+}
+
+/// What there is to say instead of asking.
+async fn look_again(
+    client: Client,
+    settings: &Settings,
+    victim: &Victim,
+) -> kube::Result<Option<Answer>> {
+    let Ranked { uid, namespace, name, .. } = &victim.ranked;
+    let now = Api::<WirePod>::namespaced(client, namespace).get(name).await?;
+    Ok(match wire::pod(now) {
+        Some(now) if now.uid != *uid => Some(Answer::Gone),
+        Some(now) => spared_as_such(&settings.eviction, &now).map(|spared| match spared {
+            Spared::Terminating | Spared::Finished => Answer::Gone,
+            spared => Answer::Refused(format!("it may not be evicted: {spared}")),
+        }),
+        None => Some(Answer::Refused("the API server's pod makes no sense".to_owned())),
+    })
+}
+
+async fn ask(client: Client, victim: &Victim) -> kube::Result<()> {
+    let Ranked { uid, namespace, name, .. } = &victim.ranked;
+    let failed = |error: std::io::Error| Error::Service(error.into());
+    failpoint::at("evict.ask").map_err(failed)?;
     let pods: Api<Pod> = Api::namespaced(client, namespace);
     let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
     let delete = DeleteParams { preconditions, ..DeleteParams::default() };
@@ -64,7 +95,7 @@ async fn ask(client: Client, settings: &Settings, victim: &Victim) -> kube::Resu
         let parameters = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
         pods.evict(name, &parameters).await?;
     }
-    Ok(Answer::Accepted)
+    failpoint::at("evict.asked").map_err(failed)
 }
 
 /// What a refusal means.

@@ -12,7 +12,9 @@ pub mod tunables;
 
 use std::{io, path::Path};
 
-use crate::{model::swap::SwapMax, observe::cgroup::CgroupError, report::messages, roots::Roots};
+use crate::{
+    failpoint, model::swap::SwapMax, observe::cgroup::CgroupError, report::messages, roots::Roots,
+};
 
 /// What became of a limit that was to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl Actuator for Host {
 
     fn remove_file(&self, path: &Path) -> io::Result<Written> {
         match std::fs::remove_file(path) {
-            Ok(()) => Ok(Written::Now),
+            Ok(()) => failpoint::at("file.removed").map(|()| Written::Now),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Written::Already),
             Err(error) => Err(error),
         }

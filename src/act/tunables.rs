@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::files::replace;
-use crate::{decide::tunables::Tunable, roots::Roots};
+use crate::{decide::tunables::Tunable, failpoint, roots::Roots};
 
 /// A kernel setting could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,10 @@ fn read(path: &Path) -> Result<String, TunableError> {
 }
 
 fn write(path: &Path, value: &str) -> Result<(), TunableError> {
-    fs::write(path, value).map_err(failed("write", path))
+    failpoint::at("tunable.write")
+        .and_then(|()| fs::write(path, value))
+        .and_then(|()| failpoint::at("tunable.written"))
+        .map_err(failed("write", path))
 }
 
 fn load(roots: &Roots) -> Before {

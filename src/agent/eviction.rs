@@ -383,6 +383,11 @@ impl<A: Actuator> Agent<A> {
             Answer::Unreachable(why) => {
                 (true, None, format!("cannot ask the API server to evict {pod}: {why}"))
             }
+            Answer::Unknown(why) => (
+                true,
+                None,
+                format!("whether {pod} leaves is not known, no other is evicted meanwhile: {why}"),
+            ),
         };
         if warning {
             tracing::warn!(

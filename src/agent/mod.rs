@@ -13,6 +13,7 @@ mod serve;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    act::{Actuator, DryRun, Host, systemd},
+    act::{Actuator, DryRun, Host, files, systemd},
     config::settings::{Grants, Settings},
     decide::state::State,
     model::{
@@ -31,6 +32,7 @@ use crate::{
         pod::{ContainerId, Pods},
     },
     observe::{
+        hooks::USUAL_FOLDERS,
         kube::pods::{self, Update},
         node::{self, SwapWatch},
         tree::{Changes, Tree},
@@ -117,6 +119,12 @@ pub async fn run(
         let (eviction, evicted) = eviction::Eviction::new(&roots, false);
         let agent = Agent::start(roots, settings, verbosity, records, DryRun, eviction)?;
         return agent.turn(None, evicted).await;
+    }
+    for folder in [roots.runtime(), roots.runtime().join("pods")]
+        .into_iter()
+        .chain(USUAL_FOLDERS.map(|folder| roots.path(Path::new(folder))))
+    {
+        files::sweep(&folder);
     }
     let (requests, receive) = mpsc::unbounded_channel();
     let (send, answers) = mpsc::unbounded_channel();

@@ -3,6 +3,7 @@
 use std::{process, sync::Arc, thread, time::Duration};
 
 use wasp_agent::{
+    failpoint,
     hook::{Done, Nothing, Progress, give_up, run},
     report::{log, messages},
     roots::Roots,
@@ -12,6 +13,7 @@ use wasp_agent::{
 const LONGEST: Duration = Duration::from_secs(5);
 
 fn main() {
+    let _failpoints = failpoint::from_environment();
     // The first argument is a folder that stands for the host's root, for tests.
     let roots = std::env::args_os().nth(1).map_or_else(Roots::host, Roots::at);
     let progress = Arc::new(Progress::default());

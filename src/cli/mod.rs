@@ -16,6 +16,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::{layers::Resolved, settings::Settings, value::Problems},
+    failpoint,
     roots::Roots,
 };
 
@@ -118,6 +119,7 @@ pub fn command() -> clap::Command {
 
 /// Parses, dispatches and turns errors into an exit code.
 pub fn main() -> ExitCode {
+    let _failpoints = failpoint::from_environment();
     let cli = Cli::parse();
     match cli.command {
         Command::OnNode(command) => on_node(command, Roots::at(cli.root)),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 
 /// What an eviction can come to.
-pub const OUTCOMES: [&str; 7] =
-    ["accepted", "migrating", "budget", "gone", "refused", "unreachable", "observed"];
+pub const OUTCOMES: [&str; 8] =
+    ["accepted", "migrating", "budget", "gone", "refused", "unreachable", "unknown", "observed"];
 /// Why a limit is written.
 pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
 /// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
@@ -146,7 +146,7 @@ pub struct Evicted {
     pub at: String,
     /// `namespace/name`.
     pub pod: String,
-    /// `accepted`, `migrating`, `budget`, `gone`, `refused`, `unreachable` or `observed`.
+    /// `accepted`, `migrating`, `budget`, `gone`, `refused`, `unreachable`, `unknown` or `observed`.
     pub outcome: String,
     pub why: String,
 }

@@ -15,9 +15,12 @@ use nix::{
     sys::stat::Mode,
 };
 
-use crate::model::{
-    host::{Level, LevelFacts},
-    swap::SwapMax,
+use crate::{
+    failpoint,
+    model::{
+        host::{Level, LevelFacts},
+        swap::SwapMax,
+    },
 };
 
 /// `memory.swap.max`.
@@ -114,6 +117,7 @@ impl Cgroup {
     }
 
     fn read(&self, name: &str) -> io::Result<String> {
+        failpoint::at("cgroup.read")?;
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let file = File::from(openat(self.folder.as_fd(), name, flags, Mode::empty())?);
         let mut text = String::with_capacity(LONGEST_BYTES);

@@ -1,12 +1,19 @@
 //! `/var/lib/wasp-agent/provisioned.json`: the swap that the agent made, so that it can be undone
 //! when it is configured elsewhere or not at all. What was to go and could not stays in it.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::ProvisionError;
-use crate::{act::files::replace_for_keeps, config::settings::SwapKind, roots::Roots};
+use crate::{
+    act::files::{replace_for_keeps, sweep},
+    config::settings::SwapKind,
+    roots::Roots,
+};
 
 const VERSION: u32 = 1;
 
@@ -50,8 +57,9 @@ impl Ledger {
         }
         let wire = Wire { version: VERSION, areas: areas.to_vec() };
         let text = serde_json::to_string(&wire).map_err(|error| self.failed(error.into()))?;
-        let folder = self.path.parent().map_or(Ok(()), fs::create_dir_all);
-        folder
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        sweep(folder);
+        fs::create_dir_all(folder)
             .and_then(|()| replace_for_keeps(&self.path, &text, 0o600))
             .map_err(|error| self.failed(error))
     }

@@ -306,7 +306,8 @@ messages! {
         "A pod may not be evicted now"
         ["POD_NAMESPACE POD_NAME POD_UID OUTCOME"]
         "OUTCOME is budget (a PodDisruptionBudget is used up), refused (the message has the API \
-         server's words) or unreachable. The pod is asked again later, another one meanwhile."
+         server's words) or unreachable: the pod is asked again later, another one meanwhile. Or \
+         unknown: the request was sent and no answer came; no other is evicted for a minute."
         "docs/runbooks/WaspEvictionFailing.md."
 
     POD_LEFT "831d144f121d420cbebdf6ee5b3fdd88"

@@ -50,6 +50,7 @@ fn label_values_are_the_words_of_the_code() {
         Answer::Gone,
         Answer::Refused(text()),
         Answer::Unreachable(text()),
+        Answer::Unknown(text()),
     ] {
         assert!(OUTCOMES.contains(&answer.name()));
     }

@@ -19,7 +19,7 @@ use nix::{
 };
 
 use super::{Provisioner, syscalls};
-use crate::{config::settings::SWAPFILE, observe::swap::area::open_beneath};
+use crate::{config::settings::SWAPFILE, failpoint, observe::swap::area::open_beneath};
 
 const CHUNK: usize = 1 << 20;
 /// So much may wait to be written before the disk is waited for.
@@ -40,11 +40,14 @@ impl Provisioner<'_> {
             syscalls::set_nocow(&file)?;
         }
         self.fill(&file, bytes)?;
+        failpoint::at("swapfile.filled")?;
         file.write_all_at(&self.header(bytes)?, 0)?;
         file.sync_all()?;
+        failpoint::at("swapfile.link")?;
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
         let name = path.file_name().unwrap_or_default();
         linkat(AT_FDCWD, &*unnamed, folder.as_fd(), name, AtFlags::AT_SYMLINK_FOLLOW)?;
+        failpoint::at("swapfile.linked")?;
         File::from(folder).sync_all()
     }
 

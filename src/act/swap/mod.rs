@@ -15,7 +15,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use uuid::Uuid;
 
 use crate::{
-    config::settings::Discard, decide::provision::Step, model::swap_header::SwapHeader,
+    config::settings::Discard, decide::provision::Step, failpoint, model::swap_header::SwapHeader,
     observe::swap::area::open_beneath, roots::Roots,
 };
 
@@ -47,7 +47,13 @@ impl std::fmt::Debug for Provisioner<'_> {
 impl Provisioner<'_> {
     /// Does one step. A step that fails has changed nothing.
     pub fn carry_out(&self, step: &Step) -> Result<(), StepError> {
-        let done = match step {
+        let failed = |source| StepError { step: step.to_string(), source };
+        failpoint::at("swap.step").map_err(failed)?;
+        self.do_step(step).and_then(|()| failpoint::at("swap.stepped")).map_err(failed)
+    }
+
+    fn do_step(&self, step: &Step) -> io::Result<()> {
+        match step {
             Step::MakeFile { path, bytes } => self.make_file(path, *bytes),
             Step::Format { path, bytes } => self.format(path, *bytes),
             Step::MakeZram { bytes } => self.make_zram(*bytes),
@@ -61,8 +67,7 @@ impl Provisioner<'_> {
             }
             Step::RemoveZram { path } => zram::remove(self.roots, path),
             Step::Erase { path } => self.erase(path),
-        };
-        done.map_err(|source| StepError { step: step.to_string(), source })
+        }
     }
 
     fn header(&self, bytes: u64) -> io::Result<Vec<u8>> {

@@ -5,6 +5,8 @@
 //!    ▲                             │ │ └─429, migration─► migrating ──gone or deadline──┘
 //!    │                             │ └─429, budget─► that pod backs off, the next is asked
 //!    └──────refused, unreachable───┘
+//!
+//! Without an answer a pod stays asked for a minute; it leaves where it is seen being deleted.
 //! ```
 
 use std::{
@@ -49,8 +51,10 @@ pub enum Answer {
     Gone,
     /// Anything else, in words.
     Refused(String),
-    /// There was no answer.
+    /// Nothing was asked, since nobody could be.
     Unreachable(String),
+    /// It was asked, and what came of it is not known.
+    Unknown(String),
 }
 
 impl Answer {
@@ -63,6 +67,7 @@ impl Answer {
             Self::Gone => "gone",
             Self::Refused(_) => "refused",
             Self::Unreachable(_) => "unreachable",
+            Self::Unknown(_) => "unknown",
         }
     }
 }
@@ -152,6 +157,7 @@ pub fn decide(
 ) -> Verdict {
     let now = inputs.sample.at;
     let readings = signals.read(settings, inputs.sample);
+    evictions.see_who_leaves(inputs.pods, now);
     let overdue = evictions.pass_time(now);
     let mut verdict = Verdict { readings, evict: None, held_back: None, overdue };
     let active: Vec<&Reading> = verdict.readings.iter().filter(|r| r.active).collect();
@@ -246,6 +252,20 @@ impl Evictions {
         });
     }
 
+    /// Who was asked for and is being deleted leaves, though no answer said so: it was lost, or came
+    /// to an agent that is gone.
+    fn see_who_leaves(&mut self, pods: &Pods, now: Monotonic) {
+        for pod in self.in_flight.iter_mut().filter(|pod| pod.stage == Stage::Asked) {
+            if let Some(found) = pods.get(&pod.uid)
+                && found.terminating
+            {
+                let grace = Duration::from_secs(found.grace_seconds);
+                (pod.stage, pod.deadline) = (Stage::Leaving, now + grace + LEAVES_WITHIN);
+                self.history.push_back(now);
+            }
+        }
+    }
+
     /// Forgets what is over; returns what should have ended.
     fn pass_time(&mut self, now: Monotonic) -> Vec<InFlight> {
         while self.history.front().is_some_and(|at| now.since(*at) >= HOUR) {
@@ -279,6 +299,7 @@ impl Evictions {
     ) {
         let Some(pod) = self.in_flight.iter_mut().find(|pod| pod.uid == *uid) else { return };
         match answer {
+            Answer::Accepted if pod.stage == Stage::Leaving => {}
             Answer::Accepted => {
                 (pod.stage, pod.deadline) = (Stage::Leaving, now + grace + LEAVES_WITHIN);
                 self.history.push_back(now);
@@ -292,6 +313,8 @@ impl Evictions {
                 self.in_flight.retain(|pod| pod.uid != *uid);
                 self.back_off(uid.clone(), *retry_after, now);
             }
+            // It may leave: no other is asked before its time is over.
+            Answer::Unknown(_) => {}
             Answer::Refused(_) | Answer::Unreachable(_) => {
                 self.in_flight.retain(|pod| pod.uid != *uid);
                 self.back_off(uid.clone(), None, now);

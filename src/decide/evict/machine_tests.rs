@@ -28,6 +28,8 @@ enum Api {
     Budget,
     Refuses,
     Silent,
+    /// It leaves, and the answer that says so is lost.
+    Lost { after: u64 },
 }
 
 struct SimPod {
@@ -158,6 +160,11 @@ impl Sim {
             Api::Budget => Answer::Budget { retry_after: None },
             Api::Refuses => Answer::Refused("500".into()),
             Api::Silent => return,
+            Api::Lost { after } => {
+                pod.leaves_at = Some(self.second + after);
+                Arc::make_mut(&mut pod.pod).terminating = true;
+                Answer::Unknown("cut".into())
+            }
         };
         let grace = Duration::from_secs(30);
         self.evictions.answered(&self.settings, uid, &answer, grace, now);
@@ -341,6 +348,14 @@ fn a_restart_of_the_agent_evicts_nobody_twice() {
     assert_eq!(sim.names(), ["greedy"], "it is on its way");
 }
 
+#[test]
+fn an_answer_that_is_lost_lets_nobody_else_leave_meanwhile() {
+    let mut sim = thrashing(Api::Lost { after: 85 });
+    sim.run(150);
+    assert_eq!(sim.names(), ["greedy"]);
+    assert_eq!(sim.evictions.in_the_last_hour(), 1);
+}
+
 fn api() -> impl Strategy<Value = Api> {
     prop_oneof![
         (1_u64..200).prop_map(|after| Api::Leaves { after }),
@@ -348,6 +363,7 @@ fn api() -> impl Strategy<Value = Api> {
         Just(Api::Budget),
         Just(Api::Refuses),
         Just(Api::Silent),
+        (1_u64..80).prop_map(|after| Api::Lost { after }),
     ]
 }
 
