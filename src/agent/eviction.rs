@@ -288,8 +288,7 @@ impl<A: Actuator> Agent<A> {
             // Who uses what was not read for this verdict.
             self.eviction.next = self.now();
         }
-        for InFlight { uid, stage, .. } in &verdict.overdue {
-            let (namespace, name) = self.names_of(uid);
+        for InFlight { uid, namespace, name, stage, .. } in &verdict.overdue {
             tracing::warn!(
                 message_id = messages::POD_OVERDUE.id,
                 pod_namespace = namespace,
@@ -425,22 +424,21 @@ impl<A: Actuator> Agent<A> {
 
     /// A pod has left when the last of its cgroups is gone: its object goes sooner or later.
     fn see_who_left(&mut self, at: Monotonic) {
-        let left: Vec<PodUid> = self
+        let left: Vec<InFlight> = self
             .eviction
             .evictions
             .in_flight()
             .iter()
             .filter(|pod| pod.stage != Stage::Asked && self.tree.of_pod(&pod.uid).next().is_none())
-            .map(|pod| pod.uid.clone())
+            .cloned()
             .collect();
-        for uid in left {
-            let (namespace, name) = self.names_of(&uid);
+        for InFlight { uid, namespace, name, .. } in left {
             tracing::info!(
                 message_id = messages::POD_LEFT.id,
                 pod_namespace = namespace,
                 pod_name = name,
                 pod_uid = %uid,
-                "the evicted pod {uid} has left"
+                "the evicted pod {namespace}/{name} has left"
             );
             if self.eviction.evictions.left(&self.settings.eviction, &uid, at) {
                 self.eviction.signals.clear();

@@ -180,7 +180,6 @@ impl<A: Actuator> Agent<A> {
             critical: reading.critical,
         });
         let in_flight = self.eviction.in_flight().iter().map(|pod| {
-            let (namespace, name) = self.names_of(&pod.uid);
             let stage = match pod.stage {
                 Stage::Asked => "asked",
                 Stage::Leaving => "leaving",
@@ -188,7 +187,7 @@ impl<A: Actuator> Agent<A> {
             };
             published::InFlight {
                 uid: pod.uid.to_string(),
-                pod: format!("{namespace}/{name}"),
+                pod: format!("{}/{}", pod.namespace, pod.name),
                 stage: stage.to_owned(),
             }
         });

@@ -16,7 +16,7 @@ use std::{
     io::{Read, Write},
     os::unix::{fs::FileExt, net::UnixDatagram},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -218,11 +218,19 @@ impl Agent {
     }
 
     pub fn start_with(host: &FakeHost, arguments: &[&str]) -> Self {
+        let mut agent = Self::spawn(host, arguments, "");
+        agent.hears_beside("READY=1");
+        agent
+    }
+
+    /// Starts the agent with `FAILPOINTS` and does not wait.
+    pub fn spawn(host: &FakeHost, arguments: &[&str], failpoints: &str) -> Self {
         let socket = tempfile::tempdir().unwrap();
         let path = socket.path().join("notify");
         let notifications = listen(&path);
         let mut child = Self::command(host, arguments)
             .env("NOTIFY_SOCKET", &path)
+            .env("FAILPOINTS", failpoints)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -233,10 +241,12 @@ impl Agent {
             let _ = stderr.read_to_string(&mut log);
             log
         });
-        let mut agent =
-            Self { child, notifications, _socket: socket, heard: Vec::new(), log: Some(log) };
-        agent.hears_beside("READY=1");
-        agent
+        Self { child, notifications, _socket: socket, heard: Vec::new(), log: Some(log) }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     pub fn pid(&self) -> u32 {
@@ -251,11 +261,15 @@ impl Agent {
     }
 
     fn hears_beside(&mut self, text: &str) -> usize {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(index) = self.heard.iter().position(|line| line.contains(text)) {
                 return index;
             }
-            let message = match self.notifications.recv_timeout(PATIENCE) {
+            let message = match self
+                .notifications
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(message) => message,
                 Err(error) => {
                     let log = self.log();
@@ -285,7 +299,8 @@ impl Agent {
         self.ends()
     }
 
-    fn log(&mut self) -> String {
+    /// Ends it; all that it logged.
+    pub fn log(&mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.read_log()

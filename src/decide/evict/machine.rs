@@ -76,6 +76,10 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
     pub uid: PodUid,
+    #[serde(default)]
+    pub namespace: String,
+    #[serde(default)]
+    pub name: String,
     pub stage: Stage,
     pub since: Monotonic,
     pub deadline: Monotonic,
@@ -176,7 +180,7 @@ pub fn decide(
                         active.iter().map(|r| format!("{}: {}", r.signal, r.text)).collect();
                     let why = why.join("; ");
                     if settings.mode == EvictionMode::Enforce {
-                        evictions.ask(ranked.uid.clone(), now);
+                        evictions.ask(&ranked, now);
                     } else {
                         // Nobody leaves; it is said again when the next would be evicted.
                         evictions.cooldown_until = now + settings.cooldown;
@@ -203,13 +207,13 @@ impl Evictions {
             // Only a migration, which takes minutes, may be overtaken, and only when it burns.
             !(critical && pod.stage == Stage::Migrating)
         });
-        if let Some(InFlight { uid, stage, .. }) = busy {
+        if let Some(InFlight { namespace, name, stage, .. }) = busy {
             let what = match stage {
                 Stage::Asked => "the API server has not answered yet for",
                 Stage::Leaving => "waiting for the end of",
                 Stage::Migrating => "waiting for the migration of",
             };
-            return Some(format!("{what} pod {uid}"));
+            return Some(format!("{what} pod {namespace}/{name}"));
         }
         if !inputs.pods_are_fresh {
             return Some("the list of pods is not fresh: the API server is away".to_owned());
@@ -243,9 +247,11 @@ impl Evictions {
         (now.since(since) >= after).then_some((pod, true))
     }
 
-    fn ask(&mut self, uid: PodUid, now: Monotonic) {
+    fn ask(&mut self, Ranked { uid, namespace, name, .. }: &Ranked, now: Monotonic) {
         self.in_flight.push(InFlight {
-            uid,
+            uid: uid.clone(),
+            namespace: namespace.clone(),
+            name: name.clone(),
             stage: Stage::Asked,
             since: now,
             deadline: now + ANSWER,

@@ -23,13 +23,19 @@ fn enforcing() -> EvictionSettings {
 /// What the API server says of a pod's eviction, and how long it takes to leave.
 #[derive(Clone, Copy, Debug)]
 enum Api {
-    Leaves { after: u64 },
-    Migrates { after: u64 },
+    Leaves {
+        after: u64,
+    },
+    Migrates {
+        after: u64,
+    },
     Budget,
     Refuses,
     Silent,
     /// It leaves, and the answer that says so is lost.
-    Lost { after: u64 },
+    Lost {
+        after: u64,
+    },
 }
 
 struct SimPod {

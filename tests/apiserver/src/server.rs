@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -186,13 +186,29 @@ impl Handle {
 
     /// Creates or updates an object as an administrator, its status and namespace included.
     pub fn apply(&self, object: &Value) -> Result<Value> {
+        self.as_admin(async |client| client.upsert(object).await)
+    }
+
+    /// What an administrator reads at `path`.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.as_admin(async |client| client.get(path).await?.ok())
+    }
+
+    /// Deletes what is at `path` for good, as a kubelet does with a pod that has ended.
+    pub fn delete_now(&self, path: &str) -> Result<Value> {
+        self.as_admin(async |client| {
+            client.delete(path, &json!({"gracePeriodSeconds": 0})).await?.ok()
+        })
+    }
+
+    /// On a thread of its own, since the caller may be in a runtime.
+    fn as_admin(&self, ask: impl AsyncFn(Client) -> Result<Value> + Send) -> Result<Value> {
         let client = Client::admin(self.address, &self.pki);
-        // On a thread of its own, since the caller may be in a runtime.
-        let upsert = move || {
+        let ask = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(client.upsert(object))
+            runtime.block_on(ask(client))
         };
-        std::thread::scope(|s| s.spawn(upsert).join()).map_err(|_| anyhow!("a panic"))?
+        std::thread::scope(|s| s.spawn(ask).join()).map_err(|_| anyhow!("a panic"))?
     }
 
     pub fn fault(&self, fault: Fault) -> Result<()> {

@@ -1,0 +1,162 @@
+//! System calls fail that never do on a healthy node, and files hold what nobody has written.
+
+use std::{fs, io::Write, process::Stdio};
+
+use serde_json::json;
+use test_apiserver::pki::Validity;
+
+use crate::{
+    node::{HOOKS, Node, burstable, files, share},
+    support::{Agent, NODE, PATIENCE, agent_binary, container_id},
+};
+
+#[test]
+fn cgroupfs_that_fails_is_tried_again() {
+    let node = Node::new();
+    let one = node.pod(&burstable("one", 100), 1, "max");
+    let other = node.pod(&burstable("other", 60), 2, "max");
+    for place in ["limit.write", "cgroup.read"] {
+        for error in ["EIO", "EINTR", "EBUSY", "ENOSPC", "EROFS"] {
+            let failpoint = format!("{place}=3*return({error})");
+            node.host.set_limit(&one.cgroup, "max");
+            node.host.set_limit(&other.cgroup, "max");
+            let agent = Agent::spawn(&node.host, &["run"], &failpoint);
+            node.host.await_limit(&one.cgroup, &share(100).to_string());
+            node.host.await_limit(&other.cgroup, &share(60).to_string());
+            let (status, log) = agent.stop();
+            assert_eq!(status, Some(0), "{failpoint}: {log}");
+            assert!(log.contains("trying again"), "{failpoint}: {log}");
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_no_limit_from_being_set() {
+    let node = Node::new();
+    let pod = node.pod(&burstable("p", 100), 1, "max");
+    for error in ["ENOSPC", "EROFS", "EIO"] {
+        let _ = fs::remove_dir_all(node.host.path("/run/wasp-agent"));
+        node.host.set_limit(&pod.cgroup, "max");
+        let mut agent = Agent::spawn(&node.host, &["run"], &format!("file.open=return({error})"));
+        agent.hears("READY=1");
+        node.host.await_limit(&pod.cgroup, &share(100).to_string());
+        let status = agent.hears("STATUS=cannot ");
+        assert!(status.contains("/run/wasp-agent"), "{status}");
+        assert_eq!(agent.stop().0, Some(0));
+        node.assert_files_are_whole(error);
+        node.assert_nothing_is_left_over(error);
+    }
+}
+
+#[test]
+fn an_eviction_without_an_answer_is_waited_for() {
+    let node = Node::new();
+    let config = "[eviction]\nmode = \"enforce\"\n[eviction.utilization]\nsustain-seconds = 0\n";
+    node.host.write("/etc/wasp-agent/config.d/50.toml", config);
+    for (number, name) in ["first", "second", "third"].into_iter().enumerate() {
+        let container = node.pod(&burstable(name, 100), number, "0");
+        node.uses(&container.cgroup, 200 << 20, (300 - number as u64) << 20);
+    }
+    node.presses(true);
+    let mut agent = Agent::spawn(&node.host, &["run"], "evict.asked=return(EIO)");
+    agent.hears("waiting for the end of pod");
+    assert_eq!(node.leaving(), ["first"]);
+    let (_, log) = agent.stop();
+    assert!(log.contains("whether default/first leaves is not known"), "{log}");
+}
+
+#[test]
+fn credentials_that_are_refused_change_no_limit() {
+    let node = Node::new();
+    let pod = node.pod(&burstable("p", 100), 1, "max");
+    let other_ca = node.server.data().join("other-ca");
+    for (what, wrong) in [
+        ("expired", Validity::expired()),
+        ("of another authority", Validity::for_the_next(PATIENCE)),
+    ] {
+        assert_eq!(Agent::start(&node.host).stop().0, Some(0));
+        assert_eq!(node.host.limit(&pod.cgroup), share(100).to_string());
+        if what == "expired" {
+            node.server.rotate(NODE, wrong).unwrap();
+        } else {
+            node.server.pki().rotate_from_wrong_ca(NODE, wrong).unwrap();
+        }
+        let mut agent = Agent::start(&node.host);
+        agent.hears("STATUS=API server not reachable");
+        node.host.set_limit(&pod.cgroup, "max");
+        node.host.await_limit(&pod.cgroup, &share(100).to_string());
+        node.server.rotate(NODE, Validity::for_the_next(PATIENCE * 1000)).unwrap();
+        agent.hears("Swap 2.0 GiB");
+    }
+    // A server that another authority vouches for.
+    fs::create_dir(&other_ca).unwrap();
+    let impostor = test_apiserver::ApiServer::start(test_apiserver::Options {
+        nodes: vec![NODE.to_owned()],
+        ..test_apiserver::Options::new(&other_ca)
+    })
+    .unwrap();
+    let kubeconfig = fs::read_to_string(node.server.node_kubeconfig(NODE).unwrap()).unwrap();
+    let pretended = kubeconfig.replace(&node.server.url(), &impostor.url());
+    assert_ne!(kubeconfig, pretended);
+    node.host.write("/var/lib/kubelet/kubeconfig", &pretended);
+    let mut agent = Agent::start(&node.host);
+    let status = agent.hears("STATUS=API server not reachable");
+    assert!(status.contains("certificate"), "{status}");
+    assert_eq!(node.host.limit(&pod.cgroup), share(100).to_string());
+}
+
+#[test]
+fn state_that_was_garbled_is_left_out() {
+    let node = Node::new();
+    let pod = node.pod(&burstable("p", 100), 1, "max");
+    assert_eq!(Agent::start(&node.host).stop().0, Some(0));
+    let all: Vec<_> = ["/run/wasp-agent", "/run/wasp-agent/pods", HOOKS]
+        .iter()
+        .flat_map(|folder| {
+            let names: Vec<_> = files(&node.host.path(folder)).map(|(name, _)| name).collect();
+            names.into_iter().map(move |name| format!("{folder}/{name}"))
+        })
+        .filter(|path| path.ends_with(".json"))
+        .collect();
+    assert!(all.len() >= 4, "{all:?}");
+    for garbage in ["", "{", "null", "[]", "{\"version\": 999}", "\u{0}\u{0}", &"[".repeat(100_000)]
+    {
+        for path in &all {
+            node.host.write(path, garbage);
+        }
+        node.host.set_limit(&pod.cgroup, "max");
+        let agent = Agent::start(&node.host);
+        node.host.await_limit(&pod.cgroup, &share(100).to_string());
+        assert_eq!(agent.stop().0, Some(0), "{garbage:.20}");
+        node.assert_files_are_whole("mended");
+    }
+}
+
+#[test]
+fn the_hook_never_keeps_a_container_from_starting() {
+    let node = Node::new();
+    let pod = node.pod(&burstable("p", 100), 1, "max");
+    assert_eq!(Agent::start(&node.host).stop().0, Some(0));
+    let inside = pod.cgroup.strip_prefix("/sys/fs/cgroup").unwrap();
+    node.host.write("/proc/4242/cgroup", &format!("0::{inside}\n"));
+    let bundle = format!("/run/containers/storage/overlay-containers/{}/userdata", container_id(1));
+    let state = json!({
+        "ociVersion": "1.0.2", "pid": 4242, "bundle": node.host.path(&bundle), "status": "creating",
+    });
+    for place in ["cgroup.read", "limit.write"] {
+        for error in ["EIO", "EINTR", "EBUSY", "ENOSPC"] {
+            node.host.set_limit(&pod.cgroup, "max");
+            let mut hook = std::process::Command::new(agent_binary().with_file_name("wasp-hook"))
+                .arg(node.host.root())
+                .env("FAILPOINTS", format!("{place}=return({error})"))
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            hook.stdin.take().unwrap().write_all(state.to_string().as_bytes()).unwrap();
+            let output = hook.wait_with_output().unwrap();
+            assert!(output.status.success(), "{place} {error}: {output:?}");
+            assert_eq!(node.host.limit(&pod.cgroup), "max", "the failpoint works");
+        }
+    }
+}

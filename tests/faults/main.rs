@@ -1,0 +1,17 @@
+//! The agent between a host made of files and an API server, killed, refused and lied to.
+//! `make test-faults`; the cases `faults-*` of `tests/node` do the same on a real node.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod errors;
+mod kills;
+mod node;
+mod storm;

@@ -1,0 +1,126 @@
+//! A node with pods, and what must hold on it whatever happens.
+
+use std::{fs, path::Path, time::Instant};
+
+use serde_json::Value;
+use test_apiserver::Handle;
+
+use crate::support::{Agent, FakeHost, MIB, NODE, PATIENCE, api_server, container_id, pod, uid};
+
+pub const RAM: u64 = 4096 * MIB;
+pub const SWAP: u64 = 2048 * MIB;
+pub const HOOKS: &str = "/run/containers/oci/hooks.d";
+
+pub struct Node {
+    pub host: FakeHost,
+    pub server: Handle,
+    _data: tempfile::TempDir,
+}
+
+impl Node {
+    pub fn new() -> Self {
+        let (data, server) = api_server();
+        let host = FakeHost::new(RAM, SWAP);
+        host.use_kubeconfig(&server);
+        Self { host, server, _data: data }
+    }
+
+    /// A pod with one container in a cgroup, as the runtime leaves it.
+    pub fn pod(&self, object: &Value, number: usize, swap_max: &str) -> Container {
+        let pod = self.server.apply(object).unwrap();
+        let cgroup = self.host.container(uid(&pod), &container_id(number), "main", swap_max);
+        self.uses(&cgroup, 0, 0);
+        let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap().to_owned();
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        Container { cgroup, path: format!("/api/v1/namespaces/{namespace}/pods/{name}") }
+    }
+
+    pub fn uses(&self, cgroup: &str, memory_bytes: u64, swap_bytes: u64) {
+        self.host.write(&format!("{cgroup}/memory.stat"), "inactive_file 0\n");
+        self.host.write(&format!("{cgroup}/memory.current"), &format!("{memory_bytes}\n"));
+        self.host.write(&format!("{cgroup}/memory.swap.current"), &format!("{swap_bytes}\n"));
+    }
+
+    /// All of RAM and swap is in use, or hardly any.
+    pub fn presses(&self, pressed: bool) {
+        self.host.memory(RAM, SWAP);
+        if pressed {
+            let path = self.host.path("/proc/meminfo");
+            let text = fs::read_to_string(path).unwrap();
+            let free = |line: &str| line.starts_with("MemFree") || line.starts_with("SwapFree");
+            let zeroed = |line| match free(line) {
+                true => format!("{}: 0 kB\n", line.split(':').next().unwrap()),
+                false => format!("{line}\n"),
+            };
+            let text: String = text.lines().map(zeroed).collect();
+            self.host.write("/proc/meminfo", &text);
+        }
+    }
+
+    /// The names of pods that are being deleted.
+    pub fn leaving(&self) -> Vec<String> {
+        let list = self.server.get("/api/v1/pods").unwrap();
+        let leaving = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_string();
+        let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
+        list["items"].as_array().unwrap().iter().filter(leaving).map(name).collect()
+    }
+
+    /// What must be true of files whenever the agent may have died.
+    pub fn assert_files_are_whole(&self, when: &str) {
+        for folder in ["/run/wasp-agent", "/run/wasp-agent/pods", HOOKS] {
+            for (name, text) in files(&self.host.path(folder)) {
+                if name.ends_with(".json") && !name.starts_with(".new-") {
+                    let parsed: Result<Value, _> = serde_json::from_str(&text);
+                    assert!(parsed.is_ok(), "{when}: {folder}/{name} is {text:?}");
+                }
+            }
+        }
+    }
+
+    pub fn assert_nothing_is_left_over(&self, when: &str) {
+        for folder in ["/run/wasp-agent", "/run/wasp-agent/pods", HOOKS] {
+            let names: Vec<_> = files(&self.host.path(folder)).map(|(name, _)| name).collect();
+            assert!(!names.iter().any(|name| name.starts_with(".new-")), "{when}: {names:?}");
+        }
+    }
+}
+
+pub struct Container {
+    pub cgroup: String,
+    /// Of its pod, in the API.
+    pub path: String,
+}
+
+/// Name and content of each file in `folder`.
+pub fn files(folder: &Path) -> impl Iterator<Item = (String, String)> {
+    fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| {
+        let text = fs::read_to_string(entry.path()).ok()?;
+        Some((entry.file_name().into_string().ok()?, text))
+    })
+}
+
+pub fn burstable(name: &str, mebibytes: u64) -> Value {
+    pod(name, NODE, Some(&format!("{mebibytes}Mi")), None)
+}
+
+/// What LimitedSwap gives for a request of so much.
+pub fn share(mebibytes: u64) -> u64 {
+    mebibytes * MIB / (RAM / SWAP)
+}
+
+/// Waits until `done`, or until the agent has ended: whether it has not.
+pub fn lives_until(agent: &mut Agent, what: &str, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = agent.ended() {
+            use std::os::unix::process::ExitStatusExt;
+            assert_eq!(status.signal(), Some(9), "{what}: {status}: {}", agent.log());
+            return false;
+        }
+        if done() {
+            return true;
+        }
+        assert!(Instant::now() < deadline, "not {what} in {PATIENCE:?}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
