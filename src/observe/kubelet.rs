@@ -16,7 +16,8 @@ use crate::{config::settings::Settings, model::kubelet::KubeletConfig, roots::Ro
 /// OpenShift, then kubeadm (where the first is a kubeconfig).
 const USUAL_PLACES: [&str; 2] = ["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"];
 
-/// Beside OpenShift's file: what its kubelets are given as `--config-dir`.
+/// Beside OpenShift's file: the `--config-dir` of its kubelets, on workers from 4.21 on
+/// (machine-config-operator, templates/worker/01-worker-kubelet). Before, nothing of OpenShift writes there.
 const DROP_INS: &str = "/etc/openshift/kubelet.conf.d";
 
 #[derive(Deserialize)]
