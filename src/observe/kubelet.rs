@@ -11,6 +11,7 @@ use std::{
 
 use serde::Deserialize;
 
+use super::kube::credentials::wrong_place;
 use crate::{config::settings::Settings, model::kubelet::KubeletConfig, roots::Roots};
 
 /// OpenShift, then kubeadm (where the first is a kubeconfig).
@@ -67,7 +68,8 @@ fn wire(roots: &Roots, path: &Path) -> Result<Option<Wire>, String> {
     };
     serde_saphyr::from_str(&text)
         .map(Some)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+        // On kubeadm's nodes it is a kubeconfig.
+        .map_err(|error| format!("cannot read {}: {}", path.display(), wrong_place(&error)))
 }
 
 /// In the order in which they count.
