@@ -98,7 +98,9 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
         .await
         .map_err(|error| unusable(chain(&error)))?;
     if config.auth_info.token.as_ref().is_some_and(|token| !fits_a_header(token.expose_secret())) {
-        return Err(unusable("its token has a line break or another character that no token has".to_owned()));
+        return Err(unusable(
+            "its token has a line break or another character that no token has".to_owned(),
+        ));
     }
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
