@@ -1,5 +1,4 @@
 # The services have the privileges that docs/security.md says, and are not stopped by what they lack
-# suites: bookworm
 # timeout: 600
 . /payload/lib.sh
 document=/usr/share/doc/wasp-agent/security.md
@@ -63,6 +62,7 @@ mkdir -p /var/lib/kubelet/pods/later
 mount -t tmpfs tmpfs /var/lib/kubelet/pods/later
 check "nor one that is mounted later" inside test ! -e /var/lib/kubelet/pods/later
 umount /var/lib/kubelet/pods/later
+check "which it does not hold either" inside bash -c '! grep -q /pods/later /proc/self/mountinfo'
 
 # FILE MODE, of everything that is ours.
 modes() { find "$@" -printf '%p %m\n' | sed -E 's/[0-9a-f-]{36}/UID/' | sort -u; }
