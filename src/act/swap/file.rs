@@ -17,7 +17,6 @@ use nix::{
     sys::{stat::Mode, statfs},
     unistd::linkat,
 };
-
 use rustix::fs::XattrFlags;
 
 use super::{Provisioner, syscalls};
