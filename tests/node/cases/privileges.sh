@@ -50,7 +50,7 @@ eventually 60 "while another one swaps" two_swaps
 rotate_certificate
 systemctl reload wasp-agent
 check "every command does" wasp-agent status --all
-drift one scope max
+note "a hand-written max stood for $(drift one scope max) ms"
 eventually 10 "repairs too" has_limit one "$(grant 100)"
 is "$(agent_pid)" "$pid" "nothing of it is forbidden"
 is "$(journalctl -q -k -g 'type=1326' | grep -c wasp)" 0 "says the kernel"
