@@ -186,11 +186,21 @@ fn the_printed_order_is_a_script_that_stops_where_a_step_fails() {
     };
     let (success, log) = run("nothing of the kind");
     assert!(success, "{log}");
-    let last = log.lines().last().unwrap();
-    assert!(
-        last.starts_with("patch --type=merge -f ignition/layer/60-hyperconverged.yaml"),
-        "{log}"
-    );
+    let at = |what: &str| log.lines().position(|line| line.contains(what)).expect(what);
+    let steps = [
+        "\"paused\":true",
+        "apply -f ignition/layer/10-kubeletconfig.yaml -f ignition/layer/30-machineconfig.yaml",
+        "jsonpath={.spec.configuration.source",
+        "apply -f ignition/layer/20-machineosconfig.yaml",
+        "jsonpath={.status.currentImagePullSpec}",
+        "\"paused\":false",
+        "condition=Updated=True",
+        "-f ignition/layer/60-hyperconverged.yaml",
+    ];
+    assert!(steps.map(at).is_sorted(), "{log}");
+    // Without its image the pool stays paused.
+    let (success, log) = run("currentImagePullSpec");
+    assert!(!success && !log.contains("\"paused\":false"), "{log}");
     let (success, log) = run("condition=Updated=True");
     assert!(!success && !log.contains("60-hyperconverged.yaml"), "{log}");
 }

@@ -102,7 +102,7 @@ impl<A: Actuator> Agent<A> {
         let path = self.roots.status();
         let written = serde_json::to_string(&published)
             .map_err(std::io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o644));
+            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
         let failed = written.err().map(|error| format!("cannot write {}: {error}", path.display()));
         self.problem("status", failed);
         self.write_textfile(&published, now);

@@ -73,12 +73,22 @@ pub(super) fn overcommit_percent(rollout: &Rollout) -> Option<u64> {
     }
 }
 
+/// By annotation: from 1.16 on the operator deploys a DaemonSet agent on every node as soon as
+/// memoryOvercommitPercentage is above 100 (controllers/handlers/wasp-agent/daemonset.go).
 pub(super) fn hyperconverged(percent: u64) -> Value {
+    let patch = json!([{
+        "op": "add",
+        "path": "/spec/configuration/developerConfiguration/memoryOvercommit",
+        "value": percent,
+    }]);
     json!({
         "apiVersion": "hco.kubevirt.io/v1beta1",
         "kind": "HyperConverged",
-        "metadata": { "name": "kubevirt-hyperconverged", "namespace": "openshift-cnv" },
-        "spec": { "higherWorkloadDensity": { "memoryOvercommitPercentage": percent } },
+        "metadata": {
+            "name": "kubevirt-hyperconverged",
+            "namespace": "openshift-cnv",
+            "annotations": { "kubevirt.kubevirt.io/jsonpatch": patch.to_string() },
+        },
     })
 }
 

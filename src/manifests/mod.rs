@@ -142,7 +142,8 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     if let Some(percent) = cluster::overcommit_percent(rollout) {
         manifests.push(yaml(
             "60-hyperconverged.yaml",
-            "A merge patch, last: from now on VMs request less memory than they are given.",
+            "Last: from now on VMs request less memory than they are given. KubeVirt is told by its \
+             operator's annotation: above 100 % in its spec, that deploys an agent of its own.",
             &cluster::hyperconverged(percent),
         ));
     }

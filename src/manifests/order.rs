@@ -18,7 +18,7 @@ pub fn apply_order(rollout: &Rollout, manifests: &[Manifest], folder: &str) -> S
         "# All of the nodes' configuration at once: each node reboots once, when it is its turn.\n";
     text +=
         &format!("oc patch mcp/{pool} --type=merge --patch '{{\"spec\":{{\"paused\":true}}}}'\n");
-    text += &apply(&["10-kubeletconfig.yaml", "20-machineosconfig.yaml", "30-machineconfig.yaml"]);
+    text += &apply(&["10-kubeletconfig.yaml", "30-machineconfig.yaml"]);
     text += "# Until the operator has rendered both into the pool's configuration.\n";
     text +=
         &format!("oc wait kubeletconfig/wasp-agent-{pool} --for=condition=Success --timeout=5m\n");
@@ -27,15 +27,18 @@ pub fn apply_order(rollout: &Rollout, manifests: &[Manifest], folder: &str) -> S
          jsonpath=\"{{.spec.configuration.source[*].name}}\" | grep -q 90-{pool}-wasp-agent; do sleep 2; \
          done'\n"
     );
-    text +=
-        &format!("oc patch mcp/{pool} --type=merge --patch '{{\"spec\":{{\"paused\":false}}}}'\n");
     if matches!(rollout.install, Install::Layer { .. }) {
-        text += "# The image is built first.\n";
+        // MachineOSBuild takes no notice of the pause, and kernel arguments alone make it build anew.
+        text += "# The image is built of that, once, and while the pool is paused: a node never has the \
+                 units without the programs.\n";
+        text += &apply(&["20-machineosconfig.yaml"]);
         text += &format!(
             "oc wait machineosconfig/{pool} --for=jsonpath='{{.status.currentImagePullSpec}}' \
              --timeout=1h\n"
         );
     }
+    text +=
+        &format!("oc patch mcp/{pool} --type=merge --patch '{{\"spec\":{{\"paused\":false}}}}'\n");
     text += &format!("oc wait mcp/{pool} --for=condition=Updating=True --timeout=10m\n");
     text += &format!("oc wait mcp/{pool} --for=condition=Updated=True --timeout=-1s\n");
     text += &apply(&[
@@ -45,14 +48,14 @@ pub fn apply_order(rollout: &Rollout, manifests: &[Manifest], folder: &str) -> S
         "50-taint-guard.yaml",
     ]);
     if has("60-hyperconverged.yaml") {
-        text += "# Every node has its swap: VMs may count on it.\n";
+        text += "# Every node has its swap: VMs may count on it. Refused where the annotation is there \
+                 with other patches: add this one to yours.\n";
         text += &format!(
-            "oc patch --type=merge -f {folder}/60-hyperconverged.yaml --patch-file \
-             {folder}/60-hyperconverged.yaml\n"
+            "oc apply --server-side --field-manager=wasp-agent -f {folder}/60-hyperconverged.yaml\n"
         );
     } else {
-        text += "# No overcommit-percent, no patch of HyperConverged: set memoryOvercommitPercentage to \
-                 what the swap is worth.\n";
+        text += "# No overcommit-percent, nothing for HyperConverged: give it what the swap is worth \
+                 (docs/rollout.md).\n";
     }
     text
 }

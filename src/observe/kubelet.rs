@@ -11,12 +11,14 @@ use std::{
 
 use serde::Deserialize;
 
+use super::kube::credentials::wrong_place;
 use crate::{config::settings::Settings, model::kubelet::KubeletConfig, roots::Roots};
 
 /// OpenShift, then kubeadm (where the first is a kubeconfig).
 const USUAL_PLACES: [&str; 2] = ["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"];
 
-/// Beside OpenShift's file: what its kubelets are given as `--config-dir`.
+/// Beside OpenShift's file: the `--config-dir` of its kubelets, on workers from 4.21 on
+/// (machine-config-operator, templates/worker/01-worker-kubelet). Before, nothing of OpenShift writes there.
 const DROP_INS: &str = "/etc/openshift/kubelet.conf.d";
 
 #[derive(Deserialize)]
@@ -66,7 +68,8 @@ fn wire(roots: &Roots, path: &Path) -> Result<Option<Wire>, String> {
     };
     serde_saphyr::from_str(&text)
         .map(Some)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+        // On kubeadm's nodes it is a kubeconfig.
+        .map_err(|error| format!("cannot read {}: {}", path.display(), wrong_place(&error)))
 }
 
 /// In the order in which they count.

@@ -17,10 +17,14 @@ use nix::{
     sys::{stat::Mode, statfs},
     unistd::linkat,
 };
+use rustix::fs::XattrFlags;
 
 use super::{Provisioner, syscalls};
 use crate::{config::settings::SWAPFILE, failpoint, observe::swap::area::open_beneath};
 
+/// The policy's type for swapfiles: the only one that swapoff(8) may have (fsadm_t), which systemd runs
+/// when the node goes down. restorecon keeps it, for it is among the customizable types.
+const LABEL: &[u8] = b"system_u:object_r:swapfile_t:s0\0";
 const CHUNK: usize = 1 << 20;
 /// So much may wait to be written before the disk is waited for.
 const UNWRITTEN: u64 = 64 << 20;
@@ -38,6 +42,10 @@ impl Provisioner<'_> {
         file.set_permissions(Permissions::from_mode(0o600))?;
         if statfs::fstatfs(&file)?.filesystem_type() == statfs::BTRFS_SUPER_MAGIC {
             syscalls::set_nocow(&file)?;
+        }
+        if self.roots.path("/sys/fs/selinux/enforce").exists() {
+            // Not every file system has labels, and swap works without.
+            let _ = rustix::fs::fsetxattr(&file, "security.selinux", LABEL, XattrFlags::empty());
         }
         self.fill(&file, bytes)?;
         failpoint::at("swapfile.filled")?;
@@ -118,6 +126,35 @@ mod tests {
         assert!(make(&elsewhere).unwrap_err().to_string().contains("No such file"));
         let entries = fs::read_dir(roots.path(path).parent().unwrap()).unwrap().count();
         assert_eq!(entries, 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn where_selinux_is_it_has_the_label_of_swapfiles() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let attribute = |path: &Path| {
+            let mut value = [0; 64];
+            let length = rustix::fs::getxattr(path, "security.selinux", &mut value).ok()?;
+            Some(value[..length].to_vec())
+        };
+        let may = tempfile::NamedTempFile::new_in(folder.path()).unwrap();
+        if rustix::fs::fsetxattr(&may, "security.selinux", LABEL, XattrFlags::empty()).is_err() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "needs root");
+            #[expect(clippy::print_stderr, reason = "a test that skips says so")]
+            {
+                eprintln!("SKIPPED, loudly: labels need root, and a file system that has them");
+            }
+            return;
+        }
+        let make = |path: &str| {
+            let step = Step::MakeFile { path: path.into(), bytes: 1 << 20 };
+            with_provisioner(&roots, &|_, _| {}, |p| p.carry_out(&step)).unwrap();
+            attribute(&roots.path(path))
+        };
+        assert_eq!(make("/without"), None);
+        fs::create_dir_all(roots.path("/sys/fs/selinux")).unwrap();
+        fs::write(roots.path("/sys/fs/selinux/enforce"), "1").unwrap();
+        assert_eq!(make("/with").as_deref(), Some(LABEL));
     }
 
     #[test]

@@ -12,9 +12,10 @@ use std::{
 
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use openssl::{asn1::Asn1Time, nid::Nid, x509::X509};
+use secrecy::ExposeSecret;
 
 use crate::{config::settings::Settings, roots::Roots};
 
@@ -85,12 +86,22 @@ pub fn candidates(roots: &Roots, settings: &Settings) -> Vec<PathBuf> {
 pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, CredentialsError> {
     let path = find(roots, settings)?;
     let unusable = |reason: String| CredentialsError::Unusable { path: path.clone(), reason };
-    let kubeconfig = Kubeconfig::read_from(&path).map_err(|error| unusable(chain(&error)))?;
+    let kubeconfig = Kubeconfig::read_from(&path).map_err(|error| {
+        unusable(match &error {
+            KubeconfigError::Parse(error) => wrong_place(error),
+            _ => chain(&error),
+        })
+    })?;
     let files = files(&path, &kubeconfig);
     let fingerprint = fingerprint(&files);
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| unusable(chain(&error)))?;
+    if config.auth_info.token.as_ref().is_some_and(|token| !fits_a_header(token.expose_secret())) {
+        return Err(unusable(
+            "its token has a line break or another character that no token has".to_owned(),
+        ));
+    }
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
     // Whether and when to ask again is decided here, where 429 has a meaning of its own.
@@ -114,6 +125,11 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
         files,
         fingerprint,
     })
+}
+
+/// kube panics where a token does not: that of a block scalar ends in a line break.
+fn fits_a_header(token: &str) -> bool {
+    hyper::header::HeaderValue::from_str(token).is_ok()
 }
 
 /// The kubeconfig and the files that it names.
@@ -169,6 +185,14 @@ fn unix_time(time: &openssl::asn1::Asn1TimeRef) -> Option<SystemTime> {
     let since = Asn1Time::from_unix(0).ok()?.diff(time).ok()?;
     let seconds = u64::try_from(i64::from(since.days) * 86_400 + i64::from(since.secs)).ok()?;
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// Where a file is wrong, and not how: the error quotes lines and values, and may quote a key.
+pub fn wrong_place(error: &serde_saphyr::Error) -> String {
+    let place = error.location().map_or_else(String::new, |place| {
+        format!(" (line {}, column {})", place.line(), place.column())
+    });
+    format!("it is not the YAML that it should be{place}")
 }
 
 /// An error with all that caused it.
