@@ -25,6 +25,10 @@ pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
     }
     let mut text = String::new();
     text.reserve(usize::try_from(metadata.len().min(LARGEST_BYTES)).unwrap_or(0) + 1);
-    file.take(LARGEST_BYTES).read_to_string(&mut text)?;
-    Ok(Some(text))
+    let read = file.take(LARGEST_BYTES + 1).read_to_string(&mut text)?;
+    // Half a file may say something else than the whole.
+    match read as u64 > LARGEST_BYTES {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB")),
+        false => Ok(Some(text)),
+    }
 }
