@@ -16,7 +16,7 @@ use kube::{
 };
 use openssl::{asn1::Asn1Time, nid::Nid, x509::X509};
 
-use crate::{config::settings::Settings, roots::Roots};
+use crate::{config::settings::Settings, model::plain::plain, roots::Roots};
 
 /// Where kubelets have their kubeconfig: RHCOS and RHEL, then kubeadm.
 pub const USUAL_PLACES: [&str; 2] = ["/var/lib/kubelet/kubeconfig", "/etc/kubernetes/kubelet.conf"];
@@ -171,7 +171,7 @@ fn unix_time(time: &openssl::asn1::Asn1TimeRef) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// An error with all that caused it.
+/// An error with all that caused it, in one line: the API server may say anything.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -182,5 +182,5 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    plain(&text).into_owned()
 }
