@@ -50,6 +50,10 @@ mod tests {
             std::fs::write(roots.proc("7/cmdline"), command_line).unwrap();
             assert_eq!(is_started(&roots, 7), started, "{comm} {command_line}");
         }
+        std::fs::write(roots.proc("7/comm"), "x\n").unwrap();
+        let longest = File::create(roots.proc("7/cmdline")).unwrap();
+        longest.set_len(1 << 40).unwrap();
+        assert!(is_started(&roots, 7), "no more is read than tells");
         assert!(!is_started(&roots, 8));
     }
 }
