@@ -20,7 +20,8 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-fn is_obeyed(letter: char) -> bool {
+/// None is above U+FFFF.
+pub fn is_obeyed(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
