@@ -32,3 +32,19 @@ pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
         false => Ok(Some(text)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_file_is_not_taken_for_the_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |bytes| {
+            file.as_file().set_len(bytes).unwrap();
+            read_bounded(file.path()).map(|text| text.unwrap().len() as u64)
+        };
+        assert_eq!(read(LARGEST_BYTES).unwrap(), LARGEST_BYTES);
+        assert_eq!(read(LARGEST_BYTES + 1).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}
