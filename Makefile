@@ -2,7 +2,7 @@
 # make test   run every check and every test
 # make rpm    build the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measure the agent; make bench-hook measures what the hook adds to a container's start
-# make fuzz   feed the hook with nonsense, FUZZ_SECONDS (60) for each kind of input
+# make fuzz   feed every parser with nonsense, FUZZ_SECONDS (60) for each kind of input
 #
 # PROFILE=dev|release chooses the build that `demo`, `test-node` and `install` take.
 PROFILE ?= dev
@@ -55,7 +55,7 @@ bench-hook: deps
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --release -p wasp-agent --example bench-hook
 
-# Not part of `test`: it finds by chance, and takes as long as it is given.
+# Not part of `test`, which has tests/fuzz.rs: it takes minutes to build, and then as long as it is given.
 FUZZ_SECONDS ?= 60
 fuzz: deps
 	fuzz/run $(FUZZ_SECONDS)

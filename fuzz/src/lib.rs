@@ -1,85 +1,20 @@
-//! A host that waits for the OCI hook: files in a folder, made once and put back before each run.
+//! What reads words of others, as functions of any bytes: each panics where something that must hold
+//! does not. libFuzzer calls them (`make fuzz`), and `tests/fuzz.rs` with the corpus and its mutations.
 
-use std::{fs, path::PathBuf};
+pub mod files;
+pub mod hook;
+pub mod host;
+pub mod pods;
+pub mod saved;
 
-use wasp_agent::{
-    hook::{self, Done, Nothing, Progress},
-    roots::Roots,
-};
+pub type Target = fn(&[u8]);
 
-/// What all pods together may swap; no estimate may be above it.
-pub const SWAP_FOR_PODS: u64 = 1_000_000;
-/// Published for container `c`.
-pub const GRANT: u64 = 777_000;
-/// The pod of `tests/fixtures/oci/burstable-request-200Mi.json`.
-const UID: &str = "9ce832f3-695f-417d-92ca-d8c057154274";
-const SETTINGS: &str = r#"{
-    "version": 1, "policy": "limited", "eligibility": "burstable", "when_unknown": "estimate",
-    "denied_namespaces": ["openshift*"], "ram_bytes": 4294967296, "swap_for_pods_bytes": 1000000
-}"#;
-pub const STATE: &str = r#"{"ociVersion": "1.3.0", "pid": 4242, "bundle": "bundle"}"#;
-
-#[derive(Debug)]
-pub struct Host {
-    roots: Roots,
-    levels: [PathBuf; 2],
-    record: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Host {
-    /// Becomes the process's working directory, so that a state can name its bundle.
-    pub fn new(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::env::set_current_dir(&folder).unwrap();
-        let pod = format!("kubepods-burstable-pod{}.slice", UID.replace('-', "_"));
-        let id = "00dd39bc46e3672b4c7662a49f4b1403";
-        let scope = format!("kubepods.slice/kubepods-burstable.slice/{pod}/crio-{id}.scope");
-        for (path, text) in [
-            ("bundle/config.json", config),
-            ("proc/4242/cgroup", &format!("0::/{scope}/container\n")),
-            ("proc/1/cgroup", "0::/init.scope\n"),
-            ("run/wasp-agent/hook.json", SETTINGS),
-            ("run/wasp-agent/pods/.keep", ""),
-            (&format!("sys/fs/cgroup/{scope}/container/memory.swap.max"), "max\n"),
-        ] {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        Self {
-            roots: Roots::at(folder.path()),
-            levels: ["", "/container"].map(|level| {
-                folder.path().join(format!("sys/fs/cgroup/{scope}{level}/memory.swap.max"))
-            }),
-            record: folder.path().join(format!("run/wasp-agent/pods/{UID}.json")),
-            _folder: folder,
-        }
-    }
-
-    pub fn set_config(&self, config: &[u8]) {
-        fs::write("bundle/config.json", config).unwrap();
-    }
-
-    pub fn publish(&self) {
-        let text = format!(r#"{{"version": 1, "pod": {{}}, "grants": {{"c": "{GRANT}"}}}}"#);
-        fs::write(&self.record, text).unwrap();
-    }
-
-    pub fn forget(&self) {
-        let _ = fs::remove_file(&self.record);
-    }
-
-    /// Runs the hook where the runtime has left swap without bound. `None` for limits still so.
-    pub fn run(&self, state: &[u8]) -> (Result<Done, Nothing>, [Option<u64>; 2]) {
-        for level in &self.levels {
-            fs::write(level, "max\n").unwrap();
-        }
-        let result = hook::run(&self.roots, state, &Progress::default());
-        let limits = self.levels.each_ref().map(|level| {
-            let text = fs::read_to_string(level).unwrap();
-            (text.trim() != "max").then(|| text.trim().parse().unwrap())
-        });
-        (result, limits)
-    }
-}
+pub const TARGETS: [(&str, Target); 7] = [
+    ("oci_config", hook::oci_config),
+    ("runtime_state", hook::runtime_state),
+    ("kernel_files", host::kernel_files),
+    ("host_config", host::host_config),
+    ("settings", host::settings),
+    ("watch_events", pods::watch_events),
+    ("saved_state", saved::saved_state),
+];

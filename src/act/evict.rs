@@ -18,6 +18,7 @@ use crate::{
         select::{Ranked, Spared, spared_as_such},
     },
     failpoint,
+    model::plain::plain,
     observe::kube::{
         credentials::{chain, load},
         wire::{self, WirePod},
@@ -113,7 +114,7 @@ fn answer(status: &Status) -> Answer {
         403 if status.message.contains("no relationship found between node") => Answer::Gone,
         // Another pod has its name by now.
         409 if status.message.contains("uid") || status.message.contains("UID") => Answer::Gone,
-        code => Answer::Refused(format!("{code} {}", status.message)),
+        code => Answer::Refused(format!("{code} {}", plain(&status.message))),
     }
 }
 
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(of(403, gone, 0), Answer::Gone);
         let other = "Precondition failed: UID in precondition: a, UID in object meta: b";
         assert_eq!(of(409, other, 0), Answer::Gone);
-        assert_eq!(of(403, "no", 0), Answer::Refused("403 no".into()));
+        assert_eq!(of(403, "no\n\u{1b}[2J", 0), Answer::Refused("403 no \\u{1b}[2J".into()));
         assert_eq!(of(500, "etcd", 0), Answer::Refused("500 etcd".into()));
     }
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use super::files::replace;
-use crate::{decide::tunables::Tunable, failpoint, roots::Roots};
+use crate::{
+    decide::tunables::{PATHS, Tunable},
+    failpoint,
+    roots::Roots,
+};
 
 /// A kernel setting could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +49,9 @@ pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, TunableEr
 
 /// Puts back all that [`set`] has changed in this boot; returns it.
 pub fn restore(roots: &Roots) -> Result<Vec<(String, String)>, TunableError> {
-    let before = load(roots);
+    let mut before = load(roots);
+    // Whatever the file says, only what is ours to set.
+    before.retain(|path, _| PATHS.contains(&path.as_str()));
     let mut restored = Vec::new();
     for (path, value) in before {
         let file = roots.path(&path);

@@ -27,6 +27,7 @@ use crate::{
         pressure::PodUsage,
     },
     observe::{
+        bounded::read_bounded,
         pressure::{sample, usage},
         trigger::StallTrigger,
     },
@@ -76,13 +77,11 @@ impl Eviction {
         acts: bool,
     ) -> (Self, mpsc::UnboundedReceiver<Answered>) {
         let (answers, receive) = mpsc::unbounded_channel();
-        let evictions = std::fs::read_to_string(roots.evictions())
-            .ok()
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
+        let evictions = read_bounded(&roots.evictions()).ok().flatten();
+        let evictions = evictions.and_then(|text| serde_json::from_str(&text).ok());
         let eviction = Self {
             signals: Signals::default(),
-            evictions,
+            evictions: evictions.unwrap_or_default(),
             active: Vec::new(),
             next: Monotonic::default(),
             alert_until: Monotonic::default(),

@@ -12,6 +12,7 @@ use crate::{
     },
     model::{
         host::{ContainerFacts, Level, Role},
+        plain::plain,
         pod::{ContainerId, Pod},
         published::{Counters, TROUBLES},
         swap::{SwapMax, human_bytes},
@@ -322,7 +323,8 @@ impl<A: Actuator> Agent<A> {
 
     /// A problem comes (`Some`) or goes; each is logged once.
     pub(super) fn problem(&mut self, about: &'static str, problem: Option<String>) {
-        match problem {
+        // It may quote files, systemd and the API server.
+        match problem.map(|text| plain(&text).into_owned()) {
             Some(text) if self.problems.get(about) == Some(&text) => {}
             Some(text) => {
                 self.published_is_stale();

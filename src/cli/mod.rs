@@ -17,6 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::{
     config::{layers::Resolved, settings::Settings, value::Problems},
     failpoint,
+    report::for_terminal,
     roots::Roots,
 };
 
@@ -173,7 +174,7 @@ fn load(roots: &Roots) -> Result<(Settings, Resolved), Problems> {
 
 #[expect(clippy::print_stderr, reason = "this is where errors of the command line go")]
 fn fail(code: u8, text: &str) -> ExitCode {
-    eprintln!("wasp-agent: {text}");
+    eprintln!("wasp-agent: {}", for_terminal(text));
     ExitCode::from(code)
 }
 

@@ -125,9 +125,10 @@ impl Layers {
     }
 
     fn take_toml(&mut self, path: &Path, text: &str) {
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
         let origin = |offset: usize| Origin::File {
             path: path.to_owned(),
-            line: text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1,
+            line: ends.partition_point(|end| *end < offset) + 1,
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {

@@ -1,6 +1,11 @@
 //! Values as they stand in a file or the environment, with where they stand.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt::{self, Write},
+    path::PathBuf,
+};
+
+use crate::model::plain::is_obeyed;
 
 /// A configured value.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +23,17 @@ impl fmt::Display for Value {
         match self {
             Self::Integer(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number:?}"),
-            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Text(text) => {
+                f.write_char('"')?;
+                for letter in text.chars() {
+                    match letter {
+                        '"' | '\\' => write!(f, "\\{letter}")?,
+                        letter if is_obeyed(letter) => write!(f, "\\u{:04X}", u32::from(letter))?,
+                        letter => f.write_char(letter)?,
+                    }
+                }
+                f.write_char('"')
+            }
             Self::Boolean(truth) => write!(f, "{truth}"),
             Self::List(texts) => write!(f, "{texts:?}"),
         }

@@ -72,7 +72,7 @@ impl fmt::Display for Why {
             }
             Self::Denied(why) => f.write_str(why),
             Self::DeniedNamespace(name) => {
-                write!(f, "namespace {name} is denied swap until the agent knows the pod")
+                write!(f, "namespace {name:?} is denied swap until the agent knows the pod")
             }
             Self::Estimated { per_mille, swap_for_pods_bytes } => write!(
                 f,

@@ -18,6 +18,9 @@ pub const MIN_FREE: &str = "/proc/sys/vm/min_free_kbytes";
 pub const SWAPPINESS: &str = "/proc/sys/vm/swappiness";
 pub const ZSWAP: &str = "/sys/module/zswap/parameters/enabled";
 
+/// Every file that is ever written.
+pub const PATHS: [&str; 4] = [SCALE_FACTOR, MIN_FREE, SWAPPINESS, ZSWAP];
+
 /// All that is configured; `threshold` is what the kubelet evicts below, in bytes. The second is
 /// what cannot be met.
 pub fn tunables(

@@ -92,6 +92,11 @@ mod tests {
         let scope = PathBuf::from(&pod).join(format!("crio-{ID}.scope"));
         assert_eq!(shown, [scope.clone(), scope.join("container")]);
 
+        let inner = format!("{pod}/crio-{ID}.scope/kubepods/pod{UID}/crio-{}", &ID[..20]);
+        let target = parse(&inner).unwrap();
+        assert_eq!(target.id.as_str(), ID, "what the container names its own cgroups is nothing");
+        assert!(target.levels.iter().all(|level| level.path.starts_with(&scope)));
+
         let guaranteed = parse(&format!("kubepods.slice/kubepods-pod{UID}.slice/crio-{ID}.scope"));
         assert_eq!(guaranteed.unwrap().qos_class, QosClass::Guaranteed);
         let other = parse(&format!("kubepods/besteffort/pod{}/crio-{ID}", UID.replace('_', "-")));

@@ -1,4 +1,8 @@
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use proptest::prelude::*;
 
@@ -58,6 +62,24 @@ impl Host {
         let bundle = self.folder.path().join("bundle");
         serde_json::json!({"ociVersion": "1.3.0", "id": ID, "pid": PID, "bundle": bundle})
             .to_string()
+    }
+
+    fn scope(&self) -> PathBuf {
+        self.roots.cgroup().join(&self.scope)
+    }
+
+    /// All there are.
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let (mut found, mut folders) = (BTreeMap::new(), vec![self.folder.path().to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                match entry.path() {
+                    path if path.is_dir() => folders.push(path),
+                    path => drop(found.insert(path.clone(), fs::read(path).unwrap())),
+                }
+            }
+        }
+        found
     }
 
     fn run(&self) -> Result<Done, Nothing> {
@@ -164,6 +186,47 @@ fn annotations_of_another_pod_are_not_believed() {
     host.publish(r#"{"c": "max"}"#);
     assert_eq!(host.run().unwrap().why, Why::NotPublishedForThisContainer);
     assert_eq!(host.limits(), ["0", "0"]);
+}
+
+/// The kernel says where the container is; whatever its bundle says, no other file is written.
+#[test]
+fn hostile_words_lead_nowhere_else() {
+    let long = "x".repeat(100_000);
+    for (at, word) in [
+        ("/linux/cgroupsPath", "../../system.slice"),
+        ("/linux/cgroupsPath", "/sys/fs/cgroup/system.slice"),
+        ("/linux/cgroupsPath", "system.slice:crio:x"),
+        ("/linux/cgroupsPath", "a:b:c:../..\0\n"),
+        ("/linux/cgroupsPath", &long),
+        ("/annotations/io.kubernetes.pod.uid", "../../../../etc/passwd"),
+        ("/annotations/io.kubernetes.pod.uid", &long),
+        ("/annotations/io.kubernetes.container.name", "../c\n\u{1b}[2J"),
+        ("/annotations/io.kubernetes.pod.namespace", "openshift\n\u{1b}[2J"),
+    ] {
+        let host = Host::burstable();
+        host.settings();
+        host.publish(r#"{"c": "4096"}"#);
+        host.write("sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
+        let mut config: serde_json::Value = serde_json::from_str(FIXTURE).unwrap();
+        *config.pointer_mut(at).unwrap() = word.into();
+        host.write("bundle/config.json", &config.to_string());
+        let before = host.files();
+        let done = host.run().unwrap();
+        assert_eq!(done.failed, [""; 0], "{at}");
+        assert!(!done.why.to_string().contains(char::is_control), "{}", done.why);
+        let after = host.files();
+        assert!(before.keys().eq(after.keys()), "{at}: a file came or went");
+        let written = after.iter().filter(|(path, text)| before[*path] != **text);
+        for (path, _) in written {
+            assert!(
+                path.ends_with("memory.swap.max") && path.starts_with(host.scope()),
+                "{path:?}"
+            );
+        }
+        let expected =
+            if at.contains("cgroupsPath") || at.contains("namespace") { "4096" } else { "0" };
+        assert_eq!(host.limits(), [expected, expected], "{at}");
+    }
 }
 
 #[test]

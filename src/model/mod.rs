@@ -4,6 +4,7 @@ pub mod check;
 pub mod hook;
 pub mod host;
 pub mod kubelet;
+pub mod plain;
 pub mod pod;
 pub mod pressure;
 pub mod protection;

@@ -75,6 +75,12 @@ impl fmt::Display for ContainerId {
     }
 }
 
+/// Whether `text` could name a namespace, a pod or a container: of the characters of DNS names.
+pub fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    text.len() <= 253 && text.bytes().all(plain)
+}
+
 /// The Quality of Service class, by which the kubelet also arranges cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum QosClass {

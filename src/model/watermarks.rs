@@ -23,6 +23,7 @@ pub struct Watermarks {
 impl Watermarks {
     /// Free memory at which the kernel begins to swap.
     pub fn swaps_below_bytes(&self) -> u64 {
-        self.zones.iter().map(|zone| zone.low).sum::<u64>().saturating_mul(self.page_bytes)
+        let pages = self.zones.iter().fold(0_u64, |sum, zone| sum.saturating_add(zone.low));
+        pages.saturating_mul(self.page_bytes)
     }
 }

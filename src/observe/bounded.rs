@@ -25,6 +25,26 @@ pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
     }
     let mut text = String::new();
     text.reserve(usize::try_from(metadata.len().min(LARGEST_BYTES)).unwrap_or(0) + 1);
-    file.take(LARGEST_BYTES).read_to_string(&mut text)?;
-    Ok(Some(text))
+    let read = file.take(LARGEST_BYTES + 1).read_to_string(&mut text)?;
+    // Half a file may say something else than the whole.
+    match read as u64 > LARGEST_BYTES {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB")),
+        false => Ok(Some(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_file_is_not_taken_for_the_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |bytes| {
+            file.as_file().set_len(bytes).unwrap();
+            read_bounded(file.path()).map(|text| text.unwrap().len() as u64)
+        };
+        assert_eq!(read(LARGEST_BYTES).unwrap(), LARGEST_BYTES);
+        assert_eq!(read(LARGEST_BYTES + 1).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
 }

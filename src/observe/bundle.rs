@@ -1,14 +1,15 @@
 //! What a container is, from the OCI bundle that the runtime keeps while it runs: known the moment
 //! its cgroup appears, long before the pod's status names it.
 
-use std::{collections::BTreeMap, fs::File, io::Read, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 
+use super::bounded::read_bounded;
 use crate::{
     model::{
         host::Role,
-        pod::{ContainerId, PodUid},
+        pod::{ContainerId, PodUid, is_name},
     },
     roots::Roots,
 };
@@ -18,8 +19,6 @@ const PLACES: [(&str, &str); 2] = [
     ("/run/containers/storage/overlay-containers", "userdata/config.json"),
     ("/run/containerd/io.containerd.runtime.v2.task/k8s.io", "config.json"),
 ];
-/// A config.json has some 15 kB; what is much larger is not read.
-const LARGEST_BYTES: u64 = 4 << 20;
 
 /// The part of `config.json` that matters here.
 #[derive(Deserialize)]
@@ -34,9 +33,7 @@ pub fn role(roots: &Roots, pod: &PodUid, id: &ContainerId) -> Role {
         .iter()
         .find_map(|(folder, file)| {
             let path = roots.path(folder).join(id.as_str()).join(file);
-            let mut text = String::new();
-            File::open(path).ok()?.take(LARGEST_BYTES).read_to_string(&mut text).ok()?;
-            Some(parse(&text, pod))
+            Some(parse(&read_bounded(&path).ok()??, pod))
         })
         .unwrap_or(Role::Unknown)
 }
@@ -54,6 +51,7 @@ fn parse(config: &str, pod: &PodUid) -> Role {
         Some("sandbox") => Role::Helper,
         Some("container") => {
             either("io.kubernetes.container.name", "io.kubernetes.cri.container-name")
+                .filter(|name| is_name(name))
                 .map_or(Role::Unknown, |name| Role::Container(Arc::from(name)))
         }
         _ => Role::Unknown,
@@ -86,6 +84,8 @@ mod tests {
             "[]",
             "{}",
             r#"{"annotations":{"io.kubernetes.pod.uid":"another-pod"}}"#,
+            r#"{"annotations":{"io.kubernetes.pod.uid":"9192cfa8-679c-444e-9bb8-9701e3620c02",
+                "io.kubernetes.cri-o.ContainerType":"container","io.kubernetes.container.name":"c\n"}}"#,
             r#"{"annotations":{"io.kubernetes.pod.uid":"9192cfa8-679c-444e-9bb8-9701e3620c02"}}"#,
             r#"{"annotations":{"io.kubernetes.pod.uid":"9192cfa8-679c-444e-9bb8-9701e3620c02","io.kubernetes.cri-o.ContainerType":"odd"}}"#,
         ] {

@@ -6,10 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use procfs::{
-    FromRead,
-    process::{MountInfo, MountInfos},
-};
+use procfs::process::MountInfo;
 
 use super::{node, swap::unescaped};
 use crate::{
@@ -59,8 +56,10 @@ fn encrypts(roots: &Roots, device: &Path, depth: u8) -> bool {
 }
 
 pub(super) fn mounts(roots: &Roots) -> Vec<MountInfo> {
-    let mounts = MountInfos::from_file(roots.proc("self/mountinfo"));
-    mounts.map_or_else(|_| Vec::new(), |mounts| mounts.0)
+    // Pods have a say in the names of what is mounted: one odd line must not hide the others.
+    let text = fs::read(roots.proc("self/mountinfo")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().filter_map(|line| MountInfo::from_line(line).ok()).collect()
 }
 
 /// The block device that `path` is or is on, in sysfs.
@@ -185,6 +184,16 @@ mod tests {
         assert_eq!(found(mounts, &["/run/x"]), []);
         assert_eq!(found(mounts, &["/dev/sdb1"]), [disk("8:16", "/dev/sdb")]);
         assert_eq!(found("", &["/"]), []);
+    }
+
+    /// A volume's folder may have any name, and is mounted by it.
+    #[test]
+    fn a_mount_with_an_odd_name_hides_no_other() {
+        let (_folder, roots) = host("");
+        let lines = b"22 21 254:1 /\xff /var/lib/kubelet/x rw - ext4 /dev/vda1 rw\nodd\n\
+                      21 1 254:1 / / rw - ext4 /dev/vda1 rw\n";
+        fs::write(roots.proc("self/mountinfo"), lines).unwrap();
+        assert_eq!(disks(&roots, &["/".into()]).len(), 1);
     }
 
     #[test]

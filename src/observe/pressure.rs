@@ -1,8 +1,8 @@
 //! Reads what the eviction signals go by.
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
-use procfs::{FromRead, Meminfo, MemoryPressure, VmStat};
+use procfs::{FromRead, Meminfo, VmStat};
 
 use super::{
     names::KUBEPODS,
@@ -46,8 +46,14 @@ pub fn sample(roots: &Roots, at: Monotonic) -> Result<Sample, NodeError> {
 
 /// `None` where the kernel does not count stalls.
 fn stalled(path: &Path) -> Option<Stalled> {
-    let pressure = MemoryPressure::from_read(File::open(path).ok()?).ok()?;
-    Some(Stalled { some_micros: pressure.some.total, full_micros: pressure.full.total })
+    // The crate's own reader panics at a line that is cut short.
+    let text = std::fs::read_to_string(path).ok()?;
+    let total = |kind: &str| {
+        let mut totals =
+            text.lines().filter_map(|line| line.strip_prefix(kind)?.split_once(" total="));
+        totals.next()?.1.trim_end().parse().ok()
+    };
+    Some(Stalled { some_micros: total("some")?, full_micros: total("full")? })
 }
 
 /// How hard the cgroup at `folder` works for its memory, since it was made: pages that came back from

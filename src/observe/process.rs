@@ -1,14 +1,24 @@
 //! Whether a process in a container's cgroup is the container's, or still the runtime's.
 
+use std::{fs::File, io::Read};
+
 use crate::roots::Roots;
 
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
+/// No path is longer.
+const LONGEST_BYTES: u64 = 4096;
 
 /// `false` for a process that is gone or is a runtime's: until it executes the container's program
 /// it is called `crun`, `runc:[2:INIT]`, or just `exe` or `6` (runc executes itself by descriptor),
 /// but its command line begins with the runtime's.
 pub fn is_started(roots: &Roots, pid: u32) -> bool {
-    let read = |name: &str| std::fs::read(roots.proc(&format!("{pid}/{name}")));
+    // A process makes its command line as long as it likes.
+    let read = |name: &str| -> std::io::Result<Vec<u8>> {
+        let file = File::open(roots.proc(&format!("{pid}/{name}")))?;
+        let mut text = Vec::new();
+        file.take(LONGEST_BYTES).read_to_end(&mut text)?;
+        Ok(text)
+    };
     let (Ok(comm), Ok(command_line)) = (read("comm"), read("cmdline")) else { return false };
     let comm = String::from_utf8_lossy(&comm);
     let name = comm.trim_end().split(":[").next().unwrap_or_default();
@@ -40,6 +50,10 @@ mod tests {
             std::fs::write(roots.proc("7/cmdline"), command_line).unwrap();
             assert_eq!(is_started(&roots, 7), started, "{comm} {command_line}");
         }
+        std::fs::write(roots.proc("7/comm"), "x\n").unwrap();
+        let longest = File::create(roots.proc("7/cmdline")).unwrap();
+        longest.set_len(1 << 40).unwrap();
+        assert!(is_started(&roots, 7), "no more is read than tells");
         assert!(!is_started(&roots, 8));
     }
 }

@@ -215,10 +215,12 @@ impl Tree {
                 }
                 InPod::Container(id, _) | InPod::Monitor(id, _) => self.remove(&id, changes),
             },
-            Watched::Container(id) => {
+            // Of the cgroups that a container makes in its own, at any rate, only the runtime's counts.
+            Watched::Container(id) if [RUNTIME_CHILD, LIMIT_FILE].contains(&name) => {
                 self.watch_limits(&id);
                 changes.touched.insert(id);
             }
+            Watched::Container(_) => {}
             Watched::Limit(id) => {
                 changes.touched.insert(id);
             }

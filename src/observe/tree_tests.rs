@@ -118,6 +118,24 @@ async fn notices_containers_children_writes_and_removal() {
     until(&mut tree, &id('a'), false).await;
 }
 
+/// A container may make as many as it likes; only the next that counts is told.
+#[tokio::test]
+async fn cgroups_that_a_container_makes_itself_are_no_news() {
+    let host = Host::new();
+    host.cgroup(&scope('a'), "max\n");
+    host.cgroup(&scope('b'), "max\n");
+    let (mut tree, _) = Tree::new(&host.roots).unwrap();
+    for name in ["x", "a\nb", &format!("crio-{}.scope", id('c')), "kubepods.slice"] {
+        fs::create_dir(host.roots.cgroup().join(scope('a')).join(name)).unwrap();
+    }
+    host.write(&format!("{}/{LIMIT_FILE}", scope('b')), "5\n");
+    let mut seen = changes(&mut tree).await.touched;
+    while !seen.contains(&id('b')) {
+        seen.append(&mut changes(&mut tree).await.touched);
+    }
+    assert_eq!(seen, touched(&[id('b')]));
+}
+
 #[tokio::test]
 async fn a_limit_that_comes_with_its_controller_is_found() {
     let host = Host::new();

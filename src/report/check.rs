@@ -52,7 +52,7 @@ pub fn human(lines: &[Line]) -> String {
     }
     let Counts { ok, warn, fail, skip } = Counts::new(lines);
     let _ = writeln!(text, "\n{ok} OK, {warn} WARN, {fail} FAIL, {skip} SKIP");
-    text
+    super::for_terminal(&text)
 }
 
 /// One line for each that is not well. `priorities` are those of sd-daemon(3), for the journal.
@@ -73,7 +73,7 @@ pub fn brief(lines: &[Line], priorities: bool) -> String {
         };
         let _ = writeln!(text, "{priority}{} {id}: {found}{mend}", word(*level));
     }
-    text
+    super::for_terminal(&text)
 }
 
 #[derive(Serialize)]

@@ -52,7 +52,7 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
             );
         }
     }
-    text
+    super::for_terminal(&text)
 }
 
 /// Bytes as they are and as people read them.

@@ -17,6 +17,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use crate::model::plain::plain;
+
 /// Changes how much is logged while the agent runs.
 #[derive(Debug)]
 pub struct Verbosity(reload::Handle<Targets, Registry>);
@@ -47,12 +49,15 @@ pub fn start(verbosity: u8) -> Verbosity {
     Verbosity(handle)
 }
 
-/// On standard error nobody looks for an ID.
+/// On standard error nobody looks for an ID. A line each: the journal keeps messages apart, a file does
+/// not.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = plain(&value);
     match field.name() {
         "message_id" => Ok(()),
-        "message" => write!(writer, "{value:?}"),
-        name => write!(writer, "{name}={value:?}"),
+        "message" => write!(writer, "{value}"),
+        name => write!(writer, "{name}={value}"),
     }
 }
 

@@ -180,6 +180,9 @@ impl Family {
         for (value, number) in &self.samples {
             match self.label {
                 Some(label) => {
+                    // Which the library leaves to us; a slice's name may have backslashes.
+                    let value =
+                        value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
                     let labels = [(label, value.as_str())];
                     self.sample(&mut encoder.encode_family(&labels)?, number)?;
                 }

@@ -38,6 +38,16 @@ fn what_was_not_measured_is_left_out() {
 }
 
 #[test]
+fn a_label_s_value_ends_at_its_quote() {
+    let protection = published::Protection {
+        wanted: vec!["a\\x2db\"} 1\n.slice".to_owned()],
+        protected: vec![],
+    };
+    let text = open_metrics(&Published { protection, ..Published::default() }).unwrap();
+    assert!(text.contains(r#"{slice="a\\x2db\"} 1\n.slice"} 0"#), "{text}");
+}
+
+#[test]
 fn label_values_are_the_words_of_the_code() {
     for cause in [Cause::Found, Cause::GrantChanged, Cause::Drift, Cause::StepDown] {
         assert!(CAUSES.contains(&cause.name()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::model::host::Monotonic;
+use crate::model::{host::Monotonic, plain::plain};
 
 /// The status changes with every container; systemd, whose queue is short and whose reload takes
 /// seconds, gets it at most so often.
@@ -39,7 +39,7 @@ impl Notifier {
         }
         status.clone_into(&mut self.sent);
         self.next = now + STATUS_PAUSE;
-        send(&[NotifyState::Status(status)]);
+        status_now(status);
         None
     }
 
@@ -59,9 +59,9 @@ impl Notifier {
     }
 }
 
-/// Sends `status` from a program that does one thing and ends.
+/// Sends `status` at once. systemd would take a second line for another assignment.
 pub fn status_now(status: &str) {
-    send(&[NotifyState::Status(status)]);
+    send(&[NotifyState::Status(&plain(status))]);
 }
 
 fn send(states: &[NotifyState<'_>]) {

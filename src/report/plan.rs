@@ -130,7 +130,7 @@ impl Plan {
             0 => writeln!(text, "\nEvery limit is right."),
             count => writeln!(text, "\n{count} limits to set; --json lists them."),
         };
-        text
+        super::for_terminal(&text)
     }
 }
 

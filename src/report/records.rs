@@ -63,8 +63,9 @@ impl Records {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Pods::new() };
         let mut pods = Pods::new();
         for entry in entries.flatten() {
-            let read = fs::read_to_string(entry.path())
+            let read = read_bounded(&entry.path())
                 .map_err(|error| error.to_string())
+                .and_then(|text| text.ok_or_else(|| "it is gone".to_owned()))
                 .and_then(|text| Ok((parse(&text)?, text)));
             match read {
                 Ok((pod, text)) => {

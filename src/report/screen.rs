@@ -44,7 +44,9 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     }
     let head = text.lines().fold(String::new(), |all, line| all + &wrap(line, width));
     let table = pods(&overview.pods, all);
-    table.lines().fold(head + "\n", |all, line| all + &cut(line, width) + "\n")
+    super::for_terminal(
+        &table.lines().fold(head + "\n", |all, line| all + &cut(line, width) + "\n"),
+    )
 }
 
 fn agent(overview: &Overview, line: &mut impl FnMut(&str, &str)) {

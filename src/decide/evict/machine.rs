@@ -34,6 +34,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const ANSWER: Duration = Duration::from_secs(60);
 /// What a pod is given beyond its grace period: stopping containers, unmounting volumes.
 const LEAVES_WITHIN: Duration = Duration::from_secs(60);
+/// Grace beyond this is not waited for: its author sets it, and the next is evicted only then.
+const LONGEST_GRACE: Duration = HOUR;
 const MIGRATES_WITHIN: Duration = Duration::from_secs(600);
 const BACKOFF: Duration = Duration::from_secs(60);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
@@ -289,7 +291,7 @@ impl Evictions {
     }
 
     fn back_off(&mut self, uid: PodUid, asked: Option<Duration>, now: Monotonic) {
-        let before = self.backoff.get(&uid).map(|backoff| backoff.pause * 2);
+        let before = self.backoff.get(&uid).map(|backoff| backoff.pause.saturating_mul(2));
         let pause = before.unwrap_or(BACKOFF).min(LONGEST_BACKOFF).max(asked.unwrap_or_default());
         self.backoff.insert(uid, Backoff { until: now + pause, pause });
     }
@@ -307,7 +309,8 @@ impl Evictions {
         match answer {
             Answer::Accepted if pod.stage == Stage::Leaving => {}
             Answer::Accepted => {
-                (pod.stage, pod.deadline) = (Stage::Leaving, now + grace + LEAVES_WITHIN);
+                (pod.stage, pod.deadline) =
+                    (Stage::Leaving, now + grace.min(LONGEST_GRACE) + LEAVES_WITHIN);
                 self.history.push_back(now);
             }
             Answer::Migrating => {

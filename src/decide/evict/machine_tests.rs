@@ -413,3 +413,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_grace_period_without_end_is_not_waited_for() {
+    let (settings, mut evictions, now) = (enforcing(), Evictions::default(), Monotonic::default());
+    let uid = pod("a", &[]).uid;
+    evictions.ask(uid.clone(), now);
+    evictions.answered(&settings, &uid, &Answer::Accepted, Duration::MAX, now);
+    assert_eq!(evictions.in_flight()[0].deadline, now + LONGEST_GRACE + LEAVES_WITHIN);
+}

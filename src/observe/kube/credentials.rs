@@ -17,7 +17,7 @@ use kube::{
 use openssl::{asn1::Asn1Time, nid::Nid, x509::X509};
 use secrecy::ExposeSecret;
 
-use crate::{config::settings::Settings, roots::Roots};
+use crate::{config::settings::Settings, model::plain::plain, roots::Roots};
 
 /// Where kubelets have their kubeconfig: RHCOS and RHEL, then kubeadm.
 pub const USUAL_PLACES: [&str; 2] = ["/var/lib/kubelet/kubeconfig", "/etc/kubernetes/kubelet.conf"];
@@ -195,7 +195,7 @@ pub fn wrong_place(error: &serde_saphyr::Error) -> String {
     format!("it is not the YAML that it should be{place}")
 }
 
-/// An error with all that caused it.
+/// An error with all that caused it, in one line: the API server may say anything.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -206,5 +206,5 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    plain(&text).into_owned()
 }

@@ -8,8 +8,12 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::model::pod::{
-    Container, ContainerId, ContainerKind, Pod, PodUid, QosClass, ResourceList, Resources,
+use crate::model::{
+    plain::plain,
+    pod::{
+        Container, ContainerId, ContainerKind, Pod, PodUid, QosClass, ResourceList, Resources,
+        is_name,
+    },
 };
 
 /// A pod as kube's `Api` wants it.
@@ -149,14 +153,19 @@ impl ContainerStatus {
     }
 }
 
-/// `None` for what is no pod with a name and a usable UID.
+/// `None` for what is no pod with usable names and UID.
 pub fn pod(wire: WirePod) -> Option<Pod> {
     let WirePod { metadata, spec, status } = wire;
     let annotations = metadata.annotations.unwrap_or_default();
     let annotation = |name: &str| annotations.get(name);
     let mirror = annotation("kubernetes.io/config.mirror");
-    // A mirror pod's annotation is the UID under which the kubelet runs the static pod.
-    let uid = mirror.or(metadata.uid.as_ref()).and_then(|uid| PodUid::new(uid))?;
+    // A mirror pod's annotation is the UID under which the kubelet runs the static pod: a hash, without
+    // the dashes of the API server's UIDs. Who may create pods may write there whose UID he likes.
+    let uid = match mirror {
+        Some(hash) => Some(hash).filter(|hash| !hash.contains('-')),
+        None => metadata.uid.as_ref(),
+    };
+    let uid = uid.and_then(|uid| PodUid::new(uid))?;
     let qos_class = match status.qos_class.as_deref() {
         Some("Guaranteed") => Some(QosClass::Guaranteed),
         Some("Burstable") => Some(QosClass::Burstable),
@@ -174,12 +183,13 @@ pub fn pod(wire: WirePod) -> Option<Pod> {
             specs.into_iter().map(move |spec| container(spec, statuses, kind))
         })
         .collect();
-    Some(Pod {
+    let pod = Pod {
         uid,
         namespace: metadata.namespace.unwrap_or_default().into(),
         name: metadata.name?.into(),
         priority: spec.priority,
-        config_source: annotation("kubernetes.io/config.source").cloned(),
+        config_source: annotation("kubernetes.io/config.source")
+            .map(|source| plain(source).into_owned()),
         mirror: mirror.is_some(),
         qos_class,
         resources: spec.resources.map(Resources::from),
@@ -191,7 +201,10 @@ pub fn pod(wire: WirePod) -> Option<Pod> {
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
         grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
         containers,
-    })
+    };
+    let mut names = pod.containers.iter().map(|container| &container.name);
+    let named = is_name(&pod.namespace) && is_name(&pod.name) && names.all(|name| is_name(name));
+    named.then_some(pod)
 }
 
 fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerKind) -> Container {
@@ -271,12 +284,28 @@ mod tests {
         assert!(pod.mirror);
     }
 
+    /// It would take the place of the pod that has this UID.
+    #[test]
+    fn a_mirror_pod_cannot_have_an_api_pods_uid() {
+        let of = |mirror: &str| {
+            let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02",
+                "annotations":{"kubernetes.io/config.mirror":"UID","kubernetes.io/config.source":"\u001b[2J"}}}"#;
+            parse(&json.replace("UID", mirror))
+        };
+        assert_eq!(of("9192cfa8-679c-444e-9bb8-9701e3620c02"), None);
+        let source = of("9192cfa8679c444e9bb89701e3620c02").unwrap().config_source;
+        assert_eq!(source.as_deref(), Some("\\u{1b}[2J"));
+    }
+
     #[test]
     fn what_is_no_usable_pod_is_left_out() {
         for json in [
             r#"{"metadata":{}}"#,
             r#"{"metadata":{"name":"p"}}"#,
             r#"{"metadata":{"name":"p","uid":"../../etc"}}"#,
+            r#"{"metadata":{"name":"p\n","uid":"9192cfa8-679c-444e-9bb8-9701e3620c02"}}"#,
+            r#"{"metadata":{"name":"p","namespace":"\u001b[2J","uid":"9192cfa8-679c-444e-9bb8-9701e3620c02"}}"#,
+            r#"{"metadata":{"name":"p","uid":"9192cfa8-679c-444e-9bb8-9701e3620c02"},"spec":{"containers":[{"name":"a b"}]}}"#,
             r#"{"metadata":{"uid":"9192cfa8-679c-444e-9bb8-9701e3620c02"}}"#,
         ] {
             assert_eq!(parse(json), None, "{json}");

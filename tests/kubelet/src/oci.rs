@@ -135,6 +135,9 @@ fn config(
     runtime: Runtime,
 ) -> Value {
     let mount = |at: &str, kind: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
+    // As CRI-O has it where a runtime class allows the annotation.
+    let writable = annotations.get("io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw");
+    let cgroups = if writable == Some(&json!("true")) { "rw" } else { "ro" };
     let capabilities = json!(["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
     json!({
         "ociVersion": oci_version(runtime),
@@ -149,7 +152,7 @@ fn config(
         "mounts": [
             mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
             mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-            mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+            mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", cgroups]),
             mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
             mount("/tmp", "tmpfs", &["nosuid", "nodev"]),
         ],

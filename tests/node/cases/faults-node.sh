@@ -9,8 +9,8 @@ pod steady --request 100Mi --limit 300Mi
 eventually 5 "a grant stands" has_limit steady "$(grant 100)"
 of steady
 pid=$(agent_pid)
-limit=$(page "$(grant 100)")
-repaired() { [[ $(<"$scope/memory.swap.max") == "$limit" ]]; }
+right=$(page "$(grant 100)")
+repaired() { [[ $(<"$scope/memory.swap.max") == "$right" ]]; }
 # still SENTENCE: a wrong limit is repaired, by the same agent.
 still() {
     echo max >"$scope/memory.swap.max"
@@ -19,11 +19,11 @@ still() {
 }
 says() { [[ $(agent_status) == *$1* ]]; }
 
+rm /run/wasp-agent/hook.json
 read -r size used < <(df --output=size,used -k /run | tail -n 1)
 mount -o remount,size="${used}k" /run
 head -c 8192 /dev/zero >/run/fill 2>/dev/null || true
 is "$(stat -f -c %a /run)" 0 "/run is full"
-rm -f /run/wasp-agent/hook.json
 kill -HUP "$pid"
 eventually 10 "STATUS says what cannot be written" says 'cannot write /run/wasp-agent/hook.json'
 still "with /run full"
