@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -186,13 +186,23 @@ impl Handle {
 
     /// Creates or updates an object as an administrator, its status and namespace included.
     pub fn apply(&self, object: &Value) -> Result<Value> {
+        self.as_admin(async |client| client.upsert(object).await)
+    }
+
+    /// Removes an object at once, as a kubelet does in the end: `/api/v1/namespaces/default/pods/one`.
+    pub fn delete(&self, path: &str) -> Result<Value> {
+        let options = json!({"gracePeriodSeconds": 0});
+        self.as_admin(async |client| client.delete(path, &options).await?.ok())
+    }
+
+    /// On a thread of its own, since the caller may be in a runtime.
+    fn as_admin(&self, call: impl AsyncFnOnce(Client) -> Result<Value> + Send) -> Result<Value> {
         let client = Client::admin(self.address, &self.pki);
-        // On a thread of its own, since the caller may be in a runtime.
-        let upsert = move || {
+        let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(client.upsert(object))
+            runtime.block_on(call(client))
         };
-        std::thread::scope(|s| s.spawn(upsert).join()).map_err(|_| anyhow!("a panic"))?
+        std::thread::scope(|s| s.spawn(work).join()).map_err(|_| anyhow!("a panic"))?
     }
 
     pub fn fault(&self, fault: Fault) -> Result<()> {
