@@ -18,8 +18,8 @@ const WAVE_PODS: usize = 10;
 const AT_ONCE: usize = 20;
 /// It writes the same 140 MiB again and again, with 100 MiB of memory.
 const THRASH: &str = r#"tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null"#;
-/// It holds 70 MiB with 50 MiB of memory.
-const RESTING: &str = r#"tr "\\0" x </dev/zero | dd bs=70M count=1 iflag=fullblock | sleep 100000"#;
+/// It holds 60 MiB with 50 MiB of memory.
+const RESTING: &str = r#"tr "\\0" x </dev/zero | dd bs=60M count=1 iflag=fullblock | sleep 100000"#;
 
 pub(super) struct Live {
     pub(super) started: Started,
@@ -192,7 +192,12 @@ impl Driver {
         let grant = self.grant(20 << 20);
         let start = Instant::now();
         let mut there: Vec<PathBuf> = Vec::new();
-        for (number, pod) in pods.iter().cycle().take(containers).enumerate() {
+        let mut number = 0;
+        for pod in pods.iter().cycle().take(containers) {
+            if start.elapsed() > Duration::from_secs(60) {
+                break;
+            }
+            number += 1;
             if there.len() == AT_ONCE {
                 self.remove_bare(&there.remove(0))?;
             }
@@ -209,6 +214,7 @@ impl Driver {
             fs::create_dir(&scope)?;
             self.ledger.expect(scope.clone(), grant);
             there.push(scope);
+            self.sample_if_due()?;
         }
         let took = start.elapsed();
         self.await_all("the wave's last limits right", |driver| {
@@ -226,11 +232,11 @@ impl Driver {
             crate::command::run("systemctl", &["stop", &pod.slice()])?;
             pod.pod.delete(&self.api)?;
         }
-        *self.counts.entry("bare containers").or_default() += containers as u64;
+        *self.counts.entry("bare containers").or_default() += number;
         if containers == WAVE {
-            let a_minute = containers as f64 / took.as_secs_f64() * 60.0;
-            println!("# {containers} containers in {took:.1?}");
-            self.rates.push(a_minute as u64);
+            let a_minute = number * 60_000 / took.as_millis().max(1) as u64;
+            println!("# {number} containers in {took:.1?}");
+            self.rates.push(a_minute);
         }
         thread::sleep(Duration::from_millis(100));
         Ok(())

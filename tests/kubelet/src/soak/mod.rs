@@ -6,7 +6,7 @@ mod ledger;
 mod sample;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ use sample::Sample;
 
 const LOOK: Duration = Duration::from_millis(200);
 const SAMPLE: Duration = Duration::from_secs(15);
-/// Containers of a wave, which is to take less than a minute.
+/// The containers of a great wave, which lasts a minute at most.
 const WAVE: usize = 2000;
 
 #[derive(Args)]
@@ -59,6 +59,7 @@ struct Driver {
     kills: u64,
     counts: BTreeMap<&'static str, u64>,
     samples: Vec<Sample>,
+    sampled: Instant,
     rates: Vec<u64>,
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn run(soak: &Soak, kubeconfig: PathBuf) -> Result<()> {
         kills: 0,
         counts: BTreeMap::new(),
         samples: Vec::new(),
+        sampled: Instant::now(),
         rates: Vec::new(),
         kubeconfig,
     };
@@ -126,41 +128,44 @@ impl Driver {
 
     /// Does things by chance until the time is over; returns what the agent holds with no pods.
     fn drive(&mut self, time: Duration) -> Result<Sample> {
-        // The slices that stay are there after the first pods.
-        self.start_pod()?;
-        self.stop_pods()?;
-        thread::sleep(Duration::from_secs(5));
-        let baseline = sample::take()?;
-        println!("# baseline {baseline:?}");
-        let mut sampled = Instant::now();
         // Agents are killed early: the last one has to live long to show a leak.
-        let mut plan = vec![
-            (0.05, Plan::Kill),
-            (0.1, Plan::KillDuringOutage),
-            (0.2, Plan::Wave),
+        let mut plan = VecDeque::from([
+            (0.02, Plan::Kill),
+            (0.05, Plan::KillDuringOutage),
+            (0.1, Plan::Baseline),
+            (0.15, Plan::Wave),
             (0.6, Plan::Wave),
-        ];
+        ]);
+        let mut baseline = Sample::new();
         while self.started.elapsed() < time {
             let share = self.started.elapsed().as_secs_f64() / time.as_secs_f64();
-            if plan.first().is_some_and(|(at, _)| *at <= share) {
-                match plan.remove(0).1 {
+            let due = plan.front().is_some_and(|(at, _)| *at <= share);
+            if due && let Some((_, next)) = plan.pop_front() {
+                match next {
                     Plan::Kill => self.kill_agent()?,
                     Plan::KillDuringOutage => self.api_outage(true)?,
+                    Plan::Baseline => baseline = self.baseline()?,
                     Plan::Wave => self.wave(WAVE)?,
                 }
             }
             self.step()?;
             self.stop_evicted()?;
-            if sampled.elapsed() >= SAMPLE {
-                sampled = Instant::now();
-                self.sample()?;
-            }
+            self.sample_if_due()?;
         }
+        Ok(baseline)
+    }
+
+    fn baseline(&mut self) -> Result<Sample> {
+        self.stop_pods()?;
+        thread::sleep(Duration::from_secs(5));
+        let baseline = sample::take()?;
+        println!("# without pods {baseline:?}");
         Ok(baseline)
     }
 
     fn step(&mut self) -> Result<()> {
         match self.rng.u32(0..1000) {
+            _ if self.pods.len() < 4 => self.start_pod(),
             0..150 if self.pods.len() < 10 => self.start_pod(),
             150..240 => self.stop_one(),
             240..330 => self.restart_one(),
@@ -187,7 +192,11 @@ impl Driver {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    fn sample(&mut self) -> Result<()> {
+    fn sample_if_due(&mut self) -> Result<()> {
+        if self.sampled.elapsed() < SAMPLE {
+            return Ok(());
+        }
+        self.sampled = Instant::now();
         let sample = sample::take()?;
         let state = sample::property("ActiveState")?;
         if state != "active" {
@@ -269,7 +278,7 @@ impl Driver {
         let evicted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner).count;
         let (violations, above, looks) = self.ledger.result();
         println!("# done: {:?}", self.counts);
-        println!("# waves of {WAVE}, containers a minute: {:?}", self.rates);
+        println!("# containers a minute in great waves: {:?}", self.rates);
         println!(
             "# {looks} looks at every limit; longest above a grant while all was well: {above:.1?}"
         );
@@ -296,6 +305,7 @@ impl Driver {
 enum Plan {
     Kill,
     KillDuringOutage,
+    Baseline,
     Wave,
 }
 
@@ -326,13 +336,18 @@ fn note_evictions(list: &Value, evicted: &Mutex<Evicted>, ledger: &Ledger) {
 }
 
 impl Driver {
-    /// Evicted pods take a while to end.
+    /// Evicted pods take a while to end; a container that the kernel has killed takes its pod along.
     fn stop_evicted(&mut self) -> Result<()> {
         let patience = Duration::from_secs(8);
         let evicted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner);
         let due = evicted.leaving.iter().filter(|(_, since)| since.elapsed() > patience);
         let due: Vec<String> = due.map(|(name, _)| name.clone()).collect();
         drop(evicted);
+        while let Some(name) = self.any(|live| live.scopes().any(|(scope, _)| !scope.exists())) {
+            println!("# {name} has died");
+            self.stop_pod(&name)?;
+            self.count("pods that died");
+        }
         for name in due {
             if self.pods.contains_key(&name) {
                 self.stop_pod(&name)?;

@@ -41,8 +41,14 @@ impl Driver {
         let cgroups: Vec<_> =
             live.started.containers.values().flat_map(|running| running.cgroups()).collect();
         if let Some(cgroup) = self.rng.choice(cgroups) {
-            fs::write(cgroup.join("memory.swap.max"), value)?;
-            self.count("limits overwritten");
+            match fs::write(cgroup.join("memory.swap.max"), value) {
+                // The kernel has just killed it: a hog may be out of memory.
+                Err(error) if !cgroup.exists() => println!("# {name}: {error}"),
+                written => {
+                    written?;
+                    self.count("limits overwritten");
+                }
+            }
         }
         Ok(())
     }
@@ -52,8 +58,12 @@ impl Driver {
         let scopes: Vec<_> = self.pods[&name].scopes().collect();
         for (scope, _) in scopes {
             let unit = scope.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            run("systemctl", &["set-property", "--runtime", &unit, "MemorySwapMax=infinity"])?;
-            self.count("properties overwritten");
+            let set =
+                run("systemctl", &["set-property", "--runtime", &unit, "MemorySwapMax=infinity"]);
+            if scope.exists() {
+                set?;
+                self.count("properties overwritten");
+            }
         }
         Ok(())
     }
