@@ -2,7 +2,7 @@
 # make test   run every check and every test
 # make rpm    build the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measure the agent; make bench-hook measures what the hook adds to a container's start
-# make soak  churn a node in a VM for MINUTES (30) and look for leaks; SEED=N does the same once more
+# make soak   churn a node in a VM for MINUTES (30) and look for leaks; SEED=N for the same chances again
 # make fuzz   feed the hook with nonsense, FUZZ_SECONDS (60) for each kind of input
 #
 # PROFILE=dev|release chooses the build that `demo`, `test-node` and `install` take.

@@ -5,7 +5,7 @@ swap_on 1G
 start_apiserver
 configure '[eviction]' 'pressure-transition-seconds = 5' 'average-window-seconds = 10' \
     'cooldown-seconds = 5' 'max-per-hour = 100' \
-    'max-average-swap-in-pages-per-second = 200' 'max-average-swap-out-pages-per-second = 200' \
+    'max-average-swap-in-pages-per-second = 50' 'max-average-swap-out-pages-per-second = 50' \
     '[eviction.pressure]' 'enabled = false'
 start_agent
 if test-kubelet soak --minutes "$MINUTES" --seed "$SEED"; then

@@ -16,8 +16,8 @@ use crate::{Driver as CgroupDriver, Engine, Kubelet, Runtime};
 /// Pods of a wave, and how many of its containers are there at once.
 const WAVE_PODS: usize = 10;
 const AT_ONCE: usize = 20;
-/// It writes the same 140 MiB again and again, with 100 MiB of memory.
-const THRASH: &str = r#"tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null"#;
+/// It writes the same 120 MiB again and again, with 100 MiB of memory.
+const THRASH: &str = r#"tr "\\0" x </dev/zero | dd bs=120M iflag=fullblock of=/dev/null"#;
 /// It holds 60 MiB with 50 MiB of memory.
 const RESTING: &str = r#"tr "\\0" x </dev/zero | dd bs=60M count=1 iflag=fullblock | sleep 100000"#;
 
@@ -122,7 +122,7 @@ impl Driver {
         if self.pods.values().any(Live::thrashes) {
             return Ok(());
         }
-        self.start("thrash", [Some(80), Some(100)], self.grant(80 << 20), THRASH)
+        self.start("thrash", [Some(90), Some(100)], self.grant(90 << 20), THRASH)
     }
 
     pub(super) fn stop_hogs(&mut self) -> Result<()> {

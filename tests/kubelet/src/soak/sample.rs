@@ -88,8 +88,12 @@ fn bus(pid: u64) -> Result<(u64, u64)> {
             .args(bus)
             .args(["org.freedesktop.DBus.Debug.Stats", "GetConnectionStats", "s", name])
             .output()?;
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        matches += answer.pointer("/data/0/MatchRules/data").and_then(Value::as_u64).unwrap_or(0);
+        // It may be gone by now.
+        if output.status.success() {
+            let answer: Value = serde_json::from_slice(&output.stdout)?;
+            let rules = answer.pointer("/data/0/MatchRules/data").and_then(Value::as_u64);
+            matches += rules.context("the bus counts no MatchRules")?;
+        }
     }
     Ok((names, matches))
 }
@@ -114,7 +118,7 @@ fn swap_used_kib() -> Result<u64> {
     Ok(super::meminfo("SwapTotal")?.saturating_sub(super::meminfo("SwapFree")?) / 1024)
 }
 
-/// Of the pods that a thrashing hog was in: all of the node's use of swap counts.
+/// Of `pswpin` and `pswpout`.
 pub(super) fn pages(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
