@@ -1,7 +1,7 @@
 # Pods come and go for as long as one likes, with trouble of all kinds; the agent neither errs nor grows
 . /payload/lib.sh
 . /payload/settings
-swap_on 1G
+swap_on 2G
 start_apiserver
 configure '[eviction]' 'pressure-transition-seconds = 5' 'average-window-seconds = 10' \
     'cooldown-seconds = 5' 'max-per-hour = 100' \

@@ -234,7 +234,7 @@ impl Driver {
         }
         *self.counts.entry("bare containers").or_default() += number;
         if containers == WAVE {
-            let a_minute = number * 60_000 / took.as_millis().max(1) as u64;
+            let a_minute = number * 60 / took.as_secs().max(1);
             println!("# {number} containers in {took:.1?}");
             self.rates.push(a_minute);
         }
