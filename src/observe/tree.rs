@@ -230,7 +230,7 @@ impl Tree {
                     changes.touched.insert(id);
                 }
             }
-            Watched::Interior(_) => {}
+            Watched::Interior(path) => self.leave(&path.join(name)),
         }
     }
 
@@ -334,8 +334,7 @@ impl Tree {
 
     fn remove(&mut self, id: &ContainerId, changes: &mut Changes) {
         if let Some(entry) = self.containers.remove(id) {
-            // The kernel ends a watch with its folder, but not with a file of cgroupfs. Containers of
-            // a pod may await their limits by the same one.
+            // Containers of a pod may await their limits by the same one.
             let others = || self.containers.values().flat_map(|other| &other.watches);
             let own = |wd: &WatchDescriptor| others().all(|other| other != wd);
             let own = entry.watches.into_iter().filter(own).collect();
@@ -343,6 +342,17 @@ impl Tree {
             changes.touched.remove(id);
             changes.gone.insert(id.clone());
         }
+    }
+
+    /// The kernel ends no watch on cgroupfs when what it watches is removed.
+    fn leave(&mut self, gone: &Path) {
+        let left = |watched: &Watched| match watched {
+            Watched::Interior(path) | Watched::Pod(path, _) => path.starts_with(gone),
+            _ => false,
+        };
+        let left = self.watched.iter().filter(|(_, watched)| left(watched));
+        let left = left.map(|(wd, _)| *wd).collect();
+        self.unwatch(left);
     }
 
     fn unwatch(&mut self, watches: Vec<WatchDescriptor>) {

@@ -133,7 +133,7 @@ async fn a_limit_that_comes_with_its_controller_is_found() {
     until(&mut tree, &id('a'), false).await;
 }
 
-/// On cgroupfs a watch of a file outlives its folder, as on this one if the folder is moved away.
+/// On cgroupfs a watch outlives what it watches, as here if the folder is moved away.
 #[tokio::test]
 async fn what_was_awaited_is_not_watched_for_longer_than_its_containers() {
     let host = Host::new();
@@ -152,6 +152,14 @@ async fn what_was_awaited_is_not_watched_for_longer_than_its_containers() {
         until(&mut tree, &id(digit), true).await;
         assert_eq!(awaits(&tree), others_wait);
     }
+    let pods = |tree: &Tree| {
+        tree.watched.values().filter(|watched| matches!(watched, Watched::Pod(..))).count()
+    };
+    assert_eq!(pods(&tree), 1);
+    let root = host.roots.cgroup();
+    fs::rename(root.join(pod_slice()), root.join("c")).unwrap();
+    changes(&mut tree).await;
+    assert_eq!(pods(&tree), 0);
 }
 
 #[tokio::test]
