@@ -2,6 +2,8 @@
 # make test   run every check and every test
 # make rpm    build the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measure the agent; make bench-hook measures what the hook adds to a container's start
+# make test-faults  kill and refuse the agent at every place; FAULT_SECONDS, FAULT_SEED for its storm
+# make soak   churn a node in a VM for MINUTES (30) and look for leaks; SEED=N for the same chances again
 # make fuzz   feed every parser with nonsense, FUZZ_SECONDS (60) for each kind of input
 #
 # PROFILE=dev|release chooses the build that `demo`, `test-node` and `install` take.
@@ -14,7 +16,7 @@ CARGO ?= cargo
 bin := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build demo bench bench-hook fuzz test check deny test-unit test-node install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
+.PHONY: all build demo soak bench bench-hook fuzz test check deny test-unit test-node test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
 
 all: build
 
@@ -28,7 +30,7 @@ demo: deps
 	@tests/node/run --demo
 
 # The node runs what ships: the release build.
-test: check test-unit
+test: check test-unit test-faults
 	@$(MAKE) --no-print-directory build PROFILE=release
 	@$(MAKE) --no-print-directory check-rpm PROFILE=release
 	@$(MAKE) --no-print-directory test-node PROFILE=release
@@ -55,6 +57,11 @@ bench-hook: deps
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --release -p wasp-agent --example bench-hook
 
+# The release build, as in `test`.
+soak: deps
+	@$(MAKE) --no-print-directory build PROFILE=release
+	PROFILE=release tests/node/run --soak
+
 # Not part of `test`, which has tests/fuzz.rs: it takes minutes to build, and then as long as it is given.
 FUZZ_SECONDS ?= 60
 fuzz: deps
@@ -62,6 +69,15 @@ fuzz: deps
 
 test-node: build
 	tests/node/run
+
+# An agent that can be killed and refused at a place, on a host made of files and in the VM.
+faults := $(or $(CARGO_TARGET_DIR),target)/faults
+test-faults: deps
+	$(CARGO) test --locked --workspace --features wasp-agent/failpoints --test faults
+	$(CARGO) build --locked --workspace --features wasp-agent/failpoints
+	mkdir -p $(faults)
+	cp $(addprefix $(dir $(faults))debug/,wasp-agent wasp-hook test-apiserver test-kubelet) $(faults)
+	WASP_NODE_BIN=$(abspath $(faults)) tests/node/run --suite bookworm faults-kill
 
 # What a build and the node's VM need; installs it where it can.
 deps:

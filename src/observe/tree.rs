@@ -232,7 +232,7 @@ impl Tree {
                     changes.touched.insert(id);
                 }
             }
-            Watched::Interior(_) => {}
+            Watched::Interior(path) => self.leave(&path.join(name)),
         }
     }
 
@@ -316,28 +316,45 @@ impl Tree {
         for folder in folders {
             let file = folder.join(LIMIT_FILE);
             let mut limit = self.watch(&file, FILE, Watched::Limit(id.clone()));
+            let mut awaited = None;
             if limit.is_none()
                 && let Some(parent) = folder.parent()
             {
                 let controllers = Watched::Controllers(parent.to_owned());
-                self.watch(&parent.join(CONTROLLERS_FILE), FILE, controllers);
+                awaited = self.watch(&parent.join(CONTROLLERS_FILE), FILE, controllers);
                 // It may have come between the two.
                 limit = self.watch(&file, FILE, Watched::Limit(id.clone()));
             }
-            if let (Some(wd), Some(entry)) = (limit, self.containers.get_mut(id))
-                && !entry.watches.contains(&wd)
-            {
-                entry.watches.push(wd);
+            let Some(entry) = self.containers.get_mut(id) else { return };
+            for wd in [limit, awaited].into_iter().flatten() {
+                if !entry.watches.contains(&wd) {
+                    entry.watches.push(wd);
+                }
             }
         }
     }
 
     fn remove(&mut self, id: &ContainerId, changes: &mut Changes) {
         if let Some(entry) = self.containers.remove(id) {
-            self.unwatch(entry.watches);
+            // Containers of a pod may await their limits by the same one.
+            let others = || self.containers.values().flat_map(|other| &other.watches);
+            let own = |wd: &WatchDescriptor| others().all(|other| other != wd);
+            let own = entry.watches.into_iter().filter(own).collect();
+            self.unwatch(own);
             changes.touched.remove(id);
             changes.gone.insert(id.clone());
         }
+    }
+
+    /// The kernel ends no watch on cgroupfs when what it watches is removed.
+    fn leave(&mut self, gone: &Path) {
+        let left = |watched: &Watched| match watched {
+            Watched::Interior(path) | Watched::Pod(path, _) => path.starts_with(gone),
+            _ => false,
+        };
+        let left = self.watched.iter().filter(|(_, watched)| left(watched));
+        let left = left.map(|(wd, _)| *wd).collect();
+        self.unwatch(left);
     }
 
     fn unwatch(&mut self, watches: Vec<WatchDescriptor>) {

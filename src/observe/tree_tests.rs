@@ -151,6 +151,35 @@ async fn a_limit_that_comes_with_its_controller_is_found() {
     until(&mut tree, &id('a'), false).await;
 }
 
+/// On cgroupfs a watch outlives what it watches, as here if the folder is moved away.
+#[tokio::test]
+async fn what_was_awaited_is_not_watched_for_longer_than_its_containers() {
+    let host = Host::new();
+    for digit in ['a', 'b'] {
+        fs::create_dir_all(host.roots.cgroup().join(scope(digit))).unwrap();
+    }
+    host.write(&format!("{}/{CONTROLLERS_FILE}", pod_slice()), "");
+    let (mut tree, _) = Tree::new(&host.roots).unwrap();
+    let awaits = |tree: &Tree| {
+        tree.watched.values().any(|watched| matches!(watched, Watched::Controllers(_)))
+    };
+    for (digit, others_wait) in [('a', true), ('b', false)] {
+        assert!(awaits(&tree));
+        let away = host.roots.cgroup().join(digit.to_string());
+        fs::rename(host.roots.cgroup().join(scope(digit)), away).unwrap();
+        until(&mut tree, &id(digit), true).await;
+        assert_eq!(awaits(&tree), others_wait);
+    }
+    let pods = |tree: &Tree| {
+        tree.watched.values().filter(|watched| matches!(watched, Watched::Pod(..))).count()
+    };
+    assert_eq!(pods(&tree), 1);
+    let root = host.roots.cgroup();
+    fs::rename(root.join(pod_slice()), root.join("c")).unwrap();
+    changes(&mut tree).await;
+    assert_eq!(pods(&tree), 0);
+}
+
 #[tokio::test]
 async fn a_deaf_container_is_heard_again() {
     let host = Host::new();

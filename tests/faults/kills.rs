@@ -161,7 +161,7 @@ fn killed_while_it_evicts() {
             agent.hears("waiting for the end of pod");
             std::fs::remove_dir_all(node.host.path(&greedy.cgroup)).unwrap();
             node.presses(false);
-            node.server.delete_now(&greedy.path).unwrap();
+            node.server.delete(&greedy.path).unwrap();
             agent.hears("of 2 containers in 2 pods");
         }
         assert!(killed > 0, "it never came to {place}");

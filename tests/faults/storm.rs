@@ -178,7 +178,7 @@ impl Storm {
         let (container, _) = self.pods.swap_remove(at);
         self.tell_guard();
         std::fs::remove_dir_all(self.node.host.path(&container.cgroup)).unwrap();
-        let _ = self.node.server.delete_now(&container.path);
+        let _ = self.node.server.delete(&container.path);
     }
 
     /// Pods that are being deleted end.

@@ -112,6 +112,13 @@ impl FakeHost {
         cgroup
     }
 
+    /// Takes the cgroup away all at once, as the kernel does.
+    pub fn remove_container(&self, cgroup: &str) {
+        let gone = self.path("/gone");
+        fs::rename(self.path(cgroup), &gone).unwrap();
+        fs::remove_dir_all(gone).unwrap();
+    }
+
     pub fn limit(&self, cgroup: &str) -> String {
         let text = fs::read_to_string(self.path(cgroup).join("memory.swap.max")).unwrap();
         text.trim_end().to_owned()

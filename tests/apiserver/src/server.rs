@@ -195,7 +195,7 @@ impl Handle {
     }
 
     /// Deletes what is at `path` for good, as a kubelet does with a pod that has ended.
-    pub fn delete_now(&self, path: &str) -> Result<Value> {
+    pub fn delete(&self, path: &str) -> Result<Value> {
         self.as_admin(async |client| {
             client.delete(path, &json!({"gracePeriodSeconds": 0})).await?.ok()
         })

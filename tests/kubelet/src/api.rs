@@ -51,6 +51,10 @@ impl Api {
         Ok(Self { host: host.to_owned(), port, tls: tls.build(), connection: RefCell::default() })
     }
 
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+        self.call("GET", path, "application/json", &Value::Null)
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.call("POST", path, "application/json", body)
     }

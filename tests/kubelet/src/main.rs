@@ -10,6 +10,7 @@ mod node;
 mod oci;
 mod pod;
 mod report;
+mod soak;
 mod watch;
 
 use std::fs;
@@ -84,6 +85,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Let pods come and go, limits drift and services fail, and watch the agent meanwhile
+    Soak(soak::Soak),
     /// List the containers
     Ps {
         #[arg(long)]
@@ -291,6 +294,7 @@ fn main() -> Result<()> {
             let started = Started::load(&name)?;
             started.update(&container, &arguments)
         }
+        Verb::Soak(soak) => soak::run(&soak, cli.kubeconfig),
         Verb::Ps { json } => report::list(json),
         Verb::Drift { name, container, write, level, timeout } => {
             let cgroups = Started::load(&name)?.container(&container)?.cgroups();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::pod::Pod;
 use crate::{Driver, Engine, Kubelet, Runtime};
 
-const BUNDLES: &str = "/run/containers/storage/overlay-containers";
+pub(crate) const BUNDLES: &str = "/run/containers/storage/overlay-containers";
 pub(crate) const STATE: &str = "/run/test-kubelet";
 
 pub(crate) type Containers = BTreeMap<String, Running>;

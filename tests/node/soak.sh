@@ -1,0 +1,18 @@
+# Pods come and go for as long as one likes, with trouble of all kinds; the agent neither errs nor grows
+. /payload/lib.sh
+. /payload/settings
+swap_on 2G
+start_apiserver
+configure '[eviction]' 'pressure-transition-seconds = 5' 'average-window-seconds = 10' \
+    'cooldown-seconds = 5' 'max-per-hour = 100' \
+    'max-average-swap-in-pages-per-second = 50' 'max-average-swap-out-pages-per-second = 50' \
+    '[eviction.pressure]' 'enabled = false'
+start_agent
+if test-kubelet soak --minutes "$MINUTES" --seed "$SEED"; then
+    report ok "for $MINUTES minutes, with seed $SEED, every limit was right and nothing grew"
+else
+    report "not ok" "for $MINUTES minutes, with seed $SEED, every limit was right and nothing grew"
+fi
+lines=$(agent_journal | wc -l)
+note "the agent wrote $lines lines to the journal, $((lines / MINUTES)) a minute"
+note "$(agent_journal -p err | wc -l) of them errors"
