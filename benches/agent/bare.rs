@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -11,10 +11,13 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
+    api::{Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     runtime::watcher::{self, Event},
 };
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::support::{FakeHost, MIB, NODE, container_id};
 
@@ -43,17 +46,48 @@ impl Repair {
     }
 }
 
+/// The kubelet of the node, as far as the API server hears of it.
+pub struct Kubelet {
+    runtime: Runtime,
+    pods: Api<Pod>,
+}
+
+impl Kubelet {
+    pub fn new(kubeconfig: &Path) -> Self {
+        let runtime = runtime();
+        let client = runtime.block_on(client(kubeconfig));
+        Self { runtime, pods: Api::namespaced(client, "default") }
+    }
+
+    /// Says that the container of `pod` has been resized in place.
+    pub fn resized(&self, pod: &str, request: &str) {
+        let resources = json!({"requests": {"memory": request}, "limits": {"memory": "1Gi"}});
+        let patch = json!({"status": {"containerStatuses": [{"name": "main", "resources": resources}]}});
+        let patch = Patch::Merge(patch);
+        self.runtime
+            .block_on(self.pods.patch_status(pod, &PatchParams::default(), &patch))
+            .unwrap();
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
 /// kube's own watch of the node's pods, decoded and dropped: when a change came, and the CPU time
 /// that its thread had used by then.
 pub fn watch(kubeconfig: PathBuf) -> mpsc::Receiver<(Instant, Duration)> {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-            let options = KubeConfigOptions::default();
-            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
-            let pods: Api<Pod> = Api::all(Client::try_from(config).unwrap());
+        runtime().block_on(async {
+            let pods: Api<Pod> = Api::all(client(&kubeconfig).await);
             let of_node = watcher::Config::default().fields(&format!("spec.nodeName={NODE}"));
             let events = watcher::watcher(pods, of_node);
             pin_mut!(events);

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
-
 use crate::{
     bare,
     site::{Counted, Site, memory, real_pod},
@@ -221,32 +219,25 @@ fn starts(site: &Site, rows: &mut Vec<Row>) {
     rows.push(row.against("a drift's, by a thread that does only this", median(&baseline)));
 }
 
-/// A pod's request is changed, back and forth.
+/// A container is resized in place, back and forth.
 fn updates(site: &Site, agent: &Agent, rows: &mut Vec<Row>) {
     let Site { host, server, cgroups, .. } = site;
+    let kubelet = bare::Kubelet::new(&server.admin_kubeconfig());
+    let length = server.apply(&real_pod("p0", 0)).unwrap().to_string().len();
     let events = bare::watch(server.admin_kubeconfig());
     let (mut took, mut bare_took, mut bare_cpu) = (Vec::new(), Vec::new(), Vec::new());
-    let mut length = 0;
     let before = (Counted::of(agent), site.watched_bytes());
     for round in 0..UPDATES {
         let (request, limit) =
             if round % 2 == 0 { ("200Mi", 2 * RIGHT) } else { ("100Mi", RIGHT) };
-        let mut pod = real_pod("p0", 0);
-        pod["spec"]["containers"][0]["resources"]["requests"]["memory"] = json!(request);
         let begun = Instant::now();
         std::thread::scope(|scope| {
-            let applied = scope.spawn(|| server.apply(&pod).unwrap());
-            host.await_limit(&cgroups[0], &limit.to_string());
-            took.push(begun.elapsed());
-            length = applied.join().unwrap().to_string().len();
+            scope.spawn(|| kubelet.resized("p0", request));
+            took.push(host.await_limit(&cgroups[0], &limit.to_string()));
         });
-        // A change may come as two: spec and status.
         let (at, cpu) = events.recv_timeout(PATIENCE).unwrap();
         bare_took.push(at.duration_since(begun));
         bare_cpu.push(cpu);
-        while let Ok((_, cpu)) = events.try_recv() {
-            bare_cpu.push(cpu);
-        }
     }
     let after = (Counted::of(agent) - before.0, site.watched_bytes() - before.1);
     took.sort();
