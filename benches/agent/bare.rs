@@ -62,7 +62,8 @@ impl Kubelet {
     /// Says that the container of `pod` has been resized in place.
     pub fn resized(&self, pod: &str, request: &str) {
         let resources = json!({"requests": {"memory": request}, "limits": {"memory": "1Gi"}});
-        let patch = json!({"status": {"containerStatuses": [{"name": "main", "resources": resources}]}});
+        let patch =
+            json!({"status": {"containerStatuses": [{"name": "main", "resources": resources}]}});
         let patch = Patch::Merge(patch);
         self.runtime
             .block_on(self.pods.patch_status(pod, &PatchParams::default(), &patch))
@@ -105,6 +106,6 @@ pub fn watch(kubeconfig: PathBuf) -> mpsc::Receiver<(Instant, Duration)> {
 }
 
 /// Of this thread.
-fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }

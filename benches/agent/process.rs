@@ -117,8 +117,13 @@ fn of_node(sites: &[Site; 3], agents: &[Agent; 3], rows: &mut Vec<Row>) {
             [("RSS", rss, small[0]), ("anonymous memory", anonymous, small[1])]
         {
             rows.push(
-                Row::new(format!("{what}, {} pods", site.pods()), figure, Unit::Bytes, "the node's pods")
-                    .against(format!("{FEW} pods"), small),
+                Row::new(
+                    format!("{what}, {} pods", site.pods()),
+                    figure,
+                    Unit::Bytes,
+                    "the node's pods",
+                )
+                .against(format!("{FEW} pods"), small),
             );
         }
     }
@@ -138,18 +143,22 @@ fn idle(agents: &[Agent; 3], rows: &mut Vec<Row>, broken: &mut Vec<String>) {
     let counted: Vec<Counted> = after.into_iter().zip(before).map(|(a, b)| a - b).collect();
     let names = [FEW, SOME, MANY].map(|pods| format!("idle for {} s, {pods} pods", IDLE.as_secs()));
     for (name, counted) in names.iter().zip(&counted) {
-        let wake_ups = Row::new(
-            format!("wake-ups, {name}"),
-            counted.wake_ups as f64,
-            Unit::Count,
-            "nothing",
-        );
+        let wake_ups =
+            Row::new(format!("wake-ups, {name}"), counted.wake_ups as f64, Unit::Count, "nothing");
         rows.push(wake_ups.against("a timer of 5 s", LOOKS));
-        rows.push(Row::new(format!("CPU, {name}"), counted.cpu_seconds, Unit::Seconds, "the node's pods, once a minute"));
+        rows.push(Row::new(
+            format!("CPU, {name}"),
+            counted.cpu_seconds,
+            Unit::Seconds,
+            "the node's pods, once a minute",
+        ));
     }
     let (few, many) = (counted[0].wake_ups, counted[2].wake_ups);
     expect(broken, few.abs_diff(many) <= 5, || {
-        format!("in {} s the agent woke {few} times with {FEW} pods, {many} with {MANY}", IDLE.as_secs())
+        format!(
+            "in {} s the agent woke {few} times with {FEW} pods, {many} with {MANY}",
+            IDLE.as_secs()
+        )
     });
     let looks = IDLE.as_secs_f64();
     let row = Row::new(
@@ -159,7 +168,12 @@ fn idle(agents: &[Agent; 3], rows: &mut Vec<Row>, broken: &mut Vec<String>) {
         "nothing",
     );
     rows.push(row.against("a timer of 1 s", looks));
-    let cpu = Row::new("CPU, looking every second for 60 s", counted[3].cpu_seconds, Unit::Seconds, "nothing");
+    let cpu = Row::new(
+        "CPU, looking every second for 60 s",
+        counted[3].cpu_seconds,
+        Unit::Seconds,
+        "nothing",
+    );
     rows.push(cpu.against(format!("idle, {FEW} pods"), counted[0].cpu_seconds));
 }
 
@@ -189,7 +203,12 @@ fn drifts(site: &Site, agent: &Agent, rows: &mut Vec<Row>) {
     let cpu = (Counted::of(agent) - before).cpu_seconds / rounds as f64;
     let row = Row::of_times(format!("drift to repair, {} pods", site.pods()), &took, "nothing");
     rows.push(row.against("a thread that does only this", median(&baseline)));
-    rows.push(Row::new(format!("CPU per drift, {} pods", site.pods()), cpu, Unit::Seconds, "the node's pods"));
+    rows.push(Row::new(
+        format!("CPU per drift, {} pods", site.pods()),
+        cpu,
+        Unit::Seconds,
+        "the node's pods",
+    ));
 }
 
 fn reads_per_drift(site: &Site, agent: &Agent) -> f64 {
@@ -228,8 +247,7 @@ fn updates(site: &Site, agent: &Agent, rows: &mut Vec<Row>) {
     let (mut took, mut bare_took, mut bare_cpu) = (Vec::new(), Vec::new(), Vec::new());
     let before = (Counted::of(agent), site.watched_bytes());
     for round in 0..UPDATES {
-        let (request, limit) =
-            if round % 2 == 0 { ("200Mi", 2 * RIGHT) } else { ("100Mi", RIGHT) };
+        let (request, limit) = if round % 2 == 0 { ("200Mi", 2 * RIGHT) } else { ("100Mi", RIGHT) };
         let begun = Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(|| kubelet.resized("p0", request));
@@ -248,7 +266,8 @@ fn updates(site: &Site, agent: &Agent, rows: &mut Vec<Row>) {
     let row = Row::of_times(format!("pod update to its limit, {pods} pods"), &took, "nothing");
     rows.push(row.against("kube's watch, Pod decoded and dropped", median(&bare_took)));
     let cpu = each(after.0.cpu_seconds);
-    let row = Row::new(format!("CPU per pod update, {pods} pods"), cpu, Unit::Seconds, "the node's pods");
+    let row =
+        Row::new(format!("CPU per pod update, {pods} pods"), cpu, Unit::Seconds, "the node's pods");
     rows.push(row.against("kube's watch", (last - first).as_secs_f64() / (UPDATES - 1) as f64));
     let row = Row::new(
         format!("received per pod update, {pods} pods"),

@@ -91,7 +91,8 @@ pub struct Counted {
 
 impl Counted {
     pub fn of(agent: &Agent) -> Self {
-        let file = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", agent.pid())).unwrap();
+        let file =
+            |name: &str| fs::read_to_string(format!("/proc/{}/{name}", agent.pid())).unwrap();
         let nanoseconds = number(file("schedstat").split_whitespace().next());
         Self {
             cpu_seconds: nanoseconds as f64 / 1e9,
