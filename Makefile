@@ -49,11 +49,11 @@ test-unit: deps
 
 bench: deps
 	$(CARGO) build --locked --release -p wasp-agent
-	$(CARGO) run --locked --release -p wasp-agent --example bench-agent
+	$(CARGO) run --locked --profile bench -p wasp-agent --example bench-agent
 
 bench-hook: deps
 	$(CARGO) build --locked --release -p wasp-agent
-	$(CARGO) run --locked --release -p wasp-agent --example bench-hook
+	$(CARGO) run --locked --profile bench -p wasp-agent --example bench-hook
 
 # Not part of `test`: it finds by chance, and takes as long as it is given.
 FUZZ_SECONDS ?= 60

@@ -11,12 +11,12 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     runtime::watcher::{self, Event},
 };
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::support::{FakeHost, MIB, NODE, container_id};
@@ -46,17 +46,24 @@ impl Repair {
     }
 }
 
-/// The kubelet of the node, as far as the API server hears of it.
-pub struct Kubelet {
+/// Who makes and changes pods, by one connection.
+pub struct Admin {
     runtime: Runtime,
     pods: Api<Pod>,
 }
 
-impl Kubelet {
+impl Admin {
     pub fn new(kubeconfig: &Path) -> Self {
         let runtime = runtime();
         let client = runtime.block_on(client(kubeconfig));
         Self { runtime, pods: Api::namespaced(client, "default") }
+    }
+
+    /// Makes a pod and returns its UID.
+    pub fn create(&self, pod: Value) -> String {
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let made = self.runtime.block_on(self.pods.create(&PostParams::default(), &pod));
+        made.unwrap().metadata.uid.unwrap()
     }
 
     /// Says that the container of `pod` has been resized in place.

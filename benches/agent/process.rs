@@ -8,7 +8,7 @@ use std::{
 use crate::{
     bare,
     site::{Counted, Site, memory, real_pod},
-    support::{self, Agent, FakeHost, MIB, PATIENCE, container_id, uid},
+    support::{self, Agent, FakeHost, MIB, PATIENCE, container_id},
     table::{Row, Unit, median},
 };
 
@@ -220,18 +220,18 @@ fn reads_per_drift(site: &Site, agent: &Agent) -> f64 {
 
 /// From a container's cgroup, its pod known, to its right limit.
 fn starts(site: &Site, rows: &mut Vec<Row>) {
-    let Site { host, server, .. } = site;
+    let Site { host, admin, .. } = site;
     let bare = bare::Repair::start();
     let baseline = times(ROUNDS, |_| drift(&bare.host, &bare.cgroup, "0"));
     let took = times(ROUNDS, |round| {
-        let pod = server.apply(&real_pod(&format!("new{round}"), round)).unwrap();
-        let record = host.path(&format!("/run/wasp-agent/pods/{}.json", uid(&pod)));
+        let uid = admin.create(real_pod(&format!("new{round}"), round));
+        let record = host.path(&format!("/run/wasp-agent/pods/{uid}.json"));
         let asked = Instant::now();
         while !record.exists() {
             assert!(asked.elapsed() < PATIENCE, "{} is not there", record.display());
             std::thread::sleep(Duration::from_micros(200));
         }
-        let cgroup = host.container(uid(&pod), &container_id(3 * SOME + round), "main", "max");
+        let cgroup = host.container(&uid, &container_id(3 * SOME + round), "main", "max");
         host.await_limit(&cgroup, &RIGHT.to_string())
     });
     let row = Row::of_times("a container's cgroup to its limit, pod known", &took, "nothing");
@@ -240,9 +240,8 @@ fn starts(site: &Site, rows: &mut Vec<Row>) {
 
 /// A container is resized in place, back and forth.
 fn updates(site: &Site, agent: &Agent, rows: &mut Vec<Row>) {
-    let Site { host, server, cgroups, .. } = site;
-    let kubelet = bare::Kubelet::new(&server.admin_kubeconfig());
-    let length = server.apply(&real_pod("p0", 0)).unwrap().to_string().len();
+    let Site { host, server, admin, cgroups, .. } = site;
+    let length = real_pod("p0", 0).to_string().len();
     let events = bare::watch(server.admin_kubeconfig());
     let (mut took, mut bare_took, mut bare_cpu) = (Vec::new(), Vec::new(), Vec::new());
     let before = (Counted::of(agent), site.watched_bytes());
@@ -250,7 +249,7 @@ fn updates(site: &Site, agent: &Agent, rows: &mut Vec<Row>) {
         let (request, limit) = if round % 2 == 0 { ("200Mi", 2 * RIGHT) } else { ("100Mi", RIGHT) };
         let begun = Instant::now();
         std::thread::scope(|scope| {
-            scope.spawn(|| kubelet.resized("p0", request));
+            scope.spawn(|| admin.resized("p0", request));
             took.push(host.await_limit(&cgroups[0], &limit.to_string()));
         });
         let (at, cpu) = events.recv_timeout(PATIENCE).unwrap();

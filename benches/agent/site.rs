@@ -5,7 +5,10 @@ use std::{fs, ops::Sub};
 use serde_json::{Value, json};
 use test_apiserver::Handle;
 
-use crate::support::{Agent, FakeHost, MIB, NODE, api_server, container_id, pod, uid};
+use crate::{
+    bare::Admin,
+    support::{Agent, FakeHost, MIB, NODE, api_server, container_id, pod},
+};
 
 /// As long as pods are in a cluster: some 8 kB of JSON, most of which no agent needs.
 pub fn real_pod(name: &str, number: usize) -> Value {
@@ -27,6 +30,7 @@ pub fn with_uid(mut pod: Value, number: usize) -> Value {
 pub struct Site {
     pub host: FakeHost,
     pub server: Handle,
+    pub admin: Admin,
     /// The containers' cgroups, in the order of their pods.
     pub cgroups: Vec<String>,
     _data: tempfile::TempDir,
@@ -38,13 +42,14 @@ impl Site {
         let host = FakeHost::new(256 * 1024 * MIB, 128 * 1024 * MIB);
         let (data, server) = api_server();
         host.use_kubeconfig(&server);
+        let admin = Admin::new(&server.admin_kubeconfig());
         let mut cgroups = Vec::new();
         for number in 0..pods {
-            let pod = server.apply(&real_pod(&format!("p{number}"), number)).unwrap();
-            cgroups.push(host.container(uid(&pod), &container_id(number), "main", "max"));
-            host.container(uid(&pod), &container_id(pods + number), "POD", "max");
+            let uid = admin.create(real_pod(&format!("p{number}"), number));
+            cgroups.push(host.container(&uid, &container_id(number), "main", "max"));
+            host.container(&uid, &container_id(pods + number), "POD", "max");
         }
-        Self { host, server, cgroups, _data: data }
+        Self { host, server, admin, cgroups, _data: data }
     }
 
     pub fn pods(&self) -> usize {
@@ -56,7 +61,7 @@ impl Site {
         for number in 0..pods {
             let mut pod = real_pod(&format!("other{number}"), number);
             pod["spec"]["nodeName"] = json!("node-b");
-            self.server.apply(&pod).unwrap();
+            self.admin.create(pod);
         }
     }
 
