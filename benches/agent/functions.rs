@@ -243,7 +243,7 @@ impl Bench {
         let mut file = |what: &str, files: &[&str], parse: &mut dyn FnMut() -> bool| {
             let files: Vec<PathBuf> = files.iter().map(|file| host.path(file)).collect();
             assert!(parse(), "{what} cannot be parsed");
-            self.compare(&format!("parse {what}"), "the file's length", parse, "read it", || {
+            self.compare(&format!("read {what}"), "the file's length", parse, "fs::read", || {
                 files.iter().map(|file| fs::read(file).unwrap().len()).sum::<usize>()
             });
         };
