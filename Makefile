@@ -49,13 +49,14 @@ deny:
 test-unit: deps
 	$(CARGO) test --locked --workspace
 
+# In memory, as /proc, /sys and /run are.
 bench: deps
 	$(CARGO) build --locked --release -p wasp-agent
-	$(CARGO) run --locked --release -p wasp-agent --example bench-agent
+	TMPDIR=/dev/shm $(CARGO) run --locked --profile bench -p wasp-agent --example bench-agent
 
 bench-hook: deps
 	$(CARGO) build --locked --release -p wasp-agent
-	$(CARGO) run --locked --release -p wasp-agent --example bench-hook
+	$(CARGO) run --locked --profile bench -p wasp-agent --example bench-hook
 
 # The release build, as in `test`.
 soak: deps

@@ -71,6 +71,8 @@ pub struct Tree {
     events: Events,
     watched: HashMap<WatchDescriptor, Watched>,
     containers: BTreeMap<ContainerId, Entry>,
+    /// So that what is asked for each pod does not look at every container.
+    of_pods: HashMap<PodUid, BTreeSet<ContainerId>>,
 }
 
 impl Tree {
@@ -82,6 +84,7 @@ impl Tree {
             events: Events::new()?,
             watched: HashMap::new(),
             containers: BTreeMap::new(),
+            of_pods: HashMap::new(),
         };
         let mut changes = Changes::default();
         tree.scan(&mut changes);
@@ -103,8 +106,8 @@ impl Tree {
     }
 
     /// The containers of `pod`.
-    pub fn of_pod<'a>(&'a self, pod: &'a PodUid) -> impl Iterator<Item = &'a ContainerId> {
-        self.containers.iter().filter(move |(_, entry)| entry.pod == *pod).map(|(id, _)| id)
+    pub fn of_pod(&self, pod: &PodUid) -> impl Iterator<Item = &ContainerId> + use<'_> {
+        self.of_pods.get(pod).into_iter().flatten()
     }
 
     pub fn pod_of(&self, id: &ContainerId) -> Option<&PodUid> {
@@ -298,7 +301,10 @@ impl Tree {
                 started: false,
                 watches: vec![wd],
             };
-            self.containers.insert(id.clone(), entry);
+            if let Some(before) = self.containers.insert(id.clone(), entry) {
+                self.leaves_pod(&before.pod, &id);
+            }
+            self.of_pods.entry(pod.clone()).or_default().insert(id.clone());
         }
         self.watch_limits(&id);
         changes.gone.remove(&id);
@@ -336,9 +342,10 @@ impl Tree {
 
     fn remove(&mut self, id: &ContainerId, changes: &mut Changes) {
         if let Some(entry) = self.containers.remove(id) {
+            self.leaves_pod(&entry.pod, id);
             // Containers of a pod may await their limits by the same one.
-            let others = || self.containers.values().flat_map(|other| &other.watches);
-            let own = |wd: &WatchDescriptor| others().all(|other| other != wd);
+            let others = || self.of_pod(&entry.pod).filter_map(|other| self.containers.get(other));
+            let own = |wd: &WatchDescriptor| others().all(|other| !other.watches.contains(wd));
             let own = entry.watches.into_iter().filter(own).collect();
             self.unwatch(own);
             changes.touched.remove(id);
@@ -355,6 +362,15 @@ impl Tree {
         let left = self.watched.iter().filter(|(_, watched)| left(watched));
         let left = left.map(|(wd, _)| *wd).collect();
         self.unwatch(left);
+    }
+
+    fn leaves_pod(&mut self, pod: &PodUid, id: &ContainerId) {
+        if let Some(ids) = self.of_pods.get_mut(pod) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.of_pods.remove(pod);
+            }
+        }
     }
 
     fn unwatch(&mut self, watches: Vec<WatchDescriptor>) {

@@ -1,0 +1,42 @@
+//! What the agent costs: its functions, and itself as a process. `make bench`.
+//!
+//! Each figure stands beside a baseline of the same run, the least that the same work can take, since
+//! machines differ and are shared. What is no matter of timing is checked too: nothing may grow with
+//! the cluster, and nothing with the node's pods but what has to.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark fails by panicking"
+)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "it prints a table"
+)]
+
+mod bare;
+mod functions;
+mod process;
+mod site;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod table;
+
+use std::{path::Path, process::exit};
+
+fn main() {
+    // Beside the agent that it measures.
+    let binary = support::agent_binary();
+    let folder = binary.parent().unwrap_or(Path::new("."));
+    let mut rows = functions::measure(&folder.join("criterion"));
+    let mut broken = Vec::new();
+    process::measure(&mut rows, &mut broken);
+    table::report(&rows, &broken, &folder.join("bench.json"));
+    for sentence in &broken {
+        eprintln!("BROKEN: {sentence}");
+    }
+    exit(i32::from(!broken.is_empty()));
+}

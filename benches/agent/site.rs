@@ -1,0 +1,134 @@
+//! A node in a folder with its API server, and what the kernel counts of the agent between the two.
+
+use std::{fs, ops::Sub};
+
+use serde_json::{Value, json};
+use test_apiserver::Handle;
+
+use crate::{
+    bare::Admin,
+    support::{Agent, FakeHost, MIB, NODE, api_server, container_id, pod},
+};
+
+/// As long as pods are in a cluster: some 8 kB of JSON, most of which no agent needs.
+pub fn real_pod(name: &str, number: usize) -> Value {
+    let mut pod = pod(name, NODE, Some("100Mi"), Some("1Gi"));
+    let last_applied = "x".repeat(4000);
+    pod["metadata"]["annotations"] =
+        json!({"kubectl.kubernetes.io/last-applied-configuration": last_applied});
+    let variable = |n| json!({"name": format!("VARIABLE_{n}"), "value": "a value of some length"});
+    pod["spec"]["containers"][0]["env"] = (0..60).map(variable).collect();
+    pod["metadata"]["labels"] = json!({"app": format!("app-{number}")});
+    pod
+}
+
+pub fn with_uid(mut pod: Value, number: usize) -> Value {
+    pod["metadata"]["uid"] = json!(format!("{number:08x}-0000-4444-9bb8-9701e3620c02"));
+    pod
+}
+
+pub struct Site {
+    pub host: FakeHost,
+    pub server: Handle,
+    pub admin: Admin,
+    /// The containers' cgroups, in the order of their pods.
+    pub cgroups: Vec<String>,
+    _data: tempfile::TempDir,
+}
+
+impl Site {
+    /// A node with `pods`, each with a container and a sandbox.
+    pub fn new(pods: usize) -> Self {
+        let host = FakeHost::new(256 * 1024 * MIB, 128 * 1024 * MIB);
+        let (data, server) = api_server();
+        host.use_kubeconfig(&server);
+        let admin = Admin::new(&server.admin_kubeconfig());
+        let mut cgroups = Vec::new();
+        for number in 0..pods {
+            let uid = admin.create(real_pod(&format!("p{number}"), number));
+            cgroups.push(host.container(&uid, &container_id(number), "main", "max"));
+            host.container(&uid, &container_id(pods + number), "POD", "max");
+        }
+        Self { host, server, admin, cgroups, _data: data }
+    }
+
+    pub fn pods(&self) -> usize {
+        self.cgroups.len()
+    }
+
+    /// So many pods come to other nodes.
+    pub fn elsewhere(&self, pods: usize) {
+        for number in 0..pods {
+            let mut pod = real_pod(&format!("other{number}"), number);
+            pod["spec"]["nodeName"] = json!("node-b");
+            self.admin.create(pod);
+        }
+    }
+
+    /// Once it is ready, and has done what is left to do then.
+    pub fn start(&self) -> Agent {
+        let agent = Agent::start(&self.host);
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        agent
+    }
+
+    /// What the API server has sent the agent on its watch, before TLS.
+    pub fn watched_bytes(&self) -> u64 {
+        let report = self.server.requests().unwrap();
+        let of_agent = |row: &&Value| {
+            row["user"] == format!("system:node:{NODE}")
+                && row["verb"] == "watch"
+                && row["resource"] == "pods"
+        };
+        let rows = report["requests"].as_array().unwrap().iter();
+        rows.filter(of_agent).map(|row| row["bytes"].as_u64().unwrap()).sum()
+    }
+}
+
+/// What the kernel has counted of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    pub cpu_seconds: f64,
+    pub wake_ups: u64,
+    /// System calls that read.
+    pub reads: u64,
+}
+
+impl Counted {
+    pub fn of(agent: &Agent) -> Self {
+        let file =
+            |name: &str| fs::read_to_string(format!("/proc/{}/{name}", agent.pid())).unwrap();
+        let nanoseconds = number(file("schedstat").split_whitespace().next());
+        Self {
+            cpu_seconds: nanoseconds as f64 / 1e9,
+            wake_ups: line(&file("status"), "voluntary_ctxt_switches"),
+            reads: line(&file("io"), "syscr"),
+        }
+    }
+}
+
+impl Sub for Counted {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds - before.cpu_seconds,
+            wake_ups: self.wake_ups - before.wake_ups,
+            reads: self.reads - before.reads,
+        }
+    }
+}
+
+/// RSS and its anonymous part, in bytes.
+pub fn memory(agent: &Agent) -> [f64; 2] {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    ["VmRSS", "RssAnon"].map(|key| line(&status, key) as f64 * 1024.0)
+}
+
+fn line(text: &str, key: &str) -> u64 {
+    number(text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().nth(1)))
+}
+
+fn number(word: Option<&str>) -> u64 {
+    word.unwrap().parse().unwrap()
+}
