@@ -1,7 +1,8 @@
 # make demo   see it work on a real node, in a VM
 # make test   run every check and every test
 # make rpm    build the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
-# make bench  measure the agent; make bench-hook measures what the hook adds to a container's start
+# make bench  measure the agent; make bench-hook measures what the hook adds to a container's start,
+#             make bench-fleet what AGENTS (1000) ask of one API server
 # make fuzz   feed the hook with nonsense, FUZZ_SECONDS (60) for each kind of input
 #
 # PROFILE=dev|release chooses the build that `demo`, `test-node` and `install` take.
@@ -14,7 +15,7 @@ CARGO ?= cargo
 bin := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build demo bench bench-hook fuzz test check deny test-unit test-node install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
+.PHONY: all build demo bench bench-hook bench-fleet fuzz test check deny test-unit test-node install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
 
 all: build
 
@@ -54,6 +55,14 @@ bench: deps
 bench-hook: deps
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --release -p wasp-agent --example bench-hook
+
+# Four files for each agent in one process, four in the other. Without the system's CAs, which each client
+# would read twice.
+AGENTS ?= 1000
+bench-fleet: deps
+	$(CARGO) build --locked --release -p wasp-agent --example bench-fleet
+	ulimit -n $$(ulimit -Hn) && SSL_CERT_FILE=/dev/null \
+	  $(CARGO) run --locked --release -p wasp-agent --example bench-fleet -- $(AGENTS)
 
 # Not part of `test`: it finds by chance, and takes as long as it is given.
 FUZZ_SECONDS ?= 60

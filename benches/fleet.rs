@@ -66,22 +66,23 @@ fn main() {
     fleet.steady(steady as u64);
     fleet.whole_cluster();
     fleet.returns("watches closed by the API server", |server| server.drop_watches().unwrap());
-    fleet.returns("back after 60 s, with its history", outage);
-    fleet.returns("back after 60 s, its history lost", |server| {
-        server.compact().unwrap();
-        outage(server);
-    });
+    fleet.returns("back after 60 s, its history kept", |server| outage(server, false));
+    fleet.returns("back after 60 s, its history lost", |server| outage(server, true));
     let file = env::current_exe().unwrap().parent().unwrap().join("../bench-fleet.json");
     fs::write(&file, Value::from(fleet.kept).to_string() + "\n").unwrap();
     println!("kept in {}", file.canonicalize().unwrap().display());
 }
 
-fn outage(server: &Handle) {
-    let ms = u64::try_from(OUTAGE.as_millis()).unwrap();
-    let fault = json!({"closeListenerMs": ms});
+/// With the history a watch goes on, as by another API server; without, as after the restart of the
+/// only one, everything is listed anew.
+fn outage(server: &Handle, history_lost: bool) {
+    let fault = json!({"closeListenerMs": u64::try_from(OUTAGE.as_millis()).unwrap()});
     server.fault(serde_json::from_value::<Fault>(fault).unwrap()).unwrap();
-    // Changes that nobody hears of, of nodes that do not exist: the history goes on.
+    // Of no node: the version goes on, and nobody has heard of it.
     server.load([pod(usize::MAX, 0)]).unwrap();
+    if history_lost {
+        server.compact().unwrap();
+    }
     sleep(OUTAGE);
 }
 
@@ -240,6 +241,7 @@ impl Fleet {
         );
         let lists = requests.of("list");
         assert!(lists == 0 || lists == self.n(), "{lists} lists");
+        assert_eq!(requests.of("watch"), self.n() + lists, "no agent tries twice");
     }
 
     fn await_requests(&self, since: SystemTime, done: impl Fn(&Requests) -> bool) {

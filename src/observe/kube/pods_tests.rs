@@ -157,6 +157,22 @@ async fn an_outage_begins_with_short_pauses() {
 }
 
 #[test]
+fn after_an_outage_many_nodes_come_one_by_one() {
+    const NODES: u64 = 5000;
+    let mut seconds = [0; 16];
+    for _ in 0..NODES {
+        let mut at = Duration::ZERO;
+        let mut pauses = pauses();
+        while at < MINUTE {
+            at += pauses.next().unwrap();
+        }
+        seconds[usize::try_from((at - MINUTE).as_secs()).unwrap()] += 1;
+    }
+    // A twelfth of them on average: the pauses are of 8 to 16 s.
+    assert!(seconds.iter().all(|count| *count < NODES / 9), "{seconds:?}");
+}
+
+#[test]
 fn lists_come_from_the_watch_cache_and_are_of_one_node() {
     let config = config("node-a");
     assert_eq!(config.field_selector.as_deref(), Some("spec.nodeName=node-a"));
