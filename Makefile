@@ -56,8 +56,8 @@ bench-hook: deps
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --release -p wasp-agent --example bench-hook
 
-# Four files for each agent in one process, four in the other. Without the system's CAs, which each client
-# would read twice.
+# Each agent has two connections, each with a file at either end. Without the system's CAs, which all clients
+# would read.
 AGENTS ?= 1000
 bench-fleet: deps
 	$(CARGO) build --locked --release -p wasp-agent --example bench-fleet
