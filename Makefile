@@ -1,7 +1,8 @@
 # make demo   see it work on a real node, in a VM
 # make test   run every check and every test
 # make rpm    build the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
-# make bench  measure the agent; make bench-hook measures what the hook adds to a container's start
+# make bench  measure the agent; make bench-hook measures what the hook adds to a container's start,
+#             make bench-fleet what AGENTS (1000) ask of one API server
 # make test-faults  kill and refuse the agent at every place; FAULT_SECONDS, FAULT_SEED for its storm
 # make soak   churn a node in a VM for MINUTES (30) and look for leaks; SEED=N for the same chances again
 # make fuzz   feed every parser with nonsense, FUZZ_SECONDS (60) for each kind of input
@@ -16,7 +17,7 @@ CARGO ?= cargo
 bin := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build demo soak bench bench-hook fuzz test check deny test-unit test-node test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
+.PHONY: all build demo soak bench bench-hook bench-fleet fuzz test check deny test-unit test-node test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
 
 all: build
 
@@ -57,6 +58,13 @@ bench: deps
 bench-hook: deps
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --profile bench -p wasp-agent --example bench-hook
+
+# Each agent has two connections, each with a file at either end. Without the system's CAs, which all clients
+# would read.
+AGENTS ?= 1000
+bench-fleet: deps
+	ulimit -n $$(ulimit -Hn) && SSL_CERT_FILE=/dev/null \
+	  $(CARGO) run --locked --profile bench -p wasp-agent --example bench-fleet -- $(AGENTS)
 
 # The release build, as in `test`.
 soak: deps

@@ -172,6 +172,18 @@ fn troubles_of_the_api_server_pass() {
 }
 
 #[test]
+fn a_quiet_node_hears_that_the_api_server_is_back() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let mut agent = Agent::start(&host);
+    agent.hears("STATUS=Swap 2.0 GiB");
+    server.fault(fault(json!({"closeListenerMs": 1}))).unwrap();
+    agent.hears("STATUS=API server not reachable, going by what it said last");
+    agent.hears("STATUS=Swap 2.0 GiB");
+    assert_eq!(agent.stop().0, Some(0));
+}
+
+#[test]
 fn every_list_and_watch_is_of_this_node_only() {
     let (host, (_data, server)) = (host(), api_server());
     host.use_kubeconfig(&server);

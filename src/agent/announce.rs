@@ -18,23 +18,28 @@ use crate::{
         evict::condition::{Condition, HEARTBEAT, Status},
         guard::{Step, cordon, taint},
     },
-    observe::kube::credentials::{self, chain},
+    observe::kube::{
+        credentials::{self, chain},
+        spread,
+    },
     report::messages,
     roots::Roots,
 };
 
 /// What the guard does is looked at so often while it is at work.
 const LOOK: Duration = Duration::from_secs(60);
+/// Nothing is to be done, and nobody wants anything.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long the end of the agent may wait for the API server.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// What the cluster is to know.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// `None`: no condition of ours.
-    pub(super) condition: Option<Condition>,
+    pub condition: Option<Condition>,
     /// New pods are to stay away.
-    pub(super) keep_away: bool,
+    pub keep_away: bool,
 }
 
 impl Wanted {
@@ -50,7 +55,7 @@ impl Wanted {
 
 /// The agent's end of it.
 #[derive(Debug)]
-pub(super) struct Announcer {
+pub struct Announcer {
     /// `None` until the first is known.
     wanted: watch::Sender<Option<Wanted>>,
     notes: mpsc::Sender<Note>,
@@ -59,7 +64,7 @@ pub(super) struct Announcer {
 
 impl Announcer {
     /// Problems come by the receiver, and their end.
-    pub(super) fn start(
+    pub fn start(
         roots: Roots,
         settings: watch::Receiver<Settings>,
     ) -> (Self, mpsc::Receiver<Option<String>>) {
@@ -71,7 +76,7 @@ impl Announcer {
     }
 
     /// Figures that change wake nobody; the next heartbeat takes them along.
-    pub(super) fn want(&self, wanted: Wanted) {
+    pub fn want(&self, wanted: Wanted) {
         self.wanted.send_if_modified(|current| {
             let news = current.as_ref().is_none_or(|current| wanted.is_news_after(current));
             *current = Some(wanted);
@@ -87,7 +92,7 @@ impl Announcer {
     }
 
     /// Takes everything back: nobody looks after it any more.
-    pub(super) async fn stop(self) {
+    pub async fn stop(self) {
         self.want(Wanted::default());
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
@@ -147,7 +152,7 @@ struct Connected {
 struct Work {
     roots: Roots,
     connected: Option<Connected>,
-    /// Sent last, when, and since when its status is what it is.
+    /// Sent last, when it is to be confirmed, and since when its status is what it is.
     sent: Option<(Condition, Instant)>,
     status: Option<(Status, Timestamp)>,
     /// The node's object was read after the start: what an agent that was killed has left is known.
@@ -241,10 +246,10 @@ impl Work {
         match self.bring(settings, wanted).await {
             Ok(()) => {
                 self.backoff = None;
-                let heartbeat = self.sent.as_ref().map(|(_, at)| *at + HEARTBEAT);
+                let heartbeat = self.sent.as_ref().map(|(_, due)| *due);
                 let look = self.guard.looked.filter(|_| self.guard.pressed || self.guard.there);
                 let next = heartbeat.into_iter().chain(look.map(|at| at + LOOK)).min();
-                self.next = next.unwrap_or_else(|| Instant::now() + HEARTBEAT);
+                self.next = next.unwrap_or_else(|| Instant::now() + LONGEST_PAUSE);
                 None
             }
             Err(trouble) => {
@@ -285,19 +290,24 @@ impl Work {
             self.guard(settings, &name, &node, &read, pressed).await?;
         }
         let of_condition = match (&wanted.condition, &self.sent) {
-            (Some(new), Some((sent, at))) => new.is_news_after(sent) || now >= *at + HEARTBEAT,
+            (Some(new), Some((sent, due))) => new.is_news_after(sent) || now >= *due,
             (Some(_), None) => true,
             (None, _) => self.status.is_some(),
         };
         if of_condition {
-            self.connect(settings).await?;
+            let name = self.connect(settings).await?;
             let node = self.node()?;
-            self.condition(&node, wanted.condition.as_ref()).await?;
+            self.condition(&name, &node, wanted.condition.as_ref()).await?;
         }
         Ok(())
     }
 
-    async fn condition(&mut self, node: &NodeApi, new: Option<&Condition>) -> Result<(), Trouble> {
+    async fn condition(
+        &mut self,
+        name: &str,
+        node: &NodeApi,
+        new: Option<&Condition>,
+    ) -> Result<(), Trouble> {
         let same = |(status, since): &(Status, Timestamp)| {
             new.filter(|new| new.status == *status).map(|_| *since)
         };
@@ -305,7 +315,8 @@ impl Work {
         let failed = |error| Trouble::of("setting the node's condition SwapPressure", &error);
         node.set_condition(new, since).await.map_err(failed)?;
         self.status = new.map(|new| (new.status, since));
-        self.sent = new.map(|new| (new.clone(), Instant::now()));
+        let due = Instant::now() + Duration::from_secs(spread(name, HEARTBEAT).into());
+        self.sent = new.map(|new| (new.clone(), due));
         Ok(())
     }
 

@@ -108,6 +108,7 @@ impl<A: Actuator> Agent<A> {
             Update::ListEnds => self.list_ends(),
             Update::Applied(pod) => self.applied(pod),
             Update::Deleted(uid) => self.deleted(uid),
+            Update::Granted => {}
         }
         if self.api.failure.take().is_some() {
             let failures = std::mem::take(&mut self.api.failures);

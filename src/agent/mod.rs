@@ -1,6 +1,6 @@
 //! The loop: observe → decide → act → report. One thread, woken by events and by few timers.
 
-mod announce;
+pub mod announce;
 mod api;
 mod eviction;
 mod hook;

@@ -3,7 +3,7 @@
 //! Source: Kubernetes "Node Status", "Conditions"; kubelet `evictionPressureTransitionPeriod`,
 //! `nodeStatusReportFrequency`.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use serde::Serialize;
 
@@ -12,8 +12,9 @@ use crate::model::host::Monotonic;
 
 pub const TYPE: &str = "SwapPressure";
 
-/// An unchanged condition is confirmed so often; as the kubelet's own are.
-pub const HEARTBEAT: Duration = Duration::from_secs(300);
+/// Seconds after which an unchanged condition is confirmed, by the node; the kubelet's own are after
+/// 300. Each is a write, and nodes that start together are not to write together for ever.
+pub const HEARTBEAT: Range<u32> = 240..300;
 
 /// As `NodeCondition.status` spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -3,3 +3,16 @@
 pub mod credentials;
 pub mod pods;
 pub mod wire;
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::Range,
+};
+
+/// One of `range`, always the same for a node, and evenly spread over many.
+pub fn spread(node_name: &str, range: Range<u32>) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    node_name.hash(&mut hasher);
+    let within = hasher.finish() % u64::from(range.end - range.start);
+    range.start + u32::try_from(within).unwrap_or(0)
+}

@@ -1,5 +1,7 @@
 //! This node's pods, for as long as the agent runs: listed from the API server's watch cache,
 //! watched with bookmarks, with jittered backoff, and anew whenever the credentials change.
+//!
+//! What thousands of nodes do is spread: `make bench-fleet` shows how.
 
 use std::{
     sync::Arc,
@@ -7,18 +9,24 @@ use std::{
 };
 
 use backon::ExponentialBuilder;
-use futures::{StreamExt, pin_mut};
+use futures::{FutureExt, StreamExt, pin_mut};
+use hyper::Request;
 use kube::{
-    Api,
+    Api, Client,
+    client::Body,
     runtime::{
-        WatchStreamExt,
-        watcher::{self, Event},
+        utils::ResetTimerBackoff,
+        watcher::{self, Event, ExponentialBackoff},
     },
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::sleep,
+};
 
 use super::{
     credentials::{self, Credentials, chain},
+    spread,
     wire::{self, WirePod},
 };
 use crate::{
@@ -35,8 +43,12 @@ const CREDENTIALS_RETRY: Duration = Duration::from_secs(10);
 /// up to a minute after an outage.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 
-/// Before a watch that brought nonsense is begun anew.
-const GARBLED_PAUSE: Duration = Duration::from_secs(2);
+/// A failure so long after the last one begins with short pauses again.
+const OUTAGE_IS_OVER: Duration = Duration::from_secs(60);
+
+/// Seconds that a watch lasts, by the node: those that begin together do not end together. The API
+/// server's own are 300 to 600.
+const WATCH_LASTS: std::ops::Range<u32> = 200..290;
 
 /// News of the API server.
 #[derive(Debug)]
@@ -53,17 +65,20 @@ pub enum Update {
     ListEnds,
     Applied(Arc<Pod>),
     Deleted(PodUid),
+    /// A list or a watch was granted. On a quiet node nothing else tells that the server is back.
+    Granted,
     /// Something does not work; it is tried again by itself.
     Failed(String),
 }
 
 /// Sends news for ever. Ends only with the receiver.
 pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>) {
+    let mut pauses = pauses();
     // One generation of credentials a turn.
     while !news.is_closed() {
         match credentials::load(&roots, &settings).await {
             Ok(credentials) => {
-                if !with_credentials(&credentials, &news).await {
+                if !with_credentials(&credentials, &mut pauses, &news).await {
                     return;
                 }
             }
@@ -78,6 +93,17 @@ pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>)
     }
 }
 
+/// Waits after failures. Not by kube's `.backoff()`: that begins anew with every list that is tried,
+/// though it fails.
+fn pauses() -> impl Iterator<Item = Duration> {
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(LONGEST_BACKOFF)
+        .with_jitter()
+        .without_max_times();
+    ResetTimerBackoff::new(ExponentialBackoff::from(backoff), OUTAGE_IS_OVER)
+}
+
 async fn wait_for_change(files: &[std::path::PathBuf]) {
     let _ = match FileWatch::new(files) {
         Ok(watch) => tokio::time::timeout(CREDENTIALS_RETRY, watch.changed()).await.is_ok(),
@@ -88,8 +114,12 @@ async fn wait_for_change(files: &[std::path::PathBuf]) {
     };
 }
 
-/// Watches until the credentials change; `false` where nobody listens any more.
-async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>) -> bool {
+/// Watches until it is to be begun anew; `false` where nobody listens any more.
+async fn with_credentials(
+    credentials: &Credentials,
+    pauses: &mut impl Iterator<Item = Duration>,
+    news: &mpsc::Sender<Update>,
+) -> bool {
     let update = Update::Credentials {
         node_name: credentials.node_name.clone(),
         server: credentials.server.clone(),
@@ -98,26 +128,26 @@ async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>
     if news.send(update).await.is_err() {
         return false;
     }
-    let api: Api<WirePod> = Api::all(credentials.client.clone());
-    let config = config(&credentials.node_name);
-    let backoff = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(LONGEST_BACKOFF)
-        .with_jitter()
-        .without_max_times();
-    let stream = watcher::watcher(api, config).backoff(watcher::ExponentialBackoff::from(backoff));
+    let granted = Arc::new(Notify::new());
+    let api: Api<WirePod> = Api::all(telling(credentials.client.clone(), granted.clone()));
+    let stream = watcher::watcher(api, config(&credentials.node_name));
     pin_mut!(stream);
     let changed = changed(credentials);
     pin_mut!(changed);
-    let mut garbled = false;
     loop {
+        let mut failure = None;
         let update = tokio::select! {
+            biased;
             () = &mut changed => return true,
+            () = granted.notified() => Some(Update::Granted),
             event = stream.next() => match event {
                 Some(Ok(event)) => news_of(event),
+                // No failure, and the way here was spread: kube lists anew, at once.
+                Some(Err(watcher::Error::WatchError(status))) if status.code == 410 => None,
                 Some(Err(error)) => {
-                    garbled = is_garbled(&error);
-                    Some(Update::Failed(chain(&error)))
+                    // Granted, and broken since.
+                    granted.notified().now_or_never();
+                    Some(Update::Failed(chain(failure.insert(error))))
                 }
                 None => return true,
             },
@@ -127,25 +157,54 @@ async fn with_credentials(credentials: &Credentials, news: &mpsc::Sender<Update>
         {
             return false;
         }
-        if garbled {
-            tokio::time::sleep(GARBLED_PAUSE).await;
-            return true;
+        if let Some(error) = failure {
+            tokio::select! {
+                () = &mut changed => return true,
+                () = sleep(pauses.next().unwrap_or(LONGEST_BACKOFF)) => {}
+            }
+            if is_stuck(&error) {
+                return true;
+            }
         }
     }
+}
+
+/// A client that tells of every request that was granted. kube's watcher does not tell when a watch
+/// goes on after a failure.
+fn telling(client: Client, granted: Arc<Notify>) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let send = move |request: Request<Body>| {
+        let (client, granted) = (client.clone(), granted.clone());
+        async move {
+            let response = client.send(request).await?;
+            if response.status().is_success() {
+                granted.notify_one();
+            }
+            Ok::<_, kube::Error>(response)
+        }
+    };
+    Client::new(tower::service_fn(send), namespace)
 }
 
 /// Of this node only, or the API server refuses it; from its watch cache (`resourceVersion=0`),
 /// which kube asks for only where no page size is set.
 fn config(node_name: &str) -> watcher::Config {
-    let config =
-        watcher::Config::default().fields(&format!("spec.nodeName={node_name}")).any_semantic();
+    let config = watcher::Config::default()
+        .fields(&format!("spec.nodeName={node_name}"))
+        .any_semantic()
+        .timeout(spread(node_name, WATCH_LASTS));
     watcher::Config { page_size: None, ..config }
 }
 
-/// Whether a watch brought what is no event. kube's watcher would read on in the same stream, where
-/// an event may be lost.
-fn is_garbled(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchFailed(kube::Error::SerdeError(_)))
+/// Whether kube's watcher would not get on by itself: it reads on in a stream that brought what is no
+/// event, where one may be lost, and asks for ever for a version that is refused as too old.
+fn is_stuck(error: &watcher::Error) -> bool {
+    use kube::Error::{Api, SerdeError};
+    match error {
+        watcher::Error::WatchFailed(error) => matches!(error, SerdeError(_)),
+        watcher::Error::WatchStartFailed(Api(status)) => status.code == 410,
+        _ => false,
+    }
 }
 
 /// Returns when the content of a credential file is another.
@@ -179,17 +238,5 @@ fn news_of(event: Event<WirePod>) -> Option<Update> {
 }
 
 #[cfg(test)]
-mod tests {
-    use kube::runtime::watcher::ListSemantic;
-
-    use super::*;
-
-    #[test]
-    fn lists_come_from_the_watch_cache_and_are_of_one_node() {
-        let config = config("node-a");
-        assert_eq!(config.field_selector.as_deref(), Some("spec.nodeName=node-a"));
-        assert_eq!(config.list_semantic, ListSemantic::Any);
-        assert_eq!(config.page_size, None, "with a page size, kube leaves resourceVersion=0 out");
-        assert!(config.bookmarks);
-    }
-}
+#[path = "pods_tests.rs"]
+mod tests;

@@ -45,7 +45,7 @@ pub fn revoke(app: &App, user: &str, before_serial: u64) {
 }
 
 /// Creates or replaces an object with the status that it came with, and its namespace if need be.
-fn load(app: &App, mut object: Value) -> ApiResult<()> {
+pub fn load(app: &App, mut object: Value) -> ApiResult<()> {
     let resource = of_object(&object).ok_or_else(|| ApiError::bad_request("unknown kind"))?;
     let mut store = app.store.lock();
     let namespace = match text(&object, "/metadata/namespace") {

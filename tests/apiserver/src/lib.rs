@@ -59,3 +59,4 @@ mod watching;
 mod write;
 
 pub use server::{ApiServer, Handle, Options};
+pub use stats::Arrivals;

@@ -144,7 +144,7 @@ pub fn list(app: &App, info: &RequestInfo, view: View) -> ApiResult<Value> {
         None => store.rv(),
     };
     let (plural, scope) = (info.resource.plural, info.scope());
-    let objects = store.list_at(plural, scope, at).map_err(|_| match &page {
+    let objects = store.list_at(plural, scope, info.node(), at).map_err(|_| match &page {
         Some(page) => {
             let mut error = ApiError::expired(
                 "The provided continue parameter is too old to display a consistent list result. \
@@ -181,7 +181,7 @@ pub fn list(app: &App, info: &RequestInfo, view: View) -> ApiResult<Value> {
     let left = found.count();
     // The server stops at the limit: whether what is left matches the labels it does not know.
     // Only by the node's name is there an index.
-    let node = info.fields.exact("spec.nodeName");
+    let node = info.node();
     let more = last.is_some_and(|last| {
         items.len() >= limit
             && objects.iter().any(|(key, object)| {

@@ -191,6 +191,11 @@ impl RequestInfo {
         }
     }
 
+    /// The only node whose pods are asked for.
+    pub fn node(&self) -> Option<&str> {
+        self.fields.exact("spec.nodeName").filter(|_| self.resource.plural == "pods")
+    }
+
     /// The namespace that objects are stored under.
     pub fn scope(&self) -> &str {
         if self.resource.namespaced { &self.namespace } else { "" }

@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::faults::Fault;
 use crate::journal::Journal;
 use crate::pki::{Issued, Pki, Validity};
+use crate::stats::Arrivals;
 use crate::store::Store;
 use crate::{control, kubeconfig, serve};
 
@@ -224,6 +225,18 @@ impl Handle {
     /// Counts of requests; see `GET /_test/requests`.
     pub fn requests(&self) -> Result<Value> {
         Ok(self.app()?.stats.report())
+    }
+
+    /// Requests for resources by when they came.
+    pub fn arrivals(&self) -> Result<Arrivals> {
+        Ok(self.app()?.stats.arrivals())
+    }
+
+    /// Creates or replaces objects as given, status included, without a request each.
+    pub fn load(&self, objects: impl IntoIterator<Item = Value>) -> Result<()> {
+        let app = self.app()?;
+        let loaded = objects.into_iter().try_for_each(|object| control::load(app, object));
+        loaded.map_err(|error| anyhow!("{}", error.status))
     }
 
     pub fn drop_watches(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -30,8 +31,11 @@ impl Entry {
     }
 }
 
+/// Requests as they came, by tenths of a second since 1970 and verb.
+pub type Arrivals = BTreeMap<(u128, &'static str), u64>;
+
 #[derive(Debug, Default)]
-pub struct Stats(Mutex<BTreeMap<Kind, Arc<Entry>>>);
+pub struct Stats(Mutex<BTreeMap<Kind, Arc<Entry>>>, Mutex<Arrivals>);
 
 impl Stats {
     fn entry(&self, kind: Kind) -> Arc<Entry> {
@@ -39,6 +43,11 @@ impl Stats {
     }
 
     pub fn of(&self, user: &str, info: &RequestInfo) -> Arc<Entry> {
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() / 100;
+        let mut arrivals = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        *arrivals.entry((now, info.verb)).or_default() += 1;
+        drop(arrivals);
         let query = |name| match info.query.get(name) {
             "" => None,
             value => Some(format!("{name}={value}")),
@@ -57,6 +66,10 @@ impl Stats {
     /// For requests that never got as far as a resource.
     pub fn of_path(&self, user: &str, verb: &str, path: &str) -> Arc<Entry> {
         self.entry((user.to_owned(), verb.to_owned(), path.to_owned(), false, String::new()))
+    }
+
+    pub fn arrivals(&self) -> Arrivals {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn clear(&self) {

@@ -1,7 +1,7 @@
 //! The objects, with one resourceVersion for all of them and a bounded history of changes, as etcd
 //! and the watch cache before it have (apiserver, pkg/storage/cacher).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::journal::Journal;
+use crate::json::text;
 
 /// Resource ("pods"), namespace, name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,15 +54,34 @@ pub struct TooOld {
     pub oldest: u64,
 }
 
+/// A resource; for pods perhaps of one node only.
+#[derive(Debug)]
+struct Scope {
+    resource: String,
+    node: Option<String>,
+}
+
+impl Scope {
+    fn has(&self, change: &Change) -> bool {
+        let of = |object: &Arc<Value>| {
+            self.node.as_deref().is_none_or(|node| text(object, "/spec/nodeName") == node)
+        };
+        change.key.resource == self.resource
+            && [&change.old, &change.new].into_iter().flatten().any(of)
+    }
+}
+
 #[derive(Debug)]
 pub struct Inner {
     rv: u64,
     objects: BTreeMap<Key, Arc<Value>>,
+    /// Pods by their node, which the watch cache has an index of, too.
+    by_node: BTreeMap<String, BTreeSet<Key>>,
     history: VecDeque<Arc<Change>>,
     capacity: usize,
     /// Watches may start here or later.
     oldest: u64,
-    subscribers: Vec<(String, mpsc::UnboundedSender<Arc<Change>>)>,
+    subscribers: Vec<(Scope, mpsc::UnboundedSender<Arc<Change>>)>,
     journal: Option<Journal>,
     /// The first write that could not be persisted.
     journal_error: Option<String>,
@@ -77,16 +97,20 @@ impl Store {
             None => (None, crate::journal::State::default()),
         };
         let rv = state.rv.max(1);
-        Self(Mutex::new(Inner {
+        let mut inner = Inner {
             rv,
             objects: state.objects.into_iter().map(|(k, v)| (k, Arc::new(v))).collect(),
+            by_node: BTreeMap::new(),
             history: VecDeque::new(),
             capacity,
             oldest: rv,
             subscribers: Vec::new(),
             journal,
             journal_error: None,
-        }))
+        };
+        let pods: Vec<_> = inner.list("pods", "").map(|(k, v)| (k.clone(), v.clone())).collect();
+        pods.iter().for_each(|(key, pod)| inner.index(key, pod));
+        Self(Mutex::new(inner))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -114,18 +138,27 @@ impl Inner {
         })
     }
 
-    /// The same as it was at an earlier resourceVersion: history undone.
+    /// The same as it was at an earlier resourceVersion: history undone. Of `node`, no other node's
+    /// that have not changed since.
     pub fn list_at(
         &self,
         resource: &str,
         namespace: &str,
+        node: Option<&str>,
         rv: u64,
     ) -> Result<BTreeMap<Key, Arc<Value>>, TooOld> {
         if rv < self.oldest {
             return Err(TooOld { oldest: self.oldest });
         }
-        let mut objects: BTreeMap<_, _> =
-            self.list(resource, namespace).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let owned = |(key, object): (&Key, &Arc<Value>)| (key.clone(), object.clone());
+        let mut objects: BTreeMap<_, _> = match node {
+            None => self.list(resource, namespace).map(owned).collect(),
+            Some(node) => {
+                let keys = self.by_node.get(node).into_iter().flatten();
+                let keys = keys.filter(|key| namespace.is_empty() || key.namespace == namespace);
+                keys.filter_map(|key| self.objects.get_key_value(key)).map(owned).collect()
+            }
+        };
         for change in self.history.iter().rev().take_while(|c| c.rv > rv) {
             if change.key.resource == resource
                 && (namespace.is_empty() || change.key.namespace == namespace)
@@ -145,6 +178,7 @@ impl Inner {
         object["metadata"]["resourceVersion"] = json!(self.rv.to_string());
         let object = Arc::new(object);
         let old = self.objects.insert(key.clone(), object.clone());
+        self.index(&key, &object);
         self.publish(Change { rv: self.rv, key, old, new: Some(object.clone()) });
         object
     }
@@ -152,7 +186,18 @@ impl Inner {
     pub fn remove(&mut self, key: &Key) {
         if let Some(old) = self.objects.remove(key) {
             self.rv += 1;
+            if let Some(keys) = self.by_node.get_mut(text(&old, "/spec/nodeName")) {
+                keys.remove(key);
+            }
             self.publish(Change { rv: self.rv, key: key.clone(), old: Some(old), new: None });
+        }
+    }
+
+    /// A pod once bound stays on its node.
+    fn index(&mut self, key: &Key, object: &Value) {
+        let node = text(object, "/spec/nodeName");
+        if key.resource == "pods" && !node.is_empty() {
+            self.by_node.entry(node.to_owned()).or_default().insert(key.clone());
         }
     }
 
@@ -163,8 +208,8 @@ impl Inner {
             self.journal_error.get_or_insert(format!("{e:#}"));
         }
         let change = Arc::new(change);
-        self.subscribers.retain(|(resource, sender)| {
-            if *resource == change.key.resource {
+        self.subscribers.retain(|(scope, sender)| {
+            if scope.has(&change) {
                 sender.send(change.clone()).is_ok()
             } else {
                 !sender.is_closed()
@@ -178,19 +223,21 @@ impl Inner {
         }
     }
 
-    /// Changes after `since`, and all later ones.
-    pub fn subscribe(&mut self, resource: &str, since: u64) -> Result<Subscription, TooOld> {
+    /// Changes after `since`, and all later ones; those of pods of one node, if it is given.
+    pub fn subscribe(
+        &mut self,
+        resource: &str,
+        node: Option<&str>,
+        since: u64,
+    ) -> Result<Subscription, TooOld> {
         if since < self.oldest {
             return Err(TooOld { oldest: self.oldest });
         }
-        let backlog = self
-            .history
-            .iter()
-            .filter(|c| c.rv > since && c.key.resource == resource)
-            .cloned()
-            .collect();
+        let scope = Scope { resource: resource.to_owned(), node: node.map(str::to_owned) };
+        let backlog =
+            self.history.iter().filter(|c| c.rv > since && scope.has(c)).cloned().collect();
         let (sender, changes) = mpsc::unbounded_channel();
-        self.subscribers.push((resource.to_owned(), sender));
+        self.subscribers.push((scope, sender));
         Ok(Subscription { backlog, changes, rv: self.rv })
     }
 

@@ -83,7 +83,7 @@ pub fn watch(
     let plural = info.resource.plural;
     let from_now = initial == Some(true) || rv == 0;
     let since = if from_now { store.rv() } else { rv };
-    let (start, subscription) = match store.subscribe(plural, since) {
+    let (start, subscription) = match store.subscribe(plural, info.node(), since) {
         Err(too_old) => {
             let message = format!("too old resource version: {rv} ({})", too_old.oldest);
             (Start::Error(ApiError::expired(message)), None)
