@@ -267,7 +267,7 @@ impl Evictions {
             if let Some(found) = pods.get(&pod.uid)
                 && found.terminating
             {
-                let grace = Duration::from_secs(found.grace_seconds);
+                let grace = Duration::from_secs(found.grace_seconds).min(LONGEST_GRACE);
                 (pod.stage, pod.deadline) = (Stage::Leaving, now + grace + LEAVES_WITHIN);
                 self.history.push_back(now);
             }

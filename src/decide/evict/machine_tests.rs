@@ -417,8 +417,10 @@ proptest! {
 #[test]
 fn a_grace_period_without_end_is_not_waited_for() {
     let (settings, mut evictions, now) = (enforcing(), Evictions::default(), Monotonic::default());
-    let uid = pod("a", &[]).uid;
-    evictions.ask(uid.clone(), now);
+    let SimPod { pod, usage, .. } = sim_pod("a", "- - 100Mi -", 200, 0, QUICKLY);
+    let uid = pod.uid.clone();
+    let ranked = rank(&settings, &Pods::from_iter([(uid.clone(), pod)]), &[usage]);
+    evictions.ask(&ranked[0], now);
     evictions.answered(&settings, &uid, &Answer::Accepted, Duration::MAX, now);
     assert_eq!(evictions.in_flight()[0].deadline, now + LONGEST_GRACE + LEAVES_WITHIN);
 }
