@@ -177,7 +177,8 @@ fn a_quiet_node_hears_that_the_api_server_is_back() {
     host.use_kubeconfig(&server);
     let mut agent = Agent::start(&host);
     agent.hears("STATUS=Swap 2.0 GiB");
-    server.fault(fault(json!({"closeListenerMs": 1}))).unwrap();
+    // STATUS changes once a second at most.
+    server.fault(fault(json!({"closeListenerMs": 3000}))).unwrap();
     agent.hears("STATUS=API server not reachable, going by what it said last");
     agent.hears("STATUS=Swap 2.0 GiB");
     assert_eq!(agent.stop().0, Some(0));
