@@ -14,6 +14,8 @@ mod fuzz;
 
 use std::{fs, path::Path};
 
+use fastrand::Rng;
+
 /// Of each seed.
 const MUTATIONS: u64 = 40;
 /// What parsers stumble over.
@@ -36,30 +38,17 @@ const WORDS: [&[u8]; 16] = [
     b" ",
 ];
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % sides.max(1) as u64).unwrap()
-    }
-}
-
-fn mutated(seed: &[u8], other: &[u8], dice: &mut Dice) -> Vec<u8> {
+fn mutated(seed: &[u8], other: &[u8], dice: &mut Rng) -> Vec<u8> {
     let mut bytes = seed.to_vec();
-    for _ in 0..=dice.below(4) {
-        let from = dice.below(bytes.len() + 1);
-        let to = from + dice.below((bytes.len() - from).min(16) + 1);
-        match dice.below(5) {
+    for _ in 0..=dice.usize(..4) {
+        let from = dice.usize(..bytes.len() + 1);
+        let to = from + dice.usize(..(bytes.len() - from).min(16) + 1);
+        match dice.usize(..5) {
             0 => drop(bytes.splice(from..to, [])),
-            1 => drop(bytes.splice(from..to, WORDS[dice.below(WORDS.len())].iter().copied())),
+            1 => drop(bytes.splice(from..to, WORDS[dice.usize(..WORDS.len())].iter().copied())),
             2 => bytes.extend_from_within(from..to),
             3 => bytes.truncate(to),
-            _ => drop(bytes.splice(from.., other[dice.below(other.len())..].iter().copied())),
+            _ => drop(bytes.splice(from.., other[dice.usize(..=other.len())..].iter().copied())),
         }
     }
     bytes
@@ -78,10 +67,10 @@ fn what_must_hold_holds_for_the_corpus_and_its_mutations() {
         paths.sort();
         let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
         assert!(seeds.len() > 3, "{name} has no corpus");
-        let mut dice = Dice(1);
+        let mut dice = Rng::with_seed(1);
         for (path, seed) in paths.iter().zip(&seeds) {
             for round in 0..=MUTATIONS {
-                let other = &seeds[dice.below(seeds.len())];
+                let other = &seeds[dice.usize(..seeds.len())];
                 let bytes = if round == 0 { seed.clone() } else { mutated(seed, other, &mut dice) };
                 let run = std::panic::catch_unwind(|| target(&bytes));
                 assert!(run.is_ok(), "{name}, {path:?}, round {round}: {}", bytes.escape_ascii());
