@@ -1,6 +1,6 @@
 # Killed or refused at every place of its way, it leaves nothing half done, and the next one mends the rest
 # suites: bookworm
-# timeout: 600
+# timeout: 900
 # failpoints: yes
 . /payload/lib.sh
 file=/var/lib/wasp-agent/swapfile
