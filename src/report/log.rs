@@ -76,7 +76,11 @@ fn targets(verbosity: u8) -> Targets {
         3..=5 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    Targets::new().with_default(LevelFilter::ERROR).with_target("wasp_agent", ours)
+    // kube's client logs as an error what it also returns, and what we say in our own words.
+    Targets::new()
+        .with_default(LevelFilter::ERROR)
+        .with_target("kube_client", LevelFilter::OFF)
+        .with_target("wasp_agent", ours)
 }
 
 fn under_systemd() -> bool {
