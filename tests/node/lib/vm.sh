@@ -66,7 +66,7 @@ vm() {
         -object "$ram" \
         -nodefaults -no-user-config -display none -no-reboot \
         "${kernel_args[@]}" \
-        -append "root=/dev/vda rw console=ttyS0 psi=1 panic=-1 mitigations=off audit=0 apparmor=0 quiet systemd.show_status=0 systemd.unified_cgroup_hierarchy=1" \
+        -append "root=/dev/vda rw console=ttyS0 psi=1 panic=-1 mitigations=off no_timer_check audit=0 apparmor=0 quiet systemd.show_status=0 systemd.unified_cgroup_hierarchy=1" \
         -drive "$root,if=none,id=root,cache=unsafe,discard=unmap" -device virtio-blk-pci,drive=root,serial=root \
         -drive "file=$work/payload,if=none,id=payload,format=raw,readonly=on" -device virtio-blk-pci,drive=payload,serial=payload \
         -drive "file=$work/job,if=none,id=job,format=raw,readonly=on" -device virtio-blk-pci,drive=job,serial=job \
