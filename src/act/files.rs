@@ -9,7 +9,8 @@ use std::{
 
 use crate::failpoint;
 
-const UNFINISHED: &str = ".new-";
+/// Ours alone: hooks folders are shared with others.
+const UNFINISHED: &str = ".wasp-agent-new-";
 
 /// Puts `text` at `path` at once: who reads meanwhile reads the old or the new. Not for keeps: a
 /// power cut may lose it.
@@ -44,4 +45,22 @@ fn write(path: &Path, text: &str, mode: u32, sync: bool) -> io::Result<()> {
     file.persist(path)?;
     failpoint::at("file.renamed")?;
     if sync { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_unfinished_goes_and_nothing_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".wasp-agent-new-a1b2c3", ".new-other.json", "hook.json"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        sweep(folder.path());
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, [".new-other.json", "hook.json"]);
+    }
 }

@@ -69,7 +69,7 @@ impl Node {
     pub fn assert_files_are_whole(&self, when: &str) {
         for folder in ["/run/wasp-agent", "/run/wasp-agent/pods", HOOKS] {
             for (name, text) in files(&self.host.path(folder)) {
-                if name.ends_with(".json") && !name.starts_with(".new-") {
+                if name.ends_with(".json") && !name.starts_with(".wasp-agent-new-") {
                     let parsed: Result<Value, _> = serde_json::from_str(&text);
                     assert!(parsed.is_ok(), "{when}: {folder}/{name} is {text:?}");
                 }
@@ -80,7 +80,10 @@ impl Node {
     pub fn assert_nothing_is_left_over(&self, when: &str) {
         for folder in ["/run/wasp-agent", "/run/wasp-agent/pods", HOOKS] {
             let names: Vec<_> = files(&self.host.path(folder)).map(|(name, _)| name).collect();
-            assert!(!names.iter().any(|name| name.starts_with(".new-")), "{when}: {names:?}");
+            assert!(
+                !names.iter().any(|name| name.starts_with(".wasp-agent-new-")),
+                "{when}: {names:?}"
+            );
         }
     }
 }
