@@ -66,6 +66,7 @@ const BREAKINGS: &[Breaking] = &[
     ("protection", "warn", "memory.swap.max is max", |h| h.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n")),
     ("protection", "warn", "not enforced on /dev/vdb", |h| h.write("/sys/fs/cgroup/system.slice/io.latency", "254:0 target=50000\n")),
     ("psi", "warn", "no pressure-stall information", |h| fs::remove_file(h.path("/proc/pressure/memory")).unwrap()),
+    ("psi", "warn", "no avg10 of \"full\"", |h| h.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00\nfull")),
     ("memory-pressure", "warn", "all of them 45 %", |h| pressure(h, "97.10", "45.00")),
     ("zswap", "warn", "compressed twice", |h| {
         h.write("/sys/module/zswap/parameters/enabled", "Y\n");

@@ -11,27 +11,19 @@ use super::{
 };
 use crate::{
     act::{
-        Actuator, evict,
+        Actuator,
         node::{About, Note},
     },
     config::settings::EvictionMode,
     decide::evict::{
         condition::{Condition, Pressed, Status, no_swap, unknown},
-        machine::{Answer, Evictions, InFlight, Inputs, Stage, Verdict, Victim, decide},
-        select::Ranked,
+        machine::{Answer, Evictions, InFlight, Inputs, Verdict, decide},
         signals::{Reading, Signal, Signals},
     },
-    model::{
-        host::{Monotonic, Role},
-        pod::PodUid,
-        pressure::PodUsage,
-    },
-    observe::{
-        bounded::read_bounded,
-        pressure::{sample, usage},
-        trigger::StallTrigger,
-    },
+    model::{host::Monotonic, pod::PodUid},
+    observe::{bounded::read_bounded, pressure::sample, trigger::StallTrigger},
     report::messages,
+    roots::Roots,
 };
 
 /// So often while a signal is near, something is on its way, or nobody else would tell.
@@ -47,18 +39,18 @@ const ALERT: Duration = Duration::from_secs(15);
 /// An eviction's answer.
 #[derive(Debug)]
 pub(super) struct Answered {
-    uid: PodUid,
-    why: String,
-    answer: Answer,
+    pub(super) uid: PodUid,
+    pub(super) why: String,
+    pub(super) answer: Answer,
 }
 
 /// All about evictions.
 #[derive(Debug)]
 pub(super) struct Eviction {
-    signals: Signals,
-    evictions: Evictions,
+    pub(super) signals: Signals,
+    pub(super) evictions: Evictions,
     active: Vec<Signal>,
-    next: Monotonic,
+    pub(super) next: Monotonic,
     /// The kernel has told of stalls: until then it is looked at closely.
     alert_until: Monotonic,
     trigger: StallTrigger,
@@ -67,21 +59,17 @@ pub(super) struct Eviction {
     pub(super) announcer: Option<Announcer>,
     /// As announced last.
     condition: Option<Condition>,
-    answers: mpsc::UnboundedSender<Answered>,
-    acts: bool,
+    pub(super) answers: mpsc::UnboundedSender<Answered>,
+    pub(super) acts: bool,
 }
 
 impl Eviction {
-    pub(super) fn new(
-        roots: &crate::roots::Roots,
-        acts: bool,
-    ) -> (Self, mpsc::UnboundedReceiver<Answered>) {
+    pub(super) fn new(roots: &Roots, acts: bool) -> (Self, mpsc::UnboundedReceiver<Answered>) {
         let (answers, receive) = mpsc::unbounded_channel();
-        let evictions = read_bounded(&roots.evictions()).ok().flatten();
-        let evictions = evictions.and_then(|text| serde_json::from_str(&text).ok());
+        let evictions = remembered(roots);
         let eviction = Self {
             signals: Signals::default(),
-            evictions: evictions.unwrap_or_default(),
+            evictions,
             active: Vec::new(),
             next: Monotonic::default(),
             alert_until: Monotonic::default(),
@@ -134,8 +122,29 @@ impl Eviction {
     }
 }
 
+/// What the agent before has asked for.
+fn remembered(roots: &Roots) -> Evictions {
+    let path = roots.evictions();
+    let found = read_bounded(&path).and_then(|text| {
+        text.map(|text| serde_json::from_str(&text).map_err(Into::into)).transpose()
+    });
+    match found {
+        Ok(found) => found.unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(
+                message_id = messages::EVICTIONS_LOST.id,
+                path = %path.display(),
+                "cannot read {}: {error}. Whether a pod is on its way is not known: none is evicted \
+                 before it would have left",
+                path.display()
+            );
+            Evictions::lost(since_boot())
+        }
+    }
+}
+
 /// Since boot, suspended or not: what is remembered outlives the agent.
-fn since_boot() -> Monotonic {
+pub(super) fn since_boot() -> Monotonic {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
     Monotonic(time.unwrap_or_default())
 }
@@ -189,10 +198,15 @@ impl<A: Actuator> Agent<A> {
                 if !self.eviction.acts && settings.mode == EvictionMode::Enforce {
                     settings.mode = EvictionMode::Observe;
                 }
-                let Eviction { signals, evictions, pressed, .. } = &mut self.eviction;
+                let Eviction { signals, evictions, .. } = &mut self.eviction;
                 let before = evictions.clone();
-                let verdict = decide(&settings, inputs, signals, evictions);
-                let changed = *evictions != before;
+                let mut verdict = decide(&settings, inputs, signals, evictions);
+                // Written before it is asked for: what one agent asks, the next must know.
+                let changed = *evictions != before || self.problems.contains_key("evictions");
+                if changed && !self.remember_evictions() && settings.mode == EvictionMode::Enforce {
+                    self.eviction.evictions.take_back(&mut verdict);
+                }
+                let Eviction { pressed, .. } = &mut self.eviction;
                 let condition =
                     pressed.condition(&verdict.readings, settings.transition, sample.at);
                 self.announce(Some(condition));
@@ -201,9 +215,6 @@ impl<A: Actuator> Agent<A> {
                 let held_back = verdict.held_back.clone();
                 self.publisher.sampled(sample, verdict.readings.clone(), held_back);
                 self.act_on(verdict);
-                if changed {
-                    self.remember_evictions();
-                }
             }
             Err(error) => {
                 self.eviction.next = now + IN_BETWEEN;
@@ -239,13 +250,19 @@ impl<A: Actuator> Agent<A> {
         self.eviction.condition = condition;
     }
 
-    fn note(&self, about: About, warning: bool, reason: &'static str, text: String) {
+    pub(super) fn note(&self, about: About, warning: bool, reason: &'static str, text: String) {
         if let Some(announcer) = &self.eviction.announcer {
             announcer.note(Note { about, warning, reason, text });
         }
     }
 
-    fn note_of_pod(&self, uid: &PodUid, warning: bool, reason: &'static str, text: String) {
+    pub(super) fn note_of_pod(
+        &self,
+        uid: &PodUid,
+        warning: bool,
+        reason: &'static str,
+        text: String,
+    ) {
         let (namespace, name) = self.names_of(uid);
         let about = About::Pod { namespace, name, uid: uid.to_string() };
         self.note(about, warning, reason, text);
@@ -319,165 +336,15 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    fn evict(&mut self, victim: Victim) {
-        let Ranked { namespace, name, uid, .. } = &victim.ranked;
-        let enforced = self.eviction.acts && self.settings.eviction.mode == EvictionMode::Enforce;
-        let (verb, reason) = match (enforced, victim.last_resort) {
-            (true, false) => ("evicting", "SwapEviction"),
-            (true, true) => ("deleting, as the last resort,", "SwapEviction"),
-            (false, false) => ("would evict", "WouldEvict"),
-            (false, true) => ("would delete, as the last resort,", "WouldEvict"),
-        };
-        let text = format!(
-            "{verb} {namespace}/{name}: {}; of all pods it comes first: {}",
-            victim.why,
-            victim.ranked.why()
-        );
-        let message = if enforced { messages::EVICTING } else { messages::WOULD_EVICT };
-        tracing::warn!(
-            message_id = message.id,
-            pod_namespace = namespace,
-            pod_name = name,
-            pod_uid = %uid,
-            "{text}"
-        );
-        self.note_of_pod(uid, true, reason, text.clone());
-        self.note(About::Node, true, reason, text);
-        if !enforced {
-            self.publisher.evicted(format!("{namespace}/{name}"), "observed", victim.why);
-            return;
-        }
-        let (roots, settings) = (self.roots.clone(), self.settings.clone());
-        let answers = self.eviction.answers.clone();
-        tokio::spawn(async move {
-            let answer = evict::evict(&roots, &settings, &victim).await;
-            let Victim { ranked, why, .. } = victim;
-            // Fails only while the agent ends.
-            let _ = answers.send(Answered { uid: ranked.uid, why, answer });
-        });
-    }
-
-    pub(super) fn eviction_answered(&mut self, answered: Answered) {
-        let Answered { uid, why, answer } = answered;
-        let (namespace, name) = self.names_of(&uid);
-        let pod = format!("{namespace}/{name}");
-        self.publisher.evicted(pod.clone(), answer.name(), why);
-        let (warning, reason, text) = match &answer {
-            Answer::Accepted => (false, None, format!("{pod} is being evicted")),
-            Answer::Migrating => {
-                (false, Some("SwapMigration"), format!("{pod} migrates to another node"))
-            }
-            Answer::Gone => (false, None, format!("{pod} is gone already")),
-            Answer::Budget { .. } => (
-                true,
-                Some("SwapEvictionRefused"),
-                format!("{pod} may not be evicted now: its PodDisruptionBudget is used up"),
-            ),
-            Answer::Refused(why) => (
-                true,
-                Some("SwapEvictionRefused"),
-                format!("the API server refuses to evict {pod}: {why}"),
-            ),
-            Answer::Unreachable(why) => {
-                (true, None, format!("cannot ask the API server to evict {pod}: {why}"))
-            }
-            Answer::Unknown(why) => (
-                true,
-                None,
-                format!("whether {pod} leaves is not known, no other is evicted meanwhile: {why}"),
-            ),
-        };
-        if warning {
-            tracing::warn!(
-                message_id = messages::EVICTION_REFUSED.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = %uid,
-                outcome = answer.name(),
-                "{text}"
-            );
-        } else {
-            tracing::info!(
-                message_id = messages::EVICTION_ACCEPTED.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = %uid,
-                outcome = answer.name(),
-                "{text}"
-            );
-        }
-        if let Some(reason) = reason {
-            self.note_of_pod(&uid, warning, reason, text);
-        }
-        let grace = self.pods.get(&uid).map_or(30, |pod| pod.grace_seconds);
-        self.eviction.evictions.answered(
-            &self.settings.eviction,
-            &uid,
-            &answer,
-            Duration::from_secs(grace),
-            since_boot(),
-        );
-        self.remember_evictions();
-        self.eviction.next = self.now();
-    }
-
-    /// A pod has left when the last of its cgroups is gone: its object goes sooner or later.
-    fn see_who_left(&mut self, at: Monotonic) {
-        let left: Vec<InFlight> = self
-            .eviction
-            .evictions
-            .in_flight()
-            .iter()
-            .filter(|pod| pod.stage != Stage::Asked && self.tree.of_pod(&pod.uid).next().is_none())
-            .cloned()
-            .collect();
-        for InFlight { uid, namespace, name, .. } in left {
-            tracing::info!(
-                message_id = messages::POD_LEFT.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = %uid,
-                "the evicted pod {namespace}/{name} has left"
-            );
-            if self.eviction.evictions.left(&self.settings.eviction, &uid, at) {
-                self.eviction.signals.clear();
-            }
-            self.remember_evictions();
-        }
-    }
-
-    fn usage(&mut self) -> Vec<PodUsage> {
-        let mut all = Vec::with_capacity(self.pods.len());
-        for (uid, pod) in &self.pods {
-            let ids: Vec<_> = self.tree.of_pod(uid).cloned().collect();
-            let mut containers = Vec::with_capacity(ids.len());
-            for id in ids {
-                // A container that ends meanwhile uses nothing.
-                let Ok(Some(facts)) = self.tree.facts(&id, Some(pod)) else { continue };
-                let name = match facts.role {
-                    Role::Container(name) => Some(name),
-                    Role::Helper | Role::Unknown => None,
-                };
-                containers.extend(usage(&self.roots.cgroup().join(facts.path), name));
-            }
-            all.push(PodUsage { uid: uid.clone(), containers });
-        }
-        all
-    }
-
-    pub(super) fn names_of(&self, uid: &PodUid) -> (String, String) {
-        self.pods.get(uid).map_or_else(
-            || ("unknown".to_owned(), uid.to_string()),
-            |pod| (pod.namespace.to_string(), pod.name.to_string()),
-        )
-    }
-
-    fn remember_evictions(&mut self) {
+    /// Writes down who is on its way, for an agent that starts anew. Whether it is written.
+    pub(super) fn remember_evictions(&mut self) -> bool {
         let path = self.roots.evictions();
         let saved = serde_json::to_string(&self.eviction.evictions)
             .map_err(std::io::Error::from)
             .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
         let failed = saved.err().map(|error| format!("cannot write {}: {error}", path.display()));
+        let remembered = failed.is_none();
         self.problem("evictions", failed);
+        remembered
     }
 }

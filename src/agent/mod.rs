@@ -10,6 +10,7 @@ mod protection;
 mod publish;
 mod reload;
 mod serve;
+mod victim;
 
 use std::{
     collections::{BTreeSet, HashMap},

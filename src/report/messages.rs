@@ -289,6 +289,13 @@ messages! {
         "Nothing is to be done: its owner starts it elsewhere, a VM migrates. To stop evicting at \
          once: `[eviction] mode = \"off\"`, `systemctl reload wasp-agent`."
 
+    EVICTIONS_LOST "01bbe46626294d678676645c065e4edf"
+        "What was asked to leave is not known any more"
+        ["PATH"]
+        "@PATH@ cannot be read, so that a pod may be on its way that the agent before has asked for. \
+         None is evicted for ten minutes, in which it would have left."
+        "Nothing is to be done if it happens once: the file is written anew. Else look at /run."
+
     WOULD_EVICT "f542ba201e8a4bf3bdfc35f168b3f2d3"
         "A pod would be asked to leave"
         ["POD_NAMESPACE POD_NAME POD_UID"]

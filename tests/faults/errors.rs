@@ -50,6 +50,16 @@ fn a_full_disk_keeps_no_limit_from_being_set() {
 
 #[test]
 fn an_eviction_without_an_answer_is_waited_for() {
+    let node = pressed();
+    let mut agent = Agent::spawn(&node.host, &["run"], "evict.asked=return(EIO)");
+    agent.hears("waiting for the end of pod");
+    assert_eq!(node.leaving(), ["first"]);
+    let (_, log) = agent.stop();
+    assert!(log.contains("whether default/first leaves is not known"), "{log}");
+}
+
+/// A node whose swap is full, and three pods, the first of which uses most of it.
+fn pressed() -> Node {
     let node = Node::new();
     let config = "[eviction]\nmode = \"enforce\"\n[eviction.utilization]\nsustain-seconds = 0\n";
     node.host.write("/etc/wasp-agent/config.d/50.toml", config);
@@ -58,11 +68,33 @@ fn an_eviction_without_an_answer_is_waited_for() {
         node.uses(&container.cgroup, 200 << 20, (300 - number as u64) << 20);
     }
     node.presses(true);
-    let mut agent = Agent::spawn(&node.host, &["run"], "evict.asked=return(EIO)");
+    node
+}
+
+#[test]
+fn an_eviction_that_cannot_be_written_down_is_not_asked_for() {
+    let node = pressed();
+    for error in ["ENOSPC", "EROFS"] {
+        let mut agent = Agent::spawn(&node.host, &["run"], &format!("file.rename=return({error})"));
+        let status = agent.hears("what is asked for cannot be written down");
+        assert!(status.contains("/run/wasp-agent/evictions.json"), "{status}");
+        assert_eq!(agent.stop().0, Some(0));
+        assert!(node.leaving().is_empty(), "{error}: {:?}", node.leaving());
+    }
+    let mut agent = Agent::spawn(&node.host, &["run"], "file.rename=20*return(ENOSPC)");
     agent.hears("waiting for the end of pod");
     assert_eq!(node.leaving(), ["first"]);
+}
+
+#[test]
+fn nobody_is_evicted_when_it_is_not_known_who_was() {
+    let node = pressed();
+    node.host.write("/run/wasp-agent/evictions.json", "{\"in_flight\": [");
+    let mut agent = Agent::start(&node.host);
+    agent.hears("(cooling down for 5");
     let (_, log) = agent.stop();
-    assert!(log.contains("whether default/first leaves is not known"), "{log}");
+    assert!(log.contains("Whether a pod is on its way is not known"), "{log}");
+    assert!(node.leaving().is_empty(), "{:?}", node.leaving());
 }
 
 #[test]

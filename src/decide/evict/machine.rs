@@ -122,6 +122,19 @@ impl Evictions {
     pub fn in_the_last_hour(&self) -> usize {
         self.history.len()
     }
+
+    /// What was remembered cannot be read: somebody may be on its way, by a migration even.
+    pub fn lost(now: Monotonic) -> Self {
+        Self { cooldown_until: now + MIGRATES_WITHIN, ..Self::default() }
+    }
+
+    /// Asks nobody after all, since an agent that started anew would not know of it.
+    pub fn take_back(&mut self, verdict: &mut Verdict) {
+        if let Some(victim) = verdict.evict.take() {
+            self.in_flight.retain(|pod| pod.uid != victim.ranked.uid);
+            verdict.held_back = Some("what is asked for cannot be written down".to_owned());
+        }
+    }
 }
 
 /// All that a decision goes by.

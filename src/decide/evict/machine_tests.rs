@@ -355,6 +355,16 @@ fn a_restart_of_the_agent_evicts_nobody_twice() {
 }
 
 #[test]
+fn what_is_taken_back_was_not_asked_for() {
+    let mut sim = thrashing(QUICKLY);
+    let mut verdict = (0..10).map(|_| sim.step()).find(|v| v.evict.is_some()).unwrap();
+    assert_eq!(sim.evictions.in_flight().len(), 1);
+    sim.evictions.take_back(&mut verdict);
+    assert!(verdict.evict.is_none() && verdict.held_back.is_some());
+    assert_eq!(sim.evictions.in_flight(), []);
+}
+
+#[test]
 fn an_answer_that_is_lost_lets_nobody_else_leave_meanwhile() {
     let mut sim = thrashing(Api::Lost { after: 85 });
     sim.run(150);

@@ -2,8 +2,6 @@
 
 use std::{fs, path::Path};
 
-use procfs::{FromRead, MemoryPressure};
-
 use crate::{
     config::settings::Settings,
     model::check::{KernelFacts, MemoryWaits},
@@ -55,9 +53,17 @@ fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
     let failed = |error: &dyn std::fmt::Display| {
         format!("cannot read {}: {error}", roots.shown(&path).display())
     };
-    let file = fs::File::open(&path).map_err(|error| failed(&error))?;
-    let waits = MemoryPressure::from_read(file).map_err(|error| failed(&error))?;
-    Ok(MemoryWaits { some_percent: waits.some.avg10.into(), full_percent: waits.full.avg10.into() })
+    let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
+    // procfs's own reader panics at a line that is cut short.
+    let avg10 = |kind: &str| -> Option<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
+        line.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?.parse().ok()
+    };
+    let missing = |kind: &str| failed(&format!("no avg10 of {kind:?} in it"));
+    Ok(MemoryWaits {
+        some_percent: avg10("some").ok_or_else(|| missing("some"))?,
+        full_percent: avg10("full").ok_or_else(|| missing("full"))?,
+    })
 }
 
 /// How many tmpfs volumes pods have, and how many of them the kernel may swap.
