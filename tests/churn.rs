@@ -110,3 +110,31 @@ fn of_two_thousand_containers_nothing_is_left() {
     let (code, log) = agent.stop();
     assert_eq!(code, Some(0), "{log}");
 }
+
+/// The agent may have read one cgroup and be about to write when another stands in its place.
+#[test]
+fn a_cgroup_under_the_path_of_one_that_is_gone_is_another() {
+    let (host, (_data, server)) = (FakeHost::new(4096 * MIB, 2048 * MIB), api_server());
+    host.use_kubeconfig(&server);
+    let eligible = server.apply(&pod("eligible", NODE, Some("100Mi"), None)).unwrap();
+    let denied = server.apply(&pod("denied", NODE, None, None)).unwrap();
+    let agent = Agent::start(&host);
+    let limits = [(uid(&eligible), (50 * MIB).to_string()), (uid(&denied), "0".to_owned())];
+    for turn in 0..60 {
+        for (number, (uid, limit)) in limits.iter().enumerate() {
+            let cgroup = host.container(uid, &container_id(number), "main", "max");
+            // At once, in the midst of its first look, or when all is done.
+            match turn % 3 {
+                0 => {}
+                1 => std::thread::sleep(std::time::Duration::from_micros(turn * 10)),
+                _ => drop(host.await_limit(&cgroup, limit)),
+            }
+            host.remove_container(&cgroup);
+            let again = host.container(uid, &container_id(number), "main", "max");
+            assert_eq!(again, cgroup);
+            host.await_limit(&again, limit);
+            host.remove_container(&again);
+        }
+    }
+    assert_eq!(agent.stop().0, Some(0));
+}

@@ -19,6 +19,9 @@ use crate::{
 /// The part of the state that counts.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct State {
+    /// The container's; empty where a runtime does not say.
+    #[serde(default)]
+    pub id: String,
     pub pid: i32,
     pub bundle: PathBuf,
 }

@@ -63,7 +63,13 @@ pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done,
         Err(doubt) => (Config::default(), Some(doubt)),
     };
     let container_name = config.container_name(&target.pod);
+    let ours = target.id.as_str().starts_with(&state.id);
     let (swap_max, why) = match records::published(roots, &target.pod) {
+        // The container is gone, and its process's number now another's.
+        _ if !ours => {
+            doubt = Some(format!("process {} is not of container {:?}", state.pid, state.id));
+            (SwapMax::ZERO, Why::NotPublishedForThisContainer)
+        }
         Ok(Some(published)) => exact(&published, container_name.as_deref()),
         Ok(None) => estimated(roots, &target, &config, &mut doubt),
         Err(error) => {

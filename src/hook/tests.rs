@@ -60,8 +60,12 @@ impl Host {
 
     fn state(&self) -> String {
         let bundle = self.folder.path().join("bundle");
-        serde_json::json!({"ociVersion": "1.3.0", "id": ID, "pid": PID, "bundle": bundle})
+        serde_json::json!({"ociVersion": "1.3.0", "id": self.id(), "pid": PID, "bundle": bundle})
             .to_string()
+    }
+
+    fn id(&self) -> &str {
+        self.scope.rsplit_once("/crio-").unwrap().1.trim_end_matches(".scope")
     }
 
     fn scope(&self) -> PathBuf {
@@ -226,6 +230,18 @@ fn hostile_words_lead_nowhere_else() {
         let expected =
             if at.contains("cgroupsPath") || at.contains("namespace") { "4096" } else { "0" };
         assert_eq!(host.limits(), [expected, expected], "{at}");
+    }
+}
+
+#[test]
+fn a_process_number_that_is_anothers_by_now_gives_it_nothing() {
+    let host = Host::burstable();
+    host.publish(r#"{"c": "123456789"}"#);
+    for (id, expected) in [(ID, "123456789"), ("", "123456789"), (&ID.replace('0', "1"), "0")] {
+        let state = host.state().replace(ID, id);
+        let done = run(&host.roots, state.as_bytes(), &Progress::default()).unwrap();
+        assert_eq!(done.doubt.is_some(), expected == "0", "{id}");
+        assert_eq!(host.limits(), [expected, expected], "{id}");
     }
 }
 
