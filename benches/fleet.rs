@@ -229,10 +229,9 @@ impl Fleet {
 
     /// All watches end by `trouble`; what the agents ask of their pods from its end on.
     fn returns(&mut self, name: &str, list_anew: bool, trouble: impl FnOnce(&Handle)) {
-        let begin = SystemTime::now();
+        let since = SystemTime::now();
         let failures = self.process.failures();
         trouble(&self.server);
-        let since = if begin.elapsed().unwrap() < OUTAGE { begin } else { SystemTime::now() };
         // Refused as too old, then listed, then watched.
         let expected = if list_anew { [self.n(), 2 * self.n()] } else { [0, self.n()] };
         self.await_requests(since, |requests| requests.of("watch") >= expected[1]);
@@ -301,11 +300,13 @@ impl Requests {
         self.0.iter().filter(|(_, of, _)| *of == verb).map(|(.., count)| count).sum()
     }
 
+    /// From the second of the first.
     fn per_second(&self) -> Vec<u64> {
-        let last = self.0.iter().map(|(second, ..)| *second).max();
-        let mut seconds = vec![0; last.map_or(0, |last| usize::try_from(last).unwrap() + 1)];
+        let at = || self.0.iter().map(|(second, ..)| *second);
+        let (first, last) = (at().min().unwrap_or(0), at().max().unwrap_or(0));
+        let mut seconds = vec![0; usize::try_from(last - first).unwrap() + 1];
         for (second, _, count) in &self.0 {
-            seconds[usize::try_from(*second).unwrap()] += count;
+            seconds[usize::try_from(second - first).unwrap()] += count;
         }
         seconds
     }

@@ -14,6 +14,9 @@ use crate::pdb;
 use crate::stats::Stats;
 use crate::store::{Inner, Key, Store};
 
+/// How many there have been, and how long the last is.
+pub type Outage = (u64, Duration);
+
 #[derive(Debug)]
 pub struct App {
     pub store: Store,
@@ -27,7 +30,7 @@ pub struct App {
     /// Counts up to close all watches.
     pub drop_watches: watch::Sender<u64>,
     /// Set to close listener and connections for so long; the count makes each time distinct.
-    pub outage: watch::Sender<(u64, Duration)>,
+    pub outage: watch::Sender<Outage>,
 }
 
 impl App {

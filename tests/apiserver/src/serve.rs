@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_openssl::SslStream;
 
 use crate::api::handle;
-use crate::app::App;
+use crate::app::{App, Outage};
 use crate::auth::{Peer, trust_store};
 use crate::pki::Pki;
 
@@ -81,7 +81,9 @@ pub async fn serve(
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    tokio::spawn(connection(app.clone(), tls.clone(), stream, stop.clone()));
+                    // As far as this loop has seen: who comes in between is cut off too.
+                    let ends = (stop.clone(), outage.clone());
+                    tokio::spawn(connection(app.clone(), tls.clone(), stream, ends));
                 }
                 // Out of files, or the peer is gone again.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -108,9 +110,8 @@ async fn connection(
     app: Arc<App>,
     tls: Arc<Tls>,
     stream: TcpStream,
-    mut stop: watch::Receiver<bool>,
+    (mut stop, mut outage): (watch::Receiver<bool>, watch::Receiver<Outage>),
 ) {
-    let mut outage = app.outage.subscribe();
     tokio::select! {
         // A broken connection is the client's to notice.
         _ = talk(app, tls, stream) => {}
