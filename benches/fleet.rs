@@ -80,7 +80,8 @@ fn main() {
 fn outage(server: &Handle, history_lost: bool) {
     let fault = json!({"closeListenerMs": u64::try_from(OUTAGE.as_millis()).unwrap()});
     server.fault(serde_json::from_value::<Fault>(fault).unwrap()).unwrap();
-    // Of no node: the version goes on, and nobody has heard of it.
+    // Of no node: the version goes on, and nobody hears of it, not by a bookmark either.
+    sleep(Duration::from_secs(2));
     server.load([pod(usize::MAX, 0)]).unwrap();
     if history_lost {
         server.compact().unwrap();
