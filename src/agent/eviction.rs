@@ -49,6 +49,8 @@ pub(super) struct Answered {
 pub(super) struct Eviction {
     pub(super) signals: Signals,
     pub(super) evictions: Evictions,
+    /// The next agent would know them.
+    written: bool,
     active: Vec<Signal>,
     pub(super) next: Monotonic,
     /// The kernel has told of stalls: until then it is looked at closely.
@@ -66,10 +68,14 @@ pub(super) struct Eviction {
 impl Eviction {
     pub(super) fn new(roots: &Roots, acts: bool) -> (Self, mpsc::UnboundedReceiver<Answered>) {
         let (answers, receive) = mpsc::unbounded_channel();
-        let evictions = remembered(roots);
+        let (evictions, written) = match remembered(roots) {
+            Some(evictions) => (evictions, true),
+            None => (Evictions::lost(since_boot()), false),
+        };
         let eviction = Self {
             signals: Signals::default(),
             evictions,
+            written,
             active: Vec::new(),
             next: Monotonic::default(),
             alert_until: Monotonic::default(),
@@ -122,14 +128,14 @@ impl Eviction {
     }
 }
 
-/// What the agent before has asked for.
-fn remembered(roots: &Roots) -> Evictions {
+/// What the agent before has asked for; `None` where that cannot be read.
+fn remembered(roots: &Roots) -> Option<Evictions> {
     let path = roots.evictions();
     let found = read_bounded(&path).and_then(|text| {
         text.map(|text| serde_json::from_str(&text).map_err(Into::into)).transpose()
     });
     match found {
-        Ok(found) => found.unwrap_or_default(),
+        Ok(found) => Some(found.unwrap_or_default()),
         Err(error) => {
             tracing::warn!(
                 message_id = messages::EVICTIONS_LOST.id,
@@ -138,7 +144,7 @@ fn remembered(roots: &Roots) -> Evictions {
                  before it would have left",
                 path.display()
             );
-            Evictions::lost(since_boot())
+            None
         }
     }
 }
@@ -202,7 +208,7 @@ impl<A: Actuator> Agent<A> {
                 let before = evictions.clone();
                 let mut verdict = decide(&settings, inputs, signals, evictions);
                 // Written before it is asked for: what one agent asks, the next must know.
-                let changed = *evictions != before || self.problems.contains_key("evictions");
+                let changed = *evictions != before || !self.eviction.written;
                 if changed && !self.remember_evictions() && settings.mode == EvictionMode::Enforce {
                     self.eviction.evictions.take_back(&mut verdict);
                 }
@@ -343,8 +349,8 @@ impl<A: Actuator> Agent<A> {
             .map_err(std::io::Error::from)
             .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
         let failed = saved.err().map(|error| format!("cannot write {}: {error}", path.display()));
-        let remembered = failed.is_none();
+        self.eviction.written = failed.is_none();
         self.problem("evictions", failed);
-        remembered
+        self.eviction.written
     }
 }

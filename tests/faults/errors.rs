@@ -94,6 +94,7 @@ fn nobody_is_evicted_when_it_is_not_known_who_was() {
     agent.hears("(cooling down for 5");
     let (_, log) = agent.stop();
     assert!(log.contains("Whether a pod is on its way is not known"), "{log}");
+    node.assert_files_are_whole("written anew");
     assert!(node.leaving().is_empty(), "{:?}", node.leaving());
 }
 
