@@ -14,7 +14,7 @@ use crate::{
         Actuator,
         node::{About, Note},
     },
-    config::settings::EvictionMode,
+    config::settings::{EvictionMode, SchedulingGuard},
     decide::evict::{
         condition::{Condition, Pressed, Status, no_swap, unknown},
         machine::{Answer, Evictions, InFlight, Inputs, Verdict, decide},
@@ -251,7 +251,8 @@ impl<A: Actuator> Agent<A> {
         }
         if let Some(announcer) = &self.eviction.announcer {
             let keep_away = now && enforced;
-            announcer.want(Wanted { condition: condition.clone(), keep_away });
+            let told = self.settings.eviction.guard != SchedulingGuard::None;
+            announcer.want(Wanted { condition: condition.clone().filter(|_| told), keep_away });
         }
         self.eviction.condition = condition;
     }
@@ -279,12 +280,12 @@ impl<A: Actuator> Agent<A> {
             verdict.readings.iter().filter(|r| r.active).map(|r| r.signal).collect();
         if active != self.eviction.active {
             for reading in &verdict.readings {
-                let signal = reading.signal.to_string();
+                let (signal, name) = (reading.signal.to_string(), reading.signal.name());
                 match (reading.active, self.eviction.active.contains(&reading.signal)) {
                     (true, false) => {
                         tracing::warn!(
                             message_id = messages::SIGNAL_BEGAN.id,
-                            signal,
+                            signal = name,
                             ratio = reading.ratio,
                             value = reading.value,
                             threshold = reading.threshold,
@@ -295,7 +296,7 @@ impl<A: Actuator> Agent<A> {
                     (false, true) => {
                         tracing::info!(
                             message_id = messages::SIGNAL_OVER.id,
-                            signal,
+                            signal = name,
                             ratio = reading.ratio,
                             value = reading.value,
                             threshold = reading.threshold,

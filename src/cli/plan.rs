@@ -1,6 +1,6 @@
 //! `wasp-agent plan`: what the agent would do on this node now, and why.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use kube::{Api, api::ListParams};
@@ -21,9 +21,18 @@ use crate::{
     roots::Roots,
 };
 
+/// An administrator waits no longer for what the agent's records tell, too.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
-    let (pods, note) = match runtime.block_on(from_api(roots, settings)) {
+    let asked = runtime.block_on(async {
+        let late = || anyhow::anyhow!("no answer for {} s", PATIENCE.as_secs());
+        tokio::time::timeout(PATIENCE, from_api(roots, settings))
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    });
+    let (pods, note) = match asked {
         Ok(pods) => (pods, None),
         Err(error) => {
             let note = format!("API server not reachable, going by the agent's records: {error:#}");

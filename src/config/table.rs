@@ -207,8 +207,9 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Choice(&["none", "condition", "cordon", "taint"]),
         default: Default::Text("condition"),
         environment: None,
-        help: "What keeps new pods away while swap hurts. \"condition\": the node's condition \
-               SwapPressure says so. \"cordon\": also spec.unschedulable, unless somebody else \
+        help: "What tells the scheduler, or keeps new pods away, while swap hurts. \"none\": nothing \
+               is written to the Node. \"condition\": its condition SwapPressure says so, which keeps \
+               nobody away. \"cordon\": also spec.unschedulable, unless somebody else \
                has set it or the Machine Config Operator is at work. \"taint\": also a taint, which \
                the kubelet's credentials may not set: eviction.guard-kubeconfig names others.",
     },

@@ -258,14 +258,14 @@ messages! {
     SIGNAL_BEGAN "8a7e6a2f619c45078e11283e5a009b0f"
         "A signal of swap-driven eviction is active"
         ["SIGNAL RATIO VALUE THRESHOLD"]
-        "@SIGNAL@ is above its threshold for long enough: @VALUE@, the threshold is @THRESHOLD@. \
+        "The signal @SIGNAL@ is above its threshold for long enough: @VALUE@, the threshold is @THRESHOLD@. \
          With mode = \"enforce\" a pod is chosen to leave."
         "Migrate VMs away, or lower the overcommitment. docs/runbooks/WaspSwapPressure.md."
 
     SIGNAL_OVER "e37e1eb9d63648e3b36ebe854820aa57"
         "A signal of swap-driven eviction is over"
         ["SIGNAL RATIO VALUE THRESHOLD"]
-        "@SIGNAL@ is clearly below its threshold: @VALUE@, the threshold is @THRESHOLD@."
+        "The signal @SIGNAL@ is clearly below its threshold: @VALUE@, the threshold is @THRESHOLD@."
         "Nothing is to be done."
 
     PRESSURE_BEGAN "68636148dbdd424a86490c75d040692c"

@@ -164,10 +164,8 @@ pub(super) fn memory_pressure(facts: &Facts, settings: &Settings) -> Outcome {
     let limits = format!("above {} %, {} %", limits.max_some_percent, limits.max_full_percent);
     warn(
         format!("{found}: {limits}"),
-        [
-            "wasp-agent plan, which shows who swaps; move VMs to other nodes",
-            "or set [eviction] mode = \"enforce\"",
-        ],
+        ["wasp-agent status, which shows who swaps most and what holds eviction back; move VMs \
+             to other nodes"],
     )
 }
 

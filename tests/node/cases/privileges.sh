@@ -1,7 +1,7 @@
 # The services have the privileges that docs/security.md says, and are not stopped by what they lack
 # timeout: 600
 . /payload/lib.sh
-document=/usr/share/doc/wasp-agent/security.md
+document=/usr/share/doc/wasp-agent/docs/security.md
 
 # exposed UNIT: what systemd-analyze counts against it, as `name|points`.
 exposed() {
