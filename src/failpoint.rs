@@ -4,7 +4,7 @@
 use std::io;
 
 /// Every place, so that the suite can tell which it has not been to.
-pub const PLACES: [&str; 18] = [
+pub const PLACES: [&str; 19] = [
     "bus.set",
     "bus.was-set",
     "cgroup.read",
@@ -14,6 +14,7 @@ pub const PLACES: [&str; 18] = [
     "file.rename",
     "file.renamed",
     "file.removed",
+    "inotify.watch",
     "limit.write",
     "limit.written",
     "swap.step",

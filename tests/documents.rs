@@ -212,10 +212,14 @@ fn every_link_leads_somewhere() {
 #[test]
 fn every_problem_of_the_agent_is_in_the_operations_manual() {
     let manual = document("docs/operations.md");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent");
+    let mut paths = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agent")];
     let mut seen = std::collections::BTreeSet::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let source = fs::read_to_string(path).unwrap();
         for rest in source.split(".problem(\"").skip(1) {
             let (about, problem) = rest.split_once('"').unwrap();
             // That it is over is no problem.

@@ -157,7 +157,9 @@ fn every_alert_has_a_page_on_what_to_do() {
 /// A stand-in for `oc` that notes what it is asked for, and has every object that it is asked about.
 const OC: &str = r#"#!/bin/sh
 echo "$@" >>"$OC_LOG"
-case "$*" in *jsonpath*source*) echo 90-worker-wasp-agent 99-worker-generated-kubelet ;; esac
+case "$*" in *jsonpath*source*) echo 99-worker-wasp-agent 99-worker-generated-kubelet ;; esac
+case "$*" in *currentImagePullSpec*) wc -l <"$OC_LOG" ;; esac # another each time
+case "$*" in *configuration.name*) wc -l <"$OC_LOG" ;; esac
 case "$*" in *"$OC_FAILS"*) exit 1 ;; esac
 "#;
 
@@ -192,14 +194,21 @@ fn the_printed_order_is_a_script_that_stops_where_a_step_fails() {
         "apply -f ignition/layer/10-kubeletconfig.yaml -f ignition/layer/30-machineconfig.yaml",
         "jsonpath={.spec.configuration.source",
         "apply -f ignition/layer/20-machineosconfig.yaml",
-        "jsonpath={.status.currentImagePullSpec}",
         "\"paused\":false",
+        "condition=Updating=True",
         "condition=Updated=True",
         "-f ignition/layer/60-hyperconverged.yaml",
     ];
     assert!(steps.map(at).is_sorted(), "{log}");
+    let image = |line: &str| line.contains("currentImagePullSpec");
+    let built =
+        log.lines().rev().position(image).map(|from_the_end| log.lines().count() - from_the_end);
+    assert!(
+        built > Some(at("20-machineosconfig.yaml")) && built <= Some(at("\"paused\":false")),
+        "{log}"
+    );
     // Without its image the pool stays paused.
-    let (success, log) = run("currentImagePullSpec");
+    let (success, log) = run("20-machineosconfig.yaml");
     assert!(!success && !log.contains("\"paused\":false"), "{log}");
     let (success, log) = run("condition=Updated=True");
     assert!(!success && !log.contains("60-hyperconverged.yaml"), "{log}");

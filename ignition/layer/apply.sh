@@ -1,14 +1,39 @@
+if [ "$(oc get mcp/worker -o jsonpath='{.spec.paused}')" = true ]; then
+    echo 'mcp/worker is paused: resume it first' >&2
+    exit 1
+fi
+# KubeletConfig selects pools by this label, which only worker and master have by themselves.
+oc label mcp/worker pools.operator.machineconfiguration.openshift.io/worker= --overwrite
+before=$(oc get mcp/worker -o jsonpath='{.spec.configuration.name}')
+image() {
+    oc get machineosconfig/worker --ignore-not-found -o jsonpath='{.status.currentImagePullSpec}'
+}
+image_before=$(image)
 # All of the nodes' configuration at once: each node reboots once, when it is its turn.
+trap '[ $? = 0 ] || echo "mcp/worker may be paused still: oc get mcp/worker, docs/rollout.md" >&2' EXIT
 oc patch mcp/worker --type=merge --patch '{"spec":{"paused":true}}'
 oc apply -f ignition/layer/10-kubeletconfig.yaml -f ignition/layer/30-machineconfig.yaml
 # Until the operator has rendered both into the pool's configuration.
 oc wait kubeletconfig/wasp-agent-worker --for=condition=Success --timeout=5m
-timeout 5m sh -c 'until oc get mcp/worker -o jsonpath="{.spec.configuration.source[*].name}" | grep -q 90-worker-wasp-agent; do sleep 2; done'
-# The image is built of that, once, and while the pool is paused: a node never has the units without the programs.
-oc apply -f ignition/layer/20-machineosconfig.yaml
-oc wait machineosconfig/worker --for=jsonpath='{.status.currentImagePullSpec}' --timeout=1h
+timeout 5m sh -c 'until oc get mcp/worker -o jsonpath="{.spec.configuration.source[*].name}" | grep -q 99-worker-wasp-agent; do sleep 2; done'
+# The image is built of that, once, and while the pool is paused: each node reboots into both.
+built=$(oc apply -f ignition/layer/20-machineosconfig.yaml)
+case $built in
+*unchanged*) ;;
+*)
+    tries=0
+    until [ "$(image)" != "$image_before" ]; do
+        tries=$((tries + 1))
+        # An hour.
+        [ $tries -lt 360 ]
+        sleep 10
+    done
+    ;;
+esac
 oc patch mcp/worker --type=merge --patch '{"spec":{"paused":false}}'
-oc wait mcp/worker --for=condition=Updating=True --timeout=10m
+if [ "$(oc get mcp/worker -o jsonpath='{.spec.configuration.name}')" != "$before" ]; then
+    oc wait mcp/worker --for=condition=Updating=True --timeout=10m
+fi
 oc wait mcp/worker --for=condition=Updated=True --timeout=-1s
 oc apply -f ignition/layer/40-namespace.yaml -f ignition/layer/41-prometheusrule.yaml -f ignition/layer/42-alertingrule.yaml
 # Every node has its swap: VMs may count on it. Refused where the annotation is there with other patches: add this one to yours.

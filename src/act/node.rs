@@ -42,12 +42,12 @@ impl NodeApi {
     }
 
     /// Sets or removes the condition beside the kubelet's own, which are left as they are. `since` is
-    /// when its status became what it is.
+    /// when its status became what it is. Returns the node as it is then.
     pub async fn set_condition(
         &self,
         condition: Option<&Condition>,
         since: Timestamp,
-    ) -> kube::Result<()> {
+    ) -> kube::Result<Node> {
         let condition = match condition {
             Some(Condition { status, reason, message }) => json!({
                 "type": TYPE, "status": status, "reason": reason, "message": message,
@@ -57,7 +57,7 @@ impl NodeApi {
         };
         let patch = json!({"status": {"conditions": [condition]}});
         let parameters = PatchParams::default();
-        self.nodes.patch_status(&self.name, &parameters, &Patch::Strategic(patch)).await.map(drop)
+        self.nodes.patch_status(&self.name, &parameters, &Patch::Strategic(patch)).await
     }
 
     /// Owns `spec.unschedulable: true`; refused (409) where it is somebody else's.

@@ -1,23 +1,25 @@
 //! Tells the cluster of the node, beside the loop: the condition, the guard against new pods, events.
 //! The API server takes its time, and may be away.
 
-use std::time::Duration;
+mod guard;
+
+use std::{path::PathBuf, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 
+use guard::{Guard, Taint};
+
 use crate::{
     act::node::{self, NodeApi, Note, Notes},
-    config::settings::{SchedulingGuard, Settings},
-    decide::{
-        evict::condition::{Condition, HEARTBEAT, Status},
-        guard::{Step, cordon, taint},
-    },
+    config::settings::Settings,
+    decide::evict::condition::{Condition, HEARTBEAT, Status},
     observe::kube::{
         credentials::{self, chain},
         spread,
@@ -142,8 +144,10 @@ async fn serve(
 
 /// A client of the credentials as they were read.
 struct Connected {
+    /// As configured: `kubeconfig` and `node.name`.
+    by: (Option<PathBuf>, Option<String>),
     fingerprint: u64,
-    files: Vec<std::path::PathBuf>,
+    files: Vec<PathBuf>,
     name: String,
     node: NodeApi,
     notes: Notes,
@@ -158,57 +162,10 @@ struct Work {
     /// The node's object was read after the start: what an agent that was killed has left is known.
     known: bool,
     guard: Guard,
+    /// By what the taint was set, if it was.
+    tainted: Option<Taint>,
     next: Instant,
     backoff: Option<ExponentialBackoff>,
-}
-
-/// What the guard has done.
-#[derive(Default)]
-struct Guard {
-    pressed: bool,
-    /// Set since the pressure began.
-    set: bool,
-    /// Something of ours is there to be taken back.
-    there: bool,
-    looked: Option<Instant>,
-    left: Option<String>,
-}
-
-impl Guard {
-    /// Whether it is to be set or taken back, if either.
-    fn due(&mut self, step: &Step, what: &str) -> Option<bool> {
-        match step {
-            Step::Nothing => None,
-            Step::Set => Some(true),
-            Step::Unset => Some(false),
-            Step::Leave(why) => {
-                if self.left.as_ref() != Some(why) {
-                    tracing::info!(
-                        message_id = messages::GUARD_LEFT.id,
-                        "{what} is left as it is: {why}"
-                    );
-                    self.left = Some(why.clone());
-                }
-                None
-            }
-        }
-    }
-
-    fn done(&mut self, set: bool, what: &str) {
-        self.there = set;
-        self.set |= set;
-        if set {
-            tracing::warn!(
-                message_id = messages::GUARD_SET.id,
-                "set {what}: no new pods while swap hurts"
-            );
-        } else {
-            tracing::info!(
-                message_id = messages::GUARD_REMOVED.id,
-                "removed {what}: new pods are welcome"
-            );
-        }
-    }
 }
 
 impl Default for Work {
@@ -220,6 +177,7 @@ impl Default for Work {
             status: None,
             known: false,
             guard: Guard::default(),
+            tainted: None,
             next: Instant::now(),
             backoff: None,
         }
@@ -274,32 +232,57 @@ impl Work {
     }
 
     async fn bring(&mut self, settings: &Settings, wanted: &Wanted) -> Result<(), Trouble> {
+        let by = (settings.kubeconfig.clone(), settings.node_name.clone());
+        if self.connected.as_ref().is_some_and(|connected| connected.by != by) {
+            // Another API server, or another node, knows nothing of what was said to this one.
+            let (roots, tainted) = (self.roots.clone(), self.tainted.take());
+            *self = Self { roots, tainted, backoff: self.backoff.take(), ..Self::default() };
+        }
         let now = Instant::now();
         let pressed = wanted.keep_away;
         let look = self.guard.looked.is_none_or(|at| now >= at + LOOK);
-        let of_guard = pressed != self.guard.pressed || (look && (pressed || self.guard.there));
-        if !self.known || of_guard {
-            let name = self.connect(settings).await?;
-            let node = self.node()?;
-            let read = node.get().await.map_err(|error| Trouble::of("reading the node", &error))?;
-            if !self.known {
-                // What an agent that was killed has left.
-                self.status = node::condition(&read);
-                self.known = true;
-            }
-            self.guard(settings, &name, &node, &read, pressed).await?;
+        let other = |by: &Taint| Taint::wanted(settings).as_ref() != Some(by);
+        let of_guard = !self.known
+            || pressed != self.guard.pressed
+            || self.tainted.as_ref().is_some_and(other)
+            || (look && (pressed || self.guard.there));
+        let mut read = None;
+        if !self.known {
+            self.connect(settings).await?;
+            let node = self.node()?.get().await;
+            let node = node.map_err(|error| Trouble::of("reading the node", &error))?;
+            // What an agent that was killed has left.
+            self.status = node::condition(&node);
+            self.known = true;
+            read = Some(node);
         }
         let of_condition = match (&wanted.condition, &self.sent) {
             (Some(new), Some((sent, due))) => new.is_news_after(sent) || now >= *due,
             (Some(_), None) => true,
             (None, _) => self.status.is_some(),
         };
+        let mut told = Ok(());
         if of_condition {
             let name = self.connect(settings).await?;
             let node = self.node()?;
-            self.condition(&name, &node, wanted.condition.as_ref()).await?;
+            match self.condition(&name, &node, wanted.condition.as_ref()).await {
+                Ok(node) => read = Some(node),
+                Err(trouble) => told = Err(trouble),
+            }
         }
-        Ok(())
+        // A guard that fails keeps nobody from hearing of the condition, and the other way round.
+        if of_guard {
+            let name = self.connect(settings).await?;
+            let node = self.node()?;
+            let read = match read {
+                Some(read) => read,
+                None => {
+                    node.get().await.map_err(|error| Trouble::of("reading the node", &error))?
+                }
+            };
+            self.guard(settings, &name, &node, &read, pressed).await?;
+        }
+        told
     }
 
     async fn condition(
@@ -307,60 +290,17 @@ impl Work {
         name: &str,
         node: &NodeApi,
         new: Option<&Condition>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Node, Trouble> {
         let same = |(status, since): &(Status, Timestamp)| {
             new.filter(|new| new.status == *status).map(|_| *since)
         };
         let since = self.status.as_ref().and_then(same).unwrap_or_else(Timestamp::now);
         let failed = |error| Trouble::of("setting the node's condition SwapPressure", &error);
-        node.set_condition(new, since).await.map_err(failed)?;
+        let read = node.set_condition(new, since).await.map_err(failed)?;
         self.status = new.map(|new| (new.status, since));
         let due = Instant::now() + Duration::from_secs(spread(name, HEARTBEAT).into());
         self.sent = new.map(|new| (new.clone(), due));
-        Ok(())
-    }
-
-    async fn guard(
-        &mut self,
-        settings: &Settings,
-        name: &str,
-        node: &NodeApi,
-        read: &k8s_openapi::api::core::v1::Node,
-        pressed: bool,
-    ) -> Result<(), Trouble> {
-        if pressed != self.guard.pressed {
-            self.guard = Guard { pressed, ..Guard::default() };
-        }
-        let eviction = &settings.eviction;
-        let facts = node::facts(read, &eviction.taint);
-        // A guard that was configured before is taken back.
-        let for_cordon = pressed && eviction.guard == SchedulingGuard::Cordon;
-        self.guard.there |= facts.ours;
-        let what = "spec.unschedulable";
-        if let Some(set) = self.guard.due(&cordon(for_cordon, self.guard.set, &facts), what) {
-            let done = if set { node.cordon().await } else { node.uncordon(read).await };
-            done.map_err(|error| Trouble::of(what, &error))?;
-            self.guard.done(set, what);
-        }
-        let what = format!("the taint {}", eviction.taint);
-        let to_taint = eviction.guard == SchedulingGuard::Taint;
-        let step = if to_taint { taint(pressed, &facts) } else { Step::Nothing };
-        if let Some(set) = self.guard.due(&step, &what) {
-            let other = Settings {
-                kubeconfig: eviction.guard_kubeconfig.clone(),
-                node_name: Some(name.to_owned()),
-                ..settings.clone()
-            };
-            let by = credentials::load(&self.roots, &other).await.map_err(|error| {
-                Trouble::Refused(format!("{what}: {error} (eviction.guard-kubeconfig)"))
-            })?;
-            let by = NodeApi::new(by.client, name);
-            let tainted = by.taint(read, &eviction.taint, set).await;
-            tainted.map_err(|error| Trouble::of(&what, &error))?;
-            self.guard.done(set, &what);
-        }
-        self.guard.looked = Some(Instant::now());
-        Ok(())
+        Ok(read)
     }
 
     async fn publish(&mut self, settings: &Settings, note: &Note) {
@@ -390,7 +330,8 @@ impl Work {
     async fn connect(&mut self, settings: &Settings) -> Result<String, Trouble> {
         if let Some(connected) = &self.connected
             && credentials::fingerprint(&connected.files) == connected.fingerprint
-            && settings.node_name.as_ref().is_none_or(|name| *name == connected.name)
+            && connected.by.0 == settings.kubeconfig
+            && connected.by.1 == settings.node_name
         {
             return Ok(connected.name.clone());
         }
@@ -398,6 +339,7 @@ impl Work {
         let loaded = loaded.map_err(|error| Trouble::Away(error.to_string()))?;
         let name = loaded.node_name.clone();
         self.connected = Some(Connected {
+            by: (settings.kubeconfig.clone(), settings.node_name.clone()),
             fingerprint: loaded.fingerprint,
             files: loaded.files,
             node: NodeApi::new(loaded.client.clone(), &name),

@@ -10,6 +10,7 @@ mod protection;
 mod publish;
 mod reload;
 mod serve;
+mod timers;
 mod victim;
 
 use std::{
@@ -45,6 +46,9 @@ use crate::{
 /// How long the first pass waits for the API server's pods. Without them it goes by the records.
 const FIRST_LIST: Duration = Duration::from_secs(5);
 
+/// Everything is compared so often while the kernel does not tell what changes.
+const DEAF: Duration = Duration::from_secs(5);
+
 /// How long the first pass waits for systemd to protect the slices.
 const FIRST_PROTECTION: Duration = Duration::from_secs(10);
 
@@ -63,7 +67,7 @@ struct Agent<A> {
     tree: Tree,
     state: State,
     dirty: BTreeSet<ContainerId>,
-    timers: Timers,
+    timers: timers::Timers,
     records: Records,
     notifier: Notifier,
     verbosity: Verbosity,
@@ -78,34 +82,6 @@ struct Agent<A> {
     failures: HashMap<ContainerId, pass::Failure>,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
-}
-
-/// When to look at a container again, and when to listen to its limits again.
-#[derive(Debug, Default)]
-struct Timers {
-    again: BTreeSet<(Monotonic, ContainerId)>,
-    deaf: BTreeSet<(Monotonic, ContainerId)>,
-    resync: Monotonic,
-    status: Option<Monotonic>,
-}
-
-impl Timers {
-    fn next(&self) -> Monotonic {
-        let first = |set: &BTreeSet<(Monotonic, ContainerId)>| set.first().map(|(at, _)| *at);
-        [first(&self.again), first(&self.deaf), self.status]
-            .into_iter()
-            .flatten()
-            .fold(self.resync, Monotonic::min)
-    }
-}
-
-/// Takes all that are due from `set`.
-fn due(set: &mut BTreeSet<(Monotonic, ContainerId)>, now: Monotonic) -> Vec<ContainerId> {
-    let mut due = Vec::new();
-    while set.first().is_some_and(|(at, _)| *at <= now) {
-        due.extend(set.pop_first().map(|(_, id)| id));
-    }
-    due
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -163,7 +139,7 @@ impl<A: Actuator> Agent<A> {
             tree,
             state: State::default(),
             dirty: found.touched,
-            timers: Timers::default(),
+            timers: timers::Timers::default(),
             records,
             notifier: Notifier::default(),
             verbosity,
@@ -332,19 +308,24 @@ impl<A: Actuator> Agent<A> {
             self.dirty.remove(id);
             self.state.forget(id);
             self.failures.remove(id);
+            self.timers.again.forget(id);
+            self.timers.deaf.forget(id);
         }
         if !changes.gone.is_empty() {
-            self.timers.again.retain(|(_, id)| !changes.gone.contains(id));
-            self.timers.deaf.retain(|(_, id)| !changes.gone.contains(id));
             self.forget_pods_that_left();
         }
         self.dirty.extend(changes.touched);
+        let deaf = self.tree.deaf();
+        if deaf.is_some() {
+            self.timers.resync = self.timers.resync.min(self.now() + DEAF);
+        }
+        self.problem("inotify", deaf);
     }
 
     fn time_passed(&mut self) {
         let now = self.now();
-        self.dirty.extend(due(&mut self.timers.again, now));
-        for id in due(&mut self.timers.deaf, now) {
+        self.dirty.extend(self.timers.again.due(now));
+        for id in self.timers.deaf.due(now) {
             self.tree.listen(&id);
             self.dirty.insert(id);
         }
@@ -359,11 +340,14 @@ impl<A: Actuator> Agent<A> {
         self.tree.scan(&mut changes);
         self.cgroups_changed(changes);
         self.dirty.extend(self.tree.ids().cloned());
+        self.record_the_rest();
         self.read_node();
         self.check_host();
         self.arm_trigger();
         self.pass(true);
-        self.timers.resync = self.now() + self.settings.limits.resync;
+        let pause = self.settings.limits.resync;
+        let pause = if self.tree.deaf().is_some() { pause.min(DEAF) } else { pause };
+        self.timers.resync = self.now() + pause;
         self.published_is_stale();
         self.report();
         self.notifier.alive();

@@ -80,6 +80,8 @@ impl<A: Actuator> Agent<A> {
     fn observe(&mut self) -> Vec<ContainerFacts> {
         let mut facts = Vec::with_capacity(self.dirty.len());
         for id in std::mem::take(&mut self.dirty) {
+            // What it is to be looked at for again, this look says anew.
+            self.timers.again.forget(&id);
             let pod = self.tree.pod_of(&id).and_then(|uid| self.pods.get(uid)).cloned();
             match self.tree.facts(&id, pod.as_deref()) {
                 Ok(found) => {
@@ -91,7 +93,7 @@ impl<A: Actuator> Agent<A> {
                 Err(error) => {
                     let text = format!("{error}; its limit is not known, trying again");
                     self.limit_failed(&id, None, text);
-                    self.timers.again.insert((self.now() + RETRY, id));
+                    self.timers.again.at(self.now() + RETRY, id);
                 }
             }
         }
@@ -115,7 +117,7 @@ impl<A: Actuator> Agent<A> {
                     Ok(Written::Already | Written::Gone) => self.limit_works(&container),
                     Err(error) => {
                         self.limit_failed(&container, Some(to), format!("{error}; trying again"));
-                        self.timers.again.insert((self.now() + RETRY, container));
+                        self.timers.again.at(self.now() + RETRY, container);
                     }
                 },
             }
@@ -123,10 +125,12 @@ impl<A: Actuator> Agent<A> {
         for notice in decision.notices {
             self.tell(&notice);
         }
-        self.timers.again.extend(decision.again);
+        for (at, id) in decision.again {
+            self.timers.again.at(at, id);
+        }
         for (until, id) in decision.deaf_until {
             self.tree.deafen(&id);
-            self.timers.deaf.insert((until, id));
+            self.timers.deaf.at(until, id);
         }
     }
 
@@ -317,8 +321,16 @@ impl<A: Actuator> Agent<A> {
                 (container.name.clone(), grant.swap_max)
             })
             .collect();
-        let failed = self.records.save(pod, grants).err().map(|error| error.to_string());
-        self.problem("records", failed);
+        // It is said of all of them together.
+        let _ = self.records.save(pod, grants);
+        self.problem("records", self.records.trouble());
+    }
+
+    /// Publishes what could not be published before.
+    pub(super) fn record_the_rest(&mut self) {
+        let rest: Vec<_> =
+            self.records.unwritten().filter_map(|uid| self.pods.get(uid)).cloned().collect();
+        rest.iter().for_each(|pod| self.record(pod));
     }
 
     /// A problem comes (`Some`) or goes; each is logged once.
@@ -378,7 +390,7 @@ impl<A: Actuator> Agent<A> {
             self.api.deleted.remove(&uid);
             self.pods.remove(&uid);
             let failed = self.records.remove(&uid).err().map(|error| error.to_string());
-            self.problem("records", failed);
+            self.problem("records", failed.or_else(|| self.records.trouble()));
         }
     }
 }

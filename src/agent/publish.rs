@@ -115,6 +115,7 @@ impl<A: Actuator> Agent<A> {
             let now = self.now();
             self.publisher.sample = pressure::sample(&self.roots, now).ok();
             self.publisher.readings.clear();
+            self.publisher.held_back = None;
         }
     }
 

@@ -129,6 +129,15 @@ pub fn main() -> ExitCode {
 }
 
 fn on_node(command: OnNode, roots: Roots) -> ExitCode {
+    // Removal must work whatever the configuration is: a hook without its program stops every container.
+    let removed = match command {
+        OnNode::Cleanup => Some(cleanup::cleanup(&roots)),
+        OnNode::Unprotect => Some(unprotect::unprotect(&roots)),
+        _ => None,
+    };
+    if let Some(result) = removed {
+        return done(result);
+    }
     let (settings, resolved) = match load(&roots) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -154,14 +163,17 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
         OnNode::Deprovision { dry_run, if_unused } => {
             return provision::deprovision(&roots, &settings, dry_run, if_unused);
         }
-        OnNode::Cleanup => cleanup::cleanup(&roots),
-        OnNode::Unprotect => unprotect::unprotect(&roots),
+        OnNode::Cleanup | OnNode::Unprotect => Ok(()),
         OnNode::Status { json, watch, all } => {
             overview::status(&roots, &settings, overview::Shown { json, watch, all })
         }
         OnNode::Explain { pod } => overview::explain(&roots, &settings, &pod),
         OnNode::Plan { json, all } => plan::plan(&roots, &settings, json, all),
     };
+    done(result)
+}
+
+fn done(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("{error:#}")),

@@ -45,6 +45,9 @@ pub enum Nothing {
     /// No matter of ours: not a container of Kubernetes.
     #[error("the process is in no pod's cgroup")]
     NotInAPod,
+    /// Its number is another's by now, whose limit is not the hook's to write.
+    #[error("process {pid} is not of container {id:?}, which is gone")]
+    Another { pid: i32, id: String },
     #[error("cannot read the cgroup of process {pid}: {error}")]
     NoCgroup { pid: i32, error: String },
 }
@@ -53,6 +56,10 @@ pub enum Nothing {
 pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done, Nothing> {
     let state = State::read(stdin).map_err(Nothing::State)?;
     let target = Target::of(roots, state.pid)?;
+    if !target.id.as_str().starts_with(&state.id) {
+        *progress.lock() = Reached::Limits;
+        return Err(Nothing::Another { pid: state.pid, id: state.id });
+    }
     *progress.lock() = Reached::Container(target.clone());
     let config = match Config::read(&state.bundle) {
         Ok(config) => Ok(config),
@@ -63,13 +70,7 @@ pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done,
         Err(doubt) => (Config::default(), Some(doubt)),
     };
     let container_name = config.container_name(&target.pod);
-    let ours = target.id.as_str().starts_with(&state.id);
     let (swap_max, why) = match records::published(roots, &target.pod) {
-        // The container is gone, and its process's number now another's.
-        _ if !ours => {
-            doubt = Some(format!("process {} is not of container {:?}", state.pid, state.id));
-            (SwapMax::ZERO, Why::NotPublishedForThisContainer)
-        }
         Ok(Some(published)) => exact(&published, container_name.as_deref()),
         Ok(None) => estimated(roots, &target, &config, &mut doubt),
         Err(error) => {

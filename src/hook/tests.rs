@@ -234,14 +234,20 @@ fn hostile_words_lead_nowhere_else() {
 }
 
 #[test]
-fn a_process_number_that_is_anothers_by_now_gives_it_nothing() {
+fn a_process_number_that_is_anothers_by_now_is_left_alone() {
     let host = Host::burstable();
     host.publish(r#"{"c": "123456789"}"#);
-    for (id, expected) in [(ID, "123456789"), ("", "123456789"), (&ID.replace('0', "1"), "0")] {
+    let other = ID.replace('0', "1");
+    let progress = Progress::default();
+    let state = host.state().replace(ID, &other);
+    let result = run(&host.roots, state.as_bytes(), &progress);
+    assert_eq!(result, Err(Nothing::Another { pid: PID, id: other }));
+    assert_eq!(give_up(&host.roots, &progress), None, "nor is it rescued");
+    assert_eq!(host.limits(), ["max", "max"]);
+    for id in [ID, &ID[..12], ""] {
         let state = host.state().replace(ID, id);
-        let done = run(&host.roots, state.as_bytes(), &Progress::default()).unwrap();
-        assert_eq!(done.doubt.is_some(), expected == "0", "{id}");
-        assert_eq!(host.limits(), [expected, expected], "{id}");
+        assert!(run(&host.roots, state.as_bytes(), &Progress::default()).is_ok());
+        assert_eq!(host.limits(), ["123456789", "123456789"], "{id}");
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn containerfile_step(Package { url, sha256 }: &Package) -> String {
          echo '{sha256}  /tmp/wasp-agent.rpm' | sha256sum --check --quiet && \\\n    \
          rpm-ostree install /tmp/wasp-agent.rpm && \\\n    \
          rm /tmp/wasp-agent.rpm && \\\n    \
+         systemctl enable wasp-swap.service wasp-agent.service && \\\n    \
          ostree container commit\n"
     )
 }

@@ -42,9 +42,12 @@ impl Config {
             .map(|drop_in| File { path: drop_in.path(), mode: 0o644, text: drop_in.text.clone() })
             .collect();
         let units = match &rollout.install {
-            Install::Present | Install::Layer { .. } => ["wasp-swap.service", "wasp-agent.service"]
+            Install::Present => ["wasp-swap.service", "wasp-agent.service"]
                 .map(|name| Unit { name, text: None })
                 .into(),
+            // Its image enables them: before 4.20 the operator runs systemctl enable in the OS that is
+            // booted yet, which has no such units, and the node is degraded (pkg/daemon/update.go).
+            Install::Layer { .. } => Vec::new(),
             Install::FirstBoot { package } => {
                 files.push(File {
                     path: INSTALLER_PATH.to_owned(),
@@ -109,9 +112,14 @@ impl Config {
     }
 }
 
+/// Kernel arguments are appended by the order of names, and up to 4.20 97-…-generated-kubelet has psi=0.
+pub(super) fn name(pool: &str) -> String {
+    format!("99-{pool}-wasp-agent")
+}
+
 fn metadata(pool: &str) -> Value {
     json!({
-        "name": format!("90-{pool}-wasp-agent"),
+        "name": name(pool),
         "labels": { "machineconfiguration.openshift.io/role": pool },
     })
 }
@@ -158,6 +166,8 @@ fn installer_unit(Package { url, sha256 }: &Package) -> String {
          \n\
          [Service]\n\
          Type=oneshot\n\
+         # The cluster's proxy, by the machine config operator.\n\
+         EnvironmentFile=-/etc/mco/proxy.env\n\
          ExecStart=/bin/sh {INSTALLER_PATH} {url} {sha256}\n\
          # A node without the network's help comes up without swap, and tries on.\n\
          TimeoutStartSec=5min\n\

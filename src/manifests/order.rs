@@ -13,33 +13,58 @@ pub fn apply_order(rollout: &Rollout, manifests: &[Manifest], folder: &str) -> S
         }
         line + "\n"
     };
+    let name = super::ignition::name(pool);
+    let jsonpath = |object: &str, path: &str| format!("oc get {object} -o jsonpath='{{{path}}}'");
+    let rendered = jsonpath(&format!("mcp/{pool}"), ".spec.configuration.name");
+    let layered = matches!(rollout.install, Install::Layer { .. });
+    let paused = |paused: bool| {
+        format!("oc patch mcp/{pool} --type=merge --patch '{{\"spec\":{{\"paused\":{paused}}}}}'\n")
+    };
     let mut text = String::new();
-    text +=
-        "# All of the nodes' configuration at once: each node reboots once, when it is its turn.\n";
-    text +=
-        &format!("oc patch mcp/{pool} --type=merge --patch '{{\"spec\":{{\"paused\":true}}}}'\n");
-    text += &apply(&["10-kubeletconfig.yaml", "30-machineconfig.yaml"]);
-    text += "# Until the operator has rendered both into the pool's configuration.\n";
-    text +=
-        &format!("oc wait kubeletconfig/wasp-agent-{pool} --for=condition=Success --timeout=5m\n");
     text += &format!(
-        "timeout 5m sh -c 'until oc get mcp/{pool} -o \
-         jsonpath=\"{{.spec.configuration.source[*].name}}\" | grep -q 90-{pool}-wasp-agent; do sleep 2; \
-         done'\n"
+        "if [ \"$({})\" = true ]; then\n    echo 'mcp/{pool} is paused: resume it first' >&2\n    exit 1\nfi\n",
+        jsonpath(&format!("mcp/{pool}"), ".spec.paused")
     );
-    if matches!(rollout.install, Install::Layer { .. }) {
-        // MachineOSBuild takes no notice of the pause, and kernel arguments alone make it build anew.
-        text += "# The image is built of that, once, and while the pool is paused: a node never has the \
-                 units without the programs.\n";
-        text += &apply(&["20-machineosconfig.yaml"]);
-        text += &format!(
-            "oc wait machineosconfig/{pool} --for=jsonpath='{{.status.currentImagePullSpec}}' \
-             --timeout=1h\n"
-        );
+    text += "# KubeletConfig selects pools by this label, which only worker and master have by themselves.\n";
+    text += &format!(
+        "oc label mcp/{pool} pools.operator.machineconfiguration.openshift.io/{pool}= --overwrite\n"
+    );
+    text += &format!("before=$({rendered})\n");
+    if layered {
+        let object = format!("machineosconfig/{pool} --ignore-not-found");
+        let image = jsonpath(&object, ".status.currentImagePullSpec");
+        text += &format!("image() {{\n    {image}\n}}\nimage_before=$(image)\n");
     }
     text +=
-        &format!("oc patch mcp/{pool} --type=merge --patch '{{\"spec\":{{\"paused\":false}}}}'\n");
-    text += &format!("oc wait mcp/{pool} --for=condition=Updating=True --timeout=10m\n");
+        "# All of the nodes' configuration at once: each node reboots once, when it is its turn.\n";
+    text += &format!(
+        "trap '[ $? = 0 ] || echo \"mcp/{pool} may be paused still: oc get mcp/{pool}, docs/rollout.md\" >&2' EXIT\n"
+    );
+    text += &paused(true);
+    text += &apply(&["10-kubeletconfig.yaml", "30-machineconfig.yaml"]);
+    text += "# Until the operator has rendered both into the pool's configuration.\n";
+    if has("10-kubeletconfig.yaml") {
+        text += &format!(
+            "oc wait kubeletconfig/wasp-agent-{pool} --for=condition=Success --timeout=5m\n"
+        );
+    }
+    text += &format!(
+        "timeout 5m sh -c 'until oc get mcp/{pool} -o \
+         jsonpath=\"{{.spec.configuration.source[*].name}}\" | grep -q {name}; do sleep 2; \
+         done'\n"
+    );
+    if layered {
+        // MachineOSBuild takes no notice of the pause, and kernel arguments alone make it build anew.
+        text += "# The image is built of that, once, and while the pool is paused: each node reboots into \
+                 both.\n";
+        text += &format!("built=$({})\n", apply(&["20-machineosconfig.yaml"]).trim_end());
+        text += "case $built in\n*unchanged*) ;;\n*)\n    tries=0\n    until [ \"$(image)\" != \
+                 \"$image_before\" ]; do\n        tries=$((tries + 1))\n        # An hour.\n        \
+                 [ $tries -lt 360 ]\n        sleep 10\n    done\n    ;;\nesac\n";
+    }
+    text += &paused(false);
+    text += &format!("if [ \"$({rendered})\" != \"$before\" ]; then\n");
+    text += &format!("    oc wait mcp/{pool} --for=condition=Updating=True --timeout=10m\nfi\n");
     text += &format!("oc wait mcp/{pool} --for=condition=Updated=True --timeout=-1s\n");
     text += &apply(&[
         "40-namespace.yaml",

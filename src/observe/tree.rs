@@ -16,12 +16,13 @@ use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
 
 use super::{
     bundle,
-    cgroup::{Cgroup, CgroupError, LIMIT_FILE},
+    cgroup::{Cgroup, CgroupError, LIMIT_FILE, is_gone},
     events::Events,
     names::{Below, InPod, KUBEPODS, below_kubepods, in_pod},
     process,
 };
 use crate::{
+    failpoint,
     model::{
         host::{ContainerFacts, Level, Manager, RUNTIME_CHILD, Role},
         pod::{ContainerId, Pod, PodUid},
@@ -42,6 +43,16 @@ enum Watched {
     Limit(ContainerId),
     /// A `cgroup.subtree_control`: with it, limits come in the folders below this one.
     Controllers(PathBuf),
+}
+
+/// What became of a wish to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    On(WatchDescriptor),
+    /// The kernel watches no more: it is there all the same.
+    Refused,
+    /// There is nothing (any more) to watch.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -71,6 +82,8 @@ pub struct Tree {
     events: Events,
     watched: HashMap<WatchDescriptor, Watched>,
     containers: BTreeMap<ContainerId, Entry>,
+    /// Why something is not watched, since the last scan.
+    deaf: Option<String>,
     /// So that what is asked for each pod does not look at every container.
     of_pods: HashMap<PodUid, BTreeSet<ContainerId>>,
 }
@@ -84,6 +97,7 @@ impl Tree {
             events: Events::new()?,
             watched: HashMap::new(),
             containers: BTreeMap::new(),
+            deaf: None,
             of_pods: HashMap::new(),
         };
         let mut changes = Changes::default();
@@ -99,6 +113,11 @@ impl Tree {
             self.event(event.wd, event.mask, event.name.as_deref(), &mut changes);
         }
         Ok(changes)
+    }
+
+    /// Why changes may go unnoticed until the next scan, if they may.
+    pub fn deaf(&self) -> Option<String> {
+        self.deaf.clone()
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &ContainerId> {
@@ -170,6 +189,7 @@ impl Tree {
     pub fn scan(&mut self, changes: &mut Changes) {
         let known: BTreeSet<ContainerId> = self.containers.keys().cloned().collect();
         let mut found = Changes::default();
+        self.deaf = None;
         // So that `kubepods` itself may come later, or go and come back.
         self.watch(Path::new(""), FOLDER, Watched::Interior(PathBuf::new()));
         for name in KUBEPODS {
@@ -255,7 +275,7 @@ impl Tree {
     }
 
     fn interior(&mut self, path: &Path, changes: &mut Changes) {
-        if self.watch(path, FOLDER, Watched::Interior(path.to_owned())).is_some() {
+        if self.watch(path, FOLDER, Watched::Interior(path.to_owned())) != Watch::Gone {
             for name in self.children(path) {
                 self.child_of_interior(path, &name, changes);
             }
@@ -263,7 +283,7 @@ impl Tree {
     }
 
     fn pod(&mut self, path: &Path, uid: &PodUid, changes: &mut Changes) {
-        if self.watch(path, FOLDER, Watched::Pod(path.to_owned(), uid.clone())).is_none() {
+        if self.watch(path, FOLDER, Watched::Pod(path.to_owned(), uid.clone())) == Watch::Gone {
             return;
         }
         for name in self.children(path) {
@@ -289,8 +309,16 @@ impl Tree {
         changes: &mut Changes,
     ) {
         let folder = Watched::Container(id.clone());
-        let Some(wd) = self.watch(path, FOLDER, folder) else { return };
-        let known = self.containers.get(&id).is_some_and(|entry| entry.watches.contains(&wd));
+        let wd = match self.watch(path, FOLDER, folder) {
+            Watch::On(wd) => Some(wd),
+            Watch::Refused => None,
+            Watch::Gone => return,
+        };
+        // By its watch, which a cgroup that is made anew under the same path does not have.
+        let known = self
+            .containers
+            .get(&id)
+            .is_some_and(|entry| wd.map_or(entry.path == path, |wd| entry.watches.contains(&wd)));
         if !known {
             let role = if monitor { Role::Helper } else { bundle::role(&self.roots, pod, &id) };
             let entry = Entry {
@@ -299,7 +327,7 @@ impl Tree {
                 manager,
                 role,
                 started: false,
-                watches: vec![wd],
+                watches: wd.into_iter().collect(),
             };
             if let Some(before) = self.containers.insert(id.clone(), entry) {
                 self.leaves_pod(&before.pod, &id);
@@ -322,8 +350,8 @@ impl Tree {
         for folder in folders {
             let file = folder.join(LIMIT_FILE);
             let mut limit = self.watch(&file, FILE, Watched::Limit(id.clone()));
-            let mut awaited = None;
-            if limit.is_none()
+            let mut awaited = Watch::Gone;
+            if limit == Watch::Gone
                 && let Some(parent) = folder.parent()
             {
                 let controllers = Watched::Controllers(parent.to_owned());
@@ -332,7 +360,8 @@ impl Tree {
                 limit = self.watch(&file, FILE, Watched::Limit(id.clone()));
             }
             let Some(entry) = self.containers.get_mut(id) else { return };
-            for wd in [limit, awaited].into_iter().flatten() {
+            for watch in [limit, awaited] {
+                let Watch::On(wd) = watch else { continue };
                 if !entry.watches.contains(&wd) {
                     entry.watches.push(wd);
                 }
@@ -381,16 +410,31 @@ impl Tree {
         }
     }
 
-    /// `None` where there is nothing (any more) to watch.
-    fn watch(
-        &mut self,
-        path: &Path,
-        flags: AddWatchFlags,
-        watched: Watched,
-    ) -> Option<WatchDescriptor> {
-        let wd = self.events.watch(&self.root.join(path), flags).ok()?;
-        self.watched.insert(wd, watched);
-        Some(wd)
+    fn watch(&mut self, path: &Path, flags: AddWatchFlags, watched: Watched) -> Watch {
+        let path = self.root.join(path);
+        let watch = || self.events.watch(&path, flags).map_err(io::Error::from);
+        match failpoint::at("inotify.watch").and_then(|()| watch()) {
+            Ok(wd) => {
+                self.watched.insert(wd, watched);
+                Watch::On(wd)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_gone(&error) => {
+                Watch::Gone
+            }
+            Err(error) => {
+                let path = self.roots.shown(&path).display().to_string();
+                // Too many watches is ENOSPC (inotify_add_watch(2)).
+                let error = match error.raw_os_error() {
+                    Some(libc::ENOSPC) => "fs.inotify.max_user_watches is used up".to_owned(),
+                    _ => error.to_string(),
+                };
+                self.deaf = Some(format!(
+                    "the kernel does not watch {path}: {error}; limits are compared every few \
+                     seconds instead"
+                ));
+                Watch::Refused
+            }
+        }
     }
 
     /// Names of the folders in `path`; none where it is gone.

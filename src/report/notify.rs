@@ -24,6 +24,11 @@ impl Notifier {
         send(&[NotifyState::WatchdogUsec(watchdog), NotifyState::Ready]);
     }
 
+    /// As at the start: a reload may have changed what can be promised.
+    pub fn reloaded(&self, longest_pause: Duration) {
+        self.ready(longest_pause);
+    }
+
     /// A complete pass is done.
     pub fn alive(&self) {
         send(&[NotifyState::Watchdog]);
@@ -48,10 +53,6 @@ impl Notifier {
             Ok(now) => send(&[NotifyState::Reloading, now]),
             Err(error) => tracing::debug!(%error, "no monotonic clock for RELOADING"),
         }
-    }
-
-    pub fn reloaded(&self) {
-        send(&[NotifyState::Ready]);
     }
 
     pub fn stopping(&self) {

@@ -3,7 +3,7 @@
 //! grants.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     path::PathBuf,
     sync::Arc,
@@ -46,11 +46,20 @@ pub struct Records {
     folder: PathBuf,
     read_only: bool,
     written: HashMap<PodUid, String>,
+    /// Pods whose record could not be written, and the last error.
+    unwritten: BTreeSet<PodUid>,
+    error: Option<String>,
 }
 
 impl Records {
     pub fn new(roots: &Roots) -> Self {
-        Self { folder: roots.runtime().join("pods"), read_only: false, written: HashMap::new() }
+        Self {
+            folder: roots.runtime().join("pods"),
+            read_only: false,
+            written: HashMap::new(),
+            unwritten: BTreeSet::new(),
+            error: None,
+        }
     }
 
     /// Records that nothing is written to, for a dry run.
@@ -92,13 +101,33 @@ impl Records {
         if self.read_only || self.written.get(&pod.uid) == Some(&text) {
             return Ok(());
         }
-        self.replace(&pod.uid, &text).map_err(failed)?;
+        if let Err(source) = self.replace(&pod.uid, &text) {
+            let error = failed(source);
+            self.error = Some(error.to_string());
+            self.unwritten.insert(pod.uid.clone());
+            // Without a record the hook estimates; by an old one it may give more than there is now.
+            self.written.remove(&pod.uid);
+            let _ = fs::remove_file(self.path(&pod.uid));
+            return Err(error);
+        }
+        self.unwritten.remove(&pod.uid);
         self.written.insert(pod.uid.clone(), text);
         Ok(())
     }
 
+    /// Pods whose record is to be tried again.
+    pub fn unwritten(&self) -> impl Iterator<Item = &PodUid> {
+        self.unwritten.iter()
+    }
+
+    /// What is wrong as long as any record is missing.
+    pub fn trouble(&self) -> Option<String> {
+        self.error.clone().filter(|_| !self.unwritten.is_empty())
+    }
+
     pub fn remove(&mut self, uid: &PodUid) -> Result<(), RecordError> {
         self.written.remove(uid);
+        self.unwritten.remove(uid);
         if self.read_only {
             return Ok(());
         }
@@ -187,6 +216,27 @@ mod tests {
         again.remove(&pod.uid).unwrap();
         again.remove(&pod.uid).unwrap();
         assert_eq!(Records::new(&roots).load(), Pods::new());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_is_gone_and_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut records = Records::new(&Roots::at(folder.path()));
+        let (a, b) = (Arc::new(pod("a", &["- - 4Gi 8Gi"])), Arc::new(pod("b", &["- - 4Gi 8Gi"])));
+        for pod in [&a, &b] {
+            records.save(pod, grants(7)).unwrap();
+        }
+        // No file can be put in the place of a folder.
+        let blocked = records.path(&a.uid);
+        fs::remove_file(&blocked).unwrap();
+        fs::create_dir(&blocked).unwrap();
+        assert!(records.save(&a, grants(6)).is_err());
+        records.save(&b, grants(6)).unwrap();
+        assert!(records.trouble().unwrap().contains("pods"), "the other one's is no news of it");
+        assert_eq!(records.unwritten().collect::<Vec<_>>(), [&a.uid]);
+        fs::remove_dir(&blocked).unwrap();
+        records.save(&a, grants(6)).unwrap();
+        assert_eq!((records.trouble(), records.unwritten().next()), (None, None));
     }
 
     #[test]

@@ -58,6 +58,31 @@ fn an_eviction_without_an_answer_is_waited_for() {
     assert!(log.contains("whether default/first leaves is not known"), "{log}");
 }
 
+#[test]
+fn a_kernel_that_watches_no_more_hides_no_container() {
+    let node = Node::new();
+    let first = node.pod(&burstable("first", 100), 1, "max");
+    let mut agent = Agent::spawn(&node.host, &["run"], "inotify.watch=return(ENOSPC)");
+    agent.hears("READY=1");
+    node.host.await_limit(&first.cgroup, &share(100).to_string());
+    let status = agent.hears("STATUS=the kernel does not watch");
+    assert!(status.contains("max_user_watches"), "{status}");
+    let second = node.pod(&burstable("second", 60), 2, "max");
+    node.host.set_limit(&first.cgroup, "max");
+    node.host.await_limit(&second.cgroup, &share(60).to_string());
+    node.host.await_limit(&first.cgroup, &share(100).to_string());
+    agent.hears("of 2 containers in 2 pods 2 may swap");
+    node.host.remove_container(&second.cgroup);
+    agent.hears("of 1 containers in 2 pods 1 may swap");
+    assert_eq!(agent.stop().0, Some(0));
+
+    let mut agent = Agent::spawn(&node.host, &["run"], "inotify.watch=6*return(ENOSPC)");
+    agent.hears("STATUS=the kernel does not watch");
+    agent.hears("STATUS=Swap 2.0 GiB");
+    node.host.set_limit(&first.cgroup, "max");
+    node.host.await_limit(&first.cgroup, &share(100).to_string());
+}
+
 /// A node whose swap is full, and three pods, the first of which uses most of it.
 fn pressed() -> Node {
     let node = Node::new();

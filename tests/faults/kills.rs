@@ -13,8 +13,15 @@ use crate::{
     support::{Agent, MIB, NODE, container_id, pod},
 };
 
-const WHILE_GRANTING: [&str; 6] =
-    ["cgroup.read", "file.open", "file.rename", "file.renamed", "limit.write", "limit.written"];
+const WHILE_GRANTING: [&str; 7] = [
+    "cgroup.read",
+    "file.open",
+    "file.rename",
+    "file.renamed",
+    "inotify.watch",
+    "limit.write",
+    "limit.written",
+];
 const WHILE_EVICTING: [&str; 4] = ["evict.ask", "evict.asked", "file.rename", "file.renamed"];
 const WHILE_REMOVING: [&str; 1] = ["file.removed"];
 /// Where systemd and swap are: tests/node/cases/faults-kill.sh.

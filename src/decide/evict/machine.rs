@@ -100,6 +100,9 @@ pub enum Stage {
 struct Backoff {
     until: Monotonic,
     pause: Duration,
+    /// By a budget, or by a migration that did not end: it was heard, and may not leave.
+    #[serde(default)]
+    refused: bool,
 }
 
 /// What outlives a restart of the agent. Times are since boot.
@@ -177,6 +180,9 @@ pub fn decide(
     let now = inputs.sample.at;
     let readings = signals.read(settings, inputs.sample);
     evictions.see_who_leaves(inputs.pods, now);
+    if !inputs.pods_are_fresh {
+        evictions.wait_for_news(now);
+    }
     let overdue = evictions.pass_time(now);
     let mut verdict = Verdict { readings, evict: None, held_back: None, overdue };
     let active: Vec<&Reading> = verdict.readings.iter().filter(|r| r.active).collect();
@@ -258,7 +264,8 @@ impl Evictions {
             return Some((pod, false));
         }
         let (after, since) = (settings.last_resort?, self.critical_since?);
-        let pod = refused.into_iter().next()?;
+        let was_heard = |pod: &Ranked| self.backoff.get(&pod.uid).is_some_and(|b| b.refused);
+        let pod = refused.into_iter().find(was_heard)?;
         (now.since(since) >= after).then_some((pod, true))
     }
 
@@ -287,6 +294,14 @@ impl Evictions {
         }
     }
 
+    /// While the API server is away nobody tells whether who was asked for leaves: its time does not
+    /// pass.
+    fn wait_for_news(&mut self, now: Monotonic) {
+        for pod in self.in_flight.iter_mut().filter(|pod| pod.stage == Stage::Asked) {
+            pod.deadline = pod.deadline.max(now + ANSWER);
+        }
+    }
+
     /// Forgets what is over; returns what should have ended.
     fn pass_time(&mut self, now: Monotonic) -> Vec<InFlight> {
         while self.history.front().is_some_and(|at| now.since(*at) >= HOUR) {
@@ -298,15 +313,17 @@ impl Evictions {
         self.in_flight = on_time;
         let overdue: Vec<InFlight> = overdue;
         for pod in &overdue {
-            self.back_off(pod.uid.clone(), None, now);
+            self.back_off(pod.uid.clone(), None, pod.stage == Stage::Migrating, now);
         }
         overdue
     }
 
-    fn back_off(&mut self, uid: PodUid, asked: Option<Duration>, now: Monotonic) {
-        let before = self.backoff.get(&uid).map(|backoff| backoff.pause.saturating_mul(2));
-        let pause = before.unwrap_or(BACKOFF).min(LONGEST_BACKOFF).max(asked.unwrap_or_default());
-        self.backoff.insert(uid, Backoff { until: now + pause, pause });
+    fn back_off(&mut self, uid: PodUid, asked: Option<Duration>, refused: bool, now: Monotonic) {
+        let before = self.backoff.get(&uid);
+        let refused = refused || before.is_some_and(|before| before.refused);
+        let pause = before.map_or(BACKOFF, |before| before.pause.saturating_mul(2));
+        let pause = pause.min(LONGEST_BACKOFF).max(asked.unwrap_or_default());
+        self.backoff.insert(uid, Backoff { until: now + pause, pause, refused });
     }
 
     /// Takes the API server's answer for `uid`; `grace` is the pod's termination grace period.
@@ -333,13 +350,13 @@ impl Evictions {
             Answer::Gone => drop(self.left(settings, uid, now)),
             Answer::Budget { retry_after } => {
                 self.in_flight.retain(|pod| pod.uid != *uid);
-                self.back_off(uid.clone(), *retry_after, now);
+                self.back_off(uid.clone(), *retry_after, true, now);
             }
             // It may leave: no other is asked before its time is over.
             Answer::Unknown(_) => {}
             Answer::Refused(_) | Answer::Unreachable(_) => {
                 self.in_flight.retain(|pod| pod.uid != *uid);
-                self.back_off(uid.clone(), None, now);
+                self.back_off(uid.clone(), None, false, now);
             }
         }
     }

@@ -55,6 +55,8 @@ struct Sim {
     second: u64,
     sample: Sample,
     fresh: bool,
+    /// As the API server has told last.
+    told: Pods,
     /// Second and name of each eviction that was asked for.
     asked: Vec<(u64, String)>,
     held_back: Vec<String>,
@@ -94,6 +96,7 @@ impl Sim {
                 pods: Some(Stalled::default()),
             },
             fresh: true,
+            told: Pods::new(),
             asked: Vec::new(),
             held_back: Vec::new(),
         }
@@ -136,10 +139,16 @@ impl Sim {
             stalled.some_micros += full_micros;
             stalled.full_micros += full_micros;
         }
-        let pods: Pods = self.pods.iter().map(|p| (p.pod.uid.clone(), p.pod.clone())).collect();
+        if self.fresh {
+            self.told = self.pods.iter().map(|p| (p.pod.uid.clone(), p.pod.clone())).collect();
+        }
         let usage: Vec<_> = self.pods.iter().map(|pod| pod.usage.clone()).collect();
-        let inputs =
-            Inputs { sample: self.sample, pods: &pods, usage: &usage, pods_are_fresh: self.fresh };
+        let inputs = Inputs {
+            sample: self.sample,
+            pods: &self.told,
+            usage: &usage,
+            pods_are_fresh: self.fresh,
+        };
         let verdict = decide(&self.settings, inputs, &mut self.signals, &mut self.evictions);
         self.held_back.extend(verdict.held_back.clone());
         if let Some(victim) = &verdict.evict {
@@ -270,6 +279,13 @@ fn the_last_resort_is_for_a_pod_that_was_refused_while_it_burns_for_long() {
     sim.settings.critical_factor = 2.0;
     assert_eq!(deleted(&mut sim, 5000, 299), [""; 0], "not for long enough");
     assert_eq!(deleted(&mut sim, 5000, 30)[..1], ["greedy"]);
+
+    for unheard in [Api::Refuses, Api::Silent] {
+        let mut sim = thrashing(unheard);
+        sim.pods.iter_mut().for_each(|pod| pod.api = unheard);
+        sim.settings.last_resort = Some(Duration::from_secs(300));
+        assert_eq!(deleted(&mut sim, 5000, 900), [""; 0], "no budget was asked: {unheard:?}");
+    }
 }
 
 #[test]
@@ -370,6 +386,18 @@ fn an_answer_that_is_lost_lets_nobody_else_leave_meanwhile() {
     sim.run(150);
     assert_eq!(sim.names(), ["greedy"]);
     assert_eq!(sim.evictions.in_the_last_hour(), 1);
+}
+
+#[test]
+fn an_answer_that_is_lost_with_the_api_server_is_waited_for_until_it_is_back() {
+    let mut sim = thrashing(Api::Lost { after: 150 });
+    sim.run(6);
+    assert_eq!(sim.names(), ["greedy"]);
+    sim.fresh = false;
+    sim.run(120);
+    sim.fresh = true;
+    sim.run(40);
+    assert_eq!(sim.names(), ["greedy"], "it was leaving all the time");
 }
 
 fn api() -> impl Strategy<Value = Api> {

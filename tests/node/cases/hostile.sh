@@ -54,4 +54,4 @@ is "$(cat "$own/crio-$hex.scope/memory.swap.max" "$own/system.slice/memory.swap.
 is "$(</sys/fs/cgroup/system.slice/memory.swap.max)" "$before" "system.slice is as it was"
 is "$(agent_journal -p err)" "" "the agent has met no error"
 test-kubelet restart hostile
-eventually 5 "a restart is no different" has_limit hostile "$(grant 100)"
+eventually 20 "a restart is no different" has_limit hostile "$(grant 100)"

@@ -1,0 +1,158 @@
+//! The guard against new pods while swap hurts: a cordon or a taint, as `decide::guard` has it.
+
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Node;
+use tokio::time::Instant;
+
+use super::{Trouble, Work};
+use crate::{
+    act::node::{self, NodeApi},
+    config::settings::{SchedulingGuard, Settings},
+    decide::guard::{Step, cordon, taint},
+    observe::kube::credentials,
+    report::messages,
+};
+
+/// The taint's key, and who may set it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Taint {
+    key: String,
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Taint {
+    /// `None` where none is configured.
+    pub(super) fn wanted(settings: &Settings) -> Option<Self> {
+        let eviction = &settings.eviction;
+        (eviction.guard == SchedulingGuard::Taint).then(|| Self {
+            key: eviction.taint.clone(),
+            kubeconfig: eviction.guard_kubeconfig.clone(),
+        })
+    }
+}
+
+/// What the guard has done.
+#[derive(Default)]
+pub(super) struct Guard {
+    pub(super) pressed: bool,
+    /// Set since the pressure began.
+    set: bool,
+    /// Something of ours is there to be taken back.
+    pub(super) there: bool,
+    pub(super) looked: Option<Instant>,
+    left: Option<String>,
+}
+
+impl Guard {
+    /// Whether it is to be set or taken back, if either.
+    fn due(&mut self, step: &Step, what: &str) -> Option<bool> {
+        match step {
+            Step::Nothing => None,
+            Step::Set => Some(true),
+            Step::Unset => Some(false),
+            Step::Leave(why) => {
+                if self.left.as_ref() != Some(why) {
+                    tracing::info!(
+                        message_id = messages::GUARD_LEFT.id,
+                        "{what} is left as it is: {why}"
+                    );
+                    self.left = Some(why.clone());
+                }
+                None
+            }
+        }
+    }
+
+    fn done(&mut self, set: bool, what: &str) {
+        self.set |= set;
+        if set {
+            tracing::warn!(
+                message_id = messages::GUARD_SET.id,
+                "set {what}: no new pods while swap hurts"
+            );
+        } else {
+            tracing::info!(
+                message_id = messages::GUARD_REMOVED.id,
+                "removed {what}: new pods are welcome"
+            );
+        }
+    }
+}
+
+impl Work {
+    pub(super) async fn guard(
+        &mut self,
+        settings: &Settings,
+        name: &str,
+        node: &NodeApi,
+        read: &Node,
+        pressed: bool,
+    ) -> Result<(), Trouble> {
+        if pressed != self.guard.pressed {
+            self.guard = Guard { pressed, ..Guard::default() };
+        }
+        let eviction = &settings.eviction;
+        let wanted = Taint::wanted(settings);
+        // One that was configured before is taken back, by whom it was set.
+        let before = self.tainted.clone().filter(|before| wanted.as_ref() != Some(before));
+        let facts = node::facts(read, &eviction.taint);
+        // Until all is done.
+        self.guard.there = facts.ours
+            || before.is_some()
+            || (wanted.is_some() && facts.tainted)
+            || self.tainted.is_some();
+        // A guard that was configured before is taken back.
+        let for_cordon = pressed && eviction.guard == SchedulingGuard::Cordon;
+        let what = "spec.unschedulable";
+        let mut cordoned = facts.ours;
+        if let Some(set) = self.guard.due(&cordon(for_cordon, self.guard.set, &facts), what) {
+            let done = if set { node.cordon().await } else { node.uncordon(read).await };
+            done.map_err(|error| Trouble::of(what, &error))?;
+            self.guard.done(set, what);
+            cordoned = set;
+        }
+        if let Some(before) = before {
+            if node::facts(read, &before.key).tainted {
+                self.taint(settings, name, read, &before, false).await?;
+            }
+            self.tainted = None;
+        }
+        if let Some(wanted) = wanted {
+            let what = format!("the taint {}", wanted.key);
+            match self.guard.due(&taint(pressed, &facts), &what) {
+                Some(set) => {
+                    self.taint(settings, name, read, &wanted, set).await?;
+                    self.tainted = set.then_some(wanted);
+                }
+                None => self.tainted = facts.tainted.then_some(wanted),
+            }
+        }
+        self.guard.there = cordoned || self.tainted.is_some();
+        self.guard.looked = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn taint(
+        &mut self,
+        settings: &Settings,
+        name: &str,
+        read: &Node,
+        by: &Taint,
+        set: bool,
+    ) -> Result<(), Trouble> {
+        let what = format!("the taint {}", by.key);
+        let other = Settings {
+            kubeconfig: by.kubeconfig.clone(),
+            node_name: Some(name.to_owned()),
+            ..settings.clone()
+        };
+        let loaded = credentials::load(&self.roots, &other).await.map_err(|error| {
+            Trouble::Refused(format!("{what}: {error} (eviction.guard-kubeconfig)"))
+        })?;
+        let tainted = NodeApi::new(loaded.client, name).taint(read, &by.key, set).await;
+        tainted.map_err(|error| Trouble::of(&what, &error))?;
+        self.guard.done(set, &what);
+        Ok(())
+    }
+}

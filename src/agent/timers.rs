@@ -1,0 +1,89 @@
+//! When to look again.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::model::{host::Monotonic, pod::ContainerId};
+
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    /// When to look at a container again.
+    pub(super) again: Schedule,
+    /// When to listen to its limits again.
+    pub(super) deaf: Schedule,
+    pub(super) resync: Monotonic,
+    pub(super) status: Option<Monotonic>,
+}
+
+impl Timers {
+    pub(super) fn next(&self) -> Monotonic {
+        [self.again.next(), self.deaf.next(), self.status]
+            .into_iter()
+            .flatten()
+            .fold(self.resync, Monotonic::min)
+    }
+}
+
+/// One time for each container: the earliest of those that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    of: HashMap<ContainerId, Monotonic>,
+    order: BTreeSet<(Monotonic, ContainerId)>,
+}
+
+impl Schedule {
+    pub(super) fn at(&mut self, at: Monotonic, id: ContainerId) {
+        if self.of.get(&id).is_some_and(|before| *before <= at) {
+            return;
+        }
+        self.forget(&id);
+        self.of.insert(id.clone(), at);
+        self.order.insert((at, id));
+    }
+
+    pub(super) fn forget(&mut self, id: &ContainerId) {
+        if let Some(at) = self.of.remove(id) {
+            self.order.remove(&(at, id.clone()));
+        }
+    }
+
+    /// Takes all that are due.
+    pub(super) fn due(&mut self, now: Monotonic) -> Vec<ContainerId> {
+        let mut due = Vec::new();
+        while self.next().is_some_and(|at| at <= now) {
+            let Some((_, id)) = self.order.pop_first() else { break };
+            self.of.remove(&id);
+            due.push(id);
+        }
+        due
+    }
+
+    fn next(&self) -> Option<Monotonic> {
+        self.order.first().map(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_container_is_due_once_at_the_earliest_time() {
+        let at = |seconds| Monotonic(Duration::from_secs(seconds));
+        let id = |letter: &str| ContainerId::new(&letter.repeat(64)).unwrap();
+        let mut schedule = Schedule::default();
+        for seconds in [9, 5, 7, 5] {
+            schedule.at(at(seconds), id("a"));
+        }
+        schedule.at(at(6), id("b"));
+        schedule.at(at(6), id("c"));
+        schedule.forget(&id("c"));
+        assert_eq!((schedule.next(), schedule.of.len(), schedule.order.len()), (Some(at(5)), 2, 2));
+        assert_eq!(schedule.due(at(4)), []);
+        assert_eq!(schedule.due(at(8)), [id("a"), id("b")]);
+        assert_eq!((schedule.next(), schedule.of.len()), (None, 0));
+        schedule.at(at(9), id("a"));
+        assert_eq!(schedule.due(at(9)), [id("a")]);
+    }
+}

@@ -1,0 +1,116 @@
+//! What the cluster hears of the node while requests fail and settings change.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use support::{NODE, PATIENCE, api_server};
+use test_apiserver::Handle;
+use tokio::sync::{mpsc, watch};
+use wasp_agent::{
+    agent::announce::{Announcer, Wanted},
+    config::settings::{SchedulingGuard, Settings},
+    decide::evict::condition::{Condition, Status},
+    roots::Roots,
+};
+
+struct Told {
+    server: Handle,
+    settings: watch::Sender<Settings>,
+    announcer: Announcer,
+    problems: mpsc::Receiver<Option<String>>,
+    _folders: [tempfile::TempDir; 2],
+}
+
+impl Told {
+    fn new(guard: SchedulingGuard, guard_kubeconfig: &str) -> Self {
+        let (data, server) = api_server();
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(server.node_kubeconfig(NODE).unwrap(), folder.path().join("node")).unwrap();
+        fs::copy(server.admin_kubeconfig(), folder.path().join("admin")).unwrap();
+        let roots = Roots::at(folder.path());
+        let mut settings = Settings::load(&roots, |_| None).unwrap().0;
+        settings.kubeconfig = Some("/node".into());
+        settings.eviction.guard = guard;
+        settings.eviction.guard_kubeconfig = Some(guard_kubeconfig.into());
+        let settings = watch::Sender::new(settings);
+        let (announcer, problems) = Announcer::start(roots, settings.subscribe());
+        Self { server, settings, announcer, problems, _folders: [data, folder] }
+    }
+
+    fn pressure(&self, status: Status) {
+        let condition = Condition { status, reason: "Reason", message: "why".to_owned() };
+        let keep_away = status == Status::True;
+        self.announcer.want(Wanted { condition: Some(condition), keep_away });
+    }
+
+    async fn node_is(&self, what: &str, is: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let node = self.server.get(&format!("/api/v1/nodes/{NODE}")).unwrap();
+            if is(&node) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not {what}: {node:#}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn pressed(node: &Value) -> Option<&str> {
+    let conditions = node["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == "SwapPressure")?["status"].as_str()
+}
+
+fn tainted(node: &Value) -> bool {
+    node["spec"]["taints"]
+        .as_array()
+        .is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "waspEvictionTaint"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_fails_keeps_nobody_from_hearing_of_the_pressure() {
+    let mut told = Told::new(SchedulingGuard::Taint, "/nowhere");
+    told.pressure(Status::True);
+    told.node_is("under pressure", |node| pressed(node) == Some("True")).await;
+    let problem = told.problems.recv().await.unwrap().unwrap();
+    assert!(problem.contains("guard-kubeconfig"), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taint_is_taken_back_though_the_first_try_fails() {
+    let told = Told::new(SchedulingGuard::Taint, "/admin");
+    told.pressure(Status::True);
+    told.node_is("tainted", tainted).await;
+    let fault = json!({"verb": "patch", "resource": "nodes", "times": 2, "code": 409});
+    told.server.fault(serde_json::from_value(fault).unwrap()).unwrap();
+    told.pressure(Status::False);
+    told.node_is("calm", |node| pressed(node) == Some("False")).await;
+    told.node_is("free", |node| !tainted(node)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taint_that_is_no_longer_configured_is_taken_back() {
+    let mut told = Told::new(SchedulingGuard::Taint, "/admin");
+    told.pressure(Status::True);
+    told.node_is("tainted", tainted).await;
+    assert_eq!(told.problems.recv().await.unwrap(), None);
+    told.settings.send_modify(|settings| {
+        settings.eviction.guard = SchedulingGuard::Condition;
+        settings.eviction.guard_kubeconfig = None;
+    });
+    assert_eq!(told.problems.recv().await.unwrap(), None);
+    told.node_is("free", |node| !tainted(node)).await;
+    told.node_is("under pressure all the same", |node| pressed(node) == Some("True")).await;
+}
