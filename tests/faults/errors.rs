@@ -76,7 +76,7 @@ fn a_kernel_that_watches_no_more_hides_no_container() {
     agent.hears("of 1 containers in 2 pods 1 may swap");
     assert_eq!(agent.stop().0, Some(0));
 
-    let mut agent = Agent::spawn(&node.host, &["run"], "inotify.watch=6*return(ENOSPC)");
+    let mut agent = Agent::spawn(&node.host, &["run"], "inotify.watch=25*return(ENOSPC)");
     agent.hears("STATUS=the kernel does not watch");
     agent.hears("STATUS=Swap 2.0 GiB");
     node.host.set_limit(&first.cgroup, "max");
