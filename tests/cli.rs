@@ -233,7 +233,9 @@ fn cleanup_removes_what_is_the_agents_and_nothing_else() {
     for file in ["hook.json", "evictions.json", "status.json", "pods/uid.json"] {
         host.write(&format!("/run/wasp-agent/{file}"), "{}");
     }
-    host.write("/run/wasp-agent/config.d/50-site.toml", "");
+    // A package that is removed needs no configuration that makes sense.
+    host.write("/run/wasp-agent/config.d/50-site.toml", "nonsense = 1\n");
+    assert_eq!(run(&host, &["plan"]).0, 78);
     assert_eq!(run(&host, &["cleanup"]).0, 0);
     let left: Vec<_> = std::fs::read_dir(host.path("/run/wasp-agent"))
         .unwrap()
