@@ -422,14 +422,14 @@ impl Tree {
                 Watch::Gone
             }
             Err(error) => {
-                let path = self.roots.shown(&path).display().to_string();
-                // Too many watches is ENOSPC (inotify_add_watch(2)).
+                // Too many watches is ENOSPC (inotify_add_watch(2)). One text for all that is not
+                // watched, so that it is logged once.
                 let error = match error.raw_os_error() {
                     Some(libc::ENOSPC) => "fs.inotify.max_user_watches is used up".to_owned(),
                     _ => error.to_string(),
                 };
                 self.deaf = Some(format!(
-                    "the kernel does not watch {path}: {error}; limits are compared every few \
+                    "the kernel does not watch every cgroup: {error}; limits are compared every few \
                      seconds instead"
                 ));
                 Watch::Refused
