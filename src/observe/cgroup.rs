@@ -27,6 +27,7 @@ use crate::{
 pub const LIMIT_FILE: &str = "memory.swap.max";
 const USE_FILE: &str = "memory.swap.current";
 const PROCESSES_FILE: &str = "cgroup.procs";
+const EVENTS_FILE: &str = "cgroup.events";
 /// Files with limits hold one line; of the processes a few are enough.
 const LONGEST_BYTES: usize = 128;
 
@@ -97,6 +98,11 @@ impl Cgroup {
         // The last line may have been cut off.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
+    /// Whether there is a process in it or below it (`cgroup.events`); not where it is gone.
+    pub fn is_populated(&self) -> bool {
+        self.read(EVENTS_FILE).is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
     }
 
     fn parse<T>(&self, name: &str) -> Result<Option<T>, CgroupError>

@@ -148,12 +148,19 @@ impl Tree {
         if let Some(child) = &child {
             levels.extend(child.level(Level::RuntimeChild)?);
         }
-        entry.started = entry.started
-            || [Some(&container), child.as_ref()]
-                .into_iter()
-                .flatten()
-                .flat_map(Cgroup::processes)
-                .any(|pid| process::is_started(&self.roots, pid));
+        if !entry.started {
+            let own = [Some(&container), child.as_ref()].into_iter().flatten();
+            let processes: Vec<u32> = own.flat_map(Cgroup::processes).collect();
+            entry.started = match processes.is_empty() {
+                false => processes.iter().any(|pid| process::is_started(&self.roots, *pid)),
+                // They are in cgroups that the container has made; or in the one that the runtime has
+                // made only just now.
+                true => {
+                    container.is_populated()
+                        && child.is_some() == folder.join(RUNTIME_CHILD).is_dir()
+                }
+            };
+        }
         // The API knows best; the bundle knows first.
         let role = pod.and_then(|pod| pod.container_by_id(id)).map_or_else(
             || entry.role.clone(),

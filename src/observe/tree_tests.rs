@@ -209,3 +209,21 @@ async fn when_events_were_lost_everything_is_looked_at() {
     assert_eq!(lost.touched, touched(&[id('a'), id('c')]));
     assert_eq!(lost.gone, touched(&[id('b')]));
 }
+
+#[tokio::test]
+async fn a_container_whose_processes_are_in_cgroups_of_its_own_has_started() {
+    let host = Host::new();
+    let child = format!("{}/container", scope('a'));
+    host.cgroup(&scope('a'), "0");
+    host.cgroup(&child, "0");
+    let (mut tree, _) = Tree::new(&host.roots).unwrap();
+    let mut starting = || tree.facts(&id('a'), None).unwrap().unwrap().starting;
+    assert!(starting(), "no process yet");
+    host.write(&format!("{}/cgroup.events", scope('a')), "populated 0\nfrozen 0\n");
+    assert!(starting(), "still none");
+    host.write(&format!("{}/cgroup.events", scope('a')), "populated 1\nfrozen 0\n");
+    host.write(&format!("{child}/cgroup.procs"), "4242\n");
+    assert!(starting(), "of the runtime, or gone");
+    host.write(&format!("{child}/cgroup.procs"), "");
+    assert!(!starting());
+}

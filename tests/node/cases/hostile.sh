@@ -34,7 +34,7 @@ mkdir "done/all"
 while true; do mkdir x y z; /bin/busybox rmdir x y z; sleep 1; done'
 pod hostile --request 100Mi --limit 300Mi --command "${hostile//HEX/$hex}" \
     --annotation io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw=true
-eventually 5 "it gets its grant" has_limit hostile "$(grant 100)"
+eventually 20 "it gets its grant" has_limit hostile "$(grant 100)"
 of hostile
 own=${child:-$scope}
 is_done() { [[ -d $own/done/all ]]; }
