@@ -7,8 +7,8 @@ pod granted --request 100Mi --limit 300Mi
 pod denied --request 100Mi --limit 100Mi
 start_agent
 want=$(grant 100)
-check "the grant stands" has_limit granted "$want"
-check "the denial stands" has_limit denied 0
+eventually 10 "the grant stands" has_limit granted "$want"
+eventually 10 "the denial stands" has_limit denied 0
 pid=$(agent_pid)
 
 # after WHAT: both limits hold, now and in a second.
