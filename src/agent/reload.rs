@@ -36,7 +36,7 @@ impl<A: Actuator> Agent<A> {
                 false
             }
         };
-        self.notifier.reloaded(self.longest_pause());
+        self.notifier.ready(self.longest_pause());
         watch_anew
     }
 }

@@ -129,15 +129,6 @@ pub fn main() -> ExitCode {
 }
 
 fn on_node(command: OnNode, roots: Roots) -> ExitCode {
-    // Removal must work whatever the configuration is: a hook without its program stops every container.
-    let removed = match command {
-        OnNode::Cleanup => Some(cleanup::cleanup(&roots)),
-        OnNode::Unprotect => Some(unprotect::unprotect(&roots)),
-        _ => None,
-    };
-    if let Some(result) = removed {
-        return done(result);
-    }
     let (settings, resolved) = match load(&roots) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -147,6 +138,10 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
                     let settings = Settings::defaults();
                     check::check(&roots, &settings, Err(problems.to_string()), json, brief)
                 }
+                // Removal works whatever the configuration is: a hook without its program stops
+                // every container.
+                OnNode::Cleanup => done(cleanup::cleanup(&roots)),
+                OnNode::Unprotect => done(unprotect::unprotect(&roots)),
                 _ => fail(EXIT_CONFIG, &problems.to_string()),
             };
         }
@@ -163,7 +158,8 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
         OnNode::Deprovision { dry_run, if_unused } => {
             return provision::deprovision(&roots, &settings, dry_run, if_unused);
         }
-        OnNode::Cleanup | OnNode::Unprotect => Ok(()),
+        OnNode::Cleanup => cleanup::cleanup(&roots),
+        OnNode::Unprotect => unprotect::unprotect(&roots),
         OnNode::Status { json, watch, all } => {
             overview::status(&roots, &settings, overview::Shown { json, watch, all })
         }

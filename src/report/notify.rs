@@ -18,15 +18,10 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// The first pass is complete; from now on a pass at least every `longest_pause` is promised.
+    /// The first pass is complete, or a reload, which may promise something else; from now on a pass at least every `longest_pause` is promised.
     pub fn ready(&self, longest_pause: Duration) {
         let watchdog = u32::try_from(longest_pause.as_micros()).unwrap_or(u32::MAX);
         send(&[NotifyState::WatchdogUsec(watchdog), NotifyState::Ready]);
-    }
-
-    /// As at the start: a reload may have changed what can be promised.
-    pub fn reloaded(&self, longest_pause: Duration) {
-        self.ready(longest_pause);
     }
 
     /// A complete pass is done.

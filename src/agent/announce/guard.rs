@@ -94,7 +94,7 @@ impl Work {
         }
         let eviction = &settings.eviction;
         let wanted = Taint::wanted(settings);
-        // One that was configured before is taken back, by whom it was set.
+        // What was configured before is taken back: a taint by whom it was set.
         let before = self.tainted.clone().filter(|before| wanted.as_ref() != Some(before));
         let facts = node::facts(read, &eviction.taint);
         // Until all is done.
@@ -102,7 +102,6 @@ impl Work {
             || before.is_some()
             || (wanted.is_some() && facts.tainted)
             || self.tainted.is_some();
-        // A guard that was configured before is taken back.
         let for_cordon = pressed && eviction.guard == SchedulingGuard::Cordon;
         let what = "spec.unschedulable";
         let mut cordoned = facts.ours;
