@@ -201,6 +201,7 @@ impl Bench {
                     + uid.as_str().as_bytes().iter().map(|b| u64::from(*b)).sum::<u64>(),
                 swap_bytes: MIB,
             }],
+            slice: None,
         };
         let usage: Vec<PodUsage> = pods.iter().map(used).collect();
         let numbers: Vec<u64> = usage.iter().map(PodUsage::bytes).collect();

@@ -67,7 +67,7 @@ pub fn holds(pod: &Pod) {
     }
     let name = pod.containers.first().map(|container| container.name.clone());
     let used = ContainerUsage { name, working_set_bytes: 1 << 40, swap_bytes: 1 << 30 };
-    let usage = PodUsage { uid: pod.uid.clone(), containers: vec![used] };
+    let usage = PodUsage { uid: pod.uid.clone(), containers: vec![used], slice: None };
     let pods = Pods::from([(pod.uid.clone(), Arc::new(pod.clone()))]);
     let ranked = rank(&settings.eviction, &pods, std::slice::from_ref(&usage));
     let may_not = critical(pod).is_some() || pod.terminating || pod.finished;

@@ -107,6 +107,7 @@ fn evicted(mut evictions: Evictions) -> usize {
                 working_set_bytes: 2 << 30,
                 swap_bytes: 1 << 30,
             }],
+            slice: None,
         })
         .collect();
     let mut signals = Signals::default();

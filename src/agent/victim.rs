@@ -18,7 +18,7 @@ use crate::{
         pod::PodUid,
         pressure::PodUsage,
     },
-    observe::pressure::usage,
+    observe::pressure::{pod_usage, usage},
     report::messages,
 };
 
@@ -164,7 +164,9 @@ impl<A: Actuator> Agent<A> {
                 };
                 containers.extend(usage(&self.roots.cgroup().join(facts.path), name));
             }
-            all.push(PodUsage { uid: uid.clone(), containers });
+            // The kubelet makes it before the first container, and removes it after the last.
+            let Some(folder) = self.tree.folder_of(uid) else { continue };
+            all.push(pod_usage(&self.roots.cgroup().join(folder), uid.clone(), containers));
         }
         all
     }

@@ -21,7 +21,7 @@ use crate::{
     observe::{
         bounded::read_bounded,
         node,
-        pressure::{activity, usage},
+        pressure::{activity, pod_usage, usage},
         tree::Tree,
     },
     report::{
@@ -145,7 +145,10 @@ impl<'a> Host<'a> {
         self.tree.scan(&mut changes);
         let (mut containers, mut notes) = (Vec::new(), Vec::new());
         let mut counters = BTreeMap::new();
-        let mut used: BTreeMap<_, PodUsage> = BTreeMap::new();
+        let mut used: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (uid, _) in self.tree.pods() {
+            used.insert(uid.clone(), Vec::new());
+        }
         for id in self.tree.ids().cloned().collect::<Vec<_>>() {
             let pod = self.tree.pod_of(&id).and_then(|uid| self.pods.get(uid)).cloned();
             match self.tree.facts(&id, pod.as_deref()) {
@@ -156,18 +159,18 @@ impl<'a> Host<'a> {
                         Role::Helper | Role::Unknown => None,
                     };
                     counters.insert(id, activity(&folder));
-                    let uid = facts.pod.clone();
-                    let of_pod = used
-                        .entry(uid.clone())
-                        .or_insert_with(|| PodUsage { uid, containers: Vec::new() });
-                    of_pod.containers.extend(usage(&folder, name));
+                    used.entry(facts.pod.clone()).or_default().extend(usage(&folder, name));
                     containers.push(facts);
                 }
                 Ok(None) => {}
                 Err(error) => notes.push(error.to_string()),
             }
         }
-        let usage = used.into_values().collect();
+        let of_pod = |(uid, containers)| {
+            let folder = self.tree.folder_of(&uid).map(|path| self.roots.cgroup().join(path));
+            folder.map(|folder| pod_usage(&folder, uid, containers))
+        };
+        let usage = used.into_iter().filter_map(of_pod).collect();
         Ok(Look { at: Instant::now(), containers, usage, counters, notes })
     }
 

@@ -39,20 +39,81 @@ pub struct ContainerUsage {
     pub swap_bytes: u64,
 }
 
+/// What a pod's own cgroup holds: the memory of its containers, and memory that outlived one, such as
+/// shared memory of its IPC namespace and files of an emptyDir whose medium is memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SliceUsage {
+    /// `memory.current` without `inactive_file` of `memory.stat`.
+    pub working_set_bytes: u64,
+    /// `memory.swap.current`
+    pub swap_bytes: u64,
+}
+
 /// What a pod uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodUsage {
     pub uid: PodUid,
     pub containers: Vec<ContainerUsage>,
+    /// `None` where the pod's cgroup cannot be read.
+    pub slice: Option<SliceUsage>,
 }
 
 impl PodUsage {
+    /// What the pod's cgroup holds; without it, the sum of its containers.
     pub fn swap_bytes(&self) -> u64 {
-        self.containers.iter().map(|container| container.swap_bytes).sum()
+        self.slice.map_or_else(|| self.in_containers().swap_bytes, |slice| slice.swap_bytes)
+    }
+
+    /// As [`PodUsage::swap_bytes`].
+    pub fn working_set_bytes(&self) -> u64 {
+        let in_containers = || self.in_containers().working_set_bytes;
+        self.slice.map_or_else(in_containers, |slice| slice.working_set_bytes)
     }
 
     /// Memory and swap.
     pub fn bytes(&self) -> u64 {
-        self.containers.iter().map(|c| c.working_set_bytes.saturating_add(c.swap_bytes)).sum()
+        self.working_set_bytes().saturating_add(self.swap_bytes())
+    }
+
+    /// Swap of the pod that belongs to no container of it. 0 where the pod's cgroup cannot be read.
+    pub fn swap_outside_bytes(&self) -> u64 {
+        self.swap_bytes().saturating_sub(self.in_containers().swap_bytes)
+    }
+
+    fn in_containers(&self) -> SliceUsage {
+        self.containers.iter().fold(SliceUsage::default(), |sum, used| SliceUsage {
+            working_set_bytes: sum.working_set_bytes.saturating_add(used.working_set_bytes),
+            swap_bytes: sum.swap_bytes.saturating_add(used.swap_bytes),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pod whose container was restarted and left shared memory behind: 30.7 MiB in the container
+    /// that runs, 293.7 MB in the pod's cgroup.
+    #[test]
+    fn what_outlived_a_container_is_the_pods() {
+        let container = |swap_bytes| ContainerUsage {
+            name: Some("main".into()),
+            working_set_bytes: 20 << 20,
+            swap_bytes,
+        };
+        let mut usage = PodUsage {
+            uid: PodUid::new("9192cfa8-679c-444e-9bb8-9701e3620c02").unwrap(),
+            containers: vec![container(32_191_283), container(0)],
+            slice: Some(SliceUsage { working_set_bytes: 50 << 20, swap_bytes: 293_700_000 }),
+        };
+        assert_eq!(usage.swap_bytes(), 293_700_000);
+        assert_eq!(usage.swap_outside_bytes(), 261_508_717);
+        assert_eq!(usage.bytes(), (50 << 20) + 293_700_000);
+        usage.slice = None;
+        assert_eq!((usage.swap_bytes(), usage.swap_outside_bytes()), (32_191_283, 0));
+        assert_eq!(usage.bytes(), (40 << 20) + 32_191_283);
+        // Read one after the other, the containers may hold more than the pod did.
+        usage.slice = Some(SliceUsage::default());
+        assert_eq!(usage.swap_outside_bytes(), 0);
     }
 }

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     model::{
         host::Monotonic,
-        pressure::{ContainerUsage, Sample, Stalled},
+        pod::PodUid,
+        pressure::{ContainerUsage, PodUsage, Sample, SliceUsage, Stalled},
     },
     roots::Roots,
 };
@@ -71,14 +72,24 @@ pub fn activity(folder: &Path) -> (Option<u64>, Option<u64>) {
 
 /// What the cgroup at `folder` uses; `None` where it is gone.
 pub fn usage(folder: &Path, name: Option<std::sync::Arc<str>>) -> Option<ContainerUsage> {
+    let SliceUsage { working_set_bytes, swap_bytes } = cgroup_usage(folder)?;
+    Some(ContainerUsage { name, working_set_bytes, swap_bytes })
+}
+
+/// What a pod uses: `containers` of it, and its cgroup at `folder`.
+pub fn pod_usage(folder: &Path, uid: PodUid, containers: Vec<ContainerUsage>) -> PodUsage {
+    PodUsage { uid, containers, slice: cgroup_usage(folder) }
+}
+
+/// `None` where the cgroup is gone.
+fn cgroup_usage(folder: &Path) -> Option<SliceUsage> {
     let number = |file: &str| -> Option<u64> {
         std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
     };
     let stat = std::fs::read_to_string(folder.join("memory.stat")).ok()?;
     let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));
     let inactive_file: u64 = inactive.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
-    Some(ContainerUsage {
-        name,
+    Some(SliceUsage {
         working_set_bytes: number("memory.current")?.saturating_sub(inactive_file),
         swap_bytes: number("memory.swap.current").unwrap_or(0),
     })
@@ -139,5 +150,9 @@ mod tests {
         assert_eq!(activity(folder.path()).0, Some(8));
         let used = usage(folder.path(), Some("c".into())).unwrap();
         assert_eq!((used.working_set_bytes, used.swap_bytes), (70, 7));
+        let uid = PodUid::new("9192cfa8-679c-444e-9bb8-9701e3620c02").unwrap();
+        let pod = pod_usage(folder.path(), uid.clone(), Vec::new());
+        assert_eq!((pod.bytes(), pod.swap_outside_bytes()), (77, 7), "of a container that is gone");
+        assert_eq!(pod_usage(&folder.path().join("gone"), uid, vec![used]).bytes(), 77);
     }
 }

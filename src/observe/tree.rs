@@ -86,6 +86,8 @@ pub struct Tree {
     deaf: Option<String>,
     /// So that what is asked for each pod does not look at every container.
     of_pods: HashMap<PodUid, BTreeSet<ContainerId>>,
+    /// Each pod's own cgroup, below the cgroup root.
+    pods: BTreeMap<PodUid, PathBuf>,
 }
 
 impl Tree {
@@ -99,6 +101,7 @@ impl Tree {
             containers: BTreeMap::new(),
             deaf: None,
             of_pods: HashMap::new(),
+            pods: BTreeMap::new(),
         };
         let mut changes = Changes::default();
         tree.scan(&mut changes);
@@ -122,6 +125,16 @@ impl Tree {
 
     pub fn ids(&self) -> impl Iterator<Item = &ContainerId> {
         self.containers.keys()
+    }
+
+    /// Every pod that has a cgroup, and where it is, below the cgroup root.
+    pub fn pods(&self) -> impl Iterator<Item = (&PodUid, &Path)> {
+        self.pods.iter().map(|(uid, path)| (uid, &**path))
+    }
+
+    /// The cgroup of `pod`, below the cgroup root.
+    pub fn folder_of(&self, pod: &PodUid) -> Option<&Path> {
+        self.pods.get(pod).map(PathBuf::as_path)
     }
 
     /// The containers of `pod`.
@@ -211,6 +224,8 @@ impl Tree {
                 self.remove(&id, changes);
             }
         }
+        let root = &self.root;
+        self.pods.retain(|_, path| root.join(path).is_dir());
         changes.touched.append(&mut found.touched);
     }
 
@@ -293,6 +308,7 @@ impl Tree {
         if self.watch(path, FOLDER, Watched::Pod(path.to_owned(), uid.clone())) == Watch::Gone {
             return;
         }
+        self.pods.insert(uid.clone(), path.to_owned());
         for name in self.children(path) {
             match in_pod(&name) {
                 InPod::Container(id, manager) => {
@@ -398,6 +414,7 @@ impl Tree {
         let left = self.watched.iter().filter(|(_, watched)| left(watched));
         let left = left.map(|(wd, _)| *wd).collect();
         self.unwatch(left);
+        self.pods.retain(|_, path| !path.starts_with(gone));
     }
 
     fn leaves_pod(&mut self, pod: &PodUid, id: &ContainerId) {

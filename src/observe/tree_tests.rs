@@ -73,6 +73,7 @@ async fn finds_what_is_there_under_every_driver_and_runtime() {
     host.cgroup(&format!("{}/inner", scope('a')), "max\n");
     let (mut tree, found) = Tree::new(&host.roots).unwrap();
     assert_eq!(found.touched, touched(&[id('a'), id('b'), id('c')]));
+    assert_eq!(tree.pods().count(), 1, "of two cgroups with one UID one counts");
 
     let facts = tree.facts(&id('a'), None).unwrap().unwrap();
     assert_eq!(facts.path, Path::new(&scope('a')));
@@ -176,8 +177,9 @@ async fn what_was_awaited_is_not_watched_for_longer_than_its_containers() {
     assert_eq!(pods(&tree), 1);
     let root = host.roots.cgroup();
     fs::rename(root.join(pod_slice()), root.join("c")).unwrap();
+    assert_eq!(tree.pods().count(), 1);
     changes(&mut tree).await;
-    assert_eq!(pods(&tree), 0);
+    assert_eq!((pods(&tree), tree.pods().count()), (0, 0));
 }
 
 #[tokio::test]

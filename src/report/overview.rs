@@ -165,7 +165,7 @@ pub fn pods(
             uid: used.uid.to_string(),
             qos_class: qos_class(pod).to_string(),
             swap_bytes: used.swap_bytes(),
-            working_set_bytes: used.bytes() - used.swap_bytes(),
+            working_set_bytes: used.working_set_bytes(),
             swap_in_pages_per_second,
             stalled_percent,
             eviction_order: place.map(|place| place + 1),

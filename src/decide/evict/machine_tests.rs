@@ -71,6 +71,7 @@ fn sim_pod(name: &str, resources: &str, memory_mib: u64, swap_mib: u64, api: Api
             working_set_bytes: memory_mib * MIB,
             swap_bytes: swap_mib * MIB,
         }],
+        slice: None,
     };
     SimPod { pod, usage, api, leaves_at: None }
 }

@@ -33,6 +33,7 @@ fn uses(name: &str, memory_mib: u64, swap_mib: u64) -> PodUsage {
             working_set_bytes: memory_mib * MIB,
             swap_bytes: swap_mib * MIB,
         }],
+        slice: None,
     }
 }
 

@@ -48,6 +48,7 @@ fn replay(settings: &EvictionSettings, answer: &Answer) -> (Vec<(f64, String)>, 
                 working_set_bytes: if &*pod.name == "greedy" { 100 << 20 } else { 1 << 20 },
                 swap_bytes: if &*pod.name == "greedy" { 40 << 20 } else { 0 },
             }],
+            slice: None,
         })
         .collect();
     let (mut signals, mut evictions) = (Signals::default(), Evictions::default());
