@@ -407,10 +407,11 @@ async fn agent(roots: Roots, settings: Settings, failures: Arc<AtomicU64>) {
                         message: "no signal".to_owned(),
                     }),
                     keep_away: false,
+                    others_leave: false,
                 }),
                 _ => {}
             },
-            Some(problem) = problems.recv() => assert_eq!(problem, None),
+            Some(told) = problems.recv() => assert_eq!(told.problem, None),
         }
     }
 }

@@ -19,7 +19,7 @@ use support::{NODE, PATIENCE, api_server};
 use test_apiserver::Handle;
 use tokio::sync::{mpsc, watch};
 use wasp_agent::{
-    agent::announce::{Announcer, Wanted},
+    agent::announce::{Announcer, Told as Report, Wanted},
     config::settings::{SchedulingGuard, Settings},
     decide::evict::condition::{Condition, Status},
     roots::Roots,
@@ -29,7 +29,7 @@ struct Told {
     server: Handle,
     settings: watch::Sender<Settings>,
     announcer: Announcer,
-    problems: mpsc::Receiver<Option<String>>,
+    problems: mpsc::Receiver<Report>,
     _folders: [tempfile::TempDir; 2],
 }
 
@@ -52,7 +52,7 @@ impl Told {
     fn pressure(&self, status: Status) {
         let condition = Condition { status, reason: "Reason", message: "why".to_owned() };
         let keep_away = status == Status::True;
-        self.announcer.want(Wanted { condition: Some(condition), keep_away });
+        self.announcer.want(Wanted { condition: Some(condition), keep_away, others_leave: false });
     }
 
     async fn node_is(&self, what: &str, is: impl Fn(&Value) -> bool) {
@@ -84,7 +84,7 @@ async fn a_guard_that_fails_keeps_nobody_from_hearing_of_the_pressure() {
     let mut told = Told::new(SchedulingGuard::Taint, "/nowhere");
     told.pressure(Status::True);
     told.node_is("under pressure", |node| pressed(node) == Some("True")).await;
-    let problem = told.problems.recv().await.unwrap().unwrap();
+    let problem = told.problems.recv().await.unwrap().problem.unwrap();
     assert!(problem.contains("guard-kubeconfig"), "{problem}");
 }
 
@@ -105,12 +105,12 @@ async fn a_taint_that_is_no_longer_configured_is_taken_back() {
     let mut told = Told::new(SchedulingGuard::Taint, "/admin");
     told.pressure(Status::True);
     told.node_is("tainted", tainted).await;
-    assert_eq!(told.problems.recv().await.unwrap(), None);
+    assert_eq!(told.problems.recv().await.unwrap().problem, None);
     told.settings.send_modify(|settings| {
         settings.eviction.guard = SchedulingGuard::Condition;
         settings.eviction.guard_kubeconfig = None;
     });
-    assert_eq!(told.problems.recv().await.unwrap(), None);
+    assert_eq!(told.problems.recv().await.unwrap().problem, None);
     told.node_is("free", |node| !tainted(node)).await;
     told.node_is("under pressure all the same", |node| pressed(node) == Some("True")).await;
 }

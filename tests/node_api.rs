@@ -8,7 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,19 +16,24 @@ use test_apiserver::envtest::{Cluster, clusters};
 use wasp_agent::{
     act::{
         evict::evict,
-        node::{self, About, NodeApi, Note, Notes},
+        node::{self, About, NodeApi, Note, Notes, PodReference},
     },
-    config::settings::Settings,
+    config::settings::{Settings, TaintEffect},
     decide::{
         evict::{
+            answer::Answer,
             condition::{Condition, Status},
-            machine::{Answer, Victim},
-            select::Ranked,
+            efforts::Efforts,
+            machine::Victim,
+            select::{Circumstances, Ranked, rank},
         },
         guard::{Step, cordon},
     },
-    model::pod::PodUid,
-    observe::kube::credentials,
+    model::{
+        pod::{PodUid, Pods},
+        pressure::{ContainerUsage, PodUsage},
+    },
+    observe::kube::{credentials, wire},
     roots::Roots,
 };
 
@@ -123,7 +128,9 @@ fn a_cordon_is_ours_to_undo_only_where_it_is_ours() {
     each_cluster(async |cluster| {
         let host = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
         let api = NodeApi::new(host.client().await, NODE);
-        let facts = async || node::facts(&api.get().await.unwrap(), "waspEvictionTaint");
+        let facts = async || {
+            node::facts(&api.get().await.unwrap(), "waspEvictionTaint", TaintEffect::NoSchedule)
+        };
         let path = format!("/api/v1/nodes/{NODE}");
         let by_hand = async |value: Value| {
             let patch = json!({"spec": {"unschedulable": value}});
@@ -166,18 +173,22 @@ fn the_taint_needs_other_credentials() {
         let node = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
         let api = NodeApi::new(node.client().await, NODE);
         let read = api.get().await.unwrap();
-        let refused = api.taint(&read, "waspEvictionTaint", true).await.unwrap_err();
+        let refused =
+            api.taint(&read, "waspEvictionTaint", Some(TaintEffect::NoSchedule)).await.unwrap_err();
         assert!(refused.to_string().contains("not allowed to modify taints"), "{refused}");
 
         let admin = Host::of(&cluster.admin_kubeconfig());
         let by = NodeApi::new(admin.client().await, NODE);
-        let tainted = async || node::facts(&api.get().await.unwrap(), "waspEvictionTaint").tainted;
-        by.taint(&read, "waspEvictionTaint", true).await.unwrap();
+        let tainted = async || {
+            node::facts(&api.get().await.unwrap(), "waspEvictionTaint", TaintEffect::NoSchedule)
+                .tainted
+        };
+        by.taint(&read, "waspEvictionTaint", Some(TaintEffect::NoSchedule)).await.unwrap();
         assert!(tainted().await);
-        let stale = by.taint(&read, "waspEvictionTaint", false).await.unwrap_err();
+        let stale = by.taint(&read, "waspEvictionTaint", None).await.unwrap_err();
         assert!(matches!(stale, kube::Error::Api(status) if status.code == 409));
         let read = api.get().await.unwrap();
-        by.taint(&read, "waspEvictionTaint", false).await.unwrap();
+        by.taint(&read, "waspEvictionTaint", None).await.unwrap();
         assert!(!tainted().await);
     });
 }
@@ -188,7 +199,12 @@ fn events_are_of_the_pod_and_the_node_and_repeats_are_counted() {
         let host = Host::of(&cluster.node_kubeconfig(NODE).unwrap());
         let notes = Notes::new(host.client().await, NODE);
         let uid = "0a1b2c3d-0000-4000-8000-000000000001".to_owned();
-        let about = About::Pod { namespace: "prod".into(), name: "vm".into(), uid: uid.clone() };
+        let reference = |name: &str| PodReference {
+            namespace: "prod".into(),
+            name: name.into(),
+            uid: uid.clone(),
+        };
+        let about = About::Pod(reference("vm"));
         let of_pod =
             Note { about, warning: true, reason: "SwapEviction", text: "evicting prod/vm".into() };
         let text = "é".repeat(2000);
@@ -252,48 +268,54 @@ fn a_pod_is_read_again_before_it_is_evicted() {
             let found = cluster.admin().get(&path).await.unwrap().body;
             !found["metadata"]["deletionTimestamp"].is_null()
         };
-        let ask = async |name: &str, uid: &PodUid, last_resort: bool| {
-            let ranked = Ranked {
-                uid: uid.clone(),
-                namespace: "default".into(),
-                name: name.into(),
-                above_limit: 0,
-                above_request: 1,
-                priority: 0,
-                swap_bytes: 1,
-                created: 0,
-            };
-            let victim = Victim { ranked, why: String::new(), last_resort };
-            evict(&host.roots, &host.settings, &victim).await
+        // As the agent ranks the pod that its node can read.
+        let ranked_as = async |name: &str| {
+            let path = format!("/api/v1/namespaces/default/pods/{name}");
+            let _ = uid_of(name).await;
+            let found = cluster.node(NODE).get(&path).await.unwrap().body;
+            let pod = Arc::new(wire::pod(serde_json::from_value(found).unwrap(), &[]).unwrap());
+            let containers = vec![ContainerUsage {
+                name: Some("main".into()),
+                working_set_bytes: 1 << 20,
+                swap_bytes: 1 << 20,
+            }];
+            let usage = PodUsage { uid: pod.uid.clone(), containers, slice: None, effort: None };
+            let pods = Pods::from([(pod.uid.clone(), pod)]);
+            let at = Circumstances { epoch: 0, ram_bytes: 1 << 30, efforts: &Efforts::default() };
+            rank(&host.settings.eviction, &pods, &[usage], at).remove(0)
+        };
+        let (wants, wanted) = tokio::sync::watch::channel(true);
+        let ask = async |ranked: &Ranked, last_resort: bool| {
+            let victim = Victim { ranked: ranked.clone(), why: String::new(), last_resort };
+            evict(&host.roots, &host.settings, &victim, &wanted).await
         };
         for name in ["leaves", "deleted", "stays"] {
             cluster.admin().upsert(&pod(name, 0)).await.unwrap();
         }
-        let uid = uid_of("leaves").await;
-        assert_eq!(ask("leaves", &uid, false).await, Answer::Accepted);
+        let leaves = ranked_as("leaves").await;
+        wants.send_replace(false);
+        let answer = ask(&leaves, false).await;
+        assert!(matches!(answer, Answer::Withdrawn { .. }), "the pressure is over: {answer:?}");
+        assert!(!terminating("leaves").await);
+        wants.send_replace(true);
+        assert_eq!(ask(&leaves, false).await, Answer::Accepted);
         assert!(terminating("leaves").await);
-        assert_eq!(ask("leaves", &uid, false).await, Answer::Gone, "it ends already");
-        assert_eq!(ask("deleted", &uid_of("deleted").await, true).await, Answer::Accepted);
+        assert_eq!(ask(&leaves, false).await, Answer::Gone, "it ends already");
+        assert_eq!(ask(&ranked_as("deleted").await, true).await, Answer::Accepted);
         assert!(terminating("deleted").await);
-        let stays = uid_of("stays").await;
-        assert_eq!(ask("stays", &uid, false).await, Answer::Gone, "another pod has its name");
+        let stays = ranked_as("stays").await;
+        let other = Ranked { uid: leaves.uid.clone(), ..stays.clone() };
+        assert_eq!(ask(&other, false).await, Answer::Gone, "another pod has its name");
         assert!(!terminating("stays").await);
         // The watch has missed that the namespace is protected by now.
         let mut settings = host.settings.clone();
         settings.eviction.protected_namespaces = vec!["default".into()];
-        let ranked = Ranked {
-            uid: stays,
-            namespace: "default".into(),
-            name: "stays".into(),
-            above_limit: 0,
-            above_request: 1,
-            priority: 0,
-            swap_bytes: 1,
-            created: 0,
-        };
-        let victim = Victim { ranked, why: String::new(), last_resort: false };
-        let answer = evict(&host.roots, &settings, &victim).await;
-        assert!(matches!(answer, Answer::Refused(why) if why.contains("protected-namespaces")));
+        let victim = Victim { ranked: stays, why: String::new(), last_resort: false };
+        let answer = evict(&host.roots, &settings, &victim, &wanted).await;
+        assert!(
+            matches!(&answer, Answer::Refused { text } if text.contains("protected-namespaces")),
+            "{answer:?}"
+        );
         assert!(!terminating("stays").await);
     });
 }

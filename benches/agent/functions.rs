@@ -22,8 +22,9 @@ use wasp_agent::{
     decide::{
         decision::{Action, Decision, Snapshot},
         evict::{
+            efforts::Efforts,
             machine::{self, Evictions, Inputs},
-            select::rank,
+            select::{Circumstances, rank},
             signals::Signals,
         },
         limits::decide,
@@ -39,7 +40,7 @@ use wasp_agent::{
         cgroup::Cgroup,
         kube::wire::{WirePod, pod as from_wire},
         node,
-        pressure::{activity, sample, usage},
+        pressure::{WorkingSet, activity, sample, usage},
         tree::Tree,
         zoneinfo,
     },
@@ -202,13 +203,16 @@ impl Bench {
                 swap_bytes: MIB,
             }],
             slice: None,
+            effort: None,
         };
         let usage: Vec<PodUsage> = pods.iter().map(used).collect();
+        let efforts = Efforts::default();
+        let at = Circumstances { epoch: 0, ram_bytes: 64 << 30, efforts: &efforts };
         let numbers: Vec<u64> = usage.iter().map(PodUsage::bytes).collect();
         self.compare(
             &format!("rank for eviction, {count} pods"),
             "the node's pods (n log n)",
-            || rank(&settings.eviction, &pods, &usage),
+            || rank(&settings.eviction, &pods, &usage, at),
             "sort as many numbers",
             || {
                 let mut numbers = numbers.clone();
@@ -293,15 +297,31 @@ impl Bench {
         let files = files.map(|path| host.path(path));
         let roots = Roots::at(host.root());
         let (mut signals, mut evictions) = (Signals::default(), Evictions::default());
+        let mut efforts = Efforts::default();
         let (pods, mut seconds) = (Pods::new(), 0);
         self.compare(
             "one look at the node, decision included",
             "nothing",
             || {
                 seconds += 1;
-                let sample = sample(&roots, Monotonic(Duration::from_secs(seconds))).unwrap();
-                let inputs = Inputs { sample, pods: &pods, usage: &[], pods_are_fresh: true };
-                machine::decide(&settings.eviction, inputs, &mut signals, &mut evictions)
+                let at = Monotonic(Duration::from_secs(seconds));
+                let slices = ["system.slice".to_owned()];
+                let sample = sample(&roots, at, &slices, WorkingSet::AnonAndFile).unwrap();
+                let inputs = Inputs {
+                    sample,
+                    epoch: 0,
+                    pods: &pods,
+                    usage: &[],
+                    pods_are_fresh: true,
+                    others_relieve: false,
+                };
+                machine::decide(
+                    &settings.eviction,
+                    inputs,
+                    &mut signals,
+                    &mut efforts,
+                    &mut evictions,
+                )
             },
             "read the same files",
             || files.iter().map(|file| fs::read(file).unwrap().len()).sum::<usize>(),
@@ -313,7 +333,7 @@ impl Bench {
         self.compare(
             &format!("parse a pod of {:.1} kB", json.len() as f64 / 1e3),
             "the pod's length",
-            || from_wire(serde_json::from_str::<WirePod>(&json).unwrap()).unwrap(),
+            || from_wire(serde_json::from_str::<WirePod>(&json).unwrap(), &[]).unwrap(),
             "check the JSON, keep nothing",
             || serde_json::from_str::<IgnoredAny>(&json).unwrap(),
         );
@@ -334,7 +354,7 @@ const PRESSURE: &str = "some avg10=0.00 avg60=0.00 avg300=0.00 total=70620019\n\
 fn pods(count: usize) -> Pods {
     let pod = |number| {
         let json = with_uid(real_pod(&format!("p{number}"), number), number).to_string();
-        let pod = from_wire(serde_json::from_str(&json).unwrap()).unwrap();
+        let pod = from_wire(serde_json::from_str(&json).unwrap(), &[]).unwrap();
         (pod.uid.clone(), Arc::new(pod))
     };
     (0..count).map(pod).collect()

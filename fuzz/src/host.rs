@@ -38,7 +38,12 @@ pub fn kernel_files(bytes: &[u8]) {
     match kind {
         'a' | 'b' => {
             files.put(if kind == 'a' { MEMINFO } else { VMSTAT }, text);
-            if let Ok(sample) = pressure::sample(roots, Monotonic::default()) {
+            if let Ok(sample) = pressure::sample(
+                roots,
+                Monotonic::default(),
+                &[],
+                pressure::WorkingSet::AllThatIsNotFree,
+            ) {
                 assert!(sample.working_set_bytes <= sample.ram_bytes);
                 assert!(sample.swap_used_bytes <= sample.swap_bytes);
             }
@@ -68,7 +73,12 @@ pub fn kernel_files(bytes: &[u8]) {
         }
         'e' => {
             files.put("/proc/pressure/memory", text);
-            let _ = pressure::sample(roots, Monotonic::default());
+            let _ = pressure::sample(
+                roots,
+                Monotonic::default(),
+                &[],
+                pressure::WorkingSet::AllThatIsNotFree,
+            );
             files.remove("/proc/pressure/memory");
         }
         'f' => {

@@ -6,7 +6,11 @@ use kube::core::WatchEvent;
 use wasp_agent::{
     config::settings::Settings,
     decide::{
-        evict::select::{rank, spared},
+        evict::{
+            efforts::Efforts,
+            select::{Circumstances, rank},
+            spared::spared,
+        },
         grant::{critical, grant, share, swap_for_pods},
         qos::qos_class,
     },
@@ -33,11 +37,13 @@ pub fn watch_events(line: &[u8]) {
     let mirror_of = wire.metadata.annotations.as_ref();
     let mirror_of = mirror_of.and_then(|a| a.get("kubernetes.io/config.mirror").cloned());
     let own = wire.metadata.uid.clone();
-    let Some(pod) = pod(wire) else { return };
+    let Some(pod) = pod(wire, &[]) else { return };
     let uid = pod.uid.as_str();
     match mirror_of {
-        Some(hash) => assert!(hash == uid && !uid.contains('-'), "{uid} is another pod's"),
-        None => assert_eq!(own.as_deref(), Some(uid)),
+        Some(hash) if pod.mirror => {
+            assert!(hash == uid && !uid.contains('-'), "{uid} is another pod's");
+        }
+        _ => assert_eq!(own.as_deref(), Some(uid)),
     }
     holds(&pod);
     let text = serde_json::to_string(&pod).unwrap();
@@ -67,10 +73,14 @@ pub fn holds(pod: &Pod) {
     }
     let name = pod.containers.first().map(|container| container.name.clone());
     let used = ContainerUsage { name, working_set_bytes: 1 << 40, swap_bytes: 1 << 30 };
-    let usage = PodUsage { uid: pod.uid.clone(), containers: vec![used], slice: None };
+    let usage =
+        PodUsage { uid: pod.uid.clone(), containers: vec![used], slice: None, effort: None };
     let pods = Pods::from([(pod.uid.clone(), Arc::new(pod.clone()))]);
-    let ranked = rank(&settings.eviction, &pods, std::slice::from_ref(&usage));
-    let may_not = critical(pod).is_some() || pod.terminating || pod.finished;
+    let efforts = Efforts::default();
+    let at = Circumstances { epoch: 0, ram_bytes: NODE.ram_bytes, efforts: &efforts };
+    let ranked = rank(&settings.eviction, &pods, std::slice::from_ref(&usage), at);
+    let may_not = critical(pod).is_some() || pod.finished;
     assert!(ranked.is_empty() || !may_not, "{ranked:?}");
-    assert_eq!(ranked.is_empty(), spared(&settings.eviction, pod, Some(&usage)).is_some());
+    let spared = spared(&settings.eviction, &pods, pod, Some(&usage), 0);
+    assert_eq!(ranked.is_empty(), spared.is_some());
 }

@@ -9,7 +9,9 @@ use wasp_agent::{
     },
     config::settings::{EvictionMode, EvictionSettings, Settings},
     decide::evict::{
-        machine::{Answer, Evictions, Inputs, decide},
+        answer::Answer,
+        efforts::Efforts,
+        machine::{Evictions, Inputs, decide},
         signals::Signals,
     },
     model::{
@@ -108,9 +110,10 @@ fn evicted(mut evictions: Evictions) -> usize {
                 swap_bytes: 1 << 30,
             }],
             slice: None,
+            effort: None,
         })
         .collect();
-    let mut signals = Signals::default();
+    let (mut signals, mut efforts) = (Signals::default(), Efforts::default());
     let mut victims = 0;
     for step in 0..720 {
         let at = Monotonic(Duration::from_secs(100_000 + step * 10));
@@ -122,17 +125,25 @@ fn evicted(mut evictions: Evictions) -> usize {
             swap_bytes: 4 << 30,
             swap_used_bytes: 4 << 30,
             working_set_bytes: 4 << 30,
-            node: None,
+            direct_reclaims: 0,
+            system: None,
             pods: None,
         };
-        let inputs = Inputs { sample, pods: &pods, usage: &usage, pods_are_fresh: true };
-        let verdict = decide(&settings, inputs, &mut signals, &mut evictions);
+        let inputs = Inputs {
+            sample,
+            epoch: 0,
+            pods: &pods,
+            usage: &usage,
+            pods_are_fresh: true,
+            others_relieve: false,
+        };
+        let verdict = decide(&settings, inputs, &mut signals, &mut efforts, &mut evictions);
         assert!(evictions.in_the_last_hour() <= settings.max_per_hour || victims == 0);
         let Some(victim) = verdict.evict else { continue };
         let uid = victim.ranked.uid;
         assert!(uid.as_str().starts_with("0a") || uid.as_str().starts_with("0b"), "{uid}");
         assert!(!victim.last_resort);
-        evictions.answered(&settings, &uid, &Answer::Accepted, Duration::ZERO, at);
+        evictions.answered(&settings, &uid, &Answer::Accepted, at);
         evictions.left(&settings, &uid, at);
         victims += 1;
     }
@@ -145,6 +156,6 @@ fn pod(uid: &str, priority: &str) -> (wasp_agent::model::pod::PodUid, Arc<Pod>) 
         r#"{{"metadata": {{"name": "p", "namespace": "vms", "uid": "{uid}000000-0000-4000-8000-000000000000"}},
              "spec": {{"priority": {priority}, "containers": [{{"name": "c", "resources": {{"requests": {{"memory": "1Gi"}}}}}}]}}}}"#
     );
-    let pod = wire::pod(serde_json::from_str(&json).unwrap()).unwrap();
+    let pod = wire::pod(serde_json::from_str(&json).unwrap(), &[]).unwrap();
     (pod.uid.clone(), Arc::new(pod))
 }

@@ -1,24 +1,34 @@
 //! Asks the API server to evict a pod, with the node's own credentials.
 //!
-//! Source: Kubernetes "API-initiated Eviction"; KubeVirt's `pods/eviction` webhook.
+//! The requests are built here, not by kube: kube 5.0.0 writes `delete_options` where the API has
+//! `deleteOptions`, and an API server ignores what it does not know, the UID included.
+//!
+//! Source: Kubernetes "API-initiated Eviction", `policy/v1` Eviction.
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Client, Error,
-    api::{DeleteParams, EvictParams, Preconditions},
-    core::Status,
+use http_body_util::{BodyExt, Limited};
+use hyper::{Method, Request, header::RETRY_AFTER};
+use k8s_openapi::{
+    api::policy::v1::Eviction,
+    apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions, Status},
 };
+use kube::{Client, client::Body};
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
     config::settings::Settings,
     decide::evict::{
-        machine::{Answer, Victim},
-        select::{Ranked, Spared, spared_as_such},
+        answer::{Answer, Refusal, classify},
+        machine::Victim,
+        select::Ranked,
+        spared::{Spared, spared_as_such},
     },
     failpoint,
-    model::plain::plain,
+    model::{
+        plain::plain,
+        pod::{Migration, Pod},
+    },
     observe::kube::{
         credentials::{chain, load},
         wire::{self, WirePod},
@@ -28,93 +38,205 @@ use crate::{
 
 /// The server may hold a request, as when a webhook does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The API server has given up on a request that may yet be carried out.
-const GATEWAY_TIMEOUT: u16 = 504;
-const MIGRATION_BEGINS: &str = "Eviction triggered evacuation of VMI";
+/// A request without an answer may still be carried out: the pod is looked at so often, with this pause
+/// before each look.
+const LOOKS: usize = 3;
+const BEFORE_A_LOOK: Duration = Duration::from_secs(2);
+/// No object of the API server is larger.
+const LARGEST_BODY: usize = 4 << 20;
 
-/// Asks for the eviction of the very pod that `victim` is, by its own grace period; as the last
-/// resort, for its deletion. It is read once more before: what was watched may be old.
-pub async fn evict(roots: &Roots, settings: &Settings, victim: &Victim) -> Answer {
-    let client = match load(roots, settings).await {
-        Ok(credentials) => credentials.client,
-        Err(error) => return Answer::Unreachable(error.to_string()),
-    };
-    match in_time(look_again(client.clone(), settings, victim), Answer::Unreachable).await {
-        Ok(None) => {}
-        Ok(Some(answer)) | Err(answer) => return answer,
-    }
-    match in_time(ask(client, victim), Answer::Unknown).await {
-        Ok(()) => Answer::Accepted,
-        Err(answer) => answer,
-    }
-}
-
-/// `unanswered` says what a request is that brings no answer.
-async fn in_time<T>(
-    request: impl Future<Output = kube::Result<T>>,
-    unanswered: fn(String) -> Answer,
-) -> Result<T, Answer> {
-    match tokio::time::timeout(TIMEOUT, request).await {
-        Ok(Ok(result)) => Ok(result),
-        Ok(Err(Error::Api(status))) if status.code == GATEWAY_TIMEOUT => {
-            Err(unanswered(format!("{} {}", status.code, status.message)))
-        }
-        Ok(Err(Error::Api(status))) => Err(answer(&status)),
-        Ok(Err(error)) => Err(unanswered(chain(&error))),
-        Err(_) => Err(unanswered(format!("no answer in {} s", TIMEOUT.as_secs()))),
-    }
-}
-
-/// What there is to say instead of asking.
-async fn look_again(
-    client: Client,
+/// Asks for the eviction of the very pod that `victim` is; as the last resort, for its deletion. The pod
+/// is read once more before: what was watched may be old. Nothing is sent once `wanted` is false.
+pub async fn evict(
+    roots: &Roots,
     settings: &Settings,
     victim: &Victim,
-) -> kube::Result<Option<Answer>> {
-    let Ranked { uid, namespace, name, .. } = &victim.ranked;
-    let now = Api::<WirePod>::namespaced(client, namespace).get(name).await?;
-    Ok(match wire::pod(now) {
-        Some(now) if now.uid != *uid => Some(Answer::Gone),
-        Some(now) => spared_as_such(&settings.eviction, &now).map(|spared| match spared {
-            Spared::Terminating | Spared::Finished => Answer::Gone,
-            spared => Answer::Refused(format!("it may not be evicted: {spared}")),
-        }),
-        None => Some(Answer::Refused("the API server's pod makes no sense".to_owned())),
+    wanted: &watch::Receiver<bool>,
+) -> Answer {
+    let client = match load(roots, settings).await {
+        Ok(credentials) => credentials.client,
+        Err(error) => return Answer::Unreachable { text: error.to_string() },
+    };
+    let before = match read(&client, victim).await {
+        Ok(pod) => pod,
+        // Nothing was asked yet: nobody knows less than before.
+        Err(Failed::Silent(text)) => return Answer::Unreachable { text },
+        Err(Failed::Refused(refusal)) => {
+            return match classify(&refusal, victim.ranked.launcher) {
+                Answer::Unknown { text } => Answer::Busy { retry_after: refusal.retry_after, text },
+                answer => answer,
+            };
+        }
+    };
+    if let Some(answer) = instead_of_asking(settings, victim, before.as_ref()) {
+        return answer;
+    }
+    if !*wanted.borrow() {
+        return Answer::Withdrawn { text: "the pressure was over before the request".to_owned() };
+    }
+    let answer = match ask(&client, victim).await {
+        Ok(()) => return Answer::Accepted,
+        Err(Failed::Silent(text)) => Answer::Unknown { text },
+        Err(Failed::Refused(refusal)) => classify(&refusal, victim.ranked.launcher),
+    };
+    match answer {
+        Answer::Unknown { text } => look_after(&client, victim, before.as_ref(), text).await,
+        answer => answer,
+    }
+}
+
+/// Why a request has no good answer.
+enum Failed {
+    Refused(Refusal),
+    /// None came.
+    Silent(String),
+}
+
+/// `None`: the server's pod makes no sense.
+async fn read(client: &Client, victim: &Victim) -> Result<Option<Pod>, Failed> {
+    let body = call(client, Method::GET, &path(victim, ""), Vec::new()).await?;
+    let pod = serde_json::from_slice::<WirePod>(&body).ok();
+    Ok(pod.and_then(|pod| wire::pod(pod, &[])))
+}
+
+/// What to answer where the pod, as it is now, is not to be asked.
+fn instead_of_asking(settings: &Settings, victim: &Victim, now: Option<&Pod>) -> Option<Answer> {
+    let Some(now) = now else {
+        return Some(Answer::Refused { text: "the API server's pod makes no sense".to_owned() });
+    };
+    if now.uid != victim.ranked.uid {
+        return Some(Answer::Gone);
+    }
+    let epoch = jiff::Timestamp::now().as_second();
+    spared_as_such(&settings.eviction, now, epoch).map(|spared| match spared {
+        Spared::Finished => Answer::Gone,
+        // It leaves without us.
+        Spared::Terminating => Answer::Gone,
+        spared => Answer::Refused { text: format!("it may not be evicted: {spared}") },
     })
 }
 
-async fn ask(client: Client, victim: &Victim) -> kube::Result<()> {
-    let Ranked { uid, namespace, name, .. } = &victim.ranked;
-    let failed = |error: std::io::Error| Error::Service(error.into());
+async fn ask(client: &Client, victim: &Victim) -> Result<(), Failed> {
+    let failed = |error: std::io::Error| Failed::Silent(error.to_string());
     failpoint::at("evict.ask").map_err(failed)?;
-    let pods: Api<Pod> = Api::namespaced(client, namespace);
-    let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
-    let delete = DeleteParams { preconditions, ..DeleteParams::default() };
+    let Ranked { uid, namespace, name, grace_seconds, .. } = &victim.ranked;
+    let grace = grace_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+    let delete = DeleteOptions {
+        preconditions: Some(Preconditions { uid: Some(uid.to_string()), resource_version: None }),
+        grace_period_seconds: grace,
+        ..DeleteOptions::default()
+    };
     if victim.last_resort {
-        pods.delete(name, &delete).await?;
+        let body = serde_json::to_vec(&delete).map_err(|error| failed(error.into()))?;
+        call(client, Method::DELETE, &path(victim, ""), body).await?;
     } else {
-        let parameters = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
-        pods.evict(name, &parameters).await?;
+        let metadata = ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        };
+        let eviction = Eviction { metadata, delete_options: Some(delete) };
+        let body = serde_json::to_vec(&eviction).map_err(|error| failed(error.into()))?;
+        call(client, Method::POST, &path(victim, "/eviction"), body).await?;
     }
     failpoint::at("evict.asked").map_err(failed)
 }
 
-/// What a refusal means.
-fn answer(status: &Status) -> Answer {
-    let details = status.details.as_ref();
-    match status.code {
-        429 if status.message.contains(MIGRATION_BEGINS) => Answer::Migrating,
-        429 => {
-            let seconds = details.map_or(0, |details| details.retry_after_seconds);
-            let retry_after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
-            Answer::Budget { retry_after }
+/// Whether what was asked without an answer was carried out.
+async fn look_after(
+    client: &Client,
+    victim: &Victim,
+    before: Option<&Pod>,
+    text: String,
+) -> Answer {
+    let deadline_before = before.and_then(|pod| pod.deletion_deadline);
+    let mut seen = 0;
+    for _ in 0..LOOKS {
+        sleep(BEFORE_A_LOOK).await;
+        match read(client, victim).await {
+            Ok(Some(now)) if now.uid != victim.ranked.uid => return Answer::Gone,
+            Ok(Some(now)) if now.deletion_deadline != deadline_before => return Answer::Accepted,
+            Ok(Some(now)) if now.migration == Some(Migration::Leaving) => {
+                return Answer::Migrating { text };
+            }
+            Ok(_) => seen += 1,
+            Err(Failed::Refused(refusal)) => {
+                if classify(&refusal, victim.ranked.launcher) == Answer::Gone {
+                    return Answer::Gone;
+                }
+            }
+            Err(Failed::Silent(_)) => {}
         }
-        404 => Answer::Gone,
-        // A node is told so of a pod that has just been deleted.
-        403 if status.message.contains("no relationship found between node") => Answer::Gone,
-        // Another pod has its name by now.
-        409 if status.message.contains("uid") || status.message.contains("UID") => Answer::Gone,
-        code => Answer::Refused(format!("{code} {}", plain(&status.message))),
+    }
+    match seen {
+        0 | 1 => Answer::Unknown { text },
+        _ => Answer::Busy { retry_after: None, text: format!("{text}; the pod is still there") },
+    }
+}
+
+/// Names are those of DNS ([`crate::model::pod::is_name`]), and need no escapes.
+fn path(victim: &Victim, subresource: &str) -> String {
+    let Ranked { namespace, name, .. } = &victim.ranked;
+    format!("/api/v1/namespaces/{namespace}/pods/{name}{subresource}")
+}
+
+/// The body of a good answer.
+async fn call(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Vec<u8>, Failed> {
+    let silent = |error: String| Failed::Silent(plain(&error).into_owned());
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .header("accept", "application/json")
+        .body(Body::from(body))
+        .map_err(|error| silent(error.to_string()))?;
+    let answered = async {
+        let response = client.send(request).await.map_err(|error| silent(chain(&error)))?;
+        let (head, body) = response.into_parts();
+        let retry_after = head.headers.get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = Limited::new(body, LARGEST_BODY).collect().await;
+        let body = body.map_err(|error| silent(chain(error.as_ref())))?.to_bytes();
+        match head.status.is_success() {
+            true => Ok(body.to_vec()),
+            false => Err(Failed::Refused(refusal(head.status.as_u16(), retry_after, &body))),
+        }
+    };
+    match tokio::time::timeout(TIMEOUT, answered).await {
+        Ok(result) => result,
+        Err(_) => Err(Failed::Silent(format!("no answer in {} s", TIMEOUT.as_secs()))),
+    }
+}
+
+/// `retry_after`: seconds, of the header.
+fn refusal(code: u16, retry_after: Option<u64>, body: &[u8]) -> Refusal {
+    let status: Option<Status> = serde_json::from_slice(body).ok();
+    let details = status.as_ref().and_then(|status| status.details.as_ref());
+    let in_details = details.and_then(|details| details.retry_after_seconds);
+    let in_details = in_details.and_then(|seconds| u64::try_from(seconds).ok());
+    let causes = details.and_then(|details| details.causes.as_deref()).unwrap_or_default();
+    let text = |text: &Option<String>| plain(text.as_deref().unwrap_or_default()).into_owned();
+    let message = match &status {
+        Some(status) => text(&status.message),
+        // A load balancer, or API Priority and Fairness.
+        None => {
+            let shown: String = String::from_utf8_lossy(body).trim().chars().take(200).collect();
+            plain(&shown).into_owned()
+        }
+    };
+    Refusal {
+        code,
+        reason: status.as_ref().map_or_else(String::new, |status| text(&status.reason)),
+        message,
+        causes: causes.iter().map(|cause| (text(&cause.reason), text(&cause.message))).collect(),
+        retry_after: retry_after
+            .or(in_details.filter(|seconds| *seconds > 0))
+            .map(Duration::from_secs),
     }
 }
 
@@ -123,28 +245,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_has_its_meaning() {
-        let of = |code: u16, message: &str, retry_after_seconds: u32| {
-            let json = serde_json::json!({
-                "status": "Failure", "code": code, "message": message,
-                "details": {"retryAfterSeconds": retry_after_seconds},
-            });
-            answer(&serde_json::from_value(json).unwrap())
+    fn a_refusal_is_read_with_its_causes_and_its_pause() {
+        let body = br#"{"kind":"Status","status":"Failure","reason":"TooManyRequests","code":429,
+            "message":"Cannot evict pod as it would violate the pod's disruption budget.",
+            "details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 1"}],
+            "retryAfterSeconds":10}}"#;
+        let read = refusal(429, None, body);
+        assert_eq!(
+            read.causes,
+            [("DisruptionBudget".into(), "The disruption budget web needs 1".into())]
+        );
+        assert_eq!(read.retry_after, Some(Duration::from_secs(10)));
+        assert_eq!(read.reason, "TooManyRequests");
+        assert_eq!(
+            refusal(429, Some(1), body).retry_after,
+            Some(Duration::from_secs(1)),
+            "the header"
+        );
+        let odd = refusal(429, Some(1), b"Too many requests, please try again later.\n\x1b[2J");
+        assert_eq!(odd.message, "Too many requests, please try again later. \\u{1b}[2J");
+        assert_eq!(refusal(503, None, b"").message, "");
+    }
+
+    #[test]
+    fn the_body_of_an_eviction_has_the_names_of_the_api() {
+        let delete = DeleteOptions {
+            preconditions: Some(Preconditions { uid: Some("u".into()), resource_version: None }),
+            grace_period_seconds: Some(60),
+            ..DeleteOptions::default()
         };
-        let migrating = "admission webhook \"virt-launcher-eviction-interceptor.kubevirt.io\" denied \
-                         the request: Eviction triggered evacuation of VMI \"vms/vm\"";
-        assert_eq!(of(429, migrating, 0), Answer::Migrating);
-        let budget = "Cannot evict pod as it would violate the pod's disruption budget.";
-        assert_eq!(of(429, budget, 0), Answer::Budget { retry_after: None });
-        let ten = Some(Duration::from_secs(10));
-        assert_eq!(of(429, budget, 10), Answer::Budget { retry_after: ten });
-        assert_eq!(of(404, "pods \"x\" not found", 0), Answer::Gone);
-        let gone = "pods \"x\" is forbidden: User \"system:node:node-a\" cannot create: no relationship \
-                    found between node 'node-a' and this object";
-        assert_eq!(of(403, gone, 0), Answer::Gone);
-        let other = "Precondition failed: UID in precondition: a, UID in object meta: b";
-        assert_eq!(of(409, other, 0), Answer::Gone);
-        assert_eq!(of(403, "no\n\u{1b}[2J", 0), Answer::Refused("403 no \\u{1b}[2J".into()));
-        assert_eq!(of(500, "etcd", 0), Answer::Refused("500 etcd".into()));
+        let metadata = ObjectMeta { name: Some("p".into()), ..ObjectMeta::default() };
+        let eviction = Eviction { metadata, delete_options: Some(delete) };
+        let expected = serde_json::json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"},
+            "deleteOptions": {"preconditions": {"uid": "u"}, "gracePeriodSeconds": 60},
+        });
+        let mut body = serde_json::to_value(&eviction).unwrap();
+        let options = body["deleteOptions"].as_object_mut().unwrap();
+        // DeleteOptions have a kind of their own in a body.
+        options.remove("apiVersion");
+        options.remove("kind");
+        assert_eq!(body, expected);
     }
 }

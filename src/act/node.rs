@@ -14,14 +14,16 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::decide::{
-    evict::condition::{Condition, Status, TYPE},
-    guard::{FIELD_MANAGER, NodeFacts},
+use crate::{
+    config::settings::TaintEffect,
+    decide::{
+        evict::condition::{Condition, Status, TYPE},
+        guard::{FIELD_MANAGER, NodeFacts},
+    },
 };
 
 /// Annotations of the Machine Config Operator.
 const MACHINE_CONFIG: &str = "machineconfiguration.openshift.io/";
-const EFFECT: &str = "NoSchedule";
 /// In bytes; the API server refuses longer notes.
 const LONGEST_NOTE: usize = 1024;
 
@@ -56,7 +58,7 @@ impl NodeApi {
             None => json!({"type": TYPE, "$patch": "delete"}),
         };
         let patch = json!({"status": {"conditions": [condition]}});
-        let parameters = PatchParams::default();
+        let parameters = named();
         self.nodes.patch_status(&self.name, &parameters, &Patch::Strategic(patch)).await
     }
 
@@ -78,25 +80,30 @@ impl NodeApi {
         let patch = json!({
             "metadata": {"resourceVersion": version}, "spec": {"unschedulable": null},
         });
-        let parameters = PatchParams::default();
+        let parameters = named();
         self.nodes.patch(&self.name, &parameters, &Patch::Merge(patch)).await.map(drop)
     }
 
-    /// Adds the taint to those of `node`, or removes it; refused (409) where the node has changed
-    /// since it was read.
-    pub async fn taint(&self, node: &Node, key: &str, tainted: bool) -> kube::Result<()> {
+    /// Adds the taint `key` with an effect to those of `node`, or removes it (`None`) whatever its
+    /// effect; refused (409) where the node has changed since it was read.
+    pub async fn taint(
+        &self,
+        node: &Node,
+        key: &str,
+        effect: Option<TaintEffect>,
+    ) -> kube::Result<()> {
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
         let mut taints: Vec<_> = taints.into_iter().filter(|taint| !is_ours(taint, key)).collect();
-        if tainted {
+        if let Some(effect) = effect {
             taints.push(k8s_openapi::api::core::v1::Taint {
                 key: key.to_owned(),
-                effect: EFFECT.to_owned(),
+                effect: effect.name().to_owned(),
                 ..Default::default()
             });
         }
         let version = &node.metadata.resource_version;
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
-        let parameters = PatchParams::default();
+        let parameters = named();
         self.nodes.patch(&self.name, &parameters, &Patch::Merge(patch)).await.map(drop)
     }
 }
@@ -112,12 +119,36 @@ fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// Every change tells who made it.
+fn named() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// NoExecute is never ours: it evicts pods.
 fn is_ours(taint: &k8s_openapi::api::core::v1::Taint, key: &str) -> bool {
-    taint.key == key && taint.effect == EFFECT
+    let effects = [TaintEffect::NoSchedule, TaintEffect::PreferNoSchedule];
+    taint.key == key && effects.iter().any(|effect| effect.name() == taint.effect)
+}
+
+/// Where the descheduler of OpenShift relieves a node, it has this taint (effect PreferNoSchedule).
+///
+/// Source: cluster-kube-descheduler-operator, its soft tainter.
+const DESCHEDULER_TAINT: &str = "nodeutilization.descheduler.openshift.io/overutilized";
+
+/// Whether the descheduler relieves `node`.
+pub fn is_relieved_by_others(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
+    taints.unwrap_or_default().iter().any(|taint| taint.key == DESCHEDULER_TAINT)
+}
+
+/// The minor version of the kubelet, 36 for v1.36.2; `None` where it is not known.
+pub fn kubelet_minor(node: &Node) -> Option<u32> {
+    let info = node.status.as_ref()?.node_info.as_ref()?;
+    info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
 }
 
 /// What the guard goes by.
-pub fn facts(node: &Node, taint_key: &str) -> NodeFacts {
+pub fn facts(node: &Node, taint_key: &str, effect: TaintEffect) -> NodeFacts {
     let spec = node.spec.as_ref();
     let annotations = node.metadata.annotations.iter().flatten();
     let machine_config: BTreeMap<String, String> = annotations
@@ -132,11 +163,18 @@ pub fn facts(node: &Node, taint_key: &str) -> NodeFacts {
     NodeFacts {
         unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
         ours,
-        tainted: spec
-            .and_then(|spec| spec.taints.as_ref())
-            .is_some_and(|taints| taints.iter().any(|taint| is_ours(taint, taint_key))),
+        tainted: taints_of(spec).any(|taint| is_ours(taint, taint_key)),
+        tainted_as_wanted: taints_of(spec)
+            .any(|taint| taint.key == taint_key && taint.effect == effect.name()),
         machine_config,
+        others_leave: false,
     }
+}
+
+fn taints_of(
+    spec: Option<&k8s_openapi::api::core::v1::NodeSpec>,
+) -> impl Iterator<Item = &k8s_openapi::api::core::v1::Taint> {
+    spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default().iter()
 }
 
 /// The condition that the node has, if it is ours: an agent that was killed could not remove it.
@@ -164,7 +202,29 @@ pub struct Note {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
     Node,
-    Pod { namespace: String, name: String, uid: String },
+    /// Shown at the Node: an event of its own for each pod.
+    PodOfNode(PodReference),
+    Pod(PodReference),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReference {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+impl PodReference {
+    fn object(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(self.namespace.clone()),
+            name: Some(self.name.clone()),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
 }
 
 /// Publishes notes; one that is repeated is counted.
@@ -185,25 +245,22 @@ impl Notes {
             reason: note.reason.to_owned(),
             note: Some(text),
             action: "Evicting".to_owned(),
-            secondary: None,
+            // Events that differ only in their note count as one.
+            secondary: match &note.about {
+                About::PodOfNode(pod) => Some(pod.object()),
+                About::Node | About::Pod(_) => None,
+            },
         };
         let reference = match &note.about {
             // As the kubelet refers to its node.
-            About::Node => ObjectReference {
+            About::Node | About::PodOfNode(_) => ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Node".to_owned()),
                 name: Some(self.1.clone()),
                 uid: Some(self.1.clone()),
                 ..ObjectReference::default()
             },
-            About::Pod { namespace, name, uid } => ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Pod".to_owned()),
-                namespace: Some(namespace.clone()),
-                name: Some(name.clone()),
-                uid: Some(uid.clone()),
-                ..ObjectReference::default()
-            },
+            About::Pod(pod) => pod.object(),
         };
         self.0.publish(&event, &reference).await
     }
@@ -240,8 +297,9 @@ mod tests {
                 {"type": TYPE, "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z"},
             ]},
         });
+        let facts = |node: &Node, key: &str| facts(node, key, TaintEffect::NoSchedule);
         let found = facts(&node(json.clone()), "k");
-        assert!(found.unschedulable && found.ours && found.tainted);
+        assert!(found.unschedulable && found.ours && found.tainted && found.tainted_as_wanted);
         assert_eq!(found.machine_config, BTreeMap::from([("state".into(), "Done".into())]));
         let (status, since) = condition(&node(json.clone())).unwrap();
         assert_eq!((status, seconds(since).as_str()), (Status::True, "2026-01-02T03:04:05Z"));
@@ -253,5 +311,29 @@ mod tests {
         }
         assert_eq!(facts(&node(json!({})), "k"), NodeFacts::default());
         assert_eq!(condition(&node(json!({}))), None);
+    }
+
+    #[test]
+    fn the_descheduler_and_the_kubelets_version_are_seen() {
+        let json = json!({
+            "spec": {"taints": [{"key": DESCHEDULER_TAINT, "effect": "PreferNoSchedule", "value": "true"}]},
+            "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c", "architecture": "", "bootID": "",
+                "containerRuntimeVersion": "", "kernelVersion": "", "kubeProxyVersion": "",
+                "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": ""}},
+        });
+        assert!(is_relieved_by_others(&node(json.clone())));
+        assert_eq!(kubelet_minor(&node(json)), Some(31));
+        assert!(!is_relieved_by_others(&node(json!({}))));
+        assert_eq!(kubelet_minor(&node(json!({}))), None);
+    }
+
+    #[test]
+    fn a_taint_with_the_other_effect_is_ours_but_not_as_wanted() {
+        let json = json!({"spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}});
+        let found = facts(&node(json.clone()), "k", TaintEffect::NoSchedule);
+        assert!(found.tainted && !found.tainted_as_wanted);
+        assert!(facts(&node(json), "k", TaintEffect::PreferNoSchedule).tainted_as_wanted);
+        let evicts = json!({"spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}});
+        assert!(!facts(&node(evicts), "k", TaintEffect::NoSchedule).tainted);
     }
 }

@@ -40,8 +40,28 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 pub struct Wanted {
     /// `None`: no condition of ours.
     pub condition: Option<Condition>,
-    /// New pods are to stay away.
+    /// New pods should stay away.
     pub keep_away: bool,
+    /// Others are evicting pods of this node.
+    pub others_leave: bool,
+}
+
+/// What the API server's Node tells of the world around the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// The descheduler relieves this node.
+    pub relieved_by_others: bool,
+    /// The minor version of the kubelet, 36 for v1.36.2.
+    pub kubelet_minor: Option<u32>,
+}
+
+/// What the announcer reports after each turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What the API server refuses, if anything.
+    pub problem: Option<String>,
+    /// As it was read last; `None` where it was not.
+    pub node: Option<NodeSeen>,
 }
 
 impl Wanted {
@@ -69,7 +89,7 @@ impl Announcer {
     pub fn start(
         roots: Roots,
         settings: watch::Receiver<Settings>,
-    ) -> (Self, mpsc::Receiver<Option<String>>) {
+    ) -> (Self, mpsc::Receiver<Told>) {
         let (wanted, receive_wanted) = watch::channel(None);
         let (notes, receive_notes) = mpsc::channel(64);
         let (reports, receive) = mpsc::channel(4);
@@ -111,7 +131,7 @@ async fn serve(
     mut settings: watch::Receiver<Settings>,
     mut wanted: watch::Receiver<Option<Wanted>>,
     mut notes: mpsc::Receiver<Note>,
-    reports: mpsc::Sender<Option<String>>,
+    reports: mpsc::Sender<Told>,
 ) {
     let mut work = Work { roots, ..Work::default() };
     if wanted.wait_for(Option::is_some).await.is_err() {
@@ -121,7 +141,8 @@ async fn serve(
         let now = settings.borrow_and_update().clone();
         let want = wanted.borrow_and_update().clone().unwrap_or_default();
         let problem = work.turn(&now, &want).await;
-        if reports.send(problem).await.is_err() {
+        let told = Told { problem, node: work.seen.take() };
+        if reports.send(told).await.is_err() {
             return;
         }
         tokio::select! {
@@ -164,6 +185,8 @@ struct Work {
     guard: Guard,
     /// By what the taint was set, if it was.
     tainted: Option<Taint>,
+    /// What the node's object told, not reported yet.
+    seen: Option<NodeSeen>,
     next: Instant,
     backoff: Option<ExponentialBackoff>,
 }
@@ -178,6 +201,7 @@ impl Default for Work {
             known: false,
             guard: Guard::default(),
             tainted: None,
+            seen: None,
             next: Instant::now(),
             backoff: None,
         }
@@ -254,6 +278,7 @@ impl Work {
             // What an agent that was killed has left.
             self.status = node::condition(&node);
             self.known = true;
+            self.see(&node);
             read = Some(node);
         }
         let of_condition = match (&wanted.condition, &self.sent) {
@@ -266,7 +291,10 @@ impl Work {
             let name = self.connect(settings).await?;
             let node = self.node()?;
             match self.condition(&name, &node, wanted.condition.as_ref()).await {
-                Ok(node) => read = Some(node),
+                Ok(node) => {
+                    self.see(&node);
+                    read = Some(node);
+                }
                 Err(trouble) => told = Err(trouble),
             }
         }
@@ -280,9 +308,17 @@ impl Work {
                     node.get().await.map_err(|error| Trouble::of("reading the node", &error))?
                 }
             };
-            self.guard(settings, &name, &node, &read, pressed).await?;
+            self.see(&read);
+            self.guard(settings, &name, &node, &read, wanted).await?;
         }
         told
+    }
+
+    fn see(&mut self, node: &Node) {
+        self.seen = Some(NodeSeen {
+            relieved_by_others: node::is_relieved_by_others(node),
+            kubelet_minor: node::kubelet_minor(node),
+        });
     }
 
     async fn condition(

@@ -3,25 +3,36 @@
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     Agent,
-    announce::{Announcer, Wanted},
+    announce::{Announcer, NodeSeen, Told, Wanted},
 };
 use crate::{
     act::{
         Actuator,
-        node::{About, Note},
+        node::{About, Note, PodReference},
     },
     config::settings::{EvictionMode, SchedulingGuard},
     decide::evict::{
+        answer::Answer,
         condition::{Condition, Pressed, Status, no_swap, unknown},
-        machine::{Answer, Evictions, InFlight, Inputs, Verdict, decide},
+        efforts::Efforts,
+        flight::InFlight,
+        machine::{Evictions, Inputs, Verdict, Victim, decide},
         signals::{Reading, Signal, Signals},
+        workload::Returned,
     },
-    model::{host::Monotonic, pod::PodUid},
-    observe::{bounded::read_bounded, pressure::sample, trigger::StallTrigger},
+    model::{
+        host::Monotonic,
+        pod::{Migration, PodUid},
+    },
+    observe::{
+        bounded::read_bounded,
+        pressure::{WorkingSet, sample},
+        trigger::StallTrigger,
+    },
     report::messages,
     roots::Roots,
 };
@@ -36,11 +47,14 @@ const NEAR: f64 = 0.5;
 /// How long it is looked at closely after the kernel has told of stalls.
 const ALERT: Duration = Duration::from_secs(15);
 
+/// A cordon is not undone for so long after a pod was seen leaving that others evicted: a drain goes
+/// from pod to pod.
+const DRAINED_RECENTLY: Duration = Duration::from_secs(300);
+
 /// An eviction's answer.
 #[derive(Debug)]
 pub(super) struct Answered {
-    pub(super) uid: PodUid,
-    pub(super) why: String,
+    pub(super) victim: Victim,
     pub(super) answer: Answer,
 }
 
@@ -48,7 +62,16 @@ pub(super) struct Answered {
 #[derive(Debug)]
 pub(super) struct Eviction {
     pub(super) signals: Signals,
+    pub(super) efforts: Efforts,
     pub(super) evictions: Evictions,
+    /// Whether a pod should leave now; who is about to ask for one looks here last.
+    pub(super) wanted: watch::Sender<bool>,
+    /// What the API server's Node has told.
+    node: NodeSeen,
+    /// When others were last seen evicting pods of this node.
+    drained: Option<Monotonic>,
+    /// The readings of the last look were near their thresholds: the pods are read too.
+    near: bool,
     /// The next agent would know them.
     written: bool,
     active: Vec<Signal>,
@@ -74,7 +97,12 @@ impl Eviction {
         };
         let eviction = Self {
             signals: Signals::default(),
+            efforts: Efforts::default(),
             evictions,
+            wanted: watch::Sender::new(false),
+            node: NodeSeen::default(),
+            drained: None,
+            near: false,
             written,
             active: Vec::new(),
             next: Monotonic::default(),
@@ -92,6 +120,10 @@ impl Eviction {
     /// Returns when the kernel tells that processes begin to wait for memory.
     pub(super) async fn stalled(&self) -> std::io::Result<()> {
         self.trigger.fired().await
+    }
+
+    pub(super) fn working_set(&self) -> WorkingSet {
+        WorkingSet::of_kubelet(self.node.kubelet_minor)
     }
 
     /// When to look again.
@@ -175,12 +207,14 @@ impl<A: Actuator> Agent<A> {
         if self.settings.eviction.mode == EvictionMode::Off {
             self.eviction.next = now + self.settings.limits.resync;
             self.eviction_status = None;
+            self.eviction.wanted.send_replace(false);
             self.announce(None);
             return;
         }
         if self.node.swap_bytes == 0 {
             self.eviction.next = now + self.settings.limits.resync;
             self.eviction_status = None;
+            self.eviction.wanted.send_replace(false);
             self.announce(Some(no_swap()));
             return;
         }
@@ -188,30 +222,38 @@ impl<A: Actuator> Agent<A> {
         if !self.eviction.trigger.is_armed() {
             self.arm_trigger();
         }
-        match sample(&self.roots, since_boot()) {
+        let working_set = self.eviction.working_set();
+        match sample(&self.roots, since_boot(), &self.settings.protection.slices, working_set) {
             Ok(sample) => {
                 self.problem("signals", None);
                 self.see_who_left(sample.at);
-                // Everybody's use is read only when it matters.
-                let usage = if self.eviction.active.is_empty() { Vec::new() } else { self.usage() };
+                self.see_drain(sample.at);
+                // The pods' figures are read only when they matter.
+                let usage = if self.eviction.near { self.usage() } else { Vec::new() };
                 let inputs = Inputs {
                     sample,
+                    epoch: jiff::Timestamp::now().as_second(),
                     pods: &self.pods,
                     usage: &usage,
                     pods_are_fresh: self.api.is_fresh(),
+                    others_relieve: self.eviction.node.relieved_by_others,
                 };
                 let mut settings = self.settings.eviction.clone();
                 if !self.eviction.acts && settings.mode == EvictionMode::Enforce {
                     settings.mode = EvictionMode::Observe;
                 }
-                let Eviction { signals, evictions, .. } = &mut self.eviction;
+                let Eviction { signals, efforts, evictions, .. } = &mut self.eviction;
                 let before = evictions.clone();
-                let mut verdict = decide(&settings, inputs, signals, evictions);
+                let mut verdict = decide(&settings, inputs, signals, efforts, evictions);
                 // Written before it is asked for: what one agent asks, the next must know.
                 let changed = *evictions != before || !self.eviction.written;
                 if changed && !self.remember_evictions() && settings.mode == EvictionMode::Enforce {
                     self.eviction.evictions.take_back(&mut verdict);
                 }
+                let near = |reading: &Reading| reading.active || reading.ratio > NEAR;
+                self.eviction.near = verdict.readings.iter().any(near);
+                let hurts = verdict.readings.iter().any(|reading| reading.active);
+                self.eviction.wanted.send_replace(hurts && self.api.is_fresh());
                 let Eviction { pressed, .. } = &mut self.eviction;
                 let condition =
                     pressed.condition(&verdict.readings, settings.transition, sample.at);
@@ -225,6 +267,7 @@ impl<A: Actuator> Agent<A> {
             Err(error) => {
                 self.eviction.next = now + IN_BETWEEN;
                 self.eviction.signals.clear();
+                self.eviction.wanted.send_replace(false);
                 let text = format!("{error}; no eviction");
                 self.announce(Some(unknown(&text)));
                 self.problem("signals", Some(text));
@@ -252,7 +295,12 @@ impl<A: Actuator> Agent<A> {
         if let Some(announcer) = &self.eviction.announcer {
             let keep_away = now && enforced;
             let told = self.settings.eviction.guard != SchedulingGuard::None;
-            announcer.want(Wanted { condition: condition.clone().filter(|_| told), keep_away });
+            let others_leave = self
+                .eviction
+                .drained
+                .is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY);
+            let condition = condition.clone().filter(|_| told);
+            announcer.want(Wanted { condition, keep_away, others_leave });
         }
         self.eviction.condition = condition;
     }
@@ -270,9 +318,32 @@ impl<A: Actuator> Agent<A> {
         reason: &'static str,
         text: String,
     ) {
+        self.note(About::Pod(self.reference(uid)), warning, reason, text);
+    }
+
+    pub(super) fn reference(&self, uid: &PodUid) -> PodReference {
         let (namespace, name) = self.names_of(uid);
-        let about = About::Pod { namespace, name, uid: uid.to_string() };
-        self.note(about, warning, reason, text);
+        PodReference { namespace, name, uid: uid.to_string() }
+    }
+
+    /// What the announcer has seen and met.
+    pub(super) fn announcer_told(&mut self, told: Told) {
+        self.problem("announce", told.problem);
+        if let Some(seen) = told.node {
+            self.eviction.node = seen;
+        }
+    }
+
+    /// Whether somebody else evicts pods of this node, as `kubectl drain` does.
+    fn see_drain(&mut self, at: Monotonic) {
+        let ours = |uid: &PodUid| self.eviction.evictions.has_asked_for(uid);
+        let evicted = self.pods.iter().any(|(uid, pod)| {
+            let leaves = pod.evicted_by_api && pod.is_terminating();
+            (leaves || pod.migration == Some(Migration::Leaving)) && !pod.finished && !ours(uid)
+        });
+        if evicted {
+            self.eviction.drained = Some(at);
+        }
     }
 
     fn act_on(&mut self, verdict: Verdict) {
@@ -317,13 +388,31 @@ impl<A: Actuator> Agent<A> {
                 pod_namespace = namespace,
                 pod_name = name,
                 pod_uid = %uid,
-                stage = ?stage,
+                stage = stage.name(),
                 "pod {namespace}/{name} did not leave in time"
             );
+            let (uid, text) = (uid.clone(), format!("{namespace}/{name} did not leave in time"));
+            self.note_of_pod(&uid, true, "SwapEvictionOverdue", text);
+        }
+        for Returned { workload, pod, name } in &verdict.returned {
+            let text = format!(
+                "{name} is back on this node: evicting pods of {workload} does not relieve it; none is \
+                 evicted for an hour"
+            );
+            let (pod_namespace, pod_name) = self.names_of(pod);
+            tracing::warn!(
+                message_id = messages::WORKLOAD_RETURNED.id,
+                pod_namespace,
+                pod_name,
+                pod_uid = %pod,
+                workload,
+                "{text}"
+            );
+            self.note(About::PodOfNode(self.reference(pod)), true, "SwapEvictionInVain", text);
         }
         let status = match (&verdict.evict, self.eviction.active.is_empty()) {
             (Some(victim), _) => {
-                Some(format!("evicting {}/{}", victim.ranked.namespace, victim.ranked.name))
+                Some(format!("asking to evict {}/{}", victim.ranked.namespace, victim.ranked.name))
             }
             (None, false) => {
                 let texts: Vec<&str> = verdict

@@ -227,7 +227,7 @@ impl<A: Actuator> Agent<A> {
                 }
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
-                Some(problem) = told.recv() => self.problem("announce", problem),
+                Some(told) = told.recv() => self.announcer_told(told),
                 Some(problem) = served.recv() => self.problem("metrics", problem),
                 fired = self.eviction.stalled() => {
                     fired.context("the kernel's notifications of stalls failed")?;

@@ -8,11 +8,7 @@ use super::{Agent, api::rfc3339};
 use crate::{
     act::Actuator,
     config::settings::EvictionMode,
-    decide::{
-        evict::{machine::Stage, signals::Reading},
-        grant::swap_for_pods,
-        provision::wanted_bytes,
-    },
+    decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
     model::{
         host::Monotonic,
         pressure::{Sample, Stalled},
@@ -66,13 +62,14 @@ impl Publisher {
         self.stale = true;
     }
 
-    pub(super) fn evicted(&mut self, pod: String, outcome: &str, why: String) {
+    pub(super) fn evicted(&mut self, pod: String, outcome: &str, why: String, answer: &str) {
         Counters::add(&mut self.counters.evictions, outcome);
         if self.recent.len() == RECENT {
             self.recent.remove(0);
         }
         let at = now();
-        self.recent.push(Evicted { at, pod, outcome: outcome.to_owned(), why });
+        let (outcome, answer) = (outcome.to_owned(), answer.to_owned());
+        self.recent.push(Evicted { at, pod, outcome, why, answer });
         self.stale = true;
     }
 }
@@ -113,7 +110,9 @@ impl<A: Actuator> Agent<A> {
     fn measure(&mut self) {
         if self.settings.eviction.mode == EvictionMode::Off || self.node.swap_bytes == 0 {
             let now = self.now();
-            self.publisher.sample = pressure::sample(&self.roots, now).ok();
+            let slices = &self.settings.protection.slices;
+            let working_set = self.eviction.working_set();
+            self.publisher.sample = pressure::sample(&self.roots, now, slices, working_set).ok();
             self.publisher.readings.clear();
             self.publisher.held_back = None;
         }
@@ -180,17 +179,10 @@ impl<A: Actuator> Agent<A> {
             active: reading.active,
             critical: reading.critical,
         });
-        let in_flight = self.eviction.in_flight().iter().map(|pod| {
-            let stage = match pod.stage {
-                Stage::Asked => "asked",
-                Stage::Leaving => "leaving",
-                Stage::Migrating => "migrating",
-            };
-            published::InFlight {
-                uid: pod.uid.to_string(),
-                pod: format!("{}/{}", pod.namespace, pod.name),
-                stage: stage.to_owned(),
-            }
+        let in_flight = self.eviction.in_flight().iter().map(|pod| published::InFlight {
+            uid: pod.uid.to_string(),
+            pod: format!("{}/{}", pod.namespace, pod.name),
+            stage: pod.stage.name().to_owned(),
         });
         Published {
             version: VERSION,
@@ -211,7 +203,7 @@ impl<A: Actuator> Agent<A> {
                 working_set_bytes: sample.map_or(0, |sample| sample.working_set_bytes),
                 swapped_in_pages: sample.map_or(0, |sample| sample.swapped_in_pages),
                 swapped_out_pages: sample.map_or(0, |sample| sample.swapped_out_pages),
-                stalled: sample.and_then(|sample| sample.node).map(stalled),
+                system_stalled: sample.and_then(|sample| sample.system).map(stalled),
                 pods_stalled: sample.and_then(|sample| sample.pods).map(stalled),
             },
             condition: self.eviction.condition().map(|condition| published::Condition {

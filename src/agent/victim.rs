@@ -1,7 +1,5 @@
 //! Asks for a pod's eviction, takes the answer, and sees the pod leave.
 
-use std::time::Duration;
-
 use super::{
     Agent,
     eviction::{Answered, since_boot},
@@ -10,7 +8,9 @@ use crate::{
     act::{Actuator, evict, node::About},
     config::settings::EvictionMode,
     decide::evict::{
-        machine::{Answer, InFlight, Stage, Victim},
+        answer::Answer,
+        flight::{InFlight, Stage},
+        machine::Victim,
         select::Ranked,
     },
     model::{
@@ -26,17 +26,7 @@ impl<A: Actuator> Agent<A> {
     pub(super) fn evict(&mut self, victim: Victim) {
         let Ranked { namespace, name, uid, .. } = &victim.ranked;
         let enforced = self.eviction.acts && self.settings.eviction.mode == EvictionMode::Enforce;
-        let (verb, reason) = match (enforced, victim.last_resort) {
-            (true, false) => ("evicting", "SwapEviction"),
-            (true, true) => ("deleting, as the last resort,", "SwapEviction"),
-            (false, false) => ("would evict", "WouldEvict"),
-            (false, true) => ("would delete, as the last resort,", "WouldEvict"),
-        };
-        let text = format!(
-            "{verb} {namespace}/{name}: {}; of all pods it comes first: {}",
-            victim.why,
-            victim.ranked.why()
-        );
+        let text = text_of(&victim, enforced);
         let message = if enforced { messages::EVICTING } else { messages::WOULD_EVICT };
         tracing::warn!(
             message_id = message.id,
@@ -45,52 +35,28 @@ impl<A: Actuator> Agent<A> {
             pod_uid = %uid,
             "{text}"
         );
-        self.note_of_pod(uid, true, reason, text.clone());
-        self.note(About::Node, true, reason, text);
         if !enforced {
-            self.publisher.evicted(format!("{namespace}/{name}"), "observed", victim.why);
+            self.note_of_pod(uid, true, "WouldEvict", text.clone());
+            self.note(About::PodOfNode(self.reference(uid)), true, "WouldEvict", text);
+            self.publisher.evicted(format!("{namespace}/{name}"), "observed", victim.why, "");
             return;
         }
         let (roots, settings) = (self.roots.clone(), self.settings.clone());
-        let answers = self.eviction.answers.clone();
+        let (answers, wanted) = (self.eviction.answers.clone(), self.eviction.wanted.subscribe());
         tokio::spawn(async move {
-            let answer = evict::evict(&roots, &settings, &victim).await;
-            let Victim { ranked, why, .. } = victim;
+            let answer = evict::evict(&roots, &settings, &victim, &wanted).await;
             // Fails only while the agent ends.
-            let _ = answers.send(Answered { uid: ranked.uid, why, answer });
+            let _ = answers.send(Answered { victim, answer });
         });
     }
 
     pub(super) fn eviction_answered(&mut self, answered: Answered) {
-        let Answered { uid, why, answer } = answered;
-        let (namespace, name) = self.names_of(&uid);
+        let Answered { victim, answer } = answered;
+        let uid = victim.ranked.uid.clone();
+        let (namespace, name) = (&victim.ranked.namespace, &victim.ranked.name);
         let pod = format!("{namespace}/{name}");
-        self.publisher.evicted(pod.clone(), answer.name(), why);
-        let (warning, reason, text) = match &answer {
-            Answer::Accepted => (false, None, format!("{pod} is being evicted")),
-            Answer::Migrating => {
-                (false, Some("SwapMigration"), format!("{pod} migrates to another node"))
-            }
-            Answer::Gone => (false, None, format!("{pod} is gone already")),
-            Answer::Budget { .. } => (
-                true,
-                Some("SwapEvictionRefused"),
-                format!("{pod} may not be evicted now: its PodDisruptionBudget is used up"),
-            ),
-            Answer::Refused(why) => (
-                true,
-                Some("SwapEvictionRefused"),
-                format!("the API server refuses to evict {pod}: {why}"),
-            ),
-            Answer::Unreachable(why) => {
-                (true, None, format!("cannot ask the API server to evict {pod}: {why}"))
-            }
-            Answer::Unknown(why) => (
-                true,
-                None,
-                format!("whether {pod} leaves is not known, no other is evicted meanwhile: {why}"),
-            ),
-        };
+        self.publisher.evicted(pod.clone(), answer.name(), victim.why.clone(), answer.text());
+        let Told { warning, reason, text } = told_of(&pod, &answer);
         if warning {
             tracing::warn!(
                 message_id = messages::EVICTION_REFUSED.id,
@@ -111,16 +77,14 @@ impl<A: Actuator> Agent<A> {
             );
         }
         if let Some(reason) = reason {
-            self.note_of_pod(&uid, warning, reason, text);
+            // The pod's and the Node's event tell why, and only what the server has agreed to.
+            let leaves = matches!(answer, Answer::Accepted | Answer::Migrating { .. });
+            let text = if leaves { format!("{text}: {}", because(&victim)) } else { text };
+            self.note_of_pod(&uid, true, reason, text.clone());
+            self.note(About::PodOfNode(self.reference(&uid)), true, reason, text);
         }
-        let grace = self.pods.get(&uid).map_or(30, |pod| pod.grace_seconds);
-        self.eviction.evictions.answered(
-            &self.settings.eviction,
-            &uid,
-            &answer,
-            Duration::from_secs(grace),
-            since_boot(),
-        );
+        let now = since_boot();
+        self.eviction.evictions.answered(&self.settings.eviction, &uid, &answer, now);
         self.remember_evictions();
         self.eviction.next = self.now();
     }
@@ -132,7 +96,9 @@ impl<A: Actuator> Agent<A> {
             .evictions
             .in_flight()
             .iter()
-            .filter(|pod| pod.stage != Stage::Asked && self.tree.of_pod(&pod.uid).next().is_none())
+            .filter(|pod| {
+                !matches!(pod.stage, Stage::Asked) && self.tree.of_pod(&pod.uid).next().is_none()
+            })
             .cloned()
             .collect();
         for InFlight { uid, namespace, name, .. } in left {
@@ -177,4 +143,75 @@ impl<A: Actuator> Agent<A> {
             |pod| (pod.namespace.to_string(), pod.name.to_string()),
         )
     }
+}
+
+/// Why the victim, in words.
+fn because(victim: &Victim) -> String {
+    let ranked = &victim.ranked;
+    format!("{}; of all pods it comes first: {}; {}", victim.why, ranked.why(), ranked.cost())
+}
+
+fn text_of(victim: &Victim, enforced: bool) -> String {
+    let verb = match (enforced, victim.last_resort) {
+        (true, false) => "asking the API server to evict",
+        (true, true) => "as the last resort, asking the API server to delete",
+        (false, false) => "would evict",
+        (false, true) => "would delete, as the last resort,",
+    };
+    let Ranked { namespace, name, .. } = &victim.ranked;
+    format!("{verb} {namespace}/{name}: {}", because(victim))
+}
+
+/// How an answer is reported.
+struct Told {
+    warning: bool,
+    /// Of the events, where there are any.
+    reason: Option<&'static str>,
+    text: String,
+}
+
+fn told_of(pod: &str, answer: &Answer) -> Told {
+    let words = answer.text();
+    let (warning, reason, text) = match answer {
+        Answer::Accepted => (false, Some("SwapEviction"), format!("evicted {pod}")),
+        Answer::Migrating { .. } => (
+            false,
+            Some("SwapMigration"),
+            format!("{pod} migrates to another node (the API server: {words})"),
+        ),
+        Answer::Gone => (false, None, format!("{pod} is gone already, or leaves by itself")),
+        Answer::Withdrawn { .. } => (false, None, format!("did not ask to evict {pod}: {words}")),
+        Answer::Budget { .. } => (
+            true,
+            Some("SwapEvictionRefused"),
+            format!("a PodDisruptionBudget refuses the eviction of {pod} now: {words}"),
+        ),
+        Answer::Unwilling { .. } => (
+            true,
+            Some("SwapEvictionRefused"),
+            format!("KubeVirt does not move {pod}; it is asked again after an hour: {words}"),
+        ),
+        Answer::Refused { .. } => (
+            true,
+            Some("SwapEvictionRefused"),
+            format!("the API server refuses to evict {pod}: {words}"),
+        ),
+        Answer::Busy { .. } => (
+            true,
+            None,
+            format!("the API server could not evict {pod}, by no fault of the pod: {words}"),
+        ),
+        Answer::Unreachable { .. } => {
+            (true, None, format!("the request to evict {pod} was not sent: {words}"))
+        }
+        Answer::Unknown { .. } => (
+            true,
+            None,
+            format!(
+                "it is not known whether {pod} was evicted; no other pod is evicted until it is: \
+                 {words}"
+            ),
+        ),
+    };
+    Told { warning, reason, text }
 }

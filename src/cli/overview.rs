@@ -198,13 +198,14 @@ impl<'a> Host<'a> {
                 stalled_percent: stalled.map(|micros| (micros / 10_000.0).min(100.0)),
             }
         };
+        let epoch = jiff::Timestamp::now().as_second();
         Overview {
             version: VERSION,
             at: jiff::Timestamp::now().to_string(),
             agent: self.state(published.as_ref()),
             swap_for_pods_bytes: for_pods(self.settings, &snapshot),
             swap_devices: node::swap_devices(self.roots).into_iter().map(Into::into).collect(),
-            pods: pods(self.settings, snapshot, &look.usage, rates),
+            pods: pods(self.settings, snapshot, &look.usage, epoch, rates),
             published,
             notes,
         }

@@ -67,6 +67,6 @@ async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<Pods> {
     let list = api.list(&ListParams::default().fields(&selector).match_any()).await;
     let list =
         list.map_err(|error| anyhow::anyhow!("{}: {}", credentials.server, chain(&error)))?;
-    let pods = list.items.into_iter().filter_map(wire::pod);
+    let pods = list.items.into_iter().filter_map(|pod| wire::pod(pod, &[]));
     Ok(pods.map(|pod| (pod.uid.clone(), Arc::new(pod))).collect())
 }

@@ -24,6 +24,25 @@ pub enum SchedulingGuard {
     Taint,
 }
 
+/// What the taint does to pods that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaintEffect {
+    /// The scheduler puts no new pod on the node.
+    NoSchedule,
+    /// The scheduler prefers other nodes.
+    PreferNoSchedule,
+}
+
+impl TaintEffect {
+    /// The word of the Kubernetes API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::PreferNoSchedule => "PreferNoSchedule",
+        }
+    }
+}
+
 /// What all signals have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SignalSettings {
@@ -41,8 +60,9 @@ pub struct EvictionSettings {
     pub guard: SchedulingGuard,
     /// Of who may taint the node; `None`: nobody.
     pub guard_kubeconfig: Option<PathBuf>,
-    /// The taint's key; its effect is NoSchedule.
+    /// The taint's key.
     pub taint: String,
+    pub taint_effect: TaintEffect,
     /// How long the node counts as pressed after the last signal.
     pub transition: Duration,
     /// How long a pod that must go has been refused before it is deleted; `None`: never deleted.
@@ -61,6 +81,16 @@ pub struct EvictionSettings {
     pub critical_factor: f64,
     pub cooldown: Duration,
     pub max_per_hour: usize,
+    /// A longer grace period of a pod is shortened to this; `None`: a pod's own counts.
+    pub longest_grace: Option<Duration>,
+    /// While a signal is critical, a pod that has not left after this time may be overtaken.
+    pub overtake_after: Duration,
+    /// How long the descheduler, where it relieves the node, goes first.
+    pub wait_for_others: Duration,
+    /// The share of the memory that is missing which a pod must free, in percent.
+    pub min_relief_percent: u64,
+    /// A pod with one of these annotations is never evicted, unless its value is "false".
+    pub opt_out_annotations: Vec<String>,
     /// Names, or beginnings of names that end in `*`.
     pub protected_namespaces: Vec<String>,
     pub swap_utilization_factor: f64,
@@ -93,6 +123,10 @@ impl EvictionSettings {
             },
             guard_kubeconfig: read.path("eviction.guard-kubeconfig"),
             taint: read.text("eviction.taint").to_owned(),
+            taint_effect: match read.text("eviction.taint-effect") {
+                "PreferNoSchedule" => TaintEffect::PreferNoSchedule,
+                _ => TaintEffect::NoSchedule,
+            },
             transition: read.seconds("eviction.pressure-transition-seconds"),
             last_resort: read
                 .truth("eviction.last-resort-delete")
@@ -108,6 +142,12 @@ impl EvictionSettings {
             critical_factor: read.float("eviction.critical-factor"),
             cooldown: read.seconds("eviction.cooldown-seconds"),
             max_per_hour: usize::try_from(read.integer("eviction.max-per-hour")).unwrap_or(0),
+            longest_grace: Some(read.seconds("eviction.longest-grace-seconds"))
+                .filter(|longest| !longest.is_zero()),
+            overtake_after: read.seconds("eviction.overtake-seconds"),
+            wait_for_others: read.seconds("eviction.wait-for-descheduler-seconds"),
+            min_relief_percent: read.integer("eviction.min-relief-percent"),
+            opt_out_annotations: read.list("eviction.opt-out-annotations"),
             protected_namespaces: read.list("eviction.protected-namespaces"),
             swap_utilization_factor: read.float("eviction.swap-utilization-factor"),
             max_swap_in_pages_per_second: read

@@ -70,6 +70,8 @@ pub enum Kind {
     Slices,
     /// Names of namespaces, or beginnings of names that end in `*`.
     Namespaces,
+    /// Keys of annotations.
+    Annotations,
 }
 
 impl Kind {
@@ -94,6 +96,9 @@ impl Kind {
             Self::Namespaces => {
                 "a list of namespaces, or of their beginnings ([\"kube-system\", \"openshift*\"])"
                     .to_owned()
+            }
+            Self::Annotations => {
+                "a list of keys of annotations ([\"example.com/never-evict\"])".to_owned()
             }
             Self::Slices => "a list of slices ([\"system.slice\"])".to_owned(),
             Self::NodeName => {
@@ -155,6 +160,9 @@ impl Kind {
             (Self::Namespaces, Value::List(names)) => {
                 names.iter().all(|name| is_namespace_pattern(name)).then_some(Value::List(names))
             }
+            (Self::Annotations, Value::List(keys)) => {
+                keys.iter().all(|key| is_label_key(key)).then_some(Value::List(keys))
+            }
             _ => None,
         }
     }
@@ -173,7 +181,7 @@ impl Kind {
             | Self::SizeOrPercent
             | Self::IntegerOrKeep { .. } => Value::Text(text.to_owned()),
             Self::Boolean => Value::Boolean(text.parse().ok()?),
-            Self::Slices | Self::Namespaces => {
+            Self::Slices | Self::Namespaces | Self::Annotations => {
                 Value::List(text.split_whitespace().map(str::to_owned).collect())
             }
         };

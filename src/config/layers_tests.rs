@@ -5,7 +5,7 @@ use crate::config::{
     settings::{
         Discard, Eligibility, EvictionMode, EvictionSettings, Grants, HookSettings, KernelSettings,
         MetricsSettings, Policy, SchedulingGuard, Settings, Share, SignalSettings, SwapKind,
-        SwapSettings, SwapSize,
+        SwapSettings, SwapSize, TaintEffect,
     },
     show,
 };
@@ -98,6 +98,12 @@ fn every_key_reaches_the_settings() {
         confirm-with-pressure = false
         critical-factor = 3
         cooldown-seconds = 90
+        longest-grace-seconds = 0
+        overtake-seconds = 240
+        wait-for-descheduler-seconds = 30
+        min-relief-percent = 25
+        opt-out-annotations = ["example.com/stays"]
+        taint-effect = "PreferNoSchedule"
         max-per-hour = 4
         protected-namespaces = ["infra-*"]
         traffic = { enabled = false, sustain-seconds = 1, release = 0.5 }
@@ -161,6 +167,7 @@ fn every_key_reaches_the_settings() {
         guard: SchedulingGuard::Taint,
         guard_kubeconfig: Some("/srv/guard".into()),
         taint: "example.com/swap".into(),
+        taint_effect: TaintEffect::PreferNoSchedule,
         transition: Duration::from_secs(45),
         last_resort: Some(Duration::from_secs(120)),
         traffic: signal(false, 1, 0.5),
@@ -174,6 +181,11 @@ fn every_key_reaches_the_settings() {
         critical_factor: 3.0,
         cooldown: Duration::from_secs(90),
         max_per_hour: 4,
+        longest_grace: None,
+        overtake_after: Duration::from_secs(240),
+        wait_for_others: Duration::from_secs(30),
+        min_relief_percent: 25,
+        opt_out_annotations: vec!["example.com/stays".into()],
         protected_namespaces: vec!["infra-*".into()],
         swap_utilization_factor: 1.0,
         max_swap_in_pages_per_second: 16,

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 pub use super::{
-    eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings},
+    eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings, TaintEffect},
     metrics::MetricsSettings,
 };
 use super::{

@@ -225,7 +225,15 @@ pub const KEYS: &[Key] = &[
         kind: Kind::LabelKey,
         default: Default::Text("waspEvictionTaint"),
         environment: None,
-        help: "The taint's key. Its effect is NoSchedule.",
+        help: "The key of the taint.",
+    },
+    Key {
+        path: "eviction.taint-effect",
+        kind: Kind::Choice(&["NoSchedule", "PreferNoSchedule"]),
+        default: Default::Text("NoSchedule"),
+        environment: None,
+        help: "The effect of the taint. \"NoSchedule\": no new pod comes to the node. \
+               \"PreferNoSchedule\": the scheduler prefers other nodes.",
     },
     Key {
         path: "eviction.pressure-transition-seconds",
@@ -265,8 +273,48 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Float { min: 1.0, max: 100.0 },
         default: Default::Float(2.0),
         environment: None,
-        help: "A signal so many times above its threshold is critical: the next pod is not kept \
-               waiting for a migration that is under way.",
+        help: "A signal so many times above its threshold is critical: a pod that does not leave \
+               within eviction.overtake-seconds does not keep the next one waiting.",
+    },
+    Key {
+        path: "eviction.overtake-seconds",
+        kind: Kind::Integer { min: 30, max: 3600 },
+        default: Default::Integer(180),
+        environment: None,
+        help: "While a signal is critical, one more pod is evicted when the last one has not left after \
+               this time (a migration, a finalizer, a process that cannot be killed).",
+    },
+    Key {
+        path: "eviction.longest-grace-seconds",
+        kind: Kind::Integer { min: 0, max: 31_536_000 },
+        default: Default::Integer(3600),
+        environment: None,
+        help: "A pod with a longer grace period is evicted with this one, also a pod that is being \
+               deleted already. 0: the pod's own grace period counts, whatever its author has set.",
+    },
+    Key {
+        path: "eviction.wait-for-descheduler-seconds",
+        kind: Kind::Integer { min: 0, max: 3600 },
+        default: Default::Integer(120),
+        environment: None,
+        help: "How long a signal must have been active before a pod is evicted, while the descheduler \
+               relieves the node (its soft taint is on the Node) and no signal is critical. 0: no wait.",
+    },
+    Key {
+        path: "eviction.min-relief-percent",
+        kind: Kind::Integer { min: 0, max: 100 },
+        default: Default::Integer(10),
+        environment: None,
+        help: "A pod is evicted only if it frees at least this share of the memory that is missing. \
+               0: any pod that frees something.",
+    },
+    Key {
+        path: "eviction.opt-out-annotations",
+        kind: Kind::Annotations,
+        default: Default::List(&[]),
+        environment: None,
+        help: "Keys of annotations. A pod that has one of them is never evicted, unless its value is \
+               \"false\". Whoever may create pods may set them.",
     },
     Key {
         path: "eviction.cooldown-seconds",

@@ -35,7 +35,6 @@ pub enum Reason {
     PolicyNone,
     NoSwapOnNode,
     NotBurstable(QosClass),
-    StaticPod(String),
     MirrorPod,
     CriticalPriority(i32),
     NotVirtLauncher,
@@ -62,7 +61,6 @@ impl fmt::Display for Reason {
             Self::PolicyNone => f.write_str("policy is \"none\""),
             Self::NoSwapOnNode => f.write_str("the node has no swap for pods"),
             Self::NotBurstable(class) => write!(f, "{class} pod; only Burstable pods may swap"),
-            Self::StaticPod(source) => write!(f, "static pod (from {source})"),
             Self::MirrorPod => f.write_str("mirror of a static pod"),
             Self::CriticalPriority(priority) => write!(f, "critical pod (priority {priority})"),
             Self::NotVirtLauncher => f.write_str("no VM, and eligibility is \"virt-launcher\""),
@@ -151,13 +149,12 @@ fn denied(
     (swap_for_pods(settings, node) == 0).then_some(Reason::NoSwapOnNode)
 }
 
-/// Why the kubelet takes the pod for critical: static, mirror, or of a system priority.
+/// Why the kubelet takes the pod for critical: a static pod, which the API server knows by its mirror,
+/// or a system priority. The annotation `kubernetes.io/config.source` is no sign: on a pod that the API
+/// server lists it is its author's text, and the kubelet overwrites it.
 pub fn critical(pod: &Pod) -> Option<Reason> {
     if pod.mirror {
         return Some(Reason::MirrorPod);
-    }
-    if let Some(source) = pod.config_source.as_deref().filter(|source| *source != "api") {
-        return Some(Reason::StaticPod(source.to_owned()));
     }
     pod.priority
         .filter(|priority| *priority >= SYSTEM_CRITICAL_PRIORITY)

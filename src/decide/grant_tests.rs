@@ -38,12 +38,17 @@ pub(crate) fn pod(name: &str, containers: &[&str]) -> Pod {
         namespace: "default".into(),
         name: name.into(),
         priority: Some(0),
-        config_source: None,
         mirror: false,
+        owner: None,
+        annotations: Vec::new(),
         qos_class: None,
         resources: None,
         virt_launcher: false,
-        terminating: false,
+        migration: None,
+        deletion_deadline: None,
+        evicted_by_api: false,
+        local_storage: false,
+        overhead: None,
         finished: false,
         created: 0,
         grace_seconds: 30,
@@ -104,10 +109,6 @@ fn every_exclusion_says_why() {
     assert!(matches!(reason(&critical), Reason::Limited { .. }));
 
     let mut fixed = burstable();
-    fixed.config_source = Some("file".to_owned());
-    assert_eq!(reason(&fixed), Reason::StaticPod("file".to_owned()));
-    fixed.config_source = Some("api".to_owned());
-    assert!(matches!(reason(&fixed), Reason::Limited { .. }));
     fixed.mirror = true;
     assert_eq!(reason(&fixed), Reason::MirrorPod);
 

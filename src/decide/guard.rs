@@ -15,10 +15,14 @@ pub struct NodeFacts {
     pub unschedulable: bool,
     /// `spec.unschedulable` is ours by server-side apply, and nobody has changed it since.
     pub ours: bool,
-    /// Our taint is there.
+    /// Our taint is there, with one effect or the other.
     pub tainted: bool,
+    /// With the effect that is configured.
+    pub tainted_as_wanted: bool,
     /// The Machine Config Operator's annotations, by name without their prefix.
     pub machine_config: BTreeMap<String, String>,
+    /// Pods that the agent has not evicted are being evicted: somebody drains the node.
+    pub others_leave: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,15 +44,20 @@ pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
         (false, _, true) => Step::Unset,
         _ => return Step::Nothing,
     };
-    match maintenance(&facts.machine_config) {
-        Some(why) => Step::Leave(why),
-        None => wanted,
+    if let Some(why) = maintenance(&facts.machine_config) {
+        return Step::Leave(why);
     }
+    // `kubectl cordon` on a node that is cordoned changes nothing and leaves no trace.
+    if wanted == Step::Unset && facts.others_leave {
+        let why = "pods are being evicted that the agent did not evict: the node is being drained";
+        return Step::Leave(why.to_owned());
+    }
+    wanted
 }
 
 /// What is to become of the taint.
 pub fn taint(pressed: bool, facts: &NodeFacts) -> Step {
-    match (pressed, facts.tainted) {
+    match (pressed, if pressed { facts.tainted_as_wanted } else { facts.tainted }) {
         (true, false) => Step::Set,
         (false, true) => Step::Unset,
         _ => Step::Nothing,
@@ -116,10 +125,24 @@ mod tests {
 
     #[test]
     fn the_taint_follows_the_pressure() {
-        let tainted = |tainted| NodeFacts { tainted, ..NodeFacts::default() };
+        let tainted =
+            |tainted| NodeFacts { tainted, tainted_as_wanted: tainted, ..NodeFacts::default() };
         assert_eq!(taint(true, &tainted(false)), Step::Set);
         assert_eq!(taint(true, &tainted(true)), Step::Nothing);
         assert_eq!(taint(false, &tainted(true)), Step::Unset);
         assert_eq!(taint(false, &tainted(false)), Step::Nothing);
+        let other_effect = NodeFacts { tainted: true, ..NodeFacts::default() };
+        assert_eq!(taint(true, &other_effect), Step::Set);
+        assert_eq!(taint(false, &other_effect), Step::Unset);
+    }
+
+    #[test]
+    fn a_cordon_stays_while_somebody_drains_the_node() {
+        let drained = NodeFacts { others_leave: true, ..node(true, true) };
+        assert!(
+            matches!(cordon(false, true, &drained), Step::Leave(why) if why.contains("drained"))
+        );
+        let fresh = NodeFacts { others_leave: true, ..node(false, false) };
+        assert_eq!(cordon(true, false, &fresh), Step::Set);
     }
 }

@@ -58,6 +58,8 @@ pub struct SwapDevice {
 pub struct SwapTraffic {
     pub pages_in: u64,
     pub pages_out: u64,
+    /// How often an allocation had to reclaim memory itself because the node was short of it.
+    pub direct_reclaims: u64,
 }
 
 /// Who sets a container's limits beside us.

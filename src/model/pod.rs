@@ -160,12 +160,17 @@ pub struct Pod {
     /// `spec.priority`. The agent may not read priority classes.
     #[serde(default)]
     pub priority: Option<i32>,
-    /// Annotation `kubernetes.io/config.source`: `api` unless the kubelet read a file or a URL.
-    #[serde(default)]
-    pub config_source: Option<String>,
-    /// Annotation `kubernetes.io/config.mirror` is there.
+    /// The mirror of a static pod: it has the annotation `kubernetes.io/config.mirror`, and this Node
+    /// owns it. Only a kubelet can make such a pod.
     #[serde(default)]
     pub mirror: bool,
+    /// The owner reference with `controller: true`, else the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// The annotations that eviction or grants go by (see [`is_kept`]), each at most
+    /// [`LONGEST_ANNOTATION`] bytes long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<(Arc<str>, Arc<str>)>,
     /// `status.qosClass`, which never changes once set.
     #[serde(default)]
     pub qos_class: Option<QosClass>,
@@ -175,9 +180,23 @@ pub struct Pod {
     /// Label `kubevirt.io: virt-launcher`.
     #[serde(default)]
     pub virt_launcher: bool,
-    /// It has been told to stop (`metadata.deletionTimestamp`).
-    #[serde(default)]
-    pub terminating: bool,
+    /// What KubeVirt's labels and annotations tell of a migration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
+    /// `metadata.deletionTimestamp`, in seconds since the epoch: when the grace period of a pod that
+    /// is being deleted ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_deadline: Option<i64>,
+    /// The Eviction API has been used on it (condition `DisruptionTarget`, reason
+    /// `EvictionByEvictionAPI`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evicted_by_api: bool,
+    /// It has a volume that is lost with the pod (`emptyDir`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local_storage: bool,
+    /// `spec.overhead.memory`, of its runtime class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<Quantity>,
     /// Its containers have ended for good (`status.phase` Succeeded or Failed).
     #[serde(default)]
     pub finished: bool,
@@ -196,7 +215,88 @@ fn default_grace() -> u64 {
     30
 }
 
+/// Who made a pod, and makes it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub kind: OwnerKind,
+    pub name: Arc<str>,
+    /// The same for all pods of one workload; of a VM also before and after a migration.
+    pub uid: Arc<str>,
+    /// `controller: true`
+    #[serde(default)]
+    pub controller: bool,
+}
+
+/// The kinds of owners that make a difference, by the word of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OwnerKind {
+    Node,
+    Pod,
+    DaemonSet,
+    Job,
+    VirtualMachineInstance,
+    Other,
+}
+
+impl OwnerKind {
+    /// Of whatever group: custom controllers use the same words for the same behaviour.
+    pub fn new(kind: &str) -> Self {
+        match kind {
+            "Node" => Self::Node,
+            "Pod" => Self::Pod,
+            "DaemonSet" => Self::DaemonSet,
+            "Job" => Self::Job,
+            "VirtualMachineInstance" => Self::VirtualMachineInstance,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The part of a launcher pod in a live migration, as far as a node can see it. virt-controller writes
+/// all of it, but the author of any pod may write the same: nothing here may spare a pod for ever.
+///
+/// Source: KubeVirt 1.0 to 1.9, `pkg/virt-controller`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Migration {
+    /// Its VM is being evacuated to another node (KubeVirt 1.3 and later show it).
+    Leaving,
+    /// Its VM is arriving: the launcher is a migration's target and the VM still runs elsewhere.
+    Arriving,
+    /// Its VM has arrived by a migration.
+    Arrived {
+        /// When the VM was ready here, in seconds since the epoch, where the launcher shows it.
+        ready: Option<i64>,
+    },
+}
+
+/// Longer values of annotations are cut: nothing that the agent understands is longer.
+pub const LONGEST_ANNOTATION: usize = 64;
+
+/// The descheduler's opt-out that KubeVirt documents for VMs.
+pub const PREFER_NO_EVICTION: &str = "descheduler.alpha.kubernetes.io/prefer-no-eviction";
+/// The descheduler's opt-in, and opt-out where it says "false".
+pub const DESCHEDULER_EVICT: &str = "descheduler.alpha.kubernetes.io/evict";
+/// The cluster autoscaler's opt-out where it says "false".
+pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+
+/// Whether the annotation `key` is kept of a pod; `also` are the configured ones
+/// (`eviction.opt-out-annotations`).
+pub fn is_kept(key: &str, also: &[String]) -> bool {
+    [PREFER_NO_EVICTION, DESCHEDULER_EVICT, SAFE_TO_EVICT].contains(&key)
+        || also.iter().any(|other| other == key)
+}
+
 impl Pod {
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.iter().find(|(name, _)| &**name == key).map(|(_, value)| &**value)
+    }
+
+    /// It has been told to stop.
+    pub fn is_terminating(&self) -> bool {
+        self.deletion_deadline.is_some()
+    }
+
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|container| &*container.name == name)
     }

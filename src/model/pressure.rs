@@ -24,8 +24,12 @@ pub struct Sample {
     pub swap_used_bytes: u64,
     /// As cAdvisor defines it: what is used without inactive file cache.
     pub working_set_bytes: u64,
-    /// Of the whole node; `None` where the kernel does not count it (`psi=1`).
-    pub node: Option<Stalled>,
+    /// How often an allocation had to reclaim memory itself because the node was short of it
+    /// (`allocstall_*` of `/proc/vmstat`); reclaim within a cgroup's limit does not count.
+    pub direct_reclaims: u64,
+    /// Of the protected slices, summed up; `None` where the kernel does not count it (`psi=1`). Not of
+    /// the whole node: `/proc/pressure/memory` counts the kernel's own kswapd too.
+    pub system: Option<Stalled>,
     /// Of `kubepods`.
     pub pods: Option<Stalled>,
 }
@@ -37,6 +41,19 @@ pub struct ContainerUsage {
     pub name: Option<Arc<str>>,
     pub working_set_bytes: u64,
     pub swap_bytes: u64,
+}
+
+/// What a pod's cgroup has done for its memory since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// `None` where the kernel does not count it.
+    pub stalled: Option<Stalled>,
+    /// How often an allocation hit a memory limit of the pod or of a container (`max` of
+    /// `memory.events`).
+    pub limit_hits: u64,
+    /// Pages that came back from swap: `pswpin` of `memory.stat` since Linux 6.13, else
+    /// `workingset_refault_anon`.
+    pub pages_in: u64,
 }
 
 /// What a pod's own cgroup holds: the memory of its containers, and memory that outlived one, such as
@@ -56,6 +73,8 @@ pub struct PodUsage {
     pub containers: Vec<ContainerUsage>,
     /// `None` where the pod's cgroup cannot be read.
     pub slice: Option<SliceUsage>,
+    /// As [`PodUsage::slice`].
+    pub effort: Option<Effort>,
 }
 
 impl PodUsage {
@@ -105,6 +124,7 @@ mod tests {
             uid: PodUid::new("9192cfa8-679c-444e-9bb8-9701e3620c02").unwrap(),
             containers: vec![container(32_191_283), container(0)],
             slice: Some(SliceUsage { working_set_bytes: 50 << 20, swap_bytes: 293_700_000 }),
+            effort: None,
         };
         assert_eq!(usage.swap_bytes(), 293_700_000);
         assert_eq!(usage.swap_outside_bytes(), 261_508_717);

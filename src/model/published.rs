@@ -8,8 +8,19 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 
 /// What an eviction can come to.
-pub const OUTCOMES: [&str; 8] =
-    ["accepted", "migrating", "budget", "gone", "refused", "unreachable", "unknown", "observed"];
+pub const OUTCOMES: [&str; 11] = [
+    "accepted",
+    "migrating",
+    "budget",
+    "unwilling",
+    "gone",
+    "refused",
+    "busy",
+    "unreachable",
+    "unknown",
+    "withdrawn",
+    "observed",
+];
 /// Why a limit is written.
 pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
 /// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
@@ -85,9 +96,9 @@ pub struct Node {
     /// Pages since boot.
     pub swapped_in_pages: u64,
     pub swapped_out_pages: u64,
-    /// Microseconds since boot of waiting for memory, of the node and of `kubepods`; `None` where
-    /// the kernel does not count them.
-    pub stalled: Option<Stalled>,
+    /// Microseconds since boot of waiting for memory, of the protected slices together and of
+    /// `kubepods`; `None` where the kernel does not count them.
+    pub system_stalled: Option<Stalled>,
     pub pods_stalled: Option<Stalled>,
 }
 
@@ -137,7 +148,7 @@ pub struct Eviction {
 pub struct InFlight {
     pub uid: String,
     pub pod: String,
-    /// `asked`, `leaving` or `migrating`.
+    /// `asked`, `in-doubt`, `leaving` or `migrating`.
     pub stage: String,
 }
 
@@ -147,9 +158,12 @@ pub struct Evicted {
     pub at: String,
     /// `namespace/name`.
     pub pod: String,
-    /// `accepted`, `migrating`, `budget`, `gone`, `refused`, `unreachable`, `unknown` or `observed`.
+    /// One of [`OUTCOMES`].
     pub outcome: String,
     pub why: String,
+    /// The API server's own words, where it refused or reported more.
+    #[serde(default)]
+    pub answer: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,7 +42,10 @@ pub fn swap_devices(roots: &Roots) -> Vec<SwapDevice> {
 pub fn swap_traffic(roots: &Roots) -> Option<SwapTraffic> {
     let VmStat(counters) = VmStat::from_file(roots.proc("vmstat")).ok()?;
     let counter = |name: &str| counters.get(name).and_then(|count| u64::try_from(*count).ok());
-    Some(SwapTraffic { pages_in: counter("pswpin")?, pages_out: counter("pswpout")? })
+    let stalls = counters.iter().filter(|(name, _)| name.starts_with("allocstall"));
+    let direct_reclaims = stalls.filter_map(|(_, count)| u64::try_from(*count).ok()).sum();
+    let (pages_in, pages_out) = (counter("pswpin")?, counter("pswpout")?);
+    Some(SwapTraffic { pages_in, pages_out, direct_reclaims })
 }
 
 /// `Filename Type Size Used Priority`, sizes in KiB (proc(5)).
@@ -114,8 +117,13 @@ mod tests {
         let roots = Roots::at(folder.path());
         assert_eq!(swap_traffic(&roots), None);
         std::fs::create_dir(folder.path().join("proc")).unwrap();
-        std::fs::write(roots.proc("vmstat"), "pgpgin 7\npswpin 12\npswpout 34\n").unwrap();
-        assert_eq!(swap_traffic(&roots), Some(SwapTraffic { pages_in: 12, pages_out: 34 }));
+        std::fs::write(
+            roots.proc("vmstat"),
+            "pgpgin 7\npswpin 12\npswpout 34\nallocstall_dma 1\nallocstall_normal 5\n",
+        )
+        .unwrap();
+        let expected = SwapTraffic { pages_in: 12, pages_out: 34, direct_reclaims: 6 };
+        assert_eq!(swap_traffic(&roots), Some(expected));
         std::fs::write(roots.proc("vmstat"), "pgpgin 7\n").unwrap();
         assert_eq!(swap_traffic(&roots), None, "a kernel without swap");
     }

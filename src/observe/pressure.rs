@@ -12,13 +12,53 @@ use crate::{
     model::{
         host::Monotonic,
         pod::PodUid,
-        pressure::{ContainerUsage, PodUsage, Sample, SliceUsage, Stalled},
+        pressure::{ContainerUsage, Effort, PodUsage, Sample, SliceUsage, Stalled},
     },
     roots::Roots,
 };
 
-/// A sample of the node as it is at `at`.
-pub fn sample(roots: &Roots, at: Monotonic) -> Result<Sample, NodeError> {
+/// The memory that the node cannot do without, as its kubelet computes it. The kubelet takes usage
+/// without inactive file cache; versions differ in what the usage of the root cgroup is.
+///
+/// Source: `rootStatsFromMeminfo` of runc 1.1 (kubelet 1.31 and older) and of opencontainers/cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkingSet {
+    /// `MemTotal - MemFree` of `/proc/meminfo`.
+    AllThatIsNotFree,
+    /// `anon + file` of the root cgroup's `memory.stat`.
+    AnonAndFile,
+}
+
+/// The first kubelet (1.32) that counts `anon + file`.
+const FIRST_WITH_ANON_AND_FILE: u32 = 32;
+
+impl WorkingSet {
+    /// `minor`: 36 for v1.36.2; `None` where it is not known.
+    pub fn of_kubelet(minor: Option<u32>) -> Self {
+        match minor {
+            Some(minor) if minor < FIRST_WITH_ANON_AND_FILE => Self::AllThatIsNotFree,
+            _ => Self::AnonAndFile,
+        }
+    }
+}
+
+/// `anon + file - inactive_file` of the root cgroup; `None` where the kernel does not count it there.
+fn anon_and_file(roots: &Roots) -> Option<u64> {
+    let stat = std::fs::read_to_string(roots.cgroup().join("memory.stat")).ok()?;
+    let of = |name: &str| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|number| number.parse::<u64>().ok())
+    };
+    Some((of("anon")? + of("file")?).saturating_sub(of("inactive_file")?))
+}
+
+/// A sample of the node as it is at `at`. `slices` are the protected ones.
+pub fn sample(
+    roots: &Roots,
+    at: Monotonic,
+    slices: &[String],
+    working_set: WorkingSet,
+) -> Result<Sample, NodeError> {
     let path = roots.proc("meminfo");
     let meminfo = Meminfo::from_file(&path).map_err(|source| NodeError { path, source })?;
     let vmstat = roots.proc("vmstat");
@@ -26,9 +66,17 @@ pub fn sample(roots: &Roots, at: Monotonic) -> Result<Sample, NodeError> {
         source: VmStat::from_file(&vmstat).err().unwrap_or(procfs::ProcError::NotFound(None)),
         path: vmstat,
     })?;
-    // As cAdvisor counts the root cgroup, which has no memory.current: all that is not free, without
-    // inactive file cache.
-    let used = meminfo.mem_total.saturating_sub(meminfo.mem_free);
+    let not_free = meminfo.mem_total.saturating_sub(meminfo.mem_free);
+    let not_free = not_free.saturating_sub(meminfo.inactive_file.unwrap_or(0));
+    let in_cgroup = match working_set {
+        WorkingSet::AllThatIsNotFree => None,
+        WorkingSet::AnonAndFile => anon_and_file(roots),
+    };
+    let of_slice = |name: &String| stalled(&roots.cgroup().join(name).join("memory.pressure"));
+    let system = slices.iter().filter_map(of_slice).reduce(|a, b| Stalled {
+        some_micros: a.some_micros.saturating_add(b.some_micros),
+        full_micros: a.full_micros.saturating_add(b.full_micros),
+    });
     let pods = KUBEPODS
         .iter()
         .find_map(|name| stalled(&roots.cgroup().join(name).join("memory.pressure")));
@@ -39,8 +87,9 @@ pub fn sample(roots: &Roots, at: Monotonic) -> Result<Sample, NodeError> {
         ram_bytes: meminfo.mem_total,
         swap_bytes: meminfo.swap_total,
         swap_used_bytes: meminfo.swap_total.saturating_sub(meminfo.swap_free),
-        working_set_bytes: used.saturating_sub(meminfo.inactive_file.unwrap_or(0)),
-        node: stalled(&roots.proc("pressure/memory")),
+        working_set_bytes: in_cgroup.unwrap_or(not_free),
+        direct_reclaims: traffic.direct_reclaims,
+        system,
         pods,
     })
 }
@@ -78,7 +127,20 @@ pub fn usage(folder: &Path, name: Option<std::sync::Arc<str>>) -> Option<Contain
 
 /// What a pod uses: `containers` of it, and its cgroup at `folder`.
 pub fn pod_usage(folder: &Path, uid: PodUid, containers: Vec<ContainerUsage>) -> PodUsage {
-    PodUsage { uid, containers, slice: cgroup_usage(folder) }
+    let slice = cgroup_usage(folder);
+    let effort = slice.is_some().then(|| effort(folder));
+    PodUsage { uid, containers, slice, effort }
+}
+
+/// What the cgroup at `folder` and those below it have done for their memory.
+fn effort(folder: &Path) -> Effort {
+    let events = std::fs::read_to_string(folder.join("memory.events")).unwrap_or_default();
+    let hits = events.lines().find_map(|line| line.strip_prefix("max "));
+    Effort {
+        stalled: stalled(&folder.join("memory.pressure")),
+        limit_hits: hits.and_then(|hits| hits.parse().ok()).unwrap_or(0),
+        pages_in: activity(folder).0.unwrap_or(0),
+    }
 }
 
 /// `None` where the cgroup is gone.
@@ -112,12 +174,14 @@ mod tests {
         let some = "MemTotal: 1000 kB\nMemFree: 300 kB\nInactive(file): 100 kB\n\
                     SwapTotal: 500 kB\nSwapFree: 450 kB\n";
         fs::write(roots.proc("meminfo"), format!("{some}{zero}")).unwrap();
-        assert!(sample(&roots, Monotonic::default()).is_err(), "no vmstat");
+        let slices = ["system.slice".to_owned()];
+        let sampled = |how| sample(&roots, Monotonic::default(), &slices, how);
+        assert!(sampled(WorkingSet::AnonAndFile).is_err(), "no vmstat");
         fs::write(roots.proc("vmstat"), "pswpin 7\npswpout 9\n").unwrap();
-        let seen = sample(&roots, Monotonic::default()).unwrap();
+        let seen = sampled(WorkingSet::AnonAndFile).unwrap();
         assert_eq!((seen.swapped_in_pages, seen.swapped_out_pages), (7, 9));
         assert_eq!((seen.swap_used_bytes, seen.working_set_bytes), (50 << 10, 600 << 10));
-        assert_eq!((seen.node, seen.pods), (None, None));
+        assert_eq!((seen.system, seen.pods), (None, None));
 
         let psi = "some avg10=0.00 avg60=0.00 avg300=0.00 total=12\n\
                    full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n";
@@ -125,8 +189,21 @@ mod tests {
         let pods = roots.cgroup().join("kubepods.slice");
         fs::create_dir_all(&pods).unwrap();
         fs::write(pods.join("memory.pressure"), psi.replace("12", "34")).unwrap();
-        let seen = sample(&roots, Monotonic::default()).unwrap();
-        assert_eq!(seen.node, Some(Stalled { some_micros: 12, full_micros: 5 }));
+        let seen = sampled(WorkingSet::AnonAndFile).unwrap();
+        assert_eq!(seen.system, None, "the whole node's stalls count kswapd");
+        let system = roots.cgroup().join("system.slice");
+        fs::create_dir_all(&system).unwrap();
+        fs::write(system.join("memory.pressure"), psi).unwrap();
+        // A node of kubelet 1.36, recorded: cAdvisor's working set was anon + file - inactive_file.
+        fs::write(roots.cgroup().join("memory.stat"), "anon 300\nfile 200\ninactive_file 50\n")
+            .unwrap();
+        let seen = sampled(WorkingSet::AnonAndFile).unwrap();
+        assert_eq!(seen.working_set_bytes, 450);
+        assert_eq!(sampled(WorkingSet::AllThatIsNotFree).unwrap().working_set_bytes, 600 << 10);
+        assert_eq!(WorkingSet::of_kubelet(Some(31)), WorkingSet::AllThatIsNotFree);
+        assert_eq!(WorkingSet::of_kubelet(Some(36)), WorkingSet::AnonAndFile);
+        assert_eq!(WorkingSet::of_kubelet(None), WorkingSet::AnonAndFile);
+        assert_eq!(seen.system, Some(Stalled { some_micros: 12, full_micros: 5 }));
         assert_eq!(seen.pods, Some(Stalled { some_micros: 34, full_micros: 5 }));
     }
 

@@ -38,6 +38,9 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
         Some(place) => {
             let all = overview.pods.iter().filter(|pod| pod.eviction_order.is_some()).count();
             let _ = writeln!(text, "  It is number {place} of {all}: {}.", pod.eviction_reason);
+            if let Some(cost) = &pod.eviction_cost {
+                let _ = writeln!(text, "  The price: {cost}.");
+            }
             let neighbour =
                 |place: usize| overview.pods.iter().find(|pod| pod.eviction_order == Some(place));
             for (word, other) in [("After", place.wrapping_sub(1)), ("Before", place + 1)] {
@@ -48,7 +51,9 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
             let _ = writeln!(
                 text,
                 "  The order: a container above its memory limit, the pod above its request, lower \
-                 priority, how far above, more in swap, younger."
+                 priority, how far above (in steps of 1 % of RAM). Among equals: what nobody loses, whose \
+                 own pages move, what frees most for the least read-back, who has been here longest. Pods \
+                 that prefer to stay come last."
             );
         }
     }

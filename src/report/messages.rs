@@ -284,8 +284,9 @@ messages! {
     EVICTING "f9901de1f7e74eb1b6ef7b6505fde239"
         "A pod is asked to leave"
         ["POD_NAMESPACE POD_NAME POD_UID"]
-        "Swap hurts, and @POD_NAMESPACE@/@POD_NAME@ comes first of all pods that may go; the \
-         message says why. As the last resort, where that is configured, it is deleted."
+        "Swap hurts, and @POD_NAMESPACE@/@POD_NAME@ comes first of all pods that may go; the message \
+         gives the reasons. The API server is asked to evict it; a further message reports its answer. As \
+         the last resort, where that is configured, it is deleted."
         "Nothing is to be done: its owner starts it elsewhere, a VM migrates. To stop evicting at \
          once: `[eviction] mode = \"off\"`, `systemctl reload wasp-agent`."
 
@@ -305,16 +306,19 @@ messages! {
     EVICTION_ACCEPTED "f33c247f365a4470a128b469f8d54e84"
         "A pod is on its way"
         ["POD_NAMESPACE POD_NAME POD_UID OUTCOME"]
-        "The API server has accepted that @POD_NAMESPACE@/@POD_NAME@ leaves (OUTCOME is accepted, \
-         migrating, or gone where it was gone already)."
+        "The API server has agreed that @POD_NAMESPACE@/@POD_NAME@ leaves (OUTCOME accepted or \
+         migrating), the pod is gone already (gone), or it was not asked for after all because the \
+         pressure was over (withdrawn)."
         "Nothing is to be done."
 
     EVICTION_REFUSED "6b381c76162b4c0d862e9e07ad1ff357"
-        "A pod may not be evicted now"
+        "A pod is not evicted now"
         ["POD_NAMESPACE POD_NAME POD_UID OUTCOME"]
-        "OUTCOME is budget (a PodDisruptionBudget is used up), refused (the message has the API \
-         server's words) or unreachable: the pod is asked again later, another one meanwhile. Or \
-         unknown: the request was sent and no answer came; no other is evicted for a minute."
+        "The message has the API server's own words. OUTCOME budget (a PodDisruptionBudget), unwilling \
+         (KubeVirt does not move this VM) and refused: the pod is asked again later, another one \
+         meanwhile. OUTCOME busy (the API server is overloaded or broken) and unreachable: no pod is to \
+         blame, and the agent asks again within seconds. OUTCOME unknown: the request was sent and no \
+         answer came; no other pod is evicted until it is known what became of this one."
         "docs/runbooks/WaspEvictionFailing.md."
 
     POD_LEFT "831d144f121d420cbebdf6ee5b3fdd88"
@@ -322,6 +326,16 @@ messages! {
         ["POD_NAMESPACE POD_NAME POD_UID"]
         "The last of its cgroups is gone. The next pod is chosen only after a cooldown."
         "Nothing is to be done."
+
+    WORKLOAD_RETURNED "98a77699051e4b648296e25f115faeec"
+        "A workload came back after an eviction"
+        ["POD_NAMESPACE POD_NAME POD_UID WORKLOAD"]
+        "@POD_NAMESPACE@/@POD_NAME@ started on this node within minutes after another pod of @WORKLOAD@ \
+         was evicted from it. Evicting that workload does not relieve the node, so none of its pods is \
+         evicted for an hour."
+        "Find out why the scheduler puts it here again (node selectors, affinity, the only node with \
+         room), or lower its memory: `kubectl -n @POD_NAMESPACE@ describe pod @POD_NAME@`. \
+         `eviction.scheduling-guard = \"cordon\"` keeps new pods away while swap hurts."
 
     POD_OVERDUE "bad4136bb9c74a38843efe114c9e87ca"
         "An evicted pod did not leave in time"

@@ -19,7 +19,7 @@ use crate::model::published::{
 
 const PREFIX: &str = "wasp_agent";
 const SIGNALS: [&str; 4] = ["traffic", "utilization", "overcommit", "pressure"];
-const STAGES: [&str; 3] = ["asked", "leaving", "migrating"];
+const STAGES: [&str; 4] = ["asked", "in-doubt", "leaving", "migrating"];
 const MODES: [&str; 3] = ["off", "observe", "enforce"];
 
 /// `published` in OpenMetrics 1.0.
@@ -290,7 +290,7 @@ fn of_node(published: &Published) -> Vec<Family> {
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
     let seconds = |micros: u64| micros as f64 / 1e6;
     let stalled = |of: fn(&Stalled) -> u64| {
-        let scopes = [("node", node.stalled), ("pods", node.pods_stalled)];
+        let scopes = [("system", node.system_stalled), ("pods", node.pods_stalled)];
         let known = scopes.into_iter().filter_map(|(scope, stalled)| Some((scope, stalled?)));
         known.map(move |(scope, stalled)| (scope, seconds(of(&stalled)))).collect::<Vec<_>>()
     };
@@ -309,7 +309,7 @@ fn of_node(published: &Published) -> Vec<Family> {
             .is(pages(node.swapped_out_pages)),
         counter(
             "memory_some_stalled_seconds",
-            "Time since boot in which some process of the node, or of its pods, waited for memory.",
+            "Time since boot in which some process of the protected slices (system), or of the pods, waited for memory.",
         )
         .by("scope", stalled(|stalled| stalled.some_micros)),
         counter("memory_full_stalled_seconds", "Time since boot in which all of them waited.")

@@ -7,7 +7,11 @@ use crate::{
     config::settings::Settings,
     decide::{
         decision::Snapshot,
-        evict::select::{rank, spared},
+        evict::{
+            efforts::Efforts,
+            select::{Circumstances, rank},
+            spared::spared,
+        },
         grant::{Grant, grant_by_role, swap_for_pods},
         qos::qos_class,
     },
@@ -83,6 +87,9 @@ pub struct PodRow {
     pub eviction_order: Option<usize>,
     /// Why it has that place, or none.
     pub eviction_reason: String,
+    /// What its eviction frees and costs; `None` where it is never evicted.
+    #[serde(default)]
+    pub eviction_cost: Option<String>,
     pub containers: Vec<ContainerRow>,
 }
 
@@ -124,9 +131,13 @@ pub fn pods(
     settings: &Settings,
     snapshot: Snapshot<'_>,
     usage: &[PodUsage],
+    epoch: i64,
     activity: impl Fn(&[ContainerId]) -> Activity,
 ) -> Vec<PodRow> {
-    let order = rank(&settings.eviction, snapshot.pods, usage);
+    let efforts = Efforts::default();
+    let ram_bytes = snapshot.node.ram_bytes;
+    let at = Circumstances { epoch, ram_bytes, efforts: &efforts };
+    let order = rank(&settings.eviction, snapshot.pods, usage, at);
     let mut rows = Vec::with_capacity(usage.len());
     for used in usage {
         let Some(pod) = snapshot.pods.get(&used.uid) else { continue };
@@ -153,7 +164,8 @@ pub fn pods(
         }
         containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         let place = order.iter().position(|ranked| ranked.uid == used.uid);
-        let eviction_reason = match (place, spared(&settings.eviction, pod, Some(used))) {
+        let spared = spared(&settings.eviction, snapshot.pods, pod, Some(used), epoch);
+        let eviction_reason = match (place, spared) {
             (Some(place), _) => order[place].why(),
             (None, Some(spared)) => spared.to_string(),
             (None, None) => String::new(),
@@ -170,6 +182,7 @@ pub fn pods(
             stalled_percent,
             eviction_order: place.map(|place| place + 1),
             eviction_reason,
+            eviction_cost: place.map(|place| order[place].cost()),
             containers,
         });
     }

@@ -41,6 +41,7 @@ fn pod(name: &str, swap: u64, order: Option<usize>, reason: &str) -> PodRow {
         stalled_percent: None,
         eviction_order: order,
         eviction_reason: reason.into(),
+        eviction_cost: None,
         containers: vec![ContainerRow {
             name: "compute".into(),
             id: "6506db16ea97".into(),
@@ -156,6 +157,7 @@ fn pressed() -> Overview {
             stage: "migrating".into(),
         }],
         recent: vec![Evicted {
+            answer: String::new(),
             at: "2026-01-02T09:09:00Z".into(),
             pod: "vms/virt-launcher-db-x7k2p".into(),
             outcome: "migrating".into(),

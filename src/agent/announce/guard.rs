@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::Node;
 use tokio::time::Instant;
 
-use super::{Trouble, Work};
+use super::{Trouble, Wanted, Work};
 use crate::{
     act::node::{self, NodeApi},
     config::settings::{SchedulingGuard, Settings},
@@ -87,8 +87,9 @@ impl Work {
         name: &str,
         node: &NodeApi,
         read: &Node,
-        pressed: bool,
+        wanted_now: &Wanted,
     ) -> Result<(), Trouble> {
+        let pressed = wanted_now.keep_away;
         if pressed != self.guard.pressed {
             self.guard = Guard { pressed, ..Guard::default() };
         }
@@ -96,7 +97,8 @@ impl Work {
         let wanted = Taint::wanted(settings);
         // What was configured before is taken back: a taint by whom it was set.
         let before = self.tainted.clone().filter(|before| wanted.as_ref() != Some(before));
-        let facts = node::facts(read, &eviction.taint);
+        let mut facts = node::facts(read, &eviction.taint, eviction.taint_effect);
+        facts.others_leave = wanted_now.others_leave;
         // Until all is done.
         self.guard.there = facts.ours
             || before.is_some()
@@ -112,7 +114,7 @@ impl Work {
             cordoned = set;
         }
         if let Some(before) = before {
-            if node::facts(read, &before.key).tainted {
+            if node::facts(read, &before.key, eviction.taint_effect).tainted {
                 self.taint(settings, name, read, &before, false).await?;
             }
             self.tainted = None;
@@ -149,7 +151,8 @@ impl Work {
         let loaded = credentials::load(&self.roots, &other).await.map_err(|error| {
             Trouble::Refused(format!("{what}: {error} (eviction.guard-kubeconfig)"))
         })?;
-        let tainted = NodeApi::new(loaded.client, name).taint(read, &by.key, set).await;
+        let effect = set.then_some(settings.eviction.taint_effect);
+        let tainted = NodeApi::new(loaded.client, name).taint(read, &by.key, effect).await;
         tainted.map_err(|error| Trouble::of(&what, &error))?;
         self.guard.done(set, &what);
         Ok(())

@@ -116,6 +116,8 @@ mod tests {
             threshold: "1".to_owned(),
             active,
             critical: false,
+            discounted: None,
+            missing_bytes: 0,
         }
     }
 

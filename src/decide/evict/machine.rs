@@ -2,11 +2,10 @@
 //!
 //! ```text
 //! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (window anew, cooldown)
-//!    ▲                             │ │ └─429, migration─► migrating ──gone or deadline──┘
-//!    │                             │ └─429, budget─► that pod backs off, the next is asked
-//!    └──────refused, unreachable───┘
-//!
-//! Without an answer a pod stays asked for a minute; it leaves where it is seen being deleted.
+//!    ▲                             │││ └──429, migration──► migrating ──gone or deadline──┘
+//!    │                             ││└──429, budget──► that pod backs off, the next is asked
+//!    │                             │└──no answer──► in doubt: it leaves, or it is asked again
+//!    └──overload, error────────────┘ nobody is blamed; asked again when the server recovers
 //! ```
 
 use std::{
@@ -17,92 +16,63 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    select::{Ranked, rank},
+    answer::Answer,
+    efforts::Efforts,
+    fit::{Need, Unfit},
+    flight::{ANSWER, InFlight, Stage},
+    select::{Circumstances, Ranked, rank},
     signals::{Reading, Signals},
+    workload::{Returned, Workloads},
 };
 use crate::{
     config::settings::{EvictionMode, EvictionSettings},
     model::{
         host::Monotonic,
-        pod::{PodUid, Pods},
+        pod::{Migration, PodUid, Pods},
         pressure::{PodUsage, Sample},
     },
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// No answer to a request is one after so long.
-const ANSWER: Duration = Duration::from_secs(60);
-/// What a pod is given beyond its grace period: stopping containers, unmounting volumes.
-const LEAVES_WITHIN: Duration = Duration::from_secs(60);
-/// Grace beyond this is not waited for: its author sets it, and the next is evicted only then.
-const LONGEST_GRACE: Duration = HOUR;
-const MIGRATES_WITHIN: Duration = Duration::from_secs(600);
 const BACKOFF: Duration = Duration::from_secs(60);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
-
-/// What the API server answered to an eviction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// 201: the pod will stop.
-    Accepted,
-    /// 429 by KubeVirt's webhook: the VM migrates, its pod ends then.
-    Migrating,
-    /// 429 by a PodDisruptionBudget, and when to ask again, if the server said so.
-    Budget { retry_after: Option<Duration> },
-    /// 404, or 403 as a node is told of a pod that is gone.
-    Gone,
-    /// Anything else, in words.
-    Refused(String),
-    /// Nothing was asked, since nobody could be.
-    Unreachable(String),
-    /// It was asked, and what came of it is not known.
-    Unknown(String),
-}
-
-impl Answer {
-    /// One word, for metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Migrating => "migrating",
-            Self::Budget { .. } => "budget",
-            Self::Gone => "gone",
-            Self::Refused(_) => "refused",
-            Self::Unreachable(_) => "unreachable",
-            Self::Unknown(_) => "unknown",
-        }
-    }
-}
-
-/// A pod on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InFlight {
-    pub uid: PodUid,
-    #[serde(default)]
-    pub namespace: String,
-    #[serde(default)]
-    pub name: String,
-    pub stage: Stage,
-    pub since: Monotonic,
-    pub deadline: Monotonic,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    Asked,
-    Leaving,
-    Migrating,
-}
+/// A pod that does not go, by the words of the server, is spared for so long.
+const UNWILLING: Duration = HOUR;
+/// While the server is in trouble it is asked again after so long, and twice as long each time.
+const SERVER_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_SERVER_PAUSE: Duration = Duration::from_secs(30);
+/// A server may ask for any pause.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+/// After so many requests that failed by no fault of the pod, other pods are tried too.
+const TRIES: u32 = 6;
+/// Evictions of one pod within this time are one.
+const ONE_MOVE: Duration = Duration::from_secs(600);
+/// What was remembered cannot be read: a migration may be under way.
+const LOST: Duration = Duration::from_secs(600);
 
 /// When a pod that could not be evicted may be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Backoff {
     until: Monotonic,
     pause: Duration,
-    /// By a budget, or by a migration that did not end: it was heard, and may not leave.
+    /// By a budget: it was heard, and may not leave.
     #[serde(default)]
     refused: bool,
+}
+
+/// A pod that was set moving, or may have been.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Move {
+    at: Monotonic,
+    uid: PodUid,
+}
+
+/// The API server cannot do what it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ServerTrouble {
+    until: Monotonic,
+    pause: Duration,
+    text: String,
 }
 
 /// What outlives a restart of the agent. Times are since boot.
@@ -110,11 +80,24 @@ struct Backoff {
 pub struct Evictions {
     in_flight: Vec<InFlight>,
     backoff: BTreeMap<PodUid, Backoff>,
-    /// The evictions of the last hour.
-    history: VecDeque<Monotonic>,
+    /// Of the last hour.
+    #[serde(default)]
+    moves: VecDeque<Move>,
     cooldown_until: Monotonic,
     #[serde(default)]
     critical_since: Option<Monotonic>,
+    #[serde(default)]
+    active_since: Option<Monotonic>,
+    #[serde(default)]
+    server: Option<ServerTrouble>,
+    /// How often a pod was asked in vain by no fault of its own.
+    #[serde(default)]
+    tries: BTreeMap<PodUid, u32>,
+    #[serde(default)]
+    workloads: Workloads,
+    /// Launchers that show a migration that others began, and since when.
+    #[serde(default)]
+    moved_by_others: BTreeMap<PodUid, Monotonic>,
 }
 
 impl Evictions {
@@ -123,19 +106,25 @@ impl Evictions {
     }
 
     pub fn in_the_last_hour(&self) -> usize {
-        self.history.len()
+        self.moves.len()
+    }
+
+    /// Whether the agent has asked for the pod within the last hour.
+    pub fn has_asked_for(&self, uid: &PodUid) -> bool {
+        self.in_flight.iter().any(|pod| pod.uid == *uid)
+            || self.moves.iter().any(|one| one.uid == *uid)
     }
 
     /// What was remembered cannot be read: somebody may be on its way, by a migration even.
     pub fn lost(now: Monotonic) -> Self {
-        Self { cooldown_until: now + MIGRATES_WITHIN, ..Self::default() }
+        Self { cooldown_until: now + LOST, ..Self::default() }
     }
 
     /// Asks nobody after all, since an agent that started anew would not know of it.
     pub fn take_back(&mut self, verdict: &mut Verdict) {
         if let Some(victim) = verdict.evict.take() {
             self.in_flight.retain(|pod| pod.uid != victim.ranked.uid);
-            verdict.held_back = Some("what is asked for cannot be written down".to_owned());
+            verdict.held_back = Some("the request cannot be written down first".to_owned());
         }
     }
 }
@@ -144,10 +133,14 @@ impl Evictions {
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     pub sample: Sample,
+    /// Seconds since the epoch.
+    pub epoch: i64,
     pub pods: &'a Pods,
     pub usage: &'a [PodUsage],
     /// The list of pods is the API server's, and was confirmed not long ago.
     pub pods_are_fresh: bool,
+    /// Another agent relieves this node: the descheduler has marked it.
+    pub others_relieve: bool,
 }
 
 /// What came of it.
@@ -159,6 +152,8 @@ pub struct Verdict {
     pub held_back: Option<String>,
     /// A pod that did not leave in time.
     pub overdue: Vec<InFlight>,
+    /// Workloads that came back after an eviction.
+    pub returned: Vec<Returned>,
 }
 
 /// The pod to evict, and why.
@@ -170,47 +165,60 @@ pub struct Victim {
     pub last_resort: bool,
 }
 
-/// One step. `usage` may be empty while no signal is active.
+/// One step. `usage` may be empty while no signal is near its threshold.
 pub fn decide(
     settings: &EvictionSettings,
     inputs: Inputs<'_>,
     signals: &mut Signals,
+    efforts: &mut Efforts,
     evictions: &mut Evictions,
 ) -> Verdict {
     let now = inputs.sample.at;
-    let readings = signals.read(settings, inputs.sample);
-    evictions.see_who_leaves(inputs.pods, now);
+    let others = efforts.look(&inputs.sample, inputs.usage);
+    let readings = signals.read(settings, inputs.sample, others);
+    evictions.see_pods(inputs.pods, now);
     if !inputs.pods_are_fresh {
         evictions.wait_for_news(now);
     }
     let overdue = evictions.pass_time(now);
-    let mut verdict = Verdict { readings, evict: None, held_back: None, overdue };
+    let returned = match inputs.pods_are_fresh {
+        true => evictions.workloads.see(inputs.pods, now),
+        false => Vec::new(),
+    };
+    let mut verdict = Verdict { readings, evict: None, held_back: None, overdue, returned };
     let active: Vec<&Reading> = verdict.readings.iter().filter(|r| r.active).collect();
     let critical = active.iter().any(|reading| reading.critical);
     evictions.critical_since = critical.then(|| evictions.critical_since.unwrap_or(now));
+    evictions.active_since = (!active.is_empty()).then(|| evictions.active_since.unwrap_or(now));
     if active.is_empty() || settings.mode == EvictionMode::Off {
         return verdict;
     }
-    match evictions.obstacle(settings, &inputs, critical) {
-        Some(obstacle) => verdict.held_back = Some(obstacle),
-        None => {
-            let ranked = rank(settings, inputs.pods, inputs.usage);
-            match evictions.choose(settings, ranked, now) {
-                Some((ranked, last_resort)) => {
-                    let why: Vec<String> =
-                        active.iter().map(|r| format!("{}: {}", r.signal, r.text)).collect();
-                    let why = why.join("; ");
-                    if settings.mode == EvictionMode::Enforce {
-                        evictions.ask(&ranked, now);
-                    } else {
-                        // Nobody leaves; it is said again when the next would be evicted.
-                        evictions.cooldown_until = now + settings.cooldown;
-                    }
-                    verdict.evict = Some(Victim { ranked, why, last_resort });
-                }
-                None => verdict.held_back = Some("no pod may be evicted now".to_owned()),
+    if let Some(obstacle) = evictions.obstacle(settings, &inputs, critical) {
+        verdict.held_back = Some(obstacle);
+        return verdict;
+    }
+    let at = Circumstances { epoch: inputs.epoch, ram_bytes: inputs.sample.ram_bytes, efforts };
+    let ranked = rank(settings, inputs.pods, inputs.usage, at);
+    let need = Need::of(settings, &active, signals.only_own_limits());
+    match evictions.choose(settings, &inputs, ranked, &need, efforts) {
+        Ok((ranked, last_resort)) => {
+            let why: Vec<String> =
+                active.iter().map(|r| format!("{}: {}", r.signal, r.text)).collect();
+            let mut why = why.join("; ");
+            if let Some(slow) = evictions.in_flight.last() {
+                let seconds = now.since(slow.since).as_secs();
+                let InFlight { namespace, name, .. } = slow;
+                why += &format!("; {namespace}/{name} has not left after {seconds} s");
             }
+            if settings.mode == EvictionMode::Enforce {
+                evictions.in_flight.push(InFlight::asked(&ranked, inputs.pods, now));
+            } else {
+                // Nobody leaves; it is reported again when the next would be evicted.
+                evictions.cooldown_until = now + settings.cooldown;
+            }
+            verdict.evict = Some(Victim { ranked, why, last_resort });
         }
+        Err(why) => verdict.held_back = Some(why),
     }
     verdict
 }
@@ -224,72 +232,146 @@ impl Evictions {
         critical: bool,
     ) -> Option<String> {
         let now = inputs.sample.at;
-        let busy = self.in_flight.iter().find(|pod| {
-            // Only a migration, which takes minutes, may be overtaken, and only when it burns.
-            !(critical && pod.stage == Stage::Migrating)
-        });
-        if let Some(InFlight { namespace, name, stage, .. }) = busy {
-            let what = match stage {
-                Stage::Asked => "the API server has not answered yet for",
-                Stage::Leaving => "waiting for the end of",
-                Stage::Migrating => "waiting for the migration of",
-            };
-            return Some(format!("{what} pod {namespace}/{name}"));
+        // The newest: one more at a time, each after its own few minutes.
+        if let Some(InFlight { namespace, name, stage, since, .. }) = self.in_flight.last() {
+            let moves = matches!(stage, Stage::Leaving | Stage::Migrating);
+            let slow = now.since(*since) >= settings.overtake_after;
+            if !(critical && moves && slow) {
+                return Some(format!("{} pod {namespace}/{name}", stage.waits_for()));
+            }
         }
         if !inputs.pods_are_fresh {
             return Some("the list of pods is not fresh: the API server is away".to_owned());
+        }
+        if let Some(server) = self.server.as_ref().filter(|server| now < server.until) {
+            let left = server.until.since(now).as_secs().max(1);
+            return Some(format!(
+                "the API server is in trouble, next try in {left} s: {}",
+                server.text
+            ));
         }
         if now < self.cooldown_until {
             let left = self.cooldown_until.since(now).as_secs();
             return Some(format!("cooling down for {left} s"));
         }
-        (self.history.len() >= settings.max_per_hour)
-            .then(|| format!("{} evictions in an hour are enough", settings.max_per_hour))
+        if self.moves.len() >= settings.max_per_hour {
+            return Some(format!("{} evictions in an hour are enough", settings.max_per_hour));
+        }
+        let active_for = self.active_since.map_or(Duration::ZERO, |since| now.since(since));
+        let waits = inputs.others_relieve && !critical && active_for < settings.wait_for_others;
+        waits.then(|| {
+            let left = (settings.wait_for_others - active_for).as_secs();
+            format!("the descheduler relieves this node; waiting for it for {left} s more")
+        })
     }
 
-    /// The first that may be asked; where there is none, the first that has refused, if it is time
-    /// for the last resort.
+    /// The first that may be asked; where there is none, the first that a budget has refused, if it is
+    /// time for the last resort. Else why nobody is asked.
     fn choose(
         &self,
         settings: &EvictionSettings,
+        inputs: &Inputs<'_>,
         ranked: Vec<Ranked>,
-        now: Monotonic,
-    ) -> Option<(Ranked, bool)> {
-        let on_its_way = |uid: &PodUid| self.in_flight.iter().any(|pod| pod.uid == *uid);
-        let (free, refused): (Vec<_>, Vec<_>) = ranked
-            .into_iter()
-            .filter(|pod| !on_its_way(&pod.uid))
-            .partition(|pod| self.backoff.get(&pod.uid).is_none_or(|b| now >= b.until));
-        if let Some(pod) = free.into_iter().next() {
-            return Some((pod, false));
-        }
-        let (after, since) = (settings.last_resort?, self.critical_since?);
-        let was_heard = |pod: &Ranked| self.backoff.get(&pod.uid).is_some_and(|b| b.refused);
-        let pod = refused.into_iter().find(was_heard)?;
-        (now.since(since) >= after).then_some((pod, true))
-    }
-
-    fn ask(&mut self, Ranked { uid, namespace, name, .. }: &Ranked, now: Monotonic) {
-        self.in_flight.push(InFlight {
-            uid: uid.clone(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-            stage: Stage::Asked,
-            since: now,
-            deadline: now + ANSWER,
-        });
-    }
-
-    /// Who was asked for and is being deleted leaves, though no answer said so: it was lost, or came
-    /// to an agent that is gone.
-    fn see_who_leaves(&mut self, pods: &Pods, now: Monotonic) {
-        for pod in self.in_flight.iter_mut().filter(|pod| pod.stage == Stage::Asked) {
-            if let Some(found) = pods.get(&pod.uid)
-                && found.terminating
+        need: &Need,
+        efforts: &Efforts,
+    ) -> Result<(Ranked, bool), String> {
+        let now = inputs.sample.at;
+        let mut why = Vec::new();
+        let (mut free, mut refused) = (Vec::new(), Vec::new());
+        for pod in ranked {
+            let name = || format!("{}/{}", pod.namespace, pod.name);
+            if self.in_flight.iter().any(|other| other.uid == pod.uid) {
+                continue;
+            }
+            if let Err(unfit) = need.is_met_by(&pod, efforts) {
+                let unfit: Unfit = unfit;
+                why.push(format!("{} {unfit}", name()));
+            } else if self.is_moved_by_others(&pod, inputs.pods, now) {
+                why.push(format!("{} is being migrated already", name()));
+            } else if let Some(spared) =
+                pod.workload.as_ref().and_then(|workload| self.workloads.spared(workload, now))
             {
-                let grace = Duration::from_secs(found.grace_seconds).min(LONGEST_GRACE);
-                (pod.stage, pod.deadline) = (Stage::Leaving, now + grace + LEAVES_WITHIN);
-                self.history.push_back(now);
+                why.push(spared);
+            } else if self.backoff.get(&pod.uid).is_some_and(|backoff| now < backoff.until) {
+                why.push(format!("{} was refused and is asked again later", name()));
+                refused.push(pod);
+            } else {
+                free.push(pod);
+            }
+        }
+        // Who was asked in vain too often is asked after the others.
+        let rounds = |pod: &Ranked| self.tries.get(&pod.uid).map_or(0, |tries| tries / TRIES);
+        free.sort_by_key(rounds);
+        // What may be on its way already is asked again before anybody else.
+        let again = |pod: &Ranked| {
+            self.tries.get(&pod.uid).is_some_and(|tries| *tries > 0 && tries % TRIES != 0)
+        };
+        let first = free.iter().position(again).unwrap_or(0);
+        if first < free.len() {
+            return Ok((free.swap_remove(first), false));
+        }
+        if let (Some(after), Some(since)) = (settings.last_resort, self.critical_since)
+            && now.since(since) >= after
+        {
+            let by_budget = |pod: &Ranked| self.backoff.get(&pod.uid).is_some_and(|b| b.refused);
+            if let Some(pod) = refused.into_iter().find(by_budget) {
+                return Ok((pod, true));
+            }
+        }
+        Err(match &why[..] {
+            [] => "no pod may be evicted".to_owned(),
+            [only] => format!("no pod may be evicted now: {only}"),
+            [first, .., _] => {
+                format!("no pod may be evicted now: {first}; {} more are spared", why.len() - 1)
+            }
+        })
+    }
+
+    /// Its VM shows a migration that somebody else began. Its author may write the same: it counts for
+    /// as long as a migration may take.
+    fn is_moved_by_others(&self, pod: &Ranked, pods: &Pods, now: Monotonic) -> bool {
+        let shows = pods.get(&pod.uid).and_then(|pod| pod.migration);
+        let longest = Duration::from_secs(pod.migrates_within_seconds).saturating_mul(2);
+        let since = self.moved_by_others.get(&pod.uid);
+        shows == Some(Migration::Leaving) && since.is_none_or(|since| now.since(*since) < longest)
+    }
+
+    /// Sees who leaves, though no answer told so, and which migrations are shown.
+    fn see_pods(&mut self, pods: &Pods, now: Monotonic) {
+        let mut moved = Vec::new();
+        for pod in &mut self.in_flight {
+            let Some(found) = pods.get(&pod.uid) else { continue };
+            let deleted = found.is_terminating() && found.deletion_deadline != pod.deadline_before;
+            if matches!(pod.stage, Stage::Asked | Stage::InDoubt) && deleted {
+                // The answer was lost, or came to an agent that is gone.
+                pod.leaves(now);
+                moved.push(pod.uid.clone());
+            }
+            pod.see_migration(found.migration, now);
+        }
+        for uid in moved {
+            self.count(&uid, now);
+        }
+        let leaving = |uid: &PodUid| {
+            pods.get(uid).is_some_and(|pod| pod.migration == Some(Migration::Leaving))
+        };
+        self.moved_by_others.retain(|uid, _| leaving(uid));
+        for uid in pods.keys().filter(|uid| leaving(uid)) {
+            if !self.moved_by_others.contains_key(uid) {
+                self.moved_by_others.insert(uid.clone(), now);
+            }
+        }
+        self.tries.retain(|uid, _| pods.contains_key(uid));
+    }
+
+    /// The pod is moving, or may be.
+    fn count(&mut self, uid: &PodUid, now: Monotonic) {
+        let counted = |one: &Move| one.uid == *uid && now.since(one.at) < ONE_MOVE;
+        if !self.moves.iter().any(counted) {
+            self.moves.push_back(Move { at: now, uid: uid.clone() });
+            let pod = self.in_flight.iter().find(|pod| pod.uid == *uid);
+            if let Some(InFlight { workload: Some(workload), siblings, .. }) = pod {
+                self.workloads.moves(workload, siblings.clone(), now);
             }
         }
     }
@@ -297,87 +379,133 @@ impl Evictions {
     /// While the API server is away nobody tells whether who was asked for leaves: its time does not
     /// pass.
     fn wait_for_news(&mut self, now: Monotonic) {
-        for pod in self.in_flight.iter_mut().filter(|pod| pod.stage == Stage::Asked) {
+        let waits = |pod: &&mut InFlight| matches!(pod.stage, Stage::Asked | Stage::InDoubt);
+        for pod in self.in_flight.iter_mut().filter(waits) {
             pod.deadline = pod.deadline.max(now + ANSWER);
         }
     }
 
     /// Forgets what is over; returns what should have ended.
     fn pass_time(&mut self, now: Monotonic) -> Vec<InFlight> {
-        while self.history.front().is_some_and(|at| now.since(*at) >= HOUR) {
-            self.history.pop_front();
+        while self.moves.front().is_some_and(|one| now.since(one.at) >= HOUR) {
+            self.moves.pop_front();
         }
         self.backoff.retain(|_, backoff| now < backoff.until || now.since(backoff.until) < HOUR);
-        let (overdue, on_time) =
+        let (late, on_time): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.in_flight).into_iter().partition(|pod| now >= pod.deadline);
         self.in_flight = on_time;
-        let overdue: Vec<InFlight> = overdue;
+        // Who is still there though its request was sent was never asked, as far as can be seen.
+        let (silent, overdue): (Vec<_>, Vec<_>) =
+            late.into_iter().partition(|pod| matches!(pod.stage, Stage::Asked | Stage::InDoubt));
+        for pod in silent {
+            self.in_vain(&pod.uid, None, "no answer", now);
+        }
         for pod in &overdue {
-            self.back_off(pod.uid.clone(), None, pod.stage == Stage::Migrating, now);
+            self.back_off(pod.uid.clone(), BACKOFF, false, now);
+            // It had its turn: others come first.
+            *self.tries.entry(pod.uid.clone()).or_default() += TRIES;
+            if let Some(workload) = &pod.workload {
+                self.workloads.left(workload, now);
+            }
         }
         overdue
     }
 
-    fn back_off(&mut self, uid: PodUid, asked: Option<Duration>, refused: bool, now: Monotonic) {
+    /// The server did not do what it was asked for, by no fault of the pod.
+    fn in_vain(&mut self, uid: &PodUid, retry_after: Option<Duration>, text: &str, now: Monotonic) {
+        *self.tries.entry(uid.clone()).or_default() += 1;
+        let before = self.server.as_ref().map(|server| server.pause);
+        let pause = before.map_or(SERVER_PAUSE, |pause| pause.saturating_mul(2));
+        let pause = pause.min(LONGEST_SERVER_PAUSE);
+        let wait = retry_after.map_or(pause, |asked| asked.min(LONGEST_RETRY_AFTER));
+        self.server = Some(ServerTrouble { until: now + wait, pause, text: text.to_owned() });
+    }
+
+    fn back_off(&mut self, uid: PodUid, at_least: Duration, refused: bool, now: Monotonic) {
         let before = self.backoff.get(&uid);
         let refused = refused || before.is_some_and(|before| before.refused);
         let pause = before.map_or(BACKOFF, |before| before.pause.saturating_mul(2));
-        let pause = pause.min(LONGEST_BACKOFF).max(asked.unwrap_or_default());
-        self.backoff.insert(uid, Backoff { until: now + pause, pause, refused });
+        let pause = pause.min(LONGEST_BACKOFF);
+        self.backoff.insert(uid, Backoff { until: now + pause.max(at_least), pause, refused });
     }
 
-    /// Takes the API server's answer for `uid`; `grace` is the pod's termination grace period.
+    /// Takes the answer for `uid`.
     pub fn answered(
         &mut self,
         settings: &EvictionSettings,
         uid: &PodUid,
         answer: &Answer,
-        grace: Duration,
         now: Monotonic,
     ) {
         let Some(pod) = self.in_flight.iter_mut().find(|pod| pod.uid == *uid) else { return };
         match answer {
             Answer::Accepted if pod.stage == Stage::Leaving => {}
             Answer::Accepted => {
-                (pod.stage, pod.deadline) =
-                    (Stage::Leaving, now + grace.min(LONGEST_GRACE) + LEAVES_WITHIN);
-                self.history.push_back(now);
+                pod.leaves(now);
+                self.count(uid, now);
             }
-            Answer::Migrating => {
-                (pod.stage, pod.deadline) = (Stage::Migrating, now + MIGRATES_WITHIN);
-                self.history.push_back(now);
+            Answer::Migrating { .. } => {
+                pod.migrates(now);
+                self.count(uid, now);
+            }
+            // It may leave: no other is asked before that is known.
+            Answer::Unknown { .. } => {
+                if pod.stage == Stage::Asked {
+                    (pod.stage, pod.since, pod.deadline) = (Stage::InDoubt, now, now + ANSWER);
+                    self.count(uid, now);
+                }
+                return;
             }
             Answer::Gone => drop(self.left(settings, uid, now)),
-            Answer::Budget { retry_after } => {
-                self.in_flight.retain(|pod| pod.uid != *uid);
-                self.back_off(uid.clone(), *retry_after, true, now);
+            Answer::Budget { .. }
+            | Answer::Unwilling { .. }
+            | Answer::Refused { .. }
+            | Answer::Busy { .. }
+            | Answer::Unreachable { .. }
+            | Answer::Withdrawn { .. } => self.in_flight.retain(|pod| pod.uid != *uid),
+        }
+        match answer {
+            Answer::Budget { retry_after, .. } => {
+                let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+                self.back_off(uid.clone(), asked, true, now);
             }
-            // It may leave: no other is asked before its time is over.
-            Answer::Unknown(_) => {}
-            Answer::Refused(_) | Answer::Unreachable(_) => {
-                self.in_flight.retain(|pod| pod.uid != *uid);
-                self.back_off(uid.clone(), None, false, now);
-            }
+            Answer::Unwilling { .. } => self.back_off(uid.clone(), UNWILLING, false, now),
+            Answer::Refused { .. } => self.back_off(uid.clone(), Duration::ZERO, false, now),
+            Answer::Busy { retry_after, text } => self.in_vain(uid, *retry_after, text, now),
+            Answer::Unreachable { text } => self.in_vain(uid, None, text, now),
+            _ => {}
+        }
+        if !matches!(answer, Answer::Busy { .. } | Answer::Unreachable { .. }) {
+            // The server works.
+            self.server = None;
+            self.tries.remove(uid);
         }
     }
 
     /// The last of the pod's containers is gone. Whether it was on its way: then what was measured
-    /// before says nothing any more, and the signals are to begin anew.
+    /// before tells nothing any more, and the signals begin anew.
     pub fn left(&mut self, settings: &EvictionSettings, uid: &PodUid, now: Monotonic) -> bool {
-        let before = self.in_flight.len();
-        self.in_flight.retain(|pod| pod.uid != *uid);
+        let place = self.in_flight.iter().position(|pod| pod.uid == *uid);
+        let pod = place.map(|place| self.in_flight.remove(place));
         self.backoff.remove(uid);
-        let was_on_its_way = self.in_flight.len() < before;
-        if was_on_its_way {
+        self.tries.remove(uid);
+        if let Some(workload) = pod.as_ref().and_then(|pod| pod.workload.as_ref()) {
+            self.workloads.left(workload, now);
+        }
+        if pod.is_some() {
             self.cooldown_until = now + settings.cooldown;
         }
-        was_on_its_way
+        pod.is_some()
     }
 }
 
 #[cfg(test)]
 #[path = "machine_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod world_tests;
 
 #[cfg(test)]
 #[path = "trace_tests.rs"]

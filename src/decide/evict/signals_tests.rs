@@ -21,7 +21,8 @@ pub(in crate::decide::evict) fn idle(seconds: u64) -> Sample {
         swap_bytes: 8 * GIB,
         swap_used_bytes: 0,
         working_set_bytes: 8 * GIB,
-        node: None,
+        direct_reclaims: 0,
+        system: None,
         pods: None,
     }
 }
@@ -36,7 +37,7 @@ fn active(
     let mut signals = Signals::default();
     seconds
         .filter(|second| {
-            let readings = signals.read(settings, sample(*second));
+            let readings = signals.read(settings, sample(*second), None);
             readings.iter().any(|reading| reading.signal == signal && reading.active)
         })
         .collect()
@@ -119,8 +120,8 @@ fn overcommit_is_off_unless_enabled() {
 }
 
 #[test]
-fn pressure_is_the_worse_of_node_and_pods() {
-    let seen = |node: u64, pods: u64| {
+fn pressure_is_the_worse_of_the_protected_slices_and_the_pods() {
+    let seen = |system: u64, pods: u64| {
         active(&settings(), 0..40, Signal::Pressure, |second| {
             let full = |percent| {
                 Some(Stalled {
@@ -128,7 +129,7 @@ fn pressure_is_the_worse_of_node_and_pods() {
                     full_micros: second * percent * 10_000,
                 })
             };
-            Sample { node: full(node), pods: full(pods), ..idle(second) }
+            Sample { system: full(system), pods: full(pods), ..idle(second) }
         })
     };
     assert_eq!(seen(19, 20), [0; 0]);
@@ -143,28 +144,88 @@ fn what_does_not_follow_begins_the_window_anew() {
     let quiet_after = |odd: Sample| {
         let mut signals = Signals::default();
         for second in 0..20 {
-            signals.read(&settings, traffic(second, 5000, 5000));
+            signals.read(&settings, traffic(second, 5000, 5000), None);
         }
-        let readings = signals.read(&settings, odd);
+        let readings = signals.read(&settings, odd, None);
         assert!(readings.iter().all(|reading| !reading.active), "{readings:?}");
     };
     quiet_after(traffic(60, 5000, 5000)); // a gap
     quiet_after(traffic(19, 5000, 5000)); // the clock has not moved
     quiet_after(traffic(3, 5000, 5000)); // the clock has gone back
     quiet_after(traffic(20, 10, 5000)); // a counter has
-    quiet_after(Sample { node: Some(Stalled::default()), ..traffic(20, 5000, 5000) });
+    quiet_after(Sample { system: Some(Stalled::default()), ..traffic(20, 5000, 5000) });
 }
 
 #[test]
 fn a_signal_far_above_is_critical() {
     let mut signals = Signals::default();
     let mut critical = |second, rate| {
-        signals.read(&settings(), traffic(second, rate, rate)).iter().any(|r| r.critical)
+        signals.read(&settings(), traffic(second, rate, rate), None).iter().any(|r| r.critical)
     };
     assert!((0..10).all(|second| !critical(second, 1900)));
     signals.clear();
     let mut critical = |second, rate| {
-        signals.read(&settings(), traffic(second, rate, rate)).iter().any(|r| r.critical)
+        signals.read(&settings(), traffic(second, rate, rate), None).iter().any(|r| r.critical)
     };
     assert!((0..10).any(|second| critical(second, 2100)));
+}
+
+/// Seconds in which `signal` was active while kubepods waits for 50 % of the time, and the pods that are
+/// not at their own limit for `others` %.
+fn active_with_others(settings: &EvictionSettings, signal: Signal, others: u64) -> Vec<u64> {
+    let mut signals = Signals::default();
+    let waited = |second: u64, percent: u64| Stalled {
+        some_micros: second * percent * 10_000,
+        full_micros: second * percent * 10_000,
+    };
+    (0..40)
+        .filter(|second| {
+            let pods = Some(waited(*second, 50));
+            let sample = Sample { pods, ..traffic(*second, 3000, 3000) };
+            let readings = signals.read(settings, sample, Some(waited(*second, others)));
+            readings.iter().any(|reading| reading.signal == signal && reading.active)
+        })
+        .collect()
+}
+
+#[test]
+fn pods_that_wait_at_their_own_limit_are_no_pressure_of_the_node() {
+    let settings = Settings::defaults().eviction;
+    assert_eq!(active_with_others(&settings, Signal::Pressure, 5), [0; 0]);
+    assert_eq!(active_with_others(&settings, Signal::Pressure, 30).first(), Some(&15));
+    assert_eq!(active_with_others(&settings, Signal::Pressure, 500).first(), Some(&15), "a sum");
+    // The traffic is there, whoever causes it; who is evicted for it is another question.
+    assert_eq!(active_with_others(&settings, Signal::Traffic, 0).first(), Some(&5));
+}
+
+#[test]
+fn how_much_is_missing_is_estimated_by_what_comes_back_or_is_above() {
+    let mut signals = Signals::default();
+    let read = |signals: &mut Signals, second: u64, rate: u64| {
+        let sample = Sample { swap_used_bytes: 4 * GIB, ..traffic(second, rate, rate) };
+        let readings = signals.read(&settings(), sample, None);
+        readings.into_iter().find(|reading| reading.signal == Signal::Traffic)
+    };
+    let last = (0..20).filter_map(|second| read(&mut signals, second, 100_000)).last().unwrap();
+    assert_eq!(last.missing_bytes, 100_000 * 10 * 4096);
+    signals.clear();
+    let last = (0..20).filter_map(|second| read(&mut signals, second, 1100)).last().unwrap();
+    assert_eq!(last.missing_bytes, 16 * GIB / 100, "no less than a hundredth of RAM");
+}
+
+#[test]
+fn traffic_above_its_threshold_that_does_not_count_says_why() {
+    let settings = Settings::defaults().eviction;
+    let mut signals = Signals::default();
+    let read = |signals: &mut Signals, second| {
+        let sample = Sample { pods: Some(Stalled::default()), ..traffic(second, 2320, 1765) };
+        signals.read(&settings, sample, None)
+    };
+    let readings = (0..20).map(|second| read(&mut signals, second)).last().unwrap();
+    let reading = readings.iter().find(|reading| reading.signal == Signal::Traffic).unwrap();
+    assert!(!reading.active);
+    assert_eq!(
+        reading.text,
+        "2320 pages/s in, 1765 out over 19 s (thresholds 1000 and 1000; no process waits for memory)"
+    );
 }

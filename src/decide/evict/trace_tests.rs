@@ -25,7 +25,9 @@ fn samples(trace: &str) -> Vec<Sample> {
             working_set_bytes: kb(2) - kb(3) - kb(4),
             swap_bytes: kb(5),
             swap_used_bytes: kb(5) - kb(6),
-            node: Some(Stalled { some_micros: n[7], full_micros: n[8] }),
+            direct_reclaims: 0,
+            // The trace has the whole node's stalls, which count the kernel's kswapd.
+            system: None,
             pods: Some(Stalled { some_micros: n[9], full_micros: n[10] }),
         }
     };
@@ -49,23 +51,31 @@ fn replay(settings: &EvictionSettings, answer: &Answer) -> (Vec<(f64, String)>, 
                 swap_bytes: if &*pod.name == "greedy" { 40 << 20 } else { 0 },
             }],
             slice: None,
+            effort: None,
         })
         .collect();
     let (mut signals, mut evictions) = (Signals::default(), Evictions::default());
+    let mut efforts = Efforts::default();
     let (mut asked, mut last) = (Vec::new(), None);
     let samples = samples(THRASH);
     let first = samples.iter().find(|sample| sample.swapped_out_pages > 0).unwrap().at;
     for sample in samples {
         let second = sample.at.since(first).as_secs_f64();
-        let inputs = Inputs { sample, pods: &pods, usage: &usage, pods_are_fresh: true };
-        let verdict = decide(settings, inputs, &mut signals, &mut evictions);
+        let inputs = Inputs {
+            sample,
+            epoch: 0,
+            pods: &pods,
+            usage: &usage,
+            pods_are_fresh: true,
+            others_relieve: false,
+        };
+        let verdict = decide(settings, inputs, &mut signals, &mut efforts, &mut evictions);
         if verdict.readings.iter().any(|reading| reading.active) {
             last = Some(second);
         }
         if let Some(victim) = verdict.evict {
             assert!(sample.at >= first, "evicted before anything was swapped");
-            let grace = Duration::from_secs(30);
-            evictions.answered(settings, &victim.ranked.uid, answer, grace, sample.at);
+            evictions.answered(settings, &victim.ranked.uid, answer, sample.at);
             asked.push((second, victim.ranked.name));
         }
     }

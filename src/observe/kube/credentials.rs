@@ -65,6 +65,9 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// How the agent names itself in each request: audit logs and `managedFields` show it.
+const USER_AGENT: &str = concat!("wasp-agent/", env!("CARGO_PKG_VERSION"));
+
 /// The kubeconfig that counts, whether or not it can be used; `Err` names where it was sought.
 pub fn find(roots: &Roots, settings: &Settings) -> Result<PathBuf, CredentialsError> {
     let places = candidates(roots, settings);
@@ -106,6 +109,9 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
     config.reset_reader_on_write = true;
     // Whether and when to ask again is decided here, where 429 has a meaning of its own.
     config.default_retry = false;
+    config
+        .headers
+        .push((hyper::header::USER_AGENT, hyper::header::HeaderValue::from_static(USER_AGENT)));
 
     let certificate = client_certificate(&config).map_err(unusable)?;
     let node_name = settings

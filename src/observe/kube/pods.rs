@@ -74,11 +74,12 @@ pub enum Update {
 /// Sends news for ever. Ends only with the receiver.
 pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>) {
     let mut pauses = pauses();
+    let kept = &settings.eviction.opt_out_annotations;
     // One generation of credentials a turn.
     while !news.is_closed() {
         match credentials::load(&roots, &settings).await {
             Ok(credentials) => {
-                if !with_credentials(&credentials, &mut pauses, &news).await {
+                if !with_credentials(&credentials, kept, &mut pauses, &news).await {
                     return;
                 }
             }
@@ -117,6 +118,7 @@ async fn wait_for_change(files: &[std::path::PathBuf]) {
 /// Watches until it is to be begun anew; `false` where nobody listens any more.
 async fn with_credentials(
     credentials: &Credentials,
+    kept: &[String],
     pauses: &mut impl Iterator<Item = Duration>,
     news: &mpsc::Sender<Update>,
 ) -> bool {
@@ -141,7 +143,7 @@ async fn with_credentials(
             () = &mut changed => return true,
             () = granted.notified() => Some(Update::Granted),
             event = stream.next() => match event {
-                Some(Ok(event)) => news_of(event),
+                Some(Ok(event)) => news_of(event, kept),
                 // No failure, and the way here was spread: kube lists anew, at once.
                 Some(Err(watcher::Error::WatchError(status))) if status.code == 410 => None,
                 Some(Err(error)) => {
@@ -226,8 +228,8 @@ async fn changed(credentials: &Credentials) {
 }
 
 /// `None` for pods that cannot be used.
-fn news_of(event: Event<WirePod>) -> Option<Update> {
-    let pod = |wire| wire::pod(wire).map(Arc::new);
+fn news_of(event: Event<WirePod>, kept: &[String]) -> Option<Update> {
+    let pod = |wire| wire::pod(wire, kept).map(Arc::new);
     match event {
         Event::Init => Some(Update::ListBegins),
         Event::InitApply(wire) => pod(wire).map(Update::Listed),

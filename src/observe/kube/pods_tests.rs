@@ -66,7 +66,7 @@ impl Watched {
         let (send, news) = mpsc::channel(64);
         tokio::spawn(async move {
             let mut pauses = pauses();
-            while with_credentials(&credentials, &mut pauses, &send).await {}
+            while with_credentials(&credentials, &[], &mut pauses, &send).await {}
         });
         Self { asked, news }
     }

@@ -5,14 +5,14 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use serde::{Deserialize, Deserializer, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::model::{
     plain::plain,
     pod::{
-        Container, ContainerId, ContainerKind, Pod, PodUid, QosClass, ResourceList, Resources,
-        is_name,
+        Container, ContainerId, ContainerKind, LONGEST_ANNOTATION, Migration, Owner, OwnerKind,
+        Pod, PodUid, QosClass, ResourceList, Resources, is_kept, is_name,
     },
 };
 
@@ -70,6 +70,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         annotations: Option<BTreeMap<String, String>>,
         creation_timestamp: Option<Time>,
         deletion_timestamp: Option<Time>,
+        owner_references: Option<Vec<OwnerReference>>,
     }
     let slim = Slim::deserialize(deserializer)?;
     Ok(ObjectMeta {
@@ -81,6 +82,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         annotations: slim.annotations,
         creation_timestamp: slim.creation_timestamp,
         deletion_timestamp: slim.deletion_timestamp,
+        owner_references: slim.owner_references,
         ..ObjectMeta::default()
     })
 }
@@ -88,12 +90,30 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
+    node_name: Option<String>,
     priority: Option<i32>,
     termination_grace_period_seconds: Option<u64>,
+    overhead: Option<ResourceList>,
+    volumes: Vec<Volume>,
     resources: Option<WireResources>,
     containers: Vec<SpecContainer>,
     init_containers: Vec<SpecContainer>,
     ephemeral_containers: Vec<SpecContainer>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Volume {
+    empty_dir: Option<IgnoredAny>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodCondition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -109,6 +129,7 @@ struct SpecContainer {
 struct Status {
     qos_class: Option<String>,
     phase: Option<String>,
+    conditions: Vec<PodCondition>,
     container_statuses: Vec<ContainerStatus>,
     init_container_statuses: Vec<ContainerStatus>,
     ephemeral_container_statuses: Vec<ContainerStatus>,
@@ -153,14 +174,21 @@ impl ContainerStatus {
     }
 }
 
-/// `None` for what is no pod with usable names and UID.
-pub fn pod(wire: WirePod) -> Option<Pod> {
+/// `None` for what is no pod with usable names and UID. `also` are the annotations that are kept beside
+/// the known ones.
+pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
     let WirePod { metadata, spec, status } = wire;
     let annotations = metadata.annotations.unwrap_or_default();
-    let annotation = |name: &str| annotations.get(name);
-    let mirror = annotation("kubernetes.io/config.mirror");
+    let labels = metadata.labels.unwrap_or_default();
+    let owner = owner(metadata.owner_references.unwrap_or_default());
+    // The kubelet makes its Node the owner of the mirror pods that it creates; NodeRestriction demands
+    // it. Without that owner the annotation is the text of the pod's author.
+    let owned_by_node = owner.as_ref().is_some_and(|owner| {
+        owner.kind == OwnerKind::Node && Some(&*owner.name) == spec.node_name.as_deref()
+    });
+    let mirror = annotations.get("kubernetes.io/config.mirror").filter(|_| owned_by_node);
     // A mirror pod's annotation is the UID under which the kubelet runs the static pod: a hash, without
-    // the dashes of the API server's UIDs. Who may create pods may write there whose UID he likes.
+    // the dashes of the API server's UIDs. A UID of another pod there would take that pod's place.
     let uid = match mirror {
         Some(hash) => Some(hash).filter(|hash| !hash.contains('-')),
         None => metadata.uid.as_ref(),
@@ -188,15 +216,25 @@ pub fn pod(wire: WirePod) -> Option<Pod> {
         namespace: metadata.namespace.unwrap_or_default().into(),
         name: metadata.name?.into(),
         priority: spec.priority,
-        config_source: annotation("kubernetes.io/config.source")
-            .map(|source| plain(source).into_owned()),
         mirror: mirror.is_some(),
+        owner,
+        annotations: annotations
+            .iter()
+            .filter(|(key, _)| is_kept(key, also))
+            .map(|(key, value)| (Arc::from(key.as_str()), shortened(value)))
+            .collect(),
         qos_class,
         resources: spec.resources.map(Resources::from),
-        virt_launcher: metadata
-            .labels
-            .is_some_and(|labels| labels.get("kubevirt.io").is_some_and(|v| v == "virt-launcher")),
-        terminating: metadata.deletion_timestamp.is_some(),
+        virt_launcher: labels.get("kubevirt.io").is_some_and(|value| value == "virt-launcher"),
+        migration: migration(&labels, &annotations, spec.node_name.as_deref()),
+        deletion_deadline: metadata.deletion_timestamp.map(|time| time.0.as_second()),
+        evicted_by_api: status.conditions.iter().any(|condition| {
+            condition.type_ == "DisruptionTarget"
+                && condition.status == "True"
+                && condition.reason.as_deref() == Some("EvictionByEvictionAPI")
+        }),
+        local_storage: spec.volumes.iter().any(|volume| volume.empty_dir.is_some()),
+        overhead: spec.overhead.and_then(|overhead| overhead.memory),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
         grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
@@ -205,6 +243,48 @@ pub fn pod(wire: WirePod) -> Option<Pod> {
     let mut names = pod.containers.iter().map(|container| &container.name);
     let named = is_name(&pod.namespace) && is_name(&pod.name) && names.all(|name| is_name(name));
     named.then_some(pod)
+}
+
+/// The controller, else the first owner.
+fn owner(references: Vec<OwnerReference>) -> Option<Owner> {
+    let controls = |owner: &OwnerReference| owner.controller == Some(true);
+    let place = references.iter().position(controls).unwrap_or(0);
+    let found = references.into_iter().nth(place)?;
+    Some(Owner {
+        kind: OwnerKind::new(&found.kind),
+        controller: controls(&found),
+        name: plain(&found.name).into(),
+        uid: plain(&found.uid).into(),
+    })
+}
+
+/// An annotation's value, cut and made printable.
+fn shortened(value: &str) -> Arc<str> {
+    let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= LONGEST_ANNOTATION;
+    let text: String = value.char_indices().take_while(fits).map(|(_, letter)| letter).collect();
+    plain(&text).into()
+}
+
+type Texts = BTreeMap<String, String>;
+
+/// What the launcher pod on `node` shows of a migration.
+fn migration(labels: &Texts, annotations: &Texts, node: Option<&str>) -> Option<Migration> {
+    if labels.get("kubevirt.io").is_none_or(|value| value != "virt-launcher") {
+        return None;
+    }
+    if annotations.contains_key("descheduler.alpha.kubernetes.io/eviction-in-progress") {
+        return Some(Migration::Leaving);
+    }
+    // The label stays for good on a pod that was a migration's target.
+    labels.get("kubevirt.io/migrationJobUID")?;
+    let runs_on = labels.get("kubevirt.io/nodeName").map(String::as_str);
+    Some(if runs_on.is_some() && runs_on == node {
+        let ready = annotations.get("kubevirt.io/migration-target-ready-timestamp");
+        let ready = ready.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        Migration::Arrived { ready: ready.map(|time| time.as_second()) }
+    } else {
+        Migration::Arriving
+    })
 }
 
 fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerKind) -> Container {
@@ -230,7 +310,7 @@ mod tests {
     const ID: &str = "6506db16ea97b09bdd2aa6ac6c3ca21e670f69b0e2233c99eafaebd597e53728";
 
     fn parse(json: &str) -> Option<Pod> {
-        pod(serde_json::from_str(json).unwrap())
+        pod(serde_json::from_str(json).unwrap(), &[])
     }
 
     #[test]
@@ -252,7 +332,8 @@ mod tests {
         ))
         .unwrap();
         assert_eq!((&*pod.namespace, &*pod.name, pod.priority), ("vms", "vm", Some(5)));
-        assert!(pod.virt_launcher && !pod.mirror && pod.terminating && !pod.finished);
+        assert!(pod.virt_launcher && !pod.mirror && !pod.finished);
+        assert_eq!(pod.deletion_deadline, Some(1_795_305_660));
         assert_eq!((pod.created, pod.grace_seconds), (1_795_305_600, 180));
         assert_eq!(pod.qos_class, Some(QosClass::Burstable));
         let kinds: Vec<_> = pod.containers.iter().map(|c| (&*c.name, c.kind)).collect();
@@ -276,8 +357,9 @@ mod tests {
     fn a_mirror_pod_runs_under_the_static_pods_uid() {
         let pod = parse(
             r#"{"metadata":{"name":"etcd","uid":"9192cfa8-679c-444e-9bb8-9701e3620c02",
-            "annotations":{"kubernetes.io/config.mirror":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","kubernetes.io/config.source":"file"}},
-            "spec":{"containers":[]}}"#,
+            "annotations":{"kubernetes.io/config.mirror":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","kubernetes.io/config.source":"file"},
+            "ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"node-a","uid":"u","controller":true}]},
+            "spec":{"nodeName":"node-a","containers":[]}}"#,
         )
         .unwrap();
         assert_eq!(pod.uid.as_str(), "0a1b2c3d4e5f60718293a4b5c6d7e8f9");
@@ -289,12 +371,78 @@ mod tests {
     fn a_mirror_pod_cannot_have_an_api_pods_uid() {
         let of = |mirror: &str| {
             let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02",
-                "annotations":{"kubernetes.io/config.mirror":"UID","kubernetes.io/config.source":"\u001b[2J"}}}"#;
+                "annotations":{"kubernetes.io/config.mirror":"UID"},
+                "ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"node-a","uid":"u","controller":true}]},
+                "spec":{"nodeName":"node-a"}}"#;
             parse(&json.replace("UID", mirror))
         };
         assert_eq!(of("9192cfa8-679c-444e-9bb8-9701e3620c02"), None);
-        let source = of("9192cfa8679c444e9bb89701e3620c02").unwrap().config_source;
-        assert_eq!(source.as_deref(), Some("\\u{1b}[2J"));
+        assert!(of("9192cfa8679c444e9bb89701e3620c02").unwrap().mirror);
+    }
+
+    /// Issue: a pod of the API was spared from eviction for ever by annotations of its author.
+    #[test]
+    fn only_a_pod_that_this_node_owns_is_a_mirror() {
+        for owner in [
+            "",
+            r#"{"apiVersion":"v1","kind":"Node","name":"node-b","uid":"u","controller":true}"#,
+            r#"{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"node-a","uid":"u","controller":true}"#,
+        ] {
+            let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02",
+                "annotations":{"kubernetes.io/config.mirror":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","kubernetes.io/config.source":"file"},
+                "ownerReferences":[OWNER]},"spec":{"nodeName":"node-a"}}"#;
+            let pod = parse(&json.replace("OWNER", owner)).unwrap();
+            assert!(!pod.mirror, "{owner}");
+            assert_eq!(pod.uid.as_str(), "00000000-679c-444e-9bb8-9701e3620c02");
+            assert_eq!(crate::decide::grant::critical(&pod), None);
+        }
+    }
+
+    #[test]
+    fn owners_annotations_and_volumes_are_kept_as_far_as_they_count() {
+        let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02",
+            "ownerReferences":[{"apiVersion":"v1","kind":"Other","name":"a","uid":"1"},
+                {"apiVersion":"apps/v1","kind":"DaemonSet","name":"ds","uid":"2","controller":true}],
+            "annotations":{"descheduler.alpha.kubernetes.io/evict":"false","a/b":"c","my/own":"LONG","other":"x"}},
+            "spec":{"overhead":{"memory":"120Mi","cpu":"1"},
+                "volumes":[{"name":"a","hostPath":{"path":"/"}},{"name":"b","emptyDir":{"medium":"Memory"}}]},
+            "status":{"conditions":[{"type":"Ready","status":"True"},
+                {"type":"DisruptionTarget","status":"True","reason":"EvictionByEvictionAPI"}]}}"#;
+        let json = json.replace("LONG", &"é".repeat(100));
+        let pod = pod(serde_json::from_str(&json).unwrap(), &["my/own".to_owned()]).unwrap();
+        let owner = pod.owner.clone().unwrap();
+        assert_eq!((owner.kind, &*owner.name, &*owner.uid), (OwnerKind::DaemonSet, "ds", "2"));
+        assert_eq!(pod.annotation("descheduler.alpha.kubernetes.io/evict"), Some("false"));
+        assert_eq!(pod.annotation("my/own"), Some("é".repeat(32).as_str()));
+        assert_eq!(pod.annotations.len(), 2);
+        assert!(pod.local_storage && pod.evicted_by_api);
+        assert_eq!(pod.overhead.map(|overhead| overhead.value()), Some(120 << 20));
+    }
+
+    /// Values as KubeVirt 1.0 to 1.9 write them on launcher pods.
+    #[test]
+    fn a_launcher_shows_its_part_in_a_migration() {
+        let of = |labels: &str, annotations: &str| {
+            let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02",
+                "labels":{"kubevirt.io":"virt-launcher"LABELS},"annotations":{ANNOTATIONS}},"spec":{"nodeName":"node-a"}}"#;
+            parse(&json.replace("LABELS", labels).replace("ANNOTATIONS", annotations))
+                .unwrap()
+                .migration
+        };
+        assert_eq!(of(r#","kubevirt.io/nodeName":"node-a""#, ""), None);
+        for value in ["kubevirt", "true", ""] {
+            let shown =
+                format!(r#""descheduler.alpha.kubernetes.io/eviction-in-progress":"{value}""#);
+            assert_eq!(of("", &shown), Some(Migration::Leaving));
+        }
+        let job = r#","kubevirt.io/migrationJobUID":"u""#;
+        assert_eq!(of(job, ""), Some(Migration::Arriving), "a decentralized migration");
+        let elsewhere = format!(r#"{job},"kubevirt.io/nodeName":"node-b""#);
+        assert_eq!(of(&elsewhere, ""), Some(Migration::Arriving));
+        let here = format!(r#"{job},"kubevirt.io/nodeName":"node-a""#);
+        assert_eq!(of(&here, ""), Some(Migration::Arrived { ready: None }));
+        let ready = r#""kubevirt.io/migration-target-ready-timestamp":"2026-11-22T00:00:00Z""#;
+        assert_eq!(of(&here, ready), Some(Migration::Arrived { ready: Some(1_795_305_600) }));
     }
 
     #[test]

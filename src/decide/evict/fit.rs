@@ -1,0 +1,88 @@
+//! Whether it is worth evicting a pod, and whether it has a part in what hurts.
+
+use std::fmt;
+
+use super::{
+    efforts::Efforts,
+    select::Ranked,
+    signals::{Reading, Signal},
+};
+use crate::{config::settings::EvictionSettings, model::swap::human_bytes};
+
+/// A pod whose processes wait for less of the time has no part in the pressure.
+const WAITS_PERCENT: f64 = 1.0;
+
+/// What the active signals demand of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// A pod that frees less is not worth its eviction.
+    least_bytes: u64,
+    missing_bytes: u64,
+    /// Only signals are active that tell of movement: traffic, pressure.
+    movement: bool,
+    /// Only pods at their own memory limit wait.
+    own_limits: bool,
+}
+
+/// Why a pod is not evicted for this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    FreesTooLittle { frees_bytes: u64, missing_bytes: u64 },
+    NotInvolved,
+    NotAtLimit,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FreesTooLittle { frees_bytes, missing_bytes } => write!(
+                f,
+                "would free only {} of about {} that are missing",
+                human_bytes(*frees_bytes),
+                human_bytes(*missing_bytes)
+            ),
+            Self::NotInvolved => {
+                f.write_str("is within its request, uses no swap and does not wait for memory")
+            }
+            Self::NotAtLimit => {
+                f.write_str("has no part in the traffic of pods at their own memory limit")
+            }
+        }
+    }
+}
+
+impl Need {
+    pub fn of(settings: &EvictionSettings, active: &[&Reading], only_own_limits: bool) -> Self {
+        // What helps against one of the signals is worth it.
+        let missing_bytes = active.iter().map(|reading| reading.missing_bytes).min().unwrap_or(0);
+        let share = u128::from(missing_bytes) * u128::from(settings.min_relief_percent) / 100;
+        let of = |signal: Signal| active.iter().all(|reading| reading.signal == signal);
+        Self {
+            least_bytes: u64::try_from(share).unwrap_or(u64::MAX),
+            missing_bytes,
+            movement: active
+                .iter()
+                .all(|reading| matches!(reading.signal, Signal::Traffic | Signal::Pressure)),
+            own_limits: only_own_limits && of(Signal::Traffic),
+        }
+    }
+
+    /// # Errors
+    /// Why the pod is not evicted for this.
+    pub fn is_met_by(&self, pod: &Ranked, efforts: &Efforts) -> Result<(), Unfit> {
+        if self.own_limits && !efforts.is_at_own_limit(&pod.uid) {
+            return Err(Unfit::NotAtLimit);
+        }
+        let known = efforts.knows(&pod.uid);
+        let moves = pod.pages_per_second > 0 || efforts.waits_percent(&pod.uid) >= WAITS_PERCENT;
+        let quiet = !known || !moves;
+        if self.movement && quiet && pod.swap_bytes == 0 && pod.above_request == 0 {
+            return Err(Unfit::NotInvolved);
+        }
+        if pod.frees_bytes < self.least_bytes {
+            let (frees_bytes, missing_bytes) = (pod.frees_bytes, self.missing_bytes);
+            return Err(Unfit::FreesTooLittle { frees_bytes, missing_bytes });
+        }
+        Ok(())
+    }
+}
