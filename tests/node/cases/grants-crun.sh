@@ -6,7 +6,7 @@ start_apiserver
 pod early --request 100Mi --limit 300Mi
 note "as $runtime left it: $(swap_max early)"
 start_agent
-check "what ran before the agent is right as soon as the service is ready" has_limit early "$(grant 100)"
+check "what ran before the agent is right as soon as the service is ready" limit_holds early "$(page "$(grant 100)")"
 of early
 systemd_has() { [[ $(systemctl show -P MemorySwapMax "${scope##*/}") = $(grant 100) ]]; }
 eventually 15 "systemd is told too" systemd_has
