@@ -67,10 +67,11 @@ deny:
 test-unit: lint
 	$(debug) test $(tested)
 
-# The one build of what ships: without failpoints. It may give no warning.
+# The one build of what ships: without failpoints. It may give no warning. The VM also runs test-kubelet often
+# enough for its optimisation to pay; test-apiserver comes from the debug build.
 build-release: deps
 	@mkdir -p $(target)
-	@$(CARGO) build --locked --release -p wasp-agent 2>&1 | tee $(target)/build-release.log; exit $${PIPESTATUS[0]}
+	@$(CARGO) build --locked --release -p wasp-agent -p test-kubelet 2>&1 | tee $(target)/build-release.log; exit $${PIPESTATUS[0]}
 	@if grep 'generated [0-9]* warning' $(target)/build-release.log; then exit 1; fi
 
 # In memory, as /proc, /sys and /run are.
@@ -99,12 +100,14 @@ FUZZ_SECONDS ?= 60
 fuzz: deps
 	fuzz/run $(FUZZ_SECONDS)
 
+# NODE=... for some cases only: options and cases of tests/node/run.
+NODE ?=
 test-node: build
-	tests/node/run
+	tests/node/run $(NODE)
 
 # As test-node, with what is built already.
 test-node-cases:
-	tests/node/run
+	tests/node/run $(NODE)
 
 # An agent that can be killed and refused at a place, on a host made of files and in the VM.
 test-faults: lint
