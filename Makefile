@@ -20,7 +20,7 @@ bin := $(target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
 .PHONY: all build build-release demo soak bench bench-hook bench-fleet fuzz test test-quick check fmt lint deny test-unit \
-	test-node test-node-cases test-node-faults test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
+	test-node test-node-cases test-node-faults test-host-faults test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
 
 all: build
 
@@ -64,8 +64,11 @@ deny:
 	 elif [ "$$CI" = true ]; then echo "cargo-deny is not installed: cargo install --locked cargo-deny" >&2; exit 1; \
 	 else echo "SKIPPED, loudly: cargo-deny is not installed (cargo install --locked cargo-deny)" >&2; fi
 
+# All but `faults`, which mostly waits, and runs beside them in `make test`.
+suites := $(filter-out faults,$(sort $(notdir $(basename $(wildcard tests/*.rs tests/*/tests/*.rs)) $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))))
 test-unit: lint
-	$(debug) test $(tested)
+	$(debug) test $(tested) --lib --bins $(addprefix --test ,$(suites))
+	$(debug) test $(tested) --doc
 
 # The one build of what ships: without failpoints. It may give no warning. The VM also runs test-kubelet often
 # enough for its optimisation to pay; test-apiserver comes from the debug build.
@@ -110,9 +113,11 @@ test-node-cases:
 	tests/node/run $(NODE)
 
 # An agent that can be killed and refused at a place, on a host made of files and in the VM.
-test-faults: lint
-	$(debug) test $(tested) --test faults
+test-faults: test-host-faults
 	@$(MAKE) --no-print-directory test-node-faults
+
+test-host-faults: lint
+	$(debug) test $(tested) --test faults
 
 test-node-faults:
 	WASP_NODE_BIN=$(abspath $(target)/debug) tests/node/run --suite bookworm faults-kill
