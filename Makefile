@@ -1,5 +1,5 @@
 # make demo   see it work on a real node, in a VM
-# make test   run every check and every test
+# make test   run every check and every test; make test-quick those that need no VM
 # make rpm    build the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measure the agent; make bench-hook measures what the hook adds to a container's start,
 #             make bench-fleet what AGENTS (1000) ask of one API server
@@ -13,11 +13,14 @@ DESTDIR ?=
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 CARGO ?= cargo
+SHELL := /bin/bash
 
-bin := $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+target := $(or $(CARGO_TARGET_DIR),target)
+bin := $(target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build demo soak bench bench-hook bench-fleet fuzz test check deny test-unit test-node test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
+.PHONY: all build build-release demo soak bench bench-hook bench-fleet fuzz test test-quick check fmt lint deny test-unit \
+	test-node test-node-cases test-node-faults test-host-faults test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
 
 all: build
 
@@ -30,25 +33,50 @@ demo: deps
 	  $(MAKE) --no-print-directory build && wait $$image
 	@tests/node/run --demo
 
-# The node runs what ships: the release build.
-test: check test-unit test-faults
-	@$(MAKE) --no-print-directory build PROFILE=release
-	@$(MAKE) --no-print-directory check-rpm PROFILE=release
-	@$(MAKE) --no-print-directory test-node PROFILE=release
+# Every check and every test, in phases (tests/phases). The node runs what ships: the release build.
+test: deps
+	@tests/phases test
 
-check: deps
+# What needs no VM and no release build.
+test-quick: deps
+	@tests/phases quick
+
+check: deps fmt lint deny
+
+fmt:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@$(MAKE) --no-print-directory deny
+
+# The one debug build, which clippy, unit, process and fault tests share. `cargo clippy` would compile every
+# dependency once more, as metadata only. So do what it does: have clippy's driver compile the workspace's
+# crates, which reports the lints on the way. The release build checks the code without failpoints.
+debug := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__ $(CARGO)
+tested := --locked --workspace --features wasp-agent/failpoints
+lint: deps
+	$(debug) test $(tested) --all-targets --no-run
+	$(debug) build $(tested)
 
 # The advisories come from a database on the network, which not every builder reaches.
+# It reads every crate of the lock file, also those of other platforms, so they are fetched first.
+# CI installs cargo-deny itself, unoptimised: that compiles in a fifth of the time, and checks in seconds.
 deny:
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked --offline check bans licenses sources; \
+	@if [ "$(INSTALL_DENY)" = yes ] && ! $(CARGO) deny --version >/dev/null 2>&1; then \
+	  CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --locked --debug cargo-deny || exit; fi; \
+	 if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) fetch --locked --quiet; $(CARGO) deny --locked --offline check bans licenses sources; \
 	 elif [ "$$CI" = true ]; then echo "cargo-deny is not installed: cargo install --locked cargo-deny" >&2; exit 1; \
 	 else echo "SKIPPED, loudly: cargo-deny is not installed (cargo install --locked cargo-deny)" >&2; fi
 
-test-unit: deps
-	$(CARGO) test --locked --workspace
+# All but `faults`, which mostly waits, and runs beside them in `make test`.
+suites := $(filter-out faults,$(sort $(notdir $(basename $(wildcard tests/*.rs tests/*/tests/*.rs)) $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))))
+test-unit: lint
+	$(debug) test $(tested) --lib --bins $(addprefix --test ,$(suites))
+	$(debug) test $(tested) --doc
+
+# The one build of what ships: without failpoints. It may give no warning. The VM also runs test-kubelet often
+# enough for its optimisation to pay; test-apiserver comes from the debug build.
+build-release: deps
+	@mkdir -p $(target)
+	@$(CARGO) build --locked --release -p wasp-agent -p test-kubelet 2>&1 | tee $(target)/build-release.log; exit $${PIPESTATUS[0]}
+	@if grep 'generated [0-9]* warning' $(target)/build-release.log; then exit 1; fi
 
 # In memory, as /proc, /sys and /run are.
 bench: deps
@@ -76,17 +104,24 @@ FUZZ_SECONDS ?= 60
 fuzz: deps
 	fuzz/run $(FUZZ_SECONDS)
 
+# NODE=... for some cases only: options and cases of tests/node/run.
+NODE ?=
 test-node: build
-	tests/node/run
+	tests/node/run $(NODE)
+
+# As test-node, with what is built already.
+test-node-cases:
+	tests/node/run $(NODE)
 
 # An agent that can be killed and refused at a place, on a host made of files and in the VM.
-faults := $(or $(CARGO_TARGET_DIR),target)/faults
-test-faults: deps
-	$(CARGO) test --locked --workspace --features wasp-agent/failpoints --test faults
-	$(CARGO) build --locked --workspace --features wasp-agent/failpoints
-	mkdir -p $(faults)
-	cp $(addprefix $(dir $(faults))debug/,wasp-agent wasp-hook test-apiserver test-kubelet) $(faults)
-	WASP_NODE_BIN=$(abspath $(faults)) tests/node/run --suite bookworm faults-kill
+test-faults: test-host-faults
+	@$(MAKE) --no-print-directory test-node-faults
+
+test-host-faults: lint
+	$(debug) test $(tested) --test faults
+
+test-node-faults:
+	WASP_NODE_BIN=$(abspath $(target)/debug) tests/node/run --suite bookworm faults-kill
 
 # What a build and the node's VM need; installs it where it can.
 deps:

@@ -9,6 +9,12 @@ cgroups=/sys/fs/cgroup
 state=/run/test-kubelet
 config=/etc/wasp-agent/config.d/90-case.toml
 failures=$TAP_FAILURES number=$TAP_NUMBER # of earlier boots
+uptime_ms() { # the clock may be set by the case
+    local up
+    read -r up _ </proc/uptime
+    echo $((10#${up/./} * 10))
+}
+last_report=$(uptime_ms) # each sentence shows the time since the one before it
 exec {never}<> <(:) # for a pause that starts no process
 
 trap 'leave $?' EXIT
@@ -39,8 +45,11 @@ now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 note() { echo "# $*"; }
 
 report() { # ok|not ok, sentence
+    local now
+    now=$(uptime_ms)
     number=$((number + 1))
-    echo "$1 $number - $2"
+    echo "$1 $number - $2 [+$((now - last_report)) ms]"
+    last_report=$now
     [[ $1 == ok ]] || failures=$((failures + 1))
 }
 

@@ -3,23 +3,31 @@
 # timeout: 600
 . /payload/lib.sh
 
-# run_check [ARGUMENT...]: sets status and report (its JSON, or with --brief its lines).
+# run_check [ARGUMENT...]: sets status, report (its JSON, or with --brief its lines) and, from the JSON, finding and
+# not_well. jq is asked once for all of it: its start takes a third of a second under emulation.
 run_check() {
     local arguments=("$@")
     (($#)) || arguments=(--json)
     status=0
     report=$(wasp-agent check "${arguments[@]}") || status=$?
+    declare -gA finding=()
+    not_well=''
+    [[ ${arguments[0]} == --json ]] || return 0
+    local id level found
+    while IFS=$'\t' read -r id level found; do
+        finding[$id]="$level: $found"
+        case $level in warn | fail) not_well+=${not_well:+ }$id ;; esac
+    done < <(jq -r '.checks[] | [.id, .level, .found] | @tsv' <<<"$report")
 }
 # finds ID: LEVEL: what was found
-finds() { jq -r --arg id "$1" '.checks[] | select(.id == $id) | "\(.level): \(.found)"' <<<"$report"; }
-not_well() { jq -r '[.checks[] | select(.level == "warn" or .level == "fail") | .id] | join(" ")' <<<"$report"; }
+finds() { echo "${finding[$1]:-}"; }
 
 mkdir -p /etc/kubernetes
 printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' 'evictionHard:' '  memory.available: 1Mi' >/etc/kubernetes/kubelet.conf
 
 start=$(now_ms)
 run_check
-note "before anything runs, $(($(now_ms) - start)) ms: exit $status: $(not_well)"
+note "before anything runs, $(($(now_ms) - start)) ms: exit $status: $not_well"
 is "$status" 2 "before the API server and the agent run, it fails"
 like "$(finds kubeconfig)" '^fail: cannot use kubeconfig /etc/kubernetes/kubelet.conf' "the credentials are missed"
 like "$(finds swap)" '^warn: no swap, and none is configured' "so is swap"
@@ -35,9 +43,9 @@ start_apiserver
 start_agent
 pod one --request 100Mi --limit 300Mi
 run_check
-note "healthy: exit $status: $(not_well)"
+note "healthy: exit $status: $not_well"
 is "$(jq -r .summary.fail <<<"$report")" 0 "with all running nothing fails"
-is "$(not_well)" "swap-encryption swap-disk" "and of this node only its one plain disk is warned of"
+is "$not_well" "swap-encryption swap-disk" "and of this node only its one plain disk is warned of"
 is "$status" 1 "with exit status 1"
 like "$(finds agent-service)" '^ok: Swap 200.0 MiB' "the agent's status is shown"
 like "$(finds swap-provisioning)" '^ok: as configured' "the swap is as it would be made again"

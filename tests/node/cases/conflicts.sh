@@ -38,7 +38,8 @@ eventually 5 "the agent grants" has_limit one "$(grant 100)"
 kubelet 'failSwapOn: false' 'memorySwap:' '  swapBehavior: LimitedSwap'
 systemctl reload wasp-agent
 eventually 10 "a kubelet that grants too is said" says 'swapBehavior: LimitedSwap'
-drift one scope 4096 >/dev/null 2>&1 || true
+of one
+echo 4096 >"$scope/memory.swap.max"
 throughout 3 "and its limits are left alone" at_scope one 4096
 kubelet 'failSwapOn: false'
 systemctl reload wasp-agent

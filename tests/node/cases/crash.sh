@@ -31,5 +31,7 @@ systemctl unmask -q --runtime wasp-agent
 systemctl reset-failed wasp-agent
 start_agent
 check "what was overwritten is right when the service is ready" has_limit before "$(grant 100)"
-check "so is what started meanwhile" has_limit during "$(grant 70)"
-check "and what may not swap" has_limit denied 0
+check "so is what started meanwhile" limit_holds during "$(page "$(grant 70)")"
+check "and what may not swap" limit_holds denied 0
+eventually 15 "systemd is told of both" has_limit during "$(grant 70)"
+eventually 15 "also of the second" has_limit denied 0

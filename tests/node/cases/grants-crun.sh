@@ -6,7 +6,7 @@ start_apiserver
 pod early --request 100Mi --limit 300Mi
 note "as $runtime left it: $(swap_max early)"
 start_agent
-check "what ran before the agent is right as soon as the service is ready" has_limit early "$(grant 100)"
+check "what ran before the agent is right as soon as the service is ready" limit_holds early "$(page "$(grant 100)")"
 of early
 systemd_has() { [[ $(systemctl show -P MemorySwapMax "${scope##*/}") = $(grant 100) ]]; }
 eventually 15 "systemd is told too" systemd_has
@@ -21,9 +21,9 @@ pod old --request 77Mi --kubelet old
 eventually 5 "so does one that the runtime left without any swap limit" has_limit old "$(grant 77)"
 pod several --sidecar side,request=20Mi --container main,request=200Mi --container other,request=30Mi,limit=40Mi --container none
 eventually 5 "each container gets the share of its own request" has_limit several/main "$(grant 200)"
-check "also beside another" has_limit several/other "$(grant 30)"
-check "also as a sidecar, whose oom_score_adj is its pod's" has_limit several/side "$(grant 20)"
-check "one that requests nothing gets nothing" has_limit several/none 0
+eventually 5 "also beside another" has_limit several/other "$(grant 30)"
+eventually 5 "also as a sidecar, whose oom_score_adj is its pod's" has_limit several/side "$(grant 20)"
+eventually 5 "one that requests nothing gets nothing" has_limit several/none 0
 
 test-kubelet restart early
 eventually 5 "a container that restarts under a new id gets it again" has_limit early "$(grant 100)"

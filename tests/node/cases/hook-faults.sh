@@ -74,7 +74,7 @@ check "with the hook as it was, the next start succeeds" lives dies-no-more
 hook_journal() { journalctl -q -t wasp-hook -o cat; }
 mv /usr/bin/wasp-hook /usr/bin/wasp-hook.real
 printf '#!/bin/sh\n/usr/bin/head -c 20 >/dev/null; exec /usr/bin/wasp-hook.real\n' >/usr/local/bin/half-a-state
-printf '#!/bin/sh\nexec /usr/bin/strace -D -qq -o /run/strace -P /run/wasp-agent/hook.json -e trace=openat -e inject=openat:delay_enter=20000000 /usr/bin/wasp-hook.real\n' >/usr/local/bin/slow-disk
+printf '#!/bin/sh\nexec /usr/bin/strace -D -qq -o /run/strace -P /run/wasp-agent/hook.json -e trace=openat -e inject=openat:delay_enter=8000000 /usr/bin/wasp-hook.real\n' >/usr/local/bin/slow-disk
 printf '#!/bin/sh\nexec /usr/bin/wasp-hook.real </dev/zero\n' >/usr/local/bin/no-state
 chmod +x /usr/local/bin/{half-a-state,slow-disk,no-state}
 for runtime in crun runc; do

@@ -8,7 +8,8 @@ pod two
 check "systemd-analyze verify has nothing to say" bash -c '! systemd-analyze verify --man=no wasp-agent.service 2>&1 | grep -v "^$" | grep -i wasp'
 is "$(systemctl show -P Type wasp-agent)" notify "it is Type=notify"
 start_agent
-check "when the service is ready, limits are right" has_limit one "$(grant 100)"
+check "when the service is ready, limits are right" limit_holds one "$(page "$(grant 100)")"
+eventually 15 "and systemd is told" has_limit one "$(grant 100)"
 note "STATUS: $(agent_status)"
 like "$(agent_status)" '[a-z]+ .*[a-z]+ ' "STATUS is a sentence"
 like "$(agent_status)" '[0-9]' "with a number in it"
