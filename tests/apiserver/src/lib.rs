@@ -21,6 +21,7 @@
 //! `kubevirt.io: virt-launcher` makes its eviction be denied as KubeVirt's webhook denies it; only
 //! server-side apply is tracked in managedFields. [`envtest`] runs tests against a real one too.
 
+mod answers;
 pub mod api;
 pub mod app;
 mod apply;
@@ -30,6 +31,7 @@ mod body;
 pub mod client;
 pub mod commands;
 mod control;
+mod controllers;
 mod decoding;
 mod defaults;
 mod delete;
@@ -39,15 +41,19 @@ pub mod faults;
 mod journal;
 mod json;
 pub mod kubeconfig;
+pub mod kubevirt;
 mod patch;
 mod pdb;
 pub mod pki;
 mod quantity;
+mod raw;
 mod read;
+mod record;
 pub mod request;
 mod resize;
 pub mod resources;
 mod restriction;
+mod schema;
 pub mod selector;
 mod serve;
 mod server;
@@ -55,8 +61,12 @@ mod stats;
 pub mod status;
 pub mod store;
 mod strategy;
+mod tasks;
+mod time;
 mod watching;
 mod write;
 
+pub use controllers::Controllers;
+pub use record::Recorded;
 pub use server::{ApiServer, Handle, Options};
 pub use stats::Arrivals;
