@@ -349,26 +349,38 @@ impl Kubevirt {
         Ok(())
     }
 
-    /// The budgets that virt-controller keeps up to 1.5: one pod, two while migrating.
+    /// The budgets that virt-controller keeps up to 1.5: one pod, two while migrating. Later versions
+    /// remove those that they find.
     pub fn budgets(&self, store: &mut Inner, namespace: &str) {
-        if self.version.is_none_or(|version| version >= (1, 6, 0)) {
+        if self.version.is_none() {
             return;
         }
         let mut wanted: BTreeMap<String, (Vm, i64)> = BTreeMap::new();
         for (_, pod) in store.list("pods", namespace) {
             let annotations = &pod["metadata"]["annotations"];
             let Some(vm) = vm_of(pod).filter(|_| !completed(pod)) else { continue };
-            let budget = match annotations[STRATEGY].as_str().unwrap_or("LiveMigrate") {
-                "LiveMigrate" | "External" => true,
-                "LiveMigrateIfPossible" => annotations[MIGRATABLE] == "true",
-                _ => false,
-            };
+            let budget = !self.at_least(6, 0)
+                && match annotations[STRATEGY].as_str().unwrap_or("LiveMigrate") {
+                    "LiveMigrate" | "External" => true,
+                    "LiveMigrateIfPossible" => annotations[MIGRATABLE] == "true",
+                    _ => false,
+                };
             let creator = text(pod, "/metadata/labels/kubevirt.io~1created-by");
             if budget && !creator.is_empty() {
                 let least = if self.moving.contains_key(&vm) { 2 } else { 1 };
                 wanted.insert(creator.to_owned(), (vm, least));
             }
         }
+        let superfluous: Vec<Key> = store
+            .list("poddisruptionbudgets", namespace)
+            .filter(|(key, budget)| {
+                let creator = &budget["spec"]["selector"]["matchLabels"]["kubevirt.io/created-by"];
+                let wanted = creator.as_str().is_some_and(|creator| wanted.contains_key(creator));
+                key.name.starts_with("kubevirt-disruption-budget-") && !wanted
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        superfluous.iter().for_each(|key| store.remove(key));
         for (creator, (vm, least)) in wanted {
             let found = store
                 .list("poddisruptionbudgets", namespace)

@@ -14,12 +14,19 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Where it is not a real one, on purpose: controllers are absent, but for the disruption
-//! controller's part (which an annotation `test.wasp/disruption-controller: "off"` on a
-//! PodDisruptionBudget, or an option, turns off); nobody runs the pods, so a pod being deleted stays
-//! until a DELETE with grace 0; an annotation `test.wasp/live-migratable: "true"` on a pod labelled
-//! `kubevirt.io: virt-launcher` makes its eviction be denied as KubeVirt's webhook denies it; only
-//! server-side apply is tracked in managedFields. [`envtest`] runs tests against a real one too.
+//! Bodies are compared with Kubernetes' typed structs ([`Options::strict`]), quantities are read and
+//! written by the rules of Go's package, and each request is recorded ([`Handle::recorded`]). The
+//! cluster around the server is set by version and state: [`kubevirt`], [`Controllers`], and the
+//! answers of `data/answers.json` by [`faults`].
+//!
+//! It differs from a real server on purpose in these points: unknown fields and query parameters are
+//! errors unless a request or the option sets something else; of the controllers there is the
+//! disruption controller's part (which an annotation `test.wasp/disruption-controller: "off"` on a
+//! PodDisruptionBudget, or an option, turns off) and those that a test turns on; nobody runs the pods,
+//! so a pod being deleted stays until a DELETE with grace 0; where no KubeVirt version is set, an
+//! annotation `test.wasp/live-migratable: "true"` on a pod labelled `kubevirt.io: virt-launcher` has
+//! each eviction denied as KubeVirt's webhook denies the first; only server-side apply is tracked in
+//! managedFields. [`envtest`] runs tests against a real one too.
 
 mod answers;
 pub mod api;

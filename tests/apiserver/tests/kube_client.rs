@@ -89,9 +89,8 @@ async fn calling(server: &Cluster) {
     let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "one"},
                       "deleteOptions": {"gracePeriodSeconds": 7}});
     let params = PostParams::default();
-    let body = serde_json::to_vec(&body).unwrap();
     let answer: kube::core::Status =
-        pods.create_subresource("eviction", "one", &params, body).await.unwrap();
+        pods.create_subresource("eviction", "one", &params, &body).await.unwrap();
     assert!(answer.is_success());
     let evicted = pods.get("one").await.unwrap();
     assert_eq!(evicted.metadata.deletion_grace_period_seconds, Some(7));

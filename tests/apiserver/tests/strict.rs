@@ -55,12 +55,12 @@ on_each_server!(a_strict_request_is_refused, asked_to_be_strict);
 
 async fn asked_to_warn(cluster: &Cluster) {
     let admin = cluster.admin();
+    admin.upsert(&pod("one", "node-a")).await.unwrap();
     let mut odd = pod("odd", "node-a");
     odd["spec"]["nodename"] = json!("x");
     let made = admin.post(&format!("{PODS}?fieldValidation=Warn"), &odd).await.unwrap();
     assert_eq!(made.warnings, ["299 - \"unknown field \\\"spec.nodename\\\"\""]);
     assert!(made.ok().unwrap()["spec"].get("nodename").is_none(), "it is dropped");
-    admin.upsert(&pod("one", "node-a")).await.unwrap();
     // So a precondition that is spelled wrongly is no precondition.
     let path = format!("{PODS}/one/eviction?fieldValidation=Ignore");
     let evicted = admin.post(&path, &misspelled("other")).await.unwrap();
@@ -70,6 +70,7 @@ on_each_server!(a_lenient_request_drops_what_does_not_exist, asked_to_warn);
 
 async fn types(cluster: &Cluster) {
     let admin = cluster.admin();
+    admin.upsert(&pod("one", "node-a")).await.unwrap();
     let mut odd = pod("odd", "node-a");
     odd["spec"]["priority"] = json!("1");
     let refused = admin.post(PODS, &odd).await.unwrap();
@@ -78,7 +79,6 @@ async fn types(cluster: &Cluster) {
         400,
         "json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32",
     );
-    admin.upsert(&pod("one", "node-a")).await.unwrap();
     let mut body = eviction("one");
     body["deleteOptions"] = json!({"gracePeriodSeconds": "3"});
     let refused = admin.post(&format!("{PODS}/one/eviction"), &body).await.unwrap();
@@ -97,6 +97,7 @@ on_each_server!(a_value_of_another_type_is_refused, types);
 
 async fn quantities(cluster: &Cluster) {
     let admin = cluster.admin();
+    admin.upsert(&pod("zero", "node-a")).await.unwrap();
     for (given, listed) in [
         (json!("1e42"), "1e42"),
         (json!("1e4294967305"), "1e4294967305"),
