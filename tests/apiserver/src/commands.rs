@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, JSON_PATCH, MERGE, STRATEGIC};
 use crate::pki::{Pki, Validity, write_atomic};
 use crate::resources::{Resource, by_any_name, of_object};
+use crate::steering::{self, Steering};
 use crate::{ApiServer, Options, kubeconfig};
 
 #[derive(Debug, Subcommand)]
@@ -42,21 +43,8 @@ pub enum Command {
         #[arg(long)]
         reset: bool,
     },
-    /// Print, or forget, the requests one by one, with headers and bodies.
-    Record {
-        #[arg(long)]
-        reset: bool,
-    },
-    /// Answer evictions (or what is given) with a row of data/answers.json; without one list them.
-    Answer(AnswerWith),
-    /// Run KubeVirt of a version in the cluster; "none" ends it.
-    Kubevirt(Kubevirt),
-    /// Begin or end the migration of a VM.
-    Migration(Migration),
-    /// Have DaemonSets, ReplicaSets and the like bring their pods back, or "off".
-    Controllers(Controllers),
-    /// Whether fields that do not exist are refused ("on") or dropped with a warning ("off").
-    Strict { state: Switch },
+    #[command(flatten)]
+    Steering(Steering),
     /// Any other call: "drop-watches", "compact", "revoke".
     Test { call: String, json: Option<String> },
 }
@@ -160,73 +148,6 @@ pub struct Delete {
     grace: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    On,
-    Off,
-}
-
-#[derive(Debug, Args)]
-pub struct AnswerWith {
-    name: Option<String>,
-    /// Only this pod's: NAMESPACE/NAME.
-    #[arg(long)]
-    pod: Option<String>,
-    #[arg(long, default_value = "create")]
-    verb: String,
-    /// Empty for all.
-    #[arg(long, default_value = "pods/eviction")]
-    resource: String,
-    #[arg(long)]
-    times: Option<u64>,
-    #[arg(long, default_value_t = 0)]
-    skip: u64,
-}
-
-#[derive(Debug, Args)]
-pub struct Kubevirt {
-    version: String,
-    /// Migrations end by themselves after so long.
-    #[arg(long, value_parser = duration)]
-    migration: Option<Duration>,
-    /// The node that VMs move to.
-    #[arg(long, default_value = "")]
-    target: String,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Step {
-    Start,
-    Succeed,
-    Fail,
-    Cancel,
-}
-
-#[derive(Debug, Args)]
-pub struct Migration {
-    #[arg(value_enum)]
-    step: Step,
-    vm: String,
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
-    /// The node that a migration which is started goes to.
-    #[arg(long, default_value = "")]
-    to: String,
-}
-
-#[derive(Debug, Args)]
-pub struct Controllers {
-    state: Switch,
-    #[arg(long, value_parser = duration, default_value = "0s")]
-    delay: Duration,
-    /// Where pods of others than DaemonSets are put.
-    #[arg(long, default_value = "")]
-    node: String,
-    /// The new pods run and are ready.
-    #[arg(long)]
-    running: bool,
-}
-
 #[derive(Debug, Args)]
 pub struct Evict {
     name: String,
@@ -235,7 +156,7 @@ pub struct Evict {
 }
 
 /// "90", "90s", "500ms", "5m", "2h".
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let number: u64 = number.parse().map_err(|e| format!("{text:?}: {e}"))?;
@@ -253,7 +174,7 @@ fn address_file(data: &Path) -> PathBuf {
     data.join("address")
 }
 
-fn admin(data: &Path) -> Result<Client> {
+pub(crate) fn admin(data: &Path) -> Result<Client> {
     let path = address_file(data);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("reading {}: is a server running there?", path.display()))?;
@@ -261,7 +182,7 @@ fn admin(data: &Path) -> Result<Client> {
     Ok(Client::admin(address, &Pki::open(data, &[])?))
 }
 
-fn print(value: &Value) -> Result<()> {
+pub(crate) fn print(value: &Value) -> Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     Ok(writeln!(out)?)
@@ -362,59 +283,12 @@ pub async fn run(data: &Path, command: Command) -> Result<()> {
         Command::Requests { reset: false } => {
             print(&admin(data)?.get("/_test/requests").await?.ok()?)
         }
-        Command::Record { reset: true } => {
-            print(&admin(data)?.delete("/_test/record", &Value::Null).await?.ok()?)
-        }
-        Command::Record { reset: false } => print(&admin(data)?.get("/_test/record").await?.ok()?),
-        Command::Answer(AnswerWith { name: None, .. }) => {
-            print(&admin(data)?.get("/_test/answers").await?.ok()?)
-        }
-        Command::Answer(args) => {
-            let (namespace, name) = match &args.pod {
-                Some(pod) => pod.split_once('/').context("--pod takes NAMESPACE/NAME")?,
-                None => ("", ""),
-            };
-            let mut fault = json!({"answer": args.name, "verb": args.verb, "skip": args.skip,
-                "resource": args.resource, "namespace": namespace, "name": name});
-            if let Some(times) = args.times {
-                fault["times"] = json!(times);
-            }
-            test_call(data, "faults", &fault.to_string()).await
-        }
-        Command::Kubevirt(args) => {
-            let version = if args.version == "none" { "" } else { &args.version };
-            let world = json!({"version": version, "target": args.target,
-                               "migrationMs": args.migration.map(millis)});
-            test_call(data, "kubevirt", &world.to_string()).await
-        }
-        Command::Migration(args) => {
-            let step = match args.step {
-                Step::Start => "start",
-                Step::Succeed => "succeed",
-                Step::Fail => "fail",
-                Step::Cancel => "cancel",
-            };
-            let vm = json!({"namespace": args.namespace, "vm": args.vm, "to": args.to});
-            test_call(data, &format!("kubevirt/{step}"), &vm.to_string()).await
-        }
-        Command::Controllers(args) => {
-            let body = json!({"on": args.state == Switch::On, "delayMs": millis(args.delay),
-                              "node": args.node, "running": args.running});
-            test_call(data, "controllers", &body.to_string()).await
-        }
-        Command::Strict { state } => {
-            let body = json!({"strict": state == Switch::On});
-            test_call(data, "strict", &body.to_string()).await
-        }
+        Command::Steering(steering) => steering::run(data, steering).await,
         Command::Test { call, json } => test_call(data, &call, &json.unwrap_or_default()).await,
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-async fn test_call(data: &Path, call: &str, body: &str) -> Result<()> {
+pub(crate) async fn test_call(data: &Path, call: &str, body: &str) -> Result<()> {
     let path = format!("/_test/{call}");
     let answer = admin(data)?.raw("POST", &path, "application/json", body.to_owned()).await?;
     print(&answer.ok()?)

@@ -66,6 +66,7 @@ mod serve;
 mod server;
 mod stats;
 pub mod status;
+mod steering;
 pub mod store;
 mod strategy;
 mod tasks;
