@@ -131,7 +131,7 @@ impl Quantity {
         let room = FAST_DIGITS - length(&shifted);
         let (fast, scale) = match base {
             10 => (room >= 0, power - length(fraction)),
-            _ => (fraction.is_empty() && 15 - length(&shifted) - power * 3 / 10 - 1 >= 0, 0),
+            _ => (fraction.is_empty() && 15 - length(&shifted) - power * 3 / 10 > 0, 0),
         };
         if fast && scale >= NANO {
             let whole: i64 = shifted.parse().map_err(|_| NUMERIC)?;
