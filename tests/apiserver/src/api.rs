@@ -6,24 +6,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{
+    ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WARNING,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::answers::{About, Row};
 use crate::app::App;
 use crate::auth::{Peer, User};
 use crate::body::Body;
 use crate::faults::{Fault, Garbage};
 use crate::read::View;
 use crate::request::{Query, RequestInfo, Target, parse};
+use crate::schema::{DELETE_OPTIONS, EVICTION};
 use crate::stats::Entry;
 use crate::status::{ApiError, ApiResult};
-use crate::{authz, control, decoding, delete, eviction, read, resources, watching, write};
+use crate::store::Key;
+use crate::{
+    authz, control, decoding, delete, eviction, read, resources, schema, tasks, watching, write,
+};
 
 /// What goes back, before it is HTTP.
 enum Answer {
     Json(u16, Value),
-    Text(u16, &'static str),
+    Text(u16, String, Option<u64>),
     Stream(Body),
 }
 
@@ -39,7 +46,7 @@ fn respond(answer: Answer, stats: &Entry, garbage: Option<Garbage>) -> Response<
             response.headers_mut().insert(CONTENT_TYPE, JSON);
             return response;
         }
-        Answer::Text(code, text) => (code, TEXT, text.as_bytes().to_vec(), None),
+        Answer::Text(code, text, retry) => (code, TEXT, text.into_bytes(), retry),
         Answer::Json(code, value) => {
             let retry = value.pointer("/details/retryAfterSeconds").and_then(Value::as_u64);
             let mut data = value.to_string().into_bytes();
@@ -63,10 +70,8 @@ fn respond(answer: Answer, stats: &Entry, garbage: Option<Garbage>) -> Response<
     response
 }
 
-const JSON: hyper::header::HeaderValue =
-    hyper::header::HeaderValue::from_static("application/json");
-const TEXT: hyper::header::HeaderValue =
-    hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 fn refused(error: ApiError) -> Answer {
     Answer::Json(error.code, error.status)
@@ -91,7 +96,8 @@ pub async fn handle(
         return Ok(respond(refused(ApiError::unauthorized()), &stats, None));
     };
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let target = match parse(&method, &path, query) {
+    let strict = app.strict.load(std::sync::atomic::Ordering::Relaxed);
+    let target = match parse(&method, &path, query, strict) {
         Ok(target) => target,
         Err(error) => {
             let stats = app.stats.of_path(&user.name, method.as_str(), "bad request");
@@ -122,23 +128,74 @@ pub async fn handle(
     if fault.hang {
         std::future::pending::<()>().await;
     }
-    if fault.reset {
-        return Err(NoAnswer);
-    }
-    if let Some(error) = fault.error() {
-        return Ok(respond(refused(error), &stats, fault.garbage));
-    }
+    let (parts, incoming) = request.into_parts();
+    let body = if matches!(info.verb, "create" | "update" | "patch" | "delete") {
+        match read_body(incoming).await {
+            Ok(body) => body,
+            Err(error) => return Ok(respond(refused(error), &stats, fault.garbage)),
+        }
+    } else {
+        Bytes::new()
+    };
+    let number = app.record.add(&user.name, &info, &parts.headers, &body);
+    let answer = answer(&app, &user, &info, &parts.headers, &body, &stats, &fault).await?;
     let garbage = if info.verb == "watch" { None } else { fault.garbage };
-    let answer = resource(&app, &user, &info, request, &stats, fault).await;
-    Ok(respond(answer.unwrap_or_else(refused), &stats, garbage))
+    let mut response = respond(answer, &stats, garbage);
+    for warning in info.directive.warnings() {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+    app.record.answered(number, response.status().as_u16());
+    Ok(response)
 }
 
-fn header<'a>(request: &'a Request<Incoming>, name: &hyper::header::HeaderName) -> &'a str {
-    request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+/// An answer from the table, about the pod that the request names.
+fn given(app: &App, info: &RequestInfo, row: &Row) -> Answer {
+    let key = Key::new("pods", &info.namespace, &info.name);
+    let pod = app.store.lock().get(&key).map(|pod| (**pod).clone()).unwrap_or_default();
+    match row.status(&About::pod(&info.namespace, &info.name, &pod)) {
+        Some(status) => {
+            let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+            Answer::Json(code.unwrap_or(500), status)
+        }
+        None => Answer::Text(row.code, row.text.clone(), row.retry_after),
+    }
 }
 
-async fn read_body(request: Request<Incoming>) -> ApiResult<Bytes> {
-    let body = request.into_body().collect().await;
+/// The answer to a request for a resource, or what a fault makes of it.
+async fn answer(
+    app: &Arc<App>,
+    user: &User,
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    body: &Bytes,
+    stats: &Arc<Entry>,
+    fault: &Fault,
+) -> Result<Answer, NoAnswer> {
+    let row = fault.row();
+    let instead = fault.error().map(refused).or_else(|| row.map(|row| given(app, info, row)));
+    let after = fault.after_commit || row.is_some_and(|row| row.committed);
+    let cut = fault.reset || row.is_some_and(|row| row.cut);
+    if (instead.is_some() || cut) && !after {
+        return if cut { Err(NoAnswer) } else { instead.ok_or(NoAnswer) };
+    }
+    let carried_out = resource(app, user, info, headers, body, stats, fault).await;
+    tasks::spawn(app);
+    match (cut, instead) {
+        (true, _) => Err(NoAnswer),
+        (false, Some(instead)) => Ok(instead),
+        (false, None) => Ok(carried_out.unwrap_or_else(refused)),
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+async fn read_body(body: Incoming) -> ApiResult<Bytes> {
+    let body = body.collect().await;
     body.map(http_body_util::Collected::to_bytes)
         .map_err(|e| ApiError::bad_request(format!("error reading the body: {e}")))
 }
@@ -147,47 +204,53 @@ async fn resource(
     app: &Arc<App>,
     user: &User,
     info: &RequestInfo,
-    request: Request<Incoming>,
+    headers: &HeaderMap,
+    body: &Bytes,
     stats: &Arc<Entry>,
-    fault: Fault,
+    fault: &Fault,
 ) -> ApiResult<Answer> {
     authz::authorize(user, info, &app.store.lock())?;
-    let view = View::accepted(header(&request, &ACCEPT));
-    let media_type = header(&request, &CONTENT_TYPE).to_owned();
+    decoding::query(info)?;
+    let view = View::accepted(header(headers, &ACCEPT));
+    let media_type = header(headers, &CONTENT_TYPE);
+    let of = schema::type_of(info.resource);
+    let typed = |of: &str, kind: &str| decoding::body(info, (of, kind), media_type, body);
     let ok = |code: u16, object: &Value| Answer::Json(code, view.show(info, object));
     let plain = info.subresource.is_empty();
     if info.resource.is_review() {
         if info.verb != "create" {
             return Err(ApiError::method_not_allowed());
         }
-        let review = decoding::body(&media_type, &read_body(request).await?)?;
+        let review = typed(&of, info.resource.kind)?;
         return Ok(Answer::Json(201, authz::review(user, review, &app.store.lock())?));
     }
     let answer = match (info.verb, info.subresource.as_str()) {
         ("get", "" | "status" | "resize") => ok(200, &read::get(app, info)?),
         ("list", _) => Answer::Json(200, fresh_list(app, info, view).await?),
-        ("watch", _) => Answer::Stream(watching::watch(app, info, view, stats.clone(), fault)?),
+        ("watch", _) => {
+            Answer::Stream(watching::watch(app, info, view, stats.clone(), fault.clone())?)
+        }
         ("create", "eviction") => {
-            let body = decoding::body(&media_type, &read_body(request).await?)?;
+            let body = typed(EVICTION, "Eviction")?;
             Answer::Json(201, eviction::evict(app, user, info, &body)?)
         }
         ("create", "") if info.name.is_empty() => {
-            let body = decoding::body(&media_type, &read_body(request).await?)?;
+            let body = typed(&of, info.resource.kind)?;
             ok(201, &write::create(app, user, info, body)?)
         }
         ("update", "" | "status" | "resize") if !info.name.is_empty() => {
-            let body = decoding::body(&media_type, &read_body(request).await?)?;
+            let body = typed(&of, info.resource.kind)?;
             ok(200, &write::update(app, user, info, body)?)
         }
         ("patch", "" | "status" | "resize") if !info.name.is_empty() => {
-            let body = read_body(request).await?;
-            let written = write::patch(app, user, info, &media_type, &body)?;
+            let written = write::patch(app, user, info, media_type, body)?;
             ok(if written.created { 201 } else { 200 }, &written.object)
         }
         ("delete", "") if plain => {
-            let body = read_body(request).await?;
-            let options =
-                if body.is_empty() { Value::Null } else { decoding::body(&media_type, &body)? };
+            let options = match body.is_empty() {
+                true => Value::Null,
+                false => typed(DELETE_OPTIONS, "DeleteOptions")?,
+            };
             Answer::Json(200, {
                 let object = delete::delete(app, user, info, options)?;
                 if object["kind"] == "Status" { object } else { view.show(info, &object) }
@@ -227,11 +290,11 @@ fn non_resource(user: &User, verb: &str, path: &str) -> Answer {
                    "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
                    "goVersion": "", "compiler": "rustc", "platform": "linux/amd64"}),
         ),
-        _ if health.contains(&path) => Answer::Text(200, "ok"),
+        _ if health.contains(&path) => Answer::Text(200, "ok".to_owned(), None),
         _ => match resources::discovery(path) {
             Some(document) => Answer::Json(200, document),
             None if resources::serves_group_version_of(path) => refused(ApiError::no_resource()),
-            None => Answer::Text(404, "404 page not found\n"),
+            None => Answer::Text(404, "404 page not found\n".to_owned(), None),
         },
     }
 }
@@ -247,11 +310,13 @@ async fn test_call(
     if let Err(error) = authz::authorize_path(user, &verb, path) {
         return refused(error);
     }
-    let body = match read_body(request).await {
+    let body = match read_body(request.into_body()).await {
         Ok(body) => body,
         Err(error) => return refused(error),
     };
-    match control::call(app, method, path, &body) {
+    let called = control::call(app, method, path, &body);
+    tasks::spawn(app);
+    match called {
         Ok(value) => Answer::Json(200, value),
         Err(error) => refused(error),
     }

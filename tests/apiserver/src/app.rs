@@ -1,18 +1,23 @@
 //! The server's state, and what it starts with.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::controllers::Controllers;
 use crate::faults::Faults;
 use crate::json::{timestamp, uid};
+use crate::kubevirt::Kubevirt;
 use crate::pdb;
+use crate::record::Record;
 use crate::stats::Stats;
 use crate::store::{Inner, Key, Store};
+use crate::tasks::Task;
 
 /// How many there have been, and how long the last is.
 pub type Outage = (u64, Duration);
@@ -22,6 +27,14 @@ pub struct App {
     pub store: Store,
     pub faults: Mutex<Faults>,
     pub stats: Stats,
+    /// Fields that do not exist are refused, unless a request says otherwise.
+    pub strict: Arc<AtomicBool>,
+    pub record: Arc<Record>,
+    /// Locked before the store.
+    pub kubevirt: Arc<Mutex<Kubevirt>>,
+    pub controllers: Arc<Mutex<Controllers>>,
+    /// Left by a request to be done later.
+    pub tasks: Mutex<Vec<(Duration, Task)>>,
     /// By user: certificates with a smaller serial are no longer taken.
     pub revoked: Mutex<BTreeMap<String, u64>>,
     pub bookmark_interval: Duration,

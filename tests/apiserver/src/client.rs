@@ -25,6 +25,8 @@ use crate::resources::{Resource, of_object};
 pub struct Answer {
     pub code: u16,
     pub retry_after: Option<u64>,
+    /// The Warning headers.
+    pub warnings: Vec<String>,
     /// Null when the body is not JSON.
     pub body: Value,
     pub raw: Bytes,
@@ -137,9 +139,11 @@ impl Client {
             .get("retry-after")
             .and_then(|v| v.to_str().ok())
             .and_then(|v| v.parse().ok());
+        let warnings = response.headers().get_all("warning").iter();
+        let warnings = warnings.filter_map(|v| Some(v.to_str().ok()?.to_owned())).collect();
         let raw = response.into_body().collect().await?.to_bytes();
         let body = serde_json::from_slice(&raw).unwrap_or_default();
-        Ok(Answer { code, retry_after, body, raw })
+        Ok(Answer { code, retry_after, warnings, body, raw })
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer> {

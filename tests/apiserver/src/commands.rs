@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, JSON_PATCH, MERGE, STRATEGIC};
 use crate::pki::{Pki, Validity, write_atomic};
 use crate::resources::{Resource, by_any_name, of_object};
+use crate::steering::{self, Steering};
 use crate::{ApiServer, Options, kubeconfig};
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +43,8 @@ pub enum Command {
         #[arg(long)]
         reset: bool,
     },
+    #[command(flatten)]
+    Steering(Steering),
     /// Any other call: "drop-watches", "compact", "revoke".
     Test { call: String, json: Option<String> },
 }
@@ -66,6 +69,9 @@ pub struct Serve {
     /// Leave the status of PodDisruptionBudgets to the test.
     #[arg(long)]
     no_disruption_controller: bool,
+    /// Drop fields that do not exist with a warning, as a real server does by default.
+    #[arg(long)]
+    lenient: bool,
 }
 
 #[derive(Debug, Args)]
@@ -150,7 +156,7 @@ pub struct Evict {
 }
 
 /// "90", "90s", "500ms", "5m", "2h".
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let number: u64 = number.parse().map_err(|e| format!("{text:?}: {e}"))?;
@@ -168,7 +174,7 @@ fn address_file(data: &Path) -> PathBuf {
     data.join("address")
 }
 
-fn admin(data: &Path) -> Result<Client> {
+pub(crate) fn admin(data: &Path) -> Result<Client> {
     let path = address_file(data);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("reading {}: is a server running there?", path.display()))?;
@@ -176,7 +182,7 @@ fn admin(data: &Path) -> Result<Client> {
     Ok(Client::admin(address, &Pki::open(data, &[])?))
 }
 
-fn print(value: &Value) -> Result<()> {
+pub(crate) fn print(value: &Value) -> Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     Ok(writeln!(out)?)
@@ -277,11 +283,12 @@ pub async fn run(data: &Path, command: Command) -> Result<()> {
         Command::Requests { reset: false } => {
             print(&admin(data)?.get("/_test/requests").await?.ok()?)
         }
+        Command::Steering(steering) => steering::run(data, steering).await,
         Command::Test { call, json } => test_call(data, &call, &json.unwrap_or_default()).await,
     }
 }
 
-async fn test_call(data: &Path, call: &str, body: &str) -> Result<()> {
+pub(crate) async fn test_call(data: &Path, call: &str, body: &str) -> Result<()> {
     let path = format!("/_test/{call}");
     let answer = admin(data)?.raw("POST", &path, "application/json", body.to_owned()).await?;
     print(&answer.ok()?)
@@ -293,7 +300,13 @@ async fn existing(client: &Client, object: &Value) -> Result<Answer> {
     let namespace = meta["namespace"].as_str().unwrap_or("default");
     match meta["name"].as_str() {
         Some(name) => client.get(&kind.path(namespace, name)).await,
-        None => Ok(Answer { code: 404, retry_after: None, body: Value::Null, raw: "".into() }),
+        None => Ok(Answer {
+            code: 404,
+            retry_after: None,
+            warnings: Vec::new(),
+            body: Value::Null,
+            raw: "".into(),
+        }),
     }
 }
 
@@ -355,6 +368,7 @@ async fn serve(data: &Path, args: Serve) -> Result<()> {
         bookmark_interval: args.bookmark_interval,
         history: args.history,
         disruption_controller: !args.no_disruption_controller,
+        strict: !args.lenient,
     };
     let nodes = options.nodes.clone();
     // It blocks in a runtime of its own.

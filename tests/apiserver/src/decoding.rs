@@ -1,20 +1,86 @@
-//! What Go's decoding into typed objects refuses: quantities and times that are none, and bodies in
-//! other formats.
+//! Bodies: their formats, and what a typed decoder refuses or only warns of.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::json::list;
-use crate::quantity::milli;
-use crate::resources::Resource;
+use crate::json::text;
+use crate::raw::Raw;
+use crate::request::{Query, RequestInfo};
+use crate::schema;
 use crate::status::{ApiError, ApiResult};
 
-/// The body of a create or update.
-pub fn body(media_type: &str, body: &[u8]) -> ApiResult<Value> {
+/// What becomes of fields that do not exist (`fieldValidation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// How a request is validated, and the warnings that its answer carries.
+#[derive(Debug, Clone)]
+pub struct Directive {
+    pub validation: Validation,
+    warnings: Arc<Mutex<Vec<String>>>,
+}
+
+impl Directive {
+    /// What the request asks for, else the server's default: a real one warns.
+    pub fn of(query: &Query, strict: bool) -> ApiResult<Self> {
+        let validation = match query.get("fieldValidation") {
+            "" if strict => Validation::Strict,
+            "" | "Warn" => Validation::Warn,
+            "Ignore" => Validation::Ignore,
+            "Strict" => Validation::Strict,
+            other => {
+                let problem = format!(
+                    "Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \
+                     \"Warn\""
+                );
+                return Err(ApiError::invalid(
+                    "meta.k8s.io",
+                    "CreateOptions",
+                    "",
+                    "fieldValidation",
+                    &problem,
+                ));
+            }
+        };
+        Ok(Self { validation, warnings: Arc::default() })
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Passes on what a typed decoder would report, or leaves the object as Go would hold it.
+    pub fn typed(&self, of: &str, raw: &Raw, object: &mut Value) -> Result<(), String> {
+        let findings = schema::check(of, raw);
+        if findings.wrong.is_some() || self.validation == Validation::Strict {
+            if let Some(message) = findings.message() {
+                return Err(message);
+            }
+        } else if self.validation == Validation::Warn {
+            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            warnings.extend(findings.strict);
+        }
+        schema::tidy(of, object);
+        Ok(())
+    }
+}
+
+fn parse(media_type: &str, body: &[u8]) -> ApiResult<(Raw, Value)> {
     match media_type.split(';').next().unwrap_or_default().trim() {
-        "" | "application/json" => serde_json::from_slice(body).map_err(|e| {
-            ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
-        }),
-        "application/yaml" => serde_saphyr::from_str(&String::from_utf8_lossy(body))
+        "" | "application/json" => {
+            let raw = serde_json::from_slice(body);
+            let both = raw.and_then(|raw| Ok((raw, serde_json::from_slice(body)?)));
+            both.map_err(|e| {
+                ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
+            })
+        }
+        "application/yaml" => serde_saphyr::from_str::<Value>(&String::from_utf8_lossy(body))
+            .map(|value| (Raw::from(&value), value))
             .map_err(|e| ApiError::bad_request(format!("yaml: {e}"))),
         _ => Err(ApiError::new(
             415,
@@ -25,63 +91,92 @@ pub fn body(media_type: &str, body: &[u8]) -> ApiResult<Value> {
     }
 }
 
-fn is_quantity(value: &Value) -> bool {
-    match value {
-        Value::String(text) => milli(text).is_some(),
-        Value::Number(_) | Value::Null => true,
-        _ => false,
+/// The body of a create, update or delete, of a type and kind.
+pub fn body(
+    info: &RequestInfo,
+    (of, kind): (&str, &str),
+    media_type: &str,
+    body: &[u8],
+) -> ApiResult<Value> {
+    let (raw, mut object) = parse(media_type, body)?;
+    // Another kind is refused by its name.
+    let given = text(&object, "/kind");
+    if !object.is_object() || !(given.is_empty() || given == kind) {
+        return Ok(object);
     }
-}
-
-fn quantities<'a>(resource: &Resource, object: &'a Value) -> Vec<&'a Value> {
-    let lists: Vec<&Value> = match resource.plural {
-        "pods" => ["/spec/containers", "/spec/initContainers"]
-            .iter()
-            .flat_map(|containers| list(object, containers))
-            .flat_map(|c| [&c["resources"]["requests"], &c["resources"]["limits"]])
-            .collect(),
-        "nodes" => vec![&object["status"]["capacity"], &object["status"]["allocatable"]],
-        _ => Vec::new(),
+    let api_version = match text(&object, "/apiVersion") {
+        "" => of.split('.').nth(1).unwrap_or_default().to_owned(),
+        given => given.rsplit('/').next().unwrap_or_default().to_owned(),
     };
-    lists.into_iter().filter_map(Value::as_object).flat_map(|m| m.values()).collect()
+    info.directive.typed(of, &raw, &mut object).map_err(|why| {
+        ApiError::bad_request(format!(
+            "{kind} in version {api_version:?} cannot be handled as a {kind}: {why}"
+        ))
+    })?;
+    Ok(object)
 }
 
-/// `metav1.MicroTime` has six digits after the point, no more and no fewer.
-fn time_problem(value: &Value) -> Option<String> {
-    let text = value.as_str()?;
-    let rest = text.get(19..).unwrap_or_default();
-    let digits = rest.get(1..7).is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()));
-    let (rest, wanted) = if rest.starts_with('.') && digits {
-        let zone = &rest[7..];
-        if zone.starts_with(['Z', '+', '-']) {
-            return None;
+/// Fields that a patch names twice, in the order of the patch.
+pub fn doubled(raw: &Raw) -> Vec<String> {
+    fn walk(raw: &Raw, path: &str, found: &mut Vec<String>) {
+        match raw {
+            Raw::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    walk(item, &format!("{path}[{at}]"), found);
+                }
+            }
+            Raw::Object(fields) => {
+                for (at, (name, inner)) in fields.iter().enumerate() {
+                    let full =
+                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    if fields[..at].iter().any(|(earlier, _)| earlier == name) {
+                        found.push(format!("duplicate field {full:?}"));
+                    }
+                    walk(inner, &full, found);
+                }
+            }
+            _ => {}
         }
-        (zone, "Z07:00")
-    } else {
-        (rest, ".000000")
-    };
-    Some(format!(
-        "parsing time {text:?} as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse {rest:?} as \
-         {wanted:?}"
-    ))
+    }
+    let mut found = Vec::new();
+    walk(raw, "", &mut found);
+    found
 }
 
-/// What Go's decoder would say of the object, if anything.
-pub fn problem(resource: &Resource, object: &Value) -> Option<String> {
-    if !quantities(resource, object).into_iter().all(is_quantity) {
-        return Some(
-            "quantities must match the regular expression \
-             '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-                .to_owned(),
-        );
+/// Query parameters that no options type has. A real server ignores them; here they are refused
+/// along with unknown fields, since each is a setting that does not take effect.
+pub fn query(info: &RequestInfo) -> ApiResult<()> {
+    if let Some(other) = info.query.all("dryRun").into_iter().find(|value| *value != "All") {
+        let problem = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
+        return Err(ApiError::invalid("meta.k8s.io", options_of(info), "", "dryRun", &problem));
     }
-    if resource.plural == "events" {
-        return ["/eventTime", "/series/lastObservedTime"]
-            .iter()
-            .filter_map(|pointer| object.pointer(pointer))
-            .find_map(time_problem);
+    if info.directive.validation != Validation::Strict {
+        return Ok(());
     }
-    None
+    let of = options_of(info);
+    let known = schema::names(&format!("meta.v1.{of}"));
+    match info
+        .query
+        .names()
+        .find(|name| !(known.contains(name) || ["pretty", "timeout"].contains(name)))
+    {
+        None => Ok(()),
+        Some(name) => Err(ApiError::bad_request(format!(
+            "strict decoding error: unknown query parameter {name:?} of {of}"
+        ))),
+    }
+}
+
+/// The type that a request's query is decoded into.
+fn options_of(info: &RequestInfo) -> &'static str {
+    match info.verb {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        "delete" => "DeleteOptions",
+        "get" => "GetOptions",
+        _ => "ListOptions",
+    }
 }
 
 /// A value as Go's `%v` prints it.
@@ -105,20 +200,6 @@ pub fn go(value: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn times_have_microseconds() {
-        for (text, ok) in [
-            ("2026-01-01T00:00:00.000000Z", true),
-            ("2026-01-01T00:00:00.123456+01:00", true),
-            ("2026-01-01T00:00:00Z", false),
-            ("2026-01-01T00:00:00.123Z", false),
-            ("2026-01-01T00:00:00.123456789Z", false),
-            ("today", false),
-        ] {
-            assert_eq!(time_problem(&json!(text)).is_none(), ok, "{text}");
-        }
-    }
 
     #[test]
     fn prints_as_go_does() {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::json::{default, list, text};
-use crate::quantity::milli;
+use crate::quantity;
 use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
 
@@ -143,12 +143,7 @@ pub fn qos(pod: &Value) -> &'static str {
             .collect()
     };
     let amount = |r: &Value, kind: &str, name: &str| {
-        r[kind][name]
-            .as_str()
-            .map(str::to_owned)
-            .or_else(|| r[kind][name].as_number().map(ToString::to_string))
-            .and_then(|t| milli(&t))
-            .filter(|v| *v > 0)
+        quantity::of(&r[kind][name]).filter(|amount| amount.sign() > 0)
     };
     let (mut any, mut guaranteed) = (false, !all.is_empty());
     for resources in all {

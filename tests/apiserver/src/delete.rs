@@ -10,6 +10,7 @@ use crate::request::RequestInfo;
 use crate::restriction;
 use crate::status::{ApiError, ApiResult, Subject, success};
 use crate::store::{Inner, Key};
+use crate::tasks;
 
 pub fn check_preconditions(info: &RequestInfo, object: &Value, options: &Value) -> ApiResult<()> {
     for (field, label, tail) in [
@@ -28,6 +29,33 @@ pub fn check_preconditions(info: &RequestInfo, object: &Value, options: &Value) 
         }
     }
     Ok(())
+}
+
+/// `ValidateDeleteOptions` (apimachinery, pkg/apis/meta/v1/validation).
+pub fn validate(options: &Value) -> ApiResult<()> {
+    let mut problems = Vec::new();
+    let policy = options["propagationPolicy"].as_str();
+    if let Some(policy) = policy {
+        if !options["orphanDependents"].is_null() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            problems.push(("propagationPolicy", format!("Invalid value: {policy:?}: {why}")));
+        }
+        if !["Foreground", "Background", "Orphan"].contains(&policy) {
+            let known = "\"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+            let why = format!("Unsupported value: {policy:?}: supported values: {known}");
+            problems.push(("propagationPolicy", why));
+        }
+    }
+    let asked = list(options, "/dryRun");
+    if asked.iter().any(|value| value != "All") {
+        let why = format!("Unsupported value: {}: supported values: \"All\"", Value::from(asked));
+        problems.push(("dryRun", why));
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<_> = problems.into_iter().map(|(f, why)| (f.to_owned(), why)).collect();
+    Err(ApiError::invalid_all("meta.k8s.io", "DeleteOptions", "", &problems))
 }
 
 /// Seconds that the object gets; only pods that run somewhere get any.
@@ -122,8 +150,13 @@ pub fn delete(app: &App, user: &User, info: &RequestInfo, options: Value) -> Api
     let plural = info.resource.plural;
     let key = Key::new(plural, info.scope(), &info.name);
     restriction::on_delete(user, info, &store)?;
+    validate(&options)?;
+    let old = store.get(&key).cloned();
     let outcome = delete_object(&mut store, info, &key, &options, dry_run)?;
     if !dry_run {
+        if let Some(pod) = old.filter(|_| plural == "pods") {
+            tasks::deleted(app, &mut store, &pod, !outcome.remains);
+        }
         app.after_write(&mut store, plural, &info.namespace);
     }
     if outcome.remains || plural == "pods" {

@@ -1,41 +1,32 @@
-//! POST pods/eviction (policy/v1), and a stand-in for the webhook that KubeVirt puts before it.
+//! POST pods/eviction (policy/v1; pkg/registry/core/pod/storage/eviction.go).
+
+use std::sync::PoisonError;
 
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::User;
-use crate::json::{text, timestamp};
+use crate::json::{list, text, timestamp};
+use crate::kubevirt::DryRun;
 use crate::request::RequestInfo;
 use crate::status::{ApiError, ApiResult, success};
 use crate::store::Key;
-use crate::{delete, pdb, restriction};
+use crate::{delete, pdb, restriction, tasks};
 
-/// On a virt-launcher pod: its VM can live-migrate.
-pub const MIGRATABLE: &str = "test.wasp/live-migratable";
-
-/// virt-launcher-eviction-interceptor: a VM that can move is moved instead of evicted.
-fn webhook(pod: &Value) -> ApiResult<()> {
-    let meta = &pod["metadata"];
-    if meta["labels"]["kubevirt.io"] != "virt-launcher" || meta["annotations"][MIGRATABLE] != "true"
-    {
-        return Ok(());
+/// The two ways to ask for a dry run must not contradict each other.
+fn dry_run(info: &RequestInfo, options: &Value) -> ApiResult<DryRun> {
+    let given: Vec<&str> =
+        list(options, "/dryRun").iter().map(|v| v.as_str().unwrap_or_default()).collect();
+    let asked = info.query.all("dryRun");
+    if !(given.is_empty() || asked.is_empty() || given == asked) {
+        let why = format!(
+            "Non-matching dry-run options in request and content: [{}] and [{}]",
+            asked.join(" "),
+            given.join(" ")
+        );
+        return Err(ApiError::new(500, "", why));
     }
-    let domain = text(meta, "/annotations/kubevirt.io~1domain");
-    let name = match text(meta, "/labels/vm.kubevirt.io~1name") {
-        "" if domain.is_empty() => text(meta, "/name"),
-        "" => domain,
-        name => name,
-    };
-    // A webhook's own answer carries no reason and no details.
-    Err(ApiError::new(
-        429,
-        "",
-        format!(
-            "admission webhook \"virt-launcher-eviction-interceptor.kubevirt.io\" denied the \
-             request: Eviction triggered evacuation of VMI \"{}/{name}\"",
-            text(meta, "/namespace"),
-        ),
-    ))
+    Ok(DryRun { by_query: asked.contains(&"All"), by_options: given.contains(&"All") })
 }
 
 pub fn evict(app: &App, user: &User, info: &RequestInfo, eviction: &Value) -> ApiResult<Value> {
@@ -54,18 +45,23 @@ pub fn evict(app: &App, user: &User, info: &RequestInfo, eviction: &Value) -> Ap
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
+    let mut kubevirt = app.kubevirt.lock().unwrap_or_else(PoisonError::into_inner);
     let mut store = app.store.lock();
     restriction::on_eviction(user, info, &store)?;
     if text(eviction, "/metadata/name") != info.name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
     }
-    let key = Key::new("pods", &info.namespace, &info.name);
-    if let Some(pod) = store.get(&key) {
-        webhook(pod)?;
-    }
     let mut options = eviction["deleteOptions"].clone();
-    let dry_run =
-        info.query.dry_run() || crate::json::list(&options, "/dryRun").iter().any(|v| v == "All");
+    let asked = dry_run(info, &options)?;
+    let dry_run = asked.by_query || asked.by_options;
+    let key = Key::new("pods", &info.namespace, &info.name);
+    if let Some(pod) = store.get(&key).cloned() {
+        kubevirt.budgets(&mut store, &info.namespace);
+        let admitted = kubevirt.admit(&mut store, &key, &pod, asked);
+        tasks::end_migrations(app, &mut kubevirt);
+        app.after_write(&mut store, "pods", &info.namespace);
+        admitted?;
+    }
     let pod = store.get(&key).cloned().ok_or_else(|| ApiError::not_found(&info.subject()))?;
     let phase = text(&pod, "/status/phase");
     let free = matches!(phase, "Succeeded" | "Failed" | "Pending")
@@ -74,13 +70,15 @@ pub fn evict(app: &App, user: &User, info: &RequestInfo, eviction: &Value) -> Ap
         pdb::ask(&mut store, &pod, dry_run)?;
     }
     delete::check_preconditions(info, &pod, &options)?;
+    delete::validate(&options)?;
     if !dry_run {
         let mut marked = (*pod).clone();
         set_condition(&mut marked);
         store.put(key.clone(), marked);
         // They held before the condition moved the resourceVersion.
         crate::json::remove(&mut options, "preconditions");
-        delete::delete_object(&mut store, info, &key, &options, false)?;
+        let outcome = delete::delete_object(&mut store, info, &key, &options, false)?;
+        tasks::deleted(app, &mut store, &pod, !outcome.remains);
         app.after_write(&mut store, "pods", &info.namespace);
     }
     Ok(success(Some(201)))

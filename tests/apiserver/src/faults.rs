@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::answers::{Row, named};
 use crate::request::RequestInfo;
 use crate::status::{ApiError, reason_of};
 
@@ -22,6 +23,11 @@ pub struct Fault {
     pub resource: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
+    /// Of the object; of pods/eviction the pod's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// How many requests it hits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
@@ -32,6 +38,11 @@ pub struct Fault {
     /// Answers with this code and a Status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
+    /// Answers with a row of `data/answers.json`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub answer: String,
+    /// The request is carried out before it is answered so, or before the connection is closed.
+    pub after_commit: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +77,19 @@ impl Fault {
         fits(&self.verb, info.verb)
             && fits(&self.resource, &info.full_resource())
             && fits(&self.user, user)
+            && fits(&self.namespace, info.scope())
+            && fits(&self.name, &info.name)
+    }
+
+    /// The row that it answers with.
+    pub fn row(&self) -> Option<&'static Row> {
+        named(&self.answer)
+    }
+
+    /// What is wrong with it, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let unknown = !self.answer.is_empty() && self.row().is_none();
+        unknown.then(|| format!("no answer is named {:?}; see data/answers.json", self.answer))
     }
 
     /// The error to answer with, for a fault that has a code.

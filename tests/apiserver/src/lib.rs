@@ -14,13 +14,21 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Where it is not a real one, on purpose: controllers are absent, but for the disruption
-//! controller's part (which an annotation `test.wasp/disruption-controller: "off"` on a
-//! PodDisruptionBudget, or an option, turns off); nobody runs the pods, so a pod being deleted stays
-//! until a DELETE with grace 0; an annotation `test.wasp/live-migratable: "true"` on a pod labelled
-//! `kubevirt.io: virt-launcher` makes its eviction be denied as KubeVirt's webhook denies it; only
-//! server-side apply is tracked in managedFields. [`envtest`] runs tests against a real one too.
+//! Bodies are compared with Kubernetes' typed structs ([`Options::strict`]), quantities are read and
+//! written by the rules of Go's package, and each request is recorded ([`Handle::recorded`]). The
+//! cluster around the server is set by version and state: [`kubevirt`], [`Controllers`], and the
+//! answers of `data/answers.json` by [`faults`].
+//!
+//! It differs from a real server on purpose in these points: unknown fields and query parameters are
+//! errors unless a request or the option sets something else; of the controllers there is the
+//! disruption controller's part (which an annotation `test.wasp/disruption-controller: "off"` on a
+//! PodDisruptionBudget, or an option, turns off) and those that a test turns on; nobody runs the pods,
+//! so a pod being deleted stays until a DELETE with grace 0; where no KubeVirt version is set, an
+//! annotation `test.wasp/live-migratable: "true"` on a pod labelled `kubevirt.io: virt-launcher` has
+//! each eviction denied as KubeVirt's webhook denies the first; only server-side apply is tracked in
+//! managedFields. [`envtest`] runs tests against a real one too.
 
+mod answers;
 pub mod api;
 pub mod app;
 mod apply;
@@ -30,6 +38,7 @@ mod body;
 pub mod client;
 pub mod commands;
 mod control;
+mod controllers;
 mod decoding;
 mod defaults;
 mod delete;
@@ -39,24 +48,33 @@ pub mod faults;
 mod journal;
 mod json;
 pub mod kubeconfig;
+pub mod kubevirt;
 mod patch;
 mod pdb;
 pub mod pki;
 mod quantity;
+mod raw;
 mod read;
+mod record;
 pub mod request;
 mod resize;
 pub mod resources;
 mod restriction;
+mod schema;
 pub mod selector;
 mod serve;
 mod server;
 mod stats;
 pub mod status;
+mod steering;
 pub mod store;
 mod strategy;
+mod tasks;
+mod time;
 mod watching;
 mod write;
 
+pub use controllers::Controllers;
+pub use record::Recorded;
 pub use server::{ApiServer, Handle, Options};
 pub use stats::Arrivals;

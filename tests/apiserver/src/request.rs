@@ -4,6 +4,7 @@
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::decoding::Directive;
 use crate::resources::{Resource, lookup};
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::status::{ApiError, ApiResult};
@@ -31,6 +32,14 @@ impl Query {
         self.0.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str())
     }
 
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// True for `1`, `true` and a bare key, as Go's conversion has it.
     pub fn flag(&self, key: &str) -> Option<bool> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| !matches!(v.as_str(), "0" | "false"))
@@ -52,6 +61,10 @@ impl Query {
         }
     }
 
+    pub fn all(&self, key: &str) -> Vec<&str> {
+        self.0.iter().filter(|(k, _)| k == key).map(|(_, v)| v.as_str()).collect()
+    }
+
     pub fn dry_run(&self) -> bool {
         self.0.iter().any(|(k, v)| k == "dryRun" && v == "All")
     }
@@ -69,6 +82,7 @@ pub struct RequestInfo {
     pub query: Query,
     pub labels: LabelSelector,
     pub fields: FieldSelector,
+    pub directive: Directive,
 }
 
 /// What the path stands for.
@@ -78,7 +92,7 @@ pub enum Target {
     NonResource,
 }
 
-pub fn parse(method: &Method, path: &str, query: Query) -> ApiResult<Target> {
+pub fn parse(method: &Method, path: &str, query: Query, strict: bool) -> ApiResult<Target> {
     let parts: Vec<String> = path
         .split('/')
         .filter(|p| !p.is_empty())
@@ -130,6 +144,7 @@ pub fn parse(method: &Method, path: &str, query: Query) -> ApiResult<Target> {
         _ => return Err(ApiError::method_not_allowed()),
     };
     let namespace = if plural == "namespaces" { name.clone() } else { namespace.to_owned() };
+    let directive = Directive::of(&query, strict)?;
     Ok(Target::Resource(Box::new(RequestInfo {
         resource,
         namespace,
@@ -139,6 +154,7 @@ pub fn parse(method: &Method, path: &str, query: Query) -> ApiResult<Target> {
         query,
         labels,
         fields,
+        directive,
     })))
 }
 

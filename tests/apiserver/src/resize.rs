@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::defaults::qos;
 use crate::json::{copy_field, empty, list, remove, same, text};
-use crate::quantity::milli;
+use crate::quantity::{self, Quantity};
 use crate::request::RequestInfo;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Inner, Key};
@@ -14,12 +14,8 @@ const LISTS: [&str; 2] = ["initContainers", "containers"];
 const KINDS: [&str; 2] = ["requests", "limits"];
 const MUTABLE: [&str; 2] = ["cpu", "memory"];
 
-fn amount(quantity: &Value) -> Option<i128> {
-    match quantity {
-        Value::String(text) => milli(text),
-        Value::Number(number) => milli(&number.to_string()),
-        _ => None,
-    }
+fn amount(value: &Value) -> Option<Quantity> {
+    quantity::of(value)
 }
 
 fn same_names(old: &Value, new: &Value, field: &str) -> bool {
@@ -130,12 +126,27 @@ fn excesses(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Refuses a new pod that requests more than its limits.
+/// Amounts below zero.
+fn negatives(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
+    for kind in KINDS {
+        for (name, value) in resources[kind].as_object().into_iter().flatten() {
+            if let Some(amount) = amount(value).filter(|amount| amount.sign() < 0) {
+                let why = "must be greater than or equal to 0";
+                let why = format!("Invalid value: {:?}: {why}", amount.written());
+                problems.push((format!("{path}.{kind}[{name}]"), why));
+            }
+        }
+    }
+}
+
+/// Refuses a new pod whose amounts are below zero, or that requests more than its limits.
 pub fn check_requests(name: &str, spec: &Value) -> ApiResult<()> {
     let mut problems = Vec::new();
     for field in ["containers", "initContainers"] {
         for (n, c) in list(spec, &format!("/{field}")).iter().enumerate() {
-            excesses(&c["resources"], &format!("spec.{field}[{n}].resources"), &mut problems);
+            let path = format!("spec.{field}[{n}].resources");
+            negatives(&c["resources"], &path, &mut problems);
+            excesses(&c["resources"], &path, &mut problems);
         }
     }
     if problems.is_empty() {

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,9 +13,12 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::client::Client;
+use crate::controllers::Controllers;
 use crate::faults::Fault;
 use crate::journal::Journal;
+use crate::kubevirt::{Kubevirt, World};
 use crate::pki::{Issued, Pki, Validity};
+use crate::record::{Record, Recorded};
 use crate::stats::Arrivals;
 use crate::store::Store;
 use crate::{control, kubeconfig, serve};
@@ -35,6 +39,9 @@ pub struct Options {
     pub history: usize,
     /// Keep the status of PodDisruptionBudgets.
     pub disruption_controller: bool,
+    /// Refuse fields that do not exist, as `fieldValidation=Strict` does; a real server's default is
+    /// to warn and go on.
+    pub strict: bool,
 }
 
 impl Options {
@@ -47,6 +54,7 @@ impl Options {
             bookmark_interval: Duration::from_secs(60),
             history: 10_000,
             disruption_controller: true,
+            strict: true,
         }
     }
 }
@@ -61,7 +69,17 @@ pub struct Handle {
     options: Options,
     pki: Pki,
     address: SocketAddr,
+    lasting: Lasting,
     running: Option<Running>,
+}
+
+/// What outlives a restart.
+#[derive(Debug, Clone, Default)]
+struct Lasting {
+    strict: Arc<AtomicBool>,
+    record: Arc<Record>,
+    kubevirt: Arc<Mutex<Kubevirt>>,
+    controllers: Arc<Mutex<Controllers>>,
 }
 
 #[derive(Debug)]
@@ -75,14 +93,21 @@ impl ApiServer {
     /// Starts a server on a thread of its own and returns when it takes connections.
     pub fn start(options: Options) -> Result<Handle> {
         let pki = Pki::open(&options.data, &options.sans)?;
-        let (running, address) = run(&options, &pki, options.listen)?;
-        let handle = Handle { options, pki, address, running: Some(running) };
+        let lasting = Lasting::default();
+        lasting.strict.store(options.strict, Ordering::Relaxed);
+        let (running, address) = run(&options, &pki, options.listen, lasting.clone())?;
+        let handle = Handle { options, pki, address, lasting, running: Some(running) };
         handle.write_kubeconfigs()?;
         Ok(handle)
     }
 }
 
-fn run(options: &Options, pki: &Pki, listen: SocketAddr) -> Result<(Running, SocketAddr)> {
+fn run(
+    options: &Options,
+    pki: &Pki,
+    listen: SocketAddr,
+    lasting: Lasting,
+) -> Result<(Running, SocketAddr)> {
     for node in &options.nodes {
         pki.ensure_node(node)?;
     }
@@ -92,6 +117,11 @@ fn run(options: &Options, pki: &Pki, listen: SocketAddr) -> Result<(Running, Soc
         faults: Default::default(),
         stats: Default::default(),
         revoked: Default::default(),
+        strict: lasting.strict,
+        record: lasting.record,
+        kubevirt: lasting.kubevirt,
+        controllers: lasting.controllers,
+        tasks: Default::default(),
         bookmark_interval: options.bookmark_interval,
         disruption_controller: options.disruption_controller,
         drop_watches: watch::Sender::new(0),
@@ -232,6 +262,31 @@ impl Handle {
         Ok(self.app()?.stats.arrivals())
     }
 
+    /// Requests for resources, one by one, with their bodies and headers.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.lasting.record.all()
+    }
+
+    pub fn clear_record(&self) {
+        self.lasting.record.clear();
+    }
+
+    /// See [`Options::strict`].
+    pub fn set_strict(&self, strict: bool) {
+        self.lasting.strict.store(strict, Ordering::Relaxed);
+    }
+
+    /// From now on the cluster runs KubeVirt of this version, or none.
+    pub fn set_kubevirt(&self, world: World) -> Result<()> {
+        let mut kubevirt = self.lasting.kubevirt.lock().unwrap_or_else(PoisonError::into_inner);
+        kubevirt.set(world).map_err(|why| anyhow!(why))
+    }
+
+    pub fn set_controllers(&self, controllers: Controllers) {
+        let mut now = self.lasting.controllers.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = controllers;
+    }
+
     /// Creates or replaces objects as given, status included, without a request each.
     pub fn load(&self, objects: impl IntoIterator<Item = Value>) -> Result<()> {
         let app = self.app()?;
@@ -261,7 +316,8 @@ impl Handle {
     /// Starts again after [`Handle::stop`], on the same port.
     pub fn start(&mut self) -> Result<()> {
         if self.running.is_none() {
-            self.running = Some(run(&self.options, &self.pki, self.address)?.0);
+            self.running =
+                Some(run(&self.options, &self.pki, self.address, self.lasting.clone())?.0);
         }
         Ok(())
     }

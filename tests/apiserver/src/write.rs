@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::auth::User;
 use crate::json::{copy_field, list, map, name_suffix, remove, text, timestamp, uid};
+use crate::raw::Raw;
 use crate::request::RequestInfo;
 use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
-use crate::{apply, decoding, defaults, patch, resize, restriction, strategy};
+use crate::{apply, decoding, defaults, patch, resize, restriction, schema, strategy, tasks};
 
 /// An object as written, and whether it is new (201 instead of 200).
 #[derive(Debug)]
@@ -57,7 +58,6 @@ fn envelope(info: &RequestInfo, object: &mut Value) -> ApiResult<()> {
 }
 
 pub fn create(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> ApiResult<Value> {
-    decoded(info, &object)?;
     envelope(info, &mut object)?;
     let mut store = app.store.lock();
     create_locked(app, &mut store, user, info, object)
@@ -131,18 +131,7 @@ fn same_name(info: &RequestInfo, object: &Value) -> ApiResult<()> {
     )))
 }
 
-/// Refuses an object that Go could not decode.
-fn decoded(info: &RequestInfo, object: &Value) -> ApiResult<()> {
-    decoding::problem(info.resource, object).map_or(Ok(()), |why| {
-        let (kind, version) = (info.resource.kind, info.resource.version);
-        Err(ApiError::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
-        )))
-    })
-}
-
 pub fn update(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> ApiResult<Value> {
-    decoded(info, &object)?;
     envelope(info, &mut object)?;
     let mut store = app.store.lock();
     let key = Key::new(info.resource.plural, info.scope(), &info.name);
@@ -199,6 +188,9 @@ fn replace(
         && list(meta, "/finalizers").is_empty();
     let object = if done {
         store.remove(key);
+        if info.resource.plural == "pods" {
+            tasks::deleted(app, store, old, true);
+        }
         new
     } else {
         (*store.put(key.clone(), new)).clone()
@@ -258,7 +250,9 @@ pub fn patch(
         }
         _ => return Err(ApiError::unsupported_media_type()),
     }
-    if let Some(why) = decoding::problem(info.resource, &new) {
+    let doubled = serde_json::from_slice(body).map(|raw| decoding::doubled(&raw));
+    let doubled = doubled.unwrap_or_default();
+    if let Err(why) = typed_patch(info, doubled, &mut new) {
         let strategic = media_type == "application/strategic-merge-patch+json";
         let shown = if strategic { decoding::go(&change) } else { new.to_string() };
         let problem = format!("Invalid value: {shown:?}: {why}");
@@ -279,6 +273,19 @@ pub fn patch(
     }
     let object = replace(app, &mut store, user, info, &key, &old, new)?;
     Ok(Written { object, created: false })
+}
+
+/// What a typed decoder has against the patched object, or the patch against itself.
+fn typed_patch(info: &RequestInfo, doubled: Vec<String>, new: &mut Value) -> Result<(), String> {
+    let raw = Raw::from(&*new);
+    let strict = info.directive.validation == decoding::Validation::Strict;
+    let findings = schema::check(&schema::type_of(info.resource), &raw);
+    if strict && findings.wrong.is_none() && !doubled.is_empty() {
+        let mut both = findings;
+        both.strict = [doubled, both.strict].concat();
+        return both.message().map_or(Ok(()), Err);
+    }
+    info.directive.typed(&schema::type_of(info.resource), &raw, new)
 }
 
 fn server_side_apply(
@@ -303,6 +310,7 @@ fn server_side_apply(
     if !wanted["metadata"]["managedFields"].is_null() {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
+    applicable(info, &mut wanted)?;
     envelope(info, &mut wanted)?;
     let force = info.query.flag("force") == Some(true);
     let owner = apply::Owner { manager, subresource: &info.subresource };
@@ -322,4 +330,36 @@ fn server_side_apply(
     }
     let object = replace(app, store, user, info, key, old, new)?;
     Ok(Written { object, created: false })
+}
+
+/// Server-side apply takes no fields that its schema has not, whatever `fieldValidation` says.
+fn applicable(info: &RequestInfo, wanted: &mut Value) -> ApiResult<()> {
+    let of = schema::type_of(info.resource);
+    let findings = schema::check(&of, &Raw::from(&*wanted));
+    let name = |pointer: &str| text(wanted, pointer).to_owned();
+    let object = format!(
+        "{}/{}; {}, Kind={}",
+        info.scope(),
+        info.name,
+        if info.resource.group.is_empty() {
+            format!("/{}", info.resource.version)
+        } else {
+            name("/apiVersion")
+        },
+        info.resource.kind
+    );
+    let problem = match (&findings.wrong, findings.strict.first()) {
+        (Some(wrong), _) => wrong.clone(),
+        (None, Some(unknown)) => {
+            let path = unknown.split('"').nth(1).unwrap_or_default();
+            format!(".{path}: field not declared in schema")
+        }
+        (None, None) => {
+            schema::tidy(&of, wanted);
+            return Ok(());
+        }
+    };
+    let object = object.trim_start_matches('/');
+    let message = format!("failed to create typed patch object ({object}): {problem}");
+    Err(ApiError::new(500, "", message))
 }

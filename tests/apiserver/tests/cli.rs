@@ -107,6 +107,48 @@ fn a_small_kubectl() {
 }
 
 #[test]
+fn the_cluster_around_it_is_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path();
+    let server = serve(data, "127.0.0.1:0");
+    run(data, &["create", "-f", "-"], POD);
+    let listed = json_of(data, &["answer"], "");
+    assert!(listed["answers"].as_array().unwrap().iter().any(|row| row["name"] == "overloaded"));
+    json_of(data, &["answer", "budget", "--pod", "prod/one", "--times", "1"], "");
+    let refused = run(data, &["evict", "one", "-n", "prod"], "");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("429: Cannot evict pod as it would violate"), "{said}");
+    assert!(!run(data, &["answer", "weather"], "").status.success());
+
+    json_of(data, &["kubevirt", "1.5", "--target", "node-b"], "");
+    let vm = r#"{"metadata": {"labels": {"kubevirt.io": "virt-launcher"},
+        "annotations": {"kubevirt.io/domain": "vm"}}}"#;
+    json_of(data, &["patch", "pod", "one", "-n", "prod", "--type", "merge", "-p", vm], "");
+    json_of(data, &["migration", "start", "vm", "-n", "prod"], "");
+    let moving = ["get", "pods", "-n", "prod", "-l", "kubevirt.io/migrationJobUID"];
+    assert_eq!(json_of(data, &moving, "")["items"][0]["spec"]["nodeName"], "node-b");
+    json_of(data, &["migration", "succeed", "vm", "-n", "prod"], "");
+    assert!(!run(data, &["migration", "fail", "vm", "-n", "prod"], "").status.success());
+    assert!(!run(data, &["kubevirt", "latest"], "").status.success());
+    json_of(data, &["kubevirt", "none"], "");
+    json_of(data, &["controllers", "on", "--running", "--delay", "1s"], "");
+
+    let odd = POD.replace("phase: Running", "phase: Running, fase: x");
+    assert!(!run(data, &["apply", "-f", "-"], &odd).status.success());
+    json_of(data, &["strict", "off"], "");
+    let fase = r#"{"status": {"fase": "x"}}"#;
+    let patch = ["patch", "pod", "two", "-n", "prod", "--subresource", "status", "-p", fase];
+    assert!(json_of(data, &patch, "")["status"]["fase"].is_null());
+    let recorded = json_of(data, &["record"], "");
+    let last = recorded["requests"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(last["userAgent"], "test-apiserver-client");
+    assert_eq!(last["body"]["status"]["fase"], "x");
+    json_of(data, &["record", "--reset"], "");
+    assert_eq!(json_of(data, &["record"], "")["requests"], json!([]));
+    drop(server);
+}
+
+#[test]
 fn loads_many_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let _server = serve(dir.path(), "127.0.0.1:0");

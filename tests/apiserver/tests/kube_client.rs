@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::pod;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event};
 use serde_json::json;
@@ -80,9 +80,19 @@ async fn calling(server: &Cluster) {
     let params = PatchParams::default();
     let node = nodes.patch_status("node-a", &params, &Patch::Strategic(&condition)).await.unwrap();
     assert_eq!(node.status.unwrap().conditions.unwrap().len(), 5);
-    let answer = pods.evict("one", &EvictParams::default()).await.unwrap();
+    // kube 5.0.0 spells deleteOptions its own way, which a real server ignores along with all that
+    // stands in it. When this fails, kube is fixed.
+    if !server.is_real() {
+        let refused = pods.evict("one", &EvictParams::default()).await.unwrap_err();
+        assert!(refused.to_string().contains("unknown field \"delete_options\""), "{refused}");
+    }
+    let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "one"},
+                      "deleteOptions": {"gracePeriodSeconds": 7}});
+    let params = PostParams::default();
+    let answer: kube::core::Status =
+        pods.create_subresource("eviction", "one", &params, &body).await.unwrap();
     assert!(answer.is_success());
     let evicted = pods.get("one").await.unwrap();
-    assert!(evicted.metadata.deletion_timestamp.is_some());
+    assert_eq!(evicted.metadata.deletion_grace_period_seconds, Some(7));
 }
 on_each_server!(its_calls_and_errors, calling);

@@ -1,0 +1,74 @@
+//! What controllers do some time after a request: migrations that end, pods that come back.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::app::App;
+use crate::controllers;
+use crate::kubevirt::{Kubevirt, Vm};
+use crate::store::{Inner, Key};
+
+#[derive(Debug)]
+pub enum Task {
+    /// Of a VM to this pod.
+    EndMigration(Vm, Key),
+    Create(Key, Box<Value>),
+}
+
+pub fn later(app: &App, delay: Duration, task: Task) {
+    app.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((delay, task));
+}
+
+/// Has the migrations that have begun end in time, where they do so by themselves.
+pub fn end_migrations(app: &App, kubevirt: &mut Kubevirt) {
+    for (vm, target) in kubevirt.take_begun() {
+        if let Some(time) = kubevirt.migration_time() {
+            later(app, time, Task::EndMigration(vm, target));
+        }
+    }
+}
+
+/// What follows the deletion of a pod, as it was before.
+pub fn deleted(app: &App, store: &mut Inner, old: &Value, gone: bool) {
+    let controllers = app.controllers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((key, pod)) = controllers.replacement(old, gone) {
+        if controllers.delay_ms == 0 {
+            controllers::create(store, key, pod);
+        } else {
+            later(app, controllers.delay(), Task::Create(key, Box::new(pod)));
+        }
+    }
+}
+
+/// Runs what the last requests left to be done later.
+pub fn spawn(app: &Arc<App>) {
+    let tasks = std::mem::take(&mut *app.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+    for (delay, task) in tasks {
+        let app = app.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            run(&app, task);
+        });
+    }
+}
+
+fn run(app: &App, task: Task) {
+    let mut kubevirt = app.kubevirt.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut store = app.store.lock();
+    match task {
+        Task::EndMigration(vm, target) => {
+            // It may have been ended by a test in the meantime.
+            if kubevirt.target_of(&vm) == Some(&target) {
+                drop(kubevirt.finish(&mut store, &vm, true));
+            }
+            app.after_write(&mut store, "pods", &vm.0);
+        }
+        Task::Create(key, pod) => {
+            let namespace = key.namespace.clone();
+            controllers::create(&mut store, key, *pod);
+            app.after_write(&mut store, "pods", &namespace);
+        }
+    }
+}
