@@ -117,7 +117,8 @@ fn ranked(pod: &Pod, usage: &PodUsage) -> Ranked {
         .iter()
         .filter_map(|used| {
             let container = pod.container(used.name.as_deref()?)?;
-            let limit = bytes(container.effective().limits.memory?)?;
+            // The kubelet sets no limit of 0, which is also what an amount above an int64 comes to.
+            let limit = bytes(container.effective().limits.memory?).filter(|limit| *limit > 0)?;
             Some(used.working_set_bytes.saturating_add(used.swap_bytes).saturating_sub(limit))
         })
         .max()
