@@ -7,8 +7,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Error,
-    api::{DeleteParams, EvictParams, Preconditions},
-    core::Status,
+    api::{DeleteParams, EvictParams, GetParams, Preconditions},
+    core::{Request, Status},
 };
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     model::plain::plain,
     observe::kube::{
         credentials::{chain, load},
-        wire::{self, WirePod},
+        decode,
     },
     roots::Roots,
 };
@@ -72,14 +72,16 @@ async fn look_again(
     victim: &Victim,
 ) -> kube::Result<Option<Answer>> {
     let Ranked { uid, namespace, name, .. } = &victim.ranked;
-    let now = Api::<WirePod>::namespaced(client, namespace).get(name).await?;
-    Ok(match wire::pod(now) {
-        Some(now) if now.uid != *uid => Some(Answer::Gone),
-        Some(now) => spared_as_such(&settings.eviction, &now).map(|spared| match spared {
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
+    let request = Request::new(path).get(name, &GetParams::default());
+    let now = client.request_text(request.map_err(Error::BuildRequest)?).await?;
+    Ok(match decode::pod(now.as_bytes()) {
+        Ok(now) if now.uid != *uid => Some(Answer::Gone),
+        Ok(now) => spared_as_such(&settings.eviction, &now).map(|spared| match spared {
             Spared::Terminating | Spared::Finished => Answer::Gone,
             spared => Answer::Refused(format!("it may not be evicted: {spared}")),
         }),
-        None => Some(Answer::Refused("the API server's pod makes no sense".to_owned())),
+        Err(odd) => Some(Answer::Refused(format!("it cannot be read: {}", odd.reason))),
     })
 }
 

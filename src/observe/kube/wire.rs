@@ -3,10 +3,10 @@
 //!
 //! Source: Kubernetes API reference, `core/v1 Pod`.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
 use crate::model::{
     plain::plain,
@@ -16,45 +16,23 @@ use crate::model::{
     },
 };
 
-/// A pod as kube's `Api` wants it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// A pod's JSON.
+#[derive(Clone, Debug, Deserialize)]
 pub struct WirePod {
     #[serde(deserialize_with = "slim_metadata")]
     pub metadata: ObjectMeta,
     /// Absent in bookmarks.
-    #[serde(default, skip_serializing)]
+    #[serde(default, deserialize_with = "or_null")]
     spec: Spec,
-    #[serde(default, skip_serializing)]
+    #[serde(default, deserialize_with = "or_null")]
     status: Status,
 }
 
-impl kube::Resource for WirePod {
-    type DynamicType = ();
-    type Scope = kube::core::NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
+/// In Go, `null` is the same as what is absent.
+fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Everything but `managedFields` and the like, which are most of an object's metadata.
@@ -89,10 +67,13 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
     priority: Option<i32>,
-    termination_grace_period_seconds: Option<u64>,
+    termination_grace_period_seconds: Option<i64>,
     resources: Option<WireResources>,
+    #[serde(deserialize_with = "or_null")]
     containers: Vec<SpecContainer>,
+    #[serde(deserialize_with = "or_null")]
     init_containers: Vec<SpecContainer>,
+    #[serde(deserialize_with = "or_null")]
     ephemeral_containers: Vec<SpecContainer>,
 }
 
@@ -101,6 +82,7 @@ struct Spec {
 struct SpecContainer {
     name: String,
     restart_policy: Option<String>,
+    #[serde(deserialize_with = "or_null")]
     resources: WireResources,
 }
 
@@ -109,8 +91,11 @@ struct SpecContainer {
 struct Status {
     qos_class: Option<String>,
     phase: Option<String>,
+    #[serde(deserialize_with = "or_null")]
     container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "or_null")]
     init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "or_null")]
     ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
@@ -199,12 +184,17 @@ pub fn pod(wire: WirePod) -> Option<Pod> {
         terminating: metadata.deletion_timestamp.is_some(),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
-        grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
+        grace_seconds: spec.termination_grace_period_seconds.map_or(30, grace_seconds),
         containers,
     };
     let mut names = pod.containers.iter().map(|container| &container.name);
     let named = is_name(&pod.namespace) && is_name(&pod.name) && names.all(|name| is_name(name));
     named.then_some(pod)
+}
+
+/// Kubernetes takes a negative period for 1.
+fn grace_seconds(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(1)
 }
 
 fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerKind) -> Container {
