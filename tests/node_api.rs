@@ -33,7 +33,7 @@ use wasp_agent::{
         pod::{PodUid, Pods},
         pressure::{ContainerUsage, PodUsage},
     },
-    observe::kube::{credentials, wire},
+    observe::kube::{credentials, decode},
     roots::Roots,
 };
 
@@ -273,7 +273,7 @@ fn a_pod_is_read_again_before_it_is_evicted() {
             let path = format!("/api/v1/namespaces/default/pods/{name}");
             let _ = uid_of(name).await;
             let found = cluster.node(NODE).get(&path).await.unwrap().body;
-            let pod = Arc::new(wire::pod(serde_json::from_value(found).unwrap(), &[]).unwrap());
+            let pod = Arc::new(decode::pod(found.to_string().as_bytes(), &[]).unwrap());
             let containers = vec![ContainerUsage {
                 name: Some("main".into()),
                 working_set_bytes: 1 << 20,

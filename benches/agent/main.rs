@@ -19,6 +19,7 @@
 
 mod bare;
 mod functions;
+mod lists;
 mod process;
 mod site;
 #[path = "../../tests/support/mod.rs"]
@@ -34,6 +35,7 @@ fn main() {
     let mut rows = functions::measure(&folder.join("criterion"));
     let mut broken = Vec::new();
     process::measure(&mut rows, &mut broken);
+    lists::measure(&mut rows, &mut broken);
     table::report(&rows, &broken, &folder.join("bench.json"));
     for sentence in &broken {
         eprintln!("BROKEN: {sentence}");

@@ -39,13 +39,17 @@ pub struct Site {
 impl Site {
     /// A node with `pods`, each with a container and a sandbox.
     pub fn new(pods: usize) -> Self {
+        Self::of(pods, real_pod)
+    }
+
+    pub fn of(pods: usize, pod: fn(&str, usize) -> Value) -> Self {
         let host = FakeHost::new(256 * 1024 * MIB, 128 * 1024 * MIB);
         let (data, server) = api_server();
         host.use_kubeconfig(&server);
         let admin = Admin::new(&server.admin_kubeconfig());
         let mut cgroups = Vec::new();
         for number in 0..pods {
-            let uid = admin.create(real_pod(&format!("p{number}"), number));
+            let uid = admin.create(pod(&format!("p{number}"), number));
             cgroups.push(host.container(&uid, &container_id(number), "main", "max"));
             host.container(&uid, &container_id(pods + number), "POD", "max");
         }
@@ -123,6 +127,12 @@ impl Sub for Counted {
 pub fn memory(agent: &Agent) -> [f64; 2] {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     ["VmRSS", "RssAnon"].map(|key| line(&status, key) as f64 * 1024.0)
+}
+
+/// The most that the agent has had in RAM at a time, in bytes.
+pub fn peak(agent: &Agent) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    line(&status, "VmHWM") as f64 * 1024.0
 }
 
 fn line(text: &str, key: &str) -> u64 {

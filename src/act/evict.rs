@@ -31,7 +31,7 @@ use crate::{
     },
     observe::kube::{
         credentials::{chain, load},
-        wire::{self, WirePod},
+        decode::{self, OddPod},
     },
     roots::Roots,
 };
@@ -57,8 +57,11 @@ pub async fn evict(
         Ok(credentials) => credentials.client,
         Err(error) => return Answer::Unreachable { text: error.to_string() },
     };
-    let before = match read(&client, victim).await {
-        Ok(pod) => pod,
+    let before = match read(&client, settings, victim).await {
+        Ok(Ok(pod)) => pod,
+        Ok(Err(odd)) => {
+            return Answer::Refused { text: format!("it cannot be read: {}", odd.reason) };
+        }
         // Nothing was asked yet: nobody knows less than before.
         Err(Failed::Silent(text)) => return Answer::Unreachable { text },
         Err(Failed::Refused(refusal)) => {
@@ -68,7 +71,7 @@ pub async fn evict(
             };
         }
     };
-    if let Some(answer) = instead_of_asking(settings, victim, before.as_ref()) {
+    if let Some(answer) = instead_of_asking(settings, victim, &before) {
         return answer;
     }
     if !*wanted.borrow() {
@@ -80,7 +83,7 @@ pub async fn evict(
         Err(Failed::Refused(refusal)) => classify(&refusal, victim.ranked.launcher),
     };
     match answer {
-        Answer::Unknown { text } => look_after(&client, victim, before.as_ref(), text).await,
+        Answer::Unknown { text } => look_after(&client, settings, victim, &before, text).await,
         answer => answer,
     }
 }
@@ -92,18 +95,18 @@ enum Failed {
     Silent(String),
 }
 
-/// `None`: the server's pod makes no sense.
-async fn read(client: &Client, victim: &Victim) -> Result<Option<Pod>, Failed> {
+/// The pod as it is now, or why it cannot be read.
+async fn read(
+    client: &Client,
+    settings: &Settings,
+    victim: &Victim,
+) -> Result<Result<Pod, OddPod>, Failed> {
     let body = call(client, Method::GET, &path(victim, ""), Vec::new()).await?;
-    let pod = serde_json::from_slice::<WirePod>(&body).ok();
-    Ok(pod.and_then(|pod| wire::pod(pod, &[])))
+    Ok(decode::pod(&body, &settings.eviction.opt_out_annotations))
 }
 
 /// What to answer where the pod, as it is now, is not to be asked.
-fn instead_of_asking(settings: &Settings, victim: &Victim, now: Option<&Pod>) -> Option<Answer> {
-    let Some(now) = now else {
-        return Some(Answer::Refused { text: "the API server's pod makes no sense".to_owned() });
-    };
+fn instead_of_asking(settings: &Settings, victim: &Victim, now: &Pod) -> Option<Answer> {
     if now.uid != victim.ranked.uid {
         return Some(Answer::Gone);
     }
@@ -145,18 +148,19 @@ async fn ask(client: &Client, victim: &Victim) -> Result<(), Failed> {
 /// Whether what was asked without an answer was carried out.
 async fn look_after(
     client: &Client,
+    settings: &Settings,
     victim: &Victim,
-    before: Option<&Pod>,
+    before: &Pod,
     text: String,
 ) -> Answer {
-    let deadline_before = before.and_then(|pod| pod.deletion_deadline);
+    let deadline_before = before.deletion_deadline;
     let mut seen = 0;
     for _ in 0..LOOKS {
         sleep(BEFORE_A_LOOK).await;
-        match read(client, victim).await {
-            Ok(Some(now)) if now.uid != victim.ranked.uid => return Answer::Gone,
-            Ok(Some(now)) if now.deletion_deadline != deadline_before => return Answer::Accepted,
-            Ok(Some(now)) if now.migration == Some(Migration::Leaving) => {
+        match read(client, settings, victim).await {
+            Ok(Ok(now)) if now.uid != victim.ranked.uid => return Answer::Gone,
+            Ok(Ok(now)) if now.deletion_deadline != deadline_before => return Answer::Accepted,
+            Ok(Ok(now)) if now.migration == Some(Migration::Leaving) => {
                 return Answer::Migrating { text };
             }
             Ok(_) => seen += 1,

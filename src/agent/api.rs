@@ -1,6 +1,10 @@
 //! What the API server says, and how well it can be reached.
 
-use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use super::Agent;
 use crate::{
@@ -10,9 +14,16 @@ use crate::{
         pod::{Pod, PodUid},
         published,
     },
-    observe::kube::pods::Update,
+    observe::kube::{
+        decode::OddPod,
+        pods::{Seen, Update},
+    },
     report::messages,
 };
+
+/// So many pods that cannot be read are named in the status, and so much is said of each.
+const NAMED: usize = 3;
+const SAID: usize = 100;
 
 #[derive(Debug, Default)]
 pub(super) struct Api {
@@ -28,6 +39,9 @@ pub(super) struct Api {
     server: Option<String>,
     /// While a list is being received: what it holds so far.
     listing: Option<BTreeSet<PodUid>>,
+    /// Pods that cannot be read, by what is known of them, and those of the list that is being received.
+    unreadable: BTreeMap<String, OddPod>,
+    unreadable_listed: BTreeMap<String, OddPod>,
 }
 
 impl Api {
@@ -43,7 +57,39 @@ impl Api {
             failure: self.failure.clone(),
             certificate_expires: self.certificate_expires.map(rfc3339),
             pods,
+            unreadable_pods: self.unreadable.len(),
         }
+    }
+
+    /// Which pods cannot be read.
+    pub(super) fn unreadable(&self) -> Option<String> {
+        let count = self.unreadable.len();
+        let mut named: Vec<String> = self
+            .unreadable
+            .values()
+            .take(NAMED)
+            .map(|odd| match odd.reason.char_indices().nth(SAID) {
+                Some((end, _)) => format!("{}: {}…", odd.label(), &odd.reason[..end]),
+                None => odd.to_string(),
+            })
+            .collect();
+        if count > NAMED {
+            named.push(format!("and {} more", count - NAMED));
+        }
+        let pods = match count {
+            0 => return None,
+            1 => "1 pod cannot be read; it gets no swap and is not evicted".to_owned(),
+            _ => format!("{count} pods cannot be read; they get no swap and are not evicted"),
+        };
+        Some(format!("{pods} ({})", named.join("; ")))
+    }
+
+    /// The pod can be read, or is gone.
+    fn readable(&mut self, uid: &PodUid, name: Option<(&str, &str)>) {
+        self.unreadable.retain(|_, odd| {
+            let same = name == Some((&*odd.namespace, &*odd.name)) && !odd.name.is_empty();
+            odd.uid.as_ref() != Some(uid) && !same
+        });
     }
 
     /// For the status line.
@@ -97,6 +143,7 @@ impl<A: Actuator> Agent<A> {
             }
             Update::ListBegins => {
                 self.api.listing = Some(BTreeSet::new());
+                self.api.unreadable_listed.clear();
                 return;
             }
             Update::Listed(pod) => {
@@ -107,7 +154,11 @@ impl<A: Actuator> Agent<A> {
             }
             Update::ListEnds => self.list_ends(),
             Update::Applied(pod) => self.applied(pod),
-            Update::Deleted(uid) => self.deleted(uid),
+            Update::Deleted(uid) => {
+                self.api.readable(&uid, None);
+                self.deleted(uid);
+            }
+            Update::Unreadable(seen, odd) => self.unreadable(seen, odd),
             Update::Granted => {}
         }
         if self.api.failure.take().is_some() {
@@ -121,6 +172,7 @@ impl<A: Actuator> Agent<A> {
     }
 
     fn applied(&mut self, pod: Arc<Pod>) {
+        self.api.readable(&pod.uid, Some((&pod.namespace, &pod.name)));
         self.api.deleted.remove(&pod.uid);
         if self.pods.get(&pod.uid) == Some(&pod) {
             return;
@@ -132,6 +184,7 @@ impl<A: Actuator> Agent<A> {
 
     fn list_ends(&mut self) {
         let listed = self.api.listing.take().unwrap_or_default();
+        self.api.unreadable = std::mem::take(&mut self.api.unreadable_listed);
         let missing: Vec<PodUid> =
             self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         missing.into_iter().for_each(|uid| self.deleted(uid));
@@ -142,6 +195,53 @@ impl<A: Actuator> Agent<A> {
                 "first list of this node's pods received"
             );
             self.api.synced = true;
+        }
+    }
+
+    /// A pod that cannot be read is as one that is not known: what it was before justifies nothing now.
+    fn unreadable(&mut self, seen: Seen, odd: OddPod) {
+        let OddPod { uid, namespace, name, reason } = &odd;
+        if seen == Seen::Deleted {
+            self.api.unreadable.retain(|_, known| known.label() != odd.label());
+            if let Some(uid) = self.known(&odd) {
+                self.deleted(uid);
+            }
+            return;
+        }
+        if let Some(uid) = self.known(&odd) {
+            self.dirty.extend(self.tree.of_pod(&uid).cloned());
+            self.pods.remove(&uid);
+            self.api.deleted.remove(&uid);
+            let failed = self.records.remove(&uid).err().map(|error| error.to_string());
+            self.problem("records", failed.or_else(|| self.records.trouble()));
+        }
+        let key = odd.label();
+        if self.api.unreadable.get(&key) != Some(&odd) {
+            tracing::warn!(
+                message_id = messages::POD_UNREADABLE.id,
+                pod_namespace = namespace,
+                pod_name = name,
+                pod_uid = uid.as_ref().map(PodUid::as_str),
+                reason,
+                "{odd}; it gets no swap and is not evicted"
+            );
+        }
+        if seen == Seen::Listed {
+            self.api.unreadable_listed.insert(key.clone(), odd.clone());
+        }
+        self.api.unreadable.insert(key, odd);
+        self.published_is_stale();
+    }
+
+    /// The pod that this one was when it could be read. An annotation may have another's UID.
+    fn known(&self, odd: &OddPod) -> Option<PodUid> {
+        let same = |pod: &Pod| {
+            odd.name.is_empty() || (&*pod.namespace, &*pod.name) == (&*odd.namespace, &*odd.name)
+        };
+        match &odd.uid {
+            Some(uid) => self.pods.get(uid).filter(|pod| same(pod)).map(|pod| pod.uid.clone()),
+            None if odd.name.is_empty() => None,
+            None => self.pods.values().find(|pod| same(pod)).map(|pod| pod.uid.clone()),
         }
     }
 

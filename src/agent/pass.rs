@@ -357,6 +357,11 @@ impl<A: Actuator> Agent<A> {
     }
 
     pub(super) fn report(&mut self) {
+        // Each pod is logged by itself.
+        match self.api.unreadable() {
+            Some(text) => drop(self.problems.insert("pods", text)),
+            None => drop(self.problems.remove("pods")),
+        }
         let mut problems: Vec<String> = self.eviction_status.clone().into_iter().collect();
         problems.extend(self.api.problem());
         let troubles: Vec<&'static str> =

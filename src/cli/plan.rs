@@ -3,17 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use kube::{Api, api::ListParams};
 
 use crate::{
     config::settings::Settings,
     decide::{decision::Snapshot, limits::decide, state::State},
     model::{host::Monotonic, pod::Pods},
     observe::{
-        kube::{
-            credentials::{self, chain},
-            wire::{self, WirePod},
-        },
+        kube::{credentials, list::List},
         node,
         tree::Tree,
     },
@@ -32,11 +28,11 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
             .await
             .unwrap_or_else(|_| Err(late()))
     });
-    let (pods, note) = match asked {
-        Ok(pods) => (pods, None),
+    let (pods, mut notes) = match asked {
+        Ok(asked) => asked,
         Err(error) => {
             let note = format!("API server not reachable, going by the agent's records: {error:#}");
-            (Records::new(roots).load(), Some(note))
+            (Records::new(roots).load(), vec![note])
         }
     };
     let node = node::memory(roots)?;
@@ -53,20 +49,26 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     }
     let snapshot = Snapshot { node, pods: &pods, containers: &containers, thorough: true };
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
-    let notes = note.into_iter().chain(unreadable).collect();
+    notes.extend(unreadable);
     let devices = node::swap_devices(roots);
     let traffic = node::swap_traffic(roots);
     let plan = Plan::new(settings, snapshot, &decision, devices, traffic, notes);
     super::print(&if json { plan.json()? } else { plan.table(all) })
 }
 
-async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<Pods> {
+/// The node's pods, and a note for each that cannot be read.
+async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<(Pods, Vec<String>)> {
     let credentials = credentials::load(roots, settings).await?;
-    let api: Api<WirePod> = Api::all(credentials.client);
-    let selector = format!("spec.nodeName={}", credentials.node_name);
-    let list = api.list(&ListParams::default().fields(&selector).match_any()).await;
-    let list =
-        list.map_err(|error| anyhow::anyhow!("{}: {}", credentials.server, chain(&error)))?;
-    let pods = list.items.into_iter().filter_map(|pod| wire::pod(pod, &[]));
-    Ok(pods.map(|pod| (pod.uid.clone(), Arc::new(pod))).collect())
+    let asked = async {
+        let mut list = List::begin(&credentials.client, &credentials.node_name, &[]).await?;
+        let (mut pods, mut notes) = (Pods::new(), Vec::new());
+        while let Some(pod) = list.next().await? {
+            match pod {
+                Ok(pod) => drop(pods.insert(pod.uid.clone(), Arc::new(pod))),
+                Err(odd) => notes.push(format!("left out, it cannot be read: {odd}")),
+            }
+        }
+        anyhow::Ok((pods, notes))
+    };
+    asked.await.with_context(|| credentials.server.clone())
 }

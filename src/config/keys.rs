@@ -191,8 +191,8 @@ impl Kind {
 
 /// A positive number of bytes.
 pub fn size(text: &str) -> Option<u64> {
-    let bytes = text.parse::<Quantity>().ok()?.value();
-    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+    let quantity = text.parse::<Quantity>().ok().filter(|quantity| quantity.fits())?;
+    u64::try_from(quantity.value()).ok().filter(|bytes| *bytes > 0)
 }
 
 /// `15%`: 0 to 100.

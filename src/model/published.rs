@@ -27,13 +27,14 @@ pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 20] = [
+pub const TROUBLES: [&str; 21] = [
     "reload",
     "cgroup",
     "inotify",
     "memory",
     "systemd",
     "records",
+    "pods",
     "signals",
     "evictions",
     "status",
@@ -190,6 +191,9 @@ pub struct Api {
     pub failure: Option<String>,
     pub certificate_expires: Option<String>,
     pub pods: usize,
+    /// Pods that cannot be read: they get no swap and are not evicted.
+    #[serde(default)]
+    pub unreadable_pods: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -137,6 +137,15 @@ messages! {
         "The API server has listed the @PODS@ pods of this node."
         "Nothing is to be done."
 
+    POD_UNREADABLE "49f7fd99f8f1417197d1356c52d45738"
+        "A pod cannot be read"
+        ["POD_NAMESPACE POD_NAME POD_UID REASON"]
+        "The API server sent a pod with a field that the agent cannot read: @REASON@. The agent leaves \
+         this pod out: its containers get no swap, and it is not evicted. All other pods are not \
+         affected. The status shows the pod until it can be read or is deleted."
+        "Correct the field in whatever creates @POD_NAMESPACE@/@POD_NAME@. If the field is correct, \
+         report a bug."
+
     RECORD_LEFT_OUT "626b02eab0ea4281ac6cc4904380e221"
         "A record of an earlier run is not understood"
         ["PATH REASON"]

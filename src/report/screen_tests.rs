@@ -102,6 +102,7 @@ fn healthy() -> Overview {
             failure: None,
             certificate_expires: Some("2026-02-01T00:00:00Z".into()),
             pods: 2,
+            unreadable_pods: 0,
         },
         containers: Containers::default(),
         ..Published::default()

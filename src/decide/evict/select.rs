@@ -242,7 +242,8 @@ pub fn ends_within(pod: &Pod, epoch: i64) -> u64 {
 fn above_limit(pod: &Pod, usage: &PodUsage) -> u64 {
     let of_containers = usage.containers.iter().filter_map(|used| {
         let container = pod.container(used.name.as_deref()?)?;
-        let limit = bytes(container.effective().limits.memory?)?;
+        // The kubelet sets no limit of 0, which is also what an amount above an int64 comes to.
+        let limit = bytes(container.effective().limits.memory?).filter(|limit| *limit > 0)?;
         Some(used.working_set_bytes.saturating_add(used.swap_bytes).saturating_sub(limit))
     });
     let whole = pod.resources.and_then(|resources| resources.limits.memory).and_then(bytes);

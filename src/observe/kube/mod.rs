@@ -1,6 +1,9 @@
 //! The API server, with the kubelet's credentials.
 
 pub mod credentials;
+pub mod decode;
+mod json;
+pub mod list;
 pub mod pods;
 pub mod wire;
 

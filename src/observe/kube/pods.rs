@@ -8,26 +8,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use backon::ExponentialBuilder;
-use futures::{FutureExt, StreamExt, pin_mut};
-use hyper::Request;
-use kube::{
-    Api, Client,
-    client::Body,
-    runtime::{
-        utils::ResetTimerBackoff,
-        watcher::{self, Event, ExponentialBackoff},
-    },
-};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::pin_mut;
+use kube::Client;
 use tokio::{
-    sync::{Notify, mpsc},
-    time::sleep,
+    sync::mpsc,
+    time::{Instant, sleep},
 };
 
 use super::{
-    credentials::{self, Credentials, chain},
+    credentials::{self, Credentials},
+    decode::{Event, OddPod},
+    list::{List, StreamError, Watch},
     spread,
-    wire::{self, WirePod},
 };
 use crate::{
     config::settings::Settings,
@@ -50,6 +43,15 @@ const OUTAGE_IS_OVER: Duration = Duration::from_secs(60);
 /// server's own are 300 to 600.
 const WATCH_LASTS: std::ops::Range<u32> = 200..290;
 
+/// A watch that its server does not end is given up so long after it should have.
+const LATE: Duration = Duration::from_secs(30);
+
+/// A watch that ends sooner, without an event, was of no use.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// The server does not know a version any more.
+const GONE: u16 = 410;
+
 /// News of the API server.
 #[derive(Debug)]
 pub enum Update {
@@ -65,10 +67,20 @@ pub enum Update {
     ListEnds,
     Applied(Arc<Pod>),
     Deleted(PodUid),
-    /// A list or a watch was granted. On a quiet node nothing else tells that the server is back.
+    /// A pod that cannot be read.
+    Unreadable(Seen, OddPod),
+    /// A watch was granted. On a quiet node nothing else tells that the server is back.
     Granted,
     /// Something does not work; it is tried again by itself.
     Failed(String),
+}
+
+/// What has brought a pod that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Listed,
+    Applied,
+    Deleted,
 }
 
 /// Sends news for ever. Ends only with the receiver.
@@ -94,15 +106,37 @@ pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>)
     }
 }
 
-/// Waits after failures. Not by kube's `.backoff()`: that begins anew with every list that is tried,
-/// though it fails.
-fn pauses() -> impl Iterator<Item = Duration> {
-    let backoff = ExponentialBuilder::default()
+/// Waits after failures, ever longer ones.
+fn pauses() -> Pauses {
+    Pauses { backoff: backoff(), last: None }
+}
+
+#[derive(Debug)]
+struct Pauses {
+    backoff: ExponentialBackoff,
+    last: Option<Instant>,
+}
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
         .with_max_delay(LONGEST_BACKOFF)
         .with_jitter()
-        .without_max_times();
-    ResetTimerBackoff::new(ExponentialBackoff::from(backoff), OUTAGE_IS_OVER)
+        .without_max_times()
+        .build()
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now.duration_since(last) > OUTAGE_IS_OVER) {
+            self.backoff = backoff();
+        }
+        self.last = Some(now);
+        self.backoff.next()
+    }
 }
 
 async fn wait_for_change(files: &[std::path::PathBuf]) {
@@ -130,82 +164,166 @@ async fn with_credentials(
     if news.send(update).await.is_err() {
         return false;
     }
-    let granted = Arc::new(Notify::new());
-    let api: Api<WirePod> = Api::all(telling(credentials.client.clone(), granted.clone()));
-    let stream = watcher::watcher(api, config(&credentials.node_name));
-    pin_mut!(stream);
-    let changed = changed(credentials);
-    pin_mut!(changed);
+    let turns = turns(&credentials.client, &credentials.node_name, kept, pauses, news);
+    pin_mut!(turns);
+    tokio::select! {
+        biased;
+        () = changed(credentials) => true,
+        () = &mut turns => false,
+    }
+}
+
+/// What a list or a watch came to.
+enum Turn {
+    /// Goes on from this version.
+    Listed(String),
+    /// Goes on from this version.
+    Watch {
+        version: String,
+        useful: bool,
+    },
+    /// The server does not know the version any more.
+    ListAnew {
+        useful: bool,
+    },
+    Failed {
+        version: Option<String>,
+        error: String,
+    },
+    /// Nobody listens any more.
+    Closed,
+}
+
+/// Lists and watches in turn until nobody listens.
+async fn turns(
+    client: &Client,
+    node_name: &str,
+    kept: &[String],
+    pauses: &mut impl Iterator<Item = Duration>,
+    news: &mpsc::Sender<Update>,
+) {
+    let mut from = None;
+    let mut in_vain = false;
     loop {
-        let mut failure = None;
-        let update = tokio::select! {
-            biased;
-            () = &mut changed => return true,
-            () = granted.notified() => Some(Update::Granted),
-            event = stream.next() => match event {
-                Some(Ok(event)) => news_of(event, kept),
-                // No failure, and the way here was spread: kube lists anew, at once.
-                Some(Err(watcher::Error::WatchError(status))) if status.code == 410 => None,
-                Some(Err(error)) => {
-                    // Granted, and broken since.
-                    granted.notified().now_or_never();
-                    Some(Update::Failed(chain(failure.insert(error))))
-                }
-                None => return true,
-            },
+        let turn = match from.take() {
+            None => list_once(client, node_name, kept, news).await,
+            Some(version) => watch_once(client, node_name, kept, version, news).await,
         };
-        if let Some(update) = update
-            && news.send(update).await.is_err()
-        {
-            return false;
+        // The way here was spread, so that it goes on at once; but not for ever without any use.
+        let mut pause = false;
+        let mut went_on = |useful: bool| {
+            pause = in_vain && !useful;
+            in_vain = !useful;
+        };
+        match turn {
+            Turn::Listed(version) => from = Some(version),
+            Turn::Watch { version, useful } => {
+                went_on(useful);
+                from = Some(version);
+            }
+            Turn::ListAnew { useful } => went_on(useful),
+            Turn::Failed { version, error } => {
+                if news.send(Update::Failed(error)).await.is_err() {
+                    return;
+                }
+                pause = true;
+                from = version;
+            }
+            Turn::Closed => return,
         }
-        if let Some(error) = failure {
-            tokio::select! {
-                () = &mut changed => return true,
-                () = sleep(pauses.next().unwrap_or(LONGEST_BACKOFF)) => {}
-            }
-            if is_stuck(&error) {
-                return true;
-            }
+        if pause {
+            sleep(pauses.next().unwrap_or(LONGEST_BACKOFF)).await;
         }
     }
 }
 
-/// A client that tells of every request that was granted. kube's watcher does not tell when a watch
-/// goes on after a failure.
-fn telling(client: Client, granted: Arc<Notify>) -> Client {
-    let namespace = client.default_namespace().to_owned();
-    let send = move |request: Request<Body>| {
-        let (client, granted) = (client.clone(), granted.clone());
-        async move {
-            let response = client.send(request).await?;
-            if response.status().is_success() {
-                granted.notify_one();
-            }
-            Ok::<_, kube::Error>(response)
-        }
+/// A list that breaks off tells of no end: what it has not come to is not gone.
+async fn list_once(
+    client: &Client,
+    node_name: &str,
+    kept: &[String],
+    news: &mpsc::Sender<Update>,
+) -> Turn {
+    let failed = |error: StreamError| Turn::Failed {
+        version: None,
+        error: format!("cannot list pods: {error}"),
     };
-    Client::new(tower::service_fn(send), namespace)
+    let mut list = match List::begin(client, node_name, kept).await {
+        Ok(list) => list,
+        Err(error) => return failed(error),
+    };
+    let mut update = Update::ListBegins;
+    loop {
+        if news.send(update).await.is_err() {
+            return Turn::Closed;
+        }
+        update = match list.next().await {
+            Ok(Some(Ok(pod))) => Update::Listed(Arc::new(pod)),
+            Ok(Some(Err(pod))) => Update::Unreadable(Seen::Listed, pod),
+            Ok(None) => break,
+            Err(error) => return failed(error),
+        };
+    }
+    match news.send(Update::ListEnds).await {
+        Ok(()) => Turn::Listed(list.version()),
+        Err(_) => Turn::Closed,
+    }
 }
 
-/// Of this node only, or the API server refuses it; from its watch cache (`resourceVersion=0`),
-/// which kube asks for only where no page size is set.
-fn config(node_name: &str) -> watcher::Config {
-    let config = watcher::Config::default()
-        .fields(&format!("spec.nodeName={node_name}"))
-        .any_semantic()
-        .timeout(spread(node_name, WATCH_LASTS));
-    watcher::Config { page_size: None, ..config }
-}
-
-/// Whether kube's watcher would not get on by itself: it reads on in a stream that brought what is no
-/// event, where one may be lost, and asks for ever for a version that is refused as too old.
-fn is_stuck(error: &watcher::Error) -> bool {
-    use kube::Error::{Api, SerdeError};
-    match error {
-        watcher::Error::WatchFailed(error) => matches!(error, SerdeError(_)),
-        watcher::Error::WatchStartFailed(Api(status)) => status.code == 410,
-        _ => false,
+async fn watch_once(
+    client: &Client,
+    node_name: &str,
+    kept: &[String],
+    mut version: String,
+    news: &mpsc::Sender<Update>,
+) -> Turn {
+    let seconds = spread(node_name, WATCH_LASTS);
+    let began = Instant::now();
+    let failed = |version: Option<String>, error: String| Turn::Failed {
+        version,
+        error: format!("cannot watch pods: {error}"),
+    };
+    let mut watch = match Watch::begin(client, node_name, kept, &version, seconds).await {
+        Ok(watch) => watch,
+        // It would be refused for ever.
+        Err(error @ StreamError::Refused { code: GONE, .. }) => {
+            return failed(None, error.to_string());
+        }
+        Err(error) => return failed(Some(version), error.to_string()),
+    };
+    if news.send(Update::Granted).await.is_err() {
+        return Turn::Closed;
+    }
+    let mut useful = false;
+    let longest = Duration::from_secs(seconds.into()) + LATE;
+    loop {
+        useful |= began.elapsed() > AT_ONCE;
+        let (event, newer) = match tokio::time::timeout(longest, watch.next()).await {
+            Ok(Ok(Some(event))) => event,
+            Ok(Ok(None)) | Err(_) => return Turn::Watch { version, useful },
+            // An event may be lost.
+            Ok(Err(error @ StreamError::NoEvent(_))) => return failed(None, error.to_string()),
+            Ok(Err(error)) => return failed(Some(version), error.to_string()),
+        };
+        version = newer.unwrap_or(version);
+        let update = match event {
+            Event::Applied(Ok(pod)) => Update::Applied(Arc::new(pod)),
+            Event::Applied(Err(pod)) => Update::Unreadable(Seen::Applied, pod),
+            Event::Deleted(Ok(pod)) => Update::Deleted(pod.uid),
+            Event::Deleted(Err(pod)) => Update::Unreadable(Seen::Deleted, pod),
+            Event::Bookmark => {
+                useful = true;
+                continue;
+            }
+            Event::Error { code: GONE, .. } => return Turn::ListAnew { useful },
+            Event::Error { code, message } => {
+                return failed(Some(version), format!("{message} ({code})"));
+            }
+        };
+        useful = true;
+        if news.send(update).await.is_err() {
+            return Turn::Closed;
+        }
     }
 }
 
@@ -224,18 +342,6 @@ async fn changed(credentials: &Credentials) {
         if credentials::fingerprint(&credentials.files) != credentials.fingerprint {
             return;
         }
-    }
-}
-
-/// `None` for pods that cannot be used.
-fn news_of(event: Event<WirePod>, kept: &[String]) -> Option<Update> {
-    let pod = |wire| wire::pod(wire, kept).map(Arc::new);
-    match event {
-        Event::Init => Some(Update::ListBegins),
-        Event::InitApply(wire) => pod(wire).map(Update::Listed),
-        Event::InitDone => Some(Update::ListEnds),
-        Event::Apply(wire) => pod(wire).map(Update::Applied),
-        Event::Delete(wire) => pod(wire).map(|pod| Update::Deleted(pod.uid.clone())),
     }
 }
 

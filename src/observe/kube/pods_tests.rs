@@ -6,14 +6,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream::BoxStream};
 use http_body_util::StreamBody;
+use hyper::Request;
 use hyper::{
     Response,
     body::{Bytes, Frame},
 };
-use kube::runtime::watcher::ListSemantic;
-use tokio::time::{Instant, timeout};
+use kube::client::Body;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -21,12 +22,22 @@ use super::*;
 enum Answer {
     /// A list of no pods.
     Empty,
+    /// A list of a pod, and of one that cannot be read.
+    Two,
+    /// The first half of it.
+    Half,
+    /// A watch that ends.
+    Ends,
     /// A watch that stays open and silent.
     Silence,
     /// A watch with this line, and then a cut connection.
     Cut(&'static str),
     Refusal(u16),
 }
+
+const TWO: &str = r#"{"metadata": {"resourceVersion": "7"}, "items": [
+    {"metadata": {"name": "a", "namespace": "x", "uid": "9192cfa8-679c-444e-9bb8-9701e3620c02"}},
+    {"metadata": {"name": "b", "namespace": "x", "uid": 5}}]}"#;
 
 const GONE: &str = concat!(
     r#"{"type": "ERROR", "object": {"kind": "Status", "code": 410, "status": "Failure","#,
@@ -94,14 +105,18 @@ type Chunks = BoxStream<'static, io::Result<Frame<Bytes>>>;
 fn response(answer: Answer) -> Response<StreamBody<Chunks>> {
     let (code, text) = match answer {
         Answer::Empty => (200, r#"{"metadata": {"resourceVersion": "7"}, "items": []}"#),
-        Answer::Silence => (200, ""),
+        Answer::Two => (200, TWO),
+        Answer::Half => (200, TWO.split_at(TWO.len() - 9).0),
+        Answer::Silence | Answer::Ends => (200, ""),
         Answer::Cut(line) => (200, line),
         Answer::Refusal(code) => (code, "no"),
     };
     let text = futures::stream::iter([Ok(Frame::data(Bytes::from_static(text.as_bytes())))]);
     let cut = futures::stream::iter([Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
     let chunks = match answer {
-        Answer::Empty | Answer::Refusal(_) => text.boxed(),
+        Answer::Empty | Answer::Two | Answer::Half | Answer::Ends | Answer::Refusal(_) => {
+            text.boxed()
+        }
         Answer::Silence => text.chain(futures::stream::pending()).boxed(),
         Answer::Cut(_) => text.chain(cut).boxed(),
     };
@@ -147,6 +162,46 @@ async fn what_is_too_old_to_go_on_from_is_listed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_read_is_told_beside_the_others() {
+    let mut watched = Watched::new(&[Answer::Two, Answer::Silence]);
+    let heard = watched.hears(MINUTE).await;
+    let expected = ["Credentials", "ListBegins", "Listed", "Unreadable", "ListEnds", "Granted"];
+    assert_eq!(heard, expected);
+}
+
+/// Without its end, what it has not come to would be taken for gone.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_breaks_off_has_no_end() {
+    let mut watched = Watched::new(&[Answer::Half, Answer::Empty, Answer::Silence]);
+    let heard = watched.hears(MINUTE).await;
+    let expected = [
+        "Credentials",
+        "ListBegins",
+        "Listed",
+        "Unreadable",
+        "Failed",
+        "ListBegins",
+        "ListEnds",
+        "Granted",
+    ];
+    assert_eq!(heard, expected);
+}
+
+/// A server that grants every watch and ends it at once is not asked all the time.
+#[tokio::test(start_paused = true)]
+async fn watches_that_end_at_once_are_begun_ever_more_rarely() {
+    let ends = [Answer::Empty, Answer::Ends];
+    let gone = [Answer::Empty, Answer::Cut(GONE)].repeat(500);
+    for answers in [&ends[..], &gone] {
+        let mut watched = Watched::new(answers);
+        let heard = watched.hears(MINUTE).await;
+        assert!(!heard.contains(&"Failed".to_owned()), "{heard:?}");
+        let asked = watched.asked();
+        assert!((6..=25).contains(&asked.len()), "{asked:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_begins_with_short_pauses() {
     let mut first = pauses();
     let long = first.nth(9).unwrap();
@@ -173,19 +228,10 @@ fn after_an_outage_many_nodes_come_one_by_one() {
 }
 
 #[test]
-fn lists_come_from_the_watch_cache_and_are_of_one_node() {
-    let config = config("node-a");
-    assert_eq!(config.field_selector.as_deref(), Some("spec.nodeName=node-a"));
-    assert_eq!(config.list_semantic, ListSemantic::Any);
-    assert_eq!(config.page_size, None, "with a page size, kube leaves resourceVersion=0 out");
-    assert!(config.bookmarks);
-}
-
-#[test]
 fn watches_of_many_nodes_end_at_many_times() {
     let mut ends = [0; 290];
     for node in 0..9000 {
-        ends[config(&format!("node-{node}")).timeout.unwrap() as usize] += 1;
+        ends[spread(&format!("node-{node}"), WATCH_LASTS) as usize] += 1;
     }
     assert!(ends[..200].iter().all(|ending| *ending == 0));
     assert!(ends[200..].iter().all(|ending| (50..200).contains(ending)), "{ends:?}");

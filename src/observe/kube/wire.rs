@@ -3,10 +3,10 @@
 //!
 //! Source: Kubernetes API reference, `core/v1 Pod`.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::model::{
     plain::plain,
@@ -16,45 +16,23 @@ use crate::model::{
     },
 };
 
-/// A pod as kube's `Api` wants it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// A pod's JSON.
+#[derive(Clone, Debug, Deserialize)]
 pub struct WirePod {
     #[serde(deserialize_with = "slim_metadata")]
     pub metadata: ObjectMeta,
     /// Absent in bookmarks.
-    #[serde(default, skip_serializing)]
+    #[serde(default, deserialize_with = "or_null")]
     spec: Spec,
-    #[serde(default, skip_serializing)]
+    #[serde(default, deserialize_with = "or_null")]
     status: Status,
 }
 
-impl kube::Resource for WirePod {
-    type DynamicType = ();
-    type Scope = kube::core::NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
+/// In Go, `null` is the same as what is absent.
+fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Everything but `managedFields` and the like, which are most of an object's metadata.
@@ -92,12 +70,16 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
 struct Spec {
     node_name: Option<String>,
     priority: Option<i32>,
-    termination_grace_period_seconds: Option<u64>,
+    termination_grace_period_seconds: Option<i64>,
     overhead: Option<ResourceList>,
+    #[serde(deserialize_with = "or_null")]
     volumes: Vec<Volume>,
     resources: Option<WireResources>,
+    #[serde(deserialize_with = "or_null")]
     containers: Vec<SpecContainer>,
+    #[serde(deserialize_with = "or_null")]
     init_containers: Vec<SpecContainer>,
+    #[serde(deserialize_with = "or_null")]
     ephemeral_containers: Vec<SpecContainer>,
 }
 
@@ -121,6 +103,7 @@ struct PodCondition {
 struct SpecContainer {
     name: String,
     restart_policy: Option<String>,
+    #[serde(deserialize_with = "or_null")]
     resources: WireResources,
 }
 
@@ -129,9 +112,13 @@ struct SpecContainer {
 struct Status {
     qos_class: Option<String>,
     phase: Option<String>,
+    #[serde(deserialize_with = "or_null")]
     conditions: Vec<PodCondition>,
+    #[serde(deserialize_with = "or_null")]
     container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "or_null")]
     init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "or_null")]
     ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
@@ -237,7 +224,7 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
         overhead: spec.overhead.and_then(|overhead| overhead.memory),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
-        grace_seconds: spec.termination_grace_period_seconds.unwrap_or(30),
+        grace_seconds: spec.termination_grace_period_seconds.map_or(30, grace_seconds),
         containers,
     };
     let mut names = pod.containers.iter().map(|container| &container.name);
@@ -285,6 +272,11 @@ fn migration(labels: &Texts, annotations: &Texts, node: Option<&str>) -> Option<
     } else {
         Migration::Arriving
     })
+}
+
+/// Kubernetes takes a negative period for 1.
+fn grace_seconds(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(1)
 }
 
 fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerKind) -> Container {

@@ -1,0 +1,273 @@
+//! One pod at a time, out of what the API server sends: a pod with a field that cannot be read costs
+//! nobody but itself.
+
+use std::{borrow::Cow, fmt};
+
+use super::{
+    json::{Met, Step, path_at, shown, walk},
+    wire::{self, WirePod},
+};
+use crate::model::{
+    plain::plain,
+    pod::{Pod, PodUid, is_name},
+    quantity::Quantity,
+};
+
+/// The longest object that is read. etcd takes 1.5 MiB, in a shorter encoding than JSON.
+pub const LONGEST_OBJECT: usize = 4 << 20;
+
+/// What is said of a pod that cannot be read, at most.
+const LONGEST_REASON: usize = 200;
+
+/// A pod that cannot be read, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OddPod {
+    /// As containers' cgroups have it.
+    pub uid: Option<PodUid>,
+    /// Empty where it is no name, as is the next.
+    pub namespace: String,
+    pub name: String,
+    /// Which field it is, and what is wrong with it.
+    pub reason: String,
+}
+
+impl OddPod {
+    /// `namespace/name`, or what there is instead.
+    pub fn label(&self) -> String {
+        match (&self.uid, self.name.as_str()) {
+            (None, "") => "a pod without a name".to_owned(),
+            (Some(uid), "") => format!("the pod with UID {uid}"),
+            _ => format!("{}/{}", self.namespace, self.name),
+        }
+    }
+}
+
+impl fmt::Display for OddPod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.label(), self.reason)
+    }
+}
+
+/// The pod that an object is. `kept`: keys of annotations that are kept beside the known ones.
+pub fn pod(json: &[u8], kept: &[String]) -> Result<Pod, OddPod> {
+    let text = String::from_utf8_lossy(json);
+    match serde_json::from_str::<WirePod>(&text) {
+        Ok(wire) => wire::pod(wire, kept).ok_or_else(|| {
+            let reason = "its UID, its name, its namespace or the name of a container is not valid";
+            odd(&text, reason.to_owned())
+        }),
+        Err(error) => Err(odd(&text, why(&text, &error))),
+    }
+}
+
+/// A pod of which there is only the beginning, since it is longer than [`LONGEST_OBJECT`].
+pub fn too_long(beginning: &[u8]) -> OddPod {
+    let reason = format!("it is longer than {} MiB", LONGEST_OBJECT >> 20);
+    odd(&String::from_utf8_lossy(beginning), reason)
+}
+
+/// `metadata.resourceVersion` of an object, whatever else is in it.
+pub fn version(json: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(json);
+    let mut version = None;
+    walk(&text, |path, met| {
+        if let (["metadata", "resourceVersion"], Met::Scalar(text, _)) = (&keys(path)[..], met) {
+            version = unquoted(text).filter(|version| !version.is_empty());
+        }
+        version.is_none()
+    });
+    version
+}
+
+/// The path without the `object` around a watch's object.
+fn keys<'a>(path: &[Step<'a>]) -> Vec<&'a str> {
+    let path = path.strip_prefix(&[Step::Key("object")]).unwrap_or(path);
+    if path.len() > 3 {
+        return Vec::new();
+    }
+    path.iter()
+        .filter_map(|step| if let Step::Key(key) = step { Some(*key) } else { None })
+        .collect()
+}
+
+fn unquoted(text: &str) -> Option<String> {
+    serde_json::from_str(text).ok()
+}
+
+fn odd(text: &str, reason: String) -> OddPod {
+    let (mut namespace, mut name, mut uid, mut mirror) = (None, None, None, None);
+    walk(text, |path, met| {
+        let Met::Scalar(value, _) = met else { return true };
+        match keys(path)[..] {
+            ["metadata", "namespace"] => namespace = unquoted(value),
+            ["metadata", "name"] => name = unquoted(value),
+            ["metadata", "uid"] => uid = unquoted(value),
+            // The UID under which the kubelet runs a static pod.
+            ["metadata", "annotations", "kubernetes.io/config.mirror"] => {
+                mirror = Some(unquoted(value).filter(|hash| !hash.contains('-')));
+            }
+            _ => {}
+        }
+        true
+    });
+    let named = |text: Option<String>| text.filter(|text| is_name(text)).unwrap_or_default();
+    let uid = mirror.unwrap_or(uid);
+    OddPod {
+        uid: uid.and_then(|uid| PodUid::new(&uid)),
+        namespace: named(namespace),
+        name: named(name),
+        reason: shortened(&plain(&reason)),
+    }
+}
+
+/// Which field it is, and what is wrong with it.
+fn why(text: &str, error: &serde_json::Error) -> String {
+    if let Some(reason) = odd_quantity(text) {
+        return reason;
+    }
+    let message = error.to_string();
+    // serde_json appends where it was.
+    let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
+    match path_at(text, error.line(), error.column()) {
+        path if path.is_empty() => message.to_owned(),
+        path => format!("{}: {message}", shortened(&path)),
+    }
+}
+
+/// The first amount of CPU or memory that is none. serde_json does not tell where it was.
+fn odd_quantity(text: &str) -> Option<String> {
+    let mut reason = None;
+    walk(text, |path, met| {
+        if let (
+            [
+                ..,
+                Step::Key("requests" | "limits" | "allocatedResources"),
+                Step::Key("cpu" | "memory"),
+            ],
+            Met::Scalar(value, _),
+        ) = (path, met)
+            && let Err(error) = serde_json::from_str::<Quantity>(value)
+        {
+            reason = Some(format!("{}: {error}", shown(path)));
+        }
+        reason.is_none()
+    });
+    let reason = reason?;
+    Some(reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason).to_owned())
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The objects of a watch.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Added or modified.
+    Applied(Result<Pod, OddPod>),
+    Deleted(Result<Pod, OddPod>),
+    Bookmark,
+    /// The server's error, and its code.
+    Error {
+        code: u16,
+        message: String,
+    },
+}
+
+/// A line of a watch, and the version that it brings. `None` for what is no event.
+pub fn event(line: &[u8], kept: &[String]) -> Option<(Event, Option<String>)> {
+    #[derive(serde::Deserialize)]
+    struct Line<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        object: &'a serde_json::value::RawValue,
+    }
+    let text = String::from_utf8_lossy(line);
+    let Line { kind, object } = serde_json::from_str(&text).ok()?;
+    let object = object.get().as_bytes();
+    let event = match &*kind {
+        "ADDED" | "MODIFIED" => Event::Applied(pod(object, kept)),
+        "DELETED" => Event::Deleted(pod(object, kept)),
+        "BOOKMARK" => Event::Bookmark,
+        "ERROR" => {
+            let (code, message) = status(object);
+            return Some((Event::Error { code, message }, None));
+        }
+        _ => return None,
+    };
+    Some((event, version(object)))
+}
+
+/// A line of which there is only the beginning.
+pub fn long_event(beginning: &[u8]) -> Option<(Event, Option<String>)> {
+    let text = String::from_utf8_lossy(beginning);
+    let mut kind = None;
+    walk(&text, |path, met| {
+        if let (["type"], Met::Scalar(text, _)) = (&keys(path)[..], met) {
+            kind = unquoted(text);
+        }
+        kind.is_none()
+    });
+    let odd = Err(too_long(beginning));
+    let event = match kind.as_deref()? {
+        "ADDED" | "MODIFIED" => Event::Applied(odd),
+        "DELETED" => Event::Deleted(odd),
+        _ => return None,
+    };
+    Some((event, version(beginning)))
+}
+
+/// Code and message of a `Status`; 0 where there is none.
+pub fn status(json: &[u8]) -> (u16, String) {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Status {
+        code: u16,
+        message: String,
+        reason: String,
+    }
+    let status = serde_json::from_slice(json).unwrap_or_else(|_| Status {
+        message: String::from_utf8_lossy(json).trim().to_owned(),
+        ..Status::default()
+    });
+    let text = if status.message.is_empty() { status.reason } else { status.message };
+    (status.code, shortened(&plain(&text)))
+}
+
+/// What a list says of itself, without its items.
+pub fn list_version(frame: &[u8]) -> Result<String, &'static str> {
+    #[derive(serde::Deserialize)]
+    struct List {
+        metadata: ListMeta,
+        /// `null` where there are none.
+        items: Option<Vec<serde::de::IgnoredAny>>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ListMeta {
+        #[serde(default)]
+        resource_version: String,
+        #[serde(rename = "continue", default)]
+        more: String,
+    }
+    let list: List =
+        serde_json::from_slice(frame).map_err(|_| "it is not JSON, or has no metadata")?;
+    // What is absent is taken for null.
+    let has_items = list.items.is_some() || frame.windows(7).any(|bytes| bytes == b"\"items\"");
+    match list.metadata {
+        _ if !has_items => Err("it has no items"),
+        ListMeta { more, .. } if !more.is_empty() => Err("it is only a part"),
+        ListMeta { resource_version, .. } if resource_version.is_empty() => {
+            Err("it has no metadata.resourceVersion")
+        }
+        ListMeta { resource_version, .. } => Ok(resource_version),
+    }
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;
