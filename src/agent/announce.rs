@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Node;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 
 use guard::{Guard, Taint};
@@ -20,9 +20,12 @@ use crate::{
     act::node::{self, NodeApi, Note, Notes},
     config::settings::Settings,
     decide::evict::condition::{Condition, HEARTBEAT, Status},
-    observe::kube::{
-        credentials::{self, chain},
-        spread,
+    observe::{
+        alarm::Alarm,
+        kube::{
+            credentials::{self, chain},
+            spread,
+        },
     },
     report::messages,
     roots::Roots,
@@ -114,6 +117,7 @@ async fn serve(
     reports: mpsc::Sender<Option<String>>,
 ) {
     let mut work = Work { roots, ..Work::default() };
+    let mut alarm = Alarm::new();
     if wanted.wait_for(Option::is_some).await.is_err() {
         return;
     }
@@ -137,7 +141,7 @@ async fn serve(
             },
             _ = wanted.changed() => {}
             _ = settings.changed() => {}
-            () = sleep_until(work.next) => {}
+            () = alarm.at(work.next.into_std()) => {}
         }
     }
 }
