@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Error,
     api::{DeleteParams, EvictParams, Preconditions},
@@ -31,6 +30,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The API server has given up on a request that may yet be carried out.
 const GATEWAY_TIMEOUT: u16 = 504;
 const MIGRATION_BEGINS: &str = "Eviction triggered evacuation of VMI";
+
+impl kube::api::Evict for WirePod {}
 
 /// Asks for the eviction of the very pod that `victim` is, by its own grace period; as the last
 /// resort, for its deletion. It is read once more before: what was watched may be old.
@@ -87,7 +88,7 @@ async fn ask(client: Client, victim: &Victim) -> kube::Result<()> {
     let Ranked { uid, namespace, name, .. } = &victim.ranked;
     let failed = |error: std::io::Error| Error::Service(error.into());
     failpoint::at("evict.ask").map_err(failed)?;
-    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    let pods: Api<WirePod> = Api::namespaced(client, namespace);
     let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
     let delete = DeleteParams { preconditions, ..DeleteParams::default() };
     if victim.last_resort {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, ObjectReference};
+use k8s_openapi::api::core::v1::{NodeCondition, ObjectReference, Taint};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -14,9 +14,12 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::decide::{
-    evict::condition::{Condition, Status, TYPE},
-    guard::{FIELD_MANAGER, NodeFacts},
+use crate::{
+    decide::{
+        evict::condition::{Condition, Status, TYPE},
+        guard::{FIELD_MANAGER, NodeFacts},
+    },
+    observe::kube::node::WireNode,
 };
 
 /// Annotations of the Machine Config Operator.
@@ -28,7 +31,7 @@ const LONGEST_NOTE: usize = 1024;
 /// The node's object, read and written.
 #[derive(Clone)]
 pub struct NodeApi {
-    nodes: Api<Node>,
+    nodes: Api<WireNode>,
     name: String,
 }
 
@@ -37,7 +40,7 @@ impl NodeApi {
         Self { nodes: Api::all(client), name: name.to_owned() }
     }
 
-    pub async fn get(&self) -> kube::Result<Node> {
+    pub async fn get(&self) -> kube::Result<WireNode> {
         self.nodes.get(&self.name).await
     }
 
@@ -47,7 +50,7 @@ impl NodeApi {
         &self,
         condition: Option<&Condition>,
         since: Timestamp,
-    ) -> kube::Result<Node> {
+    ) -> kube::Result<WireNode> {
         let condition = match condition {
             Some(Condition { status, reason, message }) => json!({
                 "type": TYPE, "status": status, "reason": reason, "message": message,
@@ -73,7 +76,7 @@ impl NodeApi {
     /// Removes `spec.unschedulable` of `node`; refused (409) where the node has changed since it was
     /// read. No apply that leaves the field out: the API server would prune all of `spec` that
     /// nobody owns, taints that admission has set for one.
-    pub async fn uncordon(&self, node: &Node) -> kube::Result<()> {
+    pub async fn uncordon(&self, node: &WireNode) -> kube::Result<()> {
         let version = &node.metadata.resource_version;
         let patch = json!({
             "metadata": {"resourceVersion": version}, "spec": {"unschedulable": null},
@@ -84,11 +87,11 @@ impl NodeApi {
 
     /// Adds the taint to those of `node`, or removes it; refused (409) where the node has changed
     /// since it was read.
-    pub async fn taint(&self, node: &Node, key: &str, tainted: bool) -> kube::Result<()> {
-        let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    pub async fn taint(&self, node: &WireNode, key: &str, tainted: bool) -> kube::Result<()> {
+        let taints = node.spec.taints.clone().unwrap_or_default();
         let mut taints: Vec<_> = taints.into_iter().filter(|taint| !is_ours(taint, key)).collect();
         if tainted {
-            taints.push(k8s_openapi::api::core::v1::Taint {
+            taints.push(Taint {
                 key: key.to_owned(),
                 effect: EFFECT.to_owned(),
                 ..Default::default()
@@ -112,13 +115,12 @@ fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn is_ours(taint: &k8s_openapi::api::core::v1::Taint, key: &str) -> bool {
+fn is_ours(taint: &Taint, key: &str) -> bool {
     taint.key == key && taint.effect == EFFECT
 }
 
 /// What the guard goes by.
-pub fn facts(node: &Node, taint_key: &str) -> NodeFacts {
-    let spec = node.spec.as_ref();
+pub fn facts(node: &WireNode, taint_key: &str) -> NodeFacts {
     let annotations = node.metadata.annotations.iter().flatten();
     let machine_config: BTreeMap<String, String> = annotations
         .filter_map(|(key, value)| Some((key.strip_prefix(MACHINE_CONFIG)?.into(), value.clone())))
@@ -130,18 +132,20 @@ pub fn facts(node: &Node, taint_key: &str) -> NodeFacts {
         .filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:spec"))
         .any(|fields| fields.get("f:unschedulable").is_some());
     NodeFacts {
-        unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+        unschedulable: node.spec.unschedulable.unwrap_or(false),
         ours,
-        tainted: spec
-            .and_then(|spec| spec.taints.as_ref())
+        tainted: node
+            .spec
+            .taints
+            .as_ref()
             .is_some_and(|taints| taints.iter().any(|taint| is_ours(taint, taint_key))),
         machine_config,
     }
 }
 
 /// The condition that the node has, if it is ours: an agent that was killed could not remove it.
-pub fn condition(node: &Node) -> Option<(Status, Timestamp)> {
-    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+pub fn condition(node: &WireNode) -> Option<(Status, Timestamp)> {
+    let conditions = node.status.conditions.as_ref()?;
     let NodeCondition { status, last_transition_time, .. } =
         conditions.iter().find(|condition| condition.type_ == TYPE)?;
     let status = match status.as_str() {
@@ -219,7 +223,7 @@ impl std::fmt::Debug for Notes {
 mod tests {
     use super::*;
 
-    fn node(json: serde_json::Value) -> Node {
+    fn node(json: serde_json::Value) -> WireNode {
         serde_json::from_value(json).unwrap()
     }
 

@@ -7,7 +7,6 @@ use std::{path::PathBuf, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -24,6 +23,7 @@ use crate::{
         alarm::Alarm,
         kube::{
             credentials::{self, chain},
+            node::WireNode,
             spread,
         },
     },
@@ -294,7 +294,7 @@ impl Work {
         name: &str,
         node: &NodeApi,
         new: Option<&Condition>,
-    ) -> Result<Node, Trouble> {
+    ) -> Result<WireNode, Trouble> {
         let same = |(status, since): &(Status, Timestamp)| {
             new.filter(|new| new.status == *status).map(|_| *since)
         };

@@ -1,6 +1,8 @@
 //! The API server, with the kubelet's credentials.
 
+mod client;
 pub mod credentials;
+pub mod node;
 pub mod pods;
 pub mod wire;
 
