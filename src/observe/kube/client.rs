@@ -156,3 +156,81 @@ fn expect_name(tls: &mut ConnectConfiguration, name: &str) -> Result<(), ErrorSt
         None => parameters.set_host(name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::config::{KubeConfigOptions, Kubeconfig};
+
+    use super::*;
+
+    async fn config(cluster: &str, user: &str) -> Config {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: \"https://127.0.0.1:1\"{cluster}}}}}]\n\
+             users: [{{name: u, user: {{{user}}}}}]\n"
+        );
+        let kubeconfig = Kubeconfig::from_yaml(&text).unwrap();
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_authority_that_the_kubeconfig_names_is_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        // As `openssl req -x509` writes one.
+        let pem = include_bytes!("../../../tests/fixtures/authority.pem");
+        let path = folder.path().join("ca.crt");
+        std::fs::write(&path, pem).unwrap();
+        let named = config(&format!(", certificate-authority: {}", path.display()), "").await;
+        let trusted = |config: &Config| {
+            let connector = tls(config).unwrap().build();
+            connector.context().cert_store().all_certificates().len()
+        };
+        assert_eq!(trusted(&named), 1);
+        // Else the system's, however many those are.
+        let system = SslConnector::builder(SslMethod::tls_client()).unwrap().build();
+        let system = system.context().cert_store().all_certificates().len();
+        assert_eq!(trusted(&config("", "").await), system);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_sent_and_none_is_got_from_a_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "from a file\n").unwrap();
+        let program = folder.path().join("was-run");
+        let exec = format!(
+            "exec: {{apiVersion: client.authentication.k8s.io/v1, command: /bin/touch, args: [{}]}}",
+            program.display()
+        );
+        let file = format!("tokenFile: {}", path.display());
+        for (user, expected) in [
+            ("token: abc", Ok(Some("Bearer abc"))),
+            (&*file, Ok(Some("Bearer from a file"))),
+            ("tokenFile: /nowhere/token", Err("/nowhere/token")),
+            ("token: \"a\\nb\"", Err("line break")),
+            ("", Ok(None)),
+            (&*exec, Err("exec")),
+            ("auth-provider: {name: gcp, config: {cmd-path: /bin/touch}}", Err("auth-provider")),
+        ] {
+            let config = config("", user).await;
+            match (authorization(&config.auth_info), expected) {
+                (Ok(found), Ok(expected)) => {
+                    let found = found.map(|value| value.to_str().unwrap().to_owned());
+                    assert_eq!(found.as_deref(), expected, "{user}");
+                }
+                (Err(error), Err(part)) => assert!(error.contains(part), "{user}: {error}"),
+                (found, _) => panic!("{user}: {found:?}"),
+            }
+            assert_eq!(client(&config).is_ok(), expected.is_ok(), "{user}");
+        }
+        assert!(!program.exists());
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_refused_and_named() {
+        let config = config(", proxy-url: \"http://user:word@proxy.example:3128\"", "").await;
+        let error = client(&config).map(drop).unwrap_err();
+        assert!(error.contains("proxy.example") && !error.contains("word"), "{error}");
+    }
+}
