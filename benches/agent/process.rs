@@ -24,12 +24,21 @@ const UPDATES: usize = 100;
 const IDLE: Duration = Duration::from_secs(60);
 /// The agent looks at a node so often whose kernel tells of nothing and has nothing swapped.
 const LOOKS: f64 = 12.0;
+/// Laws, in bytes: of memory, of it for each pod of the node with its sandbox, and of the binary.
+const SOME_RSS: f64 = 16e6;
+const MANY_RSS: f64 = 20e6;
+const OF_A_POD: f64 = 5e3;
+const BINARY: f64 = 6e6;
+/// In a minute: the looks, and one in twenty seconds for all else.
+const WAKE_UPS: f64 = LOOKS + 3.0;
 /// Half of a request of 100 MiB: twice as much RAM as swap.
 const RIGHT: u64 = 50 * MIB;
 
 pub fn measure(rows: &mut Vec<Row>, broken: &mut Vec<String>) {
-    let binary = fs::metadata(support::agent_binary()).unwrap().len();
-    rows.push(Row::new("binary, stripped", binary as f64, Unit::Bytes, "nothing"));
+    let binary = fs::metadata(support::agent_binary()).unwrap().len() as f64;
+    let row = Row::new("binary, stripped", binary, Unit::Bytes, "nothing");
+    rows.push(row.against("the most it may be", BINARY));
+    expect(broken, binary <= BINARY, || format!("the binary has {binary} bytes"));
 
     let sites = [FEW, SOME, MANY].map(Site::new);
     let started = Instant::now();
@@ -44,7 +53,7 @@ pub fn measure(rows: &mut Vec<Row>, broken: &mut Vec<String>) {
     let alone = memory(&sites[1].start());
     let agents = sites.each_ref().map(Site::start);
     of_cluster(&sites[1], &agents[1], alone, rows, broken);
-    of_node(&sites, &agents, rows);
+    of_node(&sites, &agents, rows, broken);
     idle(&agents, rows, broken);
     for (site, agent) in sites.iter().zip(&agents) {
         drifts(site, agent, rows);
@@ -109,7 +118,7 @@ fn of_cluster(
     }
 }
 
-fn of_node(sites: &[Site; 3], agents: &[Agent; 3], rows: &mut Vec<Row>) {
+fn of_node(sites: &[Site; 3], agents: &[Agent; 3], rows: &mut Vec<Row>, broken: &mut Vec<String>) {
     let small = memory(&agents[0]);
     for (site, agent) in sites.iter().zip(agents) {
         let [rss, anonymous] = memory(agent);
@@ -127,6 +136,14 @@ fn of_node(sites: &[Site; 3], agents: &[Agent; 3], rows: &mut Vec<Row>) {
             );
         }
     }
+    let [few, some, many] = agents.each_ref().map(memory);
+    for (pods, rss, most) in [(SOME, some[0], SOME_RSS), (MANY, many[0], MANY_RSS)] {
+        expect(broken, rss <= most, || format!("RSS with {pods} pods: {rss} bytes, above {most}"));
+    }
+    let of_a_pod = (many[1] - few[1]) / (MANY - FEW) as f64;
+    let row = Row::new("anonymous memory of a pod", of_a_pod, Unit::Bytes, "nothing");
+    rows.push(row.against("the most it may be", OF_A_POD));
+    expect(broken, of_a_pod <= OF_A_POD, || format!("a pod takes {of_a_pod:.0} bytes"));
 }
 
 /// All at once, and one whose node has pages in swap and no kernel that tells of stalls: it looks
@@ -146,6 +163,8 @@ fn idle(agents: &[Agent; 3], rows: &mut Vec<Row>, broken: &mut Vec<String>) {
         let wake_ups =
             Row::new(format!("wake-ups, {name}"), counted.wake_ups as f64, Unit::Count, "nothing");
         rows.push(wake_ups.against("a timer of 5 s", LOOKS));
+        let wake_ups = counted.wake_ups as f64;
+        expect(broken, wake_ups <= WAKE_UPS, || format!("{wake_ups} wake-ups, {name}"));
         rows.push(Row::new(
             format!("CPU, {name}"),
             counted.cpu_seconds,

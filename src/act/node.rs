@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, ObjectReference};
+use k8s_openapi::api::core::v1::{NodeCondition, ObjectReference, Taint};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -20,6 +20,7 @@ use crate::{
         evict::condition::{Condition, Status, TYPE},
         guard::{FIELD_MANAGER, NodeFacts},
     },
+    observe::kube::node::WireNode,
 };
 
 /// Annotations of the Machine Config Operator.
@@ -30,7 +31,7 @@ const LONGEST_NOTE: usize = 1024;
 /// The node's object, read and written.
 #[derive(Clone)]
 pub struct NodeApi {
-    nodes: Api<Node>,
+    nodes: Api<WireNode>,
     name: String,
 }
 
@@ -39,7 +40,7 @@ impl NodeApi {
         Self { nodes: Api::all(client), name: name.to_owned() }
     }
 
-    pub async fn get(&self) -> kube::Result<Node> {
+    pub async fn get(&self) -> kube::Result<WireNode> {
         self.nodes.get(&self.name).await
     }
 
@@ -49,7 +50,7 @@ impl NodeApi {
         &self,
         condition: Option<&Condition>,
         since: Timestamp,
-    ) -> kube::Result<Node> {
+    ) -> kube::Result<WireNode> {
         let condition = match condition {
             Some(Condition { status, reason, message }) => json!({
                 "type": TYPE, "status": status, "reason": reason, "message": message,
@@ -75,7 +76,7 @@ impl NodeApi {
     /// Removes `spec.unschedulable` of `node`; refused (409) where the node has changed since it was
     /// read. No apply that leaves the field out: the API server would prune all of `spec` that
     /// nobody owns, taints that admission has set for one.
-    pub async fn uncordon(&self, node: &Node) -> kube::Result<()> {
+    pub async fn uncordon(&self, node: &WireNode) -> kube::Result<()> {
         let version = &node.metadata.resource_version;
         let patch = json!({
             "metadata": {"resourceVersion": version}, "spec": {"unschedulable": null},
@@ -88,14 +89,14 @@ impl NodeApi {
     /// effect; refused (409) where the node has changed since it was read.
     pub async fn taint(
         &self,
-        node: &Node,
+        node: &WireNode,
         key: &str,
         effect: Option<TaintEffect>,
     ) -> kube::Result<()> {
-        let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        let taints = node.spec.taints.clone().unwrap_or_default();
         let mut taints: Vec<_> = taints.into_iter().filter(|taint| !is_ours(taint, key)).collect();
         if let Some(effect) = effect {
-            taints.push(k8s_openapi::api::core::v1::Taint {
+            taints.push(Taint {
                 key: key.to_owned(),
                 effect: effect.name().to_owned(),
                 ..Default::default()
@@ -125,7 +126,7 @@ fn named() -> PatchParams {
 }
 
 /// NoExecute is never ours: it evicts pods.
-fn is_ours(taint: &k8s_openapi::api::core::v1::Taint, key: &str) -> bool {
+fn is_ours(taint: &Taint, key: &str) -> bool {
     let effects = [TaintEffect::NoSchedule, TaintEffect::PreferNoSchedule];
     taint.key == key && effects.iter().any(|effect| effect.name() == taint.effect)
 }
@@ -136,20 +137,18 @@ fn is_ours(taint: &k8s_openapi::api::core::v1::Taint, key: &str) -> bool {
 const DESCHEDULER_TAINT: &str = "nodeutilization.descheduler.openshift.io/overutilized";
 
 /// Whether the descheduler relieves `node`.
-pub fn is_relieved_by_others(node: &Node) -> bool {
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
-    taints.unwrap_or_default().iter().any(|taint| taint.key == DESCHEDULER_TAINT)
+pub fn is_relieved_by_others(node: &WireNode) -> bool {
+    taints_of(node).any(|taint| taint.key == DESCHEDULER_TAINT)
 }
 
 /// The minor version of the kubelet, 36 for v1.36.2; `None` where it is not known.
-pub fn kubelet_minor(node: &Node) -> Option<u32> {
-    let info = node.status.as_ref()?.node_info.as_ref()?;
+pub fn kubelet_minor(node: &WireNode) -> Option<u32> {
+    let info = node.status.node_info.as_ref()?;
     info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
 }
 
 /// What the guard goes by.
-pub fn facts(node: &Node, taint_key: &str, effect: TaintEffect) -> NodeFacts {
-    let spec = node.spec.as_ref();
+pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts {
     let annotations = node.metadata.annotations.iter().flatten();
     let machine_config: BTreeMap<String, String> = annotations
         .filter_map(|(key, value)| Some((key.strip_prefix(MACHINE_CONFIG)?.into(), value.clone())))
@@ -161,25 +160,23 @@ pub fn facts(node: &Node, taint_key: &str, effect: TaintEffect) -> NodeFacts {
         .filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:spec"))
         .any(|fields| fields.get("f:unschedulable").is_some());
     NodeFacts {
-        unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+        unschedulable: node.spec.unschedulable.unwrap_or(false),
         ours,
-        tainted: taints_of(spec).any(|taint| is_ours(taint, taint_key)),
-        tainted_as_wanted: taints_of(spec)
+        tainted: taints_of(node).any(|taint| is_ours(taint, taint_key)),
+        tainted_as_wanted: taints_of(node)
             .any(|taint| taint.key == taint_key && taint.effect == effect.name()),
         machine_config,
         others_leave: false,
     }
 }
 
-fn taints_of(
-    spec: Option<&k8s_openapi::api::core::v1::NodeSpec>,
-) -> impl Iterator<Item = &k8s_openapi::api::core::v1::Taint> {
-    spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default().iter()
+fn taints_of(node: &WireNode) -> impl Iterator<Item = &Taint> {
+    node.spec.taints.iter().flatten()
 }
 
 /// The condition that the node has, if it is ours: an agent that was killed could not remove it.
-pub fn condition(node: &Node) -> Option<(Status, Timestamp)> {
-    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+pub fn condition(node: &WireNode) -> Option<(Status, Timestamp)> {
+    let conditions = node.status.conditions.as_ref()?;
     let NodeCondition { status, last_transition_time, .. } =
         conditions.iter().find(|condition| condition.type_ == TYPE)?;
     let status = match status.as_str() {
@@ -276,7 +273,7 @@ impl std::fmt::Debug for Notes {
 mod tests {
     use super::*;
 
-    fn node(json: serde_json::Value) -> Node {
+    fn node(json: serde_json::Value) -> WireNode {
         serde_json::from_value(json).unwrap()
     }
 
@@ -297,7 +294,7 @@ mod tests {
                 {"type": TYPE, "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z"},
             ]},
         });
-        let facts = |node: &Node, key: &str| facts(node, key, TaintEffect::NoSchedule);
+        let facts = |node: &WireNode, key: &str| facts(node, key, TaintEffect::NoSchedule);
         let found = facts(&node(json.clone()), "k");
         assert!(found.unschedulable && found.ours && found.tainted && found.tainted_as_wanted);
         assert_eq!(found.machine_config, BTreeMap::from([("state".into(), "Done".into())]));
@@ -317,9 +314,7 @@ mod tests {
     fn the_descheduler_and_the_kubelets_version_are_seen() {
         let json = json!({
             "spec": {"taints": [{"key": DESCHEDULER_TAINT, "effect": "PreferNoSchedule", "value": "true"}]},
-            "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c", "architecture": "", "bootID": "",
-                "containerRuntimeVersion": "", "kernelVersion": "", "kubeProxyVersion": "",
-                "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": ""}},
+            "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c"}},
         });
         assert!(is_relieved_by_others(&node(json.clone())));
         assert_eq!(kubelet_minor(&node(json)), Some(31));

@@ -7,11 +7,10 @@ use std::{path::PathBuf, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 
 use guard::{Guard, Taint};
@@ -20,9 +19,13 @@ use crate::{
     act::node::{self, NodeApi, Note, Notes},
     config::settings::Settings,
     decide::evict::condition::{Condition, HEARTBEAT, Status},
-    observe::kube::{
-        credentials::{self, chain},
-        spread,
+    observe::{
+        alarm::Alarm,
+        kube::{
+            credentials::{self, chain},
+            node::WireNode,
+            spread,
+        },
     },
     report::messages,
     roots::Roots,
@@ -134,6 +137,7 @@ async fn serve(
     reports: mpsc::Sender<Told>,
 ) {
     let mut work = Work { roots, ..Work::default() };
+    let mut alarm = Alarm::new();
     if wanted.wait_for(Option::is_some).await.is_err() {
         return;
     }
@@ -158,7 +162,7 @@ async fn serve(
             },
             _ = wanted.changed() => {}
             _ = settings.changed() => {}
-            () = sleep_until(work.next) => {}
+            () = alarm.at(work.next.into_std()) => {}
         }
     }
 }
@@ -314,7 +318,7 @@ impl Work {
         told
     }
 
-    fn see(&mut self, node: &Node) {
+    fn see(&mut self, node: &WireNode) {
         self.seen = Some(NodeSeen {
             relieved_by_others: node::is_relieved_by_others(node),
             kubelet_minor: node::kubelet_minor(node),
@@ -326,7 +330,7 @@ impl Work {
         name: &str,
         node: &NodeApi,
         new: Option<&Condition>,
-    ) -> Result<Node, Trouble> {
+    ) -> Result<WireNode, Trouble> {
         let same = |(status, since): &(Status, Timestamp)| {
             new.filter(|new| new.status == *status).map(|_| *since)
         };

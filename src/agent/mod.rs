@@ -34,6 +34,7 @@ use crate::{
         pod::{ContainerId, Pods},
     },
     observe::{
+        alarm::Alarm,
         hooks::USUAL_FOLDERS,
         kube::pods::{self, Update},
         node::{self, SwapWatch},
@@ -167,6 +168,7 @@ impl<A: Actuator> Agent<A> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let swap = SwapWatch::new(&self.roots);
+        let mut alarm = Alarm::new();
         let (_keep_open, no_answers) = mpsc::unbounded_channel();
         let act = answers.is_some();
         let mut answers = answers.unwrap_or(no_answers);
@@ -198,11 +200,12 @@ impl<A: Actuator> Agent<A> {
         self.first_list(&mut news).await;
         self.first_protection(&mut guard).await;
         self.resync();
+        self.report();
         self.notifier.ready(self.longest_pause());
 
         loop {
             let next = self.timers.next().min(self.eviction.next());
-            let next = self.publication().map_or(next, |at| at.min(next)).since(self.now());
+            let next = self.publication().map_or(next, |at| at.min(next));
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break,
@@ -244,7 +247,7 @@ impl<A: Actuator> Agent<A> {
                         news = self.watch_pods();
                     }
                 }
-                () = tokio::time::sleep(next) => {}
+                () = alarm.at(self.started + next.0) => {}
             }
             self.time_passed();
             self.watch_pressure();
@@ -331,6 +334,8 @@ impl<A: Actuator> Agent<A> {
         }
         if self.timers.resync <= now {
             self.resync();
+            // So that both come due at the same time from now on.
+            self.eviction.look_now();
         }
     }
 
@@ -349,7 +354,6 @@ impl<A: Actuator> Agent<A> {
         let pause = if self.tree.deaf().is_some() { pause.min(DEAF) } else { pause };
         self.timers.resync = self.now() + pause;
         self.published_is_stale();
-        self.report();
         self.notifier.alive();
     }
 }

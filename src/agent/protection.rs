@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use nix::sys::inotify::AddWatchFlags;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until},
 };
 use zbus::Connection;
 
@@ -18,6 +18,7 @@ use crate::{
         swap::SwapMax,
     },
     observe::{
+        alarm::Alarm,
         disks,
         events::Events,
         slices::{FILES, facts, folder},
@@ -55,6 +56,7 @@ pub async fn guard(
     let wanted = (settings.borrow().protection.clone(), Disks::new());
     let mut guard =
         Guard { roots, act, connection: None, told: Vec::new(), wanted, fights: HashMap::new() };
+    let mut alarm = Alarm::new();
     loop {
         let now = settings.borrow_and_update().clone();
         let events = guard.watch(&now);
@@ -62,18 +64,23 @@ pub async fn guard(
         if reports.send(report).await.is_err() {
             return;
         }
-        sleep(REPAIR_PAUSE).await;
-        let resync = Instant::now() + now.limits.resync;
+        let turned = Instant::now();
+        let resync = turned + now.limits.resync;
         tokio::select! {
-            // What happened during the pause has been queued. Without a queue, the resync serves.
-            _ = async {
-                match &events {
-                    Some(events) => timeout_at(resync, events.next()).await.map(drop),
-                    None => { tokio::time::sleep_until(resync).await; Ok(()) }
-                }
-            } => {}
+            () = happened(events.as_ref()) => {}
+            () = alarm.at(resync.into_std()), if !now.protection.slices.is_empty() => {}
             changed = settings.changed() => if changed.is_err() { return },
         }
+        // The next turn looks at all that happens during the pause.
+        sleep_until(turned + REPAIR_PAUSE).await;
+    }
+}
+
+/// Returns when a slice's file has changed. Without a queue, the resync serves.
+async fn happened(events: Option<&Events>) {
+    match events {
+        Some(events) if events.next().await.is_ok() => {}
+        _ => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::quantity::Quantity;
 
@@ -207,7 +207,13 @@ pub struct Pod {
     #[serde(default = "default_grace")]
     pub grace_seconds: u64,
     /// All containers of the spec, of every kind.
+    #[serde(deserialize_with = "exactly")]
     pub containers: Vec<Container>,
+}
+
+/// A `Vec` that grew while it was read has room for four.
+fn exactly<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Container>, D::Error> {
+    Box::<[Container]>::deserialize(deserializer).map(<[Container]>::into_vec)
 }
 
 /// What the API server sets where nothing is said.

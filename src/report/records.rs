@@ -4,7 +4,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs, io,
+    fs,
+    hash::{BuildHasher, RandomState},
+    io,
     path::PathBuf,
     sync::Arc,
 };
@@ -45,7 +47,9 @@ pub struct RecordError {
 pub struct Records {
     folder: PathBuf,
     read_only: bool,
-    written: HashMap<PodUid, String>,
+    /// A digest of each record, by a key of this process: nobody can write a pod that has another's.
+    written: HashMap<PodUid, u64>,
+    digest: RandomState,
     /// Pods whose record could not be written, and the last error.
     unwritten: BTreeSet<PodUid>,
     error: Option<String>,
@@ -57,6 +61,7 @@ impl Records {
             folder: roots.runtime().join("pods"),
             read_only: false,
             written: HashMap::new(),
+            digest: RandomState::new(),
             unwritten: BTreeSet::new(),
             error: None,
         }
@@ -78,7 +83,7 @@ impl Records {
                 .and_then(|text| Ok((parse(&text)?, text)));
             match read {
                 Ok((pod, text)) => {
-                    self.written.insert(pod.uid.clone(), text);
+                    self.written.insert(pod.uid.clone(), self.digest.hash_one(text));
                     pods.insert(pod.uid.clone(), pod);
                 }
                 Err(reason) => {
@@ -98,7 +103,8 @@ impl Records {
         let record = Record { version: VERSION, pod: pod.clone(), grants };
         let failed = |source| RecordError { folder: self.folder.clone(), source };
         let text = serde_json::to_string(&record).map_err(|error| failed(error.into()))?;
-        if self.read_only || self.written.get(&pod.uid) == Some(&text) {
+        let digest = self.digest.hash_one(&text);
+        if self.read_only || self.written.get(&pod.uid) == Some(&digest) {
             return Ok(());
         }
         if let Err(source) = self.replace(&pod.uid, &text) {
@@ -111,7 +117,7 @@ impl Records {
             return Err(error);
         }
         self.unwritten.remove(&pod.uid);
-        self.written.insert(pod.uid.clone(), text);
+        self.written.insert(pod.uid.clone(), digest);
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1::Node;
 use tokio::time::Instant;
 
 use super::{Trouble, Wanted, Work};
@@ -10,7 +9,7 @@ use crate::{
     act::node::{self, NodeApi},
     config::settings::{SchedulingGuard, Settings},
     decide::guard::{Step, cordon, taint},
-    observe::kube::credentials,
+    observe::kube::{credentials, node::WireNode},
     report::messages,
 };
 
@@ -86,7 +85,7 @@ impl Work {
         settings: &Settings,
         name: &str,
         node: &NodeApi,
-        read: &Node,
+        read: &WireNode,
         wanted_now: &Wanted,
     ) -> Result<(), Trouble> {
         let pressed = wanted_now.keep_away;
@@ -138,7 +137,7 @@ impl Work {
         &mut self,
         settings: &Settings,
         name: &str,
-        read: &Node,
+        read: &WireNode,
         by: &Taint,
         set: bool,
     ) -> Result<(), Trouble> {

@@ -6,19 +6,19 @@ use std::{
 };
 
 use futures::future::join_all;
-use k8s_openapi::api::{
-    authorization::v1::{
-        FieldSelectorAttributes, ResourceAttributes, SelfSubjectAccessReview,
-        SelfSubjectAccessReviewSpec,
-    },
-    core::v1::Node,
+use k8s_openapi::api::authorization::v1::{
+    FieldSelectorAttributes, ResourceAttributes, SelfSubjectAccessReview,
+    SelfSubjectAccessReviewSpec,
 };
 use kube::{Api, api::PostParams};
 
 use crate::{
     config::settings::{SchedulingGuard, Settings},
     model::check::{ACCESSES, About, Access, ApiFacts, CredentialFacts, PATCH_NODE, Permission},
-    observe::kube::credentials::{self, Credentials, chain},
+    observe::kube::{
+        credentials::{self, Credentials, chain},
+        node::WireNode,
+    },
     roots::Roots,
 };
 
@@ -141,7 +141,7 @@ async fn may(credentials: &Credentials, access: &Access) -> kube::Result<Permiss
 }
 
 async fn taints(credentials: &Credentials) -> kube::Result<Vec<String>> {
-    let nodes: Api<Node> = Api::all(credentials.client.clone());
-    let spec = nodes.get(&credentials.node_name).await?.spec.unwrap_or_default();
+    let nodes: Api<WireNode> = Api::all(credentials.client.clone());
+    let spec = nodes.get(&credentials.node_name).await?.spec;
     Ok(spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect())
 }

@@ -15,8 +15,8 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use openssl::{asn1::Asn1Time, nid::Nid, x509::X509};
-use secrecy::ExposeSecret;
 
+use super::client::client;
 use crate::{config::settings::Settings, model::plain::plain, roots::Roots};
 
 /// Where kubelets have their kubeconfig: RHCOS and RHEL, then kubeadm.
@@ -100,11 +100,6 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| unusable(chain(&error)))?;
-    if config.auth_info.token.as_ref().is_some_and(|token| !fits_a_header(token.expose_secret())) {
-        return Err(unusable(
-            "its token has a line break or another character that no token has".to_owned(),
-        ));
-    }
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
     // Whether and when to ask again is decided here, where 429 has a meaning of its own.
@@ -121,7 +116,7 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
         .ok_or_else(|| CredentialsError::NoNodeName(path.clone()))?;
     let certificate_expires = certificate.as_ref().and_then(|c| unix_time(c.not_after()));
     let server = config.cluster_url.to_string();
-    let client = Client::try_from(config).map_err(|error| unusable(chain(&error)))?;
+    let client = client(&config).map_err(unusable)?;
     Ok(Credentials {
         client,
         kubeconfig: path.clone(),
@@ -133,17 +128,13 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
     })
 }
 
-/// kube panics where a token does not: that of a block scalar ends in a line break.
-fn fits_a_header(token: &str) -> bool {
-    hyper::header::HeaderValue::from_str(token).is_ok()
-}
-
 /// The kubeconfig and the files that it names.
 fn files(path: &Path, kubeconfig: &Kubeconfig) -> Vec<PathBuf> {
     let mut files = vec![path.to_owned()];
     for user in kubeconfig.auth_infos.iter().filter_map(|named| named.auth_info.as_ref()) {
         files.extend(user.client_certificate.iter().map(PathBuf::from));
         files.extend(user.client_key.iter().map(PathBuf::from));
+        files.extend(user.token_file.iter().map(PathBuf::from));
     }
     for cluster in kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref()) {
         files.extend(cluster.certificate_authority.iter().map(PathBuf::from));
@@ -164,20 +155,31 @@ pub fn fingerprint(files: &[PathBuf]) -> u64 {
 }
 
 fn client_certificate(config: &Config) -> Result<Option<X509>, String> {
-    use base64::Engine;
     let user = &config.auth_info;
-    let pem = match (&user.client_certificate_data, &user.client_certificate) {
+    let data = user.client_certificate_data.as_deref();
+    let pem = data_or_file("client-certificate", data, user.client_certificate.as_deref())?;
+    pem.map(|pem| X509::from_pem(&pem))
+        .transpose()
+        .map_err(|error| format!("the client certificate is not a PEM certificate: {error}"))
+}
+
+/// What a kubeconfig has as `KEY-data`, in base64, or in the file that `KEY` names.
+pub(super) fn data_or_file(
+    key: &str,
+    data: Option<&str>,
+    file: Option<&str>,
+) -> Result<Option<Vec<u8>>, String> {
+    use base64::Engine;
+    match (data, file) {
         (Some(data), _) => base64::engine::general_purpose::STANDARD
             .decode(data)
-            .map_err(|error| format!("client-certificate-data is not base64: {error}"))?,
+            .map(Some)
+            .map_err(|error| format!("{key}-data is not base64: {error}")),
         (None, Some(file)) => {
-            fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?
+            fs::read(file).map(Some).map_err(|error| format!("cannot read {file}: {error}"))
         }
-        (None, None) => return Ok(None),
-    };
-    X509::from_pem(&pem)
-        .map(Some)
-        .map_err(|error| format!("the client certificate is not a PEM certificate: {error}"))
+        (None, None) => Ok(None),
+    }
 }
 
 /// `system:node:NAME` in the certificate's common name: what the API server takes us for.

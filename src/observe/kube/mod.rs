@@ -1,9 +1,11 @@
 //! The API server, with the kubelet's credentials.
 
+mod client;
 pub mod credentials;
 pub mod decode;
 mod json;
 pub mod list;
+pub mod node;
 pub mod pods;
 pub mod wire;
 

@@ -1,0 +1,73 @@
+//! The node as the API server sends it, reduced to the fields that count. The whole of it, with each
+//! image and each volume, takes code and memory that nothing here needs.
+//!
+//! Source: Kubernetes API reference, `core/v1 Node`.
+
+use std::borrow::Cow;
+
+use k8s_openapi::{
+    api::core::v1::{NodeCondition, Taint},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde::{Deserialize, Serialize};
+
+/// A node as kube's `Api` wants it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct WireNode {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    #[serde(default, skip_serializing)]
+    pub spec: Spec,
+    #[serde(default, skip_serializing)]
+    pub status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Spec {
+    pub unschedulable: Option<bool>,
+    pub taints: Option<Vec<Taint>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Status {
+    pub conditions: Option<Vec<NodeCondition>>,
+    pub node_info: Option<NodeInfo>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NodeInfo {
+    /// `v1.36.2`
+    pub kubelet_version: String,
+}
+
+impl kube::Resource for WireNode {
+    type DynamicType = ();
+    type Scope = kube::core::ClusterResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Node".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "nodes".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
