@@ -99,8 +99,9 @@ fn a_pod_that_cannot_be_read_costs_only_itself() {
     host.await_limit(&c, &half(100));
     host.write(&format!("{good}/memory.swap.current"), "0\n");
     server.sends("MODIFIED", &numbered("good", 1).to_string());
-    agent.hears("STATUS=Swap");
     host.await_limit(&good, &half(100));
+    let status = agent.hears("of 5 containers in 4 pods 4 may swap");
+    assert!(!status.contains("cannot be read"), "{status}");
 
     let (code, log) = agent.stop();
     assert_eq!(code, Some(0), "{log}");
@@ -127,6 +128,32 @@ fn a_record_of_a_pod_that_cannot_be_read_is_dropped() {
     host.await_limit(&cgroup, "0");
     assert!(!host.path(&format!("/run/wasp-agent/pods/{}.json", uid(1))).exists());
     drop(agent);
+}
+
+/// What the agent has had in RAM at most, with a list of so many such pods.
+fn peak(pods: usize, length: usize) -> u64 {
+    let host = host();
+    let pod = |number| {
+        let mut pod = numbered(&format!("p{number}"), number);
+        let variable = json!({"name": "A", "value": "x".repeat(length)});
+        pod["spec"]["containers"][0]["env"] = json!([variable]);
+        pod.to_string()
+    };
+    let server = RawApi::start(&(0..pods).map(pod).collect::<Vec<_>>());
+    server.used_by(&host);
+    let mut agent = Agent::start(&host);
+    agent.hears(&format!("in {pods} pods"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_list_of_long_pods_needs_no_more_memory_than_one_of_them() {
+    const LONG: usize = 1_000_000;
+    let (short, long) = (peak(200, 0), peak(200, LONG));
+    println!("peak RSS: {short} with short pods, {long} with long ones");
+    assert!(long <= short + 2 * LONG as u64, "{long} bytes, {short} with short pods");
 }
 
 #[test]

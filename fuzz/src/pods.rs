@@ -20,7 +20,10 @@ use wasp_agent::{
         pressure::{ContainerUsage, PodUsage},
         swap::SwapMax,
     },
-    observe::kube::wire::{WirePod, pod},
+    observe::kube::{
+        decode::{self, Event},
+        wire::{WirePod, pod},
+    },
 };
 
 const NODE: NodeMemory = NodeMemory { ram_bytes: 64 << 30, swap_bytes: 32 << 30, page_bytes: 4096 };
@@ -28,6 +31,10 @@ const NODE: NodeMemory = NodeMemory { ram_bytes: 64 << 30, swap_bytes: 32 << 30,
 /// Any bytes as a line of the watch: what is granted is LimitedSwap's share, and what may not be
 /// evicted is not.
 pub fn watch_events(line: &[u8]) {
+    let event = decode::event(line, &[]).map(|(event, _)| event);
+    if let Some(Event::Applied(Err(odd)) | Event::Deleted(Err(odd))) = &event {
+        assert!(!odd.to_string().contains(char::is_control), "{odd}");
+    }
     let wire = match serde_json::from_slice::<WatchEvent<WirePod>>(line) {
         Ok(WatchEvent::Added(wire) | WatchEvent::Modified(wire) | WatchEvent::Deleted(wire)) => {
             wire
@@ -38,6 +45,8 @@ pub fn watch_events(line: &[u8]) {
     let mirror_of = mirror_of.and_then(|a| a.get("kubernetes.io/config.mirror").cloned());
     let own = wire.metadata.uid.clone();
     let Some(pod) = pod(wire, &[]) else { return };
+    let Some(Event::Applied(decoded) | Event::Deleted(decoded)) = event else { return };
+    assert_eq!(decoded.as_ref(), Ok(&pod), "as it is decoded by itself");
     let uid = pod.uid.as_str();
     match mirror_of {
         Some(hash) if pod.mirror => {

@@ -4,6 +4,11 @@
 //! comment (`Mi` is 0, `-` too), and `Value()` overflows in two ways. Both are reproduced here, since
 //! the scheduler and the kubelet use the same numbers: `1e42` is a valid limit and has the value 0.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "Go keeps the lowest bits of what overflows; what else is cut here fits"
+)]
+
 use std::{
     cmp::Ordering,
     fmt,

@@ -11,7 +11,7 @@ use super::support::{FakeHost, NODE, PATIENCE};
 
 pub struct RawApi {
     address: SocketAddr,
-    list: Arc<Mutex<String>>,
+    list: Arc<Mutex<Arc<String>>>,
     watches: mpsc::Receiver<TcpStream>,
     watch: Option<TcpStream>,
 }
@@ -21,7 +21,7 @@ impl RawApi {
     pub fn start(items: &[String]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let list = Arc::new(Mutex::new(list_of(items)));
+        let list = Arc::new(Mutex::new(Arc::new(list_of(items))));
         let (send, watches) = mpsc::channel();
         let served = list.clone();
         thread::spawn(move || {
@@ -34,7 +34,7 @@ impl RawApi {
     }
 
     pub fn lists(&self, items: &[String]) {
-        *self.list.lock().unwrap() = list_of(items);
+        *self.list.lock().unwrap() = Arc::new(list_of(items));
     }
 
     /// Has the host's agent use this server.
@@ -68,7 +68,7 @@ fn list_of(items: &[String]) -> String {
     )
 }
 
-fn serve(connection: TcpStream, list: &Mutex<String>, watches: &mpsc::Sender<TcpStream>) {
+fn serve(connection: TcpStream, list: &Mutex<Arc<String>>, watches: &mpsc::Sender<TcpStream>) {
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     let mut connection = connection;
     loop {
@@ -95,11 +95,16 @@ fn serve(connection: TcpStream, list: &Mutex<String>, watches: &mpsc::Sender<Tcp
             }
             return;
         }
-        let (code, body) =
-            if of_pods { (200, list.lock().unwrap().clone()) } else { (404, "no".to_owned()) };
+        let (code, body) = if of_pods {
+            (200, list.lock().unwrap().clone())
+        } else {
+            (404, Arc::new("no".to_owned()))
+        };
         let head = format!("HTTP/1.1 {code} X\r\nContent-Length: {}\r\n\r\n", body.len());
-        if connection.write_all(&[head.as_bytes(), body.as_bytes()].concat()).is_err() {
-            return;
+        for part in [head.as_bytes(), body.as_bytes()] {
+            if connection.write_all(part).is_err() {
+                return;
+            }
         }
     }
 }

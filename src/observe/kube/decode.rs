@@ -122,10 +122,10 @@ fn odd(text: &str, reason: String) -> OddPod {
 
 /// Which field it is, and what is wrong with it.
 fn why(text: &str, error: &serde_json::Error) -> String {
-    if let Some(reason) = odd_quantity(text) {
+    let message = error.to_string();
+    if let Some(reason) = odd_quantity(text).filter(|_| message.contains("is not a quantity")) {
         return reason;
     }
-    let message = error.to_string();
     // serde_json appends where it was.
     let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
     match path_at(text, error.line(), error.column()) {
@@ -138,18 +138,22 @@ fn why(text: &str, error: &serde_json::Error) -> String {
 fn odd_quantity(text: &str) -> Option<String> {
     let mut reason = None;
     walk(text, |path, met| {
-        if let (
-            [
-                ..,
-                Step::Key("requests" | "limits" | "allocatedResources"),
-                Step::Key("cpu" | "memory"),
-            ],
-            Met::Scalar(value, _),
-        ) = (path, met)
-            && let Err(error) = serde_json::from_str::<Quantity>(value)
-        {
-            reason = Some(format!("{}: {error}", shown(path)));
-        }
+        let [
+            ..,
+            Step::Key("requests" | "limits" | "allocatedResources"),
+            Step::Key("cpu" | "memory"),
+        ] = path
+        else {
+            return true;
+        };
+        let wrong = match met {
+            Met::Scalar(value, _) => {
+                serde_json::from_str::<Quantity>(value).err().map(|error| error.to_string())
+            }
+            Met::Open(_) => Some("neither a list nor an object is a quantity".to_owned()),
+            Met::Closed(_) => None,
+        };
+        reason = wrong.map(|wrong| format!("{}: {wrong}", shown(path)));
         reason.is_none()
     });
     let reason = reason?;

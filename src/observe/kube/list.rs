@@ -243,7 +243,10 @@ mod tests {
     fn lists_come_from_the_watch_cache_and_are_of_one_node() {
         let list = list_request("node-a").unwrap();
         let uri = list.uri().to_string();
-        assert_eq!(uri, "/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&resourceVersion=0");
+        assert_eq!(
+            uri,
+            "/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&resourceVersion=0&resourceVersionMatch=NotOlderThan"
+        );
         let watch = watch_request("node-a", "7", 222).unwrap();
         let uri = watch.uri().to_string();
         for part in [

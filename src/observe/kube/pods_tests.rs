@@ -106,7 +106,7 @@ fn response(answer: Answer) -> Response<StreamBody<Chunks>> {
     let (code, text) = match answer {
         Answer::Empty => (200, r#"{"metadata": {"resourceVersion": "7"}, "items": []}"#),
         Answer::Two => (200, TWO),
-        Answer::Half => (200, TWO.split_at(TWO.len() - 9).0),
+        Answer::Half => (200, TWO.split_at(TWO.len() - 2).0),
         Answer::Silence | Answer::Ends => (200, ""),
         Answer::Cut(line) => (200, line),
         Answer::Refusal(code) => (code, "no"),
