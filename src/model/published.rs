@@ -16,9 +16,10 @@ pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 20] = [
+pub const TROUBLES: [&str; 21] = [
     "reload",
     "cgroup",
+    "lost-pods",
     "inotify",
     "memory",
     "systemd",

@@ -1,5 +1,6 @@
 //! IO in: the kernel's files, the cgroup tree, the runtime's bundles and the API server.
 
+pub mod accounting;
 pub mod bounded;
 pub mod bundle;
 pub mod cgroup;

@@ -4,10 +4,7 @@ use std::path::Path;
 
 use procfs::{FromRead, Meminfo, VmStat};
 
-use super::{
-    names::KUBEPODS,
-    node::{NodeError, swap_traffic},
-};
+use super::node::{NodeError, swap_traffic};
 use crate::{
     model::{
         host::Monotonic,
@@ -28,7 +25,8 @@ pub fn sample(roots: &Roots, at: Monotonic) -> Result<Sample, NodeError> {
     // As cAdvisor counts the root cgroup, which has no memory.current: all that is not free, without
     // inactive file cache.
     let used = meminfo.mem_total.saturating_sub(meminfo.mem_free);
-    let pods = KUBEPODS
+    let pods = roots
+        .pods()
         .iter()
         .find_map(|name| stalled(&roots.cgroup().join(name).join("memory.pressure")));
     Ok(Sample {

@@ -25,6 +25,7 @@ use crate::{
         swap::human_bytes,
     },
     observe::{
+        accounting::{NO_SWAP_CONTROLLER, limits_swap},
         kubelet,
         node::{self, NodeError},
         swap::{
@@ -80,6 +81,8 @@ pub enum ProvisionError {
 pub struct Provisioning<'a> {
     pub roots: &'a Roots,
     pub settings: &'a Settings,
+    /// What systemd says of the kubelet's unit; its files are read without.
+    pub kubelet_unit: Option<&'a kubelet::Service>,
     pub dry_run: bool,
     pub progress: &'a dyn Fn(u64, u64),
 }
@@ -93,8 +96,8 @@ impl std::fmt::Debug for Provisioning<'_> {
 impl Provisioning<'_> {
     /// Brings swap and the kernel's settings to what is configured.
     pub fn provision(&self) -> Result<Outcome, ProvisionError> {
-        let kubelet =
-            kubelet::config(self.roots, self.settings).map_err(ProvisionError::Conflict)?;
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
+            .map_err(ProvisionError::Conflict)?;
         let node = node::memory(self.roots)?;
         let swap = self.swap(kubelet.as_ref(), node)?;
         let unmet = self.tune(kubelet.as_ref(), node)?;
@@ -156,14 +159,17 @@ impl Provisioning<'_> {
                        systemd.unified_cgroup_hierarchy=1";
             return Err(ProvisionError::Conflict(why.to_owned()));
         }
+        if limits_swap(self.roots) == Some(false) {
+            return Err(ProvisionError::Conflict(NO_SWAP_CONTROLLER.to_owned()));
+        }
         kubelet.and_then(fails_with_swap).map_or(Ok(()), |why| Err(ProvisionError::Conflict(why)))
     }
 
     /// What would be done to the configured swap now; `None` where none is configured. Swap that was
     /// configured earlier is left out.
     pub fn preview(&self) -> Result<Option<Plan>, ProvisionError> {
-        let kubelet =
-            kubelet::config(self.roots, self.settings).map_err(ProvisionError::Conflict)?;
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
+            .map_err(ProvisionError::Conflict)?;
         let node = node::memory(self.roots)?;
         let wanted = self.wanted(node);
         if wanted.is_none() && self.settings.swap.kind != SwapKind::Partition {

@@ -15,7 +15,7 @@ use crate::{
             MemoryWaits, Permission, SwapArea, SwapFacts, UnitFacts,
         },
         host::{NodeMemory, SwapDevice},
-        kubelet::KubeletConfig,
+        kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
         protection::{DeviceNumber, Disks, SliceFacts},
         runtime::Runtime,
         swap::SwapMax,
@@ -52,6 +52,7 @@ fn healthy() -> Facts {
             kubepods: Some(("kubepods.slice".into(), both.clone())),
             slices: vec![(slice, Some(both))],
             disks: Disks::from([(VDA, "/dev/vda".to_owned())]),
+            limits_swap: Some(true),
             io_latency: Some(true),
             pressure: Ok(MemoryWaits { some_percent: 1.0, full_percent: 0.0 }),
             zswap: Some(false),
@@ -75,8 +76,8 @@ fn healthy() -> Facts {
             provisioning: Asked::Answered(vec![]),
         },
         kubelet: Ok(Some(KubeletConfig {
-            path: "/etc/kubernetes/kubelet.conf".into(),
-            fail_swap_on: Some(false),
+            file: Some("/etc/kubernetes/kubelet.conf".into()),
+            fail_swap_on: Sourced::new(false, Origin::File("/etc/kubernetes/kubelet.conf".into())),
             ..KubeletConfig::default()
         })),
         watermarks: Ok(Watermarks {
@@ -167,6 +168,8 @@ type Change = fn(&mut Facts, &mut Settings);
 const CASES: &[(&str, Level, &str, Change)] = &[
     ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err("1 problem\n  x: unknown key y".into())),
     ("cgroup-v2", Level::Fail, "not mounted", |f, _| f.kernel.controllers = None),
+    ("swap-controller", Level::Fail, "no memory.swap.max", |f, _| f.kernel.limits_swap = Some(false)),
+    ("swap-controller", Level::Skip, "no cgroup", |f, _| f.kernel.limits_swap = None),
     ("controllers-kubepods", Level::Fail, "no memory controller", |f, _| f.kernel.kubepods = Some(("kubepods".into(), names(&["io"])))),
     ("controllers-kubepods", Level::Fail, "the kernel offers no memory", |f, _| f.kernel.controllers = Some(names(&["io"]))),
     ("controllers-kubepods", Level::Warn, "no io controller", |f, _| f.kernel.controllers = Some(names(&["memory"]))),
@@ -217,20 +220,29 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("swap-disk", Level::Warn, "is on /dev/vdb, as /var and /var/lib/etcd is", |f, _| f.swap.beside = vec![("/var", names(&["/dev/vdb"])), ("/var/lib/etcd", names(&["/dev/vdb"]))]),
     ("swap-disk", Level::Ok, "on no disk", |f, _| f.swap.areas[0].disks.clear()),
     ("kubelet-config", Level::Fail, "cannot read /etc/x", |f, _| f.kubelet = Err("cannot read /etc/x: y".into())),
+    ("kubelet-config", Level::Fail, "evictionHard memory.available: \"101%\"", |f, _| {
+        kubelet(f).eviction_hard.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("101%".into()));
+    }),
+    ("kubelet-config", Level::Fail, "cgroupsPerQOS is false", |f, _| kubelet(f).cgroups_per_qos.value = false),
+    ("kubelet-config", Level::Warn, "given twice", |f, _| kubelet(f).warnings.push("/etc/x: failSwapOn is given twice".into())),
+    ("kubelet-config", Level::Ok, "flags of the running kubelet (process 7)", |f, _| kubelet(f).told_by = Teller::Process(7)),
+    ("kubelet-fail-swap-on", Level::Fail, "a flag of kubelet.service", |f, _| {
+        kubelet(f).fail_swap_on = Sourced::new(true, Origin::Flag(Teller::Unit("kubelet.service".into())));
+    }),
     ("kubelet-config", Level::Skip, "node.kubelet-config", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-fail-swap-on", Level::Fail, "failSwapOn: true (the default)", |f, _| kubelet(f).fail_swap_on = None),
-    ("kubelet-fail-swap-on", Level::Warn, "failSwapOn: true", |f, s| {
-        kubelet(f).fail_swap_on = Some(true);
+    ("kubelet-fail-swap-on", Level::Fail, "failSwapOn is true (the default)", |f, _| kubelet(f).fail_swap_on = Sourced::default_value(true)),
+    ("kubelet-fail-swap-on", Level::Warn, "failSwapOn is true", |f, s| {
+        kubelet(f).fail_swap_on.value = true;
         f.swap.areas.clear();
         s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
     ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, _| kubelet(f).swap_behavior = Some("LimitedSwap".into())),
-    ("kubelet-swap-behavior", Level::Fail, "NoSwap, and grants = \"kubelet\"", |f, s| {
-        kubelet(f).swap_behavior = Some("NoSwap".into());
+    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("kubelet-swap-behavior", Level::Fail, "NoSwap (the default), and grants = \"kubelet\"", |f, s| {
+        kubelet(f).swap_behavior.value = "NoSwap".into();
         s.grants = Grants::Kubelet;
     }),
-    ("watermarks", Level::Warn, "the kubelet evicts below 1.0 GiB", |f, _| kubelet(f).eviction_soft_memory = Some("1Gi".into())),
+    ("watermarks", Level::Warn, "the kubelet evicts below 1.0 GiB", |f, _| { kubelet(f).eviction_soft.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("1Gi".into())); }),
     ("watermarks", Level::Skip, "zoneinfo", |f, _| f.watermarks = Err("cannot read zoneinfo".into())),
     ("crio-hooks-folder", Level::Warn, "CRI-O reads /srv/hooks", |f, _| f.runtime = Ok(Runtime::Crio(vec!["/srv/hooks".into()]))),
     ("crio-hooks-folder", Level::Warn, "containerd", |f, _| f.runtime = Ok(Runtime::Containerd)),
