@@ -202,12 +202,31 @@ fn provision_refuses_what_the_node_would_not_survive() {
         assert!(!host.path("/var/lib/wasp-agent/swapfile").exists());
     };
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
-    refused(69, "/etc/kubernetes/kubelet.conf says failSwapOn: true (the default)");
+    refused(
+        69,
+        "failSwapOn is true (the default); set it to false in /etc/kubernetes/kubelet.conf",
+    );
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: [\n");
     refused(69, "cannot read /etc/kubernetes/kubelet.conf: ");
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: false\n");
     std::fs::remove_file(host.path("/sys/fs/cgroup/cgroup.controllers")).unwrap();
     refused(69, "cgroup v1");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+    host.write("/sys/fs/cgroup/system.slice/memory.max", "max\n");
+    refused(69, "remove swapaccount=0");
+    host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
+    let theirs = "/etc/systemd/system/swap-disk-enable.service";
+    host.write(theirs, "");
+    refused(75, "no second swap is made beside it");
+    std::fs::remove_file(host.path(theirs)).unwrap();
+    host.write(
+        "/etc/systemd/system/kubelet.service",
+        "[Service]\nExecStart=/usr/bin/kubelet --config=/srv/k\n",
+    );
+    refused(69, "/srv/k does not exist (kubelet.service names it)");
+    host.write("/srv/k", "kind: KubeletConfiguration\n");
+    refused(69, "set it to false in /srv/k");
+    std::fs::remove_file(host.path("/etc/systemd/system/kubelet.service")).unwrap();
     host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
     host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nsize = \"1Mi\"\nreserve = \"100%\"\n");
     refused(1, "(swap.reserve sets the reserve)");

@@ -5,21 +5,32 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use super::{Agent, protection};
 use crate::{
     act::Actuator,
-    config::settings::Grants,
+    config::settings::{Grants, SwapKind},
     decide::{
         kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
         pods::{lost_pods, without_cgroup},
-        provision::shortage,
+        provision::{Wanted, shortage},
+        rivals::{others_swap, others_watermarks},
         tunables::swap_not_reached,
     },
-    model::pod::PodUid,
+    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published},
     observe::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
         hooks, kubelet,
+        rivals::rivals,
         tree::Changes,
         zoneinfo,
     },
 };
+
+fn acted_on(config: &KubeletConfig) -> published::Kubelet {
+    let values = config.values().into_iter().map(|(key, value, origin)| published::KubeletValue {
+        key,
+        value: plain(&value).into_owned(),
+        from: origin.to_string(),
+    });
+    published::Kubelet { source: config.described(), values: values.collect() }
+}
 
 /// A pod's cgroup is there before the kubelet reports that it runs.
 const LOST_AFTER: Duration = Duration::from_secs(30);
@@ -40,7 +51,13 @@ impl<A: Actuator> Agent<A> {
         let missing = "no pressure-stall information (boot with psi=1)";
         self.problem("pressure", (!pressure).then(|| missing.to_owned()));
         self.problem("swap", shortage(&self.settings.swap, &self.node));
-        self.problem("rival", hooks::rival(&self.roots));
+        let others = rivals(&self.roots);
+        let wanted =
+            Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
+        let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
+        let swap = others_swap(&others, &self.settings).filter(|_| configured);
+        let others = swap.or_else(|| others_watermarks(&others, &self.settings));
+        self.problem("rival", hooks::rival(&self.roots).or(others));
         self.check_kubelet();
         self.check_pods();
         self.check_hook();
@@ -58,6 +75,11 @@ impl<A: Actuator> Agent<A> {
         };
         if let Some(config) = &config {
             self.look_below(&config.pods_roots());
+        }
+        let known = config.as_ref().map(acted_on).unwrap_or_default();
+        if self.publisher.kubelet != known {
+            self.publisher.kubelet = known;
+            self.published_is_stale();
         }
         let conflict = config.as_ref().and_then(|config| grants_too(config, self.grants));
         let grants = if conflict.is_some() { Grants::Kubelet } else { self.grants };

@@ -14,6 +14,7 @@ pub mod pods;
 pub mod protection;
 pub mod provision;
 pub mod qos;
+pub mod rivals;
 pub mod state;
 pub mod tunables;
 pub mod watermarks;

@@ -8,6 +8,7 @@ use super::{
     host::{NodeMemory, SwapDevice},
     kubelet::KubeletConfig,
     protection::{Disks, SliceFacts},
+    rivals::Rival,
     runtime::Runtime,
     watermarks::Watermarks,
 };
@@ -60,6 +61,7 @@ pub struct Facts {
     pub default_runtime: Result<Option<String>, String>,
     pub hook: HookFacts,
     pub leftovers: Leftovers,
+    pub rivals: Vec<Rival>,
     pub bus: Asked<BusFacts>,
     pub api: Asked<ApiFacts>,
 }

@@ -184,6 +184,43 @@ impl KubeletConfig {
         [slices.collect(), names.iter().collect()]
     }
 
+    /// Every value that is read, by its key, with where it comes from. What is not set and has no
+    /// default is left out.
+    pub fn values(&self) -> Vec<(String, String, &Origin)> {
+        fn one<'a, T: fmt::Display>(key: &str, of: &'a Sourced<T>) -> (String, String, &'a Origin) {
+            (key.to_owned(), of.value.to_string(), &of.origin)
+        }
+        let enforced = &self.enforce_node_allocatable;
+        let frequency = &self.node_status_update_frequency;
+        let mut values = vec![
+            one("failSwapOn", &self.fail_swap_on),
+            one("memorySwap.swapBehavior", &self.swap_behavior),
+            one("cgroupRoot", &self.cgroup_root),
+            one("cgroupDriver", &self.cgroup_driver),
+            one("cgroupsPerQOS", &self.cgroups_per_qos),
+            ("enforceNodeAllocatable".to_owned(), enforced.value.join(","), &enforced.origin),
+            one("systemReservedCgroup", &self.system_reserved_cgroup),
+            one("kubeReservedCgroup", &self.kube_reserved_cgroup),
+            one("staticPodPath", &self.static_pod_path),
+            (
+                "nodeStatusUpdateFrequency".to_owned(),
+                format!("{}s", frequency.value.as_secs_f64()),
+                &frequency.origin,
+            ),
+        ];
+        for (key, of) in [
+            ("evictionHard", &self.eviction_hard),
+            ("evictionSoft", &self.eviction_soft),
+            ("evictionSoftGracePeriod", &self.eviction_soft_grace_period),
+            ("systemReserved", &self.system_reserved),
+            ("kubeReserved", &self.kube_reserved),
+        ] {
+            values.extend(of.iter().map(|(name, of)| one(&format!("{key}.{name}"), of)));
+        }
+        values.retain(|(_, value, _)| !value.is_empty());
+        values
+    }
+
     /// The file and how many drop-ins and flags, for a sentence.
     pub fn described(&self) -> String {
         let mut text = self.file.as_deref().map_or_else(

@@ -64,9 +64,30 @@ pub struct Published {
     pub eviction: Eviction,
     pub protection: Protection,
     pub hook: Hook,
+    /// What the kubelet acts on.
+    #[serde(default)]
+    pub kubelet: Kubelet,
     pub api: Api,
     pub containers: Containers,
     pub counters: Counters,
+}
+
+/// The kubelet's configuration in effect, as far as it concerns memory and swap.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Kubelet {
+    /// Its files, and who told its flags; empty where it is not known.
+    pub source: String,
+    pub values: Vec<KubeletValue>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KubeletValue {
+    pub key: String,
+    pub value: String,
+    /// A file, a drop-in, a flag, or the default.
+    pub from: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ pub mod names;
 pub mod node;
 pub mod pressure;
 pub mod process;
+pub mod rivals;
 pub mod slices;
 pub mod swap;
 pub mod tree;

@@ -9,13 +9,14 @@ use crate::{
         swap::{Provisioner, StepError},
         tunables,
     },
-    config::settings::{Settings, Share, SwapKind},
+    config::settings::{KernelSettings, Settings, Share, SwapKind},
     decide::{
         kubelet::{disk_reserve, fails_with_swap, memory_threshold},
         provision::{
             Plan, Refusal, Wanted, plan_file, plan_partition, plan_retirement, plan_zram,
             plan_zram_retirement,
         },
+        rivals::{others_swap, others_watermarks},
         tunables::tunables,
     },
     model::{
@@ -28,6 +29,7 @@ use crate::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
         kubelet,
         node::{self, NodeError},
+        rivals::rivals,
         swap::{
             PlaceError, active,
             area::file_place,
@@ -128,6 +130,9 @@ impl Provisioning<'_> {
             return Ok(Plan::default());
         }
         self.no_conflict(kubelet)?;
+        if let Some(why) = others_swap(&rivals(roots), settings) {
+            return Ok(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() });
+        }
         let plan = self.plan(wanted, kubelet, node)?;
         let ledger = Ledger::new(roots);
         let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
@@ -176,6 +181,9 @@ impl Provisioning<'_> {
             return Ok(None);
         }
         self.no_conflict(kubelet.as_ref())?;
+        if let Some(why) = others_swap(&rivals(self.roots), self.settings) {
+            return Ok(Some(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() }));
+        }
         self.plan(wanted, kubelet.as_ref(), node).map(Some)
     }
 
@@ -339,7 +347,10 @@ impl Provisioning<'_> {
     ) -> Result<Option<String>, ProvisionError> {
         let watermarks = zoneinfo::watermarks(self.roots, node.page_bytes)?;
         let threshold = memory_threshold(kubelet, node.ram_bytes);
-        let (wanted, unmet) = tunables(&self.settings.kernel, &watermarks, threshold);
+        let others = others_watermarks(&rivals(self.roots), self.settings);
+        let align_watermarks = self.settings.kernel.align_watermarks && others.is_none();
+        let kernel = KernelSettings { align_watermarks, ..self.settings.kernel };
+        let (wanted, unmet) = tunables(&kernel, &watermarks, threshold);
         for tunable in wanted {
             if self.dry_run {
                 tracing::info!(
@@ -357,7 +368,7 @@ impl Provisioning<'_> {
                 );
             }
         }
-        Ok(unmet)
+        Ok(unmet.or(others))
     }
 
     fn summary(&self, node: NodeMemory) -> String {

@@ -343,6 +343,14 @@ pub const CHECKS: &[Check] = &[
         run: api::create_events,
     },
     Check {
+        id: "other-swap",
+        looks_at: "units and drop-ins of OpenShift's own swap (virt-platform-autopilot)",
+        why: "two that make swap or set the same figures undo each other's work",
+        mend: "one of the two; `swap.beside-others = true` makes swap beside theirs",
+        when: When::Always,
+        run: runtime::other_swap,
+    },
+    Check {
         id: "agent-service",
         looks_at: "`wasp-agent.service` and its status line",
         why: "nobody else grants, repairs and evicts",

@@ -17,6 +17,7 @@ use crate::{
         host::{NodeMemory, SwapDevice},
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
         protection::{DeviceNumber, Disks, SliceFacts},
+        rivals::{Job, Rival},
         runtime::Runtime,
         swap::SwapMax,
         watermarks::{Watermarks, Zone},
@@ -100,6 +101,7 @@ fn healthy() -> Facts {
             published: true,
         },
         leftovers: Leftovers::default(),
+        rivals: vec![],
         bus: Asked::Answered(BusFacts {
             oomd: None,
             units: [
@@ -155,6 +157,10 @@ fn credentials(facts: &mut Facts) -> &mut CredentialFacts {
 
 fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
     facts.kubelet.as_mut().unwrap().as_mut().unwrap()
+}
+
+fn rival(unit: &str, job: Job, does: &'static str) -> Rival {
+    Rival { path: unit.into(), job, does }
 }
 
 fn deny(facts: &mut Facts, id: &'static str) {
@@ -267,6 +273,12 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("hook-label", Level::Warn, "no label", |f, _| f.hook.selinux = Some((false, None))),
     ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.selinux = None),
     ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which lifts", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
+    ("other-swap", Level::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
+    ("other-swap", Level::Ok, "beside", |f, s| {
+        f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is beside ours")];
+        s.swap.beside_others = true;
+    }),
+    ("other-swap", Level::Ok, "kubepods.slice", |f, _| f.rivals = vec![rival("x", Job::Slices, "gives kubepods.slice a weight")]),
     ("daemonset-units", Level::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
     ("daemonset-taint", Level::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
     ("kubeconfig", Level::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),

@@ -12,7 +12,7 @@ use crate::{
         check::{Asked, Facts, Leftovers},
         kubelet::KubeletConfig,
     },
-    observe::{crio, hooks, node, zoneinfo},
+    observe::{crio, hooks, node, rivals, zoneinfo},
     roots::Roots,
 };
 
@@ -49,6 +49,7 @@ pub async fn gather(
         runtime: crio::runtime(roots),
         default_runtime: crio::default_runtime(roots),
         hook: hook::facts(roots),
+        rivals: rivals::rivals(roots),
         leftovers: Leftovers { hooks: hooks::rival_files(roots), units: hooks::rival_units(roots) },
         bus: match scope.bus {
             Ok(()) => bus::facts(roots).await,

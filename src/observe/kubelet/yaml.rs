@@ -49,23 +49,31 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
+    /// The next event that concerns values: comments are events, too.
     fn next(&mut self) -> Result<Event<'a>, String> {
-        match self.parser.next_event() {
-            Some(Ok((event, _))) => Ok(event),
-            Some(Err(error)) => {
-                Err(wrong(error.marker().line(), error.marker().col().saturating_add(1)))
+        loop {
+            let event = match self.parser.next_event() {
+                Some(Ok((event, _))) => event,
+                Some(Err(error)) => {
+                    return Err(wrong(error.marker().line(), error.marker().col() + 1));
+                }
+                None => return Ok(Event::StreamEnd),
+            };
+            if event.is_node()
+                || matches!(
+                    event,
+                    Event::StreamEnd | Event::DocumentEnd | Event::SequenceEnd | Event::MappingEnd
+                )
+            {
+                return Ok(event);
             }
-            None => Ok(Event::StreamEnd),
         }
     }
 
     fn document(&mut self) -> Result<Value, String> {
-        loop {
-            match self.next()? {
-                Event::StreamEnd | Event::DocumentEnd => return Ok(Value::Null),
-                event if event.is_node() => return self.node(event, 0),
-                _ => {}
-            }
+        match self.next()? {
+            Event::StreamEnd | Event::DocumentEnd => Ok(Value::Null),
+            event => self.node(event, 0),
         }
     }
 
@@ -244,6 +252,9 @@ mod tests {
         assert_eq!(value("---\na: 1\n---\n"), json!({"a": 1}));
         assert_eq!(value("---\n---\na: 1\n"), Value::Null);
         assert_eq!(value(""), Value::Null);
+        let commented =
+            "# a\n---\n# b\na: # c\n  - 1 # d\n  # e\n  - 2\n# f\nb: {} # g\n# h\nc: 3\n";
+        assert_eq!(value(commented), json!({"a": [1, 2], "b": {}, "c": 3}));
         let document = parse("a: 1\na: 2\n").unwrap();
         assert_eq!(document.value, json!({"a": 2}));
         assert_eq!(document.duplicates, ["a"]);
