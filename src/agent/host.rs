@@ -33,7 +33,7 @@ fn acted_on(config: &KubeletConfig) -> published::Kubelet {
 }
 
 /// A pod's cgroup is there before the kubelet reports that it runs.
-const LOST_AFTER: Duration = Duration::from_secs(30);
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 
 impl<A: Actuator> Agent<A> {
     /// Looks again at what does not tell when it changes.

@@ -355,6 +355,8 @@ impl<A: Actuator> Agent<A> {
         self.pass(true);
         let pause = self.settings.limits.resync;
         let pause = if self.tree.deaf().is_some() { pause.min(DEAF) } else { pause };
+        // Pods that have no cgroup may have one by then, or are reported.
+        let pause = if self.lost.is_empty() { pause } else { pause.min(host::LOST_AFTER) };
         self.timers.resync = self.now() + pause;
         self.published_is_stale();
         self.report();

@@ -341,7 +341,8 @@ mod tests {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    /// What systemd 252 reads from the same text (`systemd-run` with EnvironmentFile=, `env -0`).
+    /// Recorded from systemd 252's 30-systemd-environment-d-generator, which reads by the same
+    /// function.
     #[test]
     fn environment_files_are_read_as_systemd_does() {
         for (text, expected) in [
@@ -350,19 +351,47 @@ mod tests {
             ("A=\"x y\"\n", vec![("A", "x y")]),
             ("A='x \\n y'\n", vec![("A", "x \\n y")]),
             ("A=\"x\" \"y\"\n", vec![("A", "xy")]),
+            ("A='x' y\n", vec![("A", "xy")]),
+            ("A=\"x\"y\n", vec![("A", "xy")]),
+            ("A=x\"y\"\n", vec![("A", "x\"y\"")]),
             ("A=a\\\nb\n", vec![("A", "ab")]),
             ("A=\"a\\\nb\"\n", vec![("A", "ab")]),
+            ("A=x \\\n  y\n", vec![("A", "x   y")]),
+            ("A=a\\nb\n", vec![("A", "anb")]),
+            ("A= \\ x\n", vec![("A", " x")]),
             ("A=\"a\\\"b\\nc\"\n", vec![("A", "a\"b\\nc")]),
             ("A=a\\\"b\n", vec![("A", "a\"b")]),
+            ("A='x'\\\n'y'\n", vec![("A", "x'y'")]),
+            ("A='x\ny'\n", vec![("A", "x\ny")]),
+            ("A=\"x\ny\"\n", vec![("A", "x\ny")]),
+            ("# c \\\nA=1\nB=2\n", vec![("B", "2")]),
+            ("A=1\r\nB=2\r\n", vec![("A", "1"), ("B", "2")]),
+            ("A=x # y\n", vec![("A", "x # y")]),
+            ("A=#x\n", vec![("A", "#x")]),
+            ("A=b c\td \n", vec![("A", "b c\td")]),
+            (" A=1\n\tB=2\n", vec![("A", "1"), ("B", "2")]),
+            ("A=a\\", vec![("A", "a")]),
             ("export A=1\nB=2", vec![("B", "2")]),
-            ("A=\nB='", vec![("A", ""), ("B", "")]),
             ("1A=1\nA-B=1\nA", vec![]),
+            ("=1\nB=2\n", vec![("B", "2")]),
+            ("A==1\n", vec![("A", "=1")]),
             ("A=it's\n", vec![("A", "it's")]),
         ] {
             let expected: Vec<_> =
                 expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
             assert_eq!(environment_file(text), expected, "{text:?}");
         }
+    }
+
+    /// Examples of systemd.service(5).
+    #[test]
+    fn command_lines_are_those_of_the_manual() {
+        let mut service = Service::default();
+        service.read(
+            "[Service]\nEnvironment=\"ONE=one\" 'TWO=two two'\nExecStart=echo $ONE $TWO ${TWO}\n",
+        );
+        let line = service.command_line(|_| None);
+        assert_eq!(line, owned(&["echo", "one", "two", "two", "two two"]));
     }
 
     #[test]
