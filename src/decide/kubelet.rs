@@ -4,7 +4,7 @@
 
 use crate::{
     config::settings::Grants,
-    model::kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Sourced},
+    model::kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Sourced, threshold},
 };
 
 /// What `memory.available` evicts below: the higher of hard and soft threshold, in bytes.
@@ -54,6 +54,16 @@ pub fn unusable(config: &KubeletConfig) -> Option<String> {
     if !value {
         return Some(format!(
             "cgroupsPerQOS is false ({origin}): pods have no cgroups of their own, and no limit is set"
+        ));
+    }
+    let soft = config.eviction_soft.iter().find(|(signal, soft)| {
+        let counts = !matches!(threshold(&soft.value, 1 << 30), Ok(None));
+        counts && !config.eviction_soft_grace_period.contains_key(*signal)
+    });
+    if let Some((signal, Sourced { value, origin })) = soft {
+        return Some(format!(
+            "the kubelet does not start: evictionSoft {signal}: {value:?} ({origin}) has no \
+             evictionSoftGracePeriod"
         ));
     }
     // The size of the whole does not matter for whether it is one.
@@ -128,6 +138,11 @@ mod tests {
         config.eviction_hard = named(MEMORY_AVAILABLE, "101%");
         let said = unusable(&config).unwrap();
         assert!(said.contains("evictionHard memory.available: \"101%\""), "{said}");
+        config.eviction_hard.clear();
+        config.eviction_soft = named(MEMORY_AVAILABLE, "1Gi");
+        assert!(unusable(&config).unwrap().contains("has no evictionSoftGracePeriod"));
+        config.eviction_soft_grace_period = named(MEMORY_AVAILABLE, "1m30s");
+        assert_eq!(unusable(&config), None);
         config.cgroups_per_qos.value = false;
         assert!(unusable(&config).unwrap().contains("cgroupsPerQOS is false"));
     }

@@ -367,7 +367,8 @@ impl Layer {
         let parsed = match frequency.value.is_empty() {
             true => Duration::ZERO,
             false => duration(&frequency.value).ok_or_else(|| {
-                format!("nodeStatusUpdateFrequency: {:?} is no duration", frequency.value)
+                let Sourced { value, origin } = &frequency;
+                format!("nodeStatusUpdateFrequency: {value:?} ({origin}) is no duration")
             })?,
         };
         let node_status_update_frequency = match parsed.is_zero() {
