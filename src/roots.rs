@@ -1,12 +1,20 @@
 //! Where the host begins: every path the agent touches starts here, so that a temporary folder can
 //! stand for a whole host in tests, in `--root` and in image builds.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The kubelet's top cgroup unless its cgroupRoot tells another, for the systemd and the cgroupfs driver.
+const KUBEPODS: [&str; 2] = ["kubepods.slice", "kubepods"];
 
 /// The prefix of every host path. `Roots::host()` is the running machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {
     root: PathBuf,
+    /// Below the cgroup root.
+    pods: Arc<[PathBuf]>,
 }
 
 impl Roots {
@@ -17,7 +25,7 @@ impl Roots {
 
     /// A host whose root folder is `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), pods: KUBEPODS.map(PathBuf::from).into() }
     }
 
     /// `absolute` (as the host would name it) below this root.
@@ -42,6 +50,17 @@ impl Roots {
     /// The cgroup v2 hierarchy.
     pub fn cgroup(&self) -> PathBuf {
         self.path("/sys/fs/cgroup")
+    }
+
+    /// Where the pods' cgroups are, below the cgroup root: one place for each cgroup driver.
+    pub fn pods(&self) -> &[PathBuf] {
+        &self.pods
+    }
+
+    /// The same host, with pods' cgroups in `pods`.
+    #[must_use]
+    pub fn with_pods(&self, pods: &[PathBuf]) -> Self {
+        Self { root: self.root.clone(), pods: pods.into() }
     }
 
     /// What the agent keeps until the next boot: `/run/wasp-agent`.

@@ -284,6 +284,34 @@ fn where_the_kubelet_grants_it_only_looks() {
 }
 
 #[test]
+fn pods_below_the_kubelets_own_root_are_limited() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let config = "kind: KubeletConfiguration\nfailSwapOn: false\ncgroupRoot: /kubelet\n";
+    host.write("/etc/kubernetes/kubelet.conf", config);
+    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
+    let id = container_id(1);
+    let elsewhere = host.container(uid(&pod), &id, "main", "max");
+    let cgroup = format!("/sys/fs/cgroup/kubelet/kubepods/burstable/pod{}/crio-{id}", uid(&pod));
+    host.write(&format!("{cgroup}/memory.swap.current"), "0\n");
+    host.write(&format!("{cgroup}/memory.swap.max"), "max\n");
+    let mut agent = Agent::start(&host);
+    agent.hears("1 may swap");
+    assert_eq!(host.limit(&cgroup), half(100));
+    assert_eq!(host.limit(&elsewhere), "max", "no pod of this kubelet");
+    let status: serde_json::Value = serde_json::from_str(
+        &fs::read_to_string(host.path("/run/wasp-agent/status.json")).unwrap(),
+    )
+    .unwrap();
+    let values = status["kubelet"]["values"].as_array().unwrap();
+    let root = values.iter().find(|value| value["key"] == "cgroupRoot").unwrap();
+    assert_eq!(
+        (&root["value"], &root["from"]),
+        (&"/kubelet".into(), &"/etc/kubernetes/kubelet.conf".into())
+    );
+}
+
+#[test]
 fn a_host_without_cgroup_v2_is_said_and_survived() {
     let host = host();
     fs::remove_dir_all(host.path("/sys/fs/cgroup")).unwrap();

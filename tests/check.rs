@@ -99,8 +99,18 @@ const BREAKINGS: &[Breaking] = &[
         h.write("/var/lib/etcd/member", "");
     }),
     ("kubelet-config", "fail", "cannot read /etc/kubernetes/kubelet.conf", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: [")),
+    ("kubelet-config", "ok", "flags of kubelet.service", |h| {
+        h.write("/etc/systemd/system/kubelet.service", "[Service]\nExecStart=/usr/bin/kubelet --config=/etc/kubernetes/kubelet.conf\n");
+    }),
+    ("kubelet-config", "fail", "/srv/k does not exist", |h| {
+        h.write("/etc/systemd/system/kubelet.service", "[Service]\nExecStart=/usr/bin/kubelet --config=/srv/k\n");
+    }),
+    ("kubelet-config", "warn", "FailSwapOn is not failSwapOn", |h| h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}FailSwapOn: true\n"))),
+    ("swap-controller", "fail", "no memory.swap.max", |h| fs::remove_file(h.path("/sys/fs/cgroup/system.slice/memory.swap.max")).unwrap()),
+    ("other-swap", "warn", "priority 10: no second swap", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "")),
+    ("other-swap", "ok", "10-kubevirt-protect.conf gives system.slice MemorySwapMax=0", |h| h.write("/etc/systemd/system/system.slice.d/10-kubevirt-protect.conf", "")),
     ("kubelet-config", "skip", "node.kubelet-config", |h| fs::remove_file(h.path("/etc/kubernetes/kubelet.conf")).unwrap()),
-    ("kubelet-fail-swap-on", "fail", "failSwapOn: true (the default)", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n")),
+    ("kubelet-fail-swap-on", "fail", "failSwapOn is true (the default)", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n")),
     ("kubelet-swap-behavior", "warn", "grants swap itself", |h| h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"))),
     ("kubelet-swap-behavior", "fail", "nobody grants swap", |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n")),
     ("watermarks", "warn", "the kubelet evicts below 1.0 GiB", |h| h.write("/etc/kubernetes/kubelet.conf", &KUBELET.replace("100Mi", "1Gi"))),

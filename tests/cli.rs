@@ -106,6 +106,45 @@ fn plan_shows_each_container_with_its_grant_and_why() {
 }
 
 #[test]
+fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
+    let (_data, server) = api_server();
+    let host = FakeHost::new(4096 * MIB, 2048 * MIB);
+    host.use_kubeconfig(&server);
+    let running = |name: &str, id: usize| {
+        let mut pod = pod(name, NODE, None, None);
+        let id = format!("cri-o://{}", container_id(id));
+        pod["status"] = serde_json::json!({
+            "phase": "Running",
+            "containerStatuses": [{ "name": "main", "containerID": id }],
+        });
+        server.apply(&pod).unwrap()
+    };
+    let seen = running("seen", 1);
+    host.container(uid(&seen), &container_id(1), "main", "0");
+    let plan = || run(&host, &["plan"]).1;
+    assert!(plan().contains("Every limit is right."), "{}", plan());
+    let elsewhere = running("elsewhere", 2);
+    let text = plan();
+    assert!(text.contains("NOTE: 1 running pod has no cgroup below kubepods.slice or"), "{text}");
+    assert!(text.contains("The limits of the 1 containers that were found are right."), "{text}");
+    assert!(!text.contains("Every limit"), "{text}");
+    // The kubelet has it below another cgroup, and says so: then the first is not found.
+    let uid = uid(&elsewhere).replace('-', "_");
+    let slice = "kubelet.slice/kubelet-kubepods.slice";
+    let id = container_id(2);
+    let cgroup = format!("/sys/fs/cgroup/{slice}/kubelet-kubepods-pod{uid}.slice/crio-{id}.scope");
+    host.write(&format!("{cgroup}/memory.swap.current"), "0\n");
+    host.write(&format!("{cgroup}/memory.swap.max"), "max\n");
+    let config = "kind: KubeletConfiguration\nfailSwapOn: false\ncgroupRoot: /kubelet\n";
+    host.write("/etc/kubernetes/kubelet.conf", config);
+    let text = plan();
+    assert!(text.contains("1 limits to set"), "{text}");
+    assert!(text.contains(&format!("1 running pod has no cgroup below {slice} or")), "{text}");
+    host.write("/etc/kubernetes/kubelet.conf", "kind: [");
+    assert!(plan().contains("NOTE: cannot read /etc/kubernetes/kubelet.conf"), "{}", plan());
+}
+
+#[test]
 fn a_plan_without_the_api_server_says_so() {
     let host = FakeHost::new(4096 * MIB, 2048 * MIB);
     let (code, out, _) = run(&host, &["plan"]);
@@ -202,12 +241,31 @@ fn provision_refuses_what_the_node_would_not_survive() {
         assert!(!host.path("/var/lib/wasp-agent/swapfile").exists());
     };
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
-    refused(69, "/etc/kubernetes/kubelet.conf says failSwapOn: true (the default)");
+    refused(
+        69,
+        "failSwapOn is true (the default); set it to false in /etc/kubernetes/kubelet.conf",
+    );
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: [\n");
     refused(69, "cannot read /etc/kubernetes/kubelet.conf: ");
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: false\n");
     std::fs::remove_file(host.path("/sys/fs/cgroup/cgroup.controllers")).unwrap();
     refused(69, "cgroup v1");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+    host.write("/sys/fs/cgroup/system.slice/memory.max", "max\n");
+    refused(69, "remove swapaccount=0");
+    host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
+    let theirs = "/etc/systemd/system/swap-disk-enable.service";
+    host.write(theirs, "");
+    refused(75, "no second swap is made beside it");
+    std::fs::remove_file(host.path(theirs)).unwrap();
+    host.write(
+        "/etc/systemd/system/kubelet.service",
+        "[Service]\nExecStart=/usr/bin/kubelet --config=/srv/k\n",
+    );
+    refused(69, "/srv/k does not exist (kubelet.service names it)");
+    host.write("/srv/k", "kind: KubeletConfiguration\n");
+    refused(69, "set it to false in /srv/k");
+    std::fs::remove_file(host.path("/etc/systemd/system/kubelet.service")).unwrap();
     host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
     host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nsize = \"1Mi\"\nreserve = \"100%\"\n");
     refused(1, "(swap.reserve sets the reserve)");

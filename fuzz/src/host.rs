@@ -9,7 +9,7 @@ use wasp_agent::{
         show::effective,
     },
     decide::{
-        kubelet::{disk_reserve, fails_with_swap, memory_threshold},
+        kubelet::{disk_reserve, fails_with_swap, memory_threshold, unusable},
         watermarks::align,
     },
     hook::Target,
@@ -136,15 +136,25 @@ pub fn kernel_files(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as the configuration of CRI-O or the kubelet.
+const KUBELET_UNIT: &str = "/etc/systemd/system/kubelet.service";
+
+/// Any bytes as the configuration of CRI-O or the kubelet, or as its unit.
 pub fn host_config(bytes: &[u8]) {
-    let Some((kind, text)) = kind(bytes, 4) else { return };
+    let Some((kind, text)) = kind(bytes, 6) else { return };
     let files = files();
     let roots = &files.roots;
     let path = match kind {
         'a' => "/etc/crio/crio.conf",
         'b' => "/etc/crio/crio.conf.d/50-x.conf",
         'c' => "/etc/kubernetes/kubelet.conf",
+        'e' => KUBELET_UNIT,
+        'f' => {
+            files.put(
+                KUBELET_UNIT,
+                b"[Service]\nEnvironmentFile=/etc/kubernetes/e\nExecStart=kubelet $A ${A}\n",
+            );
+            "/etc/kubernetes/e"
+        }
         _ => {
             files.put("/etc/kubernetes/kubelet.conf", b"kind: KubeletConfiguration\n");
             "/etc/openshift/kubelet.conf.d/50-x.conf"
@@ -153,7 +163,7 @@ pub fn host_config(bytes: &[u8]) {
     files.put(path, text);
     match crio::runtime(roots) {
         Ok(Runtime::Crio(folders)) => assert!(folders.iter().all(|folder| folder.is_absolute())),
-        Ok(_) => assert!(matches!(kind, 'c' | 'd'), "CRI-O's folder is there"),
+        Ok(_) => assert!(matches!(kind, 'c'..='f'), "CRI-O's folder is there"),
         Err(error) => assert!(error.contains(path), "{error}"),
     }
     let _ = crio::default_runtime(roots);
@@ -163,10 +173,15 @@ pub fn host_config(bytes: &[u8]) {
             memory_threshold(config.as_ref(), ram);
             disk_reserve(config.as_ref(), ram);
             config.as_ref().and_then(fails_with_swap);
+            config.as_ref().and_then(unusable);
+            let pods = config.map(|config| config.pods_roots()).unwrap_or_default();
+            assert!(pods.iter().all(|path| path.is_relative() && !path.ends_with("..")));
         }
+        // A file that a flag names may have any name.
+        Err(_) if matches!(kind, 'e' | 'f') => {}
         Err(error) => assert!(error.contains(path), "{error}"),
     }
-    for folder in ["/etc/crio", "/etc/kubernetes", "/etc/openshift"] {
+    for folder in ["/etc/crio", "/etc/kubernetes", "/etc/openshift", "/etc/systemd"] {
         let _ = fs::remove_dir_all(roots.path(folder));
     }
 }

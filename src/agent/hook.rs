@@ -19,6 +19,7 @@ use crate::{
     },
     observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS},
     report::messages,
+    roots::Roots,
 };
 
 const PROGRAM: &str = "wasp-hook";
@@ -138,6 +139,10 @@ impl<A: Actuator> Agent<A> {
             denied_namespaces: settings.hook.denied_namespaces.clone(),
             ram_bytes: node.ram_bytes,
             swap_for_pods_bytes: swap_for_pods(&settings.grant, node),
+            pods: match self.roots.pods() == Roots::host().pods() {
+                true => Vec::new(),
+                false => self.roots.pods().to_vec(),
+            },
         };
         let path = self.roots.hook_settings();
         serde_json::to_string(&for_hook)

@@ -1,16 +1,39 @@
 //! What the host lacks, and what on it works against the agent.
 
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
 use super::{Agent, protection};
 use crate::{
     act::Actuator,
-    config::settings::Grants,
+    config::settings::{Grants, SwapKind},
     decide::{
-        kubelet::{fails_with_swap, grants_too, memory_threshold},
-        provision::shortage,
+        kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
+        pods::{lost_pods, without_cgroup},
+        provision::{Wanted, shortage},
+        rivals::{others_swap, others_watermarks},
         tunables::swap_not_reached,
     },
-    observe::{hooks, kubelet, zoneinfo},
+    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published},
+    observe::{
+        accounting::{NO_SWAP_CONTROLLER, limits_swap},
+        hooks, kubelet,
+        rivals::rivals,
+        tree::Changes,
+        zoneinfo,
+    },
 };
+
+fn acted_on(config: &KubeletConfig) -> published::Kubelet {
+    let values = config.values().into_iter().map(|(key, value, origin)| published::KubeletValue {
+        key,
+        value: plain(&value).into_owned(),
+        from: origin.to_string(),
+    });
+    published::Kubelet { source: config.described(), values: values.collect() }
+}
+
+/// A pod's cgroup is there before the kubelet reports that it runs.
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 
 impl<A: Actuator> Agent<A> {
     /// Looks again at what does not tell when it changes.
@@ -18,29 +41,51 @@ impl<A: Actuator> Agent<A> {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
         let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, no limit can be set (boot with \
                        systemd.unified_cgroup_hierarchy=1)";
-        self.problem("cgroup", (!cgroup2).then(|| missing.to_owned()));
+        let missing = match limits_swap(&self.roots) {
+            _ if !cgroup2 => Some(missing),
+            Some(false) => Some(NO_SWAP_CONTROLLER),
+            _ => None,
+        };
+        self.problem("cgroup", missing.map(str::to_owned));
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure-stall information (boot with psi=1)";
         self.problem("pressure", (!pressure).then(|| missing.to_owned()));
         self.problem("swap", shortage(&self.settings.swap, &self.node));
-        self.problem("rival", hooks::rival(&self.roots));
+        let others = rivals(&self.roots);
+        let wanted =
+            Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
+        let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
+        let swap = others_swap(&others, &self.settings).filter(|_| configured);
+        let others = swap.or_else(|| others_watermarks(&others, &self.settings));
+        self.problem("rival", hooks::rival(&self.roots).or(others));
         self.check_kubelet();
+        self.check_pods();
         self.check_hook();
     }
 
     /// What the kubelet's configuration says to swap. Where it grants swap itself, its limits stay.
     pub(super) fn check_kubelet(&mut self) {
-        let config = match kubelet::config(&self.roots, &self.settings) {
+        let unit = self.kubelet_unit.as_ref();
+        let config = match kubelet::config_of(&self.roots, &self.settings, unit) {
             Ok(config) => config,
             Err(error) => {
                 self.problem("kubelet", Some(error));
                 return;
             }
         };
+        if let Some(config) = &config {
+            self.look_below(&config.pods_roots());
+        }
+        let known = config.as_ref().map(acted_on).unwrap_or_default();
+        if self.publisher.kubelet != known {
+            self.publisher.kubelet = known;
+            self.published_is_stale();
+        }
         let conflict = config.as_ref().and_then(|config| grants_too(config, self.grants));
         let grants = if conflict.is_some() { Grants::Kubelet } else { self.grants };
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
-        self.problem("kubelet", conflict.or(fails));
+        let unusable = config.as_ref().and_then(unusable);
+        self.problem("kubelet", conflict.or(fails).or(unusable));
         if grants != self.settings.grants {
             self.settings.grants = grants;
             self.everything_is_dirty();
@@ -49,6 +94,34 @@ impl<A: Actuator> Agent<A> {
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
         let late = watermarks.and_then(|watermarks| swap_not_reached(&watermarks, threshold));
         self.problem("watermarks", late.filter(|_| self.node.swap_bytes > 0));
+    }
+
+    /// Has pods' cgroups looked for where the kubelet makes them.
+    fn look_below(&mut self, pods: &[PathBuf]) {
+        if self.roots.pods() == pods {
+            return;
+        }
+        self.roots = self.roots.with_pods(pods);
+        let mut changes = Changes::default();
+        self.tree.look_below(&self.roots, &mut changes);
+        self.cgroups_changed(changes);
+        self.everything_is_dirty();
+    }
+
+    /// Running pods whose cgroups are not where they should be, after a while.
+    pub(super) fn check_pods(&mut self) {
+        let now = self.now();
+        let lost: BTreeSet<PodUid> = match self.api.is_fresh() {
+            false => BTreeSet::new(),
+            true => without_cgroup(&self.pods, |uid| self.tree.of_pod(uid).next().is_some()),
+        };
+        self.lost.retain(|uid, _| lost.contains(uid));
+        for uid in lost {
+            self.lost.entry(uid).or_insert(now);
+        }
+        let count = self.lost.values().filter(|since| now.since(**since) >= LOST_AFTER).count();
+        let text = (count > 0).then(|| lost_pods(count, self.roots.pods()));
+        self.problem("lost-pods", text);
     }
 
     pub(super) fn protection_says(&mut self, report: protection::Report) {

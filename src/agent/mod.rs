@@ -14,7 +14,7 @@ mod timers;
 mod victim;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     time::{Duration, Instant},
 };
@@ -31,12 +31,13 @@ use crate::{
     decide::state::State,
     model::{
         host::{Monotonic, NodeMemory},
-        pod::{ContainerId, Pods},
+        pod::{ContainerId, PodUid, Pods},
     },
     observe::{
         alarm::Alarm,
         hooks::USUAL_FOLDERS,
         kube::pods::{self, Update},
+        kubelet,
         node::{self, SwapWatch},
         tree::{Changes, Tree},
     },
@@ -81,6 +82,10 @@ struct Agent<A> {
     publisher: publish::Publisher,
     /// Containers whose limit could not be read or set.
     failures: HashMap<ContainerId, pass::Failure>,
+    /// What systemd said of the kubelet's unit when the agent started.
+    kubelet_unit: Option<kubelet::Service>,
+    /// Running pods that have no cgroup, and since when.
+    lost: BTreeMap<PodUid, Monotonic>,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
     problems: HashMap<&'static str, String>,
 }
@@ -151,6 +156,8 @@ impl<A: Actuator> Agent<A> {
             eviction_status: None,
             publisher: publish::Publisher::default(),
             failures: HashMap::new(),
+            kubelet_unit: None,
+            lost: BTreeMap::new(),
             problems: HashMap::new(),
         })
     }
@@ -188,6 +195,7 @@ impl<A: Actuator> Agent<A> {
             let serve = serve::serve(self.roots.clone(), settings, latest, report_served);
             server = Some(tokio::spawn(serve));
         }
+        self.kubelet_unit = kubelet::service(&self.roots).await;
         let mut news = self.watch_pods();
         tracing::info!(
             message_id = messages::STARTED.id,
@@ -352,6 +360,8 @@ impl<A: Actuator> Agent<A> {
         self.pass(true);
         let pause = self.settings.limits.resync;
         let pause = if self.tree.deaf().is_some() { pause.min(DEAF) } else { pause };
+        // Pods that have no cgroup may have one by then, or are reported.
+        let pause = if self.lost.is_empty() { pause } else { pause.min(host::LOST_AFTER) };
         self.timers.resync = self.now() + pause;
         self.published_is_stale();
         self.notifier.alive();

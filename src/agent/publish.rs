@@ -34,6 +34,8 @@ pub(super) struct Publisher {
     sample: Option<Sample>,
     readings: Vec<Reading>,
     held_back: Option<String>,
+    /// What the kubelet acts on.
+    pub(super) kubelet: published::Kubelet,
     started: Option<String>,
     next: Monotonic,
     /// For whoever asks for metrics.
@@ -229,6 +231,7 @@ impl<A: Actuator> Agent<A> {
                 protected: self.protection.protected.clone(),
             },
             hook: published::Hook { file: self.installed.file() },
+            kubelet: self.publisher.kubelet.clone(),
             api: self.api.published(self.pods.len()),
             containers: self.containers(),
             counters: counters.clone(),

@@ -6,7 +6,10 @@ use crate::{
     config::settings::Settings,
     decide::check::{check as decide, exit_status},
     model::check::Asked,
-    observe::check::{Scope, gather},
+    observe::{
+        check::{Scope, gather},
+        kubelet,
+    },
     provision::Provisioning,
     report::{
         check::{brief as in_brief, human, json as as_json},
@@ -45,10 +48,19 @@ fn made(
         () if brief => Err(BRIEF),
         () => Ok(()),
     };
-    let provisioning = if brief { Asked::NotAsked(BRIEF) } else { preview(roots, settings) };
+    let runtime = super::runtime()?;
+    let unit = match asked {
+        Ok(()) => runtime.block_on(kubelet::service(roots)),
+        Err(_) => None,
+    };
+    let provisioning = match brief {
+        true => Asked::NotAsked(BRIEF),
+        false => preview(roots, settings, unit.as_ref()),
+    };
     let scope = Scope { bus: asked, api: asked };
-    let facts = gather(roots, settings, configuration, provisioning, scope);
-    let facts = super::runtime()?.block_on(facts);
+    let kubelet = kubelet::config_of(roots, settings, unit.as_ref());
+    let facts = gather(roots, settings, configuration, kubelet, provisioning, scope);
+    let facts = runtime.block_on(facts);
     let lines = decide(&facts, settings, brief);
     let text = match () {
         () if json => as_json(&lines)?,
@@ -62,8 +74,13 @@ fn made(
     Ok(ExitCode::from(exit_status(&lines)))
 }
 
-fn preview(roots: &Roots, settings: &Settings) -> Asked<Vec<String>> {
-    let provisioning = Provisioning { roots, settings, dry_run: true, progress: &|_, _| {} };
+fn preview(
+    roots: &Roots,
+    settings: &Settings,
+    unit: Option<&kubelet::Service>,
+) -> Asked<Vec<String>> {
+    let provisioning =
+        Provisioning { roots, settings, kubelet_unit: unit, dry_run: true, progress: &|_, _| {} };
     match provisioning.preview() {
         Ok(None) => Asked::NotAsked("no swap is configured (overcommit-percent, swap.size)"),
         Ok(Some(plan)) => match plan.kept {

@@ -6,11 +6,18 @@ use anyhow::Context;
 
 use crate::{
     config::settings::Settings,
-    decide::{decision::Snapshot, limits::decide, state::State},
+    decide::{
+        decision::Snapshot,
+        kubelet::unusable,
+        limits::decide,
+        pods::{lost_pods, without_cgroup},
+        state::State,
+    },
     model::{host::Monotonic, pod::Pods},
     observe::{
+        accounting::{NO_SWAP_CONTROLLER, limits_swap},
         kube::{credentials, list::List},
-        node,
+        kubelet, node,
         tree::Tree,
     },
     report::{plan::Plan, records::Records},
@@ -35,6 +42,12 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
             (Records::new(roots).load(), vec![note])
         }
     };
+    let kubelet = runtime.block_on(kubelet::service(roots));
+    let kubelet = kubelet::config_of(roots, settings, kubelet.as_ref());
+    let roots = &match &kubelet {
+        Ok(Some(config)) => roots.with_pods(&config.pods_roots()),
+        Ok(None) | Err(_) => roots.clone(),
+    };
     let node = node::memory(roots)?;
     let _within = runtime.enter();
     let (mut tree, _) = Tree::new(roots).context("cannot read cgroups")?;
@@ -50,6 +63,18 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     let snapshot = Snapshot { node, pods: &pods, containers: &containers, thorough: true };
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
     notes.extend(unreadable);
+    match &kubelet {
+        Ok(Some(config)) => notes.extend(unusable(config)),
+        Ok(None) => {}
+        Err(error) => notes.push(error.clone()),
+    }
+    if limits_swap(roots) == Some(false) {
+        notes.push(NO_SWAP_CONTROLLER.to_owned());
+    }
+    let lost = without_cgroup(&pods, |uid| tree.of_pod(uid).next().is_some()).len();
+    if lost > 0 {
+        notes.push(lost_pods(lost, roots.pods()));
+    }
     let devices = node::swap_devices(roots);
     let traffic = node::swap_traffic(roots);
     let plan = Plan::new(settings, snapshot, &decision, devices, traffic, notes);

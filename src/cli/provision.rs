@@ -11,6 +11,7 @@ use crate::{
     act::{bus, swap::zram},
     config::settings::{Settings, SwapKind},
     model::swap::human_bytes,
+    observe::kubelet,
     provision::{Outcome, ProvisionError, Provisioning},
     report::{log, messages, notify},
     roots::Roots,
@@ -34,18 +35,27 @@ pub fn provision(roots: &Roots, settings: &Settings, dry_run: bool) -> ExitCode 
             );
         }
     }
-    with_progress(|progress| end(Provisioning { roots, settings, dry_run, progress }.provision()))
+    let kubelet_unit = kubelet_unit(roots);
+    let kubelet_unit = kubelet_unit.as_ref();
+    with_progress(|progress| {
+        end(Provisioning { roots, settings, kubelet_unit, dry_run, progress }.provision())
+    })
 }
 
 pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool, if_unused: bool) -> ExitCode {
     log::start(settings.verbosity);
     with_progress(|progress| {
-        let provisioning = Provisioning { roots, settings, dry_run, progress };
+        let provisioning = Provisioning { roots, settings, kubelet_unit: None, dry_run, progress };
         end(match if_unused {
             true => provisioning.deprovision_unused(),
             false => provisioning.deprovision(),
         })
     })
+}
+
+/// Asks systemd, which may not be reachable this early in the boot: then the unit's files tell.
+fn kubelet_unit(roots: &Roots) -> Option<kubelet::Service> {
+    super::runtime().ok()?.block_on(kubelet::service(roots))
 }
 
 fn end(result: Result<Outcome, ProvisionError>) -> ExitCode {

@@ -66,6 +66,7 @@ fn every_key_reaches_the_settings() {
         priority = 100
         discard = "pages"
         reserve = "20%"
+        beside-others = true
         [protection]
         protected-slices = ["system.slice", "a-b.slice"]
         io-latency-target-ms = 75
@@ -145,6 +146,7 @@ fn every_key_reaches_the_settings() {
         priority: 100,
         discard: Discard::Pages,
         reserve: Some(Share::Percent(20)),
+        beside_others: true,
     };
     assert_eq!(settings.swap, swap);
     assert_eq!(settings.protection.slices, ["system.slice", "a-b.slice"]);

@@ -108,6 +108,8 @@ pub struct SwapSettings {
     pub discard: Discard,
     /// `None`: by the kubelet's eviction threshold.
     pub reserve: Option<Share>,
+    /// Also where OpenShift makes its own.
+    pub beside_others: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +147,7 @@ pub struct Settings {
     pub protection: ProtectionSettings,
     pub kernel: KernelSettings,
     pub hook: HookSettings,
-    /// The kubelet's configuration; `None`: search the usual places.
+    /// The kubelet's configuration; `None`: as its command line says, else the usual places.
     pub kubelet_config: Option<PathBuf>,
     pub grant: GrantSettings,
     pub limits: LimitSettings,
@@ -217,6 +219,7 @@ impl Settings {
                         .map(Share::Percent)
                         .or_else(|| keys::size(reserve).map(Share::Bytes)),
                 },
+                beside_others: read.truth("swap.beside-others"),
             },
             protection: ProtectionSettings {
                 slices: read.list("protection.protected-slices"),

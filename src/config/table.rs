@@ -43,8 +43,10 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Path,
         default: Default::Text(""),
         environment: None,
-        help: "The kubelet's KubeletConfiguration, which tells what it does about swap. \"\": the \
-               first there is of /etc/kubernetes/kubelet.conf and /var/lib/kubelet/config.yaml.",
+        help: "The kubelet's KubeletConfiguration, which tells what it does about swap. \"\": the file \
+               of --config on the command line of the kubelet or of kubelet.service; where neither is \
+               there, the first of /etc/kubernetes/kubelet.conf and /var/lib/kubelet/config.yaml. \
+               Drop-ins and flags are read in each case.",
     },
     Key {
         path: "swap.kind",
@@ -92,6 +94,14 @@ pub const KEYS: &[Key] = &[
         environment: None,
         help: "What a swapfile must leave free on its file system. \"\": 5 % of it more than the \
                kubelet's eviction threshold for nodefs.available, so 15 % by default.",
+    },
+    Key {
+        path: "swap.beside-others",
+        kind: Kind::Boolean,
+        default: Default::Boolean(false),
+        environment: None,
+        help: "Make the swap that is configured also on a node where units of OpenShift make their \
+               own (swap-disk-enable.service, ocpswap-file-enable.service).",
     },
     Key {
         path: "protection.protected-slices",

@@ -165,6 +165,7 @@ pub(crate) mod tests {
             denied_namespaces: vec!["openshift*".into(), "kube-system".into()],
             ram_bytes: 4096 * MIB,
             swap_for_pods_bytes: 1000,
+            pods: Vec::new(),
         }
     }
 

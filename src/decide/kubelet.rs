@@ -1,81 +1,89 @@
 //! What follows from the kubelet's configuration.
 //!
-//! Source: Kubernetes `pkg/kubelet/apis/config/v1beta1/defaults.go` (failSwapOn: true; evictionHard
-//! memory.available 100Mi, nodefs.available 10%), "Node-pressure Eviction".
+//! Source: Kubernetes "Node-pressure Eviction"; `pkg/kubelet/cm/container_manager_linux.go` (failSwapOn).
 
 use crate::{
-    config::{
-        keys::{percent, size},
-        settings::{Grants, Share},
-    },
-    model::kubelet::KubeletConfig,
+    config::settings::Grants,
+    model::kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Sourced, threshold},
 };
 
 /// What `memory.available` evicts below: the higher of hard and soft threshold, in bytes.
 pub fn memory_threshold(config: Option<&KubeletConfig>, ram_bytes: u64) -> u64 {
-    let default = Share::Bytes(100 << 20);
-    highest(config, default, ram_bytes, |c| [&c.eviction_hard_memory, &c.eviction_soft_memory])
+    highest(config, MEMORY_AVAILABLE, ram_bytes)
 }
 
 /// What a swapfile must leave free of a file system of `total_bytes`, where nothing is configured:
 /// above the kubelet's `nodefs.available`, by a twentieth.
 pub fn disk_reserve(config: Option<&KubeletConfig>, total_bytes: u64) -> u64 {
-    let default = Share::Percent(10);
-    let threshold = highest(config, default, total_bytes, |c| {
-        [&c.eviction_hard_nodefs, &c.eviction_soft_nodefs]
-    });
-    threshold.saturating_add(total_bytes / 20)
+    highest(config, NODEFS_AVAILABLE, total_bytes).saturating_add(total_bytes / 20)
 }
 
-fn highest(
-    config: Option<&KubeletConfig>,
-    default: Share,
-    whole: u64,
-    thresholds: impl Fn(&KubeletConfig) -> [&Option<String>; 2],
-) -> u64 {
-    let Some(config) = config else { return default.of(whole) };
-    let [hard, soft] = thresholds(config).map(|threshold| threshold.as_deref().and_then(share));
-    let hard = hard.or((!config.replaces_defaults).then_some(default));
-    [hard, soft].into_iter().flatten().map(|share| share.of(whole)).max().unwrap_or(0)
-}
-
-fn share(text: &str) -> Option<Share> {
-    percent(text).map(Share::Percent).or_else(|| size(text).map(Share::Bytes))
+/// A threshold that the kubelet refuses counts as none: it does not start with it.
+fn highest(config: Option<&KubeletConfig>, signal: &str, whole: u64) -> u64 {
+    let default = KubeletConfig::default();
+    let [hard, soft] = config.unwrap_or(&default).thresholds(signal, whole);
+    hard.ok().flatten().max(soft.ok().flatten()).unwrap_or(0)
 }
 
 /// The kubelet would not start with swap on.
 pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
-    (config.fail_swap_on != Some(false)).then(|| {
-        let value = if config.fail_swap_on.is_none() { " (the default)" } else { "" };
+    let Sourced { value, origin } = &config.fail_swap_on;
+    value.then(|| {
         format!(
-            "the kubelet does not start with swap on: {} says failSwapOn: true{value}; set it to \
-             false (on OpenShift by a KubeletConfig)",
-            config.path.display()
+            "the kubelet does not start with swap on: failSwapOn is true ({origin}); set it to false{} \
+             (on OpenShift by a file in /etc/openshift/kubelet.conf.d)",
+            config.file.as_ref().map_or_else(String::new, |path| format!(" in {}", path.display()))
         )
     })
 }
 
 /// The kubelet grants swap itself.
 pub fn grants_too(config: &KubeletConfig, grants: Grants) -> Option<String> {
-    let limited = config.swap_behavior.as_deref() == Some("LimitedSwap");
-    (limited && grants == Grants::Agent).then(|| {
+    let Sourced { value, origin } = &config.swap_behavior;
+    (value == "LimitedSwap" && grants == Grants::Agent).then(|| {
         format!(
-            "the kubelet grants swap itself: {} says swapBehavior: LimitedSwap, and grants = \
-             \"agent\" here; its limits are left alone, as with grants = \"kubelet\"; choose one",
-            config.path.display()
+            "the kubelet grants swap itself: swapBehavior is LimitedSwap ({origin}), and grants = \
+             \"agent\" here; its limits are left alone, as with grants = \"kubelet\"; choose one"
         )
     })
+}
+
+/// Why pods' cgroups cannot be found, or the kubelet does not start with a threshold.
+pub fn unusable(config: &KubeletConfig) -> Option<String> {
+    let Sourced { value, origin } = &config.cgroups_per_qos;
+    if !value {
+        return Some(format!(
+            "cgroupsPerQOS is false ({origin}): pods have no cgroups of their own, and no limit is set"
+        ));
+    }
+    let soft = config.eviction_soft.iter().find(|(signal, soft)| {
+        let counts = !matches!(threshold(&soft.value, 1 << 30), Ok(None));
+        counts && !config.eviction_soft_grace_period.contains_key(*signal)
+    });
+    if let Some((signal, Sourced { value, origin })) = soft {
+        return Some(format!(
+            "the kubelet does not start: evictionSoft {signal}: {value:?} ({origin}) has no \
+             evictionSoftGracePeriod"
+        ));
+    }
+    // The size of the whole does not matter for whether it is one.
+    [MEMORY_AVAILABLE, NODEFS_AVAILABLE]
+        .iter()
+        .flat_map(|signal| config.thresholds(signal, 1 << 30))
+        .find_map(Result::err)
+        .map(|why| format!("the kubelet does not start: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::kubelet::{Named, Origin};
 
     const MIB: u64 = 1 << 20;
     const RAM: u64 = 4096 * MIB;
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
+    fn named(signal: &str, value: &str) -> Named {
+        [(signal.to_owned(), Sourced::default_value(value.to_owned()))].into()
     }
 
     #[test]
@@ -84,39 +92,58 @@ mod tests {
         let mut config = KubeletConfig::default();
         assert_eq!(memory_threshold(None, RAM), 100 * MIB);
         assert_eq!(memory(&config), 100);
-        config.eviction_soft_memory = text("1Gi");
+        config.eviction_soft = named(MEMORY_AVAILABLE, "1Gi");
         assert_eq!(memory(&config), 1024);
-        config.eviction_hard_memory = text("50%");
+        config.eviction_hard = named(MEMORY_AVAILABLE, "50%");
         assert_eq!(memory(&config), 2048);
-        let only_disk = KubeletConfig { replaces_defaults: true, ..KubeletConfig::default() };
-        assert_eq!(memory(&only_disk), 0, "evictionHard without memory.available is none");
+        config.eviction_soft = named(MEMORY_AVAILABLE, "100%");
+        config.eviction_hard = named(NODEFS_AVAILABLE, "5%");
+        assert_eq!(memory(&config), 0, "100% and a missing one are none");
     }
 
     #[test]
     fn the_reserve_is_above_the_kubelets() {
         assert_eq!(disk_reserve(None, 1000), 150);
         let config = KubeletConfig {
-            eviction_hard_nodefs: text("100"),
-            eviction_soft_nodefs: text("20%"),
-            replaces_defaults: true,
+            eviction_hard: named(NODEFS_AVAILABLE, "100"),
+            eviction_soft: named(NODEFS_AVAILABLE, "20%"),
             ..KubeletConfig::default()
         };
         assert_eq!(disk_reserve(Some(&config), 1000), 250);
     }
 
     #[test]
-    fn conflicts_are_named_with_file_key_and_remedy() {
-        let mut config = KubeletConfig { path: "/etc/k".into(), ..KubeletConfig::default() };
+    fn conflicts_are_named_with_value_origin_and_remedy() {
+        let mut config = KubeletConfig { file: Some("/etc/k".into()), ..KubeletConfig::default() };
         let said = fails_with_swap(&config).unwrap();
-        assert!(said.contains("/etc/k says failSwapOn: true (the default)"), "{said}");
-        config.fail_swap_on = Some(true);
-        assert!(fails_with_swap(&config).unwrap().contains("failSwapOn: true;"));
-        config.fail_swap_on = Some(false);
+        assert!(
+            said.contains("failSwapOn is true (the default); set it to false in /etc/k"),
+            "{said}"
+        );
+        config.fail_swap_on = Sourced::new(true, Origin::DropIn("/etc/d/9.conf".into()));
+        assert!(fails_with_swap(&config).unwrap().contains("true (/etc/d/9.conf)"));
+        config.fail_swap_on.value = false;
         assert_eq!(fails_with_swap(&config), None);
-        config.swap_behavior = text("LimitedSwap");
+        config.swap_behavior.value = "LimitedSwap".to_owned();
         assert!(grants_too(&config, Grants::Agent).unwrap().contains("LimitedSwap"));
         assert_eq!(grants_too(&config, Grants::Kubelet), None);
-        config.swap_behavior = text("NoSwap");
+        config.swap_behavior.value = "NoSwap".to_owned();
         assert_eq!(grants_too(&config, Grants::Agent), None);
+    }
+
+    #[test]
+    fn what_the_kubelet_refuses_is_named() {
+        let mut config = KubeletConfig::default();
+        assert_eq!(unusable(&config), None);
+        config.eviction_hard = named(MEMORY_AVAILABLE, "101%");
+        let said = unusable(&config).unwrap();
+        assert!(said.contains("evictionHard memory.available: \"101%\""), "{said}");
+        config.eviction_hard.clear();
+        config.eviction_soft = named(MEMORY_AVAILABLE, "1Gi");
+        assert!(unusable(&config).unwrap().contains("has no evictionSoftGracePeriod"));
+        config.eviction_soft_grace_period = named(MEMORY_AVAILABLE, "1m30s");
+        assert_eq!(unusable(&config), None);
+        config.cgroups_per_qos.value = false;
+        assert!(unusable(&config).unwrap().contains("cgroupsPerQOS is false"));
     }
 }

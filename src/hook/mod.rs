@@ -55,7 +55,10 @@ pub enum Nothing {
 /// Reads the state from `stdin` and sets the limit of the container that it names.
 pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done, Nothing> {
     let state = State::read(stdin).map_err(Nothing::State)?;
-    let target = Target::of(roots, state.pid)?;
+    // What cannot be read is told further below, where it counts.
+    let pods = settings(roots).ok().flatten().map(|settings| settings.pods).unwrap_or_default();
+    let elsewhere = (!pods.is_empty()).then(|| roots.with_pods(&pods));
+    let target = Target::of(elsewhere.as_ref().unwrap_or(roots), state.pid)?;
     if !target.id.as_str().starts_with(&state.id) {
         *progress.lock() = Reached::Limits;
         return Err(Nothing::Another { pid: state.pid, id: state.id });

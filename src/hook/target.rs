@@ -1,13 +1,16 @@
 //! Which cgroups to write: those of the container's process, and none outside of the pods'.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::Nothing;
 use crate::{
     model::pod::{ContainerId, PodUid, QosClass},
     observe::{
         cgroup::Cgroup,
-        names::{Below, InPod, KUBEPODS, below_kubepods, in_pod},
+        names::{Below, InPod, below_kubepods, in_pod, is_burstable},
     },
     roots::Roots,
 };
@@ -38,7 +41,8 @@ impl Target {
             .map_err(|error| Nothing::NoCgroup { pid, error: error.to_string() })?;
         // cgroup v2 has the one line `0::/path` (cgroups(7)).
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
-        let mut target = path.and_then(parse).ok_or(Nothing::NotInAPod)?;
+        let target = path.and_then(|path| parse(path, roots.pods()));
+        let mut target = target.ok_or(Nothing::NotInAPod)?;
         for level in &mut target.levels {
             let failed = |error: String| Nothing::NoCgroup { pid, error };
             let cgroup = Cgroup::open(&roots.cgroup().join(&level.path))
@@ -50,19 +54,19 @@ impl Target {
     }
 }
 
-/// `kubepods…/[class/]pod/container[/deeper]`, with inodes of 0.
-fn parse(path: &str) -> Option<Target> {
+/// `kubepods…/[class/]pod/container[/deeper]`, with inodes of 0. `pods` are the paths of `kubepods`.
+fn parse(path: &str, pods: &[PathBuf]) -> Option<Target> {
     let names: Vec<&str> = path.split('/').collect();
     if names.iter().any(|name| name.is_empty() || *name == "." || *name == "..") {
         return None;
     }
-    let mut depth = 1;
-    KUBEPODS.contains(names.first()?).then_some(())?;
+    let pods = pods.iter().find(|pods| Path::new(path).starts_with(pods))?;
+    let mut depth = pods.iter().count();
     let mut qos_class = QosClass::Guaranteed;
     if below_kubepods(names.get(depth)?) == Below::QosClass {
-        qos_class = match names[depth] {
-            "burstable" | "kubepods-burstable.slice" => QosClass::Burstable,
-            _ => QosClass::BestEffort,
+        qos_class = match is_burstable(names[depth]) {
+            true => QosClass::Burstable,
+            false => QosClass::BestEffort,
         };
         depth += 1;
     }
@@ -76,6 +80,22 @@ fn parse(path: &str) -> Option<Target> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(path: &str) -> Option<Target> {
+        super::parse(path, Roots::host().pods())
+    }
+
+    #[test]
+    fn pods_may_be_below_another_cgroup() {
+        let root = "kubelet.slice/kubelet-kubepods.slice";
+        let path = format!(
+            "{root}/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{UID}.slice/crio-{ID}.scope"
+        );
+        assert_eq!(parse(&path), None, "not unless the kubelet says so");
+        let target = super::parse(&path, &[root.into()]).unwrap();
+        assert_eq!((target.qos_class, target.levels.len()), (QosClass::Burstable, 1));
+        assert_eq!(target.levels[0].path, Path::new(&path));
+    }
 
     const UID: &str = "9192cfa8_679c_444e_9bb8_9701e3620c02";
     const ID: &str = "6506db16ea97b09bdd2aa6ac6c3ca21e670f69b0e2233c99eafaebd597e53728";

@@ -8,6 +8,7 @@ use super::{
     host::{NodeMemory, SwapDevice},
     kubelet::KubeletConfig,
     protection::{Disks, SliceFacts},
+    rivals::Rival,
     runtime::Runtime,
     watermarks::Watermarks,
 };
@@ -60,6 +61,7 @@ pub struct Facts {
     pub default_runtime: Result<Option<String>, String>,
     pub hook: HookFacts,
     pub leftovers: Leftovers,
+    pub rivals: Vec<Rival>,
     pub bus: Asked<BusFacts>,
     pub api: Asked<ApiFacts>,
 }
@@ -70,6 +72,8 @@ pub struct KernelFacts {
     pub controllers: Option<Vec<String>>,
     /// The kubelet's top cgroup and its controllers, if it is there.
     pub kubepods: Option<(String, Vec<String>)>,
+    /// Whether swap can be limited; `None` where there is no cgroup to tell.
+    pub limits_swap: Option<bool>,
     /// Each protected slice, and its controllers.
     pub slices: Vec<(SliceFacts, Option<Vec<String>>)>,
     /// Disks that io.latency targets are set for.

@@ -1,5 +1,7 @@
 //! What the agent leaves for the OCI hook: `/run/wasp-agent/hook.json`.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::settings::{Eligibility, Policy};
@@ -26,4 +28,7 @@ pub struct HookSettings {
     pub ram_bytes: u64,
     /// What is shared out among pods.
     pub swap_for_pods_bytes: u64,
+    /// Where pods' cgroups are, below the cgroup root; empty: where they usually are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PathBuf>,
 }

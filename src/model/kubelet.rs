@@ -1,20 +1,305 @@
-//! What the kubelet's configuration says about swap and memory.
+//! The configuration that the kubelet acts on, as far as it concerns memory and swap, and where each
+//! value comes from.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-/// `KubeletConfiguration`, as far as it concerns swap. Absent is `None`: the kubelet's default.
+use super::quantity::Quantity;
+
+/// The signals of thresholds that are read.
+pub const MEMORY_AVAILABLE: &str = "memory.available";
+pub const NODEFS_AVAILABLE: &str = "nodefs.available";
+
+/// Where a value comes from. Later variants win.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The kubelet's own default.
+    #[default]
+    Default,
+    /// The file of `--config`.
+    File(PathBuf),
+    /// A file below `--config-dir`.
+    DropIn(PathBuf),
+    /// The command line, and who told it.
+    Flag(Teller),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::File(path) | Self::DropIn(path) => write!(f, "{}", path.display()),
+            Self::Flag(teller) => write!(f, "a flag of {teller}"),
+        }
+    }
+}
+
+/// Who told the kubelet's command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Teller {
+    /// The kubelet that runs, by its process ID.
+    Process(u32),
+    /// systemd, or the files of the unit.
+    Unit(String),
+    /// No unit: the environment files that kubeadm's unit reads.
+    Environment(PathBuf),
+    /// Nobody. The usual places are searched.
+    #[default]
+    Nobody,
+}
+
+impl fmt::Display for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(pid) => write!(f, "the running kubelet (process {pid})"),
+            Self::Unit(name) => f.write_str(name),
+            Self::Environment(path) => write!(f, "{}", path.display()),
+            Self::Nobody => f.write_str("nobody"),
+        }
+    }
+}
+
+/// A value and its origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sourced<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+impl<T> Sourced<T> {
+    pub fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+
+    /// The kubelet's default.
+    pub fn default_value(value: T) -> Self {
+        Self { value, origin: Origin::Default }
+    }
+}
+
+/// Thresholds and reservations by their names.
+pub type Named = BTreeMap<String, Sourced<String>>;
+
+/// `KubeletConfiguration` as it is in effect: no value is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubeletConfig {
-    /// As the host names it.
-    pub path: PathBuf,
-    pub fail_swap_on: Option<bool>,
-    pub swap_behavior: Option<String>,
-    /// `memory.available`, as written: a quantity or a percentage.
-    pub eviction_hard_memory: Option<String>,
-    pub eviction_soft_memory: Option<String>,
-    /// `nodefs.available`.
-    pub eviction_hard_nodefs: Option<String>,
-    pub eviction_soft_nodefs: Option<String>,
-    /// `evictionHard` is given: what it leaves out has no threshold (unless `mergeDefaults`).
-    pub replaces_defaults: bool,
+    /// The file of `--config`, as the host names it.
+    pub file: Option<PathBuf>,
+    /// The files of `--config-dir`, in the order in which they count.
+    pub drop_ins: Vec<PathBuf>,
+    pub told_by: Teller,
+    pub fail_swap_on: Sourced<bool>,
+    /// Empty is NoSwap.
+    pub swap_behavior: Sourced<String>,
+    pub eviction_hard: Named,
+    pub eviction_soft: Named,
+    pub eviction_soft_grace_period: Named,
+    /// Empty is the root.
+    pub cgroup_root: Sourced<String>,
+    /// The runtime's own driver wins where the kubelet asks it (Kubernetes 1.34 and later).
+    pub cgroup_driver: Sourced<String>,
+    pub cgroups_per_qos: Sourced<bool>,
+    pub system_reserved: Named,
+    pub kube_reserved: Named,
+    pub system_reserved_cgroup: Sourced<String>,
+    pub kube_reserved_cgroup: Sourced<String>,
+    pub enforce_node_allocatable: Sourced<Vec<String>>,
+    /// Empty: no static pods.
+    pub static_pod_path: Sourced<String>,
+    pub node_status_update_frequency: Sourced<Duration>,
+    /// What the kubelet only logs: unknown keys, duplicate keys.
+    pub warnings: Vec<String>,
+}
+
+impl Default for KubeletConfig {
+    /// The kubelet's defaults.
+    fn default() -> Self {
+        let hard = DEFAULT_EVICTION_HARD.map(|(signal, threshold)| {
+            (signal.to_owned(), Sourced::default_value(threshold.to_owned()))
+        });
+        Self {
+            file: None,
+            drop_ins: Vec::new(),
+            told_by: Teller::Nobody,
+            fail_swap_on: Sourced::default_value(true),
+            swap_behavior: Sourced::default(),
+            eviction_hard: hard.into(),
+            eviction_soft: Named::new(),
+            eviction_soft_grace_period: Named::new(),
+            cgroup_root: Sourced::default(),
+            cgroup_driver: Sourced::default_value("cgroupfs".to_owned()),
+            cgroups_per_qos: Sourced::default_value(true),
+            system_reserved: Named::new(),
+            kube_reserved: Named::new(),
+            system_reserved_cgroup: Sourced::default(),
+            kube_reserved_cgroup: Sourced::default(),
+            enforce_node_allocatable: Sourced::default_value(vec!["pods".to_owned()]),
+            static_pod_path: Sourced::default(),
+            node_status_update_frequency: Sourced::default_value(Duration::from_secs(10)),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// Source: Kubernetes `pkg/kubelet/eviction/defaults_linux.go`.
+pub const DEFAULT_EVICTION_HARD: [(&str, &str); 5] = [
+    (MEMORY_AVAILABLE, "100Mi"),
+    (NODEFS_AVAILABLE, "10%"),
+    ("nodefs.inodesFree", "5%"),
+    ("imagefs.available", "15%"),
+    ("imagefs.inodesFree", "5%"),
+];
+
+impl KubeletConfig {
+    /// The hard and the soft threshold of `signal` in bytes; `None` where there is none. An error
+    /// tells why the kubelet does not start with it.
+    pub fn thresholds(&self, signal: &str, whole: u64) -> [Result<Option<u64>, String>; 2] {
+        [("evictionHard", &self.eviction_hard), ("evictionSoft", &self.eviction_soft)].map(
+            |(key, of)| {
+                let Some(Sourced { value, origin }) = of.get(signal) else { return Ok(None) };
+                threshold(value, whole)
+                    .map_err(|why| format!("{key} {signal}: {value:?} ({origin}) {why}"))
+            },
+        )
+    }
+
+    /// The kubelet's top cgroup, `kubepods`, below the cgroup root: for the systemd and for the
+    /// cgroupfs driver. `cgroupRoot: /kubelet` gives `kubelet.slice/kubelet-kubepods.slice` and
+    /// `kubelet/kubepods`.
+    ///
+    /// Source: Kubernetes `pkg/kubelet/cm/cgroup_manager_linux.go`, `ToSystemd` and `ToCgroupfs`.
+    pub fn pods_roots(&self) -> [PathBuf; 2] {
+        let names = self.cgroup_root.value.split('/');
+        let names: Vec<&str> =
+            names.filter(|name| !matches!(*name, "" | "." | "..")).chain(["kubepods"]).collect();
+        let escaped = names.iter().map(|name| name.replace('-', "_"));
+        let slices = escaped.scan(String::new(), |stem, name| {
+            *stem = if stem.is_empty() { name } else { format!("{stem}-{name}") };
+            Some(format!("{stem}.slice"))
+        });
+        [slices.collect(), names.iter().collect()]
+    }
+
+    /// Every value that is read, by its key, with where it comes from. What is not set and has no
+    /// default is left out.
+    pub fn values(&self) -> Vec<(String, String, &Origin)> {
+        fn one<'a, T: fmt::Display>(key: &str, of: &'a Sourced<T>) -> (String, String, &'a Origin) {
+            (key.to_owned(), of.value.to_string(), &of.origin)
+        }
+        let enforced = &self.enforce_node_allocatable;
+        let frequency = &self.node_status_update_frequency;
+        let mut values = vec![
+            one("failSwapOn", &self.fail_swap_on),
+            one("memorySwap.swapBehavior", &self.swap_behavior),
+            one("cgroupRoot", &self.cgroup_root),
+            one("cgroupDriver", &self.cgroup_driver),
+            one("cgroupsPerQOS", &self.cgroups_per_qos),
+            ("enforceNodeAllocatable".to_owned(), enforced.value.join(","), &enforced.origin),
+            one("systemReservedCgroup", &self.system_reserved_cgroup),
+            one("kubeReservedCgroup", &self.kube_reserved_cgroup),
+            one("staticPodPath", &self.static_pod_path),
+            (
+                "nodeStatusUpdateFrequency".to_owned(),
+                format!("{}s", frequency.value.as_secs_f64()),
+                &frequency.origin,
+            ),
+        ];
+        for (key, of) in [
+            ("evictionHard", &self.eviction_hard),
+            ("evictionSoft", &self.eviction_soft),
+            ("evictionSoftGracePeriod", &self.eviction_soft_grace_period),
+            ("systemReserved", &self.system_reserved),
+            ("kubeReserved", &self.kube_reserved),
+        ] {
+            values.extend(of.iter().map(|(name, of)| one(&format!("{key}.{name}"), of)));
+        }
+        values.retain(|(_, value, _)| !value.is_empty());
+        values
+    }
+
+    /// The file and how many drop-ins and flags, for a sentence.
+    pub fn described(&self) -> String {
+        let mut text = self.file.as_deref().map_or_else(
+            || "no --config file".to_owned(),
+            |path: &Path| path.display().to_string(),
+        );
+        if let Some(last) = self.drop_ins.last() {
+            text += &format!(", {} drop-ins up to {}", self.drop_ins.len(), last.display());
+        }
+        if self.told_by != Teller::Nobody {
+            text += &format!("; flags of {}", self.told_by);
+        }
+        text
+    }
+}
+
+/// A threshold in bytes of `whole`; `None` for what the kubelet takes as none.
+///
+/// Source: Kubernetes `pkg/kubelet/eviction/helpers.go`, `parseThresholdStatement` and
+/// `GetThresholdQuantity`: percentages are float32.
+pub fn threshold(text: &str, whole: u64) -> Result<Option<u64>, &'static str> {
+    if text.is_empty() {
+        return Err("is empty");
+    }
+    if let Some(number) = text.strip_suffix('%') {
+        if text == "0%" || text == "100%" {
+            return Ok(None);
+        }
+        let part = percentage(number.trim_end_matches('%')).ok_or("is no percentage")? / 100.0;
+        if !(0.0..=1.0).contains(&part) {
+            return Err("is not between 0% and 100%");
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "as the kubelet computes it"
+        )]
+        let bytes = (whole as f64 * f64::from(part)) as u64;
+        return Ok(Some(bytes));
+    }
+    let quantity: Quantity = text.parse().map_err(|_| "is no quantity")?;
+    if !quantity.is_positive() {
+        return Err("is not above 0");
+    }
+    Ok(u64::try_from(quantity.value()).ok())
+}
+
+/// Go's ParseFloat with 32 bits, without hexadecimal.
+fn percentage(text: &str) -> Option<f32> {
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = text.as_bytes();
+    let separates =
+        |(at, _): (usize, &str)| digit(bytes.get(at + 1)) && at > 0 && digit(bytes.get(at - 1));
+    if !text.match_indices('_').all(separates) {
+        return None;
+    }
+    text.replace('_', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_pods_is_the_kubelets() {
+        for (root, systemd, cgroupfs) in [
+            ("", "kubepods.slice", "kubepods"),
+            ("/", "kubepods.slice", "kubepods"),
+            ("/kubelet", "kubelet.slice/kubelet-kubepods.slice", "kubelet/kubepods"),
+            ("/a/b/", "a.slice/a-b.slice/a-b-kubepods.slice", "a/b/kubepods"),
+            ("/a-b", "a_b.slice/a_b-kubepods.slice", "a-b/kubepods"),
+            ("/../x", "x.slice/x-kubepods.slice", "x/kubepods"),
+        ] {
+            let config = KubeletConfig {
+                cgroup_root: Sourced::default_value(root.to_owned()),
+                ..KubeletConfig::default()
+            };
+            assert_eq!(config.pods_roots(), [systemd, cgroupfs].map(PathBuf::from), "{root}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ pub mod pressure;
 pub mod protection;
 pub mod published;
 pub mod quantity;
+pub mod rivals;
 pub mod runtime;
 pub mod storage;
 pub mod swap;

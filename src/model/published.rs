@@ -27,9 +27,10 @@ pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 21] = [
+pub const TROUBLES: [&str; 22] = [
     "reload",
     "cgroup",
+    "lost-pods",
     "inotify",
     "memory",
     "systemd",
@@ -75,9 +76,30 @@ pub struct Published {
     pub eviction: Eviction,
     pub protection: Protection,
     pub hook: Hook,
+    /// What the kubelet acts on.
+    #[serde(default)]
+    pub kubelet: Kubelet,
     pub api: Api,
     pub containers: Containers,
     pub counters: Counters,
+}
+
+/// The kubelet's configuration in effect, as far as it concerns memory and swap.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Kubelet {
+    /// Its files, and who told its flags; empty where it is not known.
+    pub source: String,
+    pub values: Vec<KubeletValue>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KubeletValue {
+    pub key: String,
+    pub value: String,
+    /// A file, a drop-in, a flag, or the default.
+    pub from: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! IO in: the kernel's files, the cgroup tree, the runtime's bundles and the API server.
 
+pub mod accounting;
 pub mod alarm;
 pub mod bounded;
 pub mod bundle;
@@ -16,6 +17,7 @@ pub mod names;
 pub mod node;
 pub mod pressure;
 pub mod process;
+pub mod rivals;
 pub mod slices;
 pub mod swap;
 pub mod tree;

@@ -10,9 +10,6 @@ use crate::model::{
     pod::{ContainerId, PodUid},
 };
 
-/// The kubelet's top cgroup, for the systemd and the cgroupfs driver.
-pub const KUBEPODS: [&str; 2] = ["kubepods.slice", "kubepods"];
-
 /// What a cgroup below `kubepods` is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Below {
@@ -32,12 +29,25 @@ pub enum InPod {
 
 /// Classifies `name`, a child of `kubepods` or of a QoS class's cgroup.
 pub fn below_kubepods(name: &str) -> Below {
-    match name {
+    match below_root(name) {
         "kubepods-burstable.slice" | "kubepods-besteffort.slice" | "burstable" | "besteffort" => {
             Below::QosClass
         }
-        _ => pod_uid(name).map_or(Below::Other, Below::Pod),
+        name => pod_uid(name).map_or(Below::Other, Below::Pod),
     }
+}
+
+/// A slice's name without those of the slices above `kubepods` (`cgroupRoot`).
+fn below_root(name: &str) -> &str {
+    match name.find("-kubepods-") {
+        Some(at) if name.ends_with(".slice") => &name[at + 1..],
+        _ => name,
+    }
+}
+
+/// What a QoS class's cgroup is called under any root.
+pub fn is_burstable(name: &str) -> bool {
+    matches!(below_root(name), "burstable" | "kubepods-burstable.slice")
 }
 
 fn pod_uid(name: &str) -> Option<PodUid> {
@@ -84,6 +94,8 @@ mod tests {
             format!("kubepods-besteffort-pod{underscored}.slice"),
             format!("kubepods-pod{underscored}.slice"),
             format!("pod{UID}"),
+            format!("kubelet-kubepods-burstable-pod{underscored}.slice"),
+            format!("a-b-kubepods-pod{underscored}.slice"),
         ] {
             assert_eq!(below_kubepods(&name), Below::Pod(PodUid::new(UID).unwrap()), "{name}");
         }
@@ -93,9 +105,13 @@ mod tests {
             below_kubepods(&format!("kubepods-burstable-pod{hash}.slice")),
             Below::Pod(PodUid::new(hash).unwrap())
         );
-        for name in
-            ["kubepods-burstable.slice", "kubepods-besteffort.slice", "burstable", "besteffort"]
-        {
+        for name in [
+            "kubepods-burstable.slice",
+            "kubepods-besteffort.slice",
+            "burstable",
+            "besteffort",
+            "kubelet-kubepods-burstable.slice",
+        ] {
             assert_eq!(below_kubepods(name), Below::QosClass, "{name}");
         }
         for name in [

@@ -4,10 +4,7 @@ use std::path::Path;
 
 use procfs::{FromRead, Meminfo, VmStat};
 
-use super::{
-    names::KUBEPODS,
-    node::{NodeError, swap_traffic},
-};
+use super::node::{NodeError, swap_traffic};
 use crate::{
     model::{
         host::Monotonic,
@@ -77,7 +74,8 @@ pub fn sample(
         some_micros: a.some_micros.saturating_add(b.some_micros),
         full_micros: a.full_micros.saturating_add(b.full_micros),
     });
-    let pods = KUBEPODS
+    let pods = roots
+        .pods()
         .iter()
         .find_map(|name| stalled(&roots.cgroup().join(name).join("memory.pressure")));
     Ok(Sample {

@@ -18,7 +18,7 @@ use super::{
     bundle,
     cgroup::{Cgroup, CgroupError, LIMIT_FILE, is_gone},
     events::Events,
-    names::{Below, InPod, KUBEPODS, below_kubepods, in_pod},
+    names::{Below, InPod, below_kubepods, in_pod},
     process,
 };
 use crate::{
@@ -106,6 +106,17 @@ impl Tree {
         let mut changes = Changes::default();
         tree.scan(&mut changes);
         Ok((tree, changes))
+    }
+
+    /// Looks for pods below other cgroups from now on (`Roots::with_pods`).
+    pub fn look_below(&mut self, roots: &Roots, changes: &mut Changes) {
+        self.roots = roots.clone();
+        let moved = |entry: &Entry| !roots.pods().iter().any(|pods| entry.path.starts_with(pods));
+        let moved = self.containers.iter().filter(|(_, entry)| moved(entry));
+        for id in moved.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.remove(&id, changes);
+        }
+        self.scan(changes);
     }
 
     /// Waits until the kernel has something to report, and takes all of it. Cancel safe.
@@ -210,11 +221,8 @@ impl Tree {
         let known: BTreeSet<ContainerId> = self.containers.keys().cloned().collect();
         let mut found = Changes::default();
         self.deaf = None;
-        // So that `kubepods` itself may come later, or go and come back.
-        self.watch(Path::new(""), FOLDER, Watched::Interior(PathBuf::new()));
-        for name in KUBEPODS {
-            self.interior(Path::new(name), &mut found);
-        }
+        // From the root, so that `kubepods` itself may come later, or go and come back.
+        self.interior(Path::new(""), &mut found);
         for id in known {
             if found.touched.contains(&id) {
                 continue;
@@ -283,8 +291,11 @@ impl Tree {
 
     fn child_of_interior(&mut self, path: &Path, name: &str, changes: &mut Changes) {
         let child = path.join(name);
-        if path.as_os_str().is_empty() {
-            if KUBEPODS.contains(&name) {
+        let pods = self.roots.pods();
+        if !pods.iter().any(|pods| path.starts_with(pods)) {
+            // Above them, only the way to them counts.
+            let leads_there = pods.iter().any(|pods| pods.starts_with(&child));
+            if leads_there {
                 self.interior(&child, changes);
             }
             return;

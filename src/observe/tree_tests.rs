@@ -63,6 +63,30 @@ fn touched(ids: &[ContainerId]) -> BTreeSet<ContainerId> {
 }
 
 #[tokio::test]
+async fn pods_are_found_below_the_kubelets_root() {
+    let host = Host::new();
+    let uid = POD.replace('-', "_");
+    let slice = format!(
+        "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{uid}.slice"
+    );
+    host.cgroup(&format!("{slice}/crio-{}.scope", id('a')), "max\n");
+    host.cgroup(&scope('b'), "max\n");
+    let (mut tree, found) = Tree::new(&host.roots).unwrap();
+    assert_eq!(found.touched, touched(&[id('b')]), "not below another root");
+    let below = host
+        .roots
+        .with_pods(&["kubelet.slice/kubelet-kubepods.slice".into(), "kubelet/kubepods".into()]);
+    let mut found = Changes::default();
+    tree.look_below(&below, &mut found);
+    assert_eq!((found.touched, found.gone), (touched(&[id('a')]), touched(&[id('b')])));
+    assert_eq!(tree.pod_of(&id('a')), PodUid::new(POD).as_ref());
+    // The other driver's folders come later, one after the other.
+    let path = format!("kubelet/kubepods/burstable/pod{POD}/{}", id('c'));
+    host.cgroup(&path, "max\n");
+    until(&mut tree, &id('c'), false).await;
+}
+
+#[tokio::test]
 async fn finds_what_is_there_under_every_driver_and_runtime() {
     let host = Host::new();
     host.cgroup(&scope('a'), "max\n");

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{events::registered, names::KUBEPODS};
+use super::events::registered;
 use crate::roots::Roots;
 
 /// Some process of the pods waited for a twentieth of two seconds. Half of what confirms traffic; a
@@ -31,7 +31,8 @@ impl StallTrigger {
 
     /// Arms it where it is not, or not on the cgroup that is there now.
     pub fn arm(&mut self, roots: &Roots) {
-        let folders = KUBEPODS.iter().map(|name| roots.cgroup().join(name).join("memory.pressure"));
+        let folders =
+            roots.pods().iter().map(|pods| roots.cgroup().join(pods).join("memory.pressure"));
         let Some(path) = folders.into_iter().find(|path| path.exists()) else {
             self.armed = None;
             return;

@@ -9,13 +9,14 @@ use crate::{
         swap::{Provisioner, StepError},
         tunables,
     },
-    config::settings::{Settings, Share, SwapKind},
+    config::settings::{KernelSettings, Settings, Share, SwapKind},
     decide::{
         kubelet::{disk_reserve, fails_with_swap, memory_threshold},
         provision::{
             Plan, Refusal, Wanted, plan_file, plan_partition, plan_retirement, plan_zram,
             plan_zram_retirement,
         },
+        rivals::{others_swap, others_watermarks},
         tunables::tunables,
     },
     model::{
@@ -25,8 +26,10 @@ use crate::{
         swap::human_bytes,
     },
     observe::{
+        accounting::{NO_SWAP_CONTROLLER, limits_swap},
         kubelet,
         node::{self, NodeError},
+        rivals::rivals,
         swap::{
             PlaceError, active,
             area::file_place,
@@ -80,6 +83,8 @@ pub enum ProvisionError {
 pub struct Provisioning<'a> {
     pub roots: &'a Roots,
     pub settings: &'a Settings,
+    /// What systemd says of the kubelet's unit; its files are read without.
+    pub kubelet_unit: Option<&'a kubelet::Service>,
     pub dry_run: bool,
     pub progress: &'a dyn Fn(u64, u64),
 }
@@ -93,8 +98,8 @@ impl std::fmt::Debug for Provisioning<'_> {
 impl Provisioning<'_> {
     /// Brings swap and the kernel's settings to what is configured.
     pub fn provision(&self) -> Result<Outcome, ProvisionError> {
-        let kubelet =
-            kubelet::config(self.roots, self.settings).map_err(ProvisionError::Conflict)?;
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
+            .map_err(ProvisionError::Conflict)?;
         let node = node::memory(self.roots)?;
         let swap = self.swap(kubelet.as_ref(), node)?;
         let unmet = self.tune(kubelet.as_ref(), node)?;
@@ -125,6 +130,9 @@ impl Provisioning<'_> {
             return Ok(Plan::default());
         }
         self.no_conflict(kubelet)?;
+        if let Some(why) = others_swap(&rivals(roots), settings) {
+            return Ok(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() });
+        }
         let plan = self.plan(wanted, kubelet, node)?;
         let ledger = Ledger::new(roots);
         let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
@@ -156,20 +164,26 @@ impl Provisioning<'_> {
                        systemd.unified_cgroup_hierarchy=1";
             return Err(ProvisionError::Conflict(why.to_owned()));
         }
+        if limits_swap(self.roots) == Some(false) {
+            return Err(ProvisionError::Conflict(NO_SWAP_CONTROLLER.to_owned()));
+        }
         kubelet.and_then(fails_with_swap).map_or(Ok(()), |why| Err(ProvisionError::Conflict(why)))
     }
 
     /// What would be done to the configured swap now; `None` where none is configured. Swap that was
     /// configured earlier is left out.
     pub fn preview(&self) -> Result<Option<Plan>, ProvisionError> {
-        let kubelet =
-            kubelet::config(self.roots, self.settings).map_err(ProvisionError::Conflict)?;
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
+            .map_err(ProvisionError::Conflict)?;
         let node = node::memory(self.roots)?;
         let wanted = self.wanted(node);
         if wanted.is_none() && self.settings.swap.kind != SwapKind::Partition {
             return Ok(None);
         }
         self.no_conflict(kubelet.as_ref())?;
+        if let Some(why) = others_swap(&rivals(self.roots), self.settings) {
+            return Ok(Some(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() }));
+        }
         self.plan(wanted, kubelet.as_ref(), node).map(Some)
     }
 
@@ -333,7 +347,10 @@ impl Provisioning<'_> {
     ) -> Result<Option<String>, ProvisionError> {
         let watermarks = zoneinfo::watermarks(self.roots, node.page_bytes)?;
         let threshold = memory_threshold(kubelet, node.ram_bytes);
-        let (wanted, unmet) = tunables(&self.settings.kernel, &watermarks, threshold);
+        let others = others_watermarks(&rivals(self.roots), self.settings);
+        let align_watermarks = self.settings.kernel.align_watermarks && others.is_none();
+        let kernel = KernelSettings { align_watermarks, ..self.settings.kernel };
+        let (wanted, unmet) = tunables(&kernel, &watermarks, threshold);
         for tunable in wanted {
             if self.dry_run {
                 tracing::info!(
@@ -351,7 +368,7 @@ impl Provisioning<'_> {
                 );
             }
         }
-        Ok(unmet)
+        Ok(unmet.or(others))
     }
 
     fn summary(&self, node: NodeMemory) -> String {

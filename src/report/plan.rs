@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     config::settings::Settings,
     decide::{
-        decision::{Action, Decision, Snapshot},
+        decision::{Action, Decision, Notice, Snapshot},
         grant::{Grant, Reason, grant_by_role, swap_for_pods},
         qos::qos_class,
     },
@@ -28,6 +28,9 @@ pub struct Plan {
     pub containers: Vec<Row>,
     /// The limits that are wrong. What systemd holds is not asked.
     pub actions: Vec<Action>,
+    /// Limits that differ and are left alone, since the kubelet grants.
+    #[serde(skip)]
+    differing: usize,
     /// What the plan could not take into account.
     pub notes: Vec<String>,
 }
@@ -96,6 +99,11 @@ impl Plan {
             swap_for_pods_bytes: swap_for_pods(&settings.grant, &snapshot.node),
             containers,
             actions: decision.actions.iter().filter(|a| is_write(a)).cloned().collect(),
+            differing: decision
+                .notices
+                .iter()
+                .filter(|notice| matches!(notice, Notice::Differs { .. }))
+                .count(),
             notes,
         }
     }
@@ -126,15 +134,28 @@ impl Plan {
         let mut rows = vec![header.map(str::to_owned)];
         rows.extend(self.containers.iter().filter(|row| all || !row.helper).map(Row::cells));
         text.push_str(&super::columns(&rows));
-        let _ = match self.actions.len() {
-            0 => writeln!(text, "\nEvery limit is right."),
-            count => writeln!(text, "\n{count} limits to set; --json lists them."),
-        };
+        let _ = writeln!(text, "\n{}", self.verdict());
         super::for_terminal(&text)
     }
 }
 
 impl Plan {
+    /// Nothing is claimed of what was not compared.
+    fn verdict(&self) -> String {
+        let containers = self.containers.len();
+        match (self.actions.len(), self.differing, self.notes.is_empty()) {
+            (0, 0, true) => "Every limit is right.".to_owned(),
+            (0, 0, false) => format!(
+                "The limits of the {containers} containers that were found are right. The notes \
+                 above tell what was not compared."
+            ),
+            (0, count, _) => format!(
+                "{count} limits are not what LimitedSwap gives; grants = \"kubelet\" leaves them alone."
+            ),
+            (count, ..) => format!("{count} limits to set; --json lists them."),
+        }
+    }
+
     fn summary(&self) -> String {
         let devices: Vec<&str> = self.swap_devices.iter().map(|swap| &*swap.path).collect();
         let devices = match devices[..] {

@@ -16,6 +16,14 @@ const DIM: Style = AnsiColor::BrightBlack.on_default();
 const LABEL: usize = 12;
 /// So many pods are shown; `--all` shows the others.
 const PODS: usize = 20;
+/// Of the kubelet's configuration: what decides about swap. `--json` has all that is read.
+const SHOWN: [&str; 5] = [
+    "failSwapOn",
+    "memorySwap.swapBehavior",
+    "evictionHard.memory.available",
+    "evictionSoft.memory.available",
+    "cgroupRoot",
+];
 /// Of recent evictions.
 const EVICTIONS: usize = 5;
 
@@ -118,6 +126,13 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     let slices: Vec<String> = protection.wanted.iter().map(slice).collect();
     line("Protected", &if slices.is_empty() { "nothing".to_owned() } else { slices.join(", ") });
     line("OCI hook", published.hook.file.as_deref().unwrap_or("not installed"));
+    let kubelet = &published.kubelet;
+    if !kubelet.source.is_empty() {
+        line("Kubelet", &kubelet.source);
+    }
+    for value in kubelet.values.iter().filter(|value| SHOWN.contains(&&*value.key)) {
+        line("", &format!("{}: {} ({})", value.key, value.value, value.from));
+    }
     let api = &published.api;
     let server = api.server.as_deref().unwrap_or("not known yet");
     let reachable = match (&api.failure, api.reachable) {

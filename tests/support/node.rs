@@ -12,7 +12,10 @@ use wasp_agent::{
     model::check::{
         ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, Facts, Permission, UnitFacts,
     },
-    observe::check::{Scope, gather},
+    observe::{
+        check::{Scope, gather},
+        kubelet,
+    },
     roots::Roots,
 };
 
@@ -36,6 +39,7 @@ pub fn healthy() -> FakeHost {
     ] {
         host.write(&format!("/sys/fs/cgroup{folder}/cgroup.controllers"), controllers);
     }
+    host.write("/sys/fs/cgroup/system.slice/memory.max", "max\n");
     host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "0\n");
     host.write(
         "/sys/fs/cgroup/system.slice/io.latency",
@@ -119,7 +123,9 @@ pub fn recorded(host: &FakeHost) -> Facts {
     let scope = Scope { bus: Err("later"), api: Err("later") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let made = Asked::Answered(vec![]);
-    let mut facts = runtime.block_on(gather(&roots, &settings, configuration, made, scope));
+    let kubelet = kubelet::config(&roots, &settings);
+    let mut facts =
+        runtime.block_on(gather(&roots, &settings, configuration, kubelet, made, scope));
     let status = "Swap 32.0 GiB: of 212 containers in 96 pods 87 may swap 7.2 GiB, 1.0 GiB used.";
     let unit = |status: &str| UnitFacts {
         load: "loaded".into(),

@@ -29,6 +29,20 @@ pub(super) fn cgroup_v2(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
+pub(super) fn swap_controller(facts: &Facts, _: &Settings) -> Outcome {
+    match facts.kernel.limits_swap {
+        Some(true) => ok("the kernel counts and limits swap for each cgroup"),
+        Some(false) => fail(
+            "the kernel does not count swap for cgroups: there is no memory.swap.max",
+            [
+                "grubby --update-kernel=ALL --remove-args=swapaccount, then reboot",
+                "on OpenShift: delete the MachineConfig that brings swapaccount=0",
+            ],
+        ),
+        None => skip("no cgroup has a memory controller yet"),
+    }
+}
+
 pub(super) fn controllers_kubepods(facts: &Facts, _: &Settings) -> Outcome {
     match &facts.kernel.kubepods {
         Some((name, controllers)) => controllers_of(facts, name, Some(controllers)),
@@ -56,7 +70,11 @@ fn controllers_of(facts: &Facts, name: &str, here: Option<&Vec<String>>) -> Outc
     let Some(here) = here else { return skip(format!("no cgroup {name}")) };
     let offers = |controller: &str| offered.iter().any(|c| c == controller);
     let has = |controller: &str| here.iter().any(|c| c == controller);
-    let unit = if name.ends_with(".slice") { name } else { "kubepods.slice" };
+    let unit = if name.ends_with(".slice") {
+        name.rsplit('/').next().unwrap_or(name)
+    } else {
+        "kubepods.slice"
+    };
     match () {
         () if !offers("memory") => fail(
             "the kernel offers no memory controller",

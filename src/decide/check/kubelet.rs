@@ -4,19 +4,34 @@ use super::{Outcome, fail, ok, skip, swap::is_wanted, warn};
 use crate::{
     config::settings::{Grants, Settings},
     decide::{
-        kubelet::{fails_with_swap, grants_too, memory_threshold},
+        kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
         tunables::swap_not_reached,
     },
-    model::{check::Facts, kubelet::KubeletConfig, swap::human_bytes},
+    model::{
+        check::Facts,
+        kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced},
+        swap::human_bytes,
+    },
 };
 
 pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
     match &facts.kubelet {
-        Ok(Some(config)) => ok(config.path.display().to_string()),
-        Ok(None) => {
-            skip("no KubeletConfiguration at the usual places; node.kubelet-config names another")
-        }
-        Err(error) => fail(error.clone(), ["[node] kubelet-config = \"/path/of/kubelet.conf\""]),
+        Ok(Some(config)) => match (unusable(config), config.warnings.first()) {
+            (Some(why), _) => fail(why, ["journalctl -u kubelet -b, then the file that it names"]),
+            (None, Some(warning)) => warn(warning.clone(), ["correct the key in that file"]),
+            (None, None) => ok(config.described()),
+        },
+        Ok(None) => skip(
+            "no kubelet runs, no kubelet.service, no KubeletConfiguration at the usual places; \
+             node.kubelet-config names another",
+        ),
+        Err(error) => fail(
+            error.clone(),
+            [
+                "correct that file, or the command line of the kubelet",
+                "if the kubelet reads another: [node] kubelet-config = \"/path/of/kubelet.conf\"",
+            ],
+        ),
     }
 }
 
@@ -28,17 +43,34 @@ fn known(facts: &Facts) -> Result<&KubeletConfig, Outcome> {
     }
 }
 
+/// Where to set `key` so that it counts: flags win over drop-ins, and these over the file.
+fn remedy(config: &KubeletConfig, origin: &Origin, key: &str, flag: Option<&str>) -> String {
+    match (origin, flag) {
+        (Origin::Flag(teller), Some(flag)) => {
+            format!("remove {flag} from the command line of {teller}, and set {key}")
+        }
+        (Origin::DropIn(path), _) => format!("{key} in {}", path.display()),
+        _ => match (config.drop_ins.last(), &config.file) {
+            (None, Some(path)) => format!("{key} in {}", path.display()),
+            (Some(last), _) => format!("{key} in {} or a file after it", last.display()),
+            (None, None) => format!("{key} in the file of the kubelet's --config"),
+        },
+    }
+}
+
 pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
     let config = match known(facts) {
         Ok(config) => config,
         Err(outcome) => return outcome,
     };
+    let origin = &config.fail_swap_on.origin;
+    let remedy = remedy(config, origin, "failSwapOn: false", Some("--fail-swap-on"));
     let mend = [
-        &*format!("failSwapOn: false in {}, then systemctl restart kubelet", config.path.display()),
-        "on OpenShift: a KubeletConfig with spec.kubeletConfig.failSwapOn: false",
+        &*format!("{remedy}, then systemctl restart kubelet"),
+        "on OpenShift: a MachineConfig with a file in /etc/openshift/kubelet.conf.d",
     ];
     match fails_with_swap(config) {
-        None => ok("false"),
+        None => ok(format!("false ({origin})")),
         Some(why) if is_wanted(facts, settings) => fail(why, mend),
         Some(why) => warn(why, mend),
     }
@@ -49,26 +81,28 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
         Ok(config) => config,
         Err(outcome) => return outcome,
     };
+    let Sourced { value, origin } = &config.swap_behavior;
+    let key = |behavior: &str| {
+        let key = format!("memorySwap.swapBehavior: {behavior}");
+        format!("{}, or", remedy(config, origin, &key, None))
+    };
     if let Some(why) = grants_too(config, settings.grants) {
         return warn(
             why,
-            [
-                &*format!("memorySwap.swapBehavior: NoSwap in {}, or", config.path.display()),
-                "grants = \"kubelet\" in /etc/wasp-agent/config.d/90-swap.toml",
-            ],
+            [&*key("NoSwap"), "grants = \"kubelet\" in /etc/wasp-agent/config.d/90-swap.toml"],
         );
     }
-    let said = config.swap_behavior.as_deref();
-    match (settings.grants, said) {
-        (Grants::Kubelet, Some("LimitedSwap")) => ok("LimitedSwap: the kubelet grants"),
-        (Grants::Kubelet, said) => fail(
-            format!("{}, and grants = \"kubelet\": nobody grants swap", said.unwrap_or("not set")),
-            [
-                &*format!("memorySwap.swapBehavior: LimitedSwap in {}, or", config.path.display()),
-                "grants = \"agent\" in /etc/wasp-agent/config.d/90-swap.toml",
-            ],
+    let said = match value.as_str() {
+        "" => format!("not set ({origin})"),
+        value => format!("{value} ({origin})"),
+    };
+    match (settings.grants, value.as_str()) {
+        (Grants::Kubelet, "LimitedSwap") => ok(format!("{said}: the kubelet grants")),
+        (Grants::Kubelet, _) => fail(
+            format!("{said}, and grants = \"kubelet\": nobody grants swap"),
+            [&*key("LimitedSwap"), "grants = \"agent\" in /etc/wasp-agent/config.d/90-swap.toml"],
         ),
-        (Grants::Agent, said) => ok(format!("{}: the agent grants", said.unwrap_or("not set"))),
+        (Grants::Agent, _) => ok(format!("{said}: the agent grants")),
     }
 }
 
@@ -84,9 +118,10 @@ pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
     let threshold = memory_threshold(config, node.ram_bytes);
     match swap_not_reached(watermarks, threshold) {
         None => ok(format!(
-            "the kernel swaps below {}, the kubelet evicts below {}",
+            "the kernel swaps below {}, the kubelet evicts below {}{}",
             human_bytes(watermarks.swaps_below_bytes()),
-            human_bytes(threshold)
+            human_bytes(threshold),
+            config.map_or_else(String::new, thresholds_from)
         )),
         Some(why) => warn(
             why,
@@ -95,5 +130,18 @@ pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
                 "systemctl restart wasp-swap",
             ],
         ),
+    }
+}
+
+/// Which thresholds of memory there are, and where they come from.
+fn thresholds_from(config: &KubeletConfig) -> String {
+    let texts = [("evictionHard", &config.eviction_hard), ("evictionSoft", &config.eviction_soft)];
+    let texts = texts.iter().filter_map(|(key, of)| {
+        let Sourced { value, origin } = of.get(MEMORY_AVAILABLE)?;
+        Some(format!("{key} {value} ({origin})"))
+    });
+    match texts.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => " (no threshold of memory.available)".to_owned(),
+        texts => format!(": {texts}"),
     }
 }

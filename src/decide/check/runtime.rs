@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use super::{Outcome, answered, fail, kernel::is_active, ok, skip, warn};
 use crate::{
-    config::settings::{Grants, Settings},
-    decide::hook::{FILE_NAME, definition, preferred},
+    config::settings::{Grants, Settings, SwapKind},
+    decide::{
+        hook::{FILE_NAME, definition, preferred},
+        provision::Wanted,
+        rivals::{others_swap, others_watermarks},
+    },
     model::{
         check::{Facts, UnitFacts},
         runtime::Runtime,
@@ -169,6 +173,30 @@ pub(super) fn daemonset_units(facts: &Facts, _: &Settings) -> Outcome {
             "docs/migration.md has the order",
         ],
     )
+}
+
+pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
+    let rivals = &facts.rivals;
+    let wanted = facts.node.as_ref().is_ok_and(|node| {
+        Wanted::new(settings.swap.size, node.ram_bytes, node.page_bytes).is_some()
+    });
+    let configured = wanted || settings.swap.kind == SwapKind::Partition;
+    let swap = others_swap(rivals, settings).filter(|_| configured);
+    if let Some(why) = swap.or_else(|| others_watermarks(rivals, settings)) {
+        return warn(
+            why,
+            [
+                "oc get machineconfig, and delete the one that brings the unit (90-worker-swap-online)",
+                "or on the node: systemctl disable --now and mask the unit, then systemctl restart wasp-swap",
+            ],
+        );
+    }
+    let found: Vec<String> =
+        rivals.iter().map(|rival| format!("{} {}", rival.path.display(), rival.does)).collect();
+    match found.is_empty() {
+        true => ok("none"),
+        false => ok(found.join("; ")),
+    }
 }
 
 pub(super) fn agent_unit(facts: &Facts, _: &Settings) -> Outcome {

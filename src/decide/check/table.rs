@@ -29,6 +29,14 @@ pub const CHECKS: &[Check] = &[
         run: kernel::cgroup_v2,
     },
     Check {
+        id: "swap-controller",
+        looks_at: "`memory.swap.max` of the cgroups that have a memory controller",
+        why: "without it the kernel limits nobody's swap",
+        mend: "a kernel with CONFIG_SWAP, booted without `swapaccount=0`",
+        when: When::Live,
+        run: kernel::swap_controller,
+    },
+    Check {
         id: "controllers-kubepods",
         looks_at: "`cgroup.controllers` of the kubelet's top cgroup",
         why: "without the memory controller no limit can be set; without io nobody is slowed down",
@@ -150,9 +158,9 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "kubelet-config",
-        looks_at: "the kubelet's KubeletConfiguration; on OpenShift with `/etc/openshift/kubelet.conf.d/*.conf`",
+        looks_at: "the kubelet's command line (its process, else its unit), and the files that it names",
         why: "what follows is read there",
-        mend: "`node.kubelet-config`, where it is elsewhere",
+        mend: "a file that the kubelet can read; `node.kubelet-config` where no unit names it",
         when: When::Always,
         run: kubelet::config,
     },
@@ -333,6 +341,14 @@ pub const CHECKS: &[Check] = &[
         mend: "the Node authorizer grants it",
         when: When::Full,
         run: api::create_events,
+    },
+    Check {
+        id: "other-swap",
+        looks_at: "units and drop-ins of OpenShift's own swap (virt-platform-autopilot)",
+        why: "two that make swap or set the same figures undo each other's work",
+        mend: "one of the two; `swap.beside-others = true` makes swap beside theirs",
+        when: When::Always,
+        run: runtime::other_swap,
     },
     Check {
         id: "agent-service",

@@ -15,8 +15,9 @@ use crate::{
             MemoryWaits, Permission, SwapArea, SwapFacts, UnitFacts,
         },
         host::{NodeMemory, SwapDevice},
-        kubelet::KubeletConfig,
+        kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
         protection::{DeviceNumber, Disks, SliceFacts},
+        rivals::{Job, Rival},
         runtime::Runtime,
         swap::SwapMax,
         watermarks::{Watermarks, Zone},
@@ -52,6 +53,7 @@ fn healthy() -> Facts {
             kubepods: Some(("kubepods.slice".into(), both.clone())),
             slices: vec![(slice, Some(both))],
             disks: Disks::from([(VDA, "/dev/vda".to_owned())]),
+            limits_swap: Some(true),
             io_latency: Some(true),
             pressure: Ok(MemoryWaits { some_percent: 1.0, full_percent: 0.0 }),
             zswap: Some(false),
@@ -75,8 +77,8 @@ fn healthy() -> Facts {
             provisioning: Asked::Answered(vec![]),
         },
         kubelet: Ok(Some(KubeletConfig {
-            path: "/etc/kubernetes/kubelet.conf".into(),
-            fail_swap_on: Some(false),
+            file: Some("/etc/kubernetes/kubelet.conf".into()),
+            fail_swap_on: Sourced::new(false, Origin::File("/etc/kubernetes/kubelet.conf".into())),
             ..KubeletConfig::default()
         })),
         watermarks: Ok(Watermarks {
@@ -99,6 +101,7 @@ fn healthy() -> Facts {
             published: true,
         },
         leftovers: Leftovers::default(),
+        rivals: vec![],
         bus: Asked::Answered(BusFacts {
             oomd: None,
             units: [
@@ -156,6 +159,10 @@ fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
     facts.kubelet.as_mut().unwrap().as_mut().unwrap()
 }
 
+fn rival(unit: &str, job: Job, does: &'static str) -> Rival {
+    Rival { path: unit.into(), job, does }
+}
+
 fn deny(facts: &mut Facts, id: &'static str) {
     api(facts).permissions.insert(id, Ok(Permission::Denied("not yours".into())));
 }
@@ -167,6 +174,8 @@ type Change = fn(&mut Facts, &mut Settings);
 const CASES: &[(&str, Level, &str, Change)] = &[
     ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err("1 problem\n  x: unknown key y".into())),
     ("cgroup-v2", Level::Fail, "not mounted", |f, _| f.kernel.controllers = None),
+    ("swap-controller", Level::Fail, "no memory.swap.max", |f, _| f.kernel.limits_swap = Some(false)),
+    ("swap-controller", Level::Skip, "no cgroup", |f, _| f.kernel.limits_swap = None),
     ("controllers-kubepods", Level::Fail, "no memory controller", |f, _| f.kernel.kubepods = Some(("kubepods".into(), names(&["io"])))),
     ("controllers-kubepods", Level::Fail, "the kernel offers no memory", |f, _| f.kernel.controllers = Some(names(&["io"]))),
     ("controllers-kubepods", Level::Warn, "no io controller", |f, _| f.kernel.controllers = Some(names(&["memory"]))),
@@ -217,20 +226,29 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("swap-disk", Level::Warn, "is on /dev/vdb, as /var and /var/lib/etcd is", |f, _| f.swap.beside = vec![("/var", names(&["/dev/vdb"])), ("/var/lib/etcd", names(&["/dev/vdb"]))]),
     ("swap-disk", Level::Ok, "on no disk", |f, _| f.swap.areas[0].disks.clear()),
     ("kubelet-config", Level::Fail, "cannot read /etc/x", |f, _| f.kubelet = Err("cannot read /etc/x: y".into())),
+    ("kubelet-config", Level::Fail, "evictionHard memory.available: \"101%\"", |f, _| {
+        kubelet(f).eviction_hard.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("101%".into()));
+    }),
+    ("kubelet-config", Level::Fail, "cgroupsPerQOS is false", |f, _| kubelet(f).cgroups_per_qos.value = false),
+    ("kubelet-config", Level::Warn, "given twice", |f, _| kubelet(f).warnings.push("/etc/x: failSwapOn is given twice".into())),
+    ("kubelet-config", Level::Ok, "flags of the running kubelet (process 7)", |f, _| kubelet(f).told_by = Teller::Process(7)),
+    ("kubelet-fail-swap-on", Level::Fail, "a flag of kubelet.service", |f, _| {
+        kubelet(f).fail_swap_on = Sourced::new(true, Origin::Flag(Teller::Unit("kubelet.service".into())));
+    }),
     ("kubelet-config", Level::Skip, "node.kubelet-config", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-fail-swap-on", Level::Fail, "failSwapOn: true (the default)", |f, _| kubelet(f).fail_swap_on = None),
-    ("kubelet-fail-swap-on", Level::Warn, "failSwapOn: true", |f, s| {
-        kubelet(f).fail_swap_on = Some(true);
+    ("kubelet-fail-swap-on", Level::Fail, "failSwapOn is true (the default)", |f, _| kubelet(f).fail_swap_on = Sourced::default_value(true)),
+    ("kubelet-fail-swap-on", Level::Warn, "failSwapOn is true", |f, s| {
+        kubelet(f).fail_swap_on.value = true;
         f.swap.areas.clear();
         s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
     ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, _| kubelet(f).swap_behavior = Some("LimitedSwap".into())),
-    ("kubelet-swap-behavior", Level::Fail, "NoSwap, and grants = \"kubelet\"", |f, s| {
-        kubelet(f).swap_behavior = Some("NoSwap".into());
+    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("kubelet-swap-behavior", Level::Fail, "NoSwap (the default), and grants = \"kubelet\"", |f, s| {
+        kubelet(f).swap_behavior.value = "NoSwap".into();
         s.grants = Grants::Kubelet;
     }),
-    ("watermarks", Level::Warn, "the kubelet evicts below 1.0 GiB", |f, _| kubelet(f).eviction_soft_memory = Some("1Gi".into())),
+    ("watermarks", Level::Warn, "the kubelet evicts below 1.0 GiB", |f, _| { kubelet(f).eviction_soft.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("1Gi".into())); }),
     ("watermarks", Level::Skip, "zoneinfo", |f, _| f.watermarks = Err("cannot read zoneinfo".into())),
     ("crio-hooks-folder", Level::Warn, "CRI-O reads /srv/hooks", |f, _| f.runtime = Ok(Runtime::Crio(vec!["/srv/hooks".into()]))),
     ("crio-hooks-folder", Level::Warn, "containerd", |f, _| f.runtime = Ok(Runtime::Containerd)),
@@ -255,6 +273,12 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("hook-label", Level::Warn, "no label", |f, _| f.hook.selinux = Some((false, None))),
     ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.selinux = None),
     ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which lifts", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
+    ("other-swap", Level::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
+    ("other-swap", Level::Ok, "beside", |f, s| {
+        f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is beside ours")];
+        s.swap.beside_others = true;
+    }),
+    ("other-swap", Level::Ok, "kubepods.slice", |f, _| f.rivals = vec![rival("x", Job::Slices, "gives kubepods.slice a weight")]),
     ("daemonset-units", Level::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
     ("daemonset-taint", Level::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
     ("kubeconfig", Level::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),

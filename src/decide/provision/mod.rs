@@ -94,6 +94,9 @@ pub struct Plan {
 /// Why something is not done. Nothing has been changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// Somebody else makes the node's swap.
+    #[error("{0}")]
+    Others(String),
     #[error("{path} is {what}, not a swap area of ours: move it away, or set swap.path")]
     Foreign { path: PathBuf, what: String },
     #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, say")]

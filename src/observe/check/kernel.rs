@@ -5,15 +5,15 @@ use std::{fs, path::Path};
 use crate::{
     config::settings::Settings,
     model::check::{KernelFacts, MemoryWaits},
-    observe::{disks, names::KUBEPODS, slices},
+    observe::{accounting::limits_swap, disks, slices},
     roots::Roots,
 };
 
 pub(super) fn facts(roots: &Roots, settings: &Settings) -> KernelFacts {
     let cgroup = roots.cgroup();
-    let kubepods = KUBEPODS
-        .iter()
-        .find_map(|name| Some(((*name).to_owned(), controllers(&cgroup.join(name))?)));
+    let kubepods = roots.pods().iter().find_map(|pods| {
+        Some((pods.to_string_lossy().into_owned(), controllers(&cgroup.join(pods))?))
+    });
     let slices = settings
         .protection
         .slices
@@ -24,6 +24,7 @@ pub(super) fn facts(roots: &Roots, settings: &Settings) -> KernelFacts {
     KernelFacts {
         controllers: controllers(&cgroup),
         kubepods,
+        limits_swap: limits_swap(roots),
         slices: slices.collect(),
         disks: disks::in_use(roots),
         io_latency: release.as_deref().and_then(|release| io_latency(roots, release)),

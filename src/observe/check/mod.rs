@@ -8,8 +8,11 @@ mod swap;
 
 use crate::{
     config::settings::Settings,
-    model::check::{Asked, Facts, Leftovers},
-    observe::{crio, hooks, kubelet, node, zoneinfo},
+    model::{
+        check::{Asked, Facts, Leftovers},
+        kubelet::KubeletConfig,
+    },
+    observe::{crio, hooks, node, rivals, zoneinfo},
     roots::Roots,
 };
 
@@ -21,14 +24,19 @@ pub struct Scope {
 }
 
 /// Gathers everything within `scope`. `configuration` is what became of loading `settings`,
-/// `provisioning` what `wasp-agent provision` would do.
+/// `kubelet` what its configuration is, `provisioning` what `wasp-agent provision` would do.
 pub async fn gather(
     roots: &Roots,
     settings: &Settings,
     configuration: Result<(), String>,
+    kubelet: Result<Option<KubeletConfig>, String>,
     provisioning: Asked<Vec<String>>,
     scope: Scope,
 ) -> Facts {
+    let roots = &match &kubelet {
+        Ok(Some(config)) => roots.with_pods(&config.pods_roots()),
+        Ok(None) | Err(_) => roots.clone(),
+    };
     let node = node::memory(roots).map_err(|error| error.to_string());
     let page_bytes = node.as_ref().map_or(4096, |node| node.page_bytes);
     Facts {
@@ -36,11 +44,12 @@ pub async fn gather(
         configuration,
         kernel: kernel::facts(roots, settings),
         swap: swap::facts(roots, provisioning),
-        kubelet: kubelet::config(roots, settings),
+        kubelet,
         watermarks: zoneinfo::watermarks(roots, page_bytes).map_err(|error| error.to_string()),
         runtime: crio::runtime(roots),
         default_runtime: crio::default_runtime(roots),
         hook: hook::facts(roots),
+        rivals: rivals::rivals(roots),
         leftovers: Leftovers { hooks: hooks::rival_files(roots), units: hooks::rival_units(roots) },
         bus: match scope.bus {
             Ok(()) => bus::facts(roots).await,

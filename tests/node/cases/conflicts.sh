@@ -10,7 +10,7 @@ kubelet
 status=0
 said=$(wasp-agent provision 2>&1) || status=$?
 is "$status" 69 "provision refuses where the kubelet would not start"
-like "$said" '/etc/kubernetes/kubelet.conf says failSwapOn: true \(the default\)' "and names file, key and value"
+like "$said" 'failSwapOn is true \(the default\); set it to false in /etc/kubernetes/kubelet.conf' "and names file, key and value"
 is "$(meminfo_bytes SwapTotal)" 0 "no swap is on"
 systemctl start wasp-swap
 check "the unit does not keep the kubelet from starting" systemctl -q is-active wasp-swap
@@ -37,7 +37,7 @@ pod one --request 100Mi --limit 300Mi
 eventually 5 "the agent grants" has_limit one "$(grant 100)"
 kubelet 'failSwapOn: false' 'memorySwap:' '  swapBehavior: LimitedSwap'
 systemctl reload wasp-agent
-eventually 10 "a kubelet that grants too is said" says 'swapBehavior: LimitedSwap'
+eventually 10 "a kubelet that grants too is said" says 'swapBehavior is LimitedSwap \(/etc/kubernetes/kubelet.conf\)'
 of one
 echo 4096 >"$scope/memory.swap.max"
 throughout 3 "and its limits are left alone" at_scope one 4096

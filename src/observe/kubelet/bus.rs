@@ -1,0 +1,53 @@
+//! The kubelet's unit as systemd has it loaded: what it runs when it starts next.
+//!
+//! Source: `org.freedesktop.systemd1(5)`.
+
+use std::time::Duration;
+
+use zbus::Connection;
+
+use super::{UNIT, unit::Service};
+use crate::{act::bus, roots::Roots};
+
+/// Nobody waits longer for what its files tell too.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// `ExecStart`: program, words, whether failure is ignored, four times, process, two of how it ended.
+type ExecStart = Vec<(String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32)>;
+
+/// `None` where systemd does not answer, or knows no such unit.
+pub async fn service(roots: &Roots) -> Option<Service> {
+    let path = roots.system_bus();
+    if !path.exists() {
+        return None;
+    }
+    let asked = async { asked(&bus::connect(&path).await?).await };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(service)) => service,
+        Ok(Err(error)) => {
+            tracing::debug!("cannot ask systemd for {UNIT}: {error}");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn asked(connection: &Connection) -> zbus::Result<Option<Service>> {
+    let get = |interface, property| bus::get(connection, UNIT, interface, property);
+    let load: String = get("Unit", "LoadState").await?.try_into()?;
+    if load != "loaded" {
+        return Ok(None);
+    }
+    let commands: ExecStart = get("Service", "ExecStart").await?.try_into()?;
+    let environment: Vec<String> = get("Service", "Environment").await?.try_into()?;
+    let files: Vec<(String, bool)> = get("Service", "EnvironmentFiles").await?.try_into()?;
+    let command = commands.into_iter().next_back().map(|command| command.1);
+    Ok(command.map(|command| Service {
+        command,
+        environment: environment.iter().filter_map(|word| super::assignment(word)).collect(),
+        environment_files: files
+            .into_iter()
+            .map(|(path, optional)| (path.into(), optional))
+            .collect(),
+    }))
+}

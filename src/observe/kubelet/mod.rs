@@ -1,0 +1,176 @@
+//! The configuration that the kubelet acts on: defaults, its file, its drop-ins, its flags.
+//!
+//! Source: Kubernetes `cmd/kubelet/app/server.go`; "Kubelet Configuration Directory Merging"
+//! (KEP-3983). Nothing but the command line tells where the files are.
+
+mod bus;
+mod command;
+mod flags;
+mod merge;
+#[cfg(test)]
+mod tests;
+mod unit;
+mod yaml;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+pub use bus::service;
+pub use command::UNIT;
+use command::{Command, command, kubeadm};
+use flags::Flags;
+use merge::{Texts, effective};
+pub use unit::Service;
+use unit::assignment;
+
+use crate::{
+    config::settings::Settings,
+    model::kubelet::{KubeletConfig, Teller},
+    roots::Roots,
+};
+
+/// Where nobody tells: OpenShift, then kubeadm (where the first is a kubeconfig).
+const USUAL_PLACES: [&str; 2] = ["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"];
+
+/// Beside OpenShift's file: the `--config-dir` of its kubelets, on workers from 4.21 on
+/// (machine-config-operator, templates/worker/01-worker-kubelet). Before, nothing of OpenShift writes there.
+const USUAL_DROP_INS: &str = "/etc/openshift/kubelet.conf.d";
+
+/// No configuration is larger.
+const LARGEST_BYTES: u64 = 4 << 20;
+
+/// As [`config_of`], where systemd was not asked.
+pub fn config(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, String> {
+    config_of(roots, settings, None)
+}
+
+/// The configuration in effect. `None`: this host has no kubelet, as far as can be seen. `Err`: it
+/// has one, but what it acts on cannot be known, or it would not start with it. `by_systemd` is what
+/// systemd says of the kubelet's unit; it counts where no kubelet runs.
+pub fn config_of(
+    roots: &Roots,
+    settings: &Settings,
+    by_systemd: Option<&Service>,
+) -> Result<Option<KubeletConfig>, String> {
+    let known = command(roots, by_systemd);
+    let Some(Command { words, told_by }) = known else { return usual(roots, settings) };
+    let mut flags = flags::parse(&words).map_err(|why| format!("{why} ({told_by})"))?;
+    if let Some(path) = &settings.kubelet_config {
+        flags.config = Some(path.clone());
+    }
+    by_flags(roots, &flags, &told_by).map(Some)
+}
+
+fn by_flags(roots: &Roots, flags: &Flags, told_by: &Teller) -> Result<KubeletConfig, String> {
+    let texts = Texts {
+        file: match &flags.config {
+            None => None,
+            Some(path) => Some((path.clone(), required(roots, path, told_by)?)),
+        },
+        drop_ins: match &flags.config_dir {
+            None => None,
+            Some(folder) => Some(drop_ins(roots, folder)?),
+        },
+    };
+    effective(&texts, flags, told_by)
+}
+
+/// Without a kubelet or a unit: by the usual places.
+fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, String> {
+    let configured = settings.kubelet_config.clone();
+    let places = configured.map_or_else(|| USUAL_PLACES.map(PathBuf::from).to_vec(), |p| vec![p]);
+    for path in places {
+        let Some(text) = text(roots, &path)? else { continue };
+        if settings.kubelet_config.is_none() && is_kubeconfig(&text) {
+            continue;
+        }
+        let told = kubeadm(roots).filter(|_| path != Path::new(USUAL_PLACES[0]));
+        let Command { words, told_by } =
+            told.unwrap_or(Command { words: Vec::new(), told_by: Teller::Nobody });
+        let mut flags = flags::parse(&words).map_err(|why| format!("{why} ({told_by})"))?;
+        let drop_ins_of_openshift =
+            path == Path::new(USUAL_PLACES[0]) && roots.path(USUAL_DROP_INS).is_dir();
+        if drop_ins_of_openshift {
+            flags.config_dir = Some(USUAL_DROP_INS.into());
+        }
+        flags.config = Some(path);
+        return by_flags(roots, &flags, &told_by).map(Some);
+    }
+    Ok(None)
+}
+
+/// On kubeadm's nodes /etc/kubernetes/kubelet.conf is one.
+fn is_kubeconfig(text: &str) -> bool {
+    let Ok(document) = yaml::parse(text) else { return false };
+    document.value.get("kind").and_then(|kind| kind.as_str()) != Some("KubeletConfiguration")
+}
+
+fn required(roots: &Roots, path: &Path, told_by: &Teller) -> Result<String, String> {
+    text(roots, path)?.ok_or_else(|| {
+        format!(
+            "the kubelet's configuration {} does not exist ({told_by} names it), and without it the \
+             kubelet does not start",
+            path.display()
+        )
+    })
+}
+
+/// `None` where there is no such file.
+fn text(roots: &Roots, path: &Path) -> Result<Option<String>, String> {
+    use io::Read;
+    let read = || -> io::Result<String> {
+        let mut bytes = Vec::new();
+        let file = fs::File::open(roots.path(path))?;
+        file.take(LARGEST_BYTES).read_to_end(&mut bytes)?;
+        String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
+    };
+    match read() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    }
+}
+
+/// All `*.conf` below `folder`, in the order of Go's `filepath.WalkDir`: folders among files by name.
+fn drop_ins(roots: &Roots, folder: &Path) -> Result<Vec<(PathBuf, String)>, String> {
+    let mut found = Vec::new();
+    walk(roots, folder, 0, &mut found)?;
+    Ok(found)
+}
+
+fn walk(
+    roots: &Roots,
+    folder: &Path,
+    depth: usize,
+    found: &mut Vec<(PathBuf, String)>,
+) -> Result<(), String> {
+    let failed = |error: io::Error| {
+        format!("cannot read {}: {error}; without it the kubelet does not start", folder.display())
+    };
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(roots.path(folder)).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        entries.push((entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_dir())));
+    }
+    entries.sort();
+    for (name, is_folder) in entries {
+        let path = folder.join(&name);
+        if is_folder {
+            // No more levels than a path can have.
+            if depth < 64 {
+                walk(roots, &path, depth + 1, found)?;
+            }
+        } else if is_drop_in(&name) {
+            let text = text(roots, &path)?;
+            found.push((path, text.unwrap_or_default()));
+        }
+    }
+    Ok(())
+}
+
+/// Go's `filepath.Ext`: from the last dot on, even where the name begins with it.
+fn is_drop_in(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().ends_with(b".conf")
+}

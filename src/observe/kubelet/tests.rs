@@ -1,0 +1,278 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::kubelet::{MEMORY_AVAILABLE, NODEFS_AVAILABLE, Named, Origin, threshold};
+
+struct Host {
+    _folder: tempfile::TempDir,
+    roots: Roots,
+}
+
+impl Host {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Self { roots: Roots::at(folder.path()), _folder: folder };
+        files.iter().for_each(|(path, text)| host.write(path, text));
+        host
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::create_dir_all(self.roots.path(path).parent().unwrap()).unwrap();
+        fs::write(self.roots.path(path), text).unwrap();
+    }
+
+    fn process(&self, pid: u32, comm: &str, status: &str, cgroup: &str, words: &[&str]) {
+        self.write(&format!("/proc/{pid}/comm"), &format!("{comm}\n"));
+        self.write(&format!("/proc/{pid}/status"), status);
+        self.write(&format!("/proc/{pid}/cgroup"), &format!("0::{cgroup}\n"));
+        let words: String = words.iter().flat_map(|word| [*word, "\0"]).collect();
+        self.write(&format!("/proc/{pid}/cmdline"), &words);
+    }
+
+    fn config(&self) -> Result<Option<KubeletConfig>, String> {
+        config(&self.roots, &Settings::defaults())
+    }
+
+    fn found(&self) -> KubeletConfig {
+        self.config().unwrap().unwrap()
+    }
+}
+
+const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    files: BTreeMap<String, String>,
+    flags: Vec<String>,
+    error: Option<String>,
+    effective: Option<BTreeMap<String, Value>>,
+}
+
+/// 189 command lines with files and drop-ins, and what a kubelet makes of them. recorded.md tells
+/// how they were recorded.
+#[test]
+fn the_kubelet_acts_on_the_same() {
+    let rows: Vec<Row> = serde_json::from_str(include_str!("recorded.json")).unwrap();
+    assert!(rows.len() > 180);
+    let mut wrong = Vec::new();
+    for row in rows {
+        let host = Host::new(&[]);
+        for (path, text) in &row.files {
+            host.write(&format!("/k/{path}"), text);
+        }
+        let words: Vec<String> = row.flags.iter().map(|word| word.replace('@', "/k")).collect();
+        let found = flags::parse(&words)
+            .and_then(|flags| by_flags(&host.roots, &flags, &Teller::Process(1)));
+        let found = found.as_ref().map(as_recorded);
+        match (&row.effective, &found) {
+            (None, Err(_)) => {}
+            (Some(expected), Ok(found)) if expected == found => {}
+            _ => wrong.push(format!(
+                "{}: the kubelet {:?} {:?}\n  but {found:?}",
+                row.name, row.effective, row.error
+            )),
+        }
+    }
+    // Only a number of the flags is known here: who has an unknown one has a newer kubelet.
+    wrong.retain(|wrong| !wrong.starts_with("an unknown flag:"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn as_recorded(config: &KubeletConfig) -> BTreeMap<String, Value> {
+    let map = |of: &Named| match of.is_empty() {
+        true => Value::Null,
+        false => of.iter().map(|(name, of)| (name.clone(), json!(of.value))).collect(),
+    };
+    let seconds = |duration: Duration| match duration.as_secs() {
+        60.. => format!("{}m{}s", duration.as_secs() / 60, duration.as_secs() % 60),
+        seconds => format!("{seconds}s"),
+    };
+    let mut values = json!({
+        "failSwapOn": config.fail_swap_on.value,
+        "swapBehavior": config.swap_behavior.value,
+        "evictionHard": map(&config.eviction_hard),
+        "evictionSoft": map(&config.eviction_soft),
+        "evictionSoftGracePeriod": map(&config.eviction_soft_grace_period),
+        "cgroupRoot": config.cgroup_root.value,
+        "cgroupDriver": config.cgroup_driver.value,
+        "cgroupsPerQOS": config.cgroups_per_qos.value,
+        "systemReserved": map(&config.system_reserved),
+        "kubeReserved": map(&config.kube_reserved),
+        "enforceNodeAllocatable": config.enforce_node_allocatable.value,
+        "staticPodPath": config.static_pod_path.value,
+        "systemReservedCgroup": config.system_reserved_cgroup.value,
+        "kubeReservedCgroup": config.kube_reserved_cgroup.value,
+        "nodeStatusUpdateFrequency": seconds(config.node_status_update_frequency.value),
+    });
+    let [hard, soft] = config.thresholds(MEMORY_AVAILABLE, 4 << 30);
+    let [nodefs, _] = config.thresholds(NODEFS_AVAILABLE, 4 << 30);
+    for (key, bytes) in
+        [("hardMemoryBytes", hard), ("softMemoryBytes", soft), ("hardNodefsBytes", nodefs)]
+    {
+        match bytes {
+            Ok(None) => {}
+            Ok(Some(bytes)) => values[key] = json!(bytes),
+            Err(_) => values[key] = json!("error"),
+        }
+    }
+    serde_json::from_value(values).unwrap()
+}
+
+const STATUS: &str = "Name:\tx\nUid:\t0\t0\t0\t0\nNSpid:\t7\n";
+const OF_UNIT: &str = "/system.slice/kubelet.service";
+
+/// Files of a guide, of kubeadm, kubespray and OpenShift, with what their kubelet makes of them.
+#[test]
+fn configurations_are_found_where_the_kubelet_finds_them() {
+    let kubeadm = "/var/lib/kubelet/config.yaml";
+    let host = Host::new(&[
+        (kubeadm, &format!("{HEAD}cgroupDriver: systemd\n")),
+        ("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=--fail-swap-on=false\n"),
+        ("/etc/kubernetes/kubelet.conf", "apiVersion: v1\nkind: Config\n"),
+    ]);
+    let config = host.found();
+    assert!(!config.fail_swap_on.value, "the flag of kubeadm's environment file counts");
+    let teller = Teller::Environment("/etc/sysconfig/kubelet".into());
+    assert_eq!(config.fail_swap_on.origin, Origin::Flag(teller));
+    assert_eq!(config.cgroup_driver.origin, Origin::File(kubeadm.into()));
+
+    let host = Host::new(&[
+        (
+            "/etc/systemd/system/kubelet.service",
+            "[Service]\nEnvironmentFile=-/etc/kubernetes/kubelet.env\n\
+             ExecStart=/usr/local/bin/kubelet $KUBELET_ARGS\n",
+        ),
+        (
+            "/etc/kubernetes/kubelet.env",
+            "KUBELET_ARGS=\"--config=/etc/kubernetes/kubelet-config.yaml --kubeconfig=/etc/k\"\n",
+        ),
+        ("/etc/kubernetes/kubelet-config.yaml", &format!("{HEAD}failSwapOn: True\n")),
+    ]);
+    let config = host.found();
+    assert!(config.fail_swap_on.value);
+    let file = "/etc/kubernetes/kubelet-config.yaml";
+    assert_eq!(config.fail_swap_on.origin, Origin::File(file.into()));
+    host.write(
+        "/etc/systemd/system/kubelet.service.d/20-swap.conf",
+        "[Service]\nEnvironment=X=--fail-swap-on=false\nExecStart=\n\
+         ExecStart=/usr/local/bin/kubelet $KUBELET_ARGS ${X}\n",
+    );
+    assert!(!host.found().fail_swap_on.value, "the unit's drop-in counts");
+    fs::remove_file(host.roots.path(file)).unwrap();
+    let error = host.config().unwrap_err();
+    assert!(
+        error.contains(&format!("{file} does not exist (kubelet.service names it)")),
+        "{error}"
+    );
+
+    let host = Host::new(&[
+        (
+            "/etc/kubernetes/kubelet.conf",
+            &format!("{HEAD}failSwapOn: false\nmemorySwap:\n  swapBehavior: LimitedSwap\n"),
+        ),
+        (
+            "/etc/openshift/kubelet.conf.d/50-x.conf",
+            &format!("{HEAD}memorySwap: {{}}\nmaxPods: 500\n"),
+        ),
+        (
+            "/usr/lib/systemd/system/kubelet.service",
+            "[Service]\nExecStart=/usr/local/bin/kubenswrapper \\\n    /usr/bin/kubelet \\\n      \
+             --config=/etc/kubernetes/kubelet.conf \\\n      --config-dir=/etc/openshift/kubelet.conf.d\n",
+        ),
+    ]);
+    let config = host.found();
+    assert_eq!(config.swap_behavior.value, "LimitedSwap");
+    assert_eq!(config.drop_ins, [PathBuf::from("/etc/openshift/kubelet.conf.d/50-x.conf")]);
+}
+
+#[test]
+fn the_running_kubelet_tells_best_and_no_tenant_does() {
+    let host = Host::new(&[
+        (
+            "/etc/systemd/system/kubelet.service",
+            "[Service]\nExecStart=/usr/bin/kubelet --config=/a\n",
+        ),
+        ("/a", &format!("{HEAD}failSwapOn: true\n")),
+        ("/b", &format!("{HEAD}failSwapOn: false\n")),
+    ]);
+    let config = "--config=/b";
+    for (pid, status, cgroup) in [
+        (3, STATUS, "/kubepods.slice/kubepods-podx.slice/crio-x.scope"),
+        (
+            4,
+            STATUS,
+            "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podx.slice/crio-x.scope",
+        ),
+        (5, "Uid:\t1000\t1000\t1000\t1000\nNSpid:\t5\n", OF_UNIT),
+        (6, "Uid:\t0\t0\t0\t0\nNSpid:\t6\t1\n", OF_UNIT),
+        (8, STATUS, "/system.slice/docker-1234.scope"),
+    ] {
+        host.process(pid, "kubelet", status, cgroup, &["kubelet", config]);
+        assert_eq!(host.found().file, Some("/a".into()), "process {pid} is not the node's kubelet");
+    }
+    host.process(9, "kubelet", STATUS, "/user.slice/x.scope", &["kubelet", "--config=/none"]);
+    host.process(10, "kubelet", STATUS, OF_UNIT, &["/usr/bin/kubelet", config]);
+    let found = host.found();
+    assert_eq!((found.file, found.told_by), (Some("/b".into()), Teller::Process(10)));
+    host.process(10, "hyperkube", STATUS, OF_UNIT, &["/hyperkube", "kubelet", config, ""]);
+    assert!(host.config().unwrap_err().contains("takes \"\" for a command"));
+}
+
+#[test]
+fn without_a_kubelet_there_is_none_and_a_broken_one_is_named() {
+    let host =
+        Host::new(&[("/etc/systemd/system/kubelet.service", "[Service]\nExecStart=/bin/true\n")]);
+    assert_eq!(host.config(), Ok(None));
+    host.write("/etc/kubernetes/kubelet.conf", "kind: [");
+    let error = host.config().unwrap_err();
+    assert!(error.starts_with("cannot read /etc/kubernetes/kubelet.conf: "), "{error}");
+    host.write("/etc/kubernetes/kubelet.conf", &format!("{HEAD}failSwapOn: false\n"));
+    assert_eq!(host.found().told_by, Teller::Nobody);
+    let folder = "/etc/openshift/kubelet.conf.d/a";
+    host.write(&format!("{folder}/9.conf"), "failSwapOn: true\n");
+    let error = host.config().unwrap_err();
+    assert!(error.starts_with(&format!("cannot read {folder}/9.conf: ")), "{error}");
+    let mut settings = Settings::defaults();
+    settings.kubelet_config = Some("/etc/other".into());
+    host.write("/etc/other", &format!("{HEAD}failSwapOn: false\nfailSwapOn: false\n"));
+    let found = config(&host.roots, &settings).unwrap().unwrap();
+    assert_eq!(
+        found.warnings,
+        ["/etc/other: failSwapOn is given twice; the kubelet takes the last"]
+    );
+}
+
+proptest! {
+    /// Whatever is in these files, it is read or refused.
+    #[test]
+    fn no_text_panics(
+        file in "(apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n)?(\\PC|[\n:{}\\[\\],&*!|>'\"%-]){0,80}",
+        words in proptest::collection::vec("(--)?(config|eviction-hard|fail-swap-on|cgroup-root|v)?[=<,]?\\PC{0,8}", 0..6),
+        unit in "(\\[Service\\]\n)?(ExecStart=|Environment=|EnvironmentFile=)?(\\PC|[\n\\\\\"'$%{}]){0,60}",
+        text in "(\\PC|[%.+_-]){0,8}",
+    ) {
+        let _ = yaml::parse(&file);
+        let path = PathBuf::from("/k");
+        let flags = flags::parse(&words);
+        let texts = Texts {
+            file: Some((path.clone(), file.clone())),
+            drop_ins: Some(vec![(path, file.clone())]),
+        };
+        let found = effective(&texts, &flags.unwrap_or_default(), &Teller::Nobody);
+        if let Ok(config) = found {
+            let _ = config.thresholds(MEMORY_AVAILABLE, u64::MAX);
+            let _ = config.pods_roots();
+        }
+        let mut service = Service::default();
+        service.read(&unit);
+        let _ = service.command_line(|_| Some(unit.clone()));
+        if let Ok(Some(bytes)) = threshold(&text, 1 << 40) {
+            prop_assert!(!text.ends_with('%') || bytes <= 1 << 40, "{text}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! A unit's command line as systemd makes it: unit files, environment files, variables.
+//!
+//! Source: `systemd.unit(5)`, `systemd.service(5)` ("Command lines"), `systemd.exec(5)`, and
+//! systemd's `src/basic/env-file.c`, `env-util.c` (`replace_env_argv`), `extract-word.c`.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// What a unit says of its command line, before variables are put in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Without prefixes such as `-`; the first word is the program.
+    pub command: Vec<String>,
+    pub environment: Vec<(String, String)>,
+    /// In their order; `true` where it may be missing.
+    pub environment_files: Vec<(PathBuf, bool)>,
+}
+
+type Environment = BTreeMap<String, String>;
+
+impl Service {
+    /// Reads `[Service]` of one file over what came before.
+    pub fn read(&mut self, text: &str) {
+        let mut section = String::new();
+        for line in logical_lines(text) {
+            let line = line.trim();
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                name.clone_into(&mut section);
+                continue;
+            }
+            let Some((key, value)) = line.split_once('=') else { continue };
+            if section != "Service" {
+                continue;
+            }
+            let value = value.trim();
+            match key.trim() {
+                "ExecStart" if value.is_empty() => self.command.clear(),
+                "ExecStart" => self.command = command(value),
+                "Environment" if value.is_empty() => self.environment.clear(),
+                "Environment" => {
+                    let words = words(&specifiers(value), Escapes::C);
+                    self.environment.extend(words.iter().filter_map(|word| assignment(word)));
+                }
+                "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
+                "EnvironmentFile" => {
+                    let path = value.strip_prefix('-');
+                    let file = specifiers(path.unwrap_or(value)).into();
+                    self.environment_files.push((file, path.is_some()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The command line; `read` gives the text of an environment file.
+    pub fn command_line(&self, mut read: impl FnMut(&PathBuf) -> Option<String>) -> Vec<String> {
+        let mut environment: Environment = self.environment.iter().cloned().collect();
+        for (path, _) in &self.environment_files {
+            environment.extend(read(path).iter().flat_map(|text| environment_file(text)));
+        }
+        expand(&self.command, &environment)
+    }
+}
+
+/// `NAME=value`, where the name is one of a variable.
+pub fn assignment(word: &str) -> Option<(String, String)> {
+    let (name, value) = word.split_once('=')?;
+    is_name(name).then(|| (name.to_owned(), value.to_owned()))
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Comments left out, lines that end with a backslash continued.
+fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut begun: Option<String> = None;
+    for line in text.lines() {
+        if line.trim_start().starts_with(['#', ';']) {
+            continue;
+        }
+        let whole = begun.take().unwrap_or_default() + line;
+        match whole.strip_suffix('\\') {
+            Some(start) => begun = Some(format!("{start} ")),
+            None => lines.push(whole),
+        }
+    }
+    lines.extend(begun);
+    lines
+}
+
+/// The specifiers of a unit that is called kubelet.service, as far as they need nobody's word.
+fn specifiers(text: &str) -> String {
+    let mut result = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, chars.clone().next()) {
+            ('%', Some('%')) => result.push('%'),
+            ('%', Some('n')) => result.push_str("kubelet.service"),
+            ('%', Some('N' | 'p')) => result.push_str("kubelet"),
+            _ => {
+                result.push(c);
+                continue;
+            }
+        }
+        chars.next();
+    }
+    result
+}
+
+fn command(value: &str) -> Vec<String> {
+    let without = value.trim_start_matches(['-', ':', '+', '!', '@', '|']);
+    let prefix = &value[..value.len() - without.len()];
+    let mut words = words(&specifiers(without), Escapes::C);
+    if let Some(end) = words.iter().position(|word| word == ";") {
+        words.truncate(end);
+    }
+    if prefix.contains('@') && words.len() > 1 {
+        // What the program is told to be called.
+        words.remove(1);
+    }
+    if prefix.contains(':') {
+        // No variables are put in: each `$` stands for itself.
+        words.iter_mut().for_each(|word| *word = word.replace('$', "$$"));
+    }
+    words
+}
+
+/// What a backslash does outside of single quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    /// As in C.
+    C,
+    /// The next character stands for itself.
+    Plain,
+}
+
+/// Splits at white space; quotes hold words together.
+fn words(text: &str, escapes: Escapes) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, c) if c.is_ascii_whitespace() => words.extend(word.take()),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (Some(open), c) if c == open => quote = None,
+            (_, '\\') => {
+                let word = word.get_or_insert_default();
+                match escapes {
+                    Escapes::C => unescape(&mut chars, word),
+                    Escapes::Plain => word.extend(chars.next()),
+                }
+            }
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+fn unescape(chars: &mut std::str::Chars<'_>, word: &mut String) {
+    let Some(c) = chars.next() else { return word.push('\\') };
+    let number = |chars: &mut std::str::Chars<'_>, digits: usize, radix: u32, first: &str| {
+        let text: String = first.chars().chain(chars.clone().take(digits)).collect();
+        let code = u32::from_str_radix(&text, radix).ok()?;
+        let found = char::from_u32(code).filter(|c| *c != '\0')?;
+        for _ in 0..digits {
+            chars.next();
+        }
+        Some(found)
+    };
+    let found = match c {
+        'a' => Some('\x07'),
+        'b' => Some('\x08'),
+        'f' => Some('\x0c'),
+        'n' => Some('\n'),
+        'r' => Some('\r'),
+        't' => Some('\t'),
+        'v' => Some('\x0b'),
+        's' => Some(' '),
+        '\\' | '"' | '\'' => Some(c),
+        'x' => number(chars, 2, 16, ""),
+        'u' => number(chars, 4, 16, ""),
+        'U' => number(chars, 8, 16, ""),
+        '0'..='3' => number(chars, 2, 8, &c.to_string()),
+        _ => None,
+    };
+    match found {
+        Some(found) => word.push(found),
+        None => word.extend(['\\', c]),
+    }
+}
+
+/// Puts variables in: `$NAME` as a word becomes as many words as it has, `${NAME}` its text.
+pub fn expand(command: &[String], environment: &Environment) -> Vec<String> {
+    let mut expanded = Vec::new();
+    for word in command {
+        match word.strip_prefix('$') {
+            Some(name) if !name.is_empty() && !name.starts_with(['{', '$']) => {
+                let value = environment.get(name).map(String::as_str).unwrap_or_default();
+                expanded.extend(words(value, Escapes::Plain));
+            }
+            _ => expanded.push(braced(word, environment)),
+        }
+    }
+    expanded
+}
+
+fn braced(word: &str, environment: &Environment) -> String {
+    let mut result = String::new();
+    let mut rest = word;
+    while let Some((before, after)) = rest.split_once('$') {
+        result.push_str(before);
+        let name = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        rest = match name {
+            Some((name, after)) => {
+                result.push_str(environment.get(name).map(String::as_str).unwrap_or_default());
+                after
+            }
+            None => {
+                result.push('$');
+                after.strip_prefix('$').unwrap_or(after)
+            }
+        };
+    }
+    result + rest
+}
+
+/// The variables of an environment file.
+pub fn environment_file(text: &str) -> Vec<(String, String)> {
+    #[derive(PartialEq)]
+    enum At {
+        BeforeKey,
+        Key,
+        BeforeValue,
+        Value,
+        Escape,
+        Single,
+        Double,
+        DoubleEscape,
+        Comment,
+        CommentEscape,
+    }
+    let mut found = Vec::new();
+    let (mut key, mut value) = (String::new(), String::new());
+    // The length of the value up to its last character that is no white space.
+    let mut kept = 0;
+    let mut at = At::BeforeKey;
+    let mut push = |key: &mut String, value: &mut String, kept: usize| {
+        value.truncate(kept);
+        let name = std::mem::take(key);
+        let value = std::mem::take(value);
+        if is_name(name.trim_end()) {
+            found.push((name.trim_end().to_owned(), value));
+        }
+    };
+    for c in text.chars() {
+        let newline = matches!(c, '\n' | '\r');
+        let blank = newline || matches!(c, ' ' | '\t');
+        at = match at {
+            At::BeforeKey if matches!(c, '#' | ';') => At::Comment,
+            At::BeforeKey if blank => At::BeforeKey,
+            At::BeforeKey => {
+                key.push(c);
+                At::Key
+            }
+            At::Key if newline => {
+                key.clear();
+                At::BeforeKey
+            }
+            At::Key if c == '=' => {
+                kept = 0;
+                At::BeforeValue
+            }
+            At::Key => {
+                key.push(c);
+                At::Key
+            }
+            At::BeforeValue | At::Value if newline => {
+                push(&mut key, &mut value, kept);
+                kept = 0;
+                At::BeforeKey
+            }
+            At::BeforeValue if c == '\'' => At::Single,
+            At::BeforeValue if c == '"' => At::Double,
+            At::BeforeValue if blank => At::BeforeValue,
+            At::BeforeValue | At::Value if c == '\\' => At::Escape,
+            At::BeforeValue | At::Value => {
+                value.push(c);
+                if !blank {
+                    kept = value.len();
+                }
+                At::Value
+            }
+            At::Escape => {
+                if !newline {
+                    value.push(c);
+                    kept = value.len();
+                }
+                At::Value
+            }
+            At::Single if c == '\'' => At::BeforeValue,
+            At::Double if c == '"' => At::BeforeValue,
+            At::Double if c == '\\' => At::DoubleEscape,
+            At::Single | At::Double => {
+                value.push(c);
+                kept = value.len();
+                at
+            }
+            At::DoubleEscape => {
+                if matches!(c, '"' | '\\' | '`' | '$') {
+                    value.push(c);
+                } else if c != '\n' {
+                    value.extend(['\\', c]);
+                }
+                kept = value.len();
+                At::Double
+            }
+            At::Comment if c == '\\' => At::CommentEscape,
+            At::Comment if newline => At::BeforeKey,
+            At::Comment | At::CommentEscape => At::Comment,
+        };
+    }
+    if !matches!(at, At::BeforeKey | At::Key | At::Comment | At::CommentEscape) {
+        push(&mut key, &mut value, kept);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// Recorded from systemd 252's 30-systemd-environment-d-generator, which reads by the same
+    /// function.
+    #[test]
+    fn environment_files_are_read_as_systemd_does() {
+        for (text, expected) in [
+            ("A=1\nB=2\n", vec![("A", "1"), ("B", "2")]),
+            ("# c\n; d\nA = x y  \n", vec![("A", "x y")]),
+            ("A=\"x y\"\n", vec![("A", "x y")]),
+            ("A='x \\n y'\n", vec![("A", "x \\n y")]),
+            ("A=\"x\" \"y\"\n", vec![("A", "xy")]),
+            ("A='x' y\n", vec![("A", "xy")]),
+            ("A=\"x\"y\n", vec![("A", "xy")]),
+            ("A=x\"y\"\n", vec![("A", "x\"y\"")]),
+            ("A=a\\\nb\n", vec![("A", "ab")]),
+            ("A=\"a\\\nb\"\n", vec![("A", "ab")]),
+            ("A=x \\\n  y\n", vec![("A", "x   y")]),
+            ("A=a\\nb\n", vec![("A", "anb")]),
+            ("A= \\ x\n", vec![("A", " x")]),
+            ("A=\"a\\\"b\\nc\"\n", vec![("A", "a\"b\\nc")]),
+            ("A=a\\\"b\n", vec![("A", "a\"b")]),
+            ("A='x'\\\n'y'\n", vec![("A", "x'y'")]),
+            ("A='x\ny'\n", vec![("A", "x\ny")]),
+            ("A=\"x\ny\"\n", vec![("A", "x\ny")]),
+            ("# c \\\nA=1\nB=2\n", vec![("B", "2")]),
+            ("A=1\r\nB=2\r\n", vec![("A", "1"), ("B", "2")]),
+            ("A=x # y\n", vec![("A", "x # y")]),
+            ("A=#x\n", vec![("A", "#x")]),
+            ("A=b c\td \n", vec![("A", "b c\td")]),
+            (" A=1\n\tB=2\n", vec![("A", "1"), ("B", "2")]),
+            ("A=a\\", vec![("A", "a")]),
+            ("export A=1\nB=2", vec![("B", "2")]),
+            ("1A=1\nA-B=1\nA", vec![]),
+            ("=1\nB=2\n", vec![("B", "2")]),
+            ("A==1\n", vec![("A", "=1")]),
+            ("A=it's\n", vec![("A", "it's")]),
+        ] {
+            let expected: Vec<_> =
+                expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            assert_eq!(environment_file(text), expected, "{text:?}");
+        }
+    }
+
+    /// Examples of systemd.service(5).
+    #[test]
+    fn command_lines_are_those_of_the_manual() {
+        let mut service = Service::default();
+        service.read(
+            "[Service]\nEnvironment=\"ONE=one\" 'TWO=two two'\nExecStart=echo $ONE $TWO ${TWO}\n",
+        );
+        let line = service.command_line(|_| None);
+        assert_eq!(line, owned(&["echo", "one", "two", "two", "two two"]));
+    }
+
+    #[test]
+    fn variables_become_words_or_texts() {
+        let environment: Environment =
+            [("ARGS", "--a=1 '--b=x y' --c=\"z\""), ("ONE", "x y"), ("EMPTY", "")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
+        for (word, expected) in [
+            ("$ARGS", owned(&["--a=1", "--b=x y", "--c=z"])),
+            ("${ARGS}", owned(&["--a=1 '--b=x y' --c=\"z\""])),
+            ("--x=${ONE}", owned(&["--x=x y"])),
+            ("--x=$ONE", owned(&["--x=$ONE"])),
+            ("$EMPTY", vec![]),
+            ("${EMPTY}", owned(&[""])),
+            ("$NONE", vec![]),
+            ("$$ONE", owned(&["$ONE"])),
+            ("a$", owned(&["a$"])),
+            ("${", owned(&["${"])),
+        ] {
+            assert_eq!(expand(&owned(&[word]), &environment), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_read_with_its_drop_ins() {
+        let mut service = Service::default();
+        service.read(
+            "[Unit]\nExecStart=/no\n[Service]\nEnvironment=\"A=x y\" B=2\n\
+             EnvironmentFile=-/etc/k.env\nExecStart=/usr/bin/kubelet \\\n# c\n  --x=1 $A\n",
+        );
+        assert_eq!(service.command, owned(&["/usr/bin/kubelet", "--x=1", "$A"]));
+        service.read("[Service]\nExecStart=\nExecStart=-@/bin/w kubelet \"--y=%%\" ${A} \\x41\n");
+        assert_eq!(service.command, owned(&["/bin/w", "--y=%", "${A}", "A"]));
+        let line = service.command_line(|path| {
+            assert_eq!(path, &PathBuf::from("/etc/k.env"));
+            Some("B=3\nA='a b'".to_owned())
+        });
+        assert_eq!(line, owned(&["/bin/w", "--y=%", "a b", "A"]));
+    }
+}
