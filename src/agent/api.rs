@@ -7,6 +7,7 @@ use crate::{
     act::Actuator,
     decide::check::EXPIRES_SOON,
     model::{
+        host::Owner,
         pod::{Pod, PodUid},
         published,
     },
@@ -126,7 +127,10 @@ impl<A: Actuator> Agent<A> {
             return;
         }
         self.record(&pod);
-        self.dirty.extend(self.tree.of_pod(&pod.uid).cloned());
+        self.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Owner::Container));
+        if self.tree.folder_of(&pod.uid).is_some() {
+            self.dirty.insert(Owner::Pod(pod.uid.clone()));
+        }
         self.pods.insert(pod.uid.clone(), pod);
     }
 
