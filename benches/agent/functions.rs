@@ -413,7 +413,8 @@ impl Node {
         containers: &[ContainerFacts],
         state: State,
     ) -> (State, Decision) {
-        let snapshot = Snapshot { node: NODE, pods: &self.pods, containers, thorough: true };
+        let snapshot =
+            Snapshot { node: NODE, pods: &self.pods, containers, slices: &[], thorough: true };
         decide(settings, snapshot, state, Monotonic::default())
     }
 }

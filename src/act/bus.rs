@@ -67,6 +67,20 @@ pub async fn set(
     Ok(())
 }
 
+/// Removes what was set of `unit` until the next boot.
+pub async fn revert(connection: &Connection, unit: &str) -> zbus::Result<()> {
+    connection
+        .call_method(
+            Some(DESTINATION),
+            MANAGER_PATH,
+            Some(MANAGER),
+            "RevertUnitFiles",
+            &(&[unit][..],),
+        )
+        .await?;
+    Ok(())
+}
+
 /// Starts `unit` and waits until its job is done, well or not, but not for long.
 pub async fn start(roots: &Roots, unit: &str) -> zbus::Result<()> {
     use futures::StreamExt;

@@ -1,4 +1,4 @@
-//! Tells systemd the limits of scopes, over D-Bus: what only a cgroup file holds is undone by the
+//! Tells systemd the limits of scopes and slices, over D-Bus: what only a cgroup file holds is undone by the
 //! next `daemon-reload`, what systemd was told stays.
 //!
 //! Source: `org.freedesktop.systemd1(5)`.
@@ -16,7 +16,7 @@ use zbus::{Connection, zvariant::Value};
 
 use super::bus;
 use crate::{
-    model::{pod::ContainerId, swap::SwapMax},
+    model::{host::Holder, swap::SwapMax},
     observe::cgroup::is_gone,
     report::messages,
     roots::Roots,
@@ -29,7 +29,7 @@ const IN_FLIGHT: usize = 16;
 /// Have `unit` hold the limit `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    pub container: ContainerId,
+    pub owner: Holder,
     pub unit: Arc<str>,
     /// The unit's cgroup, below the cgroup root.
     pub path: PathBuf,
@@ -39,7 +39,7 @@ pub struct Request {
 /// What became of a [`Request`].
 #[derive(Clone, Debug)]
 pub struct Answer {
-    pub container: ContainerId,
+    pub owner: Holder,
     pub asked: SwapMax,
     pub outcome: Result<Held, String>,
 }
@@ -52,7 +52,7 @@ pub enum Held {
     UnitGone,
 }
 
-/// Serves requests until nobody can send more. Of several for one container the last counts.
+/// Serves requests until nobody can send more. Of several for one owner the last counts.
 pub async fn serve(
     roots: Roots,
     mut requests: mpsc::UnboundedReceiver<Request>,
@@ -60,17 +60,17 @@ pub async fn serve(
 ) {
     let path = roots.system_bus();
     let mut connection: Option<Connection> = None;
-    let mut waiting: BTreeMap<ContainerId, Request> = BTreeMap::new();
-    let mut working: BTreeMap<ContainerId, Arc<str>> = BTreeMap::new();
+    let mut waiting: BTreeMap<Holder, Request> = BTreeMap::new();
+    let mut working: BTreeMap<Holder, Arc<str>> = BTreeMap::new();
     let mut calls: FuturesUnordered<BoxFuture<'static, (Answer, bool)>> = FuturesUnordered::new();
     loop {
         tokio::select! {
             request = requests.recv() => match request {
-                Some(request) => { waiting.insert(request.container.clone(), request); }
+                Some(request) => { waiting.insert(request.owner.clone(), request); }
                 None => return,
             },
             Some((answer, connected)) = calls.next() => {
-                working.remove(&answer.container);
+                working.remove(&answer.owner);
                 if !connected {
                     connection = None;
                 }
@@ -78,10 +78,9 @@ pub async fn serve(
             },
         }
         while calls.len() < IN_FLIGHT {
-            let Some(id) = waiting.keys().find(|id| !working.contains_key(*id)).cloned() else {
-                break;
-            };
-            let Some(request) = waiting.remove(&id) else { break };
+            let idle = waiting.keys().find(|owner| !working.contains_key(*owner)).cloned();
+            let Some(owner) = idle else { break };
+            let Some(request) = waiting.remove(&owner) else { break };
             if connection.is_none() {
                 match bus::connect(&path).await {
                     Ok(new) => connection = Some(new),
@@ -96,7 +95,7 @@ pub async fn serve(
                 }
             }
             if let Some(connection) = connection.clone() {
-                working.insert(id, request.unit.clone());
+                working.insert(owner, request.unit.clone());
                 calls.push(Box::pin(call(connection, roots.cgroup(), request)));
             }
         }
@@ -104,8 +103,8 @@ pub async fn serve(
 }
 
 fn fail(request: Request, text: &str, answers: &mpsc::UnboundedSender<Answer>) {
-    let Request { container, to, .. } = request;
-    let _ = answers.send(Answer { container, asked: to, outcome: Err(text.to_owned()) });
+    let Request { owner, to, .. } = request;
+    let _ = answers.send(Answer { owner, asked: to, outcome: Err(text.to_owned()) });
 }
 
 /// The answer, and whether the connection can still be used.
@@ -119,14 +118,19 @@ async fn call(connection: Connection, root: PathBuf, request: Request) -> (Answe
             Err(format!("systemd refused {PROPERTY}={} for {}: {error}", request.to, request.unit))
         }
     };
-    (Answer { container: request.container, asked: request.to, outcome }, connected)
+    (Answer { owner: request.owner, asked: request.to, outcome }, connected)
 }
 
 /// Reads the property, and sets it if it differs.
 async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus::Result<Held> {
     let Request { unit, path, to, .. } = request;
+    let interface = if unit.ends_with(".slice") { "Slice" } else { "Scope" };
+    // To ask for a slice is to have systemd load it, whether it exists or not.
+    if !root.join(path).is_dir() {
+        return Ok(Held::UnitGone);
+    }
     let of_unit = async || -> zbus::Result<SwapMax> {
-        let value = bus::get(connection, unit, "Scope", PROPERTY).await?;
+        let value = bus::get(connection, unit, interface, PROPERTY).await?;
         Ok(SwapMax::from_systemd(u64::try_from(value)?))
     };
     let found = of_unit().await?;
@@ -138,6 +142,11 @@ async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus
     // systemd answers before it writes to the cgroup, but not to the next question.
     of_unit().await?;
     oom_group.restore();
+    if interface == "Slice" && !root.join(path).is_dir() {
+        // It went meanwhile, so that what was set for it would lie about until the next boot.
+        bus::revert(connection, unit).await?;
+        return Ok(Held::UnitGone);
+    }
     Ok(Held::Instead { of: found })
 }
 
@@ -180,9 +189,9 @@ mod tests {
         let (send, requests) = mpsc::unbounded_channel();
         let (answers, mut receive) = mpsc::unbounded_channel();
         for digit in ["1", "2"] {
-            let container = ContainerId::new(&digit.repeat(64)).unwrap();
+            let container = crate::model::pod::ContainerId::new(&digit.repeat(64)).unwrap();
             send.send(Request {
-                container,
+                owner: container.into(),
                 unit: "x.scope".into(),
                 path: "x.scope".into(),
                 to: SwapMax::ZERO,

@@ -11,6 +11,7 @@ use crate::{
     act::Actuator,
     decide::check::EXPIRES_SOON,
     model::{
+        host::Holder,
         pod::{Pod, PodUid},
         published,
     },
@@ -178,7 +179,10 @@ impl<A: Actuator> Agent<A> {
             return;
         }
         self.record(&pod);
-        self.dirty.extend(self.tree.of_pod(&pod.uid).cloned());
+        self.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Holder::Container));
+        if self.tree.folder_of(&pod.uid).is_some() {
+            self.dirty.insert(Holder::Pod(pod.uid.clone()));
+        }
         self.pods.insert(pod.uid.clone(), pod);
     }
 
@@ -209,7 +213,10 @@ impl<A: Actuator> Agent<A> {
             return;
         }
         if let Some(uid) = self.known(&odd) {
-            self.dirty.extend(self.tree.of_pod(&uid).cloned());
+            self.dirty.extend(self.tree.of_pod(&uid).cloned().map(Holder::Container));
+            if self.tree.folder_of(&uid).is_some() {
+                self.dirty.insert(Holder::Pod(uid.clone()));
+            }
             self.pods.remove(&uid);
             self.api.deleted.remove(&uid);
             let failed = self.records.remove(&uid).err().map(|error| error.to_string());

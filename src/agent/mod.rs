@@ -30,8 +30,8 @@ use crate::{
     config::settings::{Grants, Settings},
     decide::state::State,
     model::{
-        host::{Monotonic, NodeMemory},
-        pod::{ContainerId, PodUid, Pods},
+        host::{Holder, Monotonic, NodeMemory},
+        pod::{PodUid, Pods},
     },
     observe::{
         alarm::Alarm,
@@ -68,7 +68,8 @@ struct Agent<A> {
     api: api::Api,
     tree: Tree,
     state: State,
-    dirty: BTreeSet<ContainerId>,
+    /// What is to be compared with its grant.
+    dirty: BTreeSet<Holder>,
     timers: timers::Timers,
     records: Records,
     notifier: Notifier,
@@ -80,8 +81,8 @@ struct Agent<A> {
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
     publisher: publish::Publisher,
-    /// Containers whose limit could not be read or set.
-    failures: HashMap<ContainerId, pass::Failure>,
+    /// Whose limit could not be read or set.
+    failures: HashMap<Holder, pass::Failure>,
     /// What systemd said of the kubelet's unit when the agent started.
     kubelet_unit: Option<kubelet::Service>,
     /// Running pods that have no cgroup, and since when.
@@ -200,7 +201,7 @@ impl<A: Actuator> Agent<A> {
         tracing::info!(
             message_id = messages::STARTED.id,
             version = env!("CARGO_PKG_VERSION"),
-            containers = self.dirty.len(),
+            containers = self.tree.ids().count(),
             recorded_pods = self.pods.len(),
             "started"
         );
@@ -214,8 +215,8 @@ impl<A: Actuator> Agent<A> {
         loop {
             let next = self.timers.next().min(self.eviction.next());
             let next = self.publication().map_or(next, |at| at.min(next));
+            // Whoever causes events without end must not keep the others from being heard.
             tokio::select! {
-                biased;
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 changes = self.tree.changed() => {
@@ -352,7 +353,7 @@ impl<A: Actuator> Agent<A> {
         let mut changes = Changes::default();
         self.tree.scan(&mut changes);
         self.cgroups_changed(changes);
-        self.dirty.extend(self.tree.ids().cloned());
+        self.dirty.extend(self.tree.owners());
         self.record_the_rest();
         self.read_node();
         self.check_host();

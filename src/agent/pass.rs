@@ -1,4 +1,4 @@
-//! One pass over the containers that may have changed.
+//! One pass over the containers and pods that may have changed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::{
         limits::decide,
     },
     model::{
-        host::{ContainerFacts, Level, Role},
+        host::{ContainerFacts, Holder, Level, PodFacts, Role},
         plain::plain,
-        pod::{ContainerId, Pod},
+        pod::{Pod, PodUid},
         published::{Counters, TROUBLES},
         swap::{SwapMax, human_bytes},
     },
-    observe::node,
+    observe::{cgroup::CgroupError, node},
     report::{messages, status},
 };
 
@@ -35,25 +35,27 @@ pub(super) struct Failure {
 }
 
 impl<A: Actuator> Agent<A> {
-    /// Observes the dirty containers, decides, and acts.
+    /// Observes what is dirty, decides, and acts.
     pub(super) fn pass(&mut self, thorough: bool) {
         if self.dirty.is_empty() {
             return;
         }
-        let facts = self.observe();
-        let snapshot = Snapshot { node: self.node, pods: &self.pods, containers: &facts, thorough };
+        let (facts, slices) = self.observe();
+        let (node, pods) = (self.node, &self.pods);
+        let snapshot = Snapshot { node, pods, containers: &facts, slices: &slices, thorough };
         let now = self.now();
-        let new: Vec<ContainerId> = facts
+        let new: Vec<Holder> = facts
             .iter()
             .filter(|facts| !thorough && matches!(facts.role, Role::Container(_)))
-            .filter(|facts| self.state.get(&facts.id).is_none())
-            .map(|facts| facts.id.clone())
+            .map(|facts| Holder::Container(facts.id.clone()))
+            .filter(|owner| self.state.get(owner).is_none())
             .collect();
         let state = std::mem::take(&mut self.state);
         let (state, decision) = decide(&self.settings, snapshot, state, now);
         self.state = state;
         tracing::debug!(
             containers = facts.len(),
+            pods = slices.len(),
             actions = decision.actions.len(),
             micros = u64::try_from(self.now().since(now).as_micros()).unwrap_or(u64::MAX),
             "pass"
@@ -65,11 +67,12 @@ impl<A: Actuator> Agent<A> {
     }
 
     /// Whether the hook has left containers that began just now as they should be.
-    fn count_starts(&mut self, new: &[ContainerId], decision: &Decision) {
-        let corrected = |id: &&ContainerId| {
-            decision.actions.iter().any(
-                |action| matches!(action, Action::WriteLimit { container, .. } if container == *id),
-            )
+    fn count_starts(&mut self, new: &[Holder], decision: &Decision) {
+        let corrected = |new: &&Holder| {
+            decision
+                .actions
+                .iter()
+                .any(|action| matches!(action, Action::WriteLimit { owner, .. } if owner == *new))
         };
         let corrected = new.iter().filter(corrected).count() as u64;
         let counters = &mut self.publisher.counters;
@@ -77,113 +80,142 @@ impl<A: Actuator> Agent<A> {
         counters.starts_right += new.len() as u64 - corrected;
     }
 
-    fn observe(&mut self) -> Vec<ContainerFacts> {
-        let mut facts = Vec::with_capacity(self.dirty.len());
-        for id in std::mem::take(&mut self.dirty) {
-            // What it is to be looked at for again, this look says anew.
-            self.timers.again.forget(&id);
-            let pod = self.tree.pod_of(&id).and_then(|uid| self.pods.get(uid)).cloned();
-            match self.tree.facts(&id, pod.as_deref()) {
-                Ok(found) => {
-                    if self.failures.get(&id).is_some_and(|failure| failure.to.is_none()) {
-                        self.limit_works(&id);
-                    }
-                    facts.extend(found);
+    /// What is dirty, and the pods of the containers that are.
+    fn observe(&mut self) -> (Vec<ContainerFacts>, Vec<PodFacts>) {
+        let (mut containers, mut pods) = (Vec::new(), Vec::new());
+        let mut of_pods: BTreeSet<PodUid> = BTreeSet::new();
+        for owner in std::mem::take(&mut self.dirty) {
+            match &owner {
+                Holder::Container(id) => {
+                    let uid = self.tree.pod_of(id).cloned();
+                    let pod = uid.as_ref().and_then(|uid| self.pods.get(uid)).cloned();
+                    let found = self.tree.facts(id, pod.as_deref());
+                    containers.extend(self.observed(owner, found));
+                    of_pods.extend(uid);
                 }
-                Err(error) => {
-                    let text = format!("{error}; its limit is not known, trying again");
-                    self.limit_failed(&id, None, text);
-                    self.timers.again.at(self.now() + RETRY, id);
+                Holder::Pod(uid) => {
+                    of_pods.insert(uid.clone());
                 }
             }
         }
-        facts
+        for uid in of_pods {
+            let found = self.tree.pod_facts(&uid);
+            pods.extend(self.observed(Holder::Pod(uid), found));
+        }
+        (containers, pods)
+    }
+
+    fn observed<T>(&mut self, owner: Holder, found: Result<Option<T>, CgroupError>) -> Option<T> {
+        // What it is to be looked at for again, this look says anew.
+        self.timers.again.forget(&owner);
+        match found {
+            Ok(found) => {
+                if self.failures.get(&owner).is_some_and(|failure| failure.to.is_none()) {
+                    self.limit_works(&owner);
+                }
+                found
+            }
+            Err(error) => {
+                let text = format!("{error}; its limit is not known, trying again");
+                self.limit_failed(&owner, None, text);
+                self.timers.again.at(self.now() + RETRY, owner);
+                None
+            }
+        }
     }
 
     fn act(&mut self, decision: Decision) {
         for action in decision.actions {
             match action {
-                Action::TellSystemd { container, unit, path, to } => {
-                    self.actuator.tell_systemd(systemd::Request { container, unit, path, to });
+                Action::TellSystemd { owner, unit, path, to } => {
+                    self.actuator.tell_systemd(systemd::Request { owner, unit, path, to });
                 }
-                Action::WriteLimit { container, path, level, inode, from, to, cause } => match self
-                    .actuator
-                    .write_limit(&path, inode, to)
-                {
-                    Ok(Written::Now) => {
-                        self.limit_works(&container);
-                        self.tell_written(&container, level, from, to, cause);
+                Action::WriteLimit { owner, path, level, inode, from, to, cause } => {
+                    match self.actuator.write_limit(&path, inode, to) {
+                        Ok(Written::Now) => {
+                            self.limit_works(&owner);
+                            self.tell_written(&owner, level, from, to, cause);
+                        }
+                        Ok(Written::Already | Written::Gone) => self.limit_works(&owner),
+                        Err(error) => {
+                            self.limit_failed(&owner, Some(to), format!("{error}; trying again"));
+                            self.timers.again.at(self.now() + RETRY, owner);
+                        }
                     }
-                    Ok(Written::Already | Written::Gone) => self.limit_works(&container),
-                    Err(error) => {
-                        self.limit_failed(&container, Some(to), format!("{error}; trying again"));
-                        self.timers.again.at(self.now() + RETRY, container);
-                    }
-                },
+                }
             }
         }
         for notice in decision.notices {
             self.tell(&notice);
         }
-        for (at, id) in decision.again {
-            self.timers.again.at(at, id);
+        for (at, owner) in decision.again {
+            self.timers.again.at(at, owner);
         }
-        for (until, id) in decision.deaf_until {
-            self.tree.deafen(&id);
-            self.timers.deaf.at(until, id);
+        for (until, owner) in decision.deaf_until {
+            self.tree.deafen(&owner);
+            self.timers.deaf.at(until, owner);
         }
     }
 
     /// Said once, and counted from then on.
-    fn limit_failed(&mut self, id: &ContainerId, to: Option<SwapMax>, text: String) {
-        let times = self.failures.get(id).map_or(0, |failure| failure.times) + 1;
+    fn limit_failed(&mut self, owner: &Holder, to: Option<SwapMax>, text: String) {
+        let times = self.failures.get(owner).map_or(0, |failure| failure.times) + 1;
         let failure = Failure { text: text.clone(), times, to };
-        let before = self.failures.insert(id.clone(), failure);
+        let before = self.failures.insert(owner.clone(), failure);
         if before.is_some_and(|before| before.text == text) {
             return;
         }
-        let pod = self.pod_of(id);
+        let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
         tracing::error!(
             message_id = messages::LIMIT_FAILED.id,
             pod_namespace = namespace,
             pod_name = name,
-            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
-            container_id = %id,
+            pod_uid = self.uid_of(owner),
+            container_id = owner.container().map(tracing::field::display),
             swap_max = to.map(tracing::field::display),
             "{text}"
         );
     }
 
-    fn limit_works(&mut self, id: &ContainerId) {
-        let Some(Failure { times: failures, .. }) = self.failures.remove(id) else { return };
-        let pod = self.pod_of(id);
+    fn limit_works(&mut self, owner: &Holder) {
+        let Some(Failure { times: failures, .. }) = self.failures.remove(owner) else { return };
+        let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
+        let whose = match owner {
+            Holder::Container(_) => "a container of",
+            Holder::Pod(_) => "pod",
+        };
         tracing::info!(
             message_id = messages::LIMIT_WORKS.id,
             pod_namespace = namespace,
             pod_name = name,
-            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
-            container_id = %id,
+            pod_uid = self.uid_of(owner),
+            container_id = owner.container().map(tracing::field::display),
             failures,
-            "the limit of a container of {namespace}/{name} works again, after {failures} failures"
+            "the limit of {whose} {namespace}/{name} works again, after {failures} failures"
         );
     }
 
     fn tell_written(
         &mut self,
-        id: &ContainerId,
+        owner: &Holder,
         level: Level,
         from: SwapMax,
         to: SwapMax,
         cause: Cause,
     ) {
         Counters::add(&mut self.publisher.counters.limits_written, cause.name());
-        let pod = self.pod_of(id);
+        let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
-        let state = self.state.get(id);
+        let state = self.state.get(owner);
         if cause == Cause::Drift && state.is_some_and(|state| state.contended) {
-            tracing::debug!(container_id = %id, swap_max = %to, "repaired again");
+            tracing::debug!(?owner, swap_max = %to, "repaired again");
+            return;
+        }
+        // Every pod's cgroup begins without a limit.
+        if cause == Cause::Found && level == Level::Pod {
+            tracing::debug!(?owner, swap_max = %to, "limited a pod's cgroup");
             return;
         }
         let why = state.map(|state| state.grant.reason.to_string()).unwrap_or_default();
@@ -191,8 +223,8 @@ impl<A: Actuator> Agent<A> {
             message_id = messages::LIMIT_SET.id,
             pod_namespace = namespace,
             pod_name = name,
-            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
-            container_id = %id,
+            pod_uid = self.uid_of(owner),
+            container_id = owner.container().map(tracing::field::display),
             swap_max = %to,
             swap_max_before = %from,
             cause = ?cause,
@@ -200,39 +232,51 @@ impl<A: Actuator> Agent<A> {
         );
     }
 
-    fn pod_of(&self, id: &ContainerId) -> Option<std::sync::Arc<Pod>> {
-        self.tree.pod_of(id).and_then(|uid| self.pods.get(uid)).cloned()
+    fn uid_of<'a>(&'a self, owner: &'a Holder) -> Option<&'a str> {
+        let uid = owner.pod().or_else(|| self.tree.pod_of(owner.container()?));
+        uid.map(PodUid::as_str)
+    }
+
+    fn pod_of(&self, owner: &Holder) -> Option<std::sync::Arc<Pod>> {
+        let uid = owner.pod().or_else(|| self.tree.pod_of(owner.container()?));
+        uid.and_then(|uid| self.pods.get(uid)).cloned()
     }
 
     fn tell(&self, notice: &Notice) {
-        let (Notice::AboveGrant { container, .. }
-        | Notice::BackWithinGrant { container }
-        | Notice::Contended { container, .. }
-        | Notice::Differs { container, .. }) = notice;
-        let pod = self.pod_of(container);
+        let (Notice::AboveGrant { owner, .. }
+        | Notice::BackWithinGrant { owner }
+        | Notice::Contended { owner, .. }
+        | Notice::Differs { owner, .. }) = notice;
+        let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
-        let text = match notice {
-            Notice::AboveGrant { used_bytes, grant, .. } => format!(
+        let whose = whose(owner);
+        let text = match (notice, owner) {
+            (Notice::AboveGrant { used_bytes, grant, .. }, Holder::Container(_)) => format!(
                 "uses {used_bytes} bytes of swap, above its grant of {grant}; its limit follows its \
                  use down, since a lower one would get it OOM-killed"
             ),
-            Notice::BackWithinGrant { .. } => {
+            (Notice::AboveGrant { used_bytes, grant, .. }, Holder::Pod(_)) => format!(
+                "holds {used_bytes} bytes of swap, more than the {grant} that its containers may \
+                 have together: memory that outlived a container; its limit follows its use down, \
+                 since a lower one would get its containers OOM-killed"
+            ),
+            (Notice::BackWithinGrant { .. }, _) => {
                 tracing::info!(
                     message_id = messages::WITHIN_GRANT.id,
                     pod_namespace = namespace,
                     pod_name = name,
-                    pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
-                    container_id = %container,
-                    "container of {namespace}/{name} is within its swap grant again"
+                    pod_uid = self.uid_of(owner),
+                    container_id = owner.container().map(tracing::field::display),
+                    "{whose} {namespace}/{name} is within its swap grant again"
                 );
                 return;
             }
-            Notice::Contended { found, wanted, .. } => format!(
+            (Notice::Contended { found, wanted, .. }, _) => format!(
                 "another writer keeps setting its memory.swap.max to {found} instead of {wanted} \
                  (a second agent? a swap hook? the kubelet's own LimitedSwap?); now repaired once a \
                  second"
             ),
-            Notice::Differs { found, expected, .. } => format!(
+            (Notice::Differs { found, expected, .. }, _) => format!(
                 "has memory.swap.max {found}, LimitedSwap gives {expected}; left alone, since \
                  grants = \"kubelet\""
             ),
@@ -246,28 +290,28 @@ impl<A: Actuator> Agent<A> {
             message_id = message.id,
             pod_namespace = namespace,
             pod_name = name,
-            pod_uid = pod.as_ref().map(|pod| pod.uid.as_str()),
-            container_id = %container,
-            "container of {namespace}/{name}: {text}"
+            pod_uid = self.uid_of(owner),
+            container_id = owner.container().map(tracing::field::display),
+            "{whose} {namespace}/{name}: {text}"
         );
     }
 
     pub(super) fn systemd_answered(&mut self, answer: systemd::Answer) {
-        let systemd::Answer { container, asked, outcome } = answer;
+        let systemd::Answer { owner, asked, outcome } = answer;
         let now = self.now();
         match &outcome {
             Ok(held) => {
                 if let systemd::Held::Instead { of } = held {
-                    tracing::debug!(container_id = %container, swap_max = %asked, before = %of, "systemd told");
+                    tracing::debug!(?owner, swap_max = %asked, before = %of, "systemd told");
                 }
                 self.problem("systemd", None);
             }
             Err(error) => self.problem("systemd", Some(error.clone())),
         }
-        self.state.systemd_answered(&container, asked, outcome.is_ok(), now);
+        self.state.systemd_answered(&owner, asked, outcome.is_ok(), now);
         // What systemd made of it is verified in cgroupfs, and a refusal has its next try.
-        if self.state.get(&container).is_some() {
-            self.dirty.insert(container);
+        if self.state.get(&owner).is_some() {
+            self.dirty.insert(owner);
         }
     }
 
@@ -305,7 +349,7 @@ impl<A: Actuator> Agent<A> {
     }
 
     pub(super) fn everything_is_dirty(&mut self) {
-        self.dirty.extend(self.tree.ids().cloned());
+        self.dirty.extend(self.tree.owners());
         for pod in self.pods.values().cloned().collect::<Vec<_>>() {
             self.record(&pod);
         }
@@ -381,14 +425,15 @@ impl<A: Actuator> Agent<A> {
         self.publish(&line, &problems, &troubles);
     }
 
-    /// Pods that the API has deleted are kept while their containers run: what is leaving keeps
-    /// what it had.
+    /// Pods that the API has deleted are kept while they have cgroups: what is leaving keeps what it
+    /// had.
     pub(super) fn forget_pods_that_left(&mut self) {
         let left: BTreeSet<_> = self
             .api
             .deleted
             .iter()
             .filter(|uid| self.tree.of_pod(uid).next().is_none())
+            .filter(|uid| self.tree.folder_of(uid).is_none())
             .cloned()
             .collect();
         for uid in left {
@@ -397,6 +442,14 @@ impl<A: Actuator> Agent<A> {
             let failed = self.records.remove(&uid).err().map(|error| error.to_string());
             self.problem("records", failed.or_else(|| self.records.trouble()));
         }
+    }
+}
+
+/// Before the pod's name.
+fn whose(owner: &Holder) -> &'static str {
+    match owner {
+        Holder::Container(_) => "container of",
+        Holder::Pod(_) => "pod",
     }
 }
 

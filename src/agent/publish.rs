@@ -253,6 +253,9 @@ impl<A: Actuator> Agent<A> {
             sum.used_bytes += container.used_bytes;
             sum.above += usize::from(container.above);
         }
+        // What is in no container counts too.
+        let of_pods = self.state.pods().map(|(_, pod)| pod.used_bytes).sum();
+        sum.used_bytes = sum.used_bytes.max(of_pods);
         sum
     }
 }

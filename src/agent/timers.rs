@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::model::{host::Monotonic, pod::ContainerId};
+use crate::model::host::{Holder, Monotonic};
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    /// When to look at a container again.
+    /// When to look at a container or a pod again.
     pub(super) again: Schedule,
-    /// When to listen to its limits again.
+    /// When to watch its limits again.
     pub(super) deaf: Schedule,
     pub(super) resync: Monotonic,
     pub(super) status: Option<Monotonic>,
@@ -23,15 +23,15 @@ impl Timers {
     }
 }
 
-/// One time for each container: the earliest of those that were asked for.
+/// One time for each owner: the earliest of those that were asked for.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    of: HashMap<ContainerId, Monotonic>,
-    order: BTreeSet<(Monotonic, ContainerId)>,
+    of: HashMap<Holder, Monotonic>,
+    order: BTreeSet<(Monotonic, Holder)>,
 }
 
 impl Schedule {
-    pub(super) fn at(&mut self, at: Monotonic, id: ContainerId) {
+    pub(super) fn at(&mut self, at: Monotonic, id: Holder) {
         if self.of.get(&id).is_some_and(|before| *before <= at) {
             return;
         }
@@ -40,14 +40,14 @@ impl Schedule {
         self.order.insert((at, id));
     }
 
-    pub(super) fn forget(&mut self, id: &ContainerId) {
+    pub(super) fn forget(&mut self, id: &Holder) {
         if let Some(at) = self.of.remove(id) {
             self.order.remove(&(at, id.clone()));
         }
     }
 
     /// Takes all that are due.
-    pub(super) fn due(&mut self, now: Monotonic) -> Vec<ContainerId> {
+    pub(super) fn due(&mut self, now: Monotonic) -> Vec<Holder> {
         let mut due = Vec::new();
         while self.next().is_some_and(|at| at <= now) {
             let Some((_, id)) = self.order.pop_first() else { break };
@@ -67,11 +67,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::pod::ContainerId;
 
     #[test]
     fn a_container_is_due_once_at_the_earliest_time() {
         let at = |seconds| Monotonic(Duration::from_secs(seconds));
-        let id = |letter: &str| ContainerId::new(&letter.repeat(64)).unwrap();
+        let id = |letter: &str| Holder::from(ContainerId::new(&letter.repeat(64)).unwrap());
         let mut schedule = Schedule::default();
         for seconds in [9, 5, 7, 5] {
             schedule.at(at(seconds), id("a"));

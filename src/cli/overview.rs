@@ -13,7 +13,7 @@ use crate::{
     config::settings::Settings,
     decide::decision::Snapshot,
     model::{
-        host::{ContainerFacts, Role},
+        host::{ContainerFacts, PodFacts, Role},
         pod::{ContainerId, Pods},
         pressure::PodUsage,
         published::{self, Published},
@@ -123,6 +123,7 @@ type Counters = (Option<u64>, Option<u64>);
 struct Look {
     at: Instant,
     containers: Vec<ContainerFacts>,
+    slices: Vec<PodFacts>,
     usage: Vec<PodUsage>,
     counters: BTreeMap<ContainerId, Counters>,
     notes: Vec<String>,
@@ -146,8 +147,13 @@ impl<'a> Host<'a> {
         let (mut containers, mut notes) = (Vec::new(), Vec::new());
         let mut counters = BTreeMap::new();
         let mut used: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (uid, _) in self.tree.pods() {
+        let mut slices = Vec::new();
+        for uid in self.tree.pods() {
             used.insert(uid.clone(), Vec::new());
+            match self.tree.pod_facts(uid) {
+                Ok(facts) => slices.extend(facts),
+                Err(error) => notes.push(error.to_string()),
+            }
         }
         for id in self.tree.ids().cloned().collect::<Vec<_>>() {
             let pod = self.tree.pod_of(&id).and_then(|uid| self.pods.get(uid)).cloned();
@@ -171,7 +177,7 @@ impl<'a> Host<'a> {
             folder.map(|folder| pod_usage(&folder, uid, containers))
         };
         let usage = used.into_iter().filter_map(of_pod).collect();
-        Ok(Look { at: Instant::now(), containers, usage, counters, notes })
+        Ok(Look { at: Instant::now(), containers, slices, usage, counters, notes })
     }
 
     fn overview(&self, look: &Look, before: &Look) -> Overview {
@@ -179,8 +185,8 @@ impl<'a> Host<'a> {
         let published = self.published().map_err(|error| notes.push(error)).ok().flatten();
         let node = node::memory(self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
-        let (pods_known, containers) = (&self.pods, &look.containers);
-        let snapshot = Snapshot { node, pods: pods_known, containers, thorough: true };
+        let Look { containers, slices, .. } = look;
+        let snapshot = Snapshot { node, pods: &self.pods, containers, slices, thorough: true };
         let seconds = look.at.duration_since(before.at).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "rates")]
         let rates = |ids: &[ContainerId]| {

@@ -60,7 +60,15 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
             Err(error) => unreadable.push(error.to_string()),
         }
     }
-    let snapshot = Snapshot { node, pods: &pods, containers: &containers, thorough: true };
+    let mut slices = Vec::new();
+    for uid in tree.pods() {
+        match tree.pod_facts(uid) {
+            Ok(facts) => slices.extend(facts),
+            Err(error) => unreadable.push(error.to_string()),
+        }
+    }
+    let (pods, containers, slices) = (&pods, &containers[..], &slices[..]);
+    let snapshot = Snapshot { node, pods, containers, slices, thorough: true };
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
     notes.extend(unreadable);
     match &kubelet {

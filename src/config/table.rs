@@ -180,7 +180,8 @@ pub const KEYS: &[Key] = &[
         default: Default::Text("burstable"),
         environment: None,
         help: "Which pods may swap at all: every Burstable one that is not critical, or of \
-               those only KubeVirt's (label kubevirt.io: virt-launcher).",
+               those only KubeVirt's (label kubevirt.io: virt-launcher). Any author of a pod may \
+               set that label: this selects pods, and is no boundary between tenants.",
     },
     Key {
         path: "limits.system-reserved-percent",

@@ -5,17 +5,19 @@ use std::{path::PathBuf, sync::Arc};
 use serde::Serialize;
 
 use crate::model::{
-    host::{ContainerFacts, Level, Monotonic, NodeMemory},
-    pod::{ContainerId, Pods},
+    host::{ContainerFacts, Holder, Level, Monotonic, NodeMemory, PodFacts},
+    pod::Pods,
     swap::SwapMax,
 };
 
-/// What a pass has seen. `containers` are those that may have changed, or all.
+/// What a pass has seen. `containers` are those that may have changed, or all; `slices` are at least
+/// the cgroups of their pods.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
     pub node: NodeMemory,
     pub pods: &'a Pods,
     pub containers: &'a [ContainerFacts],
+    pub slices: &'a [PodFacts],
     /// Also ask systemd about limits that look right.
     pub thorough: bool,
 }
@@ -25,7 +27,8 @@ pub struct Snapshot<'a> {
 pub enum Action {
     /// Write `memory.swap.max`, if `path` below the cgroup root is still the cgroup `inode`.
     WriteLimit {
-        container: ContainerId,
+        #[serde(flatten)]
+        owner: Holder,
         path: PathBuf,
         level: Level,
         inode: u64,
@@ -33,9 +36,15 @@ pub enum Action {
         to: SwapMax,
         cause: Cause,
     },
-    /// Have systemd hold `MemorySwapMax` for the scope, whose cgroup is at `path`, so that a
+    /// Have systemd hold `MemorySwapMax` for the unit, whose cgroup is at `path`, so that a
     /// daemon-reload keeps it.
-    TellSystemd { container: ContainerId, unit: Arc<str>, path: PathBuf, to: SwapMax },
+    TellSystemd {
+        #[serde(flatten)]
+        owner: Holder,
+        unit: Arc<str>,
+        path: PathBuf,
+        to: SwapMax,
+    },
 }
 
 /// Why a limit is written.
@@ -47,7 +56,7 @@ pub enum Cause {
     GrantChanged,
     /// Somebody changed what we had set.
     Drift,
-    /// Follows the container's use down to its grant.
+    /// Follows the use down to the grant.
     StepDown,
 }
 
@@ -68,22 +77,26 @@ impl Cause {
 #[serde(rename_all = "kebab-case", tag = "notice")]
 pub enum Notice {
     AboveGrant {
-        container: ContainerId,
+        #[serde(flatten)]
+        owner: Holder,
         used_bytes: u64,
         grant: SwapMax,
     },
     BackWithinGrant {
-        container: ContainerId,
+        #[serde(flatten)]
+        owner: Holder,
     },
     /// Another writer keeps changing the limit; `found` is what it writes.
     Contended {
-        container: ContainerId,
+        #[serde(flatten)]
+        owner: Holder,
         found: SwapMax,
         wanted: SwapMax,
     },
     /// `grants = "kubelet"`: the limit is not what LimitedSwap says.
     Differs {
-        container: ContainerId,
+        #[serde(flatten)]
+        owner: Holder,
         found: SwapMax,
         expected: SwapMax,
     },
@@ -93,10 +106,10 @@ pub enum Notice {
 pub struct Decision {
     pub actions: Vec<Action>,
     pub notices: Vec<Notice>,
-    /// Containers to look at again at a time, though nothing may have changed.
+    /// What to look at again at a time, though nothing may have changed.
     #[serde(skip)]
-    pub again: Vec<(Monotonic, ContainerId)>,
-    /// Containers not to watch until then: a writer is fighting us.
+    pub again: Vec<(Monotonic, Holder)>,
+    /// What not to watch until then: a writer is fighting us.
     #[serde(skip)]
-    pub deaf_until: Vec<(Monotonic, ContainerId)>,
+    pub deaf_until: Vec<(Monotonic, Holder)>,
 }

@@ -1,6 +1,9 @@
 //! The swap of a container that is about to start, while nobody knows its grant: by what its OCI
-//! configuration and its cgroup tell. Never above the grant, but for sidecars, where the kubelet
-//! writes the pod's share.
+//! configuration and its cgroup tell. Never above the grant, with two exceptions, which the
+//! configuration does not tell apart: for sidecars the kubelet writes the pod's share, and where the
+//! pod as a whole requests memory (`spec.resources`) it adds to each container an equal part of what no
+//! container requests. Either way the containers of a pod together get no more than the share of what
+//! the pod requests.
 //!
 //! The kubelet gives a Burstable container `oomScoreAdj = 1000 - 1000 × request / RAM`, rounded so
 //! that the share read back is never above the request's.
@@ -126,7 +129,11 @@ fn share(settings: &HookSettings, claims: &Claims) -> Result<(SwapMax, Why), Why
     }
     let request = |per_mille| part(settings.ram_bytes, per_mille);
     let may_be_request = |limit| (request(per_mille)..=request(per_mille + 1)).contains(&limit);
-    let limit = claims.memory_limit.and_then(|limit| u64::try_from(limit).ok());
+    let limit = claims.memory_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|l| *l > 0);
+    // No container requests more than its limit.
+    if limit.is_some_and(|limit| limit < request(per_mille)) {
+        return Err(Why::Denied("its oomScoreAdj tells its pod's memory request, not its own"));
+    }
     if limit.is_some_and(may_be_request) {
         return Err(Why::Denied("its memory request may equal its limit"));
     }
@@ -199,7 +206,7 @@ pub(crate) mod tests {
         fn annotated(claims: &mut Claims) -> &mut Annotated {
             claims.annotated.as_mut().unwrap()
         }
-        let cases: [(&str, Change); 15] = [
+        let cases: [(&str, Change); 16] = [
             ("Guaranteed", |_, c| c.qos_class = QosClass::Guaranteed),
             ("BestEffort", |_, c| c.qos_class = QosClass::BestEffort),
             ("annotations of another pod", |_, c| c.annotated = None),
@@ -212,6 +219,7 @@ pub(crate) mod tests {
             ("perhaps no request", |_, c| c.oom_score_adj = Some(999)),
             ("no oomScoreAdj", |_, c| c.oom_score_adj = None),
             ("perhaps request = limit", |_, c| c.memory_limit = Some(205 << 20)),
+            ("a request above its limit", |_, c| c.memory_limit = Some(100 << 20)),
             ("policy none", |s, _| s.policy = Policy::None),
             ("deny", |s, _| s.when_unknown = WhenUnknown::Deny),
             ("no VM", |s, _| s.eligibility = Eligibility::VirtLauncher),
@@ -225,6 +233,34 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        /// As the kubelet computes oomScoreAdj where the pod requests memory as a whole: each container
+        /// has an equal part of what no container requests.
+        #[test]
+        fn estimates_of_a_pod_together_are_within_its_requests_share(
+            ram in 1_u64 << 30..1 << 42,
+            swap in 0_u64..1 << 42,
+            requests in prop::collection::vec(0_u64..1 << 30, 1..8),
+            rest in 0_u64..1 << 33,
+        ) {
+            let all = requests.iter().sum::<u64>() + rest;
+            prop_assume!(all < ram);
+            let of_each = rest / requests.len() as u64;
+            let mut settings = settings();
+            settings.ram_bytes = ram;
+            settings.swap_for_pods_bytes = swap;
+            let mut together = 0;
+            for request in &requests {
+                let adj = 1000 * u128::from(request + of_each) / u128::from(ram);
+                let adj = 1000 - i64::try_from(adj).unwrap();
+                let mut claims = claims();
+                claims.oom_score_adj = Some(if adj == 1000 { 999 } else { adj.max(3) });
+                let (SwapMax::Bytes(bytes), _) = estimate(&settings, &claims) else { panic!() };
+                together += bytes;
+            }
+            let share = u128::from(swap) * u128::from(all) / u128::from(ram);
+            prop_assert!(u128::from(together) <= share + 1, "{together} of {share}");
+        }
+
         /// What the kubelet would write for a request, and the grant that the agent would compute.
         #[test]
         fn an_estimate_is_never_above_the_grant(

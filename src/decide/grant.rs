@@ -30,7 +30,11 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    Limited { request_bytes: u64, ram_bytes: u64, swap_for_pods_bytes: u64 },
+    Limited {
+        request_bytes: u64,
+        ram_bytes: u64,
+        swap_for_pods_bytes: u64,
+    },
     PolicyMax,
     PolicyNone,
     NoSwapOnNode,
@@ -41,7 +45,12 @@ pub enum Reason {
     Ephemeral,
     NoMemoryRequest,
     RequestEqualsLimit,
-    RequestExceedsRam { request_bytes: u64, ram_bytes: u64 },
+    RequestExceedsRam {
+        request_bytes: u64,
+        ram_bytes: u64,
+    },
+    /// Of a pod's cgroup.
+    Together,
     Helper,
     UnknownPod,
     UnknownContainer,
@@ -73,6 +82,9 @@ impl fmt::Display for Reason {
                 human_bytes(*request_bytes),
                 human_bytes(*ram_bytes)
             ),
+            Self::Together => {
+                f.write_str("the most that containers of the pod that run together are granted")
+            }
             Self::Helper => f.write_str("sandbox or monitor, no container"),
             Self::UnknownPod => f.write_str("its pod is not known (yet)"),
             Self::UnknownContainer => f.write_str("its container in the pod is not known (yet)"),
@@ -122,17 +134,25 @@ pub fn grant(
     }
 }
 
-fn none(reason: Reason) -> Grant {
+pub(super) fn none(reason: Reason) -> Grant {
     Grant { swap_max: SwapMax::ZERO, reason }
 }
 
-/// What rules the pod or the container out, whatever the policy.
+/// What rules the container out, whatever the policy.
 fn denied(
     settings: &GrantSettings,
     node: &NodeMemory,
     pod: &Pod,
     container: &Container,
 ) -> Option<Reason> {
+    let ephemeral = || (container.kind == ContainerKind::Ephemeral).then_some(Reason::Ephemeral);
+    pod_denied(settings, pod)
+        .or_else(ephemeral)
+        .or_else(|| (swap_for_pods(settings, node) == 0).then_some(Reason::NoSwapOnNode))
+}
+
+/// What rules every container of the pod out, whatever the policy.
+pub(super) fn pod_denied(settings: &GrantSettings, pod: &Pod) -> Option<Reason> {
     if let Some(reason) = critical(pod) {
         return Some(reason);
     }
@@ -140,13 +160,8 @@ fn denied(
     if class != QosClass::Burstable {
         return Some(Reason::NotBurstable(class));
     }
-    if settings.eligibility == Eligibility::VirtLauncher && !pod.virt_launcher {
-        return Some(Reason::NotVirtLauncher);
-    }
-    if container.kind == ContainerKind::Ephemeral {
-        return Some(Reason::Ephemeral);
-    }
-    (swap_for_pods(settings, node) == 0).then_some(Reason::NoSwapOnNode)
+    let no_vm = settings.eligibility == Eligibility::VirtLauncher && !pod.virt_launcher;
+    no_vm.then_some(Reason::NotVirtLauncher)
 }
 
 /// Why the kubelet takes the pod for critical: a static pod, which the API server knows by its mirror,

@@ -1,26 +1,35 @@
 //! From grants and what was found to actions: which `memory.swap.max` to write, what to tell
 //! systemd, and what to say.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
     grant::{Grant, grant_by_role, swap_for_pods},
-    state::{ContainerState, State, Told},
+    pod_limit::{plus, pod_grant},
+    state::{LimitState, State, Told},
 };
 use crate::{
     config::settings::{Grants, Settings},
     model::{
-        host::{ContainerFacts, LevelFacts, Manager, Monotonic, NodeMemory},
+        host::{
+            ContainerFacts, Holder, Level, LevelFacts, Manager, Monotonic, NodeMemory, PodFacts,
+            RUNTIME_CHILD,
+        },
+        pod::PodUid,
         swap::SwapMax,
     },
 };
 
-/// A container that uses more than its grant keeps at least this much room above its use, so that
-/// the step down itself never gets it OOM-killed.
+/// What uses more than its grant keeps at least this much room above its use, so that the step down
+/// itself never gets it OOM-killed.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// For so long after a container's cgroup appears its runtime may still write limits.
+/// For so long after a cgroup appears the runtime may still write limits.
 const STARTING: Duration = Duration::from_secs(2);
 
 /// While a container starts, systemd is not told: a changed property has systemd attach its device
@@ -30,7 +39,9 @@ const STARTING: Duration = Duration::from_secs(2);
 const START_AT_MOST: Duration = Duration::from_secs(60);
 const STARTED_YET: Duration = Duration::from_millis(500);
 
-/// One pass: compares every container of the snapshot with its grant.
+/// One pass: compares every container and pod of the snapshot with its grant.
+///
+/// A pod's limit is raised before its containers' are, and lowered after them.
 pub fn decide(
     settings: &Settings,
     snapshot: Snapshot<'_>,
@@ -47,11 +58,16 @@ pub fn decide(
         })
         .collect();
     due.sort_by_key(|(facts, _)| &facts.id);
+    let mut pods: Vec<&PodFacts> = snapshot.slices.iter().collect();
+    pods.sort_by_key(|facts| &facts.uid);
     if settings.grants == Grants::Kubelet {
         for (facts, grant) in due {
-            let known = state.containers.remove(&facts.id);
-            let next = compare(facts, grant, known, snapshot.node, now, &mut decision);
-            state.containers.insert(facts.id.clone(), next);
+            compare(&facts.into(), grant, snapshot.node, now, &mut state, &mut decision);
+        }
+        for facts in pods {
+            let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
+            let grant = pod_grant(&settings.grant, &snapshot.node, pod);
+            compare(&facts.into(), grant, snapshot.node, now, &mut state, &mut decision);
         }
         return (state, decision);
     }
@@ -60,10 +76,13 @@ pub fn decide(
     let (raised, rest): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|(facts, grant)| grant.swap_max > state.target_of(&facts.id));
     for (facts, grant) in rest {
-        pass.enforce(facts, grant, SwapMax::Max, &mut state, &mut decision);
+        pass.enforce(&facts.into(), grant, SwapMax::Max, &mut state, &mut decision);
     }
     // While somebody holds more than its grant, a raise must find its bytes free.
-    let (excess, mut total) = if raised.is_empty() { (0, 0) } else { state.totals() };
+    let (excess, mut total) = match raised.is_empty() {
+        true => (0, 0),
+        false => state.totals(&pass.outside(&pass.due_of_pods(&snapshot, &pods, &state))),
+    };
     let for_pods = swap_for_pods(&settings.grant, &snapshot.node);
     for (facts, grant) in raised {
         let before = state.target_of(&facts.id);
@@ -73,36 +92,86 @@ pub fn decide(
             }
             _ => SwapMax::Max,
         };
-        pass.enforce(facts, grant, ceiling, &mut state, &mut decision);
+        pass.enforce(&facts.into(), grant, ceiling, &mut state, &mut decision);
         if let (SwapMax::Bytes(before), SwapMax::Bytes(after)) =
             (before, state.target_of(&facts.id))
         {
             total = total.saturating_sub(before).saturating_add(after);
         }
     }
+    pass.enforce_pods(&snapshot, &pods, &mut state, &mut decision);
     (state, decision)
 }
 
-/// `grants = "kubelet"`: look, say, leave alone.
+/// `grants = "kubelet"`: looks, reports and leaves alone. The kubelet sets no limit for pods, which
+/// must only not be below what it gives their containers.
 fn compare(
-    facts: &ContainerFacts,
+    facts: &Facts<'_>,
     grant: Grant,
-    known: Option<ContainerState>,
     node: NodeMemory,
     now: Monotonic,
+    state: &mut State,
     decision: &mut Decision,
-) -> ContainerState {
+) {
+    let known = state.forget(&facts.owner);
     let expected = grant.swap_max.as_kernel_shows(node.page_bytes);
     let in_force = facts.levels.iter().map(|level| level.swap_max).min();
-    let differs = in_force.is_some_and(|found| found != expected);
+    let differs = in_force.is_some_and(|found| match facts.owner {
+        Holder::Container(_) => found != expected,
+        Holder::Pod(_) => found < expected,
+    });
     if let Some(found) = in_force
         && differs
         && !known.is_some_and(|known| known.differs)
     {
-        decision.notices.push(Notice::Differs { container: facts.id.clone(), found, expected });
+        decision.notices.push(Notice::Differs { owner: facts.owner.clone(), found, expected });
     }
     let used_bytes = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
-    ContainerState { differs, used_bytes, ..ContainerState::new(grant, expected, now) }
+    let new = LimitState::new(grant, expected, now);
+    state.insert(&facts.owner, LimitState { differs, used_bytes, ..new });
+}
+
+/// A container, or a pod's own cgroup.
+struct Facts<'a> {
+    owner: Holder,
+    pod: Option<&'a PodUid>,
+    manager: &'a Manager,
+    starting: bool,
+    path: &'a Path,
+    /// Outermost first.
+    levels: &'a [LevelFacts],
+}
+
+impl<'a> From<&'a ContainerFacts> for Facts<'a> {
+    fn from(facts: &'a ContainerFacts) -> Self {
+        let ContainerFacts { id, pod, manager, starting, path, levels, .. } = facts;
+        let owner = Holder::Container(id.clone());
+        Self { owner, pod: Some(pod), manager, starting: *starting, path, levels }
+    }
+}
+
+impl<'a> From<&'a PodFacts> for Facts<'a> {
+    fn from(facts: &'a PodFacts) -> Self {
+        let PodFacts { uid, manager, path, level } = facts;
+        Self {
+            owner: Holder::Pod(uid.clone()),
+            pod: None,
+            manager,
+            starting: false,
+            path,
+            levels: std::slice::from_ref(level),
+        }
+    }
+}
+
+impl Facts<'_> {
+    /// Below the cgroup root.
+    fn path_of(&self, level: Level) -> PathBuf {
+        match level {
+            Level::Pod | Level::Container => self.path.to_owned(),
+            Level::RuntimeChild => self.path.join(RUNTIME_CHILD),
+        }
+    }
 }
 
 struct Pass<'a> {
@@ -113,30 +182,91 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// What the pods' cgroups may have: their grants, and what their containers hold beyond theirs.
+    fn due_of_pods<'a>(
+        &self,
+        snapshot: &Snapshot<'_>,
+        pods: &[&'a PodFacts],
+        state: &State,
+    ) -> Vec<(&'a PodFacts, Grant)> {
+        let excess = if pods.is_empty() { Default::default() } else { state.excess_of_pods() };
+        let due = |facts: &&'a PodFacts| {
+            let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
+            let mut grant = pod_grant(&self.settings.grant, &self.node, pod);
+            let excess = excess.get(&facts.uid).copied().unwrap_or(0);
+            grant.swap_max = plus(grant.swap_max, SwapMax::Bytes(excess));
+            (*facts, grant)
+        };
+        pods.iter().map(due).collect()
+    }
+
+    /// What the pods hold beyond that.
+    fn outside<'a>(&self, due: &[(&'a PodFacts, Grant)]) -> BTreeMap<&'a PodUid, u64> {
+        let beyond = |(facts, grant): &(&'a PodFacts, Grant)| match grant.swap_max {
+            SwapMax::Bytes(bytes) => {
+                (&facts.uid, facts.level.swap_used_bytes.saturating_sub(bytes))
+            }
+            SwapMax::Max => (&facts.uid, 0),
+        };
+        due.iter().map(beyond).collect()
+    }
+
+    /// After the containers of these pods, whose states tell what they hold beyond their grants.
+    fn enforce_pods(
+        &self,
+        snapshot: &Snapshot<'_>,
+        pods: &[&PodFacts],
+        state: &mut State,
+        decision: &mut Decision,
+    ) {
+        let due = self.due_of_pods(snapshot, pods, state);
+        let mut of_pods = Decision::default();
+        for (facts, grant) in due {
+            self.enforce(&facts.into(), grant, SwapMax::Max, state, &mut of_pods);
+        }
+        let raises = |action: &Action| match action {
+            Action::WriteLimit { from, to, .. } => to > from,
+            Action::TellSystemd { .. } => false,
+        };
+        let (mut first, last): (Vec<_>, Vec<_>) = of_pods.actions.into_iter().partition(raises);
+        first.append(&mut decision.actions);
+        first.extend(last);
+        decision.actions = first;
+        decision.notices.extend(of_pods.notices);
+        decision.again.extend(of_pods.again);
+        decision.deaf_until.extend(of_pods.deaf_until);
+    }
+
     fn enforce(
         &self,
-        facts: &ContainerFacts,
+        facts: &Facts<'_>,
         grant: Grant,
         ceiling: SwapMax,
         state: &mut State,
         decision: &mut Decision,
     ) {
-        let known = state.containers.remove(&facts.id);
+        let known = state.forget(&facts.owner);
         let page = self.node.page_bytes;
-        let used = facts.levels.iter().map(|level| level.swap_used_bytes).max().unwrap_or(0);
-        let lowest = facts.levels.iter().map(|l| l.swap_max).min().unwrap_or(SwapMax::Max);
-        let highest = facts.levels.iter().map(|l| l.swap_max).max().unwrap_or(SwapMax::Max);
+        // The outermost level holds the use of those in it, and its limit is the only one that the
+        // container cannot set: a level in it may be of the container's own making.
+        let used = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
+        let outermost = facts.levels.first().map_or(SwapMax::Max, |level| level.swap_max);
         let known_target = known.as_ref().map(|known| known.target);
-        // A writer that lowered the limit has not taken from the container what we had left it.
-        let in_force =
-            known_target.map_or(lowest, |before| if highest > before { highest } else { before });
+        // Whatever a writer has made of the limit meanwhile, what counts is what we had left it. Use
+        // above that shows that the outermost limit was higher for a moment.
+        let in_force = match known_target {
+            None => outermost,
+            Some(before) if SwapMax::Bytes(used) > before => with_room(used),
+            Some(before) => before,
+        };
         // Room beyond the ceiling is for what is in use; who uses nothing waits for free bytes.
         let floor = if used > 0 { with_room(used) } else { SwapMax::ZERO };
         let target = target(in_force, used, grant.swap_max).min(ceiling.max(floor));
 
-        let mut next = known.unwrap_or_else(|| ContainerState {
+        let mut next = known.unwrap_or_else(|| LimitState {
             was_there: self.thorough,
-            ..ContainerState::new(grant.clone(), target, self.now)
+            pod: facts.pod.cloned(),
+            ..LimitState::new(grant.clone(), target, self.now)
         });
         let cause_of = |level: &LevelFacts| match known_target {
             Some(before) if next.seen.contains(&level.inode) => {
@@ -170,20 +300,20 @@ impl Pass<'_> {
             if !next.contended {
                 next.contended = true;
                 decision.notices.push(Notice::Contended {
-                    container: facts.id.clone(),
+                    owner: facts.owner.clone(),
                     found: level.swap_max,
                     wanted: target,
                 });
             }
-            decision.deaf_until.push((again_at, facts.id.clone()));
-            state.containers.insert(facts.id.clone(), next);
+            decision.deaf_until.push((again_at, facts.owner.clone()));
+            state.insert(&facts.owner, next);
             return;
         }
         // A limit that changes while the container starts is the runtime's work, no drift.
         let starting = self.now.since(next.since) < STARTING;
         for (level, cause) in wrong {
             decision.actions.push(Action::WriteLimit {
-                container: facts.id.clone(),
+                owner: facts.owner.clone(),
                 path: facts.path_of(level.level),
                 level: level.level,
                 inode: level.inode,
@@ -194,21 +324,21 @@ impl Pass<'_> {
         }
         self.tell_systemd(facts, drift.is_some(), &mut next, decision);
         self.follow(facts, used, &mut next, decision);
-        state.containers.insert(facts.id.clone(), next);
+        state.insert(&facts.owner, next);
     }
 
     fn tell_systemd(
         &self,
-        facts: &ContainerFacts,
+        facts: &Facts<'_>,
         drifted: bool,
-        next: &mut ContainerState,
+        next: &mut LimitState,
         decision: &mut Decision,
     ) {
         let Manager::Systemd(unit) = &facts.manager else { return };
         let age = self.now.since(next.since);
         let starting = facts.starting || (age < STARTING && !next.was_there);
         if starting && age < START_AT_MOST {
-            decision.again.push((self.now + STARTED_YET, facts.id.clone()));
+            decision.again.push((self.now + STARTED_YET, facts.owner.clone()));
             return;
         }
         let due = match next.told {
@@ -221,47 +351,47 @@ impl Pass<'_> {
         if due {
             next.told = Told::Asked(next.target);
             decision.actions.push(Action::TellSystemd {
-                container: facts.id.clone(),
+                owner: facts.owner.clone(),
                 unit: unit.clone(),
-                path: facts.path.clone(),
+                path: facts.path.to_owned(),
                 to: next.target,
             });
         } else if let Told::Failed { retry_at } = next.told {
-            decision.again.push((retry_at, facts.id.clone()));
+            decision.again.push((retry_at, facts.owner.clone()));
         }
     }
 
-    /// Keeps looking at a container that uses more than its grant, or waits for a raise.
+    /// Keeps looking at what uses more than its grant, or waits for a raise.
     fn follow(
         &self,
-        facts: &ContainerFacts,
+        facts: &Facts<'_>,
         used_bytes: u64,
-        next: &mut ContainerState,
+        next: &mut LimitState,
         decision: &mut Decision,
     ) {
-        let container = || facts.id.clone();
+        let owner = || facts.owner.clone();
         let above = SwapMax::Bytes(used_bytes) > next.grant.swap_max;
         match (next.above, above) {
             (false, true) => decision.notices.push(Notice::AboveGrant {
-                container: container(),
+                owner: owner(),
                 used_bytes,
                 grant: next.grant.swap_max,
             }),
             (true, false) => {
-                decision.notices.push(Notice::BackWithinGrant { container: container() })
+                decision.notices.push(Notice::BackWithinGrant { owner: owner() });
             }
             _ => {}
         }
         next.above = above;
         if next.target != next.grant.swap_max {
-            decision.again.push((self.now + self.settings.limits.follow, container()));
+            decision.again.push((self.now + self.settings.limits.follow, owner()));
         }
     }
 }
 
 /// What to set where `in_force` is set, `used` bytes are swapped and `grant` is due.
 ///
-/// Raising is always safe. Lowering below use has the container OOM-killed within seconds, so the
+/// Raising is always safe. Lowering below use has a container OOM-killed within seconds, so the
 /// limit only follows the use down, in steps worth a write, and never rises on the way.
 fn target(in_force: SwapMax, used_bytes: u64, grant: SwapMax) -> SwapMax {
     let use_with_room = with_room(used_bytes);

@@ -7,7 +7,7 @@ use crate::{
     config::settings::Settings,
     decide::grant::tests::{NODE, pod},
     model::{
-        host::{Level, Role},
+        host::{Holder, Level, Role},
         pod::{ContainerId, Pod, PodUid, Pods},
     },
 };
@@ -80,8 +80,17 @@ impl Case {
     }
 
     fn pass(&mut self, containers: &[ContainerFacts], now: Monotonic) -> Decision {
-        let snapshot =
-            Snapshot { node: self.node, pods: &self.pods, containers, thorough: self.thorough };
+        self.pass_with(containers, &[], now)
+    }
+
+    fn pass_with(
+        &mut self,
+        containers: &[ContainerFacts],
+        slices: &[PodFacts],
+        now: Monotonic,
+    ) -> Decision {
+        let (node, pods, thorough) = (self.node, &self.pods, self.thorough);
+        let snapshot = Snapshot { node, pods, containers, slices, thorough };
         let (state, decision) =
             decide(&self.settings, snapshot, std::mem::take(&mut self.state), now);
         self.state = state;
@@ -90,19 +99,39 @@ impl Case {
 
     /// Carries the actions out on `containers`, as a kernel and a willing systemd would.
     fn apply(&mut self, decision: &Decision, containers: &mut [ContainerFacts]) {
+        self.apply_with(decision, containers, &mut []);
+    }
+
+    fn apply_with(
+        &mut self,
+        decision: &Decision,
+        containers: &mut [ContainerFacts],
+        slices: &mut [PodFacts],
+    ) {
         for action in &decision.actions {
             match action {
-                Action::WriteLimit { container, level, to, .. } => {
-                    let facts = containers.iter_mut().find(|c| c.id == *container).unwrap();
-                    let found = facts.levels.iter_mut().find(|l| l.level == *level).unwrap();
+                Action::WriteLimit { owner, level, to, .. } => {
+                    let found = match owner {
+                        Holder::Container(id) => {
+                            let facts = containers.iter_mut().find(|c| c.id == *id).unwrap();
+                            facts.levels.iter_mut().find(|l| l.level == *level).unwrap()
+                        }
+                        Holder::Pod(uid) => {
+                            &mut slices.iter_mut().find(|p| p.uid == *uid).unwrap().level
+                        }
+                    };
                     found.swap_max = to.as_kernel_shows(4096);
                 }
-                Action::TellSystemd { container, to, .. } => {
-                    self.state.systemd_answered(container, *to, true, at(0));
+                Action::TellSystemd { owner, to, .. } => {
+                    self.state.systemd_answered(owner, *to, true, at(0));
                 }
             }
         }
     }
+}
+
+fn owner(facts: &ContainerFacts) -> Holder {
+    facts.id.clone().into()
 }
 
 /// `(level, from, to, cause)` of the writes.
@@ -241,7 +270,7 @@ fn a_limit_never_falls_below_use_and_follows_it_down() {
         [(Level::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown)]
     );
     assert!(matches!(decision.notices[..], [Notice::AboveGrant { used_bytes: GIB, .. }]));
-    assert_eq!(decision.again, [(at(4), containers[0].id.clone())]);
+    assert_eq!(decision.again, [(at(4), owner(&containers[0]))]);
     case.apply(&decision, &mut containers);
 
     containers[0].levels[0].swap_used_bytes = GIB - MIB / 2;
@@ -335,7 +364,7 @@ fn systemd_is_asked_again_after_a_refusal_and_thoroughly() {
     let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
     let grant = bytes(2 * GIB);
     let containers = [runc("a", grant, 0)];
-    let id = &containers[0].id;
+    let id = &owner(&containers[0]);
     assert_eq!(told(&case.first_pass(&containers, at(1))), [grant]);
     assert_eq!(told(&case.pass(&containers, at(1))), [], "the question is on its way");
     case.state.systemd_answered(id, SwapMax::ZERO, true, at(1));
@@ -361,12 +390,12 @@ fn systemd_is_not_told_while_the_runtime_starts_the_container() {
         (1, vec![]),
         "the file holds it for now"
     );
-    assert_eq!(decision.again, [(at(10) + STARTED_YET, containers[0].id.clone())]);
+    assert_eq!(decision.again, [(at(10) + STARTED_YET, owner(&containers[0]))]);
     case.apply(&decision, &mut containers);
     assert_eq!(told(&case.pass(&containers, at(69))), []);
     assert_eq!(told(&case.pass(&containers, at(70))).len(), 1, "but not for ever");
     containers[0].starting = false;
-    case.state.forget(&containers[0].id);
+    case.state.forget(&owner(&containers[0]));
     assert_eq!(told(&case.pass(&containers, at(80))), [], "nor so soon after it appeared");
     assert_eq!(told(&case.pass(&containers, at(82))).len(), 1);
 }
@@ -383,7 +412,7 @@ fn where_the_kubelet_grants_the_agent_only_compares() {
     assert_eq!(
         decision.notices,
         [Notice::Differs {
-            container: wrong[0].id.clone(),
+            owner: owner(&wrong[0]),
             found: SwapMax::ZERO,
             expected: bytes(2 * GIB)
         }]
@@ -398,6 +427,183 @@ fn without_systemd_nobody_is_told() {
     facts.manager = Manager::Cgroupfs;
     let decision = case.pass(&[facts], at(1));
     assert_eq!((writes(&decision).len(), told(&decision).len()), (1, 0));
+}
+
+/// The cgroup of pod `name`.
+fn slice(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> PodFacts {
+    let uid = uid(name);
+    let unit = format!("kubepods-pod{uid}.slice");
+    PodFacts {
+        path: PathBuf::from(format!("kubepods.slice/{unit}")),
+        manager: Manager::Systemd(unit.into()),
+        level: LevelFacts { level: Level::Pod, inode: 9, swap_max, swap_used_bytes },
+        uid,
+    }
+}
+
+#[test]
+fn a_pods_cgroup_is_limited_to_what_its_containers_may_have_together() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -", "- - 2Gi -"])]);
+    let mut containers = [runc("a", SwapMax::Max, 0)];
+    let mut slices = [slice("a", SwapMax::Max, 0)];
+    case.thorough = true;
+    let decision = case.pass_with(&containers, &slices, at(1));
+    case.thorough = false;
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Container, SwapMax::Max, bytes(2 * GIB), Cause::Found),
+            (Level::Pod, SwapMax::Max, bytes(3 * GIB), Cause::Found),
+        ],
+        "lowered after its containers"
+    );
+    assert_eq!(told(&decision), [bytes(2 * GIB), bytes(3 * GIB)]);
+    case.apply_with(&decision, &mut containers, &mut slices);
+
+    case.node.swap_bytes = 16 * GIB;
+    let decision = case.pass_with(&containers, &slices, at(5));
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Pod, bytes(3 * GIB), bytes(6 * GIB), Cause::GrantChanged),
+            (Level::Container, bytes(2 * GIB), bytes(4 * GIB), Cause::GrantChanged),
+        ],
+        "raised before its containers"
+    );
+    case.apply_with(&decision, &mut containers, &mut slices);
+
+    slices[0].level.swap_max = SwapMax::Max;
+    let decision = case.pass_with(&containers, &slices, at(9));
+    assert_eq!(writes(&decision), [(Level::Pod, SwapMax::Max, bytes(6 * GIB), Cause::Drift)]);
+    assert_eq!(told(&decision), [bytes(6 * GIB)]);
+    case.apply_with(&decision, &mut containers, &mut slices);
+    assert_eq!(case.pass_with(&containers, &slices, at(9)), Decision::default());
+}
+
+#[test]
+fn a_pod_without_swap_has_none_in_its_cgroup_either() {
+    let mut critical = pod("c", &["- - 4Gi -"]);
+    critical.priority = Some(2_000_001_000);
+    let mut case = Case::new([pod("a", &["- - - -"]), pod("b", &["1 1 1Gi 1Gi"]), critical]);
+    for name in ["a", "b", "c", "unknown"] {
+        let slices = [slice(name, SwapMax::Max, 0)];
+        let decision = case.pass_with(&[], &slices, at(1));
+        let expected = [(Level::Pod, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
+        assert_eq!(writes(&decision), expected, "{name}");
+    }
+}
+
+/// What outlived containers is counted beside those that run.
+#[test]
+fn a_pods_limit_is_never_below_use_and_follows_it_down() {
+    let mut case = Case::new([pod("a", &["- - 2Gi -"])]);
+    let mut containers = [runc("a", bytes(GIB), 0)];
+    let mut slices = [slice("a", SwapMax::Max, 3 * GIB)];
+    let decision = case.pass_with(&containers, &slices, at(1));
+    let follows = [(Level::Pod, SwapMax::Max, bytes(3 * GIB + MIB), Cause::Found)];
+    assert_eq!(writes(&decision), follows);
+    let above =
+        Notice::AboveGrant { owner: Holder::Pod(uid("a")), used_bytes: 3 * GIB, grant: bytes(GIB) };
+    assert_eq!(decision.notices, [above]);
+    assert!(decision.again.contains(&(at(3), Holder::Pod(uid("a")))));
+    case.apply_with(&decision, &mut containers, &mut slices);
+    slices[0].level.swap_used_bytes = 2 * GIB;
+    let decision = case.pass_with(&containers, &slices, at(3));
+    assert_eq!(writes(&decision)[0].2, bytes(2 * GIB + MIB));
+    case.apply_with(&decision, &mut containers, &mut slices);
+    slices[0].level.swap_used_bytes = 0;
+    let decision = case.pass_with(&containers, &slices, at(5));
+    assert_eq!(writes(&decision)[0].2, bytes(GIB));
+    let within = Notice::BackWithinGrant { owner: Holder::Pod(uid("a")) };
+    assert_eq!(decision.notices, [within]);
+}
+
+#[test]
+fn a_pod_has_room_for_a_container_above_its_grant() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", bytes(2 * GIB), GIB)];
+    let mut slices = [slice("a", bytes(2 * GIB), GIB)];
+    let first = case.pass_with(&containers, &slices, at(1));
+    case.apply_with(&first, &mut containers, &mut slices);
+    case.node.swap_bytes = GIB; // the grant falls to 256 MiB
+    let decision = case.pass_with(&containers, &slices, at(2));
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown),
+            (Level::Pod, bytes(2 * GIB), bytes(GIB + MIB), Cause::GrantChanged),
+        ]
+    );
+    assert_eq!(decision.notices.len(), 1, "of the container: {:?}", decision.notices);
+    case.apply_with(&decision, &mut containers, &mut slices);
+    // The container is gone, and what it held with it.
+    case.state.forget(&owner(&containers[0]));
+    slices[0].level.swap_used_bytes = 0;
+    let decision = case.pass_with(&[], &slices, at(3));
+    assert_eq!(writes(&decision)[0].2, bytes(256 * MIB));
+}
+
+#[test]
+fn what_a_pod_holds_beyond_its_grant_is_not_given_to_another() {
+    let mut case = Case::new([pod("a", &["- - 8Gi -"]), pod("b", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0), runc("b", SwapMax::ZERO, 0)];
+    let mut slices = [slice("a", SwapMax::ZERO, 0), slice("b", SwapMax::ZERO, 0)];
+    let first = case.pass_with(&containers, &slices, at(1));
+    case.apply_with(&first, &mut containers, &mut slices);
+    // a's container has left 4 GiB in its pod, and the pod's grant falls; b's rises.
+    slices[0].level.swap_used_bytes = 4 * GIB;
+    case.pods = pods([pod("a", &["- - 2Gi -"]), pod("b", &["- - 14Gi -"])]);
+    for second in [2, 4] {
+        let decision = case.pass_with(&containers, &slices, at(second));
+        case.apply_with(&decision, &mut containers, &mut slices);
+        // 8 GiB less a's 1, and the 3 above, and what is not worth a write.
+        let limit = containers[1].levels[0].swap_max;
+        assert!((bytes(4 * GIB - MIB)..=bytes(4 * GIB)).contains(&limit), "{limit:?}");
+    }
+}
+
+/// Under runc a container may make a cgroup `container` in its own, and set its limit.
+#[test]
+fn a_level_of_the_containers_own_making_raises_nothing() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", bytes(2 * GIB), GIB)];
+    let first = case.first_pass(&containers, at(1));
+    case.apply(&first, &mut containers);
+    case.node.swap_bytes = GIB;
+    let lowered = case.pass(&containers, at(2));
+    case.apply(&lowered, &mut containers);
+    let limit = containers[0].levels[0].swap_max;
+    assert_eq!(limit, bytes(GIB + MIB));
+    for second in 3..9 {
+        let mut nested = crun("a", limit, SwapMax::Max);
+        nested.levels[0].swap_used_bytes = GIB + MIB - 4096;
+        containers = [nested];
+        let decision = case.pass(&containers, at(second));
+        let expected = [(Level::RuntimeChild, limit)];
+        let written: Vec<_> = writes(&decision).iter().map(|w| (w.0, w.2)).collect();
+        assert_eq!(written, expected, "{decision:?}");
+        case.apply(&decision, &mut containers);
+    }
+    // At first sight, too.
+    let mut nested = crun("b", bytes(GIB), SwapMax::ZERO);
+    nested.levels[0].swap_used_bytes = GIB - MIB;
+    case.pods = pods([pod("b", &["- - 4Gi -"])]);
+    let decision = case.pass(&[nested], at(9));
+    assert_eq!(writes(&decision), [(Level::RuntimeChild, SwapMax::ZERO, bytes(GIB), Cause::Found)]);
+}
+
+#[test]
+fn where_the_kubelet_grants_a_pods_limit_is_left_alone() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = Grants::Kubelet;
+    let mut slices = [slice("a", SwapMax::Max, 7)];
+    assert_eq!(case.pass_with(&[], &slices, at(1)), Decision::default());
+    assert_eq!(case.state.get(&Holder::Pod(uid("a"))).unwrap().used_bytes, 7);
+    slices[0].level.swap_max = bytes(GIB);
+    let decision = case.pass_with(&[], &slices, at(2));
+    let (found, expected) = (bytes(GIB), bytes(2 * GIB));
+    let differs = Notice::Differs { owner: Holder::Pod(uid("a")), found, expected };
+    assert_eq!((decision.actions, decision.notices), (vec![], vec![differs]));
 }
 
 fn limit() -> impl Strategy<Value = SwapMax> {
@@ -450,9 +656,10 @@ proptest! {
         let mut case = Case::new(pods);
         let decision = case.first_pass(&containers, at(1));
         for action in &decision.actions {
-            let Action::WriteLimit { container, from, to, .. } = action else { continue };
-            let grant = case.state.get(container).unwrap().grant.swap_max;
-            let facts = containers.iter().find(|c| c.id == *container).unwrap();
+            let Action::WriteLimit { owner, from, to, .. } = action else { continue };
+            let grant = case.state.get(owner).unwrap().grant.swap_max;
+            let id = owner.container().unwrap();
+            let facts = containers.iter().find(|c| c.id == *id).unwrap();
             let used = facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap();
             // Room above use, and as much again that is not worth a write.
             prop_assert!(*to <= grant.max(bytes(used + 2 * MIB)));

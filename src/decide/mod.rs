@@ -10,6 +10,7 @@ pub mod guard;
 pub mod hook;
 pub mod kubelet;
 pub mod limits;
+pub mod pod_limit;
 pub mod pods;
 pub mod protection;
 pub mod provision;

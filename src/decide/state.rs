@@ -1,21 +1,28 @@
-//! What is remembered of the containers between passes.
+//! What is remembered of containers and pods between passes.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{budget::Budget, grant::Grant};
-use crate::model::{host::Monotonic, pod::ContainerId, swap::SwapMax};
+use crate::model::{
+    host::{Holder, Monotonic},
+    pod::{ContainerId, PodUid},
+    swap::SwapMax,
+};
 
 /// How long systemd is left alone after it refused a property or could not be reached.
 const SYSTEMD_RETRY: Duration = Duration::from_secs(5);
 
-/// By container.
+/// By container, and by pod for the pods' own cgroups.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    pub(super) containers: BTreeMap<ContainerId, ContainerState>,
+    containers: BTreeMap<ContainerId, LimitState>,
+    pods: BTreeMap<PodUid, LimitState>,
 }
 
+/// The limit of a container or of a pod's cgroup.
 #[derive(Clone, Debug)]
-pub struct ContainerState {
+pub struct LimitState {
+    /// Of a pod's cgroup: with what its containers hold beyond their own grants.
     pub grant: Grant,
     /// What we last aimed for; above the grant while the container's use is.
     pub target: SwapMax,
@@ -24,6 +31,8 @@ pub struct ContainerState {
     pub above: bool,
     pub contended: bool,
     pub differs: bool,
+    /// The pod of a container.
+    pub(super) pod: Option<PodUid>,
     /// Inodes of the cgroups that have had their limit from us.
     pub(super) seen: Vec<u64>,
     pub(super) since: Monotonic,
@@ -32,10 +41,10 @@ pub struct ContainerState {
     pub(super) budget: Budget,
 }
 
-/// What systemd knows of a scope's limit.
+/// What systemd knows of a unit's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// No scope of systemd's, or not ours to tell.
+    /// No unit of systemd's, or not ours to tell.
     Nothing,
     Asked(SwapMax),
     Holds(SwapMax),
@@ -45,12 +54,33 @@ pub enum Told {
 }
 
 impl State {
-    pub fn containers(&self) -> impl Iterator<Item = (&ContainerId, &ContainerState)> {
+    pub fn containers(&self) -> impl Iterator<Item = (&ContainerId, &LimitState)> {
         self.containers.iter()
     }
 
-    pub fn get(&self, id: &ContainerId) -> Option<&ContainerState> {
-        self.containers.get(id)
+    pub fn pods(&self) -> impl Iterator<Item = (&PodUid, &LimitState)> {
+        self.pods.iter()
+    }
+
+    pub fn get(&self, owner: &Holder) -> Option<&LimitState> {
+        match owner {
+            Holder::Container(id) => self.containers.get(id),
+            Holder::Pod(uid) => self.pods.get(uid),
+        }
+    }
+
+    fn get_mut(&mut self, owner: &Holder) -> Option<&mut LimitState> {
+        match owner {
+            Holder::Container(id) => self.containers.get_mut(id),
+            Holder::Pod(uid) => self.pods.get_mut(uid),
+        }
+    }
+
+    pub(super) fn insert(&mut self, owner: &Holder, state: LimitState) {
+        match owner {
+            Holder::Container(id) => self.containers.insert(id.clone(), state),
+            Holder::Pod(uid) => self.pods.insert(uid.clone(), state),
+        };
     }
 
     /// What was last aimed for; 0 for a container never seen.
@@ -58,19 +88,17 @@ impl State {
         self.containers.get(id).map_or(SwapMax::ZERO, |state| state.target)
     }
 
-    pub fn forget(&mut self, id: &ContainerId) {
-        self.containers.remove(id);
+    /// What is known of `owner`, which is forgotten.
+    pub fn forget(&mut self, owner: &Holder) -> Option<LimitState> {
+        match owner {
+            Holder::Container(id) => self.containers.remove(id),
+            Holder::Pod(uid) => self.pods.remove(uid),
+        }
     }
 
     /// systemd's answer to [`super::decision::Action::TellSystemd`]. A late answer to an older request is ignored.
-    pub fn systemd_answered(
-        &mut self,
-        id: &ContainerId,
-        asked: SwapMax,
-        held: bool,
-        now: Monotonic,
-    ) {
-        if let Some(state) = self.containers.get_mut(id)
+    pub fn systemd_answered(&mut self, owner: &Holder, asked: SwapMax, held: bool, now: Monotonic) {
+        if let Some(state) = self.get_mut(owner)
             && state.told == Told::Asked(asked)
         {
             state.told = if held {
@@ -81,21 +109,44 @@ impl State {
         }
     }
 
-    /// Bytes that containers above their grant hold beyond it, and the sum of all targets.
-    pub(super) fn totals(&self) -> (u64, u64) {
-        self.containers.values().fold((0, 0), |(excess, total), state| {
-            match (state.target, state.grant.swap_max) {
-                (SwapMax::Bytes(target), SwapMax::Bytes(grant)) => (
-                    u64::saturating_add(excess, target.saturating_sub(grant)),
-                    u64::saturating_add(total, target),
-                ),
-                _ => (excess, total),
-            }
-        })
+    /// Bytes that containers, and pods beside their containers, hold beyond their grants; and the latter
+    /// together with the containers' targets. `outside` is what was just seen of pods.
+    pub(super) fn totals(&self, outside: &BTreeMap<&PodUid, u64>) -> (u64, u64) {
+        let excess = |states: &mut dyn Iterator<Item = &LimitState>| {
+            states.map(LimitState::excess).fold(0, u64::saturating_add)
+        };
+        let unseen = self.pods.iter().filter(|(uid, _)| !outside.contains_key(uid));
+        let seen = outside.values().copied().fold(0, u64::saturating_add);
+        let outside = excess(&mut unseen.map(|(_, state)| state)).saturating_add(seen);
+        let targets = self.containers.values().fold(0, |sum: u64, state| match state.target {
+            SwapMax::Bytes(target) => sum.saturating_add(target),
+            SwapMax::Max => sum,
+        });
+        let of_containers = excess(&mut self.containers.values());
+        (of_containers.saturating_add(outside), targets.saturating_add(outside))
+    }
+
+    /// What the containers of each pod hold beyond their grants.
+    pub(super) fn excess_of_pods(&self) -> BTreeMap<&PodUid, u64> {
+        let mut of_pods = BTreeMap::new();
+        for state in self.containers.values().filter(|state| state.excess() > 0) {
+            let Some(pod) = &state.pod else { continue };
+            let sum: &mut u64 = of_pods.entry(pod).or_default();
+            *sum = sum.saturating_add(state.excess());
+        }
+        of_pods
     }
 }
 
-impl ContainerState {
+impl LimitState {
+    /// By how much the limit that is aimed for is above the grant, since the use was.
+    fn excess(&self) -> u64 {
+        match (self.target, self.grant.swap_max) {
+            (SwapMax::Bytes(target), SwapMax::Bytes(grant)) => target.saturating_sub(grant),
+            _ => 0,
+        }
+    }
+
     pub(super) fn new(grant: Grant, target: SwapMax, now: Monotonic) -> Self {
         Self {
             seen: Vec::new(),
@@ -108,6 +159,7 @@ impl ContainerState {
             above: false,
             contended: false,
             differs: false,
+            pod: None,
             budget: Budget::default(),
         }
     }

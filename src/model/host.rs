@@ -62,18 +62,55 @@ pub struct SwapTraffic {
     pub direct_reclaims: u64,
 }
 
-/// Who sets a container's limits beside us.
+/// Who sets a cgroup's limits beside us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Manager {
-    /// systemd, for this scope (`crio-ID.scope`).
+    /// systemd, for this unit (`crio-ID.scope`, `kubepods-podUID.slice`).
     Systemd(Arc<str>),
     /// The runtime writes cgroupfs itself (`cgroupfs` cgroup driver).
     Cgroupfs,
 }
 
-/// A container's own cgroup, and the child in it that crun makes.
+/// The holder of a limit: whose cgroup it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holder {
+    Container(ContainerId),
+    Pod(PodUid),
+}
+
+impl Holder {
+    pub fn container(&self) -> Option<&ContainerId> {
+        match self {
+            Self::Container(id) => Some(id),
+            Self::Pod(_) => None,
+        }
+    }
+
+    pub fn pod(&self) -> Option<&PodUid> {
+        match self {
+            Self::Container(_) => None,
+            Self::Pod(uid) => Some(uid),
+        }
+    }
+}
+
+impl From<ContainerId> for Holder {
+    fn from(id: ContainerId) -> Self {
+        Self::Container(id)
+    }
+}
+
+impl From<PodUid> for Holder {
+    fn from(uid: PodUid) -> Self {
+        Self::Pod(uid)
+    }
+}
+
+/// A pod's cgroup, a container's own in it, and the child that crun makes in that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Level {
+    Pod,
     Container,
     RuntimeChild,
 }
@@ -81,6 +118,7 @@ pub enum Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Pod => "pod cgroup",
             Self::Container => "container cgroup",
             Self::RuntimeChild => "runtime's child cgroup",
         })
@@ -125,14 +163,15 @@ pub struct ContainerFacts {
     pub levels: Vec<LevelFacts>,
 }
 
-impl ContainerFacts {
+/// A pod's cgroup as it was found. It holds the cgroups of its containers, and keeps the memory that
+/// outlives one of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PodFacts {
+    pub uid: PodUid,
+    pub manager: Manager,
     /// Below the cgroup root.
-    pub fn path_of(&self, level: Level) -> PathBuf {
-        match level {
-            Level::Container => self.path.clone(),
-            Level::RuntimeChild => self.path.join(RUNTIME_CHILD),
-        }
-    }
+    pub path: PathBuf,
+    pub level: LevelFacts,
 }
 
 /// The name of the cgroup that crun makes inside a container's scope.

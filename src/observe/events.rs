@@ -10,6 +10,9 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use nix::NixPath;
 
+/// Some more than this are returned at once.
+const MOST: usize = 1024;
+
 /// Registers `file` with the runtime.
 #[expect(
     deprecated,
@@ -54,7 +57,8 @@ impl Events {
         let _ = self.queue.get_ref().0.rm_watch(watch);
     }
 
-    /// Waits for events and returns all there are. Cancel safe: nothing is lost.
+    /// Waits for events and returns those there are, up to [`MOST`]: who causes them without end must
+    /// not keep the reader from anything else. Cancel safe: nothing is lost.
     pub async fn next(&self) -> io::Result<Vec<InotifyEvent>> {
         let read =
             |queue: &AsyncFd<Queue>| queue.get_ref().0.read_events().map_err(io::Error::from);
@@ -64,7 +68,9 @@ impl Events {
                 Ok(events) => events?,
                 Err(_would_block) => continue,
             };
-            while let Ok(more) = read(&self.queue) {
+            while events.len() < MOST
+                && let Ok(more) = read(&self.queue)
+            {
                 events.extend(more);
             }
             return Ok(events);

@@ -1,4 +1,4 @@
-//! Whether a process in a container's cgroup is the container's, or still the runtime's.
+//! Whether the processes in a container's cgroup are the container's, or still the runtime's.
 
 use std::{fs::File, io::Read};
 
@@ -8,23 +8,51 @@ const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
 /// No path is longer.
 const LONGEST_BYTES: u64 = 4096;
 
-/// `false` for a process that is gone or is a runtime's: until it executes the container's program
-/// it is called `crun`, `runc:[2:INIT]`, or just `exe` or `6` (runc executes itself by descriptor),
-/// but its command line begins with the runtime's.
-pub fn is_started(roots: &Roots, pid: u32) -> bool {
-    // A process makes its command line as long as it likes.
-    let read = |name: &str| -> std::io::Result<Vec<u8>> {
-        let file = File::open(roots.proc(&format!("{pid}/{name}")))?;
-        let mut text = Vec::new();
-        file.take(LONGEST_BYTES).read_to_end(&mut text)?;
-        Ok(text)
-    };
-    let (Ok(comm), Ok(command_line)) = (read("comm"), read("cmdline")) else { return false };
-    let comm = String::from_utf8_lossy(&comm);
-    let name = comm.trim_end().split(":[").next().unwrap_or_default();
+/// What processes of a container run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// One runs the container's program.
+    Program,
+    /// They are the runtime's, or gone.
+    Runtime,
+    /// Only the command lines of these tell.
+    Doubtful(Vec<u32>),
+}
+
+/// By the names of the processes, which the kernel tells without waiting for anybody. Until it
+/// executes the container's program, a runtime's process is called `crun`, `runc:[2:INIT]`, or just
+/// `exe` or `6` (runc executes itself by descriptor), or begins with `memfd:`.
+pub fn runs(roots: &Roots, processes: &[u32]) -> Runs {
+    let mut doubtful = Vec::new();
+    for pid in processes {
+        let Ok(comm) = read(roots, *pid, "comm") else { continue };
+        let comm = String::from_utf8_lossy(&comm);
+        let name = comm.trim_end();
+        let by_descriptor = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+        if by_descriptor || name == "exe" || name.starts_with("memfd:") {
+            doubtful.push(*pid);
+        } else if !RUNTIMES.contains(&name.split(":[").next().unwrap_or_default()) {
+            return Runs::Program;
+        }
+    }
+    if doubtful.is_empty() { Runs::Runtime } else { Runs::Doubtful(doubtful) }
+}
+
+/// By the command line: a runtime's begins with its name. The kernel reads it from the process's
+/// memory, and waits for as long as the process keeps that locked.
+pub fn is_program_by_command_line(roots: &Roots, pid: u32) -> bool {
+    let Ok(command_line) = read(roots, pid, "cmdline") else { return false };
     let program = command_line.split(|byte| *byte == 0).next().unwrap_or_default();
     let program = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    !RUNTIMES.iter().any(|runtime| *runtime == name || runtime.as_bytes() == program)
+    !RUNTIMES.iter().any(|runtime| runtime.as_bytes() == program)
+}
+
+/// A process makes its command line as long as it likes.
+fn read(roots: &Roots, pid: u32, name: &str) -> std::io::Result<Vec<u8>> {
+    let file = File::open(roots.proc(&format!("{pid}/{name}")))?;
+    let mut text = Vec::new();
+    file.take(LONGEST_BYTES).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -36,24 +64,47 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::at(folder.path());
         std::fs::create_dir_all(folder.path().join("proc/7")).unwrap();
-        for (comm, command_line, started) in [
-            ("crun", "/usr/bin/crun\0--systemd-cgroup\0create\0", false),
-            ("runc:[2:INIT]", "runc\0init\0", false),
-            ("runc:[1:CHILD]", "", false),
-            ("exe", "/usr/bin/runc\0init\0", false),
-            ("6", "runc\0init\0", false),
-            ("virt-launcher", "/usr/bin/virt-launcher\0--qemu-timeout\0", true),
-            ("crunch", "crunch\0", true),
-            ("kworker:[x]", "", true),
+        let doubtful = || Runs::Doubtful(vec![7]);
+        for (comm, expected) in [
+            ("crun", Runs::Runtime),
+            ("runc:[2:INIT]", Runs::Runtime),
+            ("runc:[1:CHILD]", Runs::Runtime),
+            ("exe", doubtful()),
+            ("6", doubtful()),
+            ("memfd:runc_clon", doubtful()),
+            ("virt-launcher", Runs::Program),
+            ("crunch", Runs::Program),
+            ("kworker:[x]", Runs::Program),
+            ("", Runs::Program),
         ] {
             std::fs::write(roots.proc("7/comm"), format!("{comm}\n")).unwrap();
-            std::fs::write(roots.proc("7/cmdline"), command_line).unwrap();
-            assert_eq!(is_started(&roots, 7), started, "{comm} {command_line}");
+            assert_eq!(runs(&roots, &[7]), expected, "{comm}");
+            assert_eq!(runs(&roots, &[8, 7]), expected, "{comm}");
         }
-        std::fs::write(roots.proc("7/comm"), "x\n").unwrap();
+        std::fs::create_dir_all(folder.path().join("proc/8")).unwrap();
+        std::fs::write(roots.proc("8/comm"), "6\n").unwrap();
+        assert_eq!(runs(&roots, &[8, 7]), Runs::Program, "one is enough");
+        assert_eq!(runs(&roots, &[9]), Runs::Runtime);
+    }
+
+    #[test]
+    fn a_command_line_decides_where_the_name_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        std::fs::create_dir_all(folder.path().join("proc/7")).unwrap();
+        for (command_line, is_program) in [
+            ("/usr/bin/crun\0--systemd-cgroup\0create\0", false),
+            ("runc\0init\0", false),
+            ("/usr/bin/runc\0init\0", false),
+            ("/usr/bin/virt-launcher\0--qemu-timeout\0", true),
+            ("crunch\0", true),
+        ] {
+            std::fs::write(roots.proc("7/cmdline"), command_line).unwrap();
+            assert_eq!(is_program_by_command_line(&roots, 7), is_program, "{command_line}");
+        }
         let longest = File::create(roots.proc("7/cmdline")).unwrap();
         longest.set_len(1 << 40).unwrap();
-        assert!(is_started(&roots, 7), "no more is read than tells");
-        assert!(!is_started(&roots, 8));
+        assert!(is_program_by_command_line(&roots, 7), "no more is read than tells");
+        assert!(!is_program_by_command_line(&roots, 8), "it is gone");
     }
 }

@@ -1,4 +1,4 @@
-//! The containers' cgroups, kept up to date by inotify: a new container, a vanished one and every
+//! The cgroups of pods and containers, kept up to date by inotify: a new one, a vanished one and every
 //! write to a `memory.swap.max` is noticed when it happens, and nothing is read in between.
 //!
 //! cgroupfs reports mkdir and rmdir of cgroups and writes to their files as it reports any; files
@@ -9,7 +9,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsStr,
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
@@ -17,14 +19,15 @@ use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
 use super::{
     bundle,
     cgroup::{Cgroup, CgroupError, LIMIT_FILE, is_gone},
+    command_lines::CommandLines,
     events::Events,
     names::{Below, InPod, below_kubepods, in_pod},
-    process,
+    process::{self, Runs},
 };
 use crate::{
     failpoint,
     model::{
-        host::{ContainerFacts, Level, Manager, RUNTIME_CHILD, Role},
+        host::{ContainerFacts, Holder, Level, Manager, PodFacts, RUNTIME_CHILD, Role},
         pod::{ContainerId, Pod, PodUid},
     },
     roots::Roots,
@@ -40,7 +43,7 @@ enum Watched {
     Pod(PathBuf, PodUid),
     Container(ContainerId),
     /// A `memory.swap.max`.
-    Limit(ContainerId),
+    Limit(Holder),
     /// A `cgroup.subtree_control`: with it, limits come in the folders below this one.
     Controllers(PathBuf),
 }
@@ -59,11 +62,29 @@ enum Watch {
 struct Entry {
     pod: PodUid,
     path: PathBuf,
+    /// Tells it from a cgroup that is made anew under the same path.
+    inode: u64,
     manager: Manager,
     /// From the runtime's bundle.
     role: Role,
-    /// The runtime has let its program run.
-    started: bool,
+    started: Started,
+    watches: Vec<WatchDescriptor>,
+}
+
+/// Whether the runtime has let the container's program run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Started {
+    /// The runtime may still make its child.
+    NotYet,
+    /// What comes in the container's cgroup from now on is of its own making.
+    With { runtime_child: bool },
+}
+
+/// A pod's own cgroup.
+#[derive(Debug)]
+struct PodEntry {
+    path: PathBuf,
+    manager: Manager,
     watches: Vec<WatchDescriptor>,
 }
 
@@ -71,8 +92,8 @@ struct Entry {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// New, or written to.
-    pub touched: BTreeSet<ContainerId>,
-    pub gone: BTreeSet<ContainerId>,
+    pub touched: BTreeSet<Holder>,
+    pub gone: BTreeSet<Holder>,
 }
 
 #[derive(Debug)]
@@ -86,12 +107,12 @@ pub struct Tree {
     deaf: Option<String>,
     /// So that what is asked for each pod does not look at every container.
     of_pods: HashMap<PodUid, BTreeSet<ContainerId>>,
-    /// Each pod's own cgroup, below the cgroup root.
-    pods: BTreeMap<PodUid, PathBuf>,
+    pods: BTreeMap<PodUid, PodEntry>,
+    command_lines: CommandLines,
 }
 
 impl Tree {
-    /// Finds all containers there are and watches for more.
+    /// Finds all pods and containers there are and watches for more.
     pub fn new(roots: &Roots) -> io::Result<(Self, Changes)> {
         let mut tree = Self {
             roots: roots.clone(),
@@ -102,6 +123,7 @@ impl Tree {
             deaf: None,
             of_pods: HashMap::new(),
             pods: BTreeMap::new(),
+            command_lines: CommandLines::new(roots),
         };
         let mut changes = Changes::default();
         tree.scan(&mut changes);
@@ -120,11 +142,21 @@ impl Tree {
     }
 
     /// Waits until the kernel has something to report, and takes all of it. Cancel safe.
+    /// Waits until there is something to report, and takes a bounded part of it: one container must
+    /// not keep the others waiting. Cancel safe.
     pub async fn changed(&mut self) -> io::Result<Changes> {
-        let events = self.events.next().await?;
         let mut changes = Changes::default();
-        for event in events {
-            self.event(event.wd, event.mask, event.name.as_deref(), &mut changes);
+        tokio::select! {
+            events = self.events.next() => {
+                for event in events? {
+                    self.event(event.wd, event.mask, event.name.as_deref(), &mut changes);
+                }
+            }
+            (id, runs) = self.command_lines.answered() => {
+                if runs == Runs::Program && self.has_started(&id) {
+                    changes.touched.insert(id.into());
+                }
+            }
         }
         Ok(changes)
     }
@@ -138,14 +170,20 @@ impl Tree {
         self.containers.keys()
     }
 
-    /// Every pod that has a cgroup, and where it is, below the cgroup root.
-    pub fn pods(&self) -> impl Iterator<Item = (&PodUid, &Path)> {
-        self.pods.iter().map(|(uid, path)| (uid, &**path))
+    /// Every pod that has a cgroup.
+    pub fn pods(&self) -> impl Iterator<Item = &PodUid> {
+        self.pods.keys()
+    }
+
+    /// All containers and pods.
+    pub fn owners(&self) -> impl Iterator<Item = Holder> {
+        let containers = self.containers.keys().cloned().map(Holder::Container);
+        containers.chain(self.pods.keys().cloned().map(Holder::Pod))
     }
 
     /// The cgroup of `pod`, below the cgroup root.
     pub fn folder_of(&self, pod: &PodUid) -> Option<&Path> {
-        self.pods.get(pod).map(PathBuf::as_path)
+        self.pods.get(pod).map(|entry| &*entry.path)
     }
 
     /// The containers of `pod`.
@@ -168,23 +206,36 @@ impl Tree {
         let Some(container) = Cgroup::open(&folder)? else { return Ok(None) };
         let Some(level) = container.level(Level::Container)? else { return Ok(None) };
         let mut levels = vec![level];
-        let child = Cgroup::open(&folder.join(RUNTIME_CHILD))?;
+        let child = match entry.started {
+            Started::With { runtime_child: false } => None,
+            _ => Cgroup::open(&folder.join(RUNTIME_CHILD))?,
+        };
         if let Some(child) = &child {
             levels.extend(child.level(Level::RuntimeChild)?);
         }
-        if !entry.started {
+        if entry.started == Started::NotYet {
             let own = [Some(&container), child.as_ref()].into_iter().flatten();
             let processes: Vec<u32> = own.flat_map(Cgroup::processes).collect();
-            entry.started = match processes.is_empty() {
-                false => processes.iter().any(|pid| process::is_started(&self.roots, *pid)),
+            let runs = match processes.is_empty() {
+                false => process::runs(&self.roots, &processes),
                 // They are in cgroups that the container has made; or in the one that the runtime has
                 // made only just now.
-                true => {
-                    container.is_populated()
-                        && child.is_some() == folder.join(RUNTIME_CHILD).is_dir()
+                true if container.is_populated()
+                    && child.is_some() == folder.join(RUNTIME_CHILD).is_dir() =>
+                {
+                    Runs::Program
                 }
+                true => Runs::Runtime,
             };
+            match runs {
+                Runs::Program => {
+                    self.has_started(id);
+                }
+                Runs::Doubtful(processes) => self.command_lines.ask(id, processes),
+                Runs::Runtime => {}
+            }
         }
+        let Some(entry) = self.containers.get(id) else { return Ok(None) };
         // The API knows best; the bundle knows first.
         let role = pod.and_then(|pod| pod.container_by_id(id)).map_or_else(
             || entry.role.clone(),
@@ -195,25 +246,67 @@ impl Tree {
             pod: entry.pod.clone(),
             role,
             manager: entry.manager.clone(),
-            starting: !entry.started,
+            starting: entry.started == Started::NotYet,
             path: entry.path.clone(),
             levels,
         }))
     }
 
-    /// Stops watching a container's limits, while a writer is fighting over them.
-    pub fn deafen(&mut self, id: &ContainerId) {
-        let Some(entry) = self.containers.get_mut(id) else { return };
-        let (limits, rest) = std::mem::take(&mut entry.watches)
+    /// A pod's own cgroup as it is now; `None` as for [`Tree::facts`].
+    pub fn pod_facts(&self, uid: &PodUid) -> Result<Option<PodFacts>, CgroupError> {
+        let Some(entry) = self.pods.get(uid) else { return Ok(None) };
+        let Some(cgroup) = Cgroup::open(&self.root.join(&entry.path))? else { return Ok(None) };
+        Ok(cgroup.level(Level::Pod)?.map(|level| PodFacts {
+            uid: uid.clone(),
+            manager: entry.manager.clone(),
+            path: entry.path.clone(),
+            level,
+        }))
+    }
+
+    /// The container's program runs, unless the runtime has made its child only just now. The
+    /// container may make cgroups in its own without end: they are not watched from now on.
+    fn has_started(&mut self, id: &ContainerId) -> bool {
+        let Some(entry) = self.containers.get_mut(id) else { return false };
+        if entry.started != Started::NotYet {
+            return false;
+        }
+        let child = self.root.join(&entry.path).join(RUNTIME_CHILD);
+        let runtime_child = child.is_dir();
+        entry.started = Started::With { runtime_child };
+        let (folder, rest) = std::mem::take(&mut entry.watches)
+            .into_iter()
+            .partition(|wd| matches!(self.watched.get(wd), Some(Watched::Container(_))));
+        entry.watches = rest;
+        self.unwatch(folder);
+        if runtime_child {
+            self.watch_limits(&id.clone().into());
+        }
+        true
+    }
+
+    fn watches_of(&mut self, owner: &Holder) -> Option<&mut Vec<WatchDescriptor>> {
+        match owner {
+            Holder::Container(id) => self.containers.get_mut(id).map(|entry| &mut entry.watches),
+            Holder::Pod(uid) => self.pods.get_mut(uid).map(|entry| &mut entry.watches),
+        }
+    }
+
+    /// Stops watching the limits of a container or a pod, while a writer is fighting over them.
+    pub fn deafen(&mut self, owner: &Holder) {
+        let Some(watches) = self.watches_of(owner).map(std::mem::take) else { return };
+        let (limits, rest) = watches
             .into_iter()
             .partition(|wd| matches!(self.watched.get(wd), Some(Watched::Limit(_))));
-        entry.watches = rest;
+        if let Some(watches) = self.watches_of(owner) {
+            *watches = rest;
+        }
         self.unwatch(limits);
     }
 
     /// Watches them again; they may have changed meanwhile.
-    pub fn listen(&mut self, id: &ContainerId) {
-        self.watch_limits(id);
+    pub fn listen(&mut self, owner: &Holder) {
+        self.watch_limits(owner);
     }
 
     /// Looks at the whole hierarchy, as at start and after the kernel dropped events.
@@ -224,7 +317,7 @@ impl Tree {
         // From the root, so that `kubepods` itself may come later, or go and come back.
         self.interior(Path::new(""), &mut found);
         for id in known {
-            if found.touched.contains(&id) {
+            if found.touched.contains(&Holder::Container(id.clone())) {
                 continue;
             }
             let path = self.containers.get(&id).map(|entry| self.root.join(&entry.path));
@@ -232,8 +325,10 @@ impl Tree {
                 self.remove(&id, changes);
             }
         }
-        let root = &self.root;
-        self.pods.retain(|_, path| root.join(path).is_dir());
+        let left = self.pods.values().filter(|entry| !self.root.join(&entry.path).is_dir());
+        for path in left.map(|entry| entry.path.clone()).collect::<Vec<_>>() {
+            self.leave(&path, changes);
+        }
         changes.touched.append(&mut found.touched);
     }
 
@@ -246,7 +341,7 @@ impl Tree {
     ) {
         if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
             self.scan(changes);
-            changes.touched.extend(self.containers.keys().cloned());
+            changes.touched.extend(self.owners());
             return;
         }
         if mask.contains(AddWatchFlags::IN_IGNORED) {
@@ -270,22 +365,31 @@ impl Tree {
             },
             // Of the cgroups that a container makes in its own, at any rate, only the runtime's counts.
             Watched::Container(id) if [RUNTIME_CHILD, LIMIT_FILE].contains(&name) => {
-                self.watch_limits(&id);
-                changes.touched.insert(id);
+                let owner = Holder::Container(id);
+                self.watch_limits(&owner);
+                changes.touched.insert(owner);
             }
             Watched::Container(_) => {}
-            Watched::Limit(id) => {
-                changes.touched.insert(id);
+            Watched::Limit(owner) => {
+                changes.touched.insert(owner);
             }
             Watched::Controllers(folder) => {
-                let below =
-                    self.containers.iter().filter(|(_, entry)| entry.path.starts_with(&folder));
-                for id in below.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-                    self.watch_limits(&id);
-                    changes.touched.insert(id);
+                let below = |owner: &Holder| {
+                    self.path_of(owner).is_some_and(|path| path.starts_with(&folder))
+                };
+                for owner in self.owners().filter(below).collect::<Vec<_>>() {
+                    self.watch_limits(&owner);
+                    changes.touched.insert(owner);
                 }
             }
-            Watched::Interior(path) => self.leave(&path.join(name)),
+            Watched::Interior(path) => self.leave(&path.join(name), changes),
+        }
+    }
+
+    fn path_of(&self, owner: &Holder) -> Option<&PathBuf> {
+        match owner {
+            Holder::Container(id) => self.containers.get(id).map(|entry| &entry.path),
+            Holder::Pod(uid) => self.pods.get(uid).map(|entry| &entry.path),
         }
     }
 
@@ -316,10 +420,29 @@ impl Tree {
     }
 
     fn pod(&mut self, path: &Path, uid: &PodUid, changes: &mut Changes) {
-        if self.watch(path, FOLDER, Watched::Pod(path.to_owned(), uid.clone())) == Watch::Gone {
-            return;
+        let wd = match self.watch(path, FOLDER, Watched::Pod(path.to_owned(), uid.clone())) {
+            Watch::On(wd) => Some(wd),
+            Watch::Refused => None,
+            Watch::Gone => return,
+        };
+        let owner = Holder::Pod(uid.clone());
+        if self.pods.get(uid).is_none_or(|entry| entry.path != path) {
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            let manager = match name.ends_with(".slice") {
+                true => Manager::Systemd(Arc::from(name)),
+                false => Manager::Cgroupfs,
+            };
+            let entry = PodEntry { path: path.to_owned(), manager, watches: Vec::new() };
+            self.pods.insert(uid.clone(), entry);
         }
-        self.pods.insert(uid.clone(), path.to_owned());
+        if let (Some(wd), Some(watches)) = (wd, self.watches_of(&owner))
+            && !watches.contains(&wd)
+        {
+            watches.push(wd);
+        }
+        self.watch_limits(&owner);
+        changes.gone.remove(&owner);
+        changes.touched.insert(owner);
         for name in self.children(path) {
             match in_pod(&name) {
                 InPod::Container(id, manager) => {
@@ -342,25 +465,30 @@ impl Tree {
         monitor: bool,
         changes: &mut Changes,
     ) {
+        let Ok(metadata) = fs::symlink_metadata(self.root.join(path)) else { return };
+        let inode = metadata.ino();
+        let known = self.containers.get(&id);
+        let known = known.filter(|entry| entry.path == path && entry.inode == inode);
+        let started = known.is_some_and(|entry| entry.started != Started::NotYet);
+        let known = known.is_some();
         let folder = Watched::Container(id.clone());
-        let wd = match self.watch(path, FOLDER, folder) {
-            Watch::On(wd) => Some(wd),
-            Watch::Refused => None,
-            Watch::Gone => return,
+        let wd = match started {
+            true => None,
+            false => match self.watch(path, FOLDER, folder) {
+                Watch::On(wd) => Some(wd),
+                Watch::Refused => None,
+                Watch::Gone => return,
+            },
         };
-        // By its watch, which a cgroup that is made anew under the same path does not have.
-        let known = self
-            .containers
-            .get(&id)
-            .is_some_and(|entry| wd.map_or(entry.path == path, |wd| entry.watches.contains(&wd)));
         if !known {
             let role = if monitor { Role::Helper } else { bundle::role(&self.roots, pod, &id) };
             let entry = Entry {
                 pod: pod.clone(),
                 path: path.to_owned(),
+                inode,
                 manager,
                 role,
-                started: false,
+                started: Started::NotYet,
                 watches: wd.into_iter().collect(),
             };
             if let Some(before) = self.containers.insert(id.clone(), entry) {
@@ -368,22 +496,26 @@ impl Tree {
             }
             self.of_pods.entry(pod.clone()).or_default().insert(id.clone());
         }
-        self.watch_limits(&id);
-        changes.gone.remove(&id);
-        changes.touched.insert(id);
+        let owner = Holder::Container(id);
+        self.watch_limits(&owner);
+        changes.gone.remove(&owner);
+        changes.touched.insert(owner);
     }
 
-    /// Watches each `memory.swap.max` of the container that there is, and for those to come.
-    fn watch_limits(&mut self, id: &ContainerId) {
-        let Some(path) = self.containers.get(id).map(|entry| entry.path.clone()) else { return };
+    /// Watches each `memory.swap.max` of the owner that there is, and for those to come.
+    fn watch_limits(&mut self, owner: &Holder) {
+        let Some(path) = self.path_of(owner).cloned() else { return };
+        let started = |id| self.containers.get(id).map(|entry| entry.started);
         let child = path.join(RUNTIME_CHILD);
-        let mut folders = vec![path];
-        if self.root.join(&child).is_dir() {
-            folders.push(child);
-        }
+        let has_child = match owner.container().and_then(started) {
+            None => false,
+            Some(Started::NotYet) => self.root.join(&child).is_dir(),
+            Some(Started::With { runtime_child }) => runtime_child,
+        };
+        let folders = std::iter::once(path).chain(has_child.then_some(child));
         for folder in folders {
             let file = folder.join(LIMIT_FILE);
-            let mut limit = self.watch(&file, FILE, Watched::Limit(id.clone()));
+            let mut limit = self.watch(&file, FILE, Watched::Limit(owner.clone()));
             let mut awaited = Watch::Gone;
             if limit == Watch::Gone
                 && let Some(parent) = folder.parent()
@@ -391,13 +523,13 @@ impl Tree {
                 let controllers = Watched::Controllers(parent.to_owned());
                 awaited = self.watch(&parent.join(CONTROLLERS_FILE), FILE, controllers);
                 // It may have come between the two.
-                limit = self.watch(&file, FILE, Watched::Limit(id.clone()));
+                limit = self.watch(&file, FILE, Watched::Limit(owner.clone()));
             }
-            let Some(entry) = self.containers.get_mut(id) else { return };
+            let Some(watches) = self.watches_of(owner) else { return };
             for watch in [limit, awaited] {
                 let Watch::On(wd) = watch else { continue };
-                if !entry.watches.contains(&wd) {
-                    entry.watches.push(wd);
+                if !watches.contains(&wd) {
+                    watches.push(wd);
                 }
             }
         }
@@ -411,13 +543,18 @@ impl Tree {
             let own = |wd: &WatchDescriptor| others().all(|other| !other.watches.contains(wd));
             let own = entry.watches.into_iter().filter(own).collect();
             self.unwatch(own);
-            changes.touched.remove(id);
-            changes.gone.insert(id.clone());
+            let owner = Holder::Container(id.clone());
+            changes.touched.remove(&owner);
+            changes.gone.insert(owner);
+            // What it held beyond its grant is no longer its.
+            if self.pods.contains_key(&entry.pod) {
+                changes.touched.insert(entry.pod.into());
+            }
         }
     }
 
     /// The kernel ends no watch on cgroupfs when what it watches is removed.
-    fn leave(&mut self, gone: &Path) {
+    fn leave(&mut self, gone: &Path, changes: &mut Changes) {
         let left = |watched: &Watched| match watched {
             Watched::Interior(path) | Watched::Pod(path, _) => path.starts_with(gone),
             _ => false,
@@ -425,7 +562,18 @@ impl Tree {
         let left = self.watched.iter().filter(|(_, watched)| left(watched));
         let left = left.map(|(wd, _)| *wd).collect();
         self.unwatch(left);
-        self.pods.retain(|_, path| !path.starts_with(gone));
+        let pods = self.pods.iter().filter(|(_, entry)| entry.path.starts_with(gone));
+        for uid in pods.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
+            let Some(entry) = self.pods.remove(&uid) else { continue };
+            // Pods of a class may await their limits by the same one.
+            let own =
+                |wd: &WatchDescriptor| self.pods.values().all(|other| !other.watches.contains(wd));
+            let own = entry.watches.into_iter().filter(own).collect();
+            self.unwatch(own);
+            let owner = Holder::Pod(uid);
+            changes.touched.remove(&owner);
+            changes.gone.insert(owner);
+        }
     }
 
     fn leaves_pod(&mut self, pod: &PodUid, id: &ContainerId) {

@@ -28,6 +28,23 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
         let _ = writeln!(text, "    in force   {}", readable(swap_max_in_force));
         let _ = writeln!(text, "    uses       {}", human_bytes(*swap_bytes));
     }
+    let _ = writeln!(text, "\n  All of the pod");
+    let _ = writeln!(
+        text,
+        "    may swap   {}: as much as those of its containers that run together",
+        readable(&pod.swap_grant)
+    );
+    if let Some(in_force) = &pod.swap_max_in_force {
+        let _ = writeln!(text, "    in force   {}", readable(in_force));
+    }
+    let outside = match pod.swap_in_no_container_bytes {
+        0 => String::new(),
+        bytes => format!(
+            ", of that {} in no container: shared memory or files in memory that outlived one",
+            human_bytes(bytes)
+        ),
+    };
+    let _ = writeln!(text, "    uses       {}{outside}", human_bytes(pod.swap_bytes));
     let _ = writeln!(text, "\nEviction");
     let usage = (human_bytes(pod.working_set_bytes), human_bytes(pod.swap_bytes));
     let _ = writeln!(text, "  It uses {} of memory and {} of swap.", usage.0, usage.1);

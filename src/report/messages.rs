@@ -161,16 +161,17 @@ messages! {
          wasp-swap`."
 
     LIMIT_SET "8e110d4eddb74164a0712129c6df7ef5"
-        "A container's swap limit was set"
+        "A swap limit was set"
         ["POD_NAMESPACE POD_NAME POD_UID CONTAINER_ID SWAP_MAX SWAP_MAX_BEFORE CAUSE"]
-        "memory.swap.max of a container of @POD_NAMESPACE@/@POD_NAME@ is @SWAP_MAX@, and was \
-         @SWAP_MAX_BEFORE@. CAUSE is Found (seen for the first time), GrantChanged, Drift \
-         (somebody had changed it) or StepDown (it follows the container's use down)."
+        "memory.swap.max of a container of @POD_NAMESPACE@/@POD_NAME@, or of the pod's own cgroup \
+         (then without CONTAINER_ID), is @SWAP_MAX@, and was @SWAP_MAX_BEFORE@. CAUSE is Found \
+         (seen for the first time), GrantChanged, Drift (somebody had changed it) or StepDown (it \
+         follows the use down)."
         "Nothing is to be done. With Drift, look for who writes: another agent, a script, a \
          second hook."
 
     LIMIT_FAILED "8942283c64284dfd8bada7ad4e6d70b7"
-        "A container's swap limit cannot be read or set"
+        "A swap limit cannot be read or set"
         ["POD_NAMESPACE POD_NAME POD_UID CONTAINER_ID SWAP_MAX"]
         "The kernel refuses; the message names the file. The agent tries again every second, and \
          counts what fails meanwhile."
@@ -178,7 +179,7 @@ messages! {
          -m avc`)."
 
     LIMIT_WORKS "0757d907cf7046a2930ab2291a609833"
-        "A container's swap limit works again"
+        "A swap limit works again"
         ["POD_NAMESPACE POD_NAME POD_UID CONTAINER_ID FAILURES"]
         "After @FAILURES@ failures."
         "Nothing is to be done."
@@ -186,7 +187,7 @@ messages! {
     LIMIT_FOUGHT "cf5dd6a0a8974c728d19c05ada29ac6f"
         "Another writer keeps changing a swap limit"
         ["POD_NAMESPACE POD_NAME POD_UID CONTAINER_ID"]
-        "Eight repairs of a container of @POD_NAMESPACE@/@POD_NAME@ did not last. It is repaired \
+        "Eight repairs of a limit of @POD_NAMESPACE@/@POD_NAME@ did not last. It is repaired \
          once a second from now on, without a word for each."
         "Find the writer: another agent, a script, a second hook, the kubelet's own LimitedSwap \
          (`swapBehavior`)."
@@ -199,16 +200,19 @@ messages! {
          configuration with `wasp-agent plan`."
 
     ABOVE_GRANT "6da71fbbe6c4465da985fb6605f4f075"
-        "A container uses more swap than its grant"
+        "A container or pod uses more swap than its grant"
         ["POD_NAMESPACE POD_NAME POD_UID CONTAINER_ID"]
         "The grant of a container of @POD_NAMESPACE@/@POD_NAME@ became smaller than its use. A \
-         limit below use would have it OOM-killed, so the limit follows the use down."
-        "Nothing is to be done. To make it quicker, migrate or restart the VM."
+         limit below use would have it OOM-killed, so the limit follows the use down. Without \
+         CONTAINER_ID it is the pod's own cgroup: memory that outlived a container (shared memory, \
+         files of an emptyDir in memory) was swapped before the pod had a limit."
+        "Nothing is to be done. To make it quicker, migrate or restart the VM; delete the pod where \
+         `wasp-agent explain` shows swap in no container."
 
     WITHIN_GRANT "c7be522e60c944b09a58c70bc4518af4"
-        "A container is within its grant again"
+        "A container or pod is within its grant again"
         ["POD_NAMESPACE POD_NAME POD_UID CONTAINER_ID"]
-        "A container of @POD_NAMESPACE@/@POD_NAME@ uses no more swap than it was granted."
+        "A container of @POD_NAMESPACE@/@POD_NAME@, or the pod, uses no more swap than it was granted."
         "Nothing is to be done."
 
     SYSTEMD_NOT_TOLD "5f2729603f6b49a8b8612e2dc16d3560"

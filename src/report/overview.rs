@@ -1,6 +1,8 @@
 //! What `wasp-agent status` and `explain` show: what the agent has published, and the pods as they
 //! are on the host now, by the same decisions as the agent's.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,6 +15,7 @@ use crate::{
             spared::spared,
         },
         grant::{Grant, grant_by_role, swap_for_pods},
+        pod_limit::pod_grant,
         qos::qos_class,
     },
     model::{
@@ -77,7 +80,17 @@ pub struct PodRow {
     pub pod: String,
     pub uid: String,
     pub qos_class: String,
+    /// Of the pod's own cgroup, as what follows.
     pub swap_bytes: u64,
+    /// Of that: left behind by containers that are gone.
+    #[serde(default)]
+    pub swap_in_no_container_bytes: u64,
+    /// Bytes, or `max`.
+    #[serde(default)]
+    pub swap_grant: String,
+    /// As `swap_grant`; `null` where the cgroup cannot be read.
+    #[serde(default)]
+    pub swap_max_in_force: Option<String>,
     pub working_set_bytes: u64,
     /// Pages a second; `null` where the kernel does not count them by cgroup.
     pub swap_in_pages_per_second: Option<f64>,
@@ -107,18 +120,6 @@ pub struct ContainerRow {
     pub why: String,
 }
 
-impl PodRow {
-    /// The sum of its containers' grants, as people read it.
-    pub fn grant(&self) -> SwapMax {
-        let grants = self.containers.iter().map(|container| container.swap_grant.parse());
-        grants.fold(SwapMax::ZERO, |sum, grant| match (sum, grant) {
-            (SwapMax::Bytes(sum), Ok(SwapMax::Bytes(grant))) => SwapMax::Bytes(sum + grant),
-            (SwapMax::Bytes(sum), Err(_)) => SwapMax::Bytes(sum),
-            _ => SwapMax::Max,
-        })
-    }
-}
-
 /// Of a pod, over the time in which it was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Activity {
@@ -138,6 +139,8 @@ pub fn pods(
     let ram_bytes = snapshot.node.ram_bytes;
     let at = Circumstances { epoch, ram_bytes, efforts: &efforts };
     let order = rank(&settings.eviction, snapshot.pods, usage, at);
+    let in_force: BTreeMap<_, _> =
+        snapshot.slices.iter().map(|facts| (&facts.uid, facts.level.swap_max)).collect();
     let mut rows = Vec::with_capacity(usage.len());
     for used in usage {
         let Some(pod) = snapshot.pods.get(&used.uid) else { continue };
@@ -177,6 +180,9 @@ pub fn pods(
             uid: used.uid.to_string(),
             qos_class: qos_class(pod).to_string(),
             swap_bytes: used.swap_bytes(),
+            swap_in_no_container_bytes: used.swap_outside_bytes(),
+            swap_grant: pod_grant(&settings.grant, &snapshot.node, Some(pod)).swap_max.to_string(),
+            swap_max_in_force: in_force.get(&used.uid).map(SwapMax::to_string),
             working_set_bytes: used.working_set_bytes(),
             swap_in_pages_per_second,
             stalled_percent,

@@ -9,11 +9,12 @@ use crate::{
     decide::{
         decision::{Action, Decision, Notice, Snapshot},
         grant::{Grant, Reason, grant_by_role, swap_for_pods},
+        pod_limit::pod_grant,
         qos::qos_class,
     },
     model::{
-        host::{NodeMemory, Role, SwapDevice, SwapTraffic},
-        pod::{ContainerId, QosClass},
+        host::{Holder, NodeMemory, PodFacts, Role, SwapDevice, SwapTraffic},
+        pod::{ContainerId, Pod, PodUid, QosClass},
         quantity::Quantity,
         swap::{SwapMax, human_bytes},
     },
@@ -26,6 +27,8 @@ pub struct Plan {
     pub swap_traffic: Option<SwapTraffic>,
     pub swap_for_pods_bytes: u64,
     pub containers: Vec<Row>,
+    /// The pods' own cgroups.
+    pub pods: Vec<PodRow>,
     /// The limits that are wrong. What systemd holds is not asked.
     pub actions: Vec<Action>,
     /// Limits that differ and are left alone, since the kubelet grants.
@@ -53,6 +56,21 @@ pub struct Row {
     helper: bool,
 }
 
+/// A pod's own cgroup, with what its containers hold.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PodRow {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: PodUid,
+    pub qos_class: Option<QosClass>,
+    pub grant: SwapMax,
+    pub in_force: SwapMax,
+    pub used_bytes: u64,
+    /// Of that.
+    pub in_no_container_bytes: u64,
+    pub why: String,
+}
+
 impl Plan {
     pub fn new(
         settings: &Settings,
@@ -75,9 +93,10 @@ impl Plan {
                 };
                 let resources = pod.zip(name).and_then(|(pod, name)| pod.container(name));
                 let resources = resources.map(|container| container.effective());
+                let (namespace, shown) = names(pod, &facts.pod);
                 Row {
-                    namespace: pod.map_or("?", |pod| &pod.namespace).to_owned(),
-                    pod: pod.map_or(facts.pod.as_str(), |pod| &pod.name).to_owned(),
+                    namespace,
+                    pod: shown,
                     container: name.unwrap_or("-").to_owned(),
                     id: facts.id.clone(),
                     qos_class: pod.map(qos_class),
@@ -92,12 +111,16 @@ impl Plan {
             })
             .collect();
         containers.sort();
+        let mut pods: Vec<PodRow> =
+            snapshot.slices.iter().map(|facts| pod_row(settings, &snapshot, facts)).collect();
+        pods.sort();
         Self {
             node: snapshot.node,
             swap_devices,
             swap_traffic,
             swap_for_pods_bytes: swap_for_pods(&settings.grant, &snapshot.node),
             containers,
+            pods,
             actions: decision.actions.iter().filter(|a| is_write(a)).cloned().collect(),
             differing: decision
                 .notices
@@ -112,7 +135,7 @@ impl Plan {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Sandboxes and monitors only where `all`.
+    /// Sandboxes and monitors only where `all`, and pods where there is something to tell of them.
     pub fn table(&self, all: bool) -> String {
         let mut text = String::new();
         for note in &self.notes {
@@ -132,7 +155,23 @@ impl Plan {
             "WHY",
         ];
         let mut rows = vec![header.map(str::to_owned)];
-        rows.extend(self.containers.iter().filter(|row| all || !row.helper).map(Row::cells));
+        let wrong = |uid: &PodUid| {
+            let is_of = |action: &Action| match action {
+                Action::WriteLimit { owner: Holder::Pod(of), .. } => of == uid,
+                _ => false,
+            };
+            self.actions.iter().any(is_of)
+        };
+        let told = |row: &&PodRow| all || row.in_no_container_bytes > 0 || wrong(&row.uid);
+        let key = |namespace: &str, pod: &str| (namespace.to_owned(), pod.to_owned());
+        let of_containers = self.containers.iter().filter(|row| all || !row.helper);
+        let mut sorted: Vec<((String, String), [String; 10])> =
+            of_containers.map(|row| (key(&row.namespace, &row.pod), row.cells())).collect();
+        let of_pods = self.pods.iter().filter(told);
+        sorted.extend(of_pods.map(|row| (key(&row.namespace, &row.pod), row.cells())));
+        // Stable: a pod comes after its containers.
+        sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
+        rows.extend(sorted.into_iter().map(|(_, cells)| cells));
         text.push_str(&super::columns(&rows));
         let _ = writeln!(text, "\n{}", self.verdict());
         super::for_terminal(&text)
@@ -176,8 +215,57 @@ impl Plan {
     }
 }
 
+/// Namespace and name, as far as they are known.
+fn names(pod: Option<&Pod>, uid: &PodUid) -> (String, String) {
+    let namespace = pod.map_or("?", |pod| &pod.namespace);
+    (namespace.to_owned(), pod.map_or(uid.as_str(), |pod| &pod.name).to_owned())
+}
+
+fn pod_row(settings: &Settings, snapshot: &Snapshot<'_>, facts: &PodFacts) -> PodRow {
+    let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
+    let (namespace, name) = names(pod, &facts.uid);
+    let Grant { swap_max, reason } = pod_grant(&settings.grant, &snapshot.node, pod);
+    let of_pod = snapshot.containers.iter().filter(|container| container.pod == facts.uid);
+    let in_containers = of_pod
+        .filter_map(|container| container.levels.first())
+        .fold(0, |sum: u64, level| sum.saturating_add(level.swap_used_bytes));
+    let used_bytes = facts.level.swap_used_bytes;
+    PodRow {
+        namespace,
+        pod: name,
+        uid: facts.uid.clone(),
+        qos_class: pod.map(qos_class),
+        grant: swap_max,
+        in_force: facts.level.swap_max,
+        used_bytes,
+        in_no_container_bytes: used_bytes.saturating_sub(in_containers),
+        why: reason.to_string(),
+    }
+}
+
 fn is_write(action: &Action) -> bool {
     matches!(action, Action::WriteLimit { .. })
+}
+
+impl PodRow {
+    fn cells(&self) -> [String; 10] {
+        let outside = match self.in_no_container_bytes {
+            0 => String::new(),
+            bytes => format!(", of that {} in no container", human_bytes(bytes)),
+        };
+        [
+            self.namespace.clone(),
+            self.pod.clone(),
+            "(pod)".to_owned(),
+            self.qos_class.map_or_else(|| "?".to_owned(), |class| class.to_string()),
+            "-".to_owned(),
+            "-".to_owned(),
+            self.grant.to_string(),
+            self.in_force.to_string(),
+            self.used_bytes.to_string(),
+            format!("uses {}{outside}; {}", human_bytes(self.used_bytes), self.why),
+        ]
+    }
 }
 
 impl Row {

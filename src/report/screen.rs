@@ -24,6 +24,8 @@ const SHOWN: [&str; 5] = [
     "evictionSoft.memory.available",
     "cgroupRoot",
 ];
+/// Swap of a pod that is in none of its containers is shown from here on.
+const SHOWN_BYTES: u64 = 1 << 20;
 /// Of recent evictions.
 const EVICTIONS: usize = 5;
 
@@ -158,15 +160,21 @@ fn pods(pods: &[PodRow], all: bool) -> String {
             pod.eviction_order.map_or_else(|| "never".to_owned(), |place| place.to_string());
         [
             human_bytes(pod.swap_bytes),
-            match pod.grant() {
-                SwapMax::Bytes(bytes) => human_bytes(bytes),
-                SwapMax::Max => "max".to_owned(),
+            match pod.swap_grant.parse() {
+                Ok(SwapMax::Bytes(bytes)) => human_bytes(bytes),
+                _ => pod.swap_grant.clone(),
             },
             number(pod.swap_in_pages_per_second, ""),
             number(pod.stalled_percent, " %"),
             order,
             format!("{}/{}", pod.namespace, pod.pod),
-            pod.eviction_reason.clone(),
+            match pod.swap_in_no_container_bytes {
+                0..SHOWN_BYTES => pod.eviction_reason.clone(),
+                bytes => {
+                    let outside = human_bytes(bytes);
+                    format!("{}; {outside} of its swap in no container", pod.eviction_reason)
+                }
+            },
         ]
     }));
     let mut text = super::columns(&rows);

@@ -43,12 +43,24 @@ pub fn line(facts: &Facts<'_>) -> String {
         untold += usize::from(matches!(container.told, Told::Failed { .. }));
     }
 
+    // What is in no container counts too.
+    let (mut pods_used, mut pods_above) = (0, 0);
+    for (_, pod) in facts.state.pods() {
+        pods_used += pod.used_bytes;
+        pods_above += usize::from(pod.above);
+        contended += usize::from(pod.contended);
+        differing += usize::from(pod.differs);
+        untold += usize::from(matches!(pod.told, Told::Failed { .. }));
+    }
+    let used = pods_used.max(used);
+
     let mut problems = facts.problems.clone();
     for (count, what) in [
         (untold, "limits that systemd could not be told and a daemon-reload would undo"),
         (contended, "limits that another writer keeps changing"),
         (differing, "limits that are not what LimitedSwap gives"),
         (above, "containers still above their grant"),
+        (pods_above, "pods that still hold more swap than their containers may have together"),
     ] {
         if count > 0 {
             problems.push(format!("{count} {what}"));

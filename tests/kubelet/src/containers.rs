@@ -51,6 +51,7 @@ impl Started {
             slice: &slice,
             cgroups_path: &cgroups_path,
             restarts,
+            sandbox_pid: self.sandbox_pid()?,
         };
         let config = if name == SANDBOX {
             oci::sandbox(&self.pod, &ids, self.runtime)
@@ -110,6 +111,18 @@ impl Started {
         running.child = child.is_dir().then_some(child);
         self.containers.insert(name.to_owned(), running);
         Ok(())
+    }
+
+    /// A process of the sandbox that runs, if there is one.
+    fn sandbox_pid(&self) -> Result<Option<u32>> {
+        let Some(sandbox) = self.containers.get(SANDBOX) else { return Ok(None) };
+        for cgroup in sandbox.cgroups() {
+            let text = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+            if let Some(pid) = text.lines().next() {
+                return Ok(Some(pid.parse()?));
+            }
+        }
+        bail!("the sandbox {} has no process", sandbox.id)
     }
 
     fn wait_and_remove(&self, container: &Running) -> Result<()> {

@@ -7,6 +7,8 @@ use crate::pod::{Container, Pod, memory};
 use crate::{Kubelet, Runtime};
 
 pub(crate) const ROOTFS: &str = "/var/lib/test-kubelet/rootfs";
+/// Names a tmpfs on the host, which the pod's containers find at `/run`: an emptyDir of medium Memory
+const MEMORY_DIR: &str = "test-kubelet/memory-dir";
 
 pub(crate) struct Ids<'a> {
     pub(crate) container: &'a str,
@@ -15,6 +17,8 @@ pub(crate) struct Ids<'a> {
     pub(crate) slice: &'a str,
     pub(crate) cgroups_path: &'a str,
     pub(crate) restarts: u32,
+    /// A process of the sandbox, whose IPC and network namespaces the container joins
+    pub(crate) sandbox_pid: Option<u32>,
 }
 
 pub(crate) fn container(
@@ -139,6 +143,32 @@ fn config(
     let writable = annotations.get("io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw");
     let cgroups = if writable == Some(&json!("true")) { "rw" } else { "ro" };
     let capabilities = json!(["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
+    // The sandbox makes those that a pod's containers share, and each container joins them.
+    let mut namespaces: Vec<Value> =
+        ["pid", "uts", "mount", "cgroup"].iter().map(|kind| json!({"type": kind})).collect();
+    if let Some(pid) = ids.sandbox_pid {
+        for (kind, file) in [("ipc", "ipc"), ("network", "net")] {
+            namespaces.push(json!({"type": kind, "path": format!("/proc/{pid}/ns/{file}")}));
+        }
+    } else {
+        namespaces.push(json!({"type": "ipc"}));
+        // A container without a sandbox has the host's network.
+        if ids.container == ids.sandbox {
+            namespaces.push(json!({"type": "network"}));
+        }
+    }
+    let mut mounts = vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", cgroups]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/tmp", "tmpfs", &["nosuid", "nodev"]),
+    ];
+    if let Some(source) = annotations.get(MEMORY_DIR) {
+        mounts.push(json!({
+            "destination": "/run", "type": "bind", "source": source, "options": ["rbind", "rw"],
+        }));
+    }
     json!({
         "ociVersion": oci_version(runtime),
         "process": {
@@ -149,18 +179,12 @@ fn config(
         },
         "root": {"path": ROOTFS, "readonly": true},
         "hostname": "node-a",
-        "mounts": [
-            mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-            mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", cgroups]),
-            mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-            mount("/tmp", "tmpfs", &["nosuid", "nodev"]),
-        ],
+        "mounts": mounts,
         "annotations": annotations,
         "linux": {
             "resources": resources,
             "cgroupsPath": ids.cgroups_path,
-            "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
+            "namespaces": namespaces,
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
             "readonlyPaths": ["/proc/bus", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
