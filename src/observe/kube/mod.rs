@@ -1,6 +1,7 @@
 //! The API server, with the kubelet's credentials.
 
 pub mod credentials;
+mod kubeconfig;
 pub mod pods;
 pub mod wire;
 
