@@ -397,6 +397,14 @@ fn without_a_hooks_folder_the_agent_works_on_and_says_what_to_do() {
     let mut agent = Agent::start(&host);
     let status = agent.hears("no hooks folder that CRI-O reads can be written (/srv/hooks.d: ");
     assert!(status.contains("hooks_dir in [crio.runtime]"), "{status}");
+
+    // Where there can be one it is used at once, long before everything is looked at again.
+    fs::remove_file(host.path("/srv/hooks.d")).unwrap();
+    let start = Instant::now();
+    while !host.path("/srv/hooks.d/99-wasp-agent.json").exists() {
+        assert!(start.elapsed() < PATIENCE, "the hook was not installed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert_eq!(agent.stop().0, Some(0));
 }
 

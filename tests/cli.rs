@@ -157,6 +157,46 @@ fn a_plan_without_the_api_server_says_so() {
     );
 }
 
+/// OpenShift gives every service of a node HTTPS_PROXY: the node's own API server is reached directly.
+#[test]
+fn a_proxy_cuts_nobody_off() {
+    let (_data, server) = api_server();
+    let host = FakeHost::new(4096 * MIB, 2048 * MIB);
+    host.use_kubeconfig(&server);
+    for proxy in ["http://127.0.0.1:1", "socks5://127.0.0.1:1", "nonsense %"] {
+        let mut command = Agent::command(&host, &["plan"]);
+        command.env("HTTPS_PROXY", proxy).env("https_proxy", proxy).env("NO_PROXY", ",,%");
+        let output = command.output().unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && !out.contains("not reachable"), "{proxy}: {out}");
+    }
+}
+
+#[test]
+fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
+    let host = host_for_swap();
+    let partition = "[swap]\nkind = \"partition\"\npath = \"/dev/disk/by-id/scsi-x\"\n";
+    host.write("/etc/wasp-agent/config.d/90-swap.toml", partition);
+    let (code, _, err) = run(&host, &["provision", "--wait", "1"]);
+    assert_eq!(code, 75, "{err}");
+    assert!(err.contains("Waiting 1 s at most for /dev/disk/by-id/scsi-x."), "{err}");
+    assert!(err.contains("/dev/disk/by-id/scsi-x is not there"), "{err}");
+    // It is waited for no longer than it takes to come; that it is no device is another matter.
+    let path = host.path("/dev/disk/by-id/scsi-x");
+    let comes = std::thread::spawn(move || {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    });
+    let (code, _, err) = run(&host, &["provision", "--wait", "600"]);
+    comes.join().unwrap();
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("not a block device"), "{err}");
+
+    let (_, json, _) = run(&host, &["check", "--json"]);
+    assert!(json.contains("/dev/disk/by-id/scsi-x is configured"), "{json}");
+    assert!(!json.contains("none is configured") && !json.contains(">/etc"), "{json}");
+}
+
 /// A host that provisioning can look at: memory, watermarks, a kubelet's configuration.
 fn host_for_swap() -> FakeHost {
     let host = FakeHost::new(4096 * MIB, 0);

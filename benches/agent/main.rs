@@ -33,7 +33,10 @@ fn main() {
     let binary = support::agent_binary();
     let folder = binary.parent().unwrap_or(Path::new("."));
     let mut rows = functions::measure(&folder.join("criterion"));
-    let mut broken = Vec::new();
+    let mut broken: Vec<String> = functions::LAWS
+        .iter()
+        .filter_map(|law| rows.iter().find_map(|row| row.breaks(law)))
+        .collect();
     process::measure(&mut rows, &mut broken);
     lists::measure(&mut rows, &mut broken);
     table::report(&rows, &broken, &folder.join("bench.json"));

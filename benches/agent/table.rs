@@ -65,6 +65,12 @@ impl Row {
         Self { baseline: Some(Baseline { what: what.into(), value }), ratio, ..self }
     }
 
+    /// What is wrong where the row of that name takes more than so many times its baseline.
+    pub fn breaks(&self, (what, times): &(&str, f64)) -> Option<String> {
+        let ratio = self.ratio.filter(|ratio| self.what == *what && ratio > times)?;
+        Some(format!("{what} takes {ratio:.1} times its baseline, more than {times}"))
+    }
+
     fn line(&self) -> String {
         let shown = |value: f64| self.unit.show(value);
         let worst = self.worst.map(|worst| format!(", worst {}", shown(worst))).unwrap_or_default();

@@ -83,6 +83,15 @@ pub async fn revert(connection: &Connection, unit: &str) -> zbus::Result<()> {
 
 /// Starts `unit` and waits until its job is done, well or not, but not for long.
 pub async fn start(roots: &Roots, unit: &str) -> zbus::Result<()> {
+    job(roots, "StartUnit", unit).await
+}
+
+/// The same, if need be after stopping it.
+pub async fn restart(roots: &Roots, unit: &str) -> zbus::Result<()> {
+    job(roots, "RestartUnit", unit).await
+}
+
+async fn job(roots: &Roots, kind: &'static str, unit: &str) -> zbus::Result<()> {
     use futures::StreamExt;
     let connection = connect(&roots.system_bus()).await?;
     let rule = zbus::MatchRule::builder()
@@ -94,7 +103,7 @@ pub async fn start(roots: &Roots, unit: &str) -> zbus::Result<()> {
     let call = |method: &'static str| (Some(DESTINATION), MANAGER_PATH, Some(MANAGER), method);
     let (to, path, interface, method) = call("Subscribe");
     connection.call_method(to, path, interface, method, &()).await?;
-    let (to, path, interface, method) = call("StartUnit");
+    let (to, path, interface, method) = call(kind);
     connection.call_method(to, path, interface, method, &(unit, "replace")).await?;
     let done = async {
         while let Some(Ok(message)) = removed.next().await {

@@ -38,6 +38,9 @@ pub trait Actuator {
 
     /// Has systemd hold the limit; the answer comes later.
     fn tell_systemd(&self, request: systemd::Request);
+
+    /// Has systemd start the unit again; what comes of it shows in the unit.
+    fn restart_unit(&self, unit: &'static str);
 }
 
 /// The host itself.
@@ -75,6 +78,18 @@ impl Actuator for Host {
         // Fails only while the agent ends.
         let _ = self.systemd.send(request);
     }
+
+    fn restart_unit(&self, unit: &'static str) {
+        let roots = self.roots.clone();
+        tokio::spawn(async move {
+            if let Err(error) = bus::restart(&roots, unit).await {
+                tracing::warn!(
+                    message_id = messages::PROVISION_DIFFERS.id,
+                    "cannot restart {unit}: {error}"
+                );
+            }
+        });
+    }
 }
 
 /// Does nothing.
@@ -99,6 +114,10 @@ impl Actuator for DryRun {
             tracing::info!(message_id = messages::DRY_RUN.id, path = %path.display(), "would remove a file");
         }
         Ok(Written::Already)
+    }
+
+    fn restart_unit(&self, unit: &'static str) {
+        tracing::info!(message_id = messages::DRY_RUN.id, "would restart {unit}");
     }
 
     fn tell_systemd(&self, request: systemd::Request) {

@@ -36,7 +36,7 @@ impl Installed {
         self.file.as_ref().map(|file| file.display().to_string())
     }
 
-    /// Returns when the definition may have changed; never while there is none to watch.
+    /// Returns when the definition or a folder for it may have changed; never while none is watched.
     pub(super) async fn changed(&self) -> io::Result<()> {
         match &self.watch {
             Some(watch) => watch.changed().await,
@@ -72,6 +72,11 @@ impl<A: Actuator> Agent<A> {
         let program = program().map_err(|error| format!("the hook is not installed: {error}"))?;
         self.publish_settings()?;
         let text = definition(&program);
+        // Before the folders are looked at: one that comes meanwhile is noticed. CRI-O makes those that
+        // are missing when it starts. Without a watch, the resync serves.
+        let files: Vec<_> =
+            folders.iter().map(|folder| self.roots.path(folder.join(FILE_NAME))).collect();
+        self.installed.watch = FileWatch::new(&files).ok();
         let mut refused = Vec::new();
         for folder in &folders {
             let file = folder.join(FILE_NAME);
@@ -84,12 +89,13 @@ impl<A: Actuator> Agent<A> {
                             "installed the OCI hook: {}", file.display()
                         );
                     }
-                    self.watch_hook(file.clone());
+                    self.installed.file = Some(file.clone());
                     return self.remove_hook(Some(&file));
                 }
                 Err(error) => refused.push(format!("{}: {error}", folder.display())),
             }
         }
+        self.installed.file = None;
         Err(format!(
             "no hooks folder that CRI-O reads can be written ({}): add \"/run/containers/oci/hooks.d\" \
              to hooks_dir in [crio.runtime] in a file of /etc/crio/crio.conf.d",
@@ -104,7 +110,8 @@ impl<A: Actuator> Agent<A> {
         }
         for folder in USUAL_FOLDERS {
             let file = Path::new(folder).join(FILE_NAME);
-            if except == Some(&file) {
+            // In a folder that is read-only even the removal of no file fails.
+            if except == Some(&file) || self.roots.path(&file).symlink_metadata().is_err() {
                 continue;
             }
             match self.actuator.remove_file(&self.roots.path(&file)) {
@@ -118,14 +125,6 @@ impl<A: Actuator> Agent<A> {
             }
         }
         Ok(())
-    }
-
-    fn watch_hook(&mut self, file: PathBuf) {
-        if self.installed.file.as_ref() != Some(&file) || self.installed.watch.is_none() {
-            // Without a watch, the resync serves.
-            let watch = FileWatch::new(&[self.roots.path(&file)]).ok();
-            self.installed = Installed { file: Some(file), watch };
-        }
     }
 
     /// What the hook goes by where nothing is published of a pod.

@@ -50,7 +50,7 @@ impl<A: Actuator> Agent<A> {
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure-stall information (boot with psi=1)";
         self.problem("pressure", (!pressure).then(|| missing.to_owned()));
-        self.problem("swap", shortage(&self.settings.swap, &self.node));
+        self.check_swap();
         let others = rivals(&self.roots);
         let wanted =
             Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
@@ -61,6 +61,11 @@ impl<A: Actuator> Agent<A> {
         self.check_kubelet();
         self.check_pods();
         self.check_hook();
+    }
+
+    pub(super) fn check_swap(&mut self) {
+        let late = self.check_late_swap();
+        self.problem("swap", late.or_else(|| shortage(&self.settings.swap, &self.node)));
     }
 
     /// What the kubelet's configuration says to swap. Where it grants swap itself, its limits stay.

@@ -5,6 +5,7 @@ mod api;
 mod eviction;
 mod hook;
 mod host;
+mod late_swap;
 mod pass;
 mod protection;
 mod publish;
@@ -78,6 +79,7 @@ struct Agent<A> {
     protection: protection::Report,
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
+    late_swap: late_swap::LateSwap,
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
     publisher: publish::Publisher,
@@ -153,6 +155,7 @@ impl<A: Actuator> Agent<A> {
             protection: protection::Report::default(),
             guards_settings,
             installed: hook::Installed::default(),
+            late_swap: late_swap::LateSwap::default(),
             eviction,
             eviction_status: None,
             publisher: publish::Publisher::default(),
@@ -236,6 +239,10 @@ impl<A: Actuator> Agent<A> {
                 changed = self.installed.changed() => {
                     changed.context("the kernel's notifications of the hooks folder failed")?;
                     self.check_hook();
+                }
+                changed = self.late_swap.changed() => {
+                    changed.context("the kernel's notifications of udev's database failed")?;
+                    self.check_swap();
                 }
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),

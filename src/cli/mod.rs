@@ -59,6 +59,9 @@ enum OnNode {
         /// Say what would be done, do nothing
         #[arg(long)]
         dry_run: bool,
+        /// Wait so long for the device of a partition that is not there yet
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        wait: u64,
     },
     /// Remove the swap that `provision` made and put the kernel's settings back
     Deprovision {
@@ -152,8 +155,9 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
             return check::check(&roots, &settings, Ok(()), json, brief);
         }
         OnNode::CheckConfig => check_config::check_config(&resolved),
-        OnNode::Provision { dry_run } => {
-            return provision::provision(&roots, &settings, dry_run);
+        OnNode::Provision { dry_run, wait } => {
+            let wait = std::time::Duration::from_secs(wait);
+            return provision::provision(&roots, &settings, dry_run, wait);
         }
         OnNode::Deprovision { dry_run, if_unused } => {
             return provision::deprovision(&roots, &settings, dry_run, if_unused);

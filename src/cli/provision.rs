@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     io::{IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use crate::{
     act::{bus, swap::zram},
     config::settings::{Settings, SwapKind},
     model::swap::human_bytes,
-    observe::kubelet,
+    observe::{files::FileWatch, kubelet},
     provision::{Outcome, ProvisionError, Provisioning},
     report::{log, messages, notify},
     roots::Roots,
@@ -22,8 +23,25 @@ const EXIT_CONFLICT: u8 = 69;
 /// sysexits.h: EX_TEMPFAIL. There is swap, but not as configured.
 const EXIT_KEPT: u8 = 75;
 
-pub fn provision(roots: &Roots, settings: &Settings, dry_run: bool) -> ExitCode {
+pub fn provision(
+    roots: &Roots,
+    settings: &Settings,
+    dry_run: bool,
+    patience: Duration,
+) -> ExitCode {
     log::start(settings.verbosity);
+    if settings.swap.kind == SwapKind::Partition && !dry_run && !patience.is_zero() {
+        let path = roots.path(&settings.swap.path);
+        if !path.exists() {
+            let seconds = patience.as_secs();
+            let text = format!("Waiting {seconds} s at most for {}.", settings.swap.path.display());
+            tracing::info!(message_id = messages::PROVISION_STEP.id, "{text}");
+            notify::status_now(&text);
+            // What is there then, provisioning looks for itself.
+            let _ = super::runtime()
+                .map(|runtime| runtime.block_on(tokio::time::timeout(patience, appears(&path))));
+        }
+    }
     if settings.swap.kind == SwapKind::Zram && !zram::is_there(roots) && !dry_run {
         // systemd loads modules; that it failed shows when the device is added.
         let started = super::runtime()
@@ -40,6 +58,17 @@ pub fn provision(roots: &Roots, settings: &Settings, dry_run: bool) -> ExitCode 
     with_progress(|progress| {
         end(Provisioning { roots, settings, kubelet_unit, dry_run, progress }.provision())
     })
+}
+
+/// Returns when there is something at `path`: udev makes links, and folders for them.
+async fn appears(path: &Path) {
+    loop {
+        // Before the look, so that what comes meanwhile is noticed.
+        let Ok(watch) = FileWatch::new(&[path.to_owned()]) else { return };
+        if path.exists() || watch.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool, if_unused: bool) -> ExitCode {

@@ -108,6 +108,9 @@ pub struct SwapFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapArea {
     pub device: SwapDevice,
+    /// Compressed RAM that nothing is written back from: it has no disk.
+    pub in_ram: bool,
+    /// None where they cannot be told.
     pub disks: Vec<String>,
     /// By dm-crypt.
     pub encrypted: bool,
@@ -115,6 +118,8 @@ pub struct SwapArea {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookFacts {
+    /// The folders that CRI-O reads, as they are.
+    pub folders: BTreeMap<PathBuf, FolderState>,
     /// Where it was found, and what it says.
     pub definition: Option<(PathBuf, String)>,
     pub program: PathBuf,
@@ -126,6 +131,14 @@ pub struct HookFacts {
     pub agent_installed: bool,
     /// The agent has had it installed since the node booted.
     pub published: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderState {
+    Missing,
+    /// As far as this process sees: the agent's unit has a view of its own.
+    Writable,
+    ReadOnly,
 }
 
 /// What the DaemonSet agent has left.

@@ -1,6 +1,6 @@
 //! What was seen of the places where swap is or could be, and of the memory it would move to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::host::SwapDevice;
 
@@ -38,6 +38,21 @@ pub struct FilePlace {
     pub next: Area,
     pub next_active: Option<SwapDevice>,
     pub filesystem: FileSystem,
+}
+
+impl FilePlace {
+    /// The kernel does not take our file at `path`: it is of no use, but for what removing it frees.
+    pub fn refused(&mut self, path: &Path) {
+        let areas = [
+            (&self.path, &mut self.found, &self.active),
+            (&self.next_path, &mut self.next, &self.next_active),
+        ];
+        for (at, area, active) in areas {
+            if let (Area::Ours { bytes, .. }, None, true) = (area, active, at == path) {
+                *bytes = 0;
+            }
+        }
+    }
 }
 
 /// What is on a partition.

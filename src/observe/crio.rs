@@ -1,12 +1,17 @@
 //! Which hooks folders CRI-O reads, by its own configuration.
 //!
-//! Source: crio.conf(5) `hooks_dir`, crio.conf.d(5): files of the folder in the order of their
-//! names, the later wins; oci-hooks(5).
+//! Source: crio.conf(5) `hooks_dir`; CRI-O `pkg/config/config.go`, `UpdateFromPath`: every file of
+//! crio.conf.d and of the folders below it, whatever its name ends in, in lexical order within each
+//! folder; the later wins. Keys match in any case, as in BurntSushi's TOML. oci-hooks(5).
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use serde::Deserialize;
+use toml::{Table, Value};
 
+use super::bounded::read_bounded;
 use crate::{model::runtime::Runtime, roots::Roots};
 
 const FOLDER: &str = "/etc/crio";
@@ -31,56 +36,97 @@ pub fn default_runtime(roots: &Roots) -> Result<Option<String>, String> {
     Ok(configured(roots)?.default_runtime)
 }
 
-/// What all of CRI-O's files say in the end.
-fn configured(roots: &Roots) -> Result<RuntimeTable, String> {
-    let mut files = vec![roots.path(MAIN_FILE)];
-    let mut drop_ins: Vec<PathBuf> = fs::read_dir(roots.path(DROP_INS))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file())
-        .collect();
-    drop_ins.sort();
-    files.extend(drop_ins);
-    let mut configured = RuntimeTable::default();
-    for file in files {
-        let failed =
-            |error: String| format!("cannot read {}: {error}", roots.shown(&file).display());
-        match fs::read_to_string(&file) {
-            Ok(text) => {
-                let said = parsed(&text).map_err(failed)?;
-                configured.hooks_dir = said.hooks_dir.or(configured.hooks_dir);
-                configured.default_runtime = said.default_runtime.or(configured.default_runtime);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error.to_string())),
-        }
-    }
-    Ok(configured)
-}
+/// Folders in folders go no deeper.
+const DEEPEST: u8 = 32;
 
-#[derive(Default, Deserialize)]
-struct File {
-    #[serde(default)]
-    crio: Table,
-}
-
-#[derive(Default, Deserialize)]
-struct Table {
-    #[serde(default)]
-    runtime: RuntimeTable,
-}
-
-#[derive(Default, Deserialize)]
-struct RuntimeTable {
+#[derive(Default)]
+struct Configured {
     hooks_dir: Option<Vec<PathBuf>>,
     default_runtime: Option<String>,
 }
 
-fn parsed(text: &str) -> Result<RuntimeTable, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    Ok(file.crio.runtime)
+/// What all of CRI-O's files come to.
+fn configured(roots: &Roots) -> Result<Configured, String> {
+    let mut files = vec![roots.path(MAIN_FILE)];
+    let failed = |file: &Path, error: &dyn std::fmt::Display| {
+        format!("cannot read {}: {error}", roots.shown(file).display())
+    };
+    walk(&roots.path(DROP_INS), &mut files, 0)
+        .map_err(|(folder, error)| failed(&folder, &error))?;
+    let mut configured = Configured::default();
+    for file in files {
+        let text = match read_bounded(&file) {
+            Ok(Some(text)) => text,
+            Ok(None) => continue,
+            Err(error) => return Err(failed(&file, &error)),
+        };
+        let read = parsed(&text).map_err(|error| failed(&file, &error))?;
+        configured.hooks_dir = read.hooks_dir.or(configured.hooks_dir);
+        configured.default_runtime = read.default_runtime.or(configured.default_runtime);
+    }
+    Ok(configured)
+}
+
+/// As Go's `filepath.Walk`, which follows no link to a folder.
+fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: u8) -> Result<(), (PathBuf, io::Error)> {
+    let failed = |error| (folder.to_owned(), error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(failed)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true if depth < DEEPEST => walk(&entry.path(), files, depth + 1)?,
+            true => return Err(failed(io::Error::other("folders are nested too deeply"))),
+            false => files.push(entry.path()),
+        }
+    }
+    Ok(())
+}
+
+fn parsed(text: &str) -> Result<Configured, String> {
+    let file: Table = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let nothing = Table::new();
+    let Some(crio) = table(&file, "crio")? else { return Ok(Configured::default()) };
+    let runtime = table(crio, "runtime")?.unwrap_or(&nothing);
+    let of_text = |value: &Value, key: &str| {
+        value.as_str().map(str::to_owned).ok_or_else(|| format!("{key} is not a string"))
+    };
+    let hooks_dir = match value(runtime, "hooks_dir") {
+        None => None,
+        Some(Value::Array(folders)) => Some(
+            folders
+                .iter()
+                .map(|folder| of_text(folder, "an entry of hooks_dir").map(PathBuf::from))
+                .collect::<Result<_, _>>()?,
+        ),
+        Some(_) => return Err("hooks_dir is not an array of strings".to_owned()),
+    };
+    let default_runtime = value(runtime, "default_runtime");
+    let default_runtime =
+        default_runtime.map(|runtime| of_text(runtime, "default_runtime")).transpose()?;
+    Ok(Configured {
+        hooks_dir,
+        // An empty one is CRI-O's own default.
+        default_runtime: default_runtime.filter(|name| !name.is_empty()),
+    })
+}
+
+/// The exact key, or else one in another case.
+fn value<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    let in_any_case = || table.iter().find(|(found, _)| found.eq_ignore_ascii_case(key));
+    table.get(key).or_else(|| in_any_case().map(|(_, value)| value))
+}
+
+fn table<'a>(file: &'a Table, key: &str) -> Result<Option<&'a Table>, String> {
+    match value(file, key) {
+        None => Ok(None),
+        Some(Value::Table(table)) => Ok(Some(table)),
+        Some(_) => Err(format!("{key} is not a table")),
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +159,37 @@ mod tests {
         ]);
         assert_eq!(runtime(&roots), crio(&["/b", "/d"]));
         assert_eq!(default_runtime(&roots), Ok(Some("crun".to_owned())));
+    }
+
+    #[test]
+    fn folders_are_walked_as_crio_walks_them() {
+        let put = |folder: &str| format!("[crio.runtime]\nhooks_dir = [\"{folder}\"]\n");
+        let drop_ins = "/etc/crio/crio.conf.d";
+        let (_folder, roots) = host(&[
+            (&*format!("{drop_ins}/10-a.conf"), &*put("/usr/share/containers/oci/hooks.d")),
+            (
+                &format!("{drop_ins}/site/20-b.conf"),
+                "[crio.runtime]\nhooks_dir = [\"/run/containers/oci/hooks.d\"]\n\
+                 default_runtime = \"kata\"\n",
+            ),
+            (&format!("{drop_ins}/05/99.conf"), &put("/early")),
+        ]);
+        assert_eq!(runtime(&roots), crio(&["/run/containers/oci/hooks.d"]));
+        assert_eq!(default_runtime(&roots), Ok(Some("kata".to_owned())));
+        fs::write(roots.path(drop_ins).join("zz"), "[CRIO.Runtime]\nHooks_Dir = []\n").unwrap();
+        assert_eq!(runtime(&roots), crio(&[]), "no folder at all; keys in any case");
+        // A link to a folder stops CRI-O, too.
+        std::os::unix::fs::symlink("site", roots.path(drop_ins).join("link")).unwrap();
+        let error = runtime(&roots).unwrap_err();
+        assert!(error.starts_with("cannot read /etc/crio/crio.conf.d/link: "), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "(?s).{0,80}", values in "[a-z_.= \\[\\]\"\n0-9]{0,60}") {
+            let _ = parsed(&text);
+            let _ = parsed(&format!("[crio.runtime]\n{values}"));
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use procfs::process::MountInfo;
-
-use super::{node, swap::unescaped};
+use super::{
+    mounts::{Mount, mount_of, mounts},
+    node,
+    swap::unescaped,
+};
 use crate::{
     model::protection::{DeviceNumber, Disks},
     roots::Roots,
@@ -16,13 +18,17 @@ use crate::{
 
 /// Devices upon devices go no deeper.
 const DEEPEST: u8 = 8;
+const BLOCK: &str = "/sys/class/block";
+/// What cryptsetup calls the devices that it encrypts. dm-integrity and dm-verity have UUIDs of the
+/// same form, and encrypt nothing.
+const CIPHERS: [&str; 7] = ["PLAIN", "LUKS1", "LUKS2", "LOOPAES", "TCRYPT", "BITLK", "FVAULT2"];
 
-/// The disks below all of `paths`. Paths on no block device (tmpfs, overlay, NFS) have none.
+/// The disks below all of `paths`. Paths on no block device (tmpfs, NFS) have none.
 pub fn disks(roots: &Roots, paths: &[PathBuf]) -> Disks {
     let mounts = mounts(roots);
     let mut disks = Disks::new();
     for path in paths {
-        if let Some(device) = device_below(roots, &mounts, path) {
+        for device in devices_below(roots, &mounts, path, 0) {
             whole_disks(roots, &device, &mut disks, 0);
         }
     }
@@ -39,72 +45,157 @@ pub fn in_use(roots: &Roots) -> Disks {
     disks(roots, &paths)
 }
 
-/// Whether all that is written to `path` goes through dm-crypt.
+/// Whether all that is written to `path` goes through dm-crypt. `false` where that cannot be told.
 pub fn is_encrypted(roots: &Roots, path: &Path) -> bool {
-    device_below(roots, &mounts(roots), path).is_some_and(|device| encrypts(roots, &device, 0))
+    let devices = devices_below(roots, &mounts(roots), path, 0);
+    !devices.is_empty() && devices.iter().all(|device| encrypts(roots, device, 0))
 }
 
 fn encrypts(roots: &Roots, device: &Path, depth: u8) -> bool {
     let Ok(folder) = fs::canonicalize(device) else { return false };
-    // Linux drivers/md/dm-ioctl.c: cryptsetup names its devices CRYPT-TYPE-…
+    // Linux drivers/md/dm-ioctl.c; cryptsetup names its devices CRYPT-TYPE-…
     let uuid = fs::read_to_string(folder.join("dm/uuid")).unwrap_or_default();
-    let slaves = slaves(roots, &folder);
-    uuid.starts_with("CRYPT-")
-        || (!slaves.is_empty()
-            && depth <= DEEPEST
-            && slaves.iter().all(|slave| encrypts(roots, slave, depth + 1)))
-}
-
-pub(super) fn mounts(roots: &Roots) -> Vec<MountInfo> {
-    // Pods have a say in the names of what is mounted: one odd line must not hide the others.
-    let text = fs::read(roots.proc("self/mountinfo")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    text.lines().filter_map(|line| MountInfo::from_line(line).ok()).collect()
-}
-
-/// The block device that `path` is or is on, in sysfs.
-fn device_below(roots: &Roots, mounts: &[MountInfo], path: &Path) -> Option<PathBuf> {
-    // The longest mount point wins; of several on one, the last.
-    let mount = mounts
-        .iter()
-        .filter(|mount| path.starts_with(&mount.mount_point))
-        .max_by_key(|mount| mount.mount_point.as_os_str().len());
-    let number = if path.starts_with("/dev") {
-        device_number(roots, path)
-    } else {
-        mount.and_then(|mount| match mount.majmin.parse().ok()? {
-            // btrfs gives its mounts numbers of no device.
-            DeviceNumber { major: 0, .. } => {
-                let source = mount.mount_source.as_deref().filter(|s| s.starts_with("/dev/"));
-                device_number(roots, Path::new(source?))
-            }
-            number => Some(number),
-        })
-    };
-    number.map(|number| roots.path(format!("/sys/dev/block/{number}")))
-}
-
-/// By sysfs, since a service's /dev may be its own; names that udev made are known to /dev alone.
-fn device_number(roots: &Roots, device: &Path) -> Option<DeviceNumber> {
-    let known = roots.path("/sys/class/block").join(device.file_name()?).join("dev");
-    if let Some(number) = fs::read_to_string(known).ok().and_then(|number| number.parse().ok()) {
-        return Some(number);
+    if uuid.strip_prefix("CRYPT-").is_some_and(|uuid| {
+        let mut of_type = CIPHERS.iter().filter_map(|cipher| uuid.strip_prefix(cipher));
+        of_type.any(|rest| rest.starts_with('-') || rest.trim_end().is_empty())
+    }) {
+        return true;
     }
-    let rdev = fs::metadata(roots.path(device)).ok()?.rdev();
-    let number = |half: u64| u32::try_from(half).ok();
-    Some(DeviceNumber {
-        major: number(nix::sys::stat::major(rdev))?,
-        minor: number(nix::sys::stat::minor(rdev))?,
+    let slaves = slaves(roots, &disk_of(folder));
+    !slaves.is_empty()
+        && depth <= DEEPEST
+        && slaves.iter().all(|slave| encrypts(roots, slave, depth + 1))
+}
+
+/// The block devices that `path` is or is on, in sysfs; more than one where a file system spreads.
+fn devices_below(roots: &Roots, mounts: &[Mount], path: &Path, depth: u8) -> Vec<PathBuf> {
+    let in_sysfs = |number: DeviceNumber| roots.path(format!("/sys/dev/block/{number}"));
+    if path.starts_with("/dev") {
+        return device_number(roots, path).map(in_sysfs).into_iter().collect();
+    }
+    let Some(mount) = mount_of(mounts, path) else { return Vec::new() };
+    if mount.device.major > 0 {
+        return vec![in_sysfs(mount.device)];
+    }
+    // Some file systems give their mounts numbers of no device.
+    match &*mount.fs_type {
+        "overlay" if depth < DEEPEST => {
+            let written = mount.option("upperdir");
+            let layers = written.or_else(|| mount.option("lowerdir")).unwrap_or_default();
+            let layers = layers.to_string_lossy().into_owned();
+            let layers = layers.split(':').map(Path::new).filter(|layer| layer.is_absolute());
+            let elsewhere = layers.filter(|layer| mount_of(mounts, layer) != Some(mount));
+            elsewhere.flat_map(|layer| devices_below(roots, mounts, layer, depth + 1)).collect()
+        }
+        "btrfs" => {
+            let number = device_number(roots, &mount.source);
+            let spread = btrfs_devices(roots, number.map(in_sysfs).as_deref());
+            if spread.is_empty() { number.map(in_sysfs).into_iter().collect() } else { spread }
+        }
+        _ => {
+            // bcachefs lists its devices so.
+            let sources = mount.source.to_string_lossy().into_owned();
+            let sources = sources.split(':').map(Path::new).filter(|s| s.starts_with("/dev"));
+            let numbers: Option<Vec<_>> = sources.map(|s| device_number(roots, s)).collect();
+            numbers.unwrap_or_default().into_iter().map(in_sysfs).collect()
+        }
+    }
+}
+
+/// All devices of the btrfs that `device` is one of; of the only btrfs where the device is not known
+/// (`/dev/root`).
+fn btrfs_devices(roots: &Roots, device: Option<&Path>) -> Vec<PathBuf> {
+    let real = device.and_then(|device| fs::canonicalize(device).ok());
+    let mut all: Vec<Vec<_>> = names(&roots.path("/sys/fs/btrfs"))
+        .map(|fs| roots.path("/sys/fs/btrfs").join(fs).join("devices"))
+        .filter(|folder| folder.is_dir())
+        .map(|folder| names(&folder).map(|name| roots.path(BLOCK).join(name)).collect())
+        .collect();
+    match real {
+        Some(real) => all
+            .into_iter()
+            .find(|devices| {
+                devices.iter().any(|device| fs::canonicalize(device).is_ok_and(|d| d == real))
+            })
+            .unwrap_or_default(),
+        None if all.len() == 1 => all.remove(0),
+        None => Vec::new(),
+    }
+}
+
+fn names(folder: &Path) -> impl Iterator<Item = std::ffi::OsString> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name())
+}
+
+/// The number of a device by any of its names. A service's /dev may be its own, without the names that
+/// udev makes: sysfs and udev's database come first.
+pub fn device_number(roots: &Roots, device: &Path) -> Option<DeviceNumber> {
+    let name = device.strip_prefix("/dev").ok()?.to_str()?;
+    let number = |folder: PathBuf| fs::read_to_string(folder.join("dev")).ok()?.parse().ok();
+    // sysfs writes a slash in a name as an exclamation mark.
+    let of_kernel = |name: &str| number(roots.path(BLOCK).join(name.replace('/', "!")));
+    if name.is_empty() || name.split('/').any(|part| part == "..") {
+        return None;
+    }
+    of_kernel(name)
+        .or_else(|| {
+            let mapped = mapped_name(name)?;
+            let holds = |dm: &PathBuf| {
+                let name = fs::read_to_string(roots.path("/sys/block").join(dm).join("dm/name"));
+                name.is_ok_and(|name| name.trim_end_matches('\n') == mapped)
+            };
+            let dm = names(&roots.path("/sys/block")).map(PathBuf::from).find(holds)?;
+            number(roots.path(BLOCK).join(&dm))
+                .or_else(|| number(roots.path("/sys/block").join(dm)))
+        })
+        .or_else(|| {
+            // A link that udev made, where /dev is the host's.
+            let real = fs::canonicalize(roots.path(device)).ok()?;
+            of_kernel(roots.shown(&real).strip_prefix("/dev").ok()?.to_str()?)
+        })
+        .or_else(|| of_udev(roots, name))
+        .or_else(|| {
+            let rdev = fs::metadata(roots.path(device)).ok()?.rdev();
+            let number = |half: u64| u32::try_from(half).ok();
+            Some(DeviceNumber {
+                major: number(nix::sys::stat::major(rdev))?,
+                minor: number(nix::sys::stat::minor(rdev))?,
+            })
+        })
+        .filter(|number| number.major > 0)
+}
+
+/// The device mapper's name of `mapper/NAME` or, for LVM, `GROUP/VOLUME`.
+fn mapped_name(name: &str) -> Option<String> {
+    match name.split_once('/')? {
+        ("mapper", name) => Some(name.to_owned()),
+        (_, volume) if volume.contains('/') => None,
+        (group, volume) => Some([group, volume].map(|part| part.replace('-', "--")).join("-")),
+    }
+}
+
+/// By udev's database: `/run/udev/data/bMAJOR:MINOR` has a line `S:LINK` for each link below /dev.
+fn of_udev(roots: &Roots, link: &str) -> Option<DeviceNumber> {
+    let data = roots.path("/run/udev/data");
+    names(&data).find_map(|file| {
+        let number = file.to_str()?.strip_prefix('b')?.parse().ok()?;
+        let text = super::fields::read(&data.join(&file)).ok()?;
+        text.lines().any(|line| line.strip_prefix("S:") == Some(link)).then_some(number)
     })
-    .filter(|number| number.major > 0)
+}
+
+/// The folder of the disk that a partition's folder is of; else the same.
+fn disk_of(mut folder: PathBuf) -> PathBuf {
+    if folder.join("partition").exists() {
+        folder.pop();
+    }
+    folder
 }
 
 /// Down from a partition to its disk, from a device mapper's or RAID's device to what it is made of.
 fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
-    let Ok(mut folder) = fs::canonicalize(device) else { return };
-    if folder.join("partition").exists() {
-        folder.pop();
-    }
+    let Ok(folder) = fs::canonicalize(device) else { return };
+    let folder = disk_of(folder);
     let slaves = slaves(roots, &folder);
     if slaves.is_empty() || depth > DEEPEST {
         let number = fs::read_to_string(folder.join("dev")).ok().and_then(|n| n.parse().ok());
@@ -122,97 +213,9 @@ fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
 
 /// What a device mapper's or RAID's device is made of.
 fn slaves(roots: &Roots, folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.join("slaves")).into_iter().flatten().flatten();
-    entries.map(|entry| roots.path("/sys/class/block").join(entry.file_name())).collect()
+    names(&folder.join("slaves")).map(|name| roots.path(BLOCK).join(name)).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    /// A disk vda with partition vda1; dm-0 on sdb1 and sdc.
-    fn host(mountinfo: &str) -> (tempfile::TempDir, Roots) {
-        let folder = tempfile::tempdir().unwrap();
-        let roots = Roots::at(folder.path());
-        let sys = |path: &str| roots.path("/sys/devices").join(path);
-        fs::create_dir_all(roots.path("/sys/dev/block")).unwrap();
-        fs::create_dir_all(roots.path("/sys/class/block")).unwrap();
-        for (path, number, slaves) in [
-            ("vda", "254:0", &[][..]),
-            ("vda/vda1", "254:1", &[]),
-            ("sdb", "8:16", &[]),
-            ("sdb/sdb1", "8:17", &[]),
-            ("sdc", "8:32", &[]),
-            ("dm-0", "253:0", &["sdb1", "sdc"]),
-        ] {
-            fs::create_dir_all(sys(path).join("slaves")).unwrap();
-            fs::write(sys(path).join("dev"), format!("{number}\n")).unwrap();
-            if path.contains('/') {
-                fs::write(sys(path).join("partition"), "1\n").unwrap();
-            }
-            for slave in slaves {
-                fs::write(sys(path).join("slaves").join(slave), "").unwrap();
-            }
-            symlink(sys(path), roots.path("/sys/dev/block").join(number)).unwrap();
-            let name = path.rsplit('/').next().unwrap();
-            symlink(sys(path), roots.path("/sys/class/block").join(name)).unwrap();
-        }
-        fs::create_dir_all(roots.proc("self")).unwrap();
-        fs::write(roots.proc("self/mountinfo"), mountinfo).unwrap();
-        (folder, roots)
-    }
-
-    fn found(mountinfo: &str, paths: &[&str]) -> Vec<(String, String)> {
-        let (_folder, roots) = host(mountinfo);
-        let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-        disks(&roots, &paths).into_iter().map(|(n, device)| (n.to_string(), device)).collect()
-    }
-
-    #[test]
-    fn a_partition_leads_to_its_disk_and_a_mapped_device_to_all_of_its() {
-        let mounts = "21 1 254:1 / / rw - ext4 /dev/vda1 rw\n\
-                      22 21 253:0 / /var rw - xfs /dev/mapper/var rw\n\
-                      23 21 0:25 / /run rw - tmpfs tmpfs rw\n";
-        let disk = |number: &str, device: &str| (number.to_owned(), device.to_owned());
-        assert_eq!(found(mounts, &["/", "/etc"]), [disk("254:0", "/dev/vda")]);
-        assert_eq!(
-            found(mounts, &["/var/lib/swapfile"]),
-            [disk("8:16", "/dev/sdb"), disk("8:32", "/dev/sdc")]
-        );
-        assert_eq!(found(mounts, &["/run/x"]), []);
-        assert_eq!(found(mounts, &["/dev/sdb1"]), [disk("8:16", "/dev/sdb")]);
-        assert_eq!(found("", &["/"]), []);
-    }
-
-    /// A volume's folder may have any name, and is mounted by it.
-    #[test]
-    fn a_mount_with_an_odd_name_hides_no_other() {
-        let (_folder, roots) = host("");
-        let lines = b"22 21 254:1 /\xff /var/lib/kubelet/x rw - ext4 /dev/vda1 rw\nodd\n\
-                      21 1 254:1 / / rw - ext4 /dev/vda1 rw\n";
-        fs::write(roots.proc("self/mountinfo"), lines).unwrap();
-        assert_eq!(disks(&roots, &["/".into()]).len(), 1);
-    }
-
-    #[test]
-    fn a_device_is_encrypted_if_all_below_it_is() {
-        let (_folder, roots) = host("22 21 253:0 / /var rw - xfs /dev/mapper/var rw\n");
-        let encrypted = || is_encrypted(&roots, Path::new("/var/lib/swapfile"));
-        let uuid = |device: &str, uuid: &str| {
-            let folder = roots.path("/sys/devices").join(device).join("dm");
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join("uuid"), uuid).unwrap();
-        };
-        assert!(!encrypted());
-        uuid("sdb/sdb1", "CRYPT-PLAIN-x\n");
-        assert!(!encrypted(), "sdc is not");
-        uuid("sdc", "CRYPT-LUKS2-x\n");
-        assert!(encrypted());
-        uuid("sdb/sdb1", "LVM-x\n");
-        uuid("dm-0", "CRYPT-PLAIN-x\n");
-        assert!(encrypted());
-        assert!(!is_encrypted(&roots, Path::new("/dev/vda")));
-    }
-}
+#[path = "disks_tests.rs"]
+mod tests;

@@ -1,13 +1,19 @@
 //! Tells when files may have changed, by the kernel's notification on their folders: files that
 //! are replaced by a rename or behind a link that is swung have no other lasting place.
 
-use std::{collections::BTreeSet, ffi::OsString, io, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
 
 use nix::sys::inotify::AddWatchFlags;
 
 use super::events::Events;
 
-/// Watches the folders of some files.
+/// Watches the folders of some files. A folder that is missing is waited for in the nearest folder
+/// above it that there is: who is told of its coming makes a new watch.
 #[derive(Debug)]
 pub struct FileWatch {
     events: Events,
@@ -15,18 +21,23 @@ pub struct FileWatch {
 }
 
 impl FileWatch {
-    /// Folders that do not exist are not watched.
     pub fn new(files: &[PathBuf]) -> io::Result<Self> {
         let events = Events::new()?;
         let flags = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_DELETE;
-        let folders: BTreeSet<_> = files.iter().filter_map(|file| file.parent()).collect();
-        for folder in folders {
-            let _ = events.watch(folder, flags);
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF;
+        let mut folders = BTreeSet::new();
+        let mut names = BTreeSet::new();
+        for file in files {
+            let Some((folder, name)) = nearest(file) else { continue };
+            names.insert(name.into());
+            if folders.insert(folder) {
+                let _ = events.watch(folder, flags);
+            }
         }
-        let names = files.iter().filter_map(|file| file.file_name()).map(Into::into).collect();
         Ok(Self { events, names })
     }
 
@@ -35,6 +46,18 @@ impl FileWatch {
         let named = |name: Option<OsString>| name.is_none_or(|name| self.names.contains(&name));
         while !self.events.next().await?.into_iter().any(|event| named(event.name)) {}
         Ok(())
+    }
+}
+
+/// The nearest folder above `file` that is there, and what is to come in it.
+fn nearest(file: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
+    let mut below = file;
+    loop {
+        let folder = below.parent()?;
+        if folder.is_dir() {
+            return Some((folder, below.file_name()?));
+        }
+        below = folder;
     }
 }
 
@@ -63,5 +86,20 @@ mod tests {
         fs::write(at("current.pem.tmp"), "x").unwrap();
         fs::rename(at("current.pem.tmp"), at("current.pem")).unwrap();
         assert!(soon(watch).await.0);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_comes_or_goes_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("oci/hooks.d/99.json");
+        let noticed = async |watch: &FileWatch| {
+            tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.is_ok()
+        };
+        let watch = FileWatch::new(std::slice::from_ref(&file)).unwrap();
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        assert!(noticed(&watch).await, "it comes, with the folder above it");
+        let watch = FileWatch::new(std::slice::from_ref(&file)).unwrap();
+        fs::remove_dir(file.parent().unwrap()).unwrap();
+        assert!(noticed(&watch).await, "it goes");
     }
 }

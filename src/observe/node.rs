@@ -3,10 +3,12 @@
 use std::{fs::File, io, path::PathBuf};
 
 use nix::unistd::{SysconfVar, sysconf};
-use procfs::{FromRead, Meminfo, VmStat};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::events::registered;
+use super::{
+    events::registered,
+    fields::{counter, digits, escaped, kibibytes, missing, read},
+};
 use crate::{
     model::host::{NodeMemory, SwapDevice, SwapTraffic},
     roots::Roots,
@@ -17,42 +19,81 @@ use crate::{
 pub struct NodeError {
     pub path: PathBuf,
     #[source]
-    pub source: procfs::ProcError,
+    pub source: io::Error,
+}
+
+/// `/proc/meminfo`, of which fields can be asked.
+pub(super) struct Meminfo {
+    path: PathBuf,
+    text: String,
+}
+
+impl Meminfo {
+    pub(super) fn read(roots: &Roots) -> Result<Self, NodeError> {
+        let path = roots.proc("meminfo");
+        match read(&path) {
+            Ok(text) => Ok(Self { path, text }),
+            Err(source) => Err(NodeError { path, source }),
+        }
+    }
+
+    /// In bytes; `None` where the kernel does not write the field.
+    pub(super) fn bytes(&self, field: &str) -> Option<u64> {
+        kibibytes(&self.text, field)
+    }
+
+    /// In bytes.
+    pub(super) fn needed(&self, field: &str) -> Result<u64, NodeError> {
+        self.bytes(field)
+            .ok_or_else(|| NodeError { path: self.path.clone(), source: missing(field) })
+    }
 }
 
 /// RAM and swap as `/proc/meminfo` counts them, which is what the kubelet's cAdvisor reads.
 pub fn memory(roots: &Roots) -> Result<NodeMemory, NodeError> {
-    let path = roots.proc("meminfo");
-    let meminfo = Meminfo::from_file(&path).map_err(|source| NodeError { path, source })?;
+    let meminfo = Meminfo::read(roots)?;
     Ok(NodeMemory {
-        ram_bytes: meminfo.mem_total,
-        swap_bytes: meminfo.swap_total,
+        ram_bytes: meminfo.needed("MemTotal")?,
+        swap_bytes: meminfo.needed("SwapTotal")?,
         page_bytes: page_bytes(),
     })
 }
 
 /// The active swap devices; none where the kernel has no swap or the file cannot be read.
 pub fn swap_devices(roots: &Roots) -> Vec<SwapDevice> {
-    let text = std::fs::read_to_string(roots.proc("swaps")).unwrap_or_default();
+    let text = std::fs::read(roots.proc("swaps")).unwrap_or_default();
     // A header first.
-    text.lines().skip(1).filter_map(swap_device).collect()
+    text.split(|byte| *byte == b'\n')
+        .skip(1)
+        .filter_map(|line| swap_device(&escaped(line)))
+        .collect()
 }
 
 /// Swap traffic since boot; `None` where the kernel counts none.
 pub fn swap_traffic(roots: &Roots) -> Option<SwapTraffic> {
-    let VmStat(counters) = VmStat::from_file(roots.proc("vmstat")).ok()?;
-    let counter = |name: &str| counters.get(name).and_then(|count| u64::try_from(*count).ok());
-    let stalls = counters.iter().filter(|(name, _)| name.starts_with("allocstall"));
-    let direct_reclaims = stalls.filter_map(|(_, count)| u64::try_from(*count).ok()).sum();
-    let (pages_in, pages_out) = (counter("pswpin")?, counter("pswpout")?);
-    Some(SwapTraffic { pages_in, pages_out, direct_reclaims })
+    traffic(&read(&roots.proc("vmstat")).ok()?).ok()
+}
+
+/// Swap traffic since boot, where the signals need it.
+pub(super) fn needed_swap_traffic(roots: &Roots) -> Result<SwapTraffic, NodeError> {
+    let path = roots.proc("vmstat");
+    read(&path).and_then(|text| traffic(&text)).map_err(|source| NodeError { path, source })
+}
+
+fn traffic(vmstat: &str) -> io::Result<SwapTraffic> {
+    let needed = |name| counter(vmstat, name).ok_or_else(|| missing(name));
+    let (pages_in, pages_out) = (needed("pswpin")?, needed("pswpout")?);
+    let stalls = vmstat.lines().filter(|line| line.starts_with("allocstall"));
+    let counts = stalls.filter_map(|line| digits(line.split_once(' ')?.1));
+    let direct_reclaims = counts.fold(0_u64, u64::saturating_add);
+    Ok(SwapTraffic { pages_in, pages_out, direct_reclaims })
 }
 
 /// `Filename Type Size Used Priority`, sizes in KiB (proc(5)).
 fn swap_device(line: &str) -> Option<SwapDevice> {
     let mut words = line.split_whitespace();
     let (path, kind) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut kibibytes = || words.next()?.parse::<u64>().ok()?.checked_mul(1024);
+    let mut kibibytes = || digits(words.next()?)?.checked_mul(1024);
     let (size_bytes, used_bytes) = (kibibytes()?, kibibytes()?);
     Some(SwapDevice { path, kind, size_bytes, used_bytes, priority: words.next()?.parse().ok()? })
 }
@@ -103,9 +144,12 @@ mod tests {
         let text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
                     /var/lib/swap\\040file                    file\t\t1048572\t\t4\t\t-2\n\
                     /dev/zram0                              partition\t2048\t\t0\t\t100\nodd\n";
+        let mut text = text.as_bytes().to_vec();
+        text.extend(b"/var/\xff file 4 0 -3\n/var/x file +4 0 -4\n");
         std::fs::write(roots.proc("swaps"), text).unwrap();
         let devices = swap_devices(&roots);
-        assert_eq!(devices.len(), 2);
+        assert_eq!(devices.len(), 3);
+        assert_eq!(devices[2].path, "/var/\\377", "a name that is not UTF-8");
         assert_eq!(devices[0].path, "/var/lib/swap\\040file");
         assert_eq!((devices[0].size_bytes, devices[0].used_bytes), (1_073_737_728, 4096));
         assert_eq!((devices[1].kind.as_str(), devices[1].priority), ("partition", 100));
@@ -135,13 +179,16 @@ mod tests {
         let error = memory(&roots).unwrap_err().to_string();
         assert!(error.contains("proc/meminfo"), "{error}");
         std::fs::create_dir(folder.path().join("proc")).unwrap();
-        let text = "MemTotal: 4010192 kB\nMemFree: 1 kB\nBuffers: 1 kB\nCached: 1 kB\n\
-                    SwapCached: 0 kB\nActive: 1 kB\nInactive: 1 kB\nSwapTotal: 1048572 kB\n\
-                    SwapFree: 1 kB\nDirty: 0 kB\nWriteback: 0 kB\nMapped: 1 kB\nSlab: 1 kB\n\
-                    Committed_AS: 1 kB\nVmallocTotal: 1 kB\nVmallocUsed: 1 kB\nVmallocChunk: 0 kB\n";
+        // arm64 with CONFIG_SHADOW_CALL_STACK: from 10,000,000 kB on there is no blank.
+        let text = "MemTotal: 4010192 kB\nMemFree: 1 kB\nShadowCallStack:10006144 kB\n\
+                    HugePages_Total:       0\nodd\n\nSwapTotal: 1048572 kB\nSwapFree: 1 kB\n";
         std::fs::write(roots.proc("meminfo"), text).unwrap();
-        let memory = memory(&roots).unwrap();
-        assert_eq!((memory.ram_bytes, memory.swap_bytes), (4_106_436_608, 1_073_737_728));
-        assert!(memory.page_bytes.is_power_of_two());
+        let seen = memory(&roots).unwrap();
+        assert_eq!((seen.ram_bytes, seen.swap_bytes), (4_106_436_608, 1_073_737_728));
+        assert!(seen.page_bytes.is_power_of_two());
+        std::fs::write(roots.proc("meminfo"), "MemTotal: 4010192 kB\nSwapTotal: many kB\n")
+            .unwrap();
+        let error = memory(&roots).unwrap_err().to_string();
+        assert!(error.ends_with("proc/meminfo: it has no number for SwapTotal"), "{error}");
     }
 }

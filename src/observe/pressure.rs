@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use procfs::{FromRead, Meminfo, VmStat};
-
-use super::node::{NodeError, swap_traffic};
+use super::{
+    fields::{counter, digits, read},
+    node::{Meminfo, NodeError, needed_swap_traffic},
+};
 use crate::{
     model::{
         host::Monotonic,
@@ -41,12 +42,9 @@ impl WorkingSet {
 
 /// `anon + file - inactive_file` of the root cgroup; `None` where the kernel does not count it there.
 fn anon_and_file(roots: &Roots) -> Option<u64> {
-    let stat = std::fs::read_to_string(roots.cgroup().join("memory.stat")).ok()?;
-    let of = |name: &str| {
-        let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|number| number.parse::<u64>().ok())
-    };
-    Some((of("anon")? + of("file")?).saturating_sub(of("inactive_file")?))
+    let stat = read(&roots.cgroup().join("memory.stat")).ok()?;
+    let of = |name: &str| counter(&stat, name);
+    Some(of("anon")?.saturating_add(of("file")?).saturating_sub(of("inactive_file")?))
 }
 
 /// A sample of the node as it is at `at`. `slices` are the protected ones.
@@ -56,15 +54,11 @@ pub fn sample(
     slices: &[String],
     working_set: WorkingSet,
 ) -> Result<Sample, NodeError> {
-    let path = roots.proc("meminfo");
-    let meminfo = Meminfo::from_file(&path).map_err(|source| NodeError { path, source })?;
-    let vmstat = roots.proc("vmstat");
-    let traffic = swap_traffic(roots).ok_or_else(|| NodeError {
-        source: VmStat::from_file(&vmstat).err().unwrap_or(procfs::ProcError::NotFound(None)),
-        path: vmstat,
-    })?;
-    let not_free = meminfo.mem_total.saturating_sub(meminfo.mem_free);
-    let not_free = not_free.saturating_sub(meminfo.inactive_file.unwrap_or(0));
+    let meminfo = Meminfo::read(roots)?;
+    let traffic = needed_swap_traffic(roots)?;
+    let (ram_bytes, swap_bytes) = (meminfo.needed("MemTotal")?, meminfo.needed("SwapTotal")?);
+    let not_free = ram_bytes.saturating_sub(meminfo.needed("MemFree")?);
+    let not_free = not_free.saturating_sub(meminfo.bytes("Inactive(file)").unwrap_or(0));
     let in_cgroup = match working_set {
         WorkingSet::AllThatIsNotFree => None,
         WorkingSet::AnonAndFile => anon_and_file(roots),
@@ -82,9 +76,9 @@ pub fn sample(
         at,
         swapped_in_pages: traffic.pages_in,
         swapped_out_pages: traffic.pages_out,
-        ram_bytes: meminfo.mem_total,
-        swap_bytes: meminfo.swap_total,
-        swap_used_bytes: meminfo.swap_total.saturating_sub(meminfo.swap_free),
+        ram_bytes,
+        swap_bytes,
+        swap_used_bytes: swap_bytes.saturating_sub(meminfo.needed("SwapFree")?),
         working_set_bytes: in_cgroup.unwrap_or(not_free),
         direct_reclaims: traffic.direct_reclaims,
         system,
@@ -94,12 +88,11 @@ pub fn sample(
 
 /// `None` where the kernel does not count stalls.
 fn stalled(path: &Path) -> Option<Stalled> {
-    // The crate's own reader panics at a line that is cut short.
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = read(path).ok()?;
     let total = |kind: &str| {
         let mut totals =
             text.lines().filter_map(|line| line.strip_prefix(kind)?.split_once(" total="));
-        totals.next()?.1.trim_end().parse().ok()
+        digits(totals.next()?.1.trim_end())
     };
     Some(Stalled { some_micros: total("some")?, full_micros: total("full")? })
 }
@@ -108,12 +101,8 @@ fn stalled(path: &Path) -> Option<Stalled> {
 /// swap (`pswpin` since Linux 6.13, else the refaults of anonymous memory), and microseconds in which
 /// all its processes waited. Each `None` where the kernel does not count it.
 pub fn activity(folder: &Path) -> (Option<u64>, Option<u64>) {
-    let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-    let counter = |name: &str| {
-        let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|number| number.parse().ok())
-    };
-    let pages = counter("pswpin").or_else(|| counter("workingset_refault_anon"));
+    let stat = read(&folder.join("memory.stat")).unwrap_or_default();
+    let pages = counter(&stat, "pswpin").or_else(|| counter(&stat, "workingset_refault_anon"));
     (pages, stalled(&folder.join("memory.pressure")).map(|stalled| stalled.full_micros))
 }
 
@@ -166,12 +155,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::at(folder.path());
         fs::create_dir_all(roots.proc("pressure")).unwrap();
-        let zero = "Buffers: 0 kB\nCached: 0 kB\nSwapCached: 0 kB\nActive: 0 kB\nInactive: 0 kB\n\
-                    Dirty: 0 kB\nWriteback: 0 kB\nMapped: 0 kB\nSlab: 0 kB\nCommitted_AS: 0 kB\n\
-                    VmallocTotal: 0 kB\nVmallocUsed: 0 kB\nVmallocChunk: 0 kB\n";
         let some = "MemTotal: 1000 kB\nMemFree: 300 kB\nInactive(file): 100 kB\n\
                     SwapTotal: 500 kB\nSwapFree: 450 kB\n";
-        fs::write(roots.proc("meminfo"), format!("{some}{zero}")).unwrap();
+        fs::write(roots.proc("meminfo"), some).unwrap();
         let slices = ["system.slice".to_owned()];
         let sampled = |how| sample(&roots, Monotonic::default(), &slices, how);
         assert!(sampled(WorkingSet::AnonAndFile).is_err(), "no vmstat");

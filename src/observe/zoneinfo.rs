@@ -1,7 +1,8 @@
 //! The kernel's watermarks, from `/proc/zoneinfo` and `/proc/sys/vm`.
 
-use std::{fs, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
+use super::fields;
 use crate::{
     model::watermarks::{Watermarks, Zone},
     roots::Roots,
@@ -11,17 +12,21 @@ use crate::{
 pub fn watermarks(roots: &Roots, page_bytes: u64) -> Result<Watermarks, WatermarksError> {
     let read = |name: &str| {
         let path = roots.proc(name);
-        fs::read_to_string(&path).map_err(|source| WatermarksError { path, source })
+        fields::read(&path).map_err(|source| WatermarksError { path, source })
+    };
+    let invalid = |name: &str, why: &str| WatermarksError {
+        path: roots.proc(name),
+        source: io::Error::new(io::ErrorKind::InvalidData, why),
     };
     let number = |name: &str| {
-        let invalid = |error| WatermarksError {
-            path: roots.proc(name),
-            source: io::Error::new(io::ErrorKind::InvalidData, error),
-        };
-        read(name)?.trim().parse::<u64>().map_err(invalid)
+        fields::digits(read(name)?.trim()).ok_or_else(|| invalid(name, "it is not a number"))
     };
+    let zones = zones(&read("zoneinfo")?);
+    if zones.is_empty() {
+        return Err(invalid("zoneinfo", "it has no zone with pages and watermarks"));
+    }
     Ok(Watermarks {
-        zones: zones(&read("zoneinfo")?),
+        zones,
         page_bytes,
         min_free_kbytes: number("sys/vm/min_free_kbytes")?,
         scale_factor: number("sys/vm/watermark_scale_factor")?,
@@ -36,7 +41,10 @@ pub struct WatermarksError {
     source: io::Error,
 }
 
-/// Zones that hold pages. procfs(5) crates do not know this file.
+/// No zone has so many pages: larger numbers are not what the kernel wrote, and would overflow sums.
+const TOO_MANY_PAGES: u64 = 1 << 48;
+
+/// Zones that hold pages.
 fn zones(text: &str) -> Vec<Zone> {
     let mut zones = Vec::new();
     // Each zone begins with `Node 0, zone   Normal`; pagesets and counters that follow have no
@@ -45,7 +53,9 @@ fn zones(text: &str) -> Vec<Zone> {
         let value = |name: &str| -> Option<u64> {
             let mut words = zone.1.lines().map(|line| line.split_whitespace());
             words.find_map(|mut words| {
-                (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+                (words.next() == Some(name))
+                    .then(|| fields::digits(words.next()?).filter(|pages| *pages < TOO_MANY_PAGES))
+                    .flatten()
             })
         };
         if let (Some(managed), Some(min), Some(low)) =

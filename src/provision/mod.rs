@@ -2,7 +2,7 @@
 
 mod ledger;
 
-use std::io;
+use std::{io, path::Path};
 
 use crate::{
     act::{
@@ -13,7 +13,7 @@ use crate::{
     decide::{
         kubelet::{disk_reserve, fails_with_swap, memory_threshold},
         provision::{
-            Plan, Refusal, Wanted, plan_file, plan_partition, plan_retirement, plan_zram,
+            Plan, Refusal, Step, Wanted, plan_file, plan_partition, plan_retirement, plan_zram,
             plan_zram_retirement,
         },
         rivals::{others_swap, others_watermarks},
@@ -133,7 +133,11 @@ impl Provisioning<'_> {
         if let Some(why) = others_swap(&rivals(roots), settings) {
             return Ok(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() });
         }
-        let plan = self.plan(wanted, kubelet, node)?;
+        let plan = self.plan(wanted, kubelet, node, None)?;
+        if matches!(plan.kept, Some(Refusal::NoDevice { .. })) {
+            // Swap that was provisioned elsewhere stays until this one is there.
+            return Ok(plan);
+        }
         let ledger = Ledger::new(roots);
         let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
         let mut areas = ledger.load();
@@ -143,7 +147,15 @@ impl Provisioning<'_> {
             // Known as ours before it is made, so that it can be undone whatever happens.
             ledger.save(&areas)?;
         }
-        self.carry_out(&plan, node.page_bytes)?;
+        let plan = match self.carry_out(&plan, node.page_bytes) {
+            Ok(()) => plan,
+            Err((failed, error)) => {
+                let anew = self.made_anew(&plan, failed, &error, (wanted, kubelet, node))?;
+                let anew = anew.ok_or(error)?;
+                self.carry_out(&anew, node.page_bytes).map_err(|(_, error)| error)?;
+                anew
+            }
+        };
         areas.retain(|area| *area != now);
         let kept = self.retire_all(&mut areas, node.page_bytes)?;
         if !self.dry_run {
@@ -151,6 +163,26 @@ impl Provisioning<'_> {
             ledger.save(&areas)?;
         }
         Ok(Plan { kept: plan.kept.or(kept), ..plan })
+    }
+
+    /// The plan for a swapfile of ours that the kernel refuses, though it was made well: `None` where
+    /// something else has failed, or the file is the plan's own.
+    fn made_anew(
+        &self,
+        plan: &Plan,
+        failed: &Step,
+        error: &StepError,
+        (wanted, kubelet, node): (Option<Wanted>, Option<&KubeletConfig>, NodeMemory),
+    ) -> Result<Option<Plan>, ProvisionError> {
+        let Step::SwapOn { path } = failed else { return Ok(None) };
+        let is_made =
+            |step: &Step| matches!(step, Step::MakeFile { path: made, .. } if made == path);
+        let is_file = self.settings.swap.kind == SwapKind::File;
+        if !is_file || !error.is_refused() || plan.steps.iter().any(is_made) {
+            return Ok(None);
+        }
+        tracing::warn!(message_id = messages::PROVISION_STEP.id, "{error}: it is made anew");
+        self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 
     fn wanted(&self, node: NodeMemory) -> Option<Wanted> {
@@ -184,7 +216,7 @@ impl Provisioning<'_> {
         if let Some(why) = others_swap(&rivals(self.roots), self.settings) {
             return Ok(Some(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() }));
         }
-        self.plan(wanted, kubelet.as_ref(), node).map(Some)
+        self.plan(wanted, kubelet.as_ref(), node, None).map(Some)
     }
 
     /// Retires `areas`, but for those whose pages fit nowhere: they remain in the list.
@@ -208,6 +240,7 @@ impl Provisioning<'_> {
         wanted: Option<Wanted>,
         kubelet: Option<&KubeletConfig>,
         node: NodeMemory,
+        refused: Option<&Path>,
     ) -> Result<Plan, ProvisionError> {
         let Self { roots, settings, .. } = self;
         let swap = &settings.swap;
@@ -216,7 +249,13 @@ impl Provisioning<'_> {
         let page_bytes = node.page_bytes;
         match (swap.kind, wanted) {
             (SwapKind::Partition, _) => {
-                let place = partition_place(roots, &swap.path, page_bytes, &devices)?;
+                let place = match partition_place(roots, &swap.path, page_bytes, &devices) {
+                    Err(error) if error.is_gone() => {
+                        let kept = Some(Refusal::NoDevice { path: swap.path.clone() });
+                        return Ok(Plan { steps: Vec::new(), kept });
+                    }
+                    place => place?,
+                };
                 if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
                     tracing::warn!(
                         message_id = messages::PROVISION_DIFFERS.id,
@@ -229,7 +268,10 @@ impl Provisioning<'_> {
                 Ok(plan_partition(&place)?)
             }
             (SwapKind::File, Some(wanted)) => {
-                let place = file_place(roots, &swap.path, page_bytes, &devices)?;
+                let mut place = file_place(roots, &swap.path, page_bytes, &devices)?;
+                if let Some(path) = refused {
+                    place.refused(path);
+                }
                 let total = place.filesystem.total_bytes;
                 let reserve = swap
                     .reserve
@@ -305,7 +347,7 @@ impl Provisioning<'_> {
                 let ours = zram_devices(roots, page_bytes, &devices);
                 let active: Vec<_> = ours.iter().map(|device| device.active.as_ref()).collect();
                 let plan = plan_zram_retirement(&ours, free_beside(&devices, &active), &memory);
-                self.carry_out(&plan, page_bytes)?;
+                self.carry_out(&plan, page_bytes).map_err(|(_, error)| error)?;
                 return Ok(plan);
             }
         };
@@ -313,13 +355,14 @@ impl Provisioning<'_> {
         for (path, found, active) in areas {
             let others = free_beside(&devices, &[active.as_ref()]);
             let plan = plan_retirement(*kind, &path, &found, active.as_ref(), others, &memory);
-            self.carry_out(&plan, page_bytes)?;
+            self.carry_out(&plan, page_bytes).map_err(|(_, error)| error)?;
             whole.kept = whole.kept.or(plan.kept);
         }
         Ok(whole)
     }
 
-    fn carry_out(&self, plan: &Plan, page_bytes: u64) -> Result<(), StepError> {
+    /// An error comes with the step that failed.
+    fn carry_out<'a>(&self, plan: &'a Plan, page_bytes: u64) -> Result<(), (&'a Step, StepError)> {
         let swap = &self.settings.swap;
         let provisioner = Provisioner {
             roots: self.roots,
@@ -334,7 +377,7 @@ impl Provisioning<'_> {
                 continue;
             }
             tracing::info!(message_id = messages::PROVISION_STEP.id, "{step}");
-            provisioner.carry_out(step)?;
+            provisioner.carry_out(step).map_err(|error| (step, error))?;
         }
         Ok(())
     }

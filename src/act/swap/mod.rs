@@ -15,8 +15,12 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use uuid::Uuid;
 
 use crate::{
-    config::settings::Discard, decide::provision::Step, failpoint, model::swap_header::SwapHeader,
-    observe::swap::area::open_beneath, roots::Roots,
+    config::settings::Discard,
+    decide::provision::Step,
+    failpoint,
+    model::{storage::Area, swap_header::SwapHeader},
+    observe::swap::area::{area, open_beneath},
+    roots::Roots,
 };
 
 /// A step failed; those before it are done.
@@ -26,6 +30,14 @@ pub struct StepError {
     step: String,
     #[source]
     source: io::Error,
+}
+
+impl StepError {
+    /// The kernel does not take what was to be switched on as swap: it has holes, shares its blocks with
+    /// a snapshot or a copy, or is compressed.
+    pub fn is_refused(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::EINVAL)
+    }
 }
 
 /// How swap is made and switched on.
@@ -59,7 +71,7 @@ impl Provisioner<'_> {
             Step::MakeZram { bytes } => self.make_zram(*bytes),
             Step::SwapOn { path } => self.swap_on(path),
             Step::SwapOff { path } => syscalls::swapoff(&self.roots.path(path)),
-            Step::RemoveFile { path } => std::fs::remove_file(self.roots.path(path)),
+            Step::RemoveFile { path } => self.remove_file(path),
             Step::Rename { from, to } => {
                 let (from, to) = (self.roots.path(from), self.roots.path(to));
                 let flags = RenameFlags::RENAME_NOREPLACE;
@@ -95,6 +107,15 @@ impl Provisioner<'_> {
         page.fill(0);
         device.write_all_at(&page, 0)?;
         device.sync_all()
+    }
+
+    /// Nothing but a swap area of ours: somebody may have put another file there meanwhile.
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let found = area(self.roots, path, self.page_bytes).map_err(io::Error::other)?;
+        if !matches!(found, Area::Ours { .. }) {
+            return Err(io::Error::other("it is no swap area of ours any more"));
+        }
+        std::fs::remove_file(self.roots.path(path))
     }
 
     /// A swapfile is switched on by the very file that was looked at.

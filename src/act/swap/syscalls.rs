@@ -38,14 +38,16 @@ mod ioctl {
     nix::ioctl_write_ptr!(set_flags, b'f', 2, libc::c_long);
 }
 
-/// Sets FS_NOCOW_FL: on btrfs, a swapfile's blocks must stay where they are.
+/// Sets FS_NOCOW_FL: on btrfs, a swapfile's blocks must stay where they are. A new file inherits its
+/// folder's compression, which excludes that flag, and which swap cannot have.
 pub fn set_nocow(file: &std::fs::File) -> io::Result<()> {
+    const FS_COMPR_FL: libc::c_long = 0x4;
     const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
     let mut flags: libc::c_long = 0;
     // SAFETY: the descriptor is open; `flags` is as large as the kernel writes, and outlives both.
     unsafe {
         ioctl::get_flags(file.as_raw_fd(), &raw mut flags)?;
-        flags |= FS_NOCOW_FL;
+        flags = flags & !FS_COMPR_FL | FS_NOCOW_FL;
         ioctl::set_flags(file.as_raw_fd(), &raw const flags)?;
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::{
         rivals::{others_swap, others_watermarks},
     },
     model::{
-        check::{Facts, UnitFacts},
+        check::{Facts, FolderState, UnitFacts},
         runtime::Runtime,
     },
 };
@@ -52,16 +52,35 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
             return fail(error.clone(), ["crio config >/dev/null, which names the mistake"]);
         }
     };
-    match folders.iter().find(|folder| WRITABLE.iter().any(|writable| folder == writable)) {
-        Some(folder) => ok(folder.display().to_string()),
-        None => warn(
-            format!("CRI-O reads {}, where the agent cannot write", listed(&folders)),
-            [
-                "in /etc/crio/crio.conf.d/90-hooks.conf, then systemctl restart crio:",
-                "[crio.runtime]",
-                "hooks_dir = [\"/usr/share/containers/oci/hooks.d\", \"/run/containers/oci/hooks.d\"]",
-            ],
+    let hook = &facts.hook;
+    let allowed: Vec<&PathBuf> =
+        folders.iter().filter(|f| WRITABLE.contains(&f.to_string_lossy().as_ref())).collect();
+    let in_state = |state: FolderState| {
+        allowed.iter().find(|folder| hook.folders.get(**folder) == Some(&state))
+    };
+    let installed = hook.definition.as_ref().and_then(|(file, _)| file.parent());
+    if let Some(folder) = allowed.iter().find(|folder| installed == Some(folder.as_path())) {
+        return ok(folder.display().to_string());
+    }
+    let another = [
+        "in /etc/crio/crio.conf.d/90-hooks.conf, then systemctl restart crio:",
+        "[crio.runtime]",
+        "hooks_dir = [\"/usr/share/containers/oci/hooks.d\", \"/run/containers/oci/hooks.d\"]",
+    ];
+    match (in_state(FolderState::Writable), in_state(FolderState::Missing)) {
+        // The agent runs and did not use it: to its unit the folder is read-only.
+        (Some(folder), _) if hook.published => warn(
+            format!("the agent has installed no hook in {}", folder.display()),
+            ["systemctl restart wasp-agent, which makes the folder writable to it"],
         ),
+        (Some(folder), _) => ok(folder.display().to_string()),
+        (None, Some(folder)) => warn(
+            format!("{} is missing: no hook can be installed yet", folder.display()),
+            ["systemctl restart crio, which makes it; or systemctl restart wasp-agent"],
+        ),
+        (None, None) => {
+            warn(format!("CRI-O reads {}, where the agent cannot write", listed(&folders)), another)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Outcome, fail, ok, skip, warn};
 use crate::{
     config::settings::Settings,
-    decide::provision::{Wanted, shortage},
+    decide::provision::{is_configured, shortage},
     model::{
         check::{Asked, Facts, SwapArea},
         host::NodeMemory,
@@ -13,10 +13,8 @@ use crate::{
 
 /// Swap is on, or to be made.
 pub(super) fn is_wanted(facts: &Facts, settings: &Settings) -> bool {
-    let wanted = |node: &NodeMemory| {
-        Wanted::new(settings.swap.size, node.ram_bytes, node.page_bytes).is_some()
-    };
-    !facts.swap.areas.is_empty() || facts.node.as_ref().is_ok_and(wanted)
+    let configured = |node: &NodeMemory| is_configured(&settings.swap, node);
+    !facts.swap.areas.is_empty() || facts.node.as_ref().is_ok_and(configured)
 }
 
 pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
@@ -36,8 +34,8 @@ pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
         Some(_) => warn(
             format!("no swap, and none is configured; {ram} of RAM"),
             [
-                "echo 'overcommit-percent = 150' >/etc/wasp-agent/config.d/90-swap.toml",
-                "systemctl enable --now wasp-swap",
+                "in a new file of /etc/wasp-agent/config.d, then systemctl enable --now wasp-swap:",
+                "overcommit-percent = 150",
             ],
         ),
     }
@@ -77,13 +75,23 @@ pub(super) fn used(facts: &Facts, settings: &Settings) -> Outcome {
 }
 
 pub(super) fn encryption(facts: &Facts, _: &Settings) -> Outcome {
-    let on_disk: Vec<_> = facts.swap.areas.iter().filter(|area| !area.disks.is_empty()).collect();
+    let areas = &facts.swap.areas;
+    let on_disk: Vec<&SwapArea> = areas.iter().filter(|area| !area.in_ram).collect();
+    let (known, unknown): (Vec<&SwapArea>, Vec<&SwapArea>) =
+        on_disk.iter().partition(|area| !area.disks.is_empty());
     let plain: Vec<&str> =
-        on_disk.iter().filter(|area| !area.encrypted).map(|area| &*area.device.path).collect();
-    match (facts.swap.areas.len(), on_disk.len(), plain.as_slice()) {
+        known.iter().filter(|area| !area.encrypted).map(|area| &*area.device.path).collect();
+    match (areas.len(), on_disk.len(), plain.as_slice()) {
         (0, ..) => skip("no swap is on"),
         (_, 0, _) => ok("not on a disk"),
-        (.., []) => ok("by dm-crypt"),
+        (.., []) if unknown.is_empty() => ok("by dm-crypt"),
+        (.., []) => {
+            let paths: Vec<&str> = unknown.iter().map(|area| &*area.device.path).collect();
+            warn(
+                format!("the disk of {} was not found: it may not be encrypted", paths.join(", ")),
+                ["lsblk --inverse, which shows what the swap's device is made of"],
+            )
+        }
         (.., plain) => warn(
             format!(
                 "{} is not encrypted (a disk that encrypts itself is not seen)",
@@ -118,7 +126,8 @@ pub(super) fn disk(facts: &Facts, _: &Settings) -> Outcome {
         .collect();
     if shared.is_empty() {
         let on = areas.iter().map(|area| match area.disks.join(", ") {
-            none if none.is_empty() => format!("{} is on no disk", area.device.path),
+            _ if area.in_ram => format!("{} is on no disk", area.device.path),
+            none if none.is_empty() => format!("the disk of {} was not found", area.device.path),
             disks => format!("{} is on {disks}", area.device.path),
         });
         return ok(on.collect::<Vec<_>>().join("; "));

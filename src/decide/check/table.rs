@@ -190,9 +190,9 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "crio-hooks-folder",
-        looks_at: "`hooks_dir` in CRI-O's configuration",
+        looks_at: "`hooks_dir` in CRI-O's configuration, and whether one of these folders is there and was written",
         why: "the hook must be where CRI-O reads it and the agent may write",
-        mend: "add `/run/containers/oci/hooks.d` to `hooks_dir`",
+        mend: "add `/run/containers/oci/hooks.d` to `hooks_dir`; start CRI-O, or restart the agent",
         when: When::Always,
         run: runtime::hooks_folder,
     },

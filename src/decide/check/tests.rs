@@ -11,8 +11,8 @@ use crate::{
     decide::hook::definition,
     model::{
         check::{
-            ACCESSES, ApiFacts, BusFacts, CredentialFacts, HookFacts, KernelFacts, Leftovers,
-            MemoryWaits, Permission, SwapArea, SwapFacts, UnitFacts,
+            ACCESSES, ApiFacts, BusFacts, CredentialFacts, FolderState, HookFacts, KernelFacts,
+            Leftovers, MemoryWaits, Permission, SwapArea, SwapFacts, UnitFacts,
         },
         host::{NodeMemory, SwapDevice},
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
@@ -71,6 +71,7 @@ fn healthy() -> Facts {
                     priority: 10,
                 },
                 disks: names(&["/dev/vdb"]),
+                in_ram: false,
                 encrypted: true,
             }],
             beside: vec![("/var", names(&["/dev/vda"]))],
@@ -90,6 +91,7 @@ fn healthy() -> Facts {
         runtime: Ok(Runtime::Crio(vec!["/run/containers/oci/hooks.d".into()])),
         default_runtime: Ok(Some("crun".into())),
         hook: HookFacts {
+            folders: [("/run/containers/oci/hooks.d".into(), FolderState::Writable)].into(),
             definition: Some((
                 "/run/containers/oci/hooks.d/99-wasp-agent.json".into(),
                 definition("/usr/bin/wasp-hook".as_ref()),
@@ -222,9 +224,11 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("swap-used", Level::Warn, "30.0 GiB of 32.0 GiB used, more than 80 %", |f, _| f.swap.areas[0].device.used_bytes = 30 * GIB),
     ("swap-used", Level::Skip, "no swap", |f, _| f.swap.areas.clear()),
     ("swap-encryption", Level::Warn, "/dev/dm-0 is not encrypted", |f, _| f.swap.areas[0].encrypted = false),
-    ("swap-encryption", Level::Ok, "not on a disk", |f, _| f.swap.areas[0].disks.clear()),
+    ("swap-encryption", Level::Ok, "not on a disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
+    ("swap-encryption", Level::Warn, "the disk of /dev/dm-0 was not found", |f, _| f.swap.areas[0].disks.clear()),
     ("swap-disk", Level::Warn, "is on /dev/vdb, as /var and /var/lib/etcd is", |f, _| f.swap.beside = vec![("/var", names(&["/dev/vdb"])), ("/var/lib/etcd", names(&["/dev/vdb"]))]),
-    ("swap-disk", Level::Ok, "on no disk", |f, _| f.swap.areas[0].disks.clear()),
+    ("swap-disk", Level::Ok, "on no disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
+    ("swap-disk", Level::Ok, "the disk of /dev/dm-0 was not found", |f, _| f.swap.areas[0].disks.clear()),
     ("kubelet-config", Level::Fail, "cannot read /etc/x", |f, _| f.kubelet = Err("cannot read /etc/x: y".into())),
     ("kubelet-config", Level::Fail, "evictionHard memory.available: \"101%\"", |f, _| {
         kubelet(f).eviction_hard.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("101%".into()));
@@ -251,6 +255,10 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("watermarks", Level::Warn, "the kubelet evicts below 1.0 GiB", |f, _| { kubelet(f).eviction_soft.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("1Gi".into())); }),
     ("watermarks", Level::Skip, "zoneinfo", |f, _| f.watermarks = Err("cannot read zoneinfo".into())),
     ("crio-hooks-folder", Level::Warn, "CRI-O reads /srv/hooks", |f, _| f.runtime = Ok(Runtime::Crio(vec!["/srv/hooks".into()]))),
+    ("crio-hooks-folder", Level::Warn, "/run/containers/oci/hooks.d is missing", |f, _| (f.hook.definition, f.hook.folders) = (None, [("/run/containers/oci/hooks.d".into(), FolderState::Missing)].into())),
+    ("crio-hooks-folder", Level::Warn, "where the agent cannot write", |f, _| (f.hook.definition, f.hook.folders) = (None, [("/run/containers/oci/hooks.d".into(), FolderState::ReadOnly)].into())),
+    ("crio-hooks-folder", Level::Warn, "the agent has installed no hook in /run", |f, _| f.hook.definition = None),
+    ("crio-hooks-folder", Level::Ok, "/run/containers", |f, _| (f.hook.definition, f.hook.published) = (None, false)),
     ("crio-hooks-folder", Level::Warn, "containerd", |f, _| f.runtime = Ok(Runtime::Containerd)),
     ("crio-hooks-folder", Level::Warn, "no CRI-O here", |f, _| f.runtime = Ok(Runtime::Unknown)),
     ("crio-hooks-folder", Level::Fail, "crio.conf: x", |f, _| f.runtime = Err("cannot read crio.conf: x".into())),

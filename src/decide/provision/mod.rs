@@ -17,6 +17,7 @@ use crate::{
     config::settings::{SwapKind, SwapSettings, SwapSize},
     model::{
         host::NodeMemory,
+        protection::DeviceNumber,
         storage::{Content, MemoryFacts, PartitionPlace, ZramDevice},
         swap::human_bytes,
     },
@@ -102,6 +103,11 @@ pub enum Refusal {
     #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, say")]
     FileSystem { path: PathBuf, why: String },
     #[error(
+        "{path} is not there: swap is made on it as soon as it appears (set swap.path if it has another \
+         name)"
+    )]
+    NoDevice { path: PathBuf },
+    #[error(
         "{path} holds data that is neither swap nor blank: if it may go, `wipefs --all {path}` \
          makes the partition usable"
     )]
@@ -182,7 +188,45 @@ pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
             human_bytes(node.swap_bytes),
             human_bytes(wanted)
         )),
-        _ => (node.swap_bytes == 0).then(|| "the node has no swap".to_owned()),
+        _ if node.swap_bytes > 0 => None,
+        _ if settings.kind == SwapKind::Partition => {
+            let path = settings.path.display();
+            Some(format!("the node has no swap; {path} is configured (systemctl status wasp-swap)"))
+        }
+        _ => Some("the node has no swap".to_owned()),
+    }
+}
+
+/// Whether swap is to be made on this node.
+pub fn is_configured(settings: &SwapSettings, node: &NodeMemory) -> bool {
+    settings.kind == SwapKind::Partition
+        || Wanted::new(settings.size, node.ram_bytes, node.page_bytes).is_some()
+}
+
+/// A partition for swap, as the agent sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// None is configured, it is on, or it was there all the time: whether it is on is up to the service
+    /// that makes swap, and to the administrator.
+    No,
+    /// Its device is not there yet.
+    Awaited,
+    /// Its device has come: have it switched on.
+    Here,
+}
+
+/// `device` is what the configured path names now; `awaited`: it named nothing before.
+pub fn late(
+    settings: &SwapSettings,
+    device: Option<DeviceNumber>,
+    active: &[DeviceNumber],
+    awaited: bool,
+) -> Late {
+    match device {
+        _ if settings.kind != SwapKind::Partition => Late::No,
+        None => Late::Awaited,
+        Some(device) if awaited && !active.contains(&device) => Late::Here,
+        Some(_) => Late::No,
     }
 }
 

@@ -66,6 +66,48 @@ fn steps(place: &FilePlace, memory: &MemoryFacts) -> Vec<String> {
 }
 
 #[test]
+fn a_partition_counts_as_configured_without_a_size() {
+    let node = NodeMemory { ram_bytes: 16 * GIB, swap_bytes: 0, page_bytes: 4096 };
+    let mut swap = crate::config::settings::Settings::defaults().swap;
+    assert!(!is_configured(&swap, &node));
+    (swap.kind, swap.path) = (SwapKind::Partition, "/dev/disk/by-id/scsi-x".into());
+    assert!(is_configured(&swap, &node));
+    let why = shortage(&swap, &node).unwrap();
+    assert!(why.contains("/dev/disk/by-id/scsi-x is configured"), "{why}");
+    assert_eq!(shortage(&swap, &NodeMemory { swap_bytes: GIB, ..node }), None);
+}
+
+#[test]
+fn a_partition_that_comes_late_is_asked_for_and_one_that_was_there_is_left() {
+    let mut swap = crate::config::settings::Settings::defaults().swap;
+    let number = |minor| DeviceNumber { major: 8, minor };
+    let (sda, sdb) = (number(0), number(16));
+    assert_eq!(late(&swap, Some(sda), &[], true), Late::No, "a file");
+    swap.kind = SwapKind::Partition;
+    assert_eq!(late(&swap, None, &[sdb], false), Late::Awaited);
+    assert_eq!(late(&swap, Some(sda), &[sdb], true), Late::Here);
+    assert_eq!(late(&swap, Some(sda), &[sdb, sda], true), Late::No, "on already");
+    assert_eq!(late(&swap, Some(sda), &[], false), Late::No, "switched off by somebody");
+}
+
+/// What the kernel refuses (a reflinked copy, a file in a snapshot) is made anew.
+#[test]
+fn a_file_that_the_kernel_refuses_is_made_anew() {
+    let refused = |path: &str, mut place: FilePlace| {
+        place.refused(path.as_ref());
+        steps(&place, &memory(GIB))
+    };
+    let make = ["make a swapfile of 1.0 GiB at /swap", "switch on /swap"];
+    let anew = [&["remove /swap"], &make[..]].concat();
+    assert_eq!(refused("/swap", place(ours(GIB), None, 5 * GIB + 1)), anew, "in its own room");
+    assert_eq!(refused("/swap", place(ours(GIB), Some(0), 10 * GIB)), [""; 0], "it is in use");
+    let foreign = place(Area::Other("a file".into()), None, 10 * GIB);
+    let mut same = foreign.clone();
+    same.refused("/swap".as_ref());
+    assert_eq!(same, foreign);
+}
+
+#[test]
 fn each_state_of_the_file_has_its_steps() {
     let (disk, ram) = (10 * GIB, memory(GIB));
     let make = "make a swapfile of 1.0 GiB at /swap";

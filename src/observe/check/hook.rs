@@ -8,7 +8,10 @@ use std::{
 
 use crate::{
     decide::hook::FILE_NAME,
-    model::{check::HookFacts, runtime::Runtime},
+    model::{
+        check::{FolderState, HookFacts},
+        runtime::Runtime,
+    },
     observe::crio,
     roots::Roots,
 };
@@ -30,12 +33,26 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
         definition.as_ref().and_then(|(_, text)| named(text)).unwrap_or_else(|| PROGRAM.into());
     let metadata = fs::metadata(roots.path(&program)).ok();
     HookFacts {
+        folders: folders
+            .into_iter()
+            .map(|folder| (folder.clone(), state(&roots.path(folder))))
+            .collect(),
         definition,
         executable: metadata.map(|m| m.is_file() && m.permissions().mode() & 0o111 != 0),
         selinux: enforces(roots).map(|enforces| (enforces, label(&roots.path(&program)))),
         program,
         agent_installed: roots.path(AGENT).exists(),
         published: roots.hook_settings().exists(),
+    }
+}
+
+fn state(folder: &Path) -> FolderState {
+    match folder.is_dir() {
+        false => FolderState::Missing,
+        true => match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+            Ok(()) => FolderState::Writable,
+            Err(_) => FolderState::ReadOnly,
+        },
     }
 }
 

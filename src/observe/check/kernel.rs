@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::{
     config::settings::Settings,
     model::check::{KernelFacts, MemoryWaits},
-    observe::{accounting::limits_swap, disks, slices},
+    observe::{accounting::limits_swap, disks, mounts, slices},
     roots::Roots,
 };
 
@@ -69,11 +69,11 @@ fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
 
 /// How many tmpfs volumes pods have, and how many of them the kernel may swap.
 fn pod_tmpfs(roots: &Roots) -> (usize, usize) {
-    let mounts = disks::mounts(roots);
+    let mounts = mounts::mounts(roots);
     let volumes = mounts.iter().filter(|mount| {
         mount.fs_type == "tmpfs" && mount.mount_point.starts_with("/var/lib/kubelet/pods")
     });
     volumes.fold((0, 0), |(all, swappable), mount| {
-        (all + 1, swappable + usize::from(!mount.super_options.contains_key("noswap")))
+        (all + 1, swappable + usize::from(mount.option("noswap").is_none()))
     })
 }

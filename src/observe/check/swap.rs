@@ -1,10 +1,13 @@
 //! Swap that is on, and where it is.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::{
     model::check::{Asked, SwapArea, SwapFacts},
-    observe::{disks, node, swap::unescaped},
+    observe::{
+        disks, node,
+        swap::{unescaped, zram},
+    },
     roots::Roots,
 };
 
@@ -14,23 +17,31 @@ const BESIDE: [&str; 2] = ["/var", "/var/lib/etcd"];
 pub(super) fn facts(roots: &Roots, provisioning: Asked<Vec<String>>) -> SwapFacts {
     let areas = node::swap_devices(roots).into_iter().map(|device| {
         let path = unescaped(&device.path);
-        let encrypted = disks::is_encrypted(roots, &path);
-        SwapArea { disks: disks_of(roots, path), encrypted, device }
+        // What a compressed RAM disk writes back goes to its backing device.
+        let (in_ram, written_to) = match zram(&path).map(|name| zram::backing_device(roots, name)) {
+            Some(None) => (true, path),
+            Some(Some(backing)) => (false, backing),
+            None => (false, path),
+        };
+        SwapArea {
+            in_ram,
+            disks: if in_ram { Vec::new() } else { disks_of(roots, &written_to) },
+            encrypted: !in_ram && disks::is_encrypted(roots, &written_to),
+            device,
+        }
     });
     let beside = BESIDE.into_iter().filter(|folder| roots.path(folder).is_dir());
     SwapFacts {
         areas: areas.collect(),
-        beside: beside.map(|folder| (folder, disks_of(roots, folder.into()))).collect(),
+        beside: beside.map(|folder| (folder, disks_of(roots, Path::new(folder)))).collect(),
         provisioning,
     }
 }
 
-fn disks_of(roots: &Roots, path: PathBuf) -> Vec<String> {
-    // A compressed RAM disk is no disk.
-    if path.starts_with("/dev")
-        && path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("zram"))
-    {
-        return Vec::new();
-    }
-    disks::disks(roots, &[path]).into_values().collect()
+fn zram(path: &Path) -> Option<&str> {
+    path.strip_prefix("/dev").ok()?.to_str().filter(|name| name.starts_with("zram"))
+}
+
+fn disks_of(roots: &Roots, path: &Path) -> Vec<String> {
+    disks::disks(roots, &[path.to_owned()]).into_values().collect()
 }

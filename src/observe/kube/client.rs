@@ -30,7 +30,7 @@ use openssl::{
 use secrecy::ExposeSecret;
 use tower::{Layer, ServiceExt};
 
-use super::credentials::{chain, data_or_file};
+use super::credentials::chain;
 
 /// A client of `config`; the error says what is wrong, and quotes no secret.
 pub(super) fn client(config: &Config) -> Result<Client, String> {
@@ -125,6 +125,25 @@ fn tls(config: &Config) -> Result<SslConnectorBuilder, String> {
         (None, Some(_)) => return Err("it has a client key without its certificate".to_owned()),
     }
     Ok(tls)
+}
+
+/// What a kubeconfig has as `KEY-data`, in base64, or in the file that `KEY` names.
+fn data_or_file(
+    key: &str,
+    data: Option<&str>,
+    file: Option<&str>,
+) -> Result<Option<Vec<u8>>, String> {
+    use base64::Engine;
+    match (data, file) {
+        (Some(data), _) => base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .map(Some)
+            .map_err(|error| format!("{key}-data is not base64: {error}")),
+        (None, Some(file)) => {
+            std::fs::read(file).map(Some).map_err(|error| format!("cannot read {file}: {error}"))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// Sets our certificate, those between it and its authority, and its key.

@@ -10,17 +10,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
-};
-use openssl::{asn1::Asn1Time, nid::Nid, x509::X509};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use kube::{Client, Config, config::AuthInfo};
+use openssl::{asn1::Asn1Time, nid::Nid, pkey::PKey, x509::X509};
 
-use super::client::client;
+use super::{
+    client::client,
+    kubeconfig::{Access, Identity, access, is_another_kind, located, read},
+};
 use crate::{config::settings::Settings, model::plain::plain, roots::Roots};
 
 /// Where kubelets have their kubeconfig: RHCOS and RHEL, then kubeadm.
 pub const USUAL_PLACES: [&str; 2] = ["/var/lib/kubelet/kubeconfig", "/etc/kubernetes/kubelet.conf"];
+
+/// What the kubelet uses once it has rotated the certificate that it was given first, whatever its
+/// kubeconfig holds (kubelet `certificate_store.go`).
+const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 
 /// Silence on a connection after which it is given up; a healthy watch has a bookmark a minute.
 const LONGEST_SILENCE: Duration = Duration::from_secs(150);
@@ -71,7 +76,9 @@ const USER_AGENT: &str = concat!("wasp-agent/", env!("CARGO_PKG_VERSION"));
 /// The kubeconfig that counts, whether or not it can be used; `Err` names where it was sought.
 pub fn find(roots: &Roots, settings: &Settings) -> Result<PathBuf, CredentialsError> {
     let places = candidates(roots, settings);
-    places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
+    let usual = settings.kubeconfig.is_none();
+    let is_one = |path: &&PathBuf| path.is_file() && !(usual && is_another_kind(path));
+    places.iter().find(is_one).cloned().ok_or_else(|| {
         let shown: Vec<_> = places.iter().map(|p| roots.shown(p).display().to_string()).collect();
         CredentialsError::NotFound(shown.join(" or "))
     })
@@ -89,36 +96,35 @@ pub fn candidates(roots: &Roots, settings: &Settings) -> Vec<PathBuf> {
 pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, CredentialsError> {
     let path = find(roots, settings)?;
     let unusable = |reason: String| CredentialsError::Unusable { path: path.clone(), reason };
-    let kubeconfig = Kubeconfig::read_from(&path).map_err(|error| {
-        unusable(match &error {
-            KubeconfigError::Parse(error) => wrong_place(error),
-            _ => chain(&error),
-        })
-    })?;
-    let files = files(&path, &kubeconfig);
+    let mut access = access(roots, &path).map_err(unusable)?;
+    let current = located(roots, Path::new(CURRENT));
+    let mut files = vec![path.clone(), current.clone()];
+    files.append(&mut access.files);
+    files.sort();
+    files.dedup();
+    // Before the content is used: what changes meanwhile is noticed.
     let fingerprint = fingerprint(&files);
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| unusable(chain(&error)))?;
-    config.read_timeout = Some(LONGEST_SILENCE);
-    config.reset_reader_on_write = true;
-    // Whether and when to ask again is decided here, where 429 has a meaning of its own.
-    config.default_retry = false;
-    config
-        .headers
-        .push((hyper::header::USER_AGENT, hyper::header::HeaderValue::from_static(USER_AGENT)));
-
-    let certificate = client_certificate(&config).map_err(unusable)?;
+    let certificate = access.identity.as_ref().map(certificate_of).transpose().map_err(unusable)?;
+    let certificate = match certificate {
+        Some(given) => Some(match newer(&current, &given) {
+            Some((identity, certificate)) => {
+                access.identity = Some(identity);
+                certificate
+            }
+            None => given,
+        }),
+        None => None,
+    };
     let node_name = settings
         .node_name
         .clone()
         .or_else(|| certificate.as_ref().and_then(node_name))
         .ok_or_else(|| CredentialsError::NoNodeName(path.clone()))?;
     let certificate_expires = certificate.as_ref().and_then(|c| unix_time(c.not_after()));
-    let server = config.cluster_url.to_string();
-    let client = client(&config).map_err(unusable)?;
+    let server = access.server.to_string();
+    let client = config(access).and_then(|config| client(&config));
     Ok(Credentials {
-        client,
+        client: client.map_err(unusable)?,
         kubeconfig: path.clone(),
         server,
         node_name,
@@ -128,20 +134,65 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
     })
 }
 
-/// The kubeconfig and the files that it names.
-fn files(path: &Path, kubeconfig: &Kubeconfig) -> Vec<PathBuf> {
-    let mut files = vec![path.to_owned()];
-    for user in kubeconfig.auth_infos.iter().filter_map(|named| named.auth_info.as_ref()) {
-        files.extend(user.client_certificate.iter().map(PathBuf::from));
-        files.extend(user.client_key.iter().map(PathBuf::from));
-        files.extend(user.token_file.iter().map(PathBuf::from));
+/// kube's own reader of kubeconfigs is not used: it takes HTTPS_PROXY for the API server, runs exec
+/// plugins, and panics later at a server without a scheme.
+fn config(access: Access) -> Result<Config, String> {
+    let mut config = Config::new(access.server);
+    config.read_timeout = Some(LONGEST_SILENCE);
+    config.reset_reader_on_write = true;
+    // Whether and when to ask again is decided here, where 429 has a meaning of its own.
+    config.default_retry = false;
+    let agent = hyper::header::HeaderValue::from_static(USER_AGENT);
+    config.headers.push((hyper::header::USER_AGENT, agent));
+    config.root_cert = access.authority.map(|pem| certificates(&pem)).transpose()?;
+    config.accept_invalid_certs = access.accepts_any_server;
+    config.tls_server_name = access.server_name;
+    let identity = access.identity.map(|Identity { certificate, key }| {
+        (STANDARD.encode(certificate), STANDARD.encode(key).into())
+    });
+    let (client_certificate_data, client_key_data) = identity.unzip();
+    config.auth_info = AuthInfo {
+        client_certificate_data,
+        client_key_data,
+        token: access.token,
+        token_file: access.token_file.map(|file| file.display().to_string()),
+        username: access.username,
+        password: access.password,
+        ..AuthInfo::default()
+    };
+    Ok(config)
+}
+
+/// The certificates of an authority, in DER.
+fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let no_pem = || "its certificate-authority has no PEM certificate that can be read".to_owned();
+    let all = X509::stack_from_pem(pem).map_err(|_| no_pem())?;
+    let all: Vec<Vec<u8>> =
+        all.iter().map(|one| one.to_der()).collect::<Result<_, _>>().map_err(|_| no_pem())?;
+    if all.is_empty() { Err(no_pem()) } else { Ok(all) }
+}
+
+/// The certificate, if the key is its own.
+fn certificate_of(identity: &Identity) -> Result<X509, String> {
+    let certificate = X509::from_pem(&identity.certificate)
+        .map_err(|_| "its client certificate is not a PEM certificate".to_owned())?;
+    // Without a callback, OpenSSL would ask a terminal for the passphrase.
+    let key = PKey::private_key_from_pem_callback(&identity.key, |_| Ok(0))
+        .map_err(|_| "its client key is not a PEM key without passphrase".to_owned())?;
+    match certificate.public_key() {
+        Ok(public) if public.public_eq(&key) => Ok(certificate),
+        _ => Err("its client key does not belong to its client certificate".to_owned()),
     }
-    for cluster in kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref()) {
-        files.extend(cluster.certificate_authority.iter().map(PathBuf::from));
-    }
-    files.sort();
-    files.dedup();
-    files
+}
+
+/// What is at `current`, if it is for the same node as `given` and good for longer.
+fn newer(current: &Path, given: &X509) -> Option<(Identity, X509)> {
+    let pem = read(current).ok()?;
+    let identity = Identity { certificate: pem.clone(), key: pem };
+    let certificate = certificate_of(&identity).ok()?;
+    let (name, given_name) = (node_name(&certificate)?, node_name(given)?);
+    let is_newer = certificate.not_after().compare(given.not_after()).ok()?.is_gt();
+    (name == given_name && is_newer).then_some((identity, certificate))
 }
 
 /// A digest of the files' content; files that cannot be read count as empty.
@@ -152,34 +203,6 @@ pub fn fingerprint(files: &[PathBuf]) -> u64 {
         fs::read(file).unwrap_or_default().hash(&mut hasher);
     }
     hasher.finish()
-}
-
-fn client_certificate(config: &Config) -> Result<Option<X509>, String> {
-    let user = &config.auth_info;
-    let data = user.client_certificate_data.as_deref();
-    let pem = data_or_file("client-certificate", data, user.client_certificate.as_deref())?;
-    pem.map(|pem| X509::from_pem(&pem))
-        .transpose()
-        .map_err(|error| format!("the client certificate is not a PEM certificate: {error}"))
-}
-
-/// What a kubeconfig has as `KEY-data`, in base64, or in the file that `KEY` names.
-pub(super) fn data_or_file(
-    key: &str,
-    data: Option<&str>,
-    file: Option<&str>,
-) -> Result<Option<Vec<u8>>, String> {
-    use base64::Engine;
-    match (data, file) {
-        (Some(data), _) => base64::engine::general_purpose::STANDARD
-            .decode(data)
-            .map(Some)
-            .map_err(|error| format!("{key}-data is not base64: {error}")),
-        (None, Some(file)) => {
-            fs::read(file).map(Some).map_err(|error| format!("cannot read {file}: {error}"))
-        }
-        (None, None) => Ok(None),
-    }
 }
 
 /// `system:node:NAME` in the certificate's common name: what the API server takes us for.
@@ -214,5 +237,24 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    plain(&text).into_owned()
+    plain(&without_source_files(&text)).into_owned()
 }
+
+/// Without the places in its own source that OpenSSL adds: `…:../ssl/statem/statem_clnt.c:1889:…`.
+fn without_source_files(text: &str) -> String {
+    let mut parts = text.split(':').peekable();
+    let mut kept = Vec::new();
+    while let Some(part) = parts.next() {
+        let is_line = |next: &&str| !next.is_empty() && next.bytes().all(|b| b.is_ascii_digit());
+        let is_source = [".c", ".h", ".rs"].iter().any(|suffix| part.ends_with(suffix));
+        if is_source && !part.contains(' ') && parts.next_if(is_line).is_some() {
+            continue;
+        }
+        kept.push(part);
+    }
+    kept.join(":")
+}
+
+#[cfg(test)]
+#[path = "credentials_tests.rs"]
+mod tests;

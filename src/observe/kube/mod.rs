@@ -4,6 +4,7 @@ mod client;
 pub mod credentials;
 pub mod decode;
 mod json;
+mod kubeconfig;
 pub mod list;
 pub mod node;
 pub mod pods;

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use procfs::{FromRead, Meminfo};
-
-use super::super::node::NodeError;
+use super::super::{
+    fields::{counter, read},
+    node::{Meminfo, NodeError},
+};
 use crate::{
     model::storage::{CgroupMemory, MemoryFacts},
     roots::Roots,
@@ -15,8 +16,7 @@ use crate::{
 
 /// What RAM and the cgroups have room for.
 pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, NodeError> {
-    let path = roots.proc("meminfo");
-    let meminfo = Meminfo::from_file(&path).map_err(|source| NodeError { path, source })?;
+    let meminfo = Meminfo::read(roots)?;
     let mut cgroups = Vec::new();
     let root = roots.cgroup();
     let mut folders = vec![root.clone()];
@@ -32,9 +32,9 @@ pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, NodeError> {
         );
     }
     Ok(MemoryFacts {
-        ram_bytes: meminfo.mem_total,
+        ram_bytes: meminfo.needed("MemTotal")?,
         // Since Linux 3.14; without it, nothing is known to be available.
-        available_bytes: meminfo.mem_available.unwrap_or(0),
+        available_bytes: meminfo.bytes("MemAvailable").unwrap_or(0),
         cgroups,
     })
 }
@@ -47,9 +47,8 @@ fn cgroup(root: &Path, folder: &Path) -> Option<CgroupMemory> {
     let swap_bytes = number("memory.swap.current").filter(|bytes| *bytes > 0)?;
     // "max" is no number.
     let max_bytes = number("memory.max")?;
-    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-    let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));
-    let inactive_file: u64 = inactive.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    let stat = read(&folder.join("memory.stat")).unwrap_or_default();
+    let inactive_file = counter(&stat, "inactive_file").unwrap_or(0);
     Some(CgroupMemory {
         path: folder.strip_prefix(root).map_or_else(|_| PathBuf::new(), Path::to_path_buf),
         max_bytes,

@@ -23,6 +23,12 @@ pub struct PlaceError {
 }
 
 impl PlaceError {
+    /// There is no such file or device (yet).
+    pub fn is_gone(&self) -> bool {
+        let code = self.source.raw_os_error();
+        matches!(code, Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM))
+    }
+
     pub(super) fn new(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { operation, path, source }
@@ -39,22 +45,9 @@ pub fn active<'a>(roots: &Roots, path: &Path, devices: &'a [SwapDevice]) -> Opti
     })
 }
 
-/// A path as `/proc/swaps` shows it: blank, tab, newline and backslash as `\` and three octal
-/// digits.
+/// A path as `/proc/swaps` shows it, without the kernel's escapes.
 pub fn unescaped(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let octal = bytes[i..]
-            .strip_prefix(b"\\")
-            .and_then(|rest| rest.get(..3))
-            .and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
-        plain.push(octal.unwrap_or(bytes[i]));
-        i += if octal.is_some() { 4 } else { 1 };
-    }
-    std::ffi::OsString::from_vec(plain).into()
+    super::fields::unescaped(text.as_bytes()).into()
 }
 
 #[cfg(test)]

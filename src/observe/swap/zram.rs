@@ -2,7 +2,11 @@
 //!
 //! Source: Linux `Documentation/admin-guide/blockdev/zram.rst`.
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     model::{host::SwapDevice, storage::ZramDevice, swap_header::SwapHeader},
@@ -31,6 +35,14 @@ pub fn zram_devices(roots: &Roots, page_bytes: u64, devices: &[SwapDevice]) -> V
     found
 }
 
+/// The device that `zramN` writes pages back to, if it has one.
+pub fn backing_device(roots: &Roots, name: &str) -> Option<PathBuf> {
+    let path = roots.path("/sys/block").join(name).join("backing_dev");
+    let backing = fs::read_to_string(path).ok()?;
+    let backing = backing.trim_end_matches('\n');
+    (backing != "none" && !backing.is_empty()).then(|| backing.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +62,11 @@ mod tests {
         let found = zram_devices(&roots, 4096, &[]);
         let path = Path::new("/dev/zram1").to_owned();
         assert_eq!(found, [ZramDevice { path, bytes: 1 << 20, active: None }]);
+
+        assert_eq!(backing_device(&roots, "zram1"), None);
+        fs::write(folder.path().join("sys/block/zram1/backing_dev"), "none\n").unwrap();
+        assert_eq!(backing_device(&roots, "zram1"), None);
+        fs::write(folder.path().join("sys/block/zram1/backing_dev"), "/dev/sdb\n").unwrap();
+        assert_eq!(backing_device(&roots, "zram1"), Some("/dev/sdb".into()));
     }
 }

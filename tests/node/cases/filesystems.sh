@@ -23,6 +23,23 @@ try ext4 "$(disk 1)" mkfs.ext4 -q
 try xfs "$(disk 2)" mkfs.xfs -q -f
 try btrfs "$(disk 3)" mkfs.btrfs -q -f
 like "$(lsattr /mnt/btrfs/swapfile)" '^-*C' "btrfs: copy-on-write is off"
+file=/mnt/btrfs/swapfile
+swapoff "$file"
+btrfs -q subvolume snapshot /mnt/btrfs /mnt/btrfs/snapshot
+check "btrfs: one that shares its blocks with a snapshot is made anew" wasp-agent provision
+check "btrfs: and is on" active "$file"
+swapoff "$file"
+rm "$file"
+btrfs -q subvolume delete /mnt/btrfs/snapshot
+btrfs property set /mnt/btrfs compression zstd
+check "btrfs: a folder that compresses" wasp-agent provision
+check "btrfs: its file is on" active "$file"
+configure '[swap]' 'size = "100Mi"' 'path = "/mnt/xfs/swapfile"' 'reserve = "10Mi"'
+wasp-agent provision
+swapoff /mnt/xfs/swapfile
+cp --reflink=always /mnt/xfs/swapfile /mnt/xfs/copy
+check "xfs: one that shares its blocks with a copy is made anew" wasp-agent provision
+check "xfs: and is on" active /mnt/xfs/swapfile
 try ext2 "$(disk 4)" mkfs.ext2 -q
 check "ext2: zeros were written, there are no holes" more_than "$(stat -c %b /mnt/ext2/swapfile)" $((100 * 2048 - 1))
 wasp-agent deprovision

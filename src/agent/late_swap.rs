@@ -1,0 +1,81 @@
+//! Swap on a partition whose device comes after `wasp-swap.service` has given up waiting for it.
+
+use std::{io, path::Path};
+
+use nix::sys::inotify::AddWatchFlags;
+
+use super::Agent;
+use crate::{
+    act::Actuator,
+    config::settings::SwapKind,
+    decide::provision::{Late, late},
+    model::protection::DeviceNumber,
+    observe::{disks::device_number, events::Events, node::swap_devices, swap::unescaped},
+    report::messages,
+};
+
+const SERVICE: &str = "wasp-swap.service";
+/// udev writes a file for each device that it has seen. The unit's own /dev has no disks.
+const UDEV: &str = "/run/udev/data";
+
+#[derive(Debug, Default)]
+pub(super) struct LateSwap {
+    awaited: bool,
+    /// While a device is waited for. Without it, the resync serves.
+    watch: Option<Events>,
+}
+
+impl LateSwap {
+    /// Returns when udev has seen a block device; never while none is waited for.
+    pub(super) async fn changed(&self) -> io::Result<()> {
+        let Some(watch) = &self.watch else { return std::future::pending().await };
+        let is_block = |name: &std::ffi::OsString| name.as_encoded_bytes().first() == Some(&b'b');
+        while !watch.next().await?.iter().any(|event| event.name.as_ref().is_none_or(is_block)) {}
+        Ok(())
+    }
+}
+
+impl<A: Actuator> Agent<A> {
+    /// Has swap switched on whose device has come; what is to be told while it has not.
+    pub(super) fn check_late_swap(&mut self) -> Option<String> {
+        let swap = &self.settings.swap;
+        if swap.kind != SwapKind::Partition {
+            self.late_swap = LateSwap::default();
+            return None;
+        }
+        // Before the look, so that what comes meanwhile is noticed.
+        let watch = self.late_swap.watch.take().or_else(|| watch(&self.roots.path(UDEV)).ok());
+        let device = device_number(&self.roots, &swap.path);
+        let active: Vec<DeviceNumber> = swap_devices(&self.roots)
+            .iter()
+            .filter_map(|active| device_number(&self.roots, &unescaped(&active.path)))
+            .collect();
+        let late = late(swap, device, &active, self.late_swap.awaited);
+        self.late_swap.awaited = late == Late::Awaited;
+        let path = swap.path.display();
+        match late {
+            Late::No => None,
+            Late::Awaited => {
+                self.late_swap.watch = watch;
+                Some(format!(
+                    "the device of swap.path, {path}, is not there: swap is switched on as soon as it \
+                     appears"
+                ))
+            }
+            Late::Here => {
+                tracing::info!(
+                    message_id = messages::PROVISION_STEP.id,
+                    "{path} is there: {SERVICE} is restarted to switch it on"
+                );
+                self.actuator.restart_unit(SERVICE);
+                None
+            }
+        }
+    }
+}
+
+fn watch(folder: &Path) -> io::Result<Events> {
+    let events = Events::new()?;
+    events.watch(folder, AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE)?;
+    Ok(events)
+}

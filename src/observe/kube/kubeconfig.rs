@@ -1,0 +1,337 @@
+//! A kubeconfig as client-go reads it, for that is what the kubelet does.
+//!
+//! Source: client-go `tools/clientcmd`: the first document counts, of a key that is there twice the
+//! last, unknown keys and null are nothing; `*-data` that is not empty counts before a file; base64
+//! may have line breaks; paths are relative to the kubeconfig's folder; a server without a scheme is
+//! `host:port`. Proxies (`proxy-url`, HTTPS_PROXY) are left out: the node's own API server is reached
+//! directly (docs/security.md).
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
+use hyper::{Uri, header::HeaderValue};
+use secrecy::SecretString;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::credentials::wrong_place;
+use crate::{observe::bounded::LARGEST_BYTES, roots::Roots};
+
+/// What a kubeconfig comes down to. PEM where not said otherwise.
+pub(super) struct Access {
+    pub(super) server: Uri,
+    /// `None`: the certificates that the host trusts.
+    pub(super) authority: Option<Vec<u8>>,
+    pub(super) accepts_any_server: bool,
+    pub(super) server_name: Option<String>,
+    pub(super) identity: Option<Identity>,
+    pub(super) token: Option<SecretString>,
+    pub(super) token_file: Option<PathBuf>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<SecretString>,
+    /// Files that it names.
+    pub(super) files: Vec<PathBuf>,
+}
+
+pub(super) struct Identity {
+    pub(super) certificate: Vec<u8>,
+    pub(super) key: Vec<u8>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "kebab-case")]
+struct Kubeconfig {
+    current_context: Option<String>,
+    contexts: Option<Vec<NamedContext>>,
+    clusters: Option<Vec<NamedCluster>>,
+    users: Option<Vec<NamedUser>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NamedContext {
+    name: Option<String>,
+    context: Option<Context>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Context {
+    cluster: Option<String>,
+    user: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NamedCluster {
+    name: Option<String>,
+    cluster: Option<Cluster>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "kebab-case")]
+struct Cluster {
+    server: Option<String>,
+    tls_server_name: Option<String>,
+    insecure_skip_tls_verify: Option<bool>,
+    certificate_authority: Option<String>,
+    certificate_authority_data: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NamedUser {
+    name: Option<String>,
+    user: Option<User>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "kebab-case")]
+struct User {
+    client_certificate: Option<String>,
+    client_certificate_data: Option<String>,
+    client_key: Option<String>,
+    client_key_data: Option<String>,
+    token: Option<String>,
+    #[serde(rename = "tokenFile")]
+    token_file: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    #[serde(rename = "as")]
+    impersonate: Option<String>,
+    exec: Option<serde::de::IgnoredAny>,
+    auth_provider: Option<serde::de::IgnoredAny>,
+}
+
+/// Whether `path` holds an object of another kind: on RHEL CoreOS kubelet.conf is the kubelet's
+/// configuration.
+pub(super) fn is_another_kind(path: &Path) -> bool {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Kind {
+        kind: Option<String>,
+    }
+    let Ok(bytes) = read(path) else { return false };
+    let kind = first_document::<Kind>(&bytes).ok().and_then(|object| object.kind);
+    kind.is_some_and(|kind| kind == "KubeletConfiguration")
+}
+
+/// Reads the kubeconfig at `path`, which is below the root, and the files that it names. Errors are
+/// sentences without the path.
+pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, String> {
+    let text = read(path).map_err(|error| error.to_string())?;
+    let kubeconfig: Kubeconfig = first_document(&text).map_err(|error| wrong_place(&error))?;
+    let name = kubeconfig.current_context.filter(|name| !name.is_empty());
+    let name = name.ok_or("it has no current-context")?;
+    let named = |found: &Option<String>, name: &str| found.as_deref() == Some(name);
+    let context = kubeconfig.contexts.unwrap_or_default().into_iter();
+    let context = context
+        .filter(|context| named(&context.name, &name))
+        .find_map(|context| context.context)
+        .ok_or_else(|| format!("it has no context {name:?}, its current-context"))?;
+    let (cluster, user) = (context.cluster.unwrap_or_default(), context.user.unwrap_or_default());
+    let clusters = kubeconfig.clusters.unwrap_or_default().into_iter();
+    let cluster = clusters
+        .filter(|found| named(&found.name, &cluster))
+        .find_map(|found| found.cluster)
+        .ok_or_else(|| format!("it has no cluster {cluster:?}, which context {name:?} names"))?;
+    let users = kubeconfig.users.unwrap_or_default().into_iter();
+    let user = users
+        .filter(|found| named(&found.name, &user))
+        .find_map(|found| found.user)
+        .ok_or_else(|| format!("it has no user {user:?}, which context {name:?} names"))?;
+
+    let folder = roots.shown(path).parent().unwrap_or(Path::new("/")).to_owned();
+    let mut source = Source { roots, folder, files: Vec::new() };
+    let (data, file) = (cluster.certificate_authority_data, cluster.certificate_authority);
+    let authority = source.pem("certificate-authority", data, file)?;
+    let certificate =
+        source.pem("client-certificate", user.client_certificate_data, user.client_certificate)?;
+    let key = source.pem("client-key", user.client_key_data, user.client_key)?;
+    let identity = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => return Err("it has a client-certificate and no client-key".to_owned()),
+        (None, Some(_)) => return Err("it has a client-key and no client-certificate".to_owned()),
+    };
+    let token = nonempty(user.token);
+    let token_file = nonempty(user.token_file).map(|file| source.path(&file));
+    let other_ways = [
+        (user.exec.is_some(), "an exec plugin"),
+        (user.auth_provider.is_some(), "an auth-provider"),
+        (nonempty(user.impersonate).is_some(), "impersonation (as)"),
+    ];
+    if let (Some((_, what)), None) = (other_ways.iter().find(|(is, _)| *is), &identity) {
+        return Err(format!(
+            "its user has {what}, which the agent does not use: it needs a client certificate or a \
+             token (set node.kubeconfig to a file that has one)"
+        ));
+    }
+    if token.as_ref().is_some_and(|token| !fits_a_header(token)) {
+        return Err("its token has a line break or another character that no token has".to_owned());
+    }
+    let server_name = nonempty(cluster.tls_server_name);
+    if server_name.as_ref().is_some_and(|name| !name.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Err("its tls-server-name is no name of a server".to_owned());
+    }
+    Ok(Access {
+        server: server(cluster.server.as_deref().unwrap_or_default())?,
+        authority,
+        accepts_any_server: cluster.insecure_skip_tls_verify.unwrap_or(false),
+        server_name,
+        identity,
+        token: token.map(SecretString::from),
+        token_file,
+        username: nonempty(user.username),
+        password: user.password.map(SecretString::from),
+        files: source.files,
+    })
+}
+
+fn nonempty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// kube panics where a token does not fit.
+fn fits_a_header(token: &str) -> bool {
+    HeaderValue::from_str(token).is_ok()
+}
+
+fn first_document<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        // What is tagged so is base64 once more, or once less, than without: `decoded` sees.
+        ignore_binary_tag_for_string: true,
+        with_snippet: false,
+    };
+    let mut rest = bytes;
+    serde_saphyr::read_with_options(&mut rest, options).next().unwrap_or_else(|| Ok(T::default()))
+}
+
+/// With a scheme and a host, which kube takes for granted. Without a scheme it is https: the kubelet's
+/// credentials are for nobody else.
+fn server(text: &str) -> Result<Uri, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("its cluster has no server".to_owned());
+    }
+    let wrong = |why: &str| {
+        // What is before an @ may be a password.
+        let shown = text.rsplit('@').next().unwrap_or_default();
+        format!("its server {shown:?} {why} (example: https://api.example.com:6443)")
+    };
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+        None => ("https".to_owned(), text),
+    };
+    if scheme != "https" && scheme != "http" {
+        return Err(wrong("is neither https nor http"));
+    }
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let uri: Uri =
+        format!("{scheme}://{rest}").parse().map_err(|_| wrong("is not a URL or host:port"))?;
+    let authority = uri.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
+    let port_is_right = match authority.rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => port.parse::<u16>().is_ok(),
+        _ => true,
+    };
+    if uri.host().is_none_or(str::is_empty) || !port_is_right {
+        return Err(wrong("is not a URL or host:port"));
+    }
+    if !text.contains("://") && uri.path() != "/" {
+        return Err(wrong("has a path and no scheme"));
+    }
+    Ok(uri)
+}
+
+/// Where the data of a kubeconfig comes from.
+struct Source<'a> {
+    roots: &'a Roots,
+    /// As the host names it.
+    folder: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Source<'_> {
+    /// The data, or the file's content; `None` where there is neither.
+    fn pem(
+        &mut self,
+        key: &str,
+        data: Option<String>,
+        file: Option<String>,
+    ) -> Result<Option<Vec<u8>>, String> {
+        if let Some(data) = nonempty(data) {
+            return decoded(&data).map(Some).ok_or_else(|| format!("its {key}-data is not base64"));
+        }
+        let Some(file) = nonempty(file) else { return Ok(None) };
+        let path = self.path(&file);
+        let shown = self.roots.shown(&path).display().to_string();
+        read(&path).map(Some).map_err(|error| format!("cannot read its {key} {shown}: {error}"))
+    }
+
+    fn path(&mut self, file: &str) -> PathBuf {
+        let path = located(self.roots, &self.folder.join(file));
+        self.files.push(path.clone());
+        path
+    }
+}
+
+/// Where `path`, as the host names it, is on this machine. What is not below the root may have been
+/// written by a program that does not know of it.
+pub(super) fn located(roots: &Roots, path: &Path) -> PathBuf {
+    let below = roots.path(path);
+    if below.symlink_metadata().is_err() && path.exists() {
+        return path.to_owned();
+    }
+    // The kubelet's link names its target from the root.
+    match fs::read_link(&below) {
+        Ok(target) if target.is_absolute() && !below.exists() => roots.path(target),
+        _ => below,
+    }
+}
+
+/// Of a regular file, and not without end.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // Opening a FIFO would wait for who writes to it.
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(LARGEST_BYTES + 1).read_to_end(&mut bytes)?;
+    match read as u64 > LARGEST_BYTES {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB")),
+        false => Ok(bytes),
+    }
+}
+
+/// As Go's decoder: line breaks are nothing, bits that are left over are nothing either.
+fn decoded(data: &str) -> Option<Vec<u8>> {
+    let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    let engine = GeneralPurpose::new(&STANDARD, config);
+    let decode = |bytes: &[u8]| {
+        let joined: Vec<u8> =
+            bytes.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
+        engine.decode(joined).ok()
+    };
+    let once = decode(data.as_bytes())?;
+    // `!!binary` of base64 is base64 twice.
+    let is_pem = |bytes: &[u8]| bytes.windows(10).any(|window| window == b"-----BEGIN");
+    if is_pem(&once) {
+        return Some(once);
+    }
+    let twice = decode(&once).filter(|twice| is_pem(twice));
+    Some(twice.unwrap_or(once))
+}
+
+#[cfg(test)]
+#[path = "kubeconfig_tests.rs"]
+mod tests;

@@ -1,0 +1,269 @@
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+/// `base64 -w 20` of the above.
+const BROKEN: [&str; 5] = [
+    "LS0tLS1CRUdJTiBDRVJU",
+    "SUZJQ0FURS0tLS0tCk1J",
+    "SUIKLS0tLS1FTkQgQ0VS",
+    "VElGSUNBVEUtLS0tLQo=",
+    "",
+];
+
+struct Host {
+    _folder: tempfile::TempDir,
+    roots: Roots,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        Self { _folder: folder, roots }
+    }
+
+    fn put(&self, path: &str, text: impl AsRef<[u8]>) {
+        fs::create_dir_all(self.roots.path(path).parent().unwrap()).unwrap();
+        fs::write(self.roots.path(path), text).unwrap();
+    }
+
+    fn access(&self, text: impl AsRef<[u8]>) -> Result<Access, String> {
+        self.put("/var/lib/kubelet/kubeconfig", text);
+        access(&self.roots, &self.roots.path("/var/lib/kubelet/kubeconfig"))
+    }
+}
+
+/// With the lines of the cluster and the user.
+fn kubeconfig(cluster: &str, user: &str) -> String {
+    let indented = |lines: &str| lines.replace('\n', "\n    ");
+    format!(
+        "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster:\n    {}\nusers:\n- name: u\n  \
+         user:\n    {}\ncontexts:\n- name: d\n  context: {{cluster: c, user: u}}\ncurrent-context: d\n",
+        indented(cluster),
+        indented(user)
+    )
+}
+
+fn read_from(cluster: &str, user: &str) -> Result<Access, String> {
+    Host::new().access(kubeconfig(cluster, user))
+}
+
+fn refused(text: &str) -> String {
+    match Host::new().access(text) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(why) => why,
+    }
+}
+
+const SERVER: &str = "server: https://a:6443";
+
+#[test]
+fn a_server_is_what_client_go_takes_it_for() {
+    for (server, url) in [
+        ("127.0.0.1:6443", "https://127.0.0.1:6443/"),
+        ("localhost:6443", "https://localhost:6443/"),
+        ("'[::1]:6443'", "https://[::1]:6443/"),
+        ("api.example.com", "https://api.example.com/"),
+        ("HTTPS://api.example.com:6443/", "https://api.example.com:6443/"),
+        ("https://proxy/k8s/clusters/c-1", "https://proxy/k8s/clusters/c-1"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
+        ("https://a:6443?x=y", "https://a:6443/"),
+    ] {
+        let access = read_from(&format!("server: {server}"), "token: t").unwrap();
+        assert_eq!(access.server.to_string(), url, "{server}");
+    }
+    for (server, why) in [
+        ("''", "has no server"),
+        ("null", "has no server"),
+        ("ftp://a", "neither https nor http"),
+        ("https://", "not a URL"),
+        ("https:///x", "not a URL"),
+        ("'https://a:99999'", "not a URL"),
+        ("a:6443/path", "has a path and no scheme"),
+        ("'a b'", "not a URL"),
+        ("'https://me:secret@a b'", "not a URL"),
+    ] {
+        let error = refused(&kubeconfig(&format!("server: {server}"), "token: t"));
+        assert!(error.contains(why) && !error.contains("secret"), "{server}: {error}");
+    }
+}
+
+#[test]
+fn data_may_be_written_in_every_way_that_yaml_has() {
+    let joined = BROKEN.concat();
+    let key = "certificate-authority-data";
+    let lines = BROKEN.join("\n  ");
+    let escaped = BROKEN.join("\\r\\n");
+    for data in [
+        joined.clone(),
+        format!("|\n  {lines}"),
+        format!("|-\n  {lines}"),
+        format!("\"{escaped}\""),
+        format!("!!binary {joined}"),
+        format!("!!binary |\n  {lines}"),
+        format!("!!str '{joined}'"),
+        format!("!!binary {}", base64::engine::general_purpose::STANDARD.encode(&joined)),
+    ] {
+        let access = read_from(&format!("{SERVER}\n{key}: {data}"), "token: t")
+            .unwrap_or_else(|error| panic!("{data}: {error}"));
+        assert_eq!(access.authority.as_deref(), Some(PEM.as_bytes()), "{data}");
+    }
+    let error = refused(&kubeconfig(&format!("{SERVER}\n{key}: '%%%'"), "token: t"));
+    assert_eq!(error, "its certificate-authority-data is not base64");
+}
+
+#[test]
+fn empty_data_counts_as_none_and_paths_are_the_hosts() {
+    let host = Host::new();
+    host.put("/var/lib/kubelet/pki/ca.crt", PEM);
+    host.put("/etc/certs/client.pem", "client");
+    for empty in ["''", "null", "", "\"\""] {
+        let text = kubeconfig(
+            &format!(
+                "{SERVER}\ncertificate-authority: pki/ca.crt\ncertificate-authority-data: {empty}"
+            ),
+            &format!(
+                "client-certificate: /etc/certs/client.pem\nclient-certificate-data: {empty}\n\
+                 client-key: ../../../etc/certs/client.pem\nclient-key-data: {empty}\ntokenFile: {empty}"
+            ),
+        );
+        let access = host.access(text).unwrap();
+        assert_eq!(access.authority.as_deref(), Some(PEM.as_bytes()), "{empty}");
+        let identity = access.identity.unwrap();
+        assert_eq!((&*identity.certificate, &*identity.key), (&b"client"[..], &b"client"[..]));
+        assert!(access.files.contains(&host.roots.path("/var/lib/kubelet/pki/ca.crt")));
+        assert_eq!(access.token_file, None);
+    }
+    let text = kubeconfig(&format!("{SERVER}\ncertificate-authority: pki/gone.crt"), "token: t");
+    let error = host.access(text).err().unwrap();
+    let expected =
+        "cannot read its certificate-authority /var/lib/kubelet/pki/gone.crt: No such file";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+/// The kubelet makes its link with an absolute target.
+#[test]
+fn a_link_with_an_absolute_target_is_followed_below_the_root() {
+    let host = Host::new();
+    host.put("/var/lib/kubelet/pki/kubelet-client-2026-11-28.pem", "new");
+    let link = Path::new("/var/lib/kubelet/pki/kubelet-client-current.pem");
+    let target = "/var/lib/kubelet/pki/kubelet-client-2026-11-28.pem";
+    std::os::unix::fs::symlink(target, host.roots.path(link)).unwrap();
+    assert_eq!(read(&located(&host.roots, link)).unwrap(), b"new");
+    assert_eq!(located(&host.roots, Path::new("/gone")), host.roots.path("/gone"));
+}
+
+#[test]
+fn the_last_of_a_key_and_the_first_document_count() {
+    let text = kubeconfig("server: https://old:1\nserver: https://new:1", "token: a\ntoken: b");
+    let more = ["", "---\n", "---\nkind: Other\n", "---\n: broken: [\n"];
+    for more in more {
+        for before in ["", "---\n", "# a comment\n---\n"] {
+            let access = Host::new().access(format!("{before}{text}{more}")).unwrap();
+            assert_eq!(access.server.to_string(), "https://new:1/", "{more}");
+            assert_eq!(access.token.unwrap().expose_secret(), "b");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_told_in_the_projects_own_words() {
+    let whole = kubeconfig(SERVER, "token: t");
+    for (from, to, why) in [
+        ("current-context: d", "", "it has no current-context"),
+        (
+            "current-context: d",
+            "current-context: x",
+            "it has no context \"x\", its current-context",
+        ),
+        ("cluster: c,", "cluster: x,", "it has no cluster \"x\", which context \"d\" names"),
+        ("user: u}", "user: x}", "it has no user \"x\", which context \"d\" names"),
+        ("user: u}", "user: null}", "it has no user \"\", which context \"d\" names"),
+        ("token: t", "exec: {command: aws, args: [x]}", "its user has an exec plugin"),
+        ("token: t", "auth-provider: {name: gcp}", "its user has an auth-provider"),
+        ("token: t", "as: admin", "its user has impersonation"),
+        (
+            "token: t",
+            "client-certificate-data: eA==",
+            "it has a client-certificate and no client-key",
+        ),
+        ("token: t", "client-key-data: eA==", "it has a client-key and no client-certificate"),
+        ("token: t", "token: \"a\\nb\"", "its token has a line break"),
+        (
+            SERVER,
+            "server: https://a\n    tls-server-name: \"a\\0b\"",
+            "its tls-server-name is no name",
+        ),
+    ] {
+        let text = whole.replace(from, to);
+        assert_ne!(text, whole, "{from}");
+        let error = refused(&text);
+        assert!(error.starts_with(why), "{error}");
+    }
+    for nothing in ["", "null", "clusters: null\nusers:\ncontexts: ~\n", "{}"] {
+        assert_eq!(refused(nothing), "it has no current-context");
+    }
+    for broken in ["clusters: [", "- a\n", "\u{0}", "a: *b", "clusters: 5"] {
+        let error = refused(broken);
+        assert!(error.starts_with("it is not the YAML that it should be"), "{broken}: {error}");
+    }
+    let nulls =
+        kubeconfig("server: https://a\ncertificate-authority: null\nextensions: null", "token: t");
+    assert!(Host::new().access(nulls + "preferences: null\nextensions:\n").is_ok());
+}
+
+#[test]
+fn proxies_are_left_out() {
+    let access = read_from(&format!("{SERVER}\nproxy-url: socks5://x:1"), "token: t").unwrap();
+    assert_eq!(access.server.to_string(), "https://a:6443/");
+}
+
+#[test]
+fn a_kubelets_configuration_is_no_kubeconfig() {
+    let host = Host::new();
+    let is = |text: &str| {
+        host.put("/file", text);
+        is_another_kind(&host.roots.path("/file"))
+    };
+    assert!(is("kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n"));
+    assert!(!is(&kubeconfig(SERVER, "token: t")) && !is("") && !is("kind: ["));
+    assert!(!is_another_kind(&PathBuf::from("/no/such/file")));
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(bytes: Vec<u8>, cluster in "(?s).{0,60}", user in "(?s).{0,60}") {
+        let host = Host::new();
+        let _ = host.access(&bytes);
+        let _ = host.access(kubeconfig(&cluster, &user));
+        let _ = host.access(kubeconfig(SERVER, &format!("token: {user:?}")));
+    }
+
+    /// kube panics at a URL without scheme or host.
+    #[test]
+    fn a_server_has_a_scheme_and_a_host_or_is_refused(text in "(https?://|HTTP://|)[ -~]{0,30}") {
+        if let Ok(uri) = server(&text) {
+            prop_assert!(matches!(uri.scheme_str(), Some("https" | "http")));
+            prop_assert!(uri.host().is_some_and(|host| !host.is_empty()));
+            let _ = hyper::http::uri::Builder::new()
+                .scheme(uri.scheme_str().unwrap())
+                .authority(uri.authority().unwrap().as_str())
+                .path_and_query(format!("{}/api", uri.path().trim_end_matches('/')))
+                .build()
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn base64_is_decoded_wherever_it_is_broken(bytes: Vec<u8>, every in 1..40_usize) {
+        let text = base64::engine::general_purpose::STANDARD.encode(&bytes);
+        let broken: Vec<&str> =
+            text.as_bytes().chunks(every).map(|part| std::str::from_utf8(part).unwrap()).collect();
+        prop_assert_eq!(decoded(&broken.join("\r\n")), Some(bytes));
+    }
+}

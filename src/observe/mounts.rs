@@ -1,0 +1,147 @@
+//! What is mounted where, from `/proc/self/mountinfo` (proc(5)).
+//!
+//! Pods have a say in the names of what is mounted: one odd line must not hide the others.
+
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use super::fields::unescaped;
+use crate::{model::protection::DeviceNumber, roots::Roots};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    id: u32,
+    parent: u32,
+    pub device: DeviceNumber,
+    pub mount_point: PathBuf,
+    pub fs_type: String,
+    /// As it was given to mount(2): a device for most file systems.
+    pub source: PathBuf,
+    /// Of the file system, in order.
+    options: Vec<Vec<u8>>,
+}
+
+impl Mount {
+    /// The value of the file system's option; empty for one that has none.
+    pub fn option(&self, name: &str) -> Option<PathBuf> {
+        self.options.iter().find_map(|option| {
+            let value = option.strip_prefix(name.as_bytes())?;
+            match value.strip_prefix(b"=") {
+                Some(value) => Some(unescaped(value).into()),
+                None => value.is_empty().then(PathBuf::new),
+            }
+        })
+    }
+}
+
+/// All that is mounted, in the order of mounting.
+pub fn mounts(roots: &Roots) -> Vec<Mount> {
+    let text = fs::read(roots.proc("self/mountinfo")).unwrap_or_default();
+    text.split(|byte| *byte == b'\n').filter_map(mount).collect()
+}
+
+/// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext3 /dev/source rw,errors=continue`, with any
+/// number of optional fields before the dash. A source may be empty.
+fn mount(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let mut text = || std::str::from_utf8(fields.next()?).ok();
+    let (id, parent) = (text()?.parse().ok()?, text()?.parse().ok()?);
+    let device = text()?.parse().ok()?;
+    let mount_point = PathBuf::from(unescaped(fields.nth(1)?));
+    fields.by_ref().skip(1).find(|field| *field == b"-")?;
+    let fs_type = String::from_utf8_lossy(fields.next()?).into_owned();
+    let source = unescaped(fields.next()?).into();
+    let options = fields.next().unwrap_or_default().split(|byte| *byte == b',');
+    let options = options.map(<[u8]>::to_vec).collect();
+    mount_point.is_absolute().then_some(Mount {
+        id,
+        parent,
+        device,
+        mount_point,
+        fs_type,
+        source,
+        options,
+    })
+}
+
+/// The mount that `path` is on: what is mounted over another hides it, and all that is below.
+pub fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    let is_root = |mount: &&Mount| {
+        mount.mount_point == Path::new("/")
+            && (mount.parent == mount.id || mounts.iter().all(|other| other.id != mount.parent))
+    };
+    let Some(mut on) = mounts.iter().rfind(is_root) else {
+        // The root is not known: as near as can be told.
+        let length = |mount: &&Mount| mount.mount_point.as_os_str().as_bytes().len();
+        return mounts.iter().filter(|m| path.starts_with(&m.mount_point)).max_by_key(length);
+    };
+    // Each step goes to a mount on top of the one before; the bound is for circles in odd files.
+    for _ in 0..mounts.len() {
+        let next = mounts.iter().rev().filter(|mount| {
+            mount.parent == on.id
+                && mount.id != on.id
+                && path.starts_with(&mount.mount_point)
+                && mount.mount_point.starts_with(&on.mount_point)
+        });
+        match next.min_by_key(|mount| mount.mount_point.as_os_str().as_bytes().len()) {
+            Some(next) => on = next,
+            None => break,
+        }
+    }
+    Some(on)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &[u8]) -> Vec<Mount> {
+        text.split(|byte| *byte == b'\n').filter_map(mount).collect()
+    }
+
+    #[test]
+    fn blanks_and_odd_lines_are_read_as_the_kernel_writes_them() {
+        let mounts = parsed(
+            b"21 1 8:0 / / rw,relatime shared:1 - ext4 /dev/sda rw\n\
+              odd\n22 21 8:16 / /mnt/my\\040disk rw,relatime shared:2 master:3 - ext4 /dev/sdb rw\n\
+              23 21 x:y / /x rw - ext4 /dev/sdc rw\n24 21 0:9 / /n\xff rw - nfs  ro,a=b\\054c\n\
+              25 21 0:5 / /cut rw shared:2\n",
+        );
+        let points: Vec<_> = mounts.iter().map(|m| m.mount_point.as_os_str().as_bytes()).collect();
+        assert_eq!(points, [&b"/"[..], b"/mnt/my disk", b"/n\xff"]);
+        assert_eq!(mounts[1].source, Path::new("/dev/sdb"));
+        assert_eq!(mounts[2].source, Path::new(""));
+        assert_eq!(mounts[2].option("a"), Some("b,c".into()));
+        assert_eq!((mounts[2].option("ro"), mounts[2].option("r")), (Some("".into()), None));
+        let on = |path: &str| mount_of(&mounts, Path::new(path)).unwrap().device.to_string();
+        assert_eq!(on("/mnt/my disk/swapfile"), "8:16");
+        assert_eq!(on("/mnt/my"), "8:0");
+    }
+
+    #[test]
+    fn what_is_mounted_over_another_hides_it() {
+        let mounts = parsed(
+            b"1 1 0:2 / / rw - rootfs rootfs rw\n21 1 8:0 / / rw - ext4 /dev/sda rw\n\
+              22 21 8:1 / /var/lib rw - ext4 /dev/sda1 rw\n23 21 8:2 / /var rw - ext4 /dev/sda2 rw\n\
+              24 21 8:3 / /srv rw - ext4 /dev/sda3 rw\n25 24 8:4 / /srv rw - ext4 /dev/sda4 rw\n",
+        );
+        let on = |path: &str| mount_of(&mounts, Path::new(path)).unwrap().device.to_string();
+        assert_eq!(on("/etc"), "8:0");
+        assert_eq!(on("/var/lib/swapfile"), "8:2", "mounted later, above");
+        assert_eq!(on("/srv/x"), "8:4");
+        assert_eq!(mount_of(&[], Path::new("/")), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(lines: Vec<u8>, numbers in "([0-3] [0-3] [0-9]:[0-9] / (/|/a|/a/b) rw - x y z\n){0,8}") {
+            let mounts = parsed(&[numbers.as_bytes(), &lines].concat());
+            for path in ["/", "/a/b/c", ""] {
+                let _ = mount_of(&mounts, Path::new(path));
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+# A partition whose device comes late becomes swap as soon as it appears, without a restart
+# suites: bookworm
+# disks: 600M
+# timeout: 420
+. /payload/lib.sh
+disk=/dev/disk/by-id/virtio-disk1
+device=$(basename "$(readlink -f $disk)")
+virtio=$(basename "$(readlink -f "/sys/block/$device/device")")
+driver=/sys/bus/virtio/drivers/virtio_blk
+active() { awk -v path="/dev/$device" 'NR > 1 && $1 == path' /proc/swaps | grep -q .; }
+says() { [[ $(agent_status) == *"$1"* ]]; }
+
+check "the disk goes" bash -c "echo $virtio >$driver/unbind"
+gone() { [[ ! -e $disk ]]; }
+eventually 20 "its name too" gone
+configure '[swap]' 'kind = "partition"' "path = \"$disk\""
+status=0
+said=$(wasp-agent provision --wait 3 2>&1) || status=$?
+is "$status" 75 "it is waited for, and then the node comes up without it"
+like "$said" 'Waiting 3 s at most for .*virtio-disk1.* is not there' "and it says so"
+(
+    pause 4
+    echo "$virtio" >$driver/bind
+) &
+check "a disk that comes while it is waited for" wasp-agent provision --wait 60
+check "becomes swap" active
+wasp-agent deprovision
+check "the disk goes again" bash -c "echo $virtio >$driver/unbind"
+eventually 20 "its name too" gone
+
+mkdir -p /run/systemd/system/wasp-swap.service.d
+cat >/run/systemd/system/wasp-swap.service.d/50-wait.conf <<'UNIT'
+[Service]
+ExecStart=
+ExecStart=/usr/bin/wasp-agent provision --wait 1
+UNIT
+systemctl daemon-reload
+start_apiserver
+start_agent
+check "wasp-swap is well all the same" systemctl -q is-active wasp-swap
+eventually 30 "the status says what is missing" says "virtio-disk1, is not there"
+check "the disk comes" bash -c "echo $virtio >$driver/bind"
+eventually 30 "and is swap, though nobody asked" active
+not_missing() { ! says "is not there"; }
+eventually 60 "the status no longer says so" not_missing
