@@ -485,12 +485,16 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__provision)
-            opts="-h --dry-run --root --help"
+            opts="-h --dry-run --wait --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -42,6 +42,7 @@ complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "help" -d 'Pri
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand run" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand run" -l dry-run -d 'Decide and log everything, change nothing'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand run" -s h -l help -d 'Print help'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand provision" -l wait -d 'Wait so long for the device of a partition that is not there yet' -r
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand provision" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand provision" -l dry-run -d 'Say what would be done, do nothing'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand provision" -s h -l help -d 'Print help'
