@@ -186,8 +186,8 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     // It is waited for no longer than it takes to come; that it is no device is another matter.
     let path = host.path("/dev/disk/by-id/scsi-x");
     let comes = std::thread::spawn(move || {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, "").unwrap();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
     });
     let (code, _, err) = run(&host, &["provision", "--wait", "600"]);
     comes.join().unwrap();

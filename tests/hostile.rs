@@ -153,7 +153,7 @@ fn words_of_others_are_shown_and_not_obeyed() {
     let author = server.apply(&author).unwrap();
     let cgroup = host.container(uid(&author), &container_id(1), "main", "max");
     let mut agent = Agent::start(&host);
-    assert_eq!(host.limit(&cgroup), "0", "a static pod, as it says");
+    assert_eq!(host.limit(&cgroup), half(100), "no static pod, whatever its author writes");
     let fault = json!({"verb": "watch", "resource": "pods", "code": 403, "message": WORDS});
     server.fault(serde_json::from_value(fault).unwrap()).unwrap();
     let fault = json!({"verb": "list", "resource": "pods", "code": 403, "message": WORDS});

@@ -38,8 +38,8 @@ pub fn provision(
             tracing::info!(message_id = messages::PROVISION_STEP.id, "{text}");
             notify::status_now(&text);
             // What is there then, provisioning looks for itself.
-            let _ = super::runtime()
-                .map(|runtime| runtime.block_on(tokio::time::timeout(patience, appears(&path))));
+            let wait = async { tokio::time::timeout(patience, appears(&path)).await };
+            let _ = super::runtime().map(|runtime| runtime.block_on(wait));
         }
     }
     if settings.swap.kind == SwapKind::Zram && !zram::is_there(roots) && !dry_run {

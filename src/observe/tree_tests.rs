@@ -82,13 +82,17 @@ async fn pods_are_found_below_the_kubelets_root() {
     host.cgroup(&format!("{slice}/crio-{}.scope", id('a')), "max\n");
     host.cgroup(&scope('b'), "max\n");
     let (mut tree, found) = Tree::new(&host.roots).unwrap();
-    assert_eq!(found.touched, touched(&[id('b')]), "not below another root");
+    let pod = || Holder::Pod(PodUid::new(POD).unwrap());
+    let and_pod = |ids: &[ContainerId]| -> BTreeSet<Holder> {
+        touched(ids).into_iter().chain([pod()]).collect()
+    };
+    assert_eq!(found.touched, and_pod(&[id('b')]), "not below another root");
     let below = host
         .roots
         .with_pods(&["kubelet.slice/kubelet-kubepods.slice".into(), "kubelet/kubepods".into()]);
     let mut found = Changes::default();
     tree.look_below(&below, &mut found);
-    assert_eq!((found.touched, found.gone), (touched(&[id('a')]), touched(&[id('b')])));
+    assert_eq!((found.touched, found.gone), (and_pod(&[id('a')]), touched(&[id('b')])));
     assert_eq!(tree.pod_of(&id('a')), PodUid::new(POD).as_ref());
     // The other driver's folders come later, one after the other.
     let path = format!("kubelet/kubepods/burstable/pod{POD}/{}", id('c'));

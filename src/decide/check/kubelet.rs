@@ -126,7 +126,9 @@ pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
         Some(why) => warn(
             why,
             [
-                "printf '[kernel]\\nalign-watermarks = true\\n' >/etc/wasp-agent/config.d/90-kernel.toml",
+                "in a new file of /etc/wasp-agent/config.d:",
+                "[kernel]",
+                "align-watermarks = true",
                 "systemctl restart wasp-swap",
             ],
         ),
