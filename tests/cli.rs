@@ -9,8 +9,6 @@
 
 mod support;
 
-use std::fs;
-
 use support::{Agent, FakeHost, MIB, NODE, api_server, container_id, pod, uid};
 
 fn run(host: &FakeHost, arguments: &[&str]) -> (i32, String, String) {

@@ -79,7 +79,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     if limits_swap(roots) == Some(false) {
         notes.push(NO_SWAP_CONTROLLER.to_owned());
     }
-    let lost = without_cgroup(&pods, |uid| tree.of_pod(uid).next().is_some()).len();
+    let lost = without_cgroup(pods, |uid| tree.of_pod(uid).next().is_some()).len();
     if lost > 0 {
         notes.push(lost_pods(lost, roots.pods()));
     }

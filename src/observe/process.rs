@@ -2,6 +2,8 @@
 
 use std::{fs::File, io::Read};
 
+use procfs::{FromRead, ProcessCGroups};
+
 use crate::roots::Roots;
 
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
@@ -45,6 +47,13 @@ pub fn is_program_by_command_line(roots: &Roots, pid: u32) -> bool {
     let program = command_line.split(|byte| *byte == 0).next().unwrap_or_default();
     let program = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     !RUNTIMES.iter().any(|runtime| runtime.as_bytes() == program)
+}
+
+/// The cgroup of a process on cgroup v2, from the root of the cgroups; `None` where the process is gone.
+pub fn cgroup_of(roots: &Roots, pid: u32) -> Option<String> {
+    let all = ProcessCGroups::from_file(roots.proc(&format!("{pid}/cgroup"))).ok()?;
+    // cgroup v2 has the one hierarchy 0, without controllers (cgroups(7)).
+    all.into_iter().find(|one| one.hierarchy == 0).map(|one| one.pathname)
 }
 
 /// A process makes its command line as long as it likes.

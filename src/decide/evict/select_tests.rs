@@ -188,7 +188,9 @@ fn owners_and_annotations_decide_who_is_a_candidate() {
 #[test]
 fn among_equals_annotations_losses_movement_and_cost_decide() {
     let settings = Settings::defaults().eviction;
-    let order = |changes: &[(&str, &dyn Fn(&mut Pod), u64, u64)]| {
+    /// A name, what is special about the pod, and what it uses: memory and swap in MiB.
+    type Special<'a> = (&'a str, &'a dyn Fn(&mut Pod), u64, u64);
+    let order = |changes: &[Special<'_>]| {
         let (mut pods, mut usage) = (Pods::new(), Vec::new());
         for (name, change, memory, swap) in changes {
             let mut pod = pod(name, &["- - 100Mi -"]);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::unit::{Service, environment_file, expand};
-use crate::{model::kubelet::Teller, roots::Roots};
+use crate::{model::kubelet::Teller, observe::process::cgroup_of, roots::Roots};
 
 /// The kubelet's unit, everywhere but in distributions that build it into another program.
 pub const UNIT: &str = "kubelet.service";
@@ -107,8 +107,7 @@ fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<bool> {
     // One number for each PID namespace that it is in, beginning with ours.
     let at_host = field("NSpid:").is_none_or(|pids| pids.len() == 1);
     let by_root = field("Uid:").is_some_and(|uids| uids.first() == Some(&"0"));
-    let cgroup = read("cgroup")?;
-    let cgroup = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let cgroup = cgroup_of(roots, pid)?;
     let of_container = cgroup.split('/').any(|name| {
         let prefixes = ["crio-", "cri-containerd-", "docker-", "libpod-", "machine.slice"];
         name.contains("kubepods") || prefixes.iter().any(|prefix| name.starts_with(prefix))
