@@ -166,7 +166,7 @@ fn killed_while_it_evicts() {
                 continue;
             }
             agent.hears("waiting for the end of pod");
-            std::fs::remove_dir_all(node.host.path(&greedy.cgroup)).unwrap();
+            node.host.remove_pod_of(&greedy.cgroup);
             node.presses(false);
             node.server.delete(&greedy.path).unwrap();
             agent.hears("of 2 containers in 2 pods");

@@ -81,7 +81,7 @@ impl Storm {
         protected["metadata"]["namespace"] = "openshift-x".into();
         for (number, pod) in [critical, protected].iter().enumerate() {
             let container = node.pod(pod, number, "0");
-            node.uses(&container.cgroup, 900 * MIB, 900 * MIB);
+            node.uses(&container.cgroup, 900 * MIB, 100 * MIB);
         }
         let mut storm = Self {
             node,
@@ -177,7 +177,7 @@ impl Storm {
     fn remove(&mut self, at: usize) {
         let (container, _) = self.pods.swap_remove(at);
         self.tell_guard();
-        std::fs::remove_dir_all(self.node.host.path(&container.cgroup)).unwrap();
+        self.node.host.remove_pod_of(&container.cgroup);
         let _ = self.node.server.delete(&container.path);
     }
 

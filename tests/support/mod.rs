@@ -114,8 +114,19 @@ impl FakeHost {
 
     /// Takes the cgroup away all at once, as the kernel does.
     pub fn remove_container(&self, cgroup: &str) {
+        self.remove(&self.path(cgroup));
+    }
+
+    /// Takes the cgroup of the pod away in which the container's `cgroup` is, as a kubelet does with a
+    /// pod whose containers have ended.
+    pub fn remove_pod_of(&self, cgroup: &str) {
+        self.remove_container(cgroup);
+        self.remove(self.path(cgroup).parent().unwrap());
+    }
+
+    fn remove(&self, cgroup: &Path) {
         let gone = self.path("/gone");
-        fs::rename(self.path(cgroup), &gone).unwrap();
+        fs::rename(cgroup, &gone).unwrap();
         // cgroups-rs opens to create what it writes, which no cgroup lets it.
         while let Err(error) = fs::remove_dir_all(&gone) {
             assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty);
