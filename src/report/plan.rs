@@ -182,7 +182,15 @@ impl Plan {
     /// Nothing is claimed of what was not compared.
     fn verdict(&self) -> String {
         let containers = self.containers.len();
+        // While others hold more than their grants, a raise waits for bytes that are free.
+        let page = self.node.page_bytes;
+        let waits = |row: &&Row| row.in_force < row.grant.as_kernel_shows(page);
+        let waiting = self.containers.iter().filter(waits).count();
         match (self.actions.len(), self.differing, self.notes.is_empty()) {
+            (0, 0, true) if waiting > 0 => format!(
+                "No limit to set: {waiting} of {containers} containers wait for swap that others hold \
+                 beyond their grants."
+            ),
             (0, 0, true) => "Every limit is right.".to_owned(),
             (0, 0, false) => format!(
                 "The limits of the {containers} containers that were found are right. The notes \
@@ -191,6 +199,7 @@ impl Plan {
             (0, count, _) => format!(
                 "{count} limits are not what LimitedSwap gives; grants = \"kubelet\" leaves them alone."
             ),
+            (1, ..) => "1 limit to set; --json lists it.".to_owned(),
             (count, ..) => format!("{count} limits to set; --json lists them."),
         }
     }
