@@ -94,7 +94,7 @@ fn plan_shows_each_container_with_its_grant_and_why() {
         ["default", "vm", "main", "Burstable", "100Mi", "1Gi", &grant, "max", "0"]
     );
     assert_eq!(row(" plain ")[3..8], ["BestEffort", "-", "-", "0", "0"]);
-    assert!(table.contains("1 limits to set"), "{table}");
+    assert!(table.contains("1 limit to set"), "{table}");
     assert!(!table.contains("sandbox"), "{table}");
     assert!(run(&host, &["plan", "--all"]).1.contains("sandbox or monitor"));
     assert_eq!(host.limit(&vm_cgroup), "max", "a plan changes nothing");
@@ -138,7 +138,7 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     let config = "kind: KubeletConfiguration\nfailSwapOn: false\ncgroupRoot: /kubelet\n";
     host.write("/etc/kubernetes/kubelet.conf", config);
     let text = plan();
-    assert!(text.contains("1 limits to set"), "{text}");
+    assert!(text.contains("1 limit to set"), "{text}");
     assert!(text.contains(&format!("1 running pod has no cgroup below {slice} or")), "{text}");
     host.write("/etc/kubernetes/kubelet.conf", "kind: [");
     assert!(plan().contains("NOTE: cannot read /etc/kubernetes/kubelet.conf"), "{}", plan());

@@ -75,15 +75,31 @@ pub async fn evict(
         return answer;
     }
     if !*wanted.borrow() {
-        return Answer::Withdrawn { text: "the pressure was over before the request".to_owned() };
+        return Answer::Withdrawn {
+            text: "the pressure, or the connection to the API server, was gone before the request"
+                .to_owned(),
+        };
     }
+    let mut retry_after = None;
     let answer = match ask(&client, victim).await {
         Ok(()) => return Answer::Accepted,
         Err(Failed::Silent(text)) => Answer::Unknown { text },
-        Err(Failed::Refused(refusal)) => classify(&refusal, victim.ranked.launcher),
+        Err(Failed::Refused(refusal)) => {
+            retry_after = refusal.retry_after;
+            classify(&refusal, victim.ranked.launcher)
+        }
     };
     match answer {
-        Answer::Unknown { text } => look_after(&client, settings, victim, &before, text).await,
+        Answer::Unknown { text } => {
+            let found = look_after(&client, settings, victim, &before).await;
+            found.unwrap_or_else(|seen| match seen {
+                // KubeVirt up to 1.2 shows no migration: that nothing is seen tells nothing.
+                true if !victim.ranked.launcher => {
+                    Answer::Busy { retry_after, text: format!("{text}; the pod is still there") }
+                }
+                _ => Answer::Unknown { text },
+            })
+        }
         answer => answer,
     }
 }
@@ -109,6 +125,9 @@ async fn read(
 fn instead_of_asking(settings: &Settings, victim: &Victim, now: &Pod) -> Option<Answer> {
     if now.uid != victim.ranked.uid {
         return Some(Answer::Gone);
+    }
+    if victim.last_resort && now.migration == Some(Migration::Leaving) {
+        return Some(Answer::Withdrawn { text: "its VM is being migrated".to_owned() });
     }
     let epoch = jiff::Timestamp::now().as_second();
     spared_as_such(&settings.eviction, now, epoch).map(|spared| match spared {
@@ -145,37 +164,34 @@ async fn ask(client: &Client, victim: &Victim) -> Result<(), Failed> {
     failpoint::at("evict.asked").map_err(failed)
 }
 
-/// Whether what was asked without an answer was carried out.
+/// What came of a request that brought no answer. `Err`: nothing is seen of it; whether the pod was seen.
 async fn look_after(
     client: &Client,
     settings: &Settings,
     victim: &Victim,
     before: &Pod,
-    text: String,
-) -> Answer {
+) -> Result<Answer, bool> {
     let deadline_before = before.deletion_deadline;
     let mut seen = 0;
     for _ in 0..LOOKS {
         sleep(BEFORE_A_LOOK).await;
         match read(client, settings, victim).await {
-            Ok(Ok(now)) if now.uid != victim.ranked.uid => return Answer::Gone,
-            Ok(Ok(now)) if now.deletion_deadline != deadline_before => return Answer::Accepted,
+            // It was there right before the request: the request was carried out.
+            Ok(Ok(now)) if now.uid != victim.ranked.uid => return Ok(Answer::Accepted),
+            Ok(Ok(now)) if now.deletion_deadline != deadline_before => return Ok(Answer::Accepted),
             Ok(Ok(now)) if now.migration == Some(Migration::Leaving) => {
-                return Answer::Migrating { text };
+                return Ok(Answer::Migrating { text: "its launcher shows a migration".to_owned() });
             }
             Ok(_) => seen += 1,
             Err(Failed::Refused(refusal)) => {
                 if classify(&refusal, victim.ranked.launcher) == Answer::Gone {
-                    return Answer::Gone;
+                    return Ok(Answer::Accepted);
                 }
             }
             Err(Failed::Silent(_)) => {}
         }
     }
-    match seen {
-        0 | 1 => Answer::Unknown { text },
-        _ => Answer::Busy { retry_after: None, text: format!("{text}; the pod is still there") },
-    }
+    Err(seen > 1)
 }
 
 /// Names are those of DNS ([`crate::model::pod::is_name`]), and need no escapes.

@@ -118,7 +118,9 @@ impl Announcer {
 
     /// Takes everything back: nobody looks after it any more.
     pub async fn stop(self) {
-        self.want(Wanted::default());
+        // A cordon stays for a drain that is under way, also when the agent stops.
+        let others_leave = self.wanted.borrow().as_ref().is_some_and(|wanted| wanted.others_leave);
+        self.want(Wanted { others_leave, ..Wanted::default() });
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
             tracing::warn!(

@@ -246,9 +246,9 @@ impl<A: Actuator> Agent<A> {
             odd.name.is_empty() || (&*pod.namespace, &*pod.name) == (&*odd.namespace, &*odd.name)
         };
         match &odd.uid {
-            Some(uid) => self.pods.get(uid).filter(|pod| same(pod)).map(|pod| pod.uid.clone()),
-            None if odd.name.is_empty() => None,
-            None => self.pods.values().find(|pod| same(pod)).map(|pod| pod.uid.clone()),
+            Some(uid) if self.pods.get(uid).is_some_and(|pod| same(pod)) => Some(uid.clone()),
+            _ if odd.name.is_empty() => None,
+            _ => self.pods.values().find(|pod| same(pod)).map(|pod| pod.uid.clone()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Samples the node, decides whether a pod must leave, asks for it, and sees it leave.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
@@ -26,7 +26,7 @@ use crate::{
     },
     model::{
         host::Monotonic,
-        pod::{Migration, PodUid},
+        pod::{Migration, Pod, PodUid},
     },
     observe::{
         bounded::read_bounded,
@@ -68,8 +68,10 @@ pub(super) struct Eviction {
     pub(super) wanted: watch::Sender<bool>,
     /// What the API server's Node has told.
     node: NodeSeen,
-    /// When others were last seen evicting pods of this node.
+    /// When others were last seen evicting another pod of this node.
     drained: Option<Monotonic>,
+    /// Pods that were seen leaving, ours included.
+    seen_leaving: BTreeSet<PodUid>,
     /// The readings of the last look were near their thresholds: the pods are read too.
     near: bool,
     /// The next agent would know them.
@@ -102,6 +104,7 @@ impl Eviction {
             wanted: watch::Sender::new(false),
             node: NodeSeen::default(),
             drained: None,
+            seen_leaving: BTreeSet::new(),
             near: false,
             written,
             active: Vec::new(),
@@ -334,15 +337,19 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    /// Whether somebody else evicts pods of this node, as `kubectl drain` does.
+    /// Whether somebody else evicts pods of this node, as `kubectl drain` does. Each pod counts once, when
+    /// it is first seen leaving: a pod that hangs, or whose author writes the signs, is no drain for ever.
     fn see_drain(&mut self, at: Monotonic) {
-        let ours = |uid: &PodUid| self.eviction.evictions.has_asked_for(uid);
-        let evicted = self.pods.iter().any(|(uid, pod)| {
-            let leaves = pod.evicted_by_api && pod.is_terminating();
-            (leaves || pod.migration == Some(Migration::Leaving)) && !pod.finished && !ours(uid)
-        });
-        if evicted {
-            self.eviction.drained = Some(at);
+        let leaves = |pod: &Pod| {
+            let evicted = pod.evicted_by_api && pod.is_terminating();
+            (evicted || pod.migration == Some(Migration::Leaving)) && !pod.finished
+        };
+        let Eviction { evictions, seen_leaving, drained, .. } = &mut self.eviction;
+        seen_leaving.retain(|uid| self.pods.contains_key(uid));
+        for (uid, _) in self.pods.iter().filter(|(_, pod)| leaves(pod)) {
+            if seen_leaving.insert(uid.clone()) && !evictions.has_asked_for(uid) {
+                *drained = Some(at);
+            }
         }
     }
 
@@ -391,8 +398,13 @@ impl<A: Actuator> Agent<A> {
                 stage = stage.name(),
                 "pod {namespace}/{name} did not leave in time"
             );
-            let (uid, text) = (uid.clone(), format!("{namespace}/{name} did not leave in time"));
-            self.note_of_pod(&uid, true, "SwapEvictionOverdue", text);
+            let pod = PodReference {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                uid: uid.to_string(),
+            };
+            let text = format!("{namespace}/{name} did not leave in time");
+            self.note(About::Pod(pod), true, "SwapEvictionOverdue", text);
         }
         for Returned { workload, pod, name } in &verdict.returned {
             let text = format!(

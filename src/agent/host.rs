@@ -116,11 +116,14 @@ impl<A: Actuator> Agent<A> {
     /// Running pods whose cgroups are not where they should be, after a while.
     pub(super) fn check_pods(&mut self) {
         let now = self.now();
+        let has_cgroup = |uid: &PodUid| self.tree.of_pod(uid).next().is_some();
         let lost: BTreeSet<PodUid> = match self.api.is_fresh() {
-            false => BTreeSet::new(),
-            true => without_cgroup(&self.pods, |uid| self.tree.of_pod(uid).next().is_some()),
+            // Not to know is not to have found: those that were lost stay, unless they are found.
+            false => self.lost.keys().filter(|uid| !has_cgroup(uid)).cloned().collect(),
+            true => without_cgroup(&self.pods, has_cgroup),
         };
-        self.lost.retain(|uid, _| lost.contains(uid));
+        self.lost.retain(|uid, _| lost.contains(uid) && self.pods.contains_key(uid));
+        let lost = lost.into_iter().filter(|uid| self.pods.contains_key(uid)).collect::<Vec<_>>();
         for uid in lost {
             self.lost.entry(uid).or_insert(now);
         }

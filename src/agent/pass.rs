@@ -340,6 +340,8 @@ impl<A: Actuator> Agent<A> {
                     );
                     self.node = memory;
                     self.everything_is_dirty();
+                    self.check_swap();
+                    self.check_kubelet();
                     self.check_hook();
                     self.eviction.look_now();
                 }

@@ -14,10 +14,15 @@ impl<A: Actuator> Agent<A> {
                 tracing::info!(message_id = messages::RELOADED.id, "configuration reloaded");
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
-                    || settings.kubeconfig != self.settings.kubeconfig;
+                    || settings.kubeconfig != self.settings.kubeconfig
+                    || settings.eviction.opt_out_annotations
+                        != self.settings.eviction.opt_out_annotations;
                 self.guards_settings.send_replace(settings.clone());
                 self.grants = settings.grants;
-                self.settings = settings;
+                // Who grants is decided below; where the kubelet's configuration cannot be read, what was
+                // in force stays.
+                let in_force = self.settings.grants;
+                self.settings = Settings { grants: in_force, ..settings };
                 self.eviction.look_now();
                 self.check_kubelet();
                 self.check_hook();

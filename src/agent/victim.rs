@@ -5,11 +5,14 @@ use super::{
     eviction::{Answered, since_boot},
 };
 use crate::{
-    act::{Actuator, evict, node::About},
+    act::{
+        Actuator, evict,
+        node::{About, PodReference},
+    },
     config::settings::EvictionMode,
     decide::evict::{
         answer::Answer,
-        flight::{InFlight, Stage},
+        flight::{ASKING, InFlight, Stage},
         machine::Victim,
         select::Ranked,
     },
@@ -44,7 +47,10 @@ impl<A: Actuator> Agent<A> {
         let (roots, settings) = (self.roots.clone(), self.settings.clone());
         let (answers, wanted) = (self.eviction.answers.clone(), self.eviction.wanted.subscribe());
         tokio::spawn(async move {
-            let answer = evict::evict(&roots, &settings, &victim, &wanted).await;
+            let asking = evict::evict(&roots, &settings, &victim, &wanted);
+            let answer = tokio::time::timeout(ASKING, asking).await.unwrap_or_else(|_| {
+                Answer::Unknown { text: format!("no answer in {} s", ASKING.as_secs()) }
+            });
             // Fails only while the agent ends.
             let _ = answers.send(Answered { victim, answer });
         });
@@ -80,8 +86,14 @@ impl<A: Actuator> Agent<A> {
             // The pod's and the Node's event tell why, and only what the server has agreed to.
             let leaves = matches!(answer, Answer::Accepted | Answer::Migrating { .. });
             let text = if leaves { format!("{text}: {}", because(&victim)) } else { text };
-            self.note_of_pod(&uid, true, reason, text.clone());
-            self.note(About::PodOfNode(self.reference(&uid)), true, reason, text);
+            // The pod may be gone by now: its names are those of the victim.
+            let pod = PodReference {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                uid: uid.to_string(),
+            };
+            self.note(About::Pod(pod.clone()), true, reason, text.clone());
+            self.note(About::PodOfNode(pod), true, reason, text);
         }
         let now = since_boot();
         self.eviction.evictions.answered(&self.settings.eviction, &uid, &answer, now);

@@ -20,7 +20,7 @@ use crate::{
     },
     observe::{
         bounded::read_bounded,
-        node,
+        kubelet, node,
         pressure::{activity, pod_usage, usage},
         tree::Tree,
     },
@@ -108,7 +108,7 @@ fn width() -> usize {
 }
 
 struct Host<'a> {
-    roots: &'a Roots,
+    roots: Roots,
     settings: &'a Settings,
     pods: Pods,
     tree: Tree,
@@ -130,18 +130,24 @@ struct Look {
 }
 
 impl<'a> Host<'a> {
-    fn new(roots: &'a Roots, settings: &'a Settings) -> anyhow::Result<Self> {
+    fn new(roots: &Roots, settings: &'a Settings) -> anyhow::Result<Self> {
         let runtime = super::runtime()?;
+        // Pods' cgroups are where the kubelet makes them.
+        let unit = runtime.block_on(kubelet::service(roots));
+        let roots = match kubelet::config_of(roots, settings, unit.as_ref()) {
+            Ok(Some(config)) => roots.with_pods(&config.pods_roots()),
+            Ok(None) | Err(_) => roots.clone(),
+        };
         let (tree, _) = {
             let _within = runtime.enter();
-            Tree::new(roots).context("cannot read cgroups")?
+            Tree::new(&roots).context("cannot read cgroups")?
         };
         Ok(Self { roots, settings, pods: Pods::new(), tree, _runtime: runtime })
     }
 
     fn look(&mut self) -> anyhow::Result<Look> {
         // The agent's own: it keeps them while the API server is away, and after its end.
-        self.pods = Records::new(self.roots).load();
+        self.pods = Records::new(&self.roots).load();
         let mut changes = crate::observe::tree::Changes::default();
         self.tree.scan(&mut changes);
         let (mut containers, mut notes) = (Vec::new(), Vec::new());
@@ -183,7 +189,7 @@ impl<'a> Host<'a> {
     fn overview(&self, look: &Look, before: &Look) -> Overview {
         let mut notes = look.notes.clone();
         let published = self.published().map_err(|error| notes.push(error)).ok().flatten();
-        let node = node::memory(self.roots);
+        let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let Look { containers, slices, .. } = look;
         let snapshot = Snapshot { node, pods: &self.pods, containers, slices, thorough: true };
@@ -210,7 +216,7 @@ impl<'a> Host<'a> {
             at: jiff::Timestamp::now().to_string(),
             agent: self.state(published.as_ref()),
             swap_for_pods_bytes: for_pods(self.settings, &snapshot),
-            swap_devices: node::swap_devices(self.roots).into_iter().map(Into::into).collect(),
+            swap_devices: node::swap_devices(&self.roots).into_iter().map(Into::into).collect(),
             pods: pods(self.settings, snapshot, &look.usage, epoch, rates),
             published,
             notes,

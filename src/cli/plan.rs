@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 
 use crate::{
-    config::settings::Settings,
+    config::settings::{Grants, Settings},
     decide::{
         decision::Snapshot,
-        kubelet::unusable,
+        kubelet::{grants_too, unusable},
         limits::decide,
         pods::{lost_pods, without_cgroup},
         state::State,
@@ -69,6 +69,15 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     }
     let (pods, containers, slices) = (&pods, &containers[..], &slices[..]);
     let snapshot = Snapshot { node, pods, containers, slices, thorough: true };
+    // As the agent does: where the kubelet grants, its limits are compared and left alone.
+    let conflict = kubelet.as_ref().ok().and_then(Option::as_ref);
+    let conflict = conflict.and_then(|config| grants_too(config, settings.grants));
+    let mut in_force = settings.clone();
+    if conflict.is_some() {
+        in_force.grants = Grants::Kubelet;
+    }
+    notes.extend(conflict);
+    let settings = &in_force;
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
     notes.extend(unreadable);
     match &kubelet {

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
-    grant::{Grant, grant_by_role, swap_for_pods},
+    grant::{Grant, Reason, grant_by_role, swap_for_pods},
     pod_limit::{plus, pod_grant},
     state::{LimitState, State, Told},
 };
@@ -116,10 +116,15 @@ fn compare(
     let known = state.forget(&facts.owner);
     let expected = grant.swap_max.as_kernel_shows(node.page_bytes);
     let in_force = facts.levels.iter().map(|level| level.swap_max).min();
-    let differs = in_force.is_some_and(|found| match facts.owner {
-        Holder::Container(_) => found != expected,
-        Holder::Pod(_) => found < expected,
-    });
+    // The kubelet limits no sandbox, and what is not known (yet) cannot be compared.
+    let is_known =
+        !matches!(grant.reason, Reason::Helper | Reason::UnknownPod | Reason::UnknownContainer);
+    let differs = is_known
+        && in_force.is_some_and(|found| match facts.owner {
+            Holder::Container(_) => found != expected,
+            // Lifted below.
+            Holder::Pod(_) => false,
+        });
     if let Some(found) = in_force
         && differs
         && !known.is_some_and(|known| known.differs)
@@ -127,6 +132,28 @@ fn compare(
         decision.notices.push(Notice::Differs { owner: facts.owner.clone(), found, expected });
     }
     let used_bytes = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
+    // The kubelet never limits a pod's swap: such a limit is the agent's, of when it granted.
+    if let (Holder::Pod(_), Some(level)) = (&facts.owner, facts.levels.first())
+        && level.swap_max != SwapMax::Max
+    {
+        decision.actions.push(Action::WriteLimit {
+            owner: facts.owner.clone(),
+            path: facts.path.to_owned(),
+            level: level.level,
+            inode: level.inode,
+            from: level.swap_max,
+            to: SwapMax::Max,
+            cause: Cause::GrantChanged,
+        });
+        if let Manager::Systemd(unit) = facts.manager {
+            decision.actions.push(Action::TellSystemd {
+                owner: facts.owner.clone(),
+                unit: unit.clone(),
+                path: facts.path.to_owned(),
+                to: SwapMax::Max,
+            });
+        }
+    }
     let new = LimitState::new(grant, expected, now);
     state.insert(&facts.owner, LimitState { differs, used_bytes, ..new });
 }
@@ -268,6 +295,8 @@ impl Pass<'_> {
             pod: facts.pod.cloned(),
             ..LimitState::new(grant.clone(), target, self.now)
         });
+        // What the kubelet's mode has left knows no pod.
+        next.pod = facts.pod.cloned();
         let cause_of = |level: &LevelFacts| match known_target {
             Some(before) if next.seen.contains(&level.inode) => {
                 if level.swap_max != before.as_kernel_shows(page) {

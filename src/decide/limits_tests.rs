@@ -593,17 +593,30 @@ fn a_level_of_the_containers_own_making_raises_nothing() {
 }
 
 #[test]
-fn where_the_kubelet_grants_a_pods_limit_is_left_alone() {
+fn where_the_kubelet_grants_a_limit_that_the_agent_has_left_on_a_pod_is_lifted() {
     let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
     case.settings.grants = Grants::Kubelet;
     let mut slices = [slice("a", SwapMax::Max, 7)];
     assert_eq!(case.pass_with(&[], &slices, at(1)), Decision::default());
     assert_eq!(case.state.get(&Holder::Pod(uid("a"))).unwrap().used_bytes, 7);
-    slices[0].level.swap_max = bytes(GIB);
+    slices[0].level.swap_max = SwapMax::ZERO;
     let decision = case.pass_with(&[], &slices, at(2));
-    let (found, expected) = (bytes(GIB), bytes(2 * GIB));
-    let differs = Notice::Differs { owner: Holder::Pod(uid("a")), found, expected };
-    assert_eq!((decision.actions, decision.notices), (vec![], vec![differs]));
+    assert_eq!(decision.notices, []);
+    let lifts = |action: &Action| match action {
+        Action::WriteLimit { to, .. } | Action::TellSystemd { to, .. } => *to == SwapMax::Max,
+    };
+    assert!(!decision.actions.is_empty() && decision.actions.iter().all(lifts), "{decision:?}");
+}
+
+#[test]
+fn where_the_kubelet_grants_sandboxes_and_unknown_pods_do_not_differ() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = Grants::Kubelet;
+    let mut sandbox = runc("a", SwapMax::Max, 0);
+    sandbox.role = Role::Helper;
+    let unknown = runc("b", SwapMax::Max, 0);
+    let decision = case.pass_with(&[sandbox, unknown], &[], at(1));
+    assert_eq!(decision, Decision::default());
 }
 
 fn limit() -> impl Strategy<Value = SwapMax> {

@@ -245,14 +245,15 @@ pub enum OwnerKind {
 }
 
 impl OwnerKind {
-    /// Of whatever group: custom controllers use the same words for the same behaviour.
-    pub fn new(kind: &str) -> Self {
-        match kind {
-            "Node" => Self::Node,
-            "Pod" => Self::Pod,
-            "DaemonSet" => Self::DaemonSet,
-            "Job" => Self::Job,
-            "VirtualMachineInstance" => Self::VirtualMachineInstance,
+    /// By the group as well: of a group that does not exist nobody checks whether the owner does.
+    pub fn new(api_version: &str, kind: &str) -> Self {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        match (group, kind) {
+            ("", "Node") => Self::Node,
+            ("", "Pod") => Self::Pod,
+            ("apps", "DaemonSet") => Self::DaemonSet,
+            ("batch", "Job") => Self::Job,
+            ("kubevirt.io", "VirtualMachineInstance") => Self::VirtualMachineInstance,
             _ => Self::Other,
         }
     }

@@ -138,6 +138,12 @@ impl Tree {
         for id in moved.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             self.remove(&id, changes);
         }
+        let elsewhere = |path: &Path| !roots.pods().iter().any(|pods| path.starts_with(pods));
+        let left = self.pods.values().map(|entry| entry.path.clone());
+        let left: Vec<PathBuf> = left.filter(|path| elsewhere(path)).collect();
+        for path in left {
+            self.leave(&path, changes);
+        }
         self.scan(changes);
     }
 

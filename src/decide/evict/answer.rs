@@ -143,10 +143,14 @@ pub fn classify(refusal: &Refusal, launcher: bool) -> Answer {
         404 => Answer::Gone,
         // A node is told so of a pod that has just been deleted.
         403 if contains("no relationship found between node") => Answer::Gone,
-        409 if contains("uid") || contains("UID") => Answer::Gone,
+        409 if contains("UID in precondition") => Answer::Gone,
         // Somebody else changed the pod in between; API Priority and Fairness or a server that ends.
         409 => Answer::Busy { retry_after, text },
         401 => Answer::Unreachable { text },
+        // The API server refuses such a pod for as long as it has them. A VM's webhook was asked before.
+        500 if contains("more than one PodDisruptionBudget") && !launcher => {
+            Answer::Refused { text }
+        }
         // A request that was begun may be carried out whatever the server reports then.
         408 | 500..=599 => Answer::Unknown { text },
         _ => Answer::Refused { text },

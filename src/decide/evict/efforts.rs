@@ -42,15 +42,13 @@ impl Efforts {
     /// their own limit have waited since the first look; `None` where there is no base yet.
     pub fn look(&mut self, sample: &Sample, usage: &[PodUsage]) -> Option<Stalled> {
         if !usage.iter().any(|pod| pod.effort.is_some()) {
-            *self = Self::default();
+            // The sum goes on: who compares it with an older one must not find it smaller.
+            *self = Self { others: self.others, ..Self::default() };
             return None;
         }
         let last = self.last.replace((sample.at, sample.direct_reclaims));
         let before = std::mem::take(&mut self.pods);
         let base = last.filter(|(at, _)| sample.at > *at && sample.at.since(*at) <= LONGEST_GAP);
-        if base.is_none() {
-            self.others = Stalled::default();
-        }
         for pod in usage {
             let Some(effort) = pod.effort else { continue };
             let mut tracked = before.get(&pod.uid).cloned().unwrap_or_default();
@@ -162,10 +160,11 @@ pub(super) mod tests {
         assert!(efforts.look(&idle(2), &usage).is_some());
         assert_eq!(efforts.look(&idle(60), &usage), None, "too long ago");
         assert!(efforts.look(&idle(61), &usage).is_some());
+        let sum = efforts.others;
         assert_eq!(efforts.look(&idle(62), &[]), None);
-        assert_eq!(efforts, Efforts::default());
+        assert_eq!(efforts, Efforts { others: sum, ..Efforts::default() });
         let new = [uses("new", effort(100, 9, 9))];
         let _ = efforts.look(&idle(63), &usage);
-        assert_eq!(efforts.look(&idle(64), &new), Some(Stalled::default()), "no base of its own");
+        assert_eq!(efforts.look(&idle(64), &new), Some(sum), "no base of its own");
     }
 }

@@ -67,6 +67,13 @@ impl Need {
         }
     }
 
+    /// What is demanded once a signal has been active for long: a tenth of the share, but at least a
+    /// thousandth of RAM.
+    pub fn in_the_end(self, ram_bytes: u64) -> Self {
+        let least_bytes = self.least_bytes.min((self.least_bytes / 10).max(ram_bytes / 1000));
+        Self { least_bytes, ..self }
+    }
+
     /// # Errors
     /// Why the pod is not evicted for this.
     pub fn is_met_by(&self, pod: &Ranked, efforts: &Efforts) -> Result<(), Unfit> {

@@ -10,8 +10,10 @@ use crate::model::{
     pod::{Migration, Pod, PodUid, Pods},
 };
 
-/// How long an answer to a request may take: reading the pod, asking, and looking after it.
-pub(super) const ANSWER: Duration = Duration::from_secs(90);
+/// How long an answer to a request may take: more than [`ASKING`].
+pub(super) const ANSWER: Duration = Duration::from_secs(120);
+/// A request is given up after this time: reading the pod, asking, and looking after it.
+pub const ASKING: Duration = Duration::from_secs(100);
 /// What a pod is given beyond its grace period: stopping containers, unmounting volumes.
 pub(super) const LEAVES_WITHIN: Duration = Duration::from_secs(60);
 /// Grace beyond this is not waited for where none is configured.
@@ -52,6 +54,10 @@ impl Stage {
     }
 }
 
+fn an_hour() -> Duration {
+    LONGEST_GRACE
+}
+
 /// A pod on its way. Times are since boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
@@ -63,10 +69,10 @@ pub struct InFlight {
     pub stage: Stage,
     pub since: Monotonic,
     pub deadline: Monotonic,
-    /// How long it may take to end, and its VM to migrate.
-    #[serde(default)]
+    /// How long it may take to end, and its VM to migrate. The agent before this one did not write it.
+    #[serde(default = "an_hour")]
     pub grace: Duration,
-    #[serde(default)]
+    #[serde(default = "an_hour")]
     pub migrates_within: Duration,
     #[serde(default)]
     pub workload: Option<Workload>,
@@ -103,9 +109,10 @@ impl InFlight {
         }
     }
 
-    pub(super) fn leaves(&mut self, now: Monotonic) {
+    /// It is not given up before it may be overtaken.
+    pub(super) fn leaves(&mut self, overtake_after: Duration, now: Monotonic) {
         (self.stage, self.since) = (Stage::Leaving, now);
-        self.deadline = now + self.grace + LEAVES_WITHIN;
+        self.deadline = now + self.grace + LEAVES_WITHIN.max(overtake_after);
     }
 
     pub(super) fn migrates(&mut self, now: Monotonic) {

@@ -21,7 +21,7 @@ use super::{
     fit::{Need, Unfit},
     flight::{ANSWER, InFlight, Stage},
     select::{Circumstances, Ranked, rank},
-    signals::{Reading, Signals},
+    signals::{Reading, Signal, Signals},
     workload::{Returned, Workloads},
 };
 use crate::{
@@ -47,6 +47,12 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 const TRIES: u32 = 6;
 /// Evictions of one pod within this time are one.
 const ONE_MOVE: Duration = Duration::from_secs(600);
+/// A migration that others began and that is shown again within this time is the same one.
+const SAME_SIGN: Duration = Duration::from_secs(6 * 3600);
+/// For traffic and pressure, no pod is asked before it is known whose they are, but for so long.
+const WATCHED_FIRST: Duration = Duration::from_secs(10);
+/// After a signal has been active for so long, pods that free less are worth it too.
+const WORTH_IN_THE_END: Duration = Duration::from_secs(600);
 /// What was remembered cannot be read: a migration may be under way.
 const LOST: Duration = Duration::from_secs(600);
 
@@ -176,7 +182,7 @@ pub fn decide(
     let now = inputs.sample.at;
     let others = efforts.look(&inputs.sample, inputs.usage);
     let readings = signals.read(settings, inputs.sample, others);
-    evictions.see_pods(inputs.pods, now);
+    evictions.see_pods(inputs.pods, settings.overtake_after, now);
     if !inputs.pods_are_fresh {
         evictions.wait_for_news(now);
     }
@@ -197,9 +203,22 @@ pub fn decide(
         verdict.held_back = Some(obstacle);
         return verdict;
     }
+    let told = |pod: &PodUsage| pod.effort.is_some_and(|effort| effort.stalled.is_some());
+    let moves = active.iter().all(|r| matches!(r.signal, Signal::Traffic | Signal::Pressure));
+    let active_for = evictions.active_since.map_or(Duration::ZERO, |since| now.since(since));
+    if moves
+        && active_for < WATCHED_FIRST
+        && inputs.usage.iter().any(told)
+        && !signals.knows_others()
+    {
+        verdict.held_back = Some("looking at which pods cause it".to_owned());
+        return verdict;
+    }
     let at = Circumstances { epoch: inputs.epoch, ram_bytes: inputs.sample.ram_bytes, efforts };
     let ranked = rank(settings, inputs.pods, inputs.usage, at);
+    let lasting = active_for >= WORTH_IN_THE_END;
     let need = Need::of(settings, &active, signals.only_own_limits());
+    let need = if lasting { need.in_the_end(inputs.sample.ram_bytes) } else { need };
     match evictions.choose(settings, &inputs, ranked, &need, efforts) {
         Ok((ranked, last_resort)) => {
             let why: Vec<String> =
@@ -337,14 +356,14 @@ impl Evictions {
     }
 
     /// Sees who leaves, though no answer told so, and which migrations are shown.
-    fn see_pods(&mut self, pods: &Pods, now: Monotonic) {
+    fn see_pods(&mut self, pods: &Pods, overtake_after: Duration, now: Monotonic) {
         let mut moved = Vec::new();
         for pod in &mut self.in_flight {
             let Some(found) = pods.get(&pod.uid) else { continue };
             let deleted = found.is_terminating() && found.deletion_deadline != pod.deadline_before;
             if matches!(pod.stage, Stage::Asked | Stage::InDoubt) && deleted {
                 // The answer was lost, or came to an agent that is gone.
-                pod.leaves(now);
+                pod.leaves(overtake_after, now);
                 moved.push(pod.uid.clone());
             }
             pod.see_migration(found.migration, now);
@@ -355,7 +374,10 @@ impl Evictions {
         let leaving = |uid: &PodUid| {
             pods.get(uid).is_some_and(|pod| pod.migration == Some(Migration::Leaving))
         };
-        self.moved_by_others.retain(|uid, _| leaving(uid));
+        // A sign that goes and comes back is the same sign: its author may be anybody.
+        self.moved_by_others.retain(|uid, since| {
+            leaving(uid) || (pods.contains_key(uid) && now.since(*since) < SAME_SIGN)
+        });
         for uid in pods.keys().filter(|uid| leaving(uid)) {
             if !self.moved_by_others.contains_key(uid) {
                 self.moved_by_others.insert(uid.clone(), now);
@@ -391,6 +413,12 @@ impl Evictions {
             self.moves.pop_front();
         }
         self.backoff.retain(|_, backoff| now < backoff.until || now.since(backoff.until) < HOUR);
+        // Without any answer it may have been carried out all the same.
+        let is_late = |pod: &&InFlight| pod.stage == Stage::Asked && now >= pod.deadline;
+        let lost = self.in_flight.iter().filter(is_late).map(|pod| pod.uid.clone());
+        for uid in lost.collect::<Vec<_>>() {
+            self.count(&uid, now);
+        }
         let (late, on_time): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.in_flight).into_iter().partition(|pod| now >= pod.deadline);
         self.in_flight = on_time;
@@ -417,13 +445,13 @@ impl Evictions {
         let before = self.server.as_ref().map(|server| server.pause);
         let pause = before.map_or(SERVER_PAUSE, |pause| pause.saturating_mul(2));
         let pause = pause.min(LONGEST_SERVER_PAUSE);
-        let wait = retry_after.map_or(pause, |asked| asked.min(LONGEST_RETRY_AFTER));
+        let wait =
+            retry_after.map_or(pause, |asked| asked.clamp(SERVER_PAUSE, LONGEST_RETRY_AFTER));
         self.server = Some(ServerTrouble { until: now + wait, pause, text: text.to_owned() });
     }
 
     fn back_off(&mut self, uid: PodUid, at_least: Duration, refused: bool, now: Monotonic) {
         let before = self.backoff.get(&uid);
-        let refused = refused || before.is_some_and(|before| before.refused);
         let pause = before.map_or(BACKOFF, |before| before.pause.saturating_mul(2));
         let pause = pause.min(LONGEST_BACKOFF);
         self.backoff.insert(uid, Backoff { until: now + pause.max(at_least), pause, refused });
@@ -441,7 +469,7 @@ impl Evictions {
         match answer {
             Answer::Accepted if pod.stage == Stage::Leaving => {}
             Answer::Accepted => {
-                pod.leaves(now);
+                pod.leaves(settings.overtake_after, now);
                 self.count(uid, now);
             }
             Answer::Migrating { .. } => {

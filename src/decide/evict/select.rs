@@ -83,7 +83,7 @@ pub enum Loses {
 
 impl Loses {
     fn of(pod: &Pod) -> Self {
-        let owner = pod.owner.as_ref().map(|owner| owner.kind);
+        let owner = pod.owner.as_ref().filter(|owner| owner.controller).map(|owner| owner.kind);
         match owner {
             None => Self::BarePod,
             Some(OwnerKind::Job) => Self::Job,

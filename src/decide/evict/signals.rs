@@ -215,6 +215,11 @@ impl Signals {
         others.is_some_and(|others| !others.confirms()) && !system.is_some_and(Waiting::confirms)
     }
 
+    /// Whether it is known how long the pods that are not at their own limit waited.
+    pub fn knows_others(&self) -> bool {
+        self.others().is_some()
+    }
+
     /// How long the pods that are not at their own limit waited, as far as that was looked at. The sum
     /// over the pods: in truth it may be less, never more.
     fn others(&self) -> Option<Waiting> {

@@ -40,8 +40,8 @@ pub struct Workload {
 impl Workload {
     /// `None` for a bare pod.
     pub fn of(pod: &Pod) -> Option<Self> {
-        let Owner { kind, name, uid, .. } = pod.owner.as_ref()?;
-        let vm = *kind == OwnerKind::VirtualMachineInstance;
+        let Owner { kind, name, uid, .. } = pod.owner.as_ref().filter(|owner| owner.controller)?;
+        let vm = *kind == OwnerKind::VirtualMachineInstance && pod.virt_launcher;
         Some(Self { uid: uid.to_string(), name: format!("{}/{name}", pod.namespace), vm })
     }
 }
@@ -79,6 +79,8 @@ impl Workloads {
         let before = self.0.get(&workload.uid).map(|moved| moved.cooldown);
         let cooldown = match (workload.vm, before) {
             (false, _) => Duration::ZERO,
+            // A VM has one launcher here, or two for a moment: so many pods are no VM's.
+            (true, _) if pods.len() > 2 => Duration::ZERO,
             (true, None | Some(Duration::ZERO)) => FIRST_COOLDOWN,
             (true, Some(before)) => before.saturating_mul(2).min(LONGEST_COOLDOWN),
         };

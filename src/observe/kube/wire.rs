@@ -239,14 +239,14 @@ fn owner(references: Vec<OwnerReference>) -> Option<Owner> {
     let place = references.iter().position(controls).unwrap_or(0);
     let found = references.into_iter().nth(place)?;
     Some(Owner {
-        kind: OwnerKind::new(&found.kind),
+        kind: OwnerKind::new(&found.api_version, &found.kind),
         controller: controls(&found),
-        name: plain(&found.name).into(),
-        uid: plain(&found.uid).into(),
+        name: shortened(&found.name),
+        uid: shortened(&found.uid),
     })
 }
 
-/// An annotation's value, cut and made printable.
+/// A text of a pod's author, cut and made printable.
 fn shortened(value: &str) -> Arc<str> {
     let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= LONGEST_ANNOTATION;
     let text: String = value.char_indices().take_while(fits).map(|(_, letter)| letter).collect();

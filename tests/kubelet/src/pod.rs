@@ -177,6 +177,11 @@ impl Pod {
         annotations["kubernetes.io/config.hash"] = hash.clone();
         // Only its mirror carries this one; see `annotations`.
         annotations["kubernetes.io/config.mirror"] = hash;
+        // As the kubelet does, and NodeRestriction demands.
+        let node = self.object["spec"]["nodeName"].clone();
+        self.object["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "v1", "kind": "Node", "name": node, "uid": node, "controller": true,
+        }]);
         Ok(())
     }
 

@@ -29,7 +29,7 @@ start=$(now_ms)
 run_check
 note "before anything runs, $(($(now_ms) - start)) ms: exit $status: $not_well"
 is "$status" 2 "before the API server and the agent run, it fails"
-like "$(finds kubeconfig)" '^fail: cannot use kubeconfig /etc/kubernetes/kubelet.conf' "the credentials are missed"
+like "$(finds kubeconfig)" '^fail: no kubeconfig of the kubelet at /var/lib/kubelet/kubeconfig' "the credentials are missed"
 like "$(finds swap)" '^warn: no swap, and none is configured' "so is swap"
 like "$(finds agent-service)" '^warn: inactive' "and the agent"
 like "$(finds protection)" '^skip: ' "what the agent does when it starts is not missed"

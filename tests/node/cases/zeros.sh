@@ -27,7 +27,8 @@ zero "a Burstable container that requests no memory" no-memory --cpu 100m --kube
 zero "a container of a system-node-critical pod" node-critical --request 60Mi --priority-class system-node-critical
 zero "a container of a system-cluster-critical pod, of priority 2000000000" cluster-critical --request 60Mi --priority-class system-cluster-critical --kubelet old
 zero "a container of a static pod, known in the API by its mirror" static --request 60Mi --static --kubelet old
-zero "a container of a mirror pod" mirror --request 60Mi --annotation kubernetes.io/config.mirror=abc
+pod liar --request 60Mi --annotation kubernetes.io/config.mirror=abc --annotation kubernetes.io/config.source=file
+eventually 5 "a pod is no mirror because its author writes so" has_limit liar "$(grant 60)"
 
 pod_with_sandbox priority --request 60Mi --limit 100Mi --priority 1000000000
 eventually 5 "the highest priority that users may give is not critical" has_limit priority "$(grant 60)"
