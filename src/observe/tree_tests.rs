@@ -92,7 +92,7 @@ async fn pods_are_found_below_the_kubelets_root() {
         .with_pods(&["kubelet.slice/kubelet-kubepods.slice".into(), "kubelet/kubepods".into()]);
     let mut found = Changes::default();
     tree.look_below(&below, &mut found);
-    assert_eq!((found.touched, found.gone), (and_pod(&[id('a')]), touched(&[id('b')])));
+    assert_eq!((found.touched, found.gone), (and_pod(&[id('a')]), and_pod(&[id('b')])));
     assert_eq!(tree.pod_of(&id('a')), PodUid::new(POD).as_ref());
     // The other driver's folders come later, one after the other.
     let path = format!("kubelet/kubepods/burstable/pod{POD}/{}", id('c'));

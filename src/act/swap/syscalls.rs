@@ -47,7 +47,13 @@ pub fn set_nocow(file: &std::fs::File) -> io::Result<()> {
     // SAFETY: the descriptor is open; `flags` is as large as the kernel writes, and outlives both.
     unsafe {
         ioctl::get_flags(file.as_raw_fd(), &raw mut flags)?;
-        flags = flags & !FS_COMPR_FL | FS_NOCOW_FL;
+        // One after the other: btrfs refuses FS_NOCOW_FL for a file that has FS_COMPR_FL still.
+        if flags & FS_COMPR_FL != 0 {
+            flags &= !FS_COMPR_FL;
+            ioctl::set_flags(file.as_raw_fd(), &raw const flags)?;
+            ioctl::get_flags(file.as_raw_fd(), &raw mut flags)?;
+        }
+        flags |= FS_NOCOW_FL;
         ioctl::set_flags(file.as_raw_fd(), &raw const flags)?;
     }
     Ok(())

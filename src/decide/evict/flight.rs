@@ -79,6 +79,9 @@ pub struct InFlight {
     /// Pods of its workload on this node when it was asked, itself included.
     #[serde(default)]
     pub siblings: BTreeSet<PodUid>,
+    /// It is a VM's.
+    #[serde(default)]
+    pub launcher: bool,
     /// Its launcher has shown the migration.
     #[serde(default)]
     pub shown: bool,
@@ -104,6 +107,7 @@ impl InFlight {
             migrates_within: Duration::from_secs(ranked.migrates_within_seconds),
             siblings: ranked.workload.as_ref().map_or_else(BTreeSet::new, |w| of_workload(&w.uid)),
             workload: ranked.workload.clone(),
+            launcher: ranked.launcher,
             shown: false,
             deadline_before: pods.get(&ranked.uid).and_then(|pod| pod.deletion_deadline),
         }

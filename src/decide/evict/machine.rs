@@ -47,6 +47,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 const TRIES: u32 = 6;
 /// Evictions of one pod within this time are one.
 const ONE_MOVE: Duration = Duration::from_secs(600);
+/// What was asked without an answer shows itself within this time, or the pod is asked again.
+const IN_DOUBT: Duration = Duration::from_secs(30);
 /// A migration that others began and that is shown again within this time is the same one.
 const SAME_SIGN: Duration = Duration::from_secs(6 * 3600);
 /// For traffic and pressure, no pod is asked before it is known whose they are, but for so long.
@@ -71,6 +73,15 @@ struct Backoff {
 struct Move {
     at: Monotonic,
     uid: PodUid,
+}
+
+/// A VM of which it is not known whether it migrates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Doubt {
+    /// A migration would have ended by then.
+    until: Monotonic,
+    /// `namespace/name`
+    name: String,
 }
 
 /// The API server cannot do what it is asked for.
@@ -101,6 +112,10 @@ pub struct Evictions {
     tries: BTreeMap<PodUid, u32>,
     #[serde(default)]
     workloads: Workloads,
+    /// Launchers whose request was sent without an answer, and since when: KubeVirt up to 1.2 shows
+    /// nothing of a migration, so that only another answer tells.
+    #[serde(default)]
+    doubtful: BTreeMap<PodUid, Doubt>,
     /// Launchers that show a migration that others began, and since when.
     #[serde(default)]
     moved_by_others: BTreeMap<PodUid, Monotonic>,
@@ -323,9 +338,15 @@ impl Evictions {
         free.sort_by_key(rounds);
         // What may be on its way already is asked again before anybody else.
         let again = |pod: &Ranked| {
-            self.tries.get(&pod.uid).is_some_and(|tries| *tries > 0 && tries % TRIES != 0)
+            self.doubtful.contains_key(&pod.uid)
+                || self.tries.get(&pod.uid).is_some_and(|tries| *tries > 0 && tries % TRIES != 0)
         };
         let first = free.iter().position(again).unwrap_or(0);
+        if let Some(doubt) = self.doubtful.values().next()
+            && !free.get(first).is_some_and(|pod| self.doubtful.contains_key(&pod.uid))
+        {
+            return Err(format!("it is not known whether {} migrates", doubt.name));
+        }
         if first < free.len() {
             return Ok((free.swap_remove(first), false));
         }
@@ -384,6 +405,7 @@ impl Evictions {
             }
         }
         self.tries.retain(|uid, _| pods.contains_key(uid));
+        self.doubtful.retain(|uid, doubt| pods.contains_key(uid) && now < doubt.until);
     }
 
     /// The pod is moving, or may be.
@@ -479,7 +501,13 @@ impl Evictions {
             // It may leave: no other is asked before that is known.
             Answer::Unknown { .. } => {
                 if pod.stage == Stage::Asked {
-                    (pod.stage, pod.since, pod.deadline) = (Stage::InDoubt, now, now + ANSWER);
+                    (pod.stage, pod.since) = (Stage::InDoubt, now);
+                    pod.deadline = now + IN_DOUBT;
+                    if pod.launcher {
+                        let name = format!("{}/{}", pod.namespace, pod.name);
+                        let until = now + pod.migrates_within;
+                        self.doubtful.insert(uid.clone(), Doubt { until, name });
+                    }
                     self.count(uid, now);
                 }
                 return;
@@ -507,6 +535,7 @@ impl Evictions {
             // The server works.
             self.server = None;
             self.tries.remove(uid);
+            self.doubtful.remove(uid);
         }
     }
 

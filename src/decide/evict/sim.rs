@@ -343,6 +343,8 @@ impl Sim {
             Answer::Unknown { text } if pod.pod.migration == Some(Migration::Leaving) => {
                 Answer::Migrating { text }
             }
+            // KubeVirt 1.1 shows nothing: that nothing is seen tells nothing.
+            Answer::Unknown { text } if pod.pod.virt_launcher => Answer::Unknown { text },
             Answer::Unknown { text } => Answer::Busy { retry_after: None, text },
             answer => answer,
         };

@@ -20,8 +20,6 @@ use super::select::{ends_within, request};
 const ENDS_SOON: Duration = Duration::from_secs(300);
 /// A VM that arrived by a migration is not moved on for so long.
 const SETTLES_WITHIN: Duration = Duration::from_secs(15 * 60);
-/// A pod that another pod owns, and that uses more than this, may be evicted.
-const LARGEST_PART: u64 = 128 << 20;
 /// What a migration may take beside the transfer: scheduling, the start of the target, retries.
 const MIGRATION_AT_LEAST: Duration = Duration::from_secs(15 * 60);
 /// KubeVirt gives up a migration after this time for each GiB (`completionTimeoutPerGiB`).
@@ -80,10 +78,8 @@ pub fn spared(
     epoch: i64,
 ) -> Option<Spared> {
     let useless = || usage.is_none_or(|usage| usage.bytes() == 0).then_some(Spared::UsesNothing);
-    // KubeVirt gives its attachment pods less than 80 MB; who uses more is no mere part.
-    let small = usage.is_none_or(|usage| usage.bytes() <= LARGEST_PART);
     spared_as_such(settings, pod, epoch)
-        .or_else(|| part_of(pods, pod).filter(|_| small).map(Spared::PartOf))
+        .or_else(|| part_of(pods, pod).map(Spared::PartOf))
         .or_else(useless)
 }
 

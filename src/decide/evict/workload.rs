@@ -161,6 +161,7 @@ mod tests {
     fn of(name: &str, kind: OwnerKind, owner: &str) -> Arc<Pod> {
         let mut pod = pod(name, &["- - 100Mi -"]);
         pod.owner = Some(Owner { kind, name: owner.into(), uid: owner.into(), controller: true });
+        pod.virt_launcher = kind == OwnerKind::VirtualMachineInstance;
         Arc::new(pod)
     }
 
