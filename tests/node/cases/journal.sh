@@ -29,7 +29,7 @@ like "$(jq -r .POD_UID <<<"$drift")" '^[0-9a-f-]{36}$' "and the pod's UID"
 explained=$(journalctl -q -x -u wasp-agent MESSAGE_ID="$set" CAUSE=Drift)
 note "$(tr '\n' '~' <<<"$explained")"
 like "$explained" 'Subject: A swap limit was set' "journalctl -x explains it"
-like "$explained" "of a container of default/one, or of the pod.s own cgroup" "with the fields' values"
+like "$explained" "is $(grant 100), and was max" "with the fields' values"
 like "$explained" 'look for who writes' "and says what to do"
 without=$(journalctl -q -u wasp-agent -o json _COMM=wasp-agent | jq -r 'select(.MESSAGE_ID == null) | .MESSAGE')
 note "without an ID: $(head -n 3 <<<"$without")"
