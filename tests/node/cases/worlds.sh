@@ -12,7 +12,8 @@ configure '[eviction]' 'average-window-seconds = 10' 'cooldown-seconds = 1' 'cri
 start_agent
 says() { agent_journal | grep -qE "$1"; }
 vm() {
-    pod "$1" --request 80Mi --limit 100Mi --label kubevirt.io=virt-launcher --annotation "kubevirt.io/domain=$1" \
+    pod "$1" --request 80Mi --limit 100Mi --label kubevirt.io=virt-launcher \
+        --label "kubevirt.io/nodeName=$(hostname)" --annotation "kubevirt.io/domain=$1" \
         --annotation test.wasp/live-migratable=true \
         --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
 }
