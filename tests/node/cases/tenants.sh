@@ -64,7 +64,7 @@ note "the agent's RSS was $rss kB at most; limits of others were wrong in $most_
 check "a well-behaved pod keeps its limit, but for a repair" test "$most_wrong" -le 4
 check "no pod's slice stays above its grants" test "$most_above" -le 4
 check "the agent stays small" test "$rss" -lt 60000
-like "$(agent_status)" '1 running pod has no cgroup' "the pod with an amount beyond all bounds is read, and counted as one without a cgroup"
+check "the pod with an amount beyond all bounds is read, and counted as one without a cgroup" says '1 running pod has no cgroup'
 check "it hides no other: the API server is not blamed" bash -c '! systemctl show -P StatusText wasp-agent | grep -q "not reachable"'
 check "no well-behaved pod is evicted" bash -c 'for pod in calm tidy; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'
 check "who thrashes is evicted, whatever its annotations" says 'evict(ed)? default/liar'

@@ -13,7 +13,7 @@ start_agent
 says() { agent_journal | grep -qE "$1"; }
 vm() {
     pod "$1" --request 80Mi --limit 100Mi --label kubevirt.io=virt-launcher \
-        --label "kubevirt.io/nodeName=$(hostname)" --annotation "kubevirt.io/domain=$1" \
+        --label "kubevirt.io/nodeName=$(hostname)" --label "kubevirt.io/created-by=uid-of-$1" --annotation "kubevirt.io/domain=$1" \
         --annotation test.wasp/live-migratable=true \
         --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
 }
