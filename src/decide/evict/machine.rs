@@ -322,8 +322,11 @@ impl Evictions {
                 why.push(format!("{} {unfit}", name()));
             } else if self.is_moved_by_others(&pod, inputs.pods, now) {
                 why.push(format!("{} is being migrated already", name()));
-            } else if let Some(spared) =
-                pod.workload.as_ref().and_then(|workload| self.workloads.spared(workload, now))
+            } else if let Some(spared) = pod
+                .workload
+                .as_ref()
+                .filter(|_| !self.doubtful.contains_key(&pod.uid))
+                .and_then(|workload| self.workloads.spared(workload, now))
             {
                 why.push(spared);
             } else if self.backoff.get(&pod.uid).is_some_and(|backoff| now < backoff.until) {

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use crate::{
-    decide::evict::sim::{KubeVirt, Server, Sim, SimPod, Takes, owner},
+    decide::evict::sim::{KubeVirt, MIB, Server, Sim, SimPod, Takes, owner},
     model::pod::{Migration, OwnerKind},
 };
 
@@ -246,6 +246,15 @@ proptest! {
         servers in prop::collection::vec((server(), 1_u64..60), 1..20),
         burns in any::<bool>(),
     ) {
+        let may_leave = |pod: &SimPod| {
+            let daemon = pod.pod.owner.as_ref().is_some_and(|o| o.kind == OwnerKind::DaemonSet);
+            let willing = matches!(pod.takes, Takes::Leaves { .. } | Takes::Migrates { .. });
+            // A pod within its request that uses no swap has no part in it.
+            let takes_part = pod.usage.bytes() > 100 * MIB;
+            willing && takes_part && !daemon && !pod.pod.namespace.starts_with("openshift")
+        };
+        let anybody_may = pods.iter().any(may_leave);
+        let works = servers.iter().any(|(server, seconds)| *server == Server::Works && *seconds >= 30);
         let mut sim = Sim::new(pods);
         sim.kubevirt = kubevirt;
         let mut schedule = servers.iter().cycle();
@@ -275,5 +284,7 @@ proptest! {
             let recent = sim.moved.iter().filter(|(at, _)| second - at < HOUR_SECONDS).count();
             prop_assert!(recent <= most, "{:?}", sim.moved);
         }
+        // Under a lasting signal somebody leaves in the end, if anybody may.
+        prop_assert!(!anybody_may || !works || !sim.moved.is_empty(), "{:?}", sim.held_back.last());
     }
 }
