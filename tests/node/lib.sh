@@ -2,6 +2,8 @@
 # What the cases share; sourced in the guest. Output is TAP-like: `ok N - sentence (time)`.
 # A failed sentence lets the case go on; a failed command outside of one ends it.
 # shellcheck disable=SC2034 # `of` sets more than each of its callers uses
+# STARTS and the like, as the caller of `run` has set them.
+[[ ! -e /payload/settings ]] || . /payload/settings
 set -euo pipefail
 
 runtime=${TEST_RUNTIME:-crun}

@@ -3,7 +3,7 @@
 # timeout: 900
 # STARTS=600 makes it ten minutes instead of one and a half (`WASP_NODE_STARTS`).
 . /payload/lib.sh
-seconds=${STARTS:-90}
+seconds=${STARTS:-90}; note "for $seconds s"
 swap_on 2G
 start_apiserver
 configure '[eviction]' 'average-window-seconds = 10' 'cooldown-seconds = 1' \
