@@ -18,7 +18,8 @@ use crate::{
 /// The memory that the node cannot do without, as its kubelet computes it. The kubelet takes usage
 /// without inactive file cache; versions differ in what the usage of the root cgroup is.
 ///
-/// Source: `rootStatsFromMeminfo` of runc 1.1 (kubelet 1.31 and older) and of opencontainers/cgroups.
+/// Source: `rootStatsFromMeminfo` of runc, changed by opencontainers/runc#3933 and, for 1.1.9, #3977;
+/// kubernetes/kubernetes#118916.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkingSet {
     /// `MemTotal - MemFree` of `/proc/meminfo`.
@@ -27,8 +28,8 @@ pub enum WorkingSet {
     AnonAndFile,
 }
 
-/// The first kubelet (1.32) that counts `anon + file`.
-const FIRST_WITH_ANON_AND_FILE: u32 = 32;
+/// The first minor version of the kubelet that has runc 1.1.9 or later from its first release on.
+const FIRST_WITH_ANON_AND_FILE: u32 = 29;
 
 impl WorkingSet {
     /// `minor`: 36 for v1.36.2; `None` where it is not known.
@@ -184,7 +185,7 @@ mod tests {
         let seen = sampled(WorkingSet::AnonAndFile).unwrap();
         assert_eq!(seen.working_set_bytes, 450);
         assert_eq!(sampled(WorkingSet::AllThatIsNotFree).unwrap().working_set_bytes, 600 << 10);
-        assert_eq!(WorkingSet::of_kubelet(Some(31)), WorkingSet::AllThatIsNotFree);
+        assert_eq!(WorkingSet::of_kubelet(Some(28)), WorkingSet::AllThatIsNotFree);
         assert_eq!(WorkingSet::of_kubelet(Some(36)), WorkingSet::AnonAndFile);
         assert_eq!(WorkingSet::of_kubelet(None), WorkingSet::AnonAndFile);
         assert_eq!(seen.system, Some(Stalled { some_micros: 12, full_micros: 5 }));
