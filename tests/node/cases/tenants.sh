@@ -15,7 +15,7 @@ slice_file() { local id unit scope child bundle slice; of "$1"; cat "$slice/$2";
 
 pod calm --request 100Mi --limit 300Mi
 pod tidy --request 60Mi --limit 200Mi
-eventually 20 "a well-behaved pod has its grant" has_limit calm "$(grant 100)"
+eventually 40 "a well-behaved pod has its grant" has_limit calm "$(grant 100)"
 
 # One that blinded the agent once: Kubernetes accepts the amount.
 cat >/tmp/blinder.json <<'JSON'
@@ -25,7 +25,7 @@ cat >/tmp/blinder.json <<'JSON'
 JSON
 api create -f /tmp/blinder.json >/dev/null
 knows() { [[ $(jq '.api.pods' /run/wasp-agent/status.json) == "$1" ]]; }
-eventually 20 "a pod with an amount beyond all bounds is read, as Kubernetes reads it" knows 3
+eventually 60 "a pod with an amount beyond all bounds is read, as Kubernetes reads it" knows 3
 # One that calls itself static, asks to stay, and thrashes within its own limit.
 thrash='while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
 pod liar --request 80Mi --limit 100Mi --annotation kubernetes.io/config.source=file \
@@ -68,6 +68,6 @@ check "no pod's slice stays above its grants" test "$most_above" -le 4
 check "the agent stays small" test "$rss" -lt 60000
 check "it hides no other: the API server is not blamed" bash -c '! systemctl show -P StatusText wasp-agent | grep -q "not reachable"'
 check "no well-behaved pod is evicted" bash -c 'for pod in calm tidy; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'
-check "who thrashes is evicted, whatever its annotations" says 'evict(ed)? default/liar'
+eventually 180 "who thrashes is evicted, whatever its annotations" says 'evict(ed)? default/liar'
 check "they live" lives calm
 is "$(agent_journal -p err)" "" "the agent has met no error"

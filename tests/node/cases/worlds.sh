@@ -1,6 +1,6 @@
 # Under thrash, one VM migrates at a time with a KubeVirt that shows nothing of it, and an overloaded server costs nobody a turn
 # suites: bookworm
-# timeout: 400
+# timeout: 600
 . /payload/lib.sh
 swap_on 2G
 start_apiserver
@@ -28,8 +28,8 @@ go() {
 api answer overloaded --times 2 >/dev/null
 go vm-a
 go vm-b
-eventually 120 "an overloaded API server is to blame, and no pod" says 'by no fault of the pod: 429'
-eventually 60 "a VM is asked and migrates, though its launcher shows nothing" says 'default/vm-[ab] migrates to another node'
+eventually 180 "an overloaded API server is to blame, and no pod" says 'by no fault of the pod: 429'
+eventually 150 "a VM is asked and migrates, though its launcher shows nothing" says 'default/vm-[ab] migrates to another node'
 throughout 30 "and no other one is asked meanwhile" bash -c '[[ $(journalctl -q -u wasp-agent -o cat | grep -c "migrates to another node") == 1 ]]'
 check "the calm pod is not asked" bash -c '! journalctl -q -u wasp-agent -o cat | grep -q "evict default/calm"'
 like "$(agent_status)" 'waiting for the migration of pod default/vm-' "STATUS names the migration"
