@@ -80,6 +80,11 @@ struct Move {
 struct Doubt {
     /// A migration would have ended by then.
     until: Monotonic,
+    /// It is asked again then, each time after twice as long: each request may begin a migration.
+    #[serde(default)]
+    again_at: Monotonic,
+    #[serde(default)]
+    pause: Duration,
     /// `namespace/name`
     name: String,
 }
@@ -345,6 +350,9 @@ impl Evictions {
                 || self.tries.get(&pod.uid).is_some_and(|tries| *tries > 0 && tries % TRIES != 0)
         };
         let first = free.iter().position(again).unwrap_or(0);
+        if let Some(doubt) = self.doubtful.values().find(|doubt| now < doubt.again_at) {
+            return Err(format!("it is not known whether {} migrates", doubt.name));
+        }
         if let Some(doubt) = self.doubtful.values().next()
             && !free.get(first).is_some_and(|pod| self.doubtful.contains_key(&pod.uid))
         {
@@ -509,9 +517,18 @@ impl Evictions {
                     if pod.launcher {
                         let name = format!("{}/{}", pod.namespace, pod.name);
                         let until = now + pod.migrates_within;
-                        self.doubtful.insert(uid.clone(), Doubt { until, name });
+                        let before = self.doubtful.get(uid).map_or(IN_DOUBT, |doubt| doubt.pause);
+                        let pause = before.saturating_mul(2).min(ONE_MOVE);
+                        let again_at = now + before;
+                        self.doubtful.insert(uid.clone(), Doubt { until, again_at, pause, name });
                     }
-                    self.count(uid, now);
+                    // Each request may have begun another migration, whatever was counted before.
+                    let is_counted = |one: &Move| one.uid == *uid && now.since(one.at) < ONE_MOVE;
+                    if self.moves.iter().any(is_counted) {
+                        self.moves.push_back(Move { at: now, uid: uid.clone() });
+                    } else {
+                        self.count(uid, now);
+                    }
                 }
                 return;
             }
