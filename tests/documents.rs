@@ -14,8 +14,9 @@ use std::{fs, path::Path};
 use support::{Agent, FakeHost, MIB};
 use wasp_agent::{
     config::show,
+    messages,
     model::published::TROUBLES,
-    report::{check, messages, metrics},
+    report::{check, metrics},
 };
 
 const MARK: &str = "<!-- from here on written by `BLESS=1 cargo test --test documents` -->\n";
@@ -54,7 +55,8 @@ fn the_list_of_messages_and_the_catalog_are_those_of_the_code() {
 #[test]
 fn every_message_has_its_id() {
     let mut said = std::collections::BTreeMap::<String, String>::new();
-    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for path in [sources(&root.join("src")), sources(&root.join("crates"))].concat() {
         let source = fs::read_to_string(&path).unwrap();
         for level in ["info", "warn", "error"] {
             for rest in source.split(&format!("tracing::{level}!(")).skip(1) {

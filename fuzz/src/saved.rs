@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use wasp_agent::{
+    act::records::{Records, published},
     act::{
         slices::{Before, undoing},
         tunables::restore,
@@ -24,7 +25,6 @@ use wasp_agent::{
     report::{
         for_terminal, metrics,
         overview::{AgentState, Overview},
-        records::{Records, published},
         screen::screen,
     },
 };

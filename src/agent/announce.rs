@@ -19,6 +19,7 @@ use crate::{
     act::node::{self, NodeApi, Note, Notes},
     config::settings::Settings,
     decide::evict::condition::{Condition, HEARTBEAT, Status},
+    messages,
     observe::{
         alarm::Alarm,
         kube::{
@@ -27,7 +28,6 @@ use crate::{
             spread,
         },
     },
-    report::messages,
     roots::Roots,
 };
 

@@ -10,6 +10,7 @@ use super::Agent;
 use crate::{
     act::Actuator,
     decide::check::EXPIRES_SOON,
+    messages,
     model::{
         host::Holder,
         pod::{Pod, PodUid},
@@ -19,7 +20,6 @@ use crate::{
         decode::OddPod,
         pods::{Seen, Update},
     },
-    report::messages,
 };
 
 /// So many pods that cannot be read are named in the status, and so much is said of each.

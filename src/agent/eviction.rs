@@ -24,6 +24,7 @@ use crate::{
         signals::{Reading, Signal, Signals},
         workload::Returned,
     },
+    messages,
     model::{
         host::Monotonic,
         pod::{Migration, Pod, PodUid},
@@ -33,7 +34,6 @@ use crate::{
         pressure::{WorkingSet, sample},
         trigger::StallTrigger,
     },
-    report::messages,
     roots::Roots,
 };
 

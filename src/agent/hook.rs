@@ -13,12 +13,12 @@ use crate::{
         grant::swap_for_pods,
         hook::{FILE_NAME, definition, preferred},
     },
+    messages,
     model::{
         hook::{HookSettings, VERSION},
         runtime::Runtime,
     },
     observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS},
-    report::messages,
     roots::Roots,
 };
 

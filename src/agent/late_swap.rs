@@ -9,9 +9,9 @@ use crate::{
     act::Actuator,
     config::settings::SwapKind,
     decide::provision::{Late, late},
+    messages,
     model::protection::DeviceNumber,
     observe::{disks::device_number, events::Events, node::swap_devices, swap::unescaped},
-    report::messages,
 };
 
 const SERVICE: &str = "wasp-swap.service";

@@ -27,9 +27,11 @@ use tokio::{
 };
 
 use crate::{
+    act::records::Records,
     act::{Actuator, DryRun, Host, files, systemd},
     config::settings::{Grants, Settings},
     decide::state::State,
+    messages,
     model::{
         host::{Holder, Monotonic, NodeMemory},
         pod::{PodUid, Pods},
@@ -42,7 +44,7 @@ use crate::{
         node::{self, SwapWatch},
         tree::{Changes, Tree},
     },
-    report::{log::Verbosity, messages, notify::Notifier, records::Records},
+    report::{log::Verbosity, notify::Notifier},
     roots::Roots,
 };
 

@@ -10,6 +10,7 @@ use crate::{
         grant::grant,
         limits::decide,
     },
+    messages,
     model::{
         host::{ContainerFacts, Holder, Level, PodFacts, Role},
         plain::plain,
@@ -18,7 +19,7 @@ use crate::{
         swap::{SwapMax, human_bytes},
     },
     observe::{cgroup::CgroupError, node},
-    report::{messages, status},
+    report::status,
 };
 
 /// When a limit that could not be read or written is tried again.

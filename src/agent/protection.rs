@@ -13,6 +13,7 @@ use crate::{
     act::{bus, slices},
     config::settings::{ProtectionSettings, Settings},
     decide::protection::{self as decide, Protection, oomd_said, protection},
+    messages,
     model::{
         protection::{Disks, SliceFacts},
         swap::SwapMax,
@@ -23,7 +24,6 @@ use crate::{
         events::Events,
         slices::{FILES, facts, folder},
     },
-    report::messages,
     roots::Roots,
 };
 

@@ -9,6 +9,7 @@ use crate::{
     act::Actuator,
     config::settings::EvictionMode,
     decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
+    messages,
     model::{
         host::Monotonic,
         pressure::{Sample, Stalled},
@@ -16,7 +17,7 @@ use crate::{
         swap::SwapMax,
     },
     observe::pressure,
-    report::{messages, metrics},
+    report::metrics,
 };
 
 /// So often at most is the file written.

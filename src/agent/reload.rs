@@ -1,13 +1,13 @@
 //! SIGHUP: new settings, or the old ones and a clear word.
 
 use super::Agent;
-use crate::{act::Actuator, config::settings::Settings, report::messages};
+use crate::{act::Actuator, config::settings::Settings, messages};
 
 impl<A: Actuator> Agent<A> {
     /// Whether pods must be watched anew.
     pub(super) fn reload(&mut self) -> bool {
         self.notifier.reloading();
-        let loaded = Settings::load(&self.roots, |name| std::env::var(name).ok());
+        let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let watch_anew = match loaded {
             Ok((settings, _)) => {
                 self.problem("reload", None);

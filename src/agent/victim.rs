@@ -16,13 +16,13 @@ use crate::{
         machine::Victim,
         select::Ranked,
     },
+    messages,
     model::{
         host::{Monotonic, Role},
         pod::PodUid,
         pressure::PodUsage,
     },
     observe::pressure::{pod_usage, usage},
-    report::messages,
 };
 
 impl<A: Actuator> Agent<A> {

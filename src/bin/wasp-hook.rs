@@ -5,7 +5,8 @@ use std::{process, sync::Arc, thread, time::Duration};
 use wasp_agent::{
     failpoint,
     hook::{Done, Nothing, Progress, give_up, run},
-    report::{log, messages},
+    messages,
+    report::log,
     roots::Roots,
 };
 

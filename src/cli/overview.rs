@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 
 use crate::{
+    act::records::Records,
     config::settings::Settings,
     decide::decision::Snapshot,
     model::{
@@ -27,7 +28,6 @@ use crate::{
     report::{
         explain,
         overview::{Activity, AgentState, Overview, VERSION, for_pods, pods},
-        records::Records,
         screen::screen,
     },
     roots::Roots,

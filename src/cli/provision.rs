@@ -11,10 +11,11 @@ use std::{
 use crate::{
     act::{bus, swap::zram},
     config::settings::{Settings, SwapKind},
+    messages,
     model::swap::human_bytes,
     observe::{files::FileWatch, kubelet},
     provision::{Outcome, ProvisionError, Provisioning},
-    report::{log, messages, notify},
+    report::{log, notify},
     roots::Roots,
 };
 

@@ -12,11 +12,11 @@ mod target;
 use std::io::Read;
 
 use crate::{
+    act::records::{self, Published},
     act::{Written, cgroup::write_limit},
     decide::estimate::{Claims, Why, estimate},
     model::{hook::HookSettings, swap::SwapMax},
     observe::bounded::read_bounded,
-    report::records::{self, Published},
     roots::Roots,
 };
 use input::{Config, State};

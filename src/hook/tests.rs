@@ -7,7 +7,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::decide::estimate::tests::settings;
+use wasp_core::fixtures::hook_settings as settings;
 
 /// Real files of kubelet and CRI-O 1.36.
 const FIXTURE: &str = include_str!("../../tests/fixtures/oci/burstable-request-200Mi.json");

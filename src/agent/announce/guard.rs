@@ -9,8 +9,8 @@ use crate::{
     act::node::{self, NodeApi},
     config::settings::{SchedulingGuard, Settings},
     decide::guard::{Step, cordon, taint},
+    messages,
     observe::kube::{credentials, node::WireNode},
-    report::messages,
 };
 
 /// The taint's key, and who may set it.

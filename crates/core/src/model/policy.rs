@@ -1,0 +1,24 @@
+//! The words for how swap is granted.
+
+use serde::{Deserialize, Serialize};
+
+/// How much swap an eligible container gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// Its share as the kubelet's LimitedSwap computes it.
+    Limited,
+    /// As much as it wants.
+    Max,
+    None,
+}
+
+/// Which containers get swap at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Eligibility {
+    /// Those of Burstable pods, as the kubelet has it.
+    Burstable,
+    /// Of those, only KubeVirt's launcher pods.
+    VirtLauncher,
+}
