@@ -51,6 +51,15 @@ fn the_list_of_messages_and_the_catalog_are_those_of_the_code() {
     assert_eq!(document(name), messages::catalog(), "BLESS=1 mends it");
 }
 
+#[test]
+fn the_security_manual_lists_every_state_file() {
+    let manual = document("docs/security.md");
+    for file in wasp_agent::state::ALL {
+        let row = format!("\n| `{}` | 0600 | {} |\n", file.path, file.holds);
+        assert!(manual.contains(&row), "docs/security.md lacks{row}");
+    }
+}
+
 /// IDs are unique, texts name only fields that the message has, and each kind is logged somewhere.
 #[test]
 fn every_kind_of_message_is_well_formed_and_in_use() {

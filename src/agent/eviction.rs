@@ -30,7 +30,6 @@ use crate::{
         pod::{Migration, Pod, PodUid},
     },
     observe::{
-        bounded::read_bounded,
         pressure::{WorkingSet, sample},
         trigger::StallTrigger,
     },
@@ -165,15 +164,13 @@ impl Eviction {
 
 /// What the agent before has asked for; `None` where that cannot be read.
 fn remembered(roots: &Roots) -> Option<Evictions> {
-    let path = roots.evictions();
-    let found = read_bounded(&path).and_then(|text| {
-        text.map(|text| serde_json::from_str(&text).map_err(Into::into)).transpose()
-    });
-    match found {
+    let file = crate::state::StateFile::new(roots);
+    match file.load() {
         Ok(found) => Some(found.unwrap_or_default()),
         Err(error) => {
-            messages::EvictionsLost { path: &path.display() }.emit(format_args!("cannot read {}: {error}. Whether a pod is on its way is not known: none is evicted \
-                 before it would have left", path.display()));
+            messages::EvictionsLost { path: &file.path().display() }.emit(format_args!(
+                "{error}. Whether a pod is on its way is not known: none is evicted before it would have left"
+            ));
             None
         }
     }
@@ -437,11 +434,8 @@ impl<A: Actuator> Agent<A> {
 
     /// Writes down who is on its way, for an agent that starts anew. Whether it is written.
     pub(super) fn remember_evictions(&mut self) -> bool {
-        let path = self.roots.evictions();
-        let saved = serde_json::to_string(&self.eviction.evictions)
-            .map_err(std::io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
-        let failed = saved.err().map(|error| format!("cannot write {}: {error}", path.display()));
+        let saved = crate::act::save(&self.actuator, &self.roots, &self.eviction.evictions);
+        let failed = saved.err().map(|error| error.to_string());
         self.eviction.written = failed.is_none();
         self.problem("evictions", failed);
         self.eviction.written

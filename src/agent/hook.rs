@@ -14,10 +14,7 @@ use crate::{
         hook::{FILE_NAME, definition, preferred},
     },
     messages,
-    model::{
-        hook::{HookSettings, VERSION},
-        runtime::Runtime,
-    },
+    model::{hook::HookSettings, runtime::Runtime},
     observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS},
     roots::Roots,
 };
@@ -125,7 +122,6 @@ impl<A: Actuator> Agent<A> {
     fn publish_settings(&self) -> Result<(), String> {
         let Self { settings, node, .. } = self;
         let for_hook = HookSettings {
-            version: VERSION,
             policy: settings.grant.policy,
             eligibility: settings.grant.eligibility,
             when_unknown: settings.hook.when_unknown,
@@ -137,12 +133,7 @@ impl<A: Actuator> Agent<A> {
                 false => self.roots.pods().to_vec(),
             },
         };
-        let path = self.roots.hook_settings();
-        serde_json::to_string(&for_hook)
-            .map_err(io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600))
-            .map(drop)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))
+        crate::act::save(&self.actuator, &self.roots, &for_hook).map_err(|error| error.to_string())
     }
 }
 

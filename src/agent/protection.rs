@@ -199,7 +199,7 @@ impl Guard {
         let (Some(connection), Some(properties)) = (&self.connection, &found.properties) else {
             return Ok(protection(settings, disks, &found));
         };
-        if let Err(error) = slices::Before::new(&self.roots).remember(slice, properties) {
+        if let Err(error) = slices::remember(&self.roots, slice, properties) {
             messages::SliceNotRemembered { slice: &slice }
                 .emit(format_args!("cannot remember what {slice} had: {error}"));
         }

@@ -13,7 +13,7 @@ use crate::{
     model::{
         host::Monotonic,
         pressure::{Sample, Stalled},
-        published::{self, Counters, Evicted, Published, VERSION},
+        published::{self, Counters, Evicted, Published},
         swap::SwapMax,
     },
     observe::pressure,
@@ -99,11 +99,8 @@ impl<A: Actuator> Agent<A> {
         self.publisher.next = now + PAUSE;
         self.measure();
         let published = self.published(status, problems, troubles);
-        let path = self.roots.status();
-        let written = serde_json::to_string(&published)
-            .map_err(std::io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
-        let failed = written.err().map(|error| format!("cannot write {}: {error}", path.display()));
+        let written = crate::act::save(&self.actuator, &self.roots, &published);
+        let failed = written.err().map(|error| error.to_string());
         self.problem("status", failed);
         self.write_textfile(&published, now);
         self.publisher.latest.send_replace(Some(Arc::new(published)));
@@ -185,7 +182,6 @@ impl<A: Actuator> Agent<A> {
             stage: pod.stage.word().to_owned(),
         });
         Published {
-            version: VERSION,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started,

@@ -129,7 +129,7 @@ pub fn catalog() -> String {
         let _ = write!(
             text,
             "\n-- {id}\nSubject: {subject}\nDefined-By: wasp-agent\nDocumentation: man:wasp-agent(8)\n\
-             Documentation: file:///usr/share/doc/wasp-agent/journal.md\n\n{meaning}\n\n{remedy}\n"
+             Documentation: file:///usr/share/doc/wasp-agent/docs/journal.md\n\n{meaning}\n\n{remedy}\n"
         );
     }
     text

@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::{Eligibility, Policy};
 
-pub const VERSION: u32 = 1;
-
 crate::vocabulary! {
     /// What the hook does for a container whose grant is not published.
     pub enum WhenUnknown {
@@ -19,7 +17,6 @@ crate::vocabulary! {
 /// All that an estimate needs beside the container's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSettings {
-    pub version: u32,
     pub policy: Policy,
     pub eligibility: Eligibility,
     pub when_unknown: WhenUnknown,

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub const VERSION: u32 = 1;
-
 /// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
@@ -40,7 +38,6 @@ pub const TROUBLES: [&str; 22] = [
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Published {
-    pub version: u32,
     /// The agent's own.
     pub agent: String,
     pub pid: u32,

@@ -14,7 +14,11 @@ pub mod tunables;
 use std::{io, path::Path};
 
 use crate::{
-    failpoint, messages, model::swap::SwapMax, observe::cgroup::CgroupError, roots::Roots,
+    failpoint, messages,
+    model::swap::SwapMax,
+    observe::cgroup::CgroupError,
+    roots::Roots,
+    state::{self, FileError, State},
 };
 
 /// What became of a limit that was to be written.
@@ -42,6 +46,15 @@ pub trait Actuator {
 
     /// Has systemd start the unit again; what comes of it shows in the unit.
     fn restart_unit(&self, unit: &'static str);
+}
+
+/// Has `actuator` write `state` to its file.
+pub fn save<T: State>(actuator: &impl Actuator, roots: &Roots, state: &T) -> Result<(), FileError> {
+    let shown = Path::new(T::FILE.path);
+    state::text(state)
+        .and_then(|text| actuator.replace_file(&roots.path(shown), &text, 0o600))
+        .map(drop)
+        .map_err(FileError::of("write", shown))
 }
 
 /// The host itself.

@@ -1,8 +1,8 @@
 //! Provisioning: observe → decide → act for the node's swap and the kernel's settings.
 
-mod ledger;
+pub mod ledger;
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use crate::{
     act::{
@@ -41,8 +41,9 @@ use crate::{
         zoneinfo::{self, WatermarksError},
     },
     roots::Roots,
+    state::{FileError, StateFile},
 };
-use ledger::{Ledger, Provisioned};
+use ledger::{OwnArea, Provisioned};
 
 /// How provisioning ended, if it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,15 +69,9 @@ pub enum ProvisionError {
     #[error(transparent)]
     Watermarks(#[from] WatermarksError),
     #[error(transparent)]
-    Tunable(#[from] tunables::TunableError),
+    File(#[from] FileError),
     #[error(transparent)]
     Step(#[from] StepError),
-    #[error("cannot keep {path}: {source}")]
-    Ledger {
-        path: std::path::PathBuf,
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// Where and how to provision.
@@ -119,11 +114,12 @@ impl Provisioning<'_> {
         let swap = &settings.swap;
         let wanted = self.wanted(node);
         if wanted.is_none() && swap.kind != SwapKind::Partition {
-            for provisioned in Ledger::new(roots).load() {
+            let before = StateFile::<Provisioned>::new(roots).load()?.unwrap_or_default();
+            for area in before.areas {
                 messages::ProvisionDiffers.emit(format_args!(
                     "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
                      earlier: `wasp-agent deprovision` removes it",
-                    provisioned.path.display()
+                    area.path.display()
                 ));
             }
             return Ok(Plan::default());
@@ -137,14 +133,14 @@ impl Provisioning<'_> {
             // Swap that was provisioned elsewhere stays until this one is there.
             return Ok(plan);
         }
-        let ledger = Ledger::new(roots);
-        let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
-        let mut areas = ledger.load();
-        areas.retain(|area| *area != now);
-        areas.push(now.clone());
+        let ledger = StateFile::<Provisioned>::new(roots);
+        let now = OwnArea { kind: swap.kind, path: swap.path.clone() };
+        let mut before = ledger.load()?.unwrap_or_default();
+        before.areas.retain(|area| *area != now);
+        before.areas.push(now.clone());
         if !self.dry_run {
             // Known as ours before it is made, so that it can be undone whatever happens.
-            ledger.save(&areas)?;
+            ledger.save(&before)?;
         }
         let plan = match self.carry_out(&plan, node.page_bytes) {
             Ok(()) => plan,
@@ -155,11 +151,11 @@ impl Provisioning<'_> {
                 anew
             }
         };
-        areas.retain(|area| *area != now);
-        let kept = self.retire_all(&mut areas, node.page_bytes)?;
+        before.areas.retain(|area| *area != now);
+        let kept = self.retire_all(&mut before.areas, node.page_bytes)?;
         if !self.dry_run {
-            areas.push(now);
-            ledger.save(&areas)?;
+            before.areas.push(now);
+            ledger.save(&before)?;
         }
         Ok(Plan { kept: plan.kept.or(kept), ..plan })
     }
@@ -222,7 +218,7 @@ impl Provisioning<'_> {
     /// Retires `areas`, but for those whose pages fit nowhere: they remain in the list.
     fn retire_all(
         &self,
-        areas: &mut Vec<Provisioned>,
+        areas: &mut Vec<OwnArea>,
         page_bytes: u64,
     ) -> Result<Option<Refusal>, ProvisionError> {
         let mut kept = None;
@@ -290,9 +286,10 @@ impl Provisioning<'_> {
 
     /// Switches off and removes what was provisioned, and puts the kernel's settings back.
     pub fn deprovision(&self) -> Result<Outcome, ProvisionError> {
-        let ledger = Ledger::new(self.roots);
+        let ledger = StateFile::<Provisioned>::new(self.roots);
+        let mut before = ledger.load()?.unwrap_or_default();
         let page_bytes = node::memory(self.roots)?.page_bytes;
-        if let Some(refusal) = self.retire_all(&mut ledger.load(), page_bytes)? {
+        if let Some(refusal) = self.retire_all(&mut before.areas, page_bytes)? {
             return Err(refusal.into());
         }
         if !self.dry_run {
@@ -316,9 +313,9 @@ impl Provisioning<'_> {
         }
     }
 
-    fn retire(&self, what: &Provisioned, page_bytes: u64) -> Result<Plan, ProvisionError> {
+    fn retire(&self, what: &OwnArea, page_bytes: u64) -> Result<Plan, ProvisionError> {
         let Self { roots, .. } = self;
-        let Provisioned { kind, path } = what;
+        let OwnArea { kind, path } = what;
         let devices = node::swap_devices(roots);
         let memory = memory_facts(roots)?;
         let areas = match kind {
