@@ -251,10 +251,10 @@ messages! {
         "A swap limit was set"
         { pod_namespace, pod_name, swap_max, swap_max_before, cause } [ pod_uid, container_id ]
         "memory.swap.max of a container of @POD_NAMESPACE@/@POD_NAME@, or of the pod's own cgroup \
-         (then without CONTAINER_ID), is @SWAP_MAX@, and was @SWAP_MAX_BEFORE@. CAUSE is Found \
-         (seen for the first time), GrantChanged, Drift (somebody had changed it) or StepDown (it \
-         follows the use down)."
-        "Nothing is to be done. With Drift, look for who writes: another agent, a script, a \
+         (then without CONTAINER_ID), is @SWAP_MAX@, and was @SWAP_MAX_BEFORE@. CAUSE is found \
+         (seen for the first time), grant-changed, drift (another program had changed it) or step-down \
+         (the limit follows the use down)."
+        "Nothing is to be done. With CAUSE=drift, look for who writes: another agent, a script, a \
          second hook."
 
     LimitFailed Error "8942283c64284dfd8bada7ad4e6d70b7"
