@@ -161,13 +161,18 @@ install:
 	install -D -m 0644 -t $(share)/doc/wasp-agent/docs $(wildcard docs/*.md) docs/status.schema.json
 	install -D -m 0644 -t $(share)/doc/wasp-agent/docs/runbooks $(wildcard docs/runbooks/*.md)
 
-# Renders for the cluster of KUBECONFIG, applies and waits. ROLLOUT holds options of `wasp-agent manifests`.
+# Asks the cluster of KUBECONFIG for its version and for the versions of HyperConverged that it serves, renders
+# for them, applies and waits. ROLLOUT holds options of `wasp-agent manifests`.
+deploy: export KUBECONFIG := $(KUBECONFIG)
 deploy:
 	@test -n "$(KUBECONFIG)" -a -n "$(ROLLOUT)" || { \
 	  echo "usage: make deploy KUBECONFIG=FILE ROLLOUT='--overcommit-percent 150 --install ...'" >&2; exit 1; }
 	$(CARGO) build --locked -p wasp-agent --profile $(PROFILE)
-	$(bin)/wasp-agent manifests $(ROLLOUT) --out target/deploy >target/deploy.sh
-	KUBECONFIG="$(KUBECONFIG)" sh -ex target/deploy.sh
+	version=$$(oc get clusterversion/version -o 'jsonpath={.status.desired.version}') && \
+	  served=$$(oc get crd/hyperconvergeds.hco.kubevirt.io --ignore-not-found -o 'jsonpath={range .spec.versions[?(@.served==true)]}{.name} {end}') && \
+	  rm -rf target/deploy && \
+	  $(bin)/wasp-agent manifests --openshift "$$version" $${served:+--hyperconverged "$$served"} $(ROLLOUT) --out target/deploy
+	sh target/deploy/apply.sh
 
 # A node in a VM, and a shell in it.
 cluster-up: build

@@ -385,12 +385,20 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__manifests)
-            opts="-h --role --overcommit-percent --swap-kind --swap-size --swap-path --config --install --rpm-url --rpm-sha256 --push-spec --push-secret --eviction-soft --eviction-soft-grace --node-ram --node-disk --taint-guard --allow-control-plane --out --root --help"
+            opts="-h --openshift --hyperconverged --role --overcommit-percent --swap-kind --swap-size --swap-path --config --install --rpm-url --rpm-sha256 --push-spec --push-secret --eviction-soft --eviction-soft-grace --node-ram --node-disk --taint-guard --allow-control-plane --out --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --openshift)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hyperconverged)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --role)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -525,7 +533,7 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__status)
-            opts="-h --json --watch --all --root --help"
+            opts="-h --json --brief --watch --all --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

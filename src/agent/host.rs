@@ -10,7 +10,7 @@ use crate::{
         kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
         pods::{lost_pods, without_cgroup},
         provision::{Wanted, shortage},
-        rivals::{others_swap, others_watermarks},
+        rivals::{daemonset, others_swap},
         tunables::swap_not_reached,
     },
     model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published},
@@ -56,8 +56,12 @@ impl<A: Actuator> Agent<A> {
             Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
         let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
-        let others = swap.or_else(|| others_watermarks(&others, &self.settings));
-        self.problem("rival", hooks::rival(&self.roots).or(others));
+        // Known from the API server before its first container starts.
+        let pods = self.pods.values().filter(|pod| {
+            pod.name.starts_with("wasp-agent-") && pod.container("wasp-agent").is_some()
+        });
+        let daemonset = daemonset(pods.map(|pod| (&*pod.namespace, &*pod.name)));
+        self.problem("rival", daemonset.or_else(|| hooks::rival(&self.roots)).or(swap));
         self.check_kubelet();
         self.check_pods();
         self.check_hook();

@@ -12,7 +12,7 @@ use anyhow::Context;
 use crate::{
     act::records::Records,
     config::settings::Settings,
-    decide::decision::Snapshot,
+    decide::{decision::Snapshot, guests::without_overcommitment},
     model::{
         host::{ContainerFacts, PodFacts, Role},
         pod::{ContainerId, Pods},
@@ -20,6 +20,7 @@ use crate::{
         published::Published,
     },
     observe::{
+        guests::guests,
         kubelet, node,
         pressure::{activity, pod_usage, usage},
         tree::Tree,
@@ -28,6 +29,7 @@ use crate::{
         explain,
         overview::{Activity, AgentState, Overview, VERSION, for_pods, pods},
         screen::screen,
+        verdict::Verdict,
     },
     roots::Roots,
     state::{FileError, StateFile},
@@ -44,11 +46,13 @@ const SILENT: Duration = Duration::from_secs(3 * 3600);
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
     pub json: bool,
+    pub brief: bool,
     pub watch: bool,
     pub all: bool,
 }
 
-pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Result<()> {
+/// With `brief`, whether the node is right.
+pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Result<bool> {
     let mut host = Host::new(roots, settings)?;
     let mut before = host.look()?;
     let mut pause = BETWEEN;
@@ -56,6 +60,11 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
         std::thread::sleep(pause);
         let look = host.look()?;
         let overview = host.overview(&look, &before);
+        if shown.brief {
+            let verdict = Verdict::of(&overview);
+            super::print(&verdict.line())?;
+            return Ok(verdict.is_right());
+        }
         let text = match shown.json {
             true => serde_json::to_string(&overview)? + "\n",
             false => screen(&overview, width(), shown.all),
@@ -63,11 +72,11 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
         // The screen is cleared from where the cursor is set to: the upper left.
         let clear = if shown.watch && !shown.json { "\u{1b}[H\u{1b}[2J" } else { "" };
         match anstream::stdout().write_all(format!("{clear}{text}").as_bytes()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(true),
             result => result?,
         }
         if !shown.watch {
-            return Ok(());
+            return Ok(true);
         }
         (before, pause) = (look, WATCH);
     }
@@ -219,6 +228,7 @@ impl<'a> Host<'a> {
             swap_for_pods_bytes: for_pods(self.settings, &snapshot),
             swap_devices: node::swap_devices(&self.roots).into_iter().map(Into::into).collect(),
             pods: pods(self.settings, snapshot, &look.usage, epoch, rates),
+            vms_without_overcommitment: without_overcommitment(&guests(&self.roots, &self.pods)),
             published,
             notes,
         }

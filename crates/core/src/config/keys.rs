@@ -96,7 +96,7 @@ impl Kind {
             Self::Size => "a size (8Gi, 512Mi), or \"\"".to_owned(),
             Self::SizeOrPercent => "a size (8Gi), a percentage (\"15%\"), or \"\"".to_owned(),
             Self::Namespaces => {
-                "a list of namespaces, or of their beginnings ([\"kube-system\", \"openshift*\"])"
+                "a list of namespaces, or of their beginnings ([\"kube-system*\", \"openshift*\"])"
                     .to_owned()
             }
             Self::Annotations => {
@@ -240,9 +240,7 @@ pub fn key(path: &str) -> Option<&'static Key> {
 pub fn nearest(path: &str) -> Option<&'static str> {
     let (distance, nearest) = KEYS
         .iter()
-        .map(|key| {
-            (levenshtein(path, key.path).min(levenshtein(path, last(key.path))), key.path)
-        })
+        .map(|key| (levenshtein(path, key.path).min(levenshtein(path, last(key.path))), key.path))
         .min()?;
     (distance <= path.len() / 3).then_some(nearest)
 }

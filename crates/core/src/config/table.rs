@@ -167,7 +167,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "hook.denied-namespaces",
         kind: Kind::Namespaces,
-        default: Default::List(&["openshift*", "kube-system"]),
+        default: Default::List(&["openshift*", "kube-system*"]),
         environment: None,
         help: "Namespaces whose containers the hook never estimates: it cannot tell critical pods by \
                their priority.",
@@ -350,7 +350,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "eviction.protected-namespaces",
         kind: Kind::Namespaces,
-        default: Default::List(&["openshift*", "kube-system"]),
+        default: Default::List(&["openshift*", "kube-system*"]),
         environment: None,
         help: "Namespaces whose pods are never evicted, as static, mirror and critical pods never \
                are.",

@@ -67,7 +67,7 @@ pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
     let remedy = remedy(config, origin, "failSwapOn: false", Some("--fail-swap-on"));
     let mend = [
         &*format!("{remedy}, then systemctl restart kubelet"),
-        "on OpenShift: a MachineConfig with a file in /etc/openshift/kubelet.conf.d",
+        "on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a KubeletConfig before",
     ];
     match fails_with_swap(config) {
         None => ok(format!("false ({origin})")),
