@@ -18,6 +18,9 @@ pub use crate::model::policy::{Eligibility, Policy};
 /// Who sets the containers' limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grants {
+    /// As configured: whoever the kubelet's configuration leaves it to. In force: nobody knows yet, and the
+    /// agent sets no limit.
+    Auto,
     Agent,
     Kubelet,
 }
@@ -35,6 +38,8 @@ pub struct GrantSettings {
 pub struct LimitSettings {
     pub resync: Duration,
     pub follow: Duration,
+    /// Where the kubelet grants: a limit that is not the kubelet's is set to the kubelet's.
+    pub repair: bool,
 }
 
 /// How much of something, absolute or of a whole.
@@ -43,6 +48,15 @@ pub enum Share {
     Bytes(u64),
     /// 0 to 100.
     Percent(u64),
+}
+
+impl GrantSettings {
+    /// What the kubelet goes by when it grants.
+    pub const LIMITED_SWAP: Self = Self {
+        policy: Policy::Limited,
+        eligibility: Eligibility::Burstable,
+        system_reserved_percent: 0,
+    };
 }
 
 impl Share {
@@ -229,7 +243,8 @@ impl Settings {
             kubelet_config: read.path("node.kubelet-config"),
             grants: match read.text("grants") {
                 "kubelet" => Grants::Kubelet,
-                _ => Grants::Agent,
+                "agent" => Grants::Agent,
+                _ => Grants::Auto,
             },
             grant: GrantSettings {
                 policy: match read.text("limits.policy") {
@@ -246,6 +261,7 @@ impl Settings {
             limits: LimitSettings {
                 resync: read.seconds("limits.resync-seconds"),
                 follow: read.seconds("limits.follow-seconds"),
+                repair: read.truth("limits.repair"),
             },
             eviction: EvictionSettings::read(read),
             metrics: MetricsSettings::read(read),
