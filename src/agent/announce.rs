@@ -56,6 +56,8 @@ pub struct NodeSeen {
     pub relieved_by_others: bool,
     /// The minor version of the kubelet, 36 for v1.36.2.
     pub kubelet_minor: Option<u32>,
+    /// What the kubelet counts as swap.
+    pub kubelet_swap_bytes: Option<u64>,
 }
 
 /// What the announcer reports after each turn.
@@ -123,10 +125,8 @@ impl Announcer {
         self.want(Wanted { others_leave, ..Wanted::default() });
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
-            tracing::warn!(
-                message_id = messages::LAST_WORDS_LOST.id,
-                "the API server was not told that the agent stops"
-            );
+            messages::LastWordsLost
+                .emit(format_args!("the API server was not told that the agent stops"));
         }
     }
 }
@@ -324,6 +324,7 @@ impl Work {
         self.seen = Some(NodeSeen {
             relieved_by_others: node::is_relieved_by_others(node),
             kubelet_minor: node::kubelet_minor(node),
+            kubelet_swap_bytes: node::kubelet_swap_bytes(node),
         });
     }
 
@@ -354,11 +355,8 @@ impl Work {
             Err(Trouble::Away(text) | Trouble::Refused(text)) => Err(text),
         };
         if let Err(error) = sent {
-            tracing::warn!(
-                message_id = messages::EVENT_LOST.id,
-                reason = note.reason,
-                "an event could not be sent: {error}"
-            );
+            messages::EventLost { reason: &note.reason }
+                .emit(format_args!("an event could not be sent: {error}"));
         }
     }
 

@@ -172,13 +172,8 @@ fn remembered(roots: &Roots) -> Option<Evictions> {
     match found {
         Ok(found) => Some(found.unwrap_or_default()),
         Err(error) => {
-            tracing::warn!(
-                message_id = messages::EVICTIONS_LOST.id,
-                path = %path.display(),
-                "cannot read {}: {error}. Whether a pod is on its way is not known: none is evicted \
-                 before it would have left",
-                path.display()
-            );
+            messages::EvictionsLost { path: &path.display() }.emit(format_args!("cannot read {}: {error}. Whether a pod is on its way is not known: none is evicted \
+                 before it would have left", path.display()));
             None
         }
     }
@@ -291,8 +286,10 @@ impl<A: Actuator> Agent<A> {
                 true => ("SwapPressure", "the node is under swap pressure"),
                 false => ("NoSwapPressure", "the node is no longer under swap pressure"),
             };
-            let message = if now { messages::PRESSURE_BEGAN } else { messages::PRESSURE_OVER };
-            tracing::info!(message_id = message.id, "{what}: {text}");
+            match now {
+                true => messages::PressureBegan.emit(format_args!("{what}: {text}")),
+                false => messages::PressureOver.emit(format_args!("{what}: {text}")),
+            }
             self.note(About::Node, now, reason, format!("{what}: {text}"));
         }
         if let Some(announcer) = &self.eviction.announcer {
@@ -334,6 +331,8 @@ impl<A: Actuator> Agent<A> {
         self.problem("announce", told.problem);
         if let Some(seen) = told.node {
             self.eviction.node = seen;
+            self.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
+            self.check_kubelet_swap();
         }
     }
 
@@ -358,29 +357,25 @@ impl<A: Actuator> Agent<A> {
             verdict.readings.iter().filter(|r| r.active).map(|r| r.signal).collect();
         if active != self.eviction.active {
             for reading in &verdict.readings {
-                let (signal, name) = (reading.signal.to_string(), reading.signal.name());
+                let (signal, name) = (reading.signal.to_string(), reading.signal.word());
                 match (reading.active, self.eviction.active.contains(&reading.signal)) {
                     (true, false) => {
-                        tracing::warn!(
-                            message_id = messages::SIGNAL_BEGAN.id,
-                            signal = name,
-                            ratio = reading.ratio,
-                            value = reading.value,
-                            threshold = reading.threshold,
-                            "{signal}: {}",
-                            reading.text
-                        );
+                        messages::SignalBegan {
+                            signal: &name,
+                            ratio: &reading.ratio,
+                            value: &reading.value,
+                            threshold: &reading.threshold,
+                        }
+                        .emit(format_args!("{signal}: {}", reading.text));
                     }
                     (false, true) => {
-                        tracing::info!(
-                            message_id = messages::SIGNAL_OVER.id,
-                            signal = name,
-                            ratio = reading.ratio,
-                            value = reading.value,
-                            threshold = reading.threshold,
-                            "{signal} is over: {}",
-                            reading.text
-                        );
+                        messages::SignalOver {
+                            signal: &name,
+                            ratio: &reading.ratio,
+                            value: &reading.value,
+                            threshold: &reading.threshold,
+                        }
+                        .emit(format_args!("{signal} is over: {}", reading.text));
                     }
                     _ => {}
                 }
@@ -390,14 +385,13 @@ impl<A: Actuator> Agent<A> {
             self.eviction.next = self.now();
         }
         for InFlight { uid, namespace, name, stage, .. } in &verdict.overdue {
-            tracing::warn!(
-                message_id = messages::POD_OVERDUE.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = %uid,
-                stage = stage.name(),
-                "pod {namespace}/{name} did not leave in time"
-            );
+            messages::PodOverdue {
+                pod_namespace: &namespace,
+                pod_name: &name,
+                pod_uid: &uid,
+                stage: &stage.word(),
+            }
+            .emit(format_args!("pod {namespace}/{name} did not leave in time"));
             let pod = PodReference {
                 namespace: namespace.clone(),
                 name: name.clone(),
@@ -412,14 +406,13 @@ impl<A: Actuator> Agent<A> {
                  evicted for an hour"
             );
             let (pod_namespace, pod_name) = self.names_of(pod);
-            tracing::warn!(
-                message_id = messages::WORKLOAD_RETURNED.id,
-                pod_namespace,
-                pod_name,
-                pod_uid = %pod,
-                workload,
-                "{text}"
-            );
+            messages::WorkloadReturned {
+                pod_namespace: &pod_namespace,
+                pod_name: &pod_name,
+                pod_uid: &pod,
+                workload: &workload,
+            }
+            .emit(format_args!("{text}"));
             self.note(About::PodOfNode(self.reference(pod)), true, "SwapEvictionInVain", text);
         }
         let status = match (&verdict.evict, self.eviction.active.is_empty()) {

@@ -83,11 +83,8 @@ impl<A: Actuator> Agent<A> {
             match self.actuator.replace_file(&self.roots.path(&file), &text, 0o644) {
                 Ok(written) => {
                     if written == Written::Now {
-                        tracing::info!(
-                            message_id = messages::HOOK_INSTALLED.id,
-                            path = %file.display(),
-                            "installed the OCI hook: {}", file.display()
-                        );
+                        messages::HookInstalled { path: &file.display() }
+                            .emit(format_args!("installed the OCI hook: {}", file.display()));
                     }
                     self.installed.file = Some(file.clone());
                     return self.remove_hook(Some(&file));
@@ -115,11 +112,8 @@ impl<A: Actuator> Agent<A> {
                 continue;
             }
             match self.actuator.remove_file(&self.roots.path(&file)) {
-                Ok(Written::Now) => tracing::info!(
-                    message_id = messages::HOOK_REMOVED.id,
-                    path = %file.display(),
-                    "removed the OCI hook: {}", file.display()
-                ),
+                Ok(Written::Now) => messages::HookRemoved { path: &file.display() }
+                    .emit(format_args!("removed the OCI hook: {}", file.display())),
                 Ok(Written::Already | Written::Gone) => {}
                 Err(error) => return Err(format!("cannot remove {}: {error}", file.display())),
             }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{Agent, api::rfc3339};
 use crate::{
     act::Actuator,
-    config::settings::EvictionMode,
+    config::settings::{EvictionMode, Grants},
     decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
     messages,
     model::{
@@ -153,11 +153,8 @@ impl<A: Actuator> Agent<A> {
         if let Some(file) = self.publisher.textfile.written.take()
             && let Err(error) = self.actuator.remove_file(&self.roots.path(&file))
         {
-            tracing::warn!(
-                message_id = messages::TEXTFILE_LEFT.id,
-                path = %file.display(),
-                "cannot remove {}: {error}", file.display()
-            );
+            messages::TextfileLeft { path: &file.display() }
+                .emit(format_args!("cannot remove {}: {error}", file.display()));
         }
     }
 
@@ -176,7 +173,7 @@ impl<A: Actuator> Agent<A> {
         let started = self.publisher.started.get_or_insert_with(now).clone();
         let Publisher { counters, recent, sample, readings, held_back, .. } = &self.publisher;
         let signals = readings.iter().map(|reading| published::Signal {
-            name: reading.signal.name().to_owned(),
+            name: reading.signal.word().to_owned(),
             ratio: reading.ratio,
             text: reading.text.clone(),
             active: reading.active,
@@ -185,7 +182,7 @@ impl<A: Actuator> Agent<A> {
         let in_flight = self.eviction.in_flight().iter().map(|pod| published::InFlight {
             uid: pod.uid.to_string(),
             pod: format!("{}/{}", pod.namespace, pod.name),
-            stage: pod.stage.name().to_owned(),
+            stage: pod.stage.word().to_owned(),
         });
         Published {
             version: VERSION,
@@ -232,7 +229,12 @@ impl<A: Actuator> Agent<A> {
                 protected: self.protection.protected.clone(),
             },
             hook: published::Hook { file: self.installed.file() },
-            kubelet: self.publisher.kubelet.clone(),
+            kubelet: published::Kubelet {
+                grants: self.settings.grants.word().to_owned(),
+                swap_bytes: (self.settings.grants == Grants::Kubelet)
+                    .then(|| self.granted_from().0.swap_bytes),
+                ..self.publisher.kubelet.clone()
+            },
             api: self.api.published(self.pods.len()),
             containers: self.containers(),
             counters: counters.clone(),

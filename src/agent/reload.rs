@@ -1,7 +1,11 @@
 //! SIGHUP: new settings, or the old ones and a clear word.
 
 use super::Agent;
-use crate::{act::Actuator, config::settings::Settings, messages};
+use crate::{
+    act::Actuator,
+    config::settings::{Grants, Settings},
+    messages,
+};
 
 impl<A: Actuator> Agent<A> {
     /// Whether pods must be watched anew.
@@ -11,18 +15,19 @@ impl<A: Actuator> Agent<A> {
         let watch_anew = match loaded {
             Ok((settings, _)) => {
                 self.problem("reload", None);
-                tracing::info!(message_id = messages::RELOADED.id, "configuration reloaded");
+                messages::Reloaded.emit(format_args!("configuration reloaded"));
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
                     || settings.kubeconfig != self.settings.kubeconfig
                     || settings.eviction.opt_out_annotations
                         != self.settings.eviction.opt_out_annotations;
                 self.guards_settings.send_replace(settings.clone());
-                self.grants = settings.grants;
+                self.configured = (settings.grants, settings.grant);
                 // Who grants is decided below; where the kubelet's configuration cannot be read, what was
                 // in force stays.
-                let in_force = self.settings.grants;
-                self.settings = Settings { grants: in_force, ..settings };
+                let Settings { grants, grant, .. } = self.settings;
+                let grant = if grants == Grants::Kubelet { grant } else { settings.grant };
+                self.settings = Settings { grants, grant, ..settings };
                 self.eviction.look_now();
                 self.check_kubelet();
                 self.check_hook();
@@ -31,10 +36,9 @@ impl<A: Actuator> Agent<A> {
                 watch_anew
             }
             Err(problems) => {
-                tracing::error!(
-                    message_id = messages::RELOAD_REFUSED.id,
+                messages::ReloadRefused.emit(format_args!(
                     "configuration NOT reloaded, the old one stays: {problems}"
-                );
+                ));
                 let text = "the configuration on disk is wrong and was not loaded (see wasp-agent \
                             check-config)";
                 self.problem("reload", Some(text.to_owned()));

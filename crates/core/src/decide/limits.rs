@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
-    grant::{Grant, Reason, grant_by_role, swap_for_pods},
+    grant::{Grant, grant_by_role, swap_for_pods},
     pod_limit::{plus, pod_grant},
     state::{LimitState, State, Told},
 };

@@ -92,7 +92,14 @@ impl Case {
         now: Monotonic,
     ) -> Decision {
         let (node, pods, thorough) = (self.node, &self.pods, self.thorough);
-        let snapshot = Snapshot { node, pods, containers, slices, swap_is_certain: self.swap_is_certain, thorough };
+        let snapshot = Snapshot {
+            node,
+            pods,
+            containers,
+            slices,
+            swap_is_certain: self.swap_is_certain,
+            thorough,
+        };
         let (state, decision) =
             decide(&self.settings, snapshot, std::mem::take(&mut self.state), now);
         self.state = state;

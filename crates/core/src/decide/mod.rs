@@ -9,6 +9,7 @@ pub mod grant;
 pub mod guard;
 pub mod hook;
 pub mod kubelet;
+pub mod kubelet_swap;
 pub mod limits;
 pub mod pod_limit;
 pub mod pods;

@@ -8,12 +8,12 @@ use super::policy::{Eligibility, Policy};
 
 pub const VERSION: u32 = 1;
 
-/// What the hook does for a container whose grant is not published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WhenUnknown {
-    Estimate,
-    Deny,
+crate::vocabulary! {
+    /// What the hook does for a container whose grant is not published.
+    pub enum WhenUnknown {
+        Estimate = "estimate",
+        Deny = "deny",
+    }
 }
 
 /// All that an estimate needs beside the container's own configuration.

@@ -7,27 +7,11 @@ use serde::{Deserialize, Serialize};
 
 pub const VERSION: u32 = 1;
 
-/// What an eviction can come to.
-pub const OUTCOMES: [&str; 11] = [
-    "accepted",
-    "migrating",
-    "budget",
-    "unwilling",
-    "gone",
-    "refused",
-    "busy",
-    "unreachable",
-    "unknown",
-    "withdrawn",
-    "observed",
-];
-/// Why a limit is written.
-pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
 /// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 22] = [
+pub const TROUBLES: [&str; 23] = [
     "reload",
     "cgroup",
     "lost-pods",
@@ -41,6 +25,7 @@ pub const TROUBLES: [&str; 22] = [
     "status",
     "announce",
     "kubelet",
+    "kubelet-swap",
     "protection",
     "rival",
     "hook",
@@ -91,6 +76,12 @@ pub struct Kubelet {
     /// Its files, and who told its flags; empty where it is not known.
     pub source: String,
     pub values: Vec<KubeletValue>,
+    /// Who grants swap: `agent`, `kubelet`, or `auto` while that is not known.
+    #[serde(default)]
+    pub grants: String,
+    /// What the kubelet counts as swap, where it grants.
+    #[serde(default)]
+    pub swap_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

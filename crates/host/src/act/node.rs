@@ -98,7 +98,7 @@ impl NodeApi {
         if let Some(effect) = effect {
             taints.push(Taint {
                 key: key.to_owned(),
-                effect: effect.name().to_owned(),
+                effect: effect.word().to_owned(),
                 ..Default::default()
             });
         }
@@ -128,7 +128,7 @@ fn named() -> PatchParams {
 /// NoExecute is never ours: it evicts pods.
 fn is_ours(taint: &Taint, key: &str) -> bool {
     let effects = [TaintEffect::NoSchedule, TaintEffect::PreferNoSchedule];
-    taint.key == key && effects.iter().any(|effect| effect.name() == taint.effect)
+    taint.key == key && effects.iter().any(|effect| effect.word() == taint.effect)
 }
 
 /// Where the descheduler of OpenShift relieves a node, it has this taint (effect PreferNoSchedule).
@@ -145,6 +145,11 @@ pub fn is_relieved_by_others(node: &WireNode) -> bool {
 pub fn kubelet_minor(node: &WireNode) -> Option<u32> {
     let info = node.status.node_info.as_ref()?;
     info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
+}
+
+/// What the kubelet counts as swap, in bytes; `None` where it does not tell.
+pub fn kubelet_swap_bytes(node: &WireNode) -> Option<u64> {
+    node.status.node_info.as_ref()?.swap.as_ref()?.capacity
 }
 
 /// What the guard goes by.
@@ -164,7 +169,7 @@ pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts
         ours,
         tainted: taints_of(node).any(|taint| is_ours(taint, taint_key)),
         tainted_as_wanted: taints_of(node)
-            .any(|taint| taint.key == taint_key && taint.effect == effect.name()),
+            .any(|taint| taint.key == taint_key && taint.effect == effect.word()),
         machine_config,
         others_leave: false,
     }
@@ -314,7 +319,7 @@ mod tests {
     fn the_descheduler_and_the_kubelets_version_are_seen() {
         let json = json!({
             "spec": {"taints": [{"key": DESCHEDULER_TAINT, "effect": "PreferNoSchedule", "value": "true"}]},
-            "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c"}},
+            "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c", "swap": {"capacity": 4_294_967_296_u64}}},
         });
         assert!(is_relieved_by_others(&node(json.clone())));
         assert_eq!(kubelet_minor(&node(json)), Some(31));

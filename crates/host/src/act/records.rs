@@ -87,7 +87,11 @@ impl Records {
                     pods.insert(pod.uid.clone(), pod);
                 }
                 Err(reason) => {
-                    tracing::warn!(message_id = crate::messages::RECORD_LEFT_OUT.id, path = %entry.path().display(), reason, "left out a pod record");
+                    crate::messages::RecordLeftOut {
+                        path: &entry.path().display(),
+                        reason: Some(&reason),
+                    }
+                    .emit(format_args!("left out a pod record"));
                 }
             }
         }

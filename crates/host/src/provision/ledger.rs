@@ -45,7 +45,8 @@ impl Ledger {
         match serde_json::from_str::<Wire>(&text) {
             Ok(wire) if wire.version == VERSION => wire.areas,
             Ok(_) | Err(_) => {
-                tracing::warn!(message_id = crate::messages::RECORD_LEFT_OUT.id, path = %self.path.display(), "not understood, left out");
+                crate::messages::RecordLeftOut { path: &self.path.display(), reason: None }
+                    .emit(format_args!("not understood, left out"));
                 Vec::new()
             }
         }

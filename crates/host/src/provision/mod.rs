@@ -120,12 +120,11 @@ impl Provisioning<'_> {
         let wanted = self.wanted(node);
         if wanted.is_none() && swap.kind != SwapKind::Partition {
             for provisioned in Ledger::new(roots).load() {
-                tracing::warn!(
-                    message_id = messages::PROVISION_DIFFERS.id,
+                messages::ProvisionDiffers.emit(format_args!(
                     "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
                      earlier: `wasp-agent deprovision` removes it",
                     provisioned.path.display()
-                );
+                ));
             }
             return Ok(Plan::default());
         }
@@ -181,7 +180,8 @@ impl Provisioning<'_> {
         if !is_file || !error.is_refused() || plan.steps.iter().any(is_made) {
             return Ok(None);
         }
-        tracing::warn!(message_id = messages::PROVISION_STEP.id, "{error}: it is made anew");
+        messages::ProvisionStep
+            .emit_at(messages::Level::Warn, format_args!("{error}: it is made anew"));
         self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 
@@ -257,13 +257,12 @@ impl Provisioning<'_> {
                     place => place?,
                 };
                 if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
-                    tracing::warn!(
-                        message_id = messages::PROVISION_DIFFERS.id,
+                    messages::ProvisionDiffers.emit(format_args!(
                         "{} has {}, {} of swap are configured",
                         swap.path.display(),
                         human_bytes(place.bytes),
                         human_bytes(wanted.bytes)
-                    );
+                    ));
                 }
                 Ok(plan_partition(&place)?)
             }
@@ -301,10 +300,7 @@ impl Provisioning<'_> {
         }
         if !self.dry_run {
             for (path, value) in tunables::restore(self.roots)? {
-                tracing::info!(
-                    message_id = messages::PROVISION_STEP.id,
-                    "put {path} back to {value}"
-                );
+                messages::ProvisionStep.emit(format_args!("put {path} back to {value}"));
             }
         }
         Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
@@ -373,10 +369,18 @@ impl Provisioning<'_> {
         };
         for step in &plan.steps {
             if self.dry_run {
-                tracing::info!(message_id = messages::DRY_RUN.id, "would {step}");
+                messages::DryRun {
+                    cgroup: None,
+                    path: None,
+                    unit: None,
+                    swap_max: None,
+                    slice: None,
+                    change: None,
+                }
+                .emit(format_args!("would {step}"));
                 continue;
             }
-            tracing::info!(message_id = messages::PROVISION_STEP.id, "{step}");
+            messages::ProvisionStep.emit(format_args!("{step}"));
             provisioner.carry_out(step).map_err(|error| (step, error))?;
         }
         Ok(())
@@ -396,19 +400,18 @@ impl Provisioning<'_> {
         let (wanted, unmet) = tunables(&kernel, &watermarks, threshold);
         for tunable in wanted {
             if self.dry_run {
-                tracing::info!(
-                    message_id = messages::DRY_RUN.id,
-                    "would set {} to {}",
-                    tunable.path,
-                    tunable.value
-                );
+                messages::DryRun {
+                    cgroup: None,
+                    path: None,
+                    unit: None,
+                    swap_max: None,
+                    slice: None,
+                    change: None,
+                }
+                .emit(format_args!("would set {} to {}", tunable.path, tunable.value));
             } else if let Some(before) = tunables::set(self.roots, &tunable)? {
-                tracing::info!(
-                    message_id = messages::PROVISION_STEP.id,
-                    "set {} from {before} to {}",
-                    tunable.path,
-                    tunable.value
-                );
+                messages::ProvisionStep
+                    .emit(format_args!("set {} from {before} to {}", tunable.path, tunable.value));
             }
         }
         Ok(unmet.or(others))

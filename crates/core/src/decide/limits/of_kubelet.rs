@@ -94,8 +94,7 @@ impl Pass<'_> {
             !matches!(grant.reason, Reason::Helper | Reason::UnknownPod | Reason::UnknownContainer);
         let mut next = self.next(facts, grant.clone(), known);
         let found = facts.levels.iter().map(|level| level.swap_max).min();
-        let Some(found) =
-            found.filter(|_| is_known && self.settings.grants == Grants::Kubelet)
+        let Some(found) = found.filter(|_| is_known && self.settings.grants == Grants::Kubelet)
         else {
             next.seen.clear();
             state.insert(&facts.owner, next);

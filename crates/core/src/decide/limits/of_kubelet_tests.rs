@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::of_kubelet::SETTLE, *};
 
 /// Where the kubelet grants, on a node whose pod `a` requests 4 of 16 GiB: 2 of 8 GiB of swap.
 fn kubelet(all: impl IntoIterator<Item = Pod>) -> Case {
@@ -113,8 +113,11 @@ fn a_repair_is_never_below_use_and_follows_it_down() {
     let mut case = kubelet([pod("b", &["- - - -"])]);
     let mut containers = [runc("b", SwapMax::ZERO, 0)];
     assert_eq!(case.first_pass(&containers, at(1)), Decision::default());
-    containers[0].levels[0] =
-        LevelFacts { swap_max: SwapMax::Max, swap_used_bytes: GIB, ..containers[0].levels[0].clone() };
+    containers[0].levels[0] = LevelFacts {
+        swap_max: SwapMax::Max,
+        swap_used_bytes: GIB,
+        ..containers[0].levels[0].clone()
+    };
     let decision = case.pass(&containers, at(2));
     assert_eq!(writes(&decision)[0].2, bytes(GIB + MIB));
     case.apply(&decision, &mut containers);
@@ -255,4 +258,3 @@ fn where_the_kubelet_grants_sandboxes_and_unknown_pods_do_not_differ() {
     let decision = case.pass_with(&[sandbox, unknown], &[], at(1));
     assert_eq!(decision, Decision::default());
 }
-
