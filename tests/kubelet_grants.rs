@@ -83,7 +83,10 @@ fn a_kubelet_with_limited_swap_grants_and_the_agent_repairs() {
     host.await_limit(&of_granted, &half(100));
 
     let published = await_published(&host, |published| {
-        published["counters"]["limits_written"]["drift"].as_u64() >= Some(3)
+        let written = &published["counters"]["limits_written"];
+        let count = |cause: &str| written[cause].as_u64().unwrap_or(0);
+        // Within two seconds of the start a limit that changes may be the runtime's work.
+        count("found") + count("drift") >= 4
     });
     assert_eq!(published["kubelet"]["grants"], "kubelet");
     assert_eq!(published["kubelet"]["swap_bytes"], 2048 * MIB);
@@ -145,8 +148,8 @@ fn without_knowledge_of_the_kubelet_no_limit_is_set() {
     let one = server.apply(&pod("one", NODE, Some("100Mi"), None)).unwrap();
     let cgroup = running(&host, &one, 1, "main", "0");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("STATUS=");
-    assert!(status.contains("nobody knows whether the kubelet grants swap"), "{status}");
+    let status = agent.hears("nobody knows whether the kubelet grants swap");
+    assert!(status.contains("cannot read /etc/kubernetes/kubelet.conf"), "{status}");
     assert_eq!(host.limit(&cgroup), "0");
     await_published(&host, |published| published["kubelet"]["grants"] == "auto");
     let plan = Agent::command(&host, &["plan"]).output().unwrap();

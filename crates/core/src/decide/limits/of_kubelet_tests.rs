@@ -56,7 +56,7 @@ fn a_limit_that_was_reset_is_repaired_at_once_and_systemd_told() {
     for facts in &mut reset {
         facts.levels[0].swap_max = SwapMax::Max;
     }
-    let decision = case.pass(&reset, at(2));
+    let decision = case.pass(&reset, at(5));
     assert_eq!(
         writes(&decision),
         [
@@ -68,7 +68,7 @@ fn a_limit_that_was_reset_is_repaired_at_once_and_systemd_told() {
     assert_eq!(decision.notices, []);
     case.apply(&decision, &mut reset);
     assert_eq!(reset, right);
-    assert_eq!(case.pass(&reset, at(2)), Decision::default());
+    assert_eq!(case.pass(&reset, at(5)), Decision::default());
 }
 
 #[test]
