@@ -202,7 +202,14 @@ impl<'a> Host<'a> {
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let Look { containers, slices, .. } = look;
-        let snapshot = Snapshot { node, pods: &self.pods, containers, slices, thorough: true };
+        let snapshot = Snapshot {
+            node,
+            pods: &self.pods,
+            containers,
+            slices,
+            swap_is_certain: true,
+            thorough: true,
+        };
         let seconds = look.at.duration_since(before.at).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "rates")]
         let rates = |ids: &[ContainerId]| {

@@ -280,11 +280,20 @@ messages! {
          (`swapBehavior`)."
 
     LimitDiffers Warn "9f9467b097604a9b8b41ddc0b71acab9"
-        "The kubelet's limit is another than LimitedSwap gives"
+        "A limit is not the one that the kubelet's LimitedSwap gives, and is left as it is"
         { pod_namespace, pod_name } [ pod_uid, container_id ]
-        "With grants = \"kubelet\" the agent compares and changes nothing."
-        "Nothing is to be done after a resize; else compare the kubelet's version and \
-         configuration with `wasp-agent plan`."
+        "The kubelet grants swap on this node. With `limits.repair = false` the agent only reports. \
+         With true it sets every other limit to the kubelet's value, but does not raise a limit while \
+         it cannot know how much swap the kubelet counts (before Kubernetes 1.34)."
+        "Compare with `wasp-agent plan`. If swap was added after the kubelet had started: `systemctl \
+         restart kubelet`, then restart the pod."
+
+    Grants Info "d1d3f1c7a5c64b0c9c63e2a47b09a4e1"
+        "Who grants swap on this node is known or has changed"
+        { grants } []
+        "@GRANTS@: agent or kubelet. It follows the setting `grants` and the kubelet's configuration \
+         in effect (`swapBehavior`, the feature gate NodeSwap)."
+        "Nothing is to be done. `wasp-agent check` shows the file that decides."
 
     AboveGrant Warn "6da71fbbe6c4465da985fb6605f4f075"
         "A container or pod uses more swap than its grant"

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod guests;
 pub mod hook;
 pub mod kubelet;
+pub mod kubelet_swap;
 pub mod limits;
 pub mod pod_limit;
 pub mod pods;

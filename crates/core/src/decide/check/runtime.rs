@@ -8,6 +8,7 @@ use crate::{
     decide::{
         guests::{REMEDY, without_overcommitment},
         hook::{FILE_NAME, definition, preferred},
+        kubelet::in_force,
         provision::Wanted,
         rivals::{Row, rows},
     },
@@ -28,12 +29,15 @@ const WRITABLE: [&str; 3] = [
 /// Those that put a container's processes into the cgroup that the kubelet names.
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
-fn hook_wanted(settings: &Settings) -> bool {
-    settings.hook.install && settings.grants == Grants::Agent
+fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
+    // The agent sets no limit, and so installs no hook, while the configuration cannot be read.
+    let Ok(config) = &facts.kubelet else { return false };
+    let (grants, _) = in_force((settings.grants, settings.grant), config.as_ref());
+    settings.hook.install && grants == Grants::Agent
 }
 
 pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(settings) {
+    if !hook_wanted(facts, settings) {
         return skip("no hook is to be installed (hook.install, grants)");
     }
     let folders = match &facts.runtime {
@@ -110,7 +114,7 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(settings) {
+    if !hook_wanted(facts, settings) {
         return skip("not wanted (hook.install, grants)");
     }
     let hook = &facts.hook;
@@ -130,7 +134,7 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(settings) {
+    if !hook_wanted(facts, settings) {
         return skip("not wanted (hook.install, grants)");
     }
     let hook = &facts.hook;
@@ -154,7 +158,7 @@ pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(settings) || facts.hook.executable.is_none() {
+    if !hook_wanted(facts, settings) || facts.hook.executable.is_none() {
         return skip("no hook");
     }
     let path = facts.hook.program.display();

@@ -174,9 +174,9 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "kubelet-swap-behavior",
-        looks_at: "its `memorySwap.swapBehavior`, against `grants`",
-        why: "one of the two must grant swap, and only one",
-        mend: "`swapBehavior` and `grants` that agree",
+        looks_at: "its `memorySwap.swapBehavior` and its feature gate NodeSwap, against `grants`",
+        why: "the kubelet grants with LimitedSwap, the agent without it; `grants` can ask for the opposite",
+        mend: "`grants = \"auto\"`, the default, which follows the kubelet",
         when: When::Always,
         run: kubelet::swap_behavior,
     },

@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    config::settings::{EvictionMode, Grants, SchedulingGuard, SwapSize},
+    config::settings::{EvictionMode, Grants, Policy, SchedulingGuard, SwapSize},
     decide::hook::definition,
     model::{
         check::{
@@ -255,8 +255,19 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
     ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
-    ("kubelet-swap-behavior", Level::Fail, "NoSwap (the default), and grants = \"kubelet\"", |f, s| {
+    ("kubelet-swap-behavior", Level::Ok, "NoSwap (the default): the agent grants", |f, _| kubelet(f).swap_behavior.value = "NoSwap".into()),
+    ("kubelet-swap-behavior", Level::Ok, "LimitedSwap (the default): the kubelet grants", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| f.kubelet = Err("cannot read /etc/x".into())),
+    ("kubelet-swap-behavior", Level::Warn, "limits.policy", |f, s| {
+        kubelet(f).swap_behavior.value = "LimitedSwap".into();
+        s.grant.policy = Policy::Max;
+    }),
+    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, s| {
+        kubelet(f).swap_behavior.value = "LimitedSwap".into();
+        s.grants = Grants::Agent;
+    }),
+    ("kubelet-swap-behavior", Level::Fail, "nobody grants swap: swapBehavior is NoSwap (the default)", |f, s| {
         kubelet(f).swap_behavior.value = "NoSwap".into();
         s.grants = Grants::Kubelet;
     }),
