@@ -11,6 +11,7 @@ use crate::{
     decide::provision::{Late, late},
     model::protection::DeviceNumber,
     observe::{disks::device_number, events::Events, node::swap_devices, swap::unescaped},
+    provision::awaited,
     report::messages,
 };
 
@@ -50,7 +51,8 @@ impl<A: Actuator> Agent<A> {
             .iter()
             .filter_map(|active| device_number(&self.roots, &unescaped(&active.path)))
             .collect();
-        let late = late(swap, device, &active, self.late_swap.awaited);
+        let noted = awaited::awaited(&self.roots).is_some_and(|path| path == swap.path);
+        let late = late(swap, device, &active, self.late_swap.awaited || noted);
         self.late_swap.awaited = late == Late::Awaited;
         let path = swap.path.display();
         match late {
@@ -67,6 +69,8 @@ impl<A: Actuator> Agent<A> {
                     message_id = messages::PROVISION_STEP.id,
                     "{path} is there: {SERVICE} is restarted to switch it on"
                 );
+                // It is written anew where the device is gone again by then.
+                let _ = self.actuator.remove_file(&awaited::file(&self.roots));
                 self.actuator.restart_unit(SERVICE);
                 None
             }
