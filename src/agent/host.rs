@@ -8,19 +8,18 @@ use crate::{
     config::settings::{Grants, SwapKind},
     decide::{
         kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
-        pods::{lost_pods, without_cgroup},
+        pods::{lost_pods, without_cgroup, without_limit},
         provision::{Wanted, shortage},
         rivals::{others_swap, others_watermarks},
         tunables::swap_not_reached,
     },
-    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published},
-    observe::{
-        accounting::{NO_SWAP_CONTROLLER, limits_swap},
-        hooks, kubelet,
-        rivals::rivals,
-        tree::Changes,
-        zoneinfo,
+    model::{
+        kubelet::KubeletConfig,
+        plain::plain,
+        pod::{ContainerId, PodUid},
+        published,
     },
+    observe::{accounting::swap_control, hooks, kubelet, rivals::rivals, tree::Changes, zoneinfo},
 };
 
 fn acted_on(config: &KubeletConfig) -> published::Kubelet {
@@ -41,12 +40,13 @@ impl<A: Actuator> Agent<A> {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
         let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, no limit can be set (boot with \
                        systemd.unified_cgroup_hierarchy=1)";
-        let missing = match limits_swap(&self.roots) {
-            _ if !cgroup2 => Some(missing),
-            Some(false) => Some(NO_SWAP_CONTROLLER),
-            _ => None,
-        };
-        self.problem("cgroup", missing.map(str::to_owned));
+        let missing = if cgroup2 { swap_control(&self.roots).lacks() } else { Some(missing) };
+        // A cgroup that is being made has none for a moment.
+        let lacking: BTreeSet<ContainerId> = self.tree.without_limit().cloned().collect();
+        let for_long = lacking.intersection(&self.without_limit).count();
+        self.without_limit = lacking;
+        let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
+        self.problem("cgroup", missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure-stall information (boot with psi=1)";
         self.problem("pressure", (!pressure).then(|| missing.to_owned()));
@@ -59,6 +59,10 @@ impl<A: Actuator> Agent<A> {
         let others = swap.or_else(|| others_watermarks(&others, &self.settings));
         self.problem("rival", hooks::rival(&self.roots).or(others));
         self.check_kubelet();
+        // A kubelet that runs tells itself.
+        if self.kubelet.is_by_unit() {
+            self.ask_for_kubelet();
+        }
         self.check_pods();
         self.check_hook();
     }
@@ -70,14 +74,25 @@ impl<A: Actuator> Agent<A> {
 
     /// What the kubelet's configuration says to swap. Where it grants swap itself, its limits stay.
     pub(super) fn check_kubelet(&mut self) {
-        let unit = self.kubelet_unit.as_ref();
-        let config = match kubelet::config_of(&self.roots, &self.settings, unit) {
+        let config = match self.kubelet.config(&self.roots, &self.settings) {
             Ok(config) => config,
             Err(error) => {
-                self.problem("kubelet", Some(error));
+                let in_doubt = !self.kubelet_known && self.grants == Grants::Agent;
+                let text = if in_doubt {
+                    format!("{error}; no limit is raised until it can be read")
+                } else {
+                    error
+                };
+                self.problem("kubelet", Some(text));
+                if in_doubt {
+                    self.grants_now(Grants::InDoubt);
+                } else if self.grants == Grants::Kubelet {
+                    self.grants_now(Grants::Kubelet);
+                }
                 return;
             }
         };
+        self.kubelet_known = true;
         if let Some(config) = &config {
             self.look_below(&config.pods_roots());
         }
@@ -91,14 +106,36 @@ impl<A: Actuator> Agent<A> {
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
         self.problem("kubelet", conflict.or(fails).or(unusable));
-        if grants != self.settings.grants {
-            self.settings.grants = grants;
-            self.everything_is_dirty();
-        }
+        self.grants_now(grants);
         let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
         let late = watermarks.and_then(|watermarks| swap_not_reached(&watermarks, threshold));
         self.problem("watermarks", late.filter(|_| self.node.swap_bytes > 0));
+    }
+
+    /// Asks systemd for the kubelet's unit; the answer comes later.
+    pub(super) fn ask_for_kubelet(&self) {
+        let (roots, send) = (self.roots.clone(), self.kubelet_units.clone());
+        tokio::spawn(async move {
+            // Fails only while the agent ends.
+            let _ = send.send(kubelet::service(&roots).await);
+        });
+    }
+
+    pub(super) fn kubelet_unit_is(&mut self, unit: Option<kubelet::Service>) {
+        if self.kubelet.unit != unit {
+            self.kubelet.unit = unit;
+            self.check_kubelet();
+        }
+    }
+
+    /// Who sets the limits from now on.
+    fn grants_now(&mut self, grants: Grants) {
+        if grants != self.settings.grants {
+            self.settings.grants = grants;
+            self.everything_is_dirty();
+            self.check_hook();
+        }
     }
 
     /// Has pods' cgroups looked for where the kubelet makes them.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::Agent;
 use crate::{
     act::{Actuator, Written, systemd},
+    config::settings::Grants,
     decide::{
         decision::{Action, Cause, Decision, Notice, Snapshot},
         grant::grant,
@@ -359,12 +360,15 @@ impl<A: Actuator> Agent<A> {
 
     /// Publishes a pod's grants.
     pub(super) fn record(&mut self, pod: &std::sync::Arc<Pod>) {
+        // By an old hook that could not be removed, nobody gets swap either.
+        let in_doubt = self.settings.grants == Grants::InDoubt;
         let grants = pod
             .containers
             .iter()
             .map(|container| {
                 let grant = grant(&self.settings.grant, &self.node, pod, container);
-                (container.name.clone(), grant.swap_max)
+                let swap_max = if in_doubt { SwapMax::ZERO } else { grant.swap_max };
+                (container.name.clone(), swap_max)
             })
             .collect();
         // It is said of all of them together.

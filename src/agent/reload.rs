@@ -24,6 +24,8 @@ impl<A: Actuator> Agent<A> {
                 let in_force = self.settings.grants;
                 self.settings = Settings { grants: in_force, ..settings };
                 self.eviction.look_now();
+                self.kubelet.forget();
+                self.ask_for_kubelet();
                 self.check_kubelet();
                 self.check_hook();
                 self.timers.resync = self.now();

@@ -10,12 +10,12 @@ use crate::{
         decision::Snapshot,
         kubelet::{grants_too, unusable},
         limits::decide,
-        pods::{lost_pods, without_cgroup},
+        pods::{lost_pods, without_cgroup, without_limit},
         state::State,
     },
     model::{host::Monotonic, pod::Pods},
     observe::{
-        accounting::{NO_SWAP_CONTROLLER, limits_swap},
+        accounting::swap_control,
         kube::{credentials, list::List},
         kubelet, node,
         tree::Tree,
@@ -76,6 +76,9 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     if conflict.is_some() {
         in_force.grants = Grants::Kubelet;
     }
+    if kubelet.is_err() && in_force.grants == Grants::Agent {
+        in_force.grants = Grants::InDoubt;
+    }
     notes.extend(conflict);
     let settings = &in_force;
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
@@ -85,9 +88,9 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         Ok(None) => {}
         Err(error) => notes.push(error.clone()),
     }
-    if limits_swap(roots) == Some(false) {
-        notes.push(NO_SWAP_CONTROLLER.to_owned());
-    }
+    notes.extend(swap_control(roots).lacks().map(str::to_owned));
+    let without = tree.without_limit().count();
+    notes.extend(without_limit(without));
     let lost = without_cgroup(pods, |uid| tree.of_pod(uid).next().is_some()).len();
     if lost > 0 {
         notes.push(lost_pods(lost, roots.pods()));

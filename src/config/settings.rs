@@ -19,6 +19,8 @@ use crate::{model::hook::WhenUnknown, roots::Roots};
 pub enum Grants {
     Agent,
     Kubelet,
+    /// Only in force, never configured: what the kubelet does is not known, and no limit is raised.
+    InDoubt,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

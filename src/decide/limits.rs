@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
+    doubt::held,
     grant::{Grant, Reason, grant_by_role, swap_for_pods},
     pod_limit::{plus, pod_grant},
     state::{LimitState, State, Told},
@@ -58,6 +59,14 @@ pub fn decide(
         })
         .collect();
     due.sort_by_key(|(facts, _)| &facts.id);
+    if settings.grants == Grants::InDoubt {
+        for (facts, grant) in &mut due {
+            let found = facts.levels.iter().map(|level| level.swap_max).min();
+            let before = state.get(&Holder::Container(facts.id.clone())).map(|known| known.target);
+            let found = found.unwrap_or(SwapMax::ZERO);
+            *grant = held(found, before, grant.clone(), snapshot.node.page_bytes);
+        }
+    }
     let mut pods: Vec<&PodFacts> = snapshot.slices.iter().collect();
     pods.sort_by_key(|facts| &facts.uid);
     if settings.grants == Grants::Kubelet {
@@ -221,7 +230,11 @@ impl Pass<'_> {
             let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
             let mut grant = pod_grant(&self.settings.grant, &self.node, pod);
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
-            grant.swap_max = plus(grant.swap_max, SwapMax::Bytes(excess));
+            grant.swap_max = match self.settings.grants {
+                // As it is: a kubelet that grants sets none.
+                Grants::InDoubt => facts.level.swap_max,
+                _ => plus(grant.swap_max, SwapMax::Bytes(excess)),
+            };
             (*facts, grant)
         };
         pods.iter().map(due).collect()

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::{
-    config::settings::Settings,
+    config::settings::{Grants, Settings},
     decide::{
         decision::{Action, Decision, Notice, Snapshot},
         grant::{Grant, Reason, grant_by_role, swap_for_pods},
@@ -34,6 +34,9 @@ pub struct Plan {
     /// Limits that differ and are left alone, since the kubelet grants.
     #[serde(skip)]
     differing: usize,
+    /// No limit is raised.
+    #[serde(skip)]
+    in_doubt: bool,
     /// What the plan could not take into account.
     pub notes: Vec<String>,
 }
@@ -127,6 +130,7 @@ impl Plan {
                 .iter()
                 .filter(|notice| matches!(notice, Notice::Differs { .. }))
                 .count(),
+            in_doubt: settings.grants == Grants::InDoubt,
             notes,
         }
     }
@@ -187,6 +191,10 @@ impl Plan {
         let waits = |row: &&Row| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
         match (self.actions.len(), self.differing, self.notes.is_empty()) {
+            (0, ..) if self.in_doubt => format!(
+                "No limit of the {containers} containers is raised while the kubelet's configuration \
+                 cannot be read."
+            ),
             (0, 0, true) if waiting > 0 => format!(
                 "No limit to set: {waiting} of {containers} containers wait for swap that others hold \
                  beyond their grants."

@@ -102,7 +102,7 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
             format!("{said}, and grants = \"kubelet\": nobody grants swap"),
             [&*key("LimitedSwap"), "grants = \"agent\" in /etc/wasp-agent/config.d/90-swap.toml"],
         ),
-        (Grants::Agent, _) => ok(format!("{said}: the agent grants")),
+        (Grants::Agent | Grants::InDoubt, _) => ok(format!("{said}: the agent grants")),
     }
 }
 
