@@ -220,8 +220,9 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     assert!(err.contains("Waiting 1 s at most for /dev/disk/by-id/scsi-x."), "{err}");
     assert!(err.contains("/dev/disk/by-id/scsi-x is not there"), "{err}");
     // The agent may start after the device has come.
-    let note = host.path("/run/wasp-agent/awaited-swap");
-    assert_eq!(std::fs::read_to_string(&note).unwrap(), "/dev/disk/by-id/scsi-x\n");
+    let note = host.path("/run/wasp-agent/awaited-swap.json");
+    let text = std::fs::read_to_string(&note).unwrap();
+    assert_eq!(text, r#"{"version":1,"path":"/dev/disk/by-id/scsi-x"}"#);
     let (code, ..) = run(&host, &["provision", "--dry-run"]);
     assert!(code == 75 && note.exists(), "a dry run leaves it");
     // It is waited for no longer than it takes to come; that it is no device is another matter.

@@ -85,9 +85,9 @@ impl<A: Actuator> Agent<A> {
                 };
                 self.problem("kubelet", Some(text));
                 if in_doubt {
-                    self.grants_now(Grants::InDoubt);
+                    self.grants_now(Grants::Agent, true);
                 } else if self.grants == Grants::Kubelet {
-                    self.grants_now(Grants::Kubelet);
+                    self.grants_now(Grants::Kubelet, false);
                 }
                 return;
             }
@@ -106,7 +106,7 @@ impl<A: Actuator> Agent<A> {
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
         self.problem("kubelet", conflict.or(fails).or(unusable));
-        self.grants_now(grants);
+        self.grants_now(grants, false);
         let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
         let late = watermarks.and_then(|watermarks| swap_not_reached(&watermarks, threshold));
@@ -130,9 +130,9 @@ impl<A: Actuator> Agent<A> {
     }
 
     /// Who sets the limits from now on.
-    fn grants_now(&mut self, grants: Grants) {
-        if grants != self.settings.grants {
-            self.settings.grants = grants;
+    fn grants_now(&mut self, grants: Grants, in_doubt: bool) {
+        if (grants, in_doubt) != (self.settings.grants, self.settings.in_doubt) {
+            (self.settings.grants, self.settings.in_doubt) = (grants, in_doubt);
             self.everything_is_dirty();
             self.check_hook();
         }

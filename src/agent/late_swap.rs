@@ -9,10 +9,11 @@ use crate::{
     act::Actuator,
     config::settings::SwapKind,
     decide::provision::{Late, late},
+    messages,
     model::protection::DeviceNumber,
     observe::{disks::device_number, events::Events, node::swap_devices, swap::unescaped},
-    provision::awaited,
-    report::messages,
+    provision::awaited::Awaited,
+    state::StateFile,
 };
 
 const SERVICE: &str = "wasp-swap.service";
@@ -51,7 +52,9 @@ impl<A: Actuator> Agent<A> {
             .iter()
             .filter_map(|active| device_number(&self.roots, &unescaped(&active.path)))
             .collect();
-        let noted = awaited::awaited(&self.roots).is_some_and(|path| path == swap.path);
+        let note = StateFile::<Awaited>::new(&self.roots);
+        // What cannot be read names no device.
+        let noted = note.load().ok().flatten().is_some_and(|awaited| awaited.path == swap.path);
         let late = late(swap, device, &active, self.late_swap.awaited || noted);
         self.late_swap.awaited = late == Late::Awaited;
         let path = swap.path.display();
@@ -65,12 +68,10 @@ impl<A: Actuator> Agent<A> {
                 ))
             }
             Late::Here => {
-                tracing::info!(
-                    message_id = messages::PROVISION_STEP.id,
-                    "{path} is there: {SERVICE} is restarted to switch it on"
-                );
+                messages::ProvisionStep
+                    .emit(format_args!("{path} is there: {SERVICE} is restarted to switch it on"));
                 // It is written anew where the device is gone again by then.
-                let _ = self.actuator.remove_file(&awaited::file(&self.roots));
+                let _ = self.actuator.remove_file(note.path());
                 self.actuator.restart_unit(SERVICE);
                 None
             }

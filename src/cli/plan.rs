@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 
 use crate::{
+    act::records::Records,
     config::settings::{Grants, Settings},
     decide::{
         decision::Snapshot,
@@ -20,7 +21,7 @@ use crate::{
         kubelet, node,
         tree::Tree,
     },
-    report::{plan::Plan, records::Records},
+    report::plan::Plan,
     roots::Roots,
 };
 
@@ -77,7 +78,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         in_force.grants = Grants::Kubelet;
     }
     if kubelet.is_err() && in_force.grants == Grants::Agent {
-        in_force.grants = Grants::InDoubt;
+        in_force.in_doubt = true;
     }
     notes.extend(conflict);
     let settings = &in_force;

@@ -130,7 +130,7 @@ impl Plan {
                 .iter()
                 .filter(|notice| matches!(notice, Notice::Differs { .. }))
                 .count(),
-            in_doubt: settings.grants == Grants::InDoubt,
+            in_doubt: settings.in_doubt,
             notes,
         }
     }

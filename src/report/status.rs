@@ -67,7 +67,7 @@ pub fn line(facts: &Facts<'_>) -> String {
         }
     }
     let share = match (unlimited, facts.settings.grants) {
-        (0, Grants::Agent | Grants::InDoubt) => {
+        (0, Grants::Agent) => {
             format!("{granted} may swap {}", human_bytes(bytes))
         }
         (0, Grants::Kubelet) => format!("{granted} should swap up to {}", human_bytes(bytes)),

@@ -1,0 +1,459 @@
+//! From grants and what was found to actions: which `memory.swap.max` to write, what to tell
+//! systemd, and what to say.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    decision::{Action, Cause, Decision, Notice, Snapshot},
+    doubt::held,
+    grant::{Grant, Reason, grant_by_role, swap_for_pods},
+    pod_limit::{plus, pod_grant},
+    state::{LimitState, State, Told},
+};
+use crate::{
+    config::settings::{Grants, Settings},
+    model::{
+        host::{
+            ContainerFacts, Holder, Level, LevelFacts, Manager, Monotonic, NodeMemory, PodFacts,
+            RUNTIME_CHILD,
+        },
+        pod::PodUid,
+        swap::SwapMax,
+    },
+};
+
+/// What uses more than its grant keeps at least this much room above its use, so that the step down
+/// itself never gets it OOM-killed.
+const STEP_BYTES: u64 = 1 << 20;
+
+/// For so long after a cgroup appears the runtime may still write limits.
+const STARTING: Duration = Duration::from_secs(2);
+
+/// While a container starts, systemd is not told: a changed property has systemd attach its device
+/// filter to the scope anew, and runc, about to replace the filter that it has just seen there, then
+/// fails to start the container (opencontainers/runc#3604). The cgroup file holds the limit until
+/// then. A program that is named like a runtime is believed only so long.
+const START_AT_MOST: Duration = Duration::from_secs(60);
+const STARTED_YET: Duration = Duration::from_millis(500);
+
+/// One pass: compares every container and pod of the snapshot with its grant.
+///
+/// A pod's limit is raised before its containers' are, and lowered after them.
+pub fn decide(
+    settings: &Settings,
+    snapshot: Snapshot<'_>,
+    mut state: State,
+    now: Monotonic,
+) -> (State, Decision) {
+    let mut decision = Decision::default();
+    let mut due: Vec<(&ContainerFacts, Grant)> = snapshot
+        .containers
+        .iter()
+        .map(|facts| {
+            let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
+            (facts, grant_by_role(&settings.grant, &snapshot.node, pod, &facts.role))
+        })
+        .collect();
+    due.sort_by_key(|(facts, _)| &facts.id);
+    if settings.in_doubt {
+        for (facts, grant) in &mut due {
+            let found = facts.levels.iter().map(|level| level.swap_max).min();
+            let before = state.get(&Holder::Container(facts.id.clone())).map(|known| known.target);
+            let found = found.unwrap_or(SwapMax::ZERO);
+            *grant = held(found, before, grant.clone(), snapshot.node.page_bytes);
+        }
+    }
+    let mut pods: Vec<&PodFacts> = snapshot.slices.iter().collect();
+    pods.sort_by_key(|facts| &facts.uid);
+    if settings.grants == Grants::Kubelet {
+        for (facts, grant) in due {
+            compare(&facts.into(), grant, snapshot.node, now, &mut state, &mut decision);
+        }
+        for facts in pods {
+            let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
+            let grant = pod_grant(&settings.grant, &snapshot.node, pod);
+            compare(&facts.into(), grant, snapshot.node, now, &mut state, &mut decision);
+        }
+        return (state, decision);
+    }
+
+    let pass = Pass { settings, node: snapshot.node, thorough: snapshot.thorough, now };
+    let (raised, rest): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|(facts, grant)| grant.swap_max > state.target_of(&facts.id));
+    for (facts, grant) in rest {
+        pass.enforce(&facts.into(), grant, SwapMax::Max, &mut state, &mut decision);
+    }
+    // While somebody holds more than its grant, a raise must find its bytes free.
+    let (excess, mut total) = match raised.is_empty() {
+        true => (0, 0),
+        false => state.totals(&pass.outside(&pass.due_of_pods(&snapshot, &pods, &state))),
+    };
+    let for_pods = swap_for_pods(&settings.grant, &snapshot.node);
+    for (facts, grant) in raised {
+        let before = state.target_of(&facts.id);
+        let ceiling = match before {
+            SwapMax::Bytes(before) if excess > 0 => {
+                SwapMax::Bytes(before.saturating_add(for_pods.saturating_sub(total)))
+            }
+            _ => SwapMax::Max,
+        };
+        pass.enforce(&facts.into(), grant, ceiling, &mut state, &mut decision);
+        if let (SwapMax::Bytes(before), SwapMax::Bytes(after)) =
+            (before, state.target_of(&facts.id))
+        {
+            total = total.saturating_sub(before).saturating_add(after);
+        }
+    }
+    pass.enforce_pods(&snapshot, &pods, &mut state, &mut decision);
+    (state, decision)
+}
+
+/// `grants = "kubelet"`: looks, reports and leaves alone. The kubelet sets no limit for pods, which
+/// must only not be below what it gives their containers.
+fn compare(
+    facts: &Facts<'_>,
+    grant: Grant,
+    node: NodeMemory,
+    now: Monotonic,
+    state: &mut State,
+    decision: &mut Decision,
+) {
+    let known = state.forget(&facts.owner);
+    let expected = grant.swap_max.as_kernel_shows(node.page_bytes);
+    let in_force = facts.levels.iter().map(|level| level.swap_max).min();
+    // The kubelet limits no sandbox, and what is not known (yet) cannot be compared.
+    let is_known =
+        !matches!(grant.reason, Reason::Helper | Reason::UnknownPod | Reason::UnknownContainer);
+    let differs = is_known
+        && in_force.is_some_and(|found| match facts.owner {
+            Holder::Container(_) => found != expected,
+            // Lifted below.
+            Holder::Pod(_) => false,
+        });
+    if let Some(found) = in_force
+        && differs
+        && !known.is_some_and(|known| known.differs)
+    {
+        decision.notices.push(Notice::Differs { owner: facts.owner.clone(), found, expected });
+    }
+    let used_bytes = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
+    // The kubelet never limits a pod's swap: such a limit is the agent's, of when it granted.
+    if let (Holder::Pod(_), Some(level)) = (&facts.owner, facts.levels.first())
+        && level.swap_max != SwapMax::Max
+    {
+        decision.actions.push(Action::WriteLimit {
+            owner: facts.owner.clone(),
+            path: facts.path.to_owned(),
+            level: level.level,
+            inode: level.inode,
+            from: level.swap_max,
+            to: SwapMax::Max,
+            cause: Cause::GrantChanged,
+        });
+        if let Manager::Systemd(unit) = facts.manager {
+            decision.actions.push(Action::TellSystemd {
+                owner: facts.owner.clone(),
+                unit: unit.clone(),
+                path: facts.path.to_owned(),
+                to: SwapMax::Max,
+            });
+        }
+    }
+    let new = LimitState::new(grant, expected, now);
+    state.insert(&facts.owner, LimitState { differs, used_bytes, ..new });
+}
+
+/// A container, or a pod's own cgroup.
+struct Facts<'a> {
+    owner: Holder,
+    pod: Option<&'a PodUid>,
+    manager: &'a Manager,
+    starting: bool,
+    path: &'a Path,
+    /// Outermost first.
+    levels: &'a [LevelFacts],
+}
+
+impl<'a> From<&'a ContainerFacts> for Facts<'a> {
+    fn from(facts: &'a ContainerFacts) -> Self {
+        let ContainerFacts { id, pod, manager, starting, path, levels, .. } = facts;
+        let owner = Holder::Container(id.clone());
+        Self { owner, pod: Some(pod), manager, starting: *starting, path, levels }
+    }
+}
+
+impl<'a> From<&'a PodFacts> for Facts<'a> {
+    fn from(facts: &'a PodFacts) -> Self {
+        let PodFacts { uid, manager, path, level } = facts;
+        Self {
+            owner: Holder::Pod(uid.clone()),
+            pod: None,
+            manager,
+            starting: false,
+            path,
+            levels: std::slice::from_ref(level),
+        }
+    }
+}
+
+impl Facts<'_> {
+    /// Below the cgroup root.
+    fn path_of(&self, level: Level) -> PathBuf {
+        match level {
+            Level::Pod | Level::Container => self.path.to_owned(),
+            Level::RuntimeChild => self.path.join(RUNTIME_CHILD),
+        }
+    }
+}
+
+struct Pass<'a> {
+    settings: &'a Settings,
+    node: NodeMemory,
+    thorough: bool,
+    now: Monotonic,
+}
+
+impl Pass<'_> {
+    /// What the pods' cgroups may have: their grants, and what their containers hold beyond theirs.
+    fn due_of_pods<'a>(
+        &self,
+        snapshot: &Snapshot<'_>,
+        pods: &[&'a PodFacts],
+        state: &State,
+    ) -> Vec<(&'a PodFacts, Grant)> {
+        let excess = if pods.is_empty() { Default::default() } else { state.excess_of_pods() };
+        let due = |facts: &&'a PodFacts| {
+            let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
+            let mut grant = pod_grant(&self.settings.grant, &self.node, pod);
+            let excess = excess.get(&facts.uid).copied().unwrap_or(0);
+            grant.swap_max = match self.settings.in_doubt {
+                // As it is: a kubelet that grants sets none.
+                true => facts.level.swap_max,
+                false => plus(grant.swap_max, SwapMax::Bytes(excess)),
+            };
+            (*facts, grant)
+        };
+        pods.iter().map(due).collect()
+    }
+
+    /// What the pods hold beyond that.
+    fn outside<'a>(&self, due: &[(&'a PodFacts, Grant)]) -> BTreeMap<&'a PodUid, u64> {
+        let beyond = |(facts, grant): &(&'a PodFacts, Grant)| match grant.swap_max {
+            SwapMax::Bytes(bytes) => {
+                (&facts.uid, facts.level.swap_used_bytes.saturating_sub(bytes))
+            }
+            SwapMax::Max => (&facts.uid, 0),
+        };
+        due.iter().map(beyond).collect()
+    }
+
+    /// After the containers of these pods, whose states tell what they hold beyond their grants.
+    fn enforce_pods(
+        &self,
+        snapshot: &Snapshot<'_>,
+        pods: &[&PodFacts],
+        state: &mut State,
+        decision: &mut Decision,
+    ) {
+        let due = self.due_of_pods(snapshot, pods, state);
+        let mut of_pods = Decision::default();
+        for (facts, grant) in due {
+            self.enforce(&facts.into(), grant, SwapMax::Max, state, &mut of_pods);
+        }
+        let raises = |action: &Action| match action {
+            Action::WriteLimit { from, to, .. } => to > from,
+            Action::TellSystemd { .. } => false,
+        };
+        let (mut first, last): (Vec<_>, Vec<_>) = of_pods.actions.into_iter().partition(raises);
+        first.append(&mut decision.actions);
+        first.extend(last);
+        decision.actions = first;
+        decision.notices.extend(of_pods.notices);
+        decision.again.extend(of_pods.again);
+        decision.deaf_until.extend(of_pods.deaf_until);
+    }
+
+    fn enforce(
+        &self,
+        facts: &Facts<'_>,
+        grant: Grant,
+        ceiling: SwapMax,
+        state: &mut State,
+        decision: &mut Decision,
+    ) {
+        let known = state.forget(&facts.owner);
+        let page = self.node.page_bytes;
+        // The outermost level holds the use of those in it, and its limit is the only one that the
+        // container cannot set: a level in it may be of the container's own making.
+        let used = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
+        let outermost = facts.levels.first().map_or(SwapMax::Max, |level| level.swap_max);
+        let known_target = known.as_ref().map(|known| known.target);
+        // Whatever a writer has made of the limit meanwhile, what counts is what we had left it. Use
+        // above that shows that the outermost limit was higher for a moment.
+        let in_force = match known_target {
+            None => outermost,
+            Some(before) if SwapMax::Bytes(used) > before => with_room(used),
+            Some(before) => before,
+        };
+        // Room beyond the ceiling is for what is in use; who uses nothing waits for free bytes.
+        let floor = if used > 0 { with_room(used) } else { SwapMax::ZERO };
+        let target = target(in_force, used, grant.swap_max).min(ceiling.max(floor));
+
+        let mut next = known.unwrap_or_else(|| LimitState {
+            was_there: self.thorough,
+            pod: facts.pod.cloned(),
+            ..LimitState::new(grant.clone(), target, self.now)
+        });
+        // What the kubelet's mode has left knows no pod.
+        next.pod = facts.pod.cloned();
+        let cause_of = |level: &LevelFacts| match known_target {
+            Some(before) if next.seen.contains(&level.inode) => {
+                if level.swap_max != before.as_kernel_shows(page) {
+                    Cause::Drift
+                } else if target > grant.swap_max {
+                    Cause::StepDown
+                } else {
+                    Cause::GrantChanged
+                }
+            }
+            _ => Cause::Found,
+        };
+        let wrong: Vec<(&LevelFacts, Cause)> = facts
+            .levels
+            .iter()
+            .filter(|level| level.swap_max != target.as_kernel_shows(page))
+            .map(|level| (level, cause_of(level)))
+            .collect();
+        let drift = wrong.iter().find(|(_, cause)| *cause == Cause::Drift).map(|(level, _)| *level);
+        (next.grant, next.target, next.used_bytes) = (grant, target, used);
+        next.seen = facts.levels.iter().map(|level| level.inode).collect();
+
+        next.budget.refill(self.now);
+        if next.budget.is_full() {
+            next.contended = false;
+        }
+        if let Some(level) = drift
+            && let Err(again_at) = next.budget.spend(self.now)
+        {
+            if !next.contended {
+                next.contended = true;
+                decision.notices.push(Notice::Contended {
+                    owner: facts.owner.clone(),
+                    found: level.swap_max,
+                    wanted: target,
+                });
+            }
+            decision.deaf_until.push((again_at, facts.owner.clone()));
+            state.insert(&facts.owner, next);
+            return;
+        }
+        // A limit that changes while the container starts is the runtime's work, no drift.
+        let starting = self.now.since(next.since) < STARTING;
+        for (level, cause) in wrong {
+            decision.actions.push(Action::WriteLimit {
+                owner: facts.owner.clone(),
+                path: facts.path_of(level.level),
+                level: level.level,
+                inode: level.inode,
+                from: level.swap_max,
+                to: target,
+                cause: if cause == Cause::Drift && starting { Cause::Found } else { cause },
+            });
+        }
+        self.tell_systemd(facts, drift.is_some(), &mut next, decision);
+        self.follow(facts, used, &mut next, decision);
+        state.insert(&facts.owner, next);
+    }
+
+    fn tell_systemd(
+        &self,
+        facts: &Facts<'_>,
+        drifted: bool,
+        next: &mut LimitState,
+        decision: &mut Decision,
+    ) {
+        let Manager::Systemd(unit) = &facts.manager else { return };
+        let age = self.now.since(next.since);
+        let starting = facts.starting || (age < STARTING && !next.was_there);
+        if starting && age < START_AT_MOST {
+            decision.again.push((self.now + STARTED_YET, facts.owner.clone()));
+            return;
+        }
+        let due = match next.told {
+            Told::Nothing => true,
+            // A drift may have come with a new property (an in-place resize sets both).
+            Told::Asked(asked) => asked != next.target || drifted,
+            Told::Holds(held) => held != next.target || drifted || self.thorough,
+            Told::Failed { retry_at } => retry_at <= self.now,
+        };
+        if due {
+            next.told = Told::Asked(next.target);
+            decision.actions.push(Action::TellSystemd {
+                owner: facts.owner.clone(),
+                unit: unit.clone(),
+                path: facts.path.to_owned(),
+                to: next.target,
+            });
+        } else if let Told::Failed { retry_at } = next.told {
+            decision.again.push((retry_at, facts.owner.clone()));
+        }
+    }
+
+    /// Keeps looking at what uses more than its grant, or waits for a raise.
+    fn follow(
+        &self,
+        facts: &Facts<'_>,
+        used_bytes: u64,
+        next: &mut LimitState,
+        decision: &mut Decision,
+    ) {
+        let owner = || facts.owner.clone();
+        let above = SwapMax::Bytes(used_bytes) > next.grant.swap_max;
+        match (next.above, above) {
+            (false, true) => decision.notices.push(Notice::AboveGrant {
+                owner: owner(),
+                used_bytes,
+                grant: next.grant.swap_max,
+            }),
+            (true, false) => {
+                decision.notices.push(Notice::BackWithinGrant { owner: owner() });
+            }
+            _ => {}
+        }
+        next.above = above;
+        if next.target != next.grant.swap_max {
+            decision.again.push((self.now + self.settings.limits.follow, owner()));
+        }
+    }
+}
+
+/// What to set where `in_force` is set, `used` bytes are swapped and `grant` is due.
+///
+/// Raising is always safe. Lowering below use has a container OOM-killed within seconds, so the
+/// limit only follows the use down, in steps worth a write, and never rises on the way.
+fn target(in_force: SwapMax, used_bytes: u64, grant: SwapMax) -> SwapMax {
+    let use_with_room = with_room(used_bytes);
+    if grant >= in_force || SwapMax::Bytes(used_bytes) <= grant {
+        return grant;
+    }
+    match in_force {
+        SwapMax::Bytes(bytes)
+            if SwapMax::Bytes(bytes.saturating_sub(STEP_BYTES)) <= use_with_room =>
+        {
+            in_force
+        }
+        _ => use_with_room.max(grant),
+    }
+}
+
+fn with_room(used_bytes: u64) -> SwapMax {
+    SwapMax::Bytes(used_bytes.saturating_add(STEP_BYTES))
+}
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;
