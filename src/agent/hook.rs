@@ -45,7 +45,9 @@ impl Installed {
 impl<A: Actuator> Agent<A> {
     /// Has the hook installed and told, or removed, as is configured.
     pub(super) fn check_hook(&mut self) {
-        let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent && !self.settings.in_doubt;
+        let wanted = self.settings.hook.install
+            && self.settings.grants == Grants::Agent
+            && !self.settings.in_doubt;
         let problem = if wanted { self.install_hook().err() } else { self.remove_hook(None).err() };
         self.problem("hook", problem);
     }

@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, time::Duration};
 use super::Agent;
 use crate::{
     act::{Actuator, Written, systemd},
-    config::settings::Grants,
     decide::{
         decision::{Action, Cause, Decision, Notice, Snapshot},
         grant::grant,

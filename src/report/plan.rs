@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::{
-    config::settings::{Grants, Settings},
+    config::settings::Settings,
     decide::{
         decision::{Action, Decision, Notice, Snapshot},
         grant::{Grant, Reason, grant_by_role, swap_for_pods},

@@ -12,7 +12,7 @@ use crate::{
     },
     decide::evict::machine::Evictions,
     model::{hook::HookSettings, published::Published},
-    provision::ledger::Provisioned,
+    provision::{awaited::Awaited, ledger::Provisioned},
 };
 
 /// Content of a state file.
