@@ -283,6 +283,48 @@ fn where_the_kubelet_grants_it_only_looks() {
     assert_eq!(host.limit(&cgroup), "max");
 }
 
+/// Issue: an agent that started while the kubelet's configuration could not be read granted by itself.
+#[test]
+fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let config = "/etc/kubernetes/kubelet.conf";
+    host.write(config, "kind: [");
+    let hook = host.path("/run/containers/oci/hooks.d/99-wasp-agent.json");
+    host.write("/run/containers/oci/hooks.d/99-wasp-agent.json", "{}");
+    let new = |name: &str, number: usize, swap_max: &str| {
+        let pod = server.apply(&pod(name, NODE, Some("100Mi"), None)).unwrap();
+        let cgroup = host.container(uid(&pod), &container_id(number), "main", swap_max);
+        (pod, cgroup)
+    };
+    let (pod, none) = new("none", 1, "0");
+    let (_, unlimited) = new("unlimited", 2, "max");
+    let (_, as_before) = new("as-before", 3, &half(100));
+    let mut agent = Agent::start(&host);
+    let status = agent.hears("STATUS=cannot read /etc/kubernetes/kubelet.conf");
+    assert!(status.contains("no limit is raised until it can be read"), "{status}");
+    assert_eq!(host.limit(&none), "0");
+    assert_eq!(host.limit(&unlimited), "0");
+    assert_eq!(host.limit(&as_before), half(100), "what an agent before has granted stays");
+    assert!(!hook.exists(), "the hook is removed");
+    let record =
+        fs::read_to_string(host.path(&format!("/run/wasp-agent/pods/{}.json", uid(&pod)))).unwrap();
+    assert!(record.contains(r#""grants":{"main":"0"}"#), "{record}");
+    // A reload with the same file changes nothing; one with a file that can be read does.
+    agent.signal("-HUP");
+    agent.hears("READY=1");
+    assert_eq!(host.limit(&none), "0");
+    host.write(config, "kind: KubeletConfiguration\nfailSwapOn: false\n");
+    agent.signal("-HUP");
+    host.await_limit(&none, &half(100));
+    host.await_limit(&unlimited, &half(100));
+    // From now on an unreadable file keeps what is in force.
+    host.write(config, "kind: [");
+    agent.signal("-HUP");
+    agent.hears("STATUS=cannot read /etc/kubernetes/kubelet.conf");
+    assert_eq!(host.limit(&none), half(100));
+}
+
 #[test]
 fn pods_below_the_kubelets_own_root_are_limited() {
     let (host, (_data, server)) = (host(), api_server());
@@ -321,6 +363,17 @@ fn a_host_without_cgroup_v2_is_said_and_survived() {
     let status = agent.hears("STATUS=API server");
     assert!(status.contains("cgroup v2 is not mounted"), "{status}");
     assert!(status.contains("boot with psi=1"), "{status}");
+}
+
+/// As with `cgroup_disable=memory`: the hierarchy is there, without the controller.
+#[test]
+fn a_kernel_without_a_memory_controller_is_named_in_the_status() {
+    let host = host();
+    host.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io hugetlb pids\n");
+    let mut agent = Agent::start(&host);
+    let status = agent.hears("STATUS=API server");
+    assert!(status.contains("the kernel has no memory controller for cgroup v2"), "{status}");
+    assert!(status.contains("remove cgroup_disable=memory"), "{status}");
 }
 
 #[test]

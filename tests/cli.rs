@@ -115,13 +115,27 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
         let id = format!("cri-o://{}", container_id(id));
         pod["status"] = serde_json::json!({
             "phase": "Running",
-            "containerStatuses": [{ "name": "main", "containerID": id }],
+            "containerStatuses": [
+                { "name": "main", "containerID": id, "state": { "running": {} } },
+            ],
         });
         server.apply(&pod).unwrap()
     };
     let seen = running("seen", 1);
     host.container(uid(&seen), &container_id(1), "main", "0");
     let plan = || run(&host, &["plan"]).1;
+    assert!(plan().contains("Every limit is right."), "{}", plan());
+    // It has an ID of before, and its sandbox may be gone for minutes: that is nobody's fault.
+    let mut crashed = pod("crashed", NODE, None, None);
+    crashed["status"] = serde_json::json!({
+        "phase": "Running",
+        "containerStatuses": [{
+            "name": "main",
+            "containerID": format!("cri-o://{}", container_id(3)),
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+        }],
+    });
+    server.apply(&crashed).unwrap();
     assert!(plan().contains("Every limit is right."), "{}", plan());
     let elsewhere = running("elsewhere", 2);
     let text = plan();
@@ -141,7 +155,31 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     assert!(text.contains("1 limit to set"), "{text}");
     assert!(text.contains(&format!("1 running pod has no cgroup below {slice} or")), "{text}");
     host.write("/etc/kubernetes/kubelet.conf", "kind: [");
-    assert!(plan().contains("NOTE: cannot read /etc/kubernetes/kubelet.conf"), "{}", plan());
+    let text = plan();
+    assert!(text.contains("NOTE: cannot read /etc/kubernetes/kubelet.conf"), "{text}");
+    assert!(text.contains("No limit of the 1 containers is raised while"), "{text}");
+}
+
+/// Issue: `swapaccount=0` and `cgroup_disable=memory` gave "Every limit is right".
+#[test]
+fn a_plan_counts_the_containers_that_cannot_be_limited() {
+    let (_data, server) = api_server();
+    let host = FakeHost::new(4096 * MIB, 2048 * MIB);
+    host.use_kubeconfig(&server);
+    let limited = server.apply(&pod("limited", NODE, None, None)).unwrap();
+    host.container(uid(&limited), &container_id(1), "main", "0");
+    let plan = || run(&host, &["plan"]).1;
+    assert!(plan().contains("Every limit is right."), "{}", plan());
+    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
+    let cgroup = host.container(uid(&pod), &container_id(2), "main", "0");
+    std::fs::remove_file(host.path(&format!("{cgroup}/memory.swap.max"))).unwrap();
+    let text = plan();
+    assert!(text.contains("NOTE: 1 container has no memory.swap.max"), "{text}");
+    assert!(text.contains("The limits of the 1 containers that were found are right."), "{text}");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
+    let text = plan();
+    assert!(text.contains("NOTE: the kernel has no memory controller for cgroup v2"), "{text}");
+    assert!(!text.contains("Every limit"), "{text}");
 }
 
 #[test]
@@ -181,6 +219,12 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     assert_eq!(code, 75, "{err}");
     assert!(err.contains("Waiting 1 s at most for /dev/disk/by-id/scsi-x."), "{err}");
     assert!(err.contains("/dev/disk/by-id/scsi-x is not there"), "{err}");
+    // The agent may start after the device has come.
+    let note = host.path("/run/wasp-agent/awaited-swap.json");
+    let text = std::fs::read_to_string(&note).unwrap();
+    assert_eq!(text, r#"{"version":1,"path":"/dev/disk/by-id/scsi-x"}"#);
+    let (code, ..) = run(&host, &["provision", "--dry-run"]);
+    assert!(code == 75 && note.exists(), "a dry run leaves it");
     // It is waited for no longer than it takes to come; that it is no device is another matter.
     let path = host.path("/dev/disk/by-id/scsi-x");
     let comes = std::thread::spawn(move || {
@@ -191,6 +235,7 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     comes.join().unwrap();
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("not a block device"), "{err}");
+    assert!(!note.exists(), "the agent does not ask for the same again");
 
     let (_, json, _) = run(&host, &["check", "--json"]);
     assert!(json.contains("/dev/disk/by-id/scsi-x is configured"), "{json}");
@@ -293,6 +338,9 @@ fn provision_refuses_what_the_node_would_not_survive() {
     host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
     host.write("/sys/fs/cgroup/system.slice/memory.max", "max\n");
     refused(69, "remove swapaccount=0");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
+    refused(69, "remove cgroup_disable=memory");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
     host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
     let theirs = "/etc/systemd/system/swap-disk-enable.service";
     host.write(theirs, "");

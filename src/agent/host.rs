@@ -8,7 +8,7 @@ use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings, SwapKind},
     decide::{
         kubelet::{fails_with_swap, grants_otherwise, in_force, memory_threshold, unusable},
-        pods::{lost_pods, without_cgroup},
+        pods::{lost_pods, without_cgroup, without_limit},
         provision::{Wanted, shortage},
         rivals::{daemonset, others_swap},
         tunables::swap_not_reached,
@@ -18,16 +18,10 @@ use crate::{
         host::NodeMemory,
         kubelet::{KubeletConfig, Teller},
         plain::plain,
-        pod::PodUid,
+        pod::{ContainerId, PodUid},
         published,
     },
-    observe::{
-        accounting::{NO_SWAP_CONTROLLER, limits_swap},
-        hooks, kubelet,
-        rivals::rivals,
-        tree::Changes,
-        zoneinfo,
-    },
+    observe::{accounting::swap_control, hooks, kubelet, rivals::rivals, tree::Changes, zoneinfo},
 };
 
 fn acted_on(config: &KubeletConfig) -> published::Kubelet {
@@ -52,12 +46,13 @@ impl<A: Actuator> Agent<A> {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
         let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, no limit can be set (boot with \
                        systemd.unified_cgroup_hierarchy=1)";
-        let missing = match limits_swap(&self.roots) {
-            _ if !cgroup2 => Some(missing),
-            Some(false) => Some(NO_SWAP_CONTROLLER),
-            _ => None,
-        };
-        self.problem("cgroup", missing.map(str::to_owned));
+        let missing = if cgroup2 { swap_control(&self.roots).lacks() } else { Some(missing) };
+        // A cgroup that is being made has none for a moment.
+        let lacking: BTreeSet<ContainerId> = self.tree.without_limit().cloned().collect();
+        let for_long = lacking.intersection(&self.without_limit).count();
+        self.without_limit = lacking;
+        let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
+        self.problem("cgroup", missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure-stall information (boot with psi=1)";
         self.problem("pressure", (!pressure).then(|| missing.to_owned()));
@@ -74,6 +69,10 @@ impl<A: Actuator> Agent<A> {
         let daemonset = daemonset(pods.map(|pod| (&*pod.namespace, &*pod.name)));
         self.problem("rival", daemonset.or_else(|| hooks::rival(&self.roots)).or(swap));
         self.check_kubelet();
+        // A kubelet that runs tells itself.
+        if self.kubelet.is_by_unit() {
+            self.ask_for_kubelet();
+        }
         self.check_pods();
         self.check_hook();
     }
@@ -85,8 +84,7 @@ impl<A: Actuator> Agent<A> {
 
     /// What the kubelet's configuration says about swap, which decides who grants.
     pub(super) fn check_kubelet(&mut self) {
-        let unit = self.kubelet_unit.as_ref();
-        let config = match kubelet::config_of(&self.roots, &self.settings, unit) {
+        let config = match self.kubelet.config(&self.roots, &self.settings) {
             Ok(config) => config,
             Err(error) => {
                 // Whoever granted before goes on. Who grants by the configuration of the agent alone needs
@@ -97,7 +95,7 @@ impl<A: Actuator> Agent<A> {
                 let text = match self.settings.grants {
                     Grants::Auto => format!(
                         "{error}; until it can be read nobody knows whether the kubelet grants swap, and \
-                         the agent sets no limit"
+                         the agent raises no limit"
                     ),
                     Grants::Agent | Grants::Kubelet => error,
                 };
@@ -110,7 +108,9 @@ impl<A: Actuator> Agent<A> {
         }
         let process = config.as_ref().and_then(|config| match config.told_by {
             Teller::Process(process) => Some(process),
-            Teller::Unit(_) | Teller::Environment(_) | Teller::Nobody => None,
+            Teller::LastProcess(_) | Teller::Unit(_) | Teller::Environment(_) | Teller::Nobody => {
+                None
+            }
         });
         self.kubelet_swap.kubelet_is(process, self.node.swap_bytes, self.now());
         self.grants_now(in_force(self.configured, config.as_ref()));
@@ -129,6 +129,22 @@ impl<A: Actuator> Agent<A> {
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
         let late = watermarks.and_then(|watermarks| swap_not_reached(&watermarks, threshold));
         self.problem("watermarks", late.filter(|_| self.node.swap_bytes > 0));
+    }
+
+    /// Asks systemd for the kubelet's unit; the answer comes later.
+    pub(super) fn ask_for_kubelet(&self) {
+        let (roots, send) = (self.roots.clone(), self.kubelet_units.clone());
+        tokio::spawn(async move {
+            // Fails only while the agent ends.
+            let _ = send.send(kubelet::service(&roots).await);
+        });
+    }
+
+    pub(super) fn kubelet_unit_is(&mut self, unit: Option<kubelet::Service>) {
+        if self.kubelet.unit != unit {
+            self.kubelet.unit = unit;
+            self.check_kubelet();
+        }
     }
 
     /// Who sets the limits from now on, and by which rule.

@@ -12,6 +12,8 @@ use crate::{
     messages,
     model::protection::DeviceNumber,
     observe::{disks::device_number, events::Events, node::swap_devices, swap::unescaped},
+    provision::awaited::Awaited,
+    state::StateFile,
 };
 
 const SERVICE: &str = "wasp-swap.service";
@@ -50,7 +52,10 @@ impl<A: Actuator> Agent<A> {
             .iter()
             .filter_map(|active| device_number(&self.roots, &unescaped(&active.path)))
             .collect();
-        let late = late(swap, device, &active, self.late_swap.awaited);
+        let note = StateFile::<Awaited>::new(&self.roots);
+        // What cannot be read names no device.
+        let noted = note.load().ok().flatten().is_some_and(|awaited| awaited.path == swap.path);
+        let late = late(swap, device, &active, self.late_swap.awaited || noted);
         self.late_swap.awaited = late == Late::Awaited;
         let path = swap.path.display();
         match late {
@@ -65,6 +70,8 @@ impl<A: Actuator> Agent<A> {
             Late::Here => {
                 messages::ProvisionStep
                     .emit(format_args!("{path} is there: {SERVICE} is restarted to switch it on"));
+                // It is written anew where the device is gone again by then.
+                let _ = self.actuator.remove_file(note.path());
                 self.actuator.restart_unit(SERVICE);
                 None
             }

@@ -34,7 +34,7 @@ use crate::{
     messages,
     model::{
         host::{Holder, Monotonic, NodeMemory},
-        pod::{PodUid, Pods},
+        pod::{ContainerId, PodUid, Pods},
     },
     observe::{
         alarm::Alarm,
@@ -90,8 +90,11 @@ struct Agent<A> {
     publisher: publish::Publisher,
     /// Whose limit could not be read or set.
     failures: HashMap<Holder, pass::Failure>,
-    /// What systemd said of the kubelet's unit when the agent started.
-    kubelet_unit: Option<kubelet::Service>,
+    kubelet: kubelet::Kubelet,
+    /// For what systemd answers of the kubelet's unit.
+    kubelet_units: mpsc::UnboundedSender<Option<kubelet::Service>>,
+    /// Containers that had no `memory.swap.max` at the last look.
+    without_limit: BTreeSet<ContainerId>,
     /// Running pods that have no cgroup, and since when.
     lost: BTreeMap<PodUid, Monotonic>,
     /// Problems of the host by what they are about, so that each is logged when it comes and goes.
@@ -168,7 +171,10 @@ impl<A: Actuator> Agent<A> {
             eviction_status: None,
             publisher: publish::Publisher::default(),
             failures: HashMap::new(),
-            kubelet_unit: None,
+            kubelet: kubelet::Kubelet::default(),
+            // Replaced by one that is heard.
+            kubelet_units: mpsc::unbounded_channel().0,
+            without_limit: BTreeSet::new(),
             lost: BTreeMap::new(),
             problems: HashMap::new(),
         })
@@ -207,7 +213,11 @@ impl<A: Actuator> Agent<A> {
             let serve = serve::serve(self.roots.clone(), settings, latest, report_served);
             server = Some(tokio::spawn(serve));
         }
-        self.kubelet_unit = kubelet::service(&self.roots).await;
+        let (send, mut kubelet_units) = mpsc::unbounded_channel();
+        self.kubelet_units = send;
+        self.kubelet.unit = kubelet::service(&self.roots).await;
+        // Before anything is published or set.
+        self.check_kubelet();
         let mut news = self.watch_pods();
         messages::Started {
             version: &env!("CARGO_PKG_VERSION"),
@@ -251,6 +261,7 @@ impl<A: Actuator> Agent<A> {
                     changed.context("the kernel's notifications of udev's database failed")?;
                     self.check_swap();
                 }
+                Some(unit) = kubelet_units.recv() => self.kubelet_unit_is(unit),
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(told) = told.recv() => self.announcer_told(told),

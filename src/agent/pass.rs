@@ -379,12 +379,15 @@ impl<A: Actuator> Agent<A> {
     /// Publishes a pod's grants.
     pub(super) fn record(&mut self, pod: &std::sync::Arc<Pod>) {
         let (node, _) = self.granted_from();
+        // By an old hook that could not be removed, nobody gets swap either.
+        let in_doubt = self.settings.grants == crate::config::settings::Grants::Auto;
         let grants = pod
             .containers
             .iter()
             .map(|container| {
                 let grant = grant(&self.settings.grant, &node, pod, container);
-                (container.name.clone(), grant.swap_max)
+                let swap_max = if in_doubt { SwapMax::ZERO } else { grant.swap_max };
+                (container.name.clone(), swap_max)
             })
             .collect();
         // It is said of all of them together.

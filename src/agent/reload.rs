@@ -29,6 +29,8 @@ impl<A: Actuator> Agent<A> {
                 let grant = if grants == Grants::Kubelet { grant } else { settings.grant };
                 self.settings = Settings { grants, grant, ..settings };
                 self.eviction.look_now();
+                self.kubelet.forget();
+                self.ask_for_kubelet();
                 self.check_kubelet();
                 self.check_hook();
                 self.timers.resync = self.now();

@@ -11,19 +11,19 @@ use crate::{
         decision::Snapshot,
         kubelet::{grants_otherwise, settings_in_force, unusable},
         limits::decide,
-        pods::{lost_pods, without_cgroup},
+        pods::{lost_pods, without_cgroup, without_limit},
         state::State,
     },
     model::{host::Monotonic, pod::Pods, published::Published},
     observe::{
-        accounting::{NO_SWAP_CONTROLLER, limits_swap},
-        bounded::read_bounded,
+        accounting::swap_control,
         kube::{credentials, list::List},
         kubelet, node,
         tree::Tree,
     },
     report::plan::Plan,
     roots::Roots,
+    state::StateFile,
 };
 
 /// An administrator waits no longer for what the agent's records tell, too.
@@ -97,9 +97,9 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         Ok(None) => {}
         Err(error) => notes.push(error.clone()),
     }
-    if limits_swap(roots) == Some(false) {
-        notes.push(NO_SWAP_CONTROLLER.to_owned());
-    }
+    notes.extend(swap_control(roots).lacks().map(str::to_owned));
+    let without = tree.without_limit().count();
+    notes.extend(without_limit(without));
     let lost = without_cgroup(pods, |uid| tree.of_pod(uid).next().is_some()).len();
     if lost > 0 {
         notes.push(lost_pods(lost, roots.pods()));
@@ -112,8 +112,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
 
 /// What the kubelet counts as swap, as far as the agent knows.
 fn published_swap(roots: &Roots) -> Option<u64> {
-    let text = read_bounded(&roots.status()).ok()??;
-    serde_json::from_str::<Published>(&text).ok()?.kubelet.swap_bytes
+    StateFile::<Published>::new(roots).load().ok()??.kubelet.swap_bytes
 }
 
 /// The node's pods, and a note for each that cannot be read.

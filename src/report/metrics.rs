@@ -249,7 +249,7 @@ fn families(published: &Published) -> Vec<Family> {
 }
 
 fn of_agent(published: &Published) -> Vec<Family> {
-    let Published { api, protection, hook, troubles, counters, .. } = published;
+    let Published { api, protection, hook, kubelet, troubles, counters, .. } = published;
     let expires = api.certificate_expires.as_deref().and_then(unix_seconds);
     let protected = |slice: &String| (slice.clone(), protection.protected.contains(slice));
     let troubled = |about: &'static str| (about, troubles.iter().any(|t| t == about));

@@ -190,9 +190,9 @@ impl Plan {
         let page = self.node.page_bytes;
         let waits = |row: &&Row| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
-        if self.in_doubt {
-            return "No limit is set or compared: nobody knows whether the kubelet grants swap, see \
-                    the notes above."
+        if self.in_doubt && self.actions.is_empty() {
+            return "No limit is raised: nobody knows whether the kubelet grants swap, see the notes \
+                    above."
                 .to_owned();
         }
         match (self.actions.len(), self.differing, self.notes.is_empty()) {

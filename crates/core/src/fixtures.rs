@@ -37,7 +37,14 @@ pub fn resources(text: &str) -> Resources {
 }
 
 pub fn container(name: &str, kind: ContainerKind, text: &str) -> Container {
-    Container { name: name.into(), kind, spec: resources(text), actual: None, id: None }
+    Container {
+        name: name.into(),
+        kind,
+        spec: resources(text),
+        actual: None,
+        id: None,
+        running: false,
+    }
 }
 
 /// A pod with a regular container `c0`, `c1`, … for each text.

@@ -15,10 +15,34 @@ impl Started {
     pub(crate) fn slice(&self) -> String {
         let uid = self.pod.uid.replace('-', "_");
         match self.pod.qos() {
-            Qos::Guaranteed => format!("kubepods-pod{uid}.slice"),
-            Qos::Burstable => format!("kubepods-burstable-pod{uid}.slice"),
-            Qos::BestEffort => format!("kubepods-besteffort-pod{uid}.slice"),
+            Qos::Guaranteed => format!("{}-pod{uid}.slice", self.stem()),
+            Qos::Burstable => format!("{}-burstable-pod{uid}.slice", self.stem()),
+            Qos::BestEffort => format!("{}-besteffort-pod{uid}.slice", self.stem()),
         }
+    }
+
+    /// The names of the cgroups above the pods' and their own, `kubepods`.
+    fn above(&self) -> Vec<&str> {
+        let root = self.cgroup_root.split('/').filter(|name| !name.is_empty());
+        root.chain(["kubepods"]).collect()
+    }
+
+    /// What the names of the slices begin with.
+    fn stem(&self) -> String {
+        self.above().join("-")
+    }
+
+    /// `kubepods`, or `kubepods.slice`.
+    fn top_dir(&self) -> PathBuf {
+        let names = self.above();
+        let mut dir = PathBuf::from(ROOT);
+        match self.driver {
+            Driver::Cgroupfs => dir.extend(names),
+            Driver::Systemd => dir.extend(
+                (1..=names.len()).map(|count| format!("{}.slice", names[..count].join("-"))),
+            ),
+        }
+        dir
     }
 
     pub(crate) fn slice_dir(&self) -> PathBuf {
@@ -27,15 +51,11 @@ impl Started {
             Qos::Burstable => "burstable",
             Qos::BestEffort => "besteffort",
         };
-        let root = Path::new(ROOT);
+        let top = self.top_dir();
         match self.driver {
-            Driver::Cgroupfs => {
-                root.join("kubepods").join(qos).join(format!("pod{}", self.pod.uid))
-            }
-            Driver::Systemd if qos.is_empty() => root.join("kubepods.slice").join(self.slice()),
-            Driver::Systemd => {
-                root.join("kubepods.slice").join(format!("kubepods-{qos}.slice")).join(self.slice())
-            }
+            Driver::Cgroupfs => top.join(qos).join(format!("pod{}", self.pod.uid)),
+            Driver::Systemd if qos.is_empty() => top.join(self.slice()),
+            Driver::Systemd => top.join(format!("{}-{qos}.slice", self.stem())).join(self.slice()),
         }
     }
     /// As the kubelet does at its own start, and then for each pod.
@@ -44,9 +64,9 @@ impl Started {
             return self.make_cgroups();
         }
         for qos in ["", "-burstable", "-besteffort"] {
-            let name = format!("kubepods{qos}.slice");
+            let name = format!("{}{qos}.slice", self.stem());
             let limit = qos.is_empty().then_some(node.memory_bytes);
-            let path = Path::new(ROOT).join("kubepods.slice");
+            let path = self.top_dir();
             let exists = if qos.is_empty() { path.exists() } else { path.join(&name).exists() };
             if !exists {
                 start_slice(&name, limit)?;

@@ -167,6 +167,9 @@ struct Run {
     /// Who names the cgroups
     #[arg(long, value_enum, default_value_t = Driver::Systemd)]
     driver: Driver,
+    /// The kubelet's cgroupRoot
+    #[arg(long, value_name = "CGROUP", env = "TEST_CGROUP_ROOT", default_value = "")]
+    cgroup_root: String,
     #[arg(long, value_enum, default_value_t = Engine::Crio)]
     engine: Engine,
     /// Start the containers without a word to the API server
@@ -384,6 +387,7 @@ fn start(run: Run, api: &dyn Fn() -> Result<Api>) -> Result<()> {
         runtime: run.runtime,
         kubelet: run.kubelet,
         driver: run.driver,
+        cgroup_root: run.cgroup_root.clone(),
         engine: run.engine,
         containers: Containers::new(),
     };

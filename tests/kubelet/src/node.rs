@@ -76,6 +76,7 @@ pub(crate) struct Started {
     pub(crate) runtime: Runtime,
     pub(crate) kubelet: Kubelet,
     pub(crate) driver: Driver,
+    pub(crate) cgroup_root: String,
     pub(crate) engine: Engine,
     pub(crate) containers: Containers,
 }
@@ -115,6 +116,7 @@ impl Started {
                 Some("cgroupfs") => Driver::Cgroupfs,
                 _ => Driver::Systemd,
             },
+            cgroup_root: state["cgroup_root"].as_str().unwrap_or_default().to_owned(),
             engine: match state["engine"].as_str() {
                 Some("cri-containerd") => Engine::Containerd,
                 _ => Engine::Crio,
@@ -150,7 +152,7 @@ impl Started {
                 Kubelet::Current => "1.36",
             },
             "driver": if self.driver == Driver::Cgroupfs { "cgroupfs" } else { "systemd" },
-            "engine": self.engine.prefix(), "containers": containers,
+            "cgroup_root": self.cgroup_root, "engine": self.engine.prefix(), "containers": containers,
         });
         Ok(fs::write(dir.join("pod.json"), state.to_string())?)
     }

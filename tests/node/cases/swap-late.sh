@@ -35,7 +35,19 @@ ExecStart=
 ExecStart=/usr/bin/wasp-agent provision --wait 1
 UNIT
 systemctl daemon-reload
+systemctl start wasp-swap
+check "wasp-swap gives up its wait" systemctl -q is-active wasp-swap
+check "the disk comes between that and the agent's start" bash -c "echo $virtio >$driver/bind"
+there() { [[ -e $disk ]]; }
+eventually 20 "with its name" there
+check "nobody uses it yet" bash -c "! grep -q '^/dev/$device ' /proc/swaps"
 start_apiserver
+start_agent
+eventually 30 "the agent has it switched on" active
+wasp-agent deprovision
+systemctl stop wasp-agent wasp-swap
+check "the disk goes once more" bash -c "echo $virtio >$driver/unbind"
+eventually 20 "and its name" gone
 start_agent
 check "wasp-swap is well all the same" systemctl -q is-active wasp-swap
 eventually 30 "the status says what is missing" says "virtio-disk1, is not there"

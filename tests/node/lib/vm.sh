@@ -43,7 +43,7 @@ image_dir() {
 # vm IMAGE_DIR ROOT_DRIVE RAM_SHARE WORK_DIR SERIAL [QEMU_ARG...]
 # WORK_DIR holds the disks `payload` and `job`, and gets what the guest writes: `out` and `rc`.
 # RAM_SHARE `none` is for a VM that boots: its RAM is no file, and starts empty. It boots $kernel, if
-# that is set, which needs no initrd.
+# that is set, which needs no initrd, with what $cmdline adds to its command line.
 #
 # Guest RAM is a file. The snapshot is made with it shared, and left out of the migration stream
 # (x-ignore-shared, which both sides have to be told on their monitor); a thawed VM maps it privately,
@@ -66,7 +66,7 @@ vm() {
         -object "$ram" \
         -nodefaults -no-user-config -display none -no-reboot \
         "${kernel_args[@]}" \
-        -append "root=/dev/vda rw console=ttyS0 psi=1 panic=-1 mitigations=off no_timer_check audit=0 apparmor=0 quiet systemd.show_status=0 systemd.unified_cgroup_hierarchy=1" \
+        -append "root=/dev/vda rw console=ttyS0 psi=1 panic=-1 mitigations=off no_timer_check audit=0 apparmor=0 quiet systemd.show_status=0 systemd.unified_cgroup_hierarchy=1 ${cmdline:-}" \
         -drive "$root,if=none,id=root,cache=unsafe,discard=unmap" -device virtio-blk-pci,drive=root,serial=root \
         -drive "file=$work/payload,if=none,id=payload,format=raw,readonly=on" -device virtio-blk-pci,drive=payload,serial=payload \
         -drive "file=$work/job,if=none,id=job,format=raw,readonly=on" -device virtio-blk-pci,drive=job,serial=job \

@@ -54,6 +54,7 @@ pub enum Reason {
     Helper,
     UnknownPod,
     UnknownContainer,
+    KubeletInDoubt,
 }
 
 impl fmt::Display for Reason {
@@ -88,6 +89,9 @@ impl fmt::Display for Reason {
             Self::Helper => f.write_str("sandbox or monitor, no container"),
             Self::UnknownPod => f.write_str("its pod is not known (yet)"),
             Self::UnknownContainer => f.write_str("its container in the pod is not known (yet)"),
+            Self::KubeletInDoubt => {
+                f.write_str("no limit is raised until the kubelet's configuration can be read")
+            }
         }
     }
 }

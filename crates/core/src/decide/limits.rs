@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
+    doubt::held,
     grant::{Grant, grant_by_role, swap_for_pods},
     pod_limit::{plus, pod_grant},
     state::{LimitState, State, Told},
@@ -60,10 +61,18 @@ pub fn decide(
         })
         .collect();
     due.sort_by_key(|(facts, _)| &facts.id);
+    if settings.grants == Grants::Auto {
+        for (facts, grant) in &mut due {
+            let found = facts.levels.iter().map(|level| level.swap_max).min();
+            let before = state.get(&Holder::Container(facts.id.clone())).map(|known| known.target);
+            let found = found.unwrap_or(SwapMax::ZERO);
+            *grant = held(found, before, grant.clone(), snapshot.node.page_bytes);
+        }
+    }
     let mut pods: Vec<&PodFacts> = snapshot.slices.iter().collect();
     pods.sort_by_key(|facts| &facts.uid);
     let pass = Pass { settings, node: snapshot.node, thorough: snapshot.thorough, now };
-    if settings.grants != Grants::Agent {
+    if settings.grants == Grants::Kubelet {
         pass.watch_over_kubelet(&snapshot, due, pods, &mut state, &mut decision);
         return (state, decision);
     }
@@ -160,7 +169,11 @@ impl Pass<'_> {
             let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
             let mut grant = pod_grant(&self.settings.grant, &self.node, pod);
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
-            grant.swap_max = plus(grant.swap_max, SwapMax::Bytes(excess));
+            grant.swap_max = match self.settings.grants == Grants::Auto {
+                // As it is: a kubelet that grants sets none.
+                true => facts.level.swap_max,
+                false => plus(grant.swap_max, SwapMax::Bytes(excess)),
+            };
             (*facts, grant)
         };
         pods.iter().map(due).collect()

@@ -626,6 +626,28 @@ proptest! {
         prop_assert_eq!(one, other);
     }
 
+    /// The kubelet may grant by itself then.
+    #[test]
+    fn in_doubt_no_limit_is_raised((pods, containers) in nodes(), passes in 1..4_u64) {
+        let mut case = Case::new(pods);
+        case.settings.grants = Grants::Auto;
+        let mut containers = containers;
+        let slices: Vec<PodFacts> =
+            case.pods.values().map(|pod| slice(&pod.name, SwapMax::Max, 0)).collect();
+        for pass in 0..passes {
+            let decision = case.pass_with(&containers, &slices, at(pass * 100));
+            for action in &decision.actions {
+                let Action::WriteLimit { owner, from, to, .. } = action else { continue };
+                let id = owner.container();
+                prop_assert!(id.is_some(), "a pod's own limit stays");
+                let facts = containers.iter().find(|c| Some(&c.id) == id).unwrap();
+                let used = facts.levels.first().unwrap().swap_used_bytes;
+                prop_assert!(to < from || *to <= bytes(used + MIB), "{from} becomes {to}");
+            }
+            case.apply(&decision, &mut containers);
+        }
+    }
+
     #[test]
     fn no_write_exceeds_both_the_grant_and_what_use_demands((pods, containers) in nodes()) {
         let mut case = Case::new(pods);

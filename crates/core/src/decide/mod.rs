@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod check;
 pub mod decision;
+pub mod doubt;
 pub mod estimate;
 pub mod evict;
 pub mod grant;

@@ -10,12 +10,24 @@ pub fn without_cgroup(pods: &Pods, has_cgroup: impl Fn(&PodUid) -> bool) -> BTre
     lost.map(|pod| pod.uid.clone()).collect()
 }
 
-/// Whether a container of it has been started and should be there.
+/// Whether a container of it runs, so that its cgroup should be there. One in CrashLoopBackOff has an ID
+/// and does not run: it may have no cgroup for minutes.
 pub fn runs(pod: &Pod) -> bool {
     let lasting = |kind| matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar);
     !pod.finished
         && !pod.is_terminating()
-        && pod.containers.iter().any(|of| lasting(of.kind) && of.id.is_some())
+        && pod.containers.iter().any(|of| lasting(of.kind) && of.id.is_some() && of.running)
+}
+
+/// What is to be told of containers whose cgroups have no `memory.swap.max`.
+pub fn without_limit(count: usize) -> Option<String> {
+    let containers = if count == 1 { "container has" } else { "containers have" };
+    (count > 0).then(|| {
+        format!(
+            "{count} {containers} no memory.swap.max: no limit is set or compared there; see whether \
+             cgroup.subtree_control of the cgroups above names memory"
+        )
+    })
 }
 
 /// For a sentence.
@@ -40,6 +52,7 @@ mod tests {
     fn a_running_pod_without_a_cgroup_is_lost() {
         let mut one = pod("a", &["1 - 1Gi -"]);
         one.containers[0].id = ContainerId::new(&"a".repeat(64));
+        one.containers[0].running = true;
         let lost = |pod: &Pod, seen: bool| {
             let pods = [(pod.uid.clone(), Arc::new(pod.clone()))].into();
             without_cgroup(&pods, |_| seen).len()
@@ -47,6 +60,9 @@ mod tests {
         assert_eq!((lost(&one, false), lost(&one, true)), (1, 0));
         let finished = Pod { finished: true, ..one.clone() };
         assert_eq!(lost(&finished, false), 0);
+        let mut crashed = one.clone();
+        crashed.containers[0].running = false;
+        assert_eq!(lost(&crashed, false), 0, "it waits to be started again");
         let mut waiting = one.clone();
         waiting.containers[0].id = None;
         assert_eq!(lost(&waiting, false), 0, "it has not started yet");

@@ -11,6 +11,7 @@ use super::{
     protection::{Disks, SliceFacts},
     rivals::Rival,
     runtime::Runtime,
+    swap::SwapControl,
     watermarks::Watermarks,
 };
 
@@ -78,8 +79,7 @@ pub struct KernelFacts {
     pub controllers: Option<Vec<String>>,
     /// The kubelet's top cgroup and its controllers, if it is there.
     pub kubepods: Option<(String, Vec<String>)>,
-    /// Whether swap can be limited; `None` where there is no cgroup to tell.
-    pub limits_swap: Option<bool>,
+    pub swap_control: SwapControl,
     /// Each protected slice, and its controllers.
     pub slices: Vec<(SliceFacts, Option<Vec<String>>)>,
     /// Disks that io.latency targets are set for.

@@ -43,6 +43,8 @@ impl fmt::Display for Origin {
 pub enum Teller {
     /// The kubelet that runs, by its process ID.
     Process(u32),
+    /// The kubelet that ran last, by its process ID; none runs now.
+    LastProcess(u32),
     /// systemd, or the files of the unit.
     Unit(String),
     /// No unit: the environment files that kubeadm's unit reads.
@@ -56,6 +58,9 @@ impl fmt::Display for Teller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process(pid) => write!(f, "the running kubelet (process {pid})"),
+            Self::LastProcess(pid) => {
+                write!(f, "the kubelet that ran last (process {pid})")
+            }
             Self::Unit(name) => f.write_str(name),
             Self::Environment(path) => write!(f, "{}", path.display()),
             Self::Nobody => f.write_str("nobody"),

@@ -143,6 +143,9 @@ pub struct Container {
     /// From the status: the running container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<ContainerId>,
+    /// From the status: it runs, as far as the kubelet knows (`state.running`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub running: bool,
 }
 
 impl Container {

@@ -91,6 +91,35 @@ pub fn human_bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// Whether the kernel can limit the swap of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwapControl {
+    Works,
+    /// `cgroup_disable=memory`, or the memory controller is in a hierarchy of cgroup v1.
+    NoMemoryController,
+    /// `swapaccount=0`, or a kernel without CONFIG_SWAP.
+    NotCounted,
+    /// No cgroup has a memory controller yet, which would show it.
+    Unknown,
+}
+
+impl SwapControl {
+    /// Why no limit can be set, and the remedy.
+    pub fn lacks(self) -> Option<&'static str> {
+        match self {
+            Self::Works | Self::Unknown => None,
+            Self::NoMemoryController => Some(
+                "the kernel has no memory controller for cgroup v2 (cgroup.controllers does not list \
+                 it): no limit can be set; remove cgroup_disable=memory from the kernel's command line",
+            ),
+            Self::NotCounted => Some(
+                "the kernel does not count swap for cgroups (no memory.swap.max): no limit can be set; \
+                 remove swapaccount=0 from the kernel's command line",
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,7 +35,9 @@ pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, Cgro
         Ok(()) => failpoint::at("limit.written").map_err(failed).map(|()| Written::Now),
         Err(error) => {
             let source = io_error(&error);
-            if is_gone(&source) {
+            // cgroups-rs opens the file with O_CREAT. cgroupfs makes no file, so one that has gone since
+            // (the memory controller was switched off) gives EACCES in place of ENOENT.
+            if is_gone(&source) || matches!(cgroup.swap_max(), Ok(None)) {
                 return Ok(Written::Gone);
             }
             Err(failed(source))

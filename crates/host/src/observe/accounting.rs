@@ -1,20 +1,27 @@
 //! Whether the kernel can limit swap: it counts swap for each cgroup only with CONFIG_SWAP and
-//! without `swapaccount=0`.
+//! without `swapaccount=0`, and has no limit for memory at all with `cgroup_disable=memory`.
 
 use std::fs;
 
-use crate::roots::Roots;
+use crate::{model::swap::SwapControl, roots::Roots};
 
-/// Why nothing can be done where the kernel cannot.
-pub const NO_SWAP_CONTROLLER: &str = "the kernel does not count swap for cgroups (no \
-     memory.swap.max): no limit can be set; remove swapaccount=0 from the kernel's command line";
-
-/// `None` where no cgroup has a memory controller yet, which would tell.
-pub fn limits_swap(roots: &Roots) -> Option<bool> {
-    let folders = fs::read_dir(roots.cgroup()).ok()?.flatten().map(|entry| entry.path());
+/// By the files of the cgroups at the top. Without cgroup v2 nothing is known.
+pub fn swap_control(roots: &Roots) -> SwapControl {
+    let root = roots.cgroup();
+    let Ok(controllers) = fs::read_to_string(root.join("cgroup.controllers")) else {
+        return SwapControl::Unknown;
+    };
+    if !controllers.split_whitespace().any(|name| name == "memory") {
+        return SwapControl::NoMemoryController;
+    }
+    let folders = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     // The root itself has neither file.
     let counted = folders.filter(|folder| folder.join("memory.max").exists());
-    counted.map(|folder| folder.join("memory.swap.max").exists()).max()
+    match counted.map(|folder| folder.join("memory.swap.max").exists()).max() {
+        None => SwapControl::Unknown,
+        Some(false) => SwapControl::NotCounted,
+        Some(true) => SwapControl::Works,
+    }
 }
 
 #[cfg(test)]
@@ -25,13 +32,21 @@ mod tests {
     fn a_cgroup_with_a_memory_controller_tells() {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::at(folder.path());
-        assert_eq!(limits_swap(&roots), None);
+        assert_eq!(swap_control(&roots), SwapControl::Unknown);
         let slice = roots.cgroup().join("system.slice");
         fs::create_dir_all(&slice).unwrap();
-        assert_eq!(limits_swap(&roots), None);
+        assert_eq!(swap_control(&roots), SwapControl::Unknown);
+        let controllers = roots.cgroup().join("cgroup.controllers");
+        // As a kernel with cgroup_disable=memory has it.
+        for text in ["cpuset cpu io hugetlb pids rdma misc\n", "\n", "", "memory_recursiveprot\n"] {
+            fs::write(&controllers, text).unwrap();
+            assert_eq!(swap_control(&roots), SwapControl::NoMemoryController, "{text:?}");
+        }
+        fs::write(&controllers, "cpuset cpu io memory hugetlb pids\n").unwrap();
+        assert_eq!(swap_control(&roots), SwapControl::Unknown);
         fs::write(slice.join("memory.max"), "max\n").unwrap();
-        assert_eq!(limits_swap(&roots), Some(false));
+        assert_eq!(swap_control(&roots), SwapControl::NotCounted);
         fs::write(slice.join("memory.swap.max"), "max\n").unwrap();
-        assert_eq!(limits_swap(&roots), Some(true));
+        assert_eq!(swap_control(&roots), SwapControl::Works);
     }
 }

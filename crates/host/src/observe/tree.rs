@@ -176,6 +176,15 @@ impl Tree {
         self.containers.keys()
     }
 
+    /// Containers in whose cgroups no limit can be set, for there is no `memory.swap.max`.
+    pub fn without_limit(&self) -> impl Iterator<Item = &ContainerId> {
+        let lacks = |entry: &Entry| {
+            let folder = self.root.join(&entry.path);
+            !folder.join(LIMIT_FILE).exists() && folder.is_dir()
+        };
+        self.containers.iter().filter(move |(_, entry)| lacks(entry)).map(|(id, _)| id)
+    }
+
     /// Every pod that has a cgroup.
     pub fn pods(&self) -> impl Iterator<Item = &PodUid> {
         self.pods.keys()

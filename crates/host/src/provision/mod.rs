@@ -1,5 +1,6 @@
 //! Provisioning: observe → decide → act for the node's swap and the kernel's settings.
 
+pub mod awaited;
 pub mod ledger;
 
 use std::path::Path;
@@ -27,7 +28,7 @@ use crate::{
         swap::human_bytes,
     },
     observe::{
-        accounting::{NO_SWAP_CONTROLLER, limits_swap},
+        accounting::swap_control,
         kubelet,
         node::{self, NodeError},
         rivals::rivals,
@@ -43,6 +44,7 @@ use crate::{
     roots::Roots,
     state::{FileError, StateFile},
 };
+use awaited::Awaited;
 use ledger::{OwnArea, Provisioned};
 
 /// How provisioning ended, if it did.
@@ -96,13 +98,36 @@ impl Provisioning<'_> {
         let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
             .map_err(ProvisionError::Conflict)?;
         let node = node::memory(self.roots)?;
+        // Whatever fails below, the agent does not ask for the same again and again.
+        self.note_awaited(None);
         let swap = self.swap(kubelet.as_ref(), node)?;
+        if let Some(Refusal::NoDevice { path }) = &swap.kept {
+            self.note_awaited(Some(path));
+        }
         let unmet = self.tune(kubelet.as_ref(), node)?;
         let kept = swap.kept.map(|refusal| refusal.to_string());
         Ok(match [kept, unmet].into_iter().flatten().reduce(|a, b| format!("{a}; {b}")) {
             Some(why) => Outcome::Kept(why),
             None => Outcome::AsConfigured(self.summary(node)),
         })
+    }
+
+    /// Leaves the agent a note of the device that is missing.
+    fn note_awaited(&self, path: Option<&Path>) {
+        if self.dry_run {
+            return;
+        }
+        let note = StateFile::<Awaited>::new(self.roots);
+        let noted = match path {
+            Some(path) => note.save(&Awaited { path: path.to_owned() }),
+            None => note.remove(),
+        };
+        if let Err(error) = noted {
+            messages::ProvisionStep.emit_at(
+                messages::Level::Warn,
+                format_args!("{error}; a device that comes before the agent starts is not used"),
+            );
+        }
     }
 
     fn swap(
@@ -192,8 +217,8 @@ impl Provisioning<'_> {
                        systemd.unified_cgroup_hierarchy=1";
             return Err(ProvisionError::Conflict(why.to_owned()));
         }
-        if limits_swap(self.roots) == Some(false) {
-            return Err(ProvisionError::Conflict(NO_SWAP_CONTROLLER.to_owned()));
+        if let Some(why) = swap_control(self.roots).lacks() {
+            return Err(ProvisionError::Conflict(why.to_owned()));
         }
         kubelet.and_then(fails_with_swap).map_or(Ok(()), |why| Err(ProvisionError::Conflict(why)))
     }
@@ -294,6 +319,7 @@ impl Provisioning<'_> {
         }
         if !self.dry_run {
             ledger.remove()?;
+            self.note_awaited(None);
         }
         if !self.dry_run {
             for (path, value) in tunables::restore(self.roots)? {

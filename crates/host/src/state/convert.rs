@@ -12,7 +12,7 @@ use crate::{
     },
     decide::evict::machine::Evictions,
     model::{hook::HookSettings, published::Published},
-    provision::ledger::Provisioned,
+    provision::{awaited::Awaited, ledger::Provisioned},
 };
 
 /// Content of a state file.
@@ -76,6 +76,10 @@ impl State for Granted {
 
 impl State for Provisioned {
     const FILE: Description = crate::provision::ledger::FILE;
+}
+
+impl State for Awaited {
+    const FILE: Description = crate::provision::awaited::FILE;
 }
 
 impl State for TunablesBefore {

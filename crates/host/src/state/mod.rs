@@ -76,6 +76,7 @@ pub struct Description {
 /// Every state file. Pods' records are one file for each pod in the folder that is named here.
 pub const ALL: &[Description] = &[
     crate::provision::ledger::FILE,
+    crate::provision::awaited::FILE,
     crate::act::tunables::FILE,
     crate::act::slices::FILE,
     convert::EVICTIONS,

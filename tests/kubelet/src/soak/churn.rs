@@ -77,6 +77,7 @@ impl Driver {
             runtime: Runtime::Crun,
             kubelet: Kubelet::Current,
             driver: CgroupDriver::Systemd,
+            cgroup_root: String::new(),
             engine: Engine::Crio,
             containers: Containers::new(),
         })

@@ -7,6 +7,7 @@ use crate::{
     model::{
         check::{Asked, BusFacts, Facts},
         protection::SliceFacts,
+        swap::SwapControl,
     },
 };
 
@@ -30,16 +31,23 @@ pub(super) fn cgroup_v2(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 pub(super) fn swap_controller(facts: &Facts, _: &Settings) -> Outcome {
-    match facts.kernel.limits_swap {
-        Some(true) => ok("the kernel counts and limits swap for each cgroup"),
-        Some(false) => fail(
+    match facts.kernel.swap_control {
+        SwapControl::Works => ok("the kernel counts and limits swap for each cgroup"),
+        SwapControl::NoMemoryController => fail(
+            "the kernel has no memory controller for cgroup v2",
+            [
+                "grubby --update-kernel=ALL --remove-args=cgroup_disable, then reboot",
+                "on OpenShift: delete the MachineConfig that brings cgroup_disable=memory",
+            ],
+        ),
+        SwapControl::NotCounted => fail(
             "the kernel does not count swap for cgroups: there is no memory.swap.max",
             [
                 "grubby --update-kernel=ALL --remove-args=swapaccount, then reboot",
                 "on OpenShift: delete the MachineConfig that brings swapaccount=0",
             ],
         ),
-        None => skip("no cgroup has a memory controller yet"),
+        SwapControl::Unknown => skip("no cgroup has a memory controller yet"),
     }
 }
 

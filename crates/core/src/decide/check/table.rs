@@ -30,9 +30,9 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "swap-controller",
-        looks_at: "`memory.swap.max` of the cgroups that have a memory controller",
+        looks_at: "`cgroup.controllers` at the root, and `memory.swap.max` of the cgroups that have a memory controller",
         why: "without it the kernel limits nobody's swap",
-        mend: "a kernel with CONFIG_SWAP, booted without `swapaccount=0`",
+        mend: "a kernel with CONFIG_SWAP, booted without `swapaccount=0` and `cgroup_disable=memory`",
         when: When::Live,
         run: kernel::swap_controller,
     },

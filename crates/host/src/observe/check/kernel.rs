@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::{
     config::settings::Settings,
     model::check::{KernelFacts, MemoryWaits},
-    observe::{accounting::limits_swap, disks, mounts, slices},
+    observe::{accounting::swap_control, disks, mounts, slices},
     roots::Roots,
 };
 
@@ -24,7 +24,7 @@ pub(super) fn facts(roots: &Roots, settings: &Settings) -> KernelFacts {
     KernelFacts {
         controllers: controllers(&cgroup),
         kubepods,
-        limits_swap: limits_swap(roots),
+        swap_control: swap_control(roots),
         slices: slices.collect(),
         disks: disks::in_use(roots),
         io_latency: release.as_deref().and_then(|release| io_latency(roots, release)),

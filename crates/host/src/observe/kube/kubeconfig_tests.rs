@@ -217,6 +217,50 @@ fn what_cannot_be_used_is_told_in_the_projects_own_words() {
     assert!(Host::new().access(nulls + "preferences: null\nextensions:\n").is_ok());
 }
 
+/// client-go decodes with go-yaml, which takes all of these.
+#[test]
+fn what_yaml_allows_beside_the_usual_is_read() {
+    let whole = kubeconfig(SERVER, "token: t");
+    let with_anchors = "x-cluster: &c {server: 'https://a:6443', tls-server-name: b}\n\
+        x-user: &u\n  token: t\nclusters:\n- name: c\n  cluster: *c\nusers:\n- name: u\n  user:\n    <<: *u\n\
+        contexts: [{name: d, context: {cluster: c, user: u}}]\ncurrent-context: d\n";
+    let json = r#"{"kind":"Config","clusters":[{"name":"c","cluster":{"server":"https://a:6443"}}],
+	"users":[{"name":"u","user":{"token":"t"}}],
+	"contexts":[{"name":"d","context":{"cluster":"c","user":"u"}}],"current-context":"d"}"#;
+    for text in [
+        format!("\u{feff}{whole}"),
+        whole.replace('\n', "\r\n"),
+        whole.replace(": ", ":\t"),
+        whole.replace("current-context: d", "\"current-context\": 'd' # which"),
+        format!("%YAML 1.1\n---\n{whole}...\n"),
+        format!("{whole}current-context: x\ncurrent-context: d\n"),
+        with_anchors.to_owned(),
+        json.to_owned(),
+        json.replace('\n', ""),
+    ] {
+        let access = Host::new().access(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(access.server.to_string(), "https://a:6443/", "{text}");
+        assert_eq!(access.token.unwrap().expose_secret(), "t", "{text}");
+    }
+    let access = Host::new().access(with_anchors).unwrap();
+    assert_eq!(access.server_name.as_deref(), Some("b"));
+    let insecure = |value: &str| {
+        let cluster = format!("{SERVER}\ninsecure-skip-tls-verify: {value}");
+        read_from(&cluster, "token: t").unwrap().accepts_any_server
+    };
+    assert!(insecure("true") && insecure("True") && !insecure("false") && !insecure("null"));
+}
+
+/// A plugin beside a certificate: the certificate is what the agent can use.
+#[test]
+fn a_plugin_does_not_hide_a_certificate() {
+    let pem = BROKEN.concat();
+    let user = format!(
+        "client-certificate-data: {pem}\nclient-key-data: {pem}\nexec:\n  command: aws\n  env: null"
+    );
+    assert!(read_from(SERVER, &user).unwrap().identity.is_some());
+}
+
 #[test]
 fn proxies_are_left_out() {
     let access = read_from(&format!("{SERVER}\nproxy-url: socks5://x:1"), "token: t").unwrap();

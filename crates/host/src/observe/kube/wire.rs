@@ -128,10 +128,17 @@ struct ContainerStatus {
     name: String,
     #[serde(rename = "containerID")]
     container_id: Option<String>,
+    state: Option<ContainerState>,
     /// What the kubelet has allocated (KEP-1287); newer than `resources` while a resize is under
     /// way, and left out by kubelets without the feature.
     allocated_resources: Option<ResourceList>,
     resources: Option<WireResources>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    running: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -292,6 +299,7 @@ fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerK
         spec: spec.resources.into(),
         actual: status.and_then(ContainerStatus::actual),
         id: status.and_then(|s| s.container_id.as_deref()).and_then(ContainerId::from_status),
+        running: status.and_then(|s| s.state.as_ref()).is_some_and(|state| state.running.is_some()),
     }
 }
 
@@ -344,6 +352,29 @@ mod tests {
         assert_eq!(compute.spec, resources("1 - 4Gi 8Gi"));
         assert_eq!(compute.effective(), resources("1 - 3Gi 8Gi"), "as allocated");
         assert_eq!(pod.container_by_id(&ContainerId::new(ID).unwrap()), Some(compute));
+    }
+
+    /// The statuses are a kubelet's: of a container that runs, one that waits, one that has ended.
+    #[test]
+    fn a_container_runs_while_its_state_says_so() {
+        let of = |state: &str| {
+            let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02"},
+                "spec":{"containers":[{"name":"c"}]},"status":{"phase":"Running","containerStatuses":[
+                {"name":"c","ready":false,"restartCount":7,"containerID":"cri-o://ID",STATE}]}}"#;
+            parse(&json.replace("ID", ID).replace("STATE", state)).unwrap().containers[0].running
+        };
+        assert!(of(r#""state":{"running":{"startedAt":"2026-11-22T00:00:00Z"}}"#));
+        assert!(of(r#""state":{"running":{}}"#));
+        for state in [
+            r#""state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off 5m0s restarting failed container"}}"#,
+            r#""state":{"terminated":{"exitCode":1,"reason":"Error"}}"#,
+            r#""state":{"running":null}"#,
+            r#""state":{}"#,
+            r#""state":null"#,
+            r#""started":false"#,
+        ] {
+            assert!(!of(state), "{state}");
+        }
     }
 
     #[test]

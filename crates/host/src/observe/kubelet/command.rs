@@ -7,11 +7,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::unit::{Service, environment_file, expand};
-use crate::{model::kubelet::Teller, observe::process::cgroup_of, roots::Roots};
+use super::{
+    config_by,
+    unit::{Service, environment_file, expand},
+};
+use crate::{
+    config::settings::Settings,
+    model::kubelet::{KubeletConfig, Teller},
+    observe::process::cgroup_of,
+    roots::Roots,
+};
 
 /// The kubelet's unit, everywhere but in distributions that build it into another program.
 pub const UNIT: &str = "kubelet.service";
+
+/// Where a unit without `Slice=` runs.
+const USUAL_SLICE: &str = "system.slice";
 
 /// systemd.unit(5), "Unit File Load Path"; the first counts.
 const UNIT_FOLDERS: [&str; 9] = [
@@ -43,11 +54,58 @@ pub struct Command {
     pub told_by: Teller,
 }
 
-/// By the running kubelet, or else by its unit; `None` where there is neither.
-pub fn command(roots: &Roots, by_systemd: Option<&Service>) -> Option<Command> {
-    if let Some(command) = running(roots) {
-        return Some(command);
+/// What is remembered of the kubelet from look to look.
+#[derive(Clone, Debug, Default)]
+pub struct Kubelet {
+    /// What systemd answered last for the unit.
+    pub unit: Option<Service>,
+    /// The last kubelet that ran, and the words that it was told. While none runs, they count: the
+    /// kubelet restarts, and its containers go on.
+    last: Option<(u32, Vec<String>)>,
+}
+
+impl Kubelet {
+    pub fn by(unit: Option<Service>) -> Self {
+        Self { unit, last: None }
     }
+
+    /// No kubelet has been seen to run: its unit tells what it acts on.
+    pub fn is_by_unit(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// What the last kubelet was told counts no longer.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// The configuration in effect, as `config_of` gives it.
+    pub fn config(
+        &mut self,
+        roots: &Roots,
+        settings: &Settings,
+    ) -> Result<Option<KubeletConfig>, String> {
+        config_by(roots, settings, self.command(roots))
+    }
+
+    /// By the running kubelet, or the one that ran last, or else by the unit; `None` where there is none
+    /// of them.
+    fn command(&mut self, roots: &Roots) -> Option<Command> {
+        let before = self.last.as_ref().map(|(pid, _)| *pid);
+        if let Some((pid, words)) = running(roots, before) {
+            self.last = Some((pid, words.clone()));
+            return Some(Command { words, told_by: Teller::Process(pid) });
+        }
+        match &self.last {
+            Some((pid, words)) => {
+                Some(Command { words: words.clone(), told_by: Teller::LastProcess(*pid) })
+            }
+            None => by_unit(roots, self.unit.as_ref()),
+        }
+    }
+}
+
+fn by_unit(roots: &Roots, by_systemd: Option<&Service>) -> Option<Command> {
     let service = by_systemd.cloned().or_else(|| on_disk(roots))?;
     let read = |path: &PathBuf| fs::read_to_string(roots.path(path)).ok();
     let words = after_program(&service.command_line(read))?;
@@ -78,25 +136,45 @@ fn after_program(words: &[String]) -> Option<Vec<String>> {
     Some(words[at + 1..].to_vec())
 }
 
-/// The kubelet's process. Others may call themselves so: it is root's, in the host's PID namespace,
-/// and in no container's cgroup; the one in the unit's cgroup comes first.
-fn running(roots: &Roots) -> Option<Command> {
+/// The kubelet's process: one of the unit's cgroup where that is in its usual slice, or the process that
+/// was it before, or else one of all processes.
+fn running(roots: &Roots, before: Option<u32>) -> Option<(u32, Vec<String>)> {
+    let procs = limited(&roots.cgroup().join(USUAL_SLICE).join(UNIT).join("cgroup.procs"));
+    let of_unit = procs.iter().flat_map(|text| text.lines()).filter_map(|pid| pid.parse().ok());
+    if let Some(found) = of_processes(roots, of_unit.chain(before)) {
+        return Some(found);
+    }
     let entries = fs::read_dir(roots.proc("")).ok()?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    of_processes(roots, pids)
+}
+
+/// Others may call themselves so: the kubelet is root's, in the host's PID namespace, and in no
+/// container's cgroup; the one in the unit's cgroup comes first.
+fn of_processes(roots: &Roots, pids: impl Iterator<Item = u32>) -> Option<(u32, Vec<String>)> {
     let mut found: Vec<(bool, u32)> =
-        pids.filter_map(|pid: u32| Some((!kubelet_at_host(roots, pid)?, pid))).collect();
+        pids.filter_map(|pid| Some((!kubelet_at_host(roots, pid)?, pid))).collect();
     found.sort_unstable();
     found.into_iter().find_map(|(_, pid)| {
         let words = command_line(roots, pid)?;
-        Some(Command { words: after_program(&words)?, told_by: Teller::Process(pid) })
+        Some((pid, after_program(&words)?))
     })
 }
 
-/// Whether it is in the unit's cgroup; `None` for what is not the kubelet.
+/// Whether it is in the unit's cgroup; `None` for what is not the kubelet. What tells the tenants'
+/// processes apart comes first: their names are theirs to choose.
 fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<bool> {
     let read = |name: &str| limited(&roots.proc(&format!("{pid}/{name}")));
     let comm = read("comm")?;
     if !matches!(comm.trim_end(), "kubelet" | "hyperkube") {
+        return None;
+    }
+    let cgroup = cgroup_of(roots, pid)?;
+    let of_container = cgroup.split('/').any(|name| {
+        let prefixes = ["crio-", "cri-containerd-", "docker-", "libpod-", "machine.slice"];
+        name.contains("kubepods") || prefixes.iter().any(|prefix| name.starts_with(prefix))
+    });
+    if of_container {
         return None;
     }
     let status = read("status")?;
@@ -107,13 +185,8 @@ fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<bool> {
     // One number for each PID namespace that it is in, beginning with ours.
     let at_host = field("NSpid:").is_none_or(|pids| pids.len() == 1);
     let by_root = field("Uid:").is_some_and(|uids| uids.first() == Some(&"0"));
-    let cgroup = cgroup_of(roots, pid)?;
-    let of_container = cgroup.split('/').any(|name| {
-        let prefixes = ["crio-", "cri-containerd-", "docker-", "libpod-", "machine.slice"];
-        name.contains("kubepods") || prefixes.iter().any(|prefix| name.starts_with(prefix))
-    });
     let in_unit = cgroup.split('/').any(|name| name == UNIT);
-    (at_host && by_root && !of_container).then_some(in_unit)
+    (at_host && by_root).then_some(in_unit)
 }
 
 fn command_line(roots: &Roots, pid: u32) -> Option<Vec<String>> {

@@ -18,8 +18,8 @@ use std::{
 };
 
 pub use bus::service;
-pub use command::UNIT;
-use command::{Command, command, kubeadm};
+use command::{Command, kubeadm};
+pub use command::{Kubelet, UNIT};
 use flags::Flags;
 use merge::{Texts, effective};
 pub use unit::Service;
@@ -54,7 +54,15 @@ pub fn config_of(
     settings: &Settings,
     by_systemd: Option<&Service>,
 ) -> Result<Option<KubeletConfig>, String> {
-    let known = command(roots, by_systemd);
+    Kubelet::by(by_systemd.cloned()).config(roots, settings)
+}
+
+/// As [`config_of`], for the kubelet that is told `known`.
+fn config_by(
+    roots: &Roots,
+    settings: &Settings,
+    known: Option<Command>,
+) -> Result<Option<KubeletConfig>, String> {
     let Some(Command { words, told_by }) = known else { return usual(roots, settings) };
     let mut flags = flags::parse(&words).map_err(|why| format!("{why} ({told_by})"))?;
     if let Some(path) = &settings.kubelet_config {

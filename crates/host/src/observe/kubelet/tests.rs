@@ -223,6 +223,68 @@ fn the_running_kubelet_tells_best_and_no_tenant_does() {
     assert!(host.config().unwrap_err().contains("takes \"\" for a command"));
 }
 
+/// Runs `look` and fails where it waits for anybody.
+fn at_once<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> T {
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(look()));
+    receive.recv_timeout(Duration::from_secs(30)).expect("it reads what it must not")
+}
+
+/// A file that nobody ever writes into: who reads it waits.
+fn never(host: &Host, path: &str) {
+    host.write(path, "");
+    fs::remove_file(host.roots.path(path)).unwrap();
+    nix::unistd::mkfifo(&host.roots.path(path), nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
+#[test]
+fn the_units_own_cgroup_tells_the_kubelet_and_no_other_process_is_read() {
+    let host = Host::new(&[("/k", HEAD)]);
+    host.process(9, "kubelet", STATUS, OF_UNIT, &["kubelet", "--config=/k"]);
+    host.write("/sys/fs/cgroup/system.slice/kubelet.service/cgroup.procs", "7\n9\n");
+    host.write("/proc/7/comm", "du\n");
+    never(&host, "/proc/3/comm");
+    let roots = host.roots.clone();
+    let found = at_once(move || config(&roots, &Settings::defaults()).unwrap().unwrap());
+    assert_eq!(found.told_by, Teller::Process(9));
+}
+
+#[test]
+fn of_a_tenants_process_that_is_called_kubelet_only_the_cgroup_is_read() {
+    let host = Host::new(&[("/k", HEAD)]);
+    let of_tenant = "/kubepods.slice/kubepods-podx.slice/crio-x.scope";
+    host.process(3, "kubelet", STATUS, of_tenant, &["kubelet", "--config=/none"]);
+    never(&host, "/proc/3/status");
+    host.process(9, "kubelet", STATUS, "/kubelet.slice/x.service", &["kubelet", "--config=/k"]);
+    let roots = host.roots.clone();
+    let found = at_once(move || config(&roots, &Settings::defaults()).unwrap().unwrap());
+    assert_eq!(found.told_by, Teller::Process(9));
+}
+
+#[test]
+fn while_the_kubelet_restarts_what_it_was_told_counts() {
+    let unit = "[Service]\nExecStart=/usr/bin/kubelet --config=/a\n";
+    let host =
+        Host::new(&[("/etc/systemd/system/kubelet.service", unit), ("/a", HEAD), ("/b", HEAD)]);
+    let mut kubelet = Kubelet::default();
+    let settings = Settings::defaults();
+    let mut found = || {
+        let config = kubelet.config(&host.roots, &settings).unwrap().unwrap();
+        (config.file.unwrap().display().to_string(), config.told_by, kubelet.is_by_unit())
+    };
+    assert_eq!(found(), ("/a".to_owned(), Teller::Unit(UNIT.to_owned()), true));
+    host.process(9, "kubelet", STATUS, OF_UNIT, &["kubelet", "--config=/b"]);
+    assert_eq!(found(), ("/b".to_owned(), Teller::Process(9), false));
+    fs::remove_dir_all(host.roots.path("/proc/9")).unwrap();
+    assert_eq!(found(), ("/b".to_owned(), Teller::LastProcess(9), false));
+    host.process(12, "kubelet", STATUS, OF_UNIT, &["kubelet", "--config=/a"]);
+    assert_eq!(found(), ("/a".to_owned(), Teller::Process(12), false));
+    fs::remove_dir_all(host.roots.path("/proc/12")).unwrap();
+    kubelet.forget();
+    let told = kubelet.config(&host.roots, &settings).unwrap().unwrap().told_by;
+    assert_eq!(told, Teller::Unit(UNIT.to_owned()));
+}
+
 #[test]
 fn without_a_kubelet_there_is_none_and_a_broken_one_is_named() {
     let host =

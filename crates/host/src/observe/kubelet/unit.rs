@@ -90,7 +90,8 @@ fn logical_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// The specifiers of a unit that is called kubelet.service, as far as they need nobody's word.
+/// The specifiers of the system's kubelet.service, as far as they are the same on every host
+/// (systemd.unit(5), "Specifiers").
 fn specifiers(text: &str) -> String {
     let mut result = String::new();
     let mut chars = text.chars();
@@ -98,7 +99,19 @@ fn specifiers(text: &str) -> String {
         match (c, chars.clone().next()) {
             ('%', Some('%')) => result.push('%'),
             ('%', Some('n')) => result.push_str("kubelet.service"),
-            ('%', Some('N' | 'p')) => result.push_str("kubelet"),
+            ('%', Some('N' | 'p' | 'P' | 'j' | 'J')) => result.push_str("kubelet"),
+            ('%', Some('i' | 'I')) => {}
+            ('%', Some('f')) => result.push_str("/kubelet"),
+            ('%', Some('E')) => result.push_str("/etc"),
+            ('%', Some('S')) => result.push_str("/var/lib"),
+            ('%', Some('C')) => result.push_str("/var/cache"),
+            ('%', Some('L')) => result.push_str("/var/log"),
+            ('%', Some('t')) => result.push_str("/run"),
+            ('%', Some('T')) => result.push_str("/tmp"),
+            ('%', Some('V')) => result.push_str("/var/tmp"),
+            ('%', Some('h')) => result.push_str("/root"),
+            ('%', Some('u' | 'g')) => result.push_str("root"),
+            ('%', Some('U' | 'G')) => result.push('0'),
             _ => {
                 result.push(c);
                 continue;
@@ -414,6 +427,36 @@ mod tests {
         ] {
             assert_eq!(expand(&owned(&[word]), &environment), expected, "{word}");
         }
+    }
+
+    /// systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers"; systemd.syntax(7).
+    #[test]
+    fn quotes_specifiers_and_escapes_are_systemds() {
+        let of = |line: &str| {
+            let mut service = Service::default();
+            service.read(&format!("[Service]\nExecStart={line}\n"));
+            service.command_line(|_| None)
+        };
+        for (line, expected) in [
+            ("/k \"--config\" '/a b'", &["/k", "--config", "/a b"][..]),
+            ("/k \"--config=/a b\"", &["/k", "--config=/a b"]),
+            ("/k --config=\"/a b\"", &["/k", "--config=/a b"]),
+            ("/k --config=%S/%p/config.yaml", &["/k", "--config=/var/lib/kubelet/config.yaml"]),
+            ("/k --config=%E/k --x=%t/y%i", &["/k", "--config=/etc/k", "--x=/run/y"]),
+            ("/k \\x2d\\x2dconfig=/a", &["/k", "--config=/a"]),
+            ("/k --a \\\n  ; comment\n  --b", &["/k", "--a", "--b"]),
+            ("/k\t--a   --b\t", &["/k", "--a", "--b"]),
+        ] {
+            assert_eq!(of(line), owned(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_variable_may_go_on_over_lines() {
+        let text = "KUBELET_ARGS=\"--config=/a \\\n  --fail-swap-on=false\" \nEMPTY=\n";
+        let environment: Environment = environment_file(text).into_iter().collect();
+        let words = expand(&owned(&["$KUBELET_ARGS", "$EMPTY"]), &environment);
+        assert_eq!(words[..2], owned(&["--config=/a", "--fail-swap-on=false"]));
     }
 
     #[test]

@@ -1,0 +1,54 @@
+//! What holds while the kubelet's configuration cannot be read and nobody knows who grants (`Grants::Auto` in force): the kubelet may
+//! grant swap itself, so the agent raises no limit. It lowers only what nobody can have granted.
+
+use super::grant::{Grant, Reason};
+use crate::model::swap::SwapMax;
+
+/// The grant of a container that has the limit `found`. `before` is what the agent has set, if it
+/// has set a limit.
+///
+/// A limit up to the share is what the kubelet's LimitedSwap or the agent has given: it stays. A
+/// higher one is nobody's grant, unless the share itself has shrunk: such a container gets no swap.
+/// Where the container is not known (yet), only a missing limit is nobody's grant.
+pub fn held(found: SwapMax, before: Option<SwapMax>, share: Grant, page_bytes: u64) -> Grant {
+    let shown = share.swap_max.as_kernel_shows(page_bytes);
+    let is_own = before.is_some_and(|before| before.as_kernel_shows(page_bytes) == found);
+    let is_known = !matches!(share.reason, Reason::UnknownPod | Reason::UnknownContainer);
+    if found == shown || share.reason == Reason::Helper || (found > shown && is_own) {
+        return share;
+    }
+    let stays = found < shown || (!is_known && found != SwapMax::Max);
+    let swap_max = if stays { found } else { SwapMax::ZERO };
+    Grant { swap_max, reason: Reason::KubeletInDoubt }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_is_raised_and_none_above_the_share_is_kept() {
+        let share = || Grant { swap_max: SwapMax::Bytes(10_000), reason: Reason::PolicyMax };
+        let bytes = SwapMax::Bytes;
+        let of = |found, before| held(found, before, share(), 4096).swap_max;
+        for (found, before, expected) in [
+            (SwapMax::ZERO, None, SwapMax::ZERO),
+            (bytes(4096), None, bytes(4096)),
+            (bytes(8192), None, bytes(10_000)),
+            (bytes(12_288), None, SwapMax::ZERO),
+            (SwapMax::Max, None, SwapMax::ZERO),
+            (bytes(12_288), Some(bytes(12_300)), bytes(10_000)),
+            (SwapMax::Max, Some(bytes(10_000)), SwapMax::ZERO),
+        ] {
+            assert_eq!(of(found, before), expected, "{found} {before:?}");
+        }
+        let unknown = |found| {
+            let share = Grant { swap_max: SwapMax::ZERO, reason: Reason::UnknownPod };
+            held(found, None, share, 4096).swap_max
+        };
+        assert_eq!(unknown(bytes(4096)), bytes(4096));
+        assert_eq!(unknown(SwapMax::Max), SwapMax::ZERO);
+        assert_eq!(held(bytes(8192), None, share(), 4096).reason, Reason::PolicyMax);
+        assert_eq!(held(SwapMax::Max, None, share(), 4096).reason, Reason::KubeletInDoubt);
+    }
+}
