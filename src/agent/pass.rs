@@ -364,7 +364,7 @@ impl<A: Actuator> Agent<A> {
             .containers
             .iter()
             .map(|container| {
-                let grant = grant(&self.settings.grant, &self.node, pod, container);
+                let grant = grant(&self.settings.grant_rules(), &self.node, pod, container);
                 (container.name.clone(), grant.swap_max)
             })
             .collect();

@@ -235,6 +235,7 @@ impl<A: Actuator> Agent<A> {
             kubelet: self.publisher.kubelet.clone(),
             api: self.api.published(self.pods.len()),
             containers: self.containers(),
+            suspended: self.suspend.published(),
             counters: counters.clone(),
         }
     }

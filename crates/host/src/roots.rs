@@ -88,6 +88,16 @@ impl Roots {
         self.runtime().join("evictions.json")
     }
 
+    /// Pods that are suspended.
+    pub fn suspended(&self) -> PathBuf {
+        self.runtime().join("suspended.json")
+    }
+
+    /// Where `wasp-agent suspend` asks the agent.
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime().join("control.sock")
+    }
+
     /// The D-Bus system bus.
     pub fn system_bus(&self) -> PathBuf {
         self.path("/run/dbus/system_bus_socket")

@@ -22,3 +22,17 @@ pub enum Eligibility {
     /// Of those, only KubeVirt's launcher pods.
     VirtLauncher,
 }
+
+/// Whose own word on its swap counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WishRules {
+    /// The annotations of pods count.
+    #[serde(default)]
+    pub annotations: bool,
+    /// Names, or beginnings of names that end in `*`, of namespaces that get no swap.
+    #[serde(default)]
+    pub no_swap_namespaces: Vec<String>,
+    /// Of namespaces that get swap only where a pod asks for it.
+    #[serde(default)]
+    pub opt_in_namespaces: Vec<String>,
+}
