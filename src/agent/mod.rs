@@ -108,8 +108,8 @@ pub async fn run(
     if dry_run {
         let records = Records::read_only(&roots);
         let (eviction, evicted) = eviction::Eviction::new(&roots, false);
-        let agent = Agent::start(roots, settings, verbosity, records, DryRun, eviction)?;
-        let (agent, suspending) = agent;
+        let (agent, suspending) =
+            Agent::start(roots, settings, verbosity, records, DryRun, eviction)?;
         return agent.turn(None, evicted, suspending).await;
     }
     for folder in [roots.runtime(), roots.runtime().join("pods")]

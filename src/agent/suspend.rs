@@ -13,7 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Agent, eviction::since_boot};
 use crate::{
-    act::{Actuator, freeze},
+    act::{
+        Actuator, freeze,
+        node::{About, PodReference},
+    },
     decide::suspend::{Room, Suspensions, Wake, plan, refuse},
     messages,
     model::{
@@ -63,7 +66,7 @@ pub(super) struct Suspend {
     adopted: bool,
     watch_lost: Option<Monotonic>,
     /// Those that could not be thawed, and when to try again.
-    stuck: Vec<(PodUid, Wake)>,
+    stuck: BTreeMap<PodUid, Wake>,
     again: Option<Monotonic>,
 }
 
@@ -89,7 +92,7 @@ impl Suspend {
             lost,
             adopted: false,
             watch_lost: None,
-            stuck: Vec::new(),
+            stuck: BTreeMap::new(),
             again: None,
         };
         (suspend, receive)
@@ -307,7 +310,7 @@ impl<A: Actuator> Agent<A> {
         }
         if let Some(failed) = self.thaw(&suspended) {
             self.suspend.again = Some(self.now() + RETRY);
-            self.suspend.stuck.push((uid.clone(), why.clone()));
+            self.suspend.stuck.insert(uid.clone(), why.clone());
             return Err(failed);
         }
         self.suspend.pods.remove(uid);
@@ -321,7 +324,12 @@ impl<A: Actuator> Agent<A> {
             pod_uid = %uid,
             "{text}"
         );
-        self.note_of_pod(uid, !why.is_expected(), "SwapResumed", text.clone());
+        // Of a pod that is gone there is nobody to tell.
+        if *why != Wake::Gone {
+            let (namespace, name) = (namespace.to_string(), name.to_string());
+            let pod = PodReference { namespace, name, uid: uid.to_string() };
+            self.note(About::Pod(pod), !why.is_expected(), "SwapResumed", text.clone());
+        }
         self.published_is_stale();
         Ok(text)
     }
@@ -360,22 +368,23 @@ impl<A: Actuator> Agent<A> {
         if self.suspend.pods.is_empty() {
             return;
         }
-        let mut due = match self.suspend.again {
-            Some(at) if now < at => Vec::new(),
-            _ => std::mem::take(&mut self.suspend.stuck),
-        };
-        self.suspend.again = self.suspend.again.filter(|at| now < *at);
+        if self.suspend.again.is_some_and(|at| now < at) {
+            return;
+        }
+        self.suspend.again = None;
+        let mut due = std::mem::take(&mut self.suspend.stuck);
         let lost = self.suspend.watch_lost.map(|since| now.since(since));
         let evicting = |uid: &PodUid| self.is_evicting(uid);
         let settings = &self.settings.suspend;
-        due.extend(self.suspend.pods.to_wake(settings, &self.pods, evicting, lost));
+        for (uid, why) in self.suspend.pods.to_wake(settings, &self.pods, evicting, lost) {
+            due.entry(uid).or_insert(why);
+        }
         let gone = |pod: &&Suspended| {
             pod.containers.iter().any(|sleeper| self.tree.pod_of(&sleeper.id).is_none())
         };
-        let changed = self.suspend.pods.iter().filter(gone);
-        due.extend(changed.map(|pod| (pod.uid.clone(), Wake::ContainersChanged)));
-        let waits = |uid: &PodUid| self.suspend.stuck.iter().any(|(stuck, _)| stuck == uid);
-        due.retain(|(uid, _)| !waits(uid));
+        for pod in self.suspend.pods.iter().filter(gone) {
+            due.entry(pod.uid.clone()).or_insert(Wake::ContainersChanged);
+        }
         for (uid, why) in due {
             // What cannot be thawed is reported and tried again.
             let _ = self.wake(&uid, &why);
