@@ -5,9 +5,10 @@ use std::{fs, io, path::Path};
 use anyhow::Context;
 
 use crate::{
-    decide::hook::FILE_NAME,
+    act::freeze,
+    decide::{hook::FILE_NAME, suspend::Suspensions},
     model::runtime::Runtime,
-    observe::{crio, hooks::USUAL_FOLDERS},
+    observe::{bounded::read_bounded, crio, hooks::USUAL_FOLDERS},
     roots::Roots,
 };
 
@@ -21,7 +22,15 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for folder in folders {
         remove(roots, &folder.join(FILE_NAME))?;
     }
-    for name in ["hook.json", "evictions.json", "status.json", "metrics.sock"] {
+    wake(roots)?;
+    for name in [
+        "hook.json",
+        "evictions.json",
+        "status.json",
+        "metrics.sock",
+        "suspended.json",
+        "control.sock",
+    ] {
         remove(roots, &Path::new("/run/wasp-agent").join(name))?;
     }
     let pods = roots.runtime().join("pods");
@@ -33,6 +42,21 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     }
     // What others have put there stays: configuration, what undoes the protection.
     let _ = fs::remove_dir(roots.runtime());
+    Ok(())
+}
+
+/// Pods that a killed agent has left suspended: nobody else would let them run.
+fn wake(roots: &Roots) -> anyhow::Result<()> {
+    let path = roots.suspended();
+    let Some(text) = read_bounded(&path)? else { return Ok(()) };
+    let pods: Suspensions = serde_json::from_str(&text)
+        .with_context(|| format!("cannot read {}", roots.shown(&path).display()))?;
+    for pod in pods.iter().filter(|pod| !pod.vm) {
+        for sleeper in &pod.containers {
+            freeze::thaw(roots, sleeper).map_err(anyhow::Error::msg)?;
+        }
+        super::print(&format!("resumed {}/{}\n", pod.namespace, pod.name))?;
+    }
     Ok(())
 }
 
