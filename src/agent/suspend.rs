@@ -26,8 +26,9 @@ use crate::{
         suspend::{Candidate, Reply, Request, Stage, Suspended, Usage},
         swap::SwapMax,
     },
-    observe::{bounded::read_bounded, node},
+    observe::node,
     roots::Roots,
+    state::StateFile,
 };
 
 /// A container that could not be thawed is tried again so often.
@@ -73,16 +74,9 @@ pub(super) struct Suspend {
 impl Suspend {
     pub(super) fn new(roots: &Roots) -> (Self, mpsc::UnboundedReceiver<News>) {
         let (news, receive) = mpsc::unbounded_channel();
-        let path = roots.suspended();
-        let found = read_bounded(&path).and_then(|text| {
-            text.map(|text| serde_json::from_str(&text).map_err(Into::into)).transpose()
-        });
-        let (pods, lost) = match found {
+        let (pods, lost) = match StateFile::<Suspensions>::new(roots).load() {
             Ok(found) => (found.unwrap_or_default(), None),
-            Err(error) => {
-                let shown = roots.shown(&path).display().to_string();
-                (Suspensions::default(), Some(format!("cannot read {shown}: {error}")))
-            }
+            Err(error) => (Suspensions::default(), Some(error.to_string())),
         };
         let suspend = Self {
             pods,
@@ -282,13 +276,12 @@ impl<A: Actuator> Agent<A> {
         let _ = self.remember_suspended();
         self.publisher.counters.suspensions += 1;
         let text = asleep.summary();
-        tracing::info!(
-            message_id = messages::SUSPENDED.id,
-            pod_namespace = &*asleep.namespace,
-            pod_name = &*asleep.name,
-            pod_uid = %uid,
-            "{text}"
-        );
+        messages::Suspended {
+            pod_namespace: &asleep.namespace,
+            pod_name: &asleep.name,
+            pod_uid: uid,
+        }
+        .emit(format_args!("{text}"));
         self.note_of_pod(uid, false, "SwapSuspended", text.clone());
         self.published_is_stale();
         if let Some(Falling { answer, .. }) = falling {
@@ -317,13 +310,8 @@ impl<A: Actuator> Agent<A> {
         // An agent that finds it there thaws it once more, which does no harm.
         let _ = self.remember_suspended();
         self.publisher.counters.resumes += 1;
-        tracing::info!(
-            message_id = messages::RESUMED.id,
-            pod_namespace = &**namespace,
-            pod_name = &**name,
-            pod_uid = %uid,
-            "{text}"
-        );
+        messages::Resumed { pod_namespace: namespace, pod_name: name, pod_uid: uid }
+            .emit(format_args!("{text}"));
         // Of a pod that is gone there is nobody to tell.
         if *why != Wake::Gone {
             let (namespace, name) = (namespace.to_string(), name.to_string());
@@ -406,10 +394,7 @@ impl<A: Actuator> Agent<A> {
             let _ = self.wake(&uid, &Wake::Interrupted);
         }
         let Some(lost) = self.suspend.lost.take() else { return };
-        tracing::warn!(
-            message_id = messages::SUSPENDED_LOST.id,
-            "{lost}; every frozen container is thawed"
-        );
+        messages::SuspendedLost.emit(format_args!("{lost}; every frozen container is thawed"));
         for pod in self.pods.values().cloned().collect::<Vec<_>>() {
             let Ok(candidates) = self.candidates(&pod) else { continue };
             let room = Room {
@@ -447,11 +432,8 @@ impl<A: Actuator> Agent<A> {
 
     /// Writes down who is suspended, for an agent that starts anew.
     fn remember_suspended(&mut self) -> Result<(), String> {
-        let path = self.roots.suspended();
-        let written = serde_json::to_string(&self.suspend.pods)
-            .map_err(std::io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
-        let failed = written.err().map(|error| format!("cannot write {}: {error}", path.display()));
+        let written = StateFile::new(&self.roots).save(&self.suspend.pods);
+        let failed = written.err().map(|error| error.to_string());
         self.problem("suspend", failed.clone());
         failed.map_or(Ok(()), Err)
     }

@@ -8,8 +8,9 @@ use crate::{
     act::freeze,
     decide::{hook::FILE_NAME, suspend::Suspensions},
     model::runtime::Runtime,
-    observe::{bounded::read_bounded, crio, hooks::USUAL_FOLDERS},
+    observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
+    state::{self, Cleanup, StateFile},
 };
 
 pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
@@ -23,22 +24,11 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
         remove(roots, &folder.join(FILE_NAME))?;
     }
     wake(roots)?;
-    for name in [
-        "hook.json",
-        "evictions.json",
-        "status.json",
-        "metrics.sock",
-        "suspended.json",
-        "control.sock",
-    ] {
-        remove(roots, &Path::new("/run/wasp-agent").join(name))?;
+    for file in state::ALL.iter().filter(|file| file.cleanup == Cleanup::Removes) {
+        remove(roots, Path::new(file.path))?;
     }
-    let pods = roots.runtime().join("pods");
-    match fs::remove_dir_all(&pods) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", pods.display()));
-        }
-        _ => {}
+    for socket in ["metrics.sock", "control.sock"] {
+        remove(roots, &Path::new("/run/wasp-agent").join(socket))?;
     }
     // What others have put there stays: configuration, what undoes the protection.
     let _ = fs::remove_dir(roots.runtime());
@@ -47,10 +37,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
 
 /// Pods that a killed agent has left suspended: nobody else would let them run.
 fn wake(roots: &Roots) -> anyhow::Result<()> {
-    let path = roots.suspended();
-    let Some(text) = read_bounded(&path)? else { return Ok(()) };
-    let pods: Suspensions = serde_json::from_str(&text)
-        .with_context(|| format!("cannot read {}", roots.shown(&path).display()))?;
+    let Some(pods) = StateFile::<Suspensions>::new(roots).load()? else { return Ok(()) };
     for pod in pods.iter().filter(|pod| !pod.vm) {
         for sleeper in &pod.containers {
             freeze::thaw(roots, sleeper).map_err(anyhow::Error::msg)?;
@@ -61,7 +48,12 @@ fn wake(roots: &Roots) -> anyhow::Result<()> {
 }
 
 fn remove(roots: &Roots, path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(roots.path(path)) {
+    let found = roots.path(path);
+    let removed = match found.is_dir() {
+        true => fs::remove_dir_all(found),
+        false => fs::remove_file(found),
+    };
+    match removed {
         Ok(()) => super::print(&format!("removed {}\n", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),

@@ -12,12 +12,12 @@ mod target;
 use std::io::Read;
 
 use crate::{
-    act::records::{self, Published},
+    act::records::{self, Granted},
     act::{Written, cgroup::write_limit},
     decide::estimate::{self, Claims, Why},
     model::{hook::HookSettings, swap::SwapMax},
-    observe::bounded::read_bounded,
     roots::Roots,
+    state::{FileError, StateFile},
 };
 use input::{Config, State};
 pub use rescue::{Progress, give_up};
@@ -79,14 +79,14 @@ pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done,
         oom_score_adj: config.oom_score_adj(),
         memory_limit: config.memory_limit(),
     };
-    let (swap_max, why) = match records::published(roots, &target.pod) {
+    let (swap_max, why) = match records::granted(roots, &target.pod) {
         Ok(Some(published)) => {
             let (granted, why) = exact(&published, container_name.as_deref());
             as_asked(roots, &claims, granted, why)
         }
         Ok(None) => estimated(roots, &claims, &mut doubt),
         Err(error) => {
-            doubt = doubt.or(Some(error));
+            doubt = doubt.or(Some(error.to_string()));
             (SwapMax::ZERO, Why::NotPublishedForThisContainer)
         }
     };
@@ -108,7 +108,7 @@ fn write(roots: &Roots, target: &Target, swap_max: SwapMax) -> Vec<String> {
     failed
 }
 
-fn exact(published: &Published, container_name: Option<&str>) -> (SwapMax, Why) {
+fn exact(published: &Granted, container_name: Option<&str>) -> (SwapMax, Why) {
     match container_name.and_then(|name| published.grants.get(name)) {
         Some(swap_max) => (*swap_max, Why::Published),
         None => (SwapMax::ZERO, Why::NotPublishedForThisContainer),
@@ -127,7 +127,7 @@ fn estimated(roots: &Roots, claims: &Claims, doubt: &mut Option<String>) -> (Swa
         Ok(Some(settings)) => settings,
         Ok(None) => return (SwapMax::ZERO, Why::NothingPublished),
         Err(error) => {
-            *doubt = doubt.take().or(Some(error));
+            *doubt = doubt.take().or(Some(error.to_string()));
             return (SwapMax::ZERO, Why::NothingPublished);
         }
     };
@@ -135,19 +135,8 @@ fn estimated(roots: &Roots, claims: &Claims, doubt: &mut Option<String>) -> (Swa
 }
 
 /// `None` where the agent has left none.
-fn settings(roots: &Roots) -> Result<Option<HookSettings>, String> {
-    let path = roots.hook_settings();
-    let shown = roots.shown(&path).display().to_string();
-    let Some(text) = read_bounded(&path).map_err(|error| format!("{shown}: {error}"))? else {
-        return Ok(None);
-    };
-    let settings: HookSettings =
-        serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
-    if settings.version == crate::model::hook::VERSION {
-        Ok(Some(settings))
-    } else {
-        Err(format!("{shown}: version {} is not known", settings.version))
-    }
+fn settings(roots: &Roots) -> Result<Option<HookSettings>, FileError> {
+    StateFile::new(roots).load()
 }
 
 #[cfg(test)]

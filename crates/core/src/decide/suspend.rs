@@ -23,8 +23,9 @@ use crate::{
 
 /// All pods that are suspended; outlives the agent in `/run/wasp-agent/suspended.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Suspensions(BTreeMap<PodUid, Suspended>);
+pub struct Suspensions {
+    pods: BTreeMap<PodUid, Suspended>,
+}
 
 /// Why a suspended pod is woken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub fn refuse(
     force: bool,
 ) -> Option<String> {
     let name = format!("{}/{}", pod.namespace, pod.name);
-    if suspensions.0.contains_key(&pod.uid) {
+    if suspensions.pods.contains_key(&pod.uid) {
         return Some(format!("{name} is suspended already"));
     }
     if let Some(reason) = critical(pod) {
@@ -205,24 +206,24 @@ pub fn wake(
 
 impl Suspensions {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pods.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Suspended> {
-        self.0.values()
+        self.pods.values()
     }
 
     pub fn get(&self, uid: &PodUid) -> Option<&Suspended> {
-        self.0.get(uid)
+        self.pods.get(uid)
     }
 
     pub fn begin(&mut self, suspended: Suspended) {
-        self.0.insert(suspended.uid.clone(), suspended);
+        self.pods.insert(suspended.uid.clone(), suspended);
     }
 
     /// It sleeps; `after` is by container, in the order of the pod's.
     pub fn slept(&mut self, uid: &PodUid, after: &[Option<Usage>]) -> Option<&Suspended> {
-        let suspended = self.0.get_mut(uid)?;
+        let suspended = self.pods.get_mut(uid)?;
         suspended.stage = Stage::Asleep;
         for (sleeper, after) in suspended.containers.iter_mut().zip(after) {
             sleeper.after = *after;
@@ -231,7 +232,7 @@ impl Suspensions {
     }
 
     pub fn remove(&mut self, uid: &PodUid) -> Option<Suspended> {
-        self.0.remove(uid)
+        self.pods.remove(uid)
     }
 
     pub fn named(&self, namespace: &str, name: &str) -> Option<&Suspended> {
