@@ -1,5 +1,7 @@
 //! The words for how swap is granted.
 
+use serde::{Deserialize, Serialize};
+
 crate::vocabulary! {
     /// How much swap an eligible container gets.
     pub enum Policy {
