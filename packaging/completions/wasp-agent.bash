@@ -43,11 +43,20 @@ _wasp__agent() {
             wasp__agent,provision)
                 cmd="wasp__agent__subcmd__provision"
                 ;;
+            wasp__agent,resume)
+                cmd="wasp__agent__subcmd__resume"
+                ;;
             wasp__agent,run)
                 cmd="wasp__agent__subcmd__run"
                 ;;
             wasp__agent,status)
                 cmd="wasp__agent__subcmd__status"
+                ;;
+            wasp__agent,suspend)
+                cmd="wasp__agent__subcmd__suspend"
+                ;;
+            wasp__agent,suspended)
+                cmd="wasp__agent__subcmd__suspended"
                 ;;
             wasp__agent,unprotect)
                 cmd="wasp__agent__subcmd__unprotect"
@@ -79,11 +88,20 @@ _wasp__agent() {
             wasp__agent__subcmd__help,provision)
                 cmd="wasp__agent__subcmd__help__subcmd__provision"
                 ;;
+            wasp__agent__subcmd__help,resume)
+                cmd="wasp__agent__subcmd__help__subcmd__resume"
+                ;;
             wasp__agent__subcmd__help,run)
                 cmd="wasp__agent__subcmd__help__subcmd__run"
                 ;;
             wasp__agent__subcmd__help,status)
                 cmd="wasp__agent__subcmd__help__subcmd__status"
+                ;;
+            wasp__agent__subcmd__help,suspend)
+                cmd="wasp__agent__subcmd__help__subcmd__suspend"
+                ;;
+            wasp__agent__subcmd__help,suspended)
+                cmd="wasp__agent__subcmd__help__subcmd__suspended"
                 ;;
             wasp__agent__subcmd__help,unprotect)
                 cmd="wasp__agent__subcmd__help__subcmd__unprotect"
@@ -95,7 +113,7 @@ _wasp__agent() {
 
     case "${cmd}" in
         wasp__agent)
-            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config status explain plan manifests help"
+            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config status explain suspend resume suspended plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -203,7 +221,7 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help)
-            opts="run provision deprovision unprotect cleanup check check-config status explain plan manifests help"
+            opts="run provision deprovision unprotect cleanup check check-config status explain suspend resume suspended plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -342,6 +360,20 @@ _wasp__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__resume)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wasp__subcmd__agent__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -357,6 +389,34 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__suspend)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__suspended)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -514,6 +574,24 @@ _wasp__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wasp__subcmd__agent__subcmd__resume)
+            opts="-h --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wasp__subcmd__agent__subcmd__run)
             opts="-h --dry-run --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -534,6 +612,42 @@ _wasp__agent() {
             ;;
         wasp__subcmd__agent__subcmd__status)
             opts="-h --json --brief --watch --all --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__suspend)
+            opts="-h --dry-run --force --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__suspended)
+            opts="-h --json --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -8,8 +8,11 @@ use std::{
 
 use super::Agent;
 use crate::{
-    act::Actuator,
-    decide::check::EXPIRES_SOON,
+    act::{
+        Actuator,
+        node::{About, PodReference},
+    },
+    decide::{check::EXPIRES_SOON, wish},
     messages,
     model::{
         host::Holder,
@@ -166,12 +169,37 @@ impl<A: Actuator> Agent<A> {
         if self.pods.get(&pod.uid) == Some(&pod) {
             return;
         }
+        self.report_wishes(&pod);
         self.record(&pod);
         self.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Holder::Container));
         if self.tree.folder_of(&pod.uid).is_some() {
             self.dirty.insert(Holder::Pod(pod.uid.clone()));
         }
         self.pods.insert(pod.uid.clone(), pod);
+    }
+
+    /// Reports annotations that ask for swap and cannot be understood, once for each change.
+    fn report_wishes(&self, pod: &Pod) {
+        let rules = &self.settings.grant_rules().wishes;
+        let problems = wish::problems(rules, pod);
+        let known = self.pods.get(&pod.uid).map(|known| wish::problems(rules, known));
+        if problems.is_empty() || known.is_some_and(|known| known == problems) {
+            return;
+        }
+        let reason = problems.join("; ");
+        messages::SwapLimitInvalid {
+            pod_namespace: &pod.namespace,
+            pod_name: &pod.name,
+            pod_uid: &pod.uid,
+            reason: &reason,
+        }
+        .emit(format_args!("{}/{}: {reason}", pod.namespace, pod.name));
+        let about = PodReference {
+            namespace: pod.namespace.to_string(),
+            name: pod.name.to_string(),
+            uid: pod.uid.to_string(),
+        };
+        self.note(About::Pod(about), true, "SwapLimitInvalid", reason);
     }
 
     fn list_ends(&mut self) {

@@ -128,6 +128,7 @@ impl<A: Actuator> Agent<A> {
             denied_namespaces: settings.hook.denied_namespaces.clone(),
             ram_bytes: node.ram_bytes,
             swap_for_pods_bytes: swap_for_pods(&settings.grant, node),
+            wishes: settings.grant.wishes.clone(),
             pods: match self.roots.pods() == Roots::host().pods() {
                 true => Vec::new(),
                 false => self.roots.pods().to_vec(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use super::{Agent, protection};
 use crate::{
     act::Actuator,
-    config::settings::{GrantSettings, Grants, Policy, Settings, SwapKind},
+    config::settings::{GrantSettings, Grants, Policy, SwapKind},
     decide::{
         kubelet::{fails_with_swap, grants_otherwise, in_force, memory_threshold, unusable},
         pods::{lost_pods, without_cgroup, without_limit},
@@ -90,7 +90,7 @@ impl<A: Actuator> Agent<A> {
                 // Whoever granted before goes on. Who grants by the configuration of the agent alone needs
                 // to ask nobody.
                 if self.settings.grants == Grants::Auto && self.configured.0 == Grants::Agent {
-                    self.grants_now(self.configured);
+                    self.grants_now(self.configured.clone());
                 }
                 let text = match self.settings.grants {
                     Grants::Auto => format!(
@@ -113,14 +113,14 @@ impl<A: Actuator> Agent<A> {
             }
         });
         self.kubelet_swap.kubelet_is(process, self.node.swap_bytes, self.now());
-        self.grants_now(in_force(self.configured, config.as_ref()));
+        self.grants_now(in_force(self.configured.clone(), config.as_ref()));
         let known = config.as_ref().map(acted_on).unwrap_or_default();
         if self.publisher.kubelet != known {
             self.publisher.kubelet = known;
             self.published_is_stale();
         }
         let otherwise =
-            config.as_ref().and_then(|config| grants_otherwise(self.configured, config));
+            config.as_ref().and_then(|config| grants_otherwise(self.configured.clone(), config));
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
         self.problem("kubelet", otherwise.or(fails).or(unusable));
@@ -149,10 +149,11 @@ impl<A: Actuator> Agent<A> {
 
     /// Who sets the limits from now on, and by which rule.
     fn grants_now(&mut self, (grants, grant): (Grants, GrantSettings)) {
-        let Settings { grants: before, grant: rule, .. } = self.settings;
-        if (before, rule) == (grants, grant) {
+        let before = self.settings.grants;
+        if before == grants && self.settings.grant == grant {
             return;
         }
+        let nobody = grant.policy == Policy::None;
         (self.settings.grants, self.settings.grant) = (grants, grant);
         self.everything_is_dirty();
         if before == grants {
@@ -161,7 +162,7 @@ impl<A: Actuator> Agent<A> {
         messages::Grants { grants: &grants.word() }.emit(format_args!(
             "{} (grants = \"{}\")",
             match grants {
-                Grants::Kubelet if grant.policy == Policy::None =>
+                Grants::Kubelet if nobody =>
                     "nobody grants swap: that is left to the kubelet, which does not",
                 Grants::Kubelet =>
                     "the kubelet grants swap; the agent compares its limits and repairs them",

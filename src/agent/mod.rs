@@ -2,6 +2,7 @@
 
 pub mod announce;
 mod api;
+mod control;
 mod eviction;
 mod hook;
 mod host;
@@ -11,6 +12,7 @@ mod protection;
 mod publish;
 mod reload;
 mod serve;
+mod suspend;
 mod timers;
 mod victim;
 
@@ -87,6 +89,7 @@ struct Agent<A> {
     late_swap: late_swap::LateSwap,
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
+    suspend: suspend::Suspend,
     publisher: publish::Publisher,
     /// Whose limit could not be read or set.
     failures: HashMap<Holder, pass::Failure>,
@@ -111,8 +114,9 @@ pub async fn run(
     if dry_run {
         let records = Records::read_only(&roots);
         let (eviction, evicted) = eviction::Eviction::new(&roots, false);
-        let agent = Agent::start(roots, settings, verbosity, records, DryRun, eviction)?;
-        return agent.turn(None, evicted).await;
+        let (agent, suspending) =
+            Agent::start(roots, settings, verbosity, records, DryRun, eviction)?;
+        return agent.turn(None, evicted, suspending).await;
     }
     for folder in [roots.runtime(), roots.runtime().join("pods")]
         .into_iter()
@@ -126,8 +130,8 @@ pub async fn run(
     let host = Host { roots: roots.clone(), systemd: requests };
     let records = Records::new(&roots);
     let (eviction, evicted) = eviction::Eviction::new(&roots, true);
-    let agent = Agent::start(roots, settings, verbosity, records, host, eviction)?;
-    agent.turn(Some(answers), evicted).await
+    let (agent, suspending) = Agent::start(roots, settings, verbosity, records, host, eviction)?;
+    agent.turn(Some(answers), evicted, suspending).await
 }
 
 impl<A: Actuator> Agent<A> {
@@ -138,15 +142,16 @@ impl<A: Actuator> Agent<A> {
         mut records: Records,
         actuator: A,
         eviction: eviction::Eviction,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<suspend::News>)> {
         let node = node::memory(&roots)?;
+        let (suspend, suspending) = suspend::Suspend::new(&roots);
         let guards_settings = watch::Sender::new(settings.clone());
         let (tree, found) = Tree::new(&roots)
             .with_context(|| format!("cannot watch cgroups below {}", roots.cgroup().display()))?;
         let pods = records.load();
-        Ok(Self {
+        let agent = Self {
             roots,
-            configured: (settings.grants, settings.grant),
+            configured: (settings.grants, settings.grant.clone()),
             kubelet_swap: KubeletSwap::default(),
             granted_from_bytes: node.swap_bytes,
             // Until the kubelet's configuration is read.
@@ -169,6 +174,7 @@ impl<A: Actuator> Agent<A> {
             late_swap: late_swap::LateSwap::default(),
             eviction,
             eviction_status: None,
+            suspend,
             publisher: publish::Publisher::default(),
             failures: HashMap::new(),
             kubelet: kubelet::Kubelet::default(),
@@ -177,7 +183,8 @@ impl<A: Actuator> Agent<A> {
             without_limit: BTreeSet::new(),
             lost: BTreeMap::new(),
             problems: HashMap::new(),
-        })
+        };
+        Ok((agent, suspending))
     }
 
     fn now(&self) -> Monotonic {
@@ -188,6 +195,7 @@ impl<A: Actuator> Agent<A> {
         mut self,
         answers: Option<mpsc::UnboundedReceiver<systemd::Answer>>,
         mut evicted: mpsc::UnboundedReceiver<eviction::Answered>,
+        mut suspending: mpsc::UnboundedReceiver<suspend::News>,
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -218,6 +226,8 @@ impl<A: Actuator> Agent<A> {
         self.kubelet.unit = kubelet::service(&self.roots).await;
         // Before anything is published or set.
         self.check_kubelet();
+        let control =
+            act.then(|| tokio::spawn(control::serve(self.roots.clone(), self.suspend.news())));
         let mut news = self.watch_pods();
         messages::Started {
             version: &env!("CARGO_PKG_VERSION"),
@@ -234,6 +244,8 @@ impl<A: Actuator> Agent<A> {
 
         loop {
             let next = self.timers.next().min(self.eviction.next());
+            let silence = self.settings.suspend.longest_silence;
+            let next = self.suspend.next(silence).map_or(next, |at| at.min(next));
             let next = self.publication().map_or(next, |at| at.min(next));
             // Whoever causes events without end must not keep the others from being heard.
             tokio::select! {
@@ -262,6 +274,7 @@ impl<A: Actuator> Agent<A> {
                     self.check_swap();
                 }
                 Some(unit) = kubelet_units.recv() => self.kubelet_unit_is(unit),
+                Some(news) = suspending.recv() => self.suspend_news(news),
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(told) = told.recv() => self.announcer_told(told),
@@ -285,10 +298,18 @@ impl<A: Actuator> Agent<A> {
             }
             self.time_passed();
             self.watch_pressure();
+            if act {
+                self.watch_suspended();
+            }
             self.pass(false);
             self.report();
         }
         self.notifier.stopping();
+        if let Some(control) = control {
+            control.abort();
+            let _ = std::fs::remove_file(self.roots.control_socket());
+            self.wake_all(&mut suspending).await;
+        }
         messages::Stopping.emit(format_args!("stopping; limits stay as they are"));
         if let Some(announcer) = self.eviction.announcer.take() {
             announcer.stop().await;

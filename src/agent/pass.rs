@@ -385,7 +385,7 @@ impl<A: Actuator> Agent<A> {
             .containers
             .iter()
             .map(|container| {
-                let grant = grant(&self.settings.grant, &node, pod, container);
+                let grant = grant(&self.settings.grant_rules(), &node, pod, container);
                 let swap_max = if in_doubt { SwapMax::ZERO } else { grant.swap_max };
                 (container.name.clone(), swap_max)
             })

@@ -233,6 +233,7 @@ impl<A: Actuator> Agent<A> {
             },
             api: self.api.published(self.pods.len()),
             containers: self.containers(),
+            suspended: self.suspend.published(),
             counters: counters.clone(),
         }
     }

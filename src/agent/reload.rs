@@ -22,11 +22,14 @@ impl<A: Actuator> Agent<A> {
                     || settings.eviction.opt_out_annotations
                         != self.settings.eviction.opt_out_annotations;
                 self.guards_settings.send_replace(settings.clone());
-                self.configured = (settings.grants, settings.grant);
+                self.configured = (settings.grants, settings.grant.clone());
                 // Who grants is decided below; where the kubelet's configuration cannot be read, what was
                 // in force stays.
-                let Settings { grants, grant, .. } = self.settings;
-                let grant = if grants == Grants::Kubelet { grant } else { settings.grant };
+                let grants = self.settings.grants;
+                let grant = match grants {
+                    Grants::Kubelet => self.settings.grant.clone(),
+                    Grants::Agent | Grants::Auto => settings.grant.clone(),
+                };
                 self.settings = Settings { grants, grant, ..settings };
                 self.eviction.look_now();
                 self.kubelet.forget();

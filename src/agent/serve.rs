@@ -227,7 +227,7 @@ impl Server {
 }
 
 /// A socket for root, in the place of one that another agent has left.
-fn unix(path: &std::path::Path) -> io::Result<UnixListener> {
+pub(super) fn unix(path: &std::path::Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

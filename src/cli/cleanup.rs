@@ -5,11 +5,12 @@ use std::{fs, io, path::Path};
 use anyhow::Context;
 
 use crate::{
-    decide::hook::FILE_NAME,
+    act::freeze,
+    decide::{hook::FILE_NAME, suspend::Suspensions},
     model::runtime::Runtime,
     observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
-    state::{self, Cleanup},
+    state::{self, Cleanup, StateFile},
 };
 
 pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
@@ -22,12 +23,27 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for folder in folders {
         remove(roots, &folder.join(FILE_NAME))?;
     }
+    wake(roots)?;
     for file in state::ALL.iter().filter(|file| file.cleanup == Cleanup::Removes) {
         remove(roots, Path::new(file.path))?;
     }
-    remove(roots, Path::new("/run/wasp-agent/metrics.sock"))?;
+    for socket in ["metrics.sock", "control.sock"] {
+        remove(roots, &Path::new("/run/wasp-agent").join(socket))?;
+    }
     // What others have put there stays: configuration, what undoes the protection.
     let _ = fs::remove_dir(roots.runtime());
+    Ok(())
+}
+
+/// Pods that a killed agent has left suspended: nobody else would let them run.
+fn wake(roots: &Roots) -> anyhow::Result<()> {
+    let Some(pods) = StateFile::<Suspensions>::new(roots).load()? else { return Ok(()) };
+    for pod in pods.iter().filter(|pod| !pod.vm) {
+        for sleeper in &pod.containers {
+            freeze::thaw(roots, sleeper).map_err(anyhow::Error::msg)?;
+        }
+        super::print(&format!("resumed {}/{}\n", pod.namespace, pod.name))?;
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod overview;
 mod plan;
 mod provision;
 mod run;
+mod suspend;
 mod unprotect;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -109,6 +110,29 @@ enum OnNode {
         /// Its name, namespace/name, or UID
         pod: String,
     },
+    /// Suspend a pod: freeze it, and move its memory to swap as far as its grant allows. A VM must have been
+    /// paused (virtctl pause). The running agent does it (docs/suspend.md)
+    Suspend {
+        /// NAMESPACE/POD
+        pod: String,
+        /// Print what would be freed, do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Also a pod with exec or liveness probes, which the kubelet may restart while it is frozen
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let a suspended pod run again
+    Resume {
+        /// NAMESPACE/POD
+        pod: String,
+    },
+    /// List suspended pods, with their memory before and now
+    Suspended {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show each container's swap grant and why, and what the agent would do now
     Plan {
         /// Print JSON
@@ -149,6 +173,8 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
                 // every container.
                 OnNode::Cleanup => done(cleanup::cleanup(&roots)),
                 OnNode::Unprotect => done(unprotect::unprotect(&roots)),
+                // A pod must not sleep on because of a typing error.
+                OnNode::Resume { pod } => done(suspend::resume(&roots, &pod)),
                 _ => fail(EXIT_CONFIG, &problems.to_string()),
             };
         }
@@ -176,6 +202,9 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
             }
         }
         OnNode::Explain { pod } => overview::explain(&roots, &settings, &pod),
+        OnNode::Suspend { pod, dry_run, force } => suspend::suspend(&roots, &pod, dry_run, force),
+        OnNode::Resume { pod } => suspend::resume(&roots, &pod),
+        OnNode::Suspended { json } => suspend::suspended(&roots, json),
         OnNode::Plan { json, all } => plan::plan(&roots, &settings, json, all),
     };
     done(result)

@@ -76,8 +76,10 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     match &kubelet {
         Ok(config) => {
             in_force = settings_in_force(settings, config.as_ref());
-            let configured = (settings.grants, settings.grant);
-            notes.extend(config.iter().filter_map(|config| grants_otherwise(configured, config)));
+            let configured = (settings.grants, settings.grant.clone());
+            notes.extend(
+                config.iter().filter_map(|config| grants_otherwise(configured.clone(), config)),
+            );
             if in_force.grants == Grants::Kubelet {
                 let counts = published_swap(roots);
                 counted.swap_bytes = counts.unwrap_or(node.swap_bytes);

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    decide::estimate::Annotated,
+    decide::{estimate::Annotated, wish},
     model::pod::PodUid,
     observe::bounded::{LARGEST_BYTES, read_bounded},
 };
@@ -79,7 +79,10 @@ impl Config {
 
     pub fn annotated(&self, pod: &PodUid) -> Option<Annotated> {
         self.is_of(pod).then_some(())?;
+        let container = self.annotation("io.kubernetes.container.name").unwrap_or_default();
         Some(Annotated {
+            // CRI-O copies the pod's annotations under their own keys.
+            wish: wish::of(|key| self.annotation(key), container),
             namespace: self.annotation("io.kubernetes.pod.namespace")?.to_owned(),
             is_container: self.annotation("io.kubernetes.cri-o.ContainerType") == Some("container"),
             config_source: self.annotation("kubernetes.io/config.source").map(str::to_owned),

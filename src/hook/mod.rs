@@ -14,7 +14,7 @@ use std::io::Read;
 use crate::{
     act::records::{self, Granted},
     act::{Written, cgroup::write_limit},
-    decide::estimate::{Claims, Why, estimate},
+    decide::estimate::{self, Claims, Why},
     model::{hook::HookSettings, swap::SwapMax},
     roots::Roots,
     state::{FileError, StateFile},
@@ -73,9 +73,18 @@ pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done,
         Err(doubt) => (Config::default(), Some(doubt)),
     };
     let container_name = config.container_name(&target.pod);
+    let claims = Claims {
+        qos_class: target.qos_class,
+        annotated: config.annotated(&target.pod),
+        oom_score_adj: config.oom_score_adj(),
+        memory_limit: config.memory_limit(),
+    };
     let (swap_max, why) = match records::granted(roots, &target.pod) {
-        Ok(Some(published)) => exact(&published, container_name.as_deref()),
-        Ok(None) => estimated(roots, &target, &config, &mut doubt),
+        Ok(Some(published)) => {
+            let (granted, why) = exact(&published, container_name.as_deref());
+            as_asked(roots, &claims, granted, why)
+        }
+        Ok(None) => estimated(roots, &claims, &mut doubt),
         Err(error) => {
             doubt = doubt.or(Some(error.to_string()));
             (SwapMax::ZERO, Why::NotPublishedForThisContainer)
@@ -106,12 +115,14 @@ fn exact(published: &Granted, container_name: Option<&str>) -> (SwapMax, Why) {
     }
 }
 
-fn estimated(
-    roots: &Roots,
-    target: &Target,
-    config: &Config,
-    doubt: &mut Option<String>,
-) -> (SwapMax, Why) {
+/// A change of the pod's annotations that the agent has not seen yet.
+fn as_asked(roots: &Roots, claims: &Claims, granted: SwapMax, why: Why) -> (SwapMax, Why) {
+    let Ok(Some(settings)) = settings(roots) else { return (granted, why) };
+    let (swap_max, lowered) = estimate::published(&settings, claims, granted);
+    (swap_max, lowered.map_or(why, Why::Lowered))
+}
+
+fn estimated(roots: &Roots, claims: &Claims, doubt: &mut Option<String>) -> (SwapMax, Why) {
     let settings = match settings(roots) {
         Ok(Some(settings)) => settings,
         Ok(None) => return (SwapMax::ZERO, Why::NothingPublished),
@@ -120,13 +131,7 @@ fn estimated(
             return (SwapMax::ZERO, Why::NothingPublished);
         }
     };
-    let claims = Claims {
-        qos_class: target.qos_class,
-        annotated: config.annotated(&target.pod),
-        oom_score_adj: config.oom_score_adj(),
-        memory_limit: config.memory_limit(),
-    };
-    estimate(&settings, &claims)
+    estimate::estimate(&settings, claims)
 }
 
 /// `None` where the agent has left none.

@@ -127,6 +127,40 @@ fn without_a_published_grant_the_request_is_estimated() {
     assert_eq!(host.limits(), ["50", "50"]);
 }
 
+/// CRI-O puts a pod's annotations into config.json under their own keys, as the fixture's `example.com/note`.
+fn annotated(key: &str, value: &str) -> Host {
+    let note = r#""example.com/note": "hello""#;
+    assert!(FIXTURE.contains(note));
+    Host::new(&FIXTURE.replace(note, &format!(r#""{key}": "{value}""#)), UID, ID)
+}
+
+#[test]
+fn an_annotation_lowers_an_estimate_and_a_published_grant() {
+    for (key, value, estimated, published) in [
+        ("swap.wasp.io/limit", "0", "0", "0"),
+        ("swap.wasp.io/limit.c", "20", "20", "20"),
+        ("swap.wasp.io/limit", "1Gi", "50", "1000"),
+        // What is published has it already.
+        ("swap.wasp.io/limit", "50%", "25", "1000"),
+        ("swap.wasp.io/limit", "half", "0", "0"),
+        ("swap.wasp.io/limit.other", "0", "50", "1000"),
+    ] {
+        let host = annotated(key, value);
+        host.settings();
+        host.run().unwrap();
+        assert_eq!(host.limits(), [estimated; 2], "{key}: {value}");
+        host.publish(r#"{"c": "1000"}"#);
+        host.run().unwrap();
+        assert_eq!(host.limits(), [published; 2], "{key}: {value}");
+    }
+    let host = annotated("swap.wasp.io/limit", "0");
+    let mut ignored = settings();
+    ignored.wishes.annotations = false;
+    host.write("run/wasp-agent/hook.json", &crate::state::text(&ignored).unwrap());
+    host.run().unwrap();
+    assert_eq!(host.limits(), ["50", "50"], "limits.annotations = false");
+}
+
 #[test]
 fn without_anything_of_the_agents_there_is_no_swap() {
     let host = Host::burstable();

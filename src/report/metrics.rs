@@ -249,7 +249,7 @@ fn families(published: &Published) -> Vec<Family> {
 }
 
 fn of_agent(published: &Published) -> Vec<Family> {
-    let Published { api, protection, hook, kubelet, troubles, counters, .. } = published;
+    let Published { api, protection, hook, kubelet, troubles, counters, suspended, .. } = published;
     let expires = api.certificate_expires.as_deref().and_then(unix_seconds);
     let protected = |slice: &String| (slice.clone(), protection.protected.contains(slice));
     let troubled = |about: &'static str| (about, troubles.iter().any(|t| t == about));
@@ -278,6 +278,15 @@ fn of_agent(published: &Published) -> Vec<Family> {
             .is(Some(api.reachable)),
         counter("api_errors", "Lists and watches of the API server that failed.")
             .is(Some(counters.api_errors)),
+        gauge("suspended_pods", "Pods that `wasp-agent suspend` has put to sleep.")
+            .is(Some(suspended.len())),
+        gauge("suspended_memory_bytes", "What of suspended pods stayed in RAM.")
+            .is(Some(suspended.iter().map(|pod| pod.memory_bytes).sum::<u64>())),
+        gauge("suspended_swap_bytes", "What of suspended pods is in swap.")
+            .is(Some(suspended.iter().map(|pod| pod.swap_bytes).sum::<u64>())),
+        counter("suspensions", "Pods that were suspended.").is(Some(counters.suspensions)),
+        counter("resumes", "Suspended pods that run again, for whatever reason.")
+            .is(Some(counters.resumes)),
         gauge("client_certificate_expiry_timestamp_seconds", "When the node's credentials expire.")
             .is(expires),
         gauge("pods", "Pods of this node that the agent knows.").is(Some(api.pods)),

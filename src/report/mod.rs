@@ -9,6 +9,7 @@ pub mod overview;
 pub mod plan;
 pub mod screen;
 pub mod status;
+pub mod suspend;
 pub mod verdict;
 
 use crate::model::plain::plain;

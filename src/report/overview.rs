@@ -153,7 +153,7 @@ pub fn pods(
             ids.push(facts.id.clone());
             let Role::Container(name) = &facts.role else { continue };
             let Grant { swap_max, reason } =
-                grant_by_role(&settings.grant, &snapshot.node, Some(pod), &facts.role);
+                grant_by_role(&settings.grant_rules(), &snapshot.node, Some(pod), &facts.role);
             let resources = pod.container(name).map(|container| container.effective());
             let shown = |quantity: Option<Quantity>| quantity.map(|quantity| quantity.to_string());
             let in_force = facts.levels.iter().map(|level| level.swap_max).min();
@@ -184,7 +184,9 @@ pub fn pods(
             qos_class: qos_class(pod).to_string(),
             swap_bytes: used.swap_bytes(),
             swap_in_no_container_bytes: used.swap_outside_bytes(),
-            swap_grant: pod_grant(&settings.grant, &snapshot.node, Some(pod)).swap_max.to_string(),
+            swap_grant: pod_grant(&settings.grant_rules(), &snapshot.node, Some(pod))
+                .swap_max
+                .to_string(),
             swap_max_in_force: in_force.get(&used.uid).map(SwapMax::to_string),
             working_set_bytes: used.working_set_bytes(),
             swap_in_pages_per_second,

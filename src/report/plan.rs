@@ -89,7 +89,7 @@ impl Plan {
             .map(|facts| {
                 let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
                 let Grant { swap_max, reason } =
-                    grant_by_role(&settings.grant, &snapshot.node, pod, &facts.role);
+                    grant_by_role(&settings.grant_rules(), &snapshot.node, pod, &facts.role);
                 let name = match &facts.role {
                     Role::Container(name) => Some(&**name),
                     Role::Helper | Role::Unknown => None,
@@ -243,7 +243,7 @@ fn names(pod: Option<&Pod>, uid: &PodUid) -> (String, String) {
 fn pod_row(settings: &Settings, snapshot: &Snapshot<'_>, facts: &PodFacts) -> PodRow {
     let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
     let (namespace, name) = names(pod, &facts.uid);
-    let Grant { swap_max, reason } = pod_grant(&settings.grant, &snapshot.node, pod);
+    let Grant { swap_max, reason } = pod_grant(&settings.grant_rules(), &snapshot.node, pod);
     let of_pod = snapshot.containers.iter().filter(|container| container.pod == facts.uid);
     let in_containers = of_pod
         .filter_map(|container| container.levels.first())

@@ -50,6 +50,7 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     swap(overview, &mut line);
     if let Some(published) = &overview.published {
         signals(published, &mut line);
+        suspended(published, &mut line);
         guards(published, &mut line);
     }
     if let [first, more @ ..] = &overview.vms_without_overcommitment[..] {
@@ -126,6 +127,14 @@ fn signals(published: &Published, line: &mut impl FnMut(&str, &str)) {
     for evicted in eviction.recent.iter().rev().take(EVICTIONS) {
         let at = shown_time(&evicted.at);
         line("", &format!("{at} {} {}: {}", evicted.pod, evicted.outcome, evicted.why));
+    }
+}
+
+fn suspended(published: &Published, line: &mut impl FnMut(&str, &str)) {
+    for (index, pod) in published.suspended.iter().enumerate() {
+        let (ram, swap) = (human_bytes(pod.memory_bytes), human_bytes(pod.swap_bytes));
+        let what = format!("{}: {ram} in RAM, {swap} in swap", pod.pod);
+        line(if index == 0 { "Suspended" } else { "" }, &what);
     }
 }
 

@@ -25,14 +25,18 @@ const WHILE_GRANTING: [&str; 7] = [
 const WHILE_EVICTING: [&str; 4] = ["evict.ask", "evict.asked", "file.rename", "file.renamed"];
 const WHILE_REMOVING: [&str; 1] = ["file.removed"];
 /// Where systemd and swap are: tests/node/cases/faults-kill.sh.
-const ON_A_NODE: [&str; 9] = [
+const ON_A_NODE: [&str; 13] = [
     "bus.set",
     "bus.was-set",
+    "freeze.ask",
+    "freeze.frozen",
+    "reclaim.step",
     "swap.step",
     "swap.stepped",
     "swapfile.filled",
     "swapfile.link",
     "swapfile.linked",
+    "thaw.write",
     "tunable.write",
     "tunable.written",
 ];
@@ -41,9 +45,12 @@ const ON_A_NODE: [&str; 9] = [
 fn the_suite_goes_to_every_place() {
     let all = [&WHILE_GRANTING[..], &WHILE_EVICTING, &WHILE_REMOVING, &ON_A_NODE].concat();
     assert_eq!(BTreeSet::from_iter(all), BTreeSet::from(PLACES));
-    let case = include_str!("../node/cases/faults-kill.sh");
+    let case = concat!(
+        include_str!("../node/cases/faults-kill.sh"),
+        include_str!("../node/cases/faults-suspend.sh"),
+    );
     for place in ON_A_NODE {
-        assert!(case.contains(place), "faults-kill.sh goes to {place}");
+        assert!(case.contains(place), "faults-kill.sh or faults-suspend.sh goes to {place}");
     }
 }
 

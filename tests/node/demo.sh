@@ -25,5 +25,21 @@ echo
 for value in 0 max; do
     echo "a $value written to the web container's limit stood for $(drift web child $value) ms"
 done
+echo
+echo "== wasp-agent suspend: a pod of each QoS class"
+pod asleep --request 100Mi --limit 300Mi --hog 40
+pod asleep-exact --request 64Mi --limit 64Mi --cpu 100m --cpu-limit 100m --hog 40
+pod asleep-batch --hog 40
+eventually 20 "the first has its grant" has_limit asleep "$(grant 100)"
+for name in asleep asleep-exact asleep-batch; do
+    wasp-agent suspend "default/$name" || true
+done
+wasp-agent suspended
+for name in asleep asleep-exact asleep-batch; do
+    begun=$(now_ms)
+    wasp-agent resume "default/$name" || true
+    echo "after $(($(now_ms) - begun)) ms: $(memory_used "$name") bytes in RAM, $(swap_used "$name") in swap"
+done
+echo
 agent_status
 [[ -z ${DEMO_VERBOSE:-} ]] || diagnose

@@ -7,6 +7,7 @@ use crate::{
         hook::{HookSettings, WhenUnknown},
         host::NodeMemory,
         pod::{Container, ContainerKind, Pod, PodUid, ResourceList, Resources},
+        policy::WishRules,
         quantity::Quantity,
     },
 };
@@ -19,6 +20,7 @@ pub fn grant_settings() -> GrantSettings {
         policy: Policy::Limited,
         eligibility: Eligibility::Burstable,
         system_reserved_percent: 0,
+        wishes: WishRules { annotations: true, ..WishRules::default() },
     }
 }
 
@@ -44,6 +46,7 @@ pub fn container(name: &str, kind: ContainerKind, text: &str) -> Container {
         actual: None,
         id: None,
         running: false,
+        probed: false,
     }
 }
 
@@ -61,6 +64,7 @@ pub fn pod(name: &str, containers: &[&str]) -> Pod {
         qos_class: None,
         resources: None,
         virt_launcher: false,
+        vm_paused: false,
         migration: None,
         deletion_deadline: None,
         evicted_by_api: false,
@@ -86,6 +90,7 @@ pub fn hook_settings() -> HookSettings {
         denied_namespaces: crate::config::settings::Settings::defaults().hook.denied_namespaces,
         ram_bytes: 4 << 30,
         swap_for_pods_bytes: 1000,
+        wishes: WishRules { annotations: true, ..WishRules::default() },
         pods: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 
 /// Every place, so that the suite can tell which it has not been to.
-pub const PLACES: [&str; 19] = [
+pub const PLACES: [&str; 23] = [
     "bus.set",
     "bus.was-set",
     "cgroup.read",
@@ -14,14 +14,18 @@ pub const PLACES: [&str; 19] = [
     "file.rename",
     "file.renamed",
     "file.removed",
+    "freeze.ask",
+    "freeze.frozen",
     "inotify.watch",
     "limit.write",
     "limit.written",
+    "reclaim.step",
     "swap.step",
     "swap.stepped",
     "swapfile.filled",
     "swapfile.link",
     "swapfile.linked",
+    "thaw.write",
     "tunable.write",
     "tunable.written",
 ];

@@ -233,6 +233,13 @@ messages! {
         "Correct the field in whatever creates @POD_NAMESPACE@/@POD_NAME@. If the field is correct, \
          report a bug."
 
+    SwapLimitInvalid Warn "f8aced256c1040b7bdb02ebd21fb51ed"
+        "A pod's swap annotation is invalid"
+        { pod_namespace, pod_name, pod_uid, reason } []
+        "@POD_NAMESPACE@/@POD_NAME@: @REASON@. A value that cannot be read counts as 0: the container gets no \
+         swap. A key that names no container of the pod has no effect."
+        "Correct the annotation: \"0\", a quantity (\"512Mi\") or a percentage of the grant (\"25%\")."
+
     RecordLeftOut Warn "626b02eab0ea4281ac6cc4904380e221"
         "A record of an earlier run is not understood"
         { path } [ reason ]
@@ -452,6 +459,27 @@ messages! {
         "@POD_NAMESPACE@/@POD_NAME@ was to be gone by now (STAGE: @STAGE@)."
         "Processes that ignore SIGTERM, or a migration that does not end: `oc describe pod -n \
          @POD_NAMESPACE@ @POD_NAME@`."
+
+    Suspended Info "bd2b851c5f444cdc88b0d656b0b30391"
+        "A pod is suspended"
+        { pod_namespace, pod_name, pod_uid } []
+        "@POD_NAMESPACE@/@POD_NAME@ does not run, and its memory is in swap as far as its grant allows. The \
+         message has the figures."
+        "Nothing is to be done. `wasp-agent resume @POD_NAMESPACE@/@POD_NAME@` lets it run again."
+
+    Resumed Info "e676581d989d4a26be6e38c84853234a"
+        "A suspended pod runs again"
+        { pod_namespace, pod_name, pod_uid } []
+        "@POD_NAMESPACE@/@POD_NAME@ runs; its pages come back from swap as it uses them. The message has the \
+         reason."
+        "Nothing is to be done, unless it was not meant: docs/suspend.md has every reason."
+
+    SuspendedLost Warn "64b6a6cbecf44cd2b46d87647a4a371a"
+        "What was suspended is not known any more"
+        {} []
+        "/run/wasp-agent/suspended.json cannot be read, so that the agent lets every container run that is \
+         frozen."
+        "Nothing is to be done if it happens once. Else look at /run."
 
     GuardSet Warn "73169318296c408ab432dc50c3c68c18"
         "New pods are kept away"

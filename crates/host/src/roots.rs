@@ -73,6 +73,11 @@ impl Roots {
         self.runtime().join("metrics.sock")
     }
 
+    /// Where `wasp-agent suspend` asks the agent.
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime().join("control.sock")
+    }
+
     /// The D-Bus system bus.
     pub fn system_bus(&self) -> PathBuf {
         self.path("/run/dbus/system_bus_socket")

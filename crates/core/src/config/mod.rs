@@ -8,6 +8,7 @@ mod metrics;
 mod read;
 pub mod settings;
 pub mod show;
+mod suspend;
 pub mod sysconfig;
 mod table;
 pub mod value;

@@ -1,10 +1,11 @@
 //! Settings that make sense. There is no way to have others: [`Settings::valid`] refuses them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 pub use super::{
     eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings, TaintEffect},
     metrics::MetricsSettings,
+    suspend::SuspendSettings,
 };
 use super::{
     keys,
@@ -13,7 +14,7 @@ use super::{
     value::{Origin, Problem, Problems, Value},
 };
 use crate::model::hook::WhenUnknown;
-pub use crate::model::policy::{Eligibility, Policy};
+pub use crate::model::policy::{Eligibility, Policy, WishRules};
 
 crate::vocabulary! {
     /// Who sets the containers' limits.
@@ -27,12 +28,13 @@ crate::vocabulary! {
 }
 
 /// What a grant depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantSettings {
     pub policy: Policy,
     pub eligibility: Eligibility,
     /// 0 to 100.
     pub system_reserved_percent: u8,
+    pub wishes: WishRules,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,12 @@ impl GrantSettings {
         policy: Policy::Limited,
         eligibility: Eligibility::Burstable,
         system_reserved_percent: 0,
+        // A kubelet that grants swap knows no wishes.
+        wishes: WishRules {
+            annotations: false,
+            no_swap_namespaces: Vec::new(),
+            opt_in_namespaces: Vec::new(),
+        },
     };
 }
 
@@ -155,6 +163,7 @@ pub struct Settings {
     pub limits: LimitSettings,
     pub eviction: EvictionSettings,
     pub metrics: MetricsSettings,
+    pub suspend: SuspendSettings,
     /// `None`: as the client certificate says.
     pub node_name: Option<String>,
     /// `None`: search the usual places.
@@ -177,6 +186,16 @@ impl Settings {
             Ok((settings, resolved))
         } else {
             Err(Problems(contradictions))
+        }
+    }
+
+    /// The rules of grants in force. A kubelet that grants swap itself knows no wishes.
+    pub fn grant_rules(&self) -> Cow<'_, GrantSettings> {
+        match self.grants {
+            Grants::Agent | Grants::Auto => Cow::Borrowed(&self.grant),
+            Grants::Kubelet => {
+                Cow::Owned(GrantSettings { wishes: WishRules::default(), ..self.grant.clone() })
+            }
         }
     }
 
@@ -236,6 +255,11 @@ impl Settings {
                 policy: read.choice("limits.policy", Policy::None),
                 eligibility: read.choice("limits.eligibility", Eligibility::VirtLauncher),
                 system_reserved_percent: read.small("limits.system-reserved-percent"),
+                wishes: WishRules {
+                    annotations: read.truth("limits.annotations"),
+                    no_swap_namespaces: read.list("limits.no-swap-namespaces"),
+                    opt_in_namespaces: read.list("limits.opt-in-namespaces"),
+                },
             },
             limits: LimitSettings {
                 resync: read.seconds("limits.resync-seconds"),
@@ -244,6 +268,7 @@ impl Settings {
             },
             eviction: EvictionSettings::read(read),
             metrics: MetricsSettings::read(read),
+            suspend: SuspendSettings::read(read),
             node_name: Some(read.text("node.name"))
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned),
@@ -270,6 +295,12 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         }
         if settings.grant.eligibility != Eligibility::Burstable {
             contradicts("limits.eligibility", &format!("{WHY} only \"burstable\""));
+        }
+        if !settings.grant.wishes.no_swap_namespaces.is_empty() {
+            contradicts("limits.no-swap-namespaces", &format!("{WHY} no such list"));
+        }
+        if !settings.grant.wishes.opt_in_namespaces.is_empty() {
+            contradicts("limits.opt-in-namespaces", &format!("{WHY} no such list"));
         }
         if settings.grant.system_reserved_percent != 0 {
             contradicts("limits.system-reserved-percent", &format!("{WHY} no such reserve"));

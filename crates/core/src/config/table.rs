@@ -198,6 +198,30 @@ pub const KEYS: &[Key] = &[
         help: "Share of all swap that is kept back for the system and not granted to pods.",
     },
     Key {
+        path: "limits.annotations",
+        kind: Kind::Boolean,
+        default: Default::Boolean(true),
+        environment: None,
+        help: "Whether a pod's annotations swap.wasp.io/limit and swap.wasp.io/limit.CONTAINER lower what \
+               the policy grants: \"0\", a quantity (\"512Mi\") or a percentage of the grant (\"25%\"). They \
+               never raise it. With grants = \"kubelet\" they do not count.",
+    },
+    Key {
+        path: "limits.no-swap-namespaces",
+        kind: Kind::Namespaces,
+        default: Default::List(&[]),
+        environment: None,
+        help: "Namespaces whose pods get no swap, whatever their annotations ask for.",
+    },
+    Key {
+        path: "limits.opt-in-namespaces",
+        kind: Kind::Namespaces,
+        default: Default::List(&[]),
+        environment: None,
+        help: "Namespaces whose pods get swap only if they have an annotation swap.wasp.io/limit. With \
+               \"100%\" a pod gets its whole grant.",
+    },
+    Key {
         path: "limits.resync-seconds",
         kind: Kind::Integer { min: 10, max: 3600 },
         default: Default::Integer(60),
@@ -498,6 +522,22 @@ pub const KEYS: &[Key] = &[
         default: Default::Float(80.0),
         environment: None,
         help: "Or when some of them do.",
+    },
+    Key {
+        path: "suspend.keep-swap-free",
+        kind: Kind::SizeOrPercent,
+        default: Default::Text("10%"),
+        environment: None,
+        help: "How much of the swap stays free when a pod is suspended, as a size or in percent of all \
+               swap. \"\": a suspended pod may fill it.",
+    },
+    Key {
+        path: "suspend.longest-silence-seconds",
+        kind: Kind::Integer { min: 10, max: 3600 },
+        default: Default::Integer(60),
+        environment: None,
+        help: "How long the API server may be unreachable before suspended pods are resumed: nobody would \
+               tell that one is to be deleted.",
     },
     Key {
         path: "metrics.listen",

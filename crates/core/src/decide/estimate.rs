@@ -12,8 +12,9 @@
 
 use std::fmt;
 
+use super::wish::{self, Lowered, Wish};
 use crate::{
-    config::settings::{Eligibility, Policy},
+    config::settings::{Eligibility, Policy, Share},
     model::{
         hook::{HookSettings, WhenUnknown},
         pod::QosClass,
@@ -37,6 +38,8 @@ pub struct Claims {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Annotated {
     pub namespace: String,
+    /// What the pod asks for.
+    pub wish: Option<Wish>,
     /// A container, not a sandbox.
     pub is_container: bool,
     /// `kubernetes.io/config.source`
@@ -54,6 +57,7 @@ pub enum Why {
     DeniedNamespace(String),
     Estimated { per_mille: u64, swap_for_pods_bytes: u64 },
     PolicyMax,
+    Lowered(Lowered),
 }
 
 impl Why {
@@ -83,6 +87,7 @@ impl fmt::Display for Why {
                  {swap_for_pods_bytes} bytes of swap"
             ),
             Self::PolicyMax => f.write_str("policy is \"max\""),
+            Self::Lowered(lowered) => lowered.fmt(f),
         }
     }
 }
@@ -90,8 +95,33 @@ impl fmt::Display for Why {
 /// What the container may start with.
 pub fn estimate(settings: &HookSettings, claims: &Claims) -> (SwapMax, Why) {
     match share(settings, claims) {
-        Ok((swap_max, why)) => (swap_max, why),
+        Ok((swap_max, why)) => {
+            let (swap_max, lowered) = lower(settings, claims, swap_max);
+            (swap_max, lowered.map_or(why, Why::Lowered))
+        }
         Err(why) => (SwapMax::ZERO, why),
+    }
+}
+
+/// What of `granted` the pod asks for.
+fn lower(settings: &HookSettings, claims: &Claims, granted: SwapMax) -> (SwapMax, Option<Lowered>) {
+    let Some(annotated) = &claims.annotated else { return (granted, None) };
+    let for_pods = settings.swap_for_pods_bytes;
+    let wish = annotated.wish.clone();
+    wish::lower(&settings.wishes, &annotated.namespace, wish, granted, for_pods)
+}
+
+/// A published grant, lowered as the container's own configuration asks: that may be newer than what the agent
+/// has published. A percentage is part of the published grant already.
+pub fn published(
+    settings: &HookSettings,
+    claims: &Claims,
+    granted: SwapMax,
+) -> (SwapMax, Option<Lowered>) {
+    let percentage = |wish: &Wish| matches!(wish.share, Some(Share::Percent(_)));
+    match claims.annotated.as_ref().and_then(|annotated| annotated.wish.as_ref()) {
+        Some(wish) if !percentage(wish) => lower(settings, claims, granted),
+        _ => (granted, None),
     }
 }
 
@@ -168,6 +198,7 @@ mod tests {
             qos_class: QosClass::Burstable,
             annotated: Some(Annotated {
                 namespace: "vms".into(),
+                wish: None,
                 is_container: true,
                 config_source: Some("api".into()),
                 virt_launcher: false,

@@ -6,7 +6,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::qos::qos_class;
+use super::{
+    qos::qos_class,
+    wish::{self, Lowered},
+};
 use crate::{
     config::settings::{Eligibility, GrantSettings, Policy},
     model::{
@@ -49,6 +52,8 @@ pub enum Reason {
         request_bytes: u64,
         ram_bytes: u64,
     },
+    /// The pod or its namespace gets less than the policy grants.
+    Lowered(Lowered),
     /// Of a pod's cgroup.
     Together,
     Helper,
@@ -83,6 +88,7 @@ impl fmt::Display for Reason {
                 human_bytes(*request_bytes),
                 human_bytes(*ram_bytes)
             ),
+            Self::Lowered(lowered) => lowered.fmt(f),
             Self::Together => {
                 f.write_str("the most that containers of the pod that run together are granted")
             }
@@ -131,11 +137,16 @@ pub fn grant(
     if let Some(reason) = denied(settings, node, pod, container) {
         return none(reason);
     }
-    match settings.policy {
+    let Grant { swap_max, reason } = match settings.policy {
         Policy::None => none(Reason::PolicyNone),
         Policy::Max => Grant { swap_max: SwapMax::Max, reason: Reason::PolicyMax },
         Policy::Limited => limited(settings, node, container),
-    }
+    };
+    let asked = wish::of(|key| pod.annotation(key), &container.name);
+    let for_pods = swap_for_pods(settings, node);
+    let (swap_max, lowered) =
+        wish::lower(&settings.wishes, &pod.namespace, asked, swap_max, for_pods);
+    Grant { swap_max, reason: lowered.map_or(reason, Reason::Lowered) }
 }
 
 pub(super) fn none(reason: Reason) -> Grant {

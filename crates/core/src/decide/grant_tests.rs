@@ -78,7 +78,7 @@ fn a_resized_container_counts_as_the_kubelet_last_gave_it() {
 fn policy_and_eligibility_shape_the_grant() {
     let mut vm = pod("p", &["- - 4Gi -"]);
     let with = |policy, eligibility, pod: &Pod| {
-        let settings = GrantSettings { policy, eligibility, system_reserved_percent: 0 };
+        let settings = GrantSettings { policy, eligibility, ..settings() };
         grant(&settings, &NODE, pod, &pod.containers[0])
     };
     assert_eq!(with(Policy::Max, Eligibility::Burstable, &vm).swap_max, SwapMax::Max);

@@ -64,7 +64,7 @@ pub fn in_force(
 
 /// The settings in force on a host whose kubelet acts on `config`.
 pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) -> Settings {
-    let (grants, grant) = in_force((settings.grants, settings.grant), config);
+    let (grants, grant) = in_force((settings.grants, settings.grant.clone()), config);
     Settings { grants, grant, ..settings.clone() }
 }
 
@@ -178,22 +178,22 @@ mod tests {
 
     #[test]
     fn whoever_the_kubelets_configuration_leaves_it_to_grants() {
-        let own = GrantSettings { system_reserved_percent: 10, ..GrantSettings::LIMITED_SWAP };
+        let own = || GrantSettings { system_reserved_percent: 10, ..GrantSettings::LIMITED_SWAP };
         let nobody = GrantSettings { policy: Policy::None, ..GrantSettings::LIMITED_SWAP };
-        let kubelet = (Grants::Kubelet, GrantSettings::LIMITED_SWAP);
+        let kubelet = || (Grants::Kubelet, GrantSettings::LIMITED_SWAP);
         let gate = |on| Some(Sourced::default_value(on));
         for (configured, behavior, gate, expected) in [
-            (Grants::Auto, None, None, (Grants::Agent, own)),
-            (Grants::Auto, Some(""), None, (Grants::Agent, own)),
-            (Grants::Auto, Some("NoSwap"), None, (Grants::Agent, own)),
-            (Grants::Auto, Some("LimitedSwap"), None, kubelet),
-            (Grants::Auto, Some("LimitedSwap"), gate(true), kubelet),
-            (Grants::Auto, Some("LimitedSwap"), gate(false), (Grants::Agent, own)),
-            (Grants::Agent, None, None, (Grants::Agent, own)),
-            (Grants::Agent, Some("NoSwap"), None, (Grants::Agent, own)),
-            (Grants::Agent, Some("LimitedSwap"), None, kubelet),
-            (Grants::Kubelet, None, None, kubelet),
-            (Grants::Kubelet, Some("LimitedSwap"), None, kubelet),
+            (Grants::Auto, None, None, (Grants::Agent, own())),
+            (Grants::Auto, Some(""), None, (Grants::Agent, own())),
+            (Grants::Auto, Some("NoSwap"), None, (Grants::Agent, own())),
+            (Grants::Auto, Some("LimitedSwap"), None, kubelet()),
+            (Grants::Auto, Some("LimitedSwap"), gate(true), kubelet()),
+            (Grants::Auto, Some("LimitedSwap"), gate(false), (Grants::Agent, own())),
+            (Grants::Agent, None, None, (Grants::Agent, own())),
+            (Grants::Agent, Some("NoSwap"), None, (Grants::Agent, own())),
+            (Grants::Agent, Some("LimitedSwap"), None, kubelet()),
+            (Grants::Kubelet, None, None, kubelet()),
+            (Grants::Kubelet, Some("LimitedSwap"), None, kubelet()),
             (Grants::Kubelet, Some("NoSwap"), None, (Grants::Kubelet, nobody)),
         ] {
             let config = behavior.map(|behavior| KubeletConfig {
@@ -201,7 +201,7 @@ mod tests {
                 node_swap: gate,
                 ..KubeletConfig::default()
             });
-            let found = in_force((configured, own), config.as_ref());
+            let found = in_force((configured, own()), config.as_ref());
             assert_eq!(found, expected, "{configured:?} {behavior:?}");
         }
     }
@@ -211,7 +211,7 @@ mod tests {
         let mut config = KubeletConfig::default();
         let limited = GrantSettings::LIMITED_SWAP;
         let otherwise =
-            |config: &KubeletConfig, grants| grants_otherwise((grants, limited), config);
+            |config: &KubeletConfig, grants| grants_otherwise((grants, limited.clone()), config);
         assert_eq!(otherwise(&config, Grants::Auto), None);
         assert_eq!(otherwise(&config, Grants::Agent), None);
         let said = otherwise(&config, Grants::Kubelet).unwrap();
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(otherwise(&config, Grants::Auto), None);
         assert_eq!(otherwise(&config, Grants::Kubelet), None);
         assert!(otherwise(&config, Grants::Agent).unwrap().contains("LimitedSwap (the default)"));
-        let own = GrantSettings { policy: Policy::Max, ..limited };
+        let own = GrantSettings { policy: Policy::Max, ..limited.clone() };
         let said = grants_otherwise((Grants::Auto, own), &config).unwrap();
         assert!(said.contains("limits.policy"), "{said}");
         config.node_swap = Some(Sourced::new(false, Origin::DropIn("/etc/d/9.conf".into())));

@@ -57,7 +57,7 @@ pub fn decide(
         .iter()
         .map(|facts| {
             let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
-            (facts, grant_by_role(&settings.grant, &snapshot.node, pod, &facts.role))
+            (facts, grant_by_role(&settings.grant_rules(), &snapshot.node, pod, &facts.role))
         })
         .collect();
     due.sort_by_key(|(facts, _)| &facts.id);
@@ -167,7 +167,7 @@ impl Pass<'_> {
         let excess = if pods.is_empty() { Default::default() } else { state.excess_of_pods() };
         let due = |facts: &&'a PodFacts| {
             let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
-            let mut grant = pod_grant(&self.settings.grant, &self.node, pod);
+            let mut grant = pod_grant(&self.settings.grant_rules(), &self.node, pod);
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
             grant.swap_max = match self.settings.grants == Grants::Auto {
                 // As it is: a kubelet that grants sets none.

@@ -20,5 +20,7 @@ pub mod provision;
 pub mod qos;
 pub mod rivals;
 pub mod state;
+pub mod suspend;
 pub mod tunables;
 pub mod watermarks;
+pub mod wish;

@@ -5,7 +5,10 @@
 //! Source: `AggregateContainerRequests` in `k8s.io/component-helpers/resource`: which containers of a
 //! pod run together.
 
-use super::grant::{Grant, Reason, grant, none, pod_denied};
+use super::{
+    grant::{Grant, Reason, grant, none, pod_denied},
+    wish,
+};
 use crate::{
     config::settings::GrantSettings,
     model::{
@@ -22,6 +25,7 @@ pub fn pod_grant(settings: &GrantSettings, node: &NodeMemory, pod: Option<&Pod>)
         return none(reason);
     }
     let swap_max = together(pod, |container| grant(settings, node, pod, container).swap_max);
+    let swap_max = swap_max.min(wish::of_pod(&settings.wishes, pod));
     Grant { swap_max, reason: Reason::Together }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::policy::{Eligibility, Policy};
+use super::policy::{Eligibility, Policy, WishRules};
 
 crate::vocabulary! {
     /// What the hook does for a container whose grant is not published.
@@ -25,6 +25,9 @@ pub struct HookSettings {
     pub ram_bytes: u64,
     /// What is shared out among pods.
     pub swap_for_pods_bytes: u64,
+    /// What the pod itself may ask for.
+    #[serde(default)]
+    pub wishes: WishRules,
     /// Where pods' cgroups are, below the cgroup root; empty: where they usually are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PathBuf>,

@@ -15,6 +15,7 @@ pub mod quantity;
 pub mod rivals;
 pub mod runtime;
 pub mod storage;
+pub mod suspend;
 pub mod swap;
 pub mod swap_header;
 pub mod watermarks;

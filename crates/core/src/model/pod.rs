@@ -140,6 +140,10 @@ pub struct Container {
     /// from the spec while an in-place resize is deferred or under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actual: Option<Resources>,
+    /// The kubelet runs a command in it (an exec probe or hook), or kills it when it does not answer (a
+    /// liveness probe).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probed: bool,
     /// From the status: the running container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<ContainerId>,
@@ -183,6 +187,9 @@ pub struct Pod {
     /// Label `kubevirt.io: virt-launcher`.
     #[serde(default)]
     pub virt_launcher: bool,
+    /// KubeVirt has paused the VM (condition `kubevirt.io/virtual-machine-unpaused` is False).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vm_paused: bool,
     /// What KubeVirt's labels and annotations tell of a migration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
@@ -290,10 +297,16 @@ pub const DESCHEDULER_EVICT: &str = "descheduler.alpha.kubernetes.io/evict";
 /// The cluster autoscaler's opt-out where it says "false".
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 
+/// How much swap each container of the pod may have at most: see `decide::wish`.
+pub const SWAP_LIMIT: &str = "swap.wasp.io/limit";
+/// The same for the container whose name follows.
+pub const SWAP_LIMIT_OF: &str = "swap.wasp.io/limit.";
+
 /// Whether the annotation `key` is kept of a pod; `also` are the configured ones
 /// (`eviction.opt-out-annotations`).
 pub fn is_kept(key: &str, also: &[String]) -> bool {
-    [PREFER_NO_EVICTION, DESCHEDULER_EVICT, SAFE_TO_EVICT].contains(&key)
+    [PREFER_NO_EVICTION, DESCHEDULER_EVICT, SAFE_TO_EVICT, SWAP_LIMIT].contains(&key)
+        || key.starts_with(SWAP_LIMIT_OF)
         || also.iter().any(|other| other == key)
 }
 

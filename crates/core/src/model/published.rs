@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 23] = [
+pub const TROUBLES: [&str; 25] = [
     "reload",
     "cgroup",
     "lost-pods",
@@ -20,6 +20,8 @@ pub const TROUBLES: [&str; 23] = [
     "pods",
     "signals",
     "evictions",
+    "suspend",
+    "control",
     "status",
     "announce",
     "kubelet",
@@ -63,6 +65,9 @@ pub struct Published {
     pub kubelet: Kubelet,
     pub api: Api,
     pub containers: Containers,
+    /// Pods that `wasp-agent suspend` has put to sleep.
+    #[serde(default)]
+    pub suspended: Vec<Suspended>,
     pub counters: Counters,
 }
 
@@ -219,6 +224,20 @@ pub struct Containers {
     pub above: usize,
 }
 
+/// Sums of the pod's containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Suspended {
+    pub uid: String,
+    pub pod: String,
+    /// `false` for a VM, which KubeVirt has paused.
+    pub frozen: bool,
+    pub memory_before_bytes: u64,
+    /// What stayed in RAM.
+    pub memory_bytes: u64,
+    pub swap_bytes: u64,
+}
+
 /// Since the agent started. Labels are of fixed vocabularies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -232,6 +251,10 @@ pub struct Counters {
     /// And those whose limit was not: no hook, or a hook that knew less.
     pub starts_corrected: u64,
     pub api_errors: u64,
+    #[serde(default)]
+    pub suspensions: u64,
+    #[serde(default)]
+    pub resumes: u64,
     pub passes: u64,
     pub pass_seconds: f64,
     /// How many passes took how long, by [`PASS_BOUNDS`].

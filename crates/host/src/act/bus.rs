@@ -67,6 +67,14 @@ pub async fn set(
     Ok(())
 }
 
+/// `FreezeUnit` or `ThawUnit`: answered when it is done.
+pub async fn freezer(connection: &Connection, method: &str, unit: &str) -> zbus::Result<()> {
+    connection
+        .call_method(Some(DESTINATION), MANAGER_PATH, Some(MANAGER), method, &(unit,))
+        .await?;
+    Ok(())
+}
+
 /// Removes what was set of `unit` until the next boot.
 pub async fn revert(connection: &Connection, unit: &str) -> zbus::Result<()> {
     connection

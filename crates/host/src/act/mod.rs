@@ -2,8 +2,10 @@
 
 pub mod bus;
 pub mod cgroup;
+pub mod cgroup_reclaim;
 pub mod evict;
 pub mod files;
+pub mod freeze;
 pub mod node;
 pub mod records;
 pub mod slices;

@@ -59,6 +59,11 @@ pub fn memory(roots: &Roots) -> Result<NodeMemory, NodeError> {
     })
 }
 
+/// `SwapFree`, as the kernel counts it now.
+pub fn free_swap_bytes(roots: &Roots) -> Result<u64, NodeError> {
+    Meminfo::read(roots)?.needed("SwapFree")
+}
+
 /// The active swap devices; none where the kernel has no swap or the file cannot be read.
 pub fn swap_devices(roots: &Roots) -> Vec<SwapDevice> {
     let text = std::fs::read(roots.proc("swaps")).unwrap_or_default();

@@ -5,8 +5,8 @@ use crate::config::{
     keys::KEYS,
     settings::{
         Discard, Eligibility, EvictionMode, EvictionSettings, Grants, HookSettings, KernelSettings,
-        MetricsSettings, Policy, SchedulingGuard, Settings, Share, SignalSettings, SwapKind,
-        SwapSettings, SwapSize, TaintEffect,
+        MetricsSettings, Policy, SchedulingGuard, Settings, Share, SignalSettings, SuspendSettings,
+        SwapKind, SwapSettings, SwapSize, TaintEffect, WishRules,
     },
     show,
     value::Origin,
@@ -84,6 +84,9 @@ fn every_key_reaches_the_settings() {
         policy = "max"
         eligibility = "virt-launcher"
         system-reserved-percent = 10
+        annotations = false
+        no-swap-namespaces = ["db"]
+        opt-in-namespaces = ["tenant-*"]
         resync-seconds = 120
         follow-seconds = 5
         [eviction]
@@ -118,6 +121,9 @@ fn every_key_reaches_the_settings() {
         release = 0.75
         max-full-percent = 30
         max-some-percent = 90
+        [suspend]
+        keep-swap-free = "2Gi"
+        longest-silence-seconds = 20
         [metrics]
         listen = "[::1]:9753"
         certificate = "/srv/tls.crt"
@@ -202,6 +208,17 @@ fn every_key_reaches_the_settings() {
     assert_eq!(settings.grant.policy, Policy::Max);
     assert_eq!(settings.grant.eligibility, Eligibility::VirtLauncher);
     assert_eq!(settings.grant.system_reserved_percent, 10);
+    let wishes = WishRules {
+        annotations: false,
+        no_swap_namespaces: vec!["db".into()],
+        opt_in_namespaces: vec!["tenant-*".into()],
+    };
+    assert_eq!(settings.grant.wishes, wishes);
+    let suspend = SuspendSettings {
+        keep_free: Share::Bytes(2 << 30),
+        longest_silence: Duration::from_secs(20),
+    };
+    assert_eq!(settings.suspend, suspend);
     assert_eq!(settings.limits.resync, Duration::from_secs(120));
     assert_eq!(settings.limits.follow, Duration::from_secs(5));
     assert!((settings.eviction.swap_utilization_factor - 1.0).abs() < f64::EPSILON);

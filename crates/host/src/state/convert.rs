@@ -10,7 +10,7 @@ use crate::{
         slices::SlicesBefore,
         tunables::TunablesBefore,
     },
-    decide::evict::machine::Evictions,
+    decide::{evict::machine::Evictions, suspend::Suspensions},
     model::{hook::HookSettings, published::Published},
     provision::{awaited::Awaited, ledger::Provisioned},
 };
@@ -48,6 +48,18 @@ pub(super) const STATUS: Description = Description {
     cleanup: Cleanup::Removes,
     holds: "what the agent publishes: pods' names, problems, signals, counters",
 };
+
+pub(super) const SUSPENDED: Description = Description {
+    path: "/run/wasp-agent/suspended.json",
+    version: 1,
+    lasts: Lasts::UntilBoot,
+    cleanup: Cleanup::Removes,
+    holds: "which pods are suspended",
+};
+
+impl State for Suspensions {
+    const FILE: Description = SUSPENDED;
+}
 
 impl State for Evictions {
     const FILE: Description = EVICTIONS;

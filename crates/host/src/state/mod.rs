@@ -82,6 +82,7 @@ pub const ALL: &[Description] = &[
     convert::EVICTIONS,
     convert::HOOK_SETTINGS,
     convert::STATUS,
+    convert::SUSPENDED,
     crate::act::records::FOLDER,
 ];
 

@@ -86,8 +86,8 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
         let key = format!("memorySwap.swapBehavior: {behavior}");
         format!("{}, or", remedy(config, origin, &key, None))
     };
-    let configured = (settings.grants, settings.grant);
-    let (grants, _) = in_force(configured, Some(config));
+    let configured = (settings.grants, settings.grant.clone());
+    let (grants, _) = in_force(configured.clone(), Some(config));
     let auto = "remove grants in /etc/wasp-agent: the default, \"auto\", follows the kubelet";
     match (grants_otherwise(configured, config), settings.grants) {
         (Some(why), Grants::Kubelet) => return fail(why, [&*key("LimitedSwap"), auto]),

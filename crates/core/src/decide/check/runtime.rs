@@ -32,7 +32,7 @@ const RUNTIMES: [&str; 2] = ["crun", "runc"];
 fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
     // The agent sets no limit, and so installs no hook, while the configuration cannot be read.
     let Ok(config) = &facts.kubelet else { return false };
-    let (grants, _) = in_force((settings.grants, settings.grant), config.as_ref());
+    let (grants, _) = in_force((settings.grants, settings.grant.clone()), config.as_ref());
     settings.hook.install && grants == Grants::Agent
 }
 

@@ -12,9 +12,12 @@ use crate::model::{
     plain::plain,
     pod::{
         Container, ContainerId, ContainerKind, LONGEST_ANNOTATION, Migration, Owner, OwnerKind,
-        Pod, PodUid, QosClass, ResourceList, Resources, is_kept, is_name,
+        Pod, PodUid, QosClass, ResourceList, Resources, SWAP_LIMIT_OF, is_kept, is_name,
     },
 };
+
+/// So many annotations that name no container of the pod are kept.
+const UNKNOWN_CONTAINERS: usize = 4;
 
 /// A pod's JSON.
 #[derive(Clone, Debug, Deserialize)]
@@ -105,6 +108,24 @@ struct SpecContainer {
     restart_policy: Option<String>,
     #[serde(deserialize_with = "or_null")]
     resources: WireResources,
+    liveness_probe: Option<IgnoredAny>,
+    readiness_probe: Option<Probe>,
+    startup_probe: Option<Probe>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Probe {
+    exec: Option<IgnoredAny>,
+}
+
+impl SpecContainer {
+    /// Whether the kubelet runs commands in it or kills it when it does not answer. A startup probe has
+    /// succeeded by the time that a container runs, unless it is an exec probe that is still being tried.
+    fn probed(&self) -> bool {
+        let exec = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
+        self.liveness_probe.is_some() || exec(&self.readiness_probe) || exec(&self.startup_probe)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -212,14 +233,14 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
         priority: spec.priority,
         mirror: mirror.is_some(),
         owner,
-        annotations: annotations
-            .iter()
-            .filter(|(key, _)| is_kept(key, also))
-            .map(|(key, value)| (Arc::from(key.as_str()), shortened(value)))
-            .collect(),
+        annotations: kept(&annotations, also, &containers),
         qos_class,
         resources: spec.resources.map(Resources::from),
         virt_launcher: labels.get("kubevirt.io").is_some_and(|value| value == "virt-launcher"),
+        // virt-controller writes this condition beside the pod's own, as its readiness gate.
+        vm_paused: status.conditions.iter().any(|condition| {
+            condition.type_ == "kubevirt.io/virtual-machine-unpaused" && condition.status == "False"
+        }),
         migration: migration(&labels, &annotations, spec.node_name.as_deref()),
         deletion_deadline: metadata.deletion_timestamp.map(|time| time.0.as_second()),
         evicted_by_api: status.conditions.iter().any(|condition| {
@@ -238,6 +259,27 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
     let mut names = pod.containers.iter().map(|container| &container.name);
     let named = is_name(&pod.namespace) && is_name(&pod.name) && names.all(|name| is_name(name));
     named.then_some(pod)
+}
+
+/// The annotations that count. Of those that name no container a few are kept, so that they can be reported.
+fn kept(
+    annotations: &Texts,
+    also: &[String],
+    containers: &[Container],
+) -> Vec<(Arc<str>, Arc<str>)> {
+    let mut unknown = 0;
+    let mut counts = |key: &str| match key.strip_prefix(SWAP_LIMIT_OF) {
+        Some(name) if !containers.iter().any(|container| &*container.name == name) => {
+            unknown += 1;
+            unknown <= UNKNOWN_CONTAINERS && is_kept(key, also)
+        }
+        _ => is_kept(key, also),
+    };
+    annotations
+        .iter()
+        .filter(|(key, _)| counts(key))
+        .map(|(key, value)| (Arc::from(key.as_str()), shortened(value)))
+        .collect()
 }
 
 /// The controller, else the first owner.
@@ -294,6 +336,7 @@ fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerK
         _ => kind,
     };
     Container {
+        probed: spec.probed(),
         name: Arc::from(spec.name),
         kind,
         spec: spec.resources.into(),
@@ -441,6 +484,47 @@ mod tests {
         assert_eq!(pod.annotations.len(), 2);
         assert!(pod.local_storage && pod.evicted_by_api);
         assert_eq!(pod.overhead.map(|overhead| overhead.value()), Some(120 << 20));
+    }
+
+    #[test]
+    fn annotations_of_swap_are_kept_for_containers_that_exist() {
+        let many: String = (0..50).map(|i| format!(r#""swap.wasp.io/limit.x{i}":"0","#)).collect();
+        let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02",
+            "annotations":{MANY"swap.wasp.io/limit":"25%","swap.wasp.io/limit.compute":"0","swap.wasp.io/other":"1"}},
+            "spec":{"containers":[{"name":"compute"}]}}"#;
+        let pod = parse(&json.replace("MANY", &many)).unwrap();
+        assert_eq!(pod.annotation("swap.wasp.io/limit"), Some("25%"));
+        assert_eq!(pod.annotation("swap.wasp.io/limit.compute"), Some("0"));
+        assert_eq!(pod.annotations.len(), 2 + UNKNOWN_CONTAINERS);
+    }
+
+    /// The condition as virt-controller writes it (`pkg/virt-controller/watch`, `syncPausedConditionToPod`).
+    #[test]
+    fn a_launcher_shows_that_its_vm_is_paused() {
+        let of = |status: &str, reason: &str| {
+            let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02",
+                "labels":{"kubevirt.io":"virt-launcher"}},"spec":{},"status":{"conditions":[
+                {"type":"Ready","status":"True"},{"lastProbeTime":"2023-07-18T13:48:56Z",
+                "lastTransitionTime":"2023-07-18T13:48:56Z","message":"m","reason":"REASON","status":"STATUS",
+                "type":"kubevirt.io/virtual-machine-unpaused"}]}}"#;
+            parse(&json.replace("STATUS", status).replace("REASON", reason)).unwrap().vm_paused
+        };
+        assert!(of("False", "Paused"));
+        assert!(!of("True", "NotPaused"));
+    }
+
+    #[test]
+    fn probes_that_a_frozen_container_would_not_answer_are_seen() {
+        let of = |probe: &str| {
+            let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02"},
+                "spec":{"containers":[{"name":"c"PROBE}]}}"#;
+            parse(&json.replace("PROBE", probe)).unwrap().containers[0].probed
+        };
+        assert!(!of(""));
+        assert!(of(r#","livenessProbe":{"httpGet":{"port":80}}"#));
+        assert!(of(r#","readinessProbe":{"exec":{"command":["true"]}}"#));
+        assert!(!of(r#","readinessProbe":{"httpGet":{"port":80}},"livenessProbe":null"#));
+        assert!(of(r#","startupProbe":{"exec":{"command":["true"]}}"#));
     }
 
     /// Values as KubeVirt 1.0 to 1.9 write them on launcher pods.

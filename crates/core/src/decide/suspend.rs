@@ -1,0 +1,316 @@
+//! Which pods may be suspended, how much of them may go to swap, and what wakes them.
+//!
+//! ```text
+//!            refused ◄── suspend ──► Falling ──► Asleep
+//!                                       └────┬─────┘
+//!                            wake: a command or a reason of [`Wake`] ──► thawed, forgotten
+//! ```
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{grant::critical, qos::qos_class};
+use crate::{
+    config::settings::SuspendSettings,
+    model::{
+        host::Monotonic,
+        pod::{Migration, Pod, PodUid, Pods},
+        suspend::{Candidate, Row, Sleeper, Stage, Suspended, Usage},
+        swap::{SwapMax, human_bytes},
+    },
+};
+
+/// All pods that are suspended; outlives the agent in `/run/wasp-agent/suspended.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspensions {
+    pods: BTreeMap<PodUid, Suspended>,
+}
+
+/// Why a suspended pod is woken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    Asked,
+    Terminating,
+    Finished,
+    Gone,
+    Evicted,
+    Resized,
+    ContainersChanged,
+    /// KubeVirt runs the VM again.
+    VmRuns,
+    WatchLost(Duration),
+    AgentStops,
+    /// The agent that suspended it ended before it was done.
+    Interrupted,
+    Failed(String),
+}
+
+impl fmt::Display for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("an administrator asked for it"),
+            Self::Terminating => f.write_str("the pod is being deleted"),
+            Self::Finished => f.write_str("the pod has finished"),
+            Self::Gone => f.write_str("the pod is gone"),
+            Self::Evicted => f.write_str("the pod is being evicted"),
+            Self::Resized => f.write_str("the pod is being resized"),
+            Self::ContainersChanged => f.write_str("a container of the pod was restarted"),
+            Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
+            Self::WatchLost(span) => {
+                write!(f, "the API server has not been reachable for {} s", span.as_secs())
+            }
+            Self::AgentStops => f.write_str("the agent stops"),
+            Self::Interrupted => f.write_str("the agent was restarted before the pod was asleep"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Wake {
+    /// Nobody needs to look for a reason.
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Self::Asked | Self::VmRuns | Self::Finished | Self::Gone)
+    }
+}
+
+/// The pod's cgroup and the node's swap, which bound all of its containers together.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    pub pod_swap_max: SwapMax,
+    pub pod_swap_bytes: u64,
+    pub free_swap_bytes: u64,
+    pub swap_bytes: u64,
+}
+
+/// Why `pod` may not be suspended.
+pub fn refuse(
+    suspensions: &Suspensions,
+    pod: &Pod,
+    candidates: &[Candidate],
+    evicting: bool,
+    force: bool,
+) -> Option<String> {
+    let name = format!("{}/{}", pod.namespace, pod.name);
+    if suspensions.pods.contains_key(&pod.uid) {
+        return Some(format!("{name} is suspended already"));
+    }
+    if let Some(reason) = critical(pod) {
+        return Some(format!("{name} is never suspended: {reason}"));
+    }
+    if pod.is_terminating() || pod.finished || evicting || pod.evicted_by_api {
+        return Some(format!("{name} is about to leave"));
+    }
+    if matches!(pod.migration, Some(Migration::Leaving | Migration::Arriving)) {
+        return Some(format!("{name} belongs to a migration; wait until it is over"));
+    }
+    if pod.virt_launcher && !pod.vm_paused {
+        return Some(format!(
+            "the VM of {name} runs; pause it first (virtctl pause vm NAME), then suspend it"
+        ));
+    }
+    if candidates.is_empty() {
+        return Some(format!("{name} has no running container on this node"));
+    }
+    if let Some(starting) = candidates.iter().find(|candidate| candidate.starting) {
+        return Some(format!("container {} of {name} is starting; try again later", starting.name));
+    }
+    // A launcher is not frozen, so its probes go on working.
+    let probed = pod.containers.iter().find(|container| container.probed);
+    if let (Some(container), false, false) = (probed, pod.virt_launcher, force) {
+        return Some(format!(
+            "container {} of {name} has an exec or liveness probe: the kubelet would kill it while it \
+             is frozen; --force suspends it all the same",
+            container.name
+        ));
+    }
+    None
+}
+
+/// What would be suspended, with how much of each container may go to swap.
+pub fn plan(
+    settings: &SuspendSettings,
+    pod: &Pod,
+    candidates: Vec<Candidate>,
+    room: Room,
+    now: Monotonic,
+) -> Suspended {
+    let kept = settings.keep_free.of(room.swap_bytes);
+    let mut left = room.free_swap_bytes.saturating_sub(kept);
+    left = left.min(rest(room.pod_swap_max, room.pod_swap_bytes));
+    let sleepers = candidates.into_iter().map(|candidate| {
+        let Candidate { name, id, unit, path, inode, swap_max, usage, .. } = candidate;
+        let swappable = usage.memory_bytes.saturating_sub(usage.file_bytes);
+        let budget_bytes = swappable.min(rest(swap_max, usage.swap_bytes)).min(left);
+        left -= budget_bytes;
+        let container = pod.container(&name);
+        let spec = container.map(|container| container.spec).unwrap_or_default();
+        let resources = container.map(|container| container.effective()).unwrap_or_default();
+        let before = usage;
+        Sleeper { name, id, unit, path, inode, spec, resources, budget_bytes, before, after: None }
+    });
+    Suspended {
+        uid: pod.uid.clone(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        qos_class: qos_class(pod),
+        stage: Stage::Falling,
+        vm: pod.virt_launcher,
+        since: now,
+        containers: sleepers.collect(),
+    }
+}
+
+fn rest(limit: SwapMax, used_bytes: u64) -> u64 {
+    match limit {
+        SwapMax::Bytes(limit) => limit.saturating_sub(used_bytes),
+        SwapMax::Max => u64::MAX,
+    }
+}
+
+/// Why `suspended` must be woken now; `pod` is what the API server says of it.
+pub fn wake(
+    settings: &SuspendSettings,
+    suspended: &Suspended,
+    pod: Option<&Pod>,
+    evicting: bool,
+    watch_lost_for: Option<Duration>,
+) -> Option<Wake> {
+    let Some(pod) = pod else { return Some(Wake::Gone) };
+    if pod.is_terminating() {
+        return Some(Wake::Terminating);
+    }
+    if pod.finished {
+        return Some(Wake::Finished);
+    }
+    if evicting || pod.evicted_by_api {
+        return Some(Wake::Evicted);
+    }
+    if suspended.vm && !pod.vm_paused {
+        return Some(Wake::VmRuns);
+    }
+    for sleeper in &suspended.containers {
+        let Some(container) = pod.container(&sleeper.name) else {
+            return Some(Wake::ContainersChanged);
+        };
+        if container.id.as_ref().is_some_and(|id| *id != sleeper.id) {
+            return Some(Wake::ContainersChanged);
+        }
+        // The spec tells of a resize before the kubelet has done it.
+        if container.effective() != sleeper.resources || container.spec != sleeper.spec {
+            return Some(Wake::Resized);
+        }
+    }
+    watch_lost_for.filter(|span| *span > settings.longest_silence).map(Wake::WatchLost)
+}
+
+impl Suspensions {
+    pub fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Suspended> {
+        self.pods.values()
+    }
+
+    pub fn get(&self, uid: &PodUid) -> Option<&Suspended> {
+        self.pods.get(uid)
+    }
+
+    pub fn begin(&mut self, suspended: Suspended) {
+        self.pods.insert(suspended.uid.clone(), suspended);
+    }
+
+    /// It sleeps; `after` is by container, in the order of the pod's.
+    pub fn slept(&mut self, uid: &PodUid, after: &[Option<Usage>]) -> Option<&Suspended> {
+        let suspended = self.pods.get_mut(uid)?;
+        suspended.stage = Stage::Asleep;
+        for (sleeper, after) in suspended.containers.iter_mut().zip(after) {
+            sleeper.after = *after;
+        }
+        Some(suspended)
+    }
+
+    pub fn remove(&mut self, uid: &PodUid) -> Option<Suspended> {
+        self.pods.remove(uid)
+    }
+
+    pub fn named(&self, namespace: &str, name: &str) -> Option<&Suspended> {
+        self.iter().find(|pod| &*pod.namespace == namespace && &*pod.name == name)
+    }
+
+    /// All that must be woken now, and why.
+    pub fn to_wake(
+        &self,
+        settings: &SuspendSettings,
+        pods: &Pods,
+        evicting: impl Fn(&PodUid) -> bool,
+        watch_lost_for: Option<Duration>,
+    ) -> Vec<(PodUid, Wake)> {
+        let due = |suspended: &Suspended| {
+            let pod = pods.get(&suspended.uid).map(AsRef::as_ref);
+            let evicting = evicting(&suspended.uid);
+            let wake = wake(settings, suspended, pod, evicting, watch_lost_for)?;
+            Some((suspended.uid.clone(), wake))
+        };
+        self.iter().filter_map(due).collect()
+    }
+}
+
+impl Suspended {
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |sleeper: &Sleeper| {
+            let expected = sleeper.before.memory_bytes.saturating_sub(sleeper.budget_bytes);
+            let swap = sleeper.after.unwrap_or(Usage {
+                swap_bytes: sleeper.before.swap_bytes + sleeper.budget_bytes,
+                ..Usage::default()
+            });
+            Row {
+                namespace: self.namespace.to_string(),
+                pod: self.name.to_string(),
+                container: sleeper.name.to_string(),
+                qos_class: self.qos_class,
+                state: match (self.stage, self.vm) {
+                    (Stage::Falling, _) => "awake",
+                    (Stage::Asleep, false) => "frozen",
+                    (Stage::Asleep, true) => "paused",
+                }
+                .to_owned(),
+                memory_before_bytes: sleeper.before.memory_bytes,
+                memory_after_bytes: sleeper.after.map_or(expected, |after| after.memory_bytes),
+                swap_bytes: swap.swap_bytes,
+            }
+        };
+        self.containers.iter().map(row).collect()
+    }
+
+    /// RAM before and after, and what is in swap.
+    pub fn sums(&self) -> (u64, u64, u64) {
+        self.rows().iter().fold((0, 0, 0), |(before, after, swap), row| {
+            (
+                before + row.memory_before_bytes,
+                after + row.memory_after_bytes,
+                swap + row.swap_bytes,
+            )
+        })
+    }
+
+    pub fn summary(&self) -> String {
+        let (before, after, swap) = self.sums();
+        let freed = before.saturating_sub(after);
+        format!(
+            "{}/{} ({}) is suspended: {} of {} RAM freed, {} stays in RAM, {} is in swap",
+            self.namespace,
+            self.name,
+            self.qos_class,
+            human_bytes(freed),
+            human_bytes(before),
+            human_bytes(after),
+            human_bytes(swap)
+        )
+    }
+}
+
+#[cfg(test)]
+#[path = "suspend_tests.rs"]
+mod tests;

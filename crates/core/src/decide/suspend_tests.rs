@@ -1,0 +1,169 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    config::settings::{Settings, Share},
+    fixtures::{pod, resources},
+    model::{
+        host::Monotonic,
+        pod::{ContainerId, Migration},
+    },
+};
+
+const MIB: u64 = 1 << 20;
+
+fn settings() -> SuspendSettings {
+    SuspendSettings { keep_free: Share::Percent(10), ..Settings::defaults().suspend }
+}
+
+fn id(digit: char) -> ContainerId {
+    ContainerId::new(&String::from(digit).repeat(64)).unwrap()
+}
+
+/// 60 MiB, of that 10 of files.
+fn candidate(index: usize, swap_max: SwapMax) -> Candidate {
+    let usage = Usage { memory_bytes: 60 * MIB, swap_bytes: 0, file_bytes: 10 * MIB };
+    Candidate {
+        name: format!("c{index}").into(),
+        id: id(char::from_digit(u32::try_from(index).unwrap(), 10).unwrap()),
+        unit: None,
+        path: "kubepods/x".into(),
+        inode: 7,
+        starting: false,
+        swap_max,
+        usage,
+    }
+}
+
+fn room() -> Room {
+    Room {
+        pod_swap_max: SwapMax::Max,
+        pod_swap_bytes: 0,
+        free_swap_bytes: 1000 * MIB,
+        swap_bytes: 1000 * MIB,
+    }
+}
+
+fn burstable() -> Pod {
+    let mut pod = pod("p", &["- - 100Mi -", "- - 100Mi -"]);
+    pod.containers[0].id = Some(id('0'));
+    pod.containers[1].id = Some(id('1'));
+    pod
+}
+
+fn budgets(candidates: &[SwapMax], room: Room) -> Vec<u64> {
+    let candidates = candidates.iter().enumerate();
+    let candidates = candidates.map(|(index, max)| candidate(index, *max)).collect();
+    let suspended = plan(&settings(), &burstable(), candidates, room, Monotonic::default());
+    suspended.containers.iter().map(|sleeper| sleeper.budget_bytes / MIB).collect()
+}
+
+#[test]
+fn what_may_go_to_swap_is_bounded_by_grant_pod_and_free_swap() {
+    let all = [SwapMax::Max, SwapMax::Max];
+    assert_eq!(budgets(&all, room()), [50, 50], "files are dropped, not swapped");
+    assert_eq!(budgets(&[SwapMax::ZERO, SwapMax::Bytes(20 * MIB)], room()), [0, 20]);
+    let pod = Room { pod_swap_max: SwapMax::Bytes(70 * MIB), pod_swap_bytes: 10 * MIB, ..room() };
+    assert_eq!(budgets(&all, pod), [50, 10]);
+    let nearly_full = Room { free_swap_bytes: 130 * MIB, ..room() };
+    assert_eq!(budgets(&all, nearly_full), [30, 0], "a tenth of the swap stays free");
+    assert_eq!(budgets(&all, Room { free_swap_bytes: 90 * MIB, ..room() }), [0, 0]);
+}
+
+fn refused(change: impl Fn(&mut Pod), force: bool) -> Option<String> {
+    let mut pod = burstable();
+    change(&mut pod);
+    let candidates = [candidate(0, SwapMax::Max)];
+    refuse(&Suspensions::default(), &pod, &candidates, false, force)
+}
+
+#[test]
+fn pods_that_would_suffer_are_refused() {
+    assert_eq!(refused(|_| {}, false), None);
+    let probed = |pod: &mut Pod| pod.containers[1].probed = true;
+    assert!(refused(probed, false).unwrap().contains("c1"));
+    assert_eq!(refused(probed, true), None);
+    let running_vm = |pod: &mut Pod| pod.virt_launcher = true;
+    for force in [false, true] {
+        assert!(refused(running_vm, force).unwrap().contains("virtctl pause"), "never by force");
+        assert!(refused(|pod| pod.priority = Some(2_000_000_000), force).is_some());
+        assert!(refused(|pod| pod.mirror = true, force).is_some());
+        assert!(refused(|pod| pod.deletion_deadline = Some(1), force).is_some());
+        assert!(refused(|pod| pod.finished = true, force).is_some());
+        assert!(refused(|pod| pod.migration = Some(Migration::Leaving), force).is_some());
+    }
+    let paused = |pod: &mut Pod| {
+        (pod.virt_launcher, pod.vm_paused) = (true, true);
+        pod.containers[0].probed = true;
+    };
+    assert_eq!(refused(paused, false), None, "a launcher is not frozen");
+    let none = refuse(&Suspensions::default(), &burstable(), &[], false, true);
+    assert!(none.unwrap().contains("no running container"));
+    let starting = Candidate { starting: true, ..candidate(0, SwapMax::Max) };
+    assert!(refuse(&Suspensions::default(), &burstable(), &[starting], false, true).is_some());
+    let mut suspensions = Suspensions::default();
+    suspensions.begin(asleep());
+    let again = refuse(&suspensions, &burstable(), &[candidate(0, SwapMax::Max)], false, true);
+    assert!(again.unwrap().contains("already"));
+}
+
+fn asleep() -> Suspended {
+    let candidates = vec![candidate(0, SwapMax::Max), candidate(1, SwapMax::Max)];
+    plan(&settings(), &burstable(), candidates, room(), Monotonic::default())
+}
+
+fn woken(change: impl Fn(&mut Pod), lost: u64) -> Option<Wake> {
+    let mut pod = burstable();
+    change(&mut pod);
+    let lost = (lost > 0).then(|| Duration::from_secs(lost));
+    wake(&settings(), &asleep(), Some(&pod), false, lost)
+}
+
+#[test]
+fn a_suspended_pod_sleeps_until_something_needs_it() {
+    assert_eq!(woken(|_| {}, 0), None);
+    assert_eq!(woken(|_| {}, 30), None, "a short outage");
+    assert_eq!(woken(|_| {}, 61), Some(Wake::WatchLost(Duration::from_secs(61))));
+    assert_eq!(woken(|pod| pod.deletion_deadline = Some(9), 0), Some(Wake::Terminating));
+    assert_eq!(woken(|pod| pod.finished = true, 0), Some(Wake::Finished));
+    assert_eq!(woken(|pod| pod.evicted_by_api = true, 0), Some(Wake::Evicted));
+    assert_eq!(woken(|pod| pod.containers[1].id = Some(id('5')), 0), Some(Wake::ContainersChanged));
+    assert_eq!(woken(|pod| pod.containers[1].id = None, 0), None, "a status that lags behind");
+    let resized = |pod: &mut Pod| pod.containers[0].spec = resources("- - 200Mi -");
+    assert_eq!(woken(resized, 0), Some(Wake::Resized));
+    let deferred = |pod: &mut Pod| {
+        pod.containers[0].actual = Some(pod.containers[0].spec);
+        pod.containers[0].spec = resources("- - 200Mi -");
+    };
+    assert_eq!(woken(deferred, 0), Some(Wake::Resized), "though it has not happened yet");
+    assert_eq!(wake(&settings(), &asleep(), None, false, None), Some(Wake::Gone));
+    assert_eq!(wake(&settings(), &asleep(), Some(&burstable()), true, None), Some(Wake::Evicted));
+}
+
+#[test]
+fn a_vm_is_woken_when_kubevirt_runs_it() {
+    let mut pod = burstable();
+    (pod.virt_launcher, pod.vm_paused) = (true, true);
+    let candidates = vec![candidate(0, SwapMax::Max)];
+    let vm = plan(&settings(), &pod, candidates, room(), Monotonic::default());
+    assert_eq!(wake(&settings(), &vm, Some(&pod), false, None), None);
+    pod.vm_paused = false;
+    assert_eq!(wake(&settings(), &vm, Some(&pod), false, None), Some(Wake::VmRuns));
+}
+
+#[test]
+fn what_is_remembered_is_read_again() {
+    let mut suspensions = Suspensions::default();
+    suspensions.begin(asleep());
+    let after = Usage { memory_bytes: MIB, swap_bytes: 50 * MIB, file_bytes: 0 };
+    suspensions.slept(&burstable().uid, &[Some(after), None]).unwrap();
+    let text = serde_json::to_string(&suspensions).unwrap();
+    let again: Suspensions = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, suspensions);
+    let pod = again.named("default", "p").unwrap();
+    assert_eq!((pod.stage, pod.sums()), (Stage::Asleep, (120 * MIB, 11 * MIB, 100 * MIB)));
+    let pods = Pods::from([(burstable().uid, Arc::new(burstable()))]);
+    assert_eq!(again.to_wake(&settings(), &pods, |_| false, None), []);
+    assert_eq!(again.to_wake(&settings(), &pods, |_| true, None).len(), 1);
+    assert_eq!(again.to_wake(&settings(), &Pods::new(), |_| false, None)[0].1, Wake::Gone);
+}

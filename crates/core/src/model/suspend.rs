@@ -1,0 +1,118 @@
+//! Suspended pods: what the agent remembers of them, and what the control socket says.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    host::Monotonic,
+    pod::{ContainerId, PodUid, QosClass, Resources},
+    swap::SwapMax,
+};
+
+/// How far a suspension is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Its processes are being stopped, and its memory goes to swap.
+    Falling,
+    Asleep,
+}
+
+/// A pod that was suspended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspended {
+    pub uid: PodUid,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    pub qos_class: QosClass,
+    pub stage: Stage,
+    /// A VM that KubeVirt has paused: its launcher is not frozen.
+    pub vm: bool,
+    /// Since boot.
+    pub since: Monotonic,
+    pub containers: Vec<Sleeper>,
+}
+
+/// A container of a suspended pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleeper {
+    pub name: Arc<str>,
+    pub id: ContainerId,
+    /// `None` where systemd does not manage the cgroup.
+    pub unit: Option<Arc<str>>,
+    /// Below the cgroup root.
+    pub path: PathBuf,
+    pub inode: u64,
+    /// What it had when it was suspended: a resize wakes the pod.
+    pub resources: Resources,
+    pub spec: Resources,
+    /// How much of its memory may go to swap.
+    pub budget_bytes: u64,
+    /// `memory.current` and `memory.swap.current`.
+    pub before: Usage,
+    pub after: Option<Usage>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub memory_bytes: u64,
+    pub swap_bytes: u64,
+    /// Of the memory: what the kernel can drop without swap.
+    pub file_bytes: u64,
+}
+
+/// A running container that may be suspended, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub name: Arc<str>,
+    pub id: ContainerId,
+    pub unit: Option<Arc<str>>,
+    pub path: PathBuf,
+    pub inode: u64,
+    pub starting: bool,
+    /// The lowest limit of all its levels.
+    pub swap_max: SwapMax,
+    pub usage: Usage,
+}
+
+/// What the command asks of the agent: one line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, tag = "command")]
+pub enum Request {
+    Suspend {
+        namespace: String,
+        pod: String,
+        #[serde(default)]
+        dry_run: bool,
+        #[serde(default)]
+        force: bool,
+    },
+    Resume {
+        namespace: String,
+        pod: String,
+    },
+    Suspended,
+}
+
+/// The agent's answer: one line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "answer")]
+pub enum Reply {
+    Done { text: String, rows: Vec<Row> },
+    Refused { text: String },
+}
+
+/// A container, for people and programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+    pub qos_class: QosClass,
+    pub state: String,
+    pub memory_before_bytes: u64,
+    /// In a dry run: what is expected.
+    pub memory_after_bytes: u64,
+    pub swap_bytes: u64,
+}

@@ -1,0 +1,104 @@
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+use crate::model::pod::{ContainerId, Resources};
+
+const SCOPE: &str = "kubepods.slice/x.scope";
+
+/// A host made of files with one container.
+fn host() -> (tempfile::TempDir, Roots, Sleeper) {
+    let folder = tempfile::tempdir().unwrap();
+    let roots = Roots::at(folder.path());
+    let scope = roots.cgroup().join(SCOPE);
+    fs::create_dir_all(&scope).unwrap();
+    for (name, text) in [
+        (FREEZE, "0\n"),
+        (EVENTS, "populated 1\nfrozen 1\n"),
+        ("memory.current", "62914560\n"),
+        ("memory.swap.current", "0\n"),
+        ("memory.reclaim", ""),
+        ("memory.stat", "anon 50000000\nfile 10485760\nkernel 1000\nfile_mapped 7\nshmem 485760\n"),
+    ] {
+        fs::write(scope.join(name), text).unwrap();
+    }
+    fs::create_dir_all(roots.path("/proc")).unwrap();
+    fs::write(
+        roots.proc("meminfo"),
+        "MemTotal: 100 kB\nSwapTotal: 100000 kB\nSwapFree: 90000 kB\n",
+    )
+    .unwrap();
+    let sleeper = Sleeper {
+        name: "c".into(),
+        id: ContainerId::new(&"a".repeat(64)).unwrap(),
+        unit: None,
+        path: SCOPE.into(),
+        inode: fs::metadata(&scope).unwrap().ino(),
+        spec: Resources::default(),
+        resources: Resources::default(),
+        budget_bytes: 50 << 20,
+        before: Usage::default(),
+        after: None,
+    };
+    (folder, roots, sleeper)
+}
+
+fn file(roots: &Roots, name: &str) -> String {
+    fs::read_to_string(roots.cgroup().join(SCOPE).join(name)).unwrap()
+}
+
+#[tokio::test]
+async fn a_cgroup_without_a_unit_is_frozen_and_thawed_by_its_file() {
+    let (_folder, roots, sleeper) = host();
+    freeze(&roots, &sleeper).await.unwrap();
+    assert_eq!(file(&roots, FREEZE), "1");
+    thaw(&roots, &sleeper).unwrap();
+    assert_eq!(file(&roots, FREEZE), "0");
+    tell_thawed(&roots, &[sleeper]).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_cgroup_at_the_same_path_is_left_alone() {
+    let (_folder, roots, mut sleeper) = host();
+    sleeper.inode += 1;
+    assert!(freeze(&roots, &sleeper).await.unwrap_err().contains("is gone"));
+    thaw(&roots, &sleeper).unwrap();
+    assert_eq!(file(&roots, FREEZE), "0\n", "untouched");
+    assert_eq!(put_to_sleep(&roots, &sleeper, 0, &Arc::default()), Ok(None));
+    assert_eq!(file(&roots, "memory.reclaim"), "");
+}
+
+/// Without the bus nothing is frozen: systemd would undo what it does not know.
+#[tokio::test]
+async fn a_unit_is_frozen_by_systemd_and_thawed_without_it() {
+    let (_folder, roots, mut sleeper) = host();
+    sleeper.unit = Some("x.scope".into());
+    let error = freeze(&roots, &sleeper).await.unwrap_err();
+    assert!(error.contains("systemd"), "{error}");
+    assert_eq!(file(&roots, FREEZE), "0\n");
+    fs::write(roots.cgroup().join(SCOPE).join(FREEZE), "1\n").unwrap();
+    thaw(&roots, &sleeper).unwrap();
+    assert_eq!(file(&roots, FREEZE), "0");
+    assert!(tell_thawed(&roots, &[sleeper]).await.is_err());
+}
+
+#[test]
+fn files_are_what_can_be_dropped_without_swap() {
+    let (_folder, roots, sleeper) = host();
+    let expected = Usage { memory_bytes: 62_914_560, swap_bytes: 0, file_bytes: 10_000_000 };
+    assert_eq!(usage(&roots, &sleeper.path, sleeper.inode).unwrap(), Some(expected));
+    assert_eq!(usage(&roots, &sleeper.path, 1).unwrap(), None);
+}
+
+#[test]
+fn nothing_is_reclaimed_without_room_in_swap_or_after_a_stop() {
+    let (_folder, roots, sleeper) = host();
+    let asked = || file(&roots, "memory.reclaim");
+    let nothing = Sleeper { budget_bytes: 0, ..sleeper.clone() };
+    put_to_sleep(&roots, &nothing, 0, &Arc::default()).unwrap();
+    put_to_sleep(&roots, &sleeper, 90_000 << 10, &Arc::default()).unwrap();
+    put_to_sleep(&roots, &sleeper, 0, &Arc::new(AtomicBool::new(true))).unwrap();
+    assert_eq!(asked(), "");
+    // A file does not reclaim: it is given up after a few tries.
+    put_to_sleep(&roots, &sleeper, 0, &Arc::default()).unwrap();
+    assert_eq!(asked(), STEP_BYTES.to_string());
+}

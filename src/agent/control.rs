@@ -1,0 +1,151 @@
+//! The control socket: root on the node asks the agent to suspend and resume pods. One request a connection, a line
+//! of JSON each way. The loop does the work, for it is the only writer.
+
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+
+use super::suspend::News;
+use crate::{
+    model::suspend::{Reply, Request},
+    roots::Roots,
+};
+
+/// So many requests at once; more are closed at once.
+const CONNECTIONS: usize = 8;
+const LONGEST_BYTES: u64 = 4096;
+/// For the request to arrive, and for its answer to be taken.
+const TIME: Duration = Duration::from_secs(5);
+/// What could not be bound is tried again so often.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Serves until it is aborted, or the agent ends.
+pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<News>) {
+    let path = roots.control_socket();
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let listener = match super::serve::unix(&path) {
+            Ok(listener) => listener,
+            Err(error) => {
+                let shown = roots.shown(&path).display().to_string();
+                let text = format!("wasp-agent suspend does not work: {shown}: {error}");
+                if news.send(News::Problem(Some(text))).is_err() {
+                    return;
+                }
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        if news.send(News::Problem(None)).is_err() {
+            return;
+        }
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Whoever used up the file descriptors may let go of some.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+            let (news, path) = (news.clone(), path.clone());
+            tokio::spawn(async move {
+                // What goes wrong with a connection is its other end's to see.
+                let _ = converse(stream, &path, &news).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn converse(
+    mut stream: UnixStream,
+    path: &Path,
+    news: &mpsc::UnboundedSender<News>,
+) -> io::Result<()> {
+    let reply = match asked(&mut stream, path).await {
+        Ok(request) => {
+            let (answer, answered) = oneshot::channel();
+            let ends = || refused("the agent is about to end");
+            match news.send(News::Asked(request, answer)) {
+                Ok(()) => answered.await.unwrap_or_else(|_| ends()),
+                Err(_) => ends(),
+            }
+        }
+        Err(error) => refused(&format!("the request was not understood: {error}")),
+    };
+    let mut text = serde_json::to_string(&reply)?;
+    text.push('\n');
+    timeout(TIME, stream.write_all(text.as_bytes())).await?
+}
+
+fn refused(text: &str) -> Reply {
+    Reply::Refused { text: text.to_owned() }
+}
+
+/// The request, if it comes from the user that the agent runs as: root.
+async fn asked(stream: &mut UnixStream, path: &Path) -> io::Result<Request> {
+    let (peer, own) = (stream.peer_cred()?.uid(), fs::metadata(path)?.uid());
+    if peer != own {
+        let text = format!("user {peer} may not ask; only root may");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream.take(LONGEST_BYTES));
+    timeout(TIME, reader.read_line(&mut line)).await??;
+    serde_json::from_str(&line).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket that is served, and what it was asked.
+    async fn ask(text: &str) -> (Reply, Option<Request>) {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let (send, mut news) = mpsc::unbounded_channel();
+        let server = tokio::spawn(serve(roots.clone(), send));
+        assert!(matches!(news.recv().await, Some(News::Problem(None))), "it is bound");
+        let mode = fs::metadata(roots.control_socket()).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let mut stream = UnixStream::connect(roots.control_socket()).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut line = String::new();
+        let mut asked = None;
+        let mut reader = BufReader::new(stream);
+        tokio::select! {
+            Some(News::Asked(request, answer)) = news.recv() => {
+                asked = Some(request);
+                answer.send(Reply::Done { text: "done".into(), rows: Vec::new() }).unwrap();
+                reader.read_line(&mut line).await.unwrap();
+            }
+            read = reader.read_line(&mut line) => drop(read.unwrap()),
+        }
+        server.abort();
+        (serde_json::from_str(&line).unwrap(), asked)
+    }
+
+    #[tokio::test]
+    async fn a_request_is_handed_on_and_answered() {
+        let text =
+            "{\"command\":\"suspend\",\"namespace\":\"vms\",\"pod\":\"vm\",\"force\":true}\n";
+        let (reply, asked) = ask(text).await;
+        assert_eq!(reply, Reply::Done { text: "done".into(), rows: Vec::new() });
+        let (namespace, pod) = ("vms".to_owned(), "vm".to_owned());
+        assert_eq!(asked, Some(Request::Suspend { namespace, pod, dry_run: false, force: true }));
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_refused() {
+        for text in ["\n", "{}\n", "{\"command\":\"kill\"}\n", &"x".repeat(5000)] {
+            let (reply, asked) = ask(text).await;
+            let Reply::Refused { text } = reply else { panic!("{reply:?}") };
+            assert!(text.contains("not understood"), "{text}");
+            assert_eq!(asked, None);
+        }
+    }
+}

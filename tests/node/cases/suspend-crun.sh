@@ -1,0 +1,174 @@
+# A suspended pod's memory goes to swap and comes back byte for byte, and whatever needs the pod wakes it
+# timeout: 600
+. /payload/lib.sh
+swap_on 1G
+start_apiserver
+configure '[suspend]' 'longest-silence-seconds = 10'
+start_agent
+api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
+says() { agent_journal | grep -qE "$1"; }
+frozen() { local id unit scope child bundle slice; of "$1"; grep -q 'frozen 1' "$scope/cgroup.events"; }
+runs() { ! frozen "$1"; }
+listed() { wasp-agent suspended --json | jq -e --arg pod "$1" 'any(.[]; .pod == $pod)' >/dev/null; }
+forgotten() { ! listed "$1"; }
+
+# work NAME MEBIBYTES ARGUMENT...: a pod that holds MEBIBYTES of random bytes each in anonymous memory, in shared
+# memory and in the page cache. It says who it is when somebody writes to `go`, then checksums what it holds.
+work() {
+    local name=$1 mebibytes=$2 folder=/var/lib/work/$1
+    shift 2
+    mkdir -p "$folder"
+    head -c "$(mib "$mebibytes")" /dev/urandom >"$folder/seed"
+    sha256sum <"$folder/seed" >"$folder/expected"
+    mkfifo "$folder/go"
+    pod "$name" "$@" --annotation test-kubelet/memory-dir="$folder" --command "
+b=/bin/busybox; cd /run; \$b cp seed page; \$b cp seed /tmp/shm
+\$b dd if=seed bs=${mebibytes}M count=1 iflag=fullblock 2>/dev/null | {
+    : >ready; read -r x <go; : >first; \$b sha256sum >anon.sum; \$b sha256sum </tmp/shm >shm.sum
+    \$b sha256sum <page >page.sum; : >done; exec sleep 100000; }"
+    eventually 60 "$name holds its memory" test -e "$folder/ready"
+    # What dd reads is in its buffer before it waits for its reader.
+    settled() { local before; before=$(memory_used "$name"); pause 1; (($(memory_used "$name") - before < 1000000)); }
+    eventually 30 "all of it" settled
+}
+# woken NAME: times from the word to the first answer and to the last checksum, and whether all is as it was.
+woken() {
+    local folder=/var/lib/work/$1 begun
+    begun=$(now_ms)
+    wasp-agent resume "default/$1" >/run/said
+    echo >"$folder/go"
+    eventually 60 "$1 answers" test -e "$folder/first"
+    note "$1: $(($(now_ms) - begun)) ms from the command to its first answer"
+    eventually 120 "$1 has read all of its memory" test -e "$folder/done"
+    note "$1: $(($(now_ms) - begun)) ms from the command to its whole working set"
+    for kind in anon shm page; do
+        is "$(<"$folder/$kind.sum")" "$(<"$folder/expected")" "$1: $kind is what it was"
+    done
+}
+# asleep NAME: suspends it, and says what it took.
+asleep() {
+    local begun before
+    begun=$(now_ms)
+    before=$(memory_used "$1")
+    check "$1 is suspended" wasp-agent suspend "default/$1"
+    note "$1: $(($(now_ms) - begun)) ms to sleep; RAM $((before >> 20)) MiB before, $(($(memory_used "$1") >> 10)) KiB after, swap $(($(swap_used "$1") >> 20)) MiB"
+}
+
+work burstable 20 --request 120Mi --limit 300Mi
+eventually 10 "it has its grant" has_limit burstable "$(grant 120)"
+like "$(wasp-agent suspend default/burstable --dry-run)" "would suspend default/burstable \(Burstable\)" "a dry run tells"
+check "and does nothing" runs burstable
+asleep burstable
+check "it is frozen" frozen burstable
+check "at most 4 MiB stay in RAM" more_than "$(mib 4)" "$(memory_used burstable)"
+check "its swap is within its grant" more_than "$(grant 120)" "$(swap_used burstable)"
+of burstable
+is "$(systemctl show -P FreezerState "$unit")" frozen "systemd knows"
+check "the command lists it" listed burstable
+systemctl daemon-reload
+check "after a daemon-reload it is frozen still" frozen burstable
+kill -KILL "$(agent_pid)"
+restarted() { systemctl -q is-active wasp-agent && listed burstable; }
+eventually 60 "an agent that was killed has a successor, which knows it" restarted
+check "and it is frozen still" frozen burstable
+check "in RAM as little as before" more_than "$(mib 4)" "$(memory_used burstable)"
+like "$(wasp-agent suspend default/burstable 2>&1 || true)" "suspended already" "it cannot be suspended twice"
+woken burstable
+check "it is not listed any more" forgotten burstable
+eventually 10 "events tell of both" says "default/burstable is resumed: an administrator asked for it"
+
+for class in guaranteed besteffort; do
+    case $class in
+        guaranteed) work $class 20 --request 120Mi --limit 120Mi --cpu 100m --cpu-limit 100m ;;
+        besteffort) work $class 20 ;;
+    esac
+    before=$(memory_used $class)
+    asleep $class
+    check "a $class pod is frozen" frozen $class
+    is "$(swap_used $class)" 0 "and nothing of it is in swap"
+    check "nor dropped" more_than "$(memory_used $class)" $((before - $(mib 2)))
+    woken $class
+done
+
+# What wakes a pod, and what is refused.
+nap() { check "$1 sleeps" wasp-agent suspend "default/$1"; check "frozen" frozen "$1"; }
+pod napper --request 60Mi --limit 200Mi --hog 20
+eventually 10 "it has its grant" has_limit napper "$(grant 60)"
+nap napper
+systemctl stop wasp-agent
+check "an agent that stops leaves nobody frozen" runs napper
+is "$(jq '[.. | objects | select(has("stage"))] | length' /run/wasp-agent/suspended.json)" 0 "nor written down"
+start_agent
+eventually 20 "the agent knows its pods" says 'first list of this node'
+nap napper
+test-kubelet resize napper --request 70Mi >/dev/null
+eventually 20 "a resize wakes it" runs napper
+eventually 10 "it has its new grant" has_limit napper "$(grant 70)"
+nap napper
+systemctl stop test-apiserver
+eventually 40 "a lost API server wakes it after a while" runs napper
+like "$(wasp-agent suspend default/napper 2>&1 || true)" "API server is not reachable" "and none is suspended meanwhile"
+start_apiserver
+listens() { wasp-agent suspend default/napper --dry-run; }
+eventually 60 "until it is back" listens
+nap napper
+of napper
+api delete pods napper --grace 30 >/dev/null
+eventually 20 "a deletion wakes it" runs napper
+
+vm=(--label kubevirt.io=virt-launcher --request 60Mi --limit 200Mi --hog 20)
+pod vm "${vm[@]}"
+eventually 10 "a launcher has its grant" has_limit vm "$(grant 60)"
+like "$(wasp-agent suspend default/vm --force 2>&1 || true)" "virtctl pause" "a VM that runs is refused, by force too"
+# As virt-controller does it when virtctl has paused the VM.
+unpaused() {
+    api patch pods vm --subresource status --patch \
+        '{"status":{"conditions":[{"type":"kubevirt.io/virtual-machine-unpaused","status":"'"$1"'"}]}}' >/dev/null
+}
+unpaused False
+paused() { wasp-agent suspend default/vm; }
+eventually 20 "a paused one is suspended" paused
+check "its launcher is not frozen" runs vm
+check "its memory is in swap" more_than "$(swap_used vm)" "$(mib 15)"
+unpaused True
+eventually 20 "a VM that KubeVirt runs again is not suspended any more" forgotten vm
+
+cat >/run/probed.json <<'JSON'
+{"metadata": {"name": "probed"}, "spec": {"containers": [{"name": "main", "image": "localhost/busybox:latest",
+  "command": ["/bin/sh", "-c", "exec sleep 100000"], "resources": {"requests": {"memory": "50Mi"}},
+  "livenessProbe": {"exec": {"command": ["true"]}}}]}}
+JSON
+test-kubelet run --file /run/probed.json --runtime "$runtime" --no-sandbox
+refused() { [[ $(wasp-agent suspend default/probed 2>&1) == *"liveness probe"* ]]; }
+eventually 20 "a pod with probes is refused" refused
+check "but for --force" wasp-agent suspend default/probed --force
+# As the kubelet does when nobody answers.
+of probed
+killed() { "$runtime" kill "$id" KILL; }
+check "the kubelet kills it while it is frozen" killed
+eventually 20 "it is dead" dead probed
+eventually 30 "and forgotten" forgotten probed
+like "$(wasp-agent suspend default/nobody 2>&1 || true)" "no pod default/nobody" "an unknown pod is refused"
+
+# Swap that is full halfway.
+pod big --request 120Mi --limit 300Mi --hog 80
+eventually 20 "a bigger one has its grant" has_limit big "$(grant 120)"
+free=$(awk '$1 == "SwapFree:" { print $2 * 1024 }' /proc/meminfo)
+configure '[suspend]' "keep-swap-free = \"$((free - $(mib 30)))\""
+systemctl reload wasp-agent
+check "a pod is suspended though swap is short" wasp-agent suspend default/big
+check "what swap has no room for stays in RAM" more_than "$(memory_used big)" "$(mib 30)"
+free_now=$(awk '$1 == "SwapFree:" { print $2 * 1024 }' /proc/meminfo)
+check "and swap keeps its reserve, but for a step" more_than "$free_now" $((free - $(mib 30) - $(mib 20)))
+check "it is resumed" wasp-agent resume default/big
+check "nothing was killed" lives big
+
+# Annotations.
+limit() { api patch pods limited --patch '{"metadata":{"annotations":{"swap.wasp.io/limit":"'"$1"'"}}}' >/dev/null; }
+pod limited --request 100Mi --limit 300Mi --annotation swap.wasp.io/limit=8Mi
+eventually 20 "a pod has no more swap than its annotation asks for" has_limit limited "$(mib 8)"
+limit 50%
+eventually 20 "a change is followed while it runs" has_limit limited $(($(grant 100) / 2))
+limit half
+eventually 20 "what cannot be read counts as 0" has_limit limited 0
+eventually 20 "and is reported" says 'default/limited: its annotation swap.wasp.io/limit is "half"'

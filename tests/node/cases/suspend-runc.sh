@@ -1,0 +1,5 @@
+# A suspended pod's memory goes to swap and comes back byte for byte, under runc
+# suites: bookworm
+# timeout: 600
+TEST_RUNTIME=runc
+. /payload/cases/suspend-crun.sh
