@@ -45,8 +45,7 @@ impl Version {
         self >= Self::new(4, 18)
     }
 
-    /// Whether the operator leaves the wasp-agent DaemonSet out where the annotation
-    /// `platform.kubevirt.io/autopilot` is set.
+    /// The newest API version of HyperConverged that the operator of this version serves.
     pub fn hyperconverged(self) -> HyperConverged {
         if self >= Self::new(4, 22) { HyperConverged::V1 } else { HyperConverged::V1Beta1 }
     }
