@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 pub use super::{
     eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings, TaintEffect},
     metrics::MetricsSettings,
+    reclaim::{ReclaimMode, ReclaimPods, ReclaimSettings},
 };
 use super::{
     keys,
@@ -138,6 +139,7 @@ pub struct Settings {
     pub grant: GrantSettings,
     pub limits: LimitSettings,
     pub eviction: EvictionSettings,
+    pub reclaim: ReclaimSettings,
     pub metrics: MetricsSettings,
     /// `None`: as the client certificate says.
     pub node_name: Option<String>,
@@ -248,6 +250,7 @@ impl Settings {
                 follow: read.seconds("limits.follow-seconds"),
             },
             eviction: EvictionSettings::read(read),
+            reclaim: ReclaimSettings::read(read),
             metrics: MetricsSettings::read(read),
             node_name: Some(read.text("node.name"))
                 .filter(|name| !name.is_empty())

@@ -287,10 +287,13 @@ pub const DESCHEDULER_EVICT: &str = "descheduler.alpha.kubernetes.io/evict";
 /// The cluster autoscaler's opt-out where it says "false".
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 
+/// Whether memory is reclaimed from the pod proactively: "true" or "false" (`reclaim.pods`).
+pub const RECLAIM: &str = "wasp-agent.kubevirt.io/reclaim";
+
 /// Whether the annotation `key` is kept of a pod; `also` are the configured ones
 /// (`eviction.opt-out-annotations`).
 pub fn is_kept(key: &str, also: &[String]) -> bool {
-    [PREFER_NO_EVICTION, DESCHEDULER_EVICT, SAFE_TO_EVICT].contains(&key)
+    [PREFER_NO_EVICTION, DESCHEDULER_EVICT, SAFE_TO_EVICT, RECLAIM].contains(&key)
         || also.iter().any(|other| other == key)
 }
 
