@@ -70,8 +70,8 @@ fn main() -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     let mut random = fastrand::Rng::with_seed(wanted.seed);
     let growing = wanted.pattern == "growing";
-    let mut memory = Memory::new(if growing { wanted.hot } else { wanted.mib }, wanted.half)
-        .map_err(failed)?;
+    let mut memory =
+        Memory::new(if growing { wanted.hot } else { wanted.mib }, wanted.half).map_err(failed)?;
     let create = |path: &Option<String>| path.as_ref().map(File::create).transpose();
     let mut report = create(&wanted.report).map_err(failed)?;
     let mut record = create(&wanted.record).map_err(failed)?;

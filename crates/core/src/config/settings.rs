@@ -307,6 +307,11 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
                    taint its node; name the kubeconfig of a user who may, or choose \"cordon\"";
         contradicts("eviction.scheduling-guard", why);
     }
+    if settings.reclaim.mode != ReclaimMode::Off && settings.eviction.mode == EvictionMode::Off {
+        let why = "eviction.mode = \"off\": reclaim goes by the signals that eviction measures; choose \
+                   \"observe\" for it";
+        contradicts("reclaim.mode", why);
+    }
     let MetricsSettings { listen, certificate, key, .. } = &settings.metrics;
     if listen.is_some() {
         for (missing, name) in [(certificate, "certificate"), (key, "key")] {

@@ -153,7 +153,9 @@ impl fmt::Display for Held {
             Self::Starting => "the pod has started only now",
             Self::Migrating => "its VM migrates",
             Self::Leaving => "the pod is leaving",
-            Self::Unreadable => "its cgroup cannot be read, or the kernel does not count its stalls",
+            Self::Unreadable => {
+                "its cgroup cannot be read, or the kernel does not count its stalls"
+            }
             Self::FirstLook => "it is looked at for the first time",
             Self::MemoryPressure => "its processes waited for memory",
             Self::IoPressure => "its processes waited for a disk",

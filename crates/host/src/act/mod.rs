@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod evict;
 pub mod files;
 pub mod node;
+pub mod reclaim;
 pub mod records;
 pub mod slices;
 pub mod swap;

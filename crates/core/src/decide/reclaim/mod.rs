@@ -48,7 +48,11 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     Began(PodUid),
-    BackedOff { uid: PodUid, why: Held, pause: Duration },
+    BackedOff {
+        uid: PodUid,
+        why: Held,
+        pause: Duration,
+    },
     /// All pods wait for this.
     Paused(Held),
     Resumed,

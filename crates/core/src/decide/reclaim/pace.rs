@@ -1,8 +1,8 @@
 //! How fast memory leaves one pod, and what its answers teach.
 //!
 //! The pace grows while the pod does not notice, and is back at its least as soon as it does. Then the
-//! pod is left alone for minutes, longer each time, and what it held when it had taken back what it
-//! needs is not gone below until much later.
+//! pod is left alone for minutes, longer each time. Where it took back much at once, what it held then is
+//! what it needs, and is not gone below until much later.
 
 use std::time::Duration;
 
@@ -27,12 +27,15 @@ const FASTER: f64 = 1.4;
 /// How long a pod is left alone after its first answer; doubled with each further one.
 const PAUSE: Duration = Duration::from_secs(120);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
+/// Where this share of what was reclaimed comes back at once, it was not cold: the pod needs what it has.
+const MUCH: f64 = 0.2;
 /// What the pod needs is believed for so many pauses.
 const BELIEVED: u32 = 4;
 /// Reclaimed and returned bytes are compared over so long.
 const WINDOW: Duration = Duration::from_secs(300);
-/// So much may come back whatever was reclaimed: 32 pages of 4 KiB.
-const UNNOTICED: f64 = 128.0 * 1024.0;
+/// So much may come back whatever was reclaimed: 16 reads from swap, of 8 pages each
+/// (`vm.page-cluster`).
+const UNNOTICED: f64 = 512.0 * 1024.0;
 /// A look that comes later than this has no base in the one before.
 const LONGEST_GAP: Duration = Duration::from_secs(30);
 
@@ -156,11 +159,13 @@ impl Pace {
                 _ => Ok(()),
             };
         };
-        self.back_off(node.at, why, memory.current_bytes);
+        let much = returned >= (self.reclaimed * MUCH).max(UNNOTICED * 2.0);
+        self.back_off(node.at, why, memory.current_bytes, much);
         Err(why)
     }
 
-    fn back_off(&mut self, now: Monotonic, why: Held, current_bytes: u64) {
+    /// `much` has come back: what the pod holds now is what it needs.
+    fn back_off(&mut self, now: Monotonic, why: Held, current_bytes: u64, much: bool) {
         self.pace = LEAST_PACE;
         let backing_off = self.until.is_some_and(|until| now < until);
         let asked_before = self.last_step.is_some();
@@ -179,8 +184,11 @@ impl Pace {
         self.forgiven = Some(now + pause * 2 * BELIEVED);
         if asked_before {
             self.phase = Phase::BackingOff;
-            let needed = self.needs.filter(|_| backing_off).map_or(0, |(bytes, _)| bytes);
-            self.needs = Some((current_bytes.max(needed), now + pause * BELIEVED));
+            let going_on = self.needs.filter(|_| backing_off);
+            if much || going_on.is_some() {
+                let needed = going_on.map_or(0, |(bytes, _)| bytes);
+                self.needs = Some((current_bytes.max(needed), now + pause * BELIEVED));
+            }
         }
     }
 
