@@ -227,7 +227,8 @@ impl<A: Actuator> Agent<A> {
         }
         let working_set = self.eviction.working_set();
         match sample(&self.roots, since_boot(), &self.settings.protection.slices, working_set) {
-            Ok(sample) => {
+            Ok(mut sample) => {
+                self.reclaim.discount(&mut sample);
                 self.problem("signals", None);
                 self.see_who_left(sample.at);
                 self.see_drain(sample.at);

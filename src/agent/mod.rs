@@ -9,6 +9,7 @@ mod late_swap;
 mod pass;
 mod protection;
 mod publish;
+mod reclaim;
 mod reload;
 mod serve;
 mod timers;
@@ -84,6 +85,7 @@ struct Agent<A> {
     late_swap: late_swap::LateSwap,
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
+    reclaim: reclaim::Reclaim,
     publisher: publish::Publisher,
     /// Whose limit could not be read or set.
     failures: HashMap<Holder, pass::Failure>,
@@ -158,6 +160,7 @@ impl<A: Actuator> Agent<A> {
             guards_settings,
             installed: hook::Installed::default(),
             late_swap: late_swap::LateSwap::default(),
+            reclaim: reclaim::Reclaim::new(eviction.acts),
             eviction,
             eviction_status: None,
             publisher: publish::Publisher::default(),
@@ -218,7 +221,7 @@ impl<A: Actuator> Agent<A> {
         self.notifier.ready(self.longest_pause());
 
         loop {
-            let next = self.timers.next().min(self.eviction.next());
+            let next = self.timers.next().min(self.eviction.next()).min(self.reclaim.next());
             let next = self.publication().map_or(next, |at| at.min(next));
             // Whoever causes events without end must not keep the others from being heard.
             tokio::select! {
@@ -246,6 +249,7 @@ impl<A: Actuator> Agent<A> {
                     changed.context("the kernel's notifications of udev's database failed")?;
                     self.check_swap();
                 }
+                done = self.reclaim.done() => self.reclaim_done(done),
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(told) = told.recv() => self.announcer_told(told),
@@ -269,6 +273,7 @@ impl<A: Actuator> Agent<A> {
             }
             self.time_passed();
             self.watch_pressure();
+            self.reclaim_cold();
             self.pass(false);
             self.report();
         }

@@ -24,6 +24,7 @@ impl<A: Actuator> Agent<A> {
                 let in_force = self.settings.grants;
                 self.settings = Settings { grants: in_force, ..settings };
                 self.eviction.look_now();
+                self.reclaim.look_now();
                 self.check_kubelet();
                 self.check_hook();
                 self.timers.resync = self.now();

@@ -13,14 +13,17 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::model::published::{
-    CAUSES, Counters, OUTCOMES, PASS_BOUNDS, Published, Stalled, TROUBLES,
+use crate::model::{
+    published::{CAUSES, Counters, OUTCOMES, PASS_BOUNDS, Published, Stalled, TROUBLES},
+    reclaim::Held,
 };
 
 const PREFIX: &str = "wasp_agent";
 const SIGNALS: [&str; 4] = ["traffic", "utilization", "overcommit", "pressure"];
 const STAGES: [&str; 4] = ["asked", "in-doubt", "leaving", "migrating"];
 const MODES: [&str; 3] = ["off", "observe", "enforce"];
+const RECLAIM_MODES: [&str; 3] = ["off", "observe", "on"];
+const PHASES: [&str; 3] = ["waiting", "reclaiming", "backing-off"];
 
 /// `published` in OpenMetrics 1.0.
 pub fn open_metrics(published: &Published) -> Result<String, fmt::Error> {
@@ -240,6 +243,7 @@ fn families(published: &Published) -> Vec<Family> {
     all.extend(of_node(published));
     all.extend(of_containers(published));
     all.extend(of_eviction(published));
+    all.extend(of_reclaim(published));
     all
 }
 
@@ -376,6 +380,37 @@ fn of_eviction(published: &Published) -> Vec<Family> {
             .by("stage", STAGES.into_iter().map(in_flight)),
         counter("evictions", "Evictions by what came of them.")
             .by("outcome", counted(&OUTCOMES, &counters.evictions)),
+    ]
+}
+
+fn of_reclaim(published: &Published) -> Vec<Family> {
+    let reclaim = &published.reclaim;
+    let counters = &reclaim.counters;
+    let in_phase = |phase: &'static str| {
+        (phase, reclaim.pods.iter().filter(|pod| pod.phase == phase).count())
+    };
+    let held = |held: Held| {
+        let count = reclaim.pods.iter().filter(|pod| pod.held_back.as_deref() == Some(held.name()));
+        (held.name(), count.count())
+    };
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
+    let seconds = counters.micros as f64 / 1e6;
+    vec![
+        gauge("reclaim_mode", "1 for the mode of proactive reclaim that is configured.")
+            .by("mode", RECLAIM_MODES.into_iter().map(|mode| (mode, reclaim.mode == mode))),
+        gauge("reclaim_pods", "Pods that take part in proactive reclaim.")
+            .by("phase", PHASES.into_iter().map(in_phase)),
+        gauge("reclaim_held_back_pods", "Of those, the pods from which nothing is reclaimed now, and why.")
+            .by("reason", Held::ALL.into_iter().map(held)),
+        gauge("reclaim_offloaded_bytes", "What these pods have in swap.")
+            .is(Some(reclaim.pods.iter().map(|pod| pod.offloaded_bytes).sum::<u64>())),
+        counter("reclaim_freed_bytes", "Memory that proactive reclaim has freed.")
+            .is(Some(counters.freed_bytes)),
+        counter("reclaim_swapped_bytes", "Of that, what was written to swap.")
+            .is(Some(counters.swapped_bytes)),
+        counter("reclaim_observed_bytes", "What mode \"observe\" would have asked for.")
+            .is(Some(counters.would_bytes)),
+        counter("reclaim_duration_seconds", "How long the kernel was at it.").is(Some(seconds)),
     ]
 }
 

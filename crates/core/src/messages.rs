@@ -423,6 +423,34 @@ messages! {
          that cannot hold swap, a kubelet that would not start (`failSwapOn`)."
         "Mend it, then `systemctl restart wasp-swap`. docs/operations.md has the exit statuses."
 
+    RECLAIM_BEGAN "e1c13594fb39449e96b3d63a3b391a97"
+        "Cold memory of a pod is reclaimed"
+        ["POD_NAMESPACE POD_NAME POD_UID"]
+        "Proactive reclaim (`[reclaim]`) moves memory that @POD_NAMESPACE@/@POD_NAME@ does not use to \
+         swap. The message is logged when that begins, and again only after the pod has needed memory \
+         back."
+        "Nothing is to be done."
+
+    RECLAIM_BACKED_OFF "e18a27090b0b4c799cd952946c43ceca"
+        "A pod needs memory back that was reclaimed"
+        ["POD_NAMESPACE POD_NAME POD_UID REASON"]
+        "The agent reclaims nothing from @POD_NAMESPACE@/@POD_NAME@ for a few minutes (REASON: @REASON@). The \
+         pause is longer each time."
+        "Nothing is to be done. Where it repeats, exempt the pod with the annotation \
+         wasp-agent.kubevirt.io/reclaim: \"false\"."
+
+    RECLAIM_PAUSED "f097a49fb5bf475da081745d1ccb03ce"
+        "Proactive reclaim pauses on the whole node"
+        ["REASON"]
+        "Nothing is reclaimed from any pod (REASON: @REASON@)."
+        "docs/reclaim.md describes each reason."
+
+    RECLAIM_RESUMED "4732433207c04e5891381a6bf10b0cae"
+        "Proactive reclaim goes on"
+        [""]
+        "What held it back on the whole node does not any more."
+        "Nothing is to be done."
+
     DRY_RUN "7a703a07a110428c8c02d9bc7404ed8a"
         "What would be done"
         [""]
