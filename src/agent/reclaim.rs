@@ -206,7 +206,8 @@ impl<A: Actuator> Agent<A> {
             self.reclaim.control.observed(&uid, at, bytes);
             return;
         }
-        let memory = looks.iter().find(|look| look.uid == uid).and_then(|look| look.memory.as_ref());
+        let memory =
+            looks.iter().find(|look| look.uid == uid).and_then(|look| look.memory.as_ref());
         let protected = memory.map_or(0, |memory| memory.protected_bytes);
         let folder = self.tree.folder_of(&uid).map(|folder| self.roots.cgroup().join(folder));
         let cgroup = folder.and_then(|folder| {
@@ -235,8 +236,7 @@ impl<A: Actuator> Agent<A> {
             }
         }
         let floor_bytes = self.settings.reclaim.floor_bytes.max(protected);
-        let request =
-            Request { uid: uid.clone(), folder, inode, bytes, floor_bytes, swappiness };
+        let request = Request { uid: uid.clone(), folder, inode, bytes, floor_bytes, swappiness };
         if !self.reclaim.worker.as_ref().is_some_and(|worker| worker.ask(request)) {
             self.reclaim.control.reclaimed(&uid, at, gone);
         }

@@ -386,9 +386,8 @@ fn of_eviction(published: &Published) -> Vec<Family> {
 fn of_reclaim(published: &Published) -> Vec<Family> {
     let reclaim = &published.reclaim;
     let counters = &reclaim.counters;
-    let in_phase = |phase: &'static str| {
-        (phase, reclaim.pods.iter().filter(|pod| pod.phase == phase).count())
-    };
+    let in_phase =
+        |phase: &'static str| (phase, reclaim.pods.iter().filter(|pod| pod.phase == phase).count());
     let held = |held: Held| {
         let count = reclaim.pods.iter().filter(|pod| pod.held_back.as_deref() == Some(held.name()));
         (held.name(), count.count())
@@ -400,8 +399,11 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
             .by("mode", RECLAIM_MODES.into_iter().map(|mode| (mode, reclaim.mode == mode))),
         gauge("reclaim_pods", "Pods that take part in proactive reclaim.")
             .by("phase", PHASES.into_iter().map(in_phase)),
-        gauge("reclaim_held_back_pods", "Of those, the pods from which nothing is reclaimed now, and why.")
-            .by("reason", Held::ALL.into_iter().map(held)),
+        gauge(
+            "reclaim_held_back_pods",
+            "Of those, the pods from which nothing is reclaimed now, and why.",
+        )
+        .by("reason", Held::ALL.into_iter().map(held)),
         gauge("reclaim_offloaded_bytes", "What these pods have in swap.")
             .is(Some(reclaim.pods.iter().map(|pod| pod.offloaded_bytes).sum::<u64>())),
         counter("reclaim_freed_bytes", "Memory that proactive reclaim has freed.")

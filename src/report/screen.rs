@@ -133,7 +133,8 @@ fn reclaim(published: &Published, line: &mut impl FnMut(&str, &str)) {
     let mut most: Vec<_> = pods.iter().collect();
     most.sort_by_key(|pod| std::cmp::Reverse(pod.offloaded_bytes));
     for pod in most.into_iter().take(RECLAIMED) {
-        let (offloaded, freed) = (human_bytes(pod.offloaded_bytes), human_bytes(pod.reclaimed_bytes));
+        let (offloaded, freed) =
+            (human_bytes(pod.offloaded_bytes), human_bytes(pod.reclaimed_bytes));
         let why = pod.why.as_ref().map_or(String::new(), |why| format!("; {why}"));
         let ReclaimedPod { pod, phase, refaults_per_minute, .. } = pod;
         line(
