@@ -11,7 +11,11 @@ use crate::{
         reclaim::{Answer, Request, Worker},
     },
     config::settings::ReclaimMode,
-    decide::reclaim::{INTERVAL, News, Reclaim as Control, Step, pods},
+    decide::reclaim::{
+        INTERVAL, News, Reclaim as Control, Step,
+        history::{Needs, WorkingSets},
+        pods,
+    },
     messages,
     model::{
         host::Monotonic,
@@ -22,6 +26,7 @@ use crate::{
         reclaim::{Look, NodeLook},
     },
     observe::{
+        bounded::read_bounded,
         cgroup::Cgroup,
         reclaim::{is_supported, pod_memory, queued_millis, swap_disks},
     },
@@ -29,6 +34,8 @@ use crate::{
 
 /// The disks of the swap are looked for so often.
 const DISKS: Duration = Duration::from_secs(60);
+/// What was learned is written so often.
+const HISTORY: Duration = Duration::from_secs(600);
 
 /// All about reclaim.
 #[derive(Debug)]
@@ -43,9 +50,14 @@ pub(super) struct Reclaim {
     disks: Disks,
     disks_read: Option<Monotonic>,
     queued: Option<(Monotonic, u64)>,
+    /// By threads that have ended.
+    spent_before: u64,
     /// The stalls of the protected slices as they were passed on last.
     passed_on: Option<Stalled>,
     counters: published::ReclaimCounters,
+    /// Over days; `None` until it is read.
+    history: Option<WorkingSets>,
+    history_written: Option<Monotonic>,
 }
 
 impl Reclaim {
@@ -61,8 +73,11 @@ impl Reclaim {
             disks: Disks::new(),
             disks_read: None,
             queued: None,
+            spent_before: 0,
             passed_on: None,
             counters: published::ReclaimCounters::default(),
+            history: None,
+            history_written: None,
         }
     }
 
@@ -88,8 +103,11 @@ impl Reclaim {
     /// The kernel counts a write to `memory.reclaim` as waiting for memory of the process that writes. That
     /// is no sign of a node that is short of memory, so it is taken off the protected slices' stalls.
     pub(super) fn discount(&mut self, sample: &mut Sample) {
-        let (Some(worker), Some(system)) = (&self.worker, &mut sample.system) else { return };
-        let micros = worker.micros();
+        let Some(system) = &mut sample.system else { return };
+        let micros = self.spent_before + self.worker.as_ref().map_or(0, Worker::micros);
+        if micros == 0 {
+            return;
+        }
         let less = Stalled {
             some_micros: system.some_micros.saturating_sub(micros),
             full_micros: system.full_micros.saturating_sub(micros),
@@ -125,8 +143,8 @@ impl<A: Actuator> Agent<A> {
             return;
         }
         if self.settings.reclaim.mode == ReclaimMode::Off {
-            // Reloaded settings come at once.
-            self.reclaim.next = now + self.settings.limits.resync;
+            // No timer is needed: reloaded settings come at once.
+            self.reclaim.next = Monotonic(Duration::MAX);
             self.stop_reclaim();
             return;
         }
@@ -160,14 +178,45 @@ impl<A: Actuator> Agent<A> {
         for news in verdict.news {
             self.reclaim_news(news);
         }
+        self.remember_working_sets(&looks, at);
         for step in verdict.steps {
             self.reclaim_step(step, &looks, at);
         }
         self.published_is_stale();
     }
 
+    /// What each pod needs in earnest, for `wasp-agent` of another day.
+    fn remember_working_sets(&mut self, looks: &[Look], at: Monotonic) {
+        if self.reclaim.history_written.is_some_and(|then| at.since(then) < HISTORY) {
+            return;
+        }
+        self.reclaim.history_written = Some(at);
+        let path = self.roots.working_sets();
+        let mut history = self.reclaim.history.take().unwrap_or_else(|| {
+            // A file that cannot be read begins anew: it only serves advice.
+            let text = read_bounded(&path).ok().flatten();
+            text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+        });
+        let epoch = jiff::Timestamp::now().as_second();
+        for look in looks {
+            let known = self.reclaim.control.working_set(&look.uid).zip(look.memory.as_ref());
+            let Some((working_set_bytes, memory)) = known else { continue };
+            let (namespace, name) = self.names_of(&look.uid);
+            let whole_bytes = memory.current_bytes.saturating_add(memory.swap_bytes);
+            let needs = Needs { working_set_bytes, whole_bytes };
+            history.learn(epoch, &format!("{namespace}/{name}"), needs);
+        }
+        let text = serde_json::to_string(&history).unwrap_or_default();
+        if let Err(error) = self.actuator.replace_file(&path, &text, 0o600) {
+            tracing::debug!("cannot write {}: {error}", path.display());
+        }
+        self.reclaim.history = Some(history);
+    }
+
     fn stop_reclaim(&mut self) {
-        self.reclaim.worker = None;
+        if let Some(worker) = self.reclaim.worker.take() {
+            self.reclaim.spent_before += worker.micros();
+        }
         self.reclaim.control = Control::default();
         self.reclaim.queued = None;
         self.problem("reclaim", None);
@@ -328,5 +377,42 @@ impl<A: Actuator> Agent<A> {
             pods: self.reclaim.control.learned().map(pod).collect(),
             counters: self.reclaim.counters.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(some_micros: u64) -> Sample {
+        Sample {
+            at: Monotonic::default(),
+            swapped_in_pages: 0,
+            swapped_out_pages: 0,
+            ram_bytes: 0,
+            swap_bytes: 0,
+            swap_used_bytes: 0,
+            working_set_bytes: 0,
+            direct_reclaims: 0,
+            system: Some(Stalled { some_micros, full_micros: some_micros / 2 }),
+            pods: None,
+        }
+    }
+
+    /// Else the pressure signal would see the agent's own writes, and a switched-off reclaim all of them
+    /// at once.
+    #[test]
+    fn the_agents_own_writes_are_no_pressure_and_the_counter_never_goes_back() {
+        let mut reclaim = Reclaim::new(true);
+        let mut seen = |spent: u64, some: u64| {
+            reclaim.spent_before = spent;
+            let mut sample = sample(some);
+            reclaim.discount(&mut sample);
+            sample.system.map(|system| system.some_micros)
+        };
+        assert_eq!(seen(0, 10_000), Some(10_000), "reclaim never ran");
+        assert_eq!(seen(3_000, 13_000), Some(10_000), "only the agent waited");
+        assert_eq!(seen(6_500, 16_000), Some(10_000), "its clock is ahead of the kernel's");
+        assert_eq!(seen(6_500, 21_000), Some(14_500), "somebody else waited");
     }
 }

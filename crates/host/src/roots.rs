@@ -83,6 +83,11 @@ impl Roots {
         self.runtime().join("metrics.sock")
     }
 
+    /// What pods need in earnest, as proactive reclaim has learned it.
+    pub fn working_sets(&self) -> PathBuf {
+        self.runtime().join("working-sets.json")
+    }
+
     /// Evictions under way and of the last hour.
     pub fn evictions(&self) -> PathBuf {
         self.runtime().join("evictions.json")

@@ -1,10 +1,12 @@
 //! Proactive reclaim: how much cold memory leaves which pod, and when.
 //!
 //! gates.rs: what holds back all pods, or one · pods.rs: which pods take part · pace.rs: how much, and
-//! what is learned of a pod · budget.rs: the bytes that may be written. This file puts them together.
+//! what is learned of a pod · history.rs: what was learned over days · budget.rs: the bytes that may be
+//! written. This file puts them together.
 
 mod budget;
 mod gates;
+pub mod history;
 mod pace;
 pub mod pods;
 #[cfg(test)]
