@@ -9,6 +9,7 @@
 )]
 
 #[path = "support/raw_api.rs"]
+#[allow(dead_code, reason = "other tests change its answers")]
 mod raw_api;
 mod support;
 
@@ -77,7 +78,7 @@ fn the_kernel_is_asked_for_cold_memory_of_pods_that_take_part() {
     let mut exempt = numbered("exempt", 2);
     exempt["metadata"]["annotations"] = json!({"wasp-agent.kubevirt.io/reclaim": "false"});
     let pods = [numbered("idle", 1), exempt].map(|pod| pod.to_string());
-    let mut server = RawApi::start(&pods);
+    let server = RawApi::start(&pods);
     server.used_by(&host);
     let (idle, spared) = (cgroup(&host, 1), cgroup(&host, 2));
     let agent = Agent::start(&host);
@@ -95,7 +96,7 @@ fn the_kernel_is_asked_for_cold_memory_of_pods_that_take_part() {
 fn a_kernel_that_cannot_reclaim_is_reported_and_observing_writes_nothing() {
     let without = host("on");
     let pods = [numbered("idle", 1).to_string()];
-    let mut server = RawApi::start(&pods);
+    let server = RawApi::start(&pods);
     server.used_by(&without);
     let _ = cgroup(&without, 1);
     let mut agent = Agent::start(&without);

@@ -26,10 +26,10 @@ use crate::{
         reclaim::{Look, NodeLook},
     },
     observe::{
-        bounded::read_bounded,
         cgroup::Cgroup,
         reclaim::{is_supported, pod_memory, queued_millis, swap_disks},
     },
+    state::StateFile,
 };
 
 /// The disks of the swap are looked for so often.
@@ -191,12 +191,17 @@ impl<A: Actuator> Agent<A> {
             return;
         }
         self.reclaim.history_written = Some(at);
-        let path = self.roots.working_sets();
-        let mut history = self.reclaim.history.take().unwrap_or_else(|| {
-            // A file that cannot be read begins anew: it only serves advice.
-            let text = read_bounded(&path).ok().flatten();
-            text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
-        });
+        let mut history = match self.reclaim.history.take() {
+            Some(history) => history,
+            None => match StateFile::<WorkingSets>::new(&self.roots).load() {
+                Ok(found) => found.unwrap_or_default(),
+                Err(error) => {
+                    // It only serves advice; what it may hold is kept.
+                    tracing::debug!("{error}");
+                    return;
+                }
+            },
+        };
         let epoch = jiff::Timestamp::now().as_second();
         for look in looks {
             let known = self.reclaim.control.working_set(&look.uid).zip(look.memory.as_ref());
@@ -206,9 +211,8 @@ impl<A: Actuator> Agent<A> {
             let needs = Needs { working_set_bytes, whole_bytes };
             history.learn(epoch, &format!("{namespace}/{name}"), needs);
         }
-        let text = serde_json::to_string(&history).unwrap_or_default();
-        if let Err(error) = self.actuator.replace_file(&path, &text, 0o600) {
-            tracing::debug!("cannot write {}: {error}", path.display());
+        if let Err(error) = crate::act::save(&self.actuator, &self.roots, &history) {
+            tracing::debug!("{error}");
         }
         self.reclaim.history = Some(history);
     }
@@ -244,13 +248,6 @@ impl<A: Actuator> Agent<A> {
         let Step { uid, bytes, swappiness } = step;
         let on = self.settings.reclaim.mode == ReclaimMode::On;
         if !on || !self.reclaim.acts {
-            if on {
-                let (namespace, name) = self.names_of(&uid);
-                tracing::debug!(
-                    message_id = messages::DRY_RUN.id,
-                    "would reclaim {bytes} bytes of {namespace}/{name}"
-                );
-            }
             self.reclaim.counters.would_bytes += bytes;
             self.reclaim.control.observed(&uid, at, bytes);
             return;
@@ -313,37 +310,31 @@ impl<A: Actuator> Agent<A> {
         match news {
             News::Began(uid) => {
                 let (namespace, name) = self.names_of(&uid);
-                tracing::info!(
-                    message_id = messages::RECLAIM_BEGAN.id,
-                    pod_namespace = namespace,
-                    pod_name = name,
-                    pod_uid = %uid,
-                    "reclaiming cold memory of {namespace}/{name}{}", self.only_observed()
-                );
+                let observed = self.only_observed();
+                messages::ReclaimBegan {
+                    pod_namespace: &namespace,
+                    pod_name: &name,
+                    pod_uid: &uid,
+                }
+                .emit(format_args!("reclaiming cold memory of {namespace}/{name}{observed}"));
             }
             News::BackedOff { uid, why, pause } => {
                 let (namespace, name) = self.names_of(&uid);
-                tracing::info!(
-                    message_id = messages::RECLAIM_BACKED_OFF.id,
-                    pod_namespace = namespace,
-                    pod_name = name,
-                    pod_uid = %uid,
-                    reason = why.name(),
-                    "no memory of {namespace}/{name} is reclaimed for {} s: {why}", pause.as_secs()
-                );
+                let seconds = pause.as_secs();
+                messages::ReclaimBackedOff {
+                    pod_namespace: &namespace,
+                    pod_name: &name,
+                    pod_uid: &uid,
+                    reason: &why.word(),
+                }
+                .emit(format_args!(
+                    "no memory of {namespace}/{name} is reclaimed for {seconds} s: {why}"
+                ));
             }
-            News::Paused(why) => {
-                tracing::info!(
-                    message_id = messages::RECLAIM_PAUSED.id,
-                    reason = why.name(),
-                    "no memory is reclaimed from any pod: {why}"
-                );
-            }
+            News::Paused(why) => messages::ReclaimPaused { reason: &why.word() }
+                .emit(format_args!("no memory is reclaimed from any pod: {why}")),
             News::Resumed => {
-                tracing::info!(
-                    message_id = messages::RECLAIM_RESUMED.id,
-                    "memory of pods may be reclaimed again"
-                );
+                messages::ReclaimResumed.emit(format_args!("memory of pods may be reclaimed again"))
             }
         }
     }
@@ -361,8 +352,8 @@ impl<A: Actuator> Agent<A> {
             ReclaimedPod {
                 uid: uid.to_string(),
                 pod: format!("{namespace}/{name}"),
-                phase: learned.phase.name().to_owned(),
-                held_back: learned.held.map(|held| held.name().to_owned()),
+                phase: learned.phase.word().to_owned(),
+                held_back: learned.held.map(|held| held.word().to_owned()),
                 why: learned.held.map(|held| held.to_string()),
                 offloaded_bytes: learned.offloaded_bytes,
                 reclaimed_bytes: learned.asked_bytes,
@@ -372,7 +363,7 @@ impl<A: Actuator> Agent<A> {
             }
         };
         published::Reclaim {
-            mode: self.settings.reclaim.mode.name().to_owned(),
+            mode: self.settings.reclaim.mode.word().to_owned(),
             paused: self.reclaim.control.paused().map(|held| held.to_string()),
             pods: self.reclaim.control.learned().map(pod).collect(),
             counters: self.reclaim.counters.clone(),

@@ -13,17 +13,21 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::model::{
-    published::{CAUSES, Counters, OUTCOMES, PASS_BOUNDS, Published, Stalled, TROUBLES},
-    reclaim::Held,
+use crate::{
+    config::settings::{EvictionMode, ReclaimMode},
+    decide::{
+        decision::Cause,
+        evict::{answer::Outcome, flight::Stage, signals::Signal},
+        reclaim::Phase,
+    },
+    model::{
+        published::{Counters, PASS_BOUNDS, Published, Stalled, TROUBLES},
+        reclaim::Held,
+        words::Vocabulary,
+    },
 };
 
 const PREFIX: &str = "wasp_agent";
-const SIGNALS: [&str; 4] = ["traffic", "utilization", "overcommit", "pressure"];
-const STAGES: [&str; 4] = ["asked", "in-doubt", "leaving", "migrating"];
-const MODES: [&str; 3] = ["off", "observe", "enforce"];
-const RECLAIM_MODES: [&str; 3] = ["off", "observe", "on"];
-const PHASES: [&str; 3] = ["waiting", "reclaiming", "backing-off"];
 
 /// `published` in OpenMetrics 1.0.
 pub fn open_metrics(published: &Published) -> Result<String, fmt::Error> {
@@ -339,7 +343,7 @@ fn of_containers(published: &Published) -> Vec<Family> {
             "Limits that were written: found, grant-changed, drift (somebody had changed it) or \
              step-down (follows the use down).",
         )
-        .by("cause", counted(&CAUSES, &counters.limits_written)),
+        .by("cause", counted(Cause::WORDS, &counters.limits_written)),
         counter(
             "container_starts",
             "Containers that began: the hook had left the right limit, or it was corrected (no hook, \
@@ -351,8 +355,9 @@ fn of_containers(published: &Published) -> Vec<Family> {
 
 fn of_eviction(published: &Published) -> Vec<Family> {
     let Published { signals, eviction, condition, counters, .. } = published;
-    let known: Vec<_> = SIGNALS
-        .into_iter()
+    let known: Vec<_> = Signal::WORDS
+        .iter()
+        .copied()
         .filter_map(|name| signals.iter().find(|signal| signal.name == name).map(|s| (name, s)))
         .collect();
     let in_flight = |stage: &'static str| {
@@ -372,14 +377,16 @@ fn of_eviction(published: &Published) -> Vec<Family> {
             .by("signal", known.iter().map(|(name, signal)| (*name, signal.critical))),
         gauge("swap_pressure", "The node's condition SwapPressure; absent while it is unknown.")
             .is(pressed),
-        gauge("eviction_mode", "1 for the mode that is configured.")
-            .by("mode", MODES.into_iter().map(|mode| (mode, eviction.mode == mode))),
+        gauge("eviction_mode", "1 for the mode that is configured.").by(
+            "mode",
+            EvictionMode::WORDS.iter().copied().map(|mode| (mode, eviction.mode == mode)),
+        ),
         gauge("eviction_held_back", "Whether nobody is evicted though a signal is active.")
             .is(Some(eviction.held_back.is_some())),
         gauge("evictions_in_flight", "Pods that are on their way.")
-            .by("stage", STAGES.into_iter().map(in_flight)),
+            .by("stage", Stage::WORDS.iter().copied().map(in_flight)),
         counter("evictions", "Evictions by what came of them.")
-            .by("outcome", counted(&OUTCOMES, &counters.evictions)),
+            .by("outcome", counted(Outcome::WORDS, &counters.evictions)),
     ]
 }
 
@@ -388,22 +395,24 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
     let counters = &reclaim.counters;
     let in_phase =
         |phase: &'static str| (phase, reclaim.pods.iter().filter(|pod| pod.phase == phase).count());
-    let held = |held: Held| {
-        let count = reclaim.pods.iter().filter(|pod| pod.held_back.as_deref() == Some(held.name()));
-        (held.name(), count.count())
+    let held = |held: &'static str| {
+        let count = reclaim.pods.iter().filter(|pod| pod.held_back.as_deref() == Some(held));
+        (held, count.count())
     };
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
     let seconds = counters.micros as f64 / 1e6;
     vec![
-        gauge("reclaim_mode", "1 for the mode of proactive reclaim that is configured.")
-            .by("mode", RECLAIM_MODES.into_iter().map(|mode| (mode, reclaim.mode == mode))),
+        gauge("reclaim_mode", "1 for the mode of proactive reclaim that is configured.").by(
+            "mode",
+            ReclaimMode::WORDS.iter().copied().map(|mode| (mode, reclaim.mode == mode)),
+        ),
         gauge("reclaim_pods", "Pods that take part in proactive reclaim.")
-            .by("phase", PHASES.into_iter().map(in_phase)),
+            .by("phase", Phase::WORDS.iter().copied().map(in_phase)),
         gauge(
             "reclaim_held_back_pods",
             "Of those, the pods from which nothing is reclaimed now, and why.",
         )
-        .by("reason", Held::ALL.into_iter().map(held)),
+        .by("reason", Held::WORDS.iter().copied().map(held)),
         gauge("reclaim_offloaded_bytes", "What these pods have in swap.")
             .is(Some(reclaim.pods.iter().map(|pod| pod.offloaded_bytes).sum::<u64>())),
         counter("reclaim_freed_bytes", "Memory that proactive reclaim has freed.")

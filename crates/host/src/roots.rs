@@ -68,29 +68,9 @@ impl Roots {
         self.path("/run/wasp-agent")
     }
 
-    /// What the agent leaves for the OCI hook.
-    pub fn hook_settings(&self) -> PathBuf {
-        self.runtime().join("hook.json")
-    }
-
-    /// What the agent publishes of itself.
-    pub fn status(&self) -> PathBuf {
-        self.runtime().join("status.json")
-    }
-
     /// Where metrics are served.
     pub fn metrics_socket(&self) -> PathBuf {
         self.runtime().join("metrics.sock")
-    }
-
-    /// What pods need in earnest, as proactive reclaim has learned it.
-    pub fn working_sets(&self) -> PathBuf {
-        self.runtime().join("working-sets.json")
-    }
-
-    /// Evictions under way and of the last hour.
-    pub fn evictions(&self) -> PathBuf {
-        self.runtime().join("evictions.json")
     }
 
     /// The D-Bus system bus.

@@ -4,30 +4,22 @@ use std::time::Duration;
 
 use super::read::Read;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReclaimMode {
-    Off,
-    /// Decides and reports, and reclaims nothing.
-    Observe,
-    On,
-}
-
-impl ReclaimMode {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Observe => "observe",
-            Self::On => "on",
-        }
+crate::vocabulary! {
+    pub enum ReclaimMode {
+        Off = "off",
+        /// Decides and reports, and reclaims nothing.
+        Observe = "observe",
+        On = "on",
     }
 }
 
-/// Which pods memory is reclaimed from. Never Guaranteed, critical and protected ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReclaimPods {
-    VirtLauncher,
-    Burstable,
-    Annotated,
+crate::vocabulary! {
+    /// Which pods memory is reclaimed from. Never Guaranteed, critical and protected ones.
+    pub enum ReclaimPods {
+        VirtLauncher = "virt-launcher",
+        Burstable = "burstable",
+        Annotated = "annotated",
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,16 +43,8 @@ impl ReclaimSettings {
     pub(super) fn read(read: Read<'_>) -> Self {
         let size = |key| super::keys::size(read.text(key));
         Self {
-            mode: match read.text("reclaim.mode") {
-                "on" => ReclaimMode::On,
-                "observe" => ReclaimMode::Observe,
-                _ => ReclaimMode::Off,
-            },
-            pods: match read.text("reclaim.pods") {
-                "burstable" => ReclaimPods::Burstable,
-                "annotated" => ReclaimPods::Annotated,
-                _ => ReclaimPods::VirtLauncher,
-            },
+            mode: read.choice("reclaim.mode", ReclaimMode::Off),
+            pods: read.choice("reclaim.pods", ReclaimPods::VirtLauncher),
             max_pressure_percent: read.float("reclaim.max-pressure-percent"),
             max_refault_percent: read.float("reclaim.max-refault-percent"),
             max_swap_percent: read.integer("reclaim.max-swap-percent"),

@@ -18,3 +18,4 @@ pub mod storage;
 pub mod swap;
 pub mod swap_header;
 pub mod watermarks;
+pub mod words;

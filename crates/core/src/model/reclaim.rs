@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use super::{host::Monotonic, pod::PodUid};
 
 /// One line of a cgroup's `memory.pressure` or `io.pressure`: `some`.
@@ -66,76 +64,34 @@ pub struct NodeLook {
     pub pods_are_fresh: bool,
 }
 
-/// Why nothing is reclaimed from a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Held {
-    /// The node.
-    Stale,
-    Signal,
-    Disk,
-    NodeSwap,
-    Budget,
-    /// The pod, whatever its memory is.
-    Starting,
-    Migrating,
-    Leaving,
-    /// The pod's memory.
-    Unreadable,
-    FirstLook,
-    MemoryPressure,
-    IoPressure,
-    Refaults,
-    BackingOff,
-    PodSwap,
-    Floor,
-    InProgress,
+crate::vocabulary! {
+    /// Why nothing is reclaimed from a pod.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub enum Held {
+        /// The node: this and the next four.
+        Stale = "stale",
+        Signal = "signal",
+        Disk = "disk",
+        NodeSwap = "node-swap",
+        Budget = "budget",
+        /// The pod, whatever its memory is: this and the next two.
+        Starting = "starting",
+        Migrating = "migrating",
+        Leaving = "leaving",
+        /// The pod's memory: all that follow.
+        Unreadable = "unreadable",
+        FirstLook = "first-look",
+        MemoryPressure = "memory-pressure",
+        IoPressure = "io-pressure",
+        Refaults = "refaults",
+        BackingOff = "backing-off",
+        PodSwap = "pod-swap",
+        Floor = "floor",
+        InProgress = "in-progress",
+    }
 }
 
 impl Held {
-    pub const ALL: [Self; 17] = [
-        Self::Stale,
-        Self::Signal,
-        Self::Disk,
-        Self::NodeSwap,
-        Self::Budget,
-        Self::Starting,
-        Self::Migrating,
-        Self::Leaving,
-        Self::Unreadable,
-        Self::FirstLook,
-        Self::MemoryPressure,
-        Self::IoPressure,
-        Self::Refaults,
-        Self::BackingOff,
-        Self::PodSwap,
-        Self::Floor,
-        Self::InProgress,
-    ];
-
-    /// In a fixed vocabulary, for metrics and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stale => "stale",
-            Self::Signal => "signal",
-            Self::Disk => "disk",
-            Self::NodeSwap => "node-swap",
-            Self::Budget => "budget",
-            Self::Starting => "starting",
-            Self::Migrating => "migrating",
-            Self::Leaving => "leaving",
-            Self::Unreadable => "unreadable",
-            Self::FirstLook => "first-look",
-            Self::MemoryPressure => "memory-pressure",
-            Self::IoPressure => "io-pressure",
-            Self::Refaults => "refaults",
-            Self::BackingOff => "backing-off",
-            Self::PodSwap => "pod-swap",
-            Self::Floor => "floor",
-            Self::InProgress => "in-progress",
-        }
-    }
-
     /// The reason is one of the whole node: it holds for all pods.
     pub fn is_of_node(self) -> bool {
         matches!(self, Self::Stale | Self::Signal | Self::Disk | Self::NodeSwap)

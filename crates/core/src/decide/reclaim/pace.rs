@@ -39,21 +39,14 @@ const UNNOTICED: f64 = 512.0 * 1024.0;
 /// A look that comes later than this has no base in the one before.
 const LONGEST_GAP: Duration = Duration::from_secs(30);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Phase {
-    #[default]
-    Waiting,
-    Reclaiming,
-    BackingOff,
-}
-
-impl Phase {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Reclaiming => "reclaiming",
-            Self::BackingOff => "backing-off",
-        }
+crate::vocabulary! {
+    /// What happens to a pod.
+    #[derive(Default)]
+    pub enum Phase {
+        #[default]
+        Waiting = "waiting",
+        Reclaiming = "reclaiming",
+        BackingOff = "backing-off",
     }
 }
 

@@ -42,7 +42,9 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
         selinux: enforces(roots).map(|enforces| (enforces, label(&roots.path(&program)))),
         program,
         agent_installed: roots.path(AGENT).exists(),
-        published: roots.hook_settings().exists(),
+        published: crate::state::StateFile::<crate::model::hook::HookSettings>::new(roots)
+            .path()
+            .exists(),
     }
 }
 
