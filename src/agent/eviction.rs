@@ -219,8 +219,7 @@ impl<A: Actuator> Agent<A> {
         }
         let working_set = self.eviction.working_set();
         match sample(&self.roots, since_boot(), &self.settings.protection.slices, working_set) {
-            Ok(mut sample) => {
-                self.reclaim.discount(&mut sample);
+            Ok(sample) => {
                 self.problem("signals", None);
                 self.see_who_left(sample.at);
                 self.see_drain(sample.at);

@@ -20,7 +20,6 @@ use crate::{
     model::{
         host::Monotonic,
         pod::PodUid,
-        pressure::{Sample, Stalled},
         protection::Disks,
         published::{self, ReclaimedPod},
         reclaim::{Look, NodeLook},
@@ -50,10 +49,6 @@ pub(super) struct Reclaim {
     disks: Disks,
     disks_read: Option<Monotonic>,
     queued: Option<(Monotonic, u64)>,
-    /// By threads that have ended.
-    spent_before: u64,
-    /// The stalls of the protected slices as they were passed on last.
-    passed_on: Option<Stalled>,
     counters: published::ReclaimCounters,
     /// Over days; `None` until it is read.
     history: Option<WorkingSets>,
@@ -73,8 +68,6 @@ impl Reclaim {
             disks: Disks::new(),
             disks_read: None,
             queued: None,
-            spent_before: 0,
-            passed_on: None,
             counters: published::ReclaimCounters::default(),
             history: None,
             history_written: None,
@@ -98,27 +91,6 @@ impl Reclaim {
     /// The settings have changed.
     pub(super) fn look_now(&mut self) {
         self.next = Monotonic::default();
-    }
-
-    /// The kernel counts a write to `memory.reclaim` as waiting for memory of the process that writes. That
-    /// is no sign of a node that is short of memory, so it is taken off the protected slices' stalls.
-    pub(super) fn discount(&mut self, sample: &mut Sample) {
-        let Some(system) = &mut sample.system else { return };
-        let micros = self.spent_before + self.worker.as_ref().map_or(0, Worker::micros);
-        if micros == 0 {
-            return;
-        }
-        let less = Stalled {
-            some_micros: system.some_micros.saturating_sub(micros),
-            full_micros: system.full_micros.saturating_sub(micros),
-        };
-        // A write takes a little longer than the kernel counts: a counter never goes back.
-        let before = self.passed_on.unwrap_or(less);
-        *system = Stalled {
-            some_micros: less.some_micros.max(before.some_micros),
-            full_micros: less.full_micros.max(before.full_micros),
-        };
-        self.passed_on = Some(*system);
     }
 
     /// Requests in the queue of the swap's disks, on average since the last look.
@@ -218,9 +190,7 @@ impl<A: Actuator> Agent<A> {
     }
 
     fn stop_reclaim(&mut self) {
-        if let Some(worker) = self.reclaim.worker.take() {
-            self.reclaim.spent_before += worker.micros();
-        }
+        self.reclaim.worker = None;
         self.reclaim.control = Control::default();
         self.reclaim.queued = None;
         self.problem("reclaim", None);
@@ -368,42 +338,5 @@ impl<A: Actuator> Agent<A> {
             pods: self.reclaim.control.learned().map(pod).collect(),
             counters: self.reclaim.counters.clone(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(some_micros: u64) -> Sample {
-        Sample {
-            at: Monotonic::default(),
-            swapped_in_pages: 0,
-            swapped_out_pages: 0,
-            ram_bytes: 0,
-            swap_bytes: 0,
-            swap_used_bytes: 0,
-            working_set_bytes: 0,
-            direct_reclaims: 0,
-            system: Some(Stalled { some_micros, full_micros: some_micros / 2 }),
-            pods: None,
-        }
-    }
-
-    /// Else the pressure signal would see the agent's own writes, and a switched-off reclaim all of them
-    /// at once.
-    #[test]
-    fn the_agents_own_writes_are_no_pressure_and_the_counter_never_goes_back() {
-        let mut reclaim = Reclaim::new(true);
-        let mut seen = |spent: u64, some: u64| {
-            reclaim.spent_before = spent;
-            let mut sample = sample(some);
-            reclaim.discount(&mut sample);
-            sample.system.map(|system| system.some_micros)
-        };
-        assert_eq!(seen(0, 10_000), Some(10_000), "reclaim never ran");
-        assert_eq!(seen(3_000, 13_000), Some(10_000), "only the agent waited");
-        assert_eq!(seen(6_500, 16_000), Some(10_000), "its clock is ahead of the kernel's");
-        assert_eq!(seen(6_500, 21_000), Some(14_500), "somebody else waited");
     }
 }

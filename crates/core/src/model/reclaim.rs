@@ -133,7 +133,7 @@ pub struct Reclaimed {
     pub swapped_bytes: u64,
     /// By how much `memory.current` fell.
     pub freed_bytes: u64,
-    /// How long the writes took: the kernel counts it as waiting for memory of the agent itself.
+    /// How long the writes took.
     pub micros: u64,
     /// The kernel found no more to reclaim (EAGAIN).
     pub exhausted: bool,

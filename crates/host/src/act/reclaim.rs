@@ -5,11 +5,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc,
-    },
+    sync::mpsc,
     thread,
     time::Instant,
 };
@@ -46,34 +42,25 @@ pub type Answer = (PodUid, Result<Reclaimed, String>);
 #[derive(Debug)]
 pub struct Worker {
     requests: mpsc::Sender<Request>,
-    micros: Arc<AtomicU64>,
 }
 
 impl Worker {
     /// `answer` is called by the thread.
     pub fn start(answer: impl Fn(Answer) + Send + 'static) -> io::Result<Self> {
         let (requests, receive) = mpsc::channel::<Request>();
-        let micros = Arc::new(AtomicU64::new(0));
-        let spent = micros.clone();
         thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
             let mut takes_swappiness = None;
             for request in receive {
-                let done = reclaim(&request, &mut takes_swappiness, &spent);
+                let done = reclaim(&request, &mut takes_swappiness);
                 answer((request.uid, done.map_err(|error| error.to_string())));
             }
         })?;
-        Ok(Self { requests, micros })
+        Ok(Self { requests })
     }
 
     /// Whether the thread is there to do it.
     pub fn ask(&self, request: Request) -> bool {
         self.requests.send(request).is_ok()
-    }
-
-    /// How long writes have taken so far. The kernel counts it as time in which this process waited
-    /// for memory.
-    pub fn micros(&self) -> u64 {
-        self.micros.load(Relaxed)
     }
 }
 
@@ -89,7 +76,6 @@ struct WriteError {
 fn reclaim(
     request: &Request,
     takes_swappiness: &mut Option<bool>,
-    spent: &AtomicU64,
 ) -> Result<Reclaimed, Box<dyn std::error::Error>> {
     let mut done = Reclaimed { asked_bytes: request.bytes, ..Reclaimed::default() };
     let gone = Reclaimed { gone: true, ..done };
@@ -135,10 +121,8 @@ fn reclaim(
             },
         }
     }
-    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    spent.fetch_add(micros, Relaxed);
     let after = pod_memory(&folder).unwrap_or_default();
-    done.micros = micros;
+    done.micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     done.swapped_bytes = after.swap_bytes.saturating_sub(before.swap_bytes);
     done.freed_bytes = before.current_bytes.saturating_sub(after.current_bytes);
     Ok(done)
@@ -190,26 +174,25 @@ mod tests {
     fn small_writes_end_at_the_floor_and_reach_no_other_cgroup() {
         let folder = pod();
         let written = || fs::read_to_string(folder.path().join(RECLAIM_FILE)).unwrap();
-        let spent = AtomicU64::new(0);
         let mut takes = Some(false);
-        let done = reclaim(&request(folder.path(), 2_500_000), &mut takes, &spent).unwrap();
+        let done = reclaim(&request(folder.path(), 2_500_000), &mut takes).unwrap();
         assert_eq!((done.asked_bytes, done.exhausted, done.gone), (2_500_000, false, false));
         assert_eq!(written(), "10485761048576402848", "1 MiB, 1 MiB and the rest");
 
         fs::write(folder.path().join(RECLAIM_FILE), "").unwrap();
         fs::write(folder.path().join("memory.current"), "1500\n").unwrap();
         takes = None;
-        let _ = reclaim(&request(folder.path(), 4096), &mut takes, &spent).unwrap();
+        let _ = reclaim(&request(folder.path(), 4096), &mut takes).unwrap();
         assert!(written().starts_with("0 swappiness=1500 swappiness=150"), "{}", written());
 
         fs::write(folder.path().join("memory.current"), "900\n").unwrap();
         fs::write(folder.path().join(RECLAIM_FILE), "").unwrap();
-        let _ = reclaim(&request(folder.path(), 4096), &mut takes, &spent).unwrap();
+        let _ = reclaim(&request(folder.path(), 4096), &mut takes).unwrap();
         assert_eq!(written(), "", "never below the floor");
 
         let mut other = request(folder.path(), 4096);
         other.inode += 1;
-        assert!(reclaim(&other, &mut takes, &spent).unwrap().gone);
+        assert!(reclaim(&other, &mut takes).unwrap().gone);
         assert_eq!(written(), "");
     }
 
@@ -218,9 +201,8 @@ mod tests {
         let folder = pod();
         let request = request(folder.path(), 4096);
         fs::remove_file(folder.path().join(RECLAIM_FILE)).unwrap();
-        let spent = AtomicU64::new(0);
-        assert!(reclaim(&request, &mut None, &spent).unwrap().gone);
+        assert!(reclaim(&request, &mut None).unwrap().gone);
         drop(folder);
-        assert!(reclaim(&request, &mut None, &spent).unwrap().gone);
+        assert!(reclaim(&request, &mut None).unwrap().gone);
     }
 }
