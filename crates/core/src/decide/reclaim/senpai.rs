@@ -14,7 +14,7 @@ const PROBE: u64 = 100;
 pub(super) fn senpai(second: u64, memory: &PodMemory, floor: u64) -> u64 {
     let calm = |stalls: Stalls| stalls.avg10.max(stalls.avg60) < PRESSURE_PERCENT;
     let unreclaimable = memory.current_bytes - memory.anon_bytes - memory.file_bytes;
-    if second % (TICKS + 1) == 0 && calm(memory.memory) && memory.io.is_none_or(calm) {
+    if second.is_multiple_of(TICKS + 1) && calm(memory.memory) && memory.io.is_none_or(calm) {
         memory.current_bytes.saturating_sub(floor + unreclaimable) / PROBE
     } else {
         0
