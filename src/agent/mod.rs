@@ -10,6 +10,7 @@ mod late_swap;
 mod pass;
 mod protection;
 mod publish;
+mod reclaim;
 mod reload;
 mod serve;
 mod suspend;
@@ -90,6 +91,7 @@ struct Agent<A> {
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
     suspend: suspend::Suspend,
+    reclaim: reclaim::Reclaim,
     publisher: publish::Publisher,
     /// Whose limit could not be read or set.
     failures: HashMap<Holder, pass::Failure>,
@@ -172,6 +174,7 @@ impl<A: Actuator> Agent<A> {
             guards_settings,
             installed: hook::Installed::default(),
             late_swap: late_swap::LateSwap::default(),
+            reclaim: reclaim::Reclaim::new(eviction.acts),
             eviction,
             eviction_status: None,
             suspend,
@@ -243,7 +246,7 @@ impl<A: Actuator> Agent<A> {
         self.notifier.ready(self.longest_pause());
 
         loop {
-            let next = self.timers.next().min(self.eviction.next());
+            let next = self.timers.next().min(self.eviction.next()).min(self.reclaim.next());
             let silence = self.settings.suspend.longest_silence;
             let next = self.suspend.next(silence).map_or(next, |at| at.min(next));
             let next = self.publication().map_or(next, |at| at.min(next));
@@ -275,6 +278,7 @@ impl<A: Actuator> Agent<A> {
                 }
                 Some(unit) = kubelet_units.recv() => self.kubelet_unit_is(unit),
                 Some(news) = suspending.recv() => self.suspend_news(news),
+                done = self.reclaim.done() => self.reclaim_done(done),
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(told) = told.recv() => self.announcer_told(told),
@@ -301,6 +305,7 @@ impl<A: Actuator> Agent<A> {
             if act {
                 self.watch_suspended();
             }
+            self.reclaim_cold();
             self.pass(false);
             self.report();
         }

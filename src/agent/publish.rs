@@ -55,6 +55,16 @@ struct Textfile {
 }
 
 impl Publisher {
+    /// The node as it was looked at last.
+    pub(super) fn sample(&self) -> Option<Sample> {
+        self.sample
+    }
+
+    /// The highest ratio of a signal to its threshold.
+    pub(super) fn nearest_signal(&self) -> Option<f64> {
+        self.readings.iter().map(|reading| reading.ratio).reduce(f64::max)
+    }
+
     pub(super) fn sampled(
         &mut self,
         sample: Sample,
@@ -234,6 +244,7 @@ impl<A: Actuator> Agent<A> {
             api: self.api.published(self.pods.len()),
             containers: self.containers(),
             suspended: self.suspend.published(),
+            reclaim: self.reclaim_published(),
             counters: counters.clone(),
         }
     }

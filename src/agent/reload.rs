@@ -34,6 +34,7 @@ impl<A: Actuator> Agent<A> {
                 self.eviction.look_now();
                 self.kubelet.forget();
                 self.ask_for_kubelet();
+                self.reclaim.look_now();
                 self.check_kubelet();
                 self.check_hook();
                 self.timers.resync = self.now();

@@ -14,13 +14,15 @@ use prometheus_client::{
 };
 
 use crate::{
-    config::settings::{EvictionMode, Grants},
+    config::settings::{EvictionMode, Grants, ReclaimMode},
     decide::{
         decision::Cause,
         evict::{answer::Outcome, flight::Stage, signals::Signal},
+        reclaim::Phase,
     },
     model::{
         published::{Counters, PASS_BOUNDS, Published, Stalled, TROUBLES},
+        reclaim::Held,
         words::Vocabulary,
     },
 };
@@ -245,6 +247,7 @@ fn families(published: &Published) -> Vec<Family> {
     all.extend(of_node(published));
     all.extend(of_containers(published));
     all.extend(of_eviction(published));
+    all.extend(of_reclaim(published));
     all
 }
 
@@ -395,6 +398,41 @@ fn of_eviction(published: &Published) -> Vec<Family> {
             .by("stage", Stage::WORDS.iter().copied().map(in_flight)),
         counter("evictions", "Evictions by what came of them.")
             .by("outcome", counted(Outcome::WORDS, &counters.evictions)),
+    ]
+}
+
+fn of_reclaim(published: &Published) -> Vec<Family> {
+    let reclaim = &published.reclaim;
+    let counters = &reclaim.counters;
+    let in_phase =
+        |phase: &'static str| (phase, reclaim.pods.iter().filter(|pod| pod.phase == phase).count());
+    let held = |held: &'static str| {
+        let count = reclaim.pods.iter().filter(|pod| pod.held_back.as_deref() == Some(held));
+        (held, count.count())
+    };
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
+    let seconds = counters.micros as f64 / 1e6;
+    vec![
+        gauge("reclaim_mode", "1 for the mode of proactive reclaim that is configured.").by(
+            "mode",
+            ReclaimMode::WORDS.iter().copied().map(|mode| (mode, reclaim.mode == mode)),
+        ),
+        gauge("reclaim_pods", "Pods that take part in proactive reclaim.")
+            .by("phase", Phase::WORDS.iter().copied().map(in_phase)),
+        gauge(
+            "reclaim_held_back_pods",
+            "Of those, the pods from which nothing is reclaimed now, and why.",
+        )
+        .by("reason", Held::WORDS.iter().copied().map(held)),
+        gauge("reclaim_offloaded_bytes", "What these pods have in swap.")
+            .is(Some(reclaim.pods.iter().map(|pod| pod.offloaded_bytes).sum::<u64>())),
+        counter("reclaim_freed_bytes", "Memory that proactive reclaim has freed.")
+            .is(Some(counters.freed_bytes)),
+        counter("reclaim_swapped_bytes", "Of that, what was written to swap.")
+            .is(Some(counters.swapped_bytes)),
+        counter("reclaim_observed_bytes", "What mode \"observe\" would have asked for.")
+            .is(Some(counters.would_bytes)),
+        counter("reclaim_duration_seconds", "How long the kernel was at it.").is(Some(seconds)),
     ]
 }
 

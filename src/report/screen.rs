@@ -8,7 +8,7 @@ use super::overview::{Overview, PodRow};
 use crate::{
     decide::guests::REMEDY,
     model::{
-        published::{Published, Signal},
+        published::{Published, Reclaim, ReclaimedPod, Signal},
         swap::{SwapMax, human_bytes},
     },
 };
@@ -29,6 +29,8 @@ const SHOWN: [&str; 5] = [
 ];
 /// Swap of a pod that is in none of its containers is shown from here on.
 const SHOWN_BYTES: u64 = 1 << 20;
+/// So many pods that memory is reclaimed from.
+const RECLAIMED: usize = 5;
 /// Of recent evictions.
 const EVICTIONS: usize = 5;
 
@@ -51,6 +53,7 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     if let Some(published) = &overview.published {
         signals(published, &mut line);
         suspended(published, &mut line);
+        reclaim(published, &mut line);
         guards(published, &mut line);
     }
     if let [first, more @ ..] = &overview.vms_without_overcommitment[..] {
@@ -135,6 +138,31 @@ fn suspended(published: &Published, line: &mut impl FnMut(&str, &str)) {
         let (ram, swap) = (human_bytes(pod.memory_bytes), human_bytes(pod.swap_bytes));
         let what = format!("{}: {ram} in RAM, {swap} in swap", pod.pod);
         line(if index == 0 { "Suspended" } else { "" }, &what);
+    }
+}
+
+fn reclaim(published: &Published, line: &mut impl FnMut(&str, &str)) {
+    let Reclaim { mode, paused, pods, .. } = &published.reclaim;
+    if mode.is_empty() || mode == "off" {
+        return;
+    }
+    let offloaded = human_bytes(pods.iter().map(|pod| pod.offloaded_bytes).sum());
+    let paused = paused.as_ref().map_or(String::new(), |why| format!("; {why}"));
+    line("Reclaim", &format!("{mode}, {} pods, {offloaded} in swap{paused}", pods.len()));
+    let mut most: Vec<_> = pods.iter().collect();
+    most.sort_by_key(|pod| std::cmp::Reverse(pod.offloaded_bytes));
+    for pod in most.into_iter().take(RECLAIMED) {
+        let (offloaded, freed) =
+            (human_bytes(pod.offloaded_bytes), human_bytes(pod.reclaimed_bytes));
+        let why = pod.why.as_ref().map_or(String::new(), |why| format!("; {why}"));
+        let ReclaimedPod { pod, phase, refaults_per_minute, .. } = pod;
+        line(
+            "",
+            &format!(
+                "{pod} {phase}: {offloaded} in swap, {freed} reclaimed, {refaults_per_minute:.0} pages \
+                 came back a minute{why}"
+            ),
+        );
     }
 }
 

@@ -235,6 +235,20 @@ pod_with_sandbox() {
     test-kubelet run "$@" --runtime "$runtime"
 }
 
+# load_into_rootfs: puts test-load, which measures its own requests, where containers find it.
+rootfs=/var/lib/test-kubelet/rootfs
+load_into_rootfs() {
+    local program library
+    program=$(command -v test-load) || skip "no test-load in the payload"
+    cp "$program" "$rootfs/bin"
+    for library in $(ldd "$program" | grep -o '/[^ ]*'); do
+        mkdir -p "$rootfs${library%/*}"
+        cp "$library" "$rootfs$library"
+    done
+    mkdir -p "$rootfs/proc"
+    mountpoint -q "$rootfs/proc" || mount -t proc proc "$rootfs/proc"
+}
+
 # of POD[/CONTAINER]: sets id, unit, scope, child (empty where the runtime makes none), config.json's
 # directory in bundle, and slice.
 of() {

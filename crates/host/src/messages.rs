@@ -547,6 +547,34 @@ messages! {
          that cannot hold swap, a kubelet that would not start (`failSwapOn`)."
         "Mend it, then `systemctl restart wasp-swap`. docs/operations.md has the exit statuses."
 
+    ReclaimBegan Info "e1c13594fb39449e96b3d63a3b391a97"
+        "Cold memory of a pod is reclaimed"
+        { pod_namespace, pod_name, pod_uid } []
+        "Proactive reclaim (`[reclaim]`) moves memory that @POD_NAMESPACE@/@POD_NAME@ does not use to \
+         swap. The message is logged when that begins, and again only after the pod has needed memory \
+         back."
+        "Nothing is to be done."
+
+    ReclaimBackedOff Info "e18a27090b0b4c799cd952946c43ceca"
+        "A pod needs memory back that was reclaimed"
+        { pod_namespace, pod_name, pod_uid, reason } []
+        "The agent reclaims nothing from @POD_NAMESPACE@/@POD_NAME@ for a few minutes (REASON: @REASON@). The \
+         pause is longer each time."
+        "Nothing is to be done. Where it repeats, exempt the pod with the annotation \
+         wasp-agent.kubevirt.io/reclaim: \"false\"."
+
+    ReclaimPaused Info "f097a49fb5bf475da081745d1ccb03ce"
+        "Proactive reclaim pauses on the whole node"
+        { reason } []
+        "Nothing is reclaimed from any pod (REASON: @REASON@)."
+        "docs/reclaim.md describes each reason."
+
+    ReclaimResumed Info "4732433207c04e5891381a6bf10b0cae"
+        "Proactive reclaim goes on"
+        {} []
+        "What held it back on the whole node does not any more."
+        "Nothing is to be done."
+
     DryRun Info "7a703a07a110428c8c02d9bc7404ed8a"
         "What would be done"
         {} [ cgroup, path, unit, swap_max, slice, change ]

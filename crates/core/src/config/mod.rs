@@ -6,6 +6,7 @@ pub mod keys;
 pub mod layers;
 mod metrics;
 mod read;
+mod reclaim;
 pub mod settings;
 pub mod show;
 mod suspend;

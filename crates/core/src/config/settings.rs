@@ -5,6 +5,7 @@ use std::{borrow::Cow, path::PathBuf, time::Duration};
 pub use super::{
     eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings, TaintEffect},
     metrics::MetricsSettings,
+    reclaim::{ReclaimMode, ReclaimPods, ReclaimSettings},
     suspend::SuspendSettings,
 };
 use super::{
@@ -162,6 +163,7 @@ pub struct Settings {
     pub grant: GrantSettings,
     pub limits: LimitSettings,
     pub eviction: EvictionSettings,
+    pub reclaim: ReclaimSettings,
     pub metrics: MetricsSettings,
     pub suspend: SuspendSettings,
     /// `None`: as the client certificate says.
@@ -267,6 +269,7 @@ impl Settings {
                 repair: read.truth("limits.repair"),
             },
             eviction: EvictionSettings::read(read),
+            reclaim: ReclaimSettings::read(read),
             metrics: MetricsSettings::read(read),
             suspend: SuspendSettings::read(read),
             node_name: Some(read.text("node.name"))
@@ -329,6 +332,11 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) lets no kubelet \
                    taint its node; name the kubeconfig of a user who may, or choose \"cordon\"";
         contradicts("eviction.scheduling-guard", why);
+    }
+    if settings.reclaim.mode != ReclaimMode::Off && settings.eviction.mode == EvictionMode::Off {
+        let why = "eviction.mode = \"off\": reclaim goes by the signals that eviction measures; choose \
+                   \"observe\" for it";
+        contradicts("reclaim.mode", why);
     }
     let MetricsSettings { listen, certificate, key, .. } = &settings.metrics;
     if listen.is_some() {

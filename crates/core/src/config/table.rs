@@ -4,7 +4,8 @@
 use super::{
     keys::{Default, Key, Kind},
     settings::{
-        Discard, Eligibility, EvictionMode, Grants, Policy, SchedulingGuard, SwapKind, TaintEffect,
+        Discard, Eligibility, EvictionMode, Grants, Policy, ReclaimMode, ReclaimPods,
+        SchedulingGuard, SwapKind, TaintEffect,
     },
 };
 use crate::model::{hook::WhenUnknown, words::Vocabulary};
@@ -538,6 +539,72 @@ pub const KEYS: &[Key] = &[
         environment: None,
         help: "How long the API server may be unreachable before suspended pods are resumed: nobody would \
                tell that one is to be deleted.",
+    },
+    Key {
+        path: "reclaim.mode",
+        kind: Kind::Choice(ReclaimMode::WORDS),
+        default: Default::Text("off"),
+        environment: None,
+        help: "Whether the agent moves cold memory of pods to swap before the node is short of memory \
+               (docs/reclaim.md). \"observe\": it reports how much it would move.",
+    },
+    Key {
+        path: "reclaim.pods",
+        kind: Kind::Choice(ReclaimPods::WORDS),
+        default: Default::Text("virt-launcher"),
+        environment: None,
+        help: "Which pods memory is reclaimed from: KubeVirt's, all Burstable ones, or those with the \
+               annotation wasp-agent.kubevirt.io/reclaim: \"true\". The value \"false\" exempts a pod in \
+               each case. Guaranteed, BestEffort, critical and static pods and those of \
+               eviction.protected-namespaces are always exempt.",
+    },
+    Key {
+        path: "reclaim.max-pressure-percent",
+        kind: Kind::Float { min: 0.01, max: 10.0 },
+        default: Default::Float(0.1),
+        environment: None,
+        help: "Nothing is reclaimed from a pod whose processes wait for memory or for a disk for this \
+               share of the time or longer (`some` of its pressure files, avg10, avg60 and since the last \
+               look).",
+    },
+    Key {
+        path: "reclaim.max-refault-percent",
+        kind: Kind::Float { min: 0.1, max: 100.0 },
+        default: Default::Float(2.0),
+        environment: None,
+        help: "The agent backs off when more than this share of what it reclaimed from a pod within the \
+               last minutes comes back.",
+    },
+    Key {
+        path: "reclaim.max-swap-percent",
+        kind: Kind::Integer { min: 1, max: 100 },
+        default: Default::Integer(80),
+        environment: None,
+        help: "Reclaim uses at most this share of a pod's swap grant and of the node's swap; the rest is \
+               for the time when the node is short of memory.",
+    },
+    Key {
+        path: "reclaim.write-budget",
+        kind: Kind::Size,
+        default: Default::Text("1Mi"),
+        environment: None,
+        help: "How many bytes a second reclaim may write to swap on the whole node, on average. Each \
+               MiB/s wears out a disk by up to 31 TiB a year.",
+    },
+    Key {
+        path: "reclaim.floor",
+        kind: Kind::Size,
+        default: Default::Text("16Mi"),
+        environment: None,
+        help: "What a pod keeps in RAM in any case; memory.min and memory.low of its cgroup count too.",
+    },
+    Key {
+        path: "reclaim.start-delay-seconds",
+        kind: Kind::Integer { min: 0, max: 86_400 },
+        default: Default::Integer(300),
+        environment: None,
+        help: "A pod that has started, or whose VM has arrived by a migration, is left alone for this \
+               long.",
     },
     Key {
         path: "metrics.listen",

@@ -18,6 +18,7 @@ pub mod pods;
 pub mod protection;
 pub mod provision;
 pub mod qos;
+pub mod reclaim;
 pub mod rivals;
 pub mod state;
 pub mod suspend;

@@ -12,6 +12,7 @@ pub mod pressure;
 pub mod protection;
 pub mod published;
 pub mod quantity;
+pub mod reclaim;
 pub mod rivals;
 pub mod runtime;
 pub mod storage;

@@ -301,11 +301,13 @@ pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 pub const SWAP_LIMIT: &str = "swap.wasp.io/limit";
 /// The same for the container whose name follows.
 pub const SWAP_LIMIT_OF: &str = "swap.wasp.io/limit.";
+/// Whether memory is reclaimed from the pod proactively: "true" or "false" (`reclaim.pods`).
+pub const RECLAIM: &str = "wasp-agent.kubevirt.io/reclaim";
 
 /// Whether the annotation `key` is kept of a pod; `also` are the configured ones
 /// (`eviction.opt-out-annotations`).
 pub fn is_kept(key: &str, also: &[String]) -> bool {
-    [PREFER_NO_EVICTION, DESCHEDULER_EVICT, SAFE_TO_EVICT, SWAP_LIMIT].contains(&key)
+    [PREFER_NO_EVICTION, DESCHEDULER_EVICT, SAFE_TO_EVICT, SWAP_LIMIT, RECLAIM].contains(&key)
         || key.starts_with(SWAP_LIMIT_OF)
         || also.iter().any(|other| other == key)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 25] = [
+pub const TROUBLES: [&str; 26] = [
     "reload",
     "cgroup",
     "lost-pods",
@@ -31,6 +31,7 @@ pub const TROUBLES: [&str; 25] = [
     "hook",
     "oomd",
     "pressure",
+    "reclaim",
     "swap",
     "watermarks",
     "metrics",
@@ -68,6 +69,8 @@ pub struct Published {
     /// Pods that `wasp-agent suspend` has put to sleep.
     #[serde(default)]
     pub suspended: Vec<Suspended>,
+    #[serde(default)]
+    pub reclaim: Reclaim,
     pub counters: Counters,
 }
 
@@ -236,6 +239,54 @@ pub struct Suspended {
     /// What stayed in RAM.
     pub memory_bytes: u64,
     pub swap_bytes: u64,
+}
+
+/// Proactive reclaim.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Reclaim {
+    /// `off`, `observe` or `on`.
+    pub mode: String,
+    /// What holds it back on the whole node.
+    pub paused: Option<String>,
+    /// The pods that take part.
+    pub pods: Vec<ReclaimedPod>,
+    pub counters: ReclaimCounters,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReclaimedPod {
+    pub uid: String,
+    /// `namespace/name`.
+    pub pod: String,
+    /// `waiting`, `reclaiming` or `backing-off`.
+    pub phase: String,
+    /// What holds it back, by a fixed word, and in a sentence.
+    pub held_back: Option<String>,
+    pub why: Option<String>,
+    /// In swap now, whoever has put it there.
+    pub offloaded_bytes: u64,
+    /// By reclaim since the agent watches it; in mode `observe`: what it would have reclaimed.
+    pub reclaimed_bytes: u64,
+    /// Pages that come back.
+    pub refaults_per_minute: f64,
+    /// Of the time, in which its processes waited for memory or a disk.
+    pub pressure_percent: f64,
+    /// What it uses in earnest, as far as reclaim has found out.
+    pub working_set_bytes: Option<u64>,
+}
+
+/// Since the agent started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReclaimCounters {
+    pub freed_bytes: u64,
+    pub swapped_bytes: u64,
+    /// In mode `observe`: what would have been asked for.
+    pub would_bytes: u64,
+    /// What the writes took.
+    pub micros: u64,
 }
 
 /// Since the agent started. Labels are of fixed vocabularies.

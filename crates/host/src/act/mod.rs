@@ -7,6 +7,7 @@ pub mod evict;
 pub mod files;
 pub mod freeze;
 pub mod node;
+pub mod reclaim;
 pub mod records;
 pub mod slices;
 pub mod swap;

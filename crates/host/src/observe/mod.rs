@@ -21,6 +21,7 @@ pub mod names;
 pub mod node;
 pub mod pressure;
 pub mod process;
+pub mod reclaim;
 pub mod rivals;
 pub mod settings;
 pub mod slices;

@@ -5,8 +5,9 @@ use crate::config::{
     keys::KEYS,
     settings::{
         Discard, Eligibility, EvictionMode, EvictionSettings, Grants, HookSettings, KernelSettings,
-        MetricsSettings, Policy, SchedulingGuard, Settings, Share, SignalSettings, SuspendSettings,
-        SwapKind, SwapSettings, SwapSize, TaintEffect, WishRules,
+        MetricsSettings, Policy, ReclaimMode, ReclaimPods, ReclaimSettings, SchedulingGuard,
+        Settings, Share, SignalSettings, SuspendSettings, SwapKind, SwapSettings, SwapSize,
+        TaintEffect, WishRules,
     },
     show,
     value::Origin,
@@ -124,6 +125,15 @@ fn every_key_reaches_the_settings() {
         [suspend]
         keep-swap-free = "2Gi"
         longest-silence-seconds = 20
+        [reclaim]
+        mode = "on"
+        pods = "annotated"
+        max-pressure-percent = 0.2
+        max-refault-percent = 3
+        max-swap-percent = 50
+        write-budget = "2Mi"
+        floor = "1Gi"
+        start-delay-seconds = 60
         [metrics]
         listen = "[::1]:9753"
         certificate = "/srv/tls.crt"
@@ -138,6 +148,16 @@ fn every_key_reaches_the_settings() {
         assert!(matches!(resolved.get(key.path), Some((_, Origin::File { .. }))), "{}", key.path);
     }
     let defaults = Settings::defaults();
+    let reclaim = ReclaimSettings {
+        mode: ReclaimMode::On,
+        pods: ReclaimPods::Annotated,
+        max_pressure_percent: 0.2,
+        max_refault_percent: 3.0,
+        max_swap_percent: 50,
+        write_bytes_per_second: 2 << 20,
+        floor_bytes: 1 << 30,
+        start_delay: Duration::from_secs(60),
+    };
     let metrics = MetricsSettings {
         listen: Some("[::1]:9753".parse().unwrap()),
         certificate: Some("/srv/tls.crt".into()),
@@ -146,6 +166,7 @@ fn every_key_reaches_the_settings() {
         textfile: Some("/srv/wasp-agent.prom".into()),
     };
     assert_eq!(settings.metrics, metrics);
+    assert_eq!(settings.reclaim, reclaim);
     assert_eq!(settings.kubelet_config.as_deref(), Some(Path::new("/srv/kubelet.yaml")));
     let swap = SwapSettings {
         size: SwapSize::Bytes(8 << 30),
@@ -291,6 +312,13 @@ fn all_that_is_wrong_is_said_at_once_with_file_line_key_value_and_range() {
         "{broken:?}"
     );
     assert!(broken.iter().any(|p| p.contains("10.toml:2: not TOML: ")), "{broken:?}");
+}
+
+#[test]
+fn reclaim_needs_the_signals_of_eviction() {
+    let file = "eviction.mode = \"off\"\nreclaim.mode = \"on\"\n";
+    let problems = load(&[(MAIN, file)]).unwrap_err().to_string();
+    assert!(problems.contains("reclaim.mode = \"on\" contradicts eviction.mode"), "{problems}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
         slices::SlicesBefore,
         tunables::TunablesBefore,
     },
-    decide::{evict::machine::Evictions, suspend::Suspensions},
+    decide::{evict::machine::Evictions, reclaim::history::WorkingSets, suspend::Suspensions},
     model::{hook::HookSettings, published::Published},
     provision::{awaited::Awaited, ledger::Provisioned},
 };
@@ -68,6 +68,18 @@ impl State for Evictions {
     fn convert(version: u64, old: Value) -> Option<Value> {
         (version == 0).then_some(old)
     }
+}
+
+pub(super) const WORKING_SETS: Description = Description {
+    path: "/run/wasp-agent/working-sets.json",
+    version: 1,
+    lasts: Lasts::UntilBoot,
+    cleanup: Cleanup::Removes,
+    holds: "the memory that pods need, by their names, as proactive reclaim has learned it",
+};
+
+impl State for WorkingSets {
+    const FILE: Description = WORKING_SETS;
 }
 
 impl State for HookSettings {

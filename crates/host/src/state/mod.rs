@@ -83,6 +83,7 @@ pub const ALL: &[Description] = &[
     convert::HOOK_SETTINGS,
     convert::STATUS,
     convert::SUSPENDED,
+    convert::WORKING_SETS,
     crate::act::records::FOLDER,
 ];
 

@@ -1,0 +1,49 @@
+//! What holds reclaim back: on the node, and in a pod's own figures.
+
+use std::time::Duration;
+
+use crate::{
+    config::settings::ReclaimSettings,
+    model::reclaim::{Held, NodeLook, PodMemory, Some as Stalls},
+};
+
+/// Older data is no base for anything.
+const FRESH: Duration = Duration::from_secs(30);
+/// A signal above this part of its threshold is near.
+const NEAR: f64 = 0.8;
+/// With more requests in its queue a disk is busy with others' work.
+const QUEUE: f64 = 2.0;
+
+/// What keeps anything from being reclaimed from anybody.
+pub(super) fn of_node(settings: &ReclaimSettings, node: &NodeLook) -> Option<Held> {
+    if !node.pods_are_fresh || node.at.since(node.sampled) > FRESH {
+        return Some(Held::Stale);
+    }
+    if node.nearest_signal.is_some_and(|ratio| ratio > NEAR) {
+        return Some(Held::Signal);
+    }
+    if node.disk_queue.is_some_and(|queue| queue > QUEUE) {
+        return Some(Held::Disk);
+    }
+    (room(settings, node.swap_bytes, node.swap_used_bytes) == 0).then_some(Held::NodeSwap)
+}
+
+/// What may still be swapped of `whole`.
+pub(super) fn room(settings: &ReclaimSettings, whole: u64, used: u64) -> u64 {
+    let share = u128::from(whole) * u128::from(settings.max_swap_percent) / 100;
+    u64::try_from(share).unwrap_or(whole).saturating_sub(used)
+}
+
+/// How hard the pod waits, in percent of the time: the most of its averages and of the time since the
+/// last look, which tells of a short wait sooner than any average.
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+pub(super) fn pressure(now: Stalls, before: Stalls, span: Duration) -> f64 {
+    let waited = now.total_micros.saturating_sub(before.total_micros) as f64;
+    let recent = waited / span.as_micros().max(1) as f64 * 100.0;
+    recent.max(now.avg10).max(now.avg60)
+}
+
+/// What the pod keeps in any case.
+pub(super) fn floor(settings: &ReclaimSettings, memory: &PodMemory) -> u64 {
+    settings.floor_bytes.max(memory.protected_bytes)
+}

@@ -1,0 +1,163 @@
+//! Proactive reclaim: how much cold memory leaves which pod, and when.
+//!
+//! gates.rs: what holds back all pods, or one · pods.rs: which pods take part · pace.rs: how much, and
+//! what is learned of a pod · history.rs: what was learned over days · budget.rs: the bytes that may be
+//! written. This file puts them together.
+
+mod budget;
+mod gates;
+pub mod history;
+mod pace;
+pub mod pods;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod senpai;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod trace_tests;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    config::settings::{ReclaimMode, ReclaimSettings},
+    model::{
+        host::Monotonic,
+        pod::PodUid,
+        reclaim::{Held, Look, NodeLook, Reclaimed},
+    },
+};
+
+pub use pace::{Learned, Phase};
+
+use budget::Budget;
+use pace::Pace;
+
+/// So often the pods are looked at.
+pub const INTERVAL: Duration = Duration::from_secs(6);
+
+/// Memory to ask the kernel for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub uid: PodUid,
+    pub bytes: u64,
+    /// For kernels that take it: 0 to 200, the higher the more anonymous memory.
+    pub swappiness: u8,
+}
+
+/// What is worth a message: a change of state, never a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    Began(PodUid),
+    BackedOff {
+        uid: PodUid,
+        why: Held,
+        pause: Duration,
+    },
+    /// All pods wait for this.
+    Paused(Held),
+    Resumed,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    pub steps: Vec<Step>,
+    /// Why nothing is asked for from the others.
+    pub held: BTreeMap<PodUid, Held>,
+    pub news: Vec<News>,
+}
+
+/// What is remembered from look to look.
+#[derive(Clone, Debug, Default)]
+pub struct Reclaim {
+    pods: BTreeMap<PodUid, Pace>,
+    budget: Budget,
+    paused: Option<Held>,
+}
+
+impl Reclaim {
+    /// Decides on one look at the node and at the pods that take part.
+    pub fn decide(
+        &mut self,
+        settings: &ReclaimSettings,
+        node: &NodeLook,
+        looks: &[Look],
+    ) -> Verdict {
+        let mut verdict = Verdict::default();
+        self.pods.retain(|uid, _| looks.iter().any(|look| look.uid == *uid));
+        if settings.mode == ReclaimMode::Off {
+            return verdict;
+        }
+        self.budget.refill(settings.write_bytes_per_second, node.at);
+        let of_node = gates::of_node(settings, node);
+        if of_node != self.paused {
+            verdict.news.extend(match of_node {
+                Some(held) => Some(News::Paused(held)),
+                None => self.paused.map(|_| News::Resumed),
+            });
+            self.paused = of_node;
+        }
+        let mut node_room = gates::room(settings, node.swap_bytes, node.swap_used_bytes);
+        // Whoever has waited longest is served first.
+        let mut order: Vec<(Option<Monotonic>, &Look)> = looks
+            .iter()
+            .map(|look| (self.pods.get(&look.uid).and_then(Pace::last_step), look))
+            .collect();
+        order.sort_by(|a, b| (a.0, &a.1.uid).cmp(&(b.0, &b.1.uid)));
+        for (_, look) in order {
+            let pace = self.pods.entry(look.uid.clone()).or_default();
+            // What a pod answers is looked at even while the node holds everybody back.
+            let wish = pace.look(settings, node, look);
+            verdict.news.extend(pace.news(&look.uid));
+            let wish = match (of_node, wish) {
+                (Some(held), _) | (None, Err(held)) => Err(held),
+                (None, Ok(wish)) => Ok(wish),
+            };
+            match wish.and_then(|wish| self.budget.take(wish.min(node_room))) {
+                Ok(bytes) => {
+                    node_room -= bytes;
+                    let swappiness = pace.asks(settings, node.at, bytes);
+                    verdict.news.extend(pace.news(&look.uid));
+                    verdict.steps.push(Step { uid: look.uid.clone(), bytes, swappiness });
+                }
+                Err(held) => {
+                    pace.held = Some(held);
+                    verdict.held.insert(look.uid.clone(), held);
+                }
+            }
+        }
+        verdict
+    }
+
+    /// What came of a step. One that was only observed counts as if the kernel had done all of it.
+    pub fn reclaimed(&mut self, uid: &PodUid, at: Monotonic, done: Reclaimed) {
+        self.budget.settle(done);
+        if let Some(pace) = self.pods.get_mut(uid) {
+            pace.reclaimed(at, done);
+        }
+    }
+
+    /// A step that was decided and only reported.
+    pub fn observed(&mut self, uid: &PodUid, at: Monotonic, bytes: u64) {
+        if let Some(pace) = self.pods.get_mut(uid) {
+            pace.observed(at, bytes);
+        }
+    }
+
+    /// What all pods wait for.
+    pub fn paused(&self) -> Option<Held> {
+        self.paused
+    }
+
+    /// What is known of each pod.
+    pub fn learned(&self) -> impl Iterator<Item = (&PodUid, Learned)> {
+        self.pods.iter().map(|(uid, pace)| (uid, pace.learned()))
+    }
+
+    /// What the pod uses in earnest: the memory below which it began to need some back, or what it
+    /// keeps now if that did not happen yet. `None` where reclaim has not asked it for anything.
+    pub fn working_set(&self, uid: &PodUid) -> Option<u64> {
+        self.pods.get(uid).and_then(Pace::working_set)
+    }
+}

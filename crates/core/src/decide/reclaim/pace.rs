@@ -1,0 +1,298 @@
+//! How fast memory leaves one pod, and what its answers teach.
+//!
+//! The pace grows while the pod does not notice, and is back at its least as soon as it does. Then the
+//! pod is left alone for minutes, longer each time. Where it took back much at once, what it held then is
+//! what it needs, and is not gone below until much later.
+
+use std::time::Duration;
+
+use super::{
+    INTERVAL, News,
+    gates::{self, pressure},
+};
+use crate::{
+    config::settings::ReclaimSettings,
+    model::{
+        host::Monotonic,
+        pod::PodUid,
+        reclaim::{Held, Look, NodeLook, PodMemory, Reclaimed},
+    },
+};
+
+/// Shares of the reclaimable memory that one step takes.
+const LEAST_PACE: f64 = 0.01;
+const MOST_PACE: f64 = 0.08;
+/// By so much the pace grows with each step that goes unnoticed.
+const FASTER: f64 = 1.4;
+/// How long a pod is left alone after its first answer; doubled with each further one.
+const PAUSE: Duration = Duration::from_secs(120);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
+/// Where this share of what was reclaimed comes back at once, it was not cold: the pod needs what it has.
+const MUCH: f64 = 0.2;
+/// What the pod needs is believed for so many pauses.
+const BELIEVED: u32 = 4;
+/// Reclaimed and returned bytes are compared over so long.
+const WINDOW: Duration = Duration::from_secs(300);
+/// So much may come back whatever was reclaimed: 16 reads from swap, of 8 pages each
+/// (`vm.page-cluster`).
+const UNNOTICED: f64 = 512.0 * 1024.0;
+/// A look that comes later than this has no base in the one before.
+const LONGEST_GAP: Duration = Duration::from_secs(30);
+
+crate::vocabulary! {
+    /// What happens to a pod.
+    #[derive(Default)]
+    pub enum Phase {
+        #[default]
+        Waiting = "waiting",
+        Reclaiming = "reclaiming",
+        BackingOff = "backing-off",
+    }
+}
+
+/// What is known of a pod, for people and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Learned {
+    pub phase: Phase,
+    pub held: Option<Held>,
+    /// In swap now.
+    pub offloaded_bytes: u64,
+    /// Asked for since the pod is watched; in mode "observe": what would have been.
+    pub asked_bytes: u64,
+    pub refaults_per_minute: f64,
+    pub pressure_percent: f64,
+    pub working_set_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace {
+    last: Option<(Monotonic, PodMemory)>,
+    last_step: Option<Monotonic>,
+    in_progress: bool,
+    pace: f64,
+    /// Both fade.
+    reclaimed: f64,
+    returned: f64,
+    until: Option<Monotonic>,
+    pause: Duration,
+    /// When the last pause is forgiven.
+    forgiven: Option<Monotonic>,
+    /// What the pod needed, and until when that is believed.
+    needs: Option<(u64, Monotonic)>,
+    /// Only observed: what would have left.
+    imagined: u64,
+    asked: u64,
+    pressure: f64,
+    phase: Phase,
+    said: Phase,
+    why: Option<Held>,
+    pub(super) held: Option<Held>,
+}
+
+impl Pace {
+    pub(super) fn last_step(&self) -> Option<Monotonic> {
+        self.last_step
+    }
+
+    /// Takes the pod's figures; returns how much should leave it now.
+    pub(super) fn look(
+        &mut self,
+        settings: &ReclaimSettings,
+        node: &NodeLook,
+        look: &Look,
+    ) -> Result<u64, Held> {
+        let now = node.at;
+        let Some(memory) = &look.memory else {
+            self.last = None;
+            return Err(look.left_alone.unwrap_or(Held::Unreadable));
+        };
+        let before = self.last.replace((now, memory.clone()));
+        let before = before.filter(|(at, _)| now > *at && now.since(*at) <= LONGEST_GAP);
+        let Some((at, before)) = before else { return Err(Held::FirstLook) };
+        self.answer(settings, node, memory, &before, now.since(at))?;
+        if let Some(held) = look.left_alone {
+            return Err(held);
+        }
+        if self.in_progress {
+            return Err(Held::InProgress);
+        }
+        self.wish(settings, node, memory)
+    }
+
+    /// Whether the pod has noticed that memory left it.
+    #[expect(clippy::cast_precision_loss, reason = "shares and sums that fade")]
+    fn answer(
+        &mut self,
+        settings: &ReclaimSettings,
+        node: &NodeLook,
+        memory: &PodMemory,
+        before: &PodMemory,
+        span: Duration,
+    ) -> Result<(), Held> {
+        let pages = memory.refaults_anon_pages.saturating_sub(before.refaults_anon_pages)
+            + memory.refaults_file_pages.saturating_sub(before.refaults_file_pages);
+        let fade = (-span.as_secs_f64() / WINDOW.as_secs_f64()).exp();
+        let returned = pages.saturating_mul(node.page_bytes) as f64;
+        self.reclaimed *= fade;
+        self.returned = self.returned * fade + returned;
+        let waits = pressure(memory.memory, before.memory, span);
+        let io = memory.io.zip(before.io).map_or(0.0, |(now, old)| pressure(now, old, span));
+        self.pressure = waits.max(io);
+        let allowed = (self.reclaimed * settings.max_refault_percent / 100.0).max(UNNOTICED);
+        // What has come back before the last pause began was answered by that pause.
+        let why = if waits >= settings.max_pressure_percent {
+            Held::MemoryPressure
+        } else if io >= settings.max_pressure_percent {
+            Held::IoPressure
+        } else if self.returned > allowed && returned > 0.0 {
+            Held::Refaults
+        } else {
+            return match self.until {
+                Some(until) if node.at < until => Err(Held::BackingOff),
+                _ => Ok(()),
+            };
+        };
+        let much = returned >= (self.reclaimed * MUCH).max(UNNOTICED * 2.0);
+        self.back_off(node.at, why, memory.current_bytes, much);
+        Err(why)
+    }
+
+    /// `much` has come back: what the pod holds now is what it needs.
+    fn back_off(&mut self, now: Monotonic, why: Held, current_bytes: u64, much: bool) {
+        self.pace = LEAST_PACE;
+        let backing_off = self.until.is_some_and(|until| now < until);
+        let asked_before = self.last_step.is_some();
+        // The same answer, still coming: it does not count twice.
+        if !backing_off && asked_before {
+            let forgiven = self.forgiven.is_some_and(|at| now >= at);
+            self.pause = match (self.pause.is_zero(), forgiven) {
+                (true, _) => PAUSE,
+                (_, true) => (self.pause / 2).max(PAUSE),
+                (_, false) => (self.pause * 2).min(LONGEST_PAUSE),
+            };
+            self.why = Some(why);
+        }
+        let pause = self.pause.max(PAUSE);
+        self.until = Some(now + pause);
+        self.forgiven = Some(now + pause * 2 * BELIEVED);
+        if asked_before {
+            self.phase = Phase::BackingOff;
+            let going_on = self.needs.filter(|_| backing_off);
+            if much || going_on.is_some() {
+                let needed = going_on.map_or(0, |(bytes, _)| bytes);
+                self.needs = Some((current_bytes.max(needed), now + pause * BELIEVED));
+            }
+        }
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a size"
+    )]
+    fn wish(
+        &mut self,
+        settings: &ReclaimSettings,
+        node: &NodeLook,
+        memory: &PodMemory,
+    ) -> Result<u64, Held> {
+        if self.phase == Phase::BackingOff {
+            self.phase = Phase::Waiting;
+        }
+        let limit = memory.swap_max_bytes.unwrap_or(node.swap_bytes);
+        let room = gates::room(settings, limit, memory.swap_bytes);
+        if room == 0 {
+            return Err(Held::PodSwap);
+        }
+        let mut floor = gates::floor(settings, memory);
+        if let Some((bytes, until)) = self.needs
+            && node.at < until
+        {
+            floor = floor.max(bytes);
+        }
+        let current = memory.current_bytes.saturating_sub(self.imagined);
+        let above = current.saturating_sub(floor);
+        let reclaimable = above.min(memory.anon_bytes.saturating_add(memory.file_bytes));
+        if reclaimable == 0 {
+            return Err(Held::Floor);
+        }
+        let calm = 1.0 - self.pressure / settings.max_pressure_percent;
+        let share = self.pace.max(LEAST_PACE) * calm.clamp(0.0, 1.0);
+        // Of what the pod could still give in all, so that the last part takes no longer than the first.
+        let whole = reclaimable.saturating_add(memory.swap_bytes.max(self.imagined));
+        let step = (whole as f64 * share) as u64;
+        Ok(step.min(above).min(room))
+    }
+
+    /// A step is asked for. Returns its swappiness: as much anonymous memory as swap has room.
+    pub(super) fn asks(&mut self, settings: &ReclaimSettings, now: Monotonic, bytes: u64) -> u8 {
+        self.held = None;
+        self.last_step = Some(now);
+        self.in_progress = true;
+        self.asked = self.asked.saturating_add(bytes);
+        self.phase = Phase::Reclaiming;
+        self.pace = (self.pace.max(LEAST_PACE) * FASTER).min(MOST_PACE);
+        let Some((_, memory)) = &self.last else { return 0 };
+        let Some(limit) = memory.swap_max_bytes.filter(|limit| *limit > 0) else { return 200 };
+        let room = gates::room(settings, limit, memory.swap_bytes);
+        let of = u128::from(limit) * u128::from(settings.max_swap_percent) / 100;
+        u8::try_from(u128::from(room) * 200 / of.max(1)).unwrap_or(200).clamp(1, 200)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a sum that fades")]
+    pub(super) fn reclaimed(&mut self, at: Monotonic, done: Reclaimed) {
+        self.in_progress = false;
+        self.reclaimed += done.freed_bytes.max(done.swapped_bytes) as f64;
+        self.asked = self.asked.saturating_sub(done.asked_bytes).saturating_add(done.freed_bytes);
+        self.last_step = Some(at);
+        if done.exhausted && done.freed_bytes < done.asked_bytes / 2 {
+            // The kernel finds little: what is left is in use.
+            self.pace = LEAST_PACE;
+        }
+    }
+
+    pub(super) fn observed(&mut self, at: Monotonic, bytes: u64) {
+        self.in_progress = false;
+        self.imagined = self.imagined.saturating_add(bytes);
+        self.last_step = Some(at);
+    }
+
+    /// What has changed since it was asked for last.
+    pub(super) fn news(&mut self, uid: &PodUid) -> Option<News> {
+        let (before, now) = (self.said, self.phase);
+        if now == Phase::Waiting || before == now {
+            return None;
+        }
+        self.said = now;
+        let uid = uid.clone();
+        Some(match (now, self.why) {
+            (Phase::BackingOff, Some(why)) => News::BackedOff { uid, why, pause: self.pause },
+            _ => News::Began(uid),
+        })
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    pub(super) fn learned(&self) -> Learned {
+        let per_window = self.returned / 4096.0;
+        let memory = self.last.as_ref().map(|(_, memory)| memory);
+        Learned {
+            phase: self.phase,
+            held: self.held,
+            offloaded_bytes: memory.map_or(0, |memory| memory.swap_bytes),
+            asked_bytes: self.asked,
+            refaults_per_minute: per_window * 60.0 / WINDOW.as_secs() as f64,
+            pressure_percent: self.pressure,
+            working_set_bytes: self.working_set(),
+        }
+    }
+
+    pub(super) fn working_set(&self) -> Option<u64> {
+        self.last_step?;
+        let current = self.last.as_ref().map(|(_, memory)| memory.current_bytes);
+        self.needs.map(|(bytes, _)| bytes).or(current)
+    }
+}
+
+/// A pod's steps are never closer together than its looks.
+const _: () = assert!(INTERVAL.as_secs() < LONGEST_GAP.as_secs());

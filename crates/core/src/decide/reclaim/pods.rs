@@ -1,0 +1,110 @@
+//! Which pods take part, and which are left alone for now.
+
+use std::time::Duration;
+
+use crate::{
+    config::settings::{EvictionSettings, ReclaimPods, ReclaimSettings},
+    decide::{estimate::matches, grant::critical, qos::qos_class},
+    model::{
+        pod::{Migration, Pod, QosClass, RECLAIM},
+        reclaim::Held,
+    },
+};
+
+/// Whether memory may be reclaimed from the pod at all.
+pub fn takes_part(settings: &ReclaimSettings, eviction: &EvictionSettings, pod: &Pod) -> bool {
+    let wish = pod.annotation(RECLAIM);
+    let chosen = match settings.pods {
+        ReclaimPods::VirtLauncher => pod.virt_launcher,
+        ReclaimPods::Burstable => true,
+        ReclaimPods::Annotated => wish == Some("true"),
+    };
+    chosen
+        && wish != Some("false")
+        && !pod.finished
+        && qos_class(pod) == QosClass::Burstable
+        && critical(pod).is_none()
+        && !matches(&eviction.protected_namespaces, &pod.namespace)
+}
+
+/// Why the pod is left alone now. `epoch`: seconds since 1970; `leaving`: it is being evicted.
+pub fn left_alone(
+    settings: &ReclaimSettings,
+    pod: &Pod,
+    epoch: i64,
+    leaving: bool,
+) -> Option<Held> {
+    if leaving || pod.is_terminating() || pod.evicted_by_api {
+        return Some(Held::Leaving);
+    }
+    let since = match pod.migration {
+        Some(Migration::Leaving | Migration::Arriving) => return Some(Held::Migrating),
+        Some(Migration::Arrived { ready: Some(ready) }) => ready.max(pod.created),
+        _ => pod.created,
+    };
+    let age = u64::try_from(epoch.saturating_sub(since)).unwrap_or(0);
+    (Duration::from_secs(age) < settings.start_delay).then_some(Held::Starting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::settings::Settings, fixtures};
+
+    fn vm(name: &str) -> Pod {
+        Pod { virt_launcher: true, created: 1000, ..fixtures::pod(name, &["- - 1Gi 2Gi"]) }
+    }
+
+    #[test]
+    fn only_pods_that_are_meant_take_part() {
+        let mut settings = Settings::defaults();
+        let takes =
+            |settings: &Settings, pod: &Pod| takes_part(&settings.reclaim, &settings.eviction, pod);
+        let annotated = |value: &str| Pod {
+            virt_launcher: false,
+            annotations: vec![(RECLAIM.into(), value.into())],
+            ..vm("annotated")
+        };
+        let burstable = Pod { virt_launcher: false, ..vm("burstable") };
+        assert!(takes(&settings, &vm("a")));
+        assert!(!takes(&settings, &burstable));
+        settings.reclaim.pods = ReclaimPods::Burstable;
+        assert!(takes(&settings, &burstable) && !takes(&settings, &annotated("false")));
+        settings.reclaim.pods = ReclaimPods::Annotated;
+        assert!(takes(&settings, &annotated("true")) && !takes(&settings, &burstable));
+        settings.reclaim.pods = ReclaimPods::VirtLauncher;
+        for never in [
+            Pod { priority: Some(2_000_000_000), ..vm("critical") },
+            Pod { mirror: true, ..vm("static") },
+            Pod { namespace: "kube-system".into(), ..vm("system") },
+            Pod { namespace: "openshift-cnv".into(), ..vm("system") },
+            Pod { finished: true, ..vm("finished") },
+            Pod { virt_launcher: true, ..fixtures::pod("guaranteed", &["1 1 1Gi 1Gi"]) },
+            Pod { virt_launcher: true, ..fixtures::pod("best-effort", &["- - - -"]) },
+        ] {
+            assert!(!takes(&settings, &never), "{}", never.name);
+        }
+    }
+
+    #[test]
+    fn a_pod_that_starts_migrates_or_leaves_is_left_alone() {
+        let settings = Settings::defaults().reclaim;
+        let at = |pod: &Pod, epoch| left_alone(&settings, pod, epoch, false);
+        assert_eq!(at(&vm("new"), 1299), Some(Held::Starting));
+        assert_eq!(at(&vm("new"), 1300), None);
+        assert_eq!(at(&vm("clock"), 10), Some(Held::Starting));
+        assert_eq!(left_alone(&settings, &vm("evicted"), 9000, true), Some(Held::Leaving));
+        let arrived = Migration::Arrived { ready: Some(5000) };
+        for (pod, held) in [
+            (Pod { deletion_deadline: Some(1), ..vm("deleted") }, Held::Leaving),
+            (Pod { evicted_by_api: true, ..vm("evicted") }, Held::Leaving),
+            (Pod { migration: Some(Migration::Leaving), ..vm("leaves") }, Held::Migrating),
+            (Pod { migration: Some(Migration::Arriving), ..vm("arrives") }, Held::Migrating),
+            (Pod { migration: Some(arrived), ..vm("arrived") }, Held::Starting),
+        ] {
+            assert_eq!(at(&pod, 5100), Some(held), "{}", pod.name);
+        }
+        let settled = Pod { migration: Some(arrived), ..vm("settled") };
+        assert_eq!(at(&settled, 5300), None);
+    }
+}

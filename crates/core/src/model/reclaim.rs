@@ -1,0 +1,142 @@
+//! What proactive reclaim sees of a pod and of the node at one moment.
+
+use std::fmt;
+
+use super::{host::Monotonic, pod::PodUid};
+
+/// One line of a cgroup's `memory.pressure` or `io.pressure`: `some`.
+///
+/// Source: Linux `Documentation/accounting/psi.rst`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Some {
+    pub avg10: f64,
+    pub avg60: f64,
+    pub total_micros: u64,
+}
+
+/// A pod's cgroup as it is now. Counters count since it was made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodMemory {
+    /// `memory.current`
+    pub current_bytes: u64,
+    /// `anon` of `memory.stat`.
+    pub anon_bytes: u64,
+    /// `inactive_file + active_file` of `memory.stat`: cache that can be read again.
+    pub file_bytes: u64,
+    /// The larger of `memory.min` and `memory.low`.
+    pub protected_bytes: u64,
+    /// `memory.swap.current`
+    pub swap_bytes: u64,
+    /// `memory.swap.max`; `None` without a limit.
+    pub swap_max_bytes: Option<u64>,
+    /// `workingset_refault_anon` and `workingset_refault_file`.
+    pub refaults_anon_pages: u64,
+    pub refaults_file_pages: u64,
+    pub memory: Some,
+    /// `None` where the io controller does not count it.
+    pub io: Option<Some>,
+}
+
+/// A pod that may be reclaimed from, as its cgroup is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    pub uid: PodUid,
+    /// `None` where it cannot be read, or the kernel does not count stalls.
+    pub memory: Option<PodMemory>,
+    /// Why the pod is left alone whatever its memory is.
+    pub left_alone: Option<Held>,
+}
+
+/// What reclaim needs to know of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NodeLook {
+    pub at: Monotonic,
+    pub swap_bytes: u64,
+    pub swap_used_bytes: u64,
+    pub page_bytes: u64,
+    /// The highest ratio of an eviction signal to its threshold; `None` where none was measured.
+    pub nearest_signal: Option<f64>,
+    /// Requests that waited in the queue of the swap's disk, on average since the last look.
+    pub disk_queue: Option<f64>,
+    /// When the data above is from; it must not be old.
+    pub sampled: Monotonic,
+    /// The list of pods is the API server's own.
+    pub pods_are_fresh: bool,
+}
+
+crate::vocabulary! {
+    /// Why nothing is reclaimed from a pod.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub enum Held {
+        /// The node: this and the next four.
+        Stale = "stale",
+        Signal = "signal",
+        Disk = "disk",
+        NodeSwap = "node-swap",
+        Budget = "budget",
+        /// The pod, whatever its memory is: this and the next two.
+        Starting = "starting",
+        Migrating = "migrating",
+        Leaving = "leaving",
+        /// The pod's memory: all that follow.
+        Unreadable = "unreadable",
+        FirstLook = "first-look",
+        MemoryPressure = "memory-pressure",
+        IoPressure = "io-pressure",
+        Refaults = "refaults",
+        BackingOff = "backing-off",
+        PodSwap = "pod-swap",
+        Floor = "floor",
+        InProgress = "in-progress",
+    }
+}
+
+impl Held {
+    /// The reason is one of the whole node: it holds for all pods.
+    pub fn is_of_node(self) -> bool {
+        matches!(self, Self::Stale | Self::Signal | Self::Disk | Self::NodeSwap)
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Stale => "the agent's data is not current",
+            Self::Signal => "an eviction signal is near its threshold",
+            Self::Disk => "the disk of the swap is busy",
+            Self::NodeSwap => "the node's swap is used up to reclaim.max-swap-percent",
+            Self::Budget => "the budget of written bytes is used up",
+            Self::Starting => "the pod has started only now",
+            Self::Migrating => "its VM migrates",
+            Self::Leaving => "the pod is leaving",
+            Self::Unreadable => {
+                "its cgroup cannot be read, or the kernel does not count its stalls"
+            }
+            Self::FirstLook => "it is looked at for the first time",
+            Self::MemoryPressure => "its processes waited for memory",
+            Self::IoPressure => "its processes waited for a disk",
+            Self::Refaults => "memory that was reclaimed came back",
+            Self::BackingOff => "it needed memory back a short time ago",
+            Self::PodSwap => "it uses its swap grant up to reclaim.max-swap-percent",
+            Self::Floor => "it is at its floor",
+            Self::InProgress => "the last reclaim is not complete",
+        })
+    }
+}
+
+/// What came of asking the kernel to reclaim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// What was asked for in all writes together.
+    pub asked_bytes: u64,
+    /// By how much the pod's swap has grown meanwhile.
+    pub swapped_bytes: u64,
+    /// By how much `memory.current` fell.
+    pub freed_bytes: u64,
+    /// How long the writes took.
+    pub micros: u64,
+    /// The kernel found no more to reclaim (EAGAIN).
+    pub exhausted: bool,
+    /// The pod's cgroup is gone.
+    pub gone: bool,
+}

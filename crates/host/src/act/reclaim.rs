@@ -1,0 +1,208 @@
+//! Has the kernel reclaim memory of a pod, on a thread of its own: each write takes as long as the
+//! swap's disk.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Instant,
+};
+
+use crate::{
+    model::{pod::PodUid, reclaim::Reclaimed},
+    observe::{
+        cgroup::{Cgroup, is_gone},
+        reclaim::{RECLAIM_FILE, pod_memory},
+    },
+};
+
+/// One write asks for so much at most, so that an end of the agent is never waited for.
+const WRITE: u64 = 1 << 20;
+
+/// What is to be reclaimed from the pod's cgroup at `folder`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub uid: PodUid,
+    pub folder: PathBuf,
+    /// Of the cgroup, where its path may be used again.
+    pub inode: u64,
+    pub bytes: u64,
+    /// What the pod keeps: writes end there, whatever it frees meanwhile.
+    pub floor_bytes: u64,
+    pub swappiness: u8,
+}
+
+/// What came of a request, or why it failed.
+pub type Answer = (PodUid, Result<Reclaimed, String>);
+
+/// The thread. It ends when this is dropped, after the write that it is at; the kernel breaks off a write
+/// when the process ends.
+#[derive(Debug)]
+pub struct Worker {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Worker {
+    /// `answer` is called by the thread.
+    pub fn start(answer: impl Fn(Answer) + Send + 'static) -> io::Result<Self> {
+        let (requests, receive) = mpsc::channel::<Request>();
+        thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
+            let mut takes_swappiness = None;
+            for request in receive {
+                let done = reclaim(&request, &mut takes_swappiness);
+                answer((request.uid, done.map_err(|error| error.to_string())));
+            }
+        })?;
+        Ok(Self { requests })
+    }
+
+    /// Whether the thread is there to do it.
+    pub fn ask(&self, request: Request) -> bool {
+        self.requests.send(request).is_ok()
+    }
+}
+
+/// A failed write, with what was written where.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {text:?} to {path}: {source}")]
+struct WriteError {
+    text: String,
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn reclaim(
+    request: &Request,
+    takes_swappiness: &mut Option<bool>,
+) -> Result<Reclaimed, Box<dyn std::error::Error>> {
+    let mut done = Reclaimed { asked_bytes: request.bytes, ..Reclaimed::default() };
+    let gone = Reclaimed { gone: true, ..done };
+    let Some(cgroup) = Cgroup::open(&request.folder)? else { return Ok(gone) };
+    if cgroup.inode()? != request.inode {
+        return Ok(gone);
+    }
+    // By the open folder: its name may be another's by now.
+    let folder = cgroup.path_by_descriptor();
+    let Some(before) = pod_memory(&folder) else { return Ok(gone) };
+    let mut file = match OpenOptions::new().write(true).open(folder.join(RECLAIM_FILE)) {
+        Ok(file) => file,
+        Err(error) if is_gone(&error) => return Ok(gone),
+        Err(source) => return Err(failed(request, "", source).into()),
+    };
+    // Nothing is reclaimed by this; a kernel that does not know the word refuses it.
+    let takes = *takes_swappiness.get_or_insert_with(|| file.write(b"0 swappiness=1").is_ok());
+    let began = Instant::now();
+    let mut left = request.bytes;
+    while left > 0 {
+        let Some(now) = pod_memory(&folder) else { return Ok(gone) };
+        let above = now.current_bytes.saturating_sub(request.floor_bytes);
+        let bytes = left.min(WRITE).min(above);
+        if bytes == 0 {
+            break;
+        }
+        let text = match takes {
+            true => format!("{bytes} swappiness={}", request.swappiness),
+            false => bytes.to_string(),
+        };
+        match write(&mut file, &text) {
+            Ok(()) => left -= bytes,
+            Err(error) => match error.raw_os_error() {
+                // All that could be had was reclaimed.
+                Some(libc::EAGAIN) => {
+                    done.exhausted = true;
+                    break;
+                }
+                // A signal: the agent may be about to end.
+                Some(libc::EINTR) => break,
+                Some(libc::ENOENT | libc::ENODEV) => return Ok(gone),
+                _ => return Err(failed(request, &text, error).into()),
+            },
+        }
+    }
+    let after = pod_memory(&folder).unwrap_or_default();
+    done.micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    done.swapped_bytes = after.swap_bytes.saturating_sub(before.swap_bytes);
+    done.freed_bytes = before.current_bytes.saturating_sub(after.current_bytes);
+    Ok(done)
+}
+
+/// One write, whole or not at all.
+fn write(file: &mut File, text: &str) -> io::Result<()> {
+    file.write(text.as_bytes()).map(drop)
+}
+
+fn failed(request: &Request, text: &str, source: io::Error) -> WriteError {
+    let path: &Path = &request.folder;
+    WriteError { text: text.to_owned(), path: path.join(RECLAIM_FILE), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
+    use super::*;
+
+    fn request(folder: &Path, bytes: u64) -> Request {
+        Request {
+            uid: PodUid::new("9192cfa8-679c-444e-9bb8-9701e3620c02").unwrap(),
+            folder: folder.to_owned(),
+            inode: fs::metadata(folder).unwrap().ino(),
+            bytes,
+            floor_bytes: 1000,
+            swappiness: 150,
+        }
+    }
+
+    /// Files stand for a kernel: they take every word, one after the other.
+    fn pod() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("memory.stat", "anon 5000000\n"),
+            ("memory.current", "3000000\n"),
+            ("memory.swap.current", "0\n"),
+            ("memory.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
+            (RECLAIM_FILE, ""),
+        ] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn small_writes_end_at_the_floor_and_reach_no_other_cgroup() {
+        let folder = pod();
+        let written = || fs::read_to_string(folder.path().join(RECLAIM_FILE)).unwrap();
+        let mut takes = Some(false);
+        let done = reclaim(&request(folder.path(), 2_500_000), &mut takes).unwrap();
+        assert_eq!((done.asked_bytes, done.exhausted, done.gone), (2_500_000, false, false));
+        assert_eq!(written(), "10485761048576402848", "1 MiB, 1 MiB and the rest");
+
+        fs::write(folder.path().join(RECLAIM_FILE), "").unwrap();
+        fs::write(folder.path().join("memory.current"), "1500\n").unwrap();
+        takes = None;
+        let _ = reclaim(&request(folder.path(), 4096), &mut takes).unwrap();
+        assert!(written().starts_with("0 swappiness=1500 swappiness=150"), "{}", written());
+
+        fs::write(folder.path().join("memory.current"), "900\n").unwrap();
+        fs::write(folder.path().join(RECLAIM_FILE), "").unwrap();
+        let _ = reclaim(&request(folder.path(), 4096), &mut takes).unwrap();
+        assert_eq!(written(), "", "never below the floor");
+
+        let mut other = request(folder.path(), 4096);
+        other.inode += 1;
+        assert!(reclaim(&other, &mut takes).unwrap().gone);
+        assert_eq!(written(), "");
+    }
+
+    #[test]
+    fn a_kernel_without_the_file_or_a_pod_that_is_gone_is_no_error() {
+        let folder = pod();
+        let request = request(folder.path(), 4096);
+        fs::remove_file(folder.path().join(RECLAIM_FILE)).unwrap();
+        assert!(reclaim(&request, &mut None).unwrap().gone);
+        drop(folder);
+        assert!(reclaim(&request, &mut None).unwrap().gone);
+    }
+}

@@ -1,0 +1,342 @@
+//! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim what was decided.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Agent, eviction::since_boot};
+use crate::{
+    act::{
+        Actuator,
+        reclaim::{Answer, Request, Worker},
+    },
+    config::settings::ReclaimMode,
+    decide::reclaim::{
+        INTERVAL, News, Reclaim as Control, Step,
+        history::{Needs, WorkingSets},
+        pods,
+    },
+    messages,
+    model::{
+        host::Monotonic,
+        pod::PodUid,
+        protection::Disks,
+        published::{self, ReclaimedPod},
+        reclaim::{Look, NodeLook},
+    },
+    observe::{
+        cgroup::Cgroup,
+        reclaim::{is_supported, pod_memory, queued_millis, swap_disks},
+    },
+    state::StateFile,
+};
+
+/// The disks of the swap are looked for so often.
+const DISKS: Duration = Duration::from_secs(60);
+/// What was learned is written so often.
+const HISTORY: Duration = Duration::from_secs(600);
+
+/// All about reclaim.
+#[derive(Debug)]
+pub(super) struct Reclaim {
+    control: Control,
+    /// `None` until it is needed, and in a dry run.
+    worker: Option<Worker>,
+    acts: bool,
+    answers: mpsc::UnboundedSender<Answer>,
+    done: mpsc::UnboundedReceiver<Answer>,
+    next: Monotonic,
+    disks: Disks,
+    disks_read: Option<Monotonic>,
+    queued: Option<(Monotonic, u64)>,
+    counters: published::ReclaimCounters,
+    /// Over days; `None` until it is read.
+    history: Option<WorkingSets>,
+    history_written: Option<Monotonic>,
+}
+
+impl Reclaim {
+    pub(super) fn new(acts: bool) -> Self {
+        let (answers, done) = mpsc::unbounded_channel();
+        Self {
+            control: Control::default(),
+            worker: None,
+            acts,
+            answers,
+            done,
+            next: Monotonic::default(),
+            disks: Disks::new(),
+            disks_read: None,
+            queued: None,
+            counters: published::ReclaimCounters::default(),
+            history: None,
+            history_written: None,
+        }
+    }
+
+    /// When to come again, by the agent's clock.
+    pub(super) fn next(&self) -> Monotonic {
+        self.next
+    }
+
+    /// What came of a request.
+    pub(super) async fn done(&mut self) -> Answer {
+        match self.done.recv().await {
+            Some(answer) => answer,
+            // This holds a sender itself.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The settings have changed.
+    pub(super) fn look_now(&mut self) {
+        self.next = Monotonic::default();
+    }
+
+    /// Requests in the queue of the swap's disks, on average since the last look.
+    #[expect(clippy::cast_precision_loss, reason = "a length of a queue")]
+    fn queue(&mut self, roots: &crate::roots::Roots, at: Monotonic) -> Option<f64> {
+        if self.disks_read.is_none_or(|read| at.since(read) > DISKS) {
+            self.disks = swap_disks(roots);
+            self.disks_read = Some(at);
+        }
+        let millis = queued_millis(roots, &self.disks).ok()?;
+        let (before, then) = self.queued.replace((at, millis))?;
+        let span = at.since(before).as_millis().max(1);
+        Some(millis.saturating_sub(then) as f64 / span as f64)
+    }
+}
+
+impl<A: Actuator> Agent<A> {
+    /// Looks at the pods and has memory reclaimed, if it is time to.
+    pub(super) fn reclaim_cold(&mut self) {
+        let now = self.now();
+        if now < self.reclaim.next {
+            return;
+        }
+        if self.settings.reclaim.mode == ReclaimMode::Off {
+            // No timer is needed: reloaded settings come at once.
+            self.reclaim.next = Monotonic(Duration::MAX);
+            self.stop_reclaim();
+            return;
+        }
+        self.reclaim.next = now + INTERVAL;
+        let supported = match is_supported(&self.roots) {
+            Some(supported) => supported,
+            // No pod has come yet.
+            None => return,
+        };
+        if !supported {
+            let text = "reclaim.mode is set, but this kernel has no memory.reclaim (RHEL has it from 9.2 \
+                        on): nothing is reclaimed";
+            self.problem("reclaim", Some(text.to_owned()));
+            self.reclaim.control = Control::default();
+            return;
+        }
+        let at = since_boot();
+        let looks = self.looks();
+        let Some(sample) = self.publisher.sample() else { return };
+        let node = NodeLook {
+            at,
+            swap_bytes: sample.swap_bytes,
+            swap_used_bytes: sample.swap_used_bytes,
+            page_bytes: self.node.page_bytes,
+            nearest_signal: self.publisher.nearest_signal(),
+            disk_queue: self.reclaim.queue(&self.roots, at),
+            sampled: sample.at,
+            pods_are_fresh: self.api.is_fresh(),
+        };
+        let verdict = self.reclaim.control.decide(&self.settings.reclaim, &node, &looks);
+        for news in verdict.news {
+            self.reclaim_news(news);
+        }
+        self.remember_working_sets(&looks, at);
+        for step in verdict.steps {
+            self.reclaim_step(step, &looks, at);
+        }
+        self.published_is_stale();
+    }
+
+    /// What each pod needs in earnest, for `wasp-agent` of another day.
+    fn remember_working_sets(&mut self, looks: &[Look], at: Monotonic) {
+        if self.reclaim.history_written.is_some_and(|then| at.since(then) < HISTORY) {
+            return;
+        }
+        self.reclaim.history_written = Some(at);
+        let mut history = match self.reclaim.history.take() {
+            Some(history) => history,
+            None => match StateFile::<WorkingSets>::new(&self.roots).load() {
+                Ok(found) => found.unwrap_or_default(),
+                Err(error) => {
+                    // It only serves advice; what it may hold is kept.
+                    tracing::debug!("{error}");
+                    return;
+                }
+            },
+        };
+        let epoch = jiff::Timestamp::now().as_second();
+        for look in looks {
+            let known = self.reclaim.control.working_set(&look.uid).zip(look.memory.as_ref());
+            let Some((working_set_bytes, memory)) = known else { continue };
+            let (namespace, name) = self.names_of(&look.uid);
+            let whole_bytes = memory.current_bytes.saturating_add(memory.swap_bytes);
+            let needs = Needs { working_set_bytes, whole_bytes };
+            history.learn(epoch, &format!("{namespace}/{name}"), needs);
+        }
+        if let Err(error) = crate::act::save(&self.actuator, &self.roots, &history) {
+            tracing::debug!("{error}");
+        }
+        self.reclaim.history = Some(history);
+    }
+
+    fn stop_reclaim(&mut self) {
+        self.reclaim.worker = None;
+        self.reclaim.control = Control::default();
+        self.reclaim.queued = None;
+        self.problem("reclaim", None);
+    }
+
+    /// The pods that take part, as they are now.
+    fn looks(&self) -> Vec<Look> {
+        let (settings, eviction) = (&self.settings.reclaim, &self.settings.eviction);
+        let epoch = jiff::Timestamp::now().as_second();
+        let takes_part = |pod: &crate::model::pod::Pod| pods::takes_part(settings, eviction, pod);
+        let pods = self.pods.iter().filter(|(_, pod)| takes_part(pod));
+        let look = |(uid, pod): (&PodUid, &std::sync::Arc<crate::model::pod::Pod>)| {
+            let folder = self.roots.cgroup().join(self.tree.folder_of(uid)?);
+            let leaving = self.eviction.in_flight().iter().any(|pod| pod.uid == *uid);
+            Some(Look {
+                uid: uid.clone(),
+                memory: pod_memory(&folder),
+                left_alone: pods::left_alone(settings, pod, epoch, leaving),
+            })
+        };
+        pods.filter_map(look).collect()
+    }
+
+    fn reclaim_step(&mut self, step: Step, looks: &[Look], at: Monotonic) {
+        let Step { uid, bytes, swappiness } = step;
+        let on = self.settings.reclaim.mode == ReclaimMode::On;
+        if !on || !self.reclaim.acts {
+            self.reclaim.counters.would_bytes += bytes;
+            self.reclaim.control.observed(&uid, at, bytes);
+            return;
+        }
+        let memory =
+            looks.iter().find(|look| look.uid == uid).and_then(|look| look.memory.as_ref());
+        let protected = memory.map_or(0, |memory| memory.protected_bytes);
+        let folder = self.tree.folder_of(&uid).map(|folder| self.roots.cgroup().join(folder));
+        let cgroup = folder.and_then(|folder| {
+            let cgroup = Cgroup::open(&folder).ok()??;
+            Some((folder, cgroup.inode().ok()?))
+        });
+        let gone = crate::model::reclaim::Reclaimed {
+            asked_bytes: bytes,
+            gone: true,
+            ..Default::default()
+        };
+        let Some((folder, inode)) = cgroup else {
+            self.reclaim.control.reclaimed(&uid, at, gone);
+            return;
+        };
+        if self.reclaim.worker.is_none() {
+            let answers = self.reclaim.answers.clone();
+            // It fails only while the agent ends.
+            let answer = move |answer| drop(answers.send(answer));
+            match Worker::start(answer) {
+                Ok(worker) => self.reclaim.worker = Some(worker),
+                Err(error) => {
+                    let text = format!("cannot start the thread that reclaims: {error}");
+                    self.problem("reclaim", Some(text));
+                }
+            }
+        }
+        let floor_bytes = self.settings.reclaim.floor_bytes.max(protected);
+        let request = Request { uid: uid.clone(), folder, inode, bytes, floor_bytes, swappiness };
+        if !self.reclaim.worker.as_ref().is_some_and(|worker| worker.ask(request)) {
+            self.reclaim.control.reclaimed(&uid, at, gone);
+        }
+    }
+
+    /// The kernel has done it, or not.
+    pub(super) fn reclaim_done(&mut self, (uid, done): Answer) {
+        let problem = match done {
+            Ok(done) => {
+                self.reclaim.counters.freed_bytes += done.freed_bytes;
+                self.reclaim.counters.swapped_bytes += done.swapped_bytes;
+                self.reclaim.counters.micros += done.micros;
+                self.reclaim.control.reclaimed(&uid, since_boot(), done);
+                None
+            }
+            Err(text) => {
+                self.reclaim.control.reclaimed(&uid, since_boot(), Default::default());
+                Some(format!("the kernel refuses to reclaim: {text}"))
+            }
+        };
+        self.problem("reclaim", problem);
+    }
+
+    fn reclaim_news(&mut self, news: News) {
+        match news {
+            News::Began(uid) => {
+                let (namespace, name) = self.names_of(&uid);
+                let observed = self.only_observed();
+                messages::ReclaimBegan {
+                    pod_namespace: &namespace,
+                    pod_name: &name,
+                    pod_uid: &uid,
+                }
+                .emit(format_args!("reclaiming cold memory of {namespace}/{name}{observed}"));
+            }
+            News::BackedOff { uid, why, pause } => {
+                let (namespace, name) = self.names_of(&uid);
+                let seconds = pause.as_secs();
+                messages::ReclaimBackedOff {
+                    pod_namespace: &namespace,
+                    pod_name: &name,
+                    pod_uid: &uid,
+                    reason: &why.word(),
+                }
+                .emit(format_args!(
+                    "no memory of {namespace}/{name} is reclaimed for {seconds} s: {why}"
+                ));
+            }
+            News::Paused(why) => messages::ReclaimPaused { reason: &why.word() }
+                .emit(format_args!("no memory is reclaimed from any pod: {why}")),
+            News::Resumed => {
+                messages::ReclaimResumed.emit(format_args!("memory of pods may be reclaimed again"))
+            }
+        }
+    }
+
+    fn only_observed(&self) -> &'static str {
+        match self.settings.reclaim.mode == ReclaimMode::On && self.reclaim.acts {
+            true => "",
+            false => " (only observed)",
+        }
+    }
+
+    pub(super) fn reclaim_published(&self) -> published::Reclaim {
+        let pod = |(uid, learned): (&PodUid, crate::decide::reclaim::Learned)| {
+            let (namespace, name) = self.names_of(uid);
+            ReclaimedPod {
+                uid: uid.to_string(),
+                pod: format!("{namespace}/{name}"),
+                phase: learned.phase.word().to_owned(),
+                held_back: learned.held.map(|held| held.word().to_owned()),
+                why: learned.held.map(|held| held.to_string()),
+                offloaded_bytes: learned.offloaded_bytes,
+                reclaimed_bytes: learned.asked_bytes,
+                refaults_per_minute: learned.refaults_per_minute,
+                pressure_percent: learned.pressure_percent,
+                working_set_bytes: learned.working_set_bytes,
+            }
+        };
+        published::Reclaim {
+            mode: self.settings.reclaim.mode.word().to_owned(),
+            paused: self.reclaim.control.paused().map(|held| held.to_string()),
+            pods: self.reclaim.control.learned().map(pod).collect(),
+            counters: self.reclaim.counters.clone(),
+        }
+    }
+}
