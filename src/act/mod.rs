@@ -4,6 +4,7 @@ pub mod bus;
 pub mod cgroup;
 pub mod evict;
 pub mod files;
+pub mod memory;
 pub mod node;
 pub mod slices;
 pub mod swap;

@@ -10,7 +10,10 @@ use zbus::{
 use super::{bus, files::replace};
 use crate::{
     decide::protection::Change,
-    model::{protection::SliceProperties, swap::SwapMax},
+    model::{
+        protection::{Reserve, Reserves, SliceProperties},
+        swap::SwapMax,
+    },
     roots::Roots,
 };
 
@@ -57,6 +60,70 @@ pub async fn set(connection: &Connection, slice: &str, change: &Change) -> zbus:
         properties.push((LATENCY, Value::from(change.io_latency.clone())));
     }
     bus::set(connection, slice, &properties).await
+}
+
+/// The cgroup of a service, below the root; empty where it does not run.
+pub async fn control_group(connection: &Connection, service: &str) -> zbus::Result<String> {
+    Ok(bus::get(connection, service, "Service", "ControlGroup").await?.try_into()?)
+}
+
+/// systemd's interface for a unit of this name.
+fn interface(unit: &str) -> &'static str {
+    if unit.ends_with(".slice") { "Slice" } else { "Service" }
+}
+
+/// What systemd holds of `unit`.
+pub async fn reserve(connection: &Connection, unit: &str, what: Reserve) -> zbus::Result<u64> {
+    Ok(bus::get(connection, unit, interface(unit), what.property()).await?.try_into()?)
+}
+
+/// Has systemd hold `value`, until the next boot.
+pub async fn set_reserve(
+    connection: &Connection,
+    unit: &str,
+    what: Reserve,
+    value: u64,
+) -> zbus::Result<()> {
+    bus::set(connection, unit, &[(what.property(), Value::U64(value))]).await
+}
+
+/// `/run/wasp-agent/reserves.json`: what systemd held of services and slices before the agent reserved
+/// memory or a share for them in this boot.
+#[derive(Debug)]
+pub struct ReservesBefore {
+    path: PathBuf,
+}
+
+impl ReservesBefore {
+    pub fn new(roots: &Roots) -> Self {
+        Self { path: roots.runtime().join("reserves.json") }
+    }
+
+    pub fn load(&self) -> Reserves {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Remembers `value`, unless something is remembered.
+    pub fn remember(&self, unit: &str, what: Reserve, value: u64) -> io::Result<()> {
+        let mut before = self.load();
+        let unit = before.entry(unit.to_owned()).or_default();
+        if unit.contains_key(&what) {
+            return Ok(());
+        }
+        unit.insert(what, value);
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        replace(&self.path, &serde_json::to_string(&before)?, 0o600)
+    }
+
+    pub fn forget(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// `/run/wasp-agent/protection.json`: what systemd held for each slice before the agent changed it
@@ -115,6 +182,20 @@ pub fn undoing(before: &SliceProperties, now: &SliceProperties) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserves_are_remembered_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = ReservesBefore::new(&Roots::at(folder.path()));
+        before.remember("kubelet.service", Reserve::MemoryMin, 7).unwrap();
+        before.remember("kubelet.service", Reserve::MemoryMin, 8).unwrap();
+        before.remember("kubelet.service", Reserve::CPUWeight, u64::MAX).unwrap();
+        let expected = [(Reserve::MemoryMin, 7), (Reserve::CPUWeight, u64::MAX)];
+        assert_eq!(before.load()["kubelet.service"], BTreeMap::from(expected));
+        before.forget().unwrap();
+        before.forget().unwrap();
+        assert!(before.load().is_empty());
+    }
 
     #[test]
     fn the_first_that_was_found_is_remembered_and_undone() {

@@ -1,14 +1,13 @@
 //! Sets what the kernel offers below `/proc/sys` and `/sys`, and puts back what was there.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use super::files::replace;
 use crate::{
-    decide::tunables::{PATHS, Tunable},
+    decide::tunables::{Before, PATHS, Tunable},
     failpoint,
     roots::Roots,
 };
@@ -23,9 +22,6 @@ pub struct TunableError {
     source: io::Error,
 }
 
-/// What the kernel had before the agent changed it in this boot, by path.
-type Before = BTreeMap<String, String>;
-
 fn ledger(roots: &Roots) -> PathBuf {
     roots.runtime().join("tunables.json")
 }
@@ -37,7 +33,7 @@ pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, TunableEr
     if found == tunable.value {
         return Ok(None);
     }
-    let mut before = load(roots);
+    let mut before = before(roots);
     if !before.contains_key(tunable.path) {
         before.insert(tunable.path.to_owned(), found.clone());
         // Before the change, so that it can be undone whatever happens in between.
@@ -49,7 +45,7 @@ pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, TunableEr
 
 /// Puts back all that [`set`] has changed in this boot; returns it.
 pub fn restore(roots: &Roots) -> Result<Vec<(String, String)>, TunableError> {
-    let mut before = load(roots);
+    let mut before = before(roots);
     // Whatever the file says, only what is ours to set.
     before.retain(|path, _| PATHS.contains(&path.as_str()));
     let mut restored = Vec::new();
@@ -85,7 +81,8 @@ fn write(path: &Path, value: &str) -> Result<(), TunableError> {
         .map_err(failed("write", path))
 }
 
-fn load(roots: &Roots) -> Before {
+/// What the kernel had before [`set`] first changed it in this boot.
+pub fn before(roots: &Roots) -> Before {
     let text = fs::read_to_string(ledger(roots)).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }

@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use super::{Agent, protection};
+use super::{Agent, late_swap::SERVICE, protection};
 use crate::{
-    act::Actuator,
+    act::{Actuator, tunables},
     config::settings::{Grants, SwapKind},
     decide::{
         kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
         pods::{lost_pods, without_cgroup},
         provision::{Wanted, shortage},
         rivals::{others_swap, others_watermarks},
-        tunables::swap_not_reached,
+        tunables::{alignment, swap_not_reached},
     },
-    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published},
+    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published, watermarks::Watermarks},
     observe::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
         hooks, kubelet,
@@ -21,6 +21,7 @@ use crate::{
         tree::Changes,
         zoneinfo,
     },
+    report::messages,
 };
 
 fn acted_on(config: &KubeletConfig) -> published::Kubelet {
@@ -56,8 +57,7 @@ impl<A: Actuator> Agent<A> {
             Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
         let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
-        let others = swap.or_else(|| others_watermarks(&others, &self.settings));
-        self.problem("rival", hooks::rival(&self.roots).or(others));
+        self.problem("rival", hooks::rival(&self.roots).or(swap));
         self.check_kubelet();
         self.check_pods();
         self.check_hook();
@@ -95,10 +95,35 @@ impl<A: Actuator> Agent<A> {
             self.settings.grants = grants;
             self.everything_is_dirty();
         }
-        let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
-        let late = watermarks.and_then(|watermarks| swap_not_reached(&watermarks, threshold));
-        self.problem("watermarks", late.filter(|_| self.node.swap_bytes > 0));
+        let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
+        let late = watermarks.and_then(|watermarks| self.align_watermarks(&watermarks, threshold));
+        self.problem("watermarks", late);
+    }
+
+    /// Has the watermarks aligned where the kubelet's threshold or the swap has changed; what is to be
+    /// told where the kubelet evicts first.
+    fn align_watermarks(&mut self, watermarks: &Watermarks, threshold: u64) -> Option<String> {
+        if self.node.swap_bytes == 0 {
+            return None;
+        }
+        let kernel = self.settings.kernel;
+        let others = others_watermarks(&rivals(&self.roots), &self.settings);
+        if kernel.align_watermarks && others.is_none() {
+            let before = tunables::before(&self.roots);
+            let changes = alignment(watermarks, threshold, &before).unwrap_or_default();
+            // Once for each change: if it does not help, asking again does not either.
+            if !changes.is_empty() && self.alignment != changes {
+                tracing::info!(
+                    message_id = messages::PROVISION_STEP.id,
+                    "the kernel's watermarks do not fit the kubelet's threshold: {SERVICE} is restarted \
+                     to align them"
+                );
+                self.actuator.restart_unit(SERVICE);
+            }
+            self.alignment = changes;
+        }
+        swap_not_reached(&kernel, watermarks, threshold)
     }
 
     /// Has pods' cgroups looked for where the kubelet makes them.

@@ -14,7 +14,7 @@ use crate::{
     report::messages,
 };
 
-const SERVICE: &str = "wasp-swap.service";
+pub(super) const SERVICE: &str = "wasp-swap.service";
 /// udev writes a file for each device that it has seen. The unit's own /dev has no disks.
 const UDEV: &str = "/run/udev/data";
 

@@ -10,6 +10,7 @@ mod pass;
 mod protection;
 mod publish;
 mod reload;
+mod reserves;
 mod serve;
 mod timers;
 mod victim;
@@ -29,7 +30,7 @@ use tokio::{
 use crate::{
     act::{Actuator, DryRun, Host, files, systemd},
     config::settings::{Grants, Settings},
-    decide::state::State,
+    decide::{state::State, tunables::Tunable},
     model::{
         host::{Holder, Monotonic, NodeMemory},
         pod::{PodUid, Pods},
@@ -80,6 +81,8 @@ struct Agent<A> {
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
     late_swap: late_swap::LateSwap,
+    /// What wasp-swap.service was last asked to change of the watermarks.
+    alignment: Vec<Tunable>,
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
     publisher: publish::Publisher,
@@ -156,6 +159,7 @@ impl<A: Actuator> Agent<A> {
             guards_settings,
             installed: hook::Installed::default(),
             late_swap: late_swap::LateSwap::default(),
+            alignment: Vec::new(),
             eviction,
             eviction_status: None,
             publisher: publish::Publisher::default(),

@@ -5,7 +5,7 @@ use anyhow::Context;
 use crate::{
     act::{
         bus,
-        slices::{Before, properties, set, undoing},
+        slices::{Before, ReservesBefore, properties, set, set_reserve, undoing},
     },
     roots::Roots,
 };
@@ -14,7 +14,9 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
         let before = Before::new(roots);
         let slices = before.load();
-        if slices.is_empty() {
+        let reserves_before = ReservesBefore::new(roots);
+        let reserves = reserves_before.load();
+        if slices.is_empty() && reserves.is_empty() {
             return super::print("nothing to undo: no slice was changed since the last boot\n");
         }
         let path = roots.system_bus();
@@ -32,6 +34,20 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
             undone.await.with_context(|| format!("cannot put {slice} back"))?;
             super::print(&format!("{slice} is as it was: MemorySwapMax={}\n", was.swap_max))?;
         }
-        before.forget().context("cannot remove what was remembered of the slices")
+        before.forget().context("cannot remove what was remembered of the slices")?;
+        for (unit, properties) in reserves {
+            for (what, value) in properties {
+                match set_reserve(&connection, &unit, what, value).await {
+                    // A service that was removed meanwhile has nothing to put back.
+                    Err(error) if !bus::is_unit_gone(&error) => Err(error),
+                    _ => Ok(()),
+                }
+                .with_context(|| format!("cannot put {} of {unit} back", what.property()))?;
+                let value =
+                    if value == u64::MAX { "not set".to_owned() } else { value.to_string() };
+                super::print(&format!("{unit}: {} is {value} again\n", what.property()))?;
+            }
+        }
+        reserves_before.forget().context("cannot remove what was remembered of services and slices")
     })
 }

@@ -20,6 +20,14 @@ impl<'a> Read<'a> {
         }
     }
 
+    /// A number, or "keep".
+    pub fn kept(self, path: &str) -> Option<u64> {
+        match self.value(path) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
     pub fn integer(self, path: &str) -> u64 {
         match self.value(path) {
             Some(Value::Integer(number)) => *number,

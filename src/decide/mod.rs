@@ -19,3 +19,4 @@ pub mod rivals;
 pub mod state;
 pub mod tunables;
 pub mod watermarks;
+pub mod working_set;

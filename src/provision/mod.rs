@@ -17,7 +17,7 @@ use crate::{
             plan_zram_retirement,
         },
         rivals::{others_swap, others_watermarks},
-        tunables::tunables,
+        tunables::{explained, tunables},
     },
     model::{
         host::{NodeMemory, SwapDevice},
@@ -391,9 +391,20 @@ impl Provisioning<'_> {
         let watermarks = zoneinfo::watermarks(self.roots, node.page_bytes)?;
         let threshold = memory_threshold(kubelet, node.ram_bytes);
         let others = others_watermarks(&rivals(self.roots), self.settings);
-        let align_watermarks = self.settings.kernel.align_watermarks && others.is_none();
+        if let Some(why) = &others {
+            tracing::info!(message_id = messages::PROVISION_STEP.id, "{why}");
+        }
+        // As it is now, whoever has switched it on.
+        let has_swap = node::memory(self.roots)?.swap_bytes > 0;
+        let align_watermarks =
+            self.settings.kernel.align_watermarks && others.is_none() && has_swap;
         let kernel = KernelSettings { align_watermarks, ..self.settings.kernel };
-        let (wanted, unmet) = tunables(&kernel, &watermarks, threshold);
+        let before = tunables::before(self.roots);
+        let (wanted, unmet) = tunables(&kernel, &watermarks, threshold, &before);
+        if align_watermarks && unmet.is_none() && !wanted.is_empty() {
+            let why = explained(&watermarks, threshold);
+            tracing::info!(message_id = messages::PROVISION_STEP.id, "{why}");
+        }
         for tunable in wanted {
             if self.dry_run {
                 tracing::info!(
@@ -411,7 +422,7 @@ impl Provisioning<'_> {
                 );
             }
         }
-        Ok(unmet.or(others))
+        Ok(unmet)
     }
 
     fn summary(&self, node: NodeMemory) -> String {

@@ -8,7 +8,7 @@ use crate::{
     decide::{
         hook::{FILE_NAME, definition, preferred},
         provision::Wanted,
-        rivals::{others_swap, others_watermarks},
+        rivals::others_swap,
     },
     model::{
         check::{Facts, FolderState, UnitFacts},
@@ -203,7 +203,7 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
     });
     let configured = wanted || settings.swap.kind == SwapKind::Partition;
     let swap = others_swap(rivals, settings).filter(|_| configured);
-    if let Some(why) = swap.or_else(|| others_watermarks(rivals, settings)) {
+    if let Some(why) = swap {
         return warn(
             why,
             [

@@ -1,0 +1,110 @@
+//! Keeps memory and shares for the node's own services: beside the loop, with the guard of the slices.
+
+use zbus::Connection;
+
+use crate::{
+    act::{
+        bus,
+        slices::{ReservesBefore, control_group, reserve, set_reserve},
+    },
+    config::settings::ProtectionSettings,
+    decide::working_set::{Wanted, reserves, wanted},
+    model::{
+        protection::{Held, Reserve},
+        swap::human_bytes,
+    },
+    observe::{node, slices::service_memory},
+    report::messages,
+    roots::Roots,
+};
+
+/// Brings what systemd holds to what is configured and needed; returns what could not be set.
+pub(super) async fn ensure(
+    roots: &Roots,
+    connection: &Connection,
+    settings: &ProtectionSettings,
+    act: bool,
+) -> zbus::Result<Vec<String>> {
+    let store = ReservesBefore::new(roots);
+    let before = store.load();
+    let Ok(node) = node::memory(roots) else { return Ok(Vec::new()) };
+    let (mut services, mut held) = (Vec::new(), Held::new());
+    for unit in &settings.services {
+        let group = match control_group(connection, unit).await {
+            Ok(group) => group,
+            Err(error) if bus::is_unit_gone(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        // Only what the agent has set: a value of somebody else's says nothing of its needs.
+        let is_ours = before.get(unit).is_some_and(|had| had.contains_key(&Reserve::MemoryMin));
+        match service_memory(roots, unit, &group) {
+            Some(memory) => services.push(memory),
+            // It is being restarted: what is kept for it stays until it runs.
+            None if is_ours => return Ok(Vec::new()),
+            None => continue,
+        }
+        if is_ours {
+            held.insert(unit.clone(), reserve(connection, unit, Reserve::MemoryMin).await?);
+        }
+    }
+    let reserves = reserves(&services, &held, &node, settings.working_set_percent);
+    let mut failed = Vec::new();
+    for Wanted { unit, what, value } in wanted(settings, &reserves, &before) {
+        let set = async {
+            let now = reserve(connection, &unit, what).await?;
+            if now == value {
+                return Ok(None);
+            }
+            if act {
+                if let Err(error) = store.remember(&unit, what, now) {
+                    tracing::warn!(
+                        message_id = messages::SLICE_NOT_REMEMBERED.id,
+                        slice = unit,
+                        "cannot remember what {unit} had: {error}"
+                    );
+                }
+                set_reserve(connection, &unit, what, value).await?;
+            }
+            zbus::Result::Ok(Some(now))
+        };
+        match set.await {
+            Ok(None) => {}
+            Ok(Some(now)) => tell(&unit, what, now, value, act),
+            Err(error) if bus::is_unit_gone(&error) => {}
+            Err(error) if bus::is_broken(&error) => return Err(error),
+            Err(error) => failed.push(format!(
+                "cannot set {} of {unit} to {}: {error}",
+                what.property(),
+                shown(what, value)
+            )),
+        }
+    }
+    Ok(failed)
+}
+
+fn tell(unit: &str, what: Reserve, from: u64, to: u64, act: bool) {
+    let (property, from, to) = (what.property(), shown(what, from), shown(what, to));
+    if act {
+        tracing::info!(
+            message_id = messages::RESERVED.id,
+            unit,
+            property,
+            "set {property} of {unit} from {from} to {to}"
+        );
+    } else {
+        tracing::info!(
+            message_id = messages::DRY_RUN.id,
+            unit,
+            property,
+            "would set {property} of {unit} from {from} to {to}"
+        );
+    }
+}
+
+fn shown(what: Reserve, value: u64) -> String {
+    match (what, value) {
+        (Reserve::MemoryMin, bytes) => human_bytes(bytes),
+        (_, u64::MAX) => "not set".to_owned(),
+        (_, weight) => weight.to_string(),
+    }
+}
