@@ -8,7 +8,7 @@ use crate::{
         slices::{ReservesBefore, control_group, reserve, set_reserve},
     },
     config::settings::ProtectionSettings,
-    decide::working_set::{Wanted, reserves, wanted},
+    decide::working_set::{Wanted, at_least, reserves, wanted},
     model::{
         protection::{Held, Reserve},
         swap::human_bytes,
@@ -52,6 +52,8 @@ pub(super) async fn ensure(
     for Wanted { unit, what, value } in wanted(settings, &reserves, &before) {
         let set = async {
             let now = reserve(connection, &unit, what).await?;
+            let own = before.get(&unit).and_then(|had| had.get(&what)).copied().unwrap_or(now);
+            let value = at_least(what, own, value);
             if now == value {
                 return Ok(None);
             }
@@ -65,11 +67,11 @@ pub(super) async fn ensure(
                 }
                 set_reserve(connection, &unit, what, value).await?;
             }
-            zbus::Result::Ok(Some(now))
+            zbus::Result::Ok(Some((now, value)))
         };
         match set.await {
             Ok(None) => {}
-            Ok(Some(now)) => tell(&unit, what, now, value, act),
+            Ok(Some((now, value))) => tell(&unit, what, now, value, act),
             Err(error) if bus::is_unit_gone(&error) => {}
             Err(error) if bus::is_broken(&error) => return Err(error),
             Err(error) => failed.push(format!(

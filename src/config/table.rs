@@ -140,10 +140,11 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "protection.cpu-weight",
         kind: Kind::IntegerOrKeep { min: 1, max: 10_000 },
-        default: Default::Text("keep"),
+        default: Default::Integer(800),
         environment: None,
         help: "CPUWeight= of the protected slices, where others have 100 and the kubelet gives the pods some \
-               39 for each CPU. \"keep\": it is left alone.",
+               39 for each CPU. It counts only while all CPUs are busy. A larger weight that somebody else \
+               has set stays. \"keep\": it is left alone.",
     },
     Key {
         path: "protection.working-set-percent",

@@ -70,11 +70,10 @@ pub fn wanted(
 ) -> Vec<Wanted> {
     let had = |unit: &str, what| before.get(unit).and_then(|unit| unit.get(&what)).copied();
     let mut wanted = BTreeMap::new();
-    for (unit, bytes) in reserves {
-        let bytes = (*bytes).max(had(unit, Reserve::MemoryMin).unwrap_or(0));
-        if bytes > 0 {
-            wanted.insert((unit.clone(), Reserve::MemoryMin), bytes);
-        }
+    for (unit, bytes) in reserves.iter().filter(|(_, bytes)| **bytes > 0) {
+        let bytes =
+            at_least(Reserve::MemoryMin, had(unit, Reserve::MemoryMin).unwrap_or(0), *bytes);
+        wanted.insert((unit.clone(), Reserve::MemoryMin), bytes);
     }
     let weights =
         [(Reserve::IOWeight, settings.io_weight), (Reserve::CPUWeight, settings.cpu_weight)];
@@ -89,6 +88,13 @@ pub fn wanted(
         }
     }
     wanted.into_iter().map(|((unit, what), value)| Wanted { unit, what, value }).collect()
+}
+
+/// What is set where the unit has `own` by itself: never less than somebody else has given it.
+pub fn at_least(what: Reserve, own: u64, value: u64) -> u64 {
+    // A weight of this value is one that nobody has set.
+    let is_set = what == Reserve::MemoryMin || own != u64::MAX;
+    if is_set { own.max(value) } else { value }
 }
 
 #[cfg(test)]
@@ -151,6 +157,14 @@ mod tests {
         let thrashed = [service("kubelet.service", [90, 8, 4, 4])];
         let held = Held::from([("kubelet.service".to_owned(), 260 * MIB)]);
         assert_eq!(shown(&thrashed, &held, 10)[0].1, 260);
+    }
+
+    #[test]
+    fn nobody_gets_less_than_somebody_else_has_given() {
+        assert_eq!(at_least(Reserve::CPUWeight, u64::MAX, 800), 800, "not set");
+        assert_eq!(at_least(Reserve::CPUWeight, 2000, 800), 2000);
+        assert_eq!(at_least(Reserve::MemoryMin, u64::MAX, 32), u64::MAX, "all of it");
+        assert_eq!(at_least(Reserve::MemoryMin, 500, 32), 500);
     }
 
     #[test]

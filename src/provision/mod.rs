@@ -102,7 +102,9 @@ impl Provisioning<'_> {
             .map_err(ProvisionError::Conflict)?;
         let node = node::memory(self.roots)?;
         let swap = self.swap(kubelet.as_ref(), node)?;
-        let unmet = self.tune(kubelet.as_ref(), node)?;
+        // A dry run switches on nothing.
+        let will_have_swap = self.dry_run && !swap.steps.is_empty();
+        let unmet = self.tune(kubelet.as_ref(), node, will_have_swap)?;
         let kept = swap.kept.map(|refusal| refusal.to_string());
         Ok(match [kept, unmet].into_iter().flatten().reduce(|a, b| format!("{a}; {b}")) {
             Some(why) => Outcome::Kept(why),
@@ -299,21 +301,26 @@ impl Provisioning<'_> {
         if !self.dry_run {
             ledger.remove()?;
         }
-        if !self.dry_run {
-            for (path, value) in tunables::restore(self.roots)? {
-                tracing::info!(
-                    message_id = messages::PROVISION_STEP.id,
-                    "put {path} back to {value}"
-                );
-            }
-        }
+        self.restore_kernel()?;
         Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
     }
 
+    fn restore_kernel(&self) -> Result<(), ProvisionError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        for (path, value) in tunables::restore(self.roots)? {
+            tracing::info!(message_id = messages::PROVISION_STEP.id, "put {path} back to {value}");
+        }
+        Ok(())
+    }
+
     /// The same, unless any page is in swap: what takes a package off a node must not slow its VMs down.
+    /// The kernel's settings are put back in any case, since nobody adapts them from then on.
     pub fn deprovision_unused(&self) -> Result<Outcome, ProvisionError> {
         match node::swap_devices(self.roots).into_iter().find(|device| device.used_bytes > 0) {
             Some(device) => {
+                self.restore_kernel()?;
                 Err(Refusal::InUse { path: device.path.into(), used: device.used_bytes }.into())
             }
             None => self.deprovision(),
@@ -387,6 +394,7 @@ impl Provisioning<'_> {
         &self,
         kubelet: Option<&KubeletConfig>,
         node: NodeMemory,
+        will_have_swap: bool,
     ) -> Result<Option<String>, ProvisionError> {
         let watermarks = zoneinfo::watermarks(self.roots, node.page_bytes)?;
         let threshold = memory_threshold(kubelet, node.ram_bytes);
@@ -395,7 +403,7 @@ impl Provisioning<'_> {
             tracing::info!(message_id = messages::PROVISION_STEP.id, "{why}");
         }
         // As it is now, whoever has switched it on.
-        let has_swap = node::memory(self.roots)?.swap_bytes > 0;
+        let has_swap = will_have_swap || node::memory(self.roots)?.swap_bytes > 0;
         let align_watermarks =
             self.settings.kernel.align_watermarks && others.is_none() && has_swap;
         let kernel = KernelSettings { align_watermarks, ..self.settings.kernel };

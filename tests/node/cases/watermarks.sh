@@ -48,6 +48,7 @@ aligned=$(settings)
 # As version 0.1.0 aligned them: low an eighth above the threshold, nothing else.
 sysctl -qw "vm.min_free_kbytes=${before% *}" vm.watermark_scale_factor=468
 race
+sysctl -qw vm.watermark_scale_factor=10
 check "with a runway of 12.5 MiB, available memory falls below the threshold" more_than "$samples_below" 0
 systemctl restart wasp-swap
 is "$(settings)" "$aligned" "what somebody has changed is aligned again"
