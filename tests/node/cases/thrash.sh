@@ -34,8 +34,8 @@ phase() {
     systemctl start kubelet
     eventually 60 "$name: the stand-in kubelet works" bash -c '(($(grep -c round_ms /run/beats) >= 4))'
     start_agent
-    pod "$name-one" --request 300Mi --limit 900Mi --command "while :; do tr '\\0' x </dev/zero | dd bs=690M count=1 iflag=fullblock of=/dev/null; done"
-    pod "$name-two" --request 300Mi --limit 900Mi --command "while :; do tr '\\0' x </dev/zero | dd bs=690M count=1 iflag=fullblock of=/dev/null; done"
+    pod "$name-one" --request 300Mi --limit 900Mi --command "while :; do tr '\\0' x </dev/zero | dd bs=780M count=1 iflag=fullblock of=/dev/null; done"
+    pod "$name-two" --request 300Mi --limit 900Mi --command "while :; do tr '\\0' x </dev/zero | dd bs=780M count=1 iflag=fullblock of=/dev/null; done"
     before=$(faults)
     eventually 100 "$name: swap hurts" says 'swap traffic: [0-9]+ pages/s in|pressure: '
     count=$(beats)
