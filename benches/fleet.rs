@@ -191,7 +191,7 @@ impl Fleet {
         let host = tempfile::tempdir().unwrap();
         fs::copy(self.server.admin_kubeconfig(), host.path().join("kubeconfig")).unwrap();
         let roots = Roots::at(host.path());
-        let mut settings = Settings::load(&roots, |_| None).unwrap().0;
+        let mut settings = wasp_agent::observe::settings::load(&roots, |_| None).unwrap().0;
         settings.kubeconfig = Some("/kubeconfig".into());
         settings.node_name = Some("all".to_owned());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -360,7 +360,7 @@ fn run_agents(data: &Path, count: usize) {
     let folder = tempfile::tempdir().unwrap();
     let roots: Vec<Roots> =
         (0..count).map(|agent| host(&folder.path().join(node(agent)), data, agent)).collect();
-    let settings = Settings::load(&roots[0], |_| None).unwrap().0;
+    let settings = wasp_agent::observe::settings::load(&roots[0], |_| None).unwrap().0;
     let failures = Arc::new(AtomicU64::new(0));
     println!("ready");
     let mut lines = stdin().lines();

@@ -1,18 +1,14 @@
 //! wasp-agent: lets Kubernetes VMs overcommit a node's memory safely.
 //!
-//! Data flows one way: [`observe`] → [`decide`] → [`act`] → [`report`]. See
-//! `docs/architecture.md`.
+//! Data flows one way: [`observe`] → [`decide`] → [`act`] → [`report`]. The pure part is in crate `wasp-core`,
+//! what touches the host in `wasp-host`. See `docs/architecture.md`.
 
-pub mod act;
 pub mod agent;
 pub mod cli;
-pub mod config;
-pub mod decide;
-pub mod failpoint;
 pub mod hook;
 pub mod manifests;
-pub mod model;
-pub mod observe;
-pub mod provision;
 pub mod report;
-pub mod roots;
+
+// One path for each part, whichever crate it is named in.
+pub use wasp_core::{config, decide, model};
+pub use wasp_host::{act, failpoint, messages, observe, provision, roots, state};

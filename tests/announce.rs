@@ -40,7 +40,7 @@ impl Told {
         fs::copy(server.node_kubeconfig(NODE).unwrap(), folder.path().join("node")).unwrap();
         fs::copy(server.admin_kubeconfig(), folder.path().join("admin")).unwrap();
         let roots = Roots::at(folder.path());
-        let mut settings = Settings::load(&roots, |_| None).unwrap().0;
+        let mut settings = wasp_agent::observe::settings::load(&roots, |_| None).unwrap().0;
         settings.kubeconfig = Some("/node".into());
         settings.eviction.guard = guard;
         settings.eviction.guard_kubeconfig = Some(guard_kubeconfig.into());

@@ -98,8 +98,8 @@ fn recorded_states_print_as_they_always_did() {
         let host = healthy();
         breaks(&host);
         let roots = Roots::at(host.root());
-        let settings =
-            Settings::load(&roots, |_| None).map_or_else(|_| Settings::defaults(), |s| s.0);
+        let settings = wasp_agent::observe::settings::load(&roots, |_| None)
+            .map_or_else(|_| Settings::defaults(), |s| s.0);
         let mut facts = recorded(&host);
         says(&mut facts);
         let lines = check(&facts, &settings, false);

@@ -54,7 +54,7 @@ impl Host {
         fs::write(&config, "[node]\nkubeconfig = \"/kubeconfig\"\nname = \"node-a\"\n").unwrap();
         fs::copy(kubeconfig, folder.path().join("kubeconfig")).unwrap();
         let roots = Roots::at(folder.path());
-        let settings = Settings::load(&roots, |_| None).unwrap().0;
+        let settings = wasp_agent::observe::settings::load(&roots, |_| None).unwrap().0;
         Self { _folder: folder, settings, roots }
     }
 

@@ -198,7 +198,7 @@ pub fn settings(bytes: &[u8]) {
         _ => "/etc/sysconfig/wasp-agent",
     };
     files.put(path, text);
-    match Settings::load(roots, |_| None) {
+    match wasp_agent::observe::settings::load(roots, |_| None) {
         Err(problems) => {
             assert!(!problems.0.is_empty());
             let said = problems.to_string();
@@ -217,7 +217,7 @@ pub fn settings(bytes: &[u8]) {
             let shown = effective(&resolved);
             files.put(path, b"");
             files.put("/etc/wasp-agent/config.d/50-x.toml", shown.as_bytes());
-            match Settings::load(roots, |_| None) {
+            match wasp_agent::observe::settings::load(roots, |_| None) {
                 Ok((again, _)) => assert_eq!(again, settings),
                 Err(problems) => panic!("{problems}\n{shown}"),
             }

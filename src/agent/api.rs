@@ -10,6 +10,7 @@ use super::Agent;
 use crate::{
     act::Actuator,
     decide::check::EXPIRES_SOON,
+    messages,
     model::{
         host::Holder,
         pod::{Pod, PodUid},
@@ -19,7 +20,6 @@ use crate::{
         decode::OddPod,
         pods::{Seen, Update},
     },
-    report::messages,
 };
 
 /// So many pods that cannot be read are named in the status, and so much is said of each.
@@ -117,13 +117,7 @@ impl<A: Actuator> Agent<A> {
         match update {
             Update::Credentials { node_name, server, certificate_expires } => {
                 let expires = certificate_expires.map_or_else(|| "never".to_owned(), rfc3339);
-                tracing::info!(
-                    message_id = messages::CREDENTIALS_READ.id,
-                    node_name,
-                    server,
-                    certificate_expires = expires,
-                    "read the credentials of {node_name} for {server}, certificate valid until {expires}"
-                );
+                messages::CredentialsRead { node_name: &node_name, server: &server, certificate_expires: &expires }.emit(format_args!("read the credentials of {node_name} for {server}, certificate valid until {expires}"));
                 self.api.certificate_expires = certificate_expires;
                 self.api.server = Some(server);
                 self.published_is_stale();
@@ -131,10 +125,7 @@ impl<A: Actuator> Agent<A> {
             }
             Update::Failed(failure) => {
                 if self.api.failure.is_none() {
-                    tracing::warn!(
-                        message_id = messages::API_LOST.id,
-                        "API server not reachable: {failure}"
-                    );
+                    messages::ApiLost.emit(format_args!("API server not reachable: {failure}"));
                 }
                 self.api.failure = Some(failure);
                 self.api.failures += 1;
@@ -164,11 +155,8 @@ impl<A: Actuator> Agent<A> {
         }
         if self.api.failure.take().is_some() {
             let failures = std::mem::take(&mut self.api.failures);
-            tracing::info!(
-                message_id = messages::API_BACK.id,
-                failures,
-                "API server reachable again, after {failures} failures"
-            );
+            messages::ApiBack { failures: &failures }
+                .emit(format_args!("API server reachable again, after {failures} failures"));
         }
     }
 
@@ -193,11 +181,8 @@ impl<A: Actuator> Agent<A> {
             self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         missing.into_iter().for_each(|uid| self.deleted(uid));
         if !self.api.synced {
-            tracing::info!(
-                message_id = messages::PODS_LISTED.id,
-                pods = listed.len(),
-                "first list of this node's pods received"
-            );
+            messages::PodsListed { pods: &listed.len() }
+                .emit(format_args!("first list of this node's pods received"));
             self.api.synced = true;
         }
     }
@@ -224,14 +209,13 @@ impl<A: Actuator> Agent<A> {
         }
         let key = odd.label();
         if self.api.unreadable.get(&key) != Some(&odd) {
-            tracing::warn!(
-                message_id = messages::POD_UNREADABLE.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = uid.as_ref().map(PodUid::as_str),
-                reason,
-                "{odd}; it gets no swap and is not evicted"
-            );
+            messages::PodUnreadable {
+                pod_namespace: &namespace,
+                pod_name: &name,
+                reason: &reason,
+                pod_uid: messages::optional(uid),
+            }
+            .emit(format_args!("{odd}; it gets no swap and is not evicted"));
         }
         if seen == Seen::Listed {
             self.api.unreadable_listed.insert(key.clone(), odd.clone());

@@ -21,7 +21,6 @@ use crate::{
         tree::Changes,
         zoneinfo,
     },
-    report::messages,
 };
 
 fn acted_on(config: &KubeletConfig) -> published::Kubelet {
@@ -110,15 +109,16 @@ impl<A: Actuator> Agent<A> {
         let kernel = self.settings.kernel;
         let others = others_watermarks(&rivals(&self.roots), &self.settings);
         if kernel.align_watermarks && others.is_none() {
-            let before = tunables::before(&self.roots);
-            let changes = alignment(watermarks, threshold, &before).unwrap_or_default();
+            // Where the file cannot be read, wasp-swap.service reports it.
+            let before = tunables::before(&self.roots).ok();
+            let changes = before.and_then(|before| alignment(watermarks, threshold, &before));
+            let changes = changes.unwrap_or_default();
             // Once for each change: if it does not help, asking again does not either.
             if !changes.is_empty() && self.alignment != changes {
-                tracing::info!(
-                    message_id = messages::PROVISION_STEP.id,
-                    "the kernel's watermarks do not fit the kubelet's threshold: {SERVICE} is restarted \
-                     to align them"
-                );
+                messages::ProvisionStep.emit(format_args!(
+                    "the kernel's watermarks do not fit the kubelet's threshold: {SERVICE} is restarted to \
+                     align them"
+                ));
                 self.actuator.restart_unit(SERVICE);
             }
             self.alignment = changes;

@@ -28,9 +28,11 @@ use tokio::{
 };
 
 use crate::{
+    act::records::Records,
     act::{Actuator, DryRun, Host, files, systemd},
     config::settings::{Grants, Settings},
     decide::{state::State, tunables::Tunable},
+    messages,
     model::{
         host::{Holder, Monotonic, NodeMemory},
         pod::{PodUid, Pods},
@@ -43,7 +45,7 @@ use crate::{
         node::{self, SwapWatch},
         tree::{Changes, Tree},
     },
-    report::{log::Verbosity, messages, notify::Notifier, records::Records},
+    report::{log::Verbosity, notify::Notifier},
     roots::Roots,
 };
 
@@ -205,13 +207,12 @@ impl<A: Actuator> Agent<A> {
         }
         self.kubelet_unit = kubelet::service(&self.roots).await;
         let mut news = self.watch_pods();
-        tracing::info!(
-            message_id = messages::STARTED.id,
-            version = env!("CARGO_PKG_VERSION"),
-            containers = self.tree.ids().count(),
-            recorded_pods = self.pods.len(),
-            "started"
-        );
+        messages::Started {
+            version: &env!("CARGO_PKG_VERSION"),
+            containers: &self.tree.ids().count(),
+            recorded_pods: &self.pods.len(),
+        }
+        .emit(format_args!("started"));
         self.notifier.status("Waiting for the API server's list of pods.", self.now());
         self.first_list(&mut news).await;
         self.first_protection(&mut guard).await;
@@ -275,7 +276,7 @@ impl<A: Actuator> Agent<A> {
             self.report();
         }
         self.notifier.stopping();
-        tracing::info!(message_id = messages::STOPPING.id, "stopping; limits stay as they are");
+        messages::Stopping.emit(format_args!("stopping; limits stay as they are"));
         if let Some(announcer) = self.eviction.announcer.take() {
             announcer.stop().await;
         }

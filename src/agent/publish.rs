@@ -9,14 +9,15 @@ use crate::{
     act::Actuator,
     config::settings::EvictionMode,
     decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
+    messages,
     model::{
         host::Monotonic,
         pressure::{Sample, Stalled},
-        published::{self, Counters, Evicted, Published, VERSION},
+        published::{self, Counters, Evicted, Published},
         swap::SwapMax,
     },
     observe::pressure,
-    report::{messages, metrics},
+    report::metrics,
 };
 
 /// So often at most is the file written.
@@ -98,11 +99,8 @@ impl<A: Actuator> Agent<A> {
         self.publisher.next = now + PAUSE;
         self.measure();
         let published = self.published(status, problems, troubles);
-        let path = self.roots.status();
-        let written = serde_json::to_string(&published)
-            .map_err(std::io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
-        let failed = written.err().map(|error| format!("cannot write {}: {error}", path.display()));
+        let written = crate::act::save(&self.actuator, &self.roots, &published);
+        let failed = written.err().map(|error| error.to_string());
         self.problem("status", failed);
         self.write_textfile(&published, now);
         self.publisher.latest.send_replace(Some(Arc::new(published)));
@@ -152,11 +150,8 @@ impl<A: Actuator> Agent<A> {
         if let Some(file) = self.publisher.textfile.written.take()
             && let Err(error) = self.actuator.remove_file(&self.roots.path(&file))
         {
-            tracing::warn!(
-                message_id = messages::TEXTFILE_LEFT.id,
-                path = %file.display(),
-                "cannot remove {}: {error}", file.display()
-            );
+            messages::TextfileLeft { path: &file.display() }
+                .emit(format_args!("cannot remove {}: {error}", file.display()));
         }
     }
 
@@ -175,7 +170,7 @@ impl<A: Actuator> Agent<A> {
         let started = self.publisher.started.get_or_insert_with(now).clone();
         let Publisher { counters, recent, sample, readings, held_back, .. } = &self.publisher;
         let signals = readings.iter().map(|reading| published::Signal {
-            name: reading.signal.name().to_owned(),
+            name: reading.signal.word().to_owned(),
             ratio: reading.ratio,
             text: reading.text.clone(),
             active: reading.active,
@@ -184,10 +179,9 @@ impl<A: Actuator> Agent<A> {
         let in_flight = self.eviction.in_flight().iter().map(|pod| published::InFlight {
             uid: pod.uid.to_string(),
             pod: format!("{}/{}", pod.namespace, pod.name),
-            stage: pod.stage.name().to_owned(),
+            stage: pod.stage.word().to_owned(),
         });
         Published {
-            version: VERSION,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started,

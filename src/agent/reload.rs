@@ -1,17 +1,17 @@
 //! SIGHUP: new settings, or the old ones and a clear word.
 
 use super::Agent;
-use crate::{act::Actuator, config::settings::Settings, report::messages};
+use crate::{act::Actuator, config::settings::Settings, messages};
 
 impl<A: Actuator> Agent<A> {
     /// Whether pods must be watched anew.
     pub(super) fn reload(&mut self) -> bool {
         self.notifier.reloading();
-        let loaded = Settings::load(&self.roots, |name| std::env::var(name).ok());
+        let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let watch_anew = match loaded {
             Ok((settings, _)) => {
                 self.problem("reload", None);
-                tracing::info!(message_id = messages::RELOADED.id, "configuration reloaded");
+                messages::Reloaded.emit(format_args!("configuration reloaded"));
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
                     || settings.kubeconfig != self.settings.kubeconfig
@@ -31,10 +31,9 @@ impl<A: Actuator> Agent<A> {
                 watch_anew
             }
             Err(problems) => {
-                tracing::error!(
-                    message_id = messages::RELOAD_REFUSED.id,
+                messages::ReloadRefused.emit(format_args!(
                     "configuration NOT reloaded, the old one stays: {problems}"
-                );
+                ));
                 let text = "the configuration on disk is wrong and was not loaded (see wasp-agent \
                             check-config)";
                 self.problem("reload", Some(text.to_owned()));

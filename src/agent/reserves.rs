@@ -5,17 +5,18 @@ use zbus::Connection;
 use crate::{
     act::{
         bus,
-        slices::{ReservesBefore, control_group, reserve, set_reserve},
+        slices::{ReservesBefore, control_group, remember_reserve, reserve, set_reserve},
     },
     config::settings::ProtectionSettings,
     decide::working_set::{Wanted, at_least, reserves, wanted},
+    messages,
     model::{
         protection::{Held, Reserve},
         swap::human_bytes,
     },
     observe::{node, slices::service_memory},
-    report::messages,
     roots::Roots,
+    state::StateFile,
 };
 
 /// Brings what systemd holds to what is configured and needed; returns what could not be set.
@@ -25,8 +26,11 @@ pub(super) async fn ensure(
     settings: &ProtectionSettings,
     act: bool,
 ) -> zbus::Result<Vec<String>> {
-    let store = ReservesBefore::new(roots);
-    let before = store.load();
+    let before = match StateFile::<ReservesBefore>::new(roots).load() {
+        Ok(before) => before.unwrap_or_default().units,
+        // What was there could not be put back.
+        Err(error) => return Ok(vec![format!("nothing is reserved for services: {error}")]),
+    };
     let Ok(node) = node::memory(roots) else { return Ok(Vec::new()) };
     let (mut services, mut held) = (Vec::new(), Held::new());
     for unit in &settings.services {
@@ -58,12 +62,9 @@ pub(super) async fn ensure(
                 return Ok(None);
             }
             if act {
-                if let Err(error) = store.remember(&unit, what, now) {
-                    tracing::warn!(
-                        message_id = messages::SLICE_NOT_REMEMBERED.id,
-                        slice = unit,
-                        "cannot remember what {unit} had: {error}"
-                    );
+                if let Err(error) = remember_reserve(roots, &unit, what, now) {
+                    messages::SliceNotRemembered { slice: &unit }
+                        .emit(format_args!("cannot remember what {unit} had: {error}"));
                 }
                 set_reserve(connection, &unit, what, value).await?;
             }
@@ -87,19 +88,18 @@ pub(super) async fn ensure(
 fn tell(unit: &str, what: Reserve, from: u64, to: u64, act: bool) {
     let (property, from, to) = (what.property(), shown(what, from), shown(what, to));
     if act {
-        tracing::info!(
-            message_id = messages::RESERVED.id,
-            unit,
-            property,
-            "set {property} of {unit} from {from} to {to}"
-        );
+        messages::Reserved { unit: &unit, property: &property }
+            .emit(format_args!("set {property} of {unit} from {from} to {to}"));
     } else {
-        tracing::info!(
-            message_id = messages::DRY_RUN.id,
-            unit,
-            property,
-            "would set {property} of {unit} from {from} to {to}"
-        );
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: Some(&unit),
+            swap_max: None,
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
     }
 }
 

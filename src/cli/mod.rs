@@ -181,7 +181,7 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn load(roots: &Roots) -> Result<(Settings, Resolved), Problems> {
-    Settings::load(roots, |name| std::env::var(name).ok())
+    crate::observe::settings::load(roots, |name| std::env::var(name).ok())
 }
 
 #[expect(clippy::print_stderr, reason = "this is where errors of the command line go")]

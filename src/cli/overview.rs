@@ -10,16 +10,16 @@ use std::{
 use anyhow::Context;
 
 use crate::{
+    act::records::Records,
     config::settings::Settings,
     decide::decision::Snapshot,
     model::{
         host::{ContainerFacts, PodFacts, Role},
         pod::{ContainerId, Pods},
         pressure::PodUsage,
-        published::{self, Published},
+        published::Published,
     },
     observe::{
-        bounded::read_bounded,
         kubelet, node,
         pressure::{activity, pod_usage, usage},
         tree::Tree,
@@ -27,10 +27,10 @@ use crate::{
     report::{
         explain,
         overview::{Activity, AgentState, Overview, VERSION, for_pods, pods},
-        records::Records,
         screen::screen,
     },
     roots::Roots,
+    state::{FileError, StateFile},
 };
 
 /// Rates are measured over this time.
@@ -188,7 +188,8 @@ impl<'a> Host<'a> {
 
     fn overview(&self, look: &Look, before: &Look) -> Overview {
         let mut notes = look.notes.clone();
-        let published = self.published().map_err(|error| notes.push(error)).ok().flatten();
+        let published =
+            self.published().map_err(|error| notes.push(error.to_string())).ok().flatten();
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let Look { containers, slices, .. } = look;
@@ -223,17 +224,8 @@ impl<'a> Host<'a> {
         }
     }
 
-    fn published(&self) -> Result<Option<Published>, String> {
-        let path = self.roots.status();
-        let shown = self.roots.shown(&path).display().to_string();
-        let read = read_bounded(&path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-        let Some(text) = read else { return Ok(None) };
-        let published: Published =
-            serde_json::from_str(&text).map_err(|error| format!("cannot use {shown}: {error}"))?;
-        if published.version != published::VERSION {
-            return Err(format!("cannot use {shown}: version {} is not known", published.version));
-        }
-        Ok(Some(published))
+    fn published(&self) -> Result<Option<Published>, FileError> {
+        StateFile::new(&self.roots).load()
     }
 
     /// Whether the agent that has published this is still there.

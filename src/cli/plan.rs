@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 
 use crate::{
+    act::records::Records,
     config::settings::{Grants, Settings},
     decide::{
         decision::Snapshot,
@@ -20,7 +21,7 @@ use crate::{
         kubelet, node,
         tree::Tree,
     },
-    report::{plan::Plan, records::Records},
+    report::plan::Plan,
     roots::Roots,
 };
 

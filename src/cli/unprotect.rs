@@ -5,17 +5,18 @@ use anyhow::Context;
 use crate::{
     act::{
         bus,
-        slices::{Before, ReservesBefore, properties, set, set_reserve, undoing},
+        slices::{ReservesBefore, SlicesBefore, properties, set, set_reserve, undoing},
     },
     roots::Roots,
+    state::StateFile,
 };
 
 pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
-        let before = Before::new(roots);
-        let slices = before.load();
-        let reserves_before = ReservesBefore::new(roots);
-        let reserves = reserves_before.load();
+        let before = StateFile::<SlicesBefore>::new(roots);
+        let slices = before.load()?.unwrap_or_default().slices;
+        let reserves_before = StateFile::<ReservesBefore>::new(roots);
+        let reserves = reserves_before.load()?.unwrap_or_default().units;
         if slices.is_empty() && reserves.is_empty() {
             return super::print("nothing to undo: no slice was changed since the last boot\n");
         }
@@ -34,7 +35,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
             undone.await.with_context(|| format!("cannot put {slice} back"))?;
             super::print(&format!("{slice} is as it was: MemorySwapMax={}\n", was.swap_max))?;
         }
-        before.forget().context("cannot remove what was remembered of the slices")?;
+        before.remove()?;
         for (unit, properties) in reserves {
             for (what, value) in properties {
                 match set_reserve(&connection, &unit, what, value).await {
@@ -48,6 +49,6 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
                 super::print(&format!("{unit}: {} is {value} again\n", what.property()))?;
             }
         }
-        reserves_before.forget().context("cannot remove what was remembered of services and slices")
+        Ok(reserves_before.remove()?)
     })
 }

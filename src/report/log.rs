@@ -80,7 +80,7 @@ fn targets(verbosity: u8) -> Targets {
     Targets::new()
         .with_default(LevelFilter::ERROR)
         .with_target("kube_client", LevelFilter::OFF)
-        .with_target("wasp_agent", ours)
+        .with_targets(["wasp_agent", "wasp_core", "wasp_host"].map(|name| (name, ours)))
 }
 
 fn under_systemd() -> bool {

@@ -3,12 +3,10 @@
 pub mod check;
 pub mod explain;
 pub mod log;
-pub mod messages;
 pub mod metrics;
 pub mod notify;
 pub mod overview;
 pub mod plan;
-pub mod records;
 pub mod screen;
 pub mod status;
 

@@ -115,7 +115,7 @@ pub fn mounts(host: &FakeHost, option: &str) {
 /// The host's files as they are read, with what systemd and the API server of a healthy node say.
 pub fn recorded(host: &FakeHost) -> Facts {
     let roots = Roots::at(host.root());
-    let loaded = Settings::load(&roots, |_| None);
+    let loaded = wasp_agent::observe::settings::load(&roots, |_| None);
     let (settings, configuration) = match loaded {
         Ok((settings, _)) => (settings, Ok(())),
         Err(problems) => (Settings::defaults(), Err(problems.to_string())),

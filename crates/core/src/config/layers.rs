@@ -1,0 +1,220 @@
+//! Resolves each key to the value that counts. The texts of the layers come from the caller, lowest first.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue},
+};
+
+use super::{
+    keys::{KEYS, Key, key, nearest},
+    sysconfig,
+    value::{Origin, Problem, Problems, Value},
+};
+
+/// Set by the DaemonSet for its own sake; nothing here to set.
+const IGNORED_VARIABLES: [&str; 1] = ["FSROOT"];
+
+/// The value of every key with its origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    values: BTreeMap<&'static str, (Value, Origin)>,
+}
+
+impl Resolved {
+    /// Every key's default.
+    pub fn defaults() -> Self {
+        let values = KEYS.iter().map(|k| (k.path, (k.default.value(), Origin::Default)));
+        Self { values: values.collect() }
+    }
+
+    /// The value that counts for `path`, with its origin; `None` only where there is no such key.
+    pub fn get(&self, path: &str) -> Option<&(Value, Origin)> {
+        self.values.get(path)
+    }
+}
+
+/// Resolves drop-ins that a host is to get: path and text, in the order in which it will read them.
+pub fn resolve_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Resolved, Problems> {
+    let mut layers = Layers::defaults();
+    for (path, text) in drop_ins {
+        layers.take_toml(path, text);
+    }
+    layers.resolved()
+}
+
+/// The layers taken so far, with everything that is wrong with them.
+#[derive(Debug)]
+pub struct Layers {
+    values: BTreeMap<&'static str, (Value, Origin)>,
+    problems: Vec<Problem>,
+}
+
+impl Layers {
+    /// The lowest layer: every key's default.
+    pub fn defaults() -> Self {
+        Self { values: Resolved::defaults().values, problems: Vec::new() }
+    }
+
+    /// The value that counts for each key, or all problems of all layers.
+    pub fn resolved(mut self) -> Result<Resolved, Problems> {
+        if self.problems.is_empty() {
+            Ok(Resolved { values: self.values })
+        } else {
+            self.problems.sort();
+            Err(Problems(self.problems))
+        }
+    }
+
+    fn problem(&mut self, origin: Origin, text: String) {
+        self.problems.push(Problem { origin, text });
+    }
+
+    /// A layer's file cannot be read.
+    pub fn take_unreadable(&mut self, path: &Path, why: &std::io::Error) {
+        let origin = Origin::File { path: path.to_owned(), line: 0 };
+        self.problem(origin, format!("cannot be read: {why}"));
+    }
+
+    /// Takes a file in TOML; `path` is the file's name on the host, for messages.
+    pub fn take_toml(&mut self, path: &Path, text: &str) {
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let origin = |offset: usize| Origin::File {
+            path: path.to_owned(),
+            line: ends.partition_point(|end| *end < offset) + 1,
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            self.problem(origin(offset), format!("not TOML: {}", error.message()));
+        }
+        self.walk("", table.get_ref(), &origin);
+    }
+
+    fn walk(&mut self, prefix: &str, table: &DeTable<'_>, origin: &dyn Fn(usize) -> Origin) {
+        for (name, value) in table {
+            let path = match prefix {
+                "" => name.get_ref().to_string(),
+                _ => format!("{prefix}.{}", name.get_ref()),
+            };
+            let origin_here = origin(name.span().start);
+            match (key(&path), value.get_ref()) {
+                (Some(key), _) => self.set(key, value, origin_here),
+                (None, DeValue::Table(inner)) if is_table(&path) => self.walk(&path, inner, origin),
+                (None, _) if is_table(&path) => {
+                    self.problem(origin_here, format!("{path} is a table: write [{path}]"));
+                }
+                (None, _) => {
+                    let hint =
+                        nearest(&path).map_or(String::new(), |n| format!("; did you mean {n}?"));
+                    self.problem(origin_here, format!("unknown key {path}{hint}"));
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, key: &'static Key, value: &Spanned<DeValue<'_>>, origin: Origin) {
+        let accepted = match value.get_ref() {
+            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
+                .ok()
+                .and_then(|number| key.kind.accept(Value::Integer(number))),
+            DeValue::Float(number) => {
+                number.as_str().parse().ok().and_then(|n| key.kind.accept(Value::Float(n)))
+            }
+            DeValue::String(text) => key.kind.accept(Value::Text(text.to_string())),
+            DeValue::Boolean(truth) => key.kind.accept(Value::Boolean(*truth)),
+            DeValue::Array(items) => texts(items).and_then(|t| key.kind.accept(Value::List(t))),
+            _ => None,
+        };
+        match accepted {
+            Some(value) => {
+                self.values.insert(key.path, (value, origin));
+            }
+            None => self.problem(
+                origin,
+                format!("{} = {} is not {}", key.path, shown(value.get_ref()), key.kind.allowed()),
+            ),
+        }
+    }
+
+    /// Takes an environment file (`NAME=value` lines) of the variables that the DaemonSet had.
+    pub fn take_sysconfig(&mut self, path: &Path, text: &str) {
+        let (assignments, bad) = sysconfig::parse(text);
+        let origin = |line| Origin::File { path: path.to_owned(), line };
+        for line in bad {
+            self.problem(origin(line), "not an assignment: write NAME=value".to_owned());
+        }
+        for (line, name, value) in assignments {
+            match by_variable(&name) {
+                Some(key) => self.set_from_environment(key, &name, &value, origin(line)),
+                None if IGNORED_VARIABLES.contains(&name.as_str()) => {}
+                None => {
+                    let known: Vec<&str> = KEYS.iter().filter_map(|key| key.environment).collect();
+                    let text = format!("unknown variable {name}; known are {}", known.join(", "));
+                    self.problem(origin(line), text);
+                }
+            }
+        }
+    }
+
+    /// Takes the process's environment, the highest layer.
+    pub fn take_environment(&mut self, environment: impl Fn(&str) -> Option<String>) {
+        for key in KEYS {
+            if let Some(name) = key.environment
+                && let Some(value) = environment(name)
+            {
+                self.set_from_environment(key, name, &value, Origin::Environment { name });
+            }
+        }
+    }
+
+    fn set_from_environment(&mut self, key: &'static Key, name: &str, value: &str, origin: Origin) {
+        match key.kind.from_environment(value) {
+            Some(value) => {
+                self.values.insert(key.path, (value, origin));
+            }
+            None => {
+                let allowed = key.kind.allowed();
+                self.problem(origin, format!("{name}={value} ({}) is not {allowed}", key.path));
+            }
+        }
+    }
+}
+
+fn is_table(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+fn by_variable(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.environment == Some(name))
+}
+
+fn texts(items: &DeArray<'_>) -> Option<Vec<String>> {
+    items
+        .iter()
+        .map(|item| match item.get_ref() {
+            DeValue::String(text) => Some(text.to_string()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A value as it was written, for messages.
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.as_str().to_owned(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(truth) => truth.to_string(),
+        DeValue::Datetime(when) => when.to_string(),
+        DeValue::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| shown(item.get_ref())).collect();
+            format!("[{}]", items.join(", "))
+        }
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}

@@ -1,0 +1,74 @@
+//! Values by their kind. Each has passed its key's `Kind`; what is given here for others is what the
+//! key table excludes (a test reads every key).
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{layers::Resolved, value::Value};
+use crate::model::words::Vocabulary;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a>(pub &'a Resolved);
+
+impl<'a> Read<'a> {
+    pub fn value(self, path: &str) -> Option<&'a Value> {
+        self.0.get(path).map(|(value, _)| value)
+    }
+
+    pub fn text(self, path: &str) -> &'a str {
+        match self.value(path) {
+            Some(Value::Text(text)) => text.as_str(),
+            _ => "",
+        }
+    }
+
+    /// A number, or "keep".
+    pub fn kept(self, path: &str) -> Option<u64> {
+        match self.value(path) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The value of a [`Kind::Choice`](super::keys::Kind::Choice) of this vocabulary.
+    pub fn choice<T: Vocabulary>(self, path: &str, fallback: T) -> T {
+        T::from_word(self.text(path)).unwrap_or(fallback)
+    }
+
+    pub fn integer(self, path: &str) -> u64 {
+        match self.value(path) {
+            Some(Value::Integer(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    pub fn float(self, path: &str) -> f64 {
+        match self.value(path) {
+            Some(Value::Float(number)) => *number,
+            _ => 0.0,
+        }
+    }
+
+    pub fn small(self, path: &str) -> u8 {
+        u8::try_from(self.integer(path)).unwrap_or(u8::MAX)
+    }
+
+    pub fn seconds(self, path: &str) -> Duration {
+        Duration::from_secs(self.integer(path))
+    }
+
+    pub fn truth(self, path: &str) -> bool {
+        self.value(path) == Some(&Value::Boolean(true))
+    }
+
+    pub fn list(self, path: &str) -> Vec<String> {
+        match self.value(path) {
+            Some(Value::List(names)) => names.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// `None` for the usual one.
+    pub fn path(self, path: &str) -> Option<PathBuf> {
+        Some(self.text(path)).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+}

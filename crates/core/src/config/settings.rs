@@ -1,0 +1,319 @@
+//! Settings that make sense. There is no way to have others: [`Settings::valid`] refuses them.
+
+use std::{path::PathBuf, time::Duration};
+
+pub use super::{
+    eviction::{EvictionMode, EvictionSettings, SchedulingGuard, SignalSettings, TaintEffect},
+    metrics::MetricsSettings,
+};
+use super::{
+    keys,
+    layers::{Resolved, resolve_drop_ins},
+    read::Read,
+    value::{Origin, Problem, Problems, Value},
+};
+use crate::model::hook::WhenUnknown;
+pub use crate::model::policy::{Eligibility, Policy};
+
+crate::vocabulary! {
+    /// Who sets the containers' limits.
+    pub enum Grants {
+        Agent = "agent",
+        Kubelet = "kubelet",
+    }
+}
+
+/// What a grant depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantSettings {
+    pub policy: Policy,
+    pub eligibility: Eligibility,
+    /// 0 to 100.
+    pub system_reserved_percent: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    pub resync: Duration,
+    pub follow: Duration,
+}
+
+/// How much of something, absolute or of a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    Bytes(u64),
+    /// 0 to 100.
+    Percent(u64),
+}
+
+impl Share {
+    pub fn of(self, whole: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => {
+                let part = u128::from(whole) * u128::from(percent) / 100;
+                u64::try_from(part).unwrap_or(whole)
+            }
+        }
+    }
+}
+
+crate::vocabulary! {
+    pub enum SwapKind {
+        File = "file",
+        Partition = "partition",
+        Zram = "zram",
+    }
+}
+
+crate::vocabulary! {
+    pub enum Discard {
+        None = "none",
+        Once = "once",
+        Pages = "pages",
+        Both = "both",
+    }
+}
+
+/// How much swap the node is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwapSize {
+    Bytes(u64),
+    /// RAM × (percent / 100 − 1); 100 is none.
+    Overcommit {
+        percent: u64,
+    },
+}
+
+/// The swap that the agent provisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwapSettings {
+    pub size: SwapSize,
+    pub kind: SwapKind,
+    /// The swapfile or the partition; of no meaning for zram.
+    pub path: PathBuf,
+    pub priority: u16,
+    pub discard: Discard,
+    /// `None`: by the kubelet's eviction threshold.
+    pub reserve: Option<Share>,
+    /// Also where OpenShift makes its own.
+    pub beside_others: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtectionSettings {
+    /// Slices without swap, each once.
+    pub slices: Vec<String>,
+    /// `None`: no target is set.
+    pub io_latency_target: Option<Duration>,
+    /// Of the pods' slices; `None`: no target is set.
+    pub pods_io_latency_target: Option<Duration>,
+    /// Of `slices`; `None` is left as it is.
+    pub io_weight: Option<u64>,
+    pub cpu_weight: Option<u64>,
+    /// How much of RAM at most is kept for the working sets of `services`.
+    pub working_set_percent: u64,
+    pub services: Vec<String>,
+}
+
+/// What the kernel is told; `None` is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSettings {
+    pub align_watermarks: bool,
+    pub swappiness: Option<u64>,
+    pub zswap: Option<bool>,
+}
+
+/// The OCI hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookSettings {
+    pub install: bool,
+    pub when_unknown: WhenUnknown,
+    /// Names, or beginnings of names that end in `*`.
+    pub denied_namespaces: Vec<String>,
+}
+
+/// Where the swapfile is unless configured.
+pub const SWAPFILE: &str = "/var/lib/wasp-agent/swapfile";
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub grants: Grants,
+    pub swap: SwapSettings,
+    pub protection: ProtectionSettings,
+    pub kernel: KernelSettings,
+    pub hook: HookSettings,
+    /// The kubelet's configuration; `None`: as its command line says, else the usual places.
+    pub kubelet_config: Option<PathBuf>,
+    pub grant: GrantSettings,
+    pub limits: LimitSettings,
+    pub eviction: EvictionSettings,
+    pub metrics: MetricsSettings,
+    /// `None`: as the client certificate says.
+    pub node_name: Option<String>,
+    /// `None`: search the usual places.
+    pub kubeconfig: Option<PathBuf>,
+    /// klog's scale.
+    pub verbosity: u8,
+}
+
+impl Settings {
+    /// What a host's settings will be by these drop-ins, path and text.
+    pub fn of_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Self, Problems> {
+        Ok(Self::valid(resolve_drop_ins(drop_ins)?)?.0)
+    }
+
+    /// The settings that the layers give, unless values contradict each other.
+    pub fn valid(resolved: Resolved) -> Result<(Self, Resolved), Problems> {
+        let settings = Self::from_resolved(&resolved);
+        let contradictions = contradictions(&settings, &resolved);
+        if contradictions.is_empty() {
+            Ok((settings, resolved))
+        } else {
+            Err(Problems(contradictions))
+        }
+    }
+
+    /// What counts where nothing is configured.
+    pub fn defaults() -> Self {
+        Self::from_resolved(&Resolved::defaults())
+    }
+
+    /// Each value has passed its key's `Kind`; the fallbacks below are what the key table excludes
+    /// (a test reads every key).
+    fn from_resolved(resolved: &Resolved) -> Self {
+        let read = Read(resolved);
+        Self {
+            swap: SwapSettings {
+                size: match keys::size(read.text("swap.size")) {
+                    Some(bytes) => SwapSize::Bytes(bytes),
+                    None => SwapSize::Overcommit { percent: read.integer("overcommit-percent") },
+                },
+                kind: read.choice("swap.kind", SwapKind::File),
+                path: read.path("swap.path").unwrap_or_else(|| SWAPFILE.into()),
+                priority: u16::try_from(read.integer("swap.priority")).unwrap_or(0),
+                discard: read.choice("swap.discard", Discard::None),
+                reserve: match read.text("swap.reserve") {
+                    "" => None,
+                    reserve => keys::percent(reserve)
+                        .map(Share::Percent)
+                        .or_else(|| keys::size(reserve).map(Share::Bytes)),
+                },
+                beside_others: read.truth("swap.beside-others"),
+            },
+            protection: ProtectionSettings {
+                slices: read.list("protection.protected-slices"),
+                io_latency_target: Some(read.integer("protection.io-latency-target-ms"))
+                    .filter(|millis| *millis > 0)
+                    .map(Duration::from_millis),
+                pods_io_latency_target: Some(read.integer("protection.pods-io-latency-target-ms"))
+                    .filter(|millis| *millis > 0)
+                    .map(Duration::from_millis),
+                io_weight: read.kept("protection.io-weight"),
+                cpu_weight: read.kept("protection.cpu-weight"),
+                working_set_percent: read.integer("protection.working-set-percent"),
+                services: read.list("protection.working-set-services"),
+            },
+            kernel: KernelSettings {
+                align_watermarks: read.truth("kernel.align-watermarks"),
+                swappiness: read.kept("kernel.swappiness"),
+                zswap: match read.text("kernel.zswap") {
+                    "on" => Some(true),
+                    "off" => Some(false),
+                    _ => None,
+                },
+            },
+            hook: HookSettings {
+                install: read.truth("hook.install"),
+                when_unknown: read.choice("hook.when-unknown", WhenUnknown::Deny),
+                denied_namespaces: read.list("hook.denied-namespaces"),
+            },
+            kubelet_config: read.path("node.kubelet-config"),
+            grants: read.choice("grants", Grants::Agent),
+            grant: GrantSettings {
+                policy: read.choice("limits.policy", Policy::None),
+                eligibility: read.choice("limits.eligibility", Eligibility::VirtLauncher),
+                system_reserved_percent: read.small("limits.system-reserved-percent"),
+            },
+            limits: LimitSettings {
+                resync: read.seconds("limits.resync-seconds"),
+                follow: read.seconds("limits.follow-seconds"),
+            },
+            eviction: EvictionSettings::read(read),
+            metrics: MetricsSettings::read(read),
+            node_name: Some(read.text("node.name"))
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned),
+            kubeconfig: read.path("node.kubeconfig"),
+            verbosity: read.small("log.verbosity"),
+        }
+    }
+}
+
+/// Values that are each allowed and yet cannot both be meant.
+fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut contradicts = |key: &str, why: &str| {
+        let (value, origin) = match resolved.get(key) {
+            Some((value, origin)) => (value.to_string(), origin.clone()),
+            None => (String::new(), Origin::Default),
+        };
+        problems.push(Problem { origin, text: format!("{key} = {value} contradicts {why}") });
+    };
+    if settings.grants == Grants::Kubelet {
+        const WHY: &str = "grants = \"kubelet\": the kubelet knows";
+        if settings.grant.policy != Policy::Limited {
+            contradicts("limits.policy", &format!("{WHY} only \"limited\""));
+        }
+        if settings.grant.eligibility != Eligibility::Burstable {
+            contradicts("limits.eligibility", &format!("{WHY} only \"burstable\""));
+        }
+        if settings.grant.system_reserved_percent != 0 {
+            contradicts("limits.system-reserved-percent", &format!("{WHY} no such reserve"));
+        }
+    }
+    if let (SwapSize::Bytes(_), Some((Value::Integer(percent @ 101..), _))) =
+        (settings.swap.size, resolved.get("overcommit-percent"))
+    {
+        let why = format!("overcommit-percent = {percent}: it gives a size of its own");
+        contradicts("swap.size", &why);
+    }
+    let path_given =
+        matches!(resolved.get("swap.path"), Some((Value::Text(p), _)) if !p.is_empty());
+    match settings.swap.kind {
+        SwapKind::Partition if !settings.swap.path.starts_with("/dev") => {
+            contradicts("swap.path", "swap.kind = \"partition\": name it as /dev/disk/by-…");
+        }
+        SwapKind::Zram if path_given => {
+            contradicts("swap.path", "swap.kind = \"zram\": the kernel numbers its devices");
+        }
+        _ => {}
+    }
+    if settings.eviction.guard == SchedulingGuard::Taint
+        && settings.eviction.guard_kubeconfig.is_none()
+    {
+        let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) lets no kubelet \
+                   taint its node; name the kubeconfig of a user who may, or choose \"cordon\"";
+        contradicts("eviction.scheduling-guard", why);
+    }
+    let MetricsSettings { listen, certificate, key, .. } = &settings.metrics;
+    if listen.is_some() {
+        for (missing, name) in [(certificate, "certificate"), (key, "key")] {
+            if missing.is_none() {
+                let why = format!(
+                    "metrics.{name} = \"\": metrics are served by TLS only; name a file in PEM, or \
+                     take the unix socket or metrics.textfile"
+                );
+                contradicts("metrics.listen", &why);
+            }
+        }
+    }
+    if settings.limits.follow > settings.limits.resync {
+        let why = format!(
+            "limits.resync-seconds = {}: following is the quicker of the two",
+            settings.limits.resync.as_secs()
+        );
+        contradicts("limits.follow-seconds", &why);
+    }
+    problems
+}

@@ -1,0 +1,170 @@
+//! How hard each pod works for its memory, and whose fault it is: a pod that waits at its own memory
+//! limit does not make the node short of memory.
+//!
+//! A pod is taken to be at its own limit where allocations hit a limit of its cgroups (`memory.events`
+//! `max`) more often than allocations anywhere on the node had to reclaim for the node
+//! (`/proc/vmstat` `allocstall_*`, which counts no reclaim of a cgroup).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::model::{
+    host::Monotonic,
+    pod::PodUid,
+    pressure::{Effort, PodUsage, Sample, Stalled},
+};
+
+/// After a longer pause what was seen before is no base.
+const LONGEST_GAP: Duration = Duration::from_secs(15);
+/// A new rate counts for so much beside those before.
+const NEWEST: f64 = 0.3;
+/// How long a pod that hit its limit counts as one that is at it.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Tracked {
+    effort: Effort,
+    pages_per_second: f64,
+    waits_percent: f64,
+    hit_limit: Option<Monotonic>,
+}
+
+/// What was seen of the pods, look by look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Efforts {
+    last: Option<(Monotonic, u64)>,
+    pods: BTreeMap<PodUid, Tracked>,
+    /// Of the pods that were not at their own limit, summed up since they are watched.
+    others: Stalled,
+}
+
+impl Efforts {
+    /// Takes the pods' figures at the time of `sample`. Returns the time that pods which are not at
+    /// their own limit have waited since the first look; `None` where there is no base yet.
+    pub fn look(&mut self, sample: &Sample, usage: &[PodUsage]) -> Option<Stalled> {
+        if !usage.iter().any(|pod| pod.effort.is_some()) {
+            // The sum goes on: who compares it with an older one must not find it smaller.
+            *self = Self { others: self.others, ..Self::default() };
+            return None;
+        }
+        let last = self.last.replace((sample.at, sample.direct_reclaims));
+        let before = std::mem::take(&mut self.pods);
+        let base = last.filter(|(at, _)| sample.at > *at && sample.at.since(*at) <= LONGEST_GAP);
+        for pod in usage {
+            let Some(effort) = pod.effort else { continue };
+            let mut tracked = before.get(&pod.uid).cloned().unwrap_or_default();
+            // A pod that was not there at the last look has no base.
+            if let (Some((at, reclaims)), true) = (base, before.contains_key(&pod.uid)) {
+                self.compare(&mut tracked, effort, sample, at, reclaims);
+            }
+            tracked.effort = effort;
+            self.pods.insert(pod.uid.clone(), tracked);
+        }
+        base.map(|_| self.others)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "rates and shares")]
+    fn compare(
+        &mut self,
+        tracked: &mut Tracked,
+        now: Effort,
+        sample: &Sample,
+        since: Monotonic,
+        reclaims: u64,
+    ) {
+        let before = tracked.effort;
+        let seconds = sample.at.since(since).as_secs_f64();
+        let hits = now.limit_hits.saturating_sub(before.limit_hits);
+        let own = hits > sample.direct_reclaims.saturating_sub(reclaims);
+        if own {
+            tracked.hit_limit = Some(sample.at);
+        }
+        let pages = now.pages_in.saturating_sub(before.pages_in) as f64 / seconds;
+        tracked.pages_per_second += NEWEST * (pages - tracked.pages_per_second);
+        let (Some(now), Some(before)) = (now.stalled, before.stalled) else { return };
+        let some = now.some_micros.saturating_sub(before.some_micros);
+        let full = now.full_micros.saturating_sub(before.full_micros);
+        let waits = some as f64 / (seconds * 10_000.0);
+        tracked.waits_percent += NEWEST * (waits - tracked.waits_percent);
+        if !own {
+            self.others.some_micros += some;
+            self.others.full_micros += full;
+        }
+    }
+
+    /// Whether the pod was seen twice: only then its rates say anything.
+    pub fn knows(&self, uid: &PodUid) -> bool {
+        self.last.is_some() && self.pods.contains_key(uid)
+    }
+
+    /// Pages a second that come back from swap into the pod.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small rate")]
+    pub fn pages_per_second(&self, uid: &PodUid) -> u64 {
+        self.pods.get(uid).map_or(0, |pod| pod.pages_per_second.round() as u64)
+    }
+
+    /// The share of the time, in percent, in which a process of the pod waits for memory.
+    pub fn waits_percent(&self, uid: &PodUid) -> f64 {
+        self.pods.get(uid).map_or(0.0, |pod| pod.waits_percent)
+    }
+
+    /// Whether the pod has just hit its own memory limit, and not the node's end of memory.
+    pub fn is_at_own_limit(&self, uid: &PodUid) -> bool {
+        let Some((now, _)) = self.last else { return false };
+        let hit = self.pods.get(uid).and_then(|pod| pod.hit_limit);
+        hit.is_some_and(|hit| now.since(hit) <= REMEMBERED)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{decide::evict::signals::tests::idle, fixtures::pod};
+
+    pub(in crate::decide::evict) fn uses(name: &str, effort: Effort) -> PodUsage {
+        let uid = pod(name, &[]).uid;
+        PodUsage { uid, containers: Vec::new(), slice: None, effort: Some(effort) }
+    }
+
+    fn effort(stalled_seconds: u64, limit_hits: u64, pages_in: u64) -> Effort {
+        let micros = stalled_seconds * 1_000_000;
+        let stalled = Some(Stalled { some_micros: micros, full_micros: micros });
+        Effort { stalled, limit_hits, pages_in }
+    }
+
+    #[test]
+    fn waiting_at_ones_own_limit_is_told_from_the_nodes() {
+        let mut efforts = Efforts::default();
+        let look = |efforts: &mut Efforts, second: u64, reclaims: u64| {
+            let sample = Sample { direct_reclaims: reclaims, ..idle(second) };
+            let usage = [
+                uses("own", effort(second, 100 * second, 500 * second)),
+                uses("victim", effort(second / 2, 0, 0)),
+            ];
+            efforts.look(&sample, &usage)
+        };
+        assert_eq!(look(&mut efforts, 10, 0), None, "no base yet");
+        assert_eq!(look(&mut efforts, 12, 3).unwrap().some_micros, 1_000_000, "the victim's");
+        let uid = |name| pod(name, &[]).uid;
+        assert!(efforts.is_at_own_limit(&uid("own")) && !efforts.is_at_own_limit(&uid("victim")));
+        assert_eq!(efforts.pages_per_second(&uid("own")), 150, "an average that follows");
+        assert_eq!(efforts.pages_per_second(&uid("victim")), 0);
+        // The node reclaims for allocations more often than the pod hits its limit.
+        assert_eq!(look(&mut efforts, 14, 1000).unwrap().some_micros, 4_000_000);
+    }
+
+    #[test]
+    fn a_gap_or_pods_that_cannot_be_read_begin_anew() {
+        let mut efforts = Efforts::default();
+        let usage = [uses("a", effort(1, 0, 0))];
+        let _ = efforts.look(&idle(1), &usage);
+        assert!(efforts.look(&idle(2), &usage).is_some());
+        assert_eq!(efforts.look(&idle(60), &usage), None, "too long ago");
+        assert!(efforts.look(&idle(61), &usage).is_some());
+        let sum = efforts.others;
+        assert_eq!(efforts.look(&idle(62), &[]), None);
+        assert_eq!(efforts, Efforts { others: sum, ..Efforts::default() });
+        let new = [uses("new", effort(100, 9, 9))];
+        let _ = efforts.look(&idle(63), &usage);
+        assert_eq!(efforts.look(&idle(64), &new), Some(sum), "no base of its own");
+    }
+}

@@ -1,0 +1,303 @@
+//! Which pod should leave: the order in which a kubelet would evict, with containers above their limit
+//! first, since swap lets them be; and among equals the pod whose leaving helps most and costs least.
+//!
+//! Source: Kubernetes "Node-pressure Eviction", "Pod selection for kubelet eviction"; the order is that
+//! of `pkg/kubelet/eviction/helpers.go`.
+
+use std::cmp::Reverse;
+
+use serde::Serialize;
+
+use super::{
+    efforts::Efforts,
+    spared::{migrates_within, spared},
+    workload::Workload,
+};
+use crate::{
+    config::settings::EvictionSettings,
+    model::{
+        pod::{DESCHEDULER_EVICT, OwnerKind, PREFER_NO_EVICTION, Pod, PodUid, Pods, SAFE_TO_EVICT},
+        pressure::PodUsage,
+        swap::human_bytes,
+    },
+};
+
+/// What is the same for all pods at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// Seconds since the epoch.
+    pub epoch: i64,
+    /// Of the node.
+    pub ram_bytes: u64,
+    pub efforts: &'a Efforts,
+}
+
+/// A pod that may be evicted, with what its place goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ranked {
+    pub uid: PodUid,
+    pub namespace: String,
+    pub name: String,
+    /// An annotation asks to take others first.
+    pub prefers_to_stay: bool,
+    /// Bytes of memory and swap above the memory limit, of its worst container.
+    pub above_limit: u64,
+    pub above_request: u64,
+    pub priority: i32,
+    pub loses: Loses,
+    /// Pages a second that come back from swap into the pod.
+    pub pages_per_second: u64,
+    pub swap_bytes: u64,
+    /// Memory and swap that its leaving frees.
+    pub frees_bytes: u64,
+    /// Of its swap, what a live migration reads back before the VM can leave.
+    pub read_back_bytes: u64,
+    /// Seconds since the epoch.
+    pub created: i64,
+    #[serde(skip)]
+    pub order: Order,
+    /// The grace period to ask for, in seconds, where the pod's own is longer than allowed.
+    pub grace_seconds: Option<u64>,
+    /// How long the pod may take to end, in seconds.
+    pub ends_within_seconds: u64,
+    /// How long a live migration of it may take, in seconds.
+    pub migrates_within_seconds: u64,
+    pub launcher: bool,
+    #[serde(skip)]
+    pub workload: Option<Workload>,
+}
+
+crate::vocabulary! {
+    /// What is lost with the pod, the least first.
+    #[derive(PartialOrd, Ord)]
+    pub enum Loses {
+        /// It is made again by its controller.
+        Nothing = "nothing",
+        /// Files in an `emptyDir`.
+        LocalStorage = "local-storage",
+        /// The work of a Job so far.
+        Job = "job",
+        /// The pod itself: no controller makes it again.
+        BarePod = "bare-pod",
+    }
+}
+
+impl Loses {
+    fn of(pod: &Pod) -> Self {
+        let owner = pod.owner.as_ref().filter(|owner| owner.controller).map(|owner| owner.kind);
+        match owner {
+            None => Self::BarePod,
+            Some(OwnerKind::Job) => Self::Job,
+            // A launcher's emptyDir volumes hold nothing that the VM needs after a migration.
+            Some(_) if pod.local_storage && !pod.virt_launcher => Self::LocalStorage,
+            Some(_) => Self::Nothing,
+        }
+    }
+
+    /// A warning, where there is one.
+    pub fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::LocalStorage => Some("the files in its emptyDir volumes are lost"),
+            Self::Job => Some("the work of its Job so far is lost"),
+            Self::BarePod => Some("no controller makes it again: it is lost"),
+        }
+    }
+}
+
+/// What the place goes by, the first to leave first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Order {
+    prefers_to_stay: bool,
+    above_limit: Reverse<bool>,
+    above_request: Reverse<bool>,
+    priority: i32,
+    /// In steps of a hundredth of RAM: what is closer counts as equal.
+    how_far_above: Reverse<u64>,
+    loses: u8,
+    /// Whose own pages move, in powers of two.
+    pages_move: Reverse<u32>,
+    /// Freed without what has to be read back first.
+    gain: Reverse<u64>,
+    swap: Reverse<u64>,
+    /// The pod that has been here longest; the last one to arrive may still be warming up.
+    created: i64,
+    uid: String,
+}
+
+impl Ranked {
+    /// Why it has its place.
+    pub fn why(&self) -> String {
+        let above = match (self.above_limit, self.above_request) {
+            (0, 0) => "within its request".to_owned(),
+            (0, request) => format!("{} above its request", human_bytes(request)),
+            (limit, _) => format!("{} above a container's limit", human_bytes(limit)),
+        };
+        let swap = human_bytes(self.swap_bytes);
+        let mut why = format!("{above}, priority {}, {swap} in swap", self.priority);
+        if self.prefers_to_stay {
+            why += ", prefers to stay by an annotation";
+        }
+        if self.pages_per_second > 0 {
+            why += &format!(", {} pages/s come back", self.pages_per_second);
+        }
+        why
+    }
+
+    /// What its leaving frees and costs.
+    pub fn cost(&self) -> String {
+        let frees = human_bytes(self.frees_bytes);
+        let mut text = match self.read_back_bytes {
+            0 => format!("its leaving frees {frees}"),
+            bytes => format!(
+                "its leaving frees {frees}; a live migration reads {} back from swap first",
+                human_bytes(bytes)
+            ),
+        };
+        if let Some(warning) = self.loses.warning() {
+            text += "; ";
+            text += warning;
+        }
+        text
+    }
+}
+
+/// All pods that may be evicted, the first to leave first. Equal input gives equal output.
+pub fn rank(
+    settings: &EvictionSettings,
+    pods: &Pods,
+    usage: &[PodUsage],
+    at: Circumstances<'_>,
+) -> Vec<Ranked> {
+    let mut ranked: Vec<Ranked> = usage
+        .iter()
+        .filter_map(|usage| Some((pods.get(&usage.uid)?, usage)))
+        .filter(|(pod, usage)| spared(settings, pods, pod, Some(usage), at.epoch).is_none())
+        .map(|(pod, usage)| ranked(settings, pod, usage, at))
+        .collect();
+    ranked.sort_by(|a, b| a.order.cmp(&b.order));
+    ranked
+}
+
+fn ranked(
+    settings: &EvictionSettings,
+    pod: &Pod,
+    usage: &PodUsage,
+    at: Circumstances<'_>,
+) -> Ranked {
+    let above_limit = above_limit(pod, usage);
+    let above_request = usage.bytes().saturating_sub(request(pod));
+    let priority = pod.priority.unwrap_or(0);
+    let (frees_bytes, swap_bytes) = (usage.bytes(), usage.swap_bytes());
+    let read_back_bytes = if pod.virt_launcher { swap_bytes } else { 0 };
+    let pages_per_second = at.efforts.pages_per_second(&pod.uid);
+    let loses = Loses::of(pod);
+    let prefers_to_stay = prefers_to_stay(pod);
+    let step = (at.ram_bytes / 100).max(1);
+    let order = Order {
+        prefers_to_stay,
+        above_limit: Reverse(above_limit > 0),
+        above_request: Reverse(above_request > 0),
+        priority,
+        how_far_above: Reverse(above_request / step),
+        loses: loses as u8,
+        pages_move: Reverse(pages_per_second.checked_ilog2().map_or(0, |log| log + 1)),
+        gain: Reverse(frees_bytes - read_back_bytes),
+        swap: Reverse(swap_bytes),
+        created: pod.created,
+        uid: pod.uid.to_string(),
+    };
+    let own = ends_within(pod, at.epoch);
+    let longest = settings.longest_grace.map(|longest| longest.as_secs());
+    Ranked {
+        uid: pod.uid.clone(),
+        namespace: pod.namespace.to_string(),
+        name: pod.name.to_string(),
+        prefers_to_stay,
+        above_limit,
+        above_request,
+        priority,
+        loses,
+        pages_per_second,
+        swap_bytes,
+        frees_bytes,
+        read_back_bytes,
+        created: pod.created,
+        order,
+        grace_seconds: longest.filter(|longest| own > *longest),
+        ends_within_seconds: longest.map_or(own, |longest| longest.min(own)),
+        migrates_within_seconds: migrates_within(pod, Some(usage)).as_secs(),
+        launcher: pod.virt_launcher,
+        workload: Workload::of(pod),
+    }
+}
+
+/// Seconds until the pod has to end, once it is evicted or since it is being deleted.
+pub fn ends_within(pod: &Pod, epoch: i64) -> u64 {
+    match pod.deletion_deadline {
+        Some(deadline) => u64::try_from(deadline.saturating_sub(epoch)).unwrap_or(0),
+        None => pod.grace_seconds,
+    }
+}
+
+fn above_limit(pod: &Pod, usage: &PodUsage) -> u64 {
+    let of_containers = usage.containers.iter().filter_map(|used| {
+        let container = pod.container(used.name.as_deref()?)?;
+        // The kubelet sets no limit of 0, which is also what an amount above an int64 comes to.
+        let limit = bytes(container.effective().limits.memory?).filter(|limit| *limit > 0)?;
+        Some(used.working_set_bytes.saturating_add(used.swap_bytes).saturating_sub(limit))
+    });
+    let whole = pod.resources.and_then(|resources| resources.limits.memory).and_then(bytes);
+    let of_pod = whole.map(|limit| usage.bytes().saturating_sub(limit));
+    of_containers.chain(of_pod).max().unwrap_or(0)
+}
+
+/// An annotation asks to take others first.
+fn prefers_to_stay(pod: &Pod) -> bool {
+    pod.annotation(PREFER_NO_EVICTION).is_some()
+        || [DESCHEDULER_EVICT, SAFE_TO_EVICT].iter().any(|key| pod.annotation(key) == Some("false"))
+}
+
+/// What the pod requests, as the kubelet computes it: of the pod as a whole where it has pod-level
+/// resources, else what its containers may request at the same time; and the overhead of its runtime
+/// class.
+///
+/// Source: `GetResourceRequestQuantity` of the kubelet, `PodRequests` of component-helpers.
+pub fn request(pod: &Pod) -> u64 {
+    let whole = pod.resources.and_then(|resources| resources.requests.memory).and_then(bytes);
+    let request = whole.unwrap_or_else(|| {
+        at_most_together(pod, |container| {
+            container.effective().requests.memory.and_then(bytes).unwrap_or(0)
+        })
+    });
+    // The kubelet adds no overhead to nothing.
+    let overhead = pod.overhead.and_then(bytes).filter(|_| request > 0);
+    request.saturating_add(overhead.unwrap_or(0))
+}
+
+/// The most of `amount` that containers of the pod have at the same time: the regular ones and the
+/// sidecars, or an init container beside the sidecars that were started before it.
+fn at_most_together(pod: &Pod, amount: impl Fn(&crate::model::pod::Container) -> u64) -> u64 {
+    use crate::model::pod::ContainerKind::{Ephemeral, Init, Regular, Sidecar};
+    let (mut regular, mut sidecars, mut most) = (0_u64, 0_u64, 0_u64);
+    // Init containers come in the order of the spec.
+    for container in &pod.containers {
+        let amount = amount(container);
+        match container.kind {
+            Regular => regular = regular.saturating_add(amount),
+            Sidecar => sidecars = sidecars.saturating_add(amount),
+            Init => most = most.max(sidecars.saturating_add(amount)),
+            Ephemeral => {}
+        }
+        most = most.max(sidecars);
+    }
+    most.max(regular.saturating_add(sidecars))
+}
+
+fn bytes(quantity: crate::model::quantity::Quantity) -> Option<u64> {
+    u64::try_from(quantity.value()).ok()
+}
+
+#[cfg(test)]
+#[path = "select_tests.rs"]
+mod tests;

@@ -1,0 +1,378 @@
+//! The signals: each compares what was measured over a window with a threshold, must hold for a
+//! while, and ends only clearly below.
+//!
+//! Each value is shown as a ratio to its threshold: above 1 it is over.
+
+use std::{collections::VecDeque, fmt, time::Duration};
+
+use crate::{
+    config::settings::{EvictionSettings, SignalSettings},
+    model::words::Vocabulary,
+    model::{
+        host::Monotonic,
+        pressure::{Sample, Stalled},
+    },
+};
+
+/// An average over less is none.
+pub const SHORTEST: Duration = Duration::from_secs(5);
+/// Stalls are looked at over the last so many seconds.
+const PRESSURE_WINDOW: Duration = Duration::from_secs(10);
+/// Traffic and pressure do not tell how much memory is missing. It is taken to be what comes back from
+/// swap in this time, but no less than [`LEAST_MISSING`] of RAM.
+const MISSING_WINDOW_SECONDS: f64 = 10.0;
+const LEAST_MISSING: f64 = 0.01;
+/// Close enough for an estimate on kernels with larger pages too.
+const PAGE_BYTES: f64 = 4096.0;
+/// After a longer pause (a suspended machine, a starved agent) the window begins anew.
+const LONGEST_GAP: Duration = Duration::from_secs(15);
+
+crate::vocabulary! {
+    #[derive(PartialOrd, Ord)]
+    pub enum Signal {
+        /// Pages come and go quickly.
+        Traffic = "traffic",
+        /// Swap is nearly used up.
+        Utilization = "utilization",
+        /// More is in use than is healthy for this RAM.
+        Overcommit = "overcommit",
+        /// Processes wait for memory.
+        Pressure = "pressure",
+    }
+}
+
+impl Signal {
+    fn settings(self, settings: &EvictionSettings) -> &SignalSettings {
+        match self {
+            Self::Traffic => &settings.traffic,
+            Self::Utilization => &settings.utilization,
+            Self::Overcommit => &settings.overcommit,
+            Self::Pressure => &settings.pressure,
+        }
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Traffic => "swap traffic",
+            Self::Utilization => "swap utilization",
+            Self::Overcommit => "overcommit ratio",
+            Self::Pressure => "memory pressure",
+        })
+    }
+}
+
+/// A signal at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    pub signal: Signal,
+    /// Of what was measured to its threshold.
+    pub ratio: f64,
+    /// What was measured and the threshold, with units.
+    pub text: String,
+    pub value: String,
+    pub threshold: String,
+    /// Over its threshold for long enough, and not yet clearly below.
+    pub active: bool,
+    /// Active, and over by `critical-factor`.
+    pub critical: bool,
+    /// Why a value above its threshold does not count, where it does not.
+    pub discounted: Option<&'static str>,
+    /// About how many bytes of memory have to be freed to end it.
+    pub missing_bytes: u64,
+}
+
+struct Measured {
+    /// Of the value to the threshold.
+    ratio: f64,
+    value: String,
+    threshold: String,
+    missing_bytes: f64,
+}
+
+/// A sample, and how long the pods that are not at their own limit have waited; `None` where that was
+/// not looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Point {
+    sample: Sample,
+    others: Option<Stalled>,
+}
+
+/// What the signals remember.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Signals {
+    window: VecDeque<Point>,
+    over_since: [Option<Monotonic>; 4],
+    active: [bool; 4],
+}
+
+impl Signals {
+    /// Begins anew, as after an eviction: what was before says nothing about what is now.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes a sample and reads all signals that can be read. `others` is what
+    /// [`super::efforts::Efforts::look`] returned for it. A sample that is older than the last, or whose
+    /// counters have gone back, begins the window anew.
+    pub fn read(
+        &mut self,
+        settings: &EvictionSettings,
+        sample: Sample,
+        others: Option<Stalled>,
+    ) -> Vec<Reading> {
+        if let Some(last) = self.window.back()
+            && !follows(&last.sample, &sample)
+        {
+            self.clear();
+        }
+        self.window.push_back(Point { sample, others });
+        let longest = settings.window.max(PRESSURE_WINDOW);
+        // One sample at or before the beginning of the window stays.
+        while self.window.get(1).is_some_and(|next| sample.at.since(next.sample.at) >= longest) {
+            self.window.pop_front();
+        }
+        let confirmed = self.is_confirmed(settings, &sample);
+        let mut readings = Vec::new();
+        for (index, signal) in Signal::ALL.iter().copied().enumerate() {
+            let of_signal = signal.settings(settings);
+            let measured = of_signal.enabled.then(|| self.measure(signal, settings, &sample));
+            let Some(Measured { ratio, value, threshold, missing_bytes }) = measured.flatten()
+            else {
+                (self.over_since[index], self.active[index]) = (None, false);
+                continue;
+            };
+            let counts = signal != Signal::Traffic || confirmed;
+            let over = ratio > 1.0 && counts;
+            if over {
+                let since = *self.over_since[index].get_or_insert(sample.at);
+                self.active[index] |= sample.at.since(since) >= of_signal.sustain;
+            } else {
+                self.over_since[index] = None;
+                self.active[index] &= counts && ratio > of_signal.release;
+            }
+            let active = self.active[index];
+            let critical = active && ratio > settings.critical_factor;
+            let word = if threshold.contains(" and ") { "thresholds" } else { "threshold" };
+            let discounted = (ratio > 1.0 && !counts).then_some("no process waits for memory");
+            let why = discounted.map(|why| format!("; {why}")).unwrap_or_default();
+            let text = format!("{value} ({word} {threshold}{why})");
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes")]
+            let missing_bytes = missing_bytes.max(0.0) as u64;
+            readings.push(Reading {
+                signal,
+                ratio,
+                text,
+                value,
+                threshold,
+                active,
+                critical,
+                discounted,
+                missing_bytes,
+            });
+        }
+        readings
+    }
+
+    /// The sample from which `span` is measured, and how long it is; `None` where it would be less
+    /// than [`SHORTEST`].
+    fn since(&self, span: Duration, now: &Sample) -> Option<(&Sample, f64)> {
+        let first = self.window.iter().rfind(|point| now.at.since(point.sample.at) >= span);
+        let first = first.or_else(|| self.window.front())?;
+        let length = now.at.since(first.sample.at);
+        (length >= SHORTEST).then_some((&first.sample, length.as_secs_f64()))
+    }
+
+    /// Some process waits, or the kernel does not tell.
+    fn is_confirmed(&self, settings: &EvictionSettings, now: &Sample) -> bool {
+        if !settings.confirm_with_pressure || (now.system.is_none() && now.pods.is_none()) {
+            return true;
+        }
+        let Some((first, seconds)) = self.since(PRESSURE_WINDOW, now) else { return false };
+        let system = shares(first.system, now.system, seconds);
+        let pods = shares(first.pods, now.pods, seconds);
+        [system, pods].into_iter().flatten().any(Waiting::confirms)
+    }
+
+    /// Whether only pods at their own memory limit wait: their stalls confirm traffic, and no other
+    /// pod has a part in it.
+    pub fn only_own_limits(&self) -> bool {
+        let Some(now) = self.window.back().map(|point| point.sample) else { return false };
+        let Some((first, seconds)) = self.since(PRESSURE_WINDOW, &now) else { return false };
+        let system = shares(first.system, now.system, seconds);
+        let others = self.others();
+        others.is_some_and(|others| !others.confirms()) && !system.is_some_and(Waiting::confirms)
+    }
+
+    /// Whether it is known how long the pods that are not at their own limit waited.
+    pub fn knows_others(&self) -> bool {
+        self.others().is_some()
+    }
+
+    /// How long the pods that are not at their own limit waited, as far as that was looked at. The sum
+    /// over the pods: in truth it may be less, never more.
+    fn others(&self) -> Option<Waiting> {
+        let now = self.window.back()?;
+        let recent = |point: &&Point| now.sample.at.since(point.sample.at) <= PRESSURE_WINDOW;
+        let first = self.window.iter().filter(recent).find(|point| point.others.is_some())?;
+        let length = now.sample.at.since(first.sample.at);
+        let seconds = (length >= SHORTEST).then_some(length.as_secs_f64())?;
+        shares(first.others, now.others, seconds)
+    }
+
+    /// About how many bytes are missing, where only traffic or stalls tell that some are.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn missing(&self, now: &Sample) -> f64 {
+        let least = now.ram_bytes as f64 * LEAST_MISSING;
+        let Some((first, seconds)) = self.since(PRESSURE_WINDOW, now) else { return least };
+        let pages = now.swapped_in_pages.saturating_sub(first.swapped_in_pages) as f64 / seconds;
+        least
+            .max(pages * MISSING_WINDOW_SECONDS * PAGE_BYTES)
+            .min(now.swap_used_bytes as f64 + least)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "ratios and rates")]
+    fn measure(
+        &self,
+        signal: Signal,
+        settings: &EvictionSettings,
+        now: &Sample,
+    ) -> Option<Measured> {
+        let in_use = now.working_set_bytes.saturating_add(now.swap_used_bytes) as f64;
+        match signal {
+            Signal::Traffic => {
+                let (first, seconds) = self.since(settings.window, now)?;
+                let rate = |now: u64, then: u64| (now - then) as f64 / seconds;
+                let came = rate(now.swapped_in_pages, first.swapped_in_pages);
+                let went = rate(now.swapped_out_pages, first.swapped_out_pages);
+                let (max_in, max_out) =
+                    (settings.max_swap_in_pages_per_second, settings.max_swap_out_pages_per_second);
+                // Both must be above: a VM that is read back after a night is no trouble.
+                let ratio = over(came, max_in as f64).min(over(went, max_out as f64));
+                let value = format!("{came:.0} pages/s in, {went:.0} out over {seconds:.0} s");
+                let threshold = format!("{max_in} and {max_out}");
+                Some(Measured { ratio, value, threshold, missing_bytes: self.missing(now) })
+            }
+            Signal::Utilization => {
+                let usable = now.swap_bytes as f64 * settings.swap_utilization_factor;
+                let threshold = now.ram_bytes as f64 + usable;
+                // Without swap this is the kubelet's business.
+                (now.swap_bytes > 0).then(|| Measured {
+                    ratio: over(in_use, threshold),
+                    value: format!("working set and swap in use {:.1} GiB", gib(in_use)),
+                    threshold: format!("{:.1} GiB", gib(threshold)),
+                    missing_bytes: in_use - threshold * settings.utilization.release,
+                })
+            }
+            Signal::Overcommit => {
+                let found = over(in_use, now.ram_bytes as f64);
+                let max = settings.max_overcommit_ratio;
+                Some(Measured {
+                    ratio: over(found, max),
+                    value: format!("{found:.2} times RAM in use"),
+                    threshold: format!("{max:.2}"),
+                    missing_bytes: in_use
+                        - now.ram_bytes as f64 * max * settings.overcommit.release,
+                })
+            }
+            Signal::Pressure => {
+                let (first, seconds) = self.since(PRESSURE_WINDOW, now)?;
+                let of = |name: &str, waiting: Option<Waiting>, note: String| {
+                    let Waiting { some, full } = waiting?;
+                    let ratio = over(full, settings.max_full_percent)
+                        .max(over(some, settings.max_some_percent));
+                    let value = format!(
+                        "{name} waits for memory: full {full:.0} %, some {some:.0} % of \
+                         {seconds:.0} s{note}"
+                    );
+                    let (full, some) = (settings.max_full_percent, settings.max_some_percent);
+                    Some(Measured {
+                        ratio,
+                        value,
+                        threshold: format!("{full:.0} and {some:.0} %"),
+                        missing_bytes: self.missing(now),
+                    })
+                };
+                let system = shares(first.system, now.system, seconds);
+                let system = of("the system", system, String::new());
+                let all = shares(first.pods, now.pods, seconds);
+                // A pod that waits at its own limit does not make the node short of memory.
+                let counted =
+                    all.map(|all| self.others().map_or(all, |others| all.at_most(others)));
+                let own = all.zip(counted).map_or(0.0, |(all, counted)| all.some - counted.some);
+                let note = match own >= 1.0 {
+                    true => format!(", without pods at their own limit ({own:.0} %)"),
+                    false => String::new(),
+                };
+                let pods = of("kubepods", counted, note);
+                [system, pods].into_iter().flatten().max_by(|a, b| a.ratio.total_cmp(&b.ratio))
+            }
+        }
+    }
+}
+
+/// Of the time, in percent, in which waiting confirms traffic.
+const SOME_CONFIRMS: f64 = 10.0;
+const FULL_CONFIRMS: f64 = 2.0;
+
+/// Shares of the time, in percent, in which some or all processes wait for memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Waiting {
+    some: f64,
+    full: f64,
+}
+
+impl Waiting {
+    fn confirms(self) -> bool {
+        self.some >= SOME_CONFIRMS || self.full >= FULL_CONFIRMS
+    }
+
+    fn at_most(self, other: Self) -> Self {
+        Self { some: self.some.min(other.some), full: self.full.min(other.full) }
+    }
+}
+
+fn gib(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 30)
+}
+
+/// `value / threshold`; a threshold of 0 is over with anything above it.
+fn over(value: f64, threshold: f64) -> f64 {
+    match (threshold > 0.0, value > 0.0) {
+        (true, _) => value / threshold,
+        (false, true) => f64::INFINITY,
+        (false, false) => 0.0,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shares to a percent")]
+fn shares(first: Option<Stalled>, now: Option<Stalled>, seconds: f64) -> Option<Waiting> {
+    let (first, now) = (first?, now?);
+    let share = |now: u64, first: u64| now.saturating_sub(first) as f64 / (seconds * 10_000.0);
+    Some(Waiting {
+        some: share(now.some_micros, first.some_micros),
+        full: share(now.full_micros, first.full_micros),
+    })
+}
+
+/// Whether `next` goes on where `last` was: no gap, no counter gone back.
+fn follows(last: &Sample, next: &Sample) -> bool {
+    let stalled = |last: Option<Stalled>, next: Option<Stalled>| match (last, next) {
+        (Some(last), Some(next)) => {
+            next.some_micros >= last.some_micros && next.full_micros >= last.full_micros
+        }
+        (None, None) => true,
+        _ => false,
+    };
+    next.at > last.at
+        && next.at.since(last.at) <= LONGEST_GAP
+        && next.swapped_in_pages >= last.swapped_in_pages
+        && next.swapped_out_pages >= last.swapped_out_pages
+        && stalled(last.system, next.system)
+        && stalled(last.pods, next.pods)
+}
+
+#[cfg(test)]
+#[path = "signals_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,230 @@
+//! Workloads whose pods were moved: a pod that comes back within minutes was evicted for nothing, and a
+//! VM that has just moved is not moved again.
+//!
+//! Source: the descheduler's `KubevirtMigrationAware`, whose cooldown of a VM is 15 minutes, doubled
+//! each time up to 6 hours.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    host::Monotonic,
+    pod::{Owner, OwnerKind, Pod, PodUid, Pods},
+};
+
+const FIRST_COOLDOWN: Duration = Duration::from_secs(15 * 60);
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(6 * 3600);
+/// A pod of the workload that appears so soon after another one has left takes its place.
+const BACK_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// How long a workload that came back is left alone.
+const SPARED_AFTER_RETURN: Duration = Duration::from_secs(3600);
+/// A workload that has not been moved for so long begins with the shortest cooldown again.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Owners are the text of whoever creates pods: the oldest entries make room for new ones.
+const MOST: usize = 1024;
+
+/// What a pod belongs to: its controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Of the controller.
+    pub uid: String,
+    /// `namespace/name` of the controller.
+    pub name: String,
+    pub vm: bool,
+}
+
+impl Workload {
+    /// `None` for a bare pod.
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let Owner { kind, name, uid, .. } = pod.owner.as_ref().filter(|owner| owner.controller)?;
+        let vm = *kind == OwnerKind::VirtualMachineInstance && pod.virt_launcher;
+        Some(Self { uid: uid.to_string(), name: format!("{}/{name}", pod.namespace), vm })
+    }
+}
+
+/// A pod of a workload that was asked to leave is back on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// `namespace/name` of the controller.
+    pub workload: String,
+    pub pod: PodUid,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Moved {
+    last: Monotonic,
+    /// The cooldown of a VM; zero for other workloads.
+    cooldown: Duration,
+    /// Until then none of its pods is asked.
+    until: Monotonic,
+    /// Until then a new pod of it counts as the return of the one that left.
+    watched_until: Monotonic,
+    /// Its pods on this node when one of them was asked.
+    pods: BTreeSet<PodUid>,
+    came_back: bool,
+}
+
+/// The workloads that were moved, by the UID of the controller. Times are since boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workloads(BTreeMap<String, Moved>);
+
+impl Workloads {
+    /// A pod of `workload` is on its way.
+    pub fn moves(&mut self, workload: &Workload, pods: BTreeSet<PodUid>, now: Monotonic) {
+        let before = self.0.get(&workload.uid).map(|moved| moved.cooldown);
+        let cooldown = match (workload.vm, before) {
+            (false, _) => Duration::ZERO,
+            // A VM has one launcher here, or two for a moment: so many pods are no VM's.
+            (true, _) if pods.len() > 2 => Duration::ZERO,
+            (true, None | Some(Duration::ZERO)) => FIRST_COOLDOWN,
+            (true, Some(before)) => before.saturating_mul(2).min(LONGEST_COOLDOWN),
+        };
+        let moved = Moved {
+            last: now,
+            cooldown,
+            until: now + cooldown,
+            watched_until: now + BACK_WITHIN,
+            pods,
+            came_back: false,
+        };
+        self.0.insert(workload.uid.clone(), moved);
+        if self.0.len() > MOST
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, moved)| moved.last)
+        {
+            let oldest = oldest.0.clone();
+            self.0.remove(&oldest);
+        }
+    }
+
+    /// The pod that was asked has left: from now on a new one takes its place.
+    pub fn left(&mut self, workload: &Workload, now: Monotonic) {
+        if let Some(moved) = self.0.get_mut(&workload.uid) {
+            moved.watched_until = now + BACK_WITHIN;
+            moved.until = moved.until.max(now + moved.cooldown);
+        }
+    }
+
+    /// Sees which workloads are back, each once, and forgets those that were moved long ago.
+    pub fn see(&mut self, pods: &Pods, now: Monotonic) -> Vec<Returned> {
+        self.0.retain(|_, moved| now.since(moved.last) < FORGOTTEN_AFTER);
+        let watched = |moved: &Moved| !moved.came_back && now < moved.watched_until;
+        if !self.0.values().any(watched) {
+            return Vec::new();
+        }
+        let mut returned = Vec::new();
+        for pod in pods.values().filter(|pod| !pod.is_terminating() && !pod.finished) {
+            let Some(workload) = Workload::of(pod) else { continue };
+            let Some(moved) = self.0.get_mut(&workload.uid) else { continue };
+            if watched(moved) && !moved.pods.contains(&pod.uid) {
+                moved.came_back = true;
+                moved.until = moved.until.max(now + SPARED_AFTER_RETURN);
+                let name = format!("{}/{}", pod.namespace, pod.name);
+                returned.push(Returned { workload: workload.name, pod: pod.uid.clone(), name });
+            }
+        }
+        returned
+    }
+
+    /// Why no pod of `workload` is asked now.
+    pub fn spared(&self, workload: &Workload, now: Monotonic) -> Option<String> {
+        let moved = self.0.get(&workload.uid).filter(|moved| now < moved.until)?;
+        let minutes = moved.until.since(now).as_secs().div_ceil(60);
+        Some(match moved.came_back {
+            true => format!(
+                "a pod of {} came back to this node after an eviction; none of its pods is evicted for \
+                 {minutes} min",
+                workload.name
+            ),
+            false => {
+                format!("{} was moved recently; it is left alone for {minutes} min", workload.name)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fixtures::pod;
+
+    fn at(minutes: u64) -> Monotonic {
+        Monotonic(Duration::from_secs(minutes * 60))
+    }
+
+    fn of(name: &str, kind: OwnerKind, owner: &str) -> Arc<Pod> {
+        let mut pod = pod(name, &["- - 100Mi -"]);
+        pod.owner = Some(Owner { kind, name: owner.into(), uid: owner.into(), controller: true });
+        pod.virt_launcher = kind == OwnerKind::VirtualMachineInstance;
+        Arc::new(pod)
+    }
+
+    fn pods(all: &[&Arc<Pod>]) -> Pods {
+        all.iter().map(|pod| (pod.uid.clone(), Arc::clone(pod))).collect()
+    }
+
+    #[test]
+    fn a_workload_that_comes_back_is_spared_for_an_hour_and_its_siblings_are_no_return() {
+        let (first, sibling, again) = (
+            of("web-1", OwnerKind::Other, "web"),
+            of("web-2", OwnerKind::Other, "web"),
+            of("web-3", OwnerKind::Other, "web"),
+        );
+        let workload = Workload::of(&first).unwrap();
+        let mut workloads = Workloads::default();
+        workloads.moves(&workload, [first.uid.clone(), sibling.uid.clone()].into(), at(0));
+        assert_eq!(workloads.see(&pods(&[&first, &sibling]), at(1)), []);
+        assert_eq!(workloads.spared(&workload, at(1)), None, "another replica may leave");
+        workloads.left(&workload, at(1));
+        let returned = workloads.see(&pods(&[&sibling, &again]), at(3));
+        assert_eq!(returned.len(), 1);
+        assert_eq!(returned[0].name, "default/web-3");
+        assert_eq!(workloads.see(&pods(&[&sibling, &again]), at(4)), [], "reported once");
+        assert!(workloads.spared(&workload, at(62)).unwrap().contains("came back"));
+        assert_eq!(workloads.spared(&workload, at(64)), None);
+    }
+
+    #[test]
+    fn a_pod_that_appears_much_later_is_no_return() {
+        let (first, later) =
+            (of("web-1", OwnerKind::Other, "web"), of("web-9", OwnerKind::Other, "web"));
+        let workload = Workload::of(&first).unwrap();
+        let mut workloads = Workloads::default();
+        workloads.moves(&workload, [first.uid.clone()].into(), at(0));
+        workloads.left(&workload, at(1));
+        assert_eq!(workloads.see(&pods(&[&later]), at(12)), []);
+    }
+
+    #[test]
+    fn a_vms_cooldown_doubles_from_a_quarter_of_an_hour_to_six_hours() {
+        let launcher = of("virt-launcher-a", OwnerKind::VirtualMachineInstance, "vm");
+        let workload = Workload::of(&launcher).unwrap();
+        let mut workloads = Workloads::default();
+        let mut now = 0;
+        for minutes in [15, 30, 60, 120, 240, 360, 360] {
+            workloads.moves(&workload, BTreeSet::new(), at(now));
+            assert!(workloads.spared(&workload, at(now + minutes - 1)).is_some(), "{minutes}");
+            assert_eq!(workloads.spared(&workload, at(now + minutes)), None, "{minutes}");
+            now += minutes + 1;
+        }
+        workloads.see(&Pods::new(), at(now + 25 * 60));
+        assert_eq!(workloads, Workloads::default(), "forgotten after a day");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut workloads = Workloads::default();
+        for number in 0..u64::try_from(MOST).unwrap() + 10 {
+            let workload = Workload { uid: number.to_string(), name: "x".into(), vm: true };
+            workloads.moves(&workload, BTreeSet::new(), at(number));
+        }
+        assert_eq!(workloads.0.len(), MOST);
+        assert!(!workloads.0.contains_key("0"));
+    }
+}

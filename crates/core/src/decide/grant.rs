@@ -1,0 +1,219 @@
+//! How much swap a container may have, and why: LimitedSwap as the kubelet computes it.
+//!
+//! Source: KEP-2400 and `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::qos::qos_class;
+use crate::{
+    config::settings::{Eligibility, GrantSettings, Policy},
+    model::{
+        host::{NodeMemory, Role},
+        pod::{Container, ContainerKind, Pod, QosClass},
+        quantity::Quantity,
+        swap::{SwapMax, human_bytes},
+    },
+};
+
+/// `scheduling.k8s.io`: the lowest priority of the system's own classes.
+pub const SYSTEM_CRITICAL_PRIORITY: i32 = 2_000_000_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Grant {
+    pub swap_max: SwapMax,
+    pub reason: Reason,
+}
+
+/// Why a container has its grant. The text is shown to operators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    Limited {
+        request_bytes: u64,
+        ram_bytes: u64,
+        swap_for_pods_bytes: u64,
+    },
+    PolicyMax,
+    PolicyNone,
+    NoSwapOnNode,
+    NotBurstable(QosClass),
+    MirrorPod,
+    CriticalPriority(i32),
+    NotVirtLauncher,
+    Ephemeral,
+    NoMemoryRequest,
+    RequestEqualsLimit,
+    RequestExceedsRam {
+        request_bytes: u64,
+        ram_bytes: u64,
+    },
+    /// Of a pod's cgroup.
+    Together,
+    Helper,
+    UnknownPod,
+    UnknownContainer,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limited { request_bytes, ram_bytes, swap_for_pods_bytes } => write!(
+                f,
+                "requests {} of {} RAM, so that share of {} swap",
+                human_bytes(*request_bytes),
+                human_bytes(*ram_bytes),
+                human_bytes(*swap_for_pods_bytes)
+            ),
+            Self::PolicyMax => f.write_str("policy is \"max\""),
+            Self::PolicyNone => f.write_str("policy is \"none\""),
+            Self::NoSwapOnNode => f.write_str("the node has no swap for pods"),
+            Self::NotBurstable(class) => write!(f, "{class} pod; only Burstable pods may swap"),
+            Self::MirrorPod => f.write_str("mirror of a static pod"),
+            Self::CriticalPriority(priority) => write!(f, "critical pod (priority {priority})"),
+            Self::NotVirtLauncher => f.write_str("no VM, and eligibility is \"virt-launcher\""),
+            Self::Ephemeral => f.write_str("ephemeral containers may not swap"),
+            Self::NoMemoryRequest => f.write_str("requests no memory"),
+            Self::RequestEqualsLimit => f.write_str("memory request equals limit"),
+            Self::RequestExceedsRam { request_bytes, ram_bytes } => write!(
+                f,
+                "requests {}, more than the node's {} RAM",
+                human_bytes(*request_bytes),
+                human_bytes(*ram_bytes)
+            ),
+            Self::Together => {
+                f.write_str("the most that containers of the pod that run together are granted")
+            }
+            Self::Helper => f.write_str("sandbox or monitor, no container"),
+            Self::UnknownPod => f.write_str("its pod is not known (yet)"),
+            Self::UnknownContainer => f.write_str("its container in the pod is not known (yet)"),
+        }
+    }
+}
+
+/// What may be shared out among pods: all swap but what is kept back for the system.
+pub fn swap_for_pods(settings: &GrantSettings, node: &NodeMemory) -> u64 {
+    let reserved = u128::from(node.swap_bytes) * u128::from(settings.system_reserved_percent) / 100;
+    node.swap_bytes.saturating_sub(u64::try_from(reserved).unwrap_or(u64::MAX))
+}
+
+/// What the cgroup of a container that plays `role` in `pod` may have.
+pub fn grant_by_role(
+    settings: &GrantSettings,
+    node: &NodeMemory,
+    pod: Option<&Pod>,
+    role: &Role,
+) -> Grant {
+    let container = match (role, pod) {
+        (Role::Helper, _) => return none(Reason::Helper),
+        (_, None) => return none(Reason::UnknownPod),
+        (Role::Unknown, Some(_)) => return none(Reason::UnknownContainer),
+        (Role::Container(name), Some(pod)) => pod.container(name).map(|c| (pod, c)),
+    };
+    container.map_or_else(
+        || none(Reason::UnknownContainer),
+        |(pod, container)| grant(settings, node, pod, container),
+    )
+}
+
+/// The grant of `container` in `pod`, in whole bytes (the kernel rounds down to pages).
+pub fn grant(
+    settings: &GrantSettings,
+    node: &NodeMemory,
+    pod: &Pod,
+    container: &Container,
+) -> Grant {
+    if let Some(reason) = denied(settings, node, pod, container) {
+        return none(reason);
+    }
+    match settings.policy {
+        Policy::None => none(Reason::PolicyNone),
+        Policy::Max => Grant { swap_max: SwapMax::Max, reason: Reason::PolicyMax },
+        Policy::Limited => limited(settings, node, container),
+    }
+}
+
+pub(super) fn none(reason: Reason) -> Grant {
+    Grant { swap_max: SwapMax::ZERO, reason }
+}
+
+/// What rules the container out, whatever the policy.
+fn denied(
+    settings: &GrantSettings,
+    node: &NodeMemory,
+    pod: &Pod,
+    container: &Container,
+) -> Option<Reason> {
+    let ephemeral = || (container.kind == ContainerKind::Ephemeral).then_some(Reason::Ephemeral);
+    pod_denied(settings, pod)
+        .or_else(ephemeral)
+        .or_else(|| (swap_for_pods(settings, node) == 0).then_some(Reason::NoSwapOnNode))
+}
+
+/// What rules every container of the pod out, whatever the policy.
+pub(super) fn pod_denied(settings: &GrantSettings, pod: &Pod) -> Option<Reason> {
+    if let Some(reason) = critical(pod) {
+        return Some(reason);
+    }
+    let class = qos_class(pod);
+    if class != QosClass::Burstable {
+        return Some(Reason::NotBurstable(class));
+    }
+    let no_vm = settings.eligibility == Eligibility::VirtLauncher && !pod.virt_launcher;
+    no_vm.then_some(Reason::NotVirtLauncher)
+}
+
+/// Why the kubelet takes the pod for critical: a static pod, which the API server knows by its mirror,
+/// or a system priority. The annotation `kubernetes.io/config.source` is no sign: on a pod that the API
+/// server lists it is its author's text, and the kubelet overwrites it.
+pub fn critical(pod: &Pod) -> Option<Reason> {
+    if pod.mirror {
+        return Some(Reason::MirrorPod);
+    }
+    pod.priority
+        .filter(|priority| *priority >= SYSTEM_CRITICAL_PRIORITY)
+        .map(Reason::CriticalPriority)
+}
+
+fn limited(settings: &GrantSettings, node: &NodeMemory, container: &Container) -> Grant {
+    let resources = container.effective();
+    let request = resources.requests.memory.unwrap_or_default();
+    let limit = resources.limits.memory.unwrap_or_default();
+    if request == Quantity::default() && limit == Quantity::default() {
+        return none(Reason::NoMemoryRequest);
+    }
+    if request == limit {
+        return none(Reason::RequestEqualsLimit);
+    }
+    let Ok(request_bytes) = u64::try_from(request.value()) else {
+        return none(Reason::NoMemoryRequest);
+    };
+    let (ram_bytes, swap_for_pods_bytes) = (node.ram_bytes, swap_for_pods(settings, node));
+    if request_bytes == 0 {
+        return none(Reason::NoMemoryRequest);
+    }
+    if request_bytes > ram_bytes {
+        return none(Reason::RequestExceedsRam { request_bytes, ram_bytes });
+    }
+    Grant {
+        swap_max: SwapMax::Bytes(share(request_bytes, ram_bytes, swap_for_pods_bytes)),
+        reason: Reason::Limited { request_bytes, ram_bytes, swap_for_pods_bytes },
+    }
+}
+
+/// `int64(float64(request) / float64(ram) * float64(swap))`: in this order, so that it is the
+/// kubelet's value to the byte.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the kubelet computes in float64, so must we; none of the three is negative"
+)]
+pub fn share(request_bytes: u64, ram_bytes: u64, swap_bytes: u64) -> u64 {
+    (request_bytes as f64 / ram_bytes as f64 * swap_bytes as f64) as u64
+}
+
+#[cfg(test)]
+#[path = "grant_tests.rs"]
+mod tests;

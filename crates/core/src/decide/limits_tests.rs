@@ -1,0 +1,684 @@
+use std::{path::PathBuf, sync::Arc};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::settings::Settings,
+    fixtures::{NODE, pod},
+    model::{
+        host::{Holder, Level, Role},
+        pod::{ContainerId, Pod, PodUid, Pods},
+    },
+};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+fn at(seconds: u64) -> Monotonic {
+    Monotonic(Duration::from_secs(seconds))
+}
+
+fn pods(all: impl IntoIterator<Item = Pod>) -> Pods {
+    all.into_iter().map(|pod| (pod.uid.clone(), Arc::new(pod))).collect()
+}
+
+fn uid(name: &str) -> PodUid {
+    pod(name, &[]).uid
+}
+
+/// The container `c0` of pod `name`, under runc: one level.
+fn runc(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> ContainerFacts {
+    let id = ContainerId::new(&format!("{name:0>12}")).unwrap();
+    ContainerFacts {
+        pod: uid(name),
+        role: Role::Container("c0".into()),
+        manager: Manager::Systemd(format!("crio-{id}.scope").into()),
+        starting: false,
+        path: PathBuf::from(format!("kubepods.slice/crio-{id}.scope")),
+        levels: vec![LevelFacts { level: Level::Container, inode: 1, swap_max, swap_used_bytes }],
+        id,
+    }
+}
+
+fn crun(name: &str, scope: SwapMax, child: SwapMax) -> ContainerFacts {
+    let mut facts = runc(name, scope, 0);
+    facts.levels.push(LevelFacts {
+        level: Level::RuntimeChild,
+        inode: 2,
+        swap_max: child,
+        swap_used_bytes: 0,
+    });
+    facts
+}
+
+struct Case {
+    settings: Settings,
+    node: NodeMemory,
+    pods: Pods,
+    state: State,
+    thorough: bool,
+}
+
+impl Case {
+    fn new(all: impl IntoIterator<Item = Pod>) -> Self {
+        Self {
+            settings: Settings::defaults(),
+            node: NODE,
+            pods: pods(all),
+            state: State::default(),
+            thorough: false,
+        }
+    }
+
+    /// The first pass of an agent: the containers may have been there for long.
+    fn first_pass(&mut self, containers: &[ContainerFacts], now: Monotonic) -> Decision {
+        self.thorough = true;
+        let decision = self.pass(containers, now);
+        self.thorough = false;
+        decision
+    }
+
+    fn pass(&mut self, containers: &[ContainerFacts], now: Monotonic) -> Decision {
+        self.pass_with(containers, &[], now)
+    }
+
+    fn pass_with(
+        &mut self,
+        containers: &[ContainerFacts],
+        slices: &[PodFacts],
+        now: Monotonic,
+    ) -> Decision {
+        let (node, pods, thorough) = (self.node, &self.pods, self.thorough);
+        let snapshot = Snapshot { node, pods, containers, slices, thorough };
+        let (state, decision) =
+            decide(&self.settings, snapshot, std::mem::take(&mut self.state), now);
+        self.state = state;
+        decision
+    }
+
+    /// Carries the actions out on `containers`, as a kernel and a willing systemd would.
+    fn apply(&mut self, decision: &Decision, containers: &mut [ContainerFacts]) {
+        self.apply_with(decision, containers, &mut []);
+    }
+
+    fn apply_with(
+        &mut self,
+        decision: &Decision,
+        containers: &mut [ContainerFacts],
+        slices: &mut [PodFacts],
+    ) {
+        for action in &decision.actions {
+            match action {
+                Action::WriteLimit { owner, level, to, .. } => {
+                    let found = match owner {
+                        Holder::Container(id) => {
+                            let facts = containers.iter_mut().find(|c| c.id == *id).unwrap();
+                            facts.levels.iter_mut().find(|l| l.level == *level).unwrap()
+                        }
+                        Holder::Pod(uid) => {
+                            &mut slices.iter_mut().find(|p| p.uid == *uid).unwrap().level
+                        }
+                    };
+                    found.swap_max = to.as_kernel_shows(4096);
+                }
+                Action::TellSystemd { owner, to, .. } => {
+                    self.state.systemd_answered(owner, *to, true, at(0));
+                }
+            }
+        }
+    }
+}
+
+fn owner(facts: &ContainerFacts) -> Holder {
+    facts.id.clone().into()
+}
+
+/// `(level, from, to, cause)` of the writes.
+fn writes(decision: &Decision) -> Vec<(Level, SwapMax, SwapMax, Cause)> {
+    decision
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::WriteLimit { level, from, to, cause, .. } => Some((*level, *from, *to, *cause)),
+            Action::TellSystemd { .. } => None,
+        })
+        .collect()
+}
+
+fn told(decision: &Decision) -> Vec<SwapMax> {
+    decision
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::TellSystemd { to, .. } => Some(*to),
+            Action::WriteLimit { .. } => None,
+        })
+        .collect()
+}
+
+fn bytes(bytes: u64) -> SwapMax {
+    SwapMax::Bytes(bytes)
+}
+
+#[test]
+fn a_new_container_gets_its_grant_at_every_level_and_in_systemd() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [crun("a", SwapMax::Max, SwapMax::ZERO)];
+    let decision = case.first_pass(&containers, at(1));
+    let grant = bytes(2 * GIB);
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Container, SwapMax::Max, grant, Cause::Found),
+            (Level::RuntimeChild, SwapMax::ZERO, grant, Cause::Found),
+        ]
+    );
+    assert_eq!(told(&decision), [grant]);
+    case.apply(&decision, &mut containers);
+    assert_eq!(case.pass(&containers, at(2)), Decision::default(), "all is right: nothing to do");
+}
+
+#[test]
+fn the_kernel_keeps_whole_pages_and_systemd_every_byte() {
+    let mut case = Case::new([pod("a", &["- - 100000001 -"])]);
+    let mut containers = [runc("a", SwapMax::Max, 0)];
+    let decision = case.first_pass(&containers, at(1));
+    let SwapMax::Bytes(exact) = told(&decision)[0] else { panic!("{decision:?}") };
+    assert_eq!(exact, 50_000_000);
+    case.apply(&decision, &mut containers);
+    assert_eq!(containers[0].levels[0].swap_max, bytes(50_000_000 - 50_000_000 % 4096));
+    assert_eq!(case.pass(&containers, at(2)), Decision::default());
+}
+
+#[test]
+fn everything_else_gets_zero_even_where_the_file_says_so_already() {
+    let mut sandbox = runc("a", SwapMax::ZERO, 0);
+    sandbox.role = Role::Helper;
+    for (facts, pods) in [
+        (sandbox, vec![pod("a", &["- - 4Gi -"])]),
+        (runc("a", SwapMax::ZERO, 0), vec![pod("a", &["1 1 1Gi 1Gi"])]),
+        (runc("b", SwapMax::ZERO, 0), vec![]),
+    ] {
+        let decision = Case::new(pods).first_pass(&[facts], at(1));
+        assert_eq!(writes(&decision), []);
+        assert_eq!(told(&decision), [SwapMax::ZERO], "or a daemon-reload brings max back");
+    }
+}
+
+#[test]
+fn drift_is_repaired_at_the_level_where_it_happened() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let grant = bytes(2 * GIB);
+    let mut containers = [crun("a", grant, grant)];
+    let first = case.first_pass(&containers, at(1));
+    case.apply(&first, &mut containers);
+    for (level, found) in [(0, SwapMax::Max), (1, SwapMax::ZERO), (1, bytes(4096))] {
+        containers[0].levels[level].swap_max = found;
+        let decision = case.pass(&containers, at(10));
+        let name = containers[0].levels[level].level;
+        assert_eq!(writes(&decision), [(name, found, grant, Cause::Drift)]);
+        assert_eq!(told(&decision), [grant], "whoever drifted it may have told systemd");
+        case.apply(&decision, &mut containers);
+        assert_eq!(case.pass(&containers, at(10)), Decision::default());
+    }
+}
+
+#[test]
+fn what_the_runtime_writes_while_it_starts_is_no_drift() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::Max, 0)];
+    let first = case.pass(&containers, at(10));
+    case.apply(&first, &mut containers);
+    containers[0].levels[0].swap_max = SwapMax::ZERO;
+    let second = case.pass(&containers, at(11));
+    assert_eq!(writes(&second)[0].3, Cause::Found);
+    case.apply(&second, &mut containers);
+    containers[0] = crun("a", bytes(2 * GIB), SwapMax::ZERO);
+    let third = case.pass(&containers, at(60));
+    assert_eq!(
+        writes(&third),
+        [(Level::RuntimeChild, SwapMax::ZERO, bytes(2 * GIB), Cause::Found)],
+        "a level never seen before"
+    );
+}
+
+#[test]
+fn a_changed_grant_is_applied_up_and_down() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0)];
+    for (swap_bytes, grant) in [(8 * GIB, 2 * GIB), (16 * GIB, 4 * GIB), (0, 0), (8 * GIB, 2 * GIB)]
+    {
+        case.node.swap_bytes = swap_bytes;
+        let decision = case.first_pass(&containers, at(5));
+        assert_eq!(told(&decision), [bytes(grant)]);
+        case.apply(&decision, &mut containers);
+        assert_eq!(containers[0].levels[0].swap_max, bytes(grant));
+    }
+}
+
+#[test]
+fn a_limit_never_falls_below_use_and_follows_it_down() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", bytes(2 * GIB), GIB)];
+    let first = case.first_pass(&containers, at(1));
+    case.apply(&first, &mut containers);
+    case.node.swap_bytes = GIB; // the grant falls to 256 MiB
+    let decision = case.pass(&containers, at(2));
+    assert_eq!(
+        writes(&decision),
+        [(Level::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown)]
+    );
+    assert!(matches!(decision.notices[..], [Notice::AboveGrant { used_bytes: GIB, .. }]));
+    assert_eq!(decision.again, [(at(4), owner(&containers[0]))]);
+    case.apply(&decision, &mut containers);
+
+    containers[0].levels[0].swap_used_bytes = GIB - MIB / 2;
+    assert_eq!(writes(&case.pass(&containers, at(4))), [], "not worth a write yet");
+    containers[0].levels[0].swap_used_bytes = GIB / 2;
+    let decision = case.pass(&containers, at(6));
+    assert_eq!(writes(&decision)[0].2, bytes(GIB / 2 + MIB));
+    assert_eq!(decision.notices, [], "said once");
+    case.apply(&decision, &mut containers);
+
+    containers[0].levels[0].swap_max = SwapMax::ZERO;
+    let repaired = case.pass(&containers, at(7));
+    assert_eq!(writes(&repaired)[0].2, bytes(GIB / 2 + MIB), "somebody else's 0 would kill it");
+    case.apply(&repaired, &mut containers);
+
+    containers[0].levels[0].swap_used_bytes = 100 * MIB;
+    let decision = case.pass(&containers, at(8));
+    assert_eq!(writes(&decision)[0].2, bytes(256 * MIB));
+    assert!(matches!(decision.notices[..], [Notice::BackWithinGrant { .. }]));
+    assert_eq!(decision.again, []);
+}
+
+#[test]
+fn nobody_is_raised_while_another_still_holds_the_bytes() {
+    let mut case = Case::new([pod("a", &["- - 8Gi -"]), pod("b", &["- - 8Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0), runc("b", SwapMax::ZERO, 0)];
+    let first = case.first_pass(&containers, at(1));
+    case.apply(&first, &mut containers); // 4 GiB each, all of the swap
+
+    containers[0].levels[0].swap_used_bytes = 4 * GIB - MIB;
+    case.pods = pods([pod("a", &["- - 4Gi -"]), pod("b", &["- - 12Gi -"])]);
+    let decision = case.pass(&containers, at(2));
+    assert_eq!(writes(&decision), [], "a cannot fall yet, so b cannot rise");
+    assert_eq!(decision.again.len(), 2);
+
+    containers[0].levels[0].swap_used_bytes = 3 * GIB;
+    for _ in 0..2 {
+        let decision = case.pass(&containers, at(4));
+        case.apply(&decision, &mut containers);
+    }
+    assert_eq!(containers[0].levels[0].swap_max, bytes(3 * GIB + MIB));
+    assert_eq!(containers[1].levels[0].swap_max, bytes(5 * GIB - MIB), "what a has let go");
+
+    containers[0].levels[0].swap_used_bytes = GIB;
+    for _ in 0..2 {
+        let decision = case.pass(&containers, at(6));
+        case.apply(&decision, &mut containers);
+    }
+    assert_eq!(containers[0].levels[0].swap_max, bytes(2 * GIB));
+    assert_eq!(containers[1].levels[0].swap_max, bytes(6 * GIB));
+}
+
+#[test]
+fn who_uses_nothing_gets_no_room_that_is_not_free() {
+    let mut case = Case::new([pod("a", &["- - 8Gi -"]), pod("b", &["- - 8Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0), runc("b", SwapMax::ZERO, 0)];
+    case.pods = pods([pod("a", &["- - 16Gi -"]), pod("b", &["- - 8Gi 8Gi"])]);
+    let first = case.first_pass(&containers, at(1));
+    case.apply(&first, &mut containers); // all of the swap to a, none to b
+    containers[0].levels[0].swap_used_bytes = 8 * GIB - 1;
+    case.pods = pods([pod("a", &["- - 8Gi -"]), pod("b", &["- - 8Gi -"])]);
+    let decision = case.pass(&containers, at(2));
+    case.apply(&decision, &mut containers);
+    assert_eq!(containers[1].levels[0].swap_max, SwapMax::ZERO, "not even a mebibyte");
+}
+
+#[test]
+fn a_writer_that_fights_is_named_once_and_met_once_a_second() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0)];
+    let first = case.first_pass(&containers, at(1));
+    case.apply(&first, &mut containers);
+    let (mut written, mut named, mut deaf) = (0, 0, 0);
+    for millis in (10_000..20_000).step_by(10) {
+        containers[0].levels[0].swap_max = SwapMax::Max;
+        let decision = case.pass(&containers, Monotonic(Duration::from_millis(millis)));
+        written += writes(&decision).len();
+        named += decision.notices.len();
+        deaf += decision.deaf_until.len();
+        case.apply(&decision, &mut containers);
+    }
+    assert_eq!(written, 8 + 9, "a burst, then one a second");
+    assert_eq!(named, 1);
+    assert!(deaf > 0);
+    containers[0].levels[0].swap_max = SwapMax::Max;
+    assert_eq!(writes(&case.pass(&containers, at(60))).len(), 1, "calm again");
+}
+
+#[test]
+fn systemd_is_asked_again_after_a_refusal_and_thoroughly() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let grant = bytes(2 * GIB);
+    let containers = [runc("a", grant, 0)];
+    let id = &owner(&containers[0]);
+    assert_eq!(told(&case.first_pass(&containers, at(1))), [grant]);
+    assert_eq!(told(&case.pass(&containers, at(1))), [], "the question is on its way");
+    case.state.systemd_answered(id, SwapMax::ZERO, true, at(1));
+    assert_eq!(told(&case.pass(&containers, at(1))), [], "an answer to another question");
+    case.state.systemd_answered(id, grant, false, at(2));
+    let waiting = case.pass(&containers, at(3));
+    assert_eq!((told(&waiting), waiting.again), (vec![], vec![(at(7), id.clone())]));
+    assert_eq!(told(&case.pass(&containers, at(7))), [grant]);
+    case.state.systemd_answered(id, grant, true, at(7));
+    assert_eq!(told(&case.pass(&containers, at(8))), []);
+    case.thorough = true;
+    assert_eq!(told(&case.pass(&containers, at(8))), [grant]);
+}
+
+#[test]
+fn systemd_is_not_told_while_the_runtime_starts_the_container() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::Max, 0)];
+    containers[0].starting = true;
+    let decision = case.pass(&containers, at(10));
+    assert_eq!(
+        (writes(&decision).len(), told(&decision)),
+        (1, vec![]),
+        "the file holds it for now"
+    );
+    assert_eq!(decision.again, [(at(10) + STARTED_YET, owner(&containers[0]))]);
+    case.apply(&decision, &mut containers);
+    assert_eq!(told(&case.pass(&containers, at(69))), []);
+    assert_eq!(told(&case.pass(&containers, at(70))).len(), 1, "but not for ever");
+    containers[0].starting = false;
+    case.state.forget(&owner(&containers[0]));
+    assert_eq!(told(&case.pass(&containers, at(80))), [], "nor so soon after it appeared");
+    assert_eq!(told(&case.pass(&containers, at(82))).len(), 1);
+}
+
+#[test]
+fn where_the_kubelet_grants_the_agent_only_compares() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = Grants::Kubelet;
+    let right = [crun("a", bytes(2 * GIB), bytes(2 * GIB))];
+    assert_eq!(case.pass(&right, at(1)), Decision::default());
+    let wrong = [crun("a", bytes(2 * GIB), SwapMax::ZERO)];
+    let decision = case.pass(&wrong, at(2));
+    assert_eq!(decision.actions, []);
+    assert_eq!(
+        decision.notices,
+        [Notice::Differs {
+            owner: owner(&wrong[0]),
+            found: SwapMax::ZERO,
+            expected: bytes(2 * GIB)
+        }]
+    );
+    assert_eq!(case.pass(&wrong, at(3)), Decision::default(), "said once");
+}
+
+#[test]
+fn without_systemd_nobody_is_told() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut facts = runc("a", SwapMax::Max, 0);
+    facts.manager = Manager::Cgroupfs;
+    let decision = case.pass(&[facts], at(1));
+    assert_eq!((writes(&decision).len(), told(&decision).len()), (1, 0));
+}
+
+/// The cgroup of pod `name`.
+fn slice(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> PodFacts {
+    let uid = uid(name);
+    let unit = format!("kubepods-pod{uid}.slice");
+    PodFacts {
+        path: PathBuf::from(format!("kubepods.slice/{unit}")),
+        manager: Manager::Systemd(unit.into()),
+        level: LevelFacts { level: Level::Pod, inode: 9, swap_max, swap_used_bytes },
+        uid,
+    }
+}
+
+#[test]
+fn a_pods_cgroup_is_limited_to_what_its_containers_may_have_together() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -", "- - 2Gi -"])]);
+    let mut containers = [runc("a", SwapMax::Max, 0)];
+    let mut slices = [slice("a", SwapMax::Max, 0)];
+    case.thorough = true;
+    let decision = case.pass_with(&containers, &slices, at(1));
+    case.thorough = false;
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Container, SwapMax::Max, bytes(2 * GIB), Cause::Found),
+            (Level::Pod, SwapMax::Max, bytes(3 * GIB), Cause::Found),
+        ],
+        "lowered after its containers"
+    );
+    assert_eq!(told(&decision), [bytes(2 * GIB), bytes(3 * GIB)]);
+    case.apply_with(&decision, &mut containers, &mut slices);
+
+    case.node.swap_bytes = 16 * GIB;
+    let decision = case.pass_with(&containers, &slices, at(5));
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Pod, bytes(3 * GIB), bytes(6 * GIB), Cause::GrantChanged),
+            (Level::Container, bytes(2 * GIB), bytes(4 * GIB), Cause::GrantChanged),
+        ],
+        "raised before its containers"
+    );
+    case.apply_with(&decision, &mut containers, &mut slices);
+
+    slices[0].level.swap_max = SwapMax::Max;
+    let decision = case.pass_with(&containers, &slices, at(9));
+    assert_eq!(writes(&decision), [(Level::Pod, SwapMax::Max, bytes(6 * GIB), Cause::Drift)]);
+    assert_eq!(told(&decision), [bytes(6 * GIB)]);
+    case.apply_with(&decision, &mut containers, &mut slices);
+    assert_eq!(case.pass_with(&containers, &slices, at(9)), Decision::default());
+}
+
+#[test]
+fn a_pod_without_swap_has_none_in_its_cgroup_either() {
+    let mut critical = pod("c", &["- - 4Gi -"]);
+    critical.priority = Some(2_000_001_000);
+    let mut case = Case::new([pod("a", &["- - - -"]), pod("b", &["1 1 1Gi 1Gi"]), critical]);
+    for name in ["a", "b", "c", "unknown"] {
+        let slices = [slice(name, SwapMax::Max, 0)];
+        let decision = case.pass_with(&[], &slices, at(1));
+        let expected = [(Level::Pod, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
+        assert_eq!(writes(&decision), expected, "{name}");
+    }
+}
+
+/// What outlived containers is counted beside those that run.
+#[test]
+fn a_pods_limit_is_never_below_use_and_follows_it_down() {
+    let mut case = Case::new([pod("a", &["- - 2Gi -"])]);
+    let mut containers = [runc("a", bytes(GIB), 0)];
+    let mut slices = [slice("a", SwapMax::Max, 3 * GIB)];
+    let decision = case.pass_with(&containers, &slices, at(1));
+    let follows = [(Level::Pod, SwapMax::Max, bytes(3 * GIB + MIB), Cause::Found)];
+    assert_eq!(writes(&decision), follows);
+    let above =
+        Notice::AboveGrant { owner: Holder::Pod(uid("a")), used_bytes: 3 * GIB, grant: bytes(GIB) };
+    assert_eq!(decision.notices, [above]);
+    assert!(decision.again.contains(&(at(3), Holder::Pod(uid("a")))));
+    case.apply_with(&decision, &mut containers, &mut slices);
+    slices[0].level.swap_used_bytes = 2 * GIB;
+    let decision = case.pass_with(&containers, &slices, at(3));
+    assert_eq!(writes(&decision)[0].2, bytes(2 * GIB + MIB));
+    case.apply_with(&decision, &mut containers, &mut slices);
+    slices[0].level.swap_used_bytes = 0;
+    let decision = case.pass_with(&containers, &slices, at(5));
+    assert_eq!(writes(&decision)[0].2, bytes(GIB));
+    let within = Notice::BackWithinGrant { owner: Holder::Pod(uid("a")) };
+    assert_eq!(decision.notices, [within]);
+}
+
+#[test]
+fn a_pod_has_room_for_a_container_above_its_grant() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", bytes(2 * GIB), GIB)];
+    let mut slices = [slice("a", bytes(2 * GIB), GIB)];
+    let first = case.pass_with(&containers, &slices, at(1));
+    case.apply_with(&first, &mut containers, &mut slices);
+    case.node.swap_bytes = GIB; // the grant falls to 256 MiB
+    let decision = case.pass_with(&containers, &slices, at(2));
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown),
+            (Level::Pod, bytes(2 * GIB), bytes(GIB + MIB), Cause::GrantChanged),
+        ]
+    );
+    assert_eq!(decision.notices.len(), 1, "of the container: {:?}", decision.notices);
+    case.apply_with(&decision, &mut containers, &mut slices);
+    // The container is gone, and what it held with it.
+    case.state.forget(&owner(&containers[0]));
+    slices[0].level.swap_used_bytes = 0;
+    let decision = case.pass_with(&[], &slices, at(3));
+    assert_eq!(writes(&decision)[0].2, bytes(256 * MIB));
+}
+
+#[test]
+fn what_a_pod_holds_beyond_its_grant_is_not_given_to_another() {
+    let mut case = Case::new([pod("a", &["- - 8Gi -"]), pod("b", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", SwapMax::ZERO, 0), runc("b", SwapMax::ZERO, 0)];
+    let mut slices = [slice("a", SwapMax::ZERO, 0), slice("b", SwapMax::ZERO, 0)];
+    let first = case.pass_with(&containers, &slices, at(1));
+    case.apply_with(&first, &mut containers, &mut slices);
+    // a's container has left 4 GiB in its pod, and the pod's grant falls; b's rises.
+    slices[0].level.swap_used_bytes = 4 * GIB;
+    case.pods = pods([pod("a", &["- - 2Gi -"]), pod("b", &["- - 14Gi -"])]);
+    for second in [2, 4] {
+        let decision = case.pass_with(&containers, &slices, at(second));
+        case.apply_with(&decision, &mut containers, &mut slices);
+        // 8 GiB less a's 1, and the 3 above, and what is not worth a write.
+        let limit = containers[1].levels[0].swap_max;
+        assert!((bytes(4 * GIB - MIB)..=bytes(4 * GIB)).contains(&limit), "{limit:?}");
+    }
+}
+
+/// Under runc a container may make a cgroup `container` in its own, and set its limit.
+#[test]
+fn a_level_of_the_containers_own_making_raises_nothing() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    let mut containers = [runc("a", bytes(2 * GIB), GIB)];
+    let first = case.first_pass(&containers, at(1));
+    case.apply(&first, &mut containers);
+    case.node.swap_bytes = GIB;
+    let lowered = case.pass(&containers, at(2));
+    case.apply(&lowered, &mut containers);
+    let limit = containers[0].levels[0].swap_max;
+    assert_eq!(limit, bytes(GIB + MIB));
+    for second in 3..9 {
+        let mut nested = crun("a", limit, SwapMax::Max);
+        nested.levels[0].swap_used_bytes = GIB + MIB - 4096;
+        containers = [nested];
+        let decision = case.pass(&containers, at(second));
+        let expected = [(Level::RuntimeChild, limit)];
+        let written: Vec<_> = writes(&decision).iter().map(|w| (w.0, w.2)).collect();
+        assert_eq!(written, expected, "{decision:?}");
+        case.apply(&decision, &mut containers);
+    }
+    // At first sight, too.
+    let mut nested = crun("b", bytes(GIB), SwapMax::ZERO);
+    nested.levels[0].swap_used_bytes = GIB - MIB;
+    case.pods = pods([pod("b", &["- - 4Gi -"])]);
+    let decision = case.pass(&[nested], at(9));
+    assert_eq!(writes(&decision), [(Level::RuntimeChild, SwapMax::ZERO, bytes(GIB), Cause::Found)]);
+}
+
+#[test]
+fn where_the_kubelet_grants_a_limit_that_the_agent_has_left_on_a_pod_is_lifted() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = Grants::Kubelet;
+    let mut slices = [slice("a", SwapMax::Max, 7)];
+    assert_eq!(case.pass_with(&[], &slices, at(1)), Decision::default());
+    assert_eq!(case.state.get(&Holder::Pod(uid("a"))).unwrap().used_bytes, 7);
+    slices[0].level.swap_max = SwapMax::ZERO;
+    let decision = case.pass_with(&[], &slices, at(2));
+    assert_eq!(decision.notices, []);
+    let lifts = |action: &Action| match action {
+        Action::WriteLimit { to, .. } | Action::TellSystemd { to, .. } => *to == SwapMax::Max,
+    };
+    assert!(!decision.actions.is_empty() && decision.actions.iter().all(lifts), "{decision:?}");
+}
+
+#[test]
+fn where_the_kubelet_grants_sandboxes_and_unknown_pods_do_not_differ() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = Grants::Kubelet;
+    let mut sandbox = runc("a", SwapMax::Max, 0);
+    sandbox.role = Role::Helper;
+    let unknown = runc("b", SwapMax::Max, 0);
+    let decision = case.pass_with(&[sandbox, unknown], &[], at(1));
+    assert_eq!(decision, Decision::default());
+}
+
+fn limit() -> impl Strategy<Value = SwapMax> {
+    prop_oneof![
+        Just(SwapMax::Max),
+        Just(SwapMax::ZERO),
+        (0u64..(8 << 18)).prop_map(|p| bytes(p * 4096))
+    ]
+}
+
+fn nodes() -> impl Strategy<Value = (Vec<Pod>, Vec<ContainerFacts>)> {
+    let one = (0usize..40, 0u64..(1 << 30), limit(), limit(), any::<bool>(), 0u64..GIB);
+    prop::collection::vec(one, 1..40).prop_map(|all| {
+        let mut seen = std::collections::BTreeSet::new();
+        let all = all.into_iter().filter(|(name, ..)| seen.insert(*name));
+        all.map(|(name, request, scope, child, nested, used)| {
+            let name = format!("p{name}");
+            let mut facts = if nested { crun(&name, scope, child) } else { runc(&name, scope, 0) };
+            facts.levels[0].swap_used_bytes = used;
+            (pod(&name, &[&format!("- - {request} -")]), facts)
+        })
+        .unzip()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_node_that_is_right_is_left_alone((pods, mut containers) in nodes()) {
+        let mut case = Case::new(pods);
+        for second in [1, 3, 5, 7] {
+            let decision = case.pass(&containers, at(second));
+            case.apply(&decision, &mut containers);
+        }
+        let decision = case.pass(&containers, at(9));
+        prop_assert_eq!(decision.actions, vec![]);
+        prop_assert_eq!(decision.notices, vec![]);
+    }
+
+    #[test]
+    fn order_does_not_matter((pods, containers) in nodes(), seed in any::<u64>()) {
+        let mut shuffled = containers.clone();
+        shuffled.sort_by_key(|c| c.id.as_str().bytes().fold(seed, |h, b| h.rotate_left(5) ^ u64::from(b)));
+        let one = Case::new(pods.clone()).pass(&containers, at(1));
+        let other = Case::new(pods).pass(&shuffled, at(1));
+        prop_assert_eq!(one, other);
+    }
+
+    #[test]
+    fn no_write_exceeds_both_the_grant_and_what_use_demands((pods, containers) in nodes()) {
+        let mut case = Case::new(pods);
+        let decision = case.first_pass(&containers, at(1));
+        for action in &decision.actions {
+            let Action::WriteLimit { owner, from, to, .. } = action else { continue };
+            let grant = case.state.get(owner).unwrap().grant.swap_max;
+            let id = owner.container().unwrap();
+            let facts = containers.iter().find(|c| c.id == *id).unwrap();
+            let used = facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap();
+            // Room above use, and as much again that is not worth a write.
+            prop_assert!(*to <= grant.max(bytes(used + 2 * MIB)));
+            // Never lowered below use, whatever it was before.
+            let in_force = facts.levels.iter().map(|l| l.swap_max).min().unwrap();
+            prop_assert!(to >= from || *to >= bytes(used).min(in_force).min(*from) || *to >= grant);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The pure part of wasp-agent: what it knows, what is configured, and what follows from both.
+//!
+//! Nothing here does IO: this crate depends on no runtime, no client and no system call, so that the compiler
+//! keeps decisions functions of settings, snapshot, state and time.
+
+pub mod config;
+pub mod decide;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
+pub mod model;

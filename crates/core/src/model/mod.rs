@@ -1,0 +1,20 @@
+//! Plain data that the stages hand to each other. No IO, no policy.
+
+pub mod check;
+pub mod hook;
+pub mod host;
+pub mod kubelet;
+pub mod plain;
+pub mod pod;
+pub mod policy;
+pub mod pressure;
+pub mod protection;
+pub mod published;
+pub mod quantity;
+pub mod rivals;
+pub mod runtime;
+pub mod storage;
+pub mod swap;
+pub mod swap_header;
+pub mod watermarks;
+pub mod words;

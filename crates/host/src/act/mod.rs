@@ -1,0 +1,178 @@
+//! IO out: carries decisions out. Every action reads first and writes only what differs.
+
+pub mod bus;
+pub mod cgroup;
+pub mod evict;
+pub mod files;
+pub mod memory;
+pub mod node;
+pub mod records;
+pub mod slices;
+pub mod swap;
+pub mod systemd;
+pub mod tunables;
+
+use std::{io, path::Path};
+
+use crate::{
+    failpoint, messages,
+    model::swap::SwapMax,
+    observe::cgroup::CgroupError,
+    roots::Roots,
+    state::{self, FileError, State},
+};
+
+/// What became of a limit that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    Now,
+    /// It was right already.
+    Already,
+    /// The cgroup is gone, or another has its path.
+    Gone,
+}
+
+/// Does what was decided, or only says so.
+pub trait Actuator {
+    /// Writes `memory.swap.max` of the cgroup `inode` at `path` below the cgroup root.
+    fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError>;
+
+    /// Makes `path` a file that holds `text`, with its folder.
+    fn replace_file(&self, path: &Path, text: &str, mode: u32) -> io::Result<Written>;
+
+    fn remove_file(&self, path: &Path) -> io::Result<Written>;
+
+    /// Has systemd hold the limit; the answer comes later.
+    fn tell_systemd(&self, request: systemd::Request);
+
+    /// Has systemd start the unit again; what comes of it shows in the unit.
+    fn restart_unit(&self, unit: &'static str);
+}
+
+/// Has `actuator` write `state` to its file.
+pub fn save<T: State>(actuator: &impl Actuator, roots: &Roots, state: &T) -> Result<(), FileError> {
+    let shown = Path::new(T::FILE.path);
+    state::text(state)
+        .and_then(|text| actuator.replace_file(&roots.path(shown), &text, 0o600))
+        .map(drop)
+        .map_err(FileError::of("write", shown))
+}
+
+/// The host itself.
+#[derive(Debug)]
+pub struct Host {
+    pub roots: Roots,
+    pub systemd: tokio::sync::mpsc::UnboundedSender<systemd::Request>,
+}
+
+impl Actuator for Host {
+    fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
+        cgroup::write_limit(&self.roots.cgroup().join(path), inode, to)
+    }
+
+    fn replace_file(&self, path: &Path, text: &str, mode: u32) -> io::Result<Written> {
+        if std::fs::read_to_string(path).is_ok_and(|found| found == text) {
+            return Ok(Written::Already);
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        files::replace(path, text, mode)?;
+        Ok(Written::Now)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<Written> {
+        match std::fs::remove_file(path) {
+            Ok(()) => failpoint::at("file.removed").map(|()| Written::Now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Written::Already),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell_systemd(&self, request: systemd::Request) {
+        // Fails only while the agent ends.
+        let _ = self.systemd.send(request);
+    }
+
+    fn restart_unit(&self, unit: &'static str) {
+        let roots = self.roots.clone();
+        tokio::spawn(async move {
+            if let Err(error) = bus::restart(&roots, unit).await {
+                messages::ProvisionDiffers.emit(format_args!("cannot restart {unit}: {error}"));
+            }
+        });
+    }
+}
+
+/// Does nothing.
+#[derive(Debug)]
+pub struct DryRun;
+
+impl Actuator for DryRun {
+    fn write_limit(&self, path: &Path, _inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
+        messages::DryRun {
+            cgroup: Some(&path.display()),
+            path: None,
+            unit: None,
+            swap_max: Some(&to),
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would set memory.swap.max"));
+        Ok(Written::Already)
+    }
+
+    fn replace_file(&self, path: &Path, text: &str, _mode: u32) -> io::Result<Written> {
+        if std::fs::read_to_string(path).is_ok_and(|found| found != text) {
+            messages::DryRun {
+                cgroup: None,
+                path: Some(&path.display()),
+                unit: None,
+                swap_max: None,
+                slice: None,
+                change: None,
+            }
+            .emit(format_args!("would write a file"));
+        }
+        Ok(Written::Already)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<Written> {
+        if path.exists() {
+            messages::DryRun {
+                cgroup: None,
+                path: Some(&path.display()),
+                unit: None,
+                swap_max: None,
+                slice: None,
+                change: None,
+            }
+            .emit(format_args!("would remove a file"));
+        }
+        Ok(Written::Already)
+    }
+
+    fn restart_unit(&self, unit: &'static str) {
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: None,
+            swap_max: None,
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would restart {unit}"));
+    }
+
+    fn tell_systemd(&self, request: systemd::Request) {
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: Some(&request.unit),
+            swap_max: Some(&request.to),
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would set MemorySwapMax"));
+    }
+}

@@ -1,0 +1,334 @@
+//! What the cluster is told of the node: its condition, whether it takes new pods, and events.
+//!
+//! All with the node's own credentials, but for the taint. Source: Kubernetes "Using Node
+//! Authorization", "NodeRestriction"; events.k8s.io/v1.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{NodeCondition, ObjectReference, Taint};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use serde_json::json;
+
+use crate::{
+    config::settings::TaintEffect,
+    decide::{
+        evict::condition::{Condition, Status, TYPE},
+        guard::{FIELD_MANAGER, NodeFacts},
+    },
+    observe::kube::node::WireNode,
+};
+
+/// Annotations of the Machine Config Operator.
+const MACHINE_CONFIG: &str = "machineconfiguration.openshift.io/";
+/// In bytes; the API server refuses longer notes.
+const LONGEST_NOTE: usize = 1024;
+
+/// The node's object, read and written.
+#[derive(Clone)]
+pub struct NodeApi {
+    nodes: Api<WireNode>,
+    name: String,
+}
+
+impl NodeApi {
+    pub fn new(client: Client, name: &str) -> Self {
+        Self { nodes: Api::all(client), name: name.to_owned() }
+    }
+
+    pub async fn get(&self) -> kube::Result<WireNode> {
+        self.nodes.get(&self.name).await
+    }
+
+    /// Sets or removes the condition beside the kubelet's own, which are left as they are. `since` is
+    /// when its status became what it is. Returns the node as it is then.
+    pub async fn set_condition(
+        &self,
+        condition: Option<&Condition>,
+        since: Timestamp,
+    ) -> kube::Result<WireNode> {
+        let condition = match condition {
+            Some(Condition { status, reason, message }) => json!({
+                "type": TYPE, "status": status, "reason": reason, "message": message,
+                "lastHeartbeatTime": seconds(Timestamp::now()), "lastTransitionTime": seconds(since),
+            }),
+            None => json!({"type": TYPE, "$patch": "delete"}),
+        };
+        let patch = json!({"status": {"conditions": [condition]}});
+        let parameters = named();
+        self.nodes.patch_status(&self.name, &parameters, &Patch::Strategic(patch)).await
+    }
+
+    /// Owns `spec.unschedulable: true`; refused (409) where it is somebody else's.
+    pub async fn cordon(&self) -> kube::Result<()> {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name},
+            "spec": {"unschedulable": true},
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER);
+        self.nodes.patch(&self.name, &parameters, &Patch::Apply(node)).await.map(drop)
+    }
+
+    /// Removes `spec.unschedulable` of `node`; refused (409) where the node has changed since it was
+    /// read. No apply that leaves the field out: the API server would prune all of `spec` that
+    /// nobody owns, taints that admission has set for one.
+    pub async fn uncordon(&self, node: &WireNode) -> kube::Result<()> {
+        let version = &node.metadata.resource_version;
+        let patch = json!({
+            "metadata": {"resourceVersion": version}, "spec": {"unschedulable": null},
+        });
+        let parameters = named();
+        self.nodes.patch(&self.name, &parameters, &Patch::Merge(patch)).await.map(drop)
+    }
+
+    /// Adds the taint `key` with an effect to those of `node`, or removes it (`None`) whatever its
+    /// effect; refused (409) where the node has changed since it was read.
+    pub async fn taint(
+        &self,
+        node: &WireNode,
+        key: &str,
+        effect: Option<TaintEffect>,
+    ) -> kube::Result<()> {
+        let taints = node.spec.taints.clone().unwrap_or_default();
+        let mut taints: Vec<_> = taints.into_iter().filter(|taint| !is_ours(taint, key)).collect();
+        if let Some(effect) = effect {
+            taints.push(Taint {
+                key: key.to_owned(),
+                effect: effect.word().to_owned(),
+                ..Default::default()
+            });
+        }
+        let version = &node.metadata.resource_version;
+        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
+        let parameters = named();
+        self.nodes.patch(&self.name, &parameters, &Patch::Merge(patch)).await.map(drop)
+    }
+}
+
+impl std::fmt::Debug for NodeApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeApi").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// As the API server writes times.
+fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Every change tells who made it.
+fn named() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// NoExecute is never ours: it evicts pods.
+fn is_ours(taint: &Taint, key: &str) -> bool {
+    let effects = [TaintEffect::NoSchedule, TaintEffect::PreferNoSchedule];
+    taint.key == key && effects.iter().any(|effect| effect.word() == taint.effect)
+}
+
+/// Where the descheduler of OpenShift relieves a node, it has this taint (effect PreferNoSchedule).
+///
+/// Source: cluster-kube-descheduler-operator, its soft tainter.
+const DESCHEDULER_TAINT: &str = "nodeutilization.descheduler.openshift.io/overutilized";
+
+/// Whether the descheduler relieves `node`.
+pub fn is_relieved_by_others(node: &WireNode) -> bool {
+    taints_of(node).any(|taint| taint.key == DESCHEDULER_TAINT)
+}
+
+/// The minor version of the kubelet, 36 for v1.36.2; `None` where it is not known.
+pub fn kubelet_minor(node: &WireNode) -> Option<u32> {
+    let info = node.status.node_info.as_ref()?;
+    info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
+}
+
+/// What the guard goes by.
+pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts {
+    let annotations = node.metadata.annotations.iter().flatten();
+    let machine_config: BTreeMap<String, String> = annotations
+        .filter_map(|(key, value)| Some((key.strip_prefix(MACHINE_CONFIG)?.into(), value.clone())))
+        .collect();
+    let managers = node.metadata.managed_fields.iter().flatten();
+    let ours = managers
+        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
+        .filter(|entry| entry.operation.as_deref() == Some("Apply"))
+        .filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:spec"))
+        .any(|fields| fields.get("f:unschedulable").is_some());
+    NodeFacts {
+        unschedulable: node.spec.unschedulable.unwrap_or(false),
+        ours,
+        tainted: taints_of(node).any(|taint| is_ours(taint, taint_key)),
+        tainted_as_wanted: taints_of(node)
+            .any(|taint| taint.key == taint_key && taint.effect == effect.word()),
+        machine_config,
+        others_leave: false,
+    }
+}
+
+fn taints_of(node: &WireNode) -> impl Iterator<Item = &Taint> {
+    node.spec.taints.iter().flatten()
+}
+
+/// The condition that the node has, if it is ours: an agent that was killed could not remove it.
+pub fn condition(node: &WireNode) -> Option<(Status, Timestamp)> {
+    let conditions = node.status.conditions.as_ref()?;
+    let NodeCondition { status, last_transition_time, .. } =
+        conditions.iter().find(|condition| condition.type_ == TYPE)?;
+    let status = match status.as_str() {
+        "True" => Status::True,
+        "False" => Status::False,
+        _ => Status::Unknown,
+    };
+    Some((status, last_transition_time.as_ref()?.0))
+}
+
+/// Something to say of a pod or the node, where `kubectl describe` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub about: About,
+    pub warning: bool,
+    pub reason: &'static str,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    Node,
+    /// Shown at the Node: an event of its own for each pod.
+    PodOfNode(PodReference),
+    Pod(PodReference),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReference {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+impl PodReference {
+    fn object(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(self.namespace.clone()),
+            name: Some(self.name.clone()),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+/// Publishes notes; one that is repeated is counted.
+pub struct Notes(Recorder, String);
+
+impl Notes {
+    pub fn new(client: Client, node: &str) -> Self {
+        let reporter =
+            Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(node.to_owned()) };
+        Self(Recorder::new(client, reporter), node.to_owned())
+    }
+
+    pub async fn publish(&self, note: &Note) -> kube::Result<()> {
+        let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= LONGEST_NOTE;
+        let text = note.text.char_indices().take_while(fits).map(|(_, letter)| letter).collect();
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.to_owned(),
+            note: Some(text),
+            action: "Evicting".to_owned(),
+            // Events that differ only in their note count as one.
+            secondary: match &note.about {
+                About::PodOfNode(pod) => Some(pod.object()),
+                About::Node | About::Pod(_) => None,
+            },
+        };
+        let reference = match &note.about {
+            // As the kubelet refers to its node.
+            About::Node | About::PodOfNode(_) => ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Node".to_owned()),
+                name: Some(self.1.clone()),
+                uid: Some(self.1.clone()),
+                ..ObjectReference::default()
+            },
+            About::Pod(pod) => pod.object(),
+        };
+        self.0.publish(&event, &reference).await
+    }
+}
+
+impl std::fmt::Debug for Notes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Notes").field(&self.1).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(json: serde_json::Value) -> WireNode {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_node_is_read() {
+        let managed = |manager: &str, operation: &str| {
+            json!([{"manager": manager, "operation": operation, "apiVersion": "v1",
+                "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:unschedulable": {}}}}])
+        };
+        let json = json!({
+            "metadata": {
+                "annotations": {"machineconfiguration.openshift.io/state": "Done", "x": "y"},
+                "managedFields": managed(FIELD_MANAGER, "Apply"),
+            },
+            "spec": {"unschedulable": true, "taints": [{"key": "k", "effect": "NoSchedule"}]},
+            "status": {"conditions": [
+                {"type": "Ready", "status": "True"},
+                {"type": TYPE, "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z"},
+            ]},
+        });
+        let facts = |node: &WireNode, key: &str| facts(node, key, TaintEffect::NoSchedule);
+        let found = facts(&node(json.clone()), "k");
+        assert!(found.unschedulable && found.ours && found.tainted && found.tainted_as_wanted);
+        assert_eq!(found.machine_config, BTreeMap::from([("state".into(), "Done".into())]));
+        let (status, since) = condition(&node(json.clone())).unwrap();
+        assert_eq!((status, seconds(since).as_str()), (Status::True, "2026-01-02T03:04:05Z"));
+        assert!(!facts(&node(json.clone()), "other").tainted);
+        for (manager, operation) in [("kubectl", "Apply"), (FIELD_MANAGER, "Update")] {
+            let mut other = json.clone();
+            other["metadata"]["managedFields"] = managed(manager, operation);
+            assert!(!facts(&node(other), "k").ours, "{manager} {operation}");
+        }
+        assert_eq!(facts(&node(json!({})), "k"), NodeFacts::default());
+        assert_eq!(condition(&node(json!({}))), None);
+    }
+
+    #[test]
+    fn the_descheduler_and_the_kubelets_version_are_seen() {
+        let json = json!({
+            "spec": {"taints": [{"key": DESCHEDULER_TAINT, "effect": "PreferNoSchedule", "value": "true"}]},
+            "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c"}},
+        });
+        assert!(is_relieved_by_others(&node(json.clone())));
+        assert_eq!(kubelet_minor(&node(json)), Some(31));
+        assert!(!is_relieved_by_others(&node(json!({}))));
+        assert_eq!(kubelet_minor(&node(json!({}))), None);
+    }
+
+    #[test]
+    fn a_taint_with_the_other_effect_is_ours_but_not_as_wanted() {
+        let json = json!({"spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}});
+        let found = facts(&node(json.clone()), "k", TaintEffect::NoSchedule);
+        assert!(found.tainted && !found.tainted_as_wanted);
+        assert!(facts(&node(json), "k", TaintEffect::PreferNoSchedule).tainted_as_wanted);
+        let evicts = json!({"spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}});
+        assert!(!facts(&node(evicts), "k", TaintEffect::NoSchedule).tainted);
+    }
+}

@@ -1,0 +1,216 @@
+//! Protects slices through systemd, and puts back what was there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use zbus::{
+    Connection,
+    zvariant::{OwnedValue, Value},
+};
+
+use super::bus;
+use crate::{
+    decide::protection::Change,
+    model::{
+        protection::{Reserve, Reserves, SliceProperties},
+        swap::SwapMax,
+    },
+    roots::Roots,
+    state::{Cleanup, Description, FileError, Lasts, StateFile},
+};
+
+const SWAP: &str = "MemorySwapMax";
+const LATENCY: &str = "IODeviceLatencyTargetUSec";
+
+/// What systemd holds for `slice`.
+pub async fn properties(connection: &Connection, slice: &str) -> zbus::Result<SliceProperties> {
+    let get = |property| bus::get(connection, slice, "Slice", property);
+    let swap_max = SwapMax::from_systemd(u64::try_from(get(SWAP).await?)?);
+    let io_latency: OwnedValue = get(LATENCY).await?;
+    Ok(SliceProperties { swap_max, io_latency: io_latency.try_into()? })
+}
+
+/// What manages memory of `slice` beside the kernel: systemd-oomd, if it is told to kill there.
+async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> {
+    for property in ["ManagedOOMSwap", "ManagedOOMMemoryPressure"] {
+        let value = String::try_from(bus::get(connection, slice, "Slice", property).await?)?;
+        if value == "kill" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The slice above pods in which systemd-oomd is told to kill, if there is one.
+pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
+    for slice in ["kubepods.slice", "-.slice"] {
+        // Without such a slice, or without oomd, nobody kills in it.
+        if oomd_kills(connection, slice).await.unwrap_or(false) {
+            return Some(slice);
+        }
+    }
+    None
+}
+
+/// Has systemd make `change`, until the next boot.
+pub async fn set(connection: &Connection, slice: &str, change: &Change) -> zbus::Result<()> {
+    let mut properties = Vec::new();
+    if let Some(swap_max) = change.swap_max {
+        properties.push((SWAP, Value::U64(swap_max.to_systemd())));
+    }
+    if !change.io_latency.is_empty() {
+        properties.push((LATENCY, Value::from(change.io_latency.clone())));
+    }
+    bus::set(connection, slice, &properties).await
+}
+
+/// The cgroup of a service, below the root; empty where it does not run.
+pub async fn control_group(connection: &Connection, service: &str) -> zbus::Result<String> {
+    Ok(bus::get(connection, service, "Service", "ControlGroup").await?.try_into()?)
+}
+
+/// systemd's interface for a unit of this name.
+fn interface(unit: &str) -> &'static str {
+    if unit.ends_with(".slice") { "Slice" } else { "Service" }
+}
+
+/// What systemd holds of `unit`.
+pub async fn reserve(connection: &Connection, unit: &str, what: Reserve) -> zbus::Result<u64> {
+    Ok(bus::get(connection, unit, interface(unit), what.property()).await?.try_into()?)
+}
+
+/// Has systemd hold `value`, until the next boot.
+pub async fn set_reserve(
+    connection: &Connection,
+    unit: &str,
+    what: Reserve,
+    value: u64,
+) -> zbus::Result<()> {
+    bus::set(connection, unit, &[(what.property(), Value::U64(value))]).await
+}
+
+pub const RESERVES_FILE: Description = Description {
+    path: "/run/wasp-agent/reserves.json",
+    version: 1,
+    lasts: Lasts::UntilBoot,
+    cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
+    holds: "what systemd held of services and slices before the agent reserved memory or a share for them in \
+            this boot",
+};
+
+/// What systemd held before the agent reserved memory or a share in this boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservesBefore {
+    /// By unit and property.
+    pub units: Reserves,
+}
+
+/// Remembers `value`, unless something is remembered.
+pub fn remember_reserve(
+    roots: &Roots,
+    unit: &str,
+    what: Reserve,
+    value: u64,
+) -> Result<(), FileError> {
+    let file = StateFile::<ReservesBefore>::new(roots);
+    let mut before = file.load()?.unwrap_or_default();
+    let unit = before.units.entry(unit.to_owned()).or_default();
+    if unit.contains_key(&what) {
+        return Ok(());
+    }
+    unit.insert(what, value);
+    file.save(&before)
+}
+
+pub const FILE: Description = Description {
+    path: "/run/wasp-agent/protection.json",
+    version: 1,
+    lasts: Lasts::UntilBoot,
+    cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
+    holds: "what systemd held for each slice before the agent changed it in this boot",
+};
+
+/// What systemd held for each slice before the agent changed it in this boot. What the agent sets lasts no
+/// longer either.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlicesBefore {
+    /// By name.
+    pub slices: BTreeMap<String, SliceProperties>,
+}
+
+/// Remembers `properties`, unless something is remembered of this slice.
+pub fn remember(roots: &Roots, slice: &str, properties: &SliceProperties) -> Result<(), FileError> {
+    let file = StateFile::<SlicesBefore>::new(roots);
+    let mut before = file.load()?.unwrap_or_default();
+    if before.slices.contains_key(slice) {
+        return Ok(());
+    }
+    before.slices.insert(slice.to_owned(), properties.clone());
+    file.save(&before)
+}
+
+/// What brings a slice from `now` back to `before`.
+pub fn undoing(before: &SliceProperties, now: &SliceProperties) -> Change {
+    // A target of 0 is none.
+    let gone = now
+        .io_latency
+        .iter()
+        .filter(|(path, _)| before.io_latency.iter().all(|(known, _)| known != path))
+        .map(|(path, _)| (path.clone(), 0));
+    let other = before.io_latency.iter().filter(|entry| !now.io_latency.contains(entry)).cloned();
+    Change {
+        swap_max: (before.swap_max != now.swap_max).then_some(before.swap_max),
+        io_latency: gone.chain(other).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserves_are_remembered_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let remember = |what, value| {
+            remember_reserve(&roots, "kubelet.service", what, value).unwrap();
+        };
+        remember(Reserve::MemoryMin, 7);
+        remember(Reserve::MemoryMin, 8);
+        remember(Reserve::CPUWeight, u64::MAX);
+        let expected = [(Reserve::MemoryMin, 7), (Reserve::CPUWeight, u64::MAX)];
+        let file = StateFile::<ReservesBefore>::new(&roots);
+        let before = file.load().unwrap().unwrap();
+        assert_eq!(before.units["kubelet.service"], BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn the_first_that_was_found_is_remembered_and_undone() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let before = StateFile::<SlicesBefore>::new(&roots);
+        let properties = |swap_max, latency: &[(&str, u64)]| SliceProperties {
+            swap_max,
+            io_latency: latency
+                .iter()
+                .map(|(path, micros)| ((*path).to_owned(), *micros))
+                .collect(),
+        };
+        let first = properties(SwapMax::Max, &[("/dev/sdb", 75)]);
+        remember(&roots, "system.slice", &first).unwrap();
+        remember(&roots, "system.slice", &properties(SwapMax::ZERO, &[])).unwrap();
+        assert_eq!(before.load().unwrap().unwrap().slices["system.slice"], first);
+
+        let now = properties(SwapMax::ZERO, &[("/dev/sdb", 50), ("/dev/vda", 50)]);
+        assert_eq!(
+            undoing(&first, &now),
+            Change {
+                swap_max: Some(SwapMax::Max),
+                io_latency: vec![("/dev/vda".into(), 0), ("/dev/sdb".into(), 75)]
+            }
+        );
+        assert!(undoing(&first, &first).is_none());
+        before.remove().unwrap();
+        assert_eq!(before.load().unwrap(), None);
+    }
+}

@@ -1,0 +1,221 @@
+//! Tells systemd the limits of scopes and slices, over D-Bus: what only a cgroup file holds is undone by the
+//! next `daemon-reload`, what systemd was told stays.
+//!
+//! Source: `org.freedesktop.systemd1(5)`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+use zbus::{Connection, zvariant::Value};
+
+use super::bus;
+use crate::{
+    messages,
+    model::{host::Holder, swap::SwapMax},
+    observe::cgroup::is_gone,
+    roots::Roots,
+};
+
+const PROPERTY: &str = "MemorySwapMax";
+/// systemd works on one call at a time; more in flight only save the way there and back.
+const IN_FLIGHT: usize = 16;
+
+/// Have `unit` hold the limit `to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub owner: Holder,
+    pub unit: Arc<str>,
+    /// The unit's cgroup, below the cgroup root.
+    pub path: PathBuf,
+    pub to: SwapMax,
+}
+
+/// What became of a [`Request`].
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub owner: Holder,
+    pub asked: SwapMax,
+    pub outcome: Result<Held, String>,
+}
+
+/// systemd now holds the limit, or there is nothing left to hold it for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    Already,
+    Instead { of: SwapMax },
+    UnitGone,
+}
+
+/// Serves requests until nobody can send more. Of several for one owner the last counts.
+pub async fn serve(
+    roots: Roots,
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    answers: mpsc::UnboundedSender<Answer>,
+) {
+    let path = roots.system_bus();
+    let mut connection: Option<Connection> = None;
+    let mut waiting: BTreeMap<Holder, Request> = BTreeMap::new();
+    let mut working: BTreeMap<Holder, Arc<str>> = BTreeMap::new();
+    let mut calls: FuturesUnordered<BoxFuture<'static, (Answer, bool)>> = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            request = requests.recv() => match request {
+                Some(request) => { waiting.insert(request.owner.clone(), request); }
+                None => return,
+            },
+            Some((answer, connected)) = calls.next() => {
+                working.remove(&answer.owner);
+                if !connected {
+                    connection = None;
+                }
+                let _ = answers.send(answer);
+            },
+        }
+        while calls.len() < IN_FLIGHT {
+            let idle = waiting.keys().find(|owner| !working.contains_key(*owner)).cloned();
+            let Some(owner) = idle else { break };
+            let Some(request) = waiting.remove(&owner) else { break };
+            if connection.is_none() {
+                match bus::connect(&path).await {
+                    Ok(new) => connection = Some(new),
+                    Err(error) => {
+                        let text = format!("cannot reach systemd at {}: {error}", path.display());
+                        fail(request, &text, &answers);
+                        std::mem::take(&mut waiting)
+                            .into_values()
+                            .for_each(|request| fail(request, &text, &answers));
+                        break;
+                    }
+                }
+            }
+            if let Some(connection) = connection.clone() {
+                working.insert(owner, request.unit.clone());
+                calls.push(Box::pin(call(connection, roots.cgroup(), request)));
+            }
+        }
+    }
+}
+
+fn fail(request: Request, text: &str, answers: &mpsc::UnboundedSender<Answer>) {
+    let Request { owner, to, .. } = request;
+    let _ = answers.send(Answer { owner, asked: to, outcome: Err(text.to_owned()) });
+}
+
+/// The answer, and whether the connection can still be used.
+async fn call(connection: Connection, root: PathBuf, request: Request) -> (Answer, bool) {
+    let result = ensure(&connection, &root, &request).await;
+    let connected = !result.as_ref().is_err_and(bus::is_broken);
+    let outcome = match result {
+        Ok(held) => Ok(held),
+        Err(error) if bus::is_unit_gone(&error) => Ok(Held::UnitGone),
+        Err(error) => {
+            Err(format!("systemd refused {PROPERTY}={} for {}: {error}", request.to, request.unit))
+        }
+    };
+    (Answer { owner: request.owner, asked: request.to, outcome }, connected)
+}
+
+/// Reads the property, and sets it if it differs.
+async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus::Result<Held> {
+    let Request { unit, path, to, .. } = request;
+    let interface = if unit.ends_with(".slice") { "Slice" } else { "Scope" };
+    // To ask for a slice is to have systemd load it, whether it exists or not.
+    if !root.join(path).is_dir() {
+        return Ok(Held::UnitGone);
+    }
+    let of_unit = async || -> zbus::Result<SwapMax> {
+        let value = bus::get(connection, unit, interface, PROPERTY).await?;
+        Ok(SwapMax::from_systemd(u64::try_from(value)?))
+    };
+    let found = of_unit().await?;
+    if found == *to {
+        return Ok(Held::Already);
+    }
+    let oom_group = OomGroup::of(&root.join(path));
+    bus::set(connection, unit, &[(PROPERTY, Value::U64(to.to_systemd()))]).await?;
+    // systemd answers before it writes to the cgroup, but not to the next question.
+    of_unit().await?;
+    oom_group.restore();
+    if interface == "Slice" && !root.join(path).is_dir() {
+        // It went meanwhile, so that what was set for it would lie about until the next boot.
+        bus::revert(connection, unit).await?;
+        return Ok(Held::UnitGone);
+    }
+    Ok(Held::Instead { of: found })
+}
+
+/// `memory.oom.group` of a scope, which the kubelet has the runtime set to 1 so that a container is
+/// killed as a whole (KEP-2400). systemd 252 does not know it and writes 0 with each property.
+struct OomGroup(Option<(PathBuf, String)>);
+
+impl OomGroup {
+    fn of(cgroup: &Path) -> Self {
+        let file = cgroup.join("memory.oom.group");
+        let text = fs::read_to_string(&file).ok();
+        Self(text.map(|text| (file, text)))
+    }
+
+    /// A cgroup that is gone needs none.
+    fn restore(self) {
+        let Some((file, before)) = self.0 else { return };
+        if fs::read_to_string(&file).is_ok_and(|now| now != before)
+            && let Err(error) = fs::write(&file, before.trim_end())
+            && !is_gone(&error)
+        {
+            messages::SystemdNotTold.emit(format_args!("cannot write {}: {error}", file.display()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bus_that_is_not_there_fails_every_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let bus = roots.system_bus();
+        let (send, requests) = mpsc::unbounded_channel();
+        let (answers, mut receive) = mpsc::unbounded_channel();
+        for digit in ["1", "2"] {
+            let container = crate::model::pod::ContainerId::new(&digit.repeat(64)).unwrap();
+            send.send(Request {
+                owner: container.into(),
+                unit: "x.scope".into(),
+                path: "x.scope".into(),
+                to: SwapMax::ZERO,
+            })
+            .unwrap();
+        }
+        drop(send);
+        serve(roots, requests, answers).await;
+        let mut failed = 0;
+        while let Some(answer) = receive.recv().await {
+            assert!(answer.outcome.unwrap_err().contains(&bus.display().to_string()));
+            failed += 1;
+        }
+        assert_eq!(failed, 2);
+    }
+
+    #[test]
+    fn what_systemd_has_changed_beside_the_limit_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("memory.oom.group");
+        OomGroup::of(folder.path()).restore();
+        assert!(!file.exists(), "a kernel without it");
+        for (before, after) in [("1\n", "0\n"), ("0\n", "0\n")] {
+            fs::write(&file, before).unwrap();
+            let oom_group = OomGroup::of(folder.path());
+            fs::write(&file, after).unwrap();
+            oom_group.restore();
+            assert_eq!(fs::read_to_string(&file).unwrap().trim(), before.trim());
+        }
+    }
+}

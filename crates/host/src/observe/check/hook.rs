@@ -1,0 +1,82 @@
+//! The OCI hook as it is installed.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    decide::hook::FILE_NAME,
+    model::{
+        check::{FolderState, HookFacts},
+        runtime::Runtime,
+    },
+    observe::crio,
+    roots::Roots,
+};
+
+/// Where the package has it.
+const PROGRAM: &str = "/usr/bin/wasp-hook";
+const AGENT: &str = "/usr/bin/wasp-agent";
+
+pub(super) fn facts(roots: &Roots) -> HookFacts {
+    let folders = match crio::runtime(roots) {
+        Ok(Runtime::Crio(folders)) => folders,
+        _ => Vec::new(),
+    };
+    let definition = folders.iter().map(|folder| folder.join(FILE_NAME)).find_map(|path| {
+        let text = fs::read_to_string(roots.path(&path)).ok()?;
+        Some((path, text))
+    });
+    let program =
+        definition.as_ref().and_then(|(_, text)| named(text)).unwrap_or_else(|| PROGRAM.into());
+    let metadata = fs::metadata(roots.path(&program)).ok();
+    HookFacts {
+        folders: folders
+            .into_iter()
+            .map(|folder| (folder.clone(), state(&roots.path(folder))))
+            .collect(),
+        definition,
+        executable: metadata.map(|m| m.is_file() && m.permissions().mode() & 0o111 != 0),
+        selinux: enforces(roots).map(|enforces| (enforces, label(&roots.path(&program)))),
+        program,
+        agent_installed: roots.path(AGENT).exists(),
+        published: crate::state::StateFile::<crate::model::hook::HookSettings>::new(roots)
+            .path()
+            .exists(),
+    }
+}
+
+fn state(folder: &Path) -> FolderState {
+    match folder.is_dir() {
+        false => FolderState::Missing,
+        true => match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+            Ok(()) => FolderState::Writable,
+            Err(_) => FolderState::ReadOnly,
+        },
+    }
+}
+
+/// The program that a definition names.
+fn named(definition: &str) -> Option<PathBuf> {
+    let definition: serde_json::Value = serde_json::from_str(definition).ok()?;
+    Some(definition["hook"]["path"].as_str()?.into())
+}
+
+/// `None` where the kernel has no SELinux, it is switched off, or there is no policy
+/// (is_selinux_enabled(3) goes by the same two files).
+fn enforces(roots: &Roots) -> Option<bool> {
+    if !roots.path("/etc/selinux/config").exists() {
+        return None;
+    }
+    let enforce = fs::read_to_string(roots.path("/sys/fs/selinux/enforce")).ok()?;
+    Some(enforce.trim_end() == "1")
+}
+
+fn label(path: &Path) -> Option<String> {
+    let mut buffer = [0_u8; 256];
+    let length = rustix::fs::getxattr(path, "security.selinux", &mut buffer).ok()?;
+    let label = String::from_utf8_lossy(buffer.get(..length)?);
+    Some(label.trim_end_matches('\0').to_owned())
+}

@@ -1,0 +1,255 @@
+//! A client for the API server that a kubeconfig names, as kube makes one, with two differences.
+//!
+//! It trusts the kubeconfig's authorities only, where it names any, as client-go does; kube adds them to
+//! those of the system, of which each client then keeps some hundred in memory. And it runs no program
+//! to get credentials (`exec`, `auth-provider`): the agent is root.
+
+use std::net::IpAddr;
+
+use hyper::{
+    Request,
+    header::{AUTHORIZATION, HeaderValue},
+};
+use hyper_openssl::client::legacy::HttpsConnector;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::{
+    client::legacy::{Client as Http, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use kube::{
+    Client, Config,
+    client::{Body, ConfigExt},
+    config::AuthInfo,
+};
+use openssl::{
+    error::ErrorStack,
+    pkey::PKey,
+    ssl::{ConnectConfiguration, SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode},
+    x509::{X509, store::X509StoreBuilder, verify::X509CheckFlags},
+};
+use secrecy::ExposeSecret;
+use tower::{Layer, ServiceExt};
+
+use super::credentials::chain;
+
+/// A client of `config`; the error says what is wrong, and quotes no secret.
+pub(super) fn client(config: &Config) -> Result<Client, String> {
+    if let Some(proxy) = &config.proxy_url {
+        let host = proxy.host().unwrap_or_default();
+        return Err(format!("it asks for the proxy {host}, which the agent does not use"));
+    }
+    let authorization = authorization(&config.auth_info)?;
+    let tls = tls(config)?;
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    let failed = |error: ErrorStack| format!("TLS: {error}");
+    let mut https = HttpsConnector::with_connector(http, tls).map_err(failed)?;
+    let (unverified, name) = (config.accept_invalid_certs, config.tls_server_name.clone());
+    https.set_callback(move |tls, _| {
+        if unverified {
+            tls.set_verify(SslVerifyMode::NONE);
+        }
+        name.as_deref().map_or(Ok(()), |name| expect_name(tls, name))
+    });
+    let mut connector = TimeoutConnector::new(https);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
+    let http = Http::builder(TokioExecutor::new()).build::<_, Body>(connector);
+    let impersonate = config.extra_headers_layer().map_err(|error| chain(&error))?;
+    let service = config.base_uri_layer().layer(impersonate.layer(http));
+    let service = service.map_request(move |mut request: Request<Body>| {
+        if let Some(authorization) = &authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        request
+    });
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// What to say who we are by, beside a certificate. What a file of a token holds is read once: the
+/// credentials are loaded anew when it changes.
+fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, String> {
+    let unused = [
+        ("exec", user.exec.is_some()),
+        ("auth-provider", user.auth_provider.is_some()),
+        ("username", user.username.is_some()),
+    ];
+    let token = match (&user.token, &user.token_file) {
+        (Some(token), _) => Some(token.expose_secret().to_owned()),
+        (None, Some(file)) => {
+            let read = std::fs::read_to_string(file);
+            Some(read.map_err(|error| format!("cannot read {file}: {error}"))?.trim().to_owned())
+        }
+        (None, None) => None,
+    };
+    let certified = user.client_certificate.is_some() || user.client_certificate_data.is_some();
+    if token.is_none()
+        && !certified
+        && let Some((key, _)) = unused.iter().find(|(_, there)| *there)
+    {
+        return Err(format!(
+            "its user has {key}, which the agent does not use; name a kubeconfig with a client \
+             certificate or a token (node.kubeconfig)"
+        ));
+    }
+    let Some(token) = token else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        "its token has a line break or another character that no token has".to_owned()
+    })?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn tls(config: &Config) -> Result<SslConnectorBuilder, String> {
+    let failed = |error: ErrorStack| format!("TLS: {error}");
+    let mut tls = SslConnector::builder(SslMethod::tls_client()).map_err(failed)?;
+    if let Some(authorities) = &config.root_cert {
+        let mut store = X509StoreBuilder::new().map_err(failed)?;
+        for der in authorities {
+            let added = X509::from_der(der).and_then(|authority| store.add_cert(authority));
+            added.map_err(|error| format!("its certificate authority is none: {error}"))?;
+        }
+        tls.set_cert_store(store.build());
+    }
+    let user = &config.auth_info;
+    let data = user.client_certificate_data.as_deref();
+    let certificate = data_or_file("client-certificate", data, user.client_certificate.as_deref())?;
+    let data = user.client_key_data.as_ref().map(|key| key.expose_secret());
+    let key = data_or_file("client-key", data, user.client_key.as_deref())?;
+    match (certificate, key) {
+        (None, None) => {}
+        (Some(certificate), Some(key)) => identify(&mut tls, &certificate, &key)?,
+        (Some(_), None) => return Err("it has a client certificate without its key".to_owned()),
+        (None, Some(_)) => return Err("it has a client key without its certificate".to_owned()),
+    }
+    Ok(tls)
+}
+
+/// What a kubeconfig has as `KEY-data`, in base64, or in the file that `KEY` names.
+fn data_or_file(
+    key: &str,
+    data: Option<&str>,
+    file: Option<&str>,
+) -> Result<Option<Vec<u8>>, String> {
+    use base64::Engine;
+    match (data, file) {
+        (Some(data), _) => base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .map(Some)
+            .map_err(|error| format!("{key}-data is not base64: {error}")),
+        (None, Some(file)) => {
+            std::fs::read(file).map(Some).map_err(|error| format!("cannot read {file}: {error}"))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// Sets our certificate, those between it and its authority, and its key.
+fn identify(tls: &mut SslConnectorBuilder, certificate: &[u8], key: &[u8]) -> Result<(), String> {
+    let wrong = |what: &'static str| move |error: ErrorStack| format!("its {what}: {error}");
+    let chain = X509::stack_from_pem(certificate).map_err(wrong("client certificate"))?;
+    let mut chain = chain.into_iter();
+    let own = chain.next().ok_or("its client certificate is not a PEM certificate")?;
+    tls.set_certificate(&own).map_err(wrong("client certificate"))?;
+    for between in chain {
+        tls.add_extra_chain_cert(between).map_err(wrong("client certificate"))?;
+    }
+    let key = PKey::private_key_from_pem(key).map_err(wrong("client key"))?;
+    tls.set_private_key(&key).map_err(wrong("client key"))
+}
+
+/// The server's certificate must be for `name` (`tls-server-name`), whatever its address is.
+fn expect_name(tls: &mut ConnectConfiguration, name: &str) -> Result<(), ErrorStack> {
+    tls.set_use_server_name_indication(false);
+    tls.set_verify_hostname(false);
+    let address: Option<IpAddr> = name.parse().ok();
+    if address.is_none() {
+        tls.set_hostname(name)?;
+    }
+    let parameters = tls.param_mut();
+    parameters.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+    match address {
+        Some(address) => parameters.set_ip(address),
+        None => parameters.set_host(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::config::{KubeConfigOptions, Kubeconfig};
+
+    use super::*;
+
+    async fn config(cluster: &str, user: &str) -> Config {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: \"https://127.0.0.1:1\"{cluster}}}}}]\n\
+             users: [{{name: u, user: {{{user}}}}}]\n"
+        );
+        let kubeconfig = Kubeconfig::from_yaml(&text).unwrap();
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_authority_that_the_kubeconfig_names_is_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        // As `openssl req -x509` writes one.
+        let pem = include_bytes!("../../../../../tests/fixtures/authority.pem");
+        let path = folder.path().join("ca.crt");
+        std::fs::write(&path, pem).unwrap();
+        let named = config(&format!(", certificate-authority: {}", path.display()), "").await;
+        let trusted = |config: &Config| {
+            let connector = tls(config).unwrap().build();
+            connector.context().cert_store().all_certificates().len()
+        };
+        assert_eq!(trusted(&named), 1);
+        // Else the system's, however many those are.
+        let system = SslConnector::builder(SslMethod::tls_client()).unwrap().build();
+        let system = system.context().cert_store().all_certificates().len();
+        assert_eq!(trusted(&config("", "").await), system);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_sent_and_none_is_got_from_a_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "from a file\n").unwrap();
+        let program = folder.path().join("was-run");
+        let exec = format!(
+            "exec: {{apiVersion: client.authentication.k8s.io/v1, command: /bin/touch, args: [{}]}}",
+            program.display()
+        );
+        let file = format!("tokenFile: {}", path.display());
+        for (user, expected) in [
+            ("token: abc", Ok(Some("Bearer abc"))),
+            (&*file, Ok(Some("Bearer from a file"))),
+            ("tokenFile: /nowhere/token", Err("/nowhere/token")),
+            ("token: \"a\\nb\"", Err("line break")),
+            ("", Ok(None)),
+            (&*exec, Err("exec")),
+            ("auth-provider: {name: gcp, config: {cmd-path: /bin/touch}}", Err("auth-provider")),
+        ] {
+            let config = config("", user).await;
+            match (authorization(&config.auth_info), expected) {
+                (Ok(found), Ok(expected)) => {
+                    let found = found.map(|value| value.to_str().unwrap().to_owned());
+                    assert_eq!(found.as_deref(), expected, "{user}");
+                }
+                (Err(error), Err(part)) => assert!(error.contains(part), "{user}: {error}"),
+                (found, _) => panic!("{user}: {found:?}"),
+            }
+            assert_eq!(client(&config).is_ok(), expected.is_ok(), "{user}");
+        }
+        assert!(!program.exists());
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_refused_and_named() {
+        let config = config(", proxy-url: \"http://user:word@proxy.example:3128\"", "").await;
+        let error = client(&config).map(drop).unwrap_err();
+        assert!(error.contains("proxy.example") && !error.contains("word"), "{error}");
+    }
+}

@@ -1,0 +1,58 @@
+//! Reads the layers of the configuration.
+//!
+//! As systemd reads its own (`systemd-system.conf(5)`): one main file, that of the highest
+//! directory which has it; then all drop-ins of all directories in order of their file names, where
+//! a name in a higher directory replaces the same name in a lower one and a link to `/dev/null`
+//! masks it. Then `/etc/sysconfig/wasp-agent`, then the environment.
+
+use std::{io, path::Path};
+
+use crate::{
+    config::{
+        layers::{Layers, Resolved},
+        settings::Settings,
+        value::Problems,
+    },
+    roots::Roots,
+};
+
+/// Lowest first.
+const DIRECTORIES: [&str; 3] = ["/usr/lib/wasp-agent", "/run/wasp-agent", "/etc/wasp-agent"];
+const MAIN_FILE: &str = "wasp-agent.toml";
+const DROP_INS: &str = "config.d";
+const SYSCONFIG: &str = "/etc/sysconfig/wasp-agent";
+
+/// The settings of the host at `roots`, and where each came from; `environment` is the process's own.
+pub fn load(
+    roots: &Roots,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<(Settings, Resolved), Problems> {
+    let mut layers = Layers::defaults();
+    let directories = DIRECTORIES.map(|directory| roots.path(directory));
+    let main = directories.iter().rev().map(|directory| directory.join(MAIN_FILE));
+    if let Some(file) = main.into_iter().find(|file| file.symlink_metadata().is_ok()) {
+        take_toml(&mut layers, roots, &file);
+    }
+    for file in liboverdrop::scan(&directories, DROP_INS, &["toml"], true).values() {
+        take_toml(&mut layers, roots, file);
+    }
+    match std::fs::read_to_string(roots.path(SYSCONFIG)) {
+        Ok(text) => layers.take_sysconfig(Path::new(SYSCONFIG), &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => layers.take_unreadable(Path::new(SYSCONFIG), &error),
+    }
+    layers.take_environment(environment);
+    Settings::valid(layers.resolved()?)
+}
+
+fn take_toml(layers: &mut Layers, roots: &Roots, file: &Path) {
+    let shown = roots.shown(file);
+    match std::fs::read_to_string(file) {
+        Ok(text) => layers.take_toml(&shown, &text),
+        Err(error) => layers.take_unreadable(&shown, &error),
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

@@ -1,0 +1,366 @@
+use std::{fs, os::unix::fs::symlink, time::Duration};
+
+use super::*;
+use crate::config::{
+    keys::KEYS,
+    settings::{
+        Discard, Eligibility, EvictionMode, EvictionSettings, Grants, HookSettings, KernelSettings,
+        MetricsSettings, Policy, SchedulingGuard, Settings, Share, SignalSettings, SwapKind,
+        SwapSettings, SwapSize, TaintEffect,
+    },
+    show,
+    value::Origin,
+};
+use crate::model::hook::WhenUnknown;
+
+/// A host with these files.
+fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
+    let folder = tempfile::tempdir().unwrap();
+    let roots = Roots::at(folder.path());
+    for (path, text) in files {
+        let path = roots.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    (folder, roots)
+}
+
+fn load(files: &[(&str, &str)]) -> Result<(Settings, Resolved), Problems> {
+    let (_folder, roots) = host(files);
+    super::load(&roots, |_| None)
+}
+
+fn problems(files: &[(&str, &str)]) -> Vec<String> {
+    load(files).unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
+const MAIN: &str = "/etc/wasp-agent/wasp-agent.toml";
+
+#[test]
+fn nothing_configured_is_the_defaults() {
+    let (settings, _) = load(&[]).unwrap();
+    assert_eq!(settings.grants, Grants::Agent);
+    assert_eq!(settings.grant.policy, Policy::Limited);
+    assert_eq!(settings.grant.eligibility, Eligibility::Burstable);
+    assert_eq!(settings.grant.system_reserved_percent, 0);
+    assert_eq!(settings.limits.resync, Duration::from_secs(60));
+    assert_eq!(settings.limits.follow, Duration::from_secs(2));
+    assert_eq!(settings.eviction.window, Duration::from_secs(30));
+    assert_eq!(settings.eviction.max_swap_in_pages_per_second, 1000);
+    assert_eq!(settings.eviction.max_swap_out_pages_per_second, 1000);
+    assert!((settings.eviction.swap_utilization_factor - 0.8).abs() < f64::EPSILON);
+    assert_eq!((settings.node_name, settings.kubeconfig, settings.verbosity), (None, None, 1));
+}
+
+#[test]
+fn every_key_reaches_the_settings() {
+    let file = r#"
+        grants = "agent"
+        overcommit-percent = 100
+        [node]
+        name = "node-a"
+        kubeconfig = "/srv/kubeconfig"
+        kubelet-config = "/srv/kubelet.yaml"
+        [swap]
+        kind = "partition"
+        size = "8Gi"
+        path = "/dev/disk/by-partlabel/swap"
+        priority = 100
+        discard = "pages"
+        reserve = "20%"
+        beside-others = true
+        [protection]
+        protected-slices = ["system.slice", "a-b.slice"]
+        io-latency-target-ms = 75
+        [kernel]
+        align-watermarks = true
+        swappiness = 80
+        zswap = "off"
+        [hook]
+        install = false
+        when-unknown = "deny"
+        denied-namespaces = ["infra-*"]
+        [limits]
+        policy = "max"
+        eligibility = "virt-launcher"
+        system-reserved-percent = 10
+        resync-seconds = 120
+        follow-seconds = 5
+        [eviction]
+        swap-utilization-factor = 1
+        max-average-swap-in-pages-per-second = 0x10
+        max-average-swap-out-pages-per-second = 2_000
+        average-window-seconds = 60
+        mode = "observe"
+        scheduling-guard = "taint"
+        guard-kubeconfig = "/srv/guard"
+        taint = "example.com/swap"
+        pressure-transition-seconds = 45
+        last-resort-delete = true
+        last-resort-seconds = 120
+        confirm-with-pressure = false
+        critical-factor = 3
+        cooldown-seconds = 90
+        longest-grace-seconds = 0
+        overtake-seconds = 240
+        wait-for-descheduler-seconds = 30
+        min-relief-percent = 25
+        opt-out-annotations = ["example.com/stays"]
+        taint-effect = "PreferNoSchedule"
+        max-per-hour = 4
+        protected-namespaces = ["infra-*"]
+        traffic = { enabled = false, sustain-seconds = 1, release = 0.5 }
+        utilization = { enabled = false, sustain-seconds = 2, release = 0.6 }
+        overcommit = { enabled = true, sustain-seconds = 3, release = 0.7, max-ratio = 1.25 }
+        [eviction.pressure]
+        enabled = false
+        sustain-seconds = 4
+        release = 0.75
+        max-full-percent = 30
+        max-some-percent = 90
+        [metrics]
+        listen = "[::1]:9753"
+        certificate = "/srv/tls.crt"
+        key = "/srv/tls.key"
+        client-ca = "/srv/ca.crt"
+        textfile = "/srv/wasp-agent.prom"
+        [log]
+        verbosity = 6
+    "#;
+    let (settings, resolved) = load(&[(MAIN, file)]).unwrap();
+    for key in KEYS {
+        assert!(matches!(resolved.get(key.path), Some((_, Origin::File { .. }))), "{}", key.path);
+    }
+    let defaults = Settings::defaults();
+    let metrics = MetricsSettings {
+        listen: Some("[::1]:9753".parse().unwrap()),
+        certificate: Some("/srv/tls.crt".into()),
+        key: Some("/srv/tls.key".into()),
+        client_ca: Some("/srv/ca.crt".into()),
+        textfile: Some("/srv/wasp-agent.prom".into()),
+    };
+    assert_eq!(settings.metrics, metrics);
+    assert_eq!(settings.kubelet_config.as_deref(), Some(Path::new("/srv/kubelet.yaml")));
+    let swap = SwapSettings {
+        size: SwapSize::Bytes(8 << 30),
+        kind: SwapKind::Partition,
+        path: "/dev/disk/by-partlabel/swap".into(),
+        priority: 100,
+        discard: Discard::Pages,
+        reserve: Some(Share::Percent(20)),
+        beside_others: true,
+    };
+    assert_eq!(settings.swap, swap);
+    assert_eq!(settings.protection.slices, ["system.slice", "a-b.slice"]);
+    assert_eq!(settings.protection.io_latency_target, Some(Duration::from_millis(75)));
+    let kernel =
+        KernelSettings { align_watermarks: true, swappiness: Some(80), zswap: Some(false) };
+    assert_eq!(settings.kernel, kernel);
+    let hook = HookSettings {
+        install: false,
+        when_unknown: WhenUnknown::Deny,
+        denied_namespaces: vec!["infra-*".into()],
+    };
+    assert_eq!(settings.hook, hook);
+    let signal = |enabled, seconds, release| {
+        let sustain = Duration::from_secs(seconds);
+        SignalSettings { enabled, sustain, release }
+    };
+    let eviction = EvictionSettings {
+        mode: EvictionMode::Observe,
+        guard: SchedulingGuard::Taint,
+        guard_kubeconfig: Some("/srv/guard".into()),
+        taint: "example.com/swap".into(),
+        taint_effect: TaintEffect::PreferNoSchedule,
+        transition: Duration::from_secs(45),
+        last_resort: Some(Duration::from_secs(120)),
+        traffic: signal(false, 1, 0.5),
+        utilization: signal(false, 2, 0.6),
+        overcommit: signal(true, 3, 0.7),
+        pressure: signal(false, 4, 0.75),
+        confirm_with_pressure: false,
+        max_overcommit_ratio: 1.25,
+        max_full_percent: 30.0,
+        max_some_percent: 90.0,
+        critical_factor: 3.0,
+        cooldown: Duration::from_secs(90),
+        max_per_hour: 4,
+        longest_grace: None,
+        overtake_after: Duration::from_secs(240),
+        wait_for_others: Duration::from_secs(30),
+        min_relief_percent: 25,
+        opt_out_annotations: vec!["example.com/stays".into()],
+        protected_namespaces: vec!["infra-*".into()],
+        swap_utilization_factor: 1.0,
+        max_swap_in_pages_per_second: 16,
+        max_swap_out_pages_per_second: 2000,
+        window: Duration::from_secs(60),
+    };
+    assert_eq!(settings.eviction, eviction);
+    assert_eq!(settings.node_name.as_deref(), Some("node-a"));
+    assert_eq!(settings.kubeconfig.as_deref(), Some(Path::new("/srv/kubeconfig")));
+    assert_eq!(settings.grant.policy, Policy::Max);
+    assert_eq!(settings.grant.eligibility, Eligibility::VirtLauncher);
+    assert_eq!(settings.grant.system_reserved_percent, 10);
+    assert_eq!(settings.limits.resync, Duration::from_secs(120));
+    assert_eq!(settings.limits.follow, Duration::from_secs(5));
+    assert!((settings.eviction.swap_utilization_factor - 1.0).abs() < f64::EPSILON);
+    assert_eq!(settings.eviction.max_swap_in_pages_per_second, 16);
+    assert_eq!(settings.eviction.max_swap_out_pages_per_second, 2000);
+    assert_eq!(settings.eviction.window, Duration::from_secs(60));
+    assert_eq!(settings.verbosity, 6);
+    assert_eq!(defaults.grants, settings.grants);
+}
+
+#[test]
+fn only_the_highest_main_file_counts_and_drop_ins_override_it() {
+    let percent = |n: u8| format!("limits.system-reserved-percent = {n}\n");
+    let files = [
+        ("/usr/lib/wasp-agent/wasp-agent.toml", format!("log.verbosity = 9\n{}", percent(1))),
+        (MAIN, percent(2)),
+    ];
+    let with = |more: &[(&'static str, String)]| {
+        let all: Vec<(&str, &str)> =
+            files.iter().chain(more).map(|(p, t)| (*p, t.as_str())).collect();
+        let (settings, _) = load(&all).unwrap();
+        assert_eq!(settings.verbosity, 1, "the lower main file is not read");
+        settings.grant.system_reserved_percent
+    };
+    assert_eq!(with(&[]), 2);
+    let vendor = ("/usr/lib/wasp-agent/config.d/50-vendor.toml", percent(3));
+    assert_eq!(with(std::slice::from_ref(&vendor)), 3, "a drop-in beats every main file");
+    let same_name = ("/run/wasp-agent/config.d/50-vendor.toml", percent(4));
+    assert_eq!(with(&[vendor.clone(), same_name]), 4, "the same name in a higher directory wins");
+    let earlier = ("/etc/wasp-agent/config.d/10-admin.toml", percent(5));
+    assert_eq!(with(&[vendor, earlier]), 3, "file names order before directories");
+}
+
+#[test]
+fn dev_null_masks_a_drop_in() {
+    let (_folder, roots) =
+        host(&[("/usr/lib/wasp-agent/config.d/50-vendor.toml", "log.verbosity = 9\n")]);
+    fs::create_dir_all(roots.path("/etc/wasp-agent/config.d")).unwrap();
+    symlink("/dev/null", roots.path("/etc/wasp-agent/config.d/50-vendor.toml")).unwrap();
+    assert_eq!(super::load(&roots, |_| None).unwrap().0.verbosity, 1);
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_with_file_line_key_value_and_range() {
+    let main = "grants = \"nobody\"\n[limits]\npolcy = \"max\"\nsystem-reserved-percent = 101\n\
+                resync-seconds = \"often\"\nfollow-seconds = -1\n";
+    let drop_in = "node = 3\n[node]\n";
+    assert_eq!(
+        problems(&[
+            (MAIN, main),
+            ("/etc/wasp-agent/config.d/10.toml", "limits = 3\nextra = true\n")
+        ]),
+        [
+            "/etc/wasp-agent/config.d/10.toml:1: limits is a table: write [limits]",
+            "/etc/wasp-agent/config.d/10.toml:2: unknown key extra",
+            "/etc/wasp-agent/wasp-agent.toml:1: grants = \"nobody\" is not one of \"agent\", \"kubelet\"",
+            "/etc/wasp-agent/wasp-agent.toml:3: unknown key limits.polcy; did you mean limits.policy?",
+            "/etc/wasp-agent/wasp-agent.toml:4: limits.system-reserved-percent = 101 is not a whole number from 0 to 100",
+            "/etc/wasp-agent/wasp-agent.toml:5: limits.resync-seconds = \"often\" is not a whole number from 10 to 3600",
+            "/etc/wasp-agent/wasp-agent.toml:6: limits.follow-seconds = -1 is not a whole number from 1 to 60",
+        ]
+    );
+    let broken = problems(&[
+        (MAIN, "log.verbosity = 99\n= 3\n"),
+        ("/etc/wasp-agent/config.d/10.toml", drop_in),
+    ]);
+    assert!(broken.iter().any(|p| p.contains("wasp-agent.toml:2: not TOML: ")), "{broken:?}");
+    assert!(
+        broken.iter().any(|p| p.contains("wasp-agent.toml:1: log.verbosity = 99")),
+        "{broken:?}"
+    );
+    assert!(broken.iter().any(|p| p.contains("10.toml:2: not TOML: ")), "{broken:?}");
+}
+
+#[test]
+fn contradictions_name_both_sides() {
+    let main = "grants = \"kubelet\"\n[limits]\npolicy = \"max\"\nresync-seconds = 10\nfollow-seconds = 20\n";
+    assert_eq!(
+        problems(&[(MAIN, main)]),
+        [
+            "/etc/wasp-agent/wasp-agent.toml:3: limits.policy = \"max\" contradicts grants = \"kubelet\": the kubelet knows only \"limited\"",
+            "/etc/wasp-agent/wasp-agent.toml:5: limits.follow-seconds = 20 contradicts limits.resync-seconds = 10: following is the quicker of the two",
+        ]
+    );
+}
+
+#[test]
+fn the_daemonsets_variables_keep_working() {
+    let sysconfig = "SWAP_UTILIZATION_THRESHOLD_FACTOR=0.7\n\
+                     MAX_AVERAGE_SWAP_IN_PAGES_PER_SECOND=\"500\"\n\
+                     MAX_AVERAGE_SWAP_OUT_PAGES_PER_SECOND=600\nAVERAGE_WINDOW_SIZE_SECONDS=20\n\
+                     NODE_NAME=node-a\nVERBOSITY=3\nFSROOT=/host\n";
+    let (_folder, roots) = host(&[
+        ("/etc/sysconfig/wasp-agent", sysconfig),
+        (MAIN, "[log]\nverbosity = 2\n[node]\nname = \"node-b\"\n"),
+    ]);
+    let environment = |name: &str| (name == "VERBOSITY").then(|| "6".to_owned());
+    let (settings, resolved) = super::load(&roots, environment).unwrap();
+    assert!((settings.eviction.swap_utilization_factor - 0.7).abs() < f64::EPSILON);
+    assert_eq!(settings.eviction.max_swap_in_pages_per_second, 500);
+    assert_eq!(settings.eviction.max_swap_out_pages_per_second, 600);
+    assert_eq!(settings.eviction.window, Duration::from_secs(20));
+    assert_eq!(settings.node_name.as_deref(), Some("node-a"));
+    assert_eq!(settings.verbosity, 6);
+    let shown = show::effective(&resolved);
+    assert!(shown.contains("verbosity = 6"), "{shown}");
+    assert!(shown.contains("# environment variable VERBOSITY"), "{shown}");
+    assert!(shown.contains("# /etc/sysconfig/wasp-agent:5"), "{shown}");
+}
+
+#[test]
+fn bad_variables_are_problems_like_any_other() {
+    let text = "VERBOSITY=loud\nnonsense\nSWAP_THRESHOLD=1\n";
+    let all = problems(&[("/etc/sysconfig/wasp-agent", text)]);
+    assert_eq!(
+        all[0],
+        "/etc/sysconfig/wasp-agent:1: VERBOSITY=loud (log.verbosity) is not a whole number from 0 to 10"
+    );
+    assert_eq!(all[1], "/etc/sysconfig/wasp-agent:2: not an assignment: write NAME=value");
+    assert!(all[2].starts_with(
+        "/etc/sysconfig/wasp-agent:3: unknown variable SWAP_THRESHOLD; known are NODE_NAME"
+    ));
+}
+
+#[test]
+fn what_is_shown_reads_back_the_same() {
+    let (_, resolved) = load(&[(MAIN, "[limits]\npolicy = \"max\"\n")]).unwrap();
+    let (_, again) = load(&[(MAIN, &show::effective(&resolved))]).unwrap();
+    for key in KEYS {
+        assert_eq!(
+            resolved.get(key.path).unwrap().0,
+            again.get(key.path).unwrap().0,
+            "{}",
+            key.path
+        );
+    }
+}
+
+#[test]
+fn swap_has_one_size_and_a_path_that_fits_its_kind() {
+    let problem = |file: &str| load(&[(MAIN, file)]).unwrap_err().to_string();
+    let said = problem("overcommit-percent = 150\n[swap]\nsize = \"8Gi\"\n");
+    assert!(said.contains("swap.size = \"8Gi\" contradicts overcommit-percent = 150"), "{said}");
+    let said = problem("[swap]\nkind = \"partition\"\n");
+    assert!(said.contains("swap.path = \"\" contradicts swap.kind"), "{said}");
+    let said = problem("[swap]\nkind = \"zram\"\npath = \"/x\"\nsize = \"1Gi\"\n");
+    assert!(said.contains("swap.path = \"/x\" contradicts swap.kind"), "{said}");
+    for (text, allowed) in [
+        ("[swap]\nsize = \"lots\"", "a size (8Gi, 512Mi), or \"\""),
+        ("[swap]\nsize = \"-1Gi\"", "a size"),
+        ("[swap]\nreserve = \"101%\"", "a percentage"),
+        ("[kernel]\nswappiness = \"some\"", "from 0 to 200, or \"keep\""),
+        ("[kernel]\nalign-watermarks = 1", "true or false"),
+        ("[hook]\ndenied-namespaces = [\"*x\"]", "a list of namespaces"),
+        ("[protection]\nprotected-slices = [\"system.service\"]", "a list of slices"),
+        ("[protection]\nprotected-slices = [\"-.slice\"]", "a list of slices"),
+        ("[protection]\nprotected-slices = [\"a.slice\", \"a.slice\"]", "a list of slices"),
+    ] {
+        let said = problem(text);
+        assert!(said.contains(allowed), "{text}: {said}");
+    }
+}

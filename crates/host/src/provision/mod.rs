@@ -1,0 +1,456 @@
+//! Provisioning: observe → decide → act for the node's swap and the kernel's settings.
+
+pub mod ledger;
+
+use std::path::Path;
+
+use crate::{
+    act::{
+        swap::{Provisioner, StepError},
+        tunables,
+    },
+    config::settings::{KernelSettings, Settings, Share, SwapKind},
+    decide::{
+        kubelet::{disk_reserve, fails_with_swap, memory_threshold},
+        provision::{
+            Plan, Refusal, Step, Wanted, plan_file, plan_partition, plan_retirement, plan_zram,
+            plan_zram_retirement,
+        },
+        rivals::{others_swap, others_watermarks},
+        tunables::{explained, tunables},
+    },
+    messages,
+    model::{
+        host::{NodeMemory, SwapDevice},
+        kubelet::KubeletConfig,
+        storage::Area,
+        swap::human_bytes,
+    },
+    observe::{
+        accounting::{NO_SWAP_CONTROLLER, limits_swap},
+        kubelet,
+        node::{self, NodeError},
+        rivals::rivals,
+        swap::{
+            PlaceError, active,
+            area::file_place,
+            memory::memory_facts,
+            partition::{is_ours, partition_place},
+            zram::zram_devices,
+        },
+        zoneinfo::{self, WatermarksError},
+    },
+    roots::Roots,
+    state::{FileError, StateFile},
+};
+use ledger::{OwnArea, Provisioned};
+
+/// How provisioning ended, if it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As configured; what that is, in words.
+    AsConfigured(String),
+    /// There is swap, but not as configured.
+    Kept(String),
+}
+
+/// Nothing was done that the node would not survive.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The node is better off without swap as it is configured.
+    #[error("no swap: {0}")]
+    Conflict(String),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Watermarks(#[from] WatermarksError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+/// Where and how to provision.
+pub struct Provisioning<'a> {
+    pub roots: &'a Roots,
+    pub settings: &'a Settings,
+    /// What systemd says of the kubelet's unit; its files are read without.
+    pub kubelet_unit: Option<&'a kubelet::Service>,
+    pub dry_run: bool,
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+impl std::fmt::Debug for Provisioning<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provisioning").field("dry_run", &self.dry_run).finish_non_exhaustive()
+    }
+}
+
+impl Provisioning<'_> {
+    /// Brings swap and the kernel's settings to what is configured.
+    pub fn provision(&self) -> Result<Outcome, ProvisionError> {
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
+            .map_err(ProvisionError::Conflict)?;
+        let node = node::memory(self.roots)?;
+        let swap = self.swap(kubelet.as_ref(), node)?;
+        // A dry run switches on nothing.
+        let will_have_swap = self.dry_run && !swap.steps.is_empty();
+        let unmet = self.tune(kubelet.as_ref(), node, will_have_swap)?;
+        let kept = swap.kept.map(|refusal| refusal.to_string());
+        Ok(match [kept, unmet].into_iter().flatten().reduce(|a, b| format!("{a}; {b}")) {
+            Some(why) => Outcome::Kept(why),
+            None => Outcome::AsConfigured(self.summary(node)),
+        })
+    }
+
+    fn swap(
+        &self,
+        kubelet: Option<&KubeletConfig>,
+        node: NodeMemory,
+    ) -> Result<Plan, ProvisionError> {
+        let Self { roots, settings, .. } = self;
+        let swap = &settings.swap;
+        let wanted = self.wanted(node);
+        if wanted.is_none() && swap.kind != SwapKind::Partition {
+            let before = StateFile::<Provisioned>::new(roots).load()?.unwrap_or_default();
+            for area in before.areas {
+                messages::ProvisionDiffers.emit(format_args!(
+                    "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
+                     earlier: `wasp-agent deprovision` removes it",
+                    area.path.display()
+                ));
+            }
+            return Ok(Plan::default());
+        }
+        self.no_conflict(kubelet)?;
+        if let Some(why) = others_swap(&rivals(roots), settings) {
+            return Ok(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() });
+        }
+        let plan = self.plan(wanted, kubelet, node, None)?;
+        if matches!(plan.kept, Some(Refusal::NoDevice { .. })) {
+            // Swap that was provisioned elsewhere stays until this one is there.
+            return Ok(plan);
+        }
+        let ledger = StateFile::<Provisioned>::new(roots);
+        let now = OwnArea { kind: swap.kind, path: swap.path.clone() };
+        let mut before = ledger.load()?.unwrap_or_default();
+        before.areas.retain(|area| *area != now);
+        before.areas.push(now.clone());
+        if !self.dry_run {
+            // Known as ours before it is made, so that it can be undone whatever happens.
+            ledger.save(&before)?;
+        }
+        let plan = match self.carry_out(&plan, node.page_bytes) {
+            Ok(()) => plan,
+            Err((failed, error)) => {
+                let anew = self.made_anew(&plan, failed, &error, (wanted, kubelet, node))?;
+                let anew = anew.ok_or(error)?;
+                self.carry_out(&anew, node.page_bytes).map_err(|(_, error)| error)?;
+                anew
+            }
+        };
+        before.areas.retain(|area| *area != now);
+        let kept = self.retire_all(&mut before.areas, node.page_bytes)?;
+        if !self.dry_run {
+            before.areas.push(now);
+            ledger.save(&before)?;
+        }
+        Ok(Plan { kept: plan.kept.or(kept), ..plan })
+    }
+
+    /// The plan for a swapfile of ours that the kernel refuses, though it was made well: `None` where
+    /// something else has failed, or the file is the plan's own.
+    fn made_anew(
+        &self,
+        plan: &Plan,
+        failed: &Step,
+        error: &StepError,
+        (wanted, kubelet, node): (Option<Wanted>, Option<&KubeletConfig>, NodeMemory),
+    ) -> Result<Option<Plan>, ProvisionError> {
+        let Step::SwapOn { path } = failed else { return Ok(None) };
+        let is_made =
+            |step: &Step| matches!(step, Step::MakeFile { path: made, .. } if made == path);
+        let is_file = self.settings.swap.kind == SwapKind::File;
+        if !is_file || !error.is_refused() || plan.steps.iter().any(is_made) {
+            return Ok(None);
+        }
+        messages::ProvisionStep
+            .emit_at(messages::Level::Warn, format_args!("{error}: it is made anew"));
+        self.plan(wanted, kubelet, node, Some(path)).map(Some)
+    }
+
+    fn wanted(&self, node: NodeMemory) -> Option<Wanted> {
+        Wanted::new(self.settings.swap.size, node.ram_bytes, node.page_bytes)
+    }
+
+    /// Refuses what the node would not survive.
+    fn no_conflict(&self, kubelet: Option<&KubeletConfig>) -> Result<(), ProvisionError> {
+        if !self.roots.cgroup().join("cgroup.controllers").exists() {
+            let why = "the node has cgroup v1, where swap cannot be limited as it must be: boot with \
+                       systemd.unified_cgroup_hierarchy=1";
+            return Err(ProvisionError::Conflict(why.to_owned()));
+        }
+        if limits_swap(self.roots) == Some(false) {
+            return Err(ProvisionError::Conflict(NO_SWAP_CONTROLLER.to_owned()));
+        }
+        kubelet.and_then(fails_with_swap).map_or(Ok(()), |why| Err(ProvisionError::Conflict(why)))
+    }
+
+    /// What would be done to the configured swap now; `None` where none is configured. Swap that was
+    /// configured earlier is left out.
+    pub fn preview(&self) -> Result<Option<Plan>, ProvisionError> {
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
+            .map_err(ProvisionError::Conflict)?;
+        let node = node::memory(self.roots)?;
+        let wanted = self.wanted(node);
+        if wanted.is_none() && self.settings.swap.kind != SwapKind::Partition {
+            return Ok(None);
+        }
+        self.no_conflict(kubelet.as_ref())?;
+        if let Some(why) = others_swap(&rivals(self.roots), self.settings) {
+            return Ok(Some(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() }));
+        }
+        self.plan(wanted, kubelet.as_ref(), node, None).map(Some)
+    }
+
+    /// Retires `areas`, but for those whose pages fit nowhere: they remain in the list.
+    fn retire_all(
+        &self,
+        areas: &mut Vec<OwnArea>,
+        page_bytes: u64,
+    ) -> Result<Option<Refusal>, ProvisionError> {
+        let mut kept = None;
+        for area in std::mem::take(areas) {
+            if let Some(refusal) = self.retire(&area, page_bytes)?.kept {
+                kept = kept.or(Some(refusal));
+                areas.push(area);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn plan(
+        &self,
+        wanted: Option<Wanted>,
+        kubelet: Option<&KubeletConfig>,
+        node: NodeMemory,
+        refused: Option<&Path>,
+    ) -> Result<Plan, ProvisionError> {
+        let Self { roots, settings, .. } = self;
+        let swap = &settings.swap;
+        let devices = node::swap_devices(roots);
+        let memory = memory_facts(roots)?;
+        let page_bytes = node.page_bytes;
+        match (swap.kind, wanted) {
+            (SwapKind::Partition, _) => {
+                let place = match partition_place(roots, &swap.path, page_bytes, &devices) {
+                    Err(error) if error.is_gone() => {
+                        let kept = Some(Refusal::NoDevice { path: swap.path.clone() });
+                        return Ok(Plan { steps: Vec::new(), kept });
+                    }
+                    place => place?,
+                };
+                if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
+                    messages::ProvisionDiffers.emit(format_args!(
+                        "{} has {}, {} of swap are configured",
+                        swap.path.display(),
+                        human_bytes(place.bytes),
+                        human_bytes(wanted.bytes)
+                    ));
+                }
+                Ok(plan_partition(&place)?)
+            }
+            (SwapKind::File, Some(wanted)) => {
+                let mut place = file_place(roots, &swap.path, page_bytes, &devices)?;
+                if let Some(path) = refused {
+                    place.refused(path);
+                }
+                let total = place.filesystem.total_bytes;
+                let reserve = swap
+                    .reserve
+                    .map_or_else(|| disk_reserve(kubelet, total), |share: Share| share.of(total));
+                let ours = [&place.active, &place.next_active];
+                let others = free_beside(&devices, &ours.map(Option::as_ref));
+                Ok(plan_file(wanted, &place, reserve, others, &memory)?)
+            }
+            (SwapKind::Zram, Some(wanted)) => {
+                let ours = zram_devices(roots, page_bytes, &devices);
+                let active: Vec<_> = ours.iter().map(|device| device.active.as_ref()).collect();
+                Ok(plan_zram(wanted, &ours, free_beside(&devices, &active), &memory))
+            }
+            (SwapKind::File | SwapKind::Zram, None) => Ok(Plan::default()),
+        }
+    }
+
+    /// Switches off and removes what was provisioned, and puts the kernel's settings back.
+    pub fn deprovision(&self) -> Result<Outcome, ProvisionError> {
+        let ledger = StateFile::<Provisioned>::new(self.roots);
+        let mut before = ledger.load()?.unwrap_or_default();
+        let page_bytes = node::memory(self.roots)?.page_bytes;
+        if let Some(refusal) = self.retire_all(&mut before.areas, page_bytes)? {
+            return Err(refusal.into());
+        }
+        if !self.dry_run {
+            ledger.remove()?;
+        }
+        self.restore_kernel()?;
+        Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
+    }
+
+    fn restore_kernel(&self) -> Result<(), ProvisionError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        for (path, value) in tunables::restore(self.roots)? {
+            messages::ProvisionStep.emit(format_args!("put {path} back to {value}"));
+        }
+        Ok(())
+    }
+
+    /// The same, unless any page is in swap: what takes a package off a node must not slow its VMs down.
+    /// The kernel's settings are put back in any case, since nobody adapts them from then on.
+    pub fn deprovision_unused(&self) -> Result<Outcome, ProvisionError> {
+        match node::swap_devices(self.roots).into_iter().find(|device| device.used_bytes > 0) {
+            Some(device) => {
+                self.restore_kernel()?;
+                Err(Refusal::InUse { path: device.path.into(), used: device.used_bytes }.into())
+            }
+            None => self.deprovision(),
+        }
+    }
+
+    fn retire(&self, what: &OwnArea, page_bytes: u64) -> Result<Plan, ProvisionError> {
+        let Self { roots, .. } = self;
+        let OwnArea { kind, path } = what;
+        let devices = node::swap_devices(roots);
+        let memory = memory_facts(roots)?;
+        let areas = match kind {
+            // A disk that is gone has taken its swap along.
+            SwapKind::Partition if !roots.path(path).exists() => return Ok(Plan::default()),
+            SwapKind::File => {
+                let place = file_place(roots, path, page_bytes, &devices)?;
+                vec![
+                    (place.next_path, place.next, place.next_active),
+                    (place.path, place.found, place.active),
+                ]
+            }
+            SwapKind::Partition => {
+                // One that was swap before is left.
+                let found = match is_ours(roots, path, page_bytes)? {
+                    true => Area::Ours { bytes: 0, allocated_bytes: 0 },
+                    false => Area::Nothing,
+                };
+                vec![(path.clone(), found, active(roots, path, &devices).cloned())]
+            }
+            SwapKind::Zram => {
+                let ours = zram_devices(roots, page_bytes, &devices);
+                let active: Vec<_> = ours.iter().map(|device| device.active.as_ref()).collect();
+                let plan = plan_zram_retirement(&ours, free_beside(&devices, &active), &memory);
+                self.carry_out(&plan, page_bytes).map_err(|(_, error)| error)?;
+                return Ok(plan);
+            }
+        };
+        let mut whole = Plan::default();
+        for (path, found, active) in areas {
+            let others = free_beside(&devices, &[active.as_ref()]);
+            let plan = plan_retirement(*kind, &path, &found, active.as_ref(), others, &memory);
+            self.carry_out(&plan, page_bytes).map_err(|(_, error)| error)?;
+            whole.kept = whole.kept.or(plan.kept);
+        }
+        Ok(whole)
+    }
+
+    /// An error comes with the step that failed.
+    fn carry_out<'a>(&self, plan: &'a Plan, page_bytes: u64) -> Result<(), (&'a Step, StepError)> {
+        let swap = &self.settings.swap;
+        let provisioner = Provisioner {
+            roots: self.roots,
+            page_bytes,
+            priority: swap.priority,
+            discard: swap.discard,
+            progress: self.progress,
+        };
+        for step in &plan.steps {
+            if self.dry_run {
+                messages::DryRun {
+                    cgroup: None,
+                    path: None,
+                    unit: None,
+                    swap_max: None,
+                    slice: None,
+                    change: None,
+                }
+                .emit(format_args!("would {step}"));
+                continue;
+            }
+            messages::ProvisionStep.emit(format_args!("{step}"));
+            provisioner.carry_out(step).map_err(|error| (step, error))?;
+        }
+        Ok(())
+    }
+
+    /// Returns what cannot be met.
+    fn tune(
+        &self,
+        kubelet: Option<&KubeletConfig>,
+        node: NodeMemory,
+        will_have_swap: bool,
+    ) -> Result<Option<String>, ProvisionError> {
+        let watermarks = zoneinfo::watermarks(self.roots, node.page_bytes)?;
+        let threshold = memory_threshold(kubelet, node.ram_bytes);
+        let others = others_watermarks(&rivals(self.roots), self.settings);
+        if let Some(why) = &others {
+            messages::ProvisionStep.emit(format_args!("{why}"));
+        }
+        // As it is now, whoever has switched it on.
+        let has_swap = will_have_swap || node::memory(self.roots)?.swap_bytes > 0;
+        let align_watermarks =
+            self.settings.kernel.align_watermarks && others.is_none() && has_swap;
+        let kernel = KernelSettings { align_watermarks, ..self.settings.kernel };
+        let before = tunables::before(self.roots)?;
+        let (wanted, unmet) = tunables(&kernel, &watermarks, threshold, &before);
+        if align_watermarks && unmet.is_none() && !wanted.is_empty() {
+            let why = explained(&watermarks, threshold);
+            messages::ProvisionStep.emit(format_args!("{why}"));
+        }
+        for tunable in wanted {
+            if self.dry_run {
+                messages::DryRun {
+                    cgroup: None,
+                    path: None,
+                    unit: None,
+                    swap_max: None,
+                    slice: None,
+                    change: None,
+                }
+                .emit(format_args!("would set {} to {}", tunable.path, tunable.value));
+            } else if let Some(before) = tunables::set(self.roots, &tunable)? {
+                messages::ProvisionStep
+                    .emit(format_args!("set {} from {before} to {}", tunable.path, tunable.value));
+            }
+        }
+        Ok(unmet)
+    }
+
+    fn summary(&self, node: NodeMemory) -> String {
+        let devices = node::swap_devices(self.roots);
+        let shown: Vec<String> = devices
+            .iter()
+            .map(|device| format!("{} ({})", device.path, human_bytes(device.size_bytes)))
+            .collect();
+        match &shown[..] {
+            [] => format!("RAM {}, no swap", human_bytes(node.ram_bytes)),
+            _ => format!("RAM {}, swap {}", human_bytes(node.ram_bytes), shown.join(", ")),
+        }
+    }
+}
+
+/// Free bytes in active swap beside `ours`.
+fn free_beside(devices: &[SwapDevice], ours: &[Option<&SwapDevice>]) -> u64 {
+    let others = devices.iter().filter(|device| !ours.contains(&Some(*device)));
+    others.map(|device| device.size_bytes.saturating_sub(device.used_bytes)).sum()
+}
