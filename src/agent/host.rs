@@ -13,6 +13,7 @@ use crate::{
         rivals::{others_swap, others_watermarks},
         tunables::{alignment, swap_not_reached},
     },
+    messages,
     model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published, watermarks::Watermarks},
     observe::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
