@@ -233,7 +233,6 @@ fn a_dry_run_of_provision_says_what_it_would_do() {
         "would make a swapfile of 2.0 GiB at /var/lib/wasp-agent/swapfile",
         "would switch on /var/lib/wasp-agent/swapfile",
         "the kubelet evicts below 200.0 MiB: kswapd is to begin at 261.0 MiB, 61.0 MiB above that (1/64 of RAM",
-        "would set /proc/sys/vm/watermark_scale_factor to 124",
         "would set /proc/sys/vm/min_free_kbytes to 217600",
         "would set /proc/sys/vm/swappiness to 80",
     ] {
