@@ -29,13 +29,19 @@ reserve() { systemctl show -P MemoryMin "$1"; }
 # phase NAME: two pods thrash until the agent has asked for an eviction, and for 20 s; sets beat_count, the rounds of the
 # stand-in in those 20 s, major_faults of the agent from start to end, and asked_after, ms from the signal to the request.
 phase() {
-    local name=$1 before count signal
+    local name=$1 before count signal pod id unit scope child bundle slice
     since=$(date +%s)
     systemctl start kubelet
     eventually 60 "$name: the stand-in kubelet works" bash -c '(($(grep -c round_ms /run/beats) >= 4))'
     start_agent
-    pod "$name-one" --request 300Mi --limit 900Mi --command "while :; do tr '\\0' x </dev/zero | dd bs=780M count=1 iflag=fullblock of=/dev/null; done"
-    pod "$name-two" --request 300Mi --limit 900Mi --command "while :; do tr '\\0' x </dev/zero | dd bs=780M count=1 iflag=fullblock of=/dev/null; done"
+    for pod in "$name-one" "$name-two"; do
+        pod "$pod" --request 300Mi --limit 900Mi --command \
+            "until [ -e /tmp/go ]; do sleep 1; done; tr '\\0' x </dev/zero | dd bs=760M iflag=fullblock of=/dev/null"
+    done
+    for pod in "$name-one" "$name-two"; do
+        of "$pod"
+        : >"/proc/$(head -n 1 "${child:-$scope}/cgroup.procs")/root/tmp/go"
+    done
     before=$(faults)
     eventually 100 "$name: swap hurts" says 'swap traffic: [0-9]+ pages/s in|pressure: '
     count=$(beats)
