@@ -277,7 +277,8 @@ fn a_dry_run_of_provision_says_what_it_would_do() {
     for text in [
         "would make a swapfile of 2.0 GiB at /var/lib/wasp-agent/swapfile",
         "would switch on /var/lib/wasp-agent/swapfile",
-        "would set /proc/sys/vm/watermark_scale_factor to 548",
+        "the kubelet evicts below 200.0 MiB: kswapd is to begin at 261.0 MiB, 61.0 MiB above that (1/64 of RAM",
+        "would set /proc/sys/vm/min_free_kbytes to 217600",
         "would set /proc/sys/vm/swappiness to 80",
     ] {
         assert!(err.contains(text), "{text} is not in\n{err}");
@@ -308,8 +309,10 @@ fn swap_that_is_used_is_not_taken_away_with_the_package() {
         |used: u64| format!("Filename Type Size Used Priority\n/srv/swap file 4096 {used} 10\n");
     host.write("/proc/swaps", &swaps(4));
     let (code, _, err) = run(&host, &["deprovision", "--if-unused"]);
-    assert_eq!((code, swappiness().as_str()), (1, "80"), "{err}");
+    assert_eq!((code, swappiness().as_str()), (1, "60"), "{err}");
     assert!(err.contains("/srv/swap stays on: 4.0 KiB of it are in use"), "{err}");
+    assert_eq!(run(&host, &["provision"]).0, 0);
+    assert_eq!(swappiness(), "80");
     host.write("/proc/swaps", &swaps(0));
     assert_eq!(run(&host, &["deprovision", "--if-unused"]).0, 0);
     assert_eq!(swappiness(), "60");

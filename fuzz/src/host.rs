@@ -10,7 +10,7 @@ use wasp_agent::{
     },
     decide::{
         kubelet::{disk_reserve, fails_with_swap, memory_threshold, unusable},
-        watermarks::align,
+        watermarks::{Aligned, align},
     },
     hook::Target,
     model::{
@@ -66,7 +66,7 @@ pub fn kernel_files(bytes: &[u8]) {
             files.put("/proc/sys/vm/watermark_scale_factor", b"10\n");
             let Ok(watermarks) = zoneinfo::watermarks(roots, PAGE) else { return };
             assert!(watermarks.zones.iter().all(|zone| zone.managed > 0));
-            if let Some(aligned) = align(&watermarks, 1 << 30) {
+            if let Some(aligned) = align(&watermarks, Aligned::now(&watermarks), 1 << 30) {
                 assert!((10..=1000).contains(&aligned.scale_factor));
                 assert!(aligned.min_free_kbytes >= 67584);
             }

@@ -2,16 +2,16 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use super::{Agent, protection};
+use super::{Agent, late_swap::SERVICE, protection};
 use crate::{
-    act::Actuator,
+    act::{Actuator, tunables},
     config::settings::{GrantSettings, Grants, Policy, SwapKind},
     decide::{
         kubelet::{fails_with_swap, grants_otherwise, in_force, memory_threshold, unusable},
         pods::{lost_pods, without_cgroup, without_limit},
         provision::{Wanted, shortage},
-        rivals::{daemonset, others_swap},
-        tunables::swap_not_reached,
+        rivals::{daemonset, others_swap, others_watermarks},
+        tunables::{alignment, swap_not_reached},
     },
     messages,
     model::{
@@ -20,6 +20,7 @@ use crate::{
         plain::plain,
         pod::{ContainerId, PodUid},
         published,
+        watermarks::Watermarks,
     },
     observe::{accounting::swap_control, hooks, kubelet, rivals::rivals, tree::Changes, zoneinfo},
 };
@@ -125,10 +126,36 @@ impl<A: Actuator> Agent<A> {
         let unusable = config.as_ref().and_then(unusable);
         self.problem("kubelet", otherwise.or(fails).or(unusable));
         self.check_kubelet_swap();
-        let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
-        let late = watermarks.and_then(|watermarks| swap_not_reached(&watermarks, threshold));
-        self.problem("watermarks", late.filter(|_| self.node.swap_bytes > 0));
+        let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
+        let late = watermarks.and_then(|watermarks| self.align_watermarks(&watermarks, threshold));
+        self.problem("watermarks", late);
+    }
+
+    /// Has the watermarks aligned where the kubelet's threshold or the swap has changed; what is to be
+    /// told where the kubelet evicts first.
+    fn align_watermarks(&mut self, watermarks: &Watermarks, threshold: u64) -> Option<String> {
+        if self.node.swap_bytes == 0 {
+            return None;
+        }
+        let kernel = self.settings.kernel;
+        let others = others_watermarks(&rivals(&self.roots), &self.settings);
+        if kernel.align_watermarks && others.is_none() {
+            // Where the file cannot be read, wasp-swap.service reports it.
+            let before = tunables::before(&self.roots).ok();
+            let changes = before.and_then(|before| alignment(watermarks, threshold, &before));
+            let changes = changes.unwrap_or_default();
+            // Once for each change: if it does not help, asking again does not either.
+            if !changes.is_empty() && self.alignment != changes {
+                messages::ProvisionStep.emit(format_args!(
+                    "the kernel's watermarks do not fit the kubelet's threshold: {SERVICE} is restarted to \
+                     align them"
+                ));
+                self.actuator.restart_unit(SERVICE);
+            }
+            self.alignment = changes;
+        }
+        swap_not_reached(&kernel, watermarks, threshold)
     }
 
     /// Asks systemd for the kubelet's unit; the answer comes later.

@@ -16,7 +16,7 @@ use crate::{
     state::StateFile,
 };
 
-const SERVICE: &str = "wasp-swap.service";
+pub(super) const SERVICE: &str = "wasp-swap.service";
 /// udev writes a file for each device that it has seen. The unit's own /dev has no disks.
 const UDEV: &str = "/run/udev/data";
 

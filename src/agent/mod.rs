@@ -12,6 +12,7 @@ mod protection;
 mod publish;
 mod reclaim;
 mod reload;
+mod reserves;
 mod serve;
 mod suspend;
 mod timers;
@@ -33,7 +34,7 @@ use crate::{
     act::records::Records,
     act::{Actuator, DryRun, Host, files, systemd},
     config::settings::{GrantSettings, Grants, Settings},
-    decide::{kubelet_swap::KubeletSwap, state::State},
+    decide::{kubelet_swap::KubeletSwap, state::State, tunables::Tunable},
     messages,
     model::{
         host::{Holder, Monotonic, NodeMemory},
@@ -88,6 +89,8 @@ struct Agent<A> {
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
     late_swap: late_swap::LateSwap,
+    /// What wasp-swap.service was last asked to change of the watermarks.
+    alignment: Vec<Tunable>,
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
     suspend: suspend::Suspend,
@@ -175,6 +178,7 @@ impl<A: Actuator> Agent<A> {
             installed: hook::Installed::default(),
             late_swap: late_swap::LateSwap::default(),
             reclaim: reclaim::Reclaim::new(eviction.acts),
+            alignment: Vec::new(),
             eviction,
             eviction_status: None,
             suspend,

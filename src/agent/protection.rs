@@ -9,10 +9,11 @@ use tokio::{
 };
 use zbus::Connection;
 
+use super::reserves;
 use crate::{
     act::{bus, slices},
     config::settings::{ProtectionSettings, Settings},
-    decide::protection::{self as decide, Protection, oomd_said, protection},
+    decide::protection::{self as decide, Protection, Swap, oomd_said, protection},
     messages,
     model::{
         protection::{Disks, SliceFacts},
@@ -22,7 +23,7 @@ use crate::{
         alarm::Alarm,
         disks,
         events::Events,
-        slices::{FILES, facts, folder},
+        slices::{FILES, facts, folder, unit},
     },
     roots::Roots,
 };
@@ -68,7 +69,7 @@ pub async fn guard(
         let resync = turned + now.limits.resync;
         tokio::select! {
             () = happened(events.as_ref()) => {}
-            () = alarm.at(resync.into_std()), if !now.protection.slices.is_empty() => {}
+            () = alarm.at(resync.into_std()) => {}
             changed = settings.changed() => if changed.is_err() { return },
         }
         // The next turn looks at all that happens during the pause.
@@ -128,7 +129,10 @@ impl Guard {
         let mut report = Report::default();
         let mut problems = Vec::new();
         let slices = &settings.protection.slices;
-        if slices.is_empty() {
+        if slices.is_empty()
+            && settings.protection.pods_io_latency_target.is_none()
+            && settings.protection.services.is_empty()
+        {
             return report;
         }
         if let Err(error) = self.connect().await {
@@ -136,7 +140,7 @@ impl Guard {
             problems.push(format!("cannot reach systemd at {}: {error}", bus.display()));
         }
         for slice in slices {
-            match self.ensure(settings, &disks, slice).await {
+            match self.ensure(settings, &disks, slice, Swap::Denied).await {
                 Ok(Protection { unit, missing }) if missing.is_empty() => {
                     report.protected.push(unit);
                 }
@@ -151,9 +155,46 @@ impl Guard {
                 }
             }
         }
+        problems.extend(self.serve_pods(settings, &disks).await);
+        if let Some(connection) = &self.connection {
+            match reserves::ensure(&self.roots, connection, &settings.protection, self.act).await {
+                Ok(failed) => problems.extend(failed),
+                Err(error) => {
+                    self.connection = None;
+                    problems.push(format!("memory cannot be reserved for services: {error}"));
+                }
+            }
+        }
         report.oomd = self.oomd().await;
         report.problem = (!problems.is_empty()).then(|| problems.join("; "));
         report
+    }
+
+    /// Gives the pods' slices their IO latency target, where the kernel has one and the slices are there.
+    async fn serve_pods(&mut self, settings: &Settings, disks: &Disks) -> Vec<String> {
+        let Some(target) = settings.protection.pods_io_latency_target else { return Vec::new() };
+        let pods = Settings {
+            protection: ProtectionSettings {
+                io_latency_target: Some(target),
+                ..settings.protection.clone()
+            },
+            ..settings.clone()
+        };
+        let slices: Vec<String> = self.roots.pods().iter().filter_map(|path| unit(path)).collect();
+        let mut problems = Vec::new();
+        for slice in slices {
+            if facts(&self.roots, &slice).io_latency.is_none() {
+                continue;
+            }
+            match self.ensure(&pods, disks, &slice, Swap::Allowed).await {
+                Ok(Protection { missing, .. }) if missing.is_empty() => {}
+                Ok(Protection { unit, missing }) => {
+                    problems.push(format!("{unit}: {}", missing.join(", ")));
+                }
+                Err(error) => problems.push(format!("{slice} gets no IO latency target: {error}")),
+            }
+        }
+        problems
     }
 
     async fn connect(&mut self) -> zbus::Result<()> {
@@ -177,12 +218,13 @@ impl Guard {
         settings: &Settings,
         disks: &Disks,
         slice: &str,
+        swap: Swap,
     ) -> zbus::Result<Protection> {
         let settings = &settings.protection;
         let mut found = self.observe(slice).await?;
-        let change = decide::change(settings, disks, &found);
+        let change = decide::change(settings, swap, disks, &found);
         if change.is_none() {
-            return Ok(protection(settings, disks, &found));
+            return Ok(protection(settings, swap, disks, &found));
         }
         if !self.act {
             messages::DryRun {
@@ -194,10 +236,10 @@ impl Guard {
                 change: Some(&format_args!("{:?}", change)),
             }
             .emit(format_args!("would protect {slice}"));
-            return Ok(protection(settings, disks, &found));
+            return Ok(protection(settings, swap, disks, &found));
         }
         let (Some(connection), Some(properties)) = (&self.connection, &found.properties) else {
-            return Ok(protection(settings, disks, &found));
+            return Ok(protection(settings, swap, disks, &found));
         };
         if let Err(error) = slices::remember(&self.roots, slice, properties) {
             messages::SliceNotRemembered { slice: &slice }
@@ -209,12 +251,12 @@ impl Guard {
             sleep(SETTLES).await;
             found = self.observe(slice).await?;
             // What the kernel lacks does not come by waiting.
-            if decide::change(settings, disks, &found).is_none() {
+            if decide::change(settings, swap, disks, &found).is_none() {
                 break;
             }
         }
         self.tell(slice, before, &change);
-        Ok(protection(settings, disks, &found))
+        Ok(protection(settings, swap, disks, &found))
     }
 
     fn tell(&mut self, slice: &str, before: Option<SwapMax>, change: &decide::Change) {
@@ -252,6 +294,7 @@ impl Guard {
 
 /// None where no target is set.
 fn disks_in_use(roots: &Roots, settings: &Settings) -> Disks {
-    let target = settings.protection.io_latency_target;
+    let settings = &settings.protection;
+    let target = settings.io_latency_target.or(settings.pods_io_latency_target);
     target.map_or_else(Disks::new, |_| disks::in_use(roots))
 }

@@ -1,8 +1,14 @@
 //! `wasp-agent run`.
 
-use crate::{agent, config::settings::Settings, report::log, roots::Roots};
+use crate::{act::memory, agent, config::settings::Settings, messages, report::log, roots::Roots};
 
 pub fn run(roots: Roots, settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     let verbosity = log::start(settings.verbosity);
+    if !dry_run && let Err(error) = memory::lock() {
+        messages::MemoryNotLocked.emit(format_args!(
+            "cannot lock the agent's memory (mlockall: {error}): while pods thrash, the agent may be slow; \
+             set LimitMEMLOCK=infinity for wasp-agent.service"
+        ));
+    }
     super::runtime()?.block_on(agent::run(roots, settings, verbosity, dry_run))
 }

@@ -330,6 +330,21 @@ messages! {
         "@SLICE@ does not swap, and is served first by the disk where that is configured."
         "Nothing is to be done."
 
+    MemoryNotLocked Warn "c27bc7d834014018aec903b1ed0fe568"
+        "The agent's memory is not locked"
+        {} []
+        "The kernel refused to lock the agent's memory. While pods thrash, it may reclaim the agent's \
+         program and libraries, and the agent waits for the disk."
+        "Set LimitMEMLOCK=infinity for wasp-agent.service, as its unit file does, and allow the system \
+         call mlockall."
+
+    Reserved Info "b9ad12fffa3a4c0da49c06383f6f48f3"
+        "Memory or a share was reserved for a service or slice"
+        { unit, property } []
+        "The agent has set @PROPERTY@ of @UNIT@, so that the node's own services work while pods thrash. \
+         `wasp-agent unprotect` puts back what was there."
+        "Nothing is to be done."
+
     SliceRepaired Warn "48e6eefff0d04266ac197f7297e8cf0a"
         "The protection of a slice was changed, and repaired"
         { slice, repairs } []

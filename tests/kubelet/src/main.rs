@@ -11,6 +11,7 @@ mod oci;
 mod pod;
 mod report;
 mod soak;
+mod thrash;
 mod watch;
 
 use std::fs;
@@ -87,6 +88,9 @@ enum Verb {
     },
     /// Let pods come and go, limits drift and services fail, and watch the agent meanwhile
     Soak(soak::Soak),
+    /// Make memory short, or measure what a service feels of it
+    #[command(subcommand)]
+    Thrash(thrash::Thrash),
     /// List the containers
     Ps {
         #[arg(long)]
@@ -300,6 +304,7 @@ fn main() -> Result<()> {
             started.update(&container, &arguments)
         }
         Verb::Soak(soak) => soak::run(&soak, cli.kubeconfig),
+        Verb::Thrash(thrash) => thrash::run(thrash),
         Verb::Ps { json } => report::list(json),
         Verb::Drift { name, container, write, level, timeout } => {
             let cgroups = Started::load(&name)?.container(&container)?.cgroups();

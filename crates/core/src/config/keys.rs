@@ -70,6 +70,8 @@ pub enum Kind {
     SizeOrPercent,
     /// Names of systemd slices, each once.
     Slices,
+    /// Names of systemd services, each once.
+    Services,
     /// Names of namespaces, or beginnings of names that end in `*`.
     Namespaces,
     /// Keys of annotations.
@@ -103,6 +105,7 @@ impl Kind {
                 "a list of keys of annotations ([\"example.com/never-evict\"])".to_owned()
             }
             Self::Slices => "a list of slices ([\"system.slice\"])".to_owned(),
+            Self::Services => "a list of services ([\"kubelet.service\"])".to_owned(),
             Self::NodeName => {
                 "a node's name (lower case letters, digits, '-' and '.'), or \"\"".to_owned()
             }
@@ -159,6 +162,12 @@ impl Kind {
                     names.iter().all(|name| is_slice(name)) && names.iter().enumerate().all(once);
                 allowed.then_some(Value::List(names))
             }
+            (Self::Services, Value::List(names)) => {
+                let once = |(i, name): (usize, &String)| !names[..i].contains(name);
+                let allowed =
+                    names.iter().all(|name| is_service(name)) && names.iter().enumerate().all(once);
+                allowed.then_some(Value::List(names))
+            }
             (Self::Namespaces, Value::List(names)) => {
                 names.iter().all(|name| is_namespace_pattern(name)).then_some(Value::List(names))
             }
@@ -183,7 +192,7 @@ impl Kind {
             | Self::SizeOrPercent
             | Self::IntegerOrKeep { .. } => Value::Text(text.to_owned()),
             Self::Boolean => Value::Boolean(text.parse().ok()?),
-            Self::Slices | Self::Namespaces | Self::Annotations => {
+            Self::Slices | Self::Services | Self::Namespaces | Self::Annotations => {
                 Value::List(text.split_whitespace().map(str::to_owned).collect())
             }
         };
@@ -222,6 +231,14 @@ fn is_label_key(key: &str) -> bool {
         && ends(name.bytes().next())
         && ends(name.bytes().last())
         && prefix.is_none_or(|p| !p.is_empty() && p.len() <= 253 && p.bytes().all(subdomain))
+}
+
+/// A service, an instance of a template included; systemd's characters for names of units.
+fn is_service(name: &str) -> bool {
+    let stem = name.strip_suffix(".service").unwrap_or("");
+    !stem.is_empty()
+        && name.len() < 256
+        && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
 }
 
 /// systemd.unit(5): the characters of unit names. The root slice has nothing to be protected from.

@@ -21,6 +21,14 @@ impl<'a> Read<'a> {
         }
     }
 
+    /// A number, or "keep".
+    pub fn kept(self, path: &str) -> Option<u64> {
+        match self.value(path) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// The value of a [`Kind::Choice`](super::keys::Kind::Choice) of this vocabulary.
     pub fn choice<T: Vocabulary>(self, path: &str, fallback: T) -> T {
         T::from_word(self.text(path)).unwrap_or(fallback)

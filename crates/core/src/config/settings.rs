@@ -129,6 +129,14 @@ pub struct ProtectionSettings {
     pub slices: Vec<String>,
     /// `None`: no target is set.
     pub io_latency_target: Option<Duration>,
+    /// Of the pods' slices; `None`: no target is set.
+    pub pods_io_latency_target: Option<Duration>,
+    /// Of `slices`; `None` is left as it is.
+    pub io_weight: Option<u64>,
+    pub cpu_weight: Option<u64>,
+    /// How much of RAM at most is kept for the working sets of `services`.
+    pub working_set_percent: u64,
+    pub services: Vec<String>,
 }
 
 /// What the kernel is told; `None` is left as it is.
@@ -233,13 +241,17 @@ impl Settings {
                 io_latency_target: Some(read.integer("protection.io-latency-target-ms"))
                     .filter(|millis| *millis > 0)
                     .map(Duration::from_millis),
+                pods_io_latency_target: Some(read.integer("protection.pods-io-latency-target-ms"))
+                    .filter(|millis| *millis > 0)
+                    .map(Duration::from_millis),
+                io_weight: read.kept("protection.io-weight"),
+                cpu_weight: read.kept("protection.cpu-weight"),
+                working_set_percent: read.integer("protection.working-set-percent"),
+                services: read.list("protection.working-set-services"),
             },
             kernel: KernelSettings {
                 align_watermarks: read.truth("kernel.align-watermarks"),
-                swappiness: match read.value("kernel.swappiness") {
-                    Some(Value::Integer(number)) => Some(*number),
-                    _ => None,
-                },
+                swappiness: read.kept("kernel.swappiness"),
                 zswap: match read.text("kernel.zswap") {
                     "on" => Some(true),
                     "off" => Some(false),

@@ -128,12 +128,66 @@ pub const KEYS: &[Key] = &[
                down (the kernel's io.latency). 0: no target is set.",
     },
     Key {
+        path: "protection.pods-io-latency-target-ms",
+        kind: Kind::Integer { min: 0, max: 10_000 },
+        default: Default::Integer(0),
+        environment: None,
+        help: "The same target for the slice of the pods (kubepods.slice), so that pods are served before \
+               what has no target, and behind the protected slices. It should be larger than \
+               protection.io-latency-target-ms. 0: no target is set; `docs/figures.md` has what was \
+               measured.",
+    },
+    Key {
+        path: "protection.io-weight",
+        kind: Kind::IntegerOrKeep { min: 1, max: 10_000 },
+        default: Default::Text("keep"),
+        environment: None,
+        help: "IOWeight= of the protected slices, where others have 100. It counts only where the disk has \
+               the BFQ scheduler or io.cost is switched on. \"keep\": it is left alone.",
+    },
+    Key {
+        path: "protection.cpu-weight",
+        kind: Kind::IntegerOrKeep { min: 1, max: 10_000 },
+        default: Default::Integer(800),
+        environment: None,
+        help: "CPUWeight= of the protected slices, where others have 100 and the kubelet gives the pods some \
+               39 for each CPU. It counts only while all CPUs are busy. A larger weight that somebody else \
+               has set stays. \"keep\": it is left alone.",
+    },
+    Key {
+        path: "protection.working-set-percent",
+        kind: Kind::Integer { min: 0, max: 50 },
+        default: Default::Integer(10),
+        environment: None,
+        help: "How much of RAM at most is kept from reclaim for the working sets of \
+               protection.working-set-services, programs and other file pages included, while pods thrash \
+               (MemoryMin=, of the services and of the slices that they are in). Each gets what it uses, \
+               an eighth more. 0: nothing is kept.",
+    },
+    Key {
+        path: "protection.working-set-services",
+        kind: Kind::Services,
+        default: Default::List(&[
+            "wasp-agent.service",
+            "kubelet.service",
+            "crio.service",
+            "containerd.service",
+        ]),
+        environment: None,
+        help: "The services whose working sets are kept. Those that come first are served first, until \
+               protection.working-set-percent is used up. Those that do not run are left out.",
+    },
+    Key {
         path: "kernel.align-watermarks",
         kind: Kind::Boolean,
-        default: Default::Boolean(false),
+        default: Default::Boolean(true),
         environment: None,
-        help: "Raise vm.watermark_scale_factor, and vm.min_free_kbytes where that is not enough, \
-               until the kernel swaps before the kubelet evicts for memory.available.",
+        help: "Make the kernel swap before the kubelet evicts for memory.available, on a node that has swap: \
+               raise vm.min_free_kbytes to just above the kubelet's threshold, and \
+               vm.watermark_scale_factor until kswapd begins 256 MiB or 1 % of RAM above it, whichever \
+               is more, but at most 1/64 of RAM. Both follow the kubelet's threshold up and down, and go \
+               back to what they were when this is false, when the node has no swap, and by \
+               `wasp-agent deprovision`. Left alone where a unit of OpenShift sets them.",
     },
     Key {
         path: "kernel.swappiness",

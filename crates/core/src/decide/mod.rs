@@ -25,3 +25,4 @@ pub mod suspend;
 pub mod tunables;
 pub mod watermarks;
 pub mod wish;
+pub mod working_set;

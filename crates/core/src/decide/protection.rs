@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::settings::ProtectionSettings,
     model::{
-        protection::{Disks, SliceFacts},
+        protection::{Disks, SliceFacts, SliceProperties},
         swap::SwapMax,
     },
 };
@@ -24,6 +24,13 @@ impl Change {
     }
 }
 
+/// Whether a slice may swap: pods may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    Denied,
+    Allowed,
+}
+
 fn target(settings: &ProtectionSettings) -> Option<u64> {
     settings.io_latency_target.map(micros)
 }
@@ -34,10 +41,14 @@ fn micros(duration: Duration) -> u64 {
 
 /// What to change of the slice. What systemd holds counts as much as what the kernel does: it
 /// writes the former again.
-pub fn change(settings: &ProtectionSettings, disks: &Disks, slice: &SliceFacts) -> Change {
+pub fn change(
+    settings: &ProtectionSettings,
+    swap: Swap,
+    disks: &Disks,
+    slice: &SliceFacts,
+) -> Change {
     let Some(properties) = &slice.properties else { return Change::default() };
-    let may_swap = properties.swap_max != SwapMax::ZERO
-        || slice.swap_max.is_some_and(|swap_max| swap_max != SwapMax::ZERO);
+    let may_swap = swap == Swap::Denied && swaps(properties, slice);
     let mut io_latency = Vec::new();
     if let Some(target) = target(settings) {
         for (number, device) in disks {
@@ -54,6 +65,11 @@ pub fn change(settings: &ProtectionSettings, disks: &Disks, slice: &SliceFacts) 
     Change { swap_max: may_swap.then_some(SwapMax::ZERO), io_latency }
 }
 
+fn swaps(properties: &SliceProperties, slice: &SliceFacts) -> bool {
+    properties.swap_max != SwapMax::ZERO
+        || slice.swap_max.is_some_and(|swap_max| swap_max != SwapMax::ZERO)
+}
+
 /// How well a slice is protected, by what the kernel says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
@@ -63,9 +79,15 @@ pub struct Protection {
 }
 
 /// Never by systemd's reply: it answers success where the kernel has no io.latency.
-pub fn protection(settings: &ProtectionSettings, disks: &Disks, slice: &SliceFacts) -> Protection {
+pub fn protection(
+    settings: &ProtectionSettings,
+    swap: Swap,
+    disks: &Disks,
+    slice: &SliceFacts,
+) -> Protection {
     let mut missing = Vec::new();
     match slice.swap_max {
+        _ if swap == Swap::Allowed => {}
         Some(SwapMax::ZERO) => {}
         Some(swap_max) => missing.push(format!("it may swap (memory.swap.max is {swap_max})")),
         None => missing.push("it has no memory.swap.max".to_owned()),
@@ -102,10 +124,7 @@ pub fn oomd_said(slice: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::settings::Settings,
-        model::protection::{DeviceNumber, SliceProperties},
-    };
+    use crate::{config::settings::Settings, model::protection::DeviceNumber};
 
     const VDA: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
 
@@ -124,7 +143,10 @@ mod tests {
     fn decided(slice: &SliceFacts) -> (Change, Vec<String>) {
         let settings = Settings::defaults().protection;
         let disks = Disks::from([(VDA, "/dev/vda".to_owned())]);
-        (change(&settings, &disks, slice), protection(&settings, &disks, slice).missing)
+        (
+            change(&settings, Swap::Denied, &disks, slice),
+            protection(&settings, Swap::Denied, &disks, slice).missing,
+        )
     }
 
     fn changed(change: impl FnOnce(&mut SliceFacts)) -> (Change, Vec<String>) {
@@ -181,7 +203,18 @@ mod tests {
         let mut slice = slice();
         slice.properties.as_mut().unwrap().io_latency.clear();
         slice.io_latency = None;
-        assert!(change(&settings, &Disks::new(), &slice).is_none());
-        assert_eq!(protection(&settings, &Disks::new(), &slice).missing, [""; 0]);
+        assert!(change(&settings, Swap::Denied, &Disks::new(), &slice).is_none());
+        assert_eq!(protection(&settings, Swap::Denied, &Disks::new(), &slice).missing, [""; 0]);
+    }
+
+    #[test]
+    fn pods_keep_their_swap() {
+        let settings = Settings::defaults().protection;
+        let disks = Disks::from([(VDA, "/dev/vda".to_owned())]);
+        let mut slice = slice();
+        slice.swap_max = Some(SwapMax::Max);
+        slice.properties.as_mut().unwrap().swap_max = SwapMax::Max;
+        assert!(change(&settings, Swap::Allowed, &disks, &slice).is_none());
+        assert_eq!(protection(&settings, Swap::Allowed, &disks, &slice).missing, [""; 0]);
     }
 }

@@ -113,8 +113,8 @@ pub fn others_watermarks(rivals: &[Rival], settings: &Settings) -> Option<String
     let rival = rivals.iter().find(|rival| rival.job == Job::Watermarks)?;
     settings.kernel.align_watermarks.then(|| {
         format!(
-            "kernel.align-watermarks: {} {}, and the agent leaves them alone; remove that unit, or set \
-             kernel.align-watermarks = false",
+            "kernel.align-watermarks: {} {}, and the agent leaves them alone; remove that unit for the agent to \
+             align them",
             rival.path.display(),
             rival.does
         )
@@ -134,9 +134,9 @@ mod tests {
         assert!(said.starts_with("/x does it: no second swap"), "{said}");
         settings.swap.beside_others = true;
         assert_eq!(others_swap(&[rival(Job::Swap)], &settings), None);
-        assert_eq!(others_watermarks(&[rival(Job::Watermarks)], &settings), None);
-        settings.kernel.align_watermarks = true;
         assert!(others_watermarks(&[rival(Job::Watermarks)], &settings).is_some());
+        settings.kernel.align_watermarks = false;
+        assert_eq!(others_watermarks(&[rival(Job::Watermarks)], &settings), None);
     }
 
     #[test]

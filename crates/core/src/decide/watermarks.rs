@@ -1,8 +1,16 @@
 //! Whether the kernel swaps before the kubelet evicts, and the smallest settings that make it so.
 //!
 //! The kubelet's `memory.available` is free memory and inactive file cache; when the cache is used
-//! up, it is what is free. kswapd begins to reclaim, and with no cache left to swap, when free
-//! memory falls below the low watermarks of the zones.
+//! up, it is what is free. Two watermarks decide who comes first:
+//!
+//! - Below **low**, kswapd begins to reclaim, and with no cache left to swap, until **high** is free
+//!   again. An allocator that is faster than kswapd goes on taking pages meanwhile.
+//! - At **min**, an allocator must reclaim before it gets a page. It cannot outrun that, however fast
+//!   it is. So min is put just above the kubelet's threshold. This costs nothing: pods could not use
+//!   the memory below the threshold anyway.
+//!
+//! Memory up to high stays free, so the distance from min to low counts twice. On a small node a long
+//! runway costs more than it gives (docs/figures.md), and is capped.
 //!
 //! Source: Linux `mm/page_alloc.c`, `__setup_per_zone_wmarks`; kubelet `pkg/kubelet/eviction`.
 
@@ -10,6 +18,11 @@ use crate::model::watermarks::Watermarks;
 
 /// The kernel's own limits of `vm.watermark_scale_factor`.
 const LARGEST_FACTOR: u64 = 1000;
+const MIB: u64 = 1 << 20;
+/// kswapd begins so far above the kubelet's threshold, or at a hundredth of RAM above it.
+const RUNWAY: u64 = 256 * MIB;
+/// But never further above it than this part of RAM.
+const RUNWAY_PART: u64 = 64;
 
 /// `vm.watermark_scale_factor` and `vm.min_free_kbytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +31,32 @@ pub struct Aligned {
     pub min_free_kbytes: u64,
 }
 
-/// What watermarks are wanted for a kubelet that evicts below `threshold_bytes`: an eighth more,
-/// since an allocation that wakes kswapd goes on taking pages until the first are reclaimed.
-pub fn wanted_bytes(threshold_bytes: u64) -> u64 {
-    threshold_bytes.saturating_add(threshold_bytes / 8)
+impl Aligned {
+    /// What the kernel has now.
+    pub fn now(watermarks: &Watermarks) -> Self {
+        Self { scale_factor: watermarks.scale_factor, min_free_kbytes: watermarks.min_free_kbytes }
+    }
+}
+
+/// What a node should have where the kubelet evicts below a threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Goal {
+    /// Allocators reclaim themselves from here on.
+    pub min_bytes: u64,
+    /// kswapd begins here.
+    pub low_bytes: u64,
+    /// The runway is shorter than on a large node.
+    pub is_capped: bool,
+}
+
+pub fn goal(watermarks: &Watermarks, threshold_bytes: u64) -> Goal {
+    let ram = managed_bytes(watermarks);
+    let full = RUNWAY.max(ram / 100);
+    let runway = full.min(ram / RUNWAY_PART);
+    // A sixteenth more, since each zone and each CPU counts for itself.
+    let min_bytes = threshold_bytes.saturating_add(threshold_bytes / 16);
+    let low_bytes = threshold_bytes.saturating_add(runway).max(min_bytes);
+    Goal { min_bytes, low_bytes, is_capped: runway < full }
 }
 
 /// Whether the kernel begins to swap first.
@@ -29,29 +64,22 @@ pub fn swap_comes_first(watermarks: &Watermarks, threshold_bytes: u64) -> bool {
     watermarks.swaps_below_bytes() >= threshold_bytes
 }
 
-/// The smallest settings, none smaller than it is, whose low watermarks reach `wanted` bytes.
-/// `None` where there are none that make sense (more than a quarter of RAM).
-pub fn align(watermarks: &Watermarks, wanted: u64) -> Option<Aligned> {
-    let now = Aligned {
-        scale_factor: watermarks.scale_factor,
-        min_free_kbytes: watermarks.min_free_kbytes,
-    };
-    let reached = |aligned: Aligned| low_bytes(watermarks, aligned) >= wanted;
-    if watermarks.swaps_below_bytes() >= wanted {
-        return Some(now);
-    }
-    let managed: u64 = watermarks.zones.iter().map(|zone| zone.managed).sum();
-    if wanted > managed.saturating_mul(watermarks.page_bytes) / 4 {
+/// The smallest settings that reach the goal for `threshold_bytes`, none smaller than `base`: what the
+/// kernel had before it was aligned. `None` where more than a quarter of RAM would stay unused.
+pub fn align(watermarks: &Watermarks, base: Aligned, threshold_bytes: u64) -> Option<Aligned> {
+    if threshold_bytes > managed_bytes(watermarks) / 4 {
         return None;
     }
-    let with_factor = |scale_factor| Aligned { scale_factor, ..now };
-    if let Some(factor) =
-        smallest(now.scale_factor, LARGEST_FACTOR, |factor| reached(with_factor(factor)))
-    {
-        return Some(with_factor(factor));
-    }
-    let with_min = |min_free_kbytes| Aligned { scale_factor: LARGEST_FACTOR, min_free_kbytes };
-    smallest(now.min_free_kbytes, wanted / 1024, |kbytes| reached(with_min(kbytes))).map(with_min)
+    let goal = goal(watermarks, threshold_bytes);
+    let min_free_kbytes = base.min_free_kbytes.max(goal.min_bytes.div_ceil(1024));
+    let with_factor = |scale_factor| Aligned { scale_factor, min_free_kbytes };
+    let reached = |factor| low_bytes(watermarks, with_factor(factor)) >= goal.low_bytes;
+    smallest(base.scale_factor.min(LARGEST_FACTOR), LARGEST_FACTOR, reached).map(with_factor)
+}
+
+fn managed_bytes(watermarks: &Watermarks) -> u64 {
+    let managed: u64 = watermarks.zones.iter().map(|zone| zone.managed).sum();
+    managed.saturating_mul(watermarks.page_bytes)
 }
 
 /// The smallest of `from..=to` that `holds`, which holds for all above it too.
@@ -96,9 +124,7 @@ mod tests {
     use super::*;
     use crate::model::watermarks::Zone;
 
-    const MIB: u64 = 1 << 20;
-
-    /// A node of 64 GiB with the kernel's defaults.
+    /// A node of so many GiB with the kernel's defaults.
     fn node(gib: u64) -> Watermarks {
         let managed = gib << 18;
         let mut watermarks = Watermarks {
@@ -114,6 +140,8 @@ mod tests {
 
     fn apply(watermarks: &mut Watermarks, aligned: Aligned) {
         watermarks.zones[0].low = low_bytes(watermarks, aligned) / 4096;
+        watermarks.scale_factor = aligned.scale_factor;
+        watermarks.min_free_kbytes = aligned.min_free_kbytes;
     }
 
     #[test]
@@ -123,41 +151,75 @@ mod tests {
         assert!(!swap_comes_first(&node(64), 1024 * MIB), "evictionSoft of 1Gi");
     }
 
-    #[test]
-    fn the_factor_is_raised_no_more_than_needed() {
-        let node = node(64);
-        let wanted = wanted_bytes(1024 * MIB);
-        let aligned = align(&node, wanted).unwrap();
-        assert_eq!(aligned.min_free_kbytes, node.min_free_kbytes);
-        // 1152 MiB less 66 MiB of min is 165.7 ten-thousandths of 64 GiB.
-        assert_eq!(aligned.scale_factor, 166);
-        assert!(low_bytes(&node, Aligned { scale_factor: 165, ..aligned }) < wanted);
+    fn aligned(node: &Watermarks, threshold: u64) -> Aligned {
+        align(node, Aligned::now(node), threshold).unwrap()
     }
 
     #[test]
-    fn more_than_a_tenth_needs_min_free_too_and_more_than_a_quarter_is_refused() {
+    fn a_large_node_gets_the_whole_runway_and_no_more() {
+        let node = node(64);
+        let aligned = aligned(&node, 100 * MIB);
+        // 106.25 MiB, a sixteenth above the threshold.
+        assert_eq!(aligned.min_free_kbytes, 108_800);
+        // 1 % of 64 GiB above 100 MiB, less 106 MiB of min: 99.05 ten-thousandths of RAM.
+        assert_eq!(aligned.scale_factor, 100);
+        assert!(low_bytes(&node, aligned) >= 100 * MIB + 655 * MIB);
+        assert!(!goal(&node, 100 * MIB).is_capped);
+        assert_eq!(goal(&self::node(24), 100 * MIB).low_bytes, 356 * MIB);
+    }
+
+    #[test]
+    fn a_small_node_keeps_little_free() {
         let node = node(4);
-        let aligned = align(&node, 600 * MIB).unwrap();
-        assert_eq!(aligned.scale_factor, 1000);
-        assert!(aligned.min_free_kbytes > node.min_free_kbytes);
-        assert_eq!(align(&node, 1100 * MIB), None);
+        let goal = goal(&node, 100 * MIB);
+        assert!(goal.is_capped);
+        assert_eq!(goal.low_bytes, 164 * MIB, "a sixty-fourth of 4 GiB");
+        let aligned = aligned(&node, 100 * MIB);
+        let high = 2 * low_bytes(&node, aligned) - aligned.min_free_kbytes * 1024;
+        assert!(high < 230 * MIB, "{}", high / MIB);
+        // With a high threshold the kernel's own distance, a quarter of min, is more than the runway.
+        let aligned = self::aligned(&node, 300 * MIB);
+        let high = 2 * low_bytes(&node, aligned) - aligned.min_free_kbytes * 1024;
+        assert!(high < 480 * MIB, "{}", high / MIB);
+    }
+
+    #[test]
+    fn a_lower_threshold_lowers_both_but_not_below_what_was_there() {
+        let mut node = node(4);
+        let base = Aligned::now(&node);
+        let high = align(&node, base, 600 * MIB).unwrap();
+        apply(&mut node, high);
+        let low = align(&node, base, 200 * MIB).unwrap();
+        assert!(low.min_free_kbytes < high.min_free_kbytes);
+        assert_eq!(align(&node, base, 0).unwrap().min_free_kbytes, base.min_free_kbytes);
+        let generous = Aligned { scale_factor: 500, min_free_kbytes: 1 << 20 };
+        assert_eq!(align(&node, generous, 100 * MIB), Some(generous));
+    }
+
+    #[test]
+    fn more_than_a_quarter_is_refused() {
+        let node = node(4);
+        assert_eq!(align(&node, Aligned::now(&node), 1100 * MIB), None);
     }
 
     proptest! {
         #[test]
-        fn aligned_is_enough_and_minimal(gib in 1_u64..2048, wanted_mib in 1_u64..100_000) {
+        fn aligned_is_enough_and_minimal(gib in 1_u64..2048, threshold_mib in 0_u64..100_000) {
             let mut node = node(gib);
-            let wanted = wanted_mib * MIB;
-            if let Some(aligned) = align(&node, wanted) {
+            let threshold = threshold_mib * MIB;
+            if let Some(aligned) = align(&node, Aligned::now(&node), threshold) {
                 prop_assert!(aligned.scale_factor >= 10 && aligned.scale_factor <= 1000);
-                if aligned.scale_factor > 10 && aligned.min_free_kbytes == 67_584 {
+                prop_assert!(aligned.min_free_kbytes * 1024 >= threshold, "no allocator gets past it");
+                let goal = goal(&node, threshold);
+                if aligned.scale_factor > 10 {
                     let less = Aligned { scale_factor: aligned.scale_factor - 1, ..aligned };
-                    prop_assert!(low_bytes(&node, less) < wanted);
+                    prop_assert!(low_bytes(&node, less) < goal.low_bytes);
                 }
                 apply(&mut node, aligned);
-                prop_assert!(node.swaps_below_bytes() >= wanted);
+                prop_assert!(node.swaps_below_bytes() >= goal.low_bytes);
+                prop_assert!(swap_comes_first(&node, threshold));
             } else {
-                prop_assert!(wanted > gib * 1024 * MIB / 4);
+                prop_assert!(threshold > gib * 1024 * MIB / 4);
             }
         }
     }

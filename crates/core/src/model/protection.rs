@@ -59,3 +59,43 @@ pub struct SliceFacts {
     /// `io.latency` in microseconds; `None` where the kernel has none.
     pub io_latency: Option<BTreeMap<DeviceNumber, u64>>,
 }
+
+/// `MemoryMin` by unit, in bytes.
+pub type Held = BTreeMap<String, u64>;
+
+/// A service's memory at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceMemory {
+    pub unit: String,
+    /// The slices that it is in, from the outermost on.
+    pub slices: Vec<String>,
+    /// `memory.current`
+    pub current_bytes: u64,
+    /// `file`, `active_file` and `file_mapped` of `memory.stat`.
+    pub file_bytes: u64,
+    pub active_file_bytes: u64,
+    pub mapped_file_bytes: u64,
+}
+
+/// What systemd is told of a unit beside its swap: the vocabulary of what the agent sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reserve {
+    /// In bytes.
+    MemoryMin,
+    IOWeight,
+    CPUWeight,
+}
+
+/// What systemd held before the agent changed it, by unit and property.
+pub type Reserves = BTreeMap<String, BTreeMap<Reserve, u64>>;
+
+impl Reserve {
+    /// systemd's name of the property.
+    pub fn property(self) -> &'static str {
+        match self {
+            Self::MemoryMin => "MemoryMin",
+            Self::IOWeight => "IOWeight",
+            Self::CPUWeight => "CPUWeight",
+        }
+    }
+}

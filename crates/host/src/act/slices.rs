@@ -11,7 +11,10 @@ use zbus::{
 use super::bus;
 use crate::{
     decide::protection::Change,
-    model::{protection::SliceProperties, swap::SwapMax},
+    model::{
+        protection::{Reserve, Reserves, SliceProperties},
+        swap::SwapMax,
+    },
     roots::Roots,
     state::{Cleanup, Description, FileError, Lasts, StateFile},
 };
@@ -61,6 +64,64 @@ pub async fn set(connection: &Connection, slice: &str, change: &Change) -> zbus:
     bus::set(connection, slice, &properties).await
 }
 
+/// The cgroup of a service, below the root; empty where it does not run.
+pub async fn control_group(connection: &Connection, service: &str) -> zbus::Result<String> {
+    Ok(bus::get(connection, service, "Service", "ControlGroup").await?.try_into()?)
+}
+
+/// systemd's interface for a unit of this name.
+fn interface(unit: &str) -> &'static str {
+    if unit.ends_with(".slice") { "Slice" } else { "Service" }
+}
+
+/// What systemd holds of `unit`.
+pub async fn reserve(connection: &Connection, unit: &str, what: Reserve) -> zbus::Result<u64> {
+    Ok(bus::get(connection, unit, interface(unit), what.property()).await?.try_into()?)
+}
+
+/// Has systemd hold `value`, until the next boot.
+pub async fn set_reserve(
+    connection: &Connection,
+    unit: &str,
+    what: Reserve,
+    value: u64,
+) -> zbus::Result<()> {
+    bus::set(connection, unit, &[(what.property(), Value::U64(value))]).await
+}
+
+pub const RESERVES_FILE: Description = Description {
+    path: "/run/wasp-agent/reserves.json",
+    version: 1,
+    lasts: Lasts::UntilBoot,
+    cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
+    holds: "what systemd held of services and slices before the agent reserved memory or a share for them in \
+            this boot",
+};
+
+/// What systemd held before the agent reserved memory or a share in this boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservesBefore {
+    /// By unit and property.
+    pub units: Reserves,
+}
+
+/// Remembers `value`, unless something is remembered.
+pub fn remember_reserve(
+    roots: &Roots,
+    unit: &str,
+    what: Reserve,
+    value: u64,
+) -> Result<(), FileError> {
+    let file = StateFile::<ReservesBefore>::new(roots);
+    let mut before = file.load()?.unwrap_or_default();
+    let unit = before.units.entry(unit.to_owned()).or_default();
+    if unit.contains_key(&what) {
+        return Ok(());
+    }
+    unit.insert(what, value);
+    file.save(&before)
+}
+
 pub const FILE: Description = Description {
     path: "/run/wasp-agent/protection.json",
     version: 1,
@@ -106,6 +167,22 @@ pub fn undoing(before: &SliceProperties, now: &SliceProperties) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserves_are_remembered_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let remember = |what, value| {
+            remember_reserve(&roots, "kubelet.service", what, value).unwrap();
+        };
+        remember(Reserve::MemoryMin, 7);
+        remember(Reserve::MemoryMin, 8);
+        remember(Reserve::CPUWeight, u64::MAX);
+        let expected = [(Reserve::MemoryMin, 7), (Reserve::CPUWeight, u64::MAX)];
+        let file = StateFile::<ReservesBefore>::new(&roots);
+        let before = file.load().unwrap().unwrap();
+        assert_eq!(before.units["kubelet.service"], BTreeMap::from(expected));
+    }
 
     #[test]
     fn the_first_that_was_found_is_remembered_and_undone() {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    decide::tunables::{PATHS, Tunable},
+    decide::tunables::{Before, PATHS, Tunable},
     failpoint,
     roots::Roots,
     state::{Cleanup, Description, FileError, Lasts, StateFile},
@@ -72,6 +72,11 @@ fn write(path: &Path, value: &str) -> Result<(), FileError> {
         .and_then(|()| fs::write(path, value))
         .and_then(|()| failpoint::at("tunable.written"))
         .map_err(FileError::of("write", path))
+}
+
+/// What the kernel had before [`set`] first changed it in this boot.
+pub fn before(roots: &Roots) -> Result<Before, FileError> {
+    Ok(StateFile::<TunablesBefore>::new(roots).load()?.unwrap_or_default().values)
 }
 
 #[cfg(test)]

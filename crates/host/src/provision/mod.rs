@@ -18,7 +18,7 @@ use crate::{
             plan_zram_retirement,
         },
         rivals::{others_swap, others_watermarks},
-        tunables::tunables,
+        tunables::{explained, tunables},
     },
     messages,
     model::{
@@ -104,7 +104,9 @@ impl Provisioning<'_> {
         if let Some(Refusal::NoDevice { path }) = &swap.kept {
             self.note_awaited(Some(path));
         }
-        let unmet = self.tune(kubelet.as_ref(), node)?;
+        // A dry run switches on nothing.
+        let will_have_swap = self.dry_run && !swap.steps.is_empty();
+        let unmet = self.tune(kubelet.as_ref(), node, will_have_swap)?;
         let kept = swap.kept.map(|refusal| refusal.to_string());
         Ok(match [kept, unmet].into_iter().flatten().reduce(|a, b| format!("{a}; {b}")) {
             Some(why) => Outcome::Kept(why),
@@ -321,18 +323,26 @@ impl Provisioning<'_> {
             ledger.remove()?;
             self.note_awaited(None);
         }
-        if !self.dry_run {
-            for (path, value) in tunables::restore(self.roots)? {
-                messages::ProvisionStep.emit(format_args!("put {path} back to {value}"));
-            }
-        }
+        self.restore_kernel()?;
         Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
     }
 
+    fn restore_kernel(&self) -> Result<(), ProvisionError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        for (path, value) in tunables::restore(self.roots)? {
+            messages::ProvisionStep.emit(format_args!("put {path} back to {value}"));
+        }
+        Ok(())
+    }
+
     /// The same, unless any page is in swap: what takes a package off a node must not slow its VMs down.
+    /// The kernel's settings are put back in any case, since nobody adapts them from then on.
     pub fn deprovision_unused(&self) -> Result<Outcome, ProvisionError> {
         match node::swap_devices(self.roots).into_iter().find(|device| device.used_bytes > 0) {
             Some(device) => {
+                self.restore_kernel()?;
                 Err(Refusal::InUse { path: device.path.into(), used: device.used_bytes }.into())
             }
             None => self.deprovision(),
@@ -414,13 +424,25 @@ impl Provisioning<'_> {
         &self,
         kubelet: Option<&KubeletConfig>,
         node: NodeMemory,
+        will_have_swap: bool,
     ) -> Result<Option<String>, ProvisionError> {
         let watermarks = zoneinfo::watermarks(self.roots, node.page_bytes)?;
         let threshold = memory_threshold(kubelet, node.ram_bytes);
         let others = others_watermarks(&rivals(self.roots), self.settings);
-        let align_watermarks = self.settings.kernel.align_watermarks && others.is_none();
+        if let Some(why) = &others {
+            messages::ProvisionStep.emit(format_args!("{why}"));
+        }
+        // As it is now, whoever has switched it on.
+        let has_swap = will_have_swap || node::memory(self.roots)?.swap_bytes > 0;
+        let align_watermarks =
+            self.settings.kernel.align_watermarks && others.is_none() && has_swap;
         let kernel = KernelSettings { align_watermarks, ..self.settings.kernel };
-        let (wanted, unmet) = tunables(&kernel, &watermarks, threshold);
+        let before = tunables::before(self.roots)?;
+        let (wanted, unmet) = tunables(&kernel, &watermarks, threshold, &before);
+        if align_watermarks && unmet.is_none() && !wanted.is_empty() {
+            let why = explained(&watermarks, threshold);
+            messages::ProvisionStep.emit(format_args!("{why}"));
+        }
         for tunable in wanted {
             if self.dry_run {
                 messages::DryRun {
@@ -437,7 +459,7 @@ impl Provisioning<'_> {
                     .emit(format_args!("set {} from {before} to {}", tunable.path, tunable.value));
             }
         }
-        Ok(unmet.or(others))
+        Ok(unmet)
     }
 
     fn summary(&self, node: NodeMemory) -> String {

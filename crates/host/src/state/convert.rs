@@ -7,7 +7,7 @@ use super::{Cleanup, Description, Lasts};
 use crate::{
     act::{
         records::{Granted, Record},
-        slices::SlicesBefore,
+        slices::{ReservesBefore, SlicesBefore},
         tunables::TunablesBefore,
     },
     decide::{evict::machine::Evictions, reclaim::history::WorkingSets, suspend::Suspensions},
@@ -122,4 +122,8 @@ impl State for SlicesBefore {
     fn convert(version: u64, old: Value) -> Option<Value> {
         (version == 0).then(|| json!({ "slices": old }))
     }
+}
+
+impl State for ReservesBefore {
+    const FILE: Description = crate::act::slices::RESERVES_FILE;
 }

@@ -79,6 +79,7 @@ pub const ALL: &[Description] = &[
     crate::provision::awaited::FILE,
     crate::act::tunables::FILE,
     crate::act::slices::FILE,
+    crate::act::slices::RESERVES_FILE,
     convert::EVICTIONS,
     convert::HOOK_SETTINGS,
     convert::STATUS,

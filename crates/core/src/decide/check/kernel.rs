@@ -3,7 +3,7 @@
 use super::{Outcome, answered, fail, ok, skip, warn};
 use crate::{
     config::settings::{ProtectionSettings, Settings, SwapKind},
-    decide::protection::protection,
+    decide::protection::{Swap, protection},
     model::{
         check::{Asked, BusFacts, Facts},
         protection::SliceFacts,
@@ -161,7 +161,7 @@ pub(super) fn protection_in_force(facts: &Facts, settings: &Settings) -> Outcome
 fn lacks(facts: &Facts, settings: &Settings, slice: &SliceFacts) -> Option<String> {
     let target = settings.protection.io_latency_target.filter(|_| slice.io_latency.is_some());
     let settings = ProtectionSettings { io_latency_target: target, ..settings.protection.clone() };
-    let missing = protection(&settings, &facts.kernel.disks, slice).missing;
+    let missing = protection(&settings, Swap::Denied, &facts.kernel.disks, slice).missing;
     (!missing.is_empty()).then(|| format!("{}: {}", slice.unit, missing.join(", ")))
 }
 

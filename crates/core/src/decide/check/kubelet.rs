@@ -115,13 +115,16 @@ pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
     };
     let config = facts.kubelet.as_ref().ok().and_then(Option::as_ref);
     let threshold = memory_threshold(config, node.ram_bytes);
-    match swap_not_reached(watermarks, threshold) {
+    match swap_not_reached(&settings.kernel, watermarks, threshold) {
         None => ok(format!(
             "the kernel swaps below {}, the kubelet evicts below {}{}",
             human_bytes(watermarks.swaps_below_bytes()),
             human_bytes(threshold),
             config.map_or_else(String::new, thresholds_from)
         )),
+        Some(why) if settings.kernel.align_watermarks => {
+            warn(why, ["systemctl restart wasp-swap", "journalctl -u wasp-swap -b"])
+        }
         Some(why) => warn(
             why,
             [

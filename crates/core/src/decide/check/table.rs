@@ -184,7 +184,7 @@ pub const CHECKS: &[Check] = &[
         id: "watermarks",
         looks_at: "its thresholds of `memory.available`, against the kernel's low watermarks",
         why: "else pods are evicted while the swap is empty",
-        mend: "`kernel.align-watermarks = true`, or lower thresholds",
+        mend: "`systemctl restart wasp-swap` with `kernel.align-watermarks = true`, which is the default, or lower thresholds",
         when: When::Live,
         run: kubelet::watermarks,
     },

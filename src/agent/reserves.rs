@@ -1,0 +1,112 @@
+//! Keeps memory and shares for the node's own services: beside the loop, with the guard of the slices.
+
+use zbus::Connection;
+
+use crate::{
+    act::{
+        bus,
+        slices::{ReservesBefore, control_group, remember_reserve, reserve, set_reserve},
+    },
+    config::settings::ProtectionSettings,
+    decide::working_set::{Wanted, at_least, reserves, wanted},
+    messages,
+    model::{
+        protection::{Held, Reserve},
+        swap::human_bytes,
+    },
+    observe::{node, slices::service_memory},
+    roots::Roots,
+    state::StateFile,
+};
+
+/// Brings what systemd holds to what is configured and needed; returns what could not be set.
+pub(super) async fn ensure(
+    roots: &Roots,
+    connection: &Connection,
+    settings: &ProtectionSettings,
+    act: bool,
+) -> zbus::Result<Vec<String>> {
+    let before = match StateFile::<ReservesBefore>::new(roots).load() {
+        Ok(before) => before.unwrap_or_default().units,
+        // What was there could not be put back.
+        Err(error) => return Ok(vec![format!("nothing is reserved for services: {error}")]),
+    };
+    let Ok(node) = node::memory(roots) else { return Ok(Vec::new()) };
+    let (mut services, mut held) = (Vec::new(), Held::new());
+    for unit in &settings.services {
+        let group = match control_group(connection, unit).await {
+            Ok(group) => group,
+            Err(error) if bus::is_unit_gone(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        // Only what the agent has set: a value of somebody else's says nothing of its needs.
+        let is_ours = before.get(unit).is_some_and(|had| had.contains_key(&Reserve::MemoryMin));
+        match service_memory(roots, unit, &group) {
+            Some(memory) => services.push(memory),
+            // It is being restarted: what is kept for it stays until it runs.
+            None if is_ours => return Ok(Vec::new()),
+            None => continue,
+        }
+        if is_ours {
+            held.insert(unit.clone(), reserve(connection, unit, Reserve::MemoryMin).await?);
+        }
+    }
+    let reserves = reserves(&services, &held, &node, settings.working_set_percent);
+    let mut failed = Vec::new();
+    for Wanted { unit, what, value } in wanted(settings, &reserves, &before) {
+        let set = async {
+            let now = reserve(connection, &unit, what).await?;
+            let own = before.get(&unit).and_then(|had| had.get(&what)).copied().unwrap_or(now);
+            let value = at_least(what, own, value);
+            if now == value {
+                return Ok(None);
+            }
+            if act {
+                if let Err(error) = remember_reserve(roots, &unit, what, now) {
+                    messages::SliceNotRemembered { slice: &unit }
+                        .emit(format_args!("cannot remember what {unit} had: {error}"));
+                }
+                set_reserve(connection, &unit, what, value).await?;
+            }
+            zbus::Result::Ok(Some((now, value)))
+        };
+        match set.await {
+            Ok(None) => {}
+            Ok(Some((now, value))) => tell(&unit, what, now, value, act),
+            Err(error) if bus::is_unit_gone(&error) => {}
+            Err(error) if bus::is_broken(&error) => return Err(error),
+            Err(error) => failed.push(format!(
+                "cannot set {} of {unit} to {}: {error}",
+                what.property(),
+                shown(what, value)
+            )),
+        }
+    }
+    Ok(failed)
+}
+
+fn tell(unit: &str, what: Reserve, from: u64, to: u64, act: bool) {
+    let (property, from, to) = (what.property(), shown(what, from), shown(what, to));
+    if act {
+        messages::Reserved { unit: &unit, property: &property }
+            .emit(format_args!("set {property} of {unit} from {from} to {to}"));
+    } else {
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: Some(&unit),
+            swap_max: None,
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
+    }
+}
+
+fn shown(what: Reserve, value: u64) -> String {
+    match (what, value) {
+        (Reserve::MemoryMin, bytes) => human_bytes(bytes),
+        (_, u64::MAX) => "not set".to_owned(),
+        (_, weight) => weight.to_string(),
+    }
+}
