@@ -279,7 +279,7 @@ fn where_the_kubelet_grants_it_only_looks() {
     let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
     let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
     let mut agent = Agent::start(&host);
-    agent.hears("STATUS=1 limits that are not what LimitedSwap gives");
+    agent.hears("STATUS=1 limit that is not what LimitedSwap gives");
     assert_eq!(host.limit(&cgroup), "max");
 }
 
@@ -340,7 +340,7 @@ fn without_systemd_limits_hold_in_cgroupfs_and_the_status_says_so() {
     host.write("/proc/77/comm", "main\n");
     host.write("/proc/77/cmdline", "/main\0");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("1 limits that systemd could not be told");
+    let status = agent.hears("1 limit that systemd could not be told");
     assert!(status.contains("cannot reach systemd at"), "{status}");
     assert_eq!(host.limit(&scope), half(100));
 }

@@ -15,6 +15,7 @@ use crate::{
         host::Holder,
         pod::{Pod, PodUid},
         published,
+        trouble::{Problem, Trouble},
     },
     observe::kube::{
         decode::OddPod,
@@ -93,22 +94,22 @@ impl Api {
         });
     }
 
-    /// For the status line.
-    pub(super) fn problem(&self) -> Option<String> {
+    /// What is wrong with the API server or the credentials.
+    pub(super) fn problem(&self) -> Option<Problem> {
         if let Some(failure) = &self.failure {
             let known =
                 if self.synced { "going by what it said last" } else { "no list of pods yet" };
-            return Some(format!("API server not reachable, {known} ({failure})"));
+            let text = format!("API server not reachable, {known} ({failure})");
+            return Some(Problem::new(Trouble::Api, text));
         }
-        let left = self.certificate_expires?.duration_since(SystemTime::now());
-        match left {
-            Err(_) => Some("the kubelet's client certificate has expired".to_owned()),
-            Ok(left) if left < EXPIRES_SOON => Some(format!(
-                "the kubelet's client certificate expires in {} min",
-                left.as_secs() / 60
-            )),
-            Ok(_) => None,
-        }
+        let text = match self.certificate_expires?.duration_since(SystemTime::now()) {
+            Err(_) => "the kubelet's client certificate has expired".to_owned(),
+            Ok(left) if left < EXPIRES_SOON => {
+                format!("the kubelet's client certificate expires in {} min", left.as_secs() / 60)
+            }
+            Ok(_) => return None,
+        };
+        Some(Problem::new(Trouble::Certificate, text))
     }
 }
 
@@ -220,7 +221,7 @@ impl<A: Actuator> Agent<A> {
             self.pods.remove(&uid);
             self.api.deleted.remove(&uid);
             let failed = self.records.remove(&uid).err().map(|error| error.to_string());
-            self.problem("records", failed.or_else(|| self.records.trouble()));
+            self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
         }
         let key = odd.label();
         if self.api.unreadable.get(&key) != Some(&odd) {

@@ -17,6 +17,7 @@ use crate::{
     model::{
         hook::{HookSettings, VERSION},
         runtime::Runtime,
+        trouble::Trouble,
     },
     observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS},
     roots::Roots,
@@ -50,7 +51,7 @@ impl<A: Actuator> Agent<A> {
     pub(super) fn check_hook(&mut self) {
         let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
         let problem = if wanted { self.install_hook().err() } else { self.remove_hook(None).err() };
-        self.problem("hook", problem);
+        self.problem(Trouble::Hook, problem);
     }
 
     fn install_hook(&mut self) -> Result<(), String> {

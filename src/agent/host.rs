@@ -13,7 +13,7 @@ use crate::{
         rivals::{others_swap, others_watermarks},
         tunables::swap_not_reached,
     },
-    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published},
+    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published, trouble::Trouble},
     observe::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
         hooks, kubelet,
@@ -46,10 +46,10 @@ impl<A: Actuator> Agent<A> {
             Some(false) => Some(NO_SWAP_CONTROLLER),
             _ => None,
         };
-        self.problem("cgroup", missing.map(str::to_owned));
+        self.problem(Trouble::Cgroup, missing.map(str::to_owned));
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure-stall information (boot with psi=1)";
-        self.problem("pressure", (!pressure).then(|| missing.to_owned()));
+        self.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
         self.check_swap();
         let others = rivals(&self.roots);
         let wanted =
@@ -57,7 +57,7 @@ impl<A: Actuator> Agent<A> {
         let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
         let others = swap.or_else(|| others_watermarks(&others, &self.settings));
-        self.problem("rival", hooks::rival(&self.roots).or(others));
+        self.problem(Trouble::Rival, hooks::rival(&self.roots).or(others));
         self.check_kubelet();
         self.check_pods();
         self.check_hook();
@@ -65,7 +65,7 @@ impl<A: Actuator> Agent<A> {
 
     pub(super) fn check_swap(&mut self) {
         let late = self.check_late_swap();
-        self.problem("swap", late.or_else(|| shortage(&self.settings.swap, &self.node)));
+        self.problem(Trouble::Swap, late.or_else(|| shortage(&self.settings.swap, &self.node)));
     }
 
     /// What the kubelet's configuration says to swap. Where it grants swap itself, its limits stay.
@@ -74,7 +74,7 @@ impl<A: Actuator> Agent<A> {
         let config = match kubelet::config_of(&self.roots, &self.settings, unit) {
             Ok(config) => config,
             Err(error) => {
-                self.problem("kubelet", Some(error));
+                self.problem(Trouble::Kubelet, Some(error));
                 return;
             }
         };
@@ -90,7 +90,7 @@ impl<A: Actuator> Agent<A> {
         let grants = if conflict.is_some() { Grants::Kubelet } else { self.grants };
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
-        self.problem("kubelet", conflict.or(fails).or(unusable));
+        self.problem(Trouble::Kubelet, conflict.or(fails).or(unusable));
         if grants != self.settings.grants {
             self.settings.grants = grants;
             self.everything_is_dirty();
@@ -98,7 +98,7 @@ impl<A: Actuator> Agent<A> {
         let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
         let late = watermarks.and_then(|watermarks| swap_not_reached(&watermarks, threshold));
-        self.problem("watermarks", late.filter(|_| self.node.swap_bytes > 0));
+        self.problem(Trouble::Watermarks, late.filter(|_| self.node.swap_bytes > 0));
     }
 
     /// Has pods' cgroups looked for where the kubelet makes them.
@@ -129,12 +129,12 @@ impl<A: Actuator> Agent<A> {
         }
         let count = self.lost.values().filter(|since| now.since(**since) >= LOST_AFTER).count();
         let text = (count > 0).then(|| lost_pods(count, self.roots.pods()));
-        self.problem("lost-pods", text);
+        self.problem(Trouble::LostPods, text);
     }
 
     pub(super) fn protection_says(&mut self, report: protection::Report) {
-        self.problem("protection", report.problem.clone());
-        self.problem("oomd", report.oomd.clone());
+        self.problem(Trouble::Protection, report.problem.clone());
+        self.problem(Trouble::Oomd, report.oomd.clone());
         self.protection = report;
     }
 }

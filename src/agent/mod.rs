@@ -3,6 +3,7 @@
 pub mod announce;
 mod api;
 mod eviction;
+mod health;
 mod hook;
 mod host;
 mod late_swap;
@@ -35,6 +36,7 @@ use crate::{
     model::{
         host::{Holder, Monotonic, NodeMemory},
         pod::{PodUid, Pods},
+        trouble::Trouble,
     },
     observe::{
         alarm::Alarm,
@@ -91,8 +93,7 @@ struct Agent<A> {
     kubelet_unit: Option<kubelet::Service>,
     /// Running pods that have no cgroup, and since when.
     lost: BTreeMap<PodUid, Monotonic>,
-    /// Problems of the host by what they are about, so that each is logged when it comes and goes.
-    problems: HashMap<&'static str, String>,
+    health: health::Health,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -164,7 +165,7 @@ impl<A: Actuator> Agent<A> {
             failures: HashMap::new(),
             kubelet_unit: None,
             lost: BTreeMap::new(),
-            problems: HashMap::new(),
+            health: health::Health::default(),
         })
     }
 
@@ -249,7 +250,7 @@ impl<A: Actuator> Agent<A> {
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(told) = told.recv() => self.announcer_told(told),
-                Some(problem) = served.recv() => self.problem("metrics", problem),
+                Some(problem) = served.recv() => self.problem(Trouble::Metrics, problem),
                 fired = self.eviction.stalled() => {
                     fired.context("the kernel's notifications of stalls failed")?;
                     self.stalls_begin();
@@ -340,7 +341,7 @@ impl<A: Actuator> Agent<A> {
         if deaf.is_some() {
             self.timers.resync = self.timers.resync.min(self.now() + DEAF);
         }
-        self.problem("inotify", deaf);
+        self.problem(Trouble::Inotify, deaf);
     }
 
     fn time_passed(&mut self) {

@@ -1,7 +1,7 @@
 //! SIGHUP: new settings, or the old ones and a clear word.
 
 use super::Agent;
-use crate::{act::Actuator, config::settings::Settings, messages};
+use crate::{act::Actuator, config::settings::Settings, messages, model::trouble::Trouble};
 
 impl<A: Actuator> Agent<A> {
     /// Whether pods must be watched anew.
@@ -10,7 +10,7 @@ impl<A: Actuator> Agent<A> {
         let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let watch_anew = match loaded {
             Ok((settings, _)) => {
-                self.problem("reload", None);
+                self.problem(Trouble::Reload, None);
                 tracing::info!(message_id = messages::RELOADED.id, "configuration reloaded");
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
@@ -37,7 +37,7 @@ impl<A: Actuator> Agent<A> {
                 );
                 let text = "the configuration on disk is wrong and was not loaded (see wasp-agent \
                             check-config)";
-                self.problem("reload", Some(text.to_owned()));
+                self.problem(Trouble::Reload, Some(text.to_owned()));
                 false
             }
         };

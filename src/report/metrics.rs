@@ -13,8 +13,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::model::published::{
-    CAUSES, Counters, OUTCOMES, PASS_BOUNDS, Published, Stalled, TROUBLES,
+use crate::model::{
+    published::{CAUSES, Counters, OUTCOMES, PASS_BOUNDS, Published, Stalled},
+    trouble::Trouble,
 };
 
 const PREFIX: &str = "wasp_agent";
@@ -247,7 +248,7 @@ fn of_agent(published: &Published) -> Vec<Family> {
     let Published { api, protection, hook, troubles, counters, .. } = published;
     let expires = api.certificate_expires.as_deref().and_then(unix_seconds);
     let protected = |slice: &String| (slice.clone(), protection.protected.contains(slice));
-    let troubled = |about: &'static str| (about, troubles.iter().any(|t| t == about));
+    let troubled = |about: &Trouble| (about.word(), troubles.iter().any(|t| t == about.word()));
     let Counters { passes, pass_seconds, pass_buckets, .. } = counters;
     let bounds = PASS_BOUNDS.into_iter().chain([f64::MAX]);
     vec![
@@ -258,7 +259,7 @@ fn of_agent(published: &Published) -> Vec<Family> {
         gauge("published_timestamp_seconds", "When the agent has published these values.")
             .is(unix_seconds(&published.written)),
         gauge("trouble", "Whether the agent has trouble with what docs/operations.md names so.")
-            .by("about", TROUBLES.into_iter().map(troubled)),
+            .by("about", Trouble::ALL.iter().map(troubled)),
         Family {
             buckets: bounds.zip(pass_buckets.iter().copied()).collect(),
             ..Family::new(

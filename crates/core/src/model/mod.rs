@@ -16,4 +16,5 @@ pub mod runtime;
 pub mod storage;
 pub mod swap;
 pub mod swap_header;
+pub mod trouble;
 pub mod watermarks;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::trouble::{self, Severity};
+
 pub const VERSION: u32 = 1;
 
 /// What an eviction can come to.
@@ -26,32 +28,6 @@ pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
 /// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
-/// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 22] = [
-    "reload",
-    "cgroup",
-    "lost-pods",
-    "inotify",
-    "memory",
-    "systemd",
-    "records",
-    "pods",
-    "signals",
-    "evictions",
-    "status",
-    "announce",
-    "kubelet",
-    "protection",
-    "rival",
-    "hook",
-    "oomd",
-    "pressure",
-    "swap",
-    "watermarks",
-    "metrics",
-    "textfile",
-];
-
 /// Times are RFC 3339, UTC; sizes are bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -66,9 +42,12 @@ pub struct Published {
     pub status: String,
     /// What does not work, the worst first.
     pub problems: Vec<String>,
-    /// What they are about: some of [`TROUBLES`].
+    /// What they are about: words of docs/operations.md.
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// The same with what fixes them, in the same order.
+    #[serde(default)]
+    pub problem_list: Vec<Problem>,
     pub node: Node,
     /// How `SwapPressure` is announced; `None` where eviction is off.
     pub condition: Option<Condition>,
@@ -82,6 +61,33 @@ pub struct Published {
     pub api: Api,
     pub containers: Containers,
     pub counters: Counters,
+}
+
+/// A trouble that is there now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Problem {
+    /// One word of docs/operations.md.
+    pub about: String,
+    pub severity: Severity,
+    pub text: String,
+    /// `namespace/name` of the pods concerned, as far as they are few and known.
+    pub pods: Vec<String>,
+    /// Commands.
+    pub remedy: Vec<String>,
+}
+
+impl From<&trouble::Problem> for Problem {
+    fn from(problem: &trouble::Problem) -> Self {
+        let trouble::Problem { about, text, pods, remedy } = problem;
+        Self {
+            about: about.word().to_owned(),
+            severity: about.severity(),
+            text: text.clone(),
+            pods: pods.clone(),
+            remedy: remedy.clone(),
+        }
+    }
 }
 
 /// The kubelet's configuration in effect, as far as it concerns memory and swap.
