@@ -210,7 +210,7 @@ fn a_kubeconfig_that_comes_later_is_found() {
     fs::create_dir_all(host.path("/var/lib/kubelet")).unwrap();
     let mut agent = Agent::start(&host);
     agent.hears(
-        "STATUS=API server not reachable, no list of pods yet (no kubeconfig of the kubelet at",
+        "STATUS=no credentials for the API server, no list of pods yet (no kubeconfig of the kubelet at",
     );
     host.use_kubeconfig(&server);
     agent.hears("STATUS=Swap 2.0 GiB");

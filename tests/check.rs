@@ -18,7 +18,7 @@ use std::{
 use serde_json::Value;
 use support::{
     Agent, FakeHost, NODE, api_server,
-    node::{GIB, HOOK, KUBELET, healthy, mounts, pressure, recorded, selinux, swaps},
+    node::{GIB, HOOK, KUBELET, healthy, mounts, own_hook, pressure, recorded, selinux, swaps},
 };
 use test_apiserver::pki::Validity;
 use wasp_agent::{
@@ -121,7 +121,7 @@ const BREAKINGS: &[Breaking] = &[
     ("hook-installed", "warn", "is gone from the folders", |h| fs::remove_file(h.path(HOOK)).unwrap()),
     ("hook-installed", "warn", "was changed", |h| h.write(HOOK, r#"{"hook":{"path":"/usr/bin/wasp-hook"}}"#)),
     ("hook-program", "fail", "/usr/bin/wasp-hook is missing", |h| fs::remove_file(h.path("/usr/bin/wasp-hook")).unwrap()),
-    ("hook-program", "fail", "is not executable", |h| fs::set_permissions(h.path("/usr/bin/wasp-hook"), fs::Permissions::from_mode(0o644)).unwrap()),
+    ("hook-program", "fail", "is not executable", |h| fs::set_permissions(own_hook(h), fs::Permissions::from_mode(0o644)).unwrap()),
     ("hook-label", "fail", "no label, which CRI-O may not run", |h| selinux(h, "1")),
     ("hook-label", "warn", "SELinux does not enforce now", |h| selinux(h, "0")),
     ("hook-label", "skip", "no SELinux", |h| h.write("/sys/fs/selinux/enforce", "1")),

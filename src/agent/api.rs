@@ -12,12 +12,14 @@ use crate::{
     decide::check::EXPIRES_SOON,
     messages,
     model::{
+        failure::{Failure, FailureKind},
         host::Holder,
         pod::{Pod, PodUid},
         published,
         trouble::{Problem, Trouble},
     },
     observe::kube::{
+        credentials::wrong_clock,
         decode::OddPod,
         pods::{Seen, Update},
     },
@@ -32,12 +34,16 @@ pub(super) struct Api {
     /// A complete list was received since the agent started.
     pub(super) synced: bool,
     /// Why the API server cannot be asked now.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Failure>,
     /// How often, since it could last be asked.
     failures: u64,
     /// Deleted, with containers still running.
     pub(super) deleted: BTreeSet<PodUid>,
     certificate_expires: Option<SystemTime>,
+    certificate_begins: Option<SystemTime>,
+    /// The node that is asked for, and the one that the certificate is for.
+    node_name: String,
+    certificate_name: Option<String>,
     server: Option<String>,
     /// While a list is being received: what it holds so far.
     listing: Option<BTreeSet<PodUid>>,
@@ -56,10 +62,29 @@ impl Api {
         published::Api {
             server: self.server.clone(),
             reachable: self.synced && self.failure.is_none(),
-            failure: self.failure.clone(),
+            failure: self.failure.as_ref().map(Failure::short),
             certificate_expires: self.certificate_expires.map(rfc3339),
             pods,
             unreadable_pods: self.unreadable.len(),
+        }
+    }
+
+    /// The failure by what else is known: a clock that is late, a name that is not the certificate's.
+    fn judged(&self, failure: Failure) -> Failure {
+        let Failure { kind, text } = failure;
+        if let Some(text) = wrong_clock(&text, self.certificate_begins, SystemTime::now()) {
+            return Failure { kind: FailureKind::Clock, text };
+        }
+        let other = self.certificate_name.as_ref().filter(|name| **name != self.node_name);
+        match (kind, other) {
+            (FailureKind::Refused, Some(other)) => {
+                let asked = &self.node_name;
+                let text = format!(
+                    "node.name = {asked:?}, and the certificate is of node {other}: {text}"
+                );
+                Failure { kind, text }
+            }
+            _ => Failure { kind, text },
         }
     }
 
@@ -99,8 +124,8 @@ impl Api {
         if let Some(failure) = &self.failure {
             let known =
                 if self.synced { "going by what it said last" } else { "no list of pods yet" };
-            let text = format!("API server not reachable, {known} ({failure})");
-            return Some(Problem::new(Trouble::Api, text));
+            let problem = Problem::new(Trouble::Api, failure.sentence(known));
+            return Some(problem.with_remedy(failure.remedy()));
         }
         let text = match self.certificate_expires?.duration_since(SystemTime::now()) {
             Err(_) => "the kubelet's client certificate has expired".to_owned(),
@@ -116,7 +141,13 @@ impl Api {
 impl<A: Actuator> Agent<A> {
     pub(super) fn api_says(&mut self, update: Update) {
         match update {
-            Update::Credentials { node_name, server, certificate_expires } => {
+            Update::Credentials {
+                node_name,
+                server,
+                certificate_expires,
+                certificate_begins,
+                certificate_name,
+            } => {
                 let expires = certificate_expires.map_or_else(|| "never".to_owned(), rfc3339);
                 tracing::info!(
                     message_id = messages::CREDENTIALS_READ.id,
@@ -126,16 +157,19 @@ impl<A: Actuator> Agent<A> {
                     "read the credentials of {node_name} for {server}, certificate valid until {expires}"
                 );
                 self.api.certificate_expires = certificate_expires;
+                self.api.certificate_begins = certificate_begins;
+                self.api.certificate_name = certificate_name;
+                self.api.node_name = node_name;
                 self.api.server = Some(server);
                 self.published_is_stale();
                 return;
             }
             Update::Failed(failure) => {
-                if self.api.failure.is_none() {
-                    tracing::warn!(
-                        message_id = messages::API_LOST.id,
-                        "API server not reachable: {failure}"
-                    );
+                let failure = self.api.judged(failure);
+                // The same outage may be of another kind by now.
+                if self.api.failure.as_ref().is_none_or(|before| before.kind != failure.kind) {
+                    let text = failure.short();
+                    tracing::warn!(message_id = messages::API_LOST.id, "API server: {text}");
                 }
                 self.api.failure = Some(failure);
                 self.api.failures += 1;

@@ -5,18 +5,27 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use super::{Agent, protection};
 use crate::{
     act::Actuator,
-    config::settings::{Grants, SwapKind},
+    config::settings::{EvictionMode, Grants, SchedulingGuard, SwapKind},
     decide::{
-        kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
+        kubelet::{commands_to_set, fails_with_swap, grants_too, memory_threshold, unusable},
+        obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup},
         provision::{Wanted, shortage},
         rivals::{others_swap, others_watermarks},
         tunables::swap_not_reached,
     },
-    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published, trouble::Trouble},
+    model::{
+        kubelet::KubeletConfig,
+        plain::plain,
+        pod::PodUid,
+        published,
+        runtime::Runtime,
+        trouble::{Problem, Trouble},
+    },
     observe::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
-        hooks, kubelet,
+        crio, hooks, kubelet,
+        obstacles::obstacles,
         rivals::rivals,
         tree::Changes,
         zoneinfo,
@@ -57,10 +66,62 @@ impl<A: Actuator> Agent<A> {
         let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
         let others = swap.or_else(|| others_watermarks(&others, &self.settings));
-        self.problem(Trouble::Rival, hooks::rival(&self.roots).or(others));
+        let foreign = match crio::runtime(&self.roots) {
+            Ok(Runtime::Crio(folders)) => hooks::foreign(&self.roots, &folders),
+            _ => Vec::new(),
+        };
+        let foreign = foreign.first().map(|(file, why)| {
+            let file = file.display();
+            Problem::new(Trouble::Rival, format!("another hook, {file}: {why}"))
+                .with_remedy(vec![format!("mv {file} {file}.off")])
+        });
+        let left = hooks::rival(&self.roots).map(|text| {
+            let files = hooks::rival_files(&self.roots);
+            let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            let remedy = [
+                "oc delete daemonset -n wasp wasp-agent".to_owned(),
+                format!("rm {}", files.join(" ")),
+            ];
+            Problem::new(Trouble::Rival, text).with_remedy(remedy.into())
+        });
+        let others = others.map(|text| Problem::new(Trouble::Rival, text));
+        self.problem_is(Trouble::Rival, left.or(foreign).or(others));
+        self.check_guard();
+        let found = obstacles(&self.roots);
+        let above = limit_above_pods(&found, self.node.swap_bytes).or_else(|| throttled(&found));
+        self.problem_is(Trouble::PodsLimit, above);
+        self.problem_is(Trouble::Swappiness, swappiness(&found));
+        self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
         self.check_kubelet();
         self.check_pods();
         self.check_hook();
+    }
+
+    /// A cordon or a taint that is configured, and not applied.
+    fn check_guard(&mut self) {
+        let eviction = &self.settings.eviction;
+        let guard = match eviction.guard {
+            SchedulingGuard::Cordon => "cordon",
+            SchedulingGuard::Taint => "taint",
+            SchedulingGuard::None | SchedulingGuard::Condition => "",
+        };
+        let mode = match eviction.mode {
+            EvictionMode::Enforce => "",
+            EvictionMode::Observe => "observe",
+            EvictionMode::Off => "off",
+        };
+        let problem = (!guard.is_empty() && !mode.is_empty()).then(|| {
+            let text = format!(
+                "eviction.scheduling-guard = {guard:?} has no effect, since eviction.mode = {mode:?}"
+            );
+            let drop_in = "/etc/wasp-agent/config.d/99-check-guard.toml";
+            let remedy = vec![
+                format!(r#"printf '[eviction]\nscheduling-guard = "condition"\n' > {drop_in}"#),
+                "systemctl reload wasp-agent".to_owned(),
+            ];
+            Problem::new(Trouble::Guard, text).with_remedy(remedy)
+        });
+        self.problem_is(Trouble::Guard, problem);
     }
 
     pub(super) fn check_swap(&mut self) {
@@ -90,7 +151,26 @@ impl<A: Actuator> Agent<A> {
         let grants = if conflict.is_some() { Grants::Kubelet } else { self.grants };
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
-        self.problem(Trouble::Kubelet, conflict.or(fails).or(unusable));
+        self.problem_is(
+            Trouble::Kubelet,
+            config.as_ref().and_then(|config| {
+                let problem = |text, key: &str, origin, value, flag| {
+                    Problem::new(Trouble::Kubelet, text)
+                        .with_remedy(commands_to_set(config, origin, key, value, flag))
+                };
+                let (behavior, fail_swap_on) = (&config.swap_behavior, &config.fail_swap_on);
+                conflict
+                    .clone()
+                    .map(|text| {
+                        problem(text, "memorySwap.swapBehavior", &behavior.origin, "NoSwap", "")
+                    })
+                    .or_else(|| {
+                        let flag = "--fail-swap-on";
+                        Some(problem(fails?, "failSwapOn", &fail_swap_on.origin, "false", flag))
+                    })
+                    .or_else(|| Some(Problem::new(Trouble::Kubelet, unusable?)))
+            }),
+        );
         if grants != self.settings.grants {
             self.settings.grants = grants;
             self.everything_is_dirty();

@@ -100,6 +100,7 @@ struct Agent<A> {
 pub async fn run(
     roots: Roots,
     settings: Settings,
+    in_force: String,
     verbosity: Verbosity,
     dry_run: bool,
 ) -> anyhow::Result<()> {
@@ -121,7 +122,8 @@ pub async fn run(
     let host = Host { roots: roots.clone(), systemd: requests };
     let records = Records::new(&roots);
     let (eviction, evicted) = eviction::Eviction::new(&roots, true);
-    let agent = Agent::start(roots, settings, verbosity, records, host, eviction)?;
+    let mut agent = Agent::start(roots, settings, verbosity, records, host, eviction)?;
+    agent.keep_in_force(&in_force);
     agent.turn(Some(answers), evicted).await
 }
 

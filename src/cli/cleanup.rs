@@ -21,7 +21,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for folder in folders {
         remove(roots, &folder.join(FILE_NAME))?;
     }
-    for name in ["hook.json", "evictions.json", "status.json", "metrics.sock"] {
+    for name in ["hook.json", "evictions.json", "status.json", "in-force.toml", "metrics.sock"] {
         remove(roots, &Path::new("/run/wasp-agent").join(name))?;
     }
     let pods = roots.runtime().join("pods");

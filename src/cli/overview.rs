@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io::{IsTerminal, Write},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -14,15 +14,16 @@ use crate::{
     config::settings::Settings,
     decide::decision::Snapshot,
     model::{
-        host::{ContainerFacts, PodFacts, Role},
+        host::{ContainerFacts, MemoryEvents, PodFacts, Role},
         pod::{ContainerId, Pods},
         pressure::PodUsage,
-        published::{self, Published},
+        published::Published,
     },
     observe::{
-        bounded::read_bounded,
         kubelet, node,
-        pressure::{activity, pod_usage, usage},
+        obstacles::obstacles,
+        pressure::{activity, memory_events, pod_usage, usage},
+        published::{age, is_running, published},
         tree::Tree,
     },
     report::{
@@ -126,6 +127,7 @@ struct Look {
     slices: Vec<PodFacts>,
     usage: Vec<PodUsage>,
     counters: BTreeMap<ContainerId, Counters>,
+    events: BTreeMap<ContainerId, MemoryEvents>,
     notes: Vec<String>,
 }
 
@@ -152,6 +154,7 @@ impl<'a> Host<'a> {
         self.tree.scan(&mut changes);
         let (mut containers, mut notes) = (Vec::new(), Vec::new());
         let mut counters = BTreeMap::new();
+        let mut events = BTreeMap::new();
         let mut used: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut slices = Vec::new();
         for uid in self.tree.pods() {
@@ -170,6 +173,7 @@ impl<'a> Host<'a> {
                         Role::Container(name) => Some(name.clone()),
                         Role::Helper | Role::Unknown => None,
                     };
+                    events.insert(id.clone(), memory_events(&folder));
                     counters.insert(id, activity(&folder));
                     used.entry(facts.pod.clone()).or_default().extend(usage(&folder, name));
                     containers.push(facts);
@@ -183,12 +187,12 @@ impl<'a> Host<'a> {
             folder.map(|folder| pod_usage(&folder, uid, containers))
         };
         let usage = used.into_iter().filter_map(of_pod).collect();
-        Ok(Look { at: Instant::now(), containers, slices, usage, counters, notes })
+        Ok(Look { at: Instant::now(), containers, slices, usage, counters, events, notes })
     }
 
     fn overview(&self, look: &Look, before: &Look) -> Overview {
         let mut notes = look.notes.clone();
-        let published = self.published().map_err(|error| notes.push(error)).ok().flatten();
+        let published = published(&self.roots).map_err(|error| notes.push(error)).ok().flatten();
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let Look { containers, slices, .. } = look;
@@ -217,23 +221,18 @@ impl<'a> Host<'a> {
             agent: self.state(published.as_ref()),
             swap_for_pods_bytes: for_pods(self.settings, &snapshot),
             swap_devices: node::swap_devices(&self.roots).into_iter().map(Into::into).collect(),
-            pods: pods(self.settings, snapshot, &look.usage, epoch, rates),
+            pods: pods(
+                self.settings,
+                snapshot,
+                &look.usage,
+                epoch,
+                rates,
+                |id| look.events.get(id).copied().unwrap_or_default(),
+                &obstacles(&self.roots).above_pods,
+            ),
             published,
             notes,
         }
-    }
-
-    fn published(&self) -> Result<Option<Published>, String> {
-        let path = self.roots.status();
-        let shown = self.roots.shown(&path).display().to_string();
-        let read = read_bounded(&path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-        let Some(text) = read else { return Ok(None) };
-        let published: Published =
-            serde_json::from_str(&text).map_err(|error| format!("cannot use {shown}: {error}"))?;
-        if published.version != published::VERSION {
-            return Err(format!("cannot use {shown}: version {} is not known", published.version));
-        }
-        Ok(Some(published))
     }
 
     /// Whether the agent that has published this is still there.
@@ -243,11 +242,7 @@ impl<'a> Host<'a> {
                          (systemctl status wasp-agent)";
             return AgentState { running: false, doubt: Some(doubt.to_owned()) };
         };
-        let name = self.roots.proc(&format!("{}/comm", published.pid));
-        let running = std::fs::read_to_string(name).is_ok_and(|name| name.trim() == "wasp-agent");
-        let written: Option<SystemTime> =
-            published.written.parse::<jiff::Timestamp>().ok().map(SystemTime::from);
-        let age = written.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let (running, age) = (is_running(&self.roots, published), age(published));
         let late = self.settings.limits.resync * 3 + Duration::from_secs(30);
         let doubt = match (running, age) {
             (false, _) => Some(format!(

@@ -2,7 +2,13 @@
 
 use crate::{agent, config::settings::Settings, report::log, roots::Roots};
 
-pub fn run(roots: Roots, settings: Settings, dry_run: bool) -> anyhow::Result<()> {
+/// `in_force` is `settings` as TOML.
+pub fn run(
+    roots: Roots,
+    settings: Settings,
+    in_force: String,
+    dry_run: bool,
+) -> anyhow::Result<()> {
     let verbosity = log::start(settings.verbosity);
-    super::runtime()?.block_on(agent::run(roots, settings, verbosity, dry_run))
+    super::runtime()?.block_on(agent::run(roots, settings, in_force, verbosity, dry_run))
 }

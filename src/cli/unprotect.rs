@@ -13,7 +13,7 @@ use crate::{
 pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
         let before = Before::new(roots);
-        let slices = before.load();
+        let slices = before.load().context("nothing is put back")?;
         if slices.is_empty() {
             return super::print("nothing to undo: no slice was changed since the last boot\n");
         }

@@ -78,6 +78,11 @@ impl Roots {
         self.runtime().join("status.json")
     }
 
+    /// The settings that the running agent goes by, as TOML.
+    pub fn settings_in_force(&self) -> PathBuf {
+        self.runtime().join("in-force.toml")
+    }
+
     /// Where metrics are served.
     pub fn metrics_socket(&self) -> PathBuf {
         self.runtime().join("metrics.sock")

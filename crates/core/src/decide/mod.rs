@@ -11,6 +11,7 @@ pub mod health;
 pub mod hook;
 pub mod kubelet;
 pub mod limits;
+pub mod obstacles;
 pub mod pod_limit;
 pub mod pods;
 pub mod protection;

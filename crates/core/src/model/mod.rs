@@ -1,13 +1,16 @@
 //! Plain data that the stages hand to each other. No IO, no policy.
 
 pub mod check;
+pub mod failure;
 pub mod hook;
 pub mod host;
 pub mod kubelet;
+pub mod obstacles;
 pub mod plain;
 pub mod pod;
 pub mod policy;
 pub mod pressure;
+pub mod program;
 pub mod protection;
 pub mod published;
 pub mod quantity;

@@ -19,7 +19,7 @@ pub enum Severity {
 
 /// Makes the enum and its table of one list, so that neither can lack a kind.
 macro_rules! troubles {
-    ($($(#[$doc:meta])* $kind:ident $word:literal $severity:ident $check:expr, [$($fix:literal),*];)*) => {
+    ($($(#[$doc:meta])* $kind:ident $word:literal $severity:ident [$($check:literal),*], [$($fix:literal),*];)*) => {
         /// A kind of trouble. The order is the rank: the worst first.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Trouble {
@@ -43,10 +43,10 @@ macro_rules! troubles {
                 }
             }
 
-            /// The check of `wasp-agent check` that looks for the same cause on the host.
-            pub fn check(self) -> Option<&'static str> {
+            /// The checks of `wasp-agent check` that look for the same cause on the host.
+            pub fn checks(self) -> &'static [&'static str] {
                 match self {
-                    $(Self::$kind => $check,)*
+                    $(Self::$kind => &[$($check),*],)*
                 }
             }
 
@@ -62,51 +62,57 @@ macro_rules! troubles {
 
 troubles! {
     /// The hook's program does not run: no container can start while its definition is installed.
-    HookProgram "hook-program" Fail Some("hook-program"), ["dnf reinstall -y wasp-agent"];
+    HookProgram "hook-program" Fail ["hook-program"], ["dnf reinstall -y wasp-agent"];
     /// A signal of eviction is above its threshold, or a pod is on its way.
-    Eviction "eviction" Warn None, ["wasp-agent status"];
+    Eviction "eviction" Warn [], ["wasp-agent status"];
     /// The API server does not answer, or refuses.
-    Api "api" Fail Some("api-server"), ["journalctl -u kubelet -b -p warning"];
+    Api "api" Fail ["api-server"], ["journalctl -u kubelet -b -p warning"];
     /// The node's client certificate has expired or soon expires.
-    Certificate "certificate" Fail Some("certificate"), ["journalctl -u kubelet -b -g certificate"];
+    Certificate "certificate" Fail ["certificate"], ["journalctl -u kubelet -b -g certificate"];
     /// The configuration on disk is wrong.
-    Reload "reload" Fail Some("configuration"), ["wasp-agent check-config", "systemctl reload wasp-agent"];
-    Cgroup "cgroup" Fail Some("cgroup-v2"), ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "systemctl reboot"];
-    LostPods "lost-pods" Fail None, ["wasp-agent status"];
+    Reload "reload" Fail ["configuration"], ["wasp-agent check-config", "systemctl reload wasp-agent"];
+    Cgroup "cgroup" Fail ["cgroup-v2"], ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "systemctl reboot"];
+    /// A limit above the pods is tighter than theirs.
+    PodsLimit "pods-limit" Fail ["limits-above-pods"], ["wasp-agent check"];
+    LostPods "lost-pods" Fail [], ["wasp-agent status"];
     /// Limits that cannot be read or set.
-    Limits "limits" Fail None, ["journalctl -u wasp-agent -b -p err"];
-    Inotify "inotify" Warn None, ["sysctl fs.inotify.max_user_watches"];
-    Memory "memory" Fail None, [];
-    Systemd "systemd" Warn Some("systemd-bus"), ["systemctl start dbus.socket"];
+    Limits "limits" Fail [], ["journalctl -u wasp-agent -b -p err"];
+    Inotify "inotify" Warn [], ["sysctl fs.inotify.max_user_watches"];
+    Memory "memory" Fail [], [];
+    Systemd "systemd" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
     /// Limits that systemd could not be told.
-    Untold "untold" Warn Some("systemd-bus"), ["systemctl start dbus.socket"];
-    Records "records" Warn Some("run-space"), ["df /run"];
-    Pods "pods" Warn None, ["journalctl -u wasp-agent -b -p warning"];
-    Signals "signals" Fail None, [];
-    Evictions "evictions" Fail Some("run-space"), ["df /run"];
-    Status "status" Fail Some("run-space"), ["df /run"];
-    Announce "announce" Warn Some("may-patch-node-status"), ["wasp-agent check"];
-    Kubelet "kubelet" Fail None, ["wasp-agent check"];
-    Protection "protection" Warn Some("protection"), ["systemctl restart wasp-agent"];
-    Rival "rival" Fail Some("daemonset-hook"), ["wasp-agent check"];
+    Untold "untold" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
+    Records "records" Warn ["run-space"], ["df /run"];
+    Pods "pods" Warn [], ["journalctl -u wasp-agent -b -p warning"];
+    Signals "signals" Fail [], [];
+    Evictions "evictions" Fail ["run-space"], ["df /run"];
+    Status "status" Fail ["run-space"], ["df /run"];
+    Announce "announce" Warn ["may-patch-node-status"], ["wasp-agent check"];
+    Kubelet "kubelet" Fail ["kubelet-config", "kubelet-fail-swap-on", "kubelet-swap-behavior"], ["wasp-agent check"];
+    Protection "protection" Warn ["protection"], ["systemctl restart wasp-agent"];
+    Rival "rival" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
     /// No hook is installed.
-    Hook "hook" Warn Some("hook-installed"), ["wasp-agent check"];
-    Oomd "oomd" Warn Some("systemd-oomd"), ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
+    Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
+    Oomd "oomd" Warn ["systemd-oomd"], ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
     /// Another writer keeps changing limits.
-    Contended "contended" Fail None, ["journalctl -u wasp-agent -b -g 'another writer'"];
+    Contended "contended" Fail [], ["journalctl -u wasp-agent -b -g 'another writer'"];
     /// The kubelet's limits are not what LimitedSwap gives.
-    Differs "differs" Warn None, ["systemctl restart kubelet"];
-    Pressure "pressure" Warn Some("psi"), ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
-    Swap "swap" Fail Some("swap"), ["systemctl restart wasp-swap"];
-    Watermarks "watermarks" Warn Some("watermarks"), ["systemctl restart wasp-swap"];
+    Differs "differs" Warn [], ["systemctl restart kubelet"];
+    Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
+    Swap "swap" Fail ["swap", "swap-provisioning"], ["systemctl restart wasp-swap"];
+    /// `vm.swappiness = 0`.
+    Swappiness "swappiness" Warn ["swappiness"], ["sysctl -w vm.swappiness=60"];
+    /// `vm.overcommit_memory = 2`.
+    OvercommitMemory "overcommit-memory" Warn ["overcommit-memory"], ["sysctl -w vm.overcommit_memory=0"];
+    Watermarks "watermarks" Warn ["watermarks"], ["systemctl restart wasp-swap"];
     /// A configured guard is not applied.
-    Guard "guard" Warn None, ["wasp-agent check-config"];
-    Metrics "metrics" Warn None, ["ss -ltnp"];
-    Textfile "textfile" Warn None, ["wasp-agent check-config"];
+    Guard "guard" Warn [], ["wasp-agent check-config"];
+    Metrics "metrics" Warn [], ["ss -ltnp"];
+    Textfile "textfile" Warn [], ["wasp-agent check-config"];
     /// Containers use more swap than their grant.
-    Above "above" Note None, [];
+    Above "above" Note [], [];
     /// Pods hold more swap than their containers may have together.
-    PodsAbove "pods-above" Note None, [];
+    PodsAbove "pods-above" Note [], [];
 }
 
 /// A trouble that is there now.
@@ -132,10 +138,28 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The commands of the remedy in one line; `None` where there are none, or nothing is to be done.
+    pub fn fix(&self) -> Option<String> {
+        fix(self.about.severity(), &self.remedy)
+    }
+}
+
+/// Commands in one line, without the remarks between them.
+pub fn fix(severity: Severity, remedy: &[String]) -> Option<String> {
+    let commands: Vec<&str> = match remedy.iter().any(|line| !line.starts_with('#')) {
+        true => remedy.iter().filter(|line| !line.starts_with('#')).map(String::as_str).collect(),
+        false => remedy.iter().map(|line| line.trim_start_matches(['#', ' '])).collect(),
+    };
+    (severity > Severity::Note && !commands.is_empty()).then(|| commands.join(" && "))
+}
+
 /// What is wrong, in one sentence: all texts, and what fixes the first.
 pub fn sentence(problems: &[Problem]) -> Option<String> {
-    let texts: Vec<&str> = problems.iter().map(|problem| &*problem.text).collect();
-    (!texts.is_empty()).then(|| texts.join("; "))
+    let first = problems.first()?;
+    let fix = first.fix().map_or_else(String::new, |fix| format!(" [fix: {fix}]"));
+    let others = problems[1..].iter().map(|problem| format!("; {}", problem.text));
+    Some(others.fold(format!("{}{fix}", first.text), |all, other| all + &other))
 }
 
 #[cfg(test)]
@@ -155,7 +179,7 @@ mod tests {
     #[test]
     fn a_check_that_is_named_exists() {
         let ids: BTreeSet<_> = crate::decide::check::CHECKS.iter().map(|check| check.id).collect();
-        for check in Trouble::ALL.iter().filter_map(|trouble| trouble.check()) {
+        for check in Trouble::ALL.iter().flat_map(|trouble| trouble.checks()) {
             assert!(ids.contains(check), "{check}");
         }
     }

@@ -36,9 +36,13 @@ async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> 
     Ok(false)
 }
 
+/// The slices above pods, the outermost last.
+const ABOVE_PODS: [&str; 4] =
+    ["kubepods-burstable.slice", "kubepods-besteffort.slice", "kubepods.slice", "-.slice"];
+
 /// The slice above pods in which systemd-oomd is told to kill, if there is one.
 pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
-    for slice in ["kubepods.slice", "-.slice"] {
+    for slice in ABOVE_PODS {
         // Without such a slice, or without oomd, nobody kills in it.
         if oomd_kills(connection, slice).await.unwrap_or(false) {
             return Some(slice);
@@ -71,14 +75,21 @@ impl Before {
         Self { path: roots.runtime().join("protection.json") }
     }
 
-    pub fn load(&self) -> BTreeMap<String, SliceProperties> {
-        let text = fs::read_to_string(&self.path).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
+    /// What cannot be read is an error: it could not be undone.
+    pub fn load(&self) -> io::Result<BTreeMap<String, SliceProperties>> {
+        let failed = |why: &dyn std::fmt::Display| {
+            io::Error::other(format!("cannot read {}: {why}", self.path.display()))
+        };
+        match fs::read_to_string(&self.path) {
+            Ok(text) => serde_json::from_str(&text).map_err(|error| failed(&error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     /// Remembers `properties`, unless something is remembered of this slice.
     pub fn remember(&self, slice: &str, properties: &SliceProperties) -> io::Result<()> {
-        let mut before = self.load();
+        let mut before = self.load()?;
         if before.contains_key(slice) {
             return Ok(());
         }
@@ -130,7 +141,7 @@ mod tests {
         let first = properties(SwapMax::Max, &[("/dev/sdb", 75)]);
         before.remember("system.slice", &first).unwrap();
         before.remember("system.slice", &properties(SwapMax::ZERO, &[])).unwrap();
-        assert_eq!(before.load()["system.slice"], first);
+        assert_eq!(before.load().unwrap()["system.slice"], first);
 
         let now = properties(SwapMax::ZERO, &[("/dev/sdb", 50), ("/dev/vda", 50)]);
         assert_eq!(
@@ -143,6 +154,11 @@ mod tests {
         assert!(undoing(&first, &first).is_none());
         before.forget().unwrap();
         before.forget().unwrap();
-        assert!(before.load().is_empty());
+        assert!(before.load().unwrap().is_empty());
+        fs::write(folder.path().join("run/wasp-agent/protection.json"), "{\"system").unwrap();
+        let error = before.load().unwrap_err().to_string();
+        assert!(error.contains("protection.json"), "{error}");
+        before.remember("system.slice", &first).unwrap_err();
+        assert!(folder.path().join("run/wasp-agent/protection.json").exists());
     }
 }

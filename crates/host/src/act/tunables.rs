@@ -24,7 +24,7 @@ pub struct TunableError {
 }
 
 /// What the kernel had before the agent changed it in this boot, by path.
-type Before = BTreeMap<String, String>;
+pub type Before = BTreeMap<String, String>;
 
 fn ledger(roots: &Roots) -> PathBuf {
     roots.runtime().join("tunables.json")
@@ -37,11 +37,11 @@ pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, TunableEr
     if found == tunable.value {
         return Ok(None);
     }
-    let mut before = load(roots);
-    if !before.contains_key(tunable.path) {
-        before.insert(tunable.path.to_owned(), found.clone());
+    let mut known = before(roots)?;
+    if !known.contains_key(tunable.path) {
+        known.insert(tunable.path.to_owned(), found.clone());
         // Before the change, so that it can be undone whatever happens in between.
-        save(roots, &before)?;
+        save(roots, &known)?;
     }
     write(&path, &tunable.value)?;
     Ok(Some(found))
@@ -49,11 +49,11 @@ pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, TunableEr
 
 /// Puts back all that [`set`] has changed in this boot; returns it.
 pub fn restore(roots: &Roots) -> Result<Vec<(String, String)>, TunableError> {
-    let mut before = load(roots);
+    let mut known = before(roots)?;
     // Whatever the file says, only what is ours to set.
-    before.retain(|path, _| PATHS.contains(&path.as_str()));
+    known.retain(|path, _| PATHS.contains(&path.as_str()));
     let mut restored = Vec::new();
-    for (path, value) in before {
+    for (path, value) in known {
         let file = roots.path(&path);
         if read(&file)? != value {
             write(&file, &value)?;
@@ -85,9 +85,14 @@ fn write(path: &Path, value: &str) -> Result<(), TunableError> {
         .map_err(failed("write", path))
 }
 
-fn load(roots: &Roots) -> Before {
-    let text = fs::read_to_string(ledger(roots)).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
+/// What the kernel had, by path. What cannot be read is an error: it could not be undone.
+pub fn before(roots: &Roots) -> Result<Before, TunableError> {
+    let path = ledger(roots);
+    match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text).map_err(|error| failed("use", &path)(error.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Before::new()),
+        Err(error) => Err(failed("read", &path)(error)),
+    }
 }
 
 fn save(roots: &Roots, before: &Before) -> Result<(), TunableError> {
@@ -119,6 +124,22 @@ mod tests {
         assert_eq!(restore(&roots).unwrap(), [(path.to_owned(), "60".to_owned())]);
         assert_eq!(text(), "60");
         assert_eq!(restore(&roots).unwrap(), []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_and_nothing_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        fs::create_dir_all(roots.runtime()).unwrap();
+        fs::write(ledger(&roots), "{\"/proc/sys/vm/sw").unwrap();
+        let error = restore(&roots).unwrap_err().to_string();
+        assert!(error.contains("tunables.json"), "{error}");
+        assert!(ledger(&roots).exists());
+        let tunable = Tunable { path: "/proc/sys/vm/swappiness", value: "80".to_owned() };
+        fs::create_dir_all(roots.path("/proc/sys/vm")).unwrap();
+        fs::write(roots.path(tunable.path), "60\n").unwrap();
+        set(&roots, &tunable).unwrap_err();
+        assert_eq!(fs::read_to_string(roots.path(tunable.path)).unwrap(), "60\n");
     }
 
     #[test]

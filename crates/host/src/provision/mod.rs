@@ -71,6 +71,11 @@ pub enum ProvisionError {
     Tunable(#[from] tunables::TunableError),
     #[error(transparent)]
     Step(#[from] StepError),
+    #[error(
+        "cannot read {path}, which names the swap that wasp-agent made: {why}; nothing is removed. \
+         swapon --show lists what is on; swapoff it by hand, then delete that file"
+    )]
+    Unreadable { path: std::path::PathBuf, why: String },
     #[error("cannot keep {path}: {source}")]
     Ledger {
         path: std::path::PathBuf,
@@ -119,7 +124,7 @@ impl Provisioning<'_> {
         let swap = &settings.swap;
         let wanted = self.wanted(node);
         if wanted.is_none() && swap.kind != SwapKind::Partition {
-            for provisioned in Ledger::new(roots).load() {
+            for provisioned in Ledger::new(roots).load()? {
                 tracing::warn!(
                     message_id = messages::PROVISION_DIFFERS.id,
                     "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
@@ -140,7 +145,10 @@ impl Provisioning<'_> {
         }
         let ledger = Ledger::new(roots);
         let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
-        let mut areas = ledger.load();
+        let mut areas = match self.dry_run {
+            true => ledger.load()?,
+            false => ledger.load_or_set_aside()?,
+        };
         areas.retain(|area| *area != now);
         areas.push(now.clone());
         if !self.dry_run {
@@ -293,7 +301,9 @@ impl Provisioning<'_> {
     pub fn deprovision(&self) -> Result<Outcome, ProvisionError> {
         let ledger = Ledger::new(self.roots);
         let page_bytes = node::memory(self.roots)?.page_bytes;
-        if let Some(refusal) = self.retire_all(&mut ledger.load(), page_bytes)? {
+        // Before anything is undone: what cannot be read cannot be undone.
+        tunables::before(self.roots)?;
+        if let Some(refusal) = self.retire_all(&mut ledger.load()?, page_bytes)? {
             return Err(refusal.into());
         }
         if !self.dry_run {
