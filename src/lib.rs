@@ -10,5 +10,5 @@ pub mod manifests;
 pub mod report;
 
 // One path for each part, whichever crate it is named in.
-pub use wasp_core::{config, decide, messages, model};
-pub use wasp_host::{act, failpoint, observe, provision, roots};
+pub use wasp_core::{config, decide, model};
+pub use wasp_host::{act, failpoint, messages, observe, provision, roots, state};

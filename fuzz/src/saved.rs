@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use wasp_agent::{
-    act::records::{Records, published},
+    act::records::{Records, granted},
     act::{
-        slices::{Before, undoing},
+        slices::{SlicesBefore, undoing},
         tunables::restore,
     },
     config::settings::{EvictionMode, EvictionSettings, Settings},
@@ -27,6 +27,7 @@ use wasp_agent::{
         overview::{AgentState, Overview},
         screen::screen,
     },
+    state::{self, StateFile},
 };
 
 use super::{
@@ -46,21 +47,23 @@ pub fn saved_state(bytes: &[u8]) {
             for (uid, pod) in Records::new(roots).load() {
                 assert_eq!(uid, pod.uid);
                 holds(&pod);
-                if let Err(error) = published(roots, &uid) {
+                if let Err(error) = granted(roots, &uid) {
+                    let error = error.to_string();
                     assert!(error.contains("/run/wasp-agent/pods/"), "{error}");
                 }
             }
             files.remove(path);
         }
         'b' => {
-            let saved = serde_json::from_slice::<Evictions>(text).unwrap_or_default();
+            let text = String::from_utf8_lossy(text);
+            let saved = state::parse::<Evictions>(&text).unwrap_or_default();
             let (without, with) = (evicted(Evictions::default()), evicted(saved));
             assert!(with <= without, "{with} evictions, {without} without what was saved");
         }
         'c' => {
             files.put("/run/wasp-agent/protection.json", text);
-            let before = Before::new(roots).load();
-            for (slice, properties) in &before {
+            let before = StateFile::<SlicesBefore>::new(roots).load().ok().flatten();
+            for (slice, properties) in &before.unwrap_or_default().slices {
                 assert!(undoing(properties, properties).is_none(), "{slice}");
             }
             files.remove("/run/wasp-agent/protection.json");
@@ -74,7 +77,8 @@ pub fn saved_state(bytes: &[u8]) {
             assert_eq!(std::fs::read(roots.path("/etc/passwd")).unwrap(), b"root\n");
         }
         _ => {
-            let Ok(published) = serde_json::from_slice::<Published>(text) else { return };
+            let text = String::from_utf8_lossy(text);
+            let Ok(published) = state::parse::<Published>(&text) else { return };
             let exposition = metrics::open_metrics(&published).unwrap();
             for line in exposition.lines() {
                 assert!(line.starts_with("wasp_agent_") || line.starts_with("# "), "{line}");

@@ -123,10 +123,8 @@ impl Announcer {
         self.want(Wanted { others_leave, ..Wanted::default() });
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
-            tracing::warn!(
-                message_id = messages::LAST_WORDS_LOST.id,
-                "the API server was not told that the agent stops"
-            );
+            messages::LastWordsLost
+                .emit(format_args!("the API server was not told that the agent stops"));
         }
     }
 }
@@ -354,11 +352,8 @@ impl Work {
             Err(Trouble::Away(text) | Trouble::Refused(text)) => Err(text),
         };
         if let Err(error) = sent {
-            tracing::warn!(
-                message_id = messages::EVENT_LOST.id,
-                reason = note.reason,
-                "an event could not be sent: {error}"
-            );
+            messages::EventLost { reason: &note.reason }
+                .emit(format_args!("an event could not be sent: {error}"));
         }
     }
 

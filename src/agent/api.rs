@@ -149,13 +149,7 @@ impl<A: Actuator> Agent<A> {
                 certificate_name,
             } => {
                 let expires = certificate_expires.map_or_else(|| "never".to_owned(), rfc3339);
-                tracing::info!(
-                    message_id = messages::CREDENTIALS_READ.id,
-                    node_name,
-                    server,
-                    certificate_expires = expires,
-                    "read the credentials of {node_name} for {server}, certificate valid until {expires}"
-                );
+                messages::CredentialsRead { node_name: &node_name, server: &server, certificate_expires: &expires }.emit(format_args!("read the credentials of {node_name} for {server}, certificate valid until {expires}"));
                 self.api.certificate_expires = certificate_expires;
                 self.api.certificate_begins = certificate_begins;
                 self.api.certificate_name = certificate_name;
@@ -169,7 +163,7 @@ impl<A: Actuator> Agent<A> {
                 // The same outage may be of another kind by now.
                 if self.api.failure.as_ref().is_none_or(|before| before.kind != failure.kind) {
                     let text = failure.short();
-                    tracing::warn!(message_id = messages::API_LOST.id, "API server: {text}");
+                    messages::ApiLost.emit(format_args!("API server: {text}"));
                 }
                 self.api.failure = Some(failure);
                 self.api.failures += 1;
@@ -199,11 +193,8 @@ impl<A: Actuator> Agent<A> {
         }
         if self.api.failure.take().is_some() {
             let failures = std::mem::take(&mut self.api.failures);
-            tracing::info!(
-                message_id = messages::API_BACK.id,
-                failures,
-                "API server reachable again, after {failures} failures"
-            );
+            messages::ApiBack { failures: &failures }
+                .emit(format_args!("API server reachable again, after {failures} failures"));
         }
     }
 
@@ -228,11 +219,8 @@ impl<A: Actuator> Agent<A> {
             self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         missing.into_iter().for_each(|uid| self.deleted(uid));
         if !self.api.synced {
-            tracing::info!(
-                message_id = messages::PODS_LISTED.id,
-                pods = listed.len(),
-                "first list of this node's pods received"
-            );
+            messages::PodsListed { pods: &listed.len() }
+                .emit(format_args!("first list of this node's pods received"));
             self.api.synced = true;
         }
     }
@@ -259,14 +247,13 @@ impl<A: Actuator> Agent<A> {
         }
         let key = odd.label();
         if self.api.unreadable.get(&key) != Some(&odd) {
-            tracing::warn!(
-                message_id = messages::POD_UNREADABLE.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = uid.as_ref().map(PodUid::as_str),
-                reason,
-                "{odd}; it gets no swap and is not evicted"
-            );
+            messages::PodUnreadable {
+                pod_namespace: &namespace,
+                pod_name: &name,
+                reason: &reason,
+                pod_uid: messages::optional(uid),
+            }
+            .emit(format_args!("{odd}; it gets no swap and is not evicted"));
         }
         if seen == Seen::Listed {
             self.api.unreadable_listed.insert(key.clone(), odd.clone());

@@ -31,7 +31,6 @@ use crate::{
         trouble::Trouble,
     },
     observe::{
-        bounded::read_bounded,
         pressure::{WorkingSet, sample},
         trigger::StallTrigger,
     },
@@ -166,20 +165,13 @@ impl Eviction {
 
 /// What the agent before has asked for; `None` where that cannot be read.
 fn remembered(roots: &Roots) -> Option<Evictions> {
-    let path = roots.evictions();
-    let found = read_bounded(&path).and_then(|text| {
-        text.map(|text| serde_json::from_str(&text).map_err(Into::into)).transpose()
-    });
-    match found {
+    let file = crate::state::StateFile::new(roots);
+    match file.load() {
         Ok(found) => Some(found.unwrap_or_default()),
         Err(error) => {
-            tracing::warn!(
-                message_id = messages::EVICTIONS_LOST.id,
-                path = %path.display(),
-                "cannot read {}: {error}. Whether a pod is on its way is not known: none is evicted \
-                 before it would have left",
-                path.display()
-            );
+            messages::EvictionsLost { path: &file.path().display() }.emit(format_args!(
+                "{error}. Whether a pod is on its way is not known: none is evicted before it would have left"
+            ));
             None
         }
     }
@@ -292,8 +284,10 @@ impl<A: Actuator> Agent<A> {
                 true => ("SwapPressure", "the node is under swap pressure"),
                 false => ("NoSwapPressure", "the node is no longer under swap pressure"),
             };
-            let message = if now { messages::PRESSURE_BEGAN } else { messages::PRESSURE_OVER };
-            tracing::info!(message_id = message.id, "{what}: {text}");
+            match now {
+                true => messages::PressureBegan.emit(format_args!("{what}: {text}")),
+                false => messages::PressureOver.emit(format_args!("{what}: {text}")),
+            }
             self.note(About::Node, now, reason, format!("{what}: {text}"));
         }
         if let Some(announcer) = &self.eviction.announcer {
@@ -359,29 +353,25 @@ impl<A: Actuator> Agent<A> {
             verdict.readings.iter().filter(|r| r.active).map(|r| r.signal).collect();
         if active != self.eviction.active {
             for reading in &verdict.readings {
-                let (signal, name) = (reading.signal.to_string(), reading.signal.name());
+                let (signal, name) = (reading.signal.to_string(), reading.signal.word());
                 match (reading.active, self.eviction.active.contains(&reading.signal)) {
                     (true, false) => {
-                        tracing::warn!(
-                            message_id = messages::SIGNAL_BEGAN.id,
-                            signal = name,
-                            ratio = reading.ratio,
-                            value = reading.value,
-                            threshold = reading.threshold,
-                            "{signal}: {}",
-                            reading.text
-                        );
+                        messages::SignalBegan {
+                            signal: &name,
+                            ratio: &reading.ratio,
+                            value: &reading.value,
+                            threshold: &reading.threshold,
+                        }
+                        .emit(format_args!("{signal}: {}", reading.text));
                     }
                     (false, true) => {
-                        tracing::info!(
-                            message_id = messages::SIGNAL_OVER.id,
-                            signal = name,
-                            ratio = reading.ratio,
-                            value = reading.value,
-                            threshold = reading.threshold,
-                            "{signal} is over: {}",
-                            reading.text
-                        );
+                        messages::SignalOver {
+                            signal: &name,
+                            ratio: &reading.ratio,
+                            value: &reading.value,
+                            threshold: &reading.threshold,
+                        }
+                        .emit(format_args!("{signal} is over: {}", reading.text));
                     }
                     _ => {}
                 }
@@ -391,14 +381,13 @@ impl<A: Actuator> Agent<A> {
             self.eviction.next = self.now();
         }
         for InFlight { uid, namespace, name, stage, .. } in &verdict.overdue {
-            tracing::warn!(
-                message_id = messages::POD_OVERDUE.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = %uid,
-                stage = stage.name(),
-                "pod {namespace}/{name} did not leave in time"
-            );
+            messages::PodOverdue {
+                pod_namespace: &namespace,
+                pod_name: &name,
+                pod_uid: &uid,
+                stage: &stage.word(),
+            }
+            .emit(format_args!("pod {namespace}/{name} did not leave in time"));
             let pod = PodReference {
                 namespace: namespace.clone(),
                 name: name.clone(),
@@ -413,14 +402,13 @@ impl<A: Actuator> Agent<A> {
                  evicted for an hour"
             );
             let (pod_namespace, pod_name) = self.names_of(pod);
-            tracing::warn!(
-                message_id = messages::WORKLOAD_RETURNED.id,
-                pod_namespace,
-                pod_name,
-                pod_uid = %pod,
-                workload,
-                "{text}"
-            );
+            messages::WorkloadReturned {
+                pod_namespace: &pod_namespace,
+                pod_name: &pod_name,
+                pod_uid: &pod,
+                workload: &workload,
+            }
+            .emit(format_args!("{text}"));
             self.note(About::PodOfNode(self.reference(pod)), true, "SwapEvictionInVain", text);
         }
         let status = match (&verdict.evict, self.eviction.active.is_empty()) {
@@ -447,11 +435,8 @@ impl<A: Actuator> Agent<A> {
 
     /// Writes down who is on its way, for an agent that starts anew. Whether it is written.
     pub(super) fn remember_evictions(&mut self) -> bool {
-        let path = self.roots.evictions();
-        let saved = serde_json::to_string(&self.eviction.evictions)
-            .map_err(std::io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
-        let failed = saved.err().map(|error| format!("cannot write {}: {error}", path.display()));
+        let saved = crate::act::save(&self.actuator, &self.roots, &self.eviction.evictions);
+        let failed = saved.err().map(|error| error.to_string());
         self.eviction.written = failed.is_none();
         self.problem(Trouble::Evictions, failed);
         self.eviction.written

@@ -86,18 +86,11 @@ impl<A: Actuator> Agent<A> {
                     0 => String::new(),
                     more => format!(" (changed {more} times more since the last line)"),
                 };
-                tracing::warn!(
-                    message_id = messages::TROUBLE_BEGAN.id,
-                    about = about_word,
-                    "{text}{more}"
-                );
+                messages::TroubleBegan { about: &about_word }.emit(format_args!("{text}{more}"));
             }
             Change::Over { text, logged: true } => {
-                tracing::info!(
-                    message_id = messages::TROUBLE_OVER.id,
-                    about = about_word,
-                    "no longer: {text}"
-                );
+                messages::TroubleOver { about: &about_word }
+                    .emit(format_args!("no longer: {text}"));
             }
         }
         self.published_is_stale();

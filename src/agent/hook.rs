@@ -15,7 +15,7 @@ use crate::{
     },
     messages,
     model::{
-        hook::{HookSettings, VERSION},
+        hook::HookSettings,
         runtime::Runtime,
         trouble::{Problem, Trouble},
     },
@@ -131,11 +131,8 @@ impl<A: Actuator> Agent<A> {
             match self.actuator.replace_file(&self.roots.path(&file), &text, 0o644) {
                 Ok(written) => {
                     if written == Written::Now {
-                        tracing::info!(
-                            message_id = messages::HOOK_INSTALLED.id,
-                            path = %file.display(),
-                            "installed the OCI hook: {}", file.display()
-                        );
+                        messages::HookInstalled { path: &file.display() }
+                            .emit(format_args!("installed the OCI hook: {}", file.display()));
                     }
                     self.installed.file = Some(file.clone());
                     return self.remove_hook(Some(&file));
@@ -166,11 +163,8 @@ impl<A: Actuator> Agent<A> {
                 continue;
             }
             match self.actuator.remove_file(&self.roots.path(&file)) {
-                Ok(Written::Now) => tracing::info!(
-                    message_id = messages::HOOK_REMOVED.id,
-                    path = %file.display(),
-                    "removed the OCI hook: {}", file.display()
-                ),
+                Ok(Written::Now) => messages::HookRemoved { path: &file.display() }
+                    .emit(format_args!("removed the OCI hook: {}", file.display())),
                 Ok(Written::Already | Written::Gone) => {}
                 Err(error) => return Err(format!("cannot remove {}: {error}", file.display())),
             }
@@ -182,7 +176,6 @@ impl<A: Actuator> Agent<A> {
     fn publish_settings(&self) -> Result<(), String> {
         let Self { settings, node, .. } = self;
         let for_hook = HookSettings {
-            version: VERSION,
             policy: settings.grant.policy,
             eligibility: settings.grant.eligibility,
             when_unknown: settings.hook.when_unknown,
@@ -194,12 +187,7 @@ impl<A: Actuator> Agent<A> {
                 false => self.roots.pods().to_vec(),
             },
         };
-        let path = self.roots.hook_settings();
-        serde_json::to_string(&for_hook)
-            .map_err(io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600))
-            .map(drop)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))
+        crate::act::save(&self.actuator, &self.roots, &for_hook).map_err(|error| error.to_string())
     }
 }
 

@@ -63,10 +63,8 @@ impl<A: Actuator> Agent<A> {
                 ))
             }
             Late::Here => {
-                tracing::info!(
-                    message_id = messages::PROVISION_STEP.id,
-                    "{path} is there: {SERVICE} is restarted to switch it on"
-                );
+                messages::ProvisionStep
+                    .emit(format_args!("{path} is there: {SERVICE} is restarted to switch it on"));
                 self.actuator.restart_unit(SERVICE);
                 None
             }

@@ -206,13 +206,12 @@ impl<A: Actuator> Agent<A> {
         }
         self.kubelet_unit = kubelet::service(&self.roots).await;
         let mut news = self.watch_pods();
-        tracing::info!(
-            message_id = messages::STARTED.id,
-            version = env!("CARGO_PKG_VERSION"),
-            containers = self.tree.ids().count(),
-            recorded_pods = self.pods.len(),
-            "started"
-        );
+        messages::Started {
+            version: &env!("CARGO_PKG_VERSION"),
+            containers: &self.tree.ids().count(),
+            recorded_pods: &self.pods.len(),
+        }
+        .emit(format_args!("started"));
         self.notifier.status("Waiting for the API server's list of pods.", self.now());
         self.first_list(&mut news).await;
         self.first_protection(&mut guard).await;
@@ -276,7 +275,7 @@ impl<A: Actuator> Agent<A> {
             self.report();
         }
         self.notifier.stopping();
-        tracing::info!(message_id = messages::STOPPING.id, "stopping; limits stay as they are");
+        messages::Stopping.emit(format_args!("stopping; limits stay as they are"));
         if let Some(announcer) = self.eviction.announcer.take() {
             announcer.stop().await;
         }

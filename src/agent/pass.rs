@@ -167,15 +167,14 @@ impl<A: Actuator> Agent<A> {
         }
         let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
-        tracing::error!(
-            message_id = messages::LIMIT_FAILED.id,
-            pod_namespace = namespace,
-            pod_name = name,
-            pod_uid = self.uid_of(owner),
-            container_id = owner.container().map(tracing::field::display),
-            swap_max = to.map(tracing::field::display),
-            "{text}"
-        );
+        messages::LimitFailed {
+            pod_namespace: &namespace,
+            pod_name: &name,
+            pod_uid: messages::optional(&self.uid_of(owner)),
+            container_id: messages::optional(&owner.container()),
+            swap_max: messages::optional(&to),
+        }
+        .emit(format_args!("{text}"));
     }
 
     fn limit_works(&mut self, owner: &Holder) {
@@ -186,15 +185,16 @@ impl<A: Actuator> Agent<A> {
             Holder::Container(_) => "a container of",
             Holder::Pod(_) => "pod",
         };
-        tracing::info!(
-            message_id = messages::LIMIT_WORKS.id,
-            pod_namespace = namespace,
-            pod_name = name,
-            pod_uid = self.uid_of(owner),
-            container_id = owner.container().map(tracing::field::display),
-            failures,
+        messages::LimitWorks {
+            pod_namespace: &namespace,
+            pod_name: &name,
+            failures: &failures,
+            pod_uid: messages::optional(&self.uid_of(owner)),
+            container_id: messages::optional(&owner.container()),
+        }
+        .emit(format_args!(
             "the limit of {whose} {namespace}/{name} works again, after {failures} failures"
-        );
+        ));
     }
 
     fn tell_written(
@@ -205,7 +205,7 @@ impl<A: Actuator> Agent<A> {
         to: SwapMax,
         cause: Cause,
     ) {
-        Counters::add(&mut self.publisher.counters.limits_written, cause.name());
+        Counters::add(&mut self.publisher.counters.limits_written, cause.word());
         let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
         let state = self.state.get(owner);
@@ -219,17 +219,18 @@ impl<A: Actuator> Agent<A> {
             return;
         }
         let why = state.map(|state| state.grant.reason.to_string()).unwrap_or_default();
-        tracing::info!(
-            message_id = messages::LIMIT_SET.id,
-            pod_namespace = namespace,
-            pod_name = name,
-            pod_uid = self.uid_of(owner),
-            container_id = owner.container().map(tracing::field::display),
-            swap_max = %to,
-            swap_max_before = %from,
-            cause = ?cause,
-            "set memory.swap.max of {namespace}/{name}'s {level} from {from} to {to}: {why}",
-        );
+        messages::LimitSet {
+            pod_namespace: &namespace,
+            pod_name: &name,
+            swap_max: &to,
+            swap_max_before: &from,
+            cause: &cause.word(),
+            pod_uid: messages::optional(&self.uid_of(owner)),
+            container_id: messages::optional(&owner.container()),
+        }
+        .emit(format_args!(
+            "set memory.swap.max of {namespace}/{name}'s {level} from {from} to {to}: {why}"
+        ));
     }
 
     fn uid_of<'a>(&'a self, owner: &'a Holder) -> Option<&'a str> {
@@ -261,14 +262,13 @@ impl<A: Actuator> Agent<A> {
                  since a lower one would get its containers OOM-killed"
             ),
             (Notice::BackWithinGrant { .. }, _) => {
-                tracing::info!(
-                    message_id = messages::WITHIN_GRANT.id,
-                    pod_namespace = namespace,
-                    pod_name = name,
-                    pod_uid = self.uid_of(owner),
-                    container_id = owner.container().map(tracing::field::display),
-                    "{whose} {namespace}/{name} is within its swap grant again"
-                );
+                messages::WithinGrant {
+                    pod_namespace: &namespace,
+                    pod_name: &name,
+                    pod_uid: messages::optional(&self.uid_of(owner)),
+                    container_id: messages::optional(&owner.container()),
+                }
+                .emit(format_args!("{whose} {namespace}/{name} is within its swap grant again"));
                 return;
             }
             (Notice::Contended { found, wanted, .. }, _) => format!(
@@ -281,19 +281,24 @@ impl<A: Actuator> Agent<A> {
                  grants = \"kubelet\""
             ),
         };
-        let message = match notice {
-            Notice::Contended { .. } => messages::LIMIT_FOUGHT,
-            Notice::Differs { .. } => messages::LIMIT_DIFFERS,
-            Notice::AboveGrant { .. } | Notice::BackWithinGrant { .. } => messages::ABOVE_GRANT,
-        };
-        tracing::warn!(
-            message_id = message.id,
-            pod_namespace = namespace,
-            pod_name = name,
-            pod_uid = self.uid_of(owner),
-            container_id = owner.container().map(tracing::field::display),
-            "{whose} {namespace}/{name}: {text}"
-        );
+        let (pod_uid, container_id) = (self.uid_of(owner), owner.container());
+        let (pod_namespace, pod_name): (&dyn std::fmt::Display, &dyn std::fmt::Display) =
+            (&namespace, &name);
+        let (pod_uid, container_id) =
+            (messages::optional(&pod_uid), messages::optional(&container_id));
+        let text = format_args!("{whose} {namespace}/{name}: {text}");
+        match notice {
+            Notice::Contended { .. } => {
+                messages::LimitFought { pod_namespace, pod_name, pod_uid, container_id }.emit(text);
+            }
+            Notice::Differs { .. } => {
+                messages::LimitDiffers { pod_namespace, pod_name, pod_uid, container_id }
+                    .emit(text);
+            }
+            Notice::AboveGrant { .. } | Notice::BackWithinGrant { .. } => {
+                messages::AboveGrant { pod_namespace, pod_name, pod_uid, container_id }.emit(text);
+            }
+        }
     }
 
     pub(super) fn systemd_answered(&mut self, answer: systemd::Answer) {
@@ -325,10 +330,11 @@ impl<A: Actuator> Agent<A> {
                         .iter()
                         .map(|swap| format!("{} {}", swap.path, human_bytes(swap.size_bytes)))
                         .collect();
-                    tracing::info!(
-                        message_id = messages::SWAP_CHANGED.id,
-                        swap_bytes = memory.swap_bytes,
-                        swap_bytes_before = self.node.swap_bytes,
+                    messages::SwapChanged {
+                        swap_bytes: &memory.swap_bytes,
+                        swap_bytes_before: &self.node.swap_bytes,
+                    }
+                    .emit(format_args!(
                         "the node's swap changed from {} to {}: {}",
                         human_bytes(self.node.swap_bytes),
                         human_bytes(memory.swap_bytes),
@@ -337,7 +343,7 @@ impl<A: Actuator> Agent<A> {
                         } else {
                             devices.join(", ")
                         }
-                    );
+                    ));
                     self.node = memory;
                     self.everything_is_dirty();
                     self.check_swap();

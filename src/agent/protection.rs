@@ -185,23 +185,23 @@ impl Guard {
             return Ok(protection(settings, disks, &found));
         }
         if !self.act {
-            tracing::info!(
-                message_id = messages::DRY_RUN.id,
-                slice,
-                ?change,
-                "would protect {slice}"
-            );
+            messages::DryRun {
+                cgroup: None,
+                path: None,
+                unit: None,
+                swap_max: None,
+                slice: Some(&slice),
+                change: Some(&format_args!("{:?}", change)),
+            }
+            .emit(format_args!("would protect {slice}"));
             return Ok(protection(settings, disks, &found));
         }
         let (Some(connection), Some(properties)) = (&self.connection, &found.properties) else {
             return Ok(protection(settings, disks, &found));
         };
-        if let Err(error) = slices::Before::new(&self.roots).remember(slice, properties) {
-            tracing::warn!(
-                message_id = messages::SLICE_NOT_REMEMBERED.id,
-                slice,
-                "cannot remember what {slice} had: {error}"
-            );
+        if let Err(error) = slices::remember(&self.roots, slice, properties) {
+            messages::SliceNotRemembered { slice: &slice }
+                .emit(format_args!("cannot remember what {slice} had: {error}"));
         }
         slices::set(connection, slice, &change).await?;
         let before = found.swap_max;
@@ -236,18 +236,11 @@ impl Guard {
             }
             let repairs = std::mem::take(&mut fight.repairs);
             fight.said = Some(Instant::now());
-            tracing::warn!(
-                message_id = messages::SLICE_REPAIRED.id,
-                slice,
-                repairs,
-                "somebody changed the protection of {slice}; again {what}"
-            );
+            messages::SliceRepaired { slice: &slice, repairs: &repairs }
+                .emit(format_args!("somebody changed the protection of {slice}; again {what}"));
         } else {
-            tracing::info!(
-                message_id = messages::SLICE_PROTECTED.id,
-                slice,
-                "protected {slice}: {what}"
-            );
+            messages::SliceProtected { slice: &slice }
+                .emit(format_args!("protected {slice}: {what}"));
             self.told.push(slice.to_owned());
         }
     }

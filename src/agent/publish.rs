@@ -13,7 +13,7 @@ use crate::{
     model::{
         host::Monotonic,
         pressure::{Sample, Stalled},
-        published::{self, Counters, Evicted, Published, VERSION},
+        published::{self, Counters, Evicted, Published},
         swap::SwapMax,
         trouble::{Problem, Trouble},
     },
@@ -100,11 +100,8 @@ impl<A: Actuator> Agent<A> {
         self.publisher.next = now + PAUSE;
         self.measure();
         let published = self.published(status, problems);
-        let path = self.roots.status();
-        let written = serde_json::to_string(&published)
-            .map_err(std::io::Error::from)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o600));
-        let failed = written.err().map(|error| format!("cannot write {}: {error}", path.display()));
+        let written = crate::act::save(&self.actuator, &self.roots, &published);
+        let failed = written.err().map(|error| error.to_string());
         self.problem(Trouble::Status, failed);
         self.write_textfile(&published, now);
         self.publisher.latest.send_replace(Some(Arc::new(published)));
@@ -154,11 +151,8 @@ impl<A: Actuator> Agent<A> {
         if let Some(file) = self.publisher.textfile.written.take()
             && let Err(error) = self.actuator.remove_file(&self.roots.path(&file))
         {
-            tracing::warn!(
-                message_id = messages::TEXTFILE_LEFT.id,
-                path = %file.display(),
-                "cannot remove {}: {error}", file.display()
-            );
+            messages::TextfileLeft { path: &file.display() }
+                .emit(format_args!("cannot remove {}: {error}", file.display()));
         }
     }
 
@@ -177,7 +171,7 @@ impl<A: Actuator> Agent<A> {
         let started = self.publisher.started.get_or_insert_with(now).clone();
         let Publisher { counters, recent, sample, readings, held_back, .. } = &self.publisher;
         let signals = readings.iter().map(|reading| published::Signal {
-            name: reading.signal.name().to_owned(),
+            name: reading.signal.word().to_owned(),
             ratio: reading.ratio,
             text: reading.text.clone(),
             active: reading.active,
@@ -186,10 +180,9 @@ impl<A: Actuator> Agent<A> {
         let in_flight = self.eviction.in_flight().iter().map(|pod| published::InFlight {
             uid: pod.uid.to_string(),
             pod: format!("{}/{}", pod.namespace, pod.name),
-            stage: pod.stage.name().to_owned(),
+            stage: pod.stage.word().to_owned(),
         });
         Published {
-            version: VERSION,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started,

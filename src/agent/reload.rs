@@ -28,7 +28,7 @@ impl<A: Actuator> Agent<A> {
             Ok((settings, resolved)) => {
                 self.keep_in_force(&crate::config::show::effective(&resolved));
                 self.problem(Trouble::Reload, None);
-                tracing::info!(message_id = messages::RELOADED.id, "configuration reloaded");
+                messages::Reloaded.emit(format_args!("configuration reloaded"));
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
                     || settings.kubeconfig != self.settings.kubeconfig
@@ -48,10 +48,9 @@ impl<A: Actuator> Agent<A> {
                 watch_anew
             }
             Err(problems) => {
-                tracing::error!(
-                    message_id = messages::RELOAD_REFUSED.id,
+                messages::ReloadRefused.emit(format_args!(
                     "configuration NOT reloaded, the old one stays: {problems}"
-                );
+                ));
                 let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
                 let more = match problems.0.len() {
                     0 | 1 => String::new(),

@@ -30,14 +30,14 @@ impl<A: Actuator> Agent<A> {
         let Ranked { namespace, name, uid, .. } = &victim.ranked;
         let enforced = self.eviction.acts && self.settings.eviction.mode == EvictionMode::Enforce;
         let text = text_of(&victim, enforced);
-        let message = if enforced { messages::EVICTING } else { messages::WOULD_EVICT };
-        tracing::warn!(
-            message_id = message.id,
-            pod_namespace = namespace,
-            pod_name = name,
-            pod_uid = %uid,
-            "{text}"
-        );
+        match enforced {
+            true => messages::Evicting { pod_namespace: namespace, pod_name: name, pod_uid: uid }
+                .emit(format_args!("{text}")),
+            false => {
+                messages::WouldEvict { pod_namespace: namespace, pod_name: name, pod_uid: uid }
+                    .emit(format_args!("{text}"))
+            }
+        }
         if !enforced {
             self.note_of_pod(uid, true, "WouldEvict", text.clone());
             self.note(About::PodOfNode(self.reference(uid)), true, "WouldEvict", text);
@@ -61,26 +61,29 @@ impl<A: Actuator> Agent<A> {
         let uid = victim.ranked.uid.clone();
         let (namespace, name) = (&victim.ranked.namespace, &victim.ranked.name);
         let pod = format!("{namespace}/{name}");
-        self.publisher.evicted(pod.clone(), answer.name(), victim.why.clone(), answer.text());
+        self.publisher.evicted(
+            pod.clone(),
+            answer.outcome().word(),
+            victim.why.clone(),
+            answer.text(),
+        );
         let Told { warning, reason, text } = told_of(&pod, &answer);
         if warning {
-            tracing::warn!(
-                message_id = messages::EVICTION_REFUSED.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = %uid,
-                outcome = answer.name(),
-                "{text}"
-            );
+            messages::EvictionRefused {
+                pod_namespace: &namespace,
+                pod_name: &name,
+                pod_uid: &uid,
+                outcome: &answer.outcome().word(),
+            }
+            .emit(format_args!("{text}"));
         } else {
-            tracing::info!(
-                message_id = messages::EVICTION_ACCEPTED.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = %uid,
-                outcome = answer.name(),
-                "{text}"
-            );
+            messages::EvictionAccepted {
+                pod_namespace: &namespace,
+                pod_name: &name,
+                pod_uid: &uid,
+                outcome: &answer.outcome().word(),
+            }
+            .emit(format_args!("{text}"));
         }
         if let Some(reason) = reason {
             // The pod's and the Node's event tell why, and only what the server has agreed to.
@@ -114,13 +117,8 @@ impl<A: Actuator> Agent<A> {
             .cloned()
             .collect();
         for InFlight { uid, namespace, name, .. } in left {
-            tracing::info!(
-                message_id = messages::POD_LEFT.id,
-                pod_namespace = namespace,
-                pod_name = name,
-                pod_uid = %uid,
-                "the evicted pod {namespace}/{name} has left"
-            );
+            messages::PodLeft { pod_namespace: &namespace, pod_name: &name, pod_uid: &uid }
+                .emit(format_args!("the evicted pod {namespace}/{name} has left"));
             if self.eviction.evictions.left(&self.settings.eviction, &uid, at) {
                 self.eviction.signals.clear();
             }

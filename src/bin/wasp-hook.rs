@@ -46,7 +46,8 @@ fn main() {
 fn rescue(roots: &Roots, progress: &Progress, why: &str) {
     if let Some(done) = give_up(roots, progress) {
         log::start_hook();
-        tracing::warn!(message_id = messages::HOOK_SET.id, "{why}; {done}");
+        messages::HookSet { pod_uid: None, container_id: None }
+            .emit_at(messages::Level::Warn, format_args!("{why}; {done}"));
     }
 }
 
@@ -56,9 +57,9 @@ fn report(result: Result<Done, Nothing>) {
         Err(Nothing::NotInAPod) => return,
         Err(nothing) => {
             log::start_hook();
-            tracing::warn!(
-                message_id = messages::HOOK_SET.id,
-                "{nothing}; its swap limit is what the runtime has set"
+            messages::HookSet { pod_uid: None, container_id: None }.emit_at(
+                messages::Level::Warn,
+                format_args!("{nothing}; its swap limit is what the runtime has set"),
             );
             return;
         }
@@ -74,25 +75,15 @@ fn report(result: Result<Done, Nothing>) {
     let what =
         format!("container {name:?} of pod {pod_uid} starts with memory.swap.max {swap_max}");
     for error in failed {
-        tracing::error!(
-            message_id = messages::HOOK_FAILED.id,
-            pod_uid,
-            container_id,
-            "{what} not set: {error}"
-        );
+        messages::HookFailed { pod_uid: &pod_uid, container_id: &container_id }
+            .emit(format_args!("{what} not set: {error}"));
     }
     match doubt {
-        Some(doubt) => tracing::warn!(
-            message_id = messages::HOOK_SET.id,
-            pod_uid,
-            container_id,
-            "{what}: {doubt}"
-        ),
-        None => tracing::info!(
-            message_id = messages::HOOK_SET.id,
-            pod_uid,
-            container_id,
-            "{what}: {why}"
-        ),
+        Some(doubt) => {
+            messages::HookSet { pod_uid: Some(&pod_uid), container_id: Some(&container_id) }
+                .emit_at(messages::Level::Warn, format_args!("{what}: {doubt}"))
+        }
+        None => messages::HookSet { pod_uid: Some(&pod_uid), container_id: Some(&container_id) }
+            .emit(format_args!("{what}: {why}")),
     }
 }

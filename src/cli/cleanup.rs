@@ -9,6 +9,7 @@ use crate::{
     model::runtime::Runtime,
     observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
+    state::{self, Cleanup},
 };
 
 pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
@@ -21,15 +22,11 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for folder in folders {
         remove(roots, &folder.join(FILE_NAME))?;
     }
-    for name in ["hook.json", "evictions.json", "status.json", "in-force.toml", "metrics.sock"] {
-        remove(roots, &Path::new("/run/wasp-agent").join(name))?;
+    for file in state::ALL.iter().filter(|file| file.cleanup == Cleanup::Removes) {
+        remove(roots, Path::new(file.path))?;
     }
-    let pods = roots.runtime().join("pods");
-    match fs::remove_dir_all(&pods) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", pods.display()));
-        }
-        _ => {}
+    for name in ["in-force.toml", "metrics.sock"] {
+        remove(roots, &Path::new("/run/wasp-agent").join(name))?;
     }
     // What others have put there stays: configuration, what undoes the protection.
     let _ = fs::remove_dir(roots.runtime());
@@ -37,7 +34,12 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
 }
 
 fn remove(roots: &Roots, path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(roots.path(path)) {
+    let found = roots.path(path);
+    let removed = match found.is_dir() {
+        true => fs::remove_dir_all(found),
+        false => fs::remove_file(found),
+    };
+    match removed {
         Ok(()) => super::print(&format!("removed {}\n", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),

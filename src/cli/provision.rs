@@ -36,7 +36,7 @@ pub fn provision(
         if !path.exists() {
             let seconds = patience.as_secs();
             let text = format!("Waiting {seconds} s at most for {}.", settings.swap.path.display());
-            tracing::info!(message_id = messages::PROVISION_STEP.id, "{text}");
+            messages::ProvisionStep.emit(format_args!("{text}"));
             notify::status_now(&text);
             // What is there then, provisioning looks for itself.
             let wait = async { tokio::time::timeout(patience, appears(&path)).await };
@@ -48,9 +48,9 @@ pub fn provision(
         let started = super::runtime()
             .and_then(|runtime| Ok(runtime.block_on(bus::start(roots, "modprobe@zram.service"))?));
         if let Err(error) = started {
-            tracing::warn!(
-                message_id = messages::PROVISION_STEP.id,
-                "cannot start modprobe@zram.service: {error:#}"
+            messages::ProvisionStep.emit_at(
+                messages::Level::Warn,
+                format_args!("cannot start modprobe@zram.service: {error:#}"),
             );
         }
     }
@@ -91,20 +91,18 @@ fn kubelet_unit(roots: &Roots) -> Option<kubelet::Service> {
 fn end(result: Result<Outcome, ProvisionError>) -> ExitCode {
     match result {
         Ok(Outcome::AsConfigured(summary)) => {
-            tracing::info!(message_id = messages::PROVISIONED.id, "{summary}");
+            messages::Provisioned.emit(format_args!("{summary}"));
             notify::status_now(&summary);
             ExitCode::SUCCESS
         }
         Ok(Outcome::Kept(why)) => {
-            tracing::error!(
-                message_id = messages::PROVISION_DIFFERS.id,
-                "swap is NOT as configured: {why}"
-            );
+            messages::ProvisionDiffers
+                .emit_at(messages::Level::Error, format_args!("swap is NOT as configured: {why}"));
             notify::status_now(&format!("Swap is NOT as configured: {why}"));
             ExitCode::from(EXIT_KEPT)
         }
         Err(error) => {
-            tracing::error!(message_id = messages::PROVISION_FAILED.id, "{error}");
+            messages::ProvisionFailed.emit(format_args!("{error}"));
             notify::status_now(&error.to_string());
             let conflict = matches!(error, ProvisionError::Conflict(_));
             ExitCode::from(if conflict { EXIT_CONFLICT } else { 1 })

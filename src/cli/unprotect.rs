@@ -5,15 +5,16 @@ use anyhow::Context;
 use crate::{
     act::{
         bus,
-        slices::{Before, properties, set, undoing},
+        slices::{SlicesBefore, properties, set, undoing},
     },
     roots::Roots,
+    state::StateFile,
 };
 
 pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
-        let before = Before::new(roots);
-        let slices = before.load().context("nothing is put back")?;
+        let before = StateFile::<SlicesBefore>::new(roots);
+        let slices = before.load()?.unwrap_or_default().slices;
         if slices.is_empty() {
             return super::print("nothing to undo: no slice was changed since the last boot\n");
         }
@@ -32,6 +33,6 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
             undone.await.with_context(|| format!("cannot put {slice} back"))?;
             super::print(&format!("{slice} is as it was: MemorySwapMax={}\n", was.swap_max))?;
         }
-        before.forget().context("cannot remove what was remembered of the slices")
+        Ok(before.remove()?)
     })
 }

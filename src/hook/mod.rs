@@ -12,12 +12,12 @@ mod target;
 use std::io::Read;
 
 use crate::{
-    act::records::{self, Published},
+    act::records::{self, Granted},
     act::{Written, cgroup::write_limit},
     decide::estimate::{Claims, Why, estimate},
     model::{hook::HookSettings, swap::SwapMax},
-    observe::bounded::read_bounded,
     roots::Roots,
+    state::{FileError, StateFile},
 };
 use input::{Config, State};
 pub use rescue::{Progress, give_up};
@@ -73,11 +73,11 @@ pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done,
         Err(doubt) => (Config::default(), Some(doubt)),
     };
     let container_name = config.container_name(&target.pod);
-    let (swap_max, why) = match records::published(roots, &target.pod) {
+    let (swap_max, why) = match records::granted(roots, &target.pod) {
         Ok(Some(published)) => exact(&published, container_name.as_deref()),
         Ok(None) => estimated(roots, &target, &config, &mut doubt),
         Err(error) => {
-            doubt = doubt.or(Some(error));
+            doubt = doubt.or(Some(error.to_string()));
             (SwapMax::ZERO, Why::NotPublishedForThisContainer)
         }
     };
@@ -99,7 +99,7 @@ fn write(roots: &Roots, target: &Target, swap_max: SwapMax) -> Vec<String> {
     failed
 }
 
-fn exact(published: &Published, container_name: Option<&str>) -> (SwapMax, Why) {
+fn exact(published: &Granted, container_name: Option<&str>) -> (SwapMax, Why) {
     match container_name.and_then(|name| published.grants.get(name)) {
         Some(swap_max) => (*swap_max, Why::Published),
         None => (SwapMax::ZERO, Why::NotPublishedForThisContainer),
@@ -116,7 +116,7 @@ fn estimated(
         Ok(Some(settings)) => settings,
         Ok(None) => return (SwapMax::ZERO, Why::NothingPublished),
         Err(error) => {
-            *doubt = doubt.take().or(Some(error));
+            *doubt = doubt.take().or(Some(error.to_string()));
             return (SwapMax::ZERO, Why::NothingPublished);
         }
     };
@@ -130,19 +130,8 @@ fn estimated(
 }
 
 /// `None` where the agent has left none.
-fn settings(roots: &Roots) -> Result<Option<HookSettings>, String> {
-    let path = roots.hook_settings();
-    let shown = roots.shown(&path).display().to_string();
-    let Some(text) = read_bounded(&path).map_err(|error| format!("{shown}: {error}"))? else {
-        return Ok(None);
-    };
-    let settings: HookSettings =
-        serde_json::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
-    if settings.version == crate::model::hook::VERSION {
-        Ok(Some(settings))
-    } else {
-        Err(format!("{shown}: version {} is not known", settings.version))
-    }
+fn settings(roots: &Roots) -> Result<Option<HookSettings>, FileError> {
+    StateFile::new(roots).load()
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Host {
     }
 
     fn settings(&self) {
-        self.write("run/wasp-agent/hook.json", &serde_json::to_string(&settings()).unwrap());
+        self.write("run/wasp-agent/hook.json", &crate::state::text(&settings()).unwrap());
     }
 
     fn state(&self) -> String {
@@ -156,13 +156,15 @@ fn what_makes_no_sense_is_answered_by_no_swap_and_said() {
     };
     let record = format!("run/wasp-agent/pods/{UID}.json");
     let said = spoilt(&record, "{");
-    assert!(said.starts_with(&format!("/run/wasp-agent/pods/{UID}.json: ")), "{said}");
-    assert!(spoilt(&record, r#"{"version":2,"grants":{"c":"max"}}"#).contains("version 2"));
+    assert!(said.starts_with(&format!("cannot use /run/wasp-agent/pods/{UID}.json: ")), "{said}");
+    assert!(spoilt(&record, r#"{"version":2,"grants":{"c":"max"}}"#).contains("version is 2"));
     assert!(spoilt(&record, r#"{"version":1,"grants":{"c":"lots"}}"#).contains("lots"));
-    assert!(spoilt("run/wasp-agent/hook.json", "[]").starts_with("/run/wasp-agent/hook.json: "));
-    let other =
-        serde_json::to_string(&settings()).unwrap().replace(r#"version":1"#, r#"version":9"#);
-    assert!(spoilt("run/wasp-agent/hook.json", &other).contains("version 9"));
+    assert!(
+        spoilt("run/wasp-agent/hook.json", "[]")
+            .starts_with("cannot use /run/wasp-agent/hook.json: ")
+    );
+    let other = crate::state::text(&settings()).unwrap().replace(r#"version":1"#, r#"version":9"#);
+    assert!(spoilt("run/wasp-agent/hook.json", &other).contains("version is 9"));
     assert!(spoilt("bundle/config.json", "{\"annotations\": 7}").contains("config.json"));
     assert!(spoilt("bundle/config.json", &"[".repeat(100_000)).contains("config.json"));
 }

@@ -13,15 +13,20 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::model::{
-    published::{CAUSES, Counters, OUTCOMES, PASS_BOUNDS, Published, Stalled},
-    trouble::Trouble,
+use crate::{
+    config::settings::EvictionMode,
+    decide::{
+        decision::Cause,
+        evict::{answer::Outcome, flight::Stage, signals::Signal},
+    },
+    model::{
+        published::{Counters, PASS_BOUNDS, Published, Stalled},
+        trouble::Trouble,
+        words::Vocabulary,
+    },
 };
 
 const PREFIX: &str = "wasp_agent";
-const SIGNALS: [&str; 4] = ["traffic", "utilization", "overcommit", "pressure"];
-const STAGES: [&str; 4] = ["asked", "in-doubt", "leaving", "migrating"];
-const MODES: [&str; 3] = ["off", "observe", "enforce"];
 
 /// `published` in OpenMetrics 1.0.
 pub fn open_metrics(published: &Published) -> Result<String, fmt::Error> {
@@ -336,7 +341,7 @@ fn of_containers(published: &Published) -> Vec<Family> {
             "Limits that were written: found, grant-changed, drift (somebody had changed it) or \
              step-down (follows the use down).",
         )
-        .by("cause", counted(&CAUSES, &counters.limits_written)),
+        .by("cause", counted(Cause::WORDS, &counters.limits_written)),
         counter(
             "container_starts",
             "Containers that began: the hook had left the right limit, or it was corrected (no hook, \
@@ -348,8 +353,9 @@ fn of_containers(published: &Published) -> Vec<Family> {
 
 fn of_eviction(published: &Published) -> Vec<Family> {
     let Published { signals, eviction, condition, counters, .. } = published;
-    let known: Vec<_> = SIGNALS
-        .into_iter()
+    let known: Vec<_> = Signal::WORDS
+        .iter()
+        .copied()
         .filter_map(|name| signals.iter().find(|signal| signal.name == name).map(|s| (name, s)))
         .collect();
     let in_flight = |stage: &'static str| {
@@ -369,14 +375,16 @@ fn of_eviction(published: &Published) -> Vec<Family> {
             .by("signal", known.iter().map(|(name, signal)| (*name, signal.critical))),
         gauge("swap_pressure", "The node's condition SwapPressure; absent while it is unknown.")
             .is(pressed),
-        gauge("eviction_mode", "1 for the mode that is configured.")
-            .by("mode", MODES.into_iter().map(|mode| (mode, eviction.mode == mode))),
+        gauge("eviction_mode", "1 for the mode that is configured.").by(
+            "mode",
+            EvictionMode::WORDS.iter().copied().map(|mode| (mode, eviction.mode == mode)),
+        ),
         gauge("eviction_held_back", "Whether nobody is evicted though a signal is active.")
             .is(Some(eviction.held_back.is_some())),
         gauge("evictions_in_flight", "Pods that are on their way.")
-            .by("stage", STAGES.into_iter().map(in_flight)),
+            .by("stage", Stage::WORDS.iter().copied().map(in_flight)),
         counter("evictions", "Evictions by what came of them.")
-            .by("outcome", counted(&OUTCOMES, &counters.evictions)),
+            .by("outcome", counted(Outcome::WORDS, &counters.evictions)),
     ]
 }
 

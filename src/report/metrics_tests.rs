@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    decide::{decision::Cause, evict::answer::ANSWERS, evict::signals::Signal},
-    model::published,
-};
+use crate::model::published;
 
 /// One of everything.
 pub fn example() -> Published {
@@ -45,17 +42,6 @@ fn a_label_s_value_ends_at_its_quote() {
     };
     let text = open_metrics(&Published { protection, ..Published::default() }).unwrap();
     assert!(text.contains(r#"{slice="a\\x2db\"} 1\n.slice"} 0"#), "{text}");
-}
-
-#[test]
-fn label_values_are_the_words_of_the_code() {
-    for cause in [Cause::Found, Cause::GrantChanged, Cause::Drift, Cause::StepDown] {
-        assert!(CAUSES.contains(&cause.name()));
-    }
-    // Observing is an outcome that no server gives.
-    assert_eq!(OUTCOMES[..ANSWERS.len()], ANSWERS);
-    assert_eq!(OUTCOMES[ANSWERS.len()..], ["observed"]);
-    assert_eq!(Signal::ALL.map(Signal::name), SIGNALS);
 }
 
 #[test]

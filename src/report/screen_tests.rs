@@ -70,7 +70,6 @@ fn healthy() -> Overview {
         critical: false,
     };
     let published = Published {
-        version: 1,
         agent: "0.1.0".into(),
         pid: 812,
         started: "2026-01-02T03:04:05.678Z".into(),

@@ -73,7 +73,6 @@ pub fn pod(name: &str, containers: &[&str]) -> Pod {
 /// What the agent leaves for the hook on a node of 4 GiB.
 pub fn hook_settings() -> HookSettings {
     HookSettings {
-        version: crate::model::hook::VERSION,
         policy: Policy::Limited,
         eligibility: Eligibility::Burstable,
         when_unknown: WhenUnknown::Estimate,

@@ -7,5 +7,4 @@ pub mod config;
 pub mod decide;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
-pub mod messages;
 pub mod model;

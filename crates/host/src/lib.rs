@@ -5,9 +5,11 @@
 
 pub mod act;
 pub mod failpoint;
+pub mod messages;
 pub mod observe;
 pub mod provision;
 pub mod roots;
+pub mod state;
 
 // One path for each part of the core, whichever crate it is named in.
-pub use wasp_core::{config, decide, messages, model};
+pub use wasp_core::{config, decide, model};

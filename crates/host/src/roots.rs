@@ -68,16 +68,6 @@ impl Roots {
         self.path("/run/wasp-agent")
     }
 
-    /// What the agent leaves for the OCI hook.
-    pub fn hook_settings(&self) -> PathBuf {
-        self.runtime().join("hook.json")
-    }
-
-    /// What the agent publishes of itself.
-    pub fn status(&self) -> PathBuf {
-        self.runtime().join("status.json")
-    }
-
     /// The settings that the running agent goes by, as TOML.
     pub fn settings_in_force(&self) -> PathBuf {
         self.runtime().join("in-force.toml")
@@ -86,11 +76,6 @@ impl Roots {
     /// Where metrics are served.
     pub fn metrics_socket(&self) -> PathBuf {
         self.runtime().join("metrics.sock")
-    }
-
-    /// Evictions under way and of the last hour.
-    pub fn evictions(&self) -> PathBuf {
-        self.runtime().join("evictions.json")
     }
 
     /// The D-Bus system bus.

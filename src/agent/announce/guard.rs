@@ -52,10 +52,7 @@ impl Guard {
             Step::Unset => Some(false),
             Step::Leave(why) => {
                 if self.left.as_ref() != Some(why) {
-                    tracing::info!(
-                        message_id = messages::GUARD_LEFT.id,
-                        "{what} is left as it is: {why}"
-                    );
+                    messages::GuardLeft.emit(format_args!("{what} is left as it is: {why}"));
                     self.left = Some(why.clone());
                 }
                 None
@@ -66,15 +63,9 @@ impl Guard {
     fn done(&mut self, set: bool, what: &str) {
         self.set |= set;
         if set {
-            tracing::warn!(
-                message_id = messages::GUARD_SET.id,
-                "set {what}: no new pods while swap hurts"
-            );
+            messages::GuardSet.emit(format_args!("set {what}: no new pods while swap hurts"));
         } else {
-            tracing::info!(
-                message_id = messages::GUARD_REMOVED.id,
-                "removed {what}: new pods are welcome"
-            );
+            messages::GuardRemoved.emit(format_args!("removed {what}: new pods are welcome"));
         }
     }
 }

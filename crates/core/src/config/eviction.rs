@@ -4,42 +4,35 @@ use std::{path::PathBuf, time::Duration};
 
 use super::read::Read;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvictionMode {
-    Off,
-    /// Say what would be done.
-    Observe,
-    Enforce,
+crate::vocabulary! {
+    pub enum EvictionMode {
+        Off = "off",
+        /// Say what would be done.
+        Observe = "observe",
+        Enforce = "enforce",
+    }
 }
 
-/// What keeps new pods from a node whose swap hurts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SchedulingGuard {
-    None,
-    /// The node's condition says so, for those who look at it.
-    Condition,
-    /// Also `spec.unschedulable`.
-    Cordon,
-    /// Also a taint, by another's credentials.
-    Taint,
+crate::vocabulary! {
+    /// What keeps new pods from a node whose swap hurts.
+    pub enum SchedulingGuard {
+        None = "none",
+        /// The node's condition says so, for those who look at it.
+        Condition = "condition",
+        /// Also `spec.unschedulable`.
+        Cordon = "cordon",
+        /// Also a taint, by another's credentials.
+        Taint = "taint",
+    }
 }
 
-/// What the taint does to pods that do not tolerate it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaintEffect {
-    /// The scheduler puts no new pod on the node.
-    NoSchedule,
-    /// The scheduler prefers other nodes.
-    PreferNoSchedule,
-}
-
-impl TaintEffect {
-    /// The word of the Kubernetes API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoSchedule => "NoSchedule",
-            Self::PreferNoSchedule => "PreferNoSchedule",
-        }
+crate::vocabulary! {
+    /// What the taint does to pods that do not tolerate it.
+    pub enum TaintEffect {
+        /// The scheduler puts no new pod on the node.
+        NoSchedule = "NoSchedule",
+        /// The scheduler prefers other nodes.
+        PreferNoSchedule = "PreferNoSchedule",
     }
 }
 
@@ -110,23 +103,11 @@ impl EvictionSettings {
             }
         };
         Self {
-            mode: match read.text("eviction.mode") {
-                "enforce" => EvictionMode::Enforce,
-                "observe" => EvictionMode::Observe,
-                _ => EvictionMode::Off,
-            },
-            guard: match read.text("eviction.scheduling-guard") {
-                "condition" => SchedulingGuard::Condition,
-                "cordon" => SchedulingGuard::Cordon,
-                "taint" => SchedulingGuard::Taint,
-                _ => SchedulingGuard::None,
-            },
+            mode: read.choice("eviction.mode", EvictionMode::Off),
+            guard: read.choice("eviction.scheduling-guard", SchedulingGuard::None),
             guard_kubeconfig: read.path("eviction.guard-kubeconfig"),
             taint: read.text("eviction.taint").to_owned(),
-            taint_effect: match read.text("eviction.taint-effect") {
-                "PreferNoSchedule" => TaintEffect::PreferNoSchedule,
-                _ => TaintEffect::NoSchedule,
-            },
+            taint_effect: read.choice("eviction.taint-effect", TaintEffect::NoSchedule),
             transition: read.seconds("eviction.pressure-transition-seconds"),
             last_resort: read
                 .truth("eviction.last-resort-delete")

@@ -4,6 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{layers::Resolved, value::Value};
+use crate::model::words::Vocabulary;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Read<'a>(pub &'a Resolved);
@@ -18,6 +19,11 @@ impl<'a> Read<'a> {
             Some(Value::Text(text)) => text.as_str(),
             _ => "",
         }
+    }
+
+    /// The value of a [`Kind::Choice`](super::keys::Kind::Choice) of this vocabulary.
+    pub fn choice<T: Vocabulary>(self, path: &str, fallback: T) -> T {
+        T::from_word(self.text(path)).unwrap_or(fallback)
     }
 
     pub fn integer(self, path: &str) -> u64 {

@@ -15,11 +15,12 @@ use super::{
 use crate::model::hook::WhenUnknown;
 pub use crate::model::policy::{Eligibility, Policy};
 
-/// Who sets the containers' limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grants {
-    Agent,
-    Kubelet,
+crate::vocabulary! {
+    /// Who sets the containers' limits.
+    pub enum Grants {
+        Agent = "agent",
+        Kubelet = "kubelet",
+    }
 }
 
 /// What a grant depends on.
@@ -57,20 +58,21 @@ impl Share {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SwapKind {
-    File,
-    Partition,
-    Zram,
+crate::vocabulary! {
+    pub enum SwapKind {
+        File = "file",
+        Partition = "partition",
+        Zram = "zram",
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Discard {
-    None,
-    Once,
-    Pages,
-    Both,
+crate::vocabulary! {
+    pub enum Discard {
+        None = "none",
+        Once = "once",
+        Pages = "pages",
+        Both = "both",
+    }
 }
 
 /// How much swap the node is to have.
@@ -179,19 +181,10 @@ impl Settings {
                     Some(bytes) => SwapSize::Bytes(bytes),
                     None => SwapSize::Overcommit { percent: read.integer("overcommit-percent") },
                 },
-                kind: match read.text("swap.kind") {
-                    "partition" => SwapKind::Partition,
-                    "zram" => SwapKind::Zram,
-                    _ => SwapKind::File,
-                },
+                kind: read.choice("swap.kind", SwapKind::File),
                 path: read.path("swap.path").unwrap_or_else(|| SWAPFILE.into()),
                 priority: u16::try_from(read.integer("swap.priority")).unwrap_or(0),
-                discard: match read.text("swap.discard") {
-                    "once" => Discard::Once,
-                    "pages" => Discard::Pages,
-                    "both" => Discard::Both,
-                    _ => Discard::None,
-                },
+                discard: read.choice("swap.discard", Discard::None),
                 reserve: match read.text("swap.reserve") {
                     "" => None,
                     reserve => keys::percent(reserve)
@@ -220,27 +213,14 @@ impl Settings {
             },
             hook: HookSettings {
                 install: read.truth("hook.install"),
-                when_unknown: match read.text("hook.when-unknown") {
-                    "estimate" => WhenUnknown::Estimate,
-                    _ => WhenUnknown::Deny,
-                },
+                when_unknown: read.choice("hook.when-unknown", WhenUnknown::Deny),
                 denied_namespaces: read.list("hook.denied-namespaces"),
             },
             kubelet_config: read.path("node.kubelet-config"),
-            grants: match read.text("grants") {
-                "kubelet" => Grants::Kubelet,
-                _ => Grants::Agent,
-            },
+            grants: read.choice("grants", Grants::Agent),
             grant: GrantSettings {
-                policy: match read.text("limits.policy") {
-                    "limited" => Policy::Limited,
-                    "max" => Policy::Max,
-                    _ => Policy::None,
-                },
-                eligibility: match read.text("limits.eligibility") {
-                    "burstable" => Eligibility::Burstable,
-                    _ => Eligibility::VirtLauncher,
-                },
+                policy: read.choice("limits.policy", Policy::None),
+                eligibility: read.choice("limits.eligibility", Eligibility::VirtLauncher),
                 system_reserved_percent: read.small("limits.system-reserved-percent"),
             },
             limits: LimitSettings {

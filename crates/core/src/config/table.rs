@@ -1,13 +1,19 @@
 //! Every key there is. The loader, `check-config`, the messages and the reference in the manual all
 //! read this one table.
 
-use super::keys::{Default, Key, Kind};
+use super::{
+    keys::{Default, Key, Kind},
+    settings::{
+        Discard, Eligibility, EvictionMode, Grants, Policy, SchedulingGuard, SwapKind, TaintEffect,
+    },
+};
+use crate::model::{hook::WhenUnknown, words::Vocabulary};
 
 /// In the order in which they are shown: the top level first, then by table.
 pub const KEYS: &[Key] = &[
     Key {
         path: "grants",
-        kind: Kind::Choice(&["agent", "kubelet"]),
+        kind: Kind::Choice(Grants::WORDS),
         default: Default::Text("agent"),
         environment: None,
         help: "Who sets the containers' swap limits. \"kubelet\": the kubelet does \
@@ -50,7 +56,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "swap.kind",
-        kind: Kind::Choice(&["file", "partition", "zram"]),
+        kind: Kind::Choice(SwapKind::WORDS),
         default: Default::Text("file"),
         environment: None,
         help: "Where swapped pages go. \"zram\": compressed, to RAM.",
@@ -81,7 +87,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "swap.discard",
-        kind: Kind::Choice(&["none", "once", "pages", "both"]),
+        kind: Kind::Choice(Discard::WORDS),
         default: Default::Text("none"),
         environment: None,
         help: "Tell the disk which blocks are free: all at swapon (\"once\"), freed clusters while \
@@ -151,7 +157,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "hook.when-unknown",
-        kind: Kind::Choice(&["estimate", "deny"]),
+        kind: Kind::Choice(WhenUnknown::WORDS),
         default: Default::Text("estimate"),
         environment: None,
         help: "What the hook gives a container whose pod the agent does not know (it does not run, or \
@@ -168,7 +174,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.policy",
-        kind: Kind::Choice(&["limited", "max", "none"]),
+        kind: Kind::Choice(Policy::WORDS),
         default: Default::Text("limited"),
         environment: None,
         help: "How much swap an eligible container may have. \"limited\": request / RAM of the \
@@ -176,7 +182,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.eligibility",
-        kind: Kind::Choice(&["burstable", "virt-launcher"]),
+        kind: Kind::Choice(Eligibility::WORDS),
         default: Default::Text("burstable"),
         environment: None,
         help: "Which pods may swap at all: every Burstable one that is not critical, or of \
@@ -207,7 +213,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.mode",
-        kind: Kind::Choice(&["off", "observe", "enforce"]),
+        kind: Kind::Choice(EvictionMode::WORDS),
         default: Default::Text("enforce"),
         environment: None,
         help: "What is done when swap hurts. \"enforce\": a pod is evicted, one at a time. \
@@ -215,7 +221,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.scheduling-guard",
-        kind: Kind::Choice(&["none", "condition", "cordon", "taint"]),
+        kind: Kind::Choice(SchedulingGuard::WORDS),
         default: Default::Text("condition"),
         environment: None,
         help: "What tells the scheduler, or keeps new pods away, while swap hurts. \"none\": nothing \
@@ -240,7 +246,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.taint-effect",
-        kind: Kind::Choice(&["NoSchedule", "PreferNoSchedule"]),
+        kind: Kind::Choice(TaintEffect::WORDS),
         default: Default::Text("NoSchedule"),
         environment: None,
         help: "The effect of the taint. \"NoSchedule\": no new pod comes to the node. \

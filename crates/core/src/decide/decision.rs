@@ -47,28 +47,17 @@ pub enum Action {
     },
 }
 
-/// Why a limit is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// First seen with another limit: the runtime or the kubelet wrote it.
-    Found,
-    GrantChanged,
-    /// Somebody changed what we had set.
-    Drift,
-    /// Follows the use down to the grant.
-    StepDown,
-}
-
-impl Cause {
-    /// As it is serialized.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Found => "found",
-            Self::GrantChanged => "grant-changed",
-            Self::Drift => "drift",
-            Self::StepDown => "step-down",
-        }
+crate::vocabulary! {
+    /// Why a limit is written.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub enum Cause {
+        /// First seen with another limit: the runtime or the kubelet wrote it.
+        Found = "found",
+        GrantChanged = "grant-changed",
+        /// Somebody changed what we had set.
+        Drift = "drift",
+        /// Follows the use down to the grant.
+        StepDown = "step-down",
     }
 }
 

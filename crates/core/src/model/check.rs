@@ -20,15 +20,16 @@ use super::{
     watermarks::Watermarks,
 };
 
-/// How well something is. The worst counts for the exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    Ok,
-    /// Could not or need not be looked at.
-    Skip,
-    Warn,
-    Fail,
+crate::vocabulary! {
+    /// How well something is. The worst counts for the exit status.
+    #[derive(PartialOrd, Ord)]
+    pub enum Level {
+        Ok = "ok",
+        /// Could not or need not be looked at.
+        Skip = "skip",
+        Warn = "warn",
+        Fail = "fail",
+    }
 }
 
 /// One check's result.

@@ -6,20 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::{Eligibility, Policy};
 
-pub const VERSION: u32 = 1;
-
-/// What the hook does for a container whose grant is not published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WhenUnknown {
-    Estimate,
-    Deny,
+crate::vocabulary! {
+    /// What the hook does for a container whose grant is not published.
+    pub enum WhenUnknown {
+        Estimate = "estimate",
+        Deny = "deny",
+    }
 }
 
 /// All that an estimate needs beside the container's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSettings {
-    pub version: u32,
     pub policy: Policy,
     pub eligibility: Eligibility,
     pub when_unknown: WhenUnknown,

@@ -21,3 +21,4 @@ pub mod swap;
 pub mod swap_header;
 pub mod trouble;
 pub mod watermarks;
+pub mod words;

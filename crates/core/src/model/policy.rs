@@ -1,24 +1,22 @@
 //! The words for how swap is granted.
 
-use serde::{Deserialize, Serialize};
-
-/// How much swap an eligible container gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Policy {
-    /// Its share as the kubelet's LimitedSwap computes it.
-    Limited,
-    /// As much as it wants.
-    Max,
-    None,
+crate::vocabulary! {
+    /// How much swap an eligible container gets.
+    pub enum Policy {
+        /// Its share as the kubelet's LimitedSwap computes it.
+        Limited = "limited",
+        /// As much as it wants.
+        Max = "max",
+        None = "none",
+    }
 }
 
-/// Which containers get swap at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Eligibility {
-    /// Those of Burstable pods, as the kubelet has it.
-    Burstable,
-    /// Of those, only KubeVirt's launcher pods.
-    VirtLauncher,
+crate::vocabulary! {
+    /// Which containers get swap at all.
+    pub enum Eligibility {
+        /// Those of Burstable pods, as the kubelet has it.
+        Burstable = "burstable",
+        /// Of those, only KubeVirt's launcher pods.
+        VirtLauncher = "virt-launcher",
+    }
 }

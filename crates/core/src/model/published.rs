@@ -7,24 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::trouble::{self, Severity};
 
-pub const VERSION: u32 = 1;
-
-/// What an eviction can come to.
-pub const OUTCOMES: [&str; 11] = [
-    "accepted",
-    "migrating",
-    "budget",
-    "unwilling",
-    "gone",
-    "refused",
-    "busy",
-    "unreachable",
-    "unknown",
-    "withdrawn",
-    "observed",
-];
-/// Why a limit is written.
-pub const CAUSES: [&str; 4] = ["found", "grant-changed", "drift", "step-down"];
 /// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
@@ -32,7 +14,6 @@ pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Published {
-    pub version: u32,
     /// The agent's own.
     pub agent: String,
     pub pid: u32,

@@ -14,7 +14,11 @@ pub mod tunables;
 use std::{io, path::Path};
 
 use crate::{
-    failpoint, messages, model::swap::SwapMax, observe::cgroup::CgroupError, roots::Roots,
+    failpoint, messages,
+    model::swap::SwapMax,
+    observe::cgroup::CgroupError,
+    roots::Roots,
+    state::{self, FileError, State},
 };
 
 /// What became of a limit that was to be written.
@@ -42,6 +46,15 @@ pub trait Actuator {
 
     /// Has systemd start the unit again; what comes of it shows in the unit.
     fn restart_unit(&self, unit: &'static str);
+}
+
+/// Has `actuator` write `state` to its file.
+pub fn save<T: State>(actuator: &impl Actuator, roots: &Roots, state: &T) -> Result<(), FileError> {
+    let shown = Path::new(T::FILE.path);
+    state::text(state)
+        .and_then(|text| actuator.replace_file(&roots.path(shown), &text, 0o600))
+        .map(drop)
+        .map_err(FileError::of("write", shown))
 }
 
 /// The host itself.
@@ -84,10 +97,7 @@ impl Actuator for Host {
         let roots = self.roots.clone();
         tokio::spawn(async move {
             if let Err(error) = bus::restart(&roots, unit).await {
-                tracing::warn!(
-                    message_id = messages::PROVISION_DIFFERS.id,
-                    "cannot restart {unit}: {error}"
-                );
+                messages::ProvisionDiffers.emit(format_args!("cannot restart {unit}: {error}"));
             }
         });
     }
@@ -99,29 +109,69 @@ pub struct DryRun;
 
 impl Actuator for DryRun {
     fn write_limit(&self, path: &Path, _inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
-        tracing::info!(message_id = messages::DRY_RUN.id, cgroup = %path.display(), swap_max = %to, "would set memory.swap.max");
+        messages::DryRun {
+            cgroup: Some(&path.display()),
+            path: None,
+            unit: None,
+            swap_max: Some(&to),
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would set memory.swap.max"));
         Ok(Written::Already)
     }
 
     fn replace_file(&self, path: &Path, text: &str, _mode: u32) -> io::Result<Written> {
         if std::fs::read_to_string(path).is_ok_and(|found| found != text) {
-            tracing::info!(message_id = messages::DRY_RUN.id, path = %path.display(), "would write a file");
+            messages::DryRun {
+                cgroup: None,
+                path: Some(&path.display()),
+                unit: None,
+                swap_max: None,
+                slice: None,
+                change: None,
+            }
+            .emit(format_args!("would write a file"));
         }
         Ok(Written::Already)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<Written> {
         if path.exists() {
-            tracing::info!(message_id = messages::DRY_RUN.id, path = %path.display(), "would remove a file");
+            messages::DryRun {
+                cgroup: None,
+                path: Some(&path.display()),
+                unit: None,
+                swap_max: None,
+                slice: None,
+                change: None,
+            }
+            .emit(format_args!("would remove a file"));
         }
         Ok(Written::Already)
     }
 
     fn restart_unit(&self, unit: &'static str) {
-        tracing::info!(message_id = messages::DRY_RUN.id, "would restart {unit}");
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: None,
+            swap_max: None,
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would restart {unit}"));
     }
 
     fn tell_systemd(&self, request: systemd::Request) {
-        tracing::info!(message_id = messages::DRY_RUN.id, unit = %request.unit, swap_max = %request.to, "would set MemorySwapMax");
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: Some(&request.unit),
+            swap_max: Some(&request.to),
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would set MemorySwapMax"));
     }
 }

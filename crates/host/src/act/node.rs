@@ -98,7 +98,7 @@ impl NodeApi {
         if let Some(effect) = effect {
             taints.push(Taint {
                 key: key.to_owned(),
-                effect: effect.name().to_owned(),
+                effect: effect.word().to_owned(),
                 ..Default::default()
             });
         }
@@ -128,7 +128,7 @@ fn named() -> PatchParams {
 /// NoExecute is never ours: it evicts pods.
 fn is_ours(taint: &Taint, key: &str) -> bool {
     let effects = [TaintEffect::NoSchedule, TaintEffect::PreferNoSchedule];
-    taint.key == key && effects.iter().any(|effect| effect.name() == taint.effect)
+    taint.key == key && effects.iter().any(|effect| effect.word() == taint.effect)
 }
 
 /// Where the descheduler of OpenShift relieves a node, it has this taint (effect PreferNoSchedule).
@@ -164,7 +164,7 @@ pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts
         ours,
         tainted: taints_of(node).any(|taint| is_ours(taint, taint_key)),
         tainted_as_wanted: taints_of(node)
-            .any(|taint| taint.key == taint_key && taint.effect == effect.name()),
+            .any(|taint| taint.key == taint_key && taint.effect == effect.word()),
         machine_config,
         others_leave: false,
     }

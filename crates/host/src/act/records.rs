@@ -21,25 +21,24 @@ use crate::{
     },
     observe::bounded::read_bounded,
     roots::Roots,
+    state::{self, Cleanup, Description, FileError, Lasts, StateFile},
 };
 
-const VERSION: u32 = 1;
+/// The folder of the files, one for each pod.
+pub const FOLDER: Description = Description {
+    path: "/run/wasp-agent/pods",
+    version: 1,
+    lasts: Lasts::UntilBoot,
+    cleanup: Cleanup::Removes,
+    holds: "for each pod of the node what the API server told of it, and its containers' grants",
+};
 
-#[derive(Serialize, Deserialize)]
-struct Record {
-    version: u32,
+/// What the file of a pod holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Record {
     pod: Arc<Pod>,
     /// By container name.
     grants: BTreeMap<Arc<str>, SwapMax>,
-}
-
-/// A pod's record could not be written or removed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot keep pod records in {folder}: {source}")]
-pub struct RecordError {
-    folder: PathBuf,
-    #[source]
-    source: io::Error,
 }
 
 /// The records on disk, written only when they change.
@@ -78,16 +77,19 @@ impl Records {
         let mut pods = Pods::new();
         for entry in entries.flatten() {
             let read = read_bounded(&entry.path())
-                .map_err(|error| error.to_string())
-                .and_then(|text| text.ok_or_else(|| "it is gone".to_owned()))
-                .and_then(|text| Ok((parse(&text)?, text)));
+                .and_then(|text| text.ok_or_else(|| io::ErrorKind::NotFound.into()))
+                .and_then(|text| Ok((state::parse::<Record>(&text)?.pod, text)));
             match read {
                 Ok((pod, text)) => {
                     self.written.insert(pod.uid.clone(), self.digest.hash_one(text));
                     pods.insert(pod.uid.clone(), pod);
                 }
                 Err(reason) => {
-                    tracing::warn!(message_id = crate::messages::RECORD_LEFT_OUT.id, path = %entry.path().display(), reason, "left out a pod record");
+                    crate::messages::RecordLeftOut {
+                        path: &entry.path().display(),
+                        reason: Some(&reason),
+                    }
+                    .emit(format_args!("left out a pod record"));
                 }
             }
         }
@@ -99,16 +101,15 @@ impl Records {
         &mut self,
         pod: &Arc<Pod>,
         grants: BTreeMap<Arc<str>, SwapMax>,
-    ) -> Result<(), RecordError> {
-        let record = Record { version: VERSION, pod: pod.clone(), grants };
-        let failed = |source| RecordError { folder: self.folder.clone(), source };
-        let text = serde_json::to_string(&record).map_err(|error| failed(error.into()))?;
+    ) -> Result<(), FileError> {
+        let text = state::text(&Record { pod: pod.clone(), grants })
+            .map_err(FileError::of("write", &self.path(&pod.uid)))?;
         let digest = self.digest.hash_one(&text);
         if self.read_only || self.written.get(&pod.uid) == Some(&digest) {
             return Ok(());
         }
         if let Err(source) = self.replace(&pod.uid, &text) {
-            let error = failed(source);
+            let error = FileError::of("write", &self.path(&pod.uid))(source);
             self.error = Some(error.to_string());
             self.unwritten.insert(pod.uid.clone());
             // Without a record the hook estimates; by an old one it may give more than there is now.
@@ -131,7 +132,7 @@ impl Records {
         self.error.clone().filter(|_| !self.unwritten.is_empty())
     }
 
-    pub fn remove(&mut self, uid: &PodUid) -> Result<(), RecordError> {
+    pub fn remove(&mut self, uid: &PodUid) -> Result<(), FileError> {
         self.written.remove(uid);
         self.unwritten.remove(uid);
         if self.read_only {
@@ -139,7 +140,7 @@ impl Records {
         }
         match fs::remove_file(self.path(uid)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(RecordError { folder: self.folder.clone(), source })
+                Err(FileError::of("remove", &self.path(uid))(source))
             }
             _ => Ok(()),
         }
@@ -155,36 +156,18 @@ impl Records {
     }
 }
 
-/// What the agent has published of a pod.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-pub struct Published {
-    version: u32,
+/// The part of a pod's record that the OCI hook reads.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
     /// By container name.
     pub grants: BTreeMap<String, SwapMax>,
 }
 
-/// The published grants of pod `uid`, for the OCI hook; `None` where there are none. Errors name the
-/// file.
-pub fn published(roots: &Roots, uid: &PodUid) -> Result<Option<Published>, String> {
+/// The published grants of pod `uid`, for the OCI hook; `None` where there are none.
+pub fn granted(roots: &Roots, uid: &PodUid) -> Result<Option<Granted>, FileError> {
     let path = Records::new(roots).path(uid);
-    let failed = |error: String| format!("{}: {error}", roots.shown(&path).display());
-    let Some(text) = read_bounded(&path).map_err(|error| failed(error.to_string()))? else {
-        return Ok(None);
-    };
-    let published: Published =
-        serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-    if published.version != VERSION {
-        return Err(failed(format!("version {} is not {VERSION}", published.version)));
-    }
-    Ok(Some(published))
-}
-
-fn parse(text: &str) -> Result<Arc<Pod>, String> {
-    let record: Record = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if record.version != VERSION {
-        return Err(format!("version {} is not {VERSION}", record.version));
-    }
-    Ok(record.pod)
+    let shown = roots.shown(&path).into_owned();
+    StateFile::at(path, shown).load()
 }
 
 #[cfg(test)]
@@ -264,7 +247,7 @@ mod tests {
     #[test]
     fn a_record_of_version_1_stays_readable() {
         let text = include_str!("../../../../tests/fixtures/pod-record-v1.json");
-        let pod = parse(text).unwrap();
+        let pod = state::parse::<Record>(text).unwrap().pod;
         assert_eq!((&*pod.namespace, &*pod.name), ("vms", "vm"));
         assert_eq!(pod.containers.len(), 2);
     }

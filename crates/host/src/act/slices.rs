@@ -1,17 +1,19 @@
 //! Protects slices through systemd, and puts back what was there.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf};
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use zbus::{
     Connection,
     zvariant::{OwnedValue, Value},
 };
 
-use super::{bus, files::replace};
+use super::bus;
 use crate::{
     decide::protection::Change,
     model::{protection::SliceProperties, swap::SwapMax},
     roots::Roots,
+    state::{Cleanup, Description, FileError, Lasts, StateFile},
 };
 
 const SWAP: &str = "MemorySwapMax";
@@ -63,49 +65,31 @@ pub async fn set(connection: &Connection, slice: &str, change: &Change) -> zbus:
     bus::set(connection, slice, &properties).await
 }
 
-/// `/run/wasp-agent/protection.json`: what systemd held for each slice before the agent changed it
-/// in this boot. What the agent sets lasts no longer either.
-#[derive(Debug)]
-pub struct Before {
-    path: PathBuf,
+pub const FILE: Description = Description {
+    path: "/run/wasp-agent/protection.json",
+    version: 1,
+    lasts: Lasts::UntilBoot,
+    cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
+    holds: "what systemd held for each slice before the agent changed it in this boot",
+};
+
+/// What systemd held for each slice before the agent changed it in this boot. What the agent sets lasts no
+/// longer either.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlicesBefore {
+    /// By name.
+    pub slices: BTreeMap<String, SliceProperties>,
 }
 
-impl Before {
-    pub fn new(roots: &Roots) -> Self {
-        Self { path: roots.runtime().join("protection.json") }
+/// Remembers `properties`, unless something is remembered of this slice.
+pub fn remember(roots: &Roots, slice: &str, properties: &SliceProperties) -> Result<(), FileError> {
+    let file = StateFile::<SlicesBefore>::new(roots);
+    let mut before = file.load()?.unwrap_or_default();
+    if before.slices.contains_key(slice) {
+        return Ok(());
     }
-
-    /// What cannot be read is an error: it could not be undone.
-    pub fn load(&self) -> io::Result<BTreeMap<String, SliceProperties>> {
-        let failed = |why: &dyn std::fmt::Display| {
-            io::Error::other(format!("cannot read {}: {why}", self.path.display()))
-        };
-        match fs::read_to_string(&self.path) {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| failed(&error)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(failed(&error)),
-        }
-    }
-
-    /// Remembers `properties`, unless something is remembered of this slice.
-    pub fn remember(&self, slice: &str, properties: &SliceProperties) -> io::Result<()> {
-        let mut before = self.load()?;
-        if before.contains_key(slice) {
-            return Ok(());
-        }
-        before.insert(slice.to_owned(), properties.clone());
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        replace(&self.path, &serde_json::to_string(&before)?, 0o600)
-    }
-
-    pub fn forget(&self) -> io::Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
+    before.slices.insert(slice.to_owned(), properties.clone());
+    file.save(&before)
 }
 
 /// What brings a slice from `now` back to `before`.
@@ -130,7 +114,8 @@ mod tests {
     #[test]
     fn the_first_that_was_found_is_remembered_and_undone() {
         let folder = tempfile::tempdir().unwrap();
-        let before = Before::new(&Roots::at(folder.path()));
+        let roots = Roots::at(folder.path());
+        let before = StateFile::<SlicesBefore>::new(&roots);
         let properties = |swap_max, latency: &[(&str, u64)]| SliceProperties {
             swap_max,
             io_latency: latency
@@ -139,9 +124,9 @@ mod tests {
                 .collect(),
         };
         let first = properties(SwapMax::Max, &[("/dev/sdb", 75)]);
-        before.remember("system.slice", &first).unwrap();
-        before.remember("system.slice", &properties(SwapMax::ZERO, &[])).unwrap();
-        assert_eq!(before.load().unwrap()["system.slice"], first);
+        remember(&roots, "system.slice", &first).unwrap();
+        remember(&roots, "system.slice", &properties(SwapMax::ZERO, &[])).unwrap();
+        assert_eq!(before.load().unwrap().unwrap().slices["system.slice"], first);
 
         let now = properties(SwapMax::ZERO, &[("/dev/sdb", 50), ("/dev/vda", 50)]);
         assert_eq!(
@@ -152,13 +137,7 @@ mod tests {
             }
         );
         assert!(undoing(&first, &first).is_none());
-        before.forget().unwrap();
-        before.forget().unwrap();
-        assert!(before.load().unwrap().is_empty());
-        fs::write(folder.path().join("run/wasp-agent/protection.json"), "{\"system").unwrap();
-        let error = before.load().unwrap_err().to_string();
-        assert!(error.contains("protection.json"), "{error}");
-        before.remember("system.slice", &first).unwrap_err();
-        assert!(folder.path().join("run/wasp-agent/protection.json").exists());
+        before.remove().unwrap();
+        assert_eq!(before.load().unwrap(), None);
     }
 }

@@ -168,11 +168,7 @@ impl OomGroup {
             && let Err(error) = fs::write(&file, before.trim_end())
             && !is_gone(&error)
         {
-            tracing::warn!(
-                message_id = messages::SYSTEMD_NOT_TOLD.id,
-                "cannot write {}: {error}",
-                file.display()
-            );
+            messages::SystemdNotTold.emit(format_args!("cannot write {}: {error}", file.display()));
         }
     }
 }

@@ -1,106 +1,77 @@
 //! Sets what the kernel offers below `/proc/sys` and `/sys`, and puts back what was there.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use super::files::replace;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     decide::tunables::{PATHS, Tunable},
     failpoint,
     roots::Roots,
+    state::{Cleanup, Description, FileError, Lasts, StateFile},
 };
 
-/// A kernel setting could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {path}: {source}")]
-pub struct TunableError {
-    operation: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
+pub const FILE: Description = Description {
+    path: "/run/wasp-agent/tunables.json",
+    version: 1,
+    lasts: Lasts::UntilBoot,
+    cleanup: Cleanup::LeavesTo("wasp-agent deprovision"),
+    holds: "what the kernel's settings were before the agent changed them in this boot",
+};
 
-/// What the kernel had before the agent changed it in this boot, by path.
-pub type Before = BTreeMap<String, String>;
-
-fn ledger(roots: &Roots) -> PathBuf {
-    roots.runtime().join("tunables.json")
+/// What the kernel had before the agent changed it in this boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunablesBefore {
+    /// By path.
+    pub values: BTreeMap<String, String>,
 }
 
 /// Sets `tunable` if the kernel has another value, which is returned.
-pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, TunableError> {
+pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, FileError> {
     let path = roots.path(tunable.path);
     let found = read(&path)?;
     if found == tunable.value {
         return Ok(None);
     }
-    let mut known = before(roots)?;
-    if !known.contains_key(tunable.path) {
-        known.insert(tunable.path.to_owned(), found.clone());
+    let file = StateFile::<TunablesBefore>::new(roots);
+    let mut before = file.load()?.unwrap_or_default();
+    if !before.values.contains_key(tunable.path) {
+        before.values.insert(tunable.path.to_owned(), found.clone());
         // Before the change, so that it can be undone whatever happens in between.
-        save(roots, &known)?;
+        file.save(&before)?;
     }
     write(&path, &tunable.value)?;
     Ok(Some(found))
 }
 
 /// Puts back all that [`set`] has changed in this boot; returns it.
-pub fn restore(roots: &Roots) -> Result<Vec<(String, String)>, TunableError> {
-    let mut known = before(roots)?;
-    // Whatever the file says, only what is ours to set.
-    known.retain(|path, _| PATHS.contains(&path.as_str()));
+pub fn restore(roots: &Roots) -> Result<Vec<(String, String)>, FileError> {
+    let ledger = StateFile::<TunablesBefore>::new(roots);
+    let mut before = ledger.load()?.unwrap_or_default().values;
+    // Whatever the file holds, only what is ours to set.
+    before.retain(|path, _| PATHS.contains(&path.as_str()));
     let mut restored = Vec::new();
-    for (path, value) in known {
+    for (path, value) in before {
         let file = roots.path(&path);
         if read(&file)? != value {
             write(&file, &value)?;
             restored.push((path, value));
         }
     }
-    let ledger = ledger(roots);
-    match fs::remove_file(&ledger) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed("remove", &ledger)(error))
-        }
-        _ => Ok(restored),
-    }
+    ledger.remove()?;
+    Ok(restored)
 }
 
-fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> TunableError {
-    move |source| TunableError { operation, path: path.to_owned(), source }
-}
-
-fn read(path: &Path) -> Result<String, TunableError> {
-    let text = fs::read_to_string(path).map_err(failed("read", path))?;
+fn read(path: &Path) -> Result<String, FileError> {
+    let text = fs::read_to_string(path).map_err(FileError::of("read", path))?;
     Ok(text.trim_end().to_owned())
 }
 
-fn write(path: &Path, value: &str) -> Result<(), TunableError> {
+fn write(path: &Path, value: &str) -> Result<(), FileError> {
     failpoint::at("tunable.write")
         .and_then(|()| fs::write(path, value))
         .and_then(|()| failpoint::at("tunable.written"))
-        .map_err(failed("write", path))
-}
-
-/// What the kernel had, by path. What cannot be read is an error: it could not be undone.
-pub fn before(roots: &Roots) -> Result<Before, TunableError> {
-    let path = ledger(roots);
-    match fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text).map_err(|error| failed("use", &path)(error.into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Before::new()),
-        Err(error) => Err(failed("read", &path)(error)),
-    }
-}
-
-fn save(roots: &Roots, before: &Before) -> Result<(), TunableError> {
-    let path = ledger(roots);
-    let text =
-        serde_json::to_string(before).map_err(|error| failed("write", &path)(error.into()))?;
-    let saved = fs::create_dir_all(roots.runtime()).and_then(|()| replace(&path, &text, 0o600));
-    saved.map_err(failed("write", &path))
+        .map_err(FileError::of("write", path))
 }
 
 #[cfg(test)]
@@ -127,19 +98,21 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_kept_and_nothing_is_put_back() {
+    fn nothing_is_changed_and_nothing_removed_while_the_ledger_cannot_be_read() {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::at(folder.path());
-        fs::create_dir_all(roots.runtime()).unwrap();
-        fs::write(ledger(&roots), "{\"/proc/sys/vm/sw").unwrap();
-        let error = restore(&roots).unwrap_err().to_string();
-        assert!(error.contains("tunables.json"), "{error}");
-        assert!(ledger(&roots).exists());
-        let tunable = Tunable { path: "/proc/sys/vm/swappiness", value: "80".to_owned() };
+        let path = "/proc/sys/vm/swappiness";
         fs::create_dir_all(roots.path("/proc/sys/vm")).unwrap();
-        fs::write(roots.path(tunable.path), "60\n").unwrap();
-        set(&roots, &tunable).unwrap_err();
-        assert_eq!(fs::read_to_string(roots.path(tunable.path)).unwrap(), "60\n");
+        fs::write(roots.path(path), "60\n").unwrap();
+        fs::create_dir_all(roots.runtime()).unwrap();
+        let ledger = roots.path(FILE.path);
+        let cut = r#"{"version":1,"values":{"/proc/sys/vm/swap"#;
+        fs::write(&ledger, cut).unwrap();
+        let error = set(&roots, &Tunable { path, value: "80".to_owned() }).unwrap_err();
+        assert!(error.to_string().contains(FILE.path), "{error}");
+        restore(&roots).unwrap_err();
+        assert_eq!(fs::read_to_string(roots.path(path)).unwrap(), "60\n");
+        assert_eq!(fs::read_to_string(ledger).unwrap(), cut);
     }
 
     #[test]

@@ -6,22 +6,14 @@ use super::bounded::read_bounded;
 use crate::{
     config::layers::{Layers, Resolved},
     config::settings::Settings,
-    model::published::{Published, VERSION},
+    model::published::Published,
     roots::Roots,
+    state::StateFile,
 };
 
 /// What the agent has published last; `None` where there is nothing.
 pub fn published(roots: &Roots) -> Result<Option<Published>, String> {
-    let path = roots.status();
-    let shown = roots.shown(&path).display().to_string();
-    let read = read_bounded(&path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let Some(text) = read else { return Ok(None) };
-    let published: Published =
-        serde_json::from_str(&text).map_err(|error| format!("cannot use {shown}: {error}"))?;
-    if published.version != VERSION {
-        return Err(format!("cannot use {shown}: version {} is not known", published.version));
-    }
-    Ok(Some(published))
+    StateFile::new(roots).load().map_err(|error| error.to_string())
 }
 
 /// Whether the agent that has published this is still there.

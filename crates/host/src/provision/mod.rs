@@ -1,8 +1,8 @@
 //! Provisioning: observe → decide → act for the node's swap and the kernel's settings.
 
-mod ledger;
+pub mod ledger;
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use crate::{
     act::{
@@ -41,8 +41,9 @@ use crate::{
         zoneinfo::{self, WatermarksError},
     },
     roots::Roots,
+    state::{FileError, StateFile},
 };
-use ledger::{Ledger, Provisioned};
+use ledger::{OwnArea, Provisioned};
 
 /// How provisioning ended, if it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,20 +69,9 @@ pub enum ProvisionError {
     #[error(transparent)]
     Watermarks(#[from] WatermarksError),
     #[error(transparent)]
-    Tunable(#[from] tunables::TunableError),
+    File(#[from] FileError),
     #[error(transparent)]
     Step(#[from] StepError),
-    #[error(
-        "cannot read {path}, which names the swap that wasp-agent made: {why}; nothing is removed. \
-         swapon --show lists what is on; swapoff it by hand, then delete that file"
-    )]
-    Unreadable { path: std::path::PathBuf, why: String },
-    #[error("cannot keep {path}: {source}")]
-    Ledger {
-        path: std::path::PathBuf,
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// Where and how to provision.
@@ -124,13 +114,13 @@ impl Provisioning<'_> {
         let swap = &settings.swap;
         let wanted = self.wanted(node);
         if wanted.is_none() && swap.kind != SwapKind::Partition {
-            for provisioned in Ledger::new(roots).load()? {
-                tracing::warn!(
-                    message_id = messages::PROVISION_DIFFERS.id,
+            let before = StateFile::<Provisioned>::new(roots).load()?.unwrap_or_default();
+            for area in before.areas {
+                messages::ProvisionDiffers.emit(format_args!(
                     "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
                      earlier: `wasp-agent deprovision` removes it",
-                    provisioned.path.display()
-                );
+                    area.path.display()
+                ));
             }
             return Ok(Plan::default());
         }
@@ -143,17 +133,14 @@ impl Provisioning<'_> {
             // Swap that was provisioned elsewhere stays until this one is there.
             return Ok(plan);
         }
-        let ledger = Ledger::new(roots);
-        let now = Provisioned { kind: swap.kind, path: swap.path.clone() };
-        let mut areas = match self.dry_run {
-            true => ledger.load()?,
-            false => ledger.load_or_set_aside()?,
-        };
-        areas.retain(|area| *area != now);
-        areas.push(now.clone());
+        let ledger = StateFile::<Provisioned>::new(roots);
+        let now = OwnArea { kind: swap.kind, path: swap.path.clone() };
+        let mut before = ledger.load()?.unwrap_or_default();
+        before.areas.retain(|area| *area != now);
+        before.areas.push(now.clone());
         if !self.dry_run {
             // Known as ours before it is made, so that it can be undone whatever happens.
-            ledger.save(&areas)?;
+            ledger.save(&before)?;
         }
         let plan = match self.carry_out(&plan, node.page_bytes) {
             Ok(()) => plan,
@@ -164,11 +151,11 @@ impl Provisioning<'_> {
                 anew
             }
         };
-        areas.retain(|area| *area != now);
-        let kept = self.retire_all(&mut areas, node.page_bytes)?;
+        before.areas.retain(|area| *area != now);
+        let kept = self.retire_all(&mut before.areas, node.page_bytes)?;
         if !self.dry_run {
-            areas.push(now);
-            ledger.save(&areas)?;
+            before.areas.push(now);
+            ledger.save(&before)?;
         }
         Ok(Plan { kept: plan.kept.or(kept), ..plan })
     }
@@ -189,7 +176,8 @@ impl Provisioning<'_> {
         if !is_file || !error.is_refused() || plan.steps.iter().any(is_made) {
             return Ok(None);
         }
-        tracing::warn!(message_id = messages::PROVISION_STEP.id, "{error}: it is made anew");
+        messages::ProvisionStep
+            .emit_at(messages::Level::Warn, format_args!("{error}: it is made anew"));
         self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 
@@ -230,7 +218,7 @@ impl Provisioning<'_> {
     /// Retires `areas`, but for those whose pages fit nowhere: they remain in the list.
     fn retire_all(
         &self,
-        areas: &mut Vec<Provisioned>,
+        areas: &mut Vec<OwnArea>,
         page_bytes: u64,
     ) -> Result<Option<Refusal>, ProvisionError> {
         let mut kept = None;
@@ -265,13 +253,12 @@ impl Provisioning<'_> {
                     place => place?,
                 };
                 if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
-                    tracing::warn!(
-                        message_id = messages::PROVISION_DIFFERS.id,
+                    messages::ProvisionDiffers.emit(format_args!(
                         "{} has {}, {} of swap are configured",
                         swap.path.display(),
                         human_bytes(place.bytes),
                         human_bytes(wanted.bytes)
-                    );
+                    ));
                 }
                 Ok(plan_partition(&place)?)
             }
@@ -299,11 +286,10 @@ impl Provisioning<'_> {
 
     /// Switches off and removes what was provisioned, and puts the kernel's settings back.
     pub fn deprovision(&self) -> Result<Outcome, ProvisionError> {
-        let ledger = Ledger::new(self.roots);
+        let ledger = StateFile::<Provisioned>::new(self.roots);
+        let mut before = ledger.load()?.unwrap_or_default();
         let page_bytes = node::memory(self.roots)?.page_bytes;
-        // Before anything is undone: what cannot be read cannot be undone.
-        tunables::before(self.roots)?;
-        if let Some(refusal) = self.retire_all(&mut ledger.load()?, page_bytes)? {
+        if let Some(refusal) = self.retire_all(&mut before.areas, page_bytes)? {
             return Err(refusal.into());
         }
         if !self.dry_run {
@@ -311,10 +297,7 @@ impl Provisioning<'_> {
         }
         if !self.dry_run {
             for (path, value) in tunables::restore(self.roots)? {
-                tracing::info!(
-                    message_id = messages::PROVISION_STEP.id,
-                    "put {path} back to {value}"
-                );
+                messages::ProvisionStep.emit(format_args!("put {path} back to {value}"));
             }
         }
         Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
@@ -330,9 +313,9 @@ impl Provisioning<'_> {
         }
     }
 
-    fn retire(&self, what: &Provisioned, page_bytes: u64) -> Result<Plan, ProvisionError> {
+    fn retire(&self, what: &OwnArea, page_bytes: u64) -> Result<Plan, ProvisionError> {
         let Self { roots, .. } = self;
-        let Provisioned { kind, path } = what;
+        let OwnArea { kind, path } = what;
         let devices = node::swap_devices(roots);
         let memory = memory_facts(roots)?;
         let areas = match kind {
@@ -383,10 +366,18 @@ impl Provisioning<'_> {
         };
         for step in &plan.steps {
             if self.dry_run {
-                tracing::info!(message_id = messages::DRY_RUN.id, "would {step}");
+                messages::DryRun {
+                    cgroup: None,
+                    path: None,
+                    unit: None,
+                    swap_max: None,
+                    slice: None,
+                    change: None,
+                }
+                .emit(format_args!("would {step}"));
                 continue;
             }
-            tracing::info!(message_id = messages::PROVISION_STEP.id, "{step}");
+            messages::ProvisionStep.emit(format_args!("{step}"));
             provisioner.carry_out(step).map_err(|error| (step, error))?;
         }
         Ok(())
@@ -406,19 +397,18 @@ impl Provisioning<'_> {
         let (wanted, unmet) = tunables(&kernel, &watermarks, threshold);
         for tunable in wanted {
             if self.dry_run {
-                tracing::info!(
-                    message_id = messages::DRY_RUN.id,
-                    "would set {} to {}",
-                    tunable.path,
-                    tunable.value
-                );
+                messages::DryRun {
+                    cgroup: None,
+                    path: None,
+                    unit: None,
+                    swap_max: None,
+                    slice: None,
+                    change: None,
+                }
+                .emit(format_args!("would set {} to {}", tunable.path, tunable.value));
             } else if let Some(before) = tunables::set(self.roots, &tunable)? {
-                tracing::info!(
-                    message_id = messages::PROVISION_STEP.id,
-                    "set {} from {before} to {}",
-                    tunable.path,
-                    tunable.value
-                );
+                messages::ProvisionStep
+                    .emit(format_args!("set {} from {before} to {}", tunable.path, tunable.value));
             }
         }
         Ok(unmet.or(others))

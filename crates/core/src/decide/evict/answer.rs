@@ -30,34 +30,38 @@ pub enum Answer {
     Withdrawn { text: String },
 }
 
-/// Names of answers, for metrics and the status, in the order of [`Answer`].
-pub const ANSWERS: [&str; 10] = [
-    "accepted",
-    "migrating",
-    "budget",
-    "unwilling",
-    "gone",
-    "refused",
-    "busy",
-    "unreachable",
-    "unknown",
-    "withdrawn",
-];
+crate::vocabulary! {
+    /// What became of a pod's eviction: an [`Answer`] without its details, or `observed` where nobody was asked.
+    pub enum Outcome {
+        Accepted = "accepted",
+        Migrating = "migrating",
+        Budget = "budget",
+        Unwilling = "unwilling",
+        Gone = "gone",
+        Refused = "refused",
+        Busy = "busy",
+        Unreachable = "unreachable",
+        Unknown = "unknown",
+        Withdrawn = "withdrawn",
+        /// `eviction.mode = "observe"`: the pod would have been evicted.
+        Observed = "observed",
+    }
+}
 
 impl Answer {
-    /// One word, for metrics and the status: one of [`ANSWERS`].
-    pub fn name(&self) -> &'static str {
+    /// Without the details.
+    pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Accepted => "accepted",
-            Self::Migrating { .. } => "migrating",
-            Self::Budget { .. } => "budget",
-            Self::Unwilling { .. } => "unwilling",
-            Self::Gone => "gone",
-            Self::Refused { .. } => "refused",
-            Self::Busy { .. } => "busy",
-            Self::Unreachable { .. } => "unreachable",
-            Self::Unknown { .. } => "unknown",
-            Self::Withdrawn { .. } => "withdrawn",
+            Self::Accepted => Outcome::Accepted,
+            Self::Migrating { .. } => Outcome::Migrating,
+            Self::Budget { .. } => Outcome::Budget,
+            Self::Unwilling { .. } => Outcome::Unwilling,
+            Self::Gone => Outcome::Gone,
+            Self::Refused { .. } => Outcome::Refused,
+            Self::Busy { .. } => Outcome::Busy,
+            Self::Unreachable { .. } => Outcome::Unreachable,
+            Self::Unknown { .. } => Outcome::Unknown,
+            Self::Withdrawn { .. } => Outcome::Withdrawn,
         }
     }
 

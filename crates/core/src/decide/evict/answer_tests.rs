@@ -23,7 +23,7 @@ fn kubevirts_words_have_their_meaning_in_every_version() {
         "Eviction triggered evacuation of VMI \"vms/vm\"",
         "Evacuation in progress: Eviction triggered evacuation of VMI \"vms/vm\"",
     ] {
-        assert_eq!(of(words).name(), "migrating", "{words}");
+        assert_eq!(of(words).outcome().word(), "migrating", "{words}");
         assert!(of(words).text().contains(words), "the server's own words are kept");
     }
     for words in [
@@ -32,17 +32,20 @@ fn kubevirts_words_have_their_meaning_in_every_version() {
         "kubevirt failed getting the vmi: not found",
         "cannot evict hotplug pod: hp-volume-x associated with running vmi: vm in namespace vms",
     ] {
-        assert_eq!(of(words).name(), "unwilling", "{words}");
+        assert_eq!(of(words).outcome().word(), "unwilling", "{words}");
     }
-    assert_eq!(of("kubevirt failed marking the vmi for eviction: timeout").name(), "busy");
+    assert_eq!(
+        of("kubevirt failed marking the vmi for eviction: timeout").outcome().word(),
+        "busy"
+    );
 }
 
 #[test]
 fn kubevirts_own_budget_tells_of_a_migration_and_no_other_does() {
     let kubevirt = by_budget("kubevirt-disruption-budget-x7x2p", None);
-    assert_eq!(classify(&kubevirt, true).name(), "migrating");
-    assert_eq!(classify(&kubevirt, false).name(), "budget", "no VM");
-    assert_eq!(classify(&by_budget("web", None), true).name(), "budget");
+    assert_eq!(classify(&kubevirt, true).outcome().word(), "migrating");
+    assert_eq!(classify(&kubevirt, false).outcome().word(), "budget", "no VM");
+    assert_eq!(classify(&by_budget("web", None), true).outcome().word(), "budget");
     let answer = classify(&by_budget("web", Some(10)), false);
     let Answer::Budget { retry_after, text } = answer else { panic!("{answer:?}") };
     assert_eq!(retry_after, Some(Duration::from_secs(10)));
@@ -57,15 +60,18 @@ fn overload_and_errors_are_the_servers_trouble() {
     };
     let Answer::Busy { retry_after, .. } = classify(&overloaded, true) else { panic!() };
     assert_eq!(retry_after, Some(Duration::from_secs(1)));
-    assert_eq!(classify(&refusal(429, ""), false).name(), "busy", "no cause, no blame");
+    assert_eq!(classify(&refusal(429, ""), false).outcome().word(), "busy", "no cause, no blame");
     for code in [408, 500, 502, 503, 504] {
         assert_eq!(
-            classify(&refusal(code, "etcdserver: request timed out"), false).name(),
+            classify(&refusal(code, "etcdserver: request timed out"), false).outcome().word(),
             "unknown"
         );
     }
-    assert_eq!(classify(&refusal(401, "Unauthorized"), false).name(), "unreachable");
-    assert_eq!(classify(&refusal(409, "the object has been modified"), false).name(), "busy");
+    assert_eq!(classify(&refusal(401, "Unauthorized"), false).outcome().word(), "unreachable");
+    assert_eq!(
+        classify(&refusal(409, "the object has been modified"), false).outcome().word(),
+        "busy"
+    );
 }
 
 #[test]
@@ -78,23 +84,5 @@ fn the_pods_own_refusals_and_its_absence() {
     assert_eq!(classify(&refusal(409, other), false), Answer::Gone);
     assert_eq!(classify(&refusal(403, "no"), false), Answer::Refused { text: "403 no".into() });
     let custom = "admission webhook \"policy.example\" denied the request: not on Fridays";
-    assert_eq!(classify(&refusal(429, custom), false).name(), "refused");
-}
-
-#[test]
-fn each_name_is_listed() {
-    let text = String::new;
-    let all = [
-        Answer::Accepted,
-        Answer::Migrating { text: text() },
-        Answer::Budget { retry_after: None, text: text() },
-        Answer::Unwilling { text: text() },
-        Answer::Gone,
-        Answer::Refused { text: text() },
-        Answer::Busy { retry_after: None, text: text() },
-        Answer::Unreachable { text: text() },
-        Answer::Unknown { text: text() },
-        Answer::Withdrawn { text: text() },
-    ];
-    assert_eq!(all.each_ref().map(Answer::name), ANSWERS);
+    assert_eq!(classify(&refusal(429, custom), false).outcome().word(), "refused");
 }

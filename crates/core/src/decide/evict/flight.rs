@@ -21,28 +21,18 @@ pub(super) const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 /// A launcher that no longer shows its migration has this long to end.
 const MIGRATION_ENDS_WITHIN: Duration = Duration::from_secs(120);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// The API server has not answered yet.
-    Asked,
-    /// The request was sent, and whether it was carried out is not known.
-    InDoubt,
-    Leaving,
-    Migrating,
+crate::vocabulary! {
+    pub enum Stage {
+        /// The API server has not answered yet.
+        Asked = "asked",
+        /// The request was sent, and whether it was carried out is not known.
+        InDoubt = "in-doubt",
+        Leaving = "leaving",
+        Migrating = "migrating",
+    }
 }
 
 impl Stage {
-    /// One word, for the status and the journal.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Asked => "asked",
-            Self::InDoubt => "in-doubt",
-            Self::Leaving => "leaving",
-            Self::Migrating => "migrating",
-        }
-    }
-
     /// What the agent waits for.
     pub(super) fn waits_for(self) -> &'static str {
         match self {

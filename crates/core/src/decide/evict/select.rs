@@ -67,18 +67,19 @@ pub struct Ranked {
     pub workload: Option<Workload>,
 }
 
-/// What is lost with the pod, the least first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loses {
-    /// It is made again by its controller.
-    Nothing,
-    /// Files in an `emptyDir`.
-    LocalStorage,
-    /// The work of a Job so far.
-    Job,
-    /// The pod itself: no controller makes it again.
-    BarePod,
+crate::vocabulary! {
+    /// What is lost with the pod, the least first.
+    #[derive(PartialOrd, Ord)]
+    pub enum Loses {
+        /// It is made again by its controller.
+        Nothing = "nothing",
+        /// Files in an `emptyDir`.
+        LocalStorage = "local-storage",
+        /// The work of a Job so far.
+        Job = "job",
+        /// The pod itself: no controller makes it again.
+        BarePod = "bare-pod",
+    }
 }
 
 impl Loses {

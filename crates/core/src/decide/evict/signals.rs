@@ -7,6 +7,7 @@ use std::{collections::VecDeque, fmt, time::Duration};
 
 use crate::{
     config::settings::{EvictionSettings, SignalSettings},
+    model::words::Vocabulary,
     model::{
         host::Monotonic,
         pressure::{Sample, Stalled},
@@ -26,32 +27,21 @@ const PAGE_BYTES: f64 = 4096.0;
 /// After a longer pause (a suspended machine, a starved agent) the window begins anew.
 const LONGEST_GAP: Duration = Duration::from_secs(15);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Signal {
-    /// Pages come and go quickly.
-    Traffic,
-    /// Swap is nearly used up.
-    Utilization,
-    /// More is in use than is healthy for this RAM.
-    Overcommit,
-    /// Processes wait for memory.
-    Pressure,
+crate::vocabulary! {
+    #[derive(PartialOrd, Ord)]
+    pub enum Signal {
+        /// Pages come and go quickly.
+        Traffic = "traffic",
+        /// Swap is nearly used up.
+        Utilization = "utilization",
+        /// More is in use than is healthy for this RAM.
+        Overcommit = "overcommit",
+        /// Processes wait for memory.
+        Pressure = "pressure",
+    }
 }
 
 impl Signal {
-    pub const ALL: [Self; 4] = [Self::Traffic, Self::Utilization, Self::Overcommit, Self::Pressure];
-
-    /// As its table is named in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Traffic => "traffic",
-            Self::Utilization => "utilization",
-            Self::Overcommit => "overcommit",
-            Self::Pressure => "pressure",
-        }
-    }
-
     fn settings(self, settings: &EvictionSettings) -> &SignalSettings {
         match self {
             Self::Traffic => &settings.traffic,
@@ -145,7 +135,7 @@ impl Signals {
         }
         let confirmed = self.is_confirmed(settings, &sample);
         let mut readings = Vec::new();
-        for (index, signal) in Signal::ALL.into_iter().enumerate() {
+        for (index, signal) in Signal::ALL.iter().copied().enumerate() {
             let of_signal = signal.settings(settings);
             let measured = of_signal.enabled.then(|| self.measure(signal, settings, &sample));
             let Some(Measured { ratio, value, threshold, missing_bytes }) = measured.flatten()

@@ -41,7 +41,9 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
         selinux: enforces(roots).map(|enforces| (enforces, label(&roots.path(&program)))),
         program: program::facts(roots, &roots.path(&program), &program, &roots.path(AGENT)),
         agent_installed: roots.path(AGENT).exists(),
-        published: roots.hook_settings().exists(),
+        published: crate::state::StateFile::<crate::model::hook::HookSettings>::new(roots)
+            .path()
+            .exists(),
     }
 }
 

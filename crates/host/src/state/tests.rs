@@ -1,0 +1,86 @@
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+use crate::{
+    act::{slices::SlicesBefore, tunables::TunablesBefore},
+    decide::evict::machine::Evictions,
+    model::hook::HookSettings,
+};
+
+fn file<T: State>(text: &str) -> (tempfile::TempDir, StateFile<T>) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = StateFile::new(&Roots::at(folder.path()));
+    fs::create_dir_all(file.path().parent().unwrap()).unwrap();
+    fs::write(file.path(), text).unwrap();
+    (folder, file)
+}
+
+#[test]
+fn absent_is_none_and_unreadable_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent: StateFile<TunablesBefore> = StateFile::new(&Roots::at(folder.path()));
+    assert_eq!(absent.load().unwrap(), None);
+
+    for (text, wrong) in [
+        ("", "EOF while parsing"),
+        (r#"{"version":1,"values":{"/proc/sys/vm/swap"#, "EOF while parsing"),
+        (r#"{"version":2,"values":{}}"#, "its version is 2, this program knows 1"),
+        (r#"{"version":1}"#, "missing field `values`"),
+        ("[]", "invalid"),
+    ] {
+        let (_folder, cut) = file::<TunablesBefore>(text);
+        let error = cut.load().unwrap_err().to_string();
+        assert!(error.starts_with("cannot use /run/wasp-agent/tunables.json: "), "{error}");
+        assert!(error.contains(wrong), "{text}: {error}");
+    }
+    let (_folder, blocked) = file::<TunablesBefore>("");
+    fs::remove_file(blocked.path()).unwrap();
+    fs::create_dir(blocked.path()).unwrap();
+    let error = blocked.load().unwrap_err().to_string();
+    assert_eq!(error, "cannot read /run/wasp-agent/tunables.json: no regular file");
+}
+
+#[test]
+fn what_is_saved_is_loaded_and_written_on_change_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let file: StateFile<HookSettings> = StateFile::new(&Roots::at(folder.path()));
+    let settings = wasp_core::fixtures::hook_settings();
+    file.save(&settings).unwrap();
+    let metadata = || fs::metadata(file.path()).unwrap();
+    let first = metadata();
+    assert_eq!(first.mode() & 0o777, 0o600);
+    assert_eq!(file.load().unwrap().as_ref(), Some(&settings));
+    file.save(&settings).unwrap();
+    assert_eq!(metadata().ino(), first.ino());
+    file.remove().unwrap();
+    file.remove().unwrap();
+    assert_eq!(file.load().unwrap(), None);
+}
+
+/// As files of the release before versions were written.
+#[test]
+fn files_without_a_version_are_converted() {
+    let (_folder, tunables) = file::<TunablesBefore>(r#"{"/proc/sys/vm/swappiness":"60"}"#);
+    assert_eq!(tunables.load().unwrap().unwrap().values["/proc/sys/vm/swappiness"], "60");
+    let slices = r#"{"system.slice":{"swap_max":"max","io_latency":[["/dev/vda",50]]}}"#;
+    let (_folder, slices) = file::<SlicesBefore>(slices);
+    assert_eq!(slices.load().unwrap().unwrap().slices["system.slice"].io_latency.len(), 1);
+    let evictions = r#"{"in_flight":[],"backoff":{},"cooldown_until":{"secs":0,"nanos":0}}"#;
+    let (_folder, evictions) = file::<Evictions>(evictions);
+    assert_eq!(evictions.load().unwrap(), Some(Evictions::default()));
+}
+
+#[test]
+fn every_file_has_its_own_path_in_our_folders() {
+    let mut paths: Vec<&str> = ALL.iter().map(|file| file.path).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    assert_eq!(paths.len(), ALL.len());
+    for file in ALL {
+        let folder = match file.lasts {
+            Lasts::UntilBoot => "/run/wasp-agent/",
+            Lasts::OverBoots => "/var/lib/wasp-agent/",
+        };
+        assert!(file.path.starts_with(folder), "{}", file.path);
+    }
+}
