@@ -211,7 +211,8 @@ fn every_link_leads_somewhere() {
 fn every_problem_of_the_agent_is_in_the_operations_manual() {
     let manual = document("docs/operations.md");
     let rows = manual.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
-    let explained: Vec<&str> = rows.map(|(word, _)| word).collect();
+    let words = rows.map(|(word, _)| word).filter(|word| *word != "ABOUT");
+    let explained: Vec<&str> = words.collect();
     let words: Vec<&str> = Trouble::ALL.iter().map(|trouble| trouble.word()).collect();
     // The worst first, as the agent reports them.
     assert_eq!(explained, words);
