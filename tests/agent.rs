@@ -318,7 +318,7 @@ fn a_host_without_cgroup_v2_is_said_and_survived() {
     fs::create_dir_all(host.path("/sys/fs/cgroup/memory")).unwrap();
     fs::remove_dir_all(host.path("/proc/pressure")).unwrap();
     let mut agent = Agent::start(&host);
-    let status = agent.hears("STATUS=API server");
+    let status = agent.hears("STATUS=no credentials for the API server");
     assert!(status.contains("cgroup v2 is not mounted"), "{status}");
     assert!(status.contains("boot with psi=1"), "{status}");
 }

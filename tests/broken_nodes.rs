@@ -47,6 +47,8 @@ impl Node {
             "/usr/lib/wasp-agent/config.d/10-test.toml",
             "[protection]\nprotected-slices = []\n",
         );
+        // Nor a partition: the swap that is on is all that there is to be.
+        host.write("/etc/wasp-agent/config.d/90-swap.toml", "");
         host.write("/proc/vmstat", "pswpin 0\npswpout 0\n");
         host.write("/proc/sys/vm/swappiness", "60\n");
         host.write("/proc/sys/vm/overcommit_memory", "1\n");
@@ -476,7 +478,9 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
             fs::set_permissions(&hook, fs::Permissions::from_mode(0o644)).unwrap();
         }),
         ("is missing", &|| fs::remove_file(&hook).unwrap()),
-        ("is another program than wasp-hook", &|| drop(fs::copy("/bin/true", &hook).unwrap())),
+        ("is another program than wasp-hook", &|| {
+            assert!(fs::copy("/bin/true", &hook).unwrap() > 0)
+        }),
         ("it is no ELF program", &|| fs::write(&hook, "#!/bin/sh\n").unwrap()),
     ];
     for (cause, breaks) in broken {

@@ -178,7 +178,7 @@ fn words_of_others_are_shown_and_not_obeyed() {
         assert!(!text.replace('\n', "").contains(is_obeyed), "{arguments:?}: {text:?}");
         screens += &text;
     }
-    assert!(screens.contains("cannot watch pods: no READY=0"), "{screens}");
+    assert!(screens.contains("refused: no READY=0"), "{screens}");
     let (_, log) = agent.stop();
     let said: Vec<&str> = log.lines().filter(|line| line.contains("READY=0")).collect();
     assert!(!said.is_empty() && said.iter().all(|line| shows(line)), "{log:?}");

@@ -3,7 +3,10 @@
 use super::{Outcome, fail, ok, skip, warn};
 use crate::{
     config::settings::Settings,
-    decide::provision::{is_configured, shortage},
+    decide::{
+        kubelet::{fails_with_swap, unusable},
+        provision::{is_configured, shortage},
+    },
     model::{
         check::{Asked, Facts, SwapArea},
         host::NodeMemory,
@@ -43,12 +46,21 @@ pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
 pub(super) fn provisioning(facts: &Facts, _: &Settings) -> Outcome {
     match &facts.swap.provisioning {
         Asked::NotAsked(why) => skip(*why),
+        // That is a check of its own, which says more.
+        Asked::Failed(why) if kubelet_refuses(facts).is_some_and(|other| why.contains(&other)) => {
+            skip("the kubelet's configuration keeps it from being made")
+        }
         Asked::Failed(why) => fail(why.clone(), ["wasp-agent provision --dry-run"]),
         Asked::Answered(steps) if steps.is_empty() => ok("as configured"),
         Asked::Answered(steps) => {
             warn(format!("it would {}", steps.join(", ")), ["systemctl restart wasp-swap"])
         }
     }
+}
+
+fn kubelet_refuses(facts: &Facts) -> Option<String> {
+    let config = facts.kubelet.as_ref().ok()?.as_ref()?;
+    fails_with_swap(config).or_else(|| unusable(config))
 }
 
 pub(super) fn used(facts: &Facts, settings: &Settings) -> Outcome {
