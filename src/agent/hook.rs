@@ -30,6 +30,8 @@ const PROGRAM: &str = "wasp-hook";
 pub(super) struct Installed {
     file: Option<PathBuf>,
     watch: Option<FileWatch>,
+    /// Made before the program is looked at: what changes meanwhile is noticed.
+    program_watch: Option<FileWatch>,
     program: program::Known,
 }
 
@@ -40,9 +42,9 @@ impl Installed {
 
     /// Returns when the definition or a folder for it may have changed; never while none is watched.
     pub(super) async fn changed(&self) -> io::Result<()> {
-        match &self.watch {
-            Some(watch) => watch.changed().await,
-            None => std::future::pending().await,
+        tokio::select! {
+            changed = changed(self.watch.as_ref()) => changed,
+            changed = changed(self.program_watch.as_ref()) => changed,
         }
     }
 }
@@ -66,6 +68,7 @@ impl<A: Actuator> Agent<A> {
                 return;
             }
         };
+        self.installed.program_watch = FileWatch::new(std::slice::from_ref(&hook)).ok();
         let own = Path::new("/proc/self/exe");
         let known = &mut self.installed.program;
         let facts = program::facts_again(&self.roots, &hook, &hook, own, known);
@@ -86,8 +89,6 @@ impl<A: Actuator> Agent<A> {
     /// No container could start with it.
     fn withdraw_hook(&mut self, hook: &Path, unfit: &Unfit) {
         let withdrawn = self.remove_hook(None);
-        // It comes back when the program runs again.
-        self.installed.watch = FileWatch::new(&[hook.to_owned()]).ok();
         let found = unfit.about(hook);
         let text = match withdrawn {
             Ok(()) => format!(
@@ -101,8 +102,6 @@ impl<A: Actuator> Agent<A> {
     }
 
     fn install_hook(&mut self, program: &Path) -> Result<(), String> {
-        // Whatever keeps it from being installed may end with one of these files.
-        self.installed.watch = FileWatch::new(&[program.to_owned()]).ok();
         let folders = match crio::runtime(&self.roots)? {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
@@ -188,6 +187,13 @@ impl<A: Actuator> Agent<A> {
             },
         };
         crate::act::save(&self.actuator, &self.roots, &for_hook).map_err(|error| error.to_string())
+    }
+}
+
+async fn changed(watch: Option<&FileWatch>) -> io::Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

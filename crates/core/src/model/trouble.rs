@@ -147,11 +147,17 @@ impl Problem {
 
 /// Commands in one line, without the remarks between them.
 pub fn fix(severity: Severity, remedy: &[String]) -> Option<String> {
-    let commands: Vec<&str> = match remedy.iter().any(|line| !line.starts_with('#')) {
-        true => remedy.iter().filter(|line| !line.starts_with('#')).map(String::as_str).collect(),
-        false => remedy.iter().map(|line| line.trim_start_matches(['#', ' '])).collect(),
-    };
-    (severity > Severity::Note && !commands.is_empty()).then(|| commands.join(" && "))
+    let (first, rest) = remedy.split_first().filter(|_| severity > Severity::Note)?;
+    // What must be done by hand comes before the commands; what is only another way is left out.
+    let by_hand = first.strip_prefix("# ");
+    let commands = rest.iter().filter(|line| !line.starts_with('#')).map(String::as_str);
+    let commands: Vec<&str> =
+        by_hand.is_none().then_some(&**first).into_iter().chain(commands).collect();
+    Some(match (by_hand, commands.join(" && ")) {
+        (None, commands) => commands,
+        (Some(by_hand), none) if none.is_empty() => by_hand.to_owned(),
+        (Some(by_hand), commands) => format!("{by_hand}; then {commands}"),
+    })
 }
 
 /// What is wrong, in one sentence: all texts, and what fixes the first.
