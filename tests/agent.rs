@@ -210,7 +210,7 @@ fn a_kubeconfig_that_comes_later_is_found() {
     fs::create_dir_all(host.path("/var/lib/kubelet")).unwrap();
     let mut agent = Agent::start(&host);
     agent.hears(
-        "STATUS=API server not reachable, no list of pods yet (no kubeconfig of the kubelet at",
+        "STATUS=no credentials for the API server, no list of pods yet (no kubeconfig of the kubelet at",
     );
     host.use_kubeconfig(&server);
     agent.hears("STATUS=Swap 2.0 GiB");
@@ -279,7 +279,7 @@ fn where_the_kubelet_grants_it_only_looks() {
     let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
     let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
     let mut agent = Agent::start(&host);
-    agent.hears("STATUS=1 limits that are not what LimitedSwap gives");
+    agent.hears("STATUS=1 limit that is not what LimitedSwap gives");
     assert_eq!(host.limit(&cgroup), "max");
 }
 
@@ -360,7 +360,7 @@ fn a_host_without_cgroup_v2_is_said_and_survived() {
     fs::create_dir_all(host.path("/sys/fs/cgroup/memory")).unwrap();
     fs::remove_dir_all(host.path("/proc/pressure")).unwrap();
     let mut agent = Agent::start(&host);
-    let status = agent.hears("STATUS=API server");
+    let status = agent.hears("STATUS=no credentials for the API server");
     assert!(status.contains("cgroup v2 is not mounted"), "{status}");
     assert!(status.contains("boot with psi=1"), "{status}");
 }
@@ -393,7 +393,7 @@ fn without_systemd_limits_hold_in_cgroupfs_and_the_status_says_so() {
     host.write("/proc/77/comm", "main\n");
     host.write("/proc/77/cmdline", "/main\0");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("1 limits that systemd could not be told");
+    let status = agent.hears("1 limit that systemd could not be told");
     assert!(status.contains("cannot reach systemd at"), "{status}");
     assert_eq!(host.limit(&scope), half(100));
 }

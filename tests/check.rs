@@ -18,7 +18,7 @@ use std::{
 use serde_json::Value;
 use support::{
     Agent, FakeHost, NODE, api_server,
-    node::{GIB, HOOK, KUBELET, healthy, mounts, pressure, recorded, selinux, swaps},
+    node::{GIB, HOOK, KUBELET, healthy, mounts, own_hook, pressure, recorded, selinux, swaps},
 };
 use test_apiserver::pki::Validity;
 use wasp_agent::{
@@ -123,9 +123,9 @@ const BREAKINGS: &[Breaking] = &[
     ("hook-installed", "warn", "is gone from the folders", |h| fs::remove_file(h.path(HOOK)).unwrap()),
     ("hook-installed", "warn", "was changed", |h| h.write(HOOK, r#"{"hook":{"path":"/usr/bin/wasp-hook"}}"#)),
     ("hook-program", "fail", "/usr/bin/wasp-hook is missing", |h| fs::remove_file(h.path("/usr/bin/wasp-hook")).unwrap()),
-    ("hook-program", "fail", "is not executable", |h| fs::set_permissions(h.path("/usr/bin/wasp-hook"), fs::Permissions::from_mode(0o644)).unwrap()),
-    ("hook-label", "fail", "no label, which CRI-O may not run", |h| selinux(h, "1")),
-    ("hook-label", "warn", "SELinux does not enforce now", |h| selinux(h, "0")),
+    ("hook-program", "fail", "is not executable", |h| fs::set_permissions(own_hook(h), fs::Permissions::from_mode(0o644)).unwrap()),
+    ("hook-label", "fail", "no label, which CRI-O may not run", |h| { own_hook(h); selinux(h, "1") }),
+    ("hook-label", "warn", "SELinux does not enforce now", |h| { own_hook(h); selinux(h, "0") }),
     ("hook-label", "skip", "no SELinux", |h| h.write("/sys/fs/selinux/enforce", "1")),
     ("daemonset-hook", "fail", "swap-for-burstable-wasp-agent-x.json", |h| h.write("/run/containers/oci/hooks.d/swap-for-burstable-wasp-agent-x.json", "{}")),
     ("daemonset-hook", "fail", "/opt/oci-hook-swap.sh", |h| h.write("/opt/oci-hook-swap.sh", "")),
@@ -190,7 +190,7 @@ fn a_folder_without_a_kernel_is_looked_at_before_anything_is_installed() {
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
     let (code, out, _) = run(&host, &["check"]);
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("mend: failSwapOn: false in /etc/kubernetes/kubelet.conf"), "{out}");
+    assert!(out.contains("printf 'failSwapOn: false\\n' >> /etc/kubernetes/kubelet.conf"), "{out}");
 }
 
 #[test]

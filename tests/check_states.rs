@@ -82,7 +82,7 @@ const STATES: &[State] = &[
     ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot ask systemd at /run/dbus/system_bus_socket: no answer in 5 s".into())),
     ("broken-configuration", 2, |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = 1\nnonsense = 2\n"), |f| {
         bus_of(f).oomd = Some("kubepods.slice");
-        bus_of(f).units.insert("wasp-agent.service", UnitFacts { load: "loaded".into(), active: "failed".into(), status: String::new() });
+        bus_of(f).units.insert("wasp-agent.service", UnitFacts { load: "loaded".into(), active: "failed".into(), ..UnitFacts::default() });
     }),
 ];
 

@@ -189,7 +189,7 @@ fn a_plan_without_the_api_server_says_so() {
     assert_eq!(code, 0);
     assert!(
         out.starts_with(
-            "NOTE: API server not reachable, going by the agent's records: no kubeconfig"
+            "NOTE: the API server does not tell the pods, going by the agent's records: no kubeconfig"
         ),
         "{out}"
     );

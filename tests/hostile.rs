@@ -159,7 +159,7 @@ fn words_of_others_are_shown_and_not_obeyed() {
     let fault = json!({"verb": "list", "resource": "pods", "code": 403, "message": WORDS});
     server.fault(serde_json::from_value(fault).unwrap()).unwrap();
     server.drop_watches().unwrap();
-    let status = agent.hears("STATUS=API server not reachable");
+    let status = agent.hears("STATUS=the API server refuses");
     assert!(status.contains("no READY=0 STATUS=all is well \\u{1b}]0;title"), "{status}");
 
     let published = host.path("/run/wasp-agent/status.json");
@@ -178,7 +178,7 @@ fn words_of_others_are_shown_and_not_obeyed() {
         assert!(!text.replace('\n', "").contains(is_obeyed), "{arguments:?}: {text:?}");
         screens += &text;
     }
-    assert!(screens.contains("cannot watch pods: no READY=0"), "{screens}");
+    assert!(screens.contains("refused: no READY=0"), "{screens}");
     let (_, log) = agent.stop();
     let said: Vec<&str> = log.lines().filter(|line| line.contains("READY=0")).collect();
     assert!(!said.is_empty() && said.iter().all(|line| shows(line)), "{log:?}");

@@ -85,7 +85,7 @@ fn a_broken_kubeconfig_is_named_and_not_quoted() {
         // kubeadm's kubeconfig, where OpenShift has the kubelet's configuration.
         host.write("/etc/kubernetes/kubelet.conf", &kubeconfig("https://127.0.0.1:1", &user));
         let agent = Agent::start(&host);
-        let said = everything_said(&host, agent, "STATUS=API server not reachable");
+        let said = everything_said(&host, agent, "STATUS=no credentials for the API server");
         assert!(said.contains(KUBECONFIG) && !said.contains("panicked"), "{user}: {said}");
         assert!(!said.contains(SECRET) && !said.contains(&in_base64), "{user}: {said}");
     }

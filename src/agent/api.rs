@@ -15,11 +15,14 @@ use crate::{
     decide::{check::EXPIRES_SOON, wish},
     messages,
     model::{
+        failure::{Failure, FailureKind},
         host::Holder,
         pod::{Pod, PodUid},
         published,
+        trouble::{Problem, Trouble},
     },
     observe::kube::{
+        credentials::wrong_clock,
         decode::OddPod,
         pods::{Seen, Update},
     },
@@ -34,12 +37,16 @@ pub(super) struct Api {
     /// A complete list was received since the agent started.
     pub(super) synced: bool,
     /// Why the API server cannot be asked now.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Failure>,
     /// How often, since it could last be asked.
     failures: u64,
     /// Deleted, with containers still running.
     pub(super) deleted: BTreeSet<PodUid>,
     certificate_expires: Option<SystemTime>,
+    certificate_begins: Option<SystemTime>,
+    /// The node that is asked for, and the one that the certificate is for.
+    node_name: String,
+    certificate_name: Option<String>,
     server: Option<String>,
     /// While a list is being received: what it holds so far.
     listing: Option<BTreeSet<PodUid>>,
@@ -58,10 +65,29 @@ impl Api {
         published::Api {
             server: self.server.clone(),
             reachable: self.synced && self.failure.is_none(),
-            failure: self.failure.clone(),
+            failure: self.failure.as_ref().map(Failure::short),
             certificate_expires: self.certificate_expires.map(rfc3339),
             pods,
             unreadable_pods: self.unreadable.len(),
+        }
+    }
+
+    /// The failure by what else is known: a clock that is late, a name that is not the certificate's.
+    fn judged(&self, failure: Failure) -> Failure {
+        let Failure { kind, text } = failure;
+        if let Some(text) = wrong_clock(&text, self.certificate_begins, SystemTime::now()) {
+            return Failure { kind: FailureKind::Clock, text };
+        }
+        let other = self.certificate_name.as_ref().filter(|name| **name != self.node_name);
+        match (kind, other) {
+            (FailureKind::Refused, Some(other)) => {
+                let asked = &self.node_name;
+                let text = format!(
+                    "node.name = {asked:?}, and the certificate is of node {other}: {text}"
+                );
+                Failure { kind, text }
+            }
+            _ => Failure { kind, text },
         }
     }
 
@@ -96,39 +122,51 @@ impl Api {
         });
     }
 
-    /// For the status line.
-    pub(super) fn problem(&self) -> Option<String> {
+    /// What is wrong with the API server or the credentials.
+    pub(super) fn problem(&self) -> Option<Problem> {
         if let Some(failure) = &self.failure {
             let known =
                 if self.synced { "going by what it said last" } else { "no list of pods yet" };
-            return Some(format!("API server not reachable, {known} ({failure})"));
+            let problem = Problem::new(Trouble::Api, failure.sentence(known));
+            return Some(problem.with_remedy(failure.remedy()));
         }
-        let left = self.certificate_expires?.duration_since(SystemTime::now());
-        match left {
-            Err(_) => Some("the kubelet's client certificate has expired".to_owned()),
-            Ok(left) if left < EXPIRES_SOON => Some(format!(
-                "the kubelet's client certificate expires in {} min",
-                left.as_secs() / 60
-            )),
-            Ok(_) => None,
-        }
+        let text = match self.certificate_expires?.duration_since(SystemTime::now()) {
+            Err(_) => "the kubelet's client certificate has expired".to_owned(),
+            Ok(left) if left < EXPIRES_SOON => {
+                format!("the kubelet's client certificate expires in {} min", left.as_secs() / 60)
+            }
+            Ok(_) => return None,
+        };
+        Some(Problem::new(Trouble::Certificate, text))
     }
 }
 
 impl<A: Actuator> Agent<A> {
     pub(super) fn api_says(&mut self, update: Update) {
         match update {
-            Update::Credentials { node_name, server, certificate_expires } => {
+            Update::Credentials {
+                node_name,
+                server,
+                certificate_expires,
+                certificate_begins,
+                certificate_name,
+            } => {
                 let expires = certificate_expires.map_or_else(|| "never".to_owned(), rfc3339);
                 messages::CredentialsRead { node_name: &node_name, server: &server, certificate_expires: &expires }.emit(format_args!("read the credentials of {node_name} for {server}, certificate valid until {expires}"));
                 self.api.certificate_expires = certificate_expires;
+                self.api.certificate_begins = certificate_begins;
+                self.api.certificate_name = certificate_name;
+                self.api.node_name = node_name;
                 self.api.server = Some(server);
                 self.published_is_stale();
                 return;
             }
             Update::Failed(failure) => {
-                if self.api.failure.is_none() {
-                    messages::ApiLost.emit(format_args!("API server not reachable: {failure}"));
+                let failure = self.api.judged(failure);
+                // The same outage may be of another kind by now.
+                if self.api.failure.as_ref().is_none_or(|before| before.kind != failure.kind) {
+                    let text = failure.short();
+                    messages::ApiLost.emit(format_args!("API server: {text}"));
                 }
                 self.api.failure = Some(failure);
                 self.api.failures += 1;
@@ -233,7 +271,7 @@ impl<A: Actuator> Agent<A> {
             self.pods.remove(&uid);
             self.api.deleted.remove(&uid);
             let failed = self.records.remove(&uid).err().map(|error| error.to_string());
-            self.problem("records", failed.or_else(|| self.records.trouble()));
+            self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
         }
         let key = odd.label();
         if self.api.unreadable.get(&key) != Some(&odd) {

@@ -28,6 +28,7 @@ use crate::{
     model::{
         host::Monotonic,
         pod::{Migration, Pod, PodUid},
+        trouble::Trouble,
     },
     observe::{
         pressure::{WorkingSet, sample},
@@ -220,7 +221,7 @@ impl<A: Actuator> Agent<A> {
         let working_set = self.eviction.working_set();
         match sample(&self.roots, since_boot(), &self.settings.protection.slices, working_set) {
             Ok(sample) => {
-                self.problem("signals", None);
+                self.problem(Trouble::Signals, None);
                 self.see_who_left(sample.at);
                 self.see_drain(sample.at);
                 // The pods' figures are read only when they matter.
@@ -265,7 +266,7 @@ impl<A: Actuator> Agent<A> {
                 self.eviction.wanted.send_replace(false);
                 let text = format!("{error}; no eviction");
                 self.announce(Some(unknown(&text)));
-                self.problem("signals", Some(text));
+                self.problem(Trouble::Signals, Some(text));
             }
         }
     }
@@ -325,7 +326,7 @@ impl<A: Actuator> Agent<A> {
 
     /// What the announcer has seen and met.
     pub(super) fn announcer_told(&mut self, told: Told) {
-        self.problem("announce", told.problem);
+        self.problem(Trouble::Announce, told.problem);
         if let Some(seen) = told.node {
             self.eviction.node = seen;
             self.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
@@ -439,7 +440,7 @@ impl<A: Actuator> Agent<A> {
         let saved = crate::act::save(&self.actuator, &self.roots, &self.eviction.evictions);
         let failed = saved.err().map(|error| error.to_string());
         self.eviction.written = failed.is_none();
-        self.problem("evictions", failed);
+        self.problem(Trouble::Evictions, failed);
         self.eviction.written
     }
 }

@@ -11,11 +11,15 @@ use crate::{
     config::settings::Grants,
     decide::{
         grant::swap_for_pods,
-        hook::{FILE_NAME, definition, preferred},
+        hook::{FILE_NAME, Unfit, definition, other_version, preferred, unfit},
     },
     messages,
-    model::{hook::HookSettings, runtime::Runtime},
-    observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS},
+    model::{
+        hook::HookSettings,
+        runtime::Runtime,
+        trouble::{Problem, Trouble},
+    },
+    observe::{crio, files::FileWatch, hooks::USUAL_FOLDERS, program},
     roots::Roots,
 };
 
@@ -26,6 +30,9 @@ const PROGRAM: &str = "wasp-hook";
 pub(super) struct Installed {
     file: Option<PathBuf>,
     watch: Option<FileWatch>,
+    /// Made before the program is looked at: what changes meanwhile is noticed.
+    program_watch: Option<FileWatch>,
+    program: program::Known,
 }
 
 impl Installed {
@@ -35,22 +42,66 @@ impl Installed {
 
     /// Returns when the definition or a folder for it may have changed; never while none is watched.
     pub(super) async fn changed(&self) -> io::Result<()> {
-        match &self.watch {
-            Some(watch) => watch.changed().await,
-            None => std::future::pending().await,
+        tokio::select! {
+            changed = changed(self.watch.as_ref()) => changed,
+            changed = changed(self.program_watch.as_ref()) => changed,
         }
     }
 }
 
 impl<A: Actuator> Agent<A> {
-    /// Has the hook installed and told, or removed, as is configured.
+    /// Has the hook installed and told, or removed, as is configured. A program that could not be started
+    /// keeps every container from starting: its definition is withdrawn.
     pub(super) fn check_hook(&mut self) {
         let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
-        let problem = if wanted { self.install_hook().err() } else { self.remove_hook(None).err() };
-        self.problem("hook", problem);
+        if !wanted {
+            self.problem(Trouble::HookProgram, None);
+            let failed = self.remove_hook(None).err();
+            self.problem(Trouble::Hook, failed);
+            return;
+        }
+        let hook = match program() {
+            Ok(path) => path,
+            Err(error) => {
+                let text = format!("the OCI hook is not installed: {error}");
+                self.problem(Trouble::Hook, Some(text));
+                return;
+            }
+        };
+        self.installed.program_watch = FileWatch::new(std::slice::from_ref(&hook)).ok();
+        let own = Path::new("/proc/self/exe");
+        let known = &mut self.installed.program;
+        let facts = program::facts_again(&self.roots, &hook, &hook, own, known);
+        if let Some(unfit) = unfit(&facts) {
+            self.withdraw_hook(&hook, &unfit);
+            return;
+        }
+        self.problem(Trouble::HookProgram, None);
+        let failed = self.install_hook(&hook).err();
+        let other = other_version(&facts).map(|text| {
+            let remedy = vec!["systemctl restart wasp-agent".to_owned()];
+            Problem::new(Trouble::Hook, text).with_remedy(remedy)
+        });
+        let failed = failed.map(|text| Problem::new(Trouble::Hook, text));
+        self.problem_is(Trouble::Hook, failed.or(other));
     }
 
-    fn install_hook(&mut self) -> Result<(), String> {
+    /// No container could start with it.
+    fn withdraw_hook(&mut self, hook: &Path, unfit: &Unfit) {
+        let withdrawn = self.remove_hook(None);
+        let found = unfit.about(hook);
+        let text = match withdrawn {
+            Ok(()) => format!(
+                "the OCI hook is withdrawn, since no container could start with it: {found}"
+            ),
+            Err(error) => format!("NO CONTAINER CAN START: {found}, and {error}"),
+        };
+        let problem = Problem::new(Trouble::HookProgram, text).with_remedy(unfit.remedy(hook));
+        self.problem_is(Trouble::HookProgram, Some(problem));
+        self.problem(Trouble::Hook, None);
+    }
+
+    fn install_hook(&mut self, program: &Path) -> Result<(), String> {
         let folders = match crio::runtime(&self.roots)? {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
@@ -66,13 +117,12 @@ impl<A: Actuator> Agent<A> {
                 );
             }
         };
-        let program = program().map_err(|error| format!("the hook is not installed: {error}"))?;
         self.publish_settings()?;
-        let text = definition(&program);
+        let text = definition(program);
         // Before the folders are looked at: one that comes meanwhile is noticed. CRI-O makes those that
         // are missing when it starts. Without a watch, the resync serves.
-        let files: Vec<_> =
-            folders.iter().map(|folder| self.roots.path(folder.join(FILE_NAME))).collect();
+        let definitions = folders.iter().map(|folder| self.roots.path(folder.join(FILE_NAME)));
+        let files: Vec<_> = definitions.chain([program.to_owned()]).collect();
         self.installed.watch = FileWatch::new(&files).ok();
         let mut refused = Vec::new();
         for folder in &folders {
@@ -99,13 +149,16 @@ impl<A: Actuator> Agent<A> {
 
     /// Removes the definition everywhere but from `except`.
     fn remove_hook(&mut self, except: Option<&Path>) -> Result<(), String> {
+        let mut files: Vec<PathBuf> =
+            USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
+        // One that CRI-O alone names.
+        files.extend(self.installed.file.clone().filter(|file| !files.contains(file)));
         if except.is_none() {
-            self.installed = Installed::default();
+            (self.installed.file, self.installed.watch) = (None, None);
         }
-        for folder in USUAL_FOLDERS {
-            let file = Path::new(folder).join(FILE_NAME);
+        for file in files {
             // In a folder that is read-only even the removal of no file fails.
-            if except == Some(&file) || self.roots.path(&file).symlink_metadata().is_err() {
+            if except == Some(&*file) || self.roots.path(&file).symlink_metadata().is_err() {
                 continue;
             }
             match self.actuator.remove_file(&self.roots.path(&file)) {
@@ -138,12 +191,14 @@ impl<A: Actuator> Agent<A> {
     }
 }
 
+async fn changed(watch: Option<&FileWatch>) -> io::Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The hook is installed beside the agent.
 fn program() -> io::Result<PathBuf> {
-    let program = std::env::current_exe()?.with_file_name(PROGRAM);
-    if program.is_file() {
-        return Ok(program);
-    }
-    let text = format!("{} is missing", program.display());
-    Err(io::Error::new(io::ErrorKind::NotFound, text))
+    Ok(std::env::current_exe()?.with_file_name(PROGRAM))
 }

@@ -5,9 +5,13 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use super::{Agent, late_swap::SERVICE, protection};
 use crate::{
     act::{Actuator, tunables},
-    config::settings::{GrantSettings, Grants, Policy, SwapKind},
+    config::settings::{EvictionMode, GrantSettings, Grants, Policy, SchedulingGuard, SwapKind},
     decide::{
-        kubelet::{fails_with_swap, grants_otherwise, in_force, memory_threshold, unusable},
+        kubelet::{
+            commands_to_set, fails_with_swap, grants_otherwise, in_force, memory_threshold,
+            unusable,
+        },
+        obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup, without_limit},
         provision::{Wanted, shortage},
         rivals::{daemonset, others_swap, others_watermarks},
@@ -20,9 +24,14 @@ use crate::{
         plain::plain,
         pod::{ContainerId, PodUid},
         published,
+        runtime::Runtime,
+        trouble::{Problem, Trouble},
         watermarks::Watermarks,
     },
-    observe::{accounting::swap_control, hooks, kubelet, rivals::rivals, tree::Changes, zoneinfo},
+    observe::{
+        accounting::swap_control, crio, hooks, kubelet, obstacles::obstacles, rivals::rivals,
+        tree::Changes, zoneinfo,
+    },
 };
 
 fn acted_on(config: &KubeletConfig) -> published::Kubelet {
@@ -53,10 +62,10 @@ impl<A: Actuator> Agent<A> {
         let for_long = lacking.intersection(&self.without_limit).count();
         self.without_limit = lacking;
         let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
-        self.problem("cgroup", missing);
+        self.problem(Trouble::Cgroup, missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure-stall information (boot with psi=1)";
-        self.problem("pressure", (!pressure).then(|| missing.to_owned()));
+        self.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
         self.check_swap();
         let others = rivals(&self.roots);
         let wanted =
@@ -68,7 +77,33 @@ impl<A: Actuator> Agent<A> {
             pod.name.starts_with("wasp-agent-") && pod.container("wasp-agent").is_some()
         });
         let daemonset = daemonset(pods.map(|pod| (&*pod.namespace, &*pod.name)));
-        self.problem("rival", daemonset.or_else(|| hooks::rival(&self.roots)).or(swap));
+        let daemonset = daemonset.map(|text| Problem::new(Trouble::Rival, text));
+        let foreign = match crio::runtime(&self.roots) {
+            Ok(Runtime::Crio(folders)) => hooks::foreign(&self.roots, &folders),
+            _ => Vec::new(),
+        };
+        let foreign = foreign.first().map(|(file, why)| {
+            let file = file.display();
+            Problem::new(Trouble::Rival, format!("another hook, {file}: {why}"))
+                .with_remedy(vec![format!("mv {file} {file}.off")])
+        });
+        let left = hooks::rival(&self.roots).map(|text| {
+            let files = hooks::rival_files(&self.roots);
+            let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            let remedy = [
+                "oc delete daemonset -n wasp wasp-agent".to_owned(),
+                format!("rm {}", files.join(" ")),
+            ];
+            Problem::new(Trouble::Rival, text).with_remedy(remedy.into())
+        });
+        let others = swap.map(|text| Problem::new(Trouble::Rival, text));
+        self.problem_is(Trouble::Rival, daemonset.or(left).or(foreign).or(others));
+        self.check_guard();
+        let found = obstacles(&self.roots);
+        let above = limit_above_pods(&found, self.node.swap_bytes).or_else(|| throttled(&found));
+        self.problem_is(Trouble::PodsLimit, above);
+        self.problem_is(Trouble::Swappiness, swappiness(&found));
+        self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
         self.check_kubelet();
         // A kubelet that runs tells itself.
         if self.kubelet.is_by_unit() {
@@ -78,9 +113,36 @@ impl<A: Actuator> Agent<A> {
         self.check_hook();
     }
 
+    /// A cordon or a taint that is configured, and not applied.
+    fn check_guard(&mut self) {
+        let eviction = &self.settings.eviction;
+        let guard = match eviction.guard {
+            SchedulingGuard::Cordon => "cordon",
+            SchedulingGuard::Taint => "taint",
+            SchedulingGuard::None | SchedulingGuard::Condition => "",
+        };
+        let mode = match eviction.mode {
+            EvictionMode::Enforce => "",
+            EvictionMode::Observe => "observe",
+            EvictionMode::Off => "off",
+        };
+        let problem = (!guard.is_empty() && !mode.is_empty()).then(|| {
+            let text = format!(
+                "eviction.scheduling-guard = {guard:?} has no effect, since eviction.mode = {mode:?}"
+            );
+            let drop_in = "/etc/wasp-agent/config.d/99-check-guard.toml";
+            let remedy = vec![
+                format!(r#"printf '[eviction]\nscheduling-guard = "condition"\n' > {drop_in}"#),
+                "systemctl reload wasp-agent".to_owned(),
+            ];
+            Problem::new(Trouble::Guard, text).with_remedy(remedy)
+        });
+        self.problem_is(Trouble::Guard, problem);
+    }
+
     pub(super) fn check_swap(&mut self) {
         let late = self.check_late_swap();
-        self.problem("swap", late.or_else(|| shortage(&self.settings.swap, &self.node)));
+        self.problem(Trouble::Swap, late.or_else(|| shortage(&self.settings.swap, &self.node)));
     }
 
     /// What the kubelet's configuration says about swap, which decides who grants.
@@ -100,7 +162,7 @@ impl<A: Actuator> Agent<A> {
                     ),
                     Grants::Agent | Grants::Kubelet => error,
                 };
-                self.problem("kubelet", Some(text));
+                self.problem(Trouble::Kubelet, Some(text));
                 return;
             }
         };
@@ -124,12 +186,35 @@ impl<A: Actuator> Agent<A> {
             config.as_ref().and_then(|config| grants_otherwise(self.configured.clone(), config));
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
-        self.problem("kubelet", otherwise.or(fails).or(unusable));
+        self.problem_is(
+            Trouble::Kubelet,
+            config.as_ref().and_then(|config| {
+                let problem = |text, key: &str, origin, value, flag| {
+                    Problem::new(Trouble::Kubelet, text)
+                        .with_remedy(commands_to_set(config, origin, key, value, flag))
+                };
+                let (behavior, fail_swap_on) = (&config.swap_behavior, &config.fail_swap_on);
+                let wanted = match self.configured.0 {
+                    Grants::Kubelet => "LimitedSwap",
+                    Grants::Agent | Grants::Auto => "NoSwap",
+                };
+                otherwise
+                    .clone()
+                    .map(|text| {
+                        problem(text, "memorySwap.swapBehavior", &behavior.origin, wanted, "")
+                    })
+                    .or_else(|| {
+                        let flag = "--fail-swap-on";
+                        Some(problem(fails?, "failSwapOn", &fail_swap_on.origin, "false", flag))
+                    })
+                    .or_else(|| Some(Problem::new(Trouble::Kubelet, unusable?)))
+            }),
+        );
         self.check_kubelet_swap();
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
         let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
         let late = watermarks.and_then(|watermarks| self.align_watermarks(&watermarks, threshold));
-        self.problem("watermarks", late);
+        self.problem(Trouble::Watermarks, late);
     }
 
     /// Has the watermarks aligned where the kubelet's threshold or the swap has changed; what is to be
@@ -219,7 +304,7 @@ impl<A: Actuator> Agent<A> {
             self.everything_is_dirty();
         }
         let outdated = self.kubelet_swap.is_outdated(self.node.swap_bytes);
-        self.problem("kubelet-swap", outdated.filter(|_| by_kubelet));
+        self.problem(Trouble::KubeletSwap, outdated.filter(|_| by_kubelet));
     }
 
     /// Has pods' cgroups looked for where the kubelet makes them.
@@ -250,12 +335,12 @@ impl<A: Actuator> Agent<A> {
         }
         let count = self.lost.values().filter(|since| now.since(**since) >= LOST_AFTER).count();
         let text = (count > 0).then(|| lost_pods(count, self.roots.pods()));
-        self.problem("lost-pods", text);
+        self.problem(Trouble::LostPods, text);
     }
 
     pub(super) fn protection_says(&mut self, report: protection::Report) {
-        self.problem("protection", report.problem.clone());
-        self.problem("oomd", report.oomd.clone());
+        self.problem(Trouble::Protection, report.problem.clone());
+        self.problem(Trouble::Oomd, report.oomd.clone());
         self.protection = report;
     }
 }

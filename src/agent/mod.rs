@@ -4,6 +4,7 @@ pub mod announce;
 mod api;
 mod control;
 mod eviction;
+mod health;
 mod hook;
 mod host;
 mod late_swap;
@@ -39,6 +40,7 @@ use crate::{
     model::{
         host::{Holder, Monotonic, NodeMemory},
         pod::{ContainerId, PodUid, Pods},
+        trouble::Trouble,
     },
     observe::{
         alarm::Alarm,
@@ -105,14 +107,14 @@ struct Agent<A> {
     without_limit: BTreeSet<ContainerId>,
     /// Running pods that have no cgroup, and since when.
     lost: BTreeMap<PodUid, Monotonic>,
-    /// Problems of the host by what they are about, so that each is logged when it comes and goes.
-    problems: HashMap<&'static str, String>,
+    health: health::Health,
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(
     roots: Roots,
     settings: Settings,
+    in_force: String,
     verbosity: Verbosity,
     dry_run: bool,
 ) -> anyhow::Result<()> {
@@ -135,7 +137,9 @@ pub async fn run(
     let host = Host { roots: roots.clone(), systemd: requests };
     let records = Records::new(&roots);
     let (eviction, evicted) = eviction::Eviction::new(&roots, true);
-    let (agent, suspending) = Agent::start(roots, settings, verbosity, records, host, eviction)?;
+    let (mut agent, suspending) =
+        Agent::start(roots, settings, verbosity, records, host, eviction)?;
+    agent.keep_in_force(&in_force);
     agent.turn(Some(answers), evicted, suspending).await
 }
 
@@ -189,7 +193,7 @@ impl<A: Actuator> Agent<A> {
             kubelet_units: mpsc::unbounded_channel().0,
             without_limit: BTreeSet::new(),
             lost: BTreeMap::new(),
-            problems: HashMap::new(),
+            health: health::Health::default(),
         };
         Ok((agent, suspending))
     }
@@ -286,7 +290,7 @@ impl<A: Actuator> Agent<A> {
                 Some(answer) = evicted.recv() => self.eviction_answered(answer),
                 Some(report) = guard.recv() => self.protection_says(report),
                 Some(told) = told.recv() => self.announcer_told(told),
-                Some(problem) = served.recv() => self.problem("metrics", problem),
+                Some(problem) = served.recv() => self.problem(Trouble::Metrics, problem),
                 fired = self.eviction.stalled() => {
                     fired.context("the kernel's notifications of stalls failed")?;
                     self.stalls_begin();
@@ -386,7 +390,7 @@ impl<A: Actuator> Agent<A> {
         if deaf.is_some() {
             self.timers.resync = self.timers.resync.min(self.now() + DEAF);
         }
-        self.problem("inotify", deaf);
+        self.problem(Trouble::Inotify, deaf);
     }
 
     fn time_passed(&mut self) {

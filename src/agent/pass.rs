@@ -13,13 +13,12 @@ use crate::{
     messages,
     model::{
         host::{ContainerFacts, Holder, Level, PodFacts, Role},
-        plain::plain,
         pod::{Pod, PodUid},
-        published::{Counters, TROUBLES},
+        published::Counters,
         swap::{SwapMax, human_bytes},
+        trouble::Trouble,
     },
     observe::{cgroup::CgroupError, node},
-    report::status,
 };
 
 /// When a limit that could not be read or written is tried again.
@@ -28,8 +27,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A limit that could not be read or set.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// What was said of it.
-    text: String,
+    /// What was logged of it.
+    pub(super) text: String,
     times: u64,
     /// `None` where it could not be read.
     to: Option<SwapMax>,
@@ -246,7 +245,7 @@ impl<A: Actuator> Agent<A> {
         uid.map(PodUid::as_str)
     }
 
-    fn pod_of(&self, owner: &Holder) -> Option<std::sync::Arc<Pod>> {
+    pub(super) fn pod_of(&self, owner: &Holder) -> Option<std::sync::Arc<Pod>> {
         let uid = owner.pod().or_else(|| self.tree.pod_of(owner.container()?));
         uid.and_then(|uid| self.pods.get(uid)).cloned()
     }
@@ -322,9 +321,9 @@ impl<A: Actuator> Agent<A> {
                 if let systemd::Held::Instead { of } = held {
                     tracing::debug!(?owner, swap_max = %asked, before = %of, "systemd told");
                 }
-                self.problem("systemd", None);
+                self.problem(Trouble::Systemd, None);
             }
-            Err(error) => self.problem("systemd", Some(error.clone())),
+            Err(error) => self.problem(Trouble::Systemd, Some(error.clone())),
         }
         self.state.systemd_answered(&owner, asked, outcome.is_ok(), now);
         // What systemd made of it is verified in cgroupfs, and a refusal has its next try.
@@ -337,7 +336,7 @@ impl<A: Actuator> Agent<A> {
     pub(super) fn read_node(&mut self) {
         match node::memory(&self.roots) {
             Ok(memory) => {
-                self.problem("memory", None);
+                self.problem(Trouble::Memory, None);
                 if memory != self.node {
                     let devices: Vec<String> = node::swap_devices(&self.roots)
                         .iter()
@@ -365,7 +364,7 @@ impl<A: Actuator> Agent<A> {
                     self.eviction.look_now();
                 }
             }
-            Err(error) => self.problem("memory", Some(error.to_string())),
+            Err(error) => self.problem(Trouble::Memory, Some(error.to_string())),
         }
     }
 
@@ -392,7 +391,7 @@ impl<A: Actuator> Agent<A> {
             .collect();
         // It is said of all of them together.
         let _ = self.records.save(pod, grants);
-        self.problem("records", self.records.trouble());
+        self.problem(Trouble::Records, self.records.trouble());
     }
 
     /// Publishes what could not be published before.
@@ -400,50 +399,6 @@ impl<A: Actuator> Agent<A> {
         let rest: Vec<_> =
             self.records.unwritten().filter_map(|uid| self.pods.get(uid)).cloned().collect();
         rest.iter().for_each(|pod| self.record(pod));
-    }
-
-    /// A problem comes (`Some`) or goes; each is logged once.
-    pub(super) fn problem(&mut self, about: &'static str, problem: Option<String>) {
-        // It may quote files, systemd and the API server.
-        match problem.map(|text| plain(&text).into_owned()) {
-            Some(text) if self.problems.get(about) == Some(&text) => {}
-            Some(text) => {
-                self.published_is_stale();
-                messages::TroubleBegan { about: &about }.emit(format_args!("{text}"));
-                self.problems.insert(about, text);
-            }
-            None => {
-                if let Some(text) = self.problems.remove(about) {
-                    self.published_is_stale();
-                    messages::TroubleOver { about: &about }.emit(format_args!("no longer: {text}"));
-                }
-            }
-        }
-    }
-
-    pub(super) fn report(&mut self) {
-        // Each pod is logged by itself.
-        match self.api.unreadable() {
-            Some(text) => drop(self.problems.insert("pods", text)),
-            None => drop(self.problems.remove("pods")),
-        }
-        let mut problems: Vec<String> = self.eviction_status.clone().into_iter().collect();
-        problems.extend(self.api.problem());
-        let troubles: Vec<&'static str> =
-            TROUBLES.into_iter().filter(|about| self.problems.contains_key(about)).collect();
-        problems.extend(troubles.iter().filter_map(|about| self.problems.get(about).cloned()));
-        let facts = status::Facts {
-            protected: &self.protection.protected,
-            settings: &self.settings,
-            node: self.node,
-            state: &self.state,
-            pods: self.pods.len(),
-            problems,
-        };
-        let line = status::line(&facts);
-        let problems = facts.problems;
-        self.timers.status = self.notifier.status(&line, self.now());
-        self.publish(&line, &problems, &troubles);
     }
 
     /// Pods that the API has deleted are kept while they have cgroups: what is leaving keeps what it
@@ -461,7 +416,7 @@ impl<A: Actuator> Agent<A> {
             self.api.deleted.remove(&uid);
             self.pods.remove(&uid);
             let failed = self.records.remove(&uid).err().map(|error| error.to_string());
-            self.problem("records", failed.or_else(|| self.records.trouble()));
+            self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
         }
     }
 }

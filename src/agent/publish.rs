@@ -15,6 +15,7 @@ use crate::{
         pressure::{Sample, Stalled},
         published::{self, Counters, Evicted, Published},
         swap::SwapMax,
+        trouble::{Problem, Trouble},
     },
     observe::pressure,
     report::metrics,
@@ -98,7 +99,7 @@ fn stalled(stalled: Stalled) -> published::Stalled {
 
 impl<A: Actuator> Agent<A> {
     /// Something that is published has changed. A new status is written when its time has come.
-    pub(super) fn publish(&mut self, status: &str, problems: &[String], troubles: &[&str]) {
+    pub(super) fn publish(&mut self, status: &str, problems: &[Problem]) {
         let now = self.now();
         // A dry run leaves no file.
         let dry = self.eviction.announcer.is_none();
@@ -108,10 +109,10 @@ impl<A: Actuator> Agent<A> {
         self.publisher.stale = false;
         self.publisher.next = now + PAUSE;
         self.measure();
-        let published = self.published(status, problems, troubles);
+        let published = self.published(status, problems);
         let written = crate::act::save(&self.actuator, &self.roots, &published);
         let failed = written.err().map(|error| error.to_string());
-        self.problem("status", failed);
+        self.problem(Trouble::Status, failed);
         self.write_textfile(&published, now);
         self.publisher.latest.send_replace(Some(Arc::new(published)));
     }
@@ -135,7 +136,7 @@ impl<A: Actuator> Agent<A> {
             self.publisher.textfile.next = now;
         }
         let Some(file) = wanted else {
-            self.problem("textfile", None);
+            self.problem(Trouble::Textfile, None);
             return;
         };
         if now < self.publisher.textfile.next {
@@ -152,7 +153,7 @@ impl<A: Actuator> Agent<A> {
         if failed.is_none() {
             self.publisher.textfile.written = Some(file);
         }
-        self.problem("textfile", failed);
+        self.problem(Trouble::Textfile, failed);
     }
 
     /// What is old is not to be taken for new.
@@ -176,7 +177,7 @@ impl<A: Actuator> Agent<A> {
         self.publisher.stale = true;
     }
 
-    fn published(&mut self, status: &str, problems: &[String], troubles: &[&str]) -> Published {
+    fn published(&mut self, status: &str, problems: &[Problem]) -> Published {
         let started = self.publisher.started.get_or_insert_with(now).clone();
         let Publisher { counters, recent, sample, readings, held_back, .. } = &self.publisher;
         let signals = readings.iter().map(|reading| published::Signal {
@@ -197,8 +198,9 @@ impl<A: Actuator> Agent<A> {
             started,
             written: now(),
             status: status.to_owned(),
-            problems: problems.to_vec(),
-            troubles: troubles.iter().map(|about| (*about).to_owned()).collect(),
+            problems: problems.iter().map(|problem| problem.text.clone()).collect(),
+            troubles: problems.iter().map(|problem| problem.about.word().to_owned()).collect(),
+            problem_list: problems.iter().map(Into::into).collect(),
             node: published::Node {
                 ram_bytes: self.node.ram_bytes,
                 swap_bytes: self.node.swap_bytes,

@@ -17,6 +17,7 @@ use crate::{
         pods,
     },
     messages,
+    model::trouble::Trouble,
     model::{
         host::Monotonic,
         pod::PodUid,
@@ -129,7 +130,7 @@ impl<A: Actuator> Agent<A> {
         if !supported {
             let text = "reclaim.mode is set, but this kernel has no memory.reclaim (RHEL has it from 9.2 \
                         on): nothing is reclaimed";
-            self.problem("reclaim", Some(text.to_owned()));
+            self.problem(Trouble::Reclaim, Some(text.to_owned()));
             self.reclaim.control = Control::default();
             return;
         }
@@ -193,7 +194,7 @@ impl<A: Actuator> Agent<A> {
         self.reclaim.worker = None;
         self.reclaim.control = Control::default();
         self.reclaim.queued = None;
-        self.problem("reclaim", None);
+        self.problem(Trouble::Reclaim, None);
     }
 
     /// The pods that take part, as they are now.
@@ -247,7 +248,7 @@ impl<A: Actuator> Agent<A> {
                 Ok(worker) => self.reclaim.worker = Some(worker),
                 Err(error) => {
                     let text = format!("cannot start the thread that reclaims: {error}");
-                    self.problem("reclaim", Some(text));
+                    self.problem(Trouble::Reclaim, Some(text));
                 }
             }
         }
@@ -273,7 +274,7 @@ impl<A: Actuator> Agent<A> {
                 Some(format!("the kernel refuses to reclaim: {text}"))
             }
         };
-        self.problem("reclaim", problem);
+        self.problem(Trouble::Reclaim, problem);
     }
 
     fn reclaim_news(&mut self, news: News) {

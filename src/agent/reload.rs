@@ -4,17 +4,30 @@ use super::Agent;
 use crate::{
     act::Actuator,
     config::settings::{Grants, Settings},
+    decide::check::without_wrong_lines,
     messages,
+    model::trouble::{Problem, Trouble},
 };
 
 impl<A: Actuator> Agent<A> {
+    /// For commands that find a wrong configuration on disk, and for `wasp-agent check`.
+    pub(super) fn keep_in_force(&mut self, text: &str) {
+        let path = self.roots.settings_in_force();
+        let failed = self.actuator.replace_file(&path, text, 0o600).err();
+        // Without it, those commands go by the disk alone. /run is a trouble of its own.
+        if let Some(error) = failed {
+            tracing::debug!("cannot write {}: {error}", path.display());
+        }
+    }
+
     /// Whether pods must be watched anew.
     pub(super) fn reload(&mut self) -> bool {
         self.notifier.reloading();
         let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let watch_anew = match loaded {
-            Ok((settings, _)) => {
-                self.problem("reload", None);
+            Ok((settings, resolved)) => {
+                self.keep_in_force(&crate::config::show::effective(&resolved));
+                self.problem(Trouble::Reload, None);
                 messages::Reloaded.emit(format_args!("configuration reloaded"));
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
@@ -45,9 +58,18 @@ impl<A: Actuator> Agent<A> {
                 messages::ReloadRefused.emit(format_args!(
                     "configuration NOT reloaded, the old one stays: {problems}"
                 ));
-                let text = "the configuration on disk is wrong and was not loaded (see wasp-agent \
-                            check-config)";
-                self.problem("reload", Some(text.to_owned()));
+                let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
+                let more = match problems.0.len() {
+                    0 | 1 => String::new(),
+                    count => format!(" and {} more", count - 1),
+                };
+                let text = format!(
+                    "the configuration on disk is wrong and was not loaded: {first}{more} (see \
+                     wasp-agent check-config)"
+                );
+                let problem = Problem::new(Trouble::Reload, text);
+                let remedy = without_wrong_lines(&problems);
+                self.problem_is(Trouble::Reload, Some(problem.with_remedy(remedy)));
                 false
             }
         };

@@ -19,6 +19,7 @@ use crate::{
     },
     decide::suspend::{Room, Suspensions, Wake, plan, refuse},
     messages,
+    model::trouble::Trouble,
     model::{
         host::{Manager, Monotonic, Role},
         pod::{Pod, PodUid},
@@ -126,7 +127,7 @@ impl<A: Actuator> Agent<A> {
         match news {
             News::Asked(request, answer) => self.asked(request, answer),
             News::Fell(suspended, result) => self.fell(&suspended, result),
-            News::Problem(problem) => self.problem("control", problem),
+            News::Problem(problem) => self.problem(Trouble::Control, problem),
         }
     }
 
@@ -334,7 +335,7 @@ impl<A: Actuator> Agent<A> {
             .filter_map(|sleeper| freeze::thaw(&self.roots, sleeper).err())
             .collect();
         let failed = (!failed.is_empty()).then(|| failed.join("; "));
-        self.problem("suspend", failed.clone());
+        self.problem(Trouble::Suspend, failed.clone());
         let (roots, sleepers) = (self.roots.clone(), suspended.containers.clone());
         tokio::spawn(async move {
             if let Err(error) = freeze::tell_thawed(&roots, &sleepers).await {
@@ -434,7 +435,7 @@ impl<A: Actuator> Agent<A> {
     fn remember_suspended(&mut self) -> Result<(), String> {
         let written = StateFile::new(&self.roots).save(&self.suspend.pods);
         let failed = written.err().map(|error| error.to_string());
-        self.problem("suspend", failed.clone());
+        self.problem(Trouble::Suspend, failed.clone());
         failed.map_or(Ok(()), Err)
     }
 }

@@ -14,6 +14,8 @@ use wasp_agent::{
 const LONGEST: Duration = Duration::from_secs(5);
 
 fn main() {
+    // The agent looks for it in the program before it has the runtime call it.
+    std::hint::black_box(wasp_agent::decide::hook::SELF);
     let _failpoints = failpoint::from_environment();
     // The first argument is a folder that stands for the host's root, for tests.
     let roots = std::env::args_os().nth(1).map_or_else(Roots::host, Roots::at);

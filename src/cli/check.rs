@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use crate::{
-    config::settings::Settings,
+    config::{layers::Resolved, settings::Settings, value::Problems},
     decide::check::{check as decide, exit_status},
     model::check::Asked,
     observe::{
@@ -24,11 +24,12 @@ const ELSEWHERE: &str = "with --root, nobody is asked";
 /// As for a check that fails.
 const EXIT_BROKEN: u8 = 2;
 
-/// `configuration` is what became of loading `settings`.
+/// `configuration` is what became of loading the configuration on disk; `settings` are those, or those in
+/// force.
 pub fn check(
     roots: &Roots,
     settings: &Settings,
-    configuration: Result<(), String>,
+    configuration: Result<&Resolved, &Problems>,
     json: bool,
     brief: bool,
 ) -> ExitCode {
@@ -39,7 +40,7 @@ pub fn check(
 fn made(
     roots: &Roots,
     settings: &Settings,
-    configuration: Result<(), String>,
+    configuration: Result<&Resolved, &Problems>,
     json: bool,
     brief: bool,
 ) -> anyhow::Result<ExitCode> {

@@ -27,8 +27,8 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for file in state::ALL.iter().filter(|file| file.cleanup == Cleanup::Removes) {
         remove(roots, Path::new(file.path))?;
     }
-    for socket in ["metrics.sock", "control.sock"] {
-        remove(roots, &Path::new("/run/wasp-agent").join(socket))?;
+    for name in ["in-force.toml", "metrics.sock", "control.sock"] {
+        remove(roots, &Path::new("/run/wasp-agent").join(name))?;
     }
     // What others have put there stays: configuration, what undoes the protection.
     let _ = fs::remove_dir(roots.runtime());

@@ -16,8 +16,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    config::{layers::Resolved, settings::Settings, value::Problems},
+    config::{layers::Resolved, settings::Settings, show::effective, value::Problems},
     failpoint,
+    observe::published,
     report::for_terminal,
     roots::Roots,
 };
@@ -162,52 +163,78 @@ pub fn main() -> ExitCode {
 fn on_node(command: OnNode, roots: Roots) -> ExitCode {
     let (settings, resolved) = match load(&roots) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            return match command {
-                // A line as any other.
-                OnNode::Check { json, brief } => {
-                    let settings = Settings::defaults();
-                    check::check(&roots, &settings, Err(problems.to_string()), json, brief)
-                }
-                // Removal works whatever the configuration is: a hook without its program stops
-                // every container.
-                OnNode::Cleanup => done(cleanup::cleanup(&roots)),
-                OnNode::Unprotect => done(unprotect::unprotect(&roots)),
-                // A pod must not sleep on because of a typing error.
-                OnNode::Resume { pod } => done(suspend::resume(&roots, &pod)),
-                _ => fail(EXIT_CONFIG, &problems.to_string()),
-            };
-        }
+        Err(problems) => return with_wrong_settings(command, &roots, &problems),
     };
     let result = match command {
-        OnNode::Run { dry_run } => run::run(roots, settings, dry_run),
+        OnNode::Run { dry_run } => run::run(roots, settings, effective(&resolved), dry_run),
         OnNode::Check { json, brief } => {
-            return check::check(&roots, &settings, Ok(()), json, brief);
+            return check::check(&roots, &settings, Ok(&resolved), json, brief);
         }
         OnNode::CheckConfig => check_config::check_config(&resolved),
         OnNode::Provision { dry_run, wait } => {
             let wait = std::time::Duration::from_secs(wait);
             return provision::provision(&roots, &settings, dry_run, wait);
         }
-        OnNode::Deprovision { dry_run, if_unused } => {
-            return provision::deprovision(&roots, &settings, dry_run, if_unused);
+        command => return by_settings(command, &roots, &settings),
+    };
+    done(result)
+}
+
+/// What is asked of a running node goes by the settings in force while those on disk are wrong.
+fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> ExitCode {
+    let in_force = published::in_force(roots).map(|(settings, _)| settings);
+    match (command, in_force) {
+        // A line as any other.
+        (OnNode::Check { json, brief }, in_force) => {
+            let settings = in_force.unwrap_or_else(Settings::defaults);
+            check::check(roots, &settings, Err(problems), json, brief)
         }
-        OnNode::Cleanup => cleanup::cleanup(&roots),
-        OnNode::Unprotect => unprotect::unprotect(&roots),
+        // Removal works whatever the configuration is: a hook without its program stops every
+        // container.
+        (OnNode::Cleanup, _) => done(cleanup::cleanup(roots)),
+        (OnNode::Unprotect, _) => done(unprotect::unprotect(roots)),
+        // A pod must not sleep on because of a typing error.
+        (OnNode::Resume { pod }, _) => done(suspend::resume(roots, &pod)),
+        // It undoes what is remembered, whatever is configured.
+        (command @ OnNode::Deprovision { .. }, in_force) => {
+            warn(&format!("{problems}"));
+            by_settings(command, roots, &in_force.unwrap_or_else(Settings::defaults))
+        }
+        (
+            command @ (OnNode::Status { .. } | OnNode::Explain { .. } | OnNode::Plan { .. }),
+            Some(settings),
+        ) => {
+            warn(&format!("{problems}\nwhat follows goes by the settings in force"));
+            by_settings(command, roots, &settings)
+        }
+        _ => fail(EXIT_CONFIG, &problems.to_string()),
+    }
+}
+
+fn by_settings(command: OnNode, roots: &Roots, settings: &Settings) -> ExitCode {
+    done(match command {
+        OnNode::Deprovision { dry_run, if_unused } => {
+            return provision::deprovision(roots, settings, dry_run, if_unused);
+        }
+        OnNode::Cleanup => cleanup::cleanup(roots),
+        OnNode::Unprotect => unprotect::unprotect(roots),
         OnNode::Status { json, brief, watch, all } => {
-            match overview::status(&roots, &settings, overview::Shown { json, brief, watch, all }) {
+            match overview::status(roots, settings, overview::Shown { json, brief, watch, all }) {
                 Ok(true) => Ok(()),
                 Ok(false) => return ExitCode::from(1),
                 Err(error) => Err(error),
             }
         }
-        OnNode::Explain { pod } => overview::explain(&roots, &settings, &pod),
-        OnNode::Suspend { pod, dry_run, force } => suspend::suspend(&roots, &pod, dry_run, force),
-        OnNode::Resume { pod } => suspend::resume(&roots, &pod),
-        OnNode::Suspended { json } => suspend::suspended(&roots, json),
-        OnNode::Plan { json, all } => plan::plan(&roots, &settings, json, all),
-    };
-    done(result)
+        OnNode::Suspend { pod, dry_run, force } => suspend::suspend(roots, &pod, dry_run, force),
+        OnNode::Resume { pod } => suspend::resume(roots, &pod),
+        OnNode::Suspended { json } => suspend::suspended(roots, json),
+        OnNode::Explain { pod } => overview::explain(roots, settings, &pod),
+        OnNode::Plan { json, all } => plan::plan(roots, settings, json, all),
+        OnNode::Run { .. }
+        | OnNode::Check { .. }
+        | OnNode::CheckConfig
+        | OnNode::Provision { .. } => Ok(()),
+    })
 }
 
 fn done(result: anyhow::Result<()>) -> ExitCode {
@@ -219,6 +246,11 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
 
 fn load(roots: &Roots) -> Result<(Settings, Resolved), Problems> {
     crate::observe::settings::load(roots, |name| std::env::var(name).ok())
+}
+
+#[expect(clippy::print_stderr, reason = "standard output is for what was asked")]
+fn warn(text: &str) {
+    eprintln!("wasp-agent: {}", for_terminal(text));
 }
 
 #[expect(clippy::print_stderr, reason = "this is where errors of the command line go")]

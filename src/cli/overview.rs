@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io::{IsTerminal, Write},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -14,7 +14,7 @@ use crate::{
     config::settings::Settings,
     decide::{decision::Snapshot, guests::without_overcommitment},
     model::{
-        host::{ContainerFacts, PodFacts, Role},
+        host::{ContainerFacts, MemoryEvents, PodFacts, Role},
         pod::{ContainerId, Pods},
         pressure::PodUsage,
         published::Published,
@@ -22,7 +22,9 @@ use crate::{
     observe::{
         guests::guests,
         kubelet, node,
-        pressure::{activity, pod_usage, usage},
+        obstacles::obstacles,
+        pressure::{activity, memory_events, pod_usage, usage},
+        published::{age, is_running, published},
         tree::Tree,
     },
     report::{
@@ -32,7 +34,6 @@ use crate::{
         verdict::Verdict,
     },
     roots::Roots,
-    state::{FileError, StateFile},
 };
 
 /// Rates are measured over this time.
@@ -135,6 +136,7 @@ struct Look {
     slices: Vec<PodFacts>,
     usage: Vec<PodUsage>,
     counters: BTreeMap<ContainerId, Counters>,
+    events: BTreeMap<ContainerId, MemoryEvents>,
     notes: Vec<String>,
 }
 
@@ -161,6 +163,7 @@ impl<'a> Host<'a> {
         self.tree.scan(&mut changes);
         let (mut containers, mut notes) = (Vec::new(), Vec::new());
         let mut counters = BTreeMap::new();
+        let mut events = BTreeMap::new();
         let mut used: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut slices = Vec::new();
         for uid in self.tree.pods() {
@@ -179,6 +182,7 @@ impl<'a> Host<'a> {
                         Role::Container(name) => Some(name.clone()),
                         Role::Helper | Role::Unknown => None,
                     };
+                    events.insert(id.clone(), memory_events(&folder));
                     counters.insert(id, activity(&folder));
                     used.entry(facts.pod.clone()).or_default().extend(usage(&folder, name));
                     containers.push(facts);
@@ -192,13 +196,12 @@ impl<'a> Host<'a> {
             folder.map(|folder| pod_usage(&folder, uid, containers))
         };
         let usage = used.into_iter().filter_map(of_pod).collect();
-        Ok(Look { at: Instant::now(), containers, slices, usage, counters, notes })
+        Ok(Look { at: Instant::now(), containers, slices, usage, counters, events, notes })
     }
 
     fn overview(&self, look: &Look, before: &Look) -> Overview {
         let mut notes = look.notes.clone();
-        let published =
-            self.published().map_err(|error| notes.push(error.to_string())).ok().flatten();
+        let published = published(&self.roots).map_err(|error| notes.push(error)).ok().flatten();
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let Look { containers, slices, .. } = look;
@@ -234,15 +237,19 @@ impl<'a> Host<'a> {
             agent: self.state(published.as_ref()),
             swap_for_pods_bytes: for_pods(self.settings, &snapshot),
             swap_devices: node::swap_devices(&self.roots).into_iter().map(Into::into).collect(),
-            pods: pods(self.settings, snapshot, &look.usage, epoch, rates),
+            pods: pods(
+                self.settings,
+                snapshot,
+                &look.usage,
+                epoch,
+                rates,
+                |id| look.events.get(id).copied().unwrap_or_default(),
+                &obstacles(&self.roots).above_pods,
+            ),
             vms_without_overcommitment: without_overcommitment(&guests(&self.roots, &self.pods)),
             published,
             notes,
         }
-    }
-
-    fn published(&self) -> Result<Option<Published>, FileError> {
-        StateFile::new(&self.roots).load()
     }
 
     /// Whether the agent that has published this is still there.
@@ -252,11 +259,7 @@ impl<'a> Host<'a> {
                          (systemctl status wasp-agent)";
             return AgentState { running: false, doubt: Some(doubt.to_owned()) };
         };
-        let name = self.roots.proc(&format!("{}/comm", published.pid));
-        let running = std::fs::read_to_string(name).is_ok_and(|name| name.trim() == "wasp-agent");
-        let written: Option<SystemTime> =
-            published.written.parse::<jiff::Timestamp>().ok().map(SystemTime::from);
-        let age = written.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let (running, age) = (is_running(&self.roots, published), age(published));
         let late = self.settings.limits.resync * 3 + Duration::from_secs(30);
         let doubt = match (running, age) {
             (false, _) => Some(format!(

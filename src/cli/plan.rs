@@ -40,7 +40,9 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     let (pods, mut notes) = match asked {
         Ok(asked) => asked,
         Err(error) => {
-            let note = format!("API server not reachable, going by the agent's records: {error:#}");
+            let note = format!(
+                "the API server does not tell the pods, going by the agent's records: {error:#}"
+            );
             (Records::new(roots).load(), vec![note])
         }
     };

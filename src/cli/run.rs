@@ -2,7 +2,13 @@
 
 use crate::{act::memory, agent, config::settings::Settings, messages, report::log, roots::Roots};
 
-pub fn run(roots: Roots, settings: Settings, dry_run: bool) -> anyhow::Result<()> {
+/// `in_force` is `settings` as TOML.
+pub fn run(
+    roots: Roots,
+    settings: Settings,
+    in_force: String,
+    dry_run: bool,
+) -> anyhow::Result<()> {
     let verbosity = log::start(settings.verbosity);
     if !dry_run && let Err(error) = memory::lock() {
         messages::MemoryNotLocked.emit(format_args!(
@@ -10,5 +16,5 @@ pub fn run(roots: Roots, settings: Settings, dry_run: bool) -> anyhow::Result<()
              set LimitMEMLOCK=infinity for wasp-agent.service"
         ));
     }
-    super::runtime()?.block_on(agent::run(roots, settings, verbosity, dry_run))
+    super::runtime()?.block_on(agent::run(roots, settings, in_force, verbosity, dry_run))
 }

@@ -25,8 +25,18 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
             (or_none(&container.memory_request), or_none(&container.memory_limit));
         let _ = writeln!(text, "\n  Container {name} (memory request {request}, limit {limit})");
         let _ = writeln!(text, "    may swap   {}: {why}", readable(swap_grant));
-        let _ = writeln!(text, "    in force   {}", readable(swap_max_in_force));
+        let whose = container
+            .bound_by
+            .as_ref()
+            .map_or_else(String::new, |name| format!(", by the limit of {name}"));
+        let _ = writeln!(text, "    in force   {}{whose}", readable(swap_max_in_force));
         let _ = writeln!(text, "    uses       {}", human_bytes(*swap_bytes));
+        if let Some(hits @ 1..) = container.swap_limit_hits {
+            let _ = writeln!(text, "    met limit  {hits} times: it is bound by its grant");
+        }
+        if let Some(kills @ 1..) = container.oom_kills {
+            let _ = writeln!(text, "    OOM kills  {kills}");
+        }
     }
     let _ = writeln!(text, "\n  All of the pod");
     let _ = writeln!(

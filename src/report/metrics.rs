@@ -21,8 +21,9 @@ use crate::{
         reclaim::Phase,
     },
     model::{
-        published::{Counters, PASS_BOUNDS, Published, Stalled, TROUBLES},
+        published::{Counters, PASS_BOUNDS, Published, Stalled},
         reclaim::Held,
+        trouble::Trouble,
         words::Vocabulary,
     },
 };
@@ -255,7 +256,7 @@ fn of_agent(published: &Published) -> Vec<Family> {
     let Published { api, protection, hook, kubelet, troubles, counters, suspended, .. } = published;
     let expires = api.certificate_expires.as_deref().and_then(unix_seconds);
     let protected = |slice: &String| (slice.clone(), protection.protected.contains(slice));
-    let troubled = |about: &'static str| (about, troubles.iter().any(|t| t == about));
+    let troubled = |about: &Trouble| (about.word(), troubles.iter().any(|t| t == about.word()));
     let Counters { passes, pass_seconds, pass_buckets, .. } = counters;
     let bounds = PASS_BOUNDS.into_iter().chain([f64::MAX]);
     vec![
@@ -266,7 +267,7 @@ fn of_agent(published: &Published) -> Vec<Family> {
         gauge("published_timestamp_seconds", "When the agent has published these values.")
             .is(unix_seconds(&published.written)),
         gauge("trouble", "Whether the agent has trouble with what docs/operations.md names so.")
-            .by("about", TROUBLES.into_iter().map(troubled)),
+            .by("about", Trouble::ALL.iter().map(troubled)),
         Family {
             buckets: bounds.zip(pass_buckets.iter().copied()).collect(),
             ..Family::new(

@@ -1,7 +1,7 @@
 //! What `wasp-agent status` and `explain` show: what the agent has published, and the pods as they
 //! are on the host now, by the same decisions as the agent's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,8 @@ use crate::{
         qos::qos_class,
     },
     model::{
-        host::{Role, SwapDevice},
+        host::{MemoryEvents, Role, SwapDevice},
+        obstacles::Ancestor,
         pod::{ContainerId, QosClass},
         pressure::PodUsage,
         published::Published,
@@ -118,7 +119,17 @@ pub struct ContainerRow {
     pub memory_limit: Option<String>,
     /// Bytes, or `max`.
     pub swap_grant: String,
+    /// The smallest of the container's own limit and of those of its ancestors.
     pub swap_max_in_force: String,
+    /// The cgroup whose limit that is, where it is not the container's own.
+    #[serde(default)]
+    pub bound_by: Option<String>,
+    /// How often the kernel could not swap since that limit was reached, and how often it killed; `null`
+    /// where it does not tell.
+    #[serde(default)]
+    pub swap_limit_hits: Option<u64>,
+    #[serde(default)]
+    pub oom_kills: Option<u64>,
     pub swap_bytes: u64,
     pub why: String,
 }
@@ -137,12 +148,14 @@ pub fn pods(
     usage: &[PodUsage],
     epoch: i64,
     activity: impl Fn(&[ContainerId]) -> Activity,
+    events: impl Fn(&ContainerId) -> MemoryEvents,
+    above: &[Ancestor],
 ) -> Vec<PodRow> {
     let efforts = Efforts::default();
     let ram_bytes = snapshot.node.ram_bytes;
     let at = Circumstances { epoch, ram_bytes, efforts: &efforts };
     let order = rank(&settings.eviction, snapshot.pods, usage, at);
-    let in_force: BTreeMap<_, _> =
+    let pods_limit: BTreeMap<_, _> =
         snapshot.slices.iter().map(|facts| (&facts.uid, facts.level.swap_max)).collect();
     let mut rows = Vec::with_capacity(usage.len());
     for used in usage {
@@ -156,14 +169,21 @@ pub fn pods(
                 grant_by_role(&settings.grant_rules(), &snapshot.node, Some(pod), &facts.role);
             let resources = pod.container(name).map(|container| container.effective());
             let shown = |quantity: Option<Quantity>| quantity.map(|quantity| quantity.to_string());
-            let in_force = facts.levels.iter().map(|level| level.swap_max).min();
+            let own = facts.levels.iter().map(|level| level.swap_max).min();
+            let own = own.unwrap_or(SwapMax::Max);
+            let (in_force, bound_by) =
+                effective(own, pods_limit.get(&used.uid).copied(), &facts.path, above);
+            let events = events(&facts.id);
             containers.push(ContainerRow {
                 name: name.to_string(),
                 id: facts.id.to_string(),
                 memory_request: shown(resources.and_then(|r| r.requests.memory)),
                 memory_limit: shown(resources.and_then(|r| r.limits.memory)),
                 swap_grant: swap_max.to_string(),
-                swap_max_in_force: in_force.unwrap_or(SwapMax::Max).to_string(),
+                swap_max_in_force: in_force.to_string(),
+                bound_by,
+                swap_limit_hits: events.swap_limit_hits,
+                oom_kills: events.oom_kills,
                 swap_bytes: facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap_or(0),
                 why: reason.to_string(),
             });
@@ -187,7 +207,7 @@ pub fn pods(
             swap_grant: pod_grant(&settings.grant_rules(), &snapshot.node, Some(pod))
                 .swap_max
                 .to_string(),
-            swap_max_in_force: in_force.get(&used.uid).map(SwapMax::to_string),
+            swap_max_in_force: pods_limit.get(&used.uid).map(SwapMax::to_string),
             working_set_bytes: used.working_set_bytes(),
             swap_in_pages_per_second,
             stalled_percent,
@@ -203,6 +223,23 @@ pub fn pods(
     rows
 }
 
+/// The limit that counts for what is at `path`: the smallest of its own, its pod's, and those of the
+/// cgroups above; and whose it is, where it is not its own.
+fn effective(
+    own: SwapMax,
+    pod: Option<SwapMax>,
+    path: &Path,
+    above: &[Ancestor],
+) -> (SwapMax, Option<String>) {
+    let above = above.iter().filter(|ancestor| path.starts_with(&ancestor.path));
+    let above = above.map(|ancestor| (ancestor.swap_max, ancestor.name().to_owned()));
+    let pod = pod.map(|limit| (limit, "the pod".to_owned()));
+    match above.chain(pod).min_by_key(|(limit, _)| *limit) {
+        Some((limit, name)) if limit < own => (limit, Some(name)),
+        _ => (own, None),
+    }
+}
+
 /// What all pods together may swap.
 pub fn for_pods(settings: &Settings, snapshot: &Snapshot<'_>) -> u64 {
     swap_for_pods(&settings.grant, &snapshot.node)
@@ -211,4 +248,27 @@ pub fn for_pods(settings: &Settings, snapshot: &Snapshot<'_>) -> u64 {
 /// Whether swap is for pods of this class at all.
 pub fn may_swap(class: &str) -> bool {
     class == QosClass::Burstable.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_limit_counts_and_is_named() {
+        let above = |path: &str, swap_max| Ancestor { path: path.into(), swap_max, high: None };
+        let path = Path::new("kubepods.slice/kubepods-burstable.slice/pod1/c");
+        let all = [
+            above("kubepods.slice", SwapMax::Bytes(40)),
+            above("kubepods.slice/kubepods-besteffort.slice", SwapMax::ZERO),
+        ];
+        let own = SwapMax::Bytes(50);
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(effective(own, None, path, &[]), (own, None));
+        assert_eq!(effective(own, Some(own), path, &[]), (own, None));
+        assert_eq!(effective(own, None, path, &all), (SwapMax::Bytes(40), named("kubepods.slice")));
+        let pod = Some(SwapMax::Bytes(30));
+        assert_eq!(effective(own, pod, path, &all), (SwapMax::Bytes(30), named("the pod")));
+        assert_eq!(effective(SwapMax::Bytes(20), pod, path, &all), (SwapMax::Bytes(20), None));
+    }
 }

@@ -10,6 +10,7 @@ use crate::{
     model::{
         published::{Published, Reclaim, ReclaimedPod, Signal},
         swap::{SwapMax, human_bytes},
+        trouble::fix,
     },
 };
 
@@ -44,6 +45,10 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     if let Some(published) = &overview.published {
         for (index, problem) in published.problems.iter().enumerate() {
             line(if index == 0 { "Problems" } else { "" }, &format!("{BAD}{problem}{BAD:#}"));
+            let known = published.problem_list.get(index);
+            if let Some(fix) = known.and_then(|known| fix(known.severity, &known.remedy)) {
+                line("", &format!("fix: {fix}"));
+            }
         }
         if published.problems.is_empty() && overview.agent.running {
             line("Problems", &format!("{GOOD}none{GOOD:#}"));
@@ -185,7 +190,7 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     let api = &published.api;
     let server = api.server.as_deref().unwrap_or("not known yet");
     let reachable = match (&api.failure, api.reachable) {
-        (Some(failure), _) => format!("{BAD}not reachable: {failure}{BAD:#}"),
+        (Some(failure), _) => format!("{BAD}{failure}{BAD:#}"),
         (None, true) => format!("reachable, {} pods of this node", api.pods),
         (None, false) => "no list of pods yet".to_owned(),
     };

@@ -52,6 +52,9 @@ fn pod(name: &str, swap: u64, order: Option<usize>, reason: &str) -> PodRow {
             memory_limit: Some("4Gi".into()),
             swap_grant: "1073741824".into(),
             swap_max_in_force: "1073741824".into(),
+            bound_by: None,
+            swap_limit_hits: Some(0),
+            oom_kills: Some(0),
             swap_bytes: swap,
             why: "requests 2.0 GiB of 64.0 GiB RAM, so that share of 32.0 GiB swap".into(),
         }],
@@ -187,7 +190,7 @@ fn broken() -> Overview {
     let published = overview.published.as_mut().unwrap();
     published.protection.protected.clear();
     published.hook.file = None;
-    published.api.failure = Some("connection refused".into());
+    published.api.failure = Some("not reachable: connection refused".into());
     published.problems = vec![
         "API server not reachable, going by what it said last (connection refused)".into(),
         "the node has no swap".into(),

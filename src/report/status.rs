@@ -2,10 +2,11 @@
 
 use crate::{
     config::settings::{Grants, Settings},
-    decide::state::{State, Told},
+    decide::state::State,
     model::{
         host::NodeMemory,
         swap::{SwapMax, human_bytes},
+        trouble::{Problem, sentence},
     },
 };
 
@@ -18,14 +19,13 @@ pub struct Facts<'a> {
     pub pods: usize,
     /// Slices that never swap and are served first.
     pub protected: &'a [String],
-    /// What does not work, the worst first, in the administrator's words.
-    pub problems: Vec<String>,
+    /// What does not work, the worst first.
+    pub problems: &'a [Problem],
 }
 
 /// One sentence about swap and containers; before it, what is wrong.
 pub fn line(facts: &Facts<'_>) -> String {
-    let (mut containers, mut granted, mut unlimited, mut bytes, mut used) = (0, 0, 0, 0, 0);
-    let (mut above, mut contended, mut differing, mut untold) = (0, 0, 0, 0);
+    let (mut containers, mut granted, mut unlimited, mut bytes, mut used) = (0, 0, 0, 0, 0_u64);
     for (_, container) in facts.state.containers() {
         containers += 1;
         match container.grant.swap_max {
@@ -37,35 +37,11 @@ pub fn line(facts: &Facts<'_>) -> String {
             SwapMax::Max => unlimited += 1,
         }
         used += container.used_bytes;
-        above += usize::from(container.above);
-        contended += usize::from(container.contended);
-        differing += usize::from(container.differs);
-        untold += usize::from(matches!(container.told, Told::Failed { .. }));
     }
-
     // What is in no container counts too.
-    let (mut pods_used, mut pods_above) = (0, 0);
-    for (_, pod) in facts.state.pods() {
-        pods_used += pod.used_bytes;
-        pods_above += usize::from(pod.above);
-        contended += usize::from(pod.contended);
-        differing += usize::from(pod.differs);
-        untold += usize::from(matches!(pod.told, Told::Failed { .. }));
-    }
-    let used = pods_used.max(used);
+    let pods_used = facts.state.pods().map(|(_, pod)| pod.used_bytes).sum();
+    let used = used.max(pods_used);
 
-    let mut problems = facts.problems.clone();
-    for (count, what) in [
-        (untold, "limits that systemd could not be told and a daemon-reload would undo"),
-        (contended, "limits that another writer keeps changing"),
-        (differing, "limits that are not what the kubelet's LimitedSwap gives"),
-        (above, "containers still above their grant"),
-        (pods_above, "pods that still hold more swap than their containers may have together"),
-    ] {
-        if count > 0 {
-            problems.push(format!("{count} {what}"));
-        }
-    }
     let share = match (unlimited, facts.settings.grants) {
         (0, Grants::Agent) => format!("{granted} may swap {}", human_bytes(bytes)),
         (0, Grants::Kubelet) => {
@@ -84,5 +60,8 @@ pub fn line(facts: &Facts<'_>) -> String {
             slices => format!(" Protected: {}.", slices.join(", ")),
         },
     );
-    if problems.is_empty() { summary } else { format!("{}. {summary}", problems.join("; ")) }
+    match sentence(facts.problems) {
+        None => summary,
+        Some(problems) => format!("{problems}. {summary}"),
+    }
 }

@@ -228,7 +228,11 @@ pub struct Agent {
 
 impl Agent {
     pub fn command(host: &FakeHost, arguments: &[&str]) -> Command {
-        let mut command = Command::new(agent_binary());
+        Self::command_of(&agent_binary(), host, arguments)
+    }
+
+    fn command_of(program: &Path, host: &FakeHost, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.arg("--root").arg(host.root()).args(arguments).env_clear().stdin(Stdio::null());
         command
     }
@@ -246,10 +250,26 @@ impl Agent {
 
     /// Starts the agent with `FAILPOINTS` and does not wait.
     pub fn spawn(host: &FakeHost, arguments: &[&str], failpoints: &str) -> Self {
+        Self::spawn_program(&agent_binary(), host, arguments, failpoints)
+    }
+
+    /// As [`Agent::start_with`], of an agent elsewhere.
+    pub fn start_program(program: &Path, host: &FakeHost, arguments: &[&str]) -> Self {
+        let mut agent = Self::spawn_program(program, host, arguments, "");
+        agent.hears_beside("READY=1");
+        agent
+    }
+
+    fn spawn_program(
+        program: &Path,
+        host: &FakeHost,
+        arguments: &[&str],
+        failpoints: &str,
+    ) -> Self {
         let socket = tempfile::tempdir().unwrap();
         let path = socket.path().join("notify");
         let notifications = listen(&path);
-        let mut child = Self::command(host, arguments)
+        let mut child = Self::command_of(program, host, arguments)
             .env("NOTIFY_SOCKET", &path)
             .env("FAILPOINTS", failpoints)
             .stderr(Stdio::piped())

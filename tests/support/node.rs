@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -82,10 +83,25 @@ pub fn healthy() -> FakeHost {
     host.write("/run/wasp-agent/hook.json", "{}");
     for program in ["wasp-agent", "wasp-hook"] {
         let path = format!("/usr/bin/{program}");
-        host.write(&path, "");
-        fs::set_permissions(host.path(&path), fs::Permissions::from_mode(0o755)).unwrap();
+        link_program(&host, &path);
     }
     host
+}
+
+/// The hook's program as cargo has built it, behind a link.
+fn link_program(host: &FakeHost, path: &str) {
+    fs::create_dir_all(host.path(path).parent().unwrap()).unwrap();
+    let name = Path::new(path).file_name().unwrap();
+    symlink(super::agent_binary().with_file_name(name), host.path(path)).unwrap();
+}
+
+/// The hook's program as a file of the host's own, for tests that break it.
+pub fn own_hook(host: &FakeHost) -> PathBuf {
+    let path = host.path("/usr/bin/wasp-hook");
+    let built = fs::canonicalize(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::copy(built, &path).unwrap();
+    path
 }
 
 pub fn pressure(host: &FakeHost, some: &str, full: &str) {
@@ -116,9 +132,9 @@ pub fn mounts(host: &FakeHost, option: &str) {
 pub fn recorded(host: &FakeHost) -> Facts {
     let roots = Roots::at(host.root());
     let loaded = wasp_agent::observe::settings::load(&roots, |_| None);
-    let (settings, configuration) = match loaded {
-        Ok((settings, _)) => (settings, Ok(())),
-        Err(problems) => (Settings::defaults(), Err(problems.to_string())),
+    let (settings, configuration) = match &loaded {
+        Ok((settings, resolved)) => (settings.clone(), Ok(resolved)),
+        Err(problems) => (Settings::defaults(), Err(problems)),
     };
     let scope = Scope { bus: Err("later"), api: Err("later") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -131,6 +147,10 @@ pub fn recorded(host: &FakeHost) -> Facts {
         load: "loaded".into(),
         active: "active".into(),
         status: status.into(),
+        sub: "running".into(),
+        file: "enabled".into(),
+        result: "success".into(),
+        restarts: 0,
     };
     facts.bus = Asked::Answered(BusFacts {
         oomd: None,
@@ -147,6 +167,8 @@ pub fn recorded(host: &FakeHost) -> Facts {
             server: "https://api-int.example:6443/".into(),
             node_name: NODE.into(),
             certificate_expires: Some(now + Duration::from_secs(20 * 86_400)),
+            certificate_begins: Some(now - Duration::from_secs(86_400)),
+            certificate_name: Some(NODE.into()),
             now,
         }),
         permissions: ACCESSES.iter().map(|a| (a.id, Ok(Permission::Allowed))).collect(),

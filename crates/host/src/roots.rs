@@ -68,6 +68,11 @@ impl Roots {
         self.path("/run/wasp-agent")
     }
 
+    /// The settings that the running agent goes by, as TOML.
+    pub fn settings_in_force(&self) -> PathBuf {
+        self.runtime().join("in-force.toml")
+    }
+
     /// Where metrics are served.
     pub fn metrics_socket(&self) -> PathBuf {
         self.runtime().join("metrics.sock")

@@ -47,6 +47,34 @@ impl Budget {
     }
 }
 
+/// Changes of a limit by somebody else belong to one fight if they are no further apart.
+const APART: Duration = Duration::from_secs(30);
+/// So many of them are a fight, however slow.
+const FIGHT: u32 = 10;
+
+/// Counts what somebody else changed, for a fight that is too slow to use up the budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fight {
+    last: Option<Monotonic>,
+    changes: u32,
+}
+
+impl Fight {
+    /// Somebody has changed the limit. Whether that is a fight by now.
+    pub fn changed(&mut self, now: Monotonic) -> bool {
+        if self.is_over(now) {
+            self.changes = 0;
+        }
+        self.last = Some(now);
+        self.changes = self.changes.saturating_add(1);
+        self.changes >= FIGHT
+    }
+
+    pub fn is_over(&self, now: Monotonic) -> bool {
+        self.last.is_none_or(|last| now.since(last) > APART)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +96,18 @@ mod tests {
         assert!(budget.spend(at(11_002)).is_err());
         budget.refill(at(60_000));
         assert!(budget.is_full());
+    }
+
+    /// Once a second for 30 s.
+    #[test]
+    fn a_slow_fight_is_a_fight() {
+        let mut fight = Fight::default();
+        let fights: Vec<bool> = (0..30).map(|second| fight.changed(at(second * 1000))).collect();
+        assert_eq!(fights.iter().position(|fights| *fights), Some(9));
+        assert!(fights[9..].iter().all(|fights| *fights));
+        assert!(!fight.is_over(at(59_000)) && fight.is_over(at(60_000)));
+        // Now and then is none.
+        let mut now_and_then = Fight::default();
+        assert!((0..100).all(|minute| !now_and_then.changed(at(minute * 60_000))));
     }
 }

@@ -41,6 +41,9 @@ pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
             return Step::Leave("somebody has made the node schedulable again".to_owned());
         }
         (true, false, _) => Step::Set,
+        (true, true, false) => {
+            return Step::Leave("somebody else has cordoned the node already".to_owned());
+        }
         (false, _, true) => Step::Unset,
         _ => return Step::Nothing,
     };
@@ -92,7 +95,7 @@ mod tests {
         assert_eq!(cordon(true, true, &node(true, true)), Step::Nothing);
         assert_eq!(cordon(false, true, &node(true, true)), Step::Unset);
         assert_eq!(cordon(false, false, &node(true, true)), Step::Unset, "after a crash");
-        assert_eq!(cordon(true, false, &node(true, false)), Step::Nothing, "an administrator's");
+        assert!(matches!(cordon(true, false, &node(true, false)), Step::Leave(_)), "another's");
         assert_eq!(cordon(false, false, &node(true, false)), Step::Nothing);
         assert!(matches!(cordon(true, true, &node(false, false)), Step::Leave(_)), "uncordoned");
     }

@@ -4,7 +4,9 @@
 
 use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings},
-    model::kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Sourced, threshold},
+    model::kubelet::{
+        KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced, threshold,
+    },
 };
 
 /// What `memory.available` evicts below: the higher of hard and soft threshold, in bytes.
@@ -25,14 +27,57 @@ fn highest(config: Option<&KubeletConfig>, signal: &str, whole: u64) -> u64 {
     hard.ok().flatten().max(soft.ok().flatten()).unwrap_or(0)
 }
 
+/// Commands that set `key` where it counts: flags win over drop-ins, and these over the file.
+pub fn commands_to_set(
+    config: &KubeletConfig,
+    origin: &Origin,
+    key: &str,
+    value: &str,
+    flag: &str,
+) -> Vec<String> {
+    let change = |path: &std::path::Path| {
+        let (path, file) = (path.display(), path.display());
+        // In place where it is given, at any depth; else at the end.
+        let line = match key.rsplit_once('.') {
+            None => format!("{key}: {value}"),
+            Some((table, key)) => format!(r"{table}:\n  {key}: {value}"),
+        };
+        let last = key.rsplit('.').next().unwrap_or(key);
+        format!(
+            r"if grep -q '{last}:' {path}; then sed -i 's/{last}:.*/{last}: {value}/' {path}; else printf '{line}\n' >> {file}; fi"
+        )
+    };
+    let mut lines = match (origin, config.drop_ins.last(), &config.file) {
+        (Origin::Flag(teller), ..) if !flag.is_empty() => {
+            vec![format!(
+                "# remove {flag} from the command line of {teller}, and set {key}: {value}"
+            )]
+        }
+        (Origin::DropIn(path) | Origin::File(path), ..) => vec![change(path)],
+        (_, Some(last), _) => vec![change(last)],
+        (_, None, Some(path)) => vec![change(path)],
+        (_, None, None) => {
+            vec![format!("# set {key}: {value} in the file of the kubelet's --config")]
+        }
+    };
+    lines.push("systemctl restart kubelet".to_owned());
+    lines
+}
+
 /// The kubelet would not start with swap on.
 pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.fail_swap_on;
     value.then(|| {
         format!(
-            "the kubelet does not start with swap on: failSwapOn is true ({origin}); set it to false{} \
-             (on OpenShift by a file in /etc/openshift/kubelet.conf.d)",
-            config.file.as_ref().map_or_else(String::new, |path| format!(" in {}", path.display()))
+            "the kubelet does not start with swap on: failSwapOn is true ({origin}); {} (on OpenShift \
+             by a file in /etc/openshift/kubelet.conf.d)",
+            match (origin, &config.file) {
+                (Origin::Flag(_), _) => "remove the flag --fail-swap-on".to_owned(),
+                (Origin::File(path) | Origin::DropIn(path), _) | (Origin::Default, Some(path)) => {
+                    format!("set it to false in {}", path.display())
+                }
+                (Origin::Default, None) => "set it to false".to_owned(),
+            }
         )
     })
 }
@@ -127,7 +172,7 @@ pub fn unusable(config: &KubeletConfig) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::kubelet::{Named, Origin};
+    use crate::model::kubelet::Named;
 
     const MIB: u64 = 1 << 20;
     const RAM: u64 = 4096 * MIB;

@@ -272,13 +272,13 @@ impl Pass<'_> {
         next.seen = facts.levels.iter().map(|level| level.inode).collect();
 
         next.budget.refill(self.now);
-        if next.budget.is_full() {
+        if next.budget.is_full() && next.fight.is_over(self.now) {
             next.contended = false;
         }
-        if let Some(level) = drift
-            && let Err(again_at) = next.budget.spend(self.now)
-        {
-            if !next.contended {
+        if let Some(level) = drift {
+            let slow = next.fight.changed(self.now);
+            let spent = next.budget.spend(self.now);
+            if (slow || spent.is_err()) && !next.contended {
                 next.contended = true;
                 decision.notices.push(Notice::Contended {
                     owner: facts.owner.clone(),
@@ -286,9 +286,11 @@ impl Pass<'_> {
                     wanted: target,
                 });
             }
-            decision.deaf_until.push((again_at, facts.owner.clone()));
-            state.insert(&facts.owner, next);
-            return;
+            if let Err(again_at) = spent {
+                decision.deaf_until.push((again_at, facts.owner.clone()));
+                state.insert(&facts.owner, next);
+                return;
+            }
         }
         // A limit that changes while the container starts is the runtime's work, no drift.
         let starting = self.now.since(next.since) < STARTING;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{budget::Budget, grant::Grant};
+use super::{
+    budget::{Budget, Fight},
+    grant::Grant,
+};
 use crate::model::{
     host::{Holder, Monotonic},
     pod::{ContainerId, PodUid},
@@ -42,6 +45,7 @@ pub struct LimitState {
     /// Found by a thorough pass, so that it may have been there for long.
     pub(super) was_there: bool,
     pub(super) budget: Budget,
+    pub(super) fight: Fight,
 }
 
 /// What systemd knows of a unit's limit.
@@ -165,6 +169,7 @@ impl LimitState {
             wrong_since: None,
             pod: None,
             budget: Budget::default(),
+            fight: Fight::default(),
         }
     }
 }

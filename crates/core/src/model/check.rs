@@ -1,6 +1,10 @@
 //! What `wasp-agent check` goes by, and what it says.
 
-use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use serde::Serialize;
 
@@ -8,7 +12,10 @@ use super::{
     guest::Guest,
     host::{NodeMemory, SwapDevice},
     kubelet::KubeletConfig,
+    obstacles::Obstacles,
+    program::ProgramFacts,
     protection::{Disks, SliceFacts},
+    published::Published,
     rivals::Rival,
     runtime::Runtime,
     swap::SwapControl,
@@ -53,7 +60,9 @@ pub enum Asked<T> {
 pub struct Facts {
     /// A kernel runs here: it is no folder of an image.
     pub live: bool,
-    pub configuration: Result<(), String>,
+    pub configuration: Result<(), Wrong>,
+    pub agent: AgentFacts,
+    pub obstacles: Obstacles,
     pub kernel: KernelFacts,
     pub node: Result<NodeMemory, String>,
     pub swap: SwapFacts,
@@ -71,6 +80,39 @@ pub struct Facts {
     pub openshift_virtualization: bool,
     pub bus: Asked<BusFacts>,
     pub api: Asked<ApiFacts>,
+}
+
+/// The configuration on disk cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    pub text: String,
+    /// Commands that leave the wrong lines out.
+    pub remedy: Vec<String>,
+}
+
+/// What the running agent tells.
+#[derive(Clone, Debug)]
+pub struct AgentFacts {
+    /// What it has published last; `Ok(None)` where there is nothing.
+    pub published: Result<Option<Published>, String>,
+    /// The process that has published it is there.
+    pub running: bool,
+    /// Since it was published.
+    pub age: Option<Duration>,
+    /// Settings on disk that are not those in force: key, on disk, in force.
+    pub differs: Vec<(String, String, String)>,
+    /// Of `/run`; `None` where nobody can tell.
+    pub run: Option<Space>,
+    /// Files in the configuration's folders that are not read, since their names end otherwise.
+    pub not_read: Vec<PathBuf>,
+}
+
+/// What a file system has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub free_bytes: u64,
+    pub free_files: u64,
+    pub read_only: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +162,8 @@ pub struct SwapArea {
     pub disks: Vec<String>,
     /// By dm-crypt.
     pub encrypted: bool,
+    /// A disk that turns.
+    pub rotating: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,9 +172,9 @@ pub struct HookFacts {
     pub folders: BTreeMap<PathBuf, FolderState>,
     /// Where it was found, and what it says.
     pub definition: Option<(PathBuf, String)>,
-    pub program: PathBuf,
-    /// `None`: it is not there.
-    pub executable: Option<bool>,
+    pub program: ProgramFacts,
+    /// Hooks of others that set swap limits, and what tells so.
+    pub foreign: Vec<(PathBuf, String)>,
     /// Without SELinux, `None`; else whether it enforces, and the program's label.
     pub selinux: Option<(bool, Option<String>)>,
     /// The agent is where its package has it.
@@ -169,6 +213,14 @@ pub struct UnitFacts {
     pub load: String,
     pub active: String,
     pub status: String,
+    /// `auto-restart` between two starts.
+    pub sub: String,
+    /// `enabled`, `disabled`, `masked`.
+    pub file: String,
+    /// Why it ended last.
+    pub result: String,
+    /// How often systemd has restarted it since somebody started it.
+    pub restarts: u32,
 }
 
 /// What the kubelet's credentials are, and what the API server says to them.
@@ -191,6 +243,9 @@ pub struct CredentialFacts {
     pub server: String,
     pub node_name: String,
     pub certificate_expires: Option<SystemTime>,
+    pub certificate_begins: Option<SystemTime>,
+    /// The node that the certificate is for.
+    pub certificate_name: Option<String>,
     /// When this was looked at.
     pub now: SystemTime,
 }

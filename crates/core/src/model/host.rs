@@ -71,6 +71,15 @@ pub enum Manager {
     Cgroupfs,
 }
 
+/// What the kernel counts of a cgroup's memory; `None` where it does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryEvents {
+    /// `max` of `memory.swap.events`: an allocation of swap met the limit.
+    pub swap_limit_hits: Option<u64>,
+    /// `oom_kill` of `memory.events`.
+    pub oom_kills: Option<u64>,
+}
+
 /// The holder of a limit: whose cgroup it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

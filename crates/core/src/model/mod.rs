@@ -1,14 +1,17 @@
 //! Plain data that the stages hand to each other. No IO, no policy.
 
 pub mod check;
+pub mod failure;
 pub mod guest;
 pub mod hook;
 pub mod host;
 pub mod kubelet;
+pub mod obstacles;
 pub mod plain;
 pub mod pod;
 pub mod policy;
 pub mod pressure;
+pub mod program;
 pub mod protection;
 pub mod published;
 pub mod quantity;
@@ -19,5 +22,6 @@ pub mod storage;
 pub mod suspend;
 pub mod swap;
 pub mod swap_header;
+pub mod trouble;
 pub mod watermarks;
 pub mod words;

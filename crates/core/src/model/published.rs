@@ -5,38 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::trouble::{self, Severity};
+
 /// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
-
-/// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 26] = [
-    "reload",
-    "cgroup",
-    "lost-pods",
-    "inotify",
-    "memory",
-    "systemd",
-    "records",
-    "pods",
-    "signals",
-    "evictions",
-    "suspend",
-    "control",
-    "status",
-    "announce",
-    "kubelet",
-    "kubelet-swap",
-    "protection",
-    "rival",
-    "hook",
-    "oomd",
-    "pressure",
-    "reclaim",
-    "swap",
-    "watermarks",
-    "metrics",
-    "textfile",
-];
 
 /// Times are RFC 3339, UTC; sizes are bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,9 +23,12 @@ pub struct Published {
     pub status: String,
     /// What does not work, the worst first.
     pub problems: Vec<String>,
-    /// What they are about: some of [`TROUBLES`].
+    /// What they are about: words of docs/operations.md.
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// The same with what fixes them, in the same order.
+    #[serde(default)]
+    pub problem_list: Vec<Problem>,
     pub node: Node,
     /// How `SwapPressure` is announced; `None` where eviction is off.
     pub condition: Option<Condition>,
@@ -72,6 +47,33 @@ pub struct Published {
     #[serde(default)]
     pub reclaim: Reclaim,
     pub counters: Counters,
+}
+
+/// A trouble that is there now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Problem {
+    /// One word of docs/operations.md.
+    pub about: String,
+    pub severity: Severity,
+    pub text: String,
+    /// `namespace/name` of the pods concerned, as far as they are few and known.
+    pub pods: Vec<String>,
+    /// Commands.
+    pub remedy: Vec<String>,
+}
+
+impl From<&trouble::Problem> for Problem {
+    fn from(problem: &trouble::Problem) -> Self {
+        let trouble::Problem { about, text, pods, remedy } = problem;
+        Self {
+            about: about.word().to_owned(),
+            severity: about.severity(),
+            text: text.clone(),
+            pods: pods.clone(),
+            remedy: remedy.clone(),
+        }
+    }
 }
 
 /// The kubelet's configuration in effect, as far as it concerns memory and swap.

@@ -35,8 +35,9 @@ pub fn sweep(folder: &Path) {
 fn write(path: &Path, text: &str, mode: u32, sync: bool) -> io::Result<()> {
     failpoint::at("file.open")?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
+    let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder);
+    let mut file = file.map_err(without_name)?;
+    file.write_all(text.as_bytes()).map_err(without_name)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     if sync {
         file.as_file().sync_all()?;
@@ -47,9 +48,27 @@ fn write(path: &Path, text: &str, mode: u32, sync: bool) -> io::Result<()> {
     if sync { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
+/// Without the name of the unfinished file, which is another each time: the same trouble has the same
+/// words.
+fn without_name(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((why, _)) => io::Error::new(error.kind(), why.to_owned()),
+        None => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_trouble_has_the_same_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = || replace(&folder.path().join("missing/x"), "", 0o600).unwrap_err();
+        assert_eq!(failed().kind(), io::ErrorKind::NotFound);
+        assert_eq!(failed().to_string(), failed().to_string());
+        assert!(!failed().to_string().contains(UNFINISHED));
+    }
 
     #[test]
     fn what_was_left_unfinished_goes_and_nothing_of_others() {

@@ -41,9 +41,13 @@ async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> 
     Ok(false)
 }
 
+/// The slices above pods, the outermost last.
+const ABOVE_PODS: [&str; 4] =
+    ["kubepods-burstable.slice", "kubepods-besteffort.slice", "kubepods.slice", "-.slice"];
+
 /// The slice above pods in which systemd-oomd is told to kill, if there is one.
 pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
-    for slice in ["kubepods.slice", "-.slice"] {
+    for slice in ABOVE_PODS {
         // Without such a slice, or without oomd, nobody kills in it.
         if oomd_kills(connection, slice).await.unwrap_or(false) {
             return Some(slice);

@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::roots::Roots;
+use super::bounded::read_bounded;
+use crate::{decide::hook::FILE_NAME, roots::Roots};
 
 /// CRI-O's default, and what OpenShift adds (crio.conf(5), `hooks_dir`).
 pub const USUAL_FOLDERS: [&str; 3] = [
@@ -40,6 +41,59 @@ pub fn rival_files(roots: &Roots) -> Vec<PathBuf> {
     found
 }
 
+/// So much of a hook's program is looked at.
+const LOOKED_AT: u64 = 256 << 10;
+/// What a program names that sets a limit of swap.
+const SETS_SWAP: [&[u8]; 2] = [b"memory.swap.max", b"MemorySwapMax"];
+
+/// Hooks of others that set swap limits, in the folders that CRI-O reads, and what tells so.
+pub fn foreign(roots: &Roots, folders: &[PathBuf]) -> Vec<(PathBuf, String)> {
+    let rivals = rival_files(roots);
+    let mut found = Vec::new();
+    for folder in folders {
+        for entry in fs::read_dir(roots.path(folder)).into_iter().flatten().flatten() {
+            let file = folder.join(entry.file_name());
+            let is_hook = file.extension().is_some_and(|suffix| suffix == "json");
+            if !is_hook || file.ends_with(FILE_NAME) || rivals.contains(&file) {
+                continue;
+            }
+            let Ok(Some(text)) = read_bounded(&roots.path(&file)) else { continue };
+            if sets_swap(text.as_bytes()) {
+                found.push((file, "its command sets a swap limit".to_owned()));
+                continue;
+            }
+            let Ok(hook) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
+            let arguments = hook["hook"]["args"].as_array().into_iter().flatten();
+            let programs = std::iter::once(&hook["hook"]["path"]).chain(arguments);
+            let programs = programs.filter_map(|path| path.as_str());
+            let sets = |path: &&str| path.starts_with('/') && sets_swap(&beginning(roots, path));
+            if let Some(program) = programs.into_iter().find(sets) {
+                found.push((file, format!("its program {program} sets swap limits")));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sets_swap(text: &[u8]) -> bool {
+    SETS_SWAP.iter().any(|word| text.windows(word.len()).any(|part| part == *word))
+}
+
+/// Of a regular file only, so that none can hold us up.
+fn beginning(roots: &Roots, path: &str) -> Vec<u8> {
+    use std::io::Read;
+    let path = roots.path(path);
+    let mut bytes = Vec::new();
+    if path.is_file()
+        && let Ok(file) = fs::File::open(path)
+    {
+        // What cannot be read tells nothing.
+        let _ = file.take(LOOKED_AT).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
 /// The units that the DaemonSet's MachineConfig brings.
 pub fn rival_units(roots: &Roots) -> Vec<PathBuf> {
     let units = UNITS.map(|unit| Path::new("/etc/systemd/system").join(unit));
@@ -67,6 +121,35 @@ pub fn rival(roots: &Roots) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As administrators write them: a script, a shell's argument, and one that has nothing to do with it.
+    #[test]
+    fn hooks_of_others_that_set_swap_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let put = |path: &str, text: &str| {
+            fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
+            fs::write(roots.path(path), text).unwrap();
+        };
+        let hooks = PathBuf::from("/etc/containers/oci/hooks.d");
+        let hook =
+            |name: &str, text: &str| put(&format!("/etc/containers/oci/hooks.d/{name}"), text);
+        hook("99-wasp-agent.json", "memory.swap.max");
+        hook("10-nvidia.json", r#"{"hook":{"path":"/usr/bin/nvidia-hook"}}"#);
+        put("/usr/bin/nvidia-hook", "#!/bin/sh\nexit 0\n");
+        hook("50-swap.json", r#"{"hook":{"path":"/opt/swap.sh"}}"#);
+        put("/opt/swap.sh", "#!/bin/sh\necho max > /sys/fs/cgroup/$1/memory.swap.max\n");
+        hook("60-shell.json", r#"{"hook":{"path":"/bin/sh","args":["sh","/opt/swap.sh"]}}"#);
+        hook(
+            "70-line.json",
+            r#"{"hook":{"path":"/bin/sh","args":["sh","-c","echo 0 > memory.swap.max"]}}"#,
+        );
+        hook("80-note.txt", "memory.swap.max");
+        let found: Vec<_> =
+            foreign(&roots, std::slice::from_ref(&hooks)).into_iter().map(|f| f.0).collect();
+        let names = ["50-swap.json", "60-shell.json", "70-line.json"];
+        assert_eq!(found, names.map(|name| hooks.join(name)));
+    }
 
     #[test]
     fn what_the_daemonset_left_is_named() {

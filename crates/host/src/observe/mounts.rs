@@ -22,6 +22,8 @@ pub struct Mount {
     pub source: PathBuf,
     /// Of the file system, in order.
     options: Vec<Vec<u8>>,
+    /// The mount lets no program be run.
+    pub noexec: bool,
 }
 
 impl Mount {
@@ -51,7 +53,8 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let (id, parent) = (text()?.parse().ok()?, text()?.parse().ok()?);
     let device = text()?.parse().ok()?;
     let mount_point = PathBuf::from(unescaped(fields.nth(1)?));
-    fields.by_ref().skip(1).find(|field| *field == b"-")?;
+    let noexec = fields.next()?.split(|byte| *byte == b',').any(|flag| flag == b"noexec");
+    fields.find(|field| *field == b"-")?;
     let fs_type = String::from_utf8_lossy(fields.next()?).into_owned();
     let source = unescaped(fields.next()?).into();
     let options = fields.next().unwrap_or_default().split(|byte| *byte == b',');
@@ -64,6 +67,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
         fs_type,
         source,
         options,
+        noexec,
     })
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{
-        host::Monotonic,
+        host::{MemoryEvents, Monotonic},
         pod::PodUid,
         pressure::{ContainerUsage, Effort, PodUsage, Sample, SliceUsage, Stalled},
     },
@@ -96,6 +96,15 @@ fn stalled(path: &Path) -> Option<Stalled> {
         digits(totals.next()?.1.trim_end())
     };
     Some(Stalled { some_micros: total("some")?, full_micros: total("full")? })
+}
+
+/// How often a limit of swap was met, and how often the kernel killed.
+pub fn memory_events(folder: &Path) -> MemoryEvents {
+    let text = |name: &str| read(&folder.join(name)).unwrap_or_default();
+    MemoryEvents {
+        swap_limit_hits: counter(&text("memory.swap.events"), "max"),
+        oom_kills: counter(&text("memory.events"), "oom_kill"),
+    }
 }
 
 /// How hard the cgroup at `folder` works for its memory, since it was made: pages that came back from

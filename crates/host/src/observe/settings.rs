@@ -5,7 +5,10 @@
 //! a name in a higher directory replaces the same name in a lower one and a link to `/dev/null`
 //! masks it. Then `/etc/sysconfig/wasp-agent`, then the environment.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::{
@@ -43,6 +46,24 @@ pub fn load(
     }
     layers.take_environment(environment);
     Settings::valid(layers.resolved()?)
+}
+
+/// Files in the folders of drop-ins that are not read, since their names do not end in `.toml`: an
+/// administrator may think they count.
+pub fn not_read(roots: &Roots) -> Vec<PathBuf> {
+    let folders = DIRECTORIES.iter().map(|directory| roots.path(directory).join(DROP_INS));
+    let entries =
+        folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+    let files = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let meant = [".conf", ".tml", ".TOML", ".ini", ".cfg", ".yaml", ".yml", ".json"];
+        let aside = name.starts_with('.') || name.starts_with("README");
+        let suffix = path.extension().is_none() || meant.iter().any(|end| name.ends_with(end));
+        path.is_file() && !aside && suffix
+    });
+    let mut files: Vec<PathBuf> = files.map(|path| roots.shown(&path).into_owned()).collect();
+    files.sort();
+    files
 }
 
 fn take_toml(layers: &mut Layers, roots: &Roots, file: &Path) {

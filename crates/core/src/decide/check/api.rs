@@ -17,12 +17,24 @@ const TAINT: &str = "waspEvictionTaint";
 pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
     match answered(&facts.api) {
         Err(outcome) => outcome,
-        Ok(ApiFacts { credentials: Ok(c), .. }) => {
-            ok(format!("{} for {}, of {}", c.kubeconfig.display(), c.node_name, c.server))
-        }
+        Ok(ApiFacts { credentials: Ok(c), .. }) => match &c.certificate_name {
+            Some(name) if *name != c.node_name => fail(
+                format!("node.name = {:?}, and the certificate is of node {name}", c.node_name),
+                [
+                    &*format!(
+                        r#"printf '[node]\nname = "{name}"\n' > /etc/wasp-agent/config.d/99-check-node-name.toml"#
+                    ),
+                    "systemctl reload wasp-agent",
+                ],
+            ),
+            _ => ok(format!("{} for {}, of {}", c.kubeconfig.display(), c.node_name, c.server)),
+        },
         Ok(ApiFacts { credentials: Err(error), .. }) => fail(
             error.clone(),
-            ["systemctl status kubelet", "[node] kubeconfig = \"/path/of/kubeconfig\""],
+            [
+                "systemctl restart kubelet",
+                "# or, where it is elsewhere: node.kubeconfig in /etc/wasp-agent/config.d",
+            ],
         ),
     }
 }
@@ -41,13 +53,17 @@ pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
         Ok((_, credentials)) => credentials,
         Err(outcome) => return outcome,
     };
+    if credentials.certificate_begins.is_some_and(|begins| credentials.now < begins) {
+        return fail(
+            "not yet valid: this node's clock is wrong",
+            ["chronyc makestep", "systemctl restart kubelet"],
+        );
+    }
     let Some(expires) = credentials.certificate_expires else {
         return ok("no client certificate, so none that expires");
     };
-    let renew = [
-        "journalctl -u kubelet -b -g certificate",
-        "oc get csr, and oc adm certificate approve NAME for one that is pending",
-    ];
+    let renew =
+        ["oc get csr -o name | xargs oc adm certificate approve", "systemctl restart kubelet"];
     match expires.duration_since(credentials.now) {
         Err(since) => fail(format!("expired {} ago", span(since.duration())), renew),
         Ok(left) if left < EXPIRES_SOON => warn(format!("expires in {}", span(left)), renew),
@@ -77,7 +93,7 @@ pub(super) fn server(facts: &Facts, _: &Settings) -> Outcome {
     match failed {
         Some(error) if api.permissions.values().all(Result::is_err) => fail(
             format!("{url}: {error}"),
-            [&*format!("curl --insecure {url}livez"), "journalctl -u kubelet -b -p warning"],
+            [&*format!("curl --insecure {url}livez"), "journalctl -u kubelet -b -p warning -n 20"],
         ),
         Some(error) => {
             warn(format!("{url} does not answer everything: {error}"), ["wasp-agent check"])
@@ -141,7 +157,7 @@ fn guard(facts: &Facts) -> Outcome {
         Ok((api, _)) => api,
         Err(outcome) => return outcome,
     };
-    let mend = ["[eviction] guard-kubeconfig: of a user who may get and patch this node"];
+    let mend = ["# eviction.guard-kubeconfig must be of a user who may get and patch this node"];
     match &api.guard {
         Some(Ok(Permission::Allowed)) => ok("allowed, by eviction.guard-kubeconfig"),
         Some(Ok(Permission::Denied(why))) => {
@@ -168,8 +184,8 @@ fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome)
             denied(
                 format!("system:node:{} is denied it: {why}", credentials.node_name),
                 [
-                    "run the API server with --authorization-mode=Node,RBAC and --enable-admission-plugins=NodeRestriction,",
-                    "and give the node a certificate of O=system:nodes",
+                    "# run the API server with --authorization-mode=Node,RBAC and --enable-admission-plugins=NodeRestriction,",
+                    "# and give the node a certificate of O=system:nodes",
                 ],
             )
         }

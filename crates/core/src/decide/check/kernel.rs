@@ -14,11 +14,19 @@ use crate::{
 /// The first Linux with tmpfs' `noswap`, as the kubelet goes by it too.
 const NOSWAP_SINCE: (u32, u32) = (6, 4);
 
+/// Files of `check`'s own: none of an administrator's is overwritten.
+const NO_LATENCY: &str = r"printf '[protection]\nio-latency-target-ms = 0\n' > /etc/wasp-agent/config.d/99-check-io-latency.toml";
+const KEEP_ZSWAP: &str =
+    r#"printf '[kernel]\nzswap = "keep"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
+const NO_ZSWAP: &str =
+    r#"printf '[kernel]\nzswap = "off"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
+
 /// RHEL's way, and OpenShift's.
 fn boot_with(argument: &str) -> Vec<String> {
     vec![
-        format!("grubby --update-kernel=ALL --args={argument}, then reboot"),
-        format!("on OpenShift: a MachineConfig with kernelArguments: [{argument}]"),
+        format!("grubby --update-kernel=ALL --args={argument}"),
+        "systemctl reboot".to_owned(),
+        format!("# on OpenShift: a MachineConfig with kernelArguments: [{argument}]"),
     ]
 }
 
@@ -43,8 +51,9 @@ pub(super) fn swap_controller(facts: &Facts, _: &Settings) -> Outcome {
         SwapControl::NotCounted => fail(
             "the kernel does not count swap for cgroups: there is no memory.swap.max",
             [
-                "grubby --update-kernel=ALL --remove-args=swapaccount, then reboot",
-                "on OpenShift: delete the MachineConfig that brings swapaccount=0",
+                "grubby --update-kernel=ALL --remove-args=swapaccount",
+                "systemctl reboot",
+                "# on OpenShift: delete the MachineConfig that brings swapaccount=0",
             ],
         ),
         SwapControl::Unknown => skip("no cgroup has a memory controller yet"),
@@ -86,7 +95,7 @@ fn controllers_of(facts: &Facts, name: &str, here: Option<&Vec<String>>) -> Outc
     match () {
         () if !offers("memory") => fail(
             "the kernel offers no memory controller",
-            ["grubby --update-kernel=ALL --remove-args=cgroup_disable=memory, then reboot"],
+            ["grubby --update-kernel=ALL --remove-args=cgroup_disable=memory", "systemctl reboot"],
         ),
         () if !has("memory") => fail(
             format!("{name} has no memory controller"),
@@ -94,7 +103,7 @@ fn controllers_of(facts: &Facts, name: &str, here: Option<&Vec<String>>) -> Outc
         ),
         () if !offers("io") => warn(
             "the kernel offers no io controller (CONFIG_BLK_CGROUP)",
-            ["boot the distribution's own kernel, without cgroup_disable=io"],
+            ["grubby --update-kernel=ALL --remove-args=cgroup_disable=io", "systemctl reboot"],
         ),
         () if !has("io") => {
             ok(format!("{name}: memory; io follows with the agent's latency target"))
@@ -119,9 +128,10 @@ pub(super) fn io_latency(facts: &Facts, settings: &Settings) -> Outcome {
         (_, true, _) | (_, _, Some(false)) => warn(
             "this kernel has no io.latency (CONFIG_BLK_CGROUP_IOLATENCY)",
             [
-                "boot a kernel that has it, as RHEL's does; or, with the BFQ scheduler:",
                 "systemctl set-property system.slice IOWeight=1000",
-                "and to have it no longer asked for: [protection] io-latency-target-ms = 0",
+                NO_LATENCY,
+                "systemctl reload wasp-agent",
+                "# or boot a kernel that has it, as RHEL's does",
             ],
         ),
         (_, _, None) => skip(
@@ -150,10 +160,7 @@ pub(super) fn protection_in_force(facts: &Facts, settings: &Settings) -> Outcome
             ok(format!("{} cannot swap", units.join(", ")))
         }
         _ if !started => skip("the agent sees to it when it starts"),
-        missing => warn(
-            missing,
-            ["systemctl restart wasp-agent", "journalctl -u wasp-agent -b -g protect"],
-        ),
+        missing => warn(missing, ["systemctl restart wasp-agent"]),
     }
 }
 
@@ -188,11 +195,7 @@ pub(super) fn memory_pressure(facts: &Facts, settings: &Settings) -> Outcome {
         return ok(found);
     }
     let limits = format!("above {} %, {} %", limits.max_some_percent, limits.max_full_percent);
-    warn(
-        format!("{found}: {limits}"),
-        ["wasp-agent status, which shows who swaps most and what holds eviction back; move VMs \
-             to other nodes"],
-    )
+    warn(format!("{found}: {limits}"), ["wasp-agent status", "# then move VMs to other nodes"])
 }
 
 pub(super) fn zswap(facts: &Facts, settings: &Settings) -> Outcome {
@@ -201,7 +204,7 @@ pub(super) fn zswap(facts: &Facts, settings: &Settings) -> Outcome {
     match (facts.kernel.zswap, settings.kernel.zswap) {
         (None, Some(true)) => warn(
             "this kernel has no zswap, and kernel.zswap = \"on\"",
-            ["boot a kernel with CONFIG_ZSWAP, or set [kernel] zswap = \"keep\""],
+            [KEEP_ZSWAP, "systemctl restart wasp-swap", "# or boot a kernel with CONFIG_ZSWAP"],
         ),
         (Some(is), Some(wanted)) if is != wanted => warn(
             format!("{}, and kernel.zswap says {}", on(is), on(wanted)),
@@ -209,7 +212,7 @@ pub(super) fn zswap(facts: &Facts, settings: &Settings) -> Outcome {
         ),
         (Some(true), _) if zram => warn(
             "on, and swap is zram: pages are compressed twice",
-            ["set [kernel] zswap = \"off\", then systemctl restart wasp-swap"],
+            [NO_ZSWAP, "systemctl restart wasp-swap"],
         ),
         (None, _) => ok("the kernel has none"),
         (Some(is), _) => ok(on(is)),
@@ -222,8 +225,8 @@ fn on(is: bool) -> &'static str {
 
 pub(super) fn tmpfs_noswap(facts: &Facts, _: &Settings) -> Outcome {
     let mend = [
-        "encrypt the swap, see docs/swap.md",
-        "or boot Linux 6.4 or later, whose tmpfs the kubelet mounts with noswap",
+        "# encrypt the swap: /usr/share/doc/wasp-agent/docs/swap.md",
+        "# or boot Linux 6.4 or later, whose tmpfs the kubelet mounts with noswap",
     ];
     let encrypted = !facts.swap.areas.is_empty()
         && facts.swap.areas.iter().all(|area| area.encrypted || area.disks.is_empty());
@@ -251,10 +254,7 @@ pub(super) fn systemd_bus(facts: &Facts, _: &Settings) -> Outcome {
     match &facts.bus {
         Asked::Answered(_) => ok("systemd answers"),
         Asked::NotAsked(why) => skip(*why),
-        Asked::Failed(why) => fail(
-            why.clone(),
-            ["systemctl start dbus.socket", "journalctl -u dbus -u dbus-broker -b"],
-        ),
+        Asked::Failed(why) => fail(why.clone(), ["systemctl start dbus.socket"]),
     }
 }
 

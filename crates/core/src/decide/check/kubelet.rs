@@ -4,12 +4,15 @@ use super::{Outcome, fail, ok, skip, swap::is_wanted, warn};
 use crate::{
     config::settings::{Grants, Settings},
     decide::{
-        kubelet::{fails_with_swap, grants_otherwise, in_force, memory_threshold, unusable},
+        kubelet::{
+            commands_to_set, fails_with_swap, grants_otherwise, in_force, memory_threshold,
+            unusable,
+        },
         tunables::swap_not_reached,
     },
     model::{
         check::Facts,
-        kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced},
+        kubelet::{KubeletConfig, MEMORY_AVAILABLE, Sourced},
         swap::human_bytes,
     },
 };
@@ -17,8 +20,18 @@ use crate::{
 pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
     match &facts.kubelet {
         Ok(Some(config)) => match (unusable(config), config.warnings.first()) {
-            (Some(why), _) => fail(why, ["journalctl -u kubelet -b, then the file that it names"]),
-            (None, Some(warning)) => warn(warning.clone(), ["correct the key in that file"]),
+            (Some(why), _) => fail(
+                why,
+                [
+                    "journalctl -u kubelet -b -n 20",
+                    "# correct the file that it names",
+                    "systemctl restart kubelet",
+                ],
+            ),
+            (None, Some(warning)) => warn(
+                warning.clone(),
+                ["# correct the key in that file", "systemctl restart kubelet"],
+            ),
             (None, None) => ok(config.described()),
         },
         Ok(None) => skip(
@@ -28,8 +41,8 @@ pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
         Err(error) => fail(
             error.clone(),
             [
-                "correct that file, or the command line of the kubelet",
-                "if the kubelet reads another: [node] kubelet-config = \"/path/of/kubelet.conf\"",
+                "# correct that file, or the command line of the kubelet",
+                "# if the kubelet reads another: node.kubelet-config in /etc/wasp-agent/config.d",
             ],
         ),
     }
@@ -43,36 +56,21 @@ fn known(facts: &Facts) -> Result<&KubeletConfig, Outcome> {
     }
 }
 
-/// Where to set `key` so that it counts: flags win over drop-ins, and these over the file.
-fn remedy(config: &KubeletConfig, origin: &Origin, key: &str, flag: Option<&str>) -> String {
-    match (origin, flag) {
-        (Origin::Flag(teller), Some(flag)) => {
-            format!("remove {flag} from the command line of {teller}, and set {key}")
-        }
-        (Origin::DropIn(path), _) => format!("{key} in {}", path.display()),
-        _ => match (config.drop_ins.last(), &config.file) {
-            (None, Some(path)) => format!("{key} in {}", path.display()),
-            (Some(last), _) => format!("{key} in {} or a file after it", last.display()),
-            (None, None) => format!("{key} in the file of the kubelet's --config"),
-        },
-    }
-}
-
 pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
     let config = match known(facts) {
         Ok(config) => config,
         Err(outcome) => return outcome,
     };
     let origin = &config.fail_swap_on.origin;
-    let remedy = remedy(config, origin, "failSwapOn: false", Some("--fail-swap-on"));
-    let mend = [
-        &*format!("{remedy}, then systemctl restart kubelet"),
-        "on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a KubeletConfig before",
-    ];
+    let mut mend = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
+    mend.push(
+        "# on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a KubeletConfig before"
+            .to_owned(),
+    );
     match fails_with_swap(config) {
         None => ok(format!("false ({origin})")),
-        Some(why) if is_wanted(facts, settings) => fail(why, mend),
-        Some(why) => warn(why, mend),
+        Some(why) if is_wanted(facts, settings) => fail(why, []).with(mend),
+        Some(why) => warn(why, []).with(mend),
     }
 }
 
@@ -82,18 +80,24 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
         Err(outcome) => return outcome,
     };
     let Sourced { value, origin } = &config.swap_behavior;
-    let key = |behavior: &str| {
-        let key = format!("memorySwap.swapBehavior: {behavior}");
-        format!("{}, or", remedy(config, origin, &key, None))
-    };
+    let set_to =
+        |behavior: &str| commands_to_set(config, origin, "memorySwap.swapBehavior", behavior, "");
     let configured = (settings.grants, settings.grant.clone());
     let (grants, _) = in_force(configured.clone(), Some(config));
-    let auto = "remove grants in /etc/wasp-agent: the default, \"auto\", follows the kubelet";
-    match (grants_otherwise(configured, config), settings.grants) {
-        (Some(why), Grants::Kubelet) => return fail(why, [&*key("LimitedSwap"), auto]),
-        (Some(why), Grants::Agent) => return warn(why, [&*key("NoSwap"), auto]),
-        (Some(why), Grants::Auto) => return warn(why, [&*key("NoSwap"), "remove these keys"]),
-        (None, _) => {}
+    if let Some(why) = grants_otherwise(configured, config) {
+        let auto =
+            "# or remove grants in /etc/wasp-agent: the default, \"auto\", follows the kubelet";
+        let (behavior, or) = match settings.grants {
+            Grants::Kubelet => ("LimitedSwap", auto),
+            Grants::Agent => ("NoSwap", auto),
+            Grants::Auto => ("NoSwap", "# or remove these keys in /etc/wasp-agent"),
+        };
+        let mut mend = set_to(behavior);
+        mend.push(or.to_owned());
+        return match settings.grants {
+            Grants::Kubelet => fail(why, []).with(mend),
+            Grants::Agent | Grants::Auto => warn(why, []).with(mend),
+        };
     }
     let said = match value.as_str() {
         "" => format!("not set ({origin})"),
@@ -128,9 +132,7 @@ pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
         Some(why) => warn(
             why,
             [
-                "in a new file of /etc/wasp-agent/config.d:",
-                "[kernel]",
-                "align-watermarks = true",
+                r"printf '[kernel]\nalign-watermarks = true\n' > /etc/wasp-agent/config.d/99-check-watermarks.toml",
                 "systemctl restart wasp-swap",
             ],
         ),

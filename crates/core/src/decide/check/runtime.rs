@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, answered, fail, kernel::is_active, ok, skip, warn};
+use super::{Outcome, fail, ok, skip, warn};
 use crate::{
     config::settings::{Grants, Settings, SwapKind},
     decide::{
         guests::{REMEDY, without_overcommitment},
-        hook::{FILE_NAME, definition, preferred},
+        hook::{FILE_NAME, Unfit, definition, other_version, preferred, unfit},
         kubelet::in_force,
         provision::Wanted,
         rivals::{Row, rows},
     },
     model::{
-        check::{Facts, FolderState, UnitFacts},
+        check::{Facts, FolderState},
         rivals::Who,
         runtime::Runtime,
     },
@@ -25,6 +25,9 @@ const WRITABLE: [&str; 3] = [
     "/etc/containers/oci/hooks.d",
     "/usr/share/containers/oci/hooks.d",
 ];
+
+const NO_HOOK: &str =
+    r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml";
 
 /// Those that put a container's processes into the cgroup that the kubelet names.
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
@@ -45,17 +48,17 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
         Ok(Runtime::Containerd) => {
             return warn(
                 "containerd has no hooks folder: containers get their limit after their start",
-                ["use CRI-O; or, to leave the hook out: [hook] install = false"],
+                [NO_HOOK, "systemctl reload wasp-agent"],
             );
         }
         Ok(Runtime::Unknown) => {
             return warn(
                 "no CRI-O here (/etc/crio is missing): no hook can be installed",
-                ["install CRI-O; or, to leave the hook out: [hook] install = false"],
+                [NO_HOOK, "systemctl reload wasp-agent"],
             );
         }
         Err(error) => {
-            return fail(error.clone(), ["crio config >/dev/null, which names the mistake"]);
+            return fail(error.clone(), ["crio config >/dev/null"]);
         }
     };
     let hook = &facts.hook;
@@ -69,22 +72,22 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
         return ok(folder.display().to_string());
     }
     let another = [
-        "in /etc/crio/crio.conf.d/90-hooks.conf, then systemctl restart crio:",
-        "[crio.runtime]",
-        "hooks_dir = [\"/usr/share/containers/oci/hooks.d\", \"/run/containers/oci/hooks.d\"]",
+        r#"printf '[crio.runtime]\nhooks_dir = ["/usr/share/containers/oci/hooks.d", "/run/containers/oci/hooks.d"]\n' > /etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"#,
+        "systemctl restart crio",
+        "systemctl restart wasp-agent",
     ];
     match (in_state(FolderState::Writable), in_state(FolderState::Missing)) {
         // The agent runs and did not use it: to its unit the folder is read-only.
         (Some(folder), _) if hook.published => warn(
             format!("the agent has installed no hook in {}", folder.display()),
-            ["systemctl restart wasp-agent, which makes the folder writable to it"],
+            ["systemctl restart wasp-agent"],
         ),
         (Some(folder), _) => ok(folder.display().to_string()),
         // In an image nothing has started yet that makes it.
         (None, Some(folder)) if !facts.live => ok(folder.display().to_string()),
         (None, Some(folder)) => warn(
             format!("{} is missing: no hook can be installed yet", folder.display()),
-            ["systemctl restart crio, which makes it; or systemctl restart wasp-agent"],
+            ["systemctl restart wasp-agent"],
         ),
         (None, None) => {
             warn(format!("CRI-O reads {}, where the agent cannot write", listed(&folders)), another)
@@ -104,9 +107,8 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
         (Ok(Runtime::Crio(_)), Ok(Some(name))) => warn(
             format!("{name}: only crun and runc are known to work"),
             [
-                "in /etc/crio/crio.conf.d/90-runtime.conf, then systemctl restart crio:",
-                "[crio.runtime]",
-                "default_runtime = \"crun\"",
+                r#"printf '[crio.runtime]\ndefault_runtime = "crun"\n' > /etc/crio/crio.conf.d/99-wasp-agent-runtime.conf"#,
+                "systemctl restart crio",
             ],
         ),
         _ => skip("CRI-O's configuration is not known"),
@@ -120,7 +122,7 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
     let hook = &facts.hook;
     let again = ["systemctl restart wasp-agent"];
     match (&facts.runtime, &hook.definition) {
-        (_, Some((path, text))) if *text == definition(&hook.program) => {
+        (_, Some((path, text))) if *text == definition(&hook.program.path) => {
             ok(path.display().to_string())
         }
         (_, Some((path, _))) => warn(format!("{} was changed", path.display()), again),
@@ -138,30 +140,46 @@ pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
         return skip("not wanted (hook.install, grants)");
     }
     let hook = &facts.hook;
-    let path = hook.program.display();
-    let outcome = match hook.executable {
-        Some(true) => return ok(path.to_string()),
-        Some(false) => warn(format!("{path} is not executable"), [&format!("chmod 0755 {path}")]),
-        None if hook.definition.is_none() && !hook.agent_installed => {
-            return skip("the package is not installed");
-        }
-        None => warn(
-            format!("{path} is missing"),
-            ["dnf reinstall wasp-agent; or, to do without: [hook] install = false"],
-        ),
+    let path = &hook.program.path;
+    let Some(unfit) = unfit(&hook.program) else {
+        return match other_version(&hook.program) {
+            Some(text) => warn(text, ["systemctl restart wasp-agent"]),
+            None => ok(path.display().to_string()),
+        };
     };
-    match hook.definition {
-        // The runtime would try, and start no container.
-        Some(_) => fail(outcome.found, []).with(outcome.mend),
+    if unfit == Unfit::Missing && hook.definition.is_none() && !hook.agent_installed {
+        return skip("the package is not installed");
+    }
+    // The runtime would try, and start no container; where it is withdrawn, containers start without it.
+    let outcome = fail(unfit.about(path), []).with(unfit.remedy(path));
+    match &hook.definition {
+        Some(_) => {
+            Outcome { found: format!("no container can start: {}", outcome.found), ..outcome }
+        }
         None => outcome,
     }
 }
 
+pub(super) fn foreign_hook(facts: &Facts, _: &Settings) -> Outcome {
+    match &facts.hook.foreign[..] {
+        [] => ok("none"),
+        hooks => {
+            let named: Vec<String> =
+                hooks.iter().map(|(file, why)| format!("{}: {why}", file.display())).collect();
+            let aside = hooks.iter().map(|(file, _)| {
+                let file = file.display();
+                format!("mv {file} {file}.off")
+            });
+            fail(named.join("; "), []).with(aside.collect())
+        }
+    }
+}
+
 pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(facts, settings) || facts.hook.executable.is_none() {
+    if !hook_wanted(facts, settings) || facts.hook.program.mode.is_none() {
         return skip("no hook");
     }
-    let path = facts.hook.program.display();
+    let path = facts.hook.program.path.display();
     let Some((enforces, label)) = &facts.hook.selinux else { return skip("no SELinux") };
     let shown = label.as_deref().unwrap_or("no label");
     // user:role:type:level
@@ -184,7 +202,7 @@ pub(super) fn daemonset_hook(facts: &Facts, _: &Settings) -> Outcome {
     let rm: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     fail(
         format!("{}, which lifts swap limits at every start", listed(files)),
-        ["oc delete daemonset -n wasp wasp-agent, then", &format!("rm {}", rm.join(" "))],
+        ["oc delete daemonset -n wasp wasp-agent", &format!("rm {}", rm.join(" "))],
     )
 }
 
@@ -196,8 +214,8 @@ pub(super) fn daemonset_units(facts: &Facts, _: &Settings) -> Outcome {
     warn(
         format!("{} of the DaemonSet's MachineConfig", listed(units)),
         [
-            "oc get machineconfig, and delete the one that brings them",
-            "docs/migration.md has the order",
+            "oc get machineconfig",
+            "# delete the one that brings them; the order is in /usr/share/doc/wasp-agent/docs/migration.md",
         ],
     )
 }
@@ -255,32 +273,5 @@ pub(super) fn vm_requests(facts: &Facts, _: &Settings) -> Outcome {
                 [REMEDY],
             )
         }
-    }
-}
-
-pub(super) fn agent_unit(facts: &Facts, _: &Settings) -> Outcome {
-    unit(facts, "wasp-agent.service")
-}
-
-pub(super) fn swap_unit(facts: &Facts, _: &Settings) -> Outcome {
-    unit(facts, "wasp-swap.service")
-}
-
-fn unit(facts: &Facts, name: &'static str) -> Outcome {
-    let bus = match answered(&facts.bus) {
-        Ok(bus) => bus,
-        Err(outcome) => return outcome,
-    };
-    let none = UnitFacts::default();
-    let unit = bus.units.get(name).unwrap_or(&none);
-    let says = if unit.status.is_empty() { &unit.active } else { &unit.status };
-    match () {
-        () if unit.load == "not-found" => skip("not installed"),
-        () if is_active(bus, name) => ok(says.clone()),
-        () if unit.active == "failed" => fail(
-            if unit.status.is_empty() { "failed".to_owned() } else { format!("failed: {says}") },
-            [&*format!("journalctl -u {name} -b"), &format!("systemctl restart {name}")],
-        ),
-        () => warn(unit.active.clone(), [&format!("systemctl enable --now {name}")]),
     }
 }

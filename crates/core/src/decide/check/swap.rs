@@ -3,7 +3,10 @@
 use super::{Outcome, fail, ok, skip, warn};
 use crate::{
     config::settings::Settings,
-    decide::provision::{is_configured, shortage},
+    decide::{
+        kubelet::{fails_with_swap, unusable},
+        provision::{is_configured, shortage},
+    },
     model::{
         check::{Asked, Facts, SwapArea},
         host::NodeMemory,
@@ -25,17 +28,16 @@ pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
     let (ram, swap) = (human_bytes(node.ram_bytes), human_bytes(node.swap_bytes));
     match shortage(&settings.swap, node) {
         None => ok(format!("{swap} of swap, {ram} of RAM")),
-        Some(why) if node.swap_bytes > 0 => {
-            warn(why, ["systemctl restart wasp-swap", "journalctl -u wasp-swap -b"])
-        }
+        Some(why) if node.swap_bytes > 0 => warn(why, ["systemctl restart wasp-swap"]),
         Some(why) if is_wanted(facts, settings) => {
-            fail(why, ["systemctl enable --now wasp-swap", "journalctl -u wasp-swap -b"])
+            fail(why, ["systemctl enable wasp-swap", "systemctl restart wasp-swap"])
         }
         Some(_) => warn(
             format!("no swap, and none is configured; {ram} of RAM"),
             [
-                "in a new file of /etc/wasp-agent/config.d, then systemctl enable --now wasp-swap:",
-                "overcommit-percent = 150",
+                "echo 'overcommit-percent = 150' > /etc/wasp-agent/config.d/99-check-swap.toml",
+                "systemctl enable wasp-swap",
+                "systemctl restart wasp-swap",
             ],
         ),
     }
@@ -44,12 +46,21 @@ pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
 pub(super) fn provisioning(facts: &Facts, _: &Settings) -> Outcome {
     match &facts.swap.provisioning {
         Asked::NotAsked(why) => skip(*why),
+        // That is a check of its own, which says more.
+        Asked::Failed(why) if kubelet_refuses(facts).is_some_and(|other| why.contains(&other)) => {
+            skip("the kubelet's configuration keeps it from being made")
+        }
         Asked::Failed(why) => fail(why.clone(), ["wasp-agent provision --dry-run"]),
         Asked::Answered(steps) if steps.is_empty() => ok("as configured"),
         Asked::Answered(steps) => {
             warn(format!("it would {}", steps.join(", ")), ["systemctl restart wasp-swap"])
         }
     }
+}
+
+fn kubelet_refuses(facts: &Facts) -> Option<String> {
+    let config = facts.kubelet.as_ref().ok()?.as_ref()?;
+    fails_with_swap(config).or_else(|| unusable(config))
 }
 
 pub(super) fn used(facts: &Facts, settings: &Settings) -> Outcome {
@@ -67,10 +78,7 @@ pub(super) fn used(facts: &Facts, settings: &Settings) -> Outcome {
     }
     warn(
         format!("{found}, more than {:.0} %", factor * 100.0),
-        [
-            "wasp-agent plan, which shows who swaps; move VMs to other nodes",
-            "or raise overcommit-percent",
-        ],
+        ["wasp-agent status", "# then move VMs to other nodes, or raise overcommit-percent"],
     )
 }
 
@@ -89,7 +97,7 @@ pub(super) fn encryption(facts: &Facts, _: &Settings) -> Outcome {
             let paths: Vec<&str> = unknown.iter().map(|area| &*area.device.path).collect();
             warn(
                 format!("the disk of {} was not found: it may not be encrypted", paths.join(", ")),
-                ["lsblk --inverse, which shows what the swap's device is made of"],
+                ["lsblk --inverse"],
             )
         }
         (.., plain) => warn(
@@ -98,9 +106,12 @@ pub(super) fn encryption(facts: &Facts, _: &Settings) -> Outcome {
                 plain.join(", ")
             ),
             [
-                "in /etc/crypttab, with the partition of the swap:",
-                "wasp-swap /dev/disk/by-partlabel/wasp-swap /dev/urandom swap,plain,cipher=aes-xts-plain64,size=512",
-                "then [swap] kind = \"partition\", path = \"/dev/mapper/wasp-swap\" (docs/swap.md)",
+                "# all on a partition of its own, with a throw-away key (/usr/share/doc/wasp-agent/docs/swap.md):",
+                "echo 'wasp-swap /dev/disk/by-partlabel/wasp-swap /dev/urandom swap,plain,cipher=aes-xts-plain64,size=512' >> /etc/crypttab",
+                r#"printf '[swap]\nkind = "partition"\npath = "/dev/mapper/wasp-swap"\n' > /etc/wasp-agent/config.d/99-check-encryption.toml"#,
+                "systemctl daemon-reload",
+                "systemctl start systemd-cryptsetup@wasp\\\\x2dswap",
+                "systemctl restart wasp-swap",
             ],
         ),
     }
@@ -134,6 +145,9 @@ pub(super) fn disk(facts: &Facts, _: &Settings) -> Outcome {
     }
     warn(
         shared.join("; "),
-        ["give swap a disk of its own:", "[swap] kind = \"partition\", path = \"/dev/disk/by-…\""],
+        [
+            "lsblk -o NAME,SIZE,TYPE,MOUNTPOINTS",
+            "# then give swap a disk of its own: swap.kind = \"partition\", swap.path = the partition",
+        ],
     )
 }

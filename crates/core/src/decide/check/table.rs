@@ -1,24 +1,16 @@
 //! Every check there is, in the order in which they are shown. `wasp-agent check` and its manual read
 //! this one table.
 
-use super::{Check, Outcome, When, api, fail, kernel, kubelet, ok, runtime, swap};
-use crate::{config::settings::Settings, model::check::Facts};
-
-fn configuration(facts: &Facts, _: &Settings) -> Outcome {
-    match &facts.configuration {
-        Ok(()) => ok("loads"),
-        Err(problems) => fail(problems.clone(), ["wasp-agent check-config"]),
-    }
-}
+use super::{Check, When, agent, api, kernel, kubelet, limits, runtime, swap};
 
 pub const CHECKS: &[Check] = &[
     Check {
         id: "configuration",
         looks_at: "all files and variables that the agent reads",
         why: "the agent does not start with a wrong one; what follows goes by the defaults",
-        mend: "`wasp-agent check-config` says file, line, key and what is allowed",
+        mend: "comment the wrong line out; `wasp-agent check-config` names file, line, key and what is allowed",
         when: When::Always,
-        run: configuration,
+        run: agent::configuration,
     },
     Check {
         id: "cgroup-v2",
@@ -141,6 +133,38 @@ pub const CHECKS: &[Check] = &[
         run: swap::used,
     },
     Check {
+        id: "limits-above-pods",
+        looks_at: "`memory.swap.max` and `memory.high` of the kubelet's top cgroup and of its QoS classes",
+        why: "the smallest limit of a pod's ancestors counts, whatever the pod is granted",
+        mend: "`systemctl set-property kubepods.slice MemorySwapMax=infinity`",
+        when: When::FullLive,
+        run: limits::above_pods,
+    },
+    Check {
+        id: "swappiness",
+        looks_at: "`vm.swappiness`",
+        why: "with 0 the kernel drops the file cache of the kubelet before it swaps a cold VM",
+        mend: "`sysctl -w vm.swappiness=60`",
+        when: When::Live,
+        run: limits::swappiness,
+    },
+    Check {
+        id: "overcommit-memory",
+        looks_at: "`vm.overcommit_memory`",
+        why: "with 2 the kernel refuses memory that VMs would never use",
+        mend: "`sysctl -w vm.overcommit_memory=0`",
+        when: When::Live,
+        run: limits::overcommit_memory,
+    },
+    Check {
+        id: "swap-devices",
+        looks_at: "priorities, use and `queue/rotational` of the swap's devices",
+        why: "the kernel fills the device of the highest priority first; a disk that turns stalls VMs",
+        mend: "a faster device, at the highest priority",
+        when: When::Live,
+        run: limits::devices,
+    },
+    Check {
         id: "swap-encryption",
         looks_at: "dm-crypt below each swap area",
         why: "keys and passwords of VMs stay on the disk",
@@ -227,6 +251,14 @@ pub const CHECKS: &[Check] = &[
         mend: "`restorecon`",
         when: When::Always,
         run: runtime::hook_label,
+    },
+    Check {
+        id: "foreign-hook",
+        looks_at: "all other hooks in the folders that CRI-O reads, and their programs",
+        why: "two that set swap limits undo each other's work; the last one wins",
+        mend: "remove the other hook",
+        when: When::Always,
+        run: runtime::foreign_hook,
     },
     Check {
         id: "daemonset-hook",
@@ -366,7 +398,7 @@ pub const CHECKS: &[Check] = &[
         why: "nobody else grants, repairs and evicts",
         mend: "`systemctl enable --now wasp-agent`",
         when: When::FullLive,
-        run: runtime::agent_unit,
+        run: agent::agent_unit,
     },
     Check {
         id: "swap-service",
@@ -374,6 +406,31 @@ pub const CHECKS: &[Check] = &[
         why: "it brings the swap back after a reboot",
         mend: "`systemctl enable --now wasp-swap`",
         when: When::FullLive,
-        run: runtime::swap_unit,
+        run: agent::swap_unit,
+    },
+    Check {
+        id: "agent-problems",
+        looks_at: "what the running agent reports, worst first, unless another check has found it",
+        why: "only the agent sees who fights it, what it cannot write, and what the API server answers",
+        mend: "as the line says; docs/operations.md explains each",
+        when: When::FullLive,
+        run: agent::problems,
+    },
+    Check {
+        id: "agent-settings",
+        looks_at: "the configuration on disk, against the settings that the running agent has left in \
+                   `/run/wasp-agent/in-force.toml`",
+        why: "what was changed on disk does nothing until the agent reads it",
+        mend: "`systemctl reload wasp-agent`",
+        when: When::FullLive,
+        run: agent::settings_in_force,
+    },
+    Check {
+        id: "run-space",
+        looks_at: "free space and files of `/run`",
+        why: "without room there, no eviction is begun and no grant reaches the hook",
+        mend: "remove what fills it",
+        when: When::Live,
+        run: agent::run_space,
     },
 ];

@@ -8,24 +8,30 @@ use std::{
 use super::*;
 use crate::{
     config::settings::{EvictionMode, Grants, Policy, SchedulingGuard, SwapSize},
-    decide::hook::definition,
+    decide::hook::{VERSION, definition},
     model::{
         check::{
-            ACCESSES, ApiFacts, BusFacts, CredentialFacts, FolderState, HookFacts, KernelFacts,
-            Leftovers, MemoryWaits, Permission, SwapArea, SwapFacts, UnitFacts,
+            ACCESSES, AgentFacts, ApiFacts, BusFacts, CredentialFacts, FolderState, HookFacts,
+            KernelFacts, Leftovers, MemoryWaits, Permission, Space, SwapArea, SwapFacts, UnitFacts,
+            Wrong,
         },
         guest::Guest,
         host::{NodeMemory, SwapDevice},
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
+        obstacles::{Ancestor, Obstacles},
+        program::{Image, ProgramFacts, Target},
         protection::{DeviceNumber, Disks, SliceFacts},
+        published::{self, Published},
         rivals::{Job, Rival, Who},
         runtime::Runtime,
         swap::{SwapControl, SwapMax},
+        trouble::Severity,
         watermarks::{Watermarks, Zone},
     },
 };
 
 const GIB: u64 = 1 << 30;
+const TARGET: Target = Target { class: 2, data: 1, machine: 62 };
 const VDA: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -33,7 +39,15 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 fn service(active: &str, status: &str) -> UnitFacts {
-    UnitFacts { load: "loaded".into(), active: active.into(), status: status.into() }
+    UnitFacts {
+        load: "loaded".into(),
+        active: active.into(),
+        status: status.into(),
+        sub: "running".into(),
+        file: "enabled".into(),
+        result: "success".into(),
+        restarts: 0,
+    }
 }
 
 /// A node on which all is well, its swap on an encrypted partition of its own.
@@ -49,6 +63,23 @@ fn healthy() -> Facts {
     Facts {
         live: true,
         configuration: Ok(()),
+        agent: AgentFacts {
+            published: Ok(Some(Published::default())),
+            running: true,
+            age: Some(Duration::from_secs(2)),
+            differs: vec![],
+            run: Some(Space { free_bytes: GIB, free_files: 1000, read_only: false }),
+            not_read: vec![],
+        },
+        obstacles: Obstacles {
+            above_pods: vec![Ancestor {
+                path: "kubepods.slice".into(),
+                swap_max: SwapMax::Max,
+                high: None,
+            }],
+            swappiness: Some(60),
+            overcommit_memory: Some(1),
+        },
         kernel: KernelFacts {
             controllers: Some(both.clone()),
             kubepods: Some(("kubepods.slice".into(), both.clone())),
@@ -74,6 +105,7 @@ fn healthy() -> Facts {
                 disks: names(&["/dev/vdb"]),
                 in_ram: false,
                 encrypted: true,
+                rotating: false,
             }],
             beside: vec![("/var", names(&["/dev/vda"]))],
             provisioning: Asked::Answered(vec![]),
@@ -97,8 +129,15 @@ fn healthy() -> Facts {
                 "/run/containers/oci/hooks.d/99-wasp-agent.json".into(),
                 definition("/usr/bin/wasp-hook".as_ref()),
             )),
-            program: "/usr/bin/wasp-hook".into(),
-            executable: Some(true),
+            program: ProgramFacts {
+                path: "/usr/bin/wasp-hook".into(),
+                mode: Some(0o755),
+                is_file: true,
+                noexec: None,
+                image: Ok(Image { target: TARGET, version: Some(VERSION.to_owned()) }),
+                machine: Some(TARGET),
+            },
+            foreign: vec![],
             selinux: Some((true, Some("system_u:object_r:bin_t:s0".into()))),
             agent_installed: true,
             published: true,
@@ -121,6 +160,8 @@ fn healthy() -> Facts {
                 server: "https://api:6443/".into(),
                 node_name: "node-a".into(),
                 certificate_expires: Some(now + Duration::from_secs(20 * 86_400)),
+                certificate_begins: Some(now - Duration::from_secs(86_400)),
+                certificate_name: Some("node-a".into()),
                 now,
             }),
             permissions: ACCESSES
@@ -164,6 +205,19 @@ fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
     facts.kubelet.as_mut().unwrap().as_mut().unwrap()
 }
 
+/// What the agent has published.
+fn report(facts: &mut Facts, about: &str, severity: Severity, text: &str) {
+    let problem = published::Problem {
+        about: about.into(),
+        severity,
+        text: text.into(),
+        pods: vec![],
+        remedy: vec!["x".into()],
+    };
+    let published = Published { problem_list: vec![problem], ..Published::default() };
+    facts.agent.published = Ok(Some(published));
+}
+
 fn rival(unit: &str, job: Job, does: &'static str) -> Rival {
     let who = if job == Job::Limits { Who::DaemonSet } else { Who::Autopilot };
     Rival { who, path: unit.into(), job, does }
@@ -182,7 +236,7 @@ type Change = fn(&mut Facts, &mut Settings);
 /// What is changed on the healthy node, and what its check then says.
 #[rustfmt::skip]
 const CASES: &[(&str, Level, &str, Change)] = &[
-    ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err("1 problem\n  x: unknown key y".into())),
+    ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err(Wrong { text: "1 problem\n  x: unknown key y".into(), remedy: names(&["wasp-agent check-config"]) })),
     ("cgroup-v2", Level::Fail, "not mounted", |f, _| f.kernel.controllers = None),
     ("swap-controller", Level::Fail, "no memory.swap.max", |f, _| f.kernel.swap_control = SwapControl::NotCounted),
     ("swap-controller", Level::Fail, "no memory controller", |f, _| f.kernel.swap_control = SwapControl::NoMemoryController),
@@ -289,11 +343,47 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("hook-installed", Level::Warn, "99-wasp-agent.json is gone", |f, _| f.hook.definition = None),
     ("hook-installed", Level::Warn, "was changed", |f, _| f.hook.definition.as_mut().unwrap().1.push('x')),
     ("hook-installed", Level::Skip, "when it starts", |f, _| { f.hook.definition = None; f.hook.published = false; }),
-    ("hook-program", Level::Fail, "wasp-hook is missing", |f, _| f.hook.executable = None),
-    ("hook-program", Level::Fail, "not executable", |f, _| f.hook.executable = Some(false)),
-    ("hook-program", Level::Warn, "is missing", |f, _| { f.hook.executable = None; f.hook.definition = None; }),
+    ("hook-program", Level::Fail, "no container can start: /usr/bin/wasp-hook is missing", |f, _| f.hook.program.mode = None),
+    ("hook-program", Level::Fail, "not executable", |f, _| f.hook.program.mode = Some(0o644)),
+    ("hook-program", Level::Fail, "/usr is mounted with noexec", |f, _| f.hook.program.noexec = Some("/usr".into())),
+    ("hook-program", Level::Fail, "is another program than wasp-hook", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: None })),
+    ("hook-program", Level::Warn, "is of version 9.9.9", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: Some("9.9.9".into()) })),
+    ("hook-program", Level::Fail, "is missing", |f, _| { f.hook.program.mode = None; f.hook.definition = None; }),
+    ("foreign-hook", Level::Fail, "50-swap.json: its program /opt/x sets", |f, _| f.hook.foreign = vec![("/etc/containers/oci/hooks.d/50-swap.json".into(), "its program /opt/x sets swap limits".into())]),
+    ("limits-above-pods", Level::Fail, "memory.swap.max of kubepods.slice is 0", |f, _| f.obstacles.above_pods[0].swap_max = SwapMax::ZERO),
+    ("limits-above-pods", Level::Fail, "above its memory.high", |f, _| f.obstacles.above_pods[0].high = Some((GIB, 2 * GIB))),
+    ("limits-above-pods", Level::Skip, "no cgroup", |f, _| f.obstacles.above_pods.clear()),
+    ("swappiness", Level::Warn, "vm.swappiness is 0", |f, _| f.obstacles.swappiness = Some(0)),
+    ("overcommit-memory", Level::Warn, "vm.overcommit_memory is 2", |f, _| f.obstacles.overcommit_memory = Some(2)),
+    ("swap-devices", Level::Warn, "/dev/dm-0 turns: a VM", |f, _| f.swap.areas[0].rotating = true),
+    ("swap-devices", Level::Warn, "/dev/sdb turns and is filled first (priority 100)", |f, _| {
+        let mut slow = f.swap.areas[0].clone();
+        (slow.device.path, slow.device.priority, slow.rotating) = ("/dev/sdb".into(), 100, true);
+        f.swap.areas.push(slow);
+    }),
+    ("swap-devices", Level::Warn, "/dev/zram0 is full", |f, _| {
+        let mut zram = f.swap.areas[0].clone();
+        (zram.device.path, zram.device.priority, zram.device.used_bytes) = ("/dev/zram0".into(), 100, 32 * GIB);
+        f.swap.areas.push(zram);
+    }),
+    ("agent-service", Level::Fail, "is masked", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { load: "masked".into(), ..service("inactive", "") }); }),
+    ("agent-service", Level::Fail, "ends again and again (exit-code): 12 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { sub: "auto-restart".into(), result: "exit-code".into(), restarts: 12, ..service("activating", "") }); }),
+    ("agent-service", Level::Fail, "ends again and again: 4 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { restarts: 4, ..service("active", "") }); }),
+    ("agent-service", Level::Warn, "the next boot does not start it", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { file: "disabled".into(), ..service("active", "x") }); }),
+    ("agent-problems", Level::Fail, "1 limit that another writer", |f, _| report(f, "contended", Severity::Fail, "1 limit that another writer keeps changing (default/vm-7)")),
+    ("agent-problems", Level::Ok, "1 container still above", |f, _| report(f, "above", Severity::Note, "1 container still above its grant")),
+    ("agent-problems", Level::Ok, "none", |f, _| {
+        report(f, "swappiness", Severity::Warn, "vm.swappiness is 0");
+        f.obstacles.swappiness = Some(0);
+    }),
+    ("agent-problems", Level::Fail, "has published nothing for 4000 s", |f, _| f.agent.age = Some(Duration::from_secs(4000))),
+    ("agent-problems", Level::Skip, "does not run", |f, _| f.agent.running = false),
+    ("agent-settings", Level::Fail, "eviction.mode: \"off\" on disk, \"enforce\" in force", |f, _| f.agent.differs = vec![("eviction.mode".into(), "\"off\"".into(), "\"enforce\"".into())]),
+    ("run-space", Level::Fail, "/run is full", |f, _| f.agent.run = Some(Space { free_bytes: 0, free_files: 10_000, read_only: false })),
+    ("run-space", Level::Fail, "no room for another file", |f, _| f.agent.run = Some(Space { free_bytes: GIB, free_files: 0, read_only: false })),
+    ("configuration", Level::Warn, "90-x.conf is not read", |f, _| f.agent.not_read = vec!["/etc/wasp-agent/config.d/90-x.conf".into()]),
     ("hook-program", Level::Skip, "not installed", |f, _| {
-        f.hook.executable = None;
+        f.hook.program.mode = None;
         f.hook.definition = None;
         f.hook.agent_installed = false;
     }),
@@ -316,6 +406,8 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("daemonset-taint", Level::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
     ("kubeconfig", Level::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),
     ("certificate", Level::Fail, "expired 3 h ago", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now - Duration::from_secs(3 * 3600 + 5)); }),
+    ("kubeconfig", Level::Fail, "node.name = \"node-a\", and the certificate is of node b", |f, _| credentials(f).certificate_name = Some("b".into())),
+    ("certificate", Level::Fail, "this node's clock is wrong", |f, _| { let c = credentials(f); c.certificate_begins = Some(c.now + Duration::from_secs(1)); }),
     ("certificate", Level::Warn, "expires in 50 min", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now + Duration::from_secs(3000)); }),
     ("certificate", Level::Ok, "no client certificate", |f, _| credentials(f).certificate_expires = None),
     ("api-server", Level::Fail, "https://api:6443/: no answer in 5 s", |f, _| api(f).permissions.values_mut().for_each(|p| *p = Err("no answer in 5 s".into()))),
@@ -396,6 +488,55 @@ fn each_check_is_made_to_complain_once() {
     let complaining = CASES.iter().filter(|(_, level, ..)| *level >= Level::Warn).map(|c| c.0);
     let complaining: BTreeSet<&str> = complaining.collect();
     assert_eq!(complaining, CHECKS.iter().map(|check| check.id).collect());
+}
+
+/// What a line of a remedy may begin with: a command, or a remark that a shell leaves out.
+const COMMANDS: [&str; 27] = [
+    "#",
+    "chmod",
+    "chronyc",
+    "crio",
+    "curl",
+    "df",
+    "dnf",
+    "du",
+    "echo",
+    "grubby",
+    "if",
+    "journalctl",
+    "ls",
+    "lsblk",
+    "mount",
+    "mv",
+    "oc",
+    "printf",
+    "restorecon",
+    "rm",
+    "sed",
+    "swapoff",
+    "swapon",
+    "sysctl",
+    "systemctl",
+    "unset",
+    "wasp-agent",
+];
+
+#[test]
+fn each_line_of_a_remedy_is_a_command() {
+    for (id, _, _, change) in CASES {
+        let (mut facts, mut settings) = (healthy(), settings());
+        change(&mut facts, &mut settings);
+        for line in check(&facts, &settings, false).iter().filter(|line| line.id == *id) {
+            for command in line.mend.iter().filter(|command| *command != "x") {
+                let first = command.split(' ').next().unwrap();
+                assert!(COMMANDS.contains(&first), "{id}: {command}");
+                assert!(
+                    first == "#" || !command.contains(", then") && !command.ends_with([',', ':']),
+                    "{id}: {command}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

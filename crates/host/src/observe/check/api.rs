@@ -61,6 +61,8 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
             server: credentials.server,
             node_name: credentials.node_name,
             certificate_expires: credentials.certificate_expires,
+            certificate_begins: credentials.certificate_begins,
+            certificate_name: credentials.certificate_name,
             now: SystemTime::now(),
         }),
     }

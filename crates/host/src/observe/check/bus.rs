@@ -46,5 +46,12 @@ async fn unit(connection: &Connection, name: &str) -> zbus::Result<UnitFacts> {
         active: get("Unit", "ActiveState").await?,
         // A unit that is not there has none.
         status: get("Service", "StatusText").await.unwrap_or_default(),
+        sub: get("Unit", "SubState").await?,
+        file: get("Unit", "UnitFileState").await.unwrap_or_default(),
+        result: get("Service", "Result").await.unwrap_or_default(),
+        restarts: match bus::get(connection, name, "Service", "NRestarts").await {
+            Ok(number) => u32::try_from(number).unwrap_or_default(),
+            Err(_) => 0,
+        },
     })
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,7 @@ use crate::{
         check::{FolderState, HookFacts},
         runtime::Runtime,
     },
-    observe::crio,
+    observe::{crio, hooks, program},
     roots::Roots,
 };
 
@@ -31,16 +30,16 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
     });
     let program =
         definition.as_ref().and_then(|(_, text)| named(text)).unwrap_or_else(|| PROGRAM.into());
-    let metadata = fs::metadata(roots.path(&program)).ok();
+    let foreign = hooks::foreign(roots, &folders);
     HookFacts {
         folders: folders
             .into_iter()
             .map(|folder| (folder.clone(), state(&roots.path(folder))))
             .collect(),
         definition,
-        executable: metadata.map(|m| m.is_file() && m.permissions().mode() & 0o111 != 0),
+        foreign,
         selinux: enforces(roots).map(|enforces| (enforces, label(&roots.path(&program)))),
-        program,
+        program: program::facts(roots, &roots.path(&program), &program, &roots.path(AGENT)),
         agent_installed: roots.path(AGENT).exists(),
         published: crate::state::StateFile::<crate::model::hook::HookSettings>::new(roots)
             .path()

@@ -70,8 +70,10 @@ fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
 /// How many tmpfs volumes pods have, and how many of them the kernel may swap.
 fn pod_tmpfs(roots: &Roots) -> (usize, usize) {
     let mounts = mounts::mounts(roots);
+    // The agent's unit hides the folder itself behind a tmpfs.
     let volumes = mounts.iter().filter(|mount| {
-        mount.fs_type == "tmpfs" && mount.mount_point.starts_with("/var/lib/kubelet/pods")
+        let below = mount.mount_point.strip_prefix("/var/lib/kubelet/pods");
+        mount.fs_type == "tmpfs" && below.is_ok_and(|below| !below.as_os_str().is_empty())
     });
     volumes.fold((0, 0), |(all, swappable), mount| {
         (all + 1, swappable + usize::from(mount.option("noswap").is_none()))

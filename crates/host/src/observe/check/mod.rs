@@ -1,5 +1,6 @@
 //! All that `wasp-agent check` goes by, gathered once.
 
+mod agent;
 pub mod api;
 pub mod bus;
 mod hook;
@@ -8,12 +9,13 @@ mod swap;
 
 use crate::{
     act::records::Records,
-    config::settings::Settings,
+    config::{layers::Resolved, settings::Settings, value::Problems},
+    decide::check::without_wrong_lines,
     model::{
-        check::{Asked, Facts, Leftovers},
+        check::{Asked, Facts, Leftovers, Wrong},
         kubelet::KubeletConfig,
     },
-    observe::{crio, guests, hooks, node, rivals, zoneinfo},
+    observe::{crio, guests, hooks, node, obstacles, rivals, zoneinfo},
     roots::Roots,
 };
 
@@ -24,12 +26,12 @@ pub struct Scope {
     pub api: Result<(), &'static str>,
 }
 
-/// Gathers everything within `scope`. `configuration` is what became of loading `settings`,
+/// Gathers everything within `scope`. `configuration` is what became of loading the configuration on disk,
 /// `kubelet` what its configuration is, `provisioning` what `wasp-agent provision` would do.
 pub async fn gather(
     roots: &Roots,
     settings: &Settings,
-    configuration: Result<(), String>,
+    configuration: Result<&Resolved, &Problems>,
     kubelet: Result<Option<KubeletConfig>, String>,
     provisioning: Asked<Vec<String>>,
     scope: Scope,
@@ -42,7 +44,12 @@ pub async fn gather(
     let page_bytes = node.as_ref().map_or(4096, |node| node.page_bytes);
     Facts {
         live: roots.proc("meminfo").exists(),
-        configuration,
+        agent: agent::facts(roots, configuration.ok()),
+        obstacles: obstacles::obstacles(roots),
+        configuration: configuration.map(|_| ()).map_err(|problems| Wrong {
+            text: problems.to_string(),
+            remedy: without_wrong_lines(problems),
+        }),
         kernel: kernel::facts(roots, settings),
         swap: swap::facts(roots, provisioning),
         kubelet,

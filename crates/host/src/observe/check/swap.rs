@@ -23,9 +23,11 @@ pub(super) fn facts(roots: &Roots, provisioning: Asked<Vec<String>>) -> SwapFact
             Some(Some(backing)) => (false, backing),
             None => (false, path),
         };
+        let disks = if in_ram { Vec::new() } else { disks_of(roots, &written_to) };
         SwapArea {
             in_ram,
-            disks: if in_ram { Vec::new() } else { disks_of(roots, &written_to) },
+            rotating: disks.iter().any(|disk| rotates(roots, disk)),
+            disks,
             encrypted: !in_ram && disks::is_encrypted(roots, &written_to),
             device,
         }
@@ -44,4 +46,11 @@ fn zram(path: &Path) -> Option<&str> {
 
 fn disks_of(roots: &Roots, path: &Path) -> Vec<String> {
     disks::disks(roots, &[path.to_owned()]).into_values().collect()
+}
+
+/// Whole disks tell; virtual ones may say what is not so.
+fn rotates(roots: &Roots, disk: &str) -> bool {
+    let name = disk.rsplit('/').next().unwrap_or(disk);
+    let path = roots.path(format!("/sys/class/block/{name}/queue/rotational"));
+    std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }

@@ -34,6 +34,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 pub enum CredentialsError {
     #[error("no kubeconfig of the kubelet at {0} (set node.kubeconfig if it is elsewhere)")]
     NotFound(String),
+    #[error("kubeconfig {path} is a link to {target}, which does not exist")]
+    Dangling { path: PathBuf, target: PathBuf },
     #[error("cannot use kubeconfig {path}: {reason}")]
     Unusable { path: PathBuf, reason: String },
     #[error(
@@ -52,6 +54,9 @@ pub struct Credentials {
     pub node_name: String,
     /// `None` where the kubelet has no client certificate (a token, say).
     pub certificate_expires: Option<SystemTime>,
+    pub certificate_begins: Option<SystemTime>,
+    /// The node that the certificate is for; `node.name` may name another.
+    pub certificate_name: Option<String>,
     /// Files that decide on all this, to watch.
     pub files: Vec<PathBuf>,
     /// Changes with the content of any of the files.
@@ -79,6 +84,14 @@ pub fn find(roots: &Roots, settings: &Settings) -> Result<PathBuf, CredentialsEr
     let usual = settings.kubeconfig.is_none();
     let is_one = |path: &&PathBuf| path.is_file() && !(usual && is_another_kind(path));
     places.iter().find(is_one).cloned().ok_or_else(|| {
+        let link = places.iter().find_map(|path| Some((path, fs::read_link(path).ok()?)));
+        if let Some((path, target)) = link.filter(|(path, _)| !path.exists()) {
+            let target = path.parent().unwrap_or(Path::new("/")).join(target);
+            return CredentialsError::Dangling {
+                path: roots.shown(path).into_owned(),
+                target: roots.shown(&target).into_owned(),
+            };
+        }
         let shown: Vec<_> = places.iter().map(|p| roots.shown(p).display().to_string()).collect();
         CredentialsError::NotFound(shown.join(" or "))
     })
@@ -115,12 +128,14 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
         }),
         None => None,
     };
+    let certificate_name = certificate.as_ref().and_then(node_name);
     let node_name = settings
         .node_name
         .clone()
-        .or_else(|| certificate.as_ref().and_then(node_name))
+        .or_else(|| certificate_name.clone())
         .ok_or_else(|| CredentialsError::NoNodeName(path.clone()))?;
     let certificate_expires = certificate.as_ref().and_then(|c| unix_time(c.not_after()));
+    let certificate_begins = certificate.as_ref().and_then(|c| unix_time(c.not_before()));
     let server = access.server.to_string();
     let client = config(access).and_then(|config| client(&config));
     Ok(Credentials {
@@ -129,6 +144,8 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
         server,
         node_name,
         certificate_expires,
+        certificate_begins,
+        certificate_name,
         files,
         fingerprint,
     })
@@ -227,7 +244,11 @@ pub fn wrong_place(error: &serde_saphyr::Error) -> String {
 }
 
 /// An error with all that caused it, in one line: the API server may say anything.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    // Its Display prints the answer with Rust's names and braces.
+    if let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() {
+        return plain(&refused(status.code, &status.message)).into_owned();
+    }
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -238,6 +259,38 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     plain(&without_source_files(&text)).into_owned()
+}
+
+/// What the API server has refused, in a sentence: `User "x" cannot list resource "pods"` is whom it does
+/// not let do what.
+pub fn refused(code: u16, message: &str) -> String {
+    let words = || {
+        let (_, rest) = message.split_once("User \"")?;
+        let (user, rest) = rest.split_once("\" cannot ")?;
+        let (verb, rest) = rest.split_once(" resource \"")?;
+        let (resource, rest) = rest.split_once('"')?;
+        let why = rest.split_once(": ").map_or(String::new(), |(_, why)| format!(": {why}"));
+        Some(format!("refused: {user} may not {verb} {resource}{why} ({code})"))
+    };
+    let message = if message.is_empty() { "without a reason" } else { message };
+    match code {
+        401 => format!("refused: it does not accept the node's credentials: {message} (401)"),
+        403 => words().unwrap_or_else(|| format!("refused: {message} (403)")),
+        _ => format!("{message} ({code})"),
+    }
+}
+
+/// A certificate that is not valid yet tells that this node's clock is late.
+pub fn wrong_clock(text: &str, begins: Option<SystemTime>, now: SystemTime) -> Option<String> {
+    let late = begins.is_some_and(|begins| now < begins);
+    if !late && !text.contains("not yet valid") {
+        return None;
+    }
+    let shown = jiff::Timestamp::try_from(now)
+        .map_or_else(|e| e.to_string(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+    Some(format!(
+        "this node's clock is wrong: it is at {shown}, and a certificate is not yet valid then"
+    ))
 }
 
 /// Without the places in its own source that OpenSSL adds: `…:../ssl/statem/statem_clnt.c:1889:…`.

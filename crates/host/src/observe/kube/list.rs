@@ -17,7 +17,7 @@ use kube::{
 };
 
 use super::{
-    credentials::chain,
+    credentials::{chain, refused},
     decode::{self, Event, LONGEST_OBJECT, OddPod},
     json::{Lines, NoList, Part, Splitter},
 };
@@ -31,7 +31,7 @@ const AROUND: usize = 1 << 10;
 /// Why a list or a watch ended that should not have.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    #[error("{message} ({code})")]
+    #[error("{}", refused(*code, message))]
     Refused { code: u16, message: String },
     #[error("{0}")]
     Broken(String),

@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     config::settings::Settings,
-    model::pod::{Pod, PodUid},
+    model::{
+        failure::{Failure, FailureKind},
+        pod::{Pod, PodUid},
+    },
     observe::files::FileWatch,
     roots::Roots,
 };
@@ -60,6 +63,9 @@ pub enum Update {
         node_name: String,
         server: String,
         certificate_expires: Option<SystemTime>,
+        certificate_begins: Option<SystemTime>,
+        /// The node that the certificate is for.
+        certificate_name: Option<String>,
     },
     /// A new list begins, and replaces all with [`Update::ListEnds`].
     ListBegins,
@@ -72,7 +78,7 @@ pub enum Update {
     /// A watch was granted. On a quiet node nothing else tells that the server is back.
     Granted,
     /// Something does not work; it is tried again by itself.
-    Failed(String),
+    Failed(Failure),
 }
 
 /// What has brought a pod that cannot be read.
@@ -96,7 +102,8 @@ pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>)
                 }
             }
             Err(error) => {
-                if news.send(Update::Failed(error.to_string())).await.is_err() {
+                let failure = Failure { kind: FailureKind::Credentials, text: error.to_string() };
+                if news.send(Update::Failed(failure)).await.is_err() {
                     return;
                 }
                 let files = credentials::candidates(&roots, &settings);
@@ -160,6 +167,8 @@ async fn with_credentials(
         node_name: credentials.node_name.clone(),
         server: credentials.server.clone(),
         certificate_expires: credentials.certificate_expires,
+        certificate_begins: credentials.certificate_begins,
+        certificate_name: credentials.certificate_name.clone(),
     };
     if news.send(update).await.is_err() {
         return false;
@@ -188,7 +197,7 @@ enum Turn {
     },
     Failed {
         version: Option<String>,
-        error: String,
+        failure: Failure,
     },
     /// Nobody listens any more.
     Closed,
@@ -222,8 +231,8 @@ async fn turns(
                 from = Some(version);
             }
             Turn::ListAnew { useful } => went_on(useful),
-            Turn::Failed { version, error } => {
-                if news.send(Update::Failed(error)).await.is_err() {
+            Turn::Failed { version, failure } => {
+                if news.send(Update::Failed(failure)).await.is_err() {
                     return;
                 }
                 pause = true;
@@ -237,6 +246,15 @@ async fn turns(
     }
 }
 
+/// 401 and 403 are answers: the server is there.
+fn failure(what: &str, error: &StreamError) -> Failure {
+    let kind = match error {
+        StreamError::Refused { code: 401 | 403, .. } => FailureKind::Refused,
+        _ => FailureKind::Unreachable,
+    };
+    Failure { kind, text: format!("{what}: {error}") }
+}
+
 /// A list that breaks off tells of no end: what it has not come to is not gone.
 async fn list_once(
     client: &Client,
@@ -246,7 +264,7 @@ async fn list_once(
 ) -> Turn {
     let failed = |error: StreamError| Turn::Failed {
         version: None,
-        error: format!("cannot list pods: {error}"),
+        failure: failure("cannot list pods", &error),
     };
     let mut list = match List::begin(client, node_name, kept).await {
         Ok(list) => list,
@@ -279,17 +297,17 @@ async fn watch_once(
 ) -> Turn {
     let seconds = spread(node_name, WATCH_LASTS);
     let began = Instant::now();
-    let failed = |version: Option<String>, error: String| Turn::Failed {
+    let failed = |version: Option<String>, error: StreamError| Turn::Failed {
         version,
-        error: format!("cannot watch pods: {error}"),
+        failure: failure("cannot watch pods", &error),
     };
     let mut watch = match Watch::begin(client, node_name, kept, &version, seconds).await {
         Ok(watch) => watch,
         // It would be refused for ever.
         Err(error @ StreamError::Refused { code: GONE, .. }) => {
-            return failed(None, error.to_string());
+            return failed(None, error);
         }
-        Err(error) => return failed(Some(version), error.to_string()),
+        Err(error) => return failed(Some(version), error),
     };
     if news.send(Update::Granted).await.is_err() {
         return Turn::Closed;
@@ -302,8 +320,8 @@ async fn watch_once(
             Ok(Ok(Some(event))) => event,
             Ok(Ok(None)) | Err(_) => return Turn::Watch { version, useful },
             // An event may be lost.
-            Ok(Err(error @ StreamError::NoEvent(_))) => return failed(None, error.to_string()),
-            Ok(Err(error)) => return failed(Some(version), error.to_string()),
+            Ok(Err(error @ StreamError::NoEvent(_))) => return failed(None, error),
+            Ok(Err(error)) => return failed(Some(version), error),
         };
         version = newer.unwrap_or(version);
         let update = match event {
@@ -317,7 +335,7 @@ async fn watch_once(
             }
             Event::Error { code: GONE, .. } => return Turn::ListAnew { useful },
             Event::Error { code, message } => {
-                return failed(Some(version), format!("{message} ({code})"));
+                return failed(Some(version), StreamError::Refused { code, message });
             }
         };
         useful = true;

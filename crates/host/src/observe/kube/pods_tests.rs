@@ -71,6 +71,8 @@ impl Watched {
             server: "https://server".to_owned(),
             node_name: "node-a".to_owned(),
             certificate_expires: None,
+            certificate_begins: None,
+            certificate_name: None,
             files: Vec::new(),
             fingerprint: credentials::fingerprint(&[]),
         };

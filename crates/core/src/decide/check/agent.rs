@@ -1,0 +1,225 @@
+//! What the running agent tells, and what systemd tells of our units.
+
+use std::time::Duration;
+
+use super::{CHECKS, Outcome, answered, fail, kernel::is_active, ok, skip, warn};
+use crate::{
+    config::{
+        settings::Settings,
+        value::{Origin, Problems},
+    },
+    model::{
+        check::{Facts, Level, UnitFacts},
+        published::Problem,
+        trouble::{Severity, Trouble},
+    },
+};
+
+/// Less than this is none: a record of a pod has about 1 kB, status.json some 20.
+const LEAST_BYTES: u64 = 256 << 10;
+const LEAST_FILES: u64 = 16;
+/// So many restarts are a crash loop.
+const CRASH_LOOP: u32 = 3;
+
+pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
+    match &facts.configuration {
+        Ok(()) => {}
+        Err(wrong) => return fail(wrong.text.clone(), []).with(wrong.remedy.clone()),
+    }
+    match &facts.agent.not_read[..] {
+        [] => ok("loads"),
+        files => {
+            let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            let mend =
+                shown.iter().map(|file| format!("mv {} {}", quoted(file), quoted(&renamed(file))));
+            warn(
+                format!("{} is not read, since its name does not end in .toml", shown.join(", ")),
+                [],
+            )
+            .with(mend.chain(["systemctl reload wasp-agent".to_owned()]).collect())
+        }
+    }
+}
+
+fn renamed(file: &str) -> String {
+    match file.rsplit_once('.') {
+        Some((stem, suffix)) if !suffix.contains('/') && !stem.is_empty() => format!("{stem}.toml"),
+        _ => format!("{file}.toml"),
+    }
+}
+
+/// For a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
+    match text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+/// Commands that comment out the lines that are wrong, and have the agent read the rest.
+pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut add = |line: String| {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    };
+    for problem in &problems.0 {
+        match &problem.origin {
+            Origin::File { path, line } if *line > 0 => {
+                let path = quoted(&path.display().to_string());
+                add(format!("sed -i '{line}s/^/# /' {path}"));
+            }
+            Origin::File { path, .. } => {
+                add(format!("ls -l {}", quoted(&path.display().to_string())))
+            }
+            Origin::Environment { name } => add(format!("unset {name}")),
+            Origin::Default | Origin::CommandLine => {}
+        }
+    }
+    add("wasp-agent check-config".to_owned());
+    add("systemctl reload-or-restart wasp-agent".to_owned());
+    lines
+}
+
+pub(super) fn agent_unit(facts: &Facts, _: &Settings) -> Outcome {
+    unit(facts, "wasp-agent.service")
+}
+
+pub(super) fn swap_unit(facts: &Facts, _: &Settings) -> Outcome {
+    unit(facts, "wasp-swap.service")
+}
+
+fn unit(facts: &Facts, name: &'static str) -> Outcome {
+    let bus = match answered(&facts.bus) {
+        Ok(bus) => bus,
+        Err(outcome) => return outcome,
+    };
+    let none = UnitFacts::default();
+    let unit = bus.units.get(name).unwrap_or(&none);
+    let says = if unit.status.is_empty() { &unit.active } else { &unit.status };
+    let stem = name.trim_end_matches(".service");
+    let [unmask, enable, restart, journal] = [
+        format!("systemctl unmask {stem}"),
+        format!("systemctl enable {stem}"),
+        format!("systemctl restart {stem}"),
+        format!("journalctl -u {stem} -b -n 20"),
+    ];
+    let ended = match &*unit.result {
+        "" | "success" => String::new(),
+        result => format!(" ({result})"),
+    };
+    match () {
+        () if unit.load == "masked" => {
+            fail(format!("{name} is masked: nothing starts it"), [&*unmask, &enable, &restart])
+        }
+        () if unit.load == "not-found" => skip("not installed"),
+        () if !matches!(&*unit.load, "loaded" | "") => fail(
+            format!("systemd cannot load {name}: {}", unit.load),
+            [&format!("systemctl cat {stem}")],
+        ),
+        () if unit.sub == "auto-restart" || unit.restarts >= CRASH_LOOP => fail(
+            format!("{name} ends again and again{ended}: {} restarts", unit.restarts),
+            [&*journal, &format!("systemctl reset-failed {stem}"), &restart],
+        ),
+        () if is_active(bus, name) && unit.file == "disabled" => {
+            warn(format!("{says}; not enabled: the next boot does not start it"), [&*enable])
+        }
+        () if is_active(bus, name) => ok(says.clone()),
+        () if unit.active == "failed" => fail(
+            if unit.status.is_empty() {
+                format!("failed{ended}")
+            } else {
+                format!("failed{ended}: {says}")
+            },
+            [&*journal, &restart],
+        ),
+        () => warn(unit.active.clone(), [&*enable, &restart]),
+    }
+}
+
+/// An agent that has not published for so long has stopped working.
+fn late(settings: &Settings) -> Duration {
+    settings.limits.resync * 3 + Duration::from_secs(30)
+}
+
+/// What the running agent reports, unless another check has found the same.
+pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
+    let agent = &facts.agent;
+    let published = match &agent.published {
+        Ok(Some(published)) if agent.running => published,
+        Ok(_) => return skip("the agent does not run"),
+        Err(error) => return fail(error.clone(), ["systemctl restart wasp-agent"]),
+    };
+    if let Some(age) = agent.age.filter(|age| *age > late(settings)) {
+        return fail(
+            format!(
+                "the agent has published nothing for {} s: it hangs, or cannot write /run",
+                age.as_secs()
+            ),
+            ["df /run", "systemctl restart wasp-agent"],
+        );
+    }
+    let mut level = Level::Ok;
+    let (mut texts, mut mend) = (Vec::new(), Vec::new());
+    for problem in published.problem_list.iter().filter(|p| !is_found(p, facts, settings)) {
+        let Problem { severity, text, remedy, .. } = problem;
+        level = level.max(match severity {
+            Severity::Note => Level::Ok,
+            Severity::Warn => Level::Warn,
+            Severity::Fail => Level::Fail,
+        });
+        texts.push(text.clone());
+        if *severity > Severity::Note {
+            mend.extend(
+                remedy.iter().filter(|line| !mend.contains(*line)).cloned().collect::<Vec<_>>(),
+            );
+        }
+    }
+    let found = if texts.is_empty() { "none".to_owned() } else { texts.join("\n") };
+    Outcome { level, found, mend }
+}
+
+/// Whether the check for this trouble's cause is no better.
+fn is_found(problem: &Problem, facts: &Facts, settings: &Settings) -> bool {
+    let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.about);
+    let ids = trouble.map_or(&[][..], |trouble| trouble.checks());
+    let mut checks = CHECKS.iter().filter(|check| ids.contains(&check.id));
+    checks.any(|check| (check.run)(facts, settings).level >= Level::Warn)
+}
+
+pub(super) fn settings_in_force(facts: &Facts, _: &Settings) -> Outcome {
+    let agent = &facts.agent;
+    if facts.configuration.is_err() {
+        return skip("the configuration on disk is wrong");
+    }
+    if !agent.running {
+        return skip("the agent does not run");
+    }
+    let differs: Vec<String> = agent
+        .differs
+        .iter()
+        .map(|(key, disk, force)| format!("{key}: {disk} on disk, {force} in force"))
+        .collect();
+    match &differs[..] {
+        [] => ok("those on disk"),
+        _ => fail(differs.join("\n"), ["systemctl reload wasp-agent"]),
+    }
+}
+
+pub(super) fn run_space(facts: &Facts, _: &Settings) -> Outcome {
+    let Some(space) = facts.agent.run else { return skip("cannot be told") };
+    let mend = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
+    match () {
+        () if space.read_only => fail("/run is read-only", ["mount -o remount,rw /run"]),
+        () if space.free_bytes < LEAST_BYTES => {
+            fail("/run is full: grants and evictions cannot be kept there", mend)
+        }
+        () if space.free_files < LEAST_FILES => fail(
+            "/run has no room for another file: grants and evictions cannot be kept there",
+            mend,
+        ),
+        () => ok("has room"),
+    }
+}

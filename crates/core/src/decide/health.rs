@@ -1,0 +1,149 @@
+//! What is wrong with limits, and how often a trouble is logged.
+
+use std::time::Duration;
+
+use super::state::{LimitState, State, Told};
+use crate::model::{
+    host::{Holder, Monotonic},
+    trouble::{Problem, Trouble},
+};
+
+/// So many pods are named.
+const NAMED: usize = 3;
+
+/// Whose limits a trouble counts.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    All,
+    Containers,
+    Pods,
+}
+
+/// A trouble of limits: which have it, and what one and many of them are called.
+type Kind = (Trouble, Of, fn(&LimitState) -> bool, [&'static str; 2]);
+
+const KINDS: [Kind; 5] = [
+    (
+        Trouble::Untold,
+        Of::All,
+        |limit| matches!(limit.told, Told::Failed { .. }),
+        [
+            "limit that systemd could not be told and a daemon-reload would undo",
+            "limits that systemd could not be told and a daemon-reload would undo",
+        ],
+    ),
+    (
+        Trouble::Contended,
+        Of::All,
+        |limit| limit.contended,
+        ["limit that another writer keeps changing", "limits that another writer keeps changing"],
+    ),
+    (
+        Trouble::Differs,
+        Of::All,
+        |limit| limit.differs,
+        ["limit that is not what LimitedSwap gives", "limits that are not what LimitedSwap gives"],
+    ),
+    (
+        Trouble::Above,
+        Of::Containers,
+        |limit| limit.above,
+        ["container still above its grant", "containers still above their grant"],
+    ),
+    (
+        Trouble::PodsAbove,
+        Of::Pods,
+        |limit| limit.above,
+        [
+            "pod that still holds more swap than its containers may have together",
+            "pods that still hold more swap than their containers may have together",
+        ],
+    ),
+];
+
+/// What is wrong with limits. `name` gives `namespace/name` of a holder's pod, where it is known.
+pub fn of_limits(state: &State, name: impl Fn(&Holder) -> Option<String>) -> Vec<Problem> {
+    let containers = state.containers().map(|(id, limit)| (Holder::Container(id.clone()), limit));
+    let pods = state.pods().map(|(uid, limit)| (Holder::Pod(uid.clone()), limit));
+    let all: Vec<(Holder, &LimitState)> = containers.chain(pods).collect();
+    let mut problems = Vec::new();
+    for (about, of, has, [one, many]) in KINDS {
+        let counts = |holder: &Holder| match of {
+            Of::All => true,
+            Of::Containers => holder.container().is_some(),
+            Of::Pods => holder.pod().is_some(),
+        };
+        let found = all.iter().filter(|(holder, limit)| counts(holder) && has(limit));
+        let found: Vec<&Holder> = found.map(|(holder, _)| holder).collect();
+        if found.is_empty() {
+            continue;
+        }
+        let mut names: Vec<String> = found.iter().filter_map(|holder| name(holder)).collect();
+        names.sort();
+        names.dedup();
+        let noun = if found.len() == 1 { one } else { many };
+        let text = format!("{} {noun}{}", found.len(), named(&names));
+        problems.push(Problem { pods: names, ..Problem::new(about, text) });
+    }
+    problems
+}
+
+/// The first few names, in brackets.
+pub fn named(names: &[String]) -> String {
+    let shown = names[..names.len().min(NAMED)].join(", ");
+    match names.len().saturating_sub(NAMED) {
+        _ if names.is_empty() => String::new(),
+        0 => format!(" ({shown})"),
+        more => format!(" ({shown} and {more} more)"),
+    }
+}
+
+/// So many lines a trouble may have in the journal in [`WINDOW`].
+const LINES: u32 = 6;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Keeps a trouble that comes and goes, or changes its words, from flooding the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quiet {
+    since: Option<Monotonic>,
+    lines: u32,
+    withheld: u64,
+}
+
+impl Quiet {
+    /// How many lines were withheld before this one; `None` where this one is withheld too.
+    pub fn may_log(&mut self, now: Monotonic) -> Option<u64> {
+        if self.since.is_none_or(|since| now.since(since) >= WINDOW) {
+            (self.since, self.lines) = (Some(now), 0);
+        }
+        if self.lines >= LINES {
+            self.withheld += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.withheld))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_that_changes_all_the_time_has_few_lines_and_is_counted() {
+        let mut quiet = Quiet::default();
+        let at = |second| Monotonic(Duration::from_secs(second));
+        let logged: Vec<u64> = (0..60).filter_map(|second| quiet.may_log(at(second))).collect();
+        assert_eq!(logged, [0; 6]);
+        assert_eq!(quiet.may_log(at(60)), Some(54));
+        assert_eq!(quiet.may_log(at(61)), Some(0));
+    }
+
+    #[test]
+    fn few_pods_are_named() {
+        let names = |count: usize| (0..count).map(|n| format!("a/{n}")).collect::<Vec<_>>();
+        assert_eq!(named(&names(0)), "");
+        assert_eq!(named(&names(3)), " (a/0, a/1, a/2)");
+        assert_eq!(named(&names(5)), " (a/0, a/1, a/2 and 2 more)");
+    }
+}

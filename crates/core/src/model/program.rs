@@ -1,0 +1,128 @@
+//! What a file must be to be run: enough of ELF (elf(5)) to tell before a container depends on it.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// A program as it lies on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramFacts {
+    pub path: PathBuf,
+    /// The mode; `None` where nothing is there.
+    pub mode: Option<u32>,
+    pub is_file: bool,
+    /// The mount point that lets nothing be run.
+    pub noexec: Option<PathBuf>,
+    /// What it is made for, and the version that it names; `Err` is why it cannot be run.
+    pub image: Result<Image, String>,
+    /// What this machine's programs are made for; `None` where it is not known.
+    pub machine: Option<Target>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub target: Target,
+    /// Of `wasp-hook`; `None` where the program is another one.
+    pub version: Option<String>,
+}
+
+/// What a program is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    pub class: u8,
+    pub data: u8,
+    pub machine: u16,
+}
+
+/// The head of an ELF file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elf {
+    pub target: Target,
+    /// Offset and length of what is loaded and only read: constants are there.
+    pub constants: Vec<(u64, u64)>,
+}
+
+const LOAD: u32 = 1;
+const READ_ONLY: u32 = 4;
+/// `ET_EXEC` and `ET_DYN`.
+const PROGRAMS: [u16; 2] = [2, 3];
+
+/// Reads the beginning of a file of `length` bytes; `Err` is why it is no whole program.
+pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
+    let cut = || "it ends too early".to_owned();
+    if length == 0 {
+        return Err("it is empty".to_owned());
+    }
+    if !head.starts_with(b"\x7fELF") {
+        return Err("it is no ELF program".to_owned());
+    }
+    let byte = |at: usize| head.get(at).copied().ok_or_else(cut);
+    let (class, data) = (byte(4)?, byte(5)?);
+    // Bytes as a number, by the file's own byte order.
+    let number = |at: usize, size: usize| -> Result<u64, String> {
+        let bytes = at.checked_add(size).and_then(|end| head.get(at..end)).ok_or_else(cut)?;
+        let fold = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        Ok(if data == 2 { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) })
+    };
+    let small = |at: usize| u16::try_from(number(at, 2)?).map_err(|_| cut());
+    let target = Target { class, data, machine: small(18)? };
+    if !PROGRAMS.contains(&small(16)?) {
+        return Err("it is an ELF file, and no program".to_owned());
+    }
+    let wide = class == 2;
+    let (table, size, count) = match wide {
+        true => (number(32, 8)?, number(54, 2)?, number(56, 2)?),
+        false => (number(28, 4)?, number(42, 2)?, number(44, 2)?),
+    };
+    let mut constants = Vec::new();
+    for index in 0..count {
+        let at = usize::try_from(table.saturating_add(index * size)).map_err(|_| cut())?;
+        let (flags, offset, bytes) = match wide {
+            true => (
+                number(at.saturating_add(4), 4)?,
+                number(at.saturating_add(8), 8)?,
+                number(at.saturating_add(32), 8)?,
+            ),
+            false => (
+                number(at.saturating_add(24), 4)?,
+                number(at.saturating_add(4), 4)?,
+                number(at.saturating_add(16), 4)?,
+            ),
+        };
+        if number(at, 4)? != u64::from(LOAD) {
+            continue;
+        }
+        if offset.saturating_add(bytes) > length {
+            return Err(cut());
+        }
+        if flags == u64::from(READ_ONLY) {
+            constants.push((offset, bytes));
+        }
+    }
+    Ok(Elf { target, constants })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that the compiler and the linker have made: this one.
+    #[test]
+    fn a_real_program_is_one_and_a_cut_one_is_not() {
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let length = own.len() as u64;
+        let found = elf(&own, length).unwrap();
+        assert_eq!(found.target.class, if cfg!(target_pointer_width = "64") { 2 } else { 1 });
+        assert!(!found.constants.is_empty());
+        assert_eq!(elf(&own, 4096).unwrap_err(), "it ends too early");
+        for cut in [4, 16, 40, 63, 100] {
+            assert!(elf(&own[..cut], length).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_program_is_told() {
+        assert_eq!(elf(b"", 0).unwrap_err(), "it is empty");
+        assert_eq!(elf(b"#!/bin/sh\n", 10).unwrap_err(), "it is no ELF program");
+    }
+}

@@ -1,0 +1,200 @@
+//! Every kind of trouble that the agent reports. STATUS, `wasp-agent status`, metrics and
+//! `wasp-agent check` draw on this one list, the worst first.
+
+use serde::{Deserialize, Serialize};
+
+/// How bad a trouble is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It passes by itself.
+    Note,
+    /// The agent works, with less safety or speed.
+    #[default]
+    Warn,
+    /// A part of the agent's work, or of the node's, is not done.
+    Fail,
+}
+
+/// Makes the enum and its table of one list, so that neither can lack a kind.
+macro_rules! troubles {
+    ($($(#[$doc:meta])* $kind:ident $word:literal $severity:ident [$($check:literal),*], [$($fix:literal),*];)*) => {
+        /// A kind of trouble. The order is the rank: the worst first.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Trouble {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Trouble {
+            /// The worst first.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// In the journal's field `ABOUT`, in metrics and in JSON. A word never changes its meaning.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $word,)*
+                }
+            }
+
+            pub fn severity(self) -> Severity {
+                match self {
+                    $(Self::$kind => Severity::$severity,)*
+                }
+            }
+
+            /// The checks of `wasp-agent check` that look for the same cause on the host.
+            pub fn checks(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$kind => &[$($check),*],)*
+                }
+            }
+
+            /// Commands that fix the trouble, or that show whom it comes from.
+            pub fn remedy(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$kind => &[$($fix),*],)*
+                }
+            }
+        }
+    };
+}
+
+troubles! {
+    /// The hook's program does not run: no container can start while its definition is installed.
+    HookProgram "hook-program" Fail ["hook-program"], ["dnf reinstall -y wasp-agent"];
+    /// A signal of eviction is above its threshold, or a pod is on its way.
+    Eviction "eviction" Warn [], ["wasp-agent status"];
+    /// The API server does not answer, or refuses.
+    Api "api" Fail ["api-server"], ["journalctl -u kubelet -b -p warning"];
+    /// The node's client certificate has expired or soon expires.
+    Certificate "certificate" Fail ["certificate"], ["journalctl -u kubelet -b -g certificate"];
+    /// The configuration on disk is wrong.
+    Reload "reload" Fail ["configuration"], ["wasp-agent check-config", "systemctl reload wasp-agent"];
+    Cgroup "cgroup" Fail ["cgroup-v2"], ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "systemctl reboot"];
+    /// A limit above the pods is tighter than theirs.
+    PodsLimit "pods-limit" Fail ["limits-above-pods"], ["wasp-agent check"];
+    LostPods "lost-pods" Fail [], ["wasp-agent status"];
+    /// Limits that cannot be read or set.
+    Limits "limits" Fail [], ["journalctl -u wasp-agent -b -p err"];
+    Inotify "inotify" Warn [], ["sysctl fs.inotify.max_user_watches"];
+    Memory "memory" Fail [], [];
+    Systemd "systemd" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
+    /// Limits that systemd could not be told.
+    Untold "untold" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
+    Records "records" Warn ["run-space"], ["df /run"];
+    Pods "pods" Warn [], ["journalctl -u wasp-agent -b -p warning"];
+    Signals "signals" Fail [], [];
+    Evictions "evictions" Fail ["run-space"], ["df /run"];
+    /// What is suspended cannot be kept, or a pod cannot be woken.
+    Suspend "suspend" Fail ["run-space"], ["wasp-agent suspended"];
+    /// The socket of the commands cannot be served.
+    Control "control" Warn ["run-space"], ["df /run"];
+    Status "status" Fail ["run-space"], ["df /run"];
+    Announce "announce" Warn ["may-patch-node-status"], ["wasp-agent check"];
+    Kubelet "kubelet" Fail ["kubelet-config", "kubelet-fail-swap-on", "kubelet-swap-behavior"], ["wasp-agent check"];
+    /// The kubelet counts other swap than the node has.
+    KubeletSwap "kubelet-swap" Warn [], ["systemctl restart kubelet"];
+    Protection "protection" Warn ["protection"], ["systemctl restart wasp-agent"];
+    Rival "rival" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
+    /// No hook is installed.
+    Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
+    Oomd "oomd" Warn ["systemd-oomd"], ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
+    /// Another writer keeps changing limits.
+    Contended "contended" Fail [], ["journalctl -u wasp-agent -b -g 'another writer'"];
+    /// The kubelet's limits are not what LimitedSwap gives.
+    Differs "differs" Warn [], ["systemctl restart kubelet"];
+    Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
+    /// Proactive reclaim is configured and the kernel has none.
+    Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
+    Swap "swap" Fail ["swap", "swap-provisioning"], ["systemctl restart wasp-swap"];
+    /// `vm.swappiness = 0`.
+    Swappiness "swappiness" Warn ["swappiness"], ["sysctl -w vm.swappiness=60"];
+    /// `vm.overcommit_memory = 2`.
+    OvercommitMemory "overcommit-memory" Warn ["overcommit-memory"], ["sysctl -w vm.overcommit_memory=0"];
+    Watermarks "watermarks" Warn ["watermarks"], ["systemctl restart wasp-swap"];
+    /// A configured guard is not applied.
+    Guard "guard" Warn [], ["wasp-agent check-config"];
+    Metrics "metrics" Warn [], ["ss -ltnp"];
+    Textfile "textfile" Warn [], ["wasp-agent check-config"];
+    /// Containers use more swap than their grant.
+    Above "above" Note [], [];
+    /// Pods hold more swap than their containers may have together.
+    PodsAbove "pods-above" Note [], [];
+}
+
+/// A trouble that is there now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub about: Trouble,
+    pub text: String,
+    /// `namespace/name` of the pods concerned, as far as they are few and known.
+    pub pods: Vec<String>,
+    /// Commands; the kind's own unless the place knows better.
+    pub remedy: Vec<String>,
+}
+
+impl Problem {
+    pub fn new(about: Trouble, text: impl Into<String>) -> Self {
+        let remedy = about.remedy().iter().map(|&line| line.to_owned()).collect();
+        Self { about, text: text.into(), pods: Vec::new(), remedy }
+    }
+
+    #[must_use]
+    pub fn with_remedy(self, remedy: Vec<String>) -> Self {
+        Self { remedy, ..self }
+    }
+}
+
+impl Problem {
+    /// The commands of the remedy in one line; `None` where there are none, or nothing is to be done.
+    pub fn fix(&self) -> Option<String> {
+        fix(self.about.severity(), &self.remedy)
+    }
+}
+
+/// Commands in one line, without the remarks between them.
+pub fn fix(severity: Severity, remedy: &[String]) -> Option<String> {
+    let (first, rest) = remedy.split_first().filter(|_| severity > Severity::Note)?;
+    // What must be done by hand comes before the commands; what is only another way is left out.
+    let by_hand = first.strip_prefix("# ");
+    let commands = rest.iter().filter(|line| !line.starts_with('#')).map(String::as_str);
+    let commands: Vec<&str> =
+        by_hand.is_none().then_some(&**first).into_iter().chain(commands).collect();
+    Some(match (by_hand, commands.join(" && ")) {
+        (None, commands) => commands,
+        (Some(by_hand), none) if none.is_empty() => by_hand.to_owned(),
+        (Some(by_hand), commands) => format!("{by_hand}; then {commands}"),
+    })
+}
+
+/// What is wrong, in one sentence: all texts, and what fixes the first.
+pub fn sentence(problems: &[Problem]) -> Option<String> {
+    let first = problems.first()?;
+    let fix = first.fix().map_or_else(String::new, |fix| format!(" [fix: {fix}]"));
+    let others = problems[1..].iter().map(|problem| format!("; {}", problem.text));
+    Some(others.fold(format!("{}{fix}", first.text), |all, other| all + &other))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own() {
+        let words: BTreeSet<_> = Trouble::ALL.iter().map(|trouble| trouble.word()).collect();
+        assert_eq!(words.len(), Trouble::ALL.len());
+        let plain = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        assert!(words.into_iter().all(plain));
+    }
+
+    #[test]
+    fn a_check_that_is_named_exists() {
+        let ids: BTreeSet<_> = crate::decide::check::CHECKS.iter().map(|check| check.id).collect();
+        for check in Trouble::ALL.iter().flat_map(|trouble| trouble.checks()) {
+            assert!(ids.contains(check), "{check}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What the running agent has left: its status, its settings, and room for both.
+
+use std::fs;
+
+use crate::{
+    config::{keys::KEYS, layers::Resolved},
+    model::check::{AgentFacts, Space},
+    observe::{
+        published::{age, in_force, is_running, published},
+        settings,
+    },
+    roots::Roots,
+};
+
+/// `on_disk` is the configuration there, if it can be used.
+pub(super) fn facts(roots: &Roots, on_disk: Option<&Resolved>) -> AgentFacts {
+    let published = published(roots);
+    let known = published.as_ref().ok().and_then(Option::as_ref);
+    AgentFacts {
+        running: known.is_some_and(|published| is_running(roots, published)),
+        age: known.and_then(age),
+        differs: on_disk.map(|on_disk| differs(roots, on_disk)).unwrap_or_default(),
+        run: space(roots),
+        not_read: settings::not_read(roots),
+        published,
+    }
+}
+
+fn differs(roots: &Roots, on_disk: &Resolved) -> Vec<(String, String, String)> {
+    let Some((_, in_force)) = in_force(roots) else { return Vec::new() };
+    let values = |key: &str| Some((&on_disk.get(key)?.0, &in_force.get(key)?.0));
+    KEYS.iter()
+        .filter_map(|key| {
+            let (disk, force) = values(key.path)?;
+            (disk != force).then(|| (key.path.to_owned(), disk.to_string(), force.to_string()))
+        })
+        .collect()
+}
+
+/// `None` for a folder of a host that does not run.
+fn space(roots: &Roots) -> Option<Space> {
+    let run = roots.path("/run");
+    fs::metadata(&run).ok()?;
+    let space = rustix::fs::statvfs(&run).ok()?;
+    Some(Space {
+        free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+        // Some file systems have no bound.
+        free_files: if space.f_files == 0 { u64::MAX } else { space.f_favail },
+        read_only: space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+    })
+}

@@ -1,0 +1,179 @@
+//! What is wrong: the one list that STATUS, `wasp-agent status`, metrics and `wasp-agent check` show.
+
+use std::collections::BTreeMap;
+
+use super::Agent;
+use crate::{
+    act::Actuator,
+    decide::health::{Quiet, named, of_limits},
+    messages,
+    model::{
+        host::Monotonic,
+        plain::plain,
+        trouble::{Problem, Trouble},
+    },
+    report::status,
+};
+
+/// Problems of the host by what they are about, so that each is logged when it comes and goes.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    problems: BTreeMap<Trouble, Problem>,
+    quiet: BTreeMap<Trouble, Quiet>,
+    /// Begun, and not logged since there had been too much of it.
+    withheld: BTreeMap<Trouble, ()>,
+}
+
+/// What became of a problem.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    Same,
+    /// To be logged, with how many lines were withheld before it; `None` where this one is too.
+    Began(Option<u64>),
+    Over {
+        text: String,
+        logged: bool,
+    },
+}
+
+impl Health {
+    fn set(&mut self, about: Trouble, problem: Option<Problem>, now: Monotonic) -> Change {
+        match problem {
+            Some(problem) if self.problems.get(&about) == Some(&problem) => Change::Same,
+            Some(problem) => {
+                let same_words = self.problems.get(&about).is_some_and(|p| p.text == problem.text);
+                self.problems.insert(about, problem);
+                if same_words {
+                    return Change::Same;
+                }
+                let logged = self.quiet.entry(about).or_default().may_log(now);
+                match logged {
+                    None => drop(self.withheld.insert(about, ())),
+                    Some(_) => drop(self.withheld.remove(&about)),
+                }
+                Change::Began(logged)
+            }
+            None => match self.problems.remove(&about) {
+                None => Change::Same,
+                Some(problem) => {
+                    let logged = self.withheld.remove(&about).is_none();
+                    Change::Over { text: problem.text, logged }
+                }
+            },
+        }
+    }
+}
+
+impl<A: Actuator> Agent<A> {
+    /// A problem comes (`Some`) or goes; each is logged once.
+    pub(super) fn problem(&mut self, about: Trouble, problem: Option<String>) {
+        self.problem_is(about, problem.map(|text| Problem::new(about, text)));
+    }
+
+    /// As [`Agent::problem`], with a remedy of its own.
+    pub(super) fn problem_is(&mut self, about: Trouble, problem: Option<Problem>) {
+        // It may quote files, systemd and the API server.
+        let problem =
+            problem.map(|problem| Problem { text: plain(&problem.text).into_owned(), ..problem });
+        let now = self.now();
+        let about_word = about.word();
+        match self.health.set(about, problem, now) {
+            Change::Same => return,
+            Change::Began(None) | Change::Over { logged: false, .. } => {}
+            Change::Began(Some(withheld)) => {
+                let text = self.health.problems.get(&about).map_or("", |problem| &problem.text);
+                let more = match withheld {
+                    0 => String::new(),
+                    more => format!(" (changed {more} times more since the last line)"),
+                };
+                messages::TroubleBegan { about: &about_word }.emit(format_args!("{text}{more}"));
+            }
+            Change::Over { text, logged: true } => {
+                messages::TroubleOver { about: &about_word }
+                    .emit(format_args!("no longer: {text}"));
+            }
+        }
+        self.published_is_stale();
+    }
+
+    /// All that is wrong now, the worst first.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.health.problems.values().cloned().collect();
+        let eviction = self.eviction_status.as_ref();
+        problems.extend(eviction.map(|text| Problem::new(Trouble::Eviction, text)));
+        problems.extend(self.api.problem());
+        // Each pod is logged by itself.
+        problems.extend(self.api.unreadable().map(|text| Problem::new(Trouble::Pods, text)));
+        problems.extend(self.failed_limits());
+        problems.extend(of_limits(&self.state, |holder| {
+            self.pod_of(holder).map(|pod| format!("{}/{}", pod.namespace, pod.name))
+        }));
+        problems.sort_by_key(|problem| problem.about);
+        problems
+    }
+
+    /// Limits that could not be read or set; each is logged by itself.
+    fn failed_limits(&self) -> Option<Problem> {
+        let failure = self.failures.values().map(|failure| &failure.text).min()?;
+        let mut pods: Vec<String> = self
+            .failures
+            .keys()
+            .filter_map(|holder| self.pod_of(holder))
+            .map(|pod| format!("{}/{}", pod.namespace, pod.name))
+            .collect();
+        pods.sort();
+        pods.dedup();
+        let count = self.failures.len();
+        let noun = if count == 1 { "limit" } else { "limits" };
+        let text = format!("{count} {noun} cannot be read or set{}: {failure}", named(&pods));
+        Some(Problem { pods, ..Problem::new(Trouble::Limits, text) })
+    }
+
+    /// Tells systemd and whoever reads what is published.
+    pub(super) fn report(&mut self) {
+        let problems = self.problems();
+        let line = status::line(&status::Facts {
+            protected: &self.protection.protected,
+            settings: &self.settings,
+            node: self.node,
+            state: &self.state,
+            pods: self.pods.len(),
+            problems: &problems,
+        });
+        self.timers.status = self.notifier.status(&line, self.now());
+        self.publish(&line, &problems);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_is_logged_when_it_comes_and_goes_and_not_each_time_it_flaps() {
+        let mut health = Health::default();
+        let at = |second| Monotonic(Duration::from_secs(second));
+        let problem = |text: &str| Some(Problem::new(Trouble::Records, text));
+        let text = "x".to_owned();
+        assert_eq!(health.set(Trouble::Records, problem("x"), at(0)), Change::Began(Some(0)));
+        assert_eq!(health.set(Trouble::Records, problem("x"), at(1)), Change::Same);
+        let over = Change::Over { text: text.clone(), logged: true };
+        assert_eq!(health.set(Trouble::Records, None, at(1)), over);
+        for second in 2..7 {
+            assert_eq!(
+                health.set(Trouble::Records, problem("x"), at(second)),
+                Change::Began(Some(0))
+            );
+            health.set(Trouble::Records, None, at(second));
+        }
+        assert_eq!(health.set(Trouble::Records, problem("x"), at(8)), Change::Began(None));
+        let over = Change::Over { text, logged: false };
+        assert_eq!(health.set(Trouble::Records, None, at(8)), over);
+        // Another one is not held back by it.
+        let other = Some(Problem::new(Trouble::Swap, "y"));
+        assert_eq!(health.set(Trouble::Swap, other, at(8)), Change::Began(Some(0)));
+        assert_eq!(health.set(Trouble::Records, problem("x"), at(61)), Change::Began(Some(1)));
+    }
+}

@@ -1,0 +1,93 @@
+# What breaks a node is named by STATUS, status and check alike, and the remedy works when it is pasted
+# suites: bookworm
+# timeout: 900
+. /payload/lib.sh
+
+# Sets finding of the check's ID: LEVEL: what was found, and mend: its remedy.
+finds() {
+    local report
+    report=$(wasp-agent check --json) || true
+    finding=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .level + ": " + .found' <<<"$report")
+    mend=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .mend[]' <<<"$report")
+}
+paste() { bash -e <<<"$mend" >/dev/null 2>&1; }
+# check_is ID LEVEL
+check_is() {
+    finds "$1"
+    [[ $finding == "$2: "* ]]
+}
+
+mkdir -p /etc/kubernetes
+printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' 'evictionHard:' '  memory.available: 1Mi' >/etc/kubernetes/kubelet.conf
+configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0' '[limits]' 'resync-seconds = 10'
+systemctl start wasp-swap
+start_apiserver
+start_agent
+pod one --request 100Mi --limit 300Mi
+definition=/run/containers/oci/hooks.d/99-wasp-agent.json
+[[ -e $definition ]] || definition=/usr/share/containers/oci/hooks.d/99-wasp-agent.json
+check "the hook is installed" test -e "$definition"
+
+# --- the hook's program
+chmod 0644 /usr/bin/wasp-hook
+eventually 5 "a hook that is not executable is withdrawn at once" bash -c "! test -e $definition"
+like "$(agent_status)" '^the OCI hook is withdrawn.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
+like "$(wasp-agent status | grep -A1 ^Problems)" 'not executable' "so does status"
+finds hook-program
+like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
+check "its remedy is a command that works" paste
+eventually 5 "and the hook is back" test -e "$definition"
+
+mount --bind /usr/bin /usr/bin
+mount -o remount,bind,noexec /usr/bin
+eventually 30 "a file system that lets nothing be run is noticed" bash -c "! test -e $definition"
+mount -o remount,bind,exec /usr/bin
+umount /usr/bin
+eventually 30 "and when it is over" test -e "$definition"
+
+# --- a limit above the pods
+systemctl set-property --runtime kubepods.slice MemorySwapMax=0
+eventually 60 "kubepods.slice at 0 is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "memory.swap.max of kubepods.slice is 0"'
+finds limits-above-pods
+like "$finding" '^fail: memory.swap.max of kubepods.slice is 0' "by check too"
+like "$(wasp-agent explain one)" 'by the limit of kubepods.slice' "explain names the level that counts"
+check "its remedy is a command that works" paste
+check "and the check turns OK" check_is limits-above-pods ok
+
+# --- what undoes our limits: a daemon-reload with a property that an administrator set
+systemctl set-property kubepods.slice MemorySwapMax=0
+systemctl daemon-reload
+eventually 60 "an override in system.control is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "memory.swap.max of kubepods.slice is 0"'
+finds limits-above-pods
+check "its remedy wins over it" paste
+systemctl daemon-reload
+check "also after a daemon-reload" check_is limits-above-pods ok
+
+# --- settings on disk that are not in force
+configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0' '[limits]' 'resync-seconds = 20'
+finds agent-settings
+like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in force' "settings that were not loaded are named"
+check "its remedy is a command that works" paste
+eventually 10 "and the check turns OK" check_is agent-settings ok
+
+# --- the unit
+systemctl stop wasp-agent
+systemctl mask wasp-agent 2>/dev/null
+finds agent-service
+like "$finding" '^fail: .*masked' "a masked unit is named"
+check "its remedy is a command that works" paste
+check "and the check turns OK" check_is agent-service ok
+systemctl stop wasp-agent
+
+mkdir -p /run/systemd/system/wasp-agent.service.d
+printf '%s\n' '[Service]' 'ExecStart=' 'ExecStart=/bin/false' 'Restart=always' 'RestartSec=100ms' '[Unit]' 'StartLimitIntervalSec=0' >/run/systemd/system/wasp-agent.service.d/99-crash.conf
+systemctl daemon-reload
+systemctl start --no-block wasp-agent
+crashes() { (($(systemctl show -P NRestarts wasp-agent) >= 3)); }
+eventually 60 "the agent ends again and again" crashes
+finds agent-service
+like "$finding" '^fail: .*ends again and again' "a crash loop is named"
+rm -r /run/systemd/system/wasp-agent.service.d
+systemctl daemon-reload
+check "its remedy is a command that works" paste
+check "and the check turns OK" check_is agent-service ok
