@@ -3,6 +3,7 @@
 pub mod announce;
 mod api;
 mod eviction;
+mod history;
 mod hook;
 mod host;
 mod late_swap;
@@ -85,6 +86,9 @@ struct Agent<A> {
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
     publisher: publish::Publisher,
+    recorder: history::Recorder,
+    /// When the pass began that is under way, or the last one.
+    pass_began: Monotonic,
     /// Whose limit could not be read or set.
     failures: HashMap<Holder, pass::Failure>,
     /// What systemd said of the kubelet's unit when the agent started.
@@ -161,6 +165,8 @@ impl<A: Actuator> Agent<A> {
             eviction,
             eviction_status: None,
             publisher: publish::Publisher::default(),
+            recorder: history::Recorder::default(),
+            pass_began: Monotonic::default(),
             failures: HashMap::new(),
             kubelet_unit: None,
             lost: BTreeMap::new(),
@@ -212,12 +218,14 @@ impl<A: Actuator> Agent<A> {
         self.notifier.status("Waiting for the API server's list of pods.", self.now());
         self.first_list(&mut news).await;
         self.first_protection(&mut guard).await;
+        self.history_begins(act);
         self.resync();
         self.report();
+        self.remember();
         self.notifier.ready(self.longest_pause());
 
         loop {
-            let next = self.timers.next().min(self.eviction.next());
+            let next = self.timers.next().min(self.eviction.next()).min(self.recorder.next());
             let next = self.publication().map_or(next, |at| at.min(next));
             // Whoever causes events without end must not keep the others from being heard.
             tokio::select! {
@@ -270,7 +278,9 @@ impl<A: Actuator> Agent<A> {
             self.watch_pressure();
             self.pass(false);
             self.report();
+            self.remember();
         }
+        self.history_ends();
         self.notifier.stopping();
         messages::Stopping.emit(format_args!("stopping; limits stay as they are"));
         if let Some(announcer) = self.eviction.announcer.take() {

@@ -7,6 +7,7 @@ mod manifests;
 mod overview;
 mod plan;
 mod provision;
+mod report;
 mod run;
 mod unprotect;
 
@@ -99,6 +100,17 @@ enum OnNode {
         /// All pods, not only the first twenty
         #[arg(long)]
         all: bool,
+        /// In which order the pods are shown
+        #[arg(long, value_enum, value_name = "ORDER", default_value = "swap")]
+        sort: overview::Sort,
+    },
+    /// Report what happened on this node: evictions, outages, changed limits, memory and waits over time
+    Report(report::Report),
+    /// Show how much memory this node has borne by its own history, and what is not known
+    Advise {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Explain why a pod's containers may swap what they may, and its place in the order of eviction
     Explain {
@@ -145,6 +157,8 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
                 // every container.
                 OnNode::Cleanup => done(cleanup::cleanup(&roots)),
                 OnNode::Unprotect => done(unprotect::unprotect(&roots)),
+                OnNode::Report(asked) => done(report::report(&roots, &asked)),
+                OnNode::Advise { json } => done(report::advise(&roots, json)),
                 _ => fail(EXIT_CONFIG, &problems.to_string()),
             };
         }
@@ -164,9 +178,11 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
         }
         OnNode::Cleanup => cleanup::cleanup(&roots),
         OnNode::Unprotect => unprotect::unprotect(&roots),
-        OnNode::Status { json, watch, all } => {
-            overview::status(&roots, &settings, overview::Shown { json, watch, all })
+        OnNode::Status { json, watch, all, sort } => {
+            overview::status(&roots, &settings, overview::Shown { json, watch, all, sort })
         }
+        OnNode::Report(asked) => report::report(&roots, &asked),
+        OnNode::Advise { json } => report::advise(&roots, json),
         OnNode::Explain { pod } => overview::explain(&roots, &settings, &pod),
         OnNode::Plan { json, all } => plan::plan(&roots, &settings, json, all),
     };

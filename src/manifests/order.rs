@@ -70,6 +70,7 @@ pub fn apply_order(rollout: &Rollout, manifests: &[Manifest], folder: &str) -> S
         "40-namespace.yaml",
         "41-prometheusrule.yaml",
         "42-alertingrule.yaml",
+        "43-console-dashboard.yaml",
         "50-taint-guard.yaml",
     ]);
     if has("60-hyperconverged.yaml") {

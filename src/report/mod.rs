@@ -2,11 +2,13 @@
 
 pub mod check;
 pub mod explain;
+pub mod history;
 pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod overview;
 pub mod plan;
+pub mod plot;
 pub mod screen;
 pub mod status;
 

@@ -7,6 +7,7 @@ pub mod estimate;
 pub mod evict;
 pub mod grant;
 pub mod guard;
+pub mod history;
 pub mod hook;
 pub mod kubelet;
 pub mod limits;

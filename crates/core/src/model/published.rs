@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 22] = [
+pub const TROUBLES: [&str; 23] = [
     "reload",
     "cgroup",
     "lost-pods",
@@ -32,6 +32,7 @@ pub const TROUBLES: [&str; 22] = [
     "watermarks",
     "metrics",
     "textfile",
+    "history",
 ];
 
 /// Times are RFC 3339, UTC; sizes are bytes.
