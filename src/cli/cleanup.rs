@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::{
     decide::hook::FILE_NAME,
+    history,
     model::runtime::Runtime,
     observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
@@ -25,6 +26,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for file in state::ALL.iter().filter(|file| file.cleanup == Cleanup::Removes) {
         remove(roots, Path::new(file.path))?;
     }
+    remove(roots, Path::new(history::FOLDER))?;
     remove(roots, Path::new("/run/wasp-agent/metrics.sock"))?;
     // What others have put there stays: configuration, what undoes the protection.
     let _ = fs::remove_dir(roots.runtime());

@@ -75,7 +75,8 @@ enum OnNode {
     },
     /// Put the protected slices back to what they were before the agent came
     Unprotect,
-    /// Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are
+    /// Remove the OCI hook, what the agent keeps in /run and the node's history; limits and swap stay as
+    /// they are
     Cleanup,
     /// Look for what keeps this host from overcommitting memory safely, and say what mends it; before
     /// the installation, too. Exit 1: something to be warned of; 2: something fails
@@ -123,8 +124,11 @@ enum OnNode {
         #[arg(long)]
         json: bool,
         /// Also show sandboxes and other cgroups that hold no container
-        #[arg(long)]
+        #[arg(long, conflicts_with = "overcommit_percent")]
         all: bool,
+        /// Show what this overcommit-percent would change: swap, disk, and each container's grant
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(100..=1000))]
+        overcommit_percent: Option<u64>,
     },
 }
 
@@ -184,7 +188,12 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
         OnNode::Report(asked) => report::report(&roots, &asked),
         OnNode::Advise { json } => report::advise(&roots, json),
         OnNode::Explain { pod } => overview::explain(&roots, &settings, &pod),
-        OnNode::Plan { json, all } => plan::plan(&roots, &settings, json, all),
+        OnNode::Plan { json, overcommit_percent: Some(percent), .. } => {
+            plan::other_percent(&roots, &settings, percent, json)
+        }
+        OnNode::Plan { json, all, overcommit_percent: None } => {
+            plan::plan(&roots, &settings, json, all)
+        }
     };
     done(result)
 }

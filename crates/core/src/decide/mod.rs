@@ -20,3 +20,4 @@ pub mod rivals;
 pub mod state;
 pub mod tunables;
 pub mod watermarks;
+pub mod what_if;
