@@ -30,9 +30,9 @@ const SHOWN_BYTES: u64 = 1 << 20;
 const EVICTIONS: usize = 5;
 
 /// In a screen of a fixed height: so many lines of problems, of pods under way, and of past evictions.
-const PROBLEMS_FITTED: usize = 4;
+const PROBLEMS_FITTED: usize = 3;
 const IN_FLIGHT_FITTED: usize = 2;
-const EVICTIONS_FITTED: usize = 3;
+const EVICTIONS_FITTED: usize = 2;
 
 /// The screen of a terminal that is looked at all the time: what matters most stays in its `height` lines,
 /// and lines are cut, not wrapped.

@@ -45,9 +45,12 @@ fn open(roots: &Roots, file: &'static str, options: &mut OpenOptions) -> Result<
 
 /// Puts the minute into its place.
 pub fn record(roots: &Roots, minute: &Minute) -> Result<(), FileError> {
-    let file = open(roots, MINUTES, OpenOptions::new().write(true))?;
-    file.write_all_at(&minute.encode(), history::offset(minute.at))
-        .map_err(FileError::of("write", Path::new(MINUTES)))
+    let file = open(roots, MINUTES, OpenOptions::new().read(true).write(true))?;
+    let (place, mut earlier) = (history::offset(minute.at), [0; RECORD]);
+    // The end of the file, or a record that is torn, is none.
+    let earlier = file.read_exact_at(&mut earlier, place).ok().and(Minute::decode(&earlier));
+    let minute = earlier.map_or(*minute, |earlier| minute.joined(&earlier));
+    file.write_all_at(&minute.encode(), place).map_err(FileError::of("write", Path::new(MINUTES)))
 }
 
 /// Appends events, each in a line.
@@ -191,6 +194,14 @@ mod tests {
         assert_eq!(history.minutes, [minute]);
         assert_eq!(history.events, [left(1, "a/b"), left(3, "a/d")]);
         assert_eq!(history.unreadable, 1);
+        // An agent that starts anew in the same minute adds to it; one of two weeks later does not.
+        let again = Minute { at: minute.at + 19, drifts: 2, ..minute };
+        record(&roots, &again).unwrap();
+        record(&roots, &Minute { drifts: 1, ..again }).unwrap();
+        assert_eq!(read(&roots).unwrap().minutes, [Minute { drifts: 3, ..again }]);
+        let later = Minute { at: minute.at + 14 * 86_400, ..minute };
+        record(&roots, &later).unwrap();
+        assert_eq!(read(&roots).unwrap().minutes, [later]);
     }
 
     #[test]

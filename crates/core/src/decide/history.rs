@@ -235,7 +235,12 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
             What::ApiBack => end(&mut open, "api"),
             What::Trouble { about, why } => begin(&mut open, about, *at, why),
             What::TroubleOver { about } => end(&mut open, about),
-            What::Stopped => stopped = Some(*at),
+            What::Stopped => {
+                stopped = Some(*at);
+                // Nobody looks any more.
+                let open_yet: Vec<String> = open.keys().cloned().collect();
+                open_yet.iter().for_each(|of| end(&mut open, of));
+            }
             What::Started { boot: new, .. } => {
                 let before = boot.replace(new);
                 // What an agent had, the next one sees anew.

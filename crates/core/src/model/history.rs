@@ -214,6 +214,25 @@ impl Minute {
         })
     }
 
+    /// This minute with what `earlier`, written in the same minute by an agent that has stopped since,
+    /// has counted.
+    #[must_use]
+    pub fn joined(self, earlier: &Self) -> Self {
+        if earlier.at / 60 != self.at / 60 {
+            return self;
+        }
+        Self {
+            verified: self.verified.saturating_add(earlier.verified),
+            drifts: self.drifts.saturating_add(earlier.drifts),
+            found: self.found.saturating_add(earlier.found),
+            grant_changed: self.grant_changed.saturating_add(earlier.grant_changed),
+            stepped_down: self.stepped_down.saturating_add(earlier.stepped_down),
+            worst_millis: self.worst_millis.max(earlier.worst_millis),
+            rates: self.rates.or(earlier.rates),
+            ..self
+        }
+    }
+
     /// What pods and system hold of memory, swapped or not, in percent of RAM.
     pub fn held_percent(&self) -> u64 {
         (self.working_set_bytes + self.swap_used_bytes) * 100 / self.ram_bytes.max(1)
