@@ -17,6 +17,6 @@ if [ "$(oc get mcp/worker -o jsonpath='{.spec.configuration.name}')" != "$before
     oc wait mcp/worker --for=condition=Updating=True --timeout=10m
 fi
 oc wait mcp/worker --for=condition=Updated=True --timeout=-1s
-oc apply -f ignition/first-boot/40-namespace.yaml -f ignition/first-boot/41-prometheusrule.yaml -f ignition/first-boot/42-alertingrule.yaml -f ignition/first-boot/50-taint-guard.yaml
+oc apply -f ignition/first-boot/40-namespace.yaml -f ignition/first-boot/41-prometheusrule.yaml -f ignition/first-boot/42-alertingrule.yaml -f ignition/first-boot/43-console-dashboard.yaml -f ignition/first-boot/50-taint-guard.yaml
 # Every node has its swap: VMs may count on it. Refused where the annotation is there with other patches: add this one to yours.
 oc apply --server-side --field-manager=wasp-agent -f ignition/first-boot/60-hyperconverged.yaml

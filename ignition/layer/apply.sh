@@ -35,6 +35,6 @@ if [ "$(oc get mcp/worker -o jsonpath='{.spec.configuration.name}')" != "$before
     oc wait mcp/worker --for=condition=Updating=True --timeout=10m
 fi
 oc wait mcp/worker --for=condition=Updated=True --timeout=-1s
-oc apply -f ignition/layer/40-namespace.yaml -f ignition/layer/41-prometheusrule.yaml -f ignition/layer/42-alertingrule.yaml
+oc apply -f ignition/layer/40-namespace.yaml -f ignition/layer/41-prometheusrule.yaml -f ignition/layer/42-alertingrule.yaml -f ignition/layer/43-console-dashboard.yaml
 # Every node has its swap: VMs may count on it. Refused where the annotation is there with other patches: add this one to yours.
 oc apply --server-side --field-manager=wasp-agent -f ignition/layer/60-hyperconverged.yaml

@@ -16,6 +16,9 @@ _wasp__agent() {
             ",$1")
                 cmd="wasp__agent"
                 ;;
+            wasp__agent,advise)
+                cmd="wasp__agent__subcmd__advise"
+                ;;
             wasp__agent,check)
                 cmd="wasp__agent__subcmd__check"
                 ;;
@@ -43,6 +46,9 @@ _wasp__agent() {
             wasp__agent,provision)
                 cmd="wasp__agent__subcmd__provision"
                 ;;
+            wasp__agent,report)
+                cmd="wasp__agent__subcmd__report"
+                ;;
             wasp__agent,run)
                 cmd="wasp__agent__subcmd__run"
                 ;;
@@ -51,6 +57,9 @@ _wasp__agent() {
                 ;;
             wasp__agent,unprotect)
                 cmd="wasp__agent__subcmd__unprotect"
+                ;;
+            wasp__agent__subcmd__help,advise)
+                cmd="wasp__agent__subcmd__help__subcmd__advise"
                 ;;
             wasp__agent__subcmd__help,check)
                 cmd="wasp__agent__subcmd__help__subcmd__check"
@@ -79,6 +88,9 @@ _wasp__agent() {
             wasp__agent__subcmd__help,provision)
                 cmd="wasp__agent__subcmd__help__subcmd__provision"
                 ;;
+            wasp__agent__subcmd__help,report)
+                cmd="wasp__agent__subcmd__help__subcmd__report"
+                ;;
             wasp__agent__subcmd__help,run)
                 cmd="wasp__agent__subcmd__help__subcmd__run"
                 ;;
@@ -95,8 +107,26 @@ _wasp__agent() {
 
     case "${cmd}" in
         wasp__agent)
-            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config status explain plan manifests help"
+            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__advise)
+            opts="-h --json --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -203,8 +233,22 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help)
-            opts="run provision deprovision unprotect cleanup check check-config status explain plan manifests help"
+            opts="run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__advise)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -329,6 +373,20 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help__subcmd__provision)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__report)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -467,12 +525,16 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__plan)
-            opts="-h --json --all --root --help"
+            opts="-h --json --all --overcommit-percent --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --overcommit-percent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -506,6 +568,36 @@ _wasp__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wasp__subcmd__agent__subcmd__report)
+            opts="-h --since --json --svg --html --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --svg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wasp__subcmd__agent__subcmd__run)
             opts="-h --dry-run --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -525,12 +617,16 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__status)
-            opts="-h --json --watch --all --root --help"
+            opts="-h --json --watch --all --sort --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --sort)
+                    COMPREPLY=($(compgen -W "swap in stall eviction" -- "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -231,7 +231,8 @@ fn the_order_waits_for_the_pool_before_vms_count_on_swap() {
         "oc apply -f out/10-kubeletconfig.yaml -f out/30-machineconfig.yaml\n",
         "oc wait mcp/worker --for=condition=Updating=True",
         "oc wait mcp/worker --for=condition=Updated=True",
-        "oc apply -f out/40-namespace.yaml -f out/41-prometheusrule.yaml -f out/42-alertingrule.yaml\n",
+        "oc apply -f out/40-namespace.yaml -f out/41-prometheusrule.yaml -f out/42-alertingrule.yaml \
+         -f out/43-console-dashboard.yaml\n",
         "oc apply --server-side --field-manager=wasp-agent -f out/60-hyperconverged.yaml",
     ];
     assert!(steps.map(at).is_sorted(), "{order}");

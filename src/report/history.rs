@@ -157,11 +157,8 @@ fn evictions(text: &mut String, evictions: &[EvictionLine]) {
 }
 
 fn outages(text: &mut String, outages: &[Outage], to: u64) {
-    let _ = writeln!(
-        text,
-        "Outages and troubles: {}",
-        if outages.is_empty() { "none" } else { "" }.trim_end()
-    );
+    let none = if outages.is_empty() { ": none" } else { "" };
+    let _ = writeln!(text, "Outages and troubles{none}");
     let skipped = outages.len().saturating_sub(SHOWN);
     if skipped > 0 {
         let _ = writeln!(
