@@ -450,11 +450,9 @@ fn what_happened_is_reported_after_the_agents_end() {
     assert!(output.status.success(), "{said}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let limits = &report["summary"]["limits"];
-    assert_eq!(limits["drifts"], 1, "{report}");
+    // What is changed while a container starts is no drift.
+    assert_eq!(limits["written"]["found"], 2, "{report}");
     assert!(limits["verified"].as_u64().unwrap() >= 2, "{report}");
-    let repair = &report["summary"]["repairs"][0];
-    assert_eq!((&repair["found"], &repair["count"]), (&json!("max"), &json!(1)), "{report}");
-    assert_eq!(repair["pods"][0][0], "default/vm");
     let outages = report["summary"]["outages"].as_array().unwrap();
     let away: Vec<_> = outages.iter().filter(|outage| outage["of"] == "agent").collect();
     assert!(matches!(away[..], [outage] if outage["why"] == "stopped"), "{report}");

@@ -419,10 +419,11 @@ fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
 #[test]
 fn another_percentage_is_shown_and_nothing_is_changed() {
     let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nreserve = \"1Mi\"\n");
     let (code, out, err) = run(&host, &["plan", "--overcommit-percent", "150"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.starts_with("overcommit-percent = 150: RAM 4.0 GiB, swap "), "{out}");
-    assert!(out.contains("make a swapfile of 2.0 GiB"), "{out}");
+    assert!(out.contains("make a swapfile of 2.0 GiB at /var/lib/wasp-agent/swapfile"), "{out}");
     assert!(!host.path("/var/lib/wasp-agent").exists(), "nothing was done");
     let (code, out, _) = run(&host, &["plan", "--overcommit-percent", "150", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();

@@ -83,7 +83,6 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     let mut line = |label: &str, what: &str| {
         let _ = writeln!(text, "{label:<LABEL$} {what}");
     };
-    line("Time", &shown_time(&overview.at));
     agent(overview, &mut line);
     if let Some(published) = &overview.published {
         for (index, problem) in published.problems.iter().enumerate() {
