@@ -20,11 +20,11 @@ bin := $(target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
 .PHONY: all build build-release demo soak bench bench-hook bench-fleet fuzz test test-quick check fmt lint deny test-unit \
-	test-node test-node-cases test-node-faults test-host-faults test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps clean
+	test-node test-node-cases test-node-faults test-host-faults test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps deps-build msrv clean
 
 all: build
 
-build: deps
+build: deps-build
 	$(CARGO) build --locked --workspace --profile $(PROFILE)
 
 # The image of the node is made while cargo builds.
@@ -52,7 +52,7 @@ fmt:
 debug := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__ $(CARGO)
 tested := --locked --workspace --features wasp-agent/failpoints
 # All targets at once: without the tests, dependencies have fewer features, and would be compiled again.
-lint: deps
+lint: deps-build
 	$(debug) build $(tested) --all-targets
 
 # The advisories come from a database on the network, which not every builder reaches.
@@ -73,24 +73,24 @@ test-unit: lint
 
 # The one build of what ships: without failpoints. It may give no warning. The VM also runs test-kubelet often
 # enough for its optimisation to pay; test-apiserver comes from the debug build.
-build-release: deps
+build-release: deps-build
 	@mkdir -p $(target)
 	@$(CARGO) build --locked --release -p wasp-agent -p test-kubelet 2>&1 | tee $(target)/build-release.log; exit $${PIPESTATUS[0]}
 	@if grep 'generated [0-9]* warning' $(target)/build-release.log; then exit 1; fi
 
 # In memory, as /proc, /sys and /run are.
-bench: deps
+bench: deps-build
 	$(CARGO) build --locked --release -p wasp-agent
 	TMPDIR=/dev/shm $(CARGO) run --locked --profile bench -p wasp-agent --example bench-agent
 
-bench-hook: deps
+bench-hook: deps-build
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --profile bench -p wasp-agent --example bench-hook
 
 # Each agent has two connections, each with a file at either end. Without the system's CAs, which all clients
 # would read.
 AGENTS ?= 1000
-bench-fleet: deps
+bench-fleet: deps-build
 	ulimit -n $$(ulimit -Hn) && SSL_CERT_FILE=/dev/null \
 	  $(CARGO) run --locked --profile bench -p wasp-agent --example bench-fleet -- $(AGENTS)
 
@@ -101,7 +101,7 @@ soak: deps
 
 # Not part of `test`, which has tests/fuzz.rs: it takes minutes to build, and then as long as it is given.
 FUZZ_SECONDS ?= 60
-fuzz: deps
+fuzz: deps-build
 	fuzz/run $(FUZZ_SECONDS)
 
 # NODE=... for some cases only: options and cases of tests/node/run.
@@ -123,9 +123,20 @@ test-host-faults: lint
 test-node-faults:
 	WASP_NODE_BIN=$(abspath $(target)/debug) tests/node/run --suite bookworm faults-kill
 
-# What a build and the node's VM need; installs it where it can.
+# What compiling takes, on Debian, Fedora and RHEL; installs it where it can.
+deps-build:
+	@tests/node/deps build
+
+# Also what the node's VM and the other tests take, on Debian.
 deps:
-	@tests/node/deps
+	@tests/node/deps node
+
+# The oldest compiler that Cargo.toml claims.
+msrv := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+msrv: deps-build
+	@if timeout 300 rustup toolchain install --profile minimal $(msrv) >$(target)/msrv.log 2>&1; then \
+	  rustup run $(msrv) cargo check --locked --workspace --exclude test-apiserver --exclude test-kubelet --target-dir $(target)/msrv; \
+	else cat $(target)/msrv.log >&2; echo "SKIPPED, loudly: Rust $(msrv) cannot be had here" >&2; fi
 
 # The only list of installed files. Builds nothing.
 share := $(DESTDIR)$(PREFIX)/share
@@ -150,13 +161,18 @@ install:
 	install -D -m 0644 -t $(share)/doc/wasp-agent/docs $(wildcard docs/*.md) docs/status.schema.json
 	install -D -m 0644 -t $(share)/doc/wasp-agent/docs/runbooks $(wildcard docs/runbooks/*.md)
 
-# Renders for the cluster of KUBECONFIG, applies and waits. ROLLOUT holds options of `wasp-agent manifests`.
+# Asks the cluster of KUBECONFIG for its version and for the versions of HyperConverged that it serves, renders
+# for them, applies and waits. ROLLOUT holds options of `wasp-agent manifests`.
+deploy: export KUBECONFIG := $(KUBECONFIG)
 deploy:
 	@test -n "$(KUBECONFIG)" -a -n "$(ROLLOUT)" || { \
 	  echo "usage: make deploy KUBECONFIG=FILE ROLLOUT='--overcommit-percent 150 --install ...'" >&2; exit 1; }
 	$(CARGO) build --locked -p wasp-agent --profile $(PROFILE)
-	$(bin)/wasp-agent manifests $(ROLLOUT) --out target/deploy >target/deploy.sh
-	KUBECONFIG="$(KUBECONFIG)" sh -ex target/deploy.sh
+	version=$$(oc get clusterversion/version -o 'jsonpath={.status.desired.version}') && \
+	  served=$$(oc get crd/hyperconvergeds.hco.kubevirt.io --ignore-not-found -o 'jsonpath={range .spec.versions[?(@.served==true)]}{.name} {end}') && \
+	  rm -rf target/deploy && \
+	  $(bin)/wasp-agent manifests --openshift "$$version" $${served:+--hyperconverged "$$served"} $(ROLLOUT) --out target/deploy
+	sh target/deploy/apply.sh
 
 # A node in a VM, and a shell in it.
 cluster-up: build

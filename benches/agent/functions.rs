@@ -416,8 +416,14 @@ impl Node {
         containers: &[ContainerFacts],
         state: State,
     ) -> (State, Decision) {
-        let snapshot =
-            Snapshot { node: NODE, pods: &self.pods, containers, slices: &[], thorough: true };
+        let snapshot = Snapshot {
+            node: NODE,
+            pods: &self.pods,
+            containers,
+            slices: &[],
+            swap_is_certain: true,
+            thorough: true,
+        };
         decide(settings, snapshot, state, Monotonic::default())
     }
 }

@@ -90,6 +90,7 @@ pub fn saved_state(bytes: &[u8]) {
                 published: Some(published),
                 swap_for_pods_bytes: 0,
                 swap_devices: vec![],
+                vms_without_overcommitment: vec![],
                 pods: vec![],
                 notes: vec![],
             };

@@ -16,9 +16,6 @@ _wasp__agent() {
             ",$1")
                 cmd="wasp__agent"
                 ;;
-            wasp__agent,advise)
-                cmd="wasp__agent__subcmd__advise"
-                ;;
             wasp__agent,check)
                 cmd="wasp__agent__subcmd__check"
                 ;;
@@ -46,9 +43,6 @@ _wasp__agent() {
             wasp__agent,provision)
                 cmd="wasp__agent__subcmd__provision"
                 ;;
-            wasp__agent,report)
-                cmd="wasp__agent__subcmd__report"
-                ;;
             wasp__agent,run)
                 cmd="wasp__agent__subcmd__run"
                 ;;
@@ -57,9 +51,6 @@ _wasp__agent() {
                 ;;
             wasp__agent,unprotect)
                 cmd="wasp__agent__subcmd__unprotect"
-                ;;
-            wasp__agent__subcmd__help,advise)
-                cmd="wasp__agent__subcmd__help__subcmd__advise"
                 ;;
             wasp__agent__subcmd__help,check)
                 cmd="wasp__agent__subcmd__help__subcmd__check"
@@ -88,9 +79,6 @@ _wasp__agent() {
             wasp__agent__subcmd__help,provision)
                 cmd="wasp__agent__subcmd__help__subcmd__provision"
                 ;;
-            wasp__agent__subcmd__help,report)
-                cmd="wasp__agent__subcmd__help__subcmd__report"
-                ;;
             wasp__agent__subcmd__help,run)
                 cmd="wasp__agent__subcmd__help__subcmd__run"
                 ;;
@@ -107,26 +95,8 @@ _wasp__agent() {
 
     case "${cmd}" in
         wasp__agent)
-            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help"
+            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config status explain plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --root)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        wasp__subcmd__agent__subcmd__advise)
-            opts="-h --json --root --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -233,22 +203,8 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help)
-            opts="run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help"
+            opts="run provision deprovision unprotect cleanup check check-config status explain plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        wasp__subcmd__agent__subcmd__help__subcmd__advise)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -386,20 +342,6 @@ _wasp__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        wasp__subcmd__agent__subcmd__help__subcmd__report)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         wasp__subcmd__agent__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -443,12 +385,20 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__manifests)
-            opts="-h --role --overcommit-percent --swap-kind --swap-size --swap-path --config --install --rpm-url --rpm-sha256 --push-spec --push-secret --eviction-soft --eviction-soft-grace --node-ram --node-disk --taint-guard --allow-control-plane --out --root --help"
+            opts="-h --openshift --hyperconverged --role --overcommit-percent --swap-kind --swap-size --swap-path --config --install --rpm-url --rpm-sha256 --push-spec --push-secret --eviction-soft --eviction-soft-grace --node-ram --node-disk --taint-guard --allow-control-plane --out --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --openshift)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hyperconverged)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --role)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -525,16 +475,12 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__plan)
-            opts="-h --json --all --overcommit-percent --root --help"
+            opts="-h --json --all --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --overcommit-percent)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -568,36 +514,6 @@ _wasp__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        wasp__subcmd__agent__subcmd__report)
-            opts="-h --since --json --svg --html --root --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --since)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --svg)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --html)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --root)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         wasp__subcmd__agent__subcmd__run)
             opts="-h --dry-run --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -617,16 +533,12 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__status)
-            opts="-h --json --watch --all --sort --root --help"
+            opts="-h --json --brief --watch --all --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --sort)
-                    COMPREPLY=($(compgen -W "swap in stall eviction" -- "${cur}"))
-                    return 0
-                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

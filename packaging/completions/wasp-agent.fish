@@ -68,6 +68,7 @@ stall\t'By the time in which all of their processes wait for memory'
 eviction\t'By the order of eviction'"
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l json -d 'Print JSON (docs/status.schema.json)'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l brief -d 'One line of three fields with tabs between them: swap, agent ("ready"), limits ("right"). Exit 1: something is not right'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l watch -d 'Again every two seconds'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l all -d 'All pods, not only the first twenty'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -87,6 +88,8 @@ complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l root -d '
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l json -d 'Print JSON'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l all -d 'Also show sandboxes and other cgroups that hold no container'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -s h -l help -d 'Print help'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l openshift -d 'The cluster\'s version of OpenShift: `oc get clusterversion` shows it' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l hyperconverged -d 'The API versions of HyperConverged that the cluster serves, where they are not the usual ones' -r
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l role -d 'The machine config pool whose nodes get swap and the agent' -r
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l overcommit-percent -d 'How much memory pods may use in all, in percent of RAM: the swap is what is above 100' -r
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l swap-kind -d 'Where swapped pages go: file, partition or zram' -r
@@ -104,7 +107,7 @@ complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l evic
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l eviction-soft-grace -d 'For how long it must be below' -r
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l node-ram -d 'The nodes\' RAM, to refuse what does not fit' -r
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l node-disk -d 'The nodes\' disk, to refuse what does not fit' -r
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l out -d 'Write files into this folder and print the commands that apply them; else print everything' -r -F
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l out -d 'Write files into this folder, with the script that applies them, apply.sh; else print everything' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l taint-guard -d 'The rights of who taints nodes for the agent'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand manifests" -l allow-control-plane -d 'Roll out to the control plane as well'

@@ -56,6 +56,8 @@ pub struct NodeSeen {
     pub relieved_by_others: bool,
     /// The minor version of the kubelet, 36 for v1.36.2.
     pub kubelet_minor: Option<u32>,
+    /// What the kubelet counts as swap.
+    pub kubelet_swap_bytes: Option<u64>,
 }
 
 /// What the announcer reports after each turn.
@@ -322,6 +324,7 @@ impl Work {
         self.seen = Some(NodeSeen {
             relieved_by_others: node::is_relieved_by_others(node),
             kubelet_minor: node::kubelet_minor(node),
+            kubelet_swap_bytes: node::kubelet_swap_bytes(node),
         });
     }
 

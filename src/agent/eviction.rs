@@ -332,6 +332,8 @@ impl<A: Actuator> Agent<A> {
         self.problem("announce", told.problem);
         if let Some(seen) = told.node {
             self.eviction.node = seen;
+            self.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
+            self.check_kubelet_swap();
         }
     }
 

@@ -5,15 +5,22 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use super::{Agent, protection};
 use crate::{
     act::Actuator,
-    config::settings::{Grants, SwapKind},
+    config::settings::{GrantSettings, Grants, Policy, Settings, SwapKind},
     decide::{
-        kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
+        kubelet::{fails_with_swap, grants_otherwise, in_force, memory_threshold, unusable},
         pods::{lost_pods, without_cgroup},
         provision::{Wanted, shortage},
-        rivals::{others_swap, others_watermarks},
+        rivals::{daemonset, others_swap},
         tunables::swap_not_reached,
     },
-    model::{kubelet::KubeletConfig, plain::plain, pod::PodUid, published},
+    messages,
+    model::{
+        host::NodeMemory,
+        kubelet::{KubeletConfig, Teller},
+        plain::plain,
+        pod::PodUid,
+        published,
+    },
     observe::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
         hooks, kubelet,
@@ -29,7 +36,11 @@ fn acted_on(config: &KubeletConfig) -> published::Kubelet {
         value: plain(&value).into_owned(),
         from: origin.to_string(),
     });
-    published::Kubelet { source: config.described(), values: values.collect() }
+    published::Kubelet {
+        source: config.described(),
+        values: values.collect(),
+        ..Default::default()
+    }
 }
 
 /// A pod's cgroup is there before the kubelet reports that it runs.
@@ -56,8 +67,12 @@ impl<A: Actuator> Agent<A> {
             Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
         let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
-        let others = swap.or_else(|| others_watermarks(&others, &self.settings));
-        self.problem("rival", hooks::rival(&self.roots).or(others));
+        // Known from the API server before its first container starts.
+        let pods = self.pods.values().filter(|pod| {
+            pod.name.starts_with("wasp-agent-") && pod.container("wasp-agent").is_some()
+        });
+        let daemonset = daemonset(pods.map(|pod| (&*pod.namespace, &*pod.name)));
+        self.problem("rival", daemonset.or_else(|| hooks::rival(&self.roots)).or(swap));
         self.check_kubelet();
         self.check_pods();
         self.check_hook();
@@ -68,37 +83,99 @@ impl<A: Actuator> Agent<A> {
         self.problem("swap", late.or_else(|| shortage(&self.settings.swap, &self.node)));
     }
 
-    /// What the kubelet's configuration says to swap. Where it grants swap itself, its limits stay.
+    /// What the kubelet's configuration says about swap, which decides who grants.
     pub(super) fn check_kubelet(&mut self) {
         let unit = self.kubelet_unit.as_ref();
         let config = match kubelet::config_of(&self.roots, &self.settings, unit) {
             Ok(config) => config,
             Err(error) => {
-                self.problem("kubelet", Some(error));
+                // Whoever granted before goes on. Who grants by the configuration of the agent alone needs
+                // to ask nobody.
+                if self.settings.grants == Grants::Auto && self.configured.0 == Grants::Agent {
+                    self.grants_now(self.configured);
+                }
+                let text = match self.settings.grants {
+                    Grants::Auto => format!(
+                        "{error}; until it can be read nobody knows whether the kubelet grants swap, and \
+                         the agent sets no limit"
+                    ),
+                    Grants::Agent | Grants::Kubelet => error,
+                };
+                self.problem("kubelet", Some(text));
                 return;
             }
         };
         if let Some(config) = &config {
             self.look_below(&config.pods_roots());
         }
+        let process = config.as_ref().and_then(|config| match config.told_by {
+            Teller::Process(process) => Some(process),
+            Teller::Unit(_) | Teller::Environment(_) | Teller::Nobody => None,
+        });
+        self.kubelet_swap.kubelet_is(process, self.node.swap_bytes, self.now());
+        self.grants_now(in_force(self.configured, config.as_ref()));
         let known = config.as_ref().map(acted_on).unwrap_or_default();
         if self.publisher.kubelet != known {
             self.publisher.kubelet = known;
             self.published_is_stale();
         }
-        let conflict = config.as_ref().and_then(|config| grants_too(config, self.grants));
-        let grants = if conflict.is_some() { Grants::Kubelet } else { self.grants };
+        let otherwise =
+            config.as_ref().and_then(|config| grants_otherwise(self.configured, config));
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
-        self.problem("kubelet", conflict.or(fails).or(unusable));
-        if grants != self.settings.grants {
-            self.settings.grants = grants;
-            self.everything_is_dirty();
-        }
+        self.problem("kubelet", otherwise.or(fails).or(unusable));
+        self.check_kubelet_swap();
         let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
         let late = watermarks.and_then(|watermarks| swap_not_reached(&watermarks, threshold));
         self.problem("watermarks", late.filter(|_| self.node.swap_bytes > 0));
+    }
+
+    /// Who sets the limits from now on, and by which rule.
+    fn grants_now(&mut self, (grants, grant): (Grants, GrantSettings)) {
+        let Settings { grants: before, grant: rule, .. } = self.settings;
+        if (before, rule) == (grants, grant) {
+            return;
+        }
+        (self.settings.grants, self.settings.grant) = (grants, grant);
+        self.everything_is_dirty();
+        if before == grants {
+            return;
+        }
+        messages::Grants { grants: &grants.word() }.emit(format_args!(
+            "{} (grants = \"{}\")",
+            match grants {
+                Grants::Kubelet if grant.policy == Policy::None =>
+                    "nobody grants swap: that is left to the kubelet, which does not",
+                Grants::Kubelet =>
+                    "the kubelet grants swap; the agent compares its limits and repairs them",
+                Grants::Agent | Grants::Auto => "the agent grants swap",
+            },
+            self.configured.0.word()
+        ));
+        self.check_hook();
+        self.published_is_stale();
+    }
+
+    /// The node as whoever grants counts it, and whether that is certain.
+    pub(super) fn granted_from(&self) -> (NodeMemory, bool) {
+        if self.settings.grants != Grants::Kubelet {
+            return (self.node, true);
+        }
+        let (swap_bytes, certain) = self.kubelet_swap.bytes(self.node.swap_bytes);
+        (NodeMemory { swap_bytes, ..self.node }, certain)
+    }
+
+    /// Whether the kubelet grants shares of what the node has, or of what it had.
+    pub(super) fn check_kubelet_swap(&mut self) {
+        let by_kubelet = self.settings.grants == Grants::Kubelet;
+        let (NodeMemory { swap_bytes, .. }, _) = self.granted_from();
+        if self.granted_from_bytes != swap_bytes {
+            self.granted_from_bytes = swap_bytes;
+            self.everything_is_dirty();
+        }
+        let outdated = self.kubelet_swap.is_outdated(self.node.swap_bytes);
+        self.problem("kubelet-swap", outdated.filter(|_| by_kubelet));
     }
 
     /// Has pods' cgroups looked for where the kubelet makes them.

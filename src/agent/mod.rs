@@ -30,8 +30,8 @@ use tokio::{
 use crate::{
     act::records::Records,
     act::{Actuator, DryRun, Host, files, systemd},
-    config::settings::{Grants, Settings},
-    decide::state::State,
+    config::settings::{GrantSettings, Grants, Settings},
+    decide::{kubelet_swap::KubeletSwap, state::State},
     messages,
     model::{
         host::{Holder, Monotonic, NodeMemory},
@@ -63,8 +63,11 @@ const FIRST_PROTECTION: Duration = Duration::from_secs(10);
 struct Agent<A> {
     roots: Roots,
     settings: Settings,
-    /// As configured; the settings in force leave the limits to a kubelet that grants swap itself.
-    grants: Grants,
+    /// As configured; what is in force depends on the kubelet's configuration.
+    configured: (Grants, GrantSettings),
+    /// What the kubelet grants shares of.
+    kubelet_swap: KubeletSwap,
+    granted_from_bytes: u64,
     actuator: A,
     started: Instant,
     node: NodeMemory,
@@ -144,8 +147,11 @@ impl<A: Actuator> Agent<A> {
         let pods = records.load();
         Ok(Self {
             roots,
-            grants: settings.grants,
-            settings,
+            configured: (settings.grants, settings.grant),
+            kubelet_swap: KubeletSwap::default(),
+            granted_from_bytes: node.swap_bytes,
+            // Until the kubelet's configuration is read.
+            settings: Settings { grants: Grants::Auto, ..settings },
             actuator,
             started: Instant::now(),
             node,

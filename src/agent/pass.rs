@@ -46,8 +46,15 @@ impl<A: Actuator> Agent<A> {
         let levels = facts.iter().map(|facts| facts.levels.len()).sum::<usize>();
         self.recorder.verified(levels + slices.len());
         self.pass_began = Monotonic(began);
-        let (node, pods) = (self.node, &self.pods);
-        let snapshot = Snapshot { node, pods, containers: &facts, slices: &slices, thorough };
+        let (node, swap_is_certain) = self.granted_from();
+        let snapshot = Snapshot {
+            node,
+            pods: &self.pods,
+            containers: &facts,
+            slices: &slices,
+            swap_is_certain,
+            thorough,
+        };
         let now = self.now();
         let new: Vec<Holder> = facts
             .iter()
@@ -286,8 +293,13 @@ impl<A: Actuator> Agent<A> {
                  second"
             ),
             (Notice::Differs { found, expected, .. }, _) => format!(
-                "has memory.swap.max {found}, LimitedSwap gives {expected}; left alone, since \
-                 grants = \"kubelet\""
+                "has memory.swap.max {found}, the kubelet's LimitedSwap gives {expected}; left as it is \
+                 ({})",
+                if self.settings.limits.repair {
+                    "what the kubelet counts as swap is not known for certain"
+                } else {
+                    "limits.repair = false"
+                }
             ),
         };
         let (pod_uid, container_id) = (self.uid_of(owner), owner.container());
@@ -374,11 +386,12 @@ impl<A: Actuator> Agent<A> {
 
     /// Publishes a pod's grants.
     pub(super) fn record(&mut self, pod: &std::sync::Arc<Pod>) {
+        let (node, _) = self.granted_from();
         let grants = pod
             .containers
             .iter()
             .map(|container| {
-                let grant = grant(&self.settings.grant, &self.node, pod, container);
+                let grant = grant(&self.settings.grant, &node, pod, container);
                 (container.name.clone(), grant.swap_max)
             })
             .collect();

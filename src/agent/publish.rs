@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{Agent, api::rfc3339};
 use crate::{
     act::Actuator,
-    config::settings::EvictionMode,
+    config::settings::{EvictionMode, Grants},
     decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
     messages,
     model::{
@@ -225,7 +225,12 @@ impl<A: Actuator> Agent<A> {
                 protected: self.protection.protected.clone(),
             },
             hook: published::Hook { file: self.installed.file() },
-            kubelet: self.publisher.kubelet.clone(),
+            kubelet: published::Kubelet {
+                grants: self.settings.grants.word().to_owned(),
+                swap_bytes: (self.settings.grants == Grants::Kubelet)
+                    .then(|| self.granted_from().0.swap_bytes),
+                ..self.publisher.kubelet.clone()
+            },
             api: self.api.published(self.pods.len()),
             containers: self.containers(),
             counters: counters.clone(),

@@ -1,7 +1,11 @@
 //! SIGHUP: new settings, or the old ones and a clear word.
 
 use super::Agent;
-use crate::{act::Actuator, config::settings::Settings, messages};
+use crate::{
+    act::Actuator,
+    config::settings::{Grants, Settings},
+    messages,
+};
 
 impl<A: Actuator> Agent<A> {
     /// Whether pods must be watched anew.
@@ -18,11 +22,12 @@ impl<A: Actuator> Agent<A> {
                     || settings.eviction.opt_out_annotations
                         != self.settings.eviction.opt_out_annotations;
                 self.guards_settings.send_replace(settings.clone());
-                self.grants = settings.grants;
+                self.configured = (settings.grants, settings.grant);
                 // Who grants is decided below; where the kubelet's configuration cannot be read, what was
                 // in force stays.
-                let in_force = self.settings.grants;
-                self.settings = Settings { grants: in_force, ..settings };
+                let Settings { grants, grant, .. } = self.settings;
+                let grant = if grants == Grants::Kubelet { grant } else { settings.grant };
+                self.settings = Settings { grants, grant, ..settings };
                 self.eviction.look_now();
                 self.check_kubelet();
                 self.check_hook();

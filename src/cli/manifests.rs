@@ -12,8 +12,16 @@ use clap::{Args, ValueEnum};
 
 use super::{EXIT_CONFIG, fail};
 use crate::{
-    config::{keys, settings::Settings, value::Value},
-    manifests::{DropIn, EvictionSoft, Install, Manifest, Package, Rollout, apply_order, render},
+    config::{
+        keys,
+        layers::{Resolved, resolve_drop_ins},
+        settings::Settings,
+        value::{Origin, Value},
+    },
+    manifests::{
+        DropIn, EvictionSoft, GrantsAsked, HyperConverged, Install, Manifest, Package, Rollout,
+        Version, render,
+    },
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -28,6 +36,12 @@ enum InstallBy {
 
 #[derive(Debug, Args)]
 pub struct Manifests {
+    /// The cluster's version of OpenShift: `oc get clusterversion` shows it
+    #[arg(long, value_name = "4.x", value_parser = clap::value_parser!(Version))]
+    openshift: Version,
+    /// The API versions of HyperConverged that the cluster serves, where they are not the usual ones
+    #[arg(long, value_name = "VERSIONS", value_parser = clap::value_parser!(HyperConverged))]
+    hyperconverged: Option<HyperConverged>,
     /// The machine config pool whose nodes get swap and the agent
     #[arg(long, value_name = "POOL", default_value = "worker")]
     role: String,
@@ -83,7 +97,7 @@ pub struct Manifests {
     /// Roll out to the control plane as well
     #[arg(long)]
     allow_control_plane: bool,
-    /// Write files into this folder and print the commands that apply them; else print everything
+    /// Write files into this folder, with the script that applies them, apply.sh; else print everything
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -95,7 +109,7 @@ pub fn manifests(asked: Manifests) -> ExitCode {
         Err(error) => return fail(EXIT_CONFIG, &format!("{error:#}")),
     };
     match render(&rollout) {
-        Ok(manifests) => match deliver(&rollout, &manifests, out.as_deref()) {
+        Ok(manifests) => match deliver(&manifests, out.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &format!("{error:#}")),
         },
@@ -105,7 +119,7 @@ pub fn manifests(asked: Manifests) -> ExitCode {
     }
 }
 
-fn deliver(rollout: &Rollout, manifests: &[Manifest], out: Option<&Path>) -> anyhow::Result<()> {
+fn deliver(manifests: &[Manifest], out: Option<&Path>) -> anyhow::Result<()> {
     let Some(folder) = out else {
         let objects = manifests.iter().filter(|manifest| manifest.name.ends_with(".yaml"));
         let text = objects.fold(String::new(), |mut text, manifest| {
@@ -119,7 +133,7 @@ fn deliver(rollout: &Rollout, manifests: &[Manifest], out: Option<&Path>) -> any
         let path = folder.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    super::print(&apply_order(rollout, manifests, &folder.display().to_string()))
+    super::print(&format!("sh {}\n", folder.join("apply.sh").display()))
 }
 
 fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
@@ -131,7 +145,7 @@ fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
     }
     let texts: Vec<(PathBuf, &str)> =
         drop_ins.iter().map(|drop_in| (drop_in.path().into(), drop_in.text.as_str())).collect();
-    let settings = Settings::of_drop_ins(&texts)?;
+    let (settings, resolved) = Settings::valid(resolve_drop_ins(&texts)?)?;
     let size = |option: &str, text: Option<String>| {
         text.map(|text| {
             keys::size(&text).with_context(|| format!("{option} {text:?} is no size (64Gi)"))
@@ -140,6 +154,9 @@ fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
     };
     let package = Package { url: asked.rpm_url, sha256: asked.rpm_sha256.to_lowercase() };
     Ok(Rollout {
+        openshift: asked.openshift,
+        hyperconverged: asked.hyperconverged.unwrap_or(asked.openshift.hyperconverged()),
+        grants: grants(&resolved),
         pool: asked.role,
         control_plane_allowed: asked.allow_control_plane,
         settings,
@@ -160,6 +177,17 @@ fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
         node_disk: size("--node-disk", asked.node_disk)?,
         taint_guard: asked.taint_guard,
     })
+}
+
+fn grants(resolved: &Resolved) -> GrantsAsked {
+    match resolved.get("grants") {
+        Some((Value::Text(set), origin)) if *origin != Origin::Default => match set.as_str() {
+            "agent" => GrantsAsked::Agent,
+            "kubelet" => GrantsAsked::Kubelet,
+            _ => GrantsAsked::Auto,
+        },
+        _ => GrantsAsked::Auto,
+    }
 }
 
 impl Manifests {

@@ -93,8 +93,12 @@ enum OnNode {
     /// Show what the agent sees and does: node, signals, evictions, pods by swap used
     Status {
         /// Print JSON (docs/status.schema.json)
-        #[arg(long)]
+        #[arg(long, conflicts_with = "brief")]
         json: bool,
+        /// One line of three fields with tabs between them: swap, agent ("ready"), limits ("right").
+        /// Exit 1: something is not right
+        #[arg(long, conflicts_with = "watch")]
+        brief: bool,
         /// Again every two seconds
         #[arg(long)]
         watch: bool,
@@ -182,8 +186,16 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
         }
         OnNode::Cleanup => cleanup::cleanup(&roots),
         OnNode::Unprotect => unprotect::unprotect(&roots),
-        OnNode::Status { json, watch, all, sort } => {
-            overview::status(&roots, &settings, overview::Shown { json, watch, all, sort })
+        OnNode::Status { json, brief, watch, all, sort } => {
+            match overview::status(
+                &roots,
+                &settings,
+                overview::Shown { json, brief, watch, all, sort },
+            ) {
+                Ok(true) => Ok(()),
+                Ok(false) => return ExitCode::from(1),
+                Err(error) => Err(error),
+            }
         }
         OnNode::Report(asked) => report::report(&roots, &asked),
         OnNode::Advise { json } => report::advise(&roots, json),

@@ -12,7 +12,7 @@ use anyhow::Context;
 use crate::{
     act::records::Records,
     config::settings::Settings,
-    decide::decision::Snapshot,
+    decide::{decision::Snapshot, guests::without_overcommitment},
     model::{
         host::{ContainerFacts, PodFacts, Role},
         pod::{ContainerId, Pods},
@@ -20,6 +20,7 @@ use crate::{
         published::Published,
     },
     observe::{
+        guests::guests,
         kubelet, node,
         pressure::{activity, pod_usage, usage},
         tree::Tree,
@@ -28,6 +29,7 @@ use crate::{
         explain,
         overview::{Activity, AgentState, Overview, PodRow, VERSION, for_pods, pods},
         screen::{fitted, screen},
+        verdict::Verdict,
     },
     roots::Roots,
     state::{FileError, StateFile},
@@ -44,6 +46,7 @@ const SILENT: Duration = Duration::from_secs(3 * 3600);
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
     pub json: bool,
+    pub brief: bool,
     pub watch: bool,
     pub all: bool,
     pub sort: Sort,
@@ -75,7 +78,8 @@ fn sort(pods: &mut [PodRow], by: Sort) {
     }
 }
 
-pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Result<()> {
+/// With `brief`, whether the node is right.
+pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Result<bool> {
     let mut host = Host::new(roots, settings)?;
     let mut before = host.look()?;
     let mut pause = BETWEEN;
@@ -83,6 +87,11 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
         std::thread::sleep(pause);
         let look = host.look()?;
         let mut overview = host.overview(&look, &before);
+        if shown.brief {
+            let verdict = Verdict::of(&overview);
+            super::print(&verdict.line())?;
+            return Ok(verdict.is_right());
+        }
         sort(&mut overview.pods, shown.sort);
         let text = match (shown.json, size()) {
             (true, _) => serde_json::to_string(&overview)? + "\n",
@@ -94,11 +103,11 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
         // The screen is cleared from where the cursor is set to: the upper left.
         let clear = if shown.watch && !shown.json { "\u{1b}[H\u{1b}[2J" } else { "" };
         match anstream::stdout().write_all(format!("{clear}{text}").as_bytes()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(true),
             result => result?,
         }
         if !shown.watch {
-            return Ok(());
+            return Ok(true);
         }
         (before, pause) = (look, WATCH);
     }
@@ -228,7 +237,14 @@ impl<'a> Host<'a> {
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let Look { containers, slices, .. } = look;
-        let snapshot = Snapshot { node, pods: &self.pods, containers, slices, thorough: true };
+        let snapshot = Snapshot {
+            node,
+            pods: &self.pods,
+            containers,
+            slices,
+            swap_is_certain: true,
+            thorough: true,
+        };
         let seconds = look.at.duration_since(before.at).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "rates")]
         let rates = |ids: &[ContainerId]| {
@@ -254,6 +270,7 @@ impl<'a> Host<'a> {
             swap_for_pods_bytes: for_pods(self.settings, &snapshot),
             swap_devices: node::swap_devices(&self.roots).into_iter().map(Into::into).collect(),
             pods: pods(self.settings, snapshot, &look.usage, epoch, rates),
+            vms_without_overcommitment: without_overcommitment(&guests(&self.roots, &self.pods)),
             published,
             notes,
         }

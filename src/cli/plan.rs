@@ -9,15 +9,16 @@ use crate::{
     config::settings::{Grants, Settings},
     decide::{
         decision::Snapshot,
-        kubelet::{grants_too, unusable},
+        kubelet::{grants_otherwise, settings_in_force, unusable},
         limits::decide,
         pods::{lost_pods, without_cgroup},
         state::State,
         what_if::{self, with_percent},
     },
-    model::{host::Monotonic, pod::Pods},
+    model::{host::Monotonic, pod::Pods, published::Published},
     observe::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
+        bounded::read_bounded,
         kube::{credentials, list::List},
         kubelet, node,
         tree::Tree,
@@ -59,15 +60,25 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         }
     }
     let (pods, containers, slices) = (&pods, &containers[..], &slices[..]);
-    let snapshot = Snapshot { node, pods, containers, slices, thorough: true };
-    // As the agent does: where the kubelet grants, its limits are compared and left alone.
-    let conflict = kubelet.as_ref().ok().and_then(Option::as_ref);
-    let conflict = conflict.and_then(|config| grants_too(config, settings.grants));
+    // As the agent does: where the kubelet grants, its limits are compared and repaired.
     let mut in_force = settings.clone();
-    if conflict.is_some() {
-        in_force.grants = Grants::Kubelet;
+    let (mut counted, mut swap_is_certain) = (node, true);
+    match &kubelet {
+        Ok(config) => {
+            in_force = settings_in_force(settings, config.as_ref());
+            let configured = (settings.grants, settings.grant);
+            notes.extend(config.iter().filter_map(|config| grants_otherwise(configured, config)));
+            if in_force.grants == Grants::Kubelet {
+                let counts = published_swap(roots);
+                counted.swap_bytes = counts.unwrap_or(node.swap_bytes);
+                swap_is_certain = counts.is_some();
+            }
+        }
+        Err(_) if settings.grants == Grants::Agent => {}
+        Err(_) => in_force.grants = Grants::Auto,
     }
-    notes.extend(conflict);
+    let snapshot =
+        Snapshot { node: counted, pods, containers, slices, swap_is_certain, thorough: true };
     let settings = &in_force;
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
     notes.extend(unreadable);
@@ -140,6 +151,12 @@ pub fn other_percent(
         false => shown::table(&what_if, &steps, &notes),
     };
     super::print(&text)
+}
+
+/// What the kubelet counts as swap, as far as the agent knows.
+fn published_swap(roots: &Roots) -> Option<u64> {
+    let text = read_bounded(&roots.status()).ok()??;
+    serde_json::from_str::<Published>(&text).ok()?.kubelet.swap_bytes
 }
 
 /// The node's pods, and a note for each that cannot be read.

@@ -1,6 +1,8 @@
 //! What would not work on any node is refused before it reaches one.
 
-use super::{Install, Package, Rollout};
+use super::{
+    GrantsAsked, Install, Package, Rollout, kubelet::grants_differently, version::CONTROL_PLANE,
+};
 use crate::{
     config::{
         keys::{percent, size},
@@ -10,8 +12,6 @@ use crate::{
     model::swap::human_bytes,
 };
 
-/// Pools whose nodes run the API server and etcd.
-const CONTROL_PLANE: [&str; 3] = ["master", "control-plane", "arbiter"];
 const PAGE: u64 = 4096;
 
 /// Everything that is wrong with `rollout`, each with what would be right.
@@ -29,6 +29,7 @@ pub fn problems(rollout: &Rollout) -> Vec<String> {
              there; --allow-control-plane if its nodes run VMs all the same"
         ));
     }
+    not_in_this_version(rollout, &mut problems);
     let swap = &rollout.settings.swap;
     if swap.size == (SwapSize::Overcommit { percent: 100 }) && swap.kind != SwapKind::Partition {
         problems.push(
@@ -68,6 +69,38 @@ pub fn problems(rollout: &Rollout) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What this version of OpenShift refuses, or does not have.
+fn not_in_this_version(rollout: &Rollout, problems: &mut Vec<String>) {
+    let (version, pool) = (rollout.openshift, &rollout.pool);
+    if !version.reads_drop_ins(pool) && !version.kubelet_config_takes_swap() {
+        problems.push(format!(
+            "--role {pool}: on OpenShift {version} the control plane's kubelet has failSwapOn: true, \
+             reads no drop-in, and a KubeletConfig may not change it; it can have swap from 4.23 on"
+        ));
+    }
+    if rollout.grants == GrantsAsked::Kubelet && !version.kubelet_can_grant() {
+        problems.push(format!(
+            "grants = \"kubelet\": the kubelet of OpenShift {version} does not start with \
+             swapBehavior, because its feature gate NodeSwap is off; leave grants out, and the agent \
+             grants"
+        ));
+    }
+    if rollout.grants == GrantsAsked::Kubelet && grants_differently(rollout) {
+        problems.push(
+            "grants = \"kubelet\" contradicts limits.policy, limits.eligibility and \
+             limits.system-reserved-percent: only the agent knows them; leave grants out, and \
+             the agent grants"
+                .to_owned(),
+        );
+    }
+    if matches!(rollout.install, Install::Layer { .. }) && !version.builds_images() {
+        problems.push(format!(
+            "--install layer: OpenShift {version} has no MachineOSConfig of version v1, which comes \
+             with 4.18; use --install first-boot"
+        ));
+    }
 }
 
 /// A swapfile beside what the disk must keep, a zram in the RAM that there is.

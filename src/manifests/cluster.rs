@@ -1,34 +1,12 @@
-//! The cluster's objects: kubelet, OS image, hyperconverged operator, namespace, rights.
+//! The cluster's objects: OS image, hyperconverged operator, namespace, rights.
 
 use serde_json::{Value, json};
 
 use super::{Package, Rollout};
-use crate::config::settings::{Grants, SwapSize};
+use crate::config::settings::SwapSize;
 
 pub(super) const NAMESPACE: &str = "wasp-agent";
 const GUARD: &str = "wasp-taint-guard";
-
-/// Source: OpenShift Virtualization, "Configuring higher VM workload density".
-pub(super) fn kubelet_config(rollout: &Rollout) -> Value {
-    let mut kubelet = json!({ "failSwapOn": false });
-    if rollout.settings.grants == Grants::Kubelet {
-        kubelet["memorySwap"] = json!({ "swapBehavior": "LimitedSwap" });
-    }
-    if let Some(soft) = &rollout.eviction_soft {
-        kubelet["evictionSoft"] = json!({ "memory.available": soft.threshold });
-        kubelet["evictionSoftGracePeriod"] = json!({ "memory.available": soft.grace_period });
-    }
-    let selector = format!("pools.operator.machineconfiguration.openshift.io/{}", rollout.pool);
-    json!({
-        "apiVersion": "machineconfiguration.openshift.io/v1",
-        "kind": "KubeletConfig",
-        "metadata": { "name": format!("wasp-agent-{}", rollout.pool) },
-        "spec": {
-            "machineConfigPoolSelector": { "matchLabels": { selector: "" } },
-            "kubeletConfig": kubelet,
-        },
-    })
-}
 
 /// What adds the package to an image, in one layer.
 pub(super) fn containerfile_step(Package { url, sha256 }: &Package) -> String {
@@ -76,14 +54,14 @@ pub(super) fn overcommit_percent(rollout: &Rollout) -> Option<u64> {
 
 /// By annotation: from 1.16 on the operator deploys a DaemonSet agent on every node as soon as
 /// memoryOvercommitPercentage is above 100 (controllers/handlers/wasp-agent/daemonset.go).
-pub(super) fn hyperconverged(percent: u64) -> Value {
+pub(super) fn hyperconverged(rollout: &Rollout, percent: u64) -> Value {
     let patch = json!([{
         "op": "add",
         "path": "/spec/configuration/developerConfiguration/memoryOvercommit",
         "value": percent,
     }]);
     json!({
-        "apiVersion": "hco.kubevirt.io/v1beta1",
+        "apiVersion": format!("hco.kubevirt.io/{}", rollout.hyperconverged.label()),
         "kind": "HyperConverged",
         "metadata": {
             "name": "kubevirt-hyperconverged",

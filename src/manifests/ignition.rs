@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Install, Package, Rollout};
+use super::{Install, Package, Rollout, kubelet};
 
 const IGNITION: &str = "3.2.0";
 /// The newest of Butane's openshift variants that renders Ignition 3.2.0.
@@ -41,6 +41,13 @@ impl Config {
             .iter()
             .map(|drop_in| File { path: drop_in.path(), mode: 0o644, text: drop_in.text.clone() })
             .collect();
+        if rollout.openshift.reads_drop_ins(&rollout.pool) {
+            files.push(File {
+                path: kubelet::DROP_IN.to_owned(),
+                mode: 0o644,
+                text: kubelet::drop_in(rollout),
+            });
+        }
         let units = match &rollout.install {
             Install::Present => ["wasp-swap.service", "wasp-agent.service"]
                 .map(|name| Unit { name, text: None })

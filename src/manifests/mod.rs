@@ -6,32 +6,50 @@ mod check;
 mod cluster;
 pub mod dashboards;
 mod ignition;
+mod kubelet;
 mod order;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use serde_json::Value;
 
 pub use alerts::alert_names;
-pub use order::apply_order;
+pub use version::{HyperConverged, Version};
 
 use crate::config::settings::Settings;
 
 /// What is to be rolled out, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollout {
+    /// Of the cluster.
+    pub openshift: Version,
+    /// The API version of HyperConverged that the cluster serves.
+    pub hyperconverged: HyperConverged,
     /// The machine config pool.
     pub pool: String,
     pub control_plane_allowed: bool,
     /// What the nodes read, and what that means.
     pub drop_ins: Vec<DropIn>,
     pub settings: Settings,
+    /// Who grants swap, where the settings name it.
+    pub grants: GrantsAsked,
     pub install: Install,
     pub eviction_soft: Option<EvictionSoft>,
     /// As told, in bytes, to refuse what will not fit.
     pub node_ram: Option<u64>,
     pub node_disk: Option<u64>,
     pub taint_guard: bool,
+}
+
+/// The key `grants` as the rollout's settings have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GrantsAsked {
+    /// Not set, or "auto": the version decides, and the agent follows the kubelet's configuration.
+    #[default]
+    Auto,
+    Agent,
+    Kubelet,
 }
 
 /// A file of `/etc/wasp-agent/config.d`.
@@ -78,7 +96,8 @@ pub struct Manifest {
     pub text: String,
 }
 
-/// Everything of `rollout`, in the order in which it is applied, or all that is wrong with it.
+/// Everything of `rollout`, in the order in which it is applied, then the script that applies it; or all
+/// that is wrong with it.
 pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     let problems = check::problems(rollout);
     if !problems.is_empty() {
@@ -86,12 +105,16 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     }
     let config = ignition::Config::of(rollout);
     let pool = &rollout.pool;
-    let mut manifests = vec![yaml(
-        "10-kubeletconfig.yaml",
-        "The kubelet starts on a node that has swap. A pool takes one KubeletConfig: where there is \
-         one already, add these lines to its spec.",
-        &cluster::kubelet_config(rollout),
-    )];
+    let mut manifests = Vec::new();
+    // Where the kubelet reads drop-ins, 30-machineconfig.yaml has one.
+    if !rollout.openshift.reads_drop_ins(pool) {
+        manifests.push(yaml(
+            "10-kubeletconfig.yaml",
+            "The kubelet starts on a node that has swap. A pool takes one KubeletConfig: where there \
+             is one already, add these lines to its spec and delete this file.",
+            &kubelet::kubelet_config(rollout),
+        ));
+    }
     if let Install::Layer { package, push_spec, push_secret } = &rollout.install {
         manifests.push(Manifest {
             name: "Containerfile".to_owned(),
@@ -106,7 +129,11 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     manifests.push(yaml(
         "30-machineconfig.yaml",
         &format!(
-            "Rendered from {pool}.bu: configuration, units, and psi=1, which RHEL boots without."
+            "Rendered from {pool}.bu: configuration, units, {}and psi=1, which RHEL boots without.",
+            match rollout.openshift.reads_drop_ins(pool) {
+                true => "the kubelet's drop-in, ",
+                false => "",
+            }
         ),
         &config.machine_config(pool),
     ));
@@ -157,9 +184,10 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
             "60-hyperconverged.yaml",
             "Last: from now on VMs request less memory than they are given. KubeVirt is told by its \
              operator's annotation: above 100 % in its spec, that deploys an agent of its own.",
-            &cluster::hyperconverged(percent),
+            &cluster::hyperconverged(rollout, percent),
         ));
     }
+    manifests.push(order::script(rollout));
     Ok(manifests)
 }
 

@@ -13,6 +13,9 @@ fn package() -> Package {
 fn rollout(toml: &str) -> Rollout {
     let drop_ins = vec![DropIn { name: "50-cluster.toml", text: toml.to_owned() }];
     Rollout {
+        openshift: Version::new(4, 20),
+        hyperconverged: HyperConverged::V1Beta1,
+        grants: GrantsAsked::Auto,
         pool: "worker".to_owned(),
         control_plane_allowed: false,
         settings: Settings::of_drop_ins(&[(drop_ins[0].path().into(), toml)]).unwrap(),
@@ -41,10 +44,10 @@ fn what_is_written_is_what_was_meant() {
         ("30-machineconfig.yaml", config.machine_config("worker")),
         ("worker.bu", config.butane("worker")),
         ("worker.ign", config.ignition()),
-        ("10-kubeletconfig.yaml", cluster::kubelet_config(&rollout)),
+        ("10-kubeletconfig.yaml", kubelet::kubelet_config(&rollout)),
         ("41-prometheusrule.yaml", alerts::prometheus_rule()),
         ("42-alertingrule.yaml", alerts::alerting_rule()),
-        ("60-hyperconverged.yaml", cluster::hyperconverged(150)),
+        ("60-hyperconverged.yaml", cluster::hyperconverged(&rollout, 150)),
     ] {
         assert_eq!(parsed(&manifests, name), meant, "{name}");
     }
@@ -130,25 +133,100 @@ fn nodes_that_have_the_package_get_configuration_and_nothing_else() {
     assert_eq!(files[0]["path"], "/etc/wasp-agent/config.d/50-cluster.toml");
 }
 
+/// Of the KubeletConfig, or of the drop-in in the MachineConfig.
+fn told(rollout: &Rollout) -> (Option<Value>, Option<Value>) {
+    let manifests = render(rollout).unwrap();
+    let has = manifests.iter().any(|manifest| manifest.name == "10-kubeletconfig.yaml");
+    let kubelet_config =
+        has.then(|| parsed(&manifests, "10-kubeletconfig.yaml")["spec"]["kubeletConfig"].clone());
+    let ignition = parsed(&manifests, "30-machineconfig.yaml")["spec"]["config"].clone();
+    let files = ignition["storage"]["files"].as_array().unwrap().clone();
+    let drop_in = files.iter().find(|file| file["path"] == kubelet::DROP_IN);
+    let drop_in = drop_in.map(|file| {
+        let text = fetched(file["contents"]["source"].as_str().unwrap());
+        serde_saphyr::from_str(&text).unwrap()
+    });
+    (kubelet_config, drop_in)
+}
+
 #[test]
-fn the_kubelet_is_told_what_the_settings_need() {
-    let kubelet = |rollout: &Rollout| {
-        let manifests = render(rollout).unwrap();
-        parsed(&manifests, "10-kubeletconfig.yaml")["spec"]["kubeletConfig"].clone()
-    };
-    assert_eq!(kubelet(&rollout(HALF)), serde_json::json!({ "failSwapOn": false }));
-    let mut soft = rollout("overcommit-percent = 150\ngrants = \"kubelet\"\n");
-    soft.eviction_soft =
-        Some(EvictionSoft { threshold: "1Gi".to_owned(), grace_period: "1m30s".to_owned() });
-    assert_eq!(
-        kubelet(&soft),
-        serde_json::json!({
+fn the_kubelet_is_told_where_its_version_reads_it() {
+    let soft = || EvictionSoft { threshold: "1Gi".to_owned(), grace_period: "1m30s".to_owned() };
+    for (minor, drops) in
+        [(16, false), (18, false), (20, false), (21, true), (22, true), (23, true)]
+    {
+        let mut rollout = rollout(HALF);
+        rollout.openshift = Version::new(4, minor);
+        rollout.eviction_soft = Some(soft());
+        let (kubelet_config, drop_in) = told(&rollout);
+        assert_eq!((kubelet_config.is_some(), drop_in.is_some()), (!drops, drops), "4.{minor}");
+        let mut wanted = serde_json::json!({
             "failSwapOn": false,
-            "memorySwap": { "swapBehavior": "LimitedSwap" },
             "evictionSoft": { "memory.available": "1Gi" },
             "evictionSoftGracePeriod": { "memory.available": "1m30s" },
+        });
+        if drops {
+            wanted["apiVersion"] = "kubelet.config.k8s.io/v1beta1".into();
+            wanted["kind"] = "KubeletConfiguration".into();
+            wanted["memorySwap"] = serde_json::json!({ "swapBehavior": "LimitedSwap" });
+        }
+        assert_eq!(kubelet_config.or(drop_in), Some(wanted), "4.{minor}");
+    }
+}
+
+#[test]
+fn who_grants_is_told_to_the_kubelet() {
+    let behavior = |minor, toml: &str, grants| {
+        let mut rollout = rollout(&format!("{HALF}{toml}"));
+        (rollout.openshift, rollout.grants) = (Version::new(4, minor), grants);
+        let (kubelet_config, drop_in) = told(&rollout);
+        kubelet_config.or(drop_in).unwrap()["memorySwap"]["swapBehavior"].clone()
+    };
+    use GrantsAsked::{Agent, Auto, Kubelet};
+    let none = Value::Null;
+    assert_eq!(behavior(20, "", Auto), none);
+    assert_eq!(behavior(20, "", Agent), none);
+    assert_eq!(behavior(17, "", Kubelet), "LimitedSwap");
+    assert_eq!(behavior(22, "", Auto), "LimitedSwap");
+    assert_eq!(behavior(22, "", Kubelet), "LimitedSwap");
+    // Over 90-swap.conf of virt-platform-autopilot.
+    assert_eq!(behavior(22, "", Agent), "NoSwap");
+    // Only the agent knows who is a VM.
+    assert_eq!(behavior(22, "[limits]\neligibility = \"virt-launcher\"\n", Auto), "NoSwap");
+}
+
+#[test]
+fn what_a_version_does_not_take_is_refused() {
+    let refused = |minor, change: fn(&mut Rollout)| {
+        refused(|rollout| {
+            rollout.openshift = Version::new(4, minor);
+            change(rollout);
         })
-    );
+    };
+    let problem = refused(16, |rollout| rollout.grants = GrantsAsked::Kubelet);
+    assert!(problem.contains("NodeSwap is off"), "{problem}");
+    let layer = |rollout: &mut Rollout| {
+        rollout.install = Install::Layer {
+            package: package(),
+            push_spec: "registry/image".to_owned(),
+            push_secret: "push".to_owned(),
+        };
+    };
+    let problem = refused(17, layer);
+    assert!(problem.contains("--install first-boot"), "{problem}");
+    let control_plane = |rollout: &mut Rollout| {
+        (rollout.pool, rollout.control_plane_allowed) = ("master".to_owned(), true);
+    };
+    for minor in [21, 22] {
+        let problem = refused(minor, control_plane);
+        assert!(problem.contains("from 4.23 on"), "{problem}");
+    }
+    for minor in [20, 23] {
+        let mut rollout = rollout(HALF);
+        rollout.openshift = Version::new(4, minor);
+        control_plane(&mut rollout);
+        assert_eq!(render(&rollout).map(drop), Ok(()), "4.{minor}");
+    }
 }
 
 #[test]
@@ -220,21 +298,4 @@ fn swap_that_does_not_fit_is_refused_where_the_node_is_told() {
     let mut zram = rollout("overcommit-percent = 400\n[swap]\nkind = \"zram\"\n");
     zram.node_ram = Some(64 * GIB);
     assert!(render(&zram).unwrap_err()[0].contains("a zram of 192.0 GiB in 64.0 GiB of RAM"));
-}
-
-#[test]
-fn the_order_waits_for_the_pool_before_vms_count_on_swap() {
-    let rollout = rollout(HALF);
-    let order = apply_order(&rollout, &render(&rollout).unwrap(), "out");
-    let at = |what: &str| order.find(what).unwrap_or_else(|| panic!("{what} is not in\n{order}"));
-    let steps = [
-        "oc apply -f out/10-kubeletconfig.yaml -f out/30-machineconfig.yaml\n",
-        "oc wait mcp/worker --for=condition=Updating=True",
-        "oc wait mcp/worker --for=condition=Updated=True",
-        "oc apply -f out/40-namespace.yaml -f out/41-prometheusrule.yaml -f out/42-alertingrule.yaml \
-         -f out/43-console-dashboard.yaml\n",
-        "oc apply --server-side --field-manager=wasp-agent -f out/60-hyperconverged.yaml",
-    ];
-    assert!(steps.map(at).is_sorted(), "{order}");
-    assert!(!order.contains("machineosconfig"), "{order}");
 }

@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    config::settings::EvictionMode,
+    config::settings::{EvictionMode, Grants},
     decide::{
         decision::Cause,
         evict::{answer::Outcome, flight::Stage, signals::Signal},
@@ -284,6 +284,8 @@ fn of_agent(published: &Published) -> Vec<Family> {
         gauge("slice_protected", "Whether a slice that is to be protected is so in every respect.")
             .by("slice", protection.wanted.iter().map(protected)),
         gauge("hook_installed", "Whether the OCI hook is installed.").is(Some(hook.file.is_some())),
+        gauge("grants", "1 for who grants swap: the agent, the kubelet, or auto while that is not known.")
+            .by("by", Grants::WORDS.iter().map(|who| (*who, u64::from(kubelet.grants == *who)))),
     ]
 }
 

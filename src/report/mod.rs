@@ -11,6 +11,7 @@ pub mod plan;
 pub mod plot;
 pub mod screen;
 pub mod status;
+pub mod verdict;
 pub mod what_if;
 
 use crate::model::plain::plain;

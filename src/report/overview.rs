@@ -44,6 +44,9 @@ pub struct Overview {
     pub swap_devices: Vec<Device>,
     /// Those that swap most come first.
     pub pods: Vec<PodRow>,
+    /// VMs that request all of their guests' memory, as `namespace/pod`: they get no overcommitment.
+    #[serde(default)]
+    pub vms_without_overcommitment: Vec<String>,
     /// What could not be read.
     pub notes: Vec<String>,
 }

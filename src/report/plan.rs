@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::{
-    config::settings::Settings,
+    config::settings::{Grants, Settings},
     decide::{
         decision::{Action, Decision, Notice, Snapshot},
         grant::{Grant, Reason, grant_by_role, swap_for_pods},
@@ -31,9 +31,12 @@ pub struct Plan {
     pub pods: Vec<PodRow>,
     /// The limits that are wrong. What systemd holds is not asked.
     pub actions: Vec<Action>,
-    /// Limits that differ and are left alone, since the kubelet grants.
+    /// Limits that are not the kubelet's, where it grants, and that are left as they are.
     #[serde(skip)]
     differing: usize,
+    /// Nobody knows who grants.
+    #[serde(skip)]
+    in_doubt: bool,
     /// What the plan could not take into account.
     pub notes: Vec<String>,
 }
@@ -122,6 +125,7 @@ impl Plan {
             containers,
             pods,
             actions: decision.actions.iter().filter(|a| is_write(a)).cloned().collect(),
+            in_doubt: settings.grants == Grants::Auto,
             differing: decision
                 .notices
                 .iter()
@@ -186,6 +190,11 @@ impl Plan {
         let page = self.node.page_bytes;
         let waits = |row: &&Row| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
+        if self.in_doubt {
+            return "No limit is set or compared: nobody knows whether the kubelet grants swap, see \
+                    the notes above."
+                .to_owned();
+        }
         match (self.actions.len(), self.differing, self.notes.is_empty()) {
             (0, 0, true) if waiting > 0 => format!(
                 "No limit to set: {waiting} of {containers} containers wait for swap that others hold \
@@ -197,7 +206,8 @@ impl Plan {
                  above tell what was not compared."
             ),
             (0, count, _) => format!(
-                "{count} limits are not what LimitedSwap gives; grants = \"kubelet\" leaves them alone."
+                "{count} limits are not what the kubelet's LimitedSwap gives; the agent leaves them as \
+                 they are (limits.repair; or what the kubelet counts as swap is not known)."
             ),
             (1, ..) => "1 limit to set; --json lists it.".to_owned(),
             (count, ..) => format!("{count} limits to set; --json lists them."),

@@ -5,9 +5,12 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::overview::{Overview, PodRow};
-use crate::model::{
-    published::{Published, Signal},
-    swap::{SwapMax, human_bytes},
+use crate::{
+    decide::guests::REMEDY,
+    model::{
+        published::{Published, Signal},
+        swap::{SwapMax, human_bytes},
+    },
 };
 
 const BAD: Style = AnsiColor::Red.on_default();
@@ -96,6 +99,13 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     if let Some(published) = &overview.published {
         signals(published, (usize::MAX, EVICTIONS), &mut line);
         guards(published, &mut line);
+    }
+    if let [first, more @ ..] = &overview.vms_without_overcommitment[..] {
+        let names = match more.len() {
+            0 => first.clone(),
+            more => format!("{first} and {more} more"),
+        };
+        line("VMs", &format!("{BAD}{names}: no overcommitment{BAD:#}; {REMEDY}"));
     }
     for note in &overview.notes {
         line("Note", note);
@@ -348,4 +358,4 @@ fn cut(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 #[path = "screen_tests.rs"]
-mod tests;
+pub(crate) mod tests;

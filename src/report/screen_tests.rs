@@ -58,7 +58,7 @@ fn pod(name: &str, swap: u64, order: Option<usize>, reason: &str) -> PodRow {
     }
 }
 
-fn healthy() -> Overview {
+pub(crate) fn healthy() -> Overview {
     let signal = |name: &str, ratio, text: &str| Signal {
         name: name.into(),
         ratio,
@@ -131,12 +131,14 @@ fn healthy() -> Overview {
             ),
             pod("virt-launcher-web-9s8dz", GIB / 3, None, "critical pod (priority 2000001000)"),
         ],
+        vms_without_overcommitment: Vec::new(),
         notes: Vec::new(),
     }
 }
 
 fn pressed() -> Overview {
     let mut overview = healthy();
+    overview.vms_without_overcommitment = vec!["vms/virt-launcher-db-x7k2p".into()];
     let published = overview.published.as_mut().unwrap();
     let traffic = &mut published.signals[0];
     traffic.text = "4200 pages/s in, 3900 out over 30 s (thresholds 1000 and 1000)".into();

@@ -58,7 +58,7 @@ pub fn line(facts: &Facts<'_>) -> String {
     for (count, what) in [
         (untold, "limits that systemd could not be told and a daemon-reload would undo"),
         (contended, "limits that another writer keeps changing"),
-        (differing, "limits that are not what LimitedSwap gives"),
+        (differing, "limits that are not what the kubelet's LimitedSwap gives"),
         (above, "containers still above their grant"),
         (pods_above, "pods that still hold more swap than their containers may have together"),
     ] {
@@ -68,7 +68,10 @@ pub fn line(facts: &Facts<'_>) -> String {
     }
     let share = match (unlimited, facts.settings.grants) {
         (0, Grants::Agent) => format!("{granted} may swap {}", human_bytes(bytes)),
-        (0, Grants::Kubelet) => format!("{granted} should swap up to {}", human_bytes(bytes)),
+        (0, Grants::Kubelet) => {
+            format!("{granted} may swap {} by the kubelet's grants", human_bytes(bytes))
+        }
+        (0, Grants::Auto) => "nobody knows who may swap".to_owned(),
         _ => format!("{unlimited} may swap without limit"),
     };
     let summary = format!(

@@ -76,7 +76,7 @@ pub fn hook_settings() -> HookSettings {
         policy: Policy::Limited,
         eligibility: Eligibility::Burstable,
         when_unknown: WhenUnknown::Estimate,
-        denied_namespaces: vec!["openshift*".into(), "kube-system".into()],
+        denied_namespaces: crate::config::settings::Settings::defaults().hook.denied_namespaces,
         ram_bytes: 4 << 30,
         swap_for_pods_bytes: 1000,
         pods: Vec::new(),

@@ -251,10 +251,10 @@ messages! {
         "A swap limit was set"
         { pod_namespace, pod_name, swap_max, swap_max_before, cause } [ pod_uid, container_id ]
         "memory.swap.max of a container of @POD_NAMESPACE@/@POD_NAME@, or of the pod's own cgroup \
-         (then without CONTAINER_ID), is @SWAP_MAX@, and was @SWAP_MAX_BEFORE@. CAUSE is Found \
-         (seen for the first time), GrantChanged, Drift (somebody had changed it) or StepDown (it \
-         follows the use down)."
-        "Nothing is to be done. With Drift, look for who writes: another agent, a script, a \
+         (then without CONTAINER_ID), is @SWAP_MAX@, and was @SWAP_MAX_BEFORE@. CAUSE is found \
+         (seen for the first time), grant-changed, drift (another program had changed it) or step-down \
+         (the limit follows the use down)."
+        "Nothing is to be done. With CAUSE=drift, look for who writes: another agent, a script, a \
          second hook."
 
     LimitFailed Error "8942283c64284dfd8bada7ad4e6d70b7"
@@ -280,11 +280,20 @@ messages! {
          (`swapBehavior`)."
 
     LimitDiffers Warn "9f9467b097604a9b8b41ddc0b71acab9"
-        "The kubelet's limit is another than LimitedSwap gives"
+        "A limit is not the one that the kubelet's LimitedSwap gives, and is left as it is"
         { pod_namespace, pod_name } [ pod_uid, container_id ]
-        "With grants = \"kubelet\" the agent compares and changes nothing."
-        "Nothing is to be done after a resize; else compare the kubelet's version and \
-         configuration with `wasp-agent plan`."
+        "The kubelet grants swap on this node. With `limits.repair = false` the agent only reports. \
+         With true it sets every other limit to the kubelet's value, but does not raise a limit while \
+         it cannot know how much swap the kubelet counts (before Kubernetes 1.34)."
+        "Compare with `wasp-agent plan`. If swap was added after the kubelet had started: `systemctl \
+         restart kubelet`, then restart the pod."
+
+    Grants Info "d1d3f1c7a5c64b0c9c63e2a47b09a4e1"
+        "Who grants swap on this node is known or has changed"
+        { grants } []
+        "@GRANTS@: agent or kubelet. It follows the setting `grants` and the kubelet's configuration \
+         in effect (`swapBehavior`, the feature gate NodeSwap)."
+        "Nothing is to be done. `wasp-agent check` shows the file that decides."
 
     AboveGrant Warn "6da71fbbe6c4465da985fb6605f4f075"
         "A container or pod uses more swap than its grant"

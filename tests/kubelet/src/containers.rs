@@ -10,7 +10,7 @@ use crate::command::run;
 use crate::hooks::Hooks;
 use crate::node::{Node, Running, STATE, Started};
 use crate::pod::{Kind, random_uid};
-use crate::{Driver, Runtime, oci};
+use crate::{Driver, Kubelet, Runtime, oci};
 
 const SANDBOX: &str = "POD";
 
@@ -61,14 +61,8 @@ impl Started {
                 .iter()
                 .find(|c| c.name == name)
                 .with_context(|| format!("no container {name}"))?;
-            let mut config = oci::container(
-                &self.pod,
-                container,
-                &ids,
-                self.runtime,
-                self.kubelet,
-                node.memory_bytes,
-            )?;
+            let mut config =
+                oci::container(&self.pod, container, &ids, self.runtime, self.kubelet, node)?;
             let mut annotations = oci::kubelet_annotations(container.name, restarts);
             annotations.extend(self.pod.annotations());
             Hooks::read(Path::new("/"))?.inject(&mut config, &annotations)?;
@@ -199,21 +193,32 @@ impl Started {
 
     /// What is left of swap limits after an in-place resize, as measured with kubelet and CRI-O 1.36:
     /// 0 everywhere, but a new memory limit stands at crun's scope and in systemd.
-    pub(crate) fn resize(&self, name: &str, limit: Option<u64>) -> Result<()> {
+    ///
+    /// A kubelet with LimitedSwap sends its new limit with the resize; systemd and crun's child get it.
+    pub(crate) fn resize(&self, name: &str, limit: Option<u64>, node: &Node) -> Result<()> {
         let container = self.container(name)?;
         let mut arguments = vec!["--cpu-share".to_owned(), "2".to_owned()];
         if let Some(limit) = limit {
             arguments.extend(["--memory".to_owned(), limit.to_string()]);
         }
         self.update(name, &arguments)?;
+        let granted = match self.kubelet {
+            Kubelet::Limited => {
+                let containers = self.pod.containers();
+                let spec = containers.iter().find(|c| c.name == name);
+                self.pod
+                    .limited_swap(spec.with_context(|| format!("no container {name}"))?, node)?
+            }
+            Kubelet::Current | Kubelet::Old => 0,
+        };
         let scope_swap = match (self.runtime, limit) {
-            (Runtime::Crun, Some(limit)) => limit,
-            _ => 0,
+            (Runtime::Crun, Some(limit)) if self.kubelet != Kubelet::Limited => limit,
+            _ => granted,
         };
         let property = format!("MemorySwapMax={scope_swap}");
         run("systemctl", &["set-property", "--runtime", &container.unit(), &property])?;
         if let Some(child) = &container.child {
-            fs::write(child.join("memory.swap.max"), "0")?;
+            fs::write(child.join("memory.swap.max"), granted.to_string())?;
         }
         Ok(())
     }

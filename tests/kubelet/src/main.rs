@@ -210,6 +210,8 @@ pub(crate) enum Kubelet {
     /// `NodeSwap` is GA; its default writes swap 0 into every container's `config.json`
     #[value(name = "1.36")]
     Current,
+    /// The same with `swapBehavior: LimitedSwap`
+    Limited,
     /// Knows nothing of swap
     Old,
 }
@@ -286,7 +288,7 @@ fn main() -> Result<()> {
             started.pod.set_resources(&container, request.as_deref(), limit.as_deref())?;
             let api = api()?;
             started.pod.patch_spec(&api)?;
-            started.resize(&container, limit_bytes)?;
+            started.resize(&container, limit_bytes, &Node::read()?)?;
             started.save()?;
             started.report(&api)
         }

@@ -17,18 +17,28 @@ pub(crate) type Containers = BTreeMap<String, Running>;
 
 pub(crate) struct Node {
     pub(crate) memory_bytes: u64,
+    /// What a kubelet with LimitedSwap grants shares of. A real one reads it when it starts; a case says
+    /// with TEST_KUBELET_SWAP what that was.
+    pub(crate) swap_bytes: u64,
 }
 
 impl Node {
     pub(crate) fn read() -> Result<Self> {
         let meminfo = fs::read_to_string("/proc/meminfo")?;
-        let kib: u64 = meminfo
-            .lines()
-            .find_map(|line| line.strip_prefix("MemTotal:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .context("no MemTotal")?
-            .parse()?;
-        Ok(Self { memory_bytes: kib * 1024 })
+        let bytes = |key: &str| -> Result<u64> {
+            let kib: u64 = meminfo
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+                .and_then(|rest| rest.split_whitespace().next())
+                .with_context(|| format!("no {key}"))?
+                .parse()?;
+            Ok(kib * 1024)
+        };
+        let swap_bytes = match std::env::var("TEST_KUBELET_SWAP") {
+            Ok(text) => text.parse().context("TEST_KUBELET_SWAP")?,
+            Err(_) => bytes("SwapTotal")?,
+        };
+        Ok(Self { memory_bytes: bytes("MemTotal")?, swap_bytes })
     }
 }
 
@@ -98,6 +108,7 @@ impl Started {
             },
             kubelet: match state["kubelet"].as_str() {
                 Some("old") => Kubelet::Old,
+                Some("limited") => Kubelet::Limited,
                 _ => Kubelet::Current,
             },
             driver: match state["driver"].as_str() {
@@ -133,7 +144,11 @@ impl Started {
         }
         let state = json!({
             "object": self.pod.object, "uid": self.pod.uid, "runtime": self.runtime.name(),
-            "kubelet": if self.kubelet == Kubelet::Old { "old" } else { "1.36" },
+            "kubelet": match self.kubelet {
+                Kubelet::Old => "old",
+                Kubelet::Limited => "limited",
+                Kubelet::Current => "1.36",
+            },
             "driver": if self.driver == Driver::Cgroupfs { "cgroupfs" } else { "systemd" },
             "engine": self.engine.prefix(), "containers": containers,
         });

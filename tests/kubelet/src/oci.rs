@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
+use crate::node::Node;
 use crate::pod::{Container, Pod, memory};
 use crate::{Kubelet, Runtime};
 
@@ -27,7 +28,7 @@ pub(crate) fn container(
     ids: &Ids,
     runtime: Runtime,
     kubelet: Kubelet,
-    memory_bytes: u64,
+    node: &Node,
 ) -> Result<Value> {
     let own = kubelet_annotations(container.name, ids.restarts);
     let mut annotations = pod.annotations();
@@ -51,12 +52,18 @@ pub(crate) fn container(
         // Memory and swap together: no swap.
         resources["memory"] = json!({"limit": limit, "swap": limit});
     }
-    if kubelet == Kubelet::Current {
-        resources["unified"] = json!({"memory.oom.group": "1", "memory.swap.max": "0"});
+    let swap_max = match kubelet {
+        Kubelet::Old => None,
+        Kubelet::Current => Some(0),
+        Kubelet::Limited => Some(pod.limited_swap(container, node)?),
+    };
+    if let Some(bytes) = swap_max {
+        let unified = json!({"memory.oom.group": "1", "memory.swap.max": bytes.to_string()});
+        resources["unified"] = unified;
     }
     Ok(config(
         &container.spec["command"],
-        pod.oom_score_adj(container, memory_bytes)?,
+        pod.oom_score_adj(container, node.memory_bytes)?,
         &annotations,
         &resources,
         ids,

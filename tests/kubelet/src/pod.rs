@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 
 use crate::api::Api;
+use crate::node::Node;
 
 const CRITICAL_PRIORITY: i64 = 2_000_000_000;
 
@@ -331,6 +332,30 @@ impl Pod {
             || priority.is_some_and(|priority| priority >= CRITICAL_PRIORITY)
     }
 
+    /// What a kubelet with `swapBehavior: LimitedSwap` writes into memory.swap.max.
+    ///
+    /// Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`,
+    /// `GetContainerSwapBehavior` and `calcSwapForBurstablePods`.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the kubelet computes in float64"
+    )]
+    pub(crate) fn limited_swap(&self, container: &Container, node: &Node) -> Result<u64> {
+        let request = memory(container.spec, "requests")?.unwrap_or(0);
+        let limit = memory(container.spec, "limits")?.unwrap_or(0);
+        if self.is_critical()
+            || self.qos() != Qos::Burstable
+            || request == limit
+            || request > node.memory_bytes
+        {
+            return Ok(0);
+        }
+        let proportion = request as f64 / node.memory_bytes as f64;
+        Ok((proportion * node.swap_bytes as f64) as u64)
+    }
+
     /// The kubelet's formula: the more of the node a container requests, the later it is killed.
     pub(crate) fn oom_score_adj(&self, container: &Container, memory_bytes: u64) -> Result<i64> {
         if self.is_critical() || self.qos() == Qos::Guaranteed {
@@ -436,6 +461,22 @@ mod tests {
             let pod = pod(spec);
             let adjusted = pod.oom_score_adj(&pod.containers()[0], 4 << 30);
             assert_eq!(adjusted.ok(), Some(adj), "{spec}");
+        }
+    }
+
+    /// Amounts of Kubernetes' own TestCalcSwapForBurstablePods.
+    #[test]
+    fn limited_swap_is_the_kubelets() {
+        let swap = |spec: &str, memory_gib: u64, swap_gib: u64| {
+            let pod = pod(spec);
+            let node = Node { memory_bytes: memory_gib << 30, swap_bytes: swap_gib << 30 };
+            pod.limited_swap(&pod.containers()[0], &node).ok()
+        };
+        assert_eq!(swap("c,request=1Gi", 80, 4), Some(53_687_091));
+        assert_eq!(swap("c,request=2Gi", 40, 2), Some(107_374_182));
+        assert_eq!(swap("c,request=5Gi", 150, 40), Some(1_431_655_765));
+        for spec in ["c", "c,cpu=1", "c,request=1Gi,limit=1Gi", "c,request=81Gi"] {
+            assert_eq!(swap(spec, 80, 4), Some(0), "{spec}");
         }
     }
 

@@ -36,11 +36,12 @@ eventually 10 "it is no longer said" bash -c '! systemctl show -P StatusText was
 pod one --request 100Mi --limit 300Mi
 eventually 5 "the agent grants" has_limit one "$(grant 100)"
 kubelet 'failSwapOn: false' 'memorySwap:' '  swapBehavior: LimitedSwap'
+configure 'grants = "agent"' '[swap]' 'size = "200Mi"' '[kernel]' 'align-watermarks = true' 'swappiness = 90'
 systemctl reload wasp-agent
-eventually 10 "a kubelet that grants too is said" says 'swapBehavior is LimitedSwap \(/etc/kubernetes/kubelet.conf\)'
+eventually 10 "a kubelet that grants too is reported" says 'swapBehavior is LimitedSwap \(/etc/kubernetes/kubelet.conf\)'
 of one
 echo 4096 >"$scope/memory.swap.max"
-throughout 3 "and its limits are left alone" at_scope one 4096
+eventually 10 "and its limits count: they are repaired" at_scope one "$(page "$(grant 100)")"
 kubelet 'failSwapOn: false'
 systemctl reload wasp-agent
 eventually 10 "when it does not, the agent grants again" has_limit one "$(grant 100)"

@@ -99,7 +99,7 @@ for runtime in crun runc; do
         "$runtime: with a broken hook.json a container starts and gets none"
     of "spoilt-$runtime"
     like "$(hook_journal | grep "$(jq -r '.annotations["io.kubernetes.pod.uid"]' "$bundle/config.json")" | tail -n 1)" \
-        'container "main" of pod .* starts with memory.swap.max 0: /run/wasp-agent/hook.json: ' "and the journal says why"
+        'container "main" of pod .* starts with memory.swap.max 0: cannot use /run/wasp-agent/hook.json: ' "and the journal says why"
 done
 rm /run/wasp-agent/hook.json
 mkfifo /run/wasp-agent/hook.json

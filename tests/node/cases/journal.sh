@@ -21,12 +21,12 @@ id_of() { awk -v RS= -v name="Subject: $1" 'index($0, name) { print $2; exit }' 
 entries() { journalctl -q -u wasp-agent -o json MESSAGE_ID="$(id_of "$1")"; }
 set=$(id_of "A swap limit was set")
 like "$set" '^[0-9a-f]{32}$' "the catalog is installed, and has an ID for a limit that was set"
-drift=$(entries "A swap limit was set" | jq -c 'select(.CAUSE == "Drift" and .CONTAINER_ID != null)' | head -n 1)
+drift=$(entries "A swap limit was set" | jq -c 'select(.CAUSE == "drift" and .CONTAINER_ID != null)' | head -n 1)
 note "$drift"
 is "$(jq -r '[.POD_NAMESPACE, .POD_NAME, .CONTAINER_ID, .SWAP_MAX, .SWAP_MAX_BEFORE] | join(" ")' <<<"$drift")" \
     "default one $id $(grant 100) max" "it names pod, container, and both limits in fields"
 like "$(jq -r .POD_UID <<<"$drift")" '^[0-9a-f-]{36}$' "and the pod's UID"
-explained=$(journalctl -q -x -u wasp-agent MESSAGE_ID="$set" CAUSE=Drift)
+explained=$(journalctl -q -x -u wasp-agent MESSAGE_ID="$set" CAUSE=drift)
 note "$(tr '\n' '~' <<<"$explained")"
 like "$explained" 'Subject: A swap limit was set' "journalctl -x explains it"
 like "$explained" "is $(grant 100), and was max" "with the fields' values"

@@ -35,18 +35,24 @@ right() { # FOLDER OF THE PROGRAMS
 case $BOOT in
     1)
         check "the image has the package" transaction -i $package
-        wasp-agent manifests --install present --swap-size 300Mi --out /root/rendered >/root/order
+        echo 'grants = "agent"' >/root/more.toml
+        wasp-agent manifests --openshift 4.21 --config /root/more.toml --install present --swap-size 300Mi --out /root/rendered
         apply_ignition /root/rendered/worker.ign
-        mkdir -p /var/lib/kubelet
-        echo 'failSwapOn: false' >/var/lib/kubelet/config.yaml
-        sed -i '1i kind: KubeletConfiguration' /var/lib/kubelet/config.yaml
+        # As on OpenShift 4.21 and later: the drop-in alone lets the node have swap.
+        mkdir -p /etc/kubernetes
+        printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: true' >/etc/kubernetes/kubelet.conf
+        cat >/usr/local/bin/kubelet <<'KUBELET'
+#!/bin/bash
+echo "swap=$(awk 'NR > 1 { print $1 }' /proc/swaps) slice=$(cat /sys/fs/cgroup/system.slice/memory.swap.max) agent=$(systemctl is-active wasp-agent) hook=$(jq -r .hook.path /run/containers/oci/hooks.d/99-wasp-agent.json)" >/run/kubelet-saw
+KUBELET
+        chmod +x /usr/local/bin/kubelet
         cat >/etc/systemd/system/kubelet.service <<'UNIT'
 [Unit]
 Description=A kubelet that looks around
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/bash -c 'echo "swap=$(awk "NR > 1 { print \$1 }" /proc/swaps) slice=$(cat /sys/fs/cgroup/system.slice/memory.swap.max) agent=$(systemctl is-active wasp-agent) hook=$(jq -r .hook.path /run/containers/oci/hooks.d/99-wasp-agent.json)" >/run/kubelet-saw'
+ExecStart=/usr/local/bin/kubelet --config=/etc/kubernetes/kubelet.conf --config-dir=/etc/openshift/kubelet.conf.d
 [Install]
 WantedBy=multi-user.target
 UNIT
@@ -79,8 +85,8 @@ UNIT
         # The kernel has SELinux, the node no policy: what is labelled is written down.
         printf '%s\n' '#!/bin/sh' 'echo "$@" >>/root/labelled' >/usr/local/sbin/restorecon
         chmod +x /usr/local/sbin/restorecon
-        /payload/root/usr/bin/wasp-agent manifests --install first-boot --swap-size 300Mi --out /root/rendered \
-            --rpm-url http://127.0.0.1:8000/wasp-agent.rpm --rpm-sha256 "$(sha256sum <$package | cut -d ' ' -f 1)" >/root/order
+        /payload/root/usr/bin/wasp-agent manifests --openshift 4.21 --config /root/more.toml --install first-boot --swap-size 300Mi --out /root/rendered \
+            --rpm-url http://127.0.0.1:8000/wasp-agent.rpm --rpm-sha256 "$(sha256sum <$package | cut -d ' ' -f 1)"
         rm -rf /etc/wasp-agent
         apply_ignition /root/rendered/worker.ign
         reboot_node

@@ -1,6 +1,8 @@
 //! What a key of the configuration is: its type, range, default and effect. table.rs has them all.
 
 pub use super::table::KEYS;
+use strsim::levenshtein;
+
 use super::value::Value;
 use crate::model::quantity::Quantity;
 
@@ -94,7 +96,7 @@ impl Kind {
             Self::Size => "a size (8Gi, 512Mi), or \"\"".to_owned(),
             Self::SizeOrPercent => "a size (8Gi), a percentage (\"15%\"), or \"\"".to_owned(),
             Self::Namespaces => {
-                "a list of namespaces, or of their beginnings ([\"kube-system\", \"openshift*\"])"
+                "a list of namespaces, or of their beginnings ([\"kube-system*\", \"openshift*\"])"
                     .to_owned()
             }
             Self::Annotations => {
@@ -238,30 +240,13 @@ pub fn key(path: &str) -> Option<&'static Key> {
 pub fn nearest(path: &str) -> Option<&'static str> {
     let (distance, nearest) = KEYS
         .iter()
-        .map(|key| {
-            (edit_distance(path, key.path).min(edit_distance(path, last(key.path))), key.path)
-        })
+        .map(|key| (levenshtein(path, key.path).min(levenshtein(path, last(key.path))), key.path))
         .min()?;
     (distance <= path.len() / 3).then_some(nearest)
 }
 
 fn last(path: &str) -> &str {
     path.rsplit_once('.').map_or(path, |(_, last)| last)
-}
-
-/// Levenshtein's.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

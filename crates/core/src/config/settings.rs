@@ -18,6 +18,9 @@ pub use crate::model::policy::{Eligibility, Policy};
 crate::vocabulary! {
     /// Who sets the containers' limits.
     pub enum Grants {
+        /// As configured: whoever the kubelet's configuration leaves it to. In force: nobody knows yet, and
+        /// the agent sets no limit.
+        Auto = "auto",
         Agent = "agent",
         Kubelet = "kubelet",
     }
@@ -36,6 +39,8 @@ pub struct GrantSettings {
 pub struct LimitSettings {
     pub resync: Duration,
     pub follow: Duration,
+    /// Where the kubelet grants: a limit that is not the kubelet's is set to the kubelet's.
+    pub repair: bool,
 }
 
 /// How much of something, absolute or of a whole.
@@ -44,6 +49,15 @@ pub enum Share {
     Bytes(u64),
     /// 0 to 100.
     Percent(u64),
+}
+
+impl GrantSettings {
+    /// What the kubelet goes by when it grants.
+    pub const LIMITED_SWAP: Self = Self {
+        policy: Policy::Limited,
+        eligibility: Eligibility::Burstable,
+        system_reserved_percent: 0,
+    };
 }
 
 impl Share {
@@ -217,7 +231,7 @@ impl Settings {
                 denied_namespaces: read.list("hook.denied-namespaces"),
             },
             kubelet_config: read.path("node.kubelet-config"),
-            grants: read.choice("grants", Grants::Agent),
+            grants: read.choice("grants", Grants::Auto),
             grant: GrantSettings {
                 policy: read.choice("limits.policy", Policy::None),
                 eligibility: read.choice("limits.eligibility", Eligibility::VirtLauncher),
@@ -226,6 +240,7 @@ impl Settings {
             limits: LimitSettings {
                 resync: read.seconds("limits.resync-seconds"),
                 follow: read.seconds("limits.follow-seconds"),
+                repair: read.truth("limits.repair"),
             },
             eviction: EvictionSettings::read(read),
             metrics: MetricsSettings::read(read),

@@ -14,11 +14,12 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "grants",
         kind: Kind::Choice(Grants::WORDS),
-        default: Default::Text("agent"),
+        default: Default::Text("auto"),
         environment: None,
-        help: "Who sets the containers' swap limits. \"kubelet\": the kubelet does \
-               (swapBehavior: LimitedSwap); the agent compares its limits with the same \
-               arithmetic and changes none.",
+        help: "Who sets the containers' swap limits. \"auto\": the kubelet where its configuration in \
+               effect has swapBehavior: LimitedSwap, else the agent. \"agent\": the agent; a kubelet \
+               with LimitedSwap is reported, and its limits count. \"kubelet\": the kubelet; one \
+               without LimitedSwap is reported, and no container gets swap.",
     },
     Key {
         path: "overcommit-percent",
@@ -167,7 +168,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "hook.denied-namespaces",
         kind: Kind::Namespaces,
-        default: Default::List(&["openshift*", "kube-system"]),
+        default: Default::List(&["openshift*", "kube-system*"]),
         environment: None,
         help: "Namespaces whose containers the hook never estimates: it cannot tell critical pods by \
                their priority.",
@@ -210,6 +211,15 @@ pub const KEYS: &[Key] = &[
         environment: None,
         help: "How often a container that uses more swap than its grant is looked at, to lower \
                its limit as its use goes down.",
+    },
+    Key {
+        path: "limits.repair",
+        kind: Kind::Boolean,
+        default: Default::Boolean(true),
+        environment: None,
+        help: "Where the kubelet grants: whether a container's limit that is not the kubelet's own is \
+               set to it, as after systemctl daemon-reload or another writer. false: it is only \
+               reported.",
     },
     Key {
         path: "eviction.mode",
@@ -350,7 +360,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "eviction.protected-namespaces",
         kind: Kind::Namespaces,
-        default: Default::List(&["openshift*", "kube-system"]),
+        default: Default::List(&["openshift*", "kube-system*"]),
         environment: None,
         help: "Namespaces whose pods are never evicted, as static, mirror and critical pods never \
                are.",

@@ -18,6 +18,9 @@ pub struct Snapshot<'a> {
     pub pods: &'a Pods,
     pub containers: &'a [ContainerFacts],
     pub slices: &'a [PodFacts],
+    /// `node.swap_bytes` is certain. Where the kubelet grants, it is what the kubelet counts as swap, and
+    /// a kubelet that counts less than the agent expects gives less.
+    pub swap_is_certain: bool,
     /// Also ask systemd about limits that look right.
     pub thorough: bool,
 }
@@ -82,7 +85,7 @@ pub enum Notice {
         found: SwapMax,
         wanted: SwapMax,
     },
-    /// `grants = "kubelet"`: the limit is not what LimitedSwap says.
+    /// The kubelet grants: the limit is not what LimitedSwap gives, and the agent does not repair it.
     Differs {
         #[serde(flatten)]
         owner: Holder,

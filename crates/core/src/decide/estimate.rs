@@ -193,7 +193,7 @@ mod tests {
         fn annotated(claims: &mut Claims) -> &mut Annotated {
             claims.annotated.as_mut().unwrap()
         }
-        let cases: [(&str, Change); 16] = [
+        let cases: [(&str, Change); 18] = [
             ("Guaranteed", |_, c| c.qos_class = QosClass::Guaranteed),
             ("BestEffort", |_, c| c.qos_class = QosClass::BestEffort),
             ("annotations of another pod", |_, c| c.annotated = None),
@@ -202,6 +202,8 @@ mod tests {
             ("no source", |_, c| annotated(c).config_source = None),
             ("a denied namespace", |_, c| annotated(c).namespace = "openshift-etcd".into()),
             ("another denied namespace", |_, c| annotated(c).namespace = "kube-system".into()),
+            ("openshift itself", |_, c| annotated(c).namespace = "openshift".into()),
+            ("a prefix", |_, c| annotated(c).namespace = "kube-system-2".into()),
             ("critical", |_, c| c.oom_score_adj = Some(-997)),
             ("perhaps no request", |_, c| c.oom_score_adj = Some(999)),
             ("no oomScoreAdj", |_, c| c.oom_score_adj = None),
@@ -216,7 +218,9 @@ mod tests {
             change(&mut settings, &mut claims);
             assert_eq!(estimate(&settings, &claims).0, SwapMax::ZERO, "{name}");
         }
-        assert!(!matches(&settings().denied_namespaces, "kube-system-2"));
+        for other in ["kube-public", "my-openshift", "default", ""] {
+            assert!(!matches(&settings().denied_namespaces, other), "{other}");
+        }
     }
 
     proptest! {

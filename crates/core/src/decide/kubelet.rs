@@ -3,7 +3,7 @@
 //! Source: Kubernetes "Node-pressure Eviction"; `pkg/kubelet/cm/container_manager_linux.go` (failSwapOn).
 
 use crate::{
-    config::settings::Grants,
+    config::settings::{GrantSettings, Grants, Policy, Settings},
     model::kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Sourced, threshold},
 };
 
@@ -37,15 +37,65 @@ pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
     })
 }
 
-/// The kubelet grants swap itself.
-pub fn grants_too(config: &KubeletConfig, grants: Grants) -> Option<String> {
+/// Whether the kubelet grants swap by this configuration.
+///
+/// Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`, `GetContainerSwapBehavior`.
+fn is_limited_swap(config: &KubeletConfig) -> bool {
+    let gate = config.node_swap.as_ref().is_none_or(|gate| gate.value);
+    config.swap_behavior.value == "LimitedSwap" && gate
+}
+
+/// Who grants swap, and by which rule: `configured` against what the kubelet acts on. `None` is a host
+/// without a kubelet.
+pub fn in_force(
+    configured: (Grants, GrantSettings),
+    config: Option<&KubeletConfig>,
+) -> (Grants, GrantSettings) {
+    let (grants, grant) = configured;
+    let limited_swap = config.map(is_limited_swap);
+    match (grants, limited_swap) {
+        (_, Some(true)) | (Grants::Kubelet, None) => (Grants::Kubelet, GrantSettings::LIMITED_SWAP),
+        (Grants::Kubelet, Some(false)) => {
+            (Grants::Kubelet, GrantSettings { policy: Policy::None, ..GrantSettings::LIMITED_SWAP })
+        }
+        (Grants::Auto | Grants::Agent, _) => (Grants::Agent, grant),
+    }
+}
+
+/// The settings in force on a host whose kubelet acts on `config`.
+pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) -> Settings {
+    let (grants, grant) = in_force((settings.grants, settings.grant), config);
+    Settings { grants, grant, ..settings.clone() }
+}
+
+/// What is configured about grants and has no effect, or not the one that was wanted.
+pub fn grants_otherwise(
+    configured: (Grants, GrantSettings),
+    config: &KubeletConfig,
+) -> Option<String> {
+    let (grants, grant) = configured;
     let Sourced { value, origin } = &config.swap_behavior;
-    (value == "LimitedSwap" && grants == Grants::Agent).then(|| {
-        format!(
-            "the kubelet grants swap itself: swapBehavior is LimitedSwap ({origin}), and grants = \
-             \"agent\" here; its limits are left alone, as with grants = \"kubelet\"; choose one"
-        )
-    })
+    let said = match (value.as_str(), config.node_swap.as_ref().filter(|gate| !gate.value)) {
+        ("LimitedSwap", Some(Sourced { origin, .. })) => {
+            format!("the feature gate NodeSwap is off ({origin})")
+        }
+        ("", _) => format!("swapBehavior is not set ({origin})"),
+        (value, _) => format!("swapBehavior is {value} ({origin})"),
+    };
+    match (grants, is_limited_swap(config)) {
+        (Grants::Agent, true) => Some(format!(
+            "the kubelet grants swap itself: {said}, and grants = \"agent\" here; the kubelet's limits \
+             count, as with grants = \"kubelet\"; choose one"
+        )),
+        (Grants::Kubelet, false) => {
+            Some(format!("nobody grants swap: {said}, and grants = \"kubelet\" here"))
+        }
+        (_, true) if grant != GrantSettings::LIMITED_SWAP => Some(format!(
+            "the kubelet grants swap: {said}; limits.policy, limits.eligibility and \
+             limits.system-reserved-percent have no effect; remove them, or set NoSwap"
+        )),
+        _ => None,
+    }
 }
 
 /// Why pods' cgroups cannot be found, or the kubelet does not start with a threshold.
@@ -124,11 +174,61 @@ mod tests {
         assert!(fails_with_swap(&config).unwrap().contains("true (/etc/d/9.conf)"));
         config.fail_swap_on.value = false;
         assert_eq!(fails_with_swap(&config), None);
+    }
+
+    #[test]
+    fn whoever_the_kubelets_configuration_leaves_it_to_grants() {
+        let own = GrantSettings { system_reserved_percent: 10, ..GrantSettings::LIMITED_SWAP };
+        let nobody = GrantSettings { policy: Policy::None, ..GrantSettings::LIMITED_SWAP };
+        let kubelet = (Grants::Kubelet, GrantSettings::LIMITED_SWAP);
+        let gate = |on| Some(Sourced::default_value(on));
+        for (configured, behavior, gate, expected) in [
+            (Grants::Auto, None, None, (Grants::Agent, own)),
+            (Grants::Auto, Some(""), None, (Grants::Agent, own)),
+            (Grants::Auto, Some("NoSwap"), None, (Grants::Agent, own)),
+            (Grants::Auto, Some("LimitedSwap"), None, kubelet),
+            (Grants::Auto, Some("LimitedSwap"), gate(true), kubelet),
+            (Grants::Auto, Some("LimitedSwap"), gate(false), (Grants::Agent, own)),
+            (Grants::Agent, None, None, (Grants::Agent, own)),
+            (Grants::Agent, Some("NoSwap"), None, (Grants::Agent, own)),
+            (Grants::Agent, Some("LimitedSwap"), None, kubelet),
+            (Grants::Kubelet, None, None, kubelet),
+            (Grants::Kubelet, Some("LimitedSwap"), None, kubelet),
+            (Grants::Kubelet, Some("NoSwap"), None, (Grants::Kubelet, nobody)),
+        ] {
+            let config = behavior.map(|behavior| KubeletConfig {
+                swap_behavior: Sourced::default_value(behavior.to_owned()),
+                node_swap: gate,
+                ..KubeletConfig::default()
+            });
+            let found = in_force((configured, own), config.as_ref());
+            assert_eq!(found, expected, "{configured:?} {behavior:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_configured_and_does_not_count_is_named() {
+        let mut config = KubeletConfig::default();
+        let limited = GrantSettings::LIMITED_SWAP;
+        let otherwise =
+            |config: &KubeletConfig, grants| grants_otherwise((grants, limited), config);
+        assert_eq!(otherwise(&config, Grants::Auto), None);
+        assert_eq!(otherwise(&config, Grants::Agent), None);
+        let said = otherwise(&config, Grants::Kubelet).unwrap();
+        assert!(
+            said.contains("nobody grants swap: swapBehavior is not set (the default)"),
+            "{said}"
+        );
         config.swap_behavior.value = "LimitedSwap".to_owned();
-        assert!(grants_too(&config, Grants::Agent).unwrap().contains("LimitedSwap"));
-        assert_eq!(grants_too(&config, Grants::Kubelet), None);
-        config.swap_behavior.value = "NoSwap".to_owned();
-        assert_eq!(grants_too(&config, Grants::Agent), None);
+        assert_eq!(otherwise(&config, Grants::Auto), None);
+        assert_eq!(otherwise(&config, Grants::Kubelet), None);
+        assert!(otherwise(&config, Grants::Agent).unwrap().contains("LimitedSwap (the default)"));
+        let own = GrantSettings { policy: Policy::Max, ..limited };
+        let said = grants_otherwise((Grants::Auto, own), &config).unwrap();
+        assert!(said.contains("limits.policy"), "{said}");
+        config.node_swap = Some(Sourced::new(false, Origin::DropIn("/etc/d/9.conf".into())));
+        let said = otherwise(&config, Grants::Kubelet).unwrap();
+        assert!(said.contains("the feature gate NodeSwap is off (/etc/d/9.conf)"), "{said}");
     }
 
     #[test]

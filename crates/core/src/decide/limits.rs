@@ -1,6 +1,8 @@
 //! From grants and what was found to actions: which `memory.swap.max` to write, what to tell
 //! systemd, and what to say.
 
+mod of_kubelet;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -9,7 +11,7 @@ use std::{
 
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
-    grant::{Grant, Reason, grant_by_role, swap_for_pods},
+    grant::{Grant, grant_by_role, swap_for_pods},
     pod_limit::{plus, pod_grant},
     state::{LimitState, State, Told},
 };
@@ -60,19 +62,11 @@ pub fn decide(
     due.sort_by_key(|(facts, _)| &facts.id);
     let mut pods: Vec<&PodFacts> = snapshot.slices.iter().collect();
     pods.sort_by_key(|facts| &facts.uid);
-    if settings.grants == Grants::Kubelet {
-        for (facts, grant) in due {
-            compare(&facts.into(), grant, snapshot.node, now, &mut state, &mut decision);
-        }
-        for facts in pods {
-            let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
-            let grant = pod_grant(&settings.grant, &snapshot.node, pod);
-            compare(&facts.into(), grant, snapshot.node, now, &mut state, &mut decision);
-        }
+    let pass = Pass { settings, node: snapshot.node, thorough: snapshot.thorough, now };
+    if settings.grants != Grants::Agent {
+        pass.watch_over_kubelet(&snapshot, due, pods, &mut state, &mut decision);
         return (state, decision);
     }
-
-    let pass = Pass { settings, node: snapshot.node, thorough: snapshot.thorough, now };
     let (raised, rest): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|(facts, grant)| grant.swap_max > state.target_of(&facts.id));
     for (facts, grant) in rest {
@@ -101,61 +95,6 @@ pub fn decide(
     }
     pass.enforce_pods(&snapshot, &pods, &mut state, &mut decision);
     (state, decision)
-}
-
-/// `grants = "kubelet"`: looks, reports and leaves alone. The kubelet sets no limit for pods, which
-/// must only not be below what it gives their containers.
-fn compare(
-    facts: &Facts<'_>,
-    grant: Grant,
-    node: NodeMemory,
-    now: Monotonic,
-    state: &mut State,
-    decision: &mut Decision,
-) {
-    let known = state.forget(&facts.owner);
-    let expected = grant.swap_max.as_kernel_shows(node.page_bytes);
-    let in_force = facts.levels.iter().map(|level| level.swap_max).min();
-    // The kubelet limits no sandbox, and what is not known (yet) cannot be compared.
-    let is_known =
-        !matches!(grant.reason, Reason::Helper | Reason::UnknownPod | Reason::UnknownContainer);
-    let differs = is_known
-        && in_force.is_some_and(|found| match facts.owner {
-            Holder::Container(_) => found != expected,
-            // Lifted below.
-            Holder::Pod(_) => false,
-        });
-    if let Some(found) = in_force
-        && differs
-        && !known.is_some_and(|known| known.differs)
-    {
-        decision.notices.push(Notice::Differs { owner: facts.owner.clone(), found, expected });
-    }
-    let used_bytes = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
-    // The kubelet never limits a pod's swap: such a limit is the agent's, of when it granted.
-    if let (Holder::Pod(_), Some(level)) = (&facts.owner, facts.levels.first())
-        && level.swap_max != SwapMax::Max
-    {
-        decision.actions.push(Action::WriteLimit {
-            owner: facts.owner.clone(),
-            path: facts.path.to_owned(),
-            level: level.level,
-            inode: level.inode,
-            from: level.swap_max,
-            to: SwapMax::Max,
-            cause: Cause::GrantChanged,
-        });
-        if let Manager::Systemd(unit) = facts.manager {
-            decision.actions.push(Action::TellSystemd {
-                owner: facts.owner.clone(),
-                unit: unit.clone(),
-                path: facts.path.to_owned(),
-                to: SwapMax::Max,
-            });
-        }
-    }
-    let new = LimitState::new(grant, expected, now);
-    state.insert(&facts.owner, LimitState { differs, used_bytes, ..new });
 }
 
 /// A container, or a pod's own cgroup.

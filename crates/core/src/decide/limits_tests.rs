@@ -58,16 +58,18 @@ struct Case {
     pods: Pods,
     state: State,
     thorough: bool,
+    swap_is_certain: bool,
 }
 
 impl Case {
     fn new(all: impl IntoIterator<Item = Pod>) -> Self {
         Self {
-            settings: Settings::defaults(),
+            settings: Settings { grants: Grants::Agent, ..Settings::defaults() },
             node: NODE,
             pods: pods(all),
             state: State::default(),
             thorough: false,
+            swap_is_certain: true,
         }
     }
 
@@ -90,7 +92,14 @@ impl Case {
         now: Monotonic,
     ) -> Decision {
         let (node, pods, thorough) = (self.node, &self.pods, self.thorough);
-        let snapshot = Snapshot { node, pods, containers, slices, thorough };
+        let snapshot = Snapshot {
+            node,
+            pods,
+            containers,
+            slices,
+            swap_is_certain: self.swap_is_certain,
+            thorough,
+        };
         let (state, decision) =
             decide(&self.settings, snapshot, std::mem::take(&mut self.state), now);
         self.state = state;
@@ -401,26 +410,6 @@ fn systemd_is_not_told_while_the_runtime_starts_the_container() {
 }
 
 #[test]
-fn where_the_kubelet_grants_the_agent_only_compares() {
-    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
-    case.settings.grants = Grants::Kubelet;
-    let right = [crun("a", bytes(2 * GIB), bytes(2 * GIB))];
-    assert_eq!(case.pass(&right, at(1)), Decision::default());
-    let wrong = [crun("a", bytes(2 * GIB), SwapMax::ZERO)];
-    let decision = case.pass(&wrong, at(2));
-    assert_eq!(decision.actions, []);
-    assert_eq!(
-        decision.notices,
-        [Notice::Differs {
-            owner: owner(&wrong[0]),
-            found: SwapMax::ZERO,
-            expected: bytes(2 * GIB)
-        }]
-    );
-    assert_eq!(case.pass(&wrong, at(3)), Decision::default(), "said once");
-}
-
-#[test]
 fn without_systemd_nobody_is_told() {
     let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
     let mut facts = runc("a", SwapMax::Max, 0);
@@ -592,33 +581,6 @@ fn a_level_of_the_containers_own_making_raises_nothing() {
     assert_eq!(writes(&decision), [(Level::RuntimeChild, SwapMax::ZERO, bytes(GIB), Cause::Found)]);
 }
 
-#[test]
-fn where_the_kubelet_grants_a_limit_that_the_agent_has_left_on_a_pod_is_lifted() {
-    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
-    case.settings.grants = Grants::Kubelet;
-    let mut slices = [slice("a", SwapMax::Max, 7)];
-    assert_eq!(case.pass_with(&[], &slices, at(1)), Decision::default());
-    assert_eq!(case.state.get(&Holder::Pod(uid("a"))).unwrap().used_bytes, 7);
-    slices[0].level.swap_max = SwapMax::ZERO;
-    let decision = case.pass_with(&[], &slices, at(2));
-    assert_eq!(decision.notices, []);
-    let lifts = |action: &Action| match action {
-        Action::WriteLimit { to, .. } | Action::TellSystemd { to, .. } => *to == SwapMax::Max,
-    };
-    assert!(!decision.actions.is_empty() && decision.actions.iter().all(lifts), "{decision:?}");
-}
-
-#[test]
-fn where_the_kubelet_grants_sandboxes_and_unknown_pods_do_not_differ() {
-    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
-    case.settings.grants = Grants::Kubelet;
-    let mut sandbox = runc("a", SwapMax::Max, 0);
-    sandbox.role = Role::Helper;
-    let unknown = runc("b", SwapMax::Max, 0);
-    let decision = case.pass_with(&[sandbox, unknown], &[], at(1));
-    assert_eq!(decision, Decision::default());
-}
-
 fn limit() -> impl Strategy<Value = SwapMax> {
     prop_oneof![
         Just(SwapMax::Max),
@@ -682,3 +644,6 @@ proptest! {
         }
     }
 }
+
+#[path = "limits/of_kubelet_tests.rs"]
+mod of_kubelet;

@@ -1,9 +1,100 @@
-//! What follows from OpenShift's own swap: it is not fought.
+//! What follows from others that do the agent's work on this node: they are not fought.
 
 use crate::{
-    config::settings::Settings,
-    model::rivals::{Job, Rival},
+    config::settings::{Grants, Settings},
+    model::rivals::{Job, Rival, Who},
 };
+
+/// The target of system.slice in virt-platform-autopilot's 20-io-latency.conf.
+const AUTOPILOT_TARGET_MILLIS: u128 = 5;
+
+/// The row of the table in docs/comparison.md for one of the others: what of its work the agent leaves as it
+/// is, what it adds, and what of it contradicts the agent's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub who: Who,
+    pub kept: Vec<&'static str>,
+    pub completed: Vec<&'static str>,
+    pub contradicts: Vec<String>,
+}
+
+impl Row {
+    pub fn text(&self) -> String {
+        let mut text = format!("{} is on this node", self.who.name());
+        if !self.kept.is_empty() {
+            text += &format!("; kept: {}", self.kept.join(", "));
+        }
+        if !self.completed.is_empty() {
+            text += &format!("; added by the agent: {}", self.completed.join(", "));
+        }
+        if !self.contradicts.is_empty() {
+            text += &format!("; contradicts: {}", self.contradicts.join("; "));
+        }
+        text
+    }
+}
+
+/// A row for each of those that are on this node. `makes_swap`: the agent is configured to make swap.
+pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row> {
+    let row = |who: Who| {
+        let its: Vec<&Rival> = rivals.iter().filter(|rival| rival.who == who).collect();
+        let mut jobs: Vec<Job> = its.iter().map(|rival| rival.job).collect();
+        jobs.sort_unstable();
+        jobs.dedup();
+        let mut row = Row { who, kept: vec![], completed: vec![], contradicts: vec![] };
+        for job in jobs {
+            match job {
+                Job::Swap if makes_swap => row.contradicts.extend(others_swap(rivals, settings)),
+                Job::Slices => {
+                    row.kept.push(job.name());
+                    // It leaves out the disk of a swapfile.
+                    row.completed.push("io.latency for the disk of a swapfile");
+                    row.contradicts.extend(looser_target(&its, settings));
+                }
+                Job::Kubelet if settings.grants == Grants::Agent => row.completed.push(job.name()),
+                Job::Limits => row.contradicts.extend(
+                    its.iter().map(|rival| format!("{} ({})", rival.does, rival.path.display())),
+                ),
+                Job::Swap | Job::Watermarks | Job::Kubelet | Job::Cleanup => {
+                    row.kept.push(job.name());
+                }
+            }
+        }
+        if who == Who::Autopilot {
+            row.completed.extend(["repair of what others change", "eviction", "status"]);
+        }
+        (!its.is_empty()).then_some(row)
+    };
+    [Who::Autopilot, Who::DaemonSet].into_iter().filter_map(row).collect()
+}
+
+/// The agent sets its own target for system.slice, whatever another one has set.
+fn looser_target(its: &[&Rival], settings: &Settings) -> Option<String> {
+    let sets = its.iter().any(|rival| rival.path.ends_with("system.slice.d/20-io-latency.conf"));
+    let ours = settings.protection.io_latency_target?.as_millis();
+    (sets && ours > AUTOPILOT_TARGET_MILLIS).then(|| {
+        format!(
+            "its target for system.slice is {AUTOPILOT_TARGET_MILLIS} ms, and the agent sets {ours} ms: \
+             set protection.io-latency-target-ms = {AUTOPILOT_TARGET_MILLIS}"
+        )
+    })
+}
+
+/// Why two agents would set the same limits: the pod that the DaemonSet has on this node.
+pub fn daemonset<'a>(pods: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    let (namespace, pod) = pods.into_iter().min()?;
+    let remedy = match namespace {
+        "openshift-cnv" => {
+            "set memoryOvercommitPercentage of HyperConverged to 100, and apply 60-hyperconverged.yaml \
+             in its place"
+        }
+        _ => "delete the DaemonSet",
+    };
+    Some(format!(
+        "the DaemonSet wasp-agent has the pod {namespace}/{pod} on this node: two agents set the same \
+         limits, and its hook lifts them at each start; {remedy} (docs/migration.md)"
+    ))
+}
 
 /// Why no swap is made beside another's, if none is to be.
 pub fn others_swap(rivals: &[Rival], settings: &Settings) -> Option<String> {
@@ -36,7 +127,7 @@ mod tests {
 
     #[test]
     fn others_are_left_alone_unless_configured() {
-        let rival = |job| Rival { path: "/x".into(), job, does: "does it" };
+        let rival = |job| Rival { who: Who::Autopilot, path: "/x".into(), job, does: "does it" };
         let mut settings = Settings::defaults();
         assert_eq!(others_swap(&[rival(Job::Slices)], &settings), None);
         let said = others_swap(&[rival(Job::Slices), rival(Job::Swap)], &settings).unwrap();
@@ -46,5 +137,56 @@ mod tests {
         assert_eq!(others_watermarks(&[rival(Job::Watermarks)], &settings), None);
         settings.kernel.align_watermarks = true;
         assert!(others_watermarks(&[rival(Job::Watermarks)], &settings).is_some());
+    }
+
+    #[test]
+    fn each_of_the_others_has_a_row() {
+        let rival = |who, path: &str, job| Rival { who, path: path.into(), job, does: "does it" };
+        let autopilot = [
+            rival(Who::Autopilot, "/etc/systemd/system/ocpswap-file-enable.service", Job::Swap),
+            rival(
+                Who::Autopilot,
+                "/etc/systemd/system/kubevirt-tune-watermarks.service",
+                Job::Watermarks,
+            ),
+            rival(
+                Who::Autopilot,
+                "/run/systemd/system/system.slice.d/20-io-latency.conf",
+                Job::Slices,
+            ),
+            rival(Who::Autopilot, "/etc/openshift/kubelet.conf.d/90-swap.conf", Job::Kubelet),
+        ];
+        let mut settings = Settings::defaults();
+        settings.grants = Grants::Kubelet;
+        settings.protection.io_latency_target = Some(std::time::Duration::from_millis(5));
+        assert_eq!(rows(&[], &settings, true), []);
+        let [row] = &rows(&autopilot, &settings, false)[..] else { panic!() };
+        assert_eq!(row.kept, ["swap", "watermarks", "slices", "kubelet"]);
+        assert_eq!(row.contradicts, [""; 0]);
+        assert!(
+            row.text().contains("added by the agent: io.latency for the disk"),
+            "{}",
+            row.text()
+        );
+        // A second swap, and a looser target.
+        settings.protection.io_latency_target = Some(std::time::Duration::from_millis(50));
+        let [row] = &rows(&autopilot, &settings, true)[..] else { panic!() };
+        assert_eq!(row.kept, ["watermarks", "slices", "kubelet"]);
+        assert!(row.contradicts[0].contains("no second swap"), "{row:?}");
+        assert!(row.contradicts[1].contains("io-latency-target-ms = 5"), "{row:?}");
+        let pod = rival(Who::DaemonSet, "/var/log/pods/x_wasp-agent-y_z", Job::Limits);
+        let [row] = &rows(&[pod], &settings, true)[..] else { panic!() };
+        assert_eq!((row.who, row.contradicts.len()), (Who::DaemonSet, 1));
+    }
+
+    #[test]
+    fn the_way_out_of_two_agents_depends_on_who_deployed_the_other() {
+        assert_eq!(daemonset([]), None);
+        let said =
+            daemonset([("openshift-cnv", "wasp-agent-b"), ("openshift-cnv", "wasp-agent-a")]);
+        let said = said.unwrap();
+        assert!(said.contains("openshift-cnv/wasp-agent-a on"), "{said}");
+        assert!(said.contains("memoryOvercommitPercentage"), "{said}");
+        assert!(daemonset([("wasp", "wasp-agent-a")]).unwrap().contains("delete the DaemonSet"));
     }
 }

@@ -30,7 +30,10 @@ pub struct LimitState {
     pub told: Told,
     pub above: bool,
     pub contended: bool,
+    /// Where the kubelet grants: its limit is wrong, and the agent has not repaired it.
     pub differs: bool,
+    /// Where the kubelet grants: since when the limit is wrong.
+    pub(super) wrong_since: Option<Monotonic>,
     /// The pod of a container.
     pub(super) pod: Option<PodUid>,
     /// Inodes of the cgroups that have had their limit from us.
@@ -159,6 +162,7 @@ impl LimitState {
             above: false,
             contended: false,
             differs: false,
+            wrong_since: None,
             pod: None,
             budget: Budget::default(),
         }

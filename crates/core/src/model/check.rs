@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 use serde::Serialize;
 
 use super::{
+    guest::Guest,
     host::{NodeMemory, SwapDevice},
     kubelet::KubeletConfig,
     protection::{Disks, SliceFacts},
@@ -63,6 +64,10 @@ pub struct Facts {
     pub hook: HookFacts,
     pub leftovers: Leftovers,
     pub rivals: Vec<Rival>,
+    /// VMs of the pods that the agent has published.
+    pub guests: Vec<Guest>,
+    /// OpenShift Virtualization has its pods here.
+    pub openshift_virtualization: bool,
     pub bus: Asked<BusFacts>,
     pub api: Asked<ApiFacts>,
 }

@@ -95,6 +95,8 @@ pub struct KubeletConfig {
     pub fail_swap_on: Sourced<bool>,
     /// Empty is NoSwap.
     pub swap_behavior: Sourced<String>,
+    /// The feature gate NodeSwap, where it is set.
+    pub node_swap: Option<Sourced<bool>>,
     pub eviction_hard: Named,
     pub eviction_soft: Named,
     pub eviction_soft_grace_period: Named,
@@ -127,6 +129,7 @@ impl Default for KubeletConfig {
             told_by: Teller::Nobody,
             fail_swap_on: Sourced::default_value(true),
             swap_behavior: Sourced::default(),
+            node_swap: None,
             eviction_hard: hard.into(),
             eviction_soft: Named::new(),
             eviction_soft_grace_period: Named::new(),
@@ -208,6 +211,7 @@ impl KubeletConfig {
                 &frequency.origin,
             ),
         ];
+        values.extend(self.node_swap.iter().map(|gate| one("featureGates.NodeSwap", gate)));
         for (key, of) in [
             ("evictionHard", &self.eviction_hard),
             ("evictionSoft", &self.eviction_soft),

@@ -1,6 +1,7 @@
 //! Plain data that the stages hand to each other. No IO, no policy.
 
 pub mod check;
+pub mod guest;
 pub mod history;
 pub mod hook;
 pub mod host;

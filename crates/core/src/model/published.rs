@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// What the agent may have trouble with, the worst first. docs/operations.md says what to do.
-pub const TROUBLES: [&str; 23] = [
+pub const TROUBLES: [&str; 24] = [
     "reload",
     "cgroup",
     "lost-pods",
@@ -23,6 +23,7 @@ pub const TROUBLES: [&str; 23] = [
     "status",
     "announce",
     "kubelet",
+    "kubelet-swap",
     "protection",
     "rival",
     "hook",
@@ -73,6 +74,12 @@ pub struct Kubelet {
     /// Its files, and who told its flags; empty where it is not known.
     pub source: String,
     pub values: Vec<KubeletValue>,
+    /// Who grants swap: `agent`, `kubelet`, or `auto` while that is not known.
+    #[serde(default)]
+    pub grants: String,
+    /// What the kubelet counts as swap, where it grants.
+    #[serde(default)]
+    pub swap_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

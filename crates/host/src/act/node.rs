@@ -147,6 +147,11 @@ pub fn kubelet_minor(node: &WireNode) -> Option<u32> {
     info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
 }
 
+/// What the kubelet counts as swap, in bytes; `None` where it does not tell.
+pub fn kubelet_swap_bytes(node: &WireNode) -> Option<u64> {
+    node.status.node_info.as_ref()?.swap.as_ref()?.capacity
+}
+
 /// What the guard goes by.
 pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts {
     let annotations = node.metadata.annotations.iter().flatten();
@@ -314,7 +319,7 @@ mod tests {
     fn the_descheduler_and_the_kubelets_version_are_seen() {
         let json = json!({
             "spec": {"taints": [{"key": DESCHEDULER_TAINT, "effect": "PreferNoSchedule", "value": "true"}]},
-            "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c"}},
+            "status": {"nodeInfo": {"kubeletVersion": "v1.31.9+1a2b3c", "swap": {"capacity": 4_294_967_296_u64}}},
         });
         assert!(is_relieved_by_others(&node(json.clone())));
         assert_eq!(kubelet_minor(&node(json)), Some(31));

@@ -12,6 +12,7 @@ pub mod disks;
 pub mod events;
 pub mod fields;
 pub mod files;
+pub mod guests;
 pub mod hooks;
 pub mod kube;
 pub mod kubelet;

@@ -56,6 +56,17 @@ pub fn cgroup_of(roots: &Roots, pid: u32) -> Option<String> {
     all.into_iter().find(|one| one.hierarchy == 0).map(|one| one.pathname)
 }
 
+/// The command line, as far as it is read; see [`is_program_by_command_line`] on waiting.
+pub fn command_line(roots: &Roots, pid: u32) -> std::io::Result<Vec<u8>> {
+    read(roots, pid, "cmdline")
+}
+
+/// The name that the kernel has of the process.
+pub fn name_of(roots: &Roots, pid: u32) -> Option<String> {
+    let name = read(roots, pid, "comm").ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+}
+
 /// A process makes its command line as long as it likes.
 fn read(roots: &Roots, pid: u32, name: &str) -> std::io::Result<Vec<u8>> {
     let file = File::open(roots.proc(&format!("{pid}/{name}")))?;

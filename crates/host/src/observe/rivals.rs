@@ -1,4 +1,5 @@
-//! OpenShift's own swap on this node, by the files that bring it.
+//! Others that do the agent's work on this node, by the files that bring them: OpenShift's own swap, and the
+//! wasp-agent DaemonSet.
 //!
 //! Source: virt-platform-autopilot (MachineConfig `90-worker-swap-online`), OpenShift
 //! Virtualization's documents on higher VM density.
@@ -6,10 +7,13 @@
 use std::{fs, path::Path};
 
 use crate::{
-    model::rivals::{Job, Rival},
+    model::rivals::{Job, Rival, Who},
     roots::Roots,
 };
 
+/// A folder for each pod of this node, `NAMESPACE_NAME_UID`, with one for each of its containers. The kubelet
+/// makes it before it starts a container, and removes it with the pod.
+const POD_LOGS: &str = "/var/log/pods";
 const UNITS: &str = "/etc/systemd/system";
 
 /// Below one of the folders of units, or anywhere.
@@ -78,9 +82,38 @@ pub fn rivals(roots: &Roots) -> Vec<Rival> {
         let place = roots.path(&path);
         let masked = fs::read_link(&place).is_ok_and(|target| target == Path::new("/dev/null"));
         let there = !masked && place.symlink_metadata().is_ok();
-        there.then_some(Rival { path, job: *job, does })
+        there.then_some(Rival { who: Who::Autopilot, path, job: *job, does })
     });
-    found.collect()
+    found.chain(daemonset(roots)).collect()
+}
+
+/// The DaemonSet's pod, if it is on this node.
+fn daemonset(roots: &Roots) -> Vec<Rival> {
+    let is_its = |name: &str| {
+        name.split('_').nth(1).is_some_and(|pod| pod.starts_with("wasp-agent-"))
+            && roots.path(POD_LOGS).join(name).join("wasp-agent").is_dir()
+    };
+    let mut found: Vec<Rival> = pod_logs(roots)
+        .filter(|name| is_its(name))
+        .map(|name| Rival {
+            who: Who::DaemonSet,
+            path: Path::new(POD_LOGS).join(name),
+            job: Job::Limits,
+            does: "sets swap limits every 20 s, and installs an OCI hook that lifts them at each start",
+        })
+        .collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn pod_logs(roots: &Roots) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(roots.path(POD_LOGS)).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
+/// Whether OpenShift Virtualization has its pod for nodes here: its operator may deploy the DaemonSet.
+pub fn openshift_virtualization(roots: &Roots) -> bool {
+    pod_logs(roots).any(|name| name.starts_with("openshift-cnv_virt-handler-"))
 }
 
 #[cfg(test)]
@@ -103,5 +136,25 @@ mod tests {
         let found: Vec<_> =
             rivals(&roots).into_iter().map(|rival| (rival.path, rival.job)).collect();
         assert_eq!(found, [(unit, Job::Swap), (drop_in.into(), Job::Kubelet)]);
+    }
+
+    #[test]
+    fn the_daemonsets_pod_is_found_and_the_agents_own_files_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let make = |pod: &str, container: &str| {
+            fs::create_dir_all(roots.path(POD_LOGS).join(pod).join(container)).unwrap();
+        };
+        make("openshift-monitoring_node-exporter-x7k2p_0a1b", "node-exporter");
+        make("vms_wasp-agent-copy_0a1c", "main");
+        make("openshift-cnv_wasp-agent_0a1d", "wasp-agent");
+        assert_eq!(rivals(&roots), []);
+        assert!(!openshift_virtualization(&roots));
+        make("openshift-cnv_virt-handler-9dk2c_0a1e", "virt-handler");
+        make("openshift-cnv_wasp-agent-tx5lq_0a1f", "wasp-agent");
+        assert!(openshift_virtualization(&roots));
+        let found: Vec<_> = rivals(&roots).into_iter().map(|r| (r.who, r.job, r.path)).collect();
+        let path = Path::new(POD_LOGS).join("openshift-cnv_wasp-agent-tx5lq_0a1f");
+        assert_eq!(found, [(Who::DaemonSet, Job::Limits, path)]);
     }
 }

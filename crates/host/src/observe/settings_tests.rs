@@ -257,7 +257,7 @@ fn all_that_is_wrong_is_said_at_once_with_file_line_key_value_and_range() {
         [
             "/etc/wasp-agent/config.d/10.toml:1: limits is a table: write [limits]",
             "/etc/wasp-agent/config.d/10.toml:2: unknown key extra",
-            "/etc/wasp-agent/wasp-agent.toml:1: grants = \"nobody\" is not one of \"agent\", \"kubelet\"",
+            "/etc/wasp-agent/wasp-agent.toml:1: grants = \"nobody\" is not one of \"auto\", \"agent\", \"kubelet\"",
             "/etc/wasp-agent/wasp-agent.toml:3: unknown key limits.polcy; did you mean limits.policy?",
             "/etc/wasp-agent/wasp-agent.toml:4: limits.system-reserved-percent = 101 is not a whole number from 0 to 100",
             "/etc/wasp-agent/wasp-agent.toml:5: limits.resync-seconds = \"often\" is not a whole number from 10 to 3600",

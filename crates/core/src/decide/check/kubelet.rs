@@ -4,7 +4,7 @@ use super::{Outcome, fail, ok, skip, swap::is_wanted, warn};
 use crate::{
     config::settings::{Grants, Settings},
     decide::{
-        kubelet::{fails_with_swap, grants_too, memory_threshold, unusable},
+        kubelet::{fails_with_swap, grants_otherwise, in_force, memory_threshold, unusable},
         tunables::swap_not_reached,
     },
     model::{
@@ -67,7 +67,7 @@ pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
     let remedy = remedy(config, origin, "failSwapOn: false", Some("--fail-swap-on"));
     let mend = [
         &*format!("{remedy}, then systemctl restart kubelet"),
-        "on OpenShift: a MachineConfig with a file in /etc/openshift/kubelet.conf.d",
+        "on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a KubeletConfig before",
     ];
     match fails_with_swap(config) {
         None => ok(format!("false ({origin})")),
@@ -86,23 +86,22 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
         let key = format!("memorySwap.swapBehavior: {behavior}");
         format!("{}, or", remedy(config, origin, &key, None))
     };
-    if let Some(why) = grants_too(config, settings.grants) {
-        return warn(
-            why,
-            [&*key("NoSwap"), "grants = \"kubelet\" in /etc/wasp-agent/config.d/90-swap.toml"],
-        );
+    let configured = (settings.grants, settings.grant);
+    let (grants, _) = in_force(configured, Some(config));
+    let auto = "remove grants in /etc/wasp-agent: the default, \"auto\", follows the kubelet";
+    match (grants_otherwise(configured, config), settings.grants) {
+        (Some(why), Grants::Kubelet) => return fail(why, [&*key("LimitedSwap"), auto]),
+        (Some(why), Grants::Agent) => return warn(why, [&*key("NoSwap"), auto]),
+        (Some(why), Grants::Auto) => return warn(why, [&*key("NoSwap"), "remove these keys"]),
+        (None, _) => {}
     }
     let said = match value.as_str() {
         "" => format!("not set ({origin})"),
         value => format!("{value} ({origin})"),
     };
-    match (settings.grants, value.as_str()) {
-        (Grants::Kubelet, "LimitedSwap") => ok(format!("{said}: the kubelet grants")),
-        (Grants::Kubelet, _) => fail(
-            format!("{said}, and grants = \"kubelet\": nobody grants swap"),
-            [&*key("LimitedSwap"), "grants = \"agent\" in /etc/wasp-agent/config.d/90-swap.toml"],
-        ),
-        (Grants::Agent, _) => ok(format!("{said}: the agent grants")),
+    match grants {
+        Grants::Kubelet => ok(format!("{said}: the kubelet grants")),
+        Grants::Agent | Grants::Auto => ok(format!("{said}: the agent grants")),
     }
 }
 

@@ -6,12 +6,15 @@ use super::{Outcome, answered, fail, kernel::is_active, ok, skip, warn};
 use crate::{
     config::settings::{Grants, Settings, SwapKind},
     decide::{
+        guests::{REMEDY, without_overcommitment},
         hook::{FILE_NAME, definition, preferred},
+        kubelet::in_force,
         provision::Wanted,
-        rivals::{others_swap, others_watermarks},
+        rivals::{Row, rows},
     },
     model::{
         check::{Facts, FolderState, UnitFacts},
+        rivals::Who,
         runtime::Runtime,
     },
 };
@@ -26,12 +29,15 @@ const WRITABLE: [&str; 3] = [
 /// Those that put a container's processes into the cgroup that the kubelet names.
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
-fn hook_wanted(settings: &Settings) -> bool {
-    settings.hook.install && settings.grants == Grants::Agent
+fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
+    // The agent sets no limit, and so installs no hook, while the configuration cannot be read.
+    let Ok(config) = &facts.kubelet else { return false };
+    let (grants, _) = in_force((settings.grants, settings.grant), config.as_ref());
+    settings.hook.install && grants == Grants::Agent
 }
 
 pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(settings) {
+    if !hook_wanted(facts, settings) {
         return skip("no hook is to be installed (hook.install, grants)");
     }
     let folders = match &facts.runtime {
@@ -108,7 +114,7 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(settings) {
+    if !hook_wanted(facts, settings) {
         return skip("not wanted (hook.install, grants)");
     }
     let hook = &facts.hook;
@@ -128,7 +134,7 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(settings) {
+    if !hook_wanted(facts, settings) {
         return skip("not wanted (hook.install, grants)");
     }
     let hook = &facts.hook;
@@ -152,7 +158,7 @@ pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(settings) || facts.hook.executable.is_none() {
+    if !hook_wanted(facts, settings) || facts.hook.executable.is_none() {
         return skip("no hook");
     }
     let path = facts.hook.program.display();
@@ -197,26 +203,58 @@ pub(super) fn daemonset_units(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
-    let rivals = &facts.rivals;
     let wanted = facts.node.as_ref().is_ok_and(|node| {
         Wanted::new(settings.swap.size, node.ram_bytes, node.page_bytes).is_some()
     });
-    let configured = wanted || settings.swap.kind == SwapKind::Partition;
-    let swap = others_swap(rivals, settings).filter(|_| configured);
-    if let Some(why) = swap.or_else(|| others_watermarks(rivals, settings)) {
-        return warn(
-            why,
+    let makes_swap = wanted || settings.swap.kind == SwapKind::Partition;
+    let rows = rows(&facts.rivals, settings, makes_swap);
+    let text = rows.iter().map(Row::text).collect::<Vec<_>>().join(". ");
+    let contradicts = |who| rows.iter().any(|row| row.who == who && !row.contradicts.is_empty());
+    match (contradicts(Who::DaemonSet), contradicts(Who::Autopilot)) {
+        (true, _) => warn(
+            text,
+            [
+                "in openshift-cnv: set memoryOvercommitPercentage of HyperConverged to 100; elsewhere: \
+                 delete the DaemonSet",
+                "docs/migration.md has the order",
+            ],
+        ),
+        (false, true) => warn(
+            text,
             [
                 "oc get machineconfig, and delete the one that brings the unit (90-worker-swap-online)",
-                "or on the node: systemctl disable --now and mask the unit, then systemctl restart wasp-swap",
+                "or leave the work to it: remove overcommit-percent and swap.size from the \
+                 configuration; docs/comparison.md has the table",
             ],
-        );
+        ),
+        (false, false) if !rows.is_empty() => ok(text),
+        // HyperConverged is not the node's to read: the percentage is not known.
+        _ if facts.openshift_virtualization => ok(
+            "none; memoryOvercommitPercentage of HyperConverged (the console's memory density) above 100 \
+             would deploy the DaemonSet wasp-agent: leave it at 100",
+        ),
+        _ => ok("none"),
     }
-    let found: Vec<String> =
-        rivals.iter().map(|rival| format!("{} {}", rival.path.display(), rival.does)).collect();
-    match found.is_empty() {
-        true => ok("none"),
-        false => ok(found.join("; ")),
+}
+
+pub(super) fn vm_requests(facts: &Facts, _: &Settings) -> Outcome {
+    if facts.guests.is_empty() {
+        return skip("no VM that the agent knows runs here");
+    }
+    let (all, whole) = (facts.guests.len(), without_overcommitment(&facts.guests));
+    match whole.len() {
+        0 => ok(format!("{all} VMs request less than their guests have")),
+        count => {
+            let shown = whole.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            let more = if count > 3 { format!(" and {} more", count - 3) } else { String::new() };
+            warn(
+                format!(
+                    "{count} of {all} VMs request all of their guests' memory, and get no \
+                     overcommitment: {shown}{more}"
+                ),
+                [REMEDY],
+            )
+        }
     }
 }
 

@@ -174,9 +174,9 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "kubelet-swap-behavior",
-        looks_at: "its `memorySwap.swapBehavior`, against `grants`",
-        why: "one of the two must grant swap, and only one",
-        mend: "`swapBehavior` and `grants` that agree",
+        looks_at: "its `memorySwap.swapBehavior` and its feature gate NodeSwap, against `grants`",
+        why: "the kubelet grants with LimitedSwap, the agent without it; `grants` can ask for the opposite",
+        mend: "`grants = \"auto\"`, the default, which follows the kubelet",
         when: When::Always,
         run: kubelet::swap_behavior,
     },
@@ -344,11 +344,21 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "other-swap",
-        looks_at: "units and drop-ins of OpenShift's own swap (virt-platform-autopilot)",
+        looks_at: "units and drop-ins of virt-platform-autopilot, the DaemonSet's pod; the row of the table \
+                   in comparison.md for this node",
         why: "two that make swap or set the same figures undo each other's work",
-        mend: "one of the two; `swap.beside-others = true` makes swap beside theirs",
+        mend: "remove one of the two; `swap.beside-others = true` makes swap beside theirs",
         when: When::Always,
         run: runtime::other_swap,
+    },
+    Check {
+        id: "vm-requests",
+        looks_at: "requests of the VMs' containers `compute`, and the memory of their guests",
+        why: "a VM that requests all of its guest's memory gets no overcommitment, and its node holds fewer VMs",
+        mend: "in the VM: `spec.template.spec.domain.memory.guest` in place of \
+               `spec.template.spec.domain.resources.requests.memory`, then a restart",
+        when: When::Full,
+        run: runtime::vm_requests,
     },
     Check {
         id: "agent-service",

@@ -7,17 +7,18 @@ use std::{
 
 use super::*;
 use crate::{
-    config::settings::{EvictionMode, Grants, SchedulingGuard, SwapSize},
+    config::settings::{EvictionMode, Grants, Policy, SchedulingGuard, SwapSize},
     decide::hook::definition,
     model::{
         check::{
             ACCESSES, ApiFacts, BusFacts, CredentialFacts, FolderState, HookFacts, KernelFacts,
             Leftovers, MemoryWaits, Permission, SwapArea, SwapFacts, UnitFacts,
         },
+        guest::Guest,
         host::{NodeMemory, SwapDevice},
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
         protection::{DeviceNumber, Disks, SliceFacts},
-        rivals::{Job, Rival},
+        rivals::{Job, Rival, Who},
         runtime::Runtime,
         swap::SwapMax,
         watermarks::{Watermarks, Zone},
@@ -104,6 +105,8 @@ fn healthy() -> Facts {
         },
         leftovers: Leftovers::default(),
         rivals: vec![],
+        guests: vec![guest("vms/a", 4 * GIB, 3 * GIB)],
+        openshift_virtualization: false,
         bus: Asked::Answered(BusFacts {
             oomd: None,
             units: [
@@ -162,7 +165,12 @@ fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
 }
 
 fn rival(unit: &str, job: Job, does: &'static str) -> Rival {
-    Rival { path: unit.into(), job, does }
+    let who = if job == Job::Limits { Who::DaemonSet } else { Who::Autopilot };
+    Rival { who, path: unit.into(), job, does }
+}
+
+fn guest(pod: &str, guest_bytes: u64, request_bytes: u64) -> Guest {
+    Guest { pod: pod.into(), guest_bytes, request_bytes }
 }
 
 fn deny(facts: &mut Facts, id: &'static str) {
@@ -247,8 +255,19 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
     ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
-    ("kubelet-swap-behavior", Level::Fail, "NoSwap (the default), and grants = \"kubelet\"", |f, s| {
+    ("kubelet-swap-behavior", Level::Ok, "NoSwap (the default): the agent grants", |f, _| kubelet(f).swap_behavior.value = "NoSwap".into()),
+    ("kubelet-swap-behavior", Level::Ok, "LimitedSwap (the default): the kubelet grants", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| f.kubelet = Err("cannot read /etc/x".into())),
+    ("kubelet-swap-behavior", Level::Warn, "limits.policy", |f, s| {
+        kubelet(f).swap_behavior.value = "LimitedSwap".into();
+        s.grant.policy = Policy::Max;
+    }),
+    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, s| {
+        kubelet(f).swap_behavior.value = "LimitedSwap".into();
+        s.grants = Grants::Agent;
+    }),
+    ("kubelet-swap-behavior", Level::Fail, "nobody grants swap: swapBehavior is NoSwap (the default)", |f, s| {
         kubelet(f).swap_behavior.value = "NoSwap".into();
         s.grants = Grants::Kubelet;
     }),
@@ -282,11 +301,16 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.selinux = None),
     ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which lifts", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
     ("other-swap", Level::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
-    ("other-swap", Level::Ok, "beside", |f, s| {
+    ("other-swap", Level::Ok, "virt-platform-autopilot is on this node", |f, s| {
         f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is beside ours")];
         s.swap.beside_others = true;
     }),
-    ("other-swap", Level::Ok, "kubepods.slice", |f, _| f.rivals = vec![rival("x", Job::Slices, "gives kubepods.slice a weight")]),
+    ("other-swap", Level::Ok, "kept: slices; added by the agent: io.latency", |f, _| f.rivals = vec![rival("x", Job::Slices, "gives kubepods.slice a weight")]),
+    ("other-swap", Level::Warn, "set protection.io-latency-target-ms = 5", |f, _| f.rivals = vec![rival("/run/systemd/system/system.slice.d/20-io-latency.conf", Job::Slices, "sets targets")]),
+    ("other-swap", Level::Warn, "the DaemonSet wasp-agent is on this node; contradicts: sets limits (/var/log/pods/x)", |f, _| f.rivals = vec![rival("/var/log/pods/x", Job::Limits, "sets limits")]),
+    ("other-swap", Level::Ok, "would deploy the DaemonSet", |f, _| f.openshift_virtualization = true),
+    ("vm-requests", Level::Warn, "1 of 2 VMs request all of their guests' memory, and get no overcommitment: vms/b", |f, _| f.guests.push(guest("vms/b", 4 * GIB, 5 * GIB))),
+    ("vm-requests", Level::Skip, "no VM", |f, _| f.guests.clear()),
     ("daemonset-units", Level::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
     ("daemonset-taint", Level::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
     ("kubeconfig", Level::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),

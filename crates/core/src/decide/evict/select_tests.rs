@@ -125,7 +125,10 @@ fn some_are_never_chosen() {
     assert_eq!(reason(|_| {}, used), None);
     assert_eq!(reason(|p| p.namespace = "openshift-etcd".into(), used), Some(Spared::Namespace));
     assert_eq!(reason(|p| p.namespace = "kube-system".into(), used), Some(Spared::Namespace));
-    assert_eq!(reason(|p| p.namespace = "kube-system-2".into(), used), None);
+    assert_eq!(reason(|p| p.namespace = "kube-system-2".into(), used), Some(Spared::Namespace));
+    assert_eq!(reason(|p| p.namespace = "openshift".into(), used), Some(Spared::Namespace));
+    assert_eq!(reason(|p| p.namespace = "kube-public".into(), used), None);
+    assert_eq!(reason(|p| p.namespace = "my-openshift".into(), used), None);
     assert!(matches!(reason(|p| p.mirror = true, used), Some(Spared::Critical(_))));
     assert!(matches!(
         reason(|p| p.priority = Some(2_000_000_000), used),

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code, reason = "foreign functions; each call says why it is sound")]
 
-use std::{ffi::CString, io, os::fd::AsRawFd, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::CString, io, os::unix::ffi::OsStrExt, path::Path};
+
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::config::settings::Discard;
 
@@ -32,31 +34,16 @@ pub fn swapoff(path: &Path) -> io::Result<()> {
     check(unsafe { libc::swapoff(path.as_ptr()) })
 }
 
-mod ioctl {
-    // ioctl_iflags(2). The kernel reads and writes an int, whatever the number says.
-    nix::ioctl_read!(get_flags, b'f', 1, libc::c_long);
-    nix::ioctl_write_ptr!(set_flags, b'f', 2, libc::c_long);
-}
-
 /// Sets FS_NOCOW_FL: on btrfs, a swapfile's blocks must stay where they are. A new file inherits its
 /// folder's compression, which excludes that flag, and which swap cannot have.
 pub fn set_nocow(file: &std::fs::File) -> io::Result<()> {
-    const FS_COMPR_FL: libc::c_long = 0x4;
-    const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
-    let mut flags: libc::c_long = 0;
-    // SAFETY: the descriptor is open; `flags` is as large as the kernel writes, and outlives both.
-    unsafe {
-        ioctl::get_flags(file.as_raw_fd(), &raw mut flags)?;
-        // One after the other: btrfs refuses FS_NOCOW_FL for a file that has FS_COMPR_FL still.
-        if flags & FS_COMPR_FL != 0 {
-            flags &= !FS_COMPR_FL;
-            ioctl::set_flags(file.as_raw_fd(), &raw const flags)?;
-            ioctl::get_flags(file.as_raw_fd(), &raw mut flags)?;
-        }
-        flags |= FS_NOCOW_FL;
-        ioctl::set_flags(file.as_raw_fd(), &raw const flags)?;
+    let mut flags = ioctl_getflags(file)?;
+    // One after the other: btrfs refuses FS_NOCOW_FL for a file that still has FS_COMPR_FL.
+    if flags.contains(IFlags::COMPRESSED) {
+        ioctl_setflags(file, flags - IFlags::COMPRESSED)?;
+        flags = ioctl_getflags(file)?;
     }
-    Ok(())
+    Ok(ioctl_setflags(file, flags | IFlags::NOCOW)?)
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

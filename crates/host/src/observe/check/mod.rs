@@ -7,12 +7,13 @@ mod kernel;
 mod swap;
 
 use crate::{
+    act::records::Records,
     config::settings::Settings,
     model::{
         check::{Asked, Facts, Leftovers},
         kubelet::KubeletConfig,
     },
-    observe::{crio, hooks, node, rivals, zoneinfo},
+    observe::{crio, guests, hooks, node, rivals, zoneinfo},
     roots::Roots,
 };
 
@@ -50,6 +51,8 @@ pub async fn gather(
         default_runtime: crio::default_runtime(roots),
         hook: hook::facts(roots),
         rivals: rivals::rivals(roots),
+        guests: guests::guests(roots, &Records::new(roots).load()),
+        openshift_virtualization: rivals::openshift_virtualization(roots),
         leftovers: Leftovers { hooks: hooks::rival_files(roots), units: hooks::rival_units(roots) },
         bus: match scope.bus {
             Ok(()) => bus::facts(roots).await,

@@ -41,6 +41,15 @@ pub struct Status {
 pub struct NodeInfo {
     /// `v1.36.2`
     pub kubelet_version: String,
+    pub swap: Option<NodeSwap>,
+}
+
+/// Kubernetes 1.34 and later.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeSwap {
+    /// In bytes: what the kubelet found when it started.
+    pub capacity: Option<u64>,
 }
 
 impl kube::Resource for WireNode {

@@ -17,6 +17,7 @@ pub struct Flags {
     pub texts: BTreeMap<&'static str, String>,
     pub maps: BTreeMap<&'static str, BTreeMap<String, String>>,
     pub lists: BTreeMap<&'static str, Vec<String>>,
+    pub gates: BTreeMap<String, bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -28,6 +29,7 @@ enum Of {
     /// Pairs with this separator.
     Map(&'static str, char),
     List(&'static str),
+    Gates,
     /// Of no meaning here; takes a value.
     Other,
     /// Of no meaning here; takes none unless after `=`.
@@ -52,6 +54,7 @@ fn flag(name: &str) -> Option<Of> {
         "system-reserved" => Of::Map("systemReserved", '='),
         "kube-reserved" => Of::Map("kubeReserved", '='),
         "enforce-node-allocatable" => Of::List("enforceNodeAllocatable"),
+        "feature-gates" => Of::Gates,
         _ if SWITCHES.contains(&name) => Of::Switch,
         _ => Of::Other,
     })
@@ -146,12 +149,14 @@ impl Flags {
             Of::Config => self.config = path(value),
             Of::ConfigDir => self.config_dir = path(value),
             Of::Bool(key) => {
-                let value = match value {
-                    "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-                    "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-                    _ => return Err(wrong()),
-                };
-                self.bools.insert(key, value);
+                self.bools.insert(key, truth(value).ok_or_else(wrong)?);
+            }
+            Of::Gates => {
+                for pair in value.split(',').filter(|pair| !pair.is_empty()) {
+                    let (gate, on) = pair.split_once('=').ok_or_else(wrong)?;
+                    let on = truth(on.trim()).ok_or_else(wrong)?;
+                    self.gates.insert(gate.trim().to_owned(), on);
+                }
             }
             Of::Text(key) => {
                 if key == "nodeStatusUpdateFrequency" && super::merge::duration(value).is_none() {
@@ -173,6 +178,15 @@ impl Flags {
             Of::Other | Of::Switch => {}
         }
         Ok(())
+    }
+}
+
+/// Go's `strconv.ParseBool`.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

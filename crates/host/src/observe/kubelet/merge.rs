@@ -32,6 +32,7 @@ struct Layer {
     texts: BTreeMap<&'static str, Sourced<String>>,
     maps: BTreeMap<&'static str, Named>,
     lists: BTreeMap<&'static str, Sourced<Vec<String>>>,
+    gates: BTreeMap<String, Sourced<bool>>,
     warnings: Vec<String>,
 }
 
@@ -48,6 +49,8 @@ const MAPS: [&str; 5] =
     ["evictionHard", "evictionSoft", "evictionSoftGracePeriod", "systemReserved", "kubeReserved"];
 const LISTS: [&str; 1] = ["enforceNodeAllocatable"];
 const SWAP: &str = "memorySwap";
+const GATES: &str = "featureGates";
+const NODE_SWAP: &str = "NodeSwap";
 const SWAP_BEHAVIOR: &str = "swapBehavior";
 
 /// How keys are compared.
@@ -240,6 +243,9 @@ impl Layer {
             }
         }
         nodes.insert(SWAP.to_owned(), Node::Map(swap));
+        let gates = self.gates.into_iter();
+        let gates = gates.map(|(gate, of)| (gate, Node::Leaf(of.value.into(), of.origin)));
+        nodes.insert(GATES.to_owned(), Node::Map(gates.collect()));
         for (key, default) in [("cgroupDriver", "cgroupfs"), ("nodeStatusUpdateFrequency", "10s")] {
             nodes
                 .entry(key.to_owned())
@@ -315,6 +321,19 @@ impl Layer {
                     }
                     node => return Err(not(key, "a list", node)),
                 }
+            } else if named(key, &[GATES]).is_some() {
+                let Node::Map(gates) = node else { continue };
+                for (gate, node) in gates {
+                    match node {
+                        Node::Leaf(Value::Bool(on), origin) => {
+                            self.gates.insert(gate.clone(), Sourced::new(*on, origin.clone()));
+                        }
+                        Node::Leaf(Value::Null, _) => {
+                            self.gates.remove(gate);
+                        }
+                        node => return Err(not(&format!("{key}.{gate}"), "true or false", node)),
+                    }
+                }
             } else if named(key, &[SWAP]).is_some() {
                 match node {
                     Node::Map(entries) => {
@@ -347,6 +366,9 @@ impl Layer {
             let map = map.iter().map(|(name, value)| (name.clone(), sourced(value)));
             self.maps.insert(key, map.collect());
         }
+        for (gate, on) in &flags.gates {
+            self.gates.insert(gate.clone(), Sourced::new(*on, origin.clone()));
+        }
         for (key, list) in &flags.lists {
             self.lists.insert(key, Sourced::new(list.clone(), origin.clone()));
         }
@@ -378,6 +400,7 @@ impl Layer {
         let mut map = |key: &str| self.maps.remove(key).unwrap_or_default();
         let flag = |key: &str| self.bools.get(key).cloned();
         Ok(KubeletConfig {
+            node_swap: self.gates.remove(NODE_SWAP),
             fail_swap_on: flag("failSwapOn").unwrap_or(default.fail_swap_on),
             cgroups_per_qos: flag("cgroupsPerQOS").unwrap_or(default.cgroups_per_qos),
             swap_behavior,

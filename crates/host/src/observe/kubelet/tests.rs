@@ -247,6 +247,28 @@ fn without_a_kubelet_there_is_none_and_a_broken_one_is_named() {
     );
 }
 
+/// Source: Kubernetes `cmd/kubelet/app/server.go`, `kubeletConfigFlagPrecedence`: gates of flags win, and
+/// gates that only the files name stay.
+#[test]
+fn the_gate_node_swap_is_read_from_file_drop_in_and_flag() {
+    let kubelet = "/etc/kubernetes/kubelet.conf";
+    let host = Host::new(&[(kubelet, HEAD)]);
+    assert_eq!(host.found().node_swap, None);
+    host.write(kubelet, &format!("{HEAD}featureGates:\n  NodeSwap: true\n  Other: false\n"));
+    let gate = |host: &Host| host.found().node_swap.map(|gate| (gate.value, gate.origin));
+    assert_eq!(gate(&host), Some((true, Origin::File(kubelet.into()))));
+    let drop_in = "/etc/openshift/kubelet.conf.d/9.conf";
+    host.write(drop_in, &format!("{HEAD}featureGates:\n  NodeSwap: false\n"));
+    assert_eq!(gate(&host), Some((false, Origin::DropIn(drop_in.into()))));
+    host.write(
+        "/etc/systemd/system/kubelet.service",
+        "[Service]\nExecStart=/usr/bin/kubelet --config=/etc/kubernetes/kubelet.conf \
+         --config-dir=/etc/openshift/kubelet.conf.d --feature-gates=X=true,NodeSwap=true\n",
+    );
+    let unit = Teller::Unit("kubelet.service".into());
+    assert_eq!(gate(&host), Some((true, Origin::Flag(unit))));
+}
+
 proptest! {
     /// Whatever is in these files, it is read or refused.
     #[test]

@@ -1,0 +1,175 @@
+//! Where the kubelet grants: its limits are compared to the byte, and repaired where something else has
+//! reset them. The kubelet sets a limit when it creates or resizes a container, and never again.
+//!
+//! Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`
+//! (`configureContainerSwapResources`): it limits no sandbox and no pod.
+
+use std::time::Duration;
+
+use super::{Facts, Pass, START_AT_MOST, STARTED_YET, STARTING};
+use crate::{
+    config::settings::Grants,
+    decide::{
+        decision::{Action, Cause, Decision, Notice, Snapshot},
+        grant::{Grant, Reason, grant},
+        pod_limit::pod_grant,
+        state::{LimitState, State, Told},
+    },
+    model::{
+        host::{ContainerFacts, Manager, PodFacts, Role},
+        swap::SwapMax,
+    },
+};
+
+/// So long a finite limit that is wrong may stand: the kubelet resizes a container before the API server
+/// tells so.
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
+
+impl Pass<'_> {
+    /// Where the kubelet grants, or where nobody knows yet who does. The latter changes nothing.
+    pub(super) fn watch_over_kubelet(
+        &self,
+        snapshot: &Snapshot<'_>,
+        due: Vec<(&ContainerFacts, Grant)>,
+        pods: Vec<&PodFacts>,
+        state: &mut State,
+        decision: &mut Decision,
+    ) {
+        for (facts, grant) in due {
+            let resized = self.asked_for(snapshot, facts);
+            self.compare(&facts.into(), grant, resized, snapshot.swap_is_certain, state, decision);
+        }
+        for facts in pods {
+            let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
+            let grant = pod_grant(&self.settings.grant, &self.node, pod);
+            let facts = Facts::from(facts);
+            self.lift(&facts, decision);
+            let known = state.forget(&facts.owner);
+            let next = self.next(&facts, grant, known);
+            state.insert(&facts.owner, next);
+        }
+    }
+
+    /// While a container is resized in place, what it has then: the kubelet sets it before the status
+    /// tells.
+    fn asked_for(&self, snapshot: &Snapshot<'_>, facts: &ContainerFacts) -> Option<SwapMax> {
+        let Role::Container(name) = &facts.role else { return None };
+        let pod = snapshot.pods.get(&facts.pod)?;
+        let mut container = pod.container(name)?.clone();
+        container.actual.take().filter(|actual| *actual != container.spec)?;
+        Some(grant(&self.settings.grant, &self.node, pod, &container).swap_max)
+    }
+
+    /// What is remembered of `facts` where nothing is wrong with it.
+    fn next(&self, facts: &Facts<'_>, grant: Grant, known: Option<LimitState>) -> LimitState {
+        let found = facts.levels.first().map_or(SwapMax::Max, |level| level.swap_max);
+        let mut next = known.unwrap_or_else(|| LimitState {
+            was_there: self.thorough,
+            ..LimitState::new(grant.clone(), found, self.now)
+        });
+        next.pod = facts.pod.cloned();
+        next.used_bytes = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
+        (next.grant, next.differs, next.wrong_since) = (grant, false, None);
+        next
+    }
+
+    /// A container. What counts is the lowest limit of its levels: crun's child may hold what the scope
+    /// does not.
+    fn compare(
+        &self,
+        facts: &Facts<'_>,
+        grant: Grant,
+        resized: Option<SwapMax>,
+        swap_is_certain: bool,
+        state: &mut State,
+        decision: &mut Decision,
+    ) {
+        let known = state.forget(&facts.owner);
+        let is_first = known.is_none();
+        let before = known.as_ref().map(|known| (known.differs, known.wrong_since));
+        let (differed, wrong_since) = before.unwrap_or_default();
+        let page = self.node.page_bytes;
+        let expected = grant.swap_max;
+        let is_known =
+            !matches!(grant.reason, Reason::Helper | Reason::UnknownPod | Reason::UnknownContainer);
+        let mut next = self.next(facts, grant.clone(), known);
+        let found = facts.levels.iter().map(|level| level.swap_max).min();
+        let Some(found) = found.filter(|_| is_known && self.settings.grants == Grants::Kubelet)
+        else {
+            next.seen.clear();
+            state.insert(&facts.owner, next);
+            return;
+        };
+        let right = [Some(expected), resized]
+            .into_iter()
+            .flatten()
+            .find(|right| right.as_kernel_shows(page) == found);
+        if let Some(right) = right
+            && !next.above
+        {
+            next.target = right;
+            next.seen = facts.levels.iter().map(|level| level.inode).collect();
+            next.budget.refill(self.now);
+            next.contended &= !next.budget.is_full();
+            if next.told != Told::Nothing {
+                self.tell_systemd(facts, false, &mut next, decision);
+            }
+            state.insert(&facts.owner, next);
+            return;
+        }
+        let age = self.now.since(next.since);
+        let starting = facts.starting || (age < STARTING && !next.was_there);
+        if starting && age < START_AT_MOST {
+            decision.again.push((self.now + STARTED_YET, facts.owner.clone()));
+            state.insert(&facts.owner, next);
+            return;
+        }
+        let since = wrong_since.unwrap_or(self.now);
+        let settles = found != SwapMax::Max && !next.above && !differed;
+        if settles && self.now.since(since) < SETTLE && !(is_first && self.thorough) {
+            next.wrong_since = Some(since);
+            decision.again.push((since + SETTLE, facts.owner.clone()));
+            state.insert(&facts.owner, next);
+            return;
+        }
+        // Less than expected may be what a kubelet gives that counts less swap, unless it was right.
+        let is_reset = found > expected || swap_is_certain || !next.seen.is_empty();
+        if self.settings.limits.repair && is_reset {
+            state.insert(&facts.owner, next);
+            self.enforce(facts, grant, SwapMax::Max, state, decision);
+            return;
+        }
+        next.differs = true;
+        if !differed {
+            let owner = facts.owner.clone();
+            let expected = expected.as_kernel_shows(page);
+            decision.notices.push(Notice::Differs { owner, found, expected });
+        }
+        state.insert(&facts.owner, next);
+    }
+
+    /// The kubelet never limits a pod's cgroup: such a limit is the agent's, of when it granted.
+    fn lift(&self, facts: &Facts<'_>, decision: &mut Decision) {
+        let Some(level) = facts.levels.first() else { return };
+        if self.settings.grants != Grants::Kubelet || level.swap_max == SwapMax::Max {
+            return;
+        }
+        decision.actions.push(Action::WriteLimit {
+            owner: facts.owner.clone(),
+            path: facts.path.to_owned(),
+            level: level.level,
+            inode: level.inode,
+            from: level.swap_max,
+            to: SwapMax::Max,
+            cause: Cause::GrantChanged,
+        });
+        if let Manager::Systemd(unit) = facts.manager {
+            decision.actions.push(Action::TellSystemd {
+                owner: facts.owner.clone(),
+                unit: unit.clone(),
+                path: facts.path.to_owned(),
+                to: SwapMax::Max,
+            });
+        }
+    }
+}

@@ -1,0 +1,260 @@
+use super::{super::of_kubelet::SETTLE, *};
+
+/// Where the kubelet grants, on a node whose pod `a` requests 4 of 16 GiB: 2 of 8 GiB of swap.
+fn kubelet(all: impl IntoIterator<Item = Pod>) -> Case {
+    let mut case = Case::new(all);
+    case.settings.grants = Grants::Kubelet;
+    case
+}
+
+fn differs(facts: &ContainerFacts, found: SwapMax, expected: SwapMax) -> Notice {
+    Notice::Differs { owner: owner(facts), found, expected }
+}
+
+#[test]
+fn what_the_kubelet_has_set_right_is_left_alone() {
+    let mut critical = pod("c", &["- - 4Gi -"]);
+    critical.priority = Some(2_000_000_000);
+    let mut from_file = pod("s", &["- - 4Gi -"]);
+    from_file.mirror = true;
+    let mut case = kubelet([
+        pod("a", &["- - 4Gi -"]),
+        pod("b", &["- - - -"]),
+        pod("g", &["1 1 1Gi 1Gi"]),
+        pod("l", &["- - 1Gi 2Gi"]),
+        critical,
+        from_file,
+    ]);
+    let mut sandbox = runc("a", SwapMax::Max, 0);
+    sandbox.id = ContainerId::new("0123456789ab").unwrap();
+    sandbox.role = Role::Helper;
+    let containers = [
+        sandbox,
+        // Measured with CRI-O and crun: the scope has the memory limit, the child what counts.
+        crun("l", bytes(2 * GIB), bytes(GIB / 2)),
+        crun("a", SwapMax::Max, bytes(2 * GIB)),
+        runc("b", SwapMax::ZERO, 0),
+        runc("g", SwapMax::ZERO, 0),
+        runc("c", SwapMax::ZERO, 0),
+        runc("s", SwapMax::ZERO, 0),
+        runc("unknown", SwapMax::Max, 0),
+    ];
+    assert_eq!(case.first_pass(&containers, at(1)), Decision::default());
+    for second in 2..70 {
+        assert_eq!(case.pass(&containers, at(second)), Decision::default(), "{second}");
+    }
+    assert!(case.state.containers().all(|(_, state)| !state.differs));
+}
+
+/// `systemctl daemon-reload` with a runtime that does not tell systemd of a limit of 0.
+#[test]
+fn a_limit_that_was_reset_is_repaired_at_once_and_systemd_told() {
+    let mut case = kubelet([pod("a", &["- - 4Gi -"]), pod("b", &["- - - -"])]);
+    let right = [runc("a", bytes(2 * GIB), 0), runc("b", SwapMax::ZERO, 0)];
+    assert_eq!(case.first_pass(&right, at(1)), Decision::default());
+    let mut reset = right.clone();
+    for facts in &mut reset {
+        facts.levels[0].swap_max = SwapMax::Max;
+    }
+    let decision = case.pass(&reset, at(5));
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Container, SwapMax::Max, bytes(2 * GIB), Cause::Drift),
+            (Level::Container, SwapMax::Max, SwapMax::ZERO, Cause::Drift),
+        ]
+    );
+    assert_eq!(told(&decision), [bytes(2 * GIB), SwapMax::ZERO]);
+    assert_eq!(decision.notices, []);
+    case.apply(&decision, &mut reset);
+    assert_eq!(reset, right);
+    assert_eq!(case.pass(&reset, at(5)), Decision::default());
+}
+
+#[test]
+fn at_crun_the_level_that_binds_is_compared_and_all_are_repaired() {
+    let mut case = kubelet([pod("l", &["- - 1Gi 2Gi"])]);
+    let mut containers = [crun("l", bytes(2 * GIB), bytes(GIB / 2))];
+    assert_eq!(case.first_pass(&containers, at(1)), Decision::default());
+    containers[0].levels[0].swap_max = SwapMax::Max;
+    assert_eq!(case.pass(&containers, at(2)), Decision::default(), "the child holds it");
+    containers[0].levels[1].swap_max = SwapMax::Max;
+    let decision = case.pass(&containers, at(3));
+    assert_eq!(
+        writes(&decision),
+        [
+            (Level::Container, SwapMax::Max, bytes(GIB / 2), Cause::Drift),
+            (Level::RuntimeChild, SwapMax::Max, bytes(GIB / 2), Cause::Drift),
+        ]
+    );
+}
+
+#[test]
+fn a_best_effort_container_that_was_left_without_a_limit_is_corrected() {
+    let mut case = kubelet([pod("b", &["- - - -"])]);
+    let mut containers = [runc("b", SwapMax::Max, 0)];
+    containers[0].starting = true;
+    let decision = case.pass(&containers, at(1));
+    assert_eq!((&decision.actions, &decision.notices), (&vec![], &vec![]), "it starts");
+    assert_eq!(decision.again, [(at(1) + STARTED_YET, owner(&containers[0]))]);
+    containers[0].starting = false;
+    assert_eq!(writes(&case.pass(&containers, at(2))), [], "the runtime may still write");
+    let decision = case.pass(&containers, at(3));
+    let expected = [(Level::Container, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
+    assert_eq!(writes(&decision), expected);
+    // One that has been there for long is corrected by the first pass.
+    case.state = State::default();
+    assert_eq!(writes(&case.first_pass(&containers, at(9))), expected);
+}
+
+/// A limit below use would have it OOM-killed.
+#[test]
+fn a_repair_is_never_below_use_and_follows_it_down() {
+    let mut case = kubelet([pod("b", &["- - - -"])]);
+    let mut containers = [runc("b", SwapMax::ZERO, 0)];
+    assert_eq!(case.first_pass(&containers, at(1)), Decision::default());
+    containers[0].levels[0] = LevelFacts {
+        swap_max: SwapMax::Max,
+        swap_used_bytes: GIB,
+        ..containers[0].levels[0].clone()
+    };
+    let decision = case.pass(&containers, at(2));
+    assert_eq!(writes(&decision)[0].2, bytes(GIB + MIB));
+    case.apply(&decision, &mut containers);
+    containers[0].levels[0].swap_used_bytes = 0;
+    let decision = case.pass(&containers, at(4));
+    assert_eq!(writes(&decision)[0].2, SwapMax::ZERO);
+    case.apply(&decision, &mut containers);
+    assert_eq!(case.pass(&containers, at(5)), Decision::default());
+}
+
+#[test]
+fn a_finite_limit_is_repaired_when_it_stays_wrong() {
+    let mut case = kubelet([pod("a", &["- - 4Gi -"])]);
+    let right = [runc("a", bytes(2 * GIB), 0)];
+    assert_eq!(case.first_pass(&right, at(1)), Decision::default());
+    let wrong = [runc("a", bytes(4096), 0)];
+    let decision = case.pass(&wrong, at(2));
+    assert_eq!((writes(&decision), &decision.notices), (vec![], &vec![]));
+    assert_eq!(decision.again, [(at(2) + SETTLE, owner(&wrong[0]))]);
+    // Right again meanwhile: it begins anew.
+    assert_eq!(case.pass(&right, at(2)), Decision::default());
+    assert_eq!(writes(&case.pass(&wrong, at(4))), []);
+    let expected = [(Level::Container, bytes(4096), bytes(2 * GIB), Cause::Drift)];
+    assert_eq!(writes(&case.pass(&wrong, at(5))), expected);
+}
+
+/// The kubelet resizes first and patches the status afterwards.
+#[test]
+fn a_resize_under_way_is_no_difference() {
+    let mut resizing = pod("a", &["- - 8Gi -"]);
+    resizing.containers[0].actual = Some(crate::fixtures::resources("- - 4Gi -"));
+    let mut case = kubelet([resizing]);
+    for (second, limit) in [(1, 2), (3, 4), (60, 4)] {
+        let containers = [runc("a", bytes(limit * GIB), 0)];
+        assert_eq!(case.pass(&containers, at(second)), Decision::default());
+    }
+    case.pods = pods([pod("a", &["- - 8Gi -"])]);
+    assert_eq!(case.pass(&[runc("a", bytes(4 * GIB), 0)], at(61)), Decision::default());
+}
+
+#[test]
+fn without_repair_a_difference_is_reported_once() {
+    let mut case = kubelet([pod("a", &["- - 4Gi -"])]);
+    case.settings.limits.repair = false;
+    let wrong = [crun("a", bytes(2 * GIB), SwapMax::ZERO)];
+    let decision = case.first_pass(&wrong, at(1));
+    assert_eq!(decision.actions, []);
+    assert_eq!(decision.notices, [differs(&wrong[0], SwapMax::ZERO, bytes(2 * GIB))]);
+    assert_eq!(case.pass(&wrong, at(3)), Decision::default(), "reported once");
+    assert!(case.state.get(&owner(&wrong[0])).unwrap().differs);
+    let right = [crun("a", bytes(2 * GIB), bytes(2 * GIB))];
+    assert_eq!(case.pass(&right, at(4)), Decision::default());
+    assert!(!case.state.get(&owner(&wrong[0])).unwrap().differs);
+}
+
+/// A kubelet that started before the swap was on gives none. It is not the agent's to give more.
+#[test]
+fn less_than_expected_is_not_raised_where_the_kubelets_swap_is_a_guess() {
+    let mut case = kubelet([pod("a", &["- - 4Gi -"])]);
+    case.swap_is_certain = false;
+    let none = [runc("a", SwapMax::ZERO, 0)];
+    let decision = case.first_pass(&none, at(1));
+    assert_eq!(decision.actions, []);
+    assert_eq!(decision.notices, [differs(&none[0], SwapMax::ZERO, bytes(2 * GIB))]);
+    // But what had been right was reset.
+    assert_eq!(case.pass(&[runc("a", bytes(2 * GIB), 0)], at(2)), Decision::default());
+    assert_eq!(writes(&case.pass(&none, at(3))), []);
+    let expected = [(Level::Container, SwapMax::ZERO, bytes(2 * GIB), Cause::Drift)];
+    assert_eq!(writes(&case.pass(&none, at(4))), expected);
+}
+
+#[test]
+fn while_nobody_knows_who_grants_nothing_is_set() {
+    let mut case = kubelet([pod("a", &["- - 4Gi -"]), pod("b", &["- - - -"])]);
+    case.settings.grants = Grants::Auto;
+    let containers = [runc("a", SwapMax::ZERO, 0), runc("b", SwapMax::Max, 7)];
+    let slices = [slice("a", SwapMax::ZERO, 0), slice("b", SwapMax::Max, 7)];
+    case.thorough = true;
+    for second in 1..9 {
+        let decision = case.pass_with(&containers, &slices, at(second));
+        assert_eq!(decision, Decision::default());
+    }
+    assert_eq!(case.state.get(&Holder::Pod(uid("b"))).unwrap().used_bytes, 7);
+    // Then it becomes known that the agent grants.
+    case.settings.grants = Grants::Agent;
+    let decision = case.pass_with(&containers, &[], at(9));
+    let expected = [
+        (Level::Container, SwapMax::Max, bytes(MIB + 7), Cause::Found),
+        (Level::Container, SwapMax::ZERO, bytes(2 * GIB), Cause::Found),
+    ];
+    assert_eq!(writes(&decision), expected);
+}
+
+/// Every limit that another writer can leave, at every level, ends as the kubelet's own.
+#[test]
+fn whatever_a_writer_leaves_ends_as_the_kubelets() {
+    let values = [SwapMax::Max, SwapMax::ZERO, bytes(4096), bytes(2 * GIB), bytes(7 * GIB)];
+    for scope in values {
+        for child in values {
+            let mut case = kubelet([pod("a", &["- - 4Gi -"])]);
+            let mut containers = [crun("a", bytes(2 * GIB), bytes(2 * GIB))];
+            assert_eq!(case.first_pass(&containers, at(1)), Decision::default());
+            containers[0].levels[0].swap_max = scope;
+            containers[0].levels[1].swap_max = child;
+            for second in 5..9 {
+                let decision = case.pass(&containers, at(second));
+                case.apply(&decision, &mut containers);
+            }
+            let in_force = containers[0].levels.iter().map(|level| level.swap_max).min();
+            assert_eq!(in_force, Some(bytes(2 * GIB)), "{scope:?} {child:?}");
+        }
+    }
+}
+
+#[test]
+fn where_the_kubelet_grants_a_limit_that_the_agent_has_left_on_a_pod_is_lifted() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = Grants::Kubelet;
+    let mut slices = [slice("a", SwapMax::Max, 7)];
+    assert_eq!(case.pass_with(&[], &slices, at(1)), Decision::default());
+    assert_eq!(case.state.get(&Holder::Pod(uid("a"))).unwrap().used_bytes, 7);
+    slices[0].level.swap_max = SwapMax::ZERO;
+    let decision = case.pass_with(&[], &slices, at(2));
+    assert_eq!(decision.notices, []);
+    let lifts = |action: &Action| match action {
+        Action::WriteLimit { to, .. } | Action::TellSystemd { to, .. } => *to == SwapMax::Max,
+    };
+    assert!(!decision.actions.is_empty() && decision.actions.iter().all(lifts), "{decision:?}");
+}
+
+#[test]
+fn where_the_kubelet_grants_sandboxes_and_unknown_pods_do_not_differ() {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = Grants::Kubelet;
+    let mut sandbox = runc("a", SwapMax::Max, 0);
+    sandbox.role = Role::Helper;
+    let unknown = runc("b", SwapMax::Max, 0);
+    let decision = case.pass_with(&[sandbox, unknown], &[], at(1));
+    assert_eq!(decision, Decision::default());
+}

@@ -1,0 +1,339 @@
+#!/bin/sh
+# Applies the manifests beside this script, waits for the nodes, and shows what came of it.
+#
+# It may be run again after any failure: each step finds what is done already. Whatever ends it, a pool
+# that it has paused is resumed; only kill -9 or a lost machine prevents that, and then the next run does it.
+set -eu
+
+pool=worker
+openshift=4.16
+hyperconverged=v1beta1
+percentage=.spec.higherWorkloadDensity.memoryOvercommitPercentage
+machine_config=99-worker-wasp-agent
+kubelet_config=wasp-agent-worker
+swap_in_kubelet_config=yes
+program=/usr/local/bin/wasp-agent
+here=$(dirname "$0")
+# Seconds between two questions to the API server.
+poll=${WASP_POLL_SECONDS:-10}
+# This annotation of the pool tells a later run that the pause is ours.
+marker=wasp-agent.io/paused-by
+builds=machineconfiguration.openshift.io
+
+scratch=$(mktemp -d)
+children=
+paused=no
+
+step() {
+    printf '\n%s\n' "$1"
+}
+
+fail() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+# Commands run in the background, so that the shell handles a signal at once and not when the command ends.
+run() {
+    "$@" &
+    children=$!
+    wait "$children" || { set -- $?; children=; return "$1"; }
+    children=
+}
+
+# Leaves the answer of the API server in $answer.
+ask() {
+    run oc --request-timeout=30s "$@" >"$scratch/answer" || return
+    answer=$(cat "$scratch/answer")
+}
+
+# await TRIES WHAT PREDICATE: a question that fails is asked again. TRIES 0: without end.
+await() {
+    tries=$1 what=$2 predicate=$3
+    until "$predicate"; do
+        tries=$((tries - 1))
+        [ "$tries" -ne 0 ] || fail "in time this did not happen: $what"
+        run sleep "$poll"
+    done
+}
+
+patch_pool() { # paused, annotation
+    run oc --request-timeout=30s patch "mcp/$pool" --type=merge \
+        --patch "{\"metadata\":{\"annotations\":{\"$marker\":$2}},\"spec\":{\"paused\":$1}}"
+}
+
+resume() {
+    patch_pool false null || return
+    paused=no
+}
+
+end() {
+    status=$?
+    set +e
+    trap - EXIT
+    trap '' HUP INT QUIT PIPE TERM
+    for child in $children; do
+        kill "$child" 2>/dev/null
+    done
+    for try in 1 2 3 4 5; do
+        [ "$paused" = yes ] || break
+        resume && break
+        echo "attempt $try to resume mcp/$pool failed" >&2
+        sleep "$poll"
+    done
+    if [ "$paused" = yes ]; then
+        echo "mcp/$pool is still paused, because the API server did not take the change. Run this script" \
+            "again, or: oc patch mcp/$pool --type=merge --patch '{\"spec\":{\"paused\":false}}'" >&2
+    elif [ "$status" -ne 0 ]; then
+        echo "This script ended early, and mcp/$pool is not paused by it. Run it again when the cause is fixed." >&2
+    fi
+    rm -rf "$scratch"
+    exit "$status"
+}
+trap end EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 131' QUIT
+trap 'exit 141' PIPE
+trap 'exit 143' TERM
+
+step "1. Compare the cluster with the manifests; nothing is changed yet"
+
+ask get clusterversion/version -o 'jsonpath={.status.desired.version}'
+case $answer in
+"$openshift" | "$openshift".*) ;;
+*) fail "The cluster has OpenShift $answer, and these manifests are for $openshift." \
+    "Render them again with --openshift $answer." ;;
+esac
+
+ask get "mcp/$pool" -o 'jsonpath={.spec.paused} {.metadata.annotations.wasp-agent\.io/paused-by}'
+case $answer in
+"true apply.sh")
+    paused=yes
+    echo "An earlier run was killed and left mcp/$pool paused. This run resumes it."
+    ;;
+true*) fail "mcp/$pool is paused, and not by this script. Resume it, then run this script again:" \
+    "oc patch mcp/$pool --type=merge --patch '{\"spec\":{\"paused\":false}}'" ;;
+esac
+
+if [ -e "$here/10-kubeletconfig.yaml" ]; then
+    # A pool takes one KubeletConfig: the newest replaces all others, with all that it does not set.
+    ask get kubeletconfig -o 'jsonpath={range .items[*]}{.metadata.name} {.spec.machineConfigPoolSelector.matchLabels}{"\n"}{end}'
+    others=$(printf '%s\n' "$answer" | grep -v "^$kubelet_config " | grep "openshift.io/$pool\"" | cut -d ' ' -f 1 || :)
+    [ -z "$others" ] || fail "mcp/$pool has a KubeletConfig already: $others" \
+        "Add the lines of 10-kubeletconfig.yaml to it, delete that file, then run this script again."
+fi
+
+if [ -e "$here/20-machineosconfig.yaml" ]; then
+    # A pool has one MachineOSConfig.
+    ask get machineosconfig -o 'jsonpath={range .items[*]}{.spec.machineConfigPool.name} {.metadata.name} {.spec.containerFile[*].content}{"\n"}{end}'
+    case $answer in
+    *wasp-agent*) ;;
+    *)
+        others=$(printf '%s\n' "$answer" | grep "^$pool " | cut -d ' ' -f 2 || :)
+        [ -z "$others" ] || fail "mcp/$pool has a MachineOSConfig already: $others" \
+            "Add the lines of Containerfile to it, delete 20-machineosconfig.yaml, then run this script again."
+        ;;
+    esac
+fi
+
+ask get daemonset --all-namespaces -o 'jsonpath={range .items[?(@.metadata.name=="wasp-agent")]}{.metadata.namespace} {end}'
+[ -z "$answer" ] || fail "The DaemonSet wasp-agent runs in namespace $answer: both would set the same limits." \
+    "docs/migration.md describes the way from it to this agent."
+
+if [ -e "$here/60-hyperconverged.yaml" ]; then
+    ask get crd/hyperconvergeds.hco.kubevirt.io -o 'jsonpath={range .spec.versions[?(@.served==true)]}{.name} {end}'
+    case " $answer " in
+    *" $hyperconverged "*) ;;
+    *) fail "The cluster serves HyperConverged as: $answer. These manifests have $hyperconverged." \
+        "Render them again with --hyperconverged '$answer'." ;;
+    esac
+    ask get -n openshift-cnv "hyperconvergeds.$hyperconverged.hco.kubevirt.io/kubevirt-hyperconverged" \
+        -o "jsonpath={$percentage} {.metadata.annotations.platform\.kubevirt\.io/autopilot}"
+    percent=${answer%% *} autopilot=${answer#* }
+    case ",$autopilot," in
+    *swap-enable* | ",true,")
+        echo "HyperConverged has the annotation platform.kubevirt.io/autopilot: virt-platform-autopilot makes" \
+            "the swap, and the agent makes none beside it."
+        ;;
+    *)
+        [ "${percent:-100}" -le 100 ] || fail \
+            "memoryOvercommitPercentage of HyperConverged is $percent: above 100 the operator deploys the" \
+            "DaemonSet wasp-agent. Set it to 100, then run this script again; 60-hyperconverged.yaml has the percentage."
+        ;;
+    esac
+fi
+
+step "2. Give mcp/$pool its configuration while it is paused, so that each node reboots once"
+
+ask get "mcp/$pool" -o 'jsonpath={.spec.configuration.name}'
+before=$answer
+if [ -e "$here/10-kubeletconfig.yaml" ]; then
+    # KubeletConfig selects pools by this label, which only worker and master have by themselves.
+    run oc label "mcp/$pool" "pools.operator.$builds/$pool=" --overwrite
+fi
+if [ "$paused" = no ]; then
+    # First the note, then the pause: a signal between them resumes a pool that is not paused.
+    paused=yes
+    patch_pool true '"apply.sh"'
+fi
+if [ -e "$here/10-kubeletconfig.yaml" ]; then
+    run oc apply -f "$here/10-kubeletconfig.yaml"
+elif [ "$swap_in_kubelet_config" = no ]; then
+    # Of a rollout to an older version. This one refuses it, and the kubelet reads a drop-in instead.
+    run oc delete "kubeletconfig/$kubelet_config" --ignore-not-found
+fi
+run oc apply -f "$here/30-machineconfig.yaml" >"$scratch/applied"
+cat "$scratch/applied"
+
+refusals=0
+kubelet_config_succeeded() {
+    ask get "kubeletconfig/$kubelet_config" -o 'jsonpath={.status.conditions[-1:].type} {.status.conditions[-1:].message}' || return
+    case $answer in
+    Success*) return 0 ;;
+    Failure*)
+        # Once may be of an earlier run.
+        refusals=$((refusals + 1))
+        [ "$refusals" -lt 3 ] || fail "The machine config operator refuses kubeletconfig/$kubelet_config: ${answer#* }"
+        ;;
+    esac
+    return 1
+}
+rendered() {
+    ask get "mcp/$pool" -o 'jsonpath={.spec.configuration.name} {.spec.configuration.source[*].name} ' || return
+    case $answer in
+    *" $machine_config "*) rendered=${answer%% *} ;;
+    *) return 1 ;;
+    esac
+    grep -q unchanged "$scratch/applied" || [ "$rendered" != "$before" ]
+}
+if [ -e "$here/10-kubeletconfig.yaml" ]; then
+    await 30 "kubeletconfig/$kubelet_config has the condition Success" kubelet_config_succeeded
+fi
+await 30 "mcp/$pool has $machine_config in its configuration" rendered
+
+if [ -e "$here/20-machineosconfig.yaml" ]; then
+    step "3. Build the pool's OS image, which may take an hour"
+    # Only now, while the pool is paused: the image is built once, of this configuration, and each node
+    # reboots once, into both.
+    current() {
+        ask get "machineosconfig/$pool" --ignore-not-found \
+            -o "jsonpath={.metadata.annotations.machineconfiguration\.openshift\.io/current-machine-os-build}"
+    }
+    current
+    build_before=$answer
+    run oc apply -f "$here/20-machineosconfig.yaml" >"$scratch/applied"
+    cat "$scratch/applied"
+    built() {
+        current || return
+        build=$answer
+        [ -n "$build" ] || return
+        grep -q unchanged "$scratch/applied" || [ "$build" != "$build_before" ] || return
+        ask get "machineosbuild/$build" -o 'jsonpath={.spec.machineConfig.name} {range .status.conditions[?(@.status=="True")]}{.type} {end}' || return
+        # An earlier one may be of an older configuration.
+        case $answer in
+        "$rendered "*" Succeeded "* | "$rendered Succeeded "*) return 0 ;;
+        "$rendered "*Failed* | "$rendered "*Interrupted*)
+            fail "machineosbuild/$build failed: oc describe machineosbuild/$build" \
+                "To build again: oc annotate machineosconfig/$pool $builds/rebuild="
+            ;;
+        esac
+        return 1
+    }
+    await 360 "the image of mcp/$pool is built" built
+fi
+
+step "4. Resume mcp/$pool and wait until every node has the configuration"
+
+resume
+steady=0 degraded=0 shown=
+updated() {
+    ask get "mcp/$pool" -o 'jsonpath={.spec.configuration.name} {.status.configuration.name} {.status.updatedMachineCount} {.status.machineCount}{range .status.conditions[?(@.status=="True")]} {.type}{end} ' || return
+    # shellcheck disable=SC2086
+    set -- $answer
+    [ "$shown" = "${3:-} of ${4:-}" ] || {
+        shown="${3:-} of ${4:-}"
+        echo "mcp/$pool: $shown nodes are updated"
+    }
+    case $answer in
+    *" Degraded "*)
+        steady=0 degraded=$((degraded + 1))
+        [ "$degraded" -lt 30 ] || fail "mcp/$pool is degraded: oc describe mcp/$pool"
+        return 1
+        ;;
+    *" Updated "*) steady=$((steady + 1)) degraded=0 ;;
+    *) steady=0 degraded=0 ;;
+    esac
+    # The operator needs a moment to see that there is something to do.
+    [ "$1" = "${2:-}" ] && [ "${3:-}" = "${4:-}" ] && [ "$steady" -ge 6 ]
+}
+await 0 "mcp/$pool is updated" updated
+
+step "5. Alerts"
+
+for name in 40-namespace 41-prometheusrule 42-alertingrule 50-taint-guard; do
+    [ ! -e "$here/$name.yaml" ] || run oc apply -f "$here/$name.yaml"
+done
+
+step "6. Ask every node"
+
+row() {
+    printf '%-40s %-24s %-24s %-12s %s\n' "$@"
+}
+shown=
+nodes_right() {
+    ask get nodes -l "node-role.kubernetes.io/$pool" -o 'jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="SwapPressure")].status}{"\n"}{end}' || return
+    count=0 right=0
+    mv "$scratch/answer" "$scratch/nodes"
+    while read -r node pressure; do
+        [ -n "$node" ] || continue
+        oc debug "node/$node" --quiet -- chroot /host "$program" status --brief \
+            >"$scratch/of.$node" 2>/dev/null </dev/null &
+        children="$children $!"
+        count=$((count + 1))
+        [ $((count % 10)) -ne 0 ] || { wait; children=; }
+    done <"$scratch/nodes"
+    wait
+    children=
+    : >"$scratch/right"
+    : >"$scratch/wrong"
+    while read -r node pressure; do
+        [ -n "$node" ] || continue
+        swap=unknown agent='does not answer' limits=unknown
+        IFS='	' read -r swap agent limits <"$scratch/of.$node" || :
+        list=wrong
+        case "$agent/$limits/$pressure" in
+        ready/right/ | ready/right/False) right=$((right + 1)) list=right ;;
+        esac
+        row "$node" "${swap:-unknown}" "${agent:-does not answer}" "${limits:-unknown}" "${pressure:--}" >>"$scratch/$list"
+    done <"$scratch/nodes"
+    [ "$shown" = "$right of $count" ] || {
+        shown="$right of $count"
+        echo "$shown nodes are right"
+    }
+    [ "$right" -eq "$count" ]
+}
+screen() {
+    row NODE SWAP AGENT LIMITS SWAPPRESSURE
+    cat "$scratch/wrong" "$scratch/right" | head -n 20
+    [ "$count" -le 20 ] || echo "... and $((count - 20)) more"
+    echo "$right of $count nodes of mcp/$pool are right."
+}
+tries=60
+until nodes_right; do
+    tries=$((tries - 1))
+    if [ "$tries" -eq 0 ]; then
+        screen
+        fail "Not every node is right. On such a node: $program check"
+    fi
+    run sleep "$poll"
+done
+
+if [ -e "$here/60-hyperconverged.yaml" ]; then
+    step "7. Have VMs request less memory than they are given"
+    # Refused where the annotation is there with other patches: add this one to those.
+    run oc apply --server-side --field-manager=wasp-agent -f "$here/60-hyperconverged.yaml"
+fi
+
+step "The rollout is complete"
+screen

@@ -1,0 +1,175 @@
+//! What each OpenShift version reads, refuses and serves.
+//!
+//! Sources: the release branches of openshift/machine-config-operator (templates of kubelet.service,
+//! `validateUserKubeletConfig`) and kubevirt/hyperconverged-cluster-operator (the CRD), and KEP-2400.
+
+use std::{fmt, str::FromStr};
+
+/// Pools whose nodes run the API server and etcd.
+pub(super) const CONTROL_PLANE: [&str; 3] = ["master", "control-plane", "arbiter"];
+
+/// A minor version of OpenShift. 5.0 follows 4.22.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    major: u32,
+    minor: u32,
+}
+
+impl Version {
+    /// The first that this agent supports.
+    pub const OLDEST: Self = Self::new(4, 16);
+
+    pub const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor }
+    }
+
+    /// Whether the kubelet of `pool` reads drop-ins in /etc/openshift/kubelet.conf.d. The same versions
+    /// refuse failSwapOn and swapBehavior in a KubeletConfig, workers since 4.21.
+    pub fn reads_drop_ins(self, pool: &str) -> bool {
+        self >= if CONTROL_PLANE.contains(&pool) { Self::new(4, 23) } else { Self::new(4, 21) }
+    }
+
+    /// Whether a KubeletConfig may have failSwapOn and swapBehavior.
+    pub fn kubelet_config_takes_swap(self) -> bool {
+        self < Self::new(4, 21)
+    }
+
+    /// Whether the kubelet knows swapBehavior: the feature gate NodeSwap is on by default from Kubernetes
+    /// 1.30 on. With the gate off the kubelet does not start where swapBehavior is set.
+    pub fn kubelet_can_grant(self) -> bool {
+        self >= Self::new(4, 17)
+    }
+
+    /// Whether `machineconfiguration.openshift.io/v1` has MachineOSConfig.
+    pub fn builds_images(self) -> bool {
+        self >= Self::new(4, 18)
+    }
+
+    /// Whether the operator leaves the wasp-agent DaemonSet out where the annotation
+    /// `platform.kubevirt.io/autopilot` is set.
+    pub fn hyperconverged(self) -> HyperConverged {
+        if self >= Self::new(4, 22) { HyperConverged::V1 } else { HyperConverged::V1Beta1 }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    /// Also of a full version: 4.20.3, 4.22.0-rc.1.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: Option<&str>| text?.parse().ok();
+        let mut parts = text.split('.');
+        let version = match (number(parts.next()), number(parts.next())) {
+            (Some(major), Some(minor)) => Self { major, minor },
+            _ => {
+                return Err(
+                    "not a version of OpenShift (4.20): `oc get clusterversion` shows it".into()
+                );
+            }
+        };
+        match version < Self::OLDEST {
+            true => Err(format!("OpenShift {} is the oldest that is supported", Self::OLDEST)),
+            false => Ok(version),
+        }
+    }
+}
+
+/// The version of HyperConverged's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HyperConverged {
+    V1Beta1,
+    V1,
+}
+
+impl HyperConverged {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::V1Beta1 => "v1beta1",
+            Self::V1 => "v1",
+        }
+    }
+
+    /// Where its specification has the percentage of the console's "memory density".
+    pub(super) fn percentage_field(self) -> &'static str {
+        match self {
+            Self::V1Beta1 => ".spec.higherWorkloadDensity.memoryOvercommitPercentage",
+            Self::V1 => ".spec.virtualization.higherWorkloadDensity.memoryOvercommitPercentage",
+        }
+    }
+}
+
+impl FromStr for HyperConverged {
+    type Err = String;
+
+    /// The newest that is known of those that a cluster serves: `v1 v1beta1`.
+    fn from_str(served: &str) -> Result<Self, String> {
+        let serves = |version: Self| {
+            served.split([' ', ',']).any(|word| word.rsplit('/').next() == Some(version.label()))
+        };
+        [Self::V1, Self::V1Beta1]
+            .into_iter()
+            .find(|version| serves(*version))
+            .ok_or_else(|| "none of the known versions of hco.kubevirt.io: v1, v1beta1".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_clusters_print_them() {
+        for (text, version) in [
+            ("4.16", Version::new(4, 16)),
+            ("4.20.3", Version::new(4, 20)),
+            ("4.22.0-rc.1", Version::new(4, 22)),
+            ("5.0", Version::new(5, 0)),
+        ] {
+            assert_eq!(text.parse(), Ok(version));
+        }
+        for text in ["", "4", "four", "4.x", "v4.20", "-4.20"] {
+            assert!(
+                text.parse::<Version>().unwrap_err().contains("oc get clusterversion"),
+                "{text}"
+            );
+        }
+        assert!("4.15.9".parse::<Version>().unwrap_err().contains("4.16 is the oldest"));
+    }
+
+    /// By the release branches of the machine config operator: --config-dir in the workers'
+    /// kubelet.service from 4.21 on, in the control plane's from 4.23 on.
+    #[test]
+    fn each_version_reads_what_its_release_branch_has() {
+        let reads = |version: &str, pool| version.parse::<Version>().unwrap().reads_drop_ins(pool);
+        for (version, worker, master) in [
+            ("4.16", false, false),
+            ("4.18", false, false),
+            ("4.20", false, false),
+            ("4.21", true, false),
+            ("4.22", true, false),
+            ("4.23", true, true),
+            ("5.0", true, true),
+        ] {
+            assert_eq!((reads(version, "worker"), reads(version, "master")), (worker, master));
+            assert_eq!(reads(version, "virt"), worker, "a pool of one's own is a worker's");
+        }
+    }
+
+    #[test]
+    fn the_newest_served_version_is_taken() {
+        for (served, version) in [
+            ("v1beta1", HyperConverged::V1Beta1),
+            ("v1 v1beta1", HyperConverged::V1),
+            ("hco.kubevirt.io/v1beta1,hco.kubevirt.io/v1", HyperConverged::V1),
+        ] {
+            assert_eq!(served.parse(), Ok(version), "{served}");
+        }
+        assert!("v2".parse::<HyperConverged>().is_err());
+    }
+}

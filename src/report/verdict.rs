@@ -1,0 +1,132 @@
+//! `wasp-agent status --brief`: a node in one line of three fields, for a rollout that asks every node.
+
+use crate::{
+    model::swap::human_bytes,
+    report::overview::{Overview, PodRow},
+};
+
+/// One field each of what a rollout is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What there is, and what is configured where that is more.
+    pub swap: String,
+    /// `ready`, or what it has trouble with.
+    pub agent: String,
+    /// `right`, or how many containers have another limit than their grant.
+    pub limits: String,
+}
+
+impl Verdict {
+    pub fn of(overview: &Overview) -> Self {
+        let published = overview.published.as_ref();
+        let bytes = overview
+            .swap_devices
+            .iter()
+            .fold(0_u64, |sum, device| sum.saturating_add(device.size_bytes));
+        let wanted = published.and_then(|published| published.node.swap_wanted_bytes).unwrap_or(0);
+        // A device's first page is its header.
+        let too_small = bytes < wanted.saturating_sub(wanted / 50);
+        let swap = match (bytes, too_small) {
+            (0, false) => "none".to_owned(),
+            (_, false) => human_bytes(bytes),
+            (_, true) => format!("{} of {}", human_bytes(bytes), human_bytes(wanted)),
+        };
+        let agent = match published {
+            _ if !overview.agent.running => "not running".to_owned(),
+            Some(_) if overview.agent.doubt.is_some() => "stopped publishing".to_owned(),
+            _ if too_small => "lacks swap".to_owned(),
+            Some(published) if published.troubles.is_empty() => "ready".to_owned(),
+            Some(published) => format!("trouble: {}", published.troubles.join(",")),
+            None => "has published nothing".to_owned(),
+        };
+        let page_bytes = published.map_or(0, |published| published.node.page_bytes);
+        let wrong: usize =
+            overview.pods.iter().map(|pod| wrong_limits(pod, page_bytes.max(1))).sum();
+        let limits = match (wrong, &overview.notes[..]) {
+            (0, []) => "right".to_owned(),
+            (0, _) => "not readable".to_owned(),
+            (wrong, _) => format!("{wrong} wrong"),
+        };
+        Self { swap, agent, limits }
+    }
+
+    pub fn is_right(&self) -> bool {
+        self.agent == "ready" && self.limits == "right"
+    }
+
+    /// The fields, with tabs between them.
+    pub fn line(&self) -> String {
+        format!("{}\t{}\t{}\n", self.swap, self.agent, self.limits)
+    }
+}
+
+/// A limit that follows a use above the grant is no wrong one.
+fn wrong_limits(pod: &PodRow, page_bytes: u64) -> usize {
+    let wrong = pod.containers.iter().filter(|container| {
+        let bytes = |text: &str| text.parse::<u64>().ok();
+        match (bytes(&container.swap_grant), bytes(&container.swap_max_in_force)) {
+            (Some(grant), Some(in_force)) => {
+                in_force != grant - grant % page_bytes
+                    && !(in_force > grant && container.swap_bytes >= grant - grant % page_bytes)
+            }
+            (grant, in_force) => grant != in_force,
+        }
+    });
+    wrong.count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::screen::tests::healthy;
+
+    #[test]
+    fn a_node_is_right_when_nothing_is_wrong() {
+        let right = healthy();
+        let verdict = Verdict::of(&right);
+        assert!(verdict.is_right(), "{verdict:?}");
+        assert_eq!(verdict.line().matches('\t').count(), 2);
+
+        let changed = |change: fn(&mut Overview)| {
+            let mut overview = right.clone();
+            change(&mut overview);
+            let verdict = Verdict::of(&overview);
+            assert!(!verdict.is_right(), "{verdict:?}");
+            verdict
+        };
+        assert_eq!(changed(|o| o.agent.running = false).agent, "not running");
+        let silent = changed(|o| o.agent.doubt = Some("silent".into()));
+        assert_eq!(silent.agent, "stopped publishing");
+        let trouble = changed(|o| {
+            o.published.as_mut().unwrap().troubles = vec!["hook".into(), "swap".into()]
+        });
+        assert_eq!(trouble.agent, "trouble: hook,swap");
+        let small = changed(|o| {
+            o.swap_devices[0].size_bytes = 1 << 30;
+            o.swap_devices.truncate(1);
+            o.published.as_mut().unwrap().node.swap_wanted_bytes = Some(4 << 30);
+        });
+        assert_eq!((&*small.swap, &*small.agent), ("1.0 GiB of 4.0 GiB", "lacks swap"));
+        let max = changed(|o| o.pods[0].containers[0].swap_max_in_force = "max".into());
+        assert_eq!(max.limits, "1 wrong");
+        assert_eq!(changed(|o| o.notes = vec!["cannot read x".into()]).limits, "not readable");
+    }
+
+    #[test]
+    fn a_limit_is_compared_in_pages_and_may_follow_a_use() {
+        let mut pod = healthy().pods[0].clone();
+        let mut wrong = |grant: &str, in_force: &str, used| {
+            let container = &mut pod.containers[0];
+            (container.swap_grant, container.swap_max_in_force) = (grant.into(), in_force.into());
+            container.swap_bytes = used;
+            wrong_limits(&pod, 4096)
+        };
+        // The figures of the README.
+        assert_eq!(wrong("72759745", "72757248", 0), 0);
+        assert_eq!(wrong("72759745", "72753152", 0), 1);
+        assert_eq!(wrong("4096", "1052672", 4096), 0);
+        assert_eq!(wrong("4096", "1052672", 0), 1);
+        assert_eq!(wrong("max", "max", 0), 0);
+        assert_eq!(wrong("0", "max", 0), 1);
+    }
+}

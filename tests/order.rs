@@ -1,0 +1,358 @@
+//! The script that applies the manifests, against a stand-in for `oc` (tests/order/oc): it fails or hangs at
+//! each call in turn, and no pool stays paused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A cluster of a version, and the example of ignition/ that is applied to it.
+struct Cluster {
+    folder: TempDir,
+    version: &'static str,
+    served: &'static str,
+    manifests: PathBuf,
+}
+
+struct Run {
+    success: bool,
+    code: Option<i32>,
+    output: String,
+    errors: String,
+    calls: Vec<String>,
+}
+
+/// The call at which something happens.
+#[derive(Clone, Copy, Default)]
+struct Trouble {
+    at: usize,
+    when: &'static str,
+    signal: bool,
+}
+
+impl Cluster {
+    fn new(version: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let manifests = folder.path().join("manifests");
+        fs::create_dir(&manifests).unwrap();
+        for entry in fs::read_dir(top().join("ignition").join(version)).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, manifests.join(path.file_name().unwrap())).unwrap();
+        }
+        for folder in ["state", "bin"] {
+            fs::create_dir(manifests.with_file_name(folder)).unwrap();
+        }
+        let oc = folder.path().join("bin/oc");
+        std::os::unix::fs::symlink(top().join("tests/order/oc"), oc).unwrap();
+        let served = if version == "4.22" { "v1 v1beta1" } else { "v1beta1" };
+        Self { folder, version, served, manifests }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("state").join(name)
+    }
+
+    fn set(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    fn is_paused(&self) -> bool {
+        fs::read_to_string(self.path("paused")).is_ok_and(|paused| paused.trim() == "true")
+    }
+
+    fn start(&self, Trouble { at, when, signal }: Trouble) -> Child {
+        let _ = fs::remove_file(self.path("log"));
+        let path =
+            format!("{}/bin:{}", self.folder.path().display(), std::env::var("PATH").unwrap());
+        Command::new("sh")
+            .arg(self.manifests.join("apply.sh"))
+            .env("PATH", path)
+            .env("TMPDIR", self.folder.path())
+            .env("WASP_POLL_SECONDS", "0")
+            .env("OC_STATE", self.folder.path().join("state"))
+            .env("OC_VERSION", self.version)
+            .env("OC_SERVED", self.served)
+            .env("OC_AT", at.to_string())
+            .env("OC_WHEN", when)
+            .env("OC_SIGNAL", if signal { "yes" } else { "no" })
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn end(&self, child: Child) -> Run {
+        let output = child.wait_with_output().unwrap();
+        let log = fs::read_to_string(self.path("log")).unwrap();
+        Run {
+            success: output.status.success(),
+            code: output.status.code(),
+            output: String::from_utf8(output.stdout).unwrap(),
+            errors: String::from_utf8(output.stderr).unwrap(),
+            calls: log.lines().map(str::to_owned).collect(),
+        }
+    }
+
+    fn run(&self, trouble: Trouble) -> Run {
+        self.end(self.start(trouble))
+    }
+
+    fn succeeds(&self, what: &str) -> Run {
+        let run = self.run(Trouble::default());
+        assert!(run.success, "{what}:\n{}\n{}", run.output, run.errors);
+        assert!(!self.is_paused(), "{what}: the pool is paused");
+        assert!(run.output.contains("2 of 2 nodes of mcp/worker are right."), "{}", run.output);
+        assert_eq!(self.leftovers(), 0, "{what}");
+        run
+    }
+
+    /// Stopped by what was compared, before anything was changed.
+    fn refuses(&self, why: &str) {
+        let run = self.run(Trouble::default());
+        assert!(!run.success && run.errors.contains(why), "{why} is not in\n{}", run.errors);
+        let changes = run.calls.iter().find(|call| changes(call));
+        assert_eq!(changes, None, "{why}");
+    }
+
+    /// Folders of `mktemp -d`.
+    fn leftovers(&self) -> usize {
+        fs::read_dir(self.folder.path()).unwrap().count() - 3
+    }
+}
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+fn changes(call: &str) -> bool {
+    ["apply", "patch", "label", "delete"]
+        .iter()
+        .any(|verb| call.split(' ').any(|word| word == *verb))
+}
+
+/// The calls of a run without trouble, but for those that repeat the one before.
+fn steps(version: &'static str) -> Vec<usize> {
+    let calls = Cluster::new(version).succeeds(version).calls;
+    (0..calls.len()).filter(|at| *at == 0 || calls[*at] != calls[at - 1]).map(|at| at + 1).collect()
+}
+
+const VERSIONS: [&str; 5] = ["4.16", "4.18", "4.20", "4.21", "4.22"];
+
+#[test]
+fn each_example_is_applied_to_its_version_in_order() {
+    for version in VERSIONS {
+        let cluster = Cluster::new(version);
+        let run = cluster.succeeds(version);
+        let at = |what: &str| {
+            run.calls
+                .iter()
+                .position(|call| call.contains(what))
+                .unwrap_or_else(|| panic!("{what}"))
+        };
+        let steps = [
+            "\"paused\":true",
+            "/30-machineconfig.yaml",
+            "\"paused\":false",
+            "updatedMachineCount",
+            "/41-prometheusrule.yaml",
+            "debug node/node-b",
+            "/60-hyperconverged.yaml",
+        ];
+        assert!(steps.map(at).is_sorted(), "{version}: {:?}", run.calls);
+        if cluster.has("machineosconfig") {
+            assert!(at("/20-machineosconfig.yaml") < at("\"paused\":false"), "{version}");
+        }
+        assert_eq!(cluster.has("kubeletconfig"), ["4.16", "4.18", "4.20"].contains(&version));
+        for row in ["node-a", "node-b"] {
+            let row = run.output.lines().find(|line| line.starts_with(row)).unwrap();
+            assert!(row.contains("32.0 GiB") && row.contains("ready"), "{row}");
+        }
+        cluster.succeeds("once more");
+    }
+}
+
+#[test]
+fn a_failure_at_any_step_leaves_no_pool_paused_and_can_be_followed_by_another_run() {
+    for (version, when) in [("4.18", "after"), ("4.21", "before")] {
+        for at in steps(version) {
+            let cluster = Cluster::new(version);
+            let run = cluster.run(Trouble { at, when, signal: false });
+            let call = &run.calls[at - 1];
+            assert!(!cluster.is_paused(), "{version}: paused after {when} {call}");
+            assert_eq!(cluster.leftovers(), 0, "{version}: {call}");
+            // A question that is asked again and again may fail once.
+            assert!(run.success || run.errors.contains("Run it again"), "{call}: {}", run.errors);
+            assert!(
+                run.success || !changes(call) || !cluster.has("hyperconverged") || when == "after"
+            );
+            // Each run takes its time: those after a change, and some of the others.
+            if changes(call) || at % 5 == 0 {
+                cluster.succeeds(&format!("{version}: after {when} {call}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_at_any_step_leaves_no_pool_paused() {
+    let signals = [(Signal::SIGHUP, 129), (Signal::SIGINT, 130), (Signal::SIGTERM, 143)];
+    let mut rounds = signals.iter().cycle();
+    for (version, when) in [("4.18", "after")] {
+        for at in steps(version) {
+            let (signal, code) = *rounds.next().unwrap();
+            let cluster = Cluster::new(version);
+            let blocked = cluster.path("blocked");
+            make_fifo(&blocked);
+            let child = cluster.start(Trouble { at, when, signal: true });
+            // Waits until the call hangs.
+            assert_eq!(fs::read_to_string(&blocked).unwrap().trim(), at.to_string());
+            kill(pid(&child), signal).unwrap();
+            let run = cluster.end(child);
+            let call = &run.calls[at - 1];
+            assert_eq!(run.code, Some(code), "{call}: {}", run.errors);
+            assert!(!cluster.is_paused(), "{signal:?}, {version}: paused {when} {call}");
+            assert_eq!(cluster.leftovers(), 0, "{version}: {call}");
+        }
+    }
+}
+
+#[test]
+fn a_pool_that_a_killed_run_left_paused_is_resumed_by_the_next() {
+    let cluster = Cluster::new("4.21");
+    let calls = Cluster::new("4.21").succeeds("first").calls;
+    let pause = calls.iter().position(|call| call.contains("\"paused\":true")).unwrap() + 1;
+    let blocked = cluster.path("blocked");
+    make_fifo(&blocked);
+    let child = cluster.start(Trouble { at: pause, when: "after", signal: true });
+    let oc: String = fs::read_to_string(&blocked).unwrap();
+    assert_eq!(oc.trim(), pause.to_string());
+    kill(pid(&child), Signal::SIGKILL).unwrap();
+    let mut child = child;
+    child.wait().unwrap();
+    assert!(cluster.is_paused());
+    for entry in fs::read_dir(cluster.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("tmp.") {
+            fs::remove_dir_all(path).unwrap();
+        }
+    }
+    let run = cluster.succeeds("the next");
+    assert!(run.output.contains("An earlier run was killed"), "{}", run.output);
+}
+
+#[test]
+fn what_would_hurt_is_refused_before_anything_is_changed() {
+    let with = |version, name: &str, content: &str, why: &str| {
+        let cluster = Cluster::new(version);
+        cluster.set(name, content);
+        cluster.refuses(why);
+        cluster
+    };
+    let cluster = with("4.20", "paused", "true\n", "and not by this script");
+    assert!(cluster.is_paused(), "the pause is somebody else's");
+    let others = "custom-config {\"pools.operator.machineconfiguration.openshift.io/worker\":\"\"}\n\
+                  wasp-agent-worker {\"pools.operator.machineconfiguration.openshift.io/worker\":\"\"}\n";
+    with("4.18", "other-kubeletconfig", others, "has a KubeletConfig already: custom-config");
+    let others = "worker layered FROM configs AS final\n";
+    with("4.18", "other-machineosconfig", others, "has a MachineOSConfig already: layered");
+    with(
+        "4.20",
+        "daemonset",
+        "openshift-cnv ",
+        "The DaemonSet wasp-agent runs in namespace openshift-cnv",
+    );
+    with(
+        "4.21",
+        "hyperconverged-answer",
+        "150 ",
+        "memoryOvercommitPercentage of HyperConverged is 150",
+    );
+    with(
+        "4.22",
+        "hyperconverged-answer",
+        "150 ",
+        "memoryOvercommitPercentage of HyperConverged is 150",
+    );
+    for answer in ["100 ", " ", "150 swap-enable", "150 x,swap-enable", "150 true"] {
+        let cluster = Cluster::new("4.22");
+        cluster.set("hyperconverged-answer", answer);
+        cluster.succeeds(answer);
+    }
+    let mut cluster = Cluster::new("4.22");
+    cluster.served = "v1beta1";
+    cluster.refuses("Render them again with --hyperconverged 'v1beta1 '");
+    cluster.version = "4.21";
+    cluster.refuses("The cluster has OpenShift 4.21.3, and these manifests are for 4.22.");
+}
+
+#[test]
+fn what_a_version_refuses_ends_the_run_with_its_words_and_no_pool_paused() {
+    let cluster = Cluster::new("4.21");
+    let older = top().join("ignition/4.20/10-kubeletconfig.yaml");
+    fs::copy(older, cluster.manifests.join("10-kubeletconfig.yaml")).unwrap();
+    let run = cluster.run(Trouble::default());
+    assert!(
+        !run.success && run.errors.contains("failSwapOn is not allowed to be set"),
+        "{}",
+        run.errors
+    );
+    assert!(!cluster.is_paused());
+    // Of a rollout to 4.20, before the upgrade.
+    fs::remove_file(cluster.manifests.join("10-kubeletconfig.yaml")).unwrap();
+    cluster.succeeds("without it");
+    assert!(!cluster.has("kubeletconfig"));
+
+    let cluster = Cluster::new("4.18");
+    cluster.set("build-fails", "");
+    let run = cluster.run(Trouble::default());
+    assert!(
+        !run.success && run.errors.contains("oc describe machineosbuild/build-"),
+        "{}",
+        run.errors
+    );
+    assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
+
+    let cluster = Cluster::new("4.22");
+    cluster.set("degraded", "");
+    let run = cluster.run(Trouble::default());
+    assert!(!run.success && run.errors.contains("mcp/worker is degraded"), "{}", run.errors);
+    assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
+}
+
+#[test]
+fn vms_do_not_count_on_swap_while_a_node_is_not_right() {
+    let cluster = Cluster::new("4.22");
+    cluster.set("wrong-node-b", "");
+    let run = cluster.run(Trouble::default());
+    assert!(!run.success && !cluster.has("hyperconverged"), "{}", run.output);
+    let row = run.output.lines().find(|line| line.starts_with("node-b")).unwrap();
+    assert!(row.contains("trouble: hook") && row.contains("3 wrong"), "{row}");
+    assert!(run.output.contains("1 of 2 nodes of mcp/worker are right."), "{}", run.output);
+}
