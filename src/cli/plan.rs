@@ -18,7 +18,6 @@ use crate::{
     model::{host::Monotonic, pod::Pods, published::Published},
     observe::{
         accounting::{NO_SWAP_CONTROLLER, limits_swap},
-        bounded::read_bounded,
         kube::{credentials, list::List},
         kubelet, node,
         tree::Tree,
@@ -26,6 +25,7 @@ use crate::{
     provision::Provisioning,
     report::{plan::Plan, what_if as shown},
     roots::Roots,
+    state::StateFile,
 };
 
 /// An administrator waits no longer for what the agent's records tell, too.
@@ -155,8 +155,7 @@ pub fn other_percent(
 
 /// What the kubelet counts as swap, as far as the agent knows.
 fn published_swap(roots: &Roots) -> Option<u64> {
-    let text = read_bounded(&roots.status()).ok()??;
-    serde_json::from_str::<Published>(&text).ok()?.kubelet.swap_bytes
+    StateFile::<Published>::new(roots).load().ok()??.kubelet.swap_bytes
 }
 
 /// The node's pods, and a note for each that cannot be read.
