@@ -11,4 +11,4 @@ pub mod report;
 
 // One path for each part, whichever crate it is named in.
 pub use wasp_core::{config, decide, model};
-pub use wasp_host::{act, failpoint, messages, observe, provision, roots, state};
+pub use wasp_host::{act, failpoint, history, messages, observe, provision, roots, state};

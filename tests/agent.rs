@@ -482,3 +482,40 @@ fn what_fails_again_and_again_is_said_once_and_counted() {
     assert!(times.and_then(|times| times.parse().ok()).unwrap_or(0) >= 3, "{log}");
     assert!(!log.contains("message_id"), "{log}");
 }
+
+/// The agent's own history tells what it did, after its end.
+#[test]
+fn what_happened_is_reported_after_the_agents_end() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let object = server.apply(&pod("vm", NODE, Some("100Mi"), Some("300Mi"))).unwrap();
+    let cgroup = host.container(uid(&object), &container_id(1), "main", "max");
+    let agent = Agent::start(&host);
+    host.set_limit(&cgroup, "max");
+    host.await_limit(&cgroup, &half(100));
+    assert_eq!(agent.stop().0, Some(0));
+
+    let svg = host.path("/tmp/night.svg");
+    fs::create_dir_all(svg.parent().unwrap()).unwrap();
+    let arguments = ["report", "--since", "1h", "--json", "--svg", svg.to_str().unwrap()];
+    let output = Agent::command(&host, &arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let limits = &report["summary"]["limits"];
+    // What is changed while a container starts is no drift.
+    assert_eq!(limits["written"]["found"], 2, "{report}");
+    assert!(limits["verified"].as_u64().unwrap() >= 2, "{report}");
+    let outages = report["summary"]["outages"].as_array().unwrap();
+    let away: Vec<_> = outages.iter().filter(|outage| outage["of"] == "agent").collect();
+    assert!(matches!(away[..], [outage] if outage["why"] == "stopped"), "{report}");
+    let minute = report["minutes"].as_array().unwrap().last().unwrap();
+    assert_eq!(minute["ram_bytes"], 4096 * MIB);
+    assert!(fs::read_to_string(svg).unwrap().contains("</svg>"));
+
+    // A dry run leaves no file.
+    fs::remove_dir_all(host.path("/var/lib/wasp-agent/history")).unwrap();
+    let dry = Agent::start_with(&host, &["run", "--dry-run"]);
+    assert_eq!(dry.stop().0, Some(0));
+    assert!(!host.path("/var/lib/wasp-agent/history").exists());
+}

@@ -12,7 +12,7 @@ mod support;
 use std::{fs, path::Path};
 
 use serde_json::Value;
-use wasp_agent::report::metrics;
+use wasp_agent::{manifests::dashboards, report::metrics};
 
 const RULES: &str = "packaging/alerts/wasp-agent.rules.yaml";
 const TESTS: &str = "tests/alerts/wasp-agent.test.yaml";
@@ -57,4 +57,57 @@ fn every_alert_has_its_page_and_a_test_and_is_of_metrics_that_there_are() {
             assert!(metrics.contains(&format!("`wasp_agent_{metric}`")), "{name}: {metric}");
         }
     }
+}
+
+/// The agent's metrics as a node has them: each series counts up, so that rates are above 0.
+fn series() -> String {
+    let text = fs::read_to_string(top().join("tests/golden/metrics/prometheus.txt")).unwrap();
+    let mut series = String::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let name = match name.split_once('{') {
+            Some((name, labels)) => format!("{name}{{instance=\"n1\",{labels}"),
+            None => format!("{name}{{instance=\"n1\"}}"),
+        };
+        // Gauges, too: the agent starts anew, the API server is away, the hook is gone.
+        let value = match line.split(['{', ' ']).next().unwrap() {
+            "wasp_agent_api_reachable" | "wasp_agent_hook_installed" => "0",
+            _ => value,
+        };
+        series += &format!("      - series: '{name}'\n        values: '{value}+1x120'\n");
+    }
+    // Gauges of 0 and 1 do not count up.
+    let fixed = ["wasp_agent_api_reachable", "wasp_agent_hook_installed", "wasp_agent_trouble"];
+    let mut lines: Vec<String> = series.lines().map(str::to_owned).collect();
+    for index in 1..lines.len() {
+        if fixed.iter().any(|name| lines[index - 1].contains(name)) {
+            lines[index] = lines[index].replace("+1x120", "x120");
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Each query of the dashboards finds something among the metrics that the agent has.
+#[test]
+fn every_query_of_the_dashboards_finds_the_agents_metrics() {
+    let Some(mut promtool) = support::promtool() else { return };
+    let mut text = format!(
+        "evaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n{}    promql_expr_test:\n",
+        series()
+    );
+    let queries = dashboards::queries();
+    assert!(queries.len() > 15, "{queries:?}");
+    for query in queries {
+        let query = query.replace("$instance", ".*");
+        text += &format!(
+            "      - expr: 'count({query}) > bool 0'\n        eval_time: 90m\n        exp_samples:\n          \
+             - labels: '{{}}'\n            value: 1\n"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dashboards.test.yaml");
+    fs::write(&file, text).unwrap();
+    let output = promtool.args(["test", "rules"]).arg(&file).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }

@@ -382,6 +382,8 @@ fn cleanup_removes_what_is_the_agents_and_nothing_else() {
     for file in ["hook.json", "evictions.json", "status.json", "pods/uid.json"] {
         host.write(&format!("/run/wasp-agent/{file}"), "{}");
     }
+    host.write("/var/lib/wasp-agent/history/events", "");
+    host.write("/var/lib/wasp-agent/swapfile", "");
     // A package that is removed needs no configuration that makes sense.
     host.write("/run/wasp-agent/config.d/50-site.toml", "nonsense = 1\n");
     assert_eq!(run(&host, &["plan"]).0, 78);
@@ -391,6 +393,8 @@ fn cleanup_removes_what_is_the_agents_and_nothing_else() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(left, ["config.d"]);
+    assert!(!host.path("/var/lib/wasp-agent/history").exists());
+    assert!(host.path("/var/lib/wasp-agent/swapfile").exists());
     std::fs::remove_dir_all(host.path("/run/wasp-agent/config.d")).unwrap();
     assert_eq!(run(&host, &["cleanup"]).0, 0);
     assert!(!host.path("/run/wasp-agent").exists());
@@ -447,4 +451,33 @@ fn status_and_explain_work_with_the_agent_and_without_it() {
         seen["agent"]["doubt"].as_str().unwrap().starts_with("not running: what follows is of")
     );
     assert_eq!(seen["pods"][0]["pod"], "vm", "the pods are those of the host");
+}
+
+#[test]
+fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    let (code, out, err) = run(&host, &["report"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes holds no minute"), "{out}");
+    let (code, _, err) = run(&host, &["report", "--since", "last week"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("--since \"last week\" is no time: give yesterday"), "{err}");
+    let (code, out, err) = run(&host, &["advise"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("No minute is recorded yet"), "{out}");
+}
+
+#[test]
+fn another_percentage_is_shown_and_nothing_is_changed() {
+    let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nreserve = \"1Mi\"\n");
+    let (code, out, err) = run(&host, &["plan", "--overcommit-percent", "150"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("overcommit-percent = 150: RAM 4.0 GiB, swap "), "{out}");
+    assert!(out.contains("make a swapfile of 2.0 GiB at /var/lib/wasp-agent/swapfile"), "{out}");
+    assert!(!host.path("/var/lib/wasp-agent").exists(), "nothing was done");
+    let (code, out, _) = run(&host, &["plan", "--overcommit-percent", "150", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &json["overcommit_percent"]), (0, &150.into()));
+    assert_eq!(run(&host, &["plan", "--overcommit-percent", "99"]).0, 2);
 }

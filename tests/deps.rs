@@ -1,5 +1,7 @@
 //! `tests/node/deps` on systems that are not the one these tests run on: package managers are stand-ins.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 /// Runs `deps WHAT` where nothing is installed but bash, and `manager` writes down what it is asked for.

@@ -141,6 +141,8 @@ fn without_a_folder_everything_is_printed_as_yaml() {
         "Namespace",
         "PrometheusRule",
         "AlertingRule",
+        "ConfigMap",
+        "PersesDashboard",
         "HyperConverged",
     ];
     assert_eq!(kinds, expected);

@@ -259,6 +259,12 @@ fn the_package_names_the_licence_of_everything_in_it() {
 }
 
 #[test]
+fn the_dashboard_for_grafana_is_that_of_the_code() {
+    let text = format!("{:#}\n", wasp_agent::manifests::dashboards::grafana());
+    is("packaging/dashboards/wasp-agent.json", &text);
+}
+
+#[test]
 fn the_spec_has_the_version_of_the_crate() {
     let spec = read("rpm.spec");
     assert!(spec.contains(&format!("\nVersion:        {VERSION}\n")));

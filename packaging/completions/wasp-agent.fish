@@ -31,10 +31,12 @@ complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "run" -d 'Run 
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "provision" -d 'Make the swap that is configured and set the kernel up for it; systemd does this at boot (wasp-swap.service). Exit 69: refused, the node is better off without; 75: there is swap, but not as configured'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "deprovision" -d 'Remove the swap that `provision` made and put the kernel\'s settings back'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "unprotect" -d 'Put the protected slices back to what they were before the agent came'
-complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "cleanup" -d 'Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are'
+complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "cleanup" -d 'Remove the OCI hook, what the agent keeps in /run and the node\'s history; limits and swap stay as they are'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "check" -d 'Look for what keeps this host from overcommitting memory safely, and say what mends it; before the installation, too. Exit 1: something to be warned of; 2: something fails'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "check-config" -d 'Load the configuration as the agent does and print what counts, and where it comes from'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "status" -d 'Show what the agent sees and does: node, signals, evictions, pods by swap used'
+complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "report" -d 'Report what happened on this node: evictions, outages, changed limits, memory and waits over time'
+complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "advise" -d 'Show how much memory this node has borne by its own history, and what is not known'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "explain" -d 'Explain why a pod\'s containers may swap what they may, and its place in the order of eviction'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "suspend" -d 'Suspend a pod: freeze it, and move its memory to swap as far as its grant allows. A VM must have been paused (virtctl pause). The running agent does it (docs/suspend.md)'
 complete -c wasp-agent -n "__fish_wasp_agent_needs_command" -f -a "resume" -d 'Let a suspended pod run again'
@@ -63,12 +65,25 @@ complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand check" -l brief -d
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand check" -s h -l help -d 'Print help'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand check-config" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand check-config" -s h -l help -d 'Print help'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l sort -d 'In which order the pods are shown' -r -f -a "swap\t'By swap used'
+in\t'By pages that come back from swap'
+stall\t'By the time in which all of their processes wait for memory'
+eviction\t'By the order of eviction'"
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l json -d 'Print JSON (docs/status.schema.json)'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l brief -d 'One line of three fields with tabs between them: swap, agent ("ready"), limits ("right"). Exit 1: something is not right'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l watch -d 'Again every two seconds'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -l all -d 'All pods, not only the first twenty'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -s h -l help -d 'Print help'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand report" -l since -d 'From when on: yesterday, today, a duration back from now (90m, 2h, 3d), a date or an RFC 3339 time; days begin at midnight UTC' -r
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand report" -l svg -d 'Draw memory, swap traffic and waits over time into this file' -r -F
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand report" -l html -d 'Write report and pictures into this file, for a browser' -r -F
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand report" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand report" -l json -d 'Print JSON, with a point for each minute'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand report" -s h -l help -d 'Print help'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand advise" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand advise" -l json -d 'Print JSON'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand advise" -s h -l help -d 'Print help'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand explain" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspend" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
@@ -80,6 +95,7 @@ complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand resume" -s h -l he
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspended" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspended" -l json -d 'Print JSON'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspended" -s h -l help -d 'Print help'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l overcommit-percent -d 'Show what this overcommit-percent would change: swap, disk, and each container\'s grant' -r
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l root -d 'Folder that stands for the host\'s root, in image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l json -d 'Print JSON'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand plan" -l all -d 'Also show sandboxes and other cgroups that hold no container'
@@ -123,3 +139,17 @@ complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fi
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status explain suspend resume suspended plan manifests help" -f -a "plan" -d 'Show each container\'s swap grant and why, and what the agent would do now'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status explain suspend resume suspended plan manifests help" -f -a "manifests" -d 'Render what an OpenShift cluster is given so that every node of a pool has swap and an agent'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status explain suspend resume suspended plan manifests help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "run" -d 'Run the agent; systemd does this (wasp-agent.service)'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "provision" -d 'Make the swap that is configured and set the kernel up for it; systemd does this at boot (wasp-swap.service). Exit 69: refused, the node is better off without; 75: there is swap, but not as configured'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "deprovision" -d 'Remove the swap that `provision` made and put the kernel\'s settings back'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "unprotect" -d 'Put the protected slices back to what they were before the agent came'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "cleanup" -d 'Remove the OCI hook, what the agent keeps in /run and the node\'s history; limits and swap stay as they are'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "check" -d 'Look for what keeps this host from overcommitting memory safely, and say what mends it; before the installation, too. Exit 1: something to be warned of; 2: something fails'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "check-config" -d 'Load the configuration as the agent does and print what counts, and where it comes from'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "status" -d 'Show what the agent sees and does: node, signals, evictions, pods by swap used'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "report" -d 'Report what happened on this node: evictions, outages, changed limits, memory and waits over time'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "advise" -d 'Show how much memory this node has borne by its own history, and what is not known'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "explain" -d 'Explain why a pod\'s containers may swap what they may, and its place in the order of eviction'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "plan" -d 'Show each container\'s swap grant and why, and what the agent would do now'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "manifests" -d 'Render what an OpenShift cluster is given so that every node of a pool has swap and an agent'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand help; and not __fish_seen_subcommand_from run provision deprovision unprotect cleanup check check-config status report advise explain plan manifests help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

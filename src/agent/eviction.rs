@@ -153,6 +153,10 @@ impl Eviction {
         self.evictions.in_the_last_hour()
     }
 
+    pub(super) fn a_signal_is_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
     pub(super) fn condition(&self) -> Option<&Condition> {
         self.condition.as_ref()
     }

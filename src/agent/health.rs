@@ -37,6 +37,15 @@ enum Change {
 }
 
 impl Health {
+    /// The problems that are there now, by their words.
+    pub(super) fn now(&self) -> BTreeMap<&'static str, String> {
+        self.problems.iter().map(|(about, problem)| (about.word(), problem.text.clone())).collect()
+    }
+
+    pub(super) fn has(&self, about: Trouble) -> bool {
+        self.problems.contains_key(&about)
+    }
+
     fn set(&mut self, about: Trouble, problem: Option<Problem>, now: Monotonic) -> Change {
         match problem {
             Some(problem) if self.problems.get(&about) == Some(&problem) => Change::Same,

@@ -5,6 +5,7 @@ mod api;
 mod control;
 mod eviction;
 mod health;
+mod history;
 mod hook;
 mod host;
 mod late_swap;
@@ -98,6 +99,9 @@ struct Agent<A> {
     suspend: suspend::Suspend,
     reclaim: reclaim::Reclaim,
     publisher: publish::Publisher,
+    recorder: history::Recorder,
+    /// When the pass began that is under way, or the last one.
+    pass_began: Monotonic,
     /// Whose limit could not be read or set.
     failures: HashMap<Holder, pass::Failure>,
     kubelet: kubelet::Kubelet,
@@ -187,6 +191,8 @@ impl<A: Actuator> Agent<A> {
             eviction_status: None,
             suspend,
             publisher: publish::Publisher::default(),
+            recorder: history::Recorder::default(),
+            pass_began: Monotonic::default(),
             failures: HashMap::new(),
             kubelet: kubelet::Kubelet::default(),
             // Replaced by one that is heard.
@@ -249,12 +255,19 @@ impl<A: Actuator> Agent<A> {
         self.notifier.status("Waiting for the API server's list of pods.", self.now());
         self.first_list(&mut news).await;
         self.first_protection(&mut guard).await;
+        self.history_begins(act);
         self.resync();
         self.report();
+        self.remember();
         self.notifier.ready(self.longest_pause());
 
         loop {
-            let next = self.timers.next().min(self.eviction.next()).min(self.reclaim.next());
+            let next = self
+                .timers
+                .next()
+                .min(self.eviction.next())
+                .min(self.reclaim.next())
+                .min(self.recorder.next());
             let silence = self.settings.suspend.longest_silence;
             let next = self.suspend.next(silence).map_or(next, |at| at.min(next));
             let next = self.publication().map_or(next, |at| at.min(next));
@@ -316,7 +329,9 @@ impl<A: Actuator> Agent<A> {
             self.reclaim_cold();
             self.pass(false);
             self.report();
+            self.remember();
         }
+        self.history_ends();
         self.notifier.stopping();
         if let Some(control) = control {
             control.abort();

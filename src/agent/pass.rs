@@ -12,7 +12,7 @@ use crate::{
     },
     messages,
     model::{
-        host::{ContainerFacts, Holder, Level, PodFacts, Role},
+        host::{ContainerFacts, Holder, Level, Monotonic, PodFacts, Role},
         pod::{Pod, PodUid},
         published::Counters,
         swap::{SwapMax, human_bytes},
@@ -40,7 +40,11 @@ impl<A: Actuator> Agent<A> {
         if self.dirty.is_empty() {
             return;
         }
+        let began = self.started.elapsed();
         let (facts, slices) = self.observe();
+        let levels = facts.iter().map(|facts| facts.levels.len()).sum::<usize>();
+        self.recorder.verified(levels + slices.len());
+        self.pass_began = Monotonic(began);
         let (node, swap_is_certain) = self.granted_from();
         let snapshot = Snapshot {
             node,
@@ -216,6 +220,10 @@ impl<A: Actuator> Agent<A> {
         let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
         let state = self.state.get(owner);
+        let contended = state.is_some_and(|state| state.contended);
+        let took = self.started.elapsed().saturating_sub(self.pass_began.0);
+        let whose = (&*format!("{namespace}/{name}"), &*level.to_string(), from);
+        self.recorder.written(cause, whose, took, contended);
         if cause == Cause::Drift && state.is_some_and(|state| state.contended) {
             tracing::debug!(?owner, swap_max = %to, "repaired again");
             return;

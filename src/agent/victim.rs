@@ -18,6 +18,7 @@ use crate::{
     },
     messages,
     model::{
+        history::What,
         host::{Monotonic, Role},
         pod::PodUid,
         pressure::PodUsage,
@@ -41,7 +42,9 @@ impl<A: Actuator> Agent<A> {
         if !enforced {
             self.note_of_pod(uid, true, "WouldEvict", text.clone());
             self.note(About::PodOfNode(self.reference(uid)), true, "WouldEvict", text);
-            self.publisher.evicted(format!("{namespace}/{name}"), "observed", victim.why, "");
+            let pod = format!("{namespace}/{name}");
+            self.recorder.tell(What::eviction(&pod, "observed", &victim.why, ""));
+            self.publisher.evicted(pod, "observed", victim.why, "");
             return;
         }
         let (roots, settings) = (self.roots.clone(), self.settings.clone());
@@ -61,6 +64,8 @@ impl<A: Actuator> Agent<A> {
         let uid = victim.ranked.uid.clone();
         let (namespace, name) = (&victim.ranked.namespace, &victim.ranked.name);
         let pod = format!("{namespace}/{name}");
+        let outcome = answer.outcome().word();
+        self.recorder.tell(What::eviction(&pod, outcome, &victim.why, answer.text()));
         self.publisher.evicted(
             pod.clone(),
             answer.outcome().word(),
@@ -117,6 +122,7 @@ impl<A: Actuator> Agent<A> {
             .cloned()
             .collect();
         for InFlight { uid, namespace, name, .. } in left {
+            self.recorder.tell(What::Left { pod: format!("{namespace}/{name}") });
             messages::PodLeft { pod_namespace: &namespace, pod_name: &name, pod_uid: &uid }
                 .emit(format_args!("the evicted pod {namespace}/{name} has left"));
             if self.eviction.evictions.left(&self.settings.eviction, &uid, at) {

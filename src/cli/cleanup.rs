@@ -7,6 +7,7 @@ use anyhow::Context;
 use crate::{
     act::freeze,
     decide::{hook::FILE_NAME, suspend::Suspensions},
+    history,
     model::runtime::Runtime,
     observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
@@ -27,6 +28,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for file in state::ALL.iter().filter(|file| file.cleanup == Cleanup::Removes) {
         remove(roots, Path::new(file.path))?;
     }
+    remove(roots, Path::new(history::FOLDER))?;
     for name in ["in-force.toml", "metrics.sock", "control.sock"] {
         remove(roots, &Path::new("/run/wasp-agent").join(name))?;
     }

@@ -7,6 +7,7 @@ mod manifests;
 mod overview;
 mod plan;
 mod provision;
+mod report;
 mod run;
 mod suspend;
 mod unprotect;
@@ -76,7 +77,8 @@ enum OnNode {
     },
     /// Put the protected slices back to what they were before the agent came
     Unprotect,
-    /// Remove the OCI hook and what the agent keeps in /run; limits and swap stay as they are
+    /// Remove the OCI hook, what the agent keeps in /run and the node's history; limits and swap stay as
+    /// they are
     Cleanup,
     /// Look for what keeps this host from overcommitting memory safely, and say what mends it; before
     /// the installation, too. Exit 1: something to be warned of; 2: something fails
@@ -105,6 +107,17 @@ enum OnNode {
         /// All pods, not only the first twenty
         #[arg(long)]
         all: bool,
+        /// In which order the pods are shown
+        #[arg(long, value_enum, value_name = "ORDER", default_value = "swap")]
+        sort: overview::Sort,
+    },
+    /// Report what happened on this node: evictions, outages, changed limits, memory and waits over time
+    Report(report::Report),
+    /// Show how much memory this node has borne by its own history, and what is not known
+    Advise {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Explain why a pod's containers may swap what they may, and its place in the order of eviction
     Explain {
@@ -140,8 +153,11 @@ enum OnNode {
         #[arg(long)]
         json: bool,
         /// Also show sandboxes and other cgroups that hold no container
-        #[arg(long)]
+        #[arg(long, conflicts_with = "overcommit_percent")]
         all: bool,
+        /// Show what this overcommit-percent would change: swap, disk, and each container's grant
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(100..=1000))]
+        overcommit_percent: Option<u64>,
     },
 }
 
@@ -195,6 +211,8 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         (OnNode::Unprotect, _) => done(unprotect::unprotect(roots)),
         // A pod must not sleep on because of a typing error.
         (OnNode::Resume { pod }, _) => done(suspend::resume(roots, &pod)),
+        (OnNode::Report(asked), _) => done(report::report(roots, &asked)),
+        (OnNode::Advise { json }, _) => done(report::advise(roots, json)),
         // It undoes what is remembered, whatever is configured.
         (command @ OnNode::Deprovision { .. }, in_force) => {
             warn(&format!("{problems}"));
@@ -218,8 +236,12 @@ fn by_settings(command: OnNode, roots: &Roots, settings: &Settings) -> ExitCode 
         }
         OnNode::Cleanup => cleanup::cleanup(roots),
         OnNode::Unprotect => unprotect::unprotect(roots),
-        OnNode::Status { json, brief, watch, all } => {
-            match overview::status(roots, settings, overview::Shown { json, brief, watch, all }) {
+        OnNode::Status { json, brief, watch, all, sort } => {
+            match overview::status(
+                roots,
+                settings,
+                overview::Shown { json, brief, watch, all, sort },
+            ) {
                 Ok(true) => Ok(()),
                 Ok(false) => return ExitCode::from(1),
                 Err(error) => Err(error),
@@ -229,7 +251,14 @@ fn by_settings(command: OnNode, roots: &Roots, settings: &Settings) -> ExitCode 
         OnNode::Resume { pod } => suspend::resume(roots, &pod),
         OnNode::Suspended { json } => suspend::suspended(roots, json),
         OnNode::Explain { pod } => overview::explain(roots, settings, &pod),
-        OnNode::Plan { json, all } => plan::plan(roots, settings, json, all),
+        OnNode::Report(asked) => report::report(roots, &asked),
+        OnNode::Advise { json } => report::advise(roots, json),
+        OnNode::Plan { json, overcommit_percent: Some(percent), .. } => {
+            plan::other_percent(roots, settings, percent, json)
+        }
+        OnNode::Plan { json, all, overcommit_percent: None } => {
+            plan::plan(roots, settings, json, all)
+        }
         OnNode::Run { .. }
         | OnNode::Check { .. }
         | OnNode::CheckConfig

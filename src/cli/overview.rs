@@ -29,8 +29,8 @@ use crate::{
     },
     report::{
         explain,
-        overview::{Activity, AgentState, Overview, VERSION, for_pods, pods},
-        screen::screen,
+        overview::{Activity, AgentState, Overview, PodRow, VERSION, for_pods, pods},
+        screen::{fitted, screen},
         verdict::Verdict,
     },
     roots::Roots,
@@ -50,6 +50,33 @@ pub struct Shown {
     pub brief: bool,
     pub watch: bool,
     pub all: bool,
+    pub sort: Sort,
+}
+
+/// In which order pods are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sort {
+    /// By swap used
+    Swap,
+    /// By pages that come back from swap
+    In,
+    /// By the time in which all of their processes wait for memory
+    Stall,
+    /// By the order of eviction
+    Eviction,
+}
+
+/// Those first that the order asks for; equal ones stay as they are.
+fn sort(pods: &mut [PodRow], by: Sort) {
+    let most = |a: Option<f64>, b: Option<f64>| b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));
+    match by {
+        Sort::Swap => {}
+        Sort::In => {
+            pods.sort_by(|a, b| most(a.swap_in_pages_per_second, b.swap_in_pages_per_second));
+        }
+        Sort::Stall => pods.sort_by(|a, b| most(a.stalled_percent, b.stalled_percent)),
+        Sort::Eviction => pods.sort_by_key(|pod| pod.eviction_order.unwrap_or(usize::MAX)),
+    }
 }
 
 /// With `brief`, whether the node is right.
@@ -60,15 +87,19 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
     loop {
         std::thread::sleep(pause);
         let look = host.look()?;
-        let overview = host.overview(&look, &before);
+        let mut overview = host.overview(&look, &before);
         if shown.brief {
             let verdict = Verdict::of(&overview);
             super::print(&verdict.line())?;
             return Ok(verdict.is_right());
         }
-        let text = match shown.json {
-            true => serde_json::to_string(&overview)? + "\n",
-            false => screen(&overview, width(), shown.all),
+        sort(&mut overview.pods, shown.sort);
+        let text = match (shown.json, size()) {
+            (true, _) => serde_json::to_string(&overview)? + "\n",
+            (false, Some((width, height))) if shown.watch && !shown.all => {
+                fitted(&overview, width, height)
+            }
+            (false, size) => screen(&overview, size.map_or(usize::MAX, |(w, _)| w), shown.all),
         };
         // The screen is cleared from where the cursor is set to: the upper left.
         let clear = if shown.watch && !shown.json { "\u{1b}[H\u{1b}[2J" } else { "" };
@@ -88,7 +119,7 @@ pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Resu
     let mut host = Host::new(roots, settings)?;
     let look = host.look()?;
     let overview = host.overview(&look, &look);
-    let is_wanted = |pod: &&crate::report::overview::PodRow| {
+    let is_wanted = |pod: &&PodRow| {
         wanted == pod.uid
             || wanted == pod.pod
             || wanted.split_once('/') == Some((&pod.namespace, &pod.pod))
@@ -108,13 +139,17 @@ pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Resu
     }
 }
 
-/// Columns of the terminal; no end where it is none.
-fn width() -> usize {
+/// Columns and lines of the terminal, if it is one.
+fn size() -> Option<(usize, usize)> {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {
-        return usize::MAX;
+        return None;
     }
-    rustix::termios::tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col).max(40))
+    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    let size = size.map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+    // A serial console does not know its size.
+    let (width, height) = size.filter(|(w, h)| *w > 0 && *h > 0).unwrap_or((80, 24));
+    Some((width.max(40), height.max(10)))
 }
 
 struct Host<'a> {
@@ -272,5 +307,46 @@ impl<'a> Host<'a> {
             (true, _) => None,
         };
         AgentState { running, doubt }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, pages: Option<f64>, stalled: Option<f64>, order: Option<usize>) -> PodRow {
+        PodRow {
+            namespace: "n".into(),
+            pod: name.into(),
+            uid: String::new(),
+            qos_class: String::new(),
+            swap_bytes: 0,
+            swap_in_no_container_bytes: 0,
+            swap_grant: "0".into(),
+            swap_max_in_force: None,
+            working_set_bytes: 0,
+            swap_in_pages_per_second: pages,
+            stalled_percent: stalled,
+            eviction_order: order,
+            eviction_reason: String::new(),
+            eviction_cost: None,
+            containers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn pods_are_shown_in_the_order_that_is_asked_for() {
+        let pods = [
+            pod("a", None, Some(1.0), Some(3)),
+            pod("b", Some(0.0), Some(9.0), None),
+            pod("c", Some(7.5), None, Some(1)),
+        ];
+        for (by, order) in
+            [(Sort::Swap, "abc"), (Sort::In, "cba"), (Sort::Stall, "bac"), (Sort::Eviction, "cab")]
+        {
+            let mut pods = pods.clone();
+            sort(&mut pods, by);
+            assert_eq!(pods.map(|pod| pod.pod).concat(), order, "{by:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         limits::decide,
         pods::{lost_pods, without_cgroup, without_limit},
         state::State,
+        what_if::{self, with_percent},
     },
     model::{host::Monotonic, pod::Pods, published::Published},
     observe::{
@@ -21,7 +22,8 @@ use crate::{
         kubelet, node,
         tree::Tree,
     },
-    report::plan::Plan,
+    provision::Provisioning,
+    report::{plan::Plan, what_if as shown},
     roots::Roots,
     state::StateFile,
 };
@@ -31,21 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
-    let asked = runtime.block_on(async {
-        let late = || anyhow::anyhow!("no answer for {} s", PATIENCE.as_secs());
-        tokio::time::timeout(PATIENCE, from_api(roots, settings))
-            .await
-            .unwrap_or_else(|_| Err(late()))
-    });
-    let (pods, mut notes) = match asked {
-        Ok(asked) => asked,
-        Err(error) => {
-            let note = format!(
-                "the API server does not tell the pods, going by the agent's records: {error:#}"
-            );
-            (Records::new(roots).load(), vec![note])
-        }
-    };
+    let (pods, mut notes) = pods(roots, settings, &runtime);
     let kubelet = runtime.block_on(kubelet::service(roots));
     let kubelet = kubelet::config_of(roots, settings, kubelet.as_ref());
     let roots = &match &kubelet {
@@ -112,6 +100,59 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     let traffic = node::swap_traffic(roots);
     let plan = Plan::new(settings, snapshot, &decision, devices, traffic, notes);
     super::print(&if json { plan.json()? } else { plan.table(all) })
+}
+
+/// By the API server, else by the agent's records.
+fn pods(
+    roots: &Roots,
+    settings: &Settings,
+    runtime: &tokio::runtime::Runtime,
+) -> (Pods, Vec<String>) {
+    let asked = runtime.block_on(async {
+        let late = || anyhow::anyhow!("no answer for {} s", PATIENCE.as_secs());
+        tokio::time::timeout(PATIENCE, from_api(roots, settings))
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    });
+    asked.unwrap_or_else(|error| {
+        let note = format!("API server not reachable, going by the agent's records: {error:#}");
+        (Records::new(roots).load(), vec![note])
+    })
+}
+
+/// What another `overcommit-percent` would change; nothing is changed.
+pub fn other_percent(
+    roots: &Roots,
+    settings: &Settings,
+    percent: u64,
+    json: bool,
+) -> anyhow::Result<()> {
+    let runtime = super::runtime()?;
+    let (pods, notes) = pods(roots, settings, &runtime);
+    let node = node::memory(roots)?;
+    let what_if = what_if::what_if(settings, &node, &pods, percent);
+    let then = with_percent(settings, percent);
+    let kubelet = runtime.block_on(kubelet::service(roots));
+    let provisioning = Provisioning {
+        roots,
+        settings: &then,
+        kubelet_unit: kubelet.as_ref(),
+        dry_run: true,
+        progress: &|_, _| {},
+    };
+    let steps = match provisioning.preview() {
+        Ok(None) => Ok(Vec::new()),
+        Ok(Some(plan)) => match plan.kept {
+            Some(refusal) => Err(refusal.to_string()),
+            None => Ok(plan.steps.iter().map(ToString::to_string).collect()),
+        },
+        Err(error) => Err(error.to_string()),
+    };
+    let text = match json {
+        true => shown::json(&what_if, &steps, &notes)?,
+        false => shown::table(&what_if, &steps, &notes),
+    };
+    super::print(&text)
 }
 
 /// What the kubelet counts as swap, as far as the agent knows.

@@ -4,6 +4,7 @@
 mod alerts;
 mod check;
 mod cluster;
+pub mod dashboards;
 mod ignition;
 mod kubelet;
 mod order;
@@ -157,6 +158,18 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
         "42-alertingrule.yaml",
         "Alerts in the platform's own monitoring, which has node-exporter's metrics.",
         &alerts::alerting_rule(),
+    ));
+    manifests.push(yaml(
+        "43-console-dashboard.yaml",
+        "A dashboard in OpenShift's console (Observe, Dashboards). It needs the agent's own metrics \
+         (docs/metrics.md).",
+        &dashboards::console(),
+    ));
+    manifests.push(yaml(
+        "44-perses-dashboard.yaml",
+        "The same for Perses. It is applied by hand, where the Cluster Observability Operator is \
+         installed with Perses.",
+        &dashboards::perses(),
     ));
     if rollout.taint_guard {
         manifests.push(yaml(

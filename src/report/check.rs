@@ -32,12 +32,19 @@ fn style(level: Level) -> Style {
     color.on_default()
 }
 
-/// A line for each check; below those that are not well, why it matters and what mends it. With
+/// A line for each check, those that fail first; below those that are not well, why it matters and what mends it. With
 /// colours, which the printer leaves out where nobody sees them.
 pub fn human(lines: &[Line]) -> String {
     let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
     let mut text = String::new();
-    for Line { id, level, found, why, mend } in lines {
+    let mut worst_first: Vec<&Line> = lines.iter().collect();
+    worst_first.sort_by_key(|line| match line.level {
+        Level::Fail => 0,
+        Level::Warn => 1,
+        Level::Ok => 2,
+        Level::Skip => 3,
+    });
+    for Line { id, level, found, why, mend } in worst_first {
         let style = style(*level);
         let found = found.replace('\n', "\n      ");
         let _ = writeln!(text, "{style}{:<4}{style:#}  {id:<width$}  {found}", word(*level));

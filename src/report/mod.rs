@@ -2,15 +2,18 @@
 
 pub mod check;
 pub mod explain;
+pub mod history;
 pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod overview;
 pub mod plan;
+pub mod plot;
 pub mod screen;
 pub mod status;
 pub mod suspend;
 pub mod verdict;
+pub mod what_if;
 
 use crate::model::plain::plain;
 

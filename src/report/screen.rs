@@ -35,6 +35,54 @@ const RECLAIMED: usize = 5;
 /// Of recent evictions.
 const EVICTIONS: usize = 5;
 
+/// In a screen of a fixed height: so many lines of problems, of pods under way, and of past evictions.
+const PROBLEMS_FITTED: usize = 3;
+const IN_FLIGHT_FITTED: usize = 2;
+const EVICTIONS_FITTED: usize = 2;
+
+/// The screen of a terminal that is looked at all the time: what matters most stays in its `height` lines,
+/// and lines are cut, not wrapped.
+pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
+    let mut lines = Vec::new();
+    let mut line = |label: &str, what: &str| lines.push(format!("{label:<LABEL$} {what}"));
+    line("Time", &shown_time(&overview.at));
+    agent(overview, &mut line);
+    if let Some(published) = &overview.published {
+        let problems = &published.problems;
+        for (index, problem) in problems.iter().take(PROBLEMS_FITTED).enumerate() {
+            line(if index == 0 { "Problems" } else { "" }, &format!("{BAD}{problem}{BAD:#}"));
+        }
+        match problems.len().saturating_sub(PROBLEMS_FITTED) {
+            0 if problems.is_empty() && overview.agent.running => {
+                line("Problems", &format!("{GOOD}none{GOOD:#}"))
+            }
+            0 => {}
+            more => line("", &format!("{BAD}{more} more: wasp-agent status{BAD:#}")),
+        }
+    }
+    memory(overview, &mut line);
+    if let Some(published) = &overview.published {
+        signals(published, (IN_FLIGHT_FITTED, EVICTIONS_FITTED), &mut line);
+    }
+    for note in overview.notes.iter().take(1) {
+        line("Note", note);
+    }
+    // One line is empty, one is the table's header, and one is left for the cursor.
+    let room = height.saturating_sub(lines.len() + 3);
+    let (rows, shown) = rows(&overview.pods, room, width);
+    // Of those that there is no room for, the last line tells.
+    let (rows, shown) = match shown < overview.pods.len() {
+        true => self::rows(&overview.pods, room.saturating_sub(1), width),
+        false => (rows, shown),
+    };
+    let mut text = lines.iter().fold(String::new(), |all, line| all + &shorten(line, width) + "\n");
+    text += &format!("\n{rows}");
+    if shown < overview.pods.len() {
+        let _ = writeln!(text, "{DIM}{} pods more{DIM:#}", overview.pods.len() - shown);
+    }
+    super::for_terminal(&text)
+}
+
 /// `width` in columns: longer lines are wrapped, those of the table cut.
 pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     let mut text = String::new();
@@ -56,7 +104,7 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     }
     swap(overview, &mut line);
     if let Some(published) = &overview.published {
-        signals(published, &mut line);
+        signals(published, (usize::MAX, EVICTIONS), &mut line);
         suspended(published, &mut line);
         reclaim(published, &mut line);
         guards(published, &mut line);
@@ -72,10 +120,7 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
         line("Note", note);
     }
     let head = text.lines().fold(String::new(), |all, line| all + &wrap(line, width));
-    let table = pods(&overview.pods, all);
-    super::for_terminal(
-        &table.lines().fold(head + "\n", |all, line| all + &cut(line, width) + "\n"),
-    )
+    super::for_terminal(&format!("{head}\n{}", pods(&overview.pods, all, width)))
 }
 
 fn agent(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
@@ -89,6 +134,20 @@ fn agent(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
         (Some(doubt), false) => format!("{BAD}{doubt}{BAD:#}"),
     };
     line("Agent", &format!("{state}{}", about.map_or(String::new(), |about| format!("  {about}"))));
+}
+
+/// RAM and swap in a line each.
+fn memory(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
+    let mut devices = 0;
+    swap(overview, &mut |label: &str, what: &str| {
+        // A device is told apart only where there is more than one: the sum says the same.
+        if !label.is_empty() {
+            line(label, what);
+        } else if overview.swap_devices.len() > 1 && devices < 3 {
+            devices += 1;
+            line(label, what);
+        }
+    });
 }
 
 fn swap(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
@@ -114,7 +173,11 @@ fn swap(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
     }
 }
 
-fn signals(published: &Published, line: &mut impl FnMut(&str, &str)) {
+fn signals(
+    published: &Published,
+    (most_in_flight, most_past): (usize, usize),
+    line: &mut impl FnMut(&str, &str),
+) {
     for (index, Signal { name, ratio, text, active, .. }) in published.signals.iter().enumerate() {
         let style = if *active { BAD } else { Style::new() };
         let what = format!("{style}{name:<11} {:>4.0} %{style:#}  {text}", ratio * 100.0);
@@ -129,10 +192,10 @@ fn signals(published: &Published, line: &mut impl FnMut(&str, &str)) {
     let held = eviction.held_back.as_ref().map_or(String::new(), |why| format!("; {why}"));
     let count = eviction.in_the_last_hour;
     line("Eviction", &format!("{}, {count} in the last hour{held}", eviction.mode));
-    for pod in &eviction.in_flight {
+    for pod in eviction.in_flight.iter().take(most_in_flight) {
         line("", &format!("{BAD}{} is {}{BAD:#}", pod.pod, pod.stage));
     }
-    for evicted in eviction.recent.iter().rev().take(EVICTIONS) {
+    for evicted in eviction.recent.iter().rev().take(most_past) {
         let at = shown_time(&evicted.at);
         line("", &format!("{at} {} {}: {}", evicted.pod, evicted.outcome, evicted.why));
     }
@@ -200,8 +263,17 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     }
 }
 
-fn pods(pods: &[PodRow], all: bool) -> String {
-    let shown = if all { pods } else { &pods[..pods.len().min(PODS)] };
+fn pods(pods: &[PodRow], all: bool, width: usize) -> String {
+    let (mut text, shown) = rows(pods, if all { pods.len() } else { PODS }, width);
+    if shown < pods.len() {
+        let _ = writeln!(text, "{DIM}{} pods more: --all{DIM:#}", pods.len() - shown);
+    }
+    text
+}
+
+/// The first `most` pods as a table that is not wider than `width`, and how many they are.
+fn rows(pods: &[PodRow], most: usize, width: usize) -> (String, usize) {
+    let shown = &pods[..pods.len().min(most)];
     let header = ["SWAP", "GRANT", "IN/S", "STALL", "EVICTION", "POD", "WHY"].map(str::to_owned);
     let mut rows = vec![header];
     rows.extend(shown.iter().map(|pod| {
@@ -229,11 +301,54 @@ fn pods(pods: &[PodRow], all: bool) -> String {
             },
         ]
     }));
-    let mut text = super::columns(&rows);
-    if shown.len() < pods.len() {
-        let _ = writeln!(text, "{DIM}{} pods more: --all{DIM:#}", pods.len() - shown.len());
+    fit(&mut rows, width);
+    (super::columns(&rows), shown.len())
+}
+
+/// Leaves out the reason where it would be no more than its beginning, and cuts names in the middle: the
+/// end tells pods of a workload apart.
+fn fit(rows: &mut [[String; 7]], width: usize) {
+    let longest = |rows: &[[String; 7]], column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+    };
+    let before: usize = (0..POD).map(|column| longest(rows, column) + 2).sum();
+    let left = width.saturating_sub(before);
+    let pod = longest(rows, POD);
+    let why = left.saturating_sub(pod.min(left) + 2);
+    let (pod, why) = match why {
+        0..WHY_AT_LEAST => (left, 0),
+        why => (pod, why),
+    };
+    for row in rows {
+        row[POD] = cut_middle(&row[POD], pod);
+        row[POD + 1] = if why == 0 { String::new() } else { shorten(&row[POD + 1], why) };
     }
-    text
+}
+
+/// The column of the pod's name in the table; after it comes the reason.
+const POD: usize = 5;
+/// A reason is shown in so many columns or not at all.
+const WHY_AT_LEAST: usize = 24;
+
+/// `text` in at most `width` columns, with its beginning and its end.
+fn cut_middle(text: &str, width: usize) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    if letters.len() <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let begin = kept / 2;
+    let (first, last) = (&letters[..begin], &letters[letters.len() - (kept - begin)..]);
+    first.iter().chain(&['…']).chain(last).collect()
+}
+
+/// `line` in at most `width` columns; what is cut off is shown by an ellipsis.
+fn shorten(line: &str, width: usize) -> String {
+    if cut_width(line) <= width {
+        line.to_owned()
+    } else {
+        cut(line, width.saturating_sub(1)) + "…"
+    }
 }
 
 /// `2026-01-02T03:04:05.678Z` as `2026-01-02 03:04:05 UTC`; anything else as it is.

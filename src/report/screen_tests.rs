@@ -215,6 +215,58 @@ fn screens_are_as_recorded() {
     golden("tests/golden/status/never-ran-200.txt", &plain(&screen(&nothing, 200, false)));
 }
 
+/// A bad night: more of everything than there is room for.
+fn crowded() -> Overview {
+    let mut overview = pressed();
+    let published = overview.published.as_mut().unwrap();
+    published.problems =
+        (1..=7).map(|index| format!("problem {index} of many, {}", "x".repeat(90))).collect();
+    published.signals = vec![published.signals[0].clone(); 4];
+    published.eviction.in_flight = vec![published.eviction.in_flight[0].clone(); 4];
+    published.eviction.recent = vec![published.eviction.recent[0].clone(); 9];
+    overview.pods = (0..60)
+        .map(|index| {
+            pod(
+                &format!("virt-launcher-a-rather-long-name-{index:05}"),
+                GIB,
+                Some(index),
+                "1.0 GiB above its request, priority 0",
+            )
+        })
+        .collect();
+    overview
+}
+
+#[test]
+fn what_matters_most_stays_in_a_small_terminal() {
+    for (name, overview) in [("crowded", crowded()), ("healthy", healthy()), ("broken", broken())] {
+        for (width, height) in [(80, 24), (200, 50)] {
+            let text = plain(&fitted(&overview, width, height));
+            assert!(text.lines().count() < height, "{name}: no line for the cursor\n{text}");
+            for line in text.lines() {
+                assert!(line.chars().count() <= width, "{name}: {line}");
+            }
+            golden(&format!("tests/golden/status/{name}-{width}x{height}.txt"), &text);
+        }
+    }
+    let text = plain(&fitted(&crowded(), 80, 24));
+    for part in ["problem 1", "4 more", "traffic", "SwapPressure True", "is migrating", "pods more"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert_eq!(text.matches(" migrating: ").count(), 2, "{text}");
+    // Both ends of a name are there.
+    assert!(text.contains("vms/virt-") && text.contains("-00000\n"), "{text}");
+}
+
+#[test]
+fn names_are_cut_in_the_middle() {
+    for (width, cut) in [(9, "vms/a-pod"), (8, "vms…-pod"), (3, "v…d"), (1, "…"), (0, "…")]
+    {
+        assert_eq!(cut_middle("vms/a-pod", width), cut);
+    }
+}
+
 #[test]
 fn a_pod_is_explained_step_by_step() {
     let overview = healthy();

@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod failpoint;
+pub mod history;
 pub mod messages;
 pub mod observe;
 pub mod provision;

@@ -72,8 +72,11 @@ is "$(modes /run/wasp-agent -type d)" "/run/wasp-agent 755
 /run/wasp-agent/pods 700" "nor is the folder of records"
 is "$(modes /run/wasp-agent -type s)" "/run/wasp-agent/metrics.sock 600" "nor the metrics' socket"
 is "$(modes /var/lib/wasp-agent)" "/var/lib/wasp-agent 700
+/var/lib/wasp-agent/history 700
+/var/lib/wasp-agent/history/events 600
+/var/lib/wasp-agent/history/minutes 600
 /var/lib/wasp-agent/provisioned.json 600
-/var/lib/wasp-agent/swapfile 600" "nor the swap"
+/var/lib/wasp-agent/swapfile 600" "nor the swap and the history"
 
 key=$(awk '/PRIVATE KEY/ { on = !on; next } on && length > 40' "$(awk '$1 == "client-key:" { print $2 }' /var/lib/kubelet/kubeconfig)" | head -n 1)
 check "there is a key" test -n "$key"

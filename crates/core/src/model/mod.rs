@@ -3,6 +3,7 @@
 pub mod check;
 pub mod failure;
 pub mod guest;
+pub mod history;
 pub mod hook;
 pub mod host;
 pub mod kubelet;

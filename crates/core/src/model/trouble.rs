@@ -117,6 +117,8 @@ troubles! {
     Guard "guard" Warn [], ["wasp-agent check-config"];
     Metrics "metrics" Warn [], ["ss -ltnp"];
     Textfile "textfile" Warn [], ["wasp-agent check-config"];
+    /// What happened cannot be kept for `wasp-agent report`.
+    History "history" Warn [], ["df /var/lib/wasp-agent"];
     /// Containers use more swap than their grant.
     Above "above" Note [], [];
     /// Pods hold more swap than their containers may have together.

@@ -1,0 +1,150 @@
+//! `wasp-agent report` and `wasp-agent advise`: what the node's history tells.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use jiff::{Span, Timestamp, tz::TimeZone};
+
+use crate::{
+    decide::history::{borne, summary},
+    history::{self, History},
+    report::{history as shown, plot},
+    roots::Roots,
+};
+
+#[derive(Debug, Args)]
+pub struct Report {
+    /// From when on: yesterday, today, a duration back from now (90m, 2h, 3d), a date or an RFC 3339 time;
+    /// days begin at midnight UTC
+    #[arg(long, value_name = "TIME", default_value = "yesterday")]
+    since: String,
+    /// Print JSON, with a point for each minute
+    #[arg(long)]
+    json: bool,
+    /// Draw memory, swap traffic and waits over time into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write report and pictures into this file, for a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
+    let history = history::read(roots)?;
+    let mut notes = Vec::new();
+    if history.unreadable > 0 {
+        notes.push(format!(
+            "{} lines of {} could not be read and are left out",
+            history.unreadable,
+            history::EVENTS
+        ));
+    }
+    if history.minutes.is_empty() {
+        notes.push(format!(
+            "{} holds no minute: the agent has not run for a minute yet, or {} may not be written \
+             (wasp-agent status)",
+            history::MINUTES,
+            history::FOLDER
+        ));
+    }
+    Ok((history, notes))
+}
+
+pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let since = since(&asked.since, now).with_context(|| {
+        format!(
+            "--since {:?} is no time: give yesterday, today, 90m, 2h, 3d, 2026-11-28 or \
+             2026-11-28T06:00:00Z",
+            asked.since
+        )
+    })?;
+    let (History { mut minutes, events, .. }, notes) = read(roots)?;
+    let second = |time: Timestamp| u64::try_from(time.as_second()).unwrap_or(0);
+    let summary = summary(&minutes, &events, second(since), second(now));
+    minutes.retain(|minute| (summary.from..=summary.to).contains(&minute.at));
+    let text = match asked.json {
+        true => shown::json(&summary, &minutes, &notes)?,
+        false => shown::report(&summary, &notes),
+    };
+    if asked.svg.is_some() || asked.html.is_some() {
+        let svg = plot::svg(&summary, &minutes)?;
+        if let Some(file) = &asked.svg {
+            write(file, &svg)?;
+        }
+        if let Some(file) = &asked.html {
+            write(file, &plot::html(&shown::report(&summary, &notes), &svg))?;
+        }
+        if !asked.json {
+            return Ok(());
+        }
+    }
+    super::print(&text)
+}
+
+pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
+    let (history, notes) = read(roots)?;
+    let borne = borne(&history.minutes);
+    if json {
+        return super::print(&(serde_json::to_string(&borne)? + "\n"));
+    }
+    let notes = notes.iter().fold(String::new(), |all, note| all + "Note: " + note + "\n");
+    super::print(&(notes + &shown::advice(&borne)))
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The time that `text` stands for.
+fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+    let midnight = now.to_zoned(TimeZone::UTC).start_of_day()?;
+    let duration =
+        text.split_at_checked(text.len().saturating_sub(1)).and_then(|(number, unit)| {
+            let number: i64 =
+                number.parse().ok().filter(|number| (0..=100_000).contains(number))?;
+            match unit {
+                "m" => Some(Span::new().try_minutes(number)),
+                "h" => Some(Span::new().try_hours(number)),
+                "d" => Some(Span::new().try_hours(number * 24)),
+                _ => None,
+            }
+        });
+    match (text, duration) {
+        ("today", _) => Ok(midnight.timestamp()),
+        ("yesterday", _) => Ok(midnight.yesterday()?.timestamp()),
+        (_, Some(back)) => Ok(now.checked_sub(back?)?),
+        _ => {
+            let day = text.parse::<jiff::civil::Date>();
+            match text.parse::<Timestamp>() {
+                Ok(time) => Ok(time),
+                Err(_) => Ok(day?.to_zoned(TimeZone::UTC)?.timestamp()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let now: Timestamp = "2026-03-01T09:30:00Z".parse().unwrap();
+        for (text, time) in [
+            ("yesterday", "2026-02-28T00:00:00Z"),
+            ("today", "2026-03-01T00:00:00Z"),
+            ("90m", "2026-03-01T08:00:00Z"),
+            ("2h", "2026-03-01T07:30:00Z"),
+            ("3d", "2026-02-26T09:30:00Z"),
+            ("2026-02-27", "2026-02-27T00:00:00Z"),
+            ("2026-02-27T06:00:00+02:00", "2026-02-27T04:00:00Z"),
+        ] {
+            assert_eq!(since(text, now).unwrap().to_string(), time, "{text}");
+        }
+        for text in ["", "h", "-2h", "2x", "é", "yesterday morning", "2026-13-01"] {
+            assert!(since(text, now).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Dashboards of the agent's metrics: for Grafana, for OpenShift's console, which takes Grafana's JSON in a
+//! ConfigMap, and for Perses. All are made of one list of panels.
+
+use serde_json::{Map, Value, json};
+
+use super::cluster::NAMESPACE;
+
+const TITLE: &str = "wasp-agent: swap of nodes";
+/// Where a query stands for the nodes that were chosen.
+const OF_NODE: &str = "instance=~\"$instance\"";
+
+/// A panel: a title, a unit in Grafana's and in Perses' words, and queries with their legends.
+struct Panel {
+    title: &'static str,
+    unit: (&'static str, &'static str),
+    queries: &'static [(&'static str, &'static str)],
+}
+
+const BYTES: (&str, &str) = ("bytes", "bytes");
+const BYTES_PER_SECOND: (&str, &str) = ("Bps", "bytes/sec");
+const RATIO: (&str, &str) = ("percentunit", "percent-decimal");
+const NUMBER: (&str, &str) = ("short", "decimal");
+
+/// `{n}` in a query stands for the choice of nodes.
+const PANELS: &[Panel] = &[
+    Panel {
+        title: "Swap of the node",
+        unit: BYTES,
+        queries: &[
+            ("wasp_agent_node_swap_used_bytes{n}", "{{instance}} in use"),
+            ("wasp_agent_node_swap_bytes{n}", "{{instance}} size"),
+            ("wasp_agent_node_swap_wanted_bytes{n}", "{{instance}} configured"),
+        ],
+    },
+    Panel {
+        title: "Working set and swap in use, as a part of RAM",
+        unit: RATIO,
+        queries: &[(
+            "(wasp_agent_node_working_set_bytes{n} + wasp_agent_node_swap_used_bytes{n}) / \
+             wasp_agent_node_ram_bytes{n}",
+            "{{instance}}",
+        )],
+    },
+    Panel {
+        title: "Swap traffic",
+        unit: BYTES_PER_SECOND,
+        queries: &[
+            ("rate(wasp_agent_node_swapped_in_bytes_total{n}[5m])", "{{instance}} in"),
+            ("rate(wasp_agent_node_swapped_out_bytes_total{n}[5m])", "{{instance}} out"),
+        ],
+    },
+    Panel {
+        title: "Time in which processes waited for memory",
+        unit: RATIO,
+        queries: &[
+            (
+                "rate(wasp_agent_memory_some_stalled_seconds_total{n}[5m])",
+                "{{instance}} {{scope}}, some",
+            ),
+            (
+                "rate(wasp_agent_memory_full_stalled_seconds_total{n}[5m])",
+                "{{instance}} {{scope}}, all",
+            ),
+        ],
+    },
+    Panel {
+        title: "Signals of eviction, as a ratio to their thresholds",
+        unit: RATIO,
+        queries: &[("wasp_agent_signal_ratio{n}", "{{instance}} {{signal}}")],
+    },
+    Panel {
+        title: "Evictions in an hour",
+        unit: NUMBER,
+        queries: &[(
+            "sum by (instance, outcome) (increase(wasp_agent_evictions_total{n}[1h])) > 0",
+            "{{instance}} {{outcome}}",
+        )],
+    },
+    Panel {
+        title: "Swap of containers",
+        unit: BYTES,
+        queries: &[
+            ("wasp_agent_swap_used_bytes{n}", "{{instance}} in use"),
+            ("wasp_agent_swap_granted_bytes{n}", "{{instance}} granted"),
+        ],
+    },
+    Panel {
+        title: "Containers above their grant, and without a limit",
+        unit: NUMBER,
+        queries: &[
+            ("wasp_agent_containers_above_grant{n}", "{{instance}} above"),
+            ("wasp_agent_containers_unlimited{n}", "{{instance}} without a limit"),
+        ],
+    },
+    Panel {
+        title: "Limits written in an hour, by cause",
+        unit: NUMBER,
+        queries: &[(
+            "sum by (instance, cause) (increase(wasp_agent_limits_written_total{n}[1h]))",
+            "{{instance}} {{cause}}",
+        )],
+    },
+    Panel {
+        title: "Troubles of the agent",
+        unit: NUMBER,
+        queries: &[
+            ("wasp_agent_trouble{n} == 1", "{{instance}} {{about}}"),
+            ("wasp_agent_api_reachable{n} == 0", "{{instance}} API server not reachable"),
+            ("wasp_agent_hook_installed{n} == 0", "{{instance}} hook not installed"),
+            ("changes(wasp_agent_start_timestamp_seconds{n}[15m]) > 0", "{{instance}} started"),
+        ],
+    },
+];
+
+/// The nodes to choose from.
+const NODES: &str = "label_values(wasp_agent_build_info, instance)";
+
+fn query(text: &str) -> String {
+    text.replace("{n}", &format!("{{{OF_NODE}}}"))
+}
+
+/// Every query of the dashboards, `$instance` included.
+pub fn queries() -> Vec<String> {
+    let all = PANELS.iter().flat_map(|panel| panel.queries);
+    all.map(|(text, _)| query(text)).collect()
+}
+
+/// For Grafana 9 and later.
+pub fn grafana() -> Value {
+    let panel = |(index, Panel { title, unit, queries }): (usize, &Panel)| {
+        let targets = queries.iter().zip('A'..).map(|((text, legend), letter)| {
+            json!({ "expr": query(text), "legendFormat": legend, "refId": letter.to_string() })
+        });
+        json!({
+            "id": index + 1,
+            "type": "timeseries",
+            "title": title,
+            "datasource": { "type": "prometheus", "uid": "$datasource" },
+            "gridPos": { "x": index % 2 * 12, "y": index / 2 * 8, "w": 12, "h": 8 },
+            "fieldConfig": { "defaults": { "unit": unit.0, "min": 0 }, "overrides": [] },
+            "targets": targets.collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "title": TITLE,
+        "uid": "wasp-agent",
+        "tags": ["wasp-agent", "swap"],
+        "schemaVersion": 37,
+        "refresh": "1m",
+        "time": { "from": "now-6h", "to": "now" },
+        "timezone": "browser",
+        "templating": { "list": [
+            { "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus" },
+            {
+                "name": "instance",
+                "label": "Node",
+                "type": "query",
+                "datasource": { "type": "prometheus", "uid": "$datasource" },
+                "query": NODES,
+                "refresh": 2,
+                "includeAll": true,
+                "multi": true,
+                "allValue": ".*",
+                "current": { "text": "All", "value": "$__all" },
+            },
+        ] },
+        "panels": PANELS.iter().enumerate().map(panel).collect::<Vec<_>>(),
+    })
+}
+
+/// The console draws rows of panels of type `graph`, and knows its own data source.
+fn for_console() -> Value {
+    let panels = PANELS.iter().enumerate().map(|(index, Panel { title, unit, queries })| {
+        let targets = queries.iter().zip('A'..).map(|((text, legend), letter)| {
+            json!({ "expr": query(text), "legendFormat": legend, "refId": letter.to_string() })
+        });
+        json!({
+            "id": index + 1,
+            "type": "graph",
+            "title": title,
+            "span": 6,
+            "yaxes": [{ "format": unit.0 }, { "format": unit.0 }],
+            "targets": targets.collect::<Vec<_>>(),
+        })
+    });
+    let panels: Vec<Value> = panels.collect();
+    json!({
+        "title": TITLE,
+        "tags": ["wasp-agent"],
+        "templating": { "list": [{
+            "name": "instance",
+            "label": "Node",
+            "type": "query",
+            "query": NODES,
+            "includeAll": true,
+            "allValue": ".*",
+            "current": { "text": "All", "value": ".*" },
+        }] },
+        "rows": panels.chunks(2).map(|panels| json!({ "panels": panels })).collect::<Vec<_>>(),
+    })
+}
+
+/// Source: OpenShift, "Reviewing monitoring dashboards as a cluster administrator".
+pub(super) fn console() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": "wasp-agent-dashboard",
+            "namespace": "openshift-config-managed",
+            "labels": { "console.openshift.io/dashboard": "true" },
+        },
+        "data": { "wasp-agent.json": format!("{:#}", for_console()) },
+    })
+}
+
+/// Source: Perses, `docs/api/dashboard.md`.
+pub(super) fn perses() -> Value {
+    let mut panels = Map::new();
+    let mut items = Vec::new();
+    for (index, Panel { title, unit, queries }) in PANELS.iter().enumerate() {
+        let name = format!("panel{index}");
+        let queries = queries.iter().map(|(text, legend)| {
+            json!({ "kind": "TimeSeriesQuery", "spec": { "plugin": {
+                "kind": "PrometheusTimeSeriesQuery",
+                "spec": { "query": query(text), "seriesNameFormat": legend },
+            } } })
+        });
+        items.push(json!({
+            "x": index % 2 * 12, "y": index / 2 * 8, "width": 12, "height": 8,
+            "content": { "$ref": format!("#/spec/panels/{name}") },
+        }));
+        let panel = json!({ "kind": "Panel", "spec": {
+            "display": { "name": title },
+            "plugin": { "kind": "TimeSeriesChart", "spec": {
+                "legend": { "position": "bottom" },
+                "yAxis": { "format": { "unit": unit.1 }, "min": 0 },
+            } },
+            "queries": queries.collect::<Vec<_>>(),
+        } });
+        panels.insert(name, panel);
+    }
+    json!({
+        "apiVersion": "perses.dev/v1alpha1",
+        "kind": "PersesDashboard",
+        "metadata": { "name": "wasp-agent", "namespace": NAMESPACE },
+        "spec": {
+            "display": { "name": TITLE },
+            "duration": "6h",
+            "variables": [{ "kind": "ListVariable", "spec": {
+                "name": "instance",
+                "display": { "name": "Node" },
+                "allowAllValue": true,
+                "allowMultiple": true,
+                "customAllValue": ".*",
+                "defaultValue": "$__all",
+                "plugin": { "kind": "PrometheusLabelValuesVariable", "spec": {
+                    "labelName": "instance",
+                    "matchers": ["wasp_agent_build_info"],
+                } },
+            } }],
+            "panels": panels,
+            "layouts": [{ "kind": "Grid", "spec": { "items": items } }],
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a value's strings under `key` are.
+    fn found<'a>(value: &'a Value, key: &str, all: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(map) => {
+                for (name, value) in map {
+                    match value {
+                        Value::String(text) if name == key => all.push(text),
+                        value => found(value, key, all),
+                    }
+                }
+            }
+            Value::Array(values) => values.iter().for_each(|value| found(value, key, all)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_dashboard_asks_every_query() {
+        let of = |dashboard: &Value, key: &str| {
+            let mut all = Vec::new();
+            found(dashboard, key, &mut all);
+            all.into_iter().map(str::to_owned).filter(|t| t.contains("$instance")).collect()
+        };
+        let (grafana, console, perses): (Vec<_>, Vec<_>, Vec<_>) =
+            (of(&grafana(), "expr"), of(&for_console(), "expr"), of(&perses(), "query"));
+        assert_eq!(grafana, queries());
+        assert_eq!(console, queries());
+        let (mut perses, mut all) = (perses, queries());
+        perses.sort();
+        all.sort();
+        assert_eq!(perses, all);
+    }
+
+    #[test]
+    fn every_panel_of_perses_has_its_place() {
+        let dashboard = perses();
+        let items = dashboard["spec"]["layouts"][0]["spec"]["items"].as_array().unwrap();
+        assert_eq!(items.len(), PANELS.len());
+        for item in items {
+            let path = item["content"]["$ref"].as_str().unwrap().strip_prefix('#').unwrap();
+            assert_eq!(dashboard.pointer(path).unwrap()["kind"], "Panel", "{path}");
+        }
+    }
+}

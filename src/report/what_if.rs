@@ -1,0 +1,88 @@
+//! `wasp-agent plan --overcommit-percent` for people and programs.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::{
+    decide::what_if::{Change, WhatIf},
+    model::swap::{SwapMax, human_bytes},
+};
+
+/// What would have to be done to the swap: the steps, or why they are refused.
+pub type Provisioning = Result<Vec<String>, String>;
+
+fn shown(swap_max: SwapMax) -> String {
+    match swap_max {
+        SwapMax::Bytes(bytes) => human_bytes(bytes),
+        SwapMax::Max => "max".to_owned(),
+    }
+}
+
+pub fn table(what_if: &WhatIf, provisioning: &Provisioning, notes: &[String]) -> String {
+    let mut text = String::new();
+    let size = human_bytes;
+    let WhatIf { overcommit_percent: percent, ram_bytes, swap_bytes_now, .. } = *what_if;
+    let _ = writeln!(
+        text,
+        "overcommit-percent = {percent}: RAM {}, swap {} instead of {}, for pods {} instead of {}",
+        size(ram_bytes),
+        size(what_if.swap_bytes_then),
+        size(swap_bytes_now),
+        size(what_if.for_pods_bytes_then),
+        size(what_if.for_pods_bytes_now),
+    );
+    if what_if.others_bytes > 0 {
+        let others = size(what_if.others_bytes);
+        let _ = writeln!(text, "Of that swap {others} are not the agent's and would stay.");
+    }
+    let _ = match provisioning {
+        Ok(steps) if steps.is_empty() => writeln!(text, "Nothing has to be done to the swap."),
+        Ok(steps) => writeln!(text, "To be done: {}", steps.join("; ")),
+        Err(why) => writeln!(text, "It would be refused: {why}"),
+    };
+    for note in notes {
+        let _ = writeln!(text, "Note: {note}");
+    }
+    text.push('\n');
+    let header =
+        ["NAMESPACE", "POD", "CONTAINER", "REQUEST", "GRANT NOW", "THEN", "LIMITEDSWAP THEN"];
+    let mut rows = vec![header.map(str::to_owned)];
+    rows.extend(what_if.containers.iter().map(|change| {
+        let Change { namespace, pod, container, memory_request, now, then, limited_swap } = change;
+        [
+            namespace.clone(),
+            pod.clone(),
+            container.clone(),
+            memory_request.map_or_else(|| "-".to_owned(), |request| request.to_string()),
+            shown(*now),
+            shown(*then),
+            shown(*limited_swap),
+        ]
+    }));
+    text += &super::columns(&rows);
+    text += "\nNothing is changed by this command. Whether the node bears it: wasp-agent advise.\n";
+    super::for_terminal(&text)
+}
+
+pub fn json(
+    what_if: &WhatIf,
+    provisioning: &Provisioning,
+    notes: &[String],
+) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        #[serde(flatten)]
+        what_if: &'a WhatIf,
+        steps: Option<&'a [String]>,
+        refused: Option<&'a str>,
+        notes: &'a [String],
+    }
+    let shown = Shown {
+        what_if,
+        steps: provisioning.as_deref().ok(),
+        refused: provisioning.as_ref().err().map(String::as_str),
+        notes,
+    };
+    Ok(serde_json::to_string_pretty(&shown)? + "\n")
+}
