@@ -45,7 +45,7 @@ impl Node {
         // No systemd is here to protect a slice.
         host.write(
             "/usr/lib/wasp-agent/config.d/10-test.toml",
-            "[protection]\nprotected-slices = []\n",
+            "[protection]\nprotected-slices = []\nworking-set-percent = 0\n",
         );
         // Nor a partition: the swap that is on is all that there is to be.
         host.write("/etc/wasp-agent/config.d/90-swap.toml", "");
@@ -203,8 +203,9 @@ const BROKEN: &[Broken] = &[
         paste: false,
     },
     Broken {
-        name: "the kubelet grants swap too",
+        name: "the kubelet grants swap, and grants = \"agent\"",
         breaks: |n| {
+            n.host.write("/etc/wasp-agent/config.d/50-grants.toml", "grants = \"agent\"\n");
             n.host.write(
                 "/etc/kubernetes/kubelet.conf",
                 &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"),

@@ -113,7 +113,10 @@ const BREAKINGS: &[Breaking] = &[
     ("other-swap", "ok", "leave it at 100", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_virt-handler-x_y/virt-handler")).unwrap()),
     ("kubelet-config", "skip", "node.kubelet-config", |h| fs::remove_file(h.path("/etc/kubernetes/kubelet.conf")).unwrap()),
     ("kubelet-fail-swap-on", "fail", "failSwapOn is true (the default)", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n")),
-    ("kubelet-swap-behavior", "warn", "grants swap itself", |h| h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"))),
+    ("kubelet-swap-behavior", "warn", "grants swap itself", |h| {
+        h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"agent\"\n");
+        h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"));
+    }),
     ("kubelet-swap-behavior", "fail", "nobody grants swap", |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n")),
     ("watermarks", "warn", "the kubelet evicts below 1.0 GiB", |h| h.write("/etc/kubernetes/kubelet.conf", &KUBELET.replace("100Mi", "1Gi"))),
     ("crio-hooks-folder", "warn", "CRI-O reads /srv/hooks", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\nhooks_dir = [\"/srv/hooks\"]\n")),

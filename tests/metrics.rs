@@ -228,7 +228,7 @@ fn by_tls_it_serves_whom_it_knows_and_takes_renewed_certificates() {
     install(&first);
     configure(&address, "");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("STATUS=metrics are not served at");
+    let status = agent.hears("metrics are not served at");
     assert!(status.contains(&address) && status.contains("metrics.listen"), "{status}");
     eventually(|| UnixStream::connect(host.path(SOCKET)).ok());
     let troubled = "wasp_agent_trouble{about=\"metrics\"} 1\n";

@@ -271,7 +271,7 @@ await 0 "mcp/$pool is updated" updated
 
 step "5. Alerts"
 
-for name in 40-namespace 41-prometheusrule 42-alertingrule 50-taint-guard; do
+for name in 40-namespace 41-prometheusrule 42-alertingrule 43-console-dashboard 50-taint-guard; do
     [ ! -e "$here/$name.yaml" ] || run oc apply -f "$here/$name.yaml"
 done
 

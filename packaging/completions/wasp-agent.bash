@@ -16,6 +16,9 @@ _wasp__agent() {
             ",$1")
                 cmd="wasp__agent"
                 ;;
+            wasp__agent,advise)
+                cmd="wasp__agent__subcmd__advise"
+                ;;
             wasp__agent,check)
                 cmd="wasp__agent__subcmd__check"
                 ;;
@@ -43,6 +46,9 @@ _wasp__agent() {
             wasp__agent,provision)
                 cmd="wasp__agent__subcmd__provision"
                 ;;
+            wasp__agent,report)
+                cmd="wasp__agent__subcmd__report"
+                ;;
             wasp__agent,resume)
                 cmd="wasp__agent__subcmd__resume"
                 ;;
@@ -60,6 +66,9 @@ _wasp__agent() {
                 ;;
             wasp__agent,unprotect)
                 cmd="wasp__agent__subcmd__unprotect"
+                ;;
+            wasp__agent__subcmd__help,advise)
+                cmd="wasp__agent__subcmd__help__subcmd__advise"
                 ;;
             wasp__agent__subcmd__help,check)
                 cmd="wasp__agent__subcmd__help__subcmd__check"
@@ -88,6 +97,9 @@ _wasp__agent() {
             wasp__agent__subcmd__help,provision)
                 cmd="wasp__agent__subcmd__help__subcmd__provision"
                 ;;
+            wasp__agent__subcmd__help,report)
+                cmd="wasp__agent__subcmd__help__subcmd__report"
+                ;;
             wasp__agent__subcmd__help,resume)
                 cmd="wasp__agent__subcmd__help__subcmd__resume"
                 ;;
@@ -113,8 +125,26 @@ _wasp__agent() {
 
     case "${cmd}" in
         wasp__agent)
-            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config status explain suspend resume suspended plan manifests help"
+            opts="-h -V --root --help --version run provision deprovision unprotect cleanup check check-config status report advise explain suspend resume suspended plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__advise)
+            opts="-h --json --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -221,8 +251,22 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help)
-            opts="run provision deprovision unprotect cleanup check check-config status explain suspend resume suspended plan manifests help"
+            opts="run provision deprovision unprotect cleanup check check-config status report advise explain suspend resume suspended plan manifests help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__advise)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -347,6 +391,20 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__help__subcmd__provision)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__help__subcmd__report)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -535,12 +593,16 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__plan)
-            opts="-h --json --all --root --help"
+            opts="-h --json --all --overcommit-percent --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --overcommit-percent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -560,6 +622,36 @@ _wasp__agent() {
             fi
             case "${prev}" in
                 --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wasp__subcmd__agent__subcmd__report)
+            opts="-h --since --json --svg --html --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --svg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -611,12 +703,16 @@ _wasp__agent() {
             return 0
             ;;
         wasp__subcmd__agent__subcmd__status)
-            opts="-h --json --brief --watch --all --root --help"
+            opts="-h --json --brief --watch --all --sort --root --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --sort)
+                    COMPREPLY=($(compgen -W "swap in stall eviction" -- "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

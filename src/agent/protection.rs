@@ -131,7 +131,8 @@ impl Guard {
         let slices = &settings.protection.slices;
         if slices.is_empty()
             && settings.protection.pods_io_latency_target.is_none()
-            && settings.protection.services.is_empty()
+            && (settings.protection.services.is_empty()
+                || settings.protection.working_set_percent == 0)
         {
             return report;
         }

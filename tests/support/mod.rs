@@ -41,7 +41,7 @@ impl FakeHost {
         host.memory(ram_bytes, swap_bytes);
         host.write("/proc/vmstat", "pswpin 0\npswpout 0\n");
         // No systemd, no slice to protect.
-        let no_slices = "[protection]\nprotected-slices = []\n";
+        let no_slices = "[protection]\nprotected-slices = []\nworking-set-percent = 0\n";
         host.write("/usr/lib/wasp-agent/config.d/10-test.toml", no_slices);
         let hooks = "[crio.runtime]\nhooks_dir = [\"/run/containers/oci/hooks.d\"]\n";
         host.write("/etc/crio/crio.conf.d/10-test.conf", hooks);

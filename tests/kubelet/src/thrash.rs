@@ -107,7 +107,7 @@ fn allocate(mib: usize, done: Option<&Path>, again: Option<&Path>) -> Result<()>
         memory[page] = memory[page].wrapping_add(1);
         pages += 1;
         if pages.is_multiple_of(64) && since.elapsed() >= Duration::from_secs(1) {
-            writeln!(log, "{}", pages * 1000 / since.elapsed().as_millis() as u64)?;
+            writeln!(log, "{}", u128::from(pages) * 1000 / since.elapsed().as_millis())?;
             (pages, since) = (0, Instant::now());
         }
     }

@@ -3,7 +3,7 @@
 //! Source: Kubernetes "Node-pressure Eviction"; `pkg/kubelet/cm/container_manager_linux.go` (failSwapOn).
 
 use crate::{
-    config::settings::{GrantSettings, Grants, Policy, Settings},
+    config::settings::{GrantSettings, Grants, Policy, Settings, WishRules},
     model::kubelet::{
         KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced, threshold,
     },
@@ -135,10 +135,16 @@ pub fn grants_otherwise(
         (Grants::Kubelet, false) => {
             Some(format!("nobody grants swap: {said}, and grants = \"kubelet\" here"))
         }
-        (_, true) if grant != GrantSettings::LIMITED_SWAP => Some(format!(
-            "the kubelet grants swap: {said}; limits.policy, limits.eligibility and \
+        // A kubelet that grants knows no wishes, which is documented and no mistake.
+        (_, true)
+            if GrantSettings { wishes: WishRules::default(), ..grant.clone() }
+                != GrantSettings::LIMITED_SWAP =>
+        {
+            Some(format!(
+                "the kubelet grants swap: {said}; limits.policy, limits.eligibility and \
              limits.system-reserved-percent have no effect; remove them, or set NoSwap"
-        )),
+            ))
+        }
         _ => None,
     }
 }

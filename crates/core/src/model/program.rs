@@ -109,6 +109,8 @@ mod tests {
     /// A program that the compiler and the linker have made: this one.
     #[test]
     fn a_real_program_is_one_and_a_cut_one_is_not() {
+        // The test is a program of this machine.
+        #[allow(clippy::disallowed_methods)]
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let length = own.len() as u64;
         let found = elf(&own, length).unwrap();

@@ -40,7 +40,7 @@ const MAIN: &str = "/etc/wasp-agent/wasp-agent.toml";
 #[test]
 fn nothing_configured_is_the_defaults() {
     let (settings, _) = load(&[]).unwrap();
-    assert_eq!(settings.grants, Grants::Agent);
+    assert_eq!(settings.grants, Grants::Auto);
     assert_eq!(settings.grant.policy, Policy::Limited);
     assert_eq!(settings.grant.eligibility, Eligibility::Burstable);
     assert_eq!(settings.grant.system_reserved_percent, 0);
@@ -73,6 +73,11 @@ fn every_key_reaches_the_settings() {
         [protection]
         protected-slices = ["system.slice", "a-b.slice"]
         io-latency-target-ms = 75
+        pods-io-latency-target-ms = 200
+        io-weight = 500
+        cpu-weight = "keep"
+        working-set-percent = 5
+        working-set-services = ["kubelet.service"]
         [kernel]
         align-watermarks = true
         swappiness = 80
@@ -88,6 +93,7 @@ fn every_key_reaches_the_settings() {
         annotations = false
         no-swap-namespaces = ["db"]
         opt-in-namespaces = ["tenant-*"]
+        repair = false
         resync-seconds = 120
         follow-seconds = 5
         [eviction]
@@ -180,6 +186,11 @@ fn every_key_reaches_the_settings() {
     assert_eq!(settings.swap, swap);
     assert_eq!(settings.protection.slices, ["system.slice", "a-b.slice"]);
     assert_eq!(settings.protection.io_latency_target, Some(Duration::from_millis(75)));
+    assert_eq!(settings.protection.pods_io_latency_target, Some(Duration::from_millis(200)));
+    assert_eq!((settings.protection.io_weight, settings.protection.cpu_weight), (Some(500), None));
+    assert_eq!(settings.protection.working_set_percent, 5);
+    assert_eq!(settings.protection.services, ["kubelet.service"]);
+    assert!(!settings.limits.repair);
     let kernel =
         KernelSettings { align_watermarks: true, swappiness: Some(80), zswap: Some(false) };
     assert_eq!(settings.kernel, kernel);
@@ -247,7 +258,7 @@ fn every_key_reaches_the_settings() {
     assert_eq!(settings.eviction.max_swap_out_pages_per_second, 2000);
     assert_eq!(settings.eviction.window, Duration::from_secs(60));
     assert_eq!(settings.verbosity, 6);
-    assert_eq!(defaults.grants, settings.grants);
+    assert_eq!(settings.grants, Grants::Agent);
 }
 
 #[test]

@@ -44,8 +44,9 @@ pub(super) fn swap_controller(facts: &Facts, _: &Settings) -> Outcome {
         SwapControl::NoMemoryController => fail(
             "the kernel has no memory controller for cgroup v2",
             [
-                "grubby --update-kernel=ALL --remove-args=cgroup_disable, then reboot",
-                "on OpenShift: delete the MachineConfig that brings cgroup_disable=memory",
+                "grubby --update-kernel=ALL --remove-args=cgroup_disable",
+                "systemctl reboot",
+                "# on OpenShift: delete the MachineConfig that brings cgroup_disable=memory",
             ],
         ),
         SwapControl::NotCounted => fail(

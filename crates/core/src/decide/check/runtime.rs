@@ -232,16 +232,16 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
         (true, _) => warn(
             text,
             [
-                "in openshift-cnv: set memoryOvercommitPercentage of HyperConverged to 100; elsewhere: \
-                 delete the DaemonSet",
-                "docs/migration.md has the order",
+                "oc patch hyperconverged kubevirt-hyperconverged -n openshift-cnv --type merge -p '{\"spec\":{\"higherWorkloadDensity\":{\"memoryOvercommitPercentage\":100}}}'",
+                "# without HyperConverged: oc delete daemonset -n wasp wasp-agent",
+                "# docs/migration.md has the order",
             ],
         ),
         (false, true) => warn(
             text,
             [
-                "oc get machineconfig, and delete the one that brings the unit (90-worker-swap-online)",
-                "or leave the work to it: remove overcommit-percent and swap.size from the \
+                "oc delete machineconfig 90-worker-swap-online",
+                "# or leave the work to it: remove overcommit-percent and swap.size from the \
                  configuration; docs/comparison.md has the table",
             ],
         ),
@@ -270,7 +270,7 @@ pub(super) fn vm_requests(facts: &Facts, _: &Settings) -> Outcome {
                     "{count} of {all} VMs request all of their guests' memory, and get no \
                      overcommitment: {shown}{more}"
                 ),
-                [REMEDY],
+                [&*format!("# {REMEDY}")],
             )
         }
     }
