@@ -271,18 +271,6 @@ fn a_dry_run_changes_nothing() {
     assert!(!host.path("/run/wasp-agent").exists());
 }
 
-#[test]
-fn where_the_kubelet_grants_it_only_looks() {
-    let (host, (_data, server)) = (host(), api_server());
-    host.use_kubeconfig(&server);
-    host.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n");
-    let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
-    let cgroup = host.container(uid(&pod), &container_id(1), "main", "max");
-    let mut agent = Agent::start(&host);
-    agent.hears("STATUS=1 limit that is not what LimitedSwap gives");
-    assert_eq!(host.limit(&cgroup), "max");
-}
-
 /// Issue: an agent that started while the kubelet's configuration could not be read granted by itself.
 #[test]
 fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
@@ -302,7 +290,7 @@ fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
     let (_, as_before) = new("as-before", 3, &half(100));
     let mut agent = Agent::start(&host);
     let status = agent.hears("STATUS=cannot read /etc/kubernetes/kubelet.conf");
-    assert!(status.contains("no limit is raised until it can be read"), "{status}");
+    assert!(status.contains("the agent raises no limit"), "{status}");
     assert_eq!(host.limit(&none), "0");
     assert_eq!(host.limit(&unlimited), "0");
     assert_eq!(host.limit(&as_before), half(100), "what an agent before has granted stays");
@@ -371,7 +359,7 @@ fn a_kernel_without_a_memory_controller_is_named_in_the_status() {
     let host = host();
     host.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io hugetlb pids\n");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("STATUS=API server");
+    let status = agent.hears("STATUS=no credentials for the API server");
     assert!(status.contains("the kernel has no memory controller for cgroup v2"), "{status}");
     assert!(status.contains("remove cgroup_disable=memory"), "{status}");
 }

@@ -169,7 +169,7 @@ fn without_repair_differences_are_reported_and_left() {
     let one = server.apply(&pod("one", NODE, Some("100Mi"), None)).unwrap();
     let cgroup = running(&host, &one, 1, "main", "max");
     let mut agent = Agent::start(&host);
-    agent.hears("STATUS=1 limits that are not what the kubelet's LimitedSwap gives");
+    agent.hears("STATUS=1 limit that is not what LimitedSwap gives");
     assert_eq!(host.limit(&cgroup), "max");
     let plan = Agent::command(&host, &["plan"]).output().unwrap();
     let plan = String::from_utf8(plan.stdout).unwrap();
