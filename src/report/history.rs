@@ -79,7 +79,7 @@ pub fn report(summary: &Summary, notes: &[String]) -> String {
     let _ = writeln!(text, "Limits");
     let worst = match limits.drifts {
         0 => String::new(),
-        _ => format!(", worst stood for {} ms after the kernel told of it", limits.worst_millis),
+        _ => format!(", the slowest repair took {} ms", limits.worst_millis),
     };
     let _ = writeln!(
         text,

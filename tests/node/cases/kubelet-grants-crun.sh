@@ -19,12 +19,15 @@ binds() {
     done
     [[ $lowest == "$(page "$2")" ]] || { echo "$1: $(swap_max "$1"), expected $2"; return 1; }
 }
-warnings() { agent_journal -p warning; }
+# Of the agent, not of the check before its start; this kernel has no io.latency.
+warnings() { agent_journal -p warning | grep -vE '^(WARN|FAIL) |io\.latency' || true; }
+# writes EXCEPT: how many limits of others than EXCEPT were written.
+writes() { agent_journal | grep 'set memory.swap.max' | grep -vcE "/($1)'s" || true; }
 says() { agent_status | grep -qE "$1"; }
-hook_file() { ls /run/containers/oci/hooks.d/99-wasp-agent.json /etc/containers/oci/hooks.d/99-wasp-agent.json 2>/dev/null; }
+hook_file() { compgen -G '/[re]*/containers/oci/hooks.d/99-wasp-agent.json' >/dev/null; }
 no_hook() { ! hook_file; }
 
-# stood_at_max POD COMMAND...: for how many ms the scope's limit was "max" while the command ran and until
+# stood_at_max POD COMMAND...: for how many ms the limit that binds was "max" (crun's is the child's) while the command ran and until
 # it has been right for half a second.
 stood_at_max() {
     local id unit scope child bundle slice value last now begin ms=0 right=0
@@ -33,7 +36,7 @@ stood_at_max() {
     "$@" >/dev/null &
     begin=${EPOCHREALTIME/[.,]/} last=$begin
     while true; do
-        read -r value <"$scope/memory.swap.max"
+        read -r value <"${child:-$scope}/memory.swap.max"
         now=${EPOCHREALTIME/[.,]/}
         if [[ $value == max ]]; then
             ms=$((ms + now - last))
@@ -74,7 +77,7 @@ like "$(agent_journal)" 'the kubelet grants swap; .*grants = "auto"' "and logs i
 check "no hook is installed" no_hook
 eventually 10 "a BestEffort container that was left at max is corrected" binds left 0
 check "all others are as the kubelet has set them" right
-is "$(agent_journal | grep -c 'set memory.swap.max' || true)" 1 "nothing else was written"
+is "$(writes left)" 0 "nothing else was written"
 is "$(warnings)" "" "and nothing is reported"
 like "$(wasp-agent plan)" 'Every limit is right' "plan finds nothing to set"
 like "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "kubelet-swap-behavior") | "\(.level): \(.found)"')" '^ok: LimitedSwap .*: the kubelet grants' "check is content"
@@ -82,7 +85,7 @@ like "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "crio-hooks-f
 
 pod_with_sandbox later --request 150Mi
 throughout 5 "a new pod keeps what the kubelet gives" binds later "$(grant 150)"
-is "$(agent_journal | grep -c 'set memory.swap.max' || true)" 1 "without a write of the agent"
+is "$(writes left)" 0 "without a write of the agent"
 is "$(warnings)" "" "and without a warning"
 
 for name in granted best left; do
@@ -109,7 +112,7 @@ configure '[limits]' 'repair = false'
 systemctl reload wasp-agent
 of open
 echo 4096 >"$scope/memory.swap.max"
-eventually 20 "with repair = false a difference is reported" says "1 limits that are not what the kubelet's LimitedSwap gives"
+eventually 20 "with repair = false a difference is reported" says "1 limit that is not what LimitedSwap gives"
 throughout 3 "and left alone" binds open 4096
 rm "$config"
 systemctl reload wasp-agent
@@ -133,7 +136,7 @@ of open
 echo max >"$scope/memory.swap.max"
 eventually 5 "so the kubelet's limits are repaired" binds open "$(grant 200)"
 systemctl restart wasp-agent
-like "$(agent_status)" 'nobody knows whether the kubelet grants' "an agent that starts without knowledge says so"
+eventually 10 "an agent that starts without knowledge says so" says 'nobody knows whether the kubelet grants'
 TEST_KUBELET=1.36 pod none --request 100Mi
 throughout 5 "and gives no swap" binds none 0
 kubelet
