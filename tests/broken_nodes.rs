@@ -189,7 +189,7 @@ const BROKEN: &[Broken] = &[
         },
         then: QUIET,
         cause: "failSwapOn is true (/etc/kubernetes/kubelet.conf.d/95-user.conf)",
-        remedy: "/etc/kubernetes/kubelet.conf.d/95-user.conf",
+        remedy: "/etc/kubernetes/kubelet.conf.d/99-wasp-agent.conf",
         check: "kubelet-fail-swap-on",
         paste: true,
     },

@@ -193,7 +193,7 @@ fn a_folder_without_a_kernel_is_looked_at_before_anything_is_installed() {
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
     let (code, out, _) = run(&host, &["check"]);
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("printf 'failSwapOn: false\\n' >> /etc/kubernetes/kubelet.conf"), "{out}");
+    assert!(out.contains("# set failSwapOn: false in /etc/kubernetes/kubelet.conf"), "{out}");
 }
 
 #[test]

@@ -152,7 +152,16 @@ impl<A: Actuator> Agent<A> {
         let mut files: Vec<PathBuf> =
             USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
         // One that CRI-O alone names.
-        files.extend(self.installed.file.clone().filter(|file| !files.contains(file)));
+        let mut others: Vec<PathBuf> = self.installed.file.clone().into_iter().collect();
+        if let Ok(Runtime::Crio(folders)) = crio::runtime(&self.roots) {
+            others.extend(folders.iter().map(|folder| folder.join(FILE_NAME)));
+        }
+        for file in others {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        let mut failed = Vec::new();
         if except.is_none() {
             (self.installed.file, self.installed.watch) = (None, None);
         }
@@ -165,10 +174,11 @@ impl<A: Actuator> Agent<A> {
                 Ok(Written::Now) => messages::HookRemoved { path: &file.display() }
                     .emit(format_args!("removed the OCI hook: {}", file.display())),
                 Ok(Written::Already | Written::Gone) => {}
-                Err(error) => return Err(format!("cannot remove {}: {error}", file.display())),
+                // One that cannot be removed must not keep the others.
+                Err(error) => failed.push(format!("cannot remove {}: {error}", file.display())),
             }
         }
-        Ok(())
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
     /// What the hook goes by where nothing is published of a pod.

@@ -74,7 +74,8 @@ impl<A: Actuator> Agent<A> {
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
         // Known from the API server before its first container starts.
         let pods = self.pods.values().filter(|pod| {
-            pod.name.starts_with("wasp-agent-") && pod.container("wasp-agent").is_some()
+            let trusted = &*pod.namespace == "wasp" || pod.namespace.starts_with("openshift-");
+            trusted && pod.name.starts_with("wasp-agent-") && pod.container("wasp-agent").is_some()
         });
         let daemonset = daemonset(pods.map(|pod| (&*pod.namespace, &*pod.name)));
         let daemonset = daemonset.map(|text| Problem::new(Trouble::Rival, text));
@@ -91,7 +92,7 @@ impl<A: Actuator> Agent<A> {
             let files = hooks::rival_files(&self.roots);
             let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
             let remedy = [
-                "oc delete daemonset -n wasp wasp-agent".to_owned(),
+                "# first: oc delete daemonset -n wasp wasp-agent".to_owned(),
                 format!("rm {}", files.join(" ")),
             ];
             Problem::new(Trouble::Rival, text).with_remedy(remedy.into())

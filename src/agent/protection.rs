@@ -133,6 +133,8 @@ impl Guard {
             && settings.protection.pods_io_latency_target.is_none()
             && (settings.protection.services.is_empty()
                 || settings.protection.working_set_percent == 0)
+            // What is no longer configured goes back.
+            && !crate::state::StateFile::<crate::act::slices::ReservesBefore>::new(&self.roots).path().exists()
         {
             return report;
         }

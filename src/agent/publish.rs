@@ -120,7 +120,8 @@ impl<A: Actuator> Agent<A> {
     /// Where eviction does not look at the node, metrics still do.
     fn measure(&mut self) {
         if self.settings.eviction.mode == EvictionMode::Off || self.node.swap_bytes == 0 {
-            let now = self.now();
+            // By the clock of eviction and reclaim, which outlives the agent.
+            let now = super::eviction::since_boot();
             let slices = &self.settings.protection.slices;
             let working_set = self.eviction.working_set();
             self.publisher.sample = pressure::sample(&self.roots, now, slices, working_set).ok();
@@ -205,7 +206,7 @@ impl<A: Actuator> Agent<A> {
                 ram_bytes: self.node.ram_bytes,
                 swap_bytes: self.node.swap_bytes,
                 swap_wanted_bytes: wanted_bytes(&self.settings.swap, &self.node),
-                swap_for_pods_bytes: swap_for_pods(&self.settings.grant, &self.node),
+                swap_for_pods_bytes: swap_for_pods(&self.settings.grant, &self.granted_from().0),
                 page_bytes: self.node.page_bytes,
                 swap_used_bytes: sample.map_or(0, |sample| sample.swap_used_bytes),
                 working_set_bytes: sample.map_or(0, |sample| sample.working_set_bytes),

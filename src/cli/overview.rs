@@ -12,6 +12,7 @@ use anyhow::Context;
 use crate::{
     act::records::Records,
     config::settings::Settings,
+    decide::kubelet::as_in_force,
     decide::{decision::Snapshot, guests::without_overcommitment},
     model::{
         host::{ContainerFacts, MemoryEvents, PodFacts, Role},
@@ -157,6 +158,8 @@ struct Host<'a> {
     settings: &'a Settings,
     pods: Pods,
     tree: Tree,
+    /// The kubelet's, where systemd has told it.
+    unit: Option<kubelet::Service>,
     // The tree's notifications belong to it.
     _runtime: tokio::runtime::Runtime,
 }
@@ -188,7 +191,7 @@ impl<'a> Host<'a> {
             let _within = runtime.enter();
             Tree::new(&roots).context("cannot read cgroups")?
         };
-        Ok(Self { roots, settings, pods: Pods::new(), tree, _runtime: runtime })
+        Ok(Self { roots, settings, pods: Pods::new(), tree, unit, _runtime: runtime })
     }
 
     fn look(&mut self) -> anyhow::Result<Look> {
@@ -239,13 +242,18 @@ impl<'a> Host<'a> {
         let published = published(&self.roots).map_err(|error| notes.push(error)).ok().flatten();
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
+        let running = published.as_ref().filter(|published| is_running(&self.roots, published));
+        let config = kubelet::config_of(&self.roots, self.settings, self.unit.as_ref());
+        let config = config.as_ref().map(Option::as_ref).map_err(drop);
+        let running = running.map(|running| &running.kubelet);
+        let (settings, node, swap_is_certain) = as_in_force(self.settings, config, running, node);
         let Look { containers, slices, .. } = look;
         let snapshot = Snapshot {
             node,
             pods: &self.pods,
             containers,
             slices,
-            swap_is_certain: true,
+            swap_is_certain,
             thorough: true,
         };
         let seconds = look.at.duration_since(before.at).as_secs_f64();
@@ -270,10 +278,10 @@ impl<'a> Host<'a> {
             version: VERSION,
             at: jiff::Timestamp::now().to_string(),
             agent: self.state(published.as_ref()),
-            swap_for_pods_bytes: for_pods(self.settings, &snapshot),
+            swap_for_pods_bytes: for_pods(&settings, &snapshot),
             swap_devices: node::swap_devices(&self.roots).into_iter().map(Into::into).collect(),
             pods: pods(
-                self.settings,
+                &settings,
                 snapshot,
                 &look.usage,
                 epoch,

@@ -6,10 +6,10 @@ use anyhow::Context;
 
 use crate::{
     act::records::Records,
-    config::settings::{Grants, Settings},
+    config::settings::Settings,
     decide::{
         decision::Snapshot,
-        kubelet::{grants_otherwise, settings_in_force, unusable},
+        kubelet::{as_in_force, grants_otherwise, unusable},
         limits::decide,
         pods::{lost_pods, without_cgroup, without_limit},
         state::State,
@@ -20,6 +20,7 @@ use crate::{
         accounting::swap_control,
         kube::{credentials, list::List},
         kubelet, node,
+        published::is_running,
         tree::Tree,
     },
     provision::Provisioning,
@@ -61,24 +62,16 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     }
     let (pods, containers, slices) = (&pods, &containers[..], &slices[..]);
     // As the agent does: where the kubelet grants, its limits are compared and repaired.
-    let mut in_force = settings.clone();
-    let (mut counted, mut swap_is_certain) = (node, true);
-    match &kubelet {
-        Ok(config) => {
-            in_force = settings_in_force(settings, config.as_ref());
-            let configured = (settings.grants, settings.grant.clone());
-            notes.extend(
-                config.iter().filter_map(|config| grants_otherwise(configured.clone(), config)),
-            );
-            if in_force.grants == Grants::Kubelet {
-                let counts = published_swap(roots);
-                counted.swap_bytes = counts.unwrap_or(node.swap_bytes);
-                swap_is_certain = counts.is_some();
-            }
-        }
-        Err(_) if settings.grants == Grants::Agent => {}
-        Err(_) => in_force.grants = Grants::Auto,
+    if let Ok(config) = &kubelet {
+        let configured = (settings.grants, settings.grant.clone());
+        notes.extend(
+            config.iter().filter_map(|config| grants_otherwise(configured.clone(), config)),
+        );
     }
+    let running = running(roots);
+    let config = kubelet.as_ref().map(Option::as_ref).map_err(drop);
+    let (in_force, counted, swap_is_certain) =
+        as_in_force(settings, config, running.as_ref().map(|running| &running.kubelet), node);
     let snapshot =
         Snapshot { node: counted, pods, containers, slices, swap_is_certain, thorough: true };
     let settings = &in_force;
@@ -130,7 +123,12 @@ pub fn other_percent(
     let runtime = super::runtime()?;
     let (pods, notes) = pods(roots, settings, &runtime);
     let node = node::memory(roots)?;
-    let what_if = what_if::what_if(settings, &node, &pods, percent);
+    let running = running(roots);
+    let config = kubelet::config(roots, settings);
+    let config = config.as_ref().map(Option::as_ref).map_err(drop);
+    let published = running.as_ref().map(|running| &running.kubelet);
+    let (in_force, counted, _) = as_in_force(settings, config, published, node);
+    let what_if = what_if::what_if(&in_force, &counted, &pods, percent);
     let then = with_percent(settings, percent);
     let kubelet = runtime.block_on(kubelet::service(roots));
     let provisioning = Provisioning {
@@ -155,9 +153,10 @@ pub fn other_percent(
     super::print(&text)
 }
 
-/// What the kubelet counts as swap, as far as the agent knows.
-fn published_swap(roots: &Roots) -> Option<u64> {
-    StateFile::<Published>::new(roots).load().ok()??.kubelet.swap_bytes
+/// What an agent that runs has published.
+fn running(roots: &Roots) -> Option<Published> {
+    let published = StateFile::<Published>::new(roots).load().ok()??;
+    is_running(roots, &published).then_some(published)
 }
 
 /// The node's pods, and a note for each that cannot be read.

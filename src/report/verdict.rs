@@ -1,5 +1,6 @@
 //! `wasp-agent status --brief`: a node in one line of three fields, for a rollout that asks every node.
 
+use crate::model::trouble::Severity;
 use crate::{
     model::swap::human_bytes,
     report::overview::{Overview, PodRow},
@@ -35,8 +36,16 @@ impl Verdict {
             _ if !overview.agent.running => "not running".to_owned(),
             Some(_) if overview.agent.doubt.is_some() => "stopped publishing".to_owned(),
             _ if too_small => "lacks swap".to_owned(),
-            Some(published) if published.troubles.is_empty() => "ready".to_owned(),
-            Some(published) => format!("trouble: {}", published.troubles.join(",")),
+            Some(published) => {
+                // Notes pass by themselves.
+                let troubles =
+                    published.problem_list.iter().filter(|p| p.severity > Severity::Note);
+                let troubles: Vec<&str> = troubles.map(|p| p.about.as_str()).collect();
+                match troubles.is_empty() {
+                    true => "ready".to_owned(),
+                    false => format!("trouble: {}", troubles.join(",")),
+                }
+            }
             None => "has published nothing".to_owned(),
         };
         let page_bytes = published.map_or(0, |published| published.node.page_bytes);
@@ -97,8 +106,20 @@ mod tests {
         assert_eq!(changed(|o| o.agent.running = false).agent, "not running");
         let silent = changed(|o| o.agent.doubt = Some("silent".into()));
         assert_eq!(silent.agent, "stopped publishing");
+        let problem = |about: &str, severity| crate::model::published::Problem {
+            about: about.to_owned(),
+            severity,
+            ..Default::default()
+        };
+        let mut noted = right.clone();
+        noted.published.as_mut().unwrap().problem_list = vec![problem("above", Severity::Note)];
+        assert!(Verdict::of(&noted).is_right(), "a note passes by itself");
         let trouble = changed(|o| {
-            o.published.as_mut().unwrap().troubles = vec!["hook".into(), "swap".into()]
+            let about = ["hook", "swap"].map(|about| crate::model::published::Problem {
+                about: about.to_owned(),
+                ..Default::default()
+            });
+            o.published.as_mut().unwrap().problem_list = about.into();
         });
         assert_eq!(trouble.agent, "trouble: hook,swap");
         let small = changed(|o| {

@@ -71,6 +71,6 @@ case $BOOT in
         like "$(found daemonset-hook)" '^fail: .*swap-for-burstable-wasp-agent-tx5lq.json' "and its hook"
         start_apiserver
         start_agent
-        eventually 10 "the status line names it too" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "DaemonSet"'
+        eventually 10 "the status line names it too" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "swap-for-burstable-wasp-agent"'
         ;;
 esac

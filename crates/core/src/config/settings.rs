@@ -21,7 +21,7 @@ crate::vocabulary! {
     /// Who sets the containers' limits.
     pub enum Grants {
         /// As configured: whoever the kubelet's configuration leaves it to. In force: nobody knows yet, and
-        /// the agent sets no limit.
+        /// the agent raises no limit.
         Auto = "auto",
         Agent = "agent",
         Kubelet = "kubelet",

@@ -8,8 +8,8 @@ use crate::model::swap::SwapMax;
 /// has set a limit.
 ///
 /// A limit up to the share is what the kubelet's LimitedSwap or the agent has given: it stays. A
-/// higher one is nobody's grant, unless the share itself has shrunk: such a container gets no swap.
-/// Where the container is not known (yet), only a missing limit is nobody's grant.
+/// higher one is lowered to the share, and a container without a limit gets no swap: nobody grants that. The
+/// limit of a container that is not known (yet) stays.
 pub fn held(found: SwapMax, before: Option<SwapMax>, share: Grant, page_bytes: u64) -> Grant {
     let shown = share.swap_max.as_kernel_shows(page_bytes);
     let is_own = before.is_some_and(|before| before.as_kernel_shows(page_bytes) == found);
@@ -17,8 +17,11 @@ pub fn held(found: SwapMax, before: Option<SwapMax>, share: Grant, page_bytes: u
     if found == shown || share.reason == Reason::Helper || (found > shown && is_own) {
         return share;
     }
-    let stays = found < shown || (!is_known && found != SwapMax::Max);
-    let swap_max = if stays { found } else { SwapMax::ZERO };
+    let swap_max = match found {
+        SwapMax::Max => SwapMax::ZERO,
+        _ if is_known && found > shown => share.swap_max,
+        _ => found,
+    };
     Grant { swap_max, reason: Reason::KubeletInDoubt }
 }
 
@@ -35,7 +38,7 @@ mod tests {
             (SwapMax::ZERO, None, SwapMax::ZERO),
             (bytes(4096), None, bytes(4096)),
             (bytes(8192), None, bytes(10_000)),
-            (bytes(12_288), None, SwapMax::ZERO),
+            (bytes(12_288), None, bytes(10_000)),
             (SwapMax::Max, None, SwapMax::ZERO),
             (bytes(12_288), Some(bytes(12_300)), bytes(10_000)),
             (SwapMax::Max, Some(bytes(10_000)), SwapMax::ZERO),

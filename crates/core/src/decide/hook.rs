@@ -112,11 +112,21 @@ impl Unfit {
 
     /// Commands that make it run.
     pub fn remedy(&self, path: &Path) -> Vec<String> {
-        let reinstall = "dnf reinstall -y wasp-agent".to_owned();
+        // First boot of RHEL CoreOS: its service fetches the package again when its mark is gone.
+        let reinstall = match path.starts_with("/usr/local") {
+            true => vec![
+                "rm -f /var/lib/wasp-agent/package.sha256".to_owned(),
+                "systemctl restart wasp-agent-install".to_owned(),
+            ],
+            false => vec![
+                "rpm -V wasp-agent".to_owned(),
+                "# install the package again: dnf reinstall ./wasp-agent-VERSION.rpm".to_owned(),
+            ],
+        };
         match self {
             Self::NotExecutable => vec![format!("chmod 0755 {}", path.display())],
             Self::NoExec(mount) => vec![format!("mount -o remount,exec {}", mount.display())],
-            Self::Missing | Self::NoFile | Self::Format(_) | Self::Replaced => vec![reinstall],
+            Self::Missing | Self::NoFile | Self::Format(_) | Self::Replaced => reinstall,
         }
     }
 }
@@ -162,7 +172,9 @@ mod tests {
             let unfit = unfit(&program).unwrap();
             (unfit.to_string(), unfit.remedy(&program.path).join("; "))
         };
-        let reinstall = "dnf reinstall -y wasp-agent".to_owned();
+        let reinstall = "rpm -V wasp-agent; # install the package again: dnf reinstall \
+                         ./wasp-agent-VERSION.rpm"
+            .to_owned();
         assert_eq!(told(|p| p.mode = None), ("is missing".to_owned(), reinstall.clone()));
         let chmod = "chmod 0755 /usr/bin/wasp-hook".to_owned();
         assert_eq!(told(|p| p.mode = Some(0o644)), ("is not executable".to_owned(), chmod));

@@ -4,8 +4,11 @@
 
 use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings, WishRules},
-    model::kubelet::{
-        KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced, threshold,
+    model::{
+        host::NodeMemory,
+        kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced, threshold},
+        published,
+        words::Vocabulary,
     },
 };
 
@@ -28,6 +31,9 @@ fn highest(config: Option<&KubeletConfig>, signal: &str, whole: u64) -> u64 {
 }
 
 /// Commands that set `key` where it counts: flags win over drop-ins, and these over the file.
+///
+/// A file of the kubelet is never rewritten by guess: a drop-in of our own where the kubelet reads drop-ins, a
+/// line that is there as a block key of its own, or a remark for the administrator.
 pub fn commands_to_set(
     config: &KubeletConfig,
     origin: &Origin,
@@ -35,27 +41,38 @@ pub fn commands_to_set(
     value: &str,
     flag: &str,
 ) -> Vec<String> {
-    let change = |path: &std::path::Path| {
-        let (path, file) = (path.display(), path.display());
-        // In place where it is given, at any depth; else at the end.
-        let line = match key.rsplit_once('.') {
-            None => format!("{key}: {value}"),
-            Some((table, key)) => format!(r"{table}:\n  {key}: {value}"),
-        };
-        let last = key.rsplit('.').next().unwrap_or(key);
-        format!(
-            r"if grep -q '{last}:' {path}; then sed -i 's/{last}:.*/{last}: {value}/' {path}; else printf '{line}\n' >> {file}; fi"
-        )
-    };
+    let (table, last) =
+        key.rsplit_once('.').map_or((None, key), |(table, last)| (Some(table), last));
     let mut lines = match (origin, config.drop_ins.last(), &config.file) {
         (Origin::Flag(teller), ..) if !flag.is_empty() => {
             vec![format!(
                 "# remove {flag} from the command line of {teller}, and set {key}: {value}"
             )]
         }
-        (Origin::DropIn(path) | Origin::File(path), ..) => vec![change(path)],
-        (_, Some(last), _) => vec![change(last)],
-        (_, None, Some(path)) => vec![change(path)],
+        (_, Some(drop_in), _) => {
+            let lines = match table {
+                None => format!(r"{last}: {value}"),
+                Some(table) => format!(r"{table}:\n  {last}: {value}"),
+            };
+            let name = match drop_in.file_name().and_then(|name| name.to_str()) {
+                Some(name) if name > OWN_DROP_IN => LAST_DROP_IN,
+                _ => OWN_DROP_IN,
+            };
+            let path = drop_in.with_file_name(name);
+            vec![format!(
+                r"printf 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{lines}\n' > {}",
+                path.display()
+            )]
+        }
+        // Nothing happens where the line has another form: flow style, JSON.
+        (Origin::File(path), None, _) => {
+            let indent = if table.is_some() { " *" } else { "" };
+            vec![format!(
+                r"sed -i -E 's/^({indent}){last}: .*/\1{last}: {value}/' {}",
+                path.display()
+            )]
+        }
+        (_, None, Some(path)) => vec![format!("# set {key}: {value} in {}", path.display())],
         (_, None, None) => {
             vec![format!("# set {key}: {value} in the file of the kubelet's --config")]
         }
@@ -63,6 +80,10 @@ pub fn commands_to_set(
     lines.push("systemctl restart kubelet".to_owned());
     lines
 }
+
+/// A drop-in that counts over those with lower names, and the name for where another counts over that.
+const OWN_DROP_IN: &str = "99-wasp-agent.conf";
+const LAST_DROP_IN: &str = "zz-wasp-agent.conf";
 
 /// The kubelet would not start with swap on.
 pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
@@ -113,6 +134,38 @@ pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) ->
     Settings { grants, grant, ..settings.clone() }
 }
 
+/// The settings and the node as the agent uses them, for commands that run beside it. `config` is what the kubelet
+/// acts on, `Err` where that cannot be read; `running` is what a running agent has published of it. With them
+/// comes whether what the kubelet counts as swap is certain.
+pub fn as_in_force(
+    settings: &Settings,
+    config: Result<Option<&KubeletConfig>, ()>,
+    running: Option<&published::Kubelet>,
+    node: NodeMemory,
+) -> (Settings, NodeMemory, bool) {
+    let with = |grants| Settings { grants, ..settings.clone() };
+    let granting = running.and_then(|kubelet| Grants::from_word(&kubelet.grants));
+    let in_force = match (config, granting) {
+        (Ok(config), _) => settings_in_force(settings, config),
+        // A running agent keeps whoever granted before.
+        (Err(()), Some(Grants::Kubelet)) => {
+            Settings { grant: GrantSettings::LIMITED_SWAP, ..with(Grants::Kubelet) }
+        }
+        (Err(()), Some(grants)) => with(grants),
+        (Err(()), None) if settings.grants == Grants::Agent => settings.clone(),
+        (Err(()), None) => with(Grants::Auto),
+    };
+    if in_force.grants != Grants::Kubelet {
+        return (in_force, node, true);
+    }
+    let counted = running.and_then(|kubelet| kubelet.swap_bytes);
+    (
+        in_force,
+        NodeMemory { swap_bytes: counted.unwrap_or(node.swap_bytes), ..node },
+        counted.is_some(),
+    )
+}
+
 /// What is configured about grants and has no effect, or not the one that was wanted.
 pub fn grants_otherwise(
     configured: (Grants, GrantSettings),
@@ -135,14 +188,17 @@ pub fn grants_otherwise(
         (Grants::Kubelet, false) => {
             Some(format!("nobody grants swap: {said}, and grants = \"kubelet\" here"))
         }
-        // A kubelet that grants knows no wishes, which is documented and no mistake.
+        // That annotations count is the default and no mistake; the rest was asked for.
         (_, true)
-            if GrantSettings { wishes: WishRules::default(), ..grant.clone() }
-                != GrantSettings::LIMITED_SWAP =>
+            if GrantSettings {
+                wishes: WishRules { annotations: false, ..grant.wishes.clone() },
+                ..grant.clone()
+            } != GrantSettings::LIMITED_SWAP =>
         {
             Some(format!(
-                "the kubelet grants swap: {said}; limits.policy, limits.eligibility and \
-             limits.system-reserved-percent have no effect; remove them, or set NoSwap"
+                "the kubelet grants swap: {said}; limits.policy, limits.eligibility, \
+             limits.system-reserved-percent, limits.no-swap-namespaces and limits.opt-in-namespaces \
+             have no effect; remove them, or set NoSwap"
             ))
         }
         _ => None,

@@ -17,7 +17,7 @@ use super::{
     state::{LimitState, State, Told},
 };
 use crate::{
-    config::settings::{Grants, Settings},
+    config::settings::{GrantSettings, Grants, Settings},
     model::{
         host::{
             ContainerFacts, Holder, Level, LevelFacts, Manager, Monotonic, NodeMemory, PodFacts,
@@ -63,6 +63,13 @@ pub fn decide(
     due.sort_by_key(|(facts, _)| &facts.id);
     if settings.grants == Grants::Auto {
         for (facts, grant) in &mut due {
+            // Up to what the kubelet may have granted, whatever is configured here.
+            let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
+            let kubelets =
+                grant_by_role(&GrantSettings::LIMITED_SWAP, &snapshot.node, pod, &facts.role);
+            if kubelets.swap_max > grant.swap_max {
+                *grant = kubelets;
+            }
             let found = facts.levels.iter().map(|level| level.swap_max).min();
             let before = state.get(&Holder::Container(facts.id.clone())).map(|known| known.target);
             let found = found.unwrap_or(SwapMax::ZERO);

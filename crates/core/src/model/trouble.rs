@@ -62,7 +62,7 @@ macro_rules! troubles {
 
 troubles! {
     /// The hook's program does not run: no container can start while its definition is installed.
-    HookProgram "hook-program" Fail ["hook-program"], ["dnf reinstall -y wasp-agent"];
+    HookProgram "hook-program" Fail ["hook-program"], ["wasp-agent check"];
     /// A signal of eviction is above its threshold, or a pod is on its way.
     Eviction "eviction" Warn [], ["wasp-agent status"];
     /// The API server does not answer, or refuses.
@@ -103,7 +103,7 @@ troubles! {
     /// Another writer keeps changing limits.
     Contended "contended" Fail [], ["journalctl -u wasp-agent -b -g 'another writer'"];
     /// The kubelet's limits are not what LimitedSwap gives.
-    Differs "differs" Warn [], ["systemctl restart kubelet"];
+    Differs "differs" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
     Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
     /// Proactive reclaim is configured and the kernel has none.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];

@@ -1,7 +1,12 @@
 //! KubeVirt's VMs by their QEMU processes, for commands that may wait: reading a command line waits for a
 //! process that keeps its memory locked.
 
-use std::{fs, sync::mpsc, thread, time::Duration};
+use std::{
+    fs,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
     decide::guests::guest_bytes,
@@ -47,7 +52,10 @@ pub fn guests(roots: &Roots, pods: &Pods) -> Vec<Guest> {
         return Vec::new();
     }
     let mut guests = Vec::new();
-    while let Ok((uid, guest_bytes)) = sizes.recv_timeout(PATIENCE) {
+    let end = Instant::now() + PATIENCE;
+    while let Ok((uid, guest_bytes)) =
+        sizes.recv_timeout(end.saturating_duration_since(Instant::now()))
+    {
         let Some(pod) = pods.get(&uid) else { continue };
         let request =
             pod.container("compute").and_then(|compute| compute.effective().requests.memory);

@@ -54,7 +54,15 @@ pub fn facts_again(
         *known = Known { stamp, image: None };
     }
     let image = match is_file {
-        true => known.image.get_or_insert_with(|| image(file)).clone(),
+        true => match &known.image {
+            Some(image) => image.clone(),
+            None => {
+                let image = image(file);
+                // What could not be read is read again the next time.
+                known.image = image.is_ok().then(|| image.clone());
+                image
+            }
+        },
         false => Err("it is no file".to_owned()),
     };
     let mounts = mounts(roots);

@@ -153,7 +153,6 @@ fn every_key_reaches_the_settings() {
     for key in KEYS {
         assert!(matches!(resolved.get(key.path), Some((_, Origin::File { .. }))), "{}", key.path);
     }
-    let defaults = Settings::defaults();
     let reclaim = ReclaimSettings {
         mode: ReclaimMode::On,
         pods: ReclaimPods::Annotated,

@@ -62,8 +62,15 @@ pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
     let Some(expires) = credentials.certificate_expires else {
         return ok("no client certificate, so none that expires");
     };
-    let renew =
-        ["oc get csr -o name | xargs oc adm certificate approve", "systemctl restart kubelet"];
+    // Not each pending request of the cluster: that would hand out identities to whoever asks for one.
+    let renew = [
+        &*format!(
+            "# with cluster-admin: oc get csr | grep 'system:node:{}.*Pending', then approve that one: oc \
+             adm certificate approve NAME",
+            credentials.node_name
+        ),
+        "systemctl restart kubelet",
+    ];
     match expires.duration_since(credentials.now) {
         Err(since) => fail(format!("expired {} ago", span(since.duration())), renew),
         Ok(left) if left < EXPIRES_SOON => warn(format!("expires in {}", span(left)), renew),

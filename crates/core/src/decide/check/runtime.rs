@@ -33,8 +33,12 @@ const NO_HOOK: &str =
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
 fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
-    // The agent sets no limit, and so installs no hook, while the configuration cannot be read.
-    let Ok(config) = &facts.kubelet else { return false };
+    // The agent raises no limit, and so installs no hook, while the configuration cannot be read.
+    let Ok(config) = &facts.kubelet else {
+        // An agent that has read it before goes on.
+        return settings.hook.install
+            && (settings.grants == Grants::Agent || facts.hook.definition.is_some());
+    };
     let (grants, _) = in_force((settings.grants, settings.grant.clone()), config.as_ref());
     settings.hook.install && grants == Grants::Agent
 }
@@ -107,8 +111,7 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
         (Ok(Runtime::Crio(_)), Ok(Some(name))) => warn(
             format!("{name}: only crun and runc are known to work"),
             [
-                r#"printf '[crio.runtime]\ndefault_runtime = "crun"\n' > /etc/crio/crio.conf.d/99-wasp-agent-runtime.conf"#,
-                "systemctl restart crio",
+                "# if its isolation is not what you chose it for: default_runtime = \"crun\" in /etc/crio/crio.conf.d",
             ],
         ),
         _ => skip("CRI-O's configuration is not known"),
@@ -136,7 +139,8 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(facts, settings) {
+    // A definition that is there is what the runtime goes by, wanted or not.
+    if facts.hook.definition.is_none() && !hook_wanted(facts, settings) {
         return skip("not wanted (hook.install, grants)");
     }
     let hook = &facts.hook;
@@ -176,7 +180,8 @@ pub(super) fn foreign_hook(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
-    if !hook_wanted(facts, settings) || facts.hook.program.mode.is_none() {
+    let counts = facts.hook.definition.is_some() || hook_wanted(facts, settings);
+    if !counts || facts.hook.program.mode.is_none() {
         return skip("no hook");
     }
     let path = facts.hook.program.path.display();
@@ -232,7 +237,7 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
         (true, _) => warn(
             text,
             [
-                "oc patch hyperconverged kubevirt-hyperconverged -n openshift-cnv --type merge -p '{\"spec\":{\"higherWorkloadDensity\":{\"memoryOvercommitPercentage\":100}}}'",
+                "# with cluster-admin: set memoryOvercommitPercentage of HyperConverged to 100",
                 "# without HyperConverged: oc delete daemonset -n wasp wasp-agent",
                 "# docs/migration.md has the order",
             ],
@@ -240,7 +245,8 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
         (false, true) => warn(
             text,
             [
-                "oc delete machineconfig 90-worker-swap-online",
+                "# to end it: the annotation platform.kubevirt.io/autopilot of HyperConverged; its operator makes a \
+                 deleted MachineConfig anew",
                 "# or leave the work to it: remove overcommit-percent and swap.size from the \
                  configuration; docs/comparison.md has the table",
             ],

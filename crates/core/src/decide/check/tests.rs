@@ -313,7 +313,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("kubelet-swap-behavior", Level::Ok, "NoSwap (the default): the agent grants", |f, _| kubelet(f).swap_behavior.value = "NoSwap".into()),
     ("kubelet-swap-behavior", Level::Ok, "LimitedSwap (the default): the kubelet grants", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
     ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
-    ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| f.kubelet = Err("cannot read /etc/x".into())),
+    ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| (f.kubelet, f.hook.definition) = (Err("cannot read /etc/x".into()), None)),
     ("kubelet-swap-behavior", Level::Warn, "limits.policy", |f, s| {
         kubelet(f).swap_behavior.value = "LimitedSwap".into();
         s.grant.policy = Policy::Max;
@@ -491,7 +491,7 @@ fn each_check_is_made_to_complain_once() {
 }
 
 /// What a line of a remedy may begin with: a command, or a remark that a shell leaves out.
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 28] = [
     "#",
     "chmod",
     "chronyc",
@@ -499,6 +499,7 @@ const COMMANDS: [&str; 27] = [
     "curl",
     "df",
     "dnf",
+    "rpm",
     "du",
     "echo",
     "grubby",

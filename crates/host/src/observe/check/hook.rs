@@ -15,9 +15,8 @@ use crate::{
     roots::Roots,
 };
 
-/// Where the package has it.
-const PROGRAM: &str = "/usr/bin/wasp-hook";
-const AGENT: &str = "/usr/bin/wasp-agent";
+/// Where the package has the programs, and where the first boot of RHEL CoreOS puts them.
+const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
 pub(super) fn facts(roots: &Roots) -> HookFacts {
     let folders = match crio::runtime(roots) {
@@ -28,8 +27,15 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
         let text = fs::read_to_string(roots.path(&path)).ok()?;
         Some((path, text))
     });
-    let program =
-        definition.as_ref().and_then(|(_, text)| named(text)).unwrap_or_else(|| PROGRAM.into());
+    let installed = FOLDERS
+        .map(|folder| Path::new(folder).join("wasp-agent"))
+        .into_iter()
+        .find(|agent| roots.path(agent).exists());
+    let agent = installed.clone().unwrap_or_else(|| Path::new(FOLDERS[0]).join("wasp-agent"));
+    let program = definition
+        .as_ref()
+        .and_then(|(_, text)| named(text))
+        .unwrap_or_else(|| agent.with_file_name("wasp-hook"));
     let foreign = hooks::foreign(roots, &folders);
     HookFacts {
         folders: folders
@@ -39,8 +45,8 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
         definition,
         foreign,
         selinux: enforces(roots).map(|enforces| (enforces, label(&roots.path(&program)))),
-        program: program::facts(roots, &roots.path(&program), &program, &roots.path(AGENT)),
-        agent_installed: roots.path(AGENT).exists(),
+        program: program::facts(roots, &roots.path(&program), &program, &roots.path(&agent)),
+        agent_installed: installed.is_some(),
         published: crate::state::StateFile::<crate::model::hook::HookSettings>::new(roots)
             .path()
             .exists(),
