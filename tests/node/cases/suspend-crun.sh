@@ -129,7 +129,7 @@ unpaused False
 paused() { wasp-agent suspend default/vm; }
 eventually 20 "a paused one is suspended" paused
 check "its launcher is not frozen" runs vm
-check "its memory is in swap" more_than "$(swap_used vm)" "$(mib 15)"
+check "its memory is in swap" more_than "$(swap_used vm)" "$(mib 10)"
 unpaused True
 eventually 20 "a VM that KubeVirt runs again is not suspended any more" forgotten vm
 
@@ -153,6 +153,8 @@ like "$(wasp-agent suspend default/nobody 2>&1 || true)" "no pod default/nobody"
 # Swap that is full halfway.
 pod big --request 120Mi --limit 300Mi --hog 80
 eventually 20 "a bigger one has its grant" has_limit big "$(grant 120)"
+filled() { more_than "$(memory_used big)" "$(mib 70)"; }
+eventually 60 "and has filled its memory" filled
 free=$(awk '$1 == "SwapFree:" { print $2 * 1024 }' /proc/meminfo)
 configure '[suspend]' "keep-swap-free = \"$((free - $(mib 30)))\""
 systemctl reload wasp-agent
