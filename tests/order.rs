@@ -355,3 +355,18 @@ fn vms_do_not_count_on_swap_while_a_node_is_not_right() {
     assert!(row.contains("trouble: hook") && row.contains("3 wrong"), "{row}");
     assert!(run.output.contains("1 of 2 nodes of mcp/worker are right."), "{}", run.output);
 }
+
+#[test]
+fn nodes_of_other_pools_with_the_role_are_not_asked() {
+    let run = Cluster::new("4.22").succeeds("beside pools infra and master");
+    let asked = |call: &&String| call.starts_with("debug node/");
+    let asked: Vec<&String> = run.calls.iter().filter(asked).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked.iter().all(|call| call.starts_with("debug node/node-")), "{asked:?}");
+
+    let cluster = Cluster::new("4.22");
+    cluster.set("no-nodes", "");
+    let run = cluster.run(Trouble::default());
+    assert!(!run.success && run.errors.contains("No node has the configuration rendered-worker-"));
+    assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
+}

@@ -265,7 +265,8 @@ updated() {
     *) steady=0 degraded=0 ;;
     esac
     # The operator needs a moment to see that there is something to do.
-    [ "$1" = "${2:-}" ] && [ "${3:-}" = "${4:-}" ] && [ "$steady" -ge 6 ]
+    [ "$1" = "${2:-}" ] && [ "${3:-}" = "${4:-}" ] && [ "$steady" -ge 6 ] || return
+    rendered=$1
 }
 await 0 "mcp/$pool is updated" updated
 
@@ -282,9 +283,13 @@ row() {
 }
 shown=
 nodes_right() {
-    ask get nodes -l "node-role.kubernetes.io/$pool" -o 'jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="SwapPressure")].status}{"\n"}{end}' || return
+    # By what they run: the role worker is also on nodes of infra and other pools, and of a compact cluster.
+    ask get nodes -o 'jsonpath={range .items[*]}{.metadata.annotations.machineconfiguration\.openshift\.io/currentConfig} {.metadata.name} {.status.conditions[?(@.type=="SwapPressure")].status}{"\n"}{end}' || return
     count=0 right=0
-    mv "$scratch/answer" "$scratch/nodes"
+    while read -r config node pressure; do
+        [ "$config" != "$rendered" ] || echo "$node $pressure"
+    done <"$scratch/answer" >"$scratch/nodes"
+    [ -s "$scratch/nodes" ] || fail "No node has the configuration $rendered of mcp/$pool."
     while read -r node pressure; do
         [ -n "$node" ] || continue
         oc debug "node/$node" --quiet -- chroot /host "$program" status --brief \
