@@ -276,9 +276,6 @@ fn what_would_hurt_is_refused_before_anything_is_changed() {
     };
     let cluster = with("4.20", "paused", "true\n", "and not by this script");
     assert!(cluster.is_paused(), "the pause is somebody else's");
-    let others = "custom-config {\"pools.operator.machineconfiguration.openshift.io/worker\":\"\"}\n\
-                  wasp-agent-worker {\"pools.operator.machineconfiguration.openshift.io/worker\":\"\"}\n";
-    with("4.18", "other-kubeletconfig", others, "has a KubeletConfig already: custom-config");
     let others = "worker layered FROM configs AS final\n";
     with("4.18", "other-machineosconfig", others, "has a MachineOSConfig already: layered");
     with(
@@ -369,4 +366,36 @@ fn nodes_of_other_pools_with_the_role_are_not_asked() {
     let run = cluster.run(Trouble::default());
     assert!(!run.success && run.errors.contains("No node has the configuration rendered-worker-"));
     assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
+}
+
+#[test]
+fn a_kubelet_config_that_selects_the_pool_in_any_way_is_refused() {
+    let label = "pools.operator.machineconfiguration.openshift.io/worker";
+    let labels = |name: &str, label: &str| format!("{name} {{\"matchLabels\":{{{label}}}}}\n");
+    let expression = format!(
+        "by-expression {{\"matchExpressions\":[{{\"key\":\"{label}\",\"operator\":\"Exists\"}}]}}\n"
+    );
+    for (others, why) in [
+        (labels("by-role", &format!("\"{label}\":\"\"")), "already: by-role"),
+        (labels("set-max-pods", "\"custom-kubelet\":\"large\""), "already: set-max-pods"),
+        (
+            labels(
+                "performance-cnf",
+                "\"machineconfiguration.openshift.io/role\":\"worker-cnf\"",
+            ),
+            "of a PerformanceProfile: performance-cnf",
+        ),
+        (expression, "already: by-expression"),
+    ] {
+        let cluster = Cluster::new("4.18");
+        cluster.set("other-kubeletconfigs", &others);
+        cluster.refuses(why);
+        fs::remove_file(cluster.manifests.join("10-kubeletconfig.yaml")).unwrap();
+        // Its lines are in the other one now.
+        let run = cluster.run(Trouble::default());
+        assert!(!run.errors.contains("KubeletConfig already"), "{}", run.errors);
+    }
+    let cluster = Cluster::new("4.18");
+    cluster.set("other-kubeletconfigs", &labels("of-infra", "\"custom-kubelet\":\"infra\""));
+    cluster.succeeds("beside another pool's");
 }

@@ -117,11 +117,19 @@ true*) fail "mcp/$pool is paused, and not by this script. Resume it, then run th
 esac
 
 if [ -e "$here/10-kubeletconfig.yaml" ]; then
-    # A pool takes one KubeletConfig: the newest replaces all others, with all that it does not set.
-    ask get kubeletconfig -o 'jsonpath={range .items[*]}{.metadata.name} {.spec.machineConfigPoolSelector.matchLabels}{"\n"}{end}'
-    others=$(printf '%s\n' "$answer" | grep -v "^$kubelet_config " | grep "openshift.io/$pool\"" | cut -d ' ' -f 1 || :)
-    [ -z "$others" ] || fail "mcp/$pool has a KubeletConfig already: $others" \
-        "Add the lines of 10-kubeletconfig.yaml to it, delete that file, then run this script again."
+    # A pool takes one KubeletConfig: the newest replaces all others, with all that it does not set. Which
+    # ones select the pool, by whatever label or expression, the operator shows by what it generated.
+    ask get machineconfig -l "$builds/role=$pool" \
+        -o 'jsonpath={range .items[*]}{range .metadata.ownerReferences[?(@.kind=="KubeletConfig")]}{.name}{"\n"}{end}{end}'
+    others=$(grep -v -x -e "$kubelet_config" -e '' "$scratch/answer" || :)
+    case $others in
+    '') ;;
+    performance-*) fail "mcp/$pool has a KubeletConfig already, of a PerformanceProfile: $others" \
+        "Add kubeletConfig of 10-kubeletconfig.yaml as JSON to the profile's annotation" \
+        "kubeletconfig.experimental, delete that file, then run this script again." ;;
+    *) fail "mcp/$pool has a KubeletConfig already: $others" \
+        "Add the lines of 10-kubeletconfig.yaml to it, delete that file, then run this script again." ;;
+    esac
 fi
 
 if [ -e "$here/20-machineosconfig.yaml" ]; then
