@@ -276,8 +276,6 @@ fn what_would_hurt_is_refused_before_anything_is_changed() {
     };
     let cluster = with("4.20", "paused", "true\n", "and not by this script");
     assert!(cluster.is_paused(), "the pause is somebody else's");
-    let others = "worker layered FROM configs AS final\n";
-    with("4.18", "other-machineosconfig", others, "has a MachineOSConfig already: layered");
     with(
         "4.20",
         "daemonset",
@@ -398,4 +396,23 @@ fn a_kubelet_config_that_selects_the_pool_in_any_way_is_refused() {
     let cluster = Cluster::new("4.18");
     cluster.set("other-kubeletconfigs", &labels("of-infra", "\"custom-kubelet\":\"infra\""));
     cluster.succeeds("beside another pool's");
+}
+
+#[test]
+fn a_machine_os_config_of_another_team_is_never_overwritten() {
+    for (name, content, why) in [
+        ("other-machineosconfigs", "worker layered\n", Some("already: layered")),
+        // By the name that ours would have, and with our lines among theirs.
+        ("named-worker", "worker\nFROM configs AS final\nRUN dnf\n", Some("already: worker")),
+        ("named-worker", "worker\nRUN theirs\n  /tmp/wasp-agent.rpm\n", Some("already: worker")),
+        ("named-worker", "infra\nFROM configs AS final\n", Some("is of another pool, mcp/infra")),
+        ("other-machineosconfigs", "infra wasp-agent\n", None),
+    ] {
+        let cluster = Cluster::new("4.18");
+        cluster.set(name, content);
+        match why {
+            Some(why) => cluster.refuses(why),
+            None => drop(cluster.succeeds("beside another pool's")),
+        }
+    }
 }

@@ -126,16 +126,21 @@ if [ -e "$here/10-kubeletconfig.yaml" ]; then
 fi
 
 if [ -e "$here/20-machineosconfig.yaml" ]; then
-    # A pool has one MachineOSConfig.
-    ask get machineosconfig -o 'jsonpath={range .items[*]}{.spec.machineConfigPool.name} {.metadata.name} {.spec.containerFile[*].content}{"\n"}{end}'
-    case $answer in
-    *wasp-agent*) ;;
-    *)
-        others=$(printf '%s\n' "$answer" | grep "^$pool " | cut -d ' ' -f 2 || :)
-        [ -z "$others" ] || fail "mcp/$pool has a MachineOSConfig already: $others" \
-            "Add the lines of Containerfile to it, delete 20-machineosconfig.yaml, then run this script again."
-        ;;
-    esac
+    # A pool has one MachineOSConfig. Ours has the pool's name and the lines of Containerfile, no others.
+    ask get machineosconfig -o "jsonpath={range .items[?(@.spec.machineConfigPool.name==\"$pool\")]}{.metadata.name}{\"\\n\"}{end}"
+    others=$(grep -v -x -e "$pool" -e '' "$scratch/answer" || :)
+    if [ -z "$others" ]; then
+        ask get "machineosconfig/$pool" --ignore-not-found \
+            -o 'jsonpath={.spec.machineConfigPool.name}{"\n"}{.spec.containerFile[*].content}'
+        of=$(head -n 1 "$scratch/answer")
+        [ -z "$answer" ] || [ "$of" = "$pool" ] || fail "machineosconfig/$pool is of another pool, mcp/$of." \
+            "Have it renamed, then run this script again."
+        [ -z "$answer" ] || grep -q wasp-agent "$scratch/answer" || others=$pool
+        ! sed 1d "$scratch/answer" | grep -q -v -e wasp-agent -e '^FROM configs AS final$' \
+            -e '^ *ostree container commit$' -e '^ *$' || others=$pool
+    fi
+    [ -z "$others" ] || fail "mcp/$pool has a MachineOSConfig already: $others" \
+        "Add the lines of Containerfile to it, delete 20-machineosconfig.yaml, then run this script again."
 fi
 
 ask get daemonset --all-namespaces -o 'jsonpath={range .items[?(@.metadata.name=="wasp-agent")]}{.metadata.namespace} {end}'
