@@ -416,3 +416,57 @@ fn a_machine_os_config_of_another_team_is_never_overwritten() {
         }
     }
 }
+
+#[test]
+fn the_pause_of_another_run_is_left_alone_for_an_hour() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let host = String::from_utf8(Command::new("uname").arg("-n").output().unwrap().stdout).unwrap();
+    let here = format!("{} {}", host.trim(), std::process::id());
+    let marked = |mark: String| {
+        // After an upgrade, so that the version is refused.
+        let mut cluster = Cluster::new("4.20");
+        cluster.version = "4.21";
+        cluster.set("paused", "true\n");
+        cluster.set("marker", &mark);
+        cluster
+    };
+    for by in ["elsewhere 17", &here] {
+        let cluster = marked(format!("apply.sh {by} {}", now - 1800));
+        cluster.refuses("is rolling out to mcp/worker");
+        assert!(cluster.is_paused(), "{by}");
+    }
+    // An hour old; of a process that is no more; of a script that wrote no more than its name.
+    let gone = format!("{} 99999999 {now}", host.trim());
+    for by in [&format!("elsewhere 17 {}", now - 3700), &gone, ""] {
+        let cluster = marked(format!("apply.sh {by}"));
+        let run = cluster.run(Trouble::default());
+        assert!(run.errors.contains("The cluster has OpenShift 4.21.3"), "{by}: {}", run.errors);
+        assert!(!cluster.is_paused() && !cluster.has("marker"), "{by}");
+    }
+}
+
+#[test]
+fn no_call_waits_for_the_api_server_without_end() {
+    for version in ["4.16", "4.18", "4.21"] {
+        for call in Cluster::new(version).succeeds(version).calls {
+            assert!(
+                call.contains("--request-timeout=30s ") || call.starts_with("debug "),
+                "{version}: {call}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_openshift_virtualization_the_file_to_leave_out_is_named() {
+    let mut cluster = Cluster::new("4.21");
+    cluster.served = "";
+    cluster.refuses("OpenShift Virtualization is not installed");
+    cluster.refuses("delete 60-hyperconverged.yaml");
+    fs::remove_file(cluster.manifests.join("60-hyperconverged.yaml")).unwrap();
+    cluster.succeeds("without it");
+
+    let cluster = Cluster::new("4.21");
+    cluster.set("no-hyperconverged", "");
+    cluster.refuses("openshift-cnv has no kubevirt-hyperconverged");
+}

@@ -16,7 +16,7 @@ program=/usr/bin/wasp-agent
 here=$(dirname "$0")
 # Seconds between two questions to the API server.
 poll=${WASP_POLL_SECONDS:-10}
-# This annotation of the pool tells a later run that the pause is ours.
+# This annotation of the pool tells a later run that the pause is ours: apply.sh HOST PROCESS TIME.
 marker=wasp-agent.io/paused-by
 builds=machineconfiguration.openshift.io
 
@@ -33,12 +33,26 @@ fail() {
     exit 1
 }
 
+now() {
+    date +%s
+}
+
+# Whether a process that can be seen from here is no more: HOST PROCESS.
+ended() {
+    [ "$1" = "$(uname -n)" ] && ! kill -0 "$2" 2>/dev/null && ! ps -p "$2" >/dev/null 2>&1 && [ ! -e "/proc/$2" ]
+}
+
 # Commands run in the background, so that the shell handles a signal at once and not when the command ends.
 run() {
     "$@" &
     children=$!
     wait "$children" || { set -- $?; children=; return "$1"; }
     children=
+}
+
+# A change of the cluster.
+change() {
+    run oc --request-timeout=30s "$@"
 }
 
 # Leaves the answer of the API server in $answer.
@@ -58,8 +72,14 @@ await() {
 }
 
 patch_pool() { # paused, annotation
-    run oc --request-timeout=30s patch "mcp/$pool" --type=merge \
+    change patch "mcp/$pool" --type=merge \
         --patch "{\"metadata\":{\"annotations\":{\"$marker\":$2}},\"spec\":{\"paused\":$1}}"
+}
+
+# Pauses the pool, or says anew that it is this run that has paused it.
+pause() {
+    marked=$(now)
+    patch_pool true "\"apply.sh $(uname -n) $$ $marked\""
 }
 
 resume() {
@@ -99,21 +119,31 @@ trap 'exit 143' TERM
 
 step "1. Compare the cluster with the manifests; nothing is changed yet"
 
+# The mark first: whatever else is refused then, the pool that a killed run left paused is resumed.
+ask get "mcp/$pool" -o 'jsonpath={.spec.paused} {.metadata.annotations.wasp-agent\.io/paused-by}'
+# shellcheck disable=SC2086
+set -- $answer
+case ${1:-}/${2:-} in
+true/apply.sh)
+    host=${3:-unknown} process=${4:-unknown} since=${5:-0}
+    case $since in *[!0-9]*) since=0 ;; esac
+    age=$(($(now) - since))
+    if [ "$age" -lt 3600 ] && ! ended "$host" "$process"; then
+        fail "Process $process on $host is rolling out to mcp/$pool: its mark is $age s old." \
+            "Wait until it ends. If it has been killed, run this script on that host, or an hour after the mark."
+    fi
+    paused=yes
+    echo "An earlier run was killed and left mcp/$pool paused. This run resumes it."
+    ;;
+true/*) fail "mcp/$pool is paused, and not by this script. Resume it, then run this script again:" \
+    "oc patch mcp/$pool --type=merge --patch '{\"spec\":{\"paused\":false}}'" ;;
+esac
+
 ask get clusterversion/version -o 'jsonpath={.status.desired.version}'
 case $answer in
 "$openshift" | "$openshift".*) ;;
 *) fail "The cluster has OpenShift $answer, and these manifests are for $openshift." \
     "Render them again with --openshift $answer." ;;
-esac
-
-ask get "mcp/$pool" -o 'jsonpath={.spec.paused} {.metadata.annotations.wasp-agent\.io/paused-by}'
-case $answer in
-"true apply.sh")
-    paused=yes
-    echo "An earlier run was killed and left mcp/$pool paused. This run resumes it."
-    ;;
-true*) fail "mcp/$pool is paused, and not by this script. Resume it, then run this script again:" \
-    "oc patch mcp/$pool --type=merge --patch '{\"spec\":{\"paused\":false}}'" ;;
 esac
 
 if [ -e "$here/10-kubeletconfig.yaml" ]; then
@@ -155,14 +185,18 @@ ask get daemonset --all-namespaces -o 'jsonpath={range .items[?(@.metadata.name=
     "docs/migration.md describes the way from it to this agent."
 
 if [ -e "$here/60-hyperconverged.yaml" ]; then
-    ask get crd/hyperconvergeds.hco.kubevirt.io -o 'jsonpath={range .spec.versions[?(@.served==true)]}{.name} {end}'
+    without="For nodes with swap and without it delete 60-hyperconverged.yaml, then run this script again."
+    ask get crd/hyperconvergeds.hco.kubevirt.io --ignore-not-found -o 'jsonpath={range .spec.versions[?(@.served==true)]}{.name} {end}'
+    [ -n "$answer" ] || fail "OpenShift Virtualization is not installed: the cluster has no HyperConverged." "$without"
     case " $answer " in
     *" $hyperconverged "*) ;;
     *) fail "The cluster serves HyperConverged as: $answer. These manifests have $hyperconverged." \
         "Render them again with --hyperconverged '$answer'." ;;
     esac
     ask get -n openshift-cnv "hyperconvergeds.$hyperconverged.hco.kubevirt.io/kubevirt-hyperconverged" \
-        -o "jsonpath={$percentage} {.metadata.annotations.platform\.kubevirt\.io/autopilot}"
+        --ignore-not-found -o "jsonpath={.metadata.name} {$percentage} {.metadata.annotations.platform\.kubevirt\.io/autopilot}"
+    [ -n "$answer" ] || fail "OpenShift Virtualization is not set up: openshift-cnv has no kubevirt-hyperconverged." "$without"
+    answer=${answer#* }
     percent=${answer%% *} autopilot=${answer#* }
     case ",$autopilot," in
     *swap-enable* | ",true,")
@@ -183,20 +217,18 @@ ask get "mcp/$pool" -o 'jsonpath={.spec.configuration.name}'
 before=$answer
 if [ -e "$here/10-kubeletconfig.yaml" ]; then
     # KubeletConfig selects pools by this label, which only worker and master have by themselves.
-    run oc label "mcp/$pool" "pools.operator.$builds/$pool=" --overwrite
+    change label "mcp/$pool" "pools.operator.$builds/$pool=" --overwrite
 fi
-if [ "$paused" = no ]; then
-    # First the note, then the pause: a signal between them resumes a pool that is not paused.
-    paused=yes
-    patch_pool true '"apply.sh"'
-fi
+# First the note, then the pause: a signal between them resumes a pool that is not paused.
+paused=yes
+pause
 if [ -e "$here/10-kubeletconfig.yaml" ]; then
-    run oc apply -f "$here/10-kubeletconfig.yaml"
+    change apply -f "$here/10-kubeletconfig.yaml"
 elif [ "$swap_in_kubelet_config" = no ]; then
     # Of a rollout to an older version. This one refuses it, and the kubelet reads a drop-in instead.
-    run oc delete "kubeletconfig/$kubelet_config" --ignore-not-found
+    change delete "kubeletconfig/$kubelet_config" --ignore-not-found
 fi
-run oc apply -f "$here/30-machineconfig.yaml" >"$scratch/applied"
+change apply -f "$here/30-machineconfig.yaml" >"$scratch/applied"
 cat "$scratch/applied"
 
 refusals=0
@@ -235,9 +267,11 @@ if [ -e "$here/20-machineosconfig.yaml" ]; then
     }
     current
     build_before=$answer
-    run oc apply -f "$here/20-machineosconfig.yaml" >"$scratch/applied"
+    change apply -f "$here/20-machineosconfig.yaml" >"$scratch/applied"
     cat "$scratch/applied"
     built() {
+        # Younger than an hour as long as this run is there.
+        [ $(($(now) - marked)) -lt 600 ] || pause || return
         current || return
         build=$answer
         [ -n "$build" ] || return
@@ -286,7 +320,7 @@ await 0 "mcp/$pool is updated" updated
 step "5. Alerts"
 
 for name in 40-namespace 41-prometheusrule 42-alertingrule 43-console-dashboard 50-taint-guard; do
-    [ ! -e "$here/$name.yaml" ] || run oc apply -f "$here/$name.yaml"
+    [ ! -e "$here/$name.yaml" ] || change apply -f "$here/$name.yaml"
 done
 
 step "6. Ask every node"
@@ -350,7 +384,7 @@ done
 if [ -e "$here/60-hyperconverged.yaml" ]; then
     step "7. Have VMs request less memory than they are given"
     # Refused where the annotation is there with other patches: add this one to those.
-    run oc apply --server-side --field-manager=wasp-agent -f "$here/60-hyperconverged.yaml"
+    change apply --server-side --field-manager=wasp-agent -f "$here/60-hyperconverged.yaml"
 fi
 
 step "The rollout is complete"
