@@ -30,6 +30,7 @@ struct Cluster {
     version: &'static str,
     served: &'static str,
     manifests: PathBuf,
+    arguments: Vec<&'static str>,
 }
 
 struct Run {
@@ -63,7 +64,7 @@ impl Cluster {
         let oc = folder.path().join("bin/oc");
         std::os::unix::fs::symlink(top().join("tests/order/oc"), oc).unwrap();
         let served = if version == "4.22" { "v1 v1beta1" } else { "v1beta1" };
-        Self { folder, version, served, manifests }
+        Self { folder, version, served, manifests, arguments: Vec::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -91,6 +92,11 @@ impl Cluster {
             .env("PATH", path)
             .env("TMPDIR", self.folder.path())
             .env("WASP_POLL_SECONDS", "0")
+            .env("WASP_LAG_SECONDS", "1")
+            .env("WASP_STALL_SECONDS", "2")
+            .env("WASP_NODES_SECONDS", "20")
+            .env("WASP_DEBUG_SECONDS", "3")
+            .args(&self.arguments)
             .env("OC_STATE", self.folder.path().join("state"))
             .env("OC_VERSION", self.version)
             .env("OC_SERVED", self.served)
@@ -469,4 +475,40 @@ fn without_openshift_virtualization_the_file_to_leave_out_is_named() {
     let cluster = Cluster::new("4.21");
     cluster.set("no-hyperconverged", "");
     cluster.refuses("openshift-cnv has no kubevirt-hyperconverged");
+}
+
+#[test]
+fn nodes_that_are_right_are_not_asked_again_and_one_that_hangs_does_not_hold_up() {
+    let mut cluster = Cluster::new("4.22");
+    cluster.set("hangs-node-b", "");
+    let run = cluster.run(Trouble::default());
+    assert!(!run.success && run.errors.contains("Not every node is right"), "{}", run.errors);
+    let asked = |node| run.calls.iter().filter(|call| call.starts_with(node)).count();
+    assert_eq!(asked("debug node/node-a"), 1);
+    assert!((2..20).contains(&asked("debug node/node-b")), "{:?}", run.calls);
+    assert!(!cluster.has("hyperconverged"));
+
+    cluster.arguments = vec!["--tolerate", "1"];
+    let run = cluster.run(Trouble::default());
+    assert!(run.success && cluster.has("hyperconverged"), "{}", run.errors);
+    assert!(run.output.contains("1 of 2 nodes of mcp/worker are right."), "{}", run.output);
+}
+
+#[test]
+fn nodes_that_lag_are_named_and_the_wait_for_them_ends() {
+    let mut cluster = Cluster::new("4.22");
+    cluster.set("stuck-node-b", "");
+    let run = cluster.run(Trouble::default());
+    assert!(!run.success && run.errors.contains("no further node of mcp/worker"), "{}", run.errors);
+    assert!(run.output.contains("  node-b: Degraded, Ready False the drain failed"));
+    assert!(!run.output.contains("infra-a") && !run.output.contains("  node-a:"));
+    assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
+
+    cluster.arguments = vec!["--tolerate", "1"];
+    let run = cluster.run(Trouble::default());
+    assert!(run.success && cluster.has("hyperconverged"), "{}\n{}", run.output, run.errors);
+    cluster.arguments = vec!["--tolerate", "some"];
+    let _ = fs::write(cluster.path("log"), "");
+    let child = cluster.start(Trouble::default()).wait_with_output().unwrap();
+    assert_eq!(child.status.code(), Some(2));
 }

@@ -16,6 +16,25 @@ program=/usr/local/bin/wasp-agent
 here=$(dirname "$0")
 # Seconds between two questions to the API server.
 poll=${WASP_POLL_SECONDS:-10}
+# After how long without another updated node those that lag are named, and when it ends.
+lag_seconds=${WASP_LAG_SECONDS:-600} stall_seconds=${WASP_STALL_SECONDS:-7200}
+# For how long the nodes are asked, and each of them.
+nodes_seconds=${WASP_NODES_SECONDS:-1800}
+deadline="timeout ${WASP_DEBUG_SECONDS:-120}"
+command -v timeout >/dev/null || deadline=
+# So many nodes may be wrong or not ready.
+tolerate=0
+case $# in
+0) ;;
+2) [ "$1" = --tolerate ] && tolerate=$2 || tolerate=usage ;;
+*) tolerate=usage ;;
+esac
+case ${1:---tolerate}/$tolerate in
+--tolerate/ | */*[!0-9]* | [!-]*)
+    echo "usage: sh $0 [--tolerate NODES]" >&2
+    exit 2
+    ;;
+esac
 # This annotation of the pool tells a later run that the pause is ours: apply.sh HOST PROCESS TIME.
 marker=wasp-agent.io/paused-by
 builds=machineconfiguration.openshift.io
@@ -305,16 +324,40 @@ updated() {
     case $answer in
     *" Degraded "*)
         steady=0 degraded=$((degraded + 1))
-        [ "$degraded" -lt 30 ] || fail "mcp/$pool is degraded: oc describe mcp/$pool"
-        return 1
+        [ "$degraded" -lt 30 ] || [ "$tolerate" -gt 0 ] || fail "mcp/$pool is degraded: oc describe mcp/$pool"
         ;;
     *" Updated "*) steady=$((steady + 1)) degraded=0 ;;
     *) steady=0 degraded=0 ;;
     esac
     # The operator needs a moment to see that there is something to do.
-    [ "$1" = "${2:-}" ] && [ "${3:-}" = "${4:-}" ] && [ "$steady" -ge 6 ] || return
     rendered=$1
+    [ "$1" = "${2:-}" ] && [ "${3:-}" = "${4:-}" ] && [ "$steady" -ge 6 ] && return
+    time=$(now)
+    [ "${3:-}" = "$progress" ] || { progress=${3:-} progress_at=$time; }
+    [ $((time - lagged_at)) -ge "$lag_seconds" ] || return
+    lagged_at=$time
+    lagging || return
+    [ $((${4:-0} - ${3:-0})) -gt "$tolerate" ] || [ "${3:-0}" -eq 0 ] ||
+        [ $((time - progress_at)) -lt "$lag_seconds" ] || {
+        echo "These are tolerated."
+        return 0
+    }
+    [ $((time - progress_at)) -lt "$stall_seconds" ] ||
+        fail "For $((time - progress_at)) s no further node of mcp/$pool has been updated."
+    return 1
 }
+# The nodes of the pool that do not run its configuration, and what the operator says of each.
+lagging() {
+    ask get nodes -o 'jsonpath={range .items[*]}{.metadata.annotations.machineconfiguration\.openshift\.io/currentConfig}|{.metadata.name}|{.metadata.annotations.machineconfiguration\.openshift\.io/state}|{.status.conditions[?(@.type=="Ready")].status}|{.metadata.annotations.machineconfiguration\.openshift\.io/reason}{"\n"}{end}' || return
+    echo "Not updated yet:"
+    while IFS='|' read -r config node state ready reason; do
+        hash=${config#"rendered-$pool-"}
+        case $hash in "$config" | *-*) continue ;; esac
+        [ "$config" != "$rendered" ] || [ "$ready" != True ] || continue
+        echo "  $node: ${state:-unknown}, Ready ${ready:-unknown} ${reason:-}"
+    done <"$scratch/answer"
+}
+progress='' progress_at=$(now) lagged_at=$(now)
 await 0 "mcp/$pool is updated" updated
 
 step "5. Alerts"
@@ -329,41 +372,56 @@ row() {
     printf '%-40s %-24s %-24s %-12s %s\n' "$@"
 }
 shown=
+started=$(now)
+: >"$scratch/right"
+: >"$scratch/known"
+in_time() {
+    [ $(($(now) - started)) -lt "$nodes_seconds" ]
+}
 nodes_right() {
     # By what they run: the role worker is also on nodes of infra and other pools, and of a compact cluster.
     ask get nodes -o 'jsonpath={range .items[*]}{.metadata.annotations.machineconfiguration\.openshift\.io/currentConfig} {.metadata.name} {.status.conditions[?(@.type=="SwapPressure")].status}{"\n"}{end}' || return
-    count=0 right=0
+    count=0
     while read -r config node pressure; do
-        [ "$config" != "$rendered" ] || echo "$node $pressure"
+        [ "$config" = "$rendered" ] || continue
+        count=$((count + 1))
+        # What was right is not asked again.
+        grep -q -x -F -e "$node" "$scratch/known" || echo "$node $pressure"
     done <"$scratch/answer" >"$scratch/nodes"
-    [ -s "$scratch/nodes" ] || fail "No node has the configuration $rendered of mcp/$pool."
+    [ "$count" -gt 0 ] || fail "No node has the configuration $rendered of mcp/$pool."
+    ask get "mcp/$pool" -o 'jsonpath={.status.machineCount}' || return
+    [ "${answer:-0}" -le "$count" ] || count=$answer
+    asked=0
     while read -r node pressure; do
-        [ -n "$node" ] || continue
-        oc debug "node/$node" --quiet -- chroot /host "$program" status --brief \
+        rm -f "$scratch/of.$node"
+        in_time || continue
+        # No request timeout: that would end the stream as well.
+        $deadline oc debug "node/$node" --quiet -- chroot /host "$program" status --brief \
             >"$scratch/of.$node" 2>/dev/null </dev/null &
         children="$children $!"
-        count=$((count + 1))
-        [ $((count % 10)) -ne 0 ] || { wait; children=; }
+        asked=$((asked + 1))
+        [ $((asked % 10)) -ne 0 ] || { wait; children=; }
     done <"$scratch/nodes"
     wait
     children=
-    : >"$scratch/right"
     : >"$scratch/wrong"
     while read -r node pressure; do
-        [ -n "$node" ] || continue
-        swap=unknown agent='does not answer' limits=unknown
-        IFS='	' read -r swap agent limits <"$scratch/of.$node" || :
-        list=wrong
+        swap=unknown agent='does not answer' limits=unknown list=wrong
+        [ ! -e "$scratch/of.$node" ] || IFS='	' read -r swap agent limits <"$scratch/of.$node" || :
         case "$agent/$limits/$pressure" in
-        ready/right/ | ready/right/False) right=$((right + 1)) list=right ;;
+        ready/right/ | ready/right/False)
+            list=right
+            echo "$node" >>"$scratch/known"
+            ;;
         esac
         row "$node" "${swap:-unknown}" "${agent:-does not answer}" "${limits:-unknown}" "${pressure:--}" >>"$scratch/$list"
     done <"$scratch/nodes"
+    right=$(($(wc -l <"$scratch/known")))
     [ "$shown" = "$right of $count" ] || {
         shown="$right of $count"
         echo "$shown nodes are right"
     }
-    [ "$right" -eq "$count" ]
+    [ "$right" -gt 0 ] && [ $((count - right)) -le "$tolerate" ]
 }
 screen() {
     row NODE SWAP AGENT LIMITS SWAPPRESSURE
@@ -371,10 +429,10 @@ screen() {
     [ "$count" -le 20 ] || echo "... and $((count - 20)) more"
     echo "$right of $count nodes of mcp/$pool are right."
 }
-tries=60
+count=0 right=0
+: >"$scratch/wrong"
 until nodes_right; do
-    tries=$((tries - 1))
-    if [ "$tries" -eq 0 ]; then
+    if ! in_time; then
         screen
         fail "Not every node is right. On such a node: $program check"
     fi
