@@ -30,6 +30,7 @@ struct Cluster {
     version: &'static str,
     served: &'static str,
     manifests: PathBuf,
+    arguments: Vec<&'static str>,
 }
 
 struct Run {
@@ -63,7 +64,7 @@ impl Cluster {
         let oc = folder.path().join("bin/oc");
         std::os::unix::fs::symlink(top().join("tests/order/oc"), oc).unwrap();
         let served = if version == "4.22" { "v1 v1beta1" } else { "v1beta1" };
-        Self { folder, version, served, manifests }
+        Self { folder, version, served, manifests, arguments: Vec::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -91,6 +92,11 @@ impl Cluster {
             .env("PATH", path)
             .env("TMPDIR", self.folder.path())
             .env("WASP_POLL_SECONDS", "0")
+            .env("WASP_LAG_SECONDS", "1")
+            .env("WASP_STALL_SECONDS", "2")
+            .env("WASP_NODES_SECONDS", "20")
+            .env("WASP_DEBUG_SECONDS", "3")
+            .args(&self.arguments)
             .env("OC_STATE", self.folder.path().join("state"))
             .env("OC_VERSION", self.version)
             .env("OC_SERVED", self.served)
@@ -276,11 +282,6 @@ fn what_would_hurt_is_refused_before_anything_is_changed() {
     };
     let cluster = with("4.20", "paused", "true\n", "and not by this script");
     assert!(cluster.is_paused(), "the pause is somebody else's");
-    let others = "custom-config {\"pools.operator.machineconfiguration.openshift.io/worker\":\"\"}\n\
-                  wasp-agent-worker {\"pools.operator.machineconfiguration.openshift.io/worker\":\"\"}\n";
-    with("4.18", "other-kubeletconfig", others, "has a KubeletConfig already: custom-config");
-    let others = "worker layered FROM configs AS final\n";
-    with("4.18", "other-machineosconfig", others, "has a MachineOSConfig already: layered");
     with(
         "4.20",
         "daemonset",
@@ -354,4 +355,160 @@ fn vms_do_not_count_on_swap_while_a_node_is_not_right() {
     let row = run.output.lines().find(|line| line.starts_with("node-b")).unwrap();
     assert!(row.contains("trouble: hook") && row.contains("3 wrong"), "{row}");
     assert!(run.output.contains("1 of 2 nodes of mcp/worker are right."), "{}", run.output);
+}
+
+#[test]
+fn nodes_of_other_pools_with_the_role_are_not_asked() {
+    let run = Cluster::new("4.22").succeeds("beside pools infra and master");
+    let asked = |call: &&String| call.starts_with("debug node/");
+    let asked: Vec<&String> = run.calls.iter().filter(asked).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked.iter().all(|call| call.starts_with("debug node/node-")), "{asked:?}");
+
+    let cluster = Cluster::new("4.22");
+    cluster.set("no-nodes", "");
+    let run = cluster.run(Trouble::default());
+    assert!(!run.success && run.errors.contains("No node has the configuration rendered-worker-"));
+    assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
+}
+
+#[test]
+fn a_kubelet_config_that_selects_the_pool_in_any_way_is_refused() {
+    let label = "pools.operator.machineconfiguration.openshift.io/worker";
+    let labels = |name: &str, label: &str| format!("{name} {{\"matchLabels\":{{{label}}}}}\n");
+    let expression = format!(
+        "by-expression {{\"matchExpressions\":[{{\"key\":\"{label}\",\"operator\":\"Exists\"}}]}}\n"
+    );
+    for (others, why) in [
+        (labels("by-role", &format!("\"{label}\":\"\"")), "already: by-role"),
+        (labels("set-max-pods", "\"custom-kubelet\":\"large\""), "already: set-max-pods"),
+        (
+            labels(
+                "performance-cnf",
+                "\"machineconfiguration.openshift.io/role\":\"worker-cnf\"",
+            ),
+            "of a PerformanceProfile: performance-cnf",
+        ),
+        (expression, "already: by-expression"),
+    ] {
+        let cluster = Cluster::new("4.18");
+        cluster.set("other-kubeletconfigs", &others);
+        cluster.refuses(why);
+        fs::remove_file(cluster.manifests.join("10-kubeletconfig.yaml")).unwrap();
+        // Its lines are in the other one now.
+        let run = cluster.run(Trouble::default());
+        assert!(!run.errors.contains("KubeletConfig already"), "{}", run.errors);
+    }
+    let cluster = Cluster::new("4.18");
+    cluster.set("other-kubeletconfigs", &labels("of-infra", "\"custom-kubelet\":\"infra\""));
+    cluster.succeeds("beside another pool's");
+}
+
+#[test]
+fn a_machine_os_config_of_another_team_is_never_overwritten() {
+    for (name, content, why) in [
+        ("other-machineosconfigs", "worker layered\n", Some("already: layered")),
+        // By the name that ours would have, and with our lines among theirs.
+        ("named-worker", "worker\nFROM configs AS final\nRUN dnf\n", Some("already: worker")),
+        ("named-worker", "worker\nRUN theirs\n  /tmp/wasp-agent.rpm\n", Some("already: worker")),
+        ("named-worker", "infra\nFROM configs AS final\n", Some("is of another pool, mcp/infra")),
+        ("other-machineosconfigs", "infra wasp-agent\n", None),
+    ] {
+        let cluster = Cluster::new("4.18");
+        cluster.set(name, content);
+        match why {
+            Some(why) => cluster.refuses(why),
+            None => drop(cluster.succeeds("beside another pool's")),
+        }
+    }
+}
+
+#[test]
+fn the_pause_of_another_run_is_left_alone_for_an_hour() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let host = String::from_utf8(Command::new("uname").arg("-n").output().unwrap().stdout).unwrap();
+    let here = format!("{} {}", host.trim(), std::process::id());
+    let marked = |mark: String| {
+        // After an upgrade, so that the version is refused.
+        let mut cluster = Cluster::new("4.20");
+        cluster.version = "4.21";
+        cluster.set("paused", "true\n");
+        cluster.set("marker", &mark);
+        cluster
+    };
+    for by in ["elsewhere 17", &here] {
+        let cluster = marked(format!("apply.sh {by} {}", now - 1800));
+        cluster.refuses("is rolling out to mcp/worker");
+        assert!(cluster.is_paused(), "{by}");
+    }
+    // An hour old; of a process that is no more; of a script that wrote no more than its name.
+    let gone = format!("{} 99999999 {now}", host.trim());
+    for by in [&format!("elsewhere 17 {}", now - 3700), &gone, ""] {
+        let cluster = marked(format!("apply.sh {by}"));
+        let run = cluster.run(Trouble::default());
+        assert!(run.errors.contains("The cluster has OpenShift 4.21.3"), "{by}: {}", run.errors);
+        assert!(!cluster.is_paused() && !cluster.has("marker"), "{by}");
+    }
+}
+
+#[test]
+fn no_call_waits_for_the_api_server_without_end() {
+    for version in ["4.16", "4.18", "4.21"] {
+        for call in Cluster::new(version).succeeds(version).calls {
+            assert!(
+                call.contains("--request-timeout=30s ") || call.starts_with("debug "),
+                "{version}: {call}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_openshift_virtualization_the_file_to_leave_out_is_named() {
+    let mut cluster = Cluster::new("4.21");
+    cluster.served = "";
+    cluster.refuses("OpenShift Virtualization is not installed");
+    cluster.refuses("delete 60-hyperconverged.yaml");
+    fs::remove_file(cluster.manifests.join("60-hyperconverged.yaml")).unwrap();
+    cluster.succeeds("without it");
+
+    let cluster = Cluster::new("4.21");
+    cluster.set("no-hyperconverged", "");
+    cluster.refuses("openshift-cnv has no kubevirt-hyperconverged");
+}
+
+#[test]
+fn nodes_that_are_right_are_not_asked_again_and_one_that_hangs_does_not_hold_up() {
+    let mut cluster = Cluster::new("4.22");
+    cluster.set("hangs-node-b", "");
+    let run = cluster.run(Trouble::default());
+    assert!(!run.success && run.errors.contains("Not every node is right"), "{}", run.errors);
+    let asked = |node| run.calls.iter().filter(|call| call.starts_with(node)).count();
+    assert_eq!(asked("debug node/node-a"), 1);
+    assert!((2..20).contains(&asked("debug node/node-b")), "{:?}", run.calls);
+    assert!(!cluster.has("hyperconverged"));
+
+    cluster.arguments = vec!["--tolerate", "1"];
+    let run = cluster.run(Trouble::default());
+    assert!(run.success && cluster.has("hyperconverged"), "{}", run.errors);
+    assert!(run.output.contains("1 of 2 nodes of mcp/worker are right."), "{}", run.output);
+}
+
+#[test]
+fn nodes_that_lag_are_named_and_the_wait_for_them_ends() {
+    let mut cluster = Cluster::new("4.22");
+    cluster.set("stuck-node-b", "");
+    let run = cluster.run(Trouble::default());
+    assert!(!run.success && run.errors.contains("no further node of mcp/worker"), "{}", run.errors);
+    assert!(run.output.contains("  node-b: Degraded, Ready False the drain failed"));
+    assert!(!run.output.contains("infra-a") && !run.output.contains("  node-a:"));
+    assert!(!cluster.is_paused() && !cluster.has("hyperconverged"));
+
+    cluster.arguments = vec!["--tolerate", "1"];
+    let run = cluster.run(Trouble::default());
+    assert!(run.success && cluster.has("hyperconverged"), "{}\n{}", run.output, run.errors);
+    cluster.arguments = vec!["--tolerate", "some"];
+    let _ = fs::write(cluster.path("log"), "");
+    let child = cluster.start(Trouble::default()).wait_with_output().unwrap();
+    assert_eq!(child.status.code(), Some(2));
 }
