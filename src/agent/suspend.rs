@@ -63,8 +63,12 @@ pub(super) struct Suspend {
     /// Tasks that may still freeze something.
     at_work: usize,
     news: mpsc::UnboundedSender<News>,
-    /// What an agent before has frozen is not known.
+    /// Why it is not known what an agent before has frozen; the file is kept until all of that runs.
     lost: Option<String>,
+    /// What went wrong, each until it is right again: thaws, the thaw of all, the file.
+    unthawed: BTreeMap<PodUid, String>,
+    unthawed_lost: Option<String>,
+    unwritten: Option<String>,
     adopted: bool,
     watch_lost: Option<Monotonic>,
     /// Those that could not be thawed, and when to try again.
@@ -85,6 +89,9 @@ impl Suspend {
             at_work: 0,
             news,
             lost,
+            unthawed: BTreeMap::new(),
+            unthawed_lost: None,
+            unwritten: None,
             adopted: false,
             watch_lost: None,
             stuck: BTreeMap::new(),
@@ -99,11 +106,18 @@ impl Suspend {
 
     /// When to come again, by the agent's clock; `longest` is the bound for a lost watch.
     pub(super) fn next(&self, longest: Duration) -> Option<Monotonic> {
-        if self.pods.is_empty() {
+        if self.pods.is_empty() && self.lost.is_none() {
             return None;
         }
         let lost = self.watch_lost.map(|since| since + longest + RETRY);
         [lost, self.again].into_iter().flatten().min()
+    }
+
+    /// Everything that is wrong now.
+    fn trouble(&self) -> Option<String> {
+        let parts = self.unthawed.values().chain(&self.unthawed_lost).chain(&self.unwritten);
+        let parts: Vec<&str> = parts.map(String::as_str).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     pub(super) fn published(&self) -> Vec<published::Suspended> {
@@ -335,14 +349,24 @@ impl<A: Actuator> Agent<A> {
             .filter_map(|sleeper| freeze::thaw(&self.roots, sleeper).err())
             .collect();
         let failed = (!failed.is_empty()).then(|| failed.join("; "));
-        self.problem(Trouble::Suspend, failed.clone());
-        let (roots, sleepers) = (self.roots.clone(), suspended.containers.clone());
+        // Another pod's success says nothing of this one.
+        match failed.clone() {
+            Some(text) => drop(self.suspend.unthawed.insert(suspended.uid.clone(), text)),
+            None => drop(self.suspend.unthawed.remove(&suspended.uid)),
+        }
+        self.problem(Trouble::Suspend, self.suspend.trouble());
+        let units = suspended.containers.iter().filter_map(|sleeper| sleeper.unit.clone());
+        self.tell_thawed(units.collect());
+        failed
+    }
+
+    fn tell_thawed(&self, units: Vec<Arc<str>>) {
+        let roots = self.roots.clone();
         tokio::spawn(async move {
-            if let Err(error) = freeze::tell_thawed(&roots, &sleepers).await {
+            if let Err(error) = freeze::tell_thawed(&roots, &units).await {
                 tracing::debug!("systemd does not know that containers run again: {error}");
             }
         });
-        failed
     }
 
     /// Wakes whatever must not sleep any longer.
@@ -383,7 +407,7 @@ impl<A: Actuator> Agent<A> {
     /// Takes over what an agent before has left, once.
     fn adopt(&mut self) {
         if std::mem::replace(&mut self.suspend.adopted, true) {
-            return;
+            return self.thaw_lost();
         }
         let awake = |pod: &&Suspended| {
             let asleep = |sleeper| freeze::is_asleep(&self.roots, sleeper);
@@ -394,21 +418,29 @@ impl<A: Actuator> Agent<A> {
         for uid in interrupted {
             let _ = self.wake(&uid, &Wake::Interrupted);
         }
-        let Some(lost) = self.suspend.lost.take() else { return };
-        messages::SuspendedLost.emit(format_args!("{lost}; every frozen container is thawed"));
-        for pod in self.pods.values().cloned().collect::<Vec<_>>() {
-            let Ok(candidates) = self.candidates(&pod) else { continue };
-            let room = Room {
-                pod_swap_max: SwapMax::ZERO,
-                pod_swap_bytes: 0,
-                free_swap_bytes: 0,
-                swap_bytes: 0,
-            };
-            let all = plan(&self.settings.suspend, &pod, candidates, room, since_boot());
-            if all.containers.iter().any(|sleeper| freeze::is_asleep(&self.roots, sleeper)) {
-                self.thaw(&Suspended { vm: false, ..all });
-            }
+        if let Some(lost) = &self.suspend.lost {
+            messages::SuspendedLost.emit(format_args!("{lost}; every frozen container is thawed"));
         }
+        self.thaw_lost();
+    }
+
+    /// While it is not known what an agent before has frozen, everything is let run. The file that cannot be read
+    /// is kept until that has succeeded: it is all that tells the next agent.
+    fn thaw_lost(&mut self) {
+        let now = self.now();
+        if self.suspend.lost.is_none() || self.suspend.again.is_some_and(|at| now < at) {
+            return;
+        }
+        let thawed = freeze::thaw_all(&self.roots);
+        self.suspend.unthawed_lost = thawed.result().err();
+        self.tell_thawed(thawed.units);
+        self.problem(Trouble::Suspend, self.suspend.trouble());
+        if self.suspend.unthawed_lost.is_some() {
+            self.suspend.again = Some(now + RETRY);
+            return;
+        }
+        self.suspend.lost = None;
+        self.suspend.again = None;
         let _ = self.remember_suspended();
     }
 
@@ -433,9 +465,13 @@ impl<A: Actuator> Agent<A> {
 
     /// Writes down who is suspended, for an agent that starts anew.
     fn remember_suspended(&mut self) -> Result<(), String> {
+        if let Some(lost) = &self.suspend.lost {
+            return Err(format!("{lost}; nothing is suspended until all that is frozen runs"));
+        }
         let written = StateFile::new(&self.roots).save(&self.suspend.pods);
         let failed = written.err().map(|error| error.to_string());
-        self.problem(Trouble::Suspend, failed.clone());
+        self.suspend.unwritten = failed.clone();
+        self.problem(Trouble::Suspend, self.suspend.trouble());
         failed.map_or(Ok(()), Err)
     }
 }

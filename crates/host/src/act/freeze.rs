@@ -4,7 +4,9 @@
 //! `cgroup.freeze` is what counts: a thaw is written there first, since it must work without systemd.
 
 use std::{
+    ffi::OsStr,
     fs, io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,13 +16,15 @@ use std::{
 
 use super::{bus, cgroup_reclaim::reclaim};
 use crate::{
+    decide::suspend::Suspensions,
     failpoint,
-    model::suspend::{Sleeper, Usage},
+    model::suspend::{Sleeper, Suspended, Usage},
     observe::{
         cgroup::{Cgroup, is_gone},
         node::free_swap_bytes,
     },
     roots::Roots,
+    state::StateFile,
 };
 
 const FREEZE: &str = "cgroup.freeze";
@@ -107,9 +111,108 @@ pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
     }
 }
 
+/// What was let run without the agent that had stopped it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Thawed {
+    /// Pods or cgroups, for people.
+    pub what: Vec<String>,
+    pub failed: Vec<String>,
+    /// systemd's, for [`tell_thawed`].
+    pub units: Vec<Arc<str>>,
+}
+
+impl Thawed {
+    /// Lets the containers of one pod run. A VM's launcher was not frozen.
+    pub fn pod(&mut self, roots: &Roots, pod: &Suspended) {
+        let frozen = pod.containers.iter().filter(|_| !pod.vm);
+        let before = self.failed.len();
+        for sleeper in frozen {
+            match thaw(roots, sleeper) {
+                Ok(()) => self.units.extend(sleeper.unit.clone()),
+                Err(error) => self.failed.push(error),
+            }
+        }
+        if self.failed.len() == before {
+            self.what.push(format!("{}/{}", pod.namespace, pod.name));
+        }
+    }
+
+    /// `Err` names all that still is frozen.
+    pub fn result(&self) -> Result<(), String> {
+        if self.failed.is_empty() { Ok(()) } else { Err(self.failed.join("; ")) }
+    }
+}
+
+/// Lets run whatever an agent has left suspended, by its file; all that is frozen where that cannot be read.
+pub fn thaw_left(roots: &Roots) -> Thawed {
+    match StateFile::<Suspensions>::new(roots).load() {
+        Ok(None) => Thawed::default(),
+        Ok(Some(pods)) => {
+            let mut thawed = Thawed::default();
+            pods.iter().for_each(|pod| thawed.pod(roots, pod));
+            thawed
+        }
+        Err(_) => thaw_all(roots),
+    }
+}
+
+/// Lets every frozen cgroup of pods run, whoever has frozen it.
+pub fn thaw_all(roots: &Roots) -> Thawed {
+    let mut thawed = Thawed::default();
+    let mut ahead: Vec<PathBuf> = roots.pods().to_vec();
+    while let Some(path) = ahead.pop() {
+        match thaw_if_frozen(roots, &path) {
+            Ok(true) => {
+                let unit = path.file_name().and_then(OsStr::to_str);
+                let is_unit = |name: &&str| name.ends_with(".scope") || name.ends_with(".slice");
+                thawed.units.extend(unit.filter(is_unit).map(Arc::from));
+                thawed.what.push(path.display().to_string());
+            }
+            Ok(false) => {}
+            Err(error) if is_gone(&error) => {}
+            Err(error) => thawed.failed.push(format!("cannot thaw {}: {error}", path.display())),
+        }
+        match children(roots, &path) {
+            Ok(below) => ahead.extend(below),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => {
+                let text = format!("cannot look for frozen cgroups in {}: {error}", path.display());
+                thawed.failed.push(text);
+            }
+        }
+    }
+    thawed
+}
+
+/// Whether it was frozen, or about to be.
+fn thaw_if_frozen(roots: &Roots, path: &std::path::Path) -> io::Result<bool> {
+    let found = Cgroup::open(&roots.cgroup().join(path)).map_err(io::Error::other)?;
+    let Some(cgroup) = found else { return Ok(false) };
+    let freezing = || {
+        let text = fs::read_to_string(cgroup.path_by_descriptor().join(FREEZE))?;
+        Ok::<bool, io::Error>(text.trim() == "1")
+    };
+    if !is_frozen(&cgroup)? && !freezing()? {
+        return Ok(false);
+    }
+    failpoint::at("thaw.write")?;
+    write(&cgroup, "0")?;
+    Ok(true)
+}
+
+fn children(roots: &Roots, path: &std::path::Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(roots.cgroup().join(path))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(path.join(entry.file_name()));
+        }
+    }
+    Ok(found)
+}
+
 /// Has systemd know that these run again. It is not needed for them to run.
-pub async fn tell_thawed(roots: &Roots, sleepers: &[Sleeper]) -> Result<(), String> {
-    let units: Vec<_> = sleepers.iter().filter_map(|sleeper| sleeper.unit.as_deref()).collect();
+pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), String> {
     if units.is_empty() {
         return Ok(());
     }
