@@ -1,23 +1,17 @@
 //! Suspended pods: asked for by the control socket, put to sleep by tasks of their own, woken from the loop.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Agent, eviction::since_boot};
 use crate::{
     act::{
-        Actuator, freeze,
+        Actuator,
+        freeze::{self, Orders},
         node::{About, PodReference},
     },
-    decide::suspend::{Room, Suspensions, Wake, plan, refuse},
+    decide::suspend::{Room, Suspensions, Wake, is_near, plan, refuse},
     messages,
     model::trouble::Trouble,
     model::{
@@ -37,14 +31,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long the agent waits, when it ends, for containers that are just being frozen.
 const ENDING: Duration = Duration::from_secs(12);
 
+/// So many pods are put to sleep at once.
+const AT_ONCE: usize = 8;
+
 type Answer = oneshot::Sender<Reply>;
 
 /// What the loop is told.
 #[derive(Debug)]
 pub(super) enum News {
     Asked(Request, Answer),
-    /// A pod is asleep, or could not be put to sleep.
-    Fell(Suspended, Result<Vec<Option<Usage>>, String>),
+    /// A pod is asleep, or could not be put to sleep; the number is [`Falling::generation`].
+    Fell(Suspended, u64, Result<Vec<Option<Usage>>, String>),
     /// With the control socket.
     Problem(Option<String>),
 }
@@ -52,8 +49,10 @@ pub(super) enum News {
 /// A pod that is being put to sleep.
 #[derive(Debug)]
 struct Falling {
-    stop: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     answer: Answer,
+    /// Tells its task from that of a suspension before it, which was taken back and may end later.
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -62,6 +61,7 @@ pub(super) struct Suspend {
     falling: BTreeMap<PodUid, Falling>,
     /// Tasks that may still freeze something.
     at_work: usize,
+    generation: u64,
     news: mpsc::UnboundedSender<News>,
     /// Why it is not known what an agent before has frozen; the file is kept until all of that runs.
     lost: Option<String>,
@@ -87,6 +87,7 @@ impl Suspend {
             pods,
             falling: BTreeMap::new(),
             at_work: 0,
+            generation: 0,
             news,
             lost,
             unthawed: BTreeMap::new(),
@@ -111,6 +112,11 @@ impl Suspend {
         }
         let lost = self.watch_lost.map(|since| since + longest + RETRY);
         [lost, self.again].into_iter().flatten().min()
+    }
+
+    /// Whether the pod is asleep, or about to be.
+    pub(super) fn has(&self, uid: &PodUid) -> bool {
+        self.pods.get(uid).is_some()
     }
 
     /// Everything that is wrong now.
@@ -140,7 +146,7 @@ impl<A: Actuator> Agent<A> {
     pub(super) fn suspend_news(&mut self, news: News) {
         match news {
             News::Asked(request, answer) => self.asked(request, answer),
-            News::Fell(suspended, result) => self.fell(&suspended, result),
+            News::Fell(suspended, generation, result) => self.fell(&suspended, generation, result),
             News::Problem(problem) => self.problem(Trouble::Control, problem),
         }
     }
@@ -187,13 +193,28 @@ impl<A: Actuator> Agent<A> {
             );
         }
         let named = |pod: &&Arc<Pod>| &*pod.namespace == namespace && &*pod.name == name;
-        let Some(pod) = self.pods.values().find(named).cloned() else {
+        // One that was deleted by force may still be there beside its successor of the same name.
+        let gone = |pod: &&Arc<Pod>| self.api.deleted.contains(&pod.uid);
+        let found = self.pods.values().filter(named).min_by_key(gone);
+        let Some(pod) = found.cloned() else {
             return Err(format!("there is no pod {namespace}/{name} on this node"));
         };
         let candidates = self.candidates(&pod)?;
-        let evicting = self.is_evicting(&pod.uid);
-        if let Some(why) = refuse(&self.suspend.pods, &pod, &candidates, evicting, force) {
+        let leaving = self.is_leaving(&pod.uid);
+        if let Some(why) = refuse(&self.suspend.pods, &pod, &candidates, leaving, force) {
             return Err(why);
+        }
+        if is_near(self.publisher.nearest_signal()) {
+            return Err(
+                "an eviction signal is near its threshold (wasp-agent status shows it): what \
+                        would be written to swap could have another pod evicted; try again later"
+                    .to_owned(),
+            );
+        }
+        if self.suspend.at_work >= AT_ONCE {
+            return Err(format!(
+                "{AT_ONCE} pods are being suspended already; try again when one is asleep"
+            ));
         }
         if !candidates.iter().all(|found| freeze::can_reclaim(&self.roots, &found.path)) {
             return Err(
@@ -248,6 +269,11 @@ impl<A: Actuator> Agent<A> {
         self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
     }
 
+    /// It is being evicted, or the API server has it no more.
+    pub(super) fn is_leaving(&self, uid: &PodUid) -> bool {
+        self.is_evicting(uid) || self.api.deleted.contains(uid)
+    }
+
     fn begin(&mut self, planned: Suspended, answer: Answer) {
         let uid = planned.uid.clone();
         self.suspend.pods.begin(planned.clone());
@@ -257,24 +283,41 @@ impl<A: Actuator> Agent<A> {
             let _ = answer.send(Reply::Refused { text });
             return;
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        self.suspend.falling.insert(uid, Falling { stop: stop.clone(), answer });
+        self.suspend.generation += 1;
+        let (orders, generation) = (Arc::<Orders>::default(), self.suspend.generation);
+        self.suspend.falling.insert(uid, Falling { orders: orders.clone(), answer, generation });
         self.suspend.at_work += 1;
         let (roots, news) = (self.roots.clone(), self.suspend.news());
         let keep = self.settings.suspend.keep_free.of(self.node.swap_bytes);
         tokio::spawn(async move {
-            let result = fall_asleep(&roots, &planned, keep, &stop).await;
+            let result = fall_asleep(&roots, &planned, keep, &orders).await;
             // Fails only while the agent ends.
-            let _ = news.send(News::Fell(planned, result));
+            let _ = news.send(News::Fell(planned, generation, result));
         });
     }
 
-    fn fell(&mut self, suspended: &Suspended, result: Result<Vec<Option<Usage>>, String>) {
+    fn fell(
+        &mut self,
+        suspended: &Suspended,
+        generation: u64,
+        result: Result<Vec<Option<Usage>>, String>,
+    ) {
         let uid = &suspended.uid;
         self.suspend.at_work -= 1;
-        if !self.suspend.falling.contains_key(uid) {
-            // It was woken meanwhile, and may have been frozen after that.
-            self.thaw(suspended);
+        if self.suspend.falling.get(uid).is_none_or(|falling| falling.generation != generation) {
+            // It was woken meanwhile, and may have been frozen after that. What is suspended anew stays so.
+            let again = self.suspend.pods.get(uid);
+            let again_is_none = again.is_none();
+            let mut late = suspended.clone();
+            late.containers.retain(|sleeper| {
+                again.is_none_or(|pod| pod.containers.iter().all(|c| c.inode != sleeper.inode))
+            });
+            if !late.containers.is_empty() && self.thaw(&late).is_some() && again_is_none {
+                // Tried again until it runs.
+                self.suspend.again = Some(self.now() + RETRY);
+                self.suspend.stuck.insert(uid.clone(), Wake::Interrupted);
+                self.suspend.pods.begin(late);
+            }
             return;
         }
         let after = match result {
@@ -311,8 +354,8 @@ impl<A: Actuator> Agent<A> {
         };
         let (namespace, name) = (&suspended.namespace, &suspended.name);
         let text = format!("{namespace}/{name} is resumed: {why}");
-        if let Some(Falling { stop, answer }) = self.suspend.falling.remove(uid) {
-            stop.store(true, Ordering::Relaxed);
+        if let Some(Falling { orders, answer, .. }) = self.suspend.falling.remove(uid) {
+            orders.stop();
             let text = format!("{namespace}/{name} was not suspended: {why}");
             let _ = answer.send(Reply::Refused { text });
         }
@@ -381,6 +424,8 @@ impl<A: Actuator> Agent<A> {
         if self.suspend.pods.is_empty() {
             return;
         }
+        let near = is_near(self.publisher.nearest_signal());
+        self.suspend.falling.values().for_each(|falling| falling.orders.careful(near));
         if self.suspend.again.is_some_and(|at| now < at) {
             return;
         }
@@ -389,7 +434,9 @@ impl<A: Actuator> Agent<A> {
         let lost = self.suspend.watch_lost.map(|since| now.since(since));
         let evicting = |uid: &PodUid| self.is_evicting(uid);
         let settings = &self.settings.suspend;
-        for (uid, why) in self.suspend.pods.to_wake(settings, &self.pods, evicting, lost) {
+        for (uid, why) in
+            self.suspend.pods.to_wake(settings, &self.pods, &self.api.deleted, evicting, lost)
+        {
             due.entry(uid).or_insert(why);
         }
         let gone = |pod: &&Suspended| {
@@ -481,17 +528,17 @@ async fn fall_asleep(
     roots: &Roots,
     suspended: &Suspended,
     keep_swap_free_bytes: u64,
-    stop: &Arc<AtomicBool>,
+    orders: &Arc<Orders>,
 ) -> Result<Vec<Option<Usage>>, String> {
     for sleeper in suspended.containers.iter().filter(|_| !suspended.vm) {
-        if stop.load(Ordering::Relaxed) {
+        if orders.is_stopped() {
             return Err("it was stopped".to_owned());
         }
         freeze::freeze(roots, sleeper).await?;
     }
-    let (roots, stop, containers) = (roots.clone(), stop.clone(), suspended.containers.clone());
+    let (roots, orders, containers) = (roots.clone(), orders.clone(), suspended.containers.clone());
     let reclaiming = tokio::task::spawn_blocking(move || {
-        let sleep = |sleeper| freeze::put_to_sleep(&roots, sleeper, keep_swap_free_bytes, &stop);
+        let sleep = |sleeper| freeze::put_to_sleep(&roots, sleeper, keep_swap_free_bytes, &orders);
         containers.iter().map(sleep).collect()
     });
     reclaiming.await.map_err(|error| error.to_string())?

@@ -36,10 +36,45 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const TELLING: Duration = Duration::from_secs(2);
 /// One write to `memory.reclaim`.
 const STEP_BYTES: u64 = 16 << 20;
+/// The same while an eviction signal is near its threshold, with a pause before it.
+const CAREFUL_STEP_BYTES: u64 = 1 << 20;
+const CAREFUL_PAUSE: Duration = Duration::from_secs(1);
 /// The kernel gives up now and then though there is more.
 const TRIES: u32 = 3;
 /// Less in a step is as good as nothing.
 const PROGRESS_BYTES: u64 = 64 << 10;
+
+/// What those who put a pod to sleep are told meanwhile.
+#[derive(Debug, Default)]
+pub struct Orders {
+    stop: AtomicBool,
+    careful: AtomicBool,
+}
+
+impl Orders {
+    /// The pod is to be woken: nothing more is done to it.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// An eviction signal is near its threshold: swap is written slowly, so that no other pod is evicted for it.
+    pub fn careful(&self, near: bool) {
+        self.careful.store(near, Ordering::Relaxed);
+    }
+
+    /// How much may be reclaimed now, after a pause where one is due.
+    fn step(&self) -> u64 {
+        if !self.careful.load(Ordering::Relaxed) {
+            return STEP_BYTES;
+        }
+        std::thread::sleep(CAREFUL_PAUSE);
+        CAREFUL_STEP_BYTES
+    }
+}
 
 /// The sleeper's cgroup; `None` where it is gone.
 fn cgroup(roots: &Roots, sleeper: &Sleeper) -> io::Result<Option<Cgroup>> {
@@ -268,13 +303,13 @@ fn read_usage(cgroup: &Cgroup) -> io::Result<Usage> {
     })
 }
 
-/// Reclaims what may be, step by step, until nothing more comes, swap runs short or `stop` is set. What it uses
-/// then. Blocks.
+/// Reclaims what may be, step by step, until nothing more comes, swap runs short or `orders` stop
+/// it. What it uses then. Blocks.
 pub fn put_to_sleep(
     roots: &Roots,
     sleeper: &Sleeper,
     keep_swap_free_bytes: u64,
-    stop: &Arc<AtomicBool>,
+    orders: &Orders,
 ) -> Result<Option<Usage>, String> {
     let failed =
         |error: io::Error| format!("cannot reclaim memory of {}: {error}", sleeper.path.display());
@@ -283,7 +318,7 @@ pub fn put_to_sleep(
     let swap_at_most = sleeper.before.swap_bytes.saturating_add(sleeper.budget_bytes);
     let mut tries = 0;
     // Without a budget its file cache is left alone, too: nothing would come of it but reads.
-    while sleeper.budget_bytes > 0 && tries < TRIES && !stop.load(Ordering::Relaxed) {
+    while sleeper.budget_bytes > 0 && tries < TRIES && !orders.is_stopped() {
         let free = free_swap_bytes(roots).map_err(|error| failed(io::Error::other(error)))?;
         let room = swap_at_most
             .saturating_sub(usage.swap_bytes)
@@ -291,7 +326,7 @@ pub fn put_to_sleep(
         if room == 0 {
             break;
         }
-        let step = STEP_BYTES.min(usage.file_bytes.saturating_add(room)).max(4096);
+        let step = orders.step().min(usage.file_bytes.saturating_add(room)).max(4096);
         let result = reclaim(&cgroup, step.min(usage.memory_bytes.max(4096)));
         let now = match result.and_then(|_| read_usage(&cgroup)) {
             Ok(now) => now,

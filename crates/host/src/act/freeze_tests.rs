@@ -63,7 +63,7 @@ async fn another_cgroup_at_the_same_path_is_left_alone() {
     assert!(freeze(&roots, &sleeper).await.unwrap_err().contains("is gone"));
     thaw(&roots, &sleeper).unwrap();
     assert_eq!(file(&roots, FREEZE), "0\n", "untouched");
-    assert_eq!(put_to_sleep(&roots, &sleeper, 0, &Arc::default()), Ok(None));
+    assert_eq!(put_to_sleep(&roots, &sleeper, 0, &Orders::default()), Ok(None));
     assert_eq!(file(&roots, "memory.reclaim"), "");
 }
 
@@ -94,13 +94,22 @@ fn nothing_is_reclaimed_without_room_in_swap_or_after_a_stop() {
     let (_folder, roots, sleeper) = host();
     let asked = || file(&roots, "memory.reclaim");
     let nothing = Sleeper { budget_bytes: 0, ..sleeper.clone() };
-    put_to_sleep(&roots, &nothing, 0, &Arc::default()).unwrap();
-    put_to_sleep(&roots, &sleeper, 90_000 << 10, &Arc::default()).unwrap();
-    put_to_sleep(&roots, &sleeper, 0, &Arc::new(AtomicBool::new(true))).unwrap();
+    put_to_sleep(&roots, &nothing, 0, &Orders::default()).unwrap();
+    put_to_sleep(&roots, &sleeper, 90_000 << 10, &Orders::default()).unwrap();
+    let stopped = Orders::default();
+    stopped.stop();
+    put_to_sleep(&roots, &sleeper, 0, &stopped).unwrap();
     assert_eq!(asked(), "");
     // A file does not reclaim: it is given up after a few tries.
-    put_to_sleep(&roots, &sleeper, 0, &Arc::default()).unwrap();
+    put_to_sleep(&roots, &sleeper, 0, &Orders::default()).unwrap();
     assert_eq!(asked(), STEP_BYTES.to_string());
+    fs::write(roots.cgroup().join(SCOPE).join("memory.reclaim"), "").unwrap();
+    let careful = Orders::default();
+    careful.careful(true);
+    let began = std::time::Instant::now();
+    put_to_sleep(&roots, &sleeper, 0, &careful).unwrap();
+    assert!(began.elapsed() >= CAREFUL_PAUSE * TRIES);
+    assert_eq!(asked(), CAREFUL_STEP_BYTES.to_string(), "a signal is near");
 }
 
 /// A cgroup below kubepods with these two files.
