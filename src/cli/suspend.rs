@@ -105,11 +105,15 @@ fn ask(roots: &Roots, request: &Request) -> anyhow::Result<Reply> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_string(request)?;
     text.push('\n');
-    stream.write_all(text.as_bytes()).with_context(|| format!("cannot write to {shown}"))?;
+    // A request that is refused unread is answered all the same.
+    let written = stream.write_all(text.as_bytes());
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST_BYTES))
         .read_line(&mut line)
         .with_context(|| format!("the agent at {shown} did not answer"))?;
+    if line.is_empty() {
+        written.with_context(|| format!("cannot write to {shown}"))?;
+    }
     serde_json::from_str(&line)
         .with_context(|| format!("the agent at {shown} ended, or its answer was not understood"))
 }
