@@ -6,7 +6,7 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Durati
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::timeout,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     roots::Roots,
 };
 
-/// So many requests at once; more are closed at once.
+/// So many requests are read at once; more are refused. What is answered later, a suspend, holds no place.
 const CONNECTIONS: usize = 8;
 const LONGEST_BYTES: u64 = 4096;
 /// For the request to arrive, and for its answer to be taken.
@@ -50,12 +50,18 @@ pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<News>) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             };
-            let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+            let Ok(permit) = permits.clone().try_acquire_owned() else {
+                // A socket that is new has room for this; a client that does not read it is not waited for.
+                let reply = refused("too many requests at once; try again");
+                if let Ok(text) = line(&reply) {
+                    let _ = stream.try_write(text.as_bytes());
+                }
+                continue;
+            };
             let (news, path) = (news.clone(), path.clone());
             tokio::spawn(async move {
                 // What goes wrong with a connection is its other end's to see.
-                let _ = converse(stream, &path, &news).await;
-                drop(permit);
+                let _ = converse(stream, &path, &news, permit).await;
             });
         }
     }
@@ -65,21 +71,35 @@ async fn converse(
     mut stream: UnixStream,
     path: &Path,
     news: &mpsc::UnboundedSender<News>,
+    permit: OwnedSemaphorePermit,
 ) -> io::Result<()> {
-    let reply = match asked(&mut stream, path).await {
+    let asked = asked(&mut stream, path).await;
+    drop(permit);
+    let reply = match asked {
         Ok(request) => {
             let (answer, answered) = oneshot::channel();
             let ends = || refused("the agent is about to end");
             match news.send(News::Asked(request, answer)) {
-                Ok(()) => answered.await.unwrap_or_else(|_| ends()),
+                Ok(()) => tokio::select! {
+                    answer = answered => answer.unwrap_or_else(|_| ends()),
+                    () = gone(&mut stream) => return Ok(()),
+                },
                 Err(_) => ends(),
             }
         }
         Err(error) => refused(&format!("the request was not understood: {error}")),
     };
-    let mut text = serde_json::to_string(&reply)?;
-    text.push('\n');
-    timeout(TIME, stream.write_all(text.as_bytes())).await?
+    timeout(TIME, stream.write_all(line(&reply)?.as_bytes())).await?
+}
+
+fn line(reply: &Reply) -> serde_json::Result<String> {
+    Ok(serde_json::to_string(reply)? + "\n")
+}
+
+/// Whoever has asked does not wait any longer: its side is closed.
+async fn gone(stream: &mut UnixStream) {
+    let mut more = [0; 64];
+    while let Ok(1..) = stream.read(&mut more).await {}
 }
 
 fn refused(text: &str) -> Reply {
@@ -137,6 +157,36 @@ mod tests {
         assert_eq!(reply, Reply::Done { text: "done".into(), rows: Vec::new() });
         let (namespace, pod) = ("vms".to_owned(), "vm".to_owned());
         assert_eq!(asked, Some(Request::Suspend { namespace, pod, dry_run: false, force: true }));
+    }
+
+    /// Issue: eight suspends under way shut out `resume`.
+    #[tokio::test]
+    async fn requests_that_wait_for_an_answer_hold_no_place_and_clients_may_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let (send, mut news) = mpsc::unbounded_channel();
+        let server = tokio::spawn(serve(roots.clone(), send));
+        assert!(matches!(news.recv().await, Some(News::Problem(None))));
+        let connect = || UnixStream::connect(roots.control_socket());
+        let mut waiting = Vec::new();
+        for _ in 0..=CONNECTIONS {
+            let mut stream = connect().await.unwrap();
+            stream.write_all(b"{\"command\":\"suspended\"}\n").await.unwrap();
+            let Some(News::Asked(_, answer)) = news.recv().await else { panic!() };
+            waiting.push((stream, answer));
+        }
+        let (stream, mut answer) = waiting.pop().unwrap();
+        drop(stream);
+        timeout(TIME, answer.closed()).await.expect("nobody waits for it");
+        // Those who say nothing hold a place each, until their time is over.
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            silent.push(connect().await.unwrap());
+        }
+        let mut line = String::new();
+        BufReader::new(connect().await.unwrap()).read_line(&mut line).await.unwrap();
+        assert!(line.contains("too many requests"), "{line}");
+        server.abort();
     }
 
     #[tokio::test]

@@ -205,11 +205,12 @@ impl<A: Actuator> Agent<A> {
         let pods = self.pods.iter().filter(|(_, pod)| takes_part(pod));
         let look = |(uid, pod): (&PodUid, &std::sync::Arc<crate::model::pod::Pod>)| {
             let folder = self.roots.cgroup().join(self.tree.folder_of(uid)?);
-            let leaving = self.eviction.in_flight().iter().any(|pod| pod.uid == *uid);
+            let leaving = self.is_leaving(uid);
+            let suspended = self.suspend.has(uid);
             Some(Look {
                 uid: uid.clone(),
                 memory: pod_memory(&folder),
-                left_alone: pods::left_alone(settings, pod, epoch, leaving),
+                left_alone: pods::left_alone(settings, pod, epoch, leaving, suspended),
             })
         };
         pods.filter_map(look).collect()

@@ -1,23 +1,17 @@
 //! Suspended pods: asked for by the control socket, put to sleep by tasks of their own, woken from the loop.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Agent, eviction::since_boot};
 use crate::{
     act::{
-        Actuator, freeze,
+        Actuator,
+        freeze::{self, Orders},
         node::{About, PodReference},
     },
-    decide::suspend::{Room, Suspensions, Wake, plan, refuse},
+    decide::suspend::{Room, Suspensions, Wake, is_near, plan, refuse},
     messages,
     model::trouble::Trouble,
     model::{
@@ -37,14 +31,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long the agent waits, when it ends, for containers that are just being frozen.
 const ENDING: Duration = Duration::from_secs(12);
 
+/// So many pods are put to sleep at once.
+const AT_ONCE: usize = 8;
+
 type Answer = oneshot::Sender<Reply>;
 
 /// What the loop is told.
 #[derive(Debug)]
 pub(super) enum News {
     Asked(Request, Answer),
-    /// A pod is asleep, or could not be put to sleep.
-    Fell(Suspended, Result<Vec<Option<Usage>>, String>),
+    /// A pod is asleep, or could not be put to sleep; the number is [`Falling::generation`].
+    Fell(Suspended, u64, Result<Vec<Option<Usage>>, String>),
     /// With the control socket.
     Problem(Option<String>),
 }
@@ -52,8 +49,10 @@ pub(super) enum News {
 /// A pod that is being put to sleep.
 #[derive(Debug)]
 struct Falling {
-    stop: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     answer: Answer,
+    /// Tells its task from that of a suspension before it, which was taken back and may end later.
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -62,9 +61,14 @@ pub(super) struct Suspend {
     falling: BTreeMap<PodUid, Falling>,
     /// Tasks that may still freeze something.
     at_work: usize,
+    generation: u64,
     news: mpsc::UnboundedSender<News>,
-    /// What an agent before has frozen is not known.
+    /// Why it is not known what an agent before has frozen; the file is kept until all of that runs.
     lost: Option<String>,
+    /// What went wrong, each until it is right again: thaws, the thaw of all, the file.
+    unthawed: BTreeMap<PodUid, String>,
+    unthawed_lost: Option<String>,
+    unwritten: Option<String>,
     adopted: bool,
     watch_lost: Option<Monotonic>,
     /// Those that could not be thawed, and when to try again.
@@ -83,8 +87,12 @@ impl Suspend {
             pods,
             falling: BTreeMap::new(),
             at_work: 0,
+            generation: 0,
             news,
             lost,
+            unthawed: BTreeMap::new(),
+            unthawed_lost: None,
+            unwritten: None,
             adopted: false,
             watch_lost: None,
             stuck: BTreeMap::new(),
@@ -99,11 +107,23 @@ impl Suspend {
 
     /// When to come again, by the agent's clock; `longest` is the bound for a lost watch.
     pub(super) fn next(&self, longest: Duration) -> Option<Monotonic> {
-        if self.pods.is_empty() {
+        if self.pods.is_empty() && self.lost.is_none() {
             return None;
         }
         let lost = self.watch_lost.map(|since| since + longest + RETRY);
         [lost, self.again].into_iter().flatten().min()
+    }
+
+    /// Whether the pod is asleep, or about to be.
+    pub(super) fn has(&self, uid: &PodUid) -> bool {
+        self.pods.get(uid).is_some()
+    }
+
+    /// Everything that is wrong now.
+    fn trouble(&self) -> Option<String> {
+        let parts = self.unthawed.values().chain(&self.unthawed_lost).chain(&self.unwritten);
+        let parts: Vec<&str> = parts.map(String::as_str).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     pub(super) fn published(&self) -> Vec<published::Suspended> {
@@ -126,7 +146,7 @@ impl<A: Actuator> Agent<A> {
     pub(super) fn suspend_news(&mut self, news: News) {
         match news {
             News::Asked(request, answer) => self.asked(request, answer),
-            News::Fell(suspended, result) => self.fell(&suspended, result),
+            News::Fell(suspended, generation, result) => self.fell(&suspended, generation, result),
             News::Problem(problem) => self.problem(Trouble::Control, problem),
         }
     }
@@ -173,13 +193,28 @@ impl<A: Actuator> Agent<A> {
             );
         }
         let named = |pod: &&Arc<Pod>| &*pod.namespace == namespace && &*pod.name == name;
-        let Some(pod) = self.pods.values().find(named).cloned() else {
+        // One that was deleted by force may still be there beside its successor of the same name.
+        let gone = |pod: &&Arc<Pod>| self.api.deleted.contains(&pod.uid);
+        let found = self.pods.values().filter(named).min_by_key(gone);
+        let Some(pod) = found.cloned() else {
             return Err(format!("there is no pod {namespace}/{name} on this node"));
         };
         let candidates = self.candidates(&pod)?;
-        let evicting = self.is_evicting(&pod.uid);
-        if let Some(why) = refuse(&self.suspend.pods, &pod, &candidates, evicting, force) {
+        let leaving = self.is_leaving(&pod.uid);
+        if let Some(why) = refuse(&self.suspend.pods, &pod, &candidates, leaving, force) {
             return Err(why);
+        }
+        if is_near(self.publisher.nearest_signal()) {
+            return Err(
+                "an eviction signal is near its threshold (wasp-agent status shows it): what \
+                        would be written to swap could have another pod evicted; try again later"
+                    .to_owned(),
+            );
+        }
+        if self.suspend.at_work >= AT_ONCE {
+            return Err(format!(
+                "{AT_ONCE} pods are being suspended already; try again when one is asleep"
+            ));
         }
         if !candidates.iter().all(|found| freeze::can_reclaim(&self.roots, &found.path)) {
             return Err(
@@ -234,6 +269,11 @@ impl<A: Actuator> Agent<A> {
         self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
     }
 
+    /// It is being evicted, or the API server has it no more.
+    pub(super) fn is_leaving(&self, uid: &PodUid) -> bool {
+        self.is_evicting(uid) || self.api.deleted.contains(uid)
+    }
+
     fn begin(&mut self, planned: Suspended, answer: Answer) {
         let uid = planned.uid.clone();
         self.suspend.pods.begin(planned.clone());
@@ -243,24 +283,41 @@ impl<A: Actuator> Agent<A> {
             let _ = answer.send(Reply::Refused { text });
             return;
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        self.suspend.falling.insert(uid, Falling { stop: stop.clone(), answer });
+        self.suspend.generation += 1;
+        let (orders, generation) = (Arc::<Orders>::default(), self.suspend.generation);
+        self.suspend.falling.insert(uid, Falling { orders: orders.clone(), answer, generation });
         self.suspend.at_work += 1;
         let (roots, news) = (self.roots.clone(), self.suspend.news());
         let keep = self.settings.suspend.keep_free.of(self.node.swap_bytes);
         tokio::spawn(async move {
-            let result = fall_asleep(&roots, &planned, keep, &stop).await;
+            let result = fall_asleep(&roots, &planned, keep, &orders).await;
             // Fails only while the agent ends.
-            let _ = news.send(News::Fell(planned, result));
+            let _ = news.send(News::Fell(planned, generation, result));
         });
     }
 
-    fn fell(&mut self, suspended: &Suspended, result: Result<Vec<Option<Usage>>, String>) {
+    fn fell(
+        &mut self,
+        suspended: &Suspended,
+        generation: u64,
+        result: Result<Vec<Option<Usage>>, String>,
+    ) {
         let uid = &suspended.uid;
         self.suspend.at_work -= 1;
-        if !self.suspend.falling.contains_key(uid) {
-            // It was woken meanwhile, and may have been frozen after that.
-            self.thaw(suspended);
+        if self.suspend.falling.get(uid).is_none_or(|falling| falling.generation != generation) {
+            // It was woken meanwhile, and may have been frozen after that. What is suspended anew stays so.
+            let again = self.suspend.pods.get(uid);
+            let again_is_none = again.is_none();
+            let mut late = suspended.clone();
+            late.containers.retain(|sleeper| {
+                again.is_none_or(|pod| pod.containers.iter().all(|c| c.inode != sleeper.inode))
+            });
+            if !late.containers.is_empty() && self.thaw(&late).is_some() && again_is_none {
+                // Tried again until it runs.
+                self.suspend.again = Some(self.now() + RETRY);
+                self.suspend.stuck.insert(uid.clone(), Wake::Interrupted);
+                self.suspend.pods.begin(late);
+            }
             return;
         }
         let after = match result {
@@ -297,8 +354,8 @@ impl<A: Actuator> Agent<A> {
         };
         let (namespace, name) = (&suspended.namespace, &suspended.name);
         let text = format!("{namespace}/{name} is resumed: {why}");
-        if let Some(Falling { stop, answer }) = self.suspend.falling.remove(uid) {
-            stop.store(true, Ordering::Relaxed);
+        if let Some(Falling { orders, answer, .. }) = self.suspend.falling.remove(uid) {
+            orders.stop();
             let text = format!("{namespace}/{name} was not suspended: {why}");
             let _ = answer.send(Reply::Refused { text });
         }
@@ -335,14 +392,24 @@ impl<A: Actuator> Agent<A> {
             .filter_map(|sleeper| freeze::thaw(&self.roots, sleeper).err())
             .collect();
         let failed = (!failed.is_empty()).then(|| failed.join("; "));
-        self.problem(Trouble::Suspend, failed.clone());
-        let (roots, sleepers) = (self.roots.clone(), suspended.containers.clone());
+        // Another pod's success says nothing of this one.
+        match failed.clone() {
+            Some(text) => drop(self.suspend.unthawed.insert(suspended.uid.clone(), text)),
+            None => drop(self.suspend.unthawed.remove(&suspended.uid)),
+        }
+        self.problem(Trouble::Suspend, self.suspend.trouble());
+        let units = suspended.containers.iter().filter_map(|sleeper| sleeper.unit.clone());
+        self.tell_thawed(units.collect());
+        failed
+    }
+
+    fn tell_thawed(&self, units: Vec<Arc<str>>) {
+        let roots = self.roots.clone();
         tokio::spawn(async move {
-            if let Err(error) = freeze::tell_thawed(&roots, &sleepers).await {
+            if let Err(error) = freeze::tell_thawed(&roots, &units).await {
                 tracing::debug!("systemd does not know that containers run again: {error}");
             }
         });
-        failed
     }
 
     /// Wakes whatever must not sleep any longer.
@@ -357,6 +424,8 @@ impl<A: Actuator> Agent<A> {
         if self.suspend.pods.is_empty() {
             return;
         }
+        let near = is_near(self.publisher.nearest_signal());
+        self.suspend.falling.values().for_each(|falling| falling.orders.careful(near));
         if self.suspend.again.is_some_and(|at| now < at) {
             return;
         }
@@ -365,7 +434,9 @@ impl<A: Actuator> Agent<A> {
         let lost = self.suspend.watch_lost.map(|since| now.since(since));
         let evicting = |uid: &PodUid| self.is_evicting(uid);
         let settings = &self.settings.suspend;
-        for (uid, why) in self.suspend.pods.to_wake(settings, &self.pods, evicting, lost) {
+        for (uid, why) in
+            self.suspend.pods.to_wake(settings, &self.pods, &self.api.deleted, evicting, lost)
+        {
             due.entry(uid).or_insert(why);
         }
         let gone = |pod: &&Suspended| {
@@ -383,7 +454,7 @@ impl<A: Actuator> Agent<A> {
     /// Takes over what an agent before has left, once.
     fn adopt(&mut self) {
         if std::mem::replace(&mut self.suspend.adopted, true) {
-            return;
+            return self.thaw_lost();
         }
         let awake = |pod: &&Suspended| {
             let asleep = |sleeper| freeze::is_asleep(&self.roots, sleeper);
@@ -394,21 +465,29 @@ impl<A: Actuator> Agent<A> {
         for uid in interrupted {
             let _ = self.wake(&uid, &Wake::Interrupted);
         }
-        let Some(lost) = self.suspend.lost.take() else { return };
-        messages::SuspendedLost.emit(format_args!("{lost}; every frozen container is thawed"));
-        for pod in self.pods.values().cloned().collect::<Vec<_>>() {
-            let Ok(candidates) = self.candidates(&pod) else { continue };
-            let room = Room {
-                pod_swap_max: SwapMax::ZERO,
-                pod_swap_bytes: 0,
-                free_swap_bytes: 0,
-                swap_bytes: 0,
-            };
-            let all = plan(&self.settings.suspend, &pod, candidates, room, since_boot());
-            if all.containers.iter().any(|sleeper| freeze::is_asleep(&self.roots, sleeper)) {
-                self.thaw(&Suspended { vm: false, ..all });
-            }
+        if let Some(lost) = &self.suspend.lost {
+            messages::SuspendedLost.emit(format_args!("{lost}; every frozen container is thawed"));
         }
+        self.thaw_lost();
+    }
+
+    /// While it is not known what an agent before has frozen, everything is let run. The file that cannot be read
+    /// is kept until that has succeeded: it is all that tells the next agent.
+    fn thaw_lost(&mut self) {
+        let now = self.now();
+        if self.suspend.lost.is_none() || self.suspend.again.is_some_and(|at| now < at) {
+            return;
+        }
+        let thawed = freeze::thaw_all(&self.roots);
+        self.suspend.unthawed_lost = thawed.result().err();
+        self.tell_thawed(thawed.units);
+        self.problem(Trouble::Suspend, self.suspend.trouble());
+        if self.suspend.unthawed_lost.is_some() {
+            self.suspend.again = Some(now + RETRY);
+            return;
+        }
+        self.suspend.lost = None;
+        self.suspend.again = None;
         let _ = self.remember_suspended();
     }
 
@@ -433,9 +512,13 @@ impl<A: Actuator> Agent<A> {
 
     /// Writes down who is suspended, for an agent that starts anew.
     fn remember_suspended(&mut self) -> Result<(), String> {
+        if let Some(lost) = &self.suspend.lost {
+            return Err(format!("{lost}; nothing is suspended until all that is frozen runs"));
+        }
         let written = StateFile::new(&self.roots).save(&self.suspend.pods);
         let failed = written.err().map(|error| error.to_string());
-        self.problem(Trouble::Suspend, failed.clone());
+        self.suspend.unwritten = failed.clone();
+        self.problem(Trouble::Suspend, self.suspend.trouble());
         failed.map_or(Ok(()), Err)
     }
 }
@@ -445,17 +528,17 @@ async fn fall_asleep(
     roots: &Roots,
     suspended: &Suspended,
     keep_swap_free_bytes: u64,
-    stop: &Arc<AtomicBool>,
+    orders: &Arc<Orders>,
 ) -> Result<Vec<Option<Usage>>, String> {
     for sleeper in suspended.containers.iter().filter(|_| !suspended.vm) {
-        if stop.load(Ordering::Relaxed) {
+        if orders.is_stopped() {
             return Err("it was stopped".to_owned());
         }
         freeze::freeze(roots, sleeper).await?;
     }
-    let (roots, stop, containers) = (roots.clone(), stop.clone(), suspended.containers.clone());
+    let (roots, orders, containers) = (roots.clone(), orders.clone(), suspended.containers.clone());
     let reclaiming = tokio::task::spawn_blocking(move || {
-        let sleep = |sleeper| freeze::put_to_sleep(&roots, sleeper, keep_swap_free_bytes, &stop);
+        let sleep = |sleeper| freeze::put_to_sleep(&roots, sleeper, keep_swap_free_bytes, &orders);
         containers.iter().map(sleep).collect()
     });
     reclaiming.await.map_err(|error| error.to_string())?

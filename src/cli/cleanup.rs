@@ -2,19 +2,24 @@
 
 use std::{fs, io, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
+use super::suspend;
 use crate::{
-    act::freeze,
     decide::{hook::FILE_NAME, suspend::Suspensions},
     history,
     model::runtime::Runtime,
     observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
-    state::{self, Cleanup, StateFile},
+    state::{self, Cleanup, State},
 };
 
+/// Goes on over what fails: whoever removes the package must get all that can be had. The error names everything.
 pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
+    let mut failed: Vec<String> = Vec::new();
+    let mut tried = |result: anyhow::Result<()>| {
+        failed.extend(result.err().map(|error| format!("{error:#}")));
+    };
     let mut folders: Vec<_> =
         USUAL_FOLDERS.iter().map(|folder| Path::new(folder).to_owned()).collect();
     // A configuration that CRI-O cannot read names no folder.
@@ -22,31 +27,25 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
         folders.extend(configured);
     }
     for folder in folders {
-        remove(roots, &folder.join(FILE_NAME))?;
+        tried(remove(roots, &folder.join(FILE_NAME)));
     }
-    wake(roots)?;
+    // Pods that a killed agent has left suspended: nobody else would let them run.
+    let woken = suspend::wake_left(roots);
+    let asleep = woken.is_err();
+    tried(woken);
     for file in state::ALL.iter().filter(|file| file.cleanup == Cleanup::Removes) {
-        remove(roots, Path::new(file.path))?;
+        // Who is still frozen is written nowhere else.
+        if !(asleep && file.path == Suspensions::FILE.path) {
+            tried(remove(roots, Path::new(file.path)));
+        }
     }
-    remove(roots, Path::new(history::FOLDER))?;
+    tried(remove(roots, Path::new(history::FOLDER)));
     for name in ["in-force.toml", "metrics.sock", "control.sock"] {
-        remove(roots, &Path::new("/run/wasp-agent").join(name))?;
+        tried(remove(roots, &Path::new("/run/wasp-agent").join(name)));
     }
     // What others have put there stays: configuration, what undoes the protection.
     let _ = fs::remove_dir(roots.runtime());
-    Ok(())
-}
-
-/// Pods that a killed agent has left suspended: nobody else would let them run.
-fn wake(roots: &Roots) -> anyhow::Result<()> {
-    let Some(pods) = StateFile::<Suspensions>::new(roots).load()? else { return Ok(()) };
-    for pod in pods.iter().filter(|pod| !pod.vm) {
-        for sleeper in &pod.containers {
-            freeze::thaw(roots, sleeper).map_err(anyhow::Error::msg)?;
-        }
-        super::print(&format!("resumed {}/{}\n", pod.namespace, pod.name))?;
-    }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(anyhow!(failed.join("; "))) }
 }
 
 fn remove(roots: &Roots, path: &Path) -> anyhow::Result<()> {

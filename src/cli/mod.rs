@@ -211,6 +211,11 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         (OnNode::Unprotect, _) => done(unprotect::unprotect(roots)),
         // A pod must not sleep on because of a typing error.
         (OnNode::Resume { pod }, _) => done(suspend::resume(roots, &pod)),
+        (OnNode::Suspended { json }, _) => done(suspend::suspended(roots, json)),
+        (OnNode::Run { dry_run: false }, _) => {
+            run::wake_left(roots);
+            fail(EXIT_CONFIG, &problems.to_string())
+        }
         (OnNode::Report(asked), _) => done(report::report(roots, &asked)),
         (OnNode::Advise { json }, _) => done(report::advise(roots, json)),
         // It undoes what is remembered, whatever is configured.

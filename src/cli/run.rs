@@ -1,5 +1,6 @@
 //! `wasp-agent run`.
 
+use super::suspend;
 use crate::{act::memory, agent, config::settings::Settings, messages, report::log, roots::Roots};
 
 /// `in_force` is `settings` as TOML.
@@ -16,5 +17,26 @@ pub fn run(
              set LimitMEMLOCK=infinity for wasp-agent.service"
         ));
     }
-    super::runtime()?.block_on(agent::run(roots, settings, in_force, verbosity, dry_run))
+    let ran = super::runtime()?.block_on(agent::run(
+        roots.clone(),
+        settings,
+        in_force,
+        verbosity,
+        dry_run,
+    ));
+    if ran.is_err() && !dry_run {
+        wake_left(&roots);
+    }
+    ran
+}
+
+/// An agent that does not start, or fails, leaves nobody who would wake what an agent has suspended.
+pub fn wake_left(roots: &Roots) {
+    // Another agent that runs looks after its own pods.
+    if suspend::is_served(roots) {
+        return;
+    }
+    if let Err(error) = suspend::wake_left(roots) {
+        super::warn(&format!("{error:#}"));
+    }
 }

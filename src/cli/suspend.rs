@@ -1,17 +1,22 @@
 //! `wasp-agent suspend`, `resume` and `suspended`: ask the agent that runs.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::{
-    model::suspend::{Reply, Request},
+    act::freeze::{self, Thawed},
+    config::settings::Settings,
+    decide::suspend::Suspensions,
+    model::suspend::{Reply, Request, Suspended},
+    observe::kubelet,
     report::suspend::table,
     roots::Roots,
+    state::StateFile,
 };
 
 /// A slow disk takes a pod's memory at some megabytes a second.
@@ -23,13 +28,64 @@ pub fn suspend(roots: &Roots, pod: &str, dry_run: bool, force: bool) -> anyhow::
     show(ask(roots, &Request::Suspend { namespace, pod, dry_run, force })?, false)
 }
 
+/// Where no agent runs, its file is what is gone by: a pod must not sleep on because the agent does not start.
 pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
     let (namespace, pod) = names(pod)?;
-    show(ask(roots, &Request::Resume { namespace, pod })?, false)
+    if is_served(roots) {
+        return show(ask(roots, &Request::Resume { namespace, pod })?, false);
+    }
+    match StateFile::<Suspensions>::new(roots).load() {
+        Ok(found) => {
+            let pods = found.unwrap_or_default();
+            let Some(found) = pods.named(&namespace, &pod) else {
+                bail!("no agent runs, and {namespace}/{pod} is not suspended");
+            };
+            let mut thawed = Thawed::default();
+            thawed.pod(roots, found);
+            told(roots, thawed)
+        }
+        // Which of the frozen cgroups are this pod's cannot be told.
+        Err(_) => wake_left(roots),
+    }
 }
 
 pub fn suspended(roots: &Roots, json: bool) -> anyhow::Result<()> {
-    show(ask(roots, &Request::Suspended)?, json)
+    if is_served(roots) {
+        return show(ask(roots, &Request::Suspended)?, json);
+    }
+    let pods = StateFile::<Suspensions>::new(roots).load()?.unwrap_or_default();
+    let rows = pods.iter().flat_map(Suspended::rows).collect();
+    show(Reply::Done { text: String::new(), rows }, json)
+}
+
+/// Whether an agent is there that can be asked. What else goes wrong with the socket is an answer's to say.
+pub fn is_served(roots: &Roots) -> bool {
+    let absent = |error: io::Error| {
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    };
+    !UnixStream::connect(roots.control_socket()).is_err_and(absent)
+}
+
+/// Lets everything run that an agent has left suspended, and says so.
+pub fn wake_left(roots: &Roots) -> anyhow::Result<()> {
+    let runtime = super::runtime()?;
+    // Pods' cgroups are where the kubelet makes them, however this program is configured.
+    let unit = runtime.block_on(kubelet::service(roots));
+    let roots = match kubelet::config_of(roots, &Settings::defaults(), unit.as_ref()) {
+        Ok(Some(config)) => roots.with_pods(&config.pods_roots()),
+        Ok(None) | Err(_) => roots.clone(),
+    };
+    told(&roots, freeze::thaw_left(&roots))
+}
+
+fn told(roots: &Roots, thawed: Thawed) -> anyhow::Result<()> {
+    let result = thawed.result().map_err(|error| anyhow!(error));
+    for what in &thawed.what {
+        super::print(&format!("resumed {what}\n"))?;
+    }
+    // They run, whether or not systemd knows.
+    let _ = super::runtime()?.block_on(freeze::tell_thawed(roots, &thawed.units));
+    result
 }
 
 fn names(pod: &str) -> anyhow::Result<(String, String)> {
@@ -49,11 +105,15 @@ fn ask(roots: &Roots, request: &Request) -> anyhow::Result<Reply> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_string(request)?;
     text.push('\n');
-    stream.write_all(text.as_bytes()).with_context(|| format!("cannot write to {shown}"))?;
+    // A request that is refused unread is answered all the same.
+    let written = stream.write_all(text.as_bytes());
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST_BYTES))
         .read_line(&mut line)
         .with_context(|| format!("the agent at {shown} did not answer"))?;
+    if line.is_empty() {
+        written.with_context(|| format!("cannot write to {shown}"))?;
+    }
     serde_json::from_str(&line)
         .with_context(|| format!("the agent at {shown} ended, or its answer was not understood"))
 }

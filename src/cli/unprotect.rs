@@ -1,6 +1,6 @@
 //! `wasp-agent unprotect`: slices as they were before the agent came.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use crate::{
     act::{
@@ -8,7 +8,7 @@ use crate::{
         slices::{ReservesBefore, SlicesBefore, properties, set, set_reserve, undoing},
     },
     roots::Roots,
-    state::StateFile,
+    state::{State, StateFile},
 };
 
 pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
@@ -24,6 +24,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
         let connection = bus::connect(&path)
             .await
             .with_context(|| format!("cannot reach systemd at {}", path.display()))?;
+        let (mut failed, mut left) = (Vec::new(), SlicesBefore::default());
         for (slice, was) in slices {
             let undone = async {
                 let change = undoing(&was, &properties(&connection, &slice).await?);
@@ -32,23 +33,37 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
                 }
                 zbus::Result::Ok(())
             };
-            undone.await.with_context(|| format!("cannot put {slice} back"))?;
+            // What one refuses must not keep the others from being put back.
+            if let Err(error) = undone.await {
+                failed.push(format!("cannot put {slice} back: {error}"));
+                left.slices.insert(slice, was);
+                continue;
+            }
             super::print(&format!("{slice} is as it was: MemorySwapMax={}\n", was.swap_max))?;
         }
-        before.remove()?;
+        keep(&before, &left, left.slices.is_empty())?;
+        let mut left = ReservesBefore::default();
         for (unit, properties) in reserves {
             for (what, value) in properties {
-                match set_reserve(&connection, &unit, what, value).await {
-                    // A service that was removed meanwhile has nothing to put back.
-                    Err(error) if !bus::is_unit_gone(&error) => Err(error),
-                    _ => Ok(()),
+                // A service that was removed meanwhile has nothing to put back.
+                if let Err(error) = set_reserve(&connection, &unit, what, value).await
+                    && !bus::is_unit_gone(&error)
+                {
+                    failed.push(format!("cannot put {} of {unit} back: {error}", what.property()));
+                    left.units.entry(unit.clone()).or_default().insert(what, value);
+                    continue;
                 }
-                .with_context(|| format!("cannot put {} of {unit} back", what.property()))?;
                 let value =
                     if value == u64::MAX { "not set".to_owned() } else { value.to_string() };
                 super::print(&format!("{unit}: {} is {value} again\n", what.property()))?;
             }
         }
-        Ok(reserves_before.remove()?)
+        keep(&reserves_before, &left, left.units.is_empty())?;
+        if failed.is_empty() { Ok(()) } else { Err(anyhow!(failed.join("; "))) }
     })
+}
+
+/// What could not be put back is all that the next `unprotect` has to do.
+fn keep<T: State>(file: &StateFile<T>, left: &T, is_empty: bool) -> anyhow::Result<()> {
+    Ok(if is_empty { file.remove() } else { file.save(left) }?)
 }

@@ -68,6 +68,7 @@ pub fn pod(name: &str, containers: &[&str]) -> Pod {
         migration: None,
         deletion_deadline: None,
         evicted_by_api: false,
+        disrupted: false,
         local_storage: false,
         overhead: None,
         finished: false,

@@ -6,11 +6,15 @@
 //!                            wake: a command or a reason of [`Wake`] ──► thawed, forgotten
 //! ```
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{grant::critical, qos::qos_class};
+use super::{grant::critical, qos::qos_class, reclaim::NEAR};
 use crate::{
     config::settings::SuspendSettings,
     model::{
@@ -83,12 +87,18 @@ pub struct Room {
     pub swap_bytes: u64,
 }
 
-/// Why `pod` may not be suspended.
+/// Whether more swap traffic could have a pod evicted. `nearest_signal`: the highest ratio of an eviction signal to
+/// its threshold.
+pub fn is_near(nearest_signal: Option<f64>) -> bool {
+    nearest_signal.is_some_and(|ratio| ratio > NEAR)
+}
+
+/// Why `pod` may not be suspended; `leaving`: it is being evicted, or the API server has it no more.
 pub fn refuse(
     suspensions: &Suspensions,
     pod: &Pod,
     candidates: &[Candidate],
-    evicting: bool,
+    leaving: bool,
     force: bool,
 ) -> Option<String> {
     let name = format!("{}/{}", pod.namespace, pod.name);
@@ -98,7 +108,7 @@ pub fn refuse(
     if let Some(reason) = critical(pod) {
         return Some(format!("{name} is never suspended: {reason}"));
     }
-    if pod.is_terminating() || pod.finished || evicting || pod.evicted_by_api {
+    if pod.is_terminating() || pod.finished || leaving || pod.evicted_by_api || pod.disrupted {
         return Some(format!("{name} is about to leave"));
     }
     if matches!(pod.migration, Some(Migration::Leaving | Migration::Arriving)) {
@@ -183,7 +193,7 @@ pub fn wake(
     if pod.finished {
         return Some(Wake::Finished);
     }
-    if evicting || pod.evicted_by_api {
+    if evicting || pod.evicted_by_api || pod.disrupted {
         return Some(Wake::Evicted);
     }
     if suspended.vm && !pod.vm_paused {
@@ -239,16 +249,18 @@ impl Suspensions {
         self.iter().find(|pod| &*pod.namespace == namespace && &*pod.name == name)
     }
 
-    /// All that must be woken now, and why.
+    /// All that must be woken now, and why. Of `pods` those that are `deleted` only have cgroups left.
     pub fn to_wake(
         &self,
         settings: &SuspendSettings,
         pods: &Pods,
+        deleted: &BTreeSet<PodUid>,
         evicting: impl Fn(&PodUid) -> bool,
         watch_lost_for: Option<Duration>,
     ) -> Vec<(PodUid, Wake)> {
         let due = |suspended: &Suspended| {
             let pod = pods.get(&suspended.uid).map(AsRef::as_ref);
+            let pod = pod.filter(|_| !deleted.contains(&suspended.uid));
             let evicting = evicting(&suspended.uid);
             let wake = wake(settings, suspended, pod, evicting, watch_lost_for)?;
             Some((suspended.uid.clone(), wake))

@@ -70,6 +70,11 @@ fn what_may_go_to_swap_is_bounded_by_grant_pod_and_free_swap() {
     assert_eq!(budgets(&all, Room { free_swap_bytes: 90 * MIB, ..room() }), [0, 0]);
 }
 
+#[test]
+fn a_signal_is_near_as_it_is_for_reclaim() {
+    assert!(!is_near(None) && !is_near(Some(0.8)) && is_near(Some(0.81)) && is_near(Some(2.0)));
+}
+
 fn refused(change: impl Fn(&mut Pod), force: bool) -> Option<String> {
     let mut pod = burstable();
     change(&mut pod);
@@ -90,6 +95,7 @@ fn pods_that_would_suffer_are_refused() {
         assert!(refused(|pod| pod.mirror = true, force).is_some());
         assert!(refused(|pod| pod.deletion_deadline = Some(1), force).is_some());
         assert!(refused(|pod| pod.finished = true, force).is_some());
+        assert!(refused(|pod| pod.disrupted = true, force).unwrap().contains("about to leave"));
         assert!(refused(|pod| pod.migration = Some(Migration::Leaving), force).is_some());
     }
     let paused = |pod: &mut Pod| {
@@ -127,6 +133,7 @@ fn a_suspended_pod_sleeps_until_something_needs_it() {
     assert_eq!(woken(|pod| pod.deletion_deadline = Some(9), 0), Some(Wake::Terminating));
     assert_eq!(woken(|pod| pod.finished = true, 0), Some(Wake::Finished));
     assert_eq!(woken(|pod| pod.evicted_by_api = true, 0), Some(Wake::Evicted));
+    assert_eq!(woken(|pod| pod.disrupted = true, 0), Some(Wake::Evicted), "by the kubelet, say");
     assert_eq!(woken(|pod| pod.containers[1].id = Some(id('5')), 0), Some(Wake::ContainersChanged));
     assert_eq!(woken(|pod| pod.containers[1].id = None, 0), None, "a status that lags behind");
     let resized = |pod: &mut Pod| pod.containers[0].spec = resources("- - 200Mi -");
@@ -163,7 +170,11 @@ fn what_is_remembered_is_read_again() {
     let pod = again.named("default", "p").unwrap();
     assert_eq!((pod.stage, pod.sums()), (Stage::Asleep, (120 * MIB, 11 * MIB, 100 * MIB)));
     let pods = Pods::from([(burstable().uid, Arc::new(burstable()))]);
-    assert_eq!(again.to_wake(&settings(), &pods, |_| false, None), []);
-    assert_eq!(again.to_wake(&settings(), &pods, |_| true, None).len(), 1);
-    assert_eq!(again.to_wake(&settings(), &Pods::new(), |_| false, None)[0].1, Wake::Gone);
+    let none = BTreeSet::new();
+    assert_eq!(again.to_wake(&settings(), &pods, &none, |_| false, None), []);
+    let deleted = BTreeSet::from([burstable().uid]);
+    let gone = again.to_wake(&settings(), &pods, &deleted, |_| false, None);
+    assert_eq!(gone[0].1, Wake::Gone, "only its cgroups are left");
+    assert_eq!(again.to_wake(&settings(), &pods, &none, |_| true, None).len(), 1);
+    assert_eq!(again.to_wake(&settings(), &Pods::new(), &none, |_| false, None)[0].1, Wake::Gone);
 }

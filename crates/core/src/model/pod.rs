@@ -201,6 +201,10 @@ pub struct Pod {
     /// `EvictionByEvictionAPI`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evicted_by_api: bool,
+    /// Somebody is about to end it (condition `DisruptionTarget` of any reason: the Eviction API, the kubelet,
+    /// preemption, a taint, garbage collection).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disrupted: bool,
     /// It has a volume that is lost with the pod (`emptyDir`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub local_storage: bool,

@@ -74,10 +74,11 @@ crate::vocabulary! {
         Disk = "disk",
         NodeSwap = "node-swap",
         Budget = "budget",
-        /// The pod, whatever its memory is: this and the next two.
+        /// The pod, whatever its memory is: this and the next three.
         Starting = "starting",
         Migrating = "migrating",
         Leaving = "leaving",
+        Suspended = "suspended",
         /// The pod's memory: all that follow.
         Unreadable = "unreadable",
         FirstLook = "first-look",
@@ -109,6 +110,7 @@ impl fmt::Display for Held {
             Self::Starting => "the pod has started only now",
             Self::Migrating => "its VM migrates",
             Self::Leaving => "the pod is leaving",
+            Self::Suspended => "the pod is suspended",
             Self::Unreadable => {
                 "its cgroup cannot be read, or the kernel does not count its stalls"
             }

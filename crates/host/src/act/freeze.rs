@@ -4,7 +4,9 @@
 //! `cgroup.freeze` is what counts: a thaw is written there first, since it must work without systemd.
 
 use std::{
+    ffi::OsStr,
     fs, io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,13 +16,15 @@ use std::{
 
 use super::{bus, cgroup_reclaim::reclaim};
 use crate::{
+    decide::suspend::Suspensions,
     failpoint,
-    model::suspend::{Sleeper, Usage},
+    model::suspend::{Sleeper, Suspended, Usage},
     observe::{
         cgroup::{Cgroup, is_gone},
         node::free_swap_bytes,
     },
     roots::Roots,
+    state::StateFile,
 };
 
 const FREEZE: &str = "cgroup.freeze";
@@ -32,10 +36,45 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const TELLING: Duration = Duration::from_secs(2);
 /// One write to `memory.reclaim`.
 const STEP_BYTES: u64 = 16 << 20;
+/// The same while an eviction signal is near its threshold, with a pause before it.
+const CAREFUL_STEP_BYTES: u64 = 1 << 20;
+const CAREFUL_PAUSE: Duration = Duration::from_secs(1);
 /// The kernel gives up now and then though there is more.
 const TRIES: u32 = 3;
 /// Less in a step is as good as nothing.
 const PROGRESS_BYTES: u64 = 64 << 10;
+
+/// What those who put a pod to sleep are told meanwhile.
+#[derive(Debug, Default)]
+pub struct Orders {
+    stop: AtomicBool,
+    careful: AtomicBool,
+}
+
+impl Orders {
+    /// The pod is to be woken: nothing more is done to it.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// An eviction signal is near its threshold: swap is written slowly, so that no other pod is evicted for it.
+    pub fn careful(&self, near: bool) {
+        self.careful.store(near, Ordering::Relaxed);
+    }
+
+    /// How much may be reclaimed now, after a pause where one is due.
+    fn step(&self) -> u64 {
+        if !self.careful.load(Ordering::Relaxed) {
+            return STEP_BYTES;
+        }
+        std::thread::sleep(CAREFUL_PAUSE);
+        CAREFUL_STEP_BYTES
+    }
+}
 
 /// The sleeper's cgroup; `None` where it is gone.
 fn cgroup(roots: &Roots, sleeper: &Sleeper) -> io::Result<Option<Cgroup>> {
@@ -107,9 +146,108 @@ pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
     }
 }
 
+/// What was let run without the agent that had stopped it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Thawed {
+    /// Pods or cgroups, for people.
+    pub what: Vec<String>,
+    pub failed: Vec<String>,
+    /// systemd's, for [`tell_thawed`].
+    pub units: Vec<Arc<str>>,
+}
+
+impl Thawed {
+    /// Lets the containers of one pod run. A VM's launcher was not frozen.
+    pub fn pod(&mut self, roots: &Roots, pod: &Suspended) {
+        let frozen = pod.containers.iter().filter(|_| !pod.vm);
+        let before = self.failed.len();
+        for sleeper in frozen {
+            match thaw(roots, sleeper) {
+                Ok(()) => self.units.extend(sleeper.unit.clone()),
+                Err(error) => self.failed.push(error),
+            }
+        }
+        if self.failed.len() == before {
+            self.what.push(format!("{}/{}", pod.namespace, pod.name));
+        }
+    }
+
+    /// `Err` names all that still is frozen.
+    pub fn result(&self) -> Result<(), String> {
+        if self.failed.is_empty() { Ok(()) } else { Err(self.failed.join("; ")) }
+    }
+}
+
+/// Lets run whatever an agent has left suspended, by its file; all that is frozen where that cannot be read.
+pub fn thaw_left(roots: &Roots) -> Thawed {
+    match StateFile::<Suspensions>::new(roots).load() {
+        Ok(None) => Thawed::default(),
+        Ok(Some(pods)) => {
+            let mut thawed = Thawed::default();
+            pods.iter().for_each(|pod| thawed.pod(roots, pod));
+            thawed
+        }
+        Err(_) => thaw_all(roots),
+    }
+}
+
+/// Lets every frozen cgroup of pods run, whoever has frozen it.
+pub fn thaw_all(roots: &Roots) -> Thawed {
+    let mut thawed = Thawed::default();
+    let mut ahead: Vec<PathBuf> = roots.pods().to_vec();
+    while let Some(path) = ahead.pop() {
+        match thaw_if_frozen(roots, &path) {
+            Ok(true) => {
+                let unit = path.file_name().and_then(OsStr::to_str);
+                let is_unit = |name: &&str| name.ends_with(".scope") || name.ends_with(".slice");
+                thawed.units.extend(unit.filter(is_unit).map(Arc::from));
+                thawed.what.push(path.display().to_string());
+            }
+            Ok(false) => {}
+            Err(error) if is_gone(&error) => {}
+            Err(error) => thawed.failed.push(format!("cannot thaw {}: {error}", path.display())),
+        }
+        match children(roots, &path) {
+            Ok(below) => ahead.extend(below),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => {
+                let text = format!("cannot look for frozen cgroups in {}: {error}", path.display());
+                thawed.failed.push(text);
+            }
+        }
+    }
+    thawed
+}
+
+/// Whether it was frozen, or about to be.
+fn thaw_if_frozen(roots: &Roots, path: &std::path::Path) -> io::Result<bool> {
+    let found = Cgroup::open(&roots.cgroup().join(path)).map_err(io::Error::other)?;
+    let Some(cgroup) = found else { return Ok(false) };
+    let freezing = || {
+        let text = fs::read_to_string(cgroup.path_by_descriptor().join(FREEZE))?;
+        Ok::<bool, io::Error>(text.trim() == "1")
+    };
+    if !is_frozen(&cgroup)? && !freezing()? {
+        return Ok(false);
+    }
+    failpoint::at("thaw.write")?;
+    write(&cgroup, "0")?;
+    Ok(true)
+}
+
+fn children(roots: &Roots, path: &std::path::Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(roots.cgroup().join(path))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(path.join(entry.file_name()));
+        }
+    }
+    Ok(found)
+}
+
 /// Has systemd know that these run again. It is not needed for them to run.
-pub async fn tell_thawed(roots: &Roots, sleepers: &[Sleeper]) -> Result<(), String> {
-    let units: Vec<_> = sleepers.iter().filter_map(|sleeper| sleeper.unit.as_deref()).collect();
+pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), String> {
     if units.is_empty() {
         return Ok(());
     }
@@ -165,13 +303,13 @@ fn read_usage(cgroup: &Cgroup) -> io::Result<Usage> {
     })
 }
 
-/// Reclaims what may be, step by step, until nothing more comes, swap runs short or `stop` is set. What it uses
-/// then. Blocks.
+/// Reclaims what may be, step by step, until nothing more comes, swap runs short or `orders` stop
+/// it. What it uses then. Blocks.
 pub fn put_to_sleep(
     roots: &Roots,
     sleeper: &Sleeper,
     keep_swap_free_bytes: u64,
-    stop: &Arc<AtomicBool>,
+    orders: &Orders,
 ) -> Result<Option<Usage>, String> {
     let failed =
         |error: io::Error| format!("cannot reclaim memory of {}: {error}", sleeper.path.display());
@@ -180,7 +318,7 @@ pub fn put_to_sleep(
     let swap_at_most = sleeper.before.swap_bytes.saturating_add(sleeper.budget_bytes);
     let mut tries = 0;
     // Without a budget its file cache is left alone, too: nothing would come of it but reads.
-    while sleeper.budget_bytes > 0 && tries < TRIES && !stop.load(Ordering::Relaxed) {
+    while sleeper.budget_bytes > 0 && tries < TRIES && !orders.is_stopped() {
         let free = free_swap_bytes(roots).map_err(|error| failed(io::Error::other(error)))?;
         let room = swap_at_most
             .saturating_sub(usage.swap_bytes)
@@ -188,7 +326,7 @@ pub fn put_to_sleep(
         if room == 0 {
             break;
         }
-        let step = STEP_BYTES.min(usage.file_bytes.saturating_add(room)).max(4096);
+        let step = orders.step().min(usage.file_bytes.saturating_add(room)).max(4096);
         let result = reclaim(&cgroup, step.min(usage.memory_bytes.max(4096)));
         let now = match result.and_then(|_| read_usage(&cgroup)) {
             Ok(now) => now,

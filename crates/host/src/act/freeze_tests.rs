@@ -53,7 +53,7 @@ async fn a_cgroup_without_a_unit_is_frozen_and_thawed_by_its_file() {
     assert_eq!(file(&roots, FREEZE), "1");
     thaw(&roots, &sleeper).unwrap();
     assert_eq!(file(&roots, FREEZE), "0");
-    tell_thawed(&roots, &[sleeper]).await.unwrap();
+    tell_thawed(&roots, &[]).await.unwrap();
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn another_cgroup_at_the_same_path_is_left_alone() {
     assert!(freeze(&roots, &sleeper).await.unwrap_err().contains("is gone"));
     thaw(&roots, &sleeper).unwrap();
     assert_eq!(file(&roots, FREEZE), "0\n", "untouched");
-    assert_eq!(put_to_sleep(&roots, &sleeper, 0, &Arc::default()), Ok(None));
+    assert_eq!(put_to_sleep(&roots, &sleeper, 0, &Orders::default()), Ok(None));
     assert_eq!(file(&roots, "memory.reclaim"), "");
 }
 
@@ -78,7 +78,7 @@ async fn a_unit_is_frozen_by_systemd_and_thawed_without_it() {
     fs::write(roots.cgroup().join(SCOPE).join(FREEZE), "1\n").unwrap();
     thaw(&roots, &sleeper).unwrap();
     assert_eq!(file(&roots, FREEZE), "0");
-    assert!(tell_thawed(&roots, &[sleeper]).await.is_err());
+    assert!(tell_thawed(&roots, &["x.scope".into()]).await.is_err());
 }
 
 #[test]
@@ -94,11 +94,53 @@ fn nothing_is_reclaimed_without_room_in_swap_or_after_a_stop() {
     let (_folder, roots, sleeper) = host();
     let asked = || file(&roots, "memory.reclaim");
     let nothing = Sleeper { budget_bytes: 0, ..sleeper.clone() };
-    put_to_sleep(&roots, &nothing, 0, &Arc::default()).unwrap();
-    put_to_sleep(&roots, &sleeper, 90_000 << 10, &Arc::default()).unwrap();
-    put_to_sleep(&roots, &sleeper, 0, &Arc::new(AtomicBool::new(true))).unwrap();
+    put_to_sleep(&roots, &nothing, 0, &Orders::default()).unwrap();
+    put_to_sleep(&roots, &sleeper, 90_000 << 10, &Orders::default()).unwrap();
+    let stopped = Orders::default();
+    stopped.stop();
+    put_to_sleep(&roots, &sleeper, 0, &stopped).unwrap();
     assert_eq!(asked(), "");
     // A file does not reclaim: it is given up after a few tries.
-    put_to_sleep(&roots, &sleeper, 0, &Arc::default()).unwrap();
+    put_to_sleep(&roots, &sleeper, 0, &Orders::default()).unwrap();
     assert_eq!(asked(), STEP_BYTES.to_string());
+    fs::write(roots.cgroup().join(SCOPE).join("memory.reclaim"), "").unwrap();
+    let careful = Orders::default();
+    careful.careful(true);
+    let began = std::time::Instant::now();
+    put_to_sleep(&roots, &sleeper, 0, &careful).unwrap();
+    assert!(began.elapsed() >= CAREFUL_PAUSE * TRIES);
+    assert_eq!(asked(), CAREFUL_STEP_BYTES.to_string(), "a signal is near");
+}
+
+/// A cgroup below kubepods with these two files.
+fn frozen_cgroup(roots: &Roots, path: &str, events: &str, freeze: &str) -> std::path::PathBuf {
+    let folder = roots.cgroup().join(path);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(EVENTS), events).unwrap();
+    fs::write(folder.join(FREEZE), freeze).unwrap();
+    folder
+}
+
+#[test]
+fn without_the_file_everything_frozen_below_the_pods_is_thawed_whatever_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let roots = Roots::at(folder.path());
+    assert_eq!(thaw_all(&roots), Thawed::default(), "no pod yet");
+    let runs = "populated 1\nfrozen 0\n";
+    let frozen = "populated 1\nfrozen 1\n";
+    frozen_cgroup(&roots, "kubepods.slice", runs, "0\n");
+    frozen_cgroup(&roots, "kubepods.slice/a.slice", runs, "0\n");
+    let unknown = frozen_cgroup(&roots, "kubepods.slice/a.slice/crio-1.scope", frozen, "1\n");
+    let freezing = frozen_cgroup(&roots, "kubepods.slice/a.slice/crio-2.scope", runs, "1\n");
+    let awake = frozen_cgroup(&roots, "kubepods.slice/a.slice/crio-3.scope", runs, "0\n");
+    let others = frozen_cgroup(&roots, "system.slice/x.service", frozen, "1\n");
+    let stuck = frozen_cgroup(&roots, "kubepods.slice/a.slice/crio-4.scope", frozen, "");
+    fs::remove_file(stuck.join(FREEZE)).unwrap();
+    fs::create_dir(stuck.join(FREEZE)).unwrap();
+    let thawed = thaw_all(&roots);
+    let of = |folder: &std::path::Path| fs::read_to_string(folder.join(FREEZE)).unwrap();
+    assert_eq!((of(&unknown), of(&freezing)), ("0".to_owned(), "0".to_owned()));
+    assert_eq!((of(&awake), of(&others)), ("0\n".to_owned(), "1\n".to_owned()), "untouched");
+    assert_eq!(thawed.units.len(), 2, "{thawed:?}");
+    assert!(thawed.result().unwrap_err().contains("crio-4.scope"), "{thawed:?}");
 }

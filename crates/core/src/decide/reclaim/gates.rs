@@ -10,7 +10,7 @@ use crate::{
 /// Older data is no base for anything.
 const FRESH: Duration = Duration::from_secs(30);
 /// A signal above this part of its threshold is near.
-const NEAR: f64 = 0.8;
+pub const NEAR: f64 = 0.8;
 /// With more requests in its queue a disk is busy with others' work.
 const QUEUE: f64 = 2.0;
 

@@ -29,6 +29,7 @@ use crate::{
     },
 };
 
+pub use gates::NEAR;
 pub use pace::{Learned, Phase};
 
 use budget::Budget;

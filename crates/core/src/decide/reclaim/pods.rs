@@ -27,15 +27,21 @@ pub fn takes_part(settings: &ReclaimSettings, eviction: &EvictionSettings, pod: 
         && !matches(&eviction.protected_namespaces, &pod.namespace)
 }
 
-/// Why the pod is left alone now. `epoch`: seconds since 1970; `leaving`: it is being evicted.
+/// Why the pod is left alone now. `epoch`: seconds since 1970; `leaving`: it is being evicted, or the API server has
+/// it no more.
 pub fn left_alone(
     settings: &ReclaimSettings,
     pod: &Pod,
     epoch: i64,
     leaving: bool,
+    suspended: bool,
 ) -> Option<Held> {
     if leaving || pod.is_terminating() || pod.evicted_by_api {
         return Some(Held::Leaving);
+    }
+    // What it may swap it has swapped; what comes back is not its answer to reclaim.
+    if suspended {
+        return Some(Held::Suspended);
     }
     let since = match pod.migration {
         Some(Migration::Leaving | Migration::Arriving) => return Some(Held::Migrating),
@@ -87,13 +93,21 @@ mod tests {
     }
 
     #[test]
+    fn a_suspended_pod_is_left_alone() {
+        let settings = Settings::defaults().reclaim;
+        let of = |leaving| left_alone(&settings, &vm("asleep"), 9000, leaving, true);
+        assert_eq!(of(false), Some(Held::Suspended));
+        assert_eq!(of(true), Some(Held::Leaving));
+    }
+
+    #[test]
     fn a_pod_that_starts_migrates_or_leaves_is_left_alone() {
         let settings = Settings::defaults().reclaim;
-        let at = |pod: &Pod, epoch| left_alone(&settings, pod, epoch, false);
+        let at = |pod: &Pod, epoch| left_alone(&settings, pod, epoch, false, false);
         assert_eq!(at(&vm("new"), 1299), Some(Held::Starting));
         assert_eq!(at(&vm("new"), 1300), None);
         assert_eq!(at(&vm("clock"), 10), Some(Held::Starting));
-        assert_eq!(left_alone(&settings, &vm("evicted"), 9000, true), Some(Held::Leaving));
+        assert_eq!(left_alone(&settings, &vm("evicted"), 9000, true, false), Some(Held::Leaving));
         let arrived = Migration::Arrived { ready: Some(5000) };
         for (pod, held) in [
             (Pod { deletion_deadline: Some(1), ..vm("deleted") }, Held::Leaving),

@@ -248,6 +248,10 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
                 && condition.status == "True"
                 && condition.reason.as_deref() == Some("EvictionByEvictionAPI")
         }),
+        disrupted: status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True"),
         local_storage: spec.volumes.iter().any(|volume| volume.empty_dir.is_some()),
         overhead: spec.overhead.and_then(|overhead| overhead.memory),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
@@ -484,6 +488,20 @@ mod tests {
         assert_eq!(pod.annotations.len(), 2);
         assert!(pod.local_storage && pod.evicted_by_api);
         assert_eq!(pod.overhead.map(|overhead| overhead.value()), Some(120 << 20));
+    }
+
+    #[test]
+    fn a_pod_that_anybody_ends_is_disrupted_and_only_the_eviction_api_evicts() {
+        let of = |condition: &str| {
+            let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02"},
+                "status":{"conditions":[{"type":"DisruptionTarget",CONDITION}]}}"#;
+            let pod = parse(&json.replace("CONDITION", condition)).unwrap();
+            (pod.disrupted, pod.evicted_by_api)
+        };
+        assert_eq!(of(r#""status":"True","reason":"EvictionByEvictionAPI""#), (true, true));
+        assert_eq!(of(r#""status":"True","reason":"TerminationByKubelet""#), (true, false));
+        assert_eq!(of(r#""status":"True""#), (true, false));
+        assert_eq!(of(r#""status":"False","reason":"TerminationByKubelet""#), (false, false));
     }
 
     #[test]
