@@ -383,10 +383,7 @@ fn a_kubelet_config_that_selects_the_pool_in_any_way_is_refused() {
         (labels("by-role", &format!("\"{label}\":\"\"")), "already: by-role"),
         (labels("set-max-pods", "\"custom-kubelet\":\"large\""), "already: set-max-pods"),
         (
-            labels(
-                "performance-cnf",
-                "\"machineconfiguration.openshift.io/role\":\"worker-cnf\"",
-            ),
+            labels("performance-cnf", "\"machineconfiguration.openshift.io/role\":\"worker-cnf\""),
             "of a PerformanceProfile: performance-cnf",
         ),
         (expression, "already: by-expression"),
