@@ -92,7 +92,7 @@ impl Cluster {
             .env("PATH", path)
             .env("TMPDIR", self.folder.path())
             .env("WASP_POLL_SECONDS", "0")
-            .env("WASP_LAG_SECONDS", "1")
+            .env("WASP_LAG_SECONDS", if self.has("stuck-node-b") { "1" } else { "600" })
             .env("WASP_STALL_SECONDS", "2")
             .env("WASP_NODES_SECONDS", "20")
             .env("WASP_DEBUG_SECONDS", "3")
@@ -508,4 +508,60 @@ fn nodes_that_lag_are_named_and_the_wait_for_them_ends() {
     let _ = fs::write(cluster.path("log"), "");
     let child = cluster.start(Trouble::default()).wait_with_output().unwrap();
     assert_eq!(child.status.code(), Some(2));
+}
+
+#[test]
+fn rendering_again_leaves_no_file_of_the_rendering_before() {
+    let render = |cluster: &Cluster, version: &str, more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_wasp-agent"))
+            .args(["manifests", "--install", "present", "--openshift", version])
+            .args(more)
+            .arg("--out")
+            .arg(&cluster.manifests)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    // The example of 4.20 is in the folder, with a KubeletConfig and an image.
+    let mut cluster = Cluster::new("4.20");
+    cluster.version = "4.21";
+    fs::write(cluster.manifests.join("45-ours.yaml"), "ours").unwrap();
+    let all = |cluster: &Cluster| -> Vec<String> {
+        let entries = fs::read_dir(&cluster.manifests).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert!(all(&cluster).contains(&"10-kubeletconfig.yaml".to_owned()));
+    let percent = ["--overcommit-percent", "150"];
+    render(&cluster, "4.21", &[&percent[..], &["--taint-guard"]].concat());
+    assert!(all(&cluster).contains(&"50-taint-guard.yaml".to_owned()));
+    render(&cluster, "4.21", &["--swap-size", "32Gi"]);
+    let expected = [
+        "30-machineconfig.yaml",
+        "40-namespace.yaml",
+        "41-prometheusrule.yaml",
+        "42-alertingrule.yaml",
+        "43-console-dashboard.yaml",
+        "44-perses-dashboard.yaml",
+        "45-ours.yaml",
+        "apply.sh",
+        "worker.bu",
+        "worker.ign",
+    ];
+    assert_eq!(all(&cluster), expected);
+    render(&cluster, "4.21", &percent);
+    cluster.succeeds("what is left of two renderings");
+}
+
+#[test]
+fn every_file_of_the_examples_is_one_that_is_removed_when_it_is_stale() {
+    let names = wasp_agent::manifests::names("worker");
+    for version in VERSIONS {
+        for name in fs::read_dir(top().join("ignition").join(version)).unwrap() {
+            let name = name.unwrap().file_name().into_string().unwrap();
+            assert!(names.contains(&name), "{name}");
+        }
+    }
 }

@@ -314,11 +314,11 @@ step "4. Resume mcp/$pool and wait until every node has the configuration"
 resume
 steady=0 degraded=0 shown=
 updated() {
-    ask get "mcp/$pool" -o 'jsonpath={.spec.configuration.name} {.status.configuration.name} {.status.updatedMachineCount} {.status.machineCount}{range .status.conditions[?(@.status=="True")]} {.type}{end} ' || return
+    ask get "mcp/$pool" -o 'jsonpath={.status.updatedMachineCount} {.status.machineCount} {.spec.configuration.name} {.status.configuration.name}{range .status.conditions[?(@.status=="True")]} {.type}{end} ' || return
     # shellcheck disable=SC2086
     set -- $answer
-    [ "$shown" = "${3:-} of ${4:-}" ] || {
-        shown="${3:-} of ${4:-}"
+    [ "$shown" = "${1:-} of ${2:-}" ] || {
+        shown="${1:-} of ${2:-}"
         echo "mcp/$pool: $shown nodes are updated"
     }
     case $answer in
@@ -330,14 +330,14 @@ updated() {
     *) steady=0 degraded=0 ;;
     esac
     # The operator needs a moment to see that there is something to do.
-    rendered=$1
-    [ "$1" = "${2:-}" ] && [ "${3:-}" = "${4:-}" ] && [ "$steady" -ge 6 ] && return
+    rendered=${3:-}
+    [ "${3:-}" = "${4:-}" ] && [ "${1:-}" = "${2:-}" ] && [ "$steady" -ge 6 ] && return
     time=$(now)
-    [ "${3:-}" = "$progress" ] || { progress=${3:-} progress_at=$time; }
+    [ "${1:-}" = "$progress" ] || { progress=${1:-} progress_at=$time; }
     [ $((time - lagged_at)) -ge "$lag_seconds" ] || return
     lagged_at=$time
     lagging || return
-    [ $((${4:-0} - ${3:-0})) -gt "$tolerate" ] || [ "${3:-0}" -eq 0 ] ||
+    [ "$tolerate" -eq 0 ] || [ $((${2:-0} - ${1:-0})) -gt "$tolerate" ] || [ "${1:-0}" -eq 0 ] ||
         [ $((time - progress_at)) -lt "$lag_seconds" ] || {
         echo "These are tolerated."
         return 0
@@ -393,7 +393,7 @@ nodes_right() {
     [ "${answer:-0}" -le "$count" ] || count=$answer
     asked=0
     while read -r node pressure; do
-        rm -f "$scratch/of.$node"
+        # Then the answer of before stays.
         in_time || continue
         # No request timeout: that would end the stream as well.
         $deadline oc debug "node/$node" --quiet -- chroot /host "$program" status --brief \

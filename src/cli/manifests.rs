@@ -20,7 +20,7 @@ use crate::{
     },
     manifests::{
         DropIn, EvictionSoft, GrantsAsked, HyperConverged, Install, Manifest, Package, Rollout,
-        Version, render,
+        Version, names, render,
     },
 };
 
@@ -109,7 +109,7 @@ pub fn manifests(asked: Manifests) -> ExitCode {
         Err(error) => return fail(EXIT_CONFIG, &format!("{error:#}")),
     };
     match render(&rollout) {
-        Ok(manifests) => match deliver(&manifests, out.as_deref()) {
+        Ok(manifests) => match deliver(&manifests, &rollout.pool, out.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &format!("{error:#}")),
         },
@@ -119,7 +119,7 @@ pub fn manifests(asked: Manifests) -> ExitCode {
     }
 }
 
-fn deliver(manifests: &[Manifest], out: Option<&Path>) -> anyhow::Result<()> {
+fn deliver(manifests: &[Manifest], pool: &str, out: Option<&Path>) -> anyhow::Result<()> {
     let Some(folder) = out else {
         let objects = manifests.iter().filter(|manifest| manifest.name.ends_with(".yaml"));
         let text = objects.fold(String::new(), |mut text, manifest| {
@@ -129,6 +129,13 @@ fn deliver(manifests: &[Manifest], out: Option<&Path>) -> anyhow::Result<()> {
         return super::print(&text);
     };
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // Of an earlier rendering: apply.sh applies what is beside it. Other files are not ours.
+    for name in names(pool) {
+        let path = folder.join(&name);
+        if !manifests.iter().any(|manifest| manifest.name == name) && path.exists() {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
     for Manifest { name, text } in manifests {
         let path = folder.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -191,6 +191,28 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     Ok(manifests)
 }
 
+/// The names of all files that a rollout to `pool` may have, each of which this one may lack.
+pub fn names(pool: &str) -> Vec<String> {
+    [
+        "10-kubeletconfig.yaml",
+        "20-machineosconfig.yaml",
+        "30-machineconfig.yaml",
+        "40-namespace.yaml",
+        "41-prometheusrule.yaml",
+        "42-alertingrule.yaml",
+        "43-console-dashboard.yaml",
+        "44-perses-dashboard.yaml",
+        "50-taint-guard.yaml",
+        "60-hyperconverged.yaml",
+        "Containerfile",
+        "apply.sh",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .chain(["bu", "ign"].map(|form| format!("{pool}.{form}")))
+    .collect()
+}
+
 /// `value` as YAML, below what it is for.
 fn yaml(name: &str, purpose: &str, value: &Value) -> Manifest {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: true };
