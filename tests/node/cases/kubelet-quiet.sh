@@ -1,4 +1,5 @@
 # Where the kubelet grants, a healthy node gets no warning and no write while pods come and go
+# suites: bookworm
 # timeout: 5400
 . /payload/lib.sh
 export TEST_KUBELET=limited

@@ -1,4 +1,5 @@
 # An idle pod gives back its memory before the node is short of it, and nobody waits for that
+# suites: bookworm
 # timeout: 1100
 . /payload/lib.sh
 swap_on 2G

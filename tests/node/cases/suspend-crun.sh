@@ -1,4 +1,5 @@
 # A suspended pod's memory goes to swap and comes back byte for byte, and whatever needs the pod wakes it
+# suites: bookworm
 # timeout: 600
 . /payload/lib.sh
 swap_on 1G
