@@ -45,9 +45,9 @@ pod one --request 100Mi --limit 300Mi
 run_check
 note "healthy: exit $status: $not_well"
 is "$(jq -r .summary.fail <<<"$report")" 0 "with all running nothing fails"
-is "$not_well" "swap-encryption swap-disk" "and of this node only its one plain disk is warned of"
+is "$not_well" "swap-devices swap-encryption swap-disk agent-service swap-service" "and of this node its one plain disk and units that are not enabled are warned of"
 is "$status" 1 "with exit status 1"
-like "$(finds agent-service)" '^ok: Swap 200.0 MiB' "the agent's status is shown"
+like "$(finds agent-service)" '^warn: Swap 200.0 MiB' "the agent's status is shown"
 like "$(finds swap-provisioning)" '^ok: as configured' "the swap is as it would be made again"
 for id in may-list-pods may-watch-pods may-evict-pods may-patch-node-status may-create-events; do
     like "$(finds $id)" '^ok: allowed' "the API server is asked: $id"

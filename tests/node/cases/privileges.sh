@@ -70,7 +70,8 @@ note "$(modes /run/wasp-agent | tr '\n' ' ')"
 is "$(modes /run/wasp-agent -type f -perm /077)" "" "no file in /run/wasp-agent is for others"
 is "$(modes /run/wasp-agent -type d)" "/run/wasp-agent 755
 /run/wasp-agent/pods 700" "nor is the folder of records"
-is "$(modes /run/wasp-agent -type s)" "/run/wasp-agent/metrics.sock 600" "nor the metrics' socket"
+is "$(modes /run/wasp-agent -type s | sort)" "/run/wasp-agent/control.sock 600
+/run/wasp-agent/metrics.sock 600" "nor the sockets"
 is "$(modes /var/lib/wasp-agent)" "/var/lib/wasp-agent 700
 /var/lib/wasp-agent/history 700
 /var/lib/wasp-agent/history/events 600
