@@ -120,7 +120,7 @@ pub fn reference() -> String {
     for Check { id, looks_at, why, mend, .. } in CHECKS {
         let _ = writeln!(
             text,
-            "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- mends it: {mend}\n"
+            "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- fix: {mend}\n"
         );
     }
     text
