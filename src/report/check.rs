@@ -118,10 +118,8 @@ pub fn json(lines: &[Line]) -> serde_json::Result<String> {
 pub fn reference() -> String {
     let mut text = String::new();
     for Check { id, looks_at, why, mend, .. } in CHECKS {
-        let _ = writeln!(
-            text,
-            "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- fix: {mend}\n"
-        );
+        let _ =
+            writeln!(text, "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- fix: {mend}\n");
     }
     text
 }

@@ -95,7 +95,7 @@ troubles! {
     Kubelet "kubelet" Fail ["kubelet-config", "kubelet-fail-swap-on", "kubelet-swap-behavior"], ["wasp-agent check"];
     /// The kubelet counts other swap than the node has.
     KubeletSwap "kubelet-swap" Warn [], ["systemctl restart kubelet"];
-    Protection "protection" Warn ["protection"], ["systemctl restart wasp-agent"];
+    Protection "protection" Warn ["protection"], ["wasp-agent check"];
     Rival "rival" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
     /// No hook is installed.
     Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
