@@ -43,7 +43,7 @@ pub struct Line {
     /// Why it matters.
     pub why: &'static str,
     /// Commands, or lines for a file; empty where nothing is to be mended.
-    pub mend: Vec<String>,
+    pub fix: Vec<String>,
 }
 
 /// What somebody else was asked for.

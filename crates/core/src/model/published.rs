@@ -22,13 +22,7 @@ pub struct Published {
     /// The line that systemd shows.
     pub status: String,
     /// What does not work, the worst first.
-    pub problems: Vec<String>,
-    /// What they are about: words of docs/operations.md.
-    #[serde(default)]
-    pub troubles: Vec<String>,
-    /// The same with what fixes them, in the same order.
-    #[serde(default)]
-    pub problem_list: Vec<Problem>,
+    pub problems: Vec<Problem>,
     pub node: Node,
     /// How `SwapPressure` is announced; `None` where eviction is off.
     pub condition: Option<Condition>,
@@ -54,7 +48,7 @@ pub struct Published {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// One word of docs/operations.md.
-    pub about: String,
+    pub kind: String,
     pub severity: Severity,
     pub text: String,
     /// `namespace/name` of the pods concerned, as far as they are few and known.
@@ -67,7 +61,7 @@ impl From<&trouble::Problem> for Problem {
     fn from(problem: &trouble::Problem) -> Self {
         let trouble::Problem { about, text, pods, remedy } = problem;
         Self {
-            about: about.word().to_owned(),
+            kind: about.word().to_owned(),
             severity: about.severity(),
             text: text.clone(),
             pods: pods.clone(),
@@ -108,7 +102,7 @@ pub struct Node {
     pub swap_used_bytes: u64,
     pub working_set_bytes: u64,
     /// What `swap` and `overcommit-percent` ask for; `None` where nobody says.
-    pub swap_wanted_bytes: Option<u64>,
+    pub swap_configured_bytes: Option<u64>,
     /// What of the swap is shared out.
     #[serde(default)]
     pub swap_for_pods_bytes: u64,
@@ -226,7 +220,7 @@ pub struct Containers {
     pub granted_bytes: u64,
     pub used_bytes: u64,
     /// How many still use more than their grant.
-    pub above: usize,
+    pub above_grant: usize,
 }
 
 /// Sums of the pod's containers.
@@ -286,9 +280,9 @@ pub struct ReclaimCounters {
     pub freed_bytes: u64,
     pub swapped_bytes: u64,
     /// In mode `observe`: what would have been asked for.
-    pub would_bytes: u64,
+    pub observed_bytes: u64,
     /// What the writes took.
-    pub micros: u64,
+    pub duration_micros: u64,
 }
 
 /// Since the agent started. Labels are of fixed vocabularies.

@@ -30,7 +30,7 @@ macro_rules! troubles {
             /// The worst first.
             pub const ALL: &[Self] = &[$(Self::$kind,)*];
 
-            /// In the journal's field `ABOUT`, in metrics and in JSON. A word never changes its meaning.
+            /// In the journal's field `PROBLEM`, in metrics and in JSON. A word never changes its meaning.
             pub fn word(self) -> &'static str {
                 match self {
                     $(Self::$kind => $word,)*
@@ -81,7 +81,7 @@ troubles! {
     Memory "memory" Fail [], [];
     Systemd "systemd" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
     /// Limits that systemd could not be told.
-    Untold "untold" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
+    Untold "systemd-limits" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
     Records "records" Warn ["run-space"], ["df /run"];
     Pods "pods" Warn [], ["journalctl -u wasp-agent -b -p warning"];
     Signals "signals" Fail [], [];
@@ -96,14 +96,14 @@ troubles! {
     /// The kubelet counts other swap than the node has.
     KubeletSwap "kubelet-swap" Warn [], ["systemctl restart kubelet"];
     Protection "protection" Warn ["protection"], ["wasp-agent check"];
-    Rival "rival" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
+    Rival "conflict" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
     /// No hook is installed.
     Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
     Oomd "oomd" Warn ["systemd-oomd"], ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
     /// Another writer keeps changing limits.
     Contended "contended" Fail [], ["journalctl -u wasp-agent -b -g 'another writer'"];
     /// The kubelet's limits are not what LimitedSwap gives.
-    Differs "differs" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
+    Differs "kubelet-limits" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
     Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
     /// Proactive reclaim is configured and the kernel has none.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
@@ -120,9 +120,9 @@ troubles! {
     /// What happened cannot be kept for `wasp-agent report`.
     History "history" Warn [], ["df /var/lib/wasp-agent"];
     /// Containers use more swap than their grant.
-    Above "above" Note [], [];
+    Above "above-grant" Note [], [];
     /// Pods hold more swap than their containers may have together.
-    PodsAbove "pods-above" Note [], [];
+    PodsAbove "pods-above-grant" Note [], [];
 }
 
 /// A trouble that is there now.
