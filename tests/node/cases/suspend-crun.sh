@@ -117,6 +117,8 @@ of napper
 api delete pods napper --grace 30 >/dev/null
 eventually 20 "a deletion wakes it" runs napper
 
+# filled POD MIB: its program has written so much.
+filled() { more_than "$(memory_used "$1")" "$(mib "$2")"; }
 vm=(--label kubevirt.io=virt-launcher --request 60Mi --limit 200Mi --hog 20)
 pod vm "${vm[@]}"
 eventually 10 "a launcher has its grant" has_limit vm "$(grant 60)"
@@ -126,6 +128,7 @@ unpaused() {
     api patch pods vm --subresource status --patch \
         '{"status":{"conditions":[{"type":"kubevirt.io/virtual-machine-unpaused","status":"'"$1"'"}]}}' >/dev/null
 }
+eventually 20 "and has filled its memory" filled vm 18
 unpaused False
 paused() { wasp-agent suspend default/vm; }
 eventually 20 "a paused one is suspended" paused
@@ -154,8 +157,7 @@ like "$(wasp-agent suspend default/nobody 2>&1 || true)" "no pod default/nobody"
 # Swap that is full halfway.
 pod big --request 120Mi --limit 300Mi --hog 80
 eventually 20 "a bigger one has its grant" has_limit big "$(grant 120)"
-filled() { more_than "$(memory_used big)" "$(mib 70)"; }
-eventually 60 "and has filled its memory" filled
+eventually 60 "and has filled its memory" filled big 70
 free=$(awk '$1 == "SwapFree:" { print $2 * 1024 }' /proc/meminfo)
 configure '[suspend]' "keep-swap-free = \"$((free - $(mib 30)))\""
 systemctl reload wasp-agent
