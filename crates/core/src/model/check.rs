@@ -175,8 +175,6 @@ pub struct HookFacts {
     pub program: ProgramFacts,
     /// Hooks of others that set swap limits, and what tells so.
     pub foreign: Vec<(PathBuf, String)>,
-    /// Without SELinux, `None`; else whether it enforces, and the program's label.
-    pub selinux: Option<(bool, Option<String>)>,
     /// The agent is where its package has it.
     pub agent_installed: bool,
     /// The agent has had it installed since the node booted.
