@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::Actuator,
     decide::health::{Quiet, named, of_limits},
     messages,
     model::{
@@ -73,7 +72,7 @@ impl Health {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// A problem comes (`Some`) or goes; each is logged once.
     pub(super) fn problem(&mut self, about: Trouble, problem: Option<String>) {
         self.problem_is(about, problem.map(|text| Problem::new(about, text)));

@@ -4,9 +4,8 @@ use std::{io, path::Path};
 
 use nix::sys::inotify::AddWatchFlags;
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::Actuator,
     config::settings::SwapKind,
     decide::provision::{Late, late},
     messages,
@@ -37,7 +36,7 @@ impl LateSwap {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// Has swap switched on whose device has come; what is to be told while it has not.
     pub(super) fn check_late_swap(&mut self) -> Option<String> {
         let swap = &self.settings.swap;
@@ -71,8 +70,8 @@ impl<A: Actuator> Agent<A> {
                 messages::ProvisionStep
                     .emit(format_args!("{path} is there: {SERVICE} is restarted to switch it on"));
                 // It is written anew where the device is gone again by then.
-                let _ = self.actuator.remove_file(note.path());
-                self.actuator.restart_unit(SERVICE);
+                let _ = self.effects.remove_file(note.path());
+                self.effects.restart_unit(SERVICE);
                 None
             }
         }

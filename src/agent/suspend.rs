@@ -4,10 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, events::Event, eviction::since_boot};
 use crate::{
     act::{
-        Actuator,
         freeze::{self, Orders},
         node::{About, PodReference},
     },
@@ -23,7 +22,7 @@ use crate::{
     },
     observe::node,
     roots::Roots,
-    state::StateFile,
+    state::{FileError, StateFile},
 };
 
 /// A container that could not be thawed is tried again so often.
@@ -62,7 +61,6 @@ pub(super) struct Suspend {
     /// Tasks that may still freeze something.
     at_work: usize,
     generation: u64,
-    news: mpsc::UnboundedSender<News>,
     /// Why it is not known what an agent before has frozen; the file is kept until all of that runs.
     lost: Option<String>,
     /// What went wrong, each until it is right again: thaws, the thaw of all, the file.
@@ -77,18 +75,17 @@ pub(super) struct Suspend {
 }
 
 impl Suspend {
-    pub(super) fn new(roots: &Roots) -> (Self, mpsc::UnboundedReceiver<News>) {
-        let (news, receive) = mpsc::unbounded_channel();
-        let (pods, lost) = match StateFile::<Suspensions>::new(roots).load() {
-            Ok(found) => (found.unwrap_or_default(), None),
+    /// `found`: the pods that the agent before this one has suspended.
+    pub(super) fn new(found: Result<Suspensions, FileError>) -> Self {
+        let (pods, lost) = match found {
+            Ok(found) => (found, None),
             Err(error) => (Suspensions::default(), Some(error.to_string())),
         };
-        let suspend = Self {
+        Self {
             pods,
             falling: BTreeMap::new(),
             at_work: 0,
             generation: 0,
-            news,
             lost,
             unthawed: BTreeMap::new(),
             unthawed_lost: None,
@@ -97,12 +94,7 @@ impl Suspend {
             watch_lost: None,
             stuck: BTreeMap::new(),
             again: None,
-        };
-        (suspend, receive)
-    }
-
-    pub(super) fn news(&self) -> mpsc::UnboundedSender<News> {
-        self.news.clone()
+        }
     }
 
     /// When to come again, by the agent's clock; `longest` is the bound for a lost watch.
@@ -142,7 +134,7 @@ impl Suspend {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     pub(super) fn suspend_news(&mut self, news: News) {
         match news {
             News::Asked(request, answer) => self.asked(request, answer),
@@ -287,12 +279,11 @@ impl<A: Actuator> Agent<A> {
         let (orders, generation) = (Arc::<Orders>::default(), self.suspend.generation);
         self.suspend.falling.insert(uid, Falling { orders: orders.clone(), answer, generation });
         self.suspend.at_work += 1;
-        let (roots, news) = (self.roots.clone(), self.suspend.news());
+        let (roots, events) = (self.roots.clone(), self.events.clone());
         let keep = self.settings.suspend.keep_free.of(self.node.swap_bytes);
         tokio::spawn(async move {
             let result = fall_asleep(&roots, &planned, keep, &orders).await;
-            // Fails only while the agent ends.
-            let _ = news.send(News::Fell(planned, generation, result));
+            events.send(Event::Suspend(News::Fell(planned, generation, result)));
         });
     }
 
@@ -492,7 +483,7 @@ impl<A: Actuator> Agent<A> {
     }
 
     /// The agent ends: nobody would wake them.
-    pub(super) async fn wake_all(&mut self, news: &mut mpsc::UnboundedReceiver<News>) {
+    pub(super) async fn wake_all(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         let uids: Vec<PodUid> = self.suspend.pods.iter().map(|pod| pod.uid.clone()).collect();
         for uid in &uids {
             let _ = self.wake(uid, &Wake::AgentStops);
@@ -500,10 +491,10 @@ impl<A: Actuator> Agent<A> {
         // systemd may have been asked to freeze one more container.
         let settled = async {
             while self.suspend.at_work > 0
-                && let Some(next) = news.recv().await
+                && let Some(next) = events.recv().await
             {
-                if let News::Fell(..) = next {
-                    self.suspend_news(next);
+                if let Event::Suspend(fell @ News::Fell(..)) = next {
+                    self.suspend_news(fell);
                 }
             }
         };
