@@ -1,5 +1,5 @@
-//! Broken nodes, one after another: STATUS, `wasp-agent status` and `wasp-agent check` name the same
-//! cause first and the same remedy, and the remedy, pasted into a shell, works.
+//! Broken nodes, one after another: STATUS, `wasp-agent status` and `wasp-agent check` name the
+//! same cause first and the same remedy, and the remedy works when pasted into a shell.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,19 +35,19 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let node = Self::with_hook();
-        // The hook beside the agent that is tested is not in the folder that stands for the host.
+        // The hook of the tested agent is not in the folder that stands for the host.
         node.host.write("/etc/wasp-agent/config.d/92-hook.toml", "[hook]\ninstall = false\n");
         node
     }
 
     fn with_hook() -> Self {
         let ((data, server), host) = (api_server(), healthy());
-        // No systemd is here to protect a slice.
+        // There is no systemd here to protect a slice.
         host.write(
             "/usr/lib/wasp-agent/config.d/10-test.toml",
             "[protection]\nprotected-slices = []\nworking-set-percent = 0\n",
         );
-        // Nor a partition: the swap that is on is all that there is to be.
+        // Nor a partition: the active swap is all that is configured.
         host.write("/etc/wasp-agent/config.d/90-swap.toml", "");
         host.write("/proc/vmstat", "pswpin 0\npswpout 0\n");
         host.write("/proc/sys/vm/swappiness", "60\n");
@@ -59,7 +59,7 @@ impl Node {
 
     fn start(&self) -> Agent {
         let agent = Agent::start(&self.host);
-        // Whether it runs, `status` and `check` see by its name.
+        // `status` and `check` recognize the running agent by its name.
         self.host.write(&format!("/proc/{}/comm", agent.pid()), "wasp-agent\n");
         agent
     }
@@ -75,7 +75,7 @@ impl Node {
         report["checks"].as_array().unwrap().clone()
     }
 
-    /// What the agent has published once `is_there` holds.
+    /// Waits until `is_there` holds for the agent's publication, and returns it.
     fn published(&self, is_there: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -89,8 +89,8 @@ impl Node {
         }
     }
 
-    /// Pastes `lines` into a shell whose host is the folder. `systemctl` and others do there what they
-    /// do on a host.
+    /// Pastes `lines` into a shell whose host is the folder. `systemctl` and others act on the
+    /// folder as they would on a host.
     fn paste(&self, lines: &[String], agent: &Agent) {
         let stubs = tempfile::tempdir().unwrap();
         let stub = |name: &str, script: &str| {
@@ -147,15 +147,15 @@ esac"#,
 /// A broken node.
 struct Broken {
     name: &'static str,
-    /// Before the agent starts.
+    /// A change before the agent starts.
     breaks: fn(&Node),
-    /// While it runs.
+    /// A change while it runs.
     then: fn(&Node, &mut Agent),
     cause: &'static str,
     remedy: &'static str,
-    /// The check that names it.
+    /// The check that reports it.
     check: &'static str,
-    /// The remedy can be pasted here.
+    /// True if the remedy can be pasted here.
     paste: bool,
 }
 
@@ -338,7 +338,7 @@ const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "a clock that is years late",
-        // As long before the certificate begins as the clock is late.
+        // The certificate begins as far in the future as the clock is late.
         breaks: |n| {
             drop(
                 n.server
@@ -370,7 +370,7 @@ const BROKEN: &[Broken] = &[
             let pod = n.server.apply(&pod("vm-7", NODE, Some("100Mi"), None)).unwrap();
             let cgroup = n.host.container(uid(&pod), &container_id(1), "main", "max");
             let deadline = Instant::now() + PATIENCE;
-            // Every change is repaired until the agent calls it a fight.
+            // The agent repairs every change until it counts as a fight.
             loop {
                 let text = fs::read_to_string(n.host.path("/run/wasp-agent/status.json"))
                     .unwrap_or_default();
@@ -453,7 +453,7 @@ fn a_healthy_node_reports_nothing() {
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
-/// The agent and its hook as files of their own, which a test may break.
+/// The agent and its hook as separate files, which a test may break.
 fn installed() -> (tempfile::TempDir, std::path::PathBuf) {
     let built = support::agent_binary();
     let folder = tempfile::tempdir_in(built.parent().unwrap()).unwrap();
@@ -497,7 +497,7 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
         agent.hears("STATUS=Swap");
         assert!(definition.exists(), "{cause}");
     }
-    // On a file system that lets nothing be run, which no notification tells: the next look finds it.
+    // On a file system mounted noexec, which no notification reports: the next look finds it.
     let mounts = fs::read_to_string(node.host.path("/proc/self/mountinfo")).unwrap();
     node.host.write("/proc/self/mountinfo", &mounts.replace(" / / rw - ", " / / rw,noexec - "));
     agent.signal("-HUP");
@@ -506,7 +506,7 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
     assert!(!definition.exists());
 }
 
-/// With a wrong word on disk, what is asked of a running node goes by the settings in force.
+/// With a typing error on disk, commands about a running node use the settings in force.
 #[test]
 fn one_wrong_word_does_not_disable_the_other_commands() {
     let node = Node::new();
@@ -520,10 +520,10 @@ fn one_wrong_word_does_not_disable_the_other_commands() {
         assert!(output.status.success(), "{arguments:?}: {err}");
         assert!(err.contains("unknown key nonsense"), "{arguments:?}: {err}");
     }
-    // What starts something still refuses.
+    // Commands that start something still refuse.
     let output = Agent::command(&node.host, &["provision", "--dry-run"]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
-    // A right word that was not loaded.
+    // A valid file that was not loaded.
     node.host.write("/etc/wasp-agent/config.d/95-typo.toml", "[eviction]\nmode = \"off\"\n");
     let checks = node.checks();
     let line = checks.iter().find(|line| line["id"] == "agent-settings").unwrap();

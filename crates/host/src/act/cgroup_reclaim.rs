@@ -9,17 +9,17 @@ use std::{
 
 use crate::{failpoint, observe::cgroup::Cgroup};
 
-/// What became of the request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reclaimed {
-    /// As much as was asked for.
+    /// The kernel reclaimed the requested amount.
     All,
-    /// All that could be (EAGAIN).
+    /// The kernel reclaimed less, because it found no more (EAGAIN).
     Short,
 }
 
-/// Has `bytes` of `cgroup` reclaimed. The write blocks until that is done, so it belongs into a thread of its own,
-/// and in small steps.
+/// Reclaims `bytes` of `cgroup`. The write blocks until the kernel is done, so call it from a
+/// thread of its own, and in small steps.
 pub fn reclaim(cgroup: &Cgroup, bytes: u64) -> io::Result<Reclaimed> {
     failpoint::at("reclaim.step")?;
     let file = cgroup.path_by_descriptor().join("memory.reclaim");

@@ -1,5 +1,5 @@
-//! Has the kernel reclaim memory of a pod, on a thread of its own: each write takes as long as the
-//! swap's disk.
+//! Asks the kernel to reclaim memory of a pod, on a separate thread, because each write takes as
+//! long as the swap's disk does.
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,34 +18,34 @@ use crate::{
     },
 };
 
-/// One write asks for so much at most, so that an end of the agent is never waited for.
+/// Upper bound of one write, in bytes, so that the agent's end never waits for long.
 const WRITE: u64 = 1 << 20;
 
-/// What is to be reclaimed from the pod's cgroup at `folder`.
+/// A request to reclaim from the pod's cgroup at `folder`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub uid: PodUid,
     pub folder: PathBuf,
-    /// Of the cgroup, where its path may be used again.
+    /// Inode of the cgroup, because its path may be reused.
     pub inode: u64,
     pub bytes: u64,
-    /// What the pod keeps: writes end there, whatever it frees meanwhile.
+    /// Bytes that the pod keeps: writes end there, even if the pod frees memory itself meanwhile.
     pub floor_bytes: u64,
     pub swappiness: u8,
 }
 
-/// What came of a request, or why it failed.
+/// The result of a request, or the reason of its failure.
 pub type Answer = (PodUid, Result<Reclaimed, String>);
 
-/// The thread. It ends when this is dropped, after the write that it is at; the kernel breaks off a write
-/// when the process ends.
+/// The thread. It ends after its current write when this is dropped; the kernel aborts a write when
+/// the process ends.
 #[derive(Debug)]
 pub struct Worker {
     requests: mpsc::Sender<Request>,
 }
 
 impl Worker {
-    /// `answer` is called by the thread.
+    /// The thread calls `answer`.
     pub fn start(answer: impl Fn(Answer) + Send + 'static) -> io::Result<Self> {
         let (requests, receive) = mpsc::channel::<Request>();
         thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
@@ -58,13 +58,13 @@ impl Worker {
         Ok(Self { requests })
     }
 
-    /// Whether the thread is there to do it.
+    /// Returns false if the thread is gone.
     pub fn ask(&self, request: Request) -> bool {
         self.requests.send(request).is_ok()
     }
 }
 
-/// A failed write, with what was written where.
+/// A failed write, with its file and content.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {text:?} to {path}: {source}")]
 struct WriteError {
@@ -83,7 +83,7 @@ fn reclaim(
     if cgroup.inode()? != request.inode {
         return Ok(gone);
     }
-    // By the open folder: its name may be another's by now.
+    // Use the open directory: another cgroup may have the name by now.
     let folder = cgroup.path_by_descriptor();
     let Some(before) = pod_memory(&folder) else { return Ok(gone) };
     let mut file = match OpenOptions::new().write(true).open(folder.join(RECLAIM_FILE)) {
@@ -91,7 +91,7 @@ fn reclaim(
         Err(error) if is_gone(&error) => return Ok(gone),
         Err(source) => return Err(failed(request, "", source).into()),
     };
-    // Nothing is reclaimed by this; a kernel that does not know the word refuses it.
+    // This reclaims nothing; a kernel that does not support the key rejects it.
     let takes = *takes_swappiness.get_or_insert_with(|| file.write(b"0 swappiness=1").is_ok());
     let began = Instant::now();
     let mut left = request.bytes;
@@ -109,7 +109,7 @@ fn reclaim(
         match write(&mut file, &text) {
             Ok(()) => left -= bytes,
             Err(error) => match error.raw_os_error() {
-                // All that could be had was reclaimed.
+                // The kernel reclaimed all that it could.
                 Some(libc::EAGAIN) => {
                     done.exhausted = true;
                     break;
@@ -128,7 +128,7 @@ fn reclaim(
     Ok(done)
 }
 
-/// One write, whole or not at all.
+/// Writes once, completely or not at all.
 fn write(file: &mut File, text: &str) -> io::Result<()> {
     file.write(text.as_bytes()).map(drop)
 }
@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// Files stand for a kernel: they take every word, one after the other.
+    /// Plain files stand in for a kernel: they accept every write.
     fn pod() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in [

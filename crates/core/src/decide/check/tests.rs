@@ -1,4 +1,4 @@
-//! Each check made well and made to fail, on facts.
+//! Runs each check to success and to failure, on prepared facts.
 
 use std::{
     collections::BTreeSet,
@@ -50,7 +50,7 @@ fn service(active: &str, status: &str) -> UnitFacts {
     }
 }
 
-/// A node on which all is well, its swap on an encrypted partition of its own.
+/// A node without problems, whose swap is on an encrypted partition of its own.
 fn healthy() -> Facts {
     let slice = SliceFacts {
         unit: "system.slice".into(),
@@ -174,7 +174,7 @@ fn healthy() -> Facts {
     }
 }
 
-/// All that may be configured to be asked for, is.
+/// Settings that ask for everything that can be configured.
 fn settings() -> Settings {
     let mut settings = Settings::defaults();
     settings.eviction.last_resort = Some(Duration::from_secs(300));
@@ -205,7 +205,7 @@ fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
     facts.kubelet.as_mut().unwrap().as_mut().unwrap()
 }
 
-/// What the agent has published.
+/// Adds a problem to those that the agent has published.
 fn report(facts: &mut Facts, about: &str, severity: Severity, text: &str) {
     let problem = published::Problem {
         about: about.into(),
@@ -233,7 +233,7 @@ fn deny(facts: &mut Facts, id: &'static str) {
 
 type Change = fn(&mut Facts, &mut Settings);
 
-/// What is changed on the healthy node, and what its check then says.
+/// One change of the healthy node, and the words that its check must report.
 #[rustfmt::skip]
 const CASES: &[(&str, Level, &str, Change)] = &[
     ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err(Wrong { text: "1 problem\n  x: unknown key y".into(), remedy: names(&["wasp-agent check-config"]) })),
@@ -490,7 +490,7 @@ fn each_check_is_made_to_complain_once() {
     assert_eq!(complaining, CHECKS.iter().map(|check| check.id).collect());
 }
 
-/// What a line of a remedy may begin with: a command, or a remark that a shell leaves out.
+/// Words that a line of a remedy may begin with: a command, or a `#` remark that a shell ignores.
 const COMMANDS: [&str; 28] = [
     "#",
     "chmod",
