@@ -48,7 +48,7 @@ fn the_list_of_messages_and_the_catalog_are_those_of_the_code() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         fs::write(path, messages::catalog()).unwrap();
     }
-    assert_eq!(document(name), messages::catalog(), "BLESS=1 mends it");
+    assert_eq!(document(name), messages::catalog(), "BLESS=1 fixes it");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn assert_ends_with(name: &str, reference: &str) {
     if std::env::var_os("BLESS").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), &expected).unwrap();
     }
-    assert_eq!(document(name), expected, "BLESS=1 mends it");
+    assert_eq!(document(name), expected, "BLESS=1 fixes it");
 }
 
 /// Returns all documents.
@@ -238,7 +238,7 @@ fn every_output_in_the_documents_is_that_of_a_golden() {
 fn every_problem_of_the_agent_is_in_the_operations_manual() {
     let manual = document("docs/operations.md");
     let rows = manual.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
-    let words = rows.map(|(word, _)| word).filter(|word| *word != "ABOUT");
+    let words = rows.map(|(word, _)| word).filter(|word| *word != "PROBLEM");
     let explained: Vec<&str> = words.collect();
     let words: Vec<&str> = Trouble::ALL.iter().map(|trouble| trouble.word()).collect();
     // The worst first, in the agent's order.
