@@ -167,6 +167,7 @@ pub fn plan(
         stage: Stage::Falling,
         vm: pod.virt_launcher,
         since: now,
+        resources: pod.resources,
         containers: sleepers.collect(),
     }
 }
@@ -198,6 +199,9 @@ pub fn wake(
     }
     if suspended.vm && !pod.vm_paused {
         return Some(Wake::VmRuns);
+    }
+    if pod.resources != suspended.resources {
+        return Some(Wake::Resized);
     }
     for sleeper in &suspended.containers {
         let Some(container) = pod.container(&sleeper.name) else {

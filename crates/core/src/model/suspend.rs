@@ -31,6 +31,9 @@ pub struct Suspended {
     pub vm: bool,
     /// Since boot.
     pub since: Monotonic,
+    /// What the pod as a whole requested when it was suspended: a resize wakes it.
+    #[serde(default)]
+    pub resources: Option<Resources>,
     pub containers: Vec<Sleeper>,
 }
 
