@@ -15,7 +15,7 @@ use crate::{
     messages,
     model::trouble::Trouble,
     model::{
-        host::{Manager, Monotonic, Role},
+        host::{Holder, Manager, Monotonic, Role},
         pod::{Pod, PodUid},
         published,
         suspend::{Candidate, Reply, Request, Stage, Suspended, Usage},
@@ -99,6 +99,10 @@ impl Suspend {
             again: None,
         };
         (suspend, receive)
+    }
+
+    pub(super) fn pods(&self) -> &Suspensions {
+        &self.pods
     }
 
     pub(super) fn news(&self) -> mpsc::UnboundedSender<News> {
@@ -265,6 +269,12 @@ impl<A: Actuator> Agent<A> {
         Ok(candidates)
     }
 
+    /// Their limits depend on how far the suspension is.
+    fn limits_changed(&mut self, suspended: &Suspended) {
+        let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
+        self.dirty.extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
+    }
+
     fn is_evicting(&self, uid: &PodUid) -> bool {
         self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
     }
@@ -283,6 +293,8 @@ impl<A: Actuator> Agent<A> {
             let _ = answer.send(Reply::Refused { text });
             return;
         }
+        // The loop sets them before the task below runs.
+        self.limits_changed(&planned);
         self.suspend.generation += 1;
         let (orders, generation) = (Arc::<Orders>::default(), self.suspend.generation);
         self.suspend.falling.insert(uid, Falling { orders: orders.clone(), answer, generation });
@@ -330,6 +342,7 @@ impl<A: Actuator> Agent<A> {
         };
         let falling = self.suspend.falling.remove(uid);
         let Some(asleep) = self.suspend.pods.slept(uid, &after).cloned() else { return };
+        self.limits_changed(&asleep);
         // Where that fails, the next agent wakes it.
         let _ = self.remember_suspended();
         self.publisher.counters.suspensions += 1;
@@ -365,6 +378,7 @@ impl<A: Actuator> Agent<A> {
             return Err(failed);
         }
         self.suspend.pods.remove(uid);
+        self.limits_changed(&suspended);
         // An agent that finds it there thaws it once more, which does no harm.
         let _ = self.remember_suspended();
         self.publisher.counters.resumes += 1;
@@ -508,6 +522,7 @@ impl<A: Actuator> Agent<A> {
             }
         };
         let _ = tokio::time::timeout(ENDING, settled).await;
+        self.pass(false);
     }
 
     /// Writes down who is suspended, for an agent that starts anew.

@@ -151,13 +151,28 @@ pub fn plan(
     let sleepers = candidates.into_iter().map(|candidate| {
         let Candidate { name, id, unit, path, inode, swap_max, usage, .. } = candidate;
         let swappable = usage.memory_bytes.saturating_sub(usage.file_bytes);
-        let budget_bytes = swappable.min(rest(swap_max, usage.swap_bytes)).min(left);
+        let wanted_bytes = swappable.min(rest(swap_max, usage.swap_bytes));
+        let budget_bytes = wanted_bytes.min(left);
         left -= budget_bytes;
+        let bound_bytes =
+            (budget_bytes < wanted_bytes).then(|| usage.swap_bytes.saturating_add(budget_bytes));
         let container = pod.container(&name);
         let spec = container.map(|container| container.spec).unwrap_or_default();
         let resources = container.map(|container| container.effective()).unwrap_or_default();
         let before = usage;
-        Sleeper { name, id, unit, path, inode, spec, resources, budget_bytes, before, after: None }
+        Sleeper {
+            name,
+            id,
+            unit,
+            path,
+            inode,
+            spec,
+            resources,
+            budget_bytes,
+            bound_bytes,
+            before,
+            after: None,
+        }
     });
     Suspended {
         uid: pod.uid.clone(),

@@ -52,6 +52,9 @@ pub struct Sleeper {
     pub spec: Resources,
     /// How much of its memory may go to swap.
     pub budget_bytes: u64,
+    /// Its swap limit while it falls asleep, where free swap has no room for all of its memory.
+    #[serde(default)]
+    pub bound_bytes: Option<u64>,
     /// `memory.current` and `memory.swap.current`.
     pub before: Usage,
     pub after: Option<Usage>,
