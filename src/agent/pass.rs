@@ -51,6 +51,7 @@ impl<E: Effects> Agent<E> {
             pods: &self.pods,
             containers: &facts,
             slices: &slices,
+            suspensions: self.suspend.pods(),
             swap_is_certain,
             thorough,
         };

@@ -14,7 +14,7 @@ use crate::{
     messages,
     model::trouble::Trouble,
     model::{
-        host::{Manager, Monotonic, Role},
+        host::{Holder, Manager, Monotonic, Role},
         pod::{Pod, PodUid},
         published,
         suspend::{Candidate, Reply, Request, Stage, Suspended, Usage},
@@ -95,6 +95,10 @@ impl Suspend {
             stuck: BTreeMap::new(),
             again: None,
         }
+    }
+
+    pub(super) fn pods(&self) -> &Suspensions {
+        &self.pods
     }
 
     /// When to come again, by the agent's clock; `longest` is the bound for a lost watch.
@@ -257,6 +261,12 @@ impl<E: Effects> Agent<E> {
         Ok(candidates)
     }
 
+    /// Their limits depend on how far the suspension is.
+    fn limits_changed(&mut self, suspended: &Suspended) {
+        let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
+        self.dirty.extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
+    }
+
     fn is_evicting(&self, uid: &PodUid) -> bool {
         self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
     }
@@ -275,6 +285,8 @@ impl<E: Effects> Agent<E> {
             let _ = answer.send(Reply::Refused { text });
             return;
         }
+        // The loop sets them before the task below runs.
+        self.limits_changed(&planned);
         self.suspend.generation += 1;
         let (orders, generation) = (Arc::<Orders>::default(), self.suspend.generation);
         self.suspend.falling.insert(uid, Falling { orders: orders.clone(), answer, generation });
@@ -321,6 +333,7 @@ impl<E: Effects> Agent<E> {
         };
         let falling = self.suspend.falling.remove(uid);
         let Some(asleep) = self.suspend.pods.slept(uid, &after).cloned() else { return };
+        self.limits_changed(&asleep);
         // Where that fails, the next agent wakes it.
         let _ = self.remember_suspended();
         self.publisher.counters.suspensions += 1;
@@ -356,6 +369,7 @@ impl<E: Effects> Agent<E> {
             return Err(failed);
         }
         self.suspend.pods.remove(uid);
+        self.limits_changed(&suspended);
         // An agent that finds it there thaws it once more, which does no harm.
         let _ = self.remember_suspended();
         self.publisher.counters.resumes += 1;
@@ -499,6 +513,7 @@ impl<E: Effects> Agent<E> {
             }
         };
         let _ = tokio::time::timeout(ENDING, settled).await;
+        self.pass(false);
     }
 
     /// Writes down who is suspended, for an agent that starts anew.
