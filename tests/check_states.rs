@@ -9,7 +9,7 @@
 
 mod support;
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use support::{
     Agent, FakeHost,
@@ -18,7 +18,11 @@ use support::{
 use wasp_agent::{
     config::settings::Settings,
     decide::check::{check, exit_status},
-    model::check::{ApiFacts, Asked, BusFacts, Facts, UnitFacts},
+    model::{
+        check::{ApiFacts, Asked, BusFacts, Facts, Space, UnitFacts},
+        published::{self, Published},
+        trouble::{Problem, Trouble},
+    },
     report::check::{brief, human},
     roots::Roots,
 };
@@ -80,6 +84,18 @@ const STATES: &[State] = &[
         api.taints = Err("Unauthorized".into());
     }),
     ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot ask systemd at /run/dbus/system_bus_socket: no answer in 5 s".into())),
+    ("broken-agent", 2, |_| {}, |f| {
+        let problem = |trouble: Trouble, text: &str| published::Problem::from(&Problem::new(trouble, text));
+        let problem_list = vec![
+            problem(Trouble::Api, "the API server https://api-int.example:6443/ cannot be asked: refused: system:node:node-a may not list pods (403)"),
+            problem(Trouble::Swappiness, "vm.swappiness is 0"),
+            problem(Trouble::Above, "1 container still above its grant (default/vm-7)"),
+        ];
+        f.agent.published = Ok(Some(Published { problem_list, ..Published::default() }));
+        f.agent.differs = vec![("limits.resync-seconds".into(), "20".into(), "60".into())];
+        f.agent.run = Some(Space { free_bytes: 4096, free_files: 1000, read_only: false });
+    }),
+    ("broken-agent-hangs", 2, |_| {}, |f| f.agent.age = Some(Duration::from_secs(900))),
     ("broken-configuration", 2, |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = 1\nnonsense = 2\n"), |f| {
         bus_of(f).oomd = Some("kubepods.slice");
         bus_of(f).units.insert("wasp-agent.service", UnitFacts { load: "loaded".into(), active: "failed".into(), ..UnitFacts::default() });
@@ -89,6 +105,13 @@ const STATES: &[State] = &[
 /// As a terminal without colours shows it.
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
+}
+
+/// A shell can be given the line as it is.
+fn shell_takes(name: &str, line: &str) {
+    let checked = Command::new("bash").args(["-n", "-c", line]).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{name}: {line:?}: {said}");
 }
 
 #[test]
@@ -107,6 +130,14 @@ fn recorded_states_print_as_they_always_did() {
             plain(&human(&lines)) + "\n--brief:\n" + &brief(&check(&facts, &settings, true), false);
         let shown_root = host.root().display().to_string();
         assert!(!text.contains(&shown_root), "{name} shows the folder: {text}");
+        lines.iter().flat_map(|line| &line.mend).for_each(|line| shell_takes(name, line));
+        for line in brief(&check(&facts, &settings, true), false).lines() {
+            let remedy = ["; mend: ", "; fix: "].iter().find_map(|word| line.split_once(word));
+            let Some((_, remedy)) = remedy else { continue };
+            let remark = remedy.split(" && ").find(|command| command.starts_with('#'));
+            assert_eq!(remark, None, "{name}: a remark hides what follows it: {line}");
+            shell_takes(name, remedy);
+        }
         assert_eq!(i32::from(exit_status(&lines)), *code, "{name}: {text}");
         let file = folder.join(name).with_extension("txt");
         if std::env::var_os("BLESS").is_some() {

@@ -62,6 +62,16 @@ pub fn human(lines: &[Line]) -> String {
     super::for_terminal(&text)
 }
 
+/// What a shell takes of a remedy, in one line: the commands before the first step that is done by hand. Where
+/// that is the first one, the command that shows all steps.
+fn commands(remedy: &[String]) -> Option<String> {
+    if remedy.first()?.starts_with('#') {
+        return Some("wasp-agent check".to_owned());
+    }
+    let commands = remedy.iter().take_while(|line| !line.starts_with('#')).map(String::as_str);
+    Some(commands.collect::<Vec<_>>().join(" && "))
+}
+
 /// One line for each that is not well. `priorities` are those of sd-daemon(3), for the journal.
 pub fn brief(lines: &[Line], priorities: bool) -> String {
     let mut text = String::new();
@@ -73,11 +83,7 @@ pub fn brief(lines: &[Line], priorities: bool) -> String {
             _ => "",
         };
         let found = found.replace('\n', " ");
-        let mend = if mend.is_empty() {
-            String::new()
-        } else {
-            format!("; mend: {}", mend.join("; ").replace(":; ", ": "))
-        };
+        let mend = commands(mend).map_or_else(String::new, |line| format!("; mend: {line}"));
         let _ = writeln!(text, "{priority}{} {id}: {found}{mend}", word(*level));
     }
     super::for_terminal(&text)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    history::{Event, Minute, Rates, Waited, What},
+    history::{Event, Minute, RECORDS, Rates, Waited, What},
     pressure::{Sample, Stalled},
 };
 
@@ -304,6 +304,14 @@ pub struct Borne {
     pub levels: Vec<Level>,
     /// The highest level that was borne, with all that were seen below it.
     pub up_to_percent: Option<u64>,
+}
+
+/// Of these minutes, those of the last 14 days before `now`: the file keeps records of a node that was off for
+/// longer, and of a clock that was wrong.
+pub fn recent(minutes: &[Minute], now: u64) -> Vec<Minute> {
+    // A record may be of the minute that has just begun.
+    let times = now.saturating_sub(RECORDS * 60)..=now.saturating_add(60);
+    minutes.iter().filter(|minute| times.contains(&minute.at)).copied().collect()
 }
 
 /// What the node has borne in these minutes.

@@ -129,6 +129,8 @@ pub struct KernelFacts {
     /// CONFIG_BLK_CGROUP_IOLATENCY, where the kernel's configuration can be read.
     pub io_latency: Option<bool>,
     pub pressure: Result<MemoryWaits, String>,
+    /// Of the pods together; `None` where they have no cgroup yet.
+    pub pods_pressure: Option<MemoryWaits>,
     /// Whether zswap is on; `None` where the kernel has none.
     pub zswap: Option<bool>,
     /// `/proc/sys/kernel/osrelease`
