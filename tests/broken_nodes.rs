@@ -1,5 +1,5 @@
-//! Broken nodes, one after another: STATUS, `wasp-agent status` and `wasp-agent check` name the same
-//! cause first and the same remedy, and the remedy, pasted into a shell, works.
+//! Broken nodes, one after another: STATUS, `wasp-agent status` and `wasp-agent check` name the
+//! same cause first and the same remedy, and the remedy works when pasted into a shell.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,19 +37,19 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let node = Self::with_hook();
-        // The hook beside the agent that is tested is not in the folder that stands for the host.
+        // The hook of the tested agent is not in the folder that stands for the host.
         node.host.write("/etc/wasp-agent/config.d/92-hook.toml", "[hook]\ninstall = false\n");
         node
     }
 
     fn with_hook() -> Self {
         let ((data, server), host) = (api_server(), healthy());
-        // No systemd is here to protect a slice.
+        // There is no systemd here to protect a slice.
         host.write(
             "/usr/lib/wasp-agent/config.d/10-test.toml",
             "[protection]\nprotected-slices = []\nworking-set-percent = 0\n",
         );
-        // Nor a partition: the swap that is on is all that there is to be.
+        // Nor a partition: the active swap is all that is configured.
         host.write("/etc/wasp-agent/config.d/90-swap.toml", "");
         host.write("/proc/vmstat", "pswpin 0\npswpout 0\n");
         host.write("/proc/sys/vm/swappiness", "60\n");
@@ -61,7 +61,7 @@ impl Node {
 
     fn start(&self) -> Agent {
         let agent = Agent::start(&self.host);
-        // Whether it runs, `status` and `check` see by its name.
+        // `status` and `check` recognize the running agent by its name.
         self.host.write(&format!("/proc/{}/comm", agent.pid()), "wasp-agent\n");
         agent
     }
@@ -77,7 +77,7 @@ impl Node {
         report["checks"].as_array().unwrap().clone()
     }
 
-    /// What the agent has published once `is_there` holds.
+    /// Waits until `is_there` holds for the agent's publication, and returns it.
     fn published(&self, is_there: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -91,8 +91,8 @@ impl Node {
         }
     }
 
-    /// Pastes `lines` into a shell whose host is the folder. `systemctl` and others do there what they
-    /// do on a host.
+    /// Pastes `lines` into a shell whose host is the folder. `systemctl` and others act on the
+    /// folder as they would on a host.
     fn paste(&self, lines: &[String], agent: &Agent) {
         let stubs = tempfile::tempdir().unwrap();
         let stub = |name: &str, script: &str| {
@@ -149,15 +149,15 @@ esac"#,
 /// A broken node.
 struct Broken {
     name: &'static str,
-    /// Before the agent starts.
+    /// A change before the agent starts.
     breaks: fn(&Node),
-    /// While it runs.
+    /// A change while it runs.
     then: fn(&Node, &mut Agent),
     cause: &'static str,
     remedy: &'static str,
-    /// The check that names it.
+    /// The check that reports it.
     check: &'static str,
-    /// The remedy can be pasted here.
+    /// True if the remedy can be pasted here.
     paste: bool,
 }
 
@@ -341,7 +341,7 @@ const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "a clock that is years late",
-        // As long before the certificate begins as the clock is late.
+        // The certificate begins as far in the future as the clock is late.
         breaks: |n| {
             drop(
                 n.server
@@ -373,7 +373,7 @@ const BROKEN: &[Broken] = &[
             let pod = n.server.apply(&pod("vm-7", NODE, Some("100Mi"), None)).unwrap();
             let cgroup = n.host.container(uid(&pod), &container_id(1), "main", "max");
             let deadline = Instant::now() + PATIENCE;
-            // Every change is repaired until the agent calls it a fight.
+            // The agent repairs every change until it counts as a fight.
             loop {
                 let text = fs::read_to_string(n.host.path("/run/wasp-agent/status.json"))
                     .unwrap_or_default();
@@ -400,7 +400,7 @@ fn three_places_name_the_same_cause_and_remedy_and_it_works() {
         breaks(&node);
         let mut agent = node.start();
         then(&node, &mut agent);
-        let first = |published: &Value| published["problem_list"][0].clone();
+        let first = |published: &Value| published["problems"][0].clone();
         let published = node.published(|published| {
             first(published)["text"].as_str().is_some_and(|text| text.contains(cause))
         });
@@ -422,16 +422,16 @@ fn three_places_name_the_same_cause_and_remedy_and_it_works() {
         let worst = worst.unwrap_or_else(|| panic!("{name}: {checks:#?}"));
         assert_eq!(worst["id"], *check, "{name}: {worst}");
         assert!(worst["found"].as_str().unwrap().contains(cause), "{name}: {worst}");
-        let mend: Vec<String> = serde_json::from_value(worst["mend"].clone()).unwrap();
-        assert!(mend.join("; ").contains(remedy), "{name}: {worst}");
+        let fix: Vec<String> = serde_json::from_value(worst["fix"].clone()).unwrap();
+        assert!(fix.join("; ").contains(remedy), "{name}: {worst}");
 
         if *paste {
-            for remedy in [&lines, &mend] {
+            for remedy in [&lines, &fix] {
                 node.paste(remedy, &agent);
                 breaks(&node);
                 then(&node, &mut agent);
             }
-            node.paste(&mend, &agent);
+            node.paste(&fix, &agent);
             let checks = node.checks();
             let level = checks.iter().find(|line| line["id"] == *check).unwrap();
             assert!(matches!(level["level"].as_str(), Some("ok" | "skip")), "{name}: {level}");
@@ -446,7 +446,7 @@ fn a_healthy_node_reports_nothing() {
     let status = agent.hears("STATUS=Swap 32.0 GiB");
     assert!(!status.contains("fix"), "{status}");
     node.published(|published| {
-        published["problem_list"] == json!([]) && published["api"]["reachable"] == true
+        published["problems"] == json!([]) && published["api"]["reachable"] == true
     });
     let bad: Vec<_> = node
         .checks()
@@ -456,7 +456,7 @@ fn a_healthy_node_reports_nothing() {
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
-/// The agent and its hook as files of their own, which a test may break.
+/// The agent and its hook as separate files, which a test may break.
 fn installed() -> (tempfile::TempDir, std::path::PathBuf) {
     let built = support::agent_binary();
     let folder = tempfile::tempdir_in(built.parent().unwrap()).unwrap();
@@ -592,7 +592,7 @@ fn a_remount_without_exec_on_the_host_is_noticed_at_once() {
     }
 }
 
-/// With a wrong word on disk, what is asked of a running node goes by the settings in force.
+/// With a typing error on disk, commands about a running node use the settings in force.
 #[test]
 fn one_wrong_word_does_not_disable_the_other_commands() {
     let node = Node::new();
@@ -606,15 +606,15 @@ fn one_wrong_word_does_not_disable_the_other_commands() {
         assert!(output.status.success(), "{arguments:?}: {err}");
         assert!(err.contains("unknown key nonsense"), "{arguments:?}: {err}");
     }
-    // What starts something still refuses.
+    // Commands that start something still refuse.
     let output = Agent::command(&node.host, &["provision", "--dry-run"]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
-    // A right word that was not loaded.
+    // A valid file that was not loaded.
     node.host.write("/etc/wasp-agent/config.d/95-typo.toml", "[eviction]\nmode = \"off\"\n");
     let checks = node.checks();
     let line = checks.iter().find(|line| line["id"] == "agent-settings").unwrap();
     assert_eq!(line["level"], "fail");
     assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in force");
-    assert_eq!(line["mend"], json!(["systemctl reload wasp-agent"]));
+    assert_eq!(line["fix"], json!(["systemctl reload wasp-agent"]));
     drop(agent);
 }

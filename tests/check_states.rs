@@ -1,4 +1,5 @@
-//! What `wasp-agent check` prints of recorded states: well, pressed, and broken in ten ways.
+//! The output of `wasp-agent check` for recorded states: healthy, under pressure, and broken in ten
+//! ways.
 
 #![allow(
     clippy::unwrap_used,
@@ -86,12 +87,12 @@ const STATES: &[State] = &[
     ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot ask systemd at /run/dbus/system_bus_socket: no answer in 5 s".into())),
     ("broken-agent", 2, |_| {}, |f| {
         let problem = |trouble: Trouble, text: &str| published::Problem::from(&Problem::new(trouble, text));
-        let problem_list = vec![
+        let problems = vec![
             problem(Trouble::Api, "the API server https://api-int.example:6443/ cannot be asked: refused: system:node:node-a may not list pods (403)"),
             problem(Trouble::Swappiness, "vm.swappiness is 0"),
             problem(Trouble::Above, "1 container still above its grant (default/vm-7)"),
         ];
-        f.agent.published = Ok(Some(Published { problem_list, ..Published::default() }));
+        f.agent.published = Ok(Some(Published { problems, ..Published::default() }));
         f.agent.differs = vec![("limits.resync-seconds".into(), "20".into(), "60".into())];
         f.agent.run = Some(Space { free_bytes: 4096, free_files: 1000, read_only: false });
     }),
@@ -102,7 +103,7 @@ const STATES: &[State] = &[
     }),
 ];
 
-/// As a terminal without colours shows it.
+/// Removes colours.
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
@@ -130,9 +131,9 @@ fn recorded_states_print_as_they_always_did() {
             plain(&human(&lines)) + "\n--brief:\n" + &brief(&check(&facts, &settings, true), false);
         let shown_root = host.root().display().to_string();
         assert!(!text.contains(&shown_root), "{name} shows the folder: {text}");
-        lines.iter().flat_map(|line| &line.mend).for_each(|line| shell_takes(name, line));
+        lines.iter().flat_map(|line| &line.fix).for_each(|line| shell_takes(name, line));
         for line in brief(&check(&facts, &settings, true), false).lines() {
-            let remedy = ["; mend: ", "; fix: "].iter().find_map(|word| line.split_once(word));
+            let remedy = line.split_once("; fix: ");
             let Some((_, remedy)) = remedy else { continue };
             let remark = remedy.split(" && ").find(|command| command.starts_with('#'));
             assert_eq!(remark, None, "{name}: a remark hides what follows it: {line}");
@@ -145,7 +146,7 @@ fn recorded_states_print_as_they_always_did() {
             fs::write(&file, &text).unwrap();
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(text, expected, "{}; BLESS=1 mends it", file.display());
+        assert_eq!(text, expected, "{}; BLESS=1 fixes it", file.display());
     }
     let kept = fs::read_dir(&folder).unwrap().count();
     assert_eq!(kept, STATES.len(), "a golden output without a state");

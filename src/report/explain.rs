@@ -1,5 +1,5 @@
-//! `wasp-agent explain POD`: why its containers may swap what they may, and where it stands in the
-//! order of eviction.
+//! Formats the output of `wasp-agent explain POD`: why its containers may swap as much as they may,
+//! and its rank for eviction.
 
 use std::fmt::Write;
 
@@ -47,7 +47,7 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
     if let Some(in_force) = &pod.swap_max_in_force {
         let _ = writeln!(text, "    in force   {}", readable(in_force));
     }
-    let outside = match pod.swap_in_no_container_bytes {
+    let outside = match pod.swap_outside_containers_bytes {
         0 => String::new(),
         bytes => format!(
             ", of that {} in no container: shared memory or files in memory that outlived one",
@@ -87,7 +87,7 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
     super::for_terminal(&text)
 }
 
-/// Bytes as they are and as people read them.
+/// Formats bytes, as a number and in binary units.
 fn readable(swap_max: &str) -> String {
     match swap_max.parse::<u64>() {
         Ok(0) => "nothing".to_owned(),

@@ -1,4 +1,4 @@
-//! Metrics: what the agent publishes of itself, as OpenMetrics and in Prometheus' older text format.
+//! Metrics: the agent's publication as OpenMetrics and in Prometheus' older text format.
 
 use std::fmt::{self, Write};
 
@@ -30,7 +30,7 @@ use crate::{
 
 const PREFIX: &str = "wasp_agent";
 
-/// `published` in OpenMetrics 1.0.
+/// Formats `published` as OpenMetrics 1.0.
 pub fn open_metrics(published: &Published) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Families(families(published))));
@@ -39,12 +39,13 @@ pub fn open_metrics(published: &Published) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// `published` in Prometheus' text format 0.0.4, which is what node_exporter reads.
+/// Formats `published` in Prometheus' text format 0.0.4, which node_exporter reads.
 pub fn prometheus(published: &Published) -> Result<String, fmt::Error> {
     Ok(older(&open_metrics(published)?))
 }
 
-/// There, a counter's family bears its samples' name, and a unit is only part of a name.
+/// In the older format, a counter's family has the name of its samples, and a unit is only part of
+/// a name.
 fn older(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut lines = open_metrics.lines().peekable();
@@ -64,7 +65,7 @@ fn older(open_metrics: &str) -> String {
     text
 }
 
-/// Every metric with type, labels and meaning, as Markdown: `docs/metrics.md`.
+/// Returns the reference of all metrics as Markdown: `docs/metrics.md`.
 pub fn reference() -> String {
     let mut text = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for Family { name, kind, label, help, .. } in families(&Published::default()) {
@@ -140,7 +141,7 @@ impl EncodeCounterValue for Number {
     }
 }
 
-/// A metric's name, whose last word is its unit, with its samples by the values of a label.
+/// A metric: its name, whose last word is its unit, and its samples by the value of a label.
 #[derive(Debug)]
 struct Family {
     name: &'static str,
@@ -156,7 +157,7 @@ impl Family {
         Self { name, kind, label: None, help, samples: Vec::new(), buckets: Vec::new() }
     }
 
-    /// One sample without a label, if there is one.
+    /// Adds one sample without a label, if there is a value.
     fn is(mut self, value: Option<impl Into<Number>>) -> Self {
         self.samples.extend(value.map(|value| (String::new(), value.into())));
         self
@@ -188,7 +189,7 @@ impl Family {
         for (value, number) in &self.samples {
             match self.label {
                 Some(label) => {
-                    // Which the library leaves to us; a slice's name may have backslashes.
+                    // The library leaves escaping to its user; a slice's name may have backslashes.
                     let value =
                         value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
                     let labels = [(label, value.as_str())];
@@ -231,7 +232,7 @@ fn counter(name: &'static str, help: &'static str) -> Family {
     Family::new(Kind::Counter, name, help)
 }
 
-/// All values of a fixed vocabulary, so that a rate begins at 0.
+/// Adds all values of a fixed vocabulary, so that a rate starts at 0.
 fn counted<'a>(
     words: &'a [&'static str],
     counts: &'a std::collections::BTreeMap<String, u64>,
@@ -253,10 +254,10 @@ fn families(published: &Published) -> Vec<Family> {
 }
 
 fn of_agent(published: &Published) -> Vec<Family> {
-    let Published { api, protection, hook, kubelet, troubles, counters, suspended, .. } = published;
+    let Published { api, protection, hook, kubelet, problems, counters, suspended, .. } = published;
     let expires = api.certificate_expires.as_deref().and_then(unix_seconds);
     let protected = |slice: &String| (slice.clone(), protection.protected.contains(slice));
-    let troubled = |about: &Trouble| (about.word(), troubles.iter().any(|t| t == about.word()));
+    let known = |kind: &Trouble| (kind.word(), problems.iter().any(|p| p.kind == kind.word()));
     let Counters { passes, pass_seconds, pass_buckets, .. } = counters;
     let bounds = PASS_BOUNDS.into_iter().chain([f64::MAX]);
     vec![
@@ -266,8 +267,8 @@ fn of_agent(published: &Published) -> Vec<Family> {
             .is(unix_seconds(&published.started)),
         gauge("published_timestamp_seconds", "When the agent has published these values.")
             .is(unix_seconds(&published.written)),
-        gauge("trouble", "Whether the agent has trouble with what docs/operations.md names so.")
-            .by("about", Trouble::ALL.iter().map(troubled)),
+        gauge("problem", "Whether the agent has a problem of this kind; docs/operations.md lists the kinds.")
+            .by("kind", Trouble::ALL.iter().map(known)),
         Family {
             buckets: bounds.zip(pass_buckets.iter().copied()).collect(),
             ..Family::new(
@@ -304,7 +305,7 @@ fn of_agent(published: &Published) -> Vec<Family> {
 
 fn of_node(published: &Published) -> Vec<Family> {
     let node = &published.node;
-    // What was never measured is left out: a working set is never 0.
+    // Leave out values that were never measured: a working set is never 0.
     let measured = |bytes: u64| (node.working_set_bytes > 0).then_some(bytes);
     let pages = |pages: u64| measured(pages.saturating_mul(node.page_bytes));
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
@@ -317,7 +318,7 @@ fn of_node(published: &Published) -> Vec<Family> {
     vec![
         gauge("node_ram_bytes", "The node's RAM.").is(Some(node.ram_bytes)),
         gauge("node_swap_bytes", "The node's swap.").is(Some(node.swap_bytes)),
-        gauge("node_swap_wanted_bytes", "The swap that is configured.").is(node.swap_wanted_bytes),
+        gauge("node_swap_configured_bytes", "The swap that is configured.").is(node.swap_configured_bytes),
         gauge("node_swap_for_pods_bytes", "Swap that is shared out among the containers.")
             .is(Some(node.swap_for_pods_bytes)),
         gauge("node_swap_used_bytes", "Swap in use.").is(measured(node.swap_used_bytes)),
@@ -346,7 +347,7 @@ fn of_containers(published: &Published) -> Vec<Family> {
         gauge("containers_unlimited", "Containers that may swap without limit.")
             .is(Some(containers.unlimited)),
         gauge("containers_above_grant", "Containers that still use more swap than their grant.")
-            .is(Some(containers.above)),
+            .is(Some(containers.above_grant)),
         gauge("swap_granted_bytes", "Swap that containers may use.")
             .is(Some(containers.granted_bytes)),
         gauge("swap_used_bytes", "Swap that containers use.").is(Some(containers.used_bytes)),
@@ -412,7 +413,7 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
         (held, count.count())
     };
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
-    let seconds = counters.micros as f64 / 1e6;
+    let seconds = counters.duration_micros as f64 / 1e6;
     vec![
         gauge("reclaim_mode", "1 for the mode of proactive reclaim that is configured.").by(
             "mode",
@@ -432,7 +433,7 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
         counter("reclaim_swapped_bytes", "Of that, what was written to swap.")
             .is(Some(counters.swapped_bytes)),
         counter("reclaim_observed_bytes", "What mode \"observe\" would have asked for.")
-            .is(Some(counters.would_bytes)),
+            .is(Some(counters.observed_bytes)),
         counter("reclaim_duration_seconds", "How long the kernel was at it.").is(Some(seconds)),
     ]
 }

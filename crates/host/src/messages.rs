@@ -1,15 +1,17 @@
 //! Every kind of message in the journal: its level, MESSAGE_ID, fields, meaning and remedy.
 //!
-//! Each kind is a struct. Its fields are the journal's fields, in upper case, so a message cannot be logged
-//! with fields other than those that the reference (docs/journal.md) and the catalog (`journalctl -x`) name.
+//! Each kind is a struct. Its fields are the journal's fields, in upper case, so a message cannot
+//! be logged with fields other than those that the reference (docs/journal.md) and the catalog
+//! (`journalctl -x`) name.
 //!
 //! clippy.toml forbids tracing's macros for these levels elsewhere.
 //!
-//! An ID is permanent: whoever searches for it must find the same kind. Take new ones from `systemd-id128 new`.
+//! An ID is permanent: a search for it must always find the same kind. Take new ones from
+//! `systemd-id128 new`.
 
 use std::fmt::{Arguments, Display, Write};
 
-/// How serious a message is.
+/// The level of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Info,
@@ -17,7 +19,7 @@ pub enum Level {
     Error,
 }
 
-/// What is known of a kind of message.
+/// The description of a kind of message.
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
     pub id: &'static str,
@@ -25,16 +27,16 @@ pub struct Message {
     pub level: Level,
     /// One line. `@FIELD@` stands for a field's value, here and below.
     pub subject: &'static str,
-    /// Beside MESSAGE and what the journal adds.
+    /// Fields in addition to MESSAGE and those that the journal adds.
     pub fields: &'static [&'static str],
     pub meaning: &'static str,
     pub remedy: &'static str,
 }
 
-/// A field that a message has only sometimes.
+/// A field that a message may lack.
 pub type Optional<'a> = Option<&'a dyn Display>;
 
-/// `value` as an optional field.
+/// Converts `value` to an optional field.
 pub fn optional<T: Display>(value: &Option<T>) -> Optional<'_> {
     value.as_ref().map(|value| value as &dyn Display)
 }
@@ -87,12 +89,12 @@ macro_rules! emitted {
                 remedy: $remedy,
             };
 
-            /// Logs the message; `text` is what people read of it.
+            /// Logs the message; `text` is the part that people read.
             pub fn emit(&self, text: Arguments<'_>) {
                 self.emit_at(Level::$level, text);
             }
 
-            /// The same at another level than the usual one.
+            /// Logs the message at another level than usual.
             pub fn emit_at(&self, level: Level, text: Arguments<'_>) {
                 macro_rules! event {
                     ($level_of_tracing:ident) => {
@@ -115,12 +117,12 @@ macro_rules! emitted {
     };
 }
 
-/// The name of a field in the journal.
+/// Returns the name of a field in the journal.
 pub fn journal_field(name: &str) -> String {
     name.to_ascii_uppercase()
 }
 
-/// For systemd's catalog.
+/// Returns the text of systemd's message catalog.
 ///
 /// Source: systemd, "Journal Message Catalogs".
 pub fn catalog() -> String {
@@ -135,7 +137,7 @@ pub fn catalog() -> String {
     text
 }
 
-/// Every message, as Markdown: `docs/journal.md`.
+/// Returns the reference of all messages as Markdown: `docs/journal.md`.
 pub fn reference() -> String {
     let mut text = String::new();
     for Message { id, name, subject, fields, meaning, remedy, .. } in ALL {
@@ -151,7 +153,7 @@ pub fn reference() -> String {
     text
 }
 
-/// Without the marks of fields: their names stand for their values.
+/// Removes the marks of fields: their names stand for their values.
 fn shown(text: &str) -> String {
     text.replace('@', "")
 }
@@ -182,19 +184,19 @@ messages! {
         {} []
         "The configuration on disk is wrong; the settings from before stay in force. The message \
          names each problem by file, line, key, value and what is allowed."
-        "`wasp-agent check-config`, mend the file, then `systemctl reload wasp-agent`."
+        "`wasp-agent check-config`, fix the file, then `systemctl reload wasp-agent`."
 
-    TroubleBegan Warn "280c3f35f866480f88da8b592d336fac"
-        "Trouble with @ABOUT@"
-        { about } []
-        "Something that the agent needs does not work; the message says what. It is said once, \
-         and once more when it is over, and stands in `systemctl status wasp-agent` in between."
-        "docs/operations.md has a row for each value of ABOUT: look for @ABOUT@."
+    ProblemBegan Warn "280c3f35f866480f88da8b592d336fac"
+        "The agent has a problem: @PROBLEM@"
+        { problem } []
+        "Something that the agent needs does not work; the message names it. The agent logs it once, \
+         and once more when it is over. Until then `systemctl status wasp-agent` shows it."
+        "Find the row @PROBLEM@ in docs/operations.md."
 
-    TroubleOver Info "0e6d2564b34e4e798ee2e29d5ac3e4bf"
-        "The trouble with @ABOUT@ is over"
-        { about } []
-        "What the message names does not hold any more."
+    ProblemOver Info "0e6d2564b34e4e798ee2e29d5ac3e4bf"
+        "The agent no longer has a problem: @PROBLEM@"
+        { problem } []
+        "The problem that the message names is over."
         "Nothing is to be done."
 
     CredentialsRead Info "315c64142c374da1aea89e3a6c57cc7a"
@@ -209,7 +211,7 @@ messages! {
         {} []
         "Pods that are known keep their grants, new ones get none, nobody is evicted. The agent \
          tries again, at most 16 s apart; what fails meanwhile is counted, not said."
-        "The kubelet has the same trouble: `journalctl -u kubelet`. `oc get csr` shows whether \
+        "The kubelet has the same problem: `journalctl -u kubelet`. `oc get csr` shows whether \
          its certificate waits for approval."
 
     ApiBack Info "9cbe3230406440c9891bd948218ba645"
@@ -560,7 +562,7 @@ messages! {
         {} []
         "The message names path and reason: a full disk, a file that is not ours, a file system \
          that cannot hold swap, a kubelet that would not start (`failSwapOn`)."
-        "Mend it, then `systemctl restart wasp-swap`. docs/operations.md has the exit statuses."
+        "Fix it, then `systemctl restart wasp-swap`. docs/operations.md has the exit statuses."
 
     ReclaimBegan Info "e1c13594fb39449e96b3d63a3b391a97"
         "Cold memory of a pod is reclaimed"

@@ -1,16 +1,16 @@
-# What breaks a node is named by STATUS, status and check alike, and the remedy works when it is pasted
+# STATUS, status and check name the same cause on a broken node, and the remedy works when it is pasted
 # suites: bookworm
 # timeout: 900
 . /payload/lib.sh
 
-# Sets finding of the check's ID: LEVEL: what was found, and mend: its remedy.
+# Sets `finding` for the check's ID as LEVEL: text, and `mend` to its remedy.
 finds() {
     local report
     report=$(wasp-agent check --json) || true
     finding=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .level + ": " + .found' <<<"$report")
-    mend=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .mend[]' <<<"$report")
+    fix=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .fix[]' <<<"$report")
 }
-paste() { bash -e <<<"$mend" >/dev/null 2>&1; }
+paste() { bash -e <<<"$fix" >/dev/null 2>&1; }
 # check_is ID LEVEL
 check_is() {
     finds "$1"
@@ -58,7 +58,7 @@ like "$(wasp-agent explain one)" 'by the limit of kubepods.slice' "explain names
 check "its remedy is a command that works" paste
 check "and the check turns OK" check_is limits-above-pods ok
 
-# --- what undoes our limits: a daemon-reload with a property that an administrator set
+# --- a daemon-reload with a property that an administrator set undoes our limits
 systemctl set-property kubepods.slice MemorySwapMax=0
 systemctl daemon-reload
 eventually 60 "an override in system.control is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "memory.swap.max of kubepods.slice is 0"'

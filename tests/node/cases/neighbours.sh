@@ -5,10 +5,10 @@
 . /payload/lib.sh
 units=/etc/systemd/system
 
-# found ID: level and finding. check itself exits 2 without an API server.
+# found ID: level and finding. Without an API server, check itself exits with 2.
 found() { { wasp-agent check --json || true; } | jq -r --arg id "$1" '.checks[] | select(.id == $id) | "\(.level): \(.found)"'; }
 
-# Stand-ins of our own with the names and effects of MachineConfig 90-worker-swap-online.
+# Simulated units with the names and effects of MachineConfig 90-worker-swap-online.
 autopilot() {
     cat >$units/ocpswap-file-enable.service <<'UNIT'
 [Unit]

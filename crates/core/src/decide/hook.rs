@@ -1,4 +1,4 @@
-//! What the hook's definition says, and where it goes.
+//! The definition of the OCI hook, and the folder to install it in.
 //!
 //! Source: oci-hooks(5), the 1.0.0 format.
 
@@ -9,12 +9,13 @@ use std::{
 
 use crate::model::program::{Image, ProgramFacts};
 
-/// After the hooks of others: the last to write a limit wins.
+/// Sorts after other hooks: the last hook to write a limit wins.
 pub const FILE_NAME: &str = "99-wasp-agent.json";
 
-/// Called when a container's cgroup is made and before its program runs. Always: CRI-O has no hooks
-/// for sandboxes, and compares the pod's annotations, among which `io.kubernetes.cri-o.…` is not
-/// (crio.conf(5)). No timeout: the runtime would keep the container from starting.
+/// Returns the definition. The runtime calls the hook when it has created a container's cgroup,
+/// before the program runs. It applies to all containers: CRI-O runs no hooks for sandboxes, and it
+/// compares the pod's annotations, which do not include `io.kubernetes.cri-o.…` (crio.conf(5)). It
+/// has no timeout, because the runtime would then fail the container.
 pub fn definition(hook: &Path) -> String {
     let definition = serde_json::json!({
         "version": "1.0.0",
@@ -25,22 +26,22 @@ pub fn definition(hook: &Path) -> String {
     definition.to_string() + "\n"
 }
 
-/// The folders that CRI-O reads, those that the next boot empties first: what is installed there
-/// is never left behind.
+/// Sorts the folders that CRI-O reads so that those which the next boot empties come first: a
+/// definition there is never left behind.
 pub fn preferred(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     folders.sort_by_key(|folder| !folder.starts_with("/run"));
     folders
 }
 
-/// Stands before the version in the program, which keeps it for [`version`] to find.
+/// Precedes the version in the program's constants, so that [`version`] finds it.
 const MARK: &str = "wasp-hook is of version ";
-/// What `wasp-hook` holds of itself.
+/// The constant in `wasp-hook` that holds its version.
 pub const SELF: &str = concat!("wasp-hook is of version ", env!("CARGO_PKG_VERSION"), ";");
-/// The agent's own version, and the hook's where both are of one package.
+/// The version of the agent, and of a hook from the same package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const LONGEST_VERSION: usize = 64;
 
-/// The version that a program names, where it is a `wasp-hook`; `bytes` are its constants.
+/// Returns the version in a program's constants (`bytes`), if it is a `wasp-hook`.
 pub fn version(bytes: &[u8]) -> Option<String> {
     let mark = MARK.as_bytes();
     let mut rest = bytes;
@@ -58,8 +59,8 @@ pub fn version(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// Why the runtime could not start the hook's program. No container starts while its definition is
-/// installed.
+/// The reason why the runtime cannot start the hook's program. No container starts while the
+/// definition of such a hook is installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
     Missing,
@@ -68,19 +69,19 @@ pub enum Unfit {
     NoExec(PathBuf),
     /// SELinux enforces, and the runtime may not execute a file with this label.
     Label(String),
-    /// It is cut, made for another machine, or no program.
+    /// The file is truncated, for another machine, or not a program.
     Format(String),
-    /// A program, and not ours.
+    /// The file is a program, but not wasp-hook.
     Replaced,
 }
 
-/// Whether the runtime can start the program.
+/// Returns the reason why the runtime cannot start the program, if there is one.
 pub fn unfit(program: &ProgramFacts) -> Option<Unfit> {
     let Some(mode) = program.mode else { return Some(Unfit::Missing) };
     if !program.is_file {
         return Some(Unfit::NoFile);
     }
-    // The runtime is root, whom one bit is enough.
+    // The runtime is root, for which one execute bit suffices.
     if mode & 0o111 == 0 {
         return Some(Unfit::NotExecutable);
     }
@@ -103,8 +104,8 @@ pub fn unfit(program: &ProgramFacts) -> Option<Unfit> {
     }
 }
 
-/// A hook that runs, and is not of the agent's own version: one of them was not installed, or the agent
-/// not started, with the other.
+/// Describes a hook that runs but has another version than the agent: only one of them was
+/// installed, or the agent was not restarted.
 pub fn other_version(program: &ProgramFacts) -> Option<String> {
     let found = program.image.as_ref().ok()?.version.as_deref()?;
     (found != VERSION).then(|| {
@@ -113,14 +114,15 @@ pub fn other_version(program: &ProgramFacts) -> Option<String> {
 }
 
 impl Unfit {
-    /// What is wrong with the program at `path`.
+    /// Describes the problem with the program at `path`.
     pub fn about(&self, path: &Path) -> String {
         format!("{} {self}", path.display())
     }
 
-    /// Commands that make it run.
+    /// Returns commands that repair the program at `path`.
     pub fn remedy(&self, path: &Path) -> Vec<String> {
-        // First boot of RHEL CoreOS: its service fetches the package again when its mark is gone.
+        // On RHEL CoreOS the service of the first boot fetches the package again if its mark is
+        // missing.
         let reinstall = match path.starts_with("/usr/local") {
             true => vec![
                 "rm -f /var/lib/wasp-agent/package.sha256".to_owned(),

@@ -1,5 +1,5 @@
-//! Tells when files may have changed, by the kernel's notification on their folders: files that
-//! are replaced by a rename or behind a link that is swung have no other lasting place.
+//! Detects possible changes of files by watching their folders: a file that a rename replaces, or a
+//! link that changes its target, has no other stable place.
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +12,8 @@ use nix::sys::inotify::AddWatchFlags;
 
 use super::events::Events;
 
-/// Watches the folders of some files. A folder that is missing is waited for in the nearest folder
-/// above it that there is: who is told of its coming makes a new watch.
+/// Watches the folders of some files. For a missing folder it watches the nearest existing folder
+/// above; after a change there, the caller creates a new watch.
 #[derive(Debug)]
 pub struct FileWatch {
     events: Events,
@@ -64,7 +64,7 @@ impl FileWatch {
     }
 }
 
-/// The nearest folder above `file` that is there, and what is to come in it.
+/// Returns the nearest existing folder above `file`, and the next name that should appear in it.
 fn nearest(file: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
     let mut below = file;
     loop {

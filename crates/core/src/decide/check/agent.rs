@@ -1,4 +1,4 @@
-//! What the running agent tells, and what systemd tells of our units.
+//! Checks of the running agent: what it reports, and what systemd reports about its units.
 
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ use crate::{
     },
 };
 
-/// Less than this is none: a record of a pod has about 1 kB, status.json some 20.
+/// Free space below this counts as a full disk: a pod's record takes about 1 kB, status.json about
+/// 20 kB.
 const LEAST_BYTES: u64 = 256 << 10;
 const LEAST_FILES: u64 = 16;
-/// So many restarts are a crash loop.
+/// This many restarts count as a crash loop.
 const CRASH_LOOP: u32 = 3;
 
 pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
@@ -30,13 +31,13 @@ pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
         [] => ok("loads"),
         files => {
             let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-            let mend =
+            let fix =
                 shown.iter().map(|file| format!("mv {} {}", quoted(file), quoted(&renamed(file))));
             warn(
                 format!("{} is not read, since its name does not end in .toml", shown.join(", ")),
                 [],
             )
-            .with(mend.chain(["systemctl reload wasp-agent".to_owned()]).collect())
+            .with(fix.chain(["systemctl reload wasp-agent".to_owned()]).collect())
         }
     }
 }
@@ -48,7 +49,7 @@ fn renamed(file: &str) -> String {
     }
 }
 
-/// For a shell.
+/// Quotes `text` for a shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
     match text.chars().all(plain) {
@@ -57,7 +58,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Commands that comment out the lines that are wrong, and have the agent read the rest.
+/// Returns commands that comment out the wrong lines and reload the agent.
 pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut add = |line: String| {
@@ -139,12 +140,12 @@ fn unit(facts: &Facts, name: &'static str) -> Outcome {
     }
 }
 
-/// An agent that has not published for so long has stopped working.
+/// The agent counts as stuck if its last publication is older than this.
 fn late(settings: &Settings) -> Duration {
     settings.limits.resync * 3 + Duration::from_secs(30)
 }
 
-/// What the running agent reports, unless another check has found the same.
+/// Reports the running agent's own problems, except those that another check has found.
 pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
     let agent = &facts.agent;
     let published = match &agent.published {
@@ -162,8 +163,8 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
         );
     }
     let mut level = Level::Ok;
-    let (mut texts, mut mend) = (Vec::new(), Vec::new());
-    for problem in published.problem_list.iter().filter(|p| !is_found(p, facts, settings)) {
+    let (mut texts, mut fix) = (Vec::new(), Vec::new());
+    for problem in published.problems.iter().filter(|p| !is_found(p, facts, settings)) {
         let Problem { severity, text, remedy, .. } = problem;
         level = level.max(match severity {
             Severity::Note => Level::Ok,
@@ -172,18 +173,18 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
         });
         texts.push(text.clone());
         if *severity > Severity::Note {
-            mend.extend(
-                remedy.iter().filter(|line| !mend.contains(*line)).cloned().collect::<Vec<_>>(),
+            fix.extend(
+                remedy.iter().filter(|line| !fix.contains(*line)).cloned().collect::<Vec<_>>(),
             );
         }
     }
     let found = if texts.is_empty() { "none".to_owned() } else { texts.join("\n") };
-    Outcome { level, found, mend }
+    Outcome { level, found, fix }
 }
 
-/// Whether the check for this trouble's cause is no better.
+/// Returns true if the check for this problem's cause has found it too.
 fn is_found(problem: &Problem, facts: &Facts, settings: &Settings) -> bool {
-    let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.about);
+    let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.kind);
     let ids = trouble.map_or(&[][..], |trouble| trouble.checks());
     let mut checks = CHECKS.iter().filter(|check| ids.contains(&check.id));
     checks.any(|check| (check.run)(facts, settings).level >= Level::Warn)
@@ -210,15 +211,15 @@ pub(super) fn settings_in_force(facts: &Facts, _: &Settings) -> Outcome {
 
 pub(super) fn run_space(facts: &Facts, _: &Settings) -> Outcome {
     let Some(space) = facts.agent.run else { return skip("cannot be told") };
-    let mend = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
+    let fix = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
     match () {
         () if space.read_only => fail("/run is read-only", ["mount -o remount,rw /run"]),
         () if space.free_bytes < LEAST_BYTES => {
-            fail("/run is full: grants and evictions cannot be kept there", mend)
+            fail("/run is full: grants and evictions cannot be kept there", fix)
         }
         () if space.free_files < LEAST_FILES => fail(
             "/run has no room for another file: grants and evictions cannot be kept there",
-            mend,
+            fix,
         ),
         () => ok("has room"),
     }

@@ -1,4 +1,4 @@
-//! What the kubelet's configuration means for swap.
+//! Checks of the kubelet's configuration for swap.
 
 use super::{Outcome, fail, ok, skip, swap::is_wanted, warn};
 use crate::{
@@ -48,7 +48,7 @@ pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// The configuration, or why there is none to go by.
+/// Returns the kubelet's configuration, or the outcome that explains why it is unknown.
 fn known(facts: &Facts) -> Result<&KubeletConfig, Outcome> {
     match &facts.kubelet {
         Ok(Some(config)) => Ok(config),
@@ -62,15 +62,15 @@ pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
         Err(outcome) => return outcome,
     };
     let origin = &config.fail_swap_on.origin;
-    let mut mend = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
-    mend.push(
+    let mut fix = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
+    fix.push(
         "# on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a KubeletConfig before"
             .to_owned(),
     );
     match fails_with_swap(config) {
         None => ok(format!("false ({origin})")),
-        Some(why) if is_wanted(facts, settings) => fail(why, []).with(mend),
-        Some(why) => warn(why, []).with(mend),
+        Some(why) if is_wanted(facts, settings) => fail(why, []).with(fix),
+        Some(why) => warn(why, []).with(fix),
     }
 }
 
@@ -92,11 +92,11 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
             Grants::Agent => ("NoSwap", auto),
             Grants::Auto => ("NoSwap", "# or remove these keys in /etc/wasp-agent"),
         };
-        let mut mend = set_to(behavior);
-        mend.push(or.to_owned());
+        let mut fix = set_to(behavior);
+        fix.push(or.to_owned());
         return match settings.grants {
-            Grants::Kubelet => fail(why, []).with(mend),
-            Grants::Agent | Grants::Auto => warn(why, []).with(mend),
+            Grants::Kubelet => fail(why, []).with(fix),
+            Grants::Agent | Grants::Auto => warn(why, []).with(fix),
         };
     }
     let said = match value.as_str() {
@@ -139,7 +139,7 @@ pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-/// Which thresholds of memory there are, and where they come from.
+/// Describes the memory thresholds in effect and their source.
 fn thresholds_from(config: &KubeletConfig) -> String {
     let texts = [("evictionHard", &config.eviction_hard), ("evictionSoft", &config.eviction_soft)];
     let texts = texts.iter().filter_map(|(key, of)| {

@@ -1,4 +1,4 @@
-//! Each check made well and made to fail, on facts.
+//! Runs each check to success and to failure, on prepared facts.
 
 use std::{
     collections::BTreeSet,
@@ -50,7 +50,7 @@ fn service(active: &str, status: &str) -> UnitFacts {
     }
 }
 
-/// A node on which all is well, its swap on an encrypted partition of its own.
+/// A node without problems, whose swap is on an encrypted partition of its own.
 fn healthy() -> Facts {
     let slice = SliceFacts {
         unit: "system.slice".into(),
@@ -178,7 +178,7 @@ fn healthy() -> Facts {
     }
 }
 
-/// All that may be configured to be asked for, is.
+/// Settings that ask for everything that can be configured.
 fn settings() -> Settings {
     let mut settings = Settings::defaults();
     settings.eviction.last_resort = Some(Duration::from_secs(300));
@@ -209,16 +209,16 @@ fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
     facts.kubelet.as_mut().unwrap().as_mut().unwrap()
 }
 
-/// What the agent has published.
-fn report(facts: &mut Facts, about: &str, severity: Severity, text: &str) {
+/// Adds a problem to those that the agent has published.
+fn report(facts: &mut Facts, kind: &str, severity: Severity, text: &str) {
     let problem = published::Problem {
-        about: about.into(),
+        kind: kind.into(),
         severity,
         text: text.into(),
         pods: vec![],
         remedy: vec!["x".into()],
     };
-    let published = Published { problem_list: vec![problem], ..Published::default() };
+    let published = Published { problems: vec![problem], ..Published::default() };
     facts.agent.published = Ok(Some(published));
 }
 
@@ -237,7 +237,7 @@ fn deny(facts: &mut Facts, id: &'static str) {
 
 type Change = fn(&mut Facts, &mut Settings);
 
-/// What is changed on the healthy node, and what its check then says.
+/// One change of the healthy node, and the words that its check must report.
 #[rustfmt::skip]
 const CASES: &[(&str, Level, &str, Change)] = &[
     ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err(Wrong { text: "1 problem\n  x: unknown key y".into(), remedy: names(&["wasp-agent check-config"]) })),
@@ -380,7 +380,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("agent-service", Level::Fail, "ends again and again: 4 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { restarts: 4, ..service("active", "") }); }),
     ("agent-service", Level::Warn, "the next boot does not start it", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { file: "disabled".into(), ..service("active", "x") }); }),
     ("agent-problems", Level::Fail, "1 limit that another writer", |f, _| report(f, "contended", Severity::Fail, "1 limit that another writer keeps changing (default/vm-7)")),
-    ("agent-problems", Level::Ok, "1 container still above", |f, _| report(f, "above", Severity::Note, "1 container still above its grant")),
+    ("agent-problems", Level::Ok, "1 container still above", |f, _| report(f, "above-grant", Severity::Note, "1 container still above its grant")),
     ("agent-problems", Level::Ok, "none", |f, _| {
         report(f, "swappiness", Severity::Warn, "vm.swappiness is 0");
         f.obstacles.swappiness = Some(0);
@@ -478,9 +478,9 @@ fn each_check_says_what_it_finds() {
         let line = lines.iter().find(|line| line.id == *id).unwrap();
         assert_eq!(line.level, *level, "{line:#?}");
         assert!(line.found.contains(text), "{text} is not in {line:#?}");
-        let mends = *level >= Level::Warn && !text.starts_with("cannot read");
-        assert!(!mends || !line.mend.is_empty(), "nothing mends {line:#?}");
-        assert!(line.mend.is_empty() || *level >= Level::Warn, "{line:#?}");
+        let fixes = *level >= Level::Warn && !text.starts_with("cannot read");
+        assert!(!fixes || !line.fix.is_empty(), "nothing fixes {line:#?}");
+        assert!(line.fix.is_empty() || *level >= Level::Warn, "{line:#?}");
         assert!(
             exit_status(&lines)
                 >= match level {
@@ -499,7 +499,7 @@ fn each_check_is_made_to_complain_once() {
     assert_eq!(complaining, CHECKS.iter().map(|check| check.id).collect());
 }
 
-/// What a line of a remedy may begin with: a command, or a remark that a shell leaves out.
+/// Words that a line of a remedy may begin with: a command, or a `#` remark that a shell ignores.
 const COMMANDS: [&str; 28] = [
     "#",
     "chmod",
@@ -537,7 +537,7 @@ fn each_line_of_a_remedy_is_a_command() {
         let (mut facts, mut settings) = (healthy(), settings());
         change(&mut facts, &mut settings);
         for line in check(&facts, &settings, false).iter().filter(|line| line.id == *id) {
-            for command in line.mend.iter().filter(|command| *command != "x") {
+            for command in line.fix.iter().filter(|command| *command != "x") {
                 let first = command.split(' ').next().unwrap();
                 assert!(COMMANDS.contains(&first), "{id}: {command}");
                 assert!(

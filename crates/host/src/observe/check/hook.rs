@@ -1,4 +1,4 @@
-//! The OCI hook as it is installed.
+//! Facts about the installed OCI hook.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     roots::Roots,
 };
 
-/// Where the package has the programs, and where the first boot of RHEL CoreOS puts them.
+/// The folders in which the package, and the first boot of RHEL CoreOS, install the programs.
 const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
 pub(super) fn facts(roots: &Roots) -> HookFacts {
@@ -62,7 +62,7 @@ fn state(folder: &Path) -> FolderState {
     }
 }
 
-/// The program that a definition names.
+/// Returns the program that a definition names.
 fn named(definition: &str) -> Option<PathBuf> {
     let definition: serde_json::Value = serde_json::from_str(definition).ok()?;
     Some(definition["hook"]["path"].as_str()?.into())
