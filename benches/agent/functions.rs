@@ -417,8 +417,10 @@ impl Node {
         containers: &[ContainerFacts],
         state: State,
     ) -> (State, Decision) {
+        let suspensions = Suspensions::default();
         let snapshot = Snapshot {
             node: NODE,
+            suspensions: &suspensions,
             pods: &self.pods,
             containers,
             slices: &[],

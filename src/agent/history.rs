@@ -22,6 +22,9 @@ use crate::{
 const MINUTE: Duration = Duration::from_secs(60);
 /// So many kinds of repairs are told apart in a minute; the others are summed up.
 const TOLD_APART: usize = 20;
+/// A problem that comes and goes is recorded so often in this time; then it is recorded when it stays.
+const BEGINS: u32 = 12;
+const BEGINS_IN: Duration = Duration::from_secs(3600);
 /// A limit that another writer keeps changing is repaired so often.
 const CONTENDED: Duration = Duration::from_secs(1);
 
@@ -38,6 +41,8 @@ pub(super) struct Recorder {
     worst: Duration,
     api_lost: bool,
     troubles: BTreeSet<&'static str>,
+    /// Since when, and how often each began.
+    begun: BTreeMap<&'static str, (Monotonic, u32)>,
 }
 
 fn epoch() -> u64 {
@@ -80,6 +85,15 @@ impl Recorder {
         *self.repairs.entry(key).or_default() += 1;
     }
 
+    fn may_begin(&mut self, about: &'static str, now: Monotonic) -> bool {
+        let (since, count) = self.begun.entry(about).or_insert((now, 0));
+        if now.since(*since) >= BEGINS_IN {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= BEGINS
+    }
+
     /// When to write the next record.
     pub(super) fn next(&self) -> Monotonic {
         self.next
@@ -118,24 +132,33 @@ impl<E: Effects> Agent<E> {
     }
 
     fn see_what_changed(&mut self) {
+        let now_is = self.now();
         let lost = self.api.failure.clone();
         match (&lost, self.recorder.api_lost) {
-            (Some(why), false) => self.recorder.tell(What::ApiLost { why: why.text.clone() }),
-            (None, true) => self.recorder.tell(What::ApiBack),
+            (Some(why), false) if self.recorder.may_begin(Trouble::Api.word(), now_is) => {
+                self.recorder.tell(What::ApiLost { why: why.text.clone() });
+                self.recorder.api_lost = true;
+            }
+            (None, true) => {
+                self.recorder.tell(What::ApiBack);
+                self.recorder.api_lost = false;
+            }
             _ => {}
         }
-        self.recorder.api_lost = lost.is_some();
         let troubles = self.health.now();
         let now: BTreeSet<&'static str> =
             troubles.keys().copied().filter(|about| *about != Trouble::History.word()).collect();
         for about in now.difference(&self.recorder.troubles.clone()) {
-            let why = troubles.get(about).cloned().unwrap_or_default();
-            self.recorder.tell(What::Problem { kind: (*about).to_owned(), why });
+            if self.recorder.may_begin(about, now_is) {
+                let why = troubles.get(about).cloned().unwrap_or_default();
+                self.recorder.tell(What::Problem { kind: (*about).to_owned(), why });
+                self.recorder.troubles.insert(about);
+            }
         }
         for about in self.recorder.troubles.clone().difference(&now) {
             self.recorder.tell(What::ProblemOver { kind: (*about).to_owned() });
+            self.recorder.troubles.remove(about);
         }
-        self.recorder.troubles = now;
     }
 
     /// What happened since the last; `None` where the node cannot be read, which is reported elsewhere.
@@ -144,6 +167,7 @@ impl<E: Effects> Agent<E> {
         let slices = &self.settings.protection.slices;
         let working_set = self.eviction.working_set();
         let sample = pressure::sample(&self.roots, since_boot(), slices, working_set).ok()?;
+        let suspended_bytes = self.suspend.swap_bytes();
         let recorder = &mut self.recorder;
         let [drifts, found, grant_changed, stepped_down] = std::mem::take(&mut recorder.written);
         let worst = std::mem::take(&mut recorder.worst).as_millis();
@@ -168,8 +192,24 @@ impl<E: Effects> Agent<E> {
             stepped_down,
             worst_millis: u16::try_from(worst).unwrap_or(u16::MAX),
             containers: u16::try_from(containers).unwrap_or(u16::MAX),
+            suspended_bytes,
         };
         recorder.before = Some(sample);
         Some(minute)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_flaps_is_recorded_a_dozen_times_an_hour() {
+        let mut recorder = Recorder::default();
+        let at = |second| Monotonic(Duration::from_secs(second));
+        let begun = (0..3600).filter(|second| recorder.may_begin("records", at(*second))).count();
+        assert_eq!(begun, 12);
+        assert!(recorder.may_begin("api", at(3599)), "another one");
+        assert!(recorder.may_begin("records", at(3600)), "an hour later");
     }
 }

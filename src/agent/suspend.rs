@@ -122,6 +122,11 @@ impl Suspend {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
+    /// What suspended pods have in swap.
+    pub(super) fn swap_bytes(&self) -> u64 {
+        self.published().iter().map(|pod| pod.swap_bytes).sum()
+    }
+
     pub(super) fn published(&self) -> Vec<published::Suspended> {
         let of = |pod: &Suspended| {
             let (memory_before_bytes, memory_bytes, swap_bytes) = pod.sums();

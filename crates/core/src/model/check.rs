@@ -129,6 +129,8 @@ pub struct KernelFacts {
     /// CONFIG_BLK_CGROUP_IOLATENCY, if the kernel's configuration can be read.
     pub io_latency: Option<bool>,
     pub pressure: Result<MemoryWaits, String>,
+    /// Memory pressure of all pods together; `None` while they have no cgroup.
+    pub pods_pressure: Option<MemoryWaits>,
     /// True if zswap is on; `None` if the kernel has none.
     pub zswap: Option<bool>,
     /// `/proc/sys/kernel/osrelease`.

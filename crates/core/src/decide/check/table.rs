@@ -69,7 +69,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "memory-pressure",
-        looks_at: "its `avg10`, against `eviction.pressure.max-some-percent` and `max-full-percent`",
+        looks_at: "`avg10` in `memory.pressure` of the pods' cgroup (without one `/proc/pressure/memory`), against `eviction.pressure.max-some-percent` and `max-full-percent`",
         why: "above, VMs wait for their memory",
         fix: "fewer VMs on the node, or eviction",
         when: When::FullLive,
