@@ -98,7 +98,10 @@ impl<A: Actuator> Agent<A> {
         match history::Keeper::start(self.roots.clone()) {
             Ok(keeper) => self.recorder.keeper = Some(keeper),
             Err(error) => {
-                let text = format!("no thread to write the node's history: {error}");
+                let text = format!(
+                    "cannot start the thread that writes the node's history: \
+                    {error}"
+                );
                 self.problem(Trouble::History, Some(text));
                 return;
             }
@@ -141,7 +144,7 @@ impl<A: Actuator> Agent<A> {
         let events = std::mem::take(&mut self.recorder.events);
         let problem = match keeper.keep(history::News { minute, events }) {
             true => keeper.failure(),
-            false => Some(format!("{} is not written: the disk does not answer", history::MINUTES)),
+            false => Some(format!("cannot write {}: the disk does not respond", history::MINUTES)),
         };
         self.problem(Trouble::History, problem);
     }

@@ -305,7 +305,7 @@ impl<A: Actuator> Agent<A> {
                 Some(told) = told.recv() => self.announcer_told(told),
                 Some(problem) = served.recv() => self.problem(Trouble::Metrics, problem),
                 fired = self.eviction.stalled() => {
-                    fired.context("the kernel's notifications of stalls failed")?;
+                    fired.context("the kernel's notifications of memory pressure failed")?;
                     self.stalls_begin();
                 }
                 Some(update) = news.recv() => {
@@ -338,7 +338,7 @@ impl<A: Actuator> Agent<A> {
             let _ = std::fs::remove_file(self.roots.control_socket());
             self.wake_all(&mut suspending).await;
         }
-        messages::Stopping.emit(format_args!("stopping; limits stay as they are"));
+        messages::Stopping.emit(format_args!("stopping; limits do not change"));
         if let Some(announcer) = self.eviction.announcer.take() {
             announcer.stop().await;
         }

@@ -154,7 +154,7 @@ impl Guard {
                     if bus::is_broken(&error) {
                         self.connection = None;
                     }
-                    problems.push(format!("{slice} cannot be protected: {error}"));
+                    problems.push(format!("cannot protect {slice}: {error}"));
                 }
             }
         }
@@ -164,7 +164,7 @@ impl Guard {
                 Ok(failed) => problems.extend(failed),
                 Err(error) => {
                     self.connection = None;
-                    problems.push(format!("memory cannot be reserved for services: {error}"));
+                    problems.push(format!("cannot reserve memory for services: {error}"));
                 }
             }
         }
@@ -194,7 +194,10 @@ impl Guard {
                 Ok(Protection { unit, missing }) => {
                     problems.push(format!("{unit}: {}", missing.join(", ")));
                 }
-                Err(error) => problems.push(format!("{slice} gets no IO latency target: {error}")),
+                Err(error) => problems.push(format!(
+                    "cannot set an I/O latency target for \
+                    {slice}: {error}"
+                )),
             }
         }
         problems
@@ -246,7 +249,7 @@ impl Guard {
         };
         if let Err(error) = slices::remember(&self.roots, slice, properties) {
             messages::SliceNotRemembered { slice: &slice }
-                .emit(format_args!("cannot remember what {slice} had: {error}"));
+                .emit(format_args!("cannot save the previous settings of {slice}: {error}"));
         }
         slices::set(connection, slice, &change).await?;
         let before = found.swap_max;
@@ -270,7 +273,7 @@ impl Guard {
             what.push(format!("no swap (memory.swap.max was {before})"));
         }
         if !latency.is_empty() {
-            what.push(format!("an IO latency target for {}", latency.join(", ")));
+            what.push(format!("an I/O latency target for {}", latency.join(", ")));
         }
         let what = what.join(" and ");
         if self.told.iter().any(|told| told == slice) {
@@ -281,8 +284,10 @@ impl Guard {
             }
             let repairs = std::mem::take(&mut fight.repairs);
             fight.said = Some(Instant::now());
-            messages::SliceRepaired { slice: &slice, repairs: &repairs }
-                .emit(format_args!("somebody changed the protection of {slice}; again {what}"));
+            messages::SliceRepaired { slice: &slice, repairs: &repairs }.emit(format_args!(
+                "another program changed the protection of {slice}; again \
+                    {what}"
+            ));
         } else {
             messages::SliceProtected { slice: &slice }
                 .emit(format_args!("protected {slice}: {what}"));

@@ -29,7 +29,7 @@ pub(super) async fn ensure(
     let before = match StateFile::<ReservesBefore>::new(roots).load() {
         Ok(before) => before.unwrap_or_default().units,
         // What was there could not be put back.
-        Err(error) => return Ok(vec![format!("nothing is reserved for services: {error}")]),
+        Err(error) => return Ok(vec![format!("cannot reserve memory for services: {error}")]),
     };
     let Ok(node) = node::memory(roots) else { return Ok(Vec::new()) };
     let (mut services, mut held) = (Vec::new(), Held::new());
@@ -64,7 +64,7 @@ pub(super) async fn ensure(
             if act {
                 if let Err(error) = remember_reserve(roots, &unit, what, now) {
                     messages::SliceNotRemembered { slice: &unit }
-                        .emit(format_args!("cannot remember what {unit} had: {error}"));
+                        .emit(format_args!("cannot save the previous settings of {unit}: {error}"));
                 }
                 set_reserve(connection, &unit, what, value).await?;
             }

@@ -52,7 +52,7 @@ impl<A: Actuator> Agent<A> {
         tokio::spawn(async move {
             let asking = evict::evict(&roots, &settings, &victim, &wanted);
             let answer = tokio::time::timeout(ASKING, asking).await.unwrap_or_else(|_| {
-                Answer::Unknown { text: format!("no answer in {} s", ASKING.as_secs()) }
+                Answer::Unknown { text: format!("no answer within {} s", ASKING.as_secs()) }
             });
             // Fails only while the agent ends.
             let _ = answers.send(Answered { victim, answer });
@@ -164,7 +164,7 @@ impl<A: Actuator> Agent<A> {
 /// Why the victim, in words.
 fn because(victim: &Victim) -> String {
     let ranked = &victim.ranked;
-    format!("{}; of all pods it comes first: {}; {}", victim.why, ranked.why(), ranked.cost())
+    format!("{}; it comes first of all pods: {}; {}", victim.why, ranked.why(), ranked.cost())
 }
 
 fn text_of(victim: &Victim, enforced: bool) -> String {
@@ -195,7 +195,7 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
             Some("SwapMigration"),
             format!("{pod} migrates to another node (the API server: {words})"),
         ),
-        Answer::Gone => (false, None, format!("{pod} is gone already, or leaves by itself")),
+        Answer::Gone => (false, None, format!("{pod} is gone already, or is leaving")),
         Answer::Withdrawn { .. } => (false, None, format!("did not ask to evict {pod}: {words}")),
         Answer::Budget { .. } => (
             true,
@@ -205,7 +205,7 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
         Answer::Unwilling { .. } => (
             true,
             Some("SwapEvictionRefused"),
-            format!("KubeVirt does not move {pod}; it is asked again after an hour: {words}"),
+            format!("KubeVirt does not move {pod}; the agent asks again after an hour: {words}"),
         ),
         Answer::Refused { .. } => (
             true,
@@ -215,17 +215,17 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
         Answer::Busy { .. } => (
             true,
             None,
-            format!("the API server could not evict {pod}, by no fault of the pod: {words}"),
+            format!("the API server could not evict {pod}, and the pod is not the cause: {words}"),
         ),
         Answer::Unreachable { .. } => {
-            (true, None, format!("the request to evict {pod} was not sent: {words}"))
+            (true, None, format!("the agent could not send the request to evict {pod}: {words}"))
         }
         Answer::Unknown { .. } => (
             true,
             None,
             format!(
-                "it is not known whether {pod} was evicted; no other pod is evicted until it is: \
-                 {words}"
+                "it is not known whether {pod} was evicted; the agent evicts no other pod until \
+                 it is: {words}"
             ),
         ),
     };

@@ -34,7 +34,7 @@ fn main() {
     // Where no thread can be had, what follows still takes no longer than the files it reads.
     let _ = thread::Builder::new().spawn(move || {
         thread::sleep(LONGEST);
-        watchdog(&format!("held up for {} s", LONGEST.as_secs()));
+        watchdog(&format!("delayed for {} s", LONGEST.as_secs()));
     });
     match run(&roots, std::io::stdin().lock(), &progress) {
         Err(nothing @ Nothing::State(_)) => rescue(&nothing.to_string()),
@@ -59,7 +59,7 @@ fn report(result: Result<Done, Nothing>) {
             log::start_hook();
             messages::HookSet { pod_uid: None, container_id: None }.emit_at(
                 messages::Level::Warn,
-                format_args!("{nothing}; its swap limit is what the runtime has set"),
+                format_args!("{nothing}; its swap limit is the runtime's"),
             );
             return;
         }

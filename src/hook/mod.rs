@@ -40,13 +40,13 @@ pub struct Done {
 /// Why nothing was done.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nothing {
-    #[error("the runtime's state on standard input makes no sense: {0}")]
+    #[error("the runtime's state on standard input is invalid: {0}")]
     State(String),
     /// No matter of ours: not a container of Kubernetes.
-    #[error("the process is in no pod's cgroup")]
+    #[error("the process is not in a pod's cgroup")]
     NotInAPod,
     /// Its number is another's by now, whose limit is not the hook's to write.
-    #[error("process {pid} is not of container {id:?}, which is gone")]
+    #[error("process {pid} is not in container {id:?}, which is gone")]
     Another { pid: i32, id: String },
     #[error("cannot read the cgroup of process {pid}: {error}")]
     NoCgroup { pid: i32, error: String },

@@ -57,7 +57,7 @@ pub struct Overview {
 pub struct AgentState {
     pub running: bool,
     /// Why what is published is not to be relied on.
-    pub doubt: Option<String>,
+    pub warning: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

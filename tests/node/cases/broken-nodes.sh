@@ -31,7 +31,7 @@ check "the hook is installed" test -e "$definition"
 # --- the hook's program
 chmod 0644 /usr/bin/wasp-hook
 eventually 5 "a hook that is not executable is withdrawn at once" bash -c "! test -e $definition"
-like "$(agent_status)" '^the OCI hook is withdrawn.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
+like "$(agent_status)" '^the OCI hook is removed.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
 like "$(wasp-agent status | grep -A1 ^Problems)" 'not executable' "so does status"
 finds hook-program
 like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
@@ -59,7 +59,7 @@ check "also after a daemon-reload" check_is limits-above-pods ok
 # --- settings on disk that are not in force
 configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0' '[limits]' 'resync-seconds = 20'
 finds agent-settings
-like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in force' "settings that were not loaded are named"
+like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in effect' "settings that were not loaded are named"
 check "its remedy is a command that works" paste
 eventually 10 "and the check turns OK" check_is agent-settings ok
 

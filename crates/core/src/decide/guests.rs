@@ -12,9 +12,9 @@ use crate::model::guest::Guest;
 const LEAST_OVERHEAD: u64 = 206 << 20;
 
 /// The field to change, and the one to use.
-pub const REMEDY: &str = "remove spec.template.spec.domain.resources.requests.memory from the VM and set \
-                          spec.template.spec.domain.memory.guest, then restart it; a VM that has been \
-                          running since before the overcommitment was set needs only the restart";
+pub const REMEDY: &str = "remove spec.template.spec.domain.resources.requests.memory from the VM, \
+    set spec.template.spec.domain.memory.guest, then restart the VM; a VM that started before \
+    overcommit was configured needs only the restart";
 
 /// Whether the pod requests all that the guest has. A small guest with a large overhead may look so too, up to
 /// three times what its overhead is above the least.

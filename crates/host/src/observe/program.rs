@@ -63,7 +63,7 @@ pub fn facts_again(
                 image
             }
         },
-        false => Err("it is no file".to_owned()),
+        false => Err("it is not a file".to_owned()),
     };
     let mounts = mounts(roots);
     // Links are followed by whoever runs it.
