@@ -121,7 +121,7 @@ test-host-faults: lint
 	$(debug) test $(tested) --test faults
 
 test-node-faults:
-	WASP_NODE_BIN=$(abspath $(target)/debug) tests/node/run --suite bookworm faults-kill
+	WASP_NODE_BIN=$(abspath $(target)/debug) tests/node/run --suite bookworm faults-kill faults-suspend
 
 # What compiling takes, on Debian, Fedora and RHEL; installs it where it can.
 deps-build:

@@ -1,4 +1,4 @@
-//! `wasp-agent check` on folders that stand for hosts, and before an API server.
+//! `wasp-agent check` on folders that stand for hosts, and with an API server.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,7 +38,7 @@ fn run(host: &FakeHost, arguments: &[&str]) -> (i32, String, String) {
     )
 }
 
-/// The line of `id` as the program prints it as JSON, and its exit status.
+/// Returns the line of `id` in the program's JSON, and its exit status.
 fn line(host: &FakeHost, id: &str) -> (i32, String, String) {
     let (code, out, err) = run(host, &["check", "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
@@ -48,7 +48,7 @@ fn line(host: &FakeHost, id: &str) -> (i32, String, String) {
     (code, text("level"), text("found"))
 }
 
-/// What is done to the healthy host, and what its check then finds.
+/// A change of the healthy host, and the expected result of its check.
 type Breaking = (&'static str, &'static str, &'static str, fn(&FakeHost));
 
 #[rustfmt::skip]
@@ -151,7 +151,7 @@ fn each_check_of_the_hosts_files_finds_what_is_broken() {
             _ => 0,
         };
         assert!(code >= least, "{id}: exit status {code}");
-        // The partition of the healthy host is not there to be opened; the label is SELinux's.
+        // The partition of the healthy host cannot be opened; the label needs SELinux.
         let well = match *id {
             "swap-provisioning" => "fail",
             "hook-label" => "skip",
@@ -215,7 +215,7 @@ fn brief_is_a_line_for_each_trouble_and_never_asks() {
     assert!(lines[0].starts_with("WARN psi: ") && lines[0].contains("; fix: grubby"), "{out}");
     assert!(lines[1].starts_with("FAIL daemonset-hook: /opt/oci-hook-swap.sh"), "{out}");
 
-    // The journal takes priorities.
+    // The journal interprets priorities.
     let path = host.path("/journal");
     let file = fs::File::create(&path).unwrap();
     let stream = file.metadata().map(|m| format!("{}:{}", m.dev(), m.ino())).unwrap();
@@ -251,7 +251,7 @@ fn asked(host: &FakeHost, settings: &Settings) -> ApiFacts {
     runtime.block_on(api::facts(&Roots::at(host.root()), settings))
 }
 
-/// The lines about `answers` on an otherwise healthy host.
+/// Returns the lines about `answers` on an otherwise healthy host.
 fn lines_about(answers: ApiFacts, settings: &Settings) -> Vec<Line> {
     let mut facts = recorded(&healthy());
     facts.api = Asked::Answered(answers);
@@ -273,7 +273,7 @@ fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
     assert!(facts.permissions.values().all(|p| *p == Ok(Permission::Allowed)), "{facts:?}");
     assert_eq!(facts.taints, Ok(vec![]));
 
-    // The taint is another's to set.
+    // Other credentials have to set the taint.
     settings.eviction.guard = SchedulingGuard::Taint;
     settings.eviction.guard_kubeconfig = Some("/srv/guard".into());
     let error = asked(&host, &settings).guard.unwrap().unwrap_err();
@@ -283,7 +283,7 @@ fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
     assert_eq!(asked(&host, &settings).guard, Some(Ok(Permission::Allowed)));
     settings.eviction.guard = SchedulingGuard::Condition;
 
-    // Another node's pods are none of its business.
+    // The node may not read another node's pods.
     settings.node_name = Some("node-b".to_owned());
     let lines = lines_about(asked(&host, &settings), &settings);
     assert_eq!(level(&lines, "may-list-pods"), Level::Fail, "{lines:#?}");

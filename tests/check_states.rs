@@ -1,4 +1,5 @@
-//! What `wasp-agent check` prints of recorded states: well, pressed, and broken in ten ways.
+//! The output of `wasp-agent check` for recorded states: healthy, under pressure, and broken in ten
+//! ways.
 
 #![allow(
     clippy::unwrap_used,
@@ -86,7 +87,7 @@ const STATES: &[State] = &[
     }),
 ];
 
-/// As a terminal without colours shows it.
+/// Removes colours.
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }

@@ -1,4 +1,4 @@
-//! The command line: exit codes and what is printed.
+//! The command line: exit codes and output.
 
 #![allow(
     clippy::unwrap_used,
@@ -55,7 +55,7 @@ fn the_shipped_configuration_is_the_defaults_and_valid() {
     host.write("/etc/wasp-agent/wasp-agent.toml", shipped);
     host.write("/etc/sysconfig/wasp-agent", include_str!("../packaging/wasp-agent.sysconfig"));
     assert_eq!(run(&host, &["check-config"]).1, defaults);
-    // What it shows commented out is valid too, and what would happen anyway.
+    // The values in its commented lines are valid too, and equal the defaults.
     let values = |text: &str| -> Vec<String> {
         text.lines().map(|l| l.split('#').next().unwrap().trim().to_owned()).collect()
     };
@@ -125,7 +125,7 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     host.container(uid(&seen), &container_id(1), "main", "0");
     let plan = || run(&host, &["plan"]).1;
     assert!(plan().contains("Every limit is right."), "{}", plan());
-    // It has an ID of before, and its sandbox may be gone for minutes: that is nobody's fault.
+    // It still has an ID, and its sandbox may be gone for minutes: that is no problem.
     let mut crashed = pod("crashed", NODE, None, None);
     crashed["status"] = serde_json::json!({
         "phase": "Running",
@@ -142,7 +142,8 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     assert!(text.contains("NOTE: 1 running pod has no cgroup below kubepods.slice or"), "{text}");
     assert!(text.contains("The limits of 1 container are right."), "{text}");
     assert!(!text.contains("Every limit"), "{text}");
-    // The kubelet has it below another cgroup, and says so: then the first is not found.
+    // The kubelet has it below another cgroup, and its configuration names that: then the first is
+    // not found.
     let uid = uid(&elsewhere).replace('-', "_");
     let slice = "kubelet.slice/kubelet-kubepods.slice";
     let id = container_id(2);
@@ -163,7 +164,8 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     );
 }
 
-/// Issue: `swapaccount=0` and `cgroup_disable=memory` gave "Every limit is right".
+/// Regression: with `swapaccount=0` and `cgroup_disable=memory` the output was "Every limit is
+/// right".
 #[test]
 fn a_plan_counts_the_containers_that_cannot_be_limited() {
     let (_data, server) = api_server();
@@ -196,7 +198,8 @@ fn a_plan_without_the_api_server_says_so() {
     );
 }
 
-/// OpenShift gives every service of a node HTTPS_PROXY: the node's own API server is reached directly.
+/// OpenShift gives every service of a node HTTPS_PROXY, but the agent must reach the node's own API
+/// server directly.
 #[test]
 fn a_proxy_cuts_nobody_off() {
     let (_data, server) = api_server();
@@ -220,13 +223,13 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     assert_eq!(code, 75, "{err}");
     assert!(err.contains("Waiting 1 s at most for /dev/disk/by-id/scsi-x."), "{err}");
     assert!(err.contains("/dev/disk/by-id/scsi-x does not exist"), "{err}");
-    // The agent may start after the device has come.
+    // The agent may start after the device has appeared.
     let note = host.path("/run/wasp-agent/awaited-swap.json");
     let text = std::fs::read_to_string(&note).unwrap();
     assert_eq!(text, r#"{"version":1,"path":"/dev/disk/by-id/scsi-x"}"#);
     let (code, ..) = run(&host, &["provision", "--dry-run"]);
     assert!(code == 75 && note.exists(), "a dry run leaves it");
-    // It is waited for no longer than it takes to come; that it is no device is another matter.
+    // Provisioning waits only until it appears; that it is no device is another problem.
     let path = host.path("/dev/disk/by-id/scsi-x");
     let comes = std::thread::spawn(move || {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -243,7 +246,7 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     assert!(!json.contains("none is configured") && !json.contains(">/etc"), "{json}");
 }
 
-/// A host that provisioning can look at: memory, watermarks, a kubelet's configuration.
+/// A host with the files that provisioning reads: memory, watermarks, a kubelet's configuration.
 fn host_for_swap() -> FakeHost {
     let host = FakeHost::new(4096 * MIB, 0);
     host.write("/proc/swaps", "Filename Type Size Used Priority\n");
@@ -385,7 +388,7 @@ fn cleanup_removes_what_is_the_agents_and_nothing_else() {
     }
     host.write("/var/lib/wasp-agent/history/events", "");
     host.write("/var/lib/wasp-agent/swapfile", "");
-    // A package that is removed needs no configuration that makes sense.
+    // Removing the package needs no valid configuration.
     host.write("/run/wasp-agent/config.d/50-site.toml", "nonsense = 1\n");
     assert_eq!(run(&host, &["plan"]).0, 78);
     assert_eq!(run(&host, &["cleanup"]).0, 0);
@@ -401,7 +404,7 @@ fn cleanup_removes_what_is_the_agents_and_nothing_else() {
     assert!(!host.path("/run/wasp-agent").exists());
 }
 
-/// A frozen container's cgroup below kubepods; its path below the cgroup root.
+/// Creates a frozen container's cgroup below kubepods; returns its path below the cgroup root.
 fn frozen(host: &FakeHost, number: usize) -> String {
     let path = format!("kubepods.slice/a.slice/crio-{number}.scope");
     host.write(&format!("/sys/fs/cgroup/{path}/cgroup.events"), "populated 1\nfrozen 1\n");
@@ -414,7 +417,7 @@ fn freezer(host: &FakeHost, path: &str) -> String {
     text.unwrap().trim().to_owned()
 }
 
-/// What a killed agent leaves: `pods` asleep, by their containers' cgroups.
+/// Writes the state of a killed agent: `pods` asleep, by their containers' cgroups.
 fn asleep(host: &FakeHost, pods: &[(&str, &str)]) {
     use std::os::unix::fs::MetadataExt;
     let zero = serde_json::json!({"memory_bytes": 0, "swap_bytes": 0, "file_bytes": 0});
@@ -452,13 +455,13 @@ fn without_an_agent_pods_can_be_listed_and_resumed_whatever_is_configured() {
     assert_eq!((freezer(&host, &one), freezer(&host, &two)), ("0".into(), "1".into()));
     let (code, _, err) = run(&host, &["resume", "ns/three"]);
     assert!(code == 1 && err.contains("is not suspended"), "{err}");
-    // Which of the frozen cgroups is this pod's is not known.
+    // It is unknown which of the frozen cgroups is this pod's.
     host.write("/run/wasp-agent/suspended.json", "{");
     assert_eq!(run(&host, &["resume", "ns/two"]).0, 0);
     assert_eq!(freezer(&host, &two), "0");
 }
 
-/// Issue: an agent that does not start left pods frozen for ever.
+/// Regression: an agent that did not start left pods frozen forever.
 #[test]
 fn an_agent_that_does_not_start_wakes_what_an_agent_has_left_suspended() {
     let host = FakeHost::new(4096 * MIB, 0);
@@ -471,7 +474,7 @@ fn an_agent_that_does_not_start_wakes_what_an_agent_has_left_suspended() {
     assert_eq!(freezer(&host, &one), "1", "a dry run changes nothing");
     assert_eq!(run(&host, &["run"]).0, 78);
     assert_eq!(freezer(&host, &one), "0");
-    // Valid settings, and a host without what the agent reads at its start.
+    // Valid settings, and a host without the files that the agent reads at its start.
     frozen(&host, 1);
     host.write("/etc/wasp-agent/wasp-agent.toml", "");
     std::fs::remove_file(host.path("/proc/meminfo")).unwrap();

@@ -1,4 +1,4 @@
-//! What the documents say is what the code does.
+//! Compares the documents with the code.
 
 #![allow(
     clippy::unwrap_used,
@@ -100,7 +100,7 @@ fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
     all
 }
 
-/// What follows the mark is written by the code.
+/// Checks that the text after the mark equals the code's output.
 fn assert_ends_with(name: &str, reference: &str) {
     let text = document(name);
     let (intro, _) = text.split_once(MARK).expect("the mark is gone");
@@ -111,7 +111,7 @@ fn assert_ends_with(name: &str, reference: &str) {
     assert_eq!(document(name), expected, "BLESS=1 fixes it");
 }
 
-/// All that is there to read.
+/// Returns all documents.
 fn documents() -> Vec<String> {
     let mut names = vec!["README.md".to_owned()];
     for folder in ["docs", "docs/runbooks"] {
@@ -125,7 +125,7 @@ fn documents() -> Vec<String> {
     names
 }
 
-/// Fenced blocks of `language` in `text`.
+/// Returns the fenced blocks of `language` in `text`.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
     text.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
@@ -160,7 +160,7 @@ fn every_command_that_the_readme_names_exists() {
     assert_eq!(seen, 16);
 }
 
-/// In backticks, or on a line of their own.
+/// Returns commands in backticks, or on a line of their own.
 fn commands(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     let whole = text.lines().filter(|line| line.starts_with("    ")).map(str::trim);
@@ -175,7 +175,7 @@ fn every_command_in_the_documents_is_understood() {
     for name in documents() {
         for command in commands(&document(&name)) {
             let arguments = command.split_whitespace().skip(1);
-            // clap prints its help only if what stands before it makes sense.
+            // clap prints its help only if the words before it are valid.
             let output = std::process::Command::new(support::agent_binary())
                 .args(arguments)
                 .arg("--help")
@@ -206,7 +206,34 @@ fn every_link_leads_somewhere() {
     assert!(seen > 10, "only {seen} links were found");
 }
 
-/// Whatever the agent may have trouble with, operations.md says what to do about.
+/// A program's output in a document is that of a golden: `<!-- output: FILE, N lines -->`, then a block of text.
+#[test]
+fn every_output_in_the_documents_is_that_of_a_golden() {
+    const FENCE: &str = " lines -->\n\n```text\n";
+    let mut seen = 0;
+    for name in documents() {
+        let text = document(&name);
+        let mut parts = text.split("<!-- output: ");
+        let mut expected = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (marker, rest) = part.split_once(FENCE).expect("a block follows the marker");
+            let (golden, lines) = marker.split_once(", ").expect("FILE, N lines");
+            let (_, after) = rest.split_once("```\n").expect("the block ends");
+            let shown = document(golden);
+            let shown = shown.lines().take(lines.parse().unwrap());
+            let shown: String = shown.map(|line| format!("{line}\n")).collect();
+            expected += &format!("<!-- output: {golden}, {lines}{FENCE}{shown}```\n{after}");
+            seen += 1;
+        }
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name), &expected).unwrap();
+        }
+        assert_eq!(document(&name), expected, "BLESS=1 fixes it");
+    }
+    assert!(seen > 1, "only {seen} outputs were found");
+}
+
+/// operations.md explains every kind of problem of the agent.
 #[test]
 fn every_problem_of_the_agent_is_in_the_operations_manual() {
     let manual = document("docs/operations.md");
@@ -214,6 +241,6 @@ fn every_problem_of_the_agent_is_in_the_operations_manual() {
     let words = rows.map(|(word, _)| word).filter(|word| *word != "PROBLEM");
     let explained: Vec<&str> = words.collect();
     let words: Vec<&str> = Trouble::ALL.iter().map(|trouble| trouble.word()).collect();
-    // The worst first, as the agent reports them.
+    // The worst first, in the agent's order.
     assert_eq!(explained, words);
 }

@@ -1,4 +1,4 @@
-//! The agent as a process beside a kubelet that grants swap itself.
+//! Runs the agent as a process beside a kubelet that grants swap itself.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConf
 const LIMITED_SWAP: &str = "failSwapOn: false\nmemorySwap:\n  swapBehavior: LimitedSwap\n";
 const HOOK: &str = "/run/containers/oci/hooks.d/99-wasp-agent.json";
 
-/// 4 GiB RAM and 2 GiB swap: LimitedSwap gives half of what is requested.
+/// 4 GiB RAM and 2 GiB swap: LimitedSwap grants half of a request.
 fn host(kubelet: &str) -> FakeHost {
     let host = FakeHost::new(4096 * MIB, 2048 * MIB);
     host.write(CONFIG, &format!("{HEAD}{kubelet}"));
@@ -30,7 +30,7 @@ fn host(kubelet: &str) -> FakeHost {
     host
 }
 
-/// A container whose program runs in a cgroup of its own making.
+/// A container whose program runs in a cgroup that it has created itself.
 fn running(host: &FakeHost, pod: &Value, number: usize, name: &str, swap_max: &str) -> String {
     let cgroup = host.container(uid(pod), &container_id(number), name, swap_max);
     host.write(&format!("{cgroup}/cgroup.events"), "populated 1\nfrozen 0\n");
@@ -46,7 +46,7 @@ fn published(host: &FakeHost) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-/// Waits until what the agent has published fits.
+/// Waits until `fits` holds for the agent's publication.
 fn await_published(host: &FakeHost, fits: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -85,7 +85,7 @@ fn a_kubelet_with_limited_swap_grants_and_the_agent_repairs() {
     let published = await_published(&host, |published| {
         let written = &published["counters"]["limits_written"];
         let count = |cause: &str| written[cause].as_u64().unwrap_or(0);
-        // Within two seconds of the start a limit that changes may be the runtime's work.
+        // Within two seconds of the start, the runtime may have changed the limit.
         count("found") + count("drift") >= 4
     });
     assert_eq!(published["kubelet"]["grants"], "kubelet");
@@ -126,7 +126,7 @@ fn who_grants_changes_with_the_kubelets_configuration() {
     agent.signal("-HUP");
     await_published(&host, |published| published["kubelet"]["grants"] == "agent");
 
-    // Whoever granted goes on while the configuration cannot be read.
+    // The granting program stays the same while the configuration cannot be read.
     host.write(CONFIG, "kind: [");
     agent.signal("-HUP");
     let published = await_published(&host, |published| {

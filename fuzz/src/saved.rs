@@ -1,4 +1,4 @@
-//! What the agent has left for itself, its hook and its commands.
+//! Fuzzes the files that the agent writes for itself, its hook and its commands.
 
 use std::{sync::Arc, time::Duration};
 
@@ -100,7 +100,7 @@ pub fn saved_state(bytes: &[u8]) {
     }
 }
 
-/// How many pods a node evicts that thrashes for two hours.
+/// Returns the number of pods that a node evicts while it thrashes for two hours.
 fn evicted(mut evictions: Evictions) -> usize {
     let settings =
         EvictionSettings { mode: EvictionMode::Enforce, ..Settings::defaults().eviction };

@@ -1,8 +1,10 @@
 //! The OCI hook: installed where CRI-O reads it, kept there, and told what it needs.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::Agent;
@@ -16,6 +18,8 @@ use crate::{
     messages,
     model::{
         hook::HookSettings,
+        host::Monotonic,
+        program::ProgramFacts,
         runtime::Runtime,
         trouble::{Problem, Trouble},
     },
@@ -25,6 +29,9 @@ use crate::{
 
 const PROGRAM: &str = "wasp-hook";
 
+/// So often at most are the mounts looked at.
+const MOUNTS_PAUSE: Duration = Duration::from_secs(1);
+
 /// Where the hook is installed.
 #[derive(Debug, Default)]
 pub(super) struct Installed {
@@ -33,6 +40,14 @@ pub(super) struct Installed {
     /// Made before the program is looked at: what changes meanwhile is noticed.
     program_watch: Option<FileWatch>,
     program: program::Known,
+    /// For the hooks of others, in all folders.
+    others_watch: Option<FileWatch>,
+    /// Why the program would not run, at the last look.
+    unfit: Option<Unfit>,
+    /// When the mounts are looked at, after they have changed.
+    mounts_due: Option<Monotonic>,
+    /// Not earlier than this.
+    mounts_next: Monotonic,
 }
 
 impl Installed {
@@ -45,11 +60,54 @@ impl Installed {
         tokio::select! {
             changed = changed(self.watch.as_ref()) => changed,
             changed = changed(self.program_watch.as_ref()) => changed,
+            changed = changed(self.others_watch.as_ref()) => changed,
         }
+    }
+
+    /// Has any definition noticed that comes, goes or changes.
+    pub(super) fn watch_others(&mut self, roots: &Roots, folders: &[PathBuf]) {
+        let usual = USUAL_FOLDERS.iter().map(Path::new);
+        let all: BTreeSet<&Path> = usual.chain(folders.iter().map(PathBuf::as_path)).collect();
+        let all: Vec<PathBuf> = all.into_iter().map(|folder| roots.path(folder)).collect();
+        self.others_watch = FileWatch::of_folders(&all, ".json").ok();
+    }
+
+    /// When to come again for the mounts.
+    pub(super) fn next(&self) -> Option<Monotonic> {
+        self.mounts_due
     }
 }
 
 impl<A: Actuator> Agent<A> {
+    /// Each container that starts mounts something: the first change counts at once, those that follow
+    /// count together.
+    pub(super) fn mounts_changed(&mut self) {
+        let due = self.now().max(self.installed.mounts_next);
+        self.installed.mounts_due.get_or_insert(due);
+    }
+
+    /// Whether the hook's program would still run, where mounts have changed.
+    pub(super) fn check_mounts(&mut self) {
+        let now = self.now();
+        if self.installed.mounts_due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.installed.mounts_due = None;
+        self.installed.mounts_next = now + MOUNTS_PAUSE;
+        let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
+        if wanted
+            && let Ok(hook) = program()
+            && unfit(&self.program_facts(&hook)) != self.installed.unfit
+        {
+            self.check_hook();
+        }
+    }
+
+    fn program_facts(&mut self, hook: &Path) -> ProgramFacts {
+        let own = Path::new("/proc/self/exe");
+        program::facts_again(&self.roots, hook, hook, own, &mut self.installed.program)
+    }
+
     /// Has the hook installed and told, or removed, as is configured. A program that could not be started
     /// keeps every container from starting: its definition is withdrawn.
     pub(super) fn check_hook(&mut self) {
@@ -69,10 +127,10 @@ impl<A: Actuator> Agent<A> {
             }
         };
         self.installed.program_watch = FileWatch::new(std::slice::from_ref(&hook)).ok();
-        let own = Path::new("/proc/self/exe");
-        let known = &mut self.installed.program;
-        let facts = program::facts_again(&self.roots, &hook, &hook, own, known);
-        if let Some(unfit) = unfit(&facts) {
+        let facts = self.program_facts(&hook);
+        let unfit = unfit(&facts);
+        self.installed.unfit.clone_from(&unfit);
+        if let Some(unfit) = unfit {
             self.withdraw_hook(&hook, &unfit);
             return;
         }

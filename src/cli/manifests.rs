@@ -129,7 +129,8 @@ fn deliver(manifests: &[Manifest], pool: &str, out: Option<&Path>) -> anyhow::Re
         return super::print(&text);
     };
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // Of an earlier rendering: apply.sh applies what is beside it. Other files are not ours.
+    // Remove files of an earlier rendering, because apply.sh applies all that are beside it. Other
+    // files are not ours.
     for name in names(pool) {
         let path = folder.join(&name);
         if !manifests.iter().any(|manifest| manifest.name == name) && path.exists() {
@@ -198,7 +199,7 @@ fn grants(resolved: &Resolved) -> GrantsAsked {
 }
 
 impl Manifests {
-    /// The options as the nodes read them.
+    /// Formats the options as the nodes' configuration.
     fn cluster_toml(&self) -> String {
         let mut text = String::from("# From `wasp-agent manifests`.\n");
         if let Some(percent) = self.overcommit_percent {

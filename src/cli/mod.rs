@@ -161,12 +161,12 @@ enum OnNode {
     },
 }
 
-/// The command line, for what is written about it: manual and completions.
+/// Returns the command line's definition, for its documents: the manual and the completions.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Parses, dispatches and turns errors into an exit code.
+/// Parses the command line, runs the command and converts errors to an exit code.
 pub fn main() -> ExitCode {
     let _failpoints = failpoint::from_environment();
     let cli = Cli::parse();
@@ -196,20 +196,20 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
     done(result)
 }
 
-/// What is asked of a running node goes by the settings in force while those on disk are wrong.
+/// Commands about a running node use the settings in force while those on disk are wrong.
 fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> ExitCode {
     let in_force = published::in_force(roots).map(|(settings, _)| settings);
     match (command, in_force) {
-        // A line as any other.
+        // The check reports the error as one of its lines.
         (OnNode::Check { json, brief }, in_force) => {
             let settings = in_force.unwrap_or_else(Settings::defaults);
             check::check(roots, &settings, Err(problems), json, brief)
         }
-        // Removal works whatever the configuration is: a hook without its program stops every
+        // Removal works with any configuration: a hook without its program would stop every
         // container.
         (OnNode::Cleanup, _) => done(cleanup::cleanup(roots)),
         (OnNode::Unprotect, _) => done(unprotect::unprotect(roots)),
-        // A pod must not sleep on because of a typing error.
+        // A typing error must not keep a pod asleep.
         (OnNode::Resume { pod }, _) => done(suspend::resume(roots, &pod)),
         (OnNode::Suspended { json }, _) => done(suspend::suspended(roots, json)),
         (OnNode::Run { dry_run: false }, _) => {
@@ -218,7 +218,7 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         }
         (OnNode::Report(asked), _) => done(report::report(roots, &asked)),
         (OnNode::Advise { json }, _) => done(report::advise(roots, json)),
-        // It undoes what is remembered, whatever is configured.
+        // Deprovision undoes recorded changes, whatever the configuration is.
         (command @ OnNode::Deprovision { .. }, in_force) => {
             warn(&format!("{problems}"));
             by_settings(command, roots, &in_force.unwrap_or_else(Settings::defaults))
@@ -293,7 +293,7 @@ fn fail(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Prints to standard output; a reader that has gone (`| head`) is no error.
+/// Prints to standard output; a reader that has ended (`| head`) is no error.
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -1,4 +1,4 @@
-//! `wasp-agent report` and `wasp-agent advise`: what the node's history tells.
+//! `wasp-agent report` and `wasp-agent advise`: evaluate the node's history.
 
 use crate::model::counted::counted;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// The time that `text` stands for.
+/// Parses a point in time.
 fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     let midnight = now.to_zoned(TimeZone::UTC).start_of_day()?;
     let duration =

@@ -1,4 +1,4 @@
-//! `wasp-agent unprotect`: slices as they were before the agent came.
+//! `wasp-agent unprotect`: restores the slices' properties from before the agent's changes.
 
 use anyhow::{Context, anyhow};
 
@@ -33,7 +33,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
                 }
                 zbus::Result::Ok(())
             };
-            // What one refuses must not keep the others from being put back.
+            // A failure must not keep the other slices from being restored.
             if let Err(error) = undone.await {
                 failed.push(format!("cannot restore {slice}: {error}"));
                 left.slices.insert(slice, was);
@@ -45,7 +45,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
         let mut left = ReservesBefore::default();
         for (unit, properties) in reserves {
             for (what, value) in properties {
-                // A service that was removed meanwhile has nothing to put back.
+                // A service that was removed meanwhile has nothing to restore.
                 if let Err(error) = set_reserve(&connection, &unit, what, value).await
                     && !bus::is_unit_gone(&error)
                 {
@@ -63,7 +63,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
     })
 }
 
-/// What could not be put back is all that the next `unprotect` has to do.
+/// Saves the part that could not be restored, for the next `unprotect`.
 fn keep<T: State>(file: &StateFile<T>, left: &T, is_empty: bool) -> anyhow::Result<()> {
     Ok(if is_empty { file.remove() } else { file.save(left) }?)
 }

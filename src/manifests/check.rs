@@ -1,4 +1,4 @@
-//! What would not work on any node is refused before it reaches one.
+//! Rejects a rollout that would not work on the nodes before it reaches them.
 
 use super::{
     GrantsAsked, Install, Package, Rollout, kubelet::grants_differently, version::CONTROL_PLANE,
@@ -14,7 +14,7 @@ use crate::{
 
 const PAGE: u64 = 4096;
 
-/// Everything that is wrong with `rollout`, each with what would be right.
+/// Returns every problem of `rollout`, with the fix.
 pub fn problems(rollout: &Rollout) -> Vec<String> {
     let mut problems = Vec::new();
     let pool = &rollout.pool;
@@ -72,7 +72,7 @@ pub fn problems(rollout: &Rollout) -> Vec<String> {
     problems
 }
 
-/// What this version of OpenShift refuses, or does not have.
+/// Finds settings that this version of OpenShift rejects or lacks.
 fn not_in_this_version(rollout: &Rollout, problems: &mut Vec<String>) {
     let (version, pool) = (rollout.openshift, &rollout.pool);
     if !version.reads_drop_ins(pool) && !version.kubelet_config_takes_swap() {
@@ -105,7 +105,7 @@ fn not_in_this_version(rollout: &Rollout, problems: &mut Vec<String>) {
     }
 }
 
-/// A swapfile beside what the disk must keep, a zram in the RAM that there is.
+/// Checks that a swapfile fits beside the disk's reserve, and a zram device into RAM.
 fn does_not_fit(rollout: &Rollout, problems: &mut Vec<String>) {
     let swap = &rollout.settings.swap;
     let ram = match (rollout.node_ram, swap.size) {
@@ -148,7 +148,7 @@ fn does_not_fit(rollout: &Rollout, problems: &mut Vec<String>) {
 }
 
 fn package_problems(Package { url, sha256 }: &Package, problems: &mut Vec<String>) {
-    // It becomes part of a unit and of a shell's command.
+    // The text becomes part of a unit and of a shell command.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?&=+,@".contains(&b);
     let http = url.starts_with("https://") || url.starts_with("http://");
     if !http || !url.bytes().all(plain) {
@@ -177,7 +177,8 @@ fn is_name_byte(b: u8) -> bool {
     b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b)
 }
 
-/// Go's, as far as an eviction needs it: hours, minutes, seconds.
+/// Checks for a duration in Go's format, in the units that make sense for an eviction: hours,
+/// minutes, seconds.
 fn is_duration(text: &str) -> bool {
     let mut rest = text;
     for unit in ['h', 'm', 's'] {

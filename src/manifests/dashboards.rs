@@ -1,15 +1,15 @@
-//! Dashboards of the agent's metrics: for Grafana, for OpenShift's console, which takes Grafana's JSON in a
-//! ConfigMap, and for Perses. All are made of one list of panels.
+//! Renders dashboards of the agent's metrics for Grafana, for OpenShift's console, which takes
+//! Grafana's JSON in a ConfigMap, and for Perses, all from one list of panels.
 
 use serde_json::{Map, Value, json};
 
 use super::cluster::NAMESPACE;
 
 const TITLE: &str = "wasp-agent: swap of nodes";
-/// Where a query stands for the nodes that were chosen.
+/// The selector of the chosen nodes in a query.
 const OF_NODE: &str = "instance=~\"$instance\"";
 
-/// A panel: a title, a unit in Grafana's and in Perses' words, and queries with their legends.
+/// A panel: a title, a unit in the words of Grafana and of Perses, and queries with their legends.
 struct Panel {
     title: &'static str,
     unit: (&'static str, &'static str),
@@ -21,7 +21,7 @@ const BYTES_PER_SECOND: (&str, &str) = ("Bps", "bytes/sec");
 const RATIO: (&str, &str) = ("percentunit", "percent-decimal");
 const NUMBER: (&str, &str) = ("short", "decimal");
 
-/// `{n}` in a query stands for the choice of nodes.
+/// `{n}` in a query stands for the selector of the chosen nodes.
 const PANELS: &[Panel] = &[
     Panel {
         title: "Swap of the node",
@@ -112,14 +112,14 @@ const PANELS: &[Panel] = &[
     },
 ];
 
-/// The nodes to choose from.
+/// The query for the selectable nodes.
 const NODES: &str = "label_values(wasp_agent_build_info, instance)";
 
 fn query(text: &str) -> String {
     text.replace("{n}", &format!("{{{OF_NODE}}}"))
 }
 
-/// Every query of the dashboards, `$instance` included.
+/// Returns every query of the dashboards, including `$instance`.
 pub fn queries() -> Vec<String> {
     let all = PANELS.iter().flat_map(|panel| panel.queries);
     all.map(|(text, _)| query(text)).collect()
@@ -168,7 +168,7 @@ pub fn grafana() -> Value {
     })
 }
 
-/// The console draws rows of panels of type `graph`, and knows its own data source.
+/// The console draws rows of panels of type `graph`, and uses its own data source.
 fn for_console() -> Value {
     let panels = PANELS.iter().enumerate().map(|(index, Panel { title, unit, queries })| {
         let targets = queries.iter().zip('A'..).map(|((text, legend), letter)| {
@@ -269,7 +269,7 @@ pub(super) fn perses() -> Value {
 mod tests {
     use super::*;
 
-    /// What a value's strings under `key` are.
+    /// Collects a value's strings under `key`.
     fn found<'a>(value: &'a Value, key: &str, all: &mut Vec<&'a str>) {
         match value {
             Value::Object(map) => {

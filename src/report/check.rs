@@ -1,4 +1,4 @@
-//! What `wasp-agent check` prints.
+//! Formats the output of `wasp-agent check`.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::{
     model::check::{Level, Line},
 };
 
-/// Of the JSON; a newer one may have more fields and ids.
+/// Version of the JSON; a newer version may have more fields and ids.
 const VERSION: u32 = 2;
 
 fn word(level: Level) -> &'static str {
@@ -32,8 +32,8 @@ fn style(level: Level) -> Style {
     color.on_default()
 }
 
-/// A line for each check, those that fail first; below those that are not well, why it matters and what mends it. With
-/// colours, which the printer leaves out where nobody sees them.
+/// Formats a line for each check, failures first, and below each problem why it matters and how to
+/// fix it. With colours, which the printer removes if its output is not a terminal.
 pub fn human(lines: &[Line]) -> String {
     let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -62,7 +62,7 @@ pub fn human(lines: &[Line]) -> String {
     super::for_terminal(&text)
 }
 
-/// One line for each that is not well. `priorities` are those of sd-daemon(3), for the journal.
+/// Formats one line for each problem. `priorities` are those of sd-daemon(3), for the journal.
 pub fn brief(lines: &[Line], priorities: bool) -> String {
     let mut text = String::new();
     for Line { id, level, found, fix, .. } in lines.iter().filter(|line| line.level >= Level::Warn)
@@ -114,7 +114,7 @@ pub fn json(lines: &[Line]) -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
-/// Every check, as Markdown: `docs/check.md`.
+/// Returns the reference of all checks as Markdown: `docs/check.md`.
 pub fn reference() -> String {
     let mut text = String::new();
     for Check { id, looks_at, why, fix, .. } in CHECKS {

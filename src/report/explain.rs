@@ -1,5 +1,5 @@
-//! `wasp-agent explain POD`: why its containers may swap what they may, and where it stands in the
-//! order of eviction.
+//! Formats the output of `wasp-agent explain POD`: why its containers may swap as much as they may,
+//! and its rank for eviction.
 
 use crate::model::counted::counted;
 use std::fmt::Write;
@@ -94,7 +94,7 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
     super::for_terminal(&text)
 }
 
-/// Bytes as they are and as people read them.
+/// Formats bytes, as a number and in binary units.
 fn readable(swap_max: &str) -> String {
     match swap_max.parse::<u64>() {
         Ok(0) => "nothing".to_owned(),

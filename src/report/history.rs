@@ -1,4 +1,4 @@
-//! `wasp-agent report` and `wasp-agent advise`: what the node's history tells.
+//! Formats the output of `wasp-agent report` and `wasp-agent advise`.
 
 use crate::model::counted::counted;
 use std::{collections::BTreeMap, fmt::Write};
@@ -11,14 +11,14 @@ use crate::{
     model::{history::Minute, swap::human_bytes},
 };
 
-/// Of the JSON; fields are only ever added within a version.
+/// Version of the JSON, which may gain fields but keeps all existing ones.
 const VERSION: u32 = 2;
-/// So many lines of a kind are shown; the JSON has all.
+/// Number of lines of each kind; the JSON has all.
 const SHOWN: usize = 20;
-/// So many pods are named for a kind of repair.
+/// Number of pods named for a kind of repair.
 const NAMED: usize = 3;
 
-/// Seconds since 1970 as people read them.
+/// Formats seconds since 1970 for people.
 pub fn shown_time(at: u64) -> String {
     time_as(at, "%Y-%m-%d %H:%M")
 }
@@ -37,7 +37,7 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-/// Hundredths of a percent.
+/// Formats hundredths of a percent.
 fn percent(hundredths: u64) -> String {
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
@@ -56,7 +56,7 @@ fn spread(spread: Option<Spread>, shown: impl Fn(u64) -> String) -> String {
     )
 }
 
-/// The report for people. `notes` are what could not be read.
+/// Formats the report for people. `notes` describe unreadable parts.
 pub fn report(summary: &Summary, notes: &[String]) -> String {
     let mut text = String::new();
     let (from, to) = (shown_time(summary.from), shown_time(summary.to));
@@ -175,7 +175,7 @@ fn outages(text: &mut String, outages: &[Outage], to: u64) {
     text.push('\n');
 }
 
-/// The report for programs, with a point for each minute.
+/// Formats the report for programs, with a point for each minute.
 pub fn json(summary: &Summary, minutes: &[Minute], notes: &[String]) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Report<'a> {
@@ -187,7 +187,7 @@ pub fn json(summary: &Summary, minutes: &[Minute], notes: &[String]) -> serde_js
     Ok(serde_json::to_string(&Report { version: VERSION, summary, minutes, notes })? + "\n")
 }
 
-/// What the node bears, for people.
+/// Formats the memory use that the node sustains, for people.
 pub fn advice(borne: &Borne) -> String {
     let mut text = String::new();
     let (Some(from), Some(to), Some(held)) = (borne.from, borne.to, borne.held_percent) else {

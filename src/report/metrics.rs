@@ -1,4 +1,4 @@
-//! Metrics: what the agent publishes of itself, as OpenMetrics and in Prometheus' older text format.
+//! Metrics: the agent's publication as OpenMetrics and in Prometheus' older text format.
 
 use std::fmt::{self, Write};
 
@@ -30,7 +30,7 @@ use crate::{
 
 const PREFIX: &str = "wasp_agent";
 
-/// `published` in OpenMetrics 1.0.
+/// Formats `published` as OpenMetrics 1.0.
 pub fn open_metrics(published: &Published) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Families(families(published))));
@@ -39,12 +39,13 @@ pub fn open_metrics(published: &Published) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// `published` in Prometheus' text format 0.0.4, which is what node_exporter reads.
+/// Formats `published` in Prometheus' text format 0.0.4, which node_exporter reads.
 pub fn prometheus(published: &Published) -> Result<String, fmt::Error> {
     Ok(older(&open_metrics(published)?))
 }
 
-/// There, a counter's family bears its samples' name, and a unit is only part of a name.
+/// In the older format, a counter's family has the name of its samples, and a unit is only part of
+/// a name.
 fn older(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut lines = open_metrics.lines().peekable();
@@ -64,7 +65,7 @@ fn older(open_metrics: &str) -> String {
     text
 }
 
-/// Every metric with type, labels and meaning, as Markdown: `docs/metrics.md`.
+/// Returns the reference of all metrics as Markdown: `docs/metrics.md`.
 pub fn reference() -> String {
     let mut text = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for Family { name, kind, label, help, .. } in families(&Published::default()) {
@@ -140,7 +141,7 @@ impl EncodeCounterValue for Number {
     }
 }
 
-/// A metric's name, whose last word is its unit, with its samples by the values of a label.
+/// A metric: its name, whose last word is its unit, and its samples by the value of a label.
 #[derive(Debug)]
 struct Family {
     name: &'static str,
@@ -156,7 +157,7 @@ impl Family {
         Self { name, kind, label: None, help, samples: Vec::new(), buckets: Vec::new() }
     }
 
-    /// One sample without a label, if there is one.
+    /// Adds one sample without a label, if there is a value.
     fn is(mut self, value: Option<impl Into<Number>>) -> Self {
         self.samples.extend(value.map(|value| (String::new(), value.into())));
         self
@@ -188,7 +189,7 @@ impl Family {
         for (value, number) in &self.samples {
             match self.label {
                 Some(label) => {
-                    // Which the library leaves to us; a slice's name may have backslashes.
+                    // The library leaves escaping to its user; a slice's name may have backslashes.
                     let value =
                         value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
                     let labels = [(label, value.as_str())];
@@ -231,7 +232,7 @@ fn counter(name: &'static str, help: &'static str) -> Family {
     Family::new(Kind::Counter, name, help)
 }
 
-/// All values of a fixed vocabulary, so that a rate begins at 0.
+/// Adds all values of a fixed vocabulary, so that a rate starts at 0.
 fn counted<'a>(
     words: &'a [&'static str],
     counts: &'a std::collections::BTreeMap<String, u64>,
@@ -318,7 +319,7 @@ fn of_agent(published: &Published) -> Vec<Family> {
 
 fn of_node(published: &Published) -> Vec<Family> {
     let node = &published.node;
-    // What was never measured is left out: a working set is never 0.
+    // Leave out values that were never measured: a working set is never 0.
     let measured = |bytes: u64| (node.working_set_bytes > 0).then_some(bytes);
     let pages = |pages: u64| measured(pages.saturating_mul(node.page_bytes));
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]

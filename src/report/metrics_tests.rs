@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::published;
 
-/// One of everything.
+/// A publication with one of everything.
 pub fn example() -> Published {
     let text = include_str!("../../tests/golden/metrics/status.json");
     serde_json::from_str(text).unwrap()

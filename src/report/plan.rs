@@ -1,4 +1,4 @@
-//! The plan as a table for people and as JSON for programs.
+//! Formats the plan as a table for people and as JSON for programs.
 
 use crate::model::counted::counted;
 use std::fmt::Write;
@@ -30,15 +30,15 @@ pub struct Plan {
     pub containers: Vec<Row>,
     /// The pods' own cgroups.
     pub pods: Vec<PodRow>,
-    /// The limits that are wrong. What systemd holds is not asked.
+    /// The limits to change. Does not include properties that only systemd holds.
     pub actions: Vec<Action>,
-    /// Limits that are not the kubelet's, where it grants, and that are left as they are.
+    /// Number of limits that differ from the kubelet's, where it grants and the agent leaves them.
     #[serde(skip)]
     differing: usize,
-    /// Nobody knows who grants.
+    /// True if it is unknown which program grants.
     #[serde(skip)]
     in_doubt: bool,
-    /// What the plan could not take into account.
+    /// Facts that the plan could not take into account.
     pub notes: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ pub struct Row {
     helper: bool,
 }
 
-/// A pod's own cgroup, with what its containers hold.
+/// A pod's own cgroup, with the memory of its containers.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PodRow {
     pub namespace: String,
@@ -70,7 +70,7 @@ pub struct PodRow {
     pub grant: SwapMax,
     pub in_force: SwapMax,
     pub used_bytes: u64,
-    /// Of that.
+    /// The part of it that belongs to no container.
     pub in_no_container_bytes: u64,
     pub why: String,
 }
@@ -140,7 +140,8 @@ impl Plan {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Sandboxes and monitors only where `all`, and pods where there is something to tell of them.
+    /// Formats a table; with `all`, includes sandboxes and monitors. Includes a pod's own cgroup if
+    /// it is noteworthy.
     pub fn table(&self, all: bool) -> String {
         let mut text = String::new();
         for note in &self.notes {
@@ -174,7 +175,7 @@ impl Plan {
             of_containers.map(|row| (key(&row.namespace, &row.pod), row.cells())).collect();
         let of_pods = self.pods.iter().filter(told);
         sorted.extend(of_pods.map(|row| (key(&row.namespace, &row.pod), row.cells())));
-        // Stable: a pod comes after its containers.
+        // The sort is stable: a pod comes after its containers.
         sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
         rows.extend(sorted.into_iter().map(|(_, cells)| cells));
         text.push_str(&super::columns(&rows));
@@ -184,10 +185,10 @@ impl Plan {
 }
 
 impl Plan {
-    /// Nothing is claimed of what was not compared.
+    /// Summarizes the plan, without claims about limits that were not compared.
     fn verdict(&self) -> String {
         let containers = self.containers.len();
-        // While others hold more than their grants, a raise waits for bytes that are free.
+        // While other containers hold more than their grants, a raise waits for free bytes.
         let page = self.node.page_bytes;
         let waits = |row: &&Row| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
@@ -235,7 +236,7 @@ impl Plan {
     }
 }
 
-/// Namespace and name, as far as they are known.
+/// Returns namespace and name, if they are known.
 fn names(pod: Option<&Pod>, uid: &PodUid) -> (String, String) {
     let namespace = pod.map_or("?", |pod| &pod.namespace);
     (namespace.to_owned(), pod.map_or(uid.as_str(), |pod| &pod.name).to_owned())

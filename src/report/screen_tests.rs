@@ -24,7 +24,7 @@ fn golden(name: &str, text: &str) {
     assert_eq!(text, expected, "{name}: BLESS=1 cargo test writes it anew");
 }
 
-/// As it is where colours are not seen.
+/// Formats without colours.
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
@@ -222,7 +222,7 @@ fn screens_are_as_recorded() {
     golden("tests/golden/status/never-ran-200.txt", &plain(&screen(&nothing, 200, false)));
 }
 
-/// A bad night: more of everything than there is room for.
+/// A bad night: more of everything than fits.
 fn crowded() -> Overview {
     let mut overview = pressed();
     let published = overview.published.as_mut().unwrap();

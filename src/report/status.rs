@@ -1,4 +1,4 @@
-//! The one line that `systemctl status` shows.
+//! Formats the status line that `systemctl status` shows.
 
 use crate::model::counted::counted;
 use crate::{
@@ -11,20 +11,20 @@ use crate::{
     },
 };
 
-/// What the line is made of.
+/// The input of the line.
 #[derive(Debug)]
 pub struct Facts<'a> {
     pub settings: &'a Settings,
     pub node: NodeMemory,
     pub state: &'a State,
     pub pods: usize,
-    /// Slices that never swap and are served first.
+    /// Slices that never swap and that have priority for memory and disk.
     pub protected: &'a [String],
-    /// What does not work, the worst first.
+    /// The problems, the worst first.
     pub problems: &'a [Problem],
 }
 
-/// One sentence about swap and containers; before it, what is wrong.
+/// Returns one sentence about swap and containers, after any problems.
 pub fn line(facts: &Facts<'_>) -> String {
     let (mut containers, mut granted, mut unlimited, mut bytes, mut used) = (0, 0, 0, 0, 0_u64);
     for (_, container) in facts.state.containers() {
@@ -39,7 +39,7 @@ pub fn line(facts: &Facts<'_>) -> String {
         }
         used += container.used_bytes;
     }
-    // What is in no container counts too.
+    // Memory outside of containers counts too.
     let pods_used = facts.state.pods().map(|(_, pod)| pod.used_bytes).sum();
     let used = used.max(pods_used);
 

@@ -1,4 +1,5 @@
-//! `wasp-agent status --brief`: a node in one line of three fields, for a rollout that asks every node.
+//! Formats `wasp-agent status --brief`: one line of three fields, for a rollout that queries every
+//! node.
 
 use crate::model::trouble::Severity;
 use crate::{
@@ -6,14 +7,14 @@ use crate::{
     report::overview::{Overview, PodRow},
 };
 
-/// One field each of what a rollout is about.
+/// One field for each subject of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// What there is, and what is configured where that is more.
+    /// The node's swap, and the configured amount if that is larger.
     pub swap: String,
     /// `ready`, or the kinds of its problems.
     pub agent: String,
-    /// `right`, or how many containers have another limit than their grant.
+    /// `right`, or the number of containers whose limit differs from their grant.
     pub limits: String,
 }
 
@@ -38,7 +39,7 @@ impl Verdict {
             Some(_) if overview.agent.warning.is_some() => "stopped publishing".to_owned(),
             _ if too_small => "too little swap".to_owned(),
             Some(published) => {
-                // Notes pass by themselves.
+                // Problems of severity Note pass without action.
                 let lasting = published.problems.iter().filter(|p| p.severity > Severity::Note);
                 let kinds: Vec<&str> = lasting.map(|p| p.kind.as_str()).collect();
                 match kinds.is_empty() {
@@ -63,13 +64,13 @@ impl Verdict {
         self.agent == "ready" && self.limits == "right"
     }
 
-    /// The fields, with tabs between them.
+    /// Returns the fields, separated by tabs.
     pub fn line(&self) -> String {
         format!("{}\t{}\t{}\n", self.swap, self.agent, self.limits)
     }
 }
 
-/// A limit that follows a use above the grant is no wrong one.
+/// Counts wrong limits. A limit above the grant that follows the use down is not wrong.
 fn wrong_limits(pod: &PodRow, page_bytes: u64) -> usize {
     let wrong = pod.containers.iter().filter(|container| {
         let bytes = |text: &str| text.parse::<u64>().ok();

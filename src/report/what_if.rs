@@ -1,4 +1,4 @@
-//! `wasp-agent plan --overcommit-percent` for people and programs.
+//! Formats `wasp-agent plan --overcommit-percent` for people and programs.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::{
     model::swap::{SwapMax, human_bytes},
 };
 
-/// What would have to be done to the swap: the steps, or why they are refused.
+/// The steps to change the swap, or the reasons for refusing them.
 pub type Provisioning = Result<Vec<String>, String>;
 
 fn shown(swap_max: SwapMax) -> String {

@@ -1,4 +1,4 @@
-//! System calls fail that never do on a healthy node, and files hold what nobody has written.
+//! System calls fail that never fail on a healthy node, and files have impossible content.
 
 use std::{fs, io::Write, process::Stdio};
 
@@ -143,14 +143,14 @@ fn credentials_that_are_refused_change_no_limit() {
             node.server.pki().rotate_from_wrong_ca(NODE, wrong).unwrap();
         }
         let mut agent = Agent::start(&node.host);
-        // Not reachable, or refused: as its TLS tells.
+        // Unreachable or refused, depending on TLS.
         agent.hears("API server");
         node.host.set_limit(&pod.cgroup, "max");
         node.host.await_limit(&pod.cgroup, &share(100).to_string());
         node.server.rotate(NODE, Validity::for_the_next(PATIENCE * 1000)).unwrap();
         agent.hears("Swap 2.0 GiB");
     }
-    // A server that another authority vouches for.
+    // A server with a certificate of another authority.
     fs::create_dir(&other_ca).unwrap();
     let impostor = test_apiserver::ApiServer::start(test_apiserver::Options {
         nodes: vec![NODE.to_owned()],

@@ -1,4 +1,4 @@
-//! A whole node in a folder, as `wasp-agent check` looks at it.
+//! A complete node in a folder, for `wasp-agent check`.
 
 use std::{
     fs,
@@ -88,14 +88,14 @@ pub fn healthy() -> FakeHost {
     host
 }
 
-/// The hook's program as cargo has built it, behind a link.
+/// Links to the hook's program as cargo has built it.
 fn link_program(host: &FakeHost, path: &str) {
     fs::create_dir_all(host.path(path).parent().unwrap()).unwrap();
     let name = Path::new(path).file_name().unwrap();
     symlink(super::agent_binary().with_file_name(name), host.path(path)).unwrap();
 }
 
-/// The hook's program as a file of the host's own, for tests that break it.
+/// Copies the hook's program to the host, for tests that break it.
 pub fn own_hook(host: &FakeHost) -> PathBuf {
     let path = host.path("/usr/bin/wasp-hook");
     let built = fs::canonicalize(&path).unwrap();
@@ -119,7 +119,7 @@ pub fn selinux(host: &FakeHost, enforce: &str) {
     host.write("/sys/fs/selinux/enforce", enforce);
 }
 
-/// The system on vda, and a pod's Secret on a tmpfs with `option`.
+/// Mounts the system on vda, and a pod's Secret on a tmpfs with `option`.
 pub fn mounts(host: &FakeHost, option: &str) {
     let secret = "/var/lib/kubelet/pods/x/volumes/kubernetes.io~secret/y";
     let text = format!(
@@ -128,7 +128,8 @@ pub fn mounts(host: &FakeHost, option: &str) {
     host.write("/proc/self/mountinfo", &text);
 }
 
-/// The host's files as they are read, with what systemd and the API server of a healthy node say.
+/// Gathers facts from the host's files, with the answers of systemd and the API server of a healthy
+/// node.
 pub fn recorded(host: &FakeHost) -> Facts {
     let roots = Roots::at(host.root());
     let loaded = wasp_agent::observe::settings::load(&roots, |_| None);

@@ -1,15 +1,17 @@
 //! Every kind of message in the journal: its level, MESSAGE_ID, fields, meaning and remedy.
 //!
-//! Each kind is a struct. Its fields are the journal's fields, in upper case, so a message cannot be logged
-//! with fields other than those that the reference (docs/journal.md) and the catalog (`journalctl -x`) name.
+//! Each kind is a struct. Its fields are the journal's fields, in upper case, so a message cannot
+//! be logged with fields other than those that the reference (docs/journal.md) and the catalog
+//! (`journalctl -x`) name.
 //!
 //! clippy.toml forbids tracing's macros for these levels elsewhere.
 //!
-//! An ID is permanent: whoever searches for it must find the same kind. Take new ones from `systemd-id128 new`.
+//! An ID is permanent: a search for it must always find the same kind. Take new ones from
+//! `systemd-id128 new`.
 
 use std::fmt::{Arguments, Display, Write};
 
-/// How serious a message is.
+/// The level of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Info,
@@ -17,7 +19,7 @@ pub enum Level {
     Error,
 }
 
-/// What is known of a kind of message.
+/// The description of a kind of message.
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
     pub id: &'static str,
@@ -25,16 +27,16 @@ pub struct Message {
     pub level: Level,
     /// One line. `@FIELD@` stands for a field's value, here and below.
     pub subject: &'static str,
-    /// Beside MESSAGE and what the journal adds.
+    /// Fields in addition to MESSAGE and those that the journal adds.
     pub fields: &'static [&'static str],
     pub meaning: &'static str,
     pub remedy: &'static str,
 }
 
-/// A field that a message has only sometimes.
+/// A field that a message may lack.
 pub type Optional<'a> = Option<&'a dyn Display>;
 
-/// `value` as an optional field.
+/// Converts `value` to an optional field.
 pub fn optional<T: Display>(value: &Option<T>) -> Optional<'_> {
     value.as_ref().map(|value| value as &dyn Display)
 }
@@ -87,12 +89,12 @@ macro_rules! emitted {
                 remedy: $remedy,
             };
 
-            /// Logs the message; `text` is what people read of it.
+            /// Logs the message; `text` is the part that people read.
             pub fn emit(&self, text: Arguments<'_>) {
                 self.emit_at(Level::$level, text);
             }
 
-            /// The same at another level than the usual one.
+            /// Logs the message at another level than usual.
             pub fn emit_at(&self, level: Level, text: Arguments<'_>) {
                 macro_rules! event {
                     ($level_of_tracing:ident) => {
@@ -115,12 +117,12 @@ macro_rules! emitted {
     };
 }
 
-/// The name of a field in the journal.
+/// Returns the name of a field in the journal.
 pub fn journal_field(name: &str) -> String {
     name.to_ascii_uppercase()
 }
 
-/// For systemd's catalog.
+/// Returns the text of systemd's message catalog.
 ///
 /// Source: systemd, "Journal Message Catalogs".
 pub fn catalog() -> String {
@@ -135,7 +137,7 @@ pub fn catalog() -> String {
     text
 }
 
-/// Every message, as Markdown: `docs/journal.md`.
+/// Returns the reference of all messages as Markdown: `docs/journal.md`.
 pub fn reference() -> String {
     let mut text = String::new();
     for Message { id, name, subject, fields, meaning, remedy, .. } in ALL {
@@ -151,7 +153,7 @@ pub fn reference() -> String {
     text
 }
 
-/// Without the marks of fields: their names stand for their values.
+/// Removes the marks of fields: their names stand for their values.
 fn shown(text: &str) -> String {
     text.replace('@', "")
 }

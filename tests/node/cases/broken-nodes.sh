@@ -1,9 +1,9 @@
-# What breaks a node is named by STATUS, status and check alike, and the remedy works when it is pasted
+# STATUS, status and check name the same cause on a broken node, and the remedy works when it is pasted
 # suites: bookworm
 # timeout: 900
 . /payload/lib.sh
 
-# Sets finding of the check's ID: LEVEL: what was found, and mend: its remedy.
+# Sets `finding` for the check's ID as LEVEL: text, and `fix` to its remedy.
 finds() {
     local report
     report=$(wasp-agent check --json) || true
@@ -38,6 +38,17 @@ like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
 check "its remedy is a command that works" paste
 eventually 5 "and the hook is back" test -e "$definition"
 
+# --- its mount: the agent's unit has mounts of its own, and reads those of the host
+mount --bind /usr/bin/wasp-hook /usr/bin/wasp-hook
+mount -o remount,bind,noexec /usr/bin/wasp-hook
+eventually 5 "a hook on a mount without exec is withdrawn at once" bash -c "! test -e $definition"
+like "$(agent_status)" '^the OCI hook is removed.*is mounted with noexec' "STATUS names it first"
+finds hook-program
+like "$finding" '^fail: .*is mounted with noexec' "so does check"
+check "its remedy is a command that works" paste
+eventually 5 "and the hook is back" test -e "$definition"
+umount /usr/bin/wasp-hook
+
 # --- a limit above the pods
 systemctl set-property --runtime kubepods.slice MemorySwapMax=0
 eventually 60 "kubepods.slice at 0 is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "memory.swap.max of kubepods.slice is 0"'
@@ -47,7 +58,7 @@ like "$(wasp-agent explain one)" 'by the limit of kubepods.slice' "explain names
 check "its remedy is a command that works" paste
 check "and the check turns OK" check_is limits-above-pods ok
 
-# --- what undoes our limits: a daemon-reload with a property that an administrator set
+# --- a daemon-reload with a property that an administrator set undoes our limits
 systemctl set-property kubepods.slice MemorySwapMax=0
 systemctl daemon-reload
 eventually 60 "an override in system.control is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "memory.swap.max of kubepods.slice is 0"'

@@ -1,4 +1,4 @@
-# When swap hurts, the pod that thrashes is evicted, and only it; the cluster is told
+# Under swap pressure the agent evicts the pod that thrashes, and only it, and reports that to the cluster
 # suites: bookworm
 # timeout: 400
 . /payload/lib.sh
@@ -15,13 +15,13 @@ condition() { api get node node-a | jq -r '.status.conditions[] | select(.type =
 condition_is() { [[ $(condition) == "$1" ]]; }
 unschedulable() { api get node node-a | jq -e '.spec.unschedulable'; }
 schedulable() { ! unschedulable; }
-# events NAMESPACE KIND: their reasons, each once.
+# events NAMESPACE KIND: the events' reasons, each once.
 events() { api get events -n "$1" | jq -r --arg kind "$2" '(.items // [])[] | select(.involvedObject.kind == $kind) | .reason' | sort -u | paste -sd ' '; }
 says() { agent_journal | grep -qE "$1"; }
 
 eventually 15 "the node's condition says that all is well" condition_is "False NoSwapPressure"
 pod calm --request 100Mi --limit 300Mi
-# It writes the same 140 MiB again and again, with 100 MiB of memory.
+# Writes the same 140 MiB repeatedly, with 100 MiB of memory.
 pod greedy --request 80Mi --limit 100Mi --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
 pod other --request 60Mi --limit 300Mi
 eventually 5 "the grant stands" has_limit greedy "$(grant 80)"

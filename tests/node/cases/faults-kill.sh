@@ -1,4 +1,4 @@
-# Killed or refused at every place of its way, it leaves nothing half done, and the next one mends the rest
+# An agent that is killed or fails at any place leaves nothing half done, and the next one repairs the rest
 # suites: bookworm
 # timeout: 900
 # failpoints: yes
@@ -6,7 +6,7 @@
 file=/var/lib/wasp-agent/swapfile
 check "this agent has failpoints" grep -q FAILPOINTS /usr/bin/wasp-agent
 
-# fail PLACE TURN FAULT COMMAND...: its exit status
+# fail PLACE TURN FAULT COMMAND...: sets its exit status
 fail() {
     local status=0 turn=''
     (($2 == 0)) || turn="$2*off->"
@@ -14,7 +14,7 @@ fail() {
     echo $status
 }
 swap_bytes() { awk 'NR > 1 { sum += $3 } END { print sum * 1024 + 4096 }' /proc/swaps; }
-# Every swapfile that is on or at its path is whole, and of ours.
+# Every swapfile that is on, or at its path, is complete and ours.
 whole() {
     local path
     for path in $(awk 'NR > 1 { print $1 }' /proc/swaps) $(find ${file%/*} -name 'swapfile*'); do
@@ -24,7 +24,7 @@ whole() {
 
 # configured MEBIBYTES
 configured() { configure '[swap]' "size = \"$1Mi\"" '[kernel]' 'align-watermarks = true'; }
-# died_at PLACE MEBIBYTES_BEFORE MEBIBYTES: at each turn, until the run comes through
+# died_at PLACE MEBIBYTES_BEFORE MEBIBYTES: kills at each turn, until a run completes
 died_at() {
     local turn place=$1 before=$2 wanted=$3 found
     for ((turn = 0; turn < 20; turn++)); do
@@ -38,7 +38,7 @@ died_at() {
         died=$((died + 1))
         whole || report "not ok" "killed at $place, turn $turn: all is whole"
         wasp-agent provision >/run/said 2>&1 || note "$(</run/said)"
-        # While it is on, a file that was exchanged keeps the name that it was made with.
+        # While it is on, a replacement file keeps its first name.
         found="$(swap_bytes) $(find ${file%/*} -type f -printf '%f\n' | sed 's/\.next$//' | sort | paste -sd ' ')"
         [[ $found == "$(mib "$wanted") provisioned.json swapfile" ]] ||
             report "not ok" "killed at $place, turn $turn, and fixed: $found"

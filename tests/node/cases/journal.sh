@@ -1,4 +1,4 @@
-# Every message has its ID and fields, journalctl -x explains it; metrics come from the hardened unit
+# Every message has its ID and fields, and journalctl -x explains it; the hardened unit publishes metrics
 # suites: bookworm
 . /payload/lib.sh
 journalctl --update-catalog
@@ -16,7 +16,7 @@ of one
 echo max >"$scope/memory.swap.max"
 eventually 10 "a changed limit is repaired" has_limit one "$(grant 100)"
 
-# entries NAME: the agent's of this kind, as JSON; docs/journal.md has the IDs.
+# entries NAME: the agent's messages of this kind, as JSON; docs/journal.md has the IDs.
 id_of() { awk -v RS= -v name="Subject: $1" 'index($0, name) { print $2; exit }' /usr/lib/systemd/catalog/wasp-agent.catalog; }
 entries() { journalctl -q -u wasp-agent -o json MESSAGE_ID="$(id_of "$1")"; }
 set=$(id_of "A swap limit was set")

@@ -1,4 +1,4 @@
-# Where the kubelet grants, its limits are left, proven and repaired
+# Where the kubelet grants, the agent leaves its limits, verifies and repairs them
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
@@ -9,7 +9,7 @@ kubelet() {
     printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' 'failSwapOn: false' "$@" >/etc/kubernetes/kubelet.conf
 }
 limited_swap() { kubelet 'memorySwap:' '  swapBehavior: LimitedSwap'; }
-# binds POD BYTES: the lowest limit of the container's cgroups.
+# binds POD BYTES: checks the lowest limit of the container's cgroups.
 binds() {
     local id unit scope child bundle slice lowest value file
     of "$1"
@@ -20,16 +20,17 @@ binds() {
     done
     [[ $lowest == "$(page "$2")" ]] || { echo "$1: $(swap_max "$1"), expected $2"; return 1; }
 }
-# Of the agent, not of the check before its start; this kernel has no io.latency, and systemd may be slow.
+# Warnings of the agent, without the check before its start; this kernel has no io.latency, and
+# systemd may be slow.
 warnings() { agent_journal -p warning | grep -vE '^(WARN|FAIL) |io\.latency|timed out' || true; }
-# writes EXCEPT: how many limits of others than EXCEPT were written.
+# writes EXCEPT: the number of written limits, except those of EXCEPT.
 writes() { agent_journal | grep 'set memory.swap.max' | grep -vcE "/($1)'s" || true; }
 says() { agent_status | grep -qE "$1"; }
 hook_file() { compgen -G '/[re]*/containers/oci/hooks.d/99-wasp-agent.json' >/dev/null; }
 no_hook() { ! hook_file; }
 
-# stood_at_max POD COMMAND...: for how many ms the limit that binds was "max" (crun's is the child's) while the command ran and until
-# it has been right for half a second.
+# stood_at_max POD COMMAND...: the ms for which the decisive limit was "max" (with crun it is the
+# child's), while the command ran and until it was right for half a second.
 stood_at_max() {
     local id unit scope child bundle slice value last now begin ms=0 right=0
     of "$1"

@@ -1,4 +1,4 @@
-# A kernel that cannot limit swap gets none, and nobody claims that a limit is right
+# On a kernel that cannot limit swap, the agent makes none, and no command reports a limit as right
 # suites: bookworm
 # cmdline: cgroup_disable=memory
 # timeout: 300

@@ -1,4 +1,4 @@
-# A partition whose device comes late becomes swap as soon as it appears, without a restart
+# A partition whose device appears late becomes swap at once, without a restart
 # suites: bookworm
 # disks: 600M
 # timeout: 420

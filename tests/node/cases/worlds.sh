@@ -1,4 +1,4 @@
-# Under thrash, one VM migrates at a time with a KubeVirt that shows nothing of it, and an overloaded server costs nobody a turn
+# Under thrash one VM migrates at a time even if KubeVirt shows no migration, and an overloaded server delays no pod's turn
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh

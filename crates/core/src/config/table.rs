@@ -1,5 +1,5 @@
-//! Every key there is. The loader, `check-config`, the messages and the reference in the manual all
-//! read this one table.
+//! The table of all keys. The loader, `check-config`, the messages and the reference in the manual
+//! all read it.
 
 use super::{
     keys::{Default, Key, Kind},
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{hook::WhenUnknown, words::Vocabulary};
 
-/// In the order in which they are shown: the top level first, then by table.
+/// In display order: the top level first, then table by table.
 pub const KEYS: &[Key] = &[
     Key {
         path: "grants",

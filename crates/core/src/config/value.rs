@@ -1,4 +1,4 @@
-//! Values as they stand in a file or the environment, with where they stand.
+//! Values of the configuration, with their place in a file or in the environment.
 
 use crate::model::counted::counted;
 use std::{
@@ -19,7 +19,7 @@ pub enum Value {
 }
 
 impl fmt::Display for Value {
-    /// As TOML.
+    /// Formats the value as TOML.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integer(number) => write!(f, "{number}"),
@@ -41,11 +41,11 @@ impl fmt::Display for Value {
     }
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     Default,
-    /// Lines count from 1.
+    /// Line numbers start at 1.
     File {
         path: PathBuf,
         line: usize,
@@ -67,7 +67,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong with the configuration: where, what, and what would be right.
+/// One problem in the configuration: its place, the faulty value, and the values that are allowed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     pub origin: Origin,
@@ -80,7 +80,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with the configuration; never empty.
+/// All problems in the configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 

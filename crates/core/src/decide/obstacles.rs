@@ -1,4 +1,4 @@
-//! What keeps pods from swapping as they are granted, and what fixes it.
+//! Finds limits that keep pods from using their swap grant, and their fixes.
 
 use crate::model::{
     obstacles::{Ancestor, Obstacles},
@@ -6,7 +6,8 @@ use crate::model::{
     trouble::{Problem, Trouble},
 };
 
-/// A limit above the pods that is smaller than the node's swap: their own do not count.
+/// Reports a limit above the pods that is smaller than the node's swap; the pods' own limits do not
+/// count.
 pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Problem> {
     let tight = |ancestor: &&Ancestor| match ancestor.swap_max {
         SwapMax::Max => false,
@@ -22,7 +23,8 @@ pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Proble
         "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever their \
          grants are"
     );
-    // set-property also wins over what `systemctl set-property` has left in /etc/systemd/system.control.
+    // set-property also overrides what `systemctl set-property` has left in
+    // /etc/systemd/system.control.
     let remedy = match found.is_unit() {
         true => format!("systemctl set-property {name} MemorySwapMax=infinity"),
         false => format!("echo max > /sys/fs/cgroup/{}/memory.swap.max", found.path),
@@ -30,7 +32,7 @@ pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Proble
     Some(Problem::new(Trouble::PodsLimit, text).with_remedy(vec![remedy]))
 }
 
-/// `memory.high` below use: all pods in it wait for memory all the time.
+/// Reports a `memory.high` below use: all pods below it are throttled permanently.
 pub fn throttled(obstacles: &Obstacles) -> Option<Problem> {
     let found = obstacles.above_pods.iter().find_map(|ancestor| {
         let (high, current) = ancestor.high?;
@@ -88,7 +90,7 @@ mod tests {
         let problem = limit_above_pods(&found, 8 << 30).unwrap();
         assert!(problem.text.contains("kubepods-burstable.slice is 1073741824"), "{problem:?}");
         assert!(problem.text.contains("no more than 1.0 GiB"), "{problem:?}");
-        // More than there is bounds nobody.
+        // A limit above the node's swap limits no pod.
         assert_eq!(limit_above_pods(&found, 1 << 30), None);
         found.above_pods[0].swap_max = SwapMax::ZERO;
         let problem = limit_above_pods(&found, 8 << 30).unwrap();

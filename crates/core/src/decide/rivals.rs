@@ -1,15 +1,17 @@
-//! What follows from others that do the agent's work on this node: they are not fought.
+//! Decides how to work beside other programs that do the same work on this node: the agent leaves
+//! theirs alone.
 
 use crate::{
     config::settings::{Grants, Settings},
     model::rivals::{Job, Rival, Who},
 };
 
-/// The target of system.slice in virt-platform-autopilot's 20-io-latency.conf.
+/// The latency target of system.slice in virt-platform-autopilot's 20-io-latency.conf.
 const AUTOPILOT_TARGET_MILLIS: u128 = 5;
 
-/// The row of the table in docs/comparison.md for one of the others: what of its work the agent leaves as it
-/// is, what it adds, and what of it contradicts the agent's settings.
+/// A row of the table in docs/comparison.md for one of the other programs: the part of its work
+/// that the agent leaves alone, the part that it adds, and the part that contradicts the agent's
+/// settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub who: Who,
@@ -34,7 +36,8 @@ impl Row {
     }
 }
 
-/// A row for each of those that are on this node. `makes_swap`: the agent is configured to make swap.
+/// Returns a row for each of the programs on this node. `makes_swap`: the agent is configured to
+/// provision swap.
 pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row> {
     let row = |who: Who| {
         let its: Vec<&Rival> = rivals.iter().filter(|rival| rival.who == who).collect();
@@ -47,7 +50,7 @@ pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row>
                 Job::Swap if makes_swap => row.contradicts.extend(others_swap(rivals, settings)),
                 Job::Slices => {
                     row.kept.push(job.name());
-                    // It leaves out the disk of a swapfile.
+                    // The other program leaves out the disk of a swapfile.
                     row.completed.push("io.latency for the disk of a swapfile");
                     row.contradicts.extend(looser_target(&its, settings));
                 }
@@ -68,7 +71,7 @@ pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row>
     [Who::Autopilot, Who::DaemonSet].into_iter().filter_map(row).collect()
 }
 
-/// The agent sets its own target for system.slice, whatever another one has set.
+/// The agent sets its own target for system.slice, whatever another program has set.
 fn looser_target(its: &[&Rival], settings: &Settings) -> Option<String> {
     let sets = its.iter().any(|rival| rival.path.ends_with("system.slice.d/20-io-latency.conf"));
     let ours = settings.protection.io_latency_target?.as_millis();
@@ -80,7 +83,7 @@ fn looser_target(its: &[&Rival], settings: &Settings) -> Option<String> {
     })
 }
 
-/// Why two agents would set the same limits: the pod that the DaemonSet has on this node.
+/// Describes the DaemonSet's pod on this node: both agents would set the same limits.
 pub fn daemonset<'a>(pods: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<String> {
     let (namespace, pod) = pods.into_iter().min()?;
     let remedy = match namespace {
@@ -97,7 +100,7 @@ pub fn daemonset<'a>(pods: impl IntoIterator<Item = (&'a str, &'a str)>) -> Opti
     ))
 }
 
-/// Why no swap is made beside another's, if none is to be.
+/// Returns the reason for provisioning no swap in addition to another program's, if it applies.
 pub fn others_swap(rivals: &[Rival], settings: &Settings) -> Option<String> {
     let swap = rivals.iter().find(|rival| rival.job == Job::Swap)?;
     (!settings.swap.beside_others).then(|| {
@@ -110,7 +113,7 @@ pub fn others_swap(rivals: &[Rival], settings: &Settings) -> Option<String> {
     })
 }
 
-/// Why the watermarks are left alone, if they are to be.
+/// Returns the reason for leaving the watermarks alone, if it applies.
 pub fn others_watermarks(rivals: &[Rival], settings: &Settings) -> Option<String> {
     let rival = rivals.iter().find(|rival| rival.job == Job::Watermarks)?;
     settings.kernel.align_watermarks.then(|| {
@@ -170,7 +173,7 @@ mod tests {
             "{}",
             row.text()
         );
-        // A second swap, and a looser target.
+        // A second swap area, and a less strict target.
         settings.protection.io_latency_target = Some(std::time::Duration::from_millis(50));
         let [row] = &rows(&autopilot, &settings, true)[..] else { panic!() };
         assert_eq!(row.kept, ["watermarks", "slices", "kubelet"]);

@@ -20,7 +20,7 @@ fn id(digit: char) -> ContainerId {
     ContainerId::new(&String::from(digit).repeat(64)).unwrap()
 }
 
-/// 60 MiB, of that 10 of files.
+/// A container of 60 MiB, 10 of them file cache.
 fn candidate(index: usize, swap_max: SwapMax) -> Candidate {
     let usage = Usage { memory_bytes: 60 * MIB, swap_bytes: 0, file_bytes: 10 * MIB };
     Candidate {

@@ -1,4 +1,4 @@
-//! Which of the kernel's settings are to be other than they are.
+//! Decides which kernel parameters to change.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     model::{swap::human_bytes, watermarks::Watermarks},
 };
 
-/// A file of the kernel's and what it is to hold.
+/// A file of the kernel and its new content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunable {
     pub path: &'static str,
@@ -20,14 +20,15 @@ pub const MIN_FREE: &str = "/proc/sys/vm/min_free_kbytes";
 pub const SWAPPINESS: &str = "/proc/sys/vm/swappiness";
 pub const ZSWAP: &str = "/sys/module/zswap/parameters/enabled";
 
-/// Every file that is ever written.
+/// Every file that the agent may write.
 pub const PATHS: [&str; 4] = [SCALE_FACTOR, MIN_FREE, SWAPPINESS, ZSWAP];
 
-/// What the kernel had before the agent changed it in this boot, by path.
+/// The kernel's values before the agent changed them in this boot, by path.
 pub type Before = BTreeMap<String, String>;
 
-/// All that is configured; `threshold` is what the kubelet evicts below, in bytes. The second is
-/// what cannot be met. Watermarks that are no longer wanted are put back.
+/// Returns the values for all configured parameters, and the problems that make a setting
+/// impossible; `threshold` is the kubelet's eviction threshold in bytes. Restores watermarks that
+/// are no longer wanted.
 pub fn tunables(
     settings: &KernelSettings,
     watermarks: &Watermarks,
@@ -51,7 +52,8 @@ pub fn tunables(
     (wanted, unmet)
 }
 
-/// What is to change for the kernel to swap before the kubelet evicts. `None`: it cannot be made to.
+/// Returns the changes that make the kernel swap before the kubelet evicts. `None`: no setting
+/// achieves that.
 pub fn alignment(watermarks: &Watermarks, threshold: u64, before: &Before) -> Option<Vec<Tunable>> {
     align(watermarks, base(watermarks, before), threshold)
         .map(|aligned| differing(watermarks, aligned))
@@ -61,7 +63,7 @@ fn put_back(watermarks: &Watermarks, before: &Before) -> Vec<Tunable> {
     differing(watermarks, base(watermarks, before))
 }
 
-/// What the kernel has without the agent.
+/// Returns the kernel's values without the agent's changes.
 fn base(watermarks: &Watermarks, before: &Before) -> Aligned {
     let known = |path: &str| before.get(path).and_then(|value| value.parse().ok());
     let now = Aligned::now(watermarks);
@@ -90,7 +92,7 @@ fn too_high(threshold: u64) -> String {
     )
 }
 
-/// What the alignment does, for the journal.
+/// Explains the alignment, for the journal.
 pub fn explained(watermarks: &Watermarks, threshold: u64) -> String {
     let goal = goal(watermarks, threshold);
     let capped = match goal.is_capped {
@@ -107,7 +109,7 @@ pub fn explained(watermarks: &Watermarks, threshold: u64) -> String {
     )
 }
 
-/// Why swap is not reached, where the kubelet evicts before the kernel swaps.
+/// Explains why pods are evicted before the kernel swaps.
 pub fn swap_not_reached(
     settings: &KernelSettings,
     watermarks: &Watermarks,

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Made by Python's `struct`, not by the code under test; the checksum by a loop over FNV-1a's definition:
-/// `struct.pack('<BBHQ4I3I4H5H', 1, 0b111011, 212, 1767323040, 1048576, 524288, 16384, 800000, 120, 80,
-/// 900, 150, 30, 1000, 70, 3, 12, 1, 2, 41)`, padded with zeros to 68 bytes.
+/// Built by Python's `struct`, not by the code under test; the checksum by a loop over FNV-1a's
+/// definition: `struct.pack('<BBHQ4I3I4H5H', 1, 0b111011, 212, 1767323040, 1048576, 524288, 16384,
+/// 800000, 120, 80, 900, 150, 30, 1000, 70, 3, 12, 1, 2, 41)`, padded with zeros to 68 bytes.
 const RECORDED: &str = "1218b1ae013bd400a0355769000000000000100000000800004000000035\
                         0c0078000000500000008403000096001e00e803460003000c0001000200\
                         290000000000000000000000";
@@ -66,7 +66,7 @@ fn two_weeks_later_a_record_takes_the_place() {
     assert_eq!(offset(60), 72);
     assert_eq!(offset(14 * 86_400 - 1), 20_159 * 72);
     assert_eq!(offset(14 * 86_400), 0);
-    // About 1.4 MB, with two files of events of 256 KiB less than 2 MB.
+    // About 1.4 MB; together with two event files of 256 KiB less than 2 MB.
     assert!(RECORDS * (RECORD as u64) + 2 * 262_144 < 2_000_000);
 }
 

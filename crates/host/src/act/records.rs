@@ -1,6 +1,6 @@
-//! `/run/wasp-agent/pods/UID.json`: each pod of the node with its containers' grants. An agent that
-//! starts while the API server is away knows from them what it knew before; the OCI hook reads the
-//! grants.
+//! `/run/wasp-agent/pods/UID.json`: each pod of the node with its containers' grants. From these
+//! files, an agent that starts without an API server restores its knowledge, and the OCI hook reads
+//! the grants.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -33,11 +33,11 @@ pub const FOLDER: Description = Description {
     holds: "for each pod of the node, its data from the API server and its containers' grants",
 };
 
-/// What the file of a pod holds.
+/// The content of a pod's file.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Record {
     pod: Arc<Pod>,
-    /// By container name.
+    /// Grants by container name.
     grants: BTreeMap<Arc<str>, SwapMax>,
 }
 
@@ -46,7 +46,8 @@ pub struct Record {
 pub struct Records {
     folder: PathBuf,
     read_only: bool,
-    /// A digest of each record, by a key of this process: nobody can write a pod that has another's.
+    /// A digest of each record, keyed by this process, so that nobody can construct a pod with
+    /// another's digest.
     written: HashMap<PodUid, u64>,
     digest: RandomState,
     /// Pods whose record could not be written, and the last error.
@@ -66,12 +67,12 @@ impl Records {
         }
     }
 
-    /// Records that nothing is written to, for a dry run.
+    /// Records for a dry run, which writes nothing.
     pub fn read_only(roots: &Roots) -> Self {
         Self { read_only: true, ..Self::new(roots) }
     }
 
-    /// What an earlier run of the agent left. Records that make no sense are left out and logged.
+    /// Returns the pods that an earlier run left. Skips and logs invalid records.
     pub fn load(&mut self) -> Pods {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Pods::new() };
         let mut pods = Pods::new();
@@ -96,7 +97,7 @@ impl Records {
         pods
     }
 
-    /// Records `pod` with its `grants`, atomically, if that is news.
+    /// Writes `pod` with its `grants` atomically, if they changed.
     pub fn save(
         &mut self,
         pod: &Arc<Pod>,
@@ -112,7 +113,8 @@ impl Records {
             let error = FileError::of("write", &self.path(&pod.uid))(source);
             self.error = Some(error.to_string());
             self.unwritten.insert(pod.uid.clone());
-            // Without a record the hook estimates; by an old one it may give more than there is now.
+            // Without a record the hook estimates; an old record could give more than the current
+            // grant.
             self.written.remove(&pod.uid);
             let _ = fs::remove_file(self.path(&pod.uid));
             return Err(error);
@@ -122,12 +124,12 @@ impl Records {
         Ok(())
     }
 
-    /// Pods whose record is to be tried again.
+    /// Returns the pods whose record has to be written again.
     pub fn unwritten(&self) -> impl Iterator<Item = &PodUid> {
         self.unwritten.iter()
     }
 
-    /// What is wrong as long as any record is missing.
+    /// Describes the problem while any record is missing.
     pub fn trouble(&self) -> Option<String> {
         self.error.clone().filter(|_| !self.unwritten.is_empty())
     }
@@ -159,11 +161,11 @@ impl Records {
 /// The part of a pod's record that the OCI hook reads.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
-    /// By container name.
+    /// Grants by container name.
     pub grants: BTreeMap<String, SwapMax>,
 }
 
-/// The published grants of pod `uid`, for the OCI hook; `None` where there are none.
+/// Returns the published grants of pod `uid`, for the OCI hook; `None` if there are none.
 pub fn granted(roots: &Roots, uid: &PodUid) -> Result<Option<Granted>, FileError> {
     let path = Records::new(roots).path(uid);
     let shown = roots.shown(&path).into_owned();
@@ -215,7 +217,7 @@ mod tests {
         for pod in [&a, &b] {
             records.save(pod, grants(7)).unwrap();
         }
-        // No file can be put in the place of a folder.
+        // A file cannot replace a folder.
         let blocked = records.path(&a.uid);
         fs::remove_file(&blocked).unwrap();
         fs::create_dir(&blocked).unwrap();

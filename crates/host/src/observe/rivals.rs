@@ -1,5 +1,5 @@
-//! Others that do the agent's work on this node, by the files that bring them: OpenShift's own swap, and the
-//! wasp-agent DaemonSet.
+//! Finds other programs that do the agent's work on this node, by their files: OpenShift's own
+//! swap, and the wasp-agent DaemonSet.
 //!
 //! Source: virt-platform-autopilot (MachineConfig `90-worker-swap-online`), OpenShift
 //! Virtualization's documents on higher VM density.
@@ -11,12 +11,12 @@ use crate::{
     roots::Roots,
 };
 
-/// A folder for each pod of this node, `NAMESPACE_NAME_UID`, with one for each of its containers. The kubelet
-/// makes it before it starts a container, and removes it with the pod.
+/// A folder for each pod of this node, `NAMESPACE_NAME_UID`, with a subfolder for each container.
+/// The kubelet creates it before it starts a container, and removes it with the pod.
 const POD_LOGS: &str = "/var/log/pods";
 const UNITS: &str = "/etc/systemd/system";
 
-/// Below one of the folders of units, or anywhere.
+/// Files below one of the unit folders, or with an absolute path.
 const RIVALS: [(&str, Job, &str); 11] = [
     (
         "swap-disk-enable.service",
@@ -75,7 +75,7 @@ const RIVALS: [(&str, Job, &str); 11] = [
     ),
 ];
 
-/// All that there are, but for those that are masked.
+/// Returns all that exist and are not masked.
 pub fn rivals(roots: &Roots) -> Vec<Rival> {
     let found = RIVALS.iter().filter_map(|(name, job, does)| {
         let path = Path::new(UNITS).join(name);
@@ -87,7 +87,7 @@ pub fn rivals(roots: &Roots) -> Vec<Rival> {
     found.chain(daemonset(roots)).collect()
 }
 
-/// The DaemonSet's pod, if it is on this node.
+/// Finds the DaemonSet's pod on this node.
 fn daemonset(roots: &Roots) -> Vec<Rival> {
     let is_its = |name: &str| {
         name.split('_').nth(1).is_some_and(|pod| pod.starts_with("wasp-agent-"))
@@ -112,7 +112,8 @@ fn pod_logs(roots: &Roots) -> impl Iterator<Item = String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
-/// Whether OpenShift Virtualization has its pod for nodes here: its operator may deploy the DaemonSet.
+/// Returns true if OpenShift Virtualization has its node pod here: its operator may deploy the
+/// DaemonSet.
 pub fn openshift_virtualization(roots: &Roots) -> bool {
     pod_logs(roots).any(|name| name.starts_with("openshift-cnv_virt-handler-"))
 }

@@ -1,4 +1,4 @@
-//! What each state file holds, and how content of older versions becomes that of today.
+//! The content of each state file, and the conversion of older versions' content.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -15,11 +15,11 @@ use crate::{
     provision::{awaited::Awaited, ledger::Provisioned},
 };
 
-/// Content of a state file.
+/// The content of a state file.
 pub trait State: Serialize + DeserializeOwned {
     const FILE: Description;
 
-    /// Content of `version` as content of today's; `None` where that version is not known.
+    /// Converts content of `version` to the current one; `None` if that version is unknown.
     fn convert(_version: u64, _old: Value) -> Option<Value> {
         None
     }
@@ -64,7 +64,7 @@ impl State for Suspensions {
 impl State for Evictions {
     const FILE: Description = EVICTIONS;
 
-    /// Before version 1 the file had no version. Fields that it lacks have defaults.
+    /// Before version 1 the file had no version. Missing fields have defaults.
     fn convert(version: u64, old: Value) -> Option<Value> {
         (version == 0).then_some(old)
     }

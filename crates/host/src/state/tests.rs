@@ -57,7 +57,7 @@ fn what_is_saved_is_loaded_and_written_on_change_only() {
     assert_eq!(file.load().unwrap(), None);
 }
 
-/// As files of the release before versions were written.
+/// Files in the form of the release before versions existed.
 #[test]
 fn files_without_a_version_are_converted() {
     let (_folder, tunables) = file::<TunablesBefore>(r#"{"/proc/sys/vm/swappiness":"60"}"#);

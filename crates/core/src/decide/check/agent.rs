@@ -1,4 +1,4 @@
-//! What the running agent tells, and what systemd tells of our units.
+//! Checks of the running agent: what it reports, and what systemd reports about its units.
 
 use crate::model::counted::counted;
 use std::time::Duration;
@@ -16,10 +16,11 @@ use crate::{
     },
 };
 
-/// Less than this is none: a record of a pod has about 1 kB, status.json some 20.
+/// Free space below this counts as a full disk: a pod's record takes about 1 kB, status.json about
+/// 20 kB.
 const LEAST_BYTES: u64 = 256 << 10;
 const LEAST_FILES: u64 = 16;
-/// So many restarts are a crash loop.
+/// This many restarts count as a crash loop.
 const CRASH_LOOP: u32 = 3;
 
 pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
@@ -52,7 +53,7 @@ fn renamed(file: &str) -> String {
     }
 }
 
-/// For a shell.
+/// Quotes `text` for a shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
     match text.chars().all(plain) {
@@ -61,7 +62,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Commands that comment out the lines that are wrong, and have the agent read the rest.
+/// Returns commands that comment out the wrong lines and reload the agent.
 pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut add = |line: String| {
@@ -147,12 +148,12 @@ fn unit(facts: &Facts, name: &'static str) -> Outcome {
     }
 }
 
-/// An agent that has not published for so long has stopped working.
+/// The agent counts as stuck if its last publication is older than this.
 fn late(settings: &Settings) -> Duration {
     settings.limits.resync * 3 + Duration::from_secs(30)
 }
 
-/// What the running agent reports, unless another check has found the same.
+/// Reports the running agent's own problems, except those that another check has found.
 pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
     let agent = &facts.agent;
     let published = match &agent.published {
@@ -189,7 +190,7 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
     Outcome { level, found, fix }
 }
 
-/// Whether the check for this trouble's cause is no better.
+/// Returns true if the check for this problem's cause has found it too.
 fn is_found(problem: &Problem, facts: &Facts, settings: &Settings) -> bool {
     let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.kind);
     let ids = trouble.map_or(&[][..], |trouble| trouble.checks());

@@ -1,4 +1,4 @@
-//! The kubelet's credentials, and what they may do.
+//! Checks of the kubelet's credentials and of their permissions.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use crate::{
     model::check::{ApiFacts, CredentialFacts, Facts, Permission},
 };
 
-/// A kubelet renews its certificate when 70 to 90 % of its life are over; so late it has failed to.
+/// The kubelet renews its certificate at 70 to 90 % of its lifetime. If it has not done so this
+/// long before expiry, renewal has failed.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(3600);
 
-/// What the DaemonSet puts on a node that it evicts from.
+/// The taint that the DaemonSet sets on a node that it evicts from.
 const TAINT: &str = "waspEvictionTaint";
 
 pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
@@ -39,7 +40,7 @@ pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// What there is to say with valid credentials, or why nothing is.
+/// Returns the API facts with valid credentials, or the outcome that explains why there are none.
 fn with_credentials(facts: &Facts) -> Result<(&ApiFacts, &CredentialFacts), Outcome> {
     let api = answered(&facts.api)?;
     match &api.credentials {
@@ -62,7 +63,8 @@ pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
     let Some(expires) = credentials.certificate_expires else {
         return ok("no client certificate, so nothing expires");
     };
-    // Not each pending request of the cluster: that would hand out identities to whoever asks for one.
+    // Name only this node's requests: approving every pending request would give an identity to any
+    // requester.
     let renew = [
         &*format!(
             "# with cluster-admin: oc get csr | grep 'system:node:{}.*Pending', then approve that one: oc \
@@ -78,7 +80,7 @@ pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// In the largest unit of which there are two.
+/// Formats a duration in the largest unit that it holds at least twice.
 fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (number, unit) = match seconds {
@@ -109,7 +111,7 @@ pub(super) fn server(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// Without it, the agent knows no pods.
+/// Without this permission the agent knows no pods.
 pub(super) fn list_pods(facts: &Facts, _: &Settings) -> Outcome {
     permission(facts, "may-list-pods", fail)
 }
@@ -148,7 +150,7 @@ fn of_the_guard(facts: &Facts, settings: &Settings, id: &str) -> Outcome {
     }
 }
 
-/// The cordon is set by the node's own credentials, the taint by others.
+/// The node's own credentials set the cordon; other credentials set the taint.
 pub(super) fn patch_node(facts: &Facts, settings: &Settings) -> Outcome {
     match settings.eviction.guard {
         SchedulingGuard::Cordon => permission(facts, "may-patch-node", warn),

@@ -1,4 +1,4 @@
-//! cgroups, io.latency, pressure, zswap, tmpfs, systemd-oomd.
+//! Checks of cgroups, io.latency, pressure, zswap, tmpfs and systemd-oomd.
 
 use super::{Outcome, answered, fail, ok, skip, warn};
 use crate::{
@@ -11,17 +11,18 @@ use crate::{
     },
 };
 
-/// The first Linux with tmpfs' `noswap`, as the kubelet goes by it too.
+/// The first Linux release with tmpfs `noswap`; the kubelet uses the same version.
 const NOSWAP_SINCE: (u32, u32) = (6, 4);
 
-/// Files of `check`'s own: none of an administrator's is overwritten.
+/// The remedies of `check` write to files of their own, so that they overwrite no administrator's
+/// file.
 const NO_LATENCY: &str = r"printf '[protection]\nio-latency-target-ms = 0\n' > /etc/wasp-agent/config.d/99-check-io-latency.toml";
 const KEEP_ZSWAP: &str =
     r#"printf '[kernel]\nzswap = "keep"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
 const NO_ZSWAP: &str =
     r#"printf '[kernel]\nzswap = "off"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
 
-/// RHEL's way, and OpenShift's.
+/// Commands that add a kernel argument: on RHEL and on OpenShift.
 fn boot_with(argument: &str) -> Vec<String> {
     vec![
         format!("grubby --update-kernel=ALL --args={argument}"),
@@ -74,13 +75,13 @@ pub(super) fn controllers_slices(facts: &Facts, _: &Settings) -> Outcome {
         .slices
         .iter()
         .map(|(slice, controllers)| controllers_of(facts, &slice.unit, controllers.as_ref()));
-    // The worst counts.
+    // The worst outcome counts.
     outcomes
         .reduce(|a, b| if b.level > a.level { b } else { a })
         .unwrap_or_else(|| skip("protection.protected-slices is empty"))
 }
 
-/// systemd and the kubelet switch controllers on where they need them, if the kernel has them.
+/// systemd and the kubelet enable controllers where they need them, if the kernel has them.
 fn controllers_of(facts: &Facts, name: &str, here: Option<&Vec<String>>) -> Outcome {
     let Some(offered) = &facts.kernel.controllers else {
         return skip("no cgroup v2");
@@ -122,7 +123,7 @@ pub(super) fn io_latency(facts: &Facts, settings: &Settings) -> Outcome {
     let has_io = |controllers: &Option<Vec<String>>| {
         controllers.as_ref().is_some_and(|controllers| controllers.iter().any(|c| c == "io"))
     };
-    // With the io controller, the file is there if the kernel knows it.
+    // Where the io controller is enabled, a missing file means that the kernel lacks io.latency.
     let lacks_file = slices.iter().any(|(s, c)| s.io_latency.is_none() && has_io(c));
     match (has_file, lacks_file, facts.kernel.io_latency) {
         (true, ..) | (_, false, Some(true)) => ok("the kernel has io.latency"),
@@ -165,7 +166,7 @@ pub(super) fn protection_in_force(facts: &Facts, settings: &Settings) -> Outcome
     }
 }
 
-/// A kernel without io.latency is another check's.
+/// Another check reports a kernel without io.latency.
 fn lacks(facts: &Facts, settings: &Settings, slice: &SliceFacts) -> Option<String> {
     let target = settings.protection.io_latency_target.filter(|_| slice.io_latency.is_some());
     let settings = ProtectionSettings { io_latency_target: target, ..settings.protection.clone() };
@@ -248,7 +249,7 @@ pub(super) fn tmpfs_noswap(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// `6.12` of `6.12.0-55.el10.x86_64`.
+/// Parses the version in a kernel release: `6.12` in `6.12.0-55.el10.x86_64`.
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(['.', '-']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

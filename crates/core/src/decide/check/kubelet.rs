@@ -1,4 +1,4 @@
-//! What the kubelet's configuration means for swap.
+//! Checks of the kubelet's configuration for swap.
 
 use super::{Outcome, fail, ok, skip, swap::is_wanted, warn};
 use crate::{
@@ -49,7 +49,7 @@ pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// The configuration, or why there is none to go by.
+/// Returns the kubelet's configuration, or the outcome that explains why it is unknown.
 fn known(facts: &Facts) -> Result<&KubeletConfig, Outcome> {
     match &facts.kubelet {
         Ok(Some(config)) => Ok(config),
@@ -141,7 +141,7 @@ pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-/// Which thresholds of memory there are, and where they come from.
+/// Describes the memory thresholds in effect and their source.
 fn thresholds_from(config: &KubeletConfig) -> String {
     let texts = [("evictionHard", &config.eviction_hard), ("evictionSoft", &config.eviction_soft)];
     let texts = texts.iter().filter_map(|(key, of)| {

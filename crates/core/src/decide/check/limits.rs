@@ -1,4 +1,4 @@
-//! What keeps pods from swapping as they are granted, and how the swap's devices stand to each other.
+//! Checks of limits that keep pods from using their grant, and of the order of the swap devices.
 
 use super::{Outcome, fail, ok, skip, warn};
 use crate::{
@@ -44,7 +44,7 @@ pub(super) fn overcommit_memory(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// Which device the kernel fills first, and whether one is full.
+/// Reports which device the kernel fills first, and any that is full.
 pub(super) fn devices(facts: &Facts, _: &Settings) -> Outcome {
     let areas = &facts.swap.areas;
     let Some(first) = areas.iter().max_by_key(|area| area.device.priority) else {

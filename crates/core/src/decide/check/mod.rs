@@ -1,4 +1,4 @@
-//! Whether a host is fit for overcommitting memory, one small function for each check.
+//! Checks that a host is fit for memory overcommit, one small function each.
 
 mod agent;
 mod api;
@@ -20,32 +20,32 @@ use crate::{
     model::check::{Asked, Facts, Level, Line},
 };
 
-/// A check: what the manual says of it, and how it is made.
+/// A check: its texts for the manual, and its function.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
     pub id: &'static str,
     pub looks_at: &'static str,
     pub why: &'static str,
-    /// In the manual; a line says it with this host's names and figures.
+    /// The fix as the manual shows it; an output line has this host's names and figures.
     pub fix: &'static str,
     pub when: When,
     run: fn(&Facts, &Settings) -> Outcome,
 }
 
-/// When a check is made.
+/// When a check runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Also with `--brief`.
     Always,
-    /// Also with `--brief`, where a kernel runs.
+    /// Also with `--brief`, on a running kernel.
     Live,
-    /// Not with `--brief`: it takes time, or the agent sees to it when it starts.
+    /// Not with `--brief`: it takes time, or the agent makes the same check when it starts.
     Full,
-    /// As `Full`, where a kernel runs.
+    /// As `Full`, on a running kernel.
     FullLive,
 }
 
-/// What a check has found.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
     level: Level,
@@ -76,7 +76,8 @@ fn fail<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> Outcome {
     Outcome { level: Level::Fail, ..warn(found, fix) }
 }
 
-/// The answer, or why there is none to go by. That it failed is a check of its own.
+/// Returns the answer, or an outcome that skips the check. Another check reports the failure
+/// itself.
 fn answered<T>(asked: &Asked<T>) -> Result<&T, Outcome> {
     match asked {
         Asked::Answered(answer) => Ok(answer),
@@ -85,7 +86,7 @@ fn answered<T>(asked: &Asked<T>) -> Result<&T, Outcome> {
     }
 }
 
-/// Makes all checks, those of `--brief` only where `brief`, in the order of the table.
+/// Runs the checks in the order of the table; with `brief` only those of `--brief`.
 pub fn check(facts: &Facts, settings: &Settings, brief: bool) -> Vec<Line> {
     let wanted = CHECKS.iter().filter(|check| !brief || check.in_brief());
     wanted
@@ -110,7 +111,7 @@ impl Check {
     }
 }
 
-/// 0, 1 where anything is to be warned of, 2 where anything fails.
+/// Returns 0, or 1 if a line is a warning, or 2 if a line is a failure.
 pub fn exit_status(lines: &[Line]) -> u8 {
     match lines.iter().map(|line| line.level).max() {
         Some(Level::Fail) => 2,

@@ -1,4 +1,4 @@
-//! CRI-O, the OCI hook, and what the DaemonSet has left.
+//! Checks of CRI-O, of the OCI hook and of the DaemonSet's remains.
 
 use crate::model::counted::counted;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// What ReadWritePaths= and RuntimeDirectory= of wasp-agent.service let it write.
+/// The folders that ReadWritePaths= and RuntimeDirectory= let wasp-agent.service write to.
 const WRITABLE: [&str; 3] = [
     "/run/containers/oci/hooks.d",
     "/etc/containers/oci/hooks.d",
@@ -30,13 +30,13 @@ const WRITABLE: [&str; 3] = [
 const NO_HOOK: &str =
     r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml";
 
-/// Those that put a container's processes into the cgroup that the kubelet names.
+/// The runtimes that put a container's processes into the cgroup that the kubelet names.
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
 fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
-    // The agent raises no limit, and so installs no hook, while the configuration cannot be read.
+    // While the configuration cannot be read, the agent raises no limit and so installs no hook.
     let Ok(config) = &facts.kubelet else {
-        // An agent that has read it before goes on.
+        // An agent that has read the configuration before continues with it.
         return settings.hook.install
             && (settings.grants == Grants::Agent || facts.hook.definition.is_some());
     };
@@ -82,13 +82,13 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
         "systemctl restart wasp-agent",
     ];
     match (in_state(FolderState::Writable), in_state(FolderState::Missing)) {
-        // The agent runs and did not use it: to its unit the folder is read-only.
+        // The agent runs and did not use the folder: the unit mounts it read-only.
         (Some(folder), _) if hook.published => warn(
             format!("the agent has installed no hook in {}", folder.display()),
             ["systemctl restart wasp-agent"],
         ),
         (Some(folder), _) => ok(folder.display().to_string()),
-        // In an image nothing has started yet that makes it.
+        // In an image, the program that creates the folder has not run yet.
         (None, Some(folder)) if !facts.live => ok(folder.display().to_string()),
         (None, Some(folder)) => warn(
             format!("{} is missing: the agent cannot install the hook yet", folder.display()),
@@ -142,7 +142,7 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
-    // A definition that is there is what the runtime goes by, wanted or not.
+    // The runtime uses an installed definition even if the configuration does not ask for one.
     if facts.hook.definition.is_none() && !hook_wanted(facts, settings) {
         return skip("not configured (hook.install, grants)");
     }
@@ -154,10 +154,13 @@ pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
             None => ok(path.display().to_string()),
         };
     };
+    if let Unfit::Label(_) = unfit {
+        return skip("its label is wrong (hook-label)");
+    }
     if unfit == Unfit::Missing && hook.definition.is_none() && !hook.agent_installed {
         return skip("the package is not installed");
     }
-    // The runtime would try, and start no container; where it is withdrawn, containers start without it.
+    // With an unfit hook the runtime starts no container; without the hook, containers start.
     let outcome = fail(unfit.about(path), []).with(unfit.remedy(path));
     match &hook.definition {
         Some(_) => {
@@ -188,15 +191,16 @@ pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
         return skip("no hook");
     }
     let path = facts.hook.program.path.display();
-    let Some((enforces, label)) = &facts.hook.selinux else { return skip("no SELinux") };
-    let shown = label.as_deref().unwrap_or("no label");
-    // user:role:type:level
-    let kind = label.as_deref().and_then(|label| label.split(':').nth(2)).unwrap_or_default();
-    if kind == "bin_t" || kind.ends_with("_exec_t") {
-        return ok(shown);
+    let Some(selinux) = &facts.hook.program.selinux else { return skip("no SELinux") };
+    if selinux.allows() {
+        return ok(selinux.label.as_deref().unwrap_or_default());
     }
+    let shown = match &selinux.label {
+        Some(label) => format!("the SELinux label {label}"),
+        None => "no label".to_owned(),
+    };
     let fix = format!("restorecon -v {path}");
-    match enforces {
+    match selinux.enforces {
         true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&fix]),
         false => warn(format!("{path} has {shown}; SELinux is not enforcing now"), [&fix]),
     }
@@ -256,11 +260,11 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
             ],
         ),
         (false, false) if !rows.is_empty() => ok(text),
-        // HyperConverged is not the node's to read: the percentage is not known.
-        _ if facts.openshift_virtualization => {
-            ok("none; memoryOvercommitPercentage of HyperConverged (the console's memory density) \
-             above 100 would deploy the DaemonSet wasp-agent: leave it at 100")
-        }
+        // The node may not read HyperConverged, so the percentage is unknown.
+        _ if facts.openshift_virtualization => ok(
+            "none; memoryOvercommitPercentage of HyperConverged (the console's memory density) above 100 \
+             would deploy the DaemonSet wasp-agent: leave it at 100",
+        ),
         _ => ok("none"),
     }
 }

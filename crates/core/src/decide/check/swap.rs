@@ -1,4 +1,4 @@
-//! Whether there is swap, enough of it, and where.
+//! Checks of the swap: presence, size and place.
 
 use super::{Outcome, fail, ok, skip, warn};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Swap is on, or to be made.
+/// Returns true if swap is on, or is configured.
 pub(super) fn is_wanted(facts: &Facts, settings: &Settings) -> bool {
     let configured = |node: &NodeMemory| is_configured(&settings.swap, node);
     !facts.swap.areas.is_empty() || facts.node.as_ref().is_ok_and(configured)
@@ -46,7 +46,7 @@ pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
 pub(super) fn provisioning(facts: &Facts, _: &Settings) -> Outcome {
     match &facts.swap.provisioning {
         Asked::NotAsked(why) => skip(*why),
-        // That is a check of its own, which says more.
+        // The check for a kubelet that refuses swap reports this in more detail.
         Asked::Failed(why) if kubelet_refuses(facts).is_some_and(|other| why.contains(&other)) => {
             skip("the kubelet's configuration prevents swap")
         }

@@ -1,5 +1,4 @@
-//! Every check there is, in the order in which they are shown. `wasp-agent check` and its manual read
-//! this one table.
+//! The table of all checks, in display order. `wasp-agent check` and its manual both read it.
 
 use super::{Check, When, agent, api, kernel, kubelet, limits, runtime, swap};
 

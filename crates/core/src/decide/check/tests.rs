@@ -1,4 +1,4 @@
-//! Each check made well and made to fail, on facts.
+//! Runs each check to success and to failure, on prepared facts.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +19,7 @@ use crate::{
         host::{NodeMemory, SwapDevice},
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
         obstacles::{Ancestor, Obstacles},
-        program::{Image, ProgramFacts, Target},
+        program::{Image, ProgramFacts, SeLinux, Target},
         protection::{DeviceNumber, Disks, SliceFacts},
         published::{self, Published},
         rivals::{Job, Rival, Who},
@@ -50,7 +50,7 @@ fn service(active: &str, status: &str) -> UnitFacts {
     }
 }
 
-/// A node on which all is well, its swap on an encrypted partition of its own.
+/// A node without problems, whose swap is on an encrypted partition of its own.
 fn healthy() -> Facts {
     let slice = SliceFacts {
         unit: "system.slice".into(),
@@ -136,9 +136,12 @@ fn healthy() -> Facts {
                 noexec: None,
                 image: Ok(Image { target: TARGET, version: Some(VERSION.to_owned()) }),
                 machine: Some(TARGET),
+                selinux: Some(SeLinux {
+                    enforces: true,
+                    label: Some("system_u:object_r:bin_t:s0".into()),
+                }),
             },
             foreign: vec![],
-            selinux: Some((true, Some("system_u:object_r:bin_t:s0".into()))),
             agent_installed: true,
             published: true,
         },
@@ -174,7 +177,7 @@ fn healthy() -> Facts {
     }
 }
 
-/// All that may be configured to be asked for, is.
+/// Settings that ask for everything that can be configured.
 fn settings() -> Settings {
     let mut settings = Settings::defaults();
     settings.eviction.last_resort = Some(Duration::from_secs(300));
@@ -205,7 +208,7 @@ fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
     facts.kubelet.as_mut().unwrap().as_mut().unwrap()
 }
 
-/// What the agent has published.
+/// Adds a problem to those that the agent has published.
 fn report(facts: &mut Facts, kind: &str, severity: Severity, text: &str) {
     let problem = published::Problem {
         kind: kind.into(),
@@ -233,7 +236,7 @@ fn deny(facts: &mut Facts, id: &'static str) {
 
 type Change = fn(&mut Facts, &mut Settings);
 
-/// What is changed on the healthy node, and what its check then says.
+/// One change of the healthy node, and the words that its check must report.
 #[rustfmt::skip]
 const CASES: &[(&str, Level, &str, Change)] = &[
     ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err(Wrong { text: "1 problem\n  x: unknown key y".into(), remedy: names(&["wasp-agent check-config"]) })),
@@ -387,9 +390,9 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         f.hook.definition = None;
         f.hook.agent_installed = false;
     }),
-    ("hook-label", Level::Fail, "user_home_t:s0, which CRI-O may not run", |f, _| f.hook.selinux = Some((true, Some("unconfined_u:object_r:user_home_t:s0".into())))),
-    ("hook-label", Level::Warn, "no label", |f, _| f.hook.selinux = Some((false, None))),
-    ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.selinux = None),
+    ("hook-label", Level::Fail, "user_home_t:s0, which CRI-O may not run", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: true, label: Some("unconfined_u:object_r:user_home_t:s0".into()) })),
+    ("hook-label", Level::Warn, "no label", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: false, label: None })),
+    ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.program.selinux = None),
     ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which removes", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
     ("other-swap", Level::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
     ("other-swap", Level::Ok, "virt-platform-autopilot is on this node", |f, s| {
@@ -490,7 +493,7 @@ fn each_check_is_made_to_complain_once() {
     assert_eq!(complaining, CHECKS.iter().map(|check| check.id).collect());
 }
 
-/// What a line of a remedy may begin with: a command, or a remark that a shell leaves out.
+/// Words that a line of a remedy may begin with: a command, or a `#` remark that a shell ignores.
 const COMMANDS: [&str; 28] = [
     "#",
     "chmod",

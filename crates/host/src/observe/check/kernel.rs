@@ -1,4 +1,4 @@
-//! What the kernel offers.
+//! Facts about the kernel.
 
 use std::{fs, path::Path};
 
@@ -42,7 +42,7 @@ fn controllers(folder: &Path) -> Option<Vec<String>> {
     Some(text.split_whitespace().map(str::to_owned).collect())
 }
 
-/// By the kernel's configuration, as Fedora and RHEL and as Debian install it.
+/// Reads the kernel's configuration where Fedora, RHEL and Debian install it.
 fn io_latency(roots: &Roots, release: &str) -> Option<bool> {
     let places = [format!("/usr/lib/modules/{release}/config"), format!("/boot/config-{release}")];
     let text = places.iter().find_map(|path| fs::read_to_string(roots.path(path)).ok())?;
@@ -55,7 +55,7 @@ fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
         format!("cannot read {}: {error}", roots.shown(&path).display())
     };
     let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
-    // procfs's own reader panics at a line that is cut short.
+    // procfs's own reader panics at a truncated line.
     let avg10 = |kind: &str| -> Option<f64> {
         let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
         line.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?.parse().ok()
@@ -67,7 +67,7 @@ fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
     })
 }
 
-/// How many tmpfs volumes pods have, and how many of them the kernel may swap.
+/// Returns the number of the pods' tmpfs volumes, and of those that the kernel may swap.
 fn pod_tmpfs(roots: &Roots) -> (usize, usize) {
     let mounts = mounts::mounts(roots);
     // The agent's unit hides the folder itself behind a tmpfs.

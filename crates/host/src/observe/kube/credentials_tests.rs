@@ -23,7 +23,7 @@ impl Host {
         fs::write(self.roots.path(path), text).unwrap();
     }
 
-    /// Certificate and key of `system:node:NAME`, good for so many days.
+    /// Certificate and key of `system:node:NAME`, valid for this many days.
     fn pem(&self, node: &str, days: u32) -> Vec<u8> {
         let mut name = X509Name::builder().unwrap();
         name.append_entry_by_text("O", "system:nodes").unwrap();
@@ -43,7 +43,7 @@ impl Host {
         [certificate, self.key.private_key_to_pem_pkcs8().unwrap()].concat()
     }
 
-    /// With the first certificate embedded, as kubeadm writes it.
+    /// Writes a kubeconfig with an embedded first certificate, as kubeadm does.
     fn kubeconfig(&self, pem: &[u8], server: &str) {
         let data = STANDARD.encode(pem);
         self.put(

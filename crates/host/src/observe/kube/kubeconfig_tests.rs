@@ -38,7 +38,7 @@ impl Host {
     }
 }
 
-/// With the lines of the cluster and the user.
+/// A kubeconfig with these lines for the cluster and the user.
 fn kubeconfig(cluster: &str, user: &str) -> String {
     let indented = |lines: &str| lines.replace('\n', "\n    ");
     format!(
@@ -146,7 +146,7 @@ fn empty_data_counts_as_none_and_paths_are_the_hosts() {
     assert!(error.starts_with(expected), "{error}");
 }
 
-/// The kubelet makes its link with an absolute target.
+/// The kubelet creates its link with an absolute target.
 #[test]
 fn a_link_with_an_absolute_target_is_followed_below_the_root() {
     let host = Host::new();
@@ -217,7 +217,7 @@ fn what_cannot_be_used_is_told_in_the_projects_own_words() {
     assert!(Host::new().access(nulls + "preferences: null\nextensions:\n").is_ok());
 }
 
-/// client-go decodes with go-yaml, which takes all of these.
+/// client-go decodes with go-yaml, which accepts all of these.
 #[test]
 fn what_yaml_allows_beside_the_usual_is_read() {
     let whole = kubeconfig(SERVER, "token: t");
@@ -251,7 +251,7 @@ fn what_yaml_allows_beside_the_usual_is_read() {
     assert!(insecure("true") && insecure("True") && !insecure("false") && !insecure("null"));
 }
 
-/// A plugin beside a certificate: the certificate is what the agent can use.
+/// Where both exist, the agent uses the certificate, because it cannot run a plugin.
 #[test]
 fn a_plugin_does_not_hide_a_certificate() {
     let pem = BROKEN.concat();
