@@ -237,7 +237,7 @@ const BROKEN: &[Broken] = &[
         breaks: WELL,
         // It is noticed at once, not at the next resync.
         then: |n, _| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
-        cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which lifts swap limits",
+        cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which removes swap limits",
         remedy: "rm /run/containers/oci/hooks.d/swap-for-burstable.json",
         check: "daemonset-hook",
         paste: true,
@@ -361,7 +361,7 @@ const BROKEN: &[Broken] = &[
             n.host.write("/etc/wasp-agent/config.d/95-name.toml", "[node]\nname = \"node-b\"\n")
         },
         then: QUIET,
-        cause: "node.name = \"node-b\", and the certificate is of node node-a",
+        cause: "node.name = \"node-b\", but the certificate is for node node-a",
         remedy: "wasp-agent check",
         check: "agent-problems",
         paste: false,
@@ -486,12 +486,12 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
         ("is another program than wasp-hook", &|| {
             assert!(fs::copy("/bin/true", &hook).unwrap() > 0)
         }),
-        ("it is no ELF program", &|| fs::write(&hook, "#!/bin/sh\n").unwrap()),
+        ("it is not an ELF program", &|| fs::write(&hook, "#!/bin/sh\n").unwrap()),
     ];
     for (cause, breaks) in broken {
         breaks();
         let status = agent.hears(cause);
-        assert!(status.starts_with("STATUS=the OCI hook is withdrawn"), "{status}");
+        assert!(status.starts_with("STATUS=the OCI hook is removed"), "{status}");
         assert!(status.contains("fix: "), "{status}");
         assert!(!definition.exists(), "{cause}");
         let new = folder.path().join("new");
@@ -614,7 +614,7 @@ fn one_wrong_word_does_not_disable_the_other_commands() {
     let checks = node.checks();
     let line = checks.iter().find(|line| line["id"] == "agent-settings").unwrap();
     assert_eq!(line["level"], "fail");
-    assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in force");
+    assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in effect");
     assert_eq!(line["fix"], json!(["systemctl reload wasp-agent"]));
     drop(agent);
 }

@@ -30,6 +30,7 @@ use wasp_agent::{
         },
         limits::decide,
         state::State,
+        suspend::Suspensions,
     },
     model::{
         host::{ContainerFacts, Level, Monotonic, NodeMemory},

@@ -114,7 +114,7 @@ impl Announcer {
     /// An event too many is lost: the journal has it.
     pub(super) fn note(&self, note: Note) {
         if let Err(error) = self.notes.try_send(note) {
-            tracing::debug!(%error, "an event is not sent");
+            tracing::debug!(%error, "cannot send an event");
         }
     }
 
@@ -126,7 +126,7 @@ impl Announcer {
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
             messages::LastWordsLost
-                .emit(format_args!("the API server was not told that the agent stops"));
+                .emit(format_args!("could not report to the API server that the agent stops"));
         }
     }
 }
@@ -356,7 +356,7 @@ impl Work {
         };
         if let Err(error) = sent {
             messages::EventLost { reason: &note.reason }
-                .emit(format_args!("an event could not be sent: {error}"));
+                .emit(format_args!("could not send an event: {error}"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the API server says, and how well it can be reached.
 
+use crate::model::counted::counted;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -80,7 +81,7 @@ impl Api {
             (FailureKind::Refused, Some(other)) => {
                 let asked = &self.node_name;
                 let text = format!(
-                    "node.name = {asked:?}, and the certificate is of node {other}: {text}"
+                    "node.name = {asked:?}, but the certificate is for node {other}: {text}"
                 );
                 Failure { kind, text }
             }
@@ -103,12 +104,13 @@ impl Api {
         if count > NAMED {
             named.push(format!("and {} more", count - NAMED));
         }
-        let pods = match count {
-            0 => return None,
-            1 => "1 pod cannot be read; it gets no swap and is not evicted".to_owned(),
-            _ => format!("{count} pods cannot be read; they get no swap and are not evicted"),
-        };
-        Some(format!("{pods} ({})", named.join("; ")))
+        (count > 0).then(|| {
+            format!(
+                "{} swap and cannot be evicted, because the agent cannot read its fields ({})",
+                counted(count, "pod gets no", "pods get no"),
+                named.join("; ")
+            )
+        })
     }
 
     /// The pod can be read, or is gone.
@@ -123,7 +125,7 @@ impl Api {
     pub(super) fn problem(&self) -> Option<Problem> {
         if let Some(failure) = &self.failure {
             let known =
-                if self.synced { "going by what it said last" } else { "no list of pods yet" };
+                if self.synced { "using its last list of pods" } else { "no list of pods yet" };
             let problem = Problem::new(Trouble::Api, failure.sentence(known));
             return Some(problem.with_remedy(failure.remedy()));
         }
@@ -193,8 +195,10 @@ impl<E: Effects> Agent<E> {
         }
         if self.api.failure.take().is_some() {
             let failures = std::mem::take(&mut self.api.failures);
-            messages::ApiBack { failures: &failures }
-                .emit(format_args!("API server reachable again, after {failures} failures"));
+            messages::ApiBack { failures: &failures }.emit(format_args!(
+                "API server reachable again, after {}",
+                counted(failures, "failure", "failures")
+            ));
         }
     }
 

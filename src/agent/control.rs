@@ -78,7 +78,7 @@ async fn converse(
     let reply = match asked {
         Ok(request) => {
             let (answer, answered) = oneshot::channel();
-            let ends = || refused("the agent is about to end");
+            let ends = || refused("the agent is stopping");
             match news.send(News::Asked(request, answer)) {
                 Ok(()) => tokio::select! {
                     answer = answered => answer.unwrap_or_else(|_| ends()),
@@ -87,7 +87,7 @@ async fn converse(
                 Err(_) => ends(),
             }
         }
-        Err(error) => refused(&format!("the request was not understood: {error}")),
+        Err(error) => refused(&format!("cannot parse the request: {error}")),
     };
     timeout(TIME, stream.write_all(line(&reply)?.as_bytes())).await?
 }
@@ -110,7 +110,7 @@ fn refused(text: &str) -> Reply {
 async fn asked(stream: &mut UnixStream, path: &Path) -> io::Result<Request> {
     let (peer, own) = (stream.peer_cred()?.uid(), fs::metadata(path)?.uid());
     if peer != own {
-        let text = format!("user {peer} may not ask; only root may");
+        let text = format!("user {peer} may not send requests; only root may");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
     let mut line = String::new();
@@ -194,7 +194,7 @@ mod tests {
         for text in ["\n", "{}\n", "{\"command\":\"kill\"}\n", &"x".repeat(5000)] {
             let (reply, asked) = ask(text).await;
             let Reply::Refused { text } = reply else { panic!("{reply:?}") };
-            assert!(text.contains("not understood"), "{text}");
+            assert!(text.contains("cannot parse the request"), "{text}");
             assert_eq!(asked, None);
         }
     }

@@ -168,8 +168,9 @@ impl Effects for Live {
         match history::Keeper::start(roots.clone()) {
             Ok(keeper) => self.keeper = Some(keeper),
             Err(error) => {
-                self.keeper_failed =
-                    Some(format!("no thread to write the node's history: {error}"));
+                self.keeper_failed = Some(format!(
+                    "cannot start the thread that writes the node's history: {error}"
+                ));
             }
         }
     }
@@ -184,7 +185,7 @@ impl Effects for Live {
         tokio::spawn(async move {
             let asking = evict::evict(&roots, &settings, &victim, &wanted);
             let answer = tokio::time::timeout(ASKING, asking).await.unwrap_or_else(|_| {
-                Answer::Unknown { text: format!("no answer in {} s", ASKING.as_secs()) }
+                Answer::Unknown { text: format!("no answer within {} s", ASKING.as_secs()) }
             });
             events.send(Event::Evicted(Answered { victim, answer }));
         });
@@ -224,7 +225,7 @@ impl Effects for Live {
         let Some(keeper) = &self.keeper else { return self.keeper_failed.clone() };
         match keeper.keep(news) {
             true => keeper.failure(),
-            false => Some(format!("{} is not written: the disk does not answer", history::MINUTES)),
+            false => Some(format!("cannot write {}: the disk does not respond", history::MINUTES)),
         }
     }
 

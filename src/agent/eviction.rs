@@ -163,7 +163,7 @@ fn remembered(roots: &Roots) -> Option<Evictions> {
         Ok(found) => Some(found.unwrap_or_default()),
         Err(error) => {
             messages::EvictionsLost { path: &file.path().display() }.emit(format_args!(
-                "{error}. Whether a pod is on its way is not known: none is evicted before it would have left"
+                "{error}. A pod may be leaving; the agent evicts no pod before it would have left"
             ));
             None
         }
@@ -386,8 +386,8 @@ impl<E: Effects> Agent<E> {
         }
         for Returned { workload, pod, name } in &verdict.returned {
             let text = format!(
-                "{name} is back on this node: evicting pods of {workload} does not relieve it; none is \
-                 evicted for an hour"
+                "{name} is back on this node: evicting pods of {workload} does not relieve it; \
+                 the agent evicts none for an hour"
             );
             let (pod_namespace, pod_name) = self.names_of(pod);
             messages::WorkloadReturned {
@@ -411,7 +411,7 @@ impl<E: Effects> Agent<E> {
                     .map(|reading| reading.text.as_str())
                     .collect();
                 let held = verdict.held_back.as_deref().unwrap_or("choosing a pod");
-                Some(format!("swap hurts: {} ({held})", texts.join("; ")))
+                Some(format!("swap pressure: {} ({held})", texts.join("; ")))
             }
             (None, true) => None,
         };

@@ -1,5 +1,6 @@
 //! What is wrong: the one list that STATUS, `wasp-agent status`, metrics and `wasp-agent check` show.
 
+use crate::model::counted::counted;
 use std::collections::BTreeMap;
 
 use super::{Agent, effects::Effects};
@@ -92,13 +93,16 @@ impl<E: Effects> Agent<E> {
                 let text = self.health.problems.get(&about).map_or("", |problem| &problem.text);
                 let more = match withheld {
                     0 => String::new(),
-                    more => format!(" (changed {more} times more since the last line)"),
+                    more => {
+                        let times = counted(more, "more time", "more times");
+                        format!(" (changed {times} since the last message)")
+                    }
                 };
                 messages::ProblemBegan { problem: &about_word }.emit(format_args!("{text}{more}"));
             }
             Change::Over { text, logged: true } => {
                 messages::ProblemOver { problem: &about_word }
-                    .emit(format_args!("no longer: {text}"));
+                    .emit(format_args!("resolved: {text}"));
             }
         }
         self.published_is_stale();
@@ -132,8 +136,8 @@ impl<E: Effects> Agent<E> {
         pods.sort();
         pods.dedup();
         let count = self.failures.len();
-        let noun = if count == 1 { "limit" } else { "limits" };
-        let text = format!("{count} {noun} cannot be read or set{}: {failure}", named(&pods));
+        let limits = counted(count, "limit", "limits");
+        let text = format!("{limits} cannot be read or set{}: {failure}", named(&pods));
         Some(Problem { pods, ..Problem::new(Trouble::Limits, text) })
     }
 

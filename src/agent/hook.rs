@@ -150,7 +150,7 @@ impl<E: Effects> Agent<E> {
         let found = unfit.about(hook);
         let text = match withdrawn {
             Ok(()) => format!(
-                "the OCI hook is withdrawn, since no container could start with it: {found}"
+                "the OCI hook is removed, because no container could start with it: {found}"
             ),
             Err(error) => format!("NO CONTAINER CAN START: {found}, and {error}"),
         };
@@ -163,14 +163,14 @@ impl<E: Effects> Agent<E> {
         let folders = match crio::runtime(&self.roots)? {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
-                return Err("containerd has no hooks folder: containers get their limit a moment \
-                            after their start"
+                return Err("containerd has no hooks directory: containers get their limit a \
+                    moment after their start"
                     .to_owned());
             }
             Runtime::Unknown => {
                 return Err(
-                    "no CRI-O here (/etc/crio is missing), no hook is installed: containers \
-                            get their limit a moment after their start"
+                    "no CRI-O here (/etc/crio is missing), so the agent installs no hook: \
+                     containers get their limit a moment after their start"
                         .to_owned(),
                 );
             }
@@ -199,8 +199,9 @@ impl<E: Effects> Agent<E> {
         }
         self.installed.file = None;
         Err(format!(
-            "no hooks folder that CRI-O reads can be written ({}): add \"/run/containers/oci/hooks.d\" \
-             to hooks_dir in [crio.runtime] in a file of /etc/crio/crio.conf.d",
+            "the agent can write no hooks directory that CRI-O reads ({}): add \
+             \"/run/containers/oci/hooks.d\" to hooks_dir in [crio.runtime] in a file of \
+             /etc/crio/crio.conf.d",
             refused.join(", ")
         ))
     }

@@ -54,8 +54,8 @@ impl<E: Effects> Agent<E> {
     /// Looks again at what does not tell when it changes.
     pub(super) fn check_host(&mut self) {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
-        let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, no limit can be set (boot with \
-                       systemd.unified_cgroup_hierarchy=1)";
+        let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, so the agent cannot set limits \
+            (boot with systemd.unified_cgroup_hierarchy=1)";
         let missing = if cgroup2 { swap_control(&self.roots).lacks() } else { Some(missing) };
         // A cgroup that is being made has none for a moment.
         let lacking: BTreeSet<ContainerId> = self.tree.without_limit().cloned().collect();
@@ -138,7 +138,8 @@ impl<E: Effects> Agent<E> {
         };
         let problem = (!guard.is_empty() && !mode.is_empty()).then(|| {
             let text = format!(
-                "eviction.scheduling-guard = {guard:?} has no effect, since eviction.mode = {mode:?}"
+                "eviction.scheduling-guard = {guard:?} has no effect, because eviction.mode = \
+                 {mode:?}"
             );
             let drop_in = "/etc/wasp-agent/config.d/99-check-guard.toml";
             let remedy = vec![
@@ -167,8 +168,8 @@ impl<E: Effects> Agent<E> {
                 }
                 let text = match self.settings.grants {
                     Grants::Auto => format!(
-                        "{error}; until it can be read nobody knows whether the kubelet grants swap, and \
-                         the agent raises no limit"
+                        "{error}; until the agent can read it, it does not know whether the \
+                         kubelet sets swap limits, and raises no limit"
                     ),
                     Grants::Agent | Grants::Kubelet => error,
                 };
@@ -243,8 +244,8 @@ impl<E: Effects> Agent<E> {
             // Once for each change: if it does not help, asking again does not either.
             if !changes.is_empty() && self.alignment != changes {
                 messages::ProvisionStep.emit(format_args!(
-                    "the kernel's watermarks do not fit the kubelet's threshold: {SERVICE} is restarted to \
-                     align them"
+                    "the kernel's watermarks do not fit the kubelet's threshold: restarting \
+                     {SERVICE} to align them"
                 ));
                 self.effects.restart_unit(SERVICE);
             }
@@ -284,10 +285,11 @@ impl<E: Effects> Agent<E> {
             "{} (grants = \"{}\")",
             match grants {
                 Grants::Kubelet if nobody =>
-                    "nobody grants swap: that is left to the kubelet, which does not",
+                    "no program sets swap limits: grants = \"kubelet\", but the kubelet does not \
+                     set them",
                 Grants::Kubelet =>
-                    "the kubelet grants swap; the agent compares its limits and repairs them",
-                Grants::Agent | Grants::Auto => "the agent grants swap",
+                    "the kubelet sets swap limits; the agent compares and repairs them",
+                Grants::Agent | Grants::Auto => "the agent sets swap limits",
             },
             self.configured.0.word()
         ));

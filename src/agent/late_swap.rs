@@ -62,13 +62,13 @@ impl<E: Effects> Agent<E> {
             Late::Awaited => {
                 self.late_swap.watch = watch;
                 Some(format!(
-                    "the device of swap.path, {path}, is not there: swap is switched on as soon as it \
-                     appears"
+                    "the device of swap.path, {path}, does not exist: the agent switches swap on \
+                     as soon as it appears"
                 ))
             }
             Late::Here => {
                 messages::ProvisionStep
-                    .emit(format_args!("{path} is there: {SERVICE} is restarted to switch it on"));
+                    .emit(format_args!("{path} exists now: restarting {SERVICE} to switch it on"));
                 // It is written anew where the device is gone again by then.
                 let _ = self.effects.remove_file(note.path());
                 self.effects.restart_unit(SERVICE);

@@ -269,7 +269,7 @@ impl<E: Effects> Agent<E> {
                     self.check_swap();
                 }
                 fired = self.eviction.stalled() => {
-                    fired.context("the kernel's notifications of stalls failed")?;
+                    fired.context("the kernel's notifications of memory pressure failed")?;
                     self.stalls_begin();
                 }
                 _ = hangup.recv() => {
@@ -291,7 +291,7 @@ impl<E: Effects> Agent<E> {
         self.notifier.stopping();
         self.effects.refuse_requests(&self.roots);
         self.wake_all(&mut events).await;
-        messages::Stopping.emit(format_args!("stopping; limits stay as they are"));
+        messages::Stopping.emit(format_args!("stopping; limits do not change"));
         self.history_ends();
         self.remove_textfile();
         let Self { effects, guards_settings, .. } = self;

@@ -1,5 +1,6 @@
 //! One pass over the containers and pods that may have changed.
 
+use crate::model::counted::counted;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Agent, effects::Effects};
@@ -205,7 +206,8 @@ impl<E: Effects> Agent<E> {
             container_id: messages::optional(&owner.container()),
         }
         .emit(format_args!(
-            "the limit of {whose} {namespace}/{name} works again, after {failures} failures"
+            "the limit of {whose} {namespace}/{name} can be read and set again, after {}",
+            counted(failures, "failure", "failures")
         ));
     }
 
@@ -269,13 +271,13 @@ impl<E: Effects> Agent<E> {
         let whose = whose(owner);
         let text = match (notice, owner) {
             (Notice::AboveGrant { used_bytes, grant, .. }, Holder::Container(_)) => format!(
-                "uses {used_bytes} bytes of swap, above its grant of {grant}; its limit follows its \
-                 use down, since a lower one would get it OOM-killed"
+                "uses {used_bytes} bytes of swap, above its grant of {grant}; its limit follows \
+                 its use down, because with a lower limit the kernel would kill it"
             ),
             (Notice::AboveGrant { used_bytes, grant, .. }, Holder::Pod(_)) => format!(
                 "holds {used_bytes} bytes of swap, more than the {grant} that its containers may \
-                 have together: memory that outlived a container; its limit follows its use down, \
-                 since a lower one would get its containers OOM-killed"
+                 have together: memory that outlived a container; its limit follows its use \
+                 down, because with a lower limit the kernel would kill its containers"
             ),
             (Notice::BackWithinGrant { .. }, _) => {
                 messages::WithinGrant {
@@ -289,14 +291,14 @@ impl<E: Effects> Agent<E> {
             }
             (Notice::Contended { found, wanted, .. }, _) => format!(
                 "another writer keeps setting its memory.swap.max to {found} instead of {wanted} \
-                 (a second agent? a swap hook? the kubelet's own LimitedSwap?); now repaired once a \
-                 second"
+                 (a second agent? a swap hook? the kubelet's own LimitedSwap?); the agent now \
+                 repairs it once a second"
             ),
             (Notice::Differs { found, expected, .. }, _) => format!(
-                "has memory.swap.max {found}, the kubelet's LimitedSwap gives {expected}; left as it is \
-                 ({})",
+                "has memory.swap.max {found}, but the kubelet's LimitedSwap gives {expected}; the \
+                 agent does not change it ({})",
                 if self.settings.limits.repair {
-                    "what the kubelet counts as swap is not known for certain"
+                    "the swap that the kubelet counts is not known for certain"
                 } else {
                     "limits.repair = false"
                 }
@@ -328,7 +330,7 @@ impl<E: Effects> Agent<E> {
         match &outcome {
             Ok(held) => {
                 if let systemd::Held::Instead { of } = held {
-                    tracing::debug!(?owner, swap_max = %asked, before = %of, "systemd told");
+                    tracing::debug!(?owner, swap_max = %asked, before = %of, "systemd has the limit");
                 }
                 self.problem(Trouble::Systemd, None);
             }

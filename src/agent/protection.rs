@@ -86,7 +86,7 @@ impl SliceEffects for Systemd {
     ) -> zbus::Result<bool> {
         if let Err(error) = slices::remember(roots, slice, before) {
             messages::SliceNotRemembered { slice: &slice }
-                .emit(format_args!("cannot remember what {slice} had: {error}"));
+                .emit(format_args!("cannot save the previous settings of {slice}: {error}"));
         }
         slices::set(connection, slice, change).await?;
         Ok(true)
@@ -103,7 +103,7 @@ impl SliceEffects for Systemd {
     ) -> zbus::Result<()> {
         if let Err(error) = slices::remember_reserve(roots, unit, what, from) {
             messages::SliceNotRemembered { slice: &unit }
-                .emit(format_args!("cannot remember what {unit} had: {error}"));
+                .emit(format_args!("cannot save the previous settings of {unit}: {error}"));
         }
         slices::set_reserve(connection, unit, what, to).await?;
         let (property, from, to) =
@@ -272,7 +272,7 @@ impl<S: SliceEffects> Guard<S> {
                     if bus::is_broken(&error) {
                         self.connection = None;
                     }
-                    problems.push(format!("{slice} cannot be protected: {error}"));
+                    problems.push(format!("cannot protect {slice}: {error}"));
                 }
             }
         }
@@ -284,7 +284,7 @@ impl<S: SliceEffects> Guard<S> {
                 Ok(failed) => problems.extend(failed),
                 Err(error) => {
                     self.connection = None;
-                    problems.push(format!("memory cannot be reserved for services: {error}"));
+                    problems.push(format!("cannot reserve memory for services: {error}"));
                 }
             }
         }
@@ -314,7 +314,10 @@ impl<S: SliceEffects> Guard<S> {
                 Ok(Protection { unit, missing }) => {
                     problems.push(format!("{unit}: {}", missing.join(", ")));
                 }
-                Err(error) => problems.push(format!("{slice} gets no IO latency target: {error}")),
+                Err(error) => problems.push(format!(
+                    "cannot set an I/O latency target for \
+                    {slice}: {error}"
+                )),
             }
         }
         problems
@@ -377,7 +380,7 @@ impl<S: SliceEffects> Guard<S> {
             what.push(format!("no swap (memory.swap.max was {before})"));
         }
         if !latency.is_empty() {
-            what.push(format!("an IO latency target for {}", latency.join(", ")));
+            what.push(format!("an I/O latency target for {}", latency.join(", ")));
         }
         let what = what.join(" and ");
         if self.told.iter().any(|told| told == slice) {
@@ -388,8 +391,10 @@ impl<S: SliceEffects> Guard<S> {
             }
             let repairs = std::mem::take(&mut fight.repairs);
             fight.said = Some(Instant::now());
-            messages::SliceRepaired { slice: &slice, repairs: &repairs }
-                .emit(format_args!("somebody changed the protection of {slice}; again {what}"));
+            messages::SliceRepaired { slice: &slice, repairs: &repairs }.emit(format_args!(
+                "another program changed the protection of {slice}; again \
+                    {what}"
+            ));
         } else {
             messages::SliceProtected { slice: &slice }
                 .emit(format_args!("protected {slice}: {what}"));

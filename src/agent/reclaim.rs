@@ -91,8 +91,8 @@ impl<E: Effects> Agent<E> {
             None => return,
         };
         if !supported {
-            let text = "reclaim.mode is set, but this kernel has no memory.reclaim (RHEL has it from 9.2 \
-                        on): nothing is reclaimed";
+            let text = "reclaim.mode is set, but this kernel has no memory.reclaim (RHEL has it \
+                since 9.2): the agent reclaims nothing";
             self.problem(Trouble::Reclaim, Some(text.to_owned()));
             self.reclaim.control = Control::default();
             return;
@@ -257,14 +257,15 @@ impl<E: Effects> Agent<E> {
                     reason: &why.word(),
                 }
                 .emit(format_args!(
-                    "no memory of {namespace}/{name} is reclaimed for {seconds} s: {why}"
+                    "the agent reclaims no memory of {namespace}/{name} for {seconds} s: {why}"
                 ));
             }
             News::Paused(why) => messages::ReclaimPaused { reason: &why.word() }
-                .emit(format_args!("no memory is reclaimed from any pod: {why}")),
-            News::Resumed => {
-                messages::ReclaimResumed.emit(format_args!("memory of pods may be reclaimed again"))
-            }
+                .emit(format_args!("the agent reclaims memory from no pod: {why}")),
+            News::Resumed => messages::ReclaimResumed.emit(format_args!(
+                "the agent may reclaim memory of pods \
+                    again"
+            )),
         }
     }
 

@@ -56,7 +56,7 @@ impl<E: Effects> Agent<E> {
             }
             Err(problems) => {
                 messages::ReloadRefused.emit(format_args!(
-                    "configuration NOT reloaded, the old one stays: {problems}"
+                    "configuration NOT reloaded, the previous one stays in effect: {problems}"
                 ));
                 let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
                 let more = match problems.0.len() {
@@ -64,8 +64,8 @@ impl<E: Effects> Agent<E> {
                     count => format!(" and {} more", count - 1),
                 };
                 let text = format!(
-                    "the configuration on disk is wrong and was not loaded: {first}{more} (see \
-                     wasp-agent check-config)"
+                    "the configuration on disk is invalid, and the agent did not load it: \
+                     {first}{more} (see wasp-agent check-config)"
                 );
                 let problem = Problem::new(Trouble::Reload, text);
                 let remedy = without_wrong_lines(&problems);

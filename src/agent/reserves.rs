@@ -29,7 +29,7 @@ pub(super) async fn ensure(
     let before = match StateFile::<ReservesBefore>::new(roots).load() {
         Ok(before) => before.unwrap_or_default().units,
         // What was there could not be put back.
-        Err(error) => return Ok(vec![format!("nothing is reserved for services: {error}")]),
+        Err(error) => return Ok(vec![format!("cannot reserve memory for services: {error}")]),
     };
     let Ok(node) = node::memory(roots) else { return Ok(Vec::new()) };
     let (mut services, mut held) = (Vec::new(), Held::new());

@@ -95,10 +95,8 @@ impl Server {
         let path = self.roots.metrics_socket();
         match unix(&path) {
             Ok(listener) => listeners.unix = Some(listener),
-            Err(error) => problems.push(format!(
-                "metrics are not served at {}: {error}",
-                self.shown(&path).display()
-            )),
+            Err(error) => problems
+                .push(format!("cannot serve metrics at {}: {error}", self.shown(&path).display())),
         }
         if let Some(address) = wanted.listen {
             let bound = TcpListener::bind(address).await.map_err(|error| error.to_string());
@@ -108,7 +106,7 @@ impl Server {
                     problems.extend(tls.err());
                 }
                 (Err(error), _) => problems
-                    .push(format!("metrics are not served at {address}: {error} (metrics.listen)")),
+                    .push(format!("cannot serve metrics at {address}: {error} (metrics.listen)")),
             }
         }
         self.say((!problems.is_empty()).then(|| problems.join("; "))).await;
@@ -189,7 +187,7 @@ impl Server {
             let path = self.shown(path).display().to_string();
             let key = key.to_owned();
             move |error: openssl::error::ErrorStack| {
-                format!("metrics are not served by TLS: {key} = {path:?}: {error}")
+                format!("cannot serve metrics over TLS: {key} = {path:?}: {error}")
             }
         };
         // No ciphers are chosen here: those are the system's crypto policy.
@@ -285,7 +283,7 @@ fn respond(request: &Request<Incoming>, latest: Option<&Published>) -> Response<
         response
     };
     if request.uri().path() != "/metrics" {
-        return plain(StatusCode::NOT_FOUND, "only /metrics is here\n");
+        return plain(StatusCode::NOT_FOUND, "not found: only /metrics exists\n");
     }
     if request.method() != Method::GET {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
@@ -312,6 +310,6 @@ fn respond(request: &Request<Incoming>, latest: Option<&Published>) -> Response<
             response.headers_mut().insert(CONTENT_TYPE, format);
             response
         }
-        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "a value cannot be written\n"),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot write a value\n"),
     }
 }

@@ -188,8 +188,8 @@ impl<E: Effects> Agent<E> {
     fn planned(&mut self, namespace: &str, name: &str, force: bool) -> Result<Suspended, String> {
         if !self.api.is_fresh() {
             return Err(
-                "the API server is not reachable, so nobody would tell when the pod must be \
-                        resumed; try again later"
+                "the API server is not reachable, so the agent would not see when it must resume \
+                 the pod; try again later"
                     .to_owned(),
             );
         }
@@ -207,19 +207,19 @@ impl<E: Effects> Agent<E> {
         }
         if is_near(self.publisher.nearest_signal()) {
             return Err(
-                "an eviction signal is near its threshold (wasp-agent status shows it): what \
-                        would be written to swap could have another pod evicted; try again later"
+                "an eviction signal is near its threshold (see wasp-agent status): what the agent \
+                 would write to swap could cause the eviction of another pod; try again later"
                     .to_owned(),
             );
         }
         if self.suspend.at_work >= AT_ONCE {
             return Err(format!(
-                "{AT_ONCE} pods are being suspended already; try again when one is asleep"
+                "the agent is already suspending {AT_ONCE} pods; try again when one is suspended"
             ));
         }
         if !candidates.iter().all(|found| freeze::can_reclaim(&self.roots, &found.path)) {
             return Err(
-                "the kernel has no memory.reclaim (Linux 5.19 and RHEL 9.2 have it)".to_owned()
+                "the kernel has no memory.reclaim (it needs Linux 5.19 or RHEL 9.2)".to_owned()
             );
         }
         let free_swap_bytes =
@@ -417,7 +417,7 @@ impl<E: Effects> Agent<E> {
         let roots = self.roots.clone();
         tokio::spawn(async move {
             if let Err(error) = freeze::tell_thawed(&roots, &units).await {
-                tracing::debug!("systemd does not know that containers run again: {error}");
+                tracing::debug!("systemd does not have the state of resumed containers: {error}");
             }
         });
     }
@@ -476,7 +476,7 @@ impl<E: Effects> Agent<E> {
             let _ = self.wake(&uid, &Wake::Interrupted);
         }
         if let Some(lost) = &self.suspend.lost {
-            messages::SuspendedLost.emit(format_args!("{lost}; every frozen container is thawed"));
+            messages::SuspendedLost.emit(format_args!("{lost}; thawing every frozen container"));
         }
         self.thaw_lost();
     }
@@ -524,7 +524,9 @@ impl<E: Effects> Agent<E> {
     /// Writes down who is suspended, for an agent that starts anew.
     fn remember_suspended(&mut self) -> Result<(), String> {
         if let Some(lost) = &self.suspend.lost {
-            return Err(format!("{lost}; nothing is suspended until all that is frozen runs"));
+            return Err(format!(
+                "{lost}; the agent suspends nothing until all frozen containers run"
+            ));
         }
         let written = StateFile::new(&self.roots).save(&self.suspend.pods);
         let failed = written.err().map(|error| error.to_string());

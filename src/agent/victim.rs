@@ -153,7 +153,7 @@ impl<E: Effects> Agent<E> {
 /// Why the victim, in words.
 fn because(victim: &Victim) -> String {
     let ranked = &victim.ranked;
-    format!("{}; of all pods it comes first: {}; {}", victim.why, ranked.why(), ranked.cost())
+    format!("{}; it comes first of all pods: {}; {}", victim.why, ranked.why(), ranked.cost())
 }
 
 fn text_of(victim: &Victim, enforced: bool) -> String {
@@ -184,7 +184,7 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
             Some("SwapMigration"),
             format!("{pod} migrates to another node (the API server: {words})"),
         ),
-        Answer::Gone => (false, None, format!("{pod} is gone already, or leaves by itself")),
+        Answer::Gone => (false, None, format!("{pod} is gone already, or is leaving")),
         Answer::Withdrawn { .. } => (false, None, format!("did not ask to evict {pod}: {words}")),
         Answer::Budget { .. } => (
             true,
@@ -194,7 +194,7 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
         Answer::Unwilling { .. } => (
             true,
             Some("SwapEvictionRefused"),
-            format!("KubeVirt does not move {pod}; it is asked again after an hour: {words}"),
+            format!("KubeVirt does not move {pod}; the agent asks again after an hour: {words}"),
         ),
         Answer::Refused { .. } => (
             true,
@@ -204,17 +204,17 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
         Answer::Busy { .. } => (
             true,
             None,
-            format!("the API server could not evict {pod}, by no fault of the pod: {words}"),
+            format!("the API server could not evict {pod}, and the pod is not the cause: {words}"),
         ),
         Answer::Unreachable { .. } => {
-            (true, None, format!("the request to evict {pod} was not sent: {words}"))
+            (true, None, format!("the agent could not send the request to evict {pod}: {words}"))
         }
         Answer::Unknown { .. } => (
             true,
             None,
             format!(
-                "it is not known whether {pod} was evicted; no other pod is evicted until it is: \
-                 {words}"
+                "it is not known whether {pod} was evicted; the agent evicts no other pod until \
+                 it is: {words}"
             ),
         ),
     };

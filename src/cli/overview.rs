@@ -59,13 +59,13 @@ pub struct Shown {
 /// In which order pods are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
-    /// By swap used
+    /// Swap used
     Swap,
-    /// By pages that come back from swap
+    /// Pages read back from swap
     In,
-    /// By the time in which all of their processes wait for memory
+    /// Time in which all processes of the pod wait for memory
     Stall,
-    /// By the order of eviction
+    /// Order of eviction
     Eviction,
 }
 
@@ -131,13 +131,13 @@ pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Resu
     match found[..] {
         [pod] => super::print(&explain::explain(&overview, pod)),
         [] => anyhow::bail!(
-            "no pod {wanted} on this node with containers that run (wasp-agent status --all lists \
-             those there are; a pod that the agent does not know yet is in none)"
+            "no pod {wanted} with running containers on this node (wasp-agent status --all lists \
+             the pods; a pod that the agent does not know yet is not listed)"
         ),
         _ => {
             let names: Vec<String> =
                 found.iter().map(|pod| format!("{}/{}", pod.namespace, pod.pod)).collect();
-            anyhow::bail!("{wanted} is the name of several pods: say {}", names.join(" or "))
+            anyhow::bail!("several pods have the name {wanted}: choose {}", names.join(" or "))
         }
     }
 }
@@ -305,15 +305,15 @@ impl<'a> Host<'a> {
     /// Returns the state of the agent that made the publication.
     fn state(&self, published: Option<&Published>) -> AgentState {
         let Some(published) = published else {
-            let doubt = "not running: it has published nothing since the boot \
-                         (systemctl status wasp-agent)";
-            return AgentState { running: false, doubt: Some(doubt.to_owned()) };
+            let warning = "not running: it has published nothing since the boot (systemctl status \
+                wasp-agent)";
+            return AgentState { running: false, warning: Some(warning.to_owned()) };
         };
         let (running, age) = (is_running(&self.roots, published), age(published));
         let late = self.settings.limits.resync * 3 + Duration::from_secs(30);
-        let doubt = match (running, age) {
+        let warning = match (running, age) {
             (false, _) => Some(format!(
-                "not running: what follows is of {} (systemctl status wasp-agent)",
+                "not running: the data is from {} (systemctl status wasp-agent)",
                 published.written
             )),
             (true, Some(age)) if age > late.min(SILENT) => {
@@ -321,7 +321,7 @@ impl<'a> Host<'a> {
             }
             (true, _) => None,
         };
-        AgentState { running, doubt }
+        AgentState { running, warning }
     }
 }
 

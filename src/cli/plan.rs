@@ -113,13 +113,13 @@ fn pods(
     runtime: &tokio::runtime::Runtime,
 ) -> (Pods, Vec<String>) {
     let asked = runtime.block_on(async {
-        let late = || anyhow::anyhow!("no answer for {} s", PATIENCE.as_secs());
+        let late = || anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs());
         tokio::time::timeout(PATIENCE, from_api(roots, settings))
             .await
             .unwrap_or_else(|_| Err(late()))
     });
     asked.unwrap_or_else(|error| {
-        let note = format!("API server not reachable, going by the agent's records: {error:#}");
+        let note = format!("API server not reachable, using the agent's records: {error:#}");
         (Records::new(roots).load(), vec![note])
     })
 }
@@ -179,7 +179,7 @@ async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<(Pods, V
         while let Some(pod) = list.next().await? {
             match pod {
                 Ok(pod) => drop(pods.insert(pod.uid.clone(), Arc::new(pod))),
-                Err(odd) => notes.push(format!("left out, it cannot be read: {odd}")),
+                Err(odd) => notes.push(format!("skipped, it cannot be read: {odd}")),
             }
         }
         anyhow::Ok((pods, notes))

@@ -58,7 +58,7 @@ pub struct Overview {
 pub struct AgentState {
     pub running: bool,
     /// The reason why the publication is unreliable, if it is.
-    pub doubt: Option<String>,
+    pub warning: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

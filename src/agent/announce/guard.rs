@@ -52,7 +52,8 @@ impl Guard {
             Step::Unset => Some(false),
             Step::Leave(why) => {
                 if self.left.as_ref() != Some(why) {
-                    messages::GuardLeft.emit(format_args!("{what} is left as it is: {why}"));
+                    messages::GuardLeft
+                        .emit(format_args!("the agent does not change {what}: {why}"));
                     self.left = Some(why.clone());
                 }
                 None
@@ -63,9 +64,9 @@ impl Guard {
     fn done(&mut self, set: bool, what: &str) {
         self.set |= set;
         if set {
-            messages::GuardSet.emit(format_args!("set {what}: no new pods while swap hurts"));
+            messages::GuardSet.emit(format_args!("set {what}: no new pods under swap pressure"));
         } else {
-            messages::GuardRemoved.emit(format_args!("removed {what}: new pods are welcome"));
+            messages::GuardRemoved.emit(format_args!("removed {what}: new pods are allowed again"));
         }
     }
 }

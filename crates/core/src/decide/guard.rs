@@ -39,11 +39,11 @@ pub enum Step {
 pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
     let wanted = match (pressed, facts.unschedulable, facts.ours) {
         (true, false, _) if set => {
-            return Step::Leave("somebody has made the node schedulable again".to_owned());
+            return Step::Leave("another user has made the node schedulable again".to_owned());
         }
         (true, false, _) => Step::Set,
         (true, true, false) => {
-            return Step::Leave("somebody else has cordoned the node already".to_owned());
+            return Step::Leave("another user has cordoned the node already".to_owned());
         }
         (false, _, true) => Step::Unset,
         _ => return Step::Nothing,
@@ -53,7 +53,7 @@ pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
     }
     // `kubectl cordon` on a cordoned node changes nothing and leaves no trace.
     if wanted == Step::Unset && facts.others_leave {
-        let why = "pods are being evicted that the agent did not evict: the node is being drained";
+        let why = "pods that the agent did not evict are being evicted: the node is being drained";
         return Step::Leave(why.to_owned());
     }
     wanted

@@ -95,7 +95,7 @@ fn pods_that_would_suffer_are_refused() {
         assert!(refused(|pod| pod.mirror = true, force).is_some());
         assert!(refused(|pod| pod.deletion_deadline = Some(1), force).is_some());
         assert!(refused(|pod| pod.finished = true, force).is_some());
-        assert!(refused(|pod| pod.disrupted = true, force).unwrap().contains("about to leave"));
+        assert!(refused(|pod| pod.disrupted = true, force).unwrap().contains("about to end"));
         assert!(refused(|pod| pod.migration = Some(Migration::Leaving), force).is_some());
     }
     let paused = |pod: &mut Pod| {

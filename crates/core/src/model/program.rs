@@ -72,12 +72,12 @@ const PROGRAMS: [u16; 2] = [2, 3];
 /// # Errors
 /// The reason why it is not a complete program.
 pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
-    let cut = || "it ends too early".to_owned();
+    let cut = || "the file is incomplete".to_owned();
     if length == 0 {
-        return Err("it is empty".to_owned());
+        return Err("the file is empty".to_owned());
     }
     if !head.starts_with(b"\x7fELF") {
-        return Err("it is no ELF program".to_owned());
+        return Err("it is not an ELF program".to_owned());
     }
     let byte = |at: usize| head.get(at).copied().ok_or_else(cut);
     let (class, data) = (byte(4)?, byte(5)?);
@@ -90,7 +90,7 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
     let small = |at: usize| u16::try_from(number(at, 2)?).map_err(|_| cut());
     let target = Target { class, data, machine: small(18)? };
     if !PROGRAMS.contains(&small(16)?) {
-        return Err("it is an ELF file, and no program".to_owned());
+        return Err("it is an ELF file, but not a program".to_owned());
     }
     let wide = class == 2;
     let (table, size, count) = match wide {
@@ -139,7 +139,7 @@ mod tests {
         let found = elf(&own, length).unwrap();
         assert_eq!(found.target.class, if cfg!(target_pointer_width = "64") { 2 } else { 1 });
         assert!(!found.constants.is_empty());
-        assert_eq!(elf(&own, 4096).unwrap_err(), "it ends too early");
+        assert_eq!(elf(&own, 4096).unwrap_err(), "the file is incomplete");
         for cut in [4, 16, 40, 63, 100] {
             assert!(elf(&own[..cut], length).is_err(), "{cut}");
         }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_told() {
-        assert_eq!(elf(b"", 0).unwrap_err(), "it is empty");
-        assert_eq!(elf(b"#!/bin/sh\n", 10).unwrap_err(), "it is no ELF program");
+        assert_eq!(elf(b"", 0).unwrap_err(), "the file is empty");
+        assert_eq!(elf(b"#!/bin/sh\n", 10).unwrap_err(), "it is not an ELF program");
     }
 }

@@ -30,7 +30,7 @@ pub const FOLDER: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "for each pod of the node what the API server told of it, and its containers' grants",
+    holds: "for each pod of the node, its data from the API server and its containers' grants",
 };
 
 /// The content of a pod's file.
@@ -83,7 +83,7 @@ impl Records {
                         path: &entry.path().display(),
                         reason: Some(&reason),
                     }
-                    .emit(format_args!("left out a pod record"));
+                    .emit(format_args!("skipped a pod record"));
                 }
             }
         }

@@ -81,7 +81,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: u8) -> Result<(), (PathB
     for entry in entries {
         match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             true if depth < DEEPEST => walk(&entry.path(), files, depth + 1)?,
-            true => return Err(failed(io::Error::other("folders are nested too deeply"))),
+            true => return Err(failed(io::Error::other("directories are nested too deeply"))),
             false => files.push(entry.path()),
         }
     }

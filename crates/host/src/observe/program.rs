@@ -64,7 +64,7 @@ pub fn facts_again(
                 image
             }
         },
-        false => Err("it is no file".to_owned()),
+        false => Err("it is not a file".to_owned()),
     };
     let mounts = mounts_of_host(roots);
     // The runtime that runs it follows links.

@@ -628,8 +628,8 @@ impl Tree {
                     _ => error.to_string(),
                 };
                 self.deaf = Some(format!(
-                    "the kernel does not watch every cgroup: {error}; limits are compared every few \
-                     seconds instead"
+                    "the kernel does not watch every cgroup: {error}; the agent compares limits \
+                     every few seconds instead"
                 ));
                 Watch::Refused
             }

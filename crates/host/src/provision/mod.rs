@@ -127,7 +127,10 @@ impl Provisioning<'_> {
         if let Err(error) = noted {
             messages::ProvisionStep.emit_at(
                 messages::Level::Warn,
-                format_args!("{error}; a device that comes before the agent starts is not used"),
+                format_args!(
+                    "{error}; if the device appears before the agent starts, it is not \
+                    used"
+                ),
             );
         }
     }
@@ -144,8 +147,8 @@ impl Provisioning<'_> {
             let before = StateFile::<Provisioned>::new(roots).load()?.unwrap_or_default();
             for area in before.areas {
                 messages::ProvisionDiffers.emit(format_args!(
-                    "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
-                     earlier: `wasp-agent deprovision` removes it",
+                    "no swap is configured (overcommit-percent, swap.size), but {} was \
+                     provisioned earlier: `wasp-agent deprovision` removes it",
                     area.path.display()
                 ));
             }
@@ -204,7 +207,7 @@ impl Provisioning<'_> {
             return Ok(None);
         }
         messages::ProvisionStep
-            .emit_at(messages::Level::Warn, format_args!("{error}: it is made anew"));
+            .emit_at(messages::Level::Warn, format_args!("{error}: the agent makes it again"));
         self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 
@@ -215,8 +218,8 @@ impl Provisioning<'_> {
     /// Returns an error for a configuration that would harm the node.
     fn no_conflict(&self, kubelet: Option<&KubeletConfig>) -> Result<(), ProvisionError> {
         if !self.roots.cgroup().join("cgroup.controllers").exists() {
-            let why = "the node has cgroup v1, where swap cannot be limited as it must be: boot with \
-                       systemd.unified_cgroup_hierarchy=1";
+            let why = "the node has cgroup v1, which cannot limit swap separately: boot with \
+                systemd.unified_cgroup_hierarchy=1";
             return Err(ProvisionError::Conflict(why.to_owned()));
         }
         if let Some(why) = swap_control(self.roots).lacks() {
@@ -281,7 +284,7 @@ impl Provisioning<'_> {
                 };
                 if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
                     messages::ProvisionDiffers.emit(format_args!(
-                        "{} has {}, {} of swap are configured",
+                        "{} has {}, but {} of swap are configured",
                         swap.path.display(),
                         human_bytes(place.bytes),
                         human_bytes(wanted.bytes)
@@ -332,7 +335,7 @@ impl Provisioning<'_> {
             return Ok(());
         }
         for (path, value) in tunables::restore(self.roots)? {
-            messages::ProvisionStep.emit(format_args!("put {path} back to {value}"));
+            messages::ProvisionStep.emit(format_args!("restore {path} to {value}"));
         }
         Ok(())
     }

@@ -173,7 +173,7 @@ pub fn parse<T: State>(text: &str) -> io::Result<T> {
         let known = T::FILE.version;
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("its version is {version}, this program knows {known}"),
+            format!("its version is {version}, but this program supports {known}"),
         )
     })?;
     Ok(serde_json::from_value(converted)?)

@@ -92,7 +92,7 @@ pub fn check(facts: &Facts, settings: &Settings, brief: bool) -> Vec<Line> {
     wanted
         .map(|check| {
             let Outcome { level, found, fix } = if check.needs_a_kernel() && !facts.live {
-                skip("no kernel runs in this folder")
+                skip("this directory is an image: it has no running kernel")
             } else {
                 (check.run)(facts, settings)
             };

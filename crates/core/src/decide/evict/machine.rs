@@ -8,6 +8,7 @@
 //!    └──overload, error────────────┘ nobody is blamed; asked again when the server recovers
 //! ```
 
+use crate::model::counted::counted;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -155,7 +156,7 @@ impl Evictions {
     pub fn take_back(&mut self, verdict: &mut Verdict) {
         if let Some(victim) = verdict.evict.take() {
             self.in_flight.retain(|pod| pod.uid != victim.ranked.uid);
-            verdict.held_back = Some("the request cannot be written down first".to_owned());
+            verdict.held_back = Some("the agent cannot save the request first".to_owned());
         }
     }
 }
@@ -236,7 +237,7 @@ pub fn decide(
         && inputs.usage.iter().any(told)
         && !signals.knows_others()
     {
-        verdict.held_back = Some("looking at which pods cause it".to_owned());
+        verdict.held_back = Some("finding the pods that cause it".to_owned());
         return verdict;
     }
     let at = Circumstances { epoch: inputs.epoch, ram_bytes: inputs.sample.ram_bytes, efforts };
@@ -286,12 +287,14 @@ impl Evictions {
             }
         }
         if !inputs.pods_are_fresh {
-            return Some("the list of pods is not fresh: the API server is away".to_owned());
+            return Some(
+                "the list of pods is not current: the API server is unreachable".to_owned(),
+            );
         }
         if let Some(server) = self.server.as_ref().filter(|server| now < server.until) {
             let left = server.until.since(now).as_secs().max(1);
             return Some(format!(
-                "the API server is in trouble, next try in {left} s: {}",
+                "the API server has a problem, next try in {left} s: {}",
                 server.text
             ));
         }
@@ -300,13 +303,16 @@ impl Evictions {
             return Some(format!("cooling down for {left} s"));
         }
         if self.moves.len() >= settings.max_per_hour {
-            return Some(format!("{} evictions in an hour are enough", settings.max_per_hour));
+            return Some(format!(
+                "the limit of {} in an hour is reached",
+                counted(settings.max_per_hour, "eviction", "evictions")
+            ));
         }
         let active_for = self.active_since.map_or(Duration::ZERO, |since| now.since(since));
         let waits = inputs.others_relieve && !critical && active_for < settings.wait_for_others;
         waits.then(|| {
             let left = (settings.wait_for_others - active_for).as_secs();
-            format!("the descheduler relieves this node; waiting for it for {left} s more")
+            format!("the descheduler relieves this node; the agent waits for it for {left} s more")
         })
     }
 
@@ -335,7 +341,7 @@ impl Evictions {
                 let unfit: Unfit = unfit;
                 why.push(format!("{} {unfit}", name()));
             } else if self.is_moved_by_others(&pod, inputs.pods, now) {
-                why.push(format!("{} is being migrated already", name()));
+                why.push(format!("{} is already migrating", name()));
             } else if let Some(spared) = pod
                 .workload
                 .as_ref()
@@ -344,7 +350,7 @@ impl Evictions {
             {
                 why.push(spared);
             } else if self.backoff.get(&pod.uid).is_some_and(|backoff| now < backoff.until) {
-                why.push(format!("{} was refused and is asked again later", name()));
+                why.push(format!("{} was refused; the agent asks again later", name()));
                 refused.push(pod);
             } else {
                 free.push(pod);
@@ -360,12 +366,12 @@ impl Evictions {
         };
         let first = free.iter().position(again).unwrap_or(0);
         if let Some(doubt) = self.doubtful.values().find(|doubt| now < doubt.again_at) {
-            return Err(format!("it is not known whether {} migrates", doubt.name));
+            return Err(format!("the agent does not know whether {} migrates", doubt.name));
         }
         if let Some(doubt) = self.doubtful.values().next()
             && !free.get(first).is_some_and(|pod| self.doubtful.contains_key(&pod.uid))
         {
-            return Err(format!("it is not known whether {} migrates", doubt.name));
+            return Err(format!("the agent does not know whether {} migrates", doubt.name));
         }
         if first < free.len() {
             return Ok((free.swap_remove(first), false));
@@ -382,7 +388,8 @@ impl Evictions {
             [] => "no pod may be evicted".to_owned(),
             [only] => format!("no pod may be evicted now: {only}"),
             [first, .., _] => {
-                format!("no pod may be evicted now: {first}; {} more are spared", why.len() - 1)
+                let more = counted(why.len() - 1, "more is spared", "more are spared");
+                format!("no pod may be evicted now: {first}; {more}")
             }
         })
     }

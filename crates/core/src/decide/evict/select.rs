@@ -100,8 +100,8 @@ impl Loses {
         match self {
             Self::Nothing => None,
             Self::LocalStorage => Some("the files in its emptyDir volumes are lost"),
-            Self::Job => Some("the work of its Job so far is lost"),
-            Self::BarePod => Some("no controller makes it again: it is lost"),
+            Self::Job => Some("the results of its Job so far are lost"),
+            Self::BarePod => Some("no controller creates it again: it is lost"),
         }
     }
 }
@@ -137,10 +137,10 @@ impl Ranked {
         let swap = human_bytes(self.swap_bytes);
         let mut why = format!("{above}, priority {}, {swap} in swap", self.priority);
         if self.prefers_to_stay {
-            why += ", prefers to stay by an annotation";
+            why += ", has an annotation that prefers no eviction";
         }
         if self.pages_per_second > 0 {
-            why += &format!(", {} pages/s come back", self.pages_per_second);
+            why += &format!(", {} pages/s swapped in", self.pages_per_second);
         }
         why
     }
@@ -149,9 +149,9 @@ impl Ranked {
     pub fn cost(&self) -> String {
         let frees = human_bytes(self.frees_bytes);
         let mut text = match self.read_back_bytes {
-            0 => format!("its leaving frees {frees}"),
+            0 => format!("its eviction frees {frees}"),
             bytes => format!(
-                "its leaving frees {frees}; a live migration reads {} back from swap first",
+                "its eviction frees {frees}; a live migration first reads {} back from swap",
                 human_bytes(bytes)
             ),
         };

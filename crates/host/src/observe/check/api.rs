@@ -106,7 +106,7 @@ impl Unanswered {
 async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Unanswered> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => answer.map_err(|error| Unanswered::Failed(chain(&error))),
-        Err(_) => Err(Unanswered::Late(format!("no answer in {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(Unanswered::Late(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }
 

@@ -63,7 +63,7 @@ fn pressure(roots: &Roots, path: &Path) -> Result<MemoryWaits, String> {
         let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
         line.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?.parse().ok()
     };
-    let missing = |kind: &str| failed(&format!("no avg10 of {kind:?} in it"));
+    let missing = |kind: &str| failed(&format!("it has no avg10 of {kind:?}"));
     Ok(MemoryWaits {
         some_percent: avg10("some").ok_or_else(|| missing("some"))?,
         full_percent: avg10("full").ok_or_else(|| missing("full"))?,

@@ -112,11 +112,11 @@ pub fn parse(words: &[String]) -> Result<Flags, String> {
                 }
                 return Err(format!("the kubelet has no flag {word}"));
             }
-            return Err(format!("the kubelet takes {word:?} for a command"));
+            return Err(format!("the kubelet reads {word:?} as a command"));
         };
         if rest.is_empty() {
             match words.next() {
-                Some(word) => return Err(format!("the kubelet takes {word:?} for a command")),
+                Some(word) => return Err(format!("the kubelet reads {word:?} as a command")),
                 None => break,
             }
         }
@@ -147,7 +147,7 @@ pub fn parse(words: &[String]) -> Result<Flags, String> {
 
 impl Flags {
     fn set(&mut self, name: &str, of: Of, value: &str) -> Result<(), String> {
-        let wrong = || format!("--{name} has the value {value:?}, which the kubelet refuses");
+        let wrong = || format!("--{name} has the value {value:?}, which the kubelet rejects");
         match of {
             Of::Config => self.config = path(value),
             Of::ConfigDir => self.config_dir = path(value),

@@ -111,14 +111,14 @@ fn cannot_read(path: &Path, why: &str) -> String {
 /// Checks the kind that the file declares.
 fn kind(path: &Path, value: Value) -> Result<Map<String, Value>, String> {
     let Value::Object(map) = value else {
-        return Err(cannot_read(path, "it is empty, or no KubeletConfiguration"));
+        return Err(cannot_read(path, "it is empty, or not a KubeletConfiguration"));
     };
     let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
     let version = text("apiVersion");
     // Without a version the kubelet does not start either, but the intention is clear.
     let group = version.split('/').next().unwrap_or_default();
     if text("kind") != KIND || !(version.is_empty() || group == GROUP) {
-        let why = format!("it is no {KIND} of {GROUP}/v1beta1");
+        let why = format!("it is not a {KIND} of {GROUP}/v1beta1");
         return Err(cannot_read(path, &why));
     }
     if !version.is_empty() && version != "kubelet.config.k8s.io/v1beta1" {
@@ -136,7 +136,7 @@ fn file(path: &Path, text: &str) -> Result<Layer, String> {
     let twice = document
         .duplicates
         .iter()
-        .map(|key| format!("{}: {key} is given twice; the kubelet takes the last", path.display()));
+        .map(|key| format!("{}: {key} occurs twice; the kubelet uses the last", path.display()));
     layer.warnings.extend(twice);
     layer.decode(&nodes, Case::Sensitive).map_err(|why| cannot_read(path, &why))?;
     layer.warnings.extend(nodes.keys().filter_map(|key| misspelt(path, key)));
@@ -203,7 +203,7 @@ impl Layer {
         for (path, text) in drop_ins {
             let document = yaml::parse(text).map_err(|why| cannot_read(path, &why))?;
             if let Some(key) = document.duplicates.first() {
-                let why = format!("{key} is given twice, which the kubelet refuses in a drop-in");
+                let why = format!("{key} occurs twice, which the kubelet rejects in a drop-in");
                 return Err(cannot_read(path, &why));
             }
             let map = kind(path, document.value)?;
@@ -315,7 +315,7 @@ impl Layer {
                         let texts = values.iter().map(|value| match value {
                             Value::String(text) => Ok(text.clone()),
                             Value::Null => Ok(String::new()),
-                            _ => Err(format!("{key} must be a list of texts")),
+                            _ => Err(format!("{key} must be a list of strings")),
                         });
                         let texts = texts.collect::<Result<_, _>>()?;
                         self.lists.insert(name, Sourced::new(texts, origin.clone()));
@@ -394,7 +394,7 @@ impl Layer {
             true => Duration::ZERO,
             false => duration(&frequency.value).ok_or_else(|| {
                 let Sourced { value, origin } = &frequency;
-                format!("nodeStatusUpdateFrequency: {value:?} ({origin}) is no duration")
+                format!("nodeStatusUpdateFrequency: {value:?} ({origin}) is not a duration")
             })?,
         };
         let node_status_update_frequency = match parsed.is_zero() {
@@ -438,7 +438,7 @@ fn text(key: &str, node: &Node) -> Result<Option<Sourced<String>>, String> {
             Ok(Some(Sourced::new(text.clone(), origin.clone())))
         }
         Node::Leaf(Value::Null, _) => Ok(None),
-        node => Err(not(key, "a text (numbers need quotes)", node)),
+        node => Err(not(key, "a string (numbers need quotes)", node)),
     }
 }
 

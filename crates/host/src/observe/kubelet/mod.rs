@@ -120,8 +120,8 @@ fn is_kubeconfig(text: &str) -> bool {
 fn required(roots: &Roots, path: &Path, told_by: &Teller) -> Result<String, String> {
     text(roots, path)?.ok_or_else(|| {
         format!(
-            "the kubelet's configuration {} does not exist ({told_by} names it), and without it the \
-             kubelet does not start",
+            "the kubelet's configuration {} does not exist ({told_by} names it), and the kubelet \
+             does not start without it",
             path.display()
         )
     })
@@ -158,7 +158,7 @@ fn walk(
     found: &mut Vec<(PathBuf, String)>,
 ) -> Result<(), String> {
     let failed = |error: io::Error| {
-        format!("cannot read {}: {error}; without it the kubelet does not start", folder.display())
+        format!("cannot read {}: {error}; the kubelet does not start without it", folder.display())
     };
     let mut entries = Vec::new();
     for entry in fs::read_dir(roots.path(folder)).map_err(failed)? {

@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Result<Document, String> {
 }
 
 fn wrong(line: usize, column: usize) -> String {
-    format!("it is not the YAML that it should be (line {line}, column {column})")
+    format!("it is not valid YAML (line {line}, column {column})")
 }
 
 struct Builder<'a> {
@@ -271,7 +271,7 @@ mod tests {
     fn what_is_too_large_or_broken_is_refused() {
         assert_eq!(
             parse("kind: [").unwrap_err().split(" (line").next().unwrap(),
-            "it is not the YAML that it should be"
+            "it is not valid YAML"
         );
         let bomb = (1..20).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
             let of = format!("*a{}", n - 1);
