@@ -125,7 +125,7 @@ test-host-faults: lint
 	$(debug) test $(tested) --test faults
 
 test-node-faults:
-	WASP_NODE_BIN=$(abspath $(target)/debug) tests/node/run --suite bookworm faults-kill
+	WASP_NODE_BIN=$(abspath $(target)/debug) tests/node/run --suite bookworm faults-kill faults-suspend
 
 # The tools for compiling, on Debian, Fedora and RHEL; installs them if it can.
 deps-build:

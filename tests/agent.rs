@@ -83,7 +83,7 @@ fn limits_are_set_repaired_and_follow_the_pods() {
         assert!(Instant::now() < deadline, "{published}");
         std::thread::sleep(Duration::from_millis(20));
     };
-    assert_eq!(published["version"], 1);
+    assert_eq!(published["version"], 2);
     assert_eq!(published["counters"]["starts_corrected"], 1);
     assert!(published["counters"]["limits_written"]["found"].as_u64() >= Some(4), "{published}");
     assert!(published["counters"]["limits_written"]["grant-changed"].as_u64() >= Some(1));

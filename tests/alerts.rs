@@ -77,7 +77,7 @@ fn series() -> String {
         series += &format!("      - series: '{name}'\n        values: '{value}+1x120'\n");
     }
     // Gauges of 0 and 1 do not increase.
-    let fixed = ["wasp_agent_api_reachable", "wasp_agent_hook_installed", "wasp_agent_trouble"];
+    let fixed = ["wasp_agent_api_reachable", "wasp_agent_hook_installed", "wasp_agent_problem"];
     let mut lines: Vec<String> = series.lines().map(str::to_owned).collect();
     for index in 1..lines.len() {
         if fixed.iter().any(|name| lines[index - 1].contains(name)) {

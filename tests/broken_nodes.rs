@@ -397,7 +397,7 @@ fn three_places_name_the_same_cause_and_remedy_and_it_works() {
         breaks(&node);
         let mut agent = node.start();
         then(&node, &mut agent);
-        let first = |published: &Value| published["problem_list"][0].clone();
+        let first = |published: &Value| published["problems"][0].clone();
         let published = node.published(|published| {
             first(published)["text"].as_str().is_some_and(|text| text.contains(cause))
         });
@@ -419,16 +419,16 @@ fn three_places_name_the_same_cause_and_remedy_and_it_works() {
         let worst = worst.unwrap_or_else(|| panic!("{name}: {checks:#?}"));
         assert_eq!(worst["id"], *check, "{name}: {worst}");
         assert!(worst["found"].as_str().unwrap().contains(cause), "{name}: {worst}");
-        let mend: Vec<String> = serde_json::from_value(worst["mend"].clone()).unwrap();
-        assert!(mend.join("; ").contains(remedy), "{name}: {worst}");
+        let fix: Vec<String> = serde_json::from_value(worst["fix"].clone()).unwrap();
+        assert!(fix.join("; ").contains(remedy), "{name}: {worst}");
 
         if *paste {
-            for remedy in [&lines, &mend] {
+            for remedy in [&lines, &fix] {
                 node.paste(remedy, &agent);
                 breaks(&node);
                 then(&node, &mut agent);
             }
-            node.paste(&mend, &agent);
+            node.paste(&fix, &agent);
             let checks = node.checks();
             let level = checks.iter().find(|line| line["id"] == *check).unwrap();
             assert!(matches!(level["level"].as_str(), Some("ok" | "skip")), "{name}: {level}");
@@ -443,7 +443,7 @@ fn a_healthy_node_reports_nothing() {
     let status = agent.hears("STATUS=Swap 32.0 GiB");
     assert!(!status.contains("fix"), "{status}");
     node.published(|published| {
-        published["problem_list"] == json!([]) && published["api"]["reachable"] == true
+        published["problems"] == json!([]) && published["api"]["reachable"] == true
     });
     let bad: Vec<_> = node
         .checks()
@@ -529,6 +529,6 @@ fn one_wrong_word_does_not_disable_the_other_commands() {
     let line = checks.iter().find(|line| line["id"] == "agent-settings").unwrap();
     assert_eq!(line["level"], "fail");
     assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in force");
-    assert_eq!(line["mend"], json!(["systemctl reload wasp-agent"]));
+    assert_eq!(line["fix"], json!(["systemctl reload wasp-agent"]));
     drop(agent);
 }

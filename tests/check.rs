@@ -207,7 +207,7 @@ fn brief_is_a_line_for_each_trouble_and_never_asks() {
     assert_eq!(code, 2);
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), 2, "{out}");
-    assert!(lines[0].starts_with("WARN psi: ") && lines[0].contains("; mend: grubby"), "{out}");
+    assert!(lines[0].starts_with("WARN psi: ") && lines[0].contains("; fix: grubby"), "{out}");
     assert!(lines[1].starts_with("FAIL daemonset-hook: /opt/oci-hook-swap.sh"), "{out}");
 
     // The journal interprets priorities.
@@ -224,7 +224,7 @@ fn brief_is_a_line_for_each_trouble_and_never_asks() {
 fn json_is_versioned_and_has_every_check() {
     let (code, out, _) = run(&healthy(), &["check", "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &report["version"]), (2, &Value::from(1)));
+    assert_eq!((code, &report["version"]), (2, &Value::from(2)));
     let checks = report["checks"].as_array().unwrap();
     let ids: Vec<&str> = checks.iter().map(|check| check["id"].as_str().unwrap()).collect();
     assert_eq!(ids, CHECKS.iter().map(|check| check.id).collect::<Vec<_>>());
@@ -235,7 +235,7 @@ fn json_is_versioned_and_has_every_check() {
     assert!(
         checks
             .iter()
-            .all(|c| c["found"].is_string() && c["why"].is_string() && c["mend"].is_array())
+            .all(|c| c["found"].is_string() && c["why"].is_string() && c["fix"].is_array())
     );
 }
 
@@ -323,5 +323,5 @@ fn the_daemonsets_taint_is_found() {
     let lines = lines_about(asked(&host, &settings), &settings);
     let taint = lines.iter().find(|line| line.id == "daemonset-taint").unwrap();
     assert_eq!(taint.level, Level::Warn, "{taint:?}");
-    assert_eq!(taint.mend, ["oc adm taint node node-a waspEvictionTaint-"]);
+    assert_eq!(taint.fix, ["oc adm taint node node-a waspEvictionTaint-"]);
 }

@@ -115,7 +115,7 @@ fn recorded_states_print_as_they_always_did() {
             fs::write(&file, &text).unwrap();
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(text, expected, "{}; BLESS=1 mends it", file.display());
+        assert_eq!(text, expected, "{}; BLESS=1 fixes it", file.display());
     }
     let kept = fs::read_dir(&folder).unwrap().count();
     assert_eq!(kept, STATES.len(), "a golden output without a state");

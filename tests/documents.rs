@@ -48,7 +48,7 @@ fn the_list_of_messages_and_the_catalog_are_those_of_the_code() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         fs::write(path, messages::catalog()).unwrap();
     }
-    assert_eq!(document(name), messages::catalog(), "BLESS=1 mends it");
+    assert_eq!(document(name), messages::catalog(), "BLESS=1 fixes it");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn assert_ends_with(name: &str, reference: &str) {
     if std::env::var_os("BLESS").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), &expected).unwrap();
     }
-    assert_eq!(document(name), expected, "BLESS=1 mends it");
+    assert_eq!(document(name), expected, "BLESS=1 fixes it");
 }
 
 /// Returns all documents.
@@ -206,12 +206,39 @@ fn every_link_leads_somewhere() {
     assert!(seen > 10, "only {seen} links were found");
 }
 
+/// A program's output in a document is that of a golden: `<!-- output: FILE, N lines -->`, then a block of text.
+#[test]
+fn every_output_in_the_documents_is_that_of_a_golden() {
+    const FENCE: &str = " lines -->\n\n```text\n";
+    let mut seen = 0;
+    for name in documents() {
+        let text = document(&name);
+        let mut parts = text.split("<!-- output: ");
+        let mut expected = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (marker, rest) = part.split_once(FENCE).expect("a block follows the marker");
+            let (golden, lines) = marker.split_once(", ").expect("FILE, N lines");
+            let (_, after) = rest.split_once("```\n").expect("the block ends");
+            let shown = document(golden);
+            let shown = shown.lines().take(lines.parse().unwrap());
+            let shown: String = shown.map(|line| format!("{line}\n")).collect();
+            expected += &format!("<!-- output: {golden}, {lines}{FENCE}{shown}```\n{after}");
+            seen += 1;
+        }
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name), &expected).unwrap();
+        }
+        assert_eq!(document(&name), expected, "BLESS=1 fixes it");
+    }
+    assert!(seen > 1, "only {seen} outputs were found");
+}
+
 /// operations.md explains every kind of problem of the agent.
 #[test]
 fn every_problem_of_the_agent_is_in_the_operations_manual() {
     let manual = document("docs/operations.md");
     let rows = manual.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
-    let words = rows.map(|(word, _)| word).filter(|word| *word != "ABOUT");
+    let words = rows.map(|(word, _)| word).filter(|word| *word != "PROBLEM");
     let explained: Vec<&str> = words.collect();
     let words: Vec<&str> = Trouble::ALL.iter().map(|trouble| trouble.word()).collect();
     // The worst first, in the agent's order.

@@ -130,7 +130,7 @@ fn who_grants_changes_with_the_kubelets_configuration() {
     host.write(CONFIG, "kind: [");
     agent.signal("-HUP");
     let published = await_published(&host, |published| {
-        published["troubles"].to_string().contains("\"kubelet\"")
+        published["problems"].to_string().contains("\"kubelet\"")
     });
     assert_eq!(published["kubelet"]["grants"], "agent");
     host.set_limit(&cgroup, "max");

@@ -110,7 +110,7 @@ fn the_agent_serves_its_metrics_on_a_socket_and_leaves_nothing() {
         "wasp_agent_containers 1",
         "wasp_agent_api_reachable 1",
         "wasp_agent_evictions_total{outcome=\"accepted\"} 0",
-        "wasp_agent_trouble{about=\"metrics\"} 0",
+        "wasp_agent_problem{kind=\"metrics\"} 0",
     ] {
         assert!(text.contains(&format!("\n{line}\n")), "{line} is not in\n{text}");
     }
@@ -232,7 +232,7 @@ fn by_tls_it_serves_whom_it_knows_and_takes_renewed_certificates() {
     let status = agent.hears("metrics are not served at");
     assert!(status.contains(&address) && status.contains("metrics.listen"), "{status}");
     eventually(|| UnixStream::connect(host.path(SOCKET)).ok());
-    let troubled = "wasp_agent_trouble{about=\"metrics\"} 1\n";
+    let troubled = "wasp_agent_problem{kind=\"metrics\"} 1\n";
     eventually(|| scrape(&host, "").1.contains(troubled).then_some(()));
     drop(taken);
     agent.hears("STATUS=Swap");

@@ -353,7 +353,7 @@ fn vms_do_not_count_on_swap_while_a_node_is_not_right() {
     let run = cluster.run(Trouble::default());
     assert!(!run.success && !cluster.has("hyperconverged"), "{}", run.output);
     let row = run.output.lines().find(|line| line.starts_with("node-b")).unwrap();
-    assert!(row.contains("trouble: hook") && row.contains("3 wrong"), "{row}");
+    assert!(row.contains("problems: hook") && row.contains("3 wrong"), "{row}");
     assert!(run.output.contains("1 of 2 nodes of mcp/worker are right."), "{}", run.output);
 }
 

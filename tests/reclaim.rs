@@ -114,7 +114,7 @@ fn a_kernel_that_cannot_reclaim_is_reported_and_observing_writes_nothing() {
     loop {
         let text = fs::read_to_string(observing.path("/run/wasp-agent/status.json"));
         let status: Value = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
-        if status["reclaim"]["counters"]["would_bytes"].as_u64().is_some_and(|bytes| bytes > 0) {
+        if status["reclaim"]["counters"]["observed_bytes"].as_u64().is_some_and(|bytes| bytes > 0) {
             assert_eq!(status["reclaim"]["mode"], "observe");
             break;
         }

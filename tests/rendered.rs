@@ -32,7 +32,7 @@ fn is(name: &str, expected: &str) {
     if std::env::var_os("BLESS").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), expected).unwrap();
     }
-    assert!(read(name) == expected, "{name} differs from what the code says; BLESS=1 mends it");
+    assert!(read(name) == expected, "{name} differs from what the code says; BLESS=1 fixes it");
 }
 
 // --- manual
@@ -242,12 +242,12 @@ fn the_package_names_the_licence_of_everything_in_it() {
         .collect();
     let line = format!("License:        {}", Vec::from_iter(terms).join(" AND "));
     let spec = read("rpm.spec");
-    let mended: String = spec
+    let fixed: String = spec
         .lines()
         .map(|old| if old.starts_with("License:") { line.as_str() } else { old })
         .flat_map(|line| [line, "\n"])
         .collect();
-    is("rpm.spec", &mended);
+    is("rpm.spec", &fixed);
     let mut list = String::from("What is linked into wasp-agent and wasp-hook, by licence.\n");
     for (license, crates) in by_license {
         list += &format!("\n{license}\n");

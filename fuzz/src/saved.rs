@@ -90,7 +90,7 @@ pub fn saved_state(bytes: &[u8]) {
                 published: Some(published),
                 swap_for_pods_bytes: 0,
                 swap_devices: vec![],
-                vms_without_overcommitment: vec![],
+                vms_without_overcommit: vec![],
                 pods: vec![],
                 notes: vec![],
             };

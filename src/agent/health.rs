@@ -95,10 +95,10 @@ impl<A: Actuator> Agent<A> {
                     0 => String::new(),
                     more => format!(" (changed {more} times more since the last line)"),
                 };
-                messages::TroubleBegan { about: &about_word }.emit(format_args!("{text}{more}"));
+                messages::ProblemBegan { problem: &about_word }.emit(format_args!("{text}{more}"));
             }
             Change::Over { text, logged: true } => {
-                messages::TroubleOver { about: &about_word }
+                messages::ProblemOver { problem: &about_word }
                     .emit(format_args!("no longer: {text}"));
             }
         }

@@ -159,10 +159,10 @@ impl<A: Actuator> Agent<A> {
             troubles.keys().copied().filter(|about| *about != Trouble::History.word()).collect();
         for about in now.difference(&self.recorder.troubles.clone()) {
             let why = troubles.get(about).cloned().unwrap_or_default();
-            self.recorder.tell(What::Trouble { about: (*about).to_owned(), why });
+            self.recorder.tell(What::Problem { kind: (*about).to_owned(), why });
         }
         for about in self.recorder.troubles.clone().difference(&now) {
-            self.recorder.tell(What::TroubleOver { about: (*about).to_owned() });
+            self.recorder.tell(What::ProblemOver { kind: (*about).to_owned() });
         }
         self.recorder.troubles = now;
     }
@@ -187,7 +187,7 @@ impl<A: Actuator> Agent<A> {
             swap_used_bytes: sample.swap_used_bytes,
             working_set_bytes: sample.working_set_bytes,
             api_reachable: self.api.synced && self.api.failure.is_none(),
-            bus_trouble: self.health.has(Trouble::Systemd),
+            bus_problem: self.health.has(Trouble::Systemd),
             signal_active: self.eviction.a_signal_is_active(),
             rates: recorder.before.and_then(|before| rates(&before, &sample)),
             verified: std::mem::take(&mut recorder.verified),

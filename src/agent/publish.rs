@@ -199,13 +199,11 @@ impl<A: Actuator> Agent<A> {
             started,
             written: now(),
             status: status.to_owned(),
-            problems: problems.iter().map(|problem| problem.text.clone()).collect(),
-            troubles: problems.iter().map(|problem| problem.about.word().to_owned()).collect(),
-            problem_list: problems.iter().map(Into::into).collect(),
+            problems: problems.iter().map(Into::into).collect(),
             node: published::Node {
                 ram_bytes: self.node.ram_bytes,
                 swap_bytes: self.node.swap_bytes,
-                swap_wanted_bytes: wanted_bytes(&self.settings.swap, &self.node),
+                swap_configured_bytes: wanted_bytes(&self.settings.swap, &self.node),
                 swap_for_pods_bytes: swap_for_pods(&self.settings.grant, &self.granted_from().0),
                 page_bytes: self.node.page_bytes,
                 swap_used_bytes: sample.map_or(0, |sample| sample.swap_used_bytes),
@@ -265,7 +263,7 @@ impl<A: Actuator> Agent<A> {
                 SwapMax::Max => sum.unlimited += 1,
             }
             sum.used_bytes += container.used_bytes;
-            sum.above += usize::from(container.above);
+            sum.above_grant += usize::from(container.above);
         }
         // What is in no container counts too.
         let of_pods = self.state.pods().map(|(_, pod)| pod.used_bytes).sum();

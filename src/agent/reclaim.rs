@@ -220,7 +220,7 @@ impl<A: Actuator> Agent<A> {
         let Step { uid, bytes, swappiness } = step;
         let on = self.settings.reclaim.mode == ReclaimMode::On;
         if !on || !self.reclaim.acts {
-            self.reclaim.counters.would_bytes += bytes;
+            self.reclaim.counters.observed_bytes += bytes;
             self.reclaim.control.observed(&uid, at, bytes);
             return;
         }
@@ -266,7 +266,7 @@ impl<A: Actuator> Agent<A> {
             Ok(done) => {
                 self.reclaim.counters.freed_bytes += done.freed_bytes;
                 self.reclaim.counters.swapped_bytes += done.swapped_bytes;
-                self.reclaim.counters.micros += done.micros;
+                self.reclaim.counters.duration_micros += done.micros;
                 self.reclaim.control.reclaimed(&uid, since_boot(), done);
                 None
             }

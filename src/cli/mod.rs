@@ -80,8 +80,8 @@ enum OnNode {
     /// Remove the OCI hook, what the agent keeps in /run and the node's history; limits and swap stay as
     /// they are
     Cleanup,
-    /// Look for what keeps this host from overcommitting memory safely, and say what mends it; before
-    /// the installation, too. Exit 1: something to be warned of; 2: something fails
+    /// Check whether this host can overcommit memory safely, and print how to fix each problem. Works
+    /// before the installation, too. Exit 1: a warning; 2: a failure
     Check {
         /// Print JSON
         #[arg(long, conflicts_with = "brief")]

@@ -292,7 +292,7 @@ impl<'a> Host<'a> {
                 |id| look.events.get(id).copied().unwrap_or_default(),
                 &obstacles(&self.roots).above_pods,
             ),
-            vms_without_overcommitment: without_overcommitment(&guests(&self.roots, &self.pods)),
+            vms_without_overcommit: without_overcommitment(&guests(&self.roots, &self.pods)),
             published,
             notes,
         }
@@ -332,7 +332,7 @@ mod tests {
             uid: String::new(),
             qos_class: String::new(),
             swap_bytes: 0,
-            swap_in_no_container_bytes: 0,
+            swap_outside_containers_bytes: 0,
             swap_grant: "0".into(),
             swap_max_in_force: None,
             working_set_bytes: 0,

@@ -29,7 +29,7 @@ const PANELS: &[Panel] = &[
         queries: &[
             ("wasp_agent_node_swap_used_bytes{n}", "{{instance}} in use"),
             ("wasp_agent_node_swap_bytes{n}", "{{instance}} size"),
-            ("wasp_agent_node_swap_wanted_bytes{n}", "{{instance}} configured"),
+            ("wasp_agent_node_swap_configured_bytes{n}", "{{instance}} configured"),
         ],
     },
     Panel {
@@ -101,10 +101,10 @@ const PANELS: &[Panel] = &[
         )],
     },
     Panel {
-        title: "Troubles of the agent",
+        title: "Problems of the agent",
         unit: NUMBER,
         queries: &[
-            ("wasp_agent_trouble{n} == 1", "{{instance}} {{about}}"),
+            ("wasp_agent_problem{n} == 1", "{{instance}} {{kind}}"),
             ("wasp_agent_api_reachable{n} == 0", "{{instance}} API server not reachable"),
             ("wasp_agent_hook_installed{n} == 0", "{{instance}} hook not installed"),
             ("changes(wasp_agent_start_timestamp_seconds{n}[15m]) > 0", "{{instance}} started"),

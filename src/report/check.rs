@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Version of the JSON; a newer version may have more fields and ids.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 fn word(level: Level) -> &'static str {
     match level {
@@ -44,7 +44,7 @@ pub fn human(lines: &[Line]) -> String {
         Level::Ok => 2,
         Level::Skip => 3,
     });
-    for Line { id, level, found, why, mend } in worst_first {
+    for Line { id, level, found, why, fix } in worst_first {
         let style = style(*level);
         let found = found.replace('\n', "\n      ");
         let _ = writeln!(text, "{style}{:<4}{style:#}  {id:<width$}  {found}", word(*level));
@@ -52,8 +52,8 @@ pub fn human(lines: &[Line]) -> String {
             continue;
         }
         let _ = writeln!(text, "      why:  {why}");
-        for (index, line) in mend.iter().enumerate() {
-            let label = if index == 0 { "mend:" } else { "" };
+        for (index, line) in fix.iter().enumerate() {
+            let label = if index == 0 { "fix:" } else { "" };
             let _ = writeln!(text, "      {label:<5} {line}");
         }
     }
@@ -65,7 +65,7 @@ pub fn human(lines: &[Line]) -> String {
 /// Formats one line for each problem. `priorities` are those of sd-daemon(3), for the journal.
 pub fn brief(lines: &[Line], priorities: bool) -> String {
     let mut text = String::new();
-    for Line { id, level, found, mend, .. } in lines.iter().filter(|line| line.level >= Level::Warn)
+    for Line { id, level, found, fix, .. } in lines.iter().filter(|line| line.level >= Level::Warn)
     {
         let priority = match level {
             Level::Fail if priorities => "<3>",
@@ -73,12 +73,12 @@ pub fn brief(lines: &[Line], priorities: bool) -> String {
             _ => "",
         };
         let found = found.replace('\n', " ");
-        let mend = if mend.is_empty() {
+        let fix = if fix.is_empty() {
             String::new()
         } else {
-            format!("; mend: {}", mend.join("; ").replace(":; ", ": "))
+            format!("; fix: {}", fix.join("; ").replace(":; ", ": "))
         };
-        let _ = writeln!(text, "{priority}{} {id}: {found}{mend}", word(*level));
+        let _ = writeln!(text, "{priority}{} {id}: {found}{fix}", word(*level));
     }
     super::for_terminal(&text)
 }
@@ -117,9 +117,9 @@ pub fn json(lines: &[Line]) -> serde_json::Result<String> {
 /// Returns the reference of all checks as Markdown: `docs/check.md`.
 pub fn reference() -> String {
     let mut text = String::new();
-    for Check { id, looks_at, why, mend, .. } in CHECKS {
+    for Check { id, looks_at, why, fix, .. } in CHECKS {
         let _ =
-            writeln!(text, "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- fix: {mend}\n");
+            writeln!(text, "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- fix: {fix}\n");
     }
     text
 }

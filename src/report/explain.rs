@@ -47,7 +47,7 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
     if let Some(in_force) = &pod.swap_max_in_force {
         let _ = writeln!(text, "    in force   {}", readable(in_force));
     }
-    let outside = match pod.swap_in_no_container_bytes {
+    let outside = match pod.swap_outside_containers_bytes {
         0 => String::new(),
         bytes => format!(
             ", of that {} in no container: shared memory or files in memory that outlived one",

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Version of the JSON, which may gain fields but keeps all existing ones.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Number of lines of each kind; the JSON has all.
 const SHOWN: usize = 20;
 /// Number of pods named for a kind of repair.
@@ -158,7 +158,7 @@ fn evictions(text: &mut String, evictions: &[EvictionLine]) {
 
 fn outages(text: &mut String, outages: &[Outage], to: u64) {
     let none = if outages.is_empty() { ": none" } else { "" };
-    let _ = writeln!(text, "Outages and troubles{none}");
+    let _ = writeln!(text, "Outages and problems{none}");
     let skipped = outages.len().saturating_sub(SHOWN);
     if skipped > 0 {
         let _ = writeln!(

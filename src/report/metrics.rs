@@ -254,10 +254,10 @@ fn families(published: &Published) -> Vec<Family> {
 }
 
 fn of_agent(published: &Published) -> Vec<Family> {
-    let Published { api, protection, hook, kubelet, troubles, counters, suspended, .. } = published;
+    let Published { api, protection, hook, kubelet, problems, counters, suspended, .. } = published;
     let expires = api.certificate_expires.as_deref().and_then(unix_seconds);
     let protected = |slice: &String| (slice.clone(), protection.protected.contains(slice));
-    let troubled = |about: &Trouble| (about.word(), troubles.iter().any(|t| t == about.word()));
+    let known = |kind: &Trouble| (kind.word(), problems.iter().any(|p| p.kind == kind.word()));
     let Counters { passes, pass_seconds, pass_buckets, .. } = counters;
     let bounds = PASS_BOUNDS.into_iter().chain([f64::MAX]);
     vec![
@@ -267,8 +267,8 @@ fn of_agent(published: &Published) -> Vec<Family> {
             .is(unix_seconds(&published.started)),
         gauge("published_timestamp_seconds", "When the agent has published these values.")
             .is(unix_seconds(&published.written)),
-        gauge("trouble", "Whether the agent has trouble with what docs/operations.md names so.")
-            .by("about", Trouble::ALL.iter().map(troubled)),
+        gauge("problem", "Whether the agent has a problem of this kind; docs/operations.md lists the kinds.")
+            .by("kind", Trouble::ALL.iter().map(known)),
         Family {
             buckets: bounds.zip(pass_buckets.iter().copied()).collect(),
             ..Family::new(
@@ -318,7 +318,7 @@ fn of_node(published: &Published) -> Vec<Family> {
     vec![
         gauge("node_ram_bytes", "The node's RAM.").is(Some(node.ram_bytes)),
         gauge("node_swap_bytes", "The node's swap.").is(Some(node.swap_bytes)),
-        gauge("node_swap_wanted_bytes", "The swap that is configured.").is(node.swap_wanted_bytes),
+        gauge("node_swap_configured_bytes", "The swap that is configured.").is(node.swap_configured_bytes),
         gauge("node_swap_for_pods_bytes", "Swap that is shared out among the containers.")
             .is(Some(node.swap_for_pods_bytes)),
         gauge("node_swap_used_bytes", "Swap in use.").is(measured(node.swap_used_bytes)),
@@ -347,7 +347,7 @@ fn of_containers(published: &Published) -> Vec<Family> {
         gauge("containers_unlimited", "Containers that may swap without limit.")
             .is(Some(containers.unlimited)),
         gauge("containers_above_grant", "Containers that still use more swap than their grant.")
-            .is(Some(containers.above)),
+            .is(Some(containers.above_grant)),
         gauge("swap_granted_bytes", "Swap that containers may use.")
             .is(Some(containers.granted_bytes)),
         gauge("swap_used_bytes", "Swap that containers use.").is(Some(containers.used_bytes)),
@@ -413,7 +413,7 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
         (held, count.count())
     };
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
-    let seconds = counters.micros as f64 / 1e6;
+    let seconds = counters.duration_micros as f64 / 1e6;
     vec![
         gauge("reclaim_mode", "1 for the mode of proactive reclaim that is configured.").by(
             "mode",
@@ -433,7 +433,7 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
         counter("reclaim_swapped_bytes", "Of that, what was written to swap.")
             .is(Some(counters.swapped_bytes)),
         counter("reclaim_observed_bytes", "What mode \"observe\" would have asked for.")
-            .is(Some(counters.would_bytes)),
+            .is(Some(counters.observed_bytes)),
         counter("reclaim_duration_seconds", "How long the kernel was at it.").is(Some(seconds)),
     ]
 }

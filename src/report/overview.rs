@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A version may gain fields, but keeps all existing ones.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Sizes are bytes, times RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub struct Overview {
     /// VMs that request all of their guests' memory, as `namespace/pod`: they are not
     /// overcommitted.
     #[serde(default)]
-    pub vms_without_overcommitment: Vec<String>,
+    pub vms_without_overcommit: Vec<String>,
     /// Facts that could not be read.
     pub notes: Vec<String>,
 }
@@ -89,7 +89,7 @@ pub struct PodRow {
     pub swap_bytes: u64,
     /// The part of it that ended containers have left behind.
     #[serde(default)]
-    pub swap_in_no_container_bytes: u64,
+    pub swap_outside_containers_bytes: u64,
     /// Bytes, or `max`.
     #[serde(default)]
     pub swap_grant: String,
@@ -204,7 +204,7 @@ pub fn pods(
             uid: used.uid.to_string(),
             qos_class: qos_class(pod).to_string(),
             swap_bytes: used.swap_bytes(),
-            swap_in_no_container_bytes: used.swap_outside_bytes(),
+            swap_outside_containers_bytes: used.swap_outside_bytes(),
             swap_grant: pod_grant(&settings.grant_rules(), &snapshot.node, Some(pod))
                 .swap_max
                 .to_string(),

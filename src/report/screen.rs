@@ -51,7 +51,10 @@ pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
     if let Some(published) = &overview.published {
         let problems = &published.problems;
         for (index, problem) in problems.iter().take(PROBLEMS_FITTED).enumerate() {
-            line(if index == 0 { "Problems" } else { "" }, &format!("{BAD}{problem}{BAD:#}"));
+            line(
+                if index == 0 { "Problems" } else { "" },
+                &format!("{BAD}{}{BAD:#}", problem.text),
+            );
         }
         match problems.len().saturating_sub(PROBLEMS_FITTED) {
             0 if problems.is_empty() && overview.agent.running => {
@@ -93,9 +96,11 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     agent(overview, &mut line);
     if let Some(published) = &overview.published {
         for (index, problem) in published.problems.iter().enumerate() {
-            line(if index == 0 { "Problems" } else { "" }, &format!("{BAD}{problem}{BAD:#}"));
-            let known = published.problem_list.get(index);
-            if let Some(fix) = known.and_then(|known| fix(known.severity, &known.remedy)) {
+            line(
+                if index == 0 { "Problems" } else { "" },
+                &format!("{BAD}{}{BAD:#}", problem.text),
+            );
+            if let Some(fix) = fix(problem.severity, &problem.remedy) {
                 line("", &format!("fix: {fix}"));
             }
         }
@@ -110,7 +115,7 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
         reclaim(published, &mut line);
         guards(published, &mut line);
     }
-    if let [first, more @ ..] = &overview.vms_without_overcommitment[..] {
+    if let [first, more @ ..] = &overview.vms_without_overcommit[..] {
         let names = match more.len() {
             0 => first.clone(),
             more => format!("{first} and {more} more"),
@@ -293,7 +298,7 @@ fn rows(pods: &[PodRow], most: usize, width: usize) -> (String, usize) {
             number(pod.stalled_percent, " %"),
             order,
             format!("{}/{}", pod.namespace, pod.pod),
-            match pod.swap_in_no_container_bytes {
+            match pod.swap_outside_containers_bytes {
                 0..SHOWN_BYTES => pod.eviction_reason.clone(),
                 bytes => {
                     let outside = human_bytes(bytes);

@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use super::*;
 use crate::{
     model::published::{
-        Api, Condition, Containers, Evicted, Eviction, Hook, InFlight, Node, Protection,
+        Api, Condition, Containers, Evicted, Eviction, Hook, InFlight, Node, Problem, Protection,
     },
     report::{
         explain::explain,
@@ -36,7 +36,7 @@ fn pod(name: &str, swap: u64, order: Option<usize>, reason: &str) -> PodRow {
         uid: format!("0a1b2c3d-0000-4000-8000-00000000000{}", name.len() % 10),
         qos_class: "Burstable".into(),
         swap_bytes: swap,
-        swap_in_no_container_bytes: if order == Some(1) { swap / 2 } else { 0 },
+        swap_outside_containers_bytes: if order == Some(1) { swap / 2 } else { 0 },
         swap_grant: "1073741824".into(),
         swap_max_in_force: Some("1073741824".into()),
         working_set_bytes: 3 * GIB,
@@ -134,14 +134,19 @@ pub(crate) fn healthy() -> Overview {
             ),
             pod("virt-launcher-web-9s8dz", GIB / 3, None, "critical pod (priority 2000001000)"),
         ],
-        vms_without_overcommitment: Vec::new(),
+        vms_without_overcommit: Vec::new(),
         notes: Vec::new(),
     }
 }
 
+fn problems(texts: impl IntoIterator<Item = impl Into<String>>) -> Vec<Problem> {
+    let problem = |text: String| Problem { text, ..Problem::default() };
+    texts.into_iter().map(Into::into).map(problem).collect()
+}
+
 fn pressed() -> Overview {
     let mut overview = healthy();
-    overview.vms_without_overcommitment = vec!["vms/virt-launcher-db-x7k2p".into()];
+    overview.vms_without_overcommit = vec!["vms/virt-launcher-db-x7k2p".into()];
     let published = overview.published.as_mut().unwrap();
     let traffic = &mut published.signals[0];
     traffic.text = "4200 pages/s in, 3900 out over 30 s (thresholds 1000 and 1000)".into();
@@ -151,11 +156,9 @@ fn pressed() -> Overview {
         reason: "SwapTrafficHigh".into(),
         message: traffic.text.clone(),
     });
-    published.problems = vec![
-        "swap hurts: 4200 pages/s in, 3900 out over 30 s (thresholds 1000 and \
-                               1000) (waiting for the migration of pod x)"
-            .into(),
-    ];
+    published.problems =
+        problems(["swap hurts: 4200 pages/s in, 3900 out over 30 s (thresholds 1000 and \
+                               1000) (waiting for the migration of pod x)"]);
     published.eviction = Eviction {
         mode: "enforce".into(),
         held_back: Some("waiting for the migration of pod x".into()),
@@ -191,10 +194,10 @@ fn broken() -> Overview {
     published.protection.protected.clear();
     published.hook.file = None;
     published.api.failure = Some("not reachable: connection refused".into());
-    published.problems = vec![
-        "API server not reachable, going by what it said last (connection refused)".into(),
-        "the node has no swap".into(),
-    ];
+    published.problems = problems([
+        "API server not reachable, going by what it said last (connection refused)",
+        "the node has no swap",
+    ]);
     overview
 }
 
@@ -219,8 +222,8 @@ fn screens_are_as_recorded() {
 fn crowded() -> Overview {
     let mut overview = pressed();
     let published = overview.published.as_mut().unwrap();
-    published.problems =
-        (1..=7).map(|index| format!("problem {index} of many, {}", "x".repeat(90))).collect();
+    let texts = (1..=7).map(|index| format!("problem {index} of many, {}", "x".repeat(90)));
+    published.problems = problems(texts);
     published.signals = vec![published.signals[0].clone(); 4];
     published.eviction.in_flight = vec![published.eviction.in_flight[0].clone(); 4];
     published.eviction.recent = vec![published.eviction.recent[0].clone(); 9];

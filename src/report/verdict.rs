@@ -12,7 +12,7 @@ use crate::{
 pub struct Verdict {
     /// The node's swap, and the configured amount if that is larger.
     pub swap: String,
-    /// `ready`, or the agent's problem.
+    /// `ready`, or the kinds of its problems.
     pub agent: String,
     /// `right`, or the number of containers whose limit differs from their grant.
     pub limits: String,
@@ -25,7 +25,8 @@ impl Verdict {
             .swap_devices
             .iter()
             .fold(0_u64, |sum, device| sum.saturating_add(device.size_bytes));
-        let wanted = published.and_then(|published| published.node.swap_wanted_bytes).unwrap_or(0);
+        let wanted =
+            published.and_then(|published| published.node.swap_configured_bytes).unwrap_or(0);
         // A device's first page is its header.
         let too_small = bytes < wanted.saturating_sub(wanted / 50);
         let swap = match (bytes, too_small) {
@@ -39,12 +40,11 @@ impl Verdict {
             _ if too_small => "lacks swap".to_owned(),
             Some(published) => {
                 // Problems of severity Note pass without action.
-                let troubles =
-                    published.problem_list.iter().filter(|p| p.severity > Severity::Note);
-                let troubles: Vec<&str> = troubles.map(|p| p.about.as_str()).collect();
-                match troubles.is_empty() {
+                let lasting = published.problems.iter().filter(|p| p.severity > Severity::Note);
+                let kinds: Vec<&str> = lasting.map(|p| p.kind.as_str()).collect();
+                match kinds.is_empty() {
                     true => "ready".to_owned(),
-                    false => format!("trouble: {}", troubles.join(",")),
+                    false => format!("problems: {}", kinds.join(",")),
                 }
             }
             None => "has published nothing".to_owned(),
@@ -107,26 +107,26 @@ mod tests {
         assert_eq!(changed(|o| o.agent.running = false).agent, "not running");
         let silent = changed(|o| o.agent.doubt = Some("silent".into()));
         assert_eq!(silent.agent, "stopped publishing");
-        let problem = |about: &str, severity| crate::model::published::Problem {
-            about: about.to_owned(),
+        let problem = |kind: &str, severity| crate::model::published::Problem {
+            kind: kind.to_owned(),
             severity,
             ..Default::default()
         };
         let mut noted = right.clone();
-        noted.published.as_mut().unwrap().problem_list = vec![problem("above", Severity::Note)];
+        noted.published.as_mut().unwrap().problems = vec![problem("above-grant", Severity::Note)];
         assert!(Verdict::of(&noted).is_right(), "a note passes by itself");
-        let trouble = changed(|o| {
-            let about = ["hook", "swap"].map(|about| crate::model::published::Problem {
-                about: about.to_owned(),
+        let failing = changed(|o| {
+            let found = ["hook", "swap"].map(|kind| crate::model::published::Problem {
+                kind: kind.to_owned(),
                 ..Default::default()
             });
-            o.published.as_mut().unwrap().problem_list = about.into();
+            o.published.as_mut().unwrap().problems = found.into();
         });
-        assert_eq!(trouble.agent, "trouble: hook,swap");
+        assert_eq!(failing.agent, "problems: hook,swap");
         let small = changed(|o| {
             o.swap_devices[0].size_bytes = 1 << 30;
             o.swap_devices.truncate(1);
-            o.published.as_mut().unwrap().node.swap_wanted_bytes = Some(4 << 30);
+            o.published.as_mut().unwrap().node.swap_configured_bytes = Some(4 << 30);
         });
         assert_eq!((&*small.swap, &*small.agent), ("1.0 GiB of 4.0 GiB", "lacks swap"));
         let max = changed(|o| o.pods[0].containers[0].swap_max_in_force = "max".into());

@@ -190,7 +190,7 @@ fn state_that_was_garbled_is_left_out() {
         let agent = Agent::start(&node.host);
         node.host.await_limit(&pod.cgroup, &share(100).to_string());
         assert_eq!(agent.stop().0, Some(0), "{garbage:.20}");
-        node.assert_files_are_whole("mended");
+        node.assert_files_are_whole("fixed");
     }
 }
 

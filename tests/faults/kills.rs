@@ -102,7 +102,7 @@ fn killed_while_it_grants() {
             killed += 1;
             drop(agent);
             let agent = Agent::start(&node.host);
-            assert!(all_right() && hook.exists(), "{when}: mended by the next agent's first pass");
+            assert!(all_right() && hook.exists(), "{when}: fixed by the next agent's first pass");
             node.assert_nothing_is_left_over(&when);
             assert_eq!(agent.stop().0, Some(0));
         }

@@ -184,19 +184,19 @@ messages! {
         {} []
         "The configuration on disk is wrong; the settings from before stay in force. The message \
          names each problem by file, line, key, value and what is allowed."
-        "`wasp-agent check-config`, mend the file, then `systemctl reload wasp-agent`."
+        "`wasp-agent check-config`, fix the file, then `systemctl reload wasp-agent`."
 
-    TroubleBegan Warn "280c3f35f866480f88da8b592d336fac"
-        "Trouble with @ABOUT@"
-        { about } []
-        "Something that the agent needs does not work; the message says what. It is said once, \
-         and once more when it is over, and stands in `systemctl status wasp-agent` in between."
-        "docs/operations.md has a row for each value of ABOUT: look for @ABOUT@."
+    ProblemBegan Warn "280c3f35f866480f88da8b592d336fac"
+        "The agent has a problem: @PROBLEM@"
+        { problem } []
+        "Something that the agent needs does not work; the message names it. The agent logs it once, \
+         and once more when it is over. Until then `systemctl status wasp-agent` shows it."
+        "Find the row @PROBLEM@ in docs/operations.md."
 
-    TroubleOver Info "0e6d2564b34e4e798ee2e29d5ac3e4bf"
-        "The trouble with @ABOUT@ is over"
-        { about } []
-        "What the message names does not hold any more."
+    ProblemOver Info "0e6d2564b34e4e798ee2e29d5ac3e4bf"
+        "The agent no longer has a problem: @PROBLEM@"
+        { problem } []
+        "The problem that the message names is over."
         "Nothing is to be done."
 
     CredentialsRead Info "315c64142c374da1aea89e3a6c57cc7a"
@@ -211,7 +211,7 @@ messages! {
         {} []
         "Pods that are known keep their grants, new ones get none, nobody is evicted. The agent \
          tries again, at most 16 s apart; what fails meanwhile is counted, not said."
-        "The kubelet has the same trouble: `journalctl -u kubelet`. `oc get csr` shows whether \
+        "The kubelet has the same problem: `journalctl -u kubelet`. `oc get csr` shows whether \
          its certificate waits for approval."
 
     ApiBack Info "9cbe3230406440c9891bd948218ba645"
@@ -562,7 +562,7 @@ messages! {
         {} []
         "The message names path and reason: a full disk, a file that is not ours, a file system \
          that cannot hold swap, a kubelet that would not start (`failSwapOn`)."
-        "Mend it, then `systemctl restart wasp-swap`. docs/operations.md has the exit statuses."
+        "Fix it, then `systemctl restart wasp-swap`. docs/operations.md has the exit statuses."
 
     ReclaimBegan Info "e1c13594fb39449e96b3d63a3b391a97"
         "Cold memory of a pod is reclaimed"

@@ -8,9 +8,9 @@ finds() {
     local report
     report=$(wasp-agent check --json) || true
     finding=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .level + ": " + .found' <<<"$report")
-    mend=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .mend[]' <<<"$report")
+    fix=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .fix[]' <<<"$report")
 }
-paste() { bash -e <<<"$mend" >/dev/null 2>&1; }
+paste() { bash -e <<<"$fix" >/dev/null 2>&1; }
 # check_is ID LEVEL
 check_is() {
     finds "$1"

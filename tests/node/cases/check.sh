@@ -96,7 +96,7 @@ rm "$config"
 touch /opt/oci-hook-swap.sh
 run_check --brief
 is "$status" 2 "--brief fails for the DaemonSet's hook"
-like "$report" 'FAIL daemonset-hook: /opt/oci-hook-swap.sh, .*; mend: .*rm /opt/oci-hook-swap.sh' "and says what to do in one line"
+like "$report" 'FAIL daemonset-hook: /opt/oci-hook-swap.sh, .*; fix: .*rm /opt/oci-hook-swap.sh' "and says what to do in one line"
 test-apiserver --data /var/lib/test-apiserver rotate --node node-a >/dev/null
 start=$(now_ms)
 systemctl restart wasp-agent

@@ -41,7 +41,7 @@ died_at() {
         # While it is on, a replacement file keeps its first name.
         found="$(swap_bytes) $(find ${file%/*} -type f -printf '%f\n' | sed 's/\.next$//' | sort | paste -sd ' ')"
         [[ $found == "$(mib "$wanted") provisioned.json swapfile" ]] ||
-            report "not ok" "killed at $place, turn $turn, and mended: $found"
+            report "not ok" "killed at $place, turn $turn, and fixed: $found"
     done
 }
 for place in swap.step swap.stepped swapfile.filled swapfile.link swapfile.linked file.open file.rename file.renamed \
@@ -49,7 +49,7 @@ for place in swap.step swap.stepped swapfile.filled swapfile.link swapfile.linke
     died=0
     died_at $place 0 20
     [[ $place != swap.* ]] || died_at $place 20 40
-    check "killed at $place $died times, it leaves what is whole, and the next run mends it" more_than $died 0
+    check "killed at $place $died times, it leaves what is whole, and the next run fixes it" more_than $died 0
 done
 
 for place in swapfile.filled swapfile.link file.open tunable.write swap.step; do
@@ -81,7 +81,7 @@ for place in bus.set bus.was-set; do
             if systemctl -q is-active wasp-agent && has_limit one "$(grant 100)" >/dev/null && protected; then break; fi
             pause 0.1
         done
-        ((wait < 100)) || report "not ok" "killed at $place, turn $turn, and mended: $(swap_max one), system.slice $(systemctl show -P MemorySwapMax system.slice)"
+        ((wait < 100)) || report "not ok" "killed at $place, turn $turn, and fixed: $(swap_max one), system.slice $(systemctl show -P MemorySwapMax system.slice)"
         (($(systemctl show -P NRestarts wasp-agent) > 0)) || break
     done
     check "killed at $place $turn times, the agent that systemd starts anew sets every limit and protects the slice" more_than $turn 0

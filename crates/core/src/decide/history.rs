@@ -234,8 +234,8 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
         match what {
             What::ApiLost { why } => begin(&mut open, "api", *at, why),
             What::ApiBack => end(&mut open, "api"),
-            What::Trouble { about, why } => begin(&mut open, about, *at, why),
-            What::TroubleOver { about } => end(&mut open, about),
+            What::Problem { kind, why } => begin(&mut open, kind, *at, why),
+            What::ProblemOver { kind } => end(&mut open, kind),
             What::Stopped => {
                 stopped = Some(*at);
                 // A stopped agent no longer observes these outages.

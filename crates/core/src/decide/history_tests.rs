@@ -76,7 +76,7 @@ fn a_night_is_summed_up() {
         event(21, repaired("vms/c", 3)),
         event(30, What::ApiLost { why: "connection refused".into() }),
         event(33, What::ApiBack),
-        event(50, What::Trouble { about: "systemd".into(), why: "no bus".into() }),
+        event(50, What::Problem { kind: "systemd".into(), why: "no bus".into() }),
     ];
     let summary = summary(&minutes, &events, 10 * 60, 60 * 60);
     assert_eq!((summary.minutes, summary.limits.verified, summary.limits.drifts), (51, 5100, 0));

@@ -43,7 +43,7 @@ pub struct Line {
     /// Why the check matters.
     pub why: &'static str,
     /// Commands, or lines for a file; empty if there is nothing to fix.
-    pub mend: Vec<String>,
+    pub fix: Vec<String>,
 }
 
 /// The answer to a query of another program.

@@ -44,7 +44,7 @@ pub struct Minute {
     pub swap_used_bytes: u64,
     pub working_set_bytes: u64,
     pub api_reachable: bool,
-    pub bus_trouble: bool,
+    pub bus_problem: bool,
     pub signal_active: bool,
     pub rates: Option<Rates>,
     /// Limits compared with their grant, and those of them that another program had changed.
@@ -138,7 +138,7 @@ impl Minute {
         let flags = [
             (self.api_reachable, API),
             (self.signal_active, SIGNAL),
-            (self.bus_trouble, BUS),
+            (self.bus_problem, BUS),
             (rates.system.is_some(), SYSTEM),
             (rates.pods.is_some(), PODS),
             (self.rates.is_some(), RATES),
@@ -196,7 +196,7 @@ impl Minute {
             swap_used_bytes,
             working_set_bytes,
             api_reachable: has(API),
-            bus_trouble: has(BUS),
+            bus_problem: has(BUS),
             signal_active: has(SIGNAL),
             rates: has(RATES).then_some(Rates {
                 pages_in,
@@ -270,13 +270,17 @@ pub enum What {
         why: String,
     },
     ApiBack,
-    /// A problem of the agent began or ended (a word of `about` in docs/operations.md).
-    Trouble {
-        about: String,
+    /// A problem of the agent began or ended (a kind of docs/operations.md).
+    #[serde(alias = "trouble")]
+    Problem {
+        #[serde(alias = "about")]
+        kind: String,
         why: String,
     },
-    TroubleOver {
-        about: String,
+    #[serde(alias = "trouble-over")]
+    ProblemOver {
+        #[serde(alias = "about")]
+        kind: String,
     },
     /// The agent requested an eviction, or would have.
     Eviction {

@@ -22,7 +22,7 @@ fn minute() -> Minute {
         swap_used_bytes: 1 << 30,
         working_set_bytes: 800_000 * 65_536,
         api_reachable: true,
-        bus_trouble: false,
+        bus_problem: false,
         signal_active: true,
         rates: Some(Rates {
             pages_in: 120,

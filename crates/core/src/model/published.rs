@@ -23,13 +23,7 @@ pub struct Published {
     /// The status line that systemd shows.
     pub status: String,
     /// The problems, the worst first.
-    pub problems: Vec<String>,
-    /// Their kinds: words of docs/operations.md.
-    #[serde(default)]
-    pub troubles: Vec<String>,
-    /// The same problems with their fixes, in the same order.
-    #[serde(default)]
-    pub problem_list: Vec<Problem>,
+    pub problems: Vec<Problem>,
     pub node: Node,
     /// The node's condition `SwapPressure`; null if eviction is off.
     pub condition: Option<Condition>,
@@ -55,7 +49,7 @@ pub struct Published {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// The kind: one word of docs/operations.md.
-    pub about: String,
+    pub kind: String,
     pub severity: Severity,
     pub text: String,
     /// `namespace/name` of the affected pods, if they are few and known.
@@ -68,7 +62,7 @@ impl From<&trouble::Problem> for Problem {
     fn from(problem: &trouble::Problem) -> Self {
         let trouble::Problem { about, text, pods, remedy } = problem;
         Self {
-            about: about.word().to_owned(),
+            kind: about.word().to_owned(),
             severity: about.severity(),
             text: text.clone(),
             pods: pods.clone(),
@@ -109,7 +103,7 @@ pub struct Node {
     pub swap_used_bytes: u64,
     pub working_set_bytes: u64,
     /// The swap that `swap` and `overcommit-percent` ask for; null if neither is set.
-    pub swap_wanted_bytes: Option<u64>,
+    pub swap_configured_bytes: Option<u64>,
     /// The part of the swap that pods share.
     #[serde(default)]
     pub swap_for_pods_bytes: u64,
@@ -228,7 +222,7 @@ pub struct Containers {
     pub granted_bytes: u64,
     pub used_bytes: u64,
     /// Number of containers that still use more than their grant.
-    pub above: usize,
+    pub above_grant: usize,
 }
 
 /// A suspended pod, with sums over its containers.
@@ -289,9 +283,9 @@ pub struct ReclaimCounters {
     pub freed_bytes: u64,
     pub swapped_bytes: u64,
     /// In mode `observe`: bytes that the agent would have asked for.
-    pub would_bytes: u64,
+    pub observed_bytes: u64,
     /// Time spent in writes.
-    pub micros: u64,
+    pub duration_micros: u64,
 }
 
 /// Counters since the agent started. Labels are from fixed vocabularies.

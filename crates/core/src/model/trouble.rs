@@ -30,7 +30,7 @@ macro_rules! troubles {
             /// The worst first.
             pub const ALL: &[Self] = &[$(Self::$kind,)*];
 
-            /// The word in the journal's field `ABOUT`, in metrics and in JSON. A word never
+            /// The word in the journal's field `PROBLEM`, in metrics and in JSON. A word never
             /// changes its meaning.
             pub fn word(self) -> &'static str {
                 match self {
@@ -82,7 +82,7 @@ troubles! {
     Memory "memory" Fail [], [];
     Systemd "systemd" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
     /// Limits that the agent could not set in systemd.
-    Untold "untold" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
+    Untold "systemd-limits" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
     Records "records" Warn ["run-space"], ["df /run"];
     Pods "pods" Warn [], ["journalctl -u wasp-agent -b -p warning"];
     Signals "signals" Fail [], [];
@@ -97,14 +97,14 @@ troubles! {
     /// The kubelet counts another amount of swap than the node has.
     KubeletSwap "kubelet-swap" Warn [], ["systemctl restart kubelet"];
     Protection "protection" Warn ["protection"], ["wasp-agent check"];
-    Rival "rival" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
+    Rival "conflict" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
     /// No hook is installed.
     Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
     Oomd "oomd" Warn ["systemd-oomd"], ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
     /// Another program keeps changing limits.
     Contended "contended" Fail [], ["journalctl -u wasp-agent -b -g 'another writer'"];
     /// The kubelet's limits differ from LimitedSwap.
-    Differs "differs" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
+    Differs "kubelet-limits" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
     Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
     /// Proactive reclaim is configured, but the kernel does not support it.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
@@ -121,9 +121,9 @@ troubles! {
     /// Events cannot be recorded for `wasp-agent report`.
     History "history" Warn [], ["df /var/lib/wasp-agent"];
     /// Containers use more swap than their grant.
-    Above "above" Note [], [];
+    Above "above-grant" Note [], [];
     /// Pods hold more swap than their containers may have together.
-    PodsAbove "pods-above" Note [], [];
+    PodsAbove "pods-above-grant" Note [], [];
 }
 
 /// A current problem.

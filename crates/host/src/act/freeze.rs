@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use super::{bus, cgroup_reclaim::reclaim};
+use super::{
+    bus,
+    cgroup_reclaim::{Outcome, ReclaimFile},
+};
 use crate::{
     decide::suspend::Suspensions,
     failpoint,
@@ -319,6 +322,7 @@ pub fn put_to_sleep(
         |error: io::Error| format!("cannot reclaim memory of {}: {error}", sleeper.path.display());
     let Some(cgroup) = cgroup(roots, sleeper).map_err(failed)? else { return Ok(None) };
     let mut usage = read_usage(&cgroup).map_err(failed)?;
+    let Some(mut file) = ReclaimFile::open(&cgroup).map_err(failed)? else { return Ok(None) };
     let swap_at_most = sleeper.before.swap_bytes.saturating_add(sleeper.budget_bytes);
     let mut tries = 0;
     // Without a budget the file cache stays too: dropping it would only cause reads.
@@ -331,8 +335,11 @@ pub fn put_to_sleep(
             break;
         }
         let step = orders.step().min(usage.file_bytes.saturating_add(room)).max(4096);
-        let result = reclaim(&cgroup, step.min(usage.memory_bytes.max(4096)));
-        let now = match result.and_then(|_| read_usage(&cgroup)) {
+        let done = file.reclaim(step.min(usage.memory_bytes.max(4096)), None);
+        if done.map_err(|error| failed(io::Error::other(error)))? == Outcome::Gone {
+            return Ok(None);
+        }
+        let now = match read_usage(&cgroup) {
             Ok(now) => now,
             Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(failed(error)),

@@ -43,7 +43,7 @@ pub(super) const HOOK_SETTINGS: Description = Description {
 
 pub(super) const STATUS: Description = Description {
     path: "/run/wasp-agent/status.json",
-    version: 1,
+    version: 2,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
     holds: "what the agent publishes: pods' names, problems, signals, counters",
@@ -88,6 +88,34 @@ impl State for HookSettings {
 
 impl State for Published {
     const FILE: Description = STATUS;
+
+    /// Version 1 had other names, and its problems three times: as texts, words and objects.
+    fn convert(version: u64, mut old: Value) -> Option<Value> {
+        if version != 1 {
+            return None;
+        }
+        let mut problems = old.get_mut("problem_list").map(Value::take).unwrap_or(json!([]));
+        for problem in problems.as_array_mut().into_iter().flatten() {
+            rename(Some(problem), "about", "kind");
+        }
+        old["problems"] = problems;
+        rename(old.get_mut("node"), "swap_wanted_bytes", "swap_configured_bytes");
+        rename(old.get_mut("containers"), "above", "above_grant");
+        let counters = old.get_mut("reclaim").and_then(|reclaim| reclaim.get_mut("counters"));
+        if let Some(counters) = counters {
+            rename(Some(counters), "would_bytes", "observed_bytes");
+            rename(Some(counters), "micros", "duration_micros");
+        }
+        Some(old)
+    }
+}
+
+/// Renames a key of an object.
+fn rename(object: Option<&mut Value>, from: &str, to: &str) {
+    let Some(object) = object.and_then(Value::as_object_mut) else { return };
+    if let Some(value) = object.remove(from) {
+        object.insert(to.to_owned(), value);
+    }
 }
 
 impl State for Record {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     act::{slices::SlicesBefore, tunables::TunablesBefore},
     decide::evict::machine::Evictions,
-    model::hook::HookSettings,
+    model::{hook::HookSettings, published::Published},
 };
 
 fn file<T: State>(text: &str) -> (tempfile::TempDir, StateFile<T>) {
@@ -68,6 +68,22 @@ fn files_without_a_version_are_converted() {
     let evictions = r#"{"in_flight":[],"backoff":{},"cooldown_until":{"secs":0,"nanos":0}}"#;
     let (_folder, evictions) = file::<Evictions>(evictions);
     assert_eq!(evictions.load().unwrap(), Some(Evictions::default()));
+}
+
+/// As an agent wrote it before the names of version 2.
+#[test]
+fn a_status_of_version_1_is_converted() {
+    let text = include_str!("../../../../fuzz/corpus/saved_state/status");
+    let text = text.trim_start_matches(|c| c != '{').replace(
+        r#""problems": ["…"]"#,
+        r#""problems": ["x"], "problem_list": [
+            {"about": "hook", "severity": "warn", "text": "x", "pods": [], "remedy": []}]"#,
+    );
+    let (_folder, status) = file::<Published>(&text);
+    let status = status.load().unwrap().unwrap();
+    assert_eq!((&*status.problems[0].kind, &*status.problems[0].text), ("hook", "x"));
+    assert_eq!(status.node.swap_configured_bytes, Some(34_359_738_368));
+    assert_eq!(status.containers.above_grant, 1);
 }
 
 #[test]

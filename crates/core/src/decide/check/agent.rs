@@ -31,13 +31,13 @@ pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
         [] => ok("loads"),
         files => {
             let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-            let mend =
+            let fix =
                 shown.iter().map(|file| format!("mv {} {}", quoted(file), quoted(&renamed(file))));
             warn(
                 format!("{} is not read, since its name does not end in .toml", shown.join(", ")),
                 [],
             )
-            .with(mend.chain(["systemctl reload wasp-agent".to_owned()]).collect())
+            .with(fix.chain(["systemctl reload wasp-agent".to_owned()]).collect())
         }
     }
 }
@@ -163,8 +163,8 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
         );
     }
     let mut level = Level::Ok;
-    let (mut texts, mut mend) = (Vec::new(), Vec::new());
-    for problem in published.problem_list.iter().filter(|p| !is_found(p, facts, settings)) {
+    let (mut texts, mut fix) = (Vec::new(), Vec::new());
+    for problem in published.problems.iter().filter(|p| !is_found(p, facts, settings)) {
         let Problem { severity, text, remedy, .. } = problem;
         level = level.max(match severity {
             Severity::Note => Level::Ok,
@@ -173,18 +173,18 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
         });
         texts.push(text.clone());
         if *severity > Severity::Note {
-            mend.extend(
-                remedy.iter().filter(|line| !mend.contains(*line)).cloned().collect::<Vec<_>>(),
+            fix.extend(
+                remedy.iter().filter(|line| !fix.contains(*line)).cloned().collect::<Vec<_>>(),
             );
         }
     }
     let found = if texts.is_empty() { "none".to_owned() } else { texts.join("\n") };
-    Outcome { level, found, mend }
+    Outcome { level, found, fix }
 }
 
 /// Returns true if the check for this problem's cause has found it too.
 fn is_found(problem: &Problem, facts: &Facts, settings: &Settings) -> bool {
-    let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.about);
+    let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.kind);
     let ids = trouble.map_or(&[][..], |trouble| trouble.checks());
     let mut checks = CHECKS.iter().filter(|check| ids.contains(&check.id));
     checks.any(|check| (check.run)(facts, settings).level >= Level::Warn)
@@ -211,15 +211,15 @@ pub(super) fn settings_in_force(facts: &Facts, _: &Settings) -> Outcome {
 
 pub(super) fn run_space(facts: &Facts, _: &Settings) -> Outcome {
     let Some(space) = facts.agent.run else { return skip("cannot be told") };
-    let mend = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
+    let fix = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
     match () {
         () if space.read_only => fail("/run is read-only", ["mount -o remount,rw /run"]),
         () if space.free_bytes < LEAST_BYTES => {
-            fail("/run is full: grants and evictions cannot be kept there", mend)
+            fail("/run is full: grants and evictions cannot be kept there", fix)
         }
         () if space.free_files < LEAST_FILES => fail(
             "/run has no room for another file: grants and evictions cannot be kept there",
-            mend,
+            fix,
         ),
         () => ok("has room"),
     }

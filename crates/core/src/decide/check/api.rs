@@ -166,13 +166,13 @@ fn guard(facts: &Facts) -> Outcome {
         Ok((api, _)) => api,
         Err(outcome) => return outcome,
     };
-    let mend = ["# eviction.guard-kubeconfig must be of a user who may get and patch this node"];
+    let fix = ["# eviction.guard-kubeconfig must be of a user who may get and patch this node"];
     match &api.guard {
         Some(Ok(Permission::Allowed)) => ok("allowed, by eviction.guard-kubeconfig"),
         Some(Ok(Permission::Denied(why))) => {
-            warn(format!("the user of eviction.guard-kubeconfig is denied it: {why}"), mend)
+            warn(format!("the user of eviction.guard-kubeconfig is denied it: {why}"), fix)
         }
-        Some(Err(error)) => warn(format!("eviction.guard-kubeconfig: {error}"), mend),
+        Some(Err(error)) => warn(format!("eviction.guard-kubeconfig: {error}"), fix),
         None => skip("not asked"),
     }
 }

@@ -226,7 +226,7 @@ fn on(is: bool) -> &'static str {
 }
 
 pub(super) fn tmpfs_noswap(facts: &Facts, _: &Settings) -> Outcome {
-    let mend = [
+    let fix = [
         "# encrypt the swap: /usr/share/doc/wasp-agent/docs/swap.md",
         "# or boot Linux 6.4 or later, whose tmpfs the kubelet mounts with noswap",
     ];
@@ -235,7 +235,7 @@ pub(super) fn tmpfs_noswap(facts: &Facts, _: &Settings) -> Outcome {
     match (facts.kernel.pod_tmpfs, facts.kernel.release.as_deref().and_then(version)) {
         ((_, 1..), _) | ((0, _), None) if encrypted => ok("swap is encrypted or in RAM"),
         ((all, swappable @ 1..), _) => {
-            warn(format!("{swappable} of {all} tmpfs volumes of pods may swap"), mend)
+            warn(format!("{swappable} of {all} tmpfs volumes of pods may swap"), fix)
         }
         ((all @ 1.., 0), _) => ok(format!("none of the {all} tmpfs volumes of pods may swap")),
         (_, Some(version)) if version >= NOSWAP_SINCE => ok("the kernel has it"),

@@ -62,15 +62,15 @@ pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
         Err(outcome) => return outcome,
     };
     let origin = &config.fail_swap_on.origin;
-    let mut mend = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
-    mend.push(
+    let mut fix = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
+    fix.push(
         "# on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a KubeletConfig before"
             .to_owned(),
     );
     match fails_with_swap(config) {
         None => ok(format!("false ({origin})")),
-        Some(why) if is_wanted(facts, settings) => fail(why, []).with(mend),
-        Some(why) => warn(why, []).with(mend),
+        Some(why) if is_wanted(facts, settings) => fail(why, []).with(fix),
+        Some(why) => warn(why, []).with(fix),
     }
 }
 
@@ -92,11 +92,11 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
             Grants::Agent => ("NoSwap", auto),
             Grants::Auto => ("NoSwap", "# or remove these keys in /etc/wasp-agent"),
         };
-        let mut mend = set_to(behavior);
-        mend.push(or.to_owned());
+        let mut fix = set_to(behavior);
+        fix.push(or.to_owned());
         return match settings.grants {
-            Grants::Kubelet => fail(why, []).with(mend),
-            Grants::Agent | Grants::Auto => warn(why, []).with(mend),
+            Grants::Kubelet => fail(why, []).with(fix),
+            Grants::Agent | Grants::Auto => warn(why, []).with(fix),
         };
     }
     let said = match value.as_str() {

@@ -27,7 +27,7 @@ pub struct Check {
     pub looks_at: &'static str,
     pub why: &'static str,
     /// The fix as the manual shows it; an output line has this host's names and figures.
-    pub mend: &'static str,
+    pub fix: &'static str,
     pub when: When,
     run: fn(&Facts, &Settings) -> Outcome,
 }
@@ -50,30 +50,30 @@ pub enum When {
 struct Outcome {
     level: Level,
     found: String,
-    mend: Vec<String>,
+    fix: Vec<String>,
 }
 
 impl Outcome {
-    fn with(self, mend: Vec<String>) -> Self {
-        Self { mend, ..self }
+    fn with(self, fix: Vec<String>) -> Self {
+        Self { fix, ..self }
     }
 }
 
 fn ok(found: impl Into<String>) -> Outcome {
-    Outcome { level: Level::Ok, found: found.into(), mend: Vec::new() }
+    Outcome { level: Level::Ok, found: found.into(), fix: Vec::new() }
 }
 
 fn skip(why: impl Into<String>) -> Outcome {
-    Outcome { level: Level::Skip, found: why.into(), mend: Vec::new() }
+    Outcome { level: Level::Skip, found: why.into(), fix: Vec::new() }
 }
 
-fn warn<const N: usize>(found: impl Into<String>, mend: [&str; N]) -> Outcome {
-    let mend = mend.map(str::to_owned).into();
-    Outcome { level: Level::Warn, found: found.into(), mend }
+fn warn<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> Outcome {
+    let fix = fix.map(str::to_owned).into();
+    Outcome { level: Level::Warn, found: found.into(), fix }
 }
 
-fn fail<const N: usize>(found: impl Into<String>, mend: [&str; N]) -> Outcome {
-    Outcome { level: Level::Fail, ..warn(found, mend) }
+fn fail<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> Outcome {
+    Outcome { level: Level::Fail, ..warn(found, fix) }
 }
 
 /// Returns the answer, or an outcome that skips the check. Another check reports the failure
@@ -91,12 +91,12 @@ pub fn check(facts: &Facts, settings: &Settings, brief: bool) -> Vec<Line> {
     let wanted = CHECKS.iter().filter(|check| !brief || check.in_brief());
     wanted
         .map(|check| {
-            let Outcome { level, found, mend } = if check.needs_a_kernel() && !facts.live {
+            let Outcome { level, found, fix } = if check.needs_a_kernel() && !facts.live {
                 skip("no kernel runs in this folder")
             } else {
                 (check.run)(facts, settings)
             };
-            Line { id: check.id, level, found, why: check.why, mend }
+            Line { id: check.id, level, found, why: check.why, fix }
         })
         .collect()
 }

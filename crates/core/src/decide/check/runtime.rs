@@ -192,10 +192,10 @@ pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
     if kind == "bin_t" || kind.ends_with("_exec_t") {
         return ok(shown);
     }
-    let mend = format!("restorecon -v {path}");
+    let fix = format!("restorecon -v {path}");
     match enforces {
-        true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&mend]),
-        false => warn(format!("{path} has {shown}; SELinux does not enforce now"), [&mend]),
+        true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&fix]),
+        false => warn(format!("{path} has {shown}; SELinux does not enforce now"), [&fix]),
     }
 }
 

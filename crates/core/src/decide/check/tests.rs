@@ -206,15 +206,15 @@ fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
 }
 
 /// Adds a problem to those that the agent has published.
-fn report(facts: &mut Facts, about: &str, severity: Severity, text: &str) {
+fn report(facts: &mut Facts, kind: &str, severity: Severity, text: &str) {
     let problem = published::Problem {
-        about: about.into(),
+        kind: kind.into(),
         severity,
         text: text.into(),
         pods: vec![],
         remedy: vec!["x".into()],
     };
-    let published = Published { problem_list: vec![problem], ..Published::default() };
+    let published = Published { problems: vec![problem], ..Published::default() };
     facts.agent.published = Ok(Some(published));
 }
 
@@ -371,7 +371,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("agent-service", Level::Fail, "ends again and again: 4 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { restarts: 4, ..service("active", "") }); }),
     ("agent-service", Level::Warn, "the next boot does not start it", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { file: "disabled".into(), ..service("active", "x") }); }),
     ("agent-problems", Level::Fail, "1 limit that another writer", |f, _| report(f, "contended", Severity::Fail, "1 limit that another writer keeps changing (default/vm-7)")),
-    ("agent-problems", Level::Ok, "1 container still above", |f, _| report(f, "above", Severity::Note, "1 container still above its grant")),
+    ("agent-problems", Level::Ok, "1 container still above", |f, _| report(f, "above-grant", Severity::Note, "1 container still above its grant")),
     ("agent-problems", Level::Ok, "none", |f, _| {
         report(f, "swappiness", Severity::Warn, "vm.swappiness is 0");
         f.obstacles.swappiness = Some(0);
@@ -469,9 +469,9 @@ fn each_check_says_what_it_finds() {
         let line = lines.iter().find(|line| line.id == *id).unwrap();
         assert_eq!(line.level, *level, "{line:#?}");
         assert!(line.found.contains(text), "{text} is not in {line:#?}");
-        let mends = *level >= Level::Warn && !text.starts_with("cannot read");
-        assert!(!mends || !line.mend.is_empty(), "nothing mends {line:#?}");
-        assert!(line.mend.is_empty() || *level >= Level::Warn, "{line:#?}");
+        let fixes = *level >= Level::Warn && !text.starts_with("cannot read");
+        assert!(!fixes || !line.fix.is_empty(), "nothing fixes {line:#?}");
+        assert!(line.fix.is_empty() || *level >= Level::Warn, "{line:#?}");
         assert!(
             exit_status(&lines)
                 >= match level {
@@ -528,7 +528,7 @@ fn each_line_of_a_remedy_is_a_command() {
         let (mut facts, mut settings) = (healthy(), settings());
         change(&mut facts, &mut settings);
         for line in check(&facts, &settings, false).iter().filter(|line| line.id == *id) {
-            for command in line.mend.iter().filter(|command| *command != "x") {
+            for command in line.fix.iter().filter(|command| *command != "x") {
                 let first = command.split(' ').next().unwrap();
                 assert!(COMMANDS.contains(&first), "{id}: {command}");
                 assert!(
