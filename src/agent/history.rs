@@ -1,4 +1,4 @@
-//! Keeps the node's history: a record each minute, and events as they come.
+//! Records the node's history: a record each minute, and events as they happen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,12 +21,12 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// So many kinds of repairs are told apart in a minute; the others are summed up.
+/// Number of kinds of repairs that a minute distinguishes; others are summed up.
 const TOLD_APART: usize = 20;
-/// A limit that another writer keeps changing is repaired so often.
+/// Interval of repairs of a limit that another program keeps changing.
 const CONTENDED: Duration = Duration::from_secs(1);
 
-/// What has happened since the last record.
+/// Events since the last record.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     /// `None` in a dry run.
@@ -34,7 +34,7 @@ pub(super) struct Recorder {
     next: Monotonic,
     before: Option<Sample>,
     events: Vec<Event>,
-    /// By pod, level and what was found.
+    /// Repairs by pod, level and the value found.
     repairs: BTreeMap<(String, String, String), u64>,
     verified: u32,
     written: [u16; 4],
@@ -52,12 +52,12 @@ impl Recorder {
         self.events.push(Event { at: epoch(), what });
     }
 
-    /// So many limits were compared.
+    /// Counts limits that were compared.
     pub(super) fn verified(&mut self, limits: usize) {
         self.verified = self.verified.saturating_add(u32::try_from(limits).unwrap_or(u32::MAX));
     }
 
-    /// A limit was written; `took` is the time since the agent began to look at it.
+    /// Counts a written limit; `took` is the time since the agent began to look at it.
     pub(super) fn written(
         &mut self,
         cause: Cause,
@@ -83,14 +83,14 @@ impl Recorder {
         *self.repairs.entry(key).or_default() += 1;
     }
 
-    /// When to write the next record.
+    /// Returns the time of the next record.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
 }
 
 impl<A: Actuator> Agent<A> {
-    /// A dry run leaves no file: it has no keeper.
+    /// Opens the history, except in a dry run, which leaves no file.
     pub(super) fn history_begins(&mut self, acts: bool) {
         if !acts {
             return;
@@ -109,7 +109,7 @@ impl<A: Actuator> Agent<A> {
         self.recorder.tell(What::Started { version, boot });
     }
 
-    /// Notes what begins and ends, and the minute when it is over.
+    /// Records what begins and ends, and the minute when it is over.
     pub(super) fn remember(&mut self) {
         if self.recorder.keeper.is_none() {
             self.recorder.next = self.now() + MINUTE * 60;
@@ -167,7 +167,8 @@ impl<A: Actuator> Agent<A> {
         self.recorder.troubles = now;
     }
 
-    /// What happened since the last; `None` where the node cannot be read, which is reported elsewhere.
+    /// Returns the record since the last one; `None` if the node cannot be read, which is reported
+    /// elsewhere.
     fn minute(&mut self) -> Option<Minute> {
         self.recorder.next = self.now() + MINUTE;
         let slices = &self.settings.protection.slices;
