@@ -64,7 +64,7 @@ pub(super) struct Eviction {
     pub(super) signals: Signals,
     pub(super) efforts: Efforts,
     pub(super) evictions: Evictions,
-    /// Whether a pod should leave now; the task that sends a request checks this last.
+    /// True if a pod should leave now; the task that sends a request checks this last.
     pub(super) wanted: watch::Sender<bool>,
     /// Facts from the Node object.
     node: NodeSeen,

@@ -14,7 +14,7 @@ crate::vocabulary! {
 }
 
 crate::vocabulary! {
-    /// How the agent keeps new pods off a node while a signal is active.
+    /// The way to keep new pods off a node while a signal is active.
     pub enum SchedulingGuard {
         None = "none",
         /// Sets only the node's condition `SwapPressure`, which no part of Kubernetes acts on.

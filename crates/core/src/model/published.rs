@@ -78,7 +78,7 @@ pub struct Kubelet {
     /// Its files, and the source of its flags; empty if unknown.
     pub source: String,
     pub values: Vec<KubeletValue>,
-    /// Which program grants swap: `agent`, `kubelet`, or `auto` while that is unknown.
+    /// The program that grants swap: `agent`, `kubelet`, or `auto` while that is unknown.
     #[serde(default)]
     pub grants: String,
     /// The swap that the kubelet counts, if it grants.

@@ -54,7 +54,7 @@ pub enum Lasts {
     OverBoots,
 }
 
-/// How `wasp-agent cleanup` treats a file.
+/// The treatment of a file by `wasp-agent cleanup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
     Removes,
