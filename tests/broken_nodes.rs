@@ -12,7 +12,9 @@ mod support;
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -20,7 +22,7 @@ use std::{
 use serde_json::{Value, json};
 use support::{
     Agent, FakeHost, NODE, PATIENCE, api_server, container_id,
-    node::{HOOK, KUBELET, healthy},
+    node::{HOOK, KUBELET, healthy, selinux},
     pod, uid,
 };
 use test_apiserver::{Handle, pki::Validity};
@@ -232,8 +234,9 @@ const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "leftovers of the DaemonSet",
-        breaks: |n| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
-        then: QUIET,
+        breaks: WELL,
+        // The agent notices it at once, not at the next resync.
+        then: |n, _| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
         cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which lifts swap limits",
         remedy: "rm /run/containers/oci/hooks.d/swap-for-burstable.json",
         check: "daemonset-hook",
@@ -469,6 +472,7 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
     let node = Node::with_hook();
     let (folder, program) = installed();
     let hook = folder.path().join("wasp-hook");
+    selinux(&node.host, "1");
     let mut agent = Agent::start_program(&program, &node.host, &["run"]);
     agent.hears("STATUS=Swap");
     let definition = node.host.path(HOOK);
@@ -497,13 +501,96 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
         agent.hears("STATUS=Swap");
         assert!(definition.exists(), "{cause}");
     }
-    // On a file system mounted noexec, which no notification reports: the next look finds it.
-    let mounts = fs::read_to_string(node.host.path("/proc/self/mountinfo")).unwrap();
-    node.host.write("/proc/self/mountinfo", &mounts.replace(" / / rw - ", " / / rw,noexec - "));
-    agent.signal("-HUP");
-    let status = agent.hears("is mounted with noexec");
-    assert!(status.contains("mount -o remount,exec /"), "{status}");
-    assert!(!definition.exists());
+    // A label that no runtime may execute, if SELinux enforces.
+    if label(&hook, b"unconfined_u:object_r:user_home_t:s0\0") {
+        let status = agent.hears("has the SELinux label unconfined_u:object_r:user_home_t:s0");
+        assert!(status.contains(&format!("restorecon -v {}", hook.display())), "{status}");
+        assert!(!definition.exists());
+        label(&hook, b"system_u:object_r:bin_t:s0\0");
+        agent.hears("STATUS=Swap");
+        assert!(definition.exists());
+    }
+}
+
+/// Labels a file as SELinux does, and returns true if this was allowed.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn label(file: &Path, label: &[u8]) -> bool {
+    let flags = rustix::fs::XattrFlags::empty();
+    let set = rustix::fs::setxattr(file, "security.selinux", label, flags);
+    if let Err(error) = set {
+        eprintln!("SKIPPED: only root may label files ({error})");
+    }
+    set.is_ok()
+}
+
+/// A process with its own mount namespace, which stands for PID 1 of the host.
+struct Init {
+    child: std::process::Child,
+    mounted: BufReader<std::process::ChildStdout>,
+}
+
+impl Init {
+    fn new() -> Option<Self> {
+        let shell = r#"echo ready; while read -r line; do eval "$line" && echo done; done"#;
+        let mut child = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", shell])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mounted = BufReader::new(child.stdout.take().unwrap());
+        let mut init = Self { child, mounted };
+        init.hears("ready").then_some(init)
+    }
+
+    fn hears(&mut self, word: &str) -> bool {
+        let mut line = String::new();
+        self.mounted.read_line(&mut line).unwrap() > 0 && line.trim_end() == word
+    }
+
+    fn run(&mut self, command: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{command}").unwrap();
+        assert!(self.hears("done"), "{command}");
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The agent's unit has its own mount namespace, which does not show changed options of the host's
+/// mount.
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn a_remount_without_exec_on_the_host_is_noticed_at_once() {
+    let Some(mut init) = Init::new() else {
+        eprintln!("SKIPPED: user namespaces are not allowed here");
+        return;
+    };
+    let node = Node::with_hook();
+    let (folder, program) = installed();
+    let hook = folder.path().join("wasp-hook");
+    symlink(format!("/proc/{}", init.child.id()), node.host.path("/proc/1")).unwrap();
+    // No resync finds it before the test ends.
+    node.host.write("/etc/wasp-agent/config.d/93-slow.toml", "[limits]\nresync-seconds = 3600\n");
+    init.run(&format!("mount --bind {0} {0}", hook.display()));
+    let mut agent = Agent::start_program(&program, &node.host, &["run"]);
+    agent.hears("STATUS=Swap");
+    let definition = node.host.path(HOOK);
+    assert!(definition.exists());
+    for _ in 0..2 {
+        init.run(&format!("mount -o remount,bind,noexec {}", hook.display()));
+        let status = agent.hears("is mounted with noexec");
+        assert!(status.contains("mount -o remount,exec /"), "{status}");
+        assert!(!definition.exists());
+        init.run(&format!("mount -o remount,bind,exec {}", hook.display()));
+        agent.hears("STATUS=Swap");
+        assert!(definition.exists());
+    }
 }
 
 /// With a typing error on disk, commands about a running node use the settings in force.

@@ -1,8 +1,10 @@
 //! Installs the OCI hook where CRI-O reads it, keeps it there, and publishes its settings.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::Agent;
@@ -16,6 +18,8 @@ use crate::{
     messages,
     model::{
         hook::HookSettings,
+        host::Monotonic,
+        program::ProgramFacts,
         runtime::Runtime,
         trouble::{Problem, Trouble},
     },
@@ -25,6 +29,9 @@ use crate::{
 
 const PROGRAM: &str = "wasp-hook";
 
+/// The least time between two looks at the mounts.
+const MOUNTS_PAUSE: Duration = Duration::from_secs(1);
+
 /// The place where the hook is installed.
 #[derive(Debug, Default)]
 pub(super) struct Installed {
@@ -33,6 +40,14 @@ pub(super) struct Installed {
     /// Created before the program is examined, so that a later change is noticed.
     program_watch: Option<FileWatch>,
     program: program::Known,
+    /// Watches other programs' hooks, in all folders.
+    others_watch: Option<FileWatch>,
+    /// The reason why the program could not run at the last look.
+    unfit: Option<Unfit>,
+    /// The time of the next look at the mounts, after they have changed.
+    mounts_due: Option<Monotonic>,
+    /// The earliest time of the look after that.
+    mounts_next: Monotonic,
 }
 
 impl Installed {
@@ -45,11 +60,54 @@ impl Installed {
         tokio::select! {
             changed = changed(self.watch.as_ref()) => changed,
             changed = changed(self.program_watch.as_ref()) => changed,
+            changed = changed(self.others_watch.as_ref()) => changed,
         }
+    }
+
+    /// Watches for definitions that appear, disappear or change.
+    pub(super) fn watch_others(&mut self, roots: &Roots, folders: &[PathBuf]) {
+        let usual = USUAL_FOLDERS.iter().map(Path::new);
+        let all: BTreeSet<&Path> = usual.chain(folders.iter().map(PathBuf::as_path)).collect();
+        let all: Vec<PathBuf> = all.into_iter().map(|folder| roots.path(folder)).collect();
+        self.others_watch = FileWatch::of_folders(&all, ".json").ok();
+    }
+
+    /// Returns the time of the next look at the mounts.
+    pub(super) fn next(&self) -> Option<Monotonic> {
+        self.mounts_due
     }
 }
 
 impl<A: Actuator> Agent<A> {
+    /// Schedules a look at the mounts. Each container that starts mounts something: the first change
+    /// takes effect at once, and the following ones together.
+    pub(super) fn mounts_changed(&mut self) {
+        let due = self.now().max(self.installed.mounts_next);
+        self.installed.mounts_due.get_or_insert(due);
+    }
+
+    /// Checks that the hook's program could still run after mounts have changed.
+    pub(super) fn check_mounts(&mut self) {
+        let now = self.now();
+        if self.installed.mounts_due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.installed.mounts_due = None;
+        self.installed.mounts_next = now + MOUNTS_PAUSE;
+        let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
+        if wanted
+            && let Ok(hook) = program()
+            && unfit(&self.program_facts(&hook)) != self.installed.unfit
+        {
+            self.check_hook();
+        }
+    }
+
+    fn program_facts(&mut self, hook: &Path) -> ProgramFacts {
+        let own = Path::new("/proc/self/exe");
+        program::facts_again(&self.roots, hook, hook, own, &mut self.installed.program)
+    }
+
     /// Installs the hook with its settings, or removes it, as configured. Withdraws a definition
     /// whose program cannot run, because it would keep every container from starting.
     pub(super) fn check_hook(&mut self) {
@@ -69,10 +127,10 @@ impl<A: Actuator> Agent<A> {
             }
         };
         self.installed.program_watch = FileWatch::new(std::slice::from_ref(&hook)).ok();
-        let own = Path::new("/proc/self/exe");
-        let known = &mut self.installed.program;
-        let facts = program::facts_again(&self.roots, &hook, &hook, own, known);
-        if let Some(unfit) = unfit(&facts) {
+        let facts = self.program_facts(&hook);
+        let unfit = unfit(&facts);
+        self.installed.unfit.clone_from(&unfit);
+        if let Some(unfit) = unfit {
             self.withdraw_hook(&hook, &unfit);
             return;
         }

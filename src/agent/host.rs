@@ -67,6 +67,31 @@ impl<A: Actuator> Agent<A> {
         let missing = "no pressure-stall information (boot with psi=1)";
         self.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
         self.check_swap();
+        self.check_rivals();
+        self.check_guard();
+        let found = obstacles(&self.roots);
+        let above = limit_above_pods(&found, self.node.swap_bytes).or_else(|| throttled(&found));
+        self.problem_is(Trouble::PodsLimit, above);
+        self.problem_is(Trouble::Swappiness, swappiness(&found));
+        self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
+        self.check_kubelet();
+        // A running kubelet is its own source.
+        if self.kubelet.is_by_unit() {
+            self.ask_for_kubelet();
+        }
+        self.check_pods();
+        self.check_hook();
+    }
+
+    /// Finds other programs that set swap limits or make swap.
+    pub(super) fn check_rivals(&mut self) {
+        let runtime = crio::runtime(&self.roots);
+        let folders = match &runtime {
+            Ok(Runtime::Crio(folders)) => &folders[..],
+            _ => &[],
+        };
+        // Watch before reading the folders, so that no change in between is missed.
+        self.installed.watch_others(&self.roots, folders);
         let others = rivals(&self.roots);
         let wanted =
             Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
@@ -79,10 +104,7 @@ impl<A: Actuator> Agent<A> {
         });
         let daemonset = daemonset(pods.map(|pod| (&*pod.namespace, &*pod.name)));
         let daemonset = daemonset.map(|text| Problem::new(Trouble::Rival, text));
-        let foreign = match crio::runtime(&self.roots) {
-            Ok(Runtime::Crio(folders)) => hooks::foreign(&self.roots, &folders),
-            _ => Vec::new(),
-        };
+        let foreign = hooks::foreign(&self.roots, folders);
         let foreign = foreign.first().map(|(file, why)| {
             let file = file.display();
             Problem::new(Trouble::Rival, format!("another hook, {file}: {why}"))
@@ -99,19 +121,6 @@ impl<A: Actuator> Agent<A> {
         });
         let others = swap.map(|text| Problem::new(Trouble::Rival, text));
         self.problem_is(Trouble::Rival, daemonset.or(left).or(foreign).or(others));
-        self.check_guard();
-        let found = obstacles(&self.roots);
-        let above = limit_above_pods(&found, self.node.swap_bytes).or_else(|| throttled(&found));
-        self.problem_is(Trouble::PodsLimit, above);
-        self.problem_is(Trouble::Swappiness, swappiness(&found));
-        self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
-        self.check_kubelet();
-        // A running kubelet is its own source.
-        if self.kubelet.is_by_unit() {
-            self.ask_for_kubelet();
-        }
-        self.check_pods();
-        self.check_hook();
     }
 
     /// Reports a configured cordon or taint that is not in place.

@@ -48,7 +48,8 @@ use crate::{
         hooks::USUAL_FOLDERS,
         kube::pods::{self, Update},
         kubelet,
-        node::{self, SwapWatch},
+        mounts::mount_watch,
+        node::{self, swap_watch},
         tree::{Changes, Tree},
     },
     report::{log::Verbosity, notify::Notifier},
@@ -217,7 +218,8 @@ impl<A: Actuator> Agent<A> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let swap = SwapWatch::new(&self.roots);
+        let swap = swap_watch(&self.roots);
+        let mounts = mount_watch(&self.roots);
         let mut alarm = Alarm::new();
         let (_keep_open, no_answers) = mpsc::unbounded_channel();
         let act = answers.is_some();
@@ -271,6 +273,7 @@ impl<A: Actuator> Agent<A> {
             let silence = self.settings.suspend.longest_silence;
             let next = self.suspend.next(silence).map_or(next, |at| at.min(next));
             let next = self.publication().map_or(next, |at| at.min(next));
+            let next = self.installed.next().map_or(next, |at| at.min(next));
             // An endless source of events must not block the others.
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -292,6 +295,11 @@ impl<A: Actuator> Agent<A> {
                 changed = self.installed.changed() => {
                     changed.context("the kernel's notifications of the hooks folder failed")?;
                     self.check_hook();
+                    self.check_rivals();
+                }
+                changed = mounts.changed() => {
+                    changed.context("the kernel's notifications of mounts failed")?;
+                    self.mounts_changed();
                 }
                 changed = self.late_swap.changed() => {
                     changed.context("the kernel's notifications of udev's database failed")?;
@@ -322,6 +330,7 @@ impl<A: Actuator> Agent<A> {
                 () = alarm.at(self.started + next.0) => {}
             }
             self.time_passed();
+            self.check_mounts();
             self.watch_pressure();
             if act {
                 self.watch_suspended();

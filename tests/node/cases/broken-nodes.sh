@@ -38,6 +38,17 @@ like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
 check "its remedy is a command that works" paste
 eventually 5 "and the hook is back" test -e "$definition"
 
+# --- its mount: the agent's unit has its own mount namespace, and reads the host's mounts
+mount --bind /usr/bin/wasp-hook /usr/bin/wasp-hook
+mount -o remount,bind,noexec /usr/bin/wasp-hook
+eventually 5 "a hook on a mount without exec is withdrawn at once" bash -c "! test -e $definition"
+like "$(agent_status)" '^the OCI hook is withdrawn.*is mounted with noexec' "STATUS names it first"
+finds hook-program
+like "$finding" '^fail: .*is mounted with noexec' "so does check"
+check "its remedy is a command that works" paste
+eventually 5 "and the hook is back" test -e "$definition"
+umount /usr/bin/wasp-hook
+
 # --- a limit above the pods
 systemctl set-property --runtime kubepods.slice MemorySwapMax=0
 eventually 60 "kubepods.slice at 0 is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "memory.swap.max of kubepods.slice is 0"'

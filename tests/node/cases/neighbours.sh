@@ -69,5 +69,6 @@ case $BOOT in
         echo '{}' >/run/containers/oci/hooks.d/swap-for-burstable-wasp-agent-tx5lq.json
         like "$(found other-swap)" '^warn: the DaemonSet wasp-agent is on this node; contradicts: .*wasp-agent-tx5lq' "check names its pod"
         like "$(found daemonset-hook)" '^fail: .*swap-for-burstable-wasp-agent-tx5lq.json' "and its hook"
+        eventually 10 "the status line of the agent that runs names it too" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "swap-for-burstable-wasp-agent"'
         ;;
 esac

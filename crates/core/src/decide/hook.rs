@@ -67,6 +67,8 @@ pub enum Unfit {
     NoFile,
     NotExecutable,
     NoExec(PathBuf),
+    /// SELinux enforces, and the runtime may not execute a file with this label.
+    Label(String),
     /// The file is truncated, for another machine, or not a program.
     Format(String),
     /// The file is a program, but not wasp-hook.
@@ -85,6 +87,12 @@ pub fn unfit(program: &ProgramFacts) -> Option<Unfit> {
     }
     if let Some(mount) = &program.noexec {
         return Some(Unfit::NoExec(mount.clone()));
+    }
+    // A label that cannot be read proves nothing.
+    if let Some(selinux) = program.selinux.as_ref().filter(|it| it.enforces && !it.allows())
+        && let Some(label) = &selinux.label
+    {
+        return Some(Unfit::Label(label.clone()));
     }
     match &program.image {
         Err(why) => Some(Unfit::Format(why.clone())),
@@ -128,6 +136,7 @@ impl Unfit {
         match self {
             Self::NotExecutable => vec![format!("chmod 0755 {}", path.display())],
             Self::NoExec(mount) => vec![format!("mount -o remount,exec {}", mount.display())],
+            Self::Label(_) => vec![format!("restorecon -v {}", path.display())],
             Self::Missing | Self::NoFile | Self::Format(_) | Self::Replaced => reinstall,
         }
     }
@@ -142,6 +151,9 @@ impl fmt::Display for Unfit {
             Self::NoExec(mount) => {
                 write!(f, "cannot be run: {} is mounted with noexec", mount.display())
             }
+            Self::Label(label) => {
+                write!(f, "has the SELinux label {label}, which CRI-O may not run")
+            }
             Self::Format(why) => write!(f, "cannot be run: {why}"),
             Self::Replaced => f.write_str("is another program than wasp-hook"),
         }
@@ -151,7 +163,7 @@ impl fmt::Display for Unfit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::program::Target;
+    use crate::model::program::{SeLinux, Target};
 
     fn program() -> ProgramFacts {
         let target = Target { class: 2, data: 1, machine: 62 };
@@ -162,6 +174,7 @@ mod tests {
             noexec: None,
             image: Ok(Image { target, version: Some(VERSION.to_owned()) }),
             machine: Some(target),
+            selinux: None,
         }
     }
 
@@ -183,6 +196,14 @@ mod tests {
         let remount = "mount -o remount,exec /usr".to_owned();
         let noexec = "cannot be run: /usr is mounted with noexec".to_owned();
         assert_eq!(told(|p| p.noexec = Some("/usr".into())), (noexec, remount));
+        let label = told(|p| {
+            let label = Some("unconfined_u:object_r:user_home_t:s0".to_owned());
+            p.selinux = Some(SeLinux { enforces: true, label });
+        });
+        let text =
+            "has the SELinux label unconfined_u:object_r:user_home_t:s0, which CRI-O may not run";
+        let restore = "restorecon -v /usr/bin/wasp-hook".to_owned();
+        assert_eq!(label, (text.to_owned(), restore));
         let cut = "cannot be run: it ends too early".to_owned();
         assert_eq!(told(|p| p.image = Err("it ends too early".into())), (cut, reinstall.clone()));
         let other = "cannot be run: it is made for another machine".to_owned();
@@ -193,6 +214,21 @@ mod tests {
         let replaced = "is another program than wasp-hook".to_owned();
         let no_version = |p: &mut ProgramFacts| p.image.as_mut().unwrap().version = None;
         assert_eq!(told(no_version), (replaced, reinstall));
+    }
+
+    #[test]
+    fn only_a_label_that_is_known_to_be_wrong_and_enforced_counts() {
+        let with = |enforces, label: Option<&str>| {
+            let selinux = Some(SeLinux { enforces, label: label.map(str::to_owned) });
+            unfit(&ProgramFacts { selinux, ..program() })
+        };
+        let home = "unconfined_u:object_r:user_home_t:s0";
+        assert_eq!(with(true, Some(home)), Some(Unfit::Label(home.to_owned())));
+        assert_eq!(with(false, Some(home)), None);
+        assert_eq!(with(true, None), None);
+        for kind in ["bin_t", "container_runtime_exec_t"] {
+            assert_eq!(with(true, Some(&format!("system_u:object_r:{kind}:s0"))), None, "{kind}");
+        }
     }
 
     #[test]

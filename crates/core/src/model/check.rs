@@ -175,8 +175,6 @@ pub struct HookFacts {
     pub program: ProgramFacts,
     /// Other programs' hooks that set swap limits, and the evidence.
     pub foreign: Vec<(PathBuf, String)>,
-    /// `None` without SELinux; else whether it enforces, and the program's label.
-    pub selinux: Option<(bool, Option<String>)>,
     /// The agent is installed at its package's path.
     pub agent_installed: bool,
     /// The agent has requested the hook since the node booted.

@@ -63,7 +63,7 @@ macro_rules! troubles {
 
 troubles! {
     /// The hook's program does not run: no container can start while its definition is installed.
-    HookProgram "hook-program" Fail ["hook-program"], ["wasp-agent check"];
+    HookProgram "hook-program" Fail ["hook-program", "hook-label"], ["wasp-agent check"];
     /// An eviction signal is above its threshold, or a pod is leaving.
     Eviction "eviction" Warn [], ["wasp-agent status"];
     /// The API server does not answer, or refuses.

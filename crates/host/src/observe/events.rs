@@ -1,8 +1,10 @@
 //! Kernel notifications as futures: inotify queues and files that support polling.
 
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, AsRawFd, RawFd},
+    path::Path,
 };
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
@@ -21,6 +23,27 @@ const MOST: usize = 1024;
 )]
 pub fn registered<T: AsRawFd>(file: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(file, interest)
+}
+
+/// A file of procfs that reports its changes by POLLPRI.
+#[derive(Debug)]
+pub struct ProcWatch {
+    /// `None` if the file does not support polling (a folder stands for the host).
+    file: Option<AsyncFd<File>>,
+}
+
+impl ProcWatch {
+    pub fn new(path: &Path) -> Self {
+        let file = File::open(path).and_then(|file| registered(file, Interest::PRIORITY));
+        Self { file: file.ok() }
+    }
+
+    /// Returns when the file has changed; never if that cannot be watched. Cancel safe.
+    pub async fn changed(&self) -> io::Result<()> {
+        let Some(file) = &self.file else { return std::future::pending().await };
+        file.ready(Interest::PRIORITY).await?.clear_ready();
+        Ok(())
+    }
 }
 
 /// An inotify queue.

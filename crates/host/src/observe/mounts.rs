@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::fields::unescaped;
+use super::{events::ProcWatch, fields::unescaped};
 use crate::{model::protection::DeviceNumber, roots::Roots};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +39,28 @@ impl Mount {
     }
 }
 
-/// Returns all mounts, in the order of mounting.
+/// Returns all mounts, in the order of mounting, as this process sees them.
 pub fn mounts(roots: &Roots) -> Vec<Mount> {
-    let text = fs::read(roots.proc("self/mountinfo")).unwrap_or_default();
+    parsed(&fs::read(roots.proc("self/mountinfo")).unwrap_or_default())
+}
+
+/// Returns all mounts as the host's runtimes see them. The agent's unit has its own mount
+/// namespace: later mounts propagate to it, but changed options of a mount do not.
+pub fn mounts_of_host(roots: &Roots) -> Vec<Mount> {
+    fs::read(roots.proc(OF_INIT)).map_or_else(|_| mounts(roots), |text| parsed(&text))
+}
+
+const OF_INIT: &str = "1/mountinfo";
+
+/// Wakes when the host mounts or unmounts something, or changes a mount's options.
+///
+/// Source: proc_pid_mountinfo(5); the kernel's `mounts_poll` answers POLLPRI | POLLERR after a
+/// change.
+pub fn mount_watch(roots: &Roots) -> ProcWatch {
+    ProcWatch::new(&roots.proc(OF_INIT))
+}
+
+fn parsed(text: &[u8]) -> Vec<Mount> {
     text.split(|byte| *byte == b'\n').filter_map(mount).collect()
 }
 
@@ -104,10 +123,6 @@ pub fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &[u8]) -> Vec<Mount> {
-        text.split(|byte| *byte == b'\n').filter_map(mount).collect()
-    }
-
     #[test]
     fn blanks_and_odd_lines_are_read_as_the_kernel_writes_them() {
         let mounts = parsed(
@@ -125,6 +140,22 @@ mod tests {
         let on = |path: &str| mount_of(&mounts, Path::new(path)).unwrap().device.to_string();
         assert_eq!(on("/mnt/my disk/swapfile"), "8:16");
         assert_eq!(on("/mnt/my"), "8:0");
+    }
+
+    #[test]
+    fn the_mounts_of_the_host_count_where_they_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let put = |process: &str, options: &str| {
+            let file = roots.proc(process).join("mountinfo");
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, format!("21 1 8:0 / / {options} - ext4 /dev/sda rw\n")).unwrap();
+        };
+        put("self", "rw");
+        let noexec = || mounts_of_host(&roots).iter().any(|mount| mount.noexec);
+        assert!(!noexec());
+        put("1", "rw,noexec");
+        assert!(noexec());
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! Reads the node's RAM and swap, and waits for changes of the swap.
 
-use std::{fs::File, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use nix::unistd::{SysconfVar, sysconf};
-use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    events::registered,
+    events::ProcWatch,
     fields::{counter, digits, escaped, kibibytes, missing, read},
 };
 use crate::{
@@ -115,25 +114,8 @@ fn page_bytes() -> u64 {
 ///
 /// Source: proc(5), `/proc/swaps`; the kernel's `swaps_poll` answers POLLPRI | POLLERR once for
 /// each reader after a change.
-#[derive(Debug)]
-pub struct SwapWatch {
-    /// `None` if the file does not support polling (a folder stands for the host).
-    swaps: Option<AsyncFd<File>>,
-}
-
-impl SwapWatch {
-    pub fn new(roots: &Roots) -> Self {
-        let swaps =
-            File::open(roots.proc("swaps")).and_then(|file| registered(file, Interest::PRIORITY));
-        Self { swaps: swaps.ok() }
-    }
-
-    /// Returns when swap was added or removed; never if that cannot be watched.
-    pub async fn changed(&self) -> io::Result<()> {
-        let Some(swaps) = &self.swaps else { return std::future::pending().await };
-        swaps.ready(Interest::PRIORITY).await?.clear_ready();
-        Ok(())
-    }
+pub fn swap_watch(roots: &Roots) -> ProcWatch {
+    ProcWatch::new(&roots.proc("swaps"))
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::{
     path::Path,
 };
 
-use super::mounts::{mount_of, mounts};
+use super::mounts::{mount_of, mounts_of_host};
 use crate::{
     decide::hook::version,
-    model::program::{Elf, Image, ProgramFacts, elf},
+    model::program::{Elf, Image, ProgramFacts, SeLinux, elf},
     roots::Roots,
 };
 
@@ -66,7 +66,7 @@ pub fn facts_again(
         },
         false => Err("it is no file".to_owned()),
     };
-    let mounts = mounts(roots);
+    let mounts = mounts_of_host(roots);
     // The runtime that runs it follows links.
     let real = std::fs::canonicalize(file).ok();
     let real = real.map_or_else(|| shown.to_owned(), |real| roots.shown(&real).into_owned());
@@ -78,7 +78,27 @@ pub fn facts_again(
         noexec: noexec.map(|mount| mount.mount_point.clone()),
         image,
         machine: image_head(own).ok().map(|(_, elf)| elf.target),
+        selinux: enforces(roots).map(|enforces| SeLinux { enforces, label: label(file) }),
     }
+}
+
+/// `None` if the kernel has no SELinux, it is disabled, or there is no policy
+/// (is_selinux_enabled(3) uses the same two files).
+fn enforces(roots: &Roots) -> Option<bool> {
+    if !roots.path("/etc/selinux/config").exists() {
+        return None;
+    }
+    let enforce = std::fs::read_to_string(roots.path("/sys/fs/selinux/enforce")).ok()?;
+    Some(enforce.trim_end() == "1")
+}
+
+/// Reads the label of a link's target, which is the file that a runtime executes.
+fn label(path: &Path) -> Option<String> {
+    let mut buffer = [0_u8; 256];
+    let length = rustix::fs::getxattr(path, "security.selinux", &mut buffer).ok()?;
+    let label = String::from_utf8_lossy(buffer.get(..length)?);
+    let label = label.trim_end_matches('\0');
+    (!label.is_empty()).then(|| label.to_owned())
 }
 
 fn image_head(path: &Path) -> Result<(File, Elf), String> {

@@ -151,6 +151,9 @@ pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
             None => ok(path.display().to_string()),
         };
     };
+    if let Unfit::Label(_) = unfit {
+        return skip("its label is wrong (hook-label)");
+    }
     if unfit == Unfit::Missing && hook.definition.is_none() && !hook.agent_installed {
         return skip("the package is not installed");
     }
@@ -185,15 +188,16 @@ pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
         return skip("no hook");
     }
     let path = facts.hook.program.path.display();
-    let Some((enforces, label)) = &facts.hook.selinux else { return skip("no SELinux") };
-    let shown = label.as_deref().unwrap_or("no label");
-    // The label's form is user:role:type:level.
-    let kind = label.as_deref().and_then(|label| label.split(':').nth(2)).unwrap_or_default();
-    if kind == "bin_t" || kind.ends_with("_exec_t") {
-        return ok(shown);
+    let Some(selinux) = &facts.hook.program.selinux else { return skip("no SELinux") };
+    if selinux.allows() {
+        return ok(selinux.label.as_deref().unwrap_or_default());
     }
+    let shown = match &selinux.label {
+        Some(label) => format!("the SELinux label {label}"),
+        None => "no label".to_owned(),
+    };
     let fix = format!("restorecon -v {path}");
-    match enforces {
+    match selinux.enforces {
         true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&fix]),
         false => warn(format!("{path} has {shown}; SELinux does not enforce now"), [&fix]),
     }

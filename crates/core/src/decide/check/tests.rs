@@ -19,7 +19,7 @@ use crate::{
         host::{NodeMemory, SwapDevice},
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
         obstacles::{Ancestor, Obstacles},
-        program::{Image, ProgramFacts, Target},
+        program::{Image, ProgramFacts, SeLinux, Target},
         protection::{DeviceNumber, Disks, SliceFacts},
         published::{self, Published},
         rivals::{Job, Rival, Who},
@@ -136,9 +136,12 @@ fn healthy() -> Facts {
                 noexec: None,
                 image: Ok(Image { target: TARGET, version: Some(VERSION.to_owned()) }),
                 machine: Some(TARGET),
+                selinux: Some(SeLinux {
+                    enforces: true,
+                    label: Some("system_u:object_r:bin_t:s0".into()),
+                }),
             },
             foreign: vec![],
-            selinux: Some((true, Some("system_u:object_r:bin_t:s0".into()))),
             agent_installed: true,
             published: true,
         },
@@ -387,9 +390,9 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         f.hook.definition = None;
         f.hook.agent_installed = false;
     }),
-    ("hook-label", Level::Fail, "user_home_t:s0, which CRI-O may not run", |f, _| f.hook.selinux = Some((true, Some("unconfined_u:object_r:user_home_t:s0".into())))),
-    ("hook-label", Level::Warn, "no label", |f, _| f.hook.selinux = Some((false, None))),
-    ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.selinux = None),
+    ("hook-label", Level::Fail, "user_home_t:s0, which CRI-O may not run", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: true, label: Some("unconfined_u:object_r:user_home_t:s0".into()) })),
+    ("hook-label", Level::Warn, "no label", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: false, label: None })),
+    ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.program.selinux = None),
     ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which lifts", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
     ("other-swap", Level::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
     ("other-swap", Level::Ok, "virt-platform-autopilot is on this node", |f, s| {

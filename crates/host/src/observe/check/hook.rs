@@ -44,7 +44,6 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
             .collect(),
         definition,
         foreign,
-        selinux: enforces(roots).map(|enforces| (enforces, label(&roots.path(&program)))),
         program: program::facts(roots, &roots.path(&program), &program, &roots.path(&agent)),
         agent_installed: installed.is_some(),
         published: crate::state::StateFile::<crate::model::hook::HookSettings>::new(roots)
@@ -67,21 +66,4 @@ fn state(folder: &Path) -> FolderState {
 fn named(definition: &str) -> Option<PathBuf> {
     let definition: serde_json::Value = serde_json::from_str(definition).ok()?;
     Some(definition["hook"]["path"].as_str()?.into())
-}
-
-/// `None` if the kernel has no SELinux, it is disabled, or there is no policy
-/// (is_selinux_enabled(3) uses the same two files).
-fn enforces(roots: &Roots) -> Option<bool> {
-    if !roots.path("/etc/selinux/config").exists() {
-        return None;
-    }
-    let enforce = fs::read_to_string(roots.path("/sys/fs/selinux/enforce")).ok()?;
-    Some(enforce.trim_end() == "1")
-}
-
-fn label(path: &Path) -> Option<String> {
-    let mut buffer = [0_u8; 256];
-    let length = rustix::fs::getxattr(path, "security.selinux", &mut buffer).ok()?;
-    let label = String::from_utf8_lossy(buffer.get(..length)?);
-    Some(label.trim_end_matches('\0').to_owned())
 }
