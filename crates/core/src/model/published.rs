@@ -174,7 +174,8 @@ pub struct Evicted {
     pub at: String,
     /// `namespace/name`.
     pub pod: String,
-    /// The outcome, a word of [`OUTCOMES`].
+    /// `accepted`, `migrating`, `budget`, `unwilling`, `gone`, `refused`, `busy`, `unreachable`,
+    /// `unknown`, `withdrawn`, or, in mode `observe`, `observed`.
     pub outcome: String,
     pub why: String,
     /// The API server's own text, if it refused or added information.

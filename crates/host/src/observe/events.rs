@@ -80,7 +80,7 @@ impl Events {
         let _ = self.queue.get_ref().0.rm_watch(watch);
     }
 
-    /// Waits for events and returns those available, about [`MOST`] at most, so that an endless
+    /// Waits for events and returns those available, about `MOST` at most, so that an endless
     /// source of events does not block the reader. Cancel safe: no event is lost.
     pub async fn next(&self) -> io::Result<Vec<InotifyEvent>> {
         let read =
