@@ -79,8 +79,7 @@ pub struct EvictionSettings {
     /// While a signal is critical, the agent may evict another pod if the first has not left after
     /// this time.
     pub overtake_after: Duration,
-    /// Where the descheduler relieves the node, the agent gives it this long before it evicts
-    /// itself.
+    /// Where the descheduler relieves the node, the agent gives it this long before it evicts pods.
     pub wait_for_others: Duration,
     /// The share of the missing memory that the eviction of a pod must free, in percent.
     pub min_relief_percent: u64,

@@ -12,7 +12,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use nix::NixPath;
 
-/// A batch has few more events than this.
+/// A batch has at most a few more events than this.
 const MOST: usize = 1024;
 
 /// Registers `file` with the runtime.
