@@ -6,12 +6,9 @@ use std::{
     time::SystemTime,
 };
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::{
-        Actuator,
-        node::{About, PodReference},
-    },
+    act::node::{About, PodReference},
     decide::{check::EXPIRES_SOON, wish},
     messages,
     model::{
@@ -141,7 +138,7 @@ impl Api {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     pub(super) fn api_says(&mut self, update: Update) {
         match update {
             Update::Credentials {
@@ -271,7 +268,8 @@ impl<A: Actuator> Agent<A> {
             }
             self.pods.remove(&uid);
             self.api.deleted.remove(&uid);
-            let failed = self.records.remove(&uid).err().map(|error| error.to_string());
+            let failed =
+                self.records.remove(&self.effects, &uid).err().map(|error| error.to_string());
             self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
         }
         let key = odd.label();

@@ -3,17 +3,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     Agent,
-    announce::{Announcer, NodeSeen, Told, Wanted},
+    announce::{NodeSeen, Told, Wanted},
+    effects::Effects,
 };
 use crate::{
-    act::{
-        Actuator,
-        node::{About, Note, PodReference},
-    },
+    act::node::{About, Note, PodReference},
     config::settings::{EvictionMode, SchedulingGuard},
     decide::evict::{
         answer::Answer,
@@ -82,22 +80,17 @@ pub(super) struct Eviction {
     alert_until: Monotonic,
     trigger: StallTrigger,
     pressed: Pressed,
-    /// `None` in a dry run.
-    pub(super) announcer: Option<Announcer>,
     /// The condition announced last.
     condition: Option<Condition>,
-    pub(super) answers: mpsc::UnboundedSender<Answered>,
-    pub(super) acts: bool,
 }
 
 impl Eviction {
-    pub(super) fn new(roots: &Roots, acts: bool) -> (Self, mpsc::UnboundedReceiver<Answered>) {
-        let (answers, receive) = mpsc::unbounded_channel();
+    pub(super) fn new(roots: &Roots) -> Self {
         let (evictions, written) = match remembered(roots) {
             Some(evictions) => (evictions, true),
             None => (Evictions::lost(since_boot()), false),
         };
-        let eviction = Self {
+        Self {
             signals: Signals::default(),
             efforts: Efforts::default(),
             evictions,
@@ -112,12 +105,8 @@ impl Eviction {
             alert_until: Monotonic::default(),
             trigger: StallTrigger::default(),
             pressed: Pressed::default(),
-            announcer: None,
             condition: None,
-            answers,
-            acts,
-        };
-        (eviction, receive)
+        }
     }
 
     /// Returns when the kernel reports that processes begin to wait for memory.
@@ -187,7 +176,7 @@ pub(super) fn since_boot() -> Monotonic {
     Monotonic(time.unwrap_or_default())
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// The kernel has reported stalls.
     pub(super) fn stalls_begin(&mut self) {
         self.eviction.alert_until = self.now() + ALERT;
@@ -238,16 +227,15 @@ impl<A: Actuator> Agent<A> {
                     pods_are_fresh: self.api.is_fresh(),
                     others_relieve: self.eviction.node.relieved_by_others,
                 };
-                let mut settings = self.settings.eviction.clone();
-                if !self.eviction.acts && settings.mode == EvictionMode::Enforce {
-                    settings.mode = EvictionMode::Observe;
-                }
+                let settings = &self.settings.eviction;
                 let Eviction { signals, efforts, evictions, .. } = &mut self.eviction;
                 let before = evictions.clone();
-                let mut verdict = decide(&settings, inputs, signals, efforts, evictions);
+                let mut verdict = decide(settings, inputs, signals, efforts, evictions);
                 // Save before asking: the next agent must know every request of this one.
                 let changed = *evictions != before || !self.eviction.written;
-                if changed && !self.remember_evictions() && settings.mode == EvictionMode::Enforce {
+                let enforced = settings.mode == EvictionMode::Enforce;
+                let transition = settings.transition;
+                if changed && !self.remember_evictions() && enforced {
                     self.eviction.evictions.take_back(&mut verdict);
                 }
                 let near = |reading: &Reading| reading.active || reading.ratio > NEAR;
@@ -255,8 +243,7 @@ impl<A: Actuator> Agent<A> {
                 let hurts = verdict.readings.iter().any(|reading| reading.active);
                 self.eviction.wanted.send_replace(hurts && self.api.is_fresh());
                 let Eviction { pressed, .. } = &mut self.eviction;
-                let condition =
-                    pressed.condition(&verdict.readings, settings.transition, sample.at);
+                let condition = pressed.condition(&verdict.readings, transition, sample.at);
                 self.announce(Some(condition));
                 let swapped = sample.swap_used_bytes > 0;
                 self.eviction.next = now + self.eviction.pause(now, swapped, &verdict.readings);
@@ -294,23 +281,18 @@ impl<A: Actuator> Agent<A> {
             }
             self.note(About::Node, now, reason, format!("{what}: {text}"));
         }
-        if let Some(announcer) = &self.eviction.announcer {
-            let keep_away = now && enforced;
-            let told = self.settings.eviction.guard != SchedulingGuard::None;
-            let others_leave = self
-                .eviction
-                .drained
-                .is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY);
-            let condition = condition.clone().filter(|_| told);
-            announcer.want(Wanted { condition, keep_away, others_leave });
-        }
+        let told = self.settings.eviction.guard != SchedulingGuard::None;
+        let drained = self.eviction.drained;
+        self.effects.announce(Wanted {
+            condition: condition.clone().filter(|_| told),
+            keep_away: now && enforced,
+            others_leave: drained.is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY),
+        });
         self.eviction.condition = condition;
     }
 
     pub(super) fn note(&self, about: About, warning: bool, reason: &'static str, text: String) {
-        if let Some(announcer) = &self.eviction.announcer {
-            announcer.note(Note { about, warning, reason, text });
-        }
+        self.effects.note(Note { about, warning, reason, text });
     }
 
     pub(super) fn note_of_pod(
@@ -442,7 +424,7 @@ impl<A: Actuator> Agent<A> {
 
     /// Saves the evictions for a restarted agent. Returns true if that worked.
     pub(super) fn remember_evictions(&mut self) -> bool {
-        let saved = crate::act::save(&self.actuator, &self.roots, &self.eviction.evictions);
+        let saved = crate::act::save(&self.effects, &self.roots, &self.eviction.evictions);
         let failed = saved.err().map(|error| error.to_string());
         self.eviction.written = failed.is_none();
         self.problem(Trouble::Evictions, failed);

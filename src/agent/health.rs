@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::Actuator,
     decide::health::{Quiet, named, of_limits},
     messages,
     model::{
@@ -74,7 +73,7 @@ impl Health {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// Records that a problem begins (`Some`) or ends; logs each once.
     pub(super) fn problem(&mut self, about: Trouble, problem: Option<String>) {
         self.problem_is(about, problem.map(|text| Problem::new(about, text)));

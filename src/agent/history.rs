@@ -5,9 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
-    act::Actuator,
     decide::{decision::Cause, history::rates},
     history,
     model::trouble::Trouble,
@@ -29,8 +28,6 @@ const CONTENDED: Duration = Duration::from_secs(1);
 /// Events since the last record.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
-    /// `None` in a dry run.
-    keeper: Option<history::Keeper>,
     next: Monotonic,
     before: Option<Sample>,
     events: Vec<Event>,
@@ -89,20 +86,8 @@ impl Recorder {
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// Opens the history, except in a dry run, which leaves no file.
-    pub(super) fn history_begins(&mut self, acts: bool) {
-        if !acts {
-            return;
-        }
-        match history::Keeper::start(self.roots.clone()) {
-            Ok(keeper) => self.recorder.keeper = Some(keeper),
-            Err(error) => {
-                let text = format!("no thread to write the node's history: {error}");
-                self.problem(Trouble::History, Some(text));
-                return;
-            }
-        }
+impl<E: Effects> Agent<E> {
+    pub(super) fn history_begins(&mut self) {
         let boot = std::fs::read_to_string(self.roots.proc("sys/kernel/random/boot_id"));
         let boot = boot.unwrap_or_default().trim().to_owned();
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -111,11 +96,6 @@ impl<A: Actuator> Agent<A> {
 
     /// Records what begins and ends, and the minute when it is over.
     pub(super) fn remember(&mut self) {
-        if self.recorder.keeper.is_none() {
-            self.recorder.next = self.now() + MINUTE * 60;
-            self.recorder.events.clear();
-            return;
-        }
         self.see_what_changed();
         let due = self.now() >= self.recorder.next;
         let minute = if due { self.minute() } else { None };
@@ -123,26 +103,17 @@ impl<A: Actuator> Agent<A> {
     }
 
     pub(super) fn history_ends(&mut self) {
-        if self.recorder.keeper.is_some() {
-            let minute = self.minute();
-            self.recorder.tell(What::Stopped);
-            self.keep(minute);
-        }
-        if let Some(keeper) = self.recorder.keeper.take() {
-            keeper.end();
-        }
+        let minute = self.minute();
+        self.recorder.tell(What::Stopped);
+        self.keep(minute);
     }
 
     fn keep(&mut self, minute: Option<Minute>) {
-        let Some(keeper) = &self.recorder.keeper else { return };
         if minute.is_none() && self.recorder.events.is_empty() {
             return;
         }
         let events = std::mem::take(&mut self.recorder.events);
-        let problem = match keeper.keep(history::News { minute, events }) {
-            true => keeper.failure(),
-            false => Some(format!("{} is not written: the disk does not answer", history::MINUTES)),
-        };
+        let problem = self.effects.keep(history::News { minute, events });
         self.problem(Trouble::History, problem);
     }
 

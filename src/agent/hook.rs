@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::{Actuator, Written},
+    act::Written,
     config::settings::Grants,
     decide::{
         grant::swap_for_pods,
@@ -78,9 +78,9 @@ impl Installed {
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// Schedules a look at the mounts. Each container that starts mounts something: the first change
-    /// takes effect at once, and the following ones together.
+impl<E: Effects> Agent<E> {
+    /// Schedules a look at the mounts. Each container that starts mounts something: the first
+    /// change takes effect at once, and the following ones together.
     pub(super) fn mounts_changed(&mut self) {
         let due = self.now().max(self.installed.mounts_next);
         self.installed.mounts_due.get_or_insert(due);
@@ -185,7 +185,7 @@ impl<A: Actuator> Agent<A> {
         let mut refused = Vec::new();
         for folder in &folders {
             let file = folder.join(FILE_NAME);
-            match self.actuator.replace_file(&self.roots.path(&file), &text, 0o644) {
+            match self.effects.replace_file(&self.roots.path(&file), &text, 0o644) {
                 Ok(written) => {
                     if written == Written::Now {
                         messages::HookInstalled { path: &file.display() }
@@ -228,7 +228,7 @@ impl<A: Actuator> Agent<A> {
             if except == Some(&*file) || self.roots.path(&file).symlink_metadata().is_err() {
                 continue;
             }
-            match self.actuator.remove_file(&self.roots.path(&file)) {
+            match self.effects.remove_file(&self.roots.path(&file)) {
                 Ok(Written::Now) => messages::HookRemoved { path: &file.display() }
                     .emit(format_args!("removed the OCI hook: {}", file.display())),
                 Ok(Written::Already | Written::Gone) => {}
@@ -255,7 +255,7 @@ impl<A: Actuator> Agent<A> {
                 false => self.roots.pods().to_vec(),
             },
         };
-        crate::act::save(&self.actuator, &self.roots, &for_hook).map_err(|error| error.to_string())
+        crate::act::save(&self.effects, &self.roots, &for_hook).map_err(|error| error.to_string())
     }
 }
 

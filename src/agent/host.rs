@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use super::{Agent, late_swap::SERVICE, protection};
+use super::{Agent, effects::Effects, events::Event, late_swap::SERVICE, protection};
 use crate::{
-    act::{Actuator, tunables},
+    act::tunables,
     config::settings::{EvictionMode, GrantSettings, Grants, Policy, SchedulingGuard, SwapKind},
     decide::{
         kubelet::{
@@ -50,7 +50,7 @@ fn acted_on(config: &KubeletConfig) -> published::Kubelet {
 /// Time from the appearance of a pod's cgroup to the kubelet's report that the pod runs.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// Checks the parts of the host that give no notification.
     pub(super) fn check_host(&mut self) {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
@@ -246,7 +246,7 @@ impl<A: Actuator> Agent<A> {
                     "the kernel's watermarks do not fit the kubelet's threshold: {SERVICE} is restarted to \
                      align them"
                 ));
-                self.actuator.restart_unit(SERVICE);
+                self.effects.restart_unit(SERVICE);
             }
             self.alignment = changes;
         }
@@ -255,10 +255,9 @@ impl<A: Actuator> Agent<A> {
 
     /// Asks systemd for the kubelet's unit; the answer arrives later.
     pub(super) fn ask_for_kubelet(&self) {
-        let (roots, send) = (self.roots.clone(), self.kubelet_units.clone());
+        let (roots, events) = (self.roots.clone(), self.events.clone());
         tokio::spawn(async move {
-            // Fails only while the agent ends.
-            let _ = send.send(kubelet::service(&roots).await);
+            events.send(Event::KubeletUnit(kubelet::service(&roots).await));
         });
     }
 

@@ -5,9 +5,8 @@ use std::{io, path::Path};
 
 use nix::sys::inotify::AddWatchFlags;
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::Actuator,
     config::settings::SwapKind,
     decide::provision::{Late, late},
     messages,
@@ -38,7 +37,7 @@ impl LateSwap {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// Has swap switched on whose device has appeared; returns a problem while it has not.
     pub(super) fn check_late_swap(&mut self) -> Option<String> {
         let swap = &self.settings.swap;
@@ -72,8 +71,8 @@ impl<A: Actuator> Agent<A> {
                 messages::ProvisionStep
                     .emit(format_args!("{path} is there: {SERVICE} is restarted to switch it on"));
                 // It is written again if the device is gone by then.
-                let _ = self.actuator.remove_file(note.path());
-                self.actuator.restart_unit(SERVICE);
+                let _ = self.effects.remove_file(note.path());
+                self.effects.restart_unit(SERVICE);
                 None
             }
         }

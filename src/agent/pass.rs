@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::{Actuator, Written, systemd},
+    act::{Written, systemd},
     decide::{
         decision::{Action, Cause, Decision, Notice, Snapshot},
         grant::grant,
@@ -34,7 +34,7 @@ pub(super) struct Failure {
     to: Option<SwapMax>,
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// Observes the dirty holders, decides, and acts.
     pub(super) fn pass(&mut self, thorough: bool) {
         if self.dirty.is_empty() {
@@ -51,6 +51,7 @@ impl<A: Actuator> Agent<A> {
             pods: &self.pods,
             containers: &facts,
             slices: &slices,
+            suspensions: self.suspend.pods(),
             swap_is_certain,
             thorough,
         };
@@ -139,10 +140,10 @@ impl<A: Actuator> Agent<A> {
         for action in decision.actions {
             match action {
                 Action::TellSystemd { owner, unit, path, to } => {
-                    self.actuator.tell_systemd(systemd::Request { owner, unit, path, to });
+                    self.effects.tell_systemd(systemd::Request { owner, unit, path, to });
                 }
                 Action::WriteLimit { owner, path, level, inode, from, to, cause } => {
-                    match self.actuator.write_limit(&path, inode, to) {
+                    match self.effects.write_limit(&path, inode, to) {
                         Ok(Written::Now) => {
                             self.limit_works(&owner);
                             self.tell_written(&owner, level, from, to, cause);
@@ -398,7 +399,7 @@ impl<A: Actuator> Agent<A> {
             })
             .collect();
         // All failed records give one problem.
-        let _ = self.records.save(pod, grants);
+        let _ = self.records.save(&self.effects, pod, grants);
         self.problem(Trouble::Records, self.records.trouble());
     }
 
@@ -423,7 +424,8 @@ impl<A: Actuator> Agent<A> {
         for uid in left {
             self.api.deleted.remove(&uid);
             self.pods.remove(&uid);
-            let failed = self.records.remove(&uid).err().map(|error| error.to_string());
+            let failed =
+                self.records.remove(&self.effects, &uid).err().map(|error| error.to_string());
             self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
         }
     }

@@ -11,12 +11,12 @@ use zbus::Connection;
 
 use super::reserves;
 use crate::{
-    act::{bus, slices},
+    act::{DryRun, bus, slices},
     config::settings::{ProtectionSettings, Settings},
     decide::protection::{self as decide, Protection, Swap, oomd_said, protection},
     messages,
     model::{
-        protection::{Disks, SliceFacts},
+        protection::{Disks, Reserve, SliceFacts, SliceProperties},
         swap::SwapMax,
     },
     observe::{
@@ -47,16 +47,134 @@ pub struct Report {
     pub oomd: Option<String>,
 }
 
+/// The effects of the guard on systemd's units.
+pub(super) trait SliceEffects: Send + Sync + 'static {
+    /// Sets the properties of `slice` in `change`, and remembers `before`. Returns true if they
+    /// were set.
+    fn protect(
+        &self,
+        roots: &Roots,
+        connection: &Connection,
+        slice: &str,
+        before: &SliceProperties,
+        change: &decide::Change,
+    ) -> impl Future<Output = zbus::Result<bool>> + Send;
+
+    /// Sets a reserve of `unit`, and remembers the value `from`.
+    fn reserve(
+        &self,
+        roots: &Roots,
+        connection: &Connection,
+        unit: &str,
+        what: Reserve,
+        from: u64,
+        to: u64,
+    ) -> impl Future<Output = zbus::Result<()>> + Send;
+}
+
+/// Uses systemd.
+pub(super) struct Systemd;
+
+impl SliceEffects for Systemd {
+    async fn protect(
+        &self,
+        roots: &Roots,
+        connection: &Connection,
+        slice: &str,
+        before: &SliceProperties,
+        change: &decide::Change,
+    ) -> zbus::Result<bool> {
+        if let Err(error) = slices::remember(roots, slice, before) {
+            messages::SliceNotRemembered { slice: &slice }
+                .emit(format_args!("cannot remember what {slice} had: {error}"));
+        }
+        slices::set(connection, slice, change).await?;
+        Ok(true)
+    }
+
+    async fn reserve(
+        &self,
+        roots: &Roots,
+        connection: &Connection,
+        unit: &str,
+        what: Reserve,
+        from: u64,
+        to: u64,
+    ) -> zbus::Result<()> {
+        if let Err(error) = slices::remember_reserve(roots, unit, what, from) {
+            messages::SliceNotRemembered { slice: &unit }
+                .emit(format_args!("cannot remember what {unit} had: {error}"));
+        }
+        slices::set_reserve(connection, unit, what, to).await?;
+        let (property, from, to) =
+            (what.property(), reserves::shown(what, from), reserves::shown(what, to));
+        messages::Reserved { unit: &unit, property: &property }
+            .emit(format_args!("set {property} of {unit} from {from} to {to}"));
+        Ok(())
+    }
+}
+
+impl SliceEffects for DryRun {
+    async fn protect(
+        &self,
+        _roots: &Roots,
+        _connection: &Connection,
+        slice: &str,
+        _before: &SliceProperties,
+        change: &decide::Change,
+    ) -> zbus::Result<bool> {
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: None,
+            swap_max: None,
+            slice: Some(&slice),
+            change: Some(&format_args!("{change:?}")),
+        }
+        .emit(format_args!("would protect {slice}"));
+        Ok(false)
+    }
+
+    async fn reserve(
+        &self,
+        _roots: &Roots,
+        _connection: &Connection,
+        unit: &str,
+        what: Reserve,
+        from: u64,
+        to: u64,
+    ) -> zbus::Result<()> {
+        let (property, from, to) =
+            (what.property(), reserves::shown(what, from), reserves::shown(what, to));
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: Some(&unit),
+            swap_max: None,
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
+        Ok(())
+    }
+}
+
 /// Guards until the receiver is gone. Settings may change meanwhile.
 pub async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
-    act: bool,
+    effects: impl SliceEffects,
     reports: mpsc::Sender<Report>,
 ) {
     let wanted = (settings.borrow().protection.clone(), Disks::new());
-    let mut guard =
-        Guard { roots, act, connection: None, told: Vec::new(), wanted, fights: HashMap::new() };
+    let mut guard = Guard {
+        roots,
+        effects,
+        connection: None,
+        told: Vec::new(),
+        wanted,
+        fights: HashMap::new(),
+    };
     let mut alarm = Alarm::new();
     loop {
         let now = settings.borrow_and_update().clone();
@@ -85,9 +203,9 @@ async fn happened(events: Option<&Events>) {
     }
 }
 
-struct Guard {
+struct Guard<S> {
     roots: Roots,
-    act: bool,
+    effects: S,
     connection: Option<Connection>,
     /// Slices whose protection was logged: a later change is a repair, unless the settings have
     /// changed.
@@ -105,7 +223,7 @@ struct Fight {
     said: Option<Instant>,
 }
 
-impl Guard {
+impl<S: SliceEffects> Guard<S> {
     /// Creates a queue for changes of the slices' files.
     fn watch(&self, settings: &Settings) -> Option<Events> {
         let events = Events::new().ok()?;
@@ -160,7 +278,9 @@ impl Guard {
         }
         problems.extend(self.serve_pods(settings, &disks).await);
         if let Some(connection) = &self.connection {
-            match reserves::ensure(&self.roots, connection, &settings.protection, self.act).await {
+            match reserves::ensure(&self.roots, connection, &settings.protection, &self.effects)
+                .await
+            {
                 Ok(failed) => problems.extend(failed),
                 Err(error) => {
                     self.connection = None;
@@ -230,26 +350,13 @@ impl Guard {
         if change.is_none() {
             return Ok(protection(settings, swap, disks, &found));
         }
-        if !self.act {
-            messages::DryRun {
-                cgroup: None,
-                path: None,
-                unit: None,
-                swap_max: None,
-                slice: Some(&slice),
-                change: Some(&format_args!("{:?}", change)),
-            }
-            .emit(format_args!("would protect {slice}"));
-            return Ok(protection(settings, swap, disks, &found));
-        }
         let (Some(connection), Some(properties)) = (&self.connection, &found.properties) else {
             return Ok(protection(settings, swap, disks, &found));
         };
-        if let Err(error) = slices::remember(&self.roots, slice, properties) {
-            messages::SliceNotRemembered { slice: &slice }
-                .emit(format_args!("cannot remember what {slice} had: {error}"));
+        let set = self.effects.protect(&self.roots, connection, slice, properties, &change);
+        if !set.await? {
+            return Ok(protection(settings, swap, disks, &found));
         }
-        slices::set(connection, slice, &change).await?;
         let before = found.swap_max;
         for _ in 0..SETTLED_AFTER {
             sleep(SETTLES).await;

@@ -1,12 +1,11 @@
 //! Publishes the agent's state, for `wasp-agent status` and metrics.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{Agent, api::rfc3339};
+use super::{Agent, api::rfc3339, effects::Effects};
 use crate::{
-    act::Actuator,
     config::settings::{EvictionMode, Grants},
     decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
     messages,
@@ -19,6 +18,7 @@ use crate::{
     },
     observe::pressure,
     report::metrics,
+    state::{self, FileError, State as _},
 };
 
 /// The least time between two writes of the file.
@@ -97,20 +97,21 @@ fn stalled(stalled: Stalled) -> published::Stalled {
     published::Stalled { some_micros, full_micros }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// Publishes a change. Writes a new status when its time has come.
     pub(super) fn publish(&mut self, status: &str, problems: &[Problem]) {
         let now = self.now();
-        // A dry run leaves no file.
-        let dry = self.eviction.announcer.is_none();
-        if dry || !self.publisher.stale || now < self.publisher.next {
+        if !self.publisher.stale || now < self.publisher.next {
             return;
         }
         self.publisher.stale = false;
         self.publisher.next = now + PAUSE;
         self.measure();
         let published = self.published(status, problems);
-        let written = crate::act::save(&self.actuator, &self.roots, &published);
+        let shown = Path::new(Published::FILE.path);
+        let written = state::text(&published)
+            .and_then(|text| self.effects.publish(&self.roots.path(shown), &text, 0o600))
+            .map_err(FileError::of("write", shown));
         let failed = written.err().map(|error| error.to_string());
         self.problem(Trouble::Status, failed);
         self.write_textfile(&published, now);
@@ -147,7 +148,7 @@ impl<A: Actuator> Agent<A> {
         let path = self.roots.path(&file);
         let written = metrics::prometheus(published)
             .map_err(io::Error::other)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o644));
+            .and_then(|text| self.effects.publish(&path, &text, 0o644));
         let failed = written.err().map(|error| {
             format!("cannot write metrics.textfile = {:?}: {error}", file.display().to_string())
         });
@@ -160,7 +161,7 @@ impl<A: Actuator> Agent<A> {
     /// Removes the textfile, so that old values do not look current.
     pub(super) fn remove_textfile(&mut self) {
         if let Some(file) = self.publisher.textfile.written.take()
-            && let Err(error) = self.actuator.remove_file(&self.roots.path(&file))
+            && let Err(error) = self.effects.remove_file(&self.roots.path(&file))
         {
             messages::TextfileLeft { path: &file.display() }
                 .emit(format_args!("cannot remove {}: {error}", file.display()));
@@ -169,8 +170,7 @@ impl<A: Actuator> Agent<A> {
 
     /// Returns the time of the next publication.
     pub(super) fn publication(&self) -> Option<Monotonic> {
-        let due = self.publisher.stale && self.eviction.announcer.is_some();
-        due.then_some(self.publisher.next)
+        self.publisher.stale.then_some(self.publisher.next)
     }
 
     /// Marks the file as outdated.

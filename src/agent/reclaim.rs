@@ -3,14 +3,9 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
-    act::{
-        Actuator,
-        reclaim::{Answer, Request, Worker},
-    },
+    act::reclaim::{Answer, Request},
     config::settings::ReclaimMode,
     decide::reclaim::{
         INTERVAL, News, Reclaim as Control, Step,
@@ -39,14 +34,9 @@ const DISKS: Duration = Duration::from_secs(60);
 const HISTORY: Duration = Duration::from_secs(600);
 
 /// The agent's state of reclaim.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Reclaim {
     control: Control,
-    /// `None` until it is needed, and in a dry run.
-    worker: Option<Worker>,
-    acts: bool,
-    answers: mpsc::UnboundedSender<Answer>,
-    done: mpsc::UnboundedReceiver<Answer>,
     next: Monotonic,
     disks: Disks,
     disks_read: Option<Monotonic>,
@@ -58,36 +48,9 @@ pub(super) struct Reclaim {
 }
 
 impl Reclaim {
-    pub(super) fn new(acts: bool) -> Self {
-        let (answers, done) = mpsc::unbounded_channel();
-        Self {
-            control: Control::default(),
-            worker: None,
-            acts,
-            answers,
-            done,
-            next: Monotonic::default(),
-            disks: Disks::new(),
-            disks_read: None,
-            queued: None,
-            counters: published::ReclaimCounters::default(),
-            history: None,
-            history_written: None,
-        }
-    }
-
     /// The time of the next look, on the agent's clock.
     pub(super) fn next(&self) -> Monotonic {
         self.next
-    }
-
-    /// Returns the result of a request.
-    pub(super) async fn done(&mut self) -> Answer {
-        match self.done.recv().await {
-            Some(answer) => answer,
-            // Never happens, because this holds a sender itself.
-            None => std::future::pending().await,
-        }
     }
 
     /// Schedules a look at once, because the settings have changed.
@@ -109,7 +72,7 @@ impl Reclaim {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// Looks at the pods and reclaims memory, if it is time to.
     pub(super) fn reclaim_cold(&mut self) {
         let now = self.now();
@@ -185,14 +148,14 @@ impl<A: Actuator> Agent<A> {
             let needs = Needs { working_set_bytes, whole_bytes };
             history.learn(epoch, &format!("{namespace}/{name}"), needs);
         }
-        if let Err(error) = crate::act::save(&self.actuator, &self.roots, &history) {
+        if let Err(error) = crate::act::save(&self.effects, &self.roots, &history) {
             tracing::debug!("{error}");
         }
         self.reclaim.history = Some(history);
     }
 
     fn stop_reclaim(&mut self) {
-        self.reclaim.worker = None;
+        self.effects.stop_reclaim();
         self.reclaim.control = Control::default();
         self.reclaim.queued = None;
         self.problem(Trouble::Reclaim, None);
@@ -220,7 +183,7 @@ impl<A: Actuator> Agent<A> {
     fn reclaim_step(&mut self, step: Step, looks: &[Look], at: Monotonic) {
         let Step { uid, bytes, swappiness } = step;
         let on = self.settings.reclaim.mode == ReclaimMode::On;
-        if !on || !self.reclaim.acts {
+        if !on {
             self.reclaim.counters.observed_bytes += bytes;
             self.reclaim.control.observed(&uid, at, bytes);
             return;
@@ -242,22 +205,16 @@ impl<A: Actuator> Agent<A> {
             self.reclaim.control.reclaimed(&uid, at, gone);
             return;
         };
-        if self.reclaim.worker.is_none() {
-            let answers = self.reclaim.answers.clone();
-            // It fails only while the agent ends.
-            let answer = move |answer| drop(answers.send(answer));
-            match Worker::start(answer) {
-                Ok(worker) => self.reclaim.worker = Some(worker),
-                Err(error) => {
-                    let text = format!("cannot start the thread that reclaims: {error}");
-                    self.problem(Trouble::Reclaim, Some(text));
-                }
-            }
-        }
         let floor_bytes = self.settings.reclaim.floor_bytes.max(protected);
         let request = Request { uid: uid.clone(), folder, inode, bytes, floor_bytes, swappiness };
-        if !self.reclaim.worker.as_ref().is_some_and(|worker| worker.ask(request)) {
-            self.reclaim.control.reclaimed(&uid, at, gone);
+        match self.effects.reclaim(request) {
+            Ok(true) => {}
+            Ok(false) => self.reclaim.control.reclaimed(&uid, at, gone),
+            Err(error) => {
+                self.reclaim.control.reclaimed(&uid, at, gone);
+                let text = format!("cannot start the thread that reclaims: {error}");
+                self.problem(Trouble::Reclaim, Some(text));
+            }
         }
     }
 
@@ -313,7 +270,7 @@ impl<A: Actuator> Agent<A> {
     }
 
     fn only_observed(&self) -> &'static str {
-        match self.settings.reclaim.mode == ReclaimMode::On && self.reclaim.acts {
+        match self.settings.reclaim.mode == ReclaimMode::On {
             true => "",
             false => " (only observed)",
         }

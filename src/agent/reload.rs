@@ -1,20 +1,19 @@
 //! SIGHUP: applies new settings, or keeps the old ones and reports the error.
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::Actuator,
     config::settings::{Grants, Settings},
     decide::check::without_wrong_lines,
     messages,
     model::trouble::{Problem, Trouble},
 };
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     /// Saves the settings in force, for commands that find a wrong configuration on disk, and for
     /// `wasp-agent check`.
     pub(super) fn keep_in_force(&mut self, text: &str) {
         let path = self.roots.settings_in_force();
-        let failed = self.actuator.replace_file(&path, text, 0o600).err();
+        let failed = self.effects.replace_file(&path, text, 0o600).err();
         // Without it, those commands use only the disk. /run has its own problem report.
         if let Some(error) = failed {
             tracing::debug!("cannot write {}: {error}", path.display());
@@ -27,6 +26,7 @@ impl<A: Actuator> Agent<A> {
         let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let watch_anew = match loaded {
             Ok((settings, resolved)) => {
+                let settings = self.effects.admitted(settings);
                 self.keep_in_force(&crate::config::show::effective(&resolved));
                 self.problem(Trouble::Reload, None);
                 messages::Reloaded.emit(format_args!("configuration reloaded"));

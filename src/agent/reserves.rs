@@ -3,14 +3,14 @@
 
 use zbus::Connection;
 
+use super::protection::SliceEffects;
 use crate::{
     act::{
         bus,
-        slices::{ReservesBefore, control_group, remember_reserve, reserve, set_reserve},
+        slices::{ReservesBefore, control_group, reserve},
     },
     config::settings::ProtectionSettings,
     decide::working_set::{Wanted, at_least, reserves, wanted},
-    messages,
     model::{
         protection::{Held, Reserve},
         swap::human_bytes,
@@ -25,7 +25,7 @@ pub(super) async fn ensure(
     roots: &Roots,
     connection: &Connection,
     settings: &ProtectionSettings,
-    act: bool,
+    effects: &impl SliceEffects,
 ) -> zbus::Result<Vec<String>> {
     let before = match StateFile::<ReservesBefore>::new(roots).load() {
         Ok(before) => before.unwrap_or_default().units,
@@ -61,20 +61,12 @@ pub(super) async fn ensure(
             let own = before.get(&unit).and_then(|had| had.get(&what)).copied().unwrap_or(now);
             let value = at_least(what, own, value);
             if now == value {
-                return Ok(None);
+                return Ok(());
             }
-            if act {
-                if let Err(error) = remember_reserve(roots, &unit, what, now) {
-                    messages::SliceNotRemembered { slice: &unit }
-                        .emit(format_args!("cannot remember what {unit} had: {error}"));
-                }
-                set_reserve(connection, &unit, what, value).await?;
-            }
-            zbus::Result::Ok(Some((now, value)))
+            effects.reserve(roots, connection, &unit, what, now, value).await
         };
         match set.await {
-            Ok(None) => {}
-            Ok(Some((now, value))) => tell(&unit, what, now, value, act),
+            Ok(()) => {}
             Err(error) if bus::is_unit_gone(&error) => {}
             Err(error) if bus::is_broken(&error) => return Err(error),
             Err(error) => failed.push(format!(
@@ -87,25 +79,7 @@ pub(super) async fn ensure(
     Ok(failed)
 }
 
-fn tell(unit: &str, what: Reserve, from: u64, to: u64, act: bool) {
-    let (property, from, to) = (what.property(), shown(what, from), shown(what, to));
-    if act {
-        messages::Reserved { unit: &unit, property: &property }
-            .emit(format_args!("set {property} of {unit} from {from} to {to}"));
-    } else {
-        messages::DryRun {
-            cgroup: None,
-            path: None,
-            unit: Some(&unit),
-            swap_max: None,
-            slice: None,
-            change: None,
-        }
-        .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
-    }
-}
-
-fn shown(what: Reserve, value: u64) -> String {
+pub(super) fn shown(what: Reserve, value: u64) -> String {
     match (what, value) {
         (Reserve::MemoryMin, bytes) => human_bytes(bytes),
         (_, u64::MAX) => "not set".to_owned(),

@@ -5,10 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, events::Event, eviction::since_boot};
 use crate::{
     act::{
-        Actuator,
         freeze::{self, Orders},
         node::{About, PodReference},
     },
@@ -16,7 +15,7 @@ use crate::{
     messages,
     model::trouble::Trouble,
     model::{
-        host::{Manager, Monotonic, Role},
+        host::{Holder, Manager, Monotonic, Role},
         pod::{Pod, PodUid},
         published,
         suspend::{Candidate, Reply, Request, Stage, Suspended, Usage},
@@ -24,7 +23,7 @@ use crate::{
     },
     observe::node,
     roots::Roots,
-    state::StateFile,
+    state::{FileError, StateFile},
 };
 
 /// Interval for retrying to thaw a container.
@@ -64,7 +63,6 @@ pub(super) struct Suspend {
     /// Number of tasks that may still freeze something.
     at_work: usize,
     generation: u64,
-    news: mpsc::UnboundedSender<News>,
     /// The reason why an earlier agent's frozen pods are unknown; the file stays until all of them
     /// run.
     lost: Option<String>,
@@ -80,18 +78,17 @@ pub(super) struct Suspend {
 }
 
 impl Suspend {
-    pub(super) fn new(roots: &Roots) -> (Self, mpsc::UnboundedReceiver<News>) {
-        let (news, receive) = mpsc::unbounded_channel();
-        let (pods, lost) = match StateFile::<Suspensions>::new(roots).load() {
-            Ok(found) => (found.unwrap_or_default(), None),
+    /// `found`: the pods that the agent before this one has suspended.
+    pub(super) fn new(found: Result<Suspensions, FileError>) -> Self {
+        let (pods, lost) = match found {
+            Ok(found) => (found, None),
             Err(error) => (Suspensions::default(), Some(error.to_string())),
         };
-        let suspend = Self {
+        Self {
             pods,
             falling: BTreeMap::new(),
             at_work: 0,
             generation: 0,
-            news,
             lost,
             unthawed: BTreeMap::new(),
             unthawed_lost: None,
@@ -100,12 +97,11 @@ impl Suspend {
             watch_lost: None,
             stuck: BTreeMap::new(),
             again: None,
-        };
-        (suspend, receive)
+        }
     }
 
-    pub(super) fn news(&self) -> mpsc::UnboundedSender<News> {
-        self.news.clone()
+    pub(super) fn pods(&self) -> &Suspensions {
+        &self.pods
     }
 
     /// The time of the next look, on the agent's clock; `longest` is the bound for a lost watch.
@@ -145,7 +141,7 @@ impl Suspend {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     pub(super) fn suspend_news(&mut self, news: News) {
         match news {
             News::Asked(request, answer) => self.asked(request, answer),
@@ -268,6 +264,12 @@ impl<A: Actuator> Agent<A> {
         Ok(candidates)
     }
 
+    /// Marks the pod's limits for comparison, because they depend on the stage of the suspension.
+    fn limits_changed(&mut self, suspended: &Suspended) {
+        let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
+        self.dirty.extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
+    }
+
     fn is_evicting(&self, uid: &PodUid) -> bool {
         self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
     }
@@ -286,16 +288,17 @@ impl<A: Actuator> Agent<A> {
             let _ = answer.send(Reply::Refused { text });
             return;
         }
+        // The loop sets them before the task below runs.
+        self.limits_changed(&planned);
         self.suspend.generation += 1;
         let (orders, generation) = (Arc::<Orders>::default(), self.suspend.generation);
         self.suspend.falling.insert(uid, Falling { orders: orders.clone(), answer, generation });
         self.suspend.at_work += 1;
-        let (roots, news) = (self.roots.clone(), self.suspend.news());
+        let (roots, events) = (self.roots.clone(), self.events.clone());
         let keep = self.settings.suspend.keep_free.of(self.node.swap_bytes);
         tokio::spawn(async move {
             let result = fall_asleep(&roots, &planned, keep, &orders).await;
-            // Fails only while the agent ends.
-            let _ = news.send(News::Fell(planned, generation, result));
+            events.send(Event::Suspend(News::Fell(planned, generation, result)));
         });
     }
 
@@ -334,6 +337,7 @@ impl<A: Actuator> Agent<A> {
         };
         let falling = self.suspend.falling.remove(uid);
         let Some(asleep) = self.suspend.pods.slept(uid, &after).cloned() else { return };
+        self.limits_changed(&asleep);
         // If that fails, the next agent wakes it.
         let _ = self.remember_suspended();
         self.publisher.counters.suspensions += 1;
@@ -369,6 +373,7 @@ impl<A: Actuator> Agent<A> {
             return Err(failed);
         }
         self.suspend.pods.remove(uid);
+        self.limits_changed(&suspended);
         // An agent that finds it there thaws it once more, which does no harm.
         let _ = self.remember_suspended();
         self.publisher.counters.resumes += 1;
@@ -496,7 +501,7 @@ impl<A: Actuator> Agent<A> {
     }
 
     /// Wakes all pods when the agent ends, because no other program would.
-    pub(super) async fn wake_all(&mut self, news: &mut mpsc::UnboundedReceiver<News>) {
+    pub(super) async fn wake_all(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         let uids: Vec<PodUid> = self.suspend.pods.iter().map(|pod| pod.uid.clone()).collect();
         for uid in &uids {
             let _ = self.wake(uid, &Wake::AgentStops);
@@ -504,14 +509,15 @@ impl<A: Actuator> Agent<A> {
         // systemd may have been asked to freeze one more container.
         let settled = async {
             while self.suspend.at_work > 0
-                && let Some(next) = news.recv().await
+                && let Some(next) = events.recv().await
             {
-                if let News::Fell(..) = next {
-                    self.suspend_news(next);
+                if let Event::Suspend(fell @ News::Fell(..)) = next {
+                    self.suspend_news(fell);
                 }
             }
         };
         let _ = tokio::time::timeout(ENDING, settled).await;
+        self.pass(false);
     }
 
     /// Saves the suspensions for a restarted agent.

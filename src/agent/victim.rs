@@ -2,17 +2,15 @@
 
 use super::{
     Agent,
+    effects::Effects,
     eviction::{Answered, since_boot},
 };
 use crate::{
-    act::{
-        Actuator, evict,
-        node::{About, PodReference},
-    },
+    act::node::{About, PodReference},
     config::settings::EvictionMode,
     decide::evict::{
         answer::Answer,
-        flight::{ASKING, InFlight, Stage},
+        flight::{InFlight, Stage},
         machine::Victim,
         select::Ranked,
     },
@@ -26,10 +24,10 @@ use crate::{
     observe::pressure::{pod_usage, usage},
 };
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     pub(super) fn evict(&mut self, victim: Victim) {
         let Ranked { namespace, name, uid, .. } = &victim.ranked;
-        let enforced = self.eviction.acts && self.settings.eviction.mode == EvictionMode::Enforce;
+        let enforced = self.settings.eviction.mode == EvictionMode::Enforce;
         let text = text_of(&victim, enforced);
         match enforced {
             true => messages::Evicting { pod_namespace: namespace, pod_name: name, pod_uid: uid }
@@ -47,16 +45,7 @@ impl<A: Actuator> Agent<A> {
             self.publisher.evicted(pod, "observed", victim.why, "");
             return;
         }
-        let (roots, settings) = (self.roots.clone(), self.settings.clone());
-        let (answers, wanted) = (self.eviction.answers.clone(), self.eviction.wanted.subscribe());
-        tokio::spawn(async move {
-            let asking = evict::evict(&roots, &settings, &victim, &wanted);
-            let answer = tokio::time::timeout(ASKING, asking).await.unwrap_or_else(|_| {
-                Answer::Unknown { text: format!("no answer in {} s", ASKING.as_secs()) }
-            });
-            // Fails only while the agent ends.
-            let _ = answers.send(Answered { victim, answer });
-        });
+        self.effects.evict(&self.settings, victim, self.eviction.wanted.subscribe());
     }
 
     pub(super) fn eviction_answered(&mut self, answered: Answered) {

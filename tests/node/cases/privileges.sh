@@ -10,7 +10,7 @@ exposed() {
 }
 # documented COLUMN: the same from the table.
 documented() {
-    sed -n '/^### What is left/,/^The hook/{ s/\\|/;/g; p; }' $document | awk -F ' *[|] *' -v column="$1" '$2 ~ /^`/ && $column != "-" {
+    sed -n '/^### What the units still expose/,/^The hook/{ s/\\|/;/g; p; }' $document | awk -F ' *[|] *' -v column="$1" '$2 ~ /^`/ && $column != "-" {
         gsub(/`/, "", $2); gsub(/;/, "|", $2); print $2 "|" $column }' | sort
 }
 overall() { systemd-analyze security --no-pager "$1.service" | awk '/Overall/ { print $(NF - 2) }'; }

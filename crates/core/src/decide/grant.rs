@@ -60,6 +60,8 @@ pub enum Reason {
     UnknownPod,
     UnknownContainer,
     KubeletInDoubt,
+    /// The pod is suspended, or about to be.
+    Suspended,
 }
 
 impl fmt::Display for Reason {
@@ -95,6 +97,9 @@ impl fmt::Display for Reason {
             Self::Helper => f.write_str("sandbox or monitor, no container"),
             Self::UnknownPod => f.write_str("its pod is not known (yet)"),
             Self::UnknownContainer => f.write_str("its container in the pod is not known (yet)"),
+            Self::Suspended => f.write_str(
+                "its pod is suspended; free swap (suspend.keep-swap-free) bounds what goes to swap",
+            ),
             Self::KubeletInDoubt => {
                 f.write_str("no limit is raised until the kubelet's configuration can be read")
             }
