@@ -221,7 +221,7 @@ fn every_link_leads_to_a_file_and_a_heading() {
     assert!(seen > 10, "only {seen} links were found");
 }
 
-/// The anchors of a document's headings, as GitHub and GitLab form them.
+/// Returns the anchors of a document's headings, in the form of GitHub and GitLab.
 fn anchors(text: &str) -> Vec<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
@@ -232,7 +232,7 @@ fn anchors(text: &str) -> Vec<String> {
     headings.map(anchor).collect()
 }
 
-/// The README's table is compared with what is rendered for each version.
+/// Compares the README's table with the manifests of each version.
 #[test]
 fn the_readme_has_the_place_of_fail_swap_on_in_each_version() {
     const DROP_IN: &str = "/etc/openshift/kubelet.conf.d/95-wasp-agent.conf";

@@ -46,7 +46,7 @@ pub(super) struct Shared {
     pub(super) events: Events,
 }
 
-/// What an agent does to the world.
+/// The effects of an agent on the host and the cluster.
 pub(super) trait Effects: Actuator {
     /// The settings that this implementation can carry out.
     fn admitted(&self, settings: Settings) -> Settings;
@@ -66,10 +66,10 @@ pub(super) trait Effects: Actuator {
     /// Creates an Event in the cluster.
     fn note(&self, note: Note);
 
-    /// Asks the kernel to reclaim memory of a pod. Returns whether an event will tell the result.
+    /// Asks the kernel to reclaim memory of a pod. Returns true if an event will report the result.
     fn reclaim(&mut self, request: Request) -> io::Result<bool>;
 
-    /// Ends the reclaim that is under way.
+    /// Ends the reclaim in progress.
     fn stop_reclaim(&mut self);
 
     /// Appends to the node's history; returns the problem, if there is one.
@@ -81,7 +81,7 @@ pub(super) trait Effects: Actuator {
     /// Stops taking requests from the command line.
     fn refuse_requests(&mut self, roots: &Roots);
 
-    /// Ends the tasks that [`Effects::begin`] has started, and withdraws what was announced. Tasks
+    /// Ends the tasks that [`Effects::begin`] has started, and withdraws the announced state. Tasks
     /// end when `settings` is gone.
     async fn end(self, settings: watch::Sender<Settings>) -> anyhow::Result<()>;
 }

@@ -1,4 +1,4 @@
-//! What tasks beside the loop report to it.
+//! The reports of tasks beside the loop.
 
 use tokio::sync::mpsc;
 
@@ -28,7 +28,7 @@ pub(super) enum Event {
     Suspend(suspend::News),
 }
 
-/// The way to the loop.
+/// The channel to the loop.
 #[derive(Clone, Debug)]
 pub(super) struct Events(mpsc::UnboundedSender<Event>);
 
@@ -43,7 +43,7 @@ impl Events {
         self.0.send(event).is_ok()
     }
 
-    /// Passes on what `receiver` gets, until its senders are gone or the agent ends.
+    /// Forwards the items of `receiver`, until its senders are gone or the agent ends.
     pub(super) fn forward<T: Send + 'static>(
         &self,
         mut receiver: mpsc::UnboundedReceiver<T>,

@@ -1,4 +1,4 @@
-//! Samples the node, decides whether a pod must leave, asks for it, and sees it leave.
+//! Samples the node, decides if a pod must leave, and handles its eviction.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -35,52 +35,52 @@ use crate::{
     roots::Roots,
 };
 
-/// So often while a signal is near, something is on its way, or nobody else would tell.
+/// Interval while a signal is near, a pod is leaving, or the kernel does not report stalls.
 const CLOSELY: Duration = Duration::from_secs(1);
 const IN_BETWEEN: Duration = Duration::from_secs(5);
-/// So often while nothing is swapped and the kernel tells of stalls.
+/// Interval while nothing is swapped and the kernel reports stalls.
 const SELDOM: Duration = Duration::from_secs(10);
 /// A signal above this part of its threshold is near.
 const NEAR: f64 = 0.5;
-/// How long it is looked at closely after the kernel has told of stalls.
+/// Time for which the agent looks closely after the kernel has reported stalls.
 const ALERT: Duration = Duration::from_secs(15);
 
-/// A cordon is not undone for so long after a pod was seen leaving that others evicted: a drain goes
-/// from pod to pod.
+/// A cordon stays for this long after a pod evicted by another program was seen leaving, because a
+/// drain goes from pod to pod.
 const DRAINED_RECENTLY: Duration = Duration::from_secs(300);
 
-/// An eviction's answer.
+/// The answer to an eviction.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) victim: Victim,
     pub(super) answer: Answer,
 }
 
-/// All about evictions.
+/// The agent's state of evictions.
 #[derive(Debug)]
 pub(super) struct Eviction {
     pub(super) signals: Signals,
     pub(super) efforts: Efforts,
     pub(super) evictions: Evictions,
-    /// Whether a pod should leave now; who is about to ask for one looks here last.
+    /// True if a pod should leave now; the task that sends a request checks this last.
     pub(super) wanted: watch::Sender<bool>,
-    /// What the API server's Node has told.
+    /// Facts from the Node object.
     node: NodeSeen,
-    /// When others were last seen evicting another pod of this node.
+    /// The time at which another program was last seen evicting a pod of this node.
     drained: Option<Monotonic>,
-    /// Pods that were seen leaving, ours included.
+    /// Pods that were seen leaving, including ours.
     seen_leaving: BTreeSet<PodUid>,
-    /// The readings of the last look were near their thresholds: the pods are read too.
+    /// The last readings were near their thresholds, so the pods are read too.
     near: bool,
-    /// The next agent would know them.
+    /// The state is saved, so that the next agent knows it.
     written: bool,
     active: Vec<Signal>,
     pub(super) next: Monotonic,
-    /// The kernel has told of stalls: until then it is looked at closely.
+    /// The kernel has reported stalls: the agent looks closely until this time.
     alert_until: Monotonic,
     trigger: StallTrigger,
     pressed: Pressed,
-    /// As announced last.
+    /// The condition announced last.
     condition: Option<Condition>,
 }
 
@@ -109,7 +109,7 @@ impl Eviction {
         }
     }
 
-    /// Returns when the kernel tells that processes begin to wait for memory.
+    /// Returns when the kernel reports that processes begin to wait for memory.
     pub(super) async fn stalled(&self) -> std::io::Result<()> {
         self.trigger.fired().await
     }
@@ -118,7 +118,7 @@ impl Eviction {
         WorkingSet::of_kubelet(self.node.kubelet_minor)
     }
 
-    /// When to look again.
+    /// Returns the time of the next look.
     fn pause(&self, now: Monotonic, swapped: bool, readings: &[Reading]) -> Duration {
         let near = readings.iter().any(|reading| reading.active || reading.ratio > NEAR);
         let busy = near || !self.evictions.in_flight().is_empty() || now < self.alert_until;
@@ -129,7 +129,7 @@ impl Eviction {
         }
     }
 
-    /// Something that counts has changed.
+    /// Schedules a look at once, because an input has changed.
     pub(super) fn look_now(&mut self) {
         self.next = Monotonic::default();
     }
@@ -150,13 +150,13 @@ impl Eviction {
         self.condition.as_ref()
     }
 
-    /// When to come again, by the agent's clock.
+    /// The time of the next look, on the agent's clock.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
 }
 
-/// What the agent before has asked for; `None` where that cannot be read.
+/// Returns the evictions of an earlier agent; `None` if they cannot be read.
 fn remembered(roots: &Roots) -> Option<Evictions> {
     let file = crate::state::StateFile::new(roots);
     match file.load() {
@@ -170,14 +170,14 @@ fn remembered(roots: &Roots) -> Option<Evictions> {
     }
 }
 
-/// Since boot, suspended or not: what is remembered outlives the agent.
+/// Time since boot, including suspend: saved state outlives the agent.
 pub(super) fn since_boot() -> Monotonic {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
     Monotonic(time.unwrap_or_default())
 }
 
 impl<E: Effects> Agent<E> {
-    /// The kernel has told of stalls.
+    /// The kernel has reported stalls.
     pub(super) fn stalls_begin(&mut self) {
         self.eviction.alert_until = self.now() + ALERT;
         self.eviction.look_now();
@@ -207,7 +207,7 @@ impl<E: Effects> Agent<E> {
             self.announce(Some(no_swap()));
             return;
         }
-        // The first pod makes the cgroup that it is armed on.
+        // The first pod creates the cgroup that the trigger needs.
         if !self.eviction.trigger.is_armed() {
             self.arm_trigger();
         }
@@ -217,7 +217,7 @@ impl<E: Effects> Agent<E> {
                 self.problem(Trouble::Signals, None);
                 self.see_who_left(sample.at);
                 self.see_drain(sample.at);
-                // The pods' figures are read only when they matter.
+                // The pods' figures are read only while they matter.
                 let usage = if self.eviction.near { self.usage() } else { Vec::new() };
                 let inputs = Inputs {
                     sample,
@@ -231,7 +231,7 @@ impl<E: Effects> Agent<E> {
                 let Eviction { signals, efforts, evictions, .. } = &mut self.eviction;
                 let before = evictions.clone();
                 let mut verdict = decide(settings, inputs, signals, efforts, evictions);
-                // Written before it is asked for: what one agent asks, the next must know.
+                // Save before asking: the next agent must know every request of this one.
                 let changed = *evictions != before || !self.eviction.written;
                 let enforced = settings.mode == EvictionMode::Enforce;
                 let transition = settings.transition;
@@ -262,7 +262,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// Has the cluster told, and says in the journal what is news.
+    /// Reports the condition to the cluster, and logs changes.
     fn announce(&mut self, condition: Option<Condition>) {
         let enforced = self.settings.eviction.mode == EvictionMode::Enforce;
         let is_true = |condition: &Option<Condition>| {
@@ -310,7 +310,7 @@ impl<E: Effects> Agent<E> {
         PodReference { namespace, name, uid: uid.to_string() }
     }
 
-    /// What the announcer has seen and met.
+    /// Handles a report of the announcer.
     pub(super) fn announcer_told(&mut self, told: Told) {
         self.problem(Trouble::Announce, told.problem);
         if let Some(seen) = told.node {
@@ -320,8 +320,9 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// Whether somebody else evicts pods of this node, as `kubectl drain` does. Each pod counts once, when
-    /// it is first seen leaving: a pod that hangs, or whose author writes the signs, is no drain for ever.
+    /// Detects evictions by other programs, such as `kubectl drain`. Each pod counts once, when it
+    /// is first seen leaving, so that a pod that hangs, or whose author sets the signs, does not
+    /// look like an endless drain.
     fn see_drain(&mut self, at: Monotonic) {
         let leaves = |pod: &Pod| {
             let evicted = pod.evicted_by_api && pod.is_terminating();
@@ -365,7 +366,7 @@ impl<E: Effects> Agent<E> {
                 }
             }
             self.eviction.active = active;
-            // Who uses what was not read for this verdict.
+            // The next look reads the pods, which this verdict did not have.
             self.eviction.next = self.now();
         }
         for InFlight { uid, namespace, name, stage, .. } in &verdict.overdue {
@@ -421,7 +422,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// Writes down who is on its way, for an agent that starts anew. Whether it is written.
+    /// Saves the evictions for a restarted agent. Returns true if that worked.
     pub(super) fn remember_evictions(&mut self) -> bool {
         let saved = crate::act::save(&self.effects, &self.roots, &self.eviction.evictions);
         let failed = saved.err().map(|error| error.to_string());

@@ -1,4 +1,4 @@
-//! Keeps the node's history: a record each minute, and events as they come.
+//! Records the node's history: a record each minute, and events as they happen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,21 +20,21 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// So many kinds of repairs are told apart in a minute; the others are summed up.
+/// Number of kinds of repairs that a minute distinguishes; others are summed up.
 const TOLD_APART: usize = 20;
 /// A problem that comes and goes is recorded so often in this time; then it is recorded when it stays.
 const BEGINS: u32 = 12;
 const BEGINS_IN: Duration = Duration::from_secs(3600);
-/// A limit that another writer keeps changing is repaired so often.
+/// Interval of repairs of a limit that another program keeps changing.
 const CONTENDED: Duration = Duration::from_secs(1);
 
-/// What has happened since the last record.
+/// Events since the last record.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     next: Monotonic,
     before: Option<Sample>,
     events: Vec<Event>,
-    /// By pod, level and what was found.
+    /// Repairs by pod, level and the value found.
     repairs: BTreeMap<(String, String, String), u64>,
     verified: u32,
     written: [u16; 4],
@@ -54,12 +54,12 @@ impl Recorder {
         self.events.push(Event { at: epoch(), what });
     }
 
-    /// So many limits were compared.
+    /// Counts limits that were compared.
     pub(super) fn verified(&mut self, limits: usize) {
         self.verified = self.verified.saturating_add(u32::try_from(limits).unwrap_or(u32::MAX));
     }
 
-    /// A limit was written; `took` is the time since the agent began to look at it.
+    /// Counts a written limit; `took` is the time since the agent began to look at it.
     pub(super) fn written(
         &mut self,
         cause: Cause,
@@ -94,7 +94,7 @@ impl Recorder {
         *count <= BEGINS
     }
 
-    /// When to write the next record.
+    /// Returns the time of the next record.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
@@ -108,7 +108,7 @@ impl<E: Effects> Agent<E> {
         self.recorder.tell(What::Started { version, boot });
     }
 
-    /// Notes what begins and ends, and the minute when it is over.
+    /// Records what begins and ends, and the minute when it is over.
     pub(super) fn remember(&mut self) {
         self.see_what_changed();
         let due = self.now() >= self.recorder.next;
@@ -161,7 +161,8 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// What happened since the last; `None` where the node cannot be read, which is reported elsewhere.
+    /// Returns the record since the last one; `None` if the node cannot be read, which is reported
+    /// elsewhere.
     fn minute(&mut self) -> Option<Minute> {
         self.recorder.next = self.now() + MINUTE;
         let slices = &self.settings.protection.slices;

@@ -59,23 +59,23 @@ use crate::{
     roots::Roots,
 };
 
-/// How long the first pass waits for the API server's pods. Without them it goes by the records.
+/// Time that the first pass waits for the API server's pods. Without them it uses the records.
 const FIRST_LIST: Duration = Duration::from_secs(5);
 
-/// Everything is compared so often while the kernel does not tell what changes.
+/// Interval for comparing everything while the kernel does not report changes.
 const DEAF: Duration = Duration::from_secs(5);
 
-/// How long the first pass waits for systemd to protect the slices.
+/// Time that the first pass waits for systemd to protect the slices.
 const FIRST_PROTECTION: Duration = Duration::from_secs(10);
 
-/// All that the agent knows.
+/// The agent's whole state.
 #[derive(Debug)]
 struct Agent<E> {
     roots: Roots,
     settings: Settings,
-    /// As configured; what is in force depends on the kubelet's configuration.
+    /// As configured; the kubelet's configuration decides which are in force.
     configured: (Grants, GrantSettings),
-    /// What the kubelet grants shares of.
+    /// The swap that the kubelet shares out.
     kubelet_swap: KubeletSwap,
     granted_from_bytes: u64,
     effects: E,
@@ -86,18 +86,18 @@ struct Agent<E> {
     api: api::Api,
     tree: Tree,
     state: State,
-    /// What is to be compared with its grant.
+    /// Holders to compare with their grant.
     dirty: BTreeSet<Holder>,
     timers: timers::Timers,
     records: Records,
     notifier: Notifier,
     verbosity: Verbosity,
-    /// What the guard of the slices has said last, and its copy of the settings.
+    /// The last report of the slices' guard, and its copy of the settings.
     protection: protection::Report,
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
     late_swap: late_swap::LateSwap,
-    /// What wasp-swap.service was last asked to change of the watermarks.
+    /// The changes of watermarks last requested from wasp-swap.service.
     alignment: Vec<Tunable>,
     eviction: eviction::Eviction,
     eviction_status: Option<String>,
@@ -105,14 +105,14 @@ struct Agent<E> {
     reclaim: reclaim::Reclaim,
     publisher: publish::Publisher,
     recorder: history::Recorder,
-    /// When the pass began that is under way, or the last one.
+    /// Start of the current pass, or of the last one.
     pass_began: Monotonic,
-    /// Whose limit could not be read or set.
+    /// Holders whose limit could not be read or set.
     failures: HashMap<Holder, pass::Failure>,
     kubelet: kubelet::Kubelet,
-    /// Containers that had no `memory.swap.max` at the last look.
+    /// Containers without a `memory.swap.max` at the last look.
     without_limit: BTreeSet<ContainerId>,
-    /// Running pods that have no cgroup, and since when.
+    /// Running pods without a cgroup, and since when.
     lost: BTreeMap<PodUid, Monotonic>,
     health: health::Health,
 }
@@ -231,7 +231,7 @@ impl<E: Effects> Agent<E> {
 
         loop {
             let next = self.next();
-            // Whoever causes events without end must not keep the others from being heard.
+            // An endless source of events must not block the others.
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -298,7 +298,7 @@ impl<E: Effects> Agent<E> {
         effects.end(guards_settings).await
     }
 
-    /// When to look again, if nothing happens.
+    /// Returns the time of the next look if there is no event.
     fn next(&self) -> Monotonic {
         let silence = self.settings.suspend.longest_silence;
         let sometimes = [self.suspend.next(silence), self.publication(), self.installed.next()];
@@ -311,7 +311,7 @@ impl<E: Effects> Agent<E> {
         sometimes.into_iter().flatten().fold(next, Monotonic::min)
     }
 
-    /// Routes what a task beside the loop reports to the part that it concerns.
+    /// Routes the report of a task to the part of the agent that handles it.
     fn happened(&mut self, event: Event) {
         match event {
             Event::Systemd(answer) => self.systemd_answered(answer),
@@ -325,14 +325,14 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// Pods are watched by a task that ends when the receiver is dropped.
+    /// Starts watching pods, in a task that ends when the receiver is dropped.
     fn watch_pods(&self) -> mpsc::Receiver<Update> {
         let (send, receive) = mpsc::channel(256);
         tokio::spawn(pods::watch(self.roots.clone(), self.settings.clone(), send));
         receive
     }
 
-    /// Waits for the first list, but not for long, and not when it is known to fail.
+    /// Waits for the first list for a limited time, and not if it is known to fail.
     async fn first_list(&mut self, news: &mut mpsc::Receiver<Update>) {
         let deadline = tokio::time::Instant::now() + FIRST_LIST;
         while !self.api.synced && self.api.failure.is_none() {
@@ -343,7 +343,8 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// The kubelet starts when we are ready: by then the slices are protected, or known not to be.
+    /// The kubelet starts when the agent is ready: by then the slices are protected, or known not
+    /// to be.
     async fn first_protection(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         let deadline = tokio::time::Instant::now() + FIRST_PROTECTION;
         while let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await {
@@ -355,7 +356,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// How long it can at most take from one complete pass to the next, with ample reserve.
+    /// Returns the longest time between two complete passes, with ample reserve.
     fn longest_pause(&self) -> Duration {
         self.settings.limits.resync * 3 + Duration::from_secs(30)
     }
@@ -388,12 +389,12 @@ impl<E: Effects> Agent<E> {
         }
         if self.timers.resync <= now {
             self.resync();
-            // So that both come due at the same time from now on.
+            // From now on both are due at the same time.
             self.eviction.look_now();
         }
     }
 
-    /// Looks at everything, though nothing may have changed.
+    /// Looks at everything, even without any event.
     fn resync(&mut self) {
         let mut changes = Changes::default();
         self.tree.scan(&mut changes);
@@ -406,7 +407,7 @@ impl<E: Effects> Agent<E> {
         self.pass(true);
         let pause = self.settings.limits.resync;
         let pause = if self.tree.deaf().is_some() { pause.min(DEAF) } else { pause };
-        // Pods that have no cgroup may have one by then, or are reported.
+        // Then pods without a cgroup may have one, or are reported.
         let pause = if self.lost.is_empty() { pause } else { pause.min(host::LOST_AFTER) };
         self.timers.resync = self.now() + pause;
         self.published_is_stale();

@@ -1,4 +1,4 @@
-//! Guards the protected slices, beside the loop: systemd takes its time to answer.
+//! Guards the protected slices, beside the loop, because systemd is slow at times.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -28,29 +28,29 @@ use crate::{
     roots::Roots,
 };
 
-/// systemd writes to cgroupfs some time after it has answered.
+/// systemd writes to cgroupfs some time after its answer.
 const SETTLES: Duration = Duration::from_millis(100);
 const SETTLED_AFTER: u32 = 20;
-/// So often at most is a slice repaired, whoever fights for it.
+/// The least time between two repairs of a slice that another program keeps changing.
 const REPAIR_PAUSE: Duration = Duration::from_secs(1);
-/// So often at most is it said.
+/// The least time between two reports of such changes.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 
-/// What the guard has to say.
+/// The guard's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Slices that are protected in every respect.
+    /// Slices that are fully protected.
     pub protected: Vec<String>,
-    /// For the status line.
+    /// The problem for the status line.
     pub problem: Option<String>,
-    /// systemd-oomd kills among the pods.
+    /// The problem if systemd-oomd kills among the pods.
     pub oomd: Option<String>,
 }
 
-/// What the guard does to systemd's units.
+/// The effects of the guard on systemd's units.
 pub(super) trait SliceEffects: Send + Sync + 'static {
-    /// Sets the properties of `slice` in `change`, and remembers `before`. Returns whether they were
-    /// set.
+    /// Sets the properties of `slice` in `change`, and remembers `before`. Returns true if they
+    /// were set.
     fn protect(
         &self,
         roots: &Roots,
@@ -72,7 +72,7 @@ pub(super) trait SliceEffects: Send + Sync + 'static {
     ) -> impl Future<Output = zbus::Result<()>> + Send;
 }
 
-/// Asks systemd.
+/// Uses systemd.
 pub(super) struct Systemd;
 
 impl SliceEffects for Systemd {
@@ -159,7 +159,7 @@ impl SliceEffects for DryRun {
     }
 }
 
-/// Guards until nobody listens. Settings may change on the way.
+/// Guards until the receiver is gone. Settings may change meanwhile.
 pub async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
@@ -190,7 +190,7 @@ pub async fn guard(
             () = alarm.at(resync.into_std()) => {}
             changed = settings.changed() => if changed.is_err() { return },
         }
-        // The next turn looks at all that happens during the pause.
+        // The next turn handles all changes during the pause.
         sleep_until(turned + REPAIR_PAUSE).await;
     }
 }
@@ -207,29 +207,29 @@ struct Guard<S> {
     roots: Roots,
     effects: S,
     connection: Option<Connection>,
-    /// Slices whose protection was logged: what comes later is a repair, unless something else is
-    /// wanted by then.
+    /// Slices whose protection was logged: a later change is a repair, unless the settings have
+    /// changed.
     told: Vec<String>,
     wanted: (ProtectionSettings, Disks),
     /// Repairs by slice.
     fights: HashMap<String, Fight>,
 }
 
-/// Somebody keeps undoing it.
+/// Another program keeps undoing the protection.
 #[derive(Default)]
 struct Fight {
-    /// Since it was said.
+    /// Repairs since the last report.
     repairs: u64,
     said: Option<Instant>,
 }
 
 impl<S: SliceEffects> Guard<S> {
-    /// A queue for changes of the slices' files.
+    /// Creates a queue for changes of the slices' files.
     fn watch(&self, settings: &Settings) -> Option<Events> {
         let events = Events::new().ok()?;
         for slice in &settings.protection.slices {
             for file in FILES {
-                // A file that is not there yet is found at the resync.
+                // The resync finds a file that does not exist yet.
                 let path = folder(&self.roots, slice).join(file);
                 let _ = events.watch(&path, AddWatchFlags::IN_MODIFY);
             }
@@ -251,7 +251,7 @@ impl<S: SliceEffects> Guard<S> {
             && settings.protection.pods_io_latency_target.is_none()
             && (settings.protection.services.is_empty()
                 || settings.protection.working_set_percent == 0)
-            // What is no longer configured goes back.
+            // Restore slices that are no longer configured.
             && !crate::state::StateFile::<crate::act::slices::ReservesBefore>::new(&self.roots).path().exists()
         {
             return report;
@@ -293,7 +293,8 @@ impl<S: SliceEffects> Guard<S> {
         report
     }
 
-    /// Gives the pods' slices their IO latency target, where the kernel has one and the slices are there.
+    /// Gives the pods' slices their IO latency target, if the kernel supports it and the slices
+    /// exist.
     async fn serve_pods(&mut self, settings: &Settings, disks: &Disks) -> Vec<String> {
         let Some(target) = settings.protection.pods_io_latency_target else { return Vec::new() };
         let pods = Settings {
@@ -338,7 +339,7 @@ impl<S: SliceEffects> Guard<S> {
         Ok(SliceFacts { properties, ..facts(&self.roots, slice) })
     }
 
-    /// Observes, decides, acts, and sees what the kernel made of it.
+    /// Observes, decides, acts, and checks the effect in the kernel.
     async fn ensure(
         &mut self,
         settings: &Settings,
@@ -363,7 +364,7 @@ impl<S: SliceEffects> Guard<S> {
         for _ in 0..SETTLED_AFTER {
             sleep(SETTLES).await;
             found = self.observe(slice).await?;
-            // What the kernel lacks does not come by waiting.
+            // Waiting does not help if the kernel lacks the feature.
             if decide::change(settings, swap, disks, &found).is_none() {
                 break;
             }
@@ -407,7 +408,7 @@ impl<S: SliceEffects> Guard<S> {
     }
 }
 
-/// None where no target is set.
+/// None if no target is set.
 fn disks_in_use(roots: &Roots, settings: &Settings) -> Disks {
     let settings = &settings.protection;
     let target = settings.io_latency_target.or(settings.pods_io_latency_target);

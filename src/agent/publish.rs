@@ -1,4 +1,4 @@
-//! Publishes what the agent knows of itself, for `wasp-agent status` and metrics.
+//! Publishes the agent's state, for `wasp-agent status` and metrics.
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use crate::{
     state::{self, FileError, State as _},
 };
 
-/// So often at most is the file written.
+/// The least time between two writes of the file.
 const PAUSE: Duration = Duration::from_secs(2);
-/// So often at most the textfile: it is read no more often.
+/// The least time between two writes of the textfile, which is read no more often.
 const TEXTFILE_PAUSE: Duration = Duration::from_secs(15);
-/// So many evictions are shown.
+/// Number of evictions shown.
 const RECENT: usize = 20;
 
-/// What is published beside what the agent knows anyway.
+/// Published values that are not part of the agent's state elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
     pub(super) counters: Counters,
@@ -36,32 +36,32 @@ pub(super) struct Publisher {
     sample: Option<Sample>,
     readings: Vec<Reading>,
     held_back: Option<String>,
-    /// What the kubelet acts on.
+    /// The configuration that the kubelet uses.
     pub(super) kubelet: published::Kubelet,
     started: Option<String>,
     next: Monotonic,
-    /// For whoever asks for metrics.
+    /// The latest publication, for the metrics server.
     pub(super) latest: watch::Sender<Option<Arc<Published>>>,
     textfile: Textfile,
-    /// Something is new since the file was written.
+    /// The state has changed since the file was written.
     stale: bool,
 }
 
 /// Metrics for node_exporter.
 #[derive(Debug, Default)]
 struct Textfile {
-    /// As the host names it.
+    /// Its path on the host.
     written: Option<std::path::PathBuf>,
     next: Monotonic,
 }
 
 impl Publisher {
-    /// The node as it was looked at last.
+    /// Returns the last sample of the node.
     pub(super) fn sample(&self) -> Option<Sample> {
         self.sample
     }
 
-    /// The highest ratio of a signal to its threshold.
+    /// Returns the highest ratio of a signal to its threshold.
     pub(super) fn nearest_signal(&self) -> Option<f64> {
         self.readings.iter().map(|reading| reading.ratio).reduce(f64::max)
     }
@@ -98,7 +98,7 @@ fn stalled(stalled: Stalled) -> published::Stalled {
 }
 
 impl<E: Effects> Agent<E> {
-    /// Something that is published has changed. A new status is written when its time has come.
+    /// Publishes a change. Writes a new status when its time has come.
     pub(super) fn publish(&mut self, status: &str, problems: &[Problem]) {
         let now = self.now();
         if !self.publisher.stale || now < self.publisher.next {
@@ -118,10 +118,10 @@ impl<E: Effects> Agent<E> {
         self.publisher.latest.send_replace(Some(Arc::new(published)));
     }
 
-    /// Where eviction does not look at the node, metrics still do.
+    /// Samples the node for metrics if eviction does not.
     fn measure(&mut self) {
         if self.settings.eviction.mode == EvictionMode::Off || self.node.swap_bytes == 0 {
-            // By the clock of eviction and reclaim, which outlives the agent.
+            // On the clock of eviction and reclaim, which outlives the agent.
             let now = super::eviction::since_boot();
             let slices = &self.settings.protection.slices;
             let working_set = self.eviction.working_set();
@@ -158,7 +158,7 @@ impl<E: Effects> Agent<E> {
         self.problem(Trouble::Textfile, failed);
     }
 
-    /// What is old is not to be taken for new.
+    /// Removes the textfile, so that old values do not look current.
     pub(super) fn remove_textfile(&mut self) {
         if let Some(file) = self.publisher.textfile.written.take()
             && let Err(error) = self.effects.remove_file(&self.roots.path(&file))
@@ -168,12 +168,12 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// When to come again to publish what is new.
+    /// Returns the time of the next publication.
     pub(super) fn publication(&self) -> Option<Monotonic> {
         self.publisher.stale.then_some(self.publisher.next)
     }
 
-    /// The file is to be written anew.
+    /// Marks the file as outdated.
     pub(super) fn published_is_stale(&mut self) {
         self.publisher.stale = true;
     }
@@ -265,7 +265,7 @@ impl<E: Effects> Agent<E> {
             sum.used_bytes += container.used_bytes;
             sum.above_grant += usize::from(container.above);
         }
-        // What is in no container counts too.
+        // Memory outside of containers counts too.
         let of_pods = self.state.pods().map(|(_, pod)| pod.used_bytes).sum();
         sum.used_bytes = sum.used_bytes.max(of_pods);
         sum

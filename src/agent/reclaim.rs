@@ -1,4 +1,5 @@
-//! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim what was decided.
+//! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim the decided
+//! amounts.
 
 use std::time::Duration;
 
@@ -27,12 +28,12 @@ use crate::{
     state::StateFile,
 };
 
-/// The disks of the swap are looked for so often.
+/// Interval for finding the swap's disks.
 const DISKS: Duration = Duration::from_secs(60);
-/// What was learned is written so often.
+/// Interval for saving the learned working sets.
 const HISTORY: Duration = Duration::from_secs(600);
 
-/// All about reclaim.
+/// The agent's state of reclaim.
 #[derive(Debug, Default)]
 pub(super) struct Reclaim {
     control: Control,
@@ -41,23 +42,23 @@ pub(super) struct Reclaim {
     disks_read: Option<Monotonic>,
     queued: Option<(Monotonic, u64)>,
     counters: published::ReclaimCounters,
-    /// Over days; `None` until it is read.
+    /// Working sets over days; `None` until they are read.
     history: Option<WorkingSets>,
     history_written: Option<Monotonic>,
 }
 
 impl Reclaim {
-    /// When to come again, by the agent's clock.
+    /// The time of the next look, on the agent's clock.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
 
-    /// The settings have changed.
+    /// Schedules a look at once, because the settings have changed.
     pub(super) fn look_now(&mut self) {
         self.next = Monotonic::default();
     }
 
-    /// Requests in the queue of the swap's disks, on average since the last look.
+    /// Returns the average number of requests in the queue of the swap's disks since the last look.
     #[expect(clippy::cast_precision_loss, reason = "a length of a queue")]
     fn queue(&mut self, roots: &crate::roots::Roots, at: Monotonic) -> Option<f64> {
         if self.disks_read.is_none_or(|read| at.since(read) > DISKS) {
@@ -72,14 +73,14 @@ impl Reclaim {
 }
 
 impl<E: Effects> Agent<E> {
-    /// Looks at the pods and has memory reclaimed, if it is time to.
+    /// Looks at the pods and reclaims memory, if it is time to.
     pub(super) fn reclaim_cold(&mut self) {
         let now = self.now();
         if now < self.reclaim.next {
             return;
         }
         if self.settings.reclaim.mode == ReclaimMode::Off {
-            // No timer is needed: reloaded settings come at once.
+            // No timer is needed: reloaded settings take effect at once.
             self.reclaim.next = Monotonic(Duration::MAX);
             self.stop_reclaim();
             return;
@@ -87,7 +88,7 @@ impl<E: Effects> Agent<E> {
         self.reclaim.next = now + INTERVAL;
         let supported = match is_supported(&self.roots) {
             Some(supported) => supported,
-            // No pod has come yet.
+            // There is no pod yet.
             None => return,
         };
         if !supported {
@@ -121,7 +122,7 @@ impl<E: Effects> Agent<E> {
         self.published_is_stale();
     }
 
-    /// What each pod needs in earnest, for `wasp-agent` of another day.
+    /// Saves each pod's working set, for `wasp-agent advise` on a later day.
     fn remember_working_sets(&mut self, looks: &[Look], at: Monotonic) {
         if self.reclaim.history_written.is_some_and(|then| at.since(then) < HISTORY) {
             return;
@@ -132,7 +133,7 @@ impl<E: Effects> Agent<E> {
             None => match StateFile::<WorkingSets>::new(&self.roots).load() {
                 Ok(found) => found.unwrap_or_default(),
                 Err(error) => {
-                    // It only serves advice; what it may hold is kept.
+                    // It only serves advice, so keep the file unchanged.
                     tracing::debug!("{error}");
                     return;
                 }
@@ -160,7 +161,7 @@ impl<E: Effects> Agent<E> {
         self.problem(Trouble::Reclaim, None);
     }
 
-    /// The pods that take part, as they are now.
+    /// Reads the current state of the pods that take part.
     fn looks(&self) -> Vec<Look> {
         let (settings, eviction) = (&self.settings.reclaim, &self.settings.eviction);
         let epoch = jiff::Timestamp::now().as_second();
@@ -217,7 +218,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// The kernel has done it, or not.
+    /// Handles the result of a request to the kernel.
     pub(super) fn reclaim_done(&mut self, (uid, done): Answer) {
         let problem = match done {
             Ok(done) => {

@@ -1,4 +1,5 @@
-//! Keeps memory and shares for the node's own services: beside the loop, with the guard of the slices.
+//! Reserves memory and shares for the node's own services: beside the loop, with the guard of the
+//! slices.
 
 use zbus::Connection;
 
@@ -19,7 +20,7 @@ use crate::{
     state::StateFile,
 };
 
-/// Brings what systemd holds to what is configured and needed; returns what could not be set.
+/// Changes systemd's values to the configured and needed ones; returns those that could not be set.
 pub(super) async fn ensure(
     roots: &Roots,
     connection: &Connection,
@@ -28,7 +29,7 @@ pub(super) async fn ensure(
 ) -> zbus::Result<Vec<String>> {
     let before = match StateFile::<ReservesBefore>::new(roots).load() {
         Ok(before) => before.unwrap_or_default().units,
-        // What was there could not be put back.
+        // The previous values could not be restored.
         Err(error) => return Ok(vec![format!("cannot reserve memory for services: {error}")]),
     };
     let Ok(node) = node::memory(roots) else { return Ok(Vec::new()) };
@@ -39,11 +40,12 @@ pub(super) async fn ensure(
             Err(error) if bus::is_unit_gone(&error) => continue,
             Err(error) => return Err(error),
         };
-        // Only what the agent has set: a value of somebody else's says nothing of its needs.
+        // Consider only values that the agent has set: another program's do not show the service's
+        // needs.
         let is_ours = before.get(unit).is_some_and(|had| had.contains_key(&Reserve::MemoryMin));
         match service_memory(roots, unit, &group) {
             Some(memory) => services.push(memory),
-            // It is being restarted: what is kept for it stays until it runs.
+            // The service is restarting: its reservation stays until it runs.
             None if is_ours => return Ok(Vec::new()),
             None => continue,
         }

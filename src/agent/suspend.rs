@@ -1,4 +1,5 @@
-//! Suspended pods: asked for by the control socket, put to sleep by tasks of their own, woken from the loop.
+//! Suspended pods: requested over the control socket, put to sleep by separate tasks, woken from
+//! the loop.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,23 +26,23 @@ use crate::{
     state::{FileError, StateFile},
 };
 
-/// A container that could not be thawed is tried again so often.
+/// Interval for retrying to thaw a container.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long the agent waits, when it ends, for containers that are just being frozen.
+/// Time that the ending agent waits for containers that are being frozen.
 const ENDING: Duration = Duration::from_secs(12);
 
-/// So many pods are put to sleep at once.
+/// Number of pods that may be put to sleep at once.
 const AT_ONCE: usize = 8;
 
 type Answer = oneshot::Sender<Reply>;
 
-/// What the loop is told.
+/// News for the loop.
 #[derive(Debug)]
 pub(super) enum News {
     Asked(Request, Answer),
     /// A pod is asleep, or could not be put to sleep; the number is [`Falling::generation`].
     Fell(Suspended, u64, Result<Vec<Option<Usage>>, String>),
-    /// With the control socket.
+    /// A problem with the control socket.
     Problem(Option<String>),
 }
 
@@ -50,7 +51,8 @@ pub(super) enum News {
 struct Falling {
     orders: Arc<Orders>,
     answer: Answer,
-    /// Tells its task from that of a suspension before it, which was taken back and may end later.
+    /// Distinguishes its task from that of an earlier suspension, which was cancelled and may end
+    /// later.
     generation: u64,
 }
 
@@ -58,18 +60,19 @@ struct Falling {
 pub(super) struct Suspend {
     pods: Suspensions,
     falling: BTreeMap<PodUid, Falling>,
-    /// Tasks that may still freeze something.
+    /// Number of tasks that may still freeze something.
     at_work: usize,
     generation: u64,
-    /// Why it is not known what an agent before has frozen; the file is kept until all of that runs.
+    /// The reason why an earlier agent's frozen pods are unknown; the file stays until all of them
+    /// run.
     lost: Option<String>,
-    /// What went wrong, each until it is right again: thaws, the thaw of all, the file.
+    /// Problems, each until it is solved: thaws, the thaw of all, the file.
     unthawed: BTreeMap<PodUid, String>,
     unthawed_lost: Option<String>,
     unwritten: Option<String>,
     adopted: bool,
     watch_lost: Option<Monotonic>,
-    /// Those that could not be thawed, and when to try again.
+    /// Pods that could not be thawed, and when to retry.
     stuck: BTreeMap<PodUid, Wake>,
     again: Option<Monotonic>,
 }
@@ -101,7 +104,7 @@ impl Suspend {
         &self.pods
     }
 
-    /// When to come again, by the agent's clock; `longest` is the bound for a lost watch.
+    /// The time of the next look, on the agent's clock; `longest` is the bound for a lost watch.
     pub(super) fn next(&self, longest: Duration) -> Option<Monotonic> {
         if self.pods.is_empty() && self.lost.is_none() {
             return None;
@@ -110,12 +113,12 @@ impl Suspend {
         [lost, self.again].into_iter().flatten().min()
     }
 
-    /// Whether the pod is asleep, or about to be.
+    /// Returns true if the pod is asleep, or about to be.
     pub(super) fn has(&self, uid: &PodUid) -> bool {
         self.pods.get(uid).is_some()
     }
 
-    /// Everything that is wrong now.
+    /// Describes all current problems.
     fn trouble(&self) -> Option<String> {
         let parts = self.unthawed.values().chain(&self.unthawed_lost).chain(&self.unwritten);
         let parts: Vec<&str> = parts.map(String::as_str).collect();
@@ -180,11 +183,11 @@ impl<E: Effects> Agent<E> {
                 }
             }
         };
-        // Whoever has asked may have gone.
+        // The client may have gone.
         let _ = answer.send(reply);
     }
 
-    /// What suspending the pod would do, or why it is refused.
+    /// Plans the suspension of a pod, or returns the reason for a refusal.
     fn planned(&mut self, namespace: &str, name: &str, force: bool) -> Result<Suspended, String> {
         if !self.api.is_fresh() {
             return Err(
@@ -194,7 +197,7 @@ impl<E: Effects> Agent<E> {
             );
         }
         let named = |pod: &&Arc<Pod>| &*pod.namespace == namespace && &*pod.name == name;
-        // One that was deleted by force may still be there beside its successor of the same name.
+        // A pod deleted by force may still exist beside its successor with the same name.
         let gone = |pod: &&Arc<Pod>| self.api.deleted.contains(&pod.uid);
         let found = self.pods.values().filter(named).min_by_key(gone);
         let Some(pod) = found.cloned() else {
@@ -235,7 +238,7 @@ impl<E: Effects> Agent<E> {
         Ok(plan(&self.settings.suspend, &pod, candidates, room, since_boot()))
     }
 
-    /// The pod's running containers, without its sandbox.
+    /// Returns the pod's running containers, without its sandbox.
     fn candidates(&mut self, pod: &Arc<Pod>) -> Result<Vec<Candidate>, String> {
         let ids: Vec<_> = self.tree.of_pod(&pod.uid).cloned().collect();
         let mut candidates = Vec::with_capacity(ids.len());
@@ -266,7 +269,7 @@ impl<E: Effects> Agent<E> {
         Ok(candidates)
     }
 
-    /// Their limits depend on how far the suspension is.
+    /// Marks the pod's limits for comparison, because they depend on the stage of the suspension.
     fn limits_changed(&mut self, suspended: &Suspended) {
         let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
         self.dirty.extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
@@ -276,7 +279,7 @@ impl<E: Effects> Agent<E> {
         self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
     }
 
-    /// It is being evicted, or the API server has it no more.
+    /// It is being evicted, or the API server no longer has it.
     pub(super) fn is_leaving(&self, uid: &PodUid) -> bool {
         self.is_evicting(uid) || self.api.deleted.contains(uid)
     }
@@ -284,7 +287,7 @@ impl<E: Effects> Agent<E> {
     fn begin(&mut self, planned: Suspended, answer: Answer) {
         let uid = planned.uid.clone();
         self.suspend.pods.begin(planned.clone());
-        // Written before anything is frozen: the next agent must know.
+        // Save before freezing anything: the next agent must know.
         if let Err(text) = self.remember_suspended() {
             self.suspend.pods.remove(&uid);
             let _ = answer.send(Reply::Refused { text });
@@ -313,7 +316,8 @@ impl<E: Effects> Agent<E> {
         let uid = &suspended.uid;
         self.suspend.at_work -= 1;
         if self.suspend.falling.get(uid).is_none_or(|falling| falling.generation != generation) {
-            // It was woken meanwhile, and may have been frozen after that. What is suspended anew stays so.
+            // It was woken meanwhile, and may have been frozen after that. A pod that is suspended
+            // again stays so.
             let again = self.suspend.pods.get(uid);
             let again_is_none = again.is_none();
             let mut late = suspended.clone();
@@ -321,7 +325,7 @@ impl<E: Effects> Agent<E> {
                 again.is_none_or(|pod| pod.containers.iter().all(|c| c.inode != sleeper.inode))
             });
             if !late.containers.is_empty() && self.thaw(&late).is_some() && again_is_none {
-                // Tried again until it runs.
+                // Retry until it runs.
                 self.suspend.again = Some(self.now() + RETRY);
                 self.suspend.stuck.insert(uid.clone(), Wake::Interrupted);
                 self.suspend.pods.begin(late);
@@ -331,7 +335,7 @@ impl<E: Effects> Agent<E> {
         let after = match result {
             Ok(after) => after,
             Err(text) => {
-                // Whoever has asked is told by that, too.
+                // The client gets the text too.
                 let _ = self.wake(uid, &Wake::Failed(text));
                 return;
             }
@@ -339,7 +343,7 @@ impl<E: Effects> Agent<E> {
         let falling = self.suspend.falling.remove(uid);
         let Some(asleep) = self.suspend.pods.slept(uid, &after).cloned() else { return };
         self.limits_changed(&asleep);
-        // Where that fails, the next agent wakes it.
+        // If that fails, the next agent wakes it.
         let _ = self.remember_suspended();
         self.publisher.counters.suspensions += 1;
         let text = asleep.summary();
@@ -356,7 +360,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// Lets the pod run again, at once.
+    /// Wakes the pod at once.
     pub(super) fn wake(&mut self, uid: &PodUid, why: &Wake) -> Result<String, String> {
         let Some(suspended) = self.suspend.pods.get(uid).cloned() else {
             return Err("the pod is not suspended".to_owned());
@@ -380,7 +384,7 @@ impl<E: Effects> Agent<E> {
         self.publisher.counters.resumes += 1;
         messages::Resumed { pod_namespace: namespace, pod_name: name, pod_uid: uid }
             .emit(format_args!("{text}"));
-        // Of a pod that is gone there is nobody to tell.
+        // There is no pod to report for.
         if *why != Wake::Gone {
             let (namespace, name) = (namespace.to_string(), name.to_string());
             let pod = PodReference { namespace, name, uid: uid.to_string() };
@@ -390,9 +394,9 @@ impl<E: Effects> Agent<E> {
         Ok(text)
     }
 
-    /// What went wrong, if anything did.
+    /// Thaws the pod; returns the problem, if there is one.
     fn thaw(&mut self, suspended: &Suspended) -> Option<String> {
-        // A launcher was not frozen.
+        // The agent did not freeze a launcher.
         if suspended.vm {
             return None;
         }
@@ -402,7 +406,7 @@ impl<E: Effects> Agent<E> {
             .filter_map(|sleeper| freeze::thaw(&self.roots, sleeper).err())
             .collect();
         let failed = (!failed.is_empty()).then(|| failed.join("; "));
-        // Another pod's success says nothing of this one.
+        // Another pod's success does not solve this problem.
         match failed.clone() {
             Some(text) => drop(self.suspend.unthawed.insert(suspended.uid.clone(), text)),
             None => drop(self.suspend.unthawed.remove(&suspended.uid)),
@@ -422,7 +426,7 @@ impl<E: Effects> Agent<E> {
         });
     }
 
-    /// Wakes whatever must not sleep any longer.
+    /// Wakes every pod that must not sleep any longer.
     pub(super) fn watch_suspended(&mut self) {
         self.adopt();
         let now = self.now();
@@ -456,12 +460,12 @@ impl<E: Effects> Agent<E> {
             due.entry(pod.uid.clone()).or_insert(Wake::ContainersChanged);
         }
         for (uid, why) in due {
-            // What cannot be thawed is reported and tried again.
+            // A failed thaw is reported and retried.
             let _ = self.wake(&uid, &why);
         }
     }
 
-    /// Takes over what an agent before has left, once.
+    /// Takes over an earlier agent's suspensions, once.
     fn adopt(&mut self) {
         if std::mem::replace(&mut self.suspend.adopted, true) {
             return self.thaw_lost();
@@ -481,8 +485,8 @@ impl<E: Effects> Agent<E> {
         self.thaw_lost();
     }
 
-    /// While it is not known what an agent before has frozen, everything is let run. The file that cannot be read
-    /// is kept until that has succeeded: it is all that tells the next agent.
+    /// Thaws everything while an earlier agent's frozen pods are unknown. Keeps the unreadable file
+    /// until that has succeeded, because it is the next agent's only hint.
     fn thaw_lost(&mut self) {
         let now = self.now();
         if self.suspend.lost.is_none() || self.suspend.again.is_some_and(|at| now < at) {
@@ -501,7 +505,7 @@ impl<E: Effects> Agent<E> {
         let _ = self.remember_suspended();
     }
 
-    /// The agent ends: nobody would wake them.
+    /// Wakes all pods when the agent ends, because no other program would.
     pub(super) async fn wake_all(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         let uids: Vec<PodUid> = self.suspend.pods.iter().map(|pod| pod.uid.clone()).collect();
         for uid in &uids {
@@ -521,7 +525,7 @@ impl<E: Effects> Agent<E> {
         self.pass(false);
     }
 
-    /// Writes down who is suspended, for an agent that starts anew.
+    /// Saves the suspensions for a restarted agent.
     fn remember_suspended(&mut self) -> Result<(), String> {
         if let Some(lost) = &self.suspend.lost {
             return Err(format!(
@@ -536,7 +540,7 @@ impl<E: Effects> Agent<E> {
     }
 }
 
-/// Freezes the containers and has their memory reclaimed; what each uses then.
+/// Freezes the containers and reclaims their memory; returns the use of each afterwards.
 async fn fall_asleep(
     roots: &Roots,
     suspended: &Suspended,

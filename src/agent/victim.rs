@@ -1,4 +1,4 @@
-//! Asks for a pod's eviction, takes the answer, and sees the pod leave.
+//! Asks for a pod's eviction, handles the answer, and sees the pod leave.
 
 use super::{
     Agent,
@@ -80,10 +80,11 @@ impl<E: Effects> Agent<E> {
             .emit(format_args!("{text}"));
         }
         if let Some(reason) = reason {
-            // The pod's and the Node's event tell why, and only what the server has agreed to.
+            // The events of the pod and of the Node give the reason, and only for an eviction that
+            // the server accepted.
             let leaves = matches!(answer, Answer::Accepted | Answer::Migrating { .. });
             let text = if leaves { format!("{text}: {}", because(&victim)) } else { text };
-            // The pod may be gone by now: its names are those of the victim.
+            // The pod may be gone by now: use the victim's names.
             let pod = PodReference {
                 namespace: namespace.clone(),
                 name: name.clone(),
@@ -98,7 +99,8 @@ impl<E: Effects> Agent<E> {
         self.eviction.next = self.now();
     }
 
-    /// A pod has left when the last of its cgroups is gone: its object goes sooner or later.
+    /// A pod has left when the last of its cgroups is gone; its object may disappear earlier or
+    /// later.
     pub(super) fn see_who_left(&mut self, at: Monotonic) {
         let left: Vec<InFlight> = self
             .eviction
@@ -135,7 +137,7 @@ impl<E: Effects> Agent<E> {
                 };
                 containers.extend(usage(&self.roots.cgroup().join(facts.path), name));
             }
-            // The kubelet makes it before the first container, and removes it after the last.
+            // The kubelet creates it before the first container, and removes it after the last.
             let Some(folder) = self.tree.folder_of(uid) else { continue };
             all.push(pod_usage(&self.roots.cgroup().join(folder), uid.clone(), containers));
         }
@@ -150,7 +152,7 @@ impl<E: Effects> Agent<E> {
     }
 }
 
-/// Why the victim, in words.
+/// Returns the reason for the victim, in words.
 fn because(victim: &Victim) -> String {
     let ranked = &victim.ranked;
     format!("{}; it comes first of all pods: {}; {}", victim.why, ranked.why(), ranked.cost())
@@ -167,10 +169,10 @@ fn text_of(victim: &Victim, enforced: bool) -> String {
     format!("{verb} {namespace}/{name}: {}", because(victim))
 }
 
-/// How an answer is reported.
+/// The report of an answer.
 struct Told {
     warning: bool,
-    /// Of the events, where there are any.
+    /// The reason of the events, if there are any.
     reason: Option<&'static str>,
     text: String,
 }

@@ -160,7 +160,7 @@ impl Keeper {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until everything is written, for at most [`LAST_WORDS`].
+    /// Waits until everything is written, for at most `LAST_WORDS`.
     pub fn end(self) {
         drop(self.news);
         // Disconnected: the thread has ended.

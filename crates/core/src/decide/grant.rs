@@ -60,7 +60,7 @@ pub enum Reason {
     UnknownPod,
     UnknownContainer,
     KubeletInDoubt,
-    /// It sleeps, or falls asleep.
+    /// The pod is suspended, or about to be.
     Suspended,
 }
 

@@ -96,7 +96,7 @@ pub struct EvictionLine {
 }
 
 /// Limits that another program had changed. The kernel does not report the writer, so the value and
-/// the place tell writers apart.
+/// the place distinguish writers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RepairLine {
     pub found: String,
@@ -275,7 +275,7 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
     outages
 }
 
-/// How much the pods waited while this much memory was in use.
+/// The pods' waits while this much memory was in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Level {
     /// Working set and swap in use, in percent of RAM: from this value to below the next level's.

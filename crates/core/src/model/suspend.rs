@@ -31,7 +31,7 @@ pub struct Suspended {
     pub vm: bool,
     /// Time since boot.
     pub since: Monotonic,
-    /// What the pod as a whole requested when it was suspended: a resize wakes it.
+    /// The pod-level resources at suspension: a resize wakes the pod.
     #[serde(default)]
     pub resources: Option<Resources>,
     pub containers: Vec<Sleeper>,
@@ -52,7 +52,7 @@ pub struct Sleeper {
     pub spec: Resources,
     /// Bytes of its memory that may go to swap.
     pub budget_bytes: u64,
-    /// Its swap limit while it falls asleep, where free swap has no room for all of its memory.
+    /// Its swap limit while it falls asleep, if free swap has no room for all of its memory.
     #[serde(default)]
     pub bound_bytes: Option<u64>,
     /// `memory.current` and `memory.swap.current`.
