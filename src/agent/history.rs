@@ -175,7 +175,7 @@ impl<E: Effects> Agent<E> {
         for ((pod, level, found), count) in std::mem::take(&mut recorder.repairs) {
             recorder.tell(What::Repaired { pod, level, found, count });
         }
-        let containers = self.state.containers().count();
+        let containers = self.limits.state.containers().count();
         let minute = Minute {
             at: epoch(),
             ram_bytes: sample.ram_bytes,

@@ -272,7 +272,9 @@ impl<E: Effects> Agent<E> {
     /// Marks the pod's limits for comparison, because they depend on the stage of the suspension.
     fn limits_changed(&mut self, suspended: &Suspended) {
         let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
-        self.dirty.extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
+        self.limits
+            .dirty
+            .extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
     }
 
     fn is_evicting(&self, uid: &PodUid) -> bool {
