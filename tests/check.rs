@@ -68,6 +68,10 @@ const BREAKINGS: &[Breaking] = &[
     ("psi", "warn", "no pressure-stall information", |h| fs::remove_file(h.path("/proc/pressure/memory")).unwrap()),
     ("psi", "warn", "no avg10 of \"full\"", |h| h.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00\nfull")),
     ("memory-pressure", "warn", "all of them 45 %", |h| pressure(h, "97.10", "45.00")),
+    ("memory-pressure", "warn", "of the pods waited 97 %", |h| {
+        let line = |what: &str, avg10: &str| format!("{what} avg10={avg10} avg60=0.00 avg300=0.00 total=9\n");
+        h.write("/sys/fs/cgroup/kubepods.slice/memory.pressure", &(line("some", "97.10") + &line("full", "45.00")));
+    }),
     ("zswap", "warn", "compresses pages twice", |h| {
         h.write("/sys/module/zswap/parameters/enabled", "Y\n");
         swaps(h, &["/dev/zram0 partition 33554432 0 100"]);

@@ -13,7 +13,7 @@ use crate::{
     act::records::Records,
     config::settings::Settings,
     decide::kubelet::as_in_force,
-    decide::{decision::Snapshot, guests::without_overcommitment},
+    decide::{decision::Snapshot, guests::without_overcommitment, suspend::Suspensions},
     model::{
         host::{ContainerFacts, MemoryEvents, PodFacts, Role},
         pod::{ContainerId, Pods},
@@ -35,6 +35,7 @@ use crate::{
         verdict::Verdict,
     },
     roots::Roots,
+    state::StateFile,
 };
 
 /// The time over which rates are measured.
@@ -251,11 +252,14 @@ impl<'a> Host<'a> {
         let running = running.map(|running| &running.kubelet);
         let (settings, node, swap_is_certain) = as_in_force(self.settings, config, running, node);
         let Look { containers, slices, .. } = look;
+        let suspensions = StateFile::<Suspensions>::new(&self.roots).load();
+        let suspensions = suspensions.ok().flatten().unwrap_or_default();
         let snapshot = Snapshot {
             node,
             pods: &self.pods,
             containers,
             slices,
+            suspensions: &suspensions,
             swap_is_certain,
             thorough: true,
         };

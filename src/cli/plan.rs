@@ -14,6 +14,7 @@ use crate::{
         limits::decide,
         pods::{lost_pods, without_cgroup, without_limit},
         state::State,
+        suspend::Suspensions,
         what_if::{self, with_percent},
     },
     model::{host::Monotonic, pod::Pods, published::Published},
@@ -73,8 +74,17 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     let config = kubelet.as_ref().map(Option::as_ref).map_err(drop);
     let (in_force, counted, swap_is_certain) =
         as_in_force(settings, config, running.as_ref().map(|running| &running.kubelet), node);
-    let snapshot =
-        Snapshot { node: counted, pods, containers, slices, swap_is_certain, thorough: true };
+    let suspensions =
+        &StateFile::<Suspensions>::new(roots).load().ok().flatten().unwrap_or_default();
+    let snapshot = Snapshot {
+        node: counted,
+        pods,
+        containers,
+        slices,
+        suspensions,
+        swap_is_certain,
+        thorough: true,
+    };
     let settings = &in_force;
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
     notes.extend(unreadable);

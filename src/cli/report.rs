@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::{Span, Timestamp, tz::TimeZone};
 
 use crate::{
-    decide::history::{borne, summary},
+    decide::history::{borne, recent, summary},
     history::{self, History},
     report::{history as shown, plot},
     roots::Roots,
@@ -85,8 +85,17 @@ pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
 }
 
 pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
-    let (history, notes) = read(roots)?;
-    let borne = borne(&history.minutes);
+    let (history, mut notes) = read(roots)?;
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+    let minutes = recent(&history.minutes, now);
+    match history.minutes.len() - minutes.len() {
+        0 => {}
+        count => notes.push(format!(
+            "{count} records are left out: they are older than 14 days, or of a later time than now (a \
+             clock that was wrong)"
+        )),
+    }
+    let borne = borne(&minutes);
     if json {
         return super::print(&(serde_json::to_string(&borne)? + "\n"));
     }

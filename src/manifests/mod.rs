@@ -32,7 +32,7 @@ pub struct Rollout {
     /// The drop-ins that the nodes read, and the settings that result.
     pub drop_ins: Vec<DropIn>,
     pub settings: Settings,
-    /// Which program grants swap, if the settings name it.
+    /// The program that grants swap, if the settings name it.
     pub grants: GrantsAsked,
     pub install: Install,
     pub eviction_soft: Option<EvictionSoft>,
@@ -65,7 +65,7 @@ impl DropIn {
     }
 }
 
-/// How the nodes get the programs.
+/// The way in which the nodes get the programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Install {
     /// The nodes have them already.

@@ -13,6 +13,7 @@ use wasp_agent::{
     model::check::{
         ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, Facts, Permission, UnitFacts,
     },
+    model::published::Published,
     observe::{
         check::{Scope, gather},
         kubelet,
@@ -162,6 +163,9 @@ pub fn recorded(host: &FakeHost) -> Facts {
         ]
         .into(),
     });
+    facts.agent.published = Ok(Some(Published::default()));
+    facts.agent.running = true;
+    facts.agent.age = Some(Duration::from_secs(2));
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     facts.api = Asked::Answered(ApiFacts {
         credentials: Ok(CredentialFacts {

@@ -38,7 +38,7 @@ like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
 check "its remedy is a command that works" paste
 eventually 5 "and the hook is back" test -e "$definition"
 
-# --- its mount: the agent's unit has mounts of its own, and reads those of the host
+# --- its mount: the agent's unit has its own mount namespace, and reads the host's mounts
 mount --bind /usr/bin/wasp-hook /usr/bin/wasp-hook
 mount -o remount,bind,noexec /usr/bin/wasp-hook
 eventually 5 "a hook on a mount without exec is withdrawn at once" bash -c "! test -e $definition"

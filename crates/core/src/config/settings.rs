@@ -19,7 +19,7 @@ use crate::model::hook::WhenUnknown;
 pub use crate::model::policy::{Eligibility, Policy, WishRules};
 
 crate::vocabulary! {
-    /// Which program sets the containers' swap limits.
+    /// The program that sets the containers' swap limits.
     pub enum Grants {
         /// As configured: the kubelet's configuration decides. In force: the agent could not read
         /// that configuration yet, and raises no limit.
@@ -43,7 +43,7 @@ pub struct GrantSettings {
 pub struct LimitSettings {
     pub resync: Duration,
     pub follow: Duration,
-    /// Where the kubelet grants: resets a limit that differs from the kubelet's.
+    /// If true, the agent resets limits that differ from the kubelet's where the kubelet grants.
     pub repair: bool,
 }
 

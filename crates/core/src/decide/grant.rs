@@ -60,6 +60,8 @@ pub enum Reason {
     UnknownPod,
     UnknownContainer,
     KubeletInDoubt,
+    /// The pod is suspended, or about to be.
+    Suspended,
 }
 
 impl fmt::Display for Reason {
@@ -96,6 +98,9 @@ impl fmt::Display for Reason {
             Self::Helper => f.write_str("sandbox or monitor, not a container"),
             Self::UnknownPod => f.write_str("its pod is not known (yet)"),
             Self::UnknownContainer => f.write_str("the pod has no such container (yet)"),
+            Self::Suspended => f.write_str(
+                "its pod is suspended; free swap (suspend.keep-swap-free) bounds what goes to swap",
+            ),
             Self::KubeletInDoubt => f.write_str(
                 "the agent raises no limit until it can read the kubelet's \
                     configuration",

@@ -13,7 +13,8 @@ pub const FIELD_MANAGER: &str = "wasp-agent";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     pub unschedulable: bool,
-    /// The agent owns `spec.unschedulable` by server-side apply, and nobody has changed it since.
+    /// The agent owns `spec.unschedulable` by server-side apply, and no other client has changed it
+    /// since.
     pub ours: bool,
     /// The agent's taint is set, with either effect.
     pub tainted: bool,
@@ -21,7 +22,7 @@ pub struct NodeFacts {
     pub tainted_as_wanted: bool,
     /// The Machine Config Operator's annotations, by name without their prefix.
     pub machine_config: BTreeMap<String, String>,
-    /// Pods that the agent has not evicted are being evicted: somebody drains the node.
+    /// Another program, such as `kubectl drain`, is evicting pods of this node.
     pub others_leave: bool,
 }
 

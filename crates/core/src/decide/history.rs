@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    history::{Event, Minute, Rates, Waited, What},
+    history::{Event, Minute, RECORDS, Rates, Waited, What},
     pressure::{Sample, Stalled},
 };
 
@@ -96,7 +96,7 @@ pub struct EvictionLine {
 }
 
 /// Limits that another program had changed. The kernel does not report the writer, so the value and
-/// the place tell writers apart.
+/// the place distinguish writers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RepairLine {
     pub found: String,
@@ -275,7 +275,7 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
     outages
 }
 
-/// How much the pods waited while this much memory was in use.
+/// The pods' waits while this much memory was in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Level {
     /// Working set and swap in use, in percent of RAM: from this value to below the next level's.
@@ -306,6 +306,14 @@ pub struct Borne {
     pub levels: Vec<Level>,
     /// The highest sustained level, if all levels seen below it were sustained too.
     pub up_to_percent: Option<u64>,
+}
+
+/// Returns the minutes of the last 14 days before `now`. The file keeps records of a node that was off for
+/// longer, and of a clock that was wrong.
+pub fn recent(minutes: &[Minute], now: u64) -> Vec<Minute> {
+    // A record may be of the minute that has just begun.
+    let times = now.saturating_sub(RECORDS * 60)..=now.saturating_add(60);
+    minutes.iter().filter(|minute| times.contains(&minute.at)).copied().collect()
 }
 
 /// Returns the memory use that the node has sustained in these minutes.

@@ -120,6 +120,16 @@ fn an_agent_that_was_killed_stopped_or_booted_with_its_node_was_away() {
 }
 
 #[test]
+fn records_of_other_times_do_not_count() {
+    let now = 100 * 86_400;
+    let times = [now - 14 * 86_400 - 1, now - 14 * 86_400, now, now + 60, now + 61, now + 86_400];
+    let all = times.map(|at| Minute { at, ..Minute::default() });
+    let kept: Vec<u64> = recent(&all, now).iter().map(|minute| minute.at).collect();
+    assert_eq!(kept, times[1..4]);
+    assert_eq!(recent(&all, 0), []);
+}
+
+#[test]
 fn nothing_is_said_beyond_what_was_seen() {
     assert_eq!(borne(&[]), Borne::default());
     let mut minutes: Vec<Minute> = (0..200).map(|at| minute(at, 80 + at % 25, 10)).collect();

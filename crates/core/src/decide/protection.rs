@@ -24,7 +24,7 @@ impl Change {
     }
 }
 
-/// Whether processes of a slice may swap; those of pods may.
+/// Permission of a slice's processes to swap; the slices of pods have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swap {
     Denied,

@@ -153,13 +153,28 @@ pub fn plan(
     let sleepers = candidates.into_iter().map(|candidate| {
         let Candidate { name, id, unit, path, inode, swap_max, usage, .. } = candidate;
         let swappable = usage.memory_bytes.saturating_sub(usage.file_bytes);
-        let budget_bytes = swappable.min(rest(swap_max, usage.swap_bytes)).min(left);
+        let wanted_bytes = swappable.min(rest(swap_max, usage.swap_bytes));
+        let budget_bytes = wanted_bytes.min(left);
         left -= budget_bytes;
+        let bound_bytes =
+            (budget_bytes < wanted_bytes).then(|| usage.swap_bytes.saturating_add(budget_bytes));
         let container = pod.container(&name);
         let spec = container.map(|container| container.spec).unwrap_or_default();
         let resources = container.map(|container| container.effective()).unwrap_or_default();
         let before = usage;
-        Sleeper { name, id, unit, path, inode, spec, resources, budget_bytes, before, after: None }
+        Sleeper {
+            name,
+            id,
+            unit,
+            path,
+            inode,
+            spec,
+            resources,
+            budget_bytes,
+            bound_bytes,
+            before,
+            after: None,
+        }
     });
     Suspended {
         uid: pod.uid.clone(),
@@ -169,6 +184,7 @@ pub fn plan(
         stage: Stage::Falling,
         vm: pod.virt_launcher,
         since: now,
+        resources: pod.resources,
         containers: sleepers.collect(),
     }
 }
@@ -200,6 +216,9 @@ pub fn wake(
     }
     if suspended.vm && !pod.vm_paused {
         return Some(Wake::VmRuns);
+    }
+    if pod.resources != suspended.resources {
+        return Some(Wake::Resized);
     }
     for sleeper in &suspended.containers {
         let Some(container) = pod.container(&sleeper.name) else {

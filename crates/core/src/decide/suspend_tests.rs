@@ -143,6 +143,8 @@ fn a_suspended_pod_sleeps_until_something_needs_it() {
         pod.containers[0].spec = resources("- - 200Mi -");
     };
     assert_eq!(woken(deferred, 0), Some(Wake::Resized), "though it has not happened yet");
+    let as_a_whole = |pod: &mut Pod| pod.resources = Some(resources("- - 200Mi -"));
+    assert_eq!(woken(as_a_whole, 0), Some(Wake::Resized), "pod-level resources");
     assert_eq!(wake(&settings(), &asleep(), None, false, None), Some(Wake::Gone));
     assert_eq!(wake(&settings(), &asleep(), Some(&burstable()), true, None), Some(Wake::Evicted));
 }

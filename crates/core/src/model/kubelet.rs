@@ -39,7 +39,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Where the agent read the kubelet's command line.
+/// The source of the kubelet's command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Teller {
     /// From the running kubelet, by process ID.

@@ -18,22 +18,23 @@ pub struct ProgramFacts {
     pub image: Result<Image, String>,
     /// The target of this machine's programs; `None` if unknown.
     pub machine: Option<Target>,
-    /// `None` where the kernel runs without SELinux.
+    /// `None` if the kernel runs without SELinux.
     pub selinux: Option<SeLinux>,
 }
 
-/// What SELinux knows of a program.
+/// SELinux' view of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeLinux {
     pub enforces: bool,
-    /// `None` where the file has no label that can be read.
+    /// `None` if the file has no readable label.
     pub label: Option<String>,
 }
 
 impl SeLinux {
-    /// Whether a container runtime may execute a file with this label: a type for programs.
+    /// Returns true if a container runtime may execute a file with this label, because its type is
+    /// one for programs.
     pub fn allows(&self) -> bool {
-        // user:role:type:level
+        // The label's form is user:role:type:level.
         let kind = self.label.as_deref().and_then(|label| label.split(':').nth(2));
         kind.is_some_and(|kind| kind == "bin_t" || kind.ends_with("_exec_t"))
     }

@@ -92,7 +92,7 @@ pub fn human_bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// Whether the kernel can limit a cgroup's swap.
+/// The kernel's ability to limit a cgroup's swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwapControl {
     Works,

@@ -169,8 +169,8 @@ async fn ask(client: &Client, victim: &Victim) -> Result<(), Failed> {
     failpoint::at("evict.asked").map_err(failed)
 }
 
-/// Finds the effect of a request without an answer. `Err`: no effect is visible; the value tells if
-/// the pod could be read.
+/// Finds the effect of a request without an answer. `Err`: no effect is visible; the value is true
+/// if the pod could be read.
 async fn look_after(
     client: &Client,
     settings: &Settings,

@@ -71,7 +71,7 @@ struct Entry {
     watches: Vec<WatchDescriptor>,
 }
 
-/// Whether the runtime has started the container's program.
+/// The state of the container's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Started {
     /// The runtime may still create its child cgroup.

@@ -190,7 +190,7 @@ impl Provisioning<'_> {
         Ok(Plan { kept: plan.kept.or(kept), ..plan })
     }
 
-    /// Returns a plan for a well-formed swapfile of ours that the kernel rejects; `None` if
+    /// Returns a plan for a well-formed swapfile of the agent's that the kernel rejects; `None` if
     /// something else has failed, or the plan itself made the file.
     fn made_anew(
         &self,

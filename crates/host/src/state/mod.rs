@@ -3,7 +3,7 @@
 //! A state file is JSON with a `version`. The agent replaces it as a whole, so a reader sees the
 //! old or the new content. **A file that cannot be read is not an absent file**:
 //! [`StateFile::load`] returns an error, and no caller removes or overwrites its content.
-//! [`convert`] converts content of older versions.
+//! Module `convert` converts content of older versions.
 
 mod convert;
 
@@ -54,7 +54,7 @@ pub enum Lasts {
     OverBoots,
 }
 
-/// How `wasp-agent cleanup` treats a file.
+/// The treatment of a file by `wasp-agent cleanup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
     Removes,

@@ -70,7 +70,7 @@ fn files_without_a_version_are_converted() {
     assert_eq!(evictions.load().unwrap(), Some(Evictions::default()));
 }
 
-/// As an agent wrote it before the names of version 2.
+/// The content that an agent wrote before the names of version 2.
 #[test]
 fn a_status_of_version_1_is_converted() {
     let text = include_str!("../../../../fuzz/corpus/saved_state/status");

@@ -188,10 +188,15 @@ pub(super) fn psi(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 pub(super) fn memory_pressure(facts: &Facts, settings: &Settings) -> Outcome {
-    let Ok(waits) = facts.kernel.pressure else { return skip("no pressure-stall information") };
+    let Ok(node) = facts.kernel.pressure else { return skip("no pressure-stall information") };
+    // As eviction goes by the pods: a service that waits is no reason to move a VM.
+    let (waits, whose) = match facts.kernel.pods_pressure {
+        Some(waits) => (waits, "process of the pods"),
+        None => (node, "process"),
+    };
     let (full, some) = (waits.full_percent, waits.some_percent);
     let found =
-        format!("in the last 10 s some process waited {some:.0} %, all of them {full:.0} %");
+        format!("in the last 10 s some {whose} waited {some:.0} %, all of them {full:.0} %");
     let limits = &settings.eviction;
     if full <= limits.max_full_percent && some <= limits.max_some_percent {
         return ok(found);

@@ -32,7 +32,7 @@ pub struct Check {
     run: fn(&Facts, &Settings) -> Outcome,
 }
 
-/// When a check runs.
+/// The runs in which a check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Also with `--brief`.

@@ -74,7 +74,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "memory-pressure",
-        looks_at: "its `avg10`, compared with `eviction.pressure.max-some-percent` and \
+        looks_at: "`avg10` in `memory.pressure` of the pods' cgroup (without one `/proc/pressure/memory`), compared with `eviction.pressure.max-some-percent` and \
             `max-full-percent`",
         why: "above these values, VMs wait for their memory",
         fix: "run fewer VMs on the node, or enable eviction",

@@ -88,6 +88,7 @@ fn healthy() -> Facts {
             swap_control: SwapControl::Works,
             io_latency: Some(true),
             pressure: Ok(MemoryWaits { some_percent: 1.0, full_percent: 0.0 }),
+            pods_pressure: None,
             zswap: Some(false),
             release: Some("6.12.0-55.el10.x86_64".into()),
             pod_tmpfs: (3, 0),
@@ -265,6 +266,11 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     }),
     ("protection", Level::Skip, "no cgroup v2", |f, _| f.kernel.controllers = None),
     ("psi", Level::Warn, "Operation not supported", |f, _| f.kernel.pressure = Err("Operation not supported".into())),
+    ("memory-pressure", Level::Ok, "process of the pods waited 2 %", |f, _| {
+        f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 });
+        f.kernel.pods_pressure = Some(MemoryWaits { some_percent: 2.0, full_percent: 1.0 });
+    }),
+    ("memory-pressure", Level::Warn, "process of the pods waited 95 %", |f, _| f.kernel.pods_pressure = Some(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
     ("memory-pressure", Level::Warn, "waited 95 %, all of them 31 %", |f, _| f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
     ("zswap", Level::Warn, "compresses pages twice", |f, _| { f.kernel.zswap = Some(true); f.swap.areas[0].device.path = "/dev/zram0".into(); }),
     ("zswap", Level::Warn, "off, but kernel.zswap = on", |_, s| s.kernel.zswap = Some(true)),

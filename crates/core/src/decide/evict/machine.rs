@@ -1,11 +1,11 @@
-//! When a pod is evicted: one at a time, not again too soon, and never on doubtful data.
+//! Decides when to evict a pod: one at a time, not again too soon, and never on doubtful data.
 //!
 //! ```text
-//! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (window anew, cooldown)
+//! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (new window, cooldown)
 //!    ▲                             │││ └──429, migration──► migrating ──gone or deadline──┘
 //!    │                             ││└──429, budget──► that pod backs off, the next is asked
 //!    │                             │└──no answer──► in doubt: it leaves, or it is asked again
-//!    └──overload, error────────────┘ nobody is blamed; asked again when the server recovers
+//!    └──overload, error────────────┘ no pod is at fault; asked again when the server recovers
 //! ```
 
 use crate::model::counted::counted;
@@ -422,7 +422,7 @@ impl Evictions {
         let leaving = |uid: &PodUid| {
             pods.get(uid).is_some_and(|pod| pod.migration == Some(Migration::Leaving))
         };
-        // A sign that disappears and returns is the same sign: anybody can set it.
+        // A sign that disappears and returns is the same sign: any author can set it.
         self.moved_by_others.retain(|uid, since| {
             leaving(uid) || (pods.contains_key(uid) && now.since(*since) < SAME_SIGN)
         });

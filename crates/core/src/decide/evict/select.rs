@@ -69,7 +69,7 @@ pub struct Ranked {
 }
 
 crate::vocabulary! {
-    /// What an eviction of the pod destroys, the least first.
+    /// The loss that an eviction of the pod causes, the least first.
     #[derive(PartialOrd, Ord)]
     pub enum Loses {
         /// The pod's controller creates it again.
@@ -116,7 +116,7 @@ pub struct Order {
     /// In steps of a hundredth of RAM, so that smaller differences count as equal.
     how_far_above: Reverse<u64>,
     loses: u8,
-    /// How many of the pod's own pages move, in powers of two.
+    /// The number of the pod's own pages that move, in powers of two.
     pages_move: Reverse<u32>,
     /// The memory freed, minus the memory that has to be read back first.
     gain: Reverse<u64>,

@@ -284,7 +284,7 @@ pub fn plan_partition(place: &PartitionPlace) -> Result<Plan, Refusal> {
     Ok(Plan { steps, kept: None })
 }
 
-/// Plans one zram device of the wanted size, and removes other zram devices of ours once their
+/// Plans one zram device of the wanted size, and removes the agent's other zram devices once their
 /// pages have a place.
 pub fn plan_zram(
     wanted: Wanted,

@@ -28,7 +28,11 @@ pub(super) fn facts(roots: &Roots, settings: &Settings) -> KernelFacts {
         slices: slices.collect(),
         disks: disks::in_use(roots),
         io_latency: release.as_deref().and_then(|release| io_latency(roots, release)),
-        pressure: pressure(roots),
+        pressure: pressure(roots, &roots.proc("pressure/memory")),
+        pods_pressure: roots
+            .pods()
+            .iter()
+            .find_map(|pods| pressure(roots, &cgroup.join(pods).join("memory.pressure")).ok()),
         zswap: fs::read_to_string(roots.path(crate::decide::tunables::ZSWAP))
             .ok()
             .map(|enabled| enabled.trim_end() == "Y"),
@@ -49,12 +53,11 @@ fn io_latency(roots: &Roots, release: &str) -> Option<bool> {
     Some(text.lines().any(|line| line == "CONFIG_BLK_CGROUP_IOLATENCY=y"))
 }
 
-fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
-    let path = roots.proc("pressure/memory");
+fn pressure(roots: &Roots, path: &Path) -> Result<MemoryWaits, String> {
     let failed = |error: &dyn std::fmt::Display| {
-        format!("cannot read {}: {error}", roots.shown(&path).display())
+        format!("cannot read {}: {error}", roots.shown(path).display())
     };
-    let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
+    let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
     // procfs's own reader panics at a truncated line.
     let avg10 = |kind: &str| -> Option<f64> {
         let line = text.lines().find_map(|line| line.strip_prefix(kind))?;

@@ -1,7 +1,7 @@
 //! Builds a client for the API server in a kubeconfig, as kube does, with two differences.
 //!
 //! It trusts only the kubeconfig's authorities, if there are any, as client-go does; kube adds them
-//! to the system's, of which each client then keeps more than a hundred in memory. And it runs no
+//! to the system's, of which each client then keeps about a hundred in memory. And it runs no
 //! program to get credentials (`exec`, `auth-provider`), because the agent is root.
 
 use std::net::IpAddr;

@@ -151,7 +151,7 @@ struct Item {
     length: usize,
 }
 
-/// Whether a byte is part of a string.
+/// The position of a byte relative to strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Text {
     Outside,
