@@ -85,7 +85,7 @@ const BREAKINGS: &[Breaking] = &[
         h.write("/etc/wasp-agent/config.d/90-swap.toml", "");
         swaps(h, &[]);
     }),
-    ("swap", "fail", "0 B of swap, 8.0 GiB are configured", |h| {
+    ("swap", "fail", "0 B of swap, but 8.0 GiB are configured", |h| {
         h.memory(64 * GIB, 0);
         h.write("/etc/wasp-agent/config.d/90-swap.toml", "swap.size = \"8Gi\"\n");
         swaps(h, &[]);
