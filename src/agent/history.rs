@@ -31,6 +31,8 @@ const CONTENDED: Duration = Duration::from_secs(1);
 pub(super) struct Recorder {
     /// `None` in a dry run.
     keeper: Option<history::Keeper>,
+    /// What reclaim has learned, until it is handed to the keeper.
+    pub(super) working_sets: Option<history::Learned>,
     next: Monotonic,
     before: Option<Sample>,
     events: Vec<Event>,
@@ -135,11 +137,12 @@ impl<A: Actuator> Agent<A> {
 
     fn keep(&mut self, minute: Option<Minute>) {
         let Some(keeper) = &self.recorder.keeper else { return };
-        if minute.is_none() && self.recorder.events.is_empty() {
+        let working_sets = self.recorder.working_sets.take();
+        if minute.is_none() && self.recorder.events.is_empty() && working_sets.is_none() {
             return;
         }
         let events = std::mem::take(&mut self.recorder.events);
-        let problem = match keeper.keep(history::News { minute, events }) {
+        let problem = match keeper.keep(history::News { minute, events, working_sets }) {
             true => keeper.failure(),
             false => Some(format!("{} is not written: the disk does not answer", history::MINUTES)),
         };

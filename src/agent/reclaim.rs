@@ -11,11 +11,8 @@ use crate::{
         reclaim::{Answer, Request, Worker},
     },
     config::settings::ReclaimMode,
-    decide::reclaim::{
-        INTERVAL, News, Reclaim as Control, Step,
-        history::{Needs, WorkingSets},
-        pods,
-    },
+    decide::reclaim::{INTERVAL, News, Reclaim as Control, Step, history::Needs, pods},
+    history::Learned,
     messages,
     model::trouble::Trouble,
     model::{
@@ -29,7 +26,6 @@ use crate::{
         cgroup::Cgroup,
         reclaim::{is_supported, pod_memory, queued_millis, swap_disks},
     },
-    state::StateFile,
 };
 
 /// The disks of the swap are looked for so often.
@@ -51,8 +47,6 @@ pub(super) struct Reclaim {
     disks_read: Option<Monotonic>,
     queued: Option<(Monotonic, u64)>,
     counters: published::ReclaimCounters,
-    /// Over days; `None` until it is read.
-    history: Option<WorkingSets>,
     history_written: Option<Monotonic>,
 }
 
@@ -70,7 +64,6 @@ impl Reclaim {
             disks_read: None,
             queued: None,
             counters: published::ReclaimCounters::default(),
-            history: None,
             history_written: None,
         }
     }
@@ -158,36 +151,26 @@ impl<A: Actuator> Agent<A> {
         self.published_is_stale();
     }
 
-    /// What each pod needs in earnest, for `wasp-agent` of another day.
+    /// What each pod needs in earnest, for `wasp-agent advise`. The history's thread writes it.
     fn remember_working_sets(&mut self, looks: &[Look], at: Monotonic) {
         if self.reclaim.history_written.is_some_and(|then| at.since(then) < HISTORY) {
             return;
         }
-        self.reclaim.history_written = Some(at);
-        let mut history = match self.reclaim.history.take() {
-            Some(history) => history,
-            None => match StateFile::<WorkingSets>::new(&self.roots).load() {
-                Ok(found) => found.unwrap_or_default(),
-                Err(error) => {
-                    // It only serves advice; what it may hold is kept.
-                    tracing::debug!("{error}");
-                    return;
-                }
-            },
-        };
-        let epoch = jiff::Timestamp::now().as_second();
-        for look in looks {
-            let known = self.reclaim.control.working_set(&look.uid).zip(look.memory.as_ref());
-            let Some((working_set_bytes, memory)) = known else { continue };
-            let (namespace, name) = self.names_of(&look.uid);
+        let known = looks.iter().filter_map(|look| {
+            let working_set_bytes = self.reclaim.control.working_set(&look.uid)?;
+            let memory = look.memory.as_ref()?;
             let whole_bytes = memory.current_bytes.saturating_add(memory.swap_bytes);
-            let needs = Needs { working_set_bytes, whole_bytes };
-            history.learn(epoch, &format!("{namespace}/{name}"), needs);
+            let (namespace, name) = self.names_of(&look.uid);
+            Some((format!("{namespace}/{name}"), Needs { working_set_bytes, whole_bytes }))
+        });
+        let pods: Vec<(String, Needs)> = known.collect();
+        // At first no pod has been asked for anything.
+        if pods.is_empty() {
+            return;
         }
-        if let Err(error) = crate::act::save(&self.actuator, &self.roots, &history) {
-            tracing::debug!("{error}");
-        }
-        self.reclaim.history = Some(history);
+        self.reclaim.history_written = Some(at);
+        let at = jiff::Timestamp::now().as_second();
+        self.recorder.working_sets = Some(Learned { at, pods });
     }
 
     fn stop_reclaim(&mut self) {

@@ -156,9 +156,9 @@ impl Reclaim {
         self.pods.iter().map(|(uid, pace)| (uid, pace.learned()))
     }
 
-    /// What the pod uses in earnest: the memory below which it began to need some back, or what it
-    /// keeps now if that did not happen yet. `None` where reclaim has not asked it for anything.
+    /// What the pod uses in earnest: the memory below which it began to need some back, or what it keeps
+    /// now if that did not happen. `None` until reclaim has gone as far with the pod as it can.
     pub fn working_set(&self, uid: &PodUid) -> Option<u64> {
-        self.pods.get(uid).and_then(Pace::working_set)
+        self.pods.get(uid).and_then(Pace::settled_working_set)
     }
 }
