@@ -31,6 +31,8 @@ const CONTENDED: Duration = Duration::from_secs(1);
 /// Events since the last record.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
+    /// What reclaim has learned, until it is handed to the keeper.
+    pub(super) working_sets: Option<history::Learned>,
     next: Monotonic,
     before: Option<Sample>,
     events: Vec<Event>,
@@ -123,11 +125,12 @@ impl<E: Effects> Agent<E> {
     }
 
     fn keep(&mut self, minute: Option<Minute>) {
-        if minute.is_none() && self.recorder.events.is_empty() {
+        let working_sets = self.recorder.working_sets.take();
+        if minute.is_none() && self.recorder.events.is_empty() && working_sets.is_none() {
             return;
         }
         let events = std::mem::take(&mut self.recorder.events);
-        let problem = self.effects.keep(history::News { minute, events });
+        let problem = self.effects.keep(history::News { minute, events, working_sets });
         self.problem(Trouble::History, problem);
     }
 
