@@ -98,7 +98,7 @@ impl fmt::Display for Reason {
             Self::UnknownPod => f.write_str("its pod is not known (yet)"),
             Self::UnknownContainer => f.write_str("its container in the pod is not known (yet)"),
             Self::Suspended => f.write_str(
-                "its pod is suspended; free swap (suspend.keep-swap-free) bounds what goes to swap",
+                "its pod is suspended: suspend.reserve and suspend.keep-swap-free decide on its limit",
             ),
             Self::KubeletInDoubt => {
                 f.write_str("no limit is raised until the kubelet's configuration can be read")
