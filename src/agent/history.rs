@@ -22,7 +22,8 @@ use crate::{
 const MINUTE: Duration = Duration::from_secs(60);
 /// Number of kinds of repairs that a minute distinguishes; others are summed up.
 const TOLD_APART: usize = 20;
-/// A problem that comes and goes is recorded so often in this time; then it is recorded when it stays.
+/// Number of times that the beginning of a problem is recorded within this period; after that, only
+/// a problem that lasts is recorded.
 const BEGINS: u32 = 12;
 const BEGINS_IN: Duration = Duration::from_secs(3600);
 /// Interval of repairs of a limit that another program keeps changing.
@@ -43,7 +44,7 @@ pub(super) struct Recorder {
     worst: Duration,
     api_lost: bool,
     troubles: BTreeSet<&'static str>,
-    /// Since when, and how often each began.
+    /// For each problem, the start of the period and the number of its beginnings in it.
     begun: BTreeMap<&'static str, (Monotonic, u32)>,
 }
 

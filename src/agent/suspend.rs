@@ -129,7 +129,7 @@ impl Suspend {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// What suspended pods have in swap.
+    /// Returns the memory of suspended pods in swap, in bytes.
     pub(super) fn swap_bytes(&self) -> u64 {
         self.published().iter().map(|pod| pod.swap_bytes).sum()
     }

@@ -39,7 +39,7 @@ const fn files(kind: Kind) -> [&'static str; 2] {
 }
 /// When the events of a kind reach this many bytes, they become the previous events.
 const LONGEST: u64 = 96 << 10;
-/// Earlier versions of the agent kept more in a file.
+/// Upper bound of a file, in bytes: earlier versions of the agent kept more.
 const MOST_READ: u64 = 512 << 10;
 pub const FOLDER: &str = "/var/lib/wasp-agent/history";
 
@@ -70,7 +70,7 @@ pub fn record(roots: &Roots, minute: &Minute) -> Result<(), FileError> {
 
 /// Appends events, one per line.
 pub fn append(roots: &Roots, events: &[Event]) -> Result<(), FileError> {
-    // One that cannot be written must not keep the others.
+    // A failure must not keep the others from being written.
     let written = Kind::ALL.map(|kind| {
         let of_kind: Vec<&Event> = events.iter().filter(|e| e.what.kind() == kind).collect();
         append_to(roots, files(kind), &of_kind)
@@ -217,7 +217,7 @@ pub fn read(roots: &Roots) -> Result<History, FileError> {
         }
     }
     let (mut events, unreadable) = history::events(&String::from_utf8_lossy(&text));
-    // Those of one file keep their order, whatever the clock did.
+    // Events of one file keep their order, even if the clock went back.
     events.sort_by_key(|event| event.at);
     Ok(History { minutes, events, unreadable })
 }
@@ -304,7 +304,7 @@ mod tests {
         }
         let size = |file: &str| fs::metadata(roots.path(file)).map_or(0, |file| file.len());
         let of_kinds: u64 = Kind::ALL.into_iter().flat_map(files).map(size).sum();
-        // What is appended at once may go beyond.
+        // A single append may exceed the bound.
         let all = size(MINUTES) + of_kinds;
         assert!(of_kinds >= LONGEST && all < 2_200_000, "{all}");
         assert_eq!(read(&roots).unwrap().unreadable, 0);
