@@ -170,7 +170,7 @@ impl<A: Actuator> Agent<A> {
                         "{error}; until it can be read nobody knows whether the kubelet grants swap, and \
                          the agent raises no limit"
                     ),
-                    Grants::Agent | Grants::Kubelet => error,
+                    Grants::Agent | Grants::Kubelet => error.to_string(),
                 };
                 self.problem(Trouble::Kubelet, Some(text));
                 return;

@@ -10,6 +10,7 @@ use crate::{
         grant::grant,
         limits::decide,
     },
+    errors::FileError,
     messages,
     model::{
         host::{ContainerFacts, Holder, Level, Monotonic, PodFacts, Role},
@@ -18,7 +19,7 @@ use crate::{
         swap::{SwapMax, human_bytes},
         trouble::Trouble,
     },
-    observe::{cgroup::CgroupError, node},
+    observe::node,
 };
 
 /// When a limit that could not be read or written is tried again.
@@ -116,7 +117,7 @@ impl<A: Actuator> Agent<A> {
         (containers, pods)
     }
 
-    fn observed<T>(&mut self, owner: Holder, found: Result<Option<T>, CgroupError>) -> Option<T> {
+    fn observed<T>(&mut self, owner: Holder, found: Result<Option<T>, FileError>) -> Option<T> {
         // What it is to be looked at for again, this look says anew.
         self.timers.again.forget(&owner);
         match found {

@@ -14,9 +14,9 @@ use std::{
 };
 
 use crate::{
+    errors::FileError,
     model::history::{self, Event, Minute, RECORD, RECORDS},
     roots::Roots,
-    state::FileError,
 };
 
 /// Path of the minutes on the host.
