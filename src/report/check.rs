@@ -62,6 +62,16 @@ pub fn human(lines: &[Line]) -> String {
     super::for_terminal(&text)
 }
 
+/// Returns the commands of a fix in one line, up to the first step that is done by hand. If that is the first
+/// step, returns the command that shows all steps.
+fn commands(fix: &[String]) -> Option<String> {
+    if fix.first()?.starts_with('#') {
+        return Some("wasp-agent check".to_owned());
+    }
+    let commands = fix.iter().take_while(|line| !line.starts_with('#')).map(String::as_str);
+    Some(commands.collect::<Vec<_>>().join(" && "))
+}
+
 /// Formats one line for each problem. `priorities` are those of sd-daemon(3), for the journal.
 pub fn brief(lines: &[Line], priorities: bool) -> String {
     let mut text = String::new();
@@ -73,11 +83,7 @@ pub fn brief(lines: &[Line], priorities: bool) -> String {
             _ => "",
         };
         let found = found.replace('\n', " ");
-        let fix = if fix.is_empty() {
-            String::new()
-        } else {
-            format!("; fix: {}", fix.join("; ").replace(":; ", ": "))
-        };
+        let fix = commands(fix).map_or_else(String::new, |line| format!("; fix: {line}"));
         let _ = writeln!(text, "{priority}{} {id}: {found}{fix}", word(*level));
     }
     super::for_terminal(&text)

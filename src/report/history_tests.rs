@@ -81,7 +81,7 @@ fn the_report_of_a_night() {
 
 #[test]
 fn the_report_of_a_node_without_history() {
-    let notes = ["/var/lib/wasp-agent/history/minutes holds no minute".to_owned()];
+    let notes = ["/var/lib/wasp-agent/history/minutes has no minute".to_owned()];
     golden("report/nothing.txt", &report(&summary(&[], &[], 0, 3600), &notes));
 }
 

@@ -13,6 +13,7 @@ use wasp_agent::{
     model::check::{
         ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, Facts, Permission, UnitFacts,
     },
+    model::published::Published,
     observe::{
         check::{Scope, gather},
         kubelet,
@@ -143,7 +144,8 @@ pub fn recorded(host: &FakeHost) -> Facts {
     let kubelet = kubelet::config(&roots, &settings);
     let mut facts =
         runtime.block_on(gather(&roots, &settings, configuration, kubelet, made, scope));
-    let status = "Swap 32.0 GiB: of 212 containers in 96 pods 87 may swap 7.2 GiB, 1.0 GiB used.";
+    let status =
+        "Swap 32.0 GiB: 87 of 212 containers in 96 pods may swap up to 7.2 GiB; 1.0 GiB used.";
     let unit = |status: &str| UnitFacts {
         load: "loaded".into(),
         active: "active".into(),
@@ -161,6 +163,9 @@ pub fn recorded(host: &FakeHost) -> Facts {
         ]
         .into(),
     });
+    facts.agent.published = Ok(Some(Published::default()));
+    facts.agent.running = true;
+    facts.agent.age = Some(Duration::from_secs(2));
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     facts.api = Asked::Answered(ApiFacts {
         credentials: Ok(CredentialFacts {

@@ -15,17 +15,31 @@ use std::{
 
 use crate::{
     errors::FileError,
-    model::history::{self, Event, Minute, RECORD, RECORDS},
+    model::history::{self, Event, Kind, Minute, RECORD, RECORDS},
     roots::Roots,
 };
 
 /// Path of the minutes on the host.
 pub const MINUTES: &str = "/var/lib/wasp-agent/history/minutes";
-/// Paths of the current and of the previous events.
+/// Path of the agent's own events: starts, outages and problems.
 pub const EVENTS: &str = "/var/lib/wasp-agent/history/events";
-pub const EVENTS_BEFORE: &str = "/var/lib/wasp-agent/history/events.before";
-/// When the events reach this many bytes, they become the previous events.
-const LONGEST: u64 = 256 << 10;
+/// Returns the paths of the current and of the previous events of a kind.
+const fn files(kind: Kind) -> [&'static str; 2] {
+    match kind {
+        Kind::Health => [EVENTS, "/var/lib/wasp-agent/history/events.before"],
+        Kind::Eviction => [
+            "/var/lib/wasp-agent/history/evictions",
+            "/var/lib/wasp-agent/history/evictions.before",
+        ],
+        Kind::Repair => {
+            ["/var/lib/wasp-agent/history/repairs", "/var/lib/wasp-agent/history/repairs.before"]
+        }
+    }
+}
+/// When the events of a kind reach this many bytes, they become the previous events.
+const LONGEST: u64 = 96 << 10;
+/// Earlier versions of the agent kept more in a file.
+const MOST_READ: u64 = 512 << 10;
 pub const FOLDER: &str = "/var/lib/wasp-agent/history";
 
 /// The history as a report reads it.
@@ -55,15 +69,28 @@ pub fn record(roots: &Roots, minute: &Minute) -> Result<(), FileError> {
 
 /// Appends events, one per line.
 pub fn append(roots: &Roots, events: &[Event]) -> Result<(), FileError> {
+    // One that cannot be written must not keep the others.
+    let written = Kind::ALL.map(|kind| {
+        let of_kind: Vec<&Event> = events.iter().filter(|e| e.what.kind() == kind).collect();
+        append_to(roots, files(kind), &of_kind)
+    });
+    written.into_iter().collect()
+}
+
+fn append_to(
+    roots: &Roots,
+    [path, before]: [&'static str; 2],
+    events: &[&Event],
+) -> Result<(), FileError> {
     if events.is_empty() {
         return Ok(());
     }
-    let failed = |error| FileError::of("write", Path::new(EVENTS))(error);
-    let mut file = open(roots, EVENTS, OpenOptions::new().read(true).append(true))?;
+    let failed = |error| FileError::of("write", Path::new(path))(error);
+    let mut file = open(roots, path, OpenOptions::new().read(true).append(true))?;
     let mut length = file.metadata().map_err(failed)?.len();
     if length >= LONGEST {
-        std::fs::rename(roots.path(EVENTS), roots.path(EVENTS_BEFORE)).map_err(failed)?;
-        file = open(roots, EVENTS, OpenOptions::new().read(true).append(true))?;
+        std::fs::rename(roots.path(path), roots.path(before)).map_err(failed)?;
+        file = open(roots, path, OpenOptions::new().read(true).append(true))?;
         length = 0;
     }
     let mut text = String::new();
@@ -133,7 +160,7 @@ impl Keeper {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until everything is written, for at most [`LAST_WORDS`].
+    /// Waits until everything is written, for at most `LAST_WORDS`.
     pub fn end(self) {
         drop(self.news);
         // Disconnected: the thread has ended.
@@ -157,11 +184,15 @@ pub fn read(roots: &Roots) -> Result<History, FileError> {
     };
     let minutes = history::minutes(&read(MINUTES, RECORDS * RECORD as u64)?);
     let mut text = Vec::new();
-    for file in [EVENTS_BEFORE, EVENTS] {
-        text.extend(read(file, LONGEST * 2)?);
-        text.push(b'\n');
+    for [file, before] in Kind::ALL.map(files) {
+        for file in [before, file] {
+            text.extend(read(file, MOST_READ)?);
+            text.push(b'\n');
+        }
     }
-    let (events, unreadable) = history::events(&String::from_utf8_lossy(&text));
+    let (mut events, unreadable) = history::events(&String::from_utf8_lossy(&text));
+    // Those of one file keep their order, whatever the clock did.
+    events.sort_by_key(|event| event.at);
     Ok(History { minutes, events, unreadable })
 }
 
@@ -185,7 +216,7 @@ mod tests {
         record(&roots, &minute).unwrap();
         append(&roots, &[left(1, "a/b"), left(2, "a/c")]).unwrap();
         // As after a power cut.
-        let events = roots.path(EVENTS);
+        let [events, _] = files(Kind::Eviction).map(|file| roots.path(file));
         let mut text = fs::read(&events).unwrap();
         text.truncate(text.len() - 5);
         fs::write(&events, text).unwrap();
@@ -214,11 +245,31 @@ mod tests {
         for _ in 0..30 {
             append(&roots, &many).unwrap();
         }
-        let size = |file: &str| fs::metadata(roots.path(file)).unwrap().len();
-        // A single append may exceed the bound.
-        let all = size(MINUTES) + size(EVENTS) + size(EVENTS_BEFORE);
-        assert!(size(EVENTS_BEFORE) >= LONGEST && all < 2_200_000, "{all}");
+        let size = |file: &str| fs::metadata(roots.path(file)).map_or(0, |file| file.len());
+        let of_kinds: u64 = Kind::ALL.into_iter().flat_map(files).map(size).sum();
+        // What is appended at once may go beyond.
+        let all = size(MINUTES) + of_kinds;
+        assert!(of_kinds >= LONGEST && all < 2_200_000, "{all}");
         assert_eq!(read(&roots).unwrap().unreadable, 0);
+    }
+
+    #[test]
+    fn a_writer_that_fights_pushes_out_its_own_repairs_only() {
+        let root = tempfile::tempdir().unwrap();
+        let roots = Roots::at(root.path());
+        append(&roots, &[left(1, "a/b"), Event { at: 2, what: What::ApiBack }]).unwrap();
+        let repaired = |at| {
+            let [pod, level, found] = ["x".repeat(100), "pod".to_owned(), "max".to_owned()];
+            Event { at, what: What::Repaired { pod, level, found, count: 60 } }
+        };
+        for at in 0..100 {
+            let many: Vec<Event> = (0..30).map(|n| repaired(at * 100 + n)).collect();
+            append(&roots, &many).unwrap();
+        }
+        let events = read(&roots).unwrap().events;
+        let others: Vec<&Event> = events.iter().filter(|e| e.what.kind() != Kind::Repair).collect();
+        assert_eq!(others.len(), 2, "{others:?}");
+        assert!(events.len() < 2 * 1024 && events.is_sorted_by_key(|event| event.at));
     }
 
     #[test]

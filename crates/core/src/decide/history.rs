@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    history::{Event, Minute, Rates, Waited, What},
+    history::{Event, Minute, RECORDS, Rates, Waited, What},
     pressure::{Sample, Stalled},
 };
 
@@ -96,7 +96,7 @@ pub struct EvictionLine {
 }
 
 /// Limits that another program had changed. The kernel does not report the writer, so the value and
-/// the place tell writers apart.
+/// the place distinguish writers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RepairLine {
     pub found: String,
@@ -250,7 +250,7 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
                 let last = minutes.iter().map(|m| m.at).filter(|minute| minute < at).max();
                 let (from, how) = match stopped.take() {
                     Some(at) => (Some(at), "stopped"),
-                    None => (last.max(seen), "killed, or ended by itself"),
+                    None => (last.max(seen), "killed, or ended by an error"),
                 };
                 let why = if before.is_some_and(|before| before != new) {
                     "the node booted".to_owned()
@@ -268,14 +268,14 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
     outages.extend(open.into_values());
     let last = minutes.iter().map(|minute| minute.at).max();
     if let Some(from) = stopped.or(last.filter(|last| last + PAUSE < to)) {
-        let why = if stopped.is_some() { "stopped" } else { "it records nothing" }.to_owned();
+        let why = if stopped.is_some() { "stopped" } else { "no records" }.to_owned();
         outages.push(Outage { of: "agent".to_owned(), from, to: None, why });
     }
     outages.sort_by_key(|outage| outage.from);
     outages
 }
 
-/// How much the pods waited while this much memory was in use.
+/// The pods' waits while this much memory was in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Level {
     /// Working set and swap in use, in percent of RAM: from this value to below the next level's.
@@ -306,6 +306,14 @@ pub struct Borne {
     pub levels: Vec<Level>,
     /// The highest sustained level, if all levels seen below it were sustained too.
     pub up_to_percent: Option<u64>,
+}
+
+/// Returns the minutes of the last 14 days before `now`. The file keeps records of a node that was off for
+/// longer, and of a clock that was wrong.
+pub fn recent(minutes: &[Minute], now: u64) -> Vec<Minute> {
+    // A record may be of the minute that has just begun.
+    let times = now.saturating_sub(RECORDS * 60)..=now.saturating_add(60);
+    minutes.iter().filter(|minute| times.contains(&minute.at)).copied().collect()
 }
 
 /// Returns the memory use that the node has sustained in these minutes.

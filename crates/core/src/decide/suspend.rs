@@ -60,13 +60,13 @@ impl fmt::Display for Wake {
             Self::Gone => f.write_str("the pod is gone"),
             Self::Evicted => f.write_str("the pod is being evicted"),
             Self::Resized => f.write_str("the pod is being resized"),
-            Self::ContainersChanged => f.write_str("a container of the pod was restarted"),
+            Self::ContainersChanged => f.write_str("a container of the pod has restarted"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {
                 write!(f, "the API server has not been reachable for {} s", span.as_secs())
             }
             Self::AgentStops => f.write_str("the agent stops"),
-            Self::Interrupted => f.write_str("the agent was restarted before the pod was asleep"),
+            Self::Interrupted => f.write_str("the agent restarted before it had suspended the pod"),
             Self::Failed(why) => f.write_str(why),
         }
     }
@@ -108,17 +108,17 @@ pub fn refuse(
         return Some(format!("{name} is suspended already"));
     }
     if let Some(reason) = critical(pod) {
-        return Some(format!("{name} is never suspended: {reason}"));
+        return Some(format!("{name} cannot be suspended: {reason}"));
     }
     if pod.is_terminating() || pod.finished || leaving || pod.evicted_by_api || pod.disrupted {
-        return Some(format!("{name} is about to leave"));
+        return Some(format!("{name} is about to end"));
     }
     if matches!(pod.migration, Some(Migration::Leaving | Migration::Arriving)) {
-        return Some(format!("{name} belongs to a migration; wait until it is over"));
+        return Some(format!("{name} takes part in a migration; wait until it is over"));
     }
     if pod.virt_launcher && !pod.vm_paused {
         return Some(format!(
-            "the VM of {name} runs; pause it first (virtctl pause vm NAME), then suspend it"
+            "the VM of {name} is running; pause it first (virtctl pause vm NAME), then suspend it"
         ));
     }
     if candidates.is_empty() {
@@ -131,8 +131,8 @@ pub fn refuse(
     let probed = pod.containers.iter().find(|container| container.probed);
     if let (Some(container), false, false) = (probed, pod.virt_launcher, force) {
         return Some(format!(
-            "container {} of {name} has an exec or liveness probe: the kubelet would kill it while it \
-             is frozen; --force suspends it all the same",
+            "container {} of {name} has an exec or liveness probe: the kubelet would kill it \
+             while it is frozen; use --force to suspend it anyway",
             container.name
         ));
     }
@@ -153,13 +153,28 @@ pub fn plan(
     let sleepers = candidates.into_iter().map(|candidate| {
         let Candidate { name, id, unit, path, inode, swap_max, usage, .. } = candidate;
         let swappable = usage.memory_bytes.saturating_sub(usage.file_bytes);
-        let budget_bytes = swappable.min(rest(swap_max, usage.swap_bytes)).min(left);
+        let wanted_bytes = swappable.min(rest(swap_max, usage.swap_bytes));
+        let budget_bytes = wanted_bytes.min(left);
         left -= budget_bytes;
+        let bound_bytes =
+            (budget_bytes < wanted_bytes).then(|| usage.swap_bytes.saturating_add(budget_bytes));
         let container = pod.container(&name);
         let spec = container.map(|container| container.spec).unwrap_or_default();
         let resources = container.map(|container| container.effective()).unwrap_or_default();
         let before = usage;
-        Sleeper { name, id, unit, path, inode, spec, resources, budget_bytes, before, after: None }
+        Sleeper {
+            name,
+            id,
+            unit,
+            path,
+            inode,
+            spec,
+            resources,
+            budget_bytes,
+            bound_bytes,
+            before,
+            after: None,
+        }
     });
     Suspended {
         uid: pod.uid.clone(),
@@ -169,6 +184,7 @@ pub fn plan(
         stage: Stage::Falling,
         vm: pod.virt_launcher,
         since: now,
+        resources: pod.resources,
         containers: sleepers.collect(),
     }
 }
@@ -200,6 +216,9 @@ pub fn wake(
     }
     if suspended.vm && !pod.vm_paused {
         return Some(Wake::VmRuns);
+    }
+    if pod.resources != suspended.resources {
+        return Some(Wake::Resized);
     }
     for sleeper in &suspended.containers {
         let Some(container) = pod.container(&sleeper.name) else {
@@ -314,7 +333,7 @@ impl Suspended {
         let (before, after, swap) = self.sums();
         let freed = before.saturating_sub(after);
         format!(
-            "{}/{} ({}) is suspended: {} of {} RAM freed, {} stays in RAM, {} is in swap",
+            "{}/{} ({}) is suspended: {} of {} RAM freed, {} in RAM, {} in swap",
             self.namespace,
             self.name,
             self.qos_class,

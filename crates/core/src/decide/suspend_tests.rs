@@ -95,7 +95,7 @@ fn pods_that_would_suffer_are_refused() {
         assert!(refused(|pod| pod.mirror = true, force).is_some());
         assert!(refused(|pod| pod.deletion_deadline = Some(1), force).is_some());
         assert!(refused(|pod| pod.finished = true, force).is_some());
-        assert!(refused(|pod| pod.disrupted = true, force).unwrap().contains("about to leave"));
+        assert!(refused(|pod| pod.disrupted = true, force).unwrap().contains("about to end"));
         assert!(refused(|pod| pod.migration = Some(Migration::Leaving), force).is_some());
     }
     let paused = |pod: &mut Pod| {
@@ -143,6 +143,8 @@ fn a_suspended_pod_sleeps_until_something_needs_it() {
         pod.containers[0].spec = resources("- - 200Mi -");
     };
     assert_eq!(woken(deferred, 0), Some(Wake::Resized), "though it has not happened yet");
+    let as_a_whole = |pod: &mut Pod| pod.resources = Some(resources("- - 200Mi -"));
+    assert_eq!(woken(as_a_whole, 0), Some(Wake::Resized), "pod-level resources");
     assert_eq!(wake(&settings(), &asleep(), None, false, None), Some(Wake::Gone));
     assert_eq!(wake(&settings(), &asleep(), Some(&burstable()), true, None), Some(Wake::Evicted));
 }

@@ -41,7 +41,7 @@ pub struct Line {
     pub id: &'static str,
     pub level: Level,
     pub found: String,
-    /// Why the check matters.
+    /// The reason why the check matters.
     pub why: &'static str,
     /// Commands, or lines for a file; empty if there is nothing to fix.
     pub fix: Vec<String>,
@@ -130,6 +130,8 @@ pub struct KernelFacts {
     /// CONFIG_BLK_CGROUP_IOLATENCY, if the kernel's configuration can be read.
     pub io_latency: Option<bool>,
     pub pressure: Result<MemoryWaits, Unknown>,
+    /// Memory pressure of all pods together; `None` while they have no cgroup.
+    pub pods_pressure: Option<MemoryWaits>,
     /// True if zswap is on; `None` if the kernel has none.
     pub zswap: Option<bool>,
     /// `/proc/sys/kernel/osrelease`.
@@ -176,7 +178,7 @@ pub struct HookFacts {
     pub program: ProgramFacts,
     /// Other programs' hooks that set swap limits, and the evidence.
     pub foreign: Vec<(PathBuf, String)>,
-    /// The agent is where its package has it.
+    /// The agent is installed at its package's path.
     pub agent_installed: bool,
     /// The agent has requested the hook since the node booted.
     pub published: bool,
@@ -228,8 +230,8 @@ pub struct ApiFacts {
     pub credentials: Result<CredentialFacts, Unknown>,
     /// By the check's id: the permission, or the reason why it is unknown.
     pub permissions: BTreeMap<&'static str, Result<Permission, Unknown>>,
-    /// Whether the credentials of `eviction.guard-kubeconfig` may patch the node; `None` if there
-    /// are none.
+    /// The permission of `eviction.guard-kubeconfig`'s credentials to patch the node; `None` if
+    /// there are no such credentials.
     pub guard: Option<Result<Permission, Unknown>>,
     /// Keys of the Node's taints.
     pub taints: Result<Vec<String>, Unknown>,

@@ -57,6 +57,8 @@ pub struct Minute {
     /// The longest time from the notification of a changed limit to its repair.
     pub worst_millis: u16,
     pub containers: u16,
+    /// Memory of suspended pods that is in swap: it costs nothing while they sleep. Older records have none.
+    pub suspended_bytes: u64,
 }
 
 /// Rates since the previous record, per second or as a share of time.
@@ -163,6 +165,7 @@ impl Minute {
         for number in [drifts, found, grant_changed, stepped_down, worst_millis] {
             writer.put(&number.to_le_bytes());
         }
+        writer.put(&units(self.suspended_bytes).to_le_bytes());
         let mut record = writer.record;
         let sum = checksum(&record[4..]);
         record[..4].copy_from_slice(&sum.to_le_bytes());
@@ -189,6 +192,7 @@ impl Minute {
         let (system, pods) = (reader.waited(), reader.waited());
         let [drifts, found, grant_changed, stepped_down, worst_millis] =
             std::array::from_fn(|_| reader.u16());
+        let suspended_bytes = reader.size();
         Some(Self {
             at,
             ram_bytes,
@@ -211,6 +215,7 @@ impl Minute {
             stepped_down,
             worst_millis,
             containers,
+            suspended_bytes,
         })
     }
 
@@ -233,9 +238,11 @@ impl Minute {
         }
     }
 
-    /// Returns the memory of pods and system, swapped or not, in percent of RAM.
+    /// Returns the memory of pods and system, swapped or not, in percent of RAM. The swap of suspended pods does
+    /// not count: nobody uses it.
     pub fn held_percent(&self) -> u64 {
-        (self.working_set_bytes + self.swap_used_bytes) * 100 / self.ram_bytes.max(1)
+        let swapped = self.swap_used_bytes.saturating_sub(self.suspended_bytes);
+        (self.working_set_bytes + swapped) * 100 / self.ram_bytes.max(1)
     }
 }
 
@@ -303,7 +310,33 @@ pub enum What {
     },
 }
 
+/// Events of one kind have a file of their own: many of them push out none of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of the agent and of what did not work.
+    Health,
+    Eviction,
+    Repair,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Health, Self::Eviction, Self::Repair];
+}
+
 impl What {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Started { .. }
+            | Self::Stopped
+            | Self::ApiLost { .. }
+            | Self::ApiBack
+            | Self::Problem { .. }
+            | Self::ProblemOver { .. } => Kind::Health,
+            Self::Eviction { .. } | Self::Left { .. } => Kind::Eviction,
+            Self::Repaired { .. } => Kind::Repair,
+        }
+    }
+
     pub fn eviction(pod: &str, outcome: &str, why: &str, answer: &str) -> Self {
         let [pod, outcome, why, answer] = [pod, outcome, why, answer].map(str::to_owned);
         Self::Eviction { pod, outcome, why, answer }

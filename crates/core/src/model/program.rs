@@ -20,22 +20,23 @@ pub struct ProgramFacts {
     pub image: Result<Image, Unknown>,
     /// The target of this machine's programs; `None` if unknown.
     pub machine: Option<Target>,
-    /// `None` where the kernel runs without SELinux.
+    /// `None` if the kernel runs without SELinux.
     pub selinux: Option<SeLinux>,
 }
 
-/// What SELinux knows of a program.
+/// SELinux' view of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeLinux {
     pub enforces: bool,
-    /// `None` where the file has no label that can be read.
+    /// `None` if the file has no readable label.
     pub label: Option<String>,
 }
 
 impl SeLinux {
-    /// Whether a container runtime may execute a file with this label: a type for programs.
+    /// Returns true if a container runtime may execute a file with this label, because its type is
+    /// one for programs.
     pub fn allows(&self) -> bool {
-        // user:role:type:level
+        // The label's form is user:role:type:level.
         let kind = self.label.as_deref().and_then(|label| label.split(':').nth(2));
         kind.is_some_and(|kind| kind == "bin_t" || kind.ends_with("_exec_t"))
     }
@@ -67,13 +68,13 @@ pub struct Elf {
 /// The reason why a file is not a complete program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
-    #[error("it is empty")]
+    #[error("the file is empty")]
     Empty,
-    #[error("it is no ELF program")]
+    #[error("it is not an ELF program")]
     NoElf,
-    #[error("it is an ELF file, and no program")]
+    #[error("it is an ELF file, but not a program")]
     NoProgram,
-    #[error("it ends too early")]
+    #[error("the file is incomplete")]
     Cut,
 }
 

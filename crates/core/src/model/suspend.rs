@@ -31,6 +31,9 @@ pub struct Suspended {
     pub vm: bool,
     /// Time since boot.
     pub since: Monotonic,
+    /// The pod-level resources at suspension: a resize wakes the pod.
+    #[serde(default)]
+    pub resources: Option<Resources>,
     pub containers: Vec<Sleeper>,
 }
 
@@ -49,6 +52,9 @@ pub struct Sleeper {
     pub spec: Resources,
     /// Bytes of its memory that may go to swap.
     pub budget_bytes: u64,
+    /// Its swap limit while it falls asleep, if free swap has no room for all of its memory.
+    #[serde(default)]
+    pub bound_bytes: Option<u64>,
     /// `memory.current` and `memory.swap.current`.
     pub before: Usage,
     pub after: Option<Usage>,

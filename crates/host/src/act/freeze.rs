@@ -135,7 +135,10 @@ pub async fn freeze(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
     match tokio::time::timeout(FREEZING, frozen).await {
         Ok(result) => result.map_err(|error| failed(error.to_string()))?,
         Err(_) => {
-            return Err(failed(format!("its processes did not stop in {} s", FREEZING.as_secs())));
+            return Err(failed(format!(
+                "its processes did not stop within {} s",
+                FREEZING.as_secs()
+            )));
         }
     }
     failpoint::at("freeze.frozen").map_err(|error| failed(error.to_string()))
@@ -271,7 +274,7 @@ pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), String
     };
     match tokio::time::timeout(TELLING, tell).await {
         Ok(result) => result.map_err(|error| format!("systemd: {error}")),
-        Err(_) => Err(format!("systemd did not answer in {} s", TELLING.as_secs())),
+        Err(_) => Err(format!("systemd did not answer within {} s", TELLING.as_secs())),
     }
 }
 

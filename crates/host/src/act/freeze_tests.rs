@@ -36,6 +36,7 @@ fn host() -> (tempfile::TempDir, Roots, Sleeper) {
         spec: Resources::default(),
         resources: Resources::default(),
         budget_bytes: 50 << 20,
+        bound_bytes: None,
         before: Usage::default(),
         after: None,
     };

@@ -103,7 +103,7 @@ fn walk(
     for entry in entries {
         match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             true if depth < DEEPEST => walk(roots, &entry.path(), files, depth + 1)?,
-            true => return Err(failed(io::Error::other("folders are nested too deeply"))),
+            true => return Err(failed(io::Error::other("directories are nested too deeply"))),
             false => files.push(entry.path()),
         }
     }

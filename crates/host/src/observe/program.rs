@@ -76,7 +76,7 @@ pub fn facts_again(
                 image.map_err(Unknown::of)
             }
         },
-        false => Err("it is no file".into()),
+        false => Err("it is not a file".into()),
     };
     let mounts = mounts_of_host(roots);
     // The runtime that runs it follows links.
@@ -94,8 +94,8 @@ pub fn facts_again(
     }
 }
 
-/// `None` where the kernel has no SELinux, it is switched off, or there is no policy
-/// (is_selinux_enabled(3) goes by the same two files).
+/// `None` if the kernel has no SELinux, it is disabled, or there is no policy
+/// (is_selinux_enabled(3) uses the same two files).
 fn enforces(roots: &Roots) -> Option<bool> {
     if !roots.path("/etc/selinux/config").exists() {
         return None;
@@ -104,7 +104,7 @@ fn enforces(roots: &Roots) -> Option<bool> {
     Some(enforce.trim_end() == "1")
 }
 
-/// Of the file that a link leads to: that is what a runtime executes.
+/// Reads the label of a link's target, which is the file that a runtime executes.
 fn label(path: &Path) -> Option<String> {
     let mut buffer = [0_u8; 256];
     let length = rustix::fs::getxattr(path, "security.selinux", &mut buffer).ok()?;

@@ -72,7 +72,7 @@ struct Entry {
     watches: Vec<WatchDescriptor>,
 }
 
-/// Whether the runtime has started the container's program.
+/// The state of the container's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Started {
     /// The runtime may still create its child cgroup.
@@ -629,8 +629,8 @@ impl Tree {
                     _ => error.to_string(),
                 };
                 self.deaf = Some(format!(
-                    "the kernel does not watch every cgroup: {error}; limits are compared every few \
-                     seconds instead"
+                    "the kernel does not watch every cgroup: {error}; the agent compares limits \
+                     every few seconds instead"
                 ));
                 Watch::Refused
             }

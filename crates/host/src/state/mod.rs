@@ -3,7 +3,7 @@
 //! A state file is JSON with a `version`. The agent replaces it as a whole, so a reader sees the
 //! old or the new content. **A file that cannot be read is not an absent file**:
 //! [`StateFile::load`] returns an error, and no caller removes or overwrites its content.
-//! [`convert`] converts content of older versions.
+//! Module `convert` converts content of older versions.
 
 mod convert;
 
@@ -37,7 +37,7 @@ pub enum Lasts {
     OverBoots,
 }
 
-/// How `wasp-agent cleanup` treats a file.
+/// The treatment of a file by `wasp-agent cleanup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
     Removes,
@@ -156,7 +156,7 @@ pub fn parse<T: State>(text: &str) -> io::Result<T> {
         let known = T::FILE.version;
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("its version is {version}, this program knows {known}"),
+            format!("its version is {version}, but this program supports {known}"),
         )
     })?;
     Ok(serde_json::from_value(converted)?)

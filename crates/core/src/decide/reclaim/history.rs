@@ -26,7 +26,7 @@ pub struct Advice {
 }
 
 impl Advice {
-    /// How far `whole` could have been overcommitted, in percent of the working sets: 100 if no
+    /// The overcommitment that `whole` could have had, in percent of the working sets: 100 if no
     /// memory was cold.
     pub fn would_have_held_percent(&self) -> u64 {
         let Needs { working_set_bytes, whole_bytes } = self.needs;

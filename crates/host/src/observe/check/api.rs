@@ -96,7 +96,7 @@ async fn guard(
 /// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum Unanswered {
-    #[error("no answer in {} s", PATIENCE.as_secs())]
+    #[error("no answer within {} s", PATIENCE.as_secs())]
     Late,
     #[error("{}", chain(.0))]
     Failed(kube::Error),

@@ -20,7 +20,7 @@ use crate::{
     roots::Roots,
 };
 
-/// Which programs to query in addition to the host's files, and why not the others.
+/// The programs to query in addition to the host's files, and the reasons for leaving out others.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     pub bus: Result<(), &'static str>,

@@ -38,7 +38,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    #[error("no kubeconfig of the kubelet at {0} (set node.kubeconfig if it is elsewhere)")]
+    #[error("no kubeconfig of the kubelet at {0} (if it is elsewhere, set node.kubeconfig)")]
     NotFound(String),
     #[error("kubeconfig {path} is a link to {target}, which does not exist")]
     Dangling { path: PathBuf, target: PathBuf },
@@ -188,7 +188,7 @@ fn config(access: Access) -> Result<Config, String> {
 
 /// Returns the certificates of an authority, in DER.
 fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let no_pem = || "its certificate-authority has no PEM certificate that can be read".to_owned();
+    let no_pem = || "its certificate-authority has no readable PEM certificate".to_owned();
     let all = X509::stack_from_pem(pem).map_err(|_| no_pem())?;
     let all: Vec<Vec<u8>> =
         all.iter().map(|one| one.to_der()).collect::<Result<_, _>>().map_err(|_| no_pem())?;
@@ -204,7 +204,7 @@ fn certificate_of(identity: &Identity) -> Result<X509, String> {
         .map_err(|_| "its client key is not a PEM key without passphrase".to_owned())?;
     match certificate.public_key() {
         Ok(public) if public.public_eq(&key) => Ok(certificate),
-        _ => Err("its client key does not belong to its client certificate".to_owned()),
+        _ => Err("its client key does not match its client certificate".to_owned()),
     }
 }
 
@@ -247,7 +247,7 @@ pub fn wrong_place(error: &serde_saphyr::Error) -> String {
     let place = error.location().map_or_else(String::new, |place| {
         format!(" (line {}, column {})", place.line(), place.column())
     });
-    format!("it is not the YAML that it should be{place}")
+    format!("it is not valid YAML{place}")
 }
 
 /// Formats an error with all its causes in one line, made safe because the API server chooses the
@@ -273,7 +273,7 @@ pub fn refused(code: u16, message: &str) -> String {
     };
     let message = if message.is_empty() { "without a reason" } else { message };
     match code {
-        401 => format!("refused: it does not accept the node's credentials: {message} (401)"),
+        401 => format!("refused: it rejects the node's credentials: {message} (401)"),
         403 => words().unwrap_or_else(|| format!("refused: {message} (403)")),
         _ => format!("{message} ({code})"),
     }
@@ -288,7 +288,7 @@ pub fn wrong_clock(text: &str, begins: Option<SystemTime>, now: SystemTime) -> O
     let shown = jiff::Timestamp::try_from(now)
         .map_or_else(|e| e.to_string(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
     Some(format!(
-        "this node's clock is wrong: it is at {shown}, and a certificate is not yet valid then"
+        "this node's clock is wrong: it shows {shown}, when a certificate is not yet valid"
     ))
 }
 

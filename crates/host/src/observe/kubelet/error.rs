@@ -18,13 +18,13 @@ pub enum KubeletError {
         source: FlagsError,
     },
     #[error(
-        "the kubelet's configuration {path} does not exist ({told_by} names it), and without it the \
-         kubelet does not start"
+        "the kubelet's configuration {path} does not exist ({told_by} names it), and the kubelet \
+         does not start without it"
     )]
     Missing { path: PathBuf, told_by: Teller },
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("{0}; without it the kubelet does not start")]
+    #[error("{0}; the kubelet does not start without it")]
     DropIns(#[source] FileError),
     #[error("cannot read {path}: {source}")]
     Content {
@@ -32,6 +32,6 @@ pub enum KubeletError {
         #[source]
         source: ContentError,
     },
-    #[error("nodeStatusUpdateFrequency: {value:?} ({origin}) is no duration")]
+    #[error("nodeStatusUpdateFrequency: {value:?} ({origin}) is not a duration")]
     Frequency { value: String, origin: Origin },
 }

@@ -98,11 +98,11 @@ const SWITCHES: [&str; 29] = [
 pub enum FlagsError {
     #[error("the kubelet has no flag {flag}")]
     NoFlag { flag: String },
-    #[error("the kubelet takes {word:?} for a command")]
+    #[error("the kubelet reads {word:?} as a command")]
     Command { word: String },
     #[error("--{name} lacks its value")]
     NoValue { name: String },
-    #[error("--{name} has the value {value:?}, which the kubelet refuses")]
+    #[error("--{name} has the value {value:?}, which the kubelet rejects")]
     Refused { name: String, value: String },
 }
 

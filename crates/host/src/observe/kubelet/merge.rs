@@ -79,13 +79,13 @@ pub struct Texts {
 pub enum ContentError {
     #[error(transparent)]
     Yaml(#[from] YamlError),
-    #[error("it is empty, or no KubeletConfiguration")]
+    #[error("it is empty, or not a KubeletConfiguration")]
     NoMapping,
-    #[error("it is no {KIND} of {GROUP}/v1beta1")]
+    #[error("it is not a {KIND} of {GROUP}/v1beta1")]
     Kind,
     #[error("its apiVersion is not {GROUP}/v1beta1")]
     Version,
-    #[error("{key} is given twice, which the kubelet refuses in a drop-in")]
+    #[error("{key} occurs twice, which the kubelet rejects in a drop-in")]
     Twice { key: String },
     #[error("{key} must be {expected}{}", in_parentheses(.origin))]
     Type { key: String, expected: &'static str, origin: Origin },
@@ -165,7 +165,7 @@ fn file(path: &Path, text: &str) -> Result<Layer, ContentError> {
     let twice = document
         .duplicates
         .iter()
-        .map(|key| format!("{}: {key} is given twice; the kubelet takes the last", path.display()));
+        .map(|key| format!("{}: {key} occurs twice; the kubelet uses the last", path.display()));
     layer.warnings.extend(twice);
     layer.decode(&nodes, Case::Sensitive)?;
     layer.warnings.extend(nodes.keys().filter_map(|key| misspelt(path, key)));
@@ -347,7 +347,7 @@ impl Layer {
                             Value::Null => Ok(String::new()),
                             _ => Err(ContentError::Type {
                                 key: key.clone(),
-                                expected: "a list of texts",
+                                expected: "a list of strings",
                                 origin: Origin::Default,
                             }),
                         });
@@ -472,7 +472,7 @@ fn text(key: &str, node: &Node) -> Result<Option<Sourced<String>>, ContentError>
             Ok(Some(Sourced::new(text.clone(), origin.clone())))
         }
         Node::Leaf(Value::Null, _) => Ok(None),
-        node => Err(not(key, "a text (numbers need quotes)", node)),
+        node => Err(not(key, "a string (numbers need quotes)", node)),
     }
 }
 

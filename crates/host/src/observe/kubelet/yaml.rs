@@ -22,7 +22,7 @@ pub struct Document {
 /// The reason why a text cannot be used. It does not quote the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum YamlError {
-    #[error("it is not the YAML that it should be (line {line}, column {column})")]
+    #[error("it is not valid YAML (line {line}, column {column})")]
     Syntax { line: usize, column: usize },
     #[error("it is nested deeper than {DEEPEST} levels")]
     Depth,
@@ -276,7 +276,7 @@ mod tests {
     fn what_is_too_large_or_broken_is_refused() {
         assert_eq!(
             parse("kind: [").unwrap_err().to_string().split(" (line").next().unwrap(),
-            "it is not the YAML that it should be"
+            "it is not valid YAML"
         );
         let bomb = (1..20).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
             let of = format!("*a{}", n - 1);

@@ -73,7 +73,9 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileErr
         Ok(file) => File::from(file),
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT) => return Ok(Area::Nothing),
-            Some(libc::ELOOP) => return Ok(Area::Other("reached by a symbolic link".to_owned())),
+            Some(libc::ELOOP) => {
+                return Ok(Area::Other("a symbolic link, or below one".to_owned()));
+            }
             Some(libc::ENOTDIR) => return Ok(Area::Other("below a file".to_owned())),
             Some(libc::ENXIO) => return Ok(Area::Other("a socket".to_owned())),
             _ => return Err(FileError::of("open", path)(error)),
@@ -83,11 +85,11 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileErr
     let kind = metadata.file_type();
     if !kind.is_file() {
         let what = match () {
-            () if kind.is_dir() => "a folder",
+            () if kind.is_dir() => "a directory",
             () if kind.is_block_device() => {
-                "a block device (swap.kind = \"partition\" is for those)"
+                "a block device (for those use swap.kind = \"partition\")"
             }
-            () => "no regular file",
+            () => "not a regular file",
         };
         return Ok(Area::Other(what.to_owned()));
     }
@@ -104,7 +106,7 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileErr
         Some(header) => {
             Ok(Area::Other(format!("a swap area labelled {:?}, not \"wasp-agent\"", header.label)))
         }
-        None => Ok(Area::Other("a file that is no swap area".to_owned())),
+        None => Ok(Area::Other("a file that is not a swap area".to_owned())),
     }
 }
 
@@ -190,16 +192,16 @@ mod tests {
         fs::write(at("theirs"), other.to_page(4096)).unwrap();
         is_other("theirs", "\"theirs\"");
         fs::write(at("photos"), "JPEG").unwrap();
-        is_other("photos", "no swap area");
+        is_other("photos", "not a swap area");
         is_other("photos/swapfile", "below a file");
         fs::create_dir(at("folder")).unwrap();
-        is_other("folder", "folder");
+        is_other("folder", "a directory");
         std::os::unix::fs::symlink(at("ours"), at("link")).unwrap();
         is_other("link", "symbolic link");
         std::os::unix::fs::symlink(at("folder"), at("way")).unwrap();
         is_other("way/swapfile", "symbolic link");
         nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        is_other("fifo", "no regular file");
+        is_other("fifo", "not a regular file");
     }
 
     #[test]
