@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     decide::reclaim::history::{Needs, WorkingSets},
+    errors::FileError,
     model::history::{self, Event, Kind, Minute, RECORD, RECORDS},
     roots::Roots,
     state::{FileError, StateFile},
