@@ -602,6 +602,14 @@ pub const KEYS: &[Key] = &[
             percent of all swap. \"\": a suspended pod may fill it.",
     },
     Key {
+        path: "suspend.reserve",
+        kind: Kind::SizeOrPercent,
+        default: Default::Text(""),
+        environment: None,
+        help: "How much swap suspended pods together may have beyond their grants, as a size or in percent of \
+               all swap. \"\": none. A pod that is resumed loses what it was lent as its memory comes back.",
+    },
+    Key {
         path: "suspend.longest-silence-seconds",
         kind: Kind::Integer { min: 10, max: 3600 },
         default: Default::Integer(60),
