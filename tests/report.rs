@@ -113,5 +113,5 @@ fn advice_goes_by_the_last_two_weeks_and_by_no_later_time() {
     assert_eq!(advice["minutes"], 40, "{advice:#}");
     assert_eq!(advice["up_to_percent"], 50, "{advice:#}");
     let text = out(&host, &["advise"]);
-    assert!(text.starts_with("Note: 80 records are left out"), "{text}");
+    assert!(text.starts_with("Note: skipped 80 records"), "{text}");
 }

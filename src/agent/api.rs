@@ -106,8 +106,12 @@ impl Api {
         }
         (count > 0).then(|| {
             format!(
-                "{} swap and cannot be evicted, because the agent cannot read its fields ({})",
-                counted(count, "pod gets no", "pods get no"),
+                "{} ({})",
+                counted(
+                    count,
+                    "pod cannot be read: it gets no swap and is not evicted",
+                    "pods cannot be read: they get no swap and are not evicted"
+                ),
                 named.join("; ")
             )
         })

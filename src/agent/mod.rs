@@ -230,7 +230,7 @@ impl<E: Effects> Agent<E> {
                     self.read_node();
                 }
                 changed = self.installed.changed() => {
-                    changed.context("the kernel's notifications of the hooks folder failed")?;
+                    changed.context("the kernel's notifications of the hooks directory failed")?;
                     self.check_hook();
                     self.check_rivals();
                 }

@@ -105,8 +105,8 @@ pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     match history.minutes.len() - minutes.len() {
         0 => {}
         count => notes.push(format!(
-            "{count} records are left out: they are older than 14 days, or of a later time than now (a \
-             clock that was wrong)"
+            "skipped {}: older than 14 days, or later than now (the clock was wrong)",
+            counted(count, "record", "records")
         )),
     }
     let borne = borne(&minutes);

@@ -71,7 +71,9 @@ fn manual_blocks(text: &str) -> Vec<(usize, String)> {
     let mut code = false;
     for (number, line) in text.lines().enumerate() {
         code = (code || line.starts_with(".nf")) && !line.starts_with(".fi");
-        if code || line.starts_with(['.', '\'']) || line.is_empty() {
+        // A synopsis is no sentence.
+        let synopsis = line.contains("[\\fB") || line.contains("[\\fI") || line.contains("[\\-");
+        if code || synopsis || line.starts_with(['.', '\'']) || line.is_empty() {
             open = false;
             continue;
         }
