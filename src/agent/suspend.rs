@@ -242,7 +242,7 @@ impl<E: Effects> Agent<E> {
             lendable_bytes: lendable(
                 &self.settings,
                 &self.suspend.pods,
-                &self.state,
+                &self.limits.state,
                 self.node.swap_bytes,
             ),
         };

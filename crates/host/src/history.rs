@@ -18,7 +18,7 @@ use crate::{
     errors::FileError,
     model::history::{self, Event, Kind, Minute, RECORD, RECORDS},
     roots::Roots,
-    state::{FileError, StateFile},
+    state::StateFile,
 };
 
 /// Path of the minutes on the host.
