@@ -1,4 +1,4 @@
-//! The part of the agent that knows who grants swap, and from how much.
+//! The part of the agent that knows which program grants swap, and the amount that it shares out.
 
 use crate::{
     config::settings::{GrantSettings, Grants},

@@ -59,7 +59,7 @@ impl Limits {
         }
     }
 
-    /// The cgroup of `holder` is gone.
+    /// Forgets a holder whose cgroup is gone.
     pub(super) fn forget(&mut self, holder: &Holder) {
         self.dirty.remove(holder);
         self.state.forget(holder);
@@ -68,7 +68,7 @@ impl Limits {
         self.deaf.forget(holder);
     }
 
-    /// Counts a failure. Returns whether it is news.
+    /// Counts a failure. Returns true if it is new.
     pub(super) fn failed(&mut self, holder: &Holder, to: Option<SwapMax>, text: &str) -> bool {
         let times = self.failures.get(holder).map_or(0, |failure| failure.times) + 1;
         let failure = Failure { text: text.to_owned(), times, to };
@@ -81,12 +81,12 @@ impl Limits {
         self.failures.remove(holder).map(|failure| failure.times)
     }
 
-    /// Whether the limit of `holder` could not be read at the last look.
+    /// Returns true if the limit of `holder` could not be read at the last look.
     pub(super) fn is_unread(&self, holder: &Holder) -> bool {
         self.failures.get(holder).is_some_and(|failure| failure.to.is_none())
     }
 
-    /// When to look again, if nothing happens.
+    /// Returns the time of the next look if there is no event.
     pub(super) fn next(&self) -> Option<Monotonic> {
         [self.again.next(), self.deaf.next()].into_iter().flatten().min()
     }

@@ -130,7 +130,7 @@ impl<E: Effects> Agent<E> {
             Some((format!("{namespace}/{name}"), Needs { working_set_bytes, whole_bytes }))
         });
         let pods: Vec<(String, Needs)> = known.collect();
-        // At first no pod has been asked for anything.
+        // At first reclaim has asked no pod for memory.
         if pods.is_empty() {
             return;
         }

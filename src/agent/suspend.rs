@@ -411,7 +411,7 @@ impl<E: Effects> Agent<E> {
         Ok(text)
     }
 
-    /// What of the reserve a pod that wakes has in swap.
+    /// Describes the reserve's swap that a waking pod still uses.
     fn still_lent(&self, suspended: &Suspended) -> String {
         let beyond = |sleeper: &Sleeper| {
             let Some(SwapMax::Bytes(limit)) = sleeper.swap_max.filter(|_| sleeper.lent_bytes > 0)

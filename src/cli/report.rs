@@ -94,7 +94,7 @@ pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
 struct Advised<'a> {
     #[serde(flatten)]
     borne: &'a Borne,
-    /// `null` where reclaim has measured nothing.
+    /// `null` if reclaim has measured nothing.
     working_sets: Option<Advice>,
 }
 

@@ -255,7 +255,7 @@ pub fn advice(borne: &Borne) -> String {
     super::for_terminal(&text)
 }
 
-/// What reclaim has measured, for people.
+/// Formats reclaim's measurements for people.
 pub fn measured(advice: &Advice) -> String {
     let Advice { days, needs, would_have_held_percent } = advice;
     format!(

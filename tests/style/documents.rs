@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{Text, named};
 
-/// The paragraphs, list items and table cells of a file, without code.
+/// Returns the paragraphs, list items and table cells of a file, without code.
 pub fn of(path: &Path) -> Vec<Text> {
     let text = fs::read_to_string(path).unwrap();
     let markdown = path.extension().is_some_and(|end| end == "md");
@@ -13,7 +13,7 @@ pub fn of(path: &Path) -> Vec<Text> {
     blocks.into_iter().map(|(line, text)| Text { file: file.clone(), line, text }).collect()
 }
 
-/// Without code and the targets of links.
+/// Removes code and the targets of links.
 fn prose(text: &str) -> String {
     let mut plain = String::new();
     for (index, part) in text.split('`').enumerate() {
@@ -64,14 +64,14 @@ fn markdown_blocks(text: &str) -> Vec<(usize, String)> {
     blocks.into_iter().map(|(line, block)| (line, prose(&block))).collect()
 }
 
-/// Lines of roff: macros begin with a dot, and fonts are changed by backslashes.
+/// Parses roff: macros begin with a dot, and backslashes change fonts.
 fn manual_blocks(text: &str) -> Vec<(usize, String)> {
     let mut blocks: Vec<(usize, String)> = Vec::new();
     let mut open = false;
     let mut code = false;
     for (number, line) in text.lines().enumerate() {
         code = (code || line.starts_with(".nf")) && !line.starts_with(".fi");
-        // A synopsis is no sentence.
+        // A synopsis is not a sentence.
         let synopsis = line.contains("[\\fB") || line.contains("[\\fI") || line.contains("[\\-");
         if code || synopsis || line.starts_with(['.', '\'']) || line.is_empty() {
             open = false;

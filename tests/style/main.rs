@@ -1,5 +1,5 @@
-//! The words of everything that a person reads: strings of the programs, help texts, documents, manuals.
-//! The rules come from docs/glossary.md, whose column `Not` is read here, and from [`rules`].
+//! Checks the words of all user-facing texts: strings of the programs, help texts, documents,
+//! manuals. The rules come from the column `Not` of docs/glossary.md, and from [`rules`].
 
 #![allow(
     clippy::unwrap_used,
@@ -35,7 +35,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All files below `folder` whose names end in one of `ends`, in order.
+/// Returns all files below `folder` whose names end in one of `ends`, in order.
 fn files(folder: &str, ends: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![root().join(folder)];
@@ -104,7 +104,7 @@ fn documents_are_plain_english() {
     assert_plain(&texts, &Rules::of_documents(&root().join("docs/glossary.md")));
 }
 
-/// The name of a file as people know it.
+/// Returns the name of a file as people know it.
 fn named(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()
 }

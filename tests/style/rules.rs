@@ -1,11 +1,11 @@
-//! What a text may not have.
+//! The rules for texts.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// Words of a sentence, up to a full stop, semicolon or colon.
+/// The most words of a sentence, up to a full stop, semicolon or colon.
 const LONGEST: usize = 34;
 
-/// Nouns that stand beside a number; `wasp_core::model::counted` gives them their number.
+/// Nouns that follow a number; `wasp_core::model::counted` selects their form.
 const COUNTED: &[&str] = &[
     "pods",
     "containers",
@@ -39,12 +39,12 @@ pub struct Finding {
 
 #[derive(Debug)]
 pub struct Rules {
-    /// Sequences of words, in lower case.
+    /// Banned sequences of words, in lower case.
     banned: Vec<Vec<String>>,
     numbers: bool,
 }
 
-/// The words of a text in lower case, without the marks around them.
+/// Returns the words of a text in lower case, without the marks around them.
 fn words(text: &str) -> Vec<String> {
     let edge = |c: char| !c.is_alphanumeric();
     let words = text.split_whitespace().map(|word| word.trim_matches(edge).to_lowercase());
@@ -94,7 +94,7 @@ impl Rules {
     }
 }
 
-/// Names in braces are read by nobody but the compiler.
+/// Removes names in braces, which only the compiler reads.
 fn without_placeholders(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -106,7 +106,7 @@ fn without_placeholders(text: &str) -> String {
     plain + rest
 }
 
-/// The cells of the column `Not`, one entry for each word or phrase.
+/// Returns the cells of the column `Not`, one entry for each word or phrase.
 fn banned(glossary: &str) -> Vec<String> {
     let mut column = None;
     let mut found = Vec::new();
@@ -143,7 +143,7 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// `is read by the agent`: the agent is the subject.
+/// Finds passives such as `is read by the agent`, which should have the agent as the subject.
 fn passive(words: &[String]) -> Option<String> {
     let to_be = |word: &str| matches!(word, "is" | "are" | "was" | "were" | "be" | "been");
     let participle = |word: &str| word.ends_with("ed") || PARTICIPLES.contains(&word);
@@ -155,14 +155,15 @@ fn passive(words: &[String]) -> Option<String> {
     })
 }
 
-/// `What the agent sees is …`, `Who sets a limit …`: no question, but a clause in place of a noun.
+/// Finds clauses in place of a noun, such as `What the agent sees is …` or `Who sets a limit …`,
+/// except questions.
 fn noun_clause(sentence: &str, words: &[String]) -> Option<String> {
     let first = words.first()?;
     let clause = matches!(&**first, "what" | "who" | "whoever") && words.len() > 3;
     (clause && sentence.starts_with('W') && !sentence.contains('?')).then(|| words[..4].join(" "))
 }
 
-/// `{count} pods`: wrong for 1.
+/// Finds `{count} pods`, which is wrong for 1.
 fn beside_number(text: &str) -> Option<&str> {
     text.match_indices("} ").find_map(|(at, _)| {
         let noun = text[at + 2..].split(|c: char| !c.is_alphanumeric() && c != '-').next()?;

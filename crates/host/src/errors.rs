@@ -28,7 +28,7 @@ impl FileError {
         matches!(code, Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM))
     }
 
-    /// The file can be read, but its content is not what it should be.
+    /// The error for a file that can be read, but has invalid content.
     pub fn invalid(
         path: &Path,
         fault: impl Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -122,16 +122,16 @@ pub struct News {
     pub working_sets: Option<Learned>,
 }
 
-/// What reclaim knows of the pods at a moment.
+/// The pods' needs that reclaim has learned, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// Seconds since 1970.
     pub at: i64,
-    /// By `namespace/name`.
+    /// Needs by `namespace/name`.
     pub pods: Vec<(String, Needs)>,
 }
 
-/// Adds what was learned to the file of working sets. What cannot be read of it stays as it is.
+/// Adds needs to the file of working sets. An unreadable file stays unchanged.
 pub fn learn(roots: &Roots, learned: &Learned) -> Result<(), FileError> {
     let file = StateFile::<WorkingSets>::new(roots);
     let mut known = file.load()?.unwrap_or_default();
@@ -161,7 +161,7 @@ impl Keeper {
         let failure = Arc::new(Mutex::new(None));
         let result = failure.clone();
         std::thread::Builder::new().name("history".to_owned()).spawn(move || {
-            // Learned seldom, so a failure stays until the next time.
+            // New needs are rare, so a failure stays until the next time.
             let mut unlearned = None;
             for News { minute, events, working_sets } in receive {
                 let written = minute.map_or(Ok(()), |minute| record(&roots, &minute));
@@ -272,7 +272,7 @@ mod tests {
             Learned { at, pods: vec![("default/vm".to_owned(), needs)] }
         };
         learn(&roots, &learned(86_400, 100)).unwrap();
-        // As after a boot: the file is all that is known of the day before.
+        // As after a boot: only the file knows the day before.
         learn(&roots, &learned(2 * 86_400, 50)).unwrap();
         let file = StateFile::<WorkingSets>::new(&roots);
         let advice = file.load().unwrap().unwrap().advice().unwrap();

@@ -174,7 +174,7 @@ eventually 10 "the pod has its grant again" has_limit big "$(grant 120)"
 check "it is resumed" wasp-agent resume default/big
 check "nothing was killed" lives big
 
-# Swap beyond the grant, for as long as a pod sleeps.
+# Swap beyond the grant, while a pod sleeps.
 configure '[suspend]' 'reserve = "30Mi"'
 systemctl reload wasp-agent
 work borrower 40 --request 30Mi --limit 300Mi

@@ -8,7 +8,7 @@ use super::{keys, read::Read, settings::Share};
 pub struct SuspendSettings {
     /// The amount of swap to keep free.
     pub keep_free: Share,
-    /// How much all suspended pods together may have beyond their grants.
+    /// The most swap beyond their grants that all suspended pods together may have.
     pub reserve: Share,
     /// The agent wakes suspended pods once the API server has been unreachable for this long.
     pub longest_silence: Duration,

@@ -1,7 +1,7 @@
-//! The swap limits of suspended pods. They are lent swap beyond their grants from `suspend.reserve`. While a pod
-//! falls asleep and free swap has no room for all of its memory, its containers' limits keep the kernel from taking more:
-//! the kernel moves up to five
-//! times as much to swap as one write to `memory.reclaim` asks for.
+//! The swap limits of suspended pods. `suspend.reserve` lends them swap beyond their grants. While
+//! a pod falls asleep and free swap has no room for all of its memory, its containers' limits keep
+//! the kernel from taking more: the kernel moves up to five times as much to swap as one write to
+//! `memory.reclaim` asks for.
 
 use super::{
     grant::{Grant, Reason},
@@ -29,15 +29,16 @@ pub fn sets_limits(settings: &Settings) -> bool {
     }
 }
 
-/// Whether a container may get swap beyond its grant: it has its whole share, and its owner has not asked for less.
+/// Returns true if a container may get swap beyond its grant: it has its whole share, and its owner
+/// has not asked for less.
 pub fn may_borrow(pod: &Pod, container: &str, grant: &Grant) -> bool {
     let asked = wish::of(|key| pod.annotation(key), container).map(|wish| wish.share);
     matches!(grant.reason, Reason::Limited { .. })
         && asked.is_none_or(|share| share == Some(Share::Percent(100)))
 }
 
-/// What the reserve may still lend. What containers hold beyond their grants counts: after a resume, memory that
-/// was lent swap may stay there.
+/// Returns the bytes that the reserve may still lend. Memory that containers hold beyond their
+/// grants counts, because it may come from an earlier loan to a pod that has been resumed.
 pub fn lendable(
     settings: &Settings,
     suspensions: &Suspensions,
@@ -70,7 +71,7 @@ impl Suspensions {
         (swap_max != grant.swap_max).then_some(Grant { swap_max, reason })
     }
 
-    /// What a pod's own cgroup may have, which is `granted` without a loan.
+    /// Returns the limit of a pod's own cgroup, which is `granted` without a loan.
     pub(super) fn of_pod(&self, uid: &PodUid, granted: SwapMax) -> SwapMax {
         let lent = self.get(uid).map_or(0, Suspended::lent_bytes);
         if granted == SwapMax::ZERO { granted } else { plus(granted, SwapMax::Bytes(lent)) }
@@ -78,7 +79,7 @@ impl Suspensions {
 }
 
 fn limit(stage: Stage, sleeper: &Sleeper, granted: SwapMax) -> SwapMax {
-    // Whoever gets no swap any more gets none lent.
+    // A pod that no longer gets swap gets no loan either.
     if granted == SwapMax::ZERO {
         return granted;
     }

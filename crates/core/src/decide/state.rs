@@ -135,7 +135,7 @@ impl State {
         (of_containers.saturating_add(outside), targets.saturating_add(outside))
     }
 
-    /// What the containers hold beyond their grants.
+    /// Returns the bytes that the containers hold beyond their grants.
     pub(super) fn excess_of_containers(&self) -> u64 {
         self.containers.values().map(LimitState::excess).fold(0, u64::saturating_add)
     }

@@ -86,7 +86,7 @@ pub struct Room {
     pub pod_swap_bytes: u64,
     pub free_swap_bytes: u64,
     pub swap_bytes: u64,
-    /// What `suspend.reserve` may still lend.
+    /// Bytes that `suspend.reserve` may still lend.
     pub lendable_bytes: u64,
 }
 

@@ -72,7 +72,7 @@ fn what_may_go_to_swap_is_bounded_by_grant_pod_and_free_swap() {
     assert_eq!(budgets(&all, Room { free_swap_bytes: 90 * MIB, ..room() }), [0, 0]);
 }
 
-/// `(budget, lent)` in MiB.
+/// Returns `(budget, lent)` in MiB.
 fn lent(candidates: &[(SwapMax, bool)], room: Room) -> Vec<(u64, u64)> {
     let candidates = candidates.iter().enumerate().map(|(index, (max, may_borrow))| Candidate {
         may_borrow: *may_borrow,

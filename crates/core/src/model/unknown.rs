@@ -19,7 +19,7 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// For a reason that is no error of a call.
+/// For a reason that is not the error of a call.
 impl From<&str> for Unknown {
     fn from(reason: &str) -> Self {
         Self(reason.to_owned())
@@ -33,8 +33,8 @@ impl From<Unknown> for String {
     }
 }
 
-/// Formats an error with all its sources in one sentence. Leaves out a source that the text before
-/// it contains already.
+/// Formats an error with all its sources in one sentence. Leaves out a source that the preceding
+/// text already contains.
 pub fn sentence(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

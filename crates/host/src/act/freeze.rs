@@ -174,7 +174,7 @@ impl Thawed {
     pub fn pod(&mut self, roots: &Roots, pod: &Suspended) {
         let frozen = pod.containers.iter().filter(|_| !pod.vm);
         let before = self.failed.len();
-        // What of it fails is the next agent's to set right; the pod runs all the same.
+        // The next agent corrects what fails here; the pod runs all the same.
         take_back(roots, pod);
         for sleeper in frozen {
             match thaw(roots, sleeper) {
@@ -346,7 +346,8 @@ pub fn put_to_sleep(
         let room = swap_at_most
             .saturating_sub(usage.swap_bytes)
             .min(free.saturating_sub(keep_swap_free_bytes));
-        // Then the kernel takes no more swap, whatever is asked for, but frees pages that are in swap already.
+        // Then the kernel takes no more swap for any request, but frees pages that are in swap
+        // already.
         let is_bounded = swap_max(&cgroup).map_err(failed)? <= SwapMax::Bytes(swap_at_most);
         if room == 0 && !is_bounded {
             break;

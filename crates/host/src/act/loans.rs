@@ -1,4 +1,5 @@
-//! Puts back the swap limits of a suspended pod that is resumed while no agent runs. Where one runs, its passes do it.
+//! Restores the swap limits of a suspended pod that is resumed while no agent runs. A running agent
+//! does this in its passes.
 
 use std::{fs, path::Path};
 
@@ -8,11 +9,11 @@ use crate::{
     roots::Roots,
 };
 
-/// A limit that follows the use down stays so far above it, as `decide::limits` has it.
+/// Room above use for a limit that follows the use down, as in `decide::limits`.
 const ROOM_BYTES: u64 = 1 << 20;
 
-/// Limits are as they were before the pod was suspended, but never below use. The next agent corrects what cannot
-/// be read or written.
+/// Restores the limits from before the suspension, but never below use. The next agent corrects
+/// limits that cannot be read or written.
 pub(super) fn take_back(roots: &Roots, pod: &Suspended) {
     for sleeper in &pod.containers {
         if sleeper.lent_bytes == 0 && sleeper.bound_bytes.is_none() {

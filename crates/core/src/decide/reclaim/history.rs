@@ -23,7 +23,8 @@ pub struct Needs {
 pub struct Advice {
     pub days: usize,
     pub needs: Needs,
-    /// How far `needs.whole_bytes` could be overcommitted: 100 where nothing was cold.
+    /// The overcommitment that `needs.whole_bytes` could have had, in percent: 100 if no memory was
+    /// cold.
     pub would_have_held_percent: u64,
 }
 

@@ -84,7 +84,7 @@ pub(super) struct Pace {
     needs: Option<(u64, Monotonic)>,
     /// Only in mode "observe": bytes that would have left.
     imagined: u64,
-    /// Reclaim has gone as far with the pod as it can: what the pod holds is what it needs.
+    /// Reclaim has taken all that it can from the pod: the pod needs the memory that it holds.
     settled: bool,
     asked: u64,
     pressure: f64,
@@ -263,7 +263,8 @@ impl Pace {
         }
     }
 
-    /// A pod that was only observed, or not asked yet, tells nothing of what it needs.
+    /// Records that the pod has settled. A pod that was only observed, or not asked yet, shows
+    /// nothing about its needs.
     fn settle(&mut self) {
         self.settled |= self.imagined == 0 && self.last_step.is_some();
     }
