@@ -281,7 +281,7 @@ fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
     settings.eviction.guard = SchedulingGuard::Taint;
     settings.eviction.guard_kubeconfig = Some("/srv/guard".into());
     let error = asked(&host, &settings).guard.unwrap().unwrap_err();
-    assert!(error.contains("no kubeconfig of the kubelet at /srv/guard"), "{error}");
+    assert!(error.to_string().contains("no kubeconfig of the kubelet at /srv/guard"), "{error}");
     fs::create_dir_all(host.path("/srv")).unwrap();
     std::os::unix::fs::symlink(server.admin_kubeconfig(), host.path("/srv/guard")).unwrap();
     assert_eq!(asked(&host, &settings).guard, Some(Ok(Permission::Allowed)));

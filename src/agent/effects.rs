@@ -29,11 +29,12 @@ use crate::{
         evict::{answer::Answer, flight::ASKING, machine::Victim},
         suspend::Suspensions,
     },
+    errors::FileError,
     history,
     model::{published::Published, swap::SwapMax},
-    observe::{cgroup::CgroupError, hooks::USUAL_FOLDERS},
+    observe::hooks::USUAL_FOLDERS,
     roots::Roots,
-    state::{FileError, StateFile},
+    state::StateFile,
 };
 
 /// The inputs of tasks that run beside the loop.
@@ -126,7 +127,7 @@ impl Live {
 }
 
 impl Actuator for Live {
-    fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
+    fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, FileError> {
         self.host.write_limit(path, inode, to)
     }
 

@@ -160,7 +160,7 @@ impl<E: Effects> Agent<E> {
     }
 
     fn install_hook(&mut self, program: &Path) -> Result<(), String> {
-        let folders = match crio::runtime(&self.roots)? {
+        let folders = match crio::runtime(&self.roots).map_err(|error| error.to_string())? {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
                 return Err("containerd has no hooks directory: containers get their limit a \

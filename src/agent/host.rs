@@ -173,7 +173,7 @@ impl<E: Effects> Agent<E> {
                         "{error}; until the agent can read it, it does not know whether the \
                          kubelet sets swap limits, and raises no limit"
                     ),
-                    Grants::Agent | Grants::Kubelet => error,
+                    Grants::Agent | Grants::Kubelet => error.to_string(),
                 };
                 self.problem(Trouble::Kubelet, Some(text));
                 return;

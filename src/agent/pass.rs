@@ -11,6 +11,7 @@ use crate::{
         grant::grant,
         limits::decide,
     },
+    errors::FileError,
     messages,
     model::{
         host::{ContainerFacts, Holder, Level, Monotonic, PodFacts, Role},
@@ -19,7 +20,7 @@ use crate::{
         swap::{SwapMax, human_bytes},
         trouble::Trouble,
     },
-    observe::{cgroup::CgroupError, node},
+    observe::node,
 };
 
 /// Interval for retrying a limit that could not be read or written.
@@ -108,7 +109,7 @@ impl<E: Effects> Agent<E> {
         (containers, pods)
     }
 
-    fn observed<T>(&mut self, owner: Holder, found: Result<Option<T>, CgroupError>) -> Option<T> {
+    fn observed<T>(&mut self, owner: Holder, found: Result<Option<T>, FileError>) -> Option<T> {
         // This look schedules the next one again if needed.
         self.limits.again.forget(&owner);
         match found {

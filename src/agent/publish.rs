@@ -8,6 +8,7 @@ use super::{Agent, api::rfc3339, effects::Effects};
 use crate::{
     config::settings::{EvictionMode, Grants},
     decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
+    errors::FileError,
     messages,
     model::{
         host::Monotonic,
@@ -18,7 +19,7 @@ use crate::{
     },
     observe::pressure,
     report::metrics,
-    state::{self, FileError, State as _},
+    state::{self, State as _},
 };
 
 /// The least time between two writes of the file.

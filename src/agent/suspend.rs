@@ -16,6 +16,7 @@ use crate::{
         sleepers::{lendable, may_borrow},
         suspend::{Room, Suspensions, Wake, is_near, plan, refuse},
     },
+    errors::FileError,
     messages,
     model::trouble::Trouble,
     model::{
@@ -27,7 +28,7 @@ use crate::{
     },
     observe::node,
     roots::Roots,
-    state::{FileError, StateFile},
+    state::StateFile,
 };
 
 /// Interval for retrying to thaw a container.
@@ -241,7 +242,7 @@ impl<E: Effects> Agent<E> {
             lendable_bytes: lendable(
                 &self.settings,
                 &self.suspend.pods,
-                &self.state,
+                &self.limits.state,
                 self.node.swap_bytes,
             ),
         };

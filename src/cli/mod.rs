@@ -19,6 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::{
     config::{layers::Resolved, settings::Settings, show::effective, value::Problems},
     failpoint,
+    model::unknown::sentence,
     observe::published,
     report::for_terminal,
     roots::Roots,
@@ -274,7 +275,7 @@ fn by_settings(command: OnNode, roots: &Roots, settings: &Settings) -> ExitCode 
 fn done(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &format!("{error:#}")),
+        Err(error) => fail(1, &sentence(error.as_ref())),
     }
 }
 

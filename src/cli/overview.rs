@@ -243,7 +243,8 @@ impl<'a> Host<'a> {
 
     fn overview(&self, look: &Look, before: &Look) -> Overview {
         let mut notes = look.notes.clone();
-        let published = published(&self.roots).map_err(|error| notes.push(error)).ok().flatten();
+        let published =
+            published(&self.roots).map_err(|error| notes.push(error.to_string())).ok().flatten();
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let running = published.as_ref().filter(|published| is_running(&self.roots, published));

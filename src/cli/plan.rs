@@ -91,7 +91,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     match &kubelet {
         Ok(Some(config)) => notes.extend(unusable(config)),
         Ok(None) => {}
-        Err(error) => notes.push(error.clone()),
+        Err(error) => notes.push(error.to_string()),
     }
     notes.extend(swap_control(roots).lacks().map(str::to_owned));
     let without = tree.without_limit().count();

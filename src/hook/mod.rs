@@ -15,9 +15,10 @@ use crate::{
     act::records::{self, Granted},
     act::{Written, cgroup::write_limit},
     decide::estimate::{self, Claims, Why},
+    errors::FileError,
     model::{hook::HookSettings, swap::SwapMax},
     roots::Roots,
-    state::{FileError, StateFile},
+    state::StateFile,
 };
 use input::{Config, State};
 pub use rescue::{Progress, give_up};

@@ -15,9 +15,10 @@ use std::{
 
 use crate::{
     decide::reclaim::history::{Needs, WorkingSets},
+    errors::FileError,
     model::history::{self, Event, Kind, Minute, RECORD, RECORDS},
     roots::Roots,
-    state::{FileError, StateFile},
+    state::StateFile,
 };
 
 /// Path of the minutes on the host.

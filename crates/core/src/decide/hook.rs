@@ -95,7 +95,7 @@ pub fn unfit(program: &ProgramFacts) -> Option<Unfit> {
         return Some(Unfit::Label(label.clone()));
     }
     match &program.image {
-        Err(why) => Some(Unfit::Format(why.clone())),
+        Err(why) => Some(Unfit::Format(why.to_string())),
         Ok(Image { target, .. }) if program.machine.is_some_and(|machine| machine != *target) => {
             Some(Unfit::Format("it is built for another architecture".to_owned()))
         }

@@ -164,15 +164,33 @@ pub const DEFAULT_EVICTION_HARD: [(&str, &str); 5] = [
     ("imagefs.inodesFree", "5%"),
 ];
 
+/// A threshold that the kubelet rejects.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {signal}: {value:?} ({origin}) {why}")]
+pub struct ThresholdError {
+    /// `evictionHard` or `evictionSoft`.
+    pub key: &'static str,
+    pub signal: String,
+    pub value: String,
+    pub origin: Origin,
+    /// Completes a sentence that begins with the value.
+    pub why: &'static str,
+}
+
 impl KubeletConfig {
     /// Returns the hard and the soft threshold of `signal` in bytes; `None` if there is none. An
     /// error is the reason why the kubelet does not start with it.
-    pub fn thresholds(&self, signal: &str, whole: u64) -> [Result<Option<u64>, String>; 2] {
+    pub fn thresholds(&self, signal: &str, whole: u64) -> [Result<Option<u64>, ThresholdError>; 2] {
         [("evictionHard", &self.eviction_hard), ("evictionSoft", &self.eviction_soft)].map(
             |(key, of)| {
                 let Some(Sourced { value, origin }) = of.get(signal) else { return Ok(None) };
-                threshold(value, whole)
-                    .map_err(|why| format!("{key} {signal}: {value:?} ({origin}) {why}"))
+                threshold(value, whole).map_err(|why| ThresholdError {
+                    key,
+                    signal: signal.to_owned(),
+                    value: value.clone(),
+                    origin: origin.clone(),
+                    why,
+                })
             },
         )
     }

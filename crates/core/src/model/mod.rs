@@ -25,5 +25,6 @@ pub mod suspend;
 pub mod swap;
 pub mod swap_header;
 pub mod trouble;
+pub mod unknown;
 pub mod watermarks;
 pub mod words;

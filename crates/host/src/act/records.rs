@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     act::Actuator,
+    errors::FileError,
     model::{
         pod::{Pod, PodUid, Pods},
         swap::SwapMax,
     },
     observe::bounded::read_bounded,
     roots::Roots,
-    state::{self, Cleanup, Description, FileError, Lasts, StateFile},
+    state::{self, Cleanup, Description, Lasts, StateFile},
 };
 
 /// The folder of the files, one for each pod.

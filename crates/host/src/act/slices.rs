@@ -11,12 +11,13 @@ use zbus::{
 use super::bus;
 use crate::{
     decide::protection::Change,
+    errors::FileError,
     model::{
         protection::{Reserve, Reserves, SliceProperties},
         swap::SwapMax,
     },
     roots::Roots,
-    state::{Cleanup, Description, FileError, Lasts, StateFile},
+    state::{Cleanup, Description, Lasts, StateFile},
 };
 
 const SWAP: &str = "MemorySwapMax";

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     decide::tunables::{Before, PATHS, Tunable},
+    errors::FileError,
     failpoint,
     roots::Roots,
-    state::{Cleanup, Description, FileError, Lasts, StateFile},
+    state::{Cleanup, Description, Lasts, StateFile},
 };
 
 pub const FILE: Description = Description {

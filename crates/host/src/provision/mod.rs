@@ -20,6 +20,7 @@ use crate::{
         rivals::{others_swap, others_watermarks},
         tunables::{explained, tunables},
     },
+    errors::FileError,
     messages,
     model::{
         host::{NodeMemory, SwapDevice},
@@ -29,20 +30,20 @@ use crate::{
     },
     observe::{
         accounting::swap_control,
-        kubelet,
-        node::{self, NodeError},
+        kubelet::{self, KubeletError},
+        node,
         rivals::rivals,
         swap::{
-            PlaceError, active,
+            active,
             area::file_place,
             memory::memory_facts,
             partition::{is_ours, partition_place},
             zram::zram_devices,
         },
-        zoneinfo::{self, WatermarksError},
+        zoneinfo,
     },
     roots::Roots,
-    state::{FileError, StateFile},
+    state::StateFile,
 };
 use awaited::Awaited;
 use ledger::{OwnArea, Provisioned};
@@ -62,14 +63,10 @@ pub enum ProvisionError {
     /// Swap as configured would do more harm than good.
     #[error("no swap: {0}")]
     Conflict(String),
+    #[error("no swap: {0}")]
+    Kubelet(#[from] KubeletError),
     #[error(transparent)]
     Refused(#[from] Refusal),
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    #[error(transparent)]
-    Watermarks(#[from] WatermarksError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -95,8 +92,7 @@ impl std::fmt::Debug for Provisioning<'_> {
 impl Provisioning<'_> {
     /// Brings swap and the kernel's settings to the configured state.
     pub fn provision(&self) -> Result<Outcome, ProvisionError> {
-        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
-            .map_err(ProvisionError::Conflict)?;
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)?;
         let node = node::memory(self.roots)?;
         // Clear the note first, so that the agent does not repeat a failing request.
         self.note_awaited(None);
@@ -231,8 +227,7 @@ impl Provisioning<'_> {
     /// Returns the steps that provisioning would take now; `None` if no swap is configured. Leaves
     /// out swap that was configured earlier.
     pub fn preview(&self) -> Result<Option<Plan>, ProvisionError> {
-        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
-            .map_err(ProvisionError::Conflict)?;
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)?;
         let node = node::memory(self.roots)?;
         let wanted = self.wanted(node);
         if wanted.is_none() && self.settings.swap.kind != SwapKind::Partition {

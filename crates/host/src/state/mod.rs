@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::{
     act::files::{replace, replace_for_keeps, sweep},
+    errors::FileError,
     observe::bounded::read_bounded,
     roots::Roots,
 };
@@ -26,24 +27,6 @@ pub use convert::State;
 
 /// Only root has a reason to read them.
 const MODE: u32 = 0o600;
-
-/// A failed operation on a file.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {path}: {source}")]
-pub struct FileError {
-    pub operation: &'static str,
-    /// Path on the host.
-    pub path: PathBuf,
-    #[source]
-    pub source: io::Error,
-}
-
-impl FileError {
-    /// For use with `map_err`.
-    pub fn of(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self { operation, path: path.to_owned(), source }
-    }
-}
 
 /// The lifetime of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

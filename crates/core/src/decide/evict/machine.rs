@@ -264,9 +264,22 @@ pub fn decide(
             }
             verdict.evict = Some(Victim { ranked, why, last_resort });
         }
-        Err(why) => verdict.held_back = Some(why),
+        Err(why) => verdict.held_back = Some(why.to_string()),
     }
     verdict
+}
+
+/// The reason why no pod is asked to leave.
+#[derive(Debug, thiserror::Error)]
+enum NoneChosen {
+    #[error("the agent does not know whether {pod} migrates")]
+    InDoubt { pod: String },
+    #[error("no pod may be evicted")]
+    NoPod,
+    #[error("no pod may be evicted now: {first}")]
+    Spared { first: String },
+    #[error("no pod may be evicted now: {first}; {}", counted(*more, "more is spared", "more are spared"))]
+    AllSpared { first: String, more: usize },
 }
 
 impl Evictions {
@@ -318,9 +331,6 @@ impl Evictions {
 
     /// Returns the first pod that may be asked; if there is none, the first pod that a budget has
     /// refused, if it is time for the last resort.
-    ///
-    /// # Errors
-    /// The reason why no pod is asked.
     fn choose(
         &self,
         settings: &EvictionSettings,
@@ -328,7 +338,7 @@ impl Evictions {
         ranked: Vec<Ranked>,
         need: &Need,
         efforts: &Efforts,
-    ) -> Result<(Ranked, bool), String> {
+    ) -> Result<(Ranked, bool), NoneChosen> {
         let now = inputs.sample.at;
         let mut why = Vec::new();
         let (mut free, mut refused) = (Vec::new(), Vec::new());
@@ -366,12 +376,12 @@ impl Evictions {
         };
         let first = free.iter().position(again).unwrap_or(0);
         if let Some(doubt) = self.doubtful.values().find(|doubt| now < doubt.again_at) {
-            return Err(format!("the agent does not know whether {} migrates", doubt.name));
+            return Err(NoneChosen::InDoubt { pod: doubt.name.clone() });
         }
         if let Some(doubt) = self.doubtful.values().next()
             && !free.get(first).is_some_and(|pod| self.doubtful.contains_key(&pod.uid))
         {
-            return Err(format!("the agent does not know whether {} migrates", doubt.name));
+            return Err(NoneChosen::InDoubt { pod: doubt.name.clone() });
         }
         if first < free.len() {
             return Ok((free.swap_remove(first), false));
@@ -384,13 +394,11 @@ impl Evictions {
                 return Ok((pod, true));
             }
         }
-        Err(match &why[..] {
-            [] => "no pod may be evicted".to_owned(),
-            [only] => format!("no pod may be evicted now: {only}"),
-            [first, .., _] => {
-                let more = counted(why.len() - 1, "more is spared", "more are spared");
-                format!("no pod may be evicted now: {first}; {more}")
-            }
+        let more = why.len().saturating_sub(1);
+        Err(match why.into_iter().next() {
+            None => NoneChosen::NoPod,
+            Some(first) if more == 0 => NoneChosen::Spared { first },
+            Some(first) => NoneChosen::AllSpared { first, more },
         })
     }
 

@@ -19,7 +19,11 @@ use super::{
     client::client,
     kubeconfig::{Access, Identity, access, is_another_kind, located, read},
 };
-use crate::{config::settings::Settings, model::plain::plain, roots::Roots};
+use crate::{
+    config::settings::Settings,
+    model::{plain::plain, unknown::sentence},
+    roots::Roots,
+};
 
 /// The usual places of a kubelet's kubeconfig: RHCOS and RHEL, then kubeadm.
 pub const USUAL_PLACES: [&str; 2] = ["/var/lib/kubelet/kubeconfig", "/etc/kubernetes/kubelet.conf"];
@@ -253,16 +257,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() {
         return plain(&refused(status.code, &status.message)).into_owned();
     }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    plain(&without_source_files(&text)).into_owned()
+    plain(&without_source_files(&sentence(error))).into_owned()
 }
 
 /// Describes a refusal of the API server as a sentence: `User "x" cannot list resource "pods"`

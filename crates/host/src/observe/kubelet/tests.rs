@@ -34,7 +34,7 @@ impl Host {
     }
 
     fn config(&self) -> Result<Option<KubeletConfig>, String> {
-        config(&self.roots, &Settings::defaults())
+        config(&self.roots, &Settings::defaults()).map_err(|error| error.to_string())
     }
 
     fn found(&self) -> KubeletConfig {
@@ -66,7 +66,7 @@ fn the_kubelet_acts_on_the_same() {
             host.write(&format!("/k/{path}"), text);
         }
         let words: Vec<String> = row.flags.iter().map(|word| word.replace('@', "/k")).collect();
-        let found = flags::parse(&words)
+        let found = parsed(&words, &Teller::Process(1))
             .and_then(|flags| by_flags(&host.roots, &flags, &Teller::Process(1)));
         let found = found.as_ref().map(as_recorded);
         match (&row.effective, &found) {
