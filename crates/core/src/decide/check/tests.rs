@@ -284,7 +284,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("systemd-oomd", Level::Warn, "kills pods in -.slice when", |f, _| bus(f).oomd = Some("-.slice")),
     ("systemd-oomd", Level::Skip, "no answer", |f, _| f.bus = Asked::Failed("x".into())),
     ("swap", Level::Fail, "has 0 B of swap, but 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
-    ("swap", Level::Warn, "has 8.0 GiB of swap, 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
+    ("swap", Level::Warn, "has 8.0 GiB of swap, but 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
     ("swap", Level::Warn, "none is configured", |f, s| {
         f.node.as_mut().unwrap().swap_bytes = 0;
         f.swap.areas.clear();
@@ -319,7 +319,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
     ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-swap-behavior", Level::Ok, "NoSwap (the default): the agent grants", |f, _| kubelet(f).swap_behavior.value = "NoSwap".into()),
+    ("kubelet-swap-behavior", Level::Ok, "NoSwap (the default): the agent sets swap limits", |f, _| kubelet(f).swap_behavior.value = "NoSwap".into()),
     ("kubelet-swap-behavior", Level::Ok, "LimitedSwap (the default): the kubelet sets swap limits", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
     ("crio-hooks-folder", Level::Skip, "no hook is configured", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
     ("crio-hooks-folder", Level::Skip, "no hook is configured", |f, _| (f.kubelet, f.hook.definition) = (Err("cannot read /etc/x".into()), None)),
@@ -346,17 +346,17 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("crio-hooks-folder", Level::Warn, "no CRI-O here", |f, _| f.runtime = Ok(Runtime::Unknown)),
     ("crio-hooks-folder", Level::Fail, "crio.conf: x", |f, _| f.runtime = Err("cannot read crio.conf: x".into())),
     ("crio-hooks-folder", Level::Skip, "hook.install", |_, s| s.hook.install = false),
-    ("crio-runtime", Level::Warn, "kata: only", |f, _| f.default_runtime = Ok(Some("kata".into()))),
+    ("crio-runtime", Level::Warn, "kata: the agent supports only", |f, _| f.default_runtime = Ok(Some("kata".into()))),
     ("crio-runtime", Level::Ok, "own default", |f, _| f.default_runtime = Ok(None)),
     ("crio-runtime", Level::Skip, "not known", |f, _| f.runtime = Ok(Runtime::Containerd)),
-    ("hook-installed", Level::Warn, "99-wasp-agent.json is gone", |f, _| f.hook.definition = None),
+    ("hook-installed", Level::Warn, "99-wasp-agent.json is missing", |f, _| f.hook.definition = None),
     ("hook-installed", Level::Warn, "was changed", |f, _| f.hook.definition.as_mut().unwrap().1.push('x')),
     ("hook-installed", Level::Skip, "when it starts", |f, _| { f.hook.definition = None; f.hook.published = false; }),
     ("hook-program", Level::Fail, "no container can start: /usr/bin/wasp-hook is missing", |f, _| f.hook.program.mode = None),
     ("hook-program", Level::Fail, "not executable", |f, _| f.hook.program.mode = Some(0o644)),
     ("hook-program", Level::Fail, "/usr is mounted with noexec", |f, _| f.hook.program.noexec = Some("/usr".into())),
     ("hook-program", Level::Fail, "is another program than wasp-hook", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: None })),
-    ("hook-program", Level::Warn, "is of version 9.9.9", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: Some("9.9.9".into()) })),
+    ("hook-program", Level::Warn, "has version 9.9.9", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: Some("9.9.9".into()) })),
     ("hook-program", Level::Fail, "is missing", |f, _| { f.hook.program.mode = None; f.hook.definition = None; }),
     ("foreign-hook", Level::Fail, "50-swap.json: its program /opt/x sets", |f, _| f.hook.foreign = vec![("/etc/containers/oci/hooks.d/50-swap.json".into(), "its program /opt/x sets swap limits".into())]),
     ("limits-above-pods", Level::Fail, "memory.swap.max of kubepods.slice is 0", |f, _| f.obstacles.above_pods[0].swap_max = SwapMax::ZERO),
@@ -386,11 +386,11 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         f.obstacles.swappiness = Some(0);
     }),
     ("agent-problems", Level::Fail, "has published nothing for 4000 s", |f, _| f.agent.age = Some(Duration::from_secs(4000))),
-    ("agent-problems", Level::Skip, "does not run", |f, _| f.agent.running = false),
-    ("agent-settings", Level::Fail, "eviction.mode: \"off\" on disk, \"enforce\" in force", |f, _| f.agent.differs = vec![("eviction.mode".into(), "\"off\"".into(), "\"enforce\"".into())]),
+    ("agent-problems", Level::Skip, "is not running", |f, _| f.agent.running = false),
+    ("agent-settings", Level::Fail, "eviction.mode: \"off\" on disk, \"enforce\" in effect", |f, _| f.agent.differs = vec![("eviction.mode".into(), "\"off\"".into(), "\"enforce\"".into())]),
     ("run-space", Level::Fail, "/run is full", |f, _| f.agent.run = Some(Space { free_bytes: 0, free_files: 10_000, read_only: false })),
     ("run-space", Level::Fail, "no free inode", |f, _| f.agent.run = Some(Space { free_bytes: GIB, free_files: 0, read_only: false })),
-    ("configuration", Level::Warn, "90-x.conf is not read", |f, _| f.agent.not_read = vec!["/etc/wasp-agent/config.d/90-x.conf".into()]),
+    ("configuration", Level::Warn, "90-x.conf: its name does not end", |f, _| f.agent.not_read = vec!["/etc/wasp-agent/config.d/90-x.conf".into()]),
     ("hook-program", Level::Skip, "not installed", |f, _| {
         f.hook.program.mode = None;
         f.hook.definition = None;
@@ -409,7 +409,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("other-swap", Level::Warn, "set protection.io-latency-target-ms = 5", |f, _| f.rivals = vec![rival("/run/systemd/system/system.slice.d/20-io-latency.conf", Job::Slices, "sets targets")]),
     ("other-swap", Level::Warn, "the DaemonSet wasp-agent is on this node; contradicts: sets limits (/var/log/pods/x)", |f, _| f.rivals = vec![rival("/var/log/pods/x", Job::Limits, "sets limits")]),
     ("other-swap", Level::Ok, "would deploy the DaemonSet", |f, _| f.openshift_virtualization = true),
-    ("vm-requests", Level::Warn, "1 of 2 VMs request all of their guests' memory, and get no overcommit: vms/b", |f, _| f.guests.push(guest("vms/b", 4 * GIB, 5 * GIB))),
+    ("vm-requests", Level::Warn, "1 of 2 VMs: the request is all of the guest's memory, so there is no overcommit: vms/b", |f, _| f.guests.push(guest("vms/b", 4 * GIB, 5 * GIB))),
     ("vm-requests", Level::Skip, "no VM", |f, _| f.guests.clear()),
     ("daemonset-units", Level::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
     ("daemonset-taint", Level::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
@@ -424,14 +424,14 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("api-server", Level::Skip, "no credentials", |f, _| api(f).credentials = Err("x".into())),
     ("may-list-pods", Level::Fail, "system:node:node-a may not do it: not yours", |f, _| deny(f, "may-list-pods")),
     ("may-list-pods", Level::Skip, "429", |f, _| { api(f).permissions.insert("may-list-pods", Err("429".into())); }),
-    ("may-watch-pods", Level::Fail, "denied", |f, _| deny(f, "may-watch-pods")),
-    ("may-evict-pods", Level::Warn, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Observe; }),
-    ("may-evict-pods", Level::Fail, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Enforce; }),
+    ("may-watch-pods", Level::Fail, "may not do it", |f, _| deny(f, "may-watch-pods")),
+    ("may-evict-pods", Level::Warn, "may not do it", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Observe; }),
+    ("may-evict-pods", Level::Fail, "may not do it", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Enforce; }),
     ("may-evict-pods", Level::Skip, "off", |_, s| s.eviction.mode = EvictionMode::Off),
-    ("may-delete-pods", Level::Warn, "denied", |f, _| deny(f, "may-delete-pods")),
+    ("may-delete-pods", Level::Warn, "may not do it", |f, _| deny(f, "may-delete-pods")),
     ("may-delete-pods", Level::Skip, "last-resort", |_, s| s.eviction.last_resort = None),
-    ("may-get-node", Level::Warn, "denied", |f, _| deny(f, "may-get-node")),
-    ("may-patch-node", Level::Warn, "denied", |f, _| deny(f, "may-patch-node")),
+    ("may-get-node", Level::Warn, "may not do it", |f, _| deny(f, "may-get-node")),
+    ("may-patch-node", Level::Warn, "may not do it", |f, _| deny(f, "may-patch-node")),
     ("may-patch-node", Level::Skip, "neither", |_, s| s.eviction.guard = SchedulingGuard::Condition),
     ("may-patch-node", Level::Ok, "by eviction.guard-kubeconfig", |f, s| {
         s.eviction.guard = SchedulingGuard::Taint;
@@ -450,8 +450,8 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         api(f).taints = Ok(names(&["waspEvictionTaint"]));
         s.eviction.guard = SchedulingGuard::Taint;
     }),
-    ("may-patch-node-status", Level::Warn, "denied", |f, _| deny(f, "may-patch-node-status")),
-    ("may-create-events", Level::Warn, "denied", |f, _| deny(f, "may-create-events")),
+    ("may-patch-node-status", Level::Warn, "may not do it", |f, _| deny(f, "may-patch-node-status")),
+    ("may-create-events", Level::Warn, "may not do it", |f, _| deny(f, "may-create-events")),
     ("agent-service", Level::Fail, "failed: x", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
     ("agent-service", Level::Fail, "failed", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "")); }),
     ("agent-service", Level::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-agent.service", service("inactive", "")); }),
