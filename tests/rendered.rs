@@ -135,7 +135,7 @@ fn the_manual_of_the_configuration_has_every_key() {
         roman("their names; the same name in /etc replaces that in /run, and that in /usr/lib. Then "),
         roman("/etc/sysconfig/wasp-agent and the environment. "),
         bold("wasp-agent check-config"),
-        roman(" shows what counts, and where it comes from."),
+        roman(" shows the settings in effect and the source of each."),
     ]);
     page.control("SH", ["KEYS"]);
     for key in KEYS {

@@ -95,7 +95,7 @@ fn a_pod_that_cannot_be_read_costs_only_itself() {
     server.sends("DELETED", &odd("b", 3).to_string());
     agent.hears("STATUS=2 pods cannot be read");
     server.sends("MODIFIED", &numbered("c", 4).to_string());
-    agent.hears("STATUS=1 pod cannot be read; it gets no swap and is not evicted (default/good: ");
+    agent.hears("STATUS=1 pod cannot be read: it gets no swap and is not evicted (default/good: ");
     host.await_limit(&c, &half(100));
     host.write(&format!("{good}/memory.swap.current"), "0\n");
     server.sends("MODIFIED", &numbered("good", 1).to_string());

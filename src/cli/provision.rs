@@ -104,7 +104,8 @@ fn end(result: Result<Outcome, ProvisionError>) -> ExitCode {
         Err(error) => {
             messages::ProvisionFailed.emit(format_args!("{error}"));
             notify::status_now(&error.to_string());
-            let conflict = matches!(error, ProvisionError::Conflict(_));
+            let conflict =
+                matches!(error, ProvisionError::Conflict(_) | ProvisionError::Kubelet(_));
             ExitCode::from(if conflict { EXIT_CONFLICT } else { 1 })
         }
     }

@@ -58,7 +58,7 @@ done
 systemctl stop wasp-agent
 rm -f /run/containers/oci/hooks.d/99-wasp-agent.json /usr/share/containers/oci/hooks.d/99-wasp-agent.json
 run_check
-like "$(finds hook-installed)" '^warn: 99-wasp-agent.json is gone' "a hook that was removed is missed"
+like "$(finds hook-installed)" '^warn: 99-wasp-agent.json is missing' "a hook that was removed is missed"
 like "$(finds agent-service)" '^warn: inactive' "so is an agent that was stopped"
 is "$status" 1 "these are warnings"
 
@@ -71,7 +71,7 @@ systemctl restart wasp-swap
 
 systemctl set-property --runtime -- -.slice ManagedOOMSwap=kill
 run_check
-like "$(finds systemd-oomd)" '^warn: kills in -.slice' "systemd-oomd is seen"
+like "$(finds systemd-oomd)" '^warn: kills pods in -.slice' "systemd-oomd is seen"
 systemctl set-property --runtime -- -.slice ManagedOOMSwap=auto
 
 chmod 0644 /usr/bin/wasp-hook
