@@ -1,8 +1,9 @@
-//! Many agents against one API server: what they ask, when, and how that grows. `make bench-fleet`.
+//! Many agents against one API server: their requests over time, and the growth with the number of
+//! nodes. `make bench-fleet`.
 //!
-//! The agents run in a process of their own, each with a host's root, a kubelet's credentials and two
-//! connections, by the agent's code: `observe::kube::pods` and `agent::announce`. Nothing is scaled:
-//! a minute takes a minute.
+//! The agents run in a process of their own, each with a host's root, a kubelet's credentials and
+//! two connections, with the agent's code: `observe::kube::pods` and `agent::announce`. Time is not
+//! scaled: a minute takes a minute.
 
 #![allow(
     clippy::unwrap_used,
@@ -46,10 +47,10 @@ use wasp_agent::{
 };
 
 const PODS_PER_NODE: usize = 20;
-/// A pod on the wire: as a plain one is. A VM's is three times that.
+/// Size of a plain pod on the wire. A VM's is three times that.
 const POD_BYTES: usize = 8000;
 const OUTAGE: Duration = Duration::from_secs(60);
-/// After the last has come back: somebody may ask once more.
+/// Time after the last agent has returned, in which one may ask once more.
 const SETTLES: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -75,12 +76,12 @@ fn main() {
     println!("kept in {}", file.canonicalize().unwrap().display());
 }
 
-/// With the history a watch goes on, as by another API server; without, as after the restart of the
-/// only one, everything is listed anew.
+/// With its history, a watch continues as on another API server; without, as after the restart of
+/// the only one, every agent lists again.
 fn outage(server: &Handle, history_lost: bool) {
     let fault = json!({"closeListenerMs": u64::try_from(OUTAGE.as_millis()).unwrap()});
     server.fault(serde_json::from_value::<Fault>(fault).unwrap()).unwrap();
-    // Of no node: the version goes on, and nobody hears of it, not by a bookmark either.
+    // A pod of no node: the version advances, and no agent learns of it, not even by a bookmark.
     sleep(Duration::from_secs(2));
     server.load([pod(usize::MAX, 0)]).unwrap();
     if history_lost {
@@ -140,7 +141,7 @@ impl Fleet {
         self.agents as u64
     }
 
-    /// All in one instant: no cluster is that well synchronised.
+    /// All at the same instant: no real cluster is that synchronized.
     fn start(&mut self) {
         let since = SystemTime::now();
         self.process.go();
@@ -157,7 +158,7 @@ impl Fleet {
         self.kept.insert("list_bytes".to_owned(), json!(bytes));
     }
 
-    /// One pod of each node changes every minute.
+    /// Changes one pod of each node every minute.
     fn steady(&mut self, seconds: u64) {
         let (since, before) = (SystemTime::now(), self.watched_bytes());
         let mut changes = 0;
@@ -186,7 +187,7 @@ impl Fleet {
         assert!(per_change < 1.5 * POD_BYTES as f64, "a change goes to one agent: {per_change}");
     }
 
-    /// The peer: a program on each node that watches all pods. One of them is measured.
+    /// The comparison: a program on each node that watches all pods. Measures one of them.
     fn whole_cluster(&mut self) {
         let host = tempfile::tempdir().unwrap();
         fs::copy(self.server.admin_kubeconfig(), host.path().join("kubeconfig")).unwrap();
@@ -228,12 +229,12 @@ impl Fleet {
         assert!(bytes / own >= self.n() * 9 / 10, "{bytes} and {own}");
     }
 
-    /// All watches end by `trouble`; what the agents ask of their pods from its end on.
+    /// Ends all watches by `trouble`, and records the agents' requests from its end on.
     fn returns(&mut self, name: &str, list_anew: bool, trouble: impl FnOnce(&Handle)) {
         let since = SystemTime::now();
         let failures = self.process.failures();
         trouble(&self.server);
-        // Refused as too old, then listed, then watched.
+        // Refused as too old, then a list, then a watch.
         let expected = if list_anew { [self.n(), 2 * self.n()] } else { [0, self.n()] };
         self.await_requests(since, |requests| requests.of("watch") >= expected[1]);
         sleep(SETTLES);
@@ -272,7 +273,7 @@ impl Fleet {
         self.kept.insert(name.to_owned(), kept);
     }
 
-    /// Rows of the server's counts by user and verb.
+    /// Sums the server's counts by user and verb.
     fn bytes_of(&self, wanted: impl Fn(&Value) -> bool) -> u64 {
         let report = self.server.requests().unwrap();
         let rows = report["requests"].as_array().unwrap().iter();
@@ -288,7 +289,7 @@ impl Fleet {
     }
 }
 
-/// Second, verb, how many.
+/// Second, verb, number of requests.
 #[derive(Debug)]
 struct Requests(Vec<(u128, &'static str, u64)>);
 
@@ -301,7 +302,7 @@ impl Requests {
         self.0.iter().filter(|(_, of, _)| *of == verb).map(|(.., count)| count).sum()
     }
 
-    /// From the second of the first.
+    /// Returns the requests by second, from the first one on.
     fn per_second(&self) -> Vec<u64> {
         let at = || self.0.iter().map(|(second, ..)| *second);
         let (first, last) = (at().min().unwrap_or(0), at().max().unwrap_or(0));
@@ -339,7 +340,7 @@ impl Agents {
         writeln!(self.1).unwrap();
     }
 
-    /// Requests of all agents that have failed, refused connections included.
+    /// Returns the number of failed requests of all agents, including refused connections.
     fn failures(&mut self) -> u64 {
         writeln!(self.1).unwrap();
         let mut line = String::new();
@@ -355,7 +356,7 @@ impl Drop for Agents {
     }
 }
 
-/// Says what the agents have seen so far for every line that it reads. The first has them start.
+/// Prints the agents' figures for each line that it reads. The first line starts them.
 fn run_agents(data: &Path, count: usize) {
     let folder = tempfile::tempdir().unwrap();
     let roots: Vec<Roots> =
@@ -381,7 +382,7 @@ fn run_agents(data: &Path, count: usize) {
     }
 }
 
-/// A root folder with the kubelet's credentials.
+/// Creates a root folder with the kubelet's credentials.
 fn host(root: &Path, data: &Path, agent: usize) -> Roots {
     let kubeconfig = root.join("var/lib/kubelet/kubeconfig");
     fs::create_dir_all(kubeconfig.parent().unwrap()).unwrap();
@@ -390,7 +391,7 @@ fn host(root: &Path, data: &Path, agent: usize) -> Roots {
     Roots::at(root)
 }
 
-/// What of the agent talks to the API server.
+/// Runs the part of the agent that uses the API server.
 async fn agent(roots: Roots, settings: Settings, failures: Arc<AtomicU64>) {
     let (send, mut news) = mpsc::channel(64);
     tokio::spawn(pods::watch(roots.clone(), settings.clone(), send));

@@ -1,6 +1,6 @@
-//! What the OCI hook adds to a container's start. `make bench-hook`.
+//! The time that the OCI hook adds to a container's start. `make bench-hook`.
 //!
-//! Three programs in turn, each on the same files and with the same state on standard input:
+//! Runs three programs in turn, each on the same files and with the same state on standard input:
 //! `/bin/true`, the least that a process can take; the hook; and a shell script that reads the same
 //! three fields with jq, as hooks usually do.
 
@@ -26,7 +26,7 @@ const ROUNDS: usize = 300;
 const CONFIG: &str = include_str!("../tests/fixtures/oci/burstable-request-200Mi.json");
 const GRANT: &str = "123456789";
 const PID: u32 = 4242;
-/// Reads the bundle, the container's name and its grant; writes the grant as the hook does.
+/// Reads the bundle, the container's name and its grant; writes the grant like the hook.
 const SCRIPT: &str = r#"#!/bin/bash
 set -eu
 root=$1
@@ -40,7 +40,7 @@ echo "$grant" >"$root/sys/fs/cgroup${cgroup#0::}/../memory.swap.max"
 echo "$grant" >"$root/sys/fs/cgroup${cgroup#0::}/memory.swap.max"
 "#;
 
-/// A host on which a runtime has made a container and calls its hook.
+/// A host on which a runtime has created a container and calls its hook.
 struct Host {
     folder: tempfile::TempDir,
     scope: String,
@@ -82,7 +82,7 @@ impl Host {
         })
     }
 
-    /// Starts `command` on this host and waits for it; what it does counts only where `works`.
+    /// Starts `command` on this host and waits for it; checks its effect if `works`.
     fn time(&self, command: &[&str], works: bool) -> Duration {
         for level in self.levels() {
             fs::create_dir_all(level.parent().unwrap()).unwrap();
@@ -150,7 +150,7 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// Names of the shared libraries, as `ldd` tells them.
+/// Returns the names of the shared libraries, as `ldd` prints them.
 fn libraries(program: &Path) -> Vec<String> {
     let output = Command::new("ldd").arg(program).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

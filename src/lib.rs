@@ -1,7 +1,7 @@
 //! wasp-agent: lets Kubernetes VMs overcommit a node's memory safely.
 //!
-//! Data flows one way: [`observe`] → [`decide`] → [`act`] → [`report`]. The pure part is in crate `wasp-core`,
-//! what touches the host in `wasp-host`. See `docs/architecture.md`.
+//! Data flows one way: [`observe`] → [`decide`] → [`act`] → [`report`]. Crate `wasp-core` holds the
+//! pure part, `wasp-host` the access to the host. See `docs/architecture.md`.
 
 pub mod agent;
 pub mod cli;
@@ -9,6 +9,6 @@ pub mod hook;
 pub mod manifests;
 pub mod report;
 
-// One path for each part, whichever crate it is named in.
+// The parts have the same path in every crate.
 pub use wasp_core::{config, decide, model};
 pub use wasp_host::{act, failpoint, history, messages, observe, provision, roots, state};

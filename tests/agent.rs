@@ -1,4 +1,4 @@
-//! The agent as a process, between a host made of files and an API server over real TLS.
+//! Runs the agent as a process, between a simulated host and an API server over real TLS.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use support::{
 };
 use test_apiserver::{faults::Fault, pki::Validity};
 
-/// 4 GiB RAM and 2 GiB swap: a container gets half of what it requests.
+/// 4 GiB RAM and 2 GiB swap: a container's grant is half of its request.
 fn host() -> FakeHost {
     FakeHost::new(4096 * MIB, 2048 * MIB)
 }
@@ -48,18 +48,19 @@ fn limits_are_set_repaired_and_follow_the_pods() {
     assert_eq!(host.limit(&early_cgroup), half(100), "all is right as soon as it is ready");
     assert_eq!(host.limit(&sandbox), "0");
     assert_eq!(host.limit(&stranger), "0", "a pod that nobody knows");
-    let status = agent.hears("STATUS=Swap 2.0 GiB: of 3 containers in 1 pods 1 may swap 50.0 MiB");
+    let status =
+        agent.hears("STATUS=Swap 2.0 GiB: 1 of 3 containers in 1 pod may swap up to 50.0 MiB");
     assert!(!status.contains("not reachable"), "{status}");
 
     host.set_limit(&early_cgroup, "max");
     host.await_limit(&early_cgroup, &half(100));
 
-    // The cgroup comes before the API tells of the pod, and the other way round.
+    // The cgroup appears before the API server reports the pod, and the other way round.
     let late = server.apply(&pod("late", NODE, Some("200Mi"), None)).unwrap();
     let late_cgroup = host.container(uid(&late), &container_id(4), "main", "max");
     host.await_limit(&late_cgroup, &half(200));
 
-    // The kubelet has resized it in place, and says so in the status.
+    // The kubelet has resized it in place, and reports that in the status.
     let mut resized = pod("late", NODE, Some("200Mi"), None);
     resized["status"] = json!({"containerStatuses": [{
         "name": "main", "containerID": format!("cri-o://{}", container_id(4)),
@@ -69,7 +70,8 @@ fn limits_are_set_repaired_and_follow_the_pods() {
     server.apply(&resized).unwrap();
     host.await_limit(&late_cgroup, &half(400));
 
-    // A container whose limit the hook has set is told from one that had to be corrected.
+    // The agent distinguishes a container whose limit the hook has set from one that it had to
+    // correct.
     let file = host.path("/run/wasp-agent/status.json");
     let published =
         || serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&file).unwrap());
@@ -82,7 +84,7 @@ fn limits_are_set_repaired_and_follow_the_pods() {
         assert!(Instant::now() < deadline, "{published}");
         std::thread::sleep(Duration::from_millis(20));
     };
-    assert_eq!(published["version"], 1);
+    assert_eq!(published["version"], 2);
     assert_eq!(published["counters"]["starts_corrected"], 1);
     assert!(published["counters"]["limits_written"]["found"].as_u64() >= Some(4), "{published}");
     assert!(published["counters"]["limits_written"]["grant-changed"].as_u64() >= Some(1));
@@ -146,7 +148,7 @@ fn without_the_api_server_it_goes_by_what_it_knew() {
 
     server.start().unwrap();
     let status = agent.hears("STATUS=Swap 2.0 GiB");
-    assert!(status.contains("2 may swap 150.0 MiB"), "{status}");
+    assert!(status.contains("2 of ") && status.contains("may swap up to 150.0 MiB"), "{status}");
 }
 
 #[test]
@@ -177,9 +179,9 @@ fn a_quiet_node_hears_that_the_api_server_is_back() {
     host.use_kubeconfig(&server);
     let mut agent = Agent::start(&host);
     agent.hears("STATUS=Swap 2.0 GiB");
-    // STATUS changes once a second at most.
+    // STATUS changes at most once a second.
     server.fault(fault(json!({"closeListenerMs": 3000}))).unwrap();
-    agent.hears("STATUS=API server not reachable, going by what it said last");
+    agent.hears("STATUS=API server not reachable, using its last list of pods");
     agent.hears("STATUS=Swap 2.0 GiB");
     assert_eq!(agent.stop().0, Some(0));
 }
@@ -225,7 +227,8 @@ fn swap_that_changes_changes_every_grant() {
     let agent = Agent::start(&host);
     assert_eq!(host.limit(&cgroup), half(100));
     host.memory(4096 * MIB, 4096 * MIB);
-    // A reload looks at everything; on a real node the kernel tells (tests/node: swap-changes).
+    // A reload looks at everything; on a real node the kernel reports the change (tests/node:
+    // swap-changes).
     agent.signal("-HUP");
     host.await_limit(&cgroup, &half(200));
     let record =
@@ -244,7 +247,7 @@ fn a_bad_reload_keeps_the_old_settings_and_says_so() {
     host.write(file, "[limits]\npolicy = \"all\"\n");
     agent.signal("-HUP");
     agent.hears("RELOADING=1");
-    agent.hears("STATUS=the configuration on disk is wrong");
+    agent.hears("STATUS=the configuration on disk is invalid");
     host.set_limit(&cgroup, "max");
     host.await_limit(&cgroup, &half(100));
     host.write(file, "[limits]\nsystem-reserved-percent = 50\n");
@@ -271,7 +274,8 @@ fn a_dry_run_changes_nothing() {
     assert!(!host.path("/run/wasp-agent").exists());
 }
 
-/// Issue: an agent that started while the kubelet's configuration could not be read granted by itself.
+/// Regression: an agent that started while the kubelet's configuration could not be read granted
+/// swap itself.
 #[test]
 fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
     let (host, (_data, server)) = (host(), api_server());
@@ -290,7 +294,7 @@ fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
     let (_, as_before) = new("as-before", 3, &half(100));
     let mut agent = Agent::start(&host);
     let status = agent.hears("STATUS=cannot read /etc/kubernetes/kubelet.conf");
-    assert!(status.contains("the agent raises no limit"), "{status}");
+    assert!(status.contains("and raises no limit"), "{status}");
     assert_eq!(host.limit(&none), "0");
     assert_eq!(host.limit(&unlimited), "0");
     assert_eq!(host.limit(&as_before), half(100), "what an agent before has granted stays");
@@ -298,7 +302,7 @@ fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
     let record =
         fs::read_to_string(host.path(&format!("/run/wasp-agent/pods/{}.json", uid(&pod)))).unwrap();
     assert!(record.contains(r#""grants":{"main":"0"}"#), "{record}");
-    // A reload with the same file changes nothing; one with a file that can be read does.
+    // A reload with the same file changes nothing; one with a readable file does.
     agent.signal("-HUP");
     agent.hears("READY=1");
     assert_eq!(host.limit(&none), "0");
@@ -306,7 +310,7 @@ fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
     agent.signal("-HUP");
     host.await_limit(&none, &half(100));
     host.await_limit(&unlimited, &half(100));
-    // From now on an unreadable file keeps what is in force.
+    // From now on an unreadable file keeps the settings in force.
     host.write(config, "kind: [");
     agent.signal("-HUP");
     agent.hears("STATUS=cannot read /etc/kubernetes/kubelet.conf");
@@ -326,7 +330,7 @@ fn pods_below_the_kubelets_own_root_are_limited() {
     host.write(&format!("{cgroup}/memory.swap.current"), "0\n");
     host.write(&format!("{cgroup}/memory.swap.max"), "max\n");
     let mut agent = Agent::start(&host);
-    agent.hears("1 may swap");
+    agent.hears("Swap 2.0 GiB: 1 of ");
     assert_eq!(host.limit(&cgroup), half(100));
     assert_eq!(host.limit(&elsewhere), "max", "no pod of this kubelet");
     let status: serde_json::Value = serde_json::from_str(
@@ -353,7 +357,7 @@ fn a_host_without_cgroup_v2_is_said_and_survived() {
     assert!(status.contains("boot with psi=1"), "{status}");
 }
 
-/// As with `cgroup_disable=memory`: the hierarchy is there, without the controller.
+/// As with `cgroup_disable=memory`: the hierarchy exists without the controller.
 #[test]
 fn a_kernel_without_a_memory_controller_is_named_in_the_status() {
     let host = host();
@@ -381,7 +385,7 @@ fn without_systemd_limits_hold_in_cgroupfs_and_the_status_says_so() {
     host.write("/proc/77/comm", "main\n");
     host.write("/proc/77/cmdline", "/main\0");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("1 limit that systemd could not be told");
+    let status = agent.hears("1 limit that systemd does not have");
     assert!(status.contains("cannot reach systemd at"), "{status}");
     assert_eq!(host.limit(&scope), half(100));
 }
@@ -431,15 +435,16 @@ fn without_a_hooks_folder_the_agent_works_on_and_says_what_to_do() {
     let (_data, server) = api_server();
     let host = FakeHost::new(4096 * MIB, 2048 * MIB);
     host.use_kubeconfig(&server);
-    // A file where the folder would be: nobody can make one.
+    // A file in the place of the folder, so that it cannot be created.
     host.write("/srv/hooks.d", "");
     let dir = "[crio.runtime]\nhooks_dir = [\"/srv/hooks.d\"]\n";
     host.write("/etc/crio/crio.conf.d/50-site.conf", dir);
     let mut agent = Agent::start(&host);
-    let status = agent.hears("no hooks folder that CRI-O reads can be written (/srv/hooks.d: ");
+    let status =
+        agent.hears("the agent can write no hooks directory that CRI-O reads (/srv/hooks.d: ");
     assert!(status.contains("hooks_dir in [crio.runtime]"), "{status}");
 
-    // Where there can be one it is used at once, long before everything is looked at again.
+    // Once the folder can exist, the agent uses it at once, long before the next resync.
     fs::remove_file(host.path("/srv/hooks.d")).unwrap();
     let start = Instant::now();
     while !host.path("/srv/hooks.d/99-wasp-agent.json").exists() {
@@ -459,19 +464,22 @@ fn what_fails_again_and_again_is_said_once_and_counted() {
     fs::remove_file(&limit).unwrap();
     fs::create_dir(&limit).unwrap();
     let agent = Agent::start(&host);
-    // It is tried again every second.
+    // The agent retries every second.
     std::thread::sleep(Duration::from_millis(3500));
     host.write("/max", "max");
     rustix::fs::renameat_with(CWD, host.path("/max"), CWD, &limit, RenameFlags::EXCHANGE).unwrap();
     host.await_limit(&cgroup, &half(100));
     let (_, log) = agent.stop();
     assert_eq!(log.matches("its limit is not known, trying again").count(), 1, "{log}");
-    let times = log.split("works again, after ").nth(1).and_then(|rest| rest.split(' ').next());
+    let times = log
+        .split("can be read and set again, after ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
     assert!(times.and_then(|times| times.parse().ok()).unwrap_or(0) >= 3, "{log}");
     assert!(!log.contains("message_id"), "{log}");
 }
 
-/// The agent's own history tells what it did, after its end.
+/// The agent's history shows its actions after its end.
 #[test]
 fn what_happened_is_reported_after_the_agents_end() {
     let (host, (_data, server)) = (host(), api_server());
@@ -491,7 +499,7 @@ fn what_happened_is_reported_after_the_agents_end() {
     assert!(output.status.success(), "{said}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let limits = &report["summary"]["limits"];
-    // What is changed while a container starts is no drift.
+    // A change while a container starts is no drift.
     assert_eq!(limits["written"]["found"], 2, "{report}");
     assert!(limits["verified"].as_u64().unwrap() >= 2, "{report}");
     let outages = report["summary"]["outages"].as_array().unwrap();

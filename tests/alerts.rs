@@ -1,4 +1,4 @@
-//! The alerts: promtool takes them, each fires when it is to, and has its page.
+//! Tests the alerts: promtool accepts them, each fires under its condition, and has its page.
 
 #![allow(
     clippy::unwrap_used,
@@ -59,7 +59,7 @@ fn every_alert_has_its_page_and_a_test_and_is_of_metrics_that_there_are() {
     }
 }
 
-/// The agent's metrics as a node has them: each series counts up, so that rates are above 0.
+/// The agent's metrics as on a node: each series increases, so that rates are above 0.
 fn series() -> String {
     let text = fs::read_to_string(top().join("tests/golden/metrics/prometheus.txt")).unwrap();
     let mut series = String::new();
@@ -69,15 +69,15 @@ fn series() -> String {
             Some((name, labels)) => format!("{name}{{instance=\"n1\",{labels}"),
             None => format!("{name}{{instance=\"n1\"}}"),
         };
-        // Gauges, too: the agent starts anew, the API server is away, the hook is gone.
+        // Gauges too: the agent restarts, the API server is unreachable, the hook is gone.
         let value = match line.split(['{', ' ']).next().unwrap() {
             "wasp_agent_api_reachable" | "wasp_agent_hook_installed" => "0",
             _ => value,
         };
         series += &format!("      - series: '{name}'\n        values: '{value}+1x120'\n");
     }
-    // Gauges of 0 and 1 do not count up.
-    let fixed = ["wasp_agent_api_reachable", "wasp_agent_hook_installed", "wasp_agent_trouble"];
+    // Gauges of 0 and 1 do not increase.
+    let fixed = ["wasp_agent_api_reachable", "wasp_agent_hook_installed", "wasp_agent_problem"];
     let mut lines: Vec<String> = series.lines().map(str::to_owned).collect();
     for index in 1..lines.len() {
         if fixed.iter().any(|name| lines[index - 1].contains(name)) {
@@ -87,7 +87,7 @@ fn series() -> String {
     lines.join("\n") + "\n"
 }
 
-/// Each query of the dashboards finds something among the metrics that the agent has.
+/// Each query of the dashboards matches some of the agent's metrics.
 #[test]
 fn every_query_of_the_dashboards_finds_the_agents_metrics() {
     let Some(mut promtool) = support::promtool() else { return };

@@ -1,4 +1,4 @@
-//! What the cluster hears of the node while requests fail and settings change.
+//! The agent's reports to the cluster about its node while requests fail and settings change.
 
 #![allow(
     clippy::unwrap_used,

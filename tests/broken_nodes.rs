@@ -1,5 +1,5 @@
-//! Broken nodes, one after another: STATUS, `wasp-agent status` and `wasp-agent check` name the same
-//! cause first and the same remedy, and the remedy, pasted into a shell, works.
+//! Broken nodes, one after another: STATUS, `wasp-agent status` and `wasp-agent check` name the
+//! same cause first and the same remedy, and the remedy works when pasted into a shell.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,9 @@ mod support;
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -20,7 +22,7 @@ use std::{
 use serde_json::{Value, json};
 use support::{
     Agent, FakeHost, NODE, PATIENCE, api_server, container_id,
-    node::{HOOK, KUBELET, healthy},
+    node::{HOOK, KUBELET, healthy, selinux},
     pod, uid,
 };
 use test_apiserver::{Handle, pki::Validity};
@@ -35,19 +37,19 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let node = Self::with_hook();
-        // The hook beside the agent that is tested is not in the folder that stands for the host.
+        // The hook of the tested agent is not in the folder that stands for the host.
         node.host.write("/etc/wasp-agent/config.d/92-hook.toml", "[hook]\ninstall = false\n");
         node
     }
 
     fn with_hook() -> Self {
         let ((data, server), host) = (api_server(), healthy());
-        // No systemd is here to protect a slice.
+        // There is no systemd here to protect a slice.
         host.write(
             "/usr/lib/wasp-agent/config.d/10-test.toml",
             "[protection]\nprotected-slices = []\nworking-set-percent = 0\n",
         );
-        // Nor a partition: the swap that is on is all that there is to be.
+        // Nor a partition: the active swap is all that is configured.
         host.write("/etc/wasp-agent/config.d/90-swap.toml", "");
         host.write("/proc/vmstat", "pswpin 0\npswpout 0\n");
         host.write("/proc/sys/vm/swappiness", "60\n");
@@ -59,7 +61,7 @@ impl Node {
 
     fn start(&self) -> Agent {
         let agent = Agent::start(&self.host);
-        // Whether it runs, `status` and `check` see by its name.
+        // `status` and `check` recognize the running agent by its name.
         self.host.write(&format!("/proc/{}/comm", agent.pid()), "wasp-agent\n");
         agent
     }
@@ -75,7 +77,7 @@ impl Node {
         report["checks"].as_array().unwrap().clone()
     }
 
-    /// What the agent has published once `is_there` holds.
+    /// Waits until `is_there` holds for the agent's publication, and returns it.
     fn published(&self, is_there: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -89,8 +91,8 @@ impl Node {
         }
     }
 
-    /// Pastes `lines` into a shell whose host is the folder. `systemctl` and others do there what they
-    /// do on a host.
+    /// Pastes `lines` into a shell whose host is the folder. `systemctl` and others act on the
+    /// folder as they would on a host.
     fn paste(&self, lines: &[String], agent: &Agent) {
         let stubs = tempfile::tempdir().unwrap();
         let stub = |name: &str, script: &str| {
@@ -147,15 +149,15 @@ esac"#,
 /// A broken node.
 struct Broken {
     name: &'static str,
-    /// Before the agent starts.
+    /// A change before the agent starts.
     breaks: fn(&Node),
-    /// While it runs.
+    /// A change while it runs.
     then: fn(&Node, &mut Agent),
     cause: &'static str,
     remedy: &'static str,
-    /// The check that names it.
+    /// The check that reports it.
     check: &'static str,
-    /// The remedy can be pasted here.
+    /// True if the remedy can be pasted here.
     paste: bool,
 }
 
@@ -232,9 +234,10 @@ const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "leftovers of the DaemonSet",
-        breaks: |n| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
-        then: QUIET,
-        cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which lifts swap limits",
+        breaks: WELL,
+        // The agent notices it at once, not at the next resync.
+        then: |n, _| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
+        cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which removes swap limits",
         remedy: "rm /run/containers/oci/hooks.d/swap-for-burstable.json",
         check: "daemonset-hook",
         paste: true,
@@ -338,7 +341,7 @@ const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "a clock that is years late",
-        // As long before the certificate begins as the clock is late.
+        // The certificate begins as far in the future as the clock is late.
         breaks: |n| {
             drop(
                 n.server
@@ -358,7 +361,7 @@ const BROKEN: &[Broken] = &[
             n.host.write("/etc/wasp-agent/config.d/95-name.toml", "[node]\nname = \"node-b\"\n")
         },
         then: QUIET,
-        cause: "node.name = \"node-b\", and the certificate is of node node-a",
+        cause: "node.name = \"node-b\", but the certificate is for node node-a",
         remedy: "wasp-agent check",
         check: "agent-problems",
         paste: false,
@@ -370,7 +373,7 @@ const BROKEN: &[Broken] = &[
             let pod = n.server.apply(&pod("vm-7", NODE, Some("100Mi"), None)).unwrap();
             let cgroup = n.host.container(uid(&pod), &container_id(1), "main", "max");
             let deadline = Instant::now() + PATIENCE;
-            // Every change is repaired until the agent calls it a fight.
+            // The agent repairs every change until it counts as a fight.
             loop {
                 let text = fs::read_to_string(n.host.path("/run/wasp-agent/status.json"))
                     .unwrap_or_default();
@@ -397,7 +400,7 @@ fn three_places_name_the_same_cause_and_remedy_and_it_works() {
         breaks(&node);
         let mut agent = node.start();
         then(&node, &mut agent);
-        let first = |published: &Value| published["problem_list"][0].clone();
+        let first = |published: &Value| published["problems"][0].clone();
         let published = node.published(|published| {
             first(published)["text"].as_str().is_some_and(|text| text.contains(cause))
         });
@@ -419,16 +422,16 @@ fn three_places_name_the_same_cause_and_remedy_and_it_works() {
         let worst = worst.unwrap_or_else(|| panic!("{name}: {checks:#?}"));
         assert_eq!(worst["id"], *check, "{name}: {worst}");
         assert!(worst["found"].as_str().unwrap().contains(cause), "{name}: {worst}");
-        let mend: Vec<String> = serde_json::from_value(worst["mend"].clone()).unwrap();
-        assert!(mend.join("; ").contains(remedy), "{name}: {worst}");
+        let fix: Vec<String> = serde_json::from_value(worst["fix"].clone()).unwrap();
+        assert!(fix.join("; ").contains(remedy), "{name}: {worst}");
 
         if *paste {
-            for remedy in [&lines, &mend] {
+            for remedy in [&lines, &fix] {
                 node.paste(remedy, &agent);
                 breaks(&node);
                 then(&node, &mut agent);
             }
-            node.paste(&mend, &agent);
+            node.paste(&fix, &agent);
             let checks = node.checks();
             let level = checks.iter().find(|line| line["id"] == *check).unwrap();
             assert!(matches!(level["level"].as_str(), Some("ok" | "skip")), "{name}: {level}");
@@ -443,7 +446,7 @@ fn a_healthy_node_reports_nothing() {
     let status = agent.hears("STATUS=Swap 32.0 GiB");
     assert!(!status.contains("fix"), "{status}");
     node.published(|published| {
-        published["problem_list"] == json!([]) && published["api"]["reachable"] == true
+        published["problems"] == json!([]) && published["api"]["reachable"] == true
     });
     let bad: Vec<_> = node
         .checks()
@@ -453,7 +456,7 @@ fn a_healthy_node_reports_nothing() {
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
-/// The agent and its hook as files of their own, which a test may break.
+/// The agent and its hook as separate files, which a test may break.
 fn installed() -> (tempfile::TempDir, std::path::PathBuf) {
     let built = support::agent_binary();
     let folder = tempfile::tempdir_in(built.parent().unwrap()).unwrap();
@@ -469,6 +472,7 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
     let node = Node::with_hook();
     let (folder, program) = installed();
     let hook = folder.path().join("wasp-hook");
+    selinux(&node.host, "1");
     let mut agent = Agent::start_program(&program, &node.host, &["run"]);
     agent.hears("STATUS=Swap");
     let definition = node.host.path(HOOK);
@@ -482,12 +486,12 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
         ("is another program than wasp-hook", &|| {
             assert!(fs::copy("/bin/true", &hook).unwrap() > 0)
         }),
-        ("it is no ELF program", &|| fs::write(&hook, "#!/bin/sh\n").unwrap()),
+        ("it is not an ELF program", &|| fs::write(&hook, "#!/bin/sh\n").unwrap()),
     ];
     for (cause, breaks) in broken {
         breaks();
         let status = agent.hears(cause);
-        assert!(status.starts_with("STATUS=the OCI hook is withdrawn"), "{status}");
+        assert!(status.starts_with("STATUS=the OCI hook is removed"), "{status}");
         assert!(status.contains("fix: "), "{status}");
         assert!(!definition.exists(), "{cause}");
         let new = folder.path().join("new");
@@ -497,16 +501,99 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
         agent.hears("STATUS=Swap");
         assert!(definition.exists(), "{cause}");
     }
-    // On a file system that lets nothing be run, which no notification tells: the next look finds it.
-    let mounts = fs::read_to_string(node.host.path("/proc/self/mountinfo")).unwrap();
-    node.host.write("/proc/self/mountinfo", &mounts.replace(" / / rw - ", " / / rw,noexec - "));
-    agent.signal("-HUP");
-    let status = agent.hears("is mounted with noexec");
-    assert!(status.contains("mount -o remount,exec /"), "{status}");
-    assert!(!definition.exists());
+    // A label that no runtime may execute, if SELinux enforces.
+    if label(&hook, b"unconfined_u:object_r:user_home_t:s0\0") {
+        let status = agent.hears("has the SELinux label unconfined_u:object_r:user_home_t:s0");
+        assert!(status.contains(&format!("restorecon -v {}", hook.display())), "{status}");
+        assert!(!definition.exists());
+        label(&hook, b"system_u:object_r:bin_t:s0\0");
+        agent.hears("STATUS=Swap");
+        assert!(definition.exists());
+    }
 }
 
-/// With a wrong word on disk, what is asked of a running node goes by the settings in force.
+/// Labels a file as SELinux does, and returns true if this was allowed.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn label(file: &Path, label: &[u8]) -> bool {
+    let flags = rustix::fs::XattrFlags::empty();
+    let set = rustix::fs::setxattr(file, "security.selinux", label, flags);
+    if let Err(error) = set {
+        eprintln!("SKIPPED: only root may label files ({error})");
+    }
+    set.is_ok()
+}
+
+/// A process with its own mount namespace, which stands for PID 1 of the host.
+struct Init {
+    child: std::process::Child,
+    mounted: BufReader<std::process::ChildStdout>,
+}
+
+impl Init {
+    fn new() -> Option<Self> {
+        let shell = r#"echo ready; while read -r line; do eval "$line" && echo done; done"#;
+        let mut child = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", shell])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mounted = BufReader::new(child.stdout.take().unwrap());
+        let mut init = Self { child, mounted };
+        init.hears("ready").then_some(init)
+    }
+
+    fn hears(&mut self, word: &str) -> bool {
+        let mut line = String::new();
+        self.mounted.read_line(&mut line).unwrap() > 0 && line.trim_end() == word
+    }
+
+    fn run(&mut self, command: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{command}").unwrap();
+        assert!(self.hears("done"), "{command}");
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The agent's unit has its own mount namespace, which does not show changed options of the host's
+/// mount.
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn a_remount_without_exec_on_the_host_is_noticed_at_once() {
+    let Some(mut init) = Init::new() else {
+        eprintln!("SKIPPED: user namespaces are not allowed here");
+        return;
+    };
+    let node = Node::with_hook();
+    let (folder, program) = installed();
+    let hook = folder.path().join("wasp-hook");
+    symlink(format!("/proc/{}", init.child.id()), node.host.path("/proc/1")).unwrap();
+    // No resync finds it before the test ends.
+    node.host.write("/etc/wasp-agent/config.d/93-slow.toml", "[limits]\nresync-seconds = 3600\n");
+    init.run(&format!("mount --bind {0} {0}", hook.display()));
+    let mut agent = Agent::start_program(&program, &node.host, &["run"]);
+    agent.hears("STATUS=Swap");
+    let definition = node.host.path(HOOK);
+    assert!(definition.exists());
+    for _ in 0..2 {
+        init.run(&format!("mount -o remount,bind,noexec {}", hook.display()));
+        let status = agent.hears("is mounted with noexec");
+        assert!(status.contains("mount -o remount,exec /"), "{status}");
+        assert!(!definition.exists());
+        init.run(&format!("mount -o remount,bind,exec {}", hook.display()));
+        agent.hears("STATUS=Swap");
+        assert!(definition.exists());
+    }
+}
+
+/// With a typing error on disk, commands about a running node use the settings in force.
 #[test]
 fn one_wrong_word_does_not_disable_the_other_commands() {
     let node = Node::new();
@@ -520,15 +607,15 @@ fn one_wrong_word_does_not_disable_the_other_commands() {
         assert!(output.status.success(), "{arguments:?}: {err}");
         assert!(err.contains("unknown key nonsense"), "{arguments:?}: {err}");
     }
-    // What starts something still refuses.
+    // Commands that start something still refuse.
     let output = Agent::command(&node.host, &["provision", "--dry-run"]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
-    // A right word that was not loaded.
+    // A valid file that was not loaded.
     node.host.write("/etc/wasp-agent/config.d/95-typo.toml", "[eviction]\nmode = \"off\"\n");
     let checks = node.checks();
     let line = checks.iter().find(|line| line["id"] == "agent-settings").unwrap();
     assert_eq!(line["level"], "fail");
-    assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in force");
-    assert_eq!(line["mend"], json!(["systemctl reload wasp-agent"]));
+    assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in effect");
+    assert_eq!(line["fix"], json!(["systemctl reload wasp-agent"]));
     drop(agent);
 }

@@ -1,4 +1,4 @@
-//! `wasp-agent check` on folders that stand for hosts, and before an API server.
+//! `wasp-agent check` on folders that stand for hosts, and with an API server.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,7 +38,7 @@ fn run(host: &FakeHost, arguments: &[&str]) -> (i32, String, String) {
     )
 }
 
-/// The line of `id` as the program prints it as JSON, and its exit status.
+/// Returns the line of `id` in the program's JSON, and its exit status.
 fn line(host: &FakeHost, id: &str) -> (i32, String, String) {
     let (code, out, err) = run(host, &["check", "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
@@ -48,7 +48,7 @@ fn line(host: &FakeHost, id: &str) -> (i32, String, String) {
     (code, text("level"), text("found"))
 }
 
-/// What is done to the healthy host, and what its check then finds.
+/// A change of the healthy host, and the expected result of its check.
 type Breaking = (&'static str, &'static str, &'static str, fn(&FakeHost));
 
 #[rustfmt::skip]
@@ -64,15 +64,19 @@ const BREAKINGS: &[Breaking] = &[
         h.write("/usr/lib/modules/5.14.0-570.el9.x86_64/config", "# CONFIG_BLK_CGROUP_IOLATENCY is not set\n");
     }),
     ("protection", "warn", "memory.swap.max is max", |h| h.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n")),
-    ("protection", "warn", "not enforced on /dev/vdb", |h| h.write("/sys/fs/cgroup/system.slice/io.latency", "254:0 target=50000\n")),
+    ("protection", "warn", "has no effect on /dev/vdb", |h| h.write("/sys/fs/cgroup/system.slice/io.latency", "254:0 target=50000\n")),
     ("psi", "warn", "no pressure-stall information", |h| fs::remove_file(h.path("/proc/pressure/memory")).unwrap()),
     ("psi", "warn", "no avg10 of \"full\"", |h| h.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00\nfull")),
     ("memory-pressure", "warn", "all of them 45 %", |h| pressure(h, "97.10", "45.00")),
-    ("zswap", "warn", "compressed twice", |h| {
+    ("memory-pressure", "warn", "of the pods waited 97 %", |h| {
+        let line = |what: &str, avg10: &str| format!("{what} avg10={avg10} avg60=0.00 avg300=0.00 total=9\n");
+        h.write("/sys/fs/cgroup/kubepods.slice/memory.pressure", &(line("some", "97.10") + &line("full", "45.00")));
+    }),
+    ("zswap", "warn", "compresses pages twice", |h| {
         h.write("/sys/module/zswap/parameters/enabled", "Y\n");
         swaps(h, &["/dev/zram0 partition 33554432 0 100"]);
     }),
-    ("tmpfs-noswap", "warn", "1 of 1 tmpfs volumes", |h| {
+    ("tmpfs-noswap", "warn", "may swap: 1 of 1", |h| {
         mounts(h, "size=1k");
         h.write("/sys/devices/dm-0/dm/uuid", "LVM-x\n");
     }),
@@ -107,28 +111,28 @@ const BREAKINGS: &[Breaking] = &[
     }),
     ("kubelet-config", "warn", "FailSwapOn is not failSwapOn", |h| h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}FailSwapOn: true\n"))),
     ("swap-controller", "fail", "no memory.swap.max", |h| fs::remove_file(h.path("/sys/fs/cgroup/system.slice/memory.swap.max")).unwrap()),
-    ("other-swap", "warn", "priority 10: no second swap", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "")),
+    ("other-swap", "warn", "priority 10: the agent makes no second swap", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "")),
     ("other-swap", "ok", "virt-platform-autopilot is on this node; kept: slices", |h| h.write("/etc/systemd/system/system.slice.d/10-kubevirt-protect.conf", "")),
     ("other-swap", "warn", "openshift-cnv_wasp-agent-x_y", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_wasp-agent-x_y/wasp-agent")).unwrap()),
     ("other-swap", "ok", "leave it at 100", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_virt-handler-x_y/virt-handler")).unwrap()),
     ("kubelet-config", "skip", "node.kubelet-config", |h| fs::remove_file(h.path("/etc/kubernetes/kubelet.conf")).unwrap()),
     ("kubelet-fail-swap-on", "fail", "failSwapOn is true (the default)", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n")),
-    ("kubelet-swap-behavior", "warn", "grants swap itself", |h| {
+    ("kubelet-swap-behavior", "warn", "the kubelet sets swap limits", |h| {
         h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"agent\"\n");
         h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"));
     }),
-    ("kubelet-swap-behavior", "fail", "nobody grants swap", |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n")),
+    ("kubelet-swap-behavior", "fail", "no program sets swap limits", |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n")),
     ("watermarks", "warn", "the kubelet evicts below 1.0 GiB", |h| h.write("/etc/kubernetes/kubelet.conf", &KUBELET.replace("100Mi", "1Gi"))),
     ("crio-hooks-folder", "warn", "CRI-O reads /srv/hooks", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\nhooks_dir = [\"/srv/hooks\"]\n")),
     ("crio-hooks-folder", "warn", "no CRI-O here", |h| fs::remove_dir_all(h.path("/etc/crio")).unwrap()),
     ("crio-hooks-folder", "fail", "cannot read /etc/crio/crio.conf", |h| h.write("/etc/crio/crio.conf", "[crio\n")),
-    ("crio-runtime", "warn", "kata: only crun and runc", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\ndefault_runtime = \"kata\"\n")),
-    ("hook-installed", "warn", "is gone from the folders", |h| fs::remove_file(h.path(HOOK)).unwrap()),
+    ("crio-runtime", "warn", "kata: the agent supports only crun and runc", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\ndefault_runtime = \"kata\"\n")),
+    ("hook-installed", "warn", "is missing from the directories", |h| fs::remove_file(h.path(HOOK)).unwrap()),
     ("hook-installed", "warn", "was changed", |h| h.write(HOOK, r#"{"hook":{"path":"/usr/bin/wasp-hook"}}"#)),
     ("hook-program", "fail", "/usr/bin/wasp-hook is missing", |h| fs::remove_file(h.path("/usr/bin/wasp-hook")).unwrap()),
     ("hook-program", "fail", "is not executable", |h| fs::set_permissions(own_hook(h), fs::Permissions::from_mode(0o644)).unwrap()),
     ("hook-label", "fail", "no label, which CRI-O may not run", |h| { own_hook(h); selinux(h, "1") }),
-    ("hook-label", "warn", "SELinux does not enforce now", |h| { own_hook(h); selinux(h, "0") }),
+    ("hook-label", "warn", "SELinux is not enforcing now", |h| { own_hook(h); selinux(h, "0") }),
     ("hook-label", "skip", "no SELinux", |h| h.write("/sys/fs/selinux/enforce", "1")),
     ("daemonset-hook", "fail", "swap-for-burstable-wasp-agent-x.json", |h| h.write("/run/containers/oci/hooks.d/swap-for-burstable-wasp-agent-x.json", "{}")),
     ("daemonset-hook", "fail", "/opt/oci-hook-swap.sh", |h| h.write("/opt/oci-hook-swap.sh", "")),
@@ -151,7 +155,7 @@ fn each_check_of_the_hosts_files_finds_what_is_broken() {
             _ => 0,
         };
         assert!(code >= least, "{id}: exit status {code}");
-        // The partition of the healthy host is not there to be opened; the label is SELinux's.
+        // The partition of the healthy host cannot be opened; the label needs SELinux.
         let well = match *id {
             "swap-provisioning" => "fail",
             "hook-label" => "skip",
@@ -189,7 +193,12 @@ fn a_folder_without_a_kernel_is_looked_at_before_anything_is_installed() {
     }
     let (code, out, err) = run(&host, &["check"]);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains("SKIP  cgroup-v2              no kernel runs in this folder\n"), "{out}");
+    assert!(
+        out.contains(
+            "SKIP  cgroup-v2              this directory is an image: it has no running kernel\n"
+        ),
+        "{out}"
+    );
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
     let (code, out, _) = run(&host, &["check"]);
     assert_eq!(code, 1, "{out}");
@@ -207,10 +216,10 @@ fn brief_is_a_line_for_each_trouble_and_never_asks() {
     assert_eq!(code, 2);
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), 2, "{out}");
-    assert!(lines[0].starts_with("WARN psi: ") && lines[0].contains("; mend: grubby"), "{out}");
+    assert!(lines[0].starts_with("WARN psi: ") && lines[0].contains("; fix: grubby"), "{out}");
     assert!(lines[1].starts_with("FAIL daemonset-hook: /opt/oci-hook-swap.sh"), "{out}");
 
-    // The journal takes priorities.
+    // The journal interprets priorities.
     let path = host.path("/journal");
     let file = fs::File::create(&path).unwrap();
     let stream = file.metadata().map(|m| format!("{}:{}", m.dev(), m.ino())).unwrap();
@@ -224,7 +233,7 @@ fn brief_is_a_line_for_each_trouble_and_never_asks() {
 fn json_is_versioned_and_has_every_check() {
     let (code, out, _) = run(&healthy(), &["check", "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &report["version"]), (2, &Value::from(1)));
+    assert_eq!((code, &report["version"]), (2, &Value::from(2)));
     let checks = report["checks"].as_array().unwrap();
     let ids: Vec<&str> = checks.iter().map(|check| check["id"].as_str().unwrap()).collect();
     assert_eq!(ids, CHECKS.iter().map(|check| check.id).collect::<Vec<_>>());
@@ -235,7 +244,7 @@ fn json_is_versioned_and_has_every_check() {
     assert!(
         checks
             .iter()
-            .all(|c| c["found"].is_string() && c["why"].is_string() && c["mend"].is_array())
+            .all(|c| c["found"].is_string() && c["why"].is_string() && c["fix"].is_array())
     );
 }
 
@@ -246,7 +255,7 @@ fn asked(host: &FakeHost, settings: &Settings) -> ApiFacts {
     runtime.block_on(api::facts(&Roots::at(host.root()), settings))
 }
 
-/// The lines about `answers` on an otherwise healthy host.
+/// Returns the lines about `answers` on an otherwise healthy host.
 fn lines_about(answers: ApiFacts, settings: &Settings) -> Vec<Line> {
     let mut facts = recorded(&healthy());
     facts.api = Asked::Answered(answers);
@@ -268,7 +277,7 @@ fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
     assert!(facts.permissions.values().all(|p| *p == Ok(Permission::Allowed)), "{facts:?}");
     assert_eq!(facts.taints, Ok(vec![]));
 
-    // The taint is another's to set.
+    // Other credentials have to set the taint.
     settings.eviction.guard = SchedulingGuard::Taint;
     settings.eviction.guard_kubeconfig = Some("/srv/guard".into());
     let error = asked(&host, &settings).guard.unwrap().unwrap_err();
@@ -278,7 +287,7 @@ fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
     assert_eq!(asked(&host, &settings).guard, Some(Ok(Permission::Allowed)));
     settings.eviction.guard = SchedulingGuard::Condition;
 
-    // Another node's pods are none of its business.
+    // The node may not read another node's pods.
     settings.node_name = Some("node-b".to_owned());
     let lines = lines_about(asked(&host, &settings), &settings);
     assert_eq!(level(&lines, "may-list-pods"), Level::Fail, "{lines:#?}");
@@ -323,5 +332,5 @@ fn the_daemonsets_taint_is_found() {
     let lines = lines_about(asked(&host, &settings), &settings);
     let taint = lines.iter().find(|line| line.id == "daemonset-taint").unwrap();
     assert_eq!(taint.level, Level::Warn, "{taint:?}");
-    assert_eq!(taint.mend, ["oc adm taint node node-a waspEvictionTaint-"]);
+    assert_eq!(taint.fix, ["oc adm taint node node-a waspEvictionTaint-"]);
 }

@@ -1,4 +1,5 @@
-//! What `wasp-agent check` prints of recorded states: well, pressed, and broken in ten ways.
+//! The output of `wasp-agent check` for recorded states: healthy, under pressure, and broken in ten
+//! ways.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +10,7 @@
 
 mod support;
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use support::{
     Agent, FakeHost,
@@ -18,7 +19,11 @@ use support::{
 use wasp_agent::{
     config::settings::Settings,
     decide::check::{check, exit_status},
-    model::check::{ApiFacts, Asked, BusFacts, Facts, UnitFacts},
+    model::{
+        check::{ApiFacts, Asked, BusFacts, Facts, Space, UnitFacts},
+        published::{self, Published},
+        trouble::{Problem, Trouble},
+    },
     report::check::{brief, human},
     roots::Roots,
 };
@@ -46,7 +51,7 @@ const STATES: &[State] = &[
         pressure(h, "96.40", "38.20");
         swaps(h, &["/dev/dm-0 partition 33554432 32505856 10"]);
     }, |f| {
-        bus_of(f).units.get_mut("wasp-agent.service").unwrap().status = "Evicting default/vm-7: all wait for memory 38.2 % of the time (limit 20 %). Swap 32.0 GiB: of 212 containers in 96 pods 87 may swap 7.2 GiB, 31.0 GiB used.".into();
+        bus_of(f).units.get_mut("wasp-agent.service").unwrap().status = "Evicting default/vm-7: all wait for memory 38.2 % of the time (limit 20 %). Swap 32.0 GiB: 87 of 212 containers in 96 pods may swap up to 7.2 GiB; 31.0 GiB used.".into();
     }),
     ("broken-cgroup-v1", 2, |h| fs::remove_dir_all(h.path("/sys/fs/cgroup")).unwrap(), |_| {}),
     ("broken-no-psi-no-iolatency", 1, |h| {
@@ -79,16 +84,35 @@ const STATES: &[State] = &[
         api.permissions.values_mut().for_each(|p| *p = Err("Unauthorized".into()));
         api.taints = Err("Unauthorized".into());
     }),
-    ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot ask systemd at /run/dbus/system_bus_socket: no answer in 5 s".into())),
+    ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot ask systemd at /run/dbus/system_bus_socket: no answer within 5 s".into())),
+    ("broken-agent", 2, |_| {}, |f| {
+        let problem = |trouble: Trouble, text: &str| published::Problem::from(&Problem::new(trouble, text));
+        let problems = vec![
+            problem(Trouble::Api, "the API server https://api-int.example:6443/ cannot be asked: refused: system:node:node-a may not list pods (403)"),
+            problem(Trouble::Swappiness, "vm.swappiness is 0"),
+            problem(Trouble::Above, "1 container still above its grant (default/vm-7)"),
+        ];
+        f.agent.published = Ok(Some(Published { problems, ..Published::default() }));
+        f.agent.differs = vec![("limits.resync-seconds".into(), "20".into(), "60".into())];
+        f.agent.run = Some(Space { free_bytes: 4096, free_files: 1000, read_only: false });
+    }),
+    ("broken-agent-hangs", 2, |_| {}, |f| f.agent.age = Some(Duration::from_secs(900))),
     ("broken-configuration", 2, |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = 1\nnonsense = 2\n"), |f| {
         bus_of(f).oomd = Some("kubepods.slice");
         bus_of(f).units.insert("wasp-agent.service", UnitFacts { load: "loaded".into(), active: "failed".into(), ..UnitFacts::default() });
     }),
 ];
 
-/// As a terminal without colours shows it.
+/// Removes colours.
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
+}
+
+/// A shell can be given the line as it is.
+fn shell_takes(name: &str, line: &str) {
+    let checked = Command::new("bash").args(["-n", "-c", line]).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{name}: {line:?}: {said}");
 }
 
 #[test]
@@ -107,6 +131,14 @@ fn recorded_states_print_as_they_always_did() {
             plain(&human(&lines)) + "\n--brief:\n" + &brief(&check(&facts, &settings, true), false);
         let shown_root = host.root().display().to_string();
         assert!(!text.contains(&shown_root), "{name} shows the folder: {text}");
+        lines.iter().flat_map(|line| &line.fix).for_each(|line| shell_takes(name, line));
+        for line in brief(&check(&facts, &settings, true), false).lines() {
+            let remedy = line.split_once("; fix: ");
+            let Some((_, remedy)) = remedy else { continue };
+            let remark = remedy.split(" && ").find(|command| command.starts_with('#'));
+            assert_eq!(remark, None, "{name}: a remark hides what follows it: {line}");
+            shell_takes(name, remedy);
+        }
         assert_eq!(i32::from(exit_status(&lines)), *code, "{name}: {text}");
         let file = folder.join(name).with_extension("txt");
         if std::env::var_os("BLESS").is_some() {
@@ -114,7 +146,7 @@ fn recorded_states_print_as_they_always_did() {
             fs::write(&file, &text).unwrap();
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(text, expected, "{}; BLESS=1 mends it", file.display());
+        assert_eq!(text, expected, "{}; BLESS=1 fixes it", file.display());
     }
     let kept = fs::read_dir(&folder).unwrap().count();
     assert_eq!(kept, STATES.len(), "a golden output without a state");

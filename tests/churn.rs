@@ -1,4 +1,4 @@
-//! Two thousand containers come and go under the running agent, and nothing is left of them.
+//! Two thousand containers come and go under the running agent, which leaks nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,10 +16,10 @@ use support::{Agent, FakeHost, MIB, NODE, PATIENCE, api_server, container_id, po
 const STAYING: usize = 10;
 const WAVES: usize = 10;
 const PODS: usize = 20;
-/// How often the container of each pod of a wave starts.
+/// Number of starts of the container of each pod in a wave.
 const STARTS: usize = 10;
 
-/// What the process holds open: descriptors, and inotify watches.
+/// Resources of the process: descriptors, and inotify watches.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -64,7 +64,7 @@ fn of_two_thousand_containers_nothing_is_left() {
         .collect();
     let mut agent = Agent::start(&host);
     staying.iter().for_each(|cgroup| assert_eq!(host.limit(cgroup), half));
-    agent.hears("STATUS=Swap 2.0 GiB: of 10 containers in 10 pods 10 may swap");
+    agent.hears("STATUS=Swap 2.0 GiB: 10 of 10 containers in 10 pods may swap");
     let before = held(&agent);
 
     let mut ids = STAYING..;
@@ -76,7 +76,7 @@ fn of_two_thousand_containers_nothing_is_left() {
                 .iter()
                 .map(|uid| host.container(uid, &container_id(ids.next().unwrap()), "main", "max"))
                 .collect();
-            // Every other one is gone before anybody has to have seen it.
+            // Every other one is gone before the agent must have seen it.
             for (number, cgroup) in started.iter().enumerate() {
                 if number % 2 == 0 {
                     host.await_limit(cgroup, &half);
@@ -96,7 +96,7 @@ fn of_two_thousand_containers_nothing_is_left() {
     eventually(|| {
         let records = fs::read_dir(host.path("/run/wasp-agent/pods")).unwrap().count();
         let now = held(&agent);
-        // A file that was just being written when `before` was taken is no leak.
+        // A file that was being written when `before` was taken is no leak.
         let leaked = now.descriptors > before.descriptors || now.watches != before.watches;
         let clean = !leaked && records == STAYING;
         clean.then_some(()).ok_or(format!("{now:?} and {records} records, before {before:?}"))
@@ -106,14 +106,14 @@ fn of_two_thousand_containers_nothing_is_left() {
     assert!(!requests.contains("eviction"), "{requests}");
     eventually(|| {
         let status = fs::read_to_string(host.path("/run/wasp-agent/status.json")).unwrap();
-        let right = "Swap 2.0 GiB: of 10 containers in 10 pods 10 may swap 500.0 MiB";
+        let right = "Swap 2.0 GiB: 10 of 10 containers in 10 pods may swap up to 500.0 MiB";
         status.contains(right).then_some(()).ok_or(status)
     });
     let (code, log) = agent.stop();
     assert_eq!(code, Some(0), "{log}");
 }
 
-/// The agent may have read one cgroup and be about to write when another stands in its place.
+/// The agent may have read one cgroup and be about to write when another one has replaced it.
 #[test]
 fn a_cgroup_under_the_path_of_one_that_is_gone_is_another() {
     let (host, (_data, server)) = (FakeHost::new(4096 * MIB, 2048 * MIB), api_server());
@@ -125,7 +125,7 @@ fn a_cgroup_under_the_path_of_one_that_is_gone_is_another() {
     for turn in 0..60 {
         for (number, (uid, limit)) in limits.iter().enumerate() {
             let cgroup = host.container(uid, &container_id(number), "main", "max");
-            // At once, in the midst of its first look, or when all is done.
+            // At once, during its first look, or when all is done.
             match turn % 3 {
                 0 => {}
                 1 => std::thread::sleep(std::time::Duration::from_micros(turn * 10)),

@@ -1,4 +1,4 @@
-//! The command line: exit codes and what is printed.
+//! The command line: exit codes and output.
 
 #![allow(
     clippy::unwrap_used,
@@ -55,7 +55,7 @@ fn the_shipped_configuration_is_the_defaults_and_valid() {
     host.write("/etc/wasp-agent/wasp-agent.toml", shipped);
     host.write("/etc/sysconfig/wasp-agent", include_str!("../packaging/wasp-agent.sysconfig"));
     assert_eq!(run(&host, &["check-config"]).1, defaults);
-    // What it shows commented out is valid too, and what would happen anyway.
+    // The values in its commented lines are valid too, and equal the defaults.
     let values = |text: &str| -> Vec<String> {
         text.lines().map(|l| l.split('#').next().unwrap().trim().to_owned()).collect()
     };
@@ -125,7 +125,7 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     host.container(uid(&seen), &container_id(1), "main", "0");
     let plan = || run(&host, &["plan"]).1;
     assert!(plan().contains("Every limit is right."), "{}", plan());
-    // It has an ID of before, and its sandbox may be gone for minutes: that is nobody's fault.
+    // It still has an ID, and its sandbox may be gone for minutes: that is no problem.
     let mut crashed = pod("crashed", NODE, None, None);
     crashed["status"] = serde_json::json!({
         "phase": "Running",
@@ -140,9 +140,10 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     let elsewhere = running("elsewhere", 2);
     let text = plan();
     assert!(text.contains("NOTE: 1 running pod has no cgroup below kubepods.slice or"), "{text}");
-    assert!(text.contains("The limits of the 1 containers that were found are right."), "{text}");
+    assert!(text.contains("The limits of 1 container are right."), "{text}");
     assert!(!text.contains("Every limit"), "{text}");
-    // The kubelet has it below another cgroup, and says so: then the first is not found.
+    // The kubelet has it below another cgroup, and its configuration names that: then the first is
+    // not found.
     let uid = uid(&elsewhere).replace('-', "_");
     let slice = "kubelet.slice/kubelet-kubepods.slice";
     let id = container_id(2);
@@ -158,12 +159,13 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     let text = plan();
     assert!(text.contains("NOTE: cannot read /etc/kubernetes/kubelet.conf"), "{text}");
     assert!(
-        text.contains("No limit is raised: nobody knows whether the kubelet grants swap"),
+        text.contains("No limit is raised: it is not known whether the kubelet sets swap limits"),
         "{text}"
     );
 }
 
-/// Issue: `swapaccount=0` and `cgroup_disable=memory` gave "Every limit is right".
+/// Regression: with `swapaccount=0` and `cgroup_disable=memory` the output was "Every limit is
+/// right".
 #[test]
 fn a_plan_counts_the_containers_that_cannot_be_limited() {
     let (_data, server) = api_server();
@@ -178,7 +180,7 @@ fn a_plan_counts_the_containers_that_cannot_be_limited() {
     std::fs::remove_file(host.path(&format!("{cgroup}/memory.swap.max"))).unwrap();
     let text = plan();
     assert!(text.contains("NOTE: 1 container has no memory.swap.max"), "{text}");
-    assert!(text.contains("The limits of the 1 containers that were found are right."), "{text}");
+    assert!(text.contains("The limits of 1 container are right."), "{text}");
     host.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
     let text = plan();
     assert!(text.contains("NOTE: the kernel has no memory controller for cgroup v2"), "{text}");
@@ -191,14 +193,13 @@ fn a_plan_without_the_api_server_says_so() {
     let (code, out, _) = run(&host, &["plan"]);
     assert_eq!(code, 0);
     assert!(
-        out.starts_with(
-            "NOTE: API server not reachable, going by the agent's records: no kubeconfig"
-        ),
+        out.starts_with("NOTE: API server not reachable, using the agent's records: no kubeconfig"),
         "{out}"
     );
 }
 
-/// OpenShift gives every service of a node HTTPS_PROXY: the node's own API server is reached directly.
+/// OpenShift gives every service of a node HTTPS_PROXY, but the agent must reach the node's own API
+/// server directly.
 #[test]
 fn a_proxy_cuts_nobody_off() {
     let (_data, server) = api_server();
@@ -221,14 +222,14 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     let (code, _, err) = run(&host, &["provision", "--wait", "1"]);
     assert_eq!(code, 75, "{err}");
     assert!(err.contains("Waiting 1 s at most for /dev/disk/by-id/scsi-x."), "{err}");
-    assert!(err.contains("/dev/disk/by-id/scsi-x is not there"), "{err}");
-    // The agent may start after the device has come.
+    assert!(err.contains("/dev/disk/by-id/scsi-x does not exist"), "{err}");
+    // The agent may start after the device has appeared.
     let note = host.path("/run/wasp-agent/awaited-swap.json");
     let text = std::fs::read_to_string(&note).unwrap();
     assert_eq!(text, r#"{"version":1,"path":"/dev/disk/by-id/scsi-x"}"#);
     let (code, ..) = run(&host, &["provision", "--dry-run"]);
     assert!(code == 75 && note.exists(), "a dry run leaves it");
-    // It is waited for no longer than it takes to come; that it is no device is another matter.
+    // Provisioning waits only until it appears; that it is no device is another problem.
     let path = host.path("/dev/disk/by-id/scsi-x");
     let comes = std::thread::spawn(move || {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -245,7 +246,7 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     assert!(!json.contains("none is configured") && !json.contains(">/etc"), "{json}");
 }
 
-/// A host that provisioning can look at: memory, watermarks, a kubelet's configuration.
+/// A host with the files that provisioning reads: memory, watermarks, a kubelet's configuration.
 fn host_for_swap() -> FakeHost {
     let host = FakeHost::new(4096 * MIB, 0);
     host.write("/proc/swaps", "Filename Type Size Used Priority\n");
@@ -280,7 +281,7 @@ fn a_dry_run_of_provision_says_what_it_would_do() {
     for text in [
         "would make a swapfile of 2.0 GiB at /var/lib/wasp-agent/swapfile",
         "would switch on /var/lib/wasp-agent/swapfile",
-        "the kubelet evicts below 200.0 MiB: kswapd is to begin at 261.0 MiB, 61.0 MiB above that (1/64 of RAM",
+        "the kubelet evicts below 200.0 MiB: kswapd starts at 261.0 MiB, 61.0 MiB above that (1/64 of RAM",
         "would set /proc/sys/vm/min_free_kbytes to 217600",
         "would set /proc/sys/vm/swappiness to 80",
     ] {
@@ -350,7 +351,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
     host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
     let theirs = "/etc/systemd/system/swap-disk-enable.service";
     host.write(theirs, "");
-    refused(75, "no second swap is made beside it");
+    refused(75, "the agent makes no second swap");
     std::fs::remove_file(host.path(theirs)).unwrap();
     host.write(
         "/etc/systemd/system/kubelet.service",
@@ -369,7 +370,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
 fn unprotect_has_nothing_to_undo_where_nothing_was_done() {
     let host = FakeHost::new(4096 * MIB, 0);
     let (code, out, _) = run(&host, &["unprotect"]);
-    assert_eq!((code, out.contains("nothing to undo")), (0, true));
+    assert_eq!((code, out.contains("nothing to restore")), (0, true));
     host.write(
         "/run/wasp-agent/protection.json",
         r#"{"system.slice": {"swap_max": "max", "io_latency": []}}"#,
@@ -387,7 +388,7 @@ fn cleanup_removes_what_is_the_agents_and_nothing_else() {
     }
     host.write("/var/lib/wasp-agent/history/events", "");
     host.write("/var/lib/wasp-agent/swapfile", "");
-    // A package that is removed needs no configuration that makes sense.
+    // Removing the package needs no valid configuration.
     host.write("/run/wasp-agent/config.d/50-site.toml", "nonsense = 1\n");
     assert_eq!(run(&host, &["plan"]).0, 78);
     assert_eq!(run(&host, &["cleanup"]).0, 0);
@@ -403,7 +404,7 @@ fn cleanup_removes_what_is_the_agents_and_nothing_else() {
     assert!(!host.path("/run/wasp-agent").exists());
 }
 
-/// A frozen container's cgroup below kubepods; its path below the cgroup root.
+/// Creates a frozen container's cgroup below kubepods; returns its path below the cgroup root.
 fn frozen(host: &FakeHost, number: usize) -> String {
     let path = format!("kubepods.slice/a.slice/crio-{number}.scope");
     host.write(&format!("/sys/fs/cgroup/{path}/cgroup.events"), "populated 1\nfrozen 1\n");
@@ -416,7 +417,7 @@ fn freezer(host: &FakeHost, path: &str) -> String {
     text.unwrap().trim().to_owned()
 }
 
-/// What a killed agent leaves: `pods` asleep, by their containers' cgroups.
+/// Writes the state of a killed agent: `pods` asleep, by their containers' cgroups.
 fn asleep(host: &FakeHost, pods: &[(&str, &str)]) {
     use std::os::unix::fs::MetadataExt;
     let zero = serde_json::json!({"memory_bytes": 0, "swap_bytes": 0, "file_bytes": 0});
@@ -454,13 +455,13 @@ fn without_an_agent_pods_can_be_listed_and_resumed_whatever_is_configured() {
     assert_eq!((freezer(&host, &one), freezer(&host, &two)), ("0".into(), "1".into()));
     let (code, _, err) = run(&host, &["resume", "ns/three"]);
     assert!(code == 1 && err.contains("is not suspended"), "{err}");
-    // Which of the frozen cgroups is this pod's is not known.
+    // It is unknown which of the frozen cgroups is this pod's.
     host.write("/run/wasp-agent/suspended.json", "{");
     assert_eq!(run(&host, &["resume", "ns/two"]).0, 0);
     assert_eq!(freezer(&host, &two), "0");
 }
 
-/// Issue: an agent that does not start left pods frozen for ever.
+/// Regression: an agent that did not start left pods frozen forever.
 #[test]
 fn an_agent_that_does_not_start_wakes_what_an_agent_has_left_suspended() {
     let host = FakeHost::new(4096 * MIB, 0);
@@ -473,7 +474,7 @@ fn an_agent_that_does_not_start_wakes_what_an_agent_has_left_suspended() {
     assert_eq!(freezer(&host, &one), "1", "a dry run changes nothing");
     assert_eq!(run(&host, &["run"]).0, 78);
     assert_eq!(freezer(&host, &one), "0");
-    // Valid settings, and a host without what the agent reads at its start.
+    // Valid settings, and a host without the files that the agent reads at its start.
     frozen(&host, 1);
     host.write("/etc/wasp-agent/wasp-agent.toml", "");
     std::fs::remove_file(host.path("/proc/meminfo")).unwrap();
@@ -545,13 +546,13 @@ fn status_and_explain_work_with_the_agent_and_without_it() {
     assert!(out.contains("It is number 1 of 1") || out.contains("It is never evicted"), "{out}");
     let (code, _, err) = run(&host, &["explain", "other/vm"]);
     assert_eq!(code, 1);
-    assert!(err.contains("no pod other/vm on this node"), "{err}");
+    assert!(err.contains("no pod other/vm with running containers on this node"), "{err}");
 
     assert_eq!(agent.stop().0, Some(0));
     let seen = status();
     assert_eq!(seen["agent"]["running"], false);
     assert!(
-        seen["agent"]["doubt"].as_str().unwrap().starts_with("not running: what follows is of")
+        seen["agent"]["warning"].as_str().unwrap().starts_with("not running: the data is from")
     );
     assert_eq!(seen["pods"][0]["pod"], "vm", "the pods are those of the host");
 }
@@ -561,10 +562,10 @@ fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
     let host = FakeHost::new(4096 * MIB, 0);
     let (code, out, err) = run(&host, &["report"]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes holds no minute"), "{out}");
+    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes has no minute"), "{out}");
     let (code, _, err) = run(&host, &["report", "--since", "last week"]);
     assert_eq!(code, 1);
-    assert!(err.contains("--since \"last week\" is no time: give yesterday"), "{err}");
+    assert!(err.contains("--since \"last week\" is not a time: use yesterday"), "{err}");
     let (code, out, err) = run(&host, &["advise"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("No minute is recorded yet"), "{out}");

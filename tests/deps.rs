@@ -1,10 +1,10 @@
-//! `tests/node/deps` on systems that are not the one these tests run on: package managers are stand-ins.
+//! `tests/node/deps` on other systems than the one of the tests, with simulated package managers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-/// Runs `deps WHAT` where nothing is installed but bash, and `manager` writes down what it is asked for.
+/// Runs `deps WHAT` where only bash is installed, and `manager` records its arguments.
 fn deps(what: &str, manager: &str) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let bin = folder.path().join("bin");
@@ -25,7 +25,7 @@ fn deps(what: &str, manager: &str) -> (bool, String) {
 #[test]
 fn fedora_and_rhel_get_what_compiling_takes() {
     let (done, text) = deps("build", "dnf");
-    // Root installs, others are told the command.
+    // Root installs the packages; other users get the command.
     let asked = text.contains("asked: dnf install -y -q ") && done;
     let told = text.contains("    dnf install ") && !done;
     assert!(asked || told, "{text}");

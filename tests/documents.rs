@@ -1,4 +1,4 @@
-//! What the documents say is what the code does.
+//! Compares the documents with the code.
 
 #![allow(
     clippy::unwrap_used,
@@ -48,7 +48,7 @@ fn the_list_of_messages_and_the_catalog_are_those_of_the_code() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         fs::write(path, messages::catalog()).unwrap();
     }
-    assert_eq!(document(name), messages::catalog(), "BLESS=1 mends it");
+    assert_eq!(document(name), messages::catalog(), "BLESS=1 fixes it");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
     all
 }
 
-/// What follows the mark is written by the code.
+/// Checks that the text after the mark equals the code's output.
 fn assert_ends_with(name: &str, reference: &str) {
     let text = document(name);
     let (intro, _) = text.split_once(MARK).expect("the mark is gone");
@@ -108,12 +108,21 @@ fn assert_ends_with(name: &str, reference: &str) {
     if std::env::var_os("BLESS").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), &expected).unwrap();
     }
-    assert_eq!(document(name), expected, "BLESS=1 mends it");
+    assert_eq!(document(name), expected, "BLESS=1 fixes it");
 }
 
-/// All that is there to read.
+/// Returns all documents.
 fn documents() -> Vec<String> {
-    let mut names = vec!["README.md".to_owned()];
+    let mut names: Vec<String> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "ignition/README.md",
+        "tests/node/README.md",
+    ]
+    .map(str::to_owned)
+    .into();
     for folder in ["docs", "docs/runbooks"] {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -125,7 +134,7 @@ fn documents() -> Vec<String> {
     names
 }
 
-/// Fenced blocks of `language` in `text`.
+/// Returns the fenced blocks of `language` in `text`.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
     text.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
@@ -160,7 +169,7 @@ fn every_command_that_the_readme_names_exists() {
     assert_eq!(seen, 16);
 }
 
-/// In backticks, or on a line of their own.
+/// Returns commands in backticks, or on a line of their own.
 fn commands(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     let whole = text.lines().filter(|line| line.starts_with("    ")).map(str::trim);
@@ -175,7 +184,7 @@ fn every_command_in_the_documents_is_understood() {
     for name in documents() {
         for command in commands(&document(&name)) {
             let arguments = command.split_whitespace().skip(1);
-            // clap prints its help only if what stands before it makes sense.
+            // clap prints its help only if the words before it are valid.
             let output = std::process::Command::new(support::agent_binary())
                 .args(arguments)
                 .arg("--help")
@@ -190,30 +199,108 @@ fn every_command_in_the_documents_is_understood() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_leads_to_a_file_and_a_heading() {
     let mut seen = 0;
     for name in documents() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
         for rest in document(&name).split("](").skip(1) {
-            let target = rest.split([')', '#']).next().unwrap();
-            if target.is_empty() || target.starts_with("http") {
+            let link = rest.split(')').next().unwrap();
+            if link.starts_with("http") {
                 continue;
             }
-            assert!(here.with_file_name("").join(target).exists(), "{name} links to {target}");
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { here.clone() } else { here.with_file_name(file) };
+            assert!(target.exists(), "{name} links to {file}");
+            if !heading.is_empty() {
+                let anchors = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(anchors.iter().any(|anchor| anchor == heading), "{name} links to {link}");
+            }
             seen += 1;
         }
     }
     assert!(seen > 10, "only {seen} links were found");
 }
 
-/// Whatever the agent may have trouble with, operations.md says what to do about.
+/// Returns the anchors of a document's headings, in the form of GitHub and GitLab.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// Compares the README's table with the manifests of each version.
+#[test]
+fn the_readme_has_the_place_of_fail_swap_on_in_each_version() {
+    const DROP_IN: &str = "/etc/openshift/kubelet.conf.d/95-wasp-agent.conf";
+    let place = |minor: u32, role: &str| {
+        let version = format!("4.{minor}");
+        let output = std::process::Command::new(support::agent_binary())
+            .args(["manifests", "--openshift", &version, "--role", role, "--allow-control-plane"])
+            .args(["--overcommit-percent", "150", "--install", "present"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        match (text.contains("kind: KubeletConfig"), text.contains(DROP_IN)) {
+            (true, false) => "a KubeletConfig",
+            (false, true) => "a drop-in",
+            (false, false) => "nowhere",
+            (true, true) => panic!("4.{minor}: both places"),
+        }
+    };
+    let first = |wanted: &str, role: &str| (16..30).find(|minor| place(*minor, role) == wanted);
+    assert_eq!(place(16, "worker"), "a KubeletConfig");
+    let workers = first("a drop-in", "worker").unwrap();
+    let control_plane = first("a drop-in", "master").unwrap();
+    assert!((workers..control_plane).all(|minor| place(minor, "master") == "nowhere"));
+    let readme = document("README.md");
+    for row in [
+        format!("| 4.16 to 4.{} | a KubeletConfig", workers - 1),
+        format!("| 4.{workers} and later, workers | a drop-in, `{DROP_IN}`"),
+        format!("| 4.{control_plane} and later, control plane | the same drop-in"),
+    ] {
+        assert!(readme.contains(&format!("\n{row}")), "README.md lacks {row}");
+    }
+}
+
+/// A program's output in a document is that of a golden: `<!-- output: FILE, N lines -->`, then a block of text.
+#[test]
+fn every_output_in_the_documents_is_that_of_a_golden() {
+    const FENCE: &str = " lines -->\n\n```text\n";
+    let mut seen = 0;
+    for name in documents() {
+        let text = document(&name);
+        let mut parts = text.split("<!-- output: ");
+        let mut expected = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (marker, rest) = part.split_once(FENCE).expect("a block follows the marker");
+            let (golden, lines) = marker.split_once(", ").expect("FILE, N lines");
+            let (_, after) = rest.split_once("```\n").expect("the block ends");
+            let shown = document(golden);
+            let shown = shown.lines().take(lines.parse().unwrap());
+            let shown: String = shown.map(|line| format!("{line}\n")).collect();
+            expected += &format!("<!-- output: {golden}, {lines}{FENCE}{shown}```\n{after}");
+            seen += 1;
+        }
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name), &expected).unwrap();
+        }
+        assert_eq!(document(&name), expected, "BLESS=1 fixes it");
+    }
+    assert!(seen > 1, "only {seen} outputs were found");
+}
+
+/// operations.md explains every kind of problem of the agent.
 #[test]
 fn every_problem_of_the_agent_is_in_the_operations_manual() {
     let manual = document("docs/operations.md");
     let rows = manual.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
-    let words = rows.map(|(word, _)| word).filter(|word| *word != "ABOUT");
+    let words = rows.map(|(word, _)| word).filter(|word| *word != "PROBLEM");
     let explained: Vec<&str> = words.collect();
     let words: Vec<&str> = Trouble::ALL.iter().map(|trouble| trouble.word()).collect();
-    // The worst first, as the agent reports them.
+    // The worst first, in the agent's order.
     assert_eq!(explained, words);
 }

@@ -1,5 +1,5 @@
-//! The functions that `make fuzz` calls, with the committed corpus and its mutations: the same ones in
-//! every run. libFuzzer takes minutes to build, and finds more.
+//! Runs the functions that `make fuzz` calls on the committed corpus and its mutations, which are
+//! the same in every run. libFuzzer takes minutes to build, and finds more.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,9 +16,9 @@ use std::{fs, path::Path};
 
 use fastrand::Rng;
 
-/// Of each seed.
+/// Mutations of each seed.
 const MUTATIONS: u64 = 40;
-/// What parsers stumble over.
+/// Words that are difficult for parsers.
 const WORDS: [&[u8]; 16] = [
     b"\n",
     b"\"",

@@ -1,4 +1,4 @@
-//! Containers, pods and answers that mean harm, between a host made of files and an API server.
+//! Malicious containers, pods and answers, between a simulated host and an API server.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ fn half(mebibytes: u64) -> String {
     (mebibytes * MIB / 2).to_string()
 }
 
-/// Every file below `folder`; of links, where they lead.
+/// Collects every file below `folder`, and the targets of links.
 fn files(folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
@@ -48,7 +48,7 @@ fn cgroups(host: &FakeHost) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// cgroupfs knows no links; a folder that stands for a host does.
+/// cgroupfs has no links; a folder that stands for a host may.
 #[test]
 fn nothing_is_written_but_to_the_containers_own_cgroups() {
     let (host, (_data, server)) = (host(), api_server());
@@ -80,7 +80,7 @@ fn nothing_is_written_but_to_the_containers_own_cgroups() {
         symlink(&system, below.join("link")).unwrap();
     };
     inner(&host.path(&scope));
-    // In the pod's cgroup a container makes none; if it could:
+    // A container cannot create one in the pod's cgroup; if it could:
     let of_pod = host.path(&scope).parent().unwrap().to_owned();
     symlink(&system, of_pod.join(format!("crio-{}", container_id(2)))).unwrap();
     symlink(&system, of_pod.join(container_id(3))).unwrap();
@@ -93,7 +93,7 @@ fn nothing_is_written_but_to_the_containers_own_cgroups() {
     let own = [host.path(&scope), host.path(&scope).join("container")];
     let own = own.map(|folder| folder.join("memory.swap.max"));
     assert_eq!(host.limit(&scope), half(100));
-    // While it runs, too: the last of what comes later is an honest pod.
+    // While it runs too: the last of the later ones is an honest pod.
     let second = host.path(&scope).join("second");
     fs::create_dir_all(&second).unwrap();
     inner(&second);
@@ -118,7 +118,7 @@ fn nothing_is_written_but_to_the_containers_own_cgroups() {
     }
 }
 
-/// Whoever may create pods may say that theirs is the mirror of a static pod, of any UID.
+/// An author of pods can claim that a pod is the mirror of a static pod with any UID.
 #[test]
 fn a_pod_cannot_pass_for_another() {
     let (host, (_data, server)) = (host(), api_server());
@@ -142,7 +142,7 @@ fn a_pod_cannot_pass_for_another() {
     drop(agent);
 }
 
-/// Texts of an API server and of pods' authors, on all ways out.
+/// Texts of an API server and of pods' authors, in every kind of output.
 #[test]
 fn words_of_others_are_shown_and_not_obeyed() {
     const WORDS: &str = "no\nREADY=0\nSTATUS=all is well\r\u{1b}]0;title\u{7}\u{9b}2J\u{202e}";
@@ -166,7 +166,7 @@ fn words_of_others_are_shown_and_not_obeyed() {
     let shows = |text: &str| text.contains("READY=0") && !text.contains(is_obeyed);
     let mut screens = String::new();
     for arguments in [&["status"][..], &["explain", "author"], &["plan"]] {
-        // The file is written at most every two seconds.
+        // The agent writes the file at most every two seconds.
         let output = loop {
             let output = Agent::command(&host, arguments).output().unwrap();
             let said = fs::read_to_string(&published).is_ok_and(|text| text.contains("READY=0"));

@@ -1,4 +1,4 @@
-//! The agent as a process beside a kubelet that grants swap itself.
+//! Runs the agent as a process beside a kubelet that grants swap itself.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConf
 const LIMITED_SWAP: &str = "failSwapOn: false\nmemorySwap:\n  swapBehavior: LimitedSwap\n";
 const HOOK: &str = "/run/containers/oci/hooks.d/99-wasp-agent.json";
 
-/// 4 GiB RAM and 2 GiB swap: LimitedSwap gives half of what is requested.
+/// 4 GiB RAM and 2 GiB swap: LimitedSwap grants half of a request.
 fn host(kubelet: &str) -> FakeHost {
     let host = FakeHost::new(4096 * MIB, 2048 * MIB);
     host.write(CONFIG, &format!("{HEAD}{kubelet}"));
@@ -30,7 +30,7 @@ fn host(kubelet: &str) -> FakeHost {
     host
 }
 
-/// A container whose program runs in a cgroup of its own making.
+/// A container whose program runs in a cgroup that it has created itself.
 fn running(host: &FakeHost, pod: &Value, number: usize, name: &str, swap_max: &str) -> String {
     let cgroup = host.container(uid(pod), &container_id(number), name, swap_max);
     host.write(&format!("{cgroup}/cgroup.events"), "populated 1\nfrozen 0\n");
@@ -46,7 +46,7 @@ fn published(host: &FakeHost) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-/// Waits until what the agent has published fits.
+/// Waits until `fits` holds for the agent's publication.
 fn await_published(host: &FakeHost, fits: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -72,7 +72,7 @@ fn a_kubelet_with_limited_swap_grants_and_the_agent_repairs() {
     let mut agent = Agent::start(&host);
     assert_eq!(host.limit(&of_left), "0", "what was left at max is corrected");
     let status = agent.hears("STATUS=Swap 2.0 GiB");
-    assert!(status.contains("1 may swap 50.0 MiB by the kubelet's grants"), "{status}");
+    assert!(status.contains("may swap up to 50.0 MiB by the kubelet's grants"), "{status}");
 
     // As systemctl daemon-reload leaves it.
     host.set_limit(&of_best, "max");
@@ -85,7 +85,7 @@ fn a_kubelet_with_limited_swap_grants_and_the_agent_repairs() {
     let published = await_published(&host, |published| {
         let written = &published["counters"]["limits_written"];
         let count = |cause: &str| written[cause].as_u64().unwrap_or(0);
-        // Within two seconds of the start a limit that changes may be the runtime's work.
+        // Within two seconds of the start, the runtime may have changed the limit.
         count("found") + count("drift") >= 4
     });
     assert_eq!(published["kubelet"]["grants"], "kubelet");
@@ -100,7 +100,7 @@ fn a_kubelet_with_limited_swap_grants_and_the_agent_repairs() {
 
     let (code, log) = agent.stop();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("the kubelet grants swap; "), "{log}");
+    assert!(log.contains("the kubelet sets swap limits; "), "{log}");
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
     assert_eq!(host.limit(&sandbox), "max");
 }
@@ -126,11 +126,11 @@ fn who_grants_changes_with_the_kubelets_configuration() {
     agent.signal("-HUP");
     await_published(&host, |published| published["kubelet"]["grants"] == "agent");
 
-    // Whoever granted goes on while the configuration cannot be read.
+    // The granting program stays the same while the configuration cannot be read.
     host.write(CONFIG, "kind: [");
     agent.signal("-HUP");
     let published = await_published(&host, |published| {
-        published["troubles"].to_string().contains("\"kubelet\"")
+        published["problems"].to_string().contains("\"kubelet\"")
     });
     assert_eq!(published["kubelet"]["grants"], "agent");
     host.set_limit(&cgroup, "max");
@@ -148,13 +148,13 @@ fn without_knowledge_of_the_kubelet_no_limit_is_set() {
     let one = server.apply(&pod("one", NODE, Some("100Mi"), None)).unwrap();
     let cgroup = running(&host, &one, 1, "main", "0");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("nobody knows whether the kubelet grants swap");
+    let status = agent.hears("it does not know whether the kubelet sets swap limits");
     assert!(status.contains("cannot read /etc/kubernetes/kubelet.conf"), "{status}");
     assert_eq!(host.limit(&cgroup), "0");
     await_published(&host, |published| published["kubelet"]["grants"] == "auto");
     let plan = Agent::command(&host, &["plan"]).output().unwrap();
     let plan = String::from_utf8(plan.stdout).unwrap();
-    assert!(plan.contains("nobody knows whether the kubelet grants swap"), "{plan}");
+    assert!(plan.contains("it does not know whether the kubelet sets swap limits"), "{plan}");
 
     host.write(CONFIG, &format!("{HEAD}failSwapOn: false\n"));
     agent.signal("-HUP");
@@ -169,11 +169,11 @@ fn without_repair_differences_are_reported_and_left() {
     let one = server.apply(&pod("one", NODE, Some("100Mi"), None)).unwrap();
     let cgroup = running(&host, &one, 1, "main", "max");
     let mut agent = Agent::start(&host);
-    agent.hears("STATUS=1 limit that is not what LimitedSwap gives");
+    agent.hears("STATUS=1 limit that differs from LimitedSwap");
     assert_eq!(host.limit(&cgroup), "max");
     let plan = Agent::command(&host, &["plan"]).output().unwrap();
     let plan = String::from_utf8(plan.stdout).unwrap();
-    assert!(plan.contains("1 limits are not what the kubelet's LimitedSwap gives"), "{plan}");
+    assert!(plan.contains("1 limit differs from the kubelet's LimitedSwap"), "{plan}");
     host.write("/etc/wasp-agent/config.d/50.toml", "[limits]\nrepair = true\n");
     agent.signal("-HUP");
     host.await_limit(&cgroup, &half(100));

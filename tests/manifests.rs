@@ -1,4 +1,4 @@
-//! `wasp-agent manifests`: the checked-in examples are what it renders, and Ignition takes them.
+//! `wasp-agent manifests`: its output equals the checked-in examples, and Ignition accepts it.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ fn wasp_agent(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_wasp-agent")).args(arguments).output().unwrap()
 }
 
-/// The command lines that ignition/README.md shows.
+/// Returns the command lines in ignition/README.md.
 fn shown() -> Vec<Vec<String>> {
     let readme = fs::read_to_string(top().join("ignition/README.md")).unwrap();
     let lines: Vec<Vec<String>> = readme
@@ -124,7 +124,7 @@ fn what_is_refused_is_named_with_its_remedy() {
     );
     refused(
         &[&present[..], &["--node-ram", "much"]].concat(),
-        "--node-ram \"much\" is no size (64Gi)",
+        "--node-ram \"much\" is not a size (64Gi)",
     );
 }
 

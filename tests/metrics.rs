@@ -1,4 +1,5 @@
-//! Metrics of the running agent: by the unix socket, by TLS, as a file; and that promtool takes them.
+//! Metrics of the running agent: on the unix socket, over TLS, as a file; promtool accepts all of
+//! them.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,7 +36,7 @@ fn host() -> FakeHost {
     FakeHost::new(4096 * MIB, 2048 * MIB)
 }
 
-/// A request's answer: head and body.
+/// Sends a request; returns the head and the body of the answer.
 fn ask(mut stream: impl Read + Write, request: &str) -> (String, String) {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -93,7 +94,7 @@ fn the_agent_serves_its_metrics_on_a_socket_and_leaves_nothing() {
     );
     let vm = server.apply(&pod("vm", NODE, Some("100Mi"), None)).unwrap();
     host.container(uid(&vm), &container_id(1), "main", "max");
-    // What an agent that was killed has left is no hindrance.
+    // The socket of a killed agent does no harm.
     fs::create_dir_all(host.path("/run/wasp-agent")).unwrap();
     drop(std::os::unix::net::UnixListener::bind(host.path(SOCKET)).unwrap());
     let agent = Agent::start(&host);
@@ -109,7 +110,7 @@ fn the_agent_serves_its_metrics_on_a_socket_and_leaves_nothing() {
         "wasp_agent_containers 1",
         "wasp_agent_api_reachable 1",
         "wasp_agent_evictions_total{outcome=\"accepted\"} 0",
-        "wasp_agent_trouble{about=\"metrics\"} 0",
+        "wasp_agent_problem{kind=\"metrics\"} 0",
     ] {
         assert!(text.contains(&format!("\n{line}\n")), "{line} is not in\n{text}");
     }
@@ -124,7 +125,7 @@ fn the_agent_serves_its_metrics_on_a_socket_and_leaves_nothing() {
         (format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(64 << 10)), "431"),
     ] {
         let mut stream = UnixStream::connect(host.path(SOCKET)).unwrap();
-        // The end of what is too long may find nobody who reads it.
+        // The agent may close the connection before the end of an oversized request.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).unwrap();
@@ -149,7 +150,7 @@ fn a_silent_crowd_keeps_nobody_waiting_for_long() {
     let connect = || UnixStream::connect(host.path(SOCKET)).unwrap();
     eventually(|| UnixStream::connect(host.path(SOCKET)).ok());
     let crowd: Vec<UnixStream> = (0..40).map(|_| connect()).collect();
-    // Those above the number are closed at once.
+    // The agent closes surplus connections at once.
     let closed = |stream: &UnixStream| {
         stream.set_nonblocking(true).unwrap();
         matches!((&*stream).read(&mut [0]), Ok(0))
@@ -161,7 +162,7 @@ fn a_silent_crowd_keeps_nobody_waiting_for_long() {
     assert_eq!(agent.stop().0, Some(0));
 }
 
-/// A certificate for 127.0.0.1 that is its own authority.
+/// A self-signed certificate for 127.0.0.1.
 fn certificate() -> (X509, PKey<Private>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509Name::builder().unwrap();
@@ -181,7 +182,7 @@ fn certificate() -> (X509, PKey<Private>) {
     (builder.build(), key)
 }
 
-/// A GET over TLS by a client that trusts `server` and presents `client`.
+/// Sends a GET over TLS, as a client that trusts `server` and presents `client`.
 fn scrape_by_tls(
     address: &str,
     server: &X509,
@@ -221,17 +222,17 @@ fn by_tls_it_serves_whom_it_knows_and_takes_renewed_certificates() {
         );
         host.write("/etc/wasp-agent/wasp-agent.toml", &text);
     };
-    // A port that somebody else has.
+    // A port that is in use.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let first = certificate();
     install(&first);
     configure(&address, "");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("metrics are not served at");
+    let status = agent.hears("cannot serve metrics at");
     assert!(status.contains(&address) && status.contains("metrics.listen"), "{status}");
     eventually(|| UnixStream::connect(host.path(SOCKET)).ok());
-    let troubled = "wasp_agent_trouble{about=\"metrics\"} 1\n";
+    let troubled = "wasp_agent_problem{kind=\"metrics\"} 1\n";
     eventually(|| scrape(&host, "").1.contains(troubled).then_some(()));
     drop(taken);
     agent.hears("STATUS=Swap");
@@ -256,7 +257,7 @@ fn by_tls_it_serves_whom_it_knows_and_takes_renewed_certificates() {
 
     fs::remove_file(host.path("/etc/metrics/tls.key")).unwrap();
     scrape_by_tls(&address, &second.0, Some(&client)).expect_err("no key");
-    let status = agent.hears("STATUS=metrics are not served by TLS: metrics.key");
+    let status = agent.hears("STATUS=cannot serve metrics over TLS: metrics.key");
     assert!(status.contains("/etc/metrics/tls.key"), "{status}");
     assert_eq!(agent.stop().0, Some(0));
 }

@@ -1,4 +1,4 @@
-//! What the agent does with the node's credentials, against the test API server and, with
+//! The agent's requests with the node's credentials, against the test API server and, with
 //! `KUBEBUILDER_ASSETS`, a real one.
 
 #![allow(
@@ -151,14 +151,14 @@ fn a_cordon_is_ours_to_undo_only_where_it_is_ours() {
         let undone = facts().await;
         assert!(!undone.unschedulable && !undone.ours);
 
-        // An administrator's.
+        // Set by an administrator.
         by_hand(json!(true)).await;
         let theirs = facts().await;
         assert!(theirs.unschedulable && !theirs.ours);
         assert_eq!(cordon(false, false, &theirs), Step::Nothing);
         by_hand(Value::Null).await;
 
-        // Ours, until an administrator makes the node schedulable.
+        // Set by the agent, until an administrator makes the node schedulable.
         api.cordon().await.unwrap();
         by_hand(Value::Null).await;
         let freed = facts().await;
@@ -268,7 +268,7 @@ fn a_pod_is_read_again_before_it_is_evicted() {
             let found = cluster.admin().get(&path).await.unwrap().body;
             !found["metadata"]["deletionTimestamp"].is_null()
         };
-        // As the agent ranks the pod that its node can read.
+        // The rank that the agent gives the pod that its node can read.
         let ranked_as = async |name: &str| {
             let path = format!("/api/v1/namespaces/default/pods/{name}");
             let _ = uid_of(name).await;
@@ -307,7 +307,7 @@ fn a_pod_is_read_again_before_it_is_evicted() {
         let other = Ranked { uid: leaves.uid.clone(), ..stays.clone() };
         assert_eq!(ask(&other, false).await, Answer::Gone, "another pod has its name");
         assert!(!terminating("stays").await);
-        // The watch has missed that the namespace is protected by now.
+        // The watch has not seen yet that the namespace is protected.
         let mut settings = host.settings.clone();
         settings.eviction.protected_namespaces = vec!["default".into()];
         let victim = Victim { ranked: stays, why: String::new(), last_resort: false };

@@ -1,5 +1,5 @@
-//! The script that applies the manifests, against a stand-in for `oc` (tests/order/oc): it fails or hangs at
-//! each call in turn, and no pool stays paused.
+//! Runs the script that applies the manifests against a simulated `oc` (tests/order/oc), which
+//! fails or hangs at each call in turn: no pool stays paused.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ struct Run {
     calls: Vec<String>,
 }
 
-/// The call at which something happens.
+/// The call at which a fault occurs.
 #[derive(Clone, Copy, Default)]
 struct Trouble {
     at: usize,
@@ -135,7 +135,7 @@ impl Cluster {
         run
     }
 
-    /// Stopped by what was compared, before anything was changed.
+    /// Checks that a comparison stops the script before it changes anything.
     fn refuses(&self, why: &str) {
         let run = self.run(Trouble::default());
         assert!(!run.success && run.errors.contains(why), "{why} is not in\n{}", run.errors);
@@ -143,7 +143,7 @@ impl Cluster {
         assert_eq!(changes, None, "{why}");
     }
 
-    /// Folders of `mktemp -d`.
+    /// Returns the number of remaining folders of `mktemp -d`.
     fn leftovers(&self) -> usize {
         fs::read_dir(self.folder.path()).unwrap().count() - 3
     }
@@ -163,7 +163,7 @@ fn changes(call: &str) -> bool {
         .any(|verb| call.split(' ').any(|word| word == *verb))
 }
 
-/// The calls of a run without trouble, but for those that repeat the one before.
+/// Returns the calls of a run without faults, except those that repeat the one before.
 fn steps(version: &'static str) -> Vec<usize> {
     let calls = Cluster::new(version).succeeds(version).calls;
     (0..calls.len()).filter(|at| *at == 0 || calls[*at] != calls[at - 1]).map(|at| at + 1).collect()
@@ -213,12 +213,12 @@ fn a_failure_at_any_step_leaves_no_pool_paused_and_can_be_followed_by_another_ru
             let call = &run.calls[at - 1];
             assert!(!cluster.is_paused(), "{version}: paused after {when} {call}");
             assert_eq!(cluster.leftovers(), 0, "{version}: {call}");
-            // A question that is asked again and again may fail once.
+            // A query that is repeated may fail once.
             assert!(run.success || run.errors.contains("Run it again"), "{call}: {}", run.errors);
             assert!(
                 run.success || !changes(call) || !cluster.has("hyperconverged") || when == "after"
             );
-            // Each run takes its time: those after a change, and some of the others.
+            // Each run takes time: test the calls after a change, and some of the others.
             if changes(call) || at % 5 == 0 {
                 cluster.succeeds(&format!("{version}: after {when} {call}"));
             }
@@ -237,7 +237,7 @@ fn a_signal_at_any_step_leaves_no_pool_paused() {
         let blocked = cluster.path("blocked");
         make_fifo(&blocked);
         let child = cluster.start(Trouble { at, when, signal: true });
-        // Waits until the call hangs.
+        // Wait until the call hangs.
         assert_eq!(fs::read_to_string(&blocked).unwrap().trim(), at.to_string());
         kill(pid(&child), signal).unwrap();
         let run = cluster.end(child);
@@ -324,7 +324,7 @@ fn what_a_version_refuses_ends_the_run_with_its_words_and_no_pool_paused() {
         run.errors
     );
     assert!(!cluster.is_paused());
-    // Of a rollout to 4.20, before the upgrade.
+    // From a rollout to 4.20, before the upgrade.
     fs::remove_file(cluster.manifests.join("10-kubeletconfig.yaml")).unwrap();
     cluster.succeeds("without it");
     assert!(!cluster.has("kubeletconfig"));
@@ -353,7 +353,7 @@ fn vms_do_not_count_on_swap_while_a_node_is_not_right() {
     let run = cluster.run(Trouble::default());
     assert!(!run.success && !cluster.has("hyperconverged"), "{}", run.output);
     let row = run.output.lines().find(|line| line.starts_with("node-b")).unwrap();
-    assert!(row.contains("trouble: hook") && row.contains("3 wrong"), "{row}");
+    assert!(row.contains("problems: hook") && row.contains("3 wrong"), "{row}");
     assert!(run.output.contains("1 of 2 nodes of mcp/worker are right."), "{}", run.output);
 }
 
@@ -405,7 +405,7 @@ fn a_kubelet_config_that_selects_the_pool_in_any_way_is_refused() {
 fn a_machine_os_config_of_another_team_is_never_overwritten() {
     for (name, content, why) in [
         ("other-machineosconfigs", "worker layered\n", Some("already: layered")),
-        // By the name that ours would have, and with our lines among theirs.
+        // With the name that ours would have, and with our lines among theirs.
         ("named-worker", "worker\nFROM configs AS final\nRUN dnf\n", Some("already: worker")),
         ("named-worker", "worker\nRUN theirs\n  /tmp/wasp-agent.rpm\n", Some("already: worker")),
         ("named-worker", "infra\nFROM configs AS final\n", Some("is of another pool, mcp/infra")),
@@ -426,7 +426,7 @@ fn the_pause_of_another_run_is_left_alone_for_an_hour() {
     let host = String::from_utf8(Command::new("uname").arg("-n").output().unwrap().stdout).unwrap();
     let here = format!("{} {}", host.trim(), std::process::id());
     let marked = |mark: String| {
-        // After an upgrade, so that the version is refused.
+        // After an upgrade, so that the version is rejected.
         let mut cluster = Cluster::new("4.20");
         cluster.version = "4.21";
         cluster.set("paused", "true\n");
@@ -438,7 +438,7 @@ fn the_pause_of_another_run_is_left_alone_for_an_hour() {
         cluster.refuses("is rolling out to mcp/worker");
         assert!(cluster.is_paused(), "{by}");
     }
-    // An hour old; of a process that is no more; of a script that wrote no more than its name.
+    // An hour old; of a process that has ended; of a script that wrote only its name.
     let gone = format!("{} 99999999 {now}", host.trim());
     for by in [&format!("elsewhere 17 {}", now - 3700), &gone, ""] {
         let cluster = marked(format!("apply.sh {by}"));
@@ -522,7 +522,7 @@ fn rendering_again_leaves_no_file_of_the_rendering_before() {
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    // The example of 4.20 is in the folder, with a KubeletConfig and an image.
+    // The folder has the example of 4.20, with a KubeletConfig and an image.
     let mut cluster = Cluster::new("4.20");
     cluster.version = "4.21";
     fs::write(cluster.manifests.join("45-ours.yaml"), "ours").unwrap();

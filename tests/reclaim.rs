@@ -1,5 +1,5 @@
-//! Proactive reclaim between a host made of files and an API server: what the kernel is asked for, and
-//! what is reported where it cannot be asked.
+//! Proactive reclaim between a simulated host and an API server: the agent's requests to the
+//! kernel, and its report if the kernel does not support them.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,7 +44,7 @@ fn host(mode: &str) -> FakeHost {
     host
 }
 
-/// The figures of a pod's cgroup; returns it.
+/// Creates a pod's cgroup with these figures, and returns it.
 fn cgroup(host: &FakeHost, number: usize) -> String {
     let container = host.container(&uid(number), &container_id(number), "main", "max");
     let pod = container.rsplit_once('/').unwrap().0.to_owned();
@@ -82,7 +82,8 @@ fn the_kernel_is_asked_for_cold_memory_of_pods_that_take_part() {
     server.used_by(&host);
     let (idle, spared) = (cgroup(&host, 1), cgroup(&host, 2));
     let agent = Agent::start(&host);
-    // 1 % of what is above the floor, in writes of at most 1 MiB; files take every word of the probe.
+    // 1 % of the memory above the floor, in writes of at most 1 MiB; a plain file accepts every
+    // word of the probe.
     let text = awaited(&host, &format!("{idle}/memory.reclaim"));
     assert!(text.starts_with("0 swappiness=11048576 swappiness=200"), "{text}");
     let spared = fs::read_to_string(host.path(&format!("{spared}/memory.reclaim"))).unwrap();
@@ -101,7 +102,7 @@ fn a_kernel_that_cannot_reclaim_is_reported_and_observing_writes_nothing() {
     let _ = cgroup(&without, 1);
     let mut agent = Agent::start(&without);
     let status = agent.hears("this kernel has no memory.reclaim");
-    assert!(status.contains("nothing is reclaimed"), "{status}");
+    assert!(status.contains("the agent reclaims nothing"), "{status}");
     drop(agent);
 
     let observing = host("observe");
@@ -113,7 +114,7 @@ fn a_kernel_that_cannot_reclaim_is_reported_and_observing_writes_nothing() {
     loop {
         let text = fs::read_to_string(observing.path("/run/wasp-agent/status.json"));
         let status: Value = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
-        if status["reclaim"]["counters"]["would_bytes"].as_u64().is_some_and(|bytes| bytes > 0) {
+        if status["reclaim"]["counters"]["observed_bytes"].as_u64().is_some_and(|bytes| bytes > 0) {
             assert_eq!(status["reclaim"]["mode"], "observe");
             break;
         }

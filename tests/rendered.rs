@@ -1,5 +1,5 @@
-//! What is written about the code and checked in for the package: manual, completions, licences, bill
-//! of materials. `BLESS=1 cargo test --test rendered` mends them.
+//! Compares generated files of the package with the code: manual, completions, licences, bill of
+//! materials. `BLESS=1 cargo test --test rendered` updates them.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,7 +32,7 @@ fn is(name: &str, expected: &str) {
     if std::env::var_os("BLESS").is_some() {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), expected).unwrap();
     }
-    assert!(read(name) == expected, "{name} differs from what the code says; BLESS=1 mends it");
+    assert!(read(name) == expected, "{name} differs from what the code says; BLESS=1 fixes it");
 }
 
 // --- manual
@@ -43,7 +43,7 @@ fn title(name: &str, section: &str) -> Roff {
     page
 }
 
-/// One page for the program: as many pages as commands would hide what belongs together.
+/// One page for the program: one page per command would separate related content.
 #[test]
 fn the_manual_of_the_agent_is_its_command_line() {
     let name = "packaging/man/wasp-agent.8";
@@ -183,7 +183,7 @@ struct Crate {
     repository: String,
 }
 
-/// All crates whose code is in the binaries, by name and version.
+/// Returns all crates whose code is in the binaries, by name and version.
 fn linked() -> Vec<Crate> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--package", "wasp-agent", "--prefix", "none"])
@@ -217,7 +217,7 @@ fn linked() -> Vec<Crate> {
     crates
 }
 
-/// `MIT/Apache-2.0`, `Apache-2.0 OR MIT`, in parentheses or not: the same two, sorted.
+/// Splits `MIT/Apache-2.0` or `Apache-2.0 OR MIT`, with or without parentheses, into sorted terms.
 fn alternatives(term: &str) -> Vec<&str> {
     let mut names: Vec<&str> =
         term.trim_matches(['(', ')']).split(" OR ").flat_map(|name| name.split('/')).collect();
@@ -242,12 +242,12 @@ fn the_package_names_the_licence_of_everything_in_it() {
         .collect();
     let line = format!("License:        {}", Vec::from_iter(terms).join(" AND "));
     let spec = read("rpm.spec");
-    let mended: String = spec
+    let fixed: String = spec
         .lines()
         .map(|old| if old.starts_with("License:") { line.as_str() } else { old })
         .flat_map(|line| [line, "\n"])
         .collect();
-    is("rpm.spec", &mended);
+    is("rpm.spec", &fixed);
     let mut list = String::from("What is linked into wasp-agent and wasp-hook, by licence.\n");
     for (license, crates) in by_license {
         list += &format!("\n{license}\n");
@@ -271,7 +271,7 @@ fn the_spec_has_the_version_of_the_crate() {
     assert!(spec.contains(&format!("> - {VERSION}-1\n")), "%changelog lacks {VERSION}-1");
 }
 
-/// CycloneDX 1.5, one component a line, so that a change of dependencies is a change of its lines.
+/// CycloneDX 1.5 with one component per line, so that a changed dependency is one changed line.
 #[test]
 fn the_bill_of_materials_has_every_crate_with_its_checksum() {
     let lock: toml::Table = read("Cargo.lock").parse().unwrap();

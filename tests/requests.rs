@@ -1,6 +1,5 @@
-//! What the agent sends: each request of a pass through an eviction, as the API server recorded it.
-//! The test server compares every body with Kubernetes' typed structs and refuses what they do not
-//! have.
+//! Compares each request of a pass through an eviction with the API server's record. The test
+//! server compares every body with Kubernetes' typed structs and rejects unknown fields.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +22,7 @@ use test_apiserver::{Handle, Recorded};
 
 const RAM: u64 = 4096 * MIB;
 
-/// All of RAM and swap is in use.
+/// Sets all of RAM and swap to in use.
 fn press(host: &FakeHost) {
     let text = fs::read_to_string(host.path("/proc/meminfo")).unwrap();
     let free = |line: &str| line.starts_with("MemFree") || line.starts_with("SwapFree");
@@ -34,7 +33,7 @@ fn press(host: &FakeHost) {
     host.write("/proc/meminfo", &text.lines().map(line).collect::<String>());
 }
 
-/// Waits for what the agent has sent, which a failure shows.
+/// Waits for a request of the agent; a failure prints all requests.
 fn sent(server: &Handle, what: &str, is: impl Fn(&Recorded) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     let of_node = |r: &Recorded| r.user == format!("system:node:{NODE}");

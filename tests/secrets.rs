@@ -1,4 +1,4 @@
-//! Keys and tokens stay where they are: in no log, no status, no metric, no error and no file.
+//! Keys and tokens appear in no log, no status, no metric, no error and no file.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ const COMMANDS: [&[&str]; 6] = [
     &["status", "--json"],
 ];
 
-/// A host whose agent says all that it can say.
+/// A host whose agent uses as many kinds of output as possible.
 fn host() -> FakeHost {
     let host = FakeHost::new(4096 * MIB, 2048 * MIB);
     host.write(
@@ -44,7 +44,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// What a running agent and every command say of `host`, and what is written down.
+/// Returns the output of a running agent and of every command on `host`, and the content of its
+/// files.
 fn everything_said(host: &FakeHost, mut agent: Agent, last: &str) -> String {
     let mut said = agent.hears(last);
     for arguments in COMMANDS {
@@ -53,7 +54,7 @@ fn everything_said(host: &FakeHost, mut agent: Agent, last: &str) -> String {
         said += &String::from_utf8_lossy(&output.stderr);
     }
     for path in files(&host.path("/run/wasp-agent")) {
-        // What is no text is no file of ours: sockets cannot be opened.
+        // Files that are not text are not ours; sockets cannot be opened.
         said += &fs::read_to_string(&path).unwrap_or_default();
     }
     said + &agent.stop().1
@@ -82,7 +83,7 @@ fn a_broken_kubeconfig_is_named_and_not_quoted() {
     for user in broken {
         let host = host();
         host.write(KUBECONFIG, &kubeconfig("https://127.0.0.1:1", &user));
-        // kubeadm's kubeconfig, where OpenShift has the kubelet's configuration.
+        // kubeadm's kubeconfig, in the place where OpenShift has the kubelet's configuration.
         host.write("/etc/kubernetes/kubelet.conf", &kubeconfig("https://127.0.0.1:1", &user));
         let agent = Agent::start(&host);
         let said = everything_said(&host, agent, "STATUS=no credentials for the API server");
@@ -126,7 +127,7 @@ fn the_nodes_key_is_used_and_never_shown() {
     assert!(!key.is_empty());
 
     let created = server.apply(&pod("vm", NODE, Some("100Mi"), None)).unwrap();
-    // Its own API server, and one that another authority vouches for.
+    // Its own API server, and one with a certificate of another authority.
     for (url, last) in
         [(server.url(), "STATUS=Swap"), (other.url(), "STATUS=API server not reachable")]
     {

@@ -1,5 +1,5 @@
-//! Pods with fields that cannot be read, from an API server that sends them as they are: each costs only
-//! itself.
+//! Pods with unreadable fields, from an API server that sends them unchanged: none affects any
+//! other.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,7 +35,7 @@ fn numbered(name: &str, number: usize) -> Value {
     pod
 }
 
-/// With the one field wrong, each of its own kind.
+/// A pod with one invalid field; each number selects another kind.
 fn odd(name: &str, number: usize) -> Value {
     let mut pod = numbered(name, number);
     match number % 3 {
@@ -80,7 +80,7 @@ fn a_pod_that_cannot_be_read_costs_only_itself() {
     assert!(plan.contains("cannot be read: default/b: spec.priority"), "{plan}");
     assert!(plan.contains("good"), "{plan}");
 
-    // What was known justifies nothing any more; what is in use stays in use.
+    // Earlier knowledge of it no longer justifies a grant; memory in use stays in use.
     let record = host.path(&format!("/run/wasp-agent/pods/{}.json", uid(1)));
     assert!(record.exists());
     host.write(&format!("{good}/memory.swap.current"), &(8 * MIB).to_string());
@@ -88,7 +88,7 @@ fn a_pod_that_cannot_be_read_costs_only_itself() {
     agent.hears("STATUS=3 pods cannot be read");
     host.await_limit(&good, &(9 * MIB).to_string());
     assert!(!record.exists());
-    // Others come and go as ever.
+    // Other pods come and go as usual.
     server.sends("ADDED", &numbered("later", 6).to_string());
     host.await_limit(&cgroup(6), &half(100));
 
@@ -100,7 +100,7 @@ fn a_pod_that_cannot_be_read_costs_only_itself() {
     host.write(&format!("{good}/memory.swap.current"), "0\n");
     server.sends("MODIFIED", &numbered("good", 1).to_string());
     host.await_limit(&good, &half(100));
-    let status = agent.hears("of 5 containers in 4 pods 4 may swap");
+    let status = agent.hears("4 of 5 containers in 4 pods may swap");
     assert!(!status.contains("cannot be read"), "{status}");
 
     let (code, log) = agent.stop();
@@ -112,7 +112,7 @@ fn a_pod_that_cannot_be_read_costs_only_itself() {
     assert!(!log.contains("not reachable"), "{log}");
 }
 
-/// What an earlier run of the agent knew does not help a pod that cannot be read now.
+/// A record of an earlier agent does not help a pod that cannot be read now.
 #[test]
 fn a_record_of_a_pod_that_cannot_be_read_is_dropped() {
     let host = host();
@@ -130,7 +130,7 @@ fn a_record_of_a_pod_that_cannot_be_read_is_dropped() {
     drop(agent);
 }
 
-/// What the agent has had in RAM at most, with a list of so many such pods.
+/// Returns the agent's peak RSS with a list of this many such pods.
 fn peak(pods: usize, length: usize) -> u64 {
     let host = host();
     let pod = |number| {

@@ -1,4 +1,4 @@
-//! Baselines: the least that a program can do and still notice what the agent notices.
+//! Baselines: the least work that a program needs to notice the same events as the agent.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::{FakeHost, MIB, NODE, container_id};
 
-/// A file that a thread puts right by inotify: waits, compares, writes.
+/// A file that a thread repairs on inotify events: waits, compares, writes.
 pub struct Repair {
     pub host: FakeHost,
     pub cgroup: String,
@@ -46,7 +46,7 @@ impl Repair {
     }
 }
 
-/// Who makes and changes pods, by one connection.
+/// Creates and changes pods, over one connection.
 pub struct Admin {
     runtime: Runtime,
     pods: Api<Pod>,
@@ -59,14 +59,14 @@ impl Admin {
         Self { runtime, pods: Api::namespaced(client, "default") }
     }
 
-    /// Makes a pod and returns its UID.
+    /// Creates a pod and returns its UID.
     pub fn create(&self, pod: Value) -> String {
         let pod: Pod = serde_json::from_value(pod).unwrap();
         let made = self.runtime.block_on(self.pods.create(&PostParams::default(), &pod));
         made.unwrap().metadata.uid.unwrap()
     }
 
-    /// Says that the container of `pod` has been resized in place.
+    /// Reports an in-place resize of the container of `pod`.
     pub fn resized(&self, pod: &str, request: &str) {
         let resources = json!({"requests": {"memory": request}, "limits": {"memory": "1Gi"}});
         let patch =
@@ -89,8 +89,8 @@ async fn client(kubeconfig: &Path) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// kube's own watch of the node's pods, decoded and dropped: when a change came, and the CPU time
-/// that its thread had used by then.
+/// kube's own watch of the node's pods, decoded and dropped: sends the time of each change, and the
+/// CPU time that its thread had used by then.
 pub fn watch(kubeconfig: PathBuf) -> mpsc::Receiver<(Instant, Duration)> {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
@@ -100,7 +100,7 @@ pub fn watch(kubeconfig: PathBuf) -> mpsc::Receiver<(Instant, Duration)> {
             let events = watcher::watcher(pods, of_node);
             pin_mut!(events);
             while let Some(event) = events.next().await {
-                // The list is over; then each change.
+                // The end of the list, then each change.
                 let news = matches!(event, Ok(Event::InitDone | Event::Apply(_)));
                 if news && send.send((Instant::now(), cpu_time())).is_err() {
                     return;
@@ -112,7 +112,7 @@ pub fn watch(kubeconfig: PathBuf) -> mpsc::Receiver<(Instant, Duration)> {
     receive
 }
 
-/// Of this thread.
+/// CPU time of this thread.
 pub fn cpu_time() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }

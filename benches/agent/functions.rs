@@ -1,4 +1,5 @@
-//! The agent's own functions, by criterion, each beside the least that the same work can take.
+//! The agent's own functions, measured by criterion, each with a baseline: the least that the same
+//! work can take.
 
 use std::{
     collections::BTreeMap,
@@ -29,6 +30,7 @@ use wasp_agent::{
         },
         limits::decide,
         state::State,
+        suspend::Suspensions,
     },
     model::{
         host::{ContainerFacts, Level, Monotonic, NodeMemory},
@@ -55,14 +57,14 @@ use crate::{
     table::{Row, Unit},
 };
 
-/// How many times its baseline a row may take at most.
+/// The largest allowed ratio of a row to its baseline.
 pub const LAWS: [(&str, f64); 1] = [("read /proc/vmstat", 4.0)];
 
 const PODS: [usize; 3] = [50, 250, 1000];
 const NODE: NodeMemory =
     NodeMemory { ram_bytes: 256 << 30, swap_bytes: 128 << 30, page_bytes: 4096 };
 
-/// The thread's CPU time: nothing here waits, and others use the machine too.
+/// The thread's CPU time: nothing here waits, and other programs use the machine too.
 struct CpuTime;
 
 impl Measurement for CpuTime {
@@ -100,7 +102,7 @@ struct Bench {
     rows: Vec<Row>,
 }
 
-/// All of them; criterion keeps its own results in `folder`.
+/// Measures all functions; criterion keeps its own results in `folder`.
 pub fn measure(folder: &Path) -> Vec<Row> {
     let criterion = Criterion::default()
         .with_measurement(CpuTime)
@@ -140,7 +142,7 @@ impl Bench {
         self.rows.push(Row::new(what, took, Unit::Seconds, grows).against(baseline, at_least));
     }
 
-    /// The median, in seconds.
+    /// Returns the median, in seconds.
     fn time<A>(&mut self, name: &str, mut function: impl FnMut() -> A) -> f64 {
         let name = name.replace(['/', ' ', ','], "-");
         self.criterion.bench_function(&name, |bencher| bencher.iter(&mut function));
@@ -149,7 +151,7 @@ impl Bench {
         estimates["median"]["point_estimate"].as_f64().unwrap() / 1e9
     }
 
-    /// A thorough pass's decision where every limit is right: the most that is looked at.
+    /// The decision of a thorough pass with all limits right: the most work for a decision.
     fn decide(&mut self, count: usize, settings: &Settings) {
         let mut node = Node::new(count, settings);
         let facts = node.facts();
@@ -169,7 +171,7 @@ impl Bench {
         );
     }
 
-    /// As the agent's resync does it, on regular files.
+    /// The agent's resync, on regular files.
     fn pass(&mut self, count: usize, settings: &Settings) {
         // Each pod has a container and a sandbox.
         let mut node = Node::new(count / 2, settings);
@@ -194,7 +196,7 @@ impl Bench {
         );
     }
 
-    /// The order of eviction, all above their requests.
+    /// The order of eviction, with all pods above their requests.
     fn rank(&mut self, count: usize, settings: &Settings) {
         let pods = pods(count);
         let used = |(uid, pod): (&PodUid, &Arc<Pod>)| PodUsage {
@@ -225,7 +227,7 @@ impl Bench {
         );
     }
 
-    /// What this machine's kernel writes, in regular files: parsing is measured, not the kernel.
+    /// Content of this machine's kernel files, in regular files: measures parsing, not the kernel.
     fn kernel_files(&mut self) {
         let host = FakeHost::new(MIB, MIB);
         let vm = ["sys/vm/min_free_kbytes", "sys/vm/watermark_scale_factor"];
@@ -288,7 +290,7 @@ impl Bench {
         });
     }
 
-    /// A look at the node: every five or ten seconds, every second while swap hurts.
+    /// A look at the node: every five or ten seconds, every second under swap pressure.
     fn look(&mut self, settings: &Settings) {
         let host = FakeHost::new(MIB, MIB);
         let files = ["/proc/meminfo", "/proc/vmstat", "/proc/pressure/memory"];
@@ -363,7 +365,7 @@ fn pods(count: usize) -> Pods {
     (0..count).map(pod).collect()
 }
 
-/// A host with pods of one container and a sandbox each, all running and with their right limits.
+/// A host with pods of one container and a sandbox each, all running and with the right limits.
 struct Node {
     _host: FakeHost,
     _runtime: tokio::runtime::Runtime,
@@ -386,7 +388,7 @@ impl Node {
                 cgroups.push(host.path(&cgroup));
             }
         }
-        // inotify's queue wants a reactor.
+        // inotify's queue needs a reactor.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let entered = runtime.enter();
         let roots = Roots::at(host.root());
@@ -416,8 +418,10 @@ impl Node {
         containers: &[ContainerFacts],
         state: State,
     ) -> (State, Decision) {
+        let suspensions = Suspensions::default();
         let snapshot = Snapshot {
             node: NODE,
+            suspensions: &suspensions,
             pods: &self.pods,
             containers,
             slices: &[],

@@ -1,4 +1,4 @@
-//! What a list of long pods needs in memory: as much as the longest of them, not as much as all.
+//! The memory that a list of long pods needs: as much as the longest of them, not as much as all.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::{
 const PODS: usize = 200;
 const LONG: usize = 1_000_000;
 
-/// etcd takes no longer one.
+/// About the largest object that etcd accepts.
 fn long_pod(name: &str, number: usize) -> Value {
     let mut pod = real_pod(name, number);
     pod["spec"]["containers"][0]["env"] = json!([{"name": "LONG", "value": "x".repeat(LONG)}]);

@@ -1,8 +1,8 @@
-//! What the agent costs: its functions, and itself as a process. `make bench`.
+//! The cost of the agent: of its functions, and of its process. `make bench`.
 //!
-//! Each figure stands beside a baseline of the same run, the least that the same work can take, since
-//! machines differ and are shared. What is no matter of timing is checked too: nothing may grow with
-//! the cluster, and nothing with the node's pods but what has to.
+//! Each figure has a baseline from the same run, the least that the same work can take, because
+//! machines differ and are shared. Independent of timing, this also checks that no cost grows with
+//! the cluster, and only the expected ones with the node's pods.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ mod table;
 use std::{path::Path, process::exit};
 
 fn main() {
-    // Beside the agent that it measures.
+    // The program in the same folder as the agent that it measures.
     let binary = support::agent_binary();
     let folder = binary.parent().unwrap_or(Path::new("."));
     let mut rows = functions::measure(&folder.join("criterion"));

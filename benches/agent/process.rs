@@ -1,4 +1,5 @@
-//! The agent as a process: memory, idleness, what a change costs, and how long a wrong limit stands.
+//! The agent as a process: memory, idle load, the cost of a change, and the time until a wrong
+//! limit is repaired.
 
 use std::{
     fs,
@@ -18,20 +19,21 @@ const SOME: usize = 250;
 const MANY: usize = 1000;
 const ELSEWHERE: usize = 2000;
 const ROUNDS: usize = 300;
-/// Of each container eight drifts are repaired at once, then one a second.
+/// The agent repairs eight drifts of a container at once, then one a second.
 const COUNTED_ROUNDS: usize = 60;
 const UPDATES: usize = 100;
 const IDLE: Duration = Duration::from_secs(60);
-/// The agent looks at a node so often whose kernel tells of nothing and has nothing swapped.
+/// Looks per minute at a node whose kernel reports nothing and that has nothing swapped.
 const LOOKS: f64 = 12.0;
-/// Laws, in bytes: of memory, of it for each pod of the node with its sandbox, and of the binary.
+/// Upper bounds in bytes: of memory, of memory per pod of the node with its sandbox, and of the
+/// binary.
 const SOME_RSS: f64 = 16e6;
 const MANY_RSS: f64 = 20e6;
 const OF_A_POD: f64 = 5e3;
 const BINARY: f64 = 6e6;
-/// In a minute: the looks, and one in twenty seconds for all else.
+/// Per minute: the looks, and one in twenty seconds for everything else.
 const WAKE_UPS: f64 = LOOKS + 3.0;
-/// Half of a request of 100 MiB: twice as much RAM as swap.
+/// Half of a request of 100 MiB: the node has twice as much RAM as swap.
 const RIGHT: u64 = 50 * MIB;
 
 pub fn measure(rows: &mut Vec<Row>, broken: &mut Vec<String>) {
@@ -82,7 +84,7 @@ fn expect(broken: &mut Vec<String>, holds: bool, sentence: impl FnOnce() -> Stri
     }
 }
 
-/// What pods of other nodes cost: nothing.
+/// The cost of pods on other nodes: none.
 fn of_cluster(
     site: &Site,
     agent: &Agent,
@@ -101,7 +103,7 @@ fn of_cluster(
         "nothing",
     ));
     rows.push(Row::new("CPU meanwhile", counted.cpu_seconds, Unit::Seconds, "nothing"));
-    // A bookmark may come.
+    // A bookmark may arrive.
     expect(broken, bytes < ELSEWHERE as f64, || {
         format!("the agent received {bytes} bytes about {ELSEWHERE} pods of other nodes")
     });
@@ -146,8 +148,8 @@ fn of_node(sites: &[Site; 3], agents: &[Agent; 3], rows: &mut Vec<Row>, broken: 
     expect(broken, of_a_pod <= OF_A_POD, || format!("a pod takes {of_a_pod:.0} bytes"));
 }
 
-/// All at once, and one whose node has pages in swap and no kernel that tells of stalls: it looks
-/// every second.
+/// Measures all agents at the same time. One has a node with pages in swap and a kernel that
+/// reports no stalls: it looks every second.
 fn idle(agents: &[Agent; 3], rows: &mut Vec<Row>, broken: &mut Vec<String>) {
     let site = Site::new(FEW);
     let meminfo = fs::read_to_string(site.host.path("/proc/meminfo")).unwrap();
@@ -196,7 +198,7 @@ fn idle(agents: &[Agent; 3], rows: &mut Vec<Row>, broken: &mut Vec<String>) {
     rows.push(cpu.against(format!("idle, {FEW} pods"), counted[0].cpu_seconds));
 }
 
-/// Sorted times of all rounds.
+/// Returns the sorted times of all rounds.
 fn times(rounds: usize, round: impl FnMut(usize) -> Duration) -> Vec<Duration> {
     let mut times: Vec<Duration> = (0..rounds).map(round).collect();
     times.sort();
@@ -237,7 +239,7 @@ fn reads_per_drift(site: &Site, agent: &Agent) -> f64 {
     (Counted::of(agent) - before).reads as f64 / COUNTED_ROUNDS as f64
 }
 
-/// From a container's cgroup, its pod known, to its right limit.
+/// From the appearance of a container's cgroup, with a known pod, to its right limit.
 fn starts(site: &Site, rows: &mut Vec<Row>) {
     let Site { host, admin, .. } = site;
     let bare = bare::Repair::start();
@@ -257,7 +259,7 @@ fn starts(site: &Site, rows: &mut Vec<Row>) {
     rows.push(row.against("a drift's, by a thread that does only this", median(&baseline)));
 }
 
-/// A container is resized in place, back and forth.
+/// Resizes a container in place, back and forth.
 fn updates(site: &Site, agent: &Agent, rows: &mut Vec<Row>) {
     let Site { host, server, admin, cgroups, .. } = site;
     let length = real_pod("p0", 0).to_string().len();

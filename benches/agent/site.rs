@@ -1,4 +1,4 @@
-//! A node in a folder with its API server, and what the kernel counts of the agent between the two.
+//! A node in a folder with its API server, and the kernel's counters of the agent between the two.
 
 use std::{fs, ops::Sub};
 
@@ -10,7 +10,8 @@ use crate::{
     support::{Agent, FakeHost, MIB, NODE, api_server, container_id, pod},
 };
 
-/// As long as pods are in a cluster: some 8 kB of JSON, most of which no agent needs.
+/// A pod as large as those of real clusters: about 8 kB of JSON, most of which the agent does not
+/// need.
 pub fn real_pod(name: &str, number: usize) -> Value {
     let mut pod = pod(name, NODE, Some("100Mi"), Some("1Gi"));
     let last_applied = "x".repeat(4000);
@@ -60,7 +61,7 @@ impl Site {
         self.cgroups.len()
     }
 
-    /// So many pods come to other nodes.
+    /// Adds this many pods to other nodes.
     pub fn elsewhere(&self, pods: usize) {
         for number in 0..pods {
             let mut pod = real_pod(&format!("other{number}"), number);
@@ -69,14 +70,14 @@ impl Site {
         }
     }
 
-    /// Once it is ready, and has done what is left to do then.
+    /// Starts an agent; returns once it is ready and its startup work is done.
     pub fn start(&self) -> Agent {
         let agent = Agent::start(&self.host);
         std::thread::sleep(std::time::Duration::from_secs(3));
         agent
     }
 
-    /// What the API server has sent the agent on its watch, before TLS.
+    /// Returns the bytes that the API server has sent the agent on its watch, before TLS.
     pub fn watched_bytes(&self) -> u64 {
         let report = self.server.requests().unwrap();
         let of_agent = |row: &&Value| {
@@ -89,7 +90,7 @@ impl Site {
     }
 }
 
-/// What the kernel has counted of a process.
+/// The kernel's counters of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
     pub cpu_seconds: f64,
@@ -123,13 +124,13 @@ impl Sub for Counted {
     }
 }
 
-/// RSS and its anonymous part, in bytes.
+/// Returns RSS and its anonymous part, in bytes.
 pub fn memory(agent: &Agent) -> [f64; 2] {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     ["VmRSS", "RssAnon"].map(|key| line(&status, key) as f64 * 1024.0)
 }
 
-/// The most that the agent has had in RAM at a time, in bytes.
+/// Returns the agent's peak RSS, in bytes.
 pub fn peak(agent: &Agent) -> f64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     line(&status, "VmHWM") as f64 * 1024.0

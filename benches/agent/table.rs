@@ -1,4 +1,4 @@
-//! What was measured, and against what.
+//! The table of measured figures and their baselines.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -53,19 +53,20 @@ impl Row {
         Self { what: what.into(), value, unit, worst: None, baseline: None, ratio: None, grows }
     }
 
-    /// The median of many rounds, and the worst of them.
+    /// A row with the median of many rounds, and the worst of them.
     pub fn of_times(what: impl Into<String>, sorted: &[Duration], grows: &'static str) -> Self {
         let worst = sorted.last().map(Duration::as_secs_f64);
         Self { worst, ..Self::new(what, median(sorted), Unit::Seconds, grows) }
     }
 
-    /// What the same takes in the least possible way, in the same unit.
+    /// Adds the baseline: the least that the same work can take, in the same unit.
     pub fn against(self, what: impl Into<String>, value: f64) -> Self {
         let ratio = (value > 0.0).then(|| self.value / value);
         Self { baseline: Some(Baseline { what: what.into(), value }), ratio, ..self }
     }
 
-    /// What is wrong where the row of that name takes more than so many times its baseline.
+    /// Describes the problem if the row with that name takes more than this multiple of its
+    /// baseline.
     pub fn breaks(&self, (what, times): &(&str, f64)) -> Option<String> {
         let ratio = self.ratio.filter(|ratio| self.what == *what && ratio > times)?;
         Some(format!("{what} takes {ratio:.1} times its baseline, more than {times}"))
@@ -91,7 +92,7 @@ pub fn median(sorted: &[Duration]) -> f64 {
     sorted[sorted.len() / 2].as_secs_f64()
 }
 
-/// Prints all, and keeps it as JSON.
+/// Prints all rows, and writes them as JSON.
 pub fn report(rows: &[Row], broken: &[String], file: &Path) {
     println!("\n{:<52} {:<28} {:>8} {:<52} grows with", "what", "figure", "ratio", "to");
     for row in rows {

@@ -1,4 +1,5 @@
-//! Feeds the function of `TARGETS` that FUZZ_TARGET names: one program to link.
+//! Feeds the function of `TARGETS` that FUZZ_TARGET names, so that only one program has to be
+//! linked.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A folder that stands for a host, whose files are put back before each run.
+//! A folder that stands for a host, whose files are restored before each run.
 
 use std::{cell::RefCell, fs, rc::Rc};
 
@@ -22,7 +22,7 @@ impl Files {
     }
 }
 
-/// The one of this thread.
+/// Returns the folder of this thread.
 pub fn files() -> Rc<Files> {
     thread_local! {
         static FILES: RefCell<Option<Rc<Files>>> = const { RefCell::new(None) };
@@ -36,7 +36,8 @@ pub fn files() -> Rc<Files> {
     })
 }
 
-/// The first letter says what the rest is: `a` the first kind, and so on.
+/// Splits off the first letter, which selects the kind of the rest: `a` is the first kind, and so
+/// on.
 pub fn kind(bytes: &[u8], kinds: u8) -> Option<(char, &[u8])> {
     let (letter, rest) = bytes.split_first()?;
     Some((char::from(b'a' + letter.wrapping_sub(b'a') % kinds), rest))

@@ -1,4 +1,5 @@
-//! A host that waits for the OCI hook: files in a folder, made once and put back before each run.
+//! A host that waits for the OCI hook: files in a folder, created once and restored before each
+//! run.
 
 use std::{cell::LazyCell, fs, path::PathBuf};
 
@@ -7,9 +8,9 @@ use wasp_agent::{
     roots::Roots,
 };
 
-/// What all pods together may swap; no estimate may be above it.
+/// The most that all pods together may swap; no estimate may exceed it.
 pub const SWAP_FOR_PODS: u64 = 1_000_000;
-/// Published for container `c`.
+/// The published grant of container `c`.
 pub const GRANT: u64 = 777_000;
 /// The pod of `tests/fixtures/oci/burstable-request-200Mi.json`.
 const UID: &str = "9ce832f3-695f-417d-92ca-d8c057154274";
@@ -72,7 +73,8 @@ impl Host {
         let _ = fs::remove_file(&self.record);
     }
 
-    /// Runs the hook where the runtime has left swap without bound. `None` for limits still so.
+    /// Runs the hook where the runtime has left swap unlimited. Returns `None` for limits that are
+    /// still so.
     pub fn run(&self, state: &[u8]) -> (Result<Done, Nothing>, [Option<u64>; 2]) {
         for level in &self.levels {
             fs::write(level, "max\n").unwrap();
@@ -86,8 +88,8 @@ impl Host {
     }
 }
 
-/// Any bytes as the container's `config.json`: it gets its grant, an estimate within the node's swap,
-/// or none; never what the runtime left.
+/// Any bytes as the container's `config.json`: the container gets its grant, an estimate within the
+/// node's swap, or 0, but never keeps the runtime's limit.
 pub fn oci_config(config: &[u8]) {
     thread_local! {
         static HOST: LazyCell<Host> = LazyCell::new(|| Host::new(""));
@@ -109,13 +111,13 @@ pub fn oci_config(config: &[u8]) {
     });
 }
 
-/// Any bytes as the runtime's state: the hook acts on the container that it names, or on none.
+/// Any bytes as the runtime's state: the hook acts on the container in it, or on none.
 pub fn runtime_state(state: &[u8]) {
     const CONFIG: &str = include_str!("../../tests/fixtures/oci/burstable-request-200Mi.json");
     thread_local! {
         static HOST: LazyCell<Host> = LazyCell::new(|| {
             let host = Host::new(CONFIG);
-            // So that a state can name its bundle.
+            // So that a state can name its bundle by a relative path.
             std::env::set_current_dir(host.folder.path()).unwrap();
             host
         });

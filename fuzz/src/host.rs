@@ -1,4 +1,4 @@
-//! The kernel's files, the host's configuration, and our own settings.
+//! Fuzzes parsers of the kernel's files, of the host's configuration, and of our own settings.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -84,7 +84,7 @@ pub fn kernel_files(bytes: &[u8]) {
         'f' => {
             files.put("/proc/self/mountinfo", text);
             disks::disks(roots, &["/".into(), "/var/lib/swapfile".into()]);
-            // There is no device that encrypts, whatever is mounted.
+            // No device of this host encrypts, whatever is mounted.
             assert!(!disks::is_encrypted(roots, Path::new("/var/lib/swapfile")));
         }
         'g' => {
@@ -179,7 +179,7 @@ pub fn host_config(bytes: &[u8]) {
             let pods = config.map(|config| config.pods_roots()).unwrap_or_default();
             assert!(pods.iter().all(|path| path.is_relative() && !path.ends_with("..")));
         }
-        // A file that a flag names may have any name.
+        // A flag may name a file with any name.
         Err(_) if matches!(kind, 'e' | 'f') => {}
         Err(error) => assert!(error.contains(path), "{error}"),
     }
@@ -188,7 +188,7 @@ pub fn host_config(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as our own configuration: it is refused by file and line, or within its bounds.
+/// Any bytes as our own configuration: it is rejected with file and line, or within its bounds.
 pub fn settings(bytes: &[u8]) {
     let Some((kind, text)) = kind(bytes, 2) else { return };
     let files = files();
@@ -213,7 +213,7 @@ pub fn settings(bytes: &[u8]) {
             if let SwapSize::Bytes(bytes) = settings.swap.size {
                 assert!(bytes > 0);
             }
-            // What check-config prints is the same configuration.
+            // The output of check-config is the same configuration.
             let shown = effective(&resolved);
             files.put(path, b"");
             files.put("/etc/wasp-agent/config.d/50-x.toml", shown.as_bytes());

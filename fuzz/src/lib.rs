@@ -1,5 +1,5 @@
-//! What reads words of others, as functions of any bytes: each panics where something that must hold
-//! does not. libFuzzer calls them (`make fuzz`), and `tests/fuzz.rs` with the corpus and its mutations.
+//! The parsers of foreign input as functions of any bytes: each panics if an invariant is violated.
+//! libFuzzer calls them (`make fuzz`), and `tests/fuzz.rs` with the corpus and its mutations.
 
 pub mod files;
 pub mod hook;

@@ -1,4 +1,4 @@
-//! Pods as the API server's watch brings them.
+//! Fuzzes pods in the form of the API server's watch.
 
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ use wasp_agent::{
 
 const NODE: NodeMemory = NodeMemory { ram_bytes: 64 << 30, swap_bytes: 32 << 30, page_bytes: 4096 };
 
-/// Any bytes as a line of the watch: what is granted is LimitedSwap's share, and what may not be
-/// evicted is not.
+/// Any bytes as a line of the watch: grants are LimitedSwap's shares, and protected pods are not
+/// evicted.
 pub fn watch_events(line: &[u8]) {
     let event = decode::event(line, &[]).map(|(event, _)| event);
     if let Some(Event::Applied(Err(odd)) | Event::Deleted(Err(odd))) = &event {
@@ -59,7 +59,7 @@ pub fn watch_events(line: &[u8]) {
     assert_eq!(serde_json::from_str::<Pod>(&text).unwrap(), pod, "as the agent remembers it");
 }
 
-/// What must hold for any pod, wherever it is from.
+/// Checks the invariants of any pod, whatever its source.
 pub fn holds(pod: &Pod) {
     let settings = Settings::defaults();
     let most = swap_for_pods(&settings.grant, &NODE);

@@ -1,4 +1,4 @@
-//! What the agent has left for itself, its hook and its commands.
+//! Fuzzes the files that the agent writes for itself, its hook and its commands.
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,11 +86,11 @@ pub fn saved_state(bytes: &[u8]) {
             let overview = Overview {
                 version: 1,
                 at: String::new(),
-                agent: AgentState { running: true, doubt: None },
+                agent: AgentState { running: true, warning: None },
                 published: Some(published),
                 swap_for_pods_bytes: 0,
                 swap_devices: vec![],
-                vms_without_overcommitment: vec![],
+                vms_without_overcommit: vec![],
                 pods: vec![],
                 notes: vec![],
             };
@@ -100,7 +100,7 @@ pub fn saved_state(bytes: &[u8]) {
     }
 }
 
-/// How many pods a node evicts that thrashes for two hours.
+/// Returns the number of pods that a node evicts while it thrashes for two hours.
 fn evicted(mut evictions: Evictions) -> usize {
     let settings =
         EvictionSettings { mode: EvictionMode::Enforce, ..Settings::defaults().eviction };

@@ -1,13 +1,12 @@
-//! Keeps the node's history: a record each minute, and events as they come.
+//! Records the node's history: a record each minute, and events as they happen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
-    act::Actuator,
     decide::{decision::Cause, history::rates},
     history,
     model::trouble::Trouble,
@@ -21,26 +20,29 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// So many kinds of repairs are told apart in a minute; the others are summed up.
+/// Number of kinds of repairs that a minute distinguishes; others are summed up.
 const TOLD_APART: usize = 20;
-/// A limit that another writer keeps changing is repaired so often.
+/// A problem that comes and goes is recorded so often in this time; then it is recorded when it stays.
+const BEGINS: u32 = 12;
+const BEGINS_IN: Duration = Duration::from_secs(3600);
+/// Interval of repairs of a limit that another program keeps changing.
 const CONTENDED: Duration = Duration::from_secs(1);
 
-/// What has happened since the last record.
+/// Events since the last record.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
-    /// `None` in a dry run.
-    keeper: Option<history::Keeper>,
     next: Monotonic,
     before: Option<Sample>,
     events: Vec<Event>,
-    /// By pod, level and what was found.
+    /// Repairs by pod, level and the value found.
     repairs: BTreeMap<(String, String, String), u64>,
     verified: u32,
     written: [u16; 4],
     worst: Duration,
     api_lost: bool,
     troubles: BTreeSet<&'static str>,
+    /// Since when, and how often each began.
+    begun: BTreeMap<&'static str, (Monotonic, u32)>,
 }
 
 fn epoch() -> u64 {
@@ -52,12 +54,12 @@ impl Recorder {
         self.events.push(Event { at: epoch(), what });
     }
 
-    /// So many limits were compared.
+    /// Counts limits that were compared.
     pub(super) fn verified(&mut self, limits: usize) {
         self.verified = self.verified.saturating_add(u32::try_from(limits).unwrap_or(u32::MAX));
     }
 
-    /// A limit was written; `took` is the time since the agent began to look at it.
+    /// Counts a written limit; `took` is the time since the agent began to look at it.
     pub(super) fn written(
         &mut self,
         cause: Cause,
@@ -83,39 +85,31 @@ impl Recorder {
         *self.repairs.entry(key).or_default() += 1;
     }
 
-    /// When to write the next record.
+    fn may_begin(&mut self, about: &'static str, now: Monotonic) -> bool {
+        let (since, count) = self.begun.entry(about).or_insert((now, 0));
+        if now.since(*since) >= BEGINS_IN {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= BEGINS
+    }
+
+    /// Returns the time of the next record.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// A dry run leaves no file: it has no keeper.
-    pub(super) fn history_begins(&mut self, acts: bool) {
-        if !acts {
-            return;
-        }
-        match history::Keeper::start(self.roots.clone()) {
-            Ok(keeper) => self.recorder.keeper = Some(keeper),
-            Err(error) => {
-                let text = format!("no thread to write the node's history: {error}");
-                self.problem(Trouble::History, Some(text));
-                return;
-            }
-        }
+impl<E: Effects> Agent<E> {
+    pub(super) fn history_begins(&mut self) {
         let boot = std::fs::read_to_string(self.roots.proc("sys/kernel/random/boot_id"));
         let boot = boot.unwrap_or_default().trim().to_owned();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.recorder.tell(What::Started { version, boot });
     }
 
-    /// Notes what begins and ends, and the minute when it is over.
+    /// Records what begins and ends, and the minute when it is over.
     pub(super) fn remember(&mut self) {
-        if self.recorder.keeper.is_none() {
-            self.recorder.next = self.now() + MINUTE * 60;
-            self.recorder.events.clear();
-            return;
-        }
         self.see_what_changed();
         let due = self.now() >= self.recorder.next;
         let minute = if due { self.minute() } else { None };
@@ -123,56 +117,58 @@ impl<A: Actuator> Agent<A> {
     }
 
     pub(super) fn history_ends(&mut self) {
-        if self.recorder.keeper.is_some() {
-            let minute = self.minute();
-            self.recorder.tell(What::Stopped);
-            self.keep(minute);
-        }
-        if let Some(keeper) = self.recorder.keeper.take() {
-            keeper.end();
-        }
+        let minute = self.minute();
+        self.recorder.tell(What::Stopped);
+        self.keep(minute);
     }
 
     fn keep(&mut self, minute: Option<Minute>) {
-        let Some(keeper) = &self.recorder.keeper else { return };
         if minute.is_none() && self.recorder.events.is_empty() {
             return;
         }
         let events = std::mem::take(&mut self.recorder.events);
-        let problem = match keeper.keep(history::News { minute, events }) {
-            true => keeper.failure(),
-            false => Some(format!("{} is not written: the disk does not answer", history::MINUTES)),
-        };
+        let problem = self.effects.keep(history::News { minute, events });
         self.problem(Trouble::History, problem);
     }
 
     fn see_what_changed(&mut self) {
+        let now_is = self.now();
         let lost = self.api.failure.clone();
         match (&lost, self.recorder.api_lost) {
-            (Some(why), false) => self.recorder.tell(What::ApiLost { why: why.text.clone() }),
-            (None, true) => self.recorder.tell(What::ApiBack),
+            (Some(why), false) if self.recorder.may_begin(Trouble::Api.word(), now_is) => {
+                self.recorder.tell(What::ApiLost { why: why.text.clone() });
+                self.recorder.api_lost = true;
+            }
+            (None, true) => {
+                self.recorder.tell(What::ApiBack);
+                self.recorder.api_lost = false;
+            }
             _ => {}
         }
-        self.recorder.api_lost = lost.is_some();
         let troubles = self.health.now();
         let now: BTreeSet<&'static str> =
             troubles.keys().copied().filter(|about| *about != Trouble::History.word()).collect();
         for about in now.difference(&self.recorder.troubles.clone()) {
-            let why = troubles.get(about).cloned().unwrap_or_default();
-            self.recorder.tell(What::Trouble { about: (*about).to_owned(), why });
+            if self.recorder.may_begin(about, now_is) {
+                let why = troubles.get(about).cloned().unwrap_or_default();
+                self.recorder.tell(What::Problem { kind: (*about).to_owned(), why });
+                self.recorder.troubles.insert(about);
+            }
         }
         for about in self.recorder.troubles.clone().difference(&now) {
-            self.recorder.tell(What::TroubleOver { about: (*about).to_owned() });
+            self.recorder.tell(What::ProblemOver { kind: (*about).to_owned() });
+            self.recorder.troubles.remove(about);
         }
-        self.recorder.troubles = now;
     }
 
-    /// What happened since the last; `None` where the node cannot be read, which is reported elsewhere.
+    /// Returns the record since the last one; `None` if the node cannot be read, which is reported
+    /// elsewhere.
     fn minute(&mut self) -> Option<Minute> {
         self.recorder.next = self.now() + MINUTE;
         let slices = &self.settings.protection.slices;
         let working_set = self.eviction.working_set();
         let sample = pressure::sample(&self.roots, since_boot(), slices, working_set).ok()?;
+        let suspended_bytes = self.suspend.swap_bytes();
         let recorder = &mut self.recorder;
         let [drifts, found, grant_changed, stepped_down] = std::mem::take(&mut recorder.written);
         let worst = std::mem::take(&mut recorder.worst).as_millis();
@@ -187,7 +183,7 @@ impl<A: Actuator> Agent<A> {
             swap_used_bytes: sample.swap_used_bytes,
             working_set_bytes: sample.working_set_bytes,
             api_reachable: self.api.synced && self.api.failure.is_none(),
-            bus_trouble: self.health.has(Trouble::Systemd),
+            bus_problem: self.health.has(Trouble::Systemd),
             signal_active: self.eviction.a_signal_is_active(),
             rates: recorder.before.and_then(|before| rates(&before, &sample)),
             verified: std::mem::take(&mut recorder.verified),
@@ -197,8 +193,24 @@ impl<A: Actuator> Agent<A> {
             stepped_down,
             worst_millis: u16::try_from(worst).unwrap_or(u16::MAX),
             containers: u16::try_from(containers).unwrap_or(u16::MAX),
+            suspended_bytes,
         };
         recorder.before = Some(sample);
         Some(minute)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_flaps_is_recorded_a_dozen_times_an_hour() {
+        let mut recorder = Recorder::default();
+        let at = |second| Monotonic(Duration::from_secs(second));
+        let begun = (0..3600).filter(|second| recorder.may_begin("records", at(*second))).count();
+        assert_eq!(begun, 12);
+        assert!(recorder.may_begin("api", at(3599)), "another one");
+        assert!(recorder.may_begin("records", at(3600)), "an hour later");
     }
 }

@@ -1,13 +1,15 @@
-//! The OCI hook: installed where CRI-O reads it, kept there, and told what it needs.
+//! Installs the OCI hook where CRI-O reads it, keeps it there, and publishes its settings.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::{Actuator, Written},
+    act::Written,
     config::settings::Grants,
     decide::{
         grant::swap_for_pods,
@@ -16,6 +18,8 @@ use crate::{
     messages,
     model::{
         hook::HookSettings,
+        host::Monotonic,
+        program::ProgramFacts,
         runtime::Runtime,
         trouble::{Problem, Trouble},
     },
@@ -25,14 +29,25 @@ use crate::{
 
 const PROGRAM: &str = "wasp-hook";
 
-/// Where the hook is installed.
+/// The least time between two looks at the mounts.
+const MOUNTS_PAUSE: Duration = Duration::from_secs(1);
+
+/// The place where the hook is installed.
 #[derive(Debug, Default)]
 pub(super) struct Installed {
     file: Option<PathBuf>,
     watch: Option<FileWatch>,
-    /// Made before the program is looked at: what changes meanwhile is noticed.
+    /// Created before the program is examined, so that a later change is noticed.
     program_watch: Option<FileWatch>,
     program: program::Known,
+    /// Watches other programs' hooks, in all folders.
+    others_watch: Option<FileWatch>,
+    /// The reason why the program could not run at the last look.
+    unfit: Option<Unfit>,
+    /// The time of the next look at the mounts, after they have changed.
+    mounts_due: Option<Monotonic>,
+    /// The earliest time of the look after that.
+    mounts_next: Monotonic,
 }
 
 impl Installed {
@@ -40,18 +55,61 @@ impl Installed {
         self.file.as_ref().map(|file| file.display().to_string())
     }
 
-    /// Returns when the definition or a folder for it may have changed; never while none is watched.
+    /// Returns when the definition or a folder for it may have changed; never if none is watched.
     pub(super) async fn changed(&self) -> io::Result<()> {
         tokio::select! {
             changed = changed(self.watch.as_ref()) => changed,
             changed = changed(self.program_watch.as_ref()) => changed,
+            changed = changed(self.others_watch.as_ref()) => changed,
         }
+    }
+
+    /// Watches for definitions that appear, disappear or change.
+    pub(super) fn watch_others(&mut self, roots: &Roots, folders: &[PathBuf]) {
+        let usual = USUAL_FOLDERS.iter().map(Path::new);
+        let all: BTreeSet<&Path> = usual.chain(folders.iter().map(PathBuf::as_path)).collect();
+        let all: Vec<PathBuf> = all.into_iter().map(|folder| roots.path(folder)).collect();
+        self.others_watch = FileWatch::of_folders(&all, ".json").ok();
+    }
+
+    /// Returns the time of the next look at the mounts.
+    pub(super) fn next(&self) -> Option<Monotonic> {
+        self.mounts_due
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// Has the hook installed and told, or removed, as is configured. A program that could not be started
-    /// keeps every container from starting: its definition is withdrawn.
+impl<E: Effects> Agent<E> {
+    /// Schedules a look at the mounts. Each container that starts mounts something: the first
+    /// change takes effect at once, and the following ones together.
+    pub(super) fn mounts_changed(&mut self) {
+        let due = self.now().max(self.installed.mounts_next);
+        self.installed.mounts_due.get_or_insert(due);
+    }
+
+    /// Checks that the hook's program could still run after mounts have changed.
+    pub(super) fn check_mounts(&mut self) {
+        let now = self.now();
+        if self.installed.mounts_due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.installed.mounts_due = None;
+        self.installed.mounts_next = now + MOUNTS_PAUSE;
+        let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
+        if wanted
+            && let Ok(hook) = program()
+            && unfit(&self.program_facts(&hook)) != self.installed.unfit
+        {
+            self.check_hook();
+        }
+    }
+
+    fn program_facts(&mut self, hook: &Path) -> ProgramFacts {
+        let own = Path::new("/proc/self/exe");
+        program::facts_again(&self.roots, hook, hook, own, &mut self.installed.program)
+    }
+
+    /// Installs the hook with its settings, or removes it, as configured. Withdraws a definition
+    /// whose program cannot run, because it would keep every container from starting.
     pub(super) fn check_hook(&mut self) {
         let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
         if !wanted {
@@ -69,10 +127,10 @@ impl<A: Actuator> Agent<A> {
             }
         };
         self.installed.program_watch = FileWatch::new(std::slice::from_ref(&hook)).ok();
-        let own = Path::new("/proc/self/exe");
-        let known = &mut self.installed.program;
-        let facts = program::facts_again(&self.roots, &hook, &hook, own, known);
-        if let Some(unfit) = unfit(&facts) {
+        let facts = self.program_facts(&hook);
+        let unfit = unfit(&facts);
+        self.installed.unfit.clone_from(&unfit);
+        if let Some(unfit) = unfit {
             self.withdraw_hook(&hook, &unfit);
             return;
         }
@@ -86,13 +144,13 @@ impl<A: Actuator> Agent<A> {
         self.problem_is(Trouble::Hook, failed.or(other));
     }
 
-    /// No container could start with it.
+    /// Withdraws the hook, because no container could start with it.
     fn withdraw_hook(&mut self, hook: &Path, unfit: &Unfit) {
         let withdrawn = self.remove_hook(None);
         let found = unfit.about(hook);
         let text = match withdrawn {
             Ok(()) => format!(
-                "the OCI hook is withdrawn, since no container could start with it: {found}"
+                "the OCI hook is removed, because no container could start with it: {found}"
             ),
             Err(error) => format!("NO CONTAINER CAN START: {found}, and {error}"),
         };
@@ -105,29 +163,29 @@ impl<A: Actuator> Agent<A> {
         let folders = match crio::runtime(&self.roots)? {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
-                return Err("containerd has no hooks folder: containers get their limit a moment \
-                            after their start"
+                return Err("containerd has no hooks directory: containers get their limit a \
+                    moment after their start"
                     .to_owned());
             }
             Runtime::Unknown => {
                 return Err(
-                    "no CRI-O here (/etc/crio is missing), no hook is installed: containers \
-                            get their limit a moment after their start"
+                    "no CRI-O here (/etc/crio is missing), so the agent installs no hook: \
+                     containers get their limit a moment after their start"
                         .to_owned(),
                 );
             }
         };
         self.publish_settings()?;
         let text = definition(program);
-        // Before the folders are looked at: one that comes meanwhile is noticed. CRI-O makes those that
-        // are missing when it starts. Without a watch, the resync serves.
+        // Watch before looking at the folders, so that a new one is noticed. CRI-O creates missing
+        // ones when it starts. Without a watch, the resync serves.
         let definitions = folders.iter().map(|folder| self.roots.path(folder.join(FILE_NAME)));
         let files: Vec<_> = definitions.chain([program.to_owned()]).collect();
         self.installed.watch = FileWatch::new(&files).ok();
         let mut refused = Vec::new();
         for folder in &folders {
             let file = folder.join(FILE_NAME);
-            match self.actuator.replace_file(&self.roots.path(&file), &text, 0o644) {
+            match self.effects.replace_file(&self.roots.path(&file), &text, 0o644) {
                 Ok(written) => {
                     if written == Written::Now {
                         messages::HookInstalled { path: &file.display() }
@@ -141,17 +199,18 @@ impl<A: Actuator> Agent<A> {
         }
         self.installed.file = None;
         Err(format!(
-            "no hooks folder that CRI-O reads can be written ({}): add \"/run/containers/oci/hooks.d\" \
-             to hooks_dir in [crio.runtime] in a file of /etc/crio/crio.conf.d",
+            "the agent can write no hooks directory that CRI-O reads ({}): add \
+             \"/run/containers/oci/hooks.d\" to hooks_dir in [crio.runtime] in a file of \
+             /etc/crio/crio.conf.d",
             refused.join(", ")
         ))
     }
 
-    /// Removes the definition everywhere but from `except`.
+    /// Removes the definition everywhere except at `except`.
     fn remove_hook(&mut self, except: Option<&Path>) -> Result<(), String> {
         let mut files: Vec<PathBuf> =
             USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
-        // One that CRI-O alone names.
+        // A folder that only CRI-O's configuration names.
         let mut others: Vec<PathBuf> = self.installed.file.clone().into_iter().collect();
         if let Ok(Runtime::Crio(folders)) = crio::runtime(&self.roots) {
             others.extend(folders.iter().map(|folder| folder.join(FILE_NAME)));
@@ -166,22 +225,22 @@ impl<A: Actuator> Agent<A> {
             (self.installed.file, self.installed.watch) = (None, None);
         }
         for file in files {
-            // In a folder that is read-only even the removal of no file fails.
+            // In a read-only folder even removing a missing file fails.
             if except == Some(&*file) || self.roots.path(&file).symlink_metadata().is_err() {
                 continue;
             }
-            match self.actuator.remove_file(&self.roots.path(&file)) {
+            match self.effects.remove_file(&self.roots.path(&file)) {
                 Ok(Written::Now) => messages::HookRemoved { path: &file.display() }
                     .emit(format_args!("removed the OCI hook: {}", file.display())),
                 Ok(Written::Already | Written::Gone) => {}
-                // One that cannot be removed must not keep the others.
+                // A failure must not keep the others from being removed.
                 Err(error) => failed.push(format!("cannot remove {}: {error}", file.display())),
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
-    /// What the hook goes by where nothing is published of a pod.
+    /// Publishes the settings that the hook uses for pods without a record.
     fn publish_settings(&self) -> Result<(), String> {
         let Self { settings, node, .. } = self;
         let for_hook = HookSettings {
@@ -197,7 +256,7 @@ impl<A: Actuator> Agent<A> {
                 false => self.roots.pods().to_vec(),
             },
         };
-        crate::act::save(&self.actuator, &self.roots, &for_hook).map_err(|error| error.to_string())
+        crate::act::save(&self.effects, &self.roots, &for_hook).map_err(|error| error.to_string())
     }
 }
 
@@ -208,7 +267,7 @@ async fn changed(watch: Option<&FileWatch>) -> io::Result<()> {
     }
 }
 
-/// The hook is installed beside the agent.
+/// The hook is in the agent's folder.
 fn program() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name(PROGRAM))
 }

@@ -1,10 +1,10 @@
-//! What the host lacks, and what on it works against the agent.
+//! Checks the host: its missing features, and programs that work against the agent.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use super::{Agent, late_swap::SERVICE, protection};
+use super::{Agent, effects::Effects, events::Event, late_swap::SERVICE, protection};
 use crate::{
-    act::{Actuator, tunables},
+    act::tunables,
     config::settings::{EvictionMode, GrantSettings, Grants, Policy, SchedulingGuard, SwapKind},
     decide::{
         kubelet::{
@@ -47,17 +47,17 @@ fn acted_on(config: &KubeletConfig) -> published::Kubelet {
     }
 }
 
-/// A pod's cgroup is there before the kubelet reports that it runs.
+/// Time from the appearance of a pod's cgroup to the kubelet's report that the pod runs.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 
-impl<A: Actuator> Agent<A> {
-    /// Looks again at what does not tell when it changes.
+impl<E: Effects> Agent<E> {
+    /// Checks the parts of the host that give no notification.
     pub(super) fn check_host(&mut self) {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
-        let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, no limit can be set (boot with \
-                       systemd.unified_cgroup_hierarchy=1)";
+        let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, so the agent cannot set limits \
+            (boot with systemd.unified_cgroup_hierarchy=1)";
         let missing = if cgroup2 { swap_control(&self.roots).lacks() } else { Some(missing) };
-        // A cgroup that is being made has none for a moment.
+        // A new cgroup has no such file for a moment.
         let lacking: BTreeSet<ContainerId> = self.tree.without_limit().cloned().collect();
         let for_long = lacking.intersection(&self.without_limit).count();
         self.without_limit = lacking;
@@ -67,22 +67,44 @@ impl<A: Actuator> Agent<A> {
         let missing = "no pressure-stall information (boot with psi=1)";
         self.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
         self.check_swap();
+        self.check_rivals();
+        self.check_guard();
+        let found = obstacles(&self.roots);
+        let above = limit_above_pods(&found, self.node.swap_bytes).or_else(|| throttled(&found));
+        self.problem_is(Trouble::PodsLimit, above);
+        self.problem_is(Trouble::Swappiness, swappiness(&found));
+        self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
+        self.check_kubelet();
+        // A running kubelet is its own source.
+        if self.kubelet.is_by_unit() {
+            self.ask_for_kubelet();
+        }
+        self.check_pods();
+        self.check_hook();
+    }
+
+    /// Finds other programs that set swap limits or make swap.
+    pub(super) fn check_rivals(&mut self) {
+        let runtime = crio::runtime(&self.roots);
+        let folders = match &runtime {
+            Ok(Runtime::Crio(folders)) => &folders[..],
+            _ => &[],
+        };
+        // Watch before reading the folders, so that no change in between is missed.
+        self.installed.watch_others(&self.roots, folders);
         let others = rivals(&self.roots);
         let wanted =
             Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
         let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
-        // Known from the API server before its first container starts.
+        // The agent knows the pod from the API server before its first container starts.
         let pods = self.pods.values().filter(|pod| {
             let trusted = &*pod.namespace == "wasp" || pod.namespace.starts_with("openshift-");
             trusted && pod.name.starts_with("wasp-agent-") && pod.container("wasp-agent").is_some()
         });
         let daemonset = daemonset(pods.map(|pod| (&*pod.namespace, &*pod.name)));
         let daemonset = daemonset.map(|text| Problem::new(Trouble::Rival, text));
-        let foreign = match crio::runtime(&self.roots) {
-            Ok(Runtime::Crio(folders)) => hooks::foreign(&self.roots, &folders),
-            _ => Vec::new(),
-        };
+        let foreign = hooks::foreign(&self.roots, folders);
         let foreign = foreign.first().map(|(file, why)| {
             let file = file.display();
             Problem::new(Trouble::Rival, format!("another hook, {file}: {why}"))
@@ -99,22 +121,9 @@ impl<A: Actuator> Agent<A> {
         });
         let others = swap.map(|text| Problem::new(Trouble::Rival, text));
         self.problem_is(Trouble::Rival, daemonset.or(left).or(foreign).or(others));
-        self.check_guard();
-        let found = obstacles(&self.roots);
-        let above = limit_above_pods(&found, self.node.swap_bytes).or_else(|| throttled(&found));
-        self.problem_is(Trouble::PodsLimit, above);
-        self.problem_is(Trouble::Swappiness, swappiness(&found));
-        self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
-        self.check_kubelet();
-        // A kubelet that runs tells itself.
-        if self.kubelet.is_by_unit() {
-            self.ask_for_kubelet();
-        }
-        self.check_pods();
-        self.check_hook();
     }
 
-    /// A cordon or a taint that is configured, and not applied.
+    /// Reports a configured cordon or taint that is not in place.
     fn check_guard(&mut self) {
         let eviction = &self.settings.eviction;
         let guard = match eviction.guard {
@@ -129,7 +138,8 @@ impl<A: Actuator> Agent<A> {
         };
         let problem = (!guard.is_empty() && !mode.is_empty()).then(|| {
             let text = format!(
-                "eviction.scheduling-guard = {guard:?} has no effect, since eviction.mode = {mode:?}"
+                "eviction.scheduling-guard = {guard:?} has no effect, because eviction.mode = \
+                 {mode:?}"
             );
             let drop_in = "/etc/wasp-agent/config.d/99-check-guard.toml";
             let remedy = vec![
@@ -146,20 +156,20 @@ impl<A: Actuator> Agent<A> {
         self.problem(Trouble::Swap, late.or_else(|| shortage(&self.settings.swap, &self.node)));
     }
 
-    /// What the kubelet's configuration says about swap, which decides who grants.
+    /// Reads the kubelet's configuration for swap, which decides which program grants.
     pub(super) fn check_kubelet(&mut self) {
         let config = match self.kubelet.config(&self.roots, &self.settings) {
             Ok(config) => config,
             Err(error) => {
-                // Whoever granted before goes on. Who grants by the configuration of the agent alone needs
-                // to ask nobody.
+                // The granting program stays the same. If the agent's own configuration decides,
+                // the kubelet's is not needed.
                 if self.settings.grants == Grants::Auto && self.configured.0 == Grants::Agent {
                     self.grants_now(self.configured.clone());
                 }
                 let text = match self.settings.grants {
                     Grants::Auto => format!(
-                        "{error}; until it can be read nobody knows whether the kubelet grants swap, and \
-                         the agent raises no limit"
+                        "{error}; until the agent can read it, it does not know whether the \
+                         kubelet sets swap limits, and raises no limit"
                     ),
                     Grants::Agent | Grants::Kubelet => error,
                 };
@@ -218,8 +228,8 @@ impl<A: Actuator> Agent<A> {
         self.problem(Trouble::Watermarks, late);
     }
 
-    /// Has the watermarks aligned where the kubelet's threshold or the swap has changed; what is to be
-    /// told where the kubelet evicts first.
+    /// Has the watermarks aligned if the kubelet's threshold or the swap has changed; returns a
+    /// problem if the kubelet evicts before the kernel swaps.
     fn align_watermarks(&mut self, watermarks: &Watermarks, threshold: u64) -> Option<String> {
         if self.node.swap_bytes == 0 {
             return None;
@@ -227,29 +237,28 @@ impl<A: Actuator> Agent<A> {
         let kernel = self.settings.kernel;
         let others = others_watermarks(&rivals(&self.roots), &self.settings);
         if kernel.align_watermarks && others.is_none() {
-            // Where the file cannot be read, wasp-swap.service reports it.
+            // wasp-swap.service reports a file that cannot be read.
             let before = tunables::before(&self.roots).ok();
             let changes = before.and_then(|before| alignment(watermarks, threshold, &before));
             let changes = changes.unwrap_or_default();
-            // Once for each change: if it does not help, asking again does not either.
+            // Once for each change: if it does not help, repeating it does not either.
             if !changes.is_empty() && self.alignment != changes {
                 messages::ProvisionStep.emit(format_args!(
-                    "the kernel's watermarks do not fit the kubelet's threshold: {SERVICE} is restarted to \
-                     align them"
+                    "the kernel's watermarks do not fit the kubelet's threshold: restarting \
+                     {SERVICE} to align them"
                 ));
-                self.actuator.restart_unit(SERVICE);
+                self.effects.restart_unit(SERVICE);
             }
             self.alignment = changes;
         }
         swap_not_reached(&kernel, watermarks, threshold)
     }
 
-    /// Asks systemd for the kubelet's unit; the answer comes later.
+    /// Asks systemd for the kubelet's unit; the answer arrives later.
     pub(super) fn ask_for_kubelet(&self) {
-        let (roots, send) = (self.roots.clone(), self.kubelet_units.clone());
+        let (roots, events) = (self.roots.clone(), self.events.clone());
         tokio::spawn(async move {
-            // Fails only while the agent ends.
-            let _ = send.send(kubelet::service(&roots).await);
+            events.send(Event::KubeletUnit(kubelet::service(&roots).await));
         });
     }
 
@@ -260,7 +269,7 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    /// Who sets the limits from now on, and by which rule.
+    /// Sets which program grants from now on, and by which rule.
     fn grants_now(&mut self, (grants, grant): (Grants, GrantSettings)) {
         let before = self.settings.grants;
         if before == grants && self.settings.grant == grant {
@@ -276,10 +285,11 @@ impl<A: Actuator> Agent<A> {
             "{} (grants = \"{}\")",
             match grants {
                 Grants::Kubelet if nobody =>
-                    "nobody grants swap: that is left to the kubelet, which does not",
+                    "no program sets swap limits: grants = \"kubelet\", but the kubelet does not \
+                     set them",
                 Grants::Kubelet =>
-                    "the kubelet grants swap; the agent compares its limits and repairs them",
-                Grants::Agent | Grants::Auto => "the agent grants swap",
+                    "the kubelet sets swap limits; the agent compares and repairs them",
+                Grants::Agent | Grants::Auto => "the agent sets swap limits",
             },
             self.configured.0.word()
         ));
@@ -287,7 +297,7 @@ impl<A: Actuator> Agent<A> {
         self.published_is_stale();
     }
 
-    /// The node as whoever grants counts it, and whether that is certain.
+    /// Returns the node as the granting program counts it, and true if that is certain.
     pub(super) fn granted_from(&self) -> (NodeMemory, bool) {
         if self.settings.grants != Grants::Kubelet {
             return (self.node, true);
@@ -296,7 +306,7 @@ impl<A: Actuator> Agent<A> {
         (NodeMemory { swap_bytes, ..self.node }, certain)
     }
 
-    /// Whether the kubelet grants shares of what the node has, or of what it had.
+    /// Checks if the kubelet counts the node's current swap, or an earlier amount.
     pub(super) fn check_kubelet_swap(&mut self) {
         let by_kubelet = self.settings.grants == Grants::Kubelet;
         let (NodeMemory { swap_bytes, .. }, _) = self.granted_from();
@@ -308,7 +318,7 @@ impl<A: Actuator> Agent<A> {
         self.problem(Trouble::KubeletSwap, outdated.filter(|_| by_kubelet));
     }
 
-    /// Has pods' cgroups looked for where the kubelet makes them.
+    /// Searches for pods' cgroups at the kubelet's places.
     fn look_below(&mut self, pods: &[PathBuf]) {
         if self.roots.pods() == pods {
             return;
@@ -320,12 +330,13 @@ impl<A: Actuator> Agent<A> {
         self.everything_is_dirty();
     }
 
-    /// Running pods whose cgroups are not where they should be, after a while.
+    /// Finds running pods whose cgroups are missing for a while.
     pub(super) fn check_pods(&mut self) {
         let now = self.now();
         let has_cgroup = |uid: &PodUid| self.tree.of_pod(uid).next().is_some();
         let lost: BTreeSet<PodUid> = match self.api.is_fresh() {
-            // Not to know is not to have found: those that were lost stay, unless they are found.
+            // Without a current list of pods, those that were lost stay so until their cgroup is
+            // found.
             false => self.lost.keys().filter(|uid| !has_cgroup(uid)).cloned().collect(),
             true => without_cgroup(&self.pods, has_cgroup),
         };

@@ -1,15 +1,11 @@
-//! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim what was decided.
+//! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim the decided
+//! amounts.
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
-    act::{
-        Actuator,
-        reclaim::{Answer, Request, Worker},
-    },
+    act::reclaim::{Answer, Request},
     config::settings::ReclaimMode,
     decide::reclaim::{
         INTERVAL, News, Reclaim as Control, Step,
@@ -32,69 +28,37 @@ use crate::{
     state::StateFile,
 };
 
-/// The disks of the swap are looked for so often.
+/// Interval for finding the swap's disks.
 const DISKS: Duration = Duration::from_secs(60);
-/// What was learned is written so often.
+/// Interval for saving the learned working sets.
 const HISTORY: Duration = Duration::from_secs(600);
 
-/// All about reclaim.
-#[derive(Debug)]
+/// The agent's state of reclaim.
+#[derive(Debug, Default)]
 pub(super) struct Reclaim {
     control: Control,
-    /// `None` until it is needed, and in a dry run.
-    worker: Option<Worker>,
-    acts: bool,
-    answers: mpsc::UnboundedSender<Answer>,
-    done: mpsc::UnboundedReceiver<Answer>,
     next: Monotonic,
     disks: Disks,
     disks_read: Option<Monotonic>,
     queued: Option<(Monotonic, u64)>,
     counters: published::ReclaimCounters,
-    /// Over days; `None` until it is read.
+    /// Working sets over days; `None` until they are read.
     history: Option<WorkingSets>,
     history_written: Option<Monotonic>,
 }
 
 impl Reclaim {
-    pub(super) fn new(acts: bool) -> Self {
-        let (answers, done) = mpsc::unbounded_channel();
-        Self {
-            control: Control::default(),
-            worker: None,
-            acts,
-            answers,
-            done,
-            next: Monotonic::default(),
-            disks: Disks::new(),
-            disks_read: None,
-            queued: None,
-            counters: published::ReclaimCounters::default(),
-            history: None,
-            history_written: None,
-        }
-    }
-
-    /// When to come again, by the agent's clock.
+    /// The time of the next look, on the agent's clock.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
 
-    /// What came of a request.
-    pub(super) async fn done(&mut self) -> Answer {
-        match self.done.recv().await {
-            Some(answer) => answer,
-            // This holds a sender itself.
-            None => std::future::pending().await,
-        }
-    }
-
-    /// The settings have changed.
+    /// Schedules a look at once, because the settings have changed.
     pub(super) fn look_now(&mut self) {
         self.next = Monotonic::default();
     }
 
-    /// Requests in the queue of the swap's disks, on average since the last look.
+    /// Returns the average number of requests in the queue of the swap's disks since the last look.
     #[expect(clippy::cast_precision_loss, reason = "a length of a queue")]
     fn queue(&mut self, roots: &crate::roots::Roots, at: Monotonic) -> Option<f64> {
         if self.disks_read.is_none_or(|read| at.since(read) > DISKS) {
@@ -108,15 +72,15 @@ impl Reclaim {
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// Looks at the pods and has memory reclaimed, if it is time to.
+impl<E: Effects> Agent<E> {
+    /// Looks at the pods and reclaims memory, if it is time to.
     pub(super) fn reclaim_cold(&mut self) {
         let now = self.now();
         if now < self.reclaim.next {
             return;
         }
         if self.settings.reclaim.mode == ReclaimMode::Off {
-            // No timer is needed: reloaded settings come at once.
+            // No timer is needed: reloaded settings take effect at once.
             self.reclaim.next = Monotonic(Duration::MAX);
             self.stop_reclaim();
             return;
@@ -124,12 +88,12 @@ impl<A: Actuator> Agent<A> {
         self.reclaim.next = now + INTERVAL;
         let supported = match is_supported(&self.roots) {
             Some(supported) => supported,
-            // No pod has come yet.
+            // There is no pod yet.
             None => return,
         };
         if !supported {
-            let text = "reclaim.mode is set, but this kernel has no memory.reclaim (RHEL has it from 9.2 \
-                        on): nothing is reclaimed";
+            let text = "reclaim.mode is set, but this kernel has no memory.reclaim (RHEL has it \
+                since 9.2): the agent reclaims nothing";
             self.problem(Trouble::Reclaim, Some(text.to_owned()));
             self.reclaim.control = Control::default();
             return;
@@ -158,7 +122,7 @@ impl<A: Actuator> Agent<A> {
         self.published_is_stale();
     }
 
-    /// What each pod needs in earnest, for `wasp-agent` of another day.
+    /// Saves each pod's working set, for `wasp-agent advise` on a later day.
     fn remember_working_sets(&mut self, looks: &[Look], at: Monotonic) {
         if self.reclaim.history_written.is_some_and(|then| at.since(then) < HISTORY) {
             return;
@@ -169,7 +133,7 @@ impl<A: Actuator> Agent<A> {
             None => match StateFile::<WorkingSets>::new(&self.roots).load() {
                 Ok(found) => found.unwrap_or_default(),
                 Err(error) => {
-                    // It only serves advice; what it may hold is kept.
+                    // It only serves advice, so keep the file unchanged.
                     tracing::debug!("{error}");
                     return;
                 }
@@ -184,20 +148,20 @@ impl<A: Actuator> Agent<A> {
             let needs = Needs { working_set_bytes, whole_bytes };
             history.learn(epoch, &format!("{namespace}/{name}"), needs);
         }
-        if let Err(error) = crate::act::save(&self.actuator, &self.roots, &history) {
+        if let Err(error) = crate::act::save(&self.effects, &self.roots, &history) {
             tracing::debug!("{error}");
         }
         self.reclaim.history = Some(history);
     }
 
     fn stop_reclaim(&mut self) {
-        self.reclaim.worker = None;
+        self.effects.stop_reclaim();
         self.reclaim.control = Control::default();
         self.reclaim.queued = None;
         self.problem(Trouble::Reclaim, None);
     }
 
-    /// The pods that take part, as they are now.
+    /// Reads the current state of the pods that take part.
     fn looks(&self) -> Vec<Look> {
         let (settings, eviction) = (&self.settings.reclaim, &self.settings.eviction);
         let epoch = jiff::Timestamp::now().as_second();
@@ -219,8 +183,8 @@ impl<A: Actuator> Agent<A> {
     fn reclaim_step(&mut self, step: Step, looks: &[Look], at: Monotonic) {
         let Step { uid, bytes, swappiness } = step;
         let on = self.settings.reclaim.mode == ReclaimMode::On;
-        if !on || !self.reclaim.acts {
-            self.reclaim.counters.would_bytes += bytes;
+        if !on {
+            self.reclaim.counters.observed_bytes += bytes;
             self.reclaim.control.observed(&uid, at, bytes);
             return;
         }
@@ -241,32 +205,26 @@ impl<A: Actuator> Agent<A> {
             self.reclaim.control.reclaimed(&uid, at, gone);
             return;
         };
-        if self.reclaim.worker.is_none() {
-            let answers = self.reclaim.answers.clone();
-            // It fails only while the agent ends.
-            let answer = move |answer| drop(answers.send(answer));
-            match Worker::start(answer) {
-                Ok(worker) => self.reclaim.worker = Some(worker),
-                Err(error) => {
-                    let text = format!("cannot start the thread that reclaims: {error}");
-                    self.problem(Trouble::Reclaim, Some(text));
-                }
-            }
-        }
         let floor_bytes = self.settings.reclaim.floor_bytes.max(protected);
         let request = Request { uid: uid.clone(), folder, inode, bytes, floor_bytes, swappiness };
-        if !self.reclaim.worker.as_ref().is_some_and(|worker| worker.ask(request)) {
-            self.reclaim.control.reclaimed(&uid, at, gone);
+        match self.effects.reclaim(request) {
+            Ok(true) => {}
+            Ok(false) => self.reclaim.control.reclaimed(&uid, at, gone),
+            Err(error) => {
+                self.reclaim.control.reclaimed(&uid, at, gone);
+                let text = format!("cannot start the thread that reclaims: {error}");
+                self.problem(Trouble::Reclaim, Some(text));
+            }
         }
     }
 
-    /// The kernel has done it, or not.
+    /// Handles the result of a request to the kernel.
     pub(super) fn reclaim_done(&mut self, (uid, done): Answer) {
         let problem = match done {
             Ok(done) => {
                 self.reclaim.counters.freed_bytes += done.freed_bytes;
                 self.reclaim.counters.swapped_bytes += done.swapped_bytes;
-                self.reclaim.counters.micros += done.micros;
+                self.reclaim.counters.duration_micros += done.micros;
                 self.reclaim.control.reclaimed(&uid, since_boot(), done);
                 None
             }
@@ -300,19 +258,20 @@ impl<A: Actuator> Agent<A> {
                     reason: &why.word(),
                 }
                 .emit(format_args!(
-                    "no memory of {namespace}/{name} is reclaimed for {seconds} s: {why}"
+                    "the agent reclaims no memory of {namespace}/{name} for {seconds} s: {why}"
                 ));
             }
             News::Paused(why) => messages::ReclaimPaused { reason: &why.word() }
-                .emit(format_args!("no memory is reclaimed from any pod: {why}")),
-            News::Resumed => {
-                messages::ReclaimResumed.emit(format_args!("memory of pods may be reclaimed again"))
-            }
+                .emit(format_args!("the agent reclaims memory from no pod: {why}")),
+            News::Resumed => messages::ReclaimResumed.emit(format_args!(
+                "the agent may reclaim memory of pods \
+                    again"
+            )),
         }
     }
 
     fn only_observed(&self) -> &'static str {
-        match self.settings.reclaim.mode == ReclaimMode::On && self.reclaim.acts {
+        match self.settings.reclaim.mode == ReclaimMode::On {
             true => "",
             false => " (only observed)",
         }

@@ -1,4 +1,4 @@
-//! When to look again.
+//! Schedules of the next looks.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,7 +23,7 @@ impl Timers {
     }
 }
 
-/// One time for each owner: the earliest of those that were asked for.
+/// One time for each holder: the earliest of the requested ones.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     of: HashMap<Holder, Monotonic>,

@@ -1,4 +1,5 @@
-//! `wasp-hook`: the OCI hook. Called by the container runtime with its state on standard input.
+//! `wasp-hook`: the OCI hook. The container runtime runs it, with the container's state on standard
+//! input.
 
 use std::{process, sync::Arc, thread, time::Duration};
 
@@ -10,17 +11,17 @@ use wasp_agent::{
     roots::Roots,
 };
 
-/// The runtime waits for us, and the container with it.
+/// The runtime, and with it the container, waits for the hook.
 const LONGEST: Duration = Duration::from_secs(5);
 
 fn main() {
-    // The agent looks for it in the program before it has the runtime call it.
+    // The agent searches the program for this constant before it installs the hook.
     std::hint::black_box(wasp_agent::decide::hook::SELF);
     let _failpoints = failpoint::from_environment();
-    // The first argument is a folder that stands for the host's root, for tests.
+    // For tests, the first argument is a folder that stands for the host's root.
     let roots = std::env::args_os().nth(1).map_or_else(Roots::host, Roots::at);
     let progress = Arc::new(Progress::default());
-    // Another exit status than 0 would keep the container from starting.
+    // The exit status is always 0: any other would keep the container from starting.
     let rescue = {
         let (roots, progress) = (roots.clone(), progress.clone());
         move |why: &str| {
@@ -31,10 +32,10 @@ fn main() {
     let watchdog = rescue.clone();
     let panicked = rescue.clone();
     std::panic::set_hook(Box::new(move |panic| panicked(&panic.to_string())));
-    // Where no thread can be had, what follows still takes no longer than the files it reads.
+    // Without this thread, the work below still takes no longer than reading its files.
     let _ = thread::Builder::new().spawn(move || {
         thread::sleep(LONGEST);
-        watchdog(&format!("held up for {} s", LONGEST.as_secs()));
+        watchdog(&format!("delayed for {} s", LONGEST.as_secs()));
     });
     match run(&roots, std::io::stdin().lock(), &progress) {
         Err(nothing @ Nothing::State(_)) => rescue(&nothing.to_string()),
@@ -51,7 +52,7 @@ fn rescue(roots: &Roots, progress: &Progress, why: &str) {
     }
 }
 
-/// Logs what an administrator would want to know: nothing of a start that is as it should be.
+/// Logs results that an administrator needs; a normal start logs nothing.
 fn report(result: Result<Done, Nothing>) {
     let done = match result {
         Err(Nothing::NotInAPod) => return,
@@ -59,7 +60,7 @@ fn report(result: Result<Done, Nothing>) {
             log::start_hook();
             messages::HookSet { pod_uid: None, container_id: None }.emit_at(
                 messages::Level::Warn,
-                format_args!("{nothing}; its swap limit is what the runtime has set"),
+                format_args!("{nothing}; its swap limit is the runtime's"),
             );
             return;
         }

@@ -1,4 +1,4 @@
-//! `wasp-agent check`: what the host lacks, why it matters, and what mends it.
+//! `wasp-agent check`: reports the problems of the host, why they matter and how to fix them.
 
 use std::{io::Write, process::ExitCode};
 
@@ -19,13 +19,13 @@ use crate::{
 };
 
 const BRIEF: &str = "not with --brief";
-const ELSEWHERE: &str = "with --root, nobody is asked";
+const ELSEWHERE: &str = "--root: the check asks no running service";
 
-/// As for a check that fails.
+/// Same as for a failed check.
 const EXIT_BROKEN: u8 = 2;
 
-/// `configuration` is what became of loading the configuration on disk; `settings` are those, or those in
-/// force.
+/// `configuration` is the result of loading the configuration on disk; `settings` are the loaded
+/// ones, or those in force if loading failed.
 pub fn check(
     roots: &Roots,
     settings: &Settings,

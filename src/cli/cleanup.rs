@@ -1,4 +1,4 @@
-//! `wasp-agent cleanup`: what the agent leaves on the host, before it is removed.
+//! `wasp-agent cleanup`: removes the agent's files from the host, before the agent is removed.
 
 use std::{fs, io, path::Path};
 
@@ -14,7 +14,8 @@ use crate::{
     state::{self, Cleanup, State},
 };
 
-/// Goes on over what fails: whoever removes the package must get all that can be had. The error names everything.
+/// Continues after a failure, so that removing the package cleans up as much as possible. The error
+/// names all failures.
 pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     let mut failed: Vec<String> = Vec::new();
     let mut tried = |result: anyhow::Result<()>| {
@@ -29,12 +30,12 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for folder in folders {
         tried(remove(roots, &folder.join(FILE_NAME)));
     }
-    // Pods that a killed agent has left suspended: nobody else would let them run.
+    // Wake pods that a killed agent has left suspended: no other program would.
     let woken = suspend::wake_left(roots);
     let asleep = woken.is_err();
     tried(woken);
     for file in state::ALL.iter().filter(|file| file.cleanup == Cleanup::Removes) {
-        // Who is still frozen is written nowhere else.
+        // Keep this file while pods are still frozen: it is the only record of them.
         if !(asleep && file.path == Suspensions::FILE.path) {
             tried(remove(roots, Path::new(file.path)));
         }
@@ -43,7 +44,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for name in ["in-force.toml", "metrics.sock", "control.sock"] {
         tried(remove(roots, &Path::new("/run/wasp-agent").join(name)));
     }
-    // What others have put there stays: configuration, what undoes the protection.
+    // Other files in the folder stay: configuration, and the record that undoes the protection.
     let _ = fs::remove_dir(roots.runtime());
     if failed.is_empty() { Ok(()) } else { Err(anyhow!(failed.join("; "))) }
 }

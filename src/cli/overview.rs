@@ -1,5 +1,5 @@
-//! `wasp-agent status` and `wasp-agent explain`: look at the host as the agent does, and read what it
-//! has published.
+//! `wasp-agent status` and `wasp-agent explain`: read the host as the agent does, and the agent's
+//! publication.
 
 use std::{
     collections::BTreeMap,
@@ -38,14 +38,15 @@ use crate::{
     state::StateFile,
 };
 
-/// Rates are measured over this time.
+/// The time over which rates are measured.
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The time between two screens.
 const WATCH: Duration = Duration::from_secs(2);
-/// An agent that has not written for so long has stopped working, whatever it configured.
+/// An agent that has not published for this long has stopped working, whatever its configuration
+/// is.
 const SILENT: Duration = Duration::from_secs(3 * 3600);
 
-/// How to show it.
+/// Options of the display.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
     pub json: bool,
@@ -58,17 +59,17 @@ pub struct Shown {
 /// In which order pods are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
-    /// By swap used
+    /// Swap used
     Swap,
-    /// By pages that come back from swap
+    /// Pages read back from swap
     In,
-    /// By the time in which all of their processes wait for memory
+    /// Time in which all processes of the pod wait for memory
     Stall,
-    /// By the order of eviction
+    /// Order of eviction
     Eviction,
 }
 
-/// Those first that the order asks for; equal ones stay as they are.
+/// Sorts the pods; equal ones keep their order.
 fn sort(pods: &mut [PodRow], by: Sort) {
     let most = |a: Option<f64>, b: Option<f64>| b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));
     match by {
@@ -81,7 +82,7 @@ fn sort(pods: &mut [PodRow], by: Sort) {
     }
 }
 
-/// With `brief`, whether the node is right.
+/// With `brief`, returns true if the node is right.
 pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Result<bool> {
     let mut host = Host::new(roots, settings)?;
     let mut before = host.look()?;
@@ -103,7 +104,7 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
             }
             (false, size) => screen(&overview, size.map_or(usize::MAX, |(w, _)| w), shown.all),
         };
-        // The screen is cleared from where the cursor is set to: the upper left.
+        // Moves the cursor to the upper left, and clears the screen from there.
         let clear = if shown.watch && !shown.json { "\u{1b}[H\u{1b}[2J" } else { "" };
         match anstream::stdout().write_all(format!("{clear}{text}").as_bytes()) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(true),
@@ -116,7 +117,7 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
     }
 }
 
-/// `wanted` is a pod's name, with its namespace before a slash or not, or its UID.
+/// `wanted` is a pod's name, with or without its namespace and a slash, or its UID.
 pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Result<()> {
     let mut host = Host::new(roots, settings)?;
     let look = host.look()?;
@@ -130,18 +131,18 @@ pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Resu
     match found[..] {
         [pod] => super::print(&explain::explain(&overview, pod)),
         [] => anyhow::bail!(
-            "no pod {wanted} on this node with containers that run (wasp-agent status --all lists \
-             those there are; a pod that the agent does not know yet is in none)"
+            "no pod {wanted} with running containers on this node (wasp-agent status --all lists \
+             the pods; a pod that the agent does not know yet is not listed)"
         ),
         _ => {
             let names: Vec<String> =
                 found.iter().map(|pod| format!("{}/{}", pod.namespace, pod.pod)).collect();
-            anyhow::bail!("{wanted} is the name of several pods: say {}", names.join(" or "))
+            anyhow::bail!("several pods have the name {wanted}: choose {}", names.join(" or "))
         }
     }
 }
 
-/// Columns and lines of the terminal, if it is one.
+/// Returns columns and lines of the terminal, if there is one.
 fn size() -> Option<(usize, usize)> {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {
@@ -159,13 +160,14 @@ struct Host<'a> {
     settings: &'a Settings,
     pods: Pods,
     tree: Tree,
-    /// The kubelet's, where systemd has told it.
+    /// The kubelet's unit, if systemd answered.
     unit: Option<kubelet::Service>,
-    // The tree's notifications belong to it.
+    // Keeps the runtime alive for the tree's notifications.
     _runtime: tokio::runtime::Runtime,
 }
 
-/// Since the cgroup was made: pages swapped in, and microseconds in which all processes waited.
+/// Counters since the creation of the cgroup: pages swapped in, and microseconds in which all
+/// processes waited.
 type Counters = (Option<u64>, Option<u64>);
 
 /// The containers at one moment.
@@ -182,7 +184,7 @@ struct Look {
 impl<'a> Host<'a> {
     fn new(roots: &Roots, settings: &'a Settings) -> anyhow::Result<Self> {
         let runtime = super::runtime()?;
-        // Pods' cgroups are where the kubelet makes them.
+        // The kubelet's configuration determines the place of the pods' cgroups.
         let unit = runtime.block_on(kubelet::service(roots));
         let roots = match kubelet::config_of(roots, settings, unit.as_ref()) {
             Ok(Some(config)) => roots.with_pods(&config.pods_roots()),
@@ -196,7 +198,8 @@ impl<'a> Host<'a> {
     }
 
     fn look(&mut self) -> anyhow::Result<Look> {
-        // The agent's own: it keeps them while the API server is away, and after its end.
+        // The agent's own records: it keeps them while the API server is unreachable, and after its
+        // end.
         self.pods = Records::new(&self.roots).load();
         let mut changes = crate::observe::tree::Changes::default();
         self.tree.scan(&mut changes);
@@ -293,24 +296,24 @@ impl<'a> Host<'a> {
                 |id| look.events.get(id).copied().unwrap_or_default(),
                 &obstacles(&self.roots).above_pods,
             ),
-            vms_without_overcommitment: without_overcommitment(&guests(&self.roots, &self.pods)),
+            vms_without_overcommit: without_overcommitment(&guests(&self.roots, &self.pods)),
             published,
             notes,
         }
     }
 
-    /// Whether the agent that has published this is still there.
+    /// Returns the state of the agent that made the publication.
     fn state(&self, published: Option<&Published>) -> AgentState {
         let Some(published) = published else {
-            let doubt = "not running: it has published nothing since the boot \
-                         (systemctl status wasp-agent)";
-            return AgentState { running: false, doubt: Some(doubt.to_owned()) };
+            let warning = "not running: it has published nothing since the boot (systemctl status \
+                wasp-agent)";
+            return AgentState { running: false, warning: Some(warning.to_owned()) };
         };
         let (running, age) = (is_running(&self.roots, published), age(published));
         let late = self.settings.limits.resync * 3 + Duration::from_secs(30);
-        let doubt = match (running, age) {
+        let warning = match (running, age) {
             (false, _) => Some(format!(
-                "not running: what follows is of {} (systemctl status wasp-agent)",
+                "not running: the data is from {} (systemctl status wasp-agent)",
                 published.written
             )),
             (true, Some(age)) if age > late.min(SILENT) => {
@@ -318,7 +321,7 @@ impl<'a> Host<'a> {
             }
             (true, _) => None,
         };
-        AgentState { running, doubt }
+        AgentState { running, warning }
     }
 }
 
@@ -333,7 +336,7 @@ mod tests {
             uid: String::new(),
             qos_class: String::new(),
             swap_bytes: 0,
-            swap_in_no_container_bytes: 0,
+            swap_outside_containers_bytes: 0,
             swap_grant: "0".into(),
             swap_max_in_force: None,
             working_set_bytes: 0,

@@ -1,4 +1,5 @@
-//! `wasp-agent plan`: what the agent would do on this node now, and why.
+//! `wasp-agent plan`: shows the actions that the agent would take on this node now, with their
+//! reasons.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +31,7 @@ use crate::{
     state::StateFile,
 };
 
-/// An administrator waits no longer for what the agent's records tell, too.
+/// Time to wait for the API server before using the agent's records.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow::Result<()> {
@@ -62,7 +63,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         }
     }
     let (pods, containers, slices) = (&pods, &containers[..], &slices[..]);
-    // As the agent does: where the kubelet grants, its limits are compared and repaired.
+    // As in the agent: where the kubelet grants, its limits are compared and repaired.
     if let Ok(config) = &kubelet {
         let configured = (settings.grants, settings.grant.clone());
         notes.extend(
@@ -105,25 +106,25 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     super::print(&if json { plan.json()? } else { plan.table(all) })
 }
 
-/// By the API server, else by the agent's records.
+/// Reads the pods from the API server, else from the agent's records.
 fn pods(
     roots: &Roots,
     settings: &Settings,
     runtime: &tokio::runtime::Runtime,
 ) -> (Pods, Vec<String>) {
     let asked = runtime.block_on(async {
-        let late = || anyhow::anyhow!("no answer for {} s", PATIENCE.as_secs());
+        let late = || anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs());
         tokio::time::timeout(PATIENCE, from_api(roots, settings))
             .await
             .unwrap_or_else(|_| Err(late()))
     });
     asked.unwrap_or_else(|error| {
-        let note = format!("API server not reachable, going by the agent's records: {error:#}");
+        let note = format!("API server not reachable, using the agent's records: {error:#}");
         (Records::new(roots).load(), vec![note])
     })
 }
 
-/// What another `overcommit-percent` would change; nothing is changed.
+/// Shows the effect of another `overcommit-percent`, and changes nothing.
 pub fn other_percent(
     roots: &Roots,
     settings: &Settings,
@@ -163,13 +164,13 @@ pub fn other_percent(
     super::print(&text)
 }
 
-/// What an agent that runs has published.
+/// Returns the publication of a running agent.
 fn running(roots: &Roots) -> Option<Published> {
     let published = StateFile::<Published>::new(roots).load().ok()??;
     is_running(roots, &published).then_some(published)
 }
 
-/// The node's pods, and a note for each that cannot be read.
+/// Returns the node's pods, and a note for each that cannot be read.
 async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<(Pods, Vec<String>)> {
     let credentials = credentials::load(roots, settings).await?;
     let asked = async {
@@ -178,7 +179,7 @@ async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<(Pods, V
         while let Some(pod) = list.next().await? {
             match pod {
                 Ok(pod) => drop(pods.insert(pod.uid.clone(), Arc::new(pod))),
-                Err(odd) => notes.push(format!("left out, it cannot be read: {odd}")),
+                Err(odd) => notes.push(format!("skipped, it cannot be read: {odd}")),
             }
         }
         anyhow::Ok((pods, notes))

@@ -19,9 +19,9 @@ use crate::{
     roots::Roots,
 };
 
-/// sysexits.h: EX_UNAVAILABLE. Refused, since the node is better off without.
+/// EX_UNAVAILABLE of sysexits.h: refused, because swap as configured would harm the node.
 const EXIT_CONFLICT: u8 = 69;
-/// sysexits.h: EX_TEMPFAIL. There is swap, but not as configured.
+/// EX_TEMPFAIL of sysexits.h: swap exists, but differs from the configuration.
 const EXIT_KEPT: u8 = 75;
 
 pub fn provision(
@@ -38,13 +38,13 @@ pub fn provision(
             let text = format!("Waiting {seconds} s at most for {}.", settings.swap.path.display());
             messages::ProvisionStep.emit(format_args!("{text}"));
             notify::status_now(&text);
-            // What is there then, provisioning looks for itself.
+            // Ignore the result: provisioning looks for the device itself.
             let wait = async { tokio::time::timeout(patience, appears(&path)).await };
             let _ = super::runtime().map(|runtime| runtime.block_on(wait));
         }
     }
     if settings.swap.kind == SwapKind::Zram && !zram::is_there(roots) && !dry_run {
-        // systemd loads modules; that it failed shows when the device is added.
+        // systemd loads modules; if that fails, adding the device reports it.
         let started = super::runtime()
             .and_then(|runtime| Ok(runtime.block_on(bus::start(roots, "modprobe@zram.service"))?));
         if let Err(error) = started {
@@ -61,10 +61,10 @@ pub fn provision(
     })
 }
 
-/// Returns when there is something at `path`: udev makes links, and folders for them.
+/// Returns when `path` exists: udev creates links, and folders for them.
 async fn appears(path: &Path) {
     loop {
-        // Before the look, so that what comes meanwhile is noticed.
+        // Watch before looking, so that no change in between is missed.
         let Ok(watch) = FileWatch::new(&[path.to_owned()]) else { return };
         if path.exists() || watch.changed().await.is_err() {
             return;
@@ -83,7 +83,7 @@ pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool, if_unused:
     })
 }
 
-/// Asks systemd, which may not be reachable this early in the boot: then the unit's files tell.
+/// Queries systemd, which may be unreachable this early in the boot: then the unit's files serve.
 fn kubelet_unit(roots: &Roots) -> Option<kubelet::Service> {
     super::runtime().ok()?.block_on(kubelet::service(roots))
 }
@@ -110,7 +110,7 @@ fn end(result: Result<Outcome, ProvisionError>) -> ExitCode {
     }
 }
 
-/// Tells long steps' progress to a terminal and to systemd, at most once a second.
+/// Reports the progress of long steps to a terminal and to systemd, at most once a second.
 fn with_progress<T>(run: impl FnOnce(&dyn Fn(u64, u64)) -> T) -> T {
     let next = Cell::new(Instant::now());
     run(&|done, all| {
@@ -125,7 +125,7 @@ fn with_progress<T>(run: impl FnOnce(&dyn Fn(u64, u64)) -> T) -> T {
         let mut stderr = std::io::stderr();
         if stderr.is_terminal() {
             let end = if done < all { "\r" } else { "\n" };
-            // A terminal that has gone is no reason to stop.
+            // A closed terminal is no reason to stop.
             let _ = write!(stderr, "{text}{end}");
         }
     })

@@ -1,5 +1,6 @@
-//! `wasp-agent report` and `wasp-agent advise`: what the node's history tells.
+//! `wasp-agent report` and `wasp-agent advise`: evaluate the node's history.
 
+use crate::model::counted::counted;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -7,7 +8,7 @@ use clap::Args;
 use jiff::{Span, Timestamp, tz::TimeZone};
 
 use crate::{
-    decide::history::{borne, summary},
+    decide::history::{borne, recent, summary},
     history::{self, History},
     report::{history as shown, plot},
     roots::Roots,
@@ -15,17 +16,17 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub struct Report {
-    /// From when on: yesterday, today, a duration back from now (90m, 2h, 3d), a date or an RFC 3339 time;
-    /// days begin at midnight UTC
+    /// Start of the report: yesterday, today, a duration before now (90m, 2h, 3d), a date or an RFC 3339
+    /// time; days begin at midnight UTC
     #[arg(long, value_name = "TIME", default_value = "yesterday")]
     since: String,
-    /// Print JSON, with a point for each minute
+    /// Print JSON, with one entry for each minute
     #[arg(long)]
     json: bool,
-    /// Draw memory, swap traffic and waits over time into this file
+    /// Write an SVG of memory, swap traffic and waits over time to this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Write report and pictures into this file, for a browser
+    /// Write the report with its charts as HTML to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -35,14 +36,14 @@ fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
     let mut notes = Vec::new();
     if history.unreadable > 0 {
         notes.push(format!(
-            "{} lines of {} could not be read and are left out",
-            history.unreadable,
+            "skipped {} of {}",
+            counted(history.unreadable, "unreadable line", "unreadable lines"),
             history::EVENTS
         ));
     }
     if history.minutes.is_empty() {
         notes.push(format!(
-            "{} holds no minute: the agent has not run for a minute yet, or {} may not be written \
+            "{} has no minute: the agent has not run for a minute yet, or cannot write {} \
              (wasp-agent status)",
             history::MINUTES,
             history::FOLDER
@@ -55,7 +56,7 @@ pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let since = since(&asked.since, now).with_context(|| {
         format!(
-            "--since {:?} is no time: give yesterday, today, 90m, 2h, 3d, 2026-11-28 or \
+            "--since {:?} is not a time: use yesterday, today, 90m, 2h, 3d, 2026-11-28 or \
              2026-11-28T06:00:00Z",
             asked.since
         )
@@ -84,8 +85,17 @@ pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
 }
 
 pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
-    let (history, notes) = read(roots)?;
-    let borne = borne(&history.minutes);
+    let (history, mut notes) = read(roots)?;
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+    let minutes = recent(&history.minutes, now);
+    match history.minutes.len() - minutes.len() {
+        0 => {}
+        count => notes.push(format!(
+            "{count} records are left out: they are older than 14 days, or of a later time than now (a \
+             clock that was wrong)"
+        )),
+    }
+    let borne = borne(&minutes);
     if json {
         return super::print(&(serde_json::to_string(&borne)? + "\n"));
     }
@@ -97,7 +107,7 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// The time that `text` stands for.
+/// Parses a point in time.
 fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     let midnight = now.to_zoned(TimeZone::UTC).start_of_day()?;
     let duration =

@@ -30,9 +30,9 @@ pub fn run(
     ran
 }
 
-/// An agent that does not start, or fails, leaves nobody who would wake what an agent has suspended.
+/// Wakes suspended pods: if the agent does not start, or fails, no other program would.
 pub fn wake_left(roots: &Roots) {
-    // Another agent that runs looks after its own pods.
+    // Another running agent handles its own pods.
     if suspend::is_served(roots) {
         return;
     }

@@ -1,4 +1,4 @@
-//! `wasp-agent suspend`, `resume` and `suspended`: ask the agent that runs.
+//! `wasp-agent suspend`, `resume` and `suspended`: send requests to the running agent.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -19,7 +19,7 @@ use crate::{
     state::StateFile,
 };
 
-/// A slow disk takes a pod's memory at some megabytes a second.
+/// A slow disk takes a pod's memory at some megabytes per second.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 const LONGEST_BYTES: u64 = 16 << 20;
 
@@ -28,7 +28,8 @@ pub fn suspend(roots: &Roots, pod: &str, dry_run: bool, force: bool) -> anyhow::
     show(ask(roots, &Request::Suspend { namespace, pod, dry_run, force })?, false)
 }
 
-/// Where no agent runs, its file is what is gone by: a pod must not sleep on because the agent does not start.
+/// Without a running agent, uses its state file: a pod must not stay asleep because the agent does
+/// not start.
 pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
     let (namespace, pod) = names(pod)?;
     if is_served(roots) {
@@ -38,13 +39,13 @@ pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
         Ok(found) => {
             let pods = found.unwrap_or_default();
             let Some(found) = pods.named(&namespace, &pod) else {
-                bail!("no agent runs, and {namespace}/{pod} is not suspended");
+                bail!("the agent is not running, and {namespace}/{pod} is not suspended");
             };
             let mut thawed = Thawed::default();
             thawed.pod(roots, found);
             told(roots, thawed)
         }
-        // Which of the frozen cgroups are this pod's cannot be told.
+        // The state file cannot tell which of the frozen cgroups are this pod's.
         Err(_) => wake_left(roots),
     }
 }
@@ -58,7 +59,8 @@ pub fn suspended(roots: &Roots, json: bool) -> anyhow::Result<()> {
     show(Reply::Done { text: String::new(), rows }, json)
 }
 
-/// Whether an agent is there that can be asked. What else goes wrong with the socket is an answer's to say.
+/// Returns true if an agent listens on the socket. The caller's request reports other errors of the
+/// socket.
 pub fn is_served(roots: &Roots) -> bool {
     let absent = |error: io::Error| {
         matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
@@ -66,10 +68,10 @@ pub fn is_served(roots: &Roots) -> bool {
     !UnixStream::connect(roots.control_socket()).is_err_and(absent)
 }
 
-/// Lets everything run that an agent has left suspended, and says so.
+/// Wakes all pods that an agent has left suspended, and prints them.
 pub fn wake_left(roots: &Roots) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
-    // Pods' cgroups are where the kubelet makes them, however this program is configured.
+    // The kubelet's configuration determines the place of the pods' cgroups, not ours.
     let unit = runtime.block_on(kubelet::service(roots));
     let roots = match kubelet::config_of(roots, &Settings::defaults(), unit.as_ref()) {
         Ok(Some(config)) => roots.with_pods(&config.pods_roots()),
@@ -83,7 +85,7 @@ fn told(roots: &Roots, thawed: Thawed) -> anyhow::Result<()> {
     for what in &thawed.what {
         super::print(&format!("resumed {what}\n"))?;
     }
-    // They run, whether or not systemd knows.
+    // They run even if systemd does not learn of it.
     let _ = super::runtime()?.block_on(freeze::tell_thawed(roots, &thawed.units));
     result
 }
@@ -105,7 +107,7 @@ fn ask(roots: &Roots, request: &Request) -> anyhow::Result<Reply> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_string(request)?;
     text.push('\n');
-    // A request that is refused unread is answered all the same.
+    // The agent answers a request even if it refuses to read it.
     let written = stream.write_all(text.as_bytes());
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST_BYTES))
@@ -114,8 +116,12 @@ fn ask(roots: &Roots, request: &Request) -> anyhow::Result<Reply> {
     if line.is_empty() {
         written.with_context(|| format!("cannot write to {shown}"))?;
     }
-    serde_json::from_str(&line)
-        .with_context(|| format!("the agent at {shown} ended, or its answer was not understood"))
+    serde_json::from_str(&line).with_context(|| {
+        format!(
+            "the agent at {shown} ended, or sent an answer that cannot be \
+            parsed"
+        )
+    })
 }
 
 fn show(reply: Reply, json: bool) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `wasp-agent unprotect`: slices as they were before the agent came.
+//! `wasp-agent unprotect`: restores the slices' properties from before the agent's changes.
 
 use anyhow::{Context, anyhow};
 
@@ -18,7 +18,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
         let reserves_before = StateFile::<ReservesBefore>::new(roots);
         let reserves = reserves_before.load()?.unwrap_or_default().units;
         if slices.is_empty() && reserves.is_empty() {
-            return super::print("nothing to undo: no slice was changed since the last boot\n");
+            return super::print("nothing to restore: no slice was changed since the last boot\n");
         }
         let path = roots.system_bus();
         let connection = bus::connect(&path)
@@ -33,29 +33,29 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
                 }
                 zbus::Result::Ok(())
             };
-            // What one refuses must not keep the others from being put back.
+            // A failure must not keep the other slices from being restored.
             if let Err(error) = undone.await {
-                failed.push(format!("cannot put {slice} back: {error}"));
+                failed.push(format!("cannot restore {slice}: {error}"));
                 left.slices.insert(slice, was);
                 continue;
             }
-            super::print(&format!("{slice} is as it was: MemorySwapMax={}\n", was.swap_max))?;
+            super::print(&format!("restored {slice}: MemorySwapMax={}\n", was.swap_max))?;
         }
         keep(&before, &left, left.slices.is_empty())?;
         let mut left = ReservesBefore::default();
         for (unit, properties) in reserves {
             for (what, value) in properties {
-                // A service that was removed meanwhile has nothing to put back.
+                // A service that was removed meanwhile has nothing to restore.
                 if let Err(error) = set_reserve(&connection, &unit, what, value).await
                     && !bus::is_unit_gone(&error)
                 {
-                    failed.push(format!("cannot put {} of {unit} back: {error}", what.property()));
+                    failed.push(format!("cannot restore {} of {unit}: {error}", what.property()));
                     left.units.entry(unit.clone()).or_default().insert(what, value);
                     continue;
                 }
                 let value =
                     if value == u64::MAX { "not set".to_owned() } else { value.to_string() };
-                super::print(&format!("{unit}: {} is {value} again\n", what.property()))?;
+                super::print(&format!("restored {unit}: {} is {value}\n", what.property()))?;
             }
         }
         keep(&reserves_before, &left, left.units.is_empty())?;
@@ -63,7 +63,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
     })
 }
 
-/// What could not be put back is all that the next `unprotect` has to do.
+/// Saves the part that could not be restored, for the next `unprotect`.
 fn keep<T: State>(file: &StateFile<T>, left: &T, is_empty: bool) -> anyhow::Result<()> {
     Ok(if is_empty { file.remove() } else { file.save(left) }?)
 }

@@ -1,5 +1,5 @@
-//! The runtime's words: state and configuration. Both may be hostile: annotations are a pod
-//! author's, and only what is needed is believed.
+//! Reads the runtime's input: state and configuration. Both may be hostile, because a pod's author
+//! writes the annotations; the hook trusts only the parts that it needs.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ use crate::{
     observe::bounded::{LARGEST_BYTES, read_bounded},
 };
 
-/// The part of the state that counts.
+/// The needed part of the state.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct State {
-    /// The container's; empty where a runtime does not say.
+    /// The container's ID; empty if the runtime does not give it.
     #[serde(default)]
     pub id: String,
     pub pid: i32,
@@ -27,18 +27,18 @@ pub struct State {
 }
 
 impl State {
-    /// Up to the end of the object: a runtime that forgets to close the pipe is not waited for.
+    /// Reads to the end of the object: a runtime may forget to close the pipe.
     pub fn read(stdin: impl Read) -> Result<Self, String> {
         let mut state = serde_json::Deserializer::from_reader(stdin.take(LARGEST_BYTES));
         let state = Self::deserialize(&mut state).map_err(|error| error.to_string())?;
         if state.pid <= 0 {
-            return Err(format!("pid {} is no process", state.pid));
+            return Err(format!("pid {} is not a process", state.pid));
         }
         Ok(state)
     }
 }
 
-/// `config.json`, each part of which may be missing or of another kind than it should.
+/// `config.json`; any part may be missing or have the wrong type.
 #[derive(Debug, Default, Deserialize)]
 pub struct Config {
     #[serde(default)]
@@ -50,7 +50,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// That of the container in `bundle`.
+    /// Reads the configuration of the container in `bundle`.
     pub fn read(bundle: &Path) -> Result<Self, String> {
         match read_bounded(&bundle.join("config.json")) {
             Ok(Some(text)) => Self::parse(&text),
@@ -67,7 +67,8 @@ impl Config {
         self.annotations.get(name)?.as_str()
     }
 
-    /// Annotations count where they name the pod whose cgroup it is.
+    /// Returns true if the annotations name the pod of the container's cgroup; only then they
+    /// count.
     fn is_of(&self, pod: &PodUid) -> bool {
         self.annotation("io.kubernetes.pod.uid") == Some(pod.as_str())
     }

@@ -1,7 +1,7 @@
-//! The OCI hook, stage `createRuntime`: gives a container its swap limit before its first
-//! instruction. It reads the runtime's state and configuration and what the agent has left below
-//! `/run`; it asks nobody. Whatever goes wrong, the container starts. Malformed and missing input is
-//! answered by no swap; so is what holds the hook up for five seconds.
+//! The OCI hook, stage `createRuntime`: sets a container's swap limit before its first instruction.
+//! It reads the runtime's state and configuration, and the agent's files below `/run`; it queries
+//! no other program. The container starts whatever goes wrong: with malformed or missing input, or
+//! if the hook is blocked for five seconds, it gets no swap.
 //!
 //! Source: OCI runtime specification, "State" and "Hooks"; oci-hooks(5).
 
@@ -25,37 +25,37 @@ pub use target::Target;
 
 use rescue::Reached;
 
-/// What was decided for a container, and what could not be done of it.
+/// The decision for a container, and the parts of it that failed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Done {
     pub target: Target,
     pub container_name: Option<String>,
     pub swap_max: SwapMax,
     pub why: Why,
-    /// Something that should be there makes no sense, and was answered by no swap.
+    /// Invalid input, for which the container got no swap.
     pub doubt: Option<String>,
     pub failed: Vec<String>,
 }
 
-/// Why nothing was done.
+/// The reason for doing nothing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nothing {
-    #[error("the runtime's state on standard input makes no sense: {0}")]
+    #[error("the runtime's state on standard input is invalid: {0}")]
     State(String),
-    /// No matter of ours: not a container of Kubernetes.
-    #[error("the process is in no pod's cgroup")]
+    /// The container does not belong to Kubernetes.
+    #[error("the process is not in a pod's cgroup")]
     NotInAPod,
-    /// Its number is another's by now, whose limit is not the hook's to write.
-    #[error("process {pid} is not of container {id:?}, which is gone")]
+    /// The process ID now belongs to another process, whose limit is not the hook's to write.
+    #[error("process {pid} is not in container {id:?}, which is gone")]
     Another { pid: i32, id: String },
     #[error("cannot read the cgroup of process {pid}: {error}")]
     NoCgroup { pid: i32, error: String },
 }
 
-/// Reads the state from `stdin` and sets the limit of the container that it names.
+/// Reads the state from `stdin` and sets the limit of its container.
 pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done, Nothing> {
     let state = State::read(stdin).map_err(Nothing::State)?;
-    // What cannot be read is told further below, where it counts.
+    // Errors are reported further below, where the settings matter.
     let pods = settings(roots).ok().flatten().map(|settings| settings.pods).unwrap_or_default();
     let elsewhere = (!pods.is_empty()).then(|| roots.with_pods(&pods));
     let target = Target::of(elsewhere.as_ref().unwrap_or(roots), state.pid)?;
@@ -96,7 +96,7 @@ pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done,
     Ok(Done { target, container_name, swap_max, why, doubt, failed })
 }
 
-/// Writes the limit at every level; what could not be done, in words.
+/// Writes the limit at every level; returns the failures, in words.
 fn write(roots: &Roots, target: &Target, swap_max: SwapMax) -> Vec<String> {
     let mut failed = Vec::new();
     for level in &target.levels {
@@ -115,7 +115,7 @@ fn exact(published: &Granted, container_name: Option<&str>) -> (SwapMax, Why) {
     }
 }
 
-/// A change of the pod's annotations that the agent has not seen yet.
+/// Applies a change of the pod's annotations that the agent has not seen yet.
 fn as_asked(roots: &Roots, claims: &Claims, granted: SwapMax, why: Why) -> (SwapMax, Why) {
     let Ok(Some(settings)) = settings(roots) else { return (granted, why) };
     let (swap_max, lowered) = estimate::published(&settings, claims, granted);
@@ -134,7 +134,7 @@ fn estimated(roots: &Roots, claims: &Claims, doubt: &mut Option<String>) -> (Swa
     estimate::estimate(&settings, claims)
 }
 
-/// `None` where the agent has left none.
+/// `None` if the agent has written none.
 fn settings(roots: &Roots) -> Result<Option<HookSettings>, FileError> {
     StateFile::new(roots).load()
 }

@@ -1,6 +1,6 @@
-//! What becomes of the container when the hook cannot do its work: it starts with no swap. Its cgroup
-//! is that of the state's process, or, where the runtime's words are not to be had, that of the only
-//! process in a pod that the runtime made beside the hook.
+//! Handles a hook that cannot do its work: the container starts without swap. Its cgroup is that of
+//! the process in the state or, without a state, that of the only process in a pod among the
+//! runtime's children.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 use super::{Target, write};
 use crate::{model::swap::SwapMax, roots::Roots};
 
-/// How far the hook has come, for who has to end it.
+/// The hook's progress, for the watchdog that ends it.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<Reached>);
 
@@ -23,14 +23,14 @@ pub enum Reached {
 }
 
 impl Progress {
-    /// Nobody else writes limits meanwhile.
+    /// Locks the progress, so that only one thread writes limits.
     pub(super) fn lock(&self) -> MutexGuard<'_, Reached> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Gives the container no swap unless its limits are written, or are being written. Says what was
-/// done, for the log; `None` where there was nothing to do.
+/// Sets the limit to 0, unless the hook has written the limits or is writing them. Returns a text
+/// for the log; `None` if there was nothing to do.
 pub fn give_up(roots: &Roots, progress: &Progress) -> Option<String> {
     let mut reached = match progress.0.try_lock() {
         Ok(reached) => reached,
@@ -43,17 +43,17 @@ pub fn give_up(roots: &Roots, progress: &Progress) -> Option<String> {
         Reached::Limits => return None,
     };
     let Some(target) = target else {
-        return Some("its cgroup is not known, its swap limit is what the runtime has set".into());
+        return Some("its cgroup is not known, so its swap limit is the runtime's".into());
     };
     let failed = write(roots, &target, SwapMax::ZERO);
     let what = format!("container {} of pod {} starts with no swap", target.id, target.pod);
-    Some(if failed.is_empty() { what } else { format!("{what}: not set: {}", failed.join("; ")) })
+    Some(if failed.is_empty() { what } else { format!("{what} not set: {}", failed.join("; ")) })
 }
 
-/// The runtime makes the container's process as it makes us: as its child. Where that is not
-/// beyond doubt, none.
+/// Finds the container's process, which is a child of the runtime like the hook. Returns `None` if
+/// that is ambiguous.
 fn beside_us(roots: &Roots, parent: u32) -> Option<Target> {
-    // Orphans of all kinds are children of the first process.
+    // Orphans of all kinds are children of process 1.
     (parent > 1).then_some(())?;
     let mut found = Vec::new();
     for thread in fs::read_dir(roots.proc(&format!("{parent}/task"))).ok()?.flatten() {

@@ -1,4 +1,4 @@
-//! Which cgroups to write: those of the container's process, and none outside of the pods'.
+//! Finds the cgroups to write: those of the container's process, and none outside of the pods'.
 
 use std::{
     fs,
@@ -21,25 +21,25 @@ pub struct Target {
     pub pod: PodUid,
     pub id: ContainerId,
     pub qos_class: QosClass,
-    /// Outermost first.
+    /// The levels, outermost first.
     pub levels: Vec<LevelPath>,
 }
 
-/// A cgroup by path and inode.
+/// A cgroup with its path and inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelPath {
-    /// Below the cgroup root.
+    /// Path below the cgroup root.
     pub path: PathBuf,
     pub inode: u64,
 }
 
 impl Target {
-    /// By the kernel's word on where `pid` is.
+    /// Finds the cgroup of `pid` as the kernel reports it.
     pub fn of(roots: &Roots, pid: i32) -> Result<Self, Nothing> {
         let path = roots.proc(&format!("{pid}/cgroup"));
         let text = fs::read_to_string(path)
             .map_err(|error| Nothing::NoCgroup { pid, error: error.to_string() })?;
-        // cgroup v2 has the one line `0::/path` (cgroups(7)).
+        // cgroup v2 has a single line `0::/path` (cgroups(7)).
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
         let target = path.and_then(|path| parse(path, roots.pods()));
         let mut target = target.ok_or(Nothing::NotInAPod)?;
@@ -54,7 +54,8 @@ impl Target {
     }
 }
 
-/// `kubepods…/[class/]pod/container[/deeper]`, with inodes of 0. `pods` are the paths of `kubepods`.
+/// Parses `kubepods…/[class/]pod/container[/deeper]`, with inodes of 0. `pods` are the paths of
+/// `kubepods`.
 fn parse(path: &str, pods: &[PathBuf]) -> Option<Target> {
     let names: Vec<&str> = path.split('/').collect();
     if names.iter().any(|name| name.is_empty() || *name == "." || *name == "..") {

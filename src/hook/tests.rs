@@ -16,7 +16,7 @@ const UID: &str = "9ce832f3-695f-417d-92ca-d8c057154274";
 const ID: &str = "00dd39bc46e3672b4c7662a49f4b14030c3020ad539add2671774a2c87436fb1";
 const PID: i32 = 4242;
 
-/// A host where a runtime has made the container's cgroups and waits for the hook.
+/// A host where a runtime has created the container's cgroups and waits for the hook.
 struct Host {
     folder: tempfile::TempDir,
     roots: Roots,
@@ -72,7 +72,7 @@ impl Host {
         self.roots.cgroup().join(&self.scope)
     }
 
-    /// All there are.
+    /// Returns all files.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let (mut found, mut folders) = (BTreeMap::new(), vec![self.folder.path().to_owned()]);
         while let Some(folder) = folders.pop() {
@@ -127,7 +127,8 @@ fn without_a_published_grant_the_request_is_estimated() {
     assert_eq!(host.limits(), ["50", "50"]);
 }
 
-/// CRI-O puts a pod's annotations into config.json under their own keys, as the fixture's `example.com/note`.
+/// CRI-O copies a pod's annotations to config.json under their own keys, like the fixture's
+/// `example.com/note`.
 fn annotated(key: &str, value: &str) -> Host {
     let note = r#""example.com/note": "hello""#;
     assert!(FIXTURE.contains(note));
@@ -140,7 +141,7 @@ fn an_annotation_lowers_an_estimate_and_a_published_grant() {
         ("swap.wasp.io/limit", "0", "0", "0"),
         ("swap.wasp.io/limit.c", "20", "20", "20"),
         ("swap.wasp.io/limit", "1Gi", "50", "1000"),
-        // What is published has it already.
+        // The published grant already includes it.
         ("swap.wasp.io/limit", "50%", "25", "1000"),
         ("swap.wasp.io/limit", "half", "0", "0"),
         ("swap.wasp.io/limit.other", "0", "50", "1000"),
@@ -203,7 +204,7 @@ fn what_makes_no_sense_is_answered_by_no_swap_and_said() {
     assert!(spoilt("bundle/config.json", &"[".repeat(100_000)).contains("config.json"));
 }
 
-/// Nobody writes to these FIFOs: to open one and wait would hang this test.
+/// No program writes to these FIFOs: opening one without O_NONBLOCK would hang this test.
 #[test]
 fn what_is_no_regular_file_holds_nobody_up() {
     let record = format!("run/wasp-agent/pods/{UID}.json");
@@ -214,7 +215,7 @@ fn what_is_no_regular_file_holds_nobody_up() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         let _ = fs::remove_file(&file);
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(host.run().unwrap().doubt.unwrap().contains("no regular file"), "{path}");
+        assert!(host.run().unwrap().doubt.unwrap().contains("not a regular file"), "{path}");
         assert_eq!(host.limits(), ["0", "0"], "{path}");
     }
 }
@@ -228,7 +229,8 @@ fn annotations_of_another_pod_are_not_believed() {
     assert_eq!(host.limits(), ["0", "0"]);
 }
 
-/// The kernel says where the container is; whatever its bundle says, no other file is written.
+/// The kernel reports the container's place; the hook writes nowhere else, whatever the bundle
+/// contains.
 #[test]
 fn hostile_words_lead_nowhere_else() {
     let long = "x".repeat(100_000);
@@ -317,7 +319,7 @@ fn a_cgroup_that_cannot_be_written_is_said() {
     assert_eq!(fs::read_to_string(child).unwrap(), "0", "the others are set all the same");
 }
 
-/// The state arrives, and after it nothing, not even the end.
+/// The state arrives, but the input has no end.
 #[test]
 fn a_state_that_does_not_end_is_taken_at_its_last_brace() {
     struct Stuck<'a>(&'a [u8]);
@@ -334,7 +336,7 @@ fn a_state_that_does_not_end_is_taken_at_its_last_brace() {
     assert_eq!(host.limits(), ["4096", "4096"]);
 }
 
-/// What the watchdog does, at each point where it may find the hook.
+/// Runs the watchdog at each stage that the hook may have reached.
 #[test]
 fn a_hook_that_is_held_up_leaves_no_swap() {
     let host = Host::burstable();
@@ -350,7 +352,7 @@ fn a_hook_that_is_held_up_leaves_no_swap() {
     assert_eq!(said, format!("container {ID} of pod {UID} starts with no swap"));
     assert_eq!(host.limits(), ["0", "0"]);
 
-    // Two containers: which one waits is not known, and neither is touched.
+    // Two containers: which one waits is unknown, so the hook touches neither.
     let host = Host::burstable();
     host.write(&format!("proc/{parent}/task/1/children"), &format!("{PID} 78 "));
     host.write("proc/78/cgroup", &format!("0::/{}\n", host.scope.replace("-00dd", "-11dd")));
@@ -358,7 +360,7 @@ fn a_hook_that_is_held_up_leaves_no_swap() {
     assert!(give_up(&host.roots, &Progress::default()).unwrap().contains("not known"));
     assert_eq!(host.limits(), ["max", "max"]);
 
-    // By the state, where it has come so far; after the limits are written, nothing is undone.
+    // With the state, if the hook has read it; after the limits are written, nothing is undone.
     let progress = Progress::default();
     *progress.lock() = Reached::Container(Target::of(&host.roots, PID).unwrap());
     assert!(give_up(&host.roots, &progress).unwrap().ends_with("no swap"));
@@ -372,7 +374,7 @@ fn a_hook_that_is_held_up_leaves_no_swap() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever becomes of the files, the limit is the grant, the estimate or 0.
+    /// For any content of the files, the limit is the grant, the estimate or 0.
     #[test]
     fn mutations_never_give_more(
         at in any::<prop::sample::Index>(),
@@ -391,7 +393,7 @@ proptest! {
         fs::write(host.folder.path().join("bundle/config.json"), config).unwrap();
         let _ = host.run();
         for limit in host.limits() {
-            // At most the swap there is: a mutated oomScoreAdj is still an oomScoreAdj.
+            // At most the swap of the node: a mutated oomScoreAdj is still an oomScoreAdj.
             prop_assert!(limit.parse::<u64>().is_ok_and(|limit| limit <= 1000), "{limit}");
         }
     }

@@ -1,5 +1,5 @@
-//! The alerts of packaging/alerts/wasp-agent.rules.yaml, as a cluster takes them: its first group for a
-//! PrometheusRule of our own, its second for the platform's monitoring, which knows of every node.
+//! The alerts of packaging/alerts/wasp-agent.rules.yaml in the form for a cluster: the first group
+//! for our own PrometheusRule, the second for the platform's monitoring, which knows every node.
 
 use serde_json::{Value, json};
 
@@ -7,13 +7,13 @@ use super::cluster::NAMESPACE;
 
 const RULES: &str = include_str!("../../packaging/alerts/wasp-agent.rules.yaml");
 
-/// The group at `index`; a test holds that it is there.
+/// Returns the group at `index`; a test checks that it exists.
 fn group(index: usize) -> Value {
     let rules: Value = serde_saphyr::from_str(RULES).unwrap_or_default();
     rules["groups"][index].clone()
 }
 
-/// Each has its page in docs/runbooks.
+/// Returns the names of the alerts. Each has a page in docs/runbooks.
 pub fn alert_names() -> Vec<String> {
     let rules = [group(0), group(1)];
     let rules = rules.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());

@@ -1,4 +1,4 @@
-//! The cluster's objects: OS image, hyperconverged operator, namespace, rights.
+//! Renders the cluster's objects: OS image, HyperConverged, namespace, permissions.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::config::settings::SwapSize;
 pub(super) const NAMESPACE: &str = "wasp-agent";
 const GUARD: &str = "wasp-taint-guard";
 
-/// What adds the package to an image, in one layer.
+/// Returns a Containerfile step that adds the package to an image, in one layer.
 pub(super) fn containerfile_step(Package { url, sha256 }: &Package) -> String {
     format!(
         "RUN curl --fail --silent --show-error --location --output /tmp/wasp-agent.rpm '{url}' && \\\n    \
@@ -20,7 +20,7 @@ pub(super) fn containerfile_step(Package { url, sha256 }: &Package) -> String {
     )
 }
 
-/// Of the pool's own name: a pool has one.
+/// Named after the pool, because a pool has one.
 pub(super) fn machine_os_config(
     rollout: &Rollout,
     package: &Package,
@@ -44,7 +44,7 @@ pub(super) fn machine_os_config(
     })
 }
 
-/// What VMs' requests are to be divided by; `None` where only a size is configured.
+/// Returns the percentage to divide VMs' requests by; `None` if the configuration has only a size.
 pub(super) fn overcommit_percent(rollout: &Rollout) -> Option<u64> {
     match rollout.settings.swap.size {
         SwapSize::Overcommit { percent } if percent > 100 => Some(percent),
@@ -52,8 +52,8 @@ pub(super) fn overcommit_percent(rollout: &Rollout) -> Option<u64> {
     }
 }
 
-/// By annotation: from 1.16 on the operator deploys a DaemonSet agent on every node as soon as
-/// memoryOvercommitPercentage is above 100 (controllers/handlers/wasp-agent/daemonset.go).
+/// Uses an annotation: from 1.16 on, the operator deploys a DaemonSet agent on every node as soon
+/// as memoryOvercommitPercentage is above 100 (controllers/handlers/wasp-agent/daemonset.go).
 pub(super) fn hyperconverged(rollout: &Rollout, percent: u64) -> Value {
     let patch = json!([{
         "op": "add",

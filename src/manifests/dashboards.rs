@@ -1,15 +1,15 @@
-//! Dashboards of the agent's metrics: for Grafana, for OpenShift's console, which takes Grafana's JSON in a
-//! ConfigMap, and for Perses. All are made of one list of panels.
+//! Renders dashboards of the agent's metrics for Grafana, for OpenShift's console, which takes
+//! Grafana's JSON in a ConfigMap, and for Perses, all from one list of panels.
 
 use serde_json::{Map, Value, json};
 
 use super::cluster::NAMESPACE;
 
 const TITLE: &str = "wasp-agent: swap of nodes";
-/// Where a query stands for the nodes that were chosen.
+/// The selector of the chosen nodes in a query.
 const OF_NODE: &str = "instance=~\"$instance\"";
 
-/// A panel: a title, a unit in Grafana's and in Perses' words, and queries with their legends.
+/// A panel: a title, a unit in the words of Grafana and of Perses, and queries with their legends.
 struct Panel {
     title: &'static str,
     unit: (&'static str, &'static str),
@@ -21,7 +21,7 @@ const BYTES_PER_SECOND: (&str, &str) = ("Bps", "bytes/sec");
 const RATIO: (&str, &str) = ("percentunit", "percent-decimal");
 const NUMBER: (&str, &str) = ("short", "decimal");
 
-/// `{n}` in a query stands for the choice of nodes.
+/// `{n}` in a query stands for the selector of the chosen nodes.
 const PANELS: &[Panel] = &[
     Panel {
         title: "Swap of the node",
@@ -29,11 +29,11 @@ const PANELS: &[Panel] = &[
         queries: &[
             ("wasp_agent_node_swap_used_bytes{n}", "{{instance}} in use"),
             ("wasp_agent_node_swap_bytes{n}", "{{instance}} size"),
-            ("wasp_agent_node_swap_wanted_bytes{n}", "{{instance}} configured"),
+            ("wasp_agent_node_swap_configured_bytes{n}", "{{instance}} configured"),
         ],
     },
     Panel {
-        title: "Working set and swap in use, as a part of RAM",
+        title: "Working set and swap in use, as a fraction of RAM",
         unit: RATIO,
         queries: &[(
             "(wasp_agent_node_working_set_bytes{n} + wasp_agent_node_swap_used_bytes{n}) / \
@@ -64,12 +64,12 @@ const PANELS: &[Panel] = &[
         ],
     },
     Panel {
-        title: "Signals of eviction, as a ratio to their thresholds",
+        title: "Eviction signals, relative to their thresholds",
         unit: RATIO,
         queries: &[("wasp_agent_signal_ratio{n}", "{{instance}} {{signal}}")],
     },
     Panel {
-        title: "Evictions in an hour",
+        title: "Evictions per hour",
         unit: NUMBER,
         queries: &[(
             "sum by (instance, outcome) (increase(wasp_agent_evictions_total{n}[1h])) > 0",
@@ -85,15 +85,15 @@ const PANELS: &[Panel] = &[
         ],
     },
     Panel {
-        title: "Containers above their grant, and without a limit",
+        title: "Containers above their grant, and without limit",
         unit: NUMBER,
         queries: &[
             ("wasp_agent_containers_above_grant{n}", "{{instance}} above"),
-            ("wasp_agent_containers_unlimited{n}", "{{instance}} without a limit"),
+            ("wasp_agent_containers_unlimited{n}", "{{instance}} without limit"),
         ],
     },
     Panel {
-        title: "Limits written in an hour, by cause",
+        title: "Limits written per hour, by cause",
         unit: NUMBER,
         queries: &[(
             "sum by (instance, cause) (increase(wasp_agent_limits_written_total{n}[1h]))",
@@ -101,10 +101,10 @@ const PANELS: &[Panel] = &[
         )],
     },
     Panel {
-        title: "Troubles of the agent",
+        title: "Problems of the agent",
         unit: NUMBER,
         queries: &[
-            ("wasp_agent_trouble{n} == 1", "{{instance}} {{about}}"),
+            ("wasp_agent_problem{n} == 1", "{{instance}} {{kind}}"),
             ("wasp_agent_api_reachable{n} == 0", "{{instance}} API server not reachable"),
             ("wasp_agent_hook_installed{n} == 0", "{{instance}} hook not installed"),
             ("changes(wasp_agent_start_timestamp_seconds{n}[15m]) > 0", "{{instance}} started"),
@@ -112,14 +112,14 @@ const PANELS: &[Panel] = &[
     },
 ];
 
-/// The nodes to choose from.
+/// The query for the selectable nodes.
 const NODES: &str = "label_values(wasp_agent_build_info, instance)";
 
 fn query(text: &str) -> String {
     text.replace("{n}", &format!("{{{OF_NODE}}}"))
 }
 
-/// Every query of the dashboards, `$instance` included.
+/// Returns every query of the dashboards, including `$instance`.
 pub fn queries() -> Vec<String> {
     let all = PANELS.iter().flat_map(|panel| panel.queries);
     all.map(|(text, _)| query(text)).collect()
@@ -168,7 +168,7 @@ pub fn grafana() -> Value {
     })
 }
 
-/// The console draws rows of panels of type `graph`, and knows its own data source.
+/// The console draws rows of panels of type `graph`, and uses its own data source.
 fn for_console() -> Value {
     let panels = PANELS.iter().enumerate().map(|(index, Panel { title, unit, queries })| {
         let targets = queries.iter().zip('A'..).map(|((text, legend), letter)| {
@@ -269,7 +269,7 @@ pub(super) fn perses() -> Value {
 mod tests {
     use super::*;
 
-    /// What a value's strings under `key` are.
+    /// Collects a value's strings under `key`.
     fn found<'a>(value: &'a Value, key: &str, all: &mut Vec<&'a str>) {
         match value {
             Value::Object(map) => {

@@ -1,6 +1,7 @@
-//! What the nodes' disks get: Butane, Ignition and the MachineConfig, from one list of files and units.
+//! Renders the content of the nodes' disks: Butane, Ignition and the MachineConfig, from one list
+//! of files and units.
 //!
-//! Ignition 3.2.0, which every supported machine config operator reads.
+//! Uses Ignition 3.2.0, which every supported machine config operator reads.
 
 use serde_json::{Map, Value, json};
 
@@ -25,7 +26,7 @@ struct File {
 
 struct Unit {
     name: &'static str,
-    /// `None`: the package has it.
+    /// `None`: the package contains it.
     text: Option<String>,
 }
 
@@ -52,8 +53,9 @@ impl Config {
             Install::Present => ["wasp-swap.service", "wasp-agent.service"]
                 .map(|name| Unit { name, text: None })
                 .into(),
-            // Its image enables them: before 4.20 the operator runs systemctl enable in the OS that is
-            // booted yet, which has no such units, and the node is degraded (pkg/daemon/update.go).
+            // The layered image enables them. Before 4.20 the operator runs systemctl enable in the
+            // OS that is still booted, which lacks the units, and the node becomes degraded
+            // (pkg/daemon/update.go).
             Install::Layer { .. } => Vec::new(),
             Install::FirstBoot { package } => {
                 files.push(File {
@@ -119,7 +121,8 @@ impl Config {
     }
 }
 
-/// Kernel arguments are appended by the order of names, and up to 4.20 97-…-generated-kubelet has psi=0.
+/// The operator appends kernel arguments in the order of names, and up to 4.20
+/// 97-…-generated-kubelet has psi=0.
 pub(super) fn name(pool: &str) -> String {
     format!("99-{pool}-wasp-agent")
 }
@@ -131,7 +134,7 @@ fn metadata(pool: &str) -> Value {
     })
 }
 
-/// RFC 2397, every byte but the unreserved ones escaped.
+/// RFC 2397, with all but the unreserved bytes escaped.
 fn data_url(text: &str) -> String {
     let mut url = String::from("data:,");
     for byte in text.bytes() {
@@ -145,8 +148,8 @@ fn data_url(text: &str) -> String {
     url
 }
 
-/// The package's unit for programs in /usr/local. While they are not there it is skipped, for the
-/// kubelet must not wait for a unit that fails.
+/// Adapts the package's unit to programs in /usr/local. systemd skips the unit while they are
+/// missing, because the kubelet must not wait for a unit that fails.
 fn in_usr_local(unit: &str) -> String {
     let condition = format!(
         "[Unit]\nAfter={INSTALLER_UNIT}\nConditionFileIsExecutable=/usr/local/bin/wasp-agent\n"
@@ -160,7 +163,7 @@ fn in_usr_local(unit: &str) -> String {
 }
 
 fn installer_unit(Package { url, sha256 }: &Package) -> String {
-    // systemd reads % in a command.
+    // systemd interprets % in a command.
     let url = url.replace('%', "%%");
     format!(
         "[Unit]\n\

@@ -1,19 +1,21 @@
-//! What the kubelet gets: a drop-in where its version reads drop-ins, else a KubeletConfig.
+//! Renders the kubelet's configuration: a drop-in if its version reads drop-ins, else a
+//! KubeletConfig.
 
 use serde_json::{Value, json};
 
 use super::{GrantsAsked, Rollout};
 use crate::config::settings::Settings;
 
-/// After 90-swap.conf of virt-platform-autopilot. The kubelet merges drop-ins by the order of their names.
+/// Sorts after 90-swap.conf of virt-platform-autopilot, because the kubelet merges drop-ins in the
+/// order of their names.
 pub(super) const DROP_IN: &str = "/etc/openshift/kubelet.conf.d/95-wasp-agent.conf";
 
-/// Whether the settings ask for grants that the kubelet's LimitedSwap does not give.
+/// Returns true if the settings ask for grants other than LimitedSwap's.
 pub(super) fn grants_differently(rollout: &Rollout) -> bool {
     rollout.settings.grant != Settings::defaults().grant
 }
 
-/// Whether the kubelet gives containers their swap, by swapBehavior: LimitedSwap.
+/// Returns true if the kubelet grants swap itself, by swapBehavior: LimitedSwap.
 fn kubelet_grants(rollout: &Rollout) -> bool {
     match rollout.grants {
         GrantsAsked::Kubelet => true,
@@ -30,7 +32,7 @@ fn settings(rollout: &Rollout) -> Value {
     if kubelet_grants(rollout) {
         kubelet["memorySwap"] = json!({ "swapBehavior": "LimitedSwap" });
     } else if rollout.openshift.reads_drop_ins(&rollout.pool) {
-        // Whatever another drop-in says: the agent grants.
+        // The agent grants, so this overrides other drop-ins.
         kubelet["memorySwap"] = json!({ "swapBehavior": "NoSwap" });
     }
     if let Some(soft) = &rollout.eviction_soft {
@@ -40,7 +42,7 @@ fn settings(rollout: &Rollout) -> Value {
     kubelet
 }
 
-/// The text of [`DROP_IN`].
+/// Returns the text of [`DROP_IN`].
 pub(super) fn drop_in(rollout: &Rollout) -> String {
     let mut drop_in = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",

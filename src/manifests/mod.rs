@@ -1,5 +1,5 @@
-//! What a cluster is given so that every node of a pool has swap and an agent: rendered from the same
-//! settings that the nodes read. Pure; `wasp-agent manifests` does the reading and writing.
+//! Renders the manifests that give every node of a pool swap and an agent, from the same settings
+//! that the nodes read. Pure; `wasp-agent manifests` does the reading and writing.
 
 mod alerts;
 mod check;
@@ -19,30 +19,30 @@ pub use version::{HyperConverged, Version};
 
 use crate::config::settings::Settings;
 
-/// What is to be rolled out, and how.
+/// A rollout: its target and its options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollout {
-    /// Of the cluster.
+    /// Version of the cluster.
     pub openshift: Version,
     /// The API version of HyperConverged that the cluster serves.
     pub hyperconverged: HyperConverged,
     /// The machine config pool.
     pub pool: String,
     pub control_plane_allowed: bool,
-    /// What the nodes read, and what that means.
+    /// The drop-ins that the nodes read, and the settings that result.
     pub drop_ins: Vec<DropIn>,
     pub settings: Settings,
-    /// Who grants swap, where the settings name it.
+    /// The program that grants swap, if the settings name it.
     pub grants: GrantsAsked,
     pub install: Install,
     pub eviction_soft: Option<EvictionSoft>,
-    /// As told, in bytes, to refuse what will not fit.
+    /// As given, in bytes, to reject swap that does not fit.
     pub node_ram: Option<u64>,
     pub node_disk: Option<u64>,
     pub taint_guard: bool,
 }
 
-/// The key `grants` as the rollout's settings have it.
+/// The key `grants` in the rollout's settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GrantsAsked {
     /// Not set, or "auto": the version decides, and the agent follows the kubelet's configuration.
@@ -65,14 +65,14 @@ impl DropIn {
     }
 }
 
-/// How the nodes get the programs.
+/// The way in which the nodes get the programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Install {
-    /// They have them.
+    /// The nodes have them already.
     Present,
-    /// A layer of their OS image, built by the cluster.
+    /// As a layer of their OS image, which the cluster builds.
     Layer { package: Package, push_spec: String, push_secret: String },
-    /// A unit fetches the package at boot, where it is not there yet.
+    /// By a unit that fetches the package at boot, if it is missing.
     FirstBoot { package: Package },
 }
 
@@ -89,15 +89,18 @@ pub struct EvictionSoft {
     pub grace_period: String,
 }
 
-/// A file for the cluster, or for who makes one of it.
+/// A file for the cluster, or input for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     pub name: String,
     pub text: String,
 }
 
-/// Everything of `rollout`, in the order in which it is applied, then the script that applies it; or all
-/// that is wrong with it.
+/// Renders all manifests of `rollout`, in the order of application, and then the script that
+/// applies them.
+///
+/// # Errors
+/// All problems of the rollout.
 pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     let problems = check::problems(rollout);
     if !problems.is_empty() {
@@ -106,12 +109,12 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     let config = ignition::Config::of(rollout);
     let pool = &rollout.pool;
     let mut manifests = Vec::new();
-    // Where the kubelet reads drop-ins, 30-machineconfig.yaml has one.
+    // Where the kubelet reads drop-ins, 30-machineconfig.yaml contains one.
     if !rollout.openshift.reads_drop_ins(pool) {
         manifests.push(yaml(
             "10-kubeletconfig.yaml",
-            "The kubelet starts on a node that has swap. A pool takes one KubeletConfig: where there \
-             is one already, add these lines to its spec and delete this file.",
+            "Lets the kubelet start on a node that has swap. A pool takes one KubeletConfig: if \
+             it has one, add these lines to its spec and delete this file.",
             &kubelet::kubelet_config(rollout),
         ));
     }
@@ -122,14 +125,15 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
         });
         manifests.push(yaml(
             "20-machineosconfig.yaml",
-            "The cluster builds the pool's OS image with the package in it, anew for each OS update.",
+            "The cluster builds the pool's OS image with the package, again for each OS update.",
             &cluster::machine_os_config(rollout, package, push_spec, push_secret),
         ));
     }
     manifests.push(yaml(
         "30-machineconfig.yaml",
         &format!(
-            "Rendered from {pool}.bu: configuration, units, {}and psi=1, which RHEL boots without.",
+            "Rendered from {pool}.bu: configuration, units, {}and psi=1, which RHEL does not \
+             enable.",
             match rollout.openshift.reads_drop_ins(pool) {
                 true => "the kubelet's drop-in, ",
                 false => "",
@@ -139,19 +143,19 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     ));
     manifests.push(yaml(
         &format!("{pool}.bu"),
-        "Butane, for `butane --strict`: the same as 30-machineconfig.yaml, to be read.",
+        "Butane, for `butane --strict`: the same as 30-machineconfig.yaml, for reading.",
         &config.butane(pool),
     ));
     manifests
         .push(Manifest { name: format!("{pool}.ign"), text: format!("{:#}\n", config.ignition()) });
     manifests.push(yaml(
         "40-namespace.yaml",
-        "Holds the alerts. Nothing of the agent runs in the cluster.",
+        "Holds the alerts. The agent runs nothing in the cluster.",
         &cluster::namespace(),
     ));
     manifests.push(yaml(
         "41-prometheusrule.yaml",
-        "Alerts on the nodes that swap; most need the agent's own metrics (docs/metrics.md).",
+        "Alerts about nodes that swap; most need the agent's own metrics (docs/metrics.md).",
         &alerts::prometheus_rule(),
     ));
     manifests.push(yaml(
@@ -167,23 +171,24 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     ));
     manifests.push(yaml(
         "44-perses-dashboard.yaml",
-        "The same for Perses. It is applied by hand, where the Cluster Observability Operator is \
+        "The same for Perses. Apply it by hand, if the Cluster Observability Operator is \
          installed with Perses.",
         &dashboards::perses(),
     ));
     if rollout.taint_guard {
         manifests.push(yaml(
             "50-taint-guard.yaml",
-            "A node may not taint itself (NodeRestriction): for eviction.scheduling-guard = \"taint\" \
-             the user of eviction.guard-kubeconfig needs these rights, and no more.",
+            "A node cannot taint itself (NodeRestriction): for eviction.scheduling-guard = \
+             \"taint\" the user of eviction.guard-kubeconfig needs only these rights.",
             &cluster::taint_guard(),
         ));
     }
     if let Some(percent) = cluster::overcommit_percent(rollout) {
         manifests.push(yaml(
             "60-hyperconverged.yaml",
-            "Last: from now on VMs request less memory than they are given. KubeVirt is told by its \
-             operator's annotation: above 100 % in its spec, that deploys an agent of its own.",
+            "Last: from now on VMs request less memory than they are given. This annotation of \
+             the operator sets KubeVirt's percentage: a value above 100 % in the operator's \
+             spec would deploy its own agent.",
             &cluster::hyperconverged(rollout, percent),
         ));
     }
@@ -191,7 +196,8 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     Ok(manifests)
 }
 
-/// The names of all files that a rollout to `pool` may have, each of which this one may lack.
+/// Returns the names of all files that a rollout to `pool` may have; this rollout may lack any of
+/// them.
 pub fn names(pool: &str) -> Vec<String> {
     [
         "10-kubeletconfig.yaml",
@@ -213,7 +219,7 @@ pub fn names(pool: &str) -> Vec<String> {
     .collect()
 }
 
-/// `value` as YAML, below what it is for.
+/// Formats `value` as YAML, below a comment with its purpose.
 fn yaml(name: &str, purpose: &str, value: &Value) -> Manifest {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: true };
     let mut body = String::new();

@@ -1,11 +1,11 @@
-//! The script that applies the manifests: apply.sh, with the rollout's names before it.
+//! Renders apply.sh, the script that applies the manifests, with the rollout's names at its start.
 
 use super::{Install, Manifest, Rollout};
 
 const SCRIPT: &str = include_str!("apply.sh");
 const NAME: &str = "apply.sh";
 
-/// The script. It finds the manifests beside it.
+/// Returns the script. It expects the manifests in its own folder.
 pub(super) fn script(rollout: &Rollout) -> Manifest {
     let Rollout { pool, openshift, hyperconverged, install, .. } = rollout;
     let program = match install {

@@ -53,7 +53,7 @@ fn what_is_written_is_what_was_meant() {
     }
 }
 
-/// The reverse of `data_url`, by another way.
+/// The inverse of `data_url`, implemented differently.
 fn fetched(url: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = url.strip_prefix("data:,").unwrap().bytes();
@@ -133,7 +133,8 @@ fn nodes_that_have_the_package_get_configuration_and_nothing_else() {
     assert_eq!(files[0]["path"], "/etc/wasp-agent/config.d/50-cluster.toml");
 }
 
-/// Of the KubeletConfig, or of the drop-in in the MachineConfig.
+/// Returns the settings for the kubelet: of the KubeletConfig, or of the drop-in in the
+/// MachineConfig.
 fn told(rollout: &Rollout) -> (Option<Value>, Option<Value>) {
     let manifests = render(rollout).unwrap();
     let has = manifests.iter().any(|manifest| manifest.name == "10-kubeletconfig.yaml");
@@ -189,9 +190,9 @@ fn who_grants_is_told_to_the_kubelet() {
     assert_eq!(behavior(17, "", Kubelet), "LimitedSwap");
     assert_eq!(behavior(22, "", Auto), "LimitedSwap");
     assert_eq!(behavior(22, "", Kubelet), "LimitedSwap");
-    // Over 90-swap.conf of virt-platform-autopilot.
+    // Overrides 90-swap.conf of virt-platform-autopilot.
     assert_eq!(behavior(22, "", Agent), "NoSwap");
-    // Only the agent knows who is a VM.
+    // Only the agent knows which pods are VMs.
     assert_eq!(behavior(22, "[limits]\neligibility = \"virt-launcher\"\n", Auto), "NoSwap");
 }
 
@@ -251,9 +252,9 @@ fn nonsense_is_refused() {
     let problem = refused(|rollout| rollout.pool = "master".to_owned());
     assert!(problem.contains("--allow-control-plane"), "{problem}");
     let problem = refused(|rollout| rollout.pool = "Worker!".to_owned());
-    assert!(problem.contains("no machine config pool"), "{problem}");
+    assert!(problem.contains("not a machine config pool"), "{problem}");
     let none = rollout("");
-    assert!(render(&none).unwrap_err()[0].contains("no swap is asked for"));
+    assert!(render(&none).unwrap_err()[0].contains("no swap is requested"));
     for url in ["ftp://x/y.rpm", "https://x/y z.rpm", "https://x/'; rm -rf /", "", "https://x/%s"] {
         let problem = refused(|rollout| {
             rollout.install =
@@ -290,7 +291,7 @@ fn swap_that_does_not_fit_is_refused_where_the_node_is_told() {
     assert_eq!(sized(Some(64 * GIB), Some(38 * GIB)), Ok(()));
     let problems = sized(Some(64 * GIB), Some(37 * GIB)).unwrap_err();
     assert!(
-        problems[0].contains("a swapfile of 32.0 GiB does not fit a disk of 37.0 GiB"),
+        problems[0].contains("a swapfile of 32.0 GiB does not fit on a disk of 37.0 GiB"),
         "{problems:?}"
     );
     let problems = sized(None, Some(37 * GIB)).unwrap_err();

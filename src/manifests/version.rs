@@ -1,7 +1,8 @@
-//! What each OpenShift version reads, refuses and serves.
+//! The properties of each OpenShift version: what it reads, rejects and serves.
 //!
-//! Sources: the release branches of openshift/machine-config-operator (templates of kubelet.service,
-//! `validateUserKubeletConfig`) and kubevirt/hyperconverged-cluster-operator (the CRD), and KEP-2400.
+//! Sources: the release branches of openshift/machine-config-operator (templates of
+//! kubelet.service, `validateUserKubeletConfig`) and kubevirt/hyperconverged-cluster-operator (the
+//! CRD), and KEP-2400.
 
 use std::{fmt, str::FromStr};
 
@@ -16,36 +17,38 @@ pub struct Version {
 }
 
 impl Version {
-    /// The first that this agent supports.
+    /// The oldest version that this agent supports.
     pub const OLDEST: Self = Self::new(4, 16);
 
     pub const fn new(major: u32, minor: u32) -> Self {
         Self { major, minor }
     }
 
-    /// Whether the kubelet of `pool` reads drop-ins in /etc/openshift/kubelet.conf.d. The same versions
-    /// refuse failSwapOn and swapBehavior in a KubeletConfig, workers since 4.21.
+    /// Returns true if the kubelet of `pool` reads drop-ins in /etc/openshift/kubelet.conf.d. The
+    /// same versions reject failSwapOn and swapBehavior in a KubeletConfig; workers do so since
+    /// 4.21.
     pub fn reads_drop_ins(self, pool: &str) -> bool {
         self >= if CONTROL_PLANE.contains(&pool) { Self::new(4, 23) } else { Self::new(4, 21) }
     }
 
-    /// Whether a KubeletConfig may have failSwapOn and swapBehavior.
+    /// Returns true if a KubeletConfig may have failSwapOn and swapBehavior.
     pub fn kubelet_config_takes_swap(self) -> bool {
         self < Self::new(4, 21)
     }
 
-    /// Whether the kubelet knows swapBehavior: the feature gate NodeSwap is on by default from Kubernetes
-    /// 1.30 on. With the gate off the kubelet does not start where swapBehavior is set.
+    /// Returns true if the kubelet knows swapBehavior: the feature gate NodeSwap is on by default
+    /// from Kubernetes 1.30 on. With the gate off, the kubelet does not start if swapBehavior is
+    /// set.
     pub fn kubelet_can_grant(self) -> bool {
         self >= Self::new(4, 17)
     }
 
-    /// Whether `machineconfiguration.openshift.io/v1` has MachineOSConfig.
+    /// Returns true if `machineconfiguration.openshift.io/v1` has MachineOSConfig.
     pub fn builds_images(self) -> bool {
         self >= Self::new(4, 18)
     }
 
-    /// The newest API version of HyperConverged that the operator of this version serves.
+    /// Returns the newest API version of HyperConverged that this version's operator serves.
     pub fn hyperconverged(self) -> HyperConverged {
         if self >= Self::new(4, 22) { HyperConverged::V1 } else { HyperConverged::V1Beta1 }
     }
@@ -60,7 +63,7 @@ impl fmt::Display for Version {
 impl FromStr for Version {
     type Err = String;
 
-    /// Also of a full version: 4.20.3, 4.22.0-rc.1.
+    /// Accepts a full version too: 4.20.3, 4.22.0-rc.1.
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: Option<&str>| text?.parse().ok();
         let mut parts = text.split('.');
@@ -73,7 +76,7 @@ impl FromStr for Version {
             }
         };
         match version < Self::OLDEST {
-            true => Err(format!("OpenShift {} is the oldest that is supported", Self::OLDEST)),
+            true => Err(format!("OpenShift {} is the oldest supported version", Self::OLDEST)),
             false => Ok(version),
         }
     }
@@ -94,7 +97,8 @@ impl HyperConverged {
         }
     }
 
-    /// Where its specification has the percentage of the console's "memory density".
+    /// Returns the field of its specification with the percentage that the console calls "memory
+    /// density".
     pub(super) fn percentage_field(self) -> &'static str {
         match self {
             Self::V1Beta1 => ".spec.higherWorkloadDensity.memoryOvercommitPercentage",
@@ -106,7 +110,8 @@ impl HyperConverged {
 impl FromStr for HyperConverged {
     type Err = String;
 
-    /// The newest that is known of those that a cluster serves: `v1 v1beta1`.
+    /// Parses the list of versions that a cluster serves, such as `v1 v1beta1`, and returns the
+    /// newest known one.
     fn from_str(served: &str) -> Result<Self, String> {
         let serves = |version: Self| {
             served.split([' ', ',']).any(|word| word.rsplit('/').next() == Some(version.label()))
@@ -114,7 +119,7 @@ impl FromStr for HyperConverged {
         [Self::V1, Self::V1Beta1]
             .into_iter()
             .find(|version| serves(*version))
-            .ok_or_else(|| "none of the known versions of hco.kubevirt.io: v1, v1beta1".to_owned())
+            .ok_or_else(|| "not a known version of hco.kubevirt.io: v1, v1beta1".to_owned())
     }
 }
 
@@ -141,7 +146,7 @@ mod tests {
         assert!("4.15.9".parse::<Version>().unwrap_err().contains("4.16 is the oldest"));
     }
 
-    /// By the release branches of the machine config operator: --config-dir in the workers'
+    /// From the release branches of the machine config operator: --config-dir in the workers'
     /// kubelet.service from 4.21 on, in the control plane's from 4.23 on.
     #[test]
     fn each_version_reads_what_its_release_branch_has() {

@@ -1,4 +1,4 @@
-//! What `wasp-agent check` prints.
+//! Formats the output of `wasp-agent check`.
 
 use std::fmt::Write;
 
@@ -10,8 +10,8 @@ use crate::{
     model::check::{Level, Line},
 };
 
-/// Of the JSON; a newer one may have more fields and ids.
-const VERSION: u32 = 1;
+/// Version of the JSON; a newer version may have more fields and ids.
+const VERSION: u32 = 2;
 
 fn word(level: Level) -> &'static str {
     match level {
@@ -32,8 +32,8 @@ fn style(level: Level) -> Style {
     color.on_default()
 }
 
-/// A line for each check, those that fail first; below those that are not well, why it matters and what mends it. With
-/// colours, which the printer leaves out where nobody sees them.
+/// Formats a line for each check, failures first, and below each problem why it matters and how to
+/// fix it. With colours, which the printer removes if its output is not a terminal.
 pub fn human(lines: &[Line]) -> String {
     let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -44,7 +44,7 @@ pub fn human(lines: &[Line]) -> String {
         Level::Ok => 2,
         Level::Skip => 3,
     });
-    for Line { id, level, found, why, mend } in worst_first {
+    for Line { id, level, found, why, fix } in worst_first {
         let style = style(*level);
         let found = found.replace('\n', "\n      ");
         let _ = writeln!(text, "{style}{:<4}{style:#}  {id:<width$}  {found}", word(*level));
@@ -52,8 +52,8 @@ pub fn human(lines: &[Line]) -> String {
             continue;
         }
         let _ = writeln!(text, "      why:  {why}");
-        for (index, line) in mend.iter().enumerate() {
-            let label = if index == 0 { "mend:" } else { "" };
+        for (index, line) in fix.iter().enumerate() {
+            let label = if index == 0 { "fix:" } else { "" };
             let _ = writeln!(text, "      {label:<5} {line}");
         }
     }
@@ -62,10 +62,20 @@ pub fn human(lines: &[Line]) -> String {
     super::for_terminal(&text)
 }
 
-/// One line for each that is not well. `priorities` are those of sd-daemon(3), for the journal.
+/// Returns the commands of a fix in one line, up to the first step that is done by hand. If that is the first
+/// step, returns the command that shows all steps.
+fn commands(fix: &[String]) -> Option<String> {
+    if fix.first()?.starts_with('#') {
+        return Some("wasp-agent check".to_owned());
+    }
+    let commands = fix.iter().take_while(|line| !line.starts_with('#')).map(String::as_str);
+    Some(commands.collect::<Vec<_>>().join(" && "))
+}
+
+/// Formats one line for each problem. `priorities` are those of sd-daemon(3), for the journal.
 pub fn brief(lines: &[Line], priorities: bool) -> String {
     let mut text = String::new();
-    for Line { id, level, found, mend, .. } in lines.iter().filter(|line| line.level >= Level::Warn)
+    for Line { id, level, found, fix, .. } in lines.iter().filter(|line| line.level >= Level::Warn)
     {
         let priority = match level {
             Level::Fail if priorities => "<3>",
@@ -73,12 +83,8 @@ pub fn brief(lines: &[Line], priorities: bool) -> String {
             _ => "",
         };
         let found = found.replace('\n', " ");
-        let mend = if mend.is_empty() {
-            String::new()
-        } else {
-            format!("; mend: {}", mend.join("; ").replace(":; ", ": "))
-        };
-        let _ = writeln!(text, "{priority}{} {id}: {found}{mend}", word(*level));
+        let fix = commands(fix).map_or_else(String::new, |line| format!("; fix: {line}"));
+        let _ = writeln!(text, "{priority}{} {id}: {found}{fix}", word(*level));
     }
     super::for_terminal(&text)
 }
@@ -114,12 +120,12 @@ pub fn json(lines: &[Line]) -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 
-/// Every check, as Markdown: `docs/check.md`.
+/// Returns the reference of all checks as Markdown: `docs/check.md`.
 pub fn reference() -> String {
     let mut text = String::new();
-    for Check { id, looks_at, why, mend, .. } in CHECKS {
+    for Check { id, looks_at, why, fix, .. } in CHECKS {
         let _ =
-            writeln!(text, "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- fix: {mend}\n");
+            writeln!(text, "### `{id}`\n\n- looks at: {looks_at}\n- why: {why}\n- fix: {fix}\n");
     }
     text
 }

@@ -33,7 +33,7 @@ fn minutes() -> Vec<Minute> {
             worst_millis: if index == 100 { 41 } else { 0 },
             ..Minute::default()
         })
-        // The agent was away for twenty minutes.
+        // No agent ran for twenty minutes.
         .filter(|minute| !(200..220).contains(&((minute.at - begin) / 60)))
         .collect()
 }
@@ -56,7 +56,7 @@ fn events() -> Vec<Event> {
         event(304, What::ApiBack),
         event(361, What::eviction("vms/virt-launcher-db-x7k2p", "migrating", why, "")),
         event(370, What::Left { pod: "vms/virt-launcher-db-x7k2p".into() }),
-        event(580, What::Trouble { about: "hook".into(), why: "no folder for hooks".into() }),
+        event(580, What::Problem { kind: "hook".into(), why: "no folder for hooks".into() }),
     ]
 }
 
@@ -81,7 +81,7 @@ fn the_report_of_a_night() {
 
 #[test]
 fn the_report_of_a_node_without_history() {
-    let notes = ["/var/lib/wasp-agent/history/minutes holds no minute".to_owned()];
+    let notes = ["/var/lib/wasp-agent/history/minutes has no minute".to_owned()];
     golden("report/nothing.txt", &report(&summary(&[], &[], 0, 3600), &notes));
 }
 
@@ -101,7 +101,7 @@ fn the_json_has_every_minute_and_the_summary() {
     assert_eq!(report["minutes"][0]["rates"]["pods"]["some"], 40);
 }
 
-/// The numbers of an attribute's points, as the picture has them.
+/// Returns the number of points of each line in the picture.
 fn polylines(svg: &str) -> Vec<usize> {
     svg.split("<polyline")
         .skip(1)
@@ -119,7 +119,7 @@ fn the_picture_shows_the_pause_the_lines_and_the_evictions() {
     for text in ["Memory, GiB", "working set", "swap in use", "pods, all", "01-02 0"] {
         assert!(svg.contains(text), "{text}");
     }
-    // Eight lines, each in two pieces: the agent was away. None joins them.
+    // Eight lines in two pieces each, because no agent ran in between. No line connects the pieces.
     let long: Vec<usize> = polylines(&svg).into_iter().filter(|points| *points > 100).collect();
     assert_eq!(long.iter().filter(|points| **points == 200).count(), 8, "{long:?}");
     assert_eq!(long.iter().filter(|points| **points == 380).count(), 8, "{long:?}");

@@ -1,4 +1,4 @@
-//! The journal when systemd runs the agent, standard error otherwise; never both.
+//! Logs to the journal when systemd runs the agent, otherwise to standard error; never to both.
 
 use std::{
     fmt,
@@ -19,13 +19,13 @@ use tracing_subscriber::{
 
 use crate::model::plain::plain;
 
-/// Changes how much is logged while the agent runs.
+/// Changes the verbosity while the agent runs.
 #[derive(Debug)]
 pub struct Verbosity(reload::Handle<Targets, Registry>);
 
 impl Verbosity {
     pub fn set(&self, verbosity: u8) {
-        // Fails only where the subscriber is gone, and with it every log.
+        // Fails only if the subscriber is gone, and with it every log.
         let _ = self.0.reload(targets(verbosity));
     }
 }
@@ -44,13 +44,13 @@ pub fn start(verbosity: u8) -> Verbosity {
             .fmt_fields(debug_fn(write_field).delimited(" "))
             .boxed(),
     };
-    // Fails only where a test has started logging before.
+    // Fails only if a test has started logging before.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     Verbosity(handle)
 }
 
-/// On standard error nobody looks for an ID. A line each: the journal keeps messages apart, a file does
-/// not.
+/// Omits message IDs on standard error, where no program looks for them, and prints one line per
+/// message, because a file does not separate messages.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = format!("{value:?}");
     let value = plain(&value);
@@ -61,7 +61,7 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-/// Starts logging for the OCI hook, whose standard error nobody reads: to the journal or nowhere.
+/// Starts logging for the OCI hook, whose standard error is lost: to the journal or nowhere.
 pub fn start_hook() {
     if let Ok(journal) = tracing_journald::layer() {
         let layer = journal.with_field_prefix(None).with_syslog_identifier("wasp-hook".to_owned());
@@ -69,14 +69,14 @@ pub fn start_hook() {
     }
 }
 
-/// klog's scale for our own messages; of the libraries only what is wrong.
+/// Maps klog's scale to our own messages; libraries log only errors.
 fn targets(verbosity: u8) -> Targets {
     let ours = match verbosity {
         0..=2 => LevelFilter::INFO,
         3..=5 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    // kube's client logs as an error what it also returns, and what we say in our own words.
+    // kube's client logs errors that it also returns, and that the agent reports itself.
     Targets::new()
         .with_default(LevelFilter::ERROR)
         .with_target("kube_client", LevelFilter::OFF)
@@ -87,7 +87,8 @@ fn under_systemd() -> bool {
     is_journal(std::io::stderr())
 }
 
-/// Whether `stream` is the journal: `JOURNAL_STREAM` holds its device and inode (systemd.exec(5)).
+/// Returns true if `stream` is the journal: `JOURNAL_STREAM` holds its device and inode
+/// (systemd.exec(5)).
 pub fn is_journal(stream: impl AsFd) -> bool {
     let Ok(expected) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(stream) = stream.as_fd().try_clone_to_owned() else { return false };

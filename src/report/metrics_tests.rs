@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::published;
 
-/// One of everything.
+/// A publication with one of everything.
 pub fn example() -> Published {
     let text = include_str!("../../tests/golden/metrics/status.json");
     serde_json::from_str(text).unwrap()
@@ -19,7 +19,7 @@ fn the_exposition_is_as_it_was() {
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, &text).unwrap();
         }
-        assert_eq!(text, std::fs::read_to_string(path).unwrap(), "BLESS=1 mends it");
+        assert_eq!(text, std::fs::read_to_string(path).unwrap(), "BLESS=1 fixes it");
     }
 }
 

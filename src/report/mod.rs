@@ -1,4 +1,4 @@
-//! What the agent tells: the journal, systemd, and the files that it leaves under `/run`.
+//! Output about the agent: the journal, systemd, and the files below `/run`.
 
 pub mod check;
 pub mod explain;
@@ -17,7 +17,8 @@ pub mod what_if;
 
 use crate::model::plain::plain;
 
-/// What is shown to people: of what a terminal would obey, only line ends and our own colours.
+/// Makes text safe for a terminal: of its control characters, only line ends and our own colours
+/// remain.
 pub fn for_terminal(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for (index, part) in text.split('\u{1b}').enumerate() {
@@ -45,7 +46,7 @@ pub fn for_terminal(text: &str) -> String {
     shown
 }
 
-/// Rows under each other, each column as wide as its widest cell.
+/// Formats rows, with each column as wide as its widest cell.
 fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     use std::fmt::Write;
     let mut widths = [0; N];

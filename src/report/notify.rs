@@ -1,4 +1,4 @@
-//! What systemd hears of the agent: READY, STATUS, WATCHDOG, RELOADING, STOPPING (sd_notify(3)).
+//! Notifies systemd: READY, STATUS, WATCHDOG, RELOADING, STOPPING (sd_notify(3)).
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use sd_notify::NotifyState;
 
 use crate::model::{host::Monotonic, plain::plain};
 
-/// The status changes with every container; systemd, whose queue is short and whose reload takes
-/// seconds, gets it at most so often.
+/// The status can change with every container, but systemd, whose queue is short and whose reload
+/// takes seconds, gets it at most once in this time.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
-/// Sends notifications. Without systemd, nothing.
+/// Sends notifications; does nothing without systemd.
 #[derive(Debug, Default)]
 pub struct Notifier {
     sent: String,
@@ -18,18 +18,19 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// The first pass is complete, or a reload, which may promise something else; from now on a pass at least every `longest_pause` is promised.
+    /// Reports the first complete pass, or the end of a reload, which may change the promise: from
+    /// now on, the agent completes a pass at least every `longest_pause`.
     pub fn ready(&self, longest_pause: Duration) {
         let watchdog = u32::try_from(longest_pause.as_micros()).unwrap_or(u32::MAX);
         send(&[NotifyState::WatchdogUsec(watchdog), NotifyState::Ready]);
     }
 
-    /// A complete pass is done.
+    /// Reports a complete pass.
     pub fn alive(&self) {
         send(&[NotifyState::Watchdog]);
     }
 
-    /// Sends a status that is another. Returns when to come again with it, if it is too early.
+    /// Sends a changed status. Returns the time to call again if it is too early.
     pub fn status(&mut self, status: &str, now: Monotonic) -> Option<Monotonic> {
         if self.sent == status {
             return None;
@@ -55,7 +56,7 @@ impl Notifier {
     }
 }
 
-/// Sends `status` at once. systemd would take a second line for another assignment.
+/// Sends `status` at once, as one line: systemd would take a second line for another assignment.
 pub fn status_now(status: &str) {
     send(&[NotifyState::Status(&plain(status))]);
 }

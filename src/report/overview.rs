@@ -1,5 +1,5 @@
-//! What `wasp-agent status` and `explain` show: what the agent has published, and the pods as they
-//! are on the host now, by the same decisions as the agent's.
+//! The data of `wasp-agent status` and `explain`: the agent's publication, and the current pods of
+//! the host, by the same decisions as the agent's.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -29,8 +29,8 @@ use crate::{
     },
 };
 
-/// Fields are only ever added within a version.
-pub const VERSION: u32 = 1;
+/// A version may gain fields, but keeps all existing ones.
+pub const VERSION: u32 = 2;
 
 /// Sizes are bytes, times RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,16 +39,17 @@ pub struct Overview {
     pub version: u32,
     pub at: String,
     pub agent: AgentState,
-    /// What the agent has published last; `null` where there is nothing that can be read.
+    /// The agent's last publication; `null` if there is none that can be read.
     pub published: Option<Published>,
     pub swap_for_pods_bytes: u64,
     pub swap_devices: Vec<Device>,
-    /// Those that swap most come first.
+    /// The pods that use most swap come first.
     pub pods: Vec<PodRow>,
-    /// VMs that request all of their guests' memory, as `namespace/pod`: they get no overcommitment.
+    /// VMs that request all of their guests' memory, as `namespace/pod`: they are not
+    /// overcommitted.
     #[serde(default)]
-    pub vms_without_overcommitment: Vec<String>,
-    /// What could not be read.
+    pub vms_without_overcommit: Vec<String>,
+    /// Facts that could not be read.
     pub notes: Vec<String>,
 }
 
@@ -56,8 +57,8 @@ pub struct Overview {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AgentState {
     pub running: bool,
-    /// Why what is published is not to be relied on.
-    pub doubt: Option<String>,
+    /// The reason why the publication is unreliable, if it is.
+    pub warning: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,27 +85,27 @@ pub struct PodRow {
     pub pod: String,
     pub uid: String,
     pub qos_class: String,
-    /// Of the pod's own cgroup, as what follows.
+    /// Swap of the pod's own cgroup, like the fields below.
     pub swap_bytes: u64,
-    /// Of that: left behind by containers that are gone.
+    /// The part of it that ended containers have left behind.
     #[serde(default)]
-    pub swap_in_no_container_bytes: u64,
+    pub swap_outside_containers_bytes: u64,
     /// Bytes, or `max`.
     #[serde(default)]
     pub swap_grant: String,
-    /// As `swap_grant`; `null` where the cgroup cannot be read.
+    /// Bytes, or `max`; `null` if the cgroup cannot be read.
     #[serde(default)]
     pub swap_max_in_force: Option<String>,
     pub working_set_bytes: u64,
-    /// Pages a second; `null` where the kernel does not count them by cgroup.
+    /// Pages per second; `null` if the kernel does not count them by cgroup.
     pub swap_in_pages_per_second: Option<f64>,
-    /// Of the time in which all its processes waited for memory, in percent; `null` without PSI.
+    /// Share of time in which all its processes waited for memory, in percent; `null` without PSI.
     pub stalled_percent: Option<f64>,
-    /// Place in the order of eviction, from 1; `null` for a pod that is never evicted.
+    /// Rank for eviction, from 1; `null` for a pod that is never evicted.
     pub eviction_order: Option<usize>,
-    /// Why it has that place, or none.
+    /// The reason for the rank, or for having none.
     pub eviction_reason: String,
-    /// What its eviction frees and costs; `None` where it is never evicted.
+    /// The memory that its eviction frees, and its cost; `null` for a pod that is never evicted.
     #[serde(default)]
     pub eviction_cost: Option<String>,
     pub containers: Vec<ContainerRow>,
@@ -119,13 +120,13 @@ pub struct ContainerRow {
     pub memory_limit: Option<String>,
     /// Bytes, or `max`.
     pub swap_grant: String,
-    /// The smallest of the container's own limit and of those of its ancestors.
+    /// The lowest of the container's own limit and those of its ancestors.
     pub swap_max_in_force: String,
-    /// The cgroup whose limit that is, where it is not the container's own.
+    /// The cgroup with that limit, if it is not the container's own.
     #[serde(default)]
     pub bound_by: Option<String>,
-    /// How often the kernel could not swap since that limit was reached, and how often it killed; `null`
-    /// where it does not tell.
+    /// Number of times that the kernel could not swap because of that limit, and number of OOM
+    /// kills; `null` if the kernel does not count them.
     #[serde(default)]
     pub swap_limit_hits: Option<u64>,
     #[serde(default)]
@@ -134,14 +135,14 @@ pub struct ContainerRow {
     pub why: String,
 }
 
-/// Of a pod, over the time in which it was looked at.
+/// Activity of a pod during the observation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Activity {
     pub swap_in_pages_per_second: Option<f64>,
     pub stalled_percent: Option<f64>,
 }
 
-/// The pods, those that swap most first.
+/// Returns the pods, those that use most swap first.
 pub fn pods(
     settings: &Settings,
     snapshot: Snapshot<'_>,
@@ -203,7 +204,7 @@ pub fn pods(
             uid: used.uid.to_string(),
             qos_class: qos_class(pod).to_string(),
             swap_bytes: used.swap_bytes(),
-            swap_in_no_container_bytes: used.swap_outside_bytes(),
+            swap_outside_containers_bytes: used.swap_outside_bytes(),
             swap_grant: pod_grant(&settings.grant_rules(), &snapshot.node, Some(pod))
                 .swap_max
                 .to_string(),
@@ -223,8 +224,8 @@ pub fn pods(
     rows
 }
 
-/// The limit that counts for what is at `path`: the smallest of its own, its pod's, and those of the
-/// cgroups above; and whose it is, where it is not its own.
+/// Returns the effective limit for the cgroup at `path`, and the cgroup that has it unless it is
+/// `path` itself: the lowest of its own, its pod's, and those of the cgroups above.
 fn effective(
     own: SwapMax,
     pod: Option<SwapMax>,
@@ -240,12 +241,12 @@ fn effective(
     }
 }
 
-/// What all pods together may swap.
+/// Returns the most that all pods together may swap.
 pub fn for_pods(settings: &Settings, snapshot: &Snapshot<'_>) -> u64 {
     swap_for_pods(&settings.grant, &snapshot.node)
 }
 
-/// Whether swap is for pods of this class at all.
+/// Returns true if pods of this class may swap at all.
 pub fn may_swap(class: &str) -> bool {
     class == QosClass::Burstable.to_string()
 }

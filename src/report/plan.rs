@@ -1,5 +1,6 @@
-//! The plan as a table for people and as JSON for programs.
+//! Formats the plan as a table for people and as JSON for programs.
 
+use crate::model::counted::counted;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -29,15 +30,15 @@ pub struct Plan {
     pub containers: Vec<Row>,
     /// The pods' own cgroups.
     pub pods: Vec<PodRow>,
-    /// The limits that are wrong. What systemd holds is not asked.
+    /// The limits to change. Does not include properties that only systemd holds.
     pub actions: Vec<Action>,
-    /// Limits that are not the kubelet's, where it grants, and that are left as they are.
+    /// Number of limits that differ from the kubelet's, where it grants and the agent leaves them.
     #[serde(skip)]
     differing: usize,
-    /// Nobody knows who grants.
+    /// True if it is unknown which program grants.
     #[serde(skip)]
     in_doubt: bool,
-    /// What the plan could not take into account.
+    /// Facts that the plan could not take into account.
     pub notes: Vec<String>,
 }
 
@@ -59,7 +60,7 @@ pub struct Row {
     helper: bool,
 }
 
-/// A pod's own cgroup, with what its containers hold.
+/// A pod's own cgroup, with the memory of its containers.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PodRow {
     pub namespace: String,
@@ -69,7 +70,7 @@ pub struct PodRow {
     pub grant: SwapMax,
     pub in_force: SwapMax,
     pub used_bytes: u64,
-    /// Of that.
+    /// The part of it that belongs to no container.
     pub in_no_container_bytes: u64,
     pub why: String,
 }
@@ -139,7 +140,8 @@ impl Plan {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Sandboxes and monitors only where `all`, and pods where there is something to tell of them.
+    /// Formats a table; with `all`, includes sandboxes and monitors. Includes a pod's own cgroup if
+    /// it is noteworthy.
     pub fn table(&self, all: bool) -> String {
         let mut text = String::new();
         for note in &self.notes {
@@ -173,7 +175,7 @@ impl Plan {
             of_containers.map(|row| (key(&row.namespace, &row.pod), row.cells())).collect();
         let of_pods = self.pods.iter().filter(told);
         sorted.extend(of_pods.map(|row| (key(&row.namespace, &row.pod), row.cells())));
-        // Stable: a pod comes after its containers.
+        // The sort is stable: a pod comes after its containers.
         sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
         rows.extend(sorted.into_iter().map(|(_, cells)| cells));
         text.push_str(&super::columns(&rows));
@@ -183,34 +185,34 @@ impl Plan {
 }
 
 impl Plan {
-    /// Nothing is claimed of what was not compared.
+    /// Summarizes the plan, without claims about limits that were not compared.
     fn verdict(&self) -> String {
         let containers = self.containers.len();
-        // While others hold more than their grants, a raise waits for bytes that are free.
+        // While other containers hold more than their grants, a raise waits for free bytes.
         let page = self.node.page_bytes;
         let waits = |row: &&Row| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
         if self.in_doubt && self.actions.is_empty() {
-            return "No limit is raised: nobody knows whether the kubelet grants swap, see the notes \
-                    above."
+            return "No limit is raised: it is not known whether the kubelet sets swap limits, see \
+                the notes above."
                 .to_owned();
         }
         match (self.actions.len(), self.differing, self.notes.is_empty()) {
             (0, 0, true) if waiting > 0 => format!(
-                "No limit to set: {waiting} of {containers} containers wait for swap that others hold \
-                 beyond their grants."
+                "No limit to set: {} of {containers} for swap that others use beyond their grants.",
+                counted(waiting, "container waits", "containers wait")
             ),
             (0, 0, true) => "Every limit is right.".to_owned(),
             (0, 0, false) => format!(
-                "The limits of the {containers} containers that were found are right. The notes \
-                 above tell what was not compared."
+                "The limits of {} are right. See the notes above for what was not compared.",
+                counted(containers, "container", "containers")
             ),
             (0, count, _) => format!(
-                "{count} limits are not what the kubelet's LimitedSwap gives; the agent leaves them as \
-                 they are (limits.repair; or what the kubelet counts as swap is not known)."
+                "{} from the kubelet's LimitedSwap; the agent repairs none (limits.repair; or the \
+                 swap that the kubelet counts is not known).",
+                counted(count, "limit differs", "limits differ")
             ),
-            (1, ..) => "1 limit to set; --json lists it.".to_owned(),
-            (count, ..) => format!("{count} limits to set; --json lists them."),
+            (count, ..) => format!("{} to set; see --json.", counted(count, "limit", "limits")),
         }
     }
 
@@ -226,7 +228,7 @@ impl Plan {
             format!("; swapped in {came}, out {went} since boot")
         });
         format!(
-            "RAM {}, swap {}{devices}, of that for pods {}{traffic}\n\n",
+            "RAM {}, swap {}{devices}, {} of it for pods{traffic}\n\n",
             human_bytes(self.node.ram_bytes),
             human_bytes(self.node.swap_bytes),
             human_bytes(self.swap_for_pods_bytes),
@@ -234,7 +236,7 @@ impl Plan {
     }
 }
 
-/// Namespace and name, as far as they are known.
+/// Returns namespace and name, if they are known.
 fn names(pod: Option<&Pod>, uid: &PodUid) -> (String, String) {
     let namespace = pod.map_or("?", |pod| &pod.namespace);
     (namespace.to_owned(), pod.map_or(uid.as_str(), |pod| &pod.name).to_owned())
@@ -270,7 +272,7 @@ impl PodRow {
     fn cells(&self) -> [String; 10] {
         let outside = match self.in_no_container_bytes {
             0 => String::new(),
-            bytes => format!(", of that {} in no container", human_bytes(bytes)),
+            bytes => format!(", of that {} outside its containers", human_bytes(bytes)),
         };
         [
             self.namespace.clone(),

@@ -1,4 +1,4 @@
-//! The node's history as pictures: memory, swap traffic, and who waited, over the same time.
+//! Draws the node's history: memory, swap traffic and waits, over the same time.
 
 use std::fmt::Write;
 
@@ -19,14 +19,14 @@ use crate::{
 
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 900;
-/// Colours that people with any sight tell apart.
+/// Colours that people with any colour vision can distinguish.
 ///
 /// Source: Okabe and Ito, "Color Universal Design".
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const ORANGE: RGBColor = RGBColor(230, 159, 0);
 const RED: RGBColor = RGBColor(213, 94, 0);
 const GREY: RGBColor = RGBColor(120, 120, 120);
-/// Minutes that are further apart are not joined by a line.
+/// No line connects minutes that are further apart than this.
 const APART: u64 = 150;
 const GIB: f64 = (1_u64 << 30) as f64;
 
@@ -70,8 +70,8 @@ fn lines(minutes: &[Minute]) -> [(&'static str, Vec<Line>); 3] {
     ]
 }
 
-/// An SVG of `minutes`, which are those of the summary's time. Shaded: a signal of eviction was active.
-/// Dashes at the lower edge of the first plot: evictions.
+/// Returns an SVG of `minutes`, which are those of the summary's period. Shaded areas: an eviction
+/// signal was active. Dashes at the lower edge of the first plot: evictions.
 pub fn svg(summary: &Summary, minutes: &[Minute]) -> anyhow::Result<String> {
     let mut svg = String::new();
     {
@@ -128,7 +128,7 @@ pub fn svg(summary: &Summary, minutes: &[Minute]) -> anyhow::Result<String> {
     Ok(svg)
 }
 
-/// A page with the report's text and the pictures, that needs nothing else.
+/// Returns a self-contained page with the report's text and the pictures.
 pub fn html(text: &str, svg: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for line in text.lines() {

@@ -1,5 +1,6 @@
-//! `wasp-agent status` for people: one screen, what is wrong first.
+//! Formats `wasp-agent status` for people: one screen, problems first.
 
+use crate::model::counted::counted;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
@@ -18,9 +19,10 @@ const BAD: Style = AnsiColor::Red.on_default();
 const GOOD: Style = AnsiColor::Green.on_default();
 const DIM: Style = AnsiColor::BrightBlack.on_default();
 const LABEL: usize = 12;
-/// So many pods are shown; `--all` shows the others.
+/// Number of pods shown; `--all` shows the others.
 const PODS: usize = 20;
-/// Of the kubelet's configuration: what decides about swap. `--json` has all that is read.
+/// Keys of the kubelet's configuration that decide about swap. `--json` has all that the agent
+/// reads.
 const SHOWN: [&str; 5] = [
     "failSwapOn",
     "memorySwap.swapBehavior",
@@ -28,20 +30,20 @@ const SHOWN: [&str; 5] = [
     "evictionSoft.memory.available",
     "cgroupRoot",
 ];
-/// Swap of a pod that is in none of its containers is shown from here on.
+/// The least swap outside of a pod's containers that is shown, in bytes.
 const SHOWN_BYTES: u64 = 1 << 20;
-/// So many pods that memory is reclaimed from.
+/// Number of pods shown that memory is reclaimed from.
 const RECLAIMED: usize = 5;
-/// Of recent evictions.
+/// Number of recent evictions shown.
 const EVICTIONS: usize = 5;
 
-/// In a screen of a fixed height: so many lines of problems, of pods under way, and of past evictions.
+/// Numbers of lines on a screen of a fixed height: problems, leaving pods, and past evictions.
 const PROBLEMS_FITTED: usize = 3;
 const IN_FLIGHT_FITTED: usize = 2;
 const EVICTIONS_FITTED: usize = 2;
 
-/// The screen of a terminal that is looked at all the time: what matters most stays in its `height` lines,
-/// and lines are cut, not wrapped.
+/// Formats the screen for a terminal that shows it continuously: the most important part stays
+/// within `height` lines, and long lines are cut, not wrapped.
 pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
     let mut lines = Vec::new();
     let mut line = |label: &str, what: &str| lines.push(format!("{label:<LABEL$} {what}"));
@@ -50,7 +52,10 @@ pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
     if let Some(published) = &overview.published {
         let problems = &published.problems;
         for (index, problem) in problems.iter().take(PROBLEMS_FITTED).enumerate() {
-            line(if index == 0 { "Problems" } else { "" }, &format!("{BAD}{problem}{BAD:#}"));
+            line(
+                if index == 0 { "Problems" } else { "" },
+                &format!("{BAD}{}{BAD:#}", problem.text),
+            );
         }
         match problems.len().saturating_sub(PROBLEMS_FITTED) {
             0 if problems.is_empty() && overview.agent.running => {
@@ -67,10 +72,10 @@ pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
     for note in overview.notes.iter().take(1) {
         line("Note", note);
     }
-    // One line is empty, one is the table's header, and one is left for the cursor.
+    // One line is empty, one is the table's header, and one stays free for the cursor.
     let room = height.saturating_sub(lines.len() + 3);
     let (rows, shown) = rows(&overview.pods, room, width);
-    // Of those that there is no room for, the last line tells.
+    // The last line counts the pods that do not fit.
     let (rows, shown) = match shown < overview.pods.len() {
         true => self::rows(&overview.pods, room.saturating_sub(1), width),
         false => (rows, shown),
@@ -78,7 +83,7 @@ pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
     let mut text = lines.iter().fold(String::new(), |all, line| all + &shorten(line, width) + "\n");
     text += &format!("\n{rows}");
     if shown < overview.pods.len() {
-        let _ = writeln!(text, "{DIM}{} pods more{DIM:#}", overview.pods.len() - shown);
+        let _ = writeln!(text, "{DIM}{}{DIM:#}", more_pods(overview.pods.len() - shown));
     }
     super::for_terminal(&text)
 }
@@ -92,9 +97,11 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
     agent(overview, &mut line);
     if let Some(published) = &overview.published {
         for (index, problem) in published.problems.iter().enumerate() {
-            line(if index == 0 { "Problems" } else { "" }, &format!("{BAD}{problem}{BAD:#}"));
-            let known = published.problem_list.get(index);
-            if let Some(fix) = known.and_then(|known| fix(known.severity, &known.remedy)) {
+            line(
+                if index == 0 { "Problems" } else { "" },
+                &format!("{BAD}{}{BAD:#}", problem.text),
+            );
+            if let Some(fix) = fix(problem.severity, &problem.remedy) {
                 line("", &format!("fix: {fix}"));
             }
         }
@@ -109,12 +116,12 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
         reclaim(published, &mut line);
         guards(published, &mut line);
     }
-    if let [first, more @ ..] = &overview.vms_without_overcommitment[..] {
+    if let [first, more @ ..] = &overview.vms_without_overcommit[..] {
         let names = match more.len() {
             0 => first.clone(),
             more => format!("{first} and {more} more"),
         };
-        line("VMs", &format!("{BAD}{names}: no overcommitment{BAD:#}; {REMEDY}"));
+        line("VMs", &format!("{BAD}{names}: no overcommit{BAD:#}; {REMEDY}"));
     }
     for note in &overview.notes {
         line("Note", note);
@@ -128,19 +135,19 @@ fn agent(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
         let Published { agent, started, pid, .. } = published;
         format!("{agent}, pid {pid}, since {}", shown_time(started))
     });
-    let state = match (&overview.agent.doubt, overview.agent.running) {
+    let state = match (&overview.agent.warning, overview.agent.running) {
         (None, _) => format!("{GOOD}running{GOOD:#}"),
-        (Some(doubt), true) => format!("{BAD}running, but {doubt}{BAD:#}"),
-        (Some(doubt), false) => format!("{BAD}{doubt}{BAD:#}"),
+        (Some(warning), true) => format!("{BAD}running, but {warning}{BAD:#}"),
+        (Some(warning), false) => format!("{BAD}{warning}{BAD:#}"),
     };
     line("Agent", &format!("{state}{}", about.map_or(String::new(), |about| format!("  {about}"))));
 }
 
-/// RAM and swap in a line each.
+/// Formats RAM and swap, one line each.
 fn memory(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
     let mut devices = 0;
     swap(overview, &mut |label: &str, what: &str| {
-        // A device is told apart only where there is more than one: the sum says the same.
+        // List devices only if there are several: one device equals the sum.
         if !label.is_empty() {
             line(label, what);
         } else if overview.swap_devices.len() > 1 && devices < 3 {
@@ -216,7 +223,10 @@ fn reclaim(published: &Published, line: &mut impl FnMut(&str, &str)) {
     }
     let offloaded = human_bytes(pods.iter().map(|pod| pod.offloaded_bytes).sum());
     let paused = paused.as_ref().map_or(String::new(), |why| format!("; {why}"));
-    line("Reclaim", &format!("{mode}, {} pods, {offloaded} in swap{paused}", pods.len()));
+    line(
+        "Reclaim",
+        &format!("{mode}, {}, {offloaded} in swap{paused}", counted(pods.len(), "pod", "pods")),
+    );
     let mut most: Vec<_> = pods.iter().collect();
     most.sort_by_key(|pod| std::cmp::Reverse(pod.offloaded_bytes));
     for pod in most.into_iter().take(RECLAIMED) {
@@ -238,7 +248,7 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     let protection = &published.protection;
     let slice = |slice: &String| match protection.protected.contains(slice) {
         true => slice.clone(),
-        false => format!("{BAD}{slice} not fully{BAD:#}"),
+        false => format!("{BAD}{slice} not fully protected{BAD:#}"),
     };
     let slices: Vec<String> = protection.wanted.iter().map(slice).collect();
     line("Protected", &if slices.is_empty() { "nothing".to_owned() } else { slices.join(", ") });
@@ -254,7 +264,7 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     let server = api.server.as_deref().unwrap_or("not known yet");
     let reachable = match (&api.failure, api.reachable) {
         (Some(failure), _) => format!("{BAD}{failure}{BAD:#}"),
-        (None, true) => format!("reachable, {} pods of this node", api.pods),
+        (None, true) => format!("reachable, {} on this node", counted(api.pods, "pod", "pods")),
         (None, false) => "no list of pods yet".to_owned(),
     };
     line("API server", &format!("{server} {reachable}"));
@@ -263,15 +273,19 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     }
 }
 
+fn more_pods(count: usize) -> String {
+    counted(count, "more pod", "more pods")
+}
+
 fn pods(pods: &[PodRow], all: bool, width: usize) -> String {
     let (mut text, shown) = rows(pods, if all { pods.len() } else { PODS }, width);
     if shown < pods.len() {
-        let _ = writeln!(text, "{DIM}{} pods more: --all{DIM:#}", pods.len() - shown);
+        let _ = writeln!(text, "{DIM}{}: --all{DIM:#}", more_pods(pods.len() - shown));
     }
     text
 }
 
-/// The first `most` pods as a table that is not wider than `width`, and how many they are.
+/// Formats the first `most` pods as a table of at most `width` columns, and returns their number.
 fn rows(pods: &[PodRow], most: usize, width: usize) -> (String, usize) {
     let shown = &pods[..pods.len().min(most)];
     let header = ["SWAP", "GRANT", "IN/S", "STALL", "EVICTION", "POD", "WHY"].map(str::to_owned);
@@ -292,11 +306,11 @@ fn rows(pods: &[PodRow], most: usize, width: usize) -> (String, usize) {
             number(pod.stalled_percent, " %"),
             order,
             format!("{}/{}", pod.namespace, pod.pod),
-            match pod.swap_in_no_container_bytes {
+            match pod.swap_outside_containers_bytes {
                 0..SHOWN_BYTES => pod.eviction_reason.clone(),
                 bytes => {
                     let outside = human_bytes(bytes);
-                    format!("{}; {outside} of its swap in no container", pod.eviction_reason)
+                    format!("{}; {outside} of its swap outside its containers", pod.eviction_reason)
                 }
             },
         ]
@@ -305,8 +319,8 @@ fn rows(pods: &[PodRow], most: usize, width: usize) -> (String, usize) {
     (super::columns(&rows), shown.len())
 }
 
-/// Leaves out the reason where it would be no more than its beginning, and cuts names in the middle: the
-/// end tells pods of a workload apart.
+/// Fits rows to the width: omits a reason if only its beginning would fit, and cuts names in the
+/// middle, because the end distinguishes pods of a workload.
 fn fit(rows: &mut [[String; 7]], width: usize) {
     let longest = |rows: &[[String; 7]], column: usize| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
@@ -325,12 +339,12 @@ fn fit(rows: &mut [[String; 7]], width: usize) {
     }
 }
 
-/// The column of the pod's name in the table; after it comes the reason.
+/// The column of the pod's name in the table; the reason follows it.
 const POD: usize = 5;
-/// A reason is shown in so many columns or not at all.
+/// The least number of columns for a reason.
 const WHY_AT_LEAST: usize = 24;
 
-/// `text` in at most `width` columns, with its beginning and its end.
+/// Cuts `text` to `width` columns, and keeps its beginning and its end.
 fn cut_middle(text: &str, width: usize) -> String {
     let letters: Vec<char> = text.chars().collect();
     if letters.len() <= width {
@@ -342,7 +356,7 @@ fn cut_middle(text: &str, width: usize) -> String {
     first.iter().chain(&['…']).chain(last).collect()
 }
 
-/// `line` in at most `width` columns; what is cut off is shown by an ellipsis.
+/// Cuts `line` to `width` columns, with an ellipsis at the end.
 fn shorten(line: &str, width: usize) -> String {
     if cut_width(line) <= width {
         line.to_owned()
@@ -351,7 +365,8 @@ fn shorten(line: &str, width: usize) -> String {
     }
 }
 
-/// `2026-01-02T03:04:05.678Z` as `2026-01-02 03:04:05 UTC`; anything else as it is.
+/// Formats `2026-01-02T03:04:05.678Z` as `2026-01-02 03:04:05 UTC`; returns anything else
+/// unchanged.
 fn shown_time(time: &str) -> String {
     match time.parse::<jiff::Timestamp>() {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
@@ -359,7 +374,7 @@ fn shown_time(time: &str) -> String {
     }
 }
 
-/// `line` in lines of `width` columns, indented as what a label says is.
+/// Wraps `line` at `width` columns, indented like the text after a label.
 fn wrap(line: &str, width: usize) -> String {
     let (mut text, mut column) = (String::new(), 0);
     for word in line.split_inclusive(' ') {
@@ -375,12 +390,13 @@ fn wrap(line: &str, width: usize) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The columns that a text takes.
+/// Returns the number of columns of a text.
 fn cut_width(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().chars().count()
 }
 
-/// The first `width` columns; control sequences take none, and those that end a colour stay.
+/// Returns the first `width` columns; control sequences take none, and those that end a colour
+/// stay.
 fn cut(line: &str, width: usize) -> String {
     let (mut shown, mut columns, mut in_sequence) = (String::new(), 0, false);
     for letter in line.chars() {

@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use super::*;
 use crate::{
     model::published::{
-        Api, Condition, Containers, Evicted, Eviction, Hook, InFlight, Node, Protection,
+        Api, Condition, Containers, Evicted, Eviction, Hook, InFlight, Node, Problem, Protection,
     },
     report::{
         explain::explain,
@@ -24,7 +24,7 @@ fn golden(name: &str, text: &str) {
     assert_eq!(text, expected, "{name}: BLESS=1 cargo test writes it anew");
 }
 
-/// As it is where colours are not seen.
+/// Formats without colours.
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
@@ -36,7 +36,7 @@ fn pod(name: &str, swap: u64, order: Option<usize>, reason: &str) -> PodRow {
         uid: format!("0a1b2c3d-0000-4000-8000-00000000000{}", name.len() % 10),
         qos_class: "Burstable".into(),
         swap_bytes: swap,
-        swap_in_no_container_bytes: if order == Some(1) { swap / 2 } else { 0 },
+        swap_outside_containers_bytes: if order == Some(1) { swap / 2 } else { 0 },
         swap_grant: "1073741824".into(),
         swap_max_in_force: Some("1073741824".into()),
         working_set_bytes: 3 * GIB,
@@ -74,7 +74,8 @@ pub(crate) fn healthy() -> Overview {
         pid: 812,
         started: "2026-01-02T03:04:05.678Z".into(),
         written: "2026-01-02T09:10:11.1Z".into(),
-        status: "Swap 32.0 GiB: of 2 containers in 2 pods 2 may swap 2.0 GiB, 1.3 GiB used.".into(),
+        status: "Swap 32.0 GiB: 2 of 2 containers in 2 pods may swap up to 2.0 GiB; 1.3 GiB used."
+            .into(),
         node: Node {
             ram_bytes: 64 * GIB,
             swap_bytes: 32 * GIB,
@@ -115,7 +116,7 @@ pub(crate) fn healthy() -> Overview {
     Overview {
         version: VERSION,
         at: "2026-01-02T09:10:12Z".into(),
-        agent: AgentState { running: true, doubt: None },
+        agent: AgentState { running: true, warning: None },
         published: Some(published),
         swap_for_pods_bytes: 32 * GIB,
         swap_devices: vec![Device {
@@ -134,14 +135,19 @@ pub(crate) fn healthy() -> Overview {
             ),
             pod("virt-launcher-web-9s8dz", GIB / 3, None, "critical pod (priority 2000001000)"),
         ],
-        vms_without_overcommitment: Vec::new(),
+        vms_without_overcommit: Vec::new(),
         notes: Vec::new(),
     }
 }
 
+fn problems(texts: impl IntoIterator<Item = impl Into<String>>) -> Vec<Problem> {
+    let problem = |text: String| Problem { text, ..Problem::default() };
+    texts.into_iter().map(Into::into).map(problem).collect()
+}
+
 fn pressed() -> Overview {
     let mut overview = healthy();
-    overview.vms_without_overcommitment = vec!["vms/virt-launcher-db-x7k2p".into()];
+    overview.vms_without_overcommit = vec!["vms/virt-launcher-db-x7k2p".into()];
     let published = overview.published.as_mut().unwrap();
     let traffic = &mut published.signals[0];
     traffic.text = "4200 pages/s in, 3900 out over 30 s (thresholds 1000 and 1000)".into();
@@ -151,11 +157,9 @@ fn pressed() -> Overview {
         reason: "SwapTrafficHigh".into(),
         message: traffic.text.clone(),
     });
-    published.problems = vec![
-        "swap hurts: 4200 pages/s in, 3900 out over 30 s (thresholds 1000 and \
-                               1000) (waiting for the migration of pod x)"
-            .into(),
-    ];
+    published.problems =
+        problems(["swap pressure: 4200 pages/s in, 3900 out over 30 s (thresholds 1000 and \
+                               1000) (waiting for the migration of pod x)"]);
     published.eviction = Eviction {
         mode: "enforce".into(),
         held_back: Some("waiting for the migration of pod x".into()),
@@ -181,8 +185,8 @@ fn broken() -> Overview {
     let mut overview = healthy();
     overview.agent = AgentState {
         running: false,
-        doubt: Some(
-            "not running: what follows is of 2026-01-02T09:10:11Z (systemctl status wasp-agent)"
+        warning: Some(
+            "not running: the data is from 2026-01-02T09:10:11Z (systemctl status wasp-agent)"
                 .into(),
         ),
     };
@@ -191,10 +195,10 @@ fn broken() -> Overview {
     published.protection.protected.clear();
     published.hook.file = None;
     published.api.failure = Some("not reachable: connection refused".into());
-    published.problems = vec![
-        "API server not reachable, going by what it said last (connection refused)".into(),
-        "the node has no swap".into(),
-    ];
+    published.problems = problems([
+        "API server not reachable, using its last list of pods (connection refused)",
+        "the node has no swap",
+    ]);
     overview
 }
 
@@ -209,18 +213,21 @@ fn screens_are_as_recorded() {
     }
     let nothing = Overview {
         published: None,
-        agent: AgentState { running: false, doubt: Some("not running: nothing published".into()) },
+        agent: AgentState {
+            running: false,
+            warning: Some("not running: nothing published".into()),
+        },
         ..healthy()
     };
     golden("tests/golden/status/never-ran-200.txt", &plain(&screen(&nothing, 200, false)));
 }
 
-/// A bad night: more of everything than there is room for.
+/// A bad night: more of everything than fits.
 fn crowded() -> Overview {
     let mut overview = pressed();
     let published = overview.published.as_mut().unwrap();
-    published.problems =
-        (1..=7).map(|index| format!("problem {index} of many, {}", "x".repeat(90))).collect();
+    let texts = (1..=7).map(|index| format!("problem {index} of many, {}", "x".repeat(90)));
+    published.problems = problems(texts);
     published.signals = vec![published.signals[0].clone(); 4];
     published.eviction.in_flight = vec![published.eviction.in_flight[0].clone(); 4];
     published.eviction.recent = vec![published.eviction.recent[0].clone(); 9];
@@ -250,7 +257,7 @@ fn what_matters_most_stays_in_a_small_terminal() {
         }
     }
     let text = plain(&fitted(&crowded(), 80, 24));
-    for part in ["problem 1", "4 more", "traffic", "SwapPressure True", "is migrating", "pods more"]
+    for part in ["problem 1", "4 more", "traffic", "SwapPressure True", "is migrating", "more pods"]
     {
         assert!(text.contains(part), "{part}\n{text}");
     }
@@ -286,7 +293,7 @@ fn colours_do_not_count_and_do_not_run_on() {
 #[test]
 fn only_the_first_pods_are_shown_unless_all_are_asked_for() {
     let many = Overview { pods: vec![pod("p", GIB, None, ""); 50], ..healthy() };
-    assert!(plain(&screen(&many, 80, false)).ends_with("30 pods more: --all\n"));
+    assert!(plain(&screen(&many, 80, false)).ends_with("30 more pods: --all\n"));
     assert_eq!(screen(&many, 80, true).matches("vms/p").count(), 50);
 }
 

@@ -1,4 +1,4 @@
-//! What `wasp-agent suspend`, `resume` and `suspended` print.
+//! Formats the output of `wasp-agent suspend`, `resume` and `suspended`.
 
 use crate::model::{suspend::Row, swap::human_bytes};
 

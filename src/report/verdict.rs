@@ -1,4 +1,5 @@
-//! `wasp-agent status --brief`: a node in one line of three fields, for a rollout that asks every node.
+//! Formats `wasp-agent status --brief`: one line of three fields, for a rollout that queries every
+//! node.
 
 use crate::model::trouble::Severity;
 use crate::{
@@ -6,14 +7,14 @@ use crate::{
     report::overview::{Overview, PodRow},
 };
 
-/// One field each of what a rollout is about.
+/// One field for each subject of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// What there is, and what is configured where that is more.
+    /// The node's swap, and the configured amount if that is larger.
     pub swap: String,
-    /// `ready`, or what it has trouble with.
+    /// `ready`, or the kinds of its problems.
     pub agent: String,
-    /// `right`, or how many containers have another limit than their grant.
+    /// `right`, or the number of containers whose limit differs from their grant.
     pub limits: String,
 }
 
@@ -24,7 +25,8 @@ impl Verdict {
             .swap_devices
             .iter()
             .fold(0_u64, |sum, device| sum.saturating_add(device.size_bytes));
-        let wanted = published.and_then(|published| published.node.swap_wanted_bytes).unwrap_or(0);
+        let wanted =
+            published.and_then(|published| published.node.swap_configured_bytes).unwrap_or(0);
         // A device's first page is its header.
         let too_small = bytes < wanted.saturating_sub(wanted / 50);
         let swap = match (bytes, too_small) {
@@ -34,16 +36,15 @@ impl Verdict {
         };
         let agent = match published {
             _ if !overview.agent.running => "not running".to_owned(),
-            Some(_) if overview.agent.doubt.is_some() => "stopped publishing".to_owned(),
-            _ if too_small => "lacks swap".to_owned(),
+            Some(_) if overview.agent.warning.is_some() => "stopped publishing".to_owned(),
+            _ if too_small => "too little swap".to_owned(),
             Some(published) => {
-                // Notes pass by themselves.
-                let troubles =
-                    published.problem_list.iter().filter(|p| p.severity > Severity::Note);
-                let troubles: Vec<&str> = troubles.map(|p| p.about.as_str()).collect();
-                match troubles.is_empty() {
+                // Problems of severity Note pass without action.
+                let lasting = published.problems.iter().filter(|p| p.severity > Severity::Note);
+                let kinds: Vec<&str> = lasting.map(|p| p.kind.as_str()).collect();
+                match kinds.is_empty() {
                     true => "ready".to_owned(),
-                    false => format!("trouble: {}", troubles.join(",")),
+                    false => format!("problems: {}", kinds.join(",")),
                 }
             }
             None => "has published nothing".to_owned(),
@@ -63,13 +64,13 @@ impl Verdict {
         self.agent == "ready" && self.limits == "right"
     }
 
-    /// The fields, with tabs between them.
+    /// Returns the fields, separated by tabs.
     pub fn line(&self) -> String {
         format!("{}\t{}\t{}\n", self.swap, self.agent, self.limits)
     }
 }
 
-/// A limit that follows a use above the grant is no wrong one.
+/// Counts wrong limits. A limit above the grant that follows the use down is not wrong.
 fn wrong_limits(pod: &PodRow, page_bytes: u64) -> usize {
     let wrong = pod.containers.iter().filter(|container| {
         let bytes = |text: &str| text.parse::<u64>().ok();
@@ -104,30 +105,30 @@ mod tests {
             verdict
         };
         assert_eq!(changed(|o| o.agent.running = false).agent, "not running");
-        let silent = changed(|o| o.agent.doubt = Some("silent".into()));
+        let silent = changed(|o| o.agent.warning = Some("silent".into()));
         assert_eq!(silent.agent, "stopped publishing");
-        let problem = |about: &str, severity| crate::model::published::Problem {
-            about: about.to_owned(),
+        let problem = |kind: &str, severity| crate::model::published::Problem {
+            kind: kind.to_owned(),
             severity,
             ..Default::default()
         };
         let mut noted = right.clone();
-        noted.published.as_mut().unwrap().problem_list = vec![problem("above", Severity::Note)];
+        noted.published.as_mut().unwrap().problems = vec![problem("above-grant", Severity::Note)];
         assert!(Verdict::of(&noted).is_right(), "a note passes by itself");
-        let trouble = changed(|o| {
-            let about = ["hook", "swap"].map(|about| crate::model::published::Problem {
-                about: about.to_owned(),
+        let failing = changed(|o| {
+            let found = ["hook", "swap"].map(|kind| crate::model::published::Problem {
+                kind: kind.to_owned(),
                 ..Default::default()
             });
-            o.published.as_mut().unwrap().problem_list = about.into();
+            o.published.as_mut().unwrap().problems = found.into();
         });
-        assert_eq!(trouble.agent, "trouble: hook,swap");
+        assert_eq!(failing.agent, "problems: hook,swap");
         let small = changed(|o| {
             o.swap_devices[0].size_bytes = 1 << 30;
             o.swap_devices.truncate(1);
-            o.published.as_mut().unwrap().node.swap_wanted_bytes = Some(4 << 30);
+            o.published.as_mut().unwrap().node.swap_configured_bytes = Some(4 << 30);
         });
-        assert_eq!((&*small.swap, &*small.agent), ("1.0 GiB of 4.0 GiB", "lacks swap"));
+        assert_eq!((&*small.swap, &*small.agent), ("1.0 GiB of 4.0 GiB", "too little swap"));
         let max = changed(|o| o.pods[0].containers[0].swap_max_in_force = "max".into());
         assert_eq!(max.limits, "1 wrong");
         assert_eq!(changed(|o| o.notes = vec!["cannot read x".into()]).limits, "not readable");

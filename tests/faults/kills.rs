@@ -1,5 +1,5 @@
-//! The agent is killed at every place that it comes to, the first time, the second, and so on until it
-//! survives. What it leaves is right or untouched; the next agent mends the rest.
+//! Kills the agent at every failpoint that it reaches, the first time, the second, and so on until
+//! it survives. Its remaining state is right or untouched; the next agent repairs the rest.
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ const WHILE_GRANTING: [&str; 7] = [
 ];
 const WHILE_EVICTING: [&str; 4] = ["evict.ask", "evict.asked", "file.rename", "file.renamed"];
 const WHILE_REMOVING: [&str; 1] = ["file.removed"];
-/// Where systemd and swap are: tests/node/cases/faults-kill.sh.
+/// Places that need systemd and swap: tests/node/cases/faults-kill.sh.
 const ON_A_NODE: [&str; 13] = [
     "bus.set",
     "bus.was-set",
@@ -54,7 +54,7 @@ fn the_suite_goes_to_every_place() {
     }
 }
 
-/// The turns at which to die: all of the first, then ever fewer.
+/// Returns the visits at which to die: all of the first ones, then at growing distances.
 fn turns() -> impl Iterator<Item = usize> {
     (0..6).chain((0..).map(|step| 8 << step))
 }
@@ -102,7 +102,7 @@ fn killed_while_it_grants() {
             killed += 1;
             drop(agent);
             let agent = Agent::start(&node.host);
-            assert!(all_right() && hook.exists(), "{when}: mended by the next agent's first pass");
+            assert!(all_right() && hook.exists(), "{when}: fixed by the next agent's first pass");
             node.assert_nothing_is_left_over(&when);
             assert_eq!(agent.stop().0, Some(0));
         }
@@ -123,7 +123,7 @@ fn killed_while_it_removes_the_hook() {
     assert!(!hook.exists());
 }
 
-/// A node whose swap is full: a pod that is to leave, one that may, and one that never may.
+/// A node whose swap is full: a pod that should leave, one that may, and one that never may.
 fn pressed() -> (Node, [Container; 3]) {
     let node = Node::new();
     let config = "[eviction]\nmode = \"enforce\"\n[eviction.utilization]\nsustain-seconds = 0\n";
@@ -162,7 +162,7 @@ fn killed_while_it_evicts() {
             killed += 1;
             drop(agent);
             let mut agent = Agent::start(&node.host);
-            // It was asked for or not: nobody else is.
+            // The agent asked for this pod or for none, but for no other.
             let until = Instant::now() + Duration::from_secs(3);
             while Instant::now() < until {
                 let leaving = node.leaving();

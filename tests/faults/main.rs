@@ -1,5 +1,5 @@
-//! The agent between a host made of files and an API server, killed, refused and lied to.
-//! `make test-faults`; the cases `faults-*` of `tests/node` do the same on a real node.
+//! Runs the agent between a simulated host and an API server, with kills, refusals and false
+//! answers. `make test-faults`; the cases `faults-*` of `tests/node` do the same on a real node.
 
 #![allow(
     clippy::unwrap_used,

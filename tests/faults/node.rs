@@ -1,4 +1,4 @@
-//! A node with pods, and what must hold on it whatever happens.
+//! A node with pods, and the invariants that must hold on it.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -25,7 +25,7 @@ impl Node {
         Self { host, server, _data: data }
     }
 
-    /// A pod with one container in a cgroup, as the runtime leaves it.
+    /// Creates a pod with one container in a cgroup, as the runtime leaves it.
     pub fn pod(&self, object: &Value, number: usize, swap_max: &str) -> Container {
         let pod = self.server.apply(object).unwrap();
         let cgroup = self.host.container(uid(&pod), &container_id(number), "main", swap_max);
@@ -41,7 +41,7 @@ impl Node {
         self.host.write(&format!("{cgroup}/memory.swap.current"), &format!("{swap_bytes}\n"));
     }
 
-    /// All of RAM and swap is in use, or hardly any.
+    /// Sets the use of RAM and swap: all of it, or hardly any.
     pub fn presses(&self, pressed: bool) {
         self.host.memory(RAM, SWAP);
         if pressed {
@@ -57,7 +57,7 @@ impl Node {
         }
     }
 
-    /// The names of pods that are being deleted.
+    /// Returns the names of pods that are being deleted.
     pub fn leaving(&self) -> Vec<String> {
         let list = self.server.get("/api/v1/pods").unwrap();
         let leaving = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_string();
@@ -65,7 +65,7 @@ impl Node {
         list["items"].as_array().unwrap().iter().filter(leaving).map(name).collect()
     }
 
-    /// What must be true of files whenever the agent may have died.
+    /// Checks the invariants of files at any time when the agent may have died.
     pub fn assert_files_are_whole(&self, when: &str) {
         for folder in ["/run/wasp-agent", "/run/wasp-agent/pods", HOOKS] {
             for (name, text) in files(&self.host.path(folder)) {
@@ -90,11 +90,11 @@ impl Node {
 
 pub struct Container {
     pub cgroup: String,
-    /// Of its pod, in the API.
+    /// Path of its pod in the API.
     pub path: String,
 }
 
-/// Name and content of each file in `folder`.
+/// Returns name and content of each file in `folder`.
 pub fn files(folder: &Path) -> impl Iterator<Item = (String, String)> {
     fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| {
         let text = fs::read_to_string(entry.path()).ok()?;
@@ -106,12 +106,12 @@ pub fn burstable(name: &str, mebibytes: u64) -> Value {
     pod(name, NODE, Some(&format!("{mebibytes}Mi")), None)
 }
 
-/// What LimitedSwap gives for a request of so much.
+/// Returns LimitedSwap's grant for this request.
 pub fn share(mebibytes: u64) -> u64 {
     mebibytes * MIB / (RAM / SWAP)
 }
 
-/// Waits until `done`, or until the agent has ended: whether it has not.
+/// Waits until `done`, or until the agent has ended; returns true if it has not ended.
 pub fn lives_until(agent: &mut Agent, what: &str, mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {

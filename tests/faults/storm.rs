@@ -1,5 +1,5 @@
-//! Minutes of everything at once, by a seed. `FAULT_SECONDS` (20) and `FAULT_SEED` are taken from the
-//! environment.
+//! Minutes of random faults of all kinds at once, repeatable by a seed. `FAULT_SECONDS` (20) and
+//! `FAULT_SEED` are environment variables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +19,11 @@ use crate::{
     support::{Agent, MIB, NODE},
 };
 
-/// How long a limit may stand above its grant while an agent runs. It is repaired at once; the rest
-/// is for a machine with other things to do.
+/// The longest time that a limit may stand above its grant while an agent runs. The agent repairs
+/// it at once; the rest is an allowance for a busy machine.
 const REPAIR_BOUND: Duration = Duration::from_secs(10);
-/// Often enough that a sequence of them never ends for an agent, seldom enough that it does work.
+/// Failpoints that occur so often that an agent always reaches them again, and rarely enough that
+/// it makes progress.
 const EVERY: [&str; 5] = ["cgroup.read", "limit.write", "file.open", "file.rename", "evict.asked"];
 
 #[test]
@@ -42,7 +43,7 @@ fn a_storm_of_faults_leaves_every_limit_right() {
     storm.calm_down();
 }
 
-/// A container's right limit, by its cgroup.
+/// Right limits of containers, by cgroup.
 type Grants = Arc<Mutex<BTreeMap<String, u64>>>;
 
 struct Storm {
@@ -52,7 +53,7 @@ struct Storm {
     grants: Grants,
     next: usize,
     agent: Option<Agent>,
-    /// For the guard: somebody is there to repair.
+    /// For the guard: an agent runs and can repair limits.
     repairs: Arc<AtomicBool>,
     guard: Option<std::thread::JoinHandle<Vec<String>>>,
     over: Arc<AtomicBool>,
@@ -129,7 +130,7 @@ impl Storm {
         std::thread::sleep(Duration::from_millis(self.random.u64(1..60)));
     }
 
-    /// A new one, as systemd starts it: with failpoints that fire now and then.
+    /// Starts a new agent as systemd would, with failpoints that fire occasionally.
     fn start_agent(&mut self) {
         self.repairs.store(false, Ordering::SeqCst);
         self.agent = None;
@@ -149,7 +150,7 @@ impl Storm {
         let mut agent = Agent::spawn(&self.node.host, &["run"], &failpoints.join(";"));
         let published = self.node.host.path("/run/wasp-agent/status.json");
         let _ = std::fs::remove_file(&published);
-        // It may die of a failpoint again; the next step starts another.
+        // It may die at a failpoint again; the next step starts another.
         lives_until(&mut agent, "an agent that works", || published.exists());
         self.agent = Some(agent);
         self.agents += 1;
@@ -181,7 +182,7 @@ impl Storm {
         let _ = self.node.server.delete(&container.path);
     }
 
-    /// Pods that are being deleted end.
+    /// Ends the pods that are being deleted.
     fn be_the_kubelet(&mut self) {
         let leaving = self.node.leaving();
         for name in ["critical", "protected"] {
@@ -206,7 +207,8 @@ impl Storm {
         }
     }
 
-    /// Another container with the same path, as after a restart with a fixed name.
+    /// Replaces a container by another one with the same path, as after a restart with a fixed
+    /// name.
     fn path_is_used_again(&mut self) {
         let Some((container, _)) = self.random.choice(&self.pods) else { return };
         let path = self.node.host.path(&container.cgroup);
@@ -266,12 +268,12 @@ impl Storm {
         }
     }
 
-    /// Somebody writes into what is the agent's.
+    /// Writes garbage into the agent's files.
     fn garble(&mut self) {
         let folder = self.random.choice(["/run/wasp-agent", "/run/wasp-agent/pods"]).unwrap();
         let names: Vec<String> =
             files(&self.node.host.path(folder)).map(|(name, _)| name).collect();
-        // evictions.json is what keeps the agent from evicting twice.
+        // evictions.json keeps the agent from evicting twice.
         let names: Vec<_> = names.iter().filter(|name| *name != "evictions.json").collect();
         if let Some(name) = self.random.choice(names) {
             let garbage = self.random.choice(["", "{", "{\"version\":1}", "null"]).unwrap();
@@ -281,7 +283,7 @@ impl Storm {
 
     fn swap_changes(&mut self) {
         self.swap = self.random.choice([SWAP / 2, SWAP, SWAP * 2]).unwrap();
-        // What is granted falls with the next look at the node, which the kernel tells of on a real one.
+        // Grants fall with the next look at the node, which the kernel triggers on a real one.
         let _ = self.grants.lock().map(|mut grants| grants.clear());
         self.node.host.memory(crate::node::RAM, self.swap);
         self.reload();
@@ -305,7 +307,7 @@ impl Storm {
         *self.grants.lock().unwrap() = self.pods.iter().map(right).collect();
     }
 
-    /// The faults end: everything is right again, and the agent says so.
+    /// Ends the faults: all limits become right again, and the agent reports that.
     fn calm_down(mut self) {
         self.node.server.clear_faults().unwrap();
         self.node.presses(false);
@@ -317,8 +319,8 @@ impl Storm {
             let right = share(*requested) * self.swap / SWAP;
             self.node.host.await_limit(&container.cgroup, &right.to_string());
         }
-        // One of those that are never evicted may swap as well.
-        agent.hears(&format!(" {} may swap", self.pods.len() + 1));
+        // One of the pods that are never evicted may swap as well.
+        agent.hears(&format!(": {} of ", self.pods.len() + 1));
         assert_eq!(agent.stop().0, Some(0));
         self.over.store(true, Ordering::SeqCst);
         let violations = self.guard.take().unwrap().join().unwrap();
@@ -337,7 +339,7 @@ impl Storm {
     }
 }
 
-/// Watches that no container stands above its grant for longer than the bound.
+/// Watches that no container stays above its grant for longer than the bound.
 fn guard(
     root: &std::path::Path,
     grants: &Grants,

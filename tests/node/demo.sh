@@ -1,4 +1,4 @@
-# Pods of all kinds on a node with swap: who got how much of it, and how long that took
+# Pods of all kinds on a node with swap: the grant of each, and the time until it applied
 . /payload/lib.sh
 swap_on 1G
 start_apiserver

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# What the cases share; sourced in the guest. Output is TAP-like: `ok N - sentence (time)`.
-# A failed sentence lets the case go on; a failed command outside of one ends it.
+# Functions that the cases share; sourced in the guest. Output is TAP-like: `ok N - sentence
+# (time)`.
+# After a failed sentence the case continues; a failed command outside of one ends it.
 # shellcheck disable=SC2034 # `of` sets more than each of its callers uses
-# STARTS and the like, as the caller of `run` has set them.
+# STARTS and other variables of the caller of `run`.
 [[ ! -e /payload/settings ]] || . /payload/settings
 set -euo pipefail
 
@@ -33,7 +34,7 @@ leave() {
     echo "1..$number"
 }
 
-# skip REASON: this case can't run here.
+# skip REASON: this case cannot run here.
 skip() {
     echo "# SKIP: $*"
     exit 77
@@ -87,7 +88,8 @@ like() {
     fi
 }
 
-# eventually SECONDS SENTENCE COMMAND...: the command succeeds before long; says when it did.
+# eventually SECONDS SENTENCE COMMAND...: the command succeeds within this time; reports when it
+# did.
 eventually() {
     local limit=$1 sentence=$2 start took
     shift 2
@@ -106,7 +108,7 @@ eventually() {
     "$@" 2>&1 | sed 's/^/# /' || true
 }
 
-# throughout SECONDS SENTENCE COMMAND...: the command succeeds again and again.
+# throughout SECONDS SENTENCE COMMAND...: the command succeeds every time.
 throughout() {
     local sentence=$2 end
     end=$(($(now_ms) + $1 * 1000))
@@ -137,11 +139,11 @@ meminfo_bytes() { awk -v key="$1:" '$1 == key { printf "%d", $2 * 1024 }' /proc/
 
 mib() { echo $(($1 * 1024 * 1024)); }
 
-# page BYTES: as the kernel keeps a limit, in whole pages.
+# page BYTES: the limit that the kernel keeps, in whole pages.
 page() { echo $(($1 / 4096 * 4096)); }
 
-# grant MEBIBYTES: what LimitedSwap gives to a container that requests so much, in bytes:
-# request / RAM * swap, in doubles, cut off.
+# grant MEBIBYTES: the grant of LimitedSwap for a container with this request, in bytes: request /
+# RAM * swap, in doubles, truncated.
 grant() {
     awk -v request="$(mib "$1")" -v ram="$(meminfo_bytes MemTotal)" -v swap="$(meminfo_bytes SwapTotal)" \
         'BEGIN { printf "%d", int(request / ram * swap) }'
@@ -149,16 +151,16 @@ grant() {
 
 # --- boots: only with the header `# boot: cold`. $BOOT is 1, 2, 3 ...
 
-# reboot_node: a clean reboot. The case ends here, and is run again on the next boot.
+# reboot_node: a clean reboot. The case ends here, and runs again on the next boot.
 reboot_node() {
     leave_for_next_boot reboot
     exit 79 # node-run reboots; a `systemctl reboot` here would stop this very script
 }
 
-# power_cut: the node is gone at once, and the case is run again on the next boot.
-# The host kills QEMU, some 50 ms after the word. No code of the guest runs, so that what is dirty in
-# its RAM is lost, in every cache and file system. (sysrq b loses it too, but still runs the kernel.)
-# What its kernel had handed to the disk stays, flushed or not: the disk's own cache loses nothing.
+# power_cut: the node is gone at once, and the case runs again on the next boot. The host kills QEMU
+# some 50 ms after the request. No code of the guest runs, so that dirty data in its RAM is lost, in
+# every cache and file system. (sysrq b loses it too, but still runs the kernel.) Data that its
+# kernel had passed to the disk stays, flushed or not: the disk's own cache loses nothing.
 power_cut() {
     leave_for_next_boot power-cut
     while true; do pause 1; done
@@ -198,12 +200,13 @@ apiserver_answers() {
     [[ -s /var/lib/test-apiserver/node-a.kubeconfig ]] && (: </dev/tcp/127.0.0.1/6443) 2>/dev/null
 }
 
-# As the kubelet does: a new certificate, and the symlink swung to it. The server refuses older ones.
+# As the kubelet does: issues a new certificate and points the symlink to it. The server rejects
+# older ones.
 rotate_certificate() {
     test-apiserver --data /var/lib/test-apiserver rotate --node node-a --revoke-older >/dev/null
 }
 
-# The agent's service is Type=notify: it has made its first pass when this returns.
+# The agent's service is Type=notify: the agent has made its first pass when this returns.
 start_agent() {
     [[ -x /usr/bin/wasp-agent ]] || skip "no wasp-agent in the payload"
     local start
@@ -222,8 +225,8 @@ configure() {
     printf '%s\n' "$@" >"$config"
 }
 
-# transaction RPM_ARGUMENT...: as on RHEL, where files of systemd's package call the helper afterwards.
-# What the package requires is there, but not as RPMs.
+# transaction RPM_ARGUMENT...: as on RHEL, where files of systemd's package call the helper
+# afterwards. The package's dependencies are installed, but not as RPMs.
 transaction() { rpm --nodeps "$@" && /usr/lib/systemd/systemd-update-helper system-reload-restart; }
 
 # --- pods
@@ -235,7 +238,7 @@ pod_with_sandbox() {
     test-kubelet run "$@" --runtime "$runtime"
 }
 
-# load_into_rootfs: puts test-load, which measures its own requests, where containers find it.
+# load_into_rootfs: copies test-load, which measures its own requests, to where containers find it.
 rootfs=/var/lib/test-kubelet/rootfs
 load_into_rootfs() {
     local program library
@@ -249,8 +252,8 @@ load_into_rootfs() {
     mountpoint -q "$rootfs/proc" || mount -t proc proc "$rootfs/proc"
 }
 
-# of POD[/CONTAINER]: sets id, unit, scope, child (empty where the runtime makes none), config.json's
-# directory in bundle, and slice.
+# of POD[/CONTAINER]: sets id, unit, scope, child (empty if the runtime creates none), bundle (the
+# directory of config.json) and slice.
 of() {
     local container=main
     [[ $1 != */* ]] || container=${1#*/}
@@ -258,7 +261,7 @@ of() {
     . "$state/${1%%/*}/$container.env"
 }
 
-# swap_max POD[/CONTAINER]: the limit as it stands at the scope, the child, and in systemd.
+# swap_max POD[/CONTAINER]: the limits at the scope, at the child, and in systemd.
 swap_max() {
     local id unit scope child bundle slice
     of "$1"
@@ -267,7 +270,7 @@ swap_max() {
     printf ' property=%s\n' "$(systemctl show -P MemorySwapMax "$unit")"
 }
 
-# has_limit POD[/CONTAINER] BYTES: at every level, and told to systemd.
+# has_limit POD[/CONTAINER] BYTES: every level and systemd have this limit.
 has_limit() {
     local id unit scope child bundle slice want property
     of "$1"
@@ -281,7 +284,7 @@ has_limit() {
     return 1
 }
 
-# limit_holds POD[/CONTAINER] BYTES: as has_limit, in the kernel alone; starts no process.
+# limit_holds POD[/CONTAINER] BYTES: as has_limit, but only in the kernel; starts no process.
 limit_holds() {
     local id unit scope child bundle slice
     of "$1"
@@ -293,16 +296,16 @@ limit_holds() {
 swap_used() { local id unit scope child bundle slice; of "$1"; cat "$scope/memory.swap.current"; }
 memory_used() { local id unit scope child bundle slice; of "$1"; cat "$scope/memory.current"; }
 
-# oom_kills POD: in all of the pod, also of containers that are gone.
+# oom_kills POD: OOM kills in the pod, including containers that are gone.
 oom_kills() { local id unit scope child bundle slice; of "$1"; awk '$1 == "oom_kill" { print $2 }' "$slice/memory.events"; }
 
-# lives POD[/CONTAINER]: its cgroup holds a process.
+# lives POD[/CONTAINER]: its cgroup contains a process.
 lives() { local id unit scope child bundle slice; of "$1"; grep -q 'populated 1' "$scope/cgroup.events"; }
 dead() { ! lives "$1" 2>/dev/null; }
 
 more_than() { (($1 > $2)); }
 
-# drift POD LEVEL VALUE: overwrites the limit; prints how long it stood.
+# drift POD LEVEL VALUE: overwrites the limit; prints how long it stayed wrong.
 drift() { test-kubelet drift "$1" --level "$2" --write "$3"; }
 
 diagnose() {

@@ -1,4 +1,4 @@
-# Pods come and go for as long as one likes, with trouble of all kinds; the agent neither errs nor grows
+# Pods come and go for any length of time, with faults of all kinds; the agent makes no error and does not grow
 . /payload/lib.sh
 . /payload/settings
 swap_on 2G

@@ -1,5 +1,5 @@
-//! A folder that stands for a host, an API server that speaks as a real one, and the real agent
-//! between the two. There is no systemd in such a folder: the VM of `tests/node` has one.
+//! A folder that stands for a host, an API server that answers like a real one, and the real agent
+//! between the two. Such a folder has no systemd: the VM of `tests/node` has one.
 
 #![allow(dead_code, reason = "each test program uses some of it")]
 #![allow(
@@ -26,7 +26,7 @@ use test_apiserver::{ApiServer, Handle, Options};
 
 pub const MIB: u64 = 1 << 20;
 pub const NODE: &str = "node-a";
-/// Long enough for a busy machine; nothing waits for it to pass.
+/// Long enough for a busy machine; no test waits for its end.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct FakeHost {
@@ -40,7 +40,7 @@ impl FakeHost {
         host.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
         host.memory(ram_bytes, swap_bytes);
         host.write("/proc/vmstat", "pswpin 0\npswpout 0\n");
-        // No systemd, no slice to protect.
+        // Without systemd there is no slice to protect.
         let no_slices = "[protection]\nprotected-slices = []\nworking-set-percent = 0\n";
         host.write("/usr/lib/wasp-agent/config.d/10-test.toml", no_slices);
         let hooks = "[crio.runtime]\nhooks_dir = [\"/run/containers/oci/hooks.d\"]\n";
@@ -56,7 +56,7 @@ impl FakeHost {
         self.root().join(path.trim_start_matches('/'))
     }
 
-    /// All at once: the agent may read it any time.
+    /// Writes atomically, because the agent may read at any time.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         let folder = path.parent().unwrap();
@@ -96,8 +96,8 @@ impl FakeHost {
         std::os::unix::fs::symlink(server.node_kubeconfig(NODE).unwrap(), link).unwrap();
     }
 
-    /// A container's cgroup as a runtime leaves it, with the bundle that tells its name; returns
-    /// the cgroup's path on the host.
+    /// Creates a container's cgroup as a runtime leaves it, with the bundle that has its name;
+    /// returns the cgroup's path on the host.
     pub fn container(&self, pod_uid: &str, id: &str, name: &str, swap_max: &str) -> String {
         let bundle = json!({"annotations": {
             "io.kubernetes.pod.uid": pod_uid,
@@ -112,13 +112,13 @@ impl FakeHost {
         cgroup
     }
 
-    /// Takes the cgroup away all at once, as the kernel does.
+    /// Removes the cgroup at once, as the kernel does.
     pub fn remove_container(&self, cgroup: &str) {
         self.remove(&self.path(cgroup));
     }
 
-    /// Takes the cgroup of the pod away in which the container's `cgroup` is, as a kubelet does with a
-    /// pod whose containers have ended.
+    /// Removes the cgroup of the pod that contains the container's `cgroup`, as a kubelet does when
+    /// the pod's containers have ended.
     pub fn remove_pod_of(&self, cgroup: &str) {
         self.remove_container(cgroup);
         self.remove(self.path(cgroup).parent().unwrap());
@@ -127,7 +127,7 @@ impl FakeHost {
     fn remove(&self, cgroup: &Path) {
         let gone = self.path("/gone");
         fs::rename(cgroup, &gone).unwrap();
-        // cgroups-rs opens to create what it writes, which no cgroup lets it.
+        // cgroups-rs opens files with O_CREAT, which creates them here, but not in cgroupfs.
         while let Err(error) = fs::remove_dir_all(&gone) {
             assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty);
         }
@@ -138,14 +138,15 @@ impl FakeHost {
         text.trim_end().to_owned()
     }
 
-    /// In one write, without truncating, as cgroupfs takes it: the agent never reads half a limit.
+    /// Writes once, without truncating, like a write to cgroupfs: the agent never reads half a
+    /// limit.
     pub fn set_limit(&self, cgroup: &str, value: &str) {
         let file =
             File::options().write(true).open(self.path(cgroup).join("memory.swap.max")).unwrap();
         file.write_all_at(format!("{value:\n<20}").as_bytes(), 0).unwrap();
     }
 
-    /// Waits for the limit, and says how long it took.
+    /// Waits for the limit, and returns the time that it took.
     pub fn await_limit(&self, cgroup: &str, expected: &str) -> Duration {
         let start = Instant::now();
         while self.limit(cgroup) != expected {
@@ -160,7 +161,7 @@ impl FakeHost {
     }
 }
 
-/// An API server with its data in a folder of its own.
+/// Starts an API server with its data in a folder of its own.
 pub fn api_server() -> (tempfile::TempDir, Handle) {
     let folder = tempfile::tempdir().unwrap();
     let mut options = Options::new(folder.path());
@@ -169,7 +170,7 @@ pub fn api_server() -> (tempfile::TempDir, Handle) {
     (folder, server)
 }
 
-/// A pod of one container `main`, with these requests and limits of memory.
+/// Builds a pod with one container `main`, with these requests and limits of memory.
 pub fn pod(name: &str, node: &str, request: Option<&str>, limit: Option<&str>) -> Value {
     let amount =
         |amount: Option<&str>| amount.map_or(json!({}), |memory| json!({"memory": memory}));
@@ -183,7 +184,7 @@ pub fn pod(name: &str, node: &str, request: Option<&str>, limit: Option<&str>) -
     })
 }
 
-/// The UID that the API server gave.
+/// Returns the UID that the API server gave.
 pub fn uid(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap()
 }
@@ -192,7 +193,7 @@ pub fn container_id(number: usize) -> String {
     format!("{number:064x}")
 }
 
-/// `promtool`, or loudly nothing.
+/// Returns `promtool`; without it, prints that the test is skipped.
 pub fn promtool() -> Option<Command> {
     match Command::new("promtool").arg("--version").output() {
         Ok(_) => Some(Command::new("promtool")),
@@ -207,7 +208,7 @@ pub fn promtool() -> Option<Command> {
     }
 }
 
-/// The agent that cargo has built beside this program.
+/// Returns the agent that cargo has built beside this program.
 pub fn agent_binary() -> PathBuf {
     option_env!("CARGO_BIN_EXE_wasp-agent").map_or_else(
         || {
@@ -253,7 +254,7 @@ impl Agent {
         Self::spawn_program(&agent_binary(), host, arguments, failpoints)
     }
 
-    /// As [`Agent::start_with`], of an agent elsewhere.
+    /// As [`Agent::start_with`], with an agent at another path.
     pub fn start_program(program: &Path, host: &FakeHost, arguments: &[&str]) -> Self {
         let mut agent = Self::spawn_program(program, host, arguments, "");
         agent.hears_beside("READY=1");
@@ -275,7 +276,7 @@ impl Agent {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Read all the time: a full pipe would hold the agent up.
+        // Read continuously: a full pipe would block the agent.
         let mut stderr = child.stderr.take().unwrap();
         let log = std::thread::spawn(move || {
             let mut log = String::new();
@@ -285,7 +286,7 @@ impl Agent {
         Self { child, notifications, _socket: socket, heard: Vec::new(), log: Some(log) }
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
@@ -294,8 +295,8 @@ impl Agent {
         self.child.id()
     }
 
-    /// Waits for a notification line that holds `text` and returns it. It and what came before it
-    /// has then been heard.
+    /// Waits for a notification line that contains `text` and returns it. Consumes it and the lines
+    /// before it.
     pub fn hears(&mut self, text: &str) -> String {
         let index = self.hears_beside(text);
         self.heard.drain(..=index).next_back().unwrap()
@@ -329,7 +330,7 @@ impl Agent {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end: exit code and all that it logged.
+    /// Waits for its end; returns the exit code and its complete log.
     pub fn ends(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().unwrap();
         (status.code(), self.read_log())
@@ -340,7 +341,7 @@ impl Agent {
         self.ends()
     }
 
-    /// Ends it; all that it logged.
+    /// Ends it; returns its complete log.
     pub fn log(&mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -352,7 +353,7 @@ impl Agent {
     }
 }
 
-/// Reads all notifications at once, as systemd does: a full socket would hold the agent up.
+/// Reads all notifications at once, as systemd does: a full socket would block the agent.
 fn listen(path: &Path) -> mpsc::Receiver<String> {
     let socket = UnixDatagram::bind(path).unwrap();
     let (send, receive) = mpsc::channel();

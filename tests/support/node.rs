@@ -1,4 +1,4 @@
-//! A whole node in a folder, as `wasp-agent check` looks at it.
+//! A complete node in a folder, for `wasp-agent check`.
 
 use std::{
     fs,
@@ -13,6 +13,7 @@ use wasp_agent::{
     model::check::{
         ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, Facts, Permission, UnitFacts,
     },
+    model::published::Published,
     observe::{
         check::{Scope, gather},
         kubelet,
@@ -88,14 +89,14 @@ pub fn healthy() -> FakeHost {
     host
 }
 
-/// The hook's program as cargo has built it, behind a link.
+/// Links to the hook's program as cargo has built it.
 fn link_program(host: &FakeHost, path: &str) {
     fs::create_dir_all(host.path(path).parent().unwrap()).unwrap();
     let name = Path::new(path).file_name().unwrap();
     symlink(super::agent_binary().with_file_name(name), host.path(path)).unwrap();
 }
 
-/// The hook's program as a file of the host's own, for tests that break it.
+/// Copies the hook's program to the host, for tests that break it.
 pub fn own_hook(host: &FakeHost) -> PathBuf {
     let path = host.path("/usr/bin/wasp-hook");
     let built = fs::canonicalize(&path).unwrap();
@@ -119,7 +120,7 @@ pub fn selinux(host: &FakeHost, enforce: &str) {
     host.write("/sys/fs/selinux/enforce", enforce);
 }
 
-/// The system on vda, and a pod's Secret on a tmpfs with `option`.
+/// Mounts the system on vda, and a pod's Secret on a tmpfs with `option`.
 pub fn mounts(host: &FakeHost, option: &str) {
     let secret = "/var/lib/kubelet/pods/x/volumes/kubernetes.io~secret/y";
     let text = format!(
@@ -128,7 +129,8 @@ pub fn mounts(host: &FakeHost, option: &str) {
     host.write("/proc/self/mountinfo", &text);
 }
 
-/// The host's files as they are read, with what systemd and the API server of a healthy node say.
+/// Gathers facts from the host's files, with the answers of systemd and the API server of a healthy
+/// node.
 pub fn recorded(host: &FakeHost) -> Facts {
     let roots = Roots::at(host.root());
     let loaded = wasp_agent::observe::settings::load(&roots, |_| None);
@@ -142,7 +144,8 @@ pub fn recorded(host: &FakeHost) -> Facts {
     let kubelet = kubelet::config(&roots, &settings);
     let mut facts =
         runtime.block_on(gather(&roots, &settings, configuration, kubelet, made, scope));
-    let status = "Swap 32.0 GiB: of 212 containers in 96 pods 87 may swap 7.2 GiB, 1.0 GiB used.";
+    let status =
+        "Swap 32.0 GiB: 87 of 212 containers in 96 pods may swap up to 7.2 GiB; 1.0 GiB used.";
     let unit = |status: &str| UnitFacts {
         load: "loaded".into(),
         active: "active".into(),
@@ -160,6 +163,9 @@ pub fn recorded(host: &FakeHost) -> Facts {
         ]
         .into(),
     });
+    facts.agent.published = Ok(Some(Published::default()));
+    facts.agent.running = true;
+    facts.agent.age = Some(Duration::from_secs(2));
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     facts.api = Asked::Answered(ApiFacts {
         credentials: Ok(CredentialFacts {

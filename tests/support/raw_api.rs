@@ -1,4 +1,4 @@
-//! An API server that sends exactly what a test gives it, over HTTP without TLS.
+//! An API server that sends exactly the test's data, over HTTP without TLS.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -37,7 +37,7 @@ impl RawApi {
         *self.list.lock().unwrap() = Arc::new(list_of(items));
     }
 
-    /// Has the host's agent use this server.
+    /// Makes the host's agent use this server.
     pub fn used_by(&self, host: &FakeHost) {
         let kubeconfig = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: x\n\
@@ -51,7 +51,7 @@ impl RawApi {
         host.write("/usr/lib/wasp-agent/config.d/20-node.toml", &node);
     }
 
-    /// Sends an event to the agent's watch, once there is one.
+    /// Sends an event to the agent's watch, once it exists.
     pub fn sends(&mut self, kind: &str, object: &str) {
         let watches = &self.watches;
         let watch =

@@ -1,4 +1,4 @@
-//! Small objects that tests of all crates begin with.
+//! Small objects for tests of all crates.
 #![allow(clippy::expect_used)]
 
 use crate::{
@@ -28,7 +28,7 @@ pub fn grant_settings() -> GrantSettings {
 pub const NODE: NodeMemory =
     NodeMemory { ram_bytes: 16 * GIB, swap_bytes: 8 * GIB, page_bytes: 4096 };
 
-/// `cpu-request cpu-limit memory-request memory-limit`; `-` is absent.
+/// Parses `cpu-request cpu-limit memory-request memory-limit`; `-` means absent.
 pub fn resources(text: &str) -> Resources {
     let amounts: Vec<Option<Quantity>> =
         text.split(' ').map(|word| (word != "-").then(|| word.parse().expect("valid"))).collect();
@@ -50,7 +50,7 @@ pub fn container(name: &str, kind: ContainerKind, text: &str) -> Container {
     }
 }
 
-/// A pod with a regular container `c0`, `c1`, … for each text.
+/// Builds a pod with a regular container `c0`, `c1`, … for each text.
 pub fn pod(name: &str, containers: &[&str]) -> Pod {
     let uid = format!("{name:0>8}-uid");
     Pod {
@@ -82,7 +82,7 @@ pub fn pod(name: &str, containers: &[&str]) -> Pod {
     }
 }
 
-/// What the agent leaves for the hook on a node of 4 GiB.
+/// The settings that the agent writes for the hook on a node of 4 GiB.
 pub fn hook_settings() -> HookSettings {
     HookSettings {
         policy: Policy::Limited,

@@ -1,9 +1,9 @@
-//! Places where `make test-faults` kills the process or has a system call fail. Without the feature
-//! `failpoints`, which nothing that ships is built with, there is nothing here.
+//! Places where `make test-faults` kills the process or makes a system call fail. Without the
+//! feature `failpoints`, which no shipped build has, this module is empty.
 
 use std::io;
 
-/// Every place, so that the suite can tell which it has not been to.
+/// Every place, so that the test suite can report those that it has not reached.
 pub const PLACES: [&str; 23] = [
     "bus.set",
     "bus.was-set",
@@ -30,15 +30,15 @@ pub const PLACES: [&str; 23] = [
     "tunable.written",
 ];
 
-/// Reads `FAILPOINTS`: `place=return(kill)`, `place=2*off->1*return(EIO)`, and what else crate `fail`
-/// understands. For as long as what is returned lives.
+/// Reads `FAILPOINTS`: `place=return(kill)`, `place=2*off->1*return(EIO)`, and other actions of
+/// crate `fail`. They apply for as long as the returned value lives.
 #[must_use]
 pub fn from_environment() -> impl Sized {
     #[cfg(feature = "failpoints")]
     return fail::FailScenario::setup();
 }
 
-/// An error where one is wanted here.
+/// Returns an error if one is configured for this place.
 #[cfg(feature = "failpoints")]
 pub fn at(place: &'static str) -> io::Result<()> {
     debug_assert!(PLACES.contains(&place), "{place}");

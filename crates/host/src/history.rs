@@ -1,8 +1,8 @@
 //! The files of the node's history: a ring of minutes, and lines of events.
 //!
-//! Both are for reports only; no decision goes by them. So nothing is synced: a power cut loses what the
-//! kernel had not written yet (half a minute), and what was there before stays as it was. What cannot be
-//! read of them is skipped and counted.
+//! Both serve reports only; no decision uses them. So the agent does not sync them: a power cut
+//! loses the part that the kernel had not written yet (half a minute), and older content stays
+//! intact. Readers skip and count unreadable parts.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,26 +14,40 @@ use std::{
 };
 
 use crate::{
-    model::history::{self, Event, Minute, RECORD, RECORDS},
+    model::history::{self, Event, Kind, Minute, RECORD, RECORDS},
     roots::Roots,
     state::FileError,
 };
 
-/// Of the minutes, as the host names them.
+/// Path of the minutes on the host.
 pub const MINUTES: &str = "/var/lib/wasp-agent/history/minutes";
-/// Of the events, and of those before.
+/// Path of the agent's own events: starts, outages and problems.
 pub const EVENTS: &str = "/var/lib/wasp-agent/history/events";
-pub const EVENTS_BEFORE: &str = "/var/lib/wasp-agent/history/events.before";
-/// A file of events that is longer becomes the one before.
-const LONGEST: u64 = 256 << 10;
+/// Returns the paths of the current and of the previous events of a kind.
+const fn files(kind: Kind) -> [&'static str; 2] {
+    match kind {
+        Kind::Health => [EVENTS, "/var/lib/wasp-agent/history/events.before"],
+        Kind::Eviction => [
+            "/var/lib/wasp-agent/history/evictions",
+            "/var/lib/wasp-agent/history/evictions.before",
+        ],
+        Kind::Repair => {
+            ["/var/lib/wasp-agent/history/repairs", "/var/lib/wasp-agent/history/repairs.before"]
+        }
+    }
+}
+/// When the events of a kind reach this many bytes, they become the previous events.
+const LONGEST: u64 = 96 << 10;
+/// Earlier versions of the agent kept more in a file.
+const MOST_READ: u64 = 512 << 10;
 pub const FOLDER: &str = "/var/lib/wasp-agent/history";
 
-/// What a report reads.
+/// The history as a report reads it.
 #[derive(Debug, Default)]
 pub struct History {
     pub minutes: Vec<Minute>,
     pub events: Vec<Event>,
-    /// Lines that could not be read.
+    /// Number of unreadable lines.
     pub unreadable: usize,
 }
 
@@ -43,27 +57,40 @@ fn open(roots: &Roots, file: &'static str, options: &mut OpenOptions) -> Result<
     opened.map_err(FileError::of("open", Path::new(file)))
 }
 
-/// Puts the minute into its place.
+/// Writes the minute to its place.
 pub fn record(roots: &Roots, minute: &Minute) -> Result<(), FileError> {
     let file = open(roots, MINUTES, OpenOptions::new().read(true).write(true))?;
     let (place, mut earlier) = (history::offset(minute.at), [0; RECORD]);
-    // The end of the file, or a record that is torn, is none.
+    // The end of the file, or a torn record, counts as no record.
     let earlier = file.read_exact_at(&mut earlier, place).ok().and(Minute::decode(&earlier));
     let minute = earlier.map_or(*minute, |earlier| minute.joined(&earlier));
     file.write_all_at(&minute.encode(), place).map_err(FileError::of("write", Path::new(MINUTES)))
 }
 
-/// Appends events, each in a line.
+/// Appends events, one per line.
 pub fn append(roots: &Roots, events: &[Event]) -> Result<(), FileError> {
+    // One that cannot be written must not keep the others.
+    let written = Kind::ALL.map(|kind| {
+        let of_kind: Vec<&Event> = events.iter().filter(|e| e.what.kind() == kind).collect();
+        append_to(roots, files(kind), &of_kind)
+    });
+    written.into_iter().collect()
+}
+
+fn append_to(
+    roots: &Roots,
+    [path, before]: [&'static str; 2],
+    events: &[&Event],
+) -> Result<(), FileError> {
     if events.is_empty() {
         return Ok(());
     }
-    let failed = |error| FileError::of("write", Path::new(EVENTS))(error);
-    let mut file = open(roots, EVENTS, OpenOptions::new().read(true).append(true))?;
+    let failed = |error| FileError::of("write", Path::new(path))(error);
+    let mut file = open(roots, path, OpenOptions::new().read(true).append(true))?;
     let mut length = file.metadata().map_err(failed)?.len();
     if length >= LONGEST {
-        std::fs::rename(roots.path(EVENTS), roots.path(EVENTS_BEFORE)).map_err(failed)?;
-        file = open(roots, EVENTS, OpenOptions::new().read(true).append(true))?;
+        std::fs::rename(roots.path(path), roots.path(before)).map_err(failed)?;
+        file = open(roots, path, OpenOptions::new().read(true).append(true))?;
         length = 0;
     }
     let mut text = String::new();
@@ -76,7 +103,7 @@ pub fn append(roots: &Roots, events: &[Event]) -> Result<(), FileError> {
     file.write_all(text.as_bytes()).map_err(failed)
 }
 
-/// Whether the last line has no end: a power cut came in between.
+/// Returns true if the last line has no end, because of a power cut.
 fn ends_torn(file: &mut File, length: u64) -> io::Result<bool> {
     let Some(last) = length.checked_sub(1) else { return Ok(false) };
     file.seek(SeekFrom::Start(last))?;
@@ -85,14 +112,14 @@ fn ends_torn(file: &mut File, length: u64) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-/// What one turn of the agent leaves to be written.
+/// The minute and events that one pass of the agent leaves to write.
 #[derive(Debug, Default)]
 pub struct News {
     pub minute: Option<Minute>,
     pub events: Vec<Event>,
 }
 
-/// Writes in a thread of its own: a disk that hangs must not keep the agent from its limits.
+/// Writes on a separate thread: a hanging disk must not keep the agent from its limits.
 #[derive(Debug)]
 pub struct Keeper {
     news: mpsc::SyncSender<News>,
@@ -100,9 +127,9 @@ pub struct Keeper {
     failure: Arc<Mutex<Option<String>>>,
 }
 
-/// So much may wait for the disk; what comes then is lost.
+/// Number of writes that may wait for the disk; the agent drops further ones.
 const WAITING: usize = 8;
-/// How long the end of the agent waits for the disk.
+/// Time that the agent waits for the disk when it ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Keeper {
@@ -123,17 +150,17 @@ impl Keeper {
         Ok(Self { news, ended, failure })
     }
 
-    /// Whether the news will be written.
+    /// Returns false if the queue is full and the news is dropped.
     pub fn keep(&self, news: News) -> bool {
         self.news.try_send(news).is_ok()
     }
 
-    /// Why the last could not be written.
+    /// Returns the error of the last write.
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until everything is written, but not for long.
+    /// Waits until everything is written, for at most `LAST_WORDS`.
     pub fn end(self) {
         drop(self.news);
         // Disconnected: the thread has ended.
@@ -141,7 +168,7 @@ impl Keeper {
     }
 }
 
-/// All that is remembered. Files that are not there are empty; one that cannot be read is an error.
+/// Reads the history. Missing files count as empty; an unreadable file is an error.
 pub fn read(roots: &Roots) -> Result<History, FileError> {
     let read = |file: &'static str, at_most: u64| -> Result<Vec<u8>, FileError> {
         let mut bytes = Vec::new();
@@ -157,11 +184,15 @@ pub fn read(roots: &Roots) -> Result<History, FileError> {
     };
     let minutes = history::minutes(&read(MINUTES, RECORDS * RECORD as u64)?);
     let mut text = Vec::new();
-    for file in [EVENTS_BEFORE, EVENTS] {
-        text.extend(read(file, LONGEST * 2)?);
-        text.push(b'\n');
+    for [file, before] in Kind::ALL.map(files) {
+        for file in [before, file] {
+            text.extend(read(file, MOST_READ)?);
+            text.push(b'\n');
+        }
     }
-    let (events, unreadable) = history::events(&String::from_utf8_lossy(&text));
+    let (mut events, unreadable) = history::events(&String::from_utf8_lossy(&text));
+    // Those of one file keep their order, whatever the clock did.
+    events.sort_by_key(|event| event.at);
     Ok(History { minutes, events, unreadable })
 }
 
@@ -185,7 +216,7 @@ mod tests {
         record(&roots, &minute).unwrap();
         append(&roots, &[left(1, "a/b"), left(2, "a/c")]).unwrap();
         // As after a power cut.
-        let events = roots.path(EVENTS);
+        let [events, _] = files(Kind::Eviction).map(|file| roots.path(file));
         let mut text = fs::read(&events).unwrap();
         text.truncate(text.len() - 5);
         fs::write(&events, text).unwrap();
@@ -194,7 +225,8 @@ mod tests {
         assert_eq!(history.minutes, [minute]);
         assert_eq!(history.events, [left(1, "a/b"), left(3, "a/d")]);
         assert_eq!(history.unreadable, 1);
-        // An agent that starts anew in the same minute adds to it; one of two weeks later does not.
+        // A restarted agent adds to the record of the same minute, but not to one of two weeks
+        // before.
         let again = Minute { at: minute.at + 19, drifts: 2, ..minute };
         record(&roots, &again).unwrap();
         record(&roots, &Minute { drifts: 1, ..again }).unwrap();
@@ -213,11 +245,31 @@ mod tests {
         for _ in 0..30 {
             append(&roots, &many).unwrap();
         }
-        let size = |file: &str| fs::metadata(roots.path(file)).unwrap().len();
+        let size = |file: &str| fs::metadata(roots.path(file)).map_or(0, |file| file.len());
+        let of_kinds: u64 = Kind::ALL.into_iter().flat_map(files).map(size).sum();
         // What is appended at once may go beyond.
-        let all = size(MINUTES) + size(EVENTS) + size(EVENTS_BEFORE);
-        assert!(size(EVENTS_BEFORE) >= LONGEST && all < 2_200_000, "{all}");
+        let all = size(MINUTES) + of_kinds;
+        assert!(of_kinds >= LONGEST && all < 2_200_000, "{all}");
         assert_eq!(read(&roots).unwrap().unreadable, 0);
+    }
+
+    #[test]
+    fn a_writer_that_fights_pushes_out_its_own_repairs_only() {
+        let root = tempfile::tempdir().unwrap();
+        let roots = Roots::at(root.path());
+        append(&roots, &[left(1, "a/b"), Event { at: 2, what: What::ApiBack }]).unwrap();
+        let repaired = |at| {
+            let [pod, level, found] = ["x".repeat(100), "pod".to_owned(), "max".to_owned()];
+            Event { at, what: What::Repaired { pod, level, found, count: 60 } }
+        };
+        for at in 0..100 {
+            let many: Vec<Event> = (0..30).map(|n| repaired(at * 100 + n)).collect();
+            append(&roots, &many).unwrap();
+        }
+        let events = read(&roots).unwrap().events;
+        let others: Vec<&Event> = events.iter().filter(|e| e.what.kind() != Kind::Repair).collect();
+        assert_eq!(others.len(), 2, "{others:?}");
+        assert!(events.len() < 2 * 1024 && events.is_sorted_by_key(|event| event.at));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The host, the API server and D-Bus as wasp-agent sees and changes them.
+//! The host, the API server and D-Bus as wasp-agent observes and changes them.
 //!
-//! [`observe`] reads, [`act`] writes, [`provision`] does both for the swap at boot. Every path begins at
-//! [`roots::Roots`], so that a folder can stand for a host.
+//! [`observe`] reads, [`act`] writes, [`provision`] does both for the swap at boot. Every path
+//! begins at [`roots::Roots`], so that a folder can stand for a host.
 
 pub mod act;
 pub mod failpoint;
@@ -12,5 +12,5 @@ pub mod provision;
 pub mod roots;
 pub mod state;
 
-// One path for each part of the core, whichever crate it is named in.
+// The parts of the core have the same path in every crate.
 pub use wasp_core::{config, decide, model};

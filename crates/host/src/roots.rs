@@ -1,19 +1,19 @@
-//! Where the host begins: every path the agent touches starts here, so that a temporary folder can
-//! stand for a whole host in tests, in `--root` and in image builds.
+//! The root of all host paths: every path that the agent touches starts here, so that a temporary
+//! folder can stand for a whole host in tests, in `--root` and in image builds.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// The kubelet's top cgroup unless its cgroupRoot tells another, for the systemd and the cgroupfs driver.
+/// The kubelet's top cgroup without a cgroupRoot, for the systemd and the cgroupfs driver.
 const KUBEPODS: [&str; 2] = ["kubepods.slice", "kubepods"];
 
 /// The prefix of every host path. `Roots::host()` is the running machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {
     root: PathBuf,
-    /// Below the cgroup root.
+    /// Paths below the cgroup root.
     pods: Arc<[PathBuf]>,
 }
 
@@ -28,13 +28,13 @@ impl Roots {
         Self { root: root.into(), pods: KUBEPODS.map(PathBuf::from).into() }
     }
 
-    /// `absolute` (as the host would name it) below this root.
+    /// Returns the path below this root of `absolute`, a path on the host.
     pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
         let path = absolute.as_ref();
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// How the host itself names `path`: the inverse of [`Roots::path`], for messages.
+    /// Returns the path on the host of `path`: the inverse of [`Roots::path`], for messages.
     pub fn shown<'a>(&self, path: &'a Path) -> std::borrow::Cow<'a, Path> {
         match path.strip_prefix(&self.root) {
             Ok(relative) if self.root != Path::new("/") => Path::new("/").join(relative).into(),
@@ -52,33 +52,33 @@ impl Roots {
         self.path("/sys/fs/cgroup")
     }
 
-    /// Where the pods' cgroups are, below the cgroup root: one place for each cgroup driver.
+    /// The places of the pods' cgroups, below the cgroup root: one for each cgroup driver.
     pub fn pods(&self) -> &[PathBuf] {
         &self.pods
     }
 
-    /// The same host, with pods' cgroups in `pods`.
+    /// Returns the same host with pods' cgroups in `pods`.
     #[must_use]
     pub fn with_pods(&self, pods: &[PathBuf]) -> Self {
         Self { root: self.root.clone(), pods: pods.into() }
     }
 
-    /// What the agent keeps until the next boot: `/run/wasp-agent`.
+    /// The folder for state that lasts until the next boot: `/run/wasp-agent`.
     pub fn runtime(&self) -> PathBuf {
         self.path("/run/wasp-agent")
     }
 
-    /// The settings that the running agent goes by, as TOML.
+    /// The settings in force of the running agent, as TOML.
     pub fn settings_in_force(&self) -> PathBuf {
         self.runtime().join("in-force.toml")
     }
 
-    /// Where metrics are served.
+    /// The socket that serves metrics.
     pub fn metrics_socket(&self) -> PathBuf {
         self.runtime().join("metrics.sock")
     }
 
-    /// Where `wasp-agent suspend` asks the agent.
+    /// The socket on which the agent takes requests of `wasp-agent suspend`.
     pub fn control_socket(&self) -> PathBuf {
         self.runtime().join("control.sock")
     }

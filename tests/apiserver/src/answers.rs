@@ -1,4 +1,4 @@
-//! Answers as real clusters give them, as data (`data/answers.json`): a fault names one by `answer`.
+//! Answers of real clusters as data (`data/answers.json`): a fault selects one by `answer`.
 
 use std::sync::LazyLock;
 
@@ -7,23 +7,23 @@ use serde_json::{Value, json};
 
 use crate::json::text;
 
-/// One answer, and who gives it.
+/// One answer, and the program that gives it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Row {
     pub name: String,
     pub who: String,
-    /// The parts of a `Status` that differ from one failure to another. "{name}", "{namespace}",
-    /// "{vmi}" and "{budget}" stand for the pod's.
+    /// The parts of a `Status` that differ between failures. "{name}", "{namespace}", "{vmi}" and
+    /// "{budget}" stand for the pod's.
     pub status: Value,
-    /// Of an answer that is no `Status`.
+    /// The code of an answer that is not a `Status`.
     pub code: u16,
     pub text: String,
     /// The Retry-After header.
     pub retry_after: Option<u64>,
-    /// The request was carried out all the same.
+    /// The server carries the request out all the same.
     pub committed: bool,
-    /// The connection ends instead of an answer.
+    /// The connection ends without an answer.
     pub cut: bool,
 }
 
@@ -39,7 +39,7 @@ pub fn named(name: &str) -> Option<&'static Row> {
     all().iter().find(|row| row.name == name)
 }
 
-/// What the placeholders stand for.
+/// The values of the placeholders.
 #[derive(Debug, Clone, Default)]
 pub struct About {
     pub namespace: String,
@@ -72,7 +72,7 @@ impl About {
 }
 
 impl Row {
-    /// The whole `Status`; `None` for an answer that is none.
+    /// Returns the complete `Status`; `None` for an answer without one.
     pub fn status(&self, about: &About) -> Option<Value> {
         let parts = self.status.as_object()?;
         let mut status =

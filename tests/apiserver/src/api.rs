@@ -1,4 +1,4 @@
-//! One request: who, what, may they, and the answer.
+//! Handles one request: authentication, authorization, and the answer.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -27,14 +27,14 @@ use crate::{
     authz, control, decoding, delete, eviction, read, resources, schema, tasks, watching, write,
 };
 
-/// What goes back, before it is HTTP.
+/// An answer before its conversion to HTTP.
 enum Answer {
     Json(u16, Value),
     Text(u16, String, Option<u64>),
     Stream(Body),
 }
 
-/// No answer at all: the connection is to be closed.
+/// No answer: the server closes the connection.
 #[derive(Debug)]
 pub struct NoAnswer;
 
@@ -77,7 +77,7 @@ fn refused(error: ApiError) -> Answer {
     Answer::Json(error.code, error.status)
 }
 
-/// The user, unless the certificate was revoked.
+/// Returns the user, unless the certificate was revoked.
 fn authenticate(app: &App, peer: &Peer) -> Option<User> {
     let user = peer.user()?;
     let revoked = app.revoked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +107,7 @@ pub async fn handle(
     let Target::Resource(info) = target else {
         let verb = method.as_str().to_lowercase();
         if path.starts_with("/_test/") {
-            // The counting of requests is not to be counted.
+            // Requests for the counts are not counted.
             return Ok(respond(
                 test_call(&app, &user, &method, &path, request).await,
                 &Entry::default(),
@@ -151,7 +151,7 @@ pub async fn handle(
     Ok(response)
 }
 
-/// An answer from the table, about the pod that the request names.
+/// Builds an answer from the table, about the request's pod.
 fn given(app: &App, info: &RequestInfo, row: &Row) -> Answer {
     let key = Key::new("pods", &info.namespace, &info.name);
     let pod = app.store.lock().get(&key).map(|pod| (**pod).clone()).unwrap_or_default();
@@ -164,7 +164,7 @@ fn given(app: &App, info: &RequestInfo, row: &Row) -> Answer {
     }
 }
 
-/// The answer to a request for a resource, or what a fault makes of it.
+/// Builds the answer to a request for a resource, or the effect of a fault.
 async fn answer(
     app: &Arc<App>,
     user: &User,
@@ -261,7 +261,7 @@ async fn resource(
     Ok(answer)
 }
 
-/// A list from the future is waited for, three seconds, as the watch cache does.
+/// Waits for a list from the future for three seconds, as the watch cache does.
 async fn fresh_list(app: &Arc<App>, info: &RequestInfo, view: View) -> ApiResult<Value> {
     let mut answer = read::list(app, info, view);
     for _ in 0..30 {

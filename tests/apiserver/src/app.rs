@@ -1,4 +1,4 @@
-//! The server's state, and what it starts with.
+//! The server's state, and its initial objects.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +19,7 @@ use crate::stats::Stats;
 use crate::store::{Inner, Key, Store};
 use crate::tasks::Task;
 
-/// How many there have been, and how long the last is.
+/// The number of outages so far, and the length of the last one.
 pub type Outage = (u64, Duration);
 
 #[derive(Debug)]
@@ -27,34 +27,34 @@ pub struct App {
     pub store: Store,
     pub faults: Mutex<Faults>,
     pub stats: Stats,
-    /// Fields that do not exist are refused, unless a request says otherwise.
+    /// Rejects unknown fields, unless a request selects another mode.
     pub strict: Arc<AtomicBool>,
     pub record: Arc<Record>,
-    /// Locked before the store.
+    /// Lock this before the store.
     pub kubevirt: Arc<Mutex<Kubevirt>>,
     pub controllers: Arc<Mutex<Controllers>>,
-    /// Left by a request to be done later.
+    /// Tasks that requests have left for later.
     pub tasks: Mutex<Vec<(Duration, Task)>>,
-    /// By user: certificates with a smaller serial are no longer taken.
+    /// By user: the server rejects certificates with a smaller serial.
     pub revoked: Mutex<BTreeMap<String, u64>>,
     pub bookmark_interval: Duration,
-    /// Act as the disruption controller.
+    /// The server acts as the disruption controller.
     pub disruption_controller: bool,
-    /// Counts up to close all watches.
+    /// A counter; each change closes all watches.
     pub drop_watches: watch::Sender<u64>,
-    /// Set to close listener and connections for so long; the count makes each time distinct.
+    /// Closes listener and connections for this long; the counter distinguishes repeated outages.
     pub outage: watch::Sender<Outage>,
 }
 
 impl App {
-    /// What follows a write before anyone else can look: the controllers' part.
+    /// Applies the controllers' reactions to a write before any other request can read.
     pub fn after_write(&self, store: &mut Inner, plural: &str, namespace: &str) {
         if self.disruption_controller && matches!(plural, "pods" | "poddisruptionbudgets") {
             pdb::reconcile(store, namespace);
         }
     }
 
-    /// Objects that every cluster has, and the nodes, unless they are there.
+    /// Creates the objects that every cluster has, and the nodes, unless they exist.
     pub fn seed(&self, nodes: &[String]) -> Result<()> {
         let mut store = self.store.lock();
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
@@ -98,7 +98,7 @@ fn add(store: &mut Inner, plural: &str, mut object: Value) {
     }
 }
 
-/// A node as a kubelet registers it.
+/// Builds a node as a kubelet registers it.
 pub fn node(name: &str) -> Value {
     let condition = |kind: &str, status: &str, reason: &str| {
         json!({"type": kind, "status": status, "reason": reason,

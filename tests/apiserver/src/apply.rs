@@ -1,5 +1,5 @@
-//! Server-side apply, the simple part (KEP-555): who applied which fields, conflicts between
-//! appliers, and removal of what an applier no longer names. Writers that do not apply own nothing.
+//! Server-side apply, the simple part (KEP-555): ownership of fields, conflicts between appliers,
+//! and removal of fields that an applier no longer names. Writers that do not apply own nothing.
 
 use serde_json::{Map, Value, json};
 
@@ -7,14 +7,14 @@ use crate::json::{list, map, text, timestamp};
 use crate::patch::{merge_key, structured};
 use crate::status::{ApiError, ApiResult};
 
-/// Who applies, to what part.
+/// The applier, and the part of the object that it applies to.
 #[derive(Debug)]
 pub struct Owner<'a> {
     pub manager: &'a str,
     pub subresource: &'a str,
 }
 
-/// An object's fields in the format FieldsV1.
+/// Returns an object's fields in the format FieldsV1.
 pub fn fields_of(object: &Value) -> Value {
     let mut fields = Map::new();
     for (key, value) in object.as_object().into_iter().flatten() {
@@ -61,7 +61,7 @@ fn tree(field: &str, value: &Value) -> Value {
 
 type Path = Vec<String>;
 
-/// Paths that end in a value.
+/// Returns the paths that end in a value.
 fn leaves(fields: &Value) -> Vec<Path> {
     fn walk(fields: &Value, path: &mut Path, found: &mut Vec<Path>) {
         match fields.as_object() {
@@ -94,7 +94,7 @@ fn lookup<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
     })
 }
 
-/// Removes the value at a path, and list items of which only the key is left.
+/// Removes the value at a path, and list items of which only the key remains.
 fn erase(object: &mut Value, path: &[String]) {
     let [first, rest @ ..] = path else { return };
     match object {
@@ -120,7 +120,7 @@ fn erase(object: &mut Value, path: &[String]) {
     }
 }
 
-/// Takes a path out of a field set.
+/// Removes a path from a field set.
 fn disown(fields: &mut Value, path: &[String]) {
     let [first, rest @ ..] = path else { return };
     let Some(map) = fields.as_object_mut() else { return };
@@ -149,7 +149,7 @@ pub fn first_entry(owner: &Owner<'_>, object: &Value, fields: Value) -> Value {
     json!([entry(owner, object, fields)])
 }
 
-/// ".status.conditions[type=\"Ready\"].status", as the messages have it.
+/// Formats a path as in the messages: ".status.conditions[type=\"Ready\"].status".
 fn printed(path: &[String]) -> String {
     path.iter().fold(String::new(), |out, segment| match segment.strip_prefix("f:") {
         Some(field) => format!("{out}.{field}"),
@@ -165,7 +165,7 @@ fn printed(path: &[String]) -> String {
     })
 }
 
-/// The object after the apply, with its managedFields.
+/// Returns the object after the apply, with its managedFields.
 pub fn apply(owner: &Owner<'_>, old: &Value, wanted: &Value, force: bool) -> ApiResult<Value> {
     let mine = |e: &Value| {
         e["manager"] == owner.manager
@@ -205,7 +205,7 @@ pub fn apply(owner: &Owner<'_>, old: &Value, wanted: &Value, force: bool) -> Api
     Ok(new)
 }
 
-/// What a writer that does not apply has changed belongs to nobody any more.
+/// Removes ownership of fields that a writer without apply has changed.
 pub fn disown_changed(old: &Value, new: &mut Value) {
     let mut entries = list(new, "/metadata/managedFields").to_vec();
     if entries.is_empty() || entries != list(old, "/metadata/managedFields") {
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(two["status"]["conditions"][1]["status"], "False");
         let nothing = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
         let three = apply(&owner("b"), &two, &nothing, false).unwrap();
-        // The type is still a's; the status went with its last owner.
+        // The type is still a's; the status was removed with its last owner.
         assert_eq!(three["status"]["conditions"][0]["type"], "Ready");
     }
 }

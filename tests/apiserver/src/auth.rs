@@ -1,5 +1,5 @@
-//! Who is asking: x509 client certificates, as kube-apiserver reads them
-//! (apiserver, pkg/authentication/request/x509): CN is the user, every O a group.
+//! Authenticates x509 client certificates as kube-apiserver does (apiserver,
+//! pkg/authentication/request/x509): CN is the user, every O a group.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,22 +23,22 @@ impl User {
         self.groups.iter().any(|g| g == "system:masters")
     }
 
-    /// The node's name, for a node's credentials.
+    /// Returns the node's name, if the user is a node.
     pub fn node(&self) -> Option<&str> {
         let name = self.name.strip_prefix("system:node:")?;
         self.groups.iter().any(|g| g == "system:nodes").then_some(name)
     }
 }
 
-/// The other end of a connection: its certificate, if it showed one.
+/// The other end of a connection, with its certificate if it showed one.
 #[derive(Debug)]
 pub struct Peer {
     cert: Option<X509>,
-    /// The chain leads to our CA. Dates are looked at with every request.
+    /// The chain leads to our CA. Each request checks the dates.
     trusted: bool,
 }
 
-/// A store that trusts only the CA and leaves the dates to us.
+/// A store that trusts only the CA, and does not check dates.
 pub fn trust_store(ca: X509) -> Result<X509Store> {
     let mut builder = X509StoreBuilder::new()?;
     builder.add_cert(ca)?;
@@ -64,7 +64,7 @@ impl Peer {
         serial.and_then(|n| n.to_dec_str().ok()?.parse().ok()).unwrap_or(0)
     }
 
-    /// The user, unless there is no certificate, or one that is not ours or not valid now.
+    /// Returns the user, unless the certificate is missing, foreign, or not valid now.
     pub fn user(&self) -> Option<User> {
         let cert = self.cert.as_ref().filter(|_| self.trusted)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();

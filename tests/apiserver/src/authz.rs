@@ -1,7 +1,7 @@
-//! Who may do what: administrators everything, nodes what the Node authorizer grants
+//! Authorizes requests: administrators may do everything, nodes what the Node authorizer grants
 //! (<https://kubernetes.io/docs/reference/access-authn-authz/node/>, with
-//! AuthorizeNodeWithSelectors, KEP-4601), everyone who is authenticated what the default RBAC
-//! bindings grant.
+//! AuthorizeNodeWithSelectors, KEP-4601), all authenticated users what the default RBAC bindings
+//! grant.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::selector::FieldSelector;
 use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
 
-/// What is asked for, whether by a request or by an access review.
+/// The attributes of a request or of an access review.
 #[derive(Debug)]
 pub struct Attributes<'a> {
     pub verb: &'a str,
@@ -38,7 +38,7 @@ impl<'a> From<&'a RequestInfo> for Attributes<'a> {
     }
 }
 
-/// Allowed, or not with the authorizer's reason (often empty).
+/// Allowed, or denied with the authorizer's reason (often empty).
 type Decision = Result<(), String>;
 
 fn deny(reason: impl Into<String>) -> Decision {
@@ -88,7 +88,7 @@ fn node_decides(node: &str, ask: &Attributes<'_>, store: &Inner) -> Decision {
     }
 }
 
-/// The authorizer's graph: a pod that is bound to the node and still exists.
+/// The authorizer's graph: requires an existing pod that is bound to the node.
 fn related(node: &str, ask: &Attributes<'_>, store: &Inner) -> Decision {
     let pod = store.get(&Key::new("pods", ask.namespace, ask.name));
     match pod {
@@ -122,7 +122,7 @@ pub fn authorize(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()
     })
 }
 
-/// Of what is not served only the administrator learns that it is not.
+/// Only an administrator learns that a resource is not served.
 pub fn authorize_unserved(user: &User, verb: &str, path: &str) -> ApiResult<()> {
     let Some(asked) = unserved(verb, path).filter(|_| !user.is_master()) else { return Ok(()) };
     let ask = Attributes {
@@ -138,7 +138,7 @@ pub fn authorize_unserved(user: &User, verb: &str, path: &str) -> ApiResult<()> 
     Err(ApiError::forbidden(&subject, &message(user, &ask)))
 }
 
-/// Paths that are no resources: discovery and health for everyone who is authenticated.
+/// Paths that are not resources: all authenticated users may read discovery and health.
 pub fn authorize_path(user: &User, verb: &str, path: &str) -> ApiResult<()> {
     const OPEN: [&str; 6] = ["/api", "/apis", "/version", "/healthz", "/livez", "/readyz"];
     let open = OPEN

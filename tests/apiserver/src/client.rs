@@ -1,5 +1,5 @@
-//! A small client for tests and the command line. Every request makes its own connection and reads
-//! the certificate afresh.
+//! A small client for tests and the command line. Every request opens its own connection and reads
+//! the certificate again.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::json::{remove, text};
 use crate::pki::Pki;
 use crate::resources::{Resource, of_object};
 
-/// What came back.
+/// An answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub code: u16,
@@ -51,7 +51,7 @@ impl Answer {
     }
 }
 
-/// Someone who asks.
+/// A client with one identity.
 #[derive(Debug, Clone)]
 pub struct Client {
     address: SocketAddr,
@@ -78,13 +78,13 @@ impl Client {
         Self { address, ca: pki.ca_path(), identity: None }
     }
 
-    /// With a certificate and key of one's own, in one PEM file.
+    /// Uses another certificate and key, from one PEM file.
     pub fn with_identity(&self, pem: &Path) -> Self {
         Self { identity: Some(pem.to_owned()), ..self.clone() }
     }
 
     async fn connect(&self) -> Result<SslStream<TcpStream>> {
-        // Not SslConnector: it would read all of the system's CAs with every request.
+        // Not SslConnector, which would read all of the system's CAs with every request.
         let mut builder = SslContext::builder(SslMethod::tls_client())?;
         builder.set_verify(SslVerifyMode::PEER);
         builder.set_ca_file(&self.ca)?;
@@ -167,7 +167,7 @@ impl Client {
         self.raw("DELETE", path, JSON, body).await
     }
 
-    /// Opens a watch; the path holds the query. A refusal is an error.
+    /// Opens a watch; the path includes the query. A refusal is an error.
     pub async fn watch(&self, path: &str) -> Result<Events> {
         let response = self.send("GET", path, JSON, Bytes::new()).await?;
         let code = response.status();
@@ -178,8 +178,9 @@ impl Client {
         Ok(Events { body: response.into_body(), buffer: Vec::new() })
     }
 
-    /// Makes an object be as given, its status too, and its namespace if that is missing: what
-    /// `kubectl create` and a controller would do together. Works on a real API server as well.
+    /// Creates or updates an object as given, including its status, and its namespace if that is
+    /// missing, like `kubectl create` and a controller together. Works on a real API server as
+    /// well.
     pub async fn upsert(&self, object: &Value) -> Result<Value> {
         let resource = of_object(object).with_context(|| {
             format!("unknown kind: {} {}", object["apiVersion"], object["kind"])
@@ -201,7 +202,7 @@ impl Client {
         self.patch(&format!("{path}/status"), MERGE, &patch).await?.ok()
     }
 
-    /// The object's namespace, "default" if it names none, made if it is not there.
+    /// Returns the object's namespace, "default" if it names none; creates it if it does not exist.
     pub async fn place(&self, resource: &Resource, object: &mut Value) -> Result<String> {
         if !resource.namespaced {
             return Ok(String::new());
@@ -231,7 +232,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event; `None` at a clean end, an error when the connection broke.
+    /// Returns the next event; `None` at a clean end, an error if the connection broke.
     pub async fn next(&mut self) -> Result<Option<Value>> {
         loop {
             if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {

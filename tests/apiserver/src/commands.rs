@@ -155,7 +155,7 @@ pub struct Evict {
     namespace: String,
 }
 
-/// "90", "90s", "500ms", "5m", "2h".
+/// Parses "90", "90s", "500ms", "5m", "2h".
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -169,7 +169,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Where a server said that it listens.
+/// The file with the address that a server listens on.
 fn address_file(data: &Path) -> PathBuf {
     data.join("address")
 }
@@ -198,7 +198,7 @@ impl Named {
     }
 }
 
-/// The objects in a file: JSON, YAML with several documents, or a List.
+/// Reads the objects in a file: JSON, YAML with several documents, or a List.
 fn objects(file: &Path) -> Result<Vec<Value>> {
     let text = if file.as_os_str() == "-" {
         let mut text = String::new();
@@ -371,7 +371,7 @@ async fn serve(data: &Path, args: Serve) -> Result<()> {
         strict: !args.lenient,
     };
     let nodes = options.nodes.clone();
-    // It blocks in a runtime of its own.
+    // Starting blocks, in a runtime of its own.
     let mut handle = tokio::task::spawn_blocking(move || ApiServer::start(options)).await??;
     let mut address = handle.address();
     if address.ip().is_unspecified() {

@@ -1,4 +1,4 @@
-//! What tests may tell the server, under `/_test/`, with an administrator's certificate:
+//! The calls with which tests control the server, under `/_test/`, with an administrator's certificate:
 //!
 //! | call | does |
 //! |---|---|
@@ -55,7 +55,7 @@ pub fn revoke(app: &App, user: &str, before_serial: u64) {
     revoked.insert(user.to_owned(), before_serial);
 }
 
-/// Creates or replaces an object with the status that it came with, and its namespace if need be.
+/// Creates or replaces an object including its status, and its namespace if that is missing.
 pub fn load(app: &App, mut object: Value) -> ApiResult<()> {
     let resource = of_object(&object).ok_or_else(|| ApiError::bad_request("unknown kind"))?;
     let mut store = app.store.lock();
@@ -95,7 +95,7 @@ fn settings<T: serde::de::DeserializeOwned>(given: Value) -> ApiResult<T> {
     serde_json::from_value(given).map_err(|e| ApiError::bad_request(e.to_string()))
 }
 
-/// Begins or ends a migration.
+/// Starts or ends a migration.
 fn migration(app: &App, what: &str, given: &Value) -> ApiResult<()> {
     let mut kubevirt = app.kubevirt.lock().unwrap_or_else(PoisonError::into_inner);
     let mut store = app.store.lock();

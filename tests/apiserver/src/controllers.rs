@@ -1,5 +1,5 @@
-//! The controllers that bring pods back: DaemonSets, ReplicaSets and their like, by the pods'
-//! ownerReferences. Off unless a test turns them on.
+//! The controllers that replace pods: of DaemonSets, ReplicaSets and others, by the pods'
+//! ownerReferences. Off unless a test enables them.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use serde_json::{Value, json};
 use crate::json::{list, name_suffix, remove, text, timestamp, uid};
 use crate::store::{Inner, Key};
 
-/// What `POST /_test/controllers` sets.
+/// The content of `POST /_test/controllers`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Controllers {
     pub on: bool,
-    /// How long it takes them.
+    /// The delay of the controllers.
     pub delay_ms: u64,
-    /// Where pods of others than DaemonSets are put; on the node that they left, unless given.
+    /// The node for replaced pods, except of DaemonSets; by default the node that they left.
     pub node: String,
-    /// The new pod runs and is ready, as if a kubelet had started it; else it is pending.
+    /// The new pod is running and ready, as if a kubelet had started it; otherwise it is pending.
     pub running: bool,
 }
 
-/// When a kind's controller replaces a pod.
+/// The time at which a kind's controller replaces a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
-    /// As soon as it is being deleted.
+    /// As soon as its deletion begins.
     Deleted,
     /// When its object is gone.
     Gone,
@@ -45,10 +45,10 @@ impl Controllers {
         Duration::from_millis(self.delay_ms)
     }
 
-    /// The pod that replaces this one, of which the deletion has begun or ended.
+    /// Returns the pod that replaces this one, whose deletion has begun or ended.
     pub fn replacement(&self, old: &Value, gone: bool) -> Option<(Key, Value)> {
         let (when, owner) = when(old).filter(|_| self.on)?;
-        // A pod without a grace period goes at once, and is both.
+        // A pod without a grace period disappears at once, which is both.
         let had_begun = !old["metadata"]["deletionTimestamp"].is_null();
         let due = match when {
             When::Deleted => !had_begun,
@@ -89,7 +89,7 @@ impl Controllers {
     }
 }
 
-/// Puts a replacement in the store, unless its name is taken.
+/// Adds a replacement to the store, unless its name is in use.
 pub fn create(store: &mut Inner, key: Key, pod: Value) {
     if store.get(&key).is_none() {
         store.put(key, pod);

@@ -1,4 +1,4 @@
-//! Bodies: their formats, and what a typed decoder refuses or only warns of.
+//! Decodes bodies in several formats, and finds what a typed decoder rejects or warns about.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::request::{Query, RequestInfo};
 use crate::schema;
 use crate::status::{ApiError, ApiResult};
 
-/// What becomes of fields that do not exist (`fieldValidation`).
+/// The handling of unknown fields (`fieldValidation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validation {
     Ignore,
@@ -18,7 +18,7 @@ pub enum Validation {
     Strict,
 }
 
-/// How a request is validated, and the warnings that its answer carries.
+/// The validation of a request, and the warnings for its answer.
 #[derive(Debug, Clone)]
 pub struct Directive {
     pub validation: Validation,
@@ -26,7 +26,7 @@ pub struct Directive {
 }
 
 impl Directive {
-    /// What the request asks for, else the server's default: a real one warns.
+    /// Returns the request's mode, else the server's default: a real one warns.
     pub fn of(query: &Query, strict: bool) -> ApiResult<Self> {
         let validation = match query.get("fieldValidation") {
             "" if strict => Validation::Strict,
@@ -54,7 +54,7 @@ impl Directive {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Passes on what a typed decoder would report, or leaves the object as Go would hold it.
+    /// Reports like a typed decoder, or converts the object to the form that Go would hold.
     pub fn typed(&self, of: &str, raw: &Raw, object: &mut Value) -> Result<(), String> {
         let findings = schema::check(of, raw);
         if findings.wrong.is_some() || self.validation == Validation::Strict {
@@ -91,7 +91,7 @@ fn parse(media_type: &str, body: &[u8]) -> ApiResult<(Raw, Value)> {
     }
 }
 
-/// The body of a create, update or delete, of a type and kind.
+/// Decodes the body of a create, update or delete, and checks type and kind.
 pub fn body(
     info: &RequestInfo,
     (of, kind): (&str, &str),
@@ -99,7 +99,7 @@ pub fn body(
     body: &[u8],
 ) -> ApiResult<Value> {
     let (raw, mut object) = parse(media_type, body)?;
-    // Another kind is refused by its name.
+    // The error for another kind names it.
     let given = text(&object, "/kind");
     if !object.is_object() || !(given.is_empty() || given == kind) {
         return Ok(object);
@@ -116,7 +116,7 @@ pub fn body(
     Ok(object)
 }
 
-/// Fields that a patch names twice, in the order of the patch.
+/// Returns fields that a patch names twice, in the order of the patch.
 pub fn doubled(raw: &Raw) -> Vec<String> {
     fn walk(raw: &Raw, path: &str, found: &mut Vec<String>) {
         match raw {
@@ -143,8 +143,8 @@ pub fn doubled(raw: &Raw) -> Vec<String> {
     found
 }
 
-/// Query parameters that no options type has. A real server ignores them; here they are refused
-/// along with unknown fields, since each is a setting that does not take effect.
+/// Finds query parameters that no options type has. A real server ignores them; this one rejects
+/// them together with unknown fields, because each is a setting without effect.
 pub fn query(info: &RequestInfo) -> ApiResult<()> {
     if let Some(other) = info.query.all("dryRun").into_iter().find(|value| *value != "All") {
         let problem = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
@@ -167,7 +167,7 @@ pub fn query(info: &RequestInfo) -> ApiResult<()> {
     }
 }
 
-/// The type that a request's query is decoded into.
+/// Returns the type that the server decodes a request's query into.
 fn options_of(info: &RequestInfo) -> &'static str {
     match info.verb {
         "create" => "CreateOptions",
@@ -179,7 +179,7 @@ fn options_of(info: &RequestInfo) -> &'static str {
     }
 }
 
-/// A value as Go's `%v` prints it.
+/// Formats a value as Go's `%v` does.
 pub fn go(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),

@@ -1,5 +1,5 @@
-//! What the server fills in on create (pkg/apis/core/v1/defaults.go), the Priority admission
-//! plugin, and the pod's QoS class (pkg/apis/core/v1/helper/qos).
+//! The defaults that the server fills in on create (pkg/apis/core/v1/defaults.go), the Priority
+//! admission plugin, and the pod's QoS class (pkg/apis/core/v1/helper/qos).
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::store::{Inner, Key};
 
 const CONTAINER_LISTS: [&str; 2] = ["initContainers", "containers"];
 
-/// Defaults and the parts of the strategy that belong to create.
+/// Applies defaults and the parts of the strategy for create.
 pub fn on_create(plural: &str, object: &mut Value, store: &Inner) -> ApiResult<()> {
     match plural {
         "pods" => pod(object, store)?,
@@ -78,7 +78,7 @@ pub fn tolerations(spec: &mut Value) {
     spec["tolerations"] = Value::Array(all);
 }
 
-/// The defaults of containers come back when an update leaves them out.
+/// Restores the defaults of containers that an update leaves out.
 pub fn containers(spec: &mut Value) {
     for field in CONTAINER_LISTS {
         for c in spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
@@ -130,7 +130,7 @@ fn priority(object: &mut Value, store: &Inner, pod_name: &str) -> ApiResult<()> 
     Ok(())
 }
 
-/// Guaranteed, Burstable or BestEffort, from CPU and memory of all containers.
+/// Returns Guaranteed, Burstable or BestEffort, from CPU and memory of all containers.
 pub fn qos(pod: &Value) -> &'static str {
     let spec = &pod["spec"];
     let all: Vec<&Value> = if spec["resources"].is_object() {

@@ -1,5 +1,5 @@
-//! DELETE, graceful and not, with finalizers and preconditions
-//! (apiserver, pkg/registry/rest/delete.go; pkg/registry/core/pod/strategy.go).
+//! DELETE, with and without grace, with finalizers and preconditions (apiserver,
+//! pkg/registry/rest/delete.go; pkg/registry/core/pod/strategy.go).
 
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ pub fn validate(options: &Value) -> ApiResult<()> {
     Err(ApiError::invalid_all("meta.k8s.io", "DeleteOptions", "", &problems))
 }
 
-/// Seconds that the object gets; only pods that run somewhere get any.
+/// Returns the object's grace period in seconds; only pods that run somewhere get one.
 fn grace(info: &RequestInfo, object: &Value, options: &Value) -> i64 {
     let ended = matches!(text(object, "/status/phase"), "Failed" | "Succeeded");
     if info.resource.plural != "pods" || text(object, "/spec/nodeName").is_empty() || ended {
@@ -70,7 +70,7 @@ fn grace(info: &RequestInfo, object: &Value, options: &Value) -> i64 {
     if seconds < 0 { 1 } else { seconds }
 }
 
-/// What became of the object.
+/// The result for the object.
 #[derive(Debug)]
 pub struct Outcome {
     pub object: Value,
@@ -92,7 +92,7 @@ pub fn delete_object(
     let current = number(meta, "/deletionGracePeriodSeconds");
     let finalizers = !list(meta, "/finalizers").is_empty();
     let untouched = |remains| Ok(Outcome { object: (*object).clone(), remains });
-    // Only pods are first marked; what is to go at once already needs no second mark.
+    // Only pods get marked first; a pod that must go at once already needs no second mark.
     let graceful = info.resource.plural == "pods" && !(going && current == 0);
     if !graceful && !finalizers {
         let mut last = (*object).clone();
@@ -103,7 +103,7 @@ pub fn delete_object(
         return Ok(Outcome { object: last, remains: false });
     }
     let (at, seconds) = if going {
-        // A delete that is under way can be hastened, never put off.
+        // A delete in progress can be shortened, but never delayed.
         match options["gracePeriodSeconds"].as_i64() {
             Some(given) if graceful && given < current => hastened(meta, current, given),
             _ => return untouched(true),
@@ -122,7 +122,7 @@ pub fn delete_object(
     if dry_run {
         return Ok(Outcome { object: marked, remains });
     }
-    // Watches see the mark even of a pod that goes at once.
+    // Watches see the mark even of a pod that disappears at once.
     let object = (*store.put(key.clone(), marked)).clone();
     if !remains {
         store.remove(key);
@@ -130,7 +130,7 @@ pub fn delete_object(
     Ok(Outcome { object, remains })
 }
 
-/// The new end of a deletion under way, not before now, and its grace.
+/// Returns the new end of a deletion in progress, not before now, and its grace.
 fn hastened(meta: &Value, current: i64, given: i64) -> (String, i64) {
     let given = if given < 0 { 1 } else { given };
     let now = jiff::Timestamp::now().as_second();

@@ -1,4 +1,4 @@
-//! The same tests against the test server and, where `KUBEBUILDER_ASSETS` names a directory with
+//! Runs the same tests against the test server and, if `KUBEBUILDER_ASSETS` names a directory with
 //! `kube-apiserver` and `etcd` (the convention of controller-runtime's envtest), the real one.
 
 use std::net::{SocketAddr, TcpListener};
@@ -28,7 +28,7 @@ pub struct RealServer {
     data: PathBuf,
     pki: Pki,
     address: SocketAddr,
-    // Dropped in this order.
+    // Fields are dropped in this order.
     _apiserver: Process,
     _etcd: Process,
 }
@@ -49,7 +49,7 @@ fn assets() -> Option<PathBuf> {
     let dir = std::env::var_os("KUBEBUILDER_ASSETS").filter(|v| !v.is_empty()).map(PathBuf::from);
     if dir.is_none() {
         SAY.call_once(|| {
-            // Straight to standard error, past the test harness's capture.
+            // Write directly to standard error, past the test harness's capture.
             let loud = b"\n*** KUBEBUILDER_ASSETS not set: real kube-apiserver NOT exercised ***\n";
             let _ = std::io::Write::write_all(&mut std::io::stderr(), loud);
         });
@@ -57,7 +57,7 @@ fn assets() -> Option<PathBuf> {
     dir
 }
 
-/// The servers to test: always the test server, and the real one if there is one.
+/// Returns the servers to test: always the test server, and the real one if there is one.
 pub fn clusters(data: &Path, nodes: &[&str]) -> Result<Vec<Cluster>> {
     let mut options = Options::new(data.join("test"));
     options.nodes = nodes.iter().map(|n| (*n).to_owned()).collect();
@@ -180,7 +180,7 @@ impl RealServer {
         Ok(real)
     }
 
-    /// Waits until it is ready, and makes the nodes.
+    /// Waits until it is ready, and creates the nodes.
     fn prepare(&self, nodes: &[&str]) -> Result<()> {
         let url = format!("https://{}", self.address);
         kubeconfig::write_admin(&self.data, &self.pki, &url)?;
@@ -210,7 +210,7 @@ impl RealServer {
                 Ok(())
             })
         };
-        // On a thread of its own, since the caller may be in a runtime.
+        // On a separate thread, because the caller may be in a runtime.
         let done = std::thread::scope(|s| s.spawn(prepare).join());
         done.map_err(|_| anyhow::anyhow!("a panic"))?
     }

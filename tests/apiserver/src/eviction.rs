@@ -13,7 +13,7 @@ use crate::status::{ApiError, ApiResult, success};
 use crate::store::Key;
 use crate::{delete, pdb, restriction, tasks};
 
-/// The two ways to ask for a dry run must not contradict each other.
+/// The two ways to ask for a dry run must agree.
 fn dry_run(info: &RequestInfo, options: &Value) -> ApiResult<DryRun> {
     let given: Vec<&str> =
         list(options, "/dryRun").iter().map(|v| v.as_str().unwrap_or_default()).collect();
@@ -75,7 +75,7 @@ pub fn evict(app: &App, user: &User, info: &RequestInfo, eviction: &Value) -> Ap
         let mut marked = (*pod).clone();
         set_condition(&mut marked);
         store.put(key.clone(), marked);
-        // They held before the condition moved the resourceVersion.
+        // They were met before the condition changed the resourceVersion.
         crate::json::remove(&mut options, "preconditions");
         let outcome = delete::delete_object(&mut store, info, &key, &options, false)?;
         tasks::deleted(app, &mut store, &pod, !outcome.remains);

@@ -1,4 +1,4 @@
-//! Things that go wrong on demand. See [`Fault`] for the JSON that `POST /_test/faults` takes.
+//! Faults on demand. [`Fault`] describes the JSON for `POST /_test/faults`.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::answers::{Row, named};
 use crate::request::RequestInfo;
 use crate::status::{ApiError, reason_of};
 
-/// One kind of trouble. Empty match fields match everything; `times` absent means until cleared.
+/// One fault. Empty match fields match everything; without `times` it stays until cleared.
 ///
 /// ```json
 /// {"verb": "list", "resource": "pods/eviction", "user": "system:node:node-a", "times": 2,
@@ -23,17 +23,17 @@ pub struct Fault {
     pub resource: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
-    /// Of the object; of pods/eviction the pod's.
+    /// Namespace of the object; for pods/eviction of the pod.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// How many requests it hits.
+    /// The number of requests that it affects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
-    /// How many matching requests it lets pass first.
+    /// The number of matching requests that it lets pass first.
     pub skip: u64,
-    /// Waits before anything else is done.
+    /// A delay before anything else.
     pub delay_ms: u64,
     /// Answers with this code and a Status.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,23 +41,23 @@ pub struct Fault {
     /// Answers with a row of `data/answers.json`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub answer: String,
-    /// The request is carried out before it is answered so, or before the connection is closed.
+    /// The server carries the request out before this answer, or before it closes the connection.
     pub after_commit: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Cuts a watch's connection after so many events.
+    /// Breaks a watch's connection after this many events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut_after_events: Option<u64>,
-    /// What the body is instead of JSON (a watch: instead of its first event).
+    /// Replaces the body (of a watch: its first event) by this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub garbage: Option<Garbage>,
-    /// Takes the request and never answers.
+    /// Accepts the request and never answers.
     pub hang: bool,
-    /// Closes the connection instead of answering.
+    /// Closes the connection without an answer.
     pub reset: bool,
-    /// Matches no request: at once, closes the listener and all connections for so long.
+    /// Matches no request: closes the listener and all connections at once, for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_listener_ms: Option<u64>,
 }
@@ -65,9 +65,9 @@ pub struct Fault {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Garbage {
-    /// No JSON at all.
+    /// Not JSON at all.
     Invalid,
-    /// The right answer, cut in the middle, with a matching Content-Length.
+    /// The right answer, truncated, with a matching Content-Length.
     Truncated,
 }
 
@@ -81,18 +81,18 @@ impl Fault {
             && fits(&self.name, &info.name)
     }
 
-    /// The row that it answers with.
+    /// Returns the row that it answers with.
     pub fn row(&self) -> Option<&'static Row> {
         named(&self.answer)
     }
 
-    /// What is wrong with it, if anything.
+    /// Returns the problem of the fault's definition, if there is one.
     pub fn problem(&self) -> Option<String> {
         let unknown = !self.answer.is_empty() && self.row().is_none();
         unknown.then(|| format!("no answer is named {:?}; see data/answers.json", self.answer))
     }
 
-    /// The error to answer with, for a fault that has a code.
+    /// Returns the error to answer with, for a fault that has a code.
     pub fn error(&self) -> Option<ApiError> {
         let code = self.code?;
         let message = self.message.clone().unwrap_or_else(|| format!("injected fault: {code}"));
@@ -101,7 +101,7 @@ impl Fault {
     }
 }
 
-/// The faults that are set, in the order they came.
+/// The active faults, in the order of their arrival.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Fault>);
 
@@ -118,7 +118,7 @@ impl Faults {
         &self.0
     }
 
-    /// The first fault that this request runs into, counted down.
+    /// Returns the first fault that applies to this request, and counts it down.
     pub fn take(&mut self, user: &str, info: &RequestInfo) -> Option<Fault> {
         let at = self.0.iter_mut().position(|fault| {
             let hit = fault.matches(user, info);

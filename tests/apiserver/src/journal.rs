@@ -1,6 +1,6 @@
-//! Persistence: `state.json` is replaced atomically at start and at stop, `state.log` gets one line
-//! per change in between, so that a server that is killed comes back with the same objects and
-//! resourceVersions.
+//! Persistence: the server replaces `state.json` atomically at start and at stop, and appends one
+//! line per change to `state.log` in between, so that a killed server returns with the same objects
+//! and resourceVersions.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -64,7 +64,7 @@ fn read_state(snapshot: &Path, log: &Path) -> Result<State> {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) => return Err(e).with_context(|| format!("reading {}", log.display())),
         Ok(file) => {
-            // A line cut short by a kill was never answered for.
+            // A line that a kill truncated was never answered.
             for line in BufReader::new(file).lines().map_while(Result::ok) {
                 match serde_json::from_str(&line) {
                     Ok(line) => state.apply(line),

@@ -1,8 +1,8 @@
-//! Small readings of JSON objects.
+//! Helpers for reading JSON objects.
 
 use serde_json::{Map, Value};
 
-/// The string at a pointer, or "".
+/// Returns the string at a pointer, or "".
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
@@ -26,19 +26,19 @@ pub fn empty(value: &Value) -> bool {
     }
 }
 
-/// Equal, where absent and empty are the same (apiequality.Semantic.DeepEqual).
+/// Compares, and treats absent and empty as equal (apiequality.Semantic.DeepEqual).
 pub fn same(a: &Value, b: &Value) -> bool {
     a == b || (empty(a) && empty(b))
 }
 
-/// Sets a field unless it is there.
+/// Sets a field unless it exists.
 pub fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
     if object[field].is_null() {
         object[field] = value.into();
     }
 }
 
-/// Copies a field, absence included.
+/// Copies a field, or its absence.
 pub fn copy_field(from: &Value, to: &mut Value, field: &str) {
     match from.get(field) {
         Some(value) => to[field] = value.clone(),
@@ -50,7 +50,7 @@ pub fn copy_field(from: &Value, to: &mut Value, field: &str) {
     }
 }
 
-/// The object as a map, made one if it is not.
+/// Returns the object as a map; replaces a value that is not one.
 pub fn map(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
@@ -65,7 +65,7 @@ pub fn remove(value: &mut Value, field: &str) -> Option<Value> {
     value.as_object_mut().and_then(|m| m.remove(field))
 }
 
-/// RFC 3339 in seconds, as `metav1.Time`.
+/// Formats RFC 3339 in seconds, as `metav1.Time` does.
 pub fn timestamp(offset_secs: i64) -> String {
     let now = jiff::Timestamp::now();
     let at = jiff::Timestamp::from_second(now.as_second().saturating_add(offset_secs));
@@ -73,11 +73,11 @@ pub fn timestamp(offset_secs: i64) -> String {
 }
 
 fn random(bytes: &mut [u8]) {
-    // It cannot fail on a seeded system; zeros would show at once as duplicate uids.
+    // This cannot fail on a seeded system; zeros would show at once as duplicate uids.
     let _ = openssl::rand::rand_bytes(bytes);
 }
 
-/// A random version 4 UUID.
+/// Returns a random version 4 UUID.
 pub fn uid() -> String {
     let mut b = [0u8; 16];
     random(&mut b);
@@ -87,7 +87,7 @@ pub fn uid() -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// Five characters as generateName appends them (apimachinery, pkg/util/rand).
+/// Returns five characters in the style of generateName (apimachinery, pkg/util/rand).
 pub fn name_suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut b = [0u8; 5];

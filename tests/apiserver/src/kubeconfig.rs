@@ -1,4 +1,4 @@
-//! Kubeconfig files, as kubeadm writes the administrator's and the kubelet writes its own.
+//! Writes kubeconfig files: the administrator's as kubeadm does, and a node's as the kubelet does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub fn node_path(data: &Path, node: &str) -> PathBuf {
     data.join(format!("{node}.kubeconfig"))
 }
 
-/// Certificates embedded.
+/// With embedded certificates.
 pub fn write_admin(data: &Path, pki: &Pki, url: &str) -> Result<()> {
     let ca = base64_of(&pki.ca_path())?;
     let pem = base64_of(&pki.admin_path())?;
@@ -51,7 +51,7 @@ pub fn write_admin(data: &Path, pki: &Pki, url: &str) -> Result<()> {
     write_atomic(&admin_path(data), text.as_bytes(), 0o600)
 }
 
-/// Certificate and key by the path of the symlink that rotation swings.
+/// With the path of the symlink whose target rotation changes.
 pub fn write_node(data: &Path, pki: &Pki, url: &str, node: &str) -> Result<()> {
     let ca = base64_of(&pki.ca_path())?;
     let current = std::path::absolute(pki.node_path(node))?;

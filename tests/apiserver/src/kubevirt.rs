@@ -1,10 +1,10 @@
-//! KubeVirt as a node meets it, by version: the webhooks before pods/eviction, the budgets, and what
-//! virt-controller writes on launcher pods during a migration (read in KubeVirt v1.0.0 to v1.9.0:
+//! KubeVirt as a node sees it, by version: the webhooks before pods/eviction, the budgets, and the
+//! marks of virt-controller on launcher pods during a migration (from KubeVirt v1.0.0 to v1.9.0:
 //! pod-eviction-admitter.go, disruptionbudget.go, descheduler.go, migration.go, lifecycle.go).
 //!
-//! A VM is known by its namespace and the annotation `kubevirt.io/domain` of its launcher pods. Its
-//! strategy is the pod's annotation [`STRATEGY`], `LiveMigrate` where there is none; whether it can
-//! move is [`MIGRATABLE`].
+//! The namespace and the annotation `kubevirt.io/domain` of its launcher pods identify a VM. The
+//! pod's annotation [`STRATEGY`] is its strategy, `LiveMigrate` by default; [`MIGRATABLE`] decides
+//! if it can migrate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,15 +35,15 @@ const HOTPLUG_WEBHOOK: &str = "hotplug-pod-eviction-interceptor.kubevirt.io";
 /// Major, minor, patch.
 pub type Version = (u32, u32, u32);
 
-/// What `POST /_test/kubevirt` sets.
+/// The content of `POST /_test/kubevirt`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct World {
     /// "1.5" or "1.6.1"; empty: no KubeVirt.
     pub version: String,
-    /// A migration ends by itself after so long; else when it is told to.
+    /// A migration ends by itself after this time; otherwise on request.
     pub migration_ms: Option<u64>,
-    /// Where VMs move to; "node-kubevirt" unless given.
+    /// The target node of migrations; "node-kubevirt" by default.
     pub target: String,
 }
 
@@ -56,9 +56,9 @@ pub struct Kubevirt {
     world: World,
     /// VMs with status.evacuationNodeName.
     marked: BTreeSet<Vm>,
-    /// Migrations under way: source and target pod.
+    /// Migrations in progress: source and target pod.
     moving: BTreeMap<Vm, (Key, Key)>,
-    /// Begun since this was last asked for, and their targets.
+    /// Migrations begun since the last call, and their targets.
     begun: Vec<(Vm, Key)>,
 }
 
@@ -76,7 +76,7 @@ pub fn vm_of(pod: &Value) -> Option<Vm> {
     is_launcher(pod).then(|| (text(pod, "/metadata/namespace").to_owned(), vm.to_owned()))
 }
 
-/// A webhook's own answer carries no reason and no details.
+/// A webhook's own answer has no reason and no details.
 fn denied<T>(webhook: &str, message: &str) -> ApiResult<T> {
     let message = format!("admission webhook {webhook:?} denied the request: {message}");
     Err(ApiError::new(429, "", message))
@@ -88,7 +88,7 @@ fn parse_version(text: &str) -> Option<Version> {
     Some((major, minor, parts.next().unwrap_or(Ok(0)).ok()?))
 }
 
-/// The webhook's stand-in where no version is set: whatever can move is told to, each time.
+/// Replaces the webhook if no version is set: every VM that can migrate is told to, each time.
 fn any_version(pod: &Value) -> ApiResult<()> {
     let meta = &pod["metadata"];
     if !is_launcher(pod) || meta["annotations"][MIGRATABLE] != "true" {
@@ -105,7 +105,7 @@ fn any_version(pod: &Value) -> ApiResult<()> {
     denied(LAUNCHER_WEBHOOK, &message)
 }
 
-/// How a dry run was asked for: only the request's own reaches the older webhooks.
+/// The two kinds of dry run: only the request's own reaches the older webhooks.
 #[derive(Debug, Clone, Copy)]
 pub struct DryRun {
     pub by_query: bool,
@@ -130,12 +130,12 @@ impl Kubevirt {
         std::mem::take(&mut self.begun)
     }
 
-    /// The pod that a VM is moving to.
+    /// Returns the target pod of a VM's migration.
     pub fn target_of(&self, vm: &Vm) -> Option<&Key> {
         self.moving.get(vm).map(|(_, target)| target)
     }
 
-    /// Begins a migration that nobody evicted for, to a node.
+    /// Starts a migration to a node without an eviction.
     pub fn migrate(&mut self, store: &mut Inner, vm: &Vm, node: &str) -> Result<(), String> {
         let found = store
             .list("pods", &vm.0)
@@ -150,7 +150,7 @@ impl Kubevirt {
         self.version.is_some_and(|version| version >= (1, minor, patch))
     }
 
-    /// The admission of an eviction; a VM that begins to move is returned.
+    /// The admission of an eviction; returns a VM whose migration begins.
     pub fn admit(
         &mut self,
         store: &mut Inner,
@@ -165,7 +165,7 @@ impl Kubevirt {
         if labels["kubevirt.io"] == "hotplug-disk" {
             return self.admit_hotplug(store, key, pod).map(|()| None);
         }
-        // Since 1.5 only pods of this name are asked about.
+        // Since 1.5 the webhook handles only pods with such names.
         if self.at_least(5, 0) && !key.name.starts_with("virt-launcher") {
             return Ok(None);
         }
@@ -232,7 +232,8 @@ impl Kubevirt {
         }
     }
 
-    /// status.nodeName of the VM: what its pods were told last, else where its one pod is.
+    /// Returns status.nodeName of the VM: the last value on its pods, else the node of its only
+    /// pod.
     fn node_of(&self, store: &Inner, vm: &Vm) -> Option<String> {
         let pods = store.list("pods", &vm.0).map(|(_, pod)| pod);
         let pod = pods
@@ -290,7 +291,7 @@ impl Kubevirt {
         self.budgets(store, &vm.0);
     }
 
-    /// Ends a migration: the VM is on its target, or where it was.
+    /// Ends a migration: the VM is on its target, or at its source.
     pub fn finish(&mut self, store: &mut Inner, vm: &Vm, succeeded: bool) -> Result<(), String> {
         let (source, target) =
             self.moving.remove(vm).ok_or_else(|| format!("{}/{} is not migrating", vm.0, vm.1))?;
@@ -315,7 +316,7 @@ impl Kubevirt {
                 pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False",
                     "reason": "PodCompleted", "lastTransitionTime": timestamp(0)}]);
             } else if !self.at_least(7, 0) {
-                // Before 1.7 it goes with each attempt that fails; the VM stays marked.
+                // Before 1.7 each failed attempt removes it; the VM stays marked.
                 remove(&mut pod["metadata"]["annotations"], IN_PROGRESS);
             }
             store.put(source, pod);
@@ -327,7 +328,7 @@ impl Kubevirt {
         Ok(())
     }
 
-    /// The evacuation is called off.
+    /// Cancels the evacuation.
     pub fn cancel(&mut self, store: &mut Inner, vm: &Vm) -> Result<(), String> {
         let source = self.moving.get(vm).map(|(source, _)| source.clone());
         self.marked.remove(vm);
@@ -349,8 +350,8 @@ impl Kubevirt {
         Ok(())
     }
 
-    /// The budgets that virt-controller keeps up to 1.5: one pod, two while migrating. Later versions
-    /// remove those that they find.
+    /// Maintains virt-controller's budgets, which exist up to 1.5: one pod, two while migrating.
+    /// Later versions remove any that they find.
     pub fn budgets(&self, store: &mut Inner, namespace: &str) {
         if self.version.is_none() {
             return;

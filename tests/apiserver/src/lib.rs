@@ -1,6 +1,5 @@
-//! A Kubernetes API server for tests: what a node agent asks of kube-apiserver, answered as
-//! kube-apiserver answers it, with the Node authorizer and NodeRestriction, in one process and with
-//! no etcd.
+//! A Kubernetes API server for tests: it answers a node agent's requests as kube-apiserver does,
+//! with the Node authorizer and NodeRestriction, in one process and without etcd.
 //!
 //! ```no_run
 //! use test_apiserver::{ApiServer, Options};
@@ -14,19 +13,19 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Bodies are compared with Kubernetes' typed structs ([`Options::strict`]), quantities are read and
-//! written by the rules of Go's package, and each request is recorded ([`Handle::recorded`]). The
-//! cluster around the server is set by version and state: [`kubevirt`], [`Controllers`], and the
+//! It compares bodies with Kubernetes' typed structs ([`Options::strict`]), reads and writes
+//! quantities by the rules of Go's package, and records each request ([`Handle::recorded`]). Tests
+//! set the cluster around the server by version and state: [`kubevirt`], [`Controllers`], and the
 //! answers of `data/answers.json` by [`faults`].
 //!
-//! It differs from a real server on purpose in these points: unknown fields and query parameters are
-//! errors unless a request or the option sets something else; of the controllers there is the
-//! disruption controller's part (which an annotation `test.wasp/disruption-controller: "off"` on a
-//! PodDisruptionBudget, or an option, turns off) and those that a test turns on; nobody runs the pods,
-//! so a pod being deleted stays until a DELETE with grace 0; where no KubeVirt version is set, an
-//! annotation `test.wasp/live-migratable: "true"` on a pod labelled `kubevirt.io: virt-launcher` has
-//! each eviction denied as KubeVirt's webhook denies the first; only server-side apply is tracked in
-//! managedFields. [`envtest`] runs tests against a real one too.
+//! It differs from a real server on purpose in these points: unknown fields and query parameters
+//! are errors unless a request or the option selects another mode; of the controllers there is only
+//! the disruption controller's part (which an annotation `test.wasp/disruption-controller: "off"`
+//! on a PodDisruptionBudget, or an option, disables) and those that a test enables; pods do not
+//! run, so a pod being deleted stays until a DELETE with grace 0; where no KubeVirt version is set,
+//! an annotation `test.wasp/live-migratable: "true"` on a pod labelled `kubevirt.io: virt-launcher`
+//! makes the server deny each eviction as KubeVirt's webhook denies the first; managedFields cover
+//! only server-side apply. [`envtest`] runs tests against a real server too.
 
 mod answers;
 pub mod api;

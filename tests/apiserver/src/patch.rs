@@ -22,7 +22,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The key by which the items of a list field are merged; `None` for an atomic list.
+/// Returns the key for merging items of a list field; `None` for an atomic list.
 pub fn merge_key(field: &str) -> Option<&'static str> {
     match field {
         "conditions" | "addresses" => Some("type"),
@@ -43,15 +43,15 @@ pub fn merge_key(field: &str) -> Option<&'static str> {
     }
 }
 
-/// Lists of plain values that are merged as sets.
+/// Returns true for lists of plain values that merge as sets.
 fn is_set(field: &str) -> bool {
     matches!(field, "finalizers" | "podCIDRs")
 }
 
-/// Where merged lists get new items.
+/// The place of new items in merged lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// As early as the order of the items that were there lets them be.
+    /// As early as the order of the existing items allows.
     First,
     Last,
 }
@@ -95,7 +95,7 @@ fn strategic_at(target: &mut Value, patch: &Value, place: Place) -> Result<(), S
                 items.retain(|i| !gone.contains(i));
             }
         } else if key.starts_with('$') {
-            // $setElementOrder orders what the merge already ordered; $patch was done above.
+            // $setElementOrder orders lists that are merged already; $patch was handled above.
         } else if value.is_null() {
             target.remove(key);
         } else {
@@ -126,7 +126,7 @@ fn merge_set(slot: &mut Value, items: &[Value], place: Place) {
 }
 
 /// The patch's items in the patch's order, the others in theirs, and either as early as the
-/// server's order lets it be (`normalizeElementOrder`).
+/// server's order allows (`normalizeElementOrder`).
 fn ordered(
     merged: Vec<Value>,
     patch: &[Value],

@@ -1,5 +1,5 @@
-//! PodDisruptionBudgets: the disruption controller's part (status), and the check that an eviction
-//! makes (pkg/registry/core/pod/storage/eviction.go).
+//! PodDisruptionBudgets: the disruption controller's part (status), and the check of an eviction
+//! (pkg/registry/core/pod/storage/eviction.go).
 
 use serde_json::{Value, json};
 
@@ -8,14 +8,14 @@ use crate::selector::LabelSelector;
 use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
 
-/// On a PodDisruptionBudget: leave its status to the test.
+/// On a PodDisruptionBudget: leaves its status to the test.
 pub const CONTROLLER_OFF: &str = "test.wasp/disruption-controller";
 
 pub fn is_ready(pod: &Value) -> bool {
     list(pod, "/status/conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-/// A count, or a percentage of `of`, rounded up.
+/// Returns a count, or a percentage of `of`, rounded up.
 fn scaled(value: &Value, of: i64) -> i64 {
     match value {
         Value::String(s) => {
@@ -26,8 +26,8 @@ fn scaled(value: &Value, of: i64) -> i64 {
     }
 }
 
-/// What the disruption controller would write. Every matching pod counts as expected, since there
-/// are no ReplicaSets here to ask for their scale.
+/// Computes the disruption controller's status. Every matching pod counts as expected, because
+/// there are no ReplicaSets here with a scale.
 fn computed_status(pdb: &Value, pods: &[&Value]) -> Value {
     let expected = i64::try_from(pods.len()).unwrap_or(i64::MAX);
     let disrupted = &pdb["status"]["disruptedPods"];
@@ -53,7 +53,7 @@ fn computed_status(pdb: &Value, pods: &[&Value]) -> Value {
             "lastTransitionTime": pdb["metadata"]["creationTimestamp"],
         }],
     });
-    // Kept while the pod that was let go has not yet begun to go.
+    // Kept until the pod that may go has begun to go.
     let waiting: serde_json::Map<String, Value> = disrupted
         .as_object()
         .into_iter()
@@ -67,7 +67,7 @@ fn computed_status(pdb: &Value, pods: &[&Value]) -> Value {
     status
 }
 
-/// Brings the status of a namespace's budgets up to date, as the controller would.
+/// Updates the status of a namespace's budgets, as the controller would.
 pub fn reconcile(store: &mut Inner, namespace: &str) {
     let mut updates = Vec::new();
     for (key, pdb) in store.list("poddisruptionbudgets", namespace) {
@@ -98,7 +98,7 @@ fn too_many(message: &str, retry_after: u64) -> ApiError {
         .cause("DisruptionBudget", message, "")
 }
 
-/// Asks the pod's budget for leave, and takes it from the budget unless this is a dry run.
+/// Asks the pod's budget for permission, and uses it up unless this is a dry run.
 pub fn ask(store: &mut Inner, pod: &Value, dry_run: bool) -> ApiResult<()> {
     let namespace = text(pod, "/metadata/namespace");
     let matching: Vec<(Key, Value)> = store

@@ -1,7 +1,7 @@
-//! Certificates as a cluster has them: a CA, a server certificate, an administrator's, and for each
-//! node a client certificate laid out as the kubelet's certificate store lays it out
-//! (client-go, util/certificate/certificate_store.go): cert and key in one dated file, and a
-//! symlink `kubelet-client-current.pem` that is swung to it.
+//! A cluster's certificates: a CA, a server certificate, an administrator's, and for each node a
+//! client certificate in the layout of the kubelet's certificate store (client-go,
+//! util/certificate/certificate_store.go): cert and key in one dated file, and a symlink
+//! `kubelet-client-current.pem` to it.
 
 use std::fs;
 use std::io::Write;
@@ -23,13 +23,13 @@ use openssl::x509::extension::{
 };
 use openssl::x509::{X509, X509Builder, X509Name};
 
-/// Where everything lies: DIR/pki.
+/// The folder of all certificates: DIR/pki.
 #[derive(Debug, Clone)]
 pub struct Pki {
     dir: PathBuf,
 }
 
-/// When a certificate is valid, relative to now.
+/// A certificate's period of validity, relative to now.
 #[derive(Debug, Clone, Copy)]
 pub struct Validity {
     pub from: i64,
@@ -37,21 +37,21 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// From five minutes ago, as certificate signers backdate, for the given time.
+    /// Valid from five minutes ago, as certificate signers backdate, for the given time.
     pub fn for_the_next(duration: Duration) -> Self {
         Self { from: -300, until: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4) }
     }
 
-    /// Ran out a minute ago.
+    /// Expired a minute ago.
     pub fn expired() -> Self {
         Self { from: -3600, until: -60 }
     }
 }
 
-/// A node certificate that was written.
+/// A new node certificate.
 #[derive(Debug, Clone)]
 pub struct Issued {
-    /// Rises with every certificate that this PKI issues.
+    /// Increases with every certificate that this PKI issues.
     pub serial: u64,
     pub path: PathBuf,
 }
@@ -102,7 +102,7 @@ fn builder(
     Ok(builder)
 }
 
-/// Writes so that a reader sees the old file or the new one.
+/// Writes atomically: a reader sees the old file or the new one.
 pub fn write_atomic(path: &Path, data: &[u8], mode: u32) -> Result<()> {
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
     let write = || -> std::io::Result<()> {
@@ -119,7 +119,7 @@ pub fn write_atomic(path: &Path, data: &[u8], mode: u32) -> Result<()> {
 }
 
 impl Pki {
-    /// Opens DIR/pki, making what is missing. `sans` are further names of the server.
+    /// Opens DIR/pki, and creates missing files. `sans` are additional names of the server.
     pub fn open(data: &Path, sans: &[String]) -> Result<Self> {
         let pki = Self { dir: data.join("pki") };
         fs::create_dir_all(&pki.dir).with_context(|| format!("creating {}", pki.dir.display()))?;
@@ -155,7 +155,7 @@ impl Pki {
         self.dir.join("admin.pem")
     }
 
-    /// The symlink that a node's kubeconfig points at.
+    /// Returns the symlink in a node's kubeconfig.
     pub fn node_path(&self, node: &str) -> PathBuf {
         self.dir.join(node).join("kubelet-client-current.pem")
     }
@@ -189,7 +189,7 @@ impl Pki {
         Ok(next)
     }
 
-    /// Certificate and key in one PEM, signed by the CA called `stem`.
+    /// Issues certificate and key in one PEM, signed by the CA with the name `stem`.
     fn issue(
         &self,
         stem: &str,
@@ -235,7 +235,7 @@ impl Pki {
         Ok((pem, serial))
     }
 
-    /// Makes sure that a node has a certificate.
+    /// Ensures that a node has a certificate.
     pub fn ensure_node(&self, node: &str) -> Result<()> {
         if self.node_path(node).exists() {
             return Ok(());
@@ -243,12 +243,12 @@ impl Pki {
         self.rotate(node, Validity::for_the_next(YEAR)).map(drop)
     }
 
-    /// Issues a new certificate for a node and swings the symlink to it.
+    /// Issues a new certificate for a node, and points the symlink to it.
     pub fn rotate(&self, node: &str, valid: Validity) -> Result<Issued> {
         self.rotate_from("ca", node, valid)
     }
 
-    /// The same from a CA that the server does not trust.
+    /// Like [`Self::rotate`], from a CA that the server does not trust.
     pub fn rotate_from_wrong_ca(&self, node: &str, valid: Validity) -> Result<Issued> {
         if !self.dir.join("wrong-ca.crt").exists() {
             self.make_ca("wrong-ca")?;
@@ -268,7 +268,7 @@ impl Pki {
         }
         write_atomic(&path, &pem, 0o600)?;
         let (current, updated) = (self.node_path(node), dir.join("kubelet-client-updated.pem"));
-        // Left over when an earlier run was killed here.
+        // A leftover of an earlier run that was killed here.
         let _ = fs::remove_file(&updated);
         symlink(&path, &updated)
             .and_then(|()| fs::rename(&updated, &current))

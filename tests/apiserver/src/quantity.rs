@@ -1,5 +1,5 @@
-//! Kubernetes quantities ("128Mi", "250m") by the rules of Go's `resource.Quantity`, in decimal digits
-//! of any number: what the agent under test makes of a quantity is other code with other arithmetic.
+//! Kubernetes quantities ("128Mi", "250m") by the rules of Go's `resource.Quantity`, with any
+//! number of decimal digits: independent of the code and the arithmetic of the agent under test.
 
 use std::cmp::Ordering;
 
@@ -11,10 +11,10 @@ pub const FORMAT: &str = "quantities must match the regular expression \
 const SUFFIX: &str = "unable to parse quantity's suffix";
 const NUMERIC: &str = "unable to parse numeric part of quantity";
 
-/// Decimal digits that Go computes in 64 bits.
+/// Number of decimal digits that Go computes in 64 bits.
 const FAST_DIGITS: i64 = 18;
 const NANO: i64 = -9;
-/// Where powers of ten end: no cluster has such amounts, and Go itself does not come to an end there.
+/// Largest power of ten: no cluster has such amounts, and Go itself would not finish.
 const FAR: i64 = 100_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Quantity {
     digits: String,
     exponent: i64,
     format: Format,
-    /// Given so that Go writes it back unchanged.
+    /// A text that Go writes back unchanged.
     kept: Option<String>,
 }
 
@@ -73,7 +73,7 @@ fn power_of_two(exponent: u32) -> String {
     (1u128 << exponent).to_string()
 }
 
-/// The suffix: base 2 or 10, the exponent, how it is written.
+/// Parses the suffix: base 2 or 10, the exponent, and its form.
 fn suffix(text: &str) -> Result<(u32, i64, Format), &'static str> {
     let decimal = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
     let binary = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
@@ -90,7 +90,7 @@ fn suffix(text: &str) -> Result<(u32, i64, Format), &'static str> {
     exponent.map(|e| (10, i64::from(e as i32), Format::DecimalExponent)).ok_or(SUFFIX)
 }
 
-/// The parts of a quantity: sign, digits before and after the point, suffix.
+/// Splits a quantity: sign, digits before and after the point, suffix.
 fn parts(given: &str) -> Result<(bool, &str, &str, &str), &'static str> {
     let negative = given.starts_with('-');
     let rest = given.strip_prefix(['-', '+']).unwrap_or(given);
@@ -117,7 +117,7 @@ impl Quantity {
         }
         let (negative, whole, fraction, tail) = parts(given)?;
         let (base, power, format) = suffix(tail)?;
-        // An empty part counts as one digit, but only before the point, and stands for zero.
+        // An empty part counts as one digit, but only before the point, and means zero.
         let shifted = format!("{}{fraction}", if whole.is_empty() { "0" } else { whole });
         let had_digits = given.bytes().any(|b| b.is_ascii_digit());
         let length = |t: &str| i64::try_from(t.len()).unwrap_or(i64::MAX);
@@ -165,7 +165,7 @@ impl Quantity {
         Ok(quantity)
     }
 
-    /// To nine places after the point, away from zero.
+    /// Rounds to nine places after the point, away from zero.
     fn round_up(&mut self) {
         let Ok(drop) = usize::try_from(NANO - self.exponent) else { return };
         if drop == 0 || self.digits.is_empty() {
@@ -178,7 +178,7 @@ impl Quantity {
         self.exponent = NANO;
     }
 
-    /// Binary amounts end at the largest 64-bit number; below one they are written as decimals.
+    /// Caps binary amounts at the largest 64-bit number; below one they become decimals.
     fn cap(&mut self) {
         let max =
             Self { negative: false, digits: i64::MAX.to_string(), exponent: 0, ..self.clone() };
@@ -214,7 +214,7 @@ impl Quantity {
         }
     }
 
-    /// The integer, where it is one: without point, all digits.
+    /// Returns the integer with all digits; `None` if it is not one.
     fn integer(&self) -> Option<String> {
         let zeros = self.digits.bytes().rev().take_while(|b| *b == b'0').count();
         match usize::try_from(self.exponent) {
@@ -227,7 +227,7 @@ impl Quantity {
         }
     }
 
-    /// As Go writes it: canonical, unless it was given in a form that Go keeps.
+    /// Formats as Go does: canonical, unless Go keeps the given form.
     pub fn written(&self) -> String {
         if let Some(kept) = &self.kept {
             return kept.clone();
@@ -290,7 +290,7 @@ impl Ord for Quantity {
     }
 }
 
-/// The quantity of a JSON value.
+/// Reads the quantity in a JSON value.
 pub fn of(value: &serde_json::Value) -> Option<Quantity> {
     match value {
         serde_json::Value::String(text) => Quantity::parse(text.trim()).ok(),

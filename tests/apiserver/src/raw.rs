@@ -1,4 +1,5 @@
-//! JSON as it was sent: fields in their order, and doubled ones kept, which `serde_json::Value` loses.
+//! JSON as it was sent: keeps the order of fields and duplicate fields, which `serde_json::Value`
+//! loses.
 
 use std::fmt;
 

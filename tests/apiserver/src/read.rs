@@ -9,7 +9,7 @@ use crate::status::{ApiError, ApiResult};
 use crate::store::Key;
 use crate::strategy::from_stored;
 
-/// How the client wants objects, from its Accept header.
+/// The form of objects that the client accepts, from its Accept header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
     Whole,
@@ -22,7 +22,7 @@ impl View {
         if header.contains("as=PartialObjectMetadata") { Self::MetadataOnly } else { Self::Whole }
     }
 
-    /// An object as this client gets it.
+    /// Returns an object in this client's form.
     pub fn show(self, info: &RequestInfo, object: &Value) -> Value {
         if self == Self::MetadataOnly {
             return json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
@@ -80,7 +80,7 @@ fn check_options(info: &RequestInfo) -> ApiResult<()> {
     }
 }
 
-/// Where the next page starts: after this key, in the list as of `rv` (-1 for the newest).
+/// The start of the next page: after this key, in the list at `rv` (-1 for the newest).
 struct Continue {
     rv: i64,
     after: Key,
@@ -110,7 +110,7 @@ impl Continue {
     }
 }
 
-/// A list could not be given since the client knows a newer state than we do.
+/// The error for a list newer than the server's state.
 pub fn too_large(rv: u64, current: u64) -> ApiError {
     ApiError::new(
         504,
@@ -171,7 +171,7 @@ pub fn list(app: &App, info: &RequestInfo, view: View) -> ApiResult<Value> {
     for (key, object) in found.by_ref().take(limit) {
         let mut item = view.show(info, object);
         if view == View::Whole {
-            // Items of a typed list do not repeat what the list's kind says.
+            // Items of a typed list do not repeat the list's kind.
             map(&mut item).retain(|k, _| k != "kind" && k != "apiVersion");
         }
         items.push(item);
@@ -179,8 +179,8 @@ pub fn list(app: &App, info: &RequestInfo, view: View) -> ApiResult<Value> {
     }
     let mut metadata = json!({"resourceVersion": at.to_string()});
     let left = found.count();
-    // The server stops at the limit: whether what is left matches the labels it does not know.
-    // Only by the node's name is there an index.
+    // The server stops at the limit, and does not know if any of the rest matches the labels. There
+    // is an index only for the node's name.
     let node = info.node();
     let more = last.is_some_and(|last| {
         items.len() >= limit

@@ -1,4 +1,4 @@
-//! The requests for resources, one by one: what a test compares with what should be sent.
+//! Records the requests for resources, one by one, for tests to compare.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::request::RequestInfo;
 
-/// How many are kept.
+/// Number of requests kept.
 const KEPT: usize = 10_000;
 
 /// One request.
@@ -26,19 +26,19 @@ pub struct Recorded {
     pub query: Vec<(String, String)>,
     pub user_agent: String,
     pub content_type: String,
-    /// Null where there is none, a string where it is not JSON.
+    /// Null if there is none, a string if it is not JSON.
     pub body: Value,
-    /// Of the answer; none while it is under way, or when the connection was cut.
+    /// Code of the answer; none while the request is in progress, or if the connection broke.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
 }
 
-/// Kept requests, and how many came before the first of them.
+/// The kept requests, and the number of requests before the first of them.
 #[derive(Debug, Default)]
 pub struct Record(Mutex<(usize, VecDeque<Recorded>)>);
 
 impl Record {
-    /// Takes the request down; the number finds it again.
+    /// Records the request; the returned number identifies it.
     pub fn add(&self, user: &str, info: &RequestInfo, headers: &HeaderMap, body: &Bytes) -> usize {
         let header = |name: &HeaderName| {
             headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()

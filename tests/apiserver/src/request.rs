@@ -1,5 +1,5 @@
-//! What a request asks for, read from its method, path and query
-//! (apiserver, pkg/endpoints/request/requestinfo.go gives the rules).
+//! Parses a request's attributes from its method, path and query (apiserver,
+//! pkg/endpoints/request/requestinfo.go has the rules).
 
 use hyper::Method;
 use percent_encoding::percent_decode_str;
@@ -40,7 +40,7 @@ impl Query {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// True for `1`, `true` and a bare key, as Go's conversion has it.
+    /// True for `1`, `true` and a bare key, as in Go's conversion.
     pub fn flag(&self, key: &str) -> Option<bool> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| !matches!(v.as_str(), "0" | "false"))
     }
@@ -85,7 +85,7 @@ pub struct RequestInfo {
     pub directive: Directive,
 }
 
-/// What the path stands for.
+/// The target of a path.
 #[derive(Debug)]
 pub enum Target {
     Resource(Box<RequestInfo>),
@@ -158,7 +158,7 @@ pub fn parse(method: &Method, path: &str, query: Query, strict: bool) -> ApiResu
     })))
 }
 
-/// A path that has the form of a resource's, though none is served there.
+/// A path in the form of a resource's, although none is served there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unserved<'a> {
     pub verb: &'static str,
@@ -207,17 +207,17 @@ impl RequestInfo {
         }
     }
 
-    /// The only node whose pods are asked for.
+    /// Returns the only node whose pods are asked for.
     pub fn node(&self) -> Option<&str> {
         self.fields.exact("spec.nodeName").filter(|_| self.resource.plural == "pods")
     }
 
-    /// The namespace that objects are stored under.
+    /// Returns the namespace that the objects are stored under.
     pub fn scope(&self) -> &str {
         if self.resource.namespaced { &self.namespace } else { "" }
     }
 
-    /// "pods" or "pods/eviction".
+    /// Returns "pods" or "pods/eviction".
     pub fn full_resource(&self) -> String {
         if self.subresource.is_empty() {
             self.resource.plural.to_owned()

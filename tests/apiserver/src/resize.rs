@@ -1,4 +1,4 @@
-//! The resize subresource of pods: what it lets change, and how it refuses the rest
+//! The resize subresource of pods: the changes that it allows, and the errors for others
 //! (pkg/registry/core/pod/strategy.go, `ValidatePodResize` in pkg/apis/core/validation).
 
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn same_names(old: &Value, new: &Value, field: &str) -> bool {
     names(old) == names(new)
 }
 
-/// Puts back all that is not resources, unless the containers are others: validation says so.
+/// Restores everything but resources, unless the containers differ: validation reports that.
 pub fn prepare(old: &Value, new: &mut Value) {
     let count = |pod: &Value, field: &str| list(&pod["spec"], &format!("/{field}")).len();
     if LISTS.iter().any(|field| count(old, field) != count(new, field)) {
@@ -56,7 +56,7 @@ pub fn prepare(old: &Value, new: &mut Value) {
     new["spec"] = spec;
 }
 
-/// "1000m" in the place of "1" is no change.
+/// "1000m" in place of "1" is no change.
 fn keep_spelling(old: &Value, new: &mut Value) {
     for kind in KINDS {
         for (name, value) in new[kind].as_object_mut().into_iter().flatten() {
@@ -71,7 +71,7 @@ fn keep_spelling(old: &Value, new: &mut Value) {
     }
 }
 
-/// The container without the amounts that may change.
+/// Returns the container without the amounts that may change.
 fn fixed(container: &Value) -> Value {
     let mut container = container.clone();
     for kind in KINDS {
@@ -88,12 +88,12 @@ fn fixed(container: &Value) -> Value {
     container
 }
 
-/// One of the fields is missing that was there.
+/// Returns true if a field was removed.
 fn removed(old: &Value, new: &Value) -> bool {
     old.as_object().into_iter().flatten().any(|(name, _)| new[name.as_str()].is_null())
 }
 
-/// A wrong field, and what is wrong with it.
+/// A wrong field, and its problem.
 type Problem = (String, String);
 
 fn forbidden(field: impl Into<String>, why: &str) -> Problem {
@@ -110,7 +110,7 @@ fn removals(old: &Value, new: &Value, what: &str, path: &str, problems: &mut Vec
     }
 }
 
-/// Requests above their limits.
+/// Finds requests above their limits.
 fn excesses(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
     for (name, request) in resources["requests"].as_object().into_iter().flatten() {
         let limit = &resources["limits"][name.as_str()];
@@ -126,7 +126,7 @@ fn excesses(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Amounts below zero.
+/// Finds amounts below zero.
 fn negatives(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
     for kind in KINDS {
         for (name, value) in resources[kind].as_object().into_iter().flatten() {
@@ -139,7 +139,7 @@ fn negatives(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Refuses a new pod whose amounts are below zero, or that requests more than its limits.
+/// Rejects a new pod with amounts below zero, or requests above its limits.
 pub fn check_requests(name: &str, spec: &Value) -> ApiResult<()> {
     let mut problems = Vec::new();
     for field in ["containers", "initContainers"] {
@@ -155,8 +155,8 @@ pub fn check_requests(name: &str, spec: &Value) -> ApiResult<()> {
     Err(ApiError::invalid_all("", "Pod", name, &problems))
 }
 
-/// The node's kubelet reports resources if it can resize; without a running container one cannot
-/// tell.
+/// The node's kubelet reports resources if it supports resize; without a running container this is
+/// unknown.
 fn supported(pod: &Value) -> bool {
     let running = list(pod, "/status/containerStatuses")
         .iter()
@@ -184,7 +184,7 @@ fn others(old: &Value, new: &Value) -> Vec<Problem> {
     problems
 }
 
-/// The resources of the pod as a whole.
+/// Checks the resources of the pod as a whole.
 fn pod_level(old: &Value, new: &Value, problems: &mut Vec<Problem>) {
     if !old.is_null() && new.is_null() {
         let why = "pod-level resources cannot be removed";
@@ -268,7 +268,7 @@ pub fn validate(info: &RequestInfo, old: &Value, new: &Value) -> ApiResult<()> {
     Err(ApiError::invalid_all("", "Pod", &info.name, &problems))
 }
 
-/// The NodeDeclaredFeatures admission plugin: some resizes are for nodes that say they can.
+/// The NodeDeclaredFeatures admission plugin: some resizes need nodes that declare support.
 pub fn admit(info: &RequestInfo, store: &Inner, old: &Value, new: &Value) -> ApiResult<()> {
     if info.resource.plural != "pods" || info.subresource != "resize" {
         return Ok(());

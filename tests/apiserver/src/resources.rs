@@ -1,4 +1,4 @@
-//! The resources that are served, and the discovery documents about them.
+//! The served resources, and the discovery documents about them.
 
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ impl Resource {
         self.subresources.iter().any(|(sub, _)| *sub == name)
     }
 
-    /// Path of a collection, or of one object when `name` is given.
+    /// Returns the path of a collection, or of one object if `name` is given.
     pub fn path(&self, namespace: &str, name: &str) -> String {
         let mut path = if self.group.is_empty() {
             "/api/v1".to_owned()
@@ -133,7 +133,7 @@ pub fn of_object(object: &Value) -> Option<&'static Resource> {
     RESOURCES.iter().find(|r| r.kind == kind && r.api_version() == api_version)
 }
 
-/// Finds a resource by any name that kubectl takes: "pods", "pod", "po".
+/// Finds a resource by any name that kubectl accepts: "pods", "pod", "po".
 pub fn by_any_name(name: &str) -> Option<&'static Resource> {
     let name = name.to_lowercase();
     RESOURCES
@@ -141,7 +141,7 @@ pub fn by_any_name(name: &str) -> Option<&'static Resource> {
         .find(|r| r.plural == name || r.singular == name || r.short.contains(&name.as_str()))
 }
 
-/// Discovery documents, just enough for clients that look.
+/// Discovery documents with the content that clients need.
 pub fn discovery(path: &str) -> Option<Value> {
     let groups = || {
         let mut names: Vec<&Resource> = RESOURCES.iter().filter(|r| !r.group.is_empty()).collect();
@@ -173,7 +173,7 @@ pub fn discovery(path: &str) -> Option<Value> {
     }
 }
 
-/// True for a path below a group and version that are served.
+/// True for a path below a served group and version.
 pub fn serves_group_version_of(path: &str) -> bool {
     let (group, version) = match path.trim_matches('/').split('/').collect::<Vec<_>>()[..] {
         ["api", version, _, ..] => ("", version),

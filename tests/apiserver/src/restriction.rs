@@ -44,7 +44,7 @@ fn forbidden_label(key: &str) -> bool {
     official && !kubelets
 }
 
-/// Forbidden labels among those that differ, joined as the message joins them.
+/// Returns the forbidden labels among those that differ, joined as in the message.
 fn forbidden_changes(old: &Value, new: &Value) -> Option<String> {
     let keys = |v: &Value| {
         v.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect::<BTreeSet<_>>()
@@ -129,8 +129,8 @@ fn pod_create(node: &str, info: &RequestInfo, pod: &Value, store: &Inner) -> Api
     }
 }
 
-/// Before the strategy puts back what the request may not change: a taint in a patch of
-/// nodes/status is refused, not ignored.
+/// Runs before the strategy restores protected fields: a taint in a patch of nodes/status is
+/// rejected, not ignored.
 pub fn on_update(user: &User, info: &RequestInfo, old: &Value, new: &Value) -> ApiResult<()> {
     let Some(node) = user.node() else { return Ok(()) };
     let name = &info.name;
@@ -176,7 +176,7 @@ pub fn on_update(user: &User, info: &RequestInfo, old: &Value, new: &Value) -> A
     }
 }
 
-/// The pod as the plugin's informer knows it, which says "pod", not "pods", when there is none.
+/// Returns the pod as the plugin's informer knows it; the error names "pod", not "pods".
 fn existing<'a>(info: &RequestInfo, store: &'a Inner) -> ApiResult<&'a Value> {
     store.get(&Key::new("pods", &info.namespace, &info.name)).map(|pod| &**pod).ok_or_else(|| {
         ApiError::not_found(&Subject { group: "", resource: "pod", name: &info.name })
@@ -185,7 +185,7 @@ fn existing<'a>(info: &RequestInfo, store: &'a Inner) -> ApiResult<&'a Value> {
 
 pub fn on_delete(user: &User, info: &RequestInfo, store: &Inner) -> ApiResult<()> {
     let Some(node) = user.node().filter(|_| info.resource.plural == "pods") else { return Ok(()) };
-    // Asked after the pod was found, so that none is plain "pods not found".
+    // Checked after the pod was found, so that a missing pod gives plain "pods not found".
     let pod = store.get(&Key::new("pods", &info.namespace, &info.name));
     if text(pod.ok_or_else(|| ApiError::not_found(&info.subject()))?, "/spec/nodeName") == node {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Kubernetes' typed structs as data (`data/types.txt`), and what its strict decoder reports of a body
-//! that does not fit them: fields that do not exist, fields given twice, values of another type.
+//! Kubernetes' typed structs as data (`data/types.txt`), and the reports of its strict decoder for
+//! a body that does not match: unknown fields, duplicate fields, values of another type.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -29,17 +29,17 @@ static TYPES: LazyLock<HashMap<&'static str, Fields>> = LazyLock::new(|| {
     types
 });
 
-/// The shape of a type's field; `None` if it has no such field.
+/// Returns the shape of a type's field; `None` if it has no such field.
 fn field(of: &str, name: &str) -> Option<&'static str> {
     TYPES.get(of)?.iter().find(|(n, _)| *n == name).map(|(_, shape)| *shape)
 }
 
-/// The names of a type's fields.
+/// Returns the names of a type's fields.
 pub fn names(of: &str) -> Vec<&'static str> {
     TYPES.get(of).into_iter().flatten().map(|(name, _)| *name).collect()
 }
 
-/// The typed struct of a resource's objects.
+/// Returns the typed struct of a resource's objects.
 pub fn type_of(resource: &Resource) -> String {
     let group = match resource.group {
         "" => "core",
@@ -51,19 +51,19 @@ pub fn type_of(resource: &Resource) -> String {
 pub const EVICTION: &str = "policy.v1.Eviction";
 pub const DELETE_OPTIONS: &str = "meta.v1.DeleteOptions";
 
-/// What is wrong with a body.
+/// The problems of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// The first value that Go cannot decode. Nothing else counts then.
+    /// The first value that Go cannot decode, which hides all other problems.
     pub wrong: Option<String>,
-    /// What only a strict decoder objects to, in the order of the body.
+    /// The problems that only a strict decoder reports, in the order of the body.
     pub strict: Vec<String>,
-    /// Go's decoder stopped there: at a type that decodes itself.
+    /// Go's decoder stopped there, at a type that decodes itself.
     stopped: bool,
 }
 
 impl Findings {
-    /// The message of a strict decoder.
+    /// Returns the message of a strict decoder.
     pub fn message(&self) -> Option<String> {
         match &self.wrong {
             Some(wrong) => Some(wrong.clone()),
@@ -73,7 +73,7 @@ impl Findings {
     }
 }
 
-/// Where the decoder is: in Go's messages a path without indices, with the innermost struct.
+/// The decoder's position: in Go's messages a path without indices, with the innermost struct.
 struct Place<'a> {
     owner: &'a str,
     plain: String,
@@ -101,7 +101,7 @@ fn kind(value: &Raw) -> &'static str {
     }
 }
 
-/// A shape as Go prints its type.
+/// Formats a shape as Go prints its type.
 fn go_type(shape: &str) -> String {
     if let Some(of) = shape.strip_prefix("[]") {
         return format!("[]{}", go_type(of));
@@ -193,7 +193,7 @@ fn value(shape: &str, given: &Raw, place: &Place<'_>, findings: &mut Findings) {
         }
         (shape, other) => Some(place.wrong(kind(other), &go_type(shape))),
     };
-    // Of the rest the first problem counts, and decoding goes on.
+    // For the rest, the first problem counts, and decoding continues.
     let stops = ["quantity", "time", "microtime", "intorstring"].contains(&shape);
     if problem.is_some() && !findings.stopped && (stops || findings.wrong.is_none()) {
         findings.wrong = problem;
@@ -207,8 +207,8 @@ fn integer(given: &Raw, shape: &str, place: &Place<'_>) -> Option<String> {
     (!fits).then(|| place.wrong(&format!("number {number}"), shape))
 }
 
-/// The object as Go would hold it: without the fields that do not exist, quantities as they are
-/// written back.
+/// Converts the object to the form that Go would hold: without unknown fields, and with quantities
+/// as they are written back.
 pub fn tidy(of: &str, object: &mut Value) {
     let Some(fields) = object.as_object_mut().filter(|_| TYPES.contains_key(of)) else { return };
     fields.retain(|name, _| field(of, name).is_some());
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::resources::of_object;
 
-    /// What Kubernetes' own decoder says of the same bodies.
+    /// Compares with the output of Kubernetes' own decoder for the same bodies.
     #[test]
     fn reports_what_the_real_decoder_reports() {
         let mut rows = 0;

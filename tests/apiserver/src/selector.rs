@@ -79,7 +79,7 @@ impl LabelSelector {
             .map(Self)
     }
 
-    /// From a `LabelSelector` object (matchLabels and matchExpressions).
+    /// Parses a `LabelSelector` object (matchLabels and matchExpressions).
     pub fn of_object(selector: &Value) -> Self {
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         let mut found = Vec::new();
@@ -141,7 +141,7 @@ impl FieldSelector {
         self.0.is_empty()
     }
 
-    /// The value that `field` must have, when the selector demands one.
+    /// Returns the value that the selector requires for `field`, if it does.
     pub fn exact(&self, field: &str) -> Option<&str> {
         self.0.iter().find(|(f, equal, _)| *equal && f == field).map(|(_, _, v)| v.as_str())
     }
@@ -150,7 +150,7 @@ impl FieldSelector {
         self.0.push((field.to_owned(), true, value.to_owned()));
     }
 
-    /// The first field that this resource cannot be selected by.
+    /// Returns the first field that this resource does not support in selectors.
     pub fn unsupported(&self, plural: &str) -> Option<&str> {
         let known: &[&str] = match plural {
             "pods" => &[

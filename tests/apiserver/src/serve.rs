@@ -21,7 +21,7 @@ use crate::app::{App, Outage};
 use crate::auth::{Peer, trust_store};
 use crate::pki::Pki;
 
-/// TLS and the trust that client certificates are held against.
+/// TLS, and the trust for checking client certificates.
 pub struct Tls {
     acceptor: SslAcceptor,
     trust: X509Store,
@@ -45,12 +45,12 @@ impl Tls {
             .with_context(|| format!("reading {}", pki.ca_path().display()))?;
         let ca = X509::from_pem(&ca)?;
         builder.add_client_ca(&ca)?;
-        // Like kube-apiserver: a certificate is asked for, and judged with each request.
+        // As in kube-apiserver: the handshake asks for a certificate, and each request checks it.
         builder.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
         builder.set_alpn_select_callback(|_, offered| {
             select_next_proto(b"\x02h2\x08http/1.1", offered).ok_or(AlpnError::NOACK)
         });
-        // Sessions would bring back certificates without the client showing them again.
+        // A session would restore certificates that the client does not show again.
         builder.set_session_cache_mode(openssl::ssl::SslSessionCacheMode::OFF);
         builder.set_options(openssl::ssl::SslOptions::NO_TICKET);
         builder.set_num_tickets(0)?;
@@ -81,18 +81,18 @@ pub async fn serve(
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    // As far as this loop has seen: who comes in between is cut off too.
+                    // As far as this loop has seen: a connection in between is cut off too.
                     let ends = (stop.clone(), outage.clone());
                     tokio::spawn(connection(app.clone(), tls.clone(), stream, ends));
                 }
-                // Out of files, or the peer is gone again.
+                // Out of descriptors, or the peer is gone again.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
         }
     }
 }
 
-/// Binds with SO_REUSEADDR, since the port is taken again while old connections linger.
+/// Binds with SO_REUSEADDR, because the port is reused while old connections linger.
 pub fn bind(address: SocketAddr) -> Result<TcpListener> {
     let open = || {
         let socket = match address {
@@ -113,7 +113,7 @@ async fn connection(
     (mut stop, mut outage): (watch::Receiver<bool>, watch::Receiver<Outage>),
 ) {
     tokio::select! {
-        // A broken connection is the client's to notice.
+        // The client notices a broken connection.
         _ = talk(app, tls, stream) => {}
         _ = stop.changed() => {}
         _ = outage.changed() => {}

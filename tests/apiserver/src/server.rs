@@ -1,4 +1,4 @@
-//! Starting and stopping, from a test or from the command line.
+//! Starts and stops the server, from a test or from the command line.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,24 +23,24 @@ use crate::stats::Arrivals;
 use crate::store::Store;
 use crate::{control, kubeconfig, serve};
 
-/// How a server is to be.
+/// Options of a server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Holds certificates, kubeconfigs and state.
+    /// The folder for certificates, kubeconfigs and state.
     pub data: PathBuf,
-    /// Port 0 takes a free one.
+    /// Port 0 selects a free one.
     pub listen: SocketAddr,
-    /// Further names in the server's certificate.
+    /// Additional names in the server's certificate.
     pub sans: Vec<String>,
     /// Nodes that get a certificate, a kubeconfig and a Node object.
     pub nodes: Vec<String>,
     pub bookmark_interval: Duration,
-    /// Changes that a watch can start back from.
+    /// Number of changes that the history keeps for watches.
     pub history: usize,
-    /// Keep the status of PodDisruptionBudgets.
+    /// Maintain the status of PodDisruptionBudgets.
     pub disruption_controller: bool,
-    /// Refuse fields that do not exist, as `fieldValidation=Strict` does; a real server's default is
-    /// to warn and go on.
+    /// Reject unknown fields, as `fieldValidation=Strict` does; a real server's default is to warn
+    /// and continue.
     pub strict: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct Handle {
     running: Option<Running>,
 }
 
-/// What outlives a restart.
+/// The part that survives a restart.
 #[derive(Debug, Clone, Default)]
 struct Lasting {
     strict: Arc<AtomicBool>,
@@ -90,7 +90,7 @@ struct Running {
 }
 
 impl ApiServer {
-    /// Starts a server on a thread of its own and returns when it takes connections.
+    /// Starts a server on a thread of its own, and returns when it accepts connections.
     pub fn start(options: Options) -> Result<Handle> {
         let pki = Pki::open(&options.data, &options.sans)?;
         let lasting = Lasting::default();
@@ -190,7 +190,7 @@ impl Handle {
         kubeconfig::admin_path(&self.options.data)
     }
 
-    /// The kubeconfig of a node; a node that is new gets a certificate, but no Node object.
+    /// Returns the kubeconfig of a node; a new node gets a certificate, but no Node object.
     pub fn node_kubeconfig(&self, node: &str) -> Result<PathBuf> {
         let path = kubeconfig::node_path(&self.options.data, node);
         if !path.exists() {
@@ -200,12 +200,12 @@ impl Handle {
         Ok(path)
     }
 
-    /// Issues a new client certificate for a node and swings the symlink to it.
+    /// Issues a new client certificate for a node, and points the symlink to it.
     pub fn rotate(&self, node: &str, valid: Validity) -> Result<Issued> {
         self.pki.rotate(node, valid)
     }
 
-    /// From now on takes only this node's certificates with this serial or a later one.
+    /// From now on, accepts only this node's certificates with this serial or a later one.
     pub fn revoke_before(&self, node: &str, serial: u64) -> Result<()> {
         control::revoke(self.app()?, &format!("system:node:{node}"), serial);
         Ok(())
@@ -220,19 +220,19 @@ impl Handle {
         self.as_admin(async |client| client.upsert(object).await)
     }
 
-    /// What an administrator reads at `path`.
+    /// Reads `path` as an administrator.
     pub fn get(&self, path: &str) -> Result<Value> {
         self.as_admin(async |client| client.get(path).await?.ok())
     }
 
-    /// Deletes what is at `path` for good, as a kubelet does with a pod that has ended.
+    /// Deletes `path` finally, as a kubelet does with a pod that has ended.
     pub fn delete(&self, path: &str) -> Result<Value> {
         self.as_admin(async |client| {
             client.delete(path, &json!({"gracePeriodSeconds": 0})).await?.ok()
         })
     }
 
-    /// On a thread of its own, since the caller may be in a runtime.
+    /// On a separate thread, because the caller may be in a runtime.
     fn as_admin(&self, ask: impl AsyncFn(Client) -> Result<Value> + Send) -> Result<Value> {
         let client = Client::admin(self.address, &self.pki);
         let ask = move || {
@@ -252,17 +252,17 @@ impl Handle {
         Ok(())
     }
 
-    /// Counts of requests; see `GET /_test/requests`.
+    /// Returns the counts of requests; see `GET /_test/requests`.
     pub fn requests(&self) -> Result<Value> {
         Ok(self.app()?.stats.report())
     }
 
-    /// Requests for resources by when they came.
+    /// Returns the requests for resources by time of arrival.
     pub fn arrivals(&self) -> Result<Arrivals> {
         Ok(self.app()?.stats.arrivals())
     }
 
-    /// Requests for resources, one by one, with their bodies and headers.
+    /// Returns the requests for resources, one by one, with their bodies and headers.
     pub fn recorded(&self) -> Vec<Recorded> {
         self.lasting.record.all()
     }
@@ -276,7 +276,7 @@ impl Handle {
         self.lasting.strict.store(strict, Ordering::Relaxed);
     }
 
-    /// From now on the cluster runs KubeVirt of this version, or none.
+    /// From now on, the cluster runs KubeVirt of this version, or none.
     pub fn set_kubevirt(&self, world: World) -> Result<()> {
         let mut kubevirt = self.lasting.kubevirt.lock().unwrap_or_else(PoisonError::into_inner);
         kubevirt.set(world).map_err(|why| anyhow!(why))
@@ -287,7 +287,7 @@ impl Handle {
         *now = controllers;
     }
 
-    /// Creates or replaces objects as given, status included, without a request each.
+    /// Creates or replaces objects as given, including their status, without a request for each.
     pub fn load(&self, objects: impl IntoIterator<Item = Value>) -> Result<()> {
         let app = self.app()?;
         let loaded = objects.into_iter().try_for_each(|object| control::load(app, object));
@@ -308,7 +308,7 @@ impl Handle {
         Ok(self.app()?.store.lock().rv())
     }
 
-    /// Stops cleanly. The data stay; [`Handle::start`] goes on with them.
+    /// Stops cleanly. The data stay; [`Handle::start`] continues with them.
     pub fn stop(&mut self) -> Result<()> {
         self.running.take().map_or(Ok(()), Running::stop)
     }
@@ -330,7 +330,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Whoever wants the error calls stop().
+        // Callers that need the error call stop().
         let _ = self.stop();
     }
 }

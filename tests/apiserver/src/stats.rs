@@ -1,4 +1,4 @@
-//! Counts of what was asked: one small entry per user, verb, resource and selector.
+//! Counts of requests: one small entry per user, verb, resource and selector.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ impl Entry {
     }
 }
 
-/// Requests as they came, by tenths of a second since 1970 and verb.
+/// Requests by arrival, in tenths of a second since 1970, and verb.
 pub type Arrivals = BTreeMap<(u128, &'static str), u64>;
 
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ impl Stats {
         ))
     }
 
-    /// For requests that never got as far as a resource.
+    /// For requests that did not reach a resource.
     pub fn of_path(&self, user: &str, verb: &str, path: &str) -> Arc<Entry> {
         self.entry((user.to_owned(), verb.to_owned(), path.to_owned(), false, String::new()))
     }

@@ -1,13 +1,13 @@
-//! Error answers: `metav1.Status` objects, worded as kube-apiserver words them
-//! (apimachinery, pkg/api/errors).
+//! Error answers: `metav1.Status` objects with kube-apiserver's texts (apimachinery,
+//! pkg/api/errors).
 
 use serde_json::{Value, json};
 
-/// An answer that is not a success.
+/// An answer other than success.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     pub code: u16,
-    /// The whole `Status` object.
+    /// The complete `Status` object.
     pub status: Value,
 }
 
@@ -18,7 +18,7 @@ fn qualified(group: &str, resource: &str) -> String {
     if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
 }
 
-/// Names the object that an error is about.
+/// The object of an error.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     pub group: &'a str,
@@ -54,7 +54,7 @@ impl ApiError {
         Self { code, status }
     }
 
-    /// With details, but nothing in them: how errors look that a handler's own code made.
+    /// With empty details, like errors from a handler's own code.
     fn vague(mut self) -> Self {
         self.status["details"] = json!({});
         self
@@ -78,7 +78,7 @@ impl ApiError {
         self
     }
 
-    /// Sets `details.retryAfterSeconds`, from which the Retry-After header comes.
+    /// Sets `details.retryAfterSeconds`, which also becomes the Retry-After header.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         if seconds > 0 {
@@ -127,7 +127,7 @@ impl ApiError {
         .vague()
     }
 
-    /// The group and version are served, the resource is not.
+    /// The group and version are served, but not the resource.
     pub fn no_resource() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource").vague()
     }
@@ -144,7 +144,7 @@ impl ApiError {
         Self::new(409, "Conflict", message).about(subject)
     }
 
-    /// The write carried a resourceVersion that is no longer the object's.
+    /// The resourceVersion of the write is outdated.
     pub fn stale(subject: &Subject<'_>) -> Self {
         Self::conflict(
             subject,
@@ -157,7 +157,7 @@ impl ApiError {
         Self::new(410, "Expired", message)
     }
 
-    /// Of a patch.
+    /// For a patch.
     pub fn unsupported_media_type() -> Self {
         Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").vague()
     }
@@ -167,7 +167,7 @@ impl ApiError {
         Self::invalid_all(group, kind, name, &[(field.to_owned(), problem.to_owned())])
     }
 
-    /// 422 with several problems, of which the message says each once.
+    /// 422 with several problems; the message contains each once.
     pub fn invalid_all(group: &str, kind: &str, name: &str, problems: &[(String, String)]) -> Self {
         let mut said: Vec<String> = Vec::new();
         for (field, problem) in problems {
@@ -197,14 +197,14 @@ impl ApiError {
         Self::new(429, "TooManyRequests", message).vague()
     }
 
-    /// A patch that cannot be applied to the object (errors.NewGenericServerResponse).
+    /// A patch that does not apply to the object (errors.NewGenericServerResponse).
     pub fn unprocessable() -> Self {
         Self::new(422, "Invalid", "the server rejected our request due to an error in our request")
             .vague()
     }
 }
 
-/// The reason that goes with an HTTP code, for faults that give only the code.
+/// Returns the reason for an HTTP code, for faults that give only the code.
 pub fn reason_of(code: u16) -> &'static str {
     match code {
         400 => "BadRequest",
@@ -223,7 +223,7 @@ pub fn reason_of(code: u16) -> &'static str {
     }
 }
 
-/// `Status` of a success; `code` only where kube-apiserver gives one.
+/// `Status` of a success; `code` only if kube-apiserver sends one.
 pub fn success(code: Option<u16>) -> Value {
     let mut status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});

@@ -1,4 +1,4 @@
-//! The commands that set the cluster around the server: its answers, KubeVirt, controllers.
+//! The commands that set up the cluster around the server: its answers, KubeVirt, controllers.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The objects, with one resourceVersion for all of them and a bounded history of changes, as etcd
-//! and the watch cache before it have (apiserver, pkg/storage/cacher).
+//! The objects, with one resourceVersion for all of them and a bounded history of changes, like
+//! etcd and the watch cache in front of it (apiserver, pkg/storage/cacher).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ impl Key {
     }
 }
 
-/// One change. `new` is absent when the object went away.
+/// One change. `new` is absent if the object was removed.
 #[derive(Debug)]
 pub struct Change {
     pub rv: u64,
@@ -38,23 +38,23 @@ pub struct Change {
     pub new: Option<Arc<Value>>,
 }
 
-/// What a watch starts from.
+/// The start of a watch.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Changes that had happened already.
+    /// Changes that have happened already.
     pub backlog: Vec<Arc<Change>>,
     pub changes: mpsc::UnboundedReceiver<Arc<Change>>,
     /// resourceVersion at the time of subscribing.
     pub rv: u64,
 }
 
-/// A resourceVersion that history no longer reaches back to.
+/// The history no longer contains this resourceVersion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooOld {
     pub oldest: u64,
 }
 
-/// A resource; for pods perhaps of one node only.
+/// A resource; for pods possibly only those of one node.
 #[derive(Debug)]
 struct Scope {
     resource: String,
@@ -75,15 +75,15 @@ impl Scope {
 pub struct Inner {
     rv: u64,
     objects: BTreeMap<Key, Arc<Value>>,
-    /// Pods by their node, which the watch cache has an index of, too.
+    /// Pods by node, for which the watch cache has an index, too.
     by_node: BTreeMap<String, BTreeSet<Key>>,
     history: VecDeque<Arc<Change>>,
     capacity: usize,
-    /// Watches may start here or later.
+    /// Watches may start at this version or later.
     oldest: u64,
     subscribers: Vec<(Scope, mpsc::UnboundedSender<Arc<Change>>)>,
     journal: Option<Journal>,
-    /// The first write that could not be persisted.
+    /// The error of the first write that could not be persisted.
     journal_error: Option<String>,
 }
 
@@ -127,7 +127,7 @@ impl Inner {
         self.objects.get(key)
     }
 
-    /// Objects of a resource, of one namespace if that is not empty, in key order.
+    /// Returns the objects of a resource, of one namespace if given, in key order.
     pub fn list<'a>(
         &'a self,
         resource: &'a str,
@@ -138,8 +138,8 @@ impl Inner {
         })
     }
 
-    /// The same as it was at an earlier resourceVersion: history undone. Of `node`, no other node's
-    /// that have not changed since.
+    /// Returns the list at an earlier resourceVersion by undoing history. With `node`, leaves out
+    /// other nodes' objects that have not changed since.
     pub fn list_at(
         &self,
         resource: &str,
@@ -193,7 +193,7 @@ impl Inner {
         }
     }
 
-    /// A pod once bound stays on its node.
+    /// A bound pod stays on its node.
     fn index(&mut self, key: &Key, object: &Value) {
         let node = text(object, "/spec/nodeName");
         if key.resource == "pods" && !node.is_empty() {
@@ -223,7 +223,7 @@ impl Inner {
         }
     }
 
-    /// Changes after `since`, and all later ones; those of pods of one node, if it is given.
+    /// Returns the changes after `since`, and all later ones; with a node, only those of its pods.
     pub fn subscribe(
         &mut self,
         resource: &str,
@@ -241,7 +241,7 @@ impl Inner {
         Ok(Subscription { backlog, changes, rv: self.rv })
     }
 
-    /// Forgets the history, as etcd's compaction does. Open watches go on.
+    /// Drops the history, like etcd's compaction. Open watches continue.
     pub fn compact(&mut self) {
         self.history.clear();
         self.oldest = self.rv;
@@ -251,7 +251,7 @@ impl Inner {
         self.oldest
     }
 
-    /// Writes the whole state; afterwards the journal is empty.
+    /// Writes the complete state and empties the journal.
     pub fn snapshot(&mut self) -> Result<()> {
         let (rv, objects) = (self.rv, &self.objects);
         match &mut self.journal {
@@ -260,7 +260,7 @@ impl Inner {
         }
     }
 
-    /// Why persisting failed, if it did.
+    /// Returns the error of persisting, if there was one.
     pub fn journal_error(&self) -> Option<&str> {
         self.journal_error.as_deref()
     }

@@ -1,4 +1,4 @@
-//! What an update may change: the strategies and validation of each resource
+//! The changes that an update may make: the strategies and validation of each resource
 //! (pkg/registry/core/*/strategy.go, pkg/apis/core/validation).
 
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const SYSTEM_FIELDS: [&str; 8] = [
     "selfLink",
 ];
 
-/// Puts back what the request may not change, and validates the rest.
+/// Restores the fields that the request may not change, and validates the rest.
 pub fn on_update(info: &RequestInfo, old: &Value, new: &mut Value) -> ApiResult<()> {
     let plural = info.resource.plural;
     for field in SYSTEM_FIELDS {
@@ -205,7 +205,7 @@ fn series(event: &Value, problems: &mut Problems) {
     }
 }
 
-/// What is asked of an event that comes by the new API.
+/// Validates an event from the new API.
 fn new_event(event: &Value, problems: &mut Problems) {
     series(event, problems);
     if empty(&event["eventTime"]) {
@@ -222,7 +222,7 @@ fn new_event(event: &Value, problems: &mut Problems) {
     }
 }
 
-/// By the new API only the series of an event can change.
+/// In the new API only the series of an event can change.
 fn event_update(old: &Value, event: &Value, problems: &mut Problems) {
     if !same(&old["series"], &event["series"]) {
         series(event, problems);
@@ -261,7 +261,7 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
     ("count", "deprecatedCount"),
 ];
 
-/// Objects are stored in one version; events come and go in two.
+/// Objects are stored in one version; events exist in two.
 pub fn to_stored(info: &RequestInfo, object: &mut Value) {
     convert(info, object, |(core, new)| (new, core), "v1");
 }

@@ -1,4 +1,4 @@
-//! What controllers do some time after a request: migrations that end, pods that come back.
+//! Delayed work of controllers: migrations that end, pods that return.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub fn later(app: &App, delay: Duration, task: Task) {
     app.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((delay, task));
 }
 
-/// Has the migrations that have begun end in time, where they do so by themselves.
+/// Schedules the end of migrations that have begun, if they end by themselves.
 pub fn end_migrations(app: &App, kubevirt: &mut Kubevirt) {
     for (vm, target) in kubevirt.take_begun() {
         if let Some(time) = kubevirt.migration_time() {
@@ -30,7 +30,7 @@ pub fn end_migrations(app: &App, kubevirt: &mut Kubevirt) {
     }
 }
 
-/// What follows the deletion of a pod, as it was before.
+/// Reacts to the deletion of a pod; `old` is its state before.
 pub fn deleted(app: &App, store: &mut Inner, old: &Value, gone: bool) {
     let controllers = app.controllers.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some((key, pod)) = controllers.replacement(old, gone) {
@@ -42,7 +42,7 @@ pub fn deleted(app: &App, store: &mut Inner, old: &Value, gone: bool) {
     }
 }
 
-/// Runs what the last requests left to be done later.
+/// Runs the delayed work of the last requests.
 pub fn spawn(app: &Arc<App>) {
     let tasks = std::mem::take(&mut *app.tasks.lock().unwrap_or_else(PoisonError::into_inner));
     for (delay, task) in tasks {
@@ -59,7 +59,7 @@ fn run(app: &App, task: Task) {
     let mut store = app.store.lock();
     match task {
         Task::EndMigration(vm, target) => {
-            // It may have been ended by a test in the meantime.
+            // A test may have ended it meanwhile.
             if kubevirt.target_of(&vm) == Some(&target) {
                 drop(kubevirt.finish(&mut store, &vm, true));
             }

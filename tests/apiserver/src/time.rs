@@ -1,4 +1,4 @@
-//! Times as Go parses them, by the layouts of `metav1.Time` and `metav1.MicroTime`.
+//! Parses times as Go does, with the layouts of `metav1.Time` and `metav1.MicroTime`.
 
 /// Digits and signs of the layout up to the seconds.
 const LAYOUT: [(&str, usize); 11] = [
@@ -15,7 +15,7 @@ const LAYOUT: [(&str, usize); 11] = [
     ("05", 2),
 ];
 
-/// What Go's `time.Parse` reports of the text, if anything.
+/// Returns the error of Go's `time.Parse` for the text, if there is one.
 pub fn problem(text: &str, micro: bool) -> Option<String> {
     let fraction = if micro { ".000000" } else { "" };
     let layout = format!("2006-01-02T15:04:05{fraction}Z07:00");

@@ -22,9 +22,9 @@ use crate::store::{Change, Subscription};
 /// kube-apiserver's --min-request-timeout; a watch without timeoutSeconds lasts once to twice that.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// What a watch sends first.
+/// The first events of a watch.
 enum Start {
-    /// Existing objects as ADDED; then, if asked for, the bookmark that ends them.
+    /// Existing objects as ADDED; then, if requested, the bookmark that ends them.
     Objects {
         objects: Vec<Arc<Value>>,
         end: bool,
@@ -44,10 +44,10 @@ struct Watch {
     sent: u64,
 }
 
-/// The client is gone, or the stream is to end.
+/// The client is gone, or the stream must end.
 struct Ended;
 
-/// Opens a watch: checks what can be refused outright, and streams the rest.
+/// Opens a watch: checks what can be rejected at once, and streams the rest.
 pub fn watch(
     app: &Arc<App>,
     info: &RequestInfo,
@@ -153,7 +153,7 @@ impl Watch {
         let wants = bookmarks(&self.info);
         let every = self.app.bookmark_interval.max(Duration::from_millis(10));
         let mut marks = interval_at(Instant::now() + every, every);
-        // The last bookmark comes two seconds before the end, or at the end of a short watch.
+        // The last bookmark arrives two seconds before the end, or at the end of a short watch.
         let last = end - timeout.min(Duration::from_secs(2)) / 2;
         let mut last_due = wants;
         loop {
@@ -174,7 +174,7 @@ impl Watch {
         }
     }
 
-    /// A bookmark says that all before it was sent: so send that first.
+    /// A bookmark promises that everything before it was sent, so this sends that first.
     async fn mark(&mut self, from: &mut Subscription) -> Result<(), Ended> {
         let rv = self.app.store.lock().rv();
         while let Ok(change) = from.changes.try_recv() {
@@ -214,8 +214,8 @@ impl Watch {
             && self.info.fields.matches(object)
     }
 
-    /// A change as this watch sees it: an object that starts to match is ADDED, one that stops
-    /// is DELETED, with its last matching state and the resourceVersion of the change.
+    /// Sends a change as this watch sees it: an object that starts to match is ADDED, one that
+    /// stops is DELETED, with its last matching state and the resourceVersion of the change.
     async fn pass_on(&mut self, change: &Change) -> Result<(), Ended> {
         let old = change.old.as_deref().filter(|o| self.wanted(o));
         let new = change.new.as_deref().filter(|o| self.wanted(o));
@@ -261,7 +261,7 @@ impl Watch {
     }
 
     async fn cut(&mut self) -> Result<(), Ended> {
-        // What is under way still arrives; then the connection breaks.
+        // Data in transit still arrive; then the connection breaks.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let broken = io::Error::new(io::ErrorKind::ConnectionReset, "cut by a fault");
         let _ = self.out.send(Err(broken)).await;

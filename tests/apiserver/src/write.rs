@@ -11,14 +11,14 @@ use crate::status::{ApiError, ApiResult, Subject};
 use crate::store::{Inner, Key};
 use crate::{apply, decoding, defaults, patch, resize, restriction, schema, strategy, tasks};
 
-/// An object as written, and whether it is new (201 instead of 200).
+/// A written object, and whether it is new (201 instead of 200).
 #[derive(Debug)]
 pub struct Written {
     pub object: Value,
     pub created: bool,
 }
 
-/// Fills in and checks what must agree with the request.
+/// Fills in and checks the fields that must match the request.
 fn envelope(info: &RequestInfo, object: &mut Value) -> ApiResult<()> {
     if !object.is_object() {
         return Err(ApiError::bad_request(
@@ -143,7 +143,7 @@ pub fn update(app: &App, user: &User, info: &RequestInfo, mut object: Value) -> 
     replace(app, &mut store, user, info, &key, &old, object)
 }
 
-/// Puts `new` in the place of `old`, after admission, strategy and validation.
+/// Replaces the object by `new`, after admission, strategy and validation.
 fn replace(
     app: &App,
     store: &mut Inner,
@@ -275,7 +275,7 @@ pub fn patch(
     Ok(Written { object, created: false })
 }
 
-/// What a typed decoder has against the patched object, or the patch against itself.
+/// Returns a typed decoder's problems with the patched object, or the patch's own.
 fn typed_patch(info: &RequestInfo, doubled: Vec<String>, new: &mut Value) -> Result<(), String> {
     let raw = Raw::from(&*new);
     let strict = info.directive.validation == decoding::Validation::Strict;
@@ -332,7 +332,7 @@ fn server_side_apply(
     Ok(Written { object, created: false })
 }
 
-/// Server-side apply takes no fields that its schema has not, whatever `fieldValidation` says.
+/// Server-side apply accepts no unknown fields, whatever `fieldValidation` is.
 fn applicable(info: &RequestInfo, wanted: &mut Value) -> ApiResult<()> {
     let of = schema::type_of(info.resource);
     let findings = schema::check(&of, &Raw::from(&*wanted));

@@ -1,4 +1,4 @@
-//! The binary, as shell tests use it.
+//! Runs the binary, as shell tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +13,7 @@ fn command(data: &Path) -> Command {
     command
 }
 
-/// A server that is ended with the test, and its URL.
+/// A server that ends with the test, and its URL.
 struct Server(Child, String);
 
 impl Drop for Server {

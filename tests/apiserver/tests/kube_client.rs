@@ -1,4 +1,4 @@
-//! The `kube` crate as the client: what the agent itself uses.
+//! Uses the `kube` crate as the client, like the agent itself.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ async fn client(server: &Cluster) -> kube::Client {
     kube::Client::try_from(config).unwrap()
 }
 
-/// Collects names until the one that is waited for shows up.
+/// Collects names until the expected one appears.
 async fn watch_until(config: watcher::Config, server: &Cluster) -> Vec<String> {
     let pods: Api<Pod> = Api::all(client(server).await);
     let events = watcher::watcher(pods, config.fields("spec.nodeName=node-a"));
@@ -32,7 +32,7 @@ async fn watch_until(config: watcher::Config, server: &Cluster) -> Vec<String> {
     let name = |p: Pod| p.metadata.name.unwrap_or_default();
     loop {
         let event = tokio::time::timeout(Duration::from_secs(30), events.try_next());
-        // An error is passed on once; the watcher then tries again by itself.
+        // An error is passed on once; the watcher then retries by itself.
         match event.await.expect("no event in time") {
             Ok(Some(Event::Init)) => seen.push("init".to_owned()),
             Ok(Some(Event::InitApply(pod))) => seen.push(format!("={}", name(pod))),
@@ -80,8 +80,8 @@ async fn calling(server: &Cluster) {
     let params = PatchParams::default();
     let node = nodes.patch_status("node-a", &params, &Patch::Strategic(&condition)).await.unwrap();
     assert_eq!(node.status.unwrap().conditions.unwrap().len(), 5);
-    // kube 5.0.0 spells deleteOptions its own way, which a real server ignores along with all that
-    // stands in it. When this fails, kube is fixed.
+    // kube 5.0.0 misspells deleteOptions, which a real server ignores together with its content.
+    // When this fails, kube is fixed.
     if !server.is_real() {
         let refused = pods.evict("one", &EvictParams::default()).await.unwrap_err();
         assert!(refused.to_string().contains("unknown field \"delete_options\""), "{refused}");

@@ -1,4 +1,4 @@
-//! KubeVirt by version, as a node sees it; controllers that bring pods back.
+//! KubeVirt by version, as a node sees it; controllers that replace pods.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -43,7 +43,7 @@ async fn step(client: &Client, step: &str) {
     client.post(&format!("/_test/kubevirt/{step}"), &vm).await.unwrap().ok().unwrap();
 }
 
-/// The pod that the VM is moving to.
+/// Returns the target pod of the VM's migration.
 async fn target(client: &Client) -> Value {
     let pods = client.get(&format!("{PODS}?labelSelector={JOB}")).await.unwrap().ok().unwrap();
     pods["items"][0].clone()
@@ -79,7 +79,7 @@ async fn each_version_answers_in_its_way() {
             }
             assert!(get(&admin, VM).await["metadata"]["deletionTimestamp"].is_null());
         }
-        // The VM is moving, whatever was said.
+        // The VM is migrating, whatever the answer was.
         let target = target(&admin).await;
         assert_eq!(target["spec"]["nodeName"], "node-kubevirt", "{version}");
         assert_eq!(target["metadata"]["labels"][NODE], "node-a", "{version}: still the source's");

@@ -1,5 +1,5 @@
-//! What a node's credentials may do, row by row, driven through TLS: against the test server, and
-//! against a real kube-apiserver if there is one.
+//! The permissions of a node's credentials, row by row, over TLS: with the test server, and with a
+//! real kube-apiserver if there is one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -76,7 +76,7 @@ async fn reading(cluster: &Cluster) {
         expect(&answer, code, fragment);
     }
     expect(&cluster.anonymous().get("/api/v1/pods").await.unwrap(), 401, "Unauthorized");
-    // The node's own pod, once gone, is one that it has no relation to.
+    // The node has no relation to its own pod once that is gone.
     let now = json!({"gracePeriodSeconds": 0});
     expect(&node.delete(&format!("{PODS}/own"), &now).await.unwrap(), 200, "");
     for _ in 0..200 {
@@ -97,7 +97,7 @@ async fn deleting(cluster: &Cluster) {
     expect(&answer, 200, "");
     assert_eq!(answer.body["metadata"]["deletionGracePeriodSeconds"], 30);
     assert!(answer.body["metadata"]["deletionTimestamp"].is_string());
-    // Being deleted is not gone.
+    // A pod that is being deleted still exists.
     expect(&cluster.admin().get(&format!("{PODS}/own")).await.unwrap(), 200, "");
     let now = json!({"gracePeriodSeconds": 0});
     expect(&node.delete(&format!("{PODS}/own"), &now).await.unwrap(), 200, "");
@@ -239,7 +239,7 @@ async fn patching(cluster: &Cluster) {
     assert_eq!(after["metadata"]["annotations"]["example.com/a"], "1");
     assert_eq!(after["metadata"]["labels"]["feature.node.kubernetes.io/x"], "1");
 
-    // An administrator's taint cannot be taken away.
+    // The node cannot remove an administrator's taint.
     expect(&cluster.admin().patch(NODE, MERGE, &taint).await.unwrap(), 200, "");
     let untaint = json!([{"op": "remove", "path": "/spec/taints"}]);
     expect(&node.patch(NODE, JSON_PATCH, &untaint).await.unwrap(), 403, no_taints);
@@ -255,7 +255,7 @@ async fn conditions(node: &Client) {
     let before = node.get(NODE).await.unwrap().ok().unwrap();
     let condition = json!({"status": {"conditions": [
         {"type": "SwapPressure", "status": "False", "reason": "X", "message": "y"}]}});
-    // To the main resource: taken, and without effect.
+    // Sent to the main resource: accepted, without effect.
     expect(&node.patch(NODE, STRATEGIC, &condition).await.unwrap(), 200, "");
     let ignored = node.get(NODE).await.unwrap().ok().unwrap();
     assert_eq!(kinds(&ignored), kinds(&before));
@@ -352,7 +352,7 @@ async fn recording(cluster: &Cluster) {
     let reason = json!({"reason": "Other"});
     let refused = node.patch(&format!("{path}/{name}"), MERGE, &reason).await.unwrap();
     expect(&refused, 422, "reason: Invalid value: \"Other\": field is immutable");
-    // The same event, as core/v1 names its fields.
+    // The same event, with the field names of core/v1.
     let seen =
         cluster.admin().get(&format!("/api/v1/namespaces/prod/events/{name}")).await.unwrap();
     let seen = seen.ok().unwrap();

@@ -1,4 +1,4 @@
-//! Fields that do not exist, values of another type, query parameters, and the record of requests.
+//! Unknown fields, values of another type, query parameters, and the record of requests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use test_apiserver::client::{APPLY, JSON_PATCH, MERGE, STRATEGIC};
 use test_apiserver::envtest::Cluster;
 
-/// What the `kube` crate sent as an eviction's delete options.
+/// The delete options that the `kube` crate sent for an eviction.
 fn misspelled(uid: &str) -> Value {
     let mut body = eviction("one");
     body["delete_options"] = json!({"preconditions": {"uid": uid}});
@@ -44,7 +44,7 @@ async fn asked_to_be_strict(cluster: &Cluster) {
     let path = format!("{PODS}/one?fieldValidation=Strict");
     let refused = admin.patch(&path, JSON_PATCH, &patch).await.unwrap();
     expect(&refused, 422, "strict decoding error: unknown field \"metadata.color\"");
-    // Server-side apply knows no other way.
+    // Server-side apply has no other mode.
     let apply = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"},
                        "spec": {"color": "red"}});
     let path = format!("{PODS}/one?fieldManager=test");
@@ -61,7 +61,7 @@ async fn asked_to_warn(cluster: &Cluster) {
     let made = admin.post(&format!("{PODS}?fieldValidation=Warn"), &odd).await.unwrap();
     assert_eq!(made.warnings, ["299 - \"unknown field \\\"spec.nodename\\\"\""]);
     assert!(made.ok().unwrap()["spec"].get("nodename").is_none(), "it is dropped");
-    // So a precondition that is spelled wrongly is no precondition.
+    // So a misspelled precondition has no effect.
     let path = format!("{PODS}/one/eviction?fieldValidation=Ignore");
     let evicted = admin.post(&path, &misspelled("other")).await.unwrap();
     assert_eq!((evicted.code, evicted.warnings.len()), (201, 0));

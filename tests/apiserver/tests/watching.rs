@@ -36,7 +36,7 @@ async fn continuing(cluster: &Cluster) {
     let now = json!({"gracePeriodSeconds": 0});
     let newest = rv(&object);
     admin.delete(&format!("{PODS}/one"), &now).await.unwrap().ok().unwrap();
-    // A pod is marked as being deleted even if it goes at once.
+    // A pod gets the deletion mark even if it disappears at once.
     let (what, object) = change(&mut events).await;
     assert_eq!(what, "MODIFIED one");
     assert_eq!(object["metadata"]["deletionGracePeriodSeconds"], 0);
@@ -58,7 +58,7 @@ async fn leaving(cluster: &Cluster) {
     let status = format!("{PODS}/one/status");
     let after = agent.patch(&status, STRATEGIC, &failed).await.unwrap().ok().unwrap();
     let (what, object) = change(&mut events).await;
-    // The last state that matched, at the resourceVersion of the change.
+    // The last matching state, at the resourceVersion of the change.
     assert_eq!((what.as_str(), &object["status"]["phase"]), ("DELETED one", &json!("Running")));
     assert_eq!(rv(&object), rv(&after));
     let mut events =
@@ -88,7 +88,7 @@ async fn bookmarks_come_and_tell_the_newest_version() {
         seen = rv(&event["object"]);
     }
     assert_eq!(seen, current, "a bookmark moves on without events of one's own");
-    // Without being asked for, none come.
+    // Without a request for them, there are none.
     let mut events = agent.watch(&format!("{OWN}&watch=1&timeoutSeconds=1")).await.unwrap();
     assert!(next(&mut events).await.is_none());
 }
@@ -132,7 +132,7 @@ async fn too_old_is_told_by_an_error_event() {
     for n in 0..3 {
         admin.upsert(&pod(&format!("p{n}"), "node-a")).await.unwrap();
     }
-    // A watch that is open does not mind; a new one does.
+    // An open watch continues; a new one fails.
     assert_eq!(change(&mut open).await.0, "ADDED p0");
     let mut events = agent.watch(&format!("{OWN}&watch=1&resourceVersion={old}")).await.unwrap();
     let event = next(&mut events).await.unwrap();
@@ -172,7 +172,7 @@ async fn lists_page_through_one_state() {
     assert_eq!(names(&first), ["p0", "p1"]);
     let token =
         first["metadata"]["continue"].as_str().unwrap().replace('=', "%3D").replace('+', "%2B");
-    // What changes in between does not show.
+    // Changes in between are not visible.
     admin.delete(&format!("{PODS}/p2"), &json!({"gracePeriodSeconds": 0})).await.unwrap();
     let rest = get(&format!("&limit=9&continue={token}")).await.ok().unwrap();
     assert_eq!(names(&rest), ["p2", "p3", "p4"]);

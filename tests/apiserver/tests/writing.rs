@@ -1,5 +1,5 @@
-//! Writes: conflicts, deletion with grace and finalizers, budgets that the server keeps itself, the
-//! webhook's stand-in, create's rules.
+//! Writes: conflicts, deletion with grace and finalizers, budgets that the server maintains, the
+//! replaced webhook, the rules of create.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -18,7 +18,7 @@ async fn conflicting(cluster: &Cluster) {
     let label = json!({"metadata": {"labels": {"a": "b"}}});
     let new = admin.patch(&path, MERGE, &label).await.unwrap().ok().unwrap();
     assert!(rv(&new) > rv(&old));
-    // The same again changes nothing, so no version is used up.
+    // A repeated write changes nothing, so it uses up no version.
     let same = admin.patch(&path, MERGE, &label).await.unwrap().ok().unwrap();
     assert_eq!(same, new);
     let stale = admin.put(&path, &old).await.unwrap();
@@ -67,7 +67,7 @@ async fn deleting(cluster: &Cluster) {
     let free = json!({"metadata": {"finalizers": null}});
     admin.patch(&path, MERGE, &free).await.unwrap().ok().unwrap();
     assert_eq!(admin.get(&path).await.unwrap().code, 404);
-    // Nothing runs a pod that is bound nowhere: it goes at once.
+    // No kubelet runs an unbound pod: it disappears at once.
     let mut unbound = pod("unbound", "x");
     unbound["spec"]["nodeName"].take();
     admin.upsert(&unbound).await.unwrap();
@@ -97,7 +97,7 @@ async fn the_server_keeps_the_budgets() {
         second.body["details"]["causes"][0]["message"],
         "The disruption budget web needs 2 healthy pods and has 2 currently"
     );
-    // A delete asks no budget.
+    // A delete ignores budgets.
     let deleted =
         agent.delete(&format!("{PODS}/p1"), &json!({"gracePeriodSeconds": 0})).await.unwrap();
     assert_eq!(deleted.code, 200);
@@ -131,7 +131,7 @@ fn resources(requests: (&str, &str), limits: (&str, &str)) -> Value {
     json!({"requests": amounts(requests), "limits": amounts(limits)})
 }
 
-/// A burstable pod that runs, with an init container.
+/// A running burstable pod with an init container.
 async fn resizable(admin: &Client, name: &str) -> Value {
     let mut pod = pod(name, "node-a");
     pod["spec"]["containers"][0]["resources"] = resources(("1", "64Mi"), ("2", "128Mi"));
@@ -143,7 +143,7 @@ async fn resizable(admin: &Client, name: &str) -> Value {
     admin.upsert(&pod).await.unwrap()
 }
 
-/// What a write means, without what every write changes.
+/// Returns the object without the fields that every write changes.
 fn without_bookkeeping(object: &Value) -> Value {
     let mut object = object.clone();
     object["metadata"]["resourceVersion"].take();
@@ -151,7 +151,7 @@ fn without_bookkeeping(object: &Value) -> Value {
     object
 }
 
-/// A change of the container's resources.
+/// Builds a change of the container's resources.
 fn change(resources: &Value) -> Value {
     json!({"spec": {"containers": [{"name": "main", "resources": resources}]}})
 }
@@ -188,14 +188,14 @@ async fn resizing(cluster: &Cluster) {
     merge["spec"]["containers"][0]["resources"]["limits"]["cpu"] = json!("4");
     let merged = admin.patch(&path, MERGE, &merge).await.unwrap().ok().unwrap();
     assert_eq!(merged["spec"]["containers"][0]["resources"]["limits"]["cpu"], "4");
-    // What is a resize is no update.
+    // A resize is not allowed as a plain update.
     let plain = admin.patch(&format!("{PODS}/one"), STRATEGIC, &same).await.unwrap();
     assert_eq!(plain.code, 422);
     assert!(plain.message().contains("pod updates may not change fields other than"));
 }
 on_each_server!(a_resize_changes_resources_alone, resizing);
 
-/// Init containers are resized on nodes only that say they can.
+/// Init containers can be resized only on nodes that declare support.
 async fn resizing_init(cluster: &Cluster) {
     const FEATURE: &str = "InPlacePodVerticalScalingInitContainers";
     let admin = cluster.admin();
@@ -227,7 +227,7 @@ async fn resizing_init(cluster: &Cluster) {
 }
 on_each_server!(init_containers_are_resized_where_the_node_can, resizing_init);
 
-/// Patches and objects that are refused before anyone asks what they mean.
+/// Patches and objects that are rejected before their meaning matters.
 async fn misshaping(cluster: &Cluster) {
     let admin = cluster.admin();
     admin.upsert(&pod("one", "node-a")).await.unwrap();
@@ -268,7 +268,7 @@ async fn misshaping(cluster: &Cluster) {
         "spec.containers[0].resources.requests: Invalid value: \"3\": must be less than or equal to \
          cpu limit of 2",
     );
-    // A page ends where the limit is, whatever comes after it.
+    // A page ends at the limit, whatever follows it.
     admin.upsert(&pod("two", "node-a")).await.unwrap();
     let page = admin.get("/api/v1/pods?limit=1&labelSelector=app%3Done").await.unwrap();
     let page = page.ok().unwrap();
@@ -291,7 +291,7 @@ async fn misshaping(cluster: &Cluster) {
     assert_eq!(dry.ok().unwrap()["metadata"]["deletionGracePeriodSeconds"], 30);
     let kept = admin.get(&path).await.unwrap().ok().unwrap();
     assert!(kept["metadata"]["deletionTimestamp"].is_null());
-    // What a strategic merge patch adds to a list comes first.
+    // A strategic merge patch adds new items at the start of a list.
     let container = json!({"status": {"conditions": [{"type": "New", "status": "True"}]}});
     let patched = admin.patch(&format!("{path}/status"), STRATEGIC, &container).await.unwrap();
     let patched = patched.ok().unwrap();

@@ -1,5 +1,5 @@
-//! A client for one request at a time, over one connection: a test tool starts often, and under
-//! emulation every TLS handshake counts.
+//! A client for one request at a time, over one connection: a test tool starts often, and in
+//! emulation every TLS handshake is expensive.
 
 use std::cell::RefCell;
 use std::fs;
@@ -118,7 +118,7 @@ impl Api {
     }
 }
 
-/// Status and body of an HTTP/1.1 answer; `None` where it is not whole yet.
+/// Returns status and body of an HTTP/1.1 answer; `None` if it is not complete yet.
 fn split(answer: &[u8]) -> Result<Option<(u16, Vec<u8>)>> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
@@ -150,7 +150,7 @@ fn split(answer: &[u8]) -> Result<Option<(u16, Vec<u8>)>> {
     Ok(None)
 }
 
-/// Value of the first `key: value` line; a kubeconfig of ours has one cluster and one user.
+/// Returns the value of the first `key: value` line; our kubeconfigs have one cluster and one user.
 fn field(text: &str, key: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let line = line.trim().trim_start_matches("- ").trim_end_matches(',');
@@ -159,7 +159,7 @@ fn field(text: &str, key: &str) -> Option<String> {
     })
 }
 
-/// `KEY-data` in place, or the file that `KEY` names.
+/// Returns `KEY-data`, decoded, or the content of the file in `KEY`.
 fn blob(text: &str, key: &str, dir: &Path) -> Result<Vec<u8>> {
     if let Some(data) = field(text, &format!("{key}-data")) {
         return Ok(openssl::base64::decode_block(&data)?);

@@ -1,4 +1,4 @@
-//! The cgroups of pods, by systemd or by hand.
+//! Creates the cgroups of pods, through systemd or directly.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,18 +21,18 @@ impl Started {
         }
     }
 
-    /// The names of the cgroups above the pods' and their own, `kubepods`.
+    /// Returns the names of the cgroups above the pods', and their own, `kubepods`.
     fn above(&self) -> Vec<&str> {
         let root = self.cgroup_root.split('/').filter(|name| !name.is_empty());
         root.chain(["kubepods"]).collect()
     }
 
-    /// What the names of the slices begin with.
+    /// Returns the prefix of the slices' names.
     fn stem(&self) -> String {
         self.above().join("-")
     }
 
-    /// `kubepods`, or `kubepods.slice`.
+    /// Returns `kubepods`, or `kubepods.slice`.
     fn top_dir(&self) -> PathBuf {
         let names = self.above();
         let mut dir = PathBuf::from(ROOT);
@@ -58,7 +58,7 @@ impl Started {
             Driver::Systemd => top.join(format!("{}-{qos}.slice", self.stem())).join(self.slice()),
         }
     }
-    /// As the kubelet does at its own start, and then for each pod.
+    /// Like the kubelet at its own start, and then for each pod.
     pub(crate) fn start_slices(&self, node: &Node) -> Result<()> {
         if self.driver == Driver::Cgroupfs {
             return self.make_cgroups();
@@ -98,7 +98,7 @@ impl Started {
         Ok(())
     }
 
-    /// The container's cgroup, and what config.json says of it.
+    /// Returns the container's cgroup, and its form in config.json.
     pub(crate) fn cgroup_of(&self, id: &str) -> Result<(PathBuf, String)> {
         let prefix = self.engine.prefix();
         Ok(match self.driver {
@@ -115,7 +115,7 @@ impl Started {
     }
 }
 
-/// Over D-Bus with the properties that the kubelet's cgroup manager sets.
+/// Uses D-Bus, with the properties that the kubelet's cgroup manager sets.
 fn start_slice(name: &str, memory_max: Option<u64>) -> Result<()> {
     let description = format!("libcontainer container {name}");
     let limit = memory_max.map(|bytes| bytes.to_string());

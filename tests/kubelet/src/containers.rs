@@ -1,4 +1,4 @@
-//! Containers, started and ended by the runtime.
+//! Starts and ends containers with the runtime.
 
 use std::fs;
 use std::path::Path;
@@ -73,7 +73,7 @@ impl Started {
         fs::create_dir_all(&bundle)?;
         fs::write(bundle.join("config.json"), config.to_string())?;
 
-        // A detached container keeps what it is given as its output: a pipe would never end.
+        // A detached container keeps its output open: a pipe would never end.
         let log = bundle.join("start.log");
         let mut tries = 0;
         loop {
@@ -94,7 +94,7 @@ impl Started {
             let log = fs::read_to_string(&log).unwrap_or_default();
             tries += 1;
             // runc races with systemd over the device filter (opencontainers/runc#3604), more often
-            // the slower the node. A kubelet tries again.
+            // on slower nodes. A kubelet retries.
             if tries == 3 || !log.contains("BPF_PROG_ATTACH") {
                 bail!("{} run {name}: {status}: {}", self.runtime.name(), log.trim());
             }
@@ -107,7 +107,7 @@ impl Started {
         Ok(())
     }
 
-    /// A process of the sandbox that runs, if there is one.
+    /// Returns a process of the running sandbox, if there is one.
     fn sandbox_pid(&self) -> Result<Option<u32>> {
         let Some(sandbox) = self.containers.get(SANDBOX) else { return Ok(None) };
         for cgroup in sandbox.cgroups() {
@@ -146,13 +146,14 @@ impl Started {
         self.save()
     }
 
-    /// What the container's first program wrote, as one line, then the limits of its cgroups.
+    /// Returns the output of the container's first program as one line, then the limits of its
+    /// cgroups.
     pub(crate) fn limits_at_start(&self, name: &str) -> Result<String> {
         let container = self.container(name)?;
         let log = container.bundle().join("start.log");
         for _ in 0..1000 {
             let text = fs::read_to_string(&log)?;
-            // Of what is there, runc's warnings are not the container's.
+            // runc's warnings in the log are not the container's output.
             let lines = text.lines().filter(|line| !line.starts_with("time=\""));
             let mut limits: Vec<String> = lines.map(str::to_owned).collect();
             if text.ends_with('\n') && !limits.is_empty() {
@@ -191,10 +192,11 @@ impl Started {
         run(self.runtime.name(), &all)
     }
 
-    /// What is left of swap limits after an in-place resize, as measured with kubelet and CRI-O 1.36:
-    /// 0 everywhere, but a new memory limit stands at crun's scope and in systemd.
+    /// Leaves swap limits as an in-place resize does, measured with kubelet and CRI-O 1.36: 0
+    /// everywhere, but a new memory limit at crun's scope and in systemd.
     ///
-    /// A kubelet with LimitedSwap sends its new limit with the resize; systemd and crun's child get it.
+    /// A kubelet with LimitedSwap sends its new limit with the resize; systemd and crun's child get
+    /// it.
     pub(crate) fn resize(&self, name: &str, limit: Option<u64>, node: &Node) -> Result<()> {
         let container = self.container(name)?;
         let mut arguments = vec!["--cpu-share".to_owned(), "2".to_owned()];
@@ -224,7 +226,7 @@ impl Started {
     }
 }
 
-/// 64 hex digits.
+/// Returns 64 hex digits.
 fn new_id() -> Result<String> {
     Ok(format!("{}{}", random_uid()?, random_uid()?).replace('-', ""))
 }

@@ -1,8 +1,8 @@
-//! OCI hooks, injected as CRI-O does: its folders, its order, its idea of what matches.
+//! Injects OCI hooks as CRI-O does: the same folders, order and matching.
 //!
-//! Source: crio.conf(5) `hooks_dir`, oci-hooks(5), and CRI-O's container creation: the annotations
-//! compared are the kubelet's of the container and those of the pod. What CRI-O itself adds for the
-//! runtime, such as `io.kubernetes.cri-o.ContainerType`, is not among them.
+//! Source: crio.conf(5) `hooks_dir`, oci-hooks(5), and CRI-O's container creation: it compares the
+//! kubelet's annotations of the container and those of the pod, but not those that CRI-O itself
+//! adds for the runtime, such as `io.kubernetes.cri-o.ContainerType`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,12 +14,12 @@ use serde_json::{Map, Value, json};
 
 const DEFAULT: &str = "/usr/share/containers/oci/hooks.d";
 
-/// By file name, in the order in which they are called.
+/// Hooks by file name, which is the order of the calls.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks(BTreeMap<String, Value>);
 
 impl Hooks {
-    /// Those of the node below `root`.
+    /// Reads the hooks of the node below `root`.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let mut found = BTreeMap::new();
         for folder in folders(root)? {
@@ -31,7 +31,7 @@ impl Hooks {
                 }
                 match definition(&file) {
                     Ok(hook) => drop(found.insert(name, hook)),
-                    // CRI-O logs it and goes on with the others.
+                    // CRI-O logs it and continues with the others.
                     Err(error) => println!("# left out hook {}: {error:#}", file.display()),
                 }
             }
@@ -39,7 +39,7 @@ impl Hooks {
         Ok(Self(found))
     }
 
-    /// Adds those that match to a container's `config.json`.
+    /// Adds the matching hooks to a container's `config.json`.
     pub(crate) fn inject(
         &self,
         config: &mut Value,
@@ -63,7 +63,8 @@ impl Hooks {
     }
 }
 
-/// Files of `crio.conf.d` by name, after `crio.conf`; the last to say it wins.
+/// Reads `crio.conf`, then the files of `crio.conf.d` by name; the last one with the key takes
+/// precedence.
 fn folders(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![root.join("etc/crio/crio.conf")];
     files.extend(sorted(&root.join("etc/crio/crio.conf.d")));
@@ -87,7 +88,7 @@ fn sorted(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A hook in the 1.0.0 format, as CRI-O checks it when it loads one.
+/// Parses a hook in the 1.0.0 format, with the checks of CRI-O.
 fn definition(file: &Path) -> Result<Value> {
     let hook: Value = serde_json::from_str(&fs::read_to_string(file)?)?;
     if hook["version"] != "1.0.0" {
@@ -118,12 +119,13 @@ fn strings(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// All of `when` must hold, and something must be asked at all. A command that matches decides alone.
+/// All conditions of `when` must hold, and there must be at least one. A matching command suffices
+/// alone.
 fn matches(when: &Value, config: &Value, annotations: &Map<String, Value>) -> bool {
     let found = |pattern: &str, text: &str| Regex::new(pattern).is_ok_and(|re| re.is_match(text));
     let mut asked = Vec::new();
     asked.extend(when["always"].as_bool());
-    // A kubelet always asks for some, such as /etc/hosts.
+    // A kubelet always has some bind mounts, such as /etc/hosts.
     asked.extend(when["hasBindMounts"].as_bool());
     for (key_pattern, value_pattern) in when["annotations"].as_object().into_iter().flatten() {
         asked.push(annotations.iter().any(|(key, value)| {

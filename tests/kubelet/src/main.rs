@@ -184,7 +184,7 @@ struct Run {
     no_sandbox: bool,
 }
 
-/// The one container `main`.
+/// The default: one container `main`.
 #[derive(Args)]
 struct MainContainer {
     #[arg(long)]
@@ -236,7 +236,7 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// What a container's cgroup begins with.
+    /// The prefix of a container's cgroup name.
     pub(crate) fn prefix(self) -> &'static str {
         match self {
             Self::Crio => "crio",
@@ -244,7 +244,7 @@ impl Engine {
         }
     }
 
-    /// What a container's id in a pod's status begins with.
+    /// The prefix of a container's id in a pod's status.
     pub(crate) fn scheme(self) -> &'static str {
         match self {
             Self::Crio => "cri-o",
@@ -341,8 +341,8 @@ fn main() -> Result<()> {
 
 fn start(run: Run, api: &dyn Fn() -> Result<Api>) -> Result<()> {
     let command = match run.hog {
-        // One buffer, written to from end to end, and then a pipe that nobody reads.
-        // Not zeros: newer kernels free pages that hold nothing else (underused huge pages).
+        // One buffer, filled completely, and then a pipe that has no reader. Not zeros: newer
+        // kernels free pages that hold nothing else (underused huge pages).
         Some(mib) => {
             format!(r"tr '\0' x </dev/zero | dd bs={mib}M count=1 iflag=fullblock | sleep 100000")
         }
@@ -380,7 +380,7 @@ fn start(run: Run, api: &dyn Fn() -> Result<Api>) -> Result<()> {
         pod.make_static()?;
     }
     let api = if run.no_api { None } else { Some(api()?) };
-    // A kubelet runs a static pod first and tells the API server afterwards.
+    // A kubelet runs a static pod first and reports it to the API server afterwards.
     if let Some(api) = &api
         && !run.from_file
     {

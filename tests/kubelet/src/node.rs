@@ -1,4 +1,4 @@
-//! The node's notes: pods that were started, as cases read them.
+//! The state of started pods in files, which the cases read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,8 +17,8 @@ pub(crate) type Containers = BTreeMap<String, Running>;
 
 pub(crate) struct Node {
     pub(crate) memory_bytes: u64,
-    /// What a kubelet with LimitedSwap grants shares of. A real one reads it when it starts; a case says
-    /// with TEST_KUBELET_SWAP what that was.
+    /// The swap that a kubelet with LimitedSwap shares out. A real one reads it when it starts;
+    /// here a case sets it with TEST_KUBELET_SWAP.
     pub(crate) swap_bytes: u64,
 }
 
@@ -42,7 +42,7 @@ impl Node {
     }
 }
 
-/// A container that was started.
+/// A started container.
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
     pub(crate) id: String,
@@ -70,7 +70,7 @@ impl Running {
     }
 }
 
-/// A pod that was started.
+/// A started pod.
 pub(crate) struct Started {
     pub(crate) pod: Pod,
     pub(crate) runtime: Runtime,
@@ -125,7 +125,7 @@ impl Started {
         })
     }
 
-    /// Writes pod.json, and for cases in shell one CONTAINER.env each.
+    /// Writes pod.json, and a CONTAINER.env for each container, for cases in shell.
     pub(crate) fn save(&self) -> Result<()> {
         let dir = Path::new(STATE).join(self.pod.name());
         fs::create_dir_all(&dir)?;

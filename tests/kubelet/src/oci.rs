@@ -1,4 +1,4 @@
-//! `config.json` as CRI-O writes it.
+//! Writes `config.json` as CRI-O does.
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -8,13 +8,14 @@ use crate::pod::{Container, Pod, memory};
 use crate::{Kubelet, Runtime};
 
 pub(crate) const ROOTFS: &str = "/var/lib/test-kubelet/rootfs";
-/// Names a tmpfs on the host, which the pod's containers find at `/run`: an emptyDir of medium Memory
+/// Names a tmpfs on the host, which is mounted at `/run` in the pod's containers: an emptyDir with
+/// medium Memory.
 const MEMORY_DIR: &str = "test-kubelet/memory-dir";
 
 pub(crate) struct Ids<'a> {
     pub(crate) container: &'a str,
     pub(crate) sandbox: &'a str,
-    /// The parent cgroup as CRI-O writes it down
+    /// The parent cgroup in CRI-O's notation.
     pub(crate) slice: &'a str,
     pub(crate) cgroups_path: &'a str,
     pub(crate) restarts: u32,
@@ -71,7 +72,7 @@ pub(crate) fn container(
     ))
 }
 
-/// What the kubelet itself says of a container; hooks are chosen by these and the pod's.
+/// The kubelet's annotations of a container; hooks match on these and the pod's.
 pub(crate) fn kubelet_annotations(name: &str, restarts: u32) -> Map<String, Value> {
     // Any 32 bits: the kubelet hashes the container's spec.
     let hash =
@@ -146,11 +147,12 @@ fn config(
     runtime: Runtime,
 ) -> Value {
     let mount = |at: &str, kind: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
-    // As CRI-O has it where a runtime class allows the annotation.
+    // As in CRI-O where a runtime class allows the annotation.
     let writable = annotations.get("io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw");
     let cgroups = if writable == Some(&json!("true")) { "rw" } else { "ro" };
     let capabilities = json!(["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
-    // The sandbox makes those that a pod's containers share, and each container joins them.
+    // The sandbox creates the namespaces that a pod's containers share, and each container joins
+    // them.
     let mut namespaces: Vec<Value> =
         ["pid", "uts", "mount", "cgroup"].iter().map(|kind| json!({"type": kind})).collect();
     if let Some(pid) = ids.sandbox_pid {
@@ -159,7 +161,7 @@ fn config(
         }
     } else {
         namespaces.push(json!({"type": "ipc"}));
-        // A container without a sandbox has the host's network.
+        // A container without a sandbox uses the host's network.
         if ids.container == ids.sandbox {
             namespaces.push(json!({"type": "network"}));
         }
@@ -198,7 +200,7 @@ fn config(
     })
 }
 
-/// CRI-O 1.36 writes 1.3.0, which the crun of Debian 12 refuses.
+/// CRI-O 1.36 writes 1.3.0, which the crun of Debian 12 rejects.
 fn oci_version(runtime: Runtime) -> &'static str {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     if runtime == Runtime::Crun && release.contains("VERSION_ID=\"12\"") {

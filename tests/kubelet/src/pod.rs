@@ -1,4 +1,4 @@
-//! The Pod object, and what a kubelet derives from it.
+//! The Pod object, and the values that a kubelet derives from it.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -62,7 +62,7 @@ pub(crate) enum Qos {
     BestEffort,
 }
 
-/// What is known of a container of a pod.
+/// The facts about a container of a pod.
 pub(crate) struct Container<'a> {
     pub(crate) name: &'a str,
     pub(crate) spec: &'a Value,
@@ -76,8 +76,8 @@ pub(crate) enum Kind {
     Main,
 }
 
-/// A Pod as the API server has it. Its uid is the one the node uses: a static pod's is a hash, and
-/// its mirror in the API has another.
+/// A Pod as in the API server. Its uid is the one on the node: a static pod's is a hash, and its
+/// mirror in the API has another.
 #[derive(Clone, Debug)]
 pub(crate) struct Pod {
     pub(crate) object: Value,
@@ -94,7 +94,7 @@ impl Pod {
         if object["spec"]["nodeName"].is_null() {
             object["spec"]["nodeName"] = json!(hostname());
         }
-        // Until the API server gives it one.
+        // Until the API server assigns one.
         let uid = random_uid()?;
         let pod = Self { object, uid };
         if pod.name().is_empty() || pod.containers().is_empty() {
@@ -113,7 +113,7 @@ impl Pod {
             };
             let mut requests = map(&spec.request, &spec.cpu);
             let limits = map(&spec.limit, &spec.cpu_limit);
-            // The API server's defaulting: what is limited and not requested is requested as limited.
+            // The API server's defaulting: a limit without a request is also the request.
             for (key, value) in &limits {
                 requests.entry(key.clone()).or_insert_with(|| value.clone());
             }
@@ -149,7 +149,7 @@ impl Pod {
         if !inits.is_empty() {
             spec["initContainers"] = json!(inits);
         }
-        // As admission leaves it: the class's value, or 0.
+        // As admission sets it: the class's value, or 0.
         let class_value = match parts.priority_class {
             Some("system-node-critical") => 2_000_001_000,
             Some("system-cluster-critical") => CRITICAL_PRIORITY,
@@ -169,16 +169,16 @@ impl Pod {
         }))
     }
 
-    /// Turns it into a pod that the kubelet read from a file.
+    /// Turns it into a static pod, which the kubelet read from a file.
     pub(crate) fn make_static(&mut self) -> Result<()> {
         self.uid = random_uid()?.replace('-', "");
         let hash = json!(self.uid);
         let annotations = &mut self.object["metadata"]["annotations"];
         annotations["kubernetes.io/config.source"] = json!("file");
         annotations["kubernetes.io/config.hash"] = hash.clone();
-        // Only its mirror carries this one; see `annotations`.
+        // Only its mirror has this annotation; see `annotations`.
         annotations["kubernetes.io/config.mirror"] = hash;
-        // As the kubelet does, and NodeRestriction demands.
+        // As the kubelet does, and NodeRestriction requires.
         let node = self.object["spec"]["nodeName"].clone();
         self.object["metadata"]["ownerReferences"] = json!([{
             "apiVersion": "v1", "kind": "Node", "name": node, "uid": node, "controller": true,
@@ -221,7 +221,7 @@ impl Pod {
         Ok(())
     }
 
-    /// The resize that a user asks for. A list in a merge patch stands for the whole.
+    /// Sends a user's resize. A list in a merge patch replaces the whole.
     pub(crate) fn patch_spec(&mut self, api: &Api) -> Result<()> {
         let patch = json!({"spec": {"containers": self.object["spec"]["containers"]}});
         self.object = api.patch(&format!("{}/resize", self.path()), &patch)?;
@@ -269,7 +269,7 @@ impl Pod {
         self.object["metadata"]["annotations"][key].as_str()
     }
 
-    /// The annotations as the container runtime sees them: those of the pod that the kubelet read.
+    /// Returns the annotations for the container runtime: those of the pod that the kubelet read.
     pub(crate) fn annotations(&self) -> Map<String, Value> {
         let mut map =
             self.object["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
@@ -285,7 +285,7 @@ impl Pod {
         labels.as_object().cloned().unwrap_or_default()
     }
 
-    /// In the order of their start.
+    /// Returns the containers in the order of their start.
     pub(crate) fn containers(&self) -> Vec<Container<'_>> {
         let of = |key: &str| self.object["spec"][key].as_array().into_iter().flatten();
         let inits = of("initContainers").map(|spec| {
@@ -332,7 +332,7 @@ impl Pod {
             || priority.is_some_and(|priority| priority >= CRITICAL_PRIORITY)
     }
 
-    /// What a kubelet with `swapBehavior: LimitedSwap` writes into memory.swap.max.
+    /// Returns the value that a kubelet with `swapBehavior: LimitedSwap` writes to memory.swap.max.
     ///
     /// Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`,
     /// `GetContainerSwapBehavior` and `calcSwapForBurstablePods`.
@@ -356,7 +356,8 @@ impl Pod {
         Ok((proportion * node.swap_bytes as f64) as u64)
     }
 
-    /// The kubelet's formula: the more of the node a container requests, the later it is killed.
+    /// Computes the kubelet's formula: the more memory a container requests, the later the kernel
+    /// kills it.
     pub(crate) fn oom_score_adj(&self, container: &Container, memory_bytes: u64) -> Result<i64> {
         if self.is_critical() || self.qos() == Qos::Guaranteed {
             return Ok(-997);
@@ -382,12 +383,12 @@ impl Pod {
     }
 }
 
-/// A container's memory request or limit in bytes.
+/// Returns a container's memory request or limit in bytes.
 pub(crate) fn memory(spec: &Value, kind: &str) -> Result<Option<u64>> {
     spec["resources"][kind]["memory"].as_str().map(bytes).transpose()
 }
 
-/// A whole quantity of bytes, such as `100Mi`.
+/// Parses a whole quantity of bytes, such as `100Mi`.
 pub(crate) fn bytes(quantity: &str) -> Result<u64> {
     let digits = quantity.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &quantity[digits.len()..] {
@@ -464,7 +465,7 @@ mod tests {
         }
     }
 
-    /// Amounts of Kubernetes' own TestCalcSwapForBurstablePods.
+    /// Amounts from Kubernetes' own TestCalcSwapForBurstablePods.
     #[test]
     fn limited_swap_is_the_kubelets() {
         let swap = |spec: &str, memory_gib: u64, swap_gib: u64| {

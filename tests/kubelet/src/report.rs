@@ -1,4 +1,4 @@
-//! What a kubelet tells the API server, and what a case may ask.
+//! A kubelet's reports to the API server, and listings for the cases.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::node::{STATE, Started};
 use crate::pod::Kind;
 
 impl Started {
-    /// Patches pods/status, which a kubelet does after the start.
+    /// Patches pods/status, as a kubelet does after the start.
     pub(crate) fn report(&self, api: &Api) -> Result<()> {
         let now = timestamp()?;
         let mut status = json!({

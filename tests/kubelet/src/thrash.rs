@@ -1,5 +1,5 @@
-//! Memory pressure, and what a service feels of it: an allocator, the kubelet's view of available
-//! memory, a stand-in for the kubelet's file working set, and small requests to the disk.
+//! Memory pressure, and its effect on a service: an allocator, the kubelet's view of available
+//! memory, a simulation of the kubelet's file working set, and small requests to the disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -113,16 +113,16 @@ fn allocate(mib: usize, done: Option<&Path>, again: Option<&Path>) -> Result<()>
     }
 }
 
-/// The field of `/proc/meminfo` or `/proc/vmstat`.
+/// Returns a field of `/proc/meminfo` or `/proc/vmstat`.
 fn field(text: &str, name: &str) -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
     let digits = line.trim_start_matches(':').split_whitespace().next().context("no number")?;
     Ok(digits.parse()?)
 }
 
-/// Source: opencontainers/cgroups, `rootStatsFromMeminfo`, and the kubelet's
-/// `memory.available = capacity - (usage - inactive_file)`; older ones take usage as `MemTotal -
-/// MemFree`. The lower of both counts.
+/// Source: opencontainers/cgroups, `rootStatsFromMeminfo`, and the kubelet's `memory.available =
+/// capacity - (usage - inactive_file)`; older kubelets take usage as `MemTotal - MemFree`. The
+/// lower of both counts.
 fn available(threshold_kib: u64, until: &Path, every_ms: u64) -> Result<()> {
     stay()?;
     let start = Instant::now();
@@ -160,7 +160,7 @@ fn available(threshold_kib: u64, until: &Path, every_ms: u64) -> Result<()> {
     Ok(())
 }
 
-/// The meter itself must not wait for memory.
+/// Locks this program into memory, because the meter itself must not wait for memory.
 fn stay() -> Result<()> {
     mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).context("mlockall")
 }

@@ -1,4 +1,4 @@
-//! Times how long files take to hold a value, by inotify: polling would cost what it measures.
+//! Measures how long files take to get a value, by inotify: polling would distort the measurement.
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// Runs `act`, and returns the ms from its end until every file holds `value`.
+/// Runs `act`, and returns the ms from its end until every file has `value`.
 pub(crate) fn until(
     files: &[PathBuf],
     value: &str,
@@ -41,7 +41,7 @@ pub(crate) fn until(
             bail!("not {value} after {timeout_secs} s: {}", wrong.join(", "));
         }
         poll(&mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)], PollTimeout::from(200u8))?;
-        // Only the news that something happened matters.
+        // The events only wake this loop; their content does not matter.
         let _ = inotify.read_events();
     }
 }

@@ -1,11 +1,13 @@
-//! `test-load`: a workload for the node tests. It holds memory of which a part is hot, serves requests
-//! that touch pages of the hot part, measures each of them, and can record which memory was accessed.
+//! `test-load`: a workload for the node tests. It holds memory of which a part is hot, serves
+//! requests that touch pages of the hot part, measures each of them, and can record the accessed
+//! memory.
 //!
 //! usage: `test-load [mib=64] [hot=16] [pattern=idle|half-idle|bursty|periodic|growing|scanning]
 //! [seconds=600] [requests=20] [pages=64] [fill=random|half] [report=FILE] [record=FILE] [seed=1]`
 //!
-//! The report has a line a second: second, requests, and microseconds of p50, p99 and the longest. The
-//! record has a line a second: the pages of each MiB that the kernel has seen referenced within it.
+//! The report has a line per second: second, requests, and p50, p99 and the maximum in
+//! microseconds. The record has a line per second: for each MiB, the number of pages that the
+//! kernel has seen referenced within it.
 
 use std::{
     fmt::Write as _,

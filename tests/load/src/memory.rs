@@ -1,4 +1,4 @@
-//! Anonymous memory in mappings of 1 MiB, of which the kernel counts each by itself.
+//! Anonymous memory in mappings of 1 MiB, which the kernel counts separately.
 #![allow(unsafe_code, clippy::cast_possible_truncation)]
 
 use std::{fs, io, ptr};
@@ -9,7 +9,7 @@ pub(crate) const PAGE: usize = 4096;
 pub(crate) struct Memory {
     chunks: Vec<*mut u8>,
     noise: fastrand::Rng,
-    /// Keeps reads from being left out.
+    /// Keeps the compiler from removing reads.
     sum: u64,
 }
 
@@ -73,14 +73,15 @@ impl Memory {
         self.sum = self.sum.wrapping_add(u64::from(unsafe { at.add(page * PAGE).read_volatile() }));
     }
 
-    /// All pages of the chunks `from..to`.
+    /// Touches all pages of the chunks `from..to`.
     pub(crate) fn touch(&mut self, from: usize, to: usize) {
         for page in from * CHUNK / PAGE..to * CHUNK / PAGE {
             self.touch_page(page);
         }
     }
 
-    /// The pages of each chunk that were accessed since the marks were cleared, as the kernel knows.
+    /// Returns the number of pages of each chunk that were accessed since the marks were cleared,
+    /// as counted by the kernel.
     pub(crate) fn referenced(&self) -> io::Result<Vec<u64>> {
         let smaps = fs::read_to_string("/proc/self/smaps")?;
         let mut counts = vec![0; self.chunks.len()];

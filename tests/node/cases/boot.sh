@@ -42,8 +42,8 @@ UNIT
         ;;
     3)
         right
-        # Of a unit that fails, the kubelet on OpenShift would wait for ever; a swap that cannot be made
-        # is said instead.
+        # The kubelet on OpenShift would wait forever for a unit that fails, so provisioning reports
+        # the problem and succeeds.
         wasp-agent deprovision
         echo 'kind: KubeletConfiguration' >/var/lib/kubelet-config.yaml
         configure '[swap]' 'size = "300Mi"' '[node]' 'kubelet-config = "/var/lib/kubelet-config.yaml"'

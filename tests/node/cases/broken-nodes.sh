@@ -1,16 +1,16 @@
-# What breaks a node is named by STATUS, status and check alike, and the remedy works when it is pasted
+# STATUS, status and check name the same cause on a broken node, and the remedy works when it is pasted
 # suites: bookworm
 # timeout: 900
 . /payload/lib.sh
 
-# Sets finding of the check's ID: LEVEL: what was found, and mend: its remedy.
+# Sets `finding` for the check's ID as LEVEL: text, and `fix` to its remedy.
 finds() {
     local report
     report=$(wasp-agent check --json) || true
     finding=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .level + ": " + .found' <<<"$report")
-    mend=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .mend[]' <<<"$report")
+    fix=$(jq -r --arg id "$1" '.checks[] | select(.id == $id) | .fix[]' <<<"$report")
 }
-paste() { bash -e <<<"$mend" >/dev/null 2>&1; }
+paste() { bash -e <<<"$fix" >/dev/null 2>&1; }
 # check_is ID LEVEL
 check_is() {
     finds "$1"
@@ -31,12 +31,23 @@ check "the hook is installed" test -e "$definition"
 # --- the hook's program
 chmod 0644 /usr/bin/wasp-hook
 eventually 5 "a hook that is not executable is withdrawn at once" bash -c "! test -e $definition"
-like "$(agent_status)" '^the OCI hook is withdrawn.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
+like "$(agent_status)" '^the OCI hook is removed.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
 like "$(wasp-agent status | grep -A1 ^Problems)" 'not executable' "so does status"
 finds hook-program
 like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
 check "its remedy is a command that works" paste
 eventually 5 "and the hook is back" test -e "$definition"
+
+# --- its mount: the agent's unit has its own mount namespace, and reads the host's mounts
+mount --bind /usr/bin/wasp-hook /usr/bin/wasp-hook
+mount -o remount,bind,noexec /usr/bin/wasp-hook
+eventually 5 "a hook on a mount without exec is withdrawn at once" bash -c "! test -e $definition"
+like "$(agent_status)" '^the OCI hook is removed.*is mounted with noexec' "STATUS names it first"
+finds hook-program
+like "$finding" '^fail: .*is mounted with noexec' "so does check"
+check "its remedy is a command that works" paste
+eventually 5 "and the hook is back" test -e "$definition"
+umount /usr/bin/wasp-hook
 
 # --- a limit above the pods
 systemctl set-property --runtime kubepods.slice MemorySwapMax=0
@@ -47,7 +58,7 @@ like "$(wasp-agent explain one)" 'by the limit of kubepods.slice' "explain names
 check "its remedy is a command that works" paste
 check "and the check turns OK" check_is limits-above-pods ok
 
-# --- what undoes our limits: a daemon-reload with a property that an administrator set
+# --- a daemon-reload with a property that an administrator set undoes our limits
 systemctl set-property kubepods.slice MemorySwapMax=0
 systemctl daemon-reload
 eventually 60 "an override in system.control is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "memory.swap.max of kubepods.slice is 0"'
@@ -59,7 +70,7 @@ check "also after a daemon-reload" check_is limits-above-pods ok
 # --- settings on disk that are not in force
 configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0' '[limits]' 'resync-seconds = 20'
 finds agent-settings
-like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in force' "settings that were not loaded are named"
+like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in effect' "settings that were not loaded are named"
 check "its remedy is a command that works" paste
 eventually 10 "and the check turns OK" check_is agent-settings ok
 

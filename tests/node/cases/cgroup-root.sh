@@ -1,4 +1,4 @@
-# Pods below the kubelet's cgroupRoot are found and limited, and pods elsewhere are reported
+# The agent finds and limits pods below the kubelet's cgroupRoot, and reports pods elsewhere
 # suites: bookworm
 # timeout: 420
 . /payload/lib.sh

@@ -1,10 +1,11 @@
-# `wasp-agent check` tells a node that is fit from one that is not, by its exit status and in words
+# `wasp-agent check` distinguishes a fit node from an unfit one, in its exit status and its text
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
 
-# run_check [ARGUMENT...]: sets status, report (its JSON, or with --brief its lines) and, from the JSON, finding and
-# not_well. jq is asked once for all of it: its start takes a third of a second under emulation.
+# run_check [ARGUMENT...]: sets status, report (its JSON, or with --brief its lines) and, from the
+# JSON, finding and not_well. Runs jq once for all, because its start takes a third of a second in
+# emulation.
 run_check() {
     local arguments=("$@")
     (($#)) || arguments=(--json)
@@ -19,7 +20,7 @@ run_check() {
         case $level in warn | fail) not_well+=${not_well:+ }$id ;; esac
     done < <(jq -r '.checks[] | [.id, .level, .found] | @tsv' <<<"$report")
 }
-# finds ID: LEVEL: what was found
+# finds ID: LEVEL: text
 finds() { echo "${finding[$1]:-}"; }
 
 mkdir -p /etc/kubernetes
@@ -36,7 +37,7 @@ like "$(finds protection)" '^skip: ' "what the agent does when it starts is not 
 like "$(finds hook-installed)" '^skip: ' "nor is the hook"
 like "$(finds hook-program)" '^ok: /usr/bin/wasp-hook' "which could be run"
 
-# A kernel without io.latency, and with one disk: what is left on a node that is well.
+# A kernel without io.latency, and a single disk: the remaining warnings on a healthy node.
 configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0'
 systemctl start wasp-swap
 start_apiserver
@@ -95,7 +96,7 @@ rm "$config"
 touch /opt/oci-hook-swap.sh
 run_check --brief
 is "$status" 2 "--brief fails for the DaemonSet's hook"
-like "$report" 'FAIL daemonset-hook: /opt/oci-hook-swap.sh, .*; mend: .*rm /opt/oci-hook-swap.sh' "and says what to do in one line"
+like "$report" 'FAIL daemonset-hook: /opt/oci-hook-swap.sh, .*; fix: .*rm /opt/oci-hook-swap.sh' "and says what to do in one line"
 test-apiserver --data /var/lib/test-apiserver rotate --node node-a >/dev/null
 start=$(now_ms)
 systemctl restart wasp-agent

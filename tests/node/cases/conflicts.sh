@@ -1,4 +1,4 @@
-# What works against the agent is said in plain words, and swap that would hurt is not made
+# The agent reports programs and settings that work against it, and makes no swap that would do harm
 # suites: bookworm
 . /payload/lib.sh
 kubelet() { mkdir -p /etc/kubernetes; printf '%s\n' 'kind: KubeletConfiguration' "$@" >/etc/kubernetes/kubelet.conf; }

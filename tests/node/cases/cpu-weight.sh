@@ -1,4 +1,4 @@
-# While pods keep every CPU busy, what the node's own services do is not five times slower
+# While pods keep every CPU busy, the node's own services become less than five times slower
 # suites: bookworm
 # timeout: 300
 . /payload/lib.sh
@@ -8,9 +8,9 @@ start_agent
 weight() { systemctl show -P CPUWeight system.slice; }
 not_set=$(weight)
 for i in 1 2 3 4; do systemd-run -q --unit "busy$i" --slice kubepods.slice sh -c 'while :; do :; done'; done
-# As a kubelet sets it on a node with 8 CPUs.
+# The value that a kubelet sets on a node with 8 CPUs.
 systemctl set-property --runtime kubepods.slice CPUWeight=313
-# median: ms, of starting a program, reading its output and flushing a small file, from system.slice
+# median: ms for starting a program, reading its output and flushing a small file, in system.slice
 median() {
     rm -f /run/requests
     systemd-run -q --wait --unit requests --slice system.slice -p StandardOutput=file:/run/requests \

@@ -1,4 +1,4 @@
-# An agent that is killed comes back, and repairs what changed while it was down
+# A killed agent restarts, and repairs the limits that changed meanwhile
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G
@@ -17,7 +17,7 @@ eventually 20 "it comes back by itself" returned
 is "$(systemctl show -P NRestarts wasp-agent)" 1 "restarted once"
 check "the grant is as it was" has_limit before "$(grant 100)"
 
-# Down for good, while the node goes on.
+# The agent stays down while the node continues.
 systemctl mask -q --runtime wasp-agent
 systemctl kill -s KILL wasp-agent
 for level in scope child; do

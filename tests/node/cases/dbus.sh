@@ -1,4 +1,4 @@
-# D-Bus restarts, pods vanish, slices go and come back
+# D-Bus restarts, pods vanish, slices disappear and return
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G

@@ -1,4 +1,4 @@
-# When swap hurts, the pod that thrashes is evicted, and only it; the cluster is told
+# Under swap pressure the agent evicts the pod that thrashes, and only it, and reports that to the cluster
 # suites: bookworm
 # timeout: 400
 . /payload/lib.sh
@@ -15,13 +15,13 @@ condition() { api get node node-a | jq -r '.status.conditions[] | select(.type =
 condition_is() { [[ $(condition) == "$1" ]]; }
 unschedulable() { api get node node-a | jq -e '.spec.unschedulable'; }
 schedulable() { ! unschedulable; }
-# events NAMESPACE KIND: their reasons, each once.
+# events NAMESPACE KIND: the events' reasons, each once.
 events() { api get events -n "$1" | jq -r --arg kind "$2" '(.items // [])[] | select(.involvedObject.kind == $kind) | .reason' | sort -u | paste -sd ' '; }
 says() { agent_journal | grep -qE "$1"; }
 
 eventually 15 "the node's condition says that all is well" condition_is "False NoSwapPressure"
 pod calm --request 100Mi --limit 300Mi
-# It writes the same 140 MiB again and again, with 100 MiB of memory.
+# Writes the same 140 MiB repeatedly, with 100 MiB of memory.
 pod greedy --request 80Mi --limit 100Mi --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
 pod other --request 60Mi --limit 300Mi
 eventually 5 "the grant stands" has_limit greedy "$(grant 80)"
@@ -34,7 +34,7 @@ start=$(now_ms)
 eventually 120 "swap traffic is noticed" says 'swap traffic: [0-9]+ pages/s in'
 note "$(($(now_ms) - start)) ms after the container began; $(agent_journal | grep -E 'swap traffic: ' | head -n 1)"
 eventually 60 "observing, it says whom it would evict" says 'would evict default/greedy: swap traffic'
-says_first() { [[ $(agent_status) =~ ^(swap hurts|asking to evict) ]]; }
+says_first() { [[ $(agent_status) =~ ^(swap pressure|asking to evict) ]]; }
 eventually 20 "STATUS begins with it" says_first
 eventually 30 "the node's condition says so" condition_is "True SwapTrafficHigh"
 check "observing, the node stays open to new pods" schedulable
@@ -49,13 +49,13 @@ note "$(($(now_ms) - start)) ms after the reload"
 eventually 10 "new pods are kept away" unschedulable
 like "$(events default Pod)" 'SwapEviction' "an event of the pod says so"
 like "$(events default Node)" 'SwapEviction SwapPressure WouldEvict' "and events of the node"
-check "with a reason" says 'asking the API server to evict default/greedy: swap traffic: .*thresholds 200 and 200\); of all pods it comes first: .* above'
+check "with a reason" says 'asking the API server to evict default/greedy: swap traffic: .*thresholds 200 and 200\); it comes first of all pods: .* above'
 eventually 20 "and waits for it" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "waiting for the end of pod"'
 systemctl restart wasp-agent
 throughout 15 "an agent that is started anew evicts nobody else" bash -c '! journalctl -q -u wasp-agent -o cat | grep -E "asking the API server to evict default/(calm|other)"'
 test-kubelet stop greedy >/dev/null 2>&1 || true
 eventually 15 "it sees the pod leave" says 'has left'
-eventually 30 "and all is well" bash -c '[[ $(systemctl show -P StatusText wasp-agent) != *"swap hurts"* ]]'
+eventually 30 "and all is well" bash -c '[[ $(systemctl show -P StatusText wasp-agent) != *"swap pressure:"* ]]'
 eventually 20 "the condition is cleared" condition_is "False NoSwapPressure"
 eventually 10 "and new pods are welcome" schedulable
 check "nobody else is told to leave" bash -c 'for pod in calm other; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'

@@ -1,4 +1,4 @@
-# Killed or refused at every place of its way, it leaves nothing half done, and the next one mends the rest
+# An agent that is killed or fails at any place leaves nothing half done, and the next one repairs the rest
 # suites: bookworm
 # timeout: 900
 # failpoints: yes
@@ -6,7 +6,7 @@
 file=/var/lib/wasp-agent/swapfile
 check "this agent has failpoints" grep -q FAILPOINTS /usr/bin/wasp-agent
 
-# fail PLACE TURN FAULT COMMAND...: its exit status
+# fail PLACE TURN FAULT COMMAND...: sets its exit status
 fail() {
     local status=0 turn=''
     (($2 == 0)) || turn="$2*off->"
@@ -14,7 +14,7 @@ fail() {
     echo $status
 }
 swap_bytes() { awk 'NR > 1 { sum += $3 } END { print sum * 1024 + 4096 }' /proc/swaps; }
-# Every swapfile that is on or at its path is whole, and of ours.
+# Every swapfile that is on, or at its path, is complete and ours.
 whole() {
     local path
     for path in $(awk 'NR > 1 { print $1 }' /proc/swaps) $(find ${file%/*} -name 'swapfile*'); do
@@ -24,7 +24,7 @@ whole() {
 
 # configured MEBIBYTES
 configured() { configure '[swap]' "size = \"$1Mi\"" '[kernel]' 'align-watermarks = true'; }
-# died_at PLACE MEBIBYTES_BEFORE MEBIBYTES: at each turn, until the run comes through
+# died_at PLACE MEBIBYTES_BEFORE MEBIBYTES: kills at each turn, until a run completes
 died_at() {
     local turn place=$1 before=$2 wanted=$3 found
     for ((turn = 0; turn < 20; turn++)); do
@@ -38,10 +38,10 @@ died_at() {
         died=$((died + 1))
         whole || report "not ok" "killed at $place, turn $turn: all is whole"
         wasp-agent provision >/run/said 2>&1 || note "$(</run/said)"
-        # While it is on, a file that was exchanged keeps the name that it was made with.
+        # While it is on, a replacement file keeps its first name.
         found="$(swap_bytes) $(find ${file%/*} -type f -printf '%f\n' | sed 's/\.next$//' | sort | paste -sd ' ')"
         [[ $found == "$(mib "$wanted") provisioned.json swapfile" ]] ||
-            report "not ok" "killed at $place, turn $turn, and mended: $found"
+            report "not ok" "killed at $place, turn $turn, and fixed: $found"
     done
 }
 for place in swap.step swap.stepped swapfile.filled swapfile.link swapfile.linked file.open file.rename file.renamed \
@@ -49,7 +49,7 @@ for place in swap.step swap.stepped swapfile.filled swapfile.link swapfile.linke
     died=0
     died_at $place 0 20
     [[ $place != swap.* ]] || died_at $place 20 40
-    check "killed at $place $died times, it leaves what is whole, and the next run mends it" more_than $died 0
+    check "killed at $place $died times, it leaves what is whole, and the next run fixes it" more_than $died 0
 done
 
 for place in swapfile.filled swapfile.link file.open tunable.write swap.step; do
@@ -81,7 +81,7 @@ for place in bus.set bus.was-set; do
             if systemctl -q is-active wasp-agent && has_limit one "$(grant 100)" >/dev/null && protected; then break; fi
             pause 0.1
         done
-        ((wait < 100)) || report "not ok" "killed at $place, turn $turn, and mended: $(swap_max one), system.slice $(systemctl show -P MemorySwapMax system.slice)"
+        ((wait < 100)) || report "not ok" "killed at $place, turn $turn, and fixed: $(swap_max one), system.slice $(systemctl show -P MemorySwapMax system.slice)"
         (($(systemctl show -P NRestarts wasp-agent) > 0)) || break
     done
     check "killed at $place $turn times, the agent that systemd starts anew sets every limit and protects the slice" more_than $turn 0

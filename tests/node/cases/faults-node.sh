@@ -11,7 +11,7 @@ of steady
 pid=$(agent_pid)
 right=$(page "$(grant 100)")
 repaired() { [[ $(<"$scope/memory.swap.max") == "$right" ]]; }
-# still SENTENCE: a wrong limit is repaired, by the same agent.
+# still SENTENCE: the same agent still repairs a wrong limit.
 still() {
     echo max >"$scope/memory.swap.max"
     eventually 5 "$1: a wrong limit is repaired" repaired

@@ -1,4 +1,4 @@
-# Killed at every place while a pod is suspended or resumed, the agent's successor leaves no pod frozen by halves
+# If the agent is killed at any place of a suspend or resume, its successor leaves no pod half frozen
 # suites: bookworm
 # timeout: 600
 # failpoints: yes
@@ -11,7 +11,7 @@ pod one --request 100Mi --limit 300Mi --hog 30
 eventually 20 "it has its grant" has_limit one "$(grant 100)"
 frozen() { local id unit scope child bundle slice; of one; grep -q 'frozen 1' "$scope/cgroup.events"; }
 listed() { wasp-agent suspended --json | jq -e 'length > 0' >/dev/null; }
-# Either it sleeps and is known, or it runs and is not.
+# The pod either sleeps and is listed, or runs and is not.
 consistent() {
     systemctl -q is-active wasp-agent && wasp-agent suspended >/dev/null 2>&1 || return 1
     if frozen; then listed; else ! listed; fi
@@ -21,7 +21,7 @@ with() { # FAILPOINTS
     systemctl reset-failed wasp-agent 2>/dev/null || true
     systemctl set-environment FAILPOINTS="$1"
     systemctl start wasp-agent
-    # The next one survives.
+    # The next agent survives.
     systemctl unset-environment FAILPOINTS
 }
 ready() { wasp-agent suspend default/one --dry-run; }
@@ -52,7 +52,7 @@ check "the pod sleeps" wasp-agent suspend default/one
 like "$(wasp-agent resume default/one 2>&1 || true)" "cannot thaw" "says so"
 eventually 20 "and tries again by itself" runs
 eventually 20 "the pod is not suspended any more" consistent
-# A state that cannot be read.
+# A state file that cannot be read.
 check "the pod sleeps" wasp-agent suspend default/one
 kill -STOP "$(agent_pid)"
 echo nonsense >/run/wasp-agent/suspended.json

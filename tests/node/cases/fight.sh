@@ -1,4 +1,4 @@
-# A writer that keeps undoing a limit does not make the agent busy
+# A program that keeps changing a limit does not make the agent busy
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G

@@ -1,4 +1,4 @@
-# A node that boots cold stays the same node over reboots and power cuts
+# A node that boots cold keeps its disks over reboots and power cuts
 # suites: bookworm
 # boot: cold
 # disks: 64M 1G
@@ -13,7 +13,7 @@ case $BOOT in
         is "$number" 0 "boot 1 is the first"
         is "$(blockdev --getsize64 $disk1) $(blockdev --getsize64 $disk2)" "$(mib 64) $(mib 1024)" "the disks have their sizes"
         is "$(systemctl is-system-running)" running "no unit has failed"
-        # A unit that takes its time, and whose program is on the payload.
+        # A slow unit, whose program is on the payload.
         cat >/etc/systemd/system/early.service <<'UNIT'
 [Service]
 Type=oneshot

@@ -1,4 +1,4 @@
-# The node is what the other cases take it for
+# The node has the properties that the other cases rely on
 . /payload/lib.sh
 
 is "$(stat -fc %T /sys/fs/cgroup)" cgroup2fs "cgroup v2 is mounted"

@@ -1,11 +1,11 @@
-# A container over its memory limit swaps and lives if it was granted swap, and dies if not
+# A container over its memory limit swaps and survives with a swap grant, and is OOM-killed without
 # timeout: 300
 . /payload/lib.sh
 swap_on 2G
 start_apiserver
 start_agent
 
-# It asks for 40 MiB more than its limit of 100 MiB; not zeros, which newer kernels do not keep.
+# It needs 40 MiB more than its limit of 100 MiB; not zeros, which newer kernels do not keep.
 pod granted --request 80Mi --limit 100Mi --command 'while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M count=1 iflag=fullblock | sleep 100000'
 check "its grant covers what it will need" more_than "$(grant 80)" "$(mib 60)"
 eventually 5 "the grant stands" has_limit granted "$(grant 80)"

@@ -1,4 +1,4 @@
-# A container's first program finds its limit, with the agent and without it
+# A container's first program finds its limit set, with the agent and without it
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
@@ -11,13 +11,13 @@ hooks=/run/containers/oci/hooks.d
 check "the agent has installed the hook" test -s $hooks/99-wasp-agent.json
 
 tell='cat /sys/fs/cgroup/memory.swap.max'
-# estimate MEBIBYTES: the request's share of RAM in whole thousandths, as oom_score_adj has it.
+# estimate MEBIBYTES: the request's share of RAM in whole thousandths, as in oom_score_adj.
 estimate() {
     awk -v request="$(mib "$1")" -v ram="$(meminfo_bytes MemTotal)" -v swap="$(meminfo_bytes SwapTotal)" \
         'BEGIN { printf "%d", int(int(1000 * request / ram) * swap / 1000) }'
 }
 
-# starts SENTENCE TIMES POD BYTES|max: so its first program finds it, and so the cgroups have it.
+# starts SENTENCE TIMES POD BYTES|max: its first program finds this limit, and its cgroups have it.
 starts() {
     local id unit scope child bundle slice begun want=$4 output
     [[ $want == max ]] || want=$(page "$want")
@@ -37,7 +37,7 @@ recorded() { grep -q '"main":"[1-9]' "/run/wasp-agent/pods/$(jq -r .uid "$state/
 eventually 5 "all of them" recorded
 starts "with the agent, a pod that it knows" "$times" known "$(grant 100)"
 
-# The hook alone, with what the agent has left.
+# The hook alone, with the agent's files.
 systemctl stop wasp-agent
 check "the definition outlives the agent" test -s $hooks/99-wasp-agent.json
 starts "without the agent, a pod that it knew" "$times" known "$(grant 100)"
@@ -56,7 +56,8 @@ for kubelet in 1.36 old; do
 done
 check "which is no more than its grant" more_than "$(grant 100)" "$(estimate 100)"
 
-# deny SENTENCE POD ARGUMENT...: a pod that the agent never saw, and that its runtime would let swap.
+# deny SENTENCE POD ARGUMENT...: a pod that the agent never saw, and that its runtime would let
+# swap.
 deny() {
     local sentence=$1 name=$2
     shift 2
@@ -70,14 +71,14 @@ deny "a critical one" critical --request 60Mi --priority-class system-node-criti
 deny "a static one" static --request 60Mi --static
 deny "one of the platform's namespaces" platform --request 60Mi --namespace openshift-etcd
 
-# As if the agent had never run: nothing but the definition.
+# As if the agent had never run: only the definition remains.
 rm -r /run/wasp-agent/*
 starts "with nothing published, a pod that the runtime lets swap without bound" "$times" known-old 0
 mv $hooks/99-wasp-agent.json /run
 starts "without the hook it would" 1 known-old max
 mv /run/99-wasp-agent.json $hooks
 
-# systemd was told nothing by the hook; the agent tells it.
+# The hook sets nothing in systemd; the agent does.
 start_agent
 eventually 10 "the agent is back" has_limit known "$(grant 100)"
 starts "the agent is there, and" 1 known "$(grant 100)"

@@ -1,4 +1,4 @@
-# A hook that is killed, that is not alone or that finds nonsense gives no container too much
+# If the hook is killed, has other hooks beside it or reads nonsense, no container gets too much swap
 # suites: bookworm
 # timeout: 400
 . /payload/lib.sh
@@ -8,7 +8,7 @@ hooks=/run/containers/oci/hooks.d
 ours=$hooks/99-wasp-agent.json
 tell='cat /sys/fs/cgroup/memory.swap.max; exec sleep 100000'
 
-# Hooks of others, called before and after ours.
+# Other hooks, called before and after ours.
 mkdir -p $hooks
 for name in 10-other zz-other; do
     printf '#!/bin/sh\n/bin/cat >/dev/null\necho %s >>/run/called\n' $name >/usr/local/bin/$name
@@ -37,9 +37,9 @@ is "$(jq -r '[.hooks.createRuntime[].path] | join(" ")' "$bundle/config.json")" 
 systemctl stop wasp-agent
 is "$(others)" "$before" "the agent leaves hooks of others alone"
 
-# A hook that dies: strace kills it on its way into a system call, so that the call is not made.
+# A hook that dies: strace kills it when it enters a system call, so that the call does not happen.
 mv /usr/bin/wasp-hook /usr/bin/wasp-hook.real
-# dies_at CONDITION...: strace's words
+# dies_at CONDITION...: strace's conditions
 dies_at() {
     printf '#!/bin/sh\nexec /usr/bin/strace -qq -o /run/strace %s /usr/bin/wasp-hook.real\n' "$*" >/usr/bin/wasp-hook
     chmod +x /usr/bin/wasp-hook
@@ -47,13 +47,13 @@ dies_at() {
 burstable=/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice
 for runtime in crun runc; do
     for where in "openat:signal=KILL:when=1" "write:signal=KILL:when=1" "write:signal=KILL:when=2"; do
-        # runc makes one cgroup, so there is one write.
+        # runc creates one cgroup, so there is one write.
         [[ $runtime:$where != runc:write*=2 ]] || continue
         call=${where%%:*}
         dies_at -e "trace=$call" -e "inject=$where"
         name=dies-$runtime-$call-${where##*=}
         if output=$(pod "$name" --no-api --kubelet old --request 100Mi --command "$tell" 2>&1); then
-            # What starts all the same may have no more than its share.
+            # A container that starts all the same may have no more than its share.
             of "$name"
             check "$runtime starts a container whose hook dies at $call ${where##*=}, with no more than its share" \
                 more_than "$(grant 100)" "$(sed s/max/9223372036854775807/ "$scope/memory.swap.max")"
@@ -69,8 +69,8 @@ mv /usr/bin/wasp-hook.real /usr/bin/wasp-hook
 pod dies-no-more --no-api --kubelet old --request 100Mi --command "$tell"
 check "with the hook as it was, the next start succeeds" lives dies-no-more
 
-# A hook that is held up: at the runtime's words, and at a file after them. The tracer is no parent of
-# the hook's here, so the hook has the runtime for one.
+# A hook that is blocked: while it reads the state, and at a file afterwards. The tracer is not the
+# hook's parent here, so the hook's parent is the runtime.
 hook_journal() { journalctl -q -t wasp-hook -o cat; }
 mv /usr/bin/wasp-hook /usr/bin/wasp-hook.real
 printf '#!/bin/sh\n/usr/bin/head -c 20 >/dev/null; exec /usr/bin/wasp-hook.real\n' >/usr/local/bin/half-a-state
@@ -91,7 +91,7 @@ for runtime in crun runc; do
 done
 mv /usr/bin/wasp-hook.real /usr/bin/wasp-hook
 
-# Nonsense where the agent's words should be.
+# Nonsense in place of the agent's settings.
 echo '{"version": 1, "policy":' >/run/wasp-agent/hook.json
 for runtime in crun runc; do
     pod "spoilt-$runtime" --no-api --kubelet old --request 100Mi --command "$tell"

@@ -1,4 +1,4 @@
-# podman reads the hook's definition and calls it; a container that is in no pod keeps its limit
+# podman reads the hook's definition and runs it; a container outside of pods keeps its limit
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G
@@ -6,7 +6,7 @@ start_apiserver
 start_agent
 systemctl stop wasp-agent
 
-# What the hook does stays in its trace.
+# The hook's actions stay in its trace.
 mv /usr/bin/wasp-hook /usr/bin/wasp-hook.real
 printf '#!/bin/sh\nexec /usr/bin/strace -qq -o /run/strace /usr/bin/wasp-hook.real\n' >/usr/bin/wasp-hook
 chmod +x /usr/bin/wasp-hook

@@ -1,4 +1,4 @@
-# A container's first program finds its limit, with the agent and without it, under runc
+# A container's first program finds its limit set, with the agent and without it, under runc
 # suites: bookworm
 # timeout: 900
 TEST_RUNTIME=runc

@@ -1,4 +1,4 @@
-# A container that may write its cgroups can neither raise its limit nor lead the agent elsewhere
+# A container that may write its cgroups can neither raise its limit nor redirect the agent
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
@@ -9,8 +9,9 @@ pod bystander --request 50Mi --limit 300Mi
 before=$(</sys/fs/cgroup/system.slice/memory.swap.max)
 hex=$(printf 'a%.0s' {1..64})
 
-# What a container can do there: cgroups of its own with the names of others, processes and limits in
-# them, and its own limit. The folders that it leaves say what the kernel let it do.
+# The attacks of a container: it creates cgroups with other cgroups' names, moves processes into
+# them, sets limits in them, and its own limit. The folders that it leaves show what the kernel
+# allowed.
 hostile='
 cd /sys/fs/cgroup
 mkdir() { /bin/busybox mkdir -p "$@" 2>/dev/null; }
@@ -43,7 +44,7 @@ check "with processes and limits in them" test -d "$own/done/crio-$hex" -a -d "$
 is "$(find "$own" -maxdepth 1 \( -name 'let-a*' -o -name raised -o -name fled \) | wc -l)" 0 \
     "the kernel lets it name none with a line's end, raise its own limit, or leave"
 
-# Everything is looked at again.
+# The agent looks at everything again.
 systemctl reload wasp-agent
 drift bystander scope max >/dev/null
 eventually 20 "the agent goes on repairing others" has_limit bystander "$(grant 50)"

@@ -1,4 +1,4 @@
-# On a kernel with io.latency, system.slice is served first by the disks of / and the swap
+# On a kernel with io.latency, the disks of / and of the swap serve system.slice first
 # suites: bookworm
 # kernel: iolatency
 # disks: 300M

@@ -1,4 +1,4 @@
-# Where the kubelet grants, its limits are left, proven and repaired
+# Where the kubelet grants, the agent leaves its limits, verifies and repairs them
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
@@ -9,7 +9,7 @@ kubelet() {
     printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' 'failSwapOn: false' "$@" >/etc/kubernetes/kubelet.conf
 }
 limited_swap() { kubelet 'memorySwap:' '  swapBehavior: LimitedSwap'; }
-# binds POD BYTES: the lowest limit of the container's cgroups.
+# binds POD BYTES: checks the lowest limit of the container's cgroups.
 binds() {
     local id unit scope child bundle slice lowest value file
     of "$1"
@@ -20,16 +20,17 @@ binds() {
     done
     [[ $lowest == "$(page "$2")" ]] || { echo "$1: $(swap_max "$1"), expected $2"; return 1; }
 }
-# Of the agent, not of the check before its start; this kernel has no io.latency, and systemd may be slow.
+# Warnings of the agent, without the check before its start; this kernel has no io.latency, and
+# systemd may be slow.
 warnings() { agent_journal -p warning | grep -vE '^(WARN|FAIL) |io\.latency|timed out' || true; }
-# writes EXCEPT: how many limits of others than EXCEPT were written.
+# writes EXCEPT: the number of written limits, except those of EXCEPT.
 writes() { agent_journal | grep 'set memory.swap.max' | grep -vcE "/($1)'s" || true; }
 says() { agent_status | grep -qE "$1"; }
 hook_file() { compgen -G '/[re]*/containers/oci/hooks.d/99-wasp-agent.json' >/dev/null; }
 no_hook() { ! hook_file; }
 
-# stood_at_max POD COMMAND...: for how many ms the limit that binds was "max" (crun's is the child's) while the command ran and until
-# it has been right for half a second.
+# stood_at_max POD COMMAND...: the ms for which the decisive limit was "max" (with crun it is the
+# child's), while the command ran and until it was right for half a second.
 stood_at_max() {
     local id unit scope child bundle slice value last now begin ms=0 right=0
     of "$1"
@@ -74,14 +75,14 @@ check "test-kubelet has granted as a kubelet with LimitedSwap does" right
 note "left: $(swap_max left)"
 start_agent
 like "$(agent_status)" "by the kubelet's grants" "the agent knows that the kubelet grants"
-like "$(agent_journal)" 'the kubelet grants swap; .*grants = "auto"' "and logs it"
+like "$(agent_journal)" 'the kubelet sets swap limits; .*grants = "auto"' "and logs it"
 check "no hook is installed" no_hook
 eventually 10 "a BestEffort container that was left at max is corrected" binds left 0
 check "all others are as the kubelet has set them" right
 is "$(writes left)" 0 "nothing else was written"
 is "$(warnings)" "" "and nothing is reported"
 like "$(wasp-agent plan)" 'Every limit is right' "plan finds nothing to set"
-like "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "kubelet-swap-behavior") | "\(.level): \(.found)"')" '^ok: LimitedSwap .*: the kubelet grants' "check is content"
+like "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "kubelet-swap-behavior") | "\(.level): \(.found)"')" '^ok: LimitedSwap .*: the kubelet sets swap limits' "check is content"
 like "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "crio-hooks-folder") | .level')" skip "and misses no hook"
 
 pod_with_sandbox later --request 150Mi
@@ -113,7 +114,7 @@ configure '[limits]' 'repair = false'
 systemctl reload wasp-agent
 of open
 echo 4096 >"$scope/memory.swap.max"
-eventually 20 "with repair = false a difference is reported" says "1 limit that is not what LimitedSwap gives"
+eventually 20 "with repair = false a difference is reported" says "1 limit that differs from LimitedSwap"
 throughout 3 "and left alone" binds open 4096
 rm "$config"
 systemctl reload wasp-agent
@@ -121,7 +122,7 @@ eventually 10 "with repair = true it is repaired" binds open "$(grant 200)"
 
 kubelet
 systemctl reload wasp-agent
-eventually 10 "a kubelet without LimitedSwap leaves it to the agent" bash -c 'journalctl -q -u wasp-agent -o cat | grep -q "the agent grants swap"'
+eventually 10 "a kubelet without LimitedSwap leaves it to the agent" bash -c 'journalctl -q -u wasp-agent -o cat | grep -q "the agent sets swap limits"'
 eventually 10 "which installs its hook" hook_file
 TEST_KUBELET=1.36 pod ours --request 100Mi
 eventually 10 "and grants" has_limit ours "$(grant 100)"
@@ -137,7 +138,7 @@ of open
 echo max >"$scope/memory.swap.max"
 eventually 5 "so the kubelet's limits are repaired" binds open "$(grant 200)"
 systemctl restart wasp-agent
-eventually 10 "an agent that starts without knowledge says so" says 'nobody knows whether the kubelet grants'
+eventually 10 "an agent that starts without knowledge says so" says 'it does not know whether the kubelet sets swap limits'
 TEST_KUBELET=1.36 pod none --request 100Mi
 throughout 5 "and gives no swap" binds none 0
 kubelet

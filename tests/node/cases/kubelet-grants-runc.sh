@@ -1,4 +1,4 @@
-# Where the kubelet grants, its limits are left, proven and repaired, under runc
+# Where the kubelet grants, the agent leaves its limits, verifies and repairs them, under runc
 # suites: bookworm
 # timeout: 600
 TEST_RUNTIME=runc

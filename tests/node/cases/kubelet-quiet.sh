@@ -1,4 +1,4 @@
-# Where the kubelet grants, a healthy node gets no warning and no write while pods come and go
+# Where the kubelet grants, the agent gives no warning and writes no limit on a healthy node while pods come and go
 # suites: bookworm
 # timeout: 5400
 . /payload/lib.sh
@@ -11,7 +11,7 @@ printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfigur
 swap_on 1G
 start_apiserver
 start_agent
-# What the node itself has to report is none of this.
+# Warnings about the node itself do not count.
 before=$(agent_journal -p warning)
 of_limits() { agent_journal -p warning | grep -vxF "${before:-nothing}" || true; }
 

@@ -1,16 +1,16 @@
-# What the kubelet acts on is read from its process, from systemd, and from its unit's files
+# The agent reads the kubelet's configuration from its process, from systemd, and from its unit's files
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
 
-# finds ID: LEVEL: what `wasp-agent check` found
+# finds ID: LEVEL: the finding of `wasp-agent check`
 finds() { { wasp-agent check --json || true; } | jq -r --arg id "$1" '.checks[] | select(.id == $id) | "\(.level): \(.found)"'; }
 unit=/etc/systemd/system/kubelet.service
 head='apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n'
 
 like "$(finds kubelet-config)" '^skip: no kubelet runs' "without a kubelet there is none"
 
-# A program that is called kubelet and does nothing.
+# A program with the name kubelet that does nothing.
 cat >/usr/local/bin/kubelet <<'END'
 #!/bin/bash
 # Nobody writes into it.

@@ -20,10 +20,11 @@ within() { # POD BYTES: a slice is never above its limit, and remembers the most
     ((used <= $2))
 }
 
-# What every pod's containers share: namespaces of the sandbox, and an emptyDir of medium Memory.
+# Resources that a pod's containers share: namespaces of the sandbox, and an emptyDir with medium
+# Memory.
 mkdir -p /run/memory-dir
 mount -t tmpfs -o size=1G tmpfs /run/memory-dir
-# Each start leaves 60 MiB in a file of its own, of which no more than 40 MiB fit into RAM.
+# Each start leaves 60 MiB in a file of its own, of which at most 40 MiB fit into RAM.
 fill='n=$(/bin/busybox ls /run | /bin/busybox wc -l)
 /bin/busybox tr "\0" x </dev/zero | /bin/busybox head -c 62914560 >/run/$n
 exec sleep 100000'
@@ -55,9 +56,9 @@ check "the slice was never above the pod's grant" test "$most" -le "$(page "$wan
 note "$(find /run/memory-dir -type f | wc -l) files of $(du -sm /run/memory-dir | cut -f1) MiB; the most in swap was $most bytes of $want"
 check "something was left behind in swap" more_than "$most" 10000000
 wasp-agent plan >/tmp/plan
-like "$(cat /tmp/plan)" 'keeper +\(pod\).* in no container' "plan shows what belongs to no container"
+like "$(cat /tmp/plan)" 'keeper +\(pod\).* outside its containers' "plan shows what belongs to no container"
 like "$(cat /tmp/plan)" 'Every limit is right' "every limit is right, the slices' too"
-like "$(wasp-agent explain keeper)" 'All of the pod.*in no container' "explain shows it"
+like "$(wasp-agent explain keeper)" 'All of the pod.*outside its containers' "explain shows it"
 like "$(agent_status)" 'MiB used' "STATUS counts it"
 
 test-kubelet resize other --request 80Mi

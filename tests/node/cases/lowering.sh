@@ -1,4 +1,4 @@
-# A grant below what a container uses is reached in steps, and kills nothing
+# The agent lowers a limit to a grant below use in steps, and no container dies
 # suites: bookworm
 # timeout: 300
 . /payload/lib.sh
@@ -6,7 +6,7 @@ swap_on 1G
 swap_on 1G /var/lib/second
 start_apiserver
 start_agent
-# The hog lets go of its memory when told to.
+# The hog frees its memory when told to.
 pod hog --request 90Mi --limit 100Mi --command '
     dd if=/dev/zero of=/tmp/a bs=1M count=40; dd if=/dev/zero of=/tmp/b bs=1M count=100
     while [ ! -e /tmp/less ]; do sleep 1; done; rm /tmp/a /tmp/b; exec sleep 100000'

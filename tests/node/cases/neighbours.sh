@@ -5,10 +5,10 @@
 . /payload/lib.sh
 units=/etc/systemd/system
 
-# found ID: level and finding. check itself exits 2 without an API server.
+# found ID: level and finding. Without an API server, check itself exits with 2.
 found() { { wasp-agent check --json || true; } | jq -r --arg id "$1" '.checks[] | select(.id == $id) | "\(.level): \(.found)"'; }
 
-# Stand-ins of our own with the names and effects of MachineConfig 90-worker-swap-online.
+# Simulated units with the names and effects of MachineConfig 90-worker-swap-online.
 autopilot() {
     cat >$units/ocpswap-file-enable.service <<'UNIT'
 [Unit]
@@ -54,8 +54,8 @@ case $BOOT in
         like "$row" 'added by the agent: io.latency for the disk of a swapfile' "and what the agent adds"
         configure 'grants = "kubelet"' '[swap]' 'size = "100Mi"'
         systemctl restart wasp-swap
-        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "no second swap is made beside it"
-        like "$(found other-swap)" '^warn: .*contradicts: .*no second swap is made beside it' "which check names as a contradiction"
+        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "the agent makes no second swap"
+        like "$(found other-swap)" '^warn: .*contradicts: .*the agent makes no second swap' "which check names as a contradiction"
         # The other neighbour: the operator's DaemonSet, with its hook.
         systemctl -q disable ocpswap-file-enable kubevirt-tune-watermarks
         rm -r $units/ocpswap-file-enable.service $units/kubevirt-tune-watermarks.service $units/system.slice.d $units/kubepods.slice.d /etc/openshift
@@ -69,5 +69,6 @@ case $BOOT in
         echo '{}' >/run/containers/oci/hooks.d/swap-for-burstable-wasp-agent-tx5lq.json
         like "$(found other-swap)" '^warn: the DaemonSet wasp-agent is on this node; contradicts: .*wasp-agent-tx5lq' "check names its pod"
         like "$(found daemonset-hook)" '^fail: .*swap-for-burstable-wasp-agent-tx5lq.json' "and its hook"
+        eventually 10 "the status line of the agent that runs names it too" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "swap-for-burstable-wasp-agent"'
         ;;
 esac

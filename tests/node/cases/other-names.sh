@@ -1,4 +1,4 @@
-# Cgroups as the cgroupfs driver and containerd name them
+# The agent recognizes cgroups with the names of the cgroupfs driver and of containerd
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G

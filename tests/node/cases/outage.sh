@@ -1,4 +1,4 @@
-# The API server is gone for a while
+# The agent survives an outage of the API server
 # suites: bookworm
 # timeout: 300
 . /payload/lib.sh
@@ -12,7 +12,7 @@ eventually 5 "a grant stands" has_limit steady "$(grant 100)"
 eventually 5 "another grant stands" has_limit restarted "$(grant 50)"
 note "STATUS: $(agent_status)"
 
-# Packets of the agent alone are dropped, so that its connections hang; the kubelet goes on.
+# Drops only the agent's packets, so that its connections hang; the kubelet continues.
 systemctl set-property --runtime wasp-agent IPAddressDeny=any
 pod new --request 60Mi --limit 300Mi
 pod new-old --request 60Mi --kubelet old

@@ -1,4 +1,4 @@
-# The package is installed, upgraded, downgraded and removed: no limit changes, no container ends
+# Installing, upgrading, downgrading and removing the package changes no limit and ends no container
 # suites: bookworm
 # package: yes
 # timeout: 600
@@ -6,7 +6,8 @@
 old=/payload/rpm/1.rpm new=/payload/rpm/2.rpm
 release() { rpm -q --qf '%{RELEASE}' wasp-agent; }
 
-# The harness has put the same files there: from now on they are the package's, which compresses these.
+# The harness has installed the same files: from now on they are the package's, which compresses
+# these.
 rm /usr/share/man/man?/wasp-*
 swap_on 2G
 start_apiserver
@@ -24,7 +25,7 @@ eventually 20 "and none" has_limit batch 0
 eventually 60 "one has pages in swap" bash -c ". /payload/lib.sh; more_than \"\$(swap_used busy)\" $(mib 2); exit 0"
 echo '# mine' >>/etc/wasp-agent/wasp-agent.toml
 
-# watch_limits: every value that is seen of any limit, until /run/watched is gone.
+# watch_limits: records every value of any limit, until /run/watched is gone.
 limits() { for name in vm busy batch; do of $name; echo "$scope/memory.swap.max" ${child:+"$child/memory.swap.max"}; done; }
 mapfile -t files < <(limits | tr ' ' '\n')
 watch_limits() {
@@ -40,7 +41,7 @@ watch_limits() {
 : >/run/watched
 watch_limits >/run/seen &
 watcher=$!
-# Waits until a process has been started, for the agent to have made its first pass.
+# Waits for a new process that has made its first pass.
 settled() { [[ $(systemctl show -P ActiveState wasp-agent) == active && $(agent_pid) != "$1" ]]; }
 
 for step in "upgrade $new 2" "downgrade $old 1"; do
@@ -74,7 +75,7 @@ check "no process is left" bash -c '! pidof wasp-agent'
 left=$(find /usr /etc /run /var -xdev -path /run/systemd -prune -o -name '*wasp*' -print | grep -vE '/run/(test|credentials)|/var/lib/test-' | sort)
 is "$left" "$(printf '%s\n' /etc/wasp-agent /etc/wasp-agent/wasp-agent.toml.rpmsave)" "nothing is left but the configuration that was changed"
 
-# Swap that the package made goes with it, unless it is used.
+# Removing the package removes the swap that it made, unless that is in use.
 check "install again" transaction -i $new
 configure '[swap]' 'size = "100Mi"' 'priority = 1'
 check "swap is made" systemctl start wasp-swap

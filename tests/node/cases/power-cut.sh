@@ -1,11 +1,12 @@
-# Power that fails while swap is made or exchanged: the next boot finishes the job
+# If the power fails while swap is made or replaced, the next boot finishes the job
 # suites: bookworm
 # boot: cold
 # timeout: 480
 . /payload/lib.sh
 folder=/var/lib/wasp-agent file=$folder/swapfile
 size() { configure '[swap]' "size = \"$1Mi\""; sync; }
-# cut_in SYSCALL WHEN WORDS COMMAND...: cuts the power while the agent is held at the system call.
+# cut_in SYSCALL WHEN WORDS COMMAND...: cuts the power while the agent is stopped in the system
+# call.
 cut_in() {
     local syscall=$1 when=$2 sentence=$3
     strace -qq -f -o /run/trace -e trace="$syscall" -e inject="$syscall:delay_$when=60000000:when=1" wasp-agent provision >/dev/null 2>&1 &

@@ -1,10 +1,10 @@
-# A swapfile is made, found again, grown, shrunk and removed, and nothing is lost on the way
+# A swapfile is made, recognized, grown, shrunk and removed, without loss of a page
 # suites: bookworm
 # timeout: 400
 . /payload/lib.sh
 file=/var/lib/wasp-agent/swapfile
 
-# provision STATUS [WORDS]: exit status and what is said.
+# provision STATUS [WORDS]: checks exit status and output.
 provision() {
     local status=0 said
     said=$(wasp-agent provision 2>&1) || status=$?
@@ -14,9 +14,9 @@ provision() {
 }
 swap_mib() { echo $((($(meminfo_bytes SwapTotal) + 4096) >> 20)); }
 uuid() { swaplabel "$file" | awk '/UUID/ { print $2 }'; }
-# While in use, a file that was exchanged keeps the name that it got then.
+# While in use, a replacement file keeps its first name.
 only_ours() { is "$(awk 'NR > 1 { sub(/\.next$/, "", $1); print $1 }' /proc/swaps)" "$file" "$1"; }
-# hog MEBIBYTES: holds as much in a cgroup of 64 MiB, the rest in swap.
+# hog MEBIBYTES: holds this much in a cgroup of 64 MiB, the rest in swap.
 hog() {
     systemd-run -q --unit hog -p Slice=user.slice -p MemoryMax=64M bash -c \
         "(tr '\0' x </dev/zero | head -c $1M; sleep 9999) | dd bs=$(($1 + 1))M count=1 iflag=fullblock of=/dev/null"
@@ -82,7 +82,7 @@ configure '[swap]' "size = \"$(((free - all / 10) >> 20))Mi\""
 provision 1 'would leave'
 configure '[swap]' 'size = "20Mi"'
 echo precious >"$file"
-provision 1 'not a swap area of ours'
+provision 1 'not a swap area of the agent'
 is "$(<"$file")" precious "a foreign file is not overwritten"
 rm "$file"
 echo precious >/root/target

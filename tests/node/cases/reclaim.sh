@@ -1,10 +1,10 @@
-# An idle pod gives back its memory before the node is short of it, and nobody waits for that
+# An idle pod gives memory back before the node is short of it, and no process waits for that
 # suites: bookworm
 # timeout: 1100
 . /payload/lib.sh
 swap_on 2G
 load_into_rootfs
-# Reports on a disk would be waited for, which holds reclaim back.
+# Reports on a disk would wait for it, which holds reclaim back.
 mount -t tmpfs tmpfs "$rootfs/tmp"
 start_apiserver
 configure '[eviction]' 'mode = "observe"' '[reclaim]' 'mode = "off"' 'pods = "burstable"' 'floor = "4Mi"' \
@@ -28,7 +28,7 @@ pod_file() { # POD: the report, wherever its container's root is
 slice_of() { local id unit scope child bundle slice; of "$1"; echo "$slice"; }
 lines() { wc -l <"$(pod_file "$1")"; }
 has_lines() { (($(lines "$1") >= $2)); }
-# p99 POD LINES: of the last so many seconds, the median of each second's p99, in microseconds
+# p99 POD LINES: of this many seconds at the end, the median of each second's p99, in microseconds
 p99() { tail -n "$2" "$(pod_file "$1")" | awk '{ print $4 }' | sort -n | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
 anon() { awk '$1 == "anon" { print $2 }' "$(slice_of "$1")/memory.stat"; }
 waited() { sed -n 's/^some.*total=//p' "$(slice_of "$1")/memory.pressure"; }

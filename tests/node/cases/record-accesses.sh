@@ -1,4 +1,4 @@
-# The recorder of tests/traces: what the kernel sees a workload access, second by second
+# The recorder of tests/traces: a workload's memory accesses that the kernel sees, second by second
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
@@ -13,6 +13,6 @@ for pattern in idle half-idle bursty periodic growing scanning; do
     is "$(wc -l <"$rootfs/tmp/$pattern")" "$seconds" "$pattern is recorded"
     sed "s/^/# trace $pattern /" "$rootfs/tmp/$pattern"
 done
-# An idle program leaves its memory alone; one that serves requests uses what is hot.
+# An idle program does not access its memory; one that serves requests uses the hot part.
 accessed() { awk 'NR > 5 { for (i = 2; i <= NF; i++) sum += $i } END { print sum + 0 }' "$rootfs/tmp/$1"; }
 check "the idle one accesses less than the half-idle one" more_than "$(accessed half-idle)" "$(accessed idle)"

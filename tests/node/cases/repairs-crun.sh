@@ -1,4 +1,4 @@
-# Whatever undoes a limit, it is right again at once
+# The agent restores a limit at once, whatever has changed it
 # timeout: 300
 . /payload/lib.sh
 swap_on 1G
@@ -11,7 +11,7 @@ eventually 10 "the grant stands" has_limit granted "$want"
 eventually 10 "the denial stands" has_limit denied 0
 pid=$(agent_pid)
 
-# after WHAT: both limits hold, now and in a second.
+# after EVENT: both limits hold, now and in a second.
 after() {
     eventually 5 "after $1 the grant stands" has_limit granted "${2:-$want}"
     eventually 5 "after $1 the denial stands" has_limit denied 0

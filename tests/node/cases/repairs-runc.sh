@@ -1,4 +1,4 @@
-# Whatever undoes a limit, it is right again at once, under runc
+# The agent restores a limit at once, whatever has changed it, under runc
 # suites: bookworm
 # timeout: 300
 TEST_RUNTIME=runc

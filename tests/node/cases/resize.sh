@@ -1,4 +1,4 @@
-# A container that is resized in place has the share of its new request
+# A container that is resized in place gets the share of its new request
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G

@@ -7,7 +7,7 @@
 file=/var/lib/wasp-agent/swapfile
 package=/payload/rpm/1.rpm
 
-# As the machine config operator does with a MachineConfig's spec.config.
+# Does the machine config operator's work with a MachineConfig's spec.config.
 apply_ignition() {
     local path mode source name
     while IFS=$'\t' read -r path mode source; do
@@ -38,7 +38,7 @@ case $BOOT in
         echo 'grants = "agent"' >/root/more.toml
         wasp-agent manifests --openshift 4.21 --config /root/more.toml --install present --swap-size 300Mi --out /root/rendered
         apply_ignition /root/rendered/worker.ign
-        # As on OpenShift 4.21 and later: the drop-in alone lets the node have swap.
+        # As on OpenShift 4.21 and later: only the drop-in allows swap on the node.
         mkdir -p /etc/kubernetes
         printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: true' >/etc/kubernetes/kubelet.conf
         cat >/usr/local/bin/kubelet <<'KUBELET'
@@ -65,7 +65,7 @@ UNIT
         ;;
     3)
         right /usr/bin
-        # Now an image without the package, which comes from a mirror at boot.
+        # Now an image without the package, which a mirror provides at boot.
         check "the package goes, and the swap that nobody uses with it" transaction -e wasp-agent
         check "it does" test ! -e $file
         systemctl -q stop kubelet
@@ -82,7 +82,7 @@ StandardInput=socket
 ExecStart=/bin/bash -c 'while read -r line && [[ $line != $$\'\\r\' ]]; do :; done; echo asked >>/root/asked; printf "HTTP/1.0 200 OK\\r\\n\\r\\n"; cat /payload/rpm/1.rpm'
 UNIT
         systemctl -q enable mirror.socket
-        # The kernel has SELinux, the node no policy: what is labelled is written down.
+        # The kernel has SELinux, the node no policy: record the files that restorecon would label.
         printf '%s\n' '#!/bin/sh' 'echo "$@" >>/root/labelled' >/usr/local/sbin/restorecon
         chmod +x /usr/local/sbin/restorecon
         /payload/root/usr/bin/wasp-agent manifests --openshift 4.21 --config /root/more.toml --install first-boot --swap-size 300Mi --out /root/rendered \
@@ -98,7 +98,7 @@ UNIT
         if [[ -e /sys/fs/selinux/enforce ]]; then
             is "$(tr '\n' ' ' </root/labelled)" "-F /usr/local/bin/wasp-hook -F /usr/local/bin/wasp-agent " "and the programs were labelled"
         fi
-        # A newer MachineConfig with a package that is not what it says.
+        # A newer MachineConfig with a package of another checksum.
         sed -i -E 's/^(ExecStart=.*) [0-9a-f]{64}$/\1 0000000000000000000000000000000000000000000000000000000000000000/' /etc/systemd/system/wasp-agent-install.service
         reboot_node
         ;;

@@ -1,4 +1,4 @@
-# The kubelet's certificate is rotated under the agent
+# The kubelet's certificate rotates while the agent runs
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G
@@ -13,7 +13,7 @@ note "the certificate is new, and the server refuses the old one"
 pod after --request 50Mi --limit 300Mi
 eventually 10 "a pod that is created afterwards gets its grant" has_limit after "$(grant 50)"
 
-# A watch that was open may live on; a new connection needs the new certificate.
+# An open watch may live on; a new connection needs the new certificate.
 systemctl restart test-apiserver
 eventually 20 "the API server is back" apiserver_answers
 pod later --request 60Mi --limit 300Mi

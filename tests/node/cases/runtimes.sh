@@ -1,4 +1,4 @@
-# With no agent, kubelet and runtime leave the limits that the agent has to cope with
+# Without an agent, kubelet and runtime leave the limits that the agent expects
 . /payload/lib.sh
 swap_on
 

@@ -1,4 +1,4 @@
-# The agent as a service: readiness, reload, stop, and what it says
+# The agent as a service: readiness, reload, stop, and status
 . /payload/lib.sh
 swap_on 1G
 start_apiserver
@@ -20,8 +20,8 @@ fields=$(journalctl -q -u wasp-agent -o json | jq -r 'keys[]' | sort -u)
 note "journal fields: $(grep -vE '^_|^__' <<<"$fields" | tr '\n' ' ')"
 like "$fields" 'MESSAGE_ID' "journal entries carry MESSAGE_ID"
 like "$fields" '(^|[^_A-Z])[A-Z]*CONTAINER[A-Z_]*' "journal entries name the container in a field"
-# What this node lacks is said, and is no trouble of the agent's.
-lacks='io.latency is not enforced|the kubelet evicts below|^WARN (io-latency|swap-devices|swap-encryption|swap-disk|watermarks): '
+# The agent reports this node's missing features, which are no problems of the agent.
+lacks='io.latency has no effect|the kubelet evicts below|^WARN (io-latency|swap-devices|swap-encryption|swap-disk|watermarks): '
 is "$(journalctl -q -u wasp-agent -p warning -o cat | grep -vE "$lacks" | head -n 5)" "" "nothing went wrong"
 
 check "plan --json is JSON" bash -c 'wasp-agent plan --json | jq -e .'

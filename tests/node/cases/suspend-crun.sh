@@ -1,4 +1,4 @@
-# A suspended pod's memory goes to swap and comes back byte for byte, and whatever needs the pod wakes it
+# A suspended pod's memory goes to swap and returns byte for byte, and every event that needs the pod wakes it
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
@@ -14,8 +14,9 @@ swap_limit() { local id unit scope child bundle slice; of "$1"; cat "$scope/memo
 listed() { wasp-agent suspended --json | jq -e --arg pod "$1" 'any(.[]; .pod == $pod)' >/dev/null; }
 forgotten() { ! listed "$1"; }
 
-# work NAME MEBIBYTES ARGUMENT...: a pod that holds MEBIBYTES of random bytes each in anonymous memory, in shared
-# memory and in the page cache. It says who it is when somebody writes to `go`, then checksums what it holds.
+# work NAME MEBIBYTES ARGUMENT...: a pod that holds MEBIBYTES of random bytes each in anonymous
+# memory, in shared memory and in the page cache. After a write to `go` it prints its name, then
+# checksums of its memory.
 work() {
     local name=$1 mebibytes=$2 folder=/var/lib/work/$1
     shift 2
@@ -29,11 +30,12 @@ b=/bin/busybox; cd /run; \$b cp seed page; \$b cp seed /tmp/shm
     : >ready; read -r x <go; : >first; \$b sha256sum >anon.sum; \$b sha256sum </tmp/shm >shm.sum
     \$b sha256sum <page >page.sum; : >done; exec sleep 100000; }"
     eventually 60 "$name holds its memory" test -e "$folder/ready"
-    # What dd reads is in its buffer before it waits for its reader.
+    # dd has all input in its buffer before it waits for its reader.
     settled() { local before; before=$(memory_used "$name"); pause 1; (($(memory_used "$name") - before < 1000000)); }
     eventually 30 "all of it" settled
 }
-# woken NAME: times from the word to the first answer and to the last checksum, and whether all is as it was.
+# woken NAME: prints the times from the request to the first answer and to the last checksum; checks
+# that the content is unchanged.
 woken() {
     local folder=/var/lib/work/$1 begun
     begun=$(now_ms)
@@ -47,7 +49,7 @@ woken() {
         is "$(<"$folder/$kind.sum")" "$(<"$folder/expected")" "$1: $kind is what it was"
     done
 }
-# asleep NAME: suspends it, and says what it took.
+# asleep NAME: suspends it, and prints the time and the bytes.
 asleep() {
     local begun before
     begun=$(now_ms)
@@ -92,7 +94,7 @@ for class in guaranteed besteffort; do
     woken $class
 done
 
-# What wakes a pod, and what is refused.
+# Events that wake a pod, and requests that are refused.
 nap() { check "$1 sleeps" wasp-agent suspend "default/$1"; check "frozen" frozen "$1"; }
 pod napper --request 60Mi --limit 200Mi --hog 20
 eventually 10 "it has its grant" has_limit napper "$(grant 60)"
@@ -118,15 +120,18 @@ of napper
 api delete pods napper --grace 30 >/dev/null
 eventually 20 "a deletion wakes it" runs napper
 
+# filled POD MIB: its program has written this much.
+filled() { more_than "$(memory_used "$1")" "$(mib "$2")"; }
 vm=(--label kubevirt.io=virt-launcher --request 60Mi --limit 200Mi --hog 20)
 pod vm "${vm[@]}"
 eventually 10 "a launcher has its grant" has_limit vm "$(grant 60)"
 like "$(wasp-agent suspend default/vm --force 2>&1 || true)" "virtctl pause" "a VM that runs is refused, by force too"
-# As virt-controller does it when virtctl has paused the VM.
+# As virt-controller does when virtctl has paused the VM.
 unpaused() {
     api patch pods vm --subresource status --patch \
         '{"status":{"conditions":[{"type":"kubevirt.io/virtual-machine-unpaused","status":"'"$1"'"}]}}' >/dev/null
 }
+eventually 20 "and has filled its memory" filled vm 18
 unpaused False
 paused() { wasp-agent suspend default/vm; }
 holds() { more_than "$(memory_used vm)" "$(mib 18)"; }
@@ -146,7 +151,7 @@ test-kubelet run --file /run/probed.json --runtime "$runtime" --no-sandbox
 refused() { [[ $(wasp-agent suspend default/probed 2>&1) == *"liveness probe"* ]]; }
 eventually 20 "a pod with probes is refused" refused
 check "but for --force" wasp-agent suspend default/probed --force
-# As the kubelet does when nobody answers.
+# As the kubelet does when a container does not answer.
 of probed
 killed() { "$runtime" kill "$id" KILL; }
 check "the kubelet kills it while it is frozen" killed
@@ -154,11 +159,10 @@ eventually 20 "it is dead" dead probed
 eventually 30 "and forgotten" forgotten probed
 like "$(wasp-agent suspend default/nobody 2>&1 || true)" "no pod default/nobody" "an unknown pod is refused"
 
-# Swap that is full halfway.
+# Swap that is half full.
 pod big --request 120Mi --limit 300Mi --hog 80
 eventually 20 "a bigger one has its grant" has_limit big "$(grant 120)"
-filled() { more_than "$(memory_used big)" "$(mib 70)"; }
-eventually 60 "and has filled its memory" filled
+eventually 60 "and has filled its memory" filled big 70
 free=$(awk '$1 == "SwapFree:" { print $2 * 1024 }' /proc/meminfo)
 configure '[suspend]' "keep-swap-free = \"$((free - $(mib 30)))\""
 systemctl reload wasp-agent

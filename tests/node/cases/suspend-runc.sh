@@ -1,4 +1,4 @@
-# A suspended pod's memory goes to swap and comes back byte for byte, under runc
+# A suspended pod's memory goes to swap and returns byte for byte, under runc
 # suites: bookworm
 # timeout: 600
 TEST_RUNTIME=runc

@@ -1,4 +1,4 @@
-# Swap that comes and goes changes every grant
+# Swap that is added or removed changes every grant
 . /payload/lib.sh
 start_apiserver
 pod one --request 100Mi --limit 300Mi

@@ -1,4 +1,4 @@
-# Tenants that attack in every known way at once change nothing for a well-behaved pod
+# Tenants that attack in every known way at once do not affect a well-behaved pod
 # suites: bookworm
 # timeout: 900
 # STARTS=600 makes it ten minutes instead of one and a half (`WASP_NODE_STARTS`).
@@ -17,7 +17,7 @@ pod calm --request 100Mi --limit 300Mi
 pod tidy --request 60Mi --limit 200Mi
 eventually 40 "a well-behaved pod has its grant" has_limit calm "$(grant 100)"
 
-# One that blinded the agent once: Kubernetes accepts the amount.
+# A pod that once blinded the agent: Kubernetes accepts the amount.
 cat >/tmp/blinder.json <<'JSON'
 {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "blinder", "namespace": "default"},
  "spec": {"nodeName": "node-a", "containers": [{"name": "main", "image": "example.com/x:1",
@@ -26,18 +26,18 @@ JSON
 api create -f /tmp/blinder.json >/dev/null
 knows() { [[ $(jq '.api.pods' /run/wasp-agent/status.json) == "$1" ]]; }
 eventually 60 "a pod with an amount beyond all bounds is read, as Kubernetes reads it" knows 3
-# One that calls itself static, asks to stay, and thrashes within its own limit.
+# A pod that claims to be static, asks not to be evicted, and thrashes within its own limit.
 thrash='while ! [ -e /tmp/go ]; do sleep 1; done; tr "\\0" x </dev/zero | dd bs=140M iflag=fullblock of=/dev/null'
 pod liar --request 80Mi --limit 100Mi --annotation kubernetes.io/config.source=file \
     --annotation cluster-autoscaler.kubernetes.io/safe-to-evict=false --command "$thrash"
-# One that leaves memory behind at each restart.
+# A pod that leaves memory behind at each restart.
 mkdir -p /run/memory-dir
 mount -t tmpfs -o size=1G tmpfs /run/memory-dir
 pod_with_sandbox hoarder --request 100Mi --limit 120Mi \
     --annotation test-kubelet/memory-dir=/run/memory-dir --command 'n=$(/bin/busybox ls /run | /bin/busybox wc -l)
 /bin/busybox tr "\0" x </dev/zero | /bin/busybox head -c 62914560 >/run/$n
 exec sleep 100000'
-# One that makes and removes cgroups of its own without end.
+# A pod that creates and removes cgroups of its own endlessly.
 pod churner --request 50Mi --limit 100Mi --annotation io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw=true \
     --command 'cd /sys/fs/cgroup; while true; do /bin/busybox mkdir -p container x y; /bin/busybox rmdir container x y; done'
 

@@ -1,4 +1,4 @@
-# The kernel swaps before the kubelet would evict, however fast memory is taken, and follows its threshold
+# The kernel swaps before the kubelet would evict, however fast memory is taken, and follows a changed threshold
 # suites: bookworm
 # timeout: 400
 . /payload/lib.sh
@@ -10,12 +10,13 @@ kubelet() { # THRESHOLD
 min() { cat /proc/sys/vm/min_free_kbytes; }
 factor() { cat /proc/sys/vm/watermark_scale_factor; }
 settings() { echo "$(min) $(factor)"; }
-# In MiB: where allocators reclaim, where kswapd begins, where it ends.
+# In MiB: the levels below which allocators reclaim and kswapd begins, and above which it ends.
 watermarks() { awk '$1 == "min" { m += $2 } $1 == "low" { l += $2 } $1 == "high" && NF == 2 { h += $2 } END { printf "%d %d %d", m / 256, l / 256, h / 256 }' /proc/zoneinfo; }
 # available: MiB that are free or inactive file cache
 available() { awk '$1 == "MemFree:" || $1 == "Inactive(file):" { sum += $2 } END { print int(sum / 1024) }' /proc/meminfo; }
-# race: fills memory but for some 400 MiB, then takes 550 MiB as fast as it can. Sets lowest_mib, samples_below
-# (the threshold of 100 MiB), first_below_ms, first_swap_ms, swapped_out_mib, mib_per_s and ms.
+# race: fills memory except about 400 MiB, then takes 550 MiB as fast as possible. Sets lowest_mib,
+# samples_below (the threshold of 100 MiB), first_below_ms, first_swap_ms, swapped_out_mib,
+# mib_per_s and ms.
 race() {
     local result sampler
     rm -f /tmp/filled /tmp/done
@@ -41,11 +42,11 @@ is "$(settings)" "$before" "without swap, nothing is aligned"
 configure 'swap.size = "800Mi"'
 systemctl restart wasp-swap
 is "$(min)" 108800 "with swap, allocators reclaim just above the kubelet's threshold"
-like "$(journalctl -q -u wasp-swap -o cat)" 'kubelet evicts below 100.0 MiB: kswapd is to begin at [0-9.]+ MiB, .* \(1/64 of RAM' \
+like "$(journalctl -q -u wasp-swap -o cat)" 'kubelet evicts below 100.0 MiB: kswapd starts at [0-9.]+ MiB, .* \(1/64 of RAM' \
     "the journal explains it"
 aligned=$(settings)
 
-# As version 0.1.0 aligned them: low an eighth above the threshold, nothing else.
+# The alignment of version 0.1.0: low an eighth above the threshold, nothing else.
 sysctl -qw "vm.min_free_kbytes=${before% *}" vm.watermark_scale_factor=468
 race
 sysctl -qw vm.watermark_scale_factor=10

@@ -1,4 +1,4 @@
-# Everything else gets no swap, whatever the runtime left
+# All other containers get no swap, whatever the runtime left
 # suites: bookworm
 # timeout: 300
 . /payload/lib.sh

@@ -1,4 +1,4 @@
-//! Settings of eviction.
+//! Settings of eviction: table `[eviction]`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,27 +7,27 @@ use super::read::Read;
 crate::vocabulary! {
     pub enum EvictionMode {
         Off = "off",
-        /// Say what would be done.
+        /// Reports which pod the agent would evict, and evicts none.
         Observe = "observe",
         Enforce = "enforce",
     }
 }
 
 crate::vocabulary! {
-    /// What keeps new pods from a node whose swap hurts.
+    /// The way to keep new pods off a node while a signal is active.
     pub enum SchedulingGuard {
         None = "none",
-        /// The node's condition says so, for those who look at it.
+        /// Sets only the node's condition `SwapPressure`, which no part of Kubernetes acts on.
         Condition = "condition",
-        /// Also `spec.unschedulable`.
+        /// Also sets `spec.unschedulable`.
         Cordon = "cordon",
-        /// Also a taint, by another's credentials.
+        /// Also sets a taint, with the credentials in `guard_kubeconfig`.
         Taint = "taint",
     }
 }
 
 crate::vocabulary! {
-    /// What the taint does to pods that do not tolerate it.
+    /// The effect of the taint on pods that do not tolerate it.
     pub enum TaintEffect {
         /// The scheduler puts no new pod on the node.
         NoSchedule = "NoSchedule",
@@ -36,55 +36,56 @@ crate::vocabulary! {
     }
 }
 
-/// What all signals have.
+/// Settings that every signal has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SignalSettings {
     pub enabled: bool,
-    /// How long it must be over its threshold.
+    /// The signal becomes active after its value has been above the threshold for this long.
     pub sustain: Duration,
-    /// Below which part of its threshold it ends: 0 to 1.
+    /// An active signal ends below this part of its threshold: 0 to 1.
     pub release: f64,
 }
 
-/// Thresholds of swap-driven eviction.
+/// Settings of swap-driven eviction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvictionSettings {
     pub mode: EvictionMode,
     pub guard: SchedulingGuard,
-    /// Of who may taint the node; `None`: nobody.
+    /// The kubeconfig of an account that may taint the node; `None` if there is none.
     pub guard_kubeconfig: Option<PathBuf>,
-    /// The taint's key.
+    /// The key of the taint.
     pub taint: String,
     pub taint_effect: TaintEffect,
-    /// How long the node counts as pressed after the last signal.
+    /// The node stays under pressure for this long after the last signal has ended.
     pub transition: Duration,
-    /// How long a pod that must go has been refused before it is deleted; `None`: never deleted.
+    /// The agent deletes a pod once its eviction has been refused for this long; `None`: never.
     pub last_resort: Option<Duration>,
     pub traffic: SignalSettings,
     pub utilization: SignalSettings,
     pub overcommit: SignalSettings,
     pub pressure: SignalSettings,
-    /// Traffic counts only while somebody waits for memory.
+    /// Swap traffic counts only while processes wait for memory.
     pub confirm_with_pressure: bool,
     pub max_overcommit_ratio: f64,
-    /// Shares of the time, in percent.
+    /// Shares of time, in percent.
     pub max_full_percent: f64,
     pub max_some_percent: f64,
-    /// So many times its threshold, and a signal is critical.
+    /// A signal is critical above this multiple of its threshold.
     pub critical_factor: f64,
     pub cooldown: Duration,
     pub max_per_hour: usize,
-    /// A longer grace period of a pod is shortened to this; `None`: a pod's own counts.
+    /// The longest grace period that the agent allows a pod; `None`: the pod's own applies.
     pub longest_grace: Option<Duration>,
-    /// While a signal is critical, a pod that has not left after this time may be overtaken.
+    /// While a signal is critical, the agent may evict another pod if the first has not left after
+    /// this time.
     pub overtake_after: Duration,
-    /// How long the descheduler, where it relieves the node, goes first.
+    /// Where the descheduler relieves the node, the agent gives it this long before it evicts pods.
     pub wait_for_others: Duration,
-    /// The share of the memory that is missing which a pod must free, in percent.
+    /// The share of the missing memory that the eviction of a pod must free, in percent.
     pub min_relief_percent: u64,
-    /// A pod with one of these annotations is never evicted, unless its value is "false".
+    /// The agent never evicts a pod with one of these annotations, unless its value is "false".
     pub opt_out_annotations: Vec<String>,
-    /// Names, or beginnings of names that end in `*`.
+    /// Namespace names, or prefixes that end in `*`.
     pub protected_namespaces: Vec<String>,
     pub swap_utilization_factor: f64,
     pub max_swap_in_pages_per_second: u64,

@@ -1,4 +1,4 @@
-//! What a key of the configuration is: its type, range, default and effect. table.rs has them all.
+//! Keys of the configuration: their type, range, default and effect. table.rs lists them all.
 
 pub use super::table::KEYS;
 use strsim::levenshtein;
@@ -6,14 +6,14 @@ use strsim::levenshtein;
 use super::value::Value;
 use crate::model::quantity::Quantity;
 
-/// A key of the configuration.
+/// One key of the configuration.
 #[derive(Debug)]
 pub struct Key {
-    /// Dotted, as in TOML: `limits.policy`.
+    /// Dotted path, as in TOML: `limits.policy`.
     pub path: &'static str,
     pub kind: Kind,
     pub default: Default,
-    /// The environment variable of the DaemonSet's documentation that sets it too.
+    /// The environment variable of the DaemonSet that sets the same key.
     pub environment: Option<&'static str>,
     pub help: &'static str,
 }
@@ -56,10 +56,10 @@ pub enum Kind {
     NodeName,
     /// An IP address and a port, or empty.
     Listen,
-    /// A key as labels and taints have it: a name, or a prefix, a slash and a name.
+    /// A key of a label or taint: a name, or a prefix, a slash and a name.
     LabelKey,
     Boolean,
-    /// A whole number, or "keep": what the kernel has is left alone.
+    /// A whole number, or "keep", which leaves the kernel's current value in place.
     IntegerOrKeep {
         min: u64,
         max: u64,
@@ -68,18 +68,18 @@ pub enum Kind {
     Size,
     /// A Kubernetes quantity of bytes, a percentage, or empty.
     SizeOrPercent,
-    /// Names of systemd slices, each once.
+    /// Names of systemd slices, without duplicates.
     Slices,
-    /// Names of systemd services, each once.
+    /// Names of systemd services, without duplicates.
     Services,
-    /// Names of namespaces, or beginnings of names that end in `*`.
+    /// Names of namespaces, or prefixes that end in `*`.
     Namespaces,
-    /// Keys of annotations.
+    /// Annotation keys.
     Annotations,
 }
 
 impl Kind {
-    /// What is allowed, for messages.
+    /// The allowed values, worded for messages.
     pub fn allowed(&self) -> String {
         match self {
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
@@ -88,9 +88,9 @@ impl Kind {
                 let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
                 format!("one of {}", words.join(", "))
             }
-            Self::Path => "an absolute path, or \"\" for the usual one".to_owned(),
+            Self::Path => "an absolute path, or \"\" for the default".to_owned(),
             Self::Listen => "an address and a port (127.0.0.1:9753, [::]:9753), or \"\"".to_owned(),
-            Self::LabelKey => "a key of labels and taints (example.com/name)".to_owned(),
+            Self::LabelKey => "a key of a label or taint (example.com/name)".to_owned(),
             Self::Boolean => "true or false".to_owned(),
             Self::IntegerOrKeep { min, max } => {
                 format!("a whole number from {min} to {max}, or \"keep\"")
@@ -98,11 +98,10 @@ impl Kind {
             Self::Size => "a size (8Gi, 512Mi), or \"\"".to_owned(),
             Self::SizeOrPercent => "a size (8Gi), a percentage (\"15%\"), or \"\"".to_owned(),
             Self::Namespaces => {
-                "a list of namespaces, or of their beginnings ([\"kube-system*\", \"openshift*\"])"
-                    .to_owned()
+                "a list of namespaces or prefixes ([\"kube-system*\", \"openshift*\"])".to_owned()
             }
             Self::Annotations => {
-                "a list of keys of annotations ([\"example.com/never-evict\"])".to_owned()
+                "a list of annotation keys ([\"example.com/never-evict\"])".to_owned()
             }
             Self::Slices => "a list of slices ([\"system.slice\"])".to_owned(),
             Self::Services => "a list of services ([\"kubelet.service\"])".to_owned(),
@@ -112,7 +111,8 @@ impl Kind {
         }
     }
 
-    /// Whether `value` is allowed; integers are taken for floats.
+    /// Returns `value` if the kind allows it, with integers converted to floats where the kind is a
+    /// float.
     pub fn accept(&self, value: Value) -> Option<Value> {
         match (self, value) {
             (Self::Integer { min, max }, Value::Integer(number)) => {
@@ -178,7 +178,7 @@ impl Kind {
         }
     }
 
-    /// A value from text without quotes, as environment variables hold it.
+    /// Parses a value without quotes, as environment variables hold it.
     pub fn from_environment(&self, text: &str) -> Option<Value> {
         let value = match self {
             Self::Integer { .. } => Value::Integer(text.parse().ok()?),
@@ -200,26 +200,28 @@ impl Kind {
     }
 }
 
-/// A positive number of bytes.
+/// Parses a positive Kubernetes quantity of bytes.
 pub fn size(text: &str) -> Option<u64> {
     let quantity = text.parse::<Quantity>().ok().filter(|quantity| quantity.fits())?;
     u64::try_from(quantity.value()).ok().filter(|bytes| *bytes > 0)
 }
 
-/// `15%`: 0 to 100.
+/// Parses a percentage such as `15%`: 0 to 100.
 pub fn percent(text: &str) -> Option<u64> {
     text.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)
 }
 
-/// An RFC 1123 label, or the beginning of one and `*`.
+/// Returns true for an RFC 1123 label, or for a prefix of one and `*`.
 fn is_namespace_pattern(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let stem = name.strip_suffix('*').unwrap_or(name);
     !name.is_empty() && stem.len() <= 63 && stem.bytes().all(plain)
 }
 
-/// Kubernetes "Labels and Selectors": at most 63 letters, digits and `-_.`, after an optional DNS
+/// Returns true for a label key: at most 63 letters, digits and `-_.`, after an optional DNS
 /// subdomain and a slash.
+///
+/// Source: Kubernetes "Labels and Selectors".
 fn is_label_key(key: &str) -> bool {
     let (prefix, name) =
         key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
@@ -233,7 +235,8 @@ fn is_label_key(key: &str) -> bool {
         && prefix.is_none_or(|p| !p.is_empty() && p.len() <= 253 && p.bytes().all(subdomain))
 }
 
-/// A service, an instance of a template included; systemd's characters for names of units.
+/// Returns true for the name of a service or of a template's instance, in the characters that
+/// systemd.unit(5) allows.
 fn is_service(name: &str) -> bool {
     let stem = name.strip_suffix(".service").unwrap_or("");
     !stem.is_empty()
@@ -241,19 +244,20 @@ fn is_service(name: &str) -> bool {
         && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
 }
 
-/// systemd.unit(5): the characters of unit names. The root slice has nothing to be protected from.
+/// Returns true for the name of a slice, in the characters that systemd.unit(5) allows. The root
+/// slice is excluded: the agent cannot protect it from anything.
 fn is_slice(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b":_.\\-".contains(&b);
     name.strip_suffix(".slice")
         .is_some_and(|stem| !stem.is_empty() && stem != "-" && stem.bytes().all(plain))
 }
 
-/// The key at `path`.
+/// Returns the key with this path.
 pub fn key(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// The existing key that `path` probably means, for "did you mean".
+/// Returns the existing key that is nearest to `path`, for "did you mean".
 pub fn nearest(path: &str) -> Option<&'static str> {
     let (distance, nearest) = KEYS
         .iter()

@@ -1,4 +1,5 @@
-//! Resolves each key to the value that counts. The texts of the layers come from the caller, lowest first.
+//! Resolves the value of each key from the configuration layers. The caller passes the layers'
+//! texts, lowest first.
 
 use std::{
     collections::BTreeMap,
@@ -16,29 +17,31 @@ use super::{
     value::{Origin, Problem, Problems, Value},
 };
 
-/// Set by the DaemonSet for its own sake; nothing here to set.
+/// Variables that the DaemonSet sets for itself and that have no counterpart here.
 const IGNORED_VARIABLES: [&str; 1] = ["FSROOT"];
 
-/// The value of every key with its origin.
+/// The value of every key, with its origin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
     values: BTreeMap<&'static str, (Value, Origin)>,
 }
 
 impl Resolved {
-    /// Every key's default.
+    /// Every key at its default.
     pub fn defaults() -> Self {
         let values = KEYS.iter().map(|k| (k.path, (k.default.value(), Origin::Default)));
         Self { values: values.collect() }
     }
 
-    /// The value that counts for `path`, with its origin; `None` only where there is no such key.
+    /// Returns the value in effect for `path`, with its origin; `None` only if there is no such
+    /// key.
     pub fn get(&self, path: &str) -> Option<&(Value, Origin)> {
         self.values.get(path)
     }
 }
 
-/// Resolves drop-ins that a host is to get: path and text, in the order in which it will read them.
+/// Resolves drop-ins that are not on a host yet: path and text of each, in the order in which the
+/// host will read them.
 pub fn resolve_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Resolved, Problems> {
     let mut layers = Layers::defaults();
     for (path, text) in drop_ins {
@@ -47,7 +50,7 @@ pub fn resolve_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Resolved, Proble
     layers.resolved()
 }
 
-/// The layers taken so far, with everything that is wrong with them.
+/// The layers read so far, with every problem found in them.
 #[derive(Debug)]
 pub struct Layers {
     values: BTreeMap<&'static str, (Value, Origin)>,
@@ -55,12 +58,12 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// The lowest layer: every key's default.
+    /// Starts with the lowest layer: every key's default.
     pub fn defaults() -> Self {
         Self { values: Resolved::defaults().values, problems: Vec::new() }
     }
 
-    /// The value that counts for each key, or all problems of all layers.
+    /// Returns the value in effect for each key, or the problems of all layers.
     pub fn resolved(mut self) -> Result<Resolved, Problems> {
         if self.problems.is_empty() {
             Ok(Resolved { values: self.values })
@@ -74,13 +77,13 @@ impl Layers {
         self.problems.push(Problem { origin, text });
     }
 
-    /// A layer's file cannot be read.
+    /// Records that the file of a layer cannot be read.
     pub fn take_unreadable(&mut self, path: &Path, why: &std::io::Error) {
         let origin = Origin::File { path: path.to_owned(), line: 0 };
         self.problem(origin, format!("cannot be read: {why}"));
     }
 
-    /// Takes a file in TOML; `path` is the file's name on the host, for messages.
+    /// Adds a TOML file as the next layer; `path` is the file's name on the host, for messages.
     pub fn take_toml(&mut self, path: &Path, text: &str) {
         let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
         let origin = |offset: usize| Origin::File {
@@ -141,7 +144,7 @@ impl Layers {
         }
     }
 
-    /// Takes an environment file (`NAME=value` lines) of the variables that the DaemonSet had.
+    /// Adds an environment file (`NAME=value` lines) with the variables of the DaemonSet.
     pub fn take_sysconfig(&mut self, path: &Path, text: &str) {
         let (assignments, bad) = sysconfig::parse(text);
         let origin = |line| Origin::File { path: path.to_owned(), line };
@@ -161,7 +164,7 @@ impl Layers {
         }
     }
 
-    /// Takes the process's environment, the highest layer.
+    /// Adds the process's environment, the highest layer.
     pub fn take_environment(&mut self, environment: impl Fn(&str) -> Option<String>) {
         for key in KEYS {
             if let Some(name) = key.environment
@@ -203,7 +206,7 @@ fn texts(items: &DeArray<'_>) -> Option<Vec<String>> {
         .collect()
 }
 
-/// A value as it was written, for messages.
+/// Formats a value as it was written, for messages.
 fn shown(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("{text:?}"),

@@ -1,19 +1,20 @@
-//! Settings of metrics.
+//! Settings of metrics: table `[metrics]`.
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::read::Read;
 
-/// Where metrics are to be had beside the unix socket.
+/// Places where the agent publishes metrics, in addition to its unix socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetricsSettings {
-    /// `None`: nowhere else.
+    /// Address and port of the HTTP listener; `None`: no listener.
     pub listen: Option<SocketAddr>,
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
-    /// Who may ask must have a certificate of this CA; `None`: whoever reaches the port.
+    /// The CA that must have signed a client's certificate; `None`: any client that reaches the
+    /// port may read.
     pub client_ca: Option<PathBuf>,
-    /// For node_exporter's textfile collector.
+    /// The file to write for node_exporter's textfile collector.
     pub textfile: Option<PathBuf>,
 }
 

@@ -1,5 +1,5 @@
-//! Configuration: layered files and the environment become [`settings::Settings`], or a list of
-//! everything that is wrong with them.
+//! Configuration: turns layered files and the environment into [`settings::Settings`], or into a
+//! list of every problem in them.
 
 mod eviction;
 pub mod keys;

@@ -1,5 +1,5 @@
-//! Values by their kind. Each has passed its key's `Kind`; what is given here for others is what the
-//! key table excludes (a test reads every key).
+//! Reads values of each kind. Each value has passed its key's `Kind`; the fallbacks here are for
+//! values that the key table rules out (a test reads every key).
 
 use std::{path::PathBuf, time::Duration};
 
@@ -21,7 +21,7 @@ impl<'a> Read<'a> {
         }
     }
 
-    /// A number, or "keep".
+    /// Reads a number; `None` for "keep".
     pub fn kept(self, path: &str) -> Option<u64> {
         match self.value(path) {
             Some(Value::Integer(number)) => Some(*number),
@@ -29,7 +29,7 @@ impl<'a> Read<'a> {
         }
     }
 
-    /// The value of a [`Kind::Choice`](super::keys::Kind::Choice) of this vocabulary.
+    /// Reads a word of this vocabulary from a [`Kind::Choice`](super::keys::Kind::Choice).
     pub fn choice<T: Vocabulary>(self, path: &str, fallback: T) -> T {
         T::from_word(self.text(path)).unwrap_or(fallback)
     }
@@ -67,7 +67,7 @@ impl<'a> Read<'a> {
         }
     }
 
-    /// `None` for the usual one.
+    /// Reads a path; `None` if it is empty.
     pub fn path(self, path: &str) -> Option<PathBuf> {
         Some(self.text(path)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }

@@ -1,4 +1,4 @@
-//! Settings of proactive reclaim.
+//! Settings of proactive reclaim: table `[reclaim]`.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ crate::vocabulary! {
 }
 
 crate::vocabulary! {
-    /// Which pods memory is reclaimed from. Never Guaranteed, critical and protected ones.
+    /// The pods that the agent reclaims memory from. It always leaves out Guaranteed, critical and
+    /// protected pods.
     pub enum ReclaimPods {
         VirtLauncher = "virt-launcher",
         Burstable = "burstable",
@@ -26,16 +27,17 @@ crate::vocabulary! {
 pub struct ReclaimSettings {
     pub mode: ReclaimMode,
     pub pods: ReclaimPods,
-    /// In percent of the time.
+    /// In percent of time.
     pub max_pressure_percent: f64,
-    /// Bytes that come back, in percent of what was reclaimed within the last minutes.
+    /// Bytes that return from swap, in percent of the bytes reclaimed within the last minutes.
     pub max_refault_percent: f64,
-    /// Of the pod's grant, and of the node's swap. 0 to 100.
+    /// The largest part of the pod's grant, and of the node's swap, that reclaim may fill: 0 to
+    /// 100.
     pub max_swap_percent: u64,
     pub write_bytes_per_second: u64,
-    /// What a pod keeps in RAM in any case.
+    /// Bytes that the agent always leaves a pod in RAM.
     pub floor_bytes: u64,
-    /// A pod that has started is left alone for so long.
+    /// The agent leaves a pod alone for this long after its start.
     pub start_delay: Duration,
 }
 

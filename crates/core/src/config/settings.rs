@@ -1,4 +1,5 @@
-//! Settings that make sense. There is no way to have others: [`Settings::valid`] refuses them.
+//! Validated settings. [`Settings::valid`] is the only way to get them, and it rejects
+//! contradictions.
 
 use std::{borrow::Cow, path::PathBuf, time::Duration};
 
@@ -18,17 +19,17 @@ use crate::model::hook::WhenUnknown;
 pub use crate::model::policy::{Eligibility, Policy, WishRules};
 
 crate::vocabulary! {
-    /// Who sets the containers' limits.
+    /// The program that sets the containers' swap limits.
     pub enum Grants {
-        /// As configured: whoever the kubelet's configuration leaves it to. In force: nobody knows yet, and
-        /// the agent raises no limit.
+        /// As configured: the kubelet's configuration decides. In force: the agent could not read
+        /// that configuration yet, and raises no limit.
         Auto = "auto",
         Agent = "agent",
         Kubelet = "kubelet",
     }
 }
 
-/// What a grant depends on.
+/// The settings that a grant depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantSettings {
     pub policy: Policy,
@@ -42,11 +43,11 @@ pub struct GrantSettings {
 pub struct LimitSettings {
     pub resync: Duration,
     pub follow: Duration,
-    /// Where the kubelet grants: a limit that is not the kubelet's is set to the kubelet's.
+    /// If true, the agent resets limits that differ from the kubelet's where the kubelet grants.
     pub repair: bool,
 }
 
-/// How much of something, absolute or of a whole.
+/// An amount, absolute or as a part of a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
     Bytes(u64),
@@ -55,12 +56,12 @@ pub enum Share {
 }
 
 impl GrantSettings {
-    /// What the kubelet goes by when it grants.
+    /// The rules that the kubelet applies when it grants.
     pub const LIMITED_SWAP: Self = Self {
         policy: Policy::Limited,
         eligibility: Eligibility::Burstable,
         system_reserved_percent: 0,
-        // A kubelet that grants swap knows no wishes.
+        // A kubelet that grants swap knows nothing of the annotations for wishes.
         wishes: WishRules {
             annotations: false,
             no_swap_namespaces: Vec::new(),
@@ -98,48 +99,49 @@ crate::vocabulary! {
     }
 }
 
-/// How much swap the node is to have.
+/// The amount of swap to provide on the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwapSize {
     Bytes(u64),
-    /// RAM × (percent / 100 − 1); 100 is none.
+    /// RAM × (percent / 100 − 1); 100 percent means no swap.
     Overcommit {
         percent: u64,
     },
 }
 
-/// The swap that the agent provisions.
+/// Settings of the swap that the agent provisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapSettings {
     pub size: SwapSize,
     pub kind: SwapKind,
-    /// The swapfile or the partition; of no meaning for zram.
+    /// The swapfile or the partition; unused for zram.
     pub path: PathBuf,
     pub priority: u16,
     pub discard: Discard,
-    /// `None`: by the kubelet's eviction threshold.
+    /// Free space to leave on the file system; `None`: derived from the kubelet's eviction
+    /// threshold.
     pub reserve: Option<Share>,
-    /// Also where OpenShift makes its own.
+    /// Provisions swap even where OpenShift provides its own.
     pub beside_others: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtectionSettings {
-    /// Slices without swap, each once.
+    /// Slices that get no swap, without duplicates.
     pub slices: Vec<String>,
-    /// `None`: no target is set.
+    /// `None`: the agent sets no target.
     pub io_latency_target: Option<Duration>,
-    /// Of the pods' slices; `None`: no target is set.
+    /// For the pods' slices; `None`: the agent sets no target.
     pub pods_io_latency_target: Option<Duration>,
-    /// Of `slices`; `None` is left as it is.
+    /// For `slices`; `None`: the agent leaves the current weight.
     pub io_weight: Option<u64>,
     pub cpu_weight: Option<u64>,
-    /// How much of RAM at most is kept for the working sets of `services`.
+    /// The largest part of RAM to reserve for the working sets of `services`, in percent.
     pub working_set_percent: u64,
     pub services: Vec<String>,
 }
 
-/// What the kernel is told; `None` is left as it is.
+/// Kernel parameters; the agent leaves those that are `None` unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelSettings {
     pub align_watermarks: bool,
@@ -147,16 +149,16 @@ pub struct KernelSettings {
     pub zswap: Option<bool>,
 }
 
-/// The OCI hook.
+/// Settings of the OCI hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookSettings {
     pub install: bool,
     pub when_unknown: WhenUnknown,
-    /// Names, or beginnings of names that end in `*`.
+    /// Namespace names, or prefixes that end in `*`.
     pub denied_namespaces: Vec<String>,
 }
 
-/// Where the swapfile is unless configured.
+/// Default path of the swapfile.
 pub const SWAPFILE: &str = "/var/lib/wasp-agent/swapfile";
 
 #[derive(Clone, Debug, PartialEq)]
@@ -166,7 +168,8 @@ pub struct Settings {
     pub protection: ProtectionSettings,
     pub kernel: KernelSettings,
     pub hook: HookSettings,
-    /// The kubelet's configuration; `None`: as its command line says, else the usual places.
+    /// The kubelet's configuration file; `None`: the one on its command line, else the usual
+    /// places.
     pub kubelet_config: Option<PathBuf>,
     pub grant: GrantSettings,
     pub limits: LimitSettings,
@@ -174,21 +177,24 @@ pub struct Settings {
     pub reclaim: ReclaimSettings,
     pub metrics: MetricsSettings,
     pub suspend: SuspendSettings,
-    /// `None`: as the client certificate says.
+    /// `None`: the name in the client certificate.
     pub node_name: Option<String>,
-    /// `None`: search the usual places.
+    /// `None`: the agent searches the usual places.
     pub kubeconfig: Option<PathBuf>,
-    /// klog's scale.
+    /// On klog's scale.
     pub verbosity: u8,
 }
 
 impl Settings {
-    /// What a host's settings will be by these drop-ins, path and text.
+    /// Returns the settings that a host will have with these drop-ins; each is a path and a text.
     pub fn of_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Self, Problems> {
         Ok(Self::valid(resolve_drop_ins(drop_ins)?)?.0)
     }
 
-    /// The settings that the layers give, unless values contradict each other.
+    /// Returns the settings that the layers give.
+    ///
+    /// # Errors
+    /// Every problem, if values contradict each other.
     pub fn valid(resolved: Resolved) -> Result<(Self, Resolved), Problems> {
         let settings = Self::from_resolved(&resolved);
         let contradictions = contradictions(&settings, &resolved);
@@ -199,7 +205,8 @@ impl Settings {
         }
     }
 
-    /// The rules of grants in force. A kubelet that grants swap itself knows no wishes.
+    /// Returns the grant rules in force. A kubelet that grants swap itself knows nothing of the
+    /// annotations for wishes.
     pub fn grant_rules(&self) -> Cow<'_, GrantSettings> {
         match self.grants {
             Grants::Agent | Grants::Auto => Cow::Borrowed(&self.grant),
@@ -209,13 +216,13 @@ impl Settings {
         }
     }
 
-    /// What counts where nothing is configured.
+    /// Returns the settings of a host without any configuration.
     pub fn defaults() -> Self {
         Self::from_resolved(&Resolved::defaults())
     }
 
-    /// Each value has passed its key's `Kind`; the fallbacks below are what the key table excludes
-    /// (a test reads every key).
+    /// Each value has passed its key's `Kind`; the fallbacks below are for values that the key
+    /// table rules out (a test reads every key).
     fn from_resolved(resolved: &Resolved) -> Self {
         let read = Read(resolved);
         Self {
@@ -293,7 +300,7 @@ impl Settings {
     }
 }
 
-/// Values that are each allowed and yet cannot both be meant.
+/// Finds values that are valid one by one, but contradict each other.
 fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut contradicts = |key: &str, why: &str| {
@@ -304,7 +311,7 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         problems.push(Problem { origin, text: format!("{key} = {value} contradicts {why}") });
     };
     if settings.grants == Grants::Kubelet {
-        const WHY: &str = "grants = \"kubelet\": the kubelet knows";
+        const WHY: &str = "grants = \"kubelet\": the kubelet supports";
         if settings.grant.policy != Policy::Limited {
             contradicts("limits.policy", &format!("{WHY} only \"limited\""));
         }
@@ -324,30 +331,36 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
     if let (SwapSize::Bytes(_), Some((Value::Integer(percent @ 101..), _))) =
         (settings.swap.size, resolved.get("overcommit-percent"))
     {
-        let why = format!("overcommit-percent = {percent}: it gives a size of its own");
+        let why =
+            format!("overcommit-percent = {percent}: it sets the size too; remove one of the two");
         contradicts("swap.size", &why);
     }
     let path_given =
         matches!(resolved.get("swap.path"), Some((Value::Text(p), _)) if !p.is_empty());
     match settings.swap.kind {
         SwapKind::Partition if !settings.swap.path.starts_with("/dev") => {
-            contradicts("swap.path", "swap.kind = \"partition\": name it as /dev/disk/by-…");
+            contradicts(
+                "swap.path",
+                "swap.kind = \"partition\": name the partition as \
+                /dev/disk/by-…",
+            );
         }
         SwapKind::Zram if path_given => {
-            contradicts("swap.path", "swap.kind = \"zram\": the kernel numbers its devices");
+            contradicts("swap.path", "swap.kind = \"zram\": the kernel numbers zram devices");
         }
         _ => {}
     }
     if settings.eviction.guard == SchedulingGuard::Taint
         && settings.eviction.guard_kubeconfig.is_none()
     {
-        let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) lets no kubelet \
-                   taint its node; name the kubeconfig of a user who may, or choose \"cordon\"";
+        let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) does not \
+            let a kubelet taint its node; set a kubeconfig of a user who may, or choose \
+            \"cordon\"";
         contradicts("eviction.scheduling-guard", why);
     }
     if settings.reclaim.mode != ReclaimMode::Off && settings.eviction.mode == EvictionMode::Off {
-        let why = "eviction.mode = \"off\": reclaim goes by the signals that eviction measures; choose \
-                   \"observe\" for it";
+        let why = "eviction.mode = \"off\": reclaim needs the signals that eviction measures; \
+            choose \"observe\"";
         contradicts("reclaim.mode", why);
     }
     let MetricsSettings { listen, certificate, key, .. } = &settings.metrics;
@@ -355,8 +368,8 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         for (missing, name) in [(certificate, "certificate"), (key, "key")] {
             if missing.is_none() {
                 let why = format!(
-                    "metrics.{name} = \"\": metrics are served by TLS only; name a file in PEM, or \
-                     take the unix socket or metrics.textfile"
+                    "metrics.{name} = \"\": the agent serves metrics over TLS only; set a PEM \
+                     file, or use the unix socket or metrics.textfile"
                 );
                 contradicts("metrics.listen", &why);
             }
@@ -364,7 +377,7 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
     }
     if settings.limits.follow > settings.limits.resync {
         let why = format!(
-            "limits.resync-seconds = {}: following is the quicker of the two",
+            "limits.resync-seconds = {}: following must be the quicker of the two",
             settings.limits.resync.as_secs()
         );
         contradicts("limits.follow-seconds", &why);

@@ -1,10 +1,10 @@
-//! The effective configuration as TOML, each value with its origin: what `check-config` prints.
+//! Prints the effective configuration as TOML, each value with its origin, for `check-config`.
 
 use std::fmt::Write;
 
 use super::{keys::KEYS, layers::Resolved};
 
-/// Valid TOML that would reproduce `resolved`.
+/// Returns valid TOML that reproduces `resolved`.
 pub fn effective(resolved: &Resolved) -> String {
     let mut text = String::new();
     let mut table = "";
@@ -22,7 +22,8 @@ pub fn effective(resolved: &Resolved) -> String {
     text
 }
 
-/// Every key with type, default, range and effect, as Markdown: `docs/configuration.md`.
+/// Returns the reference of all keys with type, default, range and effect as Markdown:
+/// `docs/configuration.md`.
 pub fn reference() -> String {
     let mut text = String::new();
     for key in KEYS {

@@ -1,4 +1,4 @@
-//! Settings of suspended pods.
+//! Settings of suspended pods: table `[suspend]`.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::{keys, read::Read, settings::Share};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuspendSettings {
-    /// How much of the swap stays free.
+    /// The amount of swap to keep free.
     pub keep_free: Share,
-    /// How much all suspended pods together may have beyond their grants.
+    /// The swap that all suspended pods together may have beyond their grants.
     pub reserve: Share,
-    /// How long the API server may be unreachable before suspended pods are woken.
+    /// The agent wakes suspended pods once the API server has been unreachable for this long.
     pub longest_silence: Duration,
 }
 

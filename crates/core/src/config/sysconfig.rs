@@ -1,11 +1,12 @@
-//! `/etc/sysconfig/wasp-agent`: `NAME=value` lines, the variables of the old DaemonSet.
+//! Parses `/etc/sysconfig/wasp-agent`: `NAME=value` lines with the variables of the old DaemonSet.
 //!
-//! The agent reads the file itself, so that a reload sees it and `check-config` shows it.
+//! The agent reads the file itself, so that a reload applies changes and `check-config` shows them.
 
-/// `(line, name, value)` of each assignment, in order; `Err` holds the lines that are none.
+/// Returns `(line, name, value)` of each assignment, in order; `Err` holds the numbers of the lines
+/// that are not assignments.
 ///
-/// Quoting as systemd's `EnvironmentFile=` has it, as far as these values can need: one pair of
-/// single or double quotes around the value. Source: `systemd.exec(5)`.
+/// Handles the part of systemd's `EnvironmentFile=` quoting that these values can need: one pair of
+/// single or double quotes around the value. Source: systemd.exec(5).
 pub fn parse(text: &str) -> (Vec<(usize, String, String)>, Vec<usize>) {
     let (mut assignments, mut bad) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {

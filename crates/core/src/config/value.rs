@@ -1,5 +1,6 @@
-//! Values as they stand in a file or the environment, with where they stand.
+//! Values of the configuration, with their place in a file or in the environment.
 
+use crate::model::counted::counted;
 use std::{
     fmt::{self, Write},
     path::PathBuf,
@@ -18,7 +19,7 @@ pub enum Value {
 }
 
 impl fmt::Display for Value {
-    /// As TOML.
+    /// Formats the value as TOML.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integer(number) => write!(f, "{number}"),
@@ -40,11 +41,11 @@ impl fmt::Display for Value {
     }
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     Default,
-    /// Lines count from 1.
+    /// Line numbers start at 1.
     File {
         path: PathBuf,
         line: usize,
@@ -66,7 +67,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong with the configuration: where, what, and what would be right.
+/// One problem in the configuration: its place, the faulty value, and the values that are allowed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     pub origin: Origin,
@@ -79,14 +80,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with the configuration; never empty.
+/// All problems in the configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "{count} configuration problem{}", if count == 1 { "" } else { "s" })?;
+        f.write_str(&counted(count, "configuration problem", "configuration problems"))?;
         self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }

@@ -1,5 +1,5 @@
-//! How often one container's limit is repaired: at once as a rule, once a second against a writer
-//! that keeps fighting.
+//! Limits how often the agent repairs one container's limit: normally at once, but only once a
+//! second against another program that keeps changing it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::model::host::Monotonic;
 const BURST: u32 = 8;
 const REFILL: Duration = Duration::from_secs(1);
 
-/// A token bucket; full at first.
+/// A token bucket that starts full.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     tokens: u32,
@@ -35,7 +35,10 @@ impl Budget {
         self.tokens == BURST
     }
 
-    /// `Err` holds the time of the next repair.
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// The time at which the next repair is allowed.
     pub fn spend(&mut self, now: Monotonic) -> Result<(), Monotonic> {
         match self.tokens.checked_sub(1) {
             Some(left) => {
@@ -47,12 +50,12 @@ impl Budget {
     }
 }
 
-/// Changes of a limit by somebody else belong to one fight if they are no further apart.
+/// Foreign changes of a limit that are at most this far apart belong to the same fight.
 const APART: Duration = Duration::from_secs(30);
-/// So many of them are a fight, however slow.
+/// This many changes in a row make a fight, however slow they are.
 const FIGHT: u32 = 10;
 
-/// Counts what somebody else changed, for a fight that is too slow to use up the budget.
+/// Counts foreign changes, to detect a fight that is too slow to use up the budget.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fight {
     last: Option<Monotonic>,
@@ -60,7 +63,7 @@ pub struct Fight {
 }
 
 impl Fight {
-    /// Somebody has changed the limit. Whether that is a fight by now.
+    /// Counts a foreign change of the limit. Returns true if the changes amount to a fight.
     pub fn changed(&mut self, now: Monotonic) -> bool {
         if self.is_over(now) {
             self.changes = 0;
@@ -98,7 +101,7 @@ mod tests {
         assert!(budget.is_full());
     }
 
-    /// Once a second for 30 s.
+    /// One change a second for 30 s.
     #[test]
     fn a_slow_fight_is_a_fight() {
         let mut fight = Fight::default();
@@ -106,7 +109,7 @@ mod tests {
         assert_eq!(fights.iter().position(|fights| *fights), Some(9));
         assert!(fights[9..].iter().all(|fights| *fights));
         assert!(!fight.is_over(at(59_000)) && fight.is_over(at(60_000)));
-        // Now and then is none.
+        // Occasional changes are not a fight.
         let mut now_and_then = Fight::default();
         assert!((0..100).all(|minute| !now_and_then.changed(at(minute * 60_000))));
     }

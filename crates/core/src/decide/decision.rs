@@ -1,4 +1,4 @@
-//! What a pass has seen and what it yields: plain data.
+//! Input and output of one pass, as plain data.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -11,8 +11,8 @@ use crate::model::{
     swap::SwapMax,
 };
 
-/// What a pass has seen. `containers` are those that may have changed, or all; `slices` are at least
-/// the cgroups of their pods.
+/// The input of a pass. `containers` are all, or those that may have changed; `slices` include at
+/// least the cgroups of their pods.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
     pub node: NodeMemory,
@@ -20,17 +20,18 @@ pub struct Snapshot<'a> {
     pub containers: &'a [ContainerFacts],
     pub slices: &'a [PodFacts],
     pub suspensions: &'a Suspensions,
-    /// `node.swap_bytes` is certain. Where the kubelet grants, it is what the kubelet counts as swap, and
-    /// a kubelet that counts less than the agent expects gives less.
+    /// `node.swap_bytes` is certain. Where the kubelet grants, it is the swap that the kubelet
+    /// counts, and a kubelet that counts less than the agent expects grants less.
     pub swap_is_certain: bool,
-    /// Also ask systemd about limits that look right.
+    /// Also query systemd about limits that look right.
     pub thorough: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "action")]
 pub enum Action {
-    /// Write `memory.swap.max`, if `path` below the cgroup root is still the cgroup `inode`.
+    /// Write `memory.swap.max` if the cgroup at `path`, below the cgroup root, still has this
+    /// `inode`.
     WriteLimit {
         #[serde(flatten)]
         owner: Holder,
@@ -41,8 +42,8 @@ pub enum Action {
         to: SwapMax,
         cause: Cause,
     },
-    /// Have systemd hold `MemorySwapMax` for the unit, whose cgroup is at `path`, so that a
-    /// daemon-reload keeps it.
+    /// Set `MemorySwapMax` of the unit whose cgroup is at `path`, so that a daemon-reload keeps the
+    /// limit.
     TellSystemd {
         #[serde(flatten)]
         owner: Holder,
@@ -53,20 +54,20 @@ pub enum Action {
 }
 
 crate::vocabulary! {
-    /// Why a limit is written.
+    /// The reason for a write.
     #[derive(PartialOrd, Ord, Hash)]
     pub enum Cause {
-        /// First seen with another limit: the runtime or the kubelet wrote it.
+        /// First seen with another limit, which the runtime or the kubelet wrote.
         Found = "found",
         GrantChanged = "grant-changed",
-        /// Somebody changed what we had set.
+        /// Another program changed the limit that the agent had set.
         Drift = "drift",
-        /// Follows the use down to the grant.
+        /// The limit follows the container's use down to the grant.
         StepDown = "step-down",
     }
 }
 
-/// What an operator should hear of, once, when it begins or ends.
+/// An event that the agent reports once, when it begins or ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "notice")]
 pub enum Notice {
@@ -80,14 +81,14 @@ pub enum Notice {
         #[serde(flatten)]
         owner: Holder,
     },
-    /// Another writer keeps changing the limit; `found` is what it writes.
+    /// Another program keeps changing the limit; `found` is the value that it writes.
     Contended {
         #[serde(flatten)]
         owner: Holder,
         found: SwapMax,
         wanted: SwapMax,
     },
-    /// The kubelet grants: the limit is not what LimitedSwap gives, and the agent does not repair it.
+    /// The kubelet grants: the limit differs from LimitedSwap, and the agent does not repair it.
     Differs {
         #[serde(flatten)]
         owner: Holder,
@@ -100,10 +101,11 @@ pub enum Notice {
 pub struct Decision {
     pub actions: Vec<Action>,
     pub notices: Vec<Notice>,
-    /// What to look at again at a time, though nothing may have changed.
+    /// Cgroups to look at again at this time, even if no event arrives.
     #[serde(skip)]
     pub again: Vec<(Monotonic, Holder)>,
-    /// What not to watch until then: a writer is fighting us.
+    /// Cgroups to stop watching until this time, because another program keeps changing their
+    /// limit.
     #[serde(skip)]
     pub deaf_until: Vec<(Monotonic, Holder)>,
 }

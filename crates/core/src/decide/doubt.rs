@@ -1,15 +1,16 @@
-//! What holds while the kubelet's configuration cannot be read and nobody knows who grants (`Grants::Auto` in force): the kubelet may
-//! grant swap itself, so the agent raises no limit. It lowers only what nobody can have granted.
+//! Grants while the agent cannot read the kubelet's configuration and so does not know which of the
+//! two grants (`Grants::Auto` in force). The kubelet may grant swap itself, so the agent raises no
+//! limit and lowers only limits that neither can have granted.
 
 use super::grant::{Grant, Reason};
 use crate::model::swap::SwapMax;
 
-/// The grant of a container that has the limit `found`. `before` is what the agent has set, if it
-/// has set a limit.
+/// Returns the grant of a container that has the limit `found`. `before` is the limit that the
+/// agent has set, if it has set one.
 ///
-/// A limit up to the share is what the kubelet's LimitedSwap or the agent has given: it stays. A
-/// higher one is lowered to the share, and a container without a limit gets no swap: nobody grants that. The
-/// limit of a container that is not known (yet) stays.
+/// A limit up to the share stays: the kubelet's LimitedSwap or the agent has set it. A higher limit
+/// is lowered to the share. A container without a limit gets no swap, because neither grants that.
+/// The limit of a container that the agent does not know (yet) stays.
 pub fn held(found: SwapMax, before: Option<SwapMax>, share: Grant, page_bytes: u64) -> Grant {
     let shown = share.swap_max.as_kernel_shows(page_bytes);
     let is_own = before.is_some_and(|before| before.as_kernel_shows(page_bytes) == found);

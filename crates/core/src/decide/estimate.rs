@@ -1,12 +1,14 @@
-//! The swap of a container that is about to start, while nobody knows its grant: by what its OCI
-//! configuration and its cgroup tell. Never above the grant, with two exceptions, which the
-//! configuration does not tell apart: for sidecars the kubelet writes the pod's share, and where the
-//! pod as a whole requests memory (`spec.resources`) it adds to each container an equal part of what no
-//! container requests. Either way the containers of a pod together get no more than the share of what
-//! the pod requests.
+//! Estimates the swap limit of a container that is about to start and whose grant is unknown, from
+//! its OCI configuration and its cgroup.
+//!
+//! The estimate is never above the grant, with two exceptions that the configuration does not
+//! reveal: for sidecars the kubelet encodes the pod's share, and where the pod as a whole requests
+//! memory (`spec.resources`) it adds to each container an equal part of the memory that no
+//! container requests. In both cases the containers of a pod together get at most the share of the
+//! pod's request.
 //!
 //! The kubelet gives a Burstable container `oomScoreAdj = 1000 - 1000 × request / RAM`, rounded so
-//! that the share read back is never above the request's.
+//! that the share computed back from it is never above the request's.
 //!
 //! Source: kubelet `pkg/kubelet/qos/policy.go`, `GetContainerOOMScoreAdjust`.
 
@@ -22,14 +24,14 @@ use crate::{
     },
 };
 
-/// What is known of the container.
+/// Facts about the container, from its OCI configuration and its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// By the cgroup.
+    /// From the cgroup's path.
     pub qos_class: QosClass,
-    /// By annotations that name the cgroup's pod; `None` where they do not.
+    /// From annotations that match the cgroup's pod; `None` if they do not match.
     pub annotated: Option<Annotated>,
-    /// `process.oomScoreAdj`
+    /// `process.oomScoreAdj`.
     pub oom_score_adj: Option<i64>,
     /// `linux.resources.memory.limit`, in bytes.
     pub memory_limit: Option<i64>,
@@ -38,16 +40,16 @@ pub struct Claims {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Annotated {
     pub namespace: String,
-    /// What the pod asks for.
+    /// The limit or share that the pod's annotation asks for.
     pub wish: Option<Wish>,
-    /// A container, not a sandbox.
+    /// True for a container, false for a sandbox.
     pub is_container: bool,
-    /// `kubernetes.io/config.source`
+    /// `kubernetes.io/config.source`.
     pub config_source: Option<String>,
     pub virt_launcher: bool,
 }
 
-/// Why a container starts with its limit.
+/// The reason for a container's first limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     Published,
@@ -61,7 +63,8 @@ pub enum Why {
 }
 
 impl Why {
-    /// Known for sure, or the same for everybody: not worth a word.
+    /// Returns true for a reason that is certain, or the same for all containers, and so not worth
+    /// a message.
     pub fn is_usual(&self) -> bool {
         !matches!(self, Self::NothingPublished | Self::Estimated { .. } | Self::PolicyMax)
     }
@@ -70,16 +73,20 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Published => f.write_str("as the agent published it"),
+            Self::Published => f.write_str("from the agent's status"),
             Self::NotPublishedForThisContainer => {
                 f.write_str("the agent knows the pod, but not this container of it")
             }
             Self::NothingPublished => {
-                f.write_str("the agent has not run since the last boot, so nothing is known")
+                f.write_str("the agent has not run since the last boot, so no pod is known")
             }
             Self::Denied(why) => f.write_str(why),
             Self::DeniedNamespace(name) => {
-                write!(f, "namespace {name:?} is denied swap until the agent knows the pod")
+                write!(
+                    f,
+                    "containers of namespace {name:?} get no swap until the agent knows the \
+                    pod"
+                )
             }
             Self::Estimated { per_mille, swap_for_pods_bytes } => write!(
                 f,
@@ -92,7 +99,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// What the container may start with.
+/// Returns the first limit of a container, with its reason.
 pub fn estimate(settings: &HookSettings, claims: &Claims) -> (SwapMax, Why) {
     match share(settings, claims) {
         Ok((swap_max, why)) => {
@@ -103,7 +110,7 @@ pub fn estimate(settings: &HookSettings, claims: &Claims) -> (SwapMax, Why) {
     }
 }
 
-/// What of `granted` the pod asks for.
+/// Lowers `granted` to the pod's own wish.
 fn lower(settings: &HookSettings, claims: &Claims, granted: SwapMax) -> (SwapMax, Option<Lowered>) {
     let Some(annotated) = &claims.annotated else { return (granted, None) };
     let for_pods = settings.swap_for_pods_bytes;
@@ -111,8 +118,8 @@ fn lower(settings: &HookSettings, claims: &Claims, granted: SwapMax) -> (SwapMax
     wish::lower(&settings.wishes, &annotated.namespace, wish, granted, for_pods)
 }
 
-/// A published grant, lowered as the container's own configuration asks: that may be newer than what the agent
-/// has published. A percentage is part of the published grant already.
+/// Returns a published grant, lowered to the wish in the container's own configuration, which may
+/// be newer than the publication. A published grant already includes a wish in percent.
 pub fn published(
     settings: &HookSettings,
     claims: &Claims,
@@ -141,7 +148,7 @@ fn share(settings: &HookSettings, claims: &Claims) -> Result<(SwapMax, Why), Why
         return Err(Why::Denied("the agent does not know its pod (hook.when-unknown = \"deny\")"));
     }
     if annotated.config_source.as_deref() != Some("api") {
-        return Err(Why::Denied("static pod, or not known to come from the API"));
+        return Err(Why::Denied("static pod, or its source may not be the API server"));
     }
     if matches(&settings.denied_namespaces, &annotated.namespace) {
         return Err(Why::DeniedNamespace(annotated.namespace.clone()));
@@ -149,10 +156,10 @@ fn share(settings: &HookSettings, claims: &Claims) -> Result<(SwapMax, Why), Why
     if settings.eligibility == Eligibility::VirtLauncher && !annotated.virt_launcher {
         return Err(Why::Denied("no VM, and eligibility is \"virt-launcher\""));
     }
-    // 999 is what a container without a request gets too; -997 a critical one.
+    // The kubelet also writes 999 for a container without a request, and -997 for a critical one.
     let per_mille = match claims.oom_score_adj {
         Some(adj @ 3..=998) => u64::try_from(1000 - adj).unwrap_or(0),
-        _ => return Err(Why::Denied("its oomScoreAdj tells no memory request")),
+        _ => return Err(Why::Denied("its oomScoreAdj encodes no memory request")),
     };
     if settings.policy == Policy::Max {
         return Ok((SwapMax::Max, Why::PolicyMax));
@@ -160,9 +167,9 @@ fn share(settings: &HookSettings, claims: &Claims) -> Result<(SwapMax, Why), Why
     let request = |per_mille| part(settings.ram_bytes, per_mille);
     let may_be_request = |limit| (request(per_mille)..=request(per_mille + 1)).contains(&limit);
     let limit = claims.memory_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|l| *l > 0);
-    // No container requests more than its limit.
+    // A container cannot request more than its limit.
     if limit.is_some_and(|limit| limit < request(per_mille)) {
-        return Err(Why::Denied("its oomScoreAdj tells its pod's memory request, not its own"));
+        return Err(Why::Denied("its oomScoreAdj encodes its pod's memory request, not its own"));
     }
     if limit.is_some_and(may_be_request) {
         return Err(Why::Denied("its memory request may equal its limit"));
@@ -176,7 +183,7 @@ fn part(whole: u64, per_mille: u64) -> u64 {
     u64::try_from(u128::from(whole) * u128::from(per_mille) / 1000).unwrap_or(0)
 }
 
-/// Whether `name` is one of `patterns`, or begins with one that ends in `*`.
+/// Returns true if `name` equals one of `patterns`, or matches the prefix of one that ends in `*`.
 pub fn matches(patterns: &[String], name: &str) -> bool {
     patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
@@ -255,8 +262,8 @@ mod tests {
     }
 
     proptest! {
-        /// As the kubelet computes oomScoreAdj where the pod requests memory as a whole: each container
-        /// has an equal part of what no container requests.
+        /// Computes oomScoreAdj as the kubelet does where the pod requests memory as a whole: each
+        /// container has an equal part of the memory that no container requests.
         #[test]
         fn estimates_of_a_pod_together_are_within_its_requests_share(
             ram in 1_u64 << 30..1 << 42,
@@ -283,7 +290,8 @@ mod tests {
             prop_assert!(u128::from(together) <= share + 1, "{together} of {share}");
         }
 
-        /// What the kubelet would write for a request, and the grant that the agent would compute.
+        /// Compares the oomScoreAdj that the kubelet writes for a request with the grant that the
+        /// agent computes.
         #[test]
         fn an_estimate_is_never_above_the_grant(
             ram in 1_u64..1 << 42,
@@ -305,7 +313,8 @@ mod tests {
             let pod = crate::fixtures::pod("a", &[&format!("- - {request} {limit}")]);
             let node = NodeMemory { ram_bytes: ram, swap_bytes: swap, page_bytes: 4096 };
             let grant = grant(&Settings::defaults().grant, &node, &pod, &pod.containers[0]);
-            // The grant is computed in float64, as the kubelet does: it may be a few bytes less.
+            // The agent computes the grant in float64, as the kubelet does, so it may be a few
+            // bytes less.
             let SwapMax::Bytes(granted) = grant.swap_max else { panic!() };
             let SwapMax::Bytes(estimated) = estimated else { panic!() };
             let in_reach = request <= ram && request > 0;

@@ -1,4 +1,4 @@
-//! How much swap a container may have, and why: LimitedSwap as the kubelet computes it.
+//! Computes the swap grant of a container, with its reason: LimitedSwap as the kubelet computes it.
 //!
 //! Source: KEP-2400 and `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`.
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// `scheduling.k8s.io`: the lowest priority of the system's own classes.
+/// The lowest priority of the system's own classes, from `scheduling.k8s.io`.
 pub const SYSTEM_CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub struct Grant {
     pub reason: Reason,
 }
 
-/// Why a container has its grant. The text is shown to operators.
+/// The reason for a container's grant. Operators see the text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -52,15 +52,15 @@ pub enum Reason {
         request_bytes: u64,
         ram_bytes: u64,
     },
-    /// The pod or its namespace gets less than the policy grants.
+    /// The pod or its namespace asks for less than the policy grants.
     Lowered(Lowered),
-    /// Of a pod's cgroup.
+    /// The grant of a pod's cgroup.
     Together,
     Helper,
     UnknownPod,
     UnknownContainer,
     KubeletInDoubt,
-    /// It sleeps, or falls asleep.
+    /// The pod is suspended, or about to be.
     Suspended,
 }
 
@@ -91,29 +91,31 @@ impl fmt::Display for Reason {
                 human_bytes(*ram_bytes)
             ),
             Self::Lowered(lowered) => lowered.fmt(f),
-            Self::Together => {
-                f.write_str("the most that containers of the pod that run together are granted")
-            }
-            Self::Helper => f.write_str("sandbox or monitor, no container"),
+            Self::Together => f.write_str(
+                "the highest sum of grants of the pod's containers that run at the \
+                    same time",
+            ),
+            Self::Helper => f.write_str("sandbox or monitor, not a container"),
             Self::UnknownPod => f.write_str("its pod is not known (yet)"),
-            Self::UnknownContainer => f.write_str("its container in the pod is not known (yet)"),
+            Self::UnknownContainer => f.write_str("the pod has no such container (yet)"),
             Self::Suspended => f.write_str(
                 "its pod is suspended: suspend.reserve and suspend.keep-swap-free decide on its limit",
             ),
-            Self::KubeletInDoubt => {
-                f.write_str("no limit is raised until the kubelet's configuration can be read")
-            }
+            Self::KubeletInDoubt => f.write_str(
+                "the agent raises no limit until it can read the kubelet's \
+                    configuration",
+            ),
         }
     }
 }
 
-/// What may be shared out among pods: all swap but what is kept back for the system.
+/// Returns the bytes to share among pods: all swap except the part reserved for the system.
 pub fn swap_for_pods(settings: &GrantSettings, node: &NodeMemory) -> u64 {
     let reserved = u128::from(node.swap_bytes) * u128::from(settings.system_reserved_percent) / 100;
     node.swap_bytes.saturating_sub(u64::try_from(reserved).unwrap_or(u64::MAX))
 }
 
-/// What the cgroup of a container that plays `role` in `pod` may have.
+/// Returns the grant of a container's cgroup that has `role` in `pod`.
 pub fn grant_by_role(
     settings: &GrantSettings,
     node: &NodeMemory,
@@ -132,7 +134,7 @@ pub fn grant_by_role(
     )
 }
 
-/// The grant of `container` in `pod`, in whole bytes (the kernel rounds down to pages).
+/// Returns the grant of `container` in `pod`, in bytes (the kernel rounds down to pages).
 pub fn grant(
     settings: &GrantSettings,
     node: &NodeMemory,
@@ -158,7 +160,7 @@ pub(super) fn none(reason: Reason) -> Grant {
     Grant { swap_max: SwapMax::ZERO, reason }
 }
 
-/// What rules the container out, whatever the policy.
+/// Returns the reason that excludes the container under any policy.
 fn denied(
     settings: &GrantSettings,
     node: &NodeMemory,
@@ -171,7 +173,7 @@ fn denied(
         .or_else(|| (swap_for_pods(settings, node) == 0).then_some(Reason::NoSwapOnNode))
 }
 
-/// What rules every container of the pod out, whatever the policy.
+/// Returns the reason that excludes every container of the pod under any policy.
 pub(super) fn pod_denied(settings: &GrantSettings, pod: &Pod) -> Option<Reason> {
     if let Some(reason) = critical(pod) {
         return Some(reason);
@@ -184,9 +186,10 @@ pub(super) fn pod_denied(settings: &GrantSettings, pod: &Pod) -> Option<Reason> 
     no_vm.then_some(Reason::NotVirtLauncher)
 }
 
-/// Why the kubelet takes the pod for critical: a static pod, which the API server knows by its mirror,
-/// or a system priority. The annotation `kubernetes.io/config.source` is no sign: on a pod that the API
-/// server lists it is its author's text, and the kubelet overwrites it.
+/// Returns the reason for which the kubelet treats the pod as critical: it is a static pod, which
+/// the API server shows as a mirror pod, or it has a system priority. The annotation
+/// `kubernetes.io/config.source` does not count: the author of a pod in the API server can set it,
+/// and the kubelet overwrites it.
 pub fn critical(pod: &Pod) -> Option<Reason> {
     if pod.mirror {
         return Some(Reason::MirrorPod);
@@ -222,8 +225,8 @@ fn limited(settings: &GrantSettings, node: &NodeMemory, container: &Container) -
     }
 }
 
-/// `int64(float64(request) / float64(ram) * float64(swap))`: in this order, so that it is the
-/// kubelet's value to the byte.
+/// Computes `int64(float64(request) / float64(ram) * float64(swap))` in this order, so that the
+/// result equals the kubelet's to the byte.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -11,7 +11,7 @@ fn reason(pod: &Pod) -> Reason {
 
 #[test]
 fn the_share_is_the_kubelets_to_the_byte() {
-    // Left to right in float64: a different order would round differently.
+    // From left to right in float64: another order rounds differently.
     assert_eq!(share(4 * GIB, 16 * GIB, 8 * GIB), 2 * GIB);
     assert_eq!(share(200 << 20, 4_106_436_608, 1_073_737_728), 54_835_650);
     assert_eq!(share(1, 16 * GIB, 8 * GIB), 0);

@@ -1,27 +1,28 @@
-//! Keeping new pods from a node under swap pressure: by `spec.unschedulable` or a taint, and never
-//! against an administrator's or another operator's will.
+//! Keeps new pods off a node under swap pressure, by `spec.unschedulable` or a taint, and never
+//! overrides an administrator or another operator.
 //!
 //! Source: Kubernetes "Server-Side Apply", "Taints and Tolerations"; the Machine Config Operator's
 //! node annotations.
 
 use std::collections::BTreeMap;
 
-/// Who we are to server-side apply.
+/// The agent's field manager in server-side apply.
 pub const FIELD_MANAGER: &str = "wasp-agent";
 
-/// The node's object, as far as the guard goes by it.
+/// The facts about the Node object that the guard needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     pub unschedulable: bool,
-    /// `spec.unschedulable` is ours by server-side apply, and nobody has changed it since.
+    /// The agent owns `spec.unschedulable` by server-side apply, and no other client has changed it
+    /// since.
     pub ours: bool,
-    /// Our taint is there, with one effect or the other.
+    /// The agent's taint is set, with either effect.
     pub tainted: bool,
-    /// With the effect that is configured.
+    /// The taint is set with the configured effect.
     pub tainted_as_wanted: bool,
     /// The Machine Config Operator's annotations, by name without their prefix.
     pub machine_config: BTreeMap<String, String>,
-    /// Pods that the agent has not evicted are being evicted: somebody drains the node.
+    /// Another program, such as `kubectl drain`, is evicting pods of this node.
     pub others_leave: bool,
 }
 
@@ -30,19 +31,20 @@ pub enum Step {
     Nothing,
     Set,
     Unset,
-    /// What would be done is left, for this reason.
+    /// The guard changes nothing, for this reason.
     Leave(String),
 }
 
-/// What is to become of `spec.unschedulable`. `set` says that it was set since the pressure began.
+/// Decides about `spec.unschedulable`. `set` is true if the agent has set it since the pressure
+/// began.
 pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
     let wanted = match (pressed, facts.unschedulable, facts.ours) {
         (true, false, _) if set => {
-            return Step::Leave("somebody has made the node schedulable again".to_owned());
+            return Step::Leave("another user has made the node schedulable again".to_owned());
         }
         (true, false, _) => Step::Set,
         (true, true, false) => {
-            return Step::Leave("somebody else has cordoned the node already".to_owned());
+            return Step::Leave("another user has cordoned the node already".to_owned());
         }
         (false, _, true) => Step::Unset,
         _ => return Step::Nothing,
@@ -50,15 +52,15 @@ pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
     if let Some(why) = maintenance(&facts.machine_config) {
         return Step::Leave(why);
     }
-    // `kubectl cordon` on a node that is cordoned changes nothing and leaves no trace.
+    // `kubectl cordon` on a cordoned node changes nothing and leaves no trace.
     if wanted == Step::Unset && facts.others_leave {
-        let why = "pods are being evicted that the agent did not evict: the node is being drained";
+        let why = "pods that the agent did not evict are being evicted: the node is being drained";
         return Step::Leave(why.to_owned());
     }
     wanted
 }
 
-/// What is to become of the taint.
+/// Decides about the taint.
 pub fn taint(pressed: bool, facts: &NodeFacts) -> Step {
     match (pressed, if pressed { facts.tainted_as_wanted } else { facts.tainted }) {
         (true, false) => Step::Set,
@@ -67,7 +69,8 @@ pub fn taint(pressed: bool, facts: &NodeFacts) -> Step {
     }
 }
 
-/// The Machine Config Operator is at work on the node: it drains, reboots and uncordons by itself.
+/// Returns a text if the Machine Config Operator is at work on the node: it drains, reboots and
+/// uncordons by itself.
 fn maintenance(annotations: &BTreeMap<String, String>) -> Option<String> {
     let value = |name: &str| annotations.get(name).map_or("", String::as_str);
     let (desired, applied) = (value("desiredDrain"), value("lastAppliedDrain"));

@@ -1,34 +1,35 @@
-//! VMs that get no overcommitment: their pod requests all of the guest's memory.
+//! Finds VMs without overcommitment: their pod requests all of the guest's memory.
 //!
-//! KubeVirt renders the request of the container `compute` as the guest's memory, divided by the percentage of
-//! overcommitment, plus an overhead; a VM's own `resources.requests.memory` replaces the first part undivided
-//! (`WithMemoryRequests`, `WithMemoryOverhead` in pkg/virt-controller/services/renderresources.go). Neither is
-//! noted on the pod, but QEMU's command line has the guest's memory.
+//! KubeVirt computes the request of the container `compute` as the guest's memory divided by the
+//! overcommit percentage, plus an overhead. A VM's own `resources.requests.memory` replaces the
+//! first part, undivided (`WithMemoryRequests`, `WithMemoryOverhead` in
+//! pkg/virt-controller/services/renderresources.go). The pod shows neither figure, but QEMU's
+//! command line has the guest's memory.
 
 use crate::model::guest::Guest;
 
-/// KubeVirt's overhead for the smallest VM, in its oldest version that counts: monitor 25, launcher 75, virtlogd
-/// 25, virtqemud 35, QEMU 30, a CPU 8, IO threads 8 MiB.
+/// KubeVirt's overhead for the smallest VM, in the oldest supported version, in bytes: monitor 25,
+/// launcher 75, virtlogd 25, virtqemud 35, QEMU 30, a CPU 8, IO threads 8 MiB.
 const LEAST_OVERHEAD: u64 = 206 << 20;
 
-/// The field to change, and the one to use.
-pub const REMEDY: &str = "remove spec.template.spec.domain.resources.requests.memory from the VM and set \
-                          spec.template.spec.domain.memory.guest, then restart it; a VM that has been \
-                          running since before the overcommitment was set needs only the restart";
+/// The field to remove, and the one to use instead.
+pub const REMEDY: &str = "remove spec.template.spec.domain.resources.requests.memory from the VM, \
+    set spec.template.spec.domain.memory.guest, then restart the VM; a VM that started before \
+    overcommit was configured needs only the restart";
 
-/// Whether the pod requests all that the guest has. A small guest with a large overhead may look so too, up to
-/// three times what its overhead is above the least.
+/// Returns true if the pod requests all of the guest's memory. A small guest with a large overhead
+/// may be a false positive, up to a size of three times the overhead beyond the least.
 pub fn requests_all(guest: &Guest) -> bool {
     guest.request_bytes >= guest.guest_bytes.saturating_add(LEAST_OVERHEAD)
 }
 
-/// Names of the VMs' pods that request all.
+/// Returns the names of the VMs' pods that request all of the guest's memory.
 pub fn without_overcommitment(guests: &[Guest]) -> Vec<String> {
     guests.iter().filter(|guest| requests_all(guest)).map(|guest| guest.pod.clone()).collect()
 }
 
-/// The guest's memory by QEMU's command line, whose arguments end in NUL: `-m size=4194304k,slots=…` or
-/// `-m 4096`, in MiB where there is no suffix (qemu(1)).
+/// Parses the guest's memory in bytes from QEMU's command line, whose arguments end in NUL: `-m
+/// size=4194304k,slots=…` or `-m 4096`, in MiB if there is no suffix (qemu(1)).
 pub fn guest_bytes(command_line: &[u8]) -> Option<u64> {
     let mut arguments = command_line.split(|byte| *byte == 0);
     arguments.find(|argument| *argument == b"-m")?;
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn the_guests_memory_is_read_from_qemus_command_line() {
         for (arguments, mib) in [
-            // libvirt 9 and later, with and without hotplug; before; by hand.
+            // libvirt 9 and later, with and without hotplug; older libvirt; a manual command line.
             ("qemu-kvm\0-name\0guest=vms_a\0-m\0size=4194304k\0-smp\x002", Some(4096)),
             ("qemu-kvm\0-m\0size=2097152k,slots=16,maxmem=8388608k\0", Some(2048)),
             ("qemu-system-x86_64\0-m\x001536\0", Some(1536)),
@@ -73,7 +74,7 @@ mod tests {
         }
     }
 
-    /// Requests as KubeVirt renders them, computed by hand: guest × 100 / percent + overhead.
+    /// Requests as KubeVirt computes them, calculated by hand: guest × 100 / percent + overhead.
     #[test]
     fn a_vm_that_requests_all_of_its_memory_is_named() {
         let guest = |pod: &str, guest: u64, request: u64| Guest {

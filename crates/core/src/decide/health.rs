@@ -1,5 +1,6 @@
-//! What is wrong with limits, and how often a trouble is logged.
+//! Finds problems with limits, and limits how often the journal gets a problem.
 
+use crate::model::counted::counted;
 use std::time::Duration;
 
 use super::state::{LimitState, State, Told};
@@ -8,10 +9,10 @@ use crate::model::{
     trouble::{Problem, Trouble},
 };
 
-/// So many pods are named.
+/// The number of pods that a problem names.
 const NAMED: usize = 3;
 
-/// Whose limits a trouble counts.
+/// The kind of limits that a problem counts.
 #[derive(Clone, Copy, PartialEq)]
 enum Of {
     All,
@@ -19,7 +20,8 @@ enum Of {
     Pods,
 }
 
-/// A trouble of limits: which have it, and what one and many of them are called.
+/// A kind of problem with limits: the limits that it counts, a predicate, and its name in singular
+/// and plural.
 type Kind = (Trouble, Of, fn(&LimitState) -> bool, [&'static str; 2]);
 
 const KINDS: [Kind; 5] = [
@@ -28,8 +30,8 @@ const KINDS: [Kind; 5] = [
         Of::All,
         |limit| matches!(limit.told, Told::Failed { .. }),
         [
-            "limit that systemd could not be told and a daemon-reload would undo",
-            "limits that systemd could not be told and a daemon-reload would undo",
+            "limit that systemd does not have and a daemon-reload would undo",
+            "limits that systemd does not have and a daemon-reload would undo",
         ],
     ),
     (
@@ -42,7 +44,7 @@ const KINDS: [Kind; 5] = [
         Trouble::Differs,
         Of::All,
         |limit| limit.differs,
-        ["limit that is not what LimitedSwap gives", "limits that are not what LimitedSwap gives"],
+        ["limit that differs from LimitedSwap", "limits that differ from LimitedSwap"],
     ),
     (
         Trouble::Above,
@@ -55,13 +57,13 @@ const KINDS: [Kind; 5] = [
         Of::Pods,
         |limit| limit.above,
         [
-            "pod that still holds more swap than its containers may have together",
-            "pods that still hold more swap than their containers may have together",
+            "pod that still holds more swap than the grants of its containers",
+            "pods that still hold more swap than the grants of their containers",
         ],
     ),
 ];
 
-/// What is wrong with limits. `name` gives `namespace/name` of a holder's pod, where it is known.
+/// Returns the problems of limits. `name` returns `namespace/name` of a holder's pod, if known.
 pub fn of_limits(state: &State, name: impl Fn(&Holder) -> Option<String>) -> Vec<Problem> {
     let containers = state.containers().map(|(id, limit)| (Holder::Container(id.clone()), limit));
     let pods = state.pods().map(|(uid, limit)| (Holder::Pod(uid.clone()), limit));
@@ -81,14 +83,13 @@ pub fn of_limits(state: &State, name: impl Fn(&Holder) -> Option<String>) -> Vec
         let mut names: Vec<String> = found.iter().filter_map(|holder| name(holder)).collect();
         names.sort();
         names.dedup();
-        let noun = if found.len() == 1 { one } else { many };
-        let text = format!("{} {noun}{}", found.len(), named(&names));
+        let text = counted(found.len(), one, many) + &named(&names);
         problems.push(Problem { pods: names, ..Problem::new(about, text) });
     }
     problems
 }
 
-/// The first few names, in brackets.
+/// Formats the first few names, in brackets.
 pub fn named(names: &[String]) -> String {
     let shown = names[..names.len().min(NAMED)].join(", ");
     match names.len().saturating_sub(NAMED) {
@@ -98,11 +99,11 @@ pub fn named(names: &[String]) -> String {
     }
 }
 
-/// So many lines a trouble may have in the journal in [`WINDOW`].
+/// The number of lines that a problem may write to the journal in [`WINDOW`].
 const LINES: u32 = 6;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Keeps a trouble that comes and goes, or changes its words, from flooding the journal.
+/// Keeps a problem that comes and goes, or changes its text, from flooding the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quiet {
     since: Option<Monotonic>,
@@ -111,7 +112,7 @@ pub struct Quiet {
 }
 
 impl Quiet {
-    /// How many lines were withheld before this one; `None` where this one is withheld too.
+    /// Returns the number of lines withheld before this one; `None` if this one is withheld too.
     pub fn may_log(&mut self, now: Monotonic) -> Option<u64> {
         if self.since.is_none_or(|since| now.since(since) >= WINDOW) {
             (self.since, self.lines) = (Some(now), 0);

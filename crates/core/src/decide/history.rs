@@ -1,26 +1,26 @@
-//! What the node's history tells: a summary for `wasp-agent report`, and what the node has borne for
-//! `wasp-agent advise`.
+//! Evaluates the node's history: a summary for `wasp-agent report`, and the memory use that the
+//! node has sustained for `wasp-agent advise`.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::model::{
-    history::{Event, Minute, Rates, Waited, What},
+    history::{Event, Minute, RECORDS, Rates, Waited, What},
     pressure::{Sample, Stalled},
 };
 
-/// Minutes are one apart, and late at times. A longer pause is a time that nobody recorded.
+/// Samples are one minute apart, sometimes late. A longer pause means that no agent recorded.
 const PAUSE: u64 = 150;
-/// A level of use counts once it was seen for so many minutes.
+/// A level of use counts once it was seen for this many minutes.
 pub const SEEN_MINUTES: usize = 30;
-/// Waits that a level of use must stay below to be borne: the 95th percentile of the time in which all
-/// processes of the pods waited, in hundredths of a percent.
+/// A level of use counts as sustained if waits stay below this: the 95th percentile of the time in
+/// which all processes of the pods waited, in hundredths of a percent.
 pub const BORNE: u16 = 100;
-/// Levels of use are told apart by so many percent of RAM.
+/// The width of a level of use, in percent of RAM.
 const STEP: u64 = 10;
 
-/// What happened between two samples; `None` where a counter began anew.
+/// Returns the rates between two samples; `None` if a counter was reset.
 pub fn rates(before: &Sample, now: &Sample) -> Option<Rates> {
     let elapsed = now.at.since(before.at);
     let (seconds, micros) = (elapsed.as_secs(), elapsed.as_micros());
@@ -33,7 +33,7 @@ pub fn rates(before: &Sample, now: &Sample) -> Option<Rates> {
     };
     let part = |now: u64, before: u64| {
         let waited = u128::from(now.checked_sub(before)?) * 10_000 / micros;
-        // Several slices are summed up.
+        // Stalls of several slices are summed up.
         Some(u16::try_from(waited.min(10_000)).unwrap_or(10_000))
     };
     let waited = |now: Option<Stalled>, before: Option<Stalled>| {
@@ -51,7 +51,7 @@ pub fn rates(before: &Sample, now: &Sample) -> Option<Rates> {
     })
 }
 
-/// The middle of some values, those that few exceed, and the largest.
+/// The median of some values, a high percentile, and the largest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Spread {
     pub median: u64,
@@ -60,7 +60,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// By nearest rank; `None` of nothing.
+    /// Returns the percentiles by nearest rank; `None` if there are no values.
     pub fn of(values: impl IntoIterator<Item = u64>) -> Option<Self> {
         let mut values: Vec<u64> = values.into_iter().collect();
         values.sort_unstable();
@@ -72,18 +72,18 @@ impl Spread {
     }
 }
 
-/// A time in which something did not work. Seconds since 1970.
+/// A period in which something did not work. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outage {
-    /// `agent`, `api`, or what the agent had trouble with, such as `systemd`.
+    /// `agent`, `api`, or the word of the agent's problem, such as `systemd`.
     pub of: String,
     pub from: u64,
-    /// `None` while it lasts.
+    /// `None` while the outage lasts.
     pub to: Option<u64>,
     pub why: String,
 }
 
-/// An eviction that was asked for, or would have been.
+/// An eviction that the agent requested, or would have requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EvictionLine {
     pub at: u64,
@@ -91,18 +91,18 @@ pub struct EvictionLine {
     pub outcome: String,
     pub why: String,
     pub answer: String,
-    /// When the pod had left.
+    /// The time at which the pod had left.
     pub left: Option<u64>,
 }
 
-/// Limits that somebody had changed. The kernel does not tell who writes, so writers are told apart by
-/// what they wrote, and where.
+/// Limits that another program had changed. The kernel does not report the writer, so the value and
+/// the place distinguish writers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RepairLine {
     pub found: String,
     pub level: String,
     pub count: u64,
-    /// Those repaired most often come first.
+    /// The pods repaired most often come first.
     pub pods: Vec<(String, u64)>,
 }
 
@@ -110,18 +110,18 @@ pub struct RepairLine {
 pub struct Limits {
     pub verified: u64,
     pub drifts: u64,
-    /// From the notification of a changed limit to its repair, at worst.
+    /// The longest time from the notification of a changed limit to its repair.
     pub worst_millis: u64,
-    /// Limits that were written, by cause.
+    /// Number of limits that the agent wrote, by cause.
     pub written: BTreeMap<&'static str, u64>,
 }
 
-/// What happened in a time. Waits are in hundredths of a percent, traffic in pages a second.
+/// A summary of a period. Waits are in hundredths of a percent, traffic in pages per second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     pub from: u64,
     pub to: u64,
-    /// Minutes that are recorded.
+    /// Number of recorded minutes.
     pub minutes: usize,
     pub signal_minutes: usize,
     pub outages: Vec<Outage>,
@@ -137,7 +137,7 @@ pub struct Summary {
     pub system_waited: Option<Spread>,
 }
 
-/// What happened from `from` to `to`. `minutes` and `events` are in the order of time.
+/// Summarizes the period between `from` and `to`. `minutes` and `events` must be in time order.
 pub fn summary(minutes: &[Minute], events: &[Event], from: u64, to: u64) -> Summary {
     let within = |at: u64| (from..=to).contains(&at);
     let minutes: Vec<&Minute> = minutes.iter().filter(|minute| within(minute.at)).collect();
@@ -215,7 +215,8 @@ fn repairs(events: &[Event], within: impl Fn(u64) -> bool) -> Vec<RepairLine> {
     lines
 }
 
-/// By events; and of the agent by the pauses of its records, for a kill leaves no event.
+/// Finds outages from events; those of the agent from gaps in its records, because a kill leaves no
+/// event.
 fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
     let mut open: BTreeMap<String, Outage> = BTreeMap::new();
     let mut outages = Vec::new();
@@ -233,23 +234,23 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
         match what {
             What::ApiLost { why } => begin(&mut open, "api", *at, why),
             What::ApiBack => end(&mut open, "api"),
-            What::Trouble { about, why } => begin(&mut open, about, *at, why),
-            What::TroubleOver { about } => end(&mut open, about),
+            What::Problem { kind, why } => begin(&mut open, kind, *at, why),
+            What::ProblemOver { kind } => end(&mut open, kind),
             What::Stopped => {
                 stopped = Some(*at);
-                // Nobody looks any more.
+                // A stopped agent no longer observes these outages.
                 let open_yet: Vec<String> = open.keys().cloned().collect();
                 open_yet.iter().for_each(|of| end(&mut open, of));
             }
             What::Started { boot: new, .. } => {
                 let before = boot.replace(new);
-                // What an agent had, the next one sees anew.
+                // A new agent detects the outages of the previous one again if they last.
                 let old: Vec<String> = open.keys().cloned().collect();
                 old.iter().for_each(|of| end(&mut open, of));
                 let last = minutes.iter().map(|m| m.at).filter(|minute| minute < at).max();
                 let (from, how) = match stopped.take() {
                     Some(at) => (Some(at), "stopped"),
-                    None => (last.max(seen), "killed, or ended by itself"),
+                    None => (last.max(seen), "killed, or ended by an error"),
                 };
                 let why = if before.is_some_and(|before| before != new) {
                     "the node booted".to_owned()
@@ -267,17 +268,17 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
     outages.extend(open.into_values());
     let last = minutes.iter().map(|minute| minute.at).max();
     if let Some(from) = stopped.or(last.filter(|last| last + PAUSE < to)) {
-        let why = if stopped.is_some() { "stopped" } else { "it records nothing" }.to_owned();
+        let why = if stopped.is_some() { "stopped" } else { "no records" }.to_owned();
         outages.push(Outage { of: "agent".to_owned(), from, to: None, why });
     }
     outages.sort_by_key(|outage| outage.from);
     outages
 }
 
-/// How the pods fared while so much memory was held.
+/// The pods' waits while this much memory was in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Level {
-    /// Working set and swap in use, in percent of RAM: from this one to below the next.
+    /// Working set and swap in use, in percent of RAM: from this value to below the next level's.
     pub from_percent: u64,
     pub to_percent: u64,
     pub minutes: usize,
@@ -287,14 +288,15 @@ pub struct Level {
 }
 
 impl Level {
-    /// It was seen for long enough, and the pods did not wait much.
+    /// Returns true if the level was seen for long enough and the pods did not wait much.
     pub fn is_borne(&self) -> bool {
         let waited = self.pods_all_waited.map(|waited| waited.p95);
         self.minutes >= SEEN_MINUTES && waited.is_some_and(|waited| waited <= u64::from(BORNE))
     }
 }
 
-/// What the history says that the node bears. Nothing is said beyond what was seen.
+/// The memory use that the node has sustained, by its history. It covers only levels that were
+/// seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Borne {
     pub from: Option<u64>,
@@ -302,11 +304,19 @@ pub struct Borne {
     pub minutes: usize,
     pub held_percent: Option<Spread>,
     pub levels: Vec<Level>,
-    /// The highest level that was borne, with all that were seen below it.
+    /// The highest sustained level, if all levels seen below it were sustained too.
     pub up_to_percent: Option<u64>,
 }
 
-/// What the node has borne in these minutes.
+/// Returns the minutes of the last 14 days before `now`. The file keeps records of a node that was off for
+/// longer, and of a clock that was wrong.
+pub fn recent(minutes: &[Minute], now: u64) -> Vec<Minute> {
+    // A record may be of the minute that has just begun.
+    let times = now.saturating_sub(RECORDS * 60)..=now.saturating_add(60);
+    minutes.iter().filter(|minute| times.contains(&minute.at)).copied().collect()
+}
+
+/// Returns the memory use that the node has sustained in these minutes.
 pub fn borne(minutes: &[Minute]) -> Borne {
     let mut by: BTreeMap<u64, Vec<&Minute>> = BTreeMap::new();
     for minute in minutes.iter().filter(|minute| minute.ram_bytes > 0) {
@@ -328,7 +338,7 @@ pub fn borne(minutes: &[Minute]) -> Borne {
     let levels: Vec<Level> = by.into_iter().map(level).collect();
     let seen = levels.iter().filter(|level| level.minutes >= SEEN_MINUTES);
     let held_percent = Spread::of(minutes.iter().map(Minute::held_percent));
-    // No more than what was seen, though the level is wider.
+    // At most the value that was seen, though the level is wider.
     let most = held_percent.map_or(0, |held| held.max);
     let up_to = seen.take_while(|level| level.is_borne()).last();
     Borne {

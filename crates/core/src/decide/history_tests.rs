@@ -42,7 +42,8 @@ fn rates_are_those_of_the_time_between() {
     let found = rates(&at(100, 1000, 0), &at(160, 7000, 600_000)).unwrap();
     assert_eq!((found.pages_in, found.system), (100, None));
     assert_eq!(found.pods, Some(Waited { some: 100, full: 0 }), "0.6 s of 60 s are 1 %");
-    // pswpin begins anew with a boot, and so does the cgroup's counter when the cgroup is made anew.
+    // pswpin restarts with a boot, and so does the cgroup's counter when the cgroup is created
+    // again.
     assert_eq!(rates(&at(160, 7000, 0), &at(220, 100, 0)), None);
     assert_eq!(rates(&at(160, 0, 600), &at(220, 60, 100)).unwrap().pods, None);
     assert_eq!(rates(&at(160, 0, 0), &at(160, 0, 0)), None);
@@ -75,7 +76,7 @@ fn a_night_is_summed_up() {
         event(21, repaired("vms/c", 3)),
         event(30, What::ApiLost { why: "connection refused".into() }),
         event(33, What::ApiBack),
-        event(50, What::Trouble { about: "systemd".into(), why: "no bus".into() }),
+        event(50, What::Problem { kind: "systemd".into(), why: "no bus".into() }),
     ];
     let summary = summary(&minutes, &events, 10 * 60, 60 * 60);
     assert_eq!((summary.minutes, summary.limits.verified, summary.limits.drifts), (51, 5100, 0));
@@ -107,15 +108,25 @@ fn an_agent_that_was_killed_stopped_or_booted_with_its_node_was_away() {
     assert_eq!(
         outages,
         [
-            (19, Some(30), "killed, or ended by itself"),
+            (19, Some(30), "killed, or ended by an error"),
             (50, Some(55), "stopped"),
             (69, Some(79), "the node booted"),
         ]
     );
-    // And one that has gone silent is away still.
+    // An agent that has gone silent is still away.
     let later = super::summary(&minutes, &events, 60, 100 * 60 + 600);
     let last = later.outages.last().unwrap();
-    assert_eq!((last.from, last.to, &*last.why), (6000, None, "it records nothing"));
+    assert_eq!((last.from, last.to, &*last.why), (6000, None, "no records"));
+}
+
+#[test]
+fn records_of_other_times_do_not_count() {
+    let now = 100 * 86_400;
+    let times = [now - 14 * 86_400 - 1, now - 14 * 86_400, now, now + 60, now + 61, now + 86_400];
+    let all = times.map(|at| Minute { at, ..Minute::default() });
+    let kept: Vec<u64> = recent(&all, now).iter().map(|minute| minute.at).collect();
+    assert_eq!(kept, times[1..4]);
+    assert_eq!(recent(&all, 0), []);
 }
 
 #[test]
@@ -124,13 +135,13 @@ fn nothing_is_said_beyond_what_was_seen() {
     let mut minutes: Vec<Minute> = (0..200).map(|at| minute(at, 80 + at % 25, 10)).collect();
     let found = borne(&minutes);
     assert_eq!(found.up_to_percent, Some(104), "the level goes to 110, no minute did");
-    // Waits at 100 and above: the level below is what is borne, whatever comes above it.
+    // Waits at 100 percent and above: the level below is sustained, whatever happens above it.
     for minute in minutes.iter_mut().filter(|minute| minute.held_percent() >= 100) {
         minute.rates =
             Some(Rates { pods: Some(Waited { some: 3000, full: 900 }), ..Rates::default() });
     }
     assert_eq!(borne(&minutes).up_to_percent, Some(100));
-    // A few minutes are no experience.
+    // A few minutes are not enough.
     assert_eq!(borne(&minutes[..10]).up_to_percent, None);
     // Nor are waits that the kernel does not count.
     minutes.iter_mut().for_each(|minute| minute.rates = None);

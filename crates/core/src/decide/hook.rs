@@ -1,4 +1,4 @@
-//! What the hook's definition says, and where it goes.
+//! The definition of the OCI hook, and the folder to install it in.
 //!
 //! Source: oci-hooks(5), the 1.0.0 format.
 
@@ -9,12 +9,13 @@ use std::{
 
 use crate::model::program::{Image, ProgramFacts};
 
-/// After the hooks of others: the last to write a limit wins.
+/// Sorts after other hooks: the last hook to write a limit wins.
 pub const FILE_NAME: &str = "99-wasp-agent.json";
 
-/// Called when a container's cgroup is made and before its program runs. Always: CRI-O has no hooks
-/// for sandboxes, and compares the pod's annotations, among which `io.kubernetes.cri-o.…` is not
-/// (crio.conf(5)). No timeout: the runtime would keep the container from starting.
+/// Returns the definition. The runtime calls the hook when it has created a container's cgroup,
+/// before the program runs. It applies to all containers: CRI-O runs no hooks for sandboxes, and it
+/// compares the pod's annotations, which do not include `io.kubernetes.cri-o.…` (crio.conf(5)). It
+/// has no timeout, because the runtime would then fail the container.
 pub fn definition(hook: &Path) -> String {
     let definition = serde_json::json!({
         "version": "1.0.0",
@@ -25,22 +26,22 @@ pub fn definition(hook: &Path) -> String {
     definition.to_string() + "\n"
 }
 
-/// The folders that CRI-O reads, those that the next boot empties first: what is installed there
-/// is never left behind.
+/// Sorts the folders that CRI-O reads so that those which the next boot empties come first: a
+/// definition there is never left behind.
 pub fn preferred(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     folders.sort_by_key(|folder| !folder.starts_with("/run"));
     folders
 }
 
-/// Stands before the version in the program, which keeps it for [`version`] to find.
+/// Precedes the version in the program's constants, so that [`version`] finds it.
 const MARK: &str = "wasp-hook is of version ";
-/// What `wasp-hook` holds of itself.
+/// The constant in `wasp-hook` that holds its version.
 pub const SELF: &str = concat!("wasp-hook is of version ", env!("CARGO_PKG_VERSION"), ";");
-/// The agent's own version, and the hook's where both are of one package.
+/// The version of the agent, and of a hook from the same package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const LONGEST_VERSION: usize = 64;
 
-/// The version that a program names, where it is a `wasp-hook`; `bytes` are its constants.
+/// Returns the version in a program's constants (`bytes`), if it is a `wasp-hook`.
 pub fn version(bytes: &[u8]) -> Option<String> {
     let mark = MARK.as_bytes();
     let mut rest = bytes;
@@ -58,61 +59,69 @@ pub fn version(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// Why the runtime could not start the hook's program. No container starts while its definition is
-/// installed.
+/// The reason why the runtime cannot start the hook's program. No container starts while the
+/// definition of such a hook is installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
     Missing,
     NoFile,
     NotExecutable,
     NoExec(PathBuf),
-    /// It is cut, made for another machine, or no program.
+    /// SELinux enforces, and the runtime may not execute a file with this label.
+    Label(String),
+    /// The file is truncated, for another machine, or not a program.
     Format(String),
-    /// A program, and not ours.
+    /// The file is a program, but not wasp-hook.
     Replaced,
 }
 
-/// Whether the runtime can start the program.
+/// Returns the reason why the runtime cannot start the program, if there is one.
 pub fn unfit(program: &ProgramFacts) -> Option<Unfit> {
     let Some(mode) = program.mode else { return Some(Unfit::Missing) };
     if !program.is_file {
         return Some(Unfit::NoFile);
     }
-    // The runtime is root, whom one bit is enough.
+    // The runtime is root, for which one execute bit suffices.
     if mode & 0o111 == 0 {
         return Some(Unfit::NotExecutable);
     }
     if let Some(mount) = &program.noexec {
         return Some(Unfit::NoExec(mount.clone()));
     }
+    // A label that cannot be read proves nothing.
+    if let Some(selinux) = program.selinux.as_ref().filter(|it| it.enforces && !it.allows())
+        && let Some(label) = &selinux.label
+    {
+        return Some(Unfit::Label(label.clone()));
+    }
     match &program.image {
         Err(why) => Some(Unfit::Format(why.clone())),
         Ok(Image { target, .. }) if program.machine.is_some_and(|machine| machine != *target) => {
-            Some(Unfit::Format("it is made for another machine".to_owned()))
+            Some(Unfit::Format("it is built for another architecture".to_owned()))
         }
         Ok(Image { version: None, .. }) => Some(Unfit::Replaced),
         Ok(_) => None,
     }
 }
 
-/// A hook that runs, and is not of the agent's own version: one of them was not installed, or the agent
-/// not started, with the other.
+/// Describes a hook that runs but has another version than the agent: only one of them was
+/// installed, or the agent was not restarted.
 pub fn other_version(program: &ProgramFacts) -> Option<String> {
     let found = program.image.as_ref().ok()?.version.as_deref()?;
-    (found != VERSION).then(|| {
-        format!("{} is of version {found}, the agent of {VERSION}", program.path.display())
-    })
+    (found != VERSION)
+        .then(|| format!("{} has version {found}, the agent {VERSION}", program.path.display()))
 }
 
 impl Unfit {
-    /// What is wrong with the program at `path`.
+    /// Describes the problem with the program at `path`.
     pub fn about(&self, path: &Path) -> String {
         format!("{} {self}", path.display())
     }
 
-    /// Commands that make it run.
+    /// Returns commands that repair the program at `path`.
     pub fn remedy(&self, path: &Path) -> Vec<String> {
-        // First boot of RHEL CoreOS: its service fetches the package again when its mark is gone.
+        // On RHEL CoreOS the service of the first boot fetches the package again if its mark is
+        // missing.
         let reinstall = match path.starts_with("/usr/local") {
             true => vec![
                 "rm -f /var/lib/wasp-agent/package.sha256".to_owned(),
@@ -120,12 +129,13 @@ impl Unfit {
             ],
             false => vec![
                 "rpm -V wasp-agent".to_owned(),
-                "# install the package again: dnf reinstall ./wasp-agent-VERSION.rpm".to_owned(),
+                "# reinstall the package: dnf reinstall ./wasp-agent-VERSION.rpm".to_owned(),
             ],
         };
         match self {
             Self::NotExecutable => vec![format!("chmod 0755 {}", path.display())],
             Self::NoExec(mount) => vec![format!("mount -o remount,exec {}", mount.display())],
+            Self::Label(_) => vec![format!("restorecon -v {}", path.display())],
             Self::Missing | Self::NoFile | Self::Format(_) | Self::Replaced => reinstall,
         }
     }
@@ -135,12 +145,15 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("is missing"),
-            Self::NoFile => f.write_str("is no file"),
+            Self::NoFile => f.write_str("is not a file"),
             Self::NotExecutable => f.write_str("is not executable"),
             Self::NoExec(mount) => {
-                write!(f, "cannot be run: {} is mounted with noexec", mount.display())
+                write!(f, "cannot run: {} is mounted with noexec", mount.display())
             }
-            Self::Format(why) => write!(f, "cannot be run: {why}"),
+            Self::Label(label) => {
+                write!(f, "has the SELinux label {label}, which CRI-O may not run")
+            }
+            Self::Format(why) => write!(f, "cannot run: {why}"),
             Self::Replaced => f.write_str("is another program than wasp-hook"),
         }
     }
@@ -149,7 +162,7 @@ impl fmt::Display for Unfit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::program::Target;
+    use crate::model::program::{SeLinux, Target};
 
     fn program() -> ProgramFacts {
         let target = Target { class: 2, data: 1, machine: 62 };
@@ -160,6 +173,7 @@ mod tests {
             noexec: None,
             image: Ok(Image { target, version: Some(VERSION.to_owned()) }),
             machine: Some(target),
+            selinux: None,
         }
     }
 
@@ -172,18 +186,29 @@ mod tests {
             let unfit = unfit(&program).unwrap();
             (unfit.to_string(), unfit.remedy(&program.path).join("; "))
         };
-        let reinstall = "rpm -V wasp-agent; # install the package again: dnf reinstall \
+        let reinstall = "rpm -V wasp-agent; # reinstall the package: dnf reinstall \
                          ./wasp-agent-VERSION.rpm"
             .to_owned();
         assert_eq!(told(|p| p.mode = None), ("is missing".to_owned(), reinstall.clone()));
         let chmod = "chmod 0755 /usr/bin/wasp-hook".to_owned();
         assert_eq!(told(|p| p.mode = Some(0o644)), ("is not executable".to_owned(), chmod));
         let remount = "mount -o remount,exec /usr".to_owned();
-        let noexec = "cannot be run: /usr is mounted with noexec".to_owned();
+        let noexec = "cannot run: /usr is mounted with noexec".to_owned();
         assert_eq!(told(|p| p.noexec = Some("/usr".into())), (noexec, remount));
-        let cut = "cannot be run: it ends too early".to_owned();
-        assert_eq!(told(|p| p.image = Err("it ends too early".into())), (cut, reinstall.clone()));
-        let other = "cannot be run: it is made for another machine".to_owned();
+        let label = told(|p| {
+            let label = Some("unconfined_u:object_r:user_home_t:s0".to_owned());
+            p.selinux = Some(SeLinux { enforces: true, label });
+        });
+        let text =
+            "has the SELinux label unconfined_u:object_r:user_home_t:s0, which CRI-O may not run";
+        let restore = "restorecon -v /usr/bin/wasp-hook".to_owned();
+        assert_eq!(label, (text.to_owned(), restore));
+        let cut = "cannot run: the file is incomplete".to_owned();
+        assert_eq!(
+            told(|p| p.image = Err("the file is incomplete".into())),
+            (cut, reinstall.clone())
+        );
+        let other = "cannot run: it is built for another architecture".to_owned();
         assert_eq!(
             told(|p| p.machine = Some(Target { class: 2, data: 1, machine: 183 })),
             (other, reinstall.clone())
@@ -191,6 +216,21 @@ mod tests {
         let replaced = "is another program than wasp-hook".to_owned();
         let no_version = |p: &mut ProgramFacts| p.image.as_mut().unwrap().version = None;
         assert_eq!(told(no_version), (replaced, reinstall));
+    }
+
+    #[test]
+    fn only_a_label_that_is_known_to_be_wrong_and_enforced_counts() {
+        let with = |enforces, label: Option<&str>| {
+            let selinux = Some(SeLinux { enforces, label: label.map(str::to_owned) });
+            unfit(&ProgramFacts { selinux, ..program() })
+        };
+        let home = "unconfined_u:object_r:user_home_t:s0";
+        assert_eq!(with(true, Some(home)), Some(Unfit::Label(home.to_owned())));
+        assert_eq!(with(false, Some(home)), None);
+        assert_eq!(with(true, None), None);
+        for kind in ["bin_t", "container_runtime_exec_t"] {
+            assert_eq!(with(true, Some(&format!("system_u:object_r:{kind}:s0"))), None, "{kind}");
+        }
     }
 
     #[test]
@@ -203,7 +243,7 @@ mod tests {
         let mut newer = program();
         newer.image.as_mut().unwrap().version = Some("9.0.0".to_owned());
         assert_eq!((unfit(&newer), other_version(&program())), (None, None));
-        assert!(other_version(&newer).unwrap().contains("is of version 9.0.0, the agent of"));
+        assert!(other_version(&newer).unwrap().contains("has version 9.0.0, the agent "));
     }
 
     #[test]

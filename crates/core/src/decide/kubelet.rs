@@ -1,6 +1,7 @@
-//! What follows from the kubelet's configuration.
+//! Evaluates the kubelet's configuration.
 //!
-//! Source: Kubernetes "Node-pressure Eviction"; `pkg/kubelet/cm/container_manager_linux.go` (failSwapOn).
+//! Source: Kubernetes "Node-pressure Eviction"; `pkg/kubelet/cm/container_manager_linux.go`
+//! (failSwapOn).
 
 use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings, WishRules},
@@ -12,28 +13,31 @@ use crate::{
     },
 };
 
-/// What `memory.available` evicts below: the higher of hard and soft threshold, in bytes.
+/// Returns the eviction threshold for `memory.available`: the higher of the hard and the soft one,
+/// in bytes.
 pub fn memory_threshold(config: Option<&KubeletConfig>, ram_bytes: u64) -> u64 {
     highest(config, MEMORY_AVAILABLE, ram_bytes)
 }
 
-/// What a swapfile must leave free of a file system of `total_bytes`, where nothing is configured:
-/// above the kubelet's `nodefs.available`, by a twentieth.
+/// Returns the default for the bytes that a swapfile must leave free on a file system of
+/// `total_bytes`: a twentieth of the file system above the kubelet's `nodefs.available`.
 pub fn disk_reserve(config: Option<&KubeletConfig>, total_bytes: u64) -> u64 {
     highest(config, NODEFS_AVAILABLE, total_bytes).saturating_add(total_bytes / 20)
 }
 
-/// A threshold that the kubelet refuses counts as none: it does not start with it.
+/// A threshold that the kubelet rejects counts as none: the kubelet does not start with it.
 fn highest(config: Option<&KubeletConfig>, signal: &str, whole: u64) -> u64 {
     let default = KubeletConfig::default();
     let [hard, soft] = config.unwrap_or(&default).thresholds(signal, whole);
     hard.ok().flatten().max(soft.ok().flatten()).unwrap_or(0)
 }
 
-/// Commands that set `key` where it counts: flags win over drop-ins, and these over the file.
+/// Returns commands that set `key` where it takes effect: flags override drop-ins, and drop-ins
+/// override the file.
 ///
-/// A file of the kubelet is never rewritten by guess: a drop-in of our own where the kubelet reads drop-ins, a
-/// line that is there as a block key of its own, or a remark for the administrator.
+/// The commands never rewrite a file of the kubelet by guess. They write a drop-in of our own if
+/// the kubelet reads drop-ins, change a line that is a block key of its own, or give the
+/// administrator a remark.
 pub fn commands_to_set(
     config: &KubeletConfig,
     origin: &Origin,
@@ -64,7 +68,7 @@ pub fn commands_to_set(
                 path.display()
             )]
         }
-        // Nothing happens where the line has another form: flow style, JSON.
+        // The command does nothing if the line has another form: flow style, JSON.
         (Origin::File(path), None, _) => {
             let indent = if table.is_some() { " *" } else { "" };
             vec![format!(
@@ -81,17 +85,18 @@ pub fn commands_to_set(
     lines
 }
 
-/// A drop-in that counts over those with lower names, and the name for where another counts over that.
+/// A drop-in that overrides those with lower names, and the name to use if another one overrides
+/// it.
 const OWN_DROP_IN: &str = "99-wasp-agent.conf";
 const LAST_DROP_IN: &str = "zz-wasp-agent.conf";
 
-/// The kubelet would not start with swap on.
+/// Returns the reason why the kubelet does not start with swap on, if there is one.
 pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.fail_swap_on;
     value.then(|| {
         format!(
-            "the kubelet does not start with swap on: failSwapOn is true ({origin}); {} (on OpenShift \
-             by a file in /etc/openshift/kubelet.conf.d)",
+            "the kubelet does not start while swap is on: failSwapOn is true ({origin}); {} (on \
+             OpenShift in a file in /etc/openshift/kubelet.conf.d)",
             match (origin, &config.file) {
                 (Origin::Flag(_), _) => "remove the flag --fail-swap-on".to_owned(),
                 (Origin::File(path) | Origin::DropIn(path), _) | (Origin::Default, Some(path)) => {
@@ -103,16 +108,17 @@ pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
     })
 }
 
-/// Whether the kubelet grants swap by this configuration.
+/// Returns true if the kubelet grants swap by this configuration.
 ///
-/// Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`, `GetContainerSwapBehavior`.
+/// Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`,
+/// `GetContainerSwapBehavior`.
 fn is_limited_swap(config: &KubeletConfig) -> bool {
     let gate = config.node_swap.as_ref().is_none_or(|gate| gate.value);
     config.swap_behavior.value == "LimitedSwap" && gate
 }
 
-/// Who grants swap, and by which rule: `configured` against what the kubelet acts on. `None` is a host
-/// without a kubelet.
+/// Returns which program grants swap, and the rule that decides it: `configured` against the
+/// configuration that the kubelet uses. `None` is a host without a kubelet.
 pub fn in_force(
     configured: (Grants, GrantSettings),
     config: Option<&KubeletConfig>,
@@ -128,15 +134,15 @@ pub fn in_force(
     }
 }
 
-/// The settings in force on a host whose kubelet acts on `config`.
+/// Returns the settings in force on a host whose kubelet uses `config`.
 pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) -> Settings {
     let (grants, grant) = in_force((settings.grants, settings.grant.clone()), config);
     Settings { grants, grant, ..settings.clone() }
 }
 
-/// The settings and the node as the agent uses them, for commands that run beside it. `config` is what the kubelet
-/// acts on, `Err` where that cannot be read; `running` is what a running agent has published of it. With them
-/// comes whether what the kubelet counts as swap is certain.
+/// Returns the settings and the node as the agent uses them, for commands that run beside it, and
+/// whether the swap that the kubelet counts is certain. `config` is the configuration that the
+/// kubelet uses, `Err` if it cannot be read; `running` is what a running agent has published of it.
 pub fn as_in_force(
     settings: &Settings,
     config: Result<Option<&KubeletConfig>, ()>,
@@ -147,7 +153,7 @@ pub fn as_in_force(
     let granting = running.and_then(|kubelet| Grants::from_word(&kubelet.grants));
     let in_force = match (config, granting) {
         (Ok(config), _) => settings_in_force(settings, config),
-        // A running agent keeps whoever granted before.
+        // A running agent keeps the granting program that it knew before.
         (Err(()), Some(Grants::Kubelet)) => {
             Settings { grant: GrantSettings::LIMITED_SWAP, ..with(Grants::Kubelet) }
         }
@@ -166,7 +172,7 @@ pub fn as_in_force(
     )
 }
 
-/// What is configured about grants and has no effect, or not the one that was wanted.
+/// Describes settings of grants that have no effect, or another than intended.
 pub fn grants_otherwise(
     configured: (Grants, GrantSettings),
     config: &KubeletConfig,
@@ -182,13 +188,13 @@ pub fn grants_otherwise(
     };
     match (grants, is_limited_swap(config)) {
         (Grants::Agent, true) => Some(format!(
-            "the kubelet grants swap itself: {said}, and grants = \"agent\" here; the kubelet's limits \
-             count, as with grants = \"kubelet\"; choose one"
+            "the kubelet sets swap limits: {said}, but grants = \"agent\" here; the kubelet's \
+             limits apply, as with grants = \"kubelet\"; choose one of the two"
         )),
         (Grants::Kubelet, false) => {
-            Some(format!("nobody grants swap: {said}, and grants = \"kubelet\" here"))
+            Some(format!("no program sets swap limits: {said}, but grants = \"kubelet\" here"))
         }
-        // That annotations count is the default and no mistake; the rest was asked for.
+        // Reading annotations is the default and no mistake; the administrator asked for the rest.
         (_, true)
             if GrantSettings {
                 wishes: WishRules { annotations: false, ..grant.wishes.clone() },
@@ -196,21 +202,23 @@ pub fn grants_otherwise(
             } != GrantSettings::LIMITED_SWAP =>
         {
             Some(format!(
-                "the kubelet grants swap: {said}; limits.policy, limits.eligibility, \
-             limits.system-reserved-percent, limits.no-swap-namespaces and limits.opt-in-namespaces \
-             have no effect; remove them, or set NoSwap"
+                "the kubelet sets swap limits: {said}; limits.policy, limits.eligibility, \
+                 limits.system-reserved-percent, limits.no-swap-namespaces and \
+                 limits.opt-in-namespaces have no effect; remove them, or set NoSwap"
             ))
         }
         _ => None,
     }
 }
 
-/// Why pods' cgroups cannot be found, or the kubelet does not start with a threshold.
+/// Returns the reason why the agent cannot find pods' cgroups, or why the kubelet rejects a
+/// threshold.
 pub fn unusable(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.cgroups_per_qos;
     if !value {
         return Some(format!(
-            "cgroupsPerQOS is false ({origin}): pods have no cgroups of their own, and no limit is set"
+            "cgroupsPerQOS is false ({origin}): pods have no cgroups of their own, and the agent \
+             sets no limit"
         ));
     }
     let soft = config.eviction_soft.iter().find(|(signal, soft)| {
@@ -223,7 +231,7 @@ pub fn unusable(config: &KubeletConfig) -> Option<String> {
              evictionSoftGracePeriod"
         ));
     }
-    // The size of the whole does not matter for whether it is one.
+    // The size of the whole does not affect the validity of a threshold.
     [MEMORY_AVAILABLE, NODEFS_AVAILABLE]
         .iter()
         .flat_map(|signal| config.thresholds(signal, 1 << 30))
@@ -323,7 +331,7 @@ mod tests {
         assert_eq!(otherwise(&config, Grants::Agent), None);
         let said = otherwise(&config, Grants::Kubelet).unwrap();
         assert!(
-            said.contains("nobody grants swap: swapBehavior is not set (the default)"),
+            said.contains("no program sets swap limits: swapBehavior is not set (the default)"),
             "{said}"
         );
         config.swap_behavior.value = "LimitedSwap".to_owned();

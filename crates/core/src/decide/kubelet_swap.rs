@@ -1,28 +1,29 @@
-//! What the kubelet counts as the node's swap. It reads that once, when it starts, and LimitedSwap is a
-//! share of it: swap that came later counts for the kubelet only after its restart.
+//! Tracks the swap that the kubelet counts. The kubelet reads the node's swap once, when it starts,
+//! and LimitedSwap grants shares of that: swap added later counts only after a restart of the
+//! kubelet.
 
 use std::time::Duration;
 
 use crate::model::{host::Monotonic, swap::human_bytes};
 
-/// A kubelet that has started tells the API server its swap within this time.
+/// A kubelet reports its swap to the API server within this time after its start.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
-/// The swap as the kubelet counts it, as far as it can be known.
+/// The swap that the kubelet counts, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KubeletSwap {
-    /// The process of the kubelet, whether there is one; `None` before the first look.
+    /// PID of the kubelet, or `Some(None)` if none runs; `None` before the first look.
     process: Option<Option<u32>>,
-    /// When this process was first seen; `None` for one that was there before the agent.
+    /// The time at which this process was first seen; `None` if it started before the agent.
     noticed: Option<Monotonic>,
-    /// All swap of the node at that moment.
+    /// All swap of the node at that moment, in bytes.
     was_on: u64,
-    /// `status.nodeInfo.swap.capacity` of the Node (Kubernetes 1.34 and later).
+    /// `status.nodeInfo.swap.capacity` of the Node (Kubernetes 1.34 and later), in bytes.
     told: Option<u64>,
 }
 
 impl KubeletSwap {
-    /// The kubelet that runs, by its process ID; the node's swap is `swap_bytes` now.
+    /// Records the PID of the running kubelet; `swap_bytes` is the node's swap now.
     pub fn kubelet_is(&mut self, process: Option<u32>, swap_bytes: u64, now: Monotonic) {
         if self.process == Some(process) {
             return;
@@ -31,7 +32,7 @@ impl KubeletSwap {
         *self = Self { process: Some(process), noticed, was_on: swap_bytes, told: None };
     }
 
-    /// What the Node has told of its swap just now.
+    /// Records the swap that the Node object reports now.
     pub fn node_tells(&mut self, bytes: Option<u64>, now: Monotonic) {
         let is_of_this_kubelet = self.noticed.is_none_or(|at| now.since(at) >= TOLD_WITHIN);
         if is_of_this_kubelet && bytes.is_some() {
@@ -39,7 +40,7 @@ impl KubeletSwap {
         }
     }
 
-    /// In bytes, and whether that is certain. `node_bytes` is all swap of the node now.
+    /// Returns the bytes, and true if they are certain. `node_bytes` is all swap of the node now.
     pub fn bytes(&self, node_bytes: u64) -> (u64, bool) {
         match (self.told, self.process.flatten()) {
             (Some(told), _) => (told, true),
@@ -48,13 +49,14 @@ impl KubeletSwap {
         }
     }
 
-    /// What there is to report where the kubelet grants.
+    /// Describes the problem if the kubelet grants and counts less swap than the node has.
     pub fn is_outdated(&self, node_bytes: u64) -> Option<String> {
         let (counted, _) = self.bytes(node_bytes);
         (counted != node_bytes).then(|| {
             format!(
-                "the kubelet counts {} of swap, the node has {}: it reads that when it starts, and grants \
-                 shares of what it has read; restart it (systemctl restart kubelet)",
+                "the kubelet counts {} of swap, the node has {}: the kubelet reads it only when \
+                 it starts, and sets limits from that value; restart the kubelet (systemctl \
+                 restart kubelet)",
                 human_bytes(counted),
                 human_bytes(node_bytes)
             )

@@ -1,5 +1,5 @@
-//! From grants and what was found to actions: which `memory.swap.max` to write, what to tell
-//! systemd, and what to say.
+//! Compares grants with the limits found, and decides which `memory.swap.max` to write, what to set
+//! in systemd and what to report.
 
 mod of_kubelet;
 
@@ -29,23 +29,23 @@ use crate::{
     },
 };
 
-/// What uses more than its grant keeps at least this much room above its use, so that the step down
-/// itself never gets it OOM-killed.
+/// A container above its grant keeps at least this much room above its use, so that lowering its
+/// limit does not get it OOM-killed.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// For so long after a cgroup appears the runtime may still write limits.
+/// The runtime may still write limits for this long after a cgroup appears.
 const STARTING: Duration = Duration::from_secs(2);
 
-/// While a container starts, systemd is not told: a changed property has systemd attach its device
-/// filter to the scope anew, and runc, about to replace the filter that it has just seen there, then
-/// fails to start the container (opencontainers/runc#3604). The cgroup file holds the limit until
-/// then. A program that is named like a runtime is believed only so long.
+/// While a container starts, the agent sets no property in systemd: systemd would attach its device
+/// filter to the scope again, and runc, which is about to replace the filter that it has just seen
+/// there, would fail to start the container (opencontainers/runc#3604). The cgroup file alone holds
+/// the limit until then. A program with the name of a runtime counts as one for at most this long.
 const START_AT_MOST: Duration = Duration::from_secs(60);
 const STARTED_YET: Duration = Duration::from_millis(500);
 
-/// One pass: compares every container and pod of the snapshot with its grant.
+/// Runs one pass: compares every container and pod of the snapshot with its grant.
 ///
-/// A pod's limit is raised before its containers' are, and lowered after them.
+/// Raises a pod's limit before those of its containers, and lowers it after them.
 pub fn decide(
     settings: &Settings,
     snapshot: Snapshot<'_>,
@@ -64,7 +64,8 @@ pub fn decide(
     due.sort_by_key(|(facts, _)| &facts.id);
     if settings.grants == Grants::Auto {
         for (facts, grant) in &mut due {
-            // Up to what the kubelet may have granted, whatever is configured here.
+            // Allow up to the amount that the kubelet may have granted, whatever the agent's
+            // settings are.
             let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
             let kubelets =
                 grant_by_role(&GrantSettings::LIMITED_SWAP, &snapshot.node, pod, &facts.role);
@@ -96,7 +97,7 @@ pub fn decide(
     for (facts, grant) in rest {
         pass.enforce(&facts.into(), grant, SwapMax::Max, &mut state, &mut decision);
     }
-    // While somebody holds more than its grant, a raise must find its bytes free.
+    // While some container holds more than its grant, a raise has to wait for free bytes.
     let (excess, mut total) = match raised.is_empty() {
         true => (0, 0),
         false => state.totals(&pass.outside(&pass.due_of_pods(&snapshot, &pods, &state))),
@@ -128,7 +129,7 @@ struct Facts<'a> {
     manager: &'a Manager,
     starting: bool,
     path: &'a Path,
-    /// Outermost first.
+    /// The cgroup levels, outermost first.
     levels: &'a [LevelFacts],
 }
 
@@ -155,7 +156,7 @@ impl<'a> From<&'a PodFacts> for Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// Below the cgroup root.
+    /// Path below the cgroup root.
     fn path_of(&self, level: Level) -> PathBuf {
         match level {
             Level::Pod | Level::Container => self.path.to_owned(),
@@ -172,7 +173,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// What the pods' cgroups may have: their grants, and what their containers hold beyond theirs.
+    /// Returns the limits of the pods' cgroups: their grants, plus what their containers hold
+    /// beyond theirs.
     fn due_of_pods<'a>(
         &self,
         snapshot: &Snapshot<'_>,
@@ -188,7 +190,7 @@ impl Pass<'_> {
             }
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
             grant.swap_max = match self.settings.grants == Grants::Auto {
-                // As it is: a kubelet that grants sets none.
+                // Leave the limit as it is: a kubelet that grants sets none on pods.
                 true => facts.level.swap_max,
                 false => plus(grant.swap_max, SwapMax::Bytes(excess)),
             };
@@ -197,7 +199,7 @@ impl Pass<'_> {
         pods.iter().map(due).collect()
     }
 
-    /// What the pods hold beyond that.
+    /// Returns the bytes that the pods hold beyond that.
     fn outside<'a>(&self, due: &[(&'a PodFacts, Grant)]) -> BTreeMap<&'a PodUid, u64> {
         let beyond = |(facts, grant): &(&'a PodFacts, Grant)| match grant.swap_max {
             SwapMax::Bytes(bytes) => {
@@ -208,7 +210,8 @@ impl Pass<'_> {
         due.iter().map(beyond).collect()
     }
 
-    /// After the containers of these pods, whose states tell what they hold beyond their grants.
+    /// Runs after the containers of these pods, whose states record what they hold beyond their
+    /// grants.
     fn enforce_pods(
         &self,
         snapshot: &Snapshot<'_>,
@@ -244,19 +247,19 @@ impl Pass<'_> {
     ) {
         let known = state.forget(&facts.owner);
         let page = self.node.page_bytes;
-        // The outermost level holds the use of those in it, and its limit is the only one that the
-        // container cannot set: a level in it may be of the container's own making.
+        // The outermost level accounts for the use of all levels in it, and its limit is the only
+        // one that the container cannot set: the container may have created the inner level itself.
         let used = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
         let outermost = facts.levels.first().map_or(SwapMax::Max, |level| level.swap_max);
         let known_target = known.as_ref().map(|known| known.target);
-        // Whatever a writer has made of the limit meanwhile, what counts is what we had left it. Use
-        // above that shows that the outermost limit was higher for a moment.
+        // Whatever another program has made of the limit meanwhile, the limit that the agent left
+        // counts. Use above it shows that the outermost limit was higher for a moment.
         let in_force = match known_target {
             None => outermost,
             Some(before) if SwapMax::Bytes(used) > before => with_room(used),
             Some(before) => before,
         };
-        // Room beyond the ceiling is for what is in use; who uses nothing waits for free bytes.
+        // Memory in use may exceed the ceiling; a container that uses no swap waits for free bytes.
         let floor = if used > 0 { with_room(used) } else { SwapMax::ZERO };
         let target = target(in_force, used, grant.swap_max).min(ceiling.max(floor));
 
@@ -265,7 +268,7 @@ impl Pass<'_> {
             pod: facts.pod.cloned(),
             ..LimitState::new(grant.clone(), target, self.now)
         });
-        // What the kubelet's mode has left knows no pod.
+        // State from the mode in which the kubelet grants has no pod.
         next.pod = facts.pod.cloned();
         let cause_of = |level: &LevelFacts| match known_target {
             Some(before) if next.seen.contains(&level.inode) => {
@@ -310,7 +313,7 @@ impl Pass<'_> {
                 return;
             }
         }
-        // A limit that changes while the container starts is the runtime's work, no drift.
+        // The runtime changes limits while the container starts: that is no drift.
         let starting = self.now.since(next.since) < STARTING;
         for (level, cause) in wrong {
             decision.actions.push(Action::WriteLimit {
@@ -344,7 +347,8 @@ impl Pass<'_> {
         }
         let due = match next.told {
             Told::Nothing => true,
-            // A drift may have come with a new property (an in-place resize sets both).
+            // The change may have come with a new property in systemd (an in-place resize sets
+            // both).
             Told::Asked(asked) => asked != next.target || drifted,
             Told::Holds(held) => held != next.target || drifted || self.thorough,
             Told::Failed { retry_at } => retry_at <= self.now,
@@ -362,7 +366,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Keeps looking at what uses more than its grant, or waits for a raise.
+    /// Schedules another look at a container that uses more than its grant, or waits for a raise.
     fn follow(
         &self,
         facts: &Facts<'_>,
@@ -390,10 +394,12 @@ impl Pass<'_> {
     }
 }
 
-/// What to set where `in_force` is set, `used` bytes are swapped and `grant` is due.
+/// Returns the limit to set if `in_force` is set, `used` bytes are swapped and the grant is
+/// `grant`.
 ///
-/// Raising is always safe. Lowering below use has a container OOM-killed within seconds, so the
-/// limit only follows the use down, in steps worth a write, and never rises on the way.
+/// Raising a limit is always safe. Lowering it below use gets the container OOM-killed within
+/// seconds, so the limit only follows the use down, in steps that are worth a write, and never
+/// rises on the way.
 fn target(in_force: SwapMax, used_bytes: u64, grant: SwapMax) -> SwapMax {
     let use_with_room = with_room(used_bytes);
     if grant >= in_force || SwapMax::Bytes(used_bytes) <= grant {

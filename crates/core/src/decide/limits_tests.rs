@@ -76,7 +76,7 @@ impl Case {
         }
     }
 
-    /// The first pass of an agent: the containers may have been there for long.
+    /// Runs the first pass of an agent: the containers may have been there for long.
     fn first_pass(&mut self, containers: &[ContainerFacts], now: Monotonic) -> Decision {
         self.thorough = true;
         let decision = self.pass(containers, now);
@@ -110,7 +110,7 @@ impl Case {
         decision
     }
 
-    /// Carries the actions out on `containers`, as a kernel and a willing systemd would.
+    /// Carries out the actions on `containers`, as a kernel and a working systemd would.
     fn apply(&mut self, decision: &Decision, containers: &mut [ContainerFacts]) {
         self.apply_with(decision, containers, &mut []);
     }
@@ -147,7 +147,7 @@ fn owner(facts: &ContainerFacts) -> Holder {
     facts.id.clone().into()
 }
 
-/// `(level, from, to, cause)` of the writes.
+/// Returns `(level, from, to, cause)` of the writes.
 fn writes(decision: &Decision) -> Vec<(Level, SwapMax, SwapMax, Cause)> {
     decision
         .actions
@@ -486,7 +486,7 @@ fn a_pod_without_swap_has_none_in_its_cgroup_either() {
     }
 }
 
-/// What outlived containers is counted beside those that run.
+/// Memory that outlived its container counts in addition to the running containers.
 #[test]
 fn a_pods_limit_is_never_below_use_and_follows_it_down() {
     let mut case = Case::new([pod("a", &["- - 2Gi -"])]);
@@ -529,7 +529,7 @@ fn a_pod_has_room_for_a_container_above_its_grant() {
     );
     assert_eq!(decision.notices.len(), 1, "of the container: {:?}", decision.notices);
     case.apply_with(&decision, &mut containers, &mut slices);
-    // The container is gone, and what it held with it.
+    // The container is gone, with the memory that it held.
     case.state.forget(&owner(&containers[0]));
     slices[0].level.swap_used_bytes = 0;
     let decision = case.pass_with(&[], &slices, at(3));
@@ -549,13 +549,13 @@ fn what_a_pod_holds_beyond_its_grant_is_not_given_to_another() {
     for second in [2, 4] {
         let decision = case.pass_with(&containers, &slices, at(second));
         case.apply_with(&decision, &mut containers, &mut slices);
-        // 8 GiB less a's 1, and the 3 above, and what is not worth a write.
+        // 8 GiB less a's 1, the 3 above it, and a rest that is not worth a write.
         let limit = containers[1].levels[0].swap_max;
         assert!((bytes(4 * GIB - MIB)..=bytes(4 * GIB)).contains(&limit), "{limit:?}");
     }
 }
 
-/// Under runc a container may make a cgroup `container` in its own, and set its limit.
+/// Under runc a container may create a cgroup `container` in its own, and set its limit.
 #[test]
 fn a_level_of_the_containers_own_making_raises_nothing() {
     let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
@@ -577,7 +577,7 @@ fn a_level_of_the_containers_own_making_raises_nothing() {
         assert_eq!(written, expected, "{decision:?}");
         case.apply(&decision, &mut containers);
     }
-    // At first sight, too.
+    // The same when the agent first sees the container.
     let mut nested = crun("b", bytes(GIB), SwapMax::ZERO);
     nested.levels[0].swap_used_bytes = GIB - MIB;
     case.pods = pods([pod("b", &["- - 4Gi -"])]);
@@ -630,7 +630,7 @@ proptest! {
         prop_assert_eq!(one, other);
     }
 
-    /// The kubelet may grant by itself then.
+    /// The kubelet may grant swap itself in this case.
     #[test]
     fn in_doubt_no_limit_is_raised((pods, containers) in nodes(), passes in 1..4_u64) {
         let mut case = Case::new(pods);
@@ -662,9 +662,9 @@ proptest! {
             let id = owner.container().unwrap();
             let facts = containers.iter().find(|c| c.id == *id).unwrap();
             let used = facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap();
-            // Room above use, and as much again that is not worth a write.
+            // Room above use, and the same again, which is not worth a write.
             prop_assert!(*to <= grant.max(bytes(used + 2 * MIB)));
-            // Never lowered below use, whatever it was before.
+            // Never lowered below use, whatever the limit was before.
             let in_force = facts.levels.iter().map(|l| l.swap_max).min().unwrap();
             prop_assert!(to >= from || *to >= bytes(used).min(in_force).min(*from) || *to >= grant);
         }

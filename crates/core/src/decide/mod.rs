@@ -1,4 +1,4 @@
-//! Pure decisions: functions of settings, snapshot, state and time. Nothing here does IO.
+//! Pure decisions: functions of settings, snapshot, state and time, without IO.
 
 pub mod budget;
 pub mod check;

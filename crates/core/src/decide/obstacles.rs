@@ -1,4 +1,4 @@
-//! What keeps pods from swapping as they are granted, and what fixes it.
+//! Finds limits that keep pods from using their swap grant, and their fixes.
 
 use crate::model::{
     obstacles::{Ancestor, Obstacles},
@@ -6,7 +6,8 @@ use crate::model::{
     trouble::{Problem, Trouble},
 };
 
-/// A limit above the pods that is smaller than the node's swap: their own do not count.
+/// Reports a limit above the pods that is smaller than the node's swap; the pods' own limits do not
+/// count.
 pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Problem> {
     let tight = |ancestor: &&Ancestor| match ancestor.swap_max {
         SwapMax::Max => false,
@@ -19,10 +20,11 @@ pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Proble
         _ => "nothing".to_owned(),
     };
     let text = format!(
-        "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever they are \
-         granted"
+        "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever their \
+         grants are"
     );
-    // set-property also wins over what `systemctl set-property` has left in /etc/systemd/system.control.
+    // set-property also overrides what `systemctl set-property` has left in
+    // /etc/systemd/system.control.
     let remedy = match found.is_unit() {
         true => format!("systemctl set-property {name} MemorySwapMax=infinity"),
         false => format!("echo max > /sys/fs/cgroup/{}/memory.swap.max", found.path),
@@ -30,7 +32,7 @@ pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Proble
     Some(Problem::new(Trouble::PodsLimit, text).with_remedy(vec![remedy]))
 }
 
-/// `memory.high` below use: all pods in it wait for memory all the time.
+/// Reports a `memory.high` below use: all pods below it are throttled permanently.
 pub fn throttled(obstacles: &Obstacles) -> Option<Problem> {
     let found = obstacles.above_pods.iter().find_map(|ancestor| {
         let (high, current) = ancestor.high?;
@@ -52,8 +54,8 @@ pub fn throttled(obstacles: &Obstacles) -> Option<Problem> {
 
 pub fn swappiness(obstacles: &Obstacles) -> Option<Problem> {
     (obstacles.swappiness == Some(0)).then(|| {
-        let text = "vm.swappiness is 0: the kernel drops the file cache of the kubelet and of all pods \
-                    before it swaps anything";
+        let text = "vm.swappiness is 0: the kernel drops the file cache of the kubelet and of all \
+            pods before it swaps";
         let remedy = vec!["sysctl -w vm.swappiness=60".to_owned()];
         Problem::new(Trouble::Swappiness, text).with_remedy(remedy)
     })
@@ -61,8 +63,8 @@ pub fn swappiness(obstacles: &Obstacles) -> Option<Problem> {
 
 pub fn overcommit(obstacles: &Obstacles) -> Option<Problem> {
     (obstacles.overcommit_memory == Some(2)).then(|| {
-        let text = "vm.overcommit_memory is 2: programs are refused memory that they would never use, \
-                    VMs with less than half of RAM in use among them";
+        let text = "vm.overcommit_memory is 2: the kernel refuses memory that programs would \
+            never use, even to VMs with less than half of RAM in use";
         let remedy = vec!["sysctl -w vm.overcommit_memory=0".to_owned()];
         Problem::new(Trouble::OvercommitMemory, text).with_remedy(remedy)
     })
@@ -88,7 +90,7 @@ mod tests {
         let problem = limit_above_pods(&found, 8 << 30).unwrap();
         assert!(problem.text.contains("kubepods-burstable.slice is 1073741824"), "{problem:?}");
         assert!(problem.text.contains("no more than 1.0 GiB"), "{problem:?}");
-        // More than there is bounds nobody.
+        // A limit above the node's swap limits no pod.
         assert_eq!(limit_above_pods(&found, 1 << 30), None);
         found.above_pods[0].swap_max = SwapMax::ZERO;
         let problem = limit_above_pods(&found, 8 << 30).unwrap();

@@ -1,9 +1,9 @@
-//! The swap limit of a pod's own cgroup. Memory that outlives a container stays charged to it: shared
-//! memory in the pod's IPC namespace, files of an emptyDir whose medium is memory. Without a limit
-//! there, a pod collects as much of it as it has restarts.
+//! Computes the swap limit of a pod's own cgroup. Memory that outlives a container stays charged to
+//! the pod: shared memory in its IPC namespace, files of an emptyDir with medium Memory. Without a
+//! limit there, each restart of a container can add more of it.
 //!
-//! Source: `AggregateContainerRequests` in `k8s.io/component-helpers/resource`: which containers of a
-//! pod run together.
+//! Source: `AggregateContainerRequests` in `k8s.io/component-helpers/resource`, for the containers
+//! of a pod that run together.
 
 use super::{
     grant::{Grant, Reason, grant, none, pod_denied},
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// The most that containers of `pod` that run together are granted.
+/// Returns the largest sum of grants of containers of `pod` that run together.
 pub fn pod_grant(settings: &GrantSettings, node: &NodeMemory, pod: Option<&Pod>) -> Grant {
     let Some(pod) = pod else { return none(Reason::UnknownPod) };
     if let Some(reason) = pod_denied(settings, pod) {
@@ -29,8 +29,8 @@ pub fn pod_grant(settings: &GrantSettings, node: &NodeMemory, pod: Option<&Pod>)
     Grant { swap_max, reason: Reason::Together }
 }
 
-/// The regular containers and all sidecars, or an init container and the sidecars before it,
-/// whichever is more.
+/// The sum over the regular containers and all sidecars, or over an init container and the sidecars
+/// before it, whichever is larger.
 fn together(pod: &Pod, of: impl Fn(&crate::model::pod::Container) -> SwapMax) -> SwapMax {
     let (mut regular, mut sidecars, mut init) = (SwapMax::ZERO, SwapMax::ZERO, SwapMax::ZERO);
     for container in &pod.containers {

@@ -6,7 +6,8 @@ use crate::{
 
 const GIB: u64 = 1 << 30;
 
-/// The grant of a pod of containers of these kinds that request so many GiB of 16, of 8 GiB of swap.
+/// The grant of a pod with containers of these kinds that request this many GiB of 16, of 8 GiB of
+/// swap.
 fn of(containers: &[(ContainerKind, u64)]) -> SwapMax {
     let mut pod = pod("a", &[]);
     let one = |(index, (kind, gib)): (usize, &(ContainerKind, u64))| {
@@ -16,8 +17,8 @@ fn of(containers: &[(ContainerKind, u64)]) -> SwapMax {
     pod_grant(&settings(), &NODE, Some(&pod)).swap_max
 }
 
-/// Expected: what the kubelet reserves for such a pod, by the examples of KEP-753 ("Sidecar
-/// containers", "Resources calculation for scheduling and pod admission"), halved.
+/// Expected: the memory that the kubelet reserves for such a pod, from the examples of KEP-753
+/// ("Sidecar containers", "Resources calculation for scheduling and pod admission"), halved.
 #[test]
 fn the_most_that_run_together_counts() {
     for (containers, requested) in [

@@ -1,17 +1,18 @@
-//! Pods that run and yet are not seen.
+//! Finds running pods whose cgroups the agent does not see.
 
+use crate::model::counted::counted;
 use std::{collections::BTreeSet, path::PathBuf};
 
 use crate::model::pod::{ContainerKind, Pod, PodUid, Pods};
 
-/// Pods that run, as the API server says, and have no container's cgroup.
+/// Returns pods that run according to the API server and have no container's cgroup.
 pub fn without_cgroup(pods: &Pods, has_cgroup: impl Fn(&PodUid) -> bool) -> BTreeSet<PodUid> {
     let lost = pods.values().filter(|pod| runs(pod) && !has_cgroup(&pod.uid));
     lost.map(|pod| pod.uid.clone()).collect()
 }
 
-/// Whether a container of it runs, so that its cgroup should be there. One in CrashLoopBackOff has an ID
-/// and does not run: it may have no cgroup for minutes.
+/// Returns true if a container of the pod runs, so that its cgroup must exist. A container in
+/// CrashLoopBackOff has an ID but does not run, and may have no cgroup for minutes.
 pub fn runs(pod: &Pod) -> bool {
     let lasting = |kind| matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar);
     !pod.finished
@@ -19,24 +20,24 @@ pub fn runs(pod: &Pod) -> bool {
         && pod.containers.iter().any(|of| lasting(of.kind) && of.id.is_some() && of.running)
 }
 
-/// What is to be told of containers whose cgroups have no `memory.swap.max`.
+/// Describes containers whose cgroups have no `memory.swap.max`.
 pub fn without_limit(count: usize) -> Option<String> {
-    let containers = if count == 1 { "container has" } else { "containers have" };
     (count > 0).then(|| {
         format!(
-            "{count} {containers} no memory.swap.max: no limit is set or compared there; see whether \
-             cgroup.subtree_control of the cgroups above names memory"
+            "{} no memory.swap.max: the agent sets and compares no limit there; \
+             check that cgroup.subtree_control of the parent cgroups contains memory",
+            counted(count, "container has", "containers have")
         )
     })
 }
 
-/// For a sentence.
+/// Formats the number and the places for a sentence.
 pub fn lost_pods(count: usize, places: &[PathBuf]) -> String {
     let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
-    let pods = if count == 1 { "pod has" } else { "pods have" };
     format!(
-        "{count} running {pods} no cgroup below {}: no limit is set or compared there; compare \
-         cgroupRoot and --cgroup-root of the kubelet",
+        "{} no cgroup below {}: the agent sets and compares no limit there; \
+         check cgroupRoot and --cgroup-root of the kubelet",
+        counted(count, "running pod has", "running pods have"),
         places.join(" or ")
     )
 }

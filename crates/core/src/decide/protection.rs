@@ -1,4 +1,4 @@
-//! What protects a slice, and whether it does.
+//! Decides how to protect a slice, and evaluates the protection in force.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::{
     },
 };
 
-/// Properties to have systemd set; those that are `None` or empty are right.
+/// Properties to set in systemd; those that are `None` or empty are right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     pub swap_max: Option<SwapMax>,
-    /// Devices and their targets in microseconds.
+    /// Devices and their latency targets in microseconds.
     pub io_latency: Vec<(String, u64)>,
 }
 
@@ -24,7 +24,7 @@ impl Change {
     }
 }
 
-/// Whether a slice may swap: pods may.
+/// Permission of a slice's processes to swap; the slices of pods have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swap {
     Denied,
@@ -39,8 +39,8 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What to change of the slice. What systemd holds counts as much as what the kernel does: it
-/// writes the former again.
+/// Returns the properties to change. The values that systemd holds must be right as well as the
+/// kernel's, because systemd writes its own again.
 pub fn change(
     settings: &ProtectionSettings,
     swap: Swap,
@@ -52,11 +52,11 @@ pub fn change(
     let mut io_latency = Vec::new();
     if let Some(target) = target(settings) {
         for (number, device) in disks {
-            // The last that was given for a device counts.
+            // The last value given for a device counts.
             let told = properties.io_latency.iter().rfind(|(path, _)| path == device);
             let told = told.is_some_and(|(_, micros)| *micros == target);
             let in_force = slice.io_latency.as_ref().map(|targets| targets.get(number));
-            // A kernel without io.latency has nothing that could be wrong.
+            // Without io.latency in the kernel, no target can be wrong.
             if !told || in_force.is_some_and(|micros| micros != Some(&target)) {
                 io_latency.push((device.clone(), target));
             }
@@ -70,15 +70,16 @@ fn swaps(properties: &SliceProperties, slice: &SliceFacts) -> bool {
         || slice.swap_max.is_some_and(|swap_max| swap_max != SwapMax::ZERO)
 }
 
-/// How well a slice is protected, by what the kernel says.
+/// The protection of a slice, read from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
     pub unit: String,
-    /// What is not as it should be, each in words.
+    /// The parts of the protection that are missing, in words.
     pub missing: Vec<String>,
 }
 
-/// Never by systemd's reply: it answers success where the kernel has no io.latency.
+/// Evaluates the kernel's values, never systemd's reply, which is success even without io.latency
+/// in the kernel.
 pub fn protection(
     settings: &ProtectionSettings,
     swap: Swap,
@@ -95,28 +96,29 @@ pub fn protection(
     match (target(settings), &slice.io_latency) {
         (None, _) => {}
         (Some(_), None) => missing.push(
-            "io.latency is not enforced, this kernel has none (CONFIG_BLK_CGROUP_IOLATENCY)"
+            "io.latency has no effect: this kernel does not support it \
+             (CONFIG_BLK_CGROUP_IOLATENCY)"
                 .to_owned(),
         ),
         (Some(_), Some(_)) if disks.is_empty() => {
             missing
-                .push("io.latency is not enforced, no disk was found below / or /var".to_owned());
+                .push("io.latency has no effect: the agent found no disk for / or /var".to_owned());
         }
         (Some(target), Some(targets)) => {
             let unmet = disks.iter().filter(|(number, _)| targets.get(number) != Some(&target));
             let unmet: Vec<&str> = unmet.map(|(_, device)| &**device).collect();
             if !unmet.is_empty() {
-                missing.push(format!("io.latency is not enforced on {}", unmet.join(", ")));
+                missing.push(format!("io.latency has no effect on {}", unmet.join(", ")));
             }
         }
     }
     Protection { unit: slice.unit.clone(), missing }
 }
 
-/// systemd-oomd is told to kill in `slice`.
+/// Describes that systemd-oomd may kill in `slice`.
 pub fn oomd_said(slice: &str) -> String {
     format!(
-        "systemd-oomd kills in {slice} when memory is short, whatever pods may swap: set \
+        "systemd-oomd kills in {slice} when memory is short, whatever swap pods may use: set \
          ManagedOOMSwap=auto and ManagedOOMMemoryPressure=auto there, or disable systemd-oomd"
     )
 }
@@ -174,7 +176,7 @@ mod tests {
         let latency = Change { io_latency: vec![("/dev/vda".into(), 50_000)], ..Change::default() };
         let (change, missing) = changed(|s| s.io_latency = Some([(VDA, 70_000)].into()));
         assert_eq!(change, latency);
-        assert_eq!(missing, ["io.latency is not enforced on /dev/vda"]);
+        assert_eq!(missing, ["io.latency has no effect on /dev/vda"]);
         let (change, missing) = changed(|s| s.properties.as_mut().unwrap().io_latency.clear());
         assert_eq!((change, missing), (latency, vec![]));
     }

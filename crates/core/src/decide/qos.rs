@@ -1,4 +1,4 @@
-//! The QoS class as Kubernetes derives it.
+//! Derives the QoS class as Kubernetes does.
 //!
 //! Source: `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`, KEP-2837 for pod-level resources.
 
@@ -7,7 +7,7 @@ use crate::model::{
     quantity::Quantity,
 };
 
-/// The API server's word where it has given it, else what it will say.
+/// Returns the class from the pod's status, or the class that the API server will set there.
 pub fn qos_class(pod: &Pod) -> QosClass {
     pod.qos_class.unwrap_or_else(|| computed(pod))
 }
@@ -41,7 +41,7 @@ fn is_positive(quantity: Option<Quantity>) -> bool {
     quantity.is_some_and(Quantity::is_positive)
 }
 
-/// Only positive amounts count: a request of 0 is no request.
+/// Adds only positive amounts: a request of 0 counts as none.
 fn add_positive(sum: &mut ResourceList, more: &ResourceList) {
     for (sum, more) in [(&mut sum.cpu, more.cpu), (&mut sum.memory, more.memory)] {
         if let Some(amount) = more.filter(|quantity| quantity.is_positive()) {

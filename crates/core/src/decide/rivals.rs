@@ -1,15 +1,17 @@
-//! What follows from others that do the agent's work on this node: they are not fought.
+//! Decides how to work beside other programs that do the same work on this node: the agent leaves
+//! theirs alone.
 
 use crate::{
     config::settings::{Grants, Settings},
     model::rivals::{Job, Rival, Who},
 };
 
-/// The target of system.slice in virt-platform-autopilot's 20-io-latency.conf.
+/// The latency target of system.slice in virt-platform-autopilot's 20-io-latency.conf.
 const AUTOPILOT_TARGET_MILLIS: u128 = 5;
 
-/// The row of the table in docs/comparison.md for one of the others: what of its work the agent leaves as it
-/// is, what it adds, and what of it contradicts the agent's settings.
+/// A row of the table in docs/comparison.md for one of the other programs: the part of its work
+/// that the agent leaves alone, the part that it adds, and the part that contradicts the agent's
+/// settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub who: Who,
@@ -34,7 +36,8 @@ impl Row {
     }
 }
 
-/// A row for each of those that are on this node. `makes_swap`: the agent is configured to make swap.
+/// Returns a row for each of the programs on this node. `makes_swap`: the agent is configured to
+/// provision swap.
 pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row> {
     let row = |who: Who| {
         let its: Vec<&Rival> = rivals.iter().filter(|rival| rival.who == who).collect();
@@ -47,7 +50,7 @@ pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row>
                 Job::Swap if makes_swap => row.contradicts.extend(others_swap(rivals, settings)),
                 Job::Slices => {
                     row.kept.push(job.name());
-                    // It leaves out the disk of a swapfile.
+                    // The other program leaves out the disk of a swapfile.
                     row.completed.push("io.latency for the disk of a swapfile");
                     row.contradicts.extend(looser_target(&its, settings));
                 }
@@ -61,60 +64,62 @@ pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row>
             }
         }
         if who == Who::Autopilot {
-            row.completed.extend(["repair of what others change", "eviction", "status"]);
+            row.completed.extend(["repair of limits that others change", "eviction", "status"]);
         }
         (!its.is_empty()).then_some(row)
     };
     [Who::Autopilot, Who::DaemonSet].into_iter().filter_map(row).collect()
 }
 
-/// The agent sets its own target for system.slice, whatever another one has set.
+/// The agent sets its own target for system.slice, whatever another program has set.
 fn looser_target(its: &[&Rival], settings: &Settings) -> Option<String> {
     let sets = its.iter().any(|rival| rival.path.ends_with("system.slice.d/20-io-latency.conf"));
     let ours = settings.protection.io_latency_target?.as_millis();
     (sets && ours > AUTOPILOT_TARGET_MILLIS).then(|| {
         format!(
-            "its target for system.slice is {AUTOPILOT_TARGET_MILLIS} ms, and the agent sets {ours} ms: \
-             set protection.io-latency-target-ms = {AUTOPILOT_TARGET_MILLIS}"
+            "its target for system.slice is {AUTOPILOT_TARGET_MILLIS} ms, but the agent sets \
+             {ours} ms: set protection.io-latency-target-ms = {AUTOPILOT_TARGET_MILLIS}"
         )
     })
 }
 
-/// Why two agents would set the same limits: the pod that the DaemonSet has on this node.
+/// Describes the DaemonSet's pod on this node: both agents would set the same limits.
 pub fn daemonset<'a>(pods: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<String> {
     let (namespace, pod) = pods.into_iter().min()?;
     let remedy = match namespace {
         "openshift-cnv" => {
-            "set memoryOvercommitPercentage of HyperConverged to 100, and apply 60-hyperconverged.yaml \
-             in its place"
+            "set memoryOvercommitPercentage of HyperConverged to 100, and apply \
+             60-hyperconverged.yaml instead"
         }
         _ => "delete the DaemonSet",
     };
     Some(format!(
-        "the DaemonSet wasp-agent has the pod {namespace}/{pod} on this node: two agents set the same \
-         limits, and its hook lifts them at each start; {remedy} (docs/migration.md)"
+        "the DaemonSet wasp-agent has the pod {namespace}/{pod} on this node: two agents set the \
+         same limits, and its hook removes them at each container start; {remedy} \
+         (docs/migration.md)"
     ))
 }
 
-/// Why no swap is made beside another's, if none is to be.
+/// Returns the reason for provisioning no swap in addition to another program's, if it applies.
 pub fn others_swap(rivals: &[Rival], settings: &Settings) -> Option<String> {
     let swap = rivals.iter().find(|rival| rival.job == Job::Swap)?;
     (!settings.swap.beside_others).then(|| {
         format!(
-            "{} {}: no second swap is made beside it; remove that unit, or set swap.beside-others = true",
+            "{} {}: the agent makes no second swap; remove that unit, or set swap.beside-others = \
+             true",
             swap.path.display(),
             swap.does
         )
     })
 }
 
-/// Why the watermarks are left alone, if they are to be.
+/// Returns the reason for leaving the watermarks alone, if it applies.
 pub fn others_watermarks(rivals: &[Rival], settings: &Settings) -> Option<String> {
     let rival = rivals.iter().find(|rival| rival.job == Job::Watermarks)?;
     settings.kernel.align_watermarks.then(|| {
         format!(
-            "kernel.align-watermarks: {} {}, and the agent leaves them alone; remove that unit for the agent to \
-             align them",
+            "kernel.align-watermarks: {} {}, so the agent does not set them; remove that unit if \
+             the agent should align them",
             rival.path.display(),
             rival.does
         )
@@ -131,7 +136,7 @@ mod tests {
         let mut settings = Settings::defaults();
         assert_eq!(others_swap(&[rival(Job::Slices)], &settings), None);
         let said = others_swap(&[rival(Job::Slices), rival(Job::Swap)], &settings).unwrap();
-        assert!(said.starts_with("/x does it: no second swap"), "{said}");
+        assert!(said.starts_with("/x does it: the agent makes no second swap"), "{said}");
         settings.swap.beside_others = true;
         assert_eq!(others_swap(&[rival(Job::Swap)], &settings), None);
         assert!(others_watermarks(&[rival(Job::Watermarks)], &settings).is_some());
@@ -168,7 +173,7 @@ mod tests {
             "{}",
             row.text()
         );
-        // A second swap, and a looser target.
+        // A second swap area, and a less strict target.
         settings.protection.io_latency_target = Some(std::time::Duration::from_millis(50));
         let [row] = &rows(&autopilot, &settings, true)[..] else { panic!() };
         assert_eq!(row.kept, ["watermarks", "slices", "kubelet"]);

@@ -1,6 +1,7 @@
-//! The swap limits of suspended pods. They are lent swap beyond their grants from `suspend.reserve`. While a pod
-//! falls asleep and free swap has no room for all of it, its containers' limits keep the kernel from taking more:
-//! it moves up to five times as much to swap as one write to `memory.reclaim` asks for.
+//! The swap limits of suspended pods. `suspend.reserve` lends them swap beyond their grants. While a
+//! pod falls asleep and free swap has no room for all of its memory, its containers' limits keep the
+//! kernel from taking more: the kernel moves up to five times as much to swap as one write to
+//! `memory.reclaim` asks for.
 
 use super::{
     grant::{Grant, Reason},
@@ -18,7 +19,8 @@ use crate::{
     },
 };
 
-/// Whether the agent sets limits of suspended pods. Where the kubelet grants it repairs them anyway.
+/// Returns true if the agent sets limits of suspended pods. Where the kubelet grants, the agent
+/// repairs them anyway.
 pub fn sets_limits(settings: &Settings) -> bool {
     match settings.grants {
         Grants::Agent => true,
@@ -57,7 +59,7 @@ impl Suspended {
 }
 
 impl Suspensions {
-    /// What a container may have while its pod is suspended, where that is not its `grant`.
+    /// Returns a container's limit while its pod is suspended, if it differs from its `grant`.
     pub(super) fn grant_of(&self, id: &ContainerId, grant: &Grant) -> Option<Grant> {
         let of = |pod: &Suspended| {
             let sleeper = pod.containers.iter().find(|sleeper| sleeper.id == *id)?;

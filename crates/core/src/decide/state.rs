@@ -1,4 +1,4 @@
-//! What is remembered of containers and pods between passes.
+//! The state of containers and pods between passes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::model::{
     swap::SwapMax,
 };
 
-/// How long systemd is left alone after it refused a property or could not be reached.
+/// Pause after systemd has rejected a property or could not be reached.
 const SYSTEMD_RETRY: Duration = Duration::from_secs(5);
 
-/// By container, and by pod for the pods' own cgroups.
+/// The limits by container, and by pod for the pods' own cgroups.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     containers: BTreeMap<ContainerId, LimitState>,
@@ -25,9 +25,9 @@ pub struct State {
 /// The limit of a container or of a pod's cgroup.
 #[derive(Clone, Debug)]
 pub struct LimitState {
-    /// Of a pod's cgroup: with what its containers hold beyond their own grants.
+    /// For a pod's cgroup: includes the memory that its containers hold beyond their own grants.
     pub grant: Grant,
-    /// What we last aimed for; above the grant while the container's use is.
+    /// The limit set last; above the grant while the container uses more than that.
     pub target: SwapMax,
     pub used_bytes: u64,
     pub told: Told,
@@ -35,23 +35,23 @@ pub struct LimitState {
     pub contended: bool,
     /// Where the kubelet grants: its limit is wrong, and the agent has not repaired it.
     pub differs: bool,
-    /// Where the kubelet grants: since when the limit is wrong.
+    /// Where the kubelet grants: the time since which the limit is wrong.
     pub(super) wrong_since: Option<Monotonic>,
     /// The pod of a container.
     pub(super) pod: Option<PodUid>,
-    /// Inodes of the cgroups that have had their limit from us.
+    /// Inodes of the cgroups whose limit the agent has set.
     pub(super) seen: Vec<u64>,
     pub(super) since: Monotonic,
-    /// Found by a thorough pass, so that it may have been there for long.
+    /// A thorough pass found it, so it may have been there for long.
     pub(super) was_there: bool,
     pub(super) budget: Budget,
     pub(super) fight: Fight,
 }
 
-/// What systemd knows of a unit's limit.
+/// What the agent has set in systemd for a unit's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// No unit of systemd's, or not ours to tell.
+    /// No systemd unit manages the cgroup, or the agent must not set its properties.
     Nothing,
     Asked(SwapMax),
     Holds(SwapMax),
@@ -90,12 +90,12 @@ impl State {
         };
     }
 
-    /// What was last aimed for; 0 for a container never seen.
+    /// Returns the limit set last; 0 for a container that was never seen.
     pub(super) fn target_of(&self, id: &ContainerId) -> SwapMax {
         self.containers.get(id).map_or(SwapMax::ZERO, |state| state.target)
     }
 
-    /// What is known of `owner`, which is forgotten.
+    /// Removes and returns the state of `owner`.
     pub fn forget(&mut self, owner: &Holder) -> Option<LimitState> {
         match owner {
             Holder::Container(id) => self.containers.remove(id),
@@ -103,7 +103,8 @@ impl State {
         }
     }
 
-    /// systemd's answer to [`super::decision::Action::TellSystemd`]. A late answer to an older request is ignored.
+    /// Records systemd's answer to [`super::decision::Action::TellSystemd`]. Ignores a late answer
+    /// to an older request.
     pub fn systemd_answered(&mut self, owner: &Holder, asked: SwapMax, held: bool, now: Monotonic) {
         if let Some(state) = self.get_mut(owner)
             && state.told == Told::Asked(asked)
@@ -116,8 +117,9 @@ impl State {
         }
     }
 
-    /// Bytes that containers, and pods beside their containers, hold beyond their grants; and the latter
-    /// together with the containers' targets. `outside` is what was just seen of pods.
+    /// Returns the bytes that containers, and pods in addition to their containers, hold beyond
+    /// their grants; and the containers' targets plus the bytes beyond pods' grants. `outside` is
+    /// the pods' latest figures.
     pub(super) fn totals(&self, outside: &BTreeMap<&PodUid, u64>) -> (u64, u64) {
         let excess = |states: &mut dyn Iterator<Item = &LimitState>| {
             states.map(LimitState::excess).fold(0, u64::saturating_add)
@@ -133,12 +135,12 @@ impl State {
         (of_containers.saturating_add(outside), targets.saturating_add(outside))
     }
 
-    /// What the containers hold beyond their grants.
+    /// Returns the bytes that the containers hold beyond their grants.
     pub(super) fn excess_of_containers(&self) -> u64 {
         self.containers.values().map(LimitState::excess).fold(0, u64::saturating_add)
     }
 
-    /// What the containers of each pod hold beyond their grants.
+    /// Returns the bytes that the containers of each pod hold beyond their grants.
     pub(super) fn excess_of_pods(&self) -> BTreeMap<&PodUid, u64> {
         let mut of_pods = BTreeMap::new();
         for state in self.containers.values().filter(|state| state.excess() > 0) {
@@ -151,7 +153,7 @@ impl State {
 }
 
 impl LimitState {
-    /// By how much the limit that is aimed for is above the grant, since the use was.
+    /// Returns the bytes by which the target exceeds the grant, because the use did.
     fn excess(&self) -> u64 {
         match (self.target, self.grant.swap_max) {
             (SwapMax::Bytes(target), SwapMax::Bytes(grant)) => target.saturating_sub(grant),

@@ -1,4 +1,5 @@
-//! Which pods may be suspended, how much of them may go to swap, and what wakes them.
+//! Decides which pods may be suspended, how much of their memory may go to swap, and when they
+//! wake.
 //!
 //! ```text
 //!            refused ◄── suspend ──► Falling ──► Asleep
@@ -25,13 +26,13 @@ use crate::{
     },
 };
 
-/// All pods that are suspended; outlives the agent in `/run/wasp-agent/suspended.json`.
+/// All suspended pods; saved in `/run/wasp-agent/suspended.json`, so that they survive a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspensions {
     pods: BTreeMap<PodUid, Suspended>,
 }
 
-/// Why a suspended pod is woken.
+/// The reason for waking a suspended pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wake {
     Asked,
@@ -45,7 +46,7 @@ pub enum Wake {
     VmRuns,
     WatchLost(Duration),
     AgentStops,
-    /// The agent that suspended it ended before it was done.
+    /// The agent that suspended the pod ended before it was done.
     Interrupted,
     Failed(String),
 }
@@ -59,26 +60,26 @@ impl fmt::Display for Wake {
             Self::Gone => f.write_str("the pod is gone"),
             Self::Evicted => f.write_str("the pod is being evicted"),
             Self::Resized => f.write_str("the pod is being resized"),
-            Self::ContainersChanged => f.write_str("a container of the pod was restarted"),
+            Self::ContainersChanged => f.write_str("a container of the pod has restarted"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {
                 write!(f, "the API server has not been reachable for {} s", span.as_secs())
             }
             Self::AgentStops => f.write_str("the agent stops"),
-            Self::Interrupted => f.write_str("the agent was restarted before the pod was asleep"),
+            Self::Interrupted => f.write_str("the agent restarted before it had suspended the pod"),
             Self::Failed(why) => f.write_str(why),
         }
     }
 }
 
 impl Wake {
-    /// Nobody needs to look for a reason.
+    /// Returns true for a reason that needs no investigation.
     pub fn is_expected(&self) -> bool {
         matches!(self, Self::Asked | Self::VmRuns | Self::Finished | Self::Gone)
     }
 }
 
-/// The pod's cgroup and the node's swap, which bound all of its containers together.
+/// The free swap of the pod's cgroup and of the node, which bounds all of its containers together.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
     pub pod_swap_max: SwapMax,
@@ -89,13 +90,14 @@ pub struct Room {
     pub lendable_bytes: u64,
 }
 
-/// Whether more swap traffic could have a pod evicted. `nearest_signal`: the highest ratio of an eviction signal to
-/// its threshold.
+/// Returns true if more swap traffic could lead to an eviction. `nearest_signal`: the highest ratio
+/// of an eviction signal to its threshold.
 pub fn is_near(nearest_signal: Option<f64>) -> bool {
     nearest_signal.is_some_and(|ratio| ratio > NEAR)
 }
 
-/// Why `pod` may not be suspended; `leaving`: it is being evicted, or the API server has it no more.
+/// Returns the reason why `pod` may not be suspended; `leaving`: it is being evicted, or the API
+/// server no longer has it.
 pub fn refuse(
     suspensions: &Suspensions,
     pod: &Pod,
@@ -108,17 +110,17 @@ pub fn refuse(
         return Some(format!("{name} is suspended already"));
     }
     if let Some(reason) = critical(pod) {
-        return Some(format!("{name} is never suspended: {reason}"));
+        return Some(format!("{name} cannot be suspended: {reason}"));
     }
     if pod.is_terminating() || pod.finished || leaving || pod.evicted_by_api || pod.disrupted {
-        return Some(format!("{name} is about to leave"));
+        return Some(format!("{name} is about to end"));
     }
     if matches!(pod.migration, Some(Migration::Leaving | Migration::Arriving)) {
-        return Some(format!("{name} belongs to a migration; wait until it is over"));
+        return Some(format!("{name} takes part in a migration; wait until it is over"));
     }
     if pod.virt_launcher && !pod.vm_paused {
         return Some(format!(
-            "the VM of {name} runs; pause it first (virtctl pause vm NAME), then suspend it"
+            "the VM of {name} is running; pause it first (virtctl pause vm NAME), then suspend it"
         ));
     }
     if candidates.is_empty() {
@@ -127,19 +129,19 @@ pub fn refuse(
     if let Some(starting) = candidates.iter().find(|candidate| candidate.starting) {
         return Some(format!("container {} of {name} is starting; try again later", starting.name));
     }
-    // A launcher is not frozen, so its probes go on working.
+    // The launcher is not frozen, so its probes keep working.
     let probed = pod.containers.iter().find(|container| container.probed);
     if let (Some(container), false, false) = (probed, pod.virt_launcher, force) {
         return Some(format!(
-            "container {} of {name} has an exec or liveness probe: the kubelet would kill it while it \
-             is frozen; --force suspends it all the same",
+            "container {} of {name} has an exec or liveness probe: the kubelet would kill it \
+             while it is frozen; use --force to suspend it anyway",
             container.name
         ));
     }
     None
 }
 
-/// What would be suspended, with how much of each container may go to swap.
+/// Plans the suspension, with the bytes of each container that may go to swap.
 pub fn plan(
     settings: &SuspendSettings,
     pod: &Pod,
@@ -204,7 +206,7 @@ fn rest(limit: SwapMax, used_bytes: u64) -> u64 {
     }
 }
 
-/// Why `suspended` must be woken now; `pod` is what the API server says of it.
+/// Returns the reason why `suspended` must wake now; `pod` is the pod in the API server.
 pub fn wake(
     settings: &SuspendSettings,
     suspended: &Suspended,
@@ -235,7 +237,7 @@ pub fn wake(
         if container.id.as_ref().is_some_and(|id| *id != sleeper.id) {
             return Some(Wake::ContainersChanged);
         }
-        // The spec tells of a resize before the kubelet has done it.
+        // The spec shows a resize before the kubelet has carried it out.
         if container.effective() != sleeper.resources || container.spec != sleeper.spec {
             return Some(Wake::Resized);
         }
@@ -260,7 +262,7 @@ impl Suspensions {
         self.pods.insert(suspended.uid.clone(), suspended);
     }
 
-    /// It sleeps; `after` is by container, in the order of the pod's.
+    /// Records that the pod sleeps; `after` is by container, in the pod's order.
     pub fn slept(&mut self, uid: &PodUid, after: &[Option<Usage>]) -> Option<&Suspended> {
         let suspended = self.pods.get_mut(uid)?;
         suspended.stage = Stage::Asleep;
@@ -278,7 +280,8 @@ impl Suspensions {
         self.iter().find(|pod| &*pod.namespace == namespace && &*pod.name == name)
     }
 
-    /// All that must be woken now, and why. Of `pods` those that are `deleted` only have cgroups left.
+    /// Returns all pods that must wake now, with the reason. A `deleted` pod in `pods` only has
+    /// cgroups left.
     pub fn to_wake(
         &self,
         settings: &SuspendSettings,
@@ -326,7 +329,7 @@ impl Suspended {
         self.containers.iter().map(row).collect()
     }
 
-    /// RAM before and after, and what is in swap.
+    /// Returns bytes of RAM before and after, and bytes in swap.
     pub fn sums(&self) -> (u64, u64, u64) {
         self.rows().iter().fold((0, 0, 0), |(before, after, swap), row| {
             (
@@ -345,7 +348,7 @@ impl Suspended {
             lent => format!(" ({} lent by suspend.reserve)", human_bytes(lent)),
         };
         format!(
-            "{}/{} ({}) is suspended: {} of {} RAM freed, {} stays in RAM, {} is in swap{lent}",
+            "{}/{} ({}) is suspended: {} of {} RAM freed, {} in RAM, {} in swap{lent}",
             self.namespace,
             self.name,
             self.qos_class,

@@ -20,7 +20,7 @@ fn id(digit: char) -> ContainerId {
     ContainerId::new(&String::from(digit).repeat(64)).unwrap()
 }
 
-/// 60 MiB, of that 10 of files.
+/// A container of 60 MiB, 10 of them file cache.
 fn candidate(index: usize, swap_max: SwapMax) -> Candidate {
     let usage = Usage { memory_bytes: 60 * MIB, swap_bytes: 0, file_bytes: 10 * MIB };
     Candidate {
@@ -124,7 +124,7 @@ fn pods_that_would_suffer_are_refused() {
         assert!(refused(|pod| pod.mirror = true, force).is_some());
         assert!(refused(|pod| pod.deletion_deadline = Some(1), force).is_some());
         assert!(refused(|pod| pod.finished = true, force).is_some());
-        assert!(refused(|pod| pod.disrupted = true, force).unwrap().contains("about to leave"));
+        assert!(refused(|pod| pod.disrupted = true, force).unwrap().contains("about to end"));
         assert!(refused(|pod| pod.migration = Some(Migration::Leaving), force).is_some());
     }
     let paused = |pod: &mut Pod| {

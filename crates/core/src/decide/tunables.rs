@@ -1,4 +1,4 @@
-//! Which of the kernel's settings are to be other than they are.
+//! Decides which kernel parameters to change.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     model::{swap::human_bytes, watermarks::Watermarks},
 };
 
-/// A file of the kernel's and what it is to hold.
+/// A file of the kernel and its new content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunable {
     pub path: &'static str,
@@ -20,14 +20,15 @@ pub const MIN_FREE: &str = "/proc/sys/vm/min_free_kbytes";
 pub const SWAPPINESS: &str = "/proc/sys/vm/swappiness";
 pub const ZSWAP: &str = "/sys/module/zswap/parameters/enabled";
 
-/// Every file that is ever written.
+/// Every file that the agent may write.
 pub const PATHS: [&str; 4] = [SCALE_FACTOR, MIN_FREE, SWAPPINESS, ZSWAP];
 
-/// What the kernel had before the agent changed it in this boot, by path.
+/// The kernel's values before the agent changed them in this boot, by path.
 pub type Before = BTreeMap<String, String>;
 
-/// All that is configured; `threshold` is what the kubelet evicts below, in bytes. The second is
-/// what cannot be met. Watermarks that are no longer wanted are put back.
+/// Returns the values for all configured parameters, and the problems that make a setting
+/// impossible; `threshold` is the kubelet's eviction threshold in bytes. Restores watermarks that
+/// are no longer wanted.
 pub fn tunables(
     settings: &KernelSettings,
     watermarks: &Watermarks,
@@ -51,7 +52,8 @@ pub fn tunables(
     (wanted, unmet)
 }
 
-/// What is to change for the kernel to swap before the kubelet evicts. `None`: it cannot be made to.
+/// Returns the changes that make the kernel swap before the kubelet evicts. `None`: no setting
+/// achieves that.
 pub fn alignment(watermarks: &Watermarks, threshold: u64, before: &Before) -> Option<Vec<Tunable>> {
     align(watermarks, base(watermarks, before), threshold)
         .map(|aligned| differing(watermarks, aligned))
@@ -61,7 +63,7 @@ fn put_back(watermarks: &Watermarks, before: &Before) -> Vec<Tunable> {
     differing(watermarks, base(watermarks, before))
 }
 
-/// What the kernel has without the agent.
+/// Returns the kernel's values without the agent's changes.
 fn base(watermarks: &Watermarks, before: &Before) -> Aligned {
     let known = |path: &str| before.get(path).and_then(|value| value.parse().ok());
     let now = Aligned::now(watermarks);
@@ -83,23 +85,23 @@ fn differing(watermarks: &Watermarks, aligned: Aligned) -> Vec<Tunable> {
 
 fn too_high(threshold: u64) -> String {
     format!(
-        "kernel.align-watermarks: the kubelet evicts below {}, and the kernel cannot be made to swap so \
-         early without keeping more than a quarter of RAM free: lower evictionHard or evictionSoft \
-         memory.available",
+        "kernel.align-watermarks: the kubelet evicts below {}, and the kernel cannot swap that \
+         early unless it keeps more than a quarter of RAM free: lower evictionHard or \
+         evictionSoft memory.available",
         human_bytes(threshold)
     )
 }
 
-/// What the alignment does, for the journal.
+/// Explains the alignment, for the journal.
 pub fn explained(watermarks: &Watermarks, threshold: u64) -> String {
     let goal = goal(watermarks, threshold);
     let capped = match goal.is_capped {
-        true => " (1/64 of RAM: a longer runway would cost a small node too much)",
+        true => " (1/64 of RAM, so that a small node does not lose too much memory)",
         false => "",
     };
     format!(
-        "the kubelet evicts below {}: kswapd is to begin at {}, {} above that{capped}; allocators reclaim \
-         for themselves from {} on",
+        "the kubelet evicts below {}: kswapd starts at {}, {} above that{capped}; processes \
+         reclaim memory themselves below {}",
         human_bytes(threshold),
         human_bytes(goal.low_bytes),
         human_bytes(goal.low_bytes.saturating_sub(threshold)),
@@ -107,14 +109,14 @@ pub fn explained(watermarks: &Watermarks, threshold: u64) -> String {
     )
 }
 
-/// Why swap is not reached, where the kubelet evicts before the kernel swaps.
+/// Explains why pods are evicted before the kernel swaps.
 pub fn swap_not_reached(
     settings: &KernelSettings,
     watermarks: &Watermarks,
     threshold: u64,
 ) -> Option<String> {
     let remedy = match settings.align_watermarks {
-        true => "restart wasp-swap.service, which aligns them, and see its journal",
+        true => "restart wasp-swap.service, which aligns them, and read its journal",
         false => "set kernel.align-watermarks = true and restart wasp-swap.service",
     };
     (!swap_comes_first(watermarks, threshold)).then(|| {
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(unmet, None);
         let (_, unmet) = tunables(&all, &watermarks, 2 << 30, &fresh);
         assert!(unmet.unwrap().contains("a quarter of RAM"));
-        assert!(explained(&watermarks, 100 << 20).contains("kswapd is to begin at 164.0 MiB"));
+        assert!(explained(&watermarks, 100 << 20).contains("kswapd starts at 164.0 MiB"));
     }
 
     fn shown(wanted: &[Tunable]) -> Vec<(&str, &str)> {

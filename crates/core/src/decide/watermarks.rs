@@ -1,30 +1,31 @@
-//! Whether the kernel swaps before the kubelet evicts, and the smallest settings that make it so.
+//! Decides if the kernel swaps before the kubelet evicts, and computes the smallest settings for
+//! that.
 //!
-//! The kubelet's `memory.available` is free memory and inactive file cache; when the cache is used
-//! up, it is what is free. Two watermarks decide who comes first:
+//! The kubelet's `memory.available` is free memory plus inactive file cache; once the cache is used
+//! up, it is free memory alone. Two watermarks decide which of the two acts first:
 //!
-//! - Below **low**, kswapd begins to reclaim, and with no cache left to swap, until **high** is free
-//!   again. An allocator that is faster than kswapd goes on taking pages meanwhile.
-//! - At **min**, an allocator must reclaim before it gets a page. It cannot outrun that, however fast
-//!   it is. So min is put just above the kubelet's threshold. This costs nothing: pods could not use
-//!   the memory below the threshold anyway.
+//! - Below **low**, kswapd begins to reclaim, and to swap if no cache is left, until free memory
+//!   reaches **high**. Meanwhile an allocator that is faster than kswapd keeps taking pages.
+//! - At **min**, an allocator must reclaim before it gets a page. However fast it is, it cannot
+//!   outrun that. So the agent puts min just above the kubelet's threshold. This costs nothing:
+//!   pods could not use the memory below the threshold anyway.
 //!
-//! Memory up to high stays free, so the distance from min to low counts twice. On a small node a long
-//! runway costs more than it gives (docs/figures.md), and is capped.
+//! Memory up to high stays free, so the distance from min to low counts twice. On a small node a
+//! long runway costs more than it gains (docs/figures.md), so it is capped.
 //!
 //! Source: Linux `mm/page_alloc.c`, `__setup_per_zone_wmarks`; kubelet `pkg/kubelet/eviction`.
 
 use crate::model::watermarks::Watermarks;
 
-/// The kernel's own limits of `vm.watermark_scale_factor`.
+/// The kernel's upper bound for `vm.watermark_scale_factor`.
 const LARGEST_FACTOR: u64 = 1000;
 const MIB: u64 = 1 << 20;
-/// kswapd begins so far above the kubelet's threshold, or at a hundredth of RAM above it.
+/// kswapd begins this far above the kubelet's threshold, or at a hundredth of RAM above it.
 const RUNWAY: u64 = 256 * MIB;
-/// But never further above it than this part of RAM.
+/// The runway is at most this part of RAM.
 const RUNWAY_PART: u64 = 64;
 
-/// `vm.watermark_scale_factor` and `vm.min_free_kbytes`.
+/// Values for `vm.watermark_scale_factor` and `vm.min_free_kbytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aligned {
     pub scale_factor: u64,
@@ -32,18 +33,18 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// What the kernel has now.
+    /// Returns the kernel's current values.
     pub fn now(watermarks: &Watermarks) -> Self {
         Self { scale_factor: watermarks.scale_factor, min_free_kbytes: watermarks.min_free_kbytes }
     }
 }
 
-/// What a node should have where the kubelet evicts below a threshold.
+/// The watermarks to reach where the kubelet evicts below a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Goal {
-    /// Allocators reclaim themselves from here on.
+    /// Below this, allocators reclaim themselves.
     pub min_bytes: u64,
-    /// kswapd begins here.
+    /// Below this, kswapd begins to reclaim.
     pub low_bytes: u64,
     /// The runway is shorter than on a large node.
     pub is_capped: bool,
@@ -53,19 +54,20 @@ pub fn goal(watermarks: &Watermarks, threshold_bytes: u64) -> Goal {
     let ram = managed_bytes(watermarks);
     let full = RUNWAY.max(ram / 100);
     let runway = full.min(ram / RUNWAY_PART);
-    // A sixteenth more, since each zone and each CPU counts for itself.
+    // A sixteenth more, because each zone and each CPU keeps its own count.
     let min_bytes = threshold_bytes.saturating_add(threshold_bytes / 16);
     let low_bytes = threshold_bytes.saturating_add(runway).max(min_bytes);
     Goal { min_bytes, low_bytes, is_capped: runway < full }
 }
 
-/// Whether the kernel begins to swap first.
+/// Returns true if the kernel begins to swap before the kubelet evicts.
 pub fn swap_comes_first(watermarks: &Watermarks, threshold_bytes: u64) -> bool {
     watermarks.swaps_below_bytes() >= threshold_bytes
 }
 
-/// The smallest settings that reach the goal for `threshold_bytes`, none smaller than `base`: what the
-/// kernel had before it was aligned. `None` where more than a quarter of RAM would stay unused.
+/// Returns the smallest settings that reach the goal for `threshold_bytes`, none of them smaller
+/// than `base`, the kernel's values before the alignment. `None` if more than a quarter of RAM
+/// would stay unused.
 pub fn align(watermarks: &Watermarks, base: Aligned, threshold_bytes: u64) -> Option<Aligned> {
     if threshold_bytes > managed_bytes(watermarks) / 4 {
         return None;
@@ -82,7 +84,8 @@ fn managed_bytes(watermarks: &Watermarks) -> u64 {
     managed.saturating_mul(watermarks.page_bytes)
 }
 
-/// The smallest of `from..=to` that `holds`, which holds for all above it too.
+/// Returns the smallest of `from..=to` for which `holds` is true; it must be true for all greater
+/// values too.
 fn smallest(from: u64, to: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
     if from > to || !holds(to) {
         return None;
@@ -99,7 +102,7 @@ fn smallest(from: u64, to: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
     Some(low)
 }
 
-/// The sum of the low watermarks that the kernel would compute.
+/// Returns the sum of the low watermarks that the kernel would compute, in bytes.
 pub fn low_bytes(watermarks: &Watermarks, aligned: Aligned) -> u64 {
     let share = |part: u64, of: u64, whole: u64| {
         u64::try_from(u128::from(part) * u128::from(of) / u128::from(whole.max(1))).unwrap_or(0)
@@ -124,7 +127,7 @@ mod tests {
     use super::*;
     use crate::model::watermarks::Zone;
 
-    /// A node of so many GiB with the kernel's defaults.
+    /// A node of this many GiB with the kernel's defaults.
     fn node(gib: u64) -> Watermarks {
         let managed = gib << 18;
         let mut watermarks = Watermarks {
@@ -177,7 +180,7 @@ mod tests {
         let aligned = aligned(&node, 100 * MIB);
         let high = 2 * low_bytes(&node, aligned) - aligned.min_free_kbytes * 1024;
         assert!(high < 230 * MIB, "{}", high / MIB);
-        // With a high threshold the kernel's own distance, a quarter of min, is more than the runway.
+        // With a high threshold, the kernel's own distance, a quarter of min, exceeds the runway.
         let aligned = self::aligned(&node, 300 * MIB);
         let high = 2 * low_bytes(&node, aligned) - aligned.min_free_kbytes * 1024;
         assert!(high < 480 * MIB, "{}", high / MIB);

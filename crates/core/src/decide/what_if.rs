@@ -1,4 +1,5 @@
-//! What another overcommitment would change, for `wasp-agent plan --overcommit-percent`.
+//! Computes the effect of another overcommit percentage, for `wasp-agent plan
+//! --overcommit-percent`.
 
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ use crate::{
     },
 };
 
-/// A container's grant now and then.
+/// A container's grant now and with the other percentage.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Change {
     pub namespace: String,
@@ -25,37 +26,37 @@ pub struct Change {
     pub memory_request: Option<Quantity>,
     pub now: SwapMax,
     pub then: SwapMax,
-    /// What the kubelet's LimitedSwap would give of the same swap: without `eligibility`, `policy` and
-    /// `system-reserved-percent`.
+    /// The grant that the kubelet's LimitedSwap would give of the same swap: without `eligibility`,
+    /// `policy` and `system-reserved-percent`.
     pub limited_swap: SwapMax,
 }
 
-/// What would change.
+/// The effect of the other percentage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WhatIf {
     pub overcommit_percent: u64,
     pub ram_bytes: u64,
     pub swap_bytes_now: u64,
     pub swap_bytes_then: u64,
-    /// Of `swap_bytes_then`: swap that is not the agent's and would stay.
+    /// The part of `swap_bytes_then` that is not the agent's and would stay.
     pub others_bytes: u64,
     pub for_pods_bytes_now: u64,
     pub for_pods_bytes_then: u64,
     pub containers: Vec<Change>,
 }
 
-/// The settings with that percentage, and nothing else changed.
+/// Returns the settings with that percentage, otherwise unchanged.
 pub fn with_percent(settings: &Settings, percent: u64) -> Settings {
     let mut then = settings.clone();
     then.swap.size = SwapSize::Overcommit { percent };
     then
 }
 
-/// Grants on a node whose swap is that of `percent`.
+/// Computes the grants on a node whose swap has the size for `percent`.
 pub fn what_if(settings: &Settings, node: &NodeMemory, pods: &Pods, percent: u64) -> WhatIf {
     let ours_now = wanted_bytes(&settings.swap, node).unwrap_or(0);
     let others_bytes = node.swap_bytes.saturating_sub(ours_now);
-    // The header of a swapfile takes a page, which is no swap of others.
+    // The header of a swapfile takes a page, which is not other programs' swap.
     let others_bytes = if others_bytes <= node.page_bytes { 0 } else { others_bytes };
     let ours = wanted_bytes(&with_percent(settings, percent).swap, node).unwrap_or(0);
     let then = NodeMemory { swap_bytes: others_bytes.saturating_add(ours), ..*node };
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!((found.swap_bytes_then, found.others_bytes), (16 * GIB, 0));
         assert_eq!((found.for_pods_bytes_now, found.for_pods_bytes_then), (4 * GIB, 8 * GIB));
         let of = |name: &str| found.containers.iter().find(|change| change.pod == name).unwrap();
-        // 2 of 16 GiB are an eighth: of 4, of 8, and without what is reserved of 16 GiB.
+        // 2 of 16 GiB are an eighth: of 4, of 8, and of 16 GiB without the reserved part.
         let vm = of("vm");
         assert_eq!(vm.now, SwapMax::Bytes(GIB / 2));
         assert_eq!(vm.then, SwapMax::Bytes(GIB));

@@ -1,11 +1,12 @@
-//! What a pod's owner asks for: less swap than policy grants, or none. This is the one place that reads such a
-//! wish, for the agent and for the OCI hook. A wish only lowers.
+//! Reads the wish of a pod's owner for less swap than policy grants, or none. This is the only
+//! place that reads it, for the agent and for the OCI hook. A wish can only lower a grant.
 //!
-//! Sources, the first that is there counts:
+//! Sources, the first one present applies:
 //! 1. the annotation `swap.wasp.io/limit.CONTAINER`;
 //! 2. the annotation `swap.wasp.io/limit`, for each container without one of its own.
 //!
-//! `resources.limits.swap` (KEP-5359) belongs before both, in [`of`], as soon as an API server accepts it.
+//! `resources.limits.swap` (KEP-5359) belongs before both, in [`of`], as soon as an API server
+//! accepts it.
 
 use std::fmt;
 
@@ -22,7 +23,7 @@ use crate::{
     },
 };
 
-/// What an annotation asks for.
+/// The wish in an annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     pub key: String,
@@ -31,7 +32,7 @@ pub struct Wish {
     pub share: Option<Share>,
 }
 
-/// Why a container gets less than policy grants.
+/// The reason why a container gets less than policy grants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lowered {
@@ -46,10 +47,10 @@ impl fmt::Display for Lowered {
         match self {
             Self::Asked { key, value, granted: SwapMax::Bytes(granted) } => {
                 let granted = human_bytes(*granted);
-                write!(f, "its annotation {key} is {value:?}; policy would grant {granted}")
+                write!(f, "its annotation {key} is {value:?}; the policy would grant {granted}")
             }
             Self::Asked { key, value, granted: SwapMax::Max } => {
-                write!(f, "its annotation {key} is {value:?}; policy would set no limit")
+                write!(f, "its annotation {key} is {value:?}; the policy would set no limit")
             }
             Self::Invalid { key, value } => f.write_str(&invalid(key, value)),
             Self::NoSwapNamespace => {
@@ -57,22 +58,23 @@ impl fmt::Display for Lowered {
             }
             Self::NotOptedIn => write!(
                 f,
-                "its namespace must opt in (limits.opt-in-namespaces), and the pod has no annotation \
-                 {SWAP_LIMIT}"
+                "its namespace must opt in (limits.opt-in-namespaces), but the pod has no \
+                 annotation {SWAP_LIMIT}"
             ),
         }
     }
 }
 
-/// What is reported of a value that cannot be read.
+/// Describes a value that cannot be read.
 fn invalid(key: &str, value: &str) -> String {
     format!(
-        "its annotation {key} is {value:?}, which is invalid and counts as 0; valid are a quantity \
-         (\"512Mi\"), a percentage of the grant (\"25%\") and \"0\""
+        "its annotation {key} is {value:?}, which is invalid and counts as 0; valid values are a \
+         quantity (\"512Mi\"), a percentage of the grant (\"25%\") and \"0\""
     )
 }
 
-/// `"0"`, a quantity of bytes, or a percentage. What may have been cut off is invalid.
+/// Parses `"0"`, a quantity of bytes, or a percentage. A value that may have been truncated is
+/// invalid.
 fn parse(value: &str) -> Option<Share> {
     if value.len() >= LONGEST_ANNOTATION {
         return None;
@@ -84,7 +86,7 @@ fn parse(value: &str) -> Option<Share> {
     u64::try_from(quantity.value()).ok().map(Share::Bytes)
 }
 
-/// What is asked for `container`, by a pod's annotations.
+/// Returns the wish for `container` in a pod's annotations.
 pub fn of<'a>(annotation: impl Fn(&str) -> Option<&'a str>, container: &str) -> Option<Wish> {
     let own = format!("{SWAP_LIMIT_OF}{container}");
     let (key, value) = match annotation(&own) {
@@ -94,8 +96,8 @@ pub fn of<'a>(annotation: impl Fn(&str) -> Option<&'a str>, container: &str) -> 
     Some(Wish { key, value: value.to_owned(), share: parse(value) })
 }
 
-/// What a container in `namespace` gets of `granted`, and why if that is less. `for_pods` is the whole that a
-/// percentage is of where policy sets no limit.
+/// Returns the part of `granted` that a container in `namespace` gets, and the reason if that is
+/// less. `for_pods` is the whole for a percentage if policy sets no limit.
 pub fn lower(
     rules: &WishRules,
     namespace: &str,
@@ -127,7 +129,8 @@ pub fn lower(
     }
 }
 
-/// The most that the pod as a whole may have, where it says so for all of its containers.
+/// Returns the most that the pod as a whole may have, if its annotations bound all of its
+/// containers.
 pub fn of_pod(rules: &WishRules, pod: &Pod) -> SwapMax {
     let own =
         |(key, _): &(std::sync::Arc<str>, std::sync::Arc<str>)| key.starts_with(SWAP_LIMIT_OF);
@@ -140,7 +143,8 @@ pub fn of_pod(rules: &WishRules, pod: &Pod) -> SwapMax {
     }
 }
 
-/// What is wrong with a pod's annotations: values that cannot be read, and keys that name no container.
+/// Returns the problems in a pod's annotations: values that cannot be read, and keys that name no
+/// container.
 pub fn problems(rules: &WishRules, pod: &Pod) -> Vec<String> {
     if !rules.annotations {
         return Vec::new();
@@ -149,7 +153,10 @@ pub fn problems(rules: &WishRules, pod: &Pod) -> Vec<String> {
         if key != SWAP_LIMIT {
             let container = key.strip_prefix(SWAP_LIMIT_OF)?;
             if pod.container(container).is_none() {
-                return Some(format!("its annotation {key} names no container of the pod"));
+                return Some(format!(
+                    "its annotation {key} names a container that the pod does not \
+                    have"
+                ));
             }
         }
         parse(value).is_none().then(|| invalid(key, value))

@@ -18,7 +18,7 @@ fn annotated(annotations: &[(&str, &str)]) -> Pod {
     Pod { annotations, ..pod("p", &["- - 4Gi -", "- - 2Gi -"]) }
 }
 
-/// What the two containers get, whose grants are 2 and 1 GiB, and the pod.
+/// Returns the limits of the two containers, whose grants are 2 and 1 GiB, and of the pod.
 fn granted(settings: &GrantSettings, pod: &Pod) -> [SwapMax; 3] {
     let of = |index: usize| grant(settings, &NODE, pod, &pod.containers[index]).swap_max;
     [of(0), of(1), pod_grant(settings, &NODE, Some(pod)).swap_max]
@@ -62,7 +62,7 @@ fn an_invalid_value_counts_as_zero_and_is_reported() {
     let typo = annotated(&[("swap.wasp.io/limit.compue", "0")]);
     assert_eq!(
         problems(&grant_settings().wishes, &typo),
-        ["its annotation swap.wasp.io/limit.compue names no container of the pod"]
+        ["its annotation swap.wasp.io/limit.compue names a container that the pod does not have"]
     );
     assert!(problems(&grant_settings().wishes, &annotated(&[])).is_empty());
 }
@@ -83,7 +83,7 @@ fn namespaces_get_none_or_must_opt_in() {
         (rules(&[], &["default"], true), &all, 2 * GIB),
         (rules(&[], &["default"], true), &silent, 0),
         (rules(&[], &["default"], true), &zero, 0),
-        // Nobody can opt in by an annotation that does not count.
+        // A pod cannot opt in by an annotation that does not count.
         (rules(&[], &["default"], false), &all, 0),
         (rules(&[], &[], false), &zero, 2 * GIB),
     ] {

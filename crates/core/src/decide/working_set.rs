@@ -1,9 +1,9 @@
-//! How much memory of the node's own services is kept from reclaim, so that they work while pods
-//! thrash.
+//! Computes how much memory of the node's own services to protect from reclaim, so that they work
+//! while pods thrash.
 //!
-//! No swap (`MemorySwapMax=0`) keeps their anonymous memory in RAM, but not their file pages: programs,
-//! libraries, what they read again and again. `memory.min` keeps both. It counts only up to what each
-//! cgroup above it has, so the slices above a service get the sum of what their services get.
+//! `MemorySwapMax=0` keeps their anonymous memory in RAM, but not their file pages: programs,
+//! libraries, files that they read repeatedly. `memory.min` keeps both. It applies only up to the
+//! value of each cgroup above, so the slices above a service get the sum of their services' values.
 //!
 //! Source: Linux `Documentation/admin-guide/cgroup-v2.rst`, memory.min.
 
@@ -17,23 +17,24 @@ use crate::{
     },
 };
 
-/// What the agent has, however little it uses when it starts.
+/// The least amount for a service, even if it uses little when it starts, in bytes.
 const LEAST: u64 = 32 << 20;
-/// Amounts are multiples of this, so that they do not change all the time.
+/// Amounts are multiples of this number of bytes, so that they do not change all the time.
 const STEP: u64 = 4 << 20;
 
-/// What a service needs: all that is not file cache, and the cache that is mapped or used again.
+/// Returns the bytes that a service needs: everything but file cache, plus the cache that is mapped
+/// or used again.
 pub fn needs(memory: &ServiceMemory) -> u64 {
     let kept = memory.active_file_bytes.saturating_add(memory.mapped_file_bytes);
     let cache = kept.min(memory.file_bytes);
     let needs = memory.current_bytes.saturating_sub(memory.file_bytes).saturating_add(cache);
-    // It grows in use.
+    // The use grows over time.
     needs.saturating_add(needs / 8).max(LEAST).next_multiple_of(STEP)
 }
 
-/// `MemoryMin` of services and of the slices above them. Services that come first are served first,
-/// until `percent` of RAM is used up. What a service has is not lowered: under thrash it uses less than
-/// it needs.
+/// Returns `MemoryMin` for services and for the slices above them. Earlier services come first,
+/// until `percent` of RAM is used up. The value of a service never decreases: under thrash it uses
+/// less than it needs.
 pub fn reserves(
     services: &[ServiceMemory],
     held: &Held,
@@ -53,7 +54,7 @@ pub fn reserves(
     reserves
 }
 
-/// What systemd is to hold of a unit.
+/// The values that systemd should hold for a unit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
     pub unit: String,
@@ -61,8 +62,8 @@ pub struct Wanted {
     pub value: u64,
 }
 
-/// All that is configured, and what was there before of all that is so no longer. Never less memory than
-/// the unit had by itself.
+/// Returns all configured values, and the previous values of all that are no longer configured.
+/// Never less memory than the unit's own setting.
 pub fn wanted(
     settings: &ProtectionSettings,
     reserves: &BTreeMap<String, u64>,
@@ -90,9 +91,10 @@ pub fn wanted(
     wanted.into_iter().map(|((unit, what), value)| Wanted { unit, what, value }).collect()
 }
 
-/// What is set where the unit has `own` by itself: never less than somebody else has given it.
+/// Returns the value to set if the unit's own is `own`: never less than another program has given
+/// it.
 pub fn at_least(what: Reserve, own: u64, value: u64) -> u64 {
-    // A weight of this value is one that nobody has set.
+    // A weight of this value means that none is set.
     let is_set = what == Reserve::MemoryMin || own != u64::MAX;
     if is_set { own.max(value) } else { value }
 }
@@ -104,7 +106,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// In MiB: all, of it file cache, of that active and mapped.
+    /// In MiB: all memory, its file cache, and the active and mapped parts of that.
     fn service(unit: &str, [current, file, active, mapped]: [u64; 4]) -> ServiceMemory {
         ServiceMemory {
             unit: unit.to_owned(),
@@ -124,14 +126,15 @@ mod tests {
 
     #[test]
     fn cache_that_is_used_once_is_not_kept() {
-        // A kubelet of facts from a real node: 145 MB of file pages, most of them its program's.
+        // A kubelet with figures from a real node: 145 MB of file pages, most of them its
+        // program's.
         let kubelet = service("kubelet.service", [230, 145, 60, 100]);
         assert_eq!(
             needs(&kubelet) / MIB,
             260,
             "all of its cache is active or mapped, an eighth more"
         );
-        // CRI-O after it has pulled images.
+        // CRI-O after pulling images.
         let crio = service("crio.service", [3000, 2940, 10, 60]);
         assert_eq!(needs(&crio) / MIB, 148);
         assert_eq!(needs(&service("wasp-agent.service", [2, 0, 0, 0])) / MIB, 32);

@@ -1,4 +1,4 @@
-//! What `wasp-agent check` goes by, and what it says.
+//! Input and output of `wasp-agent check`.
 
 use std::{
     collections::BTreeMap,
@@ -23,42 +23,42 @@ use super::{
 };
 
 crate::vocabulary! {
-    /// How well something is. The worst counts for the exit status.
+    /// The result level of a check. The worst level determines the exit status.
     #[derive(PartialOrd, Ord)]
     pub enum Level {
         Ok = "ok",
-        /// Could not or need not be looked at.
+        /// The check could not, or need not, be made.
         Skip = "skip",
         Warn = "warn",
         Fail = "fail",
     }
 }
 
-/// One check's result.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
     pub id: &'static str,
     pub level: Level,
     pub found: String,
-    /// Why it matters.
+    /// The reason why the check matters.
     pub why: &'static str,
-    /// Commands, or lines for a file; empty where nothing is to be mended.
-    pub mend: Vec<String>,
+    /// Commands, or lines for a file; empty if there is nothing to fix.
+    pub fix: Vec<String>,
 }
 
-/// What somebody else was asked for.
+/// The answer to a query of another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked<T> {
     Answered(T),
-    /// And why not.
+    /// The reason for not asking.
     NotAsked(&'static str),
     Failed(String),
 }
 
-/// Everything that was seen of the host. `Err` is why it could not be seen.
+/// All facts about the host. `Err` is the reason why a fact is unknown.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// A kernel runs here: it is no folder of an image.
+    /// The facts are from a running host, not from the folder of an image.
     pub live: bool,
     pub configuration: Result<(), Wrong>,
     pub agent: AgentFacts,
@@ -74,15 +74,15 @@ pub struct Facts {
     pub hook: HookFacts,
     pub leftovers: Leftovers,
     pub rivals: Vec<Rival>,
-    /// VMs of the pods that the agent has published.
+    /// VMs among the pods that the agent has published.
     pub guests: Vec<Guest>,
-    /// OpenShift Virtualization has its pods here.
+    /// OpenShift Virtualization runs pods on this node.
     pub openshift_virtualization: bool,
     pub bus: Asked<BusFacts>,
     pub api: Asked<ApiFacts>,
 }
 
-/// The configuration on disk cannot be used.
+/// A problem in the configuration on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
     pub text: String,
@@ -90,24 +90,24 @@ pub struct Wrong {
     pub remedy: Vec<String>,
 }
 
-/// What the running agent tells.
+/// The state that the running agent reports.
 #[derive(Clone, Debug)]
 pub struct AgentFacts {
-    /// What it has published last; `Ok(None)` where there is nothing.
+    /// The last publication; `Ok(None)` if there is none.
     pub published: Result<Option<Published>, String>,
-    /// The process that has published it is there.
+    /// The process that published it still runs.
     pub running: bool,
-    /// Since it was published.
+    /// Time since the publication.
     pub age: Option<Duration>,
-    /// Settings on disk that are not those in force: key, on disk, in force.
+    /// Settings on disk that differ from those in force: key, value on disk, value in force.
     pub differs: Vec<(String, String, String)>,
-    /// Of `/run`; `None` where nobody can tell.
+    /// Space on `/run`; `None` if unknown.
     pub run: Option<Space>,
-    /// Files in the configuration's folders that are not read, since their names end otherwise.
+    /// Files in the configuration's folders that the agent does not read, because of their suffix.
     pub not_read: Vec<PathBuf>,
 }
 
-/// What a file system has left.
+/// Free space of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     pub free_bytes: u64,
@@ -119,25 +119,27 @@ pub struct Space {
 pub struct KernelFacts {
     /// `None` without cgroup v2.
     pub controllers: Option<Vec<String>>,
-    /// The kubelet's top cgroup and its controllers, if it is there.
+    /// The kubelet's top cgroup and its controllers, if it exists.
     pub kubepods: Option<(String, Vec<String>)>,
     pub swap_control: SwapControl,
-    /// Each protected slice, and its controllers.
+    /// Each protected slice, with its controllers.
     pub slices: Vec<(SliceFacts, Option<Vec<String>>)>,
-    /// Disks that io.latency targets are set for.
+    /// Disks that get io.latency targets.
     pub disks: Disks,
-    /// CONFIG_BLK_CGROUP_IOLATENCY, where the kernel's configuration can be read.
+    /// CONFIG_BLK_CGROUP_IOLATENCY, if the kernel's configuration can be read.
     pub io_latency: Option<bool>,
     pub pressure: Result<MemoryWaits, String>,
-    /// Whether zswap is on; `None` where the kernel has none.
+    /// Memory pressure of all pods together; `None` while they have no cgroup.
+    pub pods_pressure: Option<MemoryWaits>,
+    /// True if zswap is on; `None` if the kernel has none.
     pub zswap: Option<bool>,
-    /// `/proc/sys/kernel/osrelease`
+    /// `/proc/sys/kernel/osrelease`.
     pub release: Option<String>,
-    /// Pods' tmpfs volumes (Secrets, projected tokens), and those of them that may swap.
+    /// Number of the pods' tmpfs volumes (Secrets, projected tokens), and of those that may swap.
     pub pod_tmpfs: (usize, usize),
 }
 
-/// Part of the last 10 s in which somebody, or everybody, waited for memory, in percent.
+/// Share of the last 10 s in which some, or all, processes waited for memory, in percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MemoryWaits {
     pub some_percent: f64,
@@ -147,69 +149,67 @@ pub struct MemoryWaits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapFacts {
     pub areas: Vec<SwapArea>,
-    /// Folders that the node cannot do without, and the disks that they are on.
+    /// Folders that the node depends on, and their disks.
     pub beside: Vec<(&'static str, Vec<String>)>,
-    /// What `wasp-agent provision` would do, in words.
+    /// The steps that `wasp-agent provision` would take, in words.
     pub provisioning: Asked<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapArea {
     pub device: SwapDevice,
-    /// Compressed RAM that nothing is written back from: it has no disk.
+    /// Compressed RAM without writeback to a disk.
     pub in_ram: bool,
-    /// None where they cannot be told.
+    /// Empty if unknown.
     pub disks: Vec<String>,
-    /// By dm-crypt.
+    /// Encrypted by dm-crypt.
     pub encrypted: bool,
-    /// A disk that turns.
+    /// A rotating disk.
     pub rotating: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookFacts {
-    /// The folders that CRI-O reads, as they are.
+    /// The folders that CRI-O reads, with their state.
     pub folders: BTreeMap<PathBuf, FolderState>,
-    /// Where it was found, and what it says.
+    /// Path and content of the installed definition.
     pub definition: Option<(PathBuf, String)>,
     pub program: ProgramFacts,
-    /// Hooks of others that set swap limits, and what tells so.
+    /// Other programs' hooks that set swap limits, and the evidence.
     pub foreign: Vec<(PathBuf, String)>,
-    /// Without SELinux, `None`; else whether it enforces, and the program's label.
-    pub selinux: Option<(bool, Option<String>)>,
-    /// The agent is where its package has it.
+    /// The agent is installed at its package's path.
     pub agent_installed: bool,
-    /// The agent has had it installed since the node booted.
+    /// The agent has requested the hook since the node booted.
     pub published: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FolderState {
     Missing,
-    /// As far as this process sees: the agent's unit has a view of its own.
+    /// As far as this process sees; the agent's unit has its own view of the file system.
     Writable,
     ReadOnly,
 }
 
-/// What the DaemonSet agent has left.
+/// Remains of the DaemonSet agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
     pub hooks: Vec<PathBuf>,
     pub units: Vec<PathBuf>,
 }
 
-/// What systemd says.
+/// Facts from systemd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusFacts {
-    /// The slice above pods in which systemd-oomd kills.
+    /// A slice above pods in which systemd-oomd kills.
     pub oomd: Option<&'static str>,
-    /// By name.
+    /// The units by name.
     pub units: BTreeMap<&'static str, UnitFacts>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitFacts {
-    /// `not-found` where there is no such unit.
+    /// `not-found` if there is no such unit.
     pub load: String,
     pub active: String,
     pub status: String,
@@ -217,20 +217,20 @@ pub struct UnitFacts {
     pub sub: String,
     /// `enabled`, `disabled`, `masked`.
     pub file: String,
-    /// Why it ended last.
+    /// Result of its last run.
     pub result: String,
-    /// How often systemd has restarted it since somebody started it.
+    /// Number of restarts by systemd since the last manual start.
     pub restarts: u32,
 }
 
-/// What the kubelet's credentials are, and what the API server says to them.
+/// The kubelet's credentials, and the API server's answers to them.
 #[derive(Clone, Debug)]
 pub struct ApiFacts {
     pub credentials: Result<CredentialFacts, String>,
-    /// By the check's id: whether it is allowed, and the reason why not.
+    /// By the check's id: the permission, or the reason why it is unknown.
     pub permissions: BTreeMap<&'static str, Result<Permission, String>>,
-    /// Whether the credentials of `eviction.guard-kubeconfig` may patch the node; `None`: there are
-    /// none to ask.
+    /// The permission of `eviction.guard-kubeconfig`'s credentials to patch the node; `None` if
+    /// there are no such credentials.
     pub guard: Option<Result<Permission, String>>,
     /// Keys of the Node's taints.
     pub taints: Result<Vec<String>, String>,
@@ -238,15 +238,15 @@ pub struct ApiFacts {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialFacts {
-    /// As the host names it.
+    /// The path on the host.
     pub kubeconfig: PathBuf,
     pub server: String,
     pub node_name: String,
     pub certificate_expires: Option<SystemTime>,
     pub certificate_begins: Option<SystemTime>,
-    /// The node that the certificate is for.
+    /// The name of the node that the certificate is for.
     pub certificate_name: Option<String>,
-    /// When this was looked at.
+    /// The time of these facts.
     pub now: SystemTime,
 }
 
@@ -259,7 +259,7 @@ pub enum Permission {
 /// A request that the agent makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Of the check.
+    /// The id of the check.
     pub id: &'static str,
     pub verb: &'static str,
     pub group: &'static str,
@@ -268,17 +268,17 @@ pub struct Access {
     pub about: About,
 }
 
-/// What a request is about.
+/// The object of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
-    /// The node's own object, by its name.
+    /// The node's own object, by name.
     Node,
     /// The node's pods, by a field selector.
     Pods,
     Anything,
 }
 
-/// Of the node for the cordon; by other credentials, for the taint.
+/// With the node's credentials for the cordon; with other credentials for the taint.
 pub const PATCH_NODE: Access = Access {
     id: "may-patch-node",
     verb: "patch",
@@ -288,7 +288,7 @@ pub const PATCH_NODE: Access = Access {
     about: About::Node,
 };
 
-/// All requests that the agent makes, if it is configured so.
+/// All requests that the agent makes, depending on its configuration.
 pub const ACCESSES: [Access; 8] = [
     Access {
         id: "may-list-pods",

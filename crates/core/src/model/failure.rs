@@ -1,20 +1,20 @@
-//! Why the API server does not tell what it is asked.
+//! Failures of requests to the API server.
 
-/// What kind of trouble it is.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailureKind {
-    /// It does not answer, or not as it should.
+    /// It does not answer, or answers nonsense.
     #[default]
     Unreachable,
-    /// It answers, and does not let the node.
+    /// It answers, but refuses the node.
     Refused,
-    /// The node has no credentials that can be used.
+    /// The node has no usable credentials.
     Credentials,
     /// A certificate is not valid yet by this node's clock.
     Clock,
 }
 
-/// A failure, and its words.
+/// A failure with its description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     pub kind: FailureKind,
@@ -22,7 +22,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// For somebody who knows what was asked.
+    /// Returns the failure as a sentence; `known` describes the knowledge that the agent keeps.
     pub fn sentence(&self, known: &str) -> String {
         let Self { kind, text } = self;
         match kind {
@@ -35,7 +35,7 @@ impl Failure {
         }
     }
 
-    /// Beside the API server's address.
+    /// Returns a short form, to show beside the API server's address.
     pub fn short(&self) -> String {
         match self.kind {
             FailureKind::Unreachable => format!("not reachable: {}", self.text),

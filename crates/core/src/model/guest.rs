@@ -1,11 +1,11 @@
-//! A KubeVirt VM on this node, as far as its overcommitment goes.
+//! A KubeVirt VM on this node, with the figures of its overcommitment.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guest {
-    /// Its launcher, as `namespace/name`.
+    /// Its launcher pod, as `namespace/name`.
     pub pod: String,
-    /// What QEMU gives the guest.
+    /// The guest's memory in QEMU, in bytes.
     pub guest_bytes: u64,
-    /// What the container `compute` requests.
+    /// The memory request of the container `compute`, in bytes.
     pub request_bytes: u64,
 }

@@ -1,40 +1,40 @@
-//! What the agent remembers of its node: a record for each minute, and a line for each event.
+//! The node's history: a record for each minute, and a line for each event.
 //!
-//! A record has a fixed size and its place follows from its minute, so the file is a ring that needs no
-//! header: a record of 14 days later takes the place. Each record has its time and a checksum. One that a
-//! power cut tore is skipped, and no other is touched.
+//! A record has a fixed size, and its minute determines its place. So the file is a ring without a
+//! header: the record of 14 days later replaces it. Each record has its time and a checksum.
+//! Readers skip a record that a power cut tore; all others stay intact.
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a record.
+/// Size of a record, in bytes.
 pub const RECORD: usize = 72;
-/// Records of the file: the minutes of 14 days.
+/// Number of records in the file: the minutes of 14 days.
 pub const RECORDS: u64 = 14 * 24 * 60;
-/// Sizes are kept in units of so many bytes.
+/// Unit in which sizes are stored, in bytes.
 const UNIT: u64 = 64 << 10;
 /// The first byte of a record of this layout.
 const LAYOUT: u8 = 1;
 
-/// The agent knew the pods from the API server.
+/// Flag: the agent knew the pods from the API server.
 const API: u8 = 1;
-/// A signal asked for an eviction.
+/// Flag: a signal asked for an eviction.
 const SIGNAL: u8 = 1 << 1;
-/// systemd could not be told.
+/// Flag: the agent could not reach systemd.
 const BUS: u8 = 1 << 2;
-/// The kernel counts the stalls of the protected slices, and of the pods.
+/// Flags: the kernel counts the stalls of the protected slices, and of the pods.
 const SYSTEM: u8 = 1 << 3;
 const PODS: u8 = 1 << 4;
-/// The pages that were swapped and the stalls are those since the record before.
+/// Flag: swapped pages and stalls are relative to the previous record.
 const RATES: u8 = 1 << 5;
 
-/// Parts of time in which some process, or all, waited for memory, in hundredths of a percent.
+/// Shares of time in which some process, or all, waited for memory, in hundredths of a percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Waited {
     pub some: u16,
     pub full: u16,
 }
 
-/// The node at the end of a minute, and what happened in it. Sizes are multiples of 64 KiB.
+/// The node at the end of a minute, and the events in it. Sizes are multiples of 64 KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Minute {
     /// Seconds since 1970.
@@ -44,22 +44,24 @@ pub struct Minute {
     pub swap_used_bytes: u64,
     pub working_set_bytes: u64,
     pub api_reachable: bool,
-    pub bus_trouble: bool,
+    pub bus_problem: bool,
     pub signal_active: bool,
     pub rates: Option<Rates>,
-    /// Limits that were compared with what they should be, and those of them that somebody had changed.
+    /// Limits compared with their grant, and those of them that another program had changed.
     pub verified: u32,
     pub drifts: u16,
-    /// Limits that were written for other reasons.
+    /// Limits written for other reasons.
     pub found: u16,
     pub grant_changed: u16,
     pub stepped_down: u16,
-    /// From the notification of a changed limit to its repair, at worst.
+    /// The longest time from the notification of a changed limit to its repair.
     pub worst_millis: u16,
     pub containers: u16,
+    /// Memory of suspended pods that is in swap: it costs nothing while they sleep. Older records have none.
+    pub suspended_bytes: u64,
 }
 
-/// Since the record before, for each second or as a part of the time.
+/// Rates since the previous record, per second or as a share of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rates {
     pub pages_in: u32,
@@ -68,12 +70,12 @@ pub struct Rates {
     pub pods: Option<Waited>,
 }
 
-/// The place of a record in the file.
+/// Returns the offset of a record in the file.
 pub fn offset(at: u64) -> u64 {
     at / 60 % RECORDS * RECORD as u64
 }
 
-/// FNV-1a of 32 bits.
+/// FNV-1a with 32 bits.
 ///
 /// Source: draft-eastlake-fnv, "The FNV Non-Cryptographic Hash Algorithm".
 fn checksum(bytes: &[u8]) -> u32 {
@@ -85,7 +87,7 @@ fn units(bytes: u64) -> u32 {
     u32::try_from(bytes / UNIT).unwrap_or(u32::MAX)
 }
 
-/// Writes one number after another.
+/// Writes numbers one after another.
 struct Writer {
     record: [u8; RECORD],
     at: usize,
@@ -100,7 +102,7 @@ impl Writer {
     }
 }
 
-/// Reads one number after another; 0 after the end.
+/// Reads numbers one after another; 0 after the end.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
@@ -132,13 +134,13 @@ impl Reader<'_> {
 }
 
 impl Minute {
-    /// The record of this minute.
+    /// Encodes this minute as a record.
     pub fn encode(&self) -> [u8; RECORD] {
         let rates = self.rates.unwrap_or_default();
         let flags = [
             (self.api_reachable, API),
             (self.signal_active, SIGNAL),
-            (self.bus_trouble, BUS),
+            (self.bus_problem, BUS),
             (rates.system.is_some(), SYSTEM),
             (rates.pods.is_some(), PODS),
             (self.rates.is_some(), RATES),
@@ -163,13 +165,14 @@ impl Minute {
         for number in [drifts, found, grant_changed, stepped_down, worst_millis] {
             writer.put(&number.to_le_bytes());
         }
+        writer.put(&units(self.suspended_bytes).to_le_bytes());
         let mut record = writer.record;
         let sum = checksum(&record[4..]);
         record[..4].copy_from_slice(&sum.to_le_bytes());
         record
     }
 
-    /// The minute of a record; `None` where there is none, or it is torn, or of another layout.
+    /// Decodes a record; `None` if it is empty, torn, or of another layout.
     pub fn decode(record: &[u8]) -> Option<Self> {
         let (sum, rest) = record.get(..RECORD)?.split_first_chunk::<4>()?;
         if u32::from_le_bytes(*sum) != checksum(rest) {
@@ -189,6 +192,7 @@ impl Minute {
         let (system, pods) = (reader.waited(), reader.waited());
         let [drifts, found, grant_changed, stepped_down, worst_millis] =
             std::array::from_fn(|_| reader.u16());
+        let suspended_bytes = reader.size();
         Some(Self {
             at,
             ram_bytes,
@@ -196,7 +200,7 @@ impl Minute {
             swap_used_bytes,
             working_set_bytes,
             api_reachable: has(API),
-            bus_trouble: has(BUS),
+            bus_problem: has(BUS),
             signal_active: has(SIGNAL),
             rates: has(RATES).then_some(Rates {
                 pages_in,
@@ -211,11 +215,12 @@ impl Minute {
             stepped_down,
             worst_millis,
             containers,
+            suspended_bytes,
         })
     }
 
-    /// This minute with what `earlier`, written in the same minute by an agent that has stopped since,
-    /// has counted.
+    /// Adds the counts of `earlier`, which an agent that has stopped since wrote in the same
+    /// minute.
     #[must_use]
     pub fn joined(self, earlier: &Self) -> Self {
         if earlier.at / 60 != self.at / 60 {
@@ -233,20 +238,22 @@ impl Minute {
         }
     }
 
-    /// What pods and system hold of memory, swapped or not, in percent of RAM.
+    /// Returns the memory of pods and system, swapped or not, in percent of RAM. The swap of suspended pods does
+    /// not count: nobody uses it.
     pub fn held_percent(&self) -> u64 {
-        (self.working_set_bytes + self.swap_used_bytes) * 100 / self.ram_bytes.max(1)
+        let swapped = self.swap_used_bytes.saturating_sub(self.suspended_bytes);
+        (self.working_set_bytes + swapped) * 100 / self.ram_bytes.max(1)
     }
 }
 
-/// All minutes of a file, from the oldest to the newest.
+/// Returns all minutes of a file, oldest first.
 pub fn minutes(file: &[u8]) -> Vec<Minute> {
     let mut minutes: Vec<Minute> = file.chunks_exact(RECORD).filter_map(Minute::decode).collect();
     minutes.sort_by_key(|minute| minute.at);
     minutes
 }
 
-/// Something that happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Seconds since 1970.
@@ -258,38 +265,43 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum What {
-    /// The agent started; `boot` is the kernel's ID of the boot.
+    /// The agent started; `boot` is the kernel's boot ID.
     Started {
         version: String,
         boot: String,
     },
-    /// The agent was stopped, which a kill does not leave.
+    /// The agent was stopped; a kill leaves no such event.
     Stopped,
-    /// The API server cannot be asked, and can be asked again.
+    /// The API server became unreachable, or reachable again.
     ApiLost {
         why: String,
     },
     ApiBack,
-    /// The agent has a trouble (a word of `about` in docs/operations.md), and no longer.
-    Trouble {
-        about: String,
+    /// A problem of the agent began or ended (a kind of docs/operations.md).
+    #[serde(alias = "trouble")]
+    Problem {
+        #[serde(alias = "about")]
+        kind: String,
         why: String,
     },
-    TroubleOver {
-        about: String,
+    #[serde(alias = "trouble-over")]
+    ProblemOver {
+        #[serde(alias = "about")]
+        kind: String,
     },
-    /// An eviction was asked for, or would have been.
+    /// The agent requested an eviction, or would have.
     Eviction {
         pod: String,
         outcome: String,
         why: String,
         answer: String,
     },
-    /// A pod that was asked to leave has left.
+    /// A pod has left after the agent asked for its eviction.
     Left {
         pod: String,
     },
-    /// Somebody changed limits of a pod, and the agent changed them back: so often in a minute.
+    /// Another program changed limits of a pod, and the agent restored them: the number in a
+    /// minute.
     Repaired {
         pod: String,
         level: String,
@@ -298,19 +310,45 @@ pub enum What {
     },
 }
 
+/// Events of one kind have a file of their own: many of them push out none of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of the agent and of what did not work.
+    Health,
+    Eviction,
+    Repair,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Health, Self::Eviction, Self::Repair];
+}
+
 impl What {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Started { .. }
+            | Self::Stopped
+            | Self::ApiLost { .. }
+            | Self::ApiBack
+            | Self::Problem { .. }
+            | Self::ProblemOver { .. } => Kind::Health,
+            Self::Eviction { .. } | Self::Left { .. } => Kind::Eviction,
+            Self::Repaired { .. } => Kind::Repair,
+        }
+    }
+
     pub fn eviction(pod: &str, outcome: &str, why: &str, answer: &str) -> Self {
         let [pod, outcome, why, answer] = [pod, outcome, why, answer].map(str::to_owned);
         Self::Eviction { pod, outcome, why, answer }
     }
 }
 
-/// An event as a line.
+/// Formats an event as a line.
 pub fn line(event: &Event) -> serde_json::Result<String> {
     Ok(serde_json::to_string(event)? + "\n")
 }
 
-/// The events of a text, and how many lines could not be read.
+/// Parses the events of a text; also returns the number of unreadable lines.
 pub fn events(text: &str) -> (Vec<Event>, usize) {
     let mut unreadable = 0;
     let mut read = |line: &str| {

@@ -2,15 +2,19 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Made by Python's `struct`, not by the code under test; the checksum by a loop over FNV-1a's definition:
-/// `struct.pack('<BBHQ4I3I4H5H', 1, 0b111011, 212, 1767323040, 1048576, 524288, 16384, 800000, 120, 80,
-/// 900, 150, 30, 1000, 70, 3, 12, 1, 2, 41)`, padded with zeros to 68 bytes.
+/// Built by Python's `struct`, not by the code under test; the checksum by a loop over FNV-1a's
+/// definition: `struct.pack('<BBHQ4I3I4H5H', 1, 0b111011, 212, 1767323040, 1048576, 524288, 16384,
+/// 800000, 120, 80, 900, 150, 30, 1000, 70, 3, 12, 1, 2, 41)`, padded with zeros to 68 bytes.
 const RECORDED: &str = "1218b1ae013bd400a0355769000000000000100000000800004000000035\
                         0c0078000000500000008403000096001e00e803460003000c0001000200\
                         290000000000000000000000";
 
 fn recorded() -> Vec<u8> {
-    let digits: Vec<u32> = RECORDED.chars().filter_map(|c| c.to_digit(16)).collect();
+    hex(RECORDED)
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
     digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
 
@@ -22,7 +26,7 @@ fn minute() -> Minute {
         swap_used_bytes: 1 << 30,
         working_set_bytes: 800_000 * 65_536,
         api_reachable: true,
-        bus_trouble: false,
+        bus_problem: false,
         signal_active: true,
         rates: Some(Rates {
             pages_in: 120,
@@ -37,6 +41,7 @@ fn minute() -> Minute {
         stepped_down: 2,
         worst_millis: 41,
         containers: 212,
+        suspended_bytes: 0,
     }
 }
 
@@ -44,6 +49,25 @@ fn minute() -> Minute {
 fn a_record_has_the_layout_that_is_documented() {
     assert_eq!(Minute::decode(&recorded()), Some(minute()));
     assert_eq!(minute().encode().to_vec(), recorded());
+}
+
+/// As above, with `I` of 8192 after the `H`s.
+const WITH_SUSPENDED: &str = "b2f99885013bd400a035576900000000000010000000080000400000\
+                              00350c0078000000500000008403000096001e00e803460003000c000100\
+                              0200290000200000000000000000";
+
+#[test]
+fn memory_of_suspended_pods_is_kept_and_not_held() {
+    let minute = Minute { suspended_bytes: 8192 * 65_536, ..minute() };
+    let record = hex(WITH_SUSPENDED);
+    assert_eq!(Minute::decode(&record), Some(minute));
+    assert_eq!(minute.encode().to_vec(), record);
+    let all = Minute { swap_used_bytes: 16 << 30, suspended_bytes: 16 << 30, ..minute };
+    let none = Minute { swap_used_bytes: 0, suspended_bytes: 0, ..minute };
+    assert_eq!(all.held_percent(), none.held_percent());
+    // Their swap may have been counted a moment earlier.
+    let more = Minute { swap_used_bytes: 0, ..all };
+    assert_eq!(more.held_percent(), none.held_percent());
 }
 
 #[test]
@@ -66,7 +90,7 @@ fn two_weeks_later_a_record_takes_the_place() {
     assert_eq!(offset(60), 72);
     assert_eq!(offset(14 * 86_400 - 1), 20_159 * 72);
     assert_eq!(offset(14 * 86_400), 0);
-    // About 1.4 MB, with two files of events of 256 KiB less than 2 MB.
+    // About 1.4 MB; together with two event files of 256 KiB less than 2 MB.
     assert!(RECORDS * (RECORD as u64) + 2 * 262_144 < 2_000_000);
 }
 

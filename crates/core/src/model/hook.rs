@@ -1,4 +1,4 @@
-//! What the agent leaves for the OCI hook: `/run/wasp-agent/hook.json`.
+//! The file that the agent writes for the OCI hook: `/run/wasp-agent/hook.json`.
 
 use std::path::PathBuf;
 
@@ -7,28 +7,28 @@ use serde::{Deserialize, Serialize};
 use super::policy::{Eligibility, Policy, WishRules};
 
 crate::vocabulary! {
-    /// What the hook does for a container whose grant is not published.
+    /// The hook's treatment of a container whose grant is not published.
     pub enum WhenUnknown {
         Estimate = "estimate",
         Deny = "deny",
     }
 }
 
-/// All that an estimate needs beside the container's own configuration.
+/// The inputs of an estimate, in addition to the container's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSettings {
     pub policy: Policy,
     pub eligibility: Eligibility,
     pub when_unknown: WhenUnknown,
-    /// Names, or beginnings of names that end in `*`.
+    /// Namespace names, or prefixes that end in `*`.
     pub denied_namespaces: Vec<String>,
     pub ram_bytes: u64,
-    /// What is shared out among pods.
+    /// The swap to share among pods, in bytes.
     pub swap_for_pods_bytes: u64,
-    /// What the pod itself may ask for.
+    /// Rules for the pod's own wishes.
     #[serde(default)]
     pub wishes: WishRules,
-    /// Where pods' cgroups are, below the cgroup root; empty: where they usually are.
+    /// Places of pods' cgroups, below the cgroup root; empty: the usual places.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PathBuf>,
 }

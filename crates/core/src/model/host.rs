@@ -1,4 +1,4 @@
-//! What was seen of the host: memory, containers and their cgroups.
+//! Facts about the host: memory, containers and their cgroups.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
     swap::SwapMax,
 };
 
-/// Time since boot. Never goes back, whatever happens to the wall clock.
+/// Time since boot. Changes of the wall clock do not affect it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize,
 )]
@@ -24,7 +24,7 @@ impl std::ops::Add<Duration> for Monotonic {
 }
 
 impl Monotonic {
-    /// Zero where `earlier` is later.
+    /// Returns the time since `earlier`; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -33,18 +33,19 @@ impl Monotonic {
 /// The node's memory, as `/proc/meminfo` and the kubelet count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeMemory {
-    /// `MemTotal`: what the kubelet calls the node's memory capacity.
+    /// `MemTotal`, the kubelet's memory capacity of the node.
     pub ram_bytes: u64,
     /// `SwapTotal`: all active swap devices.
     pub swap_bytes: u64,
-    /// The kernel keeps limits in whole pages of this size.
+    /// Page size in bytes; the kernel keeps limits in whole pages.
     pub page_bytes: u64,
 }
 
 /// An active swap device or file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SwapDevice {
-    /// As the kernel shows it: a path, with blanks and the like escaped as `\\040`.
+    /// As the kernel shows it: a path in which blanks and other special characters are escaped, for
+    /// example as `\\040`.
     pub path: String,
     /// `partition` or `file`.
     pub kind: String,
@@ -58,29 +59,30 @@ pub struct SwapDevice {
 pub struct SwapTraffic {
     pub pages_in: u64,
     pub pages_out: u64,
-    /// How often an allocation had to reclaim memory itself because the node was short of it.
+    /// Number of allocations that had to reclaim memory themselves because the node was short of
+    /// it.
     pub direct_reclaims: u64,
 }
 
-/// Who sets a cgroup's limits beside us.
+/// The program that manages a cgroup, in addition to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Manager {
-    /// systemd, for this unit (`crio-ID.scope`, `kubepods-podUID.slice`).
+    /// systemd, by this unit (`crio-ID.scope`, `kubepods-podUID.slice`).
     Systemd(Arc<str>),
-    /// The runtime writes cgroupfs itself (`cgroupfs` cgroup driver).
+    /// The runtime writes to cgroupfs itself (cgroup driver `cgroupfs`).
     Cgroupfs,
 }
 
-/// What the kernel counts of a cgroup's memory; `None` where it does not tell.
+/// The kernel's counters of a cgroup's memory events; `None` if the kernel does not count them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryEvents {
-    /// `max` of `memory.swap.events`: an allocation of swap met the limit.
+    /// `max` of `memory.swap.events`: allocations of swap that met the limit.
     pub swap_limit_hits: Option<u64>,
     /// `oom_kill` of `memory.events`.
     pub oom_kills: Option<u64>,
 }
 
-/// The holder of a limit: whose cgroup it is.
+/// The holder of a limit: the container or pod of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Holder {
@@ -116,7 +118,8 @@ impl From<PodUid> for Holder {
     }
 }
 
-/// A pod's cgroup, a container's own in it, and the child that crun makes in that.
+/// The level of a cgroup: a pod's, a container's own in it, and the child that crun creates in
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Level {
     Pod,
@@ -138,7 +141,7 @@ impl fmt::Display for Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LevelFacts {
     pub level: Level,
-    /// The folder's inode: paths are used again, inodes tell whether it is still the same cgroup.
+    /// The directory's inode: paths are reused, but the inode identifies the cgroup.
     pub inode: u64,
     /// `memory.swap.max`.
     pub swap_max: SwapMax,
@@ -146,42 +149,42 @@ pub struct LevelFacts {
     pub swap_used_bytes: u64,
 }
 
-/// What kind of process runs in a container's cgroup, as far as can be told.
+/// The role of the processes in a container's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Role {
     /// A container of the pod, by its name in the spec.
     Container(Arc<str>),
-    /// The pod's sandbox (pause), a container's monitor, or anything else that is no container.
+    /// The pod's sandbox (pause), a container's monitor, or another process outside of containers.
     Helper,
-    /// Neither the API nor the runtime's files tell.
+    /// Neither the API server nor the runtime's files identify it.
     Unknown,
 }
 
-/// A container's cgroup as it was found, whether or not its pod is known.
+/// A container's cgroup as found; its pod may be unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ContainerFacts {
     pub id: ContainerId,
     pub pod: PodUid,
     pub role: Role,
     pub manager: Manager,
-    /// The runtime is still at work in it: the container's own program does not run yet.
+    /// The runtime still works in it: the container's own program does not run yet.
     pub starting: bool,
-    /// Below the cgroup root.
+    /// Path below the cgroup root.
     pub path: PathBuf,
-    /// The container's cgroup first.
+    /// The levels, the container's own cgroup first.
     pub levels: Vec<LevelFacts>,
 }
 
-/// A pod's cgroup as it was found. It holds the cgroups of its containers, and keeps the memory that
-/// outlives one of them.
+/// A pod's cgroup as found. It contains the cgroups of its containers, and keeps the memory that
+/// outlives them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PodFacts {
     pub uid: PodUid,
     pub manager: Manager,
-    /// Below the cgroup root.
+    /// Path below the cgroup root.
     pub path: PathBuf,
     pub level: LevelFacts,
 }
 
-/// The name of the cgroup that crun makes inside a container's scope.
+/// The name of the cgroup that crun creates inside a container's scope.
 pub const RUNTIME_CHILD: &str = "container";

@@ -1,6 +1,7 @@
-//! The configuration that the kubelet acts on, as far as it concerns memory and swap, and where each
-//! value comes from.
+//! The configuration that the kubelet uses, as far as it concerns memory and swap, with the source
+//! of each value.
 
+use crate::model::counted::counted;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -10,11 +11,11 @@ use std::{
 
 use super::quantity::Quantity;
 
-/// The signals of thresholds that are read.
+/// The eviction signals whose thresholds the agent reads.
 pub const MEMORY_AVAILABLE: &str = "memory.available";
 pub const NODEFS_AVAILABLE: &str = "nodefs.available";
 
-/// Where a value comes from. Later variants win.
+/// The source of a value. Later variants override earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// The kubelet's own default.
@@ -24,7 +25,7 @@ pub enum Origin {
     File(PathBuf),
     /// A file below `--config-dir`.
     DropIn(PathBuf),
-    /// The command line, and who told it.
+    /// The command line, and where the agent read it.
     Flag(Teller),
 }
 
@@ -38,18 +39,18 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Who told the kubelet's command line.
+/// The source of the kubelet's command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Teller {
-    /// The kubelet that runs, by its process ID.
+    /// From the running kubelet, by process ID.
     Process(u32),
-    /// The kubelet that ran last, by its process ID; none runs now.
+    /// From the kubelet that ran last, by process ID; none runs now.
     LastProcess(u32),
-    /// systemd, or the files of the unit.
+    /// From systemd, or from the unit's files.
     Unit(String),
-    /// No unit: the environment files that kubeadm's unit reads.
+    /// Without a unit: from the environment files that kubeadm's unit reads.
     Environment(PathBuf),
-    /// Nobody. The usual places are searched.
+    /// Nowhere: the agent searches the usual places.
     #[default]
     Nobody,
 }
@@ -59,7 +60,7 @@ impl fmt::Display for Teller {
         match self {
             Self::Process(pid) => write!(f, "the running kubelet (process {pid})"),
             Self::LastProcess(pid) => {
-                write!(f, "the kubelet that ran last (process {pid})")
+                write!(f, "the last kubelet (process {pid})")
             }
             Self::Unit(name) => f.write_str(name),
             Self::Environment(path) => write!(f, "{}", path.display()),
@@ -68,7 +69,7 @@ impl fmt::Display for Teller {
     }
 }
 
-/// A value and its origin.
+/// A value with its source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sourced<T> {
     pub value: T,
@@ -86,28 +87,29 @@ impl<T> Sourced<T> {
     }
 }
 
-/// Thresholds and reservations by their names.
+/// Thresholds and reservations by name.
 pub type Named = BTreeMap<String, Sourced<String>>;
 
-/// `KubeletConfiguration` as it is in effect: no value is missing.
+/// The effective `KubeletConfiguration`: no value is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubeletConfig {
-    /// The file of `--config`, as the host names it.
+    /// The file of `--config`, as a path on the host.
     pub file: Option<PathBuf>,
-    /// The files of `--config-dir`, in the order in which they count.
+    /// The files of `--config-dir`, in the order in which the kubelet applies them.
     pub drop_ins: Vec<PathBuf>,
     pub told_by: Teller,
     pub fail_swap_on: Sourced<bool>,
-    /// Empty is NoSwap.
+    /// Empty means NoSwap.
     pub swap_behavior: Sourced<String>,
-    /// The feature gate NodeSwap, where it is set.
+    /// The feature gate NodeSwap, if it is set.
     pub node_swap: Option<Sourced<bool>>,
     pub eviction_hard: Named,
     pub eviction_soft: Named,
     pub eviction_soft_grace_period: Named,
-    /// Empty is the root.
+    /// Empty means the root.
     pub cgroup_root: Sourced<String>,
-    /// The runtime's own driver wins where the kubelet asks it (Kubernetes 1.34 and later).
+    /// Where the kubelet asks the runtime (Kubernetes 1.34 and later), the runtime's own driver
+    /// takes precedence.
     pub cgroup_driver: Sourced<String>,
     pub cgroups_per_qos: Sourced<bool>,
     pub system_reserved: Named,
@@ -115,10 +117,10 @@ pub struct KubeletConfig {
     pub system_reserved_cgroup: Sourced<String>,
     pub kube_reserved_cgroup: Sourced<String>,
     pub enforce_node_allocatable: Sourced<Vec<String>>,
-    /// Empty: no static pods.
+    /// Empty means no static pods.
     pub static_pod_path: Sourced<String>,
     pub node_status_update_frequency: Sourced<Duration>,
-    /// What the kubelet only logs: unknown keys, duplicate keys.
+    /// Problems that the kubelet only logs: unknown keys, duplicate keys.
     pub warnings: Vec<String>,
 }
 
@@ -163,8 +165,8 @@ pub const DEFAULT_EVICTION_HARD: [(&str, &str); 5] = [
 ];
 
 impl KubeletConfig {
-    /// The hard and the soft threshold of `signal` in bytes; `None` where there is none. An error
-    /// tells why the kubelet does not start with it.
+    /// Returns the hard and the soft threshold of `signal` in bytes; `None` if there is none. An
+    /// error is the reason why the kubelet does not start with it.
     pub fn thresholds(&self, signal: &str, whole: u64) -> [Result<Option<u64>, String>; 2] {
         [("evictionHard", &self.eviction_hard), ("evictionSoft", &self.eviction_soft)].map(
             |(key, of)| {
@@ -175,9 +177,9 @@ impl KubeletConfig {
         )
     }
 
-    /// The kubelet's top cgroup, `kubepods`, below the cgroup root: for the systemd and for the
-    /// cgroupfs driver. `cgroupRoot: /kubelet` gives `kubelet.slice/kubelet-kubepods.slice` and
-    /// `kubelet/kubepods`.
+    /// Returns the kubelet's top cgroup, `kubepods`, as paths below the cgroup root: for the
+    /// systemd and for the cgroupfs driver. `cgroupRoot: /kubelet` gives
+    /// `kubelet.slice/kubelet-kubepods.slice` and `kubelet/kubepods`.
     ///
     /// Source: Kubernetes `pkg/kubelet/cm/cgroup_manager_linux.go`, `ToSystemd` and `ToCgroupfs`.
     pub fn pods_roots(&self) -> [PathBuf; 2] {
@@ -192,8 +194,8 @@ impl KubeletConfig {
         [slices.collect(), names.iter().collect()]
     }
 
-    /// Every value that is read, by its key, with where it comes from. What is not set and has no
-    /// default is left out.
+    /// Returns every value by its key, with its source. Leaves out values that are neither set nor
+    /// have a default.
     pub fn values(&self) -> Vec<(String, String, &Origin)> {
         fn one<'a, T: fmt::Display>(key: &str, of: &'a Sourced<T>) -> (String, String, &'a Origin) {
             (key.to_owned(), of.value.to_string(), &of.origin)
@@ -230,14 +232,15 @@ impl KubeletConfig {
         values
     }
 
-    /// The file and how many drop-ins and flags, for a sentence.
+    /// Describes the file and the number of drop-ins and flags, for a sentence.
     pub fn described(&self) -> String {
         let mut text = self.file.as_deref().map_or_else(
             || "no --config file".to_owned(),
             |path: &Path| path.display().to_string(),
         );
         if let Some(last) = self.drop_ins.last() {
-            text += &format!(", {} drop-ins up to {}", self.drop_ins.len(), last.display());
+            let count = counted(self.drop_ins.len(), "drop-in", "drop-ins");
+            text += &format!(", {count} up to {}", last.display());
         }
         if self.told_by != Teller::Nobody {
             text += &format!("; flags of {}", self.told_by);
@@ -246,7 +249,7 @@ impl KubeletConfig {
     }
 }
 
-/// A threshold in bytes of `whole`; `None` for what the kubelet takes as none.
+/// Parses a threshold in bytes of `whole`; `None` for a value that the kubelet treats as none.
 ///
 /// Source: Kubernetes `pkg/kubelet/eviction/helpers.go`, `parseThresholdStatement` and
 /// `GetThresholdQuantity`: percentages are float32.
@@ -258,7 +261,7 @@ pub fn threshold(text: &str, whole: u64) -> Result<Option<u64>, &'static str> {
         if text == "0%" || text == "100%" {
             return Ok(None);
         }
-        let part = percentage(number.trim_end_matches('%')).ok_or("is no percentage")? / 100.0;
+        let part = percentage(number.trim_end_matches('%')).ok_or("is not a percentage")? / 100.0;
         if !(0.0..=1.0).contains(&part) {
             return Err("is not between 0% and 100%");
         }
@@ -271,14 +274,14 @@ pub fn threshold(text: &str, whole: u64) -> Result<Option<u64>, &'static str> {
         let bytes = (whole as f64 * f64::from(part)) as u64;
         return Ok(Some(bytes));
     }
-    let quantity: Quantity = text.parse().map_err(|_| "is no quantity")?;
+    let quantity: Quantity = text.parse().map_err(|_| "is not a quantity")?;
     if !quantity.is_positive() {
         return Err("is not above 0");
     }
     Ok(u64::try_from(quantity.value()).ok())
 }
 
-/// Go's ParseFloat with 32 bits, without hexadecimal.
+/// Parses as Go's ParseFloat with 32 bits, without hexadecimal numbers.
 fn percentage(text: &str) -> Option<f32> {
     let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
     let bytes = text.as_bytes();

@@ -1,6 +1,7 @@
-//! Plain data that the stages hand to each other. No IO, no policy.
+//! Plain data that the stages pass to each other, without IO or policy.
 
 pub mod check;
+pub mod counted;
 pub mod failure;
 pub mod guest;
 pub mod history;

@@ -1,28 +1,28 @@
-//! What on the host keeps pods from swapping as they are granted.
+//! Properties of the host that keep pods from using their swap grant.
 
 use super::swap::SwapMax;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Obstacles {
-    /// The cgroups above pods, the outermost first.
+    /// The cgroups above pods, outermost first.
     pub above_pods: Vec<Ancestor>,
-    /// `vm.swappiness` and `vm.overcommit_memory`; `None` where they cannot be read.
+    /// `vm.swappiness` and `vm.overcommit_memory`; `None` if they cannot be read.
     pub swappiness: Option<u64>,
     pub overcommit_memory: Option<u64>,
 }
 
-/// A cgroup that pods are in.
+/// A cgroup above pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ancestor {
-    /// Below the cgroup root.
+    /// Path below the cgroup root.
     pub path: String,
     pub swap_max: SwapMax,
-    /// `memory.high` and `memory.current`, where there is such a bound.
+    /// `memory.high` and `memory.current`, if `memory.high` is set.
     pub high: Option<(u64, u64)>,
 }
 
 impl Ancestor {
-    /// The unit's name, or the cgroup's.
+    /// Returns the name of the unit, or of the cgroup.
     pub fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }

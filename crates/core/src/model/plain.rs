@@ -1,10 +1,10 @@
-//! Words of others on their way to a log, a terminal, systemd or the cluster.
+//! Makes foreign text safe for a log, a terminal, systemd or the cluster.
 
 use std::borrow::Cow;
 
-/// `text` in one line, without what its reader would obey instead of showing: sd_notify(3) takes a
-/// line for an assignment, a terminal takes escape sequences, and a change of direction shows letters
-/// in another order than they have.
+/// Returns `text` as one line, without characters that a reader would obey instead of showing:
+/// sd_notify(3) takes each line for an assignment, a terminal interprets escape sequences, and
+/// bidirectional controls show letters in another order than they have.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return text.into();
@@ -20,7 +20,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// None is above U+FFFF.
+/// Returns true for such a character. There are none above U+FFFF.
 pub fn is_obeyed(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')

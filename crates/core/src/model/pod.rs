@@ -1,4 +1,4 @@
-//! A pod, reduced to what swap grants and eviction need of it.
+//! A pod, reduced to the fields that grants and eviction need.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -6,15 +6,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::quantity::Quantity;
 
-/// A pod's UID as it names cgroups: for a mirror pod that of the static pod behind it.
+/// A pod's UID as in the names of its cgroups: for a mirror pod the UID of the static pod behind
+/// it.
 ///
-/// Shared, since the same UID keys pods, cgroups and records.
+/// Shared, because the same UID is the key of pods, cgroups and records.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PodUid(Arc<str>);
 
 impl PodUid {
-    /// `None` where `text` could not be a UID: it names files and cgroups, so it must be plain.
+    /// Returns `None` if `text` is not safe as a UID: it becomes part of file and cgroup names.
     pub fn new(text: &str) -> Option<Self> {
         let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         (plain && (8..=64).contains(&text.len())).then(|| Self(text.into()))
@@ -39,19 +40,20 @@ impl fmt::Display for PodUid {
     }
 }
 
-/// A container's ID as the runtime names it, without `cri-o://`.
+/// A container's ID as the runtime gives it, without `cri-o://`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ContainerId(Arc<str>);
 
 impl ContainerId {
-    /// `None` where `text` could not be an ID: it names files, cgroups and systemd units.
+    /// Returns `None` if `text` is not safe as an ID: it becomes part of file, cgroup and unit
+    /// names.
     pub fn new(text: &str) -> Option<Self> {
         let plain = text.bytes().all(|b| b.is_ascii_alphanumeric());
         (plain && (12..=128).contains(&text.len())).then(|| Self(text.into()))
     }
 
-    /// From a pod status: `cri-o://ID`, `containerd://ID`.
+    /// Parses the ID of a pod status: `cri-o://ID`, `containerd://ID`.
     pub fn from_status(text: &str) -> Option<Self> {
         Self::new(text.split_once("://")?.1)
     }
@@ -75,13 +77,14 @@ impl fmt::Display for ContainerId {
     }
 }
 
-/// Whether `text` could name a namespace, a pod or a container: of the characters of DNS names.
+/// Returns true if `text` can name a namespace, a pod or a container: it has only characters of DNS
+/// names.
 pub fn is_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     text.len() <= 253 && text.bytes().all(plain)
 }
 
-/// The Quality of Service class, by which the kubelet also arranges cgroups.
+/// The Quality of Service class, which also determines the place of the pod's cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum QosClass {
     Guaranteed,
@@ -99,7 +102,7 @@ impl fmt::Display for QosClass {
     }
 }
 
-/// The two resources that decide on a QoS class. An absent entry is `None`, not zero.
+/// The two resources that determine a QoS class. An absent entry is `None`, not zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceList {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,7 +124,7 @@ pub struct Resources {
 pub enum ContainerKind {
     #[default]
     Regular,
-    /// Runs to its end before the others start.
+    /// Runs to completion before the regular containers start.
     Init,
     /// An init container with `restartPolicy: Always`.
     Sidecar,
@@ -133,27 +136,27 @@ pub struct Container {
     pub name: Arc<str>,
     #[serde(default)]
     pub kind: ContainerKind,
-    /// From the spec: what is wanted.
+    /// From the spec: the wanted resources.
     #[serde(default)]
     pub spec: Resources,
-    /// From the status: what the kubelet has given the running container, once it says so. Differs
-    /// from the spec while an in-place resize is deferred or under way.
+    /// From the status: the resources that the kubelet has given the running container, if
+    /// reported. They differ from the spec while an in-place resize is deferred or in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actual: Option<Resources>,
-    /// The kubelet runs a command in it (an exec probe or hook), or kills it when it does not answer (a
-    /// liveness probe).
+    /// The kubelet runs commands in it (an exec probe or hook), or kills it when it does not answer
+    /// (a liveness probe).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub probed: bool,
-    /// From the status: the running container.
+    /// From the status: the ID of the running container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<ContainerId>,
-    /// From the status: it runs, as far as the kubelet knows (`state.running`).
+    /// From the status: the kubelet reports it as running (`state.running`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub running: bool,
 }
 
 impl Container {
-    /// What counts for the container's cgroup now.
+    /// Returns the resources that apply to the container's cgroup now.
     pub fn effective(&self) -> Resources {
         self.actual.unwrap_or(self.spec)
     }
@@ -167,14 +170,14 @@ pub struct Pod {
     /// `spec.priority`. The agent may not read priority classes.
     #[serde(default)]
     pub priority: Option<i32>,
-    /// The mirror of a static pod: it has the annotation `kubernetes.io/config.mirror`, and this Node
-    /// owns it. Only a kubelet can make such a pod.
+    /// The mirror of a static pod: it has the annotation `kubernetes.io/config.mirror`, and this
+    /// Node owns it. Only a kubelet can create such a pod.
     #[serde(default)]
     pub mirror: bool,
     /// The owner reference with `controller: true`, else the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// The annotations that eviction or grants go by (see [`is_kept`]), each at most
+    /// The annotations that eviction or grants use (see [`is_kept`]), each at most
     /// [`LONGEST_ANNOTATION`] bytes long.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<(Arc<str>, Arc<str>)>,
@@ -190,34 +193,34 @@ pub struct Pod {
     /// KubeVirt has paused the VM (condition `kubevirt.io/virtual-machine-unpaused` is False).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vm_paused: bool,
-    /// What KubeVirt's labels and annotations tell of a migration.
+    /// The state of a migration, from KubeVirt's labels and annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
-    /// `metadata.deletionTimestamp`, in seconds since the epoch: when the grace period of a pod that
-    /// is being deleted ends.
+    /// `metadata.deletionTimestamp`, in seconds since the epoch: the end of the grace period of a
+    /// pod that is being deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_deadline: Option<i64>,
-    /// The Eviction API has been used on it (condition `DisruptionTarget`, reason
+    /// A client has used the Eviction API on it (condition `DisruptionTarget`, reason
     /// `EvictionByEvictionAPI`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evicted_by_api: bool,
-    /// Somebody is about to end it (condition `DisruptionTarget` of any reason: the Eviction API, the kubelet,
-    /// preemption, a taint, garbage collection).
+    /// Some component is about to end it (condition `DisruptionTarget` with any reason: the
+    /// Eviction API, the kubelet, preemption, a taint, garbage collection).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disrupted: bool,
-    /// It has a volume that is lost with the pod (`emptyDir`).
+    /// It has a volume whose content is lost with the pod (`emptyDir`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub local_storage: bool,
     /// `spec.overhead.memory`, of its runtime class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overhead: Option<Quantity>,
-    /// Its containers have ended for good (`status.phase` Succeeded or Failed).
+    /// Its containers have ended permanently (`status.phase` Succeeded or Failed).
     #[serde(default)]
     pub finished: bool,
     /// `metadata.creationTimestamp`, in seconds since the epoch.
     #[serde(default)]
     pub created: i64,
-    /// `spec.terminationGracePeriodSeconds`
+    /// `spec.terminationGracePeriodSeconds`.
     #[serde(default = "default_grace")]
     pub grace_seconds: u64,
     /// All containers of the spec, of every kind.
@@ -225,29 +228,29 @@ pub struct Pod {
     pub containers: Vec<Container>,
 }
 
-/// A `Vec` that grew while it was read has room for four.
+/// Gives a `Vec` its exact size: one that grows while it is read has room for four.
 fn exactly<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Container>, D::Error> {
     Box::<[Container]>::deserialize(deserializer).map(<[Container]>::into_vec)
 }
 
-/// What the API server sets where nothing is said.
+/// The API server's default.
 fn default_grace() -> u64 {
     30
 }
 
-/// Who made a pod, and makes it again.
+/// The object that created a pod, and creates it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     pub kind: OwnerKind,
     pub name: Arc<str>,
-    /// The same for all pods of one workload; of a VM also before and after a migration.
+    /// The same for all pods of one workload; for a VM also before and after a migration.
     pub uid: Arc<str>,
-    /// `controller: true`
+    /// `controller: true`.
     #[serde(default)]
     pub controller: bool,
 }
 
-/// The kinds of owners that make a difference, by the word of the API.
+/// The kinds of owners that matter, by their name in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OwnerKind {
     Node,
@@ -259,7 +262,8 @@ pub enum OwnerKind {
 }
 
 impl OwnerKind {
-    /// By the group as well: of a group that does not exist nobody checks whether the owner does.
+    /// Considers the group too: for an unknown group, the API server does not check that the owner
+    /// exists.
     pub fn new(api_version: &str, kind: &str) -> Self {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         match (group, kind) {
@@ -273,8 +277,9 @@ impl OwnerKind {
     }
 }
 
-/// The part of a launcher pod in a live migration, as far as a node can see it. virt-controller writes
-/// all of it, but the author of any pod may write the same: nothing here may spare a pod for ever.
+/// The state of a launcher pod in a live migration, as far as a node can see it. virt-controller
+/// writes all of it, but the author of any pod can write the same: nothing here may exempt a pod
+/// forever.
 ///
 /// Source: KubeVirt 1.0 to 1.9, `pkg/virt-controller`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,29 +291,30 @@ pub enum Migration {
     Arriving,
     /// Its VM has arrived by a migration.
     Arrived {
-        /// When the VM was ready here, in seconds since the epoch, where the launcher shows it.
+        /// The time at which the VM was ready here, in seconds since the epoch, if the launcher
+        /// shows it.
         ready: Option<i64>,
     },
 }
 
-/// Longer values of annotations are cut: nothing that the agent understands is longer.
+/// Longer annotation values are truncated: the agent understands none that is longer.
 pub const LONGEST_ANNOTATION: usize = 64;
 
 /// The descheduler's opt-out that KubeVirt documents for VMs.
 pub const PREFER_NO_EVICTION: &str = "descheduler.alpha.kubernetes.io/prefer-no-eviction";
-/// The descheduler's opt-in, and opt-out where it says "false".
+/// The descheduler's opt-in, and opt-out if the value is "false".
 pub const DESCHEDULER_EVICT: &str = "descheduler.alpha.kubernetes.io/evict";
-/// The cluster autoscaler's opt-out where it says "false".
+/// The cluster autoscaler's opt-out if the value is "false".
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 
-/// How much swap each container of the pod may have at most: see `decide::wish`.
+/// The most swap that each container of the pod may have: see `decide::wish`.
 pub const SWAP_LIMIT: &str = "swap.wasp.io/limit";
 /// The same for the container whose name follows.
 pub const SWAP_LIMIT_OF: &str = "swap.wasp.io/limit.";
-/// Whether memory is reclaimed from the pod proactively: "true" or "false" (`reclaim.pods`).
+/// Turns proactive reclaim from the pod on or off: "true" or "false" (`reclaim.pods`).
 pub const RECLAIM: &str = "wasp-agent.kubevirt.io/reclaim";
 
-/// Whether the annotation `key` is kept of a pod; `also` are the configured ones
+/// Returns true if the agent keeps the annotation `key` of a pod; `also` are the configured keys
 /// (`eviction.opt-out-annotations`).
 pub fn is_kept(key: &str, also: &[String]) -> bool {
     [PREFER_NO_EVICTION, DESCHEDULER_EVICT, SAFE_TO_EVICT, SWAP_LIMIT, RECLAIM].contains(&key)
@@ -321,7 +327,7 @@ impl Pod {
         self.annotations.iter().find(|(name, _)| &**name == key).map(|(_, value)| &**value)
     }
 
-    /// It has been told to stop.
+    /// Returns true if the pod is being deleted.
     pub fn is_terminating(&self) -> bool {
         self.deletion_deadline.is_some()
     }
@@ -335,5 +341,5 @@ impl Pod {
     }
 }
 
-/// Pods of one node by UID, in one order everywhere.
+/// Pods of one node, ordered by UID.
 pub type Pods = BTreeMap<PodUid, Arc<Pod>>;

@@ -1,38 +1,38 @@
-//! The words for how swap is granted.
+//! Vocabularies of the grant policy.
 
 use serde::{Deserialize, Serialize};
 
 crate::vocabulary! {
-    /// How much swap an eligible container gets.
+    /// The amount of swap for an eligible container.
     pub enum Policy {
         /// Its share as the kubelet's LimitedSwap computes it.
         Limited = "limited",
-        /// As much as it wants.
+        /// Unlimited.
         Max = "max",
         None = "none",
     }
 }
 
 crate::vocabulary! {
-    /// Which containers get swap at all.
+    /// The containers that may get swap.
     pub enum Eligibility {
-        /// Those of Burstable pods, as the kubelet has it.
+        /// Those of Burstable pods, like the kubelet.
         Burstable = "burstable",
         /// Of those, only KubeVirt's launcher pods.
         VirtLauncher = "virt-launcher",
     }
 }
 
-/// Whose own word on its swap counts.
+/// Rules for the wishes of pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WishRules {
-    /// The annotations of pods count.
+    /// Annotations of pods count.
     #[serde(default)]
     pub annotations: bool,
-    /// Names, or beginnings of names that end in `*`, of namespaces that get no swap.
+    /// Namespaces that get no swap: names, or prefixes that end in `*`.
     #[serde(default)]
     pub no_swap_namespaces: Vec<String>,
-    /// Of namespaces that get swap only where a pod asks for it.
+    /// Namespaces that get swap only if a pod asks for it.
     #[serde(default)]
     pub opt_in_namespaces: Vec<String>,
 }

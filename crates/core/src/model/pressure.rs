@@ -1,10 +1,10 @@
-//! How hard the node works for memory, at one moment.
+//! Memory pressure on the node, at one moment.
 
 use std::sync::Arc;
 
 use super::{host::Monotonic, pod::PodUid};
 
-/// Microseconds in which somebody, or everybody, waited for memory, since boot.
+/// Microseconds since boot in which some, or all, processes waited for memory.
 ///
 /// Source: Linux `Documentation/accounting/psi.rst`, `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Stalled {
     pub full_micros: u64,
 }
 
-/// What the signals go by. Counters count since boot.
+/// The input of the eviction signals. Counters count since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     pub at: Monotonic,
@@ -22,79 +22,80 @@ pub struct Sample {
     pub ram_bytes: u64,
     pub swap_bytes: u64,
     pub swap_used_bytes: u64,
-    /// As cAdvisor defines it: what is used without inactive file cache.
+    /// As cAdvisor defines it: memory in use, without inactive file cache.
     pub working_set_bytes: u64,
-    /// How often an allocation had to reclaim memory itself because the node was short of it
+    /// Number of allocations that had to reclaim memory themselves because the node was short of it
     /// (`allocstall_*` of `/proc/vmstat`); reclaim within a cgroup's limit does not count.
     pub direct_reclaims: u64,
-    /// Of the protected slices, summed up; `None` where the kernel does not count it (`psi=1`). Not of
-    /// the whole node: `/proc/pressure/memory` counts the kernel's own kswapd too.
+    /// Sum over the protected slices; `None` if the kernel does not count it (`psi=1`). Not the
+    /// whole node: `/proc/pressure/memory` includes the kernel's own kswapd.
     pub system: Option<Stalled>,
-    /// Of `kubepods`.
+    /// Stalls of `kubepods`.
     pub pods: Option<Stalled>,
 }
 
-/// What a container uses, by its cgroup.
+/// The memory use of a container, from its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerUsage {
-    /// In the pod's spec; `None` where it is not known, as for a sandbox.
+    /// Name in the pod's spec; `None` if it is unknown, as for a sandbox.
     pub name: Option<Arc<str>>,
     pub working_set_bytes: u64,
     pub swap_bytes: u64,
 }
 
-/// What a pod's cgroup has done for its memory since it was made.
+/// Counters of a pod's cgroup since its creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// `None` where the kernel does not count it.
+    /// `None` if the kernel does not count it.
     pub stalled: Option<Stalled>,
-    /// How often an allocation hit a memory limit of the pod or of a container (`max` of
+    /// Number of allocations that hit a memory limit of the pod or of a container (`max` of
     /// `memory.events`).
     pub limit_hits: u64,
-    /// Pages that came back from swap: `pswpin` of `memory.stat` since Linux 6.13, else
+    /// Pages that returned from swap: `pswpin` of `memory.stat` since Linux 6.13, else
     /// `workingset_refault_anon`.
     pub pages_in: u64,
 }
 
-/// What a pod's own cgroup holds: the memory of its containers, and memory that outlived one, such as
-/// shared memory of its IPC namespace and files of an emptyDir whose medium is memory.
+/// The memory of a pod's own cgroup: of its containers, plus memory that outlived one, such as
+/// shared memory of its IPC namespace and files of an emptyDir with medium Memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SliceUsage {
     /// `memory.current` without `inactive_file` of `memory.stat`.
     pub working_set_bytes: u64,
-    /// `memory.swap.current`
+    /// `memory.swap.current`.
     pub swap_bytes: u64,
 }
 
-/// What a pod uses.
+/// The memory use of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodUsage {
     pub uid: PodUid,
     pub containers: Vec<ContainerUsage>,
-    /// `None` where the pod's cgroup cannot be read.
+    /// `None` if the pod's cgroup cannot be read.
     pub slice: Option<SliceUsage>,
-    /// As [`PodUsage::slice`].
+    /// `None` as for [`PodUsage::slice`].
     pub effort: Option<Effort>,
 }
 
 impl PodUsage {
-    /// What the pod's cgroup holds; without it, the sum of its containers.
+    /// Returns the swap of the pod's cgroup; if unknown, the sum over its containers.
     pub fn swap_bytes(&self) -> u64 {
         self.slice.map_or_else(|| self.in_containers().swap_bytes, |slice| slice.swap_bytes)
     }
 
-    /// As [`PodUsage::swap_bytes`].
+    /// Returns the working set, from the same source as [`PodUsage::swap_bytes`].
     pub fn working_set_bytes(&self) -> u64 {
         let in_containers = || self.in_containers().working_set_bytes;
         self.slice.map_or_else(in_containers, |slice| slice.working_set_bytes)
     }
 
-    /// Memory and swap.
+    /// Returns working set plus swap.
     pub fn bytes(&self) -> u64 {
         self.working_set_bytes().saturating_add(self.swap_bytes())
     }
 
-    /// Swap of the pod that belongs to no container of it. 0 where the pod's cgroup cannot be read.
+    /// Returns the pod's swap that belongs to none of its containers; 0 if the pod's cgroup cannot
+    /// be read.
     pub fn swap_outside_bytes(&self) -> u64 {
         self.swap_bytes().saturating_sub(self.in_containers().swap_bytes)
     }
@@ -111,8 +112,8 @@ impl PodUsage {
 mod tests {
     use super::*;
 
-    /// A pod whose container was restarted and left shared memory behind: 30.7 MiB in the container
-    /// that runs, 293.7 MB in the pod's cgroup.
+    /// A pod with a restarted container that left shared memory behind: 30.7 MiB in the running
+    /// container, 293.7 MB in the pod's cgroup.
     #[test]
     fn what_outlived_a_container_is_the_pods() {
         let container = |swap_bytes| ContainerUsage {
@@ -132,7 +133,7 @@ mod tests {
         usage.slice = None;
         assert_eq!((usage.swap_bytes(), usage.swap_outside_bytes()), (32_191_283, 0));
         assert_eq!(usage.bytes(), (40 << 20) + 32_191_283);
-        // Read one after the other, the containers may hold more than the pod did.
+        // Because they are read one after another, the containers may sum up to more than the pod.
         usage.slice = Some(SliceUsage::default());
         assert_eq!(usage.swap_outside_bytes(), 0);
     }

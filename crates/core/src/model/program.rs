@@ -1,32 +1,53 @@
-//! What a file must be to be run: enough of ELF (elf(5)) to tell before a container depends on it.
+//! Checks that a file can run as a program: enough of ELF (elf(5)) to decide before a container
+//! depends on it.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// A program as it lies on the host.
+/// Facts about a program file on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFacts {
     pub path: PathBuf,
-    /// The mode; `None` where nothing is there.
+    /// The file's mode; `None` if there is no file.
     pub mode: Option<u32>,
     pub is_file: bool,
-    /// The mount point that lets nothing be run.
+    /// The `noexec` mount point that the file is on.
     pub noexec: Option<PathBuf>,
-    /// What it is made for, and the version that it names; `Err` is why it cannot be run.
+    /// The program's target and version; `Err` is the reason why it cannot run.
     pub image: Result<Image, String>,
-    /// What this machine's programs are made for; `None` where it is not known.
+    /// The target of this machine's programs; `None` if unknown.
     pub machine: Option<Target>,
+    /// `None` if the kernel runs without SELinux.
+    pub selinux: Option<SeLinux>,
+}
+
+/// SELinux' view of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeLinux {
+    pub enforces: bool,
+    /// `None` if the file has no readable label.
+    pub label: Option<String>,
+}
+
+impl SeLinux {
+    /// Returns true if a container runtime may execute a file with this label, because its type is
+    /// one for programs.
+    pub fn allows(&self) -> bool {
+        // The label's form is user:role:type:level.
+        let kind = self.label.as_deref().and_then(|label| label.split(':').nth(2));
+        kind.is_some_and(|kind| kind == "bin_t" || kind.ends_with("_exec_t"))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     pub target: Target,
-    /// Of `wasp-hook`; `None` where the program is another one.
+    /// The version of `wasp-hook`; `None` for another program.
     pub version: Option<String>,
 }
 
-/// What a program is made for.
+/// The machine that a program is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Target {
     pub class: u8,
@@ -34,11 +55,11 @@ pub struct Target {
     pub machine: u16,
 }
 
-/// The head of an ELF file.
+/// The header of an ELF file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elf {
     pub target: Target,
-    /// Offset and length of what is loaded and only read: constants are there.
+    /// Offset and length of read-only segments, which hold the constants.
     pub constants: Vec<(u64, u64)>,
 }
 
@@ -47,18 +68,21 @@ const READ_ONLY: u32 = 4;
 /// `ET_EXEC` and `ET_DYN`.
 const PROGRAMS: [u16; 2] = [2, 3];
 
-/// Reads the beginning of a file of `length` bytes; `Err` is why it is no whole program.
+/// Parses the beginning of a file of `length` bytes.
+///
+/// # Errors
+/// The reason why it is not a complete program.
 pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
-    let cut = || "it ends too early".to_owned();
+    let cut = || "the file is incomplete".to_owned();
     if length == 0 {
-        return Err("it is empty".to_owned());
+        return Err("the file is empty".to_owned());
     }
     if !head.starts_with(b"\x7fELF") {
-        return Err("it is no ELF program".to_owned());
+        return Err("it is not an ELF program".to_owned());
     }
     let byte = |at: usize| head.get(at).copied().ok_or_else(cut);
     let (class, data) = (byte(4)?, byte(5)?);
-    // Bytes as a number, by the file's own byte order.
+    // Reads a number in the file's own byte order.
     let number = |at: usize, size: usize| -> Result<u64, String> {
         let bytes = at.checked_add(size).and_then(|end| head.get(at..end)).ok_or_else(cut)?;
         let fold = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
@@ -67,7 +91,7 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
     let small = |at: usize| u16::try_from(number(at, 2)?).map_err(|_| cut());
     let target = Target { class, data, machine: small(18)? };
     if !PROGRAMS.contains(&small(16)?) {
-        return Err("it is an ELF file, and no program".to_owned());
+        return Err("it is an ELF file, but not a program".to_owned());
     }
     let wide = class == 2;
     let (table, size, count) = match wide {
@@ -106,17 +130,17 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
 mod tests {
     use super::*;
 
-    /// A program that the compiler and the linker have made: this one.
+    /// Uses a program that the compiler and the linker have made: this test.
     #[test]
     fn a_real_program_is_one_and_a_cut_one_is_not() {
-        // The test is a program of this machine.
+        // The test itself is a program for this machine.
         #[allow(clippy::disallowed_methods)]
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let length = own.len() as u64;
         let found = elf(&own, length).unwrap();
         assert_eq!(found.target.class, if cfg!(target_pointer_width = "64") { 2 } else { 1 });
         assert!(!found.constants.is_empty());
-        assert_eq!(elf(&own, 4096).unwrap_err(), "it ends too early");
+        assert_eq!(elf(&own, 4096).unwrap_err(), "the file is incomplete");
         for cut in [4, 16, 40, 63, 100] {
             assert!(elf(&own[..cut], length).is_err(), "{cut}");
         }
@@ -124,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_told() {
-        assert_eq!(elf(b"", 0).unwrap_err(), "it is empty");
-        assert_eq!(elf(b"#!/bin/sh\n", 10).unwrap_err(), "it is no ELF program");
+        assert_eq!(elf(b"", 0).unwrap_err(), "the file is empty");
+        assert_eq!(elf(b"#!/bin/sh\n", 10).unwrap_err(), "it is not an ELF program");
     }
 }

@@ -1,4 +1,4 @@
-//! What protects a slice, as it was found.
+//! The protection of a slice, as found on the host.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -19,9 +19,9 @@ impl fmt::Display for DeviceNumber {
     }
 }
 
-/// No device number.
+/// The error for a text that is not a device number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no device number (example: 254:0)")]
+#[error("{0:?} is not a device number (example: 254:0)")]
 pub struct NotADeviceNumber(String);
 
 impl FromStr for DeviceNumber {
@@ -36,15 +36,15 @@ impl FromStr for DeviceNumber {
     }
 }
 
-/// Whole disks by number, as `/dev/NAME`.
+/// Whole disks by number, with their path `/dev/NAME`.
 pub type Disks = BTreeMap<DeviceNumber, String>;
 
-/// What systemd holds for a slice: what it writes again at every daemon-reload.
+/// The properties that systemd holds for a slice, and writes again at every daemon-reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceProperties {
-    /// `MemorySwapMax`
+    /// `MemorySwapMax`.
     pub swap_max: SwapMax,
-    /// `IODeviceLatencyTargetUSec`: paths as they were given, and microseconds.
+    /// `IODeviceLatencyTargetUSec`: paths as given, and microseconds.
     pub io_latency: Vec<(String, u64)>,
 }
 
@@ -52,11 +52,11 @@ pub struct SliceProperties {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceFacts {
     pub unit: String,
-    /// systemd's answer; `None` where it could not be asked.
+    /// systemd's answer; `None` if it could not be asked.
     pub properties: Option<SliceProperties>,
-    /// `memory.swap.max`; `None` where there is no such cgroup or no memory controller in it.
+    /// `memory.swap.max`; `None` if the cgroup, or its memory controller, does not exist.
     pub swap_max: Option<SwapMax>,
-    /// `io.latency` in microseconds; `None` where the kernel has none.
+    /// `io.latency` in microseconds; `None` if the kernel does not support it.
     pub io_latency: Option<BTreeMap<DeviceNumber, u64>>,
 }
 
@@ -67,9 +67,9 @@ pub type Held = BTreeMap<String, u64>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceMemory {
     pub unit: String,
-    /// The slices that it is in, from the outermost on.
+    /// The slices that contain it, outermost first.
     pub slices: Vec<String>,
-    /// `memory.current`
+    /// `memory.current`.
     pub current_bytes: u64,
     /// `file`, `active_file` and `file_mapped` of `memory.stat`.
     pub file_bytes: u64,
@@ -77,7 +77,7 @@ pub struct ServiceMemory {
     pub mapped_file_bytes: u64,
 }
 
-/// What systemd is told of a unit beside its swap: the vocabulary of what the agent sets.
+/// Properties of a unit, besides its swap limit, that the agent sets in systemd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reserve {
     /// In bytes.
@@ -86,11 +86,11 @@ pub enum Reserve {
     CPUWeight,
 }
 
-/// What systemd held before the agent changed it, by unit and property.
+/// The values that systemd held before the agent changed them, by unit and property.
 pub type Reserves = BTreeMap<String, BTreeMap<Reserve, u64>>;
 
 impl Reserve {
-    /// systemd's name of the property.
+    /// Returns systemd's name of the property.
     pub fn property(self) -> &'static str {
         match self {
             Self::MemoryMin => "MemoryMin",

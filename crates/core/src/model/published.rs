@@ -1,5 +1,6 @@
-//! What the agent publishes of itself: `/run/wasp-agent/status.json`, for `wasp-agent status`,
-//! metrics and whoever else wants to know. Fields are only ever added within a version.
+//! The state that the agent publishes in `/run/wasp-agent/status.json`, for `wasp-agent status`,
+//! metrics and other readers. A version of the format may gain fields, but never loses or changes
+//! one.
 
 use std::collections::BTreeMap;
 
@@ -7,41 +8,35 @@ use serde::{Deserialize, Serialize};
 
 use super::trouble::{self, Severity};
 
-/// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last has none.
+/// Upper bounds of the buckets of [`Counters::pass_buckets`], in seconds; the last bucket has none.
 pub const PASS_BOUNDS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// Times are RFC 3339, UTC; sizes are bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Published {
-    /// The agent's own.
+    /// The agent's version.
     pub agent: String,
     pub pid: u32,
     pub started: String,
     pub written: String,
-    /// The line that systemd shows.
+    /// The status line that systemd shows.
     pub status: String,
-    /// What does not work, the worst first.
-    pub problems: Vec<String>,
-    /// What they are about: words of docs/operations.md.
-    #[serde(default)]
-    pub troubles: Vec<String>,
-    /// The same with what fixes them, in the same order.
-    #[serde(default)]
-    pub problem_list: Vec<Problem>,
+    /// The problems, the worst first.
+    pub problems: Vec<Problem>,
     pub node: Node,
-    /// How `SwapPressure` is announced; `None` where eviction is off.
+    /// The node's condition `SwapPressure`; null if eviction is off.
     pub condition: Option<Condition>,
     pub signals: Vec<Signal>,
     pub eviction: Eviction,
     pub protection: Protection,
     pub hook: Hook,
-    /// What the kubelet acts on.
+    /// The configuration that the kubelet uses.
     #[serde(default)]
     pub kubelet: Kubelet,
     pub api: Api,
     pub containers: Containers,
-    /// Pods that `wasp-agent suspend` has put to sleep.
+    /// Pods that `wasp-agent suspend` has suspended.
     #[serde(default)]
     pub suspended: Vec<Suspended>,
     #[serde(default)]
@@ -49,17 +44,17 @@ pub struct Published {
     pub counters: Counters,
 }
 
-/// A trouble that is there now.
+/// A current problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
-    /// One word of docs/operations.md.
-    pub about: String,
+    /// The kind: one word of docs/operations.md.
+    pub kind: String,
     pub severity: Severity,
     pub text: String,
-    /// `namespace/name` of the pods concerned, as far as they are few and known.
+    /// `namespace/name` of the affected pods, if they are few and known.
     pub pods: Vec<String>,
-    /// Commands.
+    /// Commands that fix the problem.
     pub remedy: Vec<String>,
 }
 
@@ -67,7 +62,7 @@ impl From<&trouble::Problem> for Problem {
     fn from(problem: &trouble::Problem) -> Self {
         let trouble::Problem { about, text, pods, remedy } = problem;
         Self {
-            about: about.word().to_owned(),
+            kind: about.word().to_owned(),
             severity: about.severity(),
             text: text.clone(),
             pods: pods.clone(),
@@ -76,17 +71,17 @@ impl From<&trouble::Problem> for Problem {
     }
 }
 
-/// The kubelet's configuration in effect, as far as it concerns memory and swap.
+/// The kubelet's effective configuration, as far as it concerns memory and swap.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Kubelet {
-    /// Its files, and who told its flags; empty where it is not known.
+    /// Its files, and the source of its flags; empty if unknown.
     pub source: String,
     pub values: Vec<KubeletValue>,
-    /// Who grants swap: `agent`, `kubelet`, or `auto` while that is not known.
+    /// The program that grants swap: `agent`, `kubelet`, or `auto` while that is unknown.
     #[serde(default)]
     pub grants: String,
-    /// What the kubelet counts as swap, where it grants.
+    /// The swap that the kubelet counts, if it grants.
     #[serde(default)]
     pub swap_bytes: Option<u64>,
 }
@@ -96,7 +91,7 @@ pub struct Kubelet {
 pub struct KubeletValue {
     pub key: String,
     pub value: String,
-    /// A file, a drop-in, a flag, or the default.
+    /// The source: a file, a drop-in, a flag, or the default.
     pub from: String,
 }
 
@@ -107,9 +102,9 @@ pub struct Node {
     pub swap_bytes: u64,
     pub swap_used_bytes: u64,
     pub working_set_bytes: u64,
-    /// What `swap` and `overcommit-percent` ask for; `None` where nobody says.
-    pub swap_wanted_bytes: Option<u64>,
-    /// What of the swap is shared out.
+    /// The swap that `swap` and `overcommit-percent` ask for; null if neither is set.
+    pub swap_configured_bytes: Option<u64>,
+    /// The part of the swap that pods share.
     #[serde(default)]
     pub swap_for_pods_bytes: u64,
     #[serde(default)]
@@ -117,8 +112,8 @@ pub struct Node {
     /// Pages since boot.
     pub swapped_in_pages: u64,
     pub swapped_out_pages: u64,
-    /// Microseconds since boot of waiting for memory, of the protected slices together and of
-    /// `kubepods`; `None` where the kernel does not count them.
+    /// Microseconds since boot in which processes waited for memory: of the protected slices
+    /// together, and of `kubepods`; null if the kernel does not count them.
     pub system_stalled: Option<Stalled>,
     pub pods_stalled: Option<Stalled>,
 }
@@ -144,7 +139,7 @@ pub struct Condition {
 pub struct Signal {
     /// `traffic`, `utilization`, `overcommit` or `pressure`.
     pub name: String,
-    /// Of what was measured to its threshold.
+    /// The measured value divided by the threshold.
     pub ratio: f64,
     pub text: String,
     pub active: bool,
@@ -156,10 +151,10 @@ pub struct Signal {
 pub struct Eviction {
     /// `off`, `observe` or `enforce`.
     pub mode: String,
-    /// Why nobody is evicted though a signal is active.
+    /// The reason for evicting no pod although a signal is active.
     pub held_back: Option<String>,
     pub in_flight: Vec<InFlight>,
-    /// The last few, the newest last.
+    /// The most recent evictions, the newest last.
     pub recent: Vec<Evicted>,
     pub in_the_last_hour: usize,
 }
@@ -179,10 +174,11 @@ pub struct Evicted {
     pub at: String,
     /// `namespace/name`.
     pub pod: String,
-    /// One of [`OUTCOMES`].
+    /// `accepted`, `migrating`, `budget`, `unwilling`, `gone`, `refused`, `busy`, `unreachable`,
+    /// `unknown`, `withdrawn`, or, in mode `observe`, `observed`.
     pub outcome: String,
     pub why: String,
-    /// The API server's own words, where it refused or reported more.
+    /// The API server's own text, if it refused or added information.
     #[serde(default)]
     pub answer: String,
 }
@@ -191,14 +187,14 @@ pub struct Evicted {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Protection {
     pub wanted: Vec<String>,
-    /// Of those, the ones that are protected in every respect.
+    /// Those of them that are fully protected.
     pub protected: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hook {
-    /// Where its definition is installed.
+    /// The path of the installed definition.
     pub file: Option<String>,
 }
 
@@ -206,12 +202,12 @@ pub struct Hook {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Api {
     pub server: Option<String>,
-    /// A list was received and nothing has failed since.
+    /// The agent received a list, and no request has failed since.
     pub reachable: bool,
     pub failure: Option<String>,
     pub certificate_expires: Option<String>,
     pub pods: usize,
-    /// Pods that cannot be read: they get no swap and are not evicted.
+    /// Pods that the agent cannot read: it grants them no swap and does not evict them.
     #[serde(default)]
     pub unreadable_pods: usize,
 }
@@ -220,16 +216,17 @@ pub struct Api {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Containers {
     pub count: usize,
-    /// How many may swap, and how much together; those without limit are counted apart.
+    /// Number of containers that may swap, and the sum of their limits; those without a limit are
+    /// counted separately.
     pub granted: usize,
     pub unlimited: usize,
     pub granted_bytes: u64,
     pub used_bytes: u64,
-    /// How many still use more than their grant.
-    pub above: usize,
+    /// Number of containers that still use more than their grant.
+    pub above_grant: usize,
 }
 
-/// Sums of the pod's containers.
+/// A suspended pod, with sums over its containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Suspended {
@@ -238,7 +235,7 @@ pub struct Suspended {
     /// `false` for a VM, which KubeVirt has paused.
     pub frozen: bool,
     pub memory_before_bytes: u64,
-    /// What stayed in RAM.
+    /// Memory that stayed in RAM.
     pub memory_bytes: u64,
     pub swap_bytes: u64,
 }
@@ -249,7 +246,7 @@ pub struct Suspended {
 pub struct Reclaim {
     /// `off`, `observe` or `on`.
     pub mode: String,
-    /// What holds it back on the whole node.
+    /// The reason for reclaiming nothing on the whole node.
     pub paused: Option<String>,
     /// The pods that take part.
     pub pods: Vec<ReclaimedPod>,
@@ -264,44 +261,45 @@ pub struct ReclaimedPod {
     pub pod: String,
     /// `waiting`, `reclaiming` or `backing-off`.
     pub phase: String,
-    /// What holds it back, by a fixed word, and in a sentence.
+    /// The reason for reclaiming nothing from the pod now, as a fixed word and as a sentence.
     pub held_back: Option<String>,
     pub why: Option<String>,
-    /// In swap now, whoever has put it there.
+    /// The pod's memory in swap now, including memory that reclaim did not move.
     pub offloaded_bytes: u64,
-    /// By reclaim since the agent watches it; in mode `observe`: what it would have reclaimed.
+    /// Bytes that reclaim has moved since the agent watches the pod; in mode `observe`: bytes that
+    /// it would have moved.
     pub reclaimed_bytes: u64,
-    /// Pages that come back.
+    /// Pages that return from swap or disk.
     pub refaults_per_minute: f64,
-    /// Of the time, in which its processes waited for memory or a disk.
+    /// Share of time in which its processes waited for memory or a disk.
     pub pressure_percent: f64,
-    /// What it uses in earnest, as far as reclaim has found out.
+    /// The pod's working set, if reclaim has found it.
     pub working_set_bytes: Option<u64>,
 }
 
-/// Since the agent started.
+/// Counters since the agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReclaimCounters {
     pub freed_bytes: u64,
     pub swapped_bytes: u64,
-    /// In mode `observe`: what would have been asked for.
-    pub would_bytes: u64,
-    /// What the writes took.
-    pub micros: u64,
+    /// In mode `observe`: bytes that the agent would have asked for.
+    pub observed_bytes: u64,
+    /// Time spent in writes.
+    pub duration_micros: u64,
 }
 
-/// Since the agent started. Labels are of fixed vocabularies.
+/// Counters since the agent started. Labels are from fixed vocabularies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Counters {
-    /// Evictions by outcome, as in [`Evicted`].
+    /// Evictions by outcome.
     pub evictions: BTreeMap<String, u64>,
-    /// Limits that were written, by cause: `found`, `grant-changed`, `drift`, `step-down`.
+    /// Limits that the agent wrote, by cause: `found`, `grant-changed`, `drift`, `step-down`.
     pub limits_written: BTreeMap<String, u64>,
-    /// Containers that began while the agent ran, whose limit was right when it was first seen.
+    /// Containers that started while the agent ran, and had the right limit when it first saw them.
     pub starts_right: u64,
-    /// And those whose limit was not: no hook, or a hook that knew less.
+    /// Containers that started with a wrong limit: no hook, or a hook that knew less.
     pub starts_corrected: u64,
     pub api_errors: u64,
     #[serde(default)]
@@ -310,7 +308,7 @@ pub struct Counters {
     pub resumes: u64,
     pub passes: u64,
     pub pass_seconds: f64,
-    /// How many passes took how long, by [`PASS_BOUNDS`].
+    /// Number of passes by duration, with the bounds [`PASS_BOUNDS`].
     #[serde(default)]
     pub pass_buckets: [u64; PASS_BOUNDS.len() + 1],
 }

@@ -1,8 +1,9 @@
-//! Kubernetes quantities (`100Mi`, `1500m`, `1e9`), as Go reads and reckons them.
+//! Kubernetes quantities (`100Mi`, `1500m`, `1e9`), parsed and computed as in Go.
 //!
-//! Source: `k8s.io/apimachinery/pkg/api/resource`. Its code accepts more than the grammar in its doc
-//! comment (`Mi` is 0, `-` too), and `Value()` overflows in two ways. Both are reproduced here, since
-//! the scheduler and the kubelet use the same numbers: `1e42` is a valid limit and has the value 0.
+//! Source: `k8s.io/apimachinery/pkg/api/resource`. Its code accepts more than the grammar in its
+//! doc comment (`Mi` is 0, and so is `-`), and `Value()` overflows in two ways. This module
+//! reproduces both, because the scheduler and the kubelet use the same numbers: `1e42` is a valid
+//! limit and has the value 0.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -19,11 +20,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// An amount to the billionth, the finest that Kubernetes keeps (finer amounts are rounded up).
+/// An amount to the billionth, the finest that Kubernetes keeps (it rounds finer amounts up).
 #[derive(Clone, Copy, Debug)]
 pub struct Quantity(Amount);
 
-/// Go has the first two forms, and chooses by the length of the text. They overflow differently.
+/// Go has the first two forms, and selects one by the length of the text. They overflow
+/// differently.
 #[derive(Clone, Copy, Debug)]
 enum Amount {
     /// `int64Amount`: `amount` × 10^`scale`.
@@ -35,7 +37,7 @@ enum Amount {
 }
 
 const NANO: i128 = 1_000_000_000;
-/// The digits that always fit an `i64`: Go's `maxInt64Factors`.
+/// A number of digits that always fits an `i64`: Go's `maxInt64Factors`.
 const SHORT: usize = 18;
 
 impl Default for Quantity {
@@ -57,7 +59,7 @@ impl Quantity {
         self.nano() > 0
     }
 
-    /// Kubernetes' `Value()`: whole units, rounded up, and what Go makes of an overflow.
+    /// Kubernetes' `Value()`: whole units, rounded up; on overflow the same result as Go's.
     pub fn value(self) -> i64 {
         match self.0 {
             Amount::Scaled { amount, scale } if scale < 0 => rounded_up(amount, scale),
@@ -67,7 +69,7 @@ impl Quantity {
         }
     }
 
-    /// Whether [`Self::value`] is the amount, rounded up, and not what an overflow left of it.
+    /// Returns true if [`Self::value`] is the amount rounded up, not the result of an overflow.
     pub fn fits(self) -> bool {
         let nano = self.nano();
         i128::from(self.value()) == nano / NANO + (nano % NANO).signum()
@@ -78,7 +80,7 @@ impl Quantity {
         Self(Amount::Nano { high, low: low.cast_unsigned() })
     }
 
-    /// In billionths, at most what an `i128` holds. The order of quantities goes by it.
+    /// Returns the amount in billionths, capped to an `i128`. Quantities are ordered by it.
     fn nano(self) -> i128 {
         match self.0 {
             Amount::Scaled { amount, scale } => scaled_nano(amount, scale),
@@ -93,7 +95,7 @@ fn joined(high: i64, low: u64) -> i128 {
     i128::from(high) << 64 | i128::from(low)
 }
 
-/// `amount` × 10^`scale`, for a scale of at least −9: there is none below.
+/// Returns `amount` × 10^`scale`; `scale` must be at least −9.
 fn scaled_nano(amount: i64, scale: i32) -> i128 {
     let power = scale.saturating_add(9).max(0).unsigned_abs();
     let nano = 10_i128.checked_pow(power).and_then(|power| power.checked_mul(amount.into()));
@@ -104,7 +106,7 @@ fn scaled_nano(amount: i64, scale: i32) -> i128 {
     })
 }
 
-/// Go's `negativeScaleInt64`: away from zero.
+/// Go's `negativeScaleInt64`: rounds away from zero.
 fn rounded_up(amount: i64, scale: i32) -> i64 {
     let divisor = 10_i128.checked_pow(scale.unsigned_abs()).unwrap_or(i128::MAX);
     let amount = i128::from(amount);
@@ -112,7 +114,7 @@ fn rounded_up(amount: i64, scale: i32) -> i64 {
     i64::try_from(whole).unwrap_or(i64::MAX)
 }
 
-/// Go's `positiveScaleInt64`: 0 where it overflows, but wrapped for the scales that it has by heart.
+/// Go's `positiveScaleInt64`: 0 on overflow, except that its precomputed scales wrap around.
 fn multiplied(amount: i64, scale: i32) -> i64 {
     let scale = scale.unsigned_abs();
     match (scale, 10_i64.checked_pow(scale)) {
@@ -122,7 +124,7 @@ fn multiplied(amount: i64, scale: i32) -> i64 {
     }
 }
 
-/// Go's `scaledValue`: it rounds towards +∞, and keeps the lowest 64 bits.
+/// Go's `scaledValue`: rounds towards +∞, and keeps the lowest 64 bits.
 fn nano_value(nano: i128) -> i64 {
     if nano < 0 {
         return negative_value(nano as i64);
@@ -130,7 +132,7 @@ fn nano_value(nano: i128) -> i64 {
     (nano / NANO + i128::from(nano % NANO != 0)) as i64
 }
 
-/// It takes the lowest 64 bits of a negative amount before it divides them.
+/// Go takes the lowest 64 bits of a negative amount before it divides them.
 fn negative_value(lowest_bits: i64) -> i64 {
     let nano = NANO as i64;
     lowest_bits / nano + i64::from(lowest_bits % nano != 0)
@@ -179,7 +181,7 @@ impl std::ops::Add for Quantity {
     }
 }
 
-/// Not what Kubernetes accepts as a quantity.
+/// The error for a text that Kubernetes does not accept as a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a quantity (examples: 512Mi, 1.5Gi, 250m, 1e9)")]
 pub struct NotAQuantity(pub String);
@@ -192,13 +194,13 @@ impl FromStr for Quantity {
     }
 }
 
-/// A text of a quantity in its parts, as Go's `parseQuantityString` takes it apart.
+/// The parts of a quantity's text, as Go's `parseQuantityString` splits it.
 struct Parts<'a> {
     negative: bool,
     /// Without leading zeros.
     whole: &'a str,
     fraction: &'a str,
-    /// There was a digit, be it a leading zero.
+    /// The text had a digit, even if only a leading zero.
     any_digit: bool,
     suffix: &'a str,
 }
@@ -221,7 +223,7 @@ fn parse(text: &str) -> Option<Amount> {
             parts.any_digit.then(|| long_decimal(&parts, exponent))
         }
         Scale::Binary(exponent) => {
-            // How many digits fit beside the power, as Go estimates it.
+            // The number of digits that fit beside the power, as Go estimates it.
             let room = 14_usize.checked_sub(parts.whole.len().max(1));
             let short = room.is_some_and(|room| room >= (exponent * 3 / 10) as usize);
             if short && parts.fraction.is_empty() {
@@ -257,15 +259,15 @@ fn parts(text: &str) -> Option<Parts<'_>> {
     })
 }
 
-/// The digits at the beginning, and what follows them.
+/// Returns the leading digits, and the rest.
 fn digits_of(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 enum Scale {
-    /// Times a power of ten.
+    /// A power of ten.
     Decimal(i32),
-    /// Times a power of two.
+    /// A power of two.
     Binary(u32),
 }
 
@@ -287,12 +289,12 @@ fn scale(suffix: &str) -> Option<Scale> {
         "Ti" => Scale::Binary(40),
         "Pi" => Scale::Binary(50),
         "Ei" => Scale::Binary(60),
-        // Cut to its lowest 32 bits.
+        // Go cuts the exponent to its lowest 32 bits.
         _ => Scale::Decimal(suffix.strip_prefix(['e', 'E'])?.parse::<i64>().ok()? as i32),
     })
 }
 
-/// The number that the digits make. The callers pass so many that it fits, or take its lowest bits.
+/// Returns the number that the digits form. Callers pass few enough digits, or use its lowest bits.
 fn number(whole: &str, fraction: &str) -> u128 {
     let digits = whole.bytes().chain(fraction.bytes());
     digits.fold(0, |number: u128, digit| {
@@ -300,7 +302,7 @@ fn number(whole: &str, fraction: &str) -> u128 {
     })
 }
 
-/// Whole billionths of a decimal that has too many digits for an `i64`, or is too small for one.
+/// Converts a decimal with too many digits for an `i64`, or too small for one, to whole billionths.
 fn long_decimal(parts: &Parts<'_>, exponent: i32) -> Amount {
     let digits = [parts.whole, parts.fraction].concat();
     let digits = digits.trim_start_matches('0');
@@ -313,7 +315,7 @@ fn long_decimal(parts: &Parts<'_>, exponent: i32) -> Amount {
         }
     };
     let up = u128::from(cut.bytes().any(|digit| digit != b'0'));
-    // 10^128 has no bit below the 128th.
+    // 10^128 is divisible by 2^128, so larger powers have no bit below the 128th either.
     let zeros = u32::try_from(power.clamp(0, 128)).unwrap_or(0);
     let fits = kept.is_empty() || kept.len() + zeros as usize <= 38;
     let lowest_bits = number(kept, "").wrapping_mul(10_u128.wrapping_pow(zeros)).wrapping_add(up);
@@ -324,7 +326,8 @@ fn long_decimal(parts: &Parts<'_>, exponent: i32) -> Amount {
     let value = if parts.negative {
         negative_value((lowest_bits as i64).wrapping_neg())
     } else {
-        // Whole units, before the rounding to billionths: the last nine digits say whether to round up.
+        // Whole units, before the rounding to billionths: the last nine digits decide if it rounds
+        // up.
         let units = power - 9;
         let (kept, cut) = match usize::try_from(units) {
             Ok(_) => (digits, ""),
@@ -341,14 +344,14 @@ fn long_decimal(parts: &Parts<'_>, exponent: i32) -> Amount {
     Amount::Huge { negative: parts.negative, value }
 }
 
-/// Digits times a power of two, at most what an `i64` holds.
+/// Multiplies digits by a power of two, capped to an `i64`.
 fn binary(parts: &Parts<'_>, exponent: u32) -> Amount {
     let most =
         Amount::Scaled { amount: if parts.negative { -i64::MAX } else { i64::MAX }, scale: 0 };
     if parts.whole.len() > 19 {
         return most;
     }
-    // The product's fraction, digit by digit: there may be many.
+    // The fraction of the product, digit by digit: it may be long.
     let mut fraction = vec![0; parts.fraction.len()];
     let mut carry: u128 = 0;
     for (digit, product) in parts.fraction.bytes().zip(&mut fraction).rev() {
@@ -374,14 +377,14 @@ fn binary(parts: &Parts<'_>, exponent: u32) -> Amount {
 }
 
 impl fmt::Display for Quantity {
-    /// A text that has the same value when it is read.
+    /// Formats a text that parses to the same value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nano = self.nano();
         match self.0 {
             Amount::Scaled { amount, scale } if scale > 0 && nano / NANO != self.value().into() => {
                 return write!(f, "{amount}e{scale}");
             }
-            // Of 32 digits, which is what makes Go keep the lowest 64 bits.
+            // 32 digits, which make Go keep the lowest 64 bits.
             Amount::Huge { negative, value } => {
                 let sign = if negative { "-" } else { "" };
                 let value = u128::from(value.cast_unsigned());
@@ -411,7 +414,7 @@ impl Serialize for Quantity {
 }
 
 impl<'de> Deserialize<'de> for Quantity {
-    /// Go's `UnmarshalJSON`: a string or a number by its text, without undoing escapes.
+    /// Go's `UnmarshalJSON`: takes the text of a string or a number, without resolving escapes.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let text = raw.get();
@@ -429,7 +432,7 @@ mod tests {
 
     use super::*;
 
-    /// What Go's own package said: see the README beside the file.
+    /// Recorded from Go's own package: see the README beside the file.
     const RECORDED: &str = include_str!("../../../../tests/fixtures/quantities/quantities.tsv");
 
     fn read(json: &str) -> Option<(i64, i32)> {
@@ -474,14 +477,14 @@ mod tests {
             let text = quantity.to_string();
             let again: Quantity = text.parse().unwrap();
             assert_eq!(again, quantity, "{line}: {text}");
-            // Nothing depends on how far below zero an amount is.
+            // Only the sign of a negative amount matters.
             if quantity >= Quantity::default() {
                 assert_eq!(again.value(), quantity.value(), "{line}: {text}");
             }
         }
     }
 
-    /// Go would compute a power of ten with two thousand million digits.
+    /// Go would compute a power of ten with two billion digits.
     #[test]
     fn no_text_takes_long_or_much_memory() {
         let long = "9".repeat(1_000_000);

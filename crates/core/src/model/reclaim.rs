@@ -1,10 +1,10 @@
-//! What proactive reclaim sees of a pod and of the node at one moment.
+//! Facts about a pod and the node for proactive reclaim, at one moment.
 
 use std::fmt;
 
 use super::{host::Monotonic, pod::PodUid};
 
-/// One line of a cgroup's `memory.pressure` or `io.pressure`: `some`.
+/// The line `some` of a cgroup's `memory.pressure` or `io.pressure`.
 ///
 /// Source: Linux `Documentation/accounting/psi.rst`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -14,10 +14,10 @@ pub struct Some {
     pub total_micros: u64,
 }
 
-/// A pod's cgroup as it is now. Counters count since it was made.
+/// Memory of a pod's cgroup now. Counters count since its creation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodMemory {
-    /// `memory.current`
+    /// `memory.current`.
     pub current_bytes: u64,
     /// `anon` of `memory.stat`.
     pub anon_bytes: u64,
@@ -25,7 +25,7 @@ pub struct PodMemory {
     pub file_bytes: u64,
     /// The larger of `memory.min` and `memory.low`.
     pub protected_bytes: u64,
-    /// `memory.swap.current`
+    /// `memory.swap.current`.
     pub swap_bytes: u64,
     /// `memory.swap.max`; `None` without a limit.
     pub swap_max_bytes: Option<u64>,
@@ -33,53 +33,53 @@ pub struct PodMemory {
     pub refaults_anon_pages: u64,
     pub refaults_file_pages: u64,
     pub memory: Some,
-    /// `None` where the io controller does not count it.
+    /// `None` if the io controller does not count it.
     pub io: Option<Some>,
 }
 
-/// A pod that may be reclaimed from, as its cgroup is now.
+/// A pod that reclaim may take memory from, with its cgroup's current state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     pub uid: PodUid,
-    /// `None` where it cannot be read, or the kernel does not count stalls.
+    /// `None` if it cannot be read, or the kernel does not count stalls.
     pub memory: Option<PodMemory>,
-    /// Why the pod is left alone whatever its memory is.
+    /// The reason for leaving the pod alone, independent of its memory.
     pub left_alone: Option<Held>,
 }
 
-/// What reclaim needs to know of the node.
+/// Facts about the node for reclaim.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NodeLook {
     pub at: Monotonic,
     pub swap_bytes: u64,
     pub swap_used_bytes: u64,
     pub page_bytes: u64,
-    /// The highest ratio of an eviction signal to its threshold; `None` where none was measured.
+    /// The highest ratio of an eviction signal to its threshold; `None` if none was measured.
     pub nearest_signal: Option<f64>,
-    /// Requests that waited in the queue of the swap's disk, on average since the last look.
+    /// Average number of requests that waited in the queue of the swap's disk since the last look.
     pub disk_queue: Option<f64>,
-    /// When the data above is from; it must not be old.
+    /// The time of the data above, which must be recent.
     pub sampled: Monotonic,
-    /// The list of pods is the API server's own.
+    /// The list of pods comes from the API server.
     pub pods_are_fresh: bool,
 }
 
 crate::vocabulary! {
-    /// Why nothing is reclaimed from a pod.
+    /// The reason for reclaiming nothing from a pod.
     #[derive(PartialOrd, Ord, Hash)]
     pub enum Held {
-        /// The node: this and the next four.
+        /// Reasons of the node: this and the next four.
         Stale = "stale",
         Signal = "signal",
         Disk = "disk",
         NodeSwap = "node-swap",
         Budget = "budget",
-        /// The pod, whatever its memory is: this and the next three.
+        /// Reasons of the pod, independent of its memory: this and the next three.
         Starting = "starting",
         Migrating = "migrating",
         Leaving = "leaving",
         Suspended = "suspended",
-        /// The pod's memory: all that follow.
+        /// Reasons in the pod's memory: all that follow.
         Unreadable = "unreadable",
         FirstLook = "first-look",
         MemoryPressure = "memory-pressure",
@@ -93,7 +93,7 @@ crate::vocabulary! {
 }
 
 impl Held {
-    /// The reason is one of the whole node: it holds for all pods.
+    /// Returns true for a reason of the whole node, which applies to all pods.
     pub fn is_of_node(self) -> bool {
         matches!(self, Self::Stale | Self::Signal | Self::Disk | Self::NodeSwap)
     }
@@ -105,40 +105,40 @@ impl fmt::Display for Held {
             Self::Stale => "the agent's data is not current",
             Self::Signal => "an eviction signal is near its threshold",
             Self::Disk => "the disk of the swap is busy",
-            Self::NodeSwap => "the node's swap is used up to reclaim.max-swap-percent",
-            Self::Budget => "the budget of written bytes is used up",
-            Self::Starting => "the pod has started only now",
-            Self::Migrating => "its VM migrates",
-            Self::Leaving => "the pod is leaving",
+            Self::NodeSwap => "the node's swap is in use up to reclaim.max-swap-percent",
+            Self::Budget => "the budget for written bytes is used up",
+            Self::Starting => "the pod has started recently",
+            Self::Migrating => "its VM is migrating",
+            Self::Leaving => "the pod is being deleted",
             Self::Suspended => "the pod is suspended",
             Self::Unreadable => {
                 "its cgroup cannot be read, or the kernel does not count its stalls"
             }
-            Self::FirstLook => "it is looked at for the first time",
+            Self::FirstLook => "the agent sees it for the first time",
             Self::MemoryPressure => "its processes waited for memory",
             Self::IoPressure => "its processes waited for a disk",
-            Self::Refaults => "memory that was reclaimed came back",
-            Self::BackingOff => "it needed memory back a short time ago",
+            Self::Refaults => "reclaimed memory came back",
+            Self::BackingOff => "it needed memory back recently",
             Self::PodSwap => "it uses its swap grant up to reclaim.max-swap-percent",
             Self::Floor => "it is at its floor",
-            Self::InProgress => "the last reclaim is not complete",
+            Self::InProgress => "the last reclaim has not ended",
         })
     }
 }
 
-/// What came of asking the kernel to reclaim.
+/// The result of asking the kernel to reclaim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reclaimed {
-    /// What was asked for in all writes together.
+    /// Bytes asked for, in all writes together.
     pub asked_bytes: u64,
-    /// By how much the pod's swap has grown meanwhile.
+    /// Bytes by which the pod's swap has grown meanwhile.
     pub swapped_bytes: u64,
-    /// By how much `memory.current` fell.
+    /// Bytes by which `memory.current` fell.
     pub freed_bytes: u64,
-    /// How long the writes took.
+    /// Duration of the writes, in microseconds.
     pub micros: u64,
     /// The kernel found no more to reclaim (EAGAIN).
     pub exhausted: bool,
-    /// The pod's cgroup is gone.
+    /// The pod's cgroup no longer exists.
     pub gone: bool,
 }

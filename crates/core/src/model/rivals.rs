@@ -1,8 +1,8 @@
-//! Others that do on this node what the agent does: OpenShift's own swap.
+//! Other programs that do the agent's work on this node: OpenShift's own swap, for example.
 
 use std::path::PathBuf;
 
-/// Whose it is.
+/// The owner of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// OpenShift's own operator, by a MachineConfig.
@@ -20,10 +20,10 @@ impl Who {
     }
 }
 
-/// What a rival does.
+/// The work of such a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Job {
-    /// Makes swap and switches it on.
+    /// Creates swap and switches it on.
     Swap,
     /// Sets the kernel's watermarks.
     Watermarks,
@@ -31,14 +31,14 @@ pub enum Job {
     Slices,
     /// Configures the kubelet for swap.
     Kubelet,
-    /// Removes what the wasp-agent DaemonSet has left.
+    /// Removes the remains of the wasp-agent DaemonSet.
     Cleanup,
     /// Sets swap limits of containers.
     Limits,
 }
 
 impl Job {
-    /// As a row of the table in docs/comparison.md has it.
+    /// Returns the name of its row in docs/comparison.md.
     pub fn name(self) -> &'static str {
         match self {
             Self::Swap => "swap",
@@ -51,7 +51,7 @@ impl Job {
     }
 }
 
-/// A file that was found, and what it does in words.
+/// A file of such a program, and a description of its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rival {
     pub who: Who,

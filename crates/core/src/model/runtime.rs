@@ -1,12 +1,12 @@
-//! The node's container runtime, as far as hooks go.
+//! The node's container runtime, as far as hooks are concerned.
 
 use std::path::PathBuf;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runtime {
-    /// It reads hooks in these folders.
+    /// It reads hooks from these folders.
     Crio(Vec<PathBuf>),
-    /// It reads none.
+    /// It does not read hooks.
     Containerd,
     Unknown,
 }

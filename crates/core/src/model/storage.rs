@@ -1,20 +1,21 @@
-//! What was seen of the places where swap is or could be, and of the memory it would move to.
+//! Facts about the places of existing or possible swap, and about the memory that its pages would
+//! move to.
 
 use std::path::{Path, PathBuf};
 
 use super::host::SwapDevice;
 
-/// What is at a swapfile's path.
+/// The content of a swapfile's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Area {
     Nothing,
-    /// A swap area with our label.
+    /// A swap area with the agent's label.
     Ours {
         bytes: u64,
-        /// What removing it gives back.
+        /// Bytes that its removal frees.
         allocated_bytes: u64,
     },
-    /// Anything else, in words.
+    /// Any other content, described in words.
     Other(String),
 }
 
@@ -22,13 +23,13 @@ pub enum Area {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSystem {
     pub total_bytes: u64,
-    /// For users without privileges, as the kubelet counts.
+    /// Free bytes for users without privileges, as the kubelet counts them.
     pub available_bytes: u64,
-    /// Why it cannot hold swap.
+    /// The reason why it cannot hold swap.
     pub obstacle: Option<String>,
 }
 
-/// A swapfile's place. A file that was exchanged for one of another size while in use is at `next`.
+/// The place of a swapfile. A file that replaced another one in use is at `next`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePlace {
     pub path: PathBuf,
@@ -41,7 +42,8 @@ pub struct FilePlace {
 }
 
 impl FilePlace {
-    /// The kernel does not take our file at `path`: it is of no use, but for what removing it frees.
+    /// Records that the kernel rejects our file at `path`: it is useless, except for the space that
+    /// its removal frees.
     pub fn refused(&mut self, path: &Path) {
         let areas = [
             (&self.path, &mut self.found, &self.active),
@@ -55,12 +57,12 @@ impl FilePlace {
     }
 }
 
-/// What is on a partition.
+/// The content of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A swap area, whoever made it.
+    /// A swap area, ours or not.
     Swap,
-    /// Zeros where anything would begin or end.
+    /// Zeros at the places of all known signatures.
     Blank,
     Other,
 }
@@ -73,7 +75,7 @@ pub struct PartitionPlace {
     pub active: Option<SwapDevice>,
 }
 
-/// A compressed RAM disk that holds our swap area, or once did.
+/// A compressed RAM disk that holds our swap area, or held it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZramDevice {
     pub path: PathBuf,
@@ -81,19 +83,19 @@ pub struct ZramDevice {
     pub active: Option<SwapDevice>,
 }
 
-/// Where swapped pages can go when a swap area is switched off.
+/// Memory for the pages of a swap area that is switched off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryFacts {
     pub ram_bytes: u64,
     /// `MemAvailable`.
     pub available_bytes: u64,
-    /// Cgroups that have pages in swap and a limit of memory.
+    /// Cgroups that have pages in swap and a memory limit.
     pub cgroups: Vec<CgroupMemory>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupMemory {
-    /// Below the cgroup root.
+    /// Path below the cgroup root.
     pub path: PathBuf,
     /// `memory.max`.
     pub max_bytes: u64,

@@ -1,4 +1,4 @@
-//! Suspended pods: what the agent remembers of them, and what the control socket says.
+//! Suspended pods: the agent's record of them, and the messages of the control socket.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -10,16 +10,16 @@ use super::{
     swap::SwapMax,
 };
 
-/// How far a suspension is.
+/// The stage of a suspension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// Its processes are being stopped, and its memory goes to swap.
+    /// The agent freezes its processes and moves its memory to swap.
     Falling,
     Asleep,
 }
 
-/// A pod that was suspended.
+/// A suspended pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspended {
     pub uid: PodUid,
@@ -27,11 +27,11 @@ pub struct Suspended {
     pub name: Arc<str>,
     pub qos_class: QosClass,
     pub stage: Stage,
-    /// A VM that KubeVirt has paused: its launcher is not frozen.
+    /// A VM that KubeVirt has paused: the agent does not freeze its launcher.
     pub vm: bool,
-    /// Since boot.
+    /// Time since boot.
     pub since: Monotonic,
-    /// What the pod as a whole requested when it was suspended: a resize wakes it.
+    /// The pod-level resources at suspension: a resize wakes the pod.
     #[serde(default)]
     pub resources: Option<Resources>,
     /// The limit of the pod's cgroup when it was suspended.
@@ -45,17 +45,17 @@ pub struct Suspended {
 pub struct Sleeper {
     pub name: Arc<str>,
     pub id: ContainerId,
-    /// `None` where systemd does not manage the cgroup.
+    /// `None` if systemd does not manage the cgroup.
     pub unit: Option<Arc<str>>,
-    /// Below the cgroup root.
+    /// Path below the cgroup root.
     pub path: PathBuf,
     pub inode: u64,
-    /// What it had when it was suspended: a resize wakes the pod.
+    /// Its resources at suspension: a resize wakes the pod.
     pub resources: Resources,
     pub spec: Resources,
-    /// How much of its memory may go to swap.
+    /// Bytes of its memory that may go to swap.
     pub budget_bytes: u64,
-    /// Its swap limit while it falls asleep, where free swap has no room for all of its memory.
+    /// Its swap limit while it falls asleep, if free swap has no room for all of its memory.
     #[serde(default)]
     pub bound_bytes: Option<u64>,
     /// Of the budget: what is lent from `suspend.reserve` for as long as the pod is suspended.
@@ -73,11 +73,11 @@ pub struct Sleeper {
 pub struct Usage {
     pub memory_bytes: u64,
     pub swap_bytes: u64,
-    /// Of the memory: what the kernel can drop without swap.
+    /// The part of the memory that the kernel can drop without swap.
     pub file_bytes: u64,
 }
 
-/// A running container that may be suspended, as it was found.
+/// A running container that may be suspended, as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub name: Arc<str>,
@@ -93,7 +93,7 @@ pub struct Candidate {
     pub usage: Usage,
 }
 
-/// What the command asks of the agent: one line of JSON.
+/// The request of a command to the agent: one line of JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, tag = "command")]
 pub enum Request {
@@ -129,7 +129,7 @@ pub struct Row {
     pub qos_class: QosClass,
     pub state: String,
     pub memory_before_bytes: u64,
-    /// In a dry run: what is expected.
+    /// In a dry run: the expected value.
     pub memory_after_bytes: u64,
     pub swap_bytes: u64,
     /// What `suspend.reserve` lends it beyond its grant.

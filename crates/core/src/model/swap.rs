@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// `memory.swap.max`: a number of bytes or no limit at all. `Max` is the greatest of all.
+/// `memory.swap.max`: a number of bytes, or no limit. `Max` is greater than any number.
 ///
 /// Source: Linux `Documentation/admin-guide/cgroup-v2.rst`, "memory.swap.max".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,7 +17,8 @@ pub enum SwapMax {
 impl SwapMax {
     pub const ZERO: Self = Self::Bytes(0);
 
-    /// What the kernel will show after this is written: it keeps whole pages, rounded down.
+    /// Returns the value that the kernel shows after this one is written: whole pages, rounded
+    /// down.
     pub fn as_kernel_shows(self, page_bytes: u64) -> Self {
         match self {
             Self::Bytes(bytes) => Self::Bytes(bytes - bytes % page_bytes.max(1)),
@@ -25,7 +26,7 @@ impl SwapMax {
         }
     }
 
-    /// As systemd's D-Bus properties hold it: `u64::MAX` is "infinity".
+    /// Converts to the value of systemd's D-Bus properties: `u64::MAX` means "infinity".
     pub fn to_systemd(self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -48,7 +49,7 @@ impl fmt::Display for SwapMax {
     }
 }
 
-/// Neither `max` nor a number of bytes.
+/// The error for a text that is neither `max` nor a number of bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither \"max\" nor a number of bytes")]
 pub struct NotASwapMax(pub String);
@@ -78,7 +79,7 @@ impl From<SwapMax> for String {
     }
 }
 
-/// A size for people: `1.5 GiB`, in binary units.
+/// Formats a size for people: `1.5 GiB`, in binary units.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut unit = 0;
@@ -91,30 +92,31 @@ pub fn human_bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// Whether the kernel can limit the swap of a cgroup.
+/// The kernel's ability to limit a cgroup's swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwapControl {
     Works,
-    /// `cgroup_disable=memory`, or the memory controller is in a hierarchy of cgroup v1.
+    /// `cgroup_disable=memory`, or the memory controller is in a cgroup v1 hierarchy.
     NoMemoryController,
     /// `swapaccount=0`, or a kernel without CONFIG_SWAP.
     NotCounted,
-    /// No cgroup has a memory controller yet, which would show it.
+    /// Unknown, because no cgroup has a memory controller yet.
     Unknown,
 }
 
 impl SwapControl {
-    /// Why no limit can be set, and the remedy.
+    /// Returns the reason why no limit can be set, with the remedy.
     pub fn lacks(self) -> Option<&'static str> {
         match self {
             Self::Works | Self::Unknown => None,
             Self::NoMemoryController => Some(
-                "the kernel has no memory controller for cgroup v2 (cgroup.controllers does not list \
-                 it): no limit can be set; remove cgroup_disable=memory from the kernel's command line",
+                "the kernel has no memory controller for cgroup v2 (cgroup.controllers does not \
+                 list it), so the agent cannot set limits; remove cgroup_disable=memory from \
+                 the kernel's command line",
             ),
             Self::NotCounted => Some(
-                "the kernel does not count swap for cgroups (no memory.swap.max): no limit can be set; \
-                 remove swapaccount=0 from the kernel's command line",
+                "the kernel does not count swap for cgroups (no memory.swap.max), so the agent \
+                 cannot set limits; remove swapaccount=0 from the kernel's command line",
             ),
         }
     }

@@ -1,8 +1,8 @@
 //! The header of a swap area, as mkswap(8) writes it and swapon(2) reads it.
 //!
-//! Source: Linux `include/linux/swap.h`, `union swap_header`: in the area's first page, at 1024
-//! version, last page and number of bad pages (native 32-bit words), a UUID of 16 bytes and a label
-//! of 16; in the page's last ten bytes the magic.
+//! Source: Linux `include/linux/swap.h`, `union swap_header`: the area's first page has, at offset
+//! 1024, version, last page and number of bad pages (native 32-bit words), a UUID of 16 bytes and a
+//! label of 16; its last ten bytes are the magic.
 
 use uuid::Uuid;
 
@@ -10,21 +10,21 @@ const MAGIC: &[u8; 10] = b"SWAPSPACE2";
 const INFO: usize = 1024;
 const VERSION: u32 = 1;
 const LABEL_BYTES: usize = 16;
-/// By this label the agent knows a swap area as its own.
+/// The label by which the agent recognizes its own swap areas.
 pub const LABEL: &str = "wasp-agent";
 
 /// A swap area of version 1 without bad pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapHeader {
-    /// All pages of the area, the header's own among them.
+    /// Number of pages of the area, including the header's.
     pub pages: u32,
     pub uuid: Uuid,
     pub label: String,
 }
 
 impl SwapHeader {
-    /// For an area of `bytes`. `None` where it is too small (mkswap asks for ten pages) or has more
-    /// pages than the header can say.
+    /// Returns a header for an area of `bytes`; `None` if the area is too small (mkswap requires
+    /// ten pages) or has more pages than the header can express.
     pub fn ours(bytes: u64, page_bytes: u64, uuid: Uuid) -> Option<Self> {
         let pages = u32::try_from(bytes / page_bytes).ok().filter(|pages| *pages >= 10)?;
         Some(Self { pages, uuid, label: LABEL.to_owned() })
@@ -34,7 +34,7 @@ impl SwapHeader {
         self.label == LABEL
     }
 
-    /// The area's first page.
+    /// Formats the area's first page.
     pub fn to_page(&self, page_bytes: usize) -> Vec<u8> {
         let mut page = vec![0; page_bytes];
         let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
@@ -47,7 +47,7 @@ impl SwapHeader {
         page
     }
 
-    /// From the area's first page; `None` where it is none of this page size.
+    /// Parses the area's first page; `None` if it is not a swap header with this page size.
     pub fn from_page(page: &[u8]) -> Option<Self> {
         let word = |at: usize| {
             let bytes = page.get(INFO + at..INFO + at + 4)?;
@@ -66,7 +66,7 @@ impl SwapHeader {
     }
 }
 
-// The tests have util-linux read what this module writes.
+// The tests let util-linux read the output of this module.
 #[cfg(test)]
 #[allow(clippy::disallowed_types, clippy::disallowed_methods)]
 mod tests {
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(pages(u64::MAX), None);
     }
 
-    /// `mkswap` (util-linux) and this agree: it reads ours, and we read its.
+    /// `mkswap` (util-linux) and this module agree: each reads the other's header.
     #[test]
     fn util_linux_agrees() {
         use std::{fs, process::Command};
@@ -123,7 +123,7 @@ mod tests {
         let read = SwapHeader::from_page(&bytes[..4096]).unwrap();
         assert_eq!((read.pages, read.uuid, read.label.as_str()), (256, other, "another"));
         assert!(!read.is_ours());
-        // Byte for byte the same, but for what mkswap may put before byte 1024.
+        // Byte for byte the same, except for content that mkswap may put before byte 1024.
         let expected = SwapHeader { pages: 256, uuid: other, label: "another".into() };
         assert_eq!(expected.to_page(4096)[1024..], bytes[1024..4096]);
     }

@@ -1,26 +1,26 @@
-//! Every kind of trouble that the agent reports. STATUS, `wasp-agent status`, metrics and
-//! `wasp-agent check` draw on this one list, the worst first.
+//! Every kind of problem that the agent reports. STATUS, `wasp-agent status`, metrics and
+//! `wasp-agent check` all use this list, the worst first.
 
 use serde::{Deserialize, Serialize};
 
-/// How bad a trouble is.
+/// The severity of a problem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It passes by itself.
+    /// It passes without action.
     Note,
-    /// The agent works, with less safety or speed.
+    /// The agent works, but less safely or more slowly.
     #[default]
     Warn,
-    /// A part of the agent's work, or of the node's, is not done.
+    /// A part of the work of the agent, or of the node, fails.
     Fail,
 }
 
-/// Makes the enum and its table of one list, so that neither can lack a kind.
+/// Builds the enum and its table from one list, so that neither can lack a kind.
 macro_rules! troubles {
     ($($(#[$doc:meta])* $kind:ident $word:literal $severity:ident [$($check:literal),*], [$($fix:literal),*];)*) => {
-        /// A kind of trouble. The order is the rank: the worst first.
+        /// A kind of problem. The order is the rank: the worst first.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Trouble {
             $($(#[$doc])* $kind,)*
@@ -30,7 +30,8 @@ macro_rules! troubles {
             /// The worst first.
             pub const ALL: &[Self] = &[$(Self::$kind,)*];
 
-            /// In the journal's field `ABOUT`, in metrics and in JSON. A word never changes its meaning.
+            /// The word in the journal's field `PROBLEM`, in metrics and in JSON. A word never
+            /// changes its meaning.
             pub fn word(self) -> &'static str {
                 match self {
                     $(Self::$kind => $word,)*
@@ -50,7 +51,7 @@ macro_rules! troubles {
                 }
             }
 
-            /// Commands that fix the trouble, or that show whom it comes from.
+            /// Commands that fix the problem, or that show its cause.
             pub fn remedy(self) -> &'static [&'static str] {
                 match self {
                     $(Self::$kind => &[$($fix),*],)*
@@ -62,8 +63,8 @@ macro_rules! troubles {
 
 troubles! {
     /// The hook's program does not run: no container can start while its definition is installed.
-    HookProgram "hook-program" Fail ["hook-program"], ["wasp-agent check"];
-    /// A signal of eviction is above its threshold, or a pod is on its way.
+    HookProgram "hook-program" Fail ["hook-program", "hook-label"], ["wasp-agent check"];
+    /// An eviction signal is above its threshold, or a pod is leaving.
     Eviction "eviction" Warn [], ["wasp-agent status"];
     /// The API server does not answer, or refuses.
     Api "api" Fail ["api-server"], ["journalctl -u kubelet -b -p warning"];
@@ -80,32 +81,32 @@ troubles! {
     Inotify "inotify" Warn [], ["sysctl fs.inotify.max_user_watches"];
     Memory "memory" Fail [], [];
     Systemd "systemd" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
-    /// Limits that systemd could not be told.
-    Untold "untold" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
+    /// Limits that the agent could not set in systemd.
+    Untold "systemd-limits" Warn ["systemd-bus"], ["systemctl start dbus.socket"];
     Records "records" Warn ["run-space"], ["df /run"];
     Pods "pods" Warn [], ["journalctl -u wasp-agent -b -p warning"];
     Signals "signals" Fail [], [];
     Evictions "evictions" Fail ["run-space"], ["df /run"];
-    /// What is suspended cannot be kept, or a pod cannot be woken.
+    /// The state of suspended pods cannot be saved, or a pod cannot be woken.
     Suspend "suspend" Fail ["run-space"], ["wasp-agent suspended"];
-    /// The socket of the commands cannot be served.
+    /// The commands' socket does not work.
     Control "control" Warn ["run-space"], ["df /run"];
     Status "status" Fail ["run-space"], ["df /run"];
     Announce "announce" Warn ["may-patch-node-status"], ["wasp-agent check"];
     Kubelet "kubelet" Fail ["kubelet-config", "kubelet-fail-swap-on", "kubelet-swap-behavior"], ["wasp-agent check"];
-    /// The kubelet counts other swap than the node has.
+    /// The kubelet counts another amount of swap than the node has.
     KubeletSwap "kubelet-swap" Warn [], ["systemctl restart kubelet"];
     Protection "protection" Warn ["protection"], ["wasp-agent check"];
-    Rival "rival" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
+    Rival "conflict" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
     /// No hook is installed.
     Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
     Oomd "oomd" Warn ["systemd-oomd"], ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
-    /// Another writer keeps changing limits.
+    /// Another program keeps changing limits.
     Contended "contended" Fail [], ["journalctl -u wasp-agent -b -g 'another writer'"];
-    /// The kubelet's limits are not what LimitedSwap gives.
-    Differs "differs" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
+    /// The kubelet's limits differ from LimitedSwap.
+    Differs "kubelet-limits" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
     Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
-    /// Proactive reclaim is configured and the kernel has none.
+    /// Proactive reclaim is configured, but the kernel does not support it.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
     Swap "swap" Fail ["swap", "swap-provisioning"], ["systemctl restart wasp-swap"];
     /// `vm.swappiness = 0`.
@@ -113,26 +114,26 @@ troubles! {
     /// `vm.overcommit_memory = 2`.
     OvercommitMemory "overcommit-memory" Warn ["overcommit-memory"], ["sysctl -w vm.overcommit_memory=0"];
     Watermarks "watermarks" Warn ["watermarks"], ["systemctl restart wasp-swap"];
-    /// A configured guard is not applied.
+    /// The configured scheduling guard is not in place.
     Guard "guard" Warn [], ["wasp-agent check-config"];
     Metrics "metrics" Warn [], ["ss -ltnp"];
     Textfile "textfile" Warn [], ["wasp-agent check-config"];
-    /// What happened cannot be kept for `wasp-agent report`.
+    /// Events cannot be recorded for `wasp-agent report`.
     History "history" Warn [], ["df /var/lib/wasp-agent"];
     /// Containers use more swap than their grant.
-    Above "above" Note [], [];
+    Above "above-grant" Note [], [];
     /// Pods hold more swap than their containers may have together.
-    PodsAbove "pods-above" Note [], [];
+    PodsAbove "pods-above-grant" Note [], [];
 }
 
-/// A trouble that is there now.
+/// A current problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub about: Trouble,
     pub text: String,
-    /// `namespace/name` of the pods concerned, as far as they are few and known.
+    /// `namespace/name` of the affected pods, if they are few and known.
     pub pods: Vec<String>,
-    /// Commands; the kind's own unless the place knows better.
+    /// Commands; those of the kind, unless the reporting code knows better ones.
     pub remedy: Vec<String>,
 }
 
@@ -149,16 +150,16 @@ impl Problem {
 }
 
 impl Problem {
-    /// The commands of the remedy in one line; `None` where there are none, or nothing is to be done.
+    /// Returns the remedy's commands in one line; `None` if there are none, or none is needed.
     pub fn fix(&self) -> Option<String> {
         fix(self.about.severity(), &self.remedy)
     }
 }
 
-/// Commands in one line, without the remarks between them.
+/// Joins commands into one line, without the remarks between them.
 pub fn fix(severity: Severity, remedy: &[String]) -> Option<String> {
     let (first, rest) = remedy.split_first().filter(|_| severity > Severity::Note)?;
-    // What must be done by hand comes before the commands; what is only another way is left out.
+    // A step by hand comes before the commands; a remark about an alternative is left out.
     let by_hand = first.strip_prefix("# ");
     let commands = rest.iter().filter(|line| !line.starts_with('#')).map(String::as_str);
     let commands: Vec<&str> =
@@ -170,7 +171,7 @@ pub fn fix(severity: Severity, remedy: &[String]) -> Option<String> {
     })
 }
 
-/// What is wrong, in one sentence: all texts, and what fixes the first.
+/// Returns all texts and the fix of the first problem as one sentence.
 pub fn sentence(problems: &[Problem]) -> Option<String> {
     let first = problems.first()?;
     let fix = first.fix().map_or_else(String::new, |fix| format!(" [fix: {fix}]"));

@@ -1,6 +1,6 @@
 //! A memory zone as `/proc/zoneinfo` shows it.
 
-/// All in pages.
+/// All fields are in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone {
     pub managed: u64,
@@ -9,19 +9,19 @@ pub struct Zone {
     pub low: u64,
 }
 
-/// What decides on the watermarks.
+/// The inputs of the kernel's watermarks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watermarks {
     pub zones: Vec<Zone>,
     pub page_bytes: u64,
-    /// `vm.min_free_kbytes`
+    /// `vm.min_free_kbytes`.
     pub min_free_kbytes: u64,
     /// `vm.watermark_scale_factor`, in ten-thousandths.
     pub scale_factor: u64,
 }
 
 impl Watermarks {
-    /// Free memory at which the kernel begins to swap.
+    /// Returns the free memory below which the kernel begins to swap, in bytes.
     pub fn swaps_below_bytes(&self) -> u64 {
         let pages = self.zones.iter().fold(0_u64, |sum, zone| sum.saturating_add(zone.low));
         pages.saturating_mul(self.page_bytes)

@@ -7,10 +7,10 @@ pub trait Vocabulary: Copy + Sized + 'static {
     /// The words of [`Vocabulary::ALL`].
     const WORDS: &'static [&'static str];
 
-    /// The one word for this value, wherever people or programs read it.
+    /// The word for this value, wherever people or programs read it.
     fn word(self) -> &'static str;
 
-    /// The value that `word` stands for.
+    /// Returns the value with this word.
     fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|value| value.word() == word)
     }
@@ -18,7 +18,7 @@ pub trait Vocabulary: Copy + Sized + 'static {
 
 /// Declares an enum of unit variants with a word for each: `Variant = "word"`.
 ///
-/// Gives it [`Vocabulary`], `word()` as a method of its own, and serde by the word.
+/// Implements [`Vocabulary`], an inherent `word()`, and serde by the word.
 #[macro_export]
 macro_rules! vocabulary {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -29,7 +29,7 @@ macro_rules! vocabulary {
         }
 
         impl $name {
-            /// The one word for this value, wherever people or programs read it.
+            /// The word for this value, wherever people or programs read it.
             pub const fn word(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+

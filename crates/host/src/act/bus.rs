@@ -1,4 +1,4 @@
-//! The system bus, and systemd on it.
+//! Access to the system bus and to systemd.
 //!
 //! Source: `org.freedesktop.systemd1(5)`.
 
@@ -23,11 +23,12 @@ pub async fn connect(bus: &Path) -> zbus::Result<Connection> {
     let connecting = Builder::address(address.as_str())?.method_timeout(TIMEOUT).build();
     match tokio::time::timeout(TIMEOUT, connecting).await {
         Ok(connection) => connection,
-        Err(_) => Err(zbus::Error::Failure(format!("no answer in {} s", TIMEOUT.as_secs()))),
+        Err(_) => Err(zbus::Error::Failure(format!("no answer within {} s", TIMEOUT.as_secs()))),
     }
 }
 
-/// A unit's property; `interface` is the unit's type: `Scope`, `Slice`, `Service`, or `Unit`.
+/// Reads a property of a unit; `interface` is the unit's type: `Scope`, `Slice`, `Service`, or
+/// `Unit`.
 pub async fn get(
     connection: &Connection,
     unit: &str,
@@ -67,7 +68,7 @@ pub async fn set(
     Ok(())
 }
 
-/// `FreezeUnit` or `ThawUnit`: answered when it is done.
+/// Calls `FreezeUnit` or `ThawUnit`; returns when systemd has finished.
 pub async fn freezer(connection: &Connection, method: &str, unit: &str) -> zbus::Result<()> {
     connection
         .call_method(Some(DESTINATION), MANAGER_PATH, Some(MANAGER), method, &(unit,))
@@ -75,7 +76,7 @@ pub async fn freezer(connection: &Connection, method: &str, unit: &str) -> zbus:
     Ok(())
 }
 
-/// Removes what was set of `unit` until the next boot.
+/// Removes the properties of `unit` that were set until the next boot.
 pub async fn revert(connection: &Connection, unit: &str) -> zbus::Result<()> {
     connection
         .call_method(
@@ -89,12 +90,12 @@ pub async fn revert(connection: &Connection, unit: &str) -> zbus::Result<()> {
     Ok(())
 }
 
-/// Starts `unit` and waits until its job is done, well or not, but not for long.
+/// Starts `unit` and waits a limited time until its job ends, successfully or not.
 pub async fn start(roots: &Roots, unit: &str) -> zbus::Result<()> {
     job(roots, "StartUnit", unit).await
 }
 
-/// The same, if need be after stopping it.
+/// Like [`start`], but stops a running unit first.
 pub async fn restart(roots: &Roots, unit: &str) -> zbus::Result<()> {
     job(roots, "RestartUnit", unit).await
 }
@@ -123,25 +124,25 @@ async fn job(roots: &Roots, kind: &'static str, unit: &str) -> zbus::Result<()> 
             }
         }
     };
-    // What it was started for shows whether it worked.
+    // The caller checks the result by the unit's effect.
     let _ = tokio::time::timeout(TIMEOUT, done).await;
     Ok(())
 }
 
-/// Whether the bus cannot be used any more after this.
+/// Returns true if the connection is unusable after this error.
 pub fn is_broken(error: &zbus::Error) -> bool {
     !matches!(error, zbus::Error::MethodError(..))
 }
 
-/// There is no such unit loaded.
+/// Returns true if no such unit is loaded.
 pub fn is_unit_gone(error: &zbus::Error) -> bool {
     matches!(error, zbus::Error::MethodError(name, ..)
         if name.as_str() == "org.freedesktop.systemd1.NoSuchUnit"
             || name.as_str() == "org.freedesktop.DBus.Error.UnknownObject")
 }
 
-/// The unit's D-Bus path: every byte that is no letter or digit as `_` and two hex digits, and a
-/// leading digit too (`sd_bus_path_encode(3)`).
+/// Returns the unit's D-Bus path: bytes that are neither letters nor digits, and a leading digit,
+/// become `_` and two hex digits (`sd_bus_path_encode(3)`).
 fn unit_path(unit: &str) -> String {
     use std::fmt::Write;
     let mut path = format!("{MANAGER_PATH}/unit/");

@@ -11,8 +11,8 @@ use crate::{
     observe::cgroup::{Cgroup, CgroupError, LIMIT_FILE, is_gone},
 };
 
-/// Sets `memory.swap.max` of the cgroup at `path` if it is still the one with this inode and has
-/// another limit.
+/// Sets `memory.swap.max` of the cgroup at `path`, if the cgroup still has this inode and another
+/// limit.
 pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
     let Some(cgroup) = Cgroup::open(path)? else { return Ok(Written::Gone) };
     if cgroup.inode()? != inode {
@@ -23,7 +23,7 @@ pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, Cgro
         Some(found) if found == to => return Ok(Written::Already),
         Some(_) => {}
     }
-    // By the open folder, so that the controller cannot be led elsewhere meanwhile.
+    // Use the open directory, so that the controller cannot be redirected meanwhile.
     let folder = cgroup.path_by_descriptor();
     let limit = match to {
         SwapMax::Bytes(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
@@ -35,8 +35,9 @@ pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, Cgro
         Ok(()) => failpoint::at("limit.written").map_err(failed).map(|()| Written::Now),
         Err(error) => {
             let source = io_error(&error);
-            // cgroups-rs opens the file with O_CREAT. cgroupfs makes no file, so one that has gone since
-            // (the memory controller was switched off) gives EACCES in place of ENOENT.
+            // cgroups-rs opens the file with O_CREAT. cgroupfs creates no files, so one that has
+            // disappeared since (the memory controller was disabled) gives EACCES instead of
+            // ENOENT.
             if is_gone(&source) || matches!(cgroup.swap_max(), Ok(None)) {
                 return Ok(Written::Gone);
             }
@@ -45,7 +46,7 @@ pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, Cgro
     }
 }
 
-/// The system's error behind that of cgroups-rs.
+/// Returns the system error inside an error of cgroups-rs.
 fn io_error(error: &cgroups_rs::fs::error::Error) -> io::Error {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     match cause.and_then(io::Error::raw_os_error) {

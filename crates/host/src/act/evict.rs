@@ -1,7 +1,7 @@
 //! Asks the API server to evict a pod, with the node's own credentials.
 //!
-//! The requests are built here, not by kube: kube 5.0.0 writes `delete_options` where the API has
-//! `deleteOptions`, and an API server ignores what it does not know, the UID included.
+//! This module builds the requests itself: kube 5.0.0 writes `delete_options` where the API has
+//! `deleteOptions`, and an API server ignores unknown fields, so it would ignore the UID.
 //!
 //! Source: Kubernetes "API-initiated Eviction", `policy/v1` Eviction.
 
@@ -36,17 +36,18 @@ use crate::{
     roots::Roots,
 };
 
-/// The server may hold a request, as when a webhook does not answer.
+/// The server may hold a request, for example while a webhook does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A request without an answer may still be carried out: the pod is looked at so often, with this pause
-/// before each look.
+/// The server may still carry out a request that it has not answered: the agent reads the pod this
+/// many times, with this pause before each read.
 const LOOKS: usize = 3;
 const BEFORE_A_LOOK: Duration = Duration::from_secs(2);
-/// No object of the API server is larger.
+/// The API server has no larger objects.
 const LARGEST_BODY: usize = 4 << 20;
 
-/// Asks for the eviction of the very pod that `victim` is; as the last resort, for its deletion. The pod
-/// is read once more before: what was watched may be old. Nothing is sent once `wanted` is false.
+/// Asks for the eviction of exactly the pod in `victim`, or as the last resort for its deletion.
+/// Reads the pod once more before, because the watched state may be old. Sends nothing once
+/// `wanted` is false.
 pub async fn evict(
     roots: &Roots,
     settings: &Settings,
@@ -62,7 +63,7 @@ pub async fn evict(
         Ok(Err(odd)) => {
             return Answer::Refused { text: format!("it cannot be read: {}", odd.reason) };
         }
-        // Nothing was asked yet: nobody knows less than before.
+        // The request was not sent, so nothing is in doubt.
         Err(Failed::Silent(text)) => return Answer::Unreachable { text },
         Err(Failed::Refused(refusal)) => {
             return match classify(&refusal, victim.ranked.launcher) {
@@ -76,7 +77,8 @@ pub async fn evict(
     }
     if !*wanted.borrow() {
         return Answer::Withdrawn {
-            text: "the pressure, or the connection to the API server, was gone before the request"
+            text: "before the request, the pressure ended or the connection to the API server was \
+                lost"
                 .to_owned(),
         };
     }
@@ -93,9 +95,9 @@ pub async fn evict(
         Answer::Unknown { text } => {
             let found = look_after(&client, settings, victim, &before).await;
             found.unwrap_or_else(|seen| match seen {
-                // KubeVirt up to 1.2 shows no migration: that nothing is seen tells nothing.
+                // KubeVirt up to 1.2 shows no migration, so its absence proves nothing.
                 true if !victim.ranked.launcher => {
-                    Answer::Busy { retry_after, text: format!("{text}; the pod is still there") }
+                    Answer::Busy { retry_after, text: format!("{text}; the pod still exists") }
                 }
                 _ => Answer::Unknown { text },
             })
@@ -104,14 +106,17 @@ pub async fn evict(
     }
 }
 
-/// Why a request has no good answer.
+/// The reason why a request has no useful answer.
 enum Failed {
     Refused(Refusal),
-    /// None came.
+    /// No answer arrived.
     Silent(String),
 }
 
-/// The pod as it is now, or why it cannot be read.
+/// Reads the pod's current state.
+///
+/// # Errors
+/// The reason why it cannot be read.
 async fn read(
     client: &Client,
     settings: &Settings,
@@ -121,18 +126,18 @@ async fn read(
     Ok(decode::pod(&body, &settings.eviction.opt_out_annotations))
 }
 
-/// What to answer where the pod, as it is now, is not to be asked.
+/// Returns the answer for a pod whose current state forbids the request.
 fn instead_of_asking(settings: &Settings, victim: &Victim, now: &Pod) -> Option<Answer> {
     if now.uid != victim.ranked.uid {
         return Some(Answer::Gone);
     }
     if victim.last_resort && now.migration == Some(Migration::Leaving) {
-        return Some(Answer::Withdrawn { text: "its VM is being migrated".to_owned() });
+        return Some(Answer::Withdrawn { text: "its VM is migrating".to_owned() });
     }
     let epoch = jiff::Timestamp::now().as_second();
     spared_as_such(&settings.eviction, now, epoch).map(|spared| match spared {
         Spared::Finished => Answer::Gone,
-        // It leaves without us.
+        // The pod leaves without the agent's request.
         Spared::Terminating => Answer::Gone,
         spared => Answer::Refused { text: format!("it may not be evicted: {spared}") },
     })
@@ -164,7 +169,8 @@ async fn ask(client: &Client, victim: &Victim) -> Result<(), Failed> {
     failpoint::at("evict.asked").map_err(failed)
 }
 
-/// What came of a request that brought no answer. `Err`: nothing is seen of it; whether the pod was seen.
+/// Finds the effect of a request without an answer. `Err`: no effect is visible; the value is true
+/// if the pod could be read.
 async fn look_after(
     client: &Client,
     settings: &Settings,
@@ -176,11 +182,13 @@ async fn look_after(
     for _ in 0..LOOKS {
         sleep(BEFORE_A_LOOK).await;
         match read(client, settings, victim).await {
-            // It was there right before the request: the request was carried out.
+            // The pod existed right before the request, so the server carried out the request.
             Ok(Ok(now)) if now.uid != victim.ranked.uid => return Ok(Answer::Accepted),
             Ok(Ok(now)) if now.deletion_deadline != deadline_before => return Ok(Answer::Accepted),
             Ok(Ok(now)) if now.migration == Some(Migration::Leaving) => {
-                return Ok(Answer::Migrating { text: "its launcher shows a migration".to_owned() });
+                return Ok(Answer::Migrating {
+                    text: "its launcher pod shows a migration".to_owned(),
+                });
             }
             Ok(_) => seen += 1,
             Err(Failed::Refused(refusal)) => {
@@ -194,13 +202,13 @@ async fn look_after(
     Err(seen > 1)
 }
 
-/// Names are those of DNS ([`crate::model::pod::is_name`]), and need no escapes.
+/// Names are DNS names ([`crate::model::pod::is_name`]) and need no escaping.
 fn path(victim: &Victim, subresource: &str) -> String {
     let Ranked { namespace, name, .. } = &victim.ranked;
     format!("/api/v1/namespaces/{namespace}/pods/{name}{subresource}")
 }
 
-/// The body of a good answer.
+/// Sends a request and returns the body of a success.
 async fn call(
     client: &Client,
     method: Method,
@@ -229,11 +237,11 @@ async fn call(
     };
     match tokio::time::timeout(TIMEOUT, answered).await {
         Ok(result) => result,
-        Err(_) => Err(Failed::Silent(format!("no answer in {} s", TIMEOUT.as_secs()))),
+        Err(_) => Err(Failed::Silent(format!("no answer within {} s", TIMEOUT.as_secs()))),
     }
 }
 
-/// `retry_after`: seconds, of the header.
+/// `retry_after`: seconds, from the header.
 fn refusal(code: u16, retry_after: Option<u64>, body: &[u8]) -> Refusal {
     let status: Option<Status> = serde_json::from_slice(body).ok();
     let details = status.as_ref().and_then(|status| status.details.as_ref());
@@ -243,7 +251,7 @@ fn refusal(code: u16, retry_after: Option<u64>, body: &[u8]) -> Refusal {
     let text = |text: &Option<String>| plain(text.as_deref().unwrap_or_default()).into_owned();
     let message = match &status {
         Some(status) => text(&status.message),
-        // A load balancer, or API Priority and Fairness.
+        // A load balancer answered, or API Priority and Fairness.
         None => {
             let shown: String = String::from_utf8_lossy(body).trim().chars().take(200).collect();
             plain(&shown).into_owned()
@@ -302,7 +310,7 @@ mod tests {
         });
         let mut body = serde_json::to_value(&eviction).unwrap();
         let options = body["deleteOptions"].as_object_mut().unwrap();
-        // DeleteOptions have a kind of their own in a body.
+        // In a body, DeleteOptions have a kind of their own.
         options.remove("apiVersion");
         options.remove("kind");
         assert_eq!(body, expected);

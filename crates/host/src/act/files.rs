@@ -1,4 +1,4 @@
-//! Files of ours, replaced as a whole.
+//! Replaces the agent's own files atomically.
 
 use std::{
     fs::{self, File, Permissions},
@@ -9,21 +9,21 @@ use std::{
 
 use crate::failpoint;
 
-/// Ours alone: hooks folders are shared with others.
+/// A prefix that only the agent uses, because other programs share the hooks folders.
 const UNFINISHED: &str = ".wasp-agent-new-";
 
-/// Puts `text` at `path` at once: who reads meanwhile reads the old or the new. Not for keeps: a
-/// power cut may lose it.
+/// Replaces the file at `path` by `text`: concurrent readers see the old or the new content. A
+/// power cut may lose the change.
 pub fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write(path, text, mode, false)
 }
 
-/// As [`replace`], and survives a power cut once it returns.
+/// Like [`replace`], but the new content survives a power cut once this returns.
 pub fn replace_for_keeps(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     write(path, text, mode, true)
 }
 
-/// Removes what is left in `folder` of processes that were killed while they replaced a file.
+/// Removes unfinished files in `folder`, left by processes that were killed during a replacement.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
@@ -48,8 +48,8 @@ fn write(path: &Path, text: &str, mode: u32, sync: bool) -> io::Result<()> {
     if sync { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// Without the name of the unfinished file, which is another each time: the same trouble has the same
-/// words.
+/// Removes the random name of the unfinished file, so that the same problem always has the same
+/// text.
 fn without_name(error: io::Error) -> io::Error {
     match error.to_string().split_once(" at path ") {
         Some((why, _)) => io::Error::new(error.kind(), why.to_owned()),

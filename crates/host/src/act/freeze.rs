@@ -1,7 +1,8 @@
-//! Stops the processes of suspended pods, has their memory reclaimed, and lets them run again.
+//! Freezes the processes of suspended pods, reclaims their memory, and thaws them.
 //!
-//! Where systemd manages a container's cgroup, systemd freezes it, so that it knows. The kernel's file
-//! `cgroup.freeze` is what counts: a thaw is written there first, since it must work without systemd.
+//! If systemd manages a container's cgroup, systemd freezes it, so that its own state is right. The
+//! kernel's file `cgroup.freeze` is decisive: the agent writes a thaw there first, because waking
+//! must work without systemd.
 
 use std::{
     ffi::OsStr,
@@ -14,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use super::{bus, cgroup_reclaim::reclaim, loans::take_back};
+use super::{
+    bus,
+    cgroup_reclaim::{Outcome, ReclaimFile},
+    loans::take_back,
+};
 use crate::{
     decide::suspend::Suspensions,
     failpoint,
@@ -32,22 +37,23 @@ use crate::{
 
 const FREEZE: &str = "cgroup.freeze";
 const EVENTS: &str = "cgroup.events";
-/// A process in the kernel freezes only when it returns from there.
+/// Time to wait for a freeze: a process inside the kernel freezes only when it returns from there.
 const FREEZING: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// systemd is told of a thaw that has happened already.
+/// Time to wait for systemd after a thaw, which has already taken effect.
 const TELLING: Duration = Duration::from_secs(2);
-/// One write to `memory.reclaim`.
+/// Bytes per write to `memory.reclaim`.
 const STEP_BYTES: u64 = 16 << 20;
-/// The same while an eviction signal is near its threshold, with a pause before it.
+/// Bytes per write while an eviction signal is near its threshold, with a pause before each.
 const CAREFUL_STEP_BYTES: u64 = 1 << 20;
 const CAREFUL_PAUSE: Duration = Duration::from_secs(1);
-/// The kernel gives up now and then though there is more.
+/// Writes without progress before giving up: the kernel sometimes finds nothing although there is
+/// more.
 const TRIES: u32 = 3;
-/// Less in a step is as good as nothing.
+/// A write that reclaims fewer bytes than this counts as no progress.
 const PROGRESS_BYTES: u64 = 64 << 10;
 
-/// What those who put a pod to sleep are told meanwhile.
+/// Orders for a running suspension.
 #[derive(Debug, Default)]
 pub struct Orders {
     stop: AtomicBool,
@@ -55,7 +61,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// The pod is to be woken: nothing more is done to it.
+    /// Stops the suspension, because the pod must wake.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -64,12 +70,13 @@ impl Orders {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// An eviction signal is near its threshold: swap is written slowly, so that no other pod is evicted for it.
+    /// Writes swap slowly while an eviction signal is near its threshold, so that the suspension
+    /// causes no eviction.
     pub fn careful(&self, near: bool) {
         self.careful.store(near, Ordering::Relaxed);
     }
 
-    /// How much may be reclaimed now, after a pause where one is due.
+    /// Returns the bytes to reclaim now, after a pause if one is due.
     fn step(&self) -> u64 {
         if !self.careful.load(Ordering::Relaxed) {
             return STEP_BYTES;
@@ -79,7 +86,7 @@ impl Orders {
     }
 }
 
-/// The sleeper's cgroup; `None` where it is gone.
+/// Opens the sleeper's cgroup; `None` if it is gone.
 fn cgroup(roots: &Roots, sleeper: &Sleeper) -> io::Result<Option<Cgroup>> {
     let found = Cgroup::open(&roots.cgroup().join(&sleeper.path)).map_err(io::Error::other)?;
     let Some(cgroup) = found else { return Ok(None) };
@@ -96,17 +103,17 @@ fn is_frozen(cgroup: &Cgroup) -> io::Result<bool> {
     Ok(text.lines().any(|line| line == "frozen 1"))
 }
 
-/// Whether a container is as it was left: frozen.
+/// Returns true if the container is still frozen.
 pub fn is_asleep(roots: &Roots, sleeper: &Sleeper) -> bool {
     cgroup(roots, sleeper).is_ok_and(|found| found.is_some_and(|c| is_frozen(&c).unwrap_or(false)))
 }
 
-/// Whether the kernel can be asked for memory of this container.
+/// Returns true if the kernel supports reclaim for this container.
 pub fn can_reclaim(roots: &Roots, path: &std::path::Path) -> bool {
     roots.cgroup().join(path).join("memory.reclaim").exists()
 }
 
-/// Freezes one container; an error names its cgroup.
+/// Freezes one container. An error names its cgroup.
 pub async fn freeze(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
     let failed = |error: String| format!("cannot freeze {}: {error}", sleeper.path.display());
     let gone = || failed("the container is gone".to_owned());
@@ -132,13 +139,16 @@ pub async fn freeze(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
     match tokio::time::timeout(FREEZING, frozen).await {
         Ok(result) => result.map_err(|error| failed(error.to_string()))?,
         Err(_) => {
-            return Err(failed(format!("its processes did not stop in {} s", FREEZING.as_secs())));
+            return Err(failed(format!(
+                "its processes did not stop within {} s",
+                FREEZING.as_secs()
+            )));
         }
     }
     failpoint::at("freeze.frozen").map_err(|error| failed(error.to_string()))
 }
 
-/// Lets a container run again, at once. A container that is gone needs nothing.
+/// Thaws a container at once. Does nothing if the container is gone.
 pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
     let failed = |error: io::Error| format!("cannot thaw {}: {error}", sleeper.path.display());
     let Some(cgroup) = cgroup(roots, sleeper).map_err(failed)? else { return Ok(()) };
@@ -149,18 +159,18 @@ pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
     }
 }
 
-/// What was let run without the agent that had stopped it.
+/// The pods or cgroups thawed after the agent that had frozen them has ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Thawed {
-    /// Pods or cgroups, for people.
+    /// Names of pods or cgroups, for people.
     pub what: Vec<String>,
     pub failed: Vec<String>,
-    /// systemd's, for [`tell_thawed`].
+    /// Their systemd units, for [`tell_thawed`].
     pub units: Vec<Arc<str>>,
 }
 
 impl Thawed {
-    /// Lets the containers of one pod run. A VM's launcher was not frozen.
+    /// Thaws the containers of one pod. The agent does not freeze a VM's launcher.
     pub fn pod(&mut self, roots: &Roots, pod: &Suspended) {
         let frozen = pod.containers.iter().filter(|_| !pod.vm);
         let before = self.failed.len();
@@ -177,13 +187,14 @@ impl Thawed {
         }
     }
 
-    /// `Err` names all that still is frozen.
+    /// Returns an error that names everything that is still frozen, if anything is.
     pub fn result(&self) -> Result<(), String> {
         if self.failed.is_empty() { Ok(()) } else { Err(self.failed.join("; ")) }
     }
 }
 
-/// Lets run whatever an agent has left suspended, by its file; all that is frozen where that cannot be read.
+/// Thaws the pods in an earlier agent's state file; if that cannot be read, everything that is
+/// frozen.
 pub fn thaw_left(roots: &Roots) -> Thawed {
     match StateFile::<Suspensions>::new(roots).load() {
         Ok(None) => Thawed::default(),
@@ -196,7 +207,7 @@ pub fn thaw_left(roots: &Roots) -> Thawed {
     }
 }
 
-/// Lets every frozen cgroup of pods run, whoever has frozen it.
+/// Thaws every frozen cgroup of pods, whichever program has frozen it.
 pub fn thaw_all(roots: &Roots) -> Thawed {
     let mut thawed = Thawed::default();
     let mut ahead: Vec<PathBuf> = roots.pods().to_vec();
@@ -224,7 +235,7 @@ pub fn thaw_all(roots: &Roots) -> Thawed {
     thawed
 }
 
-/// Whether it was frozen, or about to be.
+/// Returns true if the cgroup was frozen, or about to be.
 fn thaw_if_frozen(roots: &Roots, path: &std::path::Path) -> io::Result<bool> {
     let found = Cgroup::open(&roots.cgroup().join(path)).map_err(io::Error::other)?;
     let Some(cgroup) = found else { return Ok(false) };
@@ -251,7 +262,7 @@ fn children(roots: &Roots, path: &std::path::Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Has systemd know that these run again. It is not needed for them to run.
+/// Informs systemd of the thaw. The units run even without this.
 pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), String> {
     if units.is_empty() {
         return Ok(());
@@ -261,7 +272,7 @@ pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), String
         for unit in units {
             match bus::freezer(&connection, "ThawUnit", unit).await {
                 Err(error) if bus::is_broken(&error) => return Err(error),
-                // The unit is gone, or systemd knows already.
+                // The unit is gone, or systemd already has the right state.
                 _ => {}
             }
         }
@@ -269,7 +280,7 @@ pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), String
     };
     match tokio::time::timeout(TELLING, tell).await {
         Ok(result) => result.map_err(|error| format!("systemd: {error}")),
-        Err(_) => Err(format!("systemd did not answer in {} s", TELLING.as_secs())),
+        Err(_) => Err(format!("systemd did not answer within {} s", TELLING.as_secs())),
     }
 }
 
@@ -279,7 +290,7 @@ fn swap_max(cgroup: &Cgroup) -> io::Result<SwapMax> {
     text.trim().parse().map_err(|_| invalid())
 }
 
-/// What a container uses; `None` where it is gone.
+/// Reads a container's use; `None` if it is gone.
 pub fn usage(roots: &Roots, path: &std::path::Path, inode: u64) -> io::Result<Option<Usage>> {
     let found = Cgroup::open(&roots.cgroup().join(path)).map_err(io::Error::other)?;
     let Some(cgroup) = found else { return Ok(None) };
@@ -309,13 +320,13 @@ fn read_usage(cgroup: &Cgroup) -> io::Result<Usage> {
     Ok(Usage {
         memory_bytes: number("memory.current")?,
         swap_bytes: number("memory.swap.current")?,
-        // Shared memory counts as file, but it needs swap.
+        // Shared memory counts as file memory, but needs swap.
         file_bytes: field("file").saturating_sub(field("shmem")),
     })
 }
 
-/// Reclaims what may be, step by step, until nothing more comes, swap runs short or `orders` stop
-/// it. What it uses then. Blocks.
+/// Reclaims the container's budget step by step until nothing more can be reclaimed, swap runs
+/// short or `orders` stop it. Returns the use afterwards. Blocks.
 pub fn put_to_sleep(
     roots: &Roots,
     sleeper: &Sleeper,
@@ -326,9 +337,10 @@ pub fn put_to_sleep(
         |error: io::Error| format!("cannot reclaim memory of {}: {error}", sleeper.path.display());
     let Some(cgroup) = cgroup(roots, sleeper).map_err(failed)? else { return Ok(None) };
     let mut usage = read_usage(&cgroup).map_err(failed)?;
+    let Some(mut file) = ReclaimFile::open(&cgroup).map_err(failed)? else { return Ok(None) };
     let swap_at_most = sleeper.before.swap_bytes.saturating_add(sleeper.budget_bytes);
     let mut tries = 0;
-    // Without a budget its file cache is left alone, too: nothing would come of it but reads.
+    // Without a budget the file cache stays too: dropping it would only cause reads.
     while sleeper.budget_bytes > 0 && tries < TRIES && !orders.is_stopped() {
         let free = free_swap_bytes(roots).map_err(|error| failed(io::Error::other(error)))?;
         let room = swap_at_most
@@ -343,8 +355,11 @@ pub fn put_to_sleep(
             true => orders.step(),
             false => orders.step().min(usage.file_bytes.saturating_add(room)),
         };
-        let result = reclaim(&cgroup, step.min(usage.memory_bytes).max(4096));
-        let now = match result.and_then(|_| read_usage(&cgroup)) {
+        let done = file.reclaim(step.min(usage.memory_bytes).max(4096), None);
+        if done.map_err(|error| failed(io::Error::other(error)))? == Outcome::Gone {
+            return Ok(None);
+        }
+        let now = match read_usage(&cgroup) {
             Ok(now) => now,
             Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(failed(error)),

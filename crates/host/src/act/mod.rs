@@ -1,4 +1,4 @@
-//! IO out: carries decisions out. Every action reads first and writes only what differs.
+//! Output: carries decisions out. Every action reads first and writes only a difference.
 
 pub mod bus;
 pub mod cgroup;
@@ -26,34 +26,34 @@ use crate::{
     state::{self, FileError, State},
 };
 
-/// What became of a limit that was to be written.
+/// The result of writing a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     Now,
-    /// It was right already.
+    /// The limit was already right.
     Already,
-    /// The cgroup is gone, or another has its path.
+    /// The cgroup is gone, or another cgroup has its path.
     Gone,
 }
 
-/// Does what was decided, or only says so.
+/// Carries decisions out, or only logs them.
 pub trait Actuator {
     /// Writes `memory.swap.max` of the cgroup `inode` at `path` below the cgroup root.
     fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError>;
 
-    /// Makes `path` a file that holds `text`, with its folder.
+    /// Makes `path` a file that contains `text`, and creates its folder.
     fn replace_file(&self, path: &Path, text: &str, mode: u32) -> io::Result<Written>;
 
     fn remove_file(&self, path: &Path) -> io::Result<Written>;
 
-    /// Has systemd hold the limit; the answer comes later.
+    /// Asks systemd to hold the limit; the answer arrives later.
     fn tell_systemd(&self, request: systemd::Request);
 
-    /// Has systemd start the unit again; what comes of it shows in the unit.
+    /// Asks systemd to restart the unit; the unit's state shows the result.
     fn restart_unit(&self, unit: &'static str);
 }
 
-/// Has `actuator` write `state` to its file.
+/// Saves `state` to its file through `actuator`.
 pub fn save<T: State>(actuator: &impl Actuator, roots: &Roots, state: &T) -> Result<(), FileError> {
     let shown = Path::new(T::FILE.path);
     state::text(state)
@@ -62,7 +62,7 @@ pub fn save<T: State>(actuator: &impl Actuator, roots: &Roots, state: &T) -> Res
         .map_err(FileError::of("write", shown))
 }
 
-/// The host itself.
+/// Acts on the host itself.
 #[derive(Debug)]
 pub struct Host {
     pub roots: Roots,
@@ -108,7 +108,7 @@ impl Actuator for Host {
     }
 }
 
-/// Does nothing.
+/// Changes nothing.
 #[derive(Debug)]
 pub struct DryRun;
 

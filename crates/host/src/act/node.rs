@@ -1,6 +1,6 @@
-//! What the cluster is told of the node: its condition, whether it takes new pods, and events.
+//! Reports to the cluster about the node: its condition, its schedulability, and events.
 //!
-//! All with the node's own credentials, but for the taint. Source: Kubernetes "Using Node
+//! Uses the node's own credentials, except for the taint. Source: Kubernetes "Using Node
 //! Authorization", "NodeRestriction"; events.k8s.io/v1.
 
 use std::collections::BTreeMap;
@@ -23,12 +23,12 @@ use crate::{
     observe::kube::node::WireNode,
 };
 
-/// Annotations of the Machine Config Operator.
+/// Prefix of the Machine Config Operator's annotations.
 const MACHINE_CONFIG: &str = "machineconfiguration.openshift.io/";
-/// In bytes; the API server refuses longer notes.
+/// In bytes; the API server rejects longer notes.
 const LONGEST_NOTE: usize = 1024;
 
-/// The node's object, read and written.
+/// Reads and writes the Node object.
 #[derive(Clone)]
 pub struct NodeApi {
     nodes: Api<WireNode>,
@@ -44,8 +44,8 @@ impl NodeApi {
         self.nodes.get(&self.name).await
     }
 
-    /// Sets or removes the condition beside the kubelet's own, which are left as they are. `since` is
-    /// when its status became what it is. Returns the node as it is then.
+    /// Sets or removes the agent's condition, and leaves the kubelet's own unchanged. `since` is
+    /// the time of the last change of its status. Returns the resulting node.
     pub async fn set_condition(
         &self,
         condition: Option<&Condition>,
@@ -63,7 +63,7 @@ impl NodeApi {
         self.nodes.patch_status(&self.name, &parameters, &Patch::Strategic(patch)).await
     }
 
-    /// Owns `spec.unschedulable: true`; refused (409) where it is somebody else's.
+    /// Sets `spec.unschedulable: true` as its owner; rejected (409) if another manager owns it.
     pub async fn cordon(&self) -> kube::Result<()> {
         let node = json!({
             "apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name},
@@ -73,9 +73,9 @@ impl NodeApi {
         self.nodes.patch(&self.name, &parameters, &Patch::Apply(node)).await.map(drop)
     }
 
-    /// Removes `spec.unschedulable` of `node`; refused (409) where the node has changed since it was
-    /// read. No apply that leaves the field out: the API server would prune all of `spec` that
-    /// nobody owns, taints that admission has set for one.
+    /// Removes `spec.unschedulable` of `node`; rejected (409) if the node has changed since it was
+    /// read. An apply without the field would be wrong: the API server would prune all of `spec`
+    /// that has no owner, for example taints set by admission.
     pub async fn uncordon(&self, node: &WireNode) -> kube::Result<()> {
         let version = &node.metadata.resource_version;
         let patch = json!({
@@ -85,8 +85,8 @@ impl NodeApi {
         self.nodes.patch(&self.name, &parameters, &Patch::Merge(patch)).await.map(drop)
     }
 
-    /// Adds the taint `key` with an effect to those of `node`, or removes it (`None`) whatever its
-    /// effect; refused (409) where the node has changed since it was read.
+    /// Adds the taint `key` with an effect to those of `node`, or removes it (`None`) with any
+    /// effect; rejected (409) if the node has changed since it was read.
     pub async fn taint(
         &self,
         node: &WireNode,
@@ -115,44 +115,44 @@ impl std::fmt::Debug for NodeApi {
     }
 }
 
-/// As the API server writes times.
+/// Formats a time as the API server does.
 fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Every change tells who made it.
+/// Every change names the agent as its manager.
 fn named() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// NoExecute is never ours: it evicts pods.
+/// Returns true for a taint of the agent's. NoExecute never is: it evicts pods.
 fn is_ours(taint: &Taint, key: &str) -> bool {
     let effects = [TaintEffect::NoSchedule, TaintEffect::PreferNoSchedule];
     taint.key == key && effects.iter().any(|effect| effect.word() == taint.effect)
 }
 
-/// Where the descheduler of OpenShift relieves a node, it has this taint (effect PreferNoSchedule).
+/// The taint (effect PreferNoSchedule) on a node that the descheduler of OpenShift relieves.
 ///
 /// Source: cluster-kube-descheduler-operator, its soft tainter.
 const DESCHEDULER_TAINT: &str = "nodeutilization.descheduler.openshift.io/overutilized";
 
-/// Whether the descheduler relieves `node`.
+/// Returns true if the descheduler relieves `node`.
 pub fn is_relieved_by_others(node: &WireNode) -> bool {
     taints_of(node).any(|taint| taint.key == DESCHEDULER_TAINT)
 }
 
-/// The minor version of the kubelet, 36 for v1.36.2; `None` where it is not known.
+/// Returns the minor version of the kubelet, 36 for v1.36.2; `None` if unknown.
 pub fn kubelet_minor(node: &WireNode) -> Option<u32> {
     let info = node.status.node_info.as_ref()?;
     info.kubelet_version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
 }
 
-/// What the kubelet counts as swap, in bytes; `None` where it does not tell.
+/// Returns the swap that the kubelet counts, in bytes; `None` if it does not report it.
 pub fn kubelet_swap_bytes(node: &WireNode) -> Option<u64> {
     node.status.node_info.as_ref()?.swap.as_ref()?.capacity
 }
 
-/// What the guard goes by.
+/// Returns the facts that the guard needs.
 pub fn facts(node: &WireNode, taint_key: &str, effect: TaintEffect) -> NodeFacts {
     let annotations = node.metadata.annotations.iter().flatten();
     let machine_config: BTreeMap<String, String> = annotations
@@ -179,7 +179,7 @@ fn taints_of(node: &WireNode) -> impl Iterator<Item = &Taint> {
     node.spec.taints.iter().flatten()
 }
 
-/// The condition that the node has, if it is ours: an agent that was killed could not remove it.
+/// Returns the agent's condition on the node, which a killed agent could not remove.
 pub fn condition(node: &WireNode) -> Option<(Status, Timestamp)> {
     let conditions = node.status.conditions.as_ref()?;
     let NodeCondition { status, last_transition_time, .. } =
@@ -192,7 +192,7 @@ pub fn condition(node: &WireNode) -> Option<(Status, Timestamp)> {
     Some((status, last_transition_time.as_ref()?.0))
 }
 
-/// Something to say of a pod or the node, where `kubectl describe` shows it.
+/// A message about a pod or the node, shown by `kubectl describe`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub about: About,
@@ -204,7 +204,7 @@ pub struct Note {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
     Node,
-    /// Shown at the Node: an event of its own for each pod.
+    /// Shown at the Node, as a separate event for each pod.
     PodOfNode(PodReference),
     Pod(PodReference),
 }
@@ -229,7 +229,7 @@ impl PodReference {
     }
 }
 
-/// Publishes notes; one that is repeated is counted.
+/// Publishes notes; counts a repeated one.
 pub struct Notes(Recorder, String);
 
 impl Notes {
@@ -247,14 +247,14 @@ impl Notes {
             reason: note.reason.to_owned(),
             note: Some(text),
             action: "Evicting".to_owned(),
-            // Events that differ only in their note count as one.
+            // The API server counts events that differ only in their note as one.
             secondary: match &note.about {
                 About::PodOfNode(pod) => Some(pod.object()),
                 About::Node | About::Pod(_) => None,
             },
         };
         let reference = match &note.about {
-            // As the kubelet refers to its node.
+            // In the form in which the kubelet refers to its node.
             About::Node | About::PodOfNode(_) => ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Node".to_owned()),

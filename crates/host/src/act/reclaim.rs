@@ -1,51 +1,42 @@
-//! Has the kernel reclaim memory of a pod, on a thread of its own: each write takes as long as the
-//! swap's disk.
+//! Asks the kernel to reclaim memory of a pod, on a separate thread, because each write takes as
+//! long as the swap's disk does.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
-    time::Instant,
-};
+use std::{io, path::PathBuf, sync::mpsc, thread, time::Instant};
 
+use super::cgroup_reclaim::{Outcome, ReclaimFile};
 use crate::{
     model::{pod::PodUid, reclaim::Reclaimed},
-    observe::{
-        cgroup::{Cgroup, is_gone},
-        reclaim::{RECLAIM_FILE, pod_memory},
-    },
+    observe::{cgroup::Cgroup, reclaim::pod_memory},
 };
 
-/// One write asks for so much at most, so that an end of the agent is never waited for.
+/// Upper bound of one write, in bytes, so that the agent's end never waits for long.
 const WRITE: u64 = 1 << 20;
 
-/// What is to be reclaimed from the pod's cgroup at `folder`.
+/// A request to reclaim from the pod's cgroup at `folder`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub uid: PodUid,
     pub folder: PathBuf,
-    /// Of the cgroup, where its path may be used again.
+    /// Inode of the cgroup, because its path may be reused.
     pub inode: u64,
     pub bytes: u64,
-    /// What the pod keeps: writes end there, whatever it frees meanwhile.
+    /// Bytes that the pod keeps: writes end there, even if the pod frees memory itself meanwhile.
     pub floor_bytes: u64,
     pub swappiness: u8,
 }
 
-/// What came of a request, or why it failed.
+/// The result of a request, or the reason of its failure.
 pub type Answer = (PodUid, Result<Reclaimed, String>);
 
-/// The thread. It ends when this is dropped, after the write that it is at; the kernel breaks off a write
-/// when the process ends.
+/// The thread. It ends after its current write when this is dropped; the kernel aborts a write when
+/// the process ends.
 #[derive(Debug)]
 pub struct Worker {
     requests: mpsc::Sender<Request>,
 }
 
 impl Worker {
-    /// `answer` is called by the thread.
+    /// The thread calls `answer`.
     pub fn start(answer: impl Fn(Answer) + Send + 'static) -> io::Result<Self> {
         let (requests, receive) = mpsc::channel::<Request>();
         thread::Builder::new().name("reclaim".to_owned()).spawn(move || {
@@ -58,41 +49,41 @@ impl Worker {
         Ok(Self { requests })
     }
 
-    /// Whether the thread is there to do it.
+    /// Returns false if the thread is gone.
     pub fn ask(&self, request: Request) -> bool {
         self.requests.send(request).is_ok()
     }
 }
 
-/// A failed write, with what was written where.
+/// A failed request, with the cgroup.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {text:?} to {path}: {source}")]
-struct WriteError {
-    text: String,
-    path: PathBuf,
-    source: io::Error,
+#[error("{folder}: {source}")]
+struct Failed {
+    folder: PathBuf,
+    source: Box<dyn std::error::Error>,
 }
 
 fn reclaim(
     request: &Request,
     takes_swappiness: &mut Option<bool>,
 ) -> Result<Reclaimed, Box<dyn std::error::Error>> {
+    let failed =
+        |source: Box<dyn std::error::Error>| Failed { folder: request.folder.clone(), source };
     let mut done = Reclaimed { asked_bytes: request.bytes, ..Reclaimed::default() };
     let gone = Reclaimed { gone: true, ..done };
     let Some(cgroup) = Cgroup::open(&request.folder)? else { return Ok(gone) };
     if cgroup.inode()? != request.inode {
         return Ok(gone);
     }
-    // By the open folder: its name may be another's by now.
+    // Use the open directory: another cgroup may have the name by now.
     let folder = cgroup.path_by_descriptor();
     let Some(before) = pod_memory(&folder) else { return Ok(gone) };
-    let mut file = match OpenOptions::new().write(true).open(folder.join(RECLAIM_FILE)) {
-        Ok(file) => file,
-        Err(error) if is_gone(&error) => return Ok(gone),
-        Err(source) => return Err(failed(request, "", source).into()),
+    let mut file = match ReclaimFile::open(&cgroup) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(gone),
+        Err(error) => return Err(failed(error.into()).into()),
     };
-    // Nothing is reclaimed by this; a kernel that does not know the word refuses it.
-    let takes = *takes_swappiness.get_or_insert_with(|| file.write(b"0 swappiness=1").is_ok());
+    let takes = *takes_swappiness.get_or_insert_with(|| file.takes_swappiness());
     let began = Instant::now();
     let mut left = request.bytes;
     while left > 0 {
@@ -102,23 +93,16 @@ fn reclaim(
         if bytes == 0 {
             break;
         }
-        let text = match takes {
-            true => format!("{bytes} swappiness={}", request.swappiness),
-            false => bytes.to_string(),
-        };
-        match write(&mut file, &text) {
-            Ok(()) => left -= bytes,
-            Err(error) => match error.raw_os_error() {
-                // All that could be had was reclaimed.
-                Some(libc::EAGAIN) => {
-                    done.exhausted = true;
-                    break;
-                }
-                // A signal: the agent may be about to end.
-                Some(libc::EINTR) => break,
-                Some(libc::ENOENT | libc::ENODEV) => return Ok(gone),
-                _ => return Err(failed(request, &text, error).into()),
-            },
+        match file.reclaim(bytes, takes.then_some(request.swappiness)) {
+            Ok(Outcome::All) => left -= bytes,
+            Ok(Outcome::Short) => {
+                done.exhausted = true;
+                break;
+            }
+            // The agent may be about to end.
+            Ok(Outcome::Interrupted) => break,
+            Ok(Outcome::Gone) => return Ok(gone),
+            Err(error) => return Err(failed(error.into()).into()),
         }
     }
     let after = pod_memory(&folder).unwrap_or_default();
@@ -128,21 +112,12 @@ fn reclaim(
     Ok(done)
 }
 
-/// One write, whole or not at all.
-fn write(file: &mut File, text: &str) -> io::Result<()> {
-    file.write(text.as_bytes()).map(drop)
-}
-
-fn failed(request: &Request, text: &str, source: io::Error) -> WriteError {
-    let path: &Path = &request.folder;
-    WriteError { text: text.to_owned(), path: path.join(RECLAIM_FILE), source }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::MetadataExt};
+    use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
     use super::*;
+    use crate::observe::reclaim::RECLAIM_FILE;
 
     fn request(folder: &Path, bytes: u64) -> Request {
         Request {
@@ -155,7 +130,7 @@ mod tests {
         }
     }
 
-    /// Files stand for a kernel: they take every word, one after the other.
+    /// Plain files stand in for a kernel: they accept every write.
     fn pod() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in [

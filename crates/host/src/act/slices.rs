@@ -1,4 +1,4 @@
-//! Protects slices through systemd, and puts back what was there.
+//! Protects slices through systemd, and restores their previous values.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{
 const SWAP: &str = "MemorySwapMax";
 const LATENCY: &str = "IODeviceLatencyTargetUSec";
 
-/// What systemd holds for `slice`.
+/// Returns the properties that systemd holds for `slice`.
 pub async fn properties(connection: &Connection, slice: &str) -> zbus::Result<SliceProperties> {
     let get = |property| bus::get(connection, slice, "Slice", property);
     let swap_max = SwapMax::from_systemd(u64::try_from(get(SWAP).await?)?);
@@ -30,7 +30,7 @@ pub async fn properties(connection: &Connection, slice: &str) -> zbus::Result<Sl
     Ok(SliceProperties { swap_max, io_latency: io_latency.try_into()? })
 }
 
-/// What manages memory of `slice` beside the kernel: systemd-oomd, if it is told to kill there.
+/// Returns true if systemd-oomd may kill in `slice`.
 async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> {
     for property in ["ManagedOOMSwap", "ManagedOOMMemoryPressure"] {
         let value = String::try_from(bus::get(connection, slice, "Slice", property).await?)?;
@@ -41,14 +41,14 @@ async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> 
     Ok(false)
 }
 
-/// The slices above pods, the outermost last.
+/// The slices above pods, outermost last.
 const ABOVE_PODS: [&str; 4] =
     ["kubepods-burstable.slice", "kubepods-besteffort.slice", "kubepods.slice", "-.slice"];
 
-/// The slice above pods in which systemd-oomd is told to kill, if there is one.
+/// Returns the slice above pods in which systemd-oomd may kill, if there is one.
 pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
     for slice in ABOVE_PODS {
-        // Without such a slice, or without oomd, nobody kills in it.
+        // Without such a slice, or without oomd, no program kills in it.
         if oomd_kills(connection, slice).await.unwrap_or(false) {
             return Some(slice);
         }
@@ -56,7 +56,7 @@ pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
     None
 }
 
-/// Has systemd make `change`, until the next boot.
+/// Sets the properties of `change` in systemd until the next boot.
 pub async fn set(connection: &Connection, slice: &str, change: &Change) -> zbus::Result<()> {
     let mut properties = Vec::new();
     if let Some(swap_max) = change.swap_max {
@@ -68,22 +68,22 @@ pub async fn set(connection: &Connection, slice: &str, change: &Change) -> zbus:
     bus::set(connection, slice, &properties).await
 }
 
-/// The cgroup of a service, below the root; empty where it does not run.
+/// Returns the cgroup of a service, below the root; empty if it does not run.
 pub async fn control_group(connection: &Connection, service: &str) -> zbus::Result<String> {
     Ok(bus::get(connection, service, "Service", "ControlGroup").await?.try_into()?)
 }
 
-/// systemd's interface for a unit of this name.
+/// Returns systemd's interface for a unit of this name.
 fn interface(unit: &str) -> &'static str {
     if unit.ends_with(".slice") { "Slice" } else { "Service" }
 }
 
-/// What systemd holds of `unit`.
+/// Returns the value that systemd holds for `unit`.
 pub async fn reserve(connection: &Connection, unit: &str, what: Reserve) -> zbus::Result<u64> {
     Ok(bus::get(connection, unit, interface(unit), what.property()).await?.try_into()?)
 }
 
-/// Has systemd hold `value`, until the next boot.
+/// Sets the value in systemd until the next boot.
 pub async fn set_reserve(
     connection: &Connection,
     unit: &str,
@@ -98,18 +98,18 @@ pub const RESERVES_FILE: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
-    holds: "what systemd held of services and slices before the agent reserved memory or a share for them in \
-            this boot",
+    holds: "what systemd had for services and slices before the agent reserved memory or weights \
+        for them in this boot",
 };
 
-/// What systemd held before the agent reserved memory or a share in this boot.
+/// The values that systemd held before the agent reserved memory or a share in this boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservesBefore {
-    /// By unit and property.
+    /// Values by unit and property.
     pub units: Reserves,
 }
 
-/// Remembers `value`, unless something is remembered.
+/// Remembers `value`, unless a value is already remembered.
 pub fn remember_reserve(
     roots: &Roots,
     unit: &str,
@@ -131,18 +131,18 @@ pub const FILE: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
-    holds: "what systemd held for each slice before the agent changed it in this boot",
+    holds: "what systemd had for each slice before the agent changed it in this boot",
 };
 
-/// What systemd held for each slice before the agent changed it in this boot. What the agent sets lasts no
-/// longer either.
+/// The properties that systemd held for each slice before the agent changed them in this boot. The
+/// agent's own values do not outlive the boot either.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlicesBefore {
-    /// By name.
+    /// Properties by slice.
     pub slices: BTreeMap<String, SliceProperties>,
 }
 
-/// Remembers `properties`, unless something is remembered of this slice.
+/// Remembers `properties`, unless some are already remembered for this slice.
 pub fn remember(roots: &Roots, slice: &str, properties: &SliceProperties) -> Result<(), FileError> {
     let file = StateFile::<SlicesBefore>::new(roots);
     let mut before = file.load()?.unwrap_or_default();
@@ -153,9 +153,9 @@ pub fn remember(roots: &Roots, slice: &str, properties: &SliceProperties) -> Res
     file.save(&before)
 }
 
-/// What brings a slice from `now` back to `before`.
+/// Returns the change that restores a slice from `now` to `before`.
 pub fn undoing(before: &SliceProperties, now: &SliceProperties) -> Change {
-    // A target of 0 is none.
+    // A target of 0 means none.
     let gone = now
         .io_latency
         .iter()

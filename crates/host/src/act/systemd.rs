@@ -1,5 +1,5 @@
-//! Tells systemd the limits of scopes and slices, over D-Bus: what only a cgroup file holds is undone by the
-//! next `daemon-reload`, what systemd was told stays.
+//! Sets the limits of scopes and slices in systemd, over D-Bus: the next `daemon-reload` undoes a
+//! limit that only a cgroup file holds, and keeps one that systemd holds.
 //!
 //! Source: `org.freedesktop.systemd1(5)`.
 
@@ -23,20 +23,20 @@ use crate::{
 };
 
 const PROPERTY: &str = "MemorySwapMax";
-/// systemd works on one call at a time; more in flight only save the way there and back.
+/// Number of concurrent calls. systemd works on one at a time; more calls only hide the round trip.
 const IN_FLIGHT: usize = 16;
 
-/// Have `unit` hold the limit `to`.
+/// A request to make `unit` hold the limit `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub owner: Holder,
     pub unit: Arc<str>,
-    /// The unit's cgroup, below the cgroup root.
+    /// The unit's cgroup, as a path below the cgroup root.
     pub path: PathBuf,
     pub to: SwapMax,
 }
 
-/// What became of a [`Request`].
+/// The result of a [`Request`].
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub owner: Holder,
@@ -44,7 +44,7 @@ pub struct Answer {
     pub outcome: Result<Held, String>,
 }
 
-/// systemd now holds the limit, or there is nothing left to hold it for.
+/// systemd now holds the limit, or the cgroup no longer exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     Already,
@@ -52,7 +52,7 @@ pub enum Held {
     UnitGone,
 }
 
-/// Serves requests until nobody can send more. Of several for one owner the last counts.
+/// Serves requests until all senders are gone. Of several requests for one owner, the last applies.
 pub async fn serve(
     roots: Roots,
     mut requests: mpsc::UnboundedReceiver<Request>,
@@ -107,7 +107,7 @@ fn fail(request: Request, text: &str, answers: &mpsc::UnboundedSender<Answer>) {
     let _ = answers.send(Answer { owner, asked: to, outcome: Err(text.to_owned()) });
 }
 
-/// The answer, and whether the connection can still be used.
+/// Returns the answer, and true if the connection is still usable.
 async fn call(connection: Connection, root: PathBuf, request: Request) -> (Answer, bool) {
     let result = ensure(&connection, &root, &request).await;
     let connected = !result.as_ref().is_err_and(bus::is_broken);
@@ -125,7 +125,7 @@ async fn call(connection: Connection, root: PathBuf, request: Request) -> (Answe
 async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus::Result<Held> {
     let Request { unit, path, to, .. } = request;
     let interface = if unit.ends_with(".slice") { "Slice" } else { "Scope" };
-    // To ask for a slice is to have systemd load it, whether it exists or not.
+    // A query makes systemd load the slice, even if it does not exist.
     if !root.join(path).is_dir() {
         return Ok(Held::UnitGone);
     }
@@ -139,19 +139,21 @@ async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus
     }
     let oom_group = OomGroup::of(&root.join(path));
     bus::set(connection, unit, &[(PROPERTY, Value::U64(to.to_systemd()))]).await?;
-    // systemd answers before it writes to the cgroup, but not to the next question.
+    // systemd answers a change before it writes to the cgroup, but answers the next query after
+    // that.
     of_unit().await?;
     oom_group.restore();
     if interface == "Slice" && !root.join(path).is_dir() {
-        // It went meanwhile, so that what was set for it would lie about until the next boot.
+        // The cgroup disappeared meanwhile, so that the property would stay behind until the next
+        // boot.
         bus::revert(connection, unit).await?;
         return Ok(Held::UnitGone);
     }
     Ok(Held::Instead { of: found })
 }
 
-/// `memory.oom.group` of a scope, which the kubelet has the runtime set to 1 so that a container is
-/// killed as a whole (KEP-2400). systemd 252 does not know it and writes 0 with each property.
+/// `memory.oom.group` of a scope. The kubelet has the runtime set it to 1, so that the kernel kills
+/// a container as a whole (KEP-2400). systemd 252 does not know it and writes 0 with each property.
 struct OomGroup(Option<(PathBuf, String)>);
 
 impl OomGroup {
@@ -161,7 +163,7 @@ impl OomGroup {
         Self(text.map(|text| (file, text)))
     }
 
-    /// A cgroup that is gone needs none.
+    /// Restores the value; a cgroup that is gone needs none.
     fn restore(self) {
         let Some((file, before)) = self.0 else { return };
         if fs::read_to_string(&file).is_ok_and(|now| now != before)

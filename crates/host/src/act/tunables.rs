@@ -1,4 +1,4 @@
-//! Sets what the kernel offers below `/proc/sys` and `/sys`, and puts back what was there.
+//! Sets kernel parameters below `/proc/sys` and `/sys`, and restores their previous values.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -16,17 +16,17 @@ pub const FILE: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::LeavesTo("wasp-agent deprovision"),
-    holds: "what the kernel's settings were before the agent changed them in this boot",
+    holds: "the kernel's settings before the agent changed them in this boot",
 };
 
-/// What the kernel had before the agent changed it in this boot.
+/// The kernel's values before the agent changed them in this boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunablesBefore {
-    /// By path.
+    /// Values by path.
     pub values: BTreeMap<String, String>,
 }
 
-/// Sets `tunable` if the kernel has another value, which is returned.
+/// Sets `tunable` if the kernel has another value, and returns that value.
 pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, FileError> {
     let path = roots.path(tunable.path);
     let found = read(&path)?;
@@ -37,18 +37,18 @@ pub fn set(roots: &Roots, tunable: &Tunable) -> Result<Option<String>, FileError
     let mut before = file.load()?.unwrap_or_default();
     if !before.values.contains_key(tunable.path) {
         before.values.insert(tunable.path.to_owned(), found.clone());
-        // Before the change, so that it can be undone whatever happens in between.
+        // Save the value before the change, so that it can be undone after an interruption.
         file.save(&before)?;
     }
     write(&path, &tunable.value)?;
     Ok(Some(found))
 }
 
-/// Puts back all that [`set`] has changed in this boot; returns it.
+/// Restores all values that [`set`] has changed in this boot, and returns them.
 pub fn restore(roots: &Roots) -> Result<Vec<(String, String)>, FileError> {
     let ledger = StateFile::<TunablesBefore>::new(roots);
     let mut before = ledger.load()?.unwrap_or_default().values;
-    // Whatever the file holds, only what is ours to set.
+    // Restore only files that are ours to set, whatever the state file contains.
     before.retain(|path, _| PATHS.contains(&path.as_str()));
     let mut restored = Vec::new();
     for (path, value) in before {
@@ -74,7 +74,7 @@ fn write(path: &Path, value: &str) -> Result<(), FileError> {
         .map_err(FileError::of("write", path))
 }
 
-/// What the kernel had before [`set`] first changed it in this boot.
+/// Returns the kernel's values before [`set`] first changed them in this boot.
 pub fn before(roots: &Roots) -> Result<Before, FileError> {
     Ok(StateFile::<TunablesBefore>::new(roots).load()?.unwrap_or_default().values)
 }

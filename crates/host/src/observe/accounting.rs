@@ -1,11 +1,11 @@
-//! Whether the kernel can limit swap: it counts swap for each cgroup only with CONFIG_SWAP and
-//! without `swapaccount=0`, and has no limit for memory at all with `cgroup_disable=memory`.
+//! Finds out if the kernel can limit swap: it counts swap by cgroup only with CONFIG_SWAP and
+//! without `swapaccount=0`, and has no memory limits at all with `cgroup_disable=memory`.
 
 use std::fs;
 
 use crate::{model::swap::SwapControl, roots::Roots};
 
-/// By the files of the cgroups at the top. Without cgroup v2 nothing is known.
+/// Reads the files of the top-level cgroups. Returns `Unknown` without cgroup v2.
 pub fn swap_control(roots: &Roots) -> SwapControl {
     let root = roots.cgroup();
     let Ok(controllers) = fs::read_to_string(root.join("cgroup.controllers")) else {
@@ -15,7 +15,7 @@ pub fn swap_control(roots: &Roots) -> SwapControl {
         return SwapControl::NoMemoryController;
     }
     let folders = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    // The root itself has neither file.
+    // The root cgroup itself has neither file.
     let counted = folders.filter(|folder| folder.join("memory.max").exists());
     match counted.map(|folder| folder.join("memory.swap.max").exists()).max() {
         None => SwapControl::Unknown,
@@ -37,7 +37,7 @@ mod tests {
         fs::create_dir_all(&slice).unwrap();
         assert_eq!(swap_control(&roots), SwapControl::Unknown);
         let controllers = roots.cgroup().join("cgroup.controllers");
-        // As a kernel with cgroup_disable=memory has it.
+        // The file's content with cgroup_disable=memory.
         for text in ["cpuset cpu io hugetlb pids rdma misc\n", "\n", "", "memory_recursiveprot\n"] {
             fs::write(&controllers, text).unwrap();
             assert_eq!(swap_control(&roots), SwapControl::NoMemoryController, "{text:?}");

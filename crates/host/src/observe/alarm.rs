@@ -1,7 +1,7 @@
-//! A timer of the kernel that wakes the agent once for each due time.
+//! A kernel timer that wakes the agent once for each due time.
 //!
-//! The runtime's own timers are kept in a wheel, which wakes the process two or three times on the way
-//! to a due time that is seconds away. A timerfd (timerfd_create(2)) wakes it once.
+//! The runtime keeps its own timers in a wheel, which wakes the process two or three times on the
+//! way to a due time that is seconds away. A timerfd (timerfd_create(2)) wakes it once.
 
 use std::{
     io,
@@ -20,10 +20,10 @@ use super::events::registered;
 /// One timer with one due time.
 #[derive(Debug)]
 pub struct Alarm {
-    /// `None` where the kernel gives none (no free descriptor, a system call filter): then the
+    /// `None` if the kernel provides no timer (no free descriptor, a system call filter): then the
     /// runtime's wheel serves.
     timer: Option<AsyncFd<Timer>>,
-    /// What the timer is set to; `None` once it has fired.
+    /// The due time of the timer; `None` once it has fired.
     set: Option<Instant>,
 }
 
@@ -38,11 +38,12 @@ impl AsRawFd for Timer {
 
 impl Alarm {
     pub fn new() -> Self {
-        let timer = timer().map_err(|error| tracing::debug!("no timer of the kernel: {error}"));
+        let timer =
+            timer().map_err(|error| tracing::debug!("cannot create a kernel timer: {error}"));
         Self { timer: timer.ok(), set: None }
     }
 
-    /// Returns at `due`, not earlier. Cancel safe: the same due time leaves the timer as it is set.
+    /// Returns at `due`, not earlier. Cancel safe: the same due time leaves the timer unchanged.
     pub async fn at(&mut self, due: Instant) {
         while Instant::now() < due {
             if let Err(error) = self.wait(due).await {
@@ -52,21 +53,21 @@ impl Alarm {
         }
     }
 
-    /// Waits for the timer, or less long.
+    /// Waits for the timer, possibly less long.
     async fn wait(&mut self, due: Instant) -> io::Result<()> {
         let Some(timer) = &self.timer else {
             tokio::time::sleep_until(due.into()).await;
             return Ok(());
         };
         if self.set != Some(due) {
-            // Zero would switch it off.
+            // Zero would disarm the timer.
             let left = due.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
             let once = Expiration::OneShot(TimeSpec::from_duration(left));
             timer.get_ref().0.set(once, TimerSetTimeFlags::empty())?;
             self.set = Some(due);
         }
         let mut ready = timer.readable().await?;
-        // An error is that it would block: it was set anew since it fired.
+        // An error means that reading would block: the timer was set again after it fired.
         if let Ok(read) = ready.try_io(|timer| timer.get_ref().0.wait().map_err(io::Error::from)) {
             self.set = None;
             read?;
@@ -113,7 +114,7 @@ mod tests {
         let mut alarm = Alarm::new();
         let first = soon(5);
         assert!(alarm.at(first).now_or_never().is_none());
-        // Nobody reads the timer that fires meanwhile.
+        // No task reads the timer that fires meanwhile.
         while Instant::now() < first + Duration::from_millis(5) {
             std::thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! Reads files that others may have put there.
+//! Reads files that other programs, or attackers, may have created.
 
 use std::{
     fs::OpenOptions,
@@ -7,12 +7,14 @@ use std::{
     path::Path,
 };
 
-/// Ours have a few kB; a runtime's state has 4 kB, a config.json 10 to 50.
+/// Upper bound in bytes. Our files have a few kB; a runtime's state has 4 kB, a config.json 10 to
+/// 50.
 pub const LARGEST_BYTES: u64 = 4 << 20;
 
-/// The file's text; `None` where there is none. Only of regular files, so that none can hold us up.
+/// Returns the file's text; `None` if there is none. Reads only regular files, because others could
+/// block.
 pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
-    // Opening a FIFO would wait for who writes to it.
+    // Opening a FIFO would block until a program writes to it.
     let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = match open {
         Ok(file) => file,
@@ -21,12 +23,12 @@ pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
     };
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut text = String::new();
     text.reserve(usize::try_from(metadata.len().min(LARGEST_BYTES)).unwrap_or(0) + 1);
     let read = file.take(LARGEST_BYTES + 1).read_to_string(&mut text)?;
-    // Half a file may say something else than the whole.
+    // A truncated file may mean something else than the whole.
     match read as u64 > LARGEST_BYTES {
         true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB")),
         false => Ok(Some(text)),

@@ -1,5 +1,5 @@
-//! What a container is, from the OCI bundle that the runtime keeps while it runs: known the moment
-//! its cgroup appears, long before the pod's status names it.
+//! Identifies a container by the OCI bundle that the runtime keeps while it runs: it is available
+//! as soon as the cgroup appears, long before the pod's status names the container.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,20 +14,20 @@ use crate::{
     roots::Roots,
 };
 
-/// Where CRI-O and containerd keep bundles.
+/// The folders in which CRI-O and containerd keep bundles.
 const PLACES: [(&str, &str); 2] = [
     ("/run/containers/storage/overlay-containers", "userdata/config.json"),
     ("/run/containerd/io.containerd.runtime.v2.task/k8s.io", "config.json"),
 ];
 
-/// The part of `config.json` that matters here.
+/// The needed part of `config.json`.
 #[derive(Deserialize)]
 struct Config {
     #[serde(default)]
     annotations: BTreeMap<String, String>,
 }
 
-/// What plays in the cgroup of container `id` of pod `pod`.
+/// Returns the role of container `id` of pod `pod`.
 pub fn role(roots: &Roots, pod: &PodUid, id: &ContainerId) -> Role {
     PLACES
         .iter()
@@ -38,7 +38,7 @@ pub fn role(roots: &Roots, pod: &PodUid, id: &ContainerId) -> Role {
         .unwrap_or(Role::Unknown)
 }
 
-/// Annotations may be a pod author's, so they count only where they name the cgroup's own pod.
+/// A pod's author may set annotations, so they count only if they name the cgroup's own pod.
 fn parse(config: &str, pod: &PodUid) -> Role {
     let Ok(Config { annotations }) = serde_json::from_str(config) else { return Role::Unknown };
     let either = |crio: &str, containerd: &str| {

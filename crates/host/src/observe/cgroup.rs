@@ -1,4 +1,4 @@
-//! Reads cgroup v2 files by an open folder, so that a path used again cannot be mistaken.
+//! Reads cgroup v2 files by an open directory, so that a reused path causes no mix-up.
 
 use std::{
     fs::{File, OpenOptions},
@@ -28,17 +28,17 @@ pub const LIMIT_FILE: &str = "memory.swap.max";
 const USE_FILE: &str = "memory.swap.current";
 const PROCESSES_FILE: &str = "cgroup.procs";
 const EVENTS_FILE: &str = "cgroup.events";
-/// Files with limits hold one line; of the processes a few are enough.
+/// Files with limits hold one line, and a few processes are enough.
 const LONGEST_BYTES: usize = 128;
 
-/// An open cgroup folder.
+/// An open cgroup directory.
 #[derive(Debug)]
 pub struct Cgroup {
     folder: File,
     path: PathBuf,
 }
 
-/// A cgroup's file could not be read, or holds what no kernel writes.
+/// A file of a cgroup could not be read, or its content is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {path}: {source}")]
 pub struct CgroupError {
@@ -48,14 +48,14 @@ pub struct CgroupError {
     pub source: io::Error,
 }
 
-/// Whether `error` means that the cgroup is gone: its folder (ENOENT) or the state behind an open
-/// file (ENODEV).
+/// Returns true if `error` means that the cgroup is gone: its directory (ENOENT), or the state
+/// behind an open file (ENODEV).
 pub fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
 impl Cgroup {
-    /// `None` where there is no such cgroup.
+    /// Opens the cgroup; `None` if it does not exist.
     pub fn open(path: &Path) -> Result<Option<Self>, CgroupError> {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -65,7 +65,7 @@ impl Cgroup {
         }
     }
 
-    /// Tells apart two cgroups that had the same path at different times.
+    /// The inode distinguishes two cgroups that had the same path at different times.
     pub fn inode(&self) -> Result<u64, CgroupError> {
         let metadata = self.folder.metadata().map_err(|source| CgroupError {
             operation: "stat",
@@ -75,32 +75,33 @@ impl Cgroup {
         Ok(metadata.ino())
     }
 
-    /// A path to this very cgroup, whatever its name leads to by now.
+    /// Returns a path to this very cgroup, even if its name leads elsewhere by now.
     pub fn path_by_descriptor(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd()))
     }
 
-    /// `memory.swap.max`; `None` where the cgroup is gone or has no memory controller (yet).
+    /// Reads `memory.swap.max`; `None` if the cgroup is gone or has no memory controller (yet).
     pub fn swap_max(&self) -> Result<Option<SwapMax>, CgroupError> {
         self.parse(LIMIT_FILE)
     }
 
-    /// The limit and the use as they are now; `None` as for [`Cgroup::swap_max`].
+    /// Reads the current limit and use; `None` as for [`Cgroup::swap_max`].
     pub fn level(&self, level: Level) -> Result<Option<LevelFacts>, CgroupError> {
         let Some(swap_max) = self.swap_max()? else { return Ok(None) };
         let Some(swap_used_bytes) = self.parse(USE_FILE)? else { return Ok(None) };
         Ok(Some(LevelFacts { level, inode: self.inode()?, swap_max, swap_used_bytes }))
     }
 
-    /// The first few processes in the cgroup itself; none where it is gone.
+    /// Returns the first few processes in the cgroup itself; none if it is gone.
     pub fn processes(&self) -> Vec<u32> {
         let text = self.read(PROCESSES_FILE).unwrap_or_default();
-        // The last line may have been cut off.
+        // The last line may be truncated.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().filter_map(|pid| pid.parse().ok()).collect()
     }
 
-    /// Whether there is a process in it or below it (`cgroup.events`); not where it is gone.
+    /// Returns true if there is a process in the cgroup or below (`cgroup.events`); false if it is
+    /// gone.
     pub fn is_populated(&self) -> bool {
         self.read(EVENTS_FILE).is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
     }

@@ -1,5 +1,5 @@
-//! Reads command lines on threads of their own: a process that keeps its memory locked makes whoever
-//! reads its command line wait for as long as it likes.
+//! Reads command lines on separate threads: a process that keeps its memory locked can block the
+//! reader of its command line for any time.
 
 use std::{collections::BTreeSet, future::pending, thread};
 
@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use super::process::{Runs, is_program_by_command_line};
 use crate::{model::pod::ContainerId, roots::Roots};
 
-/// So many containers are waited for at once. Where others take all places, a container counts as one
-/// that starts, and it is asked about again at the next look.
+/// Number of containers to wait for at once. If others take all places, a container counts as
+/// starting, and the next look asks again.
 const MOST: usize = 2;
 
 #[derive(Debug)]
@@ -26,8 +26,9 @@ impl CommandLines {
         Self { roots: roots.clone(), asked: BTreeSet::new(), send, answers }
     }
 
-    /// Finds out what `processes` of the container run, unless that is being done. A thread of the
-    /// standard library, since a runtime would wait for its own at the agent's end.
+    /// Finds out which programs `processes` of the container run, unless a query is in progress.
+    /// Uses a thread of the standard library, because a runtime would wait for its own at the
+    /// agent's end.
     pub fn ask(&mut self, id: &ContainerId, processes: Vec<u32>) {
         if self.asked.len() >= MOST || self.asked.contains(id) {
             return;
@@ -42,20 +43,20 @@ impl CommandLines {
             // Fails only while the agent ends.
             let _ = send.send((of, runs));
         };
-        // Where there is no thread to be had, it is asked for again.
+        // If no thread can be started, the next look asks again.
         if thread::Builder::new().name("command-line".to_owned()).spawn(read).is_ok() {
             self.asked.insert(id.clone());
         }
     }
 
-    /// The next answer. Cancel safe.
+    /// Returns the next answer. Cancel safe.
     pub async fn answered(&mut self) -> (ContainerId, Runs) {
         match self.answers.recv().await {
             Some((id, runs)) => {
                 self.asked.remove(&id);
                 (id, runs)
             }
-            // Never, since a sender is kept.
+            // Never happens, because this keeps a sender.
             None => pending().await,
         }
     }

@@ -1,8 +1,9 @@
-//! Which hooks folders CRI-O reads, by its own configuration.
+//! Reads CRI-O's configuration for its hooks folders and its default runtime.
 //!
 //! Source: crio.conf(5) `hooks_dir`; CRI-O `pkg/config/config.go`, `UpdateFromPath`: every file of
-//! crio.conf.d and of the folders below it, whatever its name ends in, in lexical order within each
-//! folder; the later wins. Keys match in any case, as in BurntSushi's TOML. oci-hooks(5).
+//! crio.conf.d and of the folders below it, with any suffix, in lexical order within each folder;
+//! later files override earlier ones. Keys match in any case, as in BurntSushi's TOML.
+//! oci-hooks(5).
 
 use std::{
     fs, io,
@@ -17,11 +18,11 @@ use crate::{model::runtime::Runtime, roots::Roots};
 const FOLDER: &str = "/etc/crio";
 const MAIN_FILE: &str = "/etc/crio/crio.conf";
 const DROP_INS: &str = "/etc/crio/crio.conf.d";
-/// What CRI-O reads unless configured.
+/// The folder that CRI-O reads by default.
 const DEFAULT: &str = "/usr/share/containers/oci/hooks.d";
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
-/// Errors name the file; what CRI-O cannot read either is its problem, and said.
+/// Errors name the file. CRI-O cannot read such a file either, so the agent reports it.
 pub fn runtime(roots: &Roots) -> Result<Runtime, String> {
     if !roots.path(FOLDER).is_dir() {
         let containerd = roots.path(CONTAINERD).exists();
@@ -31,12 +32,12 @@ pub fn runtime(roots: &Roots) -> Result<Runtime, String> {
     Ok(Runtime::Crio(folders.into_iter().filter(|folder| folder.is_absolute()).collect()))
 }
 
-/// `default_runtime`; `None` where it is CRI-O's own default.
+/// Returns `default_runtime`; `None` means CRI-O's own default.
 pub fn default_runtime(roots: &Roots) -> Result<Option<String>, String> {
     Ok(configured(roots)?.default_runtime)
 }
 
-/// Folders in folders go no deeper.
+/// Maximum depth of nested folders.
 const DEEPEST: u8 = 32;
 
 #[derive(Default)]
@@ -45,7 +46,7 @@ struct Configured {
     default_runtime: Option<String>,
 }
 
-/// What all of CRI-O's files come to.
+/// Merges all of CRI-O's files.
 fn configured(roots: &Roots) -> Result<Configured, String> {
     let mut files = vec![roots.path(MAIN_FILE)];
     let failed = |file: &Path, error: &dyn std::fmt::Display| {
@@ -67,7 +68,7 @@ fn configured(roots: &Roots) -> Result<Configured, String> {
     Ok(configured)
 }
 
-/// As Go's `filepath.Walk`, which follows no link to a folder.
+/// Walks a folder like Go's `filepath.Walk`, which follows no link to a folder.
 fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: u8) -> Result<(), (PathBuf, io::Error)> {
     let failed = |error| (folder.to_owned(), error);
     let entries = match fs::read_dir(folder) {
@@ -80,7 +81,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: u8) -> Result<(), (PathB
     for entry in entries {
         match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             true if depth < DEEPEST => walk(&entry.path(), files, depth + 1)?,
-            true => return Err(failed(io::Error::other("folders are nested too deeply"))),
+            true => return Err(failed(io::Error::other("directories are nested too deeply"))),
             false => files.push(entry.path()),
         }
     }
@@ -110,12 +111,12 @@ fn parsed(text: &str) -> Result<Configured, String> {
         default_runtime.map(|runtime| of_text(runtime, "default_runtime")).transpose()?;
     Ok(Configured {
         hooks_dir,
-        // An empty one is CRI-O's own default.
+        // An empty name means CRI-O's own default.
         default_runtime: default_runtime.filter(|name| !name.is_empty()),
     })
 }
 
-/// The exact key, or else one in another case.
+/// Returns the value of the exact key, else of a key in another case.
 fn value<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     let in_any_case = || table.iter().find(|(found, _)| found.eq_ignore_ascii_case(key));
     table.get(key).or_else(|| in_any_case().map(|(_, value)| value))

@@ -1,4 +1,4 @@
-//! Which whole disks hold a path: what io.latency is set for.
+//! Finds the whole disks below a path, which get io.latency targets.
 
 use std::{
     fs,
@@ -16,14 +16,14 @@ use crate::{
     roots::Roots,
 };
 
-/// Devices upon devices go no deeper.
+/// Maximum depth of stacked devices.
 const DEEPEST: u8 = 8;
 const BLOCK: &str = "/sys/class/block";
-/// What cryptsetup calls the devices that it encrypts. dm-integrity and dm-verity have UUIDs of the
-/// same form, and encrypt nothing.
+/// cryptsetup's types of encrypted devices. dm-integrity and dm-verity have UUIDs of the same form,
+/// but do not encrypt.
 const CIPHERS: [&str; 7] = ["PLAIN", "LUKS1", "LUKS2", "LOOPAES", "TCRYPT", "BITLK", "FVAULT2"];
 
-/// The disks below all of `paths`. Paths on no block device (tmpfs, NFS) have none.
+/// Returns the disks below all of `paths`. A path on no block device (tmpfs, NFS) has none.
 pub fn disks(roots: &Roots, paths: &[PathBuf]) -> Disks {
     let mounts = mounts(roots);
     let mut disks = Disks::new();
@@ -35,9 +35,9 @@ pub fn disks(roots: &Roots, paths: &[PathBuf]) -> Disks {
     disks
 }
 
-/// The disks that the kubelet, the containers and the swap are on.
+/// Returns the disks of the kubelet, the containers and the swap.
 pub fn in_use(roots: &Roots) -> Disks {
-    // On RHCOS / may be composed of files below /sysroot.
+    // On RHCOS, / may be composed of files below /sysroot.
     let mut paths: Vec<PathBuf> = ["/", "/sysroot", "/var"].map(PathBuf::from).to_vec();
     let devices = node::swap_devices(roots);
     let on_disk = devices.iter().map(|device| unescaped(&device.path));
@@ -45,7 +45,7 @@ pub fn in_use(roots: &Roots) -> Disks {
     disks(roots, &paths)
 }
 
-/// Whether all that is written to `path` goes through dm-crypt. `false` where that cannot be told.
+/// Returns true if all writes to `path` go through dm-crypt; `false` if that is uncertain.
 pub fn is_encrypted(roots: &Roots, path: &Path) -> bool {
     let devices = devices_below(roots, &mounts(roots), path, 0);
     !devices.is_empty() && devices.iter().all(|device| encrypts(roots, device, 0))
@@ -67,7 +67,7 @@ fn encrypts(roots: &Roots, device: &Path, depth: u8) -> bool {
         && slaves.iter().all(|slave| encrypts(roots, slave, depth + 1))
 }
 
-/// The block devices that `path` is or is on, in sysfs; more than one where a file system spreads.
+/// Returns the block devices of `path` in sysfs; several if its file system spans them.
 fn devices_below(roots: &Roots, mounts: &[Mount], path: &Path, depth: u8) -> Vec<PathBuf> {
     let in_sysfs = |number: DeviceNumber| roots.path(format!("/sys/dev/block/{number}"));
     if path.starts_with("/dev") {
@@ -77,7 +77,7 @@ fn devices_below(roots: &Roots, mounts: &[Mount], path: &Path, depth: u8) -> Vec
     if mount.device.major > 0 {
         return vec![in_sysfs(mount.device)];
     }
-    // Some file systems give their mounts numbers of no device.
+    // Some file systems give their mounts numbers that belong to no device.
     match &*mount.fs_type {
         "overlay" if depth < DEEPEST => {
             let written = mount.option("upperdir");
@@ -93,7 +93,7 @@ fn devices_below(roots: &Roots, mounts: &[Mount], path: &Path, depth: u8) -> Vec
             if spread.is_empty() { number.map(in_sysfs).into_iter().collect() } else { spread }
         }
         _ => {
-            // bcachefs lists its devices so.
+            // bcachefs lists its devices this way.
             let sources = mount.source.to_string_lossy().into_owned();
             let sources = sources.split(':').map(Path::new).filter(|s| s.starts_with("/dev"));
             let numbers: Option<Vec<_>> = sources.map(|s| device_number(roots, s)).collect();
@@ -102,8 +102,8 @@ fn devices_below(roots: &Roots, mounts: &[Mount], path: &Path, depth: u8) -> Vec
     }
 }
 
-/// All devices of the btrfs that `device` is one of; of the only btrfs where the device is not known
-/// (`/dev/root`).
+/// Returns all devices of the btrfs that `device` is part of; if the device is unknown
+/// (`/dev/root`), those of the only btrfs.
 fn btrfs_devices(roots: &Roots, device: Option<&Path>) -> Vec<PathBuf> {
     let real = device.and_then(|device| fs::canonicalize(device).ok());
     let mut all: Vec<Vec<_>> = names(&roots.path("/sys/fs/btrfs"))
@@ -127,8 +127,8 @@ fn names(folder: &Path) -> impl Iterator<Item = std::ffi::OsString> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name())
 }
 
-/// The number of a device by any of its names. A service's /dev may be its own, without the names that
-/// udev makes: sysfs and udev's database come first.
+/// Returns the number of a device by any of its names. sysfs and udev's database come first,
+/// because a service's own /dev may lack the names that udev creates.
 pub fn device_number(roots: &Roots, device: &Path) -> Option<DeviceNumber> {
     let name = device.strip_prefix("/dev").ok()?.to_str()?;
     let number = |folder: PathBuf| fs::read_to_string(folder.join("dev")).ok()?.parse().ok();
@@ -149,7 +149,7 @@ pub fn device_number(roots: &Roots, device: &Path) -> Option<DeviceNumber> {
                 .or_else(|| number(roots.path("/sys/block").join(dm)))
         })
         .or_else(|| {
-            // A link that udev made, where /dev is the host's.
+            // A link that udev created, if /dev is the host's.
             let real = fs::canonicalize(roots.path(device)).ok()?;
             of_kernel(roots.shown(&real).strip_prefix("/dev").ok()?.to_str()?)
         })
@@ -165,7 +165,7 @@ pub fn device_number(roots: &Roots, device: &Path) -> Option<DeviceNumber> {
         .filter(|number| number.major > 0)
 }
 
-/// The device mapper's name of `mapper/NAME` or, for LVM, `GROUP/VOLUME`.
+/// Returns the device mapper's name for `mapper/NAME` or, for LVM, `GROUP/VOLUME`.
 fn mapped_name(name: &str) -> Option<String> {
     match name.split_once('/')? {
         ("mapper", name) => Some(name.to_owned()),
@@ -174,7 +174,8 @@ fn mapped_name(name: &str) -> Option<String> {
     }
 }
 
-/// By udev's database: `/run/udev/data/bMAJOR:MINOR` has a line `S:LINK` for each link below /dev.
+/// Reads udev's database: `/run/udev/data/bMAJOR:MINOR` has a line `S:LINK` for each link below
+/// /dev.
 fn of_udev(roots: &Roots, link: &str) -> Option<DeviceNumber> {
     let data = roots.path("/run/udev/data");
     names(&data).find_map(|file| {
@@ -184,7 +185,7 @@ fn of_udev(roots: &Roots, link: &str) -> Option<DeviceNumber> {
     })
 }
 
-/// The folder of the disk that a partition's folder is of; else the same.
+/// Returns the folder of a partition's disk; for other devices the same folder.
 fn disk_of(mut folder: PathBuf) -> PathBuf {
     if folder.join("partition").exists() {
         folder.pop();
@@ -192,7 +193,7 @@ fn disk_of(mut folder: PathBuf) -> PathBuf {
     folder
 }
 
-/// Down from a partition to its disk, from a device mapper's or RAID's device to what it is made of.
+/// Descends from a partition to its disk, and from a device mapper or RAID device to its parts.
 fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
     let Ok(folder) = fs::canonicalize(device) else { return };
     let folder = disk_of(folder);
@@ -211,7 +212,7 @@ fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
     }
 }
 
-/// What a device mapper's or RAID's device is made of.
+/// Returns the parts of a device mapper or RAID device.
 fn slaves(roots: &Roots, folder: &Path) -> Vec<PathBuf> {
     names(&folder.join("slaves")).map(|name| roots.path(BLOCK).join(name)).collect()
 }

@@ -56,7 +56,7 @@ fn a_partition_leads_to_its_disk_and_a_mapped_device_to_all_of_its() {
     assert_eq!(found("", &["/"]), []);
 }
 
-/// A volume's folder may have any name, and is mounted by it.
+/// A volume's folder may have any name, which becomes the name of its mount point.
 #[test]
 fn a_mount_with_an_odd_name_hides_no_other() {
     let (_folder, roots) = host("");
@@ -103,7 +103,7 @@ fn a_mount_point_with_a_blank_is_found() {
     assert_eq!(found, [("8:32".to_owned(), "/dev/sdc".to_owned())]);
 }
 
-/// In a unit with PrivateDevices= there is neither /dev/mapper nor /dev/disk.
+/// A unit with PrivateDevices= has neither /dev/mapper nor /dev/disk.
 #[test]
 fn a_root_on_btrfs_is_found_without_the_names_that_udev_makes() {
     let root = |source: &str| {
@@ -129,7 +129,7 @@ fn a_root_on_btrfs_is_found_without_the_names_that_udev_makes() {
         "S:disk/by-uuid/1c6b0\nS:disk/by-uuid/1c6b\nE:ID_FS_TYPE=btrfs\n",
     );
     assert_eq!(names(&roots), both, "udev's database");
-    // Another device's name at the end of the link's is no reason to take that device.
+    // A link's name that ends in another device's name must not select that device.
     put(&roots, "/proc/self/mountinfo", &root("/dev/disk/by-label/vda"));
     assert_eq!(names(&roots), [""; 0]);
 
@@ -177,7 +177,7 @@ fn only_what_encrypts_counts_as_encryption() {
         uuid(&roots, "dm-0", id);
         assert_eq!(is_encrypted(&roots, swap), encrypts, "{id}");
     }
-    // The root's encryption says nothing of the swap's.
+    // The root's encryption does not imply the swap's.
     uuid(&roots, "vda/vda1", "CRYPT-LUKS2-x\n");
     assert!(is_encrypted(&roots, Path::new("/etc")) && !is_encrypted(&roots, swap));
     assert!(!is_encrypted(&roots, Path::new("/dev/mapper/unknown")));
@@ -190,7 +190,7 @@ fn only_what_encrypts_counts_as_encryption() {
 }
 
 proptest::proptest! {
-    /// Whatever mountinfo says, encryption is claimed only of a device that encrypts.
+    /// Whatever mountinfo contains, only a device that encrypts counts as encrypted.
     #[test]
     fn nothing_is_taken_for_encrypted_that_is_not(mountinfo: Vec<u8>, device in "/dev/[a-z/.0-9]{0,12}") {
         let (_folder, roots) = host("");

@@ -1,8 +1,10 @@
-//! The kernel's notifications as futures: inotify queues and files that can be polled.
+//! Kernel notifications as futures: inotify queues and files that support polling.
 
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, AsRawFd, RawFd},
+    path::Path,
 };
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
@@ -10,7 +12,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use nix::NixPath;
 
-/// Some more than this are returned at once.
+/// A batch has at most a few more events than this.
 const MOST: usize = 1024;
 
 /// Registers `file` with the runtime.
@@ -21,6 +23,27 @@ const MOST: usize = 1024;
 )]
 pub fn registered<T: AsRawFd>(file: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(file, interest)
+}
+
+/// A file of procfs that reports its changes by POLLPRI.
+#[derive(Debug)]
+pub struct ProcWatch {
+    /// `None` if the file does not support polling (a folder stands for the host).
+    file: Option<AsyncFd<File>>,
+}
+
+impl ProcWatch {
+    pub fn new(path: &Path) -> Self {
+        let file = File::open(path).and_then(|file| registered(file, Interest::PRIORITY));
+        Self { file: file.ok() }
+    }
+
+    /// Returns when the file has changed; never if that cannot be watched. Cancel safe.
+    pub async fn changed(&self) -> io::Result<()> {
+        let Some(file) = &self.file else { return std::future::pending().await };
+        file.ready(Interest::PRIORITY).await?.clear_ready();
+        Ok(())
+    }
 }
 
 /// An inotify queue.
@@ -52,13 +75,13 @@ impl Events {
         self.queue.get_ref().0.add_watch(path, flags)
     }
 
-    /// A watch that the kernel has dropped by itself is no error.
+    /// Removes a watch. A watch that the kernel has removed by itself is no error.
     pub fn unwatch(&self, watch: WatchDescriptor) {
         let _ = self.queue.get_ref().0.rm_watch(watch);
     }
 
-    /// Waits for events and returns those there are, up to [`MOST`]: who causes them without end must
-    /// not keep the reader from anything else. Cancel safe: nothing is lost.
+    /// Waits for events and returns those available, about `MOST` at most, so that an endless
+    /// source of events does not block the reader. Cancel safe: no event is lost.
     pub async fn next(&self) -> io::Result<Vec<InotifyEvent>> {
         let read =
             |queue: &AsyncFd<Queue>| queue.get_ref().0.read_events().map_err(io::Error::from);

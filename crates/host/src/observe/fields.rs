@@ -1,27 +1,28 @@
-//! Single fields of the kernel's files. A line that is unknown, cut short or malformed hides no other:
-//! kernels differ in the lines that they write, and some write lines that no common format has
-//! (`ShadowCallStack:10006144 kB` on arm64).
+//! Parses single fields of the kernel's files. An unknown, truncated or malformed line hides no
+//! other: kernels differ in the lines that they write, and some write lines outside of any common
+//! format (`ShadowCallStack:10006144 kB` on arm64).
 
 use std::{ffi::OsString, fs, io, os::unix::ffi::OsStringExt, path::Path};
 
-/// The file's text. Bytes that are not UTF-8 are replaced: they are part of names that others chose.
+/// Returns the file's text. Replaces bytes that are not UTF-8: they occur in names that others
+/// chose.
 pub fn read(path: &Path) -> io::Result<String> {
     let bytes = fs::read(path)?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// A needed field is not in the file.
+/// The error for a file that lacks a required field.
 pub fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("it has no number for {name}"))
 }
 
-/// The number in the line `NAME NUMBER`, as in `/proc/vmstat` and `memory.stat`.
+/// Returns the number in the line `NAME NUMBER`, as in `/proc/vmstat` and `memory.stat`.
 pub fn counter(text: &str, name: &str) -> Option<u64> {
     values(text, name).find_map(|rest| digits(rest.strip_prefix(' ')?.trim()))
 }
 
-/// The bytes of the line `NAME: NUMBER kB`, as in `/proc/meminfo`.
+/// Returns the bytes in the line `NAME: NUMBER kB`, as in `/proc/meminfo`.
 pub fn kibibytes(text: &str, name: &str) -> Option<u64> {
     values(text, name).find_map(|rest| {
         let number = rest.strip_prefix(':')?.trim().strip_suffix("kB")?;
@@ -29,7 +30,7 @@ pub fn kibibytes(text: &str, name: &str) -> Option<u64> {
     })
 }
 
-/// What follows `name` in each line that begins with it.
+/// Returns the rest of each line that begins with `name`.
 fn values<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     text.match_indices(name).filter_map(|(at, _)| {
         let starts_line = at == 0 || text.as_bytes().get(at - 1) == Some(&b'\n');
@@ -38,13 +39,14 @@ fn values<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// Digits only: `parse` takes a sign, too.
+/// Accepts digits only, because `parse` accepts a sign too.
 pub fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Undoes the kernel's escapes: a backslash and three octal digits for a blank, a tab, a line break,
-/// a backslash and whatever else the file's format needs (Linux `fs/seq_file.c`, `mangle_path`).
+/// Undoes the kernel's escapes: a backslash and three octal digits for a blank, a tab, a line
+/// break, a backslash and other characters that the file's format uses (Linux `fs/seq_file.c`,
+/// `mangle_path`).
 pub fn unescaped(text: &[u8]) -> OsString {
     let octal = |digits: &[u8]| {
         let value = digits.iter().try_fold(0_u32, |value, digit| match digit {
@@ -63,7 +65,7 @@ pub fn unescaped(text: &[u8]) -> OsString {
     OsString::from_vec(plain)
 }
 
-/// As the kernel would escape what is not plain ASCII: text that names the same file.
+/// Escapes everything but plain ASCII as the kernel does: the result names the same file.
 pub fn escaped(name: &[u8]) -> String {
     use std::fmt::Write;
     name.iter().fold(String::with_capacity(name.len()), |mut text, byte| {
@@ -125,7 +127,7 @@ mod tests {
             prop_assert_eq!(read.as_bytes(), &name[..]);
         }
 
-        /// Whatever other lines say, the field's own line counts.
+        /// A field's own line counts, whatever other lines contain.
         #[test]
         fn other_lines_hide_no_field(before in "([^\n]*\n){0,4}", after in ".*", kib in 0..1_u64 << 50) {
             let before = before.replace("MemTotal", "");

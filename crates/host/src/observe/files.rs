@@ -1,5 +1,5 @@
-//! Tells when files may have changed, by the kernel's notification on their folders: files that
-//! are replaced by a rename or behind a link that is swung have no other lasting place.
+//! Detects possible changes of files by watching their folders: a file that a rename replaces, or a
+//! link that changes its target, has no other stable place.
 
 use std::{
     collections::BTreeSet,
@@ -12,15 +12,24 @@ use nix::sys::inotify::AddWatchFlags;
 
 use super::events::Events;
 
-/// Watches the folders of some files. A folder that is missing is waited for in the nearest folder
-/// above it that there is: who is told of its coming makes a new watch.
+/// Watches the folders of some files. For a missing folder it watches the nearest existing folder
+/// above; after a change there, the caller creates a new watch.
 #[derive(Debug)]
 pub struct FileWatch {
     events: Events,
     names: BTreeSet<OsString>,
+    /// Files with this suffix are watched too.
+    suffix: Option<&'static str>,
 }
 
 impl FileWatch {
+    /// Watches all files of `folders` with this suffix.
+    pub fn of_folders(folders: &[PathBuf], suffix: &'static str) -> io::Result<Self> {
+        // The watch covers a folder as soon as one name in it is given.
+        let files: Vec<PathBuf> = folders.iter().map(|folder| folder.join(suffix)).collect();
+        Ok(Self { suffix: Some(suffix), ..Self::new(&files)? })
+    }
+
     pub fn new(files: &[PathBuf]) -> io::Result<Self> {
         let events = Events::new()?;
         let flags = AddWatchFlags::IN_CLOSE_WRITE
@@ -39,18 +48,23 @@ impl FileWatch {
                 let _ = events.watch(folder, flags);
             }
         }
-        Ok(Self { events, names })
+        Ok(Self { events, names, suffix: None })
     }
 
     /// Returns when one of the files may have changed. Cancel safe.
     pub async fn changed(&self) -> io::Result<()> {
-        let named = |name: Option<OsString>| name.is_none_or(|name| self.names.contains(&name));
+        let ends = |name: &OsString| {
+            self.suffix.is_some_and(|end| name.as_encoded_bytes().ends_with(end.as_bytes()))
+        };
+        let named = |name: Option<OsString>| {
+            name.is_none_or(|name| self.names.contains(&name) || ends(&name))
+        };
         while !self.events.next().await?.into_iter().any(|event| named(event.name)) {}
         Ok(())
     }
 }
 
-/// The nearest folder above `file` that is there, and what is to come in it.
+/// Returns the nearest existing folder above `file`, and the next name that should appear in it.
 fn nearest(file: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
     let mut below = file;
     loop {
@@ -87,6 +101,23 @@ mod tests {
         fs::write(at("current.pem.tmp"), "x").unwrap();
         fs::rename(at("current.pem.tmp"), at("current.pem")).unwrap();
         assert!(soon(watch).await.0);
+    }
+
+    #[tokio::test]
+    async fn files_of_a_suffix_are_noticed_in_a_folder_and_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let hooks = folder.path().join("hooks.d");
+        let noticed = async |watch: &FileWatch| {
+            tokio::time::timeout(Duration::from_millis(300), watch.changed()).await.is_ok()
+        };
+        let watch = FileWatch::of_folders(std::slice::from_ref(&hooks), ".json").unwrap();
+        fs::create_dir(&hooks).unwrap();
+        assert!(noticed(&watch).await, "the folder itself comes");
+        let watch = FileWatch::of_folders(std::slice::from_ref(&hooks), ".json").unwrap();
+        fs::write(hooks.join("note.txt"), "").unwrap();
+        assert!(!noticed(&watch).await);
+        fs::write(hooks.join("50-other.json"), "").unwrap();
+        assert!(noticed(&watch).await);
     }
 
     #[tokio::test]

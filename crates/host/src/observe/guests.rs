@@ -1,5 +1,5 @@
-//! KubeVirt's VMs by their QEMU processes, for commands that may wait: reading a command line waits for a
-//! process that keeps its memory locked.
+//! Finds KubeVirt's VMs by their QEMU processes, for commands that can wait: reading the command
+//! line of a process blocks while the process keeps its memory locked.
 
 use std::{
     fs,
@@ -21,10 +21,10 @@ use crate::{
     roots::Roots,
 };
 
-/// For all command lines together.
+/// Time for all command lines together.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The VMs among `pods` whose guest's memory can be told.
+/// Returns the VMs among `pods` whose guest's memory can be determined.
 pub fn guests(roots: &Roots, pods: &Pods) -> Vec<Guest> {
     if !pods.values().any(|pod| pod.virt_launcher) {
         return Vec::new();

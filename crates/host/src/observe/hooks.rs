@@ -1,4 +1,4 @@
-//! What the DaemonSet agent leaves on the host: OCI hooks that change swap limits, and units.
+//! Finds remains of the DaemonSet agent on the host: OCI hooks that change swap limits, and units.
 
 use std::{
     fs,
@@ -8,14 +8,14 @@ use std::{
 use super::bounded::read_bounded;
 use crate::{decide::hook::FILE_NAME, roots::Roots};
 
-/// CRI-O's default, and what OpenShift adds (crio.conf(5), `hooks_dir`).
+/// CRI-O's default folders, and the one that OpenShift adds (crio.conf(5), `hooks_dir`).
 pub const USUAL_FOLDERS: [&str; 3] = [
     "/usr/share/containers/oci/hooks.d",
     "/run/containers/oci/hooks.d",
     "/etc/containers/oci/hooks.d",
 ];
 
-/// `swap-for-burstable.json`, or with the DaemonSet's pod in its name.
+/// The hook's file name: `swap-for-burstable.json`, or with the name of the DaemonSet's pod in it.
 const RIVAL_HOOK: (&str, &str) = ("swap-for-burstable", ".json");
 const RIVAL_SCRIPT: (&str, &str) = ("oci-hook-swap", ".sh");
 const SCRIPTS: &str = "/opt";
@@ -23,7 +23,7 @@ const SCRIPTS: &str = "/opt";
 /// The units of its MachineConfig.
 const UNITS: [&str; 2] = ["swap-provision.service", "cgroup-system-slice-config.service"];
 
-/// The DaemonSet's hooks and their scripts.
+/// Returns the DaemonSet's hooks and their scripts.
 pub fn rival_files(roots: &Roots) -> Vec<PathBuf> {
     let hooks = USUAL_FOLDERS.map(|folder| (folder, RIVAL_HOOK));
     let mut found: Vec<PathBuf> = hooks
@@ -41,12 +41,13 @@ pub fn rival_files(roots: &Roots) -> Vec<PathBuf> {
     found
 }
 
-/// So much of a hook's program is looked at.
+/// Bytes of a hook's program that are searched.
 const LOOKED_AT: u64 = 256 << 10;
-/// What a program names that sets a limit of swap.
+/// Texts in a program that sets a swap limit.
 const SETS_SWAP: [&[u8]; 2] = [b"memory.swap.max", b"MemorySwapMax"];
 
-/// Hooks of others that set swap limits, in the folders that CRI-O reads, and what tells so.
+/// Returns other programs' hooks that set swap limits, in the folders that CRI-O reads, with the
+/// evidence.
 pub fn foreign(roots: &Roots, folders: &[PathBuf]) -> Vec<(PathBuf, String)> {
     let rivals = rival_files(roots);
     let mut found = Vec::new();
@@ -80,7 +81,7 @@ fn sets_swap(text: &[u8]) -> bool {
     SETS_SWAP.iter().any(|word| text.windows(word.len()).any(|part| part == *word))
 }
 
-/// Of a regular file only, so that none can hold us up.
+/// Reads only regular files, because others could block.
 fn beginning(roots: &Roots, path: &str) -> Vec<u8> {
     use std::io::Read;
     let path = roots.path(path);
@@ -88,31 +89,31 @@ fn beginning(roots: &Roots, path: &str) -> Vec<u8> {
     if path.is_file()
         && let Ok(file) = fs::File::open(path)
     {
-        // What cannot be read tells nothing.
+        // An unreadable file gives no evidence.
         let _ = file.take(LOOKED_AT).read_to_end(&mut bytes);
     }
     bytes
 }
 
-/// The units that the DaemonSet's MachineConfig brings.
+/// Returns the units of the DaemonSet's MachineConfig.
 pub fn rival_units(roots: &Roots) -> Vec<PathBuf> {
     let units = UNITS.map(|unit| Path::new("/etc/systemd/system").join(unit));
     units.into_iter().filter(|unit| roots.path(unit).exists()).collect()
 }
 
-/// Paths for a sentence.
+/// Formats paths for a sentence.
 pub fn listed(files: &[PathBuf]) -> String {
     let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     shown.join(" and ")
 }
 
-/// The DaemonSet's hook, if it is there: containers would start without a limit.
+/// Describes the DaemonSet's hook if it exists: containers would start without a limit.
 pub fn rival(roots: &Roots) -> Option<String> {
     let found = rival_files(roots);
     (!found.is_empty()).then(|| {
         format!(
-            "the wasp-agent DaemonSet has left {}, which lifts swap limits at every start: delete \
-             the DaemonSet, then these files",
+            "the wasp-agent DaemonSet has left {}, which removes swap limits at every container \
+             start: delete the DaemonSet, then these files",
             listed(&found)
         )
     })
@@ -122,7 +123,7 @@ pub fn rival(roots: &Roots) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// As administrators write them: a script, a shell's argument, and one that has nothing to do with it.
+    /// Hooks as administrators write them: a script, a shell's argument, and an unrelated one.
     #[test]
     fn hooks_of_others_that_set_swap_are_named() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! IO in: the kernel's files, the cgroup tree, the runtime's bundles and the API server.
+//! Input: the kernel's files, the cgroup tree, the runtime's bundles and the API server.
 
 pub mod accounting;
 pub mod alarm;

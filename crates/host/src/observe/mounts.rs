@@ -1,6 +1,6 @@
-//! What is mounted where, from `/proc/self/mountinfo` (proc(5)).
+//! Reads the mounts in `/proc/self/mountinfo` (proc(5)).
 //!
-//! Pods have a say in the names of what is mounted: one odd line must not hide the others.
+//! Pods influence the names of mounts: an odd line must not hide the others.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::fields::unescaped;
+use super::{events::ProcWatch, fields::unescaped};
 use crate::{model::protection::DeviceNumber, roots::Roots};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,16 +18,16 @@ pub struct Mount {
     pub device: DeviceNumber,
     pub mount_point: PathBuf,
     pub fs_type: String,
-    /// As it was given to mount(2): a device for most file systems.
+    /// As passed to mount(2): a device for most file systems.
     pub source: PathBuf,
-    /// Of the file system, in order.
+    /// Options of the file system, in order.
     options: Vec<Vec<u8>>,
-    /// The mount lets no program be run.
+    /// The mount prevents running programs.
     pub noexec: bool,
 }
 
 impl Mount {
-    /// The value of the file system's option; empty for one that has none.
+    /// Returns the value of the file system's option; empty for one without a value.
     pub fn option(&self, name: &str) -> Option<PathBuf> {
         self.options.iter().find_map(|option| {
             let value = option.strip_prefix(name.as_bytes())?;
@@ -39,14 +39,34 @@ impl Mount {
     }
 }
 
-/// All that is mounted, in the order of mounting.
+/// Returns all mounts, in the order of mounting, as this process sees them.
 pub fn mounts(roots: &Roots) -> Vec<Mount> {
-    let text = fs::read(roots.proc("self/mountinfo")).unwrap_or_default();
+    parsed(&fs::read(roots.proc("self/mountinfo")).unwrap_or_default())
+}
+
+/// Returns all mounts as the host's runtimes see them. The agent's unit has its own mount
+/// namespace: later mounts propagate to it, but changed options of a mount do not.
+pub fn mounts_of_host(roots: &Roots) -> Vec<Mount> {
+    fs::read(roots.proc(OF_INIT)).map_or_else(|_| mounts(roots), |text| parsed(&text))
+}
+
+const OF_INIT: &str = "1/mountinfo";
+
+/// Wakes when the host mounts or unmounts something, or changes a mount's options.
+///
+/// Source: proc_pid_mountinfo(5); the kernel's `mounts_poll` answers POLLPRI | POLLERR after a
+/// change.
+pub fn mount_watch(roots: &Roots) -> ProcWatch {
+    ProcWatch::new(&roots.proc(OF_INIT))
+}
+
+fn parsed(text: &[u8]) -> Vec<Mount> {
     text.split(|byte| *byte == b'\n').filter_map(mount).collect()
 }
 
-/// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext3 /dev/source rw,errors=continue`, with any
-/// number of optional fields before the dash. A source may be empty.
+/// Parses `36 35 98:0 /root /mount/point rw,noatime master:1 - ext3 /dev/source
+/// rw,errors=continue`, with any number of optional fields before the dash. The source may be
+/// empty.
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let mut text = || std::str::from_utf8(fields.next()?).ok();
@@ -71,18 +91,19 @@ fn mount(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// The mount that `path` is on: what is mounted over another hides it, and all that is below.
+/// Returns the mount of `path`: a mount hides all that is below its mount point.
 pub fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     let is_root = |mount: &&Mount| {
         mount.mount_point == Path::new("/")
             && (mount.parent == mount.id || mounts.iter().all(|other| other.id != mount.parent))
     };
     let Some(mut on) = mounts.iter().rfind(is_root) else {
-        // The root is not known: as near as can be told.
+        // The root mount is unknown: use the nearest.
         let length = |mount: &&Mount| mount.mount_point.as_os_str().as_bytes().len();
         return mounts.iter().filter(|m| path.starts_with(&m.mount_point)).max_by_key(length);
     };
-    // Each step goes to a mount on top of the one before; the bound is for circles in odd files.
+    // Each step goes to a mount on top of the one before; the bound prevents endless loops in odd
+    // files.
     for _ in 0..mounts.len() {
         let next = mounts.iter().rev().filter(|mount| {
             mount.parent == on.id
@@ -102,10 +123,6 @@ pub fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &[u8]) -> Vec<Mount> {
-        text.split(|byte| *byte == b'\n').filter_map(mount).collect()
-    }
-
     #[test]
     fn blanks_and_odd_lines_are_read_as_the_kernel_writes_them() {
         let mounts = parsed(
@@ -123,6 +140,22 @@ mod tests {
         let on = |path: &str| mount_of(&mounts, Path::new(path)).unwrap().device.to_string();
         assert_eq!(on("/mnt/my disk/swapfile"), "8:16");
         assert_eq!(on("/mnt/my"), "8:0");
+    }
+
+    #[test]
+    fn the_mounts_of_the_host_count_where_they_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let put = |process: &str, options: &str| {
+            let file = roots.proc(process).join("mountinfo");
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, format!("21 1 8:0 / / {options} - ext4 /dev/sda rw\n")).unwrap();
+        };
+        put("self", "rw");
+        let noexec = || mounts_of_host(&roots).iter().any(|mount| mount.noexec);
+        assert!(!noexec());
+        put("1", "rw,noexec");
+        assert!(noexec());
     }
 
     #[test]

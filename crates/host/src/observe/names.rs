@@ -1,4 +1,4 @@
-//! What the names of cgroups say, for both cgroup drivers and the runtimes' habits.
+//! Parses the names of cgroups, for both cgroup drivers and the conventions of several runtimes.
 //!
 //! Source: kubelet `pkg/kubelet/cm/cgroup_manager_linux.go` and `pod_container_manager_linux.go`;
 //! the scopes of CRI-O, containerd and cri-dockerd.
@@ -10,7 +10,7 @@ use crate::model::{
     pod::{ContainerId, PodUid},
 };
 
-/// What a cgroup below `kubepods` is.
+/// The kind of a cgroup below `kubepods`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Below {
     QosClass,
@@ -18,11 +18,11 @@ pub enum Below {
     Other,
 }
 
-/// What a cgroup inside a pod's is.
+/// The kind of a cgroup inside a pod's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InPod {
     Container(ContainerId, Manager),
-    /// CRI-O's monitor, where `conmon_cgroup = "pod"`.
+    /// CRI-O's monitor, with `conmon_cgroup = "pod"`.
     Monitor(ContainerId, Manager),
     Other,
 }
@@ -37,7 +37,7 @@ pub fn below_kubepods(name: &str) -> Below {
     }
 }
 
-/// A slice's name without those of the slices above `kubepods` (`cgroupRoot`).
+/// Returns a slice's name without the slices above `kubepods` (`cgroupRoot`).
 fn below_root(name: &str) -> &str {
     match name.find("-kubepods-") {
         Some(at) if name.ends_with(".slice") => &name[at + 1..],
@@ -45,7 +45,7 @@ fn below_root(name: &str) -> &str {
     }
 }
 
-/// What a QoS class's cgroup is called under any root.
+/// Recognizes the name of a QoS class's cgroup under any root.
 pub fn is_burstable(name: &str) -> bool {
     matches!(below_root(name), "burstable" | "kubepods-burstable.slice")
 }
@@ -58,7 +58,7 @@ fn pod_uid(name: &str) -> Option<PodUid> {
     let uid = ["", "burstable-", "besteffort-"]
         .iter()
         .find_map(|class| inner.strip_prefix(class)?.strip_prefix("pod"))?;
-    // systemd nests slices at '-', so the kubelet writes '_' for it.
+    // systemd nests slices at '-', so the kubelet writes '_' instead.
     (!uid.contains('-')).then(|| PodUid::new(&uid.replace('_', "-")))?
 }
 

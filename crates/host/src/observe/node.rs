@@ -1,12 +1,11 @@
-//! The node's RAM and swap, and the kernel's word that swap changed.
+//! Reads the node's RAM and swap, and waits for changes of the swap.
 
-use std::{fs::File, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use nix::unistd::{SysconfVar, sysconf};
-use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    events::registered,
+    events::ProcWatch,
     fields::{counter, digits, escaped, kibibytes, missing, read},
 };
 use crate::{
@@ -22,7 +21,7 @@ pub struct NodeError {
     pub source: io::Error,
 }
 
-/// `/proc/meminfo`, of which fields can be asked.
+/// `/proc/meminfo`, with access to single fields.
 pub(super) struct Meminfo {
     path: PathBuf,
     text: String,
@@ -37,19 +36,19 @@ impl Meminfo {
         }
     }
 
-    /// In bytes; `None` where the kernel does not write the field.
+    /// Returns a field in bytes; `None` if the kernel does not write it.
     pub(super) fn bytes(&self, field: &str) -> Option<u64> {
         kibibytes(&self.text, field)
     }
 
-    /// In bytes.
+    /// Returns a field in bytes; an error if it is missing.
     pub(super) fn needed(&self, field: &str) -> Result<u64, NodeError> {
         self.bytes(field)
             .ok_or_else(|| NodeError { path: self.path.clone(), source: missing(field) })
     }
 }
 
-/// RAM and swap as `/proc/meminfo` counts them, which is what the kubelet's cAdvisor reads.
+/// Returns RAM and swap as in `/proc/meminfo`, which the kubelet's cAdvisor reads too.
 pub fn memory(roots: &Roots) -> Result<NodeMemory, NodeError> {
     let meminfo = Meminfo::read(roots)?;
     Ok(NodeMemory {
@@ -59,27 +58,27 @@ pub fn memory(roots: &Roots) -> Result<NodeMemory, NodeError> {
     })
 }
 
-/// `SwapFree`, as the kernel counts it now.
+/// Returns `SwapFree`, in bytes.
 pub fn free_swap_bytes(roots: &Roots) -> Result<u64, NodeError> {
     Meminfo::read(roots)?.needed("SwapFree")
 }
 
-/// The active swap devices; none where the kernel has no swap or the file cannot be read.
+/// Returns the active swap devices; none if the kernel has no swap or the file cannot be read.
 pub fn swap_devices(roots: &Roots) -> Vec<SwapDevice> {
     let text = std::fs::read(roots.proc("swaps")).unwrap_or_default();
-    // A header first.
+    // The first line is a header.
     text.split(|byte| *byte == b'\n')
         .skip(1)
         .filter_map(|line| swap_device(&escaped(line)))
         .collect()
 }
 
-/// Swap traffic since boot; `None` where the kernel counts none.
+/// Returns the swap traffic since boot; `None` if the kernel does not count it.
 pub fn swap_traffic(roots: &Roots) -> Option<SwapTraffic> {
     traffic(&read(&roots.proc("vmstat")).ok()?).ok()
 }
 
-/// Swap traffic since boot, where the signals need it.
+/// Returns the swap traffic since boot; an error if the kernel does not count it.
 pub(super) fn needed_swap_traffic(roots: &Roots) -> Result<SwapTraffic, NodeError> {
     let path = roots.proc("vmstat");
     read(&path).and_then(|text| traffic(&text)).map_err(|source| NodeError { path, source })
@@ -94,7 +93,7 @@ fn traffic(vmstat: &str) -> io::Result<SwapTraffic> {
     Ok(SwapTraffic { pages_in, pages_out, direct_reclaims })
 }
 
-/// `Filename Type Size Used Priority`, sizes in KiB (proc(5)).
+/// Parses `Filename Type Size Used Priority`, with sizes in KiB (proc(5)).
 fn swap_device(line: &str) -> Option<SwapDevice> {
     let mut words = line.split_whitespace();
     let (path, kind) = (words.next()?.to_owned(), words.next()?.to_owned());
@@ -115,25 +114,8 @@ fn page_bytes() -> u64 {
 ///
 /// Source: proc(5), `/proc/swaps`; the kernel's `swaps_poll` answers POLLPRI | POLLERR once for
 /// each reader after a change.
-#[derive(Debug)]
-pub struct SwapWatch {
-    /// `None` where the file cannot be polled (a folder stands for the host).
-    swaps: Option<AsyncFd<File>>,
-}
-
-impl SwapWatch {
-    pub fn new(roots: &Roots) -> Self {
-        let swaps =
-            File::open(roots.proc("swaps")).and_then(|file| registered(file, Interest::PRIORITY));
-        Self { swaps: swaps.ok() }
-    }
-
-    /// Returns when swap was added or removed; never where that cannot be watched.
-    pub async fn changed(&self) -> io::Result<()> {
-        let Some(swaps) = &self.swaps else { return std::future::pending().await };
-        swaps.ready(Interest::PRIORITY).await?.clear_ready();
-        Ok(())
-    }
+pub fn swap_watch(roots: &Roots) -> ProcWatch {
+    ProcWatch::new(&roots.proc("swaps"))
 }
 
 #[cfg(test)]
@@ -184,7 +166,7 @@ mod tests {
         let error = memory(&roots).unwrap_err().to_string();
         assert!(error.contains("proc/meminfo"), "{error}");
         std::fs::create_dir(folder.path().join("proc")).unwrap();
-        // arm64 with CONFIG_SHADOW_CALL_STACK: from 10,000,000 kB on there is no blank.
+        // arm64 with CONFIG_SHADOW_CALL_STACK: from 10,000,000 kB on the blank is missing.
         let text = "MemTotal: 4010192 kB\nMemFree: 1 kB\nShadowCallStack:10006144 kB\n\
                     HugePages_Total:       0\nodd\n\nSwapTotal: 1048572 kB\nSwapFree: 1 kB\n";
         std::fs::write(roots.proc("meminfo"), text).unwrap();

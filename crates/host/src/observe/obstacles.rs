@@ -1,4 +1,4 @@
-//! What on the host keeps pods from swapping as they are granted.
+//! Reads the properties of the host that keep pods from using their swap grant.
 
 use std::{fs, path::Path};
 
@@ -10,13 +10,13 @@ use crate::{
     roots::Roots,
 };
 
-/// The kubelet's cgroups for QoS classes, by its systemd and its cgroupfs driver.
+/// The kubelet's cgroups for QoS classes, with the systemd and the cgroupfs driver.
 const CLASSES: [&str; 2] = ["burstable", "besteffort"];
 
 pub fn obstacles(roots: &Roots) -> Obstacles {
     let mut above_pods = Vec::new();
     for pods in roots.pods() {
-        // With a cgroupRoot, there are some above it too.
+        // With a cgroupRoot, there are more cgroups above it.
         let mut paths: Vec<&Path> =
             pods.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         paths.reverse();

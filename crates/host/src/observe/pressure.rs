@@ -1,4 +1,4 @@
-//! Reads what the eviction signals go by.
+//! Reads the input of the eviction signals.
 
 use std::path::Path;
 
@@ -15,11 +15,11 @@ use crate::{
     roots::Roots,
 };
 
-/// The memory that the node cannot do without, as its kubelet computes it. The kubelet takes usage
-/// without inactive file cache; versions differ in what the usage of the root cgroup is.
+/// The definition of the node's working set that its kubelet uses: memory in use without inactive
+/// file cache. Versions differ in the usage of the root cgroup.
 ///
-/// Source: `rootStatsFromMeminfo` of runc, changed by opencontainers/runc#3933 and, for 1.1.9, #3977;
-/// kubernetes/kubernetes#118916.
+/// Source: `rootStatsFromMeminfo` of runc, changed by opencontainers/runc#3933 and, for 1.1.9,
+/// #3977; kubernetes/kubernetes#118916.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkingSet {
     /// `MemTotal - MemFree` of `/proc/meminfo`.
@@ -28,11 +28,11 @@ pub enum WorkingSet {
     AnonAndFile,
 }
 
-/// The first minor version of the kubelet that has runc 1.1.9 or later from its first release on.
+/// The first minor version of the kubelet that has runc 1.1.9 or later in all its releases.
 const FIRST_WITH_ANON_AND_FILE: u32 = 29;
 
 impl WorkingSet {
-    /// `minor`: 36 for v1.36.2; `None` where it is not known.
+    /// `minor`: 36 for v1.36.2; `None` if unknown.
     pub fn of_kubelet(minor: Option<u32>) -> Self {
         match minor {
             Some(minor) if minor < FIRST_WITH_ANON_AND_FILE => Self::AllThatIsNotFree,
@@ -41,14 +41,15 @@ impl WorkingSet {
     }
 }
 
-/// `anon + file - inactive_file` of the root cgroup; `None` where the kernel does not count it there.
+/// Returns `anon + file - inactive_file` of the root cgroup; `None` if the kernel does not count it
+/// there.
 fn anon_and_file(roots: &Roots) -> Option<u64> {
     let stat = read(&roots.cgroup().join("memory.stat")).ok()?;
     let of = |name: &str| counter(&stat, name);
     Some(of("anon")?.saturating_add(of("file")?).saturating_sub(of("inactive_file")?))
 }
 
-/// A sample of the node as it is at `at`. `slices` are the protected ones.
+/// Takes a sample of the node at time `at`. `slices` are the protected ones.
 pub fn sample(
     roots: &Roots,
     at: Monotonic,
@@ -87,7 +88,7 @@ pub fn sample(
     })
 }
 
-/// `None` where the kernel does not count stalls.
+/// `None` if the kernel does not count stalls.
 fn stalled(path: &Path) -> Option<Stalled> {
     let text = read(path).ok()?;
     let total = |kind: &str| {
@@ -98,7 +99,7 @@ fn stalled(path: &Path) -> Option<Stalled> {
     Some(Stalled { some_micros: total("some")?, full_micros: total("full")? })
 }
 
-/// How often a limit of swap was met, and how often the kernel killed.
+/// Returns how often a swap limit was met, and how often the kernel OOM-killed.
 pub fn memory_events(folder: &Path) -> MemoryEvents {
     let text = |name: &str| read(&folder.join(name)).unwrap_or_default();
     MemoryEvents {
@@ -107,29 +108,29 @@ pub fn memory_events(folder: &Path) -> MemoryEvents {
     }
 }
 
-/// How hard the cgroup at `folder` works for its memory, since it was made: pages that came back from
-/// swap (`pswpin` since Linux 6.13, else the refaults of anonymous memory), and microseconds in which
-/// all its processes waited. Each `None` where the kernel does not count it.
+/// Returns how hard the cgroup at `folder` has worked for its memory since its creation: pages that
+/// returned from swap (`pswpin` since Linux 6.13, else the refaults of anonymous memory), and
+/// microseconds in which all its processes waited. Each is `None` if the kernel does not count it.
 pub fn activity(folder: &Path) -> (Option<u64>, Option<u64>) {
     let stat = read(&folder.join("memory.stat")).unwrap_or_default();
     let pages = counter(&stat, "pswpin").or_else(|| counter(&stat, "workingset_refault_anon"));
     (pages, stalled(&folder.join("memory.pressure")).map(|stalled| stalled.full_micros))
 }
 
-/// What the cgroup at `folder` uses; `None` where it is gone.
+/// Returns the use of the cgroup at `folder`; `None` if it is gone.
 pub fn usage(folder: &Path, name: Option<std::sync::Arc<str>>) -> Option<ContainerUsage> {
     let SliceUsage { working_set_bytes, swap_bytes } = cgroup_usage(folder)?;
     Some(ContainerUsage { name, working_set_bytes, swap_bytes })
 }
 
-/// What a pod uses: `containers` of it, and its cgroup at `folder`.
+/// Returns the use of a pod: of its `containers`, and of its cgroup at `folder`.
 pub fn pod_usage(folder: &Path, uid: PodUid, containers: Vec<ContainerUsage>) -> PodUsage {
     let slice = cgroup_usage(folder);
     let effort = slice.is_some().then(|| effort(folder));
     PodUsage { uid, containers, slice, effort }
 }
 
-/// What the cgroup at `folder` and those below it have done for their memory.
+/// Returns the effort of the cgroup at `folder` and of those below it.
 fn effort(folder: &Path) -> Effort {
     let events = std::fs::read_to_string(folder.join("memory.events")).unwrap_or_default();
     let hits = events.lines().find_map(|line| line.strip_prefix("max "));
@@ -140,7 +141,7 @@ fn effort(folder: &Path) -> Effort {
     }
 }
 
-/// `None` where the cgroup is gone.
+/// `None` if the cgroup is gone.
 fn cgroup_usage(folder: &Path) -> Option<SliceUsage> {
     let number = |file: &str| -> Option<u64> {
         std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
@@ -188,7 +189,8 @@ mod tests {
         let system = roots.cgroup().join("system.slice");
         fs::create_dir_all(&system).unwrap();
         fs::write(system.join("memory.pressure"), psi).unwrap();
-        // A node of kubelet 1.36, recorded: cAdvisor's working set was anon + file - inactive_file.
+        // Recorded on a node with kubelet 1.36: cAdvisor's working set was anon + file -
+        // inactive_file.
         fs::write(roots.cgroup().join("memory.stat"), "anon 300\nfile 200\ninactive_file 50\n")
             .unwrap();
         let seen = sampled(WorkingSet::AnonAndFile).unwrap();

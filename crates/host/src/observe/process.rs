@@ -1,4 +1,4 @@
-//! Whether the processes in a container's cgroup are the container's, or still the runtime's.
+//! Tells if the processes in a container's cgroup are the container's, or still the runtime's.
 
 use std::{fs::File, io::Read};
 
@@ -7,23 +7,23 @@ use procfs::{FromRead, ProcessCGroups};
 use crate::roots::Roots;
 
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
-/// No path is longer.
+/// Upper bound of a path, in bytes.
 const LONGEST_BYTES: u64 = 4096;
 
-/// What processes of a container run.
+/// The programs that the processes of a container run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runs {
     /// One runs the container's program.
     Program,
     /// They are the runtime's, or gone.
     Runtime,
-    /// Only the command lines of these tell.
+    /// Only the command lines of these processes show it.
     Doubtful(Vec<u32>),
 }
 
-/// By the names of the processes, which the kernel tells without waiting for anybody. Until it
-/// executes the container's program, a runtime's process is called `crun`, `runc:[2:INIT]`, or just
-/// `exe` or `6` (runc executes itself by descriptor), or begins with `memfd:`.
+/// Decides by the names of the processes, which the kernel provides without blocking. Until it
+/// executes the container's program, a runtime's process is named `crun`, `runc:[2:INIT]`, or just
+/// `exe` or `6` (runc executes itself by descriptor), or a name that begins with `memfd:`.
 pub fn runs(roots: &Roots, processes: &[u32]) -> Runs {
     let mut doubtful = Vec::new();
     for pid in processes {
@@ -40,8 +40,8 @@ pub fn runs(roots: &Roots, processes: &[u32]) -> Runs {
     if doubtful.is_empty() { Runs::Runtime } else { Runs::Doubtful(doubtful) }
 }
 
-/// By the command line: a runtime's begins with its name. The kernel reads it from the process's
-/// memory, and waits for as long as the process keeps that locked.
+/// Decides by the command line: a runtime's begins with its name. The kernel reads it from the
+/// process's memory, and blocks while the process keeps that locked.
 pub fn is_program_by_command_line(roots: &Roots, pid: u32) -> bool {
     let Ok(command_line) = read(roots, pid, "cmdline") else { return false };
     let program = command_line.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -49,25 +49,26 @@ pub fn is_program_by_command_line(roots: &Roots, pid: u32) -> bool {
     !RUNTIMES.iter().any(|runtime| runtime.as_bytes() == program)
 }
 
-/// The cgroup of a process on cgroup v2, from the root of the cgroups; `None` where the process is gone.
+/// Returns the cgroup of a process on cgroup v2, from the root of the cgroups; `None` if the
+/// process is gone.
 pub fn cgroup_of(roots: &Roots, pid: u32) -> Option<String> {
     let all = ProcessCGroups::from_file(roots.proc(&format!("{pid}/cgroup"))).ok()?;
-    // cgroup v2 has the one hierarchy 0, without controllers (cgroups(7)).
+    // cgroup v2 has a single hierarchy 0, without controllers (cgroups(7)).
     all.into_iter().find(|one| one.hierarchy == 0).map(|one| one.pathname)
 }
 
-/// The command line, as far as it is read; see [`is_program_by_command_line`] on waiting.
+/// Returns the command line, up to a bound; it can block, see [`is_program_by_command_line`].
 pub fn command_line(roots: &Roots, pid: u32) -> std::io::Result<Vec<u8>> {
     read(roots, pid, "cmdline")
 }
 
-/// The name that the kernel has of the process.
+/// Returns the kernel's name of the process.
 pub fn name_of(roots: &Roots, pid: u32) -> Option<String> {
     let name = read(roots, pid, "comm").ok()?;
     Some(String::from_utf8_lossy(&name).trim_end().to_owned())
 }
 
-/// A process makes its command line as long as it likes.
+/// Reads up to a bound, because a process can make its command line arbitrarily long.
 fn read(roots: &Roots, pid: u32, name: &str) -> std::io::Result<Vec<u8>> {
     let file = File::open(roots.proc(&format!("{pid}/{name}")))?;
     let mut text = Vec::new();

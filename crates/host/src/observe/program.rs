@@ -1,4 +1,4 @@
-//! A program as it lies on the host: whether a runtime could start it.
+//! Checks a program file on the host: could a runtime start it?
 
 use std::{
     fs::File,
@@ -7,22 +7,22 @@ use std::{
     path::Path,
 };
 
-use super::mounts::{mount_of, mounts};
+use super::mounts::{mount_of, mounts_of_host};
 use crate::{
     decide::hook::version,
-    model::program::{Elf, Image, ProgramFacts, elf},
+    model::program::{Elf, Image, ProgramFacts, SeLinux, elf},
     roots::Roots,
 };
 
-/// So much holds the head of any program.
+/// Bytes that contain the headers of any program.
 const HEAD: u64 = 64 << 10;
-/// So much of its constants is looked through.
+/// Upper bound of the constants to search, in bytes.
 const CONSTANTS: u64 = 32 << 20;
-/// In pieces, each of which begins so far before the end of the one before.
+/// Size of the pieces; each overlaps the end of the one before.
 const PIECE: usize = 64 << 10;
 const ACROSS: usize = 256;
 
-/// What was found in a program, for as long as it is the same file.
+/// Facts about a program, valid while it is the same file.
 #[derive(Debug, Default)]
 pub struct Known {
     stamp: Option<Stamp>,
@@ -32,12 +32,13 @@ pub struct Known {
 /// Device, inode, size, and the seconds and nanoseconds of the last change of content and of inode.
 type Stamp = (u64, u64, u64, [i64; 4]);
 
-/// What is at `file`, which the host names `shown`; `own` is a program that runs here.
+/// Returns facts about the program at `file`, whose path on the host is `shown`; `own` is a program
+/// of this machine.
 pub fn facts(roots: &Roots, file: &Path, shown: &Path, own: &Path) -> ProgramFacts {
     facts_again(roots, file, shown, own, &mut Known::default())
 }
 
-/// As [`facts`]; the file is read only where it is another than `known`.
+/// As [`facts`], but reads the file only if it differs from `known`.
 pub fn facts_again(
     roots: &Roots,
     file: &Path,
@@ -58,15 +59,15 @@ pub fn facts_again(
             Some(image) => image.clone(),
             None => {
                 let image = image(file);
-                // What could not be read is read again the next time.
+                // Try an unreadable file again the next time.
                 known.image = image.is_ok().then(|| image.clone());
                 image
             }
         },
-        false => Err("it is no file".to_owned()),
+        false => Err("it is not a file".to_owned()),
     };
-    let mounts = mounts(roots);
-    // Links are followed by whoever runs it.
+    let mounts = mounts_of_host(roots);
+    // The runtime that runs it follows links.
     let real = std::fs::canonicalize(file).ok();
     let real = real.map_or_else(|| shown.to_owned(), |real| roots.shown(&real).into_owned());
     let noexec = mount_of(&mounts, &real).filter(|mount| mount.noexec);
@@ -77,7 +78,27 @@ pub fn facts_again(
         noexec: noexec.map(|mount| mount.mount_point.clone()),
         image,
         machine: image_head(own).ok().map(|(_, elf)| elf.target),
+        selinux: enforces(roots).map(|enforces| SeLinux { enforces, label: label(file) }),
     }
+}
+
+/// `None` if the kernel has no SELinux, it is disabled, or there is no policy
+/// (is_selinux_enabled(3) uses the same two files).
+fn enforces(roots: &Roots) -> Option<bool> {
+    if !roots.path("/etc/selinux/config").exists() {
+        return None;
+    }
+    let enforce = std::fs::read_to_string(roots.path("/sys/fs/selinux/enforce")).ok()?;
+    Some(enforce.trim_end() == "1")
+}
+
+/// Reads the label of a link's target, which is the file that a runtime executes.
+fn label(path: &Path) -> Option<String> {
+    let mut buffer = [0_u8; 256];
+    let length = rustix::fs::getxattr(path, "security.selinux", &mut buffer).ok()?;
+    let label = String::from_utf8_lossy(buffer.get(..length)?);
+    let label = label.trim_end_matches('\0');
+    (!label.is_empty()).then(|| label.to_owned())
 }
 
 fn image_head(path: &Path) -> Result<(File, Elf), String> {
@@ -93,7 +114,7 @@ fn image(path: &Path) -> Result<Image, String> {
     let (file, elf) = image_head(path)?;
     let version = elf.constants.iter().find_map(|(offset, length)| {
         let end = offset.saturating_add((*length).min(CONSTANTS));
-        // What lies across two pieces is in the second one.
+        // The overlap contains a match that crosses the border of two pieces.
         (*offset..end)
             .step_by(PIECE - ACROSS)
             .find_map(|at| version(&read_at(&file, at, (end - at).min(PIECE as u64)).ok()?))

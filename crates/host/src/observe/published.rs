@@ -1,4 +1,4 @@
-//! What the agent has published, and whether it still runs.
+//! Reads the agent's publication, and checks that the agent still runs.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,25 +11,25 @@ use crate::{
     state::StateFile,
 };
 
-/// What the agent has published last; `None` where there is nothing.
+/// Returns the last publication; `None` if there is none.
 pub fn published(roots: &Roots) -> Result<Option<Published>, String> {
     StateFile::new(roots).load().map_err(|error| error.to_string())
 }
 
-/// Whether the agent that has published this is still there.
+/// Returns true if the agent that has published this still runs.
 pub fn is_running(roots: &Roots, published: &Published) -> bool {
     let name = roots.proc(&format!("{}/comm", published.pid));
     std::fs::read_to_string(name).is_ok_and(|name| name.trim() == "wasp-agent")
 }
 
-/// How long ago it was published.
+/// Returns the age of the publication.
 pub fn age(published: &Published) -> Option<Duration> {
     let written = SystemTime::from(published.written.parse::<jiff::Timestamp>().ok()?);
     SystemTime::now().duration_since(written).ok()
 }
 
-/// The settings that the running agent goes by, as it has left them; `None` where there are none that can
-/// be used.
+/// Returns the settings in force of the running agent, as it has saved them; `None` if there are
+/// none, or none that are valid.
 pub fn in_force(roots: &Roots) -> Option<(Settings, Resolved)> {
     let path = roots.settings_in_force();
     let text = read_bounded(&path).ok()??;

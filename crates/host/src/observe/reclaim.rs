@@ -1,4 +1,5 @@
-//! What proactive reclaim goes by: a pod's memory and stalls, and the queue of the swap's disks.
+//! Reads the input of proactive reclaim: a pod's memory and stalls, and the queue of the swap's
+//! disks.
 
 use std::{io, path::Path};
 
@@ -16,10 +17,10 @@ use crate::{
     roots::Roots,
 };
 
-/// The file that the kernel reclaims by (Linux 5.19; RHEL from 9.2 on).
+/// The kernel's file for reclaim (Linux 5.19; RHEL from 9.2 on).
 pub const RECLAIM_FILE: &str = "memory.reclaim";
 
-/// The pod's cgroup at `folder`; `None` where it is gone, or its stalls are not counted.
+/// Reads the pod's cgroup at `folder`; `None` if it is gone, or its stalls are not counted.
 pub fn pod_memory(folder: &Path) -> Option<PodMemory> {
     let stat = read(&folder.join("memory.stat")).ok()?;
     let of = |name: &str| counter(&stat, name).unwrap_or(0);
@@ -42,7 +43,7 @@ fn number(path: &Path) -> Option<u64> {
     digits(read(path).ok()?.trim_end())
 }
 
-/// `max` protects everything.
+/// `max` protects all memory.
 fn limit(folder: &Path, name: &str) -> u64 {
     match read(&folder.join(name)) {
         Ok(text) => digits(text.trim_end()).unwrap_or(u64::MAX),
@@ -62,21 +63,22 @@ fn some(path: &Path) -> Option<Stalls> {
     })
 }
 
-/// Whether this kernel has `memory.reclaim`; `None` where there is no cgroup of pods to tell by.
+/// Returns true if this kernel has `memory.reclaim`; `None` if there is no cgroup of pods to check.
 pub fn is_supported(roots: &Roots) -> Option<bool> {
     let pods =
         roots.pods().iter().map(|pods| roots.cgroup().join(pods)).find(|path| path.is_dir())?;
     Some(pods.join(RECLAIM_FILE).exists())
 }
 
-/// The disks that pages are swapped to.
+/// Returns the disks that hold swap.
 pub fn swap_disks(roots: &Roots) -> Disks {
     let devices = swap_devices(roots);
     let paths = devices.iter().map(|device| unescaped(&device.path));
     disks(roots, &paths.filter(|path| !path.starts_with("/dev/zram")).collect::<Vec<_>>())
 }
 
-/// Milliseconds that requests have spent in the queues of `disks` since boot, all requests together.
+/// Returns the milliseconds that requests have spent in the queues of `disks` since boot, summed
+/// over all requests.
 ///
 /// Source: Linux `Documentation/block/stat.rst`, `time_in_queue`.
 pub fn queued_millis(roots: &Roots, disks: &Disks) -> io::Result<u64> {

@@ -1,5 +1,5 @@
-//! Others that do the agent's work on this node, by the files that bring them: OpenShift's own swap, and the
-//! wasp-agent DaemonSet.
+//! Finds other programs that do the agent's work on this node, by their files: OpenShift's own
+//! swap, and the wasp-agent DaemonSet.
 //!
 //! Source: virt-platform-autopilot (MachineConfig `90-worker-swap-online`), OpenShift
 //! Virtualization's documents on higher VM density.
@@ -11,12 +11,12 @@ use crate::{
     roots::Roots,
 };
 
-/// A folder for each pod of this node, `NAMESPACE_NAME_UID`, with one for each of its containers. The kubelet
-/// makes it before it starts a container, and removes it with the pod.
+/// A folder for each pod of this node, `NAMESPACE_NAME_UID`, with a subfolder for each container.
+/// The kubelet creates it before it starts a container, and removes it with the pod.
 const POD_LOGS: &str = "/var/log/pods";
 const UNITS: &str = "/etc/systemd/system";
 
-/// Below one of the folders of units, or anywhere.
+/// Files below one of the unit folders, or with an absolute path.
 const RIVALS: [(&str, Job, &str); 11] = [
     (
         "swap-disk-enable.service",
@@ -31,12 +31,12 @@ const RIVALS: [(&str, Job, &str); 11] = [
     (
         "kubevirt-tune-watermarks.service",
         Job::Watermarks,
-        "sets vm.watermark_scale_factor at boot, by the kubelet's evictionHard",
+        "sets vm.watermark_scale_factor at boot, from the kubelet's evictionHard",
     ),
     (
         "kubevirt-io-latency-setup.service",
         Job::Slices,
-        "sets IO latency targets of system.slice (5 ms) and kubepods.slice (50 ms)",
+        "sets I/O latency targets of system.slice (5 ms) and kubepods.slice (50 ms)",
     ),
     (
         "remove-swap-for-burstable-hook.service",
@@ -51,22 +51,22 @@ const RIVALS: [(&str, Job, &str); 11] = [
     (
         "system.slice.d/10-kubevirt-protect.conf",
         Job::Slices,
-        "gives system.slice MemorySwapMax=0, IOWeight=800 and CPUWeight=800",
+        "sets MemorySwapMax=0, IOWeight=800 and CPUWeight=800 of system.slice",
     ),
     (
         "kubepods.slice.d/10-kubevirt-io-priority.conf",
         Job::Slices,
-        "gives kubepods.slice IOWeight=100",
+        "sets IOWeight=100 of kubepods.slice",
     ),
     (
         "/run/systemd/system/system.slice.d/20-io-latency.conf",
         Job::Slices,
-        "sets the IO latency target of system.slice",
+        "sets the I/O latency target of system.slice",
     ),
     (
         "/run/systemd/system/kubepods.slice.d/20-io-latency.conf",
         Job::Slices,
-        "sets the IO latency target of kubepods.slice",
+        "sets the I/O latency target of kubepods.slice",
     ),
     (
         "/etc/openshift/kubelet.conf.d/90-swap.conf",
@@ -75,7 +75,7 @@ const RIVALS: [(&str, Job, &str); 11] = [
     ),
 ];
 
-/// All that there are, but for those that are masked.
+/// Returns all that exist and are not masked.
 pub fn rivals(roots: &Roots) -> Vec<Rival> {
     let found = RIVALS.iter().filter_map(|(name, job, does)| {
         let path = Path::new(UNITS).join(name);
@@ -87,7 +87,7 @@ pub fn rivals(roots: &Roots) -> Vec<Rival> {
     found.chain(daemonset(roots)).collect()
 }
 
-/// The DaemonSet's pod, if it is on this node.
+/// Finds the DaemonSet's pod on this node.
 fn daemonset(roots: &Roots) -> Vec<Rival> {
     let is_its = |name: &str| {
         name.split('_').nth(1).is_some_and(|pod| pod.starts_with("wasp-agent-"))
@@ -99,7 +99,8 @@ fn daemonset(roots: &Roots) -> Vec<Rival> {
             who: Who::DaemonSet,
             path: Path::new(POD_LOGS).join(name),
             job: Job::Limits,
-            does: "sets swap limits every 20 s, and installs an OCI hook that lifts them at each start",
+            does: "sets swap limits every 20 s, and installs an OCI hook that removes them at \
+                each container start",
         })
         .collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -111,7 +112,8 @@ fn pod_logs(roots: &Roots) -> impl Iterator<Item = String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
-/// Whether OpenShift Virtualization has its pod for nodes here: its operator may deploy the DaemonSet.
+/// Returns true if OpenShift Virtualization has its node pod here: its operator may deploy the
+/// DaemonSet.
 pub fn openshift_virtualization(roots: &Roots) -> bool {
     pod_logs(roots).any(|name| name.starts_with("openshift-cnv_virt-handler-"))
 }

@@ -1,9 +1,9 @@
-//! Reads the layers of the configuration.
+//! Reads the layers of the configuration, as systemd reads its own (`systemd-system.conf(5)`).
 //!
-//! As systemd reads its own (`systemd-system.conf(5)`): one main file, that of the highest
-//! directory which has it; then all drop-ins of all directories in order of their file names, where
-//! a name in a higher directory replaces the same name in a lower one and a link to `/dev/null`
-//! masks it. Then `/etc/sysconfig/wasp-agent`, then the environment.
+//! The order is: one main file, from the highest directory that has it; then all drop-ins of all
+//! directories, sorted by file name, where a name in a higher directory replaces the same name in a
+//! lower one and a link to `/dev/null` masks it; then `/etc/sysconfig/wasp-agent`; then the
+//! environment.
 
 use std::{
     io,
@@ -19,13 +19,14 @@ use crate::{
     roots::Roots,
 };
 
-/// Lowest first.
+/// Lowest priority first.
 const DIRECTORIES: [&str; 3] = ["/usr/lib/wasp-agent", "/run/wasp-agent", "/etc/wasp-agent"];
 const MAIN_FILE: &str = "wasp-agent.toml";
 const DROP_INS: &str = "config.d";
 const SYSCONFIG: &str = "/etc/sysconfig/wasp-agent";
 
-/// The settings of the host at `roots`, and where each came from; `environment` is the process's own.
+/// Loads the settings of the host at `roots`, with their origins; `environment` is the process's
+/// own.
 pub fn load(
     roots: &Roots,
     environment: impl Fn(&str) -> Option<String>,
@@ -48,8 +49,8 @@ pub fn load(
     Settings::valid(layers.resolved()?)
 }
 
-/// Files in the folders of drop-ins that are not read, since their names do not end in `.toml`: an
-/// administrator may think they count.
+/// Returns files in the drop-in folders that the agent does not read, because their names do not
+/// end in `.toml`: an administrator may expect them to apply.
 pub fn not_read(roots: &Roots) -> Vec<PathBuf> {
     let folders = DIRECTORIES.iter().map(|directory| roots.path(directory).join(DROP_INS));
     let entries =

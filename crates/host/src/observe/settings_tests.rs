@@ -339,8 +339,8 @@ fn contradictions_name_both_sides() {
     assert_eq!(
         problems(&[(MAIN, main)]),
         [
-            "/etc/wasp-agent/wasp-agent.toml:3: limits.policy = \"max\" contradicts grants = \"kubelet\": the kubelet knows only \"limited\"",
-            "/etc/wasp-agent/wasp-agent.toml:5: limits.follow-seconds = 20 contradicts limits.resync-seconds = 10: following is the quicker of the two",
+            "/etc/wasp-agent/wasp-agent.toml:3: limits.policy = \"max\" contradicts grants = \"kubelet\": the kubelet supports only \"limited\"",
+            "/etc/wasp-agent/wasp-agent.toml:5: limits.follow-seconds = 20 contradicts limits.resync-seconds = 10: following must be the quicker of the two",
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! What the kernel holds for a slice.
+//! Reads the kernel's values for a slice.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use crate::{
     roots::Roots,
 };
 
-/// The files whose change matters.
+/// The files to watch for changes.
 pub const FILES: [&str; 2] = ["memory.swap.max", "io.latency"];
 
-/// The slice's cgroup: `a-b.slice` is in `a.slice` (systemd.slice(5)).
+/// Returns the slice's cgroup: `a-b.slice` is in `a.slice` (systemd.slice(5)).
 pub fn folder(roots: &Roots, unit: &str) -> PathBuf {
     let mut folder = roots.cgroup();
     let stem = unit.strip_suffix(".slice").unwrap_or(unit);
@@ -28,13 +28,13 @@ pub fn folder(roots: &Roots, unit: &str) -> PathBuf {
     folder.join(unit)
 }
 
-/// The slice whose cgroup is at `path`.
+/// Returns the slice whose cgroup is at `path`.
 pub fn unit(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     name.ends_with(".slice").then(|| name.to_owned())
 }
 
-/// The slice as the kernel has it; systemd is not asked.
+/// Reads the slice from the kernel; does not query systemd.
 pub fn facts(roots: &Roots, unit: &str) -> SliceFacts {
     SliceFacts {
         unit: unit.to_owned(),
@@ -44,12 +44,12 @@ pub fn facts(roots: &Roots, unit: &str) -> SliceFacts {
     }
 }
 
-/// `memory.swap.max`; `None` where there is none or it makes no sense.
+/// Reads `memory.swap.max`; `None` if it is missing or invalid.
 pub fn swap_max(roots: &Roots, unit: &str) -> Option<SwapMax> {
     fs::read_to_string(folder(roots, unit).join(FILES[0])).ok()?.parse().ok()
 }
 
-/// `io.latency`, by device in microseconds: lines like `254:0 target=50000`.
+/// Reads `io.latency`, in microseconds by device: lines like `254:0 target=50000`.
 pub fn io_latency(roots: &Roots, unit: &str) -> Option<BTreeMap<DeviceNumber, u64>> {
     let text = fs::read_to_string(folder(roots, unit).join(FILES[1])).ok()?;
     let target = |line: &str| {
@@ -60,8 +60,8 @@ pub fn io_latency(roots: &Roots, unit: &str) -> Option<BTreeMap<DeviceNumber, u6
     Some(text.lines().filter_map(target).collect())
 }
 
-/// The memory of `unit`, whose cgroup is `group` below the root (systemd's `ControlGroup`). `None` where
-/// it does not run or is in no slice.
+/// Reads the memory of `unit`, whose cgroup is `group` below the root (systemd's `ControlGroup`).
+/// `None` if it does not run or is in no slice.
 pub fn service_memory(roots: &Roots, unit: &str, group: &str) -> Option<ServiceMemory> {
     let group = group.trim_start_matches('/');
     let mut slices: Vec<String> = group.split('/').map(str::to_owned).collect();

@@ -1,9 +1,9 @@
-//! The cgroups of pods and containers, kept up to date by inotify: a new one, a vanished one and every
-//! write to a `memory.swap.max` is noticed when it happens, and nothing is read in between.
+//! The cgroups of pods and containers, kept up to date by inotify: it reports every new and every
+//! removed cgroup, and every write to a `memory.swap.max`, so that nothing is read in between.
 //!
-//! cgroupfs reports mkdir and rmdir of cgroups and writes to their files as it reports any; files
-//! that the kernel adds when a controller is switched on come without an event, so that where a
-//! limit's file is missing the parent's `cgroup.subtree_control` is watched for it.
+//! cgroupfs reports mkdir and rmdir of cgroups and writes to their files, but not the files that
+//! the kernel adds when a controller is enabled. So where a limit's file is missing, this watches
+//! the parent's `cgroup.subtree_control`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -35,26 +35,26 @@ use crate::{
 
 const CONTROLLERS_FILE: &str = "cgroup.subtree_control";
 
-/// What a watch is for. Paths are below the cgroup root.
+/// The object of a watch. Paths are below the cgroup root.
 #[derive(Clone, Debug)]
 enum Watched {
-    /// A folder in which pods' cgroups, or folders of such, come and go.
+    /// A folder that contains pods' cgroups, or folders of such.
     Interior(PathBuf),
     Pod(PathBuf, PodUid),
     Container(ContainerId),
     /// A `memory.swap.max`.
     Limit(Holder),
-    /// A `cgroup.subtree_control`: with it, limits come in the folders below this one.
+    /// A `cgroup.subtree_control`: a write to it can create the limits' files in the folders below.
     Controllers(PathBuf),
 }
 
-/// What became of a wish to watch.
+/// The result of adding a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Watch {
     On(WatchDescriptor),
-    /// The kernel watches no more: it is there all the same.
+    /// The kernel refused another watch: the file exists all the same.
     Refused,
-    /// There is nothing (any more) to watch.
+    /// There is nothing to watch (any more).
     Gone,
 }
 
@@ -62,7 +62,7 @@ enum Watch {
 struct Entry {
     pod: PodUid,
     path: PathBuf,
-    /// Tells it from a cgroup that is made anew under the same path.
+    /// Distinguishes it from a later cgroup with the same path.
     inode: u64,
     manager: Manager,
     /// From the runtime's bundle.
@@ -71,12 +71,12 @@ struct Entry {
     watches: Vec<WatchDescriptor>,
 }
 
-/// Whether the runtime has let the container's program run.
+/// The state of the container's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Started {
-    /// The runtime may still make its child.
+    /// The runtime may still create its child cgroup.
     NotYet,
-    /// What comes in the container's cgroup from now on is of its own making.
+    /// The container itself creates any further cgroup in its own.
     With { runtime_child: bool },
 }
 
@@ -88,10 +88,10 @@ struct PodEntry {
     watches: Vec<WatchDescriptor>,
 }
 
-/// What changed since it was last asked.
+/// The changes since the last call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// New, or written to.
+    /// New, or its limit was written.
     pub touched: BTreeSet<Holder>,
     pub gone: BTreeSet<Holder>,
 }
@@ -103,16 +103,16 @@ pub struct Tree {
     events: Events,
     watched: HashMap<WatchDescriptor, Watched>,
     containers: BTreeMap<ContainerId, Entry>,
-    /// Why something is not watched, since the last scan.
+    /// The reason for a missing watch, since the last scan.
     deaf: Option<String>,
-    /// So that what is asked for each pod does not look at every container.
+    /// An index, so that a query about a pod does not go through all containers.
     of_pods: HashMap<PodUid, BTreeSet<ContainerId>>,
     pods: BTreeMap<PodUid, PodEntry>,
     command_lines: CommandLines,
 }
 
 impl Tree {
-    /// Finds all pods and containers there are and watches for more.
+    /// Finds all existing pods and containers, and watches for more.
     pub fn new(roots: &Roots) -> io::Result<(Self, Changes)> {
         let mut tree = Self {
             roots: roots.clone(),
@@ -130,7 +130,7 @@ impl Tree {
         Ok((tree, changes))
     }
 
-    /// Looks for pods below other cgroups from now on (`Roots::with_pods`).
+    /// Searches for pods below other cgroups from now on (`Roots::with_pods`).
     pub fn look_below(&mut self, roots: &Roots, changes: &mut Changes) {
         self.roots = roots.clone();
         let moved = |entry: &Entry| !roots.pods().iter().any(|pods| entry.path.starts_with(pods));
@@ -147,9 +147,8 @@ impl Tree {
         self.scan(changes);
     }
 
-    /// Waits until the kernel has something to report, and takes all of it. Cancel safe.
-    /// Waits until there is something to report, and takes a bounded part of it: one container must
-    /// not keep the others waiting. Cancel safe.
+    /// Waits until the kernel reports changes, and takes a bounded number of them, so that one
+    /// container does not delay the others. Cancel safe.
     pub async fn changed(&mut self) -> io::Result<Changes> {
         let mut changes = Changes::default();
         tokio::select! {
@@ -167,7 +166,7 @@ impl Tree {
         Ok(changes)
     }
 
-    /// Why changes may go unnoticed until the next scan, if they may.
+    /// Returns the reason why changes may go unnoticed until the next scan, if there is one.
     pub fn deaf(&self) -> Option<String> {
         self.deaf.clone()
     }
@@ -176,7 +175,7 @@ impl Tree {
         self.containers.keys()
     }
 
-    /// Containers in whose cgroups no limit can be set, for there is no `memory.swap.max`.
+    /// Containers whose cgroups have no `memory.swap.max`, so that no limit can be set.
     pub fn without_limit(&self) -> impl Iterator<Item = &ContainerId> {
         let lacks = |entry: &Entry| {
             let folder = self.root.join(&entry.path);
@@ -185,23 +184,23 @@ impl Tree {
         self.containers.iter().filter(move |(_, entry)| lacks(entry)).map(|(id, _)| id)
     }
 
-    /// Every pod that has a cgroup.
+    /// Returns every pod that has a cgroup.
     pub fn pods(&self) -> impl Iterator<Item = &PodUid> {
         self.pods.keys()
     }
 
-    /// All containers and pods.
+    /// Returns all containers and pods.
     pub fn owners(&self) -> impl Iterator<Item = Holder> {
         let containers = self.containers.keys().cloned().map(Holder::Container);
         containers.chain(self.pods.keys().cloned().map(Holder::Pod))
     }
 
-    /// The cgroup of `pod`, below the cgroup root.
+    /// Returns the cgroup of `pod`, as a path below the cgroup root.
     pub fn folder_of(&self, pod: &PodUid) -> Option<&Path> {
         self.pods.get(pod).map(|entry| &*entry.path)
     }
 
-    /// The containers of `pod`.
+    /// Returns the containers of `pod`.
     pub fn of_pod(&self, pod: &PodUid) -> impl Iterator<Item = &ContainerId> + use<'_> {
         self.of_pods.get(pod).into_iter().flatten()
     }
@@ -210,7 +209,7 @@ impl Tree {
         self.containers.get(id).map(|entry| &entry.pod)
     }
 
-    /// A container as it is now; `None` where it is gone or has no memory controller yet.
+    /// Reads a container's current state; `None` if it is gone or has no memory controller yet.
     pub fn facts(
         &mut self,
         id: &ContainerId,
@@ -233,8 +232,8 @@ impl Tree {
             let processes: Vec<u32> = own.flat_map(Cgroup::processes).collect();
             let runs = match processes.is_empty() {
                 false => process::runs(&self.roots, &processes),
-                // They are in cgroups that the container has made; or in the one that the runtime has
-                // made only just now.
+                // Its processes are in cgroups that the container has created, or in the runtime's
+                // child, which was created only just now.
                 true if container.is_populated()
                     && child.is_some() == folder.join(RUNTIME_CHILD).is_dir() =>
                 {
@@ -251,7 +250,7 @@ impl Tree {
             }
         }
         let Some(entry) = self.containers.get(id) else { return Ok(None) };
-        // The API knows best; the bundle knows first.
+        // The API server has the better information; the bundle has it earlier.
         let role = pod.and_then(|pod| pod.container_by_id(id)).map_or_else(
             || entry.role.clone(),
             |container| Role::Container(container.name.clone()),
@@ -267,7 +266,7 @@ impl Tree {
         }))
     }
 
-    /// A pod's own cgroup as it is now; `None` as for [`Tree::facts`].
+    /// Reads the current state of a pod's own cgroup; `None` as for [`Tree::facts`].
     pub fn pod_facts(&self, uid: &PodUid) -> Result<Option<PodFacts>, CgroupError> {
         let Some(entry) = self.pods.get(uid) else { return Ok(None) };
         let Some(cgroup) = Cgroup::open(&self.root.join(&entry.path))? else { return Ok(None) };
@@ -279,8 +278,9 @@ impl Tree {
         }))
     }
 
-    /// The container's program runs, unless the runtime has made its child only just now. The
-    /// container may make cgroups in its own without end: they are not watched from now on.
+    /// Records that the container's program runs, unless the runtime has created its child only
+    /// just now. A container can create any number of cgroups in its own, so further ones are not
+    /// watched.
     fn has_started(&mut self, id: &ContainerId) -> bool {
         let Some(entry) = self.containers.get_mut(id) else { return false };
         if entry.started != Started::NotYet {
@@ -307,7 +307,7 @@ impl Tree {
         }
     }
 
-    /// Stops watching the limits of a container or a pod, while a writer is fighting over them.
+    /// Stops watching the limits of a container or a pod while another program keeps changing them.
     pub fn deafen(&mut self, owner: &Holder) {
         let Some(watches) = self.watches_of(owner).map(std::mem::take) else { return };
         let (limits, rest) = watches
@@ -324,12 +324,12 @@ impl Tree {
         self.watch_limits(owner);
     }
 
-    /// Looks at the whole hierarchy, as at start and after the kernel dropped events.
+    /// Scans the whole hierarchy, at the start and after the kernel dropped events.
     pub fn scan(&mut self, changes: &mut Changes) {
         let known: BTreeSet<ContainerId> = self.containers.keys().cloned().collect();
         let mut found = Changes::default();
         self.deaf = None;
-        // From the root, so that `kubepods` itself may come later, or go and come back.
+        // Start at the root, because `kubepods` itself may appear later, or disappear and return.
         self.interior(Path::new(""), &mut found);
         for id in known {
             if found.touched.contains(&Holder::Container(id.clone())) {
@@ -378,7 +378,8 @@ impl Tree {
                 }
                 InPod::Container(id, _) | InPod::Monitor(id, _) => self.remove(&id, changes),
             },
-            // Of the cgroups that a container makes in its own, at any rate, only the runtime's counts.
+            // Of the cgroups that a container creates in its own, only the one with the runtime's
+            // name counts.
             Watched::Container(id) if [RUNTIME_CHILD, LIMIT_FILE].contains(&name) => {
                 let owner = Holder::Container(id);
                 self.watch_limits(&owner);
@@ -412,7 +413,7 @@ impl Tree {
         let child = path.join(name);
         let pods = self.roots.pods();
         if !pods.iter().any(|pods| path.starts_with(pods)) {
-            // Above them, only the way to them counts.
+            // Above the pods' folders, only the path to them matters.
             let leads_there = pods.iter().any(|pods| pods.starts_with(&child));
             if leads_there {
                 self.interior(&child, changes);
@@ -517,7 +518,7 @@ impl Tree {
         changes.touched.insert(owner);
     }
 
-    /// Watches each `memory.swap.max` of the owner that there is, and for those to come.
+    /// Watches each existing `memory.swap.max` of the owner, and waits for missing ones.
     fn watch_limits(&mut self, owner: &Holder) {
         let Some(path) = self.path_of(owner).cloned() else { return };
         let started = |id| self.containers.get(id).map(|entry| entry.started);
@@ -537,7 +538,7 @@ impl Tree {
             {
                 let controllers = Watched::Controllers(parent.to_owned());
                 awaited = self.watch(&parent.join(CONTROLLERS_FILE), FILE, controllers);
-                // It may have come between the two.
+                // The file may have appeared between the two calls.
                 limit = self.watch(&file, FILE, Watched::Limit(owner.clone()));
             }
             let Some(watches) = self.watches_of(owner) else { return };
@@ -553,7 +554,7 @@ impl Tree {
     fn remove(&mut self, id: &ContainerId, changes: &mut Changes) {
         if let Some(entry) = self.containers.remove(id) {
             self.leaves_pod(&entry.pod, id);
-            // Containers of a pod may await their limits by the same one.
+            // Several containers of a pod may share a watch for missing limits.
             let others = || self.of_pod(&entry.pod).filter_map(|other| self.containers.get(other));
             let own = |wd: &WatchDescriptor| others().all(|other| !other.watches.contains(wd));
             let own = entry.watches.into_iter().filter(own).collect();
@@ -561,14 +562,14 @@ impl Tree {
             let owner = Holder::Container(id.clone());
             changes.touched.remove(&owner);
             changes.gone.insert(owner);
-            // What it held beyond its grant is no longer its.
+            // Memory that it held beyond its grant is no longer its own.
             if self.pods.contains_key(&entry.pod) {
                 changes.touched.insert(entry.pod.into());
             }
         }
     }
 
-    /// The kernel ends no watch on cgroupfs when what it watches is removed.
+    /// Removes watches below `gone`: the kernel ends no watch on cgroupfs when the file is removed.
     fn leave(&mut self, gone: &Path, changes: &mut Changes) {
         let left = |watched: &Watched| match watched {
             Watched::Interior(path) | Watched::Pod(path, _) => path.starts_with(gone),
@@ -580,7 +581,7 @@ impl Tree {
         let pods = self.pods.iter().filter(|(_, entry)| entry.path.starts_with(gone));
         for uid in pods.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
             let Some(entry) = self.pods.remove(&uid) else { continue };
-            // Pods of a class may await their limits by the same one.
+            // Several pods of a class may share a watch for missing limits.
             let own =
                 |wd: &WatchDescriptor| self.pods.values().all(|other| !other.watches.contains(wd));
             let own = entry.watches.into_iter().filter(own).collect();
@@ -620,22 +621,22 @@ impl Tree {
                 Watch::Gone
             }
             Err(error) => {
-                // Too many watches is ENOSPC (inotify_add_watch(2)). One text for all that is not
-                // watched, so that it is logged once.
+                // Too many watches give ENOSPC (inotify_add_watch(2)). One text for all missing
+                // watches, so that it is logged once.
                 let error = match error.raw_os_error() {
                     Some(libc::ENOSPC) => "fs.inotify.max_user_watches is used up".to_owned(),
                     _ => error.to_string(),
                 };
                 self.deaf = Some(format!(
-                    "the kernel does not watch every cgroup: {error}; limits are compared every few \
-                     seconds instead"
+                    "the kernel does not watch every cgroup: {error}; the agent compares limits \
+                     every few seconds instead"
                 ));
                 Watch::Refused
             }
         }
     }
 
-    /// Names of the folders in `path`; none where it is gone.
+    /// Returns the names of the folders in `path`; none if it is gone.
     fn children(&self, path: &Path) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.root.join(path)) else { return Vec::new() };
         entries

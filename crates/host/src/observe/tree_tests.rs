@@ -18,7 +18,7 @@ impl Host {
         Self { _folder: folder, roots }
     }
 
-    /// A cgroup with these limits, made as systemd does: the folder first.
+    /// Creates a cgroup with these limits as systemd does: the folder first.
     fn cgroup(&self, path: &str, limit: &str) {
         let folder = self.roots.cgroup().join(path);
         fs::create_dir_all(&folder).unwrap();
@@ -48,7 +48,7 @@ async fn changes(tree: &mut Tree) -> Changes {
     tokio::time::timeout(Duration::from_secs(10), tree.changed()).await.expect("no event").unwrap()
 }
 
-/// Until `id` is reported in one of the two ways.
+/// Waits until `id` is reported in one of the two ways.
 async fn until(tree: &mut Tree, owner: impl Into<Holder>, gone: bool) {
     let owner = owner.into();
     loop {
@@ -63,7 +63,7 @@ fn touched(ids: &[ContainerId]) -> BTreeSet<Holder> {
     ids.iter().cloned().map(Holder::Container).collect()
 }
 
-/// Without the pods.
+/// Returns the holders without the pods.
 fn containers(owners: &BTreeSet<Holder>) -> BTreeSet<Holder> {
     owners.iter().filter(|owner| owner.container().is_some()).cloned().collect()
 }
@@ -94,7 +94,7 @@ async fn pods_are_found_below_the_kubelets_root() {
     tree.look_below(&below, &mut found);
     assert_eq!((found.touched, found.gone), (and_pod(&[id('a')]), and_pod(&[id('b')])));
     assert_eq!(tree.pod_of(&id('a')), PodUid::new(POD).as_ref());
-    // The other driver's folders come later, one after the other.
+    // The other driver's folders appear later, one after the other.
     let path = format!("kubelet/kubepods/burstable/pod{POD}/{}", id('c'));
     host.cgroup(&path, "max\n");
     until(&mut tree, id('c'), false).await;
@@ -157,7 +157,7 @@ async fn notices_containers_children_writes_and_removal() {
     until(&mut tree, id('a'), false).await;
 }
 
-/// A container may make as many as it likes; only the next that counts is told.
+/// A container may create any number of them; only the next one that counts is reported.
 #[tokio::test]
 async fn cgroups_that_a_container_makes_itself_are_no_news() {
     let host = Host::new();
@@ -190,7 +190,7 @@ async fn a_limit_that_comes_with_its_controller_is_found() {
     until(&mut tree, id('a'), false).await;
 }
 
-/// On cgroupfs a watch outlives what it watches, as here if the folder is moved away.
+/// On cgroupfs a watch outlives its file, as here if the folder is moved away.
 #[tokio::test]
 async fn what_was_awaited_is_not_watched_for_longer_than_its_containers() {
     let host = Host::new();
@@ -291,7 +291,7 @@ async fn a_pods_own_limit_is_watched_as_its_containers_are() {
     host.write(&format!("{}/{LIMIT_FILE}", pod_slice()), "7\n");
     until(&mut tree, uid.clone(), false).await;
 
-    // What a container held beyond its grant is its pod's to lose.
+    // Memory that a container held beyond its grant now counts for its pod.
     fs::remove_dir_all(host.roots.cgroup().join(scope('a'))).unwrap();
     let mut seen = Changes::default();
     while !seen.gone.contains(&id('a').into()) {
@@ -305,8 +305,8 @@ async fn a_pods_own_limit_is_watched_as_its_containers_are() {
     assert_eq!(limits.count(), 0);
 }
 
-/// A process whose memory is locked lets nobody read its command line. A pipe without a writer does the
-/// same to who opens it.
+/// A process with locked memory blocks every reader of its command line. A pipe without a writer
+/// blocks in the same way.
 #[tokio::test]
 async fn a_command_line_that_does_not_come_keeps_nobody_waiting() {
     let host = Host::new();
@@ -332,7 +332,7 @@ async fn a_command_line_that_does_not_come_keeps_nobody_waiting() {
     host.write(&format!("{}/{LIMIT_FILE}", scope('a')), "5\n");
     until(&mut tree, started, false).await;
 
-    // Only two are waited for: the others are asked for again.
+    // The tree waits for two only, and asks for the others again.
     let command_line = host.roots.proc("72/cmdline");
     let write = move || fs::write(command_line, "/usr/bin/qemu\0").unwrap();
     tokio::task::spawn_blocking(write).await.unwrap();
@@ -349,7 +349,7 @@ async fn a_command_line_that_does_not_come_keeps_nobody_waiting() {
     assert!(tree.facts(&id('d'), None).unwrap().unwrap().starting, "still the runtime's");
 }
 
-/// Once the container's program runs, the runtime makes nothing more.
+/// Once the container's program runs, the runtime creates nothing more.
 #[tokio::test]
 async fn what_a_started_container_makes_is_neither_watched_nor_a_level() {
     let host = Host::new();
@@ -371,7 +371,7 @@ async fn what_a_started_container_makes_is_neither_watched_nor_a_level() {
     until(&mut tree, id('a'), false).await;
 }
 
-/// Events of one container must not keep the reader from anything else.
+/// Events of one container must not block the reader.
 #[tokio::test]
 async fn events_without_end_come_in_bounded_parts() {
     let host = Host::new();

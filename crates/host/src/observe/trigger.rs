@@ -1,4 +1,4 @@
-//! The kernel's word that processes begin to wait for memory, instead of asking it again and again.
+//! A kernel trigger that fires when processes begin to wait for memory, in place of polling.
 //!
 //! Source: Linux `Documentation/accounting/psi.rst`, "Monitoring for pressure thresholds".
 
@@ -13,14 +13,15 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::events::registered;
 use crate::roots::Roots;
 
-/// Some process of the pods waited for a twentieth of two seconds. Half of what confirms traffic; a
-/// window that is no multiple of two seconds needs CAP_SYS_RESOURCE since Linux 6.5.
+/// Fires if some process of the pods waited for a twentieth of two seconds. That is half of the
+/// share that confirms traffic; since Linux 6.5, a window that is not a multiple of two seconds
+/// needs CAP_SYS_RESOURCE.
 const THRESHOLD: &[u8] = b"some 100000 2000000\0";
 
 /// A trigger on the `memory.pressure` of `kubepods`.
 #[derive(Debug, Default)]
 pub struct StallTrigger {
-    /// With the file's inode; `None` where there is no such file, or no PSI.
+    /// With the file's inode; `None` if there is no such file, or no PSI.
     armed: Option<(AsyncFd<File>, u64)>,
 }
 
@@ -29,7 +30,7 @@ impl StallTrigger {
         self.armed.is_some()
     }
 
-    /// Arms it where it is not, or not on the cgroup that is there now.
+    /// Arms the trigger, unless it is armed on the current cgroup already.
     pub fn arm(&mut self, roots: &Roots) {
         let folders =
             roots.pods().iter().map(|pods| roots.cgroup().join(pods).join("memory.pressure"));
@@ -51,7 +52,7 @@ impl StallTrigger {
         }
     }
 
-    /// Returns when it has fired, at most once in two seconds; never where it is not armed.
+    /// Returns when it has fired, at most once in two seconds; never if it is not armed.
     pub async fn fired(&self) -> io::Result<()> {
         let Some((file, _)) = &self.armed else { return std::future::pending().await };
         file.ready(Interest::PRIORITY).await?.clear_ready();
@@ -72,7 +73,7 @@ mod tests {
         assert!(!trigger.is_armed());
         let pods = roots.cgroup().join("kubepods.slice");
         std::fs::create_dir_all(&pods).unwrap();
-        // A file of a disk cannot be polled.
+        // A file on a disk does not support polling.
         std::fs::write(pods.join("memory.pressure"), "").unwrap();
         trigger.arm(&roots);
         assert!(!trigger.is_armed());

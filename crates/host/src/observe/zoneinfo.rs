@@ -1,4 +1,4 @@
-//! The kernel's watermarks, from `/proc/zoneinfo` and `/proc/sys/vm`.
+//! Reads the kernel's watermarks from `/proc/zoneinfo` and `/proc/sys/vm`.
 
 use std::{io, path::PathBuf};
 
@@ -41,13 +41,13 @@ pub struct WatermarksError {
     source: io::Error,
 }
 
-/// No zone has so many pages: larger numbers are not what the kernel wrote, and would overflow sums.
+/// No zone has so many pages: larger numbers are not the kernel's, and would overflow sums.
 const TOO_MANY_PAGES: u64 = 1 << 48;
 
-/// Zones that hold pages.
+/// Parses the zones that hold pages.
 fn zones(text: &str) -> Vec<Zone> {
     let mut zones = Vec::new();
-    // Each zone begins with `Node 0, zone   Normal`; pagesets and counters that follow have no
+    // Each zone begins with `Node 0, zone   Normal`; the pagesets and counters after it have no
     // lines of the same names.
     for zone in text.split("\nNode ").flat_map(|part| part.split_once("zone ")) {
         let value = |name: &str| -> Option<u64> {
@@ -62,7 +62,8 @@ fn zones(text: &str) -> Vec<Zone> {
             (value("managed"), value("min"), value("low"))
             && managed > 0
         {
-            // Shown since Linux 5.17: what a zone under fragmentation keeps free besides, for a while.
+            // Shown since Linux 5.17: pages that a fragmented zone keeps free in addition, for a
+            // while.
             let boost = value("boost").unwrap_or(0);
             let (min, low) = (min.saturating_sub(boost), low.saturating_sub(boost));
             zones.push(Zone { managed, min, low });

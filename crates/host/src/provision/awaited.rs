@@ -1,5 +1,5 @@
-//! The partition that `wasp-agent provision` did not find. The agent reads it, so that a device is used
-//! that comes after the wait and before the agent's first look.
+//! The partition that `wasp-agent provision` did not find. The agent reads it, so that it uses a
+//! device that appears after provisioning gave up and before the agent's first look.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,12 @@ pub const FILE: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "the partition for swap whose device was not there",
+    holds: "the swap partition whose device did not exist",
 };
 
-/// Content of the file.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Awaited {
-    /// As `swap.path` has it.
+    /// As in `swap.path`.
     pub path: PathBuf,
 }

@@ -1,5 +1,5 @@
-//! The swap that the agent made, so that it can be undone when it is configured elsewhere or not at all.
-//! What was to go and could not stays in it.
+//! Records the swap that the agent made, so that it can be removed when the configuration names
+//! other swap, or none. Swap that should be removed and could not stays in the record.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub const FILE: Description = Description {
     holds: "the swap that the agent made",
 };
 
-/// Content of the file.
+/// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provisioned {
     pub areas: Vec<OwnArea>,
@@ -28,6 +28,6 @@ pub struct Provisioned {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnArea {
     pub kind: SwapKind,
-    /// Of no meaning for zram.
+    /// Unused for zram.
     pub path: PathBuf,
 }

@@ -47,19 +47,19 @@ use crate::{
 use awaited::Awaited;
 use ledger::{OwnArea, Provisioned};
 
-/// How provisioning ended, if it did.
+/// The result of successful provisioning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As configured; what that is, in words.
+    /// As configured; the text describes it.
     AsConfigured(String),
-    /// There is swap, but not as configured.
+    /// Swap exists, but differs from the configuration.
     Kept(String),
 }
 
-/// Nothing was done that the node would not survive.
+/// The error of provisioning. The node is unharmed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// The node is better off without swap as it is configured.
+    /// Swap as configured would do more harm than good.
     #[error("no swap: {0}")]
     Conflict(String),
     #[error(transparent)]
@@ -76,11 +76,11 @@ pub enum ProvisionError {
     Step(#[from] StepError),
 }
 
-/// Where and how to provision.
+/// The inputs of provisioning.
 pub struct Provisioning<'a> {
     pub roots: &'a Roots,
     pub settings: &'a Settings,
-    /// What systemd says of the kubelet's unit; its files are read without.
+    /// systemd's answer about the kubelet's unit; without it, the unit's files are read.
     pub kubelet_unit: Option<&'a kubelet::Service>,
     pub dry_run: bool,
     pub progress: &'a dyn Fn(u64, u64),
@@ -93,18 +93,18 @@ impl std::fmt::Debug for Provisioning<'_> {
 }
 
 impl Provisioning<'_> {
-    /// Brings swap and the kernel's settings to what is configured.
+    /// Brings swap and the kernel's settings to the configured state.
     pub fn provision(&self) -> Result<Outcome, ProvisionError> {
         let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
             .map_err(ProvisionError::Conflict)?;
         let node = node::memory(self.roots)?;
-        // Whatever fails below, the agent does not ask for the same again and again.
+        // Clear the note first, so that the agent does not repeat a failing request.
         self.note_awaited(None);
         let swap = self.swap(kubelet.as_ref(), node)?;
         if let Some(Refusal::NoDevice { path }) = &swap.kept {
             self.note_awaited(Some(path));
         }
-        // A dry run switches on nothing.
+        // A dry run switches nothing on.
         let will_have_swap = self.dry_run && !swap.steps.is_empty();
         let unmet = self.tune(kubelet.as_ref(), node, will_have_swap)?;
         let kept = swap.kept.map(|refusal| refusal.to_string());
@@ -114,7 +114,7 @@ impl Provisioning<'_> {
         })
     }
 
-    /// Leaves the agent a note of the device that is missing.
+    /// Leaves the agent a note about the missing device.
     fn note_awaited(&self, path: Option<&Path>) {
         if self.dry_run {
             return;
@@ -127,7 +127,10 @@ impl Provisioning<'_> {
         if let Err(error) = noted {
             messages::ProvisionStep.emit_at(
                 messages::Level::Warn,
-                format_args!("{error}; a device that comes before the agent starts is not used"),
+                format_args!(
+                    "{error}; if the device appears before the agent starts, it is not \
+                    used"
+                ),
             );
         }
     }
@@ -144,8 +147,8 @@ impl Provisioning<'_> {
             let before = StateFile::<Provisioned>::new(roots).load()?.unwrap_or_default();
             for area in before.areas {
                 messages::ProvisionDiffers.emit(format_args!(
-                    "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
-                     earlier: `wasp-agent deprovision` removes it",
+                    "no swap is configured (overcommit-percent, swap.size), but {} was \
+                     provisioned earlier: `wasp-agent deprovision` removes it",
                     area.path.display()
                 ));
             }
@@ -157,7 +160,7 @@ impl Provisioning<'_> {
         }
         let plan = self.plan(wanted, kubelet, node, None)?;
         if matches!(plan.kept, Some(Refusal::NoDevice { .. })) {
-            // Swap that was provisioned elsewhere stays until this one is there.
+            // Swap that was provisioned elsewhere stays until the new one exists.
             return Ok(plan);
         }
         let ledger = StateFile::<Provisioned>::new(roots);
@@ -166,7 +169,7 @@ impl Provisioning<'_> {
         before.areas.retain(|area| *area != now);
         before.areas.push(now.clone());
         if !self.dry_run {
-            // Known as ours before it is made, so that it can be undone whatever happens.
+            // Record it as ours before it is made, so that it can be undone after an interruption.
             ledger.save(&before)?;
         }
         let plan = match self.carry_out(&plan, node.page_bytes) {
@@ -187,8 +190,8 @@ impl Provisioning<'_> {
         Ok(Plan { kept: plan.kept.or(kept), ..plan })
     }
 
-    /// The plan for a swapfile of ours that the kernel refuses, though it was made well: `None` where
-    /// something else has failed, or the file is the plan's own.
+    /// Returns a plan for a well-formed swapfile of the agent's that the kernel rejects; `None` if
+    /// something else has failed, or the plan itself made the file.
     fn made_anew(
         &self,
         plan: &Plan,
@@ -204,7 +207,7 @@ impl Provisioning<'_> {
             return Ok(None);
         }
         messages::ProvisionStep
-            .emit_at(messages::Level::Warn, format_args!("{error}: it is made anew"));
+            .emit_at(messages::Level::Warn, format_args!("{error}: the agent makes it again"));
         self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 
@@ -212,11 +215,11 @@ impl Provisioning<'_> {
         Wanted::new(self.settings.swap.size, node.ram_bytes, node.page_bytes)
     }
 
-    /// Refuses what the node would not survive.
+    /// Returns an error for a configuration that would harm the node.
     fn no_conflict(&self, kubelet: Option<&KubeletConfig>) -> Result<(), ProvisionError> {
         if !self.roots.cgroup().join("cgroup.controllers").exists() {
-            let why = "the node has cgroup v1, where swap cannot be limited as it must be: boot with \
-                       systemd.unified_cgroup_hierarchy=1";
+            let why = "the node has cgroup v1, which cannot limit swap separately: boot with \
+                systemd.unified_cgroup_hierarchy=1";
             return Err(ProvisionError::Conflict(why.to_owned()));
         }
         if let Some(why) = swap_control(self.roots).lacks() {
@@ -225,8 +228,8 @@ impl Provisioning<'_> {
         kubelet.and_then(fails_with_swap).map_or(Ok(()), |why| Err(ProvisionError::Conflict(why)))
     }
 
-    /// What would be done to the configured swap now; `None` where none is configured. Swap that was
-    /// configured earlier is left out.
+    /// Returns the steps that provisioning would take now; `None` if no swap is configured. Leaves
+    /// out swap that was configured earlier.
     pub fn preview(&self) -> Result<Option<Plan>, ProvisionError> {
         let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
             .map_err(ProvisionError::Conflict)?;
@@ -242,7 +245,7 @@ impl Provisioning<'_> {
         self.plan(wanted, kubelet.as_ref(), node, None).map(Some)
     }
 
-    /// Retires `areas`, but for those whose pages fit nowhere: they remain in the list.
+    /// Retires `areas`, except those whose pages fit nowhere: they remain in the list.
     fn retire_all(
         &self,
         areas: &mut Vec<OwnArea>,
@@ -281,7 +284,7 @@ impl Provisioning<'_> {
                 };
                 if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
                     messages::ProvisionDiffers.emit(format_args!(
-                        "{} has {}, {} of swap are configured",
+                        "{} has {}, but {} of swap are configured",
                         swap.path.display(),
                         human_bytes(place.bytes),
                         human_bytes(wanted.bytes)
@@ -311,7 +314,7 @@ impl Provisioning<'_> {
         }
     }
 
-    /// Switches off and removes what was provisioned, and puts the kernel's settings back.
+    /// Switches off and removes provisioned swap, and restores the kernel's settings.
     pub fn deprovision(&self) -> Result<Outcome, ProvisionError> {
         let ledger = StateFile::<Provisioned>::new(self.roots);
         let mut before = ledger.load()?.unwrap_or_default();
@@ -332,13 +335,14 @@ impl Provisioning<'_> {
             return Ok(());
         }
         for (path, value) in tunables::restore(self.roots)? {
-            messages::ProvisionStep.emit(format_args!("put {path} back to {value}"));
+            messages::ProvisionStep.emit(format_args!("restore {path} to {value}"));
         }
         Ok(())
     }
 
-    /// The same, unless any page is in swap: what takes a package off a node must not slow its VMs down.
-    /// The kernel's settings are put back in any case, since nobody adapts them from then on.
+    /// Like [`Self::deprovision`], but only if no page is in swap: removing a package must not slow
+    /// VMs down. Restores the kernel's settings in any case, because no program adapts them from
+    /// then on.
     pub fn deprovision_unused(&self) -> Result<Outcome, ProvisionError> {
         match node::swap_devices(self.roots).into_iter().find(|device| device.used_bytes > 0) {
             Some(device) => {
@@ -365,7 +369,7 @@ impl Provisioning<'_> {
                 ]
             }
             SwapKind::Partition => {
-                // One that was swap before is left.
+                // An area that was swap before is left alone.
                 let found = match is_ours(roots, path, page_bytes)? {
                     true => Area::Ours { bytes: 0, allocated_bytes: 0 },
                     false => Area::Nothing,
@@ -390,7 +394,7 @@ impl Provisioning<'_> {
         Ok(whole)
     }
 
-    /// An error comes with the step that failed.
+    /// Carries out a plan. An error names the step that failed.
     fn carry_out<'a>(&self, plan: &'a Plan, page_bytes: u64) -> Result<(), (&'a Step, StepError)> {
         let swap = &self.settings.swap;
         let provisioner = Provisioner {
@@ -419,7 +423,7 @@ impl Provisioning<'_> {
         Ok(())
     }
 
-    /// Returns what cannot be met.
+    /// Sets the kernel's settings; returns those that are impossible.
     fn tune(
         &self,
         kubelet: Option<&KubeletConfig>,
@@ -432,7 +436,7 @@ impl Provisioning<'_> {
         if let Some(why) = &others {
             messages::ProvisionStep.emit(format_args!("{why}"));
         }
-        // As it is now, whoever has switched it on.
+        // The current state, whichever program has switched swap on.
         let has_swap = will_have_swap || node::memory(self.roots)?.swap_bytes > 0;
         let align_watermarks =
             self.settings.kernel.align_watermarks && others.is_none() && has_swap;
@@ -475,7 +479,7 @@ impl Provisioning<'_> {
     }
 }
 
-/// Free bytes in active swap beside `ours`.
+/// Returns the free bytes in active swap other than `ours`.
 fn free_beside(devices: &[SwapDevice], ours: &[Option<&SwapDevice>]) -> u64 {
     let others = devices.iter().filter(|device| !ours.contains(&Some(*device)));
     others.map(|device| device.size_bytes.saturating_sub(device.used_bytes)).sum()

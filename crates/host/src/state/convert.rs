@@ -1,4 +1,4 @@
-//! What each state file holds, and how content of older versions becomes that of today.
+//! The content of each state file, and the conversion of older versions' content.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -15,11 +15,11 @@ use crate::{
     provision::{awaited::Awaited, ledger::Provisioned},
 };
 
-/// Content of a state file.
+/// The content of a state file.
 pub trait State: Serialize + DeserializeOwned {
     const FILE: Description;
 
-    /// Content of `version` as content of today's; `None` where that version is not known.
+    /// Converts content of `version` to the current one; `None` if that version is unknown.
     fn convert(_version: u64, _old: Value) -> Option<Value> {
         None
     }
@@ -30,7 +30,7 @@ pub(super) const EVICTIONS: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "evictions under way and of the last hour: names and UIDs of pods",
+    holds: "evictions in progress and of the last hour: names and UIDs of pods",
 };
 
 pub(super) const HOOK_SETTINGS: Description = Description {
@@ -38,12 +38,12 @@ pub(super) const HOOK_SETTINGS: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "settings and sizes that the OCI hook estimates with",
+    holds: "settings and sizes for the estimates of the OCI hook",
 };
 
 pub(super) const STATUS: Description = Description {
     path: "/run/wasp-agent/status.json",
-    version: 1,
+    version: 2,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
     holds: "what the agent publishes: pods' names, problems, signals, counters",
@@ -64,7 +64,7 @@ impl State for Suspensions {
 impl State for Evictions {
     const FILE: Description = EVICTIONS;
 
-    /// Before version 1 the file had no version. Fields that it lacks have defaults.
+    /// Before version 1 the file had no version. Missing fields have defaults.
     fn convert(version: u64, old: Value) -> Option<Value> {
         (version == 0).then_some(old)
     }
@@ -75,7 +75,7 @@ pub(super) const WORKING_SETS: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "the memory that pods need, by their names, as proactive reclaim has learned it",
+    holds: "the memory that pods need, by their names, as measured by proactive reclaim",
 };
 
 impl State for WorkingSets {
@@ -88,6 +88,34 @@ impl State for HookSettings {
 
 impl State for Published {
     const FILE: Description = STATUS;
+
+    /// Version 1 had other names, and its problems three times: as texts, words and objects.
+    fn convert(version: u64, mut old: Value) -> Option<Value> {
+        if version != 1 {
+            return None;
+        }
+        let mut problems = old.get_mut("problem_list").map(Value::take).unwrap_or(json!([]));
+        for problem in problems.as_array_mut().into_iter().flatten() {
+            rename(Some(problem), "about", "kind");
+        }
+        old["problems"] = problems;
+        rename(old.get_mut("node"), "swap_wanted_bytes", "swap_configured_bytes");
+        rename(old.get_mut("containers"), "above", "above_grant");
+        let counters = old.get_mut("reclaim").and_then(|reclaim| reclaim.get_mut("counters"));
+        if let Some(counters) = counters {
+            rename(Some(counters), "would_bytes", "observed_bytes");
+            rename(Some(counters), "micros", "duration_micros");
+        }
+        Some(old)
+    }
+}
+
+/// Renames a key of an object.
+fn rename(object: Option<&mut Value>, from: &str, to: &str) {
+    let Some(object) = object.and_then(Value::as_object_mut) else { return };
+    if let Some(value) = object.remove(from) {
+        object.insert(to.to_owned(), value);
+    }
 }
 
 impl State for Record {

@@ -1,8 +1,9 @@
-//! Files in which the agent keeps state: one type, one policy for all of them.
+//! The agent's state files: one type and one policy for all of them.
 //!
-//! A state file is JSON with a `version`. It is replaced as a whole, so a reader sees the old content or the
-//! new. **A file that cannot be read is not an absent file**: [`StateFile::load`] returns an error, and nobody
-//! removes or overwrites what it may hold. Content of older versions is converted in [`convert`].
+//! A state file is JSON with a `version`. The agent replaces it as a whole, so a reader sees the
+//! old or the new content. **A file that cannot be read is not an absent file**:
+//! [`StateFile::load`] returns an error, and no caller removes or overwrites its content.
+//! Module `convert` converts content of older versions.
 
 mod convert;
 
@@ -23,57 +24,57 @@ use crate::{
 
 pub use convert::State;
 
-/// Nobody but root has a reason to read them.
+/// Only root has a reason to read them.
 const MODE: u32 = 0o600;
 
-/// A file could not be used.
+/// A failed operation on a file.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {path}: {source}")]
 pub struct FileError {
     pub operation: &'static str,
-    /// As the host names it.
+    /// Path on the host.
     pub path: PathBuf,
     #[source]
     pub source: io::Error,
 }
 
 impl FileError {
-    /// For `map_err`.
+    /// For use with `map_err`.
     pub fn of(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { operation, path: path.to_owned(), source }
     }
 }
 
-/// How long a file's content counts.
+/// The lifetime of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lasts {
     /// Until the next boot: below `/run`, not synced.
     UntilBoot,
-    /// Over boots and power cuts: below `/var/lib`, synced.
+    /// Across boots and power cuts: below `/var/lib`, synced.
     OverBoots,
 }
 
-/// What `wasp-agent cleanup` does with a file.
+/// The treatment of a file by `wasp-agent cleanup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
     Removes,
-    /// The file says what must be undone first, by this command.
+    /// The file records changes that this command must undo first.
     LeavesTo(&'static str),
 }
 
-/// What is the same for every state file of a kind.
+/// The description of a kind of state file.
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
-    /// As the host names it.
+    /// Path on the host.
     pub path: &'static str,
     pub version: u64,
     pub lasts: Lasts,
     pub cleanup: Cleanup,
-    /// For docs/security.md.
+    /// The text for docs/security.md.
     pub holds: &'static str,
 }
 
-/// Every state file. Pods' records are one file for each pod in the folder that is named here.
+/// Every state file. The folder stands for pods' records, one file for each pod.
 pub const ALL: &[Description] = &[
     crate::provision::ledger::FILE,
     crate::provision::awaited::FILE,
@@ -101,7 +102,7 @@ impl<T: State> StateFile<T> {
         Self::at(roots.path(T::FILE.path), T::FILE.path.into())
     }
 
-    /// One of several files of this kind; `shown` is how the host names it.
+    /// One of several files of this kind; `shown` is its path on the host.
     pub fn at(path: PathBuf, shown: PathBuf) -> Self {
         Self { path, shown, of: PhantomData }
     }
@@ -110,13 +111,13 @@ impl<T: State> StateFile<T> {
         &self.path
     }
 
-    /// The state; `None` where there is no file. Unreadable is an error, never `None`.
+    /// Reads the state; `None` if there is no file. An unreadable file is an error, never `None`.
     pub fn load(&self) -> Result<Option<T>, FileError> {
         let read = read_bounded(&self.path).map_err(FileError::of("read", &self.shown))?;
         read.map(|text| parse(&text).map_err(FileError::of("use", &self.shown))).transpose()
     }
 
-    /// Writes `state`, unless the file holds it already.
+    /// Writes `state`, unless the file contains it already.
     pub fn save(&self, state: &T) -> Result<(), FileError> {
         let text = text(state).map_err(FileError::of("write", &self.shown))?;
         if read_bounded(&self.path).is_ok_and(|found| found.as_deref() == Some(&text)) {
@@ -151,12 +152,12 @@ struct Versioned<'a, T> {
     state: &'a T,
 }
 
-/// What a state file of `state` holds.
+/// Returns the text of a state file with `state`.
 pub fn text<T: State>(state: &T) -> io::Result<String> {
     Ok(serde_json::to_string(&Versioned { version: T::FILE.version, state })?)
 }
 
-/// The state that a file with this text holds. Errors tell what is wrong with it.
+/// Parses the text of a state file. Errors describe the fault.
 pub fn parse<T: State>(text: &str) -> io::Result<T> {
     #[derive(Deserialize)]
     struct Version {
@@ -172,7 +173,7 @@ pub fn parse<T: State>(text: &str) -> io::Result<T> {
         let known = T::FILE.version;
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("its version is {version}, this program knows {known}"),
+            format!("its version is {version}, but this program supports {known}"),
         )
     })?;
     Ok(serde_json::from_value(converted)?)

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     act::{slices::SlicesBefore, tunables::TunablesBefore},
     decide::evict::machine::Evictions,
-    model::hook::HookSettings,
+    model::{hook::HookSettings, published::Published},
 };
 
 fn file<T: State>(text: &str) -> (tempfile::TempDir, StateFile<T>) {
@@ -24,7 +24,7 @@ fn absent_is_none_and_unreadable_is_an_error() {
     for (text, wrong) in [
         ("", "EOF while parsing"),
         (r#"{"version":1,"values":{"/proc/sys/vm/swap"#, "EOF while parsing"),
-        (r#"{"version":2,"values":{}}"#, "its version is 2, this program knows 1"),
+        (r#"{"version":2,"values":{}}"#, "its version is 2, but this program supports 1"),
         (r#"{"version":1}"#, "missing field `values`"),
         ("[]", "invalid"),
     ] {
@@ -37,7 +37,7 @@ fn absent_is_none_and_unreadable_is_an_error() {
     fs::remove_file(blocked.path()).unwrap();
     fs::create_dir(blocked.path()).unwrap();
     let error = blocked.load().unwrap_err().to_string();
-    assert_eq!(error, "cannot read /run/wasp-agent/tunables.json: no regular file");
+    assert_eq!(error, "cannot read /run/wasp-agent/tunables.json: not a regular file");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn what_is_saved_is_loaded_and_written_on_change_only() {
     assert_eq!(file.load().unwrap(), None);
 }
 
-/// As files of the release before versions were written.
+/// Files in the form of the release before versions existed.
 #[test]
 fn files_without_a_version_are_converted() {
     let (_folder, tunables) = file::<TunablesBefore>(r#"{"/proc/sys/vm/swappiness":"60"}"#);
@@ -68,6 +68,22 @@ fn files_without_a_version_are_converted() {
     let evictions = r#"{"in_flight":[],"backoff":{},"cooldown_until":{"secs":0,"nanos":0}}"#;
     let (_folder, evictions) = file::<Evictions>(evictions);
     assert_eq!(evictions.load().unwrap(), Some(Evictions::default()));
+}
+
+/// The content that an agent wrote before the names of version 2.
+#[test]
+fn a_status_of_version_1_is_converted() {
+    let text = include_str!("../../../../fuzz/corpus/saved_state/status");
+    let text = text.trim_start_matches(|c| c != '{').replace(
+        r#""problems": ["…"]"#,
+        r#""problems": ["x"], "problem_list": [
+            {"about": "hook", "severity": "warn", "text": "x", "pods": [], "remedy": []}]"#,
+    );
+    let (_folder, status) = file::<Published>(&text);
+    let status = status.load().unwrap().unwrap();
+    assert_eq!((&*status.problems[0].kind, &*status.problems[0].text), ("hook", "x"));
+    assert_eq!(status.node.swap_configured_bytes, Some(34_359_738_368));
+    assert_eq!(status.containers.above_grant, 1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Code that the tests share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::time::Duration;
@@ -64,13 +64,13 @@ pub async fn evict(client: &Client, name: &str) -> Answer {
     client.post(&format!("{PODS}/{name}/eviction"), &eviction(name)).await.unwrap()
 }
 
-/// The next event, which must come soon.
+/// Returns the next event, which must arrive soon.
 pub async fn next(events: &mut Events) -> Option<Value> {
     let soon = Duration::from_secs(20);
     tokio::time::timeout(soon, events.next()).await.expect("no event in time").unwrap()
 }
 
-/// The next event that is no bookmark, as "TYPE name", and its object.
+/// Returns the next event other than a bookmark, as "TYPE name", and its object.
 pub async fn change(events: &mut Events) -> (String, Value) {
     loop {
         let mut event = next(events).await.expect("the watch ended");
@@ -97,7 +97,7 @@ pub fn expect(answer: &Answer, code: u16, fragment: &str) {
     }
 }
 
-/// Adds a pod that must be seen by the authorizer too, whose graph lags behind in the real server.
+/// Adds a pod and waits for the authorizer, whose graph lags behind in the real server.
 pub async fn add_pod(cluster: &Cluster, pod: &Value) {
     cluster.admin().upsert(pod).await.unwrap();
     let name = pod["metadata"]["name"].as_str().unwrap();

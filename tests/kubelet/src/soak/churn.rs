@@ -1,4 +1,4 @@
-//! Pods that come and go: some by the runtime, many as bare cgroups.
+//! Pods that come and go: some in the runtime, many as bare cgroups.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use crate::node::{BUNDLES, Containers, Started};
 use crate::pod::{ContainerSpec, Parts, Pod};
 use crate::{Driver as CgroupDriver, Engine, Kubelet, Runtime};
 
-/// Pods of a wave, and how many of its containers are there at once.
+/// Number of pods in a wave, and of containers that each has at a time.
 const WAVE_PODS: usize = 10;
 const AT_ONCE: usize = 20;
-/// It writes the same 120 MiB again and again, with 100 MiB of memory.
+/// Writes the same 120 MiB repeatedly, with 100 MiB of memory.
 const THRASH: &str = r#"tr "\\0" x </dev/zero | dd bs=120M iflag=fullblock of=/dev/null"#;
-/// It holds 60 MiB with 50 MiB of memory.
+/// Holds 60 MiB with 50 MiB of memory.
 const RESTING: &str = r#"tr "\\0" x </dev/zero | dd bs=60M count=1 iflag=fullblock | sleep 100000"#;
 
 pub(super) struct Live {
@@ -28,7 +28,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Each scope and its grant.
+    /// Returns each scope with its grant.
     pub(super) fn scopes(&self) -> impl Iterator<Item = (PathBuf, u64)> {
         self.started.containers.values().map(|running| (running.scope.clone(), self.grant))
     }
@@ -136,7 +136,7 @@ impl Driver {
         hogs.iter().try_for_each(|name| self.stop_pod(name))
     }
 
-    /// One that thrashes is left to the agent for two minutes.
+    /// Leaves a pod that thrashes to the agent for two minutes.
     pub(super) fn stop_one(&mut self) -> Result<()> {
         let patience = Duration::from_secs(120);
         let may_go = |live: &Live| !live.thrashes() || live.since.elapsed() > patience;
@@ -180,8 +180,9 @@ impl Driver {
         Ok(())
     }
 
-    /// So many containers, one after the other, as fast as it goes: as bare cgroups, for starting a
-    /// process takes long under emulation. The last ones stay until they have their limits.
+    /// Starts this many containers, one after the other, as fast as possible: as bare cgroups,
+    /// because starting a process takes long in emulation. The last ones stay until they have their
+    /// limits.
     pub(super) fn wave(&mut self, containers: usize) -> Result<()> {
         let mut pods = Vec::new();
         for _ in 0..WAVE_PODS.min(containers.div_ceil(AT_ONCE)) {

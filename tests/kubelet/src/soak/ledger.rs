@@ -1,4 +1,4 @@
-//! What every container may have, and since when one has something else. Looks all the time.
+//! The grant of every container, and since when its limit differs. Checks continuously.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a limit may stand above its grant while nothing else goes wrong. The agent takes
-/// milliseconds; the rest is for a node on one emulated CPU that is short of memory.
+/// The longest time that a limit may stand above its grant without other faults. The agent needs
+/// milliseconds; the rest is an allowance for a node on one emulated CPU that is short of memory.
 const REPAIR: Duration = Duration::from_secs(10);
-/// How long it may stand below: the next resync mends it at the latest.
+/// The longest time that a limit may stand below: the next resync repairs it at the latest.
 const RESYNC: Duration = Duration::from_secs(90);
-/// The agent lets a container above its grant have its use and this much.
+/// The agent allows a container above its grant its use plus this many bytes.
 const FOLLOWED: u64 = 1 << 20;
 const PAGE: u64 = 4096;
 
@@ -24,9 +24,9 @@ struct Expected {
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// By the cgroup's folder; a runtime's child has its own.
+    /// By the cgroup's folder; a runtime's child has an entry of its own.
     cgroups: BTreeMap<PathBuf, Expected>,
-    /// Since when agent, API server and D-Bus are there; `None` while one is not.
+    /// The time since which agent, API server and D-Bus all run; `None` while one does not.
     calm: Option<Instant>,
     violations: Vec<String>,
     longest_above: Duration,
@@ -59,13 +59,14 @@ impl Ledger {
         self.entries().violations.push(text);
     }
 
-    /// Violations, the longest time above a grant in calm, and how often it was looked.
+    /// Returns the violations, the longest time above a grant without faults, and the number of
+    /// checks.
     pub(super) fn result(&self) -> (Vec<String>, Duration, u64) {
         let entries = self.entries();
         (entries.violations.clone(), entries.longest_above, entries.looks)
     }
 
-    /// The first cgroup whose limit is not its grant.
+    /// Returns the first cgroup whose limit differs from its grant.
     pub(super) fn first_wrong(&self) -> Option<String> {
         self.entries().cgroups.iter().find_map(|(path, expected)| {
             let limit = number(&path.join("memory.swap.max"));
@@ -79,13 +80,13 @@ impl Ledger {
         entries.looks += 1;
         let (now, calm) = (Instant::now(), entries.calm);
         let (mut longest, mut said) = (entries.longest_above, Vec::new());
-        // How long a state has stood while all was calm.
+        // Time for which a state has lasted without faults.
         let stood = |since: &mut Option<Instant>, is: bool| {
             *since = is.then(|| since.unwrap_or(now));
             since.zip(calm).map_or(Duration::ZERO, |(since, calm)| now - calm.max(since))
         };
         for (path, expected) in &mut entries.cgroups {
-            // Gone, and its driver is about to say so.
+            // The cgroup is gone; its driver is about to report that.
             let Some(limit) = number(&path.join("memory.swap.max")) else { continue };
             let used = number(&path.join("memory.swap.current")).unwrap_or(0);
             let followed = limit <= used + FOLLOWED + PAGE;
@@ -105,7 +106,8 @@ impl Ledger {
     }
 }
 
-/// What a file of cgroupfs says; `max` is the most there is, and a file that is gone nothing.
+/// Returns the number in a file of cgroupfs; `max` is the largest number, and a missing file
+/// `None`.
 pub(super) fn number(file: &Path) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     match text.trim() {

@@ -1,5 +1,6 @@
-//! A soak: pods come and go for as long as one likes, limits are overwritten, what the agent relies
-//! on fails and comes back. Every limit is looked at all the time, the agent's holdings now and then.
+//! A soak test of any length: pods come and go, limits are overwritten, and services that the agent
+//! needs fail and return. It checks every limit continuously, and the agent's resources from time
+//! to time.
 
 mod churn;
 mod ledger;
@@ -26,7 +27,7 @@ use sample::Sample;
 
 const LOOK: Duration = Duration::from_millis(200);
 const SAMPLE: Duration = Duration::from_secs(15);
-/// The containers of a great wave, which lasts a minute at most.
+/// Number of containers of a great wave, which lasts a minute at most.
 const WAVE: usize = 2000;
 
 #[derive(Args)]
@@ -38,7 +39,7 @@ pub(crate) struct Soak {
     seed: u64,
 }
 
-/// Evicted pods that are not gone yet, and how many there have been.
+/// Evicted pods that are not gone yet, and their total number.
 #[derive(Debug, Default)]
 struct Evicted {
     leaving: BTreeMap<String, Instant>,
@@ -103,7 +104,7 @@ pub(crate) fn run(soak: &Soak, kubeconfig: PathBuf) -> Result<()> {
 }
 
 impl Driver {
-    /// Looks at the limits, and at who is being evicted, in threads of their own.
+    /// Checks limits and evictions, in separate threads.
     fn start_lookers(&self, stop: &Arc<AtomicBool>) -> Result<Vec<thread::JoinHandle<()>>> {
         let (ledger, stopped) = (self.ledger.clone(), stop.clone());
         let limits = move || {
@@ -117,7 +118,7 @@ impl Driver {
         let evictions = move || {
             while !stopped.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_secs(2));
-                // An API server that is away has nothing to say.
+                // The API server may be unreachable.
                 if let Ok(list) = api.get("/api/v1/pods") {
                     note_evictions(&list, &evicted, &ledger);
                 }
@@ -126,9 +127,9 @@ impl Driver {
         Ok(vec![thread::spawn(limits), thread::spawn(evictions)])
     }
 
-    /// Does things by chance until the time is over; returns what the agent holds with no pods.
+    /// Acts at random until the time is over; returns the agent's resources without pods.
     fn drive(&mut self, time: Duration) -> Result<Sample> {
-        // Agents are killed early: the last one has to live long to show a leak.
+        // Kill agents early: the last one has to live long to show a leak.
         let mut plan = VecDeque::from([
             (0.02, Plan::Kill),
             (0.05, Plan::KillDuringOutage),
@@ -222,7 +223,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Nothing is overwritten any more: every limit is right, and without pods nothing is held.
+    /// Ends the faults: every limit becomes right, and without pods the agent holds no resources.
     fn calm_down(&mut self, baseline: &Sample) -> Result<()> {
         self.stop_hogs()?;
         self.await_all("every limit right", |driver| match driver.ledger.first_wrong() {
@@ -250,7 +251,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What takes more than two minutes is a violation.
+    /// Waits for `is`; more than two minutes is a violation.
     fn await_all(&mut self, what: &str, is: impl Fn(&Self) -> Result<()>) -> Result<()> {
         let start = Instant::now();
         while let Err(wrong) = is(self) {
@@ -309,7 +310,8 @@ enum Plan {
     Wave,
 }
 
-/// A pod that ends without a word from us has been evicted: we delete at once.
+/// Notes pods that end without the test's action: they were evicted, because the test deletes at
+/// once.
 fn note_evictions(list: &Value, evicted: &Mutex<Evicted>, ledger: &Ledger) {
     let mut evicted = evicted.lock().unwrap_or_else(PoisonError::into_inner);
     let mut leaving = BTreeMap::new();
@@ -336,7 +338,7 @@ fn note_evictions(list: &Value, evicted: &Mutex<Evicted>, ledger: &Ledger) {
 }
 
 impl Driver {
-    /// Evicted pods take a while to end; a container that the kernel has killed takes its pod along.
+    /// Evicted pods take a while to end; a container that the kernel has killed ends its pod.
     fn stop_evicted(&mut self) -> Result<()> {
         let patience = Duration::from_secs(8);
         let evicted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -369,7 +371,7 @@ impl Driver {
     }
 
     fn grant(&self, request: u64) -> u64 {
-        // The kubelet's arithmetic: double precision, cut off.
+        // The kubelet's arithmetic: double precision, truncated.
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,

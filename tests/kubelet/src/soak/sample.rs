@@ -1,4 +1,4 @@
-//! What the agent holds, from time to time, and whether it grows.
+//! Samples the agent's resources, and detects growth.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,15 +10,15 @@ use serde_json::{Map, Value, json};
 
 use super::ledger::number;
 
-/// One look: names and figures, the same ones each time.
+/// One sample: names and figures, always the same names.
 pub(super) type Sample = BTreeMap<&'static str, u64>;
 
-/// How much the last third's median may be above the first's. What comes and goes with containers
-/// is compared when all of them are gone.
+/// The largest allowed difference of the last third's median to the first's. Resources that vary
+/// with containers are compared when no container is left.
 const GROWTH: [(&str, u64); 5] =
     [("rss_anon_kib", 1024), ("fds", 4), ("threads", 1), ("bus_names", 0), ("bus_matches", 4)];
 
-/// What has to be as it was once no container is left.
+/// Resources that must have their initial values once no container is left.
 pub(super) const HELD: [&str; 7] =
     ["fds", "inotify_watches", "bus_names", "bus_matches", "drop_ins", "records", "threads"];
 
@@ -71,7 +71,7 @@ pub(super) fn take() -> Result<Sample> {
     ]))
 }
 
-/// The agent's connections to the bus, and its match rules, as the daemon counts them.
+/// Returns the agent's connections to the bus, and its match rules, as the daemon counts them.
 fn bus(pid: u64) -> Result<(u64, u64)> {
     let list = Command::new("busctl").args(["list", "--unique", "--no-legend"]).output()?;
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
@@ -88,7 +88,7 @@ fn bus(pid: u64) -> Result<(u64, u64)> {
             .args(bus)
             .args(["org.freedesktop.DBus.Debug.Stats", "GetConnectionStats", "s", name])
             .output()?;
-        // It may be gone by now.
+        // The connection may be gone by now.
         if output.status.success() {
             let answer: Value = serde_json::from_slice(&output.stdout)?;
             let rules = answer.pointer("/data/0/MatchRules/data").and_then(Value::as_u64);
@@ -98,7 +98,7 @@ fn bus(pid: u64) -> Result<(u64, u64)> {
     Ok((names, matches))
 }
 
-/// Folders of drop-ins of containers' scopes.
+/// Counts drop-in folders of containers' scopes.
 fn drop_ins(folder: &str) -> u64 {
     entries(Path::new(folder), ".scope.d")
 }
@@ -118,7 +118,7 @@ fn swap_used_kib() -> Result<u64> {
     Ok(super::meminfo("SwapTotal")?.saturating_sub(super::meminfo("SwapFree")?) / 1024)
 }
 
-/// Of `pswpin` and `pswpout`.
+/// Returns `pswpin` or `pswpout`.
 pub(super) fn pages(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -131,7 +131,8 @@ fn median(samples: &[Sample], name: &str) -> u64 {
     values.get(values.len() / 2).copied().unwrap_or(0)
 }
 
-/// A table of the last agent's samples, the same as JSON, and what has grown.
+/// Returns a table of the last agent's samples, the same as JSON, and the resources that have
+/// grown.
 pub(super) fn compare(samples: &[Sample]) -> (Value, Vec<String>) {
     let third = samples.len() / 3;
     let (first, last) = (&samples[..third], &samples[samples.len() - third..]);
@@ -158,7 +159,7 @@ pub(super) fn compare(samples: &[Sample]) -> (Value, Vec<String>) {
     (Value::Object(rows), grown)
 }
 
-/// Whether what the agent holds is what it held before there were pods.
+/// Checks that the agent holds the same resources as before there were pods.
 pub(super) fn is_back(now: &Sample, baseline: &Sample) -> std::result::Result<(), String> {
     let more: Vec<String> = HELD
         .iter()
@@ -173,7 +174,7 @@ pub(super) fn limit_in_systemd(unit: &str) -> Option<u64> {
     String::from_utf8_lossy(&output.ok()?.stdout).trim().parse().ok()
 }
 
-/// Swap that a pod's slice uses.
+/// Returns the swap in use by a pod's slice.
 pub(super) fn swap_of(slice: &Path) -> u64 {
     number(&slice.join("memory.swap.current")).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! What happens to limits, to the agent and to what it relies on.
+//! Faults of limits, of the agent and of the services that it needs.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,7 +14,7 @@ use super::{Driver, sample};
 use crate::api::Api;
 use crate::command::run;
 
-/// Until a service that was hit is there again.
+/// Time for a service to return after a fault.
 const BACK: Duration = Duration::from_secs(60);
 
 fn until(what: &str, is: impl Fn() -> bool) -> Result<()> {
@@ -29,7 +29,8 @@ fn until(what: &str, is: impl Fn() -> bool) -> Result<()> {
 }
 
 impl Driver {
-    /// Overwrites a limit as somebody would by hand. What swaps is not lowered: the kernel would kill it.
+    /// Overwrites a limit, like an administrator. Does not lower the limit of a container that
+    /// swaps: the kernel would kill it.
     pub(super) fn drift(&mut self) -> Result<()> {
         let Some(name) = self.any(|_| true) else { return Ok(()) };
         let random = self.rng.u64(0..1 << 30).to_string();
@@ -106,7 +107,7 @@ impl Driver {
         Ok(())
     }
 
-    /// The API server is gone for seconds, in which limits are overwritten and an agent may be killed.
+    /// Stops the API server for seconds, overwrites limits meanwhile, and may kill the agent.
     pub(super) fn api_outage(&mut self, kill: bool) -> Result<()> {
         self.ledger.set_calm(false);
         self.count("API server restarts");

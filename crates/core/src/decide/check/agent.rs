@@ -1,5 +1,6 @@
-//! What the running agent tells, and what systemd tells of our units.
+//! Checks of the running agent: what it reports, and what systemd reports about its units.
 
+use crate::model::counted::counted;
 use std::time::Duration;
 
 use super::{CHECKS, Outcome, answered, fail, kernel::is_active, ok, skip, warn};
@@ -15,10 +16,11 @@ use crate::{
     },
 };
 
-/// Less than this is none: a record of a pod has about 1 kB, status.json some 20.
+/// Free space below this counts as a full disk: a pod's record takes about 1 kB, status.json about
+/// 20 kB.
 const LEAST_BYTES: u64 = 256 << 10;
 const LEAST_FILES: u64 = 16;
-/// So many restarts are a crash loop.
+/// This many restarts count as a crash loop.
 const CRASH_LOOP: u32 = 3;
 
 pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
@@ -30,13 +32,16 @@ pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
         [] => ok("loads"),
         files => {
             let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-            let mend =
+            let fix =
                 shown.iter().map(|file| format!("mv {} {}", quoted(file), quoted(&renamed(file))));
             warn(
-                format!("{} is not read, since its name does not end in .toml", shown.join(", ")),
+                format!(
+                    "the agent does not read {}: its name does not end in .toml",
+                    shown.join(", ")
+                ),
                 [],
             )
-            .with(mend.chain(["systemctl reload wasp-agent".to_owned()]).collect())
+            .with(fix.chain(["systemctl reload wasp-agent".to_owned()]).collect())
         }
     }
 }
@@ -48,7 +53,7 @@ fn renamed(file: &str) -> String {
     }
 }
 
-/// For a shell.
+/// Quotes `text` for a shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
     match text.chars().all(plain) {
@@ -57,7 +62,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Commands that comment out the lines that are wrong, and have the agent read the rest.
+/// Returns commands that comment out the wrong lines and reload the agent.
 pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut add = |line: String| {
@@ -111,16 +116,20 @@ fn unit(facts: &Facts, name: &'static str) -> Outcome {
         result => format!(" ({result})"),
     };
     match () {
-        () if unit.load == "masked" => {
-            fail(format!("{name} is masked: nothing starts it"), [&*unmask, &enable, &restart])
-        }
+        () if unit.load == "masked" => fail(
+            format!("{name} is masked: systemd does not start it"),
+            [&*unmask, &enable, &restart],
+        ),
         () if unit.load == "not-found" => skip("not installed"),
         () if !matches!(&*unit.load, "loaded" | "") => fail(
             format!("systemd cannot load {name}: {}", unit.load),
             [&format!("systemctl cat {stem}")],
         ),
         () if unit.sub == "auto-restart" || unit.restarts >= CRASH_LOOP => fail(
-            format!("{name} ends again and again{ended}: {} restarts", unit.restarts),
+            format!(
+                "{name} ends again and again{ended}: {}",
+                counted(unit.restarts, "restart", "restarts")
+            ),
             [&*journal, &format!("systemctl reset-failed {stem}"), &restart],
         ),
         () if is_active(bus, name) && unit.file == "disabled" => {
@@ -139,31 +148,31 @@ fn unit(facts: &Facts, name: &'static str) -> Outcome {
     }
 }
 
-/// An agent that has not published for so long has stopped working.
+/// The agent counts as stuck if its last publication is older than this.
 fn late(settings: &Settings) -> Duration {
     settings.limits.resync * 3 + Duration::from_secs(30)
 }
 
-/// What the running agent reports, unless another check has found the same.
+/// Reports the running agent's own problems, except those that another check has found.
 pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
     let agent = &facts.agent;
     let published = match &agent.published {
         Ok(Some(published)) if agent.running => published,
-        Ok(_) => return skip("the agent does not run"),
+        Ok(_) => return skip("the agent is not running"),
         Err(error) => return fail(error.clone(), ["systemctl restart wasp-agent"]),
     };
     if let Some(age) = agent.age.filter(|age| *age > late(settings)) {
         return fail(
             format!(
-                "the agent has published nothing for {} s: it hangs, or cannot write /run",
+                "the agent has published nothing for {} s: it hangs, or cannot write to /run",
                 age.as_secs()
             ),
             ["df /run", "systemctl restart wasp-agent"],
         );
     }
     let mut level = Level::Ok;
-    let (mut texts, mut mend) = (Vec::new(), Vec::new());
-    for problem in published.problem_list.iter().filter(|p| !is_found(p, facts, settings)) {
+    let (mut texts, mut fix) = (Vec::new(), Vec::new());
+    for problem in published.problems.iter().filter(|p| !is_found(p, facts, settings)) {
         let Problem { severity, text, remedy, .. } = problem;
         level = level.max(match severity {
             Severity::Note => Level::Ok,
@@ -172,18 +181,18 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
         });
         texts.push(text.clone());
         if *severity > Severity::Note {
-            mend.extend(
-                remedy.iter().filter(|line| !mend.contains(*line)).cloned().collect::<Vec<_>>(),
+            fix.extend(
+                remedy.iter().filter(|line| !fix.contains(*line)).cloned().collect::<Vec<_>>(),
             );
         }
     }
     let found = if texts.is_empty() { "none".to_owned() } else { texts.join("\n") };
-    Outcome { level, found, mend }
+    Outcome { level, found, fix }
 }
 
-/// Whether the check for this trouble's cause is no better.
+/// Returns true if the check for this problem's cause has found it too.
 fn is_found(problem: &Problem, facts: &Facts, settings: &Settings) -> bool {
-    let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.about);
+    let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.kind);
     let ids = trouble.map_or(&[][..], |trouble| trouble.checks());
     let mut checks = CHECKS.iter().filter(|check| ids.contains(&check.id));
     checks.any(|check| (check.run)(facts, settings).level >= Level::Warn)
@@ -192,34 +201,33 @@ fn is_found(problem: &Problem, facts: &Facts, settings: &Settings) -> bool {
 pub(super) fn settings_in_force(facts: &Facts, _: &Settings) -> Outcome {
     let agent = &facts.agent;
     if facts.configuration.is_err() {
-        return skip("the configuration on disk is wrong");
+        return skip("the configuration on disk is invalid");
     }
     if !agent.running {
-        return skip("the agent does not run");
+        return skip("the agent is not running");
     }
     let differs: Vec<String> = agent
         .differs
         .iter()
-        .map(|(key, disk, force)| format!("{key}: {disk} on disk, {force} in force"))
+        .map(|(key, disk, force)| format!("{key}: {disk} on disk, {force} in effect"))
         .collect();
     match &differs[..] {
-        [] => ok("those on disk"),
+        [] => ok("the settings in effect are those on disk"),
         _ => fail(differs.join("\n"), ["systemctl reload wasp-agent"]),
     }
 }
 
 pub(super) fn run_space(facts: &Facts, _: &Settings) -> Outcome {
-    let Some(space) = facts.agent.run else { return skip("cannot be told") };
-    let mend = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
+    let Some(space) = facts.agent.run else { return skip("cannot read the free space of /run") };
+    let fix = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
     match () {
         () if space.read_only => fail("/run is read-only", ["mount -o remount,rw /run"]),
         () if space.free_bytes < LEAST_BYTES => {
-            fail("/run is full: grants and evictions cannot be kept there", mend)
+            fail("/run is full: the agent cannot save grants and evictions there", fix)
         }
-        () if space.free_files < LEAST_FILES => fail(
-            "/run has no room for another file: grants and evictions cannot be kept there",
-            mend,
-        ),
-        () => ok("has room"),
+        () if space.free_files < LEAST_FILES => {
+            fail("/run has no free inode: the agent cannot save grants and evictions there", fix)
+        }
+        () => ok("has free space"),
     }
 }

@@ -1,4 +1,4 @@
-//! The kubelet's credentials, and what they may do.
+//! Checks of the kubelet's credentials and of their permissions.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use crate::{
     model::check::{ApiFacts, CredentialFacts, Facts, Permission},
 };
 
-/// A kubelet renews its certificate when 70 to 90 % of its life are over; so late it has failed to.
+/// The kubelet renews its certificate at 70 to 90 % of its lifetime. If it has not done so this
+/// long before expiry, renewal has failed.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(3600);
 
-/// What the DaemonSet puts on a node that it evicts from.
+/// The taint that the DaemonSet sets on a node that it evicts from.
 const TAINT: &str = "waspEvictionTaint";
 
 pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
@@ -19,7 +20,7 @@ pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
         Err(outcome) => outcome,
         Ok(ApiFacts { credentials: Ok(c), .. }) => match &c.certificate_name {
             Some(name) if *name != c.node_name => fail(
-                format!("node.name = {:?}, and the certificate is of node {name}", c.node_name),
+                format!("node.name = {:?}, but the certificate is for node {name}", c.node_name),
                 [
                     &*format!(
                         r#"printf '[node]\nname = "{name}"\n' > /etc/wasp-agent/config.d/99-check-node-name.toml"#
@@ -33,13 +34,13 @@ pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
             error.clone(),
             [
                 "systemctl restart kubelet",
-                "# or, where it is elsewhere: node.kubeconfig in /etc/wasp-agent/config.d",
+                "# or, if the file is elsewhere: set node.kubeconfig in /etc/wasp-agent/config.d",
             ],
         ),
     }
 }
 
-/// What there is to say with valid credentials, or why nothing is.
+/// Returns the API facts with valid credentials, or the outcome that explains why there are none.
 fn with_credentials(facts: &Facts) -> Result<(&ApiFacts, &CredentialFacts), Outcome> {
     let api = answered(&facts.api)?;
     match &api.credentials {
@@ -60,9 +61,10 @@ pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
         );
     }
     let Some(expires) = credentials.certificate_expires else {
-        return ok("no client certificate, so none that expires");
+        return ok("no client certificate, so nothing expires");
     };
-    // Not each pending request of the cluster: that would hand out identities to whoever asks for one.
+    // Name only this node's requests: approving every pending request would give an identity to any
+    // requester.
     let renew = [
         &*format!(
             "# with cluster-admin: oc get csr | grep 'system:node:{}.*Pending', then approve that one: oc \
@@ -78,7 +80,7 @@ pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// In the largest unit of which there are two.
+/// Formats a duration in the largest unit that it holds at least twice.
 fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (number, unit) = match seconds {
@@ -103,13 +105,13 @@ pub(super) fn server(facts: &Facts, _: &Settings) -> Outcome {
             [&*format!("curl --insecure {url}livez"), "journalctl -u kubelet -b -p warning -n 20"],
         ),
         Some(error) => {
-            warn(format!("{url} does not answer everything: {error}"), ["wasp-agent check"])
+            warn(format!("{url} does not answer every request: {error}"), ["wasp-agent check"])
         }
         None => ok(format!("{url} answers")),
     }
 }
 
-/// Without it, the agent knows no pods.
+/// Without this permission the agent knows no pods.
 pub(super) fn list_pods(facts: &Facts, _: &Settings) -> Outcome {
     permission(facts, "may-list-pods", fail)
 }
@@ -148,7 +150,7 @@ fn of_the_guard(facts: &Facts, settings: &Settings, id: &str) -> Outcome {
     }
 }
 
-/// The cordon is set by the node's own credentials, the taint by others.
+/// The node's own credentials set the cordon; other credentials set the taint.
 pub(super) fn patch_node(facts: &Facts, settings: &Settings) -> Outcome {
     match settings.eviction.guard {
         SchedulingGuard::Cordon => permission(facts, "may-patch-node", warn),
@@ -164,13 +166,13 @@ fn guard(facts: &Facts) -> Outcome {
         Ok((api, _)) => api,
         Err(outcome) => return outcome,
     };
-    let mend = ["# eviction.guard-kubeconfig must be of a user who may get and patch this node"];
+    let fix = ["# eviction.guard-kubeconfig must belong to a user who may get and patch this node"];
     match &api.guard {
         Some(Ok(Permission::Allowed)) => ok("allowed, by eviction.guard-kubeconfig"),
         Some(Ok(Permission::Denied(why))) => {
-            warn(format!("the user of eviction.guard-kubeconfig is denied it: {why}"), mend)
+            warn(format!("the user of eviction.guard-kubeconfig may not do it: {why}"), fix)
         }
-        Some(Err(error)) => warn(format!("eviction.guard-kubeconfig: {error}"), mend),
+        Some(Err(error)) => warn(format!("eviction.guard-kubeconfig: {error}"), fix),
         None => skip("not asked"),
     }
 }
@@ -189,10 +191,10 @@ fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome)
         Some(Ok(Permission::Denied(why))) => {
             let why = if why.is_empty() { "no rule allows it" } else { why };
             denied(
-                format!("system:node:{} is denied it: {why}", credentials.node_name),
+                format!("system:node:{} may not do it: {why}", credentials.node_name),
                 [
                     "# run the API server with --authorization-mode=Node,RBAC and --enable-admission-plugins=NodeRestriction,",
-                    "# and give the node a certificate of O=system:nodes",
+                    "# and give the node a certificate with O=system:nodes",
                 ],
             )
         }
@@ -203,7 +205,7 @@ fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome)
 
 pub(super) fn daemonset_taint(facts: &Facts, settings: &Settings) -> Outcome {
     if settings.eviction.guard == SchedulingGuard::Taint && settings.eviction.taint == TAINT {
-        return skip("the agent's own has the same key (eviction.taint)");
+        return skip("the agent's own taint has the same key (eviction.taint)");
     }
     let (api, credentials) = match with_credentials(facts) {
         Ok(with) => with,
@@ -211,7 +213,7 @@ pub(super) fn daemonset_taint(facts: &Facts, settings: &Settings) -> Outcome {
     };
     match &api.taints {
         Ok(taints) if taints.iter().any(|key| key == TAINT) => warn(
-            format!("{TAINT} on {}: no pod is scheduled to it", credentials.node_name),
+            format!("{TAINT} on {}: the scheduler places no pod on it", credentials.node_name),
             [&format!("oc adm taint node {} {TAINT}-", credentials.node_name)],
         ),
         Ok(_) => ok("none"),

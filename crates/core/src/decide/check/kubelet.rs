@@ -1,4 +1,4 @@
-//! What the kubelet's configuration means for swap.
+//! Checks of the kubelet's configuration for swap.
 
 use super::{Outcome, fail, ok, skip, swap::is_wanted, warn};
 use crate::{
@@ -24,7 +24,7 @@ pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
                 why,
                 [
                     "journalctl -u kubelet -b -n 20",
-                    "# correct the file that it names",
+                    "# correct the file that the check names",
                     "systemctl restart kubelet",
                 ],
             ),
@@ -35,20 +35,21 @@ pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
             (None, None) => ok(config.described()),
         },
         Ok(None) => skip(
-            "no kubelet runs, no kubelet.service, no KubeletConfiguration at the usual places; \
-             node.kubelet-config names another",
+            "no kubelet runs, and there is no kubelet.service and no KubeletConfiguration in the \
+             usual places; set node.kubelet-config",
         ),
         Err(error) => fail(
             error.clone(),
             [
                 "# correct that file, or the command line of the kubelet",
-                "# if the kubelet reads another: node.kubelet-config in /etc/wasp-agent/config.d",
+                "# if the kubelet reads another file: set node.kubelet-config in \
+                 /etc/wasp-agent/config.d",
             ],
         ),
     }
 }
 
-/// The configuration, or why there is none to go by.
+/// Returns the kubelet's configuration, or the outcome that explains why it is unknown.
 fn known(facts: &Facts) -> Result<&KubeletConfig, Outcome> {
     match &facts.kubelet {
         Ok(Some(config)) => Ok(config),
@@ -62,15 +63,16 @@ pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
         Err(outcome) => return outcome,
     };
     let origin = &config.fail_swap_on.origin;
-    let mut mend = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
-    mend.push(
-        "# on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a KubeletConfig before"
+    let mut fix = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
+    fix.push(
+        "# on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a \
+         KubeletConfig before"
             .to_owned(),
     );
     match fails_with_swap(config) {
         None => ok(format!("false ({origin})")),
-        Some(why) if is_wanted(facts, settings) => fail(why, []).with(mend),
-        Some(why) => warn(why, []).with(mend),
+        Some(why) if is_wanted(facts, settings) => fail(why, []).with(fix),
+        Some(why) => warn(why, []).with(fix),
     }
 }
 
@@ -86,17 +88,17 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
     let (grants, _) = in_force(configured.clone(), Some(config));
     if let Some(why) = grants_otherwise(configured, config) {
         let auto =
-            "# or remove grants in /etc/wasp-agent: the default, \"auto\", follows the kubelet";
+            "# or remove grants from /etc/wasp-agent: the default, \"auto\", follows the kubelet";
         let (behavior, or) = match settings.grants {
             Grants::Kubelet => ("LimitedSwap", auto),
             Grants::Agent => ("NoSwap", auto),
-            Grants::Auto => ("NoSwap", "# or remove these keys in /etc/wasp-agent"),
+            Grants::Auto => ("NoSwap", "# or remove these keys from /etc/wasp-agent"),
         };
-        let mut mend = set_to(behavior);
-        mend.push(or.to_owned());
+        let mut fix = set_to(behavior);
+        fix.push(or.to_owned());
         return match settings.grants {
-            Grants::Kubelet => fail(why, []).with(mend),
-            Grants::Agent | Grants::Auto => warn(why, []).with(mend),
+            Grants::Kubelet => fail(why, []).with(fix),
+            Grants::Agent | Grants::Auto => warn(why, []).with(fix),
         };
     }
     let said = match value.as_str() {
@@ -104,8 +106,8 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
         value => format!("{value} ({origin})"),
     };
     match grants {
-        Grants::Kubelet => ok(format!("{said}: the kubelet grants")),
-        Grants::Agent | Grants::Auto => ok(format!("{said}: the agent grants")),
+        Grants::Kubelet => ok(format!("{said}: the kubelet sets swap limits")),
+        Grants::Agent | Grants::Auto => ok(format!("{said}: the agent sets swap limits")),
     }
 }
 
@@ -139,7 +141,7 @@ pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-/// Which thresholds of memory there are, and where they come from.
+/// Describes the memory thresholds in effect and their source.
 fn thresholds_from(config: &KubeletConfig) -> String {
     let texts = [("evictionHard", &config.eviction_hard), ("evictionSoft", &config.eviction_soft)];
     let texts = texts.iter().filter_map(|(key, of)| {

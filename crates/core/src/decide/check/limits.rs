@@ -1,4 +1,4 @@
-//! What keeps pods from swapping as they are granted, and how the swap's devices stand to each other.
+//! Checks of limits that keep pods from using their grant, and of the order of the swap devices.
 
 use super::{Outcome, fail, ok, skip, warn};
 use crate::{
@@ -23,11 +23,11 @@ fn outcome(problem: Option<Problem>, well: impl Into<String>) -> Outcome {
 pub(super) fn above_pods(facts: &Facts, _: &Settings) -> Outcome {
     let obstacles = &facts.obstacles;
     if obstacles.above_pods.is_empty() {
-        return skip("no cgroup of pods that tells");
+        return skip("no cgroup of pods has such a limit");
     }
     let swap_bytes = facts.node.as_ref().map_or(0, |node| node.swap_bytes);
     let problem = limit_above_pods(obstacles, swap_bytes.max(1)).or_else(|| throttled(obstacles));
-    outcome(problem, "none is tighter than the pods' own")
+    outcome(problem, "no limit is lower than the pods' own")
 }
 
 pub(super) fn swappiness(facts: &Facts, _: &Settings) -> Outcome {
@@ -44,7 +44,7 @@ pub(super) fn overcommit_memory(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// Which device the kernel fills first, and whether one is full.
+/// Reports which device the kernel fills first, and any that is full.
 pub(super) fn devices(facts: &Facts, _: &Settings) -> Outcome {
     let areas = &facts.swap.areas;
     let Some(first) = areas.iter().max_by_key(|area| area.device.priority) else {
@@ -61,7 +61,8 @@ pub(super) fn devices(facts: &Facts, _: &Settings) -> Outcome {
         let (slow, priority) = (path(slow), slow.device.priority);
         return warn(
             format!(
-                "{slow} turns and is filled first (priority {priority}), though there is a faster device"
+                "{slow} rotates and is filled first (priority {priority}), although there is a \
+                 faster device"
             ),
             [&*format!("swapoff {slow}"), &format!("swapon -p 0 {slow}")],
         );
@@ -71,16 +72,13 @@ pub(super) fn devices(facts: &Facts, _: &Settings) -> Outcome {
     };
     if areas.len() > 1 && is_full(first) {
         return warn(
-            format!("{} is full: what is swapped from now on goes to a slower device", path(first)),
+            format!("{} is full: from now on the kernel swaps to a slower device", path(first)),
             ["wasp-agent status --all"],
         );
     }
     if let Some(slow) = areas.iter().find(|area| area.rotating) {
         return warn(
-            format!(
-                "{} turns: a VM whose pages are there stands still for each of them",
-                path(slow)
-            ),
+            format!("{} rotates: a VM stalls for each page that it reads from there", path(slow)),
             ["lsblk -d -o NAME,ROTA,SIZE,MODEL", "wasp-agent provision --dry-run"],
         );
     }

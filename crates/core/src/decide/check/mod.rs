@@ -1,4 +1,4 @@
-//! Whether a host is fit for overcommitting memory, one small function for each check.
+//! Checks that a host is fit for memory overcommit, one small function each.
 
 mod agent;
 mod api;
@@ -20,63 +20,64 @@ use crate::{
     model::check::{Asked, Facts, Level, Line},
 };
 
-/// A check: what the manual says of it, and how it is made.
+/// A check: its texts for the manual, and its function.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
     pub id: &'static str,
     pub looks_at: &'static str,
     pub why: &'static str,
-    /// In the manual; a line says it with this host's names and figures.
-    pub mend: &'static str,
+    /// The fix as the manual shows it; an output line has this host's names and figures.
+    pub fix: &'static str,
     pub when: When,
     run: fn(&Facts, &Settings) -> Outcome,
 }
 
-/// When a check is made.
+/// The runs in which a check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Also with `--brief`.
     Always,
-    /// Also with `--brief`, where a kernel runs.
+    /// Also with `--brief`, on a running kernel.
     Live,
-    /// Not with `--brief`: it takes time, or the agent sees to it when it starts.
+    /// Not with `--brief`: it takes time, or the agent makes the same check when it starts.
     Full,
-    /// As `Full`, where a kernel runs.
+    /// As `Full`, on a running kernel.
     FullLive,
 }
 
-/// What a check has found.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
     level: Level,
     found: String,
-    mend: Vec<String>,
+    fix: Vec<String>,
 }
 
 impl Outcome {
-    fn with(self, mend: Vec<String>) -> Self {
-        Self { mend, ..self }
+    fn with(self, fix: Vec<String>) -> Self {
+        Self { fix, ..self }
     }
 }
 
 fn ok(found: impl Into<String>) -> Outcome {
-    Outcome { level: Level::Ok, found: found.into(), mend: Vec::new() }
+    Outcome { level: Level::Ok, found: found.into(), fix: Vec::new() }
 }
 
 fn skip(why: impl Into<String>) -> Outcome {
-    Outcome { level: Level::Skip, found: why.into(), mend: Vec::new() }
+    Outcome { level: Level::Skip, found: why.into(), fix: Vec::new() }
 }
 
-fn warn<const N: usize>(found: impl Into<String>, mend: [&str; N]) -> Outcome {
-    let mend = mend.map(str::to_owned).into();
-    Outcome { level: Level::Warn, found: found.into(), mend }
+fn warn<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> Outcome {
+    let fix = fix.map(str::to_owned).into();
+    Outcome { level: Level::Warn, found: found.into(), fix }
 }
 
-fn fail<const N: usize>(found: impl Into<String>, mend: [&str; N]) -> Outcome {
-    Outcome { level: Level::Fail, ..warn(found, mend) }
+fn fail<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> Outcome {
+    Outcome { level: Level::Fail, ..warn(found, fix) }
 }
 
-/// The answer, or why there is none to go by. That it failed is a check of its own.
+/// Returns the answer, or an outcome that skips the check. Another check reports the failure
+/// itself.
 fn answered<T>(asked: &Asked<T>) -> Result<&T, Outcome> {
     match asked {
         Asked::Answered(answer) => Ok(answer),
@@ -85,17 +86,17 @@ fn answered<T>(asked: &Asked<T>) -> Result<&T, Outcome> {
     }
 }
 
-/// Makes all checks, those of `--brief` only where `brief`, in the order of the table.
+/// Runs the checks in the order of the table; with `brief` only those of `--brief`.
 pub fn check(facts: &Facts, settings: &Settings, brief: bool) -> Vec<Line> {
     let wanted = CHECKS.iter().filter(|check| !brief || check.in_brief());
     wanted
         .map(|check| {
-            let Outcome { level, found, mend } = if check.needs_a_kernel() && !facts.live {
-                skip("no kernel runs in this folder")
+            let Outcome { level, found, fix } = if check.needs_a_kernel() && !facts.live {
+                skip("this directory is an image: it has no running kernel")
             } else {
                 (check.run)(facts, settings)
             };
-            Line { id: check.id, level, found, why: check.why, mend }
+            Line { id: check.id, level, found, why: check.why, fix }
         })
         .collect()
 }
@@ -110,7 +111,7 @@ impl Check {
     }
 }
 
-/// 0, 1 where anything is to be warned of, 2 where anything fails.
+/// Returns 0, or 1 if a line is a warning, or 2 if a line is a failure.
 pub fn exit_status(lines: &[Line]) -> u8 {
     match lines.iter().map(|line| line.level).max() {
         Some(Level::Fail) => 2,

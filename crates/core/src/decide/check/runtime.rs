@@ -1,5 +1,6 @@
-//! CRI-O, the OCI hook, and what the DaemonSet has left.
+//! Checks of CRI-O, of the OCI hook and of the DaemonSet's remains.
 
+use crate::model::counted::counted;
 use std::path::PathBuf;
 
 use super::{Outcome, fail, ok, skip, warn};
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 
-/// What ReadWritePaths= and RuntimeDirectory= of wasp-agent.service let it write.
+/// The folders that ReadWritePaths= and RuntimeDirectory= let wasp-agent.service write to.
 const WRITABLE: [&str; 3] = [
     "/run/containers/oci/hooks.d",
     "/etc/containers/oci/hooks.d",
@@ -29,13 +30,13 @@ const WRITABLE: [&str; 3] = [
 const NO_HOOK: &str =
     r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml";
 
-/// Those that put a container's processes into the cgroup that the kubelet names.
+/// The runtimes that put a container's processes into the cgroup that the kubelet names.
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
 fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
-    // The agent raises no limit, and so installs no hook, while the configuration cannot be read.
+    // While the configuration cannot be read, the agent raises no limit and so installs no hook.
     let Ok(config) = &facts.kubelet else {
-        // An agent that has read it before goes on.
+        // An agent that has read the configuration before continues with it.
         return settings.hook.install
             && (settings.grants == Grants::Agent || facts.hook.definition.is_some());
     };
@@ -45,19 +46,19 @@ fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
 
 pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
     if !hook_wanted(facts, settings) {
-        return skip("no hook is to be installed (hook.install, grants)");
+        return skip("no hook is configured (hook.install, grants)");
     }
     let folders = match &facts.runtime {
         Ok(Runtime::Crio(folders)) => preferred(folders.clone()),
         Ok(Runtime::Containerd) => {
             return warn(
-                "containerd has no hooks folder: containers get their limit after their start",
+                "containerd has no hooks directory: containers get their limit after their start",
                 [NO_HOOK, "systemctl reload wasp-agent"],
             );
         }
         Ok(Runtime::Unknown) => {
             return warn(
-                "no CRI-O here (/etc/crio is missing): no hook can be installed",
+                "no CRI-O here (/etc/crio is missing): the agent cannot install the hook",
                 [NO_HOOK, "systemctl reload wasp-agent"],
             );
         }
@@ -81,16 +82,16 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
         "systemctl restart wasp-agent",
     ];
     match (in_state(FolderState::Writable), in_state(FolderState::Missing)) {
-        // The agent runs and did not use it: to its unit the folder is read-only.
+        // The agent runs and did not use the folder: the unit mounts it read-only.
         (Some(folder), _) if hook.published => warn(
             format!("the agent has installed no hook in {}", folder.display()),
             ["systemctl restart wasp-agent"],
         ),
         (Some(folder), _) => ok(folder.display().to_string()),
-        // In an image nothing has started yet that makes it.
+        // In an image, the program that creates the folder has not run yet.
         (None, Some(folder)) if !facts.live => ok(folder.display().to_string()),
         (None, Some(folder)) => warn(
-            format!("{} is missing: no hook can be installed yet", folder.display()),
+            format!("{} is missing: the agent cannot install the hook yet", folder.display()),
             ["systemctl restart wasp-agent"],
         ),
         (None, None) => {
@@ -101,7 +102,7 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
 
 fn listed(paths: &[PathBuf]) -> String {
     let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    if shown.is_empty() { "no folder".to_owned() } else { shown.join(" and ") }
+    if shown.is_empty() { "no directory".to_owned() } else { shown.join(" and ") }
 }
 
 pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
@@ -109,10 +110,9 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
         (Ok(Runtime::Crio(_)), Ok(None)) => ok("CRI-O's own default"),
         (Ok(Runtime::Crio(_)), Ok(Some(name))) if RUNTIMES.contains(&&**name) => ok(name.clone()),
         (Ok(Runtime::Crio(_)), Ok(Some(name))) => warn(
-            format!("{name}: only crun and runc are known to work"),
-            [
-                "# if its isolation is not what you chose it for: default_runtime = \"crun\" in /etc/crio/crio.conf.d",
-            ],
+            format!("{name}: the agent supports only crun and runc"),
+            ["# if you did not choose it for its isolation: set default_runtime = \"crun\" in \
+                 /etc/crio/crio.conf.d"],
         ),
         _ => skip("CRI-O's configuration is not known"),
     }
@@ -120,7 +120,7 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
 
 pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
     if !hook_wanted(facts, settings) {
-        return skip("not wanted (hook.install, grants)");
+        return skip("not configured (hook.install, grants)");
     }
     let hook = &facts.hook;
     let again = ["systemctl restart wasp-agent"];
@@ -131,7 +131,10 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
         (_, Some((path, _))) => warn(format!("{} was changed", path.display()), again),
         (Ok(Runtime::Crio(folders)), None) if hook.published => {
             let folders = listed(folders);
-            warn(format!("{FILE_NAME} is gone from the folders that CRI-O reads: {folders}"), again)
+            warn(
+                format!("{FILE_NAME} is missing from the directories that CRI-O reads: {folders}"),
+                again,
+            )
         }
         (Ok(Runtime::Crio(_)), None) => skip("the agent installs it when it starts"),
         _ => skip("no CRI-O"),
@@ -139,9 +142,9 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
 }
 
 pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
-    // A definition that is there is what the runtime goes by, wanted or not.
+    // The runtime uses an installed definition even if the configuration does not ask for one.
     if facts.hook.definition.is_none() && !hook_wanted(facts, settings) {
-        return skip("not wanted (hook.install, grants)");
+        return skip("not configured (hook.install, grants)");
     }
     let hook = &facts.hook;
     let path = &hook.program.path;
@@ -151,10 +154,13 @@ pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
             None => ok(path.display().to_string()),
         };
     };
+    if let Unfit::Label(_) = unfit {
+        return skip("its label is wrong (hook-label)");
+    }
     if unfit == Unfit::Missing && hook.definition.is_none() && !hook.agent_installed {
         return skip("the package is not installed");
     }
-    // The runtime would try, and start no container; where it is withdrawn, containers start without it.
+    // With an unfit hook the runtime starts no container; without the hook, containers start.
     let outcome = fail(unfit.about(path), []).with(unfit.remedy(path));
     match &hook.definition {
         Some(_) => {
@@ -185,17 +191,18 @@ pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
         return skip("no hook");
     }
     let path = facts.hook.program.path.display();
-    let Some((enforces, label)) = &facts.hook.selinux else { return skip("no SELinux") };
-    let shown = label.as_deref().unwrap_or("no label");
-    // user:role:type:level
-    let kind = label.as_deref().and_then(|label| label.split(':').nth(2)).unwrap_or_default();
-    if kind == "bin_t" || kind.ends_with("_exec_t") {
-        return ok(shown);
+    let Some(selinux) = &facts.hook.program.selinux else { return skip("no SELinux") };
+    if selinux.allows() {
+        return ok(selinux.label.as_deref().unwrap_or_default());
     }
-    let mend = format!("restorecon -v {path}");
-    match enforces {
-        true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&mend]),
-        false => warn(format!("{path} has {shown}; SELinux does not enforce now"), [&mend]),
+    let shown = match &selinux.label {
+        Some(label) => format!("the SELinux label {label}"),
+        None => "no label".to_owned(),
+    };
+    let fix = format!("restorecon -v {path}");
+    match selinux.enforces {
+        true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&fix]),
+        false => warn(format!("{path} has {shown}; SELinux is not enforcing now"), [&fix]),
     }
 }
 
@@ -206,7 +213,7 @@ pub(super) fn daemonset_hook(facts: &Facts, _: &Settings) -> Outcome {
     }
     let rm: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     fail(
-        format!("{}, which lifts swap limits at every start", listed(files)),
+        format!("{}, which removes swap limits at every container start", listed(files)),
         ["oc delete daemonset -n wasp wasp-agent", &format!("rm {}", rm.join(" "))],
     )
 }
@@ -217,10 +224,11 @@ pub(super) fn daemonset_units(facts: &Facts, _: &Settings) -> Outcome {
         return ok("none");
     }
     warn(
-        format!("{} of the DaemonSet's MachineConfig", listed(units)),
+        format!("{} from the DaemonSet's MachineConfig", listed(units)),
         [
             "oc get machineconfig",
-            "# delete the one that brings them; the order is in /usr/share/doc/wasp-agent/docs/migration.md",
+            "# delete the one that contains them; the order is in \
+             /usr/share/doc/wasp-agent/docs/migration.md",
         ],
     )
 }
@@ -239,20 +247,20 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
             [
                 "# with cluster-admin: set memoryOvercommitPercentage of HyperConverged to 100",
                 "# without HyperConverged: oc delete daemonset -n wasp wasp-agent",
-                "# docs/migration.md has the order",
+                "# docs/migration.md describes the order",
             ],
         ),
         (false, true) => warn(
             text,
             [
-                "# to end it: the annotation platform.kubevirt.io/autopilot of HyperConverged; its operator makes a \
-                 deleted MachineConfig anew",
-                "# or leave the work to it: remove overcommit-percent and swap.size from the \
-                 configuration; docs/comparison.md has the table",
+                "# to disable it: set the annotation platform.kubevirt.io/autopilot of \
+                 HyperConverged; its operator creates a deleted MachineConfig again",
+                "# or let it manage swap: remove overcommit-percent and swap.size from the \
+                 configuration; docs/comparison.md compares the two",
             ],
         ),
         (false, false) if !rows.is_empty() => ok(text),
-        // HyperConverged is not the node's to read: the percentage is not known.
+        // The node may not read HyperConverged, so the percentage is unknown.
         _ if facts.openshift_virtualization => ok(
             "none; memoryOvercommitPercentage of HyperConverged (the console's memory density) above 100 \
              would deploy the DaemonSet wasp-agent: leave it at 100",
@@ -263,18 +271,22 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
 
 pub(super) fn vm_requests(facts: &Facts, _: &Settings) -> Outcome {
     if facts.guests.is_empty() {
-        return skip("no VM that the agent knows runs here");
+        return skip("the agent knows no VM on this node");
     }
     let (all, whole) = (facts.guests.len(), without_overcommitment(&facts.guests));
     match whole.len() {
-        0 => ok(format!("{all} VMs request less than their guests have")),
+        0 => ok(format!(
+            "{} less memory than the guest has",
+            counted(all, "VM requests", "VMs request")
+        )),
         count => {
             let shown = whole.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
             let more = if count > 3 { format!(" and {} more", count - 3) } else { String::new() };
             warn(
                 format!(
-                    "{count} of {all} VMs request all of their guests' memory, and get no \
-                     overcommitment: {shown}{more}"
+                    "{count} of {}: the request is all of the guest's memory, so there is no \
+                     overcommit: {shown}{more}",
+                    counted(all, "VM", "VMs")
                 ),
                 [&*format!("# {REMEDY}")],
             )

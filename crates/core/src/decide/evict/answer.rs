@@ -1,37 +1,39 @@
-//! What the answer to an eviction means: for the pod, and for the API server.
+//! Interprets the answer to an eviction request, for the pod and for the API server.
 //!
 //! Source: Kubernetes `pkg/registry/core/pod/storage/eviction.go` and API Priority and Fairness;
 //! KubeVirt `pod-eviction-admitter.go` of 1.0 to 1.9. docs/evictions.md has the same as a table.
 
 use std::time::Duration;
 
-/// What came of asking for an eviction.
+/// The result of one eviction request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// 201: the pod will stop.
     Accepted,
     /// KubeVirt migrates the VM; its launcher pod ends afterwards.
     Migrating { text: String },
-    /// 429 by a PodDisruptionBudget, and when to ask again, if the server told.
+    /// 429 from a PodDisruptionBudget; `retry_after` if the server gave a time.
     Budget { retry_after: Option<Duration>, text: String },
-    /// KubeVirt does not move this VM.
+    /// KubeVirt refuses to migrate this VM.
     Unwilling { text: String },
-    /// The pod is gone, or another one has its name.
+    /// The pod no longer exists, or another pod has its name.
     Gone,
     /// Any other refusal of this pod.
     Refused { text: String },
-    /// The server is overloaded or broken, and nothing was carried out: no fault of the pod.
+    /// The server is overloaded or broken, and carried out nothing; the pod is not the cause.
     Busy { retry_after: Option<Duration>, text: String },
-    /// The request was not sent, since the server cannot be reached or does not know us.
+    /// The agent did not send the request: it cannot reach the server, or the server rejects its
+    /// credentials.
     Unreachable { text: String },
-    /// The request was sent, and nobody knows whether it was carried out.
+    /// The agent sent the request and does not know if the server carried it out.
     Unknown { text: String },
-    /// The request was not sent, since it was not needed any more.
+    /// The agent did not send the request, because it was no longer needed.
     Withdrawn { text: String },
 }
 
 crate::vocabulary! {
-    /// What became of a pod's eviction: an [`Answer`] without its details, or `observed` where nobody was asked.
+    /// The result of a pod's eviction: an [`Answer`] without its details, or `observed` if the
+    /// agent sent no request.
     pub enum Outcome {
         Accepted = "accepted",
         Migrating = "migrating",
@@ -43,13 +45,13 @@ crate::vocabulary! {
         Unreachable = "unreachable",
         Unknown = "unknown",
         Withdrawn = "withdrawn",
-        /// `eviction.mode = "observe"`: the pod would have been evicted.
+        /// `eviction.mode = "observe"`: the agent would have evicted the pod.
         Observed = "observed",
     }
 }
 
 impl Answer {
-    /// Without the details.
+    /// The answer without its details.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Accepted => Outcome::Accepted,
@@ -65,7 +67,7 @@ impl Answer {
         }
     }
 
-    /// The server's own words, or ours where it said nothing.
+    /// The server's own text, or a text of ours if it sent none.
     pub fn text(&self) -> &str {
         match self {
             Self::Accepted | Self::Gone => "",
@@ -81,26 +83,26 @@ impl Answer {
     }
 }
 
-/// An answer of the API server that is not a success.
+/// An answer of the API server other than success.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     pub code: u16,
-    /// `Status.reason`
+    /// `Status.reason`.
     pub reason: String,
-    /// `Status.message`, or the body where it is no Status.
+    /// `Status.message`, or the body if it is not a Status.
     pub message: String,
     /// `reason` and `message` of each of `Status.details.causes`.
     pub causes: Vec<(String, String)>,
-    /// Of the header Retry-After, or `Status.details.retryAfterSeconds`.
+    /// From the header Retry-After, or from `Status.details.retryAfterSeconds`.
     pub retry_after: Option<Duration>,
 }
 
 const BUDGET: &str = "DisruptionBudget";
-/// KubeVirt's budgets: `kubevirt-disruption-budget-` and five letters.
+/// The message's beginning for KubeVirt's budgets: `kubevirt-disruption-budget-` and five letters.
 const KUBEVIRT_BUDGET: &str = "The disruption budget kubevirt-disruption-budget-";
-/// A refusal by an admission webhook.
+/// The mark of a refusal by an admission webhook.
 const WEBHOOK: &str = "denied the request";
-/// Words of KubeVirt's webhook, each with what they mean.
+/// Messages of KubeVirt's webhook that announce a migration.
 const EVACUATES: [&str; 2] = ["Eviction triggered evacuation of VMI", "Evacuation in progress"];
 const STAYS: [&str; 5] = [
     "is not live-migratable",
@@ -111,9 +113,10 @@ const STAYS: [&str; 5] = [
 ];
 const FAILED_MARKING: &str = "kubevirt failed marking the vmi for eviction";
 
-/// What `refusal` of a pod's eviction means. `launcher`: the pod is a VM's.
+/// Interprets the refusal of a pod's eviction. `launcher` is true for the pod of a VM.
 ///
-/// Typed fields first (code, causes, Retry-After), and words only where nothing else tells.
+/// Uses typed fields first (code, causes, Retry-After), and the text only if nothing else
+/// distinguishes the cases.
 pub fn classify(refusal: &Refusal, launcher: bool) -> Answer {
     let retry_after = refusal.retry_after;
     let text = match refusal.code {
@@ -126,7 +129,8 @@ pub fn classify(refusal: &Refusal, launcher: bool) -> Answer {
             let budget = refusal.causes.iter().find(|(reason, _)| reason == BUDGET);
             if let Some((_, cause)) = budget {
                 let of_kubevirt = launcher && cause.starts_with(KUBEVIRT_BUDGET);
-                // KubeVirt up to 1.4 marks the VM for a migration, and has its own budget refuse.
+                // KubeVirt up to 1.4 marks the VM for a migration and lets its own budget refuse
+                // the request.
                 let text = format!("{text} ({cause})");
                 return match of_kubevirt {
                     true => Answer::Migrating { text },
@@ -145,17 +149,19 @@ pub fn classify(refusal: &Refusal, launcher: bool) -> Answer {
             }
         }
         404 => Answer::Gone,
-        // A node is told so of a pod that has just been deleted.
+        // A node gets this answer for a pod that has just been deleted.
         403 if contains("no relationship found between node") => Answer::Gone,
         409 if contains("UID in precondition") => Answer::Gone,
-        // Somebody else changed the pod in between; API Priority and Fairness or a server that ends.
+        // Another client changed the pod meanwhile, API Priority and Fairness refused, or the
+        // server shuts down.
         409 => Answer::Busy { retry_after, text },
         401 => Answer::Unreachable { text },
-        // The API server refuses such a pod for as long as it has them. A VM's webhook was asked before.
+        // The API server refuses a pod for as long as it has several budgets. A VM's webhook
+        // answers before that.
         500 if contains("more than one PodDisruptionBudget") && !launcher => {
             Answer::Refused { text }
         }
-        // A request that was begun may be carried out whatever the server reports then.
+        // The server may carry out a request that it has begun, whatever it answers.
         408 | 500..=599 => Answer::Unknown { text },
         _ => Answer::Refused { text },
     }

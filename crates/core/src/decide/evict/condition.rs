@@ -1,4 +1,4 @@
-//! The node's condition `SwapPressure`: what the signals come to, and when it is news.
+//! The node's condition `SwapPressure`: derives it from the signals, and decides when to send it.
 //!
 //! Source: Kubernetes "Node Status", "Conditions"; kubelet `evictionPressureTransitionPeriod`,
 //! `nodeStatusReportFrequency`.
@@ -12,8 +12,9 @@ use crate::model::host::Monotonic;
 
 pub const TYPE: &str = "SwapPressure";
 
-/// Seconds after which an unchanged condition is confirmed, by the node; the kubelet's own are after
-/// 300. Each is a write, and nodes that start together are not to write together for ever.
+/// Seconds after which the agent confirms an unchanged condition; the kubelet confirms its own
+/// after 300. The value differs by node, so that nodes which start together do not all write at the
+/// same moment.
 pub const HEARTBEAT: Range<u32> = 240..300;
 
 /// As `NodeCondition.status` spells it.
@@ -32,14 +33,15 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Whether it says something else than `sent`. Figures alone are none.
+    /// Returns true if the status or the reason differs from `sent`. Changed figures alone are not
+    /// news.
     pub fn is_news_after(&self, sent: &Self) -> bool {
         (self.status, self.reason) != (sent.status, sent.reason)
     }
 }
 
 impl Signal {
-    /// One word, as reasons of conditions are.
+    /// One word, as a condition's `reason` requires.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Traffic => "SwapTrafficHigh",
@@ -50,13 +52,14 @@ impl Signal {
     }
 }
 
-/// When the node was last under pressure, and by which signal.
+/// The time and the signal of the node's last pressure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressed(Option<(Monotonic, &'static str)>);
 
 impl Pressed {
-    /// The condition by these readings. The node counts as pressed until `transition` after the
-    /// last signal: nobody is to be sent to where it burned a moment ago.
+    /// Returns the condition for these readings. The node counts as under pressure until
+    /// `transition` after the last signal, so that the scheduler does not send new pods to a node
+    /// that has just recovered.
     pub fn condition(
         &mut self,
         readings: &[Reading],
@@ -74,13 +77,16 @@ impl Pressed {
         if let Some((last, reason)) = self.0
             && now.since(last) < transition
         {
-            let message = format!("no signal any more; over when none has come for {transition:?}");
+            let message = format!(
+                "no signal is active; the pressure ends when none becomes \
+                active for {transition:?}"
+            );
             return Condition { status: Status::True, reason, message };
         }
         self.0 = None;
         let message = match readings.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio)) {
             Some(highest) => {
-                format!("no signal; the highest is {}: {}", highest.signal, highest.text)
+                format!("no signal is active; the highest is {}: {}", highest.signal, highest.text)
             }
             None => "no signal".to_owned(),
         };
@@ -88,12 +94,12 @@ impl Pressed {
     }
 }
 
-/// Nothing is known of the node, because of `why`.
+/// Returns the condition Unknown, for the reason `why`.
 pub fn unknown(why: &str) -> Condition {
     Condition { status: Status::Unknown, reason: "NoSamples", message: why.to_owned() }
 }
 
-/// Without swap, nothing can press.
+/// Returns the condition False: a node without swap has no swap pressure.
 pub fn no_swap() -> Condition {
     let message = "the node has no swap".to_owned();
     Condition { status: Status::False, reason: "NoSwap", message }
@@ -128,7 +134,10 @@ mod tests {
         let calm = [reading(Signal::Traffic, 0.1, false), reading(Signal::Pressure, 0.4, false)];
         let before = pressed.condition(&calm, minute, at(0));
         assert_eq!((before.status, before.reason), (Status::False, "NoSwapPressure"));
-        assert_eq!(before.message, "no signal; the highest is memory pressure: ratio 0.4");
+        assert_eq!(
+            before.message,
+            "no signal is active; the highest is memory pressure: ratio 0.4"
+        );
         let hot = [reading(Signal::Traffic, 1.2, true), reading(Signal::Pressure, 2.0, true)];
         let during = pressed.condition(&hot, minute, at(10));
         assert_eq!((during.status, during.reason), (Status::True, "SwapTrafficHigh"));

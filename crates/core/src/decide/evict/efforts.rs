@@ -1,9 +1,9 @@
-//! How hard each pod works for its memory, and whose fault it is: a pod that waits at its own memory
-//! limit does not make the node short of memory.
+//! Measures how hard each pod works for its memory, and separates pods at their own limit from pods
+//! that wait for the node: a pod at its own memory limit does not make the node short of memory.
 //!
-//! A pod is taken to be at its own limit where allocations hit a limit of its cgroups (`memory.events`
+//! A pod counts as at its own limit if allocations hit a limit of its cgroups (`memory.events`
 //! `max`) more often than allocations anywhere on the node had to reclaim for the node
-//! (`/proc/vmstat` `allocstall_*`, which counts no reclaim of a cgroup).
+//! (`/proc/vmstat` `allocstall_*`, which does not count reclaim of a cgroup).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,11 +13,11 @@ use crate::model::{
     pressure::{Effort, PodUsage, Sample, Stalled},
 };
 
-/// After a longer pause what was seen before is no base.
+/// After a longer pause the previous sample is no base for a rate.
 const LONGEST_GAP: Duration = Duration::from_secs(15);
-/// A new rate counts for so much beside those before.
+/// The weight of the newest rate in the moving average.
 const NEWEST: f64 = 0.3;
-/// How long a pod that hit its limit counts as one that is at it.
+/// A pod that has hit its limit counts as at its limit for this long.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,21 +28,21 @@ struct Tracked {
     hit_limit: Option<Monotonic>,
 }
 
-/// What was seen of the pods, look by look.
+/// Rates of all pods, from one sample to the next.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Efforts {
     last: Option<(Monotonic, u64)>,
     pods: BTreeMap<PodUid, Tracked>,
-    /// Of the pods that were not at their own limit, summed up since they are watched.
+    /// Time waited by pods that were not at their own limit, summed since the first sample.
     others: Stalled,
 }
 
 impl Efforts {
-    /// Takes the pods' figures at the time of `sample`. Returns the time that pods which are not at
-    /// their own limit have waited since the first look; `None` where there is no base yet.
+    /// Takes the pods' figures at the time of `sample`. Returns how long pods that are not at their
+    /// own limit have waited since the first sample; `None` if there is no base yet.
     pub fn look(&mut self, sample: &Sample, usage: &[PodUsage]) -> Option<Stalled> {
         if !usage.iter().any(|pod| pod.effort.is_some()) {
-            // The sum goes on: who compares it with an older one must not find it smaller.
+            // Keep the sum: a caller that compares it with an older one must not see it decrease.
             *self = Self { others: self.others, ..Self::default() };
             return None;
         }
@@ -52,7 +52,7 @@ impl Efforts {
         for pod in usage {
             let Some(effort) = pod.effort else { continue };
             let mut tracked = before.get(&pod.uid).cloned().unwrap_or_default();
-            // A pod that was not there at the last look has no base.
+            // A pod without a previous sample has no base.
             if let (Some((at, reclaims)), true) = (base, before.contains_key(&pod.uid)) {
                 self.compare(&mut tracked, effort, sample, at, reclaims);
             }
@@ -91,23 +91,24 @@ impl Efforts {
         }
     }
 
-    /// Whether the pod was seen twice: only then its rates say anything.
+    /// Returns true if the pod was sampled at least twice, so that its rates are meaningful.
     pub fn knows(&self, uid: &PodUid) -> bool {
         self.last.is_some() && self.pods.contains_key(uid)
     }
 
-    /// Pages a second that come back from swap into the pod.
+    /// Pages per second that return from swap into the pod.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small rate")]
     pub fn pages_per_second(&self, uid: &PodUid) -> u64 {
         self.pods.get(uid).map_or(0, |pod| pod.pages_per_second.round() as u64)
     }
 
-    /// The share of the time, in percent, in which a process of the pod waits for memory.
+    /// The share of time, in percent, in which a process of the pod waits for memory.
     pub fn waits_percent(&self, uid: &PodUid) -> f64 {
         self.pods.get(uid).map_or(0.0, |pod| pod.waits_percent)
     }
 
-    /// Whether the pod has just hit its own memory limit, and not the node's end of memory.
+    /// Returns true if the pod has recently hit its own memory limit while the node was not short
+    /// of memory.
     pub fn is_at_own_limit(&self, uid: &PodUid) -> bool {
         let Some((now, _)) = self.last else { return false };
         let hit = self.pods.get(uid).and_then(|pod| pod.hit_limit);

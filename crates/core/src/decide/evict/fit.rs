@@ -1,4 +1,4 @@
-//! Whether it is worth evicting a pod, and whether it has a part in what hurts.
+//! Decides if evicting a pod is worthwhile, and if the pod takes part in the pressure.
 
 use std::fmt;
 
@@ -9,22 +9,22 @@ use super::{
 };
 use crate::{config::settings::EvictionSettings, model::swap::human_bytes};
 
-/// A pod whose processes wait for less of the time has no part in the pressure.
+/// A pod whose processes wait for a smaller share of time takes no part in the pressure.
 const WAITS_PERCENT: f64 = 1.0;
 
-/// What the active signals demand of a pod.
+/// The requirements that the active signals place on a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// A pod that frees less is not worth its eviction.
+    /// Evicting a pod that frees less is not worthwhile.
     least_bytes: u64,
     missing_bytes: u64,
-    /// Only signals are active that tell of movement: traffic, pressure.
+    /// All active signals measure movement: traffic or pressure.
     movement: bool,
     /// Only pods at their own memory limit wait.
     own_limits: bool,
 }
 
-/// Why a pod is not evicted for this.
+/// The reason for not evicting a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
     FreesTooLittle { frees_bytes: u64, missing_bytes: u64 },
@@ -45,7 +45,7 @@ impl fmt::Display for Unfit {
                 f.write_str("is within its request, uses no swap and does not wait for memory")
             }
             Self::NotAtLimit => {
-                f.write_str("has no part in the traffic of pods at their own memory limit")
+                f.write_str("does not cause the traffic of pods at their own memory limit")
             }
         }
     }
@@ -53,7 +53,7 @@ impl fmt::Display for Unfit {
 
 impl Need {
     pub fn of(settings: &EvictionSettings, active: &[&Reading], only_own_limits: bool) -> Self {
-        // What helps against one of the signals is worth it.
+        // A pod is worthwhile if it satisfies one of the signals.
         let missing_bytes = active.iter().map(|reading| reading.missing_bytes).min().unwrap_or(0);
         let share = u128::from(missing_bytes) * u128::from(settings.min_relief_percent) / 100;
         let of = |signal: Signal| active.iter().all(|reading| reading.signal == signal);
@@ -67,15 +67,17 @@ impl Need {
         }
     }
 
-    /// What is demanded once a signal has been active for long: a tenth of the share, but at least a
-    /// thousandth of RAM.
+    /// The requirements once a signal has been active for long: a tenth of the share, but at least
+    /// a thousandth of RAM.
     pub fn in_the_end(self, ram_bytes: u64) -> Self {
         let least_bytes = self.least_bytes.min((self.least_bytes / 10).max(ram_bytes / 1000));
         Self { least_bytes, ..self }
     }
 
+    /// Checks the pod against these requirements.
+    ///
     /// # Errors
-    /// Why the pod is not evicted for this.
+    /// The reason for not evicting the pod.
     pub fn is_met_by(&self, pod: &Ranked, efforts: &Efforts) -> Result<(), Unfit> {
         if self.own_limits && !efforts.is_at_own_limit(&pod.uid) {
             return Err(Unfit::NotAtLimit);

@@ -1,4 +1,4 @@
-//! A pod that is on its way off the node.
+//! A pod that is leaving the node after an eviction request.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,22 +10,22 @@ use crate::model::{
     pod::{Migration, Pod, PodUid, Pods},
 };
 
-/// How long an answer to a request may take: more than [`ASKING`].
+/// The longest time from a request to its answer; longer than [`ASKING`].
 pub(super) const ANSWER: Duration = Duration::from_secs(120);
-/// A request is given up after this time: reading the pod, asking, and looking after it.
+/// The agent aborts a request after this time: reading the pod, asking, and reading it again.
 pub const ASKING: Duration = Duration::from_secs(100);
-/// What a pod is given beyond its grace period: stopping containers, unmounting volumes.
+/// Time allowed beyond the grace period, for stopping containers and unmounting volumes.
 pub(super) const LEAVES_WITHIN: Duration = Duration::from_secs(60);
-/// Grace beyond this is not waited for where none is configured.
+/// The longest grace period that the agent waits for if none is configured.
 pub(super) const LONGEST_GRACE: Duration = Duration::from_secs(3600);
-/// A launcher that no longer shows its migration has this long to end.
+/// A launcher that no longer shows its migration must end within this time.
 const MIGRATION_ENDS_WITHIN: Duration = Duration::from_secs(120);
 
 crate::vocabulary! {
     pub enum Stage {
         /// The API server has not answered yet.
         Asked = "asked",
-        /// The request was sent, and whether it was carried out is not known.
+        /// The agent sent the request and does not know if the server carried it out.
         InDoubt = "in-doubt",
         Leaving = "leaving",
         Migrating = "migrating",
@@ -33,7 +33,7 @@ crate::vocabulary! {
 }
 
 impl Stage {
-    /// What the agent waits for.
+    /// Describes the event that the agent waits for.
     pub(super) fn waits_for(self) -> &'static str {
         match self {
             Self::Asked => "the API server has not answered yet for",
@@ -48,7 +48,7 @@ fn an_hour() -> Duration {
     LONGEST_GRACE
 }
 
-/// A pod on its way. Times are since boot.
+/// A pod that is leaving the node. Times are since boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
     pub uid: PodUid,
@@ -59,23 +59,24 @@ pub struct InFlight {
     pub stage: Stage,
     pub since: Monotonic,
     pub deadline: Monotonic,
-    /// How long it may take to end, and its VM to migrate. The agent before this one did not write it.
+    /// Time allowed for the pod to end and for its VM to migrate. State files of older agents lack
+    /// it.
     #[serde(default = "an_hour")]
     pub grace: Duration,
     #[serde(default = "an_hour")]
     pub migrates_within: Duration,
     #[serde(default)]
     pub workload: Option<Workload>,
-    /// Pods of its workload on this node when it was asked, itself included.
+    /// Pods of the same workload on this node at the time of the request, including this one.
     #[serde(default)]
     pub siblings: BTreeSet<PodUid>,
-    /// It is a VM's.
+    /// True for the pod of a VM.
     #[serde(default)]
     pub launcher: bool,
-    /// Its launcher has shown the migration.
+    /// The launcher has shown the migration.
     #[serde(default)]
     pub shown: bool,
-    /// Its `deletionTimestamp` before it was asked, in seconds since the epoch.
+    /// The pod's `deletionTimestamp` before the request, in seconds since the epoch.
     #[serde(default)]
     pub deadline_before: Option<i64>,
 }
@@ -103,7 +104,7 @@ impl InFlight {
         }
     }
 
-    /// It is not given up before it may be overtaken.
+    /// The agent does not give up the pod before another may overtake it.
     pub(super) fn leaves(&mut self, overtake_after: Duration, now: Monotonic) {
         (self.stage, self.since) = (Stage::Leaving, now);
         self.deadline = now + self.grace + LEAVES_WITHIN.max(overtake_after);
@@ -114,8 +115,8 @@ impl InFlight {
         self.deadline = now + self.migrates_within;
     }
 
-    /// A migration is under way for as long as the launcher shows it, but no longer than twice the time
-    /// that it may take. A launcher that no longer shows it ends soon, or runs on.
+    /// A migration counts as running while the launcher shows it, but for at most twice the time
+    /// allowed. A launcher that no longer shows it ends soon, or keeps running.
     pub(super) fn see_migration(&mut self, shows: Option<Migration>, now: Monotonic) {
         if self.stage != Stage::Migrating {
             return;

@@ -1,13 +1,14 @@
-//! When a pod is evicted: one at a time, not again too soon, and never on doubtful data.
+//! Decides when to evict a pod: one at a time, not again too soon, and never on doubtful data.
 //!
 //! ```text
-//! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (window anew, cooldown)
+//! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (new window, cooldown)
 //!    ▲                             │││ └──429, migration──► migrating ──gone or deadline──┘
 //!    │                             ││└──429, budget──► that pod backs off, the next is asked
 //!    │                             │└──no answer──► in doubt: it leaves, or it is asked again
-//!    └──overload, error────────────┘ nobody is blamed; asked again when the server recovers
+//!    └──overload, error────────────┘ no pod is at fault; asked again when the server recovers
 //! ```
 
+use crate::model::counted::counted;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -36,60 +37,65 @@ use crate::{
 const HOUR: Duration = Duration::from_secs(3600);
 const BACKOFF: Duration = Duration::from_secs(60);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
-/// A pod that does not go, by the words of the server, is spared for so long.
+/// After KubeVirt or the server has refused to move a pod, the agent leaves it alone for this long.
 const UNWILLING: Duration = HOUR;
-/// While the server is in trouble it is asked again after so long, and twice as long each time.
+/// While the server has problems, the agent waits this long before it asks again, and doubles the
+/// pause each time.
 const SERVER_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_SERVER_PAUSE: Duration = Duration::from_secs(30);
-/// A server may ask for any pause.
+/// Upper bound for the pause that a server asks for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
-/// After so many requests that failed by no fault of the pod, other pods are tried too.
+/// After this many requests that failed through no fault of the pod, the agent also tries other
+/// pods.
 const TRIES: u32 = 6;
-/// Evictions of one pod within this time are one.
+/// Evictions of one pod within this time count as one.
 const ONE_MOVE: Duration = Duration::from_secs(600);
-/// What was asked without an answer shows itself within this time, or the pod is asked again.
+/// An unanswered request shows its effect within this time; otherwise the agent asks again.
 const IN_DOUBT: Duration = Duration::from_secs(30);
-/// A migration that others began and that is shown again within this time is the same one.
+/// A migration begun by another program that is shown again within this time is the same one.
 const SAME_SIGN: Duration = Duration::from_secs(6 * 3600);
-/// For traffic and pressure, no pod is asked before it is known whose they are, but for so long.
+/// For traffic and pressure, the agent first watches which pods cause them, but at most for this
+/// long.
 const WATCHED_FIRST: Duration = Duration::from_secs(10);
-/// After a signal has been active for so long, pods that free less are worth it too.
+/// After a signal has been active for this long, the agent also accepts pods that free less.
 const WORTH_IN_THE_END: Duration = Duration::from_secs(600);
-/// What was remembered cannot be read: a migration may be under way.
+/// If the saved state cannot be read, the agent waits this long, because a migration may be
+/// running.
 const LOST: Duration = Duration::from_secs(600);
 
-/// When a pod that could not be evicted may be asked again.
+/// The time at which a pod that could not be evicted may be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Backoff {
     until: Monotonic,
     pause: Duration,
-    /// By a budget: it was heard, and may not leave.
+    /// A PodDisruptionBudget refused: the request arrived, and the pod may not leave.
     #[serde(default)]
     refused: bool,
 }
 
-/// A pod that was set moving, or may have been.
+/// A pod that the agent has set moving, or may have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Move {
     at: Monotonic,
     uid: PodUid,
 }
 
-/// A VM of which it is not known whether it migrates.
+/// A VM whose migration may or may not have begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Doubt {
-    /// A migration would have ended by then.
+    /// A migration would have ended by this time.
     until: Monotonic,
-    /// It is asked again then, each time after twice as long: each request may begin a migration.
+    /// The time of the next request; the pause doubles each time, because each request may begin a
+    /// migration.
     #[serde(default)]
     again_at: Monotonic,
     #[serde(default)]
     pause: Duration,
-    /// `namespace/name`
+    /// `namespace/name`.
     name: String,
 }
 
-/// The API server cannot do what it is asked for.
+/// The API server cannot carry out requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ServerTrouble {
     until: Monotonic,
@@ -97,12 +103,12 @@ struct ServerTrouble {
     text: String,
 }
 
-/// What outlives a restart of the agent. Times are since boot.
+/// The state that survives a restart of the agent. Times are since boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evictions {
     in_flight: Vec<InFlight>,
     backoff: BTreeMap<PodUid, Backoff>,
-    /// Of the last hour.
+    /// Moves of the last hour.
     #[serde(default)]
     moves: VecDeque<Move>,
     cooldown_until: Monotonic,
@@ -112,16 +118,16 @@ pub struct Evictions {
     active_since: Option<Monotonic>,
     #[serde(default)]
     server: Option<ServerTrouble>,
-    /// How often a pod was asked in vain by no fault of its own.
+    /// Number of requests per pod that failed through no fault of the pod.
     #[serde(default)]
     tries: BTreeMap<PodUid, u32>,
     #[serde(default)]
     workloads: Workloads,
-    /// Launchers whose request was sent without an answer, and since when: KubeVirt up to 1.2 shows
-    /// nothing of a migration, so that only another answer tells.
+    /// Launchers with an unanswered request, and its time: KubeVirt up to 1.2 shows nothing of a
+    /// migration, so that only a later answer reveals it.
     #[serde(default)]
     doubtful: BTreeMap<PodUid, Doubt>,
-    /// Launchers that show a migration that others began, and since when.
+    /// Launchers that show a migration begun by another program, and since when.
     #[serde(default)]
     moved_by_others: BTreeMap<PodUid, Monotonic>,
 }
@@ -135,27 +141,27 @@ impl Evictions {
         self.moves.len()
     }
 
-    /// Whether the agent has asked for the pod within the last hour.
+    /// Returns true if the agent has asked to evict the pod within the last hour.
     pub fn has_asked_for(&self, uid: &PodUid) -> bool {
         self.in_flight.iter().any(|pod| pod.uid == *uid)
             || self.moves.iter().any(|one| one.uid == *uid)
     }
 
-    /// What was remembered cannot be read: somebody may be on its way, by a migration even.
+    /// The state after the saved one could not be read: a pod may be leaving, even by a migration.
     pub fn lost(now: Monotonic) -> Self {
         Self { cooldown_until: now + LOST, ..Self::default() }
     }
 
-    /// Asks nobody after all, since an agent that started anew would not know of it.
+    /// Withdraws the decision, because it could not be saved and a restarted agent would repeat it.
     pub fn take_back(&mut self, verdict: &mut Verdict) {
         if let Some(victim) = verdict.evict.take() {
             self.in_flight.retain(|pod| pod.uid != victim.ranked.uid);
-            verdict.held_back = Some("the request cannot be written down first".to_owned());
+            verdict.held_back = Some("the agent cannot save the request first".to_owned());
         }
     }
 }
 
-/// All that a decision goes by.
+/// All inputs of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     pub sample: Sample,
@@ -163,35 +169,35 @@ pub struct Inputs<'a> {
     pub epoch: i64,
     pub pods: &'a Pods,
     pub usage: &'a [PodUsage],
-    /// The list of pods is the API server's, and was confirmed not long ago.
+    /// The list of pods comes from the API server, which confirmed it recently.
     pub pods_are_fresh: bool,
-    /// Another agent relieves this node: the descheduler has marked it.
+    /// The descheduler has marked this node and relieves it.
     pub others_relieve: bool,
 }
 
-/// What came of it.
+/// The result of a decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     pub readings: Vec<Reading>,
     pub evict: Option<Victim>,
-    /// Why nobody is evicted though a signal is active.
+    /// The reason for not evicting any pod although a signal is active.
     pub held_back: Option<String>,
-    /// A pod that did not leave in time.
+    /// Pods that did not leave in time.
     pub overdue: Vec<InFlight>,
-    /// Workloads that came back after an eviction.
+    /// Workloads that returned to the node after an eviction.
     pub returned: Vec<Returned>,
 }
 
-/// The pod to evict, and why.
+/// The pod to evict, and the reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Victim {
     pub ranked: Ranked,
     pub why: String,
-    /// Its eviction has been refused for long enough: it is deleted.
+    /// The pod's eviction has been refused for long enough, so the agent deletes the pod.
     pub last_resort: bool,
 }
 
-/// One step. `usage` may be empty while no signal is near its threshold.
+/// Makes one step. `usage` may be empty while no signal is near its threshold.
 pub fn decide(
     settings: &EvictionSettings,
     inputs: Inputs<'_>,
@@ -231,7 +237,7 @@ pub fn decide(
         && inputs.usage.iter().any(told)
         && !signals.knows_others()
     {
-        verdict.held_back = Some("looking at which pods cause it".to_owned());
+        verdict.held_back = Some("finding the pods that cause it".to_owned());
         return verdict;
     }
     let at = Circumstances { epoch: inputs.epoch, ram_bytes: inputs.sample.ram_bytes, efforts };
@@ -252,7 +258,8 @@ pub fn decide(
             if settings.mode == EvictionMode::Enforce {
                 evictions.in_flight.push(InFlight::asked(&ranked, inputs.pods, now));
             } else {
-                // Nobody leaves; it is reported again when the next would be evicted.
+                // No pod leaves in this mode; the next report follows when the next pod would be
+                // evicted.
                 evictions.cooldown_until = now + settings.cooldown;
             }
             verdict.evict = Some(Victim { ranked, why, last_resort });
@@ -263,7 +270,7 @@ pub fn decide(
 }
 
 impl Evictions {
-    /// Why nobody may be evicted now.
+    /// Returns the reason why no pod may be evicted now.
     fn obstacle(
         &self,
         settings: &EvictionSettings,
@@ -271,7 +278,7 @@ impl Evictions {
         critical: bool,
     ) -> Option<String> {
         let now = inputs.sample.at;
-        // The newest: one more at a time, each after its own few minutes.
+        // The newest eviction blocks the next; each gets its own few minutes.
         if let Some(InFlight { namespace, name, stage, since, .. }) = self.in_flight.last() {
             let moves = matches!(stage, Stage::Leaving | Stage::Migrating);
             let slow = now.since(*since) >= settings.overtake_after;
@@ -280,12 +287,14 @@ impl Evictions {
             }
         }
         if !inputs.pods_are_fresh {
-            return Some("the list of pods is not fresh: the API server is away".to_owned());
+            return Some(
+                "the list of pods is not current: the API server is unreachable".to_owned(),
+            );
         }
         if let Some(server) = self.server.as_ref().filter(|server| now < server.until) {
             let left = server.until.since(now).as_secs().max(1);
             return Some(format!(
-                "the API server is in trouble, next try in {left} s: {}",
+                "the API server has a problem, next try in {left} s: {}",
                 server.text
             ));
         }
@@ -294,18 +303,24 @@ impl Evictions {
             return Some(format!("cooling down for {left} s"));
         }
         if self.moves.len() >= settings.max_per_hour {
-            return Some(format!("{} evictions in an hour are enough", settings.max_per_hour));
+            return Some(format!(
+                "the limit of {} in an hour is reached",
+                counted(settings.max_per_hour, "eviction", "evictions")
+            ));
         }
         let active_for = self.active_since.map_or(Duration::ZERO, |since| now.since(since));
         let waits = inputs.others_relieve && !critical && active_for < settings.wait_for_others;
         waits.then(|| {
             let left = (settings.wait_for_others - active_for).as_secs();
-            format!("the descheduler relieves this node; waiting for it for {left} s more")
+            format!("the descheduler relieves this node; the agent waits for it for {left} s more")
         })
     }
 
-    /// The first that may be asked; where there is none, the first that a budget has refused, if it is
-    /// time for the last resort. Else why nobody is asked.
+    /// Returns the first pod that may be asked; if there is none, the first pod that a budget has
+    /// refused, if it is time for the last resort.
+    ///
+    /// # Errors
+    /// The reason why no pod is asked.
     fn choose(
         &self,
         settings: &EvictionSettings,
@@ -326,7 +341,7 @@ impl Evictions {
                 let unfit: Unfit = unfit;
                 why.push(format!("{} {unfit}", name()));
             } else if self.is_moved_by_others(&pod, inputs.pods, now) {
-                why.push(format!("{} is being migrated already", name()));
+                why.push(format!("{} is already migrating", name()));
             } else if let Some(spared) = pod
                 .workload
                 .as_ref()
@@ -335,28 +350,28 @@ impl Evictions {
             {
                 why.push(spared);
             } else if self.backoff.get(&pod.uid).is_some_and(|backoff| now < backoff.until) {
-                why.push(format!("{} was refused and is asked again later", name()));
+                why.push(format!("{} was refused; the agent asks again later", name()));
                 refused.push(pod);
             } else {
                 free.push(pod);
             }
         }
-        // Who was asked in vain too often is asked after the others.
+        // Pods that were asked too often without effect come after the others.
         let rounds = |pod: &Ranked| self.tries.get(&pod.uid).map_or(0, |tries| tries / TRIES);
         free.sort_by_key(rounds);
-        // What may be on its way already is asked again before anybody else.
+        // Ask again first for a pod that may be leaving already.
         let again = |pod: &Ranked| {
             self.doubtful.contains_key(&pod.uid)
                 || self.tries.get(&pod.uid).is_some_and(|tries| *tries > 0 && tries % TRIES != 0)
         };
         let first = free.iter().position(again).unwrap_or(0);
         if let Some(doubt) = self.doubtful.values().find(|doubt| now < doubt.again_at) {
-            return Err(format!("it is not known whether {} migrates", doubt.name));
+            return Err(format!("the agent does not know whether {} migrates", doubt.name));
         }
         if let Some(doubt) = self.doubtful.values().next()
             && !free.get(first).is_some_and(|pod| self.doubtful.contains_key(&pod.uid))
         {
-            return Err(format!("it is not known whether {} migrates", doubt.name));
+            return Err(format!("the agent does not know whether {} migrates", doubt.name));
         }
         if first < free.len() {
             return Ok((free.swap_remove(first), false));
@@ -373,13 +388,14 @@ impl Evictions {
             [] => "no pod may be evicted".to_owned(),
             [only] => format!("no pod may be evicted now: {only}"),
             [first, .., _] => {
-                format!("no pod may be evicted now: {first}; {} more are spared", why.len() - 1)
+                let more = counted(why.len() - 1, "more is spared", "more are spared");
+                format!("no pod may be evicted now: {first}; {more}")
             }
         })
     }
 
-    /// Its VM shows a migration that somebody else began. Its author may write the same: it counts for
-    /// as long as a migration may take.
+    /// Returns true if the pod's VM shows a migration begun by another program. Its author can set
+    /// the same field, so it counts for at most as long as a migration may take.
     fn is_moved_by_others(&self, pod: &Ranked, pods: &Pods, now: Monotonic) -> bool {
         let shows = pods.get(&pod.uid).and_then(|pod| pod.migration);
         let longest = Duration::from_secs(pod.migrates_within_seconds).saturating_mul(2);
@@ -387,14 +403,14 @@ impl Evictions {
         shows == Some(Migration::Leaving) && since.is_none_or(|since| now.since(*since) < longest)
     }
 
-    /// Sees who leaves, though no answer told so, and which migrations are shown.
+    /// Detects pods that leave although no answer announced it, and migrations that launchers show.
     fn see_pods(&mut self, pods: &Pods, overtake_after: Duration, now: Monotonic) {
         let mut moved = Vec::new();
         for pod in &mut self.in_flight {
             let Some(found) = pods.get(&pod.uid) else { continue };
             let deleted = found.is_terminating() && found.deletion_deadline != pod.deadline_before;
             if matches!(pod.stage, Stage::Asked | Stage::InDoubt) && deleted {
-                // The answer was lost, or came to an agent that is gone.
+                // The answer was lost, or arrived at an earlier agent process.
                 pod.leaves(overtake_after, now);
                 moved.push(pod.uid.clone());
             }
@@ -406,7 +422,7 @@ impl Evictions {
         let leaving = |uid: &PodUid| {
             pods.get(uid).is_some_and(|pod| pod.migration == Some(Migration::Leaving))
         };
-        // A sign that goes and comes back is the same sign: its author may be anybody.
+        // A sign that disappears and returns is the same sign: any author can set it.
         self.moved_by_others.retain(|uid, since| {
             leaving(uid) || (pods.contains_key(uid) && now.since(*since) < SAME_SIGN)
         });
@@ -419,7 +435,7 @@ impl Evictions {
         self.doubtful.retain(|uid, doubt| pods.contains_key(uid) && now < doubt.until);
     }
 
-    /// The pod is moving, or may be.
+    /// Counts the pod as moving, or possibly moving.
     fn count(&mut self, uid: &PodUid, now: Monotonic) {
         let counted = |one: &Move| one.uid == *uid && now.since(one.at) < ONE_MOVE;
         if !self.moves.iter().any(counted) {
@@ -431,8 +447,8 @@ impl Evictions {
         }
     }
 
-    /// While the API server is away nobody tells whether who was asked for leaves: its time does not
-    /// pass.
+    /// Without the API server the agent cannot see if a pod leaves, so its deadline does not
+    /// advance.
     fn wait_for_news(&mut self, now: Monotonic) {
         let waits = |pod: &&mut InFlight| matches!(pod.stage, Stage::Asked | Stage::InDoubt);
         for pod in self.in_flight.iter_mut().filter(waits) {
@@ -440,13 +456,13 @@ impl Evictions {
         }
     }
 
-    /// Forgets what is over; returns what should have ended.
+    /// Drops expired state; returns the pods that should have ended.
     fn pass_time(&mut self, now: Monotonic) -> Vec<InFlight> {
         while self.moves.front().is_some_and(|one| now.since(one.at) >= HOUR) {
             self.moves.pop_front();
         }
         self.backoff.retain(|_, backoff| now < backoff.until || now.since(backoff.until) < HOUR);
-        // Without any answer it may have been carried out all the same.
+        // The server may have carried out a request that it never answered.
         let is_late = |pod: &&InFlight| pod.stage == Stage::Asked && now >= pod.deadline;
         let lost = self.in_flight.iter().filter(is_late).map(|pod| pod.uid.clone());
         for uid in lost.collect::<Vec<_>>() {
@@ -455,7 +471,8 @@ impl Evictions {
         let (late, on_time): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.in_flight).into_iter().partition(|pod| now >= pod.deadline);
         self.in_flight = on_time;
-        // Who is still there though its request was sent was never asked, as far as can be seen.
+        // If the pod is still there although the request was sent, the request most likely never
+        // took effect.
         let (silent, overdue): (Vec<_>, Vec<_>) =
             late.into_iter().partition(|pod| matches!(pod.stage, Stage::Asked | Stage::InDoubt));
         for pod in silent {
@@ -463,7 +480,7 @@ impl Evictions {
         }
         for pod in &overdue {
             self.back_off(pod.uid.clone(), BACKOFF, false, now);
-            // It had its turn: others come first.
+            // The pod had its turn: others come first.
             *self.tries.entry(pod.uid.clone()).or_default() += TRIES;
             if let Some(workload) = &pod.workload {
                 self.workloads.left(workload, now);
@@ -472,7 +489,7 @@ impl Evictions {
         overdue
     }
 
-    /// The server did not do what it was asked for, by no fault of the pod.
+    /// Records that the server did not carry out the request, through no fault of the pod.
     fn in_vain(&mut self, uid: &PodUid, retry_after: Option<Duration>, text: &str, now: Monotonic) {
         *self.tries.entry(uid.clone()).or_default() += 1;
         let before = self.server.as_ref().map(|server| server.pause);
@@ -490,7 +507,7 @@ impl Evictions {
         self.backoff.insert(uid, Backoff { until: now + pause.max(at_least), pause, refused });
     }
 
-    /// Takes the answer for `uid`.
+    /// Records the answer for `uid`.
     pub fn answered(
         &mut self,
         settings: &EvictionSettings,
@@ -509,7 +526,7 @@ impl Evictions {
                 pod.migrates(now);
                 self.count(uid, now);
             }
-            // It may leave: no other is asked before that is known.
+            // The pod may leave: ask no other before that is known.
             Answer::Unknown { .. } => {
                 if pod.stage == Stage::Asked {
                     (pod.stage, pod.since) = (Stage::InDoubt, now);
@@ -522,7 +539,8 @@ impl Evictions {
                         let again_at = now + before;
                         self.doubtful.insert(uid.clone(), Doubt { until, again_at, pause, name });
                     }
-                    // Each request may have begun another migration, whatever was counted before.
+                    // Each request may have begun another migration, so only the newest move
+                    // counts.
                     let is_counted = |one: &Move| one.uid == *uid && now.since(one.at) < ONE_MOVE;
                     if self.moves.iter().any(is_counted) {
                         self.moves.push_back(Move { at: now, uid: uid.clone() });
@@ -559,8 +577,8 @@ impl Evictions {
         }
     }
 
-    /// The last of the pod's containers is gone. Whether it was on its way: then what was measured
-    /// before tells nothing any more, and the signals begin anew.
+    /// Records that the last of the pod's containers has ended. Returns true if the agent had
+    /// evicted the pod: earlier measurements are then void, and the signals start over.
     pub fn left(&mut self, settings: &EvictionSettings, uid: &PodUid, now: Monotonic) -> bool {
         let place = self.in_flight.iter().position(|pod| pod.uid == *uid);
         let pod = place.map(|place| self.in_flight.remove(place));

@@ -112,7 +112,7 @@ fn a_migration_is_waited_for_unless_it_burns() {
     assert_eq!(sim.names(), ["greedy"]);
     assert!(sim.held_back.iter().any(|why| why.contains("waiting for the migration of pod")));
 
-    // While it burns, one more may go every few minutes, and no sooner.
+    // While the signal is critical, one more pod may go every few minutes, and no sooner.
     let mut sim = thrashing(Takes::Migrates { after: 4000 });
     sim.pods.push(SimPod::new("third", "- - 100Mi -", 150, 150, Takes::Leaves { after: 4000 }));
     for pod in &mut sim.pods {
@@ -135,7 +135,7 @@ fn without_a_fresh_list_nobody_is_evicted() {
     sim.fresh = false;
     sim.run(600);
     assert_eq!(sim.names(), [""; 0]);
-    assert!(sim.held_back[0].contains("the API server is away"));
+    assert!(sim.held_back[0].contains("the API server is unreachable"));
     sim.fresh = true;
     sim.run(1);
     assert_eq!(sim.names(), ["greedy"]);
@@ -157,7 +157,8 @@ fn errors_and_silence_go_on_to_the_next() {
     let mut sim = thrashing(Takes::Refuses);
     sim.run(120);
     assert_eq!(sim.names()[..2], ["greedy", "second"]);
-    // A request without an answer is no fault of the pod: it is asked again, then others too.
+    // An unanswered request is not the pod's fault: the agent asks again, then tries other pods
+    // too.
     let mut sim = thrashing(Takes::Silent);
     sim.run(900);
     assert_eq!(sim.names()[..6], ["greedy"; 6]);
@@ -168,7 +169,7 @@ fn errors_and_silence_go_on_to_the_next() {
 fn a_pod_that_does_not_leave_is_reported_and_the_next_is_asked() {
     let mut sim = thrashing(Takes::Leaves { after: 100_000 });
     let overdue: Vec<u64> = (1..300).filter(|_| !sim.step().overdue.is_empty()).collect();
-    // Asked at 6; 30 s of grace, and as long as before it may be overtaken.
+    // Asked at 6 s; 30 s of grace, and the same time again before it may be overtaken.
     assert_eq!(overdue, [216]);
     assert_eq!(sim.names()[..2], ["greedy", "second"]);
 }
@@ -262,7 +263,7 @@ fn a_pod_that_dies_slowly_is_evicted_with_a_shorter_grace_period() {
 
 #[test]
 fn nobody_leaves_for_next_to_nothing() {
-    // The one that thrashes may not leave; what the others free is not worth it.
+    // The pod that thrashes may not leave; the others do not free enough.
     let mut sim = Sim::new(vec![
         SimPod::new("thrashes", "- - 100Mi -", 700, 600, Takes::Budget),
         SimPod::new("bystander", "- - - -", 0, 0, QUICKLY),

@@ -1,8 +1,8 @@
-//! Whether swap hurts, which pod should leave, and when.
+//! Decides if swap slows the node down, which pod should leave, and when.
 //!
-//! signals.rs, efforts.rs: whether, and whose fault it is · select.rs, spared.rs, fit.rs: which pod ·
-//! machine.rs, flight.rs, workload.rs: when, one at a time · answer.rs: what the API server's answer
-//! means · condition.rs: what the cluster is told.
+//! signals.rs, efforts.rs: pressure and its cause · select.rs, spared.rs, fit.rs: which pod ·
+//! machine.rs, flight.rs, workload.rs: when, one at a time · answer.rs: the API server's answers ·
+//! condition.rs: the node's condition.
 
 pub mod answer;
 pub mod condition;

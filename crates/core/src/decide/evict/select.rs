@@ -1,8 +1,9 @@
-//! Which pod should leave: the order in which a kubelet would evict, with containers above their limit
-//! first, since swap lets them be; and among equals the pod whose leaving helps most and costs least.
+//! Orders the pods for eviction as a kubelet does, but with containers above their memory limit
+//! first, because swap lets them exceed it. Among equals the pod whose eviction helps most and
+//! costs least comes first.
 //!
-//! Source: Kubernetes "Node-pressure Eviction", "Pod selection for kubelet eviction"; the order is that
-//! of `pkg/kubelet/eviction/helpers.go`.
+//! Source: Kubernetes "Node-pressure Eviction", "Pod selection for kubelet eviction"; the order
+//! follows `pkg/kubelet/eviction/helpers.go`.
 
 use std::cmp::Reverse;
 
@@ -22,45 +23,45 @@ use crate::{
     },
 };
 
-/// What is the same for all pods at one moment.
+/// Facts that are the same for all pods at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
     /// Seconds since the epoch.
     pub epoch: i64,
-    /// Of the node.
+    /// RAM of the node.
     pub ram_bytes: u64,
     pub efforts: &'a Efforts,
 }
 
-/// A pod that may be evicted, with what its place goes by.
+/// A pod that may be evicted, with the figures that determine its rank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ranked {
     pub uid: PodUid,
     pub namespace: String,
     pub name: String,
-    /// An annotation asks to take others first.
+    /// An annotation asks to evict other pods first.
     pub prefers_to_stay: bool,
-    /// Bytes of memory and swap above the memory limit, of its worst container.
+    /// Bytes of memory and swap above the memory limit, for the container that exceeds it most.
     pub above_limit: u64,
     pub above_request: u64,
     pub priority: i32,
     pub loses: Loses,
-    /// Pages a second that come back from swap into the pod.
+    /// Pages per second that return from swap into the pod.
     pub pages_per_second: u64,
     pub swap_bytes: u64,
-    /// Memory and swap that its leaving frees.
+    /// Bytes of memory and swap that its eviction frees.
     pub frees_bytes: u64,
-    /// Of its swap, what a live migration reads back before the VM can leave.
+    /// Bytes of its swap that a live migration reads back before the VM can leave.
     pub read_back_bytes: u64,
     /// Seconds since the epoch.
     pub created: i64,
     #[serde(skip)]
     pub order: Order,
-    /// The grace period to ask for, in seconds, where the pod's own is longer than allowed.
+    /// The grace period to request, in seconds, if the pod's own is longer than allowed.
     pub grace_seconds: Option<u64>,
-    /// How long the pod may take to end, in seconds.
+    /// The longest time until the pod ends, in seconds.
     pub ends_within_seconds: u64,
-    /// How long a live migration of it may take, in seconds.
+    /// The longest time for a live migration of the pod, in seconds.
     pub migrates_within_seconds: u64,
     pub launcher: bool,
     #[serde(skip)]
@@ -68,16 +69,16 @@ pub struct Ranked {
 }
 
 crate::vocabulary! {
-    /// What is lost with the pod, the least first.
+    /// The loss that an eviction of the pod causes, the least first.
     #[derive(PartialOrd, Ord)]
     pub enum Loses {
-        /// It is made again by its controller.
+        /// The pod's controller creates it again.
         Nothing = "nothing",
         /// Files in an `emptyDir`.
         LocalStorage = "local-storage",
         /// The work of a Job so far.
         Job = "job",
-        /// The pod itself: no controller makes it again.
+        /// The pod itself: no controller creates it again.
         BarePod = "bare-pod",
     }
 }
@@ -94,39 +95,39 @@ impl Loses {
         }
     }
 
-    /// A warning, where there is one.
+    /// Returns a warning, if one applies.
     pub fn warning(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
             Self::LocalStorage => Some("the files in its emptyDir volumes are lost"),
-            Self::Job => Some("the work of its Job so far is lost"),
-            Self::BarePod => Some("no controller makes it again: it is lost"),
+            Self::Job => Some("the results of its Job so far are lost"),
+            Self::BarePod => Some("no controller creates it again: it is lost"),
         }
     }
 }
 
-/// What the place goes by, the first to leave first.
+/// The keys of the rank, in order of importance; the first pod leaves first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Order {
     prefers_to_stay: bool,
     above_limit: Reverse<bool>,
     above_request: Reverse<bool>,
     priority: i32,
-    /// In steps of a hundredth of RAM: what is closer counts as equal.
+    /// In steps of a hundredth of RAM, so that smaller differences count as equal.
     how_far_above: Reverse<u64>,
     loses: u8,
-    /// Whose own pages move, in powers of two.
+    /// The number of the pod's own pages that move, in powers of two.
     pages_move: Reverse<u32>,
-    /// Freed without what has to be read back first.
+    /// The memory freed, minus the memory that has to be read back first.
     gain: Reverse<u64>,
     swap: Reverse<u64>,
-    /// The pod that has been here longest; the last one to arrive may still be warming up.
+    /// The oldest pod first; the newest may still be warming up.
     created: i64,
     uid: String,
 }
 
 impl Ranked {
-    /// Why it has its place.
+    /// Explains the pod's rank.
     pub fn why(&self) -> String {
         let above = match (self.above_limit, self.above_request) {
             (0, 0) => "within its request".to_owned(),
@@ -136,21 +137,21 @@ impl Ranked {
         let swap = human_bytes(self.swap_bytes);
         let mut why = format!("{above}, priority {}, {swap} in swap", self.priority);
         if self.prefers_to_stay {
-            why += ", prefers to stay by an annotation";
+            why += ", has an annotation that prefers no eviction";
         }
         if self.pages_per_second > 0 {
-            why += &format!(", {} pages/s come back", self.pages_per_second);
+            why += &format!(", {} pages/s swapped in", self.pages_per_second);
         }
         why
     }
 
-    /// What its leaving frees and costs.
+    /// Describes the memory that an eviction frees and its cost.
     pub fn cost(&self) -> String {
         let frees = human_bytes(self.frees_bytes);
         let mut text = match self.read_back_bytes {
-            0 => format!("its leaving frees {frees}"),
+            0 => format!("its eviction frees {frees}"),
             bytes => format!(
-                "its leaving frees {frees}; a live migration reads {} back from swap first",
+                "its eviction frees {frees}; a live migration first reads {} back from swap",
                 human_bytes(bytes)
             ),
         };
@@ -162,7 +163,7 @@ impl Ranked {
     }
 }
 
-/// All pods that may be evicted, the first to leave first. Equal input gives equal output.
+/// Ranks all pods that may be evicted, the first to leave first. Equal input gives equal output.
 pub fn rank(
     settings: &EvictionSettings,
     pods: &Pods,
@@ -232,7 +233,7 @@ fn ranked(
     }
 }
 
-/// Seconds until the pod has to end, once it is evicted or since it is being deleted.
+/// Returns the seconds until the pod must end, after an eviction or since its deletion began.
 pub fn ends_within(pod: &Pod, epoch: i64) -> u64 {
     match pod.deletion_deadline {
         Some(deadline) => u64::try_from(deadline.saturating_sub(epoch)).unwrap_or(0),
@@ -243,7 +244,8 @@ pub fn ends_within(pod: &Pod, epoch: i64) -> u64 {
 fn above_limit(pod: &Pod, usage: &PodUsage) -> u64 {
     let of_containers = usage.containers.iter().filter_map(|used| {
         let container = pod.container(used.name.as_deref()?)?;
-        // The kubelet sets no limit of 0, which is also what an amount above an int64 comes to.
+        // The kubelet sets no limit for 0, nor for an amount that overflows an int64, which becomes
+        // 0.
         let limit = bytes(container.effective().limits.memory?).filter(|limit| *limit > 0)?;
         Some(used.working_set_bytes.saturating_add(used.swap_bytes).saturating_sub(limit))
     });
@@ -252,15 +254,15 @@ fn above_limit(pod: &Pod, usage: &PodUsage) -> u64 {
     of_containers.chain(of_pod).max().unwrap_or(0)
 }
 
-/// An annotation asks to take others first.
+/// Returns true if an annotation asks to evict other pods first.
 fn prefers_to_stay(pod: &Pod) -> bool {
     pod.annotation(PREFER_NO_EVICTION).is_some()
         || [DESCHEDULER_EVICT, SAFE_TO_EVICT].iter().any(|key| pod.annotation(key) == Some("false"))
 }
 
-/// What the pod requests, as the kubelet computes it: of the pod as a whole where it has pod-level
-/// resources, else what its containers may request at the same time; and the overhead of its runtime
-/// class.
+/// Returns the pod's memory request in bytes, as the kubelet computes it: the pod-level request if
+/// there is one, else the most that its containers request at the same time; plus the overhead of
+/// its runtime class.
 ///
 /// Source: `GetResourceRequestQuantity` of the kubelet, `PodRequests` of component-helpers.
 pub fn request(pod: &Pod) -> u64 {
@@ -270,17 +272,17 @@ pub fn request(pod: &Pod) -> u64 {
             container.effective().requests.memory.and_then(bytes).unwrap_or(0)
         })
     });
-    // The kubelet adds no overhead to nothing.
+    // The kubelet adds no overhead to a request of 0.
     let overhead = pod.overhead.and_then(bytes).filter(|_| request > 0);
     request.saturating_add(overhead.unwrap_or(0))
 }
 
-/// The most of `amount` that containers of the pod have at the same time: the regular ones and the
-/// sidecars, or an init container beside the sidecars that were started before it.
+/// Returns the largest sum of `amount` over containers of the pod that run at the same time: the
+/// regular containers and the sidecars, or an init container and the sidecars that start before it.
 fn at_most_together(pod: &Pod, amount: impl Fn(&crate::model::pod::Container) -> u64) -> u64 {
     use crate::model::pod::ContainerKind::{Ephemeral, Init, Regular, Sidecar};
     let (mut regular, mut sidecars, mut most) = (0_u64, 0_u64, 0_u64);
-    // Init containers come in the order of the spec.
+    // The containers are in the order of the spec.
     for container in &pod.containers {
         let amount = amount(container);
         match container.kind {

@@ -10,7 +10,7 @@ fn at(efforts: &Efforts) -> Circumstances<'_> {
     Circumstances { epoch: 1000, ram_bytes: 1000 * MIB, efforts }
 }
 
-/// A pod with one container, and what it uses: memory and swap in MiB.
+/// A pod with one container, and its use of memory and swap in MiB.
 type Case = (&'static str, &'static str, i32, u64, u64);
 
 fn order(cases: &[Case]) -> Vec<String> {
@@ -63,7 +63,7 @@ fn the_order_is_limit_request_priority_usage_swap() {
         ]),
         ["more-swap", "less-swap"]
     );
-    // No limit is no excess; swap counts as memory does.
+    // A pod without a limit is not above it; swap counts like memory.
     assert_eq!(
         order(&[("no-limit", "- - 100Mi -", 0, 9000, 0), ("limit", "- - 100Mi 110Mi", 0, 100, 11)]),
         ["limit", "no-limit"]
@@ -173,7 +173,7 @@ fn owners_and_annotations_decide_who_is_a_candidate() {
         Some(Spared::DaemonSet)
     );
     assert_eq!(reason(&|pod| pod.owner = owned(OwnerKind::Job, "u")), None);
-    // Only a pod that is really there makes another one part of it.
+    // An owner makes the pod part of it only if the owning pod exists.
     let part = reason(&|pod| pod.owner = owned(OwnerKind::Pod, "000owner-uid"));
     assert_eq!(part, Some(Spared::PartOf("default/owner".into())));
     assert_eq!(reason(&|pod| pod.owner = owned(OwnerKind::Pod, "nobody")), None);
@@ -189,7 +189,7 @@ fn owners_and_annotations_decide_who_is_a_candidate() {
 #[test]
 fn among_equals_annotations_losses_movement_and_cost_decide() {
     let settings = Settings::defaults().eviction;
-    /// A name, what is special about the pod, and what it uses: memory and swap in MiB.
+    /// A name, the pod's special properties, and its use of memory and swap in MiB.
     type Special<'a> = (&'a str, &'a dyn Fn(&mut Pod), u64, u64);
     let order = |changes: &[Special<'_>]| {
         let (mut pods, mut usage) = (Pods::new(), Vec::new());
@@ -231,7 +231,7 @@ fn among_equals_annotations_losses_movement_and_cost_decide() {
         ["resident", "swapped"],
         "a migration reads every swapped page back"
     );
-    // Ten mebibytes are a hundredth of RAM: what differs by less is equal.
+    // Ten MiB are a hundredth of RAM: smaller differences count as equal.
     assert_eq!(
         order(&[("a-bit-more", &|pod| pod.created = 5, 205, 0), ("older", &|_| {}, 201, 0)]),
         ["a-bit-more", "older"],
@@ -239,7 +239,8 @@ fn among_equals_annotations_losses_movement_and_cost_decide() {
     );
 }
 
-/// Rows of the kubelet's `PodRequests` (component-helpers), with overhead as its eviction manager adds it.
+/// Rows of the kubelet's `PodRequests` (component-helpers), with overhead as its eviction manager
+/// adds it.
 #[test]
 fn requests_are_the_kubelets() {
     use crate::model::pod::ContainerKind::{self, Ephemeral, Init, Regular, Sidecar};

@@ -1,7 +1,7 @@
-//! The signals: each compares what was measured over a window with a threshold, must hold for a
-//! while, and ends only clearly below.
+//! The eviction signals. Each compares a value measured over a window with a threshold, becomes
+//! active only after a while above it, and ends only clearly below it.
 //!
-//! Each value is shown as a ratio to its threshold: above 1 it is over.
+//! Readings show each value as a ratio to its threshold: above 1 means over.
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -14,27 +14,27 @@ use crate::{
     },
 };
 
-/// An average over less is none.
+/// The shortest window over which a signal averages.
 pub const SHORTEST: Duration = Duration::from_secs(5);
-/// Stalls are looked at over the last so many seconds.
+/// The window over which pressure is measured.
 const PRESSURE_WINDOW: Duration = Duration::from_secs(10);
-/// Traffic and pressure do not tell how much memory is missing. It is taken to be what comes back from
-/// swap in this time, but no less than [`LEAST_MISSING`] of RAM.
+/// Traffic and pressure do not show how much memory is missing. The agent takes the bytes that
+/// return from swap in this time, but at least [`LEAST_MISSING`] of RAM.
 const MISSING_WINDOW_SECONDS: f64 = 10.0;
 const LEAST_MISSING: f64 = 0.01;
-/// Close enough for an estimate on kernels with larger pages too.
+/// Exact enough for an estimate, even on kernels with larger pages.
 const PAGE_BYTES: f64 = 4096.0;
-/// After a longer pause (a suspended machine, a starved agent) the window begins anew.
+/// After a longer pause (a suspended machine, a starved agent) the window starts over.
 const LONGEST_GAP: Duration = Duration::from_secs(15);
 
 crate::vocabulary! {
     #[derive(PartialOrd, Ord)]
     pub enum Signal {
-        /// Pages come and go quickly.
+        /// Pages move in and out of swap quickly.
         Traffic = "traffic",
         /// Swap is nearly used up.
         Utilization = "utilization",
-        /// More is in use than is healthy for this RAM.
+        /// More memory is in use than this amount of RAM can serve.
         Overcommit = "overcommit",
         /// Processes wait for memory.
         Pressure = "pressure",
@@ -63,43 +63,43 @@ impl fmt::Display for Signal {
     }
 }
 
-/// A signal at one moment.
+/// The state of a signal at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     pub signal: Signal,
-    /// Of what was measured to its threshold.
+    /// The measured value divided by the threshold.
     pub ratio: f64,
-    /// What was measured and the threshold, with units.
+    /// The measured value and the threshold, with units.
     pub text: String,
     pub value: String,
     pub threshold: String,
-    /// Over its threshold for long enough, and not yet clearly below.
+    /// Above its threshold for long enough, and not yet clearly below.
     pub active: bool,
-    /// Active, and over by `critical-factor`.
+    /// Active, and above the threshold by `critical-factor`.
     pub critical: bool,
-    /// Why a value above its threshold does not count, where it does not.
+    /// The reason why a value above the threshold does not count, if it does not.
     pub discounted: Option<&'static str>,
-    /// About how many bytes of memory have to be freed to end it.
+    /// Estimate of the bytes of memory to free to end the signal.
     pub missing_bytes: u64,
 }
 
 struct Measured {
-    /// Of the value to the threshold.
+    /// The value divided by the threshold.
     ratio: f64,
     value: String,
     threshold: String,
     missing_bytes: f64,
 }
 
-/// A sample, and how long the pods that are not at their own limit have waited; `None` where that was
-/// not looked at.
+/// A sample, and how long pods that are not at their own limit have waited; `None` if that was not
+/// measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Point {
     sample: Sample,
     others: Option<Stalled>,
 }
 
-/// What the signals remember.
+/// The samples and states that the signals remember.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signals {
     window: VecDeque<Point>,
@@ -108,14 +108,14 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins anew, as after an eviction: what was before says nothing about what is now.
+    /// Starts over, as after an eviction: earlier samples no longer describe the node.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Takes a sample and reads all signals that can be read. `others` is what
-    /// [`super::efforts::Efforts::look`] returned for it. A sample that is older than the last, or whose
-    /// counters have gone back, begins the window anew.
+    /// Takes a sample and reads all signals that can be read. `others` is the result of
+    /// [`super::efforts::Efforts::look`] for it. A sample that is older than the last, or whose
+    /// counters have decreased, starts the window over.
     pub fn read(
         &mut self,
         settings: &EvictionSettings,
@@ -129,7 +129,7 @@ impl Signals {
         }
         self.window.push_back(Point { sample, others });
         let longest = settings.window.max(PRESSURE_WINDOW);
-        // One sample at or before the beginning of the window stays.
+        // Keep one sample at or before the start of the window.
         while self.window.get(1).is_some_and(|next| sample.at.since(next.sample.at) >= longest) {
             self.window.pop_front();
         }
@@ -175,8 +175,8 @@ impl Signals {
         readings
     }
 
-    /// The sample from which `span` is measured, and how long it is; `None` where it would be less
-    /// than [`SHORTEST`].
+    /// Returns the sample from which `span` is measured, and its length in seconds; `None` if that
+    /// is less than [`SHORTEST`].
     fn since(&self, span: Duration, now: &Sample) -> Option<(&Sample, f64)> {
         let first = self.window.iter().rfind(|point| now.at.since(point.sample.at) >= span);
         let first = first.or_else(|| self.window.front())?;
@@ -184,7 +184,7 @@ impl Signals {
         (length >= SHORTEST).then_some((&first.sample, length.as_secs_f64()))
     }
 
-    /// Some process waits, or the kernel does not tell.
+    /// Returns true if a process waits for memory, or if the kernel does not report it.
     fn is_confirmed(&self, settings: &EvictionSettings, now: &Sample) -> bool {
         if !settings.confirm_with_pressure || (now.system.is_none() && now.pods.is_none()) {
             return true;
@@ -195,8 +195,8 @@ impl Signals {
         [system, pods].into_iter().flatten().any(Waiting::confirms)
     }
 
-    /// Whether only pods at their own memory limit wait: their stalls confirm traffic, and no other
-    /// pod has a part in it.
+    /// Returns true if only pods at their own memory limit wait: their stalls confirm traffic, and
+    /// no other pod takes part in it.
     pub fn only_own_limits(&self) -> bool {
         let Some(now) = self.window.back().map(|point| point.sample) else { return false };
         let Some((first, seconds)) = self.since(PRESSURE_WINDOW, &now) else { return false };
@@ -205,13 +205,13 @@ impl Signals {
         others.is_some_and(|others| !others.confirms()) && !system.is_some_and(Waiting::confirms)
     }
 
-    /// Whether it is known how long the pods that are not at their own limit waited.
+    /// Returns true if the waiting time of pods that are not at their own limit is known.
     pub fn knows_others(&self) -> bool {
         self.others().is_some()
     }
 
-    /// How long the pods that are not at their own limit waited, as far as that was looked at. The sum
-    /// over the pods: in truth it may be less, never more.
+    /// Returns how long pods that are not at their own limit waited, if that was measured. It is
+    /// the sum over the pods: the true value may be lower, but never higher.
     fn others(&self) -> Option<Waiting> {
         let now = self.window.back()?;
         let recent = |point: &&Point| now.sample.at.since(point.sample.at) <= PRESSURE_WINDOW;
@@ -221,7 +221,7 @@ impl Signals {
         shares(first.others, now.others, seconds)
     }
 
-    /// About how many bytes are missing, where only traffic or stalls tell that some are.
+    /// Estimates the missing bytes if only traffic or stalls show that memory is missing.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     fn missing(&self, now: &Sample) -> f64 {
         let least = now.ram_bytes as f64 * LEAST_MISSING;
@@ -248,7 +248,8 @@ impl Signals {
                 let went = rate(now.swapped_out_pages, first.swapped_out_pages);
                 let (max_in, max_out) =
                     (settings.max_swap_in_pages_per_second, settings.max_swap_out_pages_per_second);
-                // Both must be above: a VM that is read back after a night is no trouble.
+                // Both directions must be above the threshold: a VM that is read back after an idle
+                // night is no problem.
                 let ratio = over(came, max_in as f64).min(over(went, max_out as f64));
                 let value = format!("{came:.0} pages/s in, {went:.0} out over {seconds:.0} s");
                 let threshold = format!("{max_in} and {max_out}");
@@ -257,7 +258,7 @@ impl Signals {
             Signal::Utilization => {
                 let usable = now.swap_bytes as f64 * settings.swap_utilization_factor;
                 let threshold = now.ram_bytes as f64 + usable;
-                // Without swap this is the kubelet's business.
+                // Without swap, the kubelet's own eviction applies.
                 (now.swap_bytes > 0).then(|| Measured {
                     ratio: over(in_use, threshold),
                     value: format!("working set and swap in use {:.1} GiB", gib(in_use)),
@@ -312,11 +313,11 @@ impl Signals {
     }
 }
 
-/// Of the time, in percent, in which waiting confirms traffic.
+/// The share of time, in percent, from which waiting confirms traffic.
 const SOME_CONFIRMS: f64 = 10.0;
 const FULL_CONFIRMS: f64 = 2.0;
 
-/// Shares of the time, in percent, in which some or all processes wait for memory.
+/// Shares of time, in percent, in which some or all processes wait for memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Waiting {
     some: f64,
@@ -337,7 +338,7 @@ fn gib(bytes: f64) -> f64 {
     bytes / f64::from(1 << 30)
 }
 
-/// `value / threshold`; a threshold of 0 is over with anything above it.
+/// Returns `value / threshold`; any value above a threshold of 0 is over.
 fn over(value: f64, threshold: f64) -> f64 {
     match (threshold > 0.0, value > 0.0) {
         (true, _) => value / threshold,
@@ -356,7 +357,7 @@ fn shares(first: Option<Stalled>, now: Option<Stalled>, seconds: f64) -> Option<
     })
 }
 
-/// Whether `next` goes on where `last` was: no gap, no counter gone back.
+/// Returns true if `next` continues `last`: no gap, no counter that decreased.
 fn follows(last: &Sample, next: &Sample) -> bool {
     let stalled = |last: Option<Stalled>, next: Option<Stalled>| match (last, next) {
         (Some(last), Some(next)) => {

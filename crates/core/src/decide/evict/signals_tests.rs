@@ -27,7 +27,7 @@ pub(in crate::decide::evict) fn idle(seconds: u64) -> Sample {
     }
 }
 
-/// Reads a sample each second, and returns when the signal was active.
+/// Reads a sample each second, and returns the seconds in which the signal was active.
 fn active(
     settings: &EvictionSettings,
     seconds: std::ops::Range<u64>,
@@ -65,7 +65,7 @@ fn traffic_counts_when_both_ways_are_above_for_five_seconds() {
 
 #[test]
 fn traffic_is_an_average_over_the_window_with_a_release_below_its_threshold() {
-    // 3,000 a second for 20 seconds, then silence.
+    // 3,000 pages a second for 20 seconds, then none.
     let sample = |second: u64| traffic(second.min(20), 3000, 3000);
     let sample = |second| Sample { at: at(second), ..sample(second) };
     let seen = active(&settings(), 0..80, Signal::Traffic, sample);
@@ -152,7 +152,7 @@ fn what_does_not_follow_begins_the_window_anew() {
     quiet_after(traffic(60, 5000, 5000)); // a gap
     quiet_after(traffic(19, 5000, 5000)); // the clock has not moved
     quiet_after(traffic(3, 5000, 5000)); // the clock has gone back
-    quiet_after(traffic(20, 10, 5000)); // a counter has
+    quiet_after(traffic(20, 10, 5000)); // a counter has gone back
     quiet_after(Sample { system: Some(Stalled::default()), ..traffic(20, 5000, 5000) });
 }
 
@@ -170,8 +170,8 @@ fn a_signal_far_above_is_critical() {
     assert!((0..10).any(|second| critical(second, 2100)));
 }
 
-/// Seconds in which `signal` was active while kubepods waits for 50 % of the time, and the pods that are
-/// not at their own limit for `others` %.
+/// Returns the seconds in which `signal` was active while kubepods waits for 50 % of the time, and
+/// the pods that are not at their own limit for `others` %.
 fn active_with_others(settings: &EvictionSettings, signal: Signal, others: u64) -> Vec<u64> {
     let mut signals = Signals::default();
     let waited = |second: u64, percent: u64| Stalled {
@@ -194,7 +194,7 @@ fn pods_that_wait_at_their_own_limit_are_no_pressure_of_the_node() {
     assert_eq!(active_with_others(&settings, Signal::Pressure, 5), [0; 0]);
     assert_eq!(active_with_others(&settings, Signal::Pressure, 30).first(), Some(&15));
     assert_eq!(active_with_others(&settings, Signal::Pressure, 500).first(), Some(&15), "a sum");
-    // The traffic is there, whoever causes it; who is evicted for it is another question.
+    // The traffic exists whatever causes it; which pod is evicted for it is a separate decision.
     assert_eq!(active_with_others(&settings, Signal::Traffic, 0).first(), Some(&5));
 }
 

@@ -1,6 +1,6 @@
-//! A simulated node with its API server and controllers around the decision code: second by second and
-//! deterministic. The server answers with the words of real ones (Kubernetes 1.36, KubeVirt 1.1 to 1.9),
-//! which [`classify`] has to understand.
+//! A simulated node with its API server and controllers around the decision code, second by second
+//! and deterministic. The server answers with the texts of real ones (Kubernetes 1.36, KubeVirt 1.1
+//! to 1.9), which [`classify`] has to understand.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use crate::{
 };
 
 pub const MIB: u64 = 1 << 20;
-/// The simulation begins at this time, in seconds since the epoch.
+/// The simulation starts at this time, in seconds since the epoch.
 const EPOCH: u64 = 1_790_000_000;
 
 pub fn enforcing() -> EvictionSettings {
     EvictionSettings { mode: EvictionMode::Enforce, ..Settings::defaults().eviction }
 }
 
-/// Which KubeVirt guards the VMs.
+/// The version of KubeVirt that guards the VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KubeVirt {
     /// 1.0 to 1.2: the webhook marks the VM and lets the request pass; KubeVirt's budget refuses it.
@@ -39,7 +39,7 @@ pub enum KubeVirt {
     V1_5,
 }
 
-/// How a pod takes its eviction.
+/// The reaction of a pod to its eviction.
 #[derive(Clone, Copy, Debug)]
 pub enum Takes {
     Leaves {
@@ -48,31 +48,31 @@ pub enum Takes {
     Migrates {
         after: u64,
     },
-    /// Its migration fails, and KubeVirt gives up after so long.
+    /// Its migration fails, and KubeVirt gives up after this time.
     MigrationFails {
         after: u64,
     },
-    /// KubeVirt does not move it.
+    /// KubeVirt refuses to migrate it.
     Unwilling,
     Budget,
     Refuses,
-    /// No answer comes, and nothing happens.
+    /// No answer arrives, and nothing happens.
     Silent,
-    /// It leaves, and the answer that tells so is lost.
+    /// It leaves, and the answer is lost.
     Lost {
         after: u64,
     },
 }
 
-/// How the API server works.
+/// The behaviour of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     Works,
-    /// API Priority and Fairness refuses everything.
+    /// API Priority and Fairness refuses every request.
     Overloaded,
-    /// 503, nothing is carried out.
+    /// The server answers 503 and carries out nothing.
     Restarts,
-    /// 500 `etcdserver: request timed out`, and the request is carried out all the same.
+    /// The server answers 500 `etcdserver: request timed out`, but carries out the request.
     TimesOutAfterCommit,
 }
 
@@ -81,7 +81,7 @@ pub struct SimPod {
     pub pod: Arc<Pod>,
     pub usage: PodUsage,
     pub takes: Takes,
-    /// A controller makes it again on this node, so many seconds after it has left.
+    /// A controller creates the pod again on this node, this many seconds after it has left.
     pub comes_back_after: Option<u64>,
     pub leaves_at: Option<u64>,
     marked: bool,
@@ -107,7 +107,7 @@ impl SimPod {
         Self { pod, usage, takes, comes_back_after, leaves_at, marked: false, unmarked_at }
     }
 
-    /// The launcher pod of a VM.
+    /// Builds the launcher pod of a VM.
     pub fn vm(name: &str, memory_mib: u64, swap_mib: u64, takes: Takes) -> Self {
         let mut vm = Self::new(name, "- - 100Mi -", memory_mib, swap_mib, takes);
         let pod = vm.change();
@@ -138,14 +138,14 @@ pub struct Sim {
     pub second: u64,
     pub sample: Sample,
     pub fresh: bool,
-    /// As the API server has told last.
+    /// The pods as the API server has reported them last.
     pub told: Pods,
     /// Second and name of each request that the agent decided on.
     pub asked: Vec<(u64, String)>,
-    /// Second and name of each pod that was really set moving.
+    /// Second and name of each pod that a request has set moving.
     pub moved: Vec<(u64, String)>,
     pub held_back: Vec<String>,
-    /// Second, controller, a pod to make again, and how much it uses.
+    /// Second of the return, and the pod that a controller creates again.
     pub returns: Vec<(u64, SimPod)>,
     pub made: u64,
     pub critical: bool,
@@ -209,7 +209,7 @@ impl Sim {
         self.asked.iter().map(|(_, name)| name.as_str()).collect()
     }
 
-    /// Pods that the agent's requests have set moving and that have not left.
+    /// Number of pods that the agent's requests have set moving and that have not left yet.
     pub fn moving(&self) -> usize {
         self.moving_names().len()
     }
@@ -223,7 +223,7 @@ impl Sim {
         self.pods.iter().any(|pod| &*pod.pod.name == name)
     }
 
-    /// A second of so many pages each way and so many microseconds of waiting.
+    /// Runs one second with this many pages each way and this many microseconds of waiting.
     pub fn step_with(&mut self, pages: u64, full_micros: u64) -> Verdict {
         self.second += 1;
         self.leave_and_return();
@@ -299,7 +299,7 @@ impl Sim {
         self.pods.extend(due.into_iter().map(|(_, pod)| pod));
     }
 
-    /// What the agent gets for its request, as it reads it.
+    /// Delivers the answer to the agent's request, as the agent reads it.
     fn answer(&mut self, victim: &Victim) {
         if self.settings.mode == EvictionMode::Observe {
             return;
@@ -333,7 +333,7 @@ impl Sim {
             Ok(()) => Answer::Accepted,
             Err(refusal) => classify(&refusal, victim.ranked.launcher),
         };
-        // The agent looks at the pod where its request may have been carried out.
+        // The agent reads the pod again if the server may have carried out its request.
         let pod = &self.pods[at];
         let answer = match answer {
             Answer::Unknown { text } if matches!(pod.takes, Takes::Lost { .. }) => {
@@ -343,7 +343,7 @@ impl Sim {
             Answer::Unknown { text } if pod.pod.migration == Some(Migration::Leaving) => {
                 Answer::Migrating { text }
             }
-            // KubeVirt 1.1 shows nothing: that nothing is seen tells nothing.
+            // KubeVirt 1.1 shows no migration, so its absence proves nothing.
             Answer::Unknown { text } if pod.pod.virt_launcher => Answer::Unknown { text },
             Answer::Unknown { text } => Answer::Busy { retry_after: None, text },
             answer => answer,
@@ -351,7 +351,7 @@ impl Sim {
         self.evictions.answered(&self.settings, &uid, &answer, self.now());
     }
 
-    /// `None`: no answer comes.
+    /// Carries out a request; `None` means that no answer arrives.
     fn carry_out(&mut self, at: usize, delete: bool) -> Option<Result<(), Refusal>> {
         let (second, kubevirt) = (self.second, self.kubevirt);
         let pod = &mut self.pods[at];

@@ -1,7 +1,8 @@
-//! Which pods are never evicted, or not now.
+//! Decides which pods the agent never evicts, or does not evict now.
 //!
-//! The author of a pod writes most of what this goes by. So nothing that an author may write spares a
-//! pod for ever, but what a kubelet's own node-pressure eviction and `kubectl drain` spare as well.
+//! Most of the inputs are written by the pod's author. So nothing that an author can write exempts
+//! a pod forever, except what also exempts it from the kubelet's node-pressure eviction and from
+//! `kubectl drain`.
 
 use std::{fmt, time::Duration};
 
@@ -16,30 +17,31 @@ use crate::{
 
 use super::select::{ends_within, request};
 
-/// A pod that is being deleted is waited for if it has to end so soon.
+/// The agent waits for a pod that is being deleted if it must end within this time.
 const ENDS_SOON: Duration = Duration::from_secs(300);
-/// A VM that arrived by a migration is not moved on for so long.
+/// The agent does not move a VM again for this long after it has arrived by a migration.
 const SETTLES_WITHIN: Duration = Duration::from_secs(15 * 60);
-/// What a migration may take beside the transfer: scheduling, the start of the target, retries.
+/// Time allowed for a migration beyond the transfer: scheduling, the start of the target, retries.
 const MIGRATION_AT_LEAST: Duration = Duration::from_secs(15 * 60);
-/// KubeVirt gives up a migration after this time for each GiB (`completionTimeoutPerGiB`).
+/// Seconds per GiB after which KubeVirt gives up a migration (`completionTimeoutPerGiB`).
 const MIGRATION_PER_GIB: u64 = 150;
 
-/// Why a pod is never chosen, or not now.
+/// The reason for not choosing a pod, ever or now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spared {
-    /// Static, mirror or critical; in words.
+    /// A static, mirror or critical pod; the text describes which.
     Critical(String),
     Namespace,
-    /// Its DaemonSet makes it again, here.
+    /// Its DaemonSet creates it again on this node.
     DaemonSet,
-    /// A pod of this node owns it: a hotplug attachment holds the disk of a running VM.
+    /// A pod of this node owns it: a hotplug attachment, for example, holds the disk of a running
+    /// VM.
     PartOf(String),
-    /// By this annotation (`eviction.opt-out-annotations`).
+    /// It has this annotation (`eviction.opt-out-annotations`).
     OptedOut(String),
     /// Its VM is arriving from another node.
     Arriving,
-    /// Its VM has arrived a moment ago.
+    /// Its VM has arrived recently.
     JustArrived,
     Terminating,
     Finished,
@@ -52,7 +54,7 @@ impl fmt::Display for Spared {
             Self::Critical(reason) => f.write_str(reason),
             Self::Namespace => f.write_str("its namespace is in eviction.protected-namespaces"),
             Self::DaemonSet => {
-                f.write_str("it belongs to a DaemonSet, which would make it again on this node")
+                f.write_str("it belongs to a DaemonSet, which would create it again on this node")
             }
             Self::PartOf(pod) => write!(f, "it belongs to pod {pod}, which needs it"),
             Self::OptedOut(key) => {
@@ -69,7 +71,7 @@ impl fmt::Display for Spared {
     }
 }
 
-/// Why `pod` may not be evicted, if it may not. `epoch`: seconds since the epoch.
+/// Returns the reason for not evicting `pod`, if there is one. `epoch`: seconds since the epoch.
 pub fn spared(
     settings: &EvictionSettings,
     pods: &Pods,
@@ -83,7 +85,7 @@ pub fn spared(
         .or_else(useless)
 }
 
-/// As [`spared`], whatever it uses and whatever other pods there are.
+/// As [`spared`], but independent of the pod's use and of other pods.
 pub fn spared_as_such(settings: &EvictionSettings, pod: &Pod, epoch: i64) -> Option<Spared> {
     if let Some(reason) = critical(pod) {
         return Some(Spared::Critical(reason.to_string()));
@@ -108,13 +110,13 @@ pub fn spared_as_such(settings: &EvictionSettings, pod: &Pod, epoch: i64) -> Opt
     arrives(pod, epoch)
 }
 
-/// Whether an eviction can end the pod much earlier than its author has set.
+/// Returns true if an eviction can end the pod much earlier than its author has set.
 fn may_be_shortened(settings: &EvictionSettings, pod: &Pod, epoch: i64) -> bool {
     let ends_within = Duration::from_secs(ends_within(pod, epoch));
     ends_within > ENDS_SOON && settings.longest_grace.is_some_and(|longest| ends_within > longest)
 }
 
-/// The pod of this node, in the same namespace, that owns this one.
+/// Returns the pod of this node, in the same namespace, that owns this one.
 fn part_of(pods: &Pods, pod: &Pod) -> Option<String> {
     let owner = pod.owner.as_ref().filter(|owner| owner.kind == OwnerKind::Pod)?;
     let is_owner = |other: &&std::sync::Arc<Pod>| {
@@ -124,8 +126,8 @@ fn part_of(pods: &Pods, pod: &Pod) -> Option<String> {
     Some(format!("{}/{}", found.namespace, found.name))
 }
 
-/// Labels and annotations tell of a migration, and their author may be anybody: what they tell is
-/// believed for as long as a migration may take since the API server made the pod.
+/// Labels and annotations announce a migration, but any author can set them. They count only for
+/// the longest time that a migration may take after the API server created the pod.
 fn arrives(pod: &Pod, epoch: i64) -> Option<Spared> {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let migrated_at_the_latest = pod.created.saturating_add(seconds(migrates_within(pod, None)));
@@ -140,9 +142,10 @@ fn arrives(pod: &Pod, epoch: i64) -> Option<Spared> {
     }
 }
 
-/// How long a live migration of the pod's VM may take, by its size: after that KubeVirt has given up.
+/// Returns how long a live migration of the pod's VM may take, by its size: KubeVirt gives up after
+/// that.
 pub fn migrates_within(pod: &Pod, usage: Option<&PodUsage>) -> Duration {
-    // A VM that overcommits requests less than it has; its limit may be any text of its author.
+    // An overcommitted VM requests less than its size, and its author may have set any limit.
     let bytes = request(pod).saturating_mul(2).max(usage.map_or(0, PodUsage::bytes));
     let gib = bytes.div_ceil(1 << 30).min(1024);
     MIGRATION_AT_LEAST + Duration::from_secs(gib * MIGRATION_PER_GIB)

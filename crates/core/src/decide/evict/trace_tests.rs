@@ -1,4 +1,4 @@
-//! What a real node did, recorded in tests/traces, through the same decision code.
+//! Replays recordings of a real node (tests/traces) through the decision code.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn samples(trace: &str) -> Vec<Sample> {
             swap_bytes: kb(5),
             swap_used_bytes: kb(5) - kb(6),
             direct_reclaims: 0,
-            // The trace has the whole node's stalls, which count the kernel's kswapd.
+            // The trace has the stalls of the whole node, which include the kernel's kswapd.
             system: None,
             pods: Some(Stalled { some_micros: n[9], full_micros: n[10] }),
         }
@@ -34,8 +34,8 @@ fn samples(trace: &str) -> Vec<Sample> {
     lines.map(sample).collect()
 }
 
-/// Seconds after the first page was swapped at which a pod was asked for, and at which a signal was
-/// last active.
+/// Returns the seconds after the first swapped page at which the agent asked for a pod, with the
+/// pod's name, and at which a signal was last active.
 fn replay(settings: &EvictionSettings, answer: &Answer) -> (Vec<(f64, String)>, Option<f64>) {
     let pods: Pods = ["calm", "greedy"]
         .map(|name| Arc::new(pod(name, &["- - 80Mi 100Mi"])))
@@ -97,7 +97,7 @@ fn a_real_thrash_is_answered_by_one_eviction() {
     let [(second, name)] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!(name, "greedy");
     assert!((5.0..20.0).contains(second), "{second}");
-    // It was stopped 100 s after its first page; the window of 30 s forgets.
+    // The load stopped 100 s after its first page; the window of 30 s then runs out.
     assert!(last.unwrap() < 135.0, "{last:?}");
 }
 
@@ -112,7 +112,8 @@ fn below_its_thresholds_a_real_thrash_evicts_nobody() {
 fn stalls_alone_are_enough() {
     let mut settings = settings(5000);
     settings.traffic.enabled = false;
-    // Emulated, the processor was slower than the disk: all of kubepods waited for 11 % of the time.
+    // In emulation the processor was slower than the disk: all of kubepods waited for 11 % of the
+    // time.
     assert_eq!(replay(&settings, &Answer::Accepted).0.len(), 0);
     settings.max_full_percent = 5.0;
     let (asked, _) = replay(&settings, &Answer::Accepted);

@@ -1,8 +1,8 @@
-//! Workloads whose pods were moved: a pod that comes back within minutes was evicted for nothing, and a
-//! VM that has just moved is not moved again.
+//! Remembers workloads whose pods were moved: evicting a pod that returns within minutes is
+//! useless, and a VM that has just moved should rest.
 //!
-//! Source: the descheduler's `KubevirtMigrationAware`, whose cooldown of a VM is 15 minutes, doubled
-//! each time up to 6 hours.
+//! Source: the descheduler's `KubevirtMigrationAware`, whose cooldown for a VM is 15 minutes,
+//! doubled each time up to 6 hours.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,19 +18,20 @@ use crate::model::{
 
 const FIRST_COOLDOWN: Duration = Duration::from_secs(15 * 60);
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(6 * 3600);
-/// A pod of the workload that appears so soon after another one has left takes its place.
+/// A new pod of a workload that appears within this time after one has left counts as its return.
 const BACK_WITHIN: Duration = Duration::from_secs(10 * 60);
-/// How long a workload that came back is left alone.
+/// The agent leaves a workload that returned alone for this long.
 const SPARED_AFTER_RETURN: Duration = Duration::from_secs(3600);
-/// A workload that has not been moved for so long begins with the shortest cooldown again.
+/// A workload that has not moved for this long starts with the shortest cooldown again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// Owners are the text of whoever creates pods: the oldest entries make room for new ones.
+/// Upper bound of entries, because authors of pods choose the owners: new entries replace the
+/// oldest.
 const MOST: usize = 1024;
 
-/// What a pod belongs to: its controller.
+/// The controller that a pod belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// Of the controller.
+    /// UID of the controller.
     pub uid: String,
     /// `namespace/name` of the controller.
     pub name: String,
@@ -38,7 +39,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// `None` for a bare pod.
+    /// Returns the pod's workload; `None` for a bare pod.
     pub fn of(pod: &Pod) -> Option<Self> {
         let Owner { kind, name, uid, .. } = pod.owner.as_ref().filter(|owner| owner.controller)?;
         let vm = *kind == OwnerKind::VirtualMachineInstance && pod.virt_launcher;
@@ -46,7 +47,7 @@ impl Workload {
     }
 }
 
-/// A pod of a workload that was asked to leave is back on this node.
+/// A workload whose evicted pod has returned to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Returned {
     /// `namespace/name` of the controller.
@@ -60,26 +61,27 @@ struct Moved {
     last: Monotonic,
     /// The cooldown of a VM; zero for other workloads.
     cooldown: Duration,
-    /// Until then none of its pods is asked.
+    /// The agent evicts none of its pods before this time.
     until: Monotonic,
-    /// Until then a new pod of it counts as the return of the one that left.
+    /// Until this time a new pod of it counts as the return of the one that left.
     watched_until: Monotonic,
-    /// Its pods on this node when one of them was asked.
+    /// Its pods on this node at the time of the request.
     pods: BTreeSet<PodUid>,
     came_back: bool,
 }
 
-/// The workloads that were moved, by the UID of the controller. Times are since boot.
+/// The workloads that were moved, by UID of the controller. Times are since boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workloads(BTreeMap<String, Moved>);
 
 impl Workloads {
-    /// A pod of `workload` is on its way.
+    /// Records that a pod of `workload` is leaving.
     pub fn moves(&mut self, workload: &Workload, pods: BTreeSet<PodUid>, now: Monotonic) {
         let before = self.0.get(&workload.uid).map(|moved| moved.cooldown);
         let cooldown = match (workload.vm, before) {
             (false, _) => Duration::ZERO,
-            // A VM has one launcher here, or two for a moment: so many pods are no VM's.
+            // A VM has one launcher here, or two for a moment: a workload with more pods is not a
+            // VM.
             (true, _) if pods.len() > 2 => Duration::ZERO,
             (true, None | Some(Duration::ZERO)) => FIRST_COOLDOWN,
             (true, Some(before)) => before.saturating_mul(2).min(LONGEST_COOLDOWN),
@@ -101,7 +103,7 @@ impl Workloads {
         }
     }
 
-    /// The pod that was asked has left: from now on a new one takes its place.
+    /// Records that the pod has left: from now on a new one replaces it.
     pub fn left(&mut self, workload: &Workload, now: Monotonic) {
         if let Some(moved) = self.0.get_mut(&workload.uid) {
             moved.watched_until = now + BACK_WITHIN;
@@ -109,7 +111,7 @@ impl Workloads {
         }
     }
 
-    /// Sees which workloads are back, each once, and forgets those that were moved long ago.
+    /// Returns the workloads that have returned, each once, and drops those that moved long ago.
     pub fn see(&mut self, pods: &Pods, now: Monotonic) -> Vec<Returned> {
         self.0.retain(|_, moved| now.since(moved.last) < FORGOTTEN_AFTER);
         let watched = |moved: &Moved| !moved.came_back && now < moved.watched_until;
@@ -130,18 +132,21 @@ impl Workloads {
         returned
     }
 
-    /// Why no pod of `workload` is asked now.
+    /// Returns the reason for evicting no pod of `workload` now, if there is one.
     pub fn spared(&self, workload: &Workload, now: Monotonic) -> Option<String> {
         let moved = self.0.get(&workload.uid).filter(|moved| now < moved.until)?;
         let minutes = moved.until.since(now).as_secs().div_ceil(60);
         Some(match moved.came_back {
             true => format!(
-                "a pod of {} came back to this node after an eviction; none of its pods is evicted for \
-                 {minutes} min",
+                "a pod of {} came back to this node after an eviction; the agent evicts none of \
+                 its pods for {minutes} min",
                 workload.name
             ),
             false => {
-                format!("{} was moved recently; it is left alone for {minutes} min", workload.name)
+                format!(
+                    "{} was moved recently; the agent does not evict it for {minutes} min",
+                    workload.name
+                )
             }
         })
     }

@@ -1,5 +1,5 @@
-//! An hour of sustained pressure in the worlds that a node meets: each KubeVirt, controllers that make
-//! pods again, servers in trouble.
+//! An hour of sustained pressure in the environments of real nodes: each version of KubeVirt,
+//! controllers that create pods again, servers with problems.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,8 @@ fn vms(count: usize, takes: Takes) -> Vec<SimPod> {
     (0..count).map(|i| SimPod::vm(&format!("vm-{i:02}"), 150, 50, takes)).collect()
 }
 
-/// Issue: with KubeVirt 1.2 all twelve VMs were asked within 3 s while the status told of none.
+/// Regression: with KubeVirt 1.2 the agent asked for all twelve VMs within 3 s, because the status
+/// showed no migration.
 #[test]
 fn one_vm_migrates_at_a_time_whatever_the_version_of_kubevirt() {
     for kubevirt in [KubeVirt::V1_1, KubeVirt::V1_3, KubeVirt::V1_5] {
@@ -32,13 +33,14 @@ fn one_vm_migrates_at_a_time_whatever_the_version_of_kubevirt() {
 
 #[test]
 fn a_long_migration_is_waited_for_as_long_as_the_launcher_shows_it() {
-    // Of 150 MiB: 15 minutes and 150 s for the GiB that is begun. It is shown for 30 minutes.
+    // For 150 MiB: 15 minutes plus 150 s for each GiB begun. The migration is shown for 30 minutes.
     let mut sim = Sim::new(vms(3, Takes::Migrates { after: 1800 }));
     for _ in 0..1800 {
         let _ = sim.step_with(1500, 300_000);
     }
     assert_eq!(sim.names(), ["vm-00"]);
-    // KubeVirt 1.1 shows nothing: the bound by size counts, and the VM is not asked again.
+    // KubeVirt 1.1 shows nothing: the bound by size applies, and the agent does not ask for the VM
+    // again.
     let mut sim = Sim::new(vms(3, Takes::Migrates { after: 100_000 }));
     sim.kubevirt = KubeVirt::V1_1;
     for _ in 0..2400 {
@@ -69,7 +71,7 @@ fn a_vm_that_cannot_move_is_spared_for_an_hour() {
     assert_eq!(sim.names(), ["vm-00", "vm-01", "vm-9"]);
 }
 
-/// Issue: a pod of a DaemonSet used up all ten evictions of the hour.
+/// Regression: a pod of a DaemonSet used up all ten evictions of the hour.
 #[test]
 fn what_would_be_back_at_once_is_never_evicted() {
     let mut daemon = SimPod::new("daemon", "- - - -", 900, 300, Takes::Leaves { after: 2 });
@@ -102,7 +104,7 @@ fn a_workload_that_comes_back_is_evicted_once_in_an_hour() {
     assert!(sim.held_back.iter().any(|why| why.contains("came back to this node")));
 }
 
-/// Issue: three seconds of 503 kept everybody from leaving for a minute.
+/// Regression: three seconds of 503 blocked all evictions for a minute.
 #[test]
 fn a_server_in_trouble_delays_the_eviction_by_seconds_and_nobody_is_blamed() {
     for trouble in [Server::Restarts, Server::Overloaded] {
@@ -131,7 +133,8 @@ fn a_request_that_was_carried_out_without_an_answer_counts_once() {
         assert!(sim.moving() <= 1, "{:?}", sim.moved);
     }
     assert!(sim.moved.len() >= 4);
-    // KubeVirt 1.1 shows nothing: the same VM is asked again, and its second answer tells.
+    // KubeVirt 1.1 shows nothing: the agent asks for the same VM again, and the second answer
+    // reveals the migration.
     let mut sim = Sim::new(vms(4, Takes::Migrates { after: 100 }));
     (sim.kubevirt, sim.server) = (KubeVirt::V1_1, Server::TimesOutAfterCommit);
     sim.run(0);
@@ -142,7 +145,8 @@ fn a_request_that_was_carried_out_without_an_answer_counts_once() {
     }
 }
 
-/// Issue: with the last resort enabled, an overload answer had a VM deleted after 64 s.
+/// Regression: with the last resort enabled, an overload answer led to the deletion of a VM after
+/// 64 s.
 #[test]
 fn the_last_resort_never_follows_overload_or_a_migration() {
     for (takes, server) in [
@@ -177,7 +181,7 @@ fn a_vm_that_arrives_or_has_just_arrived_is_not_moved_on() {
     assert_eq!(sim.names(), [""; 0]);
     run(&mut sim, 60);
     assert_eq!(sim.names(), ["settles"], "after a quarter of an hour");
-    // Labels are their author's text: nobody arrives for ever.
+    // Authors set labels, so a pod cannot be arriving forever.
     run(&mut sim, 700);
     assert!(sim.names().contains(&"arriving"), "{:?}", sim.asked);
 }
@@ -249,7 +253,7 @@ proptest! {
         let may_leave = |pod: &SimPod| {
             let daemon = pod.pod.owner.as_ref().is_some_and(|o| o.kind == OwnerKind::DaemonSet);
             let willing = matches!(pod.takes, Takes::Leaves { .. } | Takes::Migrates { .. });
-            // A pod within its request that uses no swap has no part in it.
+            // A pod within its request that uses no swap takes no part in the pressure.
             let takes_part = pod.usage.bytes() > 100 * MIB;
             willing && takes_part && !daemon && !pod.pod.namespace.starts_with("openshift")
         };
@@ -284,8 +288,8 @@ proptest! {
             let recent = sim.moved.iter().filter(|(at, _)| second - at < HOUR_SECONDS).count();
             prop_assert!(recent <= most, "{:?}", sim.moved);
         }
-        // Under a lasting signal somebody leaves in the end, if anybody may; unless requests without an
-        // answer, which count as evictions, have used up the hour.
+        // Under a lasting signal some pod leaves in the end, if any may; unless unanswered
+        // requests, which count as evictions, have used up the hour's quota.
         let used_up = sim.evictions.in_the_last_hour() >= sim.settings.max_per_hour;
         let somebody_left = !sim.moved.is_empty();
         prop_assert!(!anybody_may || !works || used_up || somebody_left, "{:?}", sim.held_back.last());

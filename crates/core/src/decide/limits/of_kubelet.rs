@@ -1,8 +1,8 @@
-//! Where the kubelet grants: its limits are compared to the byte, and repaired where something else has
-//! reset them. The kubelet sets a limit when it creates or resizes a container, and never again.
+//! Compares the limits to the byte where the kubelet grants, and repairs those that another program
+//! has reset. The kubelet sets a limit when it creates or resizes a container, and never again.
 //!
 //! Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`
-//! (`configureContainerSwapResources`): it limits no sandbox and no pod.
+//! (`configureContainerSwapResources`): it limits neither sandboxes nor pods.
 
 use std::time::Duration;
 
@@ -21,12 +21,13 @@ use crate::{
     },
 };
 
-/// So long a finite limit that is wrong may stand: the kubelet resizes a container before the API server
-/// tells so.
+/// A wrong finite limit may stand for this long: the kubelet resizes a container before the API
+/// server reports it.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
 
 impl Pass<'_> {
-    /// Where the kubelet grants, or where nobody knows yet who does. The latter changes nothing.
+    /// Runs where the kubelet grants, or where the agent does not know yet which of the two grants.
+    /// In the latter case it changes nothing.
     pub(super) fn watch_over_kubelet(
         &self,
         snapshot: &Snapshot<'_>,
@@ -54,8 +55,8 @@ impl Pass<'_> {
         }
     }
 
-    /// While a container is resized in place, what it has then: the kubelet sets it before the status
-    /// tells.
+    /// Returns the limit during an in-place resize: the kubelet sets it before the pod's status
+    /// shows it.
     fn asked_for(&self, snapshot: &Snapshot<'_>, facts: &ContainerFacts) -> Option<SwapMax> {
         let Role::Container(name) = &facts.role else { return None };
         let pod = snapshot.pods.get(&facts.pod)?;
@@ -64,7 +65,7 @@ impl Pass<'_> {
         Some(grant(&self.settings.grant, &self.node, pod, &container).swap_max)
     }
 
-    /// What is remembered of `facts` where nothing is wrong with it.
+    /// Returns the state to keep for `facts` if nothing is wrong with it.
     fn next(&self, facts: &Facts<'_>, grant: Grant, known: Option<LimitState>) -> LimitState {
         let found = facts.levels.first().map_or(SwapMax::Max, |level| level.swap_max);
         let mut next = known.unwrap_or_else(|| LimitState {
@@ -77,8 +78,8 @@ impl Pass<'_> {
         next
     }
 
-    /// A container. What counts is the lowest limit of its levels: crun's child may hold what the scope
-    /// does not.
+    /// Compares a container. The lowest limit of its levels counts: crun's child cgroup may hold
+    /// the limit that the scope lacks.
     fn compare(
         &self,
         facts: &Facts<'_>,
@@ -136,7 +137,8 @@ impl Pass<'_> {
             state.insert(&facts.owner, next);
             return;
         }
-        // Less than expected may be what a kubelet gives that counts less swap, unless it was right.
+        // A kubelet that counts less swap may set less than expected, unless the limit was right
+        // before.
         let is_reset = found > expected || swap_is_certain || !next.seen.is_empty();
         if self.settings.limits.repair && is_reset {
             state.insert(&facts.owner, next);
@@ -152,7 +154,8 @@ impl Pass<'_> {
         state.insert(&facts.owner, next);
     }
 
-    /// The kubelet never limits a pod's cgroup: such a limit is the agent's, of when it granted.
+    /// The kubelet never limits a pod's cgroup: such a limit dates from a time when the agent
+    /// granted.
     fn lift(&self, facts: &Facts<'_>, decision: &mut Decision) {
         let Some(level) = facts.levels.first() else { return };
         if self.settings.grants != Grants::Kubelet || level.swap_max == SwapMax::Max {

@@ -1,6 +1,7 @@
 use super::{super::of_kubelet::SETTLE, *};
 
-/// Where the kubelet grants, on a node whose pod `a` requests 4 of 16 GiB: 2 of 8 GiB of swap.
+/// A case where the kubelet grants, on a node whose pod `a` requests 4 of 16 GiB: 2 of 8 GiB of
+/// swap.
 fn kubelet(all: impl IntoIterator<Item = Pod>) -> Case {
     let mut case = Case::new(all);
     case.settings.grants = Grants::Kubelet;
@@ -30,7 +31,8 @@ fn what_the_kubelet_has_set_right_is_left_alone() {
     sandbox.role = Role::Helper;
     let containers = [
         sandbox,
-        // Measured with CRI-O and crun: the scope has the memory limit, the child what counts.
+        // Measured with CRI-O and crun: the scope has the memory limit, the child has the swap
+        // limit that counts.
         crun("l", bytes(2 * GIB), bytes(GIB / 2)),
         crun("a", SwapMax::Max, bytes(2 * GIB)),
         runc("b", SwapMax::ZERO, 0),
@@ -46,7 +48,7 @@ fn what_the_kubelet_has_set_right_is_left_alone() {
     assert!(case.state.containers().all(|(_, state)| !state.differs));
 }
 
-/// `systemctl daemon-reload` with a runtime that does not tell systemd of a limit of 0.
+/// `systemctl daemon-reload` with a runtime that does not set a limit of 0 in systemd.
 #[test]
 fn a_limit_that_was_reset_is_repaired_at_once_and_systemd_told() {
     let mut case = kubelet([pod("a", &["- - 4Gi -"]), pod("b", &["- - - -"])]);
@@ -102,12 +104,12 @@ fn a_best_effort_container_that_was_left_without_a_limit_is_corrected() {
     let decision = case.pass(&containers, at(3));
     let expected = [(Level::Container, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
     assert_eq!(writes(&decision), expected);
-    // One that has been there for long is corrected by the first pass.
+    // The first pass corrects a limit that has been there for long.
     case.state = State::default();
     assert_eq!(writes(&case.first_pass(&containers, at(9))), expected);
 }
 
-/// A limit below use would have it OOM-killed.
+/// A limit below use would get the container OOM-killed.
 #[test]
 fn a_repair_is_never_below_use_and_follows_it_down() {
     let mut case = kubelet([pod("b", &["- - - -"])]);
@@ -137,14 +139,14 @@ fn a_finite_limit_is_repaired_when_it_stays_wrong() {
     let decision = case.pass(&wrong, at(2));
     assert_eq!((writes(&decision), &decision.notices), (vec![], &vec![]));
     assert_eq!(decision.again, [(at(2) + SETTLE, owner(&wrong[0]))]);
-    // Right again meanwhile: it begins anew.
+    // Right again meanwhile: the time starts over.
     assert_eq!(case.pass(&right, at(2)), Decision::default());
     assert_eq!(writes(&case.pass(&wrong, at(4))), []);
     let expected = [(Level::Container, bytes(4096), bytes(2 * GIB), Cause::Drift)];
     assert_eq!(writes(&case.pass(&wrong, at(5))), expected);
 }
 
-/// The kubelet resizes first and patches the status afterwards.
+/// The kubelet resizes first and updates the status afterwards.
 #[test]
 fn a_resize_under_way_is_no_difference() {
     let mut resizing = pod("a", &["- - 8Gi -"]);
@@ -173,7 +175,7 @@ fn without_repair_a_difference_is_reported_once() {
     assert!(!case.state.get(&owner(&wrong[0])).unwrap().differs);
 }
 
-/// A kubelet that started before the swap was on gives none. It is not the agent's to give more.
+/// A kubelet that started before the swap was on grants none. The agent must not grant more.
 #[test]
 fn less_than_expected_is_not_raised_where_the_kubelets_swap_is_a_guess() {
     let mut case = kubelet([pod("a", &["- - 4Gi -"])]);
@@ -182,7 +184,7 @@ fn less_than_expected_is_not_raised_where_the_kubelets_swap_is_a_guess() {
     let decision = case.first_pass(&none, at(1));
     assert_eq!(decision.actions, []);
     assert_eq!(decision.notices, [differs(&none[0], SwapMax::ZERO, bytes(2 * GIB))]);
-    // But what had been right was reset.
+    // But a limit that had been right was reset.
     assert_eq!(case.pass(&[runc("a", bytes(2 * GIB), 0)], at(2)), Decision::default());
     assert_eq!(writes(&case.pass(&none, at(3))), []);
     let expected = [(Level::Container, SwapMax::ZERO, bytes(2 * GIB), Cause::Drift)];
@@ -196,7 +198,7 @@ fn while_nobody_knows_who_grants_no_limit_is_raised() {
     let containers = |b| [runc("a", SwapMax::ZERO, 0), runc("b", b, 7)];
     let slices = [slice("a", SwapMax::ZERO, 0), slice("b", SwapMax::Max, 7)];
     case.thorough = true;
-    // Nobody can have granted swap to a BestEffort pod.
+    // Neither program can have granted swap to a BestEffort pod.
     let decision = case.pass_with(&containers(SwapMax::Max), &slices, at(1));
     let lowered = [(Level::Container, SwapMax::Max, bytes(MIB + 7), Cause::Found)];
     assert_eq!(writes(&decision), lowered);
@@ -205,7 +207,7 @@ fn while_nobody_knows_who_grants_no_limit_is_raised() {
         assert!(writes(&decision).iter().all(|(_, from, to, _)| to <= from), "{decision:?}");
     }
     assert_eq!(case.state.get(&Holder::Pod(uid("b"))).unwrap().used_bytes, 7);
-    // Then it becomes known that the agent grants.
+    // Now the agent learns that it grants itself.
     case.settings.grants = Grants::Agent;
     let decision = case.pass_with(&containers(bytes(MIB + 7)), &[], at(9));
     assert!(
@@ -215,7 +217,7 @@ fn while_nobody_knows_who_grants_no_limit_is_raised() {
     );
 }
 
-/// Every limit that another writer can leave, at every level, ends as the kubelet's own.
+/// Every limit that another program can leave, at every level, ends as the kubelet's own.
 #[test]
 fn whatever_a_writer_leaves_ends_as_the_kubelets() {
     let values = [SwapMax::Max, SwapMax::ZERO, bytes(4096), bytes(2 * GIB), bytes(7 * GIB)];

@@ -10,7 +10,8 @@ use crate::{
     model::suspend::{Candidate, Suspended, Usage},
 };
 
-/// Pod `a` requests 4 of 16 GiB, so that it is granted 2 of 8 GiB of swap. 1 GiB of its memory is anonymous.
+/// Suspends pod `a`, which requests 4 of 16 GiB, so that its grant is 2 of 8 GiB of swap. 1 GiB of
+/// its memory is anonymous.
 fn suspended(case: &Case, facts: &ContainerFacts, free_swap_bytes: u64) -> Suspended {
     let level = &facts.levels[0];
     let (swap_max, swap_bytes) = (level.swap_max, level.swap_used_bytes);
@@ -40,7 +41,7 @@ fn kept(case: &Case) -> u64 {
     case.settings.suspend.keep_free.of(NODE.swap_bytes)
 }
 
-/// Issue: the kernel took up to 31 MiB of the swap that was to stay free.
+/// Regression: the kernel took up to 31 MiB of the swap that has to stay free.
 #[test]
 fn while_a_pod_falls_asleep_its_limit_keeps_the_kernel_from_taking_more_swap_than_is_free() {
     for grants in [Grants::Agent, Grants::Kubelet] {

@@ -1,7 +1,7 @@
-//! A swapfile: made, switched on, exchanged for one of another size.
+//! Plans for a swapfile: create it, switch it on, replace it by one of another size.
 //!
-//! The kernel neither renames nor removes a file while it is swap. So there are two names: what is
-//! exchanged in use has the other name until the next boot.
+//! The kernel allows neither renaming nor removing a file while it is swap. So there are two names:
+//! a file that replaces another in use has the second name until the next boot.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use crate::model::{
     storage::{Area, FilePlace, MemoryFacts},
 };
 
-/// Brings the swapfile to the wanted size. `other_free` bytes are free in swap that is not ours,
-/// `reserve` bytes must stay free on the file system.
+/// Plans the steps to a swapfile of the wanted size. `other_free` is the number of free bytes in
+/// other swap; `reserve` bytes must stay free on the file system.
 pub fn plan_file(
     wanted: Wanted,
     place: &FilePlace,
@@ -35,7 +35,7 @@ pub fn plan_file(
     let first = file(&place.path, &place.found, &place.active);
     let second = file(&place.next_path, &place.next, &place.next_active);
     let exchange = Exchange { wanted, place, reserve, other_free, memory };
-    // Of two, the one that is to stay comes first: of the right size, in use, under the first name.
+    // If there are two, the one to keep comes first: the right size, in use, with the first name.
     let mut files: Vec<File> = [first, second].into_iter().flatten().collect();
     files.sort_by_key(|file| (!wanted.is_met_by(file.bytes), file.active.is_none()));
     let mut files = files.into_iter();
@@ -46,7 +46,7 @@ pub fn plan_file(
     }
 }
 
-/// A swapfile of ours.
+/// A swapfile of the agent.
 struct File {
     path: PathBuf,
     bytes: u64,
@@ -84,7 +84,8 @@ impl Exchange<'_> {
         ]
     }
 
-    /// Whether the wanted file has room once `freed` bytes are given back.
+    /// Returns an error if the file system has no room for the wanted file after `freed` bytes are
+    /// released.
     fn room(&self, freed: u64) -> Result<(), Refusal> {
         let filesystem = &self.place.filesystem;
         let path = self.place.path.clone();
@@ -100,8 +101,8 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Switches `file` off, if it is on, and removes it; its pages have `elsewhere` bytes of other
-    /// swap to go to.
+    /// Switches `file` off, if it is on, and removes it; other swap has `elsewhere` bytes free for
+    /// its pages.
     fn drop(&self, file: &File, elsewhere: u64) -> Result<Vec<Step>, Refusal> {
         let Some(active) = &file.active else { return Ok(vec![file.remove()]) };
         let elsewhere = self.other_free.saturating_add(elsewhere);
@@ -114,7 +115,7 @@ impl Exchange<'_> {
         Ok(Plan { steps: self.make(&self.place.path).into(), kept: None })
     }
 
-    /// `file` has the right size; the other goes.
+    /// Keeps `file`, which has the right size, and removes the other.
     fn keep(&self, file: &File, other: Option<File>) -> Plan {
         let mut steps = Vec::new();
         let mut kept = None;
@@ -139,7 +140,8 @@ impl Exchange<'_> {
         Plan { steps, kept }
     }
 
-    /// No file has the right size. If that cannot be changed, what there is stays in use.
+    /// Replaces files that all have the wrong size. If that is impossible, the existing swap stays
+    /// in use.
     fn replace(&self, mut old: File, other: Option<File>) -> Result<Plan, Refusal> {
         let mut steps = Vec::new();
         let mut freed = 0;
@@ -149,7 +151,7 @@ impl Exchange<'_> {
                 Err(refusal) => return Ok(Plan { steps, kept: Some(refusal) }),
             }
             freed = other.allocated;
-            // Its pages, wherever they are then, need a place once more when the old file goes.
+            // The pages of the other file have to move again when the old file goes.
             if let (Some(old), Some(other)) = (&mut old.active, other.active) {
                 old.used_bytes = old.used_bytes.saturating_add(other.used_bytes);
             }
@@ -172,7 +174,7 @@ impl Exchange<'_> {
     fn exchange(&self, old: &File, freed: u64) -> Result<Vec<Step>, Refusal> {
         let Self { place, wanted, .. } = self;
         if old.active.is_some() && self.room(freed).is_ok() {
-            // Both for a moment: the pages have a place to go.
+            // Both files are in use for a moment, so the pages have a place to go.
             let is_first = old.path == place.path;
             let new = if is_first { &place.next_path } else { &place.path };
             let mut steps = Vec::from(self.make(new));

@@ -1,7 +1,7 @@
-//! Which steps bring the node's swap to what is configured.
+//! Plans the steps from the node's current swap to the configured one.
 //!
-//! A plan may be cut short after any of its steps, by a crash or a power cut: what is then found
-//! gives a plan that finishes the job (`tests.rs` cuts every plan everywhere).
+//! A crash or a power cut may end a plan after any step: from the state found afterwards, the next
+//! plan finishes the job (`tests.rs` cuts every plan everywhere).
 
 mod file;
 mod retire;
@@ -26,17 +26,17 @@ use crate::{
 /// One change of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A swapfile with header, that appears at `path` complete or not at all.
+    /// Create a swapfile with header, which appears at `path` complete or not at all.
     MakeFile {
         path: PathBuf,
         bytes: u64,
     },
-    /// Writes a header onto a blank partition.
+    /// Write a swap header onto a blank partition.
     Format {
         path: PathBuf,
         bytes: u64,
     },
-    /// A new zram device with header, switched on.
+    /// Create a zram device with swap header, and switch it on.
     MakeZram {
         bytes: u64,
     },
@@ -56,7 +56,7 @@ pub enum Step {
     RemoveZram {
         path: PathBuf,
     },
-    /// Makes a partition blank again.
+    /// Make a partition blank again.
     Erase {
         path: PathBuf,
     },
@@ -84,75 +84,75 @@ impl fmt::Display for Step {
     }
 }
 
-/// What to do, and what cannot be as configured.
+/// The steps to take, and the part of the configuration that they cannot reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// The swap stays usable but differs from what is configured, for this reason.
+    /// The reason why the swap stays usable, but differs from the configuration.
     pub kept: Option<Refusal>,
 }
 
-/// Why something is not done. Nothing has been changed.
+/// The reason for not doing something. Nothing has been changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Somebody else makes the node's swap.
+    /// Another program provides the node's swap.
     #[error("{0}")]
     Others(String),
-    #[error("{path} is {what}, not a swap area of ours: move it away, or set swap.path")]
+    #[error("{path} is {what}, not a swap area of the agent: move it away, or set swap.path")]
     Foreign { path: PathBuf, what: String },
-    #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, say")]
+    #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, for example")]
     FileSystem { path: PathBuf, why: String },
     #[error(
-        "{path} is not there: swap is made on it as soon as it appears (set swap.path if it has another \
-         name)"
+        "{path} does not exist: the agent makes swap on it as soon as it appears (set swap.path \
+         if it has another name)"
     )]
     NoDevice { path: PathBuf },
     #[error(
-        "{path} holds data that is neither swap nor blank: if it may go, `wipefs --all {path}` \
-         makes the partition usable"
+        "{path} holds data that is neither swap nor blank: if you do not need the data, run \
+         `wipefs --all {path}`"
     )]
     PartitionInUse { path: PathBuf },
     #[error(
         "a swapfile of {} at {path} would leave {} free on its file system, less than the reserve \
-         of {}: free {}, or lower swap.size or overcommit-percent (swap.reserve sets the reserve)",
+         of {}: free {}, or lower swap.size or overcommit-percent (swap.reserve sets the \
+         reserve)",
         human_bytes(*.bytes), human_bytes(*.left), human_bytes(*.reserve),
         human_bytes(.reserve.saturating_sub(*.left))
     )]
     DiskFull { path: PathBuf, bytes: u64, left: u64, reserve: u64 },
     #[error(
-        "{path} stays on: {} of it are in use; once the VMs have moved away, `swapoff {path}` \
-         switches it off",
+        "{path} stays on: {} of it are in use; after the VMs have moved away, run `swapoff {path}`",
         human_bytes(*.used)
     )]
     InUse { path: PathBuf, used: u64 },
     #[error(
-        "{path} stays on: of its {} in use only {} fit into RAM (keeping {} free) and other swap; \
-         move VMs away from this node first",
+        "{path} stays on: of its {} in use only {} fit into RAM (with {} kept free) and other \
+         swap; move VMs away from this node first",
         human_bytes(*.used), human_bytes(*.room), human_bytes(*.margin)
     )]
     PagesDoNotFit { path: PathBuf, used: u64, room: u64, margin: u64 },
     #[error(
         "{path} stays on: cgroup {cgroup} has {} in swap and no room for it below its memory.max, \
-         its processes would be OOM-killed; move that pod away first"
+         so the kernel would kill its processes; move that pod away first"
         , human_bytes(*.swapped)
     )]
     CgroupDoesNotFit { path: PathBuf, cgroup: PathBuf, swapped: u64 },
 }
 
-/// How much swap is wanted, and whether to the byte.
+/// The wanted size of the swap, and its tolerance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub bytes: u64,
-    /// RAM as the kernel counts it differs a little from boot to boot: a size that follows from it
+    /// The RAM that the kernel counts differs a little from boot to boot, so a size derived from it
     /// need not be met exactly.
     pub exact: bool,
 }
 
 impl Wanted {
-    /// `None` where no swap is configured.
+    /// Returns the wanted size; `None` if no swap is configured.
     ///
-    /// Source: OpenShift Virtualization, "Configuring higher VM workload density":
-    /// `NODE_SWAP_SPACE = NODE_RAM × (MEMORY_OVER_COMMIT_PERCENT / 100% − 1)`.
+    /// Source: OpenShift Virtualization, "Configuring higher VM workload density": `NODE_SWAP_SPACE
+    /// = NODE_RAM × (MEMORY_OVER_COMMIT_PERCENT / 100% − 1)`.
     pub fn new(size: SwapSize, ram_bytes: u64, page_bytes: u64) -> Option<Self> {
         let (bytes, exact) = match size {
             SwapSize::Bytes(bytes) => (bytes, true),
@@ -166,56 +166,60 @@ impl Wanted {
         (bytes > 0).then_some(Self { bytes, exact })
     }
 
-    /// Whether an area of `bytes` will do.
+    /// Returns true if an area of `bytes` satisfies this size.
     pub fn is_met_by(self, bytes: u64) -> bool {
         let tolerance = if self.exact { 0 } else { self.bytes / 64 };
         bytes.abs_diff(self.bytes) <= tolerance
     }
 }
 
-/// How much swap the node is to have; `None` where nobody says.
+/// Returns the configured amount of swap in bytes; `None` if none is configured.
 pub fn wanted_bytes(settings: &SwapSettings, node: &NodeMemory) -> Option<u64> {
     let wanted = Wanted::new(settings.size, node.ram_bytes, node.page_bytes);
     wanted.filter(|_| settings.kind != SwapKind::Partition).map(|wanted| wanted.bytes)
 }
 
-/// No swap, or not as much as is configured.
+/// Describes swap that is missing, or smaller than configured.
 pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
     match wanted_bytes(settings, node) {
         // Other swap counts too; the header takes a page.
         Some(wanted) if node.swap_bytes + node.page_bytes < wanted - wanted / 64 => Some(format!(
-            "the node has {} of swap, {} are configured (systemctl status wasp-swap)",
+            "the node has {} of swap, but {} are configured (systemctl status wasp-swap)",
             human_bytes(node.swap_bytes),
             human_bytes(wanted)
         )),
         _ if node.swap_bytes > 0 => None,
         _ if settings.kind == SwapKind::Partition => {
             let path = settings.path.display();
-            Some(format!("the node has no swap; {path} is configured (systemctl status wasp-swap)"))
+            Some(format!(
+                "the node has no swap, but {path} is configured (systemctl status \
+                wasp-swap)"
+            ))
         }
         _ => Some("the node has no swap".to_owned()),
     }
 }
 
-/// Whether swap is to be made on this node.
+/// Returns true if the configuration asks for swap on this node.
 pub fn is_configured(settings: &SwapSettings, node: &NodeMemory) -> bool {
     settings.kind == SwapKind::Partition
         || Wanted::new(settings.size, node.ram_bytes, node.page_bytes).is_some()
 }
 
-/// A partition for swap, as the agent sees it.
+/// The state of a swap partition, as the agent sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
-    /// None is configured, it is on, or it was there all the time: whether it is on is up to the service
-    /// that makes swap, and to the administrator.
+    /// No partition is configured, it is on, or it was there from the start: then the service that
+    /// provisions swap, and the administrator, decide if it is on.
     No,
-    /// Its device is not there yet.
+    /// The device of the partition has not appeared yet.
     Awaited,
-    /// Its device has come: have it switched on.
+    /// The device of the partition has appeared: the agent has it switched on.
     Here,
 }
 
-/// `device` is what the configured path names now; `awaited`: it named nothing before.
+/// `device` is the device that the configured path names now; `awaited` is true if it named none
+/// before.
 pub fn late(
     settings: &SwapSettings,
     device: Option<DeviceNumber>,
@@ -230,12 +234,13 @@ pub fn late(
     }
 }
 
-/// What switching off an area keeps free in RAM.
+/// Returns the RAM to keep free, in bytes, when an area is switched off.
 fn margin(memory: &MemoryFacts) -> u64 {
     (memory.ram_bytes / 20).max(128 << 20)
 }
 
-/// Whether `used` bytes of swap at `path` can move to RAM and to `elsewhere` bytes of other swap.
+/// Checks that `used` bytes of swap at `path` fit into RAM and into `elsewhere` bytes of other
+/// swap.
 fn fits(
     path: &std::path::Path,
     used: u64,
@@ -262,7 +267,7 @@ fn fits(
     Ok(())
 }
 
-/// A partition is used whole; swap that is on it already is used as it is.
+/// A partition is used whole; if swap on it is active already, it stays as it is.
 pub fn plan_partition(place: &PartitionPlace) -> Result<Plan, Refusal> {
     let path = place.path.clone();
     let mut steps = Vec::new();
@@ -279,7 +284,8 @@ pub fn plan_partition(place: &PartitionPlace) -> Result<Plan, Refusal> {
     Ok(Plan { steps, kept: None })
 }
 
-/// One zram device of the wanted size; others of ours go, once their pages have a place.
+/// Plans one zram device of the wanted size, and removes the agent's other zram devices once their
+/// pages have a place.
 pub fn plan_zram(
     wanted: Wanted,
     devices: &[ZramDevice],
@@ -294,9 +300,9 @@ pub fn plan_zram(
     }
     for device in devices.iter().filter(|device| Some(*device) != keep) {
         if let Some(active) = &device.active {
-            // zram's pages are in RAM, so room on another zram is none.
+            // The pages of zram are in RAM, so room on another zram device does not help.
             if let Err(refusal) = fits(&device.path, active.used_bytes, other_free, memory) {
-                // Two at once would promise more than configured.
+                // Two devices at once would promise more swap than configured.
                 return Plan { steps: Vec::new(), kept: Some(refusal) };
             }
             plan.steps.push(Step::SwapOff { path: device.path.clone() });

@@ -1,4 +1,4 @@
-//! Swap that is no longer wanted goes, once its pages have a place.
+//! Plans the removal of swap that is no longer wanted, once its pages have a place.
 
 use super::{Plan, Step, fits};
 use crate::{
@@ -9,7 +9,8 @@ use crate::{
     },
 };
 
-/// An area that the agent made at `path`, as it is found now. What is not ours any more is left.
+/// Plans the removal of an area that the agent made at `path`, from its current state. An area that
+/// is no longer ours stays.
 pub fn plan_retirement(
     kind: SwapKind,
     path: &std::path::Path,
@@ -37,7 +38,7 @@ pub fn plan_retirement(
     Plan { steps, kept: None }
 }
 
-/// All zram devices of ours.
+/// Plans the removal of all the agent's zram devices.
 pub fn plan_zram_retirement(devices: &[ZramDevice], other_free: u64, memory: &MemoryFacts) -> Plan {
     let mut plan = Plan::default();
     for ZramDevice { path, bytes, active } in devices {

@@ -15,7 +15,7 @@ fn the_formula_is_that_of_the_documentation() {
     assert_eq!(wanted(150, 16 * GIB).unwrap().bytes, 8 * GIB);
     assert_eq!(wanted(100, 16 * GIB), None);
     assert_eq!(wanted(1000, u64::MAX / 4), None, "more than there are bytes");
-    // 1 % of an odd RAM, in whole pages, never less than the formula's.
+    // 1 % of an odd RAM, in whole pages, never less than the formula gives.
     assert_eq!(wanted(101, 4_106_436_608).unwrap().bytes, 10026 * 4096);
     let size = Wanted::new(SwapSize::Bytes(5000), GIB, 4096).unwrap();
     assert_eq!((size.bytes, size.exact), (8192, true));
@@ -54,7 +54,7 @@ fn memory(available_bytes: u64) -> MemoryFacts {
     MemoryFacts { ram_bytes: 2 * GIB, available_bytes, cgroups: Vec::new() }
 }
 
-/// Wants a gibibyte, keeps 5 GiB free on the disk.
+/// Plans for one GiB, and keeps 5 GiB free on the disk.
 fn plan(place: &FilePlace, memory: &MemoryFacts) -> Result<Plan, Refusal> {
     plan_file(Wanted { bytes: GIB, exact: true }, place, 5 * GIB, 0, memory)
 }
@@ -90,7 +90,7 @@ fn a_partition_that_comes_late_is_asked_for_and_one_that_was_there_is_left() {
     assert_eq!(late(&swap, Some(sda), &[], false), Late::No, "switched off by somebody");
 }
 
-/// What the kernel refuses (a reflinked copy, a file in a snapshot) is made anew.
+/// The agent creates a file again that the kernel refuses (a reflinked copy, a file in a snapshot).
 #[test]
 fn a_file_that_the_kernel_refuses_is_made_anew() {
     let refused = |path: &str, mut place: FilePlace| {
@@ -152,11 +152,11 @@ fn an_exchange_that_was_cut_short_goes_on() {
 
 #[test]
 fn what_is_not_ours_is_never_touched() {
-    let foreign = place(Area::Other("a file that is no swap area".into()), None, 10 * GIB);
+    let foreign = place(Area::Other("a file that is not a swap area".into()), None, 10 * GIB);
     let said = plan(&foreign, &memory(GIB)).unwrap_err().to_string();
     assert_eq!(
         said,
-        "/swap is a file that is no swap area, not a swap area of ours: move it away, or set \
+        "/swap is a file that is not a swap area, not a swap area of the agent: move it away, or set \
          swap.path"
     );
     let mut next = place(ours(2 * GIB), None, 10 * GIB);
@@ -170,7 +170,7 @@ fn the_disk_keeps_its_reserve() {
     let said = plan(&full, &memory(GIB)).unwrap_err().to_string();
     assert!(said.contains("would leave 5.0 GiB free") && said.contains("swap.reserve"), "{said}");
     assert!(plan(&place(Area::Nothing, None, 6 * GIB), &memory(GIB)).is_ok());
-    // A smaller one that is there is better than none.
+    // An existing smaller file is better than none.
     let kept = plan(&place(ours(GIB / 2), None, 5 * GIB), &memory(GIB)).unwrap();
     assert_eq!(kept.steps, [Step::SwapOn { path: "/swap".into() }]);
     assert!(matches!(kept.kept, Some(Refusal::DiskFull { .. })));
@@ -187,10 +187,11 @@ fn pages_that_do_not_fit_stay_where_they_are() {
         assert_eq!(plan.steps, []);
         plan.kept.unwrap().to_string()
     };
-    // 4 GiB to 1 GiB, 2 GiB of it in use: 1 GiB in the new file, 0.5 less the margin in RAM.
+    // 4 GiB to 1 GiB, 2 GiB of it in use: 1 GiB goes to the new file, 0.5 GiB less the margin to
+    // RAM.
     let said = kept(&place(ours(4 * GIB), Some(2 * GIB), 10 * GIB), &memory(512 * MIB));
     assert!(said.contains("of its 2.0 GiB in use only 1.4 GiB fit"), "{said}");
-    // Into RAM alone: as a whole they would fit, but not where they belong.
+    // Into RAM alone: in total they would fit, but not the pages that must go to RAM.
     let mut tight = memory(2 * GIB);
     let (max_bytes, working_set_bytes) = (100 * MIB, 90 * MIB);
     let path = "kubepods.slice/pod".into();
@@ -201,8 +202,8 @@ fn pages_that_do_not_fit_stay_where_they_are() {
     assert_eq!(steps(&place(ours(2 * GIB), Some(20 * MIB), 5 * GIB), &tight).len(), 4);
 }
 
-/// A cut in the middle of an exchange leaves two in use: the pages of the one that goes first come
-/// to the other, and need a place again when that one goes.
+/// A power cut during an exchange leaves two files in use: the pages of the first to go move to the
+/// other, and need a place again when that goes.
 #[test]
 fn pages_that_move_twice_are_counted_twice() {
     let mut place = place(ours(2 * GIB), Some(1310 * MIB), 11 * GIB / 2);
@@ -261,7 +262,7 @@ fn a_partition_is_formatted_only_where_it_is_blank() {
     assert!(said.contains("wipefs --all /dev/p"), "{said}");
 }
 
-/// A disk with up to two swapfiles, on which steps have their effect.
+/// A disk with up to two swapfiles, on which steps take effect.
 #[derive(Clone, Debug)]
 struct Disk {
     files: [Option<(u64, Option<u64>)>; 2],
@@ -324,7 +325,7 @@ impl Disk {
         }
     }
 
-    /// A power cut: what was in swap and in RAM is gone.
+    /// Simulates a power cut: the contents of swap and RAM are gone.
     fn reboot(&mut self) {
         for (_, used) in self.files.iter_mut().flatten() {
             *used = None;
@@ -342,8 +343,8 @@ fn file() -> impl Strategy<Value = Option<(u64, Option<u64>)>> {
 }
 
 proptest! {
-    /// Cut any plan after any of its steps, with or without a reboot: the next run finishes the
-    /// job or says why not, and no page is dropped on the way.
+    /// Cuts any plan after any of its steps, with or without a reboot: the next run finishes the
+    /// job or reports why it cannot, and no page is lost on the way.
     #[test]
     fn an_interrupted_plan_is_finished_by_the_next(
         files in [file(), file()],

@@ -1,4 +1,4 @@
-//! The bytes that may be written to swap: so many a second, with some saved up.
+//! Limits the bytes written to swap: a rate per second, with some unused budget saved up.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::model::{
     reclaim::{Held, Reclaimed},
 };
 
-/// What is not used is saved up for so long.
+/// Unused budget is saved up over this time.
 pub(super) const SAVED: Duration = Duration::from_secs(30);
-/// Less than this is not worth a step.
+/// A step below this is not worthwhile.
 const LEAST: u64 = 64 << 10;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Budget {
-    /// What may be written now; below zero where the kernel wrote more than it was asked to.
+    /// Bytes that may be written now; negative if the kernel wrote more than it was asked to.
     bytes: i64,
     refilled: Option<Monotonic>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn refill(&mut self, per_second: u64, now: Monotonic) {
         let Some(before) = self.refilled.replace(now) else {
-            // An agent that starts again and again must not get the savings each time.
+            // An agent that restarts repeatedly must not get the savings each time.
             return;
         };
         let of = |span: Duration| {
@@ -32,7 +32,7 @@ impl Budget {
         self.bytes = self.bytes.saturating_add(of(now.since(before))).min(of(SAVED));
     }
 
-    /// How much of `wish` may be asked for.
+    /// Returns the part of `wish` that reclaim may ask for.
     pub(super) fn take(&mut self, wish: u64) -> Result<u64, Held> {
         let bytes = wish.min(u64::try_from(self.bytes).unwrap_or(0));
         if bytes < LEAST {
@@ -42,7 +42,7 @@ impl Budget {
         Ok(bytes)
     }
 
-    /// Cache that was dropped was not written; what was written beyond the wish is owed.
+    /// Corrects the budget: dropped cache was not written; bytes written beyond the wish are debt.
     pub(super) fn settle(&mut self, done: Reclaimed) {
         let of = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let back = of(done.asked_bytes).saturating_sub(of(done.swapped_bytes));

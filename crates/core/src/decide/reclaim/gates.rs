@@ -1,4 +1,4 @@
-//! What holds reclaim back: on the node, and in a pod's own figures.
+//! Conditions that hold reclaim back: on the node, and in a pod's own figures.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::{
     model::reclaim::{Held, NodeLook, PodMemory, Some as Stalls},
 };
 
-/// Older data is no base for anything.
+/// Reclaim uses no data older than this.
 const FRESH: Duration = Duration::from_secs(30);
-/// A signal above this part of its threshold is near.
+/// A signal above this part of its threshold counts as near.
 pub const NEAR: f64 = 0.8;
-/// With more requests in its queue a disk is busy with others' work.
+/// A disk with a longer request queue is busy with other work.
 const QUEUE: f64 = 2.0;
 
-/// What keeps anything from being reclaimed from anybody.
+/// Returns the reason for reclaiming nothing from any pod.
 pub(super) fn of_node(settings: &ReclaimSettings, node: &NodeLook) -> Option<Held> {
     if !node.pods_are_fresh || node.at.since(node.sampled) > FRESH {
         return Some(Held::Stale);
@@ -28,14 +28,14 @@ pub(super) fn of_node(settings: &ReclaimSettings, node: &NodeLook) -> Option<Hel
     (room(settings, node.swap_bytes, node.swap_used_bytes) == 0).then_some(Held::NodeSwap)
 }
 
-/// What may still be swapped of `whole`.
+/// Returns the bytes of `whole` that reclaim may still swap out.
 pub(super) fn room(settings: &ReclaimSettings, whole: u64, used: u64) -> u64 {
     let share = u128::from(whole) * u128::from(settings.max_swap_percent) / 100;
     u64::try_from(share).unwrap_or(whole).saturating_sub(used)
 }
 
-/// How hard the pod waits, in percent of the time: the most of its averages and of the time since the
-/// last look, which tells of a short wait sooner than any average.
+/// Returns the pod's pressure, in percent of time: the largest of its averages and of the share
+/// since the last look, which shows a short wait sooner than an average does.
 #[expect(clippy::cast_precision_loss, reason = "a share")]
 pub(super) fn pressure(now: Stalls, before: Stalls, span: Duration) -> f64 {
     let waited = now.total_micros.saturating_sub(before.total_micros) as f64;
@@ -43,7 +43,7 @@ pub(super) fn pressure(now: Stalls, before: Stalls, span: Duration) -> f64 {
     recent.max(now.avg10).max(now.avg60)
 }
 
-/// What the pod keeps in any case.
+/// Returns the bytes that the pod always keeps in RAM.
 pub(super) fn floor(settings: &ReclaimSettings, memory: &PodMemory) -> u64 {
     settings.floor_bytes.max(memory.protected_bytes)
 }

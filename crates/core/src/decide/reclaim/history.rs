@@ -1,5 +1,5 @@
-//! What pods need in earnest, day by day, as reclaim has learned it: for advice on how far a node may be
-//! overcommitted. Bounded: so many days, and of each day so many pods, the largest.
+//! Keeps the working sets that reclaim has learned, by day, for advice on how far a node may be
+//! overcommitted. Bounded in days, and in pods per day, of which it keeps the largest.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ const DAYS: usize = 14;
 const PODS: usize = 500;
 const SECONDS_A_DAY: i64 = 86_400;
 
-/// Of one pod on one day.
+/// The memory of one pod on one day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
-    /// The most that it needed.
+    /// The largest working set.
     pub working_set_bytes: u64,
-    /// The most that it had, in RAM and swap.
+    /// The most memory that it held, in RAM and swap.
     pub whole_bytes: u64,
 }
 
-/// The most that all pods of a day needed and had together.
+/// The largest sums over all pods of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advice {
     pub days: usize,
@@ -26,7 +26,8 @@ pub struct Advice {
 }
 
 impl Advice {
-    /// How far `whole` could be overcommitted, in percent of what was needed: 100 where nothing was cold.
+    /// The overcommitment that `whole` could have had, in percent of the working sets: 100 if no
+    /// memory was cold.
     pub fn would_have_held_percent(&self) -> u64 {
         let Needs { working_set_bytes, whole_bytes } = self.needs;
         let percent = u128::from(whole_bytes) * 100 / u128::from(working_set_bytes.max(1));
@@ -41,7 +42,7 @@ pub struct WorkingSets {
 }
 
 impl WorkingSets {
-    /// What a pod needs at `epoch`, in seconds since 1970.
+    /// Records a pod's needs at `epoch`, in seconds since 1970.
     pub fn learn(&mut self, epoch: i64, pod: &str, needs: Needs) {
         let today = self.days.entry(epoch.div_euclid(SECONDS_A_DAY)).or_default();
         let known = today.entry(pod.to_owned()).or_default();
@@ -58,7 +59,7 @@ impl WorkingSets {
         }
     }
 
-    /// `None` where nothing is known yet.
+    /// Returns the advice; `None` if nothing is known yet.
     pub fn advice(&self) -> Option<Advice> {
         let sum = |pods: &BTreeMap<String, Needs>| {
             pods.values().fold(Needs::default(), |sum, needs| Needs {

@@ -1,8 +1,8 @@
-//! Proactive reclaim: how much cold memory leaves which pod, and when.
+//! Proactive reclaim: decides how much cold memory to swap out from which pod, and when.
 //!
-//! gates.rs: what holds back all pods, or one · pods.rs: which pods take part · pace.rs: how much, and
-//! what is learned of a pod · history.rs: what was learned over days · budget.rs: the bytes that may be
-//! written. This file puts them together.
+//! gates.rs: conditions that hold back all pods, or one · pods.rs: which pods take part · pace.rs:
+//! how much, and what reclaim learns of a pod · history.rs: what it learned over days · budget.rs:
+//! the bytes that it may write. This file combines them.
 
 mod budget;
 mod gates;
@@ -35,7 +35,7 @@ pub use pace::{Learned, Phase};
 use budget::Budget;
 use pace::Pace;
 
-/// So often the pods are looked at.
+/// The interval between looks at the pods.
 pub const INTERVAL: Duration = Duration::from_secs(6);
 
 /// Memory to ask the kernel for.
@@ -43,11 +43,11 @@ pub const INTERVAL: Duration = Duration::from_secs(6);
 pub struct Step {
     pub uid: PodUid,
     pub bytes: u64,
-    /// For kernels that take it: 0 to 200, the higher the more anonymous memory.
+    /// For kernels that support it: 0 to 200; higher values prefer anonymous memory.
     pub swappiness: u8,
 }
 
-/// What is worth a message: a change of state, never a step.
+/// A change of state that is worth a message; a step never is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     Began(PodUid),
@@ -56,7 +56,7 @@ pub enum News {
         why: Held,
         pause: Duration,
     },
-    /// All pods wait for this.
+    /// All pods wait, for this reason.
     Paused(Held),
     Resumed,
 }
@@ -64,12 +64,12 @@ pub enum News {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     pub steps: Vec<Step>,
-    /// Why nothing is asked for from the others.
+    /// The reasons for asking nothing of the other pods.
     pub held: BTreeMap<PodUid, Held>,
     pub news: Vec<News>,
 }
 
-/// What is remembered from look to look.
+/// The state from look to look.
 #[derive(Clone, Debug, Default)]
 pub struct Reclaim {
     pods: BTreeMap<PodUid, Pace>,
@@ -100,7 +100,7 @@ impl Reclaim {
             self.paused = of_node;
         }
         let mut node_room = gates::room(settings, node.swap_bytes, node.swap_used_bytes);
-        // Whoever has waited longest is served first.
+        // The pod that has waited longest comes first.
         let mut order: Vec<(Option<Monotonic>, &Look)> = looks
             .iter()
             .map(|look| (self.pods.get(&look.uid).and_then(Pace::last_step), look))
@@ -108,7 +108,7 @@ impl Reclaim {
         order.sort_by(|a, b| (a.0, &a.1.uid).cmp(&(b.0, &b.1.uid)));
         for (_, look) in order {
             let pace = self.pods.entry(look.uid.clone()).or_default();
-            // What a pod answers is looked at even while the node holds everybody back.
+            // Evaluate a pod's reaction even while the node holds all pods back.
             let wish = pace.look(settings, node, look);
             verdict.news.extend(pace.news(&look.uid));
             let wish = match (of_node, wish) {
@@ -131,7 +131,8 @@ impl Reclaim {
         verdict
     }
 
-    /// What came of a step. One that was only observed counts as if the kernel had done all of it.
+    /// Records the result of a step. A step that was only observed counts as if the kernel had done
+    /// all of it.
     pub fn reclaimed(&mut self, uid: &PodUid, at: Monotonic, done: Reclaimed) {
         self.budget.settle(done);
         if let Some(pace) = self.pods.get_mut(uid) {
@@ -139,25 +140,26 @@ impl Reclaim {
         }
     }
 
-    /// A step that was decided and only reported.
+    /// Records a step that was decided and only reported.
     pub fn observed(&mut self, uid: &PodUid, at: Monotonic, bytes: u64) {
         if let Some(pace) = self.pods.get_mut(uid) {
             pace.observed(at, bytes);
         }
     }
 
-    /// What all pods wait for.
+    /// Returns the reason why all pods wait.
     pub fn paused(&self) -> Option<Held> {
         self.paused
     }
 
-    /// What is known of each pod.
+    /// Returns what reclaim has learned of each pod.
     pub fn learned(&self) -> impl Iterator<Item = (&PodUid, Learned)> {
         self.pods.iter().map(|(uid, pace)| (uid, pace.learned()))
     }
 
-    /// What the pod uses in earnest: the memory below which it began to need some back, or what it
-    /// keeps now if that did not happen yet. `None` where reclaim has not asked it for anything.
+    /// The pod's working set: the memory below which it began to read pages back, or the memory
+    /// that it holds now if that has not happened yet. `None` if reclaim has not asked for any of
+    /// its memory.
     pub fn working_set(&self, uid: &PodUid) -> Option<u64> {
         self.pods.get(uid).and_then(Pace::working_set)
     }

@@ -1,8 +1,9 @@
-//! How fast memory leaves one pod, and what its answers teach.
+//! Sets the pace at which memory leaves one pod, and learns from the pod's reactions.
 //!
-//! The pace grows while the pod does not notice, and is back at its least as soon as it does. Then the
-//! pod is left alone for minutes, longer each time. Where it took back much at once, what it held then is
-//! what it needs, and is not gone below until much later.
+//! The pace grows while the pod does not react, and falls to the minimum as soon as it does. Then
+//! reclaim leaves the pod alone for minutes, longer each time. If the pod read back much at once,
+//! the memory that it held then is its working set, and reclaim does not go below that until much
+//! later.
 
 use std::time::Duration;
 
@@ -19,28 +20,29 @@ use crate::{
     },
 };
 
-/// Shares of the reclaimable memory that one step takes.
+/// The smallest share of the reclaimable memory that one step takes.
 const LEAST_PACE: f64 = 0.01;
 const MOST_PACE: f64 = 0.08;
-/// By so much the pace grows with each step that goes unnoticed.
+/// The factor by which the pace grows with each step that the pod does not notice.
 const FASTER: f64 = 1.4;
-/// How long a pod is left alone after its first answer; doubled with each further one.
+/// The pause after a pod's first reaction; each further reaction doubles it.
 const PAUSE: Duration = Duration::from_secs(120);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
-/// Where this share of what was reclaimed comes back at once, it was not cold: the pod needs what it has.
+/// If this share of the reclaimed bytes returns at once, the memory was not cold: the pod needs
+/// what it has.
 const MUCH: f64 = 0.2;
-/// What the pod needs is believed for so many pauses.
+/// The number of pauses for which a learned working set stays valid.
 const BELIEVED: u32 = 4;
-/// Reclaimed and returned bytes are compared over so long.
+/// The period over which reclaimed and returned bytes are compared.
 const WINDOW: Duration = Duration::from_secs(300);
-/// So much may come back whatever was reclaimed: 16 reads from swap, of 8 pages each
+/// Bytes that may return regardless of the amount reclaimed: 16 reads from swap, of 8 pages each
 /// (`vm.page-cluster`).
 const UNNOTICED: f64 = 512.0 * 1024.0;
-/// A look that comes later than this has no base in the one before.
+/// A look that is later than this after the one before has no base.
 const LONGEST_GAP: Duration = Duration::from_secs(30);
 
 crate::vocabulary! {
-    /// What happens to a pod.
+    /// The phase of a pod.
     #[derive(Default)]
     pub enum Phase {
         #[default]
@@ -50,14 +52,15 @@ crate::vocabulary! {
     }
 }
 
-/// What is known of a pod, for people and metrics.
+/// What reclaim has learned of a pod, for people and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Learned {
     pub phase: Phase,
     pub held: Option<Held>,
-    /// In swap now.
+    /// Bytes in swap now.
     pub offloaded_bytes: u64,
-    /// Asked for since the pod is watched; in mode "observe": what would have been.
+    /// Bytes asked for since the agent watches the pod; in mode "observe": bytes that it would have
+    /// asked for.
     pub asked_bytes: u64,
     pub refaults_per_minute: f64,
     pub pressure_percent: f64,
@@ -70,16 +73,16 @@ pub(super) struct Pace {
     last_step: Option<Monotonic>,
     in_progress: bool,
     pace: f64,
-    /// Both fade.
+    /// Both values decay over time.
     reclaimed: f64,
     returned: f64,
     until: Option<Monotonic>,
     pause: Duration,
-    /// When the last pause is forgiven.
+    /// The time at which the last pause no longer counts.
     forgiven: Option<Monotonic>,
-    /// What the pod needed, and until when that is believed.
+    /// The learned working set, and the time until which it is valid.
     needs: Option<(u64, Monotonic)>,
-    /// Only observed: what would have left.
+    /// Only in mode "observe": bytes that would have left.
     imagined: u64,
     asked: u64,
     pressure: f64,
@@ -94,7 +97,7 @@ impl Pace {
         self.last_step
     }
 
-    /// Takes the pod's figures; returns how much should leave it now.
+    /// Takes the pod's figures; returns the bytes that should leave it now.
     pub(super) fn look(
         &mut self,
         settings: &ReclaimSettings,
@@ -119,7 +122,7 @@ impl Pace {
         self.wish(settings, node, memory)
     }
 
-    /// Whether the pod has noticed that memory left it.
+    /// Returns an error if the pod has noticed that memory left it.
     #[expect(clippy::cast_precision_loss, reason = "shares and sums that fade")]
     fn answer(
         &mut self,
@@ -139,7 +142,7 @@ impl Pace {
         let io = memory.io.zip(before.io).map_or(0.0, |(now, old)| pressure(now, old, span));
         self.pressure = waits.max(io);
         let allowed = (self.reclaimed * settings.max_refault_percent / 100.0).max(UNNOTICED);
-        // What has come back before the last pause began was answered by that pause.
+        // The last pause already answered for the bytes that returned before it began.
         let why = if waits >= settings.max_pressure_percent {
             Held::MemoryPressure
         } else if io >= settings.max_pressure_percent {
@@ -157,12 +160,13 @@ impl Pace {
         Err(why)
     }
 
-    /// `much` has come back: what the pod holds now is what it needs.
+    /// Starts a pause. If `much` has returned, the memory that the pod holds now is its working
+    /// set.
     fn back_off(&mut self, now: Monotonic, why: Held, current_bytes: u64, much: bool) {
         self.pace = LEAST_PACE;
         let backing_off = self.until.is_some_and(|until| now < until);
         let asked_before = self.last_step.is_some();
-        // The same answer, still coming: it does not count twice.
+        // The same reaction, still arriving: it does not count twice.
         if !backing_off && asked_before {
             let forgiven = self.forgiven.is_some_and(|at| now >= at);
             self.pause = match (self.pause.is_zero(), forgiven) {
@@ -219,13 +223,14 @@ impl Pace {
         }
         let calm = 1.0 - self.pressure / settings.max_pressure_percent;
         let share = self.pace.max(LEAST_PACE) * calm.clamp(0.0, 1.0);
-        // Of what the pod could still give in all, so that the last part takes no longer than the first.
+        // A share of all memory that the pod could still give, so that the last part takes no
+        // longer than the first.
         let whole = reclaimable.saturating_add(memory.swap_bytes.max(self.imagined));
         let step = (whole as f64 * share) as u64;
         Ok(step.min(above).min(room))
     }
 
-    /// A step is asked for. Returns its swappiness: as much anonymous memory as swap has room.
+    /// Records a step. Returns its swappiness: as much anonymous memory as swap has room for.
     pub(super) fn asks(&mut self, settings: &ReclaimSettings, now: Monotonic, bytes: u64) -> u8 {
         self.held = None;
         self.last_step = Some(now);
@@ -247,7 +252,7 @@ impl Pace {
         self.asked = self.asked.saturating_sub(done.asked_bytes).saturating_add(done.freed_bytes);
         self.last_step = Some(at);
         if done.exhausted && done.freed_bytes < done.asked_bytes / 2 {
-            // The kernel finds little: what is left is in use.
+            // The kernel finds little: the rest is in use.
             self.pace = LEAST_PACE;
         }
     }
@@ -258,7 +263,7 @@ impl Pace {
         self.last_step = Some(at);
     }
 
-    /// What has changed since it was asked for last.
+    /// Returns the change since the last call.
     pub(super) fn news(&mut self, uid: &PodUid) -> Option<News> {
         let (before, now) = (self.said, self.phase);
         if now == Phase::Waiting || before == now {
@@ -294,5 +299,5 @@ impl Pace {
     }
 }
 
-/// A pod's steps are never closer together than its looks.
+/// Steps of a pod are never closer together than its looks.
 const _: () = assert!(INTERVAL.as_secs() < LONGEST_GAP.as_secs());

@@ -1,4 +1,4 @@
-//! Which pods take part, and which are left alone for now.
+//! Decides which pods take part, and which are left alone for now.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Whether memory may be reclaimed from the pod at all.
+/// Returns true if memory may be reclaimed from the pod at all.
 pub fn takes_part(settings: &ReclaimSettings, eviction: &EvictionSettings, pod: &Pod) -> bool {
     let wish = pod.annotation(RECLAIM);
     let chosen = match settings.pods {
@@ -27,8 +27,8 @@ pub fn takes_part(settings: &ReclaimSettings, eviction: &EvictionSettings, pod: 
         && !matches(&eviction.protected_namespaces, &pod.namespace)
 }
 
-/// Why the pod is left alone now. `epoch`: seconds since 1970; `leaving`: it is being evicted, or the API server has
-/// it no more.
+/// Returns the reason to leave the pod alone now. `epoch`: seconds since 1970; `leaving`: it is
+/// being evicted, or the API server no longer has it.
 pub fn left_alone(
     settings: &ReclaimSettings,
     pod: &Pod,
@@ -39,7 +39,7 @@ pub fn left_alone(
     if leaving || pod.is_terminating() || pod.evicted_by_api {
         return Some(Held::Leaving);
     }
-    // What it may swap it has swapped; what comes back is not its answer to reclaim.
+    // The pod has swapped all that it may; pages that return are not a reaction to reclaim.
     if suspended {
         return Some(Held::Suspended);
     }

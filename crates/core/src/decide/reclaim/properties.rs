@@ -1,4 +1,4 @@
-//! What holds whatever the pods do.
+//! Invariants that hold for any behaviour of the pods.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::model::reclaim::{Held, Look, PodMemory, Reclaimed, Some as Stalls};
 
 const MIB: u64 = 1 << 20;
 
-/// Pods that wait, grow, shrink and read back by chance; the kernel does what it is asked to, more of
-/// it, or less.
+/// Pods that wait, grow, shrink and read back at random; the kernel reclaims what it is asked for,
+/// more, or less.
 struct World {
     chance: Chance,
     pods: Vec<PodMemory>,
@@ -114,7 +114,7 @@ proptest! {
         }
     }
 
-    /// Within one look of it, and then for minutes, however short the wait was.
+    /// The pause begins within one look of the wait and lasts minutes, however short the wait was.
     #[test]
     fn a_pod_that_waited_is_left_alone_for_minutes(seed: u64, micros in 6_000_u64..1_000_000) {
         let settings = settings();

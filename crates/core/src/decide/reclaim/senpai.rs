@@ -1,9 +1,9 @@
-//! The baseline: Senpai's "immediate backoff", as its authors publish it for oomd with its defaults, but
-//! for the floor of 100 MiB, which is that of the agent here.
+//! The baseline: Senpai's "immediate backoff" as its authors publish it for oomd, with its
+//! defaults, except the floor of 100 MiB, which is the agent's.
 //!
-//! Source: facebookincubator/oomd 0dad5f9, `src/oomd/plugins/Senpai.cpp`, `tick_immediate_backoff`: every
-//! 6 ticks of a second, while the larger of avg10 and avg60 is below 0.1 for memory and for IO, reclaim
-//! 1 % of what is above the least size.
+//! Source: facebookincubator/oomd 0dad5f9, `src/oomd/plugins/Senpai.cpp`, `tick_immediate_backoff`:
+//! every 6 ticks of a second, while the larger of avg10 and avg60 is below 0.1 for memory and for
+//! IO, it reclaims 1 % of the memory above the floor.
 
 use crate::model::reclaim::{PodMemory, Some as Stalls};
 

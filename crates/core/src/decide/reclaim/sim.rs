@@ -1,5 +1,6 @@
-//! A simulator of one pod's memory: pages by what programs really accessed (tests/traces), reclaimed
-//! from the coldest on, with the kernel's averages of waiting. Neither a kernel nor a clock.
+//! A simulator of one pod's memory: pages from recorded accesses of real programs (tests/traces),
+//! reclaimed coldest first, with the kernel's averages of waiting. It uses neither a kernel nor a
+//! clock.
 
 use std::time::Duration;
 
@@ -12,17 +13,19 @@ use crate::{
     },
 };
 
-/// What comes back from swap by one read: `vm.page-cluster` is 3. Each traced page stands for so much.
+/// Bytes that one read from swap returns: `vm.page-cluster` is 3. Each traced page stands for this
+/// many.
 const CLUSTER: u64 = 8 * 4096;
-/// How long a process waits for such a read.
+/// The time that a process waits for such a read, in microseconds.
 const READ_MICROS: u64 = 300;
-/// The kernel's order is not exact: so many of a thousand pages leave though they are not the coldest.
+/// The kernel's order is not exact: this many of a thousand pages leave though they are not the
+/// coldest.
 const WRONG: u64 = 30;
 
-/// When the program that grows has grown.
+/// The second at which the growing program has grown.
 const BEGIN: usize = 60;
 
-/// A sequence that looks like chance, the same each time.
+/// A pseudo-random sequence, the same in each run.
 pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
@@ -40,7 +43,7 @@ struct Page {
     out: bool,
 }
 
-/// What has been accessed in one second: clusters of each chunk.
+/// The accesses of each second: clusters of each chunk.
 pub(super) type Trace = Vec<Vec<u64>>;
 
 pub(super) fn trace(text: &str) -> Trace {
@@ -62,7 +65,7 @@ pub(super) struct Pod {
     pub(super) written_bytes: u64,
 }
 
-/// More than the pod has.
+/// More than the pod's memory.
 const GRANT: u64 = 2 << 30;
 
 impl Pod {
@@ -84,7 +87,7 @@ impl Pod {
         pod
     }
 
-    /// The next second of the trace. At its end it goes on from where all memory is there.
+    /// Runs the next second of the trace. After its end it starts over, with all memory in RAM.
     pub(super) fn tick(&mut self) {
         let (at, all) = (usize::try_from(self.second).unwrap(), self.trace.len());
         let at = if at < all { at } else { BEGIN + (at - all) % (all - BEGIN) };
@@ -111,7 +114,7 @@ impl Pod {
         self.offloaded_bytes += self.memory.swap_bytes;
     }
 
-    /// As the kernel's averages, which are brought up to date every two seconds.
+    /// Updates the averages as the kernel does, every two seconds.
     #[expect(clippy::cast_precision_loss)]
     pub(super) fn wait(&mut self, micros: u64) {
         self.waited_micros += micros;
@@ -140,7 +143,7 @@ impl Pod {
         Look { uid: uid.clone(), memory: Some(self.memory.clone()), left_alone: None }
     }
 
-    /// What the kernel does for a write to `memory.reclaim`.
+    /// Does what the kernel does for a write to `memory.reclaim`.
     pub(super) fn reclaim(&mut self, bytes: u64) -> Reclaimed {
         let wanted = bytes.div_ceil(CLUSTER);
         let mut coldest: Vec<(u64, usize, usize)> = Vec::new();
@@ -170,7 +173,7 @@ impl Pod {
     }
 }
 
-/// A calm node at this second.
+/// Returns a node without load at this second.
 pub(super) fn calm(second: u64) -> NodeLook {
     let at = Monotonic(Duration::from_secs(second));
     NodeLook {

@@ -1,4 +1,4 @@
-//! The control loop and Senpai's form on the same recorded accesses.
+//! Runs the control loop and Senpai's form on the same recorded accesses.
 
 use super::{
     Reclaim,
@@ -24,14 +24,14 @@ pub(super) fn settings() -> ReclaimSettings {
     ReclaimSettings { mode: ReclaimMode::On, floor_bytes: 4 * MIB, ..Settings::defaults().reclaim }
 }
 
-/// What came of `minutes` of a trace.
+/// The result of `minutes` of a trace.
 #[derive(Debug)]
 struct Outcome {
     /// Memory in swap, on average and at the end.
     average_mib: u64,
     last_mib: u64,
     size_mib: u64,
-    /// Waiting, in percent of the time.
+    /// Waiting, in percent of time.
     waits_percent: f64,
     written_mib: u64,
 }
@@ -88,8 +88,8 @@ fn an_idle_pod_gives_back_most_of_its_memory_within_ten_minutes() {
     assert!(idle.waits_percent <= 0.1, "{idle:?}");
 }
 
-/// Where memory is cold, as much or more leaves; where all of it is used again within a minute or two,
-/// nothing should leave, and Senpai's form goes on trying.
+/// The agent reclaims at least as much cold memory as Senpai's form. It leaves memory that is used
+/// again within a minute or two, where Senpai's form keeps trying.
 #[test]
 fn as_much_leaves_as_by_senpais_form_and_pods_wait_a_fraction_of_the_time() {
     for (name, text) in traces() {

@@ -1,5 +1,5 @@
-//! Makes swapfiles. A file is made without a name and linked to its path when it is complete: an
-//! interruption leaves nothing behind, and what is at the path already stays.
+//! Creates swapfiles. A file has no name until it is complete and then gets linked to its path: an
+//! interruption leaves nothing behind, and an existing file at the path stays.
 
 use std::{
     fs::{DirBuilder, File, Permissions},
@@ -22,11 +22,11 @@ use rustix::fs::XattrFlags;
 use super::{Provisioner, syscalls};
 use crate::{config::settings::SWAPFILE, failpoint, observe::swap::area::open_beneath};
 
-/// The policy's type for swapfiles: the only one that swapoff(8) may have (fsadm_t), which systemd runs
-/// when the node goes down. restorecon keeps it, for it is among the customizable types.
+/// The SELinux policy's type for swapfiles: the only one that swapoff(8) (fsadm_t), which systemd
+/// runs at shutdown, may access. restorecon keeps it, because it is a customizable type.
 const LABEL: &[u8] = b"system_u:object_r:swapfile_t:s0\0";
 const CHUNK: usize = 1 << 20;
-/// So much may wait to be written before the disk is waited for.
+/// Bytes that may wait to be written before the agent waits for the disk.
 const UNWRITTEN: u64 = 64 << 20;
 
 impl Provisioner<'_> {
@@ -44,7 +44,7 @@ impl Provisioner<'_> {
             syscalls::set_nocow(&file)?;
         }
         if self.roots.path("/sys/fs/selinux/enforce").exists() {
-            // Not every file system has labels, and swap works without.
+            // Not every file system supports labels, and swap works without one.
             let _ = rustix::fs::fsetxattr(&file, "security.selinux", LABEL, XattrFlags::empty());
         }
         self.fill(&file, bytes)?;
@@ -59,7 +59,7 @@ impl Provisioner<'_> {
         File::from(folder).sync_all()
     }
 
-    /// Gives the file blocks for all of its bytes.
+    /// Allocates blocks for all bytes of the file.
     fn fill(&self, file: &File, bytes: u64) -> io::Result<()> {
         let length = i64::try_from(bytes).map_err(io::Error::other)?;
         match fallocate(file, FallocateFlags::empty(), 0, length) {

@@ -23,7 +23,7 @@ use crate::{
     roots::Roots,
 };
 
-/// A step failed; those before it are done.
+/// A failed step; the steps before it are done.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step}: {source}")]
 pub struct StepError {
@@ -33,20 +33,20 @@ pub struct StepError {
 }
 
 impl StepError {
-    /// The kernel does not take what was to be switched on as swap: it has holes, shares its blocks with
-    /// a snapshot or a copy, or is compressed.
+    /// Returns true if the kernel rejects the area as swap: it has holes, shares blocks with a
+    /// snapshot or a copy, or is compressed.
     pub fn is_refused(&self) -> bool {
         self.source.raw_os_error() == Some(libc::EINVAL)
     }
 }
 
-/// How swap is made and switched on.
+/// Creates swap and switches it on.
 pub struct Provisioner<'a> {
     pub roots: &'a Roots,
     pub page_bytes: u64,
     pub priority: u16,
     pub discard: Discard,
-    /// Hears how far a long step is: bytes done and bytes in all.
+    /// Receives the progress of a long step: bytes done and bytes in total.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Provisioner<'_> {
 }
 
 impl Provisioner<'_> {
-    /// Does one step. A step that fails has changed nothing.
+    /// Carries out one step. A failed step has changed nothing.
     pub fn carry_out(&self, step: &Step) -> Result<(), StepError> {
         let failed = |source| StepError { step: step.to_string(), source };
         failpoint::at("swap.step").map_err(failed)?;
@@ -90,7 +90,7 @@ impl Provisioner<'_> {
         })
     }
 
-    /// Onto a device that nobody else has open.
+    /// Formats a device that no other program has open.
     fn format(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let device = exclusively(&self.roots.path(path))?;
         device.write_all_at(&self.header(bytes)?, 0)?;
@@ -102,23 +102,24 @@ impl Provisioner<'_> {
         let mut page = vec![0; usize::try_from(self.page_bytes).unwrap_or(4096)];
         device.read_exact_at(&mut page, 0)?;
         if SwapHeader::from_page(&page).is_none_or(|header| !header.is_ours()) {
-            return Err(io::Error::other("it is no swap area of ours any more"));
+            return Err(io::Error::other("it is no longer a swap area of the agent"));
         }
         page.fill(0);
         device.write_all_at(&page, 0)?;
         device.sync_all()
     }
 
-    /// Nothing but a swap area of ours: somebody may have put another file there meanwhile.
+    /// Removes only a swap area of the agent: another program may have put another file there
+    /// meanwhile.
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let found = area(self.roots, path, self.page_bytes).map_err(io::Error::other)?;
         if !matches!(found, Area::Ours { .. }) {
-            return Err(io::Error::other("it is no swap area of ours any more"));
+            return Err(io::Error::other("it is no longer a swap area of the agent"));
         }
         std::fs::remove_file(self.roots.path(path))
     }
 
-    /// A swapfile is switched on by the very file that was looked at.
+    /// Switches on the same file that was examined, by its descriptor.
     fn swap_on(&self, path: &Path) -> io::Result<()> {
         let real = self.roots.path(path);
         if path.starts_with("/dev") {
@@ -127,7 +128,7 @@ impl Provisioner<'_> {
         let file = File::from(open_beneath(self.roots, path, OFlag::O_RDONLY)?);
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         match syscalls::swapon(&by_descriptor, self.priority, self.discard) {
-            // On already, under a name that only another mount namespace knows.
+            // Already on, under a name that only another mount namespace knows.
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
             switched_on => switched_on,
         }

@@ -1,4 +1,4 @@
-//! System calls that no library wraps.
+//! System calls that no library of ours wraps.
 
 #![allow(unsafe_code, reason = "foreign functions; each call says why it is sound")]
 
@@ -34,11 +34,11 @@ pub fn swapoff(path: &Path) -> io::Result<()> {
     check(unsafe { libc::swapoff(path.as_ptr()) })
 }
 
-/// Sets FS_NOCOW_FL: on btrfs, a swapfile's blocks must stay where they are. A new file inherits its
-/// folder's compression, which excludes that flag, and which swap cannot have.
+/// Sets FS_NOCOW_FL, because on btrfs the blocks of a swapfile must not move. A new file inherits
+/// its folder's compression, which excludes that flag, and which swap does not allow.
 pub fn set_nocow(file: &std::fs::File) -> io::Result<()> {
     let mut flags = ioctl_getflags(file)?;
-    // One after the other: btrfs refuses FS_NOCOW_FL for a file that still has FS_COMPR_FL.
+    // In two steps: btrfs rejects FS_NOCOW_FL for a file that still has FS_COMPR_FL.
     if flags.contains(IFlags::COMPRESSED) {
         ioctl_setflags(file, flags - IFlags::COMPRESSED)?;
         flags = ioctl_getflags(file)?;

@@ -1,4 +1,4 @@
-//! Compressed RAM disks, added and removed.
+//! Adds and removes compressed RAM disks.
 //!
 //! Source: Linux `Documentation/admin-guide/blockdev/zram.rst`.
 
@@ -11,12 +11,12 @@ use crate::roots::Roots;
 
 const CONTROL: &str = "/sys/class/zram-control";
 
-/// Whether the kernel's module is there.
+/// Returns true if the kernel module is loaded.
 pub fn is_there(roots: &Roots) -> bool {
     roots.path(CONTROL).is_dir()
 }
 
-/// A new device of `bytes`.
+/// Adds a device of `bytes`.
 pub fn add(roots: &Roots, bytes: u64) -> io::Result<PathBuf> {
     let control = roots.path(CONTROL).join("hot_add");
     let number: u32 = fs::read_to_string(control)?.trim().parse().map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! What the running agent has left: its status, its settings, and room for both.
+//! Facts about the running agent: its status, its settings, and the space for both.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::{
     roots::Roots,
 };
 
-/// `on_disk` is the configuration there, if it can be used.
+/// `on_disk` is the configuration there, if it is valid.
 pub(super) fn facts(roots: &Roots, on_disk: Option<&Resolved>) -> AgentFacts {
     let published = published(roots);
     let known = published.as_ref().ok().and_then(Option::as_ref);
@@ -37,14 +37,14 @@ fn differs(roots: &Roots, on_disk: &Resolved) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// `None` for a folder of a host that does not run.
+/// `None` for the folder of a host that does not run.
 fn space(roots: &Roots) -> Option<Space> {
     let run = roots.path("/run");
     fs::metadata(&run).ok()?;
     let space = rustix::fs::statvfs(&run).ok()?;
     Some(Space {
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
-        // Some file systems have no bound.
+        // Some file systems have no limit.
         free_files: if space.f_files == 0 { u64::MAX } else { space.f_favail },
         read_only: space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
     })

@@ -1,4 +1,4 @@
-//! What the API server lets the kubelet's credentials do.
+//! Facts about the kubelet's credentials, and their permissions in the API server.
 
 use std::{
     future::Future,
@@ -22,10 +22,10 @@ use crate::{
     roots::Roots,
 };
 
-/// For the first question, and for all others together.
+/// Time for the first query, and for all others together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads the credentials, and asks about the node, then for every permission at once.
+/// Reads the credentials, queries the node, and then all permissions at once.
 pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
     let credentials = match credentials::load(roots, settings).await {
         Ok(credentials) => credentials,
@@ -38,7 +38,7 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
             };
         }
     };
-    // The first question waits for the connection too; where it fails so, nothing else is asked.
+    // The first query also waits for the connection; if that fails, the others are skipped.
     let taints = in_time(taints(&credentials)).await;
     let (permissions, guard) = match &taints {
         Err(Unanswered::Late(why)) => {
@@ -68,7 +68,7 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
     }
 }
 
-/// What the credentials for the taint may do, where it is to be set.
+/// Returns the permissions of the taint's credentials, if a taint is configured.
 async fn guard(
     roots: &Roots,
     settings: &Settings,
@@ -89,7 +89,7 @@ async fn guard(
     })
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 enum Unanswered {
     Late(String),
     Failed(String),
@@ -106,14 +106,14 @@ impl Unanswered {
 async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Unanswered> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => answer.map_err(|error| Unanswered::Failed(chain(&error))),
-        Err(_) => Err(Unanswered::Late(format!("no answer in {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(Unanswered::Late(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }
 
 async fn may(credentials: &Credentials, access: &Access) -> kube::Result<Permission> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let node = &credentials.node_name;
-    // Older API servers leave the selector out, and then nodes may list all pods.
+    // Older API servers drop the selector; there, nodes may list all pods.
     let selector = FieldSelectorAttributes {
         raw_selector: Some(format!("spec.nodeName={node}")),
         requirements: None,

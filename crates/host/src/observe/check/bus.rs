@@ -1,4 +1,4 @@
-//! What systemd says, if it answers soon.
+//! Facts from systemd, if it answers soon.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Ours.
+/// The agent's units.
 const UNITS: [&str; 2] = ["wasp-agent.service", "wasp-swap.service"];
 
 pub(super) async fn facts(roots: &Roots) -> Asked<BusFacts> {
@@ -32,7 +32,7 @@ pub(super) async fn facts(roots: &Roots) -> Asked<BusFacts> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(facts)) => Asked::Answered(facts),
         Ok(Err(error)) => failed(&error),
-        Err(_) => failed(&format!("no answer in {} s", PATIENCE.as_secs())),
+        Err(_) => failed(&format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 
@@ -44,7 +44,7 @@ async fn unit(connection: &Connection, name: &str) -> zbus::Result<UnitFacts> {
     Ok(UnitFacts {
         load: get("Unit", "LoadState").await?,
         active: get("Unit", "ActiveState").await?,
-        // A unit that is not there has none.
+        // A unit that does not exist has none.
         status: get("Service", "StatusText").await.unwrap_or_default(),
         sub: get("Unit", "SubState").await?,
         file: get("Unit", "UnitFileState").await.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The OCI hook as it is installed.
+//! Facts about the installed OCI hook.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     roots::Roots,
 };
 
-/// Where the package has the programs, and where the first boot of RHEL CoreOS puts them.
+/// The folders in which the package, and the first boot of RHEL CoreOS, install the programs.
 const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
 pub(super) fn facts(roots: &Roots) -> HookFacts {
@@ -44,7 +44,6 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
             .collect(),
         definition,
         foreign,
-        selinux: enforces(roots).map(|enforces| (enforces, label(&roots.path(&program)))),
         program: program::facts(roots, &roots.path(&program), &program, &roots.path(&agent)),
         agent_installed: installed.is_some(),
         published: crate::state::StateFile::<crate::model::hook::HookSettings>::new(roots)
@@ -63,25 +62,8 @@ fn state(folder: &Path) -> FolderState {
     }
 }
 
-/// The program that a definition names.
+/// Returns the program that a definition names.
 fn named(definition: &str) -> Option<PathBuf> {
     let definition: serde_json::Value = serde_json::from_str(definition).ok()?;
     Some(definition["hook"]["path"].as_str()?.into())
-}
-
-/// `None` where the kernel has no SELinux, it is switched off, or there is no policy
-/// (is_selinux_enabled(3) goes by the same two files).
-fn enforces(roots: &Roots) -> Option<bool> {
-    if !roots.path("/etc/selinux/config").exists() {
-        return None;
-    }
-    let enforce = fs::read_to_string(roots.path("/sys/fs/selinux/enforce")).ok()?;
-    Some(enforce.trim_end() == "1")
-}
-
-fn label(path: &Path) -> Option<String> {
-    let mut buffer = [0_u8; 256];
-    let length = rustix::fs::getxattr(path, "security.selinux", &mut buffer).ok()?;
-    let label = String::from_utf8_lossy(buffer.get(..length)?);
-    Some(label.trim_end_matches('\0').to_owned())
 }

@@ -1,4 +1,4 @@
-//! What the kernel offers.
+//! Facts about the kernel.
 
 use std::{fs, path::Path};
 
@@ -28,7 +28,11 @@ pub(super) fn facts(roots: &Roots, settings: &Settings) -> KernelFacts {
         slices: slices.collect(),
         disks: disks::in_use(roots),
         io_latency: release.as_deref().and_then(|release| io_latency(roots, release)),
-        pressure: pressure(roots),
+        pressure: pressure(roots, &roots.proc("pressure/memory")),
+        pods_pressure: roots
+            .pods()
+            .iter()
+            .find_map(|pods| pressure(roots, &cgroup.join(pods).join("memory.pressure")).ok()),
         zswap: fs::read_to_string(roots.path(crate::decide::tunables::ZSWAP))
             .ok()
             .map(|enabled| enabled.trim_end() == "Y"),
@@ -42,32 +46,31 @@ fn controllers(folder: &Path) -> Option<Vec<String>> {
     Some(text.split_whitespace().map(str::to_owned).collect())
 }
 
-/// By the kernel's configuration, as Fedora and RHEL and as Debian install it.
+/// Reads the kernel's configuration where Fedora, RHEL and Debian install it.
 fn io_latency(roots: &Roots, release: &str) -> Option<bool> {
     let places = [format!("/usr/lib/modules/{release}/config"), format!("/boot/config-{release}")];
     let text = places.iter().find_map(|path| fs::read_to_string(roots.path(path)).ok())?;
     Some(text.lines().any(|line| line == "CONFIG_BLK_CGROUP_IOLATENCY=y"))
 }
 
-fn pressure(roots: &Roots) -> Result<MemoryWaits, String> {
-    let path = roots.proc("pressure/memory");
+fn pressure(roots: &Roots, path: &Path) -> Result<MemoryWaits, String> {
     let failed = |error: &dyn std::fmt::Display| {
-        format!("cannot read {}: {error}", roots.shown(&path).display())
+        format!("cannot read {}: {error}", roots.shown(path).display())
     };
-    let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
-    // procfs's own reader panics at a line that is cut short.
+    let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
+    // procfs's own reader panics at a truncated line.
     let avg10 = |kind: &str| -> Option<f64> {
         let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
         line.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?.parse().ok()
     };
-    let missing = |kind: &str| failed(&format!("no avg10 of {kind:?} in it"));
+    let missing = |kind: &str| failed(&format!("it has no avg10 of {kind:?}"));
     Ok(MemoryWaits {
         some_percent: avg10("some").ok_or_else(|| missing("some"))?,
         full_percent: avg10("full").ok_or_else(|| missing("full"))?,
     })
 }
 
-/// How many tmpfs volumes pods have, and how many of them the kernel may swap.
+/// Returns the number of the pods' tmpfs volumes, and of those that the kernel may swap.
 fn pod_tmpfs(roots: &Roots) -> (usize, usize) {
     let mounts = mounts::mounts(roots);
     // The agent's unit hides the folder itself behind a tmpfs.

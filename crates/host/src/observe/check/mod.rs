@@ -1,4 +1,4 @@
-//! All that `wasp-agent check` goes by, gathered once.
+//! Gathers the facts for `wasp-agent check`, each once.
 
 mod agent;
 pub mod api;
@@ -19,15 +19,16 @@ use crate::{
     roots::Roots,
 };
 
-/// Who is asked beside the host's files, and why not.
+/// The programs to query in addition to the host's files, and the reasons for leaving out others.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     pub bus: Result<(), &'static str>,
     pub api: Result<(), &'static str>,
 }
 
-/// Gathers everything within `scope`. `configuration` is what became of loading the configuration on disk,
-/// `kubelet` what its configuration is, `provisioning` what `wasp-agent provision` would do.
+/// Gathers all facts within `scope`. `configuration` is the result of loading the configuration on
+/// disk, `kubelet` the kubelet's configuration, `provisioning` the steps that `wasp-agent
+/// provision` would take.
 pub async fn gather(
     roots: &Roots,
     settings: &Settings,

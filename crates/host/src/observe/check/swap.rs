@@ -1,4 +1,4 @@
-//! Swap that is on, and where it is.
+//! Facts about active swap and its place.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::{
     roots::Roots,
 };
 
-/// Where containers and the kubelet write, and the database of the control plane.
+/// The folders that containers and the kubelet write to, and the control plane's database.
 const BESIDE: [&str; 2] = ["/var", "/var/lib/etcd"];
 
 pub(super) fn facts(roots: &Roots, provisioning: Asked<Vec<String>>) -> SwapFacts {
     let areas = node::swap_devices(roots).into_iter().map(|device| {
         let path = unescaped(&device.path);
-        // What a compressed RAM disk writes back goes to its backing device.
+        // A compressed RAM disk writes back to its backing device.
         let (in_ram, written_to) = match zram(&path).map(|name| zram::backing_device(roots, name)) {
             Some(None) => (true, path),
             Some(Some(backing)) => (false, backing),
@@ -48,7 +48,7 @@ fn disks_of(roots: &Roots, path: &Path) -> Vec<String> {
     disks::disks(roots, &[path.to_owned()]).into_values().collect()
 }
 
-/// Whole disks tell; virtual ones may say what is not so.
+/// Whole disks have a reliable value; virtual ones may not.
 fn rotates(roots: &Roots, disk: &str) -> bool {
     let name = disk.rsplit('/').next().unwrap_or(disk);
     let path = roots.path(format!("/sys/class/block/{name}/queue/rotational"));

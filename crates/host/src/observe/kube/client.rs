@@ -1,8 +1,8 @@
-//! A client for the API server that a kubeconfig names, as kube makes one, with two differences.
+//! Builds a client for the API server in a kubeconfig, as kube does, with two differences.
 //!
-//! It trusts the kubeconfig's authorities only, where it names any, as client-go does; kube adds them to
-//! those of the system, of which each client then keeps some hundred in memory. And it runs no program
-//! to get credentials (`exec`, `auth-provider`): the agent is root.
+//! It trusts only the kubeconfig's authorities, if there are any, as client-go does; kube adds them
+//! to the system's, of which each client then keeps about a hundred in memory. And it runs no
+//! program to get credentials (`exec`, `auth-provider`), because the agent is root.
 
 use std::net::IpAddr;
 
@@ -32,11 +32,11 @@ use tower::{Layer, ServiceExt};
 
 use super::credentials::chain;
 
-/// A client of `config`; the error says what is wrong, and quotes no secret.
+/// Builds a client for `config`. The error describes the problem and quotes no secret.
 pub(super) fn client(config: &Config) -> Result<Client, String> {
     if let Some(proxy) = &config.proxy_url {
         let host = proxy.host().unwrap_or_default();
-        return Err(format!("it asks for the proxy {host}, which the agent does not use"));
+        return Err(format!("it sets the proxy {host}, which the agent does not use"));
     }
     let authorization = authorization(&config.auth_info)?;
     let tls = tls(config)?;
@@ -68,8 +68,8 @@ pub(super) fn client(config: &Config) -> Result<Client, String> {
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// What to say who we are by, beside a certificate. What a file of a token holds is read once: the
-/// credentials are loaded anew when it changes.
+/// Returns the header that identifies the agent, in addition to a certificate. A token file is read
+/// once: a change of the file reloads the credentials.
 fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, String> {
     let unused = [
         ("exec", user.exec.is_some()),
@@ -96,7 +96,7 @@ fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, String> {
     }
     let Some(token) = token else { return Ok(None) };
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-        "its token has a line break or another character that no token has".to_owned()
+        "its token has a line break or another character that is not allowed".to_owned()
     })?;
     value.set_sensitive(true);
     Ok(Some(value))
@@ -109,7 +109,9 @@ fn tls(config: &Config) -> Result<SslConnectorBuilder, String> {
         let mut store = X509StoreBuilder::new().map_err(failed)?;
         for der in authorities {
             let added = X509::from_der(der).and_then(|authority| store.add_cert(authority));
-            added.map_err(|error| format!("its certificate authority is none: {error}"))?;
+            added.map_err(|error| {
+                format!("its certificate authority is not a certificate: {error}")
+            })?;
         }
         tls.set_cert_store(store.build());
     }
@@ -127,7 +129,7 @@ fn tls(config: &Config) -> Result<SslConnectorBuilder, String> {
     Ok(tls)
 }
 
-/// What a kubeconfig has as `KEY-data`, in base64, or in the file that `KEY` names.
+/// Returns `KEY-data`, decoded from base64, or the content of the file in `KEY`.
 fn data_or_file(
     key: &str,
     data: Option<&str>,
@@ -146,7 +148,7 @@ fn data_or_file(
     }
 }
 
-/// Sets our certificate, those between it and its authority, and its key.
+/// Sets our certificate, its intermediate certificates, and its key.
 fn identify(tls: &mut SslConnectorBuilder, certificate: &[u8], key: &[u8]) -> Result<(), String> {
     let wrong = |what: &'static str| move |error: ErrorStack| format!("its {what}: {error}");
     let chain = X509::stack_from_pem(certificate).map_err(wrong("client certificate"))?;
@@ -160,7 +162,7 @@ fn identify(tls: &mut SslConnectorBuilder, certificate: &[u8], key: &[u8]) -> Re
     tls.set_private_key(&key).map_err(wrong("client key"))
 }
 
-/// The server's certificate must be for `name` (`tls-server-name`), whatever its address is.
+/// Requires the server's certificate to be for `name` (`tls-server-name`), whatever its address is.
 fn expect_name(tls: &mut ConnectConfiguration, name: &str) -> Result<(), ErrorStack> {
     tls.set_use_server_name_indication(false);
     tls.set_verify_hostname(false);
@@ -196,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_authority_that_the_kubeconfig_names_is_trusted() {
         let folder = tempfile::tempdir().unwrap();
-        // As `openssl req -x509` writes one.
+        // As `openssl req -x509` writes it.
         let pem = include_bytes!("../../../../../tests/fixtures/authority.pem");
         let path = folder.path().join("ca.crt");
         std::fs::write(&path, pem).unwrap();
@@ -206,7 +208,7 @@ mod tests {
             connector.context().cert_store().all_certificates().len()
         };
         assert_eq!(trusted(&named), 1);
-        // Else the system's, however many those are.
+        // Otherwise the system's authorities, whatever their number.
         let system = SslConnector::builder(SslMethod::tls_client()).unwrap().build();
         let system = system.context().cert_store().all_certificates().len();
         assert_eq!(trusted(&config("", "").await), system);

@@ -1,7 +1,8 @@
-//! The kubelet's kubeconfig and client certificate: found, read, and read again when they change.
+//! Finds and reads the kubelet's kubeconfig and client certificate, and reads them again when they
+//! change.
 //!
-//! Kubelet client certificates rotate: `kubelet-client-current.pem` is a link that is swung to a
-//! new file (kubelet `certificate_store.go`), while kube's client reads certificates only once.
+//! Kubelet client certificates rotate: `kubelet-client-current.pem` is a link whose target changes
+//! (kubelet `certificate_store.go`), while kube's client reads certificates only once.
 
 use std::{
     fs,
@@ -20,19 +21,20 @@ use super::{
 };
 use crate::{config::settings::Settings, model::plain::plain, roots::Roots};
 
-/// Where kubelets have their kubeconfig: RHCOS and RHEL, then kubeadm.
+/// The usual places of a kubelet's kubeconfig: RHCOS and RHEL, then kubeadm.
 pub const USUAL_PLACES: [&str; 2] = ["/var/lib/kubelet/kubeconfig", "/etc/kubernetes/kubelet.conf"];
 
-/// What the kubelet uses once it has rotated the certificate that it was given first, whatever its
-/// kubeconfig holds (kubelet `certificate_store.go`).
+/// The certificate that the kubelet uses once it has rotated its first one, regardless of its
+/// kubeconfig (kubelet `certificate_store.go`).
 const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 
-/// Silence on a connection after which it is given up; a healthy watch has a bookmark a minute.
+/// A connection that is silent for this long is given up; a healthy watch has a bookmark every
+/// minute.
 const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    #[error("no kubeconfig of the kubelet at {0} (set node.kubeconfig if it is elsewhere)")]
+    #[error("no kubeconfig of the kubelet at {0} (if it is elsewhere, set node.kubeconfig)")]
     NotFound(String),
     #[error("kubeconfig {path} is a link to {target}, which does not exist")]
     Dangling { path: PathBuf, target: PathBuf },
@@ -45,26 +47,26 @@ pub enum CredentialsError {
     NoNodeName(PathBuf),
 }
 
-/// Credentials as they were at one time.
+/// Credentials at one moment.
 #[derive(Clone)]
 pub struct Credentials {
     pub client: Client,
     pub kubeconfig: PathBuf,
     pub server: String,
     pub node_name: String,
-    /// `None` where the kubelet has no client certificate (a token, say).
+    /// `None` if the kubelet has no client certificate (but a token, for example).
     pub certificate_expires: Option<SystemTime>,
     pub certificate_begins: Option<SystemTime>,
-    /// The node that the certificate is for; `node.name` may name another.
+    /// The name of the node in the certificate; `node.name` may differ.
     pub certificate_name: Option<String>,
-    /// Files that decide on all this, to watch.
+    /// The files that these credentials come from, to watch.
     pub files: Vec<PathBuf>,
-    /// Changes with the content of any of the files.
+    /// A digest that changes with the content of any of the files.
     pub fingerprint: u64,
 }
 
 impl std::fmt::Debug for Credentials {
-    /// Without the client: it holds the key.
+    /// Leaves out the client, which holds the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
             .field("kubeconfig", &self.kubeconfig)
@@ -75,10 +77,10 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// How the agent names itself in each request: audit logs and `managedFields` show it.
+/// The user agent in each request: audit logs and `managedFields` show it.
 const USER_AGENT: &str = concat!("wasp-agent/", env!("CARGO_PKG_VERSION"));
 
-/// The kubeconfig that counts, whether or not it can be used; `Err` names where it was sought.
+/// Returns the kubeconfig in effect, usable or not; `Err` names the places searched.
 pub fn find(roots: &Roots, settings: &Settings) -> Result<PathBuf, CredentialsError> {
     let places = candidates(roots, settings);
     let usual = settings.kubeconfig.is_none();
@@ -97,7 +99,7 @@ pub fn find(roots: &Roots, settings: &Settings) -> Result<PathBuf, CredentialsEr
     })
 }
 
-/// All places where the kubeconfig may appear.
+/// Returns all places where the kubeconfig may appear.
 pub fn candidates(roots: &Roots, settings: &Settings) -> Vec<PathBuf> {
     match &settings.kubeconfig {
         Some(path) => vec![roots.path(path)],
@@ -105,7 +107,7 @@ pub fn candidates(roots: &Roots, settings: &Settings) -> Vec<PathBuf> {
     }
 }
 
-/// Reads kubeconfig and certificates, and makes a client of them. Talks to nobody.
+/// Reads kubeconfig and certificates, and builds a client. Sends no request.
 pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, CredentialsError> {
     let path = find(roots, settings)?;
     let unusable = |reason: String| CredentialsError::Unusable { path: path.clone(), reason };
@@ -115,7 +117,7 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
     files.append(&mut access.files);
     files.sort();
     files.dedup();
-    // Before the content is used: what changes meanwhile is noticed.
+    // Take the digest before the content is used, so that a later change is noticed.
     let fingerprint = fingerprint(&files);
     let certificate = access.identity.as_ref().map(certificate_of).transpose().map_err(unusable)?;
     let certificate = match certificate {
@@ -151,13 +153,13 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
     })
 }
 
-/// kube's own reader of kubeconfigs is not used: it takes HTTPS_PROXY for the API server, runs exec
+/// Does not use kube's own reader of kubeconfigs: it uses HTTPS_PROXY for the API server, runs exec
 /// plugins, and panics later at a server without a scheme.
 fn config(access: Access) -> Result<Config, String> {
     let mut config = Config::new(access.server);
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
-    // Whether and when to ask again is decided here, where 429 has a meaning of its own.
+    // The callers decide if and when to retry, because 429 has a special meaning for evictions.
     config.default_retry = false;
     let agent = hyper::header::HeaderValue::from_static(USER_AGENT);
     config.headers.push((hyper::header::USER_AGENT, agent));
@@ -180,16 +182,16 @@ fn config(access: Access) -> Result<Config, String> {
     Ok(config)
 }
 
-/// The certificates of an authority, in DER.
+/// Returns the certificates of an authority, in DER.
 fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let no_pem = || "its certificate-authority has no PEM certificate that can be read".to_owned();
+    let no_pem = || "its certificate-authority has no readable PEM certificate".to_owned();
     let all = X509::stack_from_pem(pem).map_err(|_| no_pem())?;
     let all: Vec<Vec<u8>> =
         all.iter().map(|one| one.to_der()).collect::<Result<_, _>>().map_err(|_| no_pem())?;
     if all.is_empty() { Err(no_pem()) } else { Ok(all) }
 }
 
-/// The certificate, if the key is its own.
+/// Returns the certificate if the key belongs to it.
 fn certificate_of(identity: &Identity) -> Result<X509, String> {
     let certificate = X509::from_pem(&identity.certificate)
         .map_err(|_| "its client certificate is not a PEM certificate".to_owned())?;
@@ -198,11 +200,11 @@ fn certificate_of(identity: &Identity) -> Result<X509, String> {
         .map_err(|_| "its client key is not a PEM key without passphrase".to_owned())?;
     match certificate.public_key() {
         Ok(public) if public.public_eq(&key) => Ok(certificate),
-        _ => Err("its client key does not belong to its client certificate".to_owned()),
+        _ => Err("its client key does not match its client certificate".to_owned()),
     }
 }
 
-/// What is at `current`, if it is for the same node as `given` and good for longer.
+/// Returns the identity at `current`, if it is for the same node as `given` and valid for longer.
 fn newer(current: &Path, given: &X509) -> Option<(Identity, X509)> {
     let pem = read(current).ok()?;
     let identity = Identity { certificate: pem.clone(), key: pem };
@@ -212,7 +214,7 @@ fn newer(current: &Path, given: &X509) -> Option<(Identity, X509)> {
     (name == given_name && is_newer).then_some((identity, certificate))
 }
 
-/// A digest of the files' content; files that cannot be read count as empty.
+/// Returns a digest of the files' content; unreadable files count as empty.
 pub fn fingerprint(files: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for file in files {
@@ -222,7 +224,7 @@ pub fn fingerprint(files: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
-/// `system:node:NAME` in the certificate's common name: what the API server takes us for.
+/// Returns NAME of the common name `system:node:NAME`: the node that the API server takes us for.
 fn node_name(certificate: &X509) -> Option<String> {
     let name = certificate.subject_name().entries_by_nid(Nid::COMMONNAME).next()?;
     let name = name.data().to_string().ok()?;
@@ -235,15 +237,17 @@ fn unix_time(time: &openssl::asn1::Asn1TimeRef) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// Where a file is wrong, and not how: the error quotes lines and values, and may quote a key.
+/// Describes the place of the fault but not the fault: the error quotes lines and values, possibly
+/// of a key.
 pub fn wrong_place(error: &serde_saphyr::Error) -> String {
     let place = error.location().map_or_else(String::new, |place| {
         format!(" (line {}, column {})", place.line(), place.column())
     });
-    format!("it is not the YAML that it should be{place}")
+    format!("it is not valid YAML{place}")
 }
 
-/// An error with all that caused it, in one line: the API server may say anything.
+/// Formats an error with all its causes in one line, made safe because the API server chooses the
+/// text.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     // Its Display prints the answer with Rust's names and braces.
     if let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() {
@@ -261,8 +265,8 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     plain(&without_source_files(&text)).into_owned()
 }
 
-/// What the API server has refused, in a sentence: `User "x" cannot list resource "pods"` is whom it does
-/// not let do what.
+/// Describes a refusal of the API server as a sentence: `User "x" cannot list resource "pods"`
+/// becomes `refused: x may not list pods`.
 pub fn refused(code: u16, message: &str) -> String {
     let words = || {
         let (_, rest) = message.split_once("User \"")?;
@@ -274,13 +278,13 @@ pub fn refused(code: u16, message: &str) -> String {
     };
     let message = if message.is_empty() { "without a reason" } else { message };
     match code {
-        401 => format!("refused: it does not accept the node's credentials: {message} (401)"),
+        401 => format!("refused: it rejects the node's credentials: {message} (401)"),
         403 => words().unwrap_or_else(|| format!("refused: {message} (403)")),
         _ => format!("{message} ({code})"),
     }
 }
 
-/// A certificate that is not valid yet tells that this node's clock is late.
+/// Reports a wrong clock on this node if the certificate is not valid yet.
 pub fn wrong_clock(text: &str, begins: Option<SystemTime>, now: SystemTime) -> Option<String> {
     let late = begins.is_some_and(|begins| now < begins);
     if !late && !text.contains("not yet valid") {
@@ -289,11 +293,11 @@ pub fn wrong_clock(text: &str, begins: Option<SystemTime>, now: SystemTime) -> O
     let shown = jiff::Timestamp::try_from(now)
         .map_or_else(|e| e.to_string(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
     Some(format!(
-        "this node's clock is wrong: it is at {shown}, and a certificate is not yet valid then"
+        "this node's clock is wrong: it shows {shown}, when a certificate is not yet valid"
     ))
 }
 
-/// Without the places in its own source that OpenSSL adds: `…:../ssl/statem/statem_clnt.c:1889:…`.
+/// Removes the places in OpenSSL's own source: `…:../ssl/statem/statem_clnt.c:1889:…`.
 fn without_source_files(text: &str) -> String {
     let mut parts = text.split(':').peekable();
     let mut kept = Vec::new();

@@ -1,5 +1,4 @@
-//! One pod at a time, out of what the API server sends: a pod with a field that cannot be read costs
-//! nobody but itself.
+//! Decodes pods one by one: a pod with an unreadable field does not affect any other.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,26 +12,26 @@ use crate::model::{
     quantity::Quantity,
 };
 
-/// The longest object that is read. etcd takes 1.5 MiB, in a shorter encoding than JSON.
+/// Upper bound of an object, in bytes. etcd allows 1.5 MiB, in a shorter encoding than JSON.
 pub const LONGEST_OBJECT: usize = 4 << 20;
 
-/// What is said of a pod that cannot be read, at most.
+/// Upper bound of the reason that is reported for an unreadable pod.
 const LONGEST_REASON: usize = 200;
 
-/// A pod that cannot be read, as far as it is known.
+/// A pod that cannot be read, with the fields that could.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OddPod {
-    /// As containers' cgroups have it.
+    /// As in the names of the containers' cgroups.
     pub uid: Option<PodUid>,
-    /// Empty where it is no name, as is the next.
+    /// Empty if it is not a valid name, like the next field.
     pub namespace: String,
     pub name: String,
-    /// Which field it is, and what is wrong with it.
+    /// The faulty field, and the fault.
     pub reason: String,
 }
 
 impl OddPod {
-    /// `namespace/name`, or what there is instead.
+    /// `namespace/name`, or the best substitute.
     pub fn label(&self) -> String {
         match (&self.uid, self.name.as_str()) {
             (None, "") => "a pod without a name".to_owned(),
@@ -48,7 +47,7 @@ impl fmt::Display for OddPod {
     }
 }
 
-/// The pod that an object is. `kept`: keys of annotations that are kept beside the known ones.
+/// Decodes a pod. `kept`: keys of annotations to keep in addition to the known ones.
 pub fn pod(json: &[u8], kept: &[String]) -> Result<Pod, OddPod> {
     let text = String::from_utf8_lossy(json);
     match serde_json::from_str::<WirePod>(&text) {
@@ -60,13 +59,13 @@ pub fn pod(json: &[u8], kept: &[String]) -> Result<Pod, OddPod> {
     }
 }
 
-/// A pod of which there is only the beginning, since it is longer than [`LONGEST_OBJECT`].
+/// Describes a pod that is longer than [`LONGEST_OBJECT`], from its beginning.
 pub fn too_long(beginning: &[u8]) -> OddPod {
     let reason = format!("it is longer than {} MiB", LONGEST_OBJECT >> 20);
     odd(&String::from_utf8_lossy(beginning), reason)
 }
 
-/// `metadata.resourceVersion` of an object, whatever else is in it.
+/// Returns `metadata.resourceVersion` of an object, whatever its other content is.
 pub fn version(json: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(json);
     let mut version = None;
@@ -79,7 +78,7 @@ pub fn version(json: &[u8]) -> Option<String> {
     version
 }
 
-/// The path without the `object` around a watch's object.
+/// Returns the path without the `object` that a watch puts around an object.
 fn keys<'a>(path: &[Step<'a>]) -> Vec<&'a str> {
     let path = path.strip_prefix(&[Step::Key("object")]).unwrap_or(path);
     if path.len() > 3 {
@@ -120,13 +119,13 @@ fn odd(text: &str, reason: String) -> OddPod {
     }
 }
 
-/// Which field it is, and what is wrong with it.
+/// Describes the faulty field and the fault.
 fn why(text: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
     if let Some(reason) = odd_quantity(text).filter(|_| message.contains("is not a quantity")) {
         return reason;
     }
-    // serde_json appends where it was.
+    // serde_json appends the position.
     let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
     match path_at(text, error.line(), error.column()) {
         path if path.is_empty() => message.to_owned(),
@@ -134,7 +133,8 @@ fn why(text: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// The first amount of CPU or memory that is none. serde_json does not tell where it was.
+/// Finds the first invalid amount of CPU or memory, because serde_json does not report its
+/// position.
 fn odd_quantity(text: &str) -> Option<String> {
     let mut reason = None;
     walk(text, |path, met| {
@@ -150,7 +150,7 @@ fn odd_quantity(text: &str) -> Option<String> {
             Met::Scalar(value, _) => {
                 serde_json::from_str::<Quantity>(value).err().map(|error| error.to_string())
             }
-            Met::Open(_) => Some("neither a list nor an object is a quantity".to_owned()),
+            Met::Open(_) => Some("a list or an object is not a quantity".to_owned()),
             Met::Closed(_) => None,
         };
         reason = wrong.map(|wrong| format!("{}: {wrong}", shown(path)));
@@ -167,7 +167,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// The objects of a watch.
+/// One event of a watch.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// Added or modified.
@@ -181,7 +181,7 @@ pub enum Event {
     },
 }
 
-/// A line of a watch, and the version that it brings. `None` for what is no event.
+/// Decodes a line of a watch, and the version after it. `None` if the line is not an event.
 pub fn event(line: &[u8], kept: &[String]) -> Option<(Event, Option<String>)> {
     #[derive(serde::Deserialize)]
     struct Line<'a> {
@@ -206,7 +206,7 @@ pub fn event(line: &[u8], kept: &[String]) -> Option<(Event, Option<String>)> {
     Some((event, version(object)))
 }
 
-/// A line of which there is only the beginning.
+/// Decodes a line of which only the beginning is known.
 pub fn long_event(beginning: &[u8]) -> Option<(Event, Option<String>)> {
     let text = String::from_utf8_lossy(beginning);
     let mut kind = None;
@@ -225,7 +225,7 @@ pub fn long_event(beginning: &[u8]) -> Option<(Event, Option<String>)> {
     Some((event, version(beginning)))
 }
 
-/// Code and message of a `Status`; 0 where there is none.
+/// Returns code and message of a `Status`; code 0 if there is none.
 pub fn status(json: &[u8]) -> (u16, String) {
     #[derive(Default, serde::Deserialize)]
     #[serde(default)]
@@ -242,12 +242,12 @@ pub fn status(json: &[u8]) -> (u16, String) {
     (status.code, shortened(&plain(&text)))
 }
 
-/// What a list says of itself, without its items.
+/// Returns the version of a list, from the list without its items.
 pub fn list_version(frame: &[u8]) -> Result<String, &'static str> {
     #[derive(serde::Deserialize)]
     struct List {
         metadata: ListMeta,
-        /// `null` where there are none.
+        /// `null` if there are none.
         items: Option<Vec<serde::de::IgnoredAny>>,
     }
     #[derive(serde::Deserialize)]
@@ -260,11 +260,11 @@ pub fn list_version(frame: &[u8]) -> Result<String, &'static str> {
     }
     let list: List =
         serde_json::from_slice(frame).map_err(|_| "it is not JSON, or has no metadata")?;
-    // What is absent is taken for null.
+    // serde_json does not distinguish an absent field from null.
     let has_items = list.items.is_some() || frame.windows(7).any(|bytes| bytes == b"\"items\"");
     match list.metadata {
         _ if !has_items => Err("it has no items"),
-        ListMeta { more, .. } if !more.is_empty() => Err("it is only a part"),
+        ListMeta { more, .. } if !more.is_empty() => Err("it is incomplete"),
         ListMeta { resource_version, .. } if resource_version.is_empty() => {
             Err("it has no metadata.resourceVersion")
         }

@@ -46,7 +46,7 @@ fn with(pointer: &str, value: Value) -> Vec<u8> {
     object.to_string().into_bytes()
 }
 
-/// Every field that is read, with every kind of value: the pod is read, or it is named with its field.
+/// Puts every kind of value into every field: the pod is read, or reported with the field.
 #[test]
 fn whatever_a_field_is_the_pod_is_read_or_named() {
     let fields = [
@@ -173,7 +173,7 @@ fn what_kubernetes_takes_for_something_is_that() {
     ] {
         assert!(pod(&with(field, json!(null))).is_ok(), "{field}");
     }
-    // What an API server of another version may send.
+    // Values that an API server of another version may send.
     let words = pod(&with("/status/qosClass", json!("Elastic"))).unwrap();
     assert_eq!(words.qos_class, None);
     assert!(pod(&with("/spec/containers/0/restartPolicy", json!("Sometimes"))).is_ok());
@@ -271,7 +271,7 @@ fn a_list_has_a_version_and_is_whole() {
         (r#"{"metadata":{},"items":[]}"#, Err("it has no metadata.resourceVersion")),
         (
             r#"{"metadata":{"resourceVersion":"7","continue":"x"},"items":[0]}"#,
-            Err("it is only a part"),
+            Err("it is incomplete"),
         ),
         (
             r#"{"metadata":{"resourceVersion":"7"},"items":[0 0]}"#,

@@ -1,28 +1,28 @@
-//! JSON of others, of which some may be wrong: where in it something is, and objects one by one.
+//! Handles possibly invalid JSON: finds the place of a fault, and splits streams into objects.
 
-/// What leads to a value.
+/// A step of the path to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     Key(&'a str),
     Index(usize),
 }
 
-/// What is met on the way through JSON, and where.
+/// An element of JSON, with its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Met<'a> {
-    /// A string with its quotes, a number or a word, and where it begins.
+    /// A string with its quotes, a number or a word, and its start.
     Scalar(&'a str, usize),
-    /// Where an object or array begins.
+    /// The start of an object or array.
     Open(usize),
-    /// Where one has ended.
+    /// The end of an object or array.
     Closed(usize),
 }
 
-/// Nothing that Kubernetes makes is so deep.
+/// Kubernetes has no objects of this depth.
 const DEEPEST: usize = 64;
 
-/// Meets every value in turn, for as long as `visit` wants more and `text` is like JSON. It may be cut
-/// off, or wrong: this does not check it.
+/// Visits every value in order, as long as `visit` returns true and `text` resembles JSON. The text
+/// may be truncated or invalid: this function does not validate it.
 pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(&[Step<'a>], Met<'a>) -> bool) {
     let bytes = text.as_bytes();
     let mut path: Vec<Step<'a>> = Vec::new();
@@ -69,8 +69,8 @@ pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(&[Step<'a>], Met<'a>) -> bo
     }
 }
 
-/// After the string, number or word that begins `at`. It is never within a letter: those that are not
-/// ASCII are in strings, or taken for a word.
+/// Returns the end of the string, number or word that starts `at`. The end is never inside a
+/// character: non-ASCII characters occur in strings, or count as part of a word.
 fn scalar_ends(bytes: &[u8], at: usize) -> usize {
     let mut end = at + 1;
     if bytes[at] == b'"' {
@@ -90,7 +90,7 @@ fn scalar_ends(bytes: &[u8], at: usize) -> usize {
     end
 }
 
-/// `spec.containers[0].name`.
+/// Formats a path such as `spec.containers[0].name`.
 pub fn shown(path: &[Step<'_>]) -> String {
     let mut text = String::new();
     for step in path {
@@ -103,7 +103,8 @@ pub fn shown(path: &[Step<'_>]) -> String {
     text
 }
 
-/// The path of the value at which reading has stopped, after `line` and `column` as serde_json counts.
+/// Returns the path of the value at `line` and `column`, in serde_json's counting, where reading
+/// stopped.
 pub fn path_at(text: &str, line: usize, column: usize) -> String {
     let lines = text.split_inclusive('\n').take(line.saturating_sub(1));
     let stopped = lines.map(str::len).sum::<usize>() + column;
@@ -127,19 +128,19 @@ pub fn path_at(text: &str, line: usize, column: usize) -> String {
     found
 }
 
-/// Cuts a list into its items while it arrives, so that it is never in memory as a whole.
+/// Splits a list into its items while it arrives, so that memory never holds all of it.
 #[derive(Debug)]
 pub struct Splitter {
-    /// No item is kept that is longer.
+    /// Upper bound of an item, in bytes.
     longest: usize,
-    /// The list without its items: each is replaced by a 0.
+    /// The list without its items: a 0 replaces each.
     frame: Vec<u8>,
     item: Option<Item>,
-    /// What the current item is collected in.
+    /// Collects the current item.
     buffer: Vec<u8>,
     text: Text,
     depth: usize,
-    /// Where in the frame the last string of the list itself is, which may be a key.
+    /// Place in the frame of the last string of the list itself, which may be a key.
     last: (usize, usize),
     in_items: bool,
 }
@@ -150,7 +151,7 @@ struct Item {
     length: usize,
 }
 
-/// Whether a byte is within a string.
+/// The position of a byte relative to strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Text {
     Outside,
@@ -163,16 +164,16 @@ enum Text {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
     Whole(&'a [u8]),
-    /// Only its beginning: it is longer than what is kept.
+    /// Only its beginning, because it exceeds the bound.
     Beginning(&'a [u8]),
 }
 
-/// What a list has beside its items, at most: each leaves two bytes.
+/// Upper bound of a list without its items, in bytes: each leaves two.
 const LONGEST_FRAME: usize = 1 << 20;
 
-/// It is no list that ends in what has arrived.
+/// The data that arrived is not the end of a list.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("what has arrived is not a list of Kubernetes: {0}")]
+#[error("the answer is not a Kubernetes list: {0}")]
 pub struct NoList(pub &'static str);
 
 impl Splitter {
@@ -189,11 +190,11 @@ impl Splitter {
         }
     }
 
-    /// Takes what has arrived, and gives `each` item that ends in it.
+    /// Takes arrived data, and calls `each` for every item that ends in it.
     pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Part<'_>)) -> Result<(), NoList> {
         while let Some(&byte) = bytes.first() {
             let run = match self.text {
-                // Most of an object is strings: on to the next byte in them that counts.
+                // Most of an object is strings: skip to the next byte in them that matters.
                 Text::Inside => bytes.iter().position(|b| matches!(b, b'"' | b'\\')),
                 _ => Some(0),
             };
@@ -205,7 +206,7 @@ impl Splitter {
                 _ => self.keep(passed),
             }
             if self.frame.len() > LONGEST_FRAME {
-                return Err(NoList("too much beside its items"));
+                return Err(NoList("it has too much data besides its items"));
             }
         }
         Ok(())
@@ -256,7 +257,7 @@ impl Splitter {
         }
     }
 
-    /// Whether the byte is taken care of.
+    /// Returns true if the byte needs no further handling.
     fn closed(&mut self, byte: u8, each: &mut impl FnMut(Part<'_>)) -> bool {
         let Some(item) = &mut self.item else {
             self.depth = self.depth.saturating_sub(1);
@@ -284,21 +285,21 @@ impl Splitter {
         self.buffer.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// The list without its items, once all has arrived.
+    /// Returns the list without its items, once everything has arrived.
     pub fn end(self) -> Result<Vec<u8>, NoList> {
         if self.item.is_some() || self.depth > 0 || self.text != Text::Outside {
-            return Err(NoList("it is cut off"));
+            return Err(NoList("it is incomplete"));
         }
         Ok(self.frame)
     }
 }
 
-/// Cuts a watch into its lines while it arrives.
+/// Splits a watch into its lines while it arrives.
 #[derive(Debug)]
 pub struct Lines {
     longest: usize,
     line: Vec<u8>,
-    /// The line is longer than what is kept of it.
+    /// The line is longer than the part that is kept.
     cut: bool,
 }
 
@@ -323,7 +324,7 @@ impl Lines {
                     each(Part::Whole(&self.line));
                 }
                 self.line.clear();
-                // One long object is no reason to keep room for it until the next.
+                // Release the space after one long object.
                 self.line.shrink_to(KEPT);
                 self.cut = false;
             }
@@ -331,7 +332,7 @@ impl Lines {
     }
 }
 
-/// Room for an object of usual length.
+/// Space for an object of usual length, in bytes.
 const KEPT: usize = 64 << 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What serde_json makes of the same bytes is what these must find.
+//! Compares these functions with serde_json's reading of the same bytes.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn any_object() -> impl Strategy<Value = Value> {
         .prop_map(|map| map.into_iter().collect())
 }
 
-/// Items and frame, from pieces of so many bytes.
+/// Returns items and frame, from pieces of this many bytes.
 fn split(text: &[u8], piece: usize, longest: usize) -> Result<(Vec<Vec<u8>>, Vec<u8>), NoList> {
     let mut splitter = Splitter::new(longest);
     let mut items = Vec::new();
@@ -77,7 +77,7 @@ proptest! {
         walk(&text, |path, met| {
             let Met::Scalar(scalar, at) = met else { return true };
             assert_eq!(&text[at..at + scalar.len()], scalar);
-            // Keys with escapes are not what serde_json calls them.
+            // serde_json resolves escapes in keys; this module does not.
             let found = path.iter().try_fold(&value, |value, step| match step {
                 Step::Key(key) => value.get(serde_json::from_str::<String>(&format!("\"{key}\"")).ok()?),
                 Step::Index(index) => value.get(index),

@@ -1,10 +1,10 @@
-//! A kubeconfig as client-go reads it, for that is what the kubelet does.
+//! Reads a kubeconfig as client-go does, because the kubelet uses client-go.
 //!
-//! Source: client-go `tools/clientcmd`: the first document counts, of a key that is there twice the
-//! last, unknown keys and null are nothing; `*-data` that is not empty counts before a file; base64
-//! may have line breaks; paths are relative to the kubeconfig's folder; a server without a scheme is
-//! `host:port`. Proxies (`proxy-url`, HTTPS_PROXY) are left out: the node's own API server is reached
-//! directly (docs/security.md).
+//! Source: client-go `tools/clientcmd`: the first document counts; of duplicate keys the last;
+//! unknown keys and null are ignored; a non-empty `*-data` overrides a file; base64 may contain
+//! line breaks; paths are relative to the kubeconfig's folder; a server without a scheme is
+//! `host:port`. This module ignores proxies (`proxy-url`, HTTPS_PROXY): the agent connects to the
+//! node's API server directly (docs/security.md).
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::credentials::wrong_place;
 use crate::{observe::bounded::LARGEST_BYTES, roots::Roots};
 
-/// What a kubeconfig comes down to. PEM where not said otherwise.
+/// The result of reading a kubeconfig. In PEM unless stated otherwise.
 pub(super) struct Access {
     pub(super) server: Uri,
     /// `None`: the certificates that the host trusts.
@@ -36,7 +36,7 @@ pub(super) struct Access {
     pub(super) token_file: Option<PathBuf>,
     pub(super) username: Option<String>,
     pub(super) password: Option<SecretString>,
-    /// Files that it names.
+    /// The files that it names.
     pub(super) files: Vec<PathBuf>,
 }
 
@@ -110,8 +110,8 @@ struct User {
     auth_provider: Option<serde::de::IgnoredAny>,
 }
 
-/// Whether `path` holds an object of another kind: on RHEL CoreOS kubelet.conf is the kubelet's
-/// configuration.
+/// Returns true if `path` holds an object of another kind: on RHEL CoreOS kubelet.conf is the
+/// kubelet's configuration.
 pub(super) fn is_another_kind(path: &Path) -> bool {
     #[derive(Deserialize, Default)]
     #[serde(default)]
@@ -158,8 +158,8 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, String> {
     let identity = match (certificate, key) {
         (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
         (None, None) => None,
-        (Some(_), None) => return Err("it has a client-certificate and no client-key".to_owned()),
-        (None, Some(_)) => return Err("it has a client-key and no client-certificate".to_owned()),
+        (Some(_), None) => return Err("it has a client-certificate but no client-key".to_owned()),
+        (None, Some(_)) => return Err("it has a client-key but no client-certificate".to_owned()),
     };
     let token = nonempty(user.token);
     let token_file = nonempty(user.token_file).map(|file| source.path(&file));
@@ -175,11 +175,13 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, String> {
         ));
     }
     if token.as_ref().is_some_and(|token| !fits_a_header(token)) {
-        return Err("its token has a line break or another character that no token has".to_owned());
+        return Err(
+            "its token has a line break or another character that is not allowed".to_owned()
+        );
     }
     let server_name = nonempty(cluster.tls_server_name);
     if server_name.as_ref().is_some_and(|name| !name.bytes().all(|byte| byte.is_ascii_graphic())) {
-        return Err("its tls-server-name is no name of a server".to_owned());
+        return Err("its tls-server-name is not a server name".to_owned());
     }
     Ok(Access {
         server: server(cluster.server.as_deref().unwrap_or_default())?,
@@ -199,7 +201,7 @@ fn nonempty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// kube panics where a token does not fit.
+/// Returns true if the token fits an HTTP header: kube panics at one that does not.
 fn fits_a_header(token: &str) -> bool {
     HeaderValue::from_str(token).is_ok()
 }
@@ -207,7 +209,7 @@ fn fits_a_header(token: &str) -> bool {
 fn first_document<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-        // What is tagged so is base64 once more, or once less, than without: `decoded` sees.
+        // Such a tag means one more or one less level of base64: `decoded` handles both.
         ignore_binary_tag_for_string: true,
         with_snippet: false,
     };
@@ -215,15 +217,15 @@ fn first_document<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, serd
     serde_saphyr::read_with_options(&mut rest, options).next().unwrap_or_else(|| Ok(T::default()))
 }
 
-/// With a scheme and a host, which kube takes for granted. Without a scheme it is https: the kubelet's
-/// credentials are for nobody else.
+/// Checks that the server has a scheme and a host, which kube requires. Without a scheme it uses
+/// https: the kubelet's credentials must not go anywhere else.
 fn server(text: &str) -> Result<Uri, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("its cluster has no server".to_owned());
     }
     let wrong = |why: &str| {
-        // What is before an @ may be a password.
+        // The part before an @ may be a password.
         let shown = text.rsplit('@').next().unwrap_or_default();
         format!("its server {shown:?} {why} (example: https://api.example.com:6443)")
     };
@@ -246,21 +248,21 @@ fn server(text: &str) -> Result<Uri, String> {
         return Err(wrong("is not a URL or host:port"));
     }
     if !text.contains("://") && uri.path() != "/" {
-        return Err(wrong("has a path and no scheme"));
+        return Err(wrong("has a path but no scheme"));
     }
     Ok(uri)
 }
 
-/// Where the data of a kubeconfig comes from.
+/// The source of data in a kubeconfig.
 struct Source<'a> {
     roots: &'a Roots,
-    /// As the host names it.
+    /// Path on the host.
     folder: PathBuf,
     files: Vec<PathBuf>,
 }
 
 impl Source<'_> {
-    /// The data, or the file's content; `None` where there is neither.
+    /// Returns the data, or the file's content; `None` if there is neither.
     fn pem(
         &mut self,
         key: &str,
@@ -283,24 +285,24 @@ impl Source<'_> {
     }
 }
 
-/// Where `path`, as the host names it, is on this machine. What is not below the root may have been
-/// written by a program that does not know of it.
+/// Returns the location on this machine of `path`, a path on the host. A path outside of the root
+/// may come from a program that does not know the root.
 pub(super) fn located(roots: &Roots, path: &Path) -> PathBuf {
     let below = roots.path(path);
     if below.symlink_metadata().is_err() && path.exists() {
         return path.to_owned();
     }
-    // The kubelet's link names its target from the root.
+    // The kubelet's link has an absolute target, which starts at the root.
     match fs::read_link(&below) {
         Ok(target) if target.is_absolute() && !below.exists() => roots.path(target),
         _ => below,
     }
 }
 
-/// Of a regular file, and not without end.
+/// Reads a regular file up to a bound.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     use std::os::unix::fs::OpenOptionsExt;
-    // Opening a FIFO would wait for who writes to it.
+    // Opening a FIFO would block until a program writes to it.
     let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -313,7 +315,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// As Go's decoder: line breaks are nothing, bits that are left over are nothing either.
+/// Decodes like Go: ignores line breaks and surplus bits.
 fn decoded(data: &str) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
     let engine = GeneralPurpose::new(&STANDARD, config);
@@ -323,7 +325,7 @@ fn decoded(data: &str) -> Option<Vec<u8>> {
         engine.decode(joined).ok()
     };
     let once = decode(data.as_bytes())?;
-    // `!!binary` of base64 is base64 twice.
+    // `!!binary` of base64 text is base64 twice.
     let is_pem = |bytes: &[u8]| bytes.windows(10).any(|window| window == b"-----BEGIN");
     if is_pem(&once) {
         return Some(once);

@@ -38,7 +38,7 @@ impl Host {
     }
 }
 
-/// With the lines of the cluster and the user.
+/// A kubeconfig with these lines for the cluster and the user.
 fn kubeconfig(cluster: &str, user: &str) -> String {
     let indented = |lines: &str| lines.replace('\n', "\n    ");
     format!(
@@ -84,7 +84,7 @@ fn a_server_is_what_client_go_takes_it_for() {
         ("https://", "not a URL"),
         ("https:///x", "not a URL"),
         ("'https://a:99999'", "not a URL"),
-        ("a:6443/path", "has a path and no scheme"),
+        ("a:6443/path", "has a path but no scheme"),
         ("'a b'", "not a URL"),
         ("'https://me:secret@a b'", "not a URL"),
     ] {
@@ -146,7 +146,7 @@ fn empty_data_counts_as_none_and_paths_are_the_hosts() {
     assert!(error.starts_with(expected), "{error}");
 }
 
-/// The kubelet makes its link with an absolute target.
+/// The kubelet creates its link with an absolute target.
 #[test]
 fn a_link_with_an_absolute_target_is_followed_below_the_root() {
     let host = Host::new();
@@ -190,14 +190,14 @@ fn what_cannot_be_used_is_told_in_the_projects_own_words() {
         (
             "token: t",
             "client-certificate-data: eA==",
-            "it has a client-certificate and no client-key",
+            "it has a client-certificate but no client-key",
         ),
-        ("token: t", "client-key-data: eA==", "it has a client-key and no client-certificate"),
+        ("token: t", "client-key-data: eA==", "it has a client-key but no client-certificate"),
         ("token: t", "token: \"a\\nb\"", "its token has a line break"),
         (
             SERVER,
             "server: https://a\n    tls-server-name: \"a\\0b\"",
-            "its tls-server-name is no name",
+            "its tls-server-name is not a",
         ),
     ] {
         let text = whole.replace(from, to);
@@ -210,14 +210,14 @@ fn what_cannot_be_used_is_told_in_the_projects_own_words() {
     }
     for broken in ["clusters: [", "- a\n", "\u{0}", "a: *b", "clusters: 5"] {
         let error = refused(broken);
-        assert!(error.starts_with("it is not the YAML that it should be"), "{broken}: {error}");
+        assert!(error.starts_with("it is not valid YAML"), "{broken}: {error}");
     }
     let nulls =
         kubeconfig("server: https://a\ncertificate-authority: null\nextensions: null", "token: t");
     assert!(Host::new().access(nulls + "preferences: null\nextensions:\n").is_ok());
 }
 
-/// client-go decodes with go-yaml, which takes all of these.
+/// client-go decodes with go-yaml, which accepts all of these.
 #[test]
 fn what_yaml_allows_beside_the_usual_is_read() {
     let whole = kubeconfig(SERVER, "token: t");
@@ -251,7 +251,7 @@ fn what_yaml_allows_beside_the_usual_is_read() {
     assert!(insecure("true") && insecure("True") && !insecure("false") && !insecure("null"));
 }
 
-/// A plugin beside a certificate: the certificate is what the agent can use.
+/// Where both exist, the agent uses the certificate, because it cannot run a plugin.
 #[test]
 fn a_plugin_does_not_hide_a_certificate() {
     let pem = BROKEN.concat();

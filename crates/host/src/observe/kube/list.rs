@@ -1,5 +1,5 @@
-//! Lists and watches the pods of one node, object by object as they arrive: what is in memory at a time
-//! is the longest of them, not all.
+//! Lists and watches the pods of one node, object by object as they arrive: memory holds the
+//! longest of them at a time, not all.
 
 use std::{collections::VecDeque, error::Error as _, io};
 
@@ -23,12 +23,12 @@ use super::{
 };
 use crate::model::{plain::plain, pod::Pod};
 
-/// A refusal is read so far.
+/// Upper bound of a refusal's text, in bytes.
 const LONGEST_REFUSAL: usize = 64 << 10;
-/// What a watch has around an object.
+/// Bytes that a watch adds around an object.
 const AROUND: usize = 1 << 10;
 
-/// Why a list or a watch ended that should not have.
+/// The reason why a list or a watch ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     #[error("{}", refused(*code, message))]
@@ -37,7 +37,7 @@ pub enum StreamError {
     Broken(String),
     #[error(transparent)]
     NoList(#[from] NoList),
-    #[error("what the watch brings is no event: {0}")]
+    #[error("the watch sent something that is not an event: {0}")]
     NoEvent(String),
 }
 
@@ -51,22 +51,23 @@ fn selector(node_name: &str) -> String {
     format!("spec.nodeName={node_name}")
 }
 
-/// Of this node only, or the API server refuses it; from its watch cache (`resourceVersion=0`).
+/// Asks for this node's pods only, because the API server refuses others; from its watch cache
+/// (`resourceVersion=0`).
 fn list_request(node_name: &str) -> kube::Result<Request<Vec<u8>>> {
     let parameters = ListParams::default().fields(&selector(node_name)).match_any();
     Api::new("/api/v1/pods").list(&parameters).map_err(kube::Error::BuildRequest)
 }
 
-/// Of this node only, with bookmarks, for so many seconds.
+/// Asks for this node's pods only, with bookmarks, for this many seconds.
 fn watch_request(node_name: &str, version: &str, seconds: u32) -> kube::Result<Request<Vec<u8>>> {
     let parameters = WatchParams::default().fields(&selector(node_name)).timeout(seconds);
     Api::new("/api/v1/pods").watch(&parameters, version).map_err(kube::Error::BuildRequest)
 }
 
-/// Sends a request, and returns when it is granted.
+/// Sends a request, and returns once the server grants it.
 async fn granted(client: &Client, request: Request<Vec<u8>>) -> Result<Body, StreamError> {
     let mut request = request.map(Body::from);
-    // A stream is read as it comes.
+    // The agent reads the stream as it arrives, without decompression.
     request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let response = client.send(request).await?;
     if response.status().is_success() {
@@ -79,7 +80,7 @@ async fn refusal(response: Response<Body>) -> StreamError {
     let code = response.status().as_u16();
     let mut body = response.into_body();
     let mut text = Vec::new();
-    // What cannot be read of it is not needed.
+    // An unreadable rest of it is not needed.
     while text.len() < LONGEST_REFUSAL
         && let Ok(Some(data)) = data(&mut body).await
     {
@@ -89,11 +90,11 @@ async fn refusal(response: Response<Body>) -> StreamError {
     StreamError::Refused { code, message }
 }
 
-/// What arrives next; `None` at the end.
+/// Returns the next data; `None` at the end.
 async fn data(body: &mut Body) -> Result<Option<Bytes>, kube::Error> {
     loop {
         match body.frame().await.transpose()? {
-            // Trailers say nothing.
+            // Trailers carry no data.
             Some(frame) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));
@@ -104,7 +105,7 @@ async fn data(body: &mut Body) -> Result<Option<Bytes>, kube::Error> {
     }
 }
 
-/// A list on its way.
+/// A list that is arriving.
 #[derive(Debug)]
 pub struct List {
     body: Body,
@@ -116,9 +117,9 @@ pub struct List {
 }
 
 impl List {
-    /// Returns when the API server has granted it.
+    /// Returns once the API server grants the list.
     ///
-    /// `kept`: keys of annotations that are kept beside the known ones.
+    /// `kept`: keys of annotations to keep in addition to the known ones.
     pub async fn begin(
         client: &Client,
         node_name: &str,
@@ -130,7 +131,7 @@ impl List {
         Ok(Self { body, splitter, arrived, version, kept })
     }
 
-    /// The next pod; `None` only at the end of a complete list.
+    /// Returns the next pod; `None` only at the end of a complete list.
     pub async fn next(&mut self) -> Result<Option<Result<Pod, OddPod>>, StreamError> {
         loop {
             if let Some(pod) = self.arrived.pop_front() {
@@ -152,13 +153,13 @@ impl List {
         }
     }
 
-    /// From where to watch, once all was read.
+    /// Returns the version from which to watch, after all was read.
     pub fn version(self) -> String {
         self.version
     }
 }
 
-/// A watch that was granted.
+/// A granted watch.
 #[derive(Debug)]
 pub struct Watch {
     body: Body,
@@ -168,7 +169,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Returns when the API server has granted it.
+    /// Returns once the API server grants the watch.
     pub async fn begin(
         client: &Client,
         node_name: &str,
@@ -181,8 +182,8 @@ impl Watch {
         Ok(Self { body, lines, arrived: VecDeque::new(), kept: kept.to_vec() })
     }
 
-    /// The next event, and the version that it brings; `None` where the watch has ended, and can go on
-    /// from the last version.
+    /// Returns the next event, and the version after it; `None` if the watch has ended, and can
+    /// continue from the last version.
     pub async fn next(&mut self) -> Result<Option<(Event, Option<String>)>, StreamError> {
         loop {
             if let Some(event) = self.arrived.pop_front() {
@@ -207,7 +208,7 @@ impl Watch {
     }
 }
 
-/// A refusal may come as a line of its own.
+/// A refusal may arrive as a line of its own.
 fn no_event(line: &[u8]) -> StreamError {
     const SHOWN: usize = 100;
     match decode::status(line) {
@@ -219,8 +220,8 @@ fn no_event(line: &[u8]) -> StreamError {
     }
 }
 
-/// How a watch ends that a server or something in between has had enough of, or that is silent for too
-/// long.
+/// Returns true for the end of a watch that a server, or a proxy, closes, or that was silent for
+/// too long.
 fn is_usual_end(error: &kube::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {

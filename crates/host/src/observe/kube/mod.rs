@@ -1,4 +1,4 @@
-//! The API server, with the kubelet's credentials.
+//! Access to the API server with the kubelet's credentials.
 
 mod client;
 pub mod credentials;
@@ -15,7 +15,7 @@ use std::{
     ops::Range,
 };
 
-/// One of `range`, always the same for a node, and evenly spread over many.
+/// Returns a value of `range` that is constant for a node, and evenly spread over many nodes.
 pub fn spread(node_name: &str, range: Range<u32>) -> u32 {
     let mut hasher = DefaultHasher::new();
     node_name.hash(&mut hasher);

@@ -1,5 +1,5 @@
-//! The node as the API server sends it, reduced to the fields that count. The whole of it, with each
-//! image and each volume, takes code and memory that nothing here needs.
+//! The Node object, reduced to the needed fields. The complete object, with each image and each
+//! volume, would need code and memory for nothing.
 //!
 //! Source: Kubernetes API reference, `core/v1 Node`.
 
@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A node as kube's `Api` wants it.
+/// A node in the form that kube's `Api` requires.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct WireNode {
     #[serde(default)]
@@ -39,7 +39,7 @@ pub struct Status {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeInfo {
-    /// `v1.36.2`
+    /// `v1.36.2`, for example.
     pub kubelet_version: String,
     pub swap: Option<NodeSwap>,
 }
@@ -48,7 +48,7 @@ pub struct NodeInfo {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NodeSwap {
-    /// In bytes: what the kubelet found when it started.
+    /// The swap that the kubelet found when it started, in bytes.
     pub capacity: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
-//! This node's pods, for as long as the agent runs: listed from the API server's watch cache,
-//! watched with bookmarks, with jittered backoff, and anew whenever the credentials change.
+//! Follows this node's pods while the agent runs: lists them from the API server's watch cache,
+//! watches them with bookmarks, backs off with jitter, and starts over when the credentials change.
 //!
-//! What thousands of nodes do is spread: `make bench-fleet` shows how.
+//! The requests of thousands of nodes are spread over time: `make bench-fleet` measures it.
 
 use std::{
     sync::Arc,
@@ -32,42 +32,42 @@ use crate::{
     roots::Roots,
 };
 
-/// How often credentials that cannot be used are tried again, though no file was seen to change.
+/// Interval for retrying unusable credentials, even if no file has changed.
 const CREDENTIALS_RETRY: Duration = Duration::from_secs(10);
 
-/// The jitter adds up to as much again. client-go's 30 s would leave new VMs without their swap for
-/// up to a minute after an outage.
+/// Before jitter, which can double it. client-go's 30 s would leave new VMs without swap for up to
+/// a minute after an outage.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 
-/// A failure so long after the last one begins with short pauses again.
+/// A failure this long after the last one starts with short pauses again.
 const OUTAGE_IS_OVER: Duration = Duration::from_secs(60);
 
-/// Seconds that a watch lasts, by the node: those that begin together do not end together. The API
-/// server's own are 300 to 600.
+/// Duration of a watch in seconds. It differs by node, so that watches which begin together do not
+/// end together. The API server's own durations are 300 to 600 s.
 const WATCH_LASTS: std::ops::Range<u32> = 200..290;
 
-/// A watch that its server does not end is given up so long after it should have.
+/// The agent gives up a watch that its server has not ended this long after its duration.
 const LATE: Duration = Duration::from_secs(30);
 
-/// A watch that ends sooner, without an event, was of no use.
+/// A watch that ends sooner than this without an event was useless.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// The server does not know a version any more.
+/// The status code for a version that the server no longer has.
 const GONE: u16 = 410;
 
-/// News of the API server.
+/// An update from the API server.
 #[derive(Debug)]
 pub enum Update {
-    /// Credentials are (again) usable; nothing is known of the server yet.
+    /// Credentials are usable (again); the state of the server is unknown yet.
     Credentials {
         node_name: String,
         server: String,
         certificate_expires: Option<SystemTime>,
         certificate_begins: Option<SystemTime>,
-        /// The node that the certificate is for.
+        /// The name of the node in the certificate.
         certificate_name: Option<String>,
     },
-    /// A new list begins, and replaces all with [`Update::ListEnds`].
+    /// A new list begins; it replaces all pods at [`Update::ListEnds`].
     ListBegins,
     Listed(Arc<Pod>),
     ListEnds,
@@ -75,13 +75,13 @@ pub enum Update {
     Deleted(PodUid),
     /// A pod that cannot be read.
     Unreadable(Seen, OddPod),
-    /// A watch was granted. On a quiet node nothing else tells that the server is back.
+    /// The server granted a watch. On a quiet node this is the only sign that the server is back.
     Granted,
-    /// Something does not work; it is tried again by itself.
+    /// A failure; the task retries by itself.
     Failed(Failure),
 }
 
-/// What has brought a pod that cannot be read.
+/// The source of a pod that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     Listed,
@@ -89,11 +89,11 @@ pub enum Seen {
     Deleted,
 }
 
-/// Sends news for ever. Ends only with the receiver.
+/// Sends updates forever. Ends only when the receiver is gone.
 pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>) {
     let mut pauses = pauses();
     let kept = &settings.eviction.opt_out_annotations;
-    // One generation of credentials a turn.
+    // Each round uses one generation of credentials.
     while !news.is_closed() {
         match credentials::load(&roots, &settings).await {
             Ok(credentials) => {
@@ -113,7 +113,7 @@ pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>)
     }
 }
 
-/// Waits after failures, ever longer ones.
+/// Returns the pauses after failures, which grow.
 fn pauses() -> Pauses {
     Pauses { backoff: backoff(), last: None }
 }
@@ -156,7 +156,7 @@ async fn wait_for_change(files: &[std::path::PathBuf]) {
     };
 }
 
-/// Watches until it is to be begun anew; `false` where nobody listens any more.
+/// Watches until the credentials change; returns `false` if the receiver is gone.
 async fn with_credentials(
     credentials: &Credentials,
     kept: &[String],
@@ -182,16 +182,16 @@ async fn with_credentials(
     }
 }
 
-/// What a list or a watch came to.
+/// The result of a list or a watch.
 enum Turn {
-    /// Goes on from this version.
+    /// Continue from this version.
     Listed(String),
-    /// Goes on from this version.
+    /// Continue from this version.
     Watch {
         version: String,
         useful: bool,
     },
-    /// The server does not know the version any more.
+    /// The server no longer has the version.
     ListAnew {
         useful: bool,
     },
@@ -199,11 +199,11 @@ enum Turn {
         version: Option<String>,
         failure: Failure,
     },
-    /// Nobody listens any more.
+    /// The receiver is gone.
     Closed,
 }
 
-/// Lists and watches in turn until nobody listens.
+/// Lists and watches alternately until the receiver is gone.
 async fn turns(
     client: &Client,
     node_name: &str,
@@ -218,7 +218,8 @@ async fn turns(
             None => list_once(client, node_name, kept, news).await,
             Some(version) => watch_once(client, node_name, kept, version, news).await,
         };
-        // The way here was spread, so that it goes on at once; but not for ever without any use.
+        // The start was spread already, so continue at once; but not forever if watches are
+        // useless.
         let mut pause = false;
         let mut went_on = |useful: bool| {
             pause = in_vain && !useful;
@@ -246,7 +247,7 @@ async fn turns(
     }
 }
 
-/// 401 and 403 are answers: the server is there.
+/// 401 and 403 are answers: the server is reachable.
 fn failure(what: &str, error: &StreamError) -> Failure {
     let kind = match error {
         StreamError::Refused { code: 401 | 403, .. } => FailureKind::Refused,
@@ -255,7 +256,7 @@ fn failure(what: &str, error: &StreamError) -> Failure {
     Failure { kind, text: format!("{what}: {error}") }
 }
 
-/// A list that breaks off tells of no end: what it has not come to is not gone.
+/// Reads one list. An incomplete list has no end, so the pods missing from it do not count as gone.
 async fn list_once(
     client: &Client,
     node_name: &str,
@@ -303,7 +304,7 @@ async fn watch_once(
     };
     let mut watch = match Watch::begin(client, node_name, kept, &version, seconds).await {
         Ok(watch) => watch,
-        // It would be refused for ever.
+        // The server would refuse this version forever.
         Err(error @ StreamError::Refused { code: GONE, .. }) => {
             return failed(None, error);
         }
@@ -345,11 +346,11 @@ async fn watch_once(
     }
 }
 
-/// Returns when the content of a credential file is another.
+/// Returns when the content of a credential file has changed.
 async fn changed(credentials: &Credentials) {
     let watch = FileWatch::new(&credentials.files);
     loop {
-        // Also without a notification (a network file system, a folder that came later).
+        // Check without a notification too (a network file system, a folder created later).
         let wait = tokio::time::timeout(Duration::from_secs(600), async {
             match &watch {
                 Ok(watch) => watch.changed().await,

@@ -1,4 +1,4 @@
-//! Against an API server of a few answers, in time that passes at once.
+//! Runs against an API server with prepared answers, in simulated time.
 
 use std::{
     collections::VecDeque,
@@ -20,9 +20,9 @@ use super::*;
 
 #[derive(Clone, Copy)]
 enum Answer {
-    /// A list of no pods.
+    /// A list without pods.
     Empty,
-    /// A list of a pod, and of one that cannot be read.
+    /// A list with one pod, and one unreadable pod.
     Two,
     /// The first half of it.
     Half,
@@ -30,7 +30,7 @@ enum Answer {
     Ends,
     /// A watch that stays open and silent.
     Silence,
-    /// A watch with this line, and then a cut connection.
+    /// A watch with this line, and then a broken connection.
     Cut(&'static str),
     Refusal(u16),
 }
@@ -45,14 +45,14 @@ const GONE: &str = concat!(
     "\n"
 );
 
-/// An agent's view of a server: when it asked for what, and what it made of the answers.
+/// An agent's view of a server: its requests with their times, and the resulting updates.
 struct Watched {
     asked: Arc<Mutex<Vec<(Duration, &'static str)>>>,
     news: mpsc::Receiver<Update>,
 }
 
 impl Watched {
-    /// A server that gives these answers; the last for ever.
+    /// Starts a server that gives these answers; it repeats the last forever.
     fn new(answers: &[Answer]) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (started, log) = (Instant::now(), asked.clone());
@@ -84,7 +84,7 @@ impl Watched {
         Self { asked, news }
     }
 
-    /// What it heard in so much time.
+    /// Returns the updates within this time.
     async fn hears(&mut self, time: Duration) -> Vec<String> {
         let mut heard = Vec::new();
         let all = async {
@@ -171,7 +171,7 @@ async fn a_pod_that_cannot_be_read_is_told_beside_the_others() {
     assert_eq!(heard, expected);
 }
 
-/// Without its end, what it has not come to would be taken for gone.
+/// With an end, the missing pods would count as gone.
 #[tokio::test(start_paused = true)]
 async fn a_list_that_breaks_off_has_no_end() {
     let mut watched = Watched::new(&[Answer::Half, Answer::Empty, Answer::Silence]);
@@ -189,7 +189,7 @@ async fn a_list_that_breaks_off_has_no_end() {
     assert_eq!(heard, expected);
 }
 
-/// A server that grants every watch and ends it at once is not asked all the time.
+/// The agent must not flood a server that grants every watch and ends it at once.
 #[tokio::test(start_paused = true)]
 async fn watches_that_end_at_once_are_begun_ever_more_rarely() {
     let ends = [Answer::Empty, Answer::Ends];
@@ -225,7 +225,7 @@ fn after_an_outage_many_nodes_come_one_by_one() {
         }
         seconds[usize::try_from((at - MINUTE).as_secs()).unwrap()] += 1;
     }
-    // A twelfth of them on average: the pauses are of 8 to 16 s.
+    // A twelfth of them on average: the pauses are 8 to 16 s.
     assert!(seconds.iter().all(|count| *count < NODES / 9), "{seconds:?}");
 }
 

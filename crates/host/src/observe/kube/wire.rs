@@ -1,5 +1,5 @@
-//! Pods as the API server sends them, reduced to the fields that count: what is left out costs
-//! neither memory nor time, and what a newer API server adds does no harm.
+//! Pods in the API server's form, reduced to the needed fields: others cost neither memory nor
+//! time, and fields that a newer API server adds do no harm.
 //!
 //! Source: Kubernetes API reference, `core/v1 Pod`.
 
@@ -16,10 +16,10 @@ use crate::model::{
     },
 };
 
-/// So many annotations that name no container of the pod are kept.
+/// Number of kept annotations that name no container of the pod.
 const UNKNOWN_CONTAINERS: usize = 4;
 
-/// A pod's JSON.
+/// A pod in JSON.
 #[derive(Clone, Debug, Deserialize)]
 pub struct WirePod {
     #[serde(deserialize_with = "slim_metadata")]
@@ -31,14 +31,14 @@ pub struct WirePod {
     status: Status,
 }
 
-/// In Go, `null` is the same as what is absent.
+/// Treats `null` as absent, as Go does.
 fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Everything but `managedFields` and the like, which are most of an object's metadata.
+/// Skips `managedFields` and the like, which are most of an object's metadata.
 fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -120,8 +120,9 @@ struct Probe {
 }
 
 impl SpecContainer {
-    /// Whether the kubelet runs commands in it or kills it when it does not answer. A startup probe has
-    /// succeeded by the time that a container runs, unless it is an exec probe that is still being tried.
+    /// Returns true if the kubelet runs commands in it, or kills it when it does not answer. A
+    /// startup probe has succeeded once a container runs, unless it is an exec probe that the
+    /// kubelet still tries.
     fn probed(&self) -> bool {
         let exec = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
         self.liveness_probe.is_some() || exec(&self.readiness_probe) || exec(&self.startup_probe)
@@ -150,8 +151,8 @@ struct ContainerStatus {
     #[serde(rename = "containerID")]
     container_id: Option<String>,
     state: Option<ContainerState>,
-    /// What the kubelet has allocated (KEP-1287); newer than `resources` while a resize is under
-    /// way, and left out by kubelets without the feature.
+    /// The resources that the kubelet has allocated (KEP-1287): newer than `resources` during a
+    /// resize, and absent with kubelets without the feature.
     allocated_resources: Option<ResourceList>,
     resources: Option<WireResources>,
 }
@@ -179,7 +180,7 @@ impl From<WireResources> for Resources {
 }
 
 impl ContainerStatus {
-    /// What the running container has, if the kubelet says so.
+    /// Returns the resources of the running container, if the kubelet reports them.
     fn actual(&self) -> Option<Resources> {
         let mut resources = Resources::from(self.resources?);
         if let Some(memory) = self.allocated_resources.and_then(|allocated| allocated.memory) {
@@ -189,21 +190,22 @@ impl ContainerStatus {
     }
 }
 
-/// `None` for what is no pod with usable names and UID. `also` are the annotations that are kept beside
-/// the known ones.
+/// Converts to a pod; `None` without usable names and UID. `also` are annotations to keep in
+/// addition to the known ones.
 pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
     let WirePod { metadata, spec, status } = wire;
     let annotations = metadata.annotations.unwrap_or_default();
     let labels = metadata.labels.unwrap_or_default();
     let owner = owner(metadata.owner_references.unwrap_or_default());
-    // The kubelet makes its Node the owner of the mirror pods that it creates; NodeRestriction demands
-    // it. Without that owner the annotation is the text of the pod's author.
+    // The kubelet makes its Node the owner of the mirror pods that it creates; NodeRestriction
+    // requires that. Without that owner, the pod's author may have written the annotation.
     let owned_by_node = owner.as_ref().is_some_and(|owner| {
         owner.kind == OwnerKind::Node && Some(&*owner.name) == spec.node_name.as_deref()
     });
     let mirror = annotations.get("kubernetes.io/config.mirror").filter(|_| owned_by_node);
-    // A mirror pod's annotation is the UID under which the kubelet runs the static pod: a hash, without
-    // the dashes of the API server's UIDs. A UID of another pod there would take that pod's place.
+    // A mirror pod's annotation is the UID under which the kubelet runs the static pod: a hash
+    // without dashes, unlike the API server's UIDs. With another pod's UID there, the mirror pod
+    // would replace that pod.
     let uid = match mirror {
         Some(hash) => Some(hash).filter(|hash| !hash.contains('-')),
         None => metadata.uid.as_ref(),
@@ -237,7 +239,7 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
         qos_class,
         resources: spec.resources.map(Resources::from),
         virt_launcher: labels.get("kubevirt.io").is_some_and(|value| value == "virt-launcher"),
-        // virt-controller writes this condition beside the pod's own, as its readiness gate.
+        // virt-controller adds this condition to the pod's own, as its readiness gate.
         vm_paused: status.conditions.iter().any(|condition| {
             condition.type_ == "kubevirt.io/virtual-machine-unpaused" && condition.status == "False"
         }),
@@ -257,7 +259,7 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
         grace_seconds: spec.termination_grace_period_seconds.map_or(30, grace_seconds),
-        // A `Vec` that grew has room for four.
+        // A `Vec` that grew has spare room.
         containers: containers.into_vec(),
     };
     let mut names = pod.containers.iter().map(|container| &container.name);
@@ -265,7 +267,8 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
     named.then_some(pod)
 }
 
-/// The annotations that count. Of those that name no container a few are kept, so that they can be reported.
+/// Returns the annotations that matter. Keeps a few that name no container, so that the agent can
+/// report them.
 fn kept(
     annotations: &Texts,
     also: &[String],
@@ -286,7 +289,7 @@ fn kept(
         .collect()
 }
 
-/// The controller, else the first owner.
+/// Returns the controller, else the first owner.
 fn owner(references: Vec<OwnerReference>) -> Option<Owner> {
     let controls = |owner: &OwnerReference| owner.controller == Some(true);
     let place = references.iter().position(controls).unwrap_or(0);
@@ -299,7 +302,7 @@ fn owner(references: Vec<OwnerReference>) -> Option<Owner> {
     })
 }
 
-/// A text of a pod's author, cut and made printable.
+/// Returns a text of a pod's author, truncated and made printable.
 fn shortened(value: &str) -> Arc<str> {
     let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= LONGEST_ANNOTATION;
     let text: String = value.char_indices().take_while(fits).map(|(_, letter)| letter).collect();
@@ -308,7 +311,7 @@ fn shortened(value: &str) -> Arc<str> {
 
 type Texts = BTreeMap<String, String>;
 
-/// What the launcher pod on `node` shows of a migration.
+/// Returns the state of a migration that the launcher pod on `node` shows.
 fn migration(labels: &Texts, annotations: &Texts, node: Option<&str>) -> Option<Migration> {
     if labels.get("kubevirt.io").is_none_or(|value| value != "virt-launcher") {
         return None;
@@ -316,7 +319,7 @@ fn migration(labels: &Texts, annotations: &Texts, node: Option<&str>) -> Option<
     if annotations.contains_key("descheduler.alpha.kubernetes.io/eviction-in-progress") {
         return Some(Migration::Leaving);
     }
-    // The label stays for good on a pod that was a migration's target.
+    // The label stays forever on a pod that was a migration's target.
     labels.get("kubevirt.io/migrationJobUID")?;
     let runs_on = labels.get("kubevirt.io/nodeName").map(String::as_str);
     Some(if runs_on.is_some() && runs_on == node {
@@ -328,7 +331,7 @@ fn migration(labels: &Texts, annotations: &Texts, node: Option<&str>) -> Option<
     })
 }
 
-/// Kubernetes takes a negative period for 1.
+/// Kubernetes treats a negative period as 1.
 fn grace_seconds(seconds: i64) -> u64 {
     u64::try_from(seconds).unwrap_or(1)
 }
@@ -401,7 +404,7 @@ mod tests {
         assert_eq!(pod.container_by_id(&ContainerId::new(ID).unwrap()), Some(compute));
     }
 
-    /// The statuses are a kubelet's: of a container that runs, one that waits, one that has ended.
+    /// The statuses are a kubelet's: of a running, a waiting and an ended container.
     #[test]
     fn a_container_runs_while_its_state_says_so() {
         let of = |state: &str| {
@@ -437,7 +440,7 @@ mod tests {
         assert!(pod.mirror);
     }
 
-    /// It would take the place of the pod that has this UID.
+    /// The mirror pod would replace the pod with this UID.
     #[test]
     fn a_mirror_pod_cannot_have_an_api_pods_uid() {
         let of = |mirror: &str| {
@@ -451,7 +454,7 @@ mod tests {
         assert!(of("9192cfa8679c444e9bb89701e3620c02").unwrap().mirror);
     }
 
-    /// Issue: a pod of the API was spared from eviction for ever by annotations of its author.
+    /// Regression: annotations of its author exempted a pod from eviction forever.
     #[test]
     fn only_a_pod_that_this_node_owns_is_a_mirror() {
         for owner in [
@@ -516,7 +519,8 @@ mod tests {
         assert_eq!(pod.annotations.len(), 2 + UNKNOWN_CONTAINERS);
     }
 
-    /// The condition as virt-controller writes it (`pkg/virt-controller/watch`, `syncPausedConditionToPod`).
+    /// The condition in virt-controller's form (`pkg/virt-controller/watch`,
+    /// `syncPausedConditionToPod`).
     #[test]
     fn a_launcher_shows_that_its_vm_is_paused() {
         let of = |status: &str, reason: &str| {
@@ -545,7 +549,7 @@ mod tests {
         assert!(of(r#","startupProbe":{"exec":{"command":["true"]}}"#));
     }
 
-    /// Values as KubeVirt 1.0 to 1.9 write them on launcher pods.
+    /// Values of launcher pods of KubeVirt 1.0 to 1.9.
     #[test]
     fn a_launcher_shows_its_part_in_a_migration() {
         let of = |labels: &str, annotations: &str| {

@@ -1,4 +1,4 @@
-//! The kubelet's unit as systemd has it loaded: what it runs when it starts next.
+//! Reads the kubelet's unit as systemd has loaded it: the command of the kubelet's next start.
 //!
 //! Source: `org.freedesktop.systemd1(5)`.
 
@@ -9,13 +9,14 @@ use zbus::Connection;
 use super::{UNIT, unit::Service};
 use crate::{act::bus, roots::Roots};
 
-/// Nobody waits longer for what its files tell too.
+/// Time to wait for systemd; the unit's files have the same information.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// `ExecStart`: program, words, whether failure is ignored, four times, process, two of how it ended.
+/// `ExecStart`: program, arguments, whether failure is ignored, four timestamps, PID, exit code and
+/// status.
 type ExecStart = Vec<(String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32)>;
 
-/// `None` where systemd does not answer, or knows no such unit.
+/// `None` if systemd does not answer, or has no such unit.
 pub async fn service(roots: &Roots) -> Option<Service> {
     let path = roots.system_bus();
     if !path.exists() {

@@ -1,4 +1,4 @@
-//! The kubelet's command line: from its process, from systemd, or from the files of its unit.
+//! Finds the kubelet's command line: from its process, from systemd, or from the files of its unit.
 
 use std::{
     collections::BTreeMap,
@@ -18,13 +18,13 @@ use crate::{
     roots::Roots,
 };
 
-/// The kubelet's unit, everywhere but in distributions that build it into another program.
+/// The kubelet's unit, except in distributions that build the kubelet into another program.
 pub const UNIT: &str = "kubelet.service";
 
-/// Where a unit without `Slice=` runs.
+/// The slice of a unit without `Slice=`.
 const USUAL_SLICE: &str = "system.slice";
 
-/// systemd.unit(5), "Unit File Load Path"; the first counts.
+/// From systemd.unit(5), "Unit File Load Path"; the first match counts.
 const UNIT_FOLDERS: [&str; 9] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
@@ -37,30 +37,30 @@ const UNIT_FOLDERS: [&str; 9] = [
     "/lib/systemd/system",
 ];
 
-/// What kubeadm's unit reads: the variables are put at the end of the command line in this order.
+/// Files that kubeadm's unit reads: it appends these variables to the command line in this order.
 const KUBEADM: [(&str, &str); 3] = [
     ("/var/lib/kubelet/kubeadm-flags.env", "KUBELET_KUBEADM_ARGS"),
     ("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS"),
     ("/etc/default/kubelet", "KUBELET_EXTRA_ARGS"),
 ];
 
-/// No command line is longer (`MAX_ARG_STRLEN`, 32 pages of 64 KiB at most).
+/// Upper bound of a command line, in bytes (`MAX_ARG_STRLEN`, 32 pages of at most 64 KiB).
 const LONGEST_BYTES: u64 = 2 << 20;
 
-/// A command line: the words after the kubelet's program, and who told them.
+/// A command line: the arguments of the kubelet, and their source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     pub words: Vec<String>,
     pub told_by: Teller,
 }
 
-/// What is remembered of the kubelet from look to look.
+/// State of the kubelet from look to look.
 #[derive(Clone, Debug, Default)]
 pub struct Kubelet {
-    /// What systemd answered last for the unit.
+    /// systemd's last answer about the unit.
     pub unit: Option<Service>,
-    /// The last kubelet that ran, and the words that it was told. While none runs, they count: the
-    /// kubelet restarts, and its containers go on.
+    /// The kubelet that ran last, with its arguments. They stay valid while none runs: the kubelet
+    /// restarts, and its containers continue.
     last: Option<(u32, Vec<String>)>,
 }
 
@@ -69,17 +69,17 @@ impl Kubelet {
         Self { unit, last: None }
     }
 
-    /// No kubelet has been seen to run: its unit tells what it acts on.
+    /// Returns true if no kubelet has been seen running, so that its unit is the source.
     pub fn is_by_unit(&self) -> bool {
         self.last.is_none()
     }
 
-    /// What the last kubelet was told counts no longer.
+    /// Forgets the arguments of the last kubelet.
     pub fn forget(&mut self) {
         self.last = None;
     }
 
-    /// The configuration in effect, as `config_of` gives it.
+    /// Returns the configuration in effect, as [`config_of`](super::config_of) does.
     pub fn config(
         &mut self,
         roots: &Roots,
@@ -88,8 +88,8 @@ impl Kubelet {
         config_by(roots, settings, self.command(roots))
     }
 
-    /// By the running kubelet, or the one that ran last, or else by the unit; `None` where there is none
-    /// of them.
+    /// Returns the command line of the running kubelet, of the one that ran last, or of the unit;
+    /// `None` if there is none of them.
     fn command(&mut self, roots: &Roots) -> Option<Command> {
         let before = self.last.as_ref().map(|(pid, _)| *pid);
         if let Some((pid, words)) = running(roots, before) {
@@ -112,7 +112,7 @@ fn by_unit(roots: &Roots, by_systemd: Option<&Service>) -> Option<Command> {
     Some(Command { words, told_by: Teller::Unit(UNIT.to_owned()) })
 }
 
-/// What kubeadm's environment files say, where there is no unit that reads them.
+/// Reads kubeadm's environment files, if no unit reads them.
 pub fn kubeadm(roots: &Roots) -> Option<Command> {
     let mut words = Vec::new();
     let mut told_by = None;
@@ -128,16 +128,16 @@ pub fn kubeadm(roots: &Roots) -> Option<Command> {
     told_by.map(|path| Command { words, told_by: Teller::Environment(path) })
 }
 
-/// The words after the kubelet's program; `None` where it is another program. Wrappers come before
-/// it, as on OpenShift.
+/// Returns the arguments after the kubelet's program; `None` for another program. Wrappers may
+/// precede it, as on OpenShift.
 fn after_program(words: &[String]) -> Option<Vec<String>> {
     let named = |word: &String, name: &str| word.rsplit('/').next() == Some(name);
     let at = words.iter().position(|word| named(word, "kubelet"))?;
     Some(words[at + 1..].to_vec())
 }
 
-/// The kubelet's process: one of the unit's cgroup where that is in its usual slice, or the process that
-/// was it before, or else one of all processes.
+/// Finds the kubelet's process: in the unit's cgroup if that is in its usual slice, or the process
+/// that was the kubelet before, or else among all processes.
 fn running(roots: &Roots, before: Option<u32>) -> Option<(u32, Vec<String>)> {
     let procs = limited(&roots.cgroup().join(USUAL_SLICE).join(UNIT).join("cgroup.procs"));
     let of_unit = procs.iter().flat_map(|text| text.lines()).filter_map(|pid| pid.parse().ok());
@@ -149,8 +149,8 @@ fn running(roots: &Roots, before: Option<u32>) -> Option<(u32, Vec<String>)> {
     of_processes(roots, pids)
 }
 
-/// Others may call themselves so: the kubelet is root's, in the host's PID namespace, and in no
-/// container's cgroup; the one in the unit's cgroup comes first.
+/// Tells the kubelet from other processes with its name: it runs as root, in the host's PID
+/// namespace, and in no container's cgroup. A process in the unit's cgroup takes precedence.
 fn of_processes(roots: &Roots, pids: impl Iterator<Item = u32>) -> Option<(u32, Vec<String>)> {
     let mut found: Vec<(bool, u32)> =
         pids.filter_map(|pid| Some((!kubelet_at_host(roots, pid)?, pid))).collect();
@@ -161,8 +161,8 @@ fn of_processes(roots: &Roots, pids: impl Iterator<Item = u32>) -> Option<(u32, 
     })
 }
 
-/// Whether it is in the unit's cgroup; `None` for what is not the kubelet. What tells the tenants'
-/// processes apart comes first: their names are theirs to choose.
+/// Returns true if it is in the unit's cgroup; `None` if it is not the kubelet. Checks the
+/// properties that tenants cannot choose first.
 fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<bool> {
     let read = |name: &str| limited(&roots.proc(&format!("{pid}/{name}")));
     let comm = read("comm")?;
@@ -182,7 +182,7 @@ fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<bool> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         Some(line.split_whitespace().collect())
     };
-    // One number for each PID namespace that it is in, beginning with ours.
+    // One number for each of its PID namespaces, starting with ours.
     let at_host = field("NSpid:").is_none_or(|pids| pids.len() == 1);
     let by_root = field("Uid:").is_some_and(|uids| uids.first() == Some(&"0"));
     let in_unit = cgroup.split('/').any(|name| name == UNIT);
@@ -201,7 +201,7 @@ fn limited(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The unit's files with its drop-ins, read as systemd reads them.
+/// Reads the unit's files with its drop-ins, as systemd does.
 fn on_disk(roots: &Roots) -> Option<Service> {
     let text =
         UNIT_FOLDERS.iter().find_map(|folder| text_of(roots, &Path::new(folder).join(UNIT)))?;
@@ -226,7 +226,7 @@ fn on_disk(roots: &Roots) -> Option<Service> {
     Some(service)
 }
 
-/// Follows one link, which is the host's own where it is absolute.
+/// Follows one link; an absolute target is a path on the host.
 fn text_of(roots: &Roots, path: &Path) -> Option<String> {
     let place = roots.path(path);
     let place = match fs::read_link(&place) {

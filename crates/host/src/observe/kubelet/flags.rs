@@ -1,4 +1,4 @@
-//! The kubelet's command line, as far as it concerns memory and swap.
+//! Parses the kubelet's command line, as far as it concerns memory and swap.
 //!
 //! Source: Kubernetes `cmd/kubelet/app/options/options.go` (`AddFlags`, `AddKubeletConfigFlags`),
 //! `spf13/pflag`, and `k8s.io/component-base/cli/flag` for maps.
@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the flags say; what they do not name is missing.
+/// The values of the flags; absent flags are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     pub config: Option<PathBuf>,
@@ -30,9 +30,9 @@ enum Of {
     Map(&'static str, char),
     List(&'static str),
     Gates,
-    /// Of no meaning here; takes a value.
+    /// Irrelevant here; takes a value.
     Other,
-    /// Of no meaning here; takes none unless after `=`.
+    /// Irrelevant here; takes a value only after `=`.
     Switch,
 }
 
@@ -60,7 +60,7 @@ fn flag(name: &str) -> Option<Of> {
     })
 }
 
-/// The kubelet's boolean flags: a word after one of them is not its value.
+/// The kubelet's boolean flags: the word after one of them is not its value.
 const SWITCHES: [&str; 29] = [
     "allow-privileged",
     "alsologtostderr",
@@ -93,13 +93,16 @@ const SWITCHES: [&str; 29] = [
     "serialize-image-pulls",
 ];
 
-/// Parses the words after the program's name; the error tells why the kubelet does not start.
+/// Parses the arguments.
+///
+/// # Errors
+/// The reason why the kubelet does not start with them.
 pub fn parse(words: &[String]) -> Result<Flags, String> {
     let mut flags = Flags::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let Some(rest) = word.strip_prefix("--") else {
-            // `-v 2` is a flag; a lone word is what the kubelet takes for a command.
+            // `-v 2` is a flag; the kubelet takes a single word for a command.
             if word.starts_with('-') && word.len() > 1 {
                 if word == "-v" {
                     words.next();
@@ -109,11 +112,11 @@ pub fn parse(words: &[String]) -> Result<Flags, String> {
                 }
                 return Err(format!("the kubelet has no flag {word}"));
             }
-            return Err(format!("the kubelet takes {word:?} for a command"));
+            return Err(format!("the kubelet reads {word:?} as a command"));
         };
         if rest.is_empty() {
             match words.next() {
-                Some(word) => return Err(format!("the kubelet takes {word:?} for a command")),
+                Some(word) => return Err(format!("the kubelet reads {word:?} as a command")),
                 None => break,
             }
         }
@@ -127,7 +130,7 @@ pub fn parse(words: &[String]) -> Result<Flags, String> {
             (_, Some(value)) => value.to_owned(),
             (Of::Bool(_) | Of::Switch, None) => "true".to_owned(),
             (Of::Other, None) => {
-                // One of somebody else's switches would be followed by the next flag.
+                // If the unknown flag is a switch, the next flag follows it.
                 if words.as_slice().first().is_some_and(|next| !next.starts_with("--")) {
                     words.next();
                 }
@@ -144,7 +147,7 @@ pub fn parse(words: &[String]) -> Result<Flags, String> {
 
 impl Flags {
     fn set(&mut self, name: &str, of: Of, value: &str) -> Result<(), String> {
-        let wrong = || format!("--{name} has the value {value:?}, which the kubelet refuses");
+        let wrong = || format!("--{name} has the value {value:?}, which the kubelet rejects");
         match of {
             Of::Config => self.config = path(value),
             Of::ConfigDir => self.config_dir = path(value),
@@ -190,7 +193,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Relative ones are below the kubelet's working folder, which is the root for a unit.
+/// Relative paths start at the kubelet's working folder, which is the root for a unit.
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| Path::new("/").join(text))
 }

@@ -1,8 +1,8 @@
 //! Merges the kubelet's defaults, its file, its drop-ins and its flags as the kubelet does.
 //!
 //! Source: Kubernetes `cmd/kubelet/app/server.go` (`loadConfigFile`, `mergeKubeletConfigurations`,
-//! `kubeletConfigFlagPrecedence`) and `pkg/kubelet/apis/config/v1beta1/defaults.go`. `recorded.json`
-//! has what those answer.
+//! `kubeletConfigFlagPrecedence`) and `pkg/kubelet/apis/config/v1beta1/defaults.go`.
+//! `recorded.json` has the results of that code.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +18,14 @@ use crate::model::kubelet::{DEFAULT_EVICTION_HARD, KubeletConfig, Named, Origin,
 const KIND: &str = "KubeletConfiguration";
 const GROUP: &str = "kubelet.config.k8s.io";
 
-/// A value of a drop-in chain, with where it comes from.
+/// A value of a chain of drop-ins, with its source.
 #[derive(Clone, Debug)]
 enum Node {
     Leaf(Value, Origin),
     Map(BTreeMap<String, Node>),
 }
 
-/// What has been read of the configuration so far; `None` is not set.
+/// The configuration read so far; `None` means not set.
 #[derive(Clone, Debug, Default)]
 struct Layer {
     bools: BTreeMap<&'static str, Sourced<bool>>,
@@ -53,12 +53,12 @@ const GATES: &str = "featureGates";
 const NODE_SWAP: &str = "NodeSwap";
 const SWAP_BEHAVIOR: &str = "swapBehavior";
 
-/// How keys are compared.
+/// The comparison of keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Case {
-    /// As the API machinery's JSON does: the file of `--config`.
+    /// As in the API machinery's JSON: for the file of `--config`.
     Sensitive,
-    /// As Go's own JSON does: what drop-ins are merged into.
+    /// As in Go's own JSON: for the result of merging drop-ins.
     Insensitive,
 }
 
@@ -70,7 +70,10 @@ pub struct Texts {
     pub drop_ins: Option<Vec<(PathBuf, String)>>,
 }
 
-/// The configuration in effect; the error tells why the kubelet does not start.
+/// Returns the configuration in effect.
+///
+/// # Errors
+/// The reason why the kubelet does not start.
 pub fn effective(texts: &Texts, flags: &Flags, told_by: &Teller) -> Result<KubeletConfig, String> {
     let flag = Origin::Flag(told_by.clone());
     let mut layer = match &texts.file {
@@ -105,17 +108,17 @@ fn cannot_read(path: &Path, why: &str) -> String {
     format!("cannot read {}: {why}", path.display())
 }
 
-/// Checks what the file says to be.
+/// Checks the kind that the file declares.
 fn kind(path: &Path, value: Value) -> Result<Map<String, Value>, String> {
     let Value::Object(map) = value else {
-        return Err(cannot_read(path, "it is empty, or no KubeletConfiguration"));
+        return Err(cannot_read(path, "it is empty, or not a KubeletConfiguration"));
     };
     let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
     let version = text("apiVersion");
-    // Without a version the kubelet does not start either, but what is meant is known.
+    // Without a version the kubelet does not start either, but the intention is clear.
     let group = version.split('/').next().unwrap_or_default();
     if text("kind") != KIND || !(version.is_empty() || group == GROUP) {
-        let why = format!("it is no {KIND} of {GROUP}/v1beta1");
+        let why = format!("it is not a {KIND} of {GROUP}/v1beta1");
         return Err(cannot_read(path, &why));
     }
     if !version.is_empty() && version != "kubelet.config.k8s.io/v1beta1" {
@@ -133,11 +136,11 @@ fn file(path: &Path, text: &str) -> Result<Layer, String> {
     let twice = document
         .duplicates
         .iter()
-        .map(|key| format!("{}: {key} is given twice; the kubelet takes the last", path.display()));
+        .map(|key| format!("{}: {key} occurs twice; the kubelet uses the last", path.display()));
     layer.warnings.extend(twice);
     layer.decode(&nodes, Case::Sensitive).map_err(|why| cannot_read(path, &why))?;
     layer.warnings.extend(nodes.keys().filter_map(|key| misspelt(path, key)));
-    // Some defaults depend on the system, and so are no defaults of the file.
+    // Some defaults depend on the system, so they are no defaults of the file.
     let merge = layer.bools.get("mergeDefaultEvictionSettings").is_some_and(|merge| merge.value);
     match layer.maps.get_mut("evictionHard") {
         None => {
@@ -153,7 +156,7 @@ fn file(path: &Path, text: &str) -> Result<Layer, String> {
     Ok(layer)
 }
 
-/// A key that differs from one of the kubelet's only by its case.
+/// Reports a key that differs from one of the kubelet's only by case.
 fn misspelt(path: &Path, key: &str) -> Option<String> {
     let known = BOOLS.iter().chain(&TEXTS).chain(&MAPS).chain(&LISTS).chain(&[SWAP]);
     let meant = known.copied().find(|name| *name != key && name.eq_ignore_ascii_case(key))?;
@@ -193,14 +196,14 @@ fn patch(target: &mut BTreeMap<String, Node>, with: Map<String, Value>, origin: 
 }
 
 impl Layer {
-    /// What the drop-ins make of it.
+    /// Applies the drop-ins.
     fn under(self, drop_ins: &[(PathBuf, String)]) -> Result<Self, String> {
         let warnings = self.warnings.clone();
         let mut nodes = self.serialized();
         for (path, text) in drop_ins {
             let document = yaml::parse(text).map_err(|why| cannot_read(path, &why))?;
             if let Some(key) = document.duplicates.first() {
-                let why = format!("{key} is given twice, which the kubelet refuses in a drop-in");
+                let why = format!("{key} occurs twice, which the kubelet rejects in a drop-in");
                 return Err(cannot_read(path, &why));
             }
             let map = kind(path, document.value)?;
@@ -214,7 +217,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// As the kubelet serializes it before it merges: what is empty is left out.
+    /// Serializes like the kubelet before a merge: leaves out empty values.
     fn serialized(self) -> BTreeMap<String, Node> {
         let mut nodes = BTreeMap::new();
         let mut leaf = |key: &str, value: Value, origin: Origin| {
@@ -223,7 +226,7 @@ impl Layer {
         for (key, Sourced { value, origin }) in self.bools {
             leaf(key, value.into(), origin);
         }
-        // Defaults are serialized too, which matters for keys of another case.
+        // The kubelet serializes defaults too, which matters for keys in another case.
         for key in BOOLS {
             let default = key != "mergeDefaultEvictionSettings";
             nodes
@@ -267,7 +270,8 @@ impl Layer {
         nodes
     }
 
-    /// Takes what concerns us; keys come in the order of their bytes, and the last counts.
+    /// Reads the keys that matter here; keys are sorted by their bytes, and the last of several
+    /// counts.
     fn decode(&mut self, nodes: &BTreeMap<String, Node>, case: Case) -> Result<(), String> {
         let named = |key: &str, names: &[&'static str]| {
             names.iter().copied().find(|name| {
@@ -311,7 +315,7 @@ impl Layer {
                         let texts = values.iter().map(|value| match value {
                             Value::String(text) => Ok(text.clone()),
                             Value::Null => Ok(String::new()),
-                            _ => Err(format!("{key} must be a list of texts")),
+                            _ => Err(format!("{key} must be a list of strings")),
                         });
                         let texts = texts.collect::<Result<_, _>>()?;
                         self.lists.insert(name, Sourced::new(texts, origin.clone()));
@@ -353,7 +357,7 @@ impl Layer {
         Ok(())
     }
 
-    /// Sets what flags say.
+    /// Applies the flags.
     fn apply(&mut self, flags: &Flags, origin: &Origin) {
         let sourced = |value: &String| Sourced::new(value.clone(), origin.clone());
         for (key, value) in &flags.bools {
@@ -390,7 +394,7 @@ impl Layer {
             true => Duration::ZERO,
             false => duration(&frequency.value).ok_or_else(|| {
                 let Sourced { value, origin } = &frequency;
-                format!("nodeStatusUpdateFrequency: {value:?} ({origin}) is no duration")
+                format!("nodeStatusUpdateFrequency: {value:?} ({origin}) is not a duration")
             })?,
         };
         let node_status_update_frequency = match parsed.is_zero() {
@@ -427,14 +431,14 @@ impl Layer {
     }
 }
 
-/// `None` for null, which leaves what was there.
+/// `None` for null, which leaves the previous value.
 fn text(key: &str, node: &Node) -> Result<Option<Sourced<String>>, String> {
     match node {
         Node::Leaf(Value::String(text), origin) => {
             Ok(Some(Sourced::new(text.clone(), origin.clone())))
         }
         Node::Leaf(Value::Null, _) => Ok(None),
-        node => Err(not(key, "a text (numbers need quotes)", node)),
+        node => Err(not(key, "a string (numbers need quotes)", node)),
     }
 }
 
@@ -452,7 +456,7 @@ fn not(key: &str, expected: &str, node: &Node) -> String {
     }
 }
 
-/// Go's durations: `1m30s`, `1.5h`, `300ms`.
+/// Parses Go's durations: `1m30s`, `1.5h`, `300ms`.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {

@@ -1,7 +1,7 @@
-//! The configuration that the kubelet acts on: defaults, its file, its drop-ins, its flags.
+//! Determines the configuration that the kubelet uses: defaults, its file, its drop-ins, its flags.
 //!
 //! Source: Kubernetes `cmd/kubelet/app/server.go`; "Kubelet Configuration Directory Merging"
-//! (KEP-3983). Nothing but the command line tells where the files are.
+//! (KEP-3983). Only the command line has the places of the files.
 
 mod bus;
 mod command;
@@ -31,24 +31,26 @@ use crate::{
     roots::Roots,
 };
 
-/// Where nobody tells: OpenShift, then kubeadm (where the first is a kubeconfig).
+/// Places to search without a command line: OpenShift's, then kubeadm's (where the first is a
+/// kubeconfig).
 const USUAL_PLACES: [&str; 2] = ["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"];
 
-/// Beside OpenShift's file: the `--config-dir` of its kubelets, on workers from 4.21 on
-/// (machine-config-operator, templates/worker/01-worker-kubelet). Before, nothing of OpenShift writes there.
+/// For OpenShift's file: the `--config-dir` of its kubelets, on workers from 4.21 on
+/// (machine-config-operator, templates/worker/01-worker-kubelet). In earlier versions, nothing of
+/// OpenShift writes there.
 const USUAL_DROP_INS: &str = "/etc/openshift/kubelet.conf.d";
 
-/// No configuration is larger.
+/// Upper bound of a configuration, in bytes.
 const LARGEST_BYTES: u64 = 4 << 20;
 
-/// As [`config_of`], where systemd was not asked.
+/// As [`config_of`], without an answer of systemd.
 pub fn config(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, String> {
     config_of(roots, settings, None)
 }
 
-/// The configuration in effect. `None`: this host has no kubelet, as far as can be seen. `Err`: it
-/// has one, but what it acts on cannot be known, or it would not start with it. `by_systemd` is what
-/// systemd says of the kubelet's unit; it counts where no kubelet runs.
+/// Returns the configuration in effect. `None`: this host appears to have no kubelet. `Err`: it has
+/// one, but its configuration cannot be determined, or the kubelet would not start with it.
+/// `by_systemd` is systemd's answer about the kubelet's unit; it counts if no kubelet runs.
 pub fn config_of(
     roots: &Roots,
     settings: &Settings,
@@ -57,7 +59,7 @@ pub fn config_of(
     Kubelet::by(by_systemd.cloned()).config(roots, settings)
 }
 
-/// As [`config_of`], for the kubelet that is told `known`.
+/// As [`config_of`], for the kubelet with the command line `known`.
 fn config_by(
     roots: &Roots,
     settings: &Settings,
@@ -85,7 +87,7 @@ fn by_flags(roots: &Roots, flags: &Flags, told_by: &Teller) -> Result<KubeletCon
     effective(&texts, flags, told_by)
 }
 
-/// Without a kubelet or a unit: by the usual places.
+/// Searches the usual places, without a kubelet or a unit.
 fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, String> {
     let configured = settings.kubelet_config.clone();
     let places = configured.map_or_else(|| USUAL_PLACES.map(PathBuf::from).to_vec(), |p| vec![p]);
@@ -118,14 +120,14 @@ fn is_kubeconfig(text: &str) -> bool {
 fn required(roots: &Roots, path: &Path, told_by: &Teller) -> Result<String, String> {
     text(roots, path)?.ok_or_else(|| {
         format!(
-            "the kubelet's configuration {} does not exist ({told_by} names it), and without it the \
-             kubelet does not start",
+            "the kubelet's configuration {} does not exist ({told_by} names it), and the kubelet \
+             does not start without it",
             path.display()
         )
     })
 }
 
-/// `None` where there is no such file.
+/// `None` if there is no such file.
 fn text(roots: &Roots, path: &Path) -> Result<Option<String>, String> {
     use io::Read;
     let read = || -> io::Result<String> {
@@ -141,7 +143,8 @@ fn text(roots: &Roots, path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// All `*.conf` below `folder`, in the order of Go's `filepath.WalkDir`: folders among files by name.
+/// Returns all `*.conf` below `folder`, in the order of Go's `filepath.WalkDir`: folders among
+/// files, by name.
 fn drop_ins(roots: &Roots, folder: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     let mut found = Vec::new();
     walk(roots, folder, 0, &mut found)?;
@@ -155,7 +158,7 @@ fn walk(
     found: &mut Vec<(PathBuf, String)>,
 ) -> Result<(), String> {
     let failed = |error: io::Error| {
-        format!("cannot read {}: {error}; without it the kubelet does not start", folder.display())
+        format!("cannot read {}: {error}; the kubelet does not start without it", folder.display())
     };
     let mut entries = Vec::new();
     for entry in fs::read_dir(roots.path(folder)).map_err(failed)? {
@@ -166,7 +169,7 @@ fn walk(
     for (name, is_folder) in entries {
         let path = folder.join(&name);
         if is_folder {
-            // No more levels than a path can have.
+            // A path cannot have more levels.
             if depth < 64 {
                 walk(roots, &path, depth + 1, found)?;
             }
@@ -178,7 +181,7 @@ fn walk(
     Ok(())
 }
 
-/// Go's `filepath.Ext`: from the last dot on, even where the name begins with it.
+/// Like Go's `filepath.Ext`: from the last dot on, even at the start of the name.
 fn is_drop_in(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().ends_with(b".conf")
 }

@@ -53,8 +53,8 @@ struct Row {
     effective: Option<BTreeMap<String, Value>>,
 }
 
-/// 189 command lines with files and drop-ins, and what a kubelet makes of them. recorded.md tells
-/// how they were recorded.
+/// 189 command lines with files and drop-ins, and the resulting configuration of a kubelet.
+/// recorded.md describes the recording.
 #[test]
 fn the_kubelet_acts_on_the_same() {
     let rows: Vec<Row> = serde_json::from_str(include_str!("recorded.json")).unwrap();
@@ -78,7 +78,7 @@ fn the_kubelet_acts_on_the_same() {
             )),
         }
     }
-    // Only a number of the flags is known here: who has an unknown one has a newer kubelet.
+    // This module knows only some of the flags: an unknown one may belong to a newer kubelet.
     wrong.retain(|wrong| !wrong.starts_with("an unknown flag:"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -126,7 +126,8 @@ fn as_recorded(config: &KubeletConfig) -> BTreeMap<String, Value> {
 const STATUS: &str = "Name:\tx\nUid:\t0\t0\t0\t0\nNSpid:\t7\n";
 const OF_UNIT: &str = "/system.slice/kubelet.service";
 
-/// Files of a guide, of kubeadm, kubespray and OpenShift, with what their kubelet makes of them.
+/// Files of a guide, of kubeadm, kubespray and OpenShift, with the resulting configuration of their
+/// kubelet.
 #[test]
 fn configurations_are_found_where_the_kubelet_finds_them() {
     let kubeadm = "/var/lib/kubelet/config.yaml";
@@ -220,17 +221,17 @@ fn the_running_kubelet_tells_best_and_no_tenant_does() {
     let found = host.found();
     assert_eq!((found.file, found.told_by), (Some("/b".into()), Teller::Process(10)));
     host.process(10, "hyperkube", STATUS, OF_UNIT, &["/hyperkube", "kubelet", config, ""]);
-    assert!(host.config().unwrap_err().contains("takes \"\" for a command"));
+    assert!(host.config().unwrap_err().contains("reads \"\" as a command"));
 }
 
-/// Runs `look` and fails where it waits for anybody.
+/// Runs `look` and fails if it blocks.
 fn at_once<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::spawn(move || send.send(look()));
     receive.recv_timeout(Duration::from_secs(30)).expect("it reads what it must not")
 }
 
-/// A file that nobody ever writes into: who reads it waits.
+/// Creates a file that no program ever writes to: its reader blocks.
 fn never(host: &Host, path: &str) {
     host.write(path, "");
     fs::remove_file(host.roots.path(path)).unwrap();
@@ -303,14 +304,11 @@ fn without_a_kubelet_there_is_none_and_a_broken_one_is_named() {
     settings.kubelet_config = Some("/etc/other".into());
     host.write("/etc/other", &format!("{HEAD}failSwapOn: false\nfailSwapOn: false\n"));
     let found = config(&host.roots, &settings).unwrap().unwrap();
-    assert_eq!(
-        found.warnings,
-        ["/etc/other: failSwapOn is given twice; the kubelet takes the last"]
-    );
+    assert_eq!(found.warnings, ["/etc/other: failSwapOn occurs twice; the kubelet uses the last"]);
 }
 
-/// Source: Kubernetes `cmd/kubelet/app/server.go`, `kubeletConfigFlagPrecedence`: gates of flags win, and
-/// gates that only the files name stay.
+/// Source: Kubernetes `cmd/kubelet/app/server.go`, `kubeletConfigFlagPrecedence`: gates of flags
+/// override, and gates that only the files name stay.
 #[test]
 fn the_gate_node_swap_is_read_from_file_drop_in_and_flag() {
     let kubelet = "/etc/kubernetes/kubelet.conf";
@@ -332,7 +330,7 @@ fn the_gate_node_swap_is_read_from_file_drop_in_and_flag() {
 }
 
 proptest! {
-    /// Whatever is in these files, it is read or refused.
+    /// Any content of these files is read or rejected.
     #[test]
     fn no_text_panics(
         file in "(apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n)?(\\PC|[\n:{}\\[\\],&*!|>'\"%-]){0,80}",

@@ -1,24 +1,24 @@
-//! A unit's command line as systemd makes it: unit files, environment files, variables.
+//! Builds a unit's command line as systemd does: unit files, environment files, variables.
 //!
 //! Source: `systemd.unit(5)`, `systemd.service(5)` ("Command lines"), `systemd.exec(5)`, and
 //! systemd's `src/basic/env-file.c`, `env-util.c` (`replace_env_argv`), `extract-word.c`.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-/// What a unit says of its command line, before variables are put in.
+/// The command line of a unit, before the expansion of variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Without prefixes such as `-`; the first word is the program.
     pub command: Vec<String>,
     pub environment: Vec<(String, String)>,
-    /// In their order; `true` where it may be missing.
+    /// In order; `true` if the file may be missing.
     pub environment_files: Vec<(PathBuf, bool)>,
 }
 
 type Environment = BTreeMap<String, String>;
 
 impl Service {
-    /// Reads `[Service]` of one file over what came before.
+    /// Applies `[Service]` of one file on top of the previous ones.
     pub fn read(&mut self, text: &str) {
         let mut section = String::new();
         for line in logical_lines(text) {
@@ -51,7 +51,7 @@ impl Service {
         }
     }
 
-    /// The command line; `read` gives the text of an environment file.
+    /// Returns the command line; `read` returns the text of an environment file.
     pub fn command_line(&self, mut read: impl FnMut(&PathBuf) -> Option<String>) -> Vec<String> {
         let mut environment: Environment = self.environment.iter().cloned().collect();
         for (path, _) in &self.environment_files {
@@ -61,7 +61,7 @@ impl Service {
     }
 }
 
-/// `NAME=value`, where the name is one of a variable.
+/// Parses `NAME=value` if the name is valid for a variable.
 pub fn assignment(word: &str) -> Option<(String, String)> {
     let (name, value) = word.split_once('=')?;
     is_name(name).then(|| (name.to_owned(), value.to_owned()))
@@ -72,7 +72,7 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Comments left out, lines that end with a backslash continued.
+/// Removes comments, and joins lines that end with a backslash.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut begun: Option<String> = None;
@@ -90,8 +90,8 @@ fn logical_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// The specifiers of the system's kubelet.service, as far as they are the same on every host
-/// (systemd.unit(5), "Specifiers").
+/// Expands the specifiers that occur in the system's kubelet.service, if they are the same on every
+/// host (systemd.unit(5), "Specifiers").
 fn specifiers(text: &str) -> String {
     let mut result = String::new();
     let mut chars = text.chars();
@@ -130,17 +130,17 @@ fn command(value: &str) -> Vec<String> {
         words.truncate(end);
     }
     if prefix.contains('@') && words.len() > 1 {
-        // What the program is told to be called.
+        // The name that the program gets as its own.
         words.remove(1);
     }
     if prefix.contains(':') {
-        // No variables are put in: each `$` stands for itself.
+        // No expansion of variables: each `$` stands for itself.
         words.iter_mut().for_each(|word| *word = word.replace('$', "$$"));
     }
     words
 }
 
-/// What a backslash does outside of single quotes.
+/// The meaning of a backslash outside of single quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
     /// As in C.
@@ -149,7 +149,7 @@ enum Escapes {
     Plain,
 }
 
-/// Splits at white space; quotes hold words together.
+/// Splits at white space; quotes keep words together.
 fn words(text: &str, escapes: Escapes) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -210,7 +210,7 @@ fn unescape(chars: &mut std::str::Chars<'_>, word: &mut String) {
     }
 }
 
-/// Puts variables in: `$NAME` as a word becomes as many words as it has, `${NAME}` its text.
+/// Expands variables: `$NAME` as a word becomes as many words as it has, `${NAME}` its text.
 pub fn expand(command: &[String], environment: &Environment) -> Vec<String> {
     let mut expanded = Vec::new();
     for word in command {
@@ -245,7 +245,7 @@ fn braced(word: &str, environment: &Environment) -> String {
     result + rest
 }
 
-/// The variables of an environment file.
+/// Returns the variables of an environment file.
 pub fn environment_file(text: &str) -> Vec<(String, String)> {
     #[derive(PartialEq)]
     enum At {
@@ -262,7 +262,7 @@ pub fn environment_file(text: &str) -> Vec<(String, String)> {
     }
     let mut found = Vec::new();
     let (mut key, mut value) = (String::new(), String::new());
-    // The length of the value up to its last character that is no white space.
+    // Length of the value without trailing white space.
     let mut kept = 0;
     let mut at = At::BeforeKey;
     let mut push = |key: &mut String, value: &mut String, kept: usize| {
@@ -354,7 +354,7 @@ mod tests {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    /// Recorded from systemd 252's 30-systemd-environment-d-generator, which reads by the same
+    /// Recorded from systemd 252's 30-systemd-environment-d-generator, which uses the same
     /// function.
     #[test]
     fn environment_files_are_read_as_systemd_does() {
@@ -396,7 +396,7 @@ mod tests {
         }
     }
 
-    /// Examples of systemd.service(5).
+    /// Examples from systemd.service(5).
     #[test]
     fn command_lines_are_those_of_the_manual() {
         let mut service = Service::default();

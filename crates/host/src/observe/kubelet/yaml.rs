@@ -1,28 +1,31 @@
-//! YAML as the kubelet reads it: YAML 1.1 scalars, the first document only, and the last of
+//! Parses YAML as the kubelet does: YAML 1.1 scalars, the first document only, and the last of
 //! duplicate keys.
 //!
-//! Source: `sigs.k8s.io/yaml` (its copy of go-yaml v2, `resolve.go`), which the kubelet decodes with.
+//! Source: `sigs.k8s.io/yaml` (its copy of go-yaml v2, `resolve.go`), which the kubelet uses.
 
 use std::collections::HashMap;
 
 use granit_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Number, Value};
 
-/// No configuration is deeper or larger. Aliases count each time they are used.
+/// Upper bounds of depth and size. Each use of an alias counts.
 const DEEPEST: usize = 64;
 const MOST_NODES: usize = 100_000;
 
-/// The first document, and the keys that were given twice.
+/// The first document, and its duplicate keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Document {
     pub value: Value,
     pub duplicates: Vec<String>,
 }
 
-/// Parses `text`; the error names line and column, and quotes nothing of the file.
+/// Parses `text`.
+///
+/// # Errors
+/// Line and column of the fault, without quoting the file.
 pub fn parse(text: &str) -> Result<Document, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // The kubelet tries JSON first, which must be all of the text.
+    // The kubelet tries JSON first, which must be the whole text.
     let looks_like_json = text.trim_start().starts_with('{');
     if looks_like_json && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
         return Err(wrong(error.line(), error.column()));
@@ -38,7 +41,7 @@ pub fn parse(text: &str) -> Result<Document, String> {
 }
 
 fn wrong(line: usize, column: usize) -> String {
-    format!("it is not the YAML that it should be (line {line}, column {column})")
+    format!("it is not valid YAML (line {line}, column {column})")
 }
 
 struct Builder<'a> {
@@ -49,7 +52,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// The next event that concerns values: comments are events, too.
+    /// Returns the next event about values, and skips comments.
     fn next(&mut self) -> Result<Event<'a>, String> {
         loop {
             let event = match self.parser.next_event() {
@@ -134,7 +137,7 @@ impl<'a> Builder<'a> {
                 self.duplicates.push(key);
             }
         }
-        // What the mapping itself has counts; of several, the first.
+        // The mapping's own keys take precedence; of several merged mappings, the first.
         for value in merged.into_iter().flat_map(|value| match value {
             Value::Array(values) => values,
             value => vec![value],
@@ -184,7 +187,7 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&str>) -> Value {
     number(text).map_or_else(|| text.into(), Value::Number)
 }
 
-/// What go-yaml takes for a number, which no text may be.
+/// Returns the number that go-yaml reads in a scalar, which is then not a text.
 fn number(text: &str) -> Option<Number> {
     let first = text.chars().next()?;
     if !(first.is_ascii_digit() || matches!(first, '+' | '-' | '.')) {
@@ -268,7 +271,7 @@ mod tests {
     fn what_is_too_large_or_broken_is_refused() {
         assert_eq!(
             parse("kind: [").unwrap_err().split(" (line").next().unwrap(),
-            "it is not the YAML that it should be"
+            "it is not valid YAML"
         );
         let bomb = (1..20).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
             let of = format!("*a{}", n - 1);

@@ -28,7 +28,7 @@ use crate::{
     roots::Roots,
 };
 
-/// All about the swapfile at `path`.
+/// Reads all facts about the swapfile at `path`.
 pub fn file_place(
     roots: &Roots,
     path: &Path,
@@ -48,14 +48,14 @@ pub fn file_place(
     })
 }
 
-/// Where the next file is made while one is in use.
+/// Returns the path for a new file while the other is in use.
 fn next_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".next");
     path.with_file_name(name)
 }
 
-/// Opens what is at `path`, through no symbolic link anywhere.
+/// Opens the file at `path`, and follows no symbolic link on the way.
 pub fn open_beneath(roots: &Roots, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let root = File::open(roots.path("/"))?;
     let relative = path.strip_prefix("/").unwrap_or(path);
@@ -66,14 +66,16 @@ pub fn open_beneath(roots: &Roots, path: &Path, flags: OFlag) -> io::Result<Owne
     Ok(openat2(root.as_fd(), relative, how)?)
 }
 
-/// What is at `path`.
+/// Identifies the content of `path`.
 pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, PlaceError> {
-    // O_NONBLOCK: a FIFO there must not hold us up.
+    // O_NONBLOCK: opening a FIFO must not block.
     let file = match open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
         Ok(file) => File::from(file),
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT) => return Ok(Area::Nothing),
-            Some(libc::ELOOP) => return Ok(Area::Other("reached by a symbolic link".to_owned())),
+            Some(libc::ELOOP) => {
+                return Ok(Area::Other("a symbolic link, or below one".to_owned()));
+            }
             Some(libc::ENOTDIR) => return Ok(Area::Other("below a file".to_owned())),
             Some(libc::ENXIO) => return Ok(Area::Other("a socket".to_owned())),
             _ => return Err(PlaceError::new("open", path)(error)),
@@ -83,11 +85,11 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, PlaceEr
     let kind = metadata.file_type();
     if !kind.is_file() {
         let what = match () {
-            () if kind.is_dir() => "a folder",
+            () if kind.is_dir() => "a directory",
             () if kind.is_block_device() => {
-                "a block device (swap.kind = \"partition\" is for those)"
+                "a block device (for those use swap.kind = \"partition\")"
             }
-            () => "no regular file",
+            () => "not a regular file",
         };
         return Ok(Area::Other(what.to_owned()));
     }
@@ -97,18 +99,18 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, PlaceEr
         Some(header) if header.is_ours() => {
             let allocated_bytes = metadata.blocks().saturating_mul(512);
             let bytes = metadata.len();
-            // Cut short, or with holes: of no use, but ours to replace.
+            // Truncated, or with holes: useless, but ours to replace.
             let whole = u64::from(header.pages) * page_bytes == bytes && allocated_bytes >= bytes;
             Ok(Area::Ours { bytes: if whole { bytes } else { 0 }, allocated_bytes })
         }
         Some(header) => {
             Ok(Area::Other(format!("a swap area labelled {:?}, not \"wasp-agent\"", header.label)))
         }
-        None => Ok(Area::Other("a file that is no swap area".to_owned())),
+        None => Ok(Area::Other("a file that is not a swap area".to_owned())),
     }
 }
 
-/// The file system that would hold `path`: that of the nearest folder there is.
+/// Reads the file system that would hold `path`: that of the nearest existing folder.
 pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, PlaceError> {
     let folder = path.ancestors().skip(1).find(|folder| roots.path(folder).is_dir());
     let folder = roots.path(folder.unwrap_or(Path::new("/")));
@@ -123,9 +125,10 @@ pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, PlaceError> 
     })
 }
 
-/// Why swap cannot be on a file system, as far as its type tells; swapon(2) has the last word.
+/// Returns the reason why this type of file system cannot hold swap; swapon(2) has the final
+/// decision.
 fn obstacle(kind: FsType) -> Option<String> {
-    // Linux include/uapi/linux/magic.h; ZFS and the like have their own.
+    // Linux include/uapi/linux/magic.h; ZFS and others have their own.
     const NOT_FOR_SWAP: [(i64, &str); 13] = [
         (0x0102_1994, "tmpfs lives in RAM and swap itself"),
         (0x8584_58f6, "ramfs lives in RAM"),
@@ -189,16 +192,16 @@ mod tests {
         fs::write(at("theirs"), other.to_page(4096)).unwrap();
         is_other("theirs", "\"theirs\"");
         fs::write(at("photos"), "JPEG").unwrap();
-        is_other("photos", "no swap area");
+        is_other("photos", "not a swap area");
         is_other("photos/swapfile", "below a file");
         fs::create_dir(at("folder")).unwrap();
-        is_other("folder", "folder");
+        is_other("folder", "a directory");
         std::os::unix::fs::symlink(at("ours"), at("link")).unwrap();
         is_other("link", "symbolic link");
         std::os::unix::fs::symlink(at("folder"), at("way")).unwrap();
         is_other("way/swapfile", "symbolic link");
         nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        is_other("fifo", "no regular file");
+        is_other("fifo", "not a regular file");
     }
 
     #[test]

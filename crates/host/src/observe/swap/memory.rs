@@ -1,4 +1,4 @@
-//! Room for pages that come back from swap.
+//! Finds room for pages that return from swap.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     roots::Roots,
 };
 
-/// What RAM and the cgroups have room for.
+/// Returns the free memory of the node and of the cgroups.
 pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, NodeError> {
     let meminfo = Meminfo::read(roots)?;
     let mut cgroups = Vec::new();
@@ -22,7 +22,7 @@ pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, NodeError> {
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         cgroups.extend(cgroup(&root, &folder));
-        // A cgroup that goes meanwhile has no pages in swap any more.
+        // A cgroup that disappears meanwhile has no pages in swap any more.
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         folders.extend(
             entries
@@ -33,7 +33,7 @@ pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, NodeError> {
     }
     Ok(MemoryFacts {
         ram_bytes: meminfo.needed("MemTotal")?,
-        // Since Linux 3.14; without it, nothing is known to be available.
+        // Exists since Linux 3.14; without it, count nothing as available.
         available_bytes: meminfo.bytes("MemAvailable").unwrap_or(0),
         cgroups,
     })
@@ -45,7 +45,7 @@ fn cgroup(root: &Path, folder: &Path) -> Option<CgroupMemory> {
         fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok()
     };
     let swap_bytes = number("memory.swap.current").filter(|bytes| *bytes > 0)?;
-    // "max" is no number.
+    // "max" is not a number: no limit.
     let max_bytes = number("memory.max")?;
     let stat = read(&folder.join("memory.stat")).unwrap_or_default();
     let inactive_file = counter(&stat, "inactive_file").unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Places where swap is or could be.
+//! Examines existing and possible places of swap.
 
 pub mod area;
 pub mod memory;
@@ -12,7 +12,7 @@ use std::{
 
 use crate::{model::host::SwapDevice, roots::Roots};
 
-/// A place for swap could not be looked at.
+/// The error for a place that cannot be examined.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {path}: {source}")]
 pub struct PlaceError {
@@ -23,7 +23,7 @@ pub struct PlaceError {
 }
 
 impl PlaceError {
-    /// There is no such file or device (yet).
+    /// Returns true if the file or device does not exist (yet).
     pub fn is_gone(&self) -> bool {
         let code = self.source.raw_os_error();
         matches!(code, Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM))
@@ -35,7 +35,7 @@ impl PlaceError {
     }
 }
 
-/// The active swap device at `path`, by whatever name the kernel knows it.
+/// Returns the active swap device at `path`, by any name that the kernel has for it.
 pub fn active<'a>(roots: &Roots, path: &Path, devices: &'a [SwapDevice]) -> Option<&'a SwapDevice> {
     let real = std::fs::canonicalize(roots.path(path)).ok();
     let real = real.as_deref().map(|real| roots.shown(real).into_owned());
@@ -45,7 +45,7 @@ pub fn active<'a>(roots: &Roots, path: &Path, devices: &'a [SwapDevice]) -> Opti
     })
 }
 
-/// A path as `/proc/swaps` shows it, without the kernel's escapes.
+/// Returns a path of `/proc/swaps` without the kernel's escapes.
 pub fn unescaped(text: &str) -> PathBuf {
     super::fields::unescaped(text.as_bytes()).into()
 }

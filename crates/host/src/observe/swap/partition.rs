@@ -1,4 +1,4 @@
-//! Partitions for swap.
+//! Examines partitions for swap.
 
 use std::{
     fs::File,
@@ -17,10 +17,11 @@ use crate::{
     roots::Roots,
 };
 
-/// File systems, RAIDs and partition tables begin in the first and end in the last so many bytes.
+/// Bytes at the start and at the end of a device that hold the signatures of file systems, RAIDs
+/// and partition tables.
 const LOOKED_AT: u64 = 1 << 20;
 
-/// All about the partition at `path`, which may be a link as udev makes them.
+/// Reads all facts about the partition at `path`, which may be a link that udev creates.
 pub fn partition_place(
     roots: &Roots,
     path: &Path,
@@ -38,7 +39,7 @@ pub fn partition_place(
     Ok(PartitionPlace { path: path.to_owned(), bytes, content, active })
 }
 
-/// Whether the header on the partition is ours.
+/// Returns true if the header on the partition is ours.
 pub fn is_ours(roots: &Roots, path: &Path, page_bytes: u64) -> Result<bool, PlaceError> {
     let device = File::open(roots.path(path)).map_err(PlaceError::new("open", path))?;
     let mut page = Vec::new();
@@ -46,7 +47,7 @@ pub fn is_ours(roots: &Roots, path: &Path, page_bytes: u64) -> Result<bool, Plac
     Ok(SwapHeader::from_page(&page).is_some_and(|header| header.is_ours()))
 }
 
-/// Size and content of `device`.
+/// Returns size and content of `device`.
 fn content(device: &mut File, page_bytes: u64) -> io::Result<(u64, Content)> {
     let bytes = device.seek(SeekFrom::End(0))?;
     let mut part = |from: u64| -> io::Result<Vec<u8>> {

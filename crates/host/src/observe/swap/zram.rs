@@ -1,4 +1,4 @@
-//! Compressed RAM disks.
+//! Finds compressed RAM disks.
 //!
 //! Source: Linux `Documentation/admin-guide/blockdev/zram.rst`.
 
@@ -13,7 +13,7 @@ use crate::{
     roots::Roots,
 };
 
-/// The zram devices with our label.
+/// Returns the zram devices with our label.
 pub fn zram_devices(roots: &Roots, page_bytes: u64, devices: &[SwapDevice]) -> Vec<ZramDevice> {
     let entries = fs::read_dir(roots.path("/sys/block")).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -35,7 +35,7 @@ pub fn zram_devices(roots: &Roots, page_bytes: u64, devices: &[SwapDevice]) -> V
     found
 }
 
-/// The device that `zramN` writes pages back to, if it has one.
+/// Returns the device that `zramN` writes pages back to, if it has one.
 pub fn backing_device(roots: &Roots, name: &str) -> Option<PathBuf> {
     let path = roots.path("/sys/block").join(name).join("backing_dev");
     let backing = fs::read_to_string(path).ok()?;
