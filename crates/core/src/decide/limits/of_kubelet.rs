@@ -48,9 +48,9 @@ impl Pass<'_> {
             let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
             let grant = pod_grant(&self.settings.grant, &self.node, pod);
             let facts = Facts::from(facts);
-            self.lift(&facts, decision);
             let known = state.forget(&facts.owner);
-            let next = self.next(&facts, grant, known);
+            let mut next = self.next(&facts, grant, known);
+            self.lift(&facts, &mut next, decision);
             state.insert(&facts.owner, next);
         }
     }
@@ -99,10 +99,19 @@ impl Pass<'_> {
             !matches!(grant.reason, Reason::Helper | Reason::UnknownPod | Reason::UnknownContainer);
         let mut next = self.next(facts, grant.clone(), known);
         let found = facts.levels.iter().map(|level| level.swap_max).min();
-        let Some(found) = found.filter(|_| is_known && self.settings.grants == Grants::Kubelet)
-        else {
-            next.seen.clear();
+        let by_kubelet = self.settings.grants == Grants::Kubelet;
+        let Some(found) = found.filter(|_| is_known && by_kubelet) else {
+            // Another program has reset it: the kubelet leaves no container at `max`.
+            let is_reset = grant.reason == Reason::UnknownPod
+                && found == Some(SwapMax::Max)
+                && self.now.since(next.since) >= START_AT_MOST;
+            if found != Some(next.target.as_kernel_shows(page)) {
+                next.seen.clear();
+            }
             state.insert(&facts.owner, next);
+            if is_reset && by_kubelet && self.settings.limits.repair {
+                self.enforce(facts, grant, SwapMax::Max, state, decision);
+            }
             return;
         };
         let right = [Some(expected), resized]
@@ -155,11 +164,36 @@ impl Pass<'_> {
     }
 
     /// The kubelet never limits a pod's cgroup: such a limit dates from a time when the agent
-    /// granted.
-    fn lift(&self, facts: &Facts<'_>, decision: &mut Decision) {
+    /// granted, or another program sets it. The latter gets as many repairs as at a container's limit.
+    fn lift(&self, facts: &Facts<'_>, next: &mut LimitState, decision: &mut Decision) {
         let Some(level) = facts.levels.first() else { return };
-        if self.settings.grants != Grants::Kubelet || level.swap_max == SwapMax::Max {
+        if self.settings.grants != Grants::Kubelet {
             return;
+        }
+        next.budget.refill(self.now);
+        if next.budget.is_full() && next.fight.is_over(self.now) {
+            next.contended = false;
+        }
+        let was_lifted = next.seen == [level.inode] && next.target == SwapMax::Max;
+        (next.seen, next.target) = (vec![level.inode], SwapMax::Max);
+        if level.swap_max == SwapMax::Max {
+            return;
+        }
+        if was_lifted {
+            let slow = next.fight.changed(self.now);
+            let spent = next.budget.spend(self.now);
+            if (slow || spent.is_err()) && !next.contended {
+                next.contended = true;
+                decision.notices.push(Notice::Contended {
+                    owner: facts.owner.clone(),
+                    found: level.swap_max,
+                    wanted: SwapMax::Max,
+                });
+            }
+            if let Err(again_at) = spent {
+                decision.deaf_until.push((again_at, facts.owner.clone()));
+                return;
+            }
         }
         decision.actions.push(Action::WriteLimit {
             owner: facts.owner.clone(),

@@ -39,7 +39,7 @@ fn what_the_kubelet_has_set_right_is_left_alone() {
         runc("g", SwapMax::ZERO, 0),
         runc("c", SwapMax::ZERO, 0),
         runc("s", SwapMax::ZERO, 0),
-        runc("unknown", SwapMax::Max, 0),
+        runc("unknown", bytes(GIB), 0),
     ];
     assert_eq!(case.first_pass(&containers, at(1)), Decision::default());
     for second in 2..70 {
@@ -263,4 +263,58 @@ fn where_the_kubelet_grants_sandboxes_and_unknown_pods_do_not_differ() {
     let unknown = runc("b", SwapMax::Max, 0);
     let decision = case.pass_with(&[sandbox, unknown], &[], at(1));
     assert_eq!(decision, Decision::default());
+}
+
+/// A `daemon-reload` resets it to `max`, and nobody else would ever bound it.
+#[test]
+fn an_unknown_pod_without_a_limit_gets_no_more_swap_than_it_uses_until_it_is_known() {
+    let mut case = kubelet([]);
+    let mut containers = [runc("a", SwapMax::Max, 5 * MIB), runc("b", bytes(GIB), 0)];
+    for second in [1, 30, 60] {
+        assert_eq!(
+            case.pass(&containers, at(second)),
+            Decision::default(),
+            "{second}: it may start"
+        );
+    }
+    let decision = case.pass(&containers, at(62));
+    assert_eq!(
+        writes(&decision),
+        [(Level::Container, SwapMax::Max, bytes(6 * MIB), Cause::Found)],
+        "never below use; a limit that is there stays"
+    );
+    case.apply(&decision, &mut containers);
+    case.pass(&containers, at(70));
+    case.pods = pods([pod("a", &["- - 4Gi -"])]);
+    case.swap_is_certain = false;
+    for second in [80, 82] {
+        let decision = case.pass(&containers, at(second));
+        case.apply(&decision, &mut containers);
+    }
+    assert_eq!(containers[0].levels[0].swap_max, bytes(2 * GIB), "known, it has its grant again");
+
+    let mut unrepaired = kubelet([]);
+    unrepaired.settings.limits.repair = false;
+    let containers = [runc("a", SwapMax::Max, 0)];
+    for second in [1, 62, 120] {
+        assert_eq!(writes(&unrepaired.pass(&containers, at(second))), []);
+    }
+}
+
+#[test]
+fn a_program_that_keeps_limiting_a_pods_cgroup_is_repaired_once_a_second_and_reported_once() {
+    let mut case = kubelet([pod("a", &["- - 4Gi -"])]);
+    case.pass_with(&[], &[slice("a", SwapMax::Max, 0)], at(1));
+    let limited = [slice("a", SwapMax::ZERO, 0)];
+    let (mut lifts, mut reports, mut deaf) = (0, 0, 0);
+    for _ in 0..100 {
+        let decision = case.pass_with(&[], &limited, at(2));
+        lifts += writes(&decision).len();
+        reports += decision.notices.len();
+        deaf += decision.deaf_until.len();
+    }
+    assert!(lifts <= 8 && deaf >= 92, "{lifts} repairs, {deaf} pauses");
+    assert_eq!(reports, 1);
+    let again = case.pass_with(&[], &limited, at(4));
+    assert_eq!(writes(&again).len(), 1, "it is still repaired");
 }
