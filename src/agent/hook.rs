@@ -13,7 +13,10 @@ use crate::{
     config::settings::Grants,
     decide::{
         grant::swap_for_pods,
-        hook::{FILE_NAME, Unfit, definition, other_version, preferred, unfit},
+        hook::{
+            ANOTHER_FOLDER, FILE_NAME, NO_HOOK, Unfit, definition, listed, other_version,
+            preferred, unfit,
+        },
     },
     messages,
     model::{
@@ -140,7 +143,6 @@ impl<A: Actuator> Agent<A> {
             let remedy = vec!["systemctl restart wasp-agent".to_owned()];
             Problem::new(Trouble::Hook, text).with_remedy(remedy)
         });
-        let failed = failed.map(|text| Problem::new(Trouble::Hook, text));
         self.problem_is(Trouble::Hook, failed.or(other));
     }
 
@@ -159,23 +161,25 @@ impl<A: Actuator> Agent<A> {
         self.problem(Trouble::Hook, None);
     }
 
-    fn install_hook(&mut self, program: &Path) -> Result<(), String> {
-        let folders = match crio::runtime(&self.roots)? {
+    fn install_hook(&mut self, program: &Path) -> Result<(), Problem> {
+        let problem = |text: String| Problem::new(Trouble::Hook, text);
+        let fixed_by = |text: String, fix: &[&str]| {
+            problem(text).with_remedy(fix.iter().map(|&line| line.to_owned()).collect())
+        };
+        let folders = match crio::runtime(&self.roots).map_err(problem)? {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
-                return Err("containerd has no hooks folder: containers get their limit a moment \
-                            after their start"
-                    .to_owned());
+                let text = "containerd has no hooks folder: containers get their limit a moment \
+                            after their start";
+                return Err(fixed_by(text.to_owned(), &NO_HOOK));
             }
             Runtime::Unknown => {
-                return Err(
-                    "no CRI-O here (/etc/crio is missing), no hook is installed: containers \
-                            get their limit a moment after their start"
-                        .to_owned(),
-                );
+                let text = "no CRI-O here (/etc/crio is missing), no hook is installed: containers \
+                            get their limit a moment after their start";
+                return Err(fixed_by(text.to_owned(), &NO_HOOK));
             }
         };
-        self.publish_settings()?;
+        self.publish_settings().map_err(problem)?;
         let text = definition(program);
         // Before the folders are looked at: one that comes meanwhile is noticed. CRI-O makes those that
         // are missing when it starts. Without a watch, the resync serves.
@@ -192,17 +196,18 @@ impl<A: Actuator> Agent<A> {
                             .emit(format_args!("installed the OCI hook: {}", file.display()));
                     }
                     self.installed.file = Some(file.clone());
-                    return self.remove_hook(Some(&file));
+                    return self.remove_hook(Some(&file)).map_err(problem);
                 }
                 Err(error) => refused.push(format!("{}: {error}", folder.display())),
             }
         }
         self.installed.file = None;
-        Err(format!(
-            "no hooks folder that CRI-O reads can be written ({}): add \"/run/containers/oci/hooks.d\" \
-             to hooks_dir in [crio.runtime] in a file of /etc/crio/crio.conf.d",
+        let text = format!(
+            "CRI-O reads {}, where the agent cannot write ({})",
+            listed(&folders),
             refused.join(", ")
-        ))
+        );
+        Err(fixed_by(text, &ANOTHER_FOLDER))
     }
 
     /// Removes the definition everywhere but from `except`.

@@ -13,11 +13,12 @@ use super::reserves;
 use crate::{
     act::{bus, slices},
     config::settings::{ProtectionSettings, Settings},
-    decide::protection::{self as decide, Protection, Swap, oomd_said, protection},
+    decide::protection::{self as decide, Protection, Swap, oomd_remedy, oomd_said, protection},
     messages,
     model::{
         protection::{Disks, SliceFacts},
         swap::SwapMax,
+        trouble::{Problem, Trouble},
     },
     observe::{
         alarm::Alarm,
@@ -44,7 +45,9 @@ pub struct Report {
     /// For the status line.
     pub problem: Option<String>,
     /// systemd-oomd kills among the pods.
-    pub oomd: Option<String>,
+    pub oomd: Option<Problem>,
+    /// systemd cannot be reached.
+    pub bus: Option<String>,
 }
 
 /// Guards until nobody listens. Settings may change on the way.
@@ -140,7 +143,10 @@ impl Guard {
         }
         if let Err(error) = self.connect().await {
             let bus = self.roots.system_bus();
-            problems.push(format!("cannot reach systemd at {}: {error}", bus.display()));
+            report.bus = Some(format!(
+                "cannot reach systemd at {}: {error}",
+                self.roots.shown(&bus).display()
+            ));
         }
         for slice in slices {
             match self.ensure(settings, &disks, slice, Swap::Denied).await {
@@ -290,8 +296,10 @@ impl Guard {
         }
     }
 
-    async fn oomd(&self) -> Option<String> {
-        slices::oomd_above_pods(self.connection.as_ref()?).await.map(oomd_said)
+    async fn oomd(&self) -> Option<Problem> {
+        let slice = slices::oomd_above_pods(self.connection.as_ref()?).await?;
+        let problem = Problem::new(Trouble::Oomd, oomd_said(slice));
+        Some(problem.with_remedy(vec![oomd_remedy(slice)]))
     }
 }
 
