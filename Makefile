@@ -1,13 +1,13 @@
-# make demo   see it work on a real node, in a VM
-# make test   run every check and every test; make test-quick those that need no VM
-# make rpm    build the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
-# make bench  measure the agent; make bench-hook measures what the hook adds to a container's start,
-#             make bench-fleet what AGENTS (1000) ask of one API server
-# make test-faults  kill and refuse the agent at every place; FAULT_SECONDS, FAULT_SEED for its storm
-# make soak   churn a node in a VM for MINUTES (30) and look for leaks; SEED=N for the same chances again
-# make fuzz   feed every parser with nonsense, FUZZ_SECONDS (60) for each kind of input
+# make demo   shows the agent at work on a real node, in a VM
+# make test   runs every check and every test; make test-quick those that need no VM
+# make rpm    builds the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
+# make bench  measures the agent; make bench-hook measures the time that the hook adds to a container's start,
+#             make bench-fleet the load of AGENTS (1000) on one API server
+# make test-faults  kills the agent and injects errors at every failpoint; FAULT_SECONDS, FAULT_SEED for its storm
+# make soak   churns a node in a VM for MINUTES (30) and looks for leaks; SEED=N repeats the same random choices
+# make fuzz   feeds every parser with nonsense, FUZZ_SECONDS (60) for each kind of input
 #
-# PROFILE=dev|release chooses the build that `demo`, `test-node` and `install` take.
+# PROFILE=dev|release selects the build that `demo`, `test-node` and `install` use.
 PROFILE ?= dev
 DESTDIR ?=
 PREFIX ?= /usr
@@ -27,17 +27,17 @@ all: build
 build: deps-build
 	$(CARGO) build --locked --workspace --profile $(PROFILE)
 
-# The image of the node is made while cargo builds.
+# The node's image is made while cargo builds.
 demo: deps
 	@tests/node/image bookworm >/dev/null & image=$$!; \
 	  $(MAKE) --no-print-directory build && wait $$image
 	@tests/node/run --demo
 
-# Every check and every test, in phases (tests/phases). The node runs what ships: the release build.
+# Every check and every test, in phases (tests/phases). The node runs the shipped build: release.
 test: deps
 	@tests/phases test
 
-# What needs no VM and no release build.
+# Everything that needs neither a VM nor the release build.
 test-quick: deps
 	@tests/phases quick
 
@@ -46,18 +46,21 @@ check: deps fmt lint deny
 fmt:
 	$(CARGO) fmt --all --check
 
-# The one debug build, which clippy, unit, process and fault tests share. `cargo clippy` would compile every
-# dependency once more, as metadata only. So do what it does: have clippy's driver compile the workspace's
-# crates, which reports the lints on the way. The release build checks the code without failpoints.
+# The only debug build, which clippy, unit, process and fault tests share. `cargo clippy` would
+# compile every dependency again, as metadata only. So this does the same as clippy: its driver
+# compiles the workspace's crates, and reports the lints meanwhile. The release build checks the
+# code without failpoints.
 debug := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__ $(CARGO)
 tested := --locked --workspace --features wasp-agent/failpoints
-# All targets at once: without the tests, dependencies have fewer features, and would be compiled again.
+# All targets at once: without the tests, dependencies have fewer features, and would be compiled
+# again.
 lint: deps-build
 	$(debug) build $(tested) --all-targets
 
-# The advisories come from a database on the network, which not every builder reaches.
-# It reads every crate of the lock file, also those of other platforms, so they are fetched first.
-# CI installs cargo-deny itself, unoptimised: that compiles in a fifth of the time, and checks in seconds.
+# The advisories come from a database on the network, which not every builder can reach. This reads
+# every crate of the lock file, also those of other platforms, so it fetches them first. CI installs
+# cargo-deny itself, without optimization: that compiles in a fifth of the time, and checks in
+# seconds.
 deny:
 	@if [ "$(INSTALL_DENY)" = yes ] && ! $(CARGO) deny --version >/dev/null 2>&1; then \
 	  CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --locked --debug cargo-deny || exit; fi; \
@@ -65,20 +68,21 @@ deny:
 	 elif [ "$$CI" = true ]; then echo "cargo-deny is not installed: cargo install --locked cargo-deny" >&2; exit 1; \
 	 else echo "SKIPPED, loudly: cargo-deny is not installed (cargo install --locked cargo-deny)" >&2; fi
 
-# All but `faults`, which mostly waits, and runs beside them in `make test`.
+# All suites but `faults`, which mostly waits, and runs beside them in `make test`.
 suites := $(filter-out faults,$(sort $(notdir $(basename $(wildcard tests/*.rs tests/*/tests/*.rs)) $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))))
 test-unit: lint
 	$(debug) test $(tested) --lib --bins $(addprefix --test ,$(suites))
 	$(debug) test $(tested) --doc
 
-# The one build of what ships: without failpoints. It may give no warning. The VM also runs test-kubelet often
-# enough for its optimisation to pay; test-apiserver comes from the debug build.
+# The only build that ships: without failpoints. It must give no warning. The VM also runs
+# test-kubelet often enough to make its optimization worthwhile; test-apiserver comes from the debug
+# build.
 build-release: deps-build
 	@mkdir -p $(target)
 	@$(CARGO) build --locked --release -p wasp-agent -p test-kubelet 2>&1 | tee $(target)/build-release.log; exit $${PIPESTATUS[0]}
 	@if grep 'generated [0-9]* warning' $(target)/build-release.log; then exit 1; fi
 
-# In memory, as /proc, /sys and /run are.
+# In memory, like /proc, /sys and /run.
 bench: deps-build
 	$(CARGO) build --locked --release -p wasp-agent
 	TMPDIR=/dev/shm $(CARGO) run --locked --profile bench -p wasp-agent --example bench-agent
@@ -87,8 +91,8 @@ bench-hook: deps-build
 	$(CARGO) build --locked --release -p wasp-agent
 	$(CARGO) run --locked --profile bench -p wasp-agent --example bench-hook
 
-# Each agent has two connections, each with a file at either end. Without the system's CAs, which all clients
-# would read.
+# Each agent has two connections, each with a descriptor at either end. Without the system's CAs,
+# which every client would read.
 AGENTS ?= 1000
 bench-fleet: deps-build
 	ulimit -n $$(ulimit -Hn) && SSL_CERT_FILE=/dev/null \
@@ -99,21 +103,21 @@ soak: deps
 	@$(MAKE) --no-print-directory build PROFILE=release
 	PROFILE=release tests/node/run --soak
 
-# Not part of `test`, which has tests/fuzz.rs: it takes minutes to build, and then as long as it is given.
+# Not part of `test`, which has tests/fuzz.rs: it takes minutes to build, and then the given time.
 FUZZ_SECONDS ?= 60
 fuzz: deps-build
 	fuzz/run $(FUZZ_SECONDS)
 
-# NODE=... for some cases only: options and cases of tests/node/run.
+# NODE=... selects cases: options and cases of tests/node/run.
 NODE ?=
 test-node: build
 	tests/node/run $(NODE)
 
-# As test-node, with what is built already.
+# Like test-node, with the existing binaries.
 test-node-cases:
 	tests/node/run $(NODE)
 
-# An agent that can be killed and refused at a place, on a host made of files and in the VM.
+# An agent with failpoints, on a simulated host and in the VM.
 test-faults: test-host-faults
 	@$(MAKE) --no-print-directory test-node-faults
 
@@ -123,15 +127,15 @@ test-host-faults: lint
 test-node-faults:
 	WASP_NODE_BIN=$(abspath $(target)/debug) tests/node/run --suite bookworm faults-kill faults-suspend
 
-# What compiling takes, on Debian, Fedora and RHEL; installs it where it can.
+# The tools for compiling, on Debian, Fedora and RHEL; installs them if it can.
 deps-build:
 	@tests/node/deps build
 
-# Also what the node's VM and the other tests take, on Debian.
+# Also the tools for the node's VM and the other tests, on Debian.
 deps:
 	@tests/node/deps node
 
-# The oldest compiler that Cargo.toml claims.
+# The oldest compiler that Cargo.toml supports.
 msrv := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 msrv: deps-build
 	@if timeout 300 rustup toolchain install --profile minimal $(msrv) >$(target)/msrv.log 2>&1; then \
@@ -161,8 +165,9 @@ install:
 	install -D -m 0644 -t $(share)/doc/wasp-agent/docs $(wildcard docs/*.md) docs/status.schema.json
 	install -D -m 0644 -t $(share)/doc/wasp-agent/docs/runbooks $(wildcard docs/runbooks/*.md)
 
-# Asks the cluster of KUBECONFIG for its version and for the versions of HyperConverged that it serves, renders
-# for them, applies and waits. ROLLOUT holds options of `wasp-agent manifests`.
+# Asks the cluster of KUBECONFIG for its version and for the versions of HyperConverged that it
+# serves, renders the manifests for them, applies them and waits. ROLLOUT has options of `wasp-agent
+# manifests`.
 deploy: export KUBECONFIG := $(KUBECONFIG)
 deploy:
 	@test -n "$(KUBECONFIG)" -a -n "$(ROLLOUT)" || { \
@@ -185,8 +190,8 @@ rpm: deps
 srpm: deps
 	packaging/build source
 
-# The package of the release build that is there: what every node must rely on (packaging/check-payload),
-# rpmlint, and that packing it twice gives the same bytes.
+# Checks the package of the existing release build: the properties that every node relies on
+# (packaging/check-payload), rpmlint, and that packing twice gives the same bytes.
 check-rpm: deps
 	packaging/check $(bin)
 

@@ -11,4 +11,4 @@ pub mod report;
 
 // The parts have the same path in every crate.
 pub use wasp_core::{config, decide, model};
-pub use wasp_host::{act, failpoint, history, messages, observe, provision, roots, state};
+pub use wasp_host::{act, errors, failpoint, history, messages, observe, provision, roots, state};

@@ -48,7 +48,8 @@ fn limits_are_set_repaired_and_follow_the_pods() {
     assert_eq!(host.limit(&early_cgroup), half(100), "all is right as soon as it is ready");
     assert_eq!(host.limit(&sandbox), "0");
     assert_eq!(host.limit(&stranger), "0", "a pod that nobody knows");
-    let status = agent.hears("STATUS=Swap 2.0 GiB: of 3 containers in 1 pods 1 may swap 50.0 MiB");
+    let status =
+        agent.hears("STATUS=Swap 2.0 GiB: 1 of 3 containers in 1 pod may swap up to 50.0 MiB");
     assert!(!status.contains("not reachable"), "{status}");
 
     host.set_limit(&early_cgroup, "max");
@@ -147,7 +148,7 @@ fn without_the_api_server_it_goes_by_what_it_knew() {
 
     server.start().unwrap();
     let status = agent.hears("STATUS=Swap 2.0 GiB");
-    assert!(status.contains("2 may swap 150.0 MiB"), "{status}");
+    assert!(status.contains("2 of ") && status.contains("may swap up to 150.0 MiB"), "{status}");
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn a_quiet_node_hears_that_the_api_server_is_back() {
     agent.hears("STATUS=Swap 2.0 GiB");
     // STATUS changes at most once a second.
     server.fault(fault(json!({"closeListenerMs": 3000}))).unwrap();
-    agent.hears("STATUS=API server not reachable, going by what it said last");
+    agent.hears("STATUS=API server not reachable, using its last list of pods");
     agent.hears("STATUS=Swap 2.0 GiB");
     assert_eq!(agent.stop().0, Some(0));
 }
@@ -246,7 +247,7 @@ fn a_bad_reload_keeps_the_old_settings_and_says_so() {
     host.write(file, "[limits]\npolicy = \"all\"\n");
     agent.signal("-HUP");
     agent.hears("RELOADING=1");
-    agent.hears("STATUS=the configuration on disk is wrong");
+    agent.hears("STATUS=the configuration on disk is invalid");
     host.set_limit(&cgroup, "max");
     host.await_limit(&cgroup, &half(100));
     host.write(file, "[limits]\nsystem-reserved-percent = 50\n");
@@ -293,7 +294,7 @@ fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
     let (_, as_before) = new("as-before", 3, &half(100));
     let mut agent = Agent::start(&host);
     let status = agent.hears("STATUS=cannot read /etc/kubernetes/kubelet.conf");
-    assert!(status.contains("the agent raises no limit"), "{status}");
+    assert!(status.contains("and raises no limit"), "{status}");
     assert_eq!(host.limit(&none), "0");
     assert_eq!(host.limit(&unlimited), "0");
     assert_eq!(host.limit(&as_before), half(100), "what an agent before has granted stays");
@@ -329,7 +330,7 @@ fn pods_below_the_kubelets_own_root_are_limited() {
     host.write(&format!("{cgroup}/memory.swap.current"), "0\n");
     host.write(&format!("{cgroup}/memory.swap.max"), "max\n");
     let mut agent = Agent::start(&host);
-    agent.hears("1 may swap");
+    agent.hears("Swap 2.0 GiB: 1 of ");
     assert_eq!(host.limit(&cgroup), half(100));
     assert_eq!(host.limit(&elsewhere), "max", "no pod of this kubelet");
     let status: serde_json::Value = serde_json::from_str(
@@ -384,7 +385,7 @@ fn without_systemd_limits_hold_in_cgroupfs_and_the_status_says_so() {
     host.write("/proc/77/comm", "main\n");
     host.write("/proc/77/cmdline", "/main\0");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("1 limit that systemd could not be told");
+    let status = agent.hears("1 limit that systemd does not have");
     assert!(status.contains("cannot reach systemd at"), "{status}");
     assert_eq!(host.limit(&scope), half(100));
 }
@@ -470,7 +471,10 @@ fn what_fails_again_and_again_is_said_once_and_counted() {
     host.await_limit(&cgroup, &half(100));
     let (_, log) = agent.stop();
     assert_eq!(log.matches("its limit is not known, trying again").count(), 1, "{log}");
-    let times = log.split("works again, after ").nth(1).and_then(|rest| rest.split(' ').next());
+    let times = log
+        .split("can be read and set again, after ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
     assert!(times.and_then(|times| times.parse().ok()).unwrap_or(0) >= 3, "{log}");
     assert!(!log.contains("message_id"), "{log}");
 }

@@ -252,12 +252,12 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
         ("is another program than wasp-hook", &|| {
             assert!(fs::copy("/bin/true", &hook).unwrap() > 0)
         }),
-        ("it is no ELF program", &|| fs::write(&hook, "#!/bin/sh\n").unwrap()),
+        ("it is not an ELF program", &|| fs::write(&hook, "#!/bin/sh\n").unwrap()),
     ];
     for (cause, breaks) in broken {
         breaks();
         let status = agent.hears(cause);
-        assert!(status.starts_with("STATUS=the OCI hook is withdrawn"), "{status}");
+        assert!(status.starts_with("STATUS=the OCI hook is removed"), "{status}");
         assert!(status.contains("fix: "), "{status}");
         assert!(!definition.exists(), "{cause}");
         let new = folder.path().join("new");
@@ -267,7 +267,7 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
         agent.hears("STATUS=Swap");
         assert!(definition.exists(), "{cause}");
     }
-    // A label that no runtime may execute, where SELinux enforces.
+    // A label that no runtime may execute, if SELinux enforces.
     if label(&hook, b"unconfined_u:object_r:user_home_t:s0\0") {
         let status = agent.hears("has the SELinux label unconfined_u:object_r:user_home_t:s0");
         assert!(status.contains(&format!("restorecon -v {}", hook.display())), "{status}");
@@ -278,7 +278,7 @@ fn the_definition_is_withdrawn_while_the_hook_s_program_would_not_run() {
     }
 }
 
-/// Labels a file as SELinux does, and returns whether this was allowed.
+/// Labels a file as SELinux does, and returns true if this was allowed.
 #[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 fn label(file: &Path, label: &[u8]) -> bool {
     let flags = rustix::fs::XattrFlags::empty();
@@ -289,7 +289,7 @@ fn label(file: &Path, label: &[u8]) -> bool {
     set.is_ok()
 }
 
-/// A process with mounts of its own, which stands for PID 1 of the host.
+/// A process with its own mount namespace, which stands for PID 1 of the host.
 struct Init {
     child: std::process::Child,
     mounted: BufReader<std::process::ChildStdout>,
@@ -328,7 +328,8 @@ impl Drop for Init {
     }
 }
 
-/// The agent's unit has mounts of its own, in which another option of the host's mount is not seen.
+/// The agent's unit has its own mount namespace, which does not show changed options of the host's
+/// mount.
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 fn a_remount_without_exec_on_the_host_is_noticed_at_once() {
@@ -380,7 +381,7 @@ fn one_wrong_word_does_not_disable_the_other_commands() {
     let checks = node.checks();
     let line = checks.iter().find(|line| line["id"] == "agent-settings").unwrap();
     assert_eq!(line["level"], "fail");
-    assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in force");
+    assert_eq!(line["found"], "eviction.mode: \"off\" on disk, \"observe\" in effect");
     assert_eq!(line["fix"], json!(["systemctl reload wasp-agent"]));
     drop(agent);
 }

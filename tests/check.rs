@@ -64,7 +64,7 @@ const BREAKINGS: &[Breaking] = &[
         h.write("/usr/lib/modules/5.14.0-570.el9.x86_64/config", "# CONFIG_BLK_CGROUP_IOLATENCY is not set\n");
     }),
     ("protection", "warn", "memory.swap.max is max", |h| h.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n")),
-    ("protection", "warn", "not enforced on /dev/vdb", |h| h.write("/sys/fs/cgroup/system.slice/io.latency", "254:0 target=50000\n")),
+    ("protection", "warn", "has no effect on /dev/vdb", |h| h.write("/sys/fs/cgroup/system.slice/io.latency", "254:0 target=50000\n")),
     ("psi", "warn", "no pressure-stall information", |h| fs::remove_file(h.path("/proc/pressure/memory")).unwrap()),
     ("psi", "warn", "no avg10 of \"full\"", |h| h.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00\nfull")),
     ("memory-pressure", "warn", "all of them 45 %", |h| pressure(h, "97.10", "45.00")),
@@ -72,11 +72,11 @@ const BREAKINGS: &[Breaking] = &[
         let line = |what: &str, avg10: &str| format!("{what} avg10={avg10} avg60=0.00 avg300=0.00 total=9\n");
         h.write("/sys/fs/cgroup/kubepods.slice/memory.pressure", &(line("some", "97.10") + &line("full", "45.00")));
     }),
-    ("zswap", "warn", "compressed twice", |h| {
+    ("zswap", "warn", "compresses pages twice", |h| {
         h.write("/sys/module/zswap/parameters/enabled", "Y\n");
         swaps(h, &["/dev/zram0 partition 33554432 0 100"]);
     }),
-    ("tmpfs-noswap", "warn", "1 of 1 tmpfs volumes", |h| {
+    ("tmpfs-noswap", "warn", "may swap: 1 of 1", |h| {
         mounts(h, "size=1k");
         h.write("/sys/devices/dm-0/dm/uuid", "LVM-x\n");
     }),
@@ -85,7 +85,7 @@ const BREAKINGS: &[Breaking] = &[
         h.write("/etc/wasp-agent/config.d/90-swap.toml", "");
         swaps(h, &[]);
     }),
-    ("swap", "fail", "0 B of swap, 8.0 GiB are configured", |h| {
+    ("swap", "fail", "0 B of swap, but 8.0 GiB are configured", |h| {
         h.memory(64 * GIB, 0);
         h.write("/etc/wasp-agent/config.d/90-swap.toml", "swap.size = \"8Gi\"\n");
         swaps(h, &[]);
@@ -97,8 +97,8 @@ const BREAKINGS: &[Breaking] = &[
     }),
     ("swap-used", "warn", "30.0 GiB of 32.0 GiB used", |h| swaps(h, &["/dev/dm-0 partition 33554432 31457280 10"])),
     ("swap-encryption", "warn", "/dev/dm-0 is not encrypted", |h| h.write("/sys/devices/dm-0/dm/uuid", "LVM-x\n")),
-    ("swap-disk", "warn", "/var/lib/swapfile is on /dev/vda, as /var is", |h| swaps(h, &["/var/lib/swapfile file 33554432 0 10"])),
-    ("swap-disk", "warn", "as /var and /var/lib/etcd is", |h| {
+    ("swap-disk", "warn", "/var/lib/swapfile is on /dev/vda, like /var", |h| swaps(h, &["/var/lib/swapfile file 33554432 0 10"])),
+    ("swap-disk", "warn", "like /var and /var/lib/etcd", |h| {
         swaps(h, &["/var/lib/swapfile file 33554432 0 10"]);
         h.write("/var/lib/etcd/member", "");
     }),
@@ -111,28 +111,28 @@ const BREAKINGS: &[Breaking] = &[
     }),
     ("kubelet-config", "warn", "FailSwapOn is not failSwapOn", |h| h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}FailSwapOn: true\n"))),
     ("swap-controller", "fail", "no memory.swap.max", |h| fs::remove_file(h.path("/sys/fs/cgroup/system.slice/memory.swap.max")).unwrap()),
-    ("other-swap", "warn", "priority 10: no second swap", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "")),
+    ("other-swap", "warn", "priority 10: the agent makes no second swap", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "")),
     ("other-swap", "ok", "virt-platform-autopilot is on this node; kept: slices", |h| h.write("/etc/systemd/system/system.slice.d/10-kubevirt-protect.conf", "")),
     ("other-swap", "warn", "openshift-cnv_wasp-agent-x_y", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_wasp-agent-x_y/wasp-agent")).unwrap()),
     ("other-swap", "ok", "leave it at 100", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_virt-handler-x_y/virt-handler")).unwrap()),
     ("kubelet-config", "skip", "node.kubelet-config", |h| fs::remove_file(h.path("/etc/kubernetes/kubelet.conf")).unwrap()),
     ("kubelet-fail-swap-on", "fail", "failSwapOn is true (the default)", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n")),
-    ("kubelet-swap-behavior", "warn", "grants swap itself", |h| {
+    ("kubelet-swap-behavior", "warn", "the kubelet sets swap limits", |h| {
         h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"agent\"\n");
         h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"));
     }),
-    ("kubelet-swap-behavior", "fail", "nobody grants swap", |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n")),
+    ("kubelet-swap-behavior", "fail", "no program sets swap limits", |h| h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"kubelet\"\n")),
     ("watermarks", "warn", "the kubelet evicts below 1.0 GiB", |h| h.write("/etc/kubernetes/kubelet.conf", &KUBELET.replace("100Mi", "1Gi"))),
     ("crio-hooks-folder", "warn", "CRI-O reads /srv/hooks", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\nhooks_dir = [\"/srv/hooks\"]\n")),
     ("crio-hooks-folder", "warn", "no CRI-O here", |h| fs::remove_dir_all(h.path("/etc/crio")).unwrap()),
     ("crio-hooks-folder", "fail", "cannot read /etc/crio/crio.conf", |h| h.write("/etc/crio/crio.conf", "[crio\n")),
-    ("crio-runtime", "warn", "kata: only crun and runc", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\ndefault_runtime = \"kata\"\n")),
-    ("hook-installed", "warn", "is gone from the folders", |h| fs::remove_file(h.path(HOOK)).unwrap()),
+    ("crio-runtime", "warn", "kata: the agent supports only crun and runc", |h| h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\ndefault_runtime = \"kata\"\n")),
+    ("hook-installed", "warn", "is missing from the directories", |h| fs::remove_file(h.path(HOOK)).unwrap()),
     ("hook-installed", "warn", "was changed", |h| h.write(HOOK, r#"{"hook":{"path":"/usr/bin/wasp-hook"}}"#)),
     ("hook-program", "fail", "/usr/bin/wasp-hook is missing", |h| fs::remove_file(h.path("/usr/bin/wasp-hook")).unwrap()),
     ("hook-program", "fail", "is not executable", |h| fs::set_permissions(own_hook(h), fs::Permissions::from_mode(0o644)).unwrap()),
     ("hook-label", "fail", "no label, which CRI-O may not run", |h| { own_hook(h); selinux(h, "1") }),
-    ("hook-label", "warn", "SELinux does not enforce now", |h| { own_hook(h); selinux(h, "0") }),
+    ("hook-label", "warn", "SELinux is not enforcing now", |h| { own_hook(h); selinux(h, "0") }),
     ("hook-label", "skip", "no SELinux", |h| h.write("/sys/fs/selinux/enforce", "1")),
     ("daemonset-hook", "fail", "swap-for-burstable-wasp-agent-x.json", |h| h.write("/run/containers/oci/hooks.d/swap-for-burstable-wasp-agent-x.json", "{}")),
     ("daemonset-hook", "fail", "/opt/oci-hook-swap.sh", |h| h.write("/opt/oci-hook-swap.sh", "")),
@@ -193,7 +193,12 @@ fn a_folder_without_a_kernel_is_looked_at_before_anything_is_installed() {
     }
     let (code, out, err) = run(&host, &["check"]);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains("SKIP  cgroup-v2              no kernel runs in this folder\n"), "{out}");
+    assert!(
+        out.contains(
+            "SKIP  cgroup-v2              this directory is an image: it has no running kernel\n"
+        ),
+        "{out}"
+    );
     host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
     let (code, out, _) = run(&host, &["check"]);
     assert_eq!(code, 1, "{out}");
@@ -276,7 +281,7 @@ fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
     settings.eviction.guard = SchedulingGuard::Taint;
     settings.eviction.guard_kubeconfig = Some("/srv/guard".into());
     let error = asked(&host, &settings).guard.unwrap().unwrap_err();
-    assert!(error.contains("no kubeconfig of the kubelet at /srv/guard"), "{error}");
+    assert!(error.to_string().contains("no kubeconfig of the kubelet at /srv/guard"), "{error}");
     fs::create_dir_all(host.path("/srv")).unwrap();
     std::os::unix::fs::symlink(server.admin_kubeconfig(), host.path("/srv/guard")).unwrap();
     assert_eq!(asked(&host, &settings).guard, Some(Ok(Permission::Allowed)));

@@ -51,7 +51,7 @@ const STATES: &[State] = &[
         pressure(h, "96.40", "38.20");
         swaps(h, &["/dev/dm-0 partition 33554432 32505856 10"]);
     }, |f| {
-        bus_of(f).units.get_mut("wasp-agent.service").unwrap().status = "Evicting default/vm-7: all wait for memory 38.2 % of the time (limit 20 %). Swap 32.0 GiB: of 212 containers in 96 pods 87 may swap 7.2 GiB, 31.0 GiB used.".into();
+        bus_of(f).units.get_mut("wasp-agent.service").unwrap().status = "Evicting default/vm-7: all wait for memory 38.2 % of the time (limit 20 %). Swap 32.0 GiB: 87 of 212 containers in 96 pods may swap up to 7.2 GiB; 31.0 GiB used.".into();
     }),
     ("broken-cgroup-v1", 2, |h| fs::remove_dir_all(h.path("/sys/fs/cgroup")).unwrap(), |_| {}),
     ("broken-no-psi-no-iolatency", 1, |h| {
@@ -84,7 +84,7 @@ const STATES: &[State] = &[
         api.permissions.values_mut().for_each(|p| *p = Err("Unauthorized".into()));
         api.taints = Err("Unauthorized".into());
     }),
-    ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot reach systemd at /run/dbus/system_bus_socket: no answer in 5 s".into())),
+    ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot reach systemd at /run/dbus/system_bus_socket: no answer within 5 s".into())),
     ("broken-agent", 2, |_| {}, |f| {
         let problem = |trouble: Trouble, text: &str| published::Problem::from(&Problem::new(trouble, text));
         let problems = vec![
@@ -108,7 +108,7 @@ fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
 
-/// A shell can be given the line as it is.
+/// Checks that a shell accepts the line unchanged.
 fn shell_takes(name: &str, line: &str) {
     let checked = Command::new("bash").args(["-n", "-c", line]).output().unwrap();
     let said = String::from_utf8_lossy(&checked.stderr);

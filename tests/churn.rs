@@ -64,7 +64,7 @@ fn of_two_thousand_containers_nothing_is_left() {
         .collect();
     let mut agent = Agent::start(&host);
     staying.iter().for_each(|cgroup| assert_eq!(host.limit(cgroup), half));
-    agent.hears("STATUS=Swap 2.0 GiB: of 10 containers in 10 pods 10 may swap");
+    agent.hears("STATUS=Swap 2.0 GiB: 10 of 10 containers in 10 pods may swap");
     let before = held(&agent);
 
     let mut ids = STAYING..;
@@ -106,7 +106,7 @@ fn of_two_thousand_containers_nothing_is_left() {
     assert!(!requests.contains("eviction"), "{requests}");
     eventually(|| {
         let status = fs::read_to_string(host.path("/run/wasp-agent/status.json")).unwrap();
-        let right = "Swap 2.0 GiB: of 10 containers in 10 pods 10 may swap 500.0 MiB";
+        let right = "Swap 2.0 GiB: 10 of 10 containers in 10 pods may swap up to 500.0 MiB";
         status.contains(right).then_some(()).ok_or(status)
     });
     let (code, log) = agent.stop();

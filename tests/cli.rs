@@ -140,7 +140,7 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     let elsewhere = running("elsewhere", 2);
     let text = plan();
     assert!(text.contains("NOTE: 1 running pod has no cgroup below kubepods.slice or"), "{text}");
-    assert!(text.contains("The limits of the 1 containers that were found are right."), "{text}");
+    assert!(text.contains("The limits of 1 container are right."), "{text}");
     assert!(!text.contains("Every limit"), "{text}");
     // The kubelet has it below another cgroup, and its configuration names that: then the first is
     // not found.
@@ -159,7 +159,7 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     let text = plan();
     assert!(text.contains("NOTE: cannot read /etc/kubernetes/kubelet.conf"), "{text}");
     assert!(
-        text.contains("No limit is raised: nobody knows whether the kubelet grants swap"),
+        text.contains("No limit is raised: it is not known whether the kubelet sets swap limits"),
         "{text}"
     );
 }
@@ -180,7 +180,7 @@ fn a_plan_counts_the_containers_that_cannot_be_limited() {
     std::fs::remove_file(host.path(&format!("{cgroup}/memory.swap.max"))).unwrap();
     let text = plan();
     assert!(text.contains("NOTE: 1 container has no memory.swap.max"), "{text}");
-    assert!(text.contains("The limits of the 1 containers that were found are right."), "{text}");
+    assert!(text.contains("The limits of 1 container are right."), "{text}");
     host.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
     let text = plan();
     assert!(text.contains("NOTE: the kernel has no memory controller for cgroup v2"), "{text}");
@@ -193,9 +193,7 @@ fn a_plan_without_the_api_server_says_so() {
     let (code, out, _) = run(&host, &["plan"]);
     assert_eq!(code, 0);
     assert!(
-        out.starts_with(
-            "NOTE: API server not reachable, going by the agent's records: no kubeconfig"
-        ),
+        out.starts_with("NOTE: API server not reachable, using the agent's records: no kubeconfig"),
         "{out}"
     );
 }
@@ -224,7 +222,7 @@ fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
     let (code, _, err) = run(&host, &["provision", "--wait", "1"]);
     assert_eq!(code, 75, "{err}");
     assert!(err.contains("Waiting 1 s at most for /dev/disk/by-id/scsi-x."), "{err}");
-    assert!(err.contains("/dev/disk/by-id/scsi-x is not there"), "{err}");
+    assert!(err.contains("/dev/disk/by-id/scsi-x does not exist"), "{err}");
     // The agent may start after the device has appeared.
     let note = host.path("/run/wasp-agent/awaited-swap.json");
     let text = std::fs::read_to_string(&note).unwrap();
@@ -283,7 +281,7 @@ fn a_dry_run_of_provision_says_what_it_would_do() {
     for text in [
         "would make a swapfile of 2.0 GiB at /var/lib/wasp-agent/swapfile",
         "would switch on /var/lib/wasp-agent/swapfile",
-        "the kubelet evicts below 200.0 MiB: kswapd is to begin at 261.0 MiB, 61.0 MiB above that (1/64 of RAM",
+        "the kubelet evicts below 200.0 MiB: kswapd starts at 261.0 MiB, 61.0 MiB above that (1/64 of RAM",
         "would set /proc/sys/vm/min_free_kbytes to 217600",
         "would set /proc/sys/vm/swappiness to 80",
     ] {
@@ -353,7 +351,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
     host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
     let theirs = "/etc/systemd/system/swap-disk-enable.service";
     host.write(theirs, "");
-    refused(75, "no second swap is made beside it");
+    refused(75, "the agent makes no second swap");
     std::fs::remove_file(host.path(theirs)).unwrap();
     host.write(
         "/etc/systemd/system/kubelet.service",
@@ -372,7 +370,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
 fn unprotect_has_nothing_to_undo_where_nothing_was_done() {
     let host = FakeHost::new(4096 * MIB, 0);
     let (code, out, _) = run(&host, &["unprotect"]);
-    assert_eq!((code, out.contains("nothing to undo")), (0, true));
+    assert_eq!((code, out.contains("nothing to restore")), (0, true));
     host.write(
         "/run/wasp-agent/protection.json",
         r#"{"system.slice": {"swap_max": "max", "io_latency": []}}"#,
@@ -548,13 +546,13 @@ fn status_and_explain_work_with_the_agent_and_without_it() {
     assert!(out.contains("It is number 1 of 1") || out.contains("It is never evicted"), "{out}");
     let (code, _, err) = run(&host, &["explain", "other/vm"]);
     assert_eq!(code, 1);
-    assert!(err.contains("no pod other/vm on this node"), "{err}");
+    assert!(err.contains("no pod other/vm with running containers on this node"), "{err}");
 
     assert_eq!(agent.stop().0, Some(0));
     let seen = status();
     assert_eq!(seen["agent"]["running"], false);
     assert!(
-        seen["agent"]["doubt"].as_str().unwrap().starts_with("not running: what follows is of")
+        seen["agent"]["warning"].as_str().unwrap().starts_with("not running: the data is from")
     );
     assert_eq!(seen["pods"][0]["pod"], "vm", "the pods are those of the host");
 }
@@ -564,13 +562,34 @@ fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
     let host = FakeHost::new(4096 * MIB, 0);
     let (code, out, err) = run(&host, &["report"]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes holds no minute"), "{out}");
+    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes has no minute"), "{out}");
     let (code, _, err) = run(&host, &["report", "--since", "last week"]);
     assert_eq!(code, 1);
-    assert!(err.contains("--since \"last week\" is no time: give yesterday"), "{err}");
+    assert!(err.contains("--since \"last week\" is not a time: use yesterday"), "{err}");
     let (code, out, err) = run(&host, &["advise"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("No minute is recorded yet"), "{out}");
+}
+
+#[test]
+fn advice_includes_what_reclaim_has_measured() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    let file = "/var/lib/wasp-agent/history/working-sets.json";
+    host.write(
+        file,
+        r#"{"version":1,"days":{"20000":{"default/vm":{"working_set_bytes":1073741824,"whole_bytes":3221225472}}}}"#,
+    );
+    let (code, out, err) = run(&host, &["advise"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("needed 1.0 GiB of the 3.0 GiB that they held"), "{out}");
+    let (_, out, _) = run(&host, &["advise", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["working_sets"]["would_have_held_percent"], 300);
+    assert_eq!(json["minutes"], 0, "the node's own history stays beside it");
+    host.write(file, "cut");
+    let (code, out, err) = run(&host, &["advise"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("cannot use /var/lib/wasp-agent/history/working-sets.json"), "{out}");
 }
 
 #[test]

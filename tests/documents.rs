@@ -113,7 +113,16 @@ fn assert_ends_with(name: &str, reference: &str) {
 
 /// Returns all documents.
 fn documents() -> Vec<String> {
-    let mut names = vec!["README.md".to_owned()];
+    let mut names: Vec<String> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "ignition/README.md",
+        "tests/node/README.md",
+    ]
+    .map(str::to_owned)
+    .into();
     for folder in ["docs", "docs/runbooks"] {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -190,20 +199,71 @@ fn every_command_in_the_documents_is_understood() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_leads_to_a_file_and_a_heading() {
     let mut seen = 0;
     for name in documents() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
         for rest in document(&name).split("](").skip(1) {
-            let target = rest.split([')', '#']).next().unwrap();
-            if target.is_empty() || target.starts_with("http") {
+            let link = rest.split(')').next().unwrap();
+            if link.starts_with("http") {
                 continue;
             }
-            assert!(here.with_file_name("").join(target).exists(), "{name} links to {target}");
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { here.clone() } else { here.with_file_name(file) };
+            assert!(target.exists(), "{name} links to {file}");
+            if !heading.is_empty() {
+                let anchors = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(anchors.iter().any(|anchor| anchor == heading), "{name} links to {link}");
+            }
             seen += 1;
         }
     }
     assert!(seen > 10, "only {seen} links were found");
+}
+
+/// Returns the anchors of a document's headings, in the form of GitHub and GitLab.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// Compares the README's table with the manifests of each version.
+#[test]
+fn the_readme_has_the_place_of_fail_swap_on_in_each_version() {
+    const DROP_IN: &str = "/etc/openshift/kubelet.conf.d/95-wasp-agent.conf";
+    let place = |minor: u32, role: &str| {
+        let version = format!("4.{minor}");
+        let output = std::process::Command::new(support::agent_binary())
+            .args(["manifests", "--openshift", &version, "--role", role, "--allow-control-plane"])
+            .args(["--overcommit-percent", "150", "--install", "present"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        match (text.contains("kind: KubeletConfig"), text.contains(DROP_IN)) {
+            (true, false) => "a KubeletConfig",
+            (false, true) => "a drop-in",
+            (false, false) => "nowhere",
+            (true, true) => panic!("4.{minor}: both places"),
+        }
+    };
+    let first = |wanted: &str, role: &str| (16..30).find(|minor| place(*minor, role) == wanted);
+    assert_eq!(place(16, "worker"), "a KubeletConfig");
+    let workers = first("a drop-in", "worker").unwrap();
+    let control_plane = first("a drop-in", "master").unwrap();
+    assert!((workers..control_plane).all(|minor| place(minor, "master") == "nowhere"));
+    let readme = document("README.md");
+    for row in [
+        format!("| 4.16 to 4.{} | a KubeletConfig", workers - 1),
+        format!("| 4.{workers} and later, workers | a drop-in, `{DROP_IN}`"),
+        format!("| 4.{control_plane} and later, control plane | the same drop-in"),
+    ] {
+        assert!(readme.contains(&format!("\n{row}")), "README.md lacks {row}");
+    }
 }
 
 /// A program's output in a document is that of a golden: `<!-- output: FILE, N lines -->`, then a block of text.

@@ -72,7 +72,7 @@ fn a_kubelet_with_limited_swap_grants_and_the_agent_repairs() {
     let mut agent = Agent::start(&host);
     assert_eq!(host.limit(&of_left), "0", "what was left at max is corrected");
     let status = agent.hears("STATUS=Swap 2.0 GiB");
-    assert!(status.contains("1 may swap 50.0 MiB by the kubelet's grants"), "{status}");
+    assert!(status.contains("may swap up to 50.0 MiB by the kubelet's grants"), "{status}");
 
     // As systemctl daemon-reload leaves it.
     host.set_limit(&of_best, "max");
@@ -100,7 +100,7 @@ fn a_kubelet_with_limited_swap_grants_and_the_agent_repairs() {
 
     let (code, log) = agent.stop();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("the kubelet grants swap; "), "{log}");
+    assert!(log.contains("the kubelet sets swap limits; "), "{log}");
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
     assert_eq!(host.limit(&sandbox), "max");
 }
@@ -148,13 +148,13 @@ fn without_knowledge_of_the_kubelet_no_limit_is_set() {
     let one = server.apply(&pod("one", NODE, Some("100Mi"), None)).unwrap();
     let cgroup = running(&host, &one, 1, "main", "0");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("nobody knows whether the kubelet grants swap");
+    let status = agent.hears("it does not know whether the kubelet sets swap limits");
     assert!(status.contains("cannot read /etc/kubernetes/kubelet.conf"), "{status}");
     assert_eq!(host.limit(&cgroup), "0");
     await_published(&host, |published| published["kubelet"]["grants"] == "auto");
     let plan = Agent::command(&host, &["plan"]).output().unwrap();
     let plan = String::from_utf8(plan.stdout).unwrap();
-    assert!(plan.contains("nobody knows whether the kubelet grants swap"), "{plan}");
+    assert!(plan.contains("it is not known whether the kubelet sets swap limits"), "{plan}");
 
     host.write(CONFIG, &format!("{HEAD}failSwapOn: false\n"));
     agent.signal("-HUP");
@@ -169,11 +169,11 @@ fn without_repair_differences_are_reported_and_left() {
     let one = server.apply(&pod("one", NODE, Some("100Mi"), None)).unwrap();
     let cgroup = running(&host, &one, 1, "main", "max");
     let mut agent = Agent::start(&host);
-    agent.hears("STATUS=1 limit that is not what LimitedSwap gives");
+    agent.hears("STATUS=1 limit that differs from LimitedSwap");
     assert_eq!(host.limit(&cgroup), "max");
     let plan = Agent::command(&host, &["plan"]).output().unwrap();
     let plan = String::from_utf8(plan.stdout).unwrap();
-    assert!(plan.contains("1 limits are not what the kubelet's LimitedSwap gives"), "{plan}");
+    assert!(plan.contains("1 limit differs from the kubelet's LimitedSwap"), "{plan}");
     host.write("/etc/wasp-agent/config.d/50.toml", "[limits]\nrepair = true\n");
     agent.signal("-HUP");
     host.await_limit(&cgroup, &half(100));

@@ -124,7 +124,7 @@ fn what_is_refused_is_named_with_its_remedy() {
     );
     refused(
         &[&present[..], &["--node-ram", "much"]].concat(),
-        "--node-ram \"much\" is no size (64Gi)",
+        "--node-ram \"much\" is not a size (64Gi)",
     );
 }
 

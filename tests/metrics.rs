@@ -229,7 +229,7 @@ fn by_tls_it_serves_whom_it_knows_and_takes_renewed_certificates() {
     install(&first);
     configure(&address, "");
     let mut agent = Agent::start(&host);
-    let status = agent.hears("metrics are not served at");
+    let status = agent.hears("cannot serve metrics at");
     assert!(status.contains(&address) && status.contains("metrics.listen"), "{status}");
     eventually(|| UnixStream::connect(host.path(SOCKET)).ok());
     let troubled = "wasp_agent_problem{kind=\"metrics\"} 1\n";
@@ -257,7 +257,7 @@ fn by_tls_it_serves_whom_it_knows_and_takes_renewed_certificates() {
 
     fs::remove_file(host.path("/etc/metrics/tls.key")).unwrap();
     scrape_by_tls(&address, &second.0, Some(&client)).expect_err("no key");
-    let status = agent.hears("STATUS=metrics are not served by TLS: metrics.key");
+    let status = agent.hears("STATUS=cannot serve metrics over TLS: metrics.key");
     assert!(status.contains("/etc/metrics/tls.key"), "{status}");
     assert_eq!(agent.stop().0, Some(0));
 }

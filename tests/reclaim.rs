@@ -102,7 +102,7 @@ fn a_kernel_that_cannot_reclaim_is_reported_and_observing_writes_nothing() {
     let _ = cgroup(&without, 1);
     let mut agent = Agent::start(&without);
     let status = agent.hears("this kernel has no memory.reclaim");
-    assert!(status.contains("nothing is reclaimed"), "{status}");
+    assert!(status.contains("the agent reclaims nothing"), "{status}");
     drop(agent);
 
     let observing = host("observe");

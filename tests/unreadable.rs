@@ -100,7 +100,7 @@ fn a_pod_that_cannot_be_read_costs_only_itself() {
     host.write(&format!("{good}/memory.swap.current"), "0\n");
     server.sends("MODIFIED", &numbered("good", 1).to_string());
     host.await_limit(&good, &half(100));
-    let status = agent.hears("of 5 containers in 4 pods 4 may swap");
+    let status = agent.hears("4 of 5 containers in 4 pods may swap");
     assert!(!status.contains("cannot be read"), "{status}");
 
     let (code, log) = agent.stop();

@@ -30,6 +30,7 @@ use wasp_agent::{
         },
         limits::decide,
         state::State,
+        suspend::Suspensions,
     },
     model::{
         host::{ContainerFacts, Level, Monotonic, NodeMemory},
@@ -417,8 +418,10 @@ impl Node {
         containers: &[ContainerFacts],
         state: State,
     ) -> (State, Decision) {
+        let suspensions = Suspensions::default();
         let snapshot = Snapshot {
             node: NODE,
+            suspensions: &suspensions,
             pods: &self.pods,
             containers,
             slices: &[],

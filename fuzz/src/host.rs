@@ -166,7 +166,7 @@ pub fn host_config(bytes: &[u8]) {
     match crio::runtime(roots) {
         Ok(Runtime::Crio(folders)) => assert!(folders.iter().all(|folder| folder.is_absolute())),
         Ok(_) => assert!(matches!(kind, 'c'..='f'), "CRI-O's folder is there"),
-        Err(error) => assert!(error.contains(path), "{error}"),
+        Err(error) => assert!(error.to_string().contains(path), "{error}"),
     }
     let _ = crio::default_runtime(roots);
     match kubelet::config(roots, &Settings::defaults()) {
@@ -181,7 +181,7 @@ pub fn host_config(bytes: &[u8]) {
         }
         // A flag may name a file with any name.
         Err(_) if matches!(kind, 'e' | 'f') => {}
-        Err(error) => assert!(error.contains(path), "{error}"),
+        Err(error) => assert!(error.to_string().contains(path), "{error}"),
     }
     for folder in ["/etc/crio", "/etc/kubernetes", "/etc/openshift", "/etc/systemd"] {
         let _ = fs::remove_dir_all(roots.path(folder));

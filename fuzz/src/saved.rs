@@ -86,7 +86,7 @@ pub fn saved_state(bytes: &[u8]) {
             let overview = Overview {
                 version: 1,
                 at: String::new(),
-                agent: AgentState { running: true, doubt: None },
+                agent: AgentState { running: true, warning: None },
                 published: Some(published),
                 swap_for_pods_bytes: 0,
                 swap_devices: vec![],

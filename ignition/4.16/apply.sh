@@ -1,8 +1,9 @@
 #!/bin/sh
-# Applies the manifests beside this script, waits for the nodes, and shows what came of it.
+# Applies the manifests beside this script, waits for the nodes, and shows the result.
 #
-# It may be run again after any failure: each step finds what is done already. Whatever ends it, a pool
-# that it has paused is resumed; only kill -9 or a lost machine prevents that, and then the next run does it.
+# Run it again after any failure: each step detects work that is done already. However it ends, it
+# resumes a pool that it has paused; only kill -9 or a lost machine prevents that, and then the next
+# run does it.
 set -eu
 
 pool=worker
@@ -14,15 +15,16 @@ kubelet_config=wasp-agent-worker
 swap_in_kubelet_config=yes
 program=/usr/local/bin/wasp-agent
 here=$(dirname "$0")
-# Seconds between two questions to the API server.
+# Seconds between two queries of the API server.
 poll=${WASP_POLL_SECONDS:-10}
-# After how long without another updated node those that lag are named, and when it ends.
+# Seconds without another updated node after which the script names those that lag, and after which
+# it ends.
 lag_seconds=${WASP_LAG_SECONDS:-600} stall_seconds=${WASP_STALL_SECONDS:-7200}
-# For how long the nodes are asked, and each of them.
+# Seconds for querying all nodes, and each of them.
 nodes_seconds=${WASP_NODES_SECONDS:-1800}
 deadline="timeout ${WASP_DEBUG_SECONDS:-120}"
 command -v timeout >/dev/null || deadline=
-# So many nodes may be wrong or not ready.
+# Number of nodes that may be wrong or not ready.
 tolerate=0
 case $# in
 0) ;;
@@ -35,7 +37,8 @@ case ${1:---tolerate}/$tolerate in
     exit 2
     ;;
 esac
-# This annotation of the pool tells a later run that the pause is ours: apply.sh HOST PROCESS TIME.
+# With this annotation on the pool, a later run knows that the pause is ours: apply.sh HOST PROCESS
+# TIME.
 marker=wasp-agent.io/paused-by
 builds=machineconfiguration.openshift.io
 
@@ -56,12 +59,13 @@ now() {
     date +%s
 }
 
-# Whether a process that can be seen from here is no more: HOST PROCESS.
+# Whether a process that is visible from here has ended: HOST PROCESS.
 ended() {
     [ "$1" = "$(uname -n)" ] && ! kill -0 "$2" 2>/dev/null && ! ps -p "$2" >/dev/null 2>&1 && [ ! -e "/proc/$2" ]
 }
 
-# Commands run in the background, so that the shell handles a signal at once and not when the command ends.
+# Runs commands in the background, so that the shell handles a signal at once and not when the
+# command ends.
 run() {
     "$@" &
     children=$!
@@ -69,23 +73,23 @@ run() {
     children=
 }
 
-# A change of the cluster.
+# Makes a change of the cluster.
 change() {
     run oc --request-timeout=30s "$@"
 }
 
-# Leaves the answer of the API server in $answer.
+# Leaves the API server's answer in $answer.
 ask() {
     run oc --request-timeout=30s "$@" >"$scratch/answer" || return
     answer=$(cat "$scratch/answer")
 }
 
-# await TRIES WHAT PREDICATE: a question that fails is asked again. TRIES 0: without end.
+# await TRIES WHAT PREDICATE: repeats a query that fails. TRIES 0: without end.
 await() {
     tries=$1 what=$2 predicate=$3
     until "$predicate"; do
         tries=$((tries - 1))
-        [ "$tries" -ne 0 ] || fail "in time this did not happen: $what"
+        [ "$tries" -ne 0 ] || fail "This did not happen in time: $what"
         run sleep "$poll"
     done
 }
@@ -95,7 +99,7 @@ patch_pool() { # paused, annotation
         --patch "{\"metadata\":{\"annotations\":{\"$marker\":$2}},\"spec\":{\"paused\":$1}}"
 }
 
-# Pauses the pool, or says anew that it is this run that has paused it.
+# Pauses the pool, or renews the mark that this run has paused it.
 pause() {
     marked=$(now)
     patch_pool true "\"apply.sh $(uname -n) $$ $marked\""
@@ -138,7 +142,8 @@ trap 'exit 143' TERM
 
 step "1. Compare the cluster with the manifests; nothing is changed yet"
 
-# The mark first: whatever else is refused then, the pool that a killed run left paused is resumed.
+# The mark comes first: even if a later check refuses, this run resumes a pool that a killed run
+# left paused.
 ask get "mcp/$pool" -o 'jsonpath={.spec.paused} {.metadata.annotations.wasp-agent\.io/paused-by}'
 # shellcheck disable=SC2086
 set -- $answer
@@ -166,8 +171,9 @@ case $answer in
 esac
 
 if [ -e "$here/10-kubeletconfig.yaml" ]; then
-    # A pool takes one KubeletConfig: the newest replaces all others, with all that it does not set. Which
-    # ones select the pool, by whatever label or expression, the operator shows by what it generated.
+    # A pool uses one KubeletConfig: the newest replaces all others, including all that it does not
+    # set. The MachineConfigs that the operator generated show which ones select the pool, by any
+    # label or expression.
     ask get machineconfig -l "$builds/role=$pool" \
         -o 'jsonpath={range .items[*]}{range .metadata.ownerReferences[?(@.kind=="KubeletConfig")]}{.name}{"\n"}{end}{end}'
     others=$(grep -v -x -e "$kubelet_config" -e '' "$scratch/answer" || :)
@@ -182,7 +188,8 @@ if [ -e "$here/10-kubeletconfig.yaml" ]; then
 fi
 
 if [ -e "$here/20-machineosconfig.yaml" ]; then
-    # A pool has one MachineOSConfig. Ours has the pool's name and the lines of Containerfile, no others.
+    # A pool has one MachineOSConfig. Ours has the pool's name and exactly the lines of
+    # Containerfile.
     ask get machineosconfig -o "jsonpath={range .items[?(@.spec.machineConfigPool.name==\"$pool\")]}{.metadata.name}{\"\\n\"}{end}"
     others=$(grep -v -x -e "$pool" -e '' "$scratch/answer" || :)
     if [ -z "$others" ]; then
@@ -235,16 +242,18 @@ step "2. Give mcp/$pool its configuration while it is paused, so that each node 
 ask get "mcp/$pool" -o 'jsonpath={.spec.configuration.name}'
 before=$answer
 if [ -e "$here/10-kubeletconfig.yaml" ]; then
-    # KubeletConfig selects pools by this label, which only worker and master have by themselves.
+    # KubeletConfig selects pools by this label, which only worker and master have by default.
     change label "mcp/$pool" "pools.operator.$builds/$pool=" --overwrite
 fi
-# First the note, then the pause: a signal between them resumes a pool that is not paused.
+# First the note, then the pause: after a signal in between, the script resumes a pool that is not
+# paused.
 paused=yes
 pause
 if [ -e "$here/10-kubeletconfig.yaml" ]; then
     change apply -f "$here/10-kubeletconfig.yaml"
 elif [ "$swap_in_kubelet_config" = no ]; then
-    # Of a rollout to an older version. This one refuses it, and the kubelet reads a drop-in instead.
+    # From a rollout to an older version. This version rejects it, and the kubelet reads a drop-in
+    # instead.
     change delete "kubeletconfig/$kubelet_config" --ignore-not-found
 fi
 change apply -f "$here/30-machineconfig.yaml" >"$scratch/applied"
@@ -256,7 +265,7 @@ kubelet_config_succeeded() {
     case $answer in
     Success*) return 0 ;;
     Failure*)
-        # Once may be of an earlier run.
+        # A single refusal may belong to an earlier run.
         refusals=$((refusals + 1))
         [ "$refusals" -lt 3 ] || fail "The machine config operator refuses kubeletconfig/$kubelet_config: ${answer#* }"
         ;;
@@ -278,8 +287,8 @@ await 30 "mcp/$pool has $machine_config in its configuration" rendered
 
 if [ -e "$here/20-machineosconfig.yaml" ]; then
     step "3. Build the pool's OS image, which may take an hour"
-    # Only now, while the pool is paused: the image is built once, of this configuration, and each node
-    # reboots once, into both.
+    # Only now, while the pool is paused: this builds the image once, from this configuration, and
+    # reboots each node once, into both.
     current() {
         ask get "machineosconfig/$pool" --ignore-not-found \
             -o "jsonpath={.metadata.annotations.machineconfiguration\.openshift\.io/current-machine-os-build}"
@@ -289,14 +298,14 @@ if [ -e "$here/20-machineosconfig.yaml" ]; then
     change apply -f "$here/20-machineosconfig.yaml" >"$scratch/applied"
     cat "$scratch/applied"
     built() {
-        # Younger than an hour as long as this run is there.
+        # The mark stays younger than an hour while this run continues.
         [ $(($(now) - marked)) -lt 600 ] || pause || return
         current || return
         build=$answer
         [ -n "$build" ] || return
         grep -q unchanged "$scratch/applied" || [ "$build" != "$build_before" ] || return
         ask get "machineosbuild/$build" -o 'jsonpath={.spec.machineConfig.name} {range .status.conditions[?(@.status=="True")]}{.type} {end}' || return
-        # An earlier one may be of an older configuration.
+        # An earlier one may belong to an older configuration.
         case $answer in
         "$rendered "*" Succeeded "* | "$rendered Succeeded "*) return 0 ;;
         "$rendered "*Failed* | "$rendered "*Interrupted*)
@@ -329,7 +338,7 @@ updated() {
     *" Updated "*) steady=$((steady + 1)) degraded=0 ;;
     *) steady=0 degraded=0 ;;
     esac
-    # The operator needs a moment to see that there is something to do.
+    # The operator needs a moment to notice the change.
     rendered=${3:-}
     [ "${3:-}" = "${4:-}" ] && [ "${1:-}" = "${2:-}" ] && [ "$steady" -ge 6 ] && return
     time=$(now)
@@ -346,7 +355,7 @@ updated() {
         fail "For $((time - progress_at)) s no further node of mcp/$pool has been updated."
     return 1
 }
-# The nodes of the pool that do not run its configuration, and what the operator says of each.
+# Lists the nodes of the pool that do not run its configuration, with the operator's status of each.
 lagging() {
     ask get nodes -o 'jsonpath={range .items[*]}{.metadata.annotations.machineconfiguration\.openshift\.io/currentConfig}|{.metadata.name}|{.metadata.annotations.machineconfiguration\.openshift\.io/state}|{.status.conditions[?(@.type=="Ready")].status}|{.metadata.annotations.machineconfiguration\.openshift\.io/reason}{"\n"}{end}' || return
     echo "Not updated yet:"
@@ -379,13 +388,14 @@ in_time() {
     [ $(($(now) - started)) -lt "$nodes_seconds" ]
 }
 nodes_right() {
-    # By what they run: the role worker is also on nodes of infra and other pools, and of a compact cluster.
+    # Selects nodes by the configuration that they run: nodes of infra and other pools, and of a
+    # compact cluster, have the role worker too.
     ask get nodes -o 'jsonpath={range .items[*]}{.metadata.annotations.machineconfiguration\.openshift\.io/currentConfig} {.metadata.name} {.status.conditions[?(@.type=="SwapPressure")].status}{"\n"}{end}' || return
     count=0
     while read -r config node pressure; do
         [ "$config" = "$rendered" ] || continue
         count=$((count + 1))
-        # What was right is not asked again.
+        # Do not query nodes again that were right.
         grep -q -x -F -e "$node" "$scratch/known" || echo "$node $pressure"
     done <"$scratch/answer" >"$scratch/nodes"
     [ "$count" -gt 0 ] || fail "No node has the configuration $rendered of mcp/$pool."
@@ -393,9 +403,9 @@ nodes_right() {
     [ "${answer:-0}" -le "$count" ] || count=$answer
     asked=0
     while read -r node pressure; do
-        # Then the answer of before stays.
+        # Otherwise the previous answer stays.
         in_time || continue
-        # No request timeout: that would end the stream as well.
+        # Without a request timeout, which would end the stream as well.
         $deadline oc debug "node/$node" --quiet -- chroot /host "$program" status --brief \
             >"$scratch/of.$node" 2>/dev/null </dev/null &
         children="$children $!"
@@ -441,7 +451,7 @@ done
 
 if [ -e "$here/60-hyperconverged.yaml" ]; then
     step "7. Have VMs request less memory than they are given"
-    # Refused where the annotation is there with other patches: add this one to those.
+    # Rejected if the annotation has other patches: add this one to those.
     change apply --server-side --field-manager=wasp-agent -f "$here/60-hyperconverged.yaml"
 fi
 

@@ -1,5 +1,5 @@
-//! Tells the cluster of the node, beside the loop: the condition, the guard against new pods, events.
-//! The API server takes its time, and may be away.
+//! Reports the node to the cluster: its condition, the guard against new pods, events. Runs beside
+//! the loop, because the API server is slow at times, and may be unreachable.
 
 mod guard;
 
@@ -31,41 +31,41 @@ use crate::{
     roots::Roots,
 };
 
-/// What the guard does is looked at so often while it is at work.
+/// Interval for checking the guard while it is active.
 const LOOK: Duration = Duration::from_secs(60);
-/// Nothing is to be done, and nobody wants anything.
+/// Interval while there is nothing to do.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// How long the end of the agent may wait for the API server.
+/// Time that the agent waits for the API server when it ends.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// What the cluster is to know.
+/// The state that the cluster should see.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
-    /// `None`: no condition of ours.
+    /// `None`: the node has no condition of ours.
     pub condition: Option<Condition>,
-    /// New pods should stay away.
+    /// True to keep new pods away.
     pub keep_away: bool,
-    /// Others are evicting pods of this node.
+    /// Other programs are evicting pods of this node.
     pub others_leave: bool,
 }
 
-/// What the API server's Node tells of the world around the agent.
+/// Facts from the Node object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeSeen {
     /// The descheduler relieves this node.
     pub relieved_by_others: bool,
     /// The minor version of the kubelet, 36 for v1.36.2.
     pub kubelet_minor: Option<u32>,
-    /// What the kubelet counts as swap.
+    /// The swap that the kubelet counts, in bytes.
     pub kubelet_swap_bytes: Option<u64>,
 }
 
-/// What the announcer reports after each turn.
+/// The announcer's report after each turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// What the API server refuses, if anything.
+    /// The request that the API server refuses, if any.
     pub problem: Option<String>,
-    /// As it was read last; `None` where it was not.
+    /// The Node as it was read last; `None` if it was not read.
     pub node: Option<NodeSeen>,
 }
 
@@ -80,17 +80,17 @@ impl Wanted {
     }
 }
 
-/// The agent's end of it.
+/// The loop's handle of the announcer.
 #[derive(Debug)]
 pub struct Announcer {
-    /// `None` until the first is known.
+    /// `None` until the first state is known.
     wanted: watch::Sender<Option<Wanted>>,
     notes: mpsc::Sender<Note>,
     task: JoinHandle<()>,
 }
 
 impl Announcer {
-    /// Problems come by the receiver, and their end.
+    /// Starts the task. The receiver gets problems, and their end.
     pub fn start(
         roots: Roots,
         settings: watch::Receiver<Settings>,
@@ -102,7 +102,7 @@ impl Announcer {
         (Self { wanted, notes, task }, receive)
     }
 
-    /// Figures that change wake nobody; the next heartbeat takes them along.
+    /// Sets the wanted state. Changed figures alone wake no task; the next heartbeat includes them.
     pub fn want(&self, wanted: Wanted) {
         self.wanted.send_if_modified(|current| {
             let news = current.as_ref().is_none_or(|current| wanted.is_news_after(current));
@@ -111,22 +111,22 @@ impl Announcer {
         });
     }
 
-    /// An event too many is lost: the journal has it.
+    /// Queues an event; drops it if the queue is full, because the journal has it too.
     pub(super) fn note(&self, note: Note) {
         if let Err(error) = self.notes.try_send(note) {
-            tracing::debug!(%error, "an event is not sent");
+            tracing::debug!(%error, "cannot send an event");
         }
     }
 
-    /// Takes everything back: nobody looks after it any more.
+    /// Removes everything from the node, because no agent maintains it any more.
     pub async fn stop(self) {
-        // A cordon stays for a drain that is under way, also when the agent stops.
+        // A cordon stays for a drain in progress, even when the agent stops.
         let others_leave = self.wanted.borrow().as_ref().is_some_and(|wanted| wanted.others_leave);
         self.want(Wanted { others_leave, ..Wanted::default() });
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
             messages::LastWordsLost
-                .emit(format_args!("the API server was not told that the agent stops"));
+                .emit(format_args!("could not report to the API server that the agent stops"));
         }
     }
 }
@@ -155,7 +155,7 @@ async fn serve(
             biased;
             note = notes.recv() => match note {
                 Some(note) => work.publish(&now, &note).await,
-                // The agent ends. What it wanted last is done by now or was wanted while we worked.
+                // The agent ends. Its last wanted state is done by now, or arrived during the work.
                 None => {
                     let want = wanted.borrow_and_update().clone().unwrap_or_default();
                     drop(work.turn(&now, &want).await);
@@ -169,7 +169,7 @@ async fn serve(
     }
 }
 
-/// A client of the credentials as they were read.
+/// A client with the credentials as they were read.
 struct Connected {
     /// As configured: `kubeconfig` and `node.name`.
     by: (Option<PathBuf>, Option<String>),
@@ -183,15 +183,16 @@ struct Connected {
 struct Work {
     roots: Roots,
     connected: Option<Connected>,
-    /// Sent last, when it is to be confirmed, and since when its status is what it is.
+    /// The condition sent last and the time to confirm it; below, its status and the time of its
+    /// last change.
     sent: Option<(Condition, Instant)>,
     status: Option<(Status, Timestamp)>,
-    /// The node's object was read after the start: what an agent that was killed has left is known.
+    /// The Node was read after the start, so the remains of a killed agent are known.
     known: bool,
     guard: Guard,
-    /// By what the taint was set, if it was.
+    /// The taint that was set, with the credentials for it.
     tainted: Option<Taint>,
-    /// What the node's object told, not reported yet.
+    /// Facts from the Node that are not reported yet.
     seen: Option<NodeSeen>,
     next: Instant,
     backoff: Option<ExponentialBackoff>,
@@ -214,9 +215,9 @@ impl Default for Work {
     }
 }
 
-/// Why something could not be told.
+/// The reason why a report failed.
 enum Trouble {
-    /// The agent says by itself that the API server is away.
+    /// The API server is unreachable, which the agent reports itself.
     Away(String),
     Refused(String),
 }
@@ -229,7 +230,8 @@ impl Trouble {
 }
 
 impl Work {
-    /// Brings the API server's view of the node to what is wanted; says what it refuses.
+    /// Makes one turn: changes the Node to the wanted state. Returns the request that the API
+    /// server refused.
     async fn turn(&mut self, settings: &Settings, wanted: &Wanted) -> Option<String> {
         match self.bring(settings, wanted).await {
             Ok(()) => {
@@ -264,7 +266,7 @@ impl Work {
     async fn bring(&mut self, settings: &Settings, wanted: &Wanted) -> Result<(), Trouble> {
         let by = (settings.kubeconfig.clone(), settings.node_name.clone());
         if self.connected.as_ref().is_some_and(|connected| connected.by != by) {
-            // Another API server, or another node, knows nothing of what was said to this one.
+            // Another API server, or another node, has none of the state reported so far.
             let (roots, tainted) = (self.roots.clone(), self.tainted.take());
             *self = Self { roots, tainted, backoff: self.backoff.take(), ..Self::default() };
         }
@@ -281,7 +283,7 @@ impl Work {
             self.connect(settings).await?;
             let node = self.node()?.get().await;
             let node = node.map_err(|error| Trouble::of("reading the node", &error))?;
-            // What an agent that was killed has left.
+            // Remains of a killed agent.
             self.status = node::condition(&node);
             self.known = true;
             self.see(&node);
@@ -304,7 +306,7 @@ impl Work {
                 Err(trouble) => told = Err(trouble),
             }
         }
-        // A guard that fails keeps nobody from hearing of the condition, and the other way round.
+        // A failure of the guard must not stop the condition, nor the other way round.
         if of_guard {
             let name = self.connect(settings).await?;
             let node = self.node()?;
@@ -356,7 +358,7 @@ impl Work {
         };
         if let Err(error) = sent {
             messages::EventLost { reason: &note.reason }
-                .emit(format_args!("an event could not be sent: {error}"));
+                .emit(format_args!("could not send an event: {error}"));
         }
     }
 
@@ -366,7 +368,7 @@ impl Work {
         node.ok_or_else(|| Trouble::Away("no credentials".to_owned()))
     }
 
-    /// A client of the credentials as they are now; the node's name.
+    /// Builds a client with the current credentials; returns the node's name.
     async fn connect(&mut self, settings: &Settings) -> Result<String, Trouble> {
         if let Some(connected) = &self.connected
             && credentials::fingerprint(&connected.files) == connected.fingerprint

@@ -1,17 +1,15 @@
-//! What the API server says, and how well it can be reached.
+//! Handles the API server's updates, and tracks its availability.
 
+use crate::model::counted::counted;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::SystemTime,
 };
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::{
-        Actuator,
-        node::{About, PodReference},
-    },
+    act::node::{About, PodReference},
     decide::{check::EXPIRES_SOON, wish},
     messages,
     model::{
@@ -28,35 +26,35 @@ use crate::{
     },
 };
 
-/// So many pods that cannot be read are named in the status, and so much is said of each.
+/// Number of unreadable pods that the status names, and length of each reason.
 const NAMED: usize = 3;
 const SAID: usize = 100;
 
 #[derive(Debug, Default)]
 pub(super) struct Api {
-    /// A complete list was received since the agent started.
+    /// The agent has received a complete list since it started.
     pub(super) synced: bool,
-    /// Why the API server cannot be asked now.
+    /// The reason why the API server is unavailable now.
     pub(super) failure: Option<Failure>,
-    /// How often, since it could last be asked.
+    /// Number of failures since the last success.
     failures: u64,
-    /// Deleted, with containers still running.
+    /// Deleted pods with containers that still run.
     pub(super) deleted: BTreeSet<PodUid>,
     certificate_expires: Option<SystemTime>,
     certificate_begins: Option<SystemTime>,
-    /// The node that is asked for, and the one that the certificate is for.
+    /// The node's name in requests, and the one in the certificate.
     node_name: String,
     certificate_name: Option<String>,
     server: Option<String>,
-    /// While a list is being received: what it holds so far.
+    /// Pods of the list that is arriving; `None` between lists.
     listing: Option<BTreeSet<PodUid>>,
-    /// Pods that cannot be read, by what is known of them, and those of the list that is being received.
+    /// Unreadable pods by their label, and those of the list that is arriving.
     unreadable: BTreeMap<String, OddPod>,
     unreadable_listed: BTreeMap<String, OddPod>,
 }
 
 impl Api {
-    /// What is known is what the API server says now.
+    /// Returns true if the known pods match the API server's.
     pub(super) fn is_fresh(&self) -> bool {
         self.synced && self.failure.is_none() && self.listing.is_none()
     }
@@ -72,7 +70,7 @@ impl Api {
         }
     }
 
-    /// The failure by what else is known: a clock that is late, a name that is not the certificate's.
+    /// Adds context to a failure: a slow clock, a name that differs from the certificate's.
     fn judged(&self, failure: Failure) -> Failure {
         let Failure { kind, text } = failure;
         if let Some(text) = wrong_clock(&text, self.certificate_begins, SystemTime::now()) {
@@ -83,7 +81,7 @@ impl Api {
             (FailureKind::Refused, Some(other)) => {
                 let asked = &self.node_name;
                 let text = format!(
-                    "node.name = {asked:?}, and the certificate is of node {other}: {text}"
+                    "node.name = {asked:?}, but the certificate is for node {other}: {text}"
                 );
                 Failure { kind, text }
             }
@@ -91,7 +89,7 @@ impl Api {
         }
     }
 
-    /// Which pods cannot be read.
+    /// Describes the pods that cannot be read.
     pub(super) fn unreadable(&self) -> Option<String> {
         let count = self.unreadable.len();
         let mut named: Vec<String> = self
@@ -106,15 +104,20 @@ impl Api {
         if count > NAMED {
             named.push(format!("and {} more", count - NAMED));
         }
-        let pods = match count {
-            0 => return None,
-            1 => "1 pod cannot be read; it gets no swap and is not evicted".to_owned(),
-            _ => format!("{count} pods cannot be read; they get no swap and are not evicted"),
-        };
-        Some(format!("{pods} ({})", named.join("; ")))
+        (count > 0).then(|| {
+            format!(
+                "{} ({})",
+                counted(
+                    count,
+                    "pod cannot be read: it gets no swap and is not evicted",
+                    "pods cannot be read: they get no swap and are not evicted"
+                ),
+                named.join("; ")
+            )
+        })
     }
 
-    /// The pod can be read, or is gone.
+    /// Records that the pod can be read, or is gone.
     fn readable(&mut self, uid: &PodUid, name: Option<(&str, &str)>) {
         self.unreadable.retain(|_, odd| {
             let same = name == Some((&*odd.namespace, &*odd.name)) && !odd.name.is_empty();
@@ -122,11 +125,11 @@ impl Api {
         });
     }
 
-    /// What is wrong with the API server or the credentials.
+    /// Returns the problem with the API server or the credentials.
     pub(super) fn problem(&self) -> Option<Problem> {
         if let Some(failure) = &self.failure {
             let known =
-                if self.synced { "going by what it said last" } else { "no list of pods yet" };
+                if self.synced { "using its last list of pods" } else { "no list of pods yet" };
             let problem = Problem::new(Trouble::Api, failure.sentence(known));
             return Some(problem.with_remedy(failure.remedy()));
         }
@@ -141,7 +144,7 @@ impl Api {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     pub(super) fn api_says(&mut self, update: Update) {
         match update {
             Update::Credentials {
@@ -163,7 +166,7 @@ impl<A: Actuator> Agent<A> {
             }
             Update::Failed(failure) => {
                 let failure = self.api.judged(failure);
-                // The same outage may be of another kind by now.
+                // The kind may change during one outage.
                 if self.api.failure.as_ref().is_none_or(|before| before.kind != failure.kind) {
                     let text = failure.short();
                     messages::ApiLost.emit(format_args!("API server: {text}"));
@@ -196,8 +199,10 @@ impl<A: Actuator> Agent<A> {
         }
         if self.api.failure.take().is_some() {
             let failures = std::mem::take(&mut self.api.failures);
-            messages::ApiBack { failures: &failures }
-                .emit(format_args!("API server reachable again, after {failures} failures"));
+            messages::ApiBack { failures: &failures }.emit(format_args!(
+                "API server reachable again, after {}",
+                counted(failures, "failure", "failures")
+            ));
         }
     }
 
@@ -209,14 +214,14 @@ impl<A: Actuator> Agent<A> {
         }
         self.report_wishes(&pod);
         self.record(&pod);
-        self.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Holder::Container));
+        self.limits.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Holder::Container));
         if self.tree.folder_of(&pod.uid).is_some() {
-            self.dirty.insert(Holder::Pod(pod.uid.clone()));
+            self.limits.dirty.insert(Holder::Pod(pod.uid.clone()));
         }
         self.pods.insert(pod.uid.clone(), pod);
     }
 
-    /// Reports annotations that ask for swap and cannot be understood, once for each change.
+    /// Reports annotations for swap that cannot be parsed, once for each change.
     fn report_wishes(&self, pod: &Pod) {
         let rules = &self.settings.grant_rules().wishes;
         let problems = wish::problems(rules, pod);
@@ -253,7 +258,8 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    /// A pod that cannot be read is as one that is not known: what it was before justifies nothing now.
+    /// Treats an unreadable pod like an unknown one: its earlier state no longer justifies
+    /// anything.
     fn unreadable(&mut self, seen: Seen, odd: OddPod) {
         let OddPod { uid, namespace, name, reason } = &odd;
         if seen == Seen::Deleted {
@@ -264,14 +270,19 @@ impl<A: Actuator> Agent<A> {
             return;
         }
         if let Some(uid) = self.known(&odd) {
-            self.dirty.extend(self.tree.of_pod(&uid).cloned().map(Holder::Container));
+            self.limits.dirty.extend(self.tree.of_pod(&uid).cloned().map(Holder::Container));
             if self.tree.folder_of(&uid).is_some() {
-                self.dirty.insert(Holder::Pod(uid.clone()));
+                self.limits.dirty.insert(Holder::Pod(uid.clone()));
             }
             self.pods.remove(&uid);
             self.api.deleted.remove(&uid);
-            let failed = self.records.remove(&uid).err().map(|error| error.to_string());
-            self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
+            let failed = self
+                .limits
+                .records
+                .remove(&self.effects, &uid)
+                .err()
+                .map(|error| error.to_string());
+            self.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
         }
         let key = odd.label();
         if self.api.unreadable.get(&key) != Some(&odd) {
@@ -290,7 +301,7 @@ impl<A: Actuator> Agent<A> {
         self.published_is_stale();
     }
 
-    /// The pod that this one was when it could be read. An annotation may have another's UID.
+    /// Returns the UID from when this pod was readable. An annotation may have another pod's UID.
     fn known(&self, odd: &OddPod) -> Option<PodUid> {
         let same = |pod: &Pod| {
             odd.name.is_empty() || (&*pod.namespace, &*pod.name) == (&*odd.namespace, &*odd.name)

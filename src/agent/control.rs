@@ -1,5 +1,5 @@
-//! The control socket: root on the node asks the agent to suspend and resume pods. One request a connection, a line
-//! of JSON each way. The loop does the work, for it is the only writer.
+//! The control socket: root on the node asks the agent to suspend and resume pods, with one request
+//! per connection, a line of JSON each way. The loop does the work, because it is the only writer.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
@@ -16,15 +16,16 @@ use crate::{
     roots::Roots,
 };
 
-/// So many requests are read at once; more are refused. What is answered later, a suspend, holds no place.
+/// Number of requests that may be read at once; more are refused. A suspend that waits for its
+/// answer does not count.
 const CONNECTIONS: usize = 8;
 const LONGEST_BYTES: u64 = 4096;
-/// For the request to arrive, and for its answer to be taken.
+/// Time for the request to arrive, and for the client to read its answer.
 const TIME: Duration = Duration::from_secs(5);
-/// What could not be bound is tried again so often.
+/// Interval for retrying to bind the socket.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Serves until it is aborted, or the agent ends.
+/// Serves until the task is aborted, or the agent ends.
 pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<News>) {
     let path = roots.control_socket();
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
@@ -46,12 +47,13 @@ pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<News>) {
         }
         loop {
             let Ok((stream, _)) = listener.accept().await else {
-                // Whoever used up the file descriptors may let go of some.
+                // Another part may release descriptors meanwhile.
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             };
             let Ok(permit) = permits.clone().try_acquire_owned() else {
-                // A socket that is new has room for this; a client that does not read it is not waited for.
+                // A new socket has room for this; the agent does not wait for a client that does
+                // not read it.
                 let reply = refused("too many requests at once; try again");
                 if let Ok(text) = line(&reply) {
                     let _ = stream.try_write(text.as_bytes());
@@ -60,7 +62,7 @@ pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<News>) {
             };
             let (news, path) = (news.clone(), path.clone());
             tokio::spawn(async move {
-                // What goes wrong with a connection is its other end's to see.
+                // The client notices a broken connection.
                 let _ = converse(stream, &path, &news, permit).await;
             });
         }
@@ -78,7 +80,7 @@ async fn converse(
     let reply = match asked {
         Ok(request) => {
             let (answer, answered) = oneshot::channel();
-            let ends = || refused("the agent is about to end");
+            let ends = || refused("the agent is stopping");
             match news.send(News::Asked(request, answer)) {
                 Ok(()) => tokio::select! {
                     answer = answered => answer.unwrap_or_else(|_| ends()),
@@ -87,7 +89,7 @@ async fn converse(
                 Err(_) => ends(),
             }
         }
-        Err(error) => refused(&format!("the request was not understood: {error}")),
+        Err(error) => refused(&format!("cannot parse the request: {error}")),
     };
     timeout(TIME, stream.write_all(line(&reply)?.as_bytes())).await?
 }
@@ -96,7 +98,7 @@ fn line(reply: &Reply) -> serde_json::Result<String> {
     Ok(serde_json::to_string(reply)? + "\n")
 }
 
-/// Whoever has asked does not wait any longer: its side is closed.
+/// Returns when the client has closed its side and so no longer waits.
 async fn gone(stream: &mut UnixStream) {
     let mut more = [0; 64];
     while let Ok(1..) = stream.read(&mut more).await {}
@@ -106,11 +108,11 @@ fn refused(text: &str) -> Reply {
     Reply::Refused { text: text.to_owned() }
 }
 
-/// The request, if it comes from the user that the agent runs as: root.
+/// Reads the request, if it comes from the user that the agent runs as: root.
 async fn asked(stream: &mut UnixStream, path: &Path) -> io::Result<Request> {
     let (peer, own) = (stream.peer_cred()?.uid(), fs::metadata(path)?.uid());
     if peer != own {
-        let text = format!("user {peer} may not ask; only root may");
+        let text = format!("user {peer} may not send requests; only root may");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
     let mut line = String::new();
@@ -123,7 +125,7 @@ async fn asked(stream: &mut UnixStream, path: &Path) -> io::Result<Request> {
 mod tests {
     use super::*;
 
-    /// A socket that is served, and what it was asked.
+    /// Serves a socket, and sends a request to it.
     async fn ask(text: &str) -> (Reply, Option<Request>) {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::at(folder.path());
@@ -159,7 +161,7 @@ mod tests {
         assert_eq!(asked, Some(Request::Suspend { namespace, pod, dry_run: false, force: true }));
     }
 
-    /// Issue: eight suspends under way shut out `resume`.
+    /// Regression: eight suspends in progress blocked `resume`.
     #[tokio::test]
     async fn requests_that_wait_for_an_answer_hold_no_place_and_clients_may_go() {
         let folder = tempfile::tempdir().unwrap();
@@ -178,7 +180,7 @@ mod tests {
         let (stream, mut answer) = waiting.pop().unwrap();
         drop(stream);
         timeout(TIME, answer.closed()).await.expect("nobody waits for it");
-        // Those who say nothing hold a place each, until their time is over.
+        // Clients that send nothing use a connection each, until their time is over.
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS {
             silent.push(connect().await.unwrap());
@@ -194,7 +196,7 @@ mod tests {
         for text in ["\n", "{}\n", "{\"command\":\"kill\"}\n", &"x".repeat(5000)] {
             let (reply, asked) = ask(text).await;
             let Reply::Refused { text } = reply else { panic!("{reply:?}") };
-            assert!(text.contains("not understood"), "{text}");
+            assert!(text.contains("cannot parse the request"), "{text}");
             assert_eq!(asked, None);
         }
     }

@@ -1,19 +1,17 @@
-//! Samples the node, decides whether a pod must leave, asks for it, and sees it leave.
+//! Samples the node, decides if a pod must leave, and handles its eviction.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     Agent,
-    announce::{Announcer, NodeSeen, Told, Wanted},
+    announce::{NodeSeen, Told, Wanted},
+    effects::Effects,
 };
 use crate::{
-    act::{
-        Actuator,
-        node::{About, Note, PodReference},
-    },
+    act::node::{About, Note, PodReference},
     config::settings::{EvictionMode, SchedulingGuard},
     decide::evict::{
         answer::Answer,
@@ -37,67 +35,64 @@ use crate::{
     roots::Roots,
 };
 
-/// So often while a signal is near, something is on its way, or nobody else would tell.
+/// Interval while a signal is near, a pod is leaving, or the kernel does not report stalls.
 const CLOSELY: Duration = Duration::from_secs(1);
 const IN_BETWEEN: Duration = Duration::from_secs(5);
-/// So often while nothing is swapped and the kernel tells of stalls.
+/// Interval while nothing is swapped and the kernel reports stalls.
 const SELDOM: Duration = Duration::from_secs(10);
 /// A signal above this part of its threshold is near.
 const NEAR: f64 = 0.5;
-/// How long it is looked at closely after the kernel has told of stalls.
+/// Time for which the agent looks closely after the kernel has reported stalls.
 const ALERT: Duration = Duration::from_secs(15);
 
-/// A cordon is not undone for so long after a pod was seen leaving that others evicted: a drain goes
-/// from pod to pod.
+/// A cordon stays for this long after a pod evicted by another program was seen leaving, because a
+/// drain goes from pod to pod.
 const DRAINED_RECENTLY: Duration = Duration::from_secs(300);
 
-/// An eviction's answer.
+/// The answer to an eviction.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) victim: Victim,
     pub(super) answer: Answer,
 }
 
-/// All about evictions.
+/// The agent's state of evictions.
 #[derive(Debug)]
 pub(super) struct Eviction {
     pub(super) signals: Signals,
     pub(super) efforts: Efforts,
     pub(super) evictions: Evictions,
-    /// Whether a pod should leave now; who is about to ask for one looks here last.
+    /// True if a pod should leave now; the task that sends a request checks this last.
     pub(super) wanted: watch::Sender<bool>,
-    /// What the API server's Node has told.
+    /// Facts from the Node object.
     node: NodeSeen,
-    /// When others were last seen evicting another pod of this node.
+    /// The time at which another program was last seen evicting a pod of this node.
     drained: Option<Monotonic>,
-    /// Pods that were seen leaving, ours included.
+    /// Pods that were seen leaving, including ours.
     seen_leaving: BTreeSet<PodUid>,
-    /// The readings of the last look were near their thresholds: the pods are read too.
+    /// The last readings were near their thresholds, so the pods are read too.
     near: bool,
-    /// The next agent would know them.
+    /// The state is saved, so that the next agent knows it.
     written: bool,
     active: Vec<Signal>,
     pub(super) next: Monotonic,
-    /// The kernel has told of stalls: until then it is looked at closely.
+    /// The kernel has reported stalls: the agent looks closely until this time.
     alert_until: Monotonic,
     trigger: StallTrigger,
     pressed: Pressed,
-    /// `None` in a dry run.
-    pub(super) announcer: Option<Announcer>,
-    /// As announced last.
+    /// The reason that holds evictions back, for the status line.
+    pub(super) status: Option<String>,
+    /// The condition announced last.
     condition: Option<Condition>,
-    pub(super) answers: mpsc::UnboundedSender<Answered>,
-    pub(super) acts: bool,
 }
 
 impl Eviction {
-    pub(super) fn new(roots: &Roots, acts: bool) -> (Self, mpsc::UnboundedReceiver<Answered>) {
-        let (answers, receive) = mpsc::unbounded_channel();
+    pub(super) fn new(roots: &Roots) -> Self {
         let (evictions, written) = match remembered(roots) {
             Some(evictions) => (evictions, true),
             None => (Evictions::lost(since_boot()), false),
         };
-        let eviction = Self {
+        Self {
             signals: Signals::default(),
             efforts: Efforts::default(),
             evictions,
@@ -112,15 +107,12 @@ impl Eviction {
             alert_until: Monotonic::default(),
             trigger: StallTrigger::default(),
             pressed: Pressed::default(),
-            announcer: None,
+            status: None,
             condition: None,
-            answers,
-            acts,
-        };
-        (eviction, receive)
+        }
     }
 
-    /// Returns when the kernel tells that processes begin to wait for memory.
+    /// Returns when the kernel reports that processes begin to wait for memory.
     pub(super) async fn stalled(&self) -> std::io::Result<()> {
         self.trigger.fired().await
     }
@@ -129,7 +121,7 @@ impl Eviction {
         WorkingSet::of_kubelet(self.node.kubelet_minor)
     }
 
-    /// When to look again.
+    /// Returns the time of the next look.
     fn pause(&self, now: Monotonic, swapped: bool, readings: &[Reading]) -> Duration {
         let near = readings.iter().any(|reading| reading.active || reading.ratio > NEAR);
         let busy = near || !self.evictions.in_flight().is_empty() || now < self.alert_until;
@@ -140,7 +132,7 @@ impl Eviction {
         }
     }
 
-    /// Something that counts has changed.
+    /// Schedules a look at once, because an input has changed.
     pub(super) fn look_now(&mut self) {
         self.next = Monotonic::default();
     }
@@ -161,34 +153,34 @@ impl Eviction {
         self.condition.as_ref()
     }
 
-    /// When to come again, by the agent's clock.
+    /// The time of the next look, on the agent's clock.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
 }
 
-/// What the agent before has asked for; `None` where that cannot be read.
+/// Returns the evictions of an earlier agent; `None` if they cannot be read.
 fn remembered(roots: &Roots) -> Option<Evictions> {
     let file = crate::state::StateFile::new(roots);
     match file.load() {
         Ok(found) => Some(found.unwrap_or_default()),
         Err(error) => {
             messages::EvictionsLost { path: &file.path().display() }.emit(format_args!(
-                "{error}. Whether a pod is on its way is not known: none is evicted before it would have left"
+                "{error}. A pod may be leaving; the agent evicts no pod before it would have left"
             ));
             None
         }
     }
 }
 
-/// Since boot, suspended or not: what is remembered outlives the agent.
+/// Time since boot, including suspend: saved state outlives the agent.
 pub(super) fn since_boot() -> Monotonic {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
     Monotonic(time.unwrap_or_default())
 }
 
-impl<A: Actuator> Agent<A> {
-    /// The kernel has told of stalls.
+impl<E: Effects> Agent<E> {
+    /// The kernel has reported stalls.
     pub(super) fn stalls_begin(&mut self) {
         self.eviction.alert_until = self.now() + ALERT;
         self.eviction.look_now();
@@ -206,19 +198,19 @@ impl<A: Actuator> Agent<A> {
         }
         if self.settings.eviction.mode == EvictionMode::Off {
             self.eviction.next = now + self.settings.limits.resync;
-            self.eviction_status = None;
+            self.eviction.status = None;
             self.eviction.wanted.send_replace(false);
             self.announce(None);
             return;
         }
         if self.node.swap_bytes == 0 {
             self.eviction.next = now + self.settings.limits.resync;
-            self.eviction_status = None;
+            self.eviction.status = None;
             self.eviction.wanted.send_replace(false);
             self.announce(Some(no_swap()));
             return;
         }
-        // The first pod makes the cgroup that it is armed on.
+        // The first pod creates the cgroup that the trigger needs.
         if !self.eviction.trigger.is_armed() {
             self.arm_trigger();
         }
@@ -228,7 +220,7 @@ impl<A: Actuator> Agent<A> {
                 self.problem(Trouble::Signals, None);
                 self.see_who_left(sample.at);
                 self.see_drain(sample.at);
-                // The pods' figures are read only when they matter.
+                // The pods' figures are read only while they matter.
                 let usage = if self.eviction.near { self.usage() } else { Vec::new() };
                 let inputs = Inputs {
                     sample,
@@ -238,16 +230,15 @@ impl<A: Actuator> Agent<A> {
                     pods_are_fresh: self.api.is_fresh(),
                     others_relieve: self.eviction.node.relieved_by_others,
                 };
-                let mut settings = self.settings.eviction.clone();
-                if !self.eviction.acts && settings.mode == EvictionMode::Enforce {
-                    settings.mode = EvictionMode::Observe;
-                }
+                let settings = &self.settings.eviction;
                 let Eviction { signals, efforts, evictions, .. } = &mut self.eviction;
                 let before = evictions.clone();
-                let mut verdict = decide(&settings, inputs, signals, efforts, evictions);
-                // Written before it is asked for: what one agent asks, the next must know.
+                let mut verdict = decide(settings, inputs, signals, efforts, evictions);
+                // Save before asking: the next agent must know every request of this one.
                 let changed = *evictions != before || !self.eviction.written;
-                if changed && !self.remember_evictions() && settings.mode == EvictionMode::Enforce {
+                let enforced = settings.mode == EvictionMode::Enforce;
+                let transition = settings.transition;
+                if changed && !self.remember_evictions() && enforced {
                     self.eviction.evictions.take_back(&mut verdict);
                 }
                 let near = |reading: &Reading| reading.active || reading.ratio > NEAR;
@@ -255,8 +246,7 @@ impl<A: Actuator> Agent<A> {
                 let hurts = verdict.readings.iter().any(|reading| reading.active);
                 self.eviction.wanted.send_replace(hurts && self.api.is_fresh());
                 let Eviction { pressed, .. } = &mut self.eviction;
-                let condition =
-                    pressed.condition(&verdict.readings, settings.transition, sample.at);
+                let condition = pressed.condition(&verdict.readings, transition, sample.at);
                 self.announce(Some(condition));
                 let swapped = sample.swap_used_bytes > 0;
                 self.eviction.next = now + self.eviction.pause(now, swapped, &verdict.readings);
@@ -275,7 +265,7 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    /// Has the cluster told, and says in the journal what is news.
+    /// Reports the condition to the cluster, and logs changes.
     fn announce(&mut self, condition: Option<Condition>) {
         let enforced = self.settings.eviction.mode == EvictionMode::Enforce;
         let is_true = |condition: &Option<Condition>| {
@@ -294,23 +284,18 @@ impl<A: Actuator> Agent<A> {
             }
             self.note(About::Node, now, reason, format!("{what}: {text}"));
         }
-        if let Some(announcer) = &self.eviction.announcer {
-            let keep_away = now && enforced;
-            let told = self.settings.eviction.guard != SchedulingGuard::None;
-            let others_leave = self
-                .eviction
-                .drained
-                .is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY);
-            let condition = condition.clone().filter(|_| told);
-            announcer.want(Wanted { condition, keep_away, others_leave });
-        }
+        let told = self.settings.eviction.guard != SchedulingGuard::None;
+        let drained = self.eviction.drained;
+        self.effects.announce(Wanted {
+            condition: condition.clone().filter(|_| told),
+            keep_away: now && enforced,
+            others_leave: drained.is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY),
+        });
         self.eviction.condition = condition;
     }
 
     pub(super) fn note(&self, about: About, warning: bool, reason: &'static str, text: String) {
-        if let Some(announcer) = &self.eviction.announcer {
-            announcer.note(Note { about, warning, reason, text });
-        }
+        self.effects.note(Note { about, warning, reason, text });
     }
 
     pub(super) fn note_of_pod(
@@ -328,18 +313,19 @@ impl<A: Actuator> Agent<A> {
         PodReference { namespace, name, uid: uid.to_string() }
     }
 
-    /// What the announcer has seen and met.
+    /// Handles a report of the announcer.
     pub(super) fn announcer_told(&mut self, told: Told) {
         self.problem(Trouble::Announce, told.problem);
         if let Some(seen) = told.node {
             self.eviction.node = seen;
-            self.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
+            self.granting.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
             self.check_kubelet_swap();
         }
     }
 
-    /// Whether somebody else evicts pods of this node, as `kubectl drain` does. Each pod counts once, when
-    /// it is first seen leaving: a pod that hangs, or whose author writes the signs, is no drain for ever.
+    /// Detects evictions by other programs, such as `kubectl drain`. Each pod counts once, when it
+    /// is first seen leaving, so that a pod that hangs, or whose author sets the signs, does not
+    /// look like an endless drain.
     fn see_drain(&mut self, at: Monotonic) {
         let leaves = |pod: &Pod| {
             let evicted = pod.evicted_by_api && pod.is_terminating();
@@ -383,7 +369,7 @@ impl<A: Actuator> Agent<A> {
                 }
             }
             self.eviction.active = active;
-            // Who uses what was not read for this verdict.
+            // The next look reads the pods, which this verdict did not have.
             self.eviction.next = self.now();
         }
         for InFlight { uid, namespace, name, stage, .. } in &verdict.overdue {
@@ -404,8 +390,8 @@ impl<A: Actuator> Agent<A> {
         }
         for Returned { workload, pod, name } in &verdict.returned {
             let text = format!(
-                "{name} is back on this node: evicting pods of {workload} does not relieve it; none is \
-                 evicted for an hour"
+                "{name} is back on this node: evicting pods of {workload} does not relieve it; \
+                 the agent evicts none for an hour"
             );
             let (pod_namespace, pod_name) = self.names_of(pod);
             messages::WorkloadReturned {
@@ -429,19 +415,19 @@ impl<A: Actuator> Agent<A> {
                     .map(|reading| reading.text.as_str())
                     .collect();
                 let held = verdict.held_back.as_deref().unwrap_or("choosing a pod");
-                Some(format!("swap hurts: {} ({held})", texts.join("; ")))
+                Some(format!("swap pressure: {} ({held})", texts.join("; ")))
             }
             (None, true) => None,
         };
-        self.eviction_status = status;
+        self.eviction.status = status;
         if let Some(victim) = verdict.evict {
             self.evict(victim);
         }
     }
 
-    /// Writes down who is on its way, for an agent that starts anew. Whether it is written.
+    /// Saves the evictions for a restarted agent. Returns true if that worked.
     pub(super) fn remember_evictions(&mut self) -> bool {
-        let saved = crate::act::save(&self.actuator, &self.roots, &self.eviction.evictions);
+        let saved = crate::act::save(&self.effects, &self.roots, &self.eviction.evictions);
         let failed = saved.err().map(|error| error.to_string());
         self.eviction.written = failed.is_none();
         self.problem(Trouble::Evictions, failed);

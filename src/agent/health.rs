@@ -1,10 +1,11 @@
-//! What is wrong: the one list that STATUS, `wasp-agent status`, metrics and `wasp-agent check` show.
+//! Collects the problems: the list that STATUS, `wasp-agent status`, metrics and `wasp-agent check`
+//! show.
 
+use crate::model::counted::counted;
 use std::collections::BTreeMap;
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::Actuator,
     decide::health::{Quiet, named, of_limits},
     messages,
     model::{
@@ -15,20 +16,20 @@ use crate::{
     report::status,
 };
 
-/// Problems of the host by what they are about, so that each is logged when it comes and goes.
+/// Problems of the host by kind, so that each is logged when it begins and ends.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     problems: BTreeMap<Trouble, Problem>,
     quiet: BTreeMap<Trouble, Quiet>,
-    /// Begun, and not logged since there had been too much of it.
+    /// Problems that have begun, and were not logged because there were too many lines.
     withheld: BTreeMap<Trouble, ()>,
 }
 
-/// What became of a problem.
+/// The change of a problem.
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     Same,
-    /// To be logged, with how many lines were withheld before it; `None` where this one is too.
+    /// To log, with the number of lines withheld before it; `None` if this one is withheld too.
     Began(Option<u64>),
     Over {
         text: String,
@@ -37,7 +38,7 @@ enum Change {
 }
 
 impl Health {
-    /// The problems that are there now, by their words.
+    /// Returns the current problems, by their words.
     pub(super) fn now(&self) -> BTreeMap<&'static str, String> {
         self.problems.iter().map(|(about, problem)| (about.word(), problem.text.clone())).collect()
     }
@@ -73,15 +74,15 @@ impl Health {
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// A problem comes (`Some`) or goes; each is logged once.
+impl<E: Effects> Agent<E> {
+    /// Records that a problem begins (`Some`) or ends; logs each once.
     pub(super) fn problem(&mut self, about: Trouble, problem: Option<String>) {
         self.problem_is(about, problem.map(|text| Problem::new(about, text)));
     }
 
     /// As [`Agent::problem`], with a remedy of its own.
     pub(super) fn problem_is(&mut self, about: Trouble, problem: Option<Problem>) {
-        // It may quote files, systemd and the API server.
+        // The text may quote files, systemd and the API server.
         let problem =
             problem.map(|problem| Problem { text: plain(&problem.text).into_owned(), ..problem });
         let now = self.now();
@@ -93,38 +94,42 @@ impl<A: Actuator> Agent<A> {
                 let text = self.health.problems.get(&about).map_or("", |problem| &problem.text);
                 let more = match withheld {
                     0 => String::new(),
-                    more => format!(" (changed {more} times more since the last line)"),
+                    more => {
+                        let times = counted(more, "more time", "more times");
+                        format!(" (changed {times} since the last message)")
+                    }
                 };
                 messages::ProblemBegan { problem: &about_word }.emit(format_args!("{text}{more}"));
             }
             Change::Over { text, logged: true } => {
                 messages::ProblemOver { problem: &about_word }
-                    .emit(format_args!("no longer: {text}"));
+                    .emit(format_args!("resolved: {text}"));
             }
         }
         self.published_is_stale();
     }
 
-    /// All that is wrong now, the worst first.
+    /// Returns all current problems, the worst first.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.health.problems.values().cloned().collect();
-        let eviction = self.eviction_status.as_ref();
+        let eviction = self.eviction.status.as_ref();
         problems.extend(eviction.map(|text| Problem::new(Trouble::Eviction, text)));
         problems.extend(self.api.problem());
-        // Each pod is logged by itself.
+        // Each pod is logged separately.
         problems.extend(self.api.unreadable().map(|text| Problem::new(Trouble::Pods, text)));
         problems.extend(self.failed_limits());
-        problems.extend(of_limits(&self.state, |holder| {
+        problems.extend(of_limits(&self.limits.state, |holder| {
             self.pod_of(holder).map(|pod| format!("{}/{}", pod.namespace, pod.name))
         }));
         problems.sort_by_key(|problem| problem.about);
         problems
     }
 
-    /// Limits that could not be read or set; each is logged by itself.
+    /// Describes limits that could not be read or set; each is logged separately.
     fn failed_limits(&self) -> Option<Problem> {
-        let failure = self.failures.values().map(|failure| &failure.text).min()?;
+        let failure = self.limits.failures.values().map(|failure| &failure.text).min()?;
         let mut pods: Vec<String> = self
+            .limits
             .failures
             .keys()
             .filter_map(|holder| self.pod_of(holder))
@@ -132,20 +137,20 @@ impl<A: Actuator> Agent<A> {
             .collect();
         pods.sort();
         pods.dedup();
-        let count = self.failures.len();
-        let noun = if count == 1 { "limit" } else { "limits" };
-        let text = format!("{count} {noun} cannot be read or set{}: {failure}", named(&pods));
+        let count = self.limits.failures.len();
+        let limits = counted(count, "limit", "limits");
+        let text = format!("{limits} cannot be read or set{}: {failure}", named(&pods));
         Some(Problem { pods, ..Problem::new(Trouble::Limits, text) })
     }
 
-    /// Tells systemd and whoever reads what is published.
+    /// Reports to systemd and publishes the state.
     pub(super) fn report(&mut self) {
         let problems = self.problems();
         let line = status::line(&status::Facts {
             protected: &self.protection.protected,
             settings: &self.settings,
             node: self.node,
-            state: &self.state,
+            state: &self.limits.state,
             pods: self.pods.len(),
             problems: &problems,
         });
@@ -180,7 +185,7 @@ mod tests {
         assert_eq!(health.set(Trouble::Records, problem("x"), at(8)), Change::Began(None));
         let over = Change::Over { text, logged: false };
         assert_eq!(health.set(Trouble::Records, None, at(8)), over);
-        // Another one is not held back by it.
+        // Another problem is not withheld because of it.
         let other = Some(Problem::new(Trouble::Swap, "y"));
         assert_eq!(health.set(Trouble::Swap, other, at(8)), Change::Began(Some(0)));
         assert_eq!(health.set(Trouble::Records, problem("x"), at(61)), Change::Began(Some(1)));

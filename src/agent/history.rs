@@ -1,13 +1,12 @@
-//! Keeps the node's history: a record each minute, and events as they come.
+//! Records the node's history: a record each minute, and events as they happen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
-    act::Actuator,
     decide::{decision::Cause, history::rates},
     history,
     model::trouble::Trouble,
@@ -21,30 +20,31 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// So many kinds of repairs are told apart in a minute; the others are summed up.
+/// Number of kinds of repairs that a minute distinguishes; others are summed up.
 const TOLD_APART: usize = 20;
-/// A problem that comes and goes is recorded so often in this time; then it is recorded when it stays.
+/// Number of times that the beginning of a problem is recorded within this period; after that, only
+/// a problem that lasts is recorded.
 const BEGINS: u32 = 12;
 const BEGINS_IN: Duration = Duration::from_secs(3600);
-/// A limit that another writer keeps changing is repaired so often.
+/// Interval of repairs of a limit that another program keeps changing.
 const CONTENDED: Duration = Duration::from_secs(1);
 
-/// What has happened since the last record.
+/// Events since the last record.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
-    /// `None` in a dry run.
-    keeper: Option<history::Keeper>,
+    /// What reclaim has learned, until it is handed to the keeper.
+    pub(super) working_sets: Option<history::Learned>,
     next: Monotonic,
     before: Option<Sample>,
     events: Vec<Event>,
-    /// By pod, level and what was found.
+    /// Repairs by pod, level and the value found.
     repairs: BTreeMap<(String, String, String), u64>,
     verified: u32,
     written: [u16; 4],
     worst: Duration,
     api_lost: bool,
     troubles: BTreeSet<&'static str>,
-    /// Since when, and how often each began.
+    /// For each problem, the start of the period and the number of its beginnings in it.
     begun: BTreeMap<&'static str, (Monotonic, u32)>,
 }
 
@@ -57,12 +57,12 @@ impl Recorder {
         self.events.push(Event { at: epoch(), what });
     }
 
-    /// So many limits were compared.
+    /// Counts limits that were compared.
     pub(super) fn verified(&mut self, limits: usize) {
         self.verified = self.verified.saturating_add(u32::try_from(limits).unwrap_or(u32::MAX));
     }
 
-    /// A limit was written; `took` is the time since the agent began to look at it.
+    /// Counts a written limit; `took` is the time since the agent began to look at it.
     pub(super) fn written(
         &mut self,
         cause: Cause,
@@ -97,39 +97,22 @@ impl Recorder {
         *count <= BEGINS
     }
 
-    /// When to write the next record.
+    /// Returns the time of the next record.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// A dry run leaves no file: it has no keeper.
-    pub(super) fn history_begins(&mut self, acts: bool) {
-        if !acts {
-            return;
-        }
-        match history::Keeper::start(self.roots.clone()) {
-            Ok(keeper) => self.recorder.keeper = Some(keeper),
-            Err(error) => {
-                let text = format!("no thread to write the node's history: {error}");
-                self.problem(Trouble::History, Some(text));
-                return;
-            }
-        }
+impl<E: Effects> Agent<E> {
+    pub(super) fn history_begins(&mut self) {
         let boot = std::fs::read_to_string(self.roots.proc("sys/kernel/random/boot_id"));
         let boot = boot.unwrap_or_default().trim().to_owned();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.recorder.tell(What::Started { version, boot });
     }
 
-    /// Notes what begins and ends, and the minute when it is over.
+    /// Records what begins and ends, and the minute when it is over.
     pub(super) fn remember(&mut self) {
-        if self.recorder.keeper.is_none() {
-            self.recorder.next = self.now() + MINUTE * 60;
-            self.recorder.events.clear();
-            return;
-        }
         self.see_what_changed();
         let due = self.now() >= self.recorder.next;
         let minute = if due { self.minute() } else { None };
@@ -137,26 +120,18 @@ impl<A: Actuator> Agent<A> {
     }
 
     pub(super) fn history_ends(&mut self) {
-        if self.recorder.keeper.is_some() {
-            let minute = self.minute();
-            self.recorder.tell(What::Stopped);
-            self.keep(minute);
-        }
-        if let Some(keeper) = self.recorder.keeper.take() {
-            keeper.end();
-        }
+        let minute = self.minute();
+        self.recorder.tell(What::Stopped);
+        self.keep(minute);
     }
 
     fn keep(&mut self, minute: Option<Minute>) {
-        let Some(keeper) = &self.recorder.keeper else { return };
-        if minute.is_none() && self.recorder.events.is_empty() {
+        let working_sets = self.recorder.working_sets.take();
+        if minute.is_none() && self.recorder.events.is_empty() && working_sets.is_none() {
             return;
         }
         let events = std::mem::take(&mut self.recorder.events);
-        let problem = match keeper.keep(history::News { minute, events }) {
-            true => keeper.failure(),
-            false => Some(format!("{} is not written: the disk does not answer", history::MINUTES)),
-        };
+        let problem = self.effects.keep(history::News { minute, events, working_sets });
         self.problem(Trouble::History, problem);
     }
 
@@ -190,7 +165,8 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    /// What happened since the last; `None` where the node cannot be read, which is reported elsewhere.
+    /// Returns the record since the last one; `None` if the node cannot be read, which is reported
+    /// elsewhere.
     fn minute(&mut self) -> Option<Minute> {
         self.recorder.next = self.now() + MINUTE;
         let slices = &self.settings.protection.slices;
@@ -203,7 +179,7 @@ impl<A: Actuator> Agent<A> {
         for ((pod, level, found), count) in std::mem::take(&mut recorder.repairs) {
             recorder.tell(What::Repaired { pod, level, found, count });
         }
-        let containers = self.state.containers().count();
+        let containers = self.limits.state.containers().count();
         let minute = Minute {
             at: epoch(),
             ram_bytes: sample.ram_bytes,

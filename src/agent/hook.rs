@@ -1,4 +1,4 @@
-//! The OCI hook: installed where CRI-O reads it, kept there, and told what it needs.
+//! Installs the OCI hook where CRI-O reads it, keeps it there, and publishes its settings.
 
 use std::{
     collections::BTreeSet,
@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::{Actuator, Written},
+    act::Written,
     config::settings::Grants,
     decide::{
         grant::swap_for_pods,
@@ -32,24 +32,24 @@ use crate::{
 
 const PROGRAM: &str = "wasp-hook";
 
-/// So often at most are the mounts looked at.
+/// The least time between two looks at the mounts.
 const MOUNTS_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where the hook is installed.
+/// The place where the hook is installed.
 #[derive(Debug, Default)]
 pub(super) struct Installed {
     file: Option<PathBuf>,
     watch: Option<FileWatch>,
-    /// Made before the program is looked at: what changes meanwhile is noticed.
+    /// Created before the program is examined, so that a later change is noticed.
     program_watch: Option<FileWatch>,
     program: program::Known,
-    /// For the hooks of others, in all folders.
+    /// Watches other programs' hooks, in all folders.
     others_watch: Option<FileWatch>,
-    /// Why the program would not run, at the last look.
+    /// The reason why the program could not run at the last look.
     unfit: Option<Unfit>,
-    /// When the mounts are looked at, after they have changed.
+    /// The time of the next look at the mounts, after they have changed.
     mounts_due: Option<Monotonic>,
-    /// Not earlier than this.
+    /// The earliest time of the look after that.
     mounts_next: Monotonic,
 }
 
@@ -58,7 +58,7 @@ impl Installed {
         self.file.as_ref().map(|file| file.display().to_string())
     }
 
-    /// Returns when the definition or a folder for it may have changed; never while none is watched.
+    /// Returns when the definition or a folder for it may have changed; never if none is watched.
     pub(super) async fn changed(&self) -> io::Result<()> {
         tokio::select! {
             changed = changed(self.watch.as_ref()) => changed,
@@ -67,7 +67,7 @@ impl Installed {
         }
     }
 
-    /// Has any definition noticed that comes, goes or changes.
+    /// Watches for definitions that appear, disappear or change.
     pub(super) fn watch_others(&mut self, roots: &Roots, folders: &[PathBuf]) {
         let usual = USUAL_FOLDERS.iter().map(Path::new);
         let all: BTreeSet<&Path> = usual.chain(folders.iter().map(PathBuf::as_path)).collect();
@@ -75,21 +75,21 @@ impl Installed {
         self.others_watch = FileWatch::of_folders(&all, ".json").ok();
     }
 
-    /// When to come again for the mounts.
+    /// Returns the time of the next look at the mounts.
     pub(super) fn next(&self) -> Option<Monotonic> {
         self.mounts_due
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// Each container that starts mounts something: the first change counts at once, those that follow
-    /// count together.
+impl<E: Effects> Agent<E> {
+    /// Schedules a look at the mounts. Each container that starts mounts something: the first
+    /// change takes effect at once, and the following ones together.
     pub(super) fn mounts_changed(&mut self) {
         let due = self.now().max(self.installed.mounts_next);
         self.installed.mounts_due.get_or_insert(due);
     }
 
-    /// Whether the hook's program would still run, where mounts have changed.
+    /// Checks that the hook's program could still run after mounts have changed.
     pub(super) fn check_mounts(&mut self) {
         let now = self.now();
         if self.installed.mounts_due.is_none_or(|due| due > now) {
@@ -111,8 +111,8 @@ impl<A: Actuator> Agent<A> {
         program::facts_again(&self.roots, hook, hook, own, &mut self.installed.program)
     }
 
-    /// Has the hook installed and told, or removed, as is configured. A program that could not be started
-    /// keeps every container from starting: its definition is withdrawn.
+    /// Installs the hook with its settings, or removes it, as configured. Withdraws a definition
+    /// whose program cannot run, because it would keep every container from starting.
     pub(super) fn check_hook(&mut self) {
         let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
         if !wanted {
@@ -146,13 +146,13 @@ impl<A: Actuator> Agent<A> {
         self.problem_is(Trouble::Hook, failed.or(other));
     }
 
-    /// No container could start with it.
+    /// Withdraws the hook, because no container could start with it.
     fn withdraw_hook(&mut self, hook: &Path, unfit: &Unfit) {
         let withdrawn = self.remove_hook(None);
         let found = unfit.about(hook);
         let text = match withdrawn {
             Ok(()) => format!(
-                "the OCI hook is withdrawn, since no container could start with it: {found}"
+                "the OCI hook is removed, because no container could start with it: {found}"
             ),
             Err(error) => format!("NO CONTAINER CAN START: {found}, and {error}"),
         };
@@ -166,30 +166,31 @@ impl<A: Actuator> Agent<A> {
         let fixed_by = |text: String, fix: &[&str]| {
             problem(text).with_remedy(fix.iter().map(|&line| line.to_owned()).collect())
         };
-        let folders = match crio::runtime(&self.roots).map_err(problem)? {
+        let runtime = crio::runtime(&self.roots).map_err(|error| problem(error.to_string()))?;
+        let folders = match runtime {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
-                let text = "containerd has no hooks folder: containers get their limit a moment \
-                            after their start";
+                let text = "containerd has no hooks directory: containers get their limit a \
+                            moment after their start";
                 return Err(fixed_by(text.to_owned(), &NO_HOOK));
             }
             Runtime::Unknown => {
-                let text = "no CRI-O here (/etc/crio is missing), no hook is installed: containers \
-                            get their limit a moment after their start";
+                let text = "no CRI-O here (/etc/crio is missing), so the agent installs no hook: \
+                            containers get their limit a moment after their start";
                 return Err(fixed_by(text.to_owned(), &NO_HOOK));
             }
         };
         self.publish_settings().map_err(problem)?;
         let text = definition(program);
-        // Before the folders are looked at: one that comes meanwhile is noticed. CRI-O makes those that
-        // are missing when it starts. Without a watch, the resync serves.
+        // Watch before looking at the folders, so that a new one is noticed. CRI-O creates missing
+        // ones when it starts. Without a watch, the resync serves.
         let definitions = folders.iter().map(|folder| self.roots.path(folder.join(FILE_NAME)));
         let files: Vec<_> = definitions.chain([program.to_owned()]).collect();
         self.installed.watch = FileWatch::new(&files).ok();
         let mut refused = Vec::new();
         for folder in &folders {
             let file = folder.join(FILE_NAME);
-            match self.actuator.replace_file(&self.roots.path(&file), &text, 0o644) {
+            match self.effects.replace_file(&self.roots.path(&file), &text, 0o644) {
                 Ok(written) => {
                     if written == Written::Now {
                         messages::HookInstalled { path: &file.display() }
@@ -210,11 +211,11 @@ impl<A: Actuator> Agent<A> {
         Err(fixed_by(text, &ANOTHER_FOLDER))
     }
 
-    /// Removes the definition everywhere but from `except`.
+    /// Removes the definition everywhere except at `except`.
     fn remove_hook(&mut self, except: Option<&Path>) -> Result<(), String> {
         let mut files: Vec<PathBuf> =
             USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
-        // One that CRI-O alone names.
+        // A folder that only CRI-O's configuration names.
         let mut others: Vec<PathBuf> = self.installed.file.clone().into_iter().collect();
         if let Ok(Runtime::Crio(folders)) = crio::runtime(&self.roots) {
             others.extend(folders.iter().map(|folder| folder.join(FILE_NAME)));
@@ -229,22 +230,22 @@ impl<A: Actuator> Agent<A> {
             (self.installed.file, self.installed.watch) = (None, None);
         }
         for file in files {
-            // In a folder that is read-only even the removal of no file fails.
+            // In a read-only folder even removing a missing file fails.
             if except == Some(&*file) || self.roots.path(&file).symlink_metadata().is_err() {
                 continue;
             }
-            match self.actuator.remove_file(&self.roots.path(&file)) {
+            match self.effects.remove_file(&self.roots.path(&file)) {
                 Ok(Written::Now) => messages::HookRemoved { path: &file.display() }
                     .emit(format_args!("removed the OCI hook: {}", file.display())),
                 Ok(Written::Already | Written::Gone) => {}
-                // One that cannot be removed must not keep the others.
+                // A failure must not keep the others from being removed.
                 Err(error) => failed.push(format!("cannot remove {}: {error}", file.display())),
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
-    /// What the hook goes by where nothing is published of a pod.
+    /// Publishes the settings that the hook uses for pods without a record.
     fn publish_settings(&self) -> Result<(), String> {
         let Self { settings, node, .. } = self;
         let for_hook = HookSettings {
@@ -260,7 +261,7 @@ impl<A: Actuator> Agent<A> {
                 false => self.roots.pods().to_vec(),
             },
         };
-        crate::act::save(&self.actuator, &self.roots, &for_hook).map_err(|error| error.to_string())
+        crate::act::save(&self.effects, &self.roots, &for_hook).map_err(|error| error.to_string())
     }
 }
 
@@ -271,7 +272,7 @@ async fn changed(watch: Option<&FileWatch>) -> io::Result<()> {
     }
 }
 
-/// The hook is installed beside the agent.
+/// The hook is in the agent's folder.
 fn program() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name(PROGRAM))
 }

@@ -1,10 +1,10 @@
-//! What the host lacks, and what on it works against the agent.
+//! Checks the host: its missing features, and programs that work against the agent.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use super::{Agent, late_swap::SERVICE, protection};
+use super::{Agent, effects::Effects, events::Event, late_swap::SERVICE, protection};
 use crate::{
-    act::{Actuator, tunables},
+    act::tunables,
     config::settings::{EvictionMode, GrantSettings, Grants, Policy, SchedulingGuard, SwapKind},
     decide::{
         devices::{failing, order},
@@ -48,20 +48,20 @@ fn acted_on(config: &KubeletConfig) -> published::Kubelet {
     }
 }
 
-/// A pod's cgroup is there before the kubelet reports that it runs.
+/// Time from the appearance of a pod's cgroup to the kubelet's report that the pod runs.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 
-impl<A: Actuator> Agent<A> {
-    /// Looks again at what does not tell when it changes.
+impl<E: Effects> Agent<E> {
+    /// Checks the parts of the host that give no notification.
     pub(super) fn check_host(&mut self) {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
-        let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, no limit can be set (boot with \
-                       systemd.unified_cgroup_hierarchy=1)";
+        let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, so the agent cannot set limits \
+            (boot with systemd.unified_cgroup_hierarchy=1)";
         let missing = if cgroup2 { swap_control(&self.roots).lacks() } else { Some(missing) };
-        // A cgroup that is being made has none for a moment.
+        // A new cgroup has no such file for a moment.
         let lacking: BTreeSet<ContainerId> = self.tree.without_limit().cloned().collect();
-        let for_long = lacking.intersection(&self.without_limit).count();
-        self.without_limit = lacking;
+        let for_long = lacking.intersection(&self.limits.without_limit).count();
+        self.limits.without_limit = lacking;
         let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
         self.problem(Trouble::Cgroup, missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
@@ -76,29 +76,29 @@ impl<A: Actuator> Agent<A> {
         self.problem_is(Trouble::Swappiness, swappiness(&found));
         self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
         self.check_kubelet();
-        // A kubelet that runs tells itself.
-        if self.kubelet.is_by_unit() {
+        // A running kubelet is its own source.
+        if self.granting.kubelet.is_by_unit() {
             self.ask_for_kubelet();
         }
         self.check_pods();
         self.check_hook();
     }
 
-    /// Who else sets swap limits or makes swap.
+    /// Finds other programs that set swap limits or make swap.
     pub(super) fn check_rivals(&mut self) {
         let runtime = crio::runtime(&self.roots);
         let folders = match &runtime {
             Ok(Runtime::Crio(folders)) => &folders[..],
             _ => &[],
         };
-        // Before the folders are read: what comes meanwhile is noticed.
+        // Watch before reading the folders, so that no change in between is missed.
         self.installed.watch_others(&self.roots, folders);
         let others = rivals(&self.roots);
         let wanted =
             Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
         let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
-        // Known from the API server before its first container starts.
+        // The agent knows the pod from the API server before its first container starts.
         let pods = self.pods.values().filter(|pod| {
             let trusted = &*pod.namespace == "wasp" || pod.namespace.starts_with("openshift-");
             trusted && pod.name.starts_with("wasp-agent-") && pod.container("wasp-agent").is_some()
@@ -124,7 +124,7 @@ impl<A: Actuator> Agent<A> {
         self.problem_is(Trouble::Rival, daemonset.or(left).or(foreign).or(others));
     }
 
-    /// A cordon or a taint that is configured, and not applied.
+    /// Reports a configured cordon or taint that is not in place.
     fn check_guard(&mut self) {
         let eviction = &self.settings.eviction;
         let guard = match eviction.guard {
@@ -139,7 +139,8 @@ impl<A: Actuator> Agent<A> {
         };
         let problem = (!guard.is_empty() && !mode.is_empty()).then(|| {
             let text = format!(
-                "eviction.scheduling-guard = {guard:?} has no effect, since eviction.mode = {mode:?}"
+                "eviction.scheduling-guard = {guard:?} has no effect, because eviction.mode = \
+                 {mode:?}"
             );
             let drop_in = "/etc/wasp-agent/config.d/99-check-guard.toml";
             let remedy = vec![
@@ -159,22 +160,24 @@ impl<A: Actuator> Agent<A> {
         self.problem_is(Trouble::SwapDevices, order(&areas));
     }
 
-    /// What the kubelet's configuration says about swap, which decides who grants.
+    /// Reads the kubelet's configuration for swap, which decides which program grants.
     pub(super) fn check_kubelet(&mut self) {
-        let config = match self.kubelet.config(&self.roots, &self.settings) {
+        let config = match self.granting.kubelet.config(&self.roots, &self.settings) {
             Ok(config) => config,
             Err(error) => {
-                // Whoever granted before goes on. Who grants by the configuration of the agent alone needs
-                // to ask nobody.
-                if self.settings.grants == Grants::Auto && self.configured.0 == Grants::Agent {
-                    self.grants_now(self.configured.clone());
+                // The granting program stays the same. If the agent's own configuration decides,
+                // the kubelet's is not needed.
+                if self.settings.grants == Grants::Auto
+                    && self.granting.configured.0 == Grants::Agent
+                {
+                    self.grants_now(self.granting.configured.clone());
                 }
                 let text = match self.settings.grants {
                     Grants::Auto => format!(
-                        "{error}; until it can be read nobody knows whether the kubelet grants swap, and \
-                         the agent raises no limit"
+                        "{error}; until the agent can read it, it does not know whether the \
+                         kubelet sets swap limits, and raises no limit"
                     ),
-                    Grants::Agent | Grants::Kubelet => error,
+                    Grants::Agent | Grants::Kubelet => error.to_string(),
                 };
                 self.problem(Trouble::Kubelet, Some(text));
                 return;
@@ -189,15 +192,16 @@ impl<A: Actuator> Agent<A> {
                 None
             }
         });
-        self.kubelet_swap.kubelet_is(process, self.node.swap_bytes, self.now());
-        self.grants_now(in_force(self.configured.clone(), config.as_ref()));
+        self.granting.kubelet_swap.kubelet_is(process, self.node.swap_bytes, self.now());
+        self.grants_now(in_force(self.granting.configured.clone(), config.as_ref()));
         let known = config.as_ref().map(acted_on).unwrap_or_default();
         if self.publisher.kubelet != known {
             self.publisher.kubelet = known;
             self.published_is_stale();
         }
-        let otherwise =
-            config.as_ref().and_then(|config| grants_otherwise(self.configured.clone(), config));
+        let otherwise = config
+            .as_ref()
+            .and_then(|config| grants_otherwise(self.granting.configured.clone(), config));
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
         self.problem_is(
@@ -208,7 +212,7 @@ impl<A: Actuator> Agent<A> {
                         .with_remedy(commands_to_set(config, origin, key, value, flag))
                 };
                 let (behavior, fail_swap_on) = (&config.swap_behavior, &config.fail_swap_on);
-                let wanted = match self.configured.0 {
+                let wanted = match self.granting.configured.0 {
                     Grants::Kubelet => "LimitedSwap",
                     Grants::Agent | Grants::Auto => "NoSwap",
                 };
@@ -231,8 +235,8 @@ impl<A: Actuator> Agent<A> {
         self.problem(Trouble::Watermarks, late);
     }
 
-    /// Has the watermarks aligned where the kubelet's threshold or the swap has changed; what is to be
-    /// told where the kubelet evicts first.
+    /// Has the watermarks aligned if the kubelet's threshold or the swap has changed; returns a
+    /// problem if the kubelet evicts before the kernel swaps.
     fn align_watermarks(&mut self, watermarks: &Watermarks, threshold: u64) -> Option<String> {
         if self.node.swap_bytes == 0 {
             return None;
@@ -240,40 +244,39 @@ impl<A: Actuator> Agent<A> {
         let kernel = self.settings.kernel;
         let others = others_watermarks(&rivals(&self.roots), &self.settings);
         if kernel.align_watermarks && others.is_none() {
-            // Where the file cannot be read, wasp-swap.service reports it.
+            // wasp-swap.service reports a file that cannot be read.
             let before = tunables::before(&self.roots).ok();
             let changes = before.and_then(|before| alignment(watermarks, threshold, &before));
             let changes = changes.unwrap_or_default();
-            // Once for each change: if it does not help, asking again does not either.
+            // Once for each change: if it does not help, repeating it does not either.
             if !changes.is_empty() && self.alignment != changes {
                 messages::ProvisionStep.emit(format_args!(
-                    "the kernel's watermarks do not fit the kubelet's threshold: {SERVICE} is restarted to \
-                     align them"
+                    "the kernel's watermarks do not fit the kubelet's threshold: restarting \
+                     {SERVICE} to align them"
                 ));
-                self.actuator.restart_unit(SERVICE);
+                self.effects.restart_unit(SERVICE);
             }
             self.alignment = changes;
         }
         swap_not_reached(&kernel, watermarks, threshold)
     }
 
-    /// Asks systemd for the kubelet's unit; the answer comes later.
+    /// Asks systemd for the kubelet's unit; the answer arrives later.
     pub(super) fn ask_for_kubelet(&self) {
-        let (roots, send) = (self.roots.clone(), self.kubelet_units.clone());
+        let (roots, events) = (self.roots.clone(), self.events.clone());
         tokio::spawn(async move {
-            // Fails only while the agent ends.
-            let _ = send.send(kubelet::service(&roots).await);
+            events.send(Event::KubeletUnit(kubelet::service(&roots).await));
         });
     }
 
     pub(super) fn kubelet_unit_is(&mut self, unit: Option<kubelet::Service>) {
-        if self.kubelet.unit != unit {
-            self.kubelet.unit = unit;
+        if self.granting.kubelet.unit != unit {
+            self.granting.kubelet.unit = unit;
             self.check_kubelet();
         }
     }
 
-    /// Who sets the limits from now on, and by which rule.
+    /// Sets which program grants from now on, and by which rule.
     fn grants_now(&mut self, (grants, grant): (Grants, GrantSettings)) {
         let before = self.settings.grants;
         if before == grants && self.settings.grant == grant {
@@ -289,39 +292,40 @@ impl<A: Actuator> Agent<A> {
             "{} (grants = \"{}\")",
             match grants {
                 Grants::Kubelet if nobody =>
-                    "nobody grants swap: that is left to the kubelet, which does not",
+                    "no program sets swap limits: grants = \"kubelet\", but the kubelet does not \
+                     set them",
                 Grants::Kubelet =>
-                    "the kubelet grants swap; the agent compares its limits and repairs them",
-                Grants::Agent | Grants::Auto => "the agent grants swap",
+                    "the kubelet sets swap limits; the agent compares and repairs them",
+                Grants::Agent | Grants::Auto => "the agent sets swap limits",
             },
-            self.configured.0.word()
+            self.granting.configured.0.word()
         ));
         self.check_hook();
         self.published_is_stale();
     }
 
-    /// The node as whoever grants counts it, and whether that is certain.
+    /// Returns the node as the granting program counts it, and true if that is certain.
     pub(super) fn granted_from(&self) -> (NodeMemory, bool) {
         if self.settings.grants != Grants::Kubelet {
             return (self.node, true);
         }
-        let (swap_bytes, certain) = self.kubelet_swap.bytes(self.node.swap_bytes);
+        let (swap_bytes, certain) = self.granting.kubelet_swap.bytes(self.node.swap_bytes);
         (NodeMemory { swap_bytes, ..self.node }, certain)
     }
 
-    /// Whether the kubelet grants shares of what the node has, or of what it had.
+    /// Checks if the kubelet counts the node's current swap, or an earlier amount.
     pub(super) fn check_kubelet_swap(&mut self) {
         let by_kubelet = self.settings.grants == Grants::Kubelet;
         let (NodeMemory { swap_bytes, .. }, _) = self.granted_from();
-        if self.granted_from_bytes != swap_bytes {
-            self.granted_from_bytes = swap_bytes;
+        if self.granting.granted_from_bytes != swap_bytes {
+            self.granting.granted_from_bytes = swap_bytes;
             self.everything_is_dirty();
         }
-        let outdated = self.kubelet_swap.is_outdated(self.node.swap_bytes);
+        let outdated = self.granting.kubelet_swap.is_outdated(self.node.swap_bytes);
         self.problem(Trouble::KubeletSwap, outdated.filter(|_| by_kubelet));
     }
 
-    /// Has pods' cgroups looked for where the kubelet makes them.
+    /// Searches for pods' cgroups at the kubelet's places.
     fn look_below(&mut self, pods: &[PathBuf]) {
         if self.roots.pods() == pods {
             return;
@@ -333,21 +337,23 @@ impl<A: Actuator> Agent<A> {
         self.everything_is_dirty();
     }
 
-    /// Running pods whose cgroups are not where they should be, after a while.
+    /// Finds running pods whose cgroups are missing for a while.
     pub(super) fn check_pods(&mut self) {
         let now = self.now();
         let has_cgroup = |uid: &PodUid| self.tree.of_pod(uid).next().is_some();
         let lost: BTreeSet<PodUid> = match self.api.is_fresh() {
-            // Not to know is not to have found: those that were lost stay, unless they are found.
-            false => self.lost.keys().filter(|uid| !has_cgroup(uid)).cloned().collect(),
+            // Without a current list of pods, those that were lost stay so until their cgroup is
+            // found.
+            false => self.limits.lost.keys().filter(|uid| !has_cgroup(uid)).cloned().collect(),
             true => without_cgroup(&self.pods, has_cgroup),
         };
-        self.lost.retain(|uid, _| lost.contains(uid) && self.pods.contains_key(uid));
+        self.limits.lost.retain(|uid, _| lost.contains(uid) && self.pods.contains_key(uid));
         let lost = lost.into_iter().filter(|uid| self.pods.contains_key(uid)).collect::<Vec<_>>();
         for uid in lost {
-            self.lost.entry(uid).or_insert(now);
+            self.limits.lost.entry(uid).or_insert(now);
         }
-        let count = self.lost.values().filter(|since| now.since(**since) >= LOST_AFTER).count();
+        let count =
+            self.limits.lost.values().filter(|since| now.since(**since) >= LOST_AFTER).count();
         let text = (count > 0).then(|| lost_pods(count, self.roots.pods()));
         self.problem(Trouble::LostPods, text);
     }

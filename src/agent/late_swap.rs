@@ -1,12 +1,12 @@
-//! Swap on a partition whose device comes after `wasp-swap.service` has given up waiting for it.
+//! Handles a swap partition whose device appears after `wasp-swap.service` has given up waiting for
+//! it.
 
 use std::{io, path::Path};
 
 use nix::sys::inotify::AddWatchFlags;
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::Actuator,
     config::settings::SwapKind,
     decide::provision::{Late, late},
     messages,
@@ -17,18 +17,18 @@ use crate::{
 };
 
 pub(super) const SERVICE: &str = "wasp-swap.service";
-/// udev writes a file for each device that it has seen. The unit's own /dev has no disks.
+/// udev writes a file for each device. The unit's own /dev has no disks.
 const UDEV: &str = "/run/udev/data";
 
 #[derive(Debug, Default)]
 pub(super) struct LateSwap {
     awaited: bool,
-    /// While a device is waited for. Without it, the resync serves.
+    /// Exists while a device is awaited. Without it, the resync serves.
     watch: Option<Events>,
 }
 
 impl LateSwap {
-    /// Returns when udev has seen a block device; never while none is waited for.
+    /// Returns when udev has seen a block device; never if none is awaited.
     pub(super) async fn changed(&self) -> io::Result<()> {
         let Some(watch) = &self.watch else { return std::future::pending().await };
         let is_block = |name: &std::ffi::OsString| name.as_encoded_bytes().first() == Some(&b'b');
@@ -37,15 +37,15 @@ impl LateSwap {
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// Has swap switched on whose device has come; what is to be told while it has not.
+impl<E: Effects> Agent<E> {
+    /// Has swap switched on whose device has appeared; returns a problem while it has not.
     pub(super) fn check_late_swap(&mut self) -> Option<String> {
         let swap = &self.settings.swap;
         if swap.kind != SwapKind::Partition {
             self.late_swap = LateSwap::default();
             return None;
         }
-        // Before the look, so that what comes meanwhile is noticed.
+        // Watch before looking, so that no change in between is missed.
         let watch = self.late_swap.watch.take().or_else(|| watch(&self.roots.path(UDEV)).ok());
         let device = device_number(&self.roots, &swap.path);
         let active: Vec<DeviceNumber> = swap_devices(&self.roots)
@@ -53,7 +53,7 @@ impl<A: Actuator> Agent<A> {
             .filter_map(|active| device_number(&self.roots, &unescaped(&active.path)))
             .collect();
         let note = StateFile::<Awaited>::new(&self.roots);
-        // What cannot be read names no device.
+        // An unreadable note names no device.
         let noted = note.load().ok().flatten().is_some_and(|awaited| awaited.path == swap.path);
         let late = late(swap, device, &active, self.late_swap.awaited || noted);
         self.late_swap.awaited = late == Late::Awaited;
@@ -63,16 +63,16 @@ impl<A: Actuator> Agent<A> {
             Late::Awaited => {
                 self.late_swap.watch = watch;
                 Some(format!(
-                    "the device of swap.path, {path}, is not there: swap is switched on as soon as it \
-                     appears"
+                    "the device of swap.path, {path}, does not exist: the agent switches swap on \
+                     as soon as it appears"
                 ))
             }
             Late::Here => {
                 messages::ProvisionStep
-                    .emit(format_args!("{path} is there: {SERVICE} is restarted to switch it on"));
-                // It is written anew where the device is gone again by then.
-                let _ = self.actuator.remove_file(note.path());
-                self.actuator.restart_unit(SERVICE);
+                    .emit(format_args!("{path} exists now: restarting {SERVICE} to switch it on"));
+                // It is written again if the device is gone by then.
+                let _ = self.effects.remove_file(note.path());
+                self.effects.restart_unit(SERVICE);
                 None
             }
         }

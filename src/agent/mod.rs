@@ -3,12 +3,16 @@
 pub mod announce;
 mod api;
 mod control;
+mod effects;
+mod events;
 mod eviction;
+mod granting;
 mod health;
 mod history;
 mod hook;
 mod host;
 mod late_swap;
+mod limits;
 mod pass;
 mod protection;
 mod publish;
@@ -20,11 +24,7 @@ mod suspend;
 mod timers;
 mod victim;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::{
@@ -32,20 +32,24 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
+use effects::{Effects, Live, Shared};
+use events::{Event, Events};
+use granting::Granting;
+use limits::Limits;
+
 use crate::{
+    act::DryRun,
     act::records::Records,
-    act::{Actuator, DryRun, Host, files, systemd},
-    config::settings::{GrantSettings, Grants, Settings},
-    decide::{kubelet_swap::KubeletSwap, state::State, tunables::Tunable},
+    config::settings::{Grants, Settings},
+    decide::tunables::Tunable,
     messages,
     model::{
-        host::{Holder, Monotonic, NodeMemory},
-        pod::{ContainerId, PodUid, Pods},
+        host::{Monotonic, NodeMemory},
+        pod::Pods,
         trouble::Trouble,
     },
     observe::{
         alarm::Alarm,
-        hooks::USUAL_FOLDERS,
         kube::pods::{self, Update},
         kubelet,
         mounts::mount_watch,
@@ -56,62 +60,44 @@ use crate::{
     roots::Roots,
 };
 
-/// How long the first pass waits for the API server's pods. Without them it goes by the records.
+/// Time that the first pass waits for the API server's pods. Without them it uses the records.
 const FIRST_LIST: Duration = Duration::from_secs(5);
 
-/// Everything is compared so often while the kernel does not tell what changes.
+/// Interval for comparing everything while the kernel does not report changes.
 const DEAF: Duration = Duration::from_secs(5);
 
-/// How long the first pass waits for systemd to protect the slices.
+/// Time that the first pass waits for systemd to protect the slices.
 const FIRST_PROTECTION: Duration = Duration::from_secs(10);
 
-/// All that the agent knows.
+/// The agent's whole state.
 #[derive(Debug)]
-struct Agent<A> {
+struct Agent<E> {
     roots: Roots,
     settings: Settings,
-    /// As configured; what is in force depends on the kubelet's configuration.
-    configured: (Grants, GrantSettings),
-    /// What the kubelet grants shares of.
-    kubelet_swap: KubeletSwap,
-    granted_from_bytes: u64,
-    actuator: A,
+    granting: Granting,
+    effects: E,
+    events: Events,
     started: Instant,
     node: NodeMemory,
     pods: Pods,
     api: api::Api,
     tree: Tree,
-    state: State,
-    /// What is to be compared with its grant.
-    dirty: BTreeSet<Holder>,
+    limits: Limits,
     timers: timers::Timers,
-    records: Records,
     notifier: Notifier,
     verbosity: Verbosity,
-    /// What the guard of the slices has said last, and its copy of the settings.
+    /// The last report of the slices' guard, and its copy of the settings.
     protection: protection::Report,
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
     late_swap: late_swap::LateSwap,
-    /// What wasp-swap.service was last asked to change of the watermarks.
+    /// The changes of watermarks last requested from wasp-swap.service.
     alignment: Vec<Tunable>,
     eviction: eviction::Eviction,
-    eviction_status: Option<String>,
     suspend: suspend::Suspend,
     reclaim: reclaim::Reclaim,
     publisher: publish::Publisher,
     recorder: history::Recorder,
-    /// When the pass began that is under way, or the last one.
-    pass_began: Monotonic,
-    /// Whose limit could not be read or set.
-    failures: HashMap<Holder, pass::Failure>,
-    kubelet: kubelet::Kubelet,
-    /// For what systemd answers of the kubelet's unit.
-    kubelet_units: mpsc::UnboundedSender<Option<kubelet::Service>>,
-    /// Containers that had no `memory.swap.max` at the last look.
-    without_limit: BTreeSet<ContainerId>,
-    /// Running pods that have no cgroup, and since when.
-    lost: BTreeMap<PodUid, Monotonic>,
     health: health::Health,
 }
 
@@ -123,130 +109,84 @@ pub async fn run(
     verbosity: Verbosity,
     dry_run: bool,
 ) -> anyhow::Result<()> {
+    let (events, receive) = Events::new();
     if dry_run {
-        let records = Records::read_only(&roots);
-        let (eviction, evicted) = eviction::Eviction::new(&roots, false);
-        let (agent, suspending) =
-            Agent::start(roots, settings, verbosity, records, DryRun, eviction)?;
-        return agent.turn(None, evicted, suspending).await;
+        Agent::start(roots, settings, verbosity, DryRun, events)?.turn(receive).await
+    } else {
+        let live = Live::new(&roots, &events);
+        let mut agent = Agent::start(roots, settings, verbosity, live, events)?;
+        agent.keep_in_force(&in_force);
+        agent.turn(receive).await
     }
-    for folder in [roots.runtime(), roots.runtime().join("pods")]
-        .into_iter()
-        .chain(USUAL_FOLDERS.map(|folder| roots.path(Path::new(folder))))
-    {
-        files::sweep(&folder);
-    }
-    let (requests, receive) = mpsc::unbounded_channel();
-    let (send, answers) = mpsc::unbounded_channel();
-    tokio::spawn(systemd::serve(roots.clone(), receive, send));
-    let host = Host { roots: roots.clone(), systemd: requests };
-    let records = Records::new(&roots);
-    let (eviction, evicted) = eviction::Eviction::new(&roots, true);
-    let (mut agent, suspending) =
-        Agent::start(roots, settings, verbosity, records, host, eviction)?;
-    agent.keep_in_force(&in_force);
-    agent.turn(Some(answers), evicted, suspending).await
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     fn start(
         roots: Roots,
         settings: Settings,
         verbosity: Verbosity,
-        mut records: Records,
-        actuator: A,
-        eviction: eviction::Eviction,
-    ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<suspend::News>)> {
+        effects: E,
+        events: Events,
+    ) -> anyhow::Result<Self> {
         let node = node::memory(&roots)?;
-        let (suspend, suspending) = suspend::Suspend::new(&roots);
+        let settings = effects.admitted(settings);
         let guards_settings = watch::Sender::new(settings.clone());
         let (tree, found) = Tree::new(&roots)
             .with_context(|| format!("cannot watch cgroups below {}", roots.cgroup().display()))?;
+        let mut records = Records::new(&roots);
         let pods = records.load();
-        let agent = Self {
+        let eviction = eviction::Eviction::new(&roots);
+        let suspend = suspend::Suspend::new(effects.suspended(&roots));
+        Ok(Self {
             roots,
-            configured: (settings.grants, settings.grant.clone()),
-            kubelet_swap: KubeletSwap::default(),
-            granted_from_bytes: node.swap_bytes,
+            granting: Granting::new((settings.grants, settings.grant.clone()), node.swap_bytes),
             // Until the kubelet's configuration is read.
             settings: Settings { grants: Grants::Auto, ..settings },
-            actuator,
+            effects,
+            events,
             started: Instant::now(),
             node,
             pods,
             api: api::Api::default(),
             tree,
-            state: State::default(),
-            dirty: found.touched,
+            limits: Limits::new(records, found.touched),
             timers: timers::Timers::default(),
-            records,
             notifier: Notifier::default(),
             verbosity,
             protection: protection::Report::default(),
             guards_settings,
             installed: hook::Installed::default(),
             late_swap: late_swap::LateSwap::default(),
-            reclaim: reclaim::Reclaim::new(eviction.acts),
+            reclaim: reclaim::Reclaim::default(),
             alignment: Vec::new(),
             eviction,
-            eviction_status: None,
             suspend,
             publisher: publish::Publisher::default(),
             recorder: history::Recorder::default(),
-            pass_began: Monotonic::default(),
-            failures: HashMap::new(),
-            kubelet: kubelet::Kubelet::default(),
-            // Replaced by one that is heard.
-            kubelet_units: mpsc::unbounded_channel().0,
-            without_limit: BTreeSet::new(),
-            lost: BTreeMap::new(),
             health: health::Health::default(),
-        };
-        Ok((agent, suspending))
+        })
     }
 
     fn now(&self) -> Monotonic {
         Monotonic(self.started.elapsed())
     }
 
-    async fn turn(
-        mut self,
-        answers: Option<mpsc::UnboundedReceiver<systemd::Answer>>,
-        mut evicted: mpsc::UnboundedReceiver<eviction::Answered>,
-        mut suspending: mpsc::UnboundedReceiver<suspend::News>,
-    ) -> anyhow::Result<()> {
+    async fn turn(mut self, mut events: mpsc::UnboundedReceiver<Event>) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let swap = swap_watch(&self.roots);
         let mounts = mount_watch(&self.roots);
         let mut alarm = Alarm::new();
-        let (_keep_open, no_answers) = mpsc::unbounded_channel();
-        let act = answers.is_some();
-        let mut answers = answers.unwrap_or(no_answers);
-        let mut guard = self.guard_slices(act);
-        let (_no_announcer, mut told) = mpsc::channel(1);
-        if act {
-            let (announcer, reports) =
-                announce::Announcer::start(self.roots.clone(), self.guards_settings.subscribe());
-            self.eviction.announcer = Some(announcer);
-            told = reports;
-        }
-        let (report_served, mut served) = mpsc::channel(1);
-        let mut server = None;
-        if act {
-            let latest = self.publisher.latest.subscribe();
-            let settings = self.guards_settings.subscribe();
-            let serve = serve::serve(self.roots.clone(), settings, latest, report_served);
-            server = Some(tokio::spawn(serve));
-        }
-        let (send, mut kubelet_units) = mpsc::unbounded_channel();
-        self.kubelet_units = send;
-        self.kubelet.unit = kubelet::service(&self.roots).await;
+        self.granting.kubelet.unit = kubelet::service(&self.roots).await;
         // Before anything is published or set.
         self.check_kubelet();
-        let control =
-            act.then(|| tokio::spawn(control::serve(self.roots.clone(), self.suspend.news())));
+        self.effects.begin(&Shared {
+            roots: self.roots.clone(),
+            settings: self.guards_settings.clone(),
+            latest: self.publisher.latest.clone(),
+            events: self.events.clone(),
+        });
         let mut news = self.watch_pods();
         messages::Started {
             version: &env!("CARGO_PKG_VERSION"),
@@ -256,25 +196,16 @@ impl<A: Actuator> Agent<A> {
         .emit(format_args!("started"));
         self.notifier.status("Waiting for the API server's list of pods.", self.now());
         self.first_list(&mut news).await;
-        self.first_protection(&mut guard).await;
-        self.history_begins(act);
+        self.first_protection(&mut events).await;
+        self.history_begins();
         self.resync();
         self.report();
         self.remember();
         self.notifier.ready(self.longest_pause());
 
         loop {
-            let next = self
-                .timers
-                .next()
-                .min(self.eviction.next())
-                .min(self.reclaim.next())
-                .min(self.recorder.next());
-            let silence = self.settings.suspend.longest_silence;
-            let next = self.suspend.next(silence).map_or(next, |at| at.min(next));
-            let next = self.publication().map_or(next, |at| at.min(next));
-            let next = self.installed.next().map_or(next, |at| at.min(next));
-            // Whoever causes events without end must not keep the others from being heard.
+            let next = self.next();
+            // An endless source of events must not block the others.
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -282,10 +213,16 @@ impl<A: Actuator> Agent<A> {
                     let changes = changes.context("the kernel's cgroup notifications failed")?;
                     self.cgroups_changed(changes);
                 }
-                Some(answer) = answers.recv() => {
-                    self.systemd_answered(answer);
-                    while let Ok(answer) = answers.try_recv() {
-                        self.systemd_answered(answer);
+                Some(event) = events.recv() => {
+                    self.happened(event);
+                    while let Ok(event) = events.try_recv() {
+                        self.happened(event);
+                    }
+                }
+                Some(update) = news.recv() => {
+                    self.api_says(update);
+                    while let Ok(update) = news.try_recv() {
+                        self.api_says(update);
                     }
                 }
                 changed = swap.changed() => {
@@ -293,7 +230,7 @@ impl<A: Actuator> Agent<A> {
                     self.read_node();
                 }
                 changed = self.installed.changed() => {
-                    changed.context("the kernel's notifications of the hooks folder failed")?;
+                    changed.context("the kernel's notifications of the hooks directory failed")?;
                     self.check_hook();
                     self.check_rivals();
                 }
@@ -305,22 +242,9 @@ impl<A: Actuator> Agent<A> {
                     changed.context("the kernel's notifications of udev's database failed")?;
                     self.check_swap();
                 }
-                Some(unit) = kubelet_units.recv() => self.kubelet_unit_is(unit),
-                Some(news) = suspending.recv() => self.suspend_news(news),
-                done = self.reclaim.done() => self.reclaim_done(done),
-                Some(answer) = evicted.recv() => self.eviction_answered(answer),
-                Some(report) = guard.recv() => self.protection_says(report),
-                Some(told) = told.recv() => self.announcer_told(told),
-                Some(problem) = served.recv() => self.problem(Trouble::Metrics, problem),
                 fired = self.eviction.stalled() => {
-                    fired.context("the kernel's notifications of stalls failed")?;
+                    fired.context("the kernel's notifications of memory pressure failed")?;
                     self.stalls_begin();
-                }
-                Some(update) = news.recv() => {
-                    self.api_says(update);
-                    while let Ok(update) = news.try_recv() {
-                        self.api_says(update);
-                    }
                 }
                 _ = hangup.recv() => {
                     if self.reload() {
@@ -332,42 +256,62 @@ impl<A: Actuator> Agent<A> {
             self.time_passed();
             self.check_mounts();
             self.watch_pressure();
-            if act {
-                self.watch_suspended();
-            }
+            self.watch_suspended();
             self.reclaim_cold();
             self.pass(false);
             self.report();
             self.remember();
         }
-        self.history_ends();
         self.notifier.stopping();
-        if let Some(control) = control {
-            control.abort();
-            let _ = std::fs::remove_file(self.roots.control_socket());
-            self.wake_all(&mut suspending).await;
-        }
-        messages::Stopping.emit(format_args!("stopping; limits stay as they are"));
-        if let Some(announcer) = self.eviction.announcer.take() {
-            announcer.stop().await;
-        }
+        self.effects.refuse_requests(&self.roots);
+        self.wake_all(&mut events).await;
+        messages::Stopping.emit(format_args!("stopping; limits do not change"));
+        self.history_ends();
         self.remove_textfile();
-        // Its task ends with the settings that it follows.
-        drop(self);
-        if let Some(server) = server {
-            server.await?;
-        }
-        Ok(())
+        let Self { effects, guards_settings, .. } = self;
+        effects.end(guards_settings).await
     }
 
-    /// Pods are watched by a task that ends when the receiver is dropped.
+    /// Returns the time of the next look if there is no event.
+    fn next(&self) -> Monotonic {
+        let silence = self.settings.suspend.longest_silence;
+        let sometimes = [
+            self.limits.next(),
+            self.suspend.next(silence),
+            self.publication(),
+            self.installed.next(),
+        ];
+        let next = self
+            .timers
+            .next()
+            .min(self.eviction.next())
+            .min(self.reclaim.next())
+            .min(self.recorder.next());
+        sometimes.into_iter().flatten().fold(next, Monotonic::min)
+    }
+
+    /// Routes the report of a task to the part of the agent that handles it.
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Systemd(answer) => self.systemd_answered(answer),
+            Event::Evicted(answer) => self.eviction_answered(answer),
+            Event::Reclaimed(done) => self.reclaim_done(done),
+            Event::Announcer(told) => self.announcer_told(told),
+            Event::Slices(report) => self.protection_says(report),
+            Event::Metrics(problem) => self.problem(Trouble::Metrics, problem),
+            Event::KubeletUnit(unit) => self.kubelet_unit_is(unit),
+            Event::Suspend(news) => self.suspend_news(news),
+        }
+    }
+
+    /// Starts watching pods, in a task that ends when the receiver is dropped.
     fn watch_pods(&self) -> mpsc::Receiver<Update> {
         let (send, receive) = mpsc::channel(256);
         tokio::spawn(pods::watch(self.roots.clone(), self.settings.clone(), send));
         receive
     }
 
-    /// Waits for the first list, but not for long, and not when it is known to fail.
+    /// Waits for the first list for a limited time, and not if it is known to fail.
     async fn first_list(&mut self, news: &mut mpsc::Receiver<Update>) {
         let deadline = tokio::time::Instant::now() + FIRST_LIST;
         while !self.api.synced && self.api.failure.is_none() {
@@ -378,38 +322,32 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    /// The guard ends when the receiver is dropped.
-    fn guard_slices(&self, act: bool) -> mpsc::Receiver<protection::Report> {
-        let (send, receive) = mpsc::channel(1);
-        let settings = self.guards_settings.subscribe();
-        tokio::spawn(protection::guard(self.roots.clone(), settings, act, send));
-        receive
-    }
-
-    /// The kubelet starts when we are ready: by then the slices are protected, or known not to be.
-    async fn first_protection(&mut self, guard: &mut mpsc::Receiver<protection::Report>) {
-        if let Ok(Some(report)) = tokio::time::timeout(FIRST_PROTECTION, guard.recv()).await {
-            self.protection_says(report);
+    /// The kubelet starts when the agent is ready: by then the slices are protected, or known not
+    /// to be.
+    async fn first_protection(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
+        let deadline = tokio::time::Instant::now() + FIRST_PROTECTION;
+        while let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await {
+            let known = matches!(event, Event::Slices(_));
+            self.happened(event);
+            if known {
+                break;
+            }
         }
     }
 
-    /// How long it can at most take from one complete pass to the next, with ample reserve.
+    /// Returns the longest time between two complete passes, with ample reserve.
     fn longest_pause(&self) -> Duration {
         self.settings.limits.resync * 3 + Duration::from_secs(30)
     }
 
     fn cgroups_changed(&mut self, changes: Changes) {
         for id in &changes.gone {
-            self.dirty.remove(id);
-            self.state.forget(id);
-            self.failures.remove(id);
-            self.timers.again.forget(id);
-            self.timers.deaf.forget(id);
+            self.limits.forget(id);
         }
         if !changes.gone.is_empty() {
             self.forget_pods_that_left();
         }
-        self.dirty.extend(changes.touched);
+        self.limits.dirty.extend(changes.touched);
         let deaf = self.tree.deaf();
         if deaf.is_some() {
             self.timers.resync = self.timers.resync.min(self.now() + DEAF);
@@ -419,24 +357,24 @@ impl<A: Actuator> Agent<A> {
 
     fn time_passed(&mut self) {
         let now = self.now();
-        self.dirty.extend(self.timers.again.due(now));
-        for id in self.timers.deaf.due(now) {
+        self.limits.dirty.extend(self.limits.again.due(now));
+        for id in self.limits.deaf.due(now) {
             self.tree.listen(&id);
-            self.dirty.insert(id);
+            self.limits.dirty.insert(id);
         }
         if self.timers.resync <= now {
             self.resync();
-            // So that both come due at the same time from now on.
+            // From now on both are due at the same time.
             self.eviction.look_now();
         }
     }
 
-    /// Looks at everything, though nothing may have changed.
+    /// Looks at everything, even without any event.
     fn resync(&mut self) {
         let mut changes = Changes::default();
         self.tree.scan(&mut changes);
         self.cgroups_changed(changes);
-        self.dirty.extend(self.tree.owners());
+        self.limits.dirty.extend(self.tree.owners());
         self.record_the_rest();
         self.read_node();
         self.check_host();
@@ -444,8 +382,8 @@ impl<A: Actuator> Agent<A> {
         self.pass(true);
         let pause = self.settings.limits.resync;
         let pause = if self.tree.deaf().is_some() { pause.min(DEAF) } else { pause };
-        // Pods that have no cgroup may have one by then, or are reported.
-        let pause = if self.lost.is_empty() { pause } else { pause.min(host::LOST_AFTER) };
+        // Then pods without a cgroup may have one, or are reported.
+        let pause = if self.limits.lost.is_empty() { pause } else { pause.min(host::LOST_AFTER) };
         self.timers.resync = self.now() + pause;
         self.published_is_stale();
         self.notifier.alive();

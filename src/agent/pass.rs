@@ -1,15 +1,17 @@
 //! One pass over the containers and pods that may have changed.
 
+use crate::model::counted::counted;
 use std::{collections::BTreeSet, time::Duration};
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::{Actuator, Written, systemd},
+    act::{Written, systemd},
     decide::{
         decision::{Action, Cause, Decision, Notice, Snapshot},
         grant::grant,
         limits::decide,
     },
+    errors::FileError,
     messages,
     model::{
         host::{ContainerFacts, Holder, Level, Monotonic, PodFacts, Role},
@@ -18,39 +20,30 @@ use crate::{
         swap::{SwapMax, human_bytes},
         trouble::Trouble,
     },
-    observe::{cgroup::CgroupError, node},
+    observe::node,
 };
 
-/// When a limit that could not be read or written is tried again.
+/// Interval for retrying a limit that could not be read or written.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A limit that could not be read or set.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// What was logged of it.
-    pub(super) text: String,
-    times: u64,
-    /// `None` where it could not be read.
-    to: Option<SwapMax>,
-}
-
-impl<A: Actuator> Agent<A> {
-    /// Observes what is dirty, decides, and acts.
+impl<E: Effects> Agent<E> {
+    /// Observes the dirty holders, decides, and acts.
     pub(super) fn pass(&mut self, thorough: bool) {
-        if self.dirty.is_empty() {
+        if self.limits.dirty.is_empty() {
             return;
         }
         let began = self.started.elapsed();
         let (facts, slices) = self.observe();
         let levels = facts.iter().map(|facts| facts.levels.len()).sum::<usize>();
         self.recorder.verified(levels + slices.len());
-        self.pass_began = Monotonic(began);
+        self.limits.pass_began = Monotonic(began);
         let (node, swap_is_certain) = self.granted_from();
         let snapshot = Snapshot {
             node,
             pods: &self.pods,
             containers: &facts,
             slices: &slices,
+            suspensions: self.suspend.pods(),
             swap_is_certain,
             thorough,
         };
@@ -59,11 +52,11 @@ impl<A: Actuator> Agent<A> {
             .iter()
             .filter(|facts| !thorough && matches!(facts.role, Role::Container(_)))
             .map(|facts| Holder::Container(facts.id.clone()))
-            .filter(|owner| self.state.get(owner).is_none())
+            .filter(|owner| self.limits.state.get(owner).is_none())
             .collect();
-        let state = std::mem::take(&mut self.state);
+        let state = std::mem::take(&mut self.limits.state);
         let (state, decision) = decide(&self.settings, snapshot, state, now);
-        self.state = state;
+        self.limits.state = state;
         tracing::debug!(
             containers = facts.len(),
             pods = slices.len(),
@@ -77,7 +70,7 @@ impl<A: Actuator> Agent<A> {
         self.publisher.counters.passed(took.as_secs_f64());
     }
 
-    /// Whether the hook has left containers that began just now as they should be.
+    /// Counts new containers by whether the hook had set the right limit.
     fn count_starts(&mut self, new: &[Holder], decision: &Decision) {
         let corrected = |new: &&Holder| {
             decision
@@ -91,11 +84,11 @@ impl<A: Actuator> Agent<A> {
         counters.starts_right += new.len() as u64 - corrected;
     }
 
-    /// What is dirty, and the pods of the containers that are.
+    /// Reads the dirty holders, and the pods of dirty containers.
     fn observe(&mut self) -> (Vec<ContainerFacts>, Vec<PodFacts>) {
         let (mut containers, mut pods) = (Vec::new(), Vec::new());
         let mut of_pods: BTreeSet<PodUid> = BTreeSet::new();
-        for owner in std::mem::take(&mut self.dirty) {
+        for owner in std::mem::take(&mut self.limits.dirty) {
             match &owner {
                 Holder::Container(id) => {
                     let uid = self.tree.pod_of(id).cloned();
@@ -116,12 +109,12 @@ impl<A: Actuator> Agent<A> {
         (containers, pods)
     }
 
-    fn observed<T>(&mut self, owner: Holder, found: Result<Option<T>, CgroupError>) -> Option<T> {
-        // What it is to be looked at for again, this look says anew.
-        self.timers.again.forget(&owner);
+    fn observed<T>(&mut self, owner: Holder, found: Result<Option<T>, FileError>) -> Option<T> {
+        // This look schedules the next one again if needed.
+        self.limits.again.forget(&owner);
         match found {
             Ok(found) => {
-                if self.failures.get(&owner).is_some_and(|failure| failure.to.is_none()) {
+                if self.limits.is_unread(&owner) {
                     self.limit_works(&owner);
                 }
                 found
@@ -129,7 +122,7 @@ impl<A: Actuator> Agent<A> {
             Err(error) => {
                 let text = format!("{error}; its limit is not known, trying again");
                 self.limit_failed(&owner, None, text);
-                self.timers.again.at(self.now() + RETRY, owner);
+                self.limits.again.at(self.now() + RETRY, owner);
                 None
             }
         }
@@ -139,10 +132,10 @@ impl<A: Actuator> Agent<A> {
         for action in decision.actions {
             match action {
                 Action::TellSystemd { owner, unit, path, to } => {
-                    self.actuator.tell_systemd(systemd::Request { owner, unit, path, to });
+                    self.effects.tell_systemd(systemd::Request { owner, unit, path, to });
                 }
                 Action::WriteLimit { owner, path, level, inode, from, to, cause } => {
-                    match self.actuator.write_limit(&path, inode, to) {
+                    match self.effects.write_limit(&path, inode, to) {
                         Ok(Written::Now) => {
                             self.limit_works(&owner);
                             self.tell_written(&owner, level, from, to, cause);
@@ -150,7 +143,7 @@ impl<A: Actuator> Agent<A> {
                         Ok(Written::Already | Written::Gone) => self.limit_works(&owner),
                         Err(error) => {
                             self.limit_failed(&owner, Some(to), format!("{error}; trying again"));
-                            self.timers.again.at(self.now() + RETRY, owner);
+                            self.limits.again.at(self.now() + RETRY, owner);
                         }
                     }
                 }
@@ -160,20 +153,17 @@ impl<A: Actuator> Agent<A> {
             self.tell(&notice);
         }
         for (at, owner) in decision.again {
-            self.timers.again.at(at, owner);
+            self.limits.again.at(at, owner);
         }
         for (until, owner) in decision.deaf_until {
             self.tree.deafen(&owner);
-            self.timers.deaf.at(until, owner);
+            self.limits.deaf.at(until, owner);
         }
     }
 
-    /// Said once, and counted from then on.
+    /// Logs a failure once, and counts it from then on.
     fn limit_failed(&mut self, owner: &Holder, to: Option<SwapMax>, text: String) {
-        let times = self.failures.get(owner).map_or(0, |failure| failure.times) + 1;
-        let failure = Failure { text: text.clone(), times, to };
-        let before = self.failures.insert(owner.clone(), failure);
-        if before.is_some_and(|before| before.text == text) {
+        if !self.limits.failed(owner, to, &text) {
             return;
         }
         let pod = self.pod_of(owner);
@@ -189,7 +179,7 @@ impl<A: Actuator> Agent<A> {
     }
 
     fn limit_works(&mut self, owner: &Holder) {
-        let Some(Failure { times: failures, .. }) = self.failures.remove(owner) else { return };
+        let Some(failures) = self.limits.works(owner) else { return };
         let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
         let whose = match owner {
@@ -204,7 +194,8 @@ impl<A: Actuator> Agent<A> {
             container_id: messages::optional(&owner.container()),
         }
         .emit(format_args!(
-            "the limit of {whose} {namespace}/{name} works again, after {failures} failures"
+            "the limit of {whose} {namespace}/{name} can be read and set again, after {}",
+            counted(failures, "failure", "failures")
         ));
     }
 
@@ -219,9 +210,9 @@ impl<A: Actuator> Agent<A> {
         Counters::add(&mut self.publisher.counters.limits_written, cause.word());
         let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
-        let state = self.state.get(owner);
+        let state = self.limits.state.get(owner);
         let contended = state.is_some_and(|state| state.contended);
-        let took = self.started.elapsed().saturating_sub(self.pass_began.0);
+        let took = self.started.elapsed().saturating_sub(self.limits.pass_began.0);
         let whose = (&*format!("{namespace}/{name}"), &*level.to_string(), from);
         self.recorder.written(cause, whose, took, contended);
         if cause == Cause::Drift && state.is_some_and(|state| state.contended) {
@@ -268,13 +259,13 @@ impl<A: Actuator> Agent<A> {
         let whose = whose(owner);
         let text = match (notice, owner) {
             (Notice::AboveGrant { used_bytes, grant, .. }, Holder::Container(_)) => format!(
-                "uses {used_bytes} bytes of swap, above its grant of {grant}; its limit follows its \
-                 use down, since a lower one would get it OOM-killed"
+                "uses {used_bytes} bytes of swap, above its grant of {grant}; its limit follows \
+                 its use down, because with a lower limit the kernel would kill it"
             ),
             (Notice::AboveGrant { used_bytes, grant, .. }, Holder::Pod(_)) => format!(
                 "holds {used_bytes} bytes of swap, more than the {grant} that its containers may \
-                 have together: memory that outlived a container; its limit follows its use down, \
-                 since a lower one would get its containers OOM-killed"
+                 have together: memory that outlived a container; its limit follows its use \
+                 down, because with a lower limit the kernel would kill its containers"
             ),
             (Notice::BackWithinGrant { .. }, _) => {
                 messages::WithinGrant {
@@ -288,14 +279,14 @@ impl<A: Actuator> Agent<A> {
             }
             (Notice::Contended { found, wanted, .. }, _) => format!(
                 "another writer keeps setting its memory.swap.max to {found} instead of {wanted} \
-                 (a second agent? a swap hook? the kubelet's own LimitedSwap?); now repaired once a \
-                 second"
+                 (a second agent? a swap hook? the kubelet's own LimitedSwap?); the agent now \
+                 repairs it once a second"
             ),
             (Notice::Differs { found, expected, .. }, _) => format!(
-                "has memory.swap.max {found}, the kubelet's LimitedSwap gives {expected}; left as it is \
-                 ({})",
+                "has memory.swap.max {found}, but the kubelet's LimitedSwap gives {expected}; the \
+                 agent does not change it ({})",
                 if self.settings.limits.repair {
-                    "what the kubelet counts as swap is not known for certain"
+                    "the swap that the kubelet counts is not known for certain"
                 } else {
                     "limits.repair = false"
                 }
@@ -327,16 +318,16 @@ impl<A: Actuator> Agent<A> {
         match &outcome {
             Ok(held) => {
                 if let systemd::Held::Instead { of } = held {
-                    tracing::debug!(?owner, swap_max = %asked, before = %of, "systemd told");
+                    tracing::debug!(?owner, swap_max = %asked, before = %of, "systemd has the limit");
                 }
                 self.problem(Trouble::Systemd, None);
             }
             Err(error) => self.problem(Trouble::Systemd, Some(error.clone())),
         }
-        self.state.systemd_answered(&owner, asked, outcome.is_ok(), now);
-        // What systemd made of it is verified in cgroupfs, and a refusal has its next try.
-        if self.state.get(&owner).is_some() {
-            self.dirty.insert(owner);
+        self.limits.state.systemd_answered(&owner, asked, outcome.is_ok(), now);
+        // cgroupfs shows the effect of systemd's answer, and a rejection is retried later.
+        if self.limits.state.get(&owner).is_some() {
+            self.limits.dirty.insert(owner);
         }
     }
 
@@ -377,7 +368,7 @@ impl<A: Actuator> Agent<A> {
     }
 
     pub(super) fn everything_is_dirty(&mut self) {
-        self.dirty.extend(self.tree.owners());
+        self.limits.dirty.extend(self.tree.owners());
         for pod in self.pods.values().cloned().collect::<Vec<_>>() {
             self.record(&pod);
         }
@@ -386,7 +377,7 @@ impl<A: Actuator> Agent<A> {
     /// Publishes a pod's grants.
     pub(super) fn record(&mut self, pod: &std::sync::Arc<Pod>) {
         let (node, _) = self.granted_from();
-        // By an old hook that could not be removed, nobody gets swap either.
+        // Even an old hook that could not be removed must give no swap.
         let in_doubt = self.settings.grants == crate::config::settings::Grants::Auto;
         let grants = pod
             .containers
@@ -397,20 +388,20 @@ impl<A: Actuator> Agent<A> {
                 (container.name.clone(), swap_max)
             })
             .collect();
-        // It is said of all of them together.
-        let _ = self.records.save(pod, grants);
-        self.problem(Trouble::Records, self.records.trouble());
+        // All failed records give one problem.
+        let _ = self.limits.records.save(&self.effects, pod, grants);
+        self.problem(Trouble::Records, self.limits.records.trouble());
     }
 
-    /// Publishes what could not be published before.
+    /// Publishes records that could not be written before.
     pub(super) fn record_the_rest(&mut self) {
         let rest: Vec<_> =
-            self.records.unwritten().filter_map(|uid| self.pods.get(uid)).cloned().collect();
+            self.limits.records.unwritten().filter_map(|uid| self.pods.get(uid)).cloned().collect();
         rest.iter().for_each(|pod| self.record(pod));
     }
 
-    /// Pods that the API has deleted are kept while they have cgroups: what is leaving keeps what it
-    /// had.
+    /// Keeps pods that the API server has deleted while they have cgroups: a pod that is leaving
+    /// keeps its grants.
     pub(super) fn forget_pods_that_left(&mut self) {
         let left: BTreeSet<_> = self
             .api
@@ -423,13 +414,18 @@ impl<A: Actuator> Agent<A> {
         for uid in left {
             self.api.deleted.remove(&uid);
             self.pods.remove(&uid);
-            let failed = self.records.remove(&uid).err().map(|error| error.to_string());
-            self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
+            let failed = self
+                .limits
+                .records
+                .remove(&self.effects, &uid)
+                .err()
+                .map(|error| error.to_string());
+            self.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
         }
     }
 }
 
-/// Before the pod's name.
+/// Words before the pod's name.
 fn whose(owner: &Holder) -> &'static str {
     match owner {
         Holder::Container(_) => "container of",

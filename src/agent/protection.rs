@@ -1,4 +1,4 @@
-//! Guards the protected slices, beside the loop: systemd takes its time to answer.
+//! Guards the protected slices, beside the loop, because systemd is slow at times.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,12 +11,12 @@ use zbus::Connection;
 
 use super::reserves;
 use crate::{
-    act::{bus, slices},
+    act::{DryRun, bus, slices},
     config::settings::{ProtectionSettings, Settings},
     decide::protection::{self as decide, Protection, Swap, oomd_remedy, oomd_said, protection},
     messages,
     model::{
-        protection::{Disks, SliceFacts},
+        protection::{Disks, Reserve, SliceFacts, SliceProperties},
         swap::SwapMax,
         trouble::{Problem, Trouble},
     },
@@ -29,37 +29,155 @@ use crate::{
     roots::Roots,
 };
 
-/// systemd writes to cgroupfs some time after it has answered.
+/// systemd writes to cgroupfs some time after its answer.
 const SETTLES: Duration = Duration::from_millis(100);
 const SETTLED_AFTER: u32 = 20;
-/// So often at most is a slice repaired, whoever fights for it.
+/// The least time between two repairs of a slice that another program keeps changing.
 const REPAIR_PAUSE: Duration = Duration::from_secs(1);
-/// So often at most is it said.
+/// The least time between two reports of such changes.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 
-/// What the guard has to say.
+/// The guard's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Slices that are protected in every respect.
+    /// Slices that are fully protected.
     pub protected: Vec<String>,
-    /// For the status line.
+    /// The problem for the status line.
     pub problem: Option<String>,
-    /// systemd-oomd kills among the pods.
+    /// The problem if systemd-oomd kills among the pods.
     pub oomd: Option<Problem>,
-    /// systemd cannot be reached.
+    /// The error if systemd cannot be reached.
     pub bus: Option<String>,
 }
 
-/// Guards until nobody listens. Settings may change on the way.
+/// The effects of the guard on systemd's units.
+pub(super) trait SliceEffects: Send + Sync + 'static {
+    /// Sets the properties of `slice` in `change`, and remembers `before`. Returns true if they
+    /// were set.
+    fn protect(
+        &self,
+        roots: &Roots,
+        connection: &Connection,
+        slice: &str,
+        before: &SliceProperties,
+        change: &decide::Change,
+    ) -> impl Future<Output = zbus::Result<bool>> + Send;
+
+    /// Sets a reserve of `unit`, and remembers the value `from`.
+    fn reserve(
+        &self,
+        roots: &Roots,
+        connection: &Connection,
+        unit: &str,
+        what: Reserve,
+        from: u64,
+        to: u64,
+    ) -> impl Future<Output = zbus::Result<()>> + Send;
+}
+
+/// Uses systemd.
+pub(super) struct Systemd;
+
+impl SliceEffects for Systemd {
+    async fn protect(
+        &self,
+        roots: &Roots,
+        connection: &Connection,
+        slice: &str,
+        before: &SliceProperties,
+        change: &decide::Change,
+    ) -> zbus::Result<bool> {
+        if let Err(error) = slices::remember(roots, slice, before) {
+            messages::SliceNotRemembered { slice: &slice }
+                .emit(format_args!("cannot save the previous settings of {slice}: {error}"));
+        }
+        slices::set(connection, slice, change).await?;
+        Ok(true)
+    }
+
+    async fn reserve(
+        &self,
+        roots: &Roots,
+        connection: &Connection,
+        unit: &str,
+        what: Reserve,
+        from: u64,
+        to: u64,
+    ) -> zbus::Result<()> {
+        if let Err(error) = slices::remember_reserve(roots, unit, what, from) {
+            messages::SliceNotRemembered { slice: &unit }
+                .emit(format_args!("cannot save the previous settings of {unit}: {error}"));
+        }
+        slices::set_reserve(connection, unit, what, to).await?;
+        let (property, from, to) =
+            (what.property(), reserves::shown(what, from), reserves::shown(what, to));
+        messages::Reserved { unit: &unit, property: &property }
+            .emit(format_args!("set {property} of {unit} from {from} to {to}"));
+        Ok(())
+    }
+}
+
+impl SliceEffects for DryRun {
+    async fn protect(
+        &self,
+        _roots: &Roots,
+        _connection: &Connection,
+        slice: &str,
+        _before: &SliceProperties,
+        change: &decide::Change,
+    ) -> zbus::Result<bool> {
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: None,
+            swap_max: None,
+            slice: Some(&slice),
+            change: Some(&format_args!("{change:?}")),
+        }
+        .emit(format_args!("would protect {slice}"));
+        Ok(false)
+    }
+
+    async fn reserve(
+        &self,
+        _roots: &Roots,
+        _connection: &Connection,
+        unit: &str,
+        what: Reserve,
+        from: u64,
+        to: u64,
+    ) -> zbus::Result<()> {
+        let (property, from, to) =
+            (what.property(), reserves::shown(what, from), reserves::shown(what, to));
+        messages::DryRun {
+            cgroup: None,
+            path: None,
+            unit: Some(&unit),
+            swap_max: None,
+            slice: None,
+            change: None,
+        }
+        .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
+        Ok(())
+    }
+}
+
+/// Guards until the receiver is gone. Settings may change meanwhile.
 pub async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
-    act: bool,
+    effects: impl SliceEffects,
     reports: mpsc::Sender<Report>,
 ) {
     let wanted = (settings.borrow().protection.clone(), Disks::new());
-    let mut guard =
-        Guard { roots, act, connection: None, told: Vec::new(), wanted, fights: HashMap::new() };
+    let mut guard = Guard {
+        roots,
+        effects,
+        connection: None,
+        told: Vec::new(),
+        wanted,
+        fights: HashMap::new(),
+    };
     let mut alarm = Alarm::new();
     loop {
         let now = settings.borrow_and_update().clone();
@@ -75,7 +193,7 @@ pub async fn guard(
             () = alarm.at(resync.into_std()) => {}
             changed = settings.changed() => if changed.is_err() { return },
         }
-        // The next turn looks at all that happens during the pause.
+        // The next turn handles all changes during the pause.
         sleep_until(turned + REPAIR_PAUSE).await;
     }
 }
@@ -88,33 +206,33 @@ async fn happened(events: Option<&Events>) {
     }
 }
 
-struct Guard {
+struct Guard<S> {
     roots: Roots,
-    act: bool,
+    effects: S,
     connection: Option<Connection>,
-    /// Slices whose protection was logged: what comes later is a repair, unless something else is
-    /// wanted by then.
+    /// Slices whose protection was logged: a later change is a repair, unless the settings have
+    /// changed.
     told: Vec<String>,
     wanted: (ProtectionSettings, Disks),
     /// Repairs by slice.
     fights: HashMap<String, Fight>,
 }
 
-/// Somebody keeps undoing it.
+/// Another program keeps undoing the protection.
 #[derive(Default)]
 struct Fight {
-    /// Since it was said.
+    /// Repairs since the last report.
     repairs: u64,
     said: Option<Instant>,
 }
 
-impl Guard {
-    /// A queue for changes of the slices' files.
+impl<S: SliceEffects> Guard<S> {
+    /// Creates a queue for changes of the slices' files.
     fn watch(&self, settings: &Settings) -> Option<Events> {
         let events = Events::new().ok()?;
         for slice in &settings.protection.slices {
             for file in FILES {
-                // A file that is not there yet is found at the resync.
+                // The resync finds a file that does not exist yet.
                 let path = folder(&self.roots, slice).join(file);
                 let _ = events.watch(&path, AddWatchFlags::IN_MODIFY);
             }
@@ -136,7 +254,7 @@ impl Guard {
             && settings.protection.pods_io_latency_target.is_none()
             && (settings.protection.services.is_empty()
                 || settings.protection.working_set_percent == 0)
-            // What is no longer configured goes back.
+            // Restore slices that are no longer configured.
             && !crate::state::StateFile::<crate::act::slices::ReservesBefore>::new(&self.roots).path().exists()
         {
             return report;
@@ -160,17 +278,19 @@ impl Guard {
                     if bus::is_broken(&error) {
                         self.connection = None;
                     }
-                    problems.push(format!("{slice} cannot be protected: {error}"));
+                    problems.push(format!("cannot protect {slice}: {error}"));
                 }
             }
         }
         problems.extend(self.serve_pods(settings, &disks).await);
         if let Some(connection) = &self.connection {
-            match reserves::ensure(&self.roots, connection, &settings.protection, self.act).await {
+            match reserves::ensure(&self.roots, connection, &settings.protection, &self.effects)
+                .await
+            {
                 Ok(failed) => problems.extend(failed),
                 Err(error) => {
                     self.connection = None;
-                    problems.push(format!("memory cannot be reserved for services: {error}"));
+                    problems.push(format!("cannot reserve memory for services: {error}"));
                 }
             }
         }
@@ -179,7 +299,8 @@ impl Guard {
         report
     }
 
-    /// Gives the pods' slices their IO latency target, where the kernel has one and the slices are there.
+    /// Gives the pods' slices their IO latency target, if the kernel supports it and the slices
+    /// exist.
     async fn serve_pods(&mut self, settings: &Settings, disks: &Disks) -> Vec<String> {
         let Some(target) = settings.protection.pods_io_latency_target else { return Vec::new() };
         let pods = Settings {
@@ -200,7 +321,10 @@ impl Guard {
                 Ok(Protection { unit, missing }) => {
                     problems.push(format!("{unit}: {}", missing.join(", ")));
                 }
-                Err(error) => problems.push(format!("{slice} gets no IO latency target: {error}")),
+                Err(error) => problems.push(format!(
+                    "cannot set an I/O latency target for \
+                    {slice}: {error}"
+                )),
             }
         }
         problems
@@ -221,7 +345,7 @@ impl Guard {
         Ok(SliceFacts { properties, ..facts(&self.roots, slice) })
     }
 
-    /// Observes, decides, acts, and sees what the kernel made of it.
+    /// Observes, decides, acts, and checks the effect in the kernel.
     async fn ensure(
         &mut self,
         settings: &Settings,
@@ -235,31 +359,18 @@ impl Guard {
         if change.is_none() {
             return Ok(protection(settings, swap, disks, &found));
         }
-        if !self.act {
-            messages::DryRun {
-                cgroup: None,
-                path: None,
-                unit: None,
-                swap_max: None,
-                slice: Some(&slice),
-                change: Some(&format_args!("{:?}", change)),
-            }
-            .emit(format_args!("would protect {slice}"));
-            return Ok(protection(settings, swap, disks, &found));
-        }
         let (Some(connection), Some(properties)) = (&self.connection, &found.properties) else {
             return Ok(protection(settings, swap, disks, &found));
         };
-        if let Err(error) = slices::remember(&self.roots, slice, properties) {
-            messages::SliceNotRemembered { slice: &slice }
-                .emit(format_args!("cannot remember what {slice} had: {error}"));
+        let set = self.effects.protect(&self.roots, connection, slice, properties, &change);
+        if !set.await? {
+            return Ok(protection(settings, swap, disks, &found));
         }
-        slices::set(connection, slice, &change).await?;
         let before = found.swap_max;
         for _ in 0..SETTLED_AFTER {
             sleep(SETTLES).await;
             found = self.observe(slice).await?;
-            // What the kernel lacks does not come by waiting.
+            // Waiting does not help if the kernel lacks the feature.
             if decide::change(settings, swap, disks, &found).is_none() {
                 break;
             }
@@ -276,7 +387,7 @@ impl Guard {
             what.push(format!("no swap (memory.swap.max was {before})"));
         }
         if !latency.is_empty() {
-            what.push(format!("an IO latency target for {}", latency.join(", ")));
+            what.push(format!("an I/O latency target for {}", latency.join(", ")));
         }
         let what = what.join(" and ");
         if self.told.iter().any(|told| told == slice) {
@@ -287,8 +398,10 @@ impl Guard {
             }
             let repairs = std::mem::take(&mut fight.repairs);
             fight.said = Some(Instant::now());
-            messages::SliceRepaired { slice: &slice, repairs: &repairs }
-                .emit(format_args!("somebody changed the protection of {slice}; again {what}"));
+            messages::SliceRepaired { slice: &slice, repairs: &repairs }.emit(format_args!(
+                "another program changed the protection of {slice}; again \
+                    {what}"
+            ));
         } else {
             messages::SliceProtected { slice: &slice }
                 .emit(format_args!("protected {slice}: {what}"));
@@ -303,7 +416,7 @@ impl Guard {
     }
 }
 
-/// None where no target is set.
+/// None if no target is set.
 fn disks_in_use(roots: &Roots, settings: &Settings) -> Disks {
     let settings = &settings.protection;
     let target = settings.io_latency_target.or(settings.pods_io_latency_target);

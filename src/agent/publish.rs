@@ -1,14 +1,14 @@
-//! Publishes what the agent knows of itself, for `wasp-agent status` and metrics.
+//! Publishes the agent's state, for `wasp-agent status` and metrics.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{Agent, api::rfc3339};
+use super::{Agent, api::rfc3339, effects::Effects};
 use crate::{
-    act::Actuator,
     config::settings::{EvictionMode, Grants},
     decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
+    errors::FileError,
     messages,
     model::{
         host::Monotonic,
@@ -19,16 +19,17 @@ use crate::{
     },
     observe::pressure,
     report::metrics,
+    state::{self, State as _},
 };
 
-/// So often at most is the file written.
+/// The least time between two writes of the file.
 const PAUSE: Duration = Duration::from_secs(2);
-/// So often at most the textfile: it is read no more often.
+/// The least time between two writes of the textfile, which is read no more often.
 const TEXTFILE_PAUSE: Duration = Duration::from_secs(15);
-/// So many evictions are shown.
+/// Number of evictions shown.
 const RECENT: usize = 20;
 
-/// What is published beside what the agent knows anyway.
+/// Published values that are not part of the agent's state elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
     pub(super) counters: Counters,
@@ -36,32 +37,32 @@ pub(super) struct Publisher {
     sample: Option<Sample>,
     readings: Vec<Reading>,
     held_back: Option<String>,
-    /// What the kubelet acts on.
+    /// The configuration that the kubelet uses.
     pub(super) kubelet: published::Kubelet,
     started: Option<String>,
     next: Monotonic,
-    /// For whoever asks for metrics.
+    /// The latest publication, for the metrics server.
     pub(super) latest: watch::Sender<Option<Arc<Published>>>,
     textfile: Textfile,
-    /// Something is new since the file was written.
+    /// The state has changed since the file was written.
     stale: bool,
 }
 
 /// Metrics for node_exporter.
 #[derive(Debug, Default)]
 struct Textfile {
-    /// As the host names it.
+    /// Its path on the host.
     written: Option<std::path::PathBuf>,
     next: Monotonic,
 }
 
 impl Publisher {
-    /// The node as it was looked at last.
+    /// Returns the last sample of the node.
     pub(super) fn sample(&self) -> Option<Sample> {
         self.sample
     }
 
-    /// The highest ratio of a signal to its threshold.
+    /// Returns the highest ratio of a signal to its threshold.
     pub(super) fn nearest_signal(&self) -> Option<f64> {
         self.readings.iter().map(|reading| reading.ratio).reduce(f64::max)
     }
@@ -97,30 +98,31 @@ fn stalled(stalled: Stalled) -> published::Stalled {
     published::Stalled { some_micros, full_micros }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// Something that is published has changed. A new status is written when its time has come.
+impl<E: Effects> Agent<E> {
+    /// Publishes a change. Writes a new status when its time has come.
     pub(super) fn publish(&mut self, status: &str, problems: &[Problem]) {
         let now = self.now();
-        // A dry run leaves no file.
-        let dry = self.eviction.announcer.is_none();
-        if dry || !self.publisher.stale || now < self.publisher.next {
+        if !self.publisher.stale || now < self.publisher.next {
             return;
         }
         self.publisher.stale = false;
         self.publisher.next = now + PAUSE;
         self.measure();
         let published = self.published(status, problems);
-        let written = crate::act::save(&self.actuator, &self.roots, &published);
+        let shown = Path::new(Published::FILE.path);
+        let written = state::text(&published)
+            .and_then(|text| self.effects.publish(&self.roots.path(shown), &text, 0o600))
+            .map_err(FileError::of("write", shown));
         let failed = written.err().map(|error| error.to_string());
         self.problem(Trouble::Status, failed);
         self.write_textfile(&published, now);
         self.publisher.latest.send_replace(Some(Arc::new(published)));
     }
 
-    /// Where eviction does not look at the node, metrics still do.
+    /// Samples the node for metrics if eviction does not.
     fn measure(&mut self) {
         if self.settings.eviction.mode == EvictionMode::Off || self.node.swap_bytes == 0 {
-            // By the clock of eviction and reclaim, which outlives the agent.
+            // On the clock of eviction and reclaim, which outlives the agent.
             let now = super::eviction::since_boot();
             let slices = &self.settings.protection.slices;
             let working_set = self.eviction.working_set();
@@ -147,7 +149,7 @@ impl<A: Actuator> Agent<A> {
         let path = self.roots.path(&file);
         let written = metrics::prometheus(published)
             .map_err(io::Error::other)
-            .and_then(|text| self.actuator.replace_file(&path, &text, 0o644));
+            .and_then(|text| self.effects.publish(&path, &text, 0o644));
         let failed = written.err().map(|error| {
             format!("cannot write metrics.textfile = {:?}: {error}", file.display().to_string())
         });
@@ -157,23 +159,22 @@ impl<A: Actuator> Agent<A> {
         self.problem(Trouble::Textfile, failed);
     }
 
-    /// What is old is not to be taken for new.
+    /// Removes the textfile, so that old values do not look current.
     pub(super) fn remove_textfile(&mut self) {
         if let Some(file) = self.publisher.textfile.written.take()
-            && let Err(error) = self.actuator.remove_file(&self.roots.path(&file))
+            && let Err(error) = self.effects.remove_file(&self.roots.path(&file))
         {
             messages::TextfileLeft { path: &file.display() }
                 .emit(format_args!("cannot remove {}: {error}", file.display()));
         }
     }
 
-    /// When to come again to publish what is new.
+    /// Returns the time of the next publication.
     pub(super) fn publication(&self) -> Option<Monotonic> {
-        let due = self.publisher.stale && self.eviction.announcer.is_some();
-        due.then_some(self.publisher.next)
+        self.publisher.stale.then_some(self.publisher.next)
     }
 
-    /// The file is to be written anew.
+    /// Marks the file as outdated.
     pub(super) fn published_is_stale(&mut self) {
         self.publisher.stale = true;
     }
@@ -252,7 +253,7 @@ impl<A: Actuator> Agent<A> {
 
     fn containers(&self) -> published::Containers {
         let mut sum = published::Containers::default();
-        for (_, container) in self.state.containers() {
+        for (_, container) in self.limits.state.containers() {
             sum.count += 1;
             match container.grant.swap_max {
                 SwapMax::ZERO => {}
@@ -265,8 +266,8 @@ impl<A: Actuator> Agent<A> {
             sum.used_bytes += container.used_bytes;
             sum.above_grant += usize::from(container.above);
         }
-        // What is in no container counts too.
-        let of_pods = self.state.pods().map(|(_, pod)| pod.used_bytes).sum();
+        // Memory outside of containers counts too.
+        let of_pods = self.limits.state.pods().map(|(_, pod)| pod.used_bytes).sum();
         sum.used_bytes = sum.used_bytes.max(of_pods);
         sum
     }

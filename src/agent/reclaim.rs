@@ -1,21 +1,14 @@
-//! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim what was decided.
+//! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim the decided
+//! amounts.
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
-    act::{
-        Actuator,
-        reclaim::{Answer, Request, Worker},
-    },
+    act::reclaim::{Answer, Request},
     config::settings::ReclaimMode,
-    decide::reclaim::{
-        INTERVAL, News, Reclaim as Control, Step,
-        history::{Needs, WorkingSets},
-        pods,
-    },
+    decide::reclaim::{INTERVAL, News, Reclaim as Control, Step, history::Needs, pods},
+    history::Learned,
     messages,
     model::trouble::Trouble,
     model::{
@@ -29,72 +22,37 @@ use crate::{
         cgroup::Cgroup,
         reclaim::{is_supported, pod_memory, queued_millis, swap_disks},
     },
-    state::StateFile,
 };
 
-/// The disks of the swap are looked for so often.
+/// Interval for finding the swap's disks.
 const DISKS: Duration = Duration::from_secs(60);
-/// What was learned is written so often.
+/// Interval for saving the learned working sets.
 const HISTORY: Duration = Duration::from_secs(600);
 
-/// All about reclaim.
-#[derive(Debug)]
+/// The agent's state of reclaim.
+#[derive(Debug, Default)]
 pub(super) struct Reclaim {
     control: Control,
-    /// `None` until it is needed, and in a dry run.
-    worker: Option<Worker>,
-    acts: bool,
-    answers: mpsc::UnboundedSender<Answer>,
-    done: mpsc::UnboundedReceiver<Answer>,
     next: Monotonic,
     disks: Disks,
     disks_read: Option<Monotonic>,
     queued: Option<(Monotonic, u64)>,
     counters: published::ReclaimCounters,
-    /// Over days; `None` until it is read.
-    history: Option<WorkingSets>,
     history_written: Option<Monotonic>,
 }
 
 impl Reclaim {
-    pub(super) fn new(acts: bool) -> Self {
-        let (answers, done) = mpsc::unbounded_channel();
-        Self {
-            control: Control::default(),
-            worker: None,
-            acts,
-            answers,
-            done,
-            next: Monotonic::default(),
-            disks: Disks::new(),
-            disks_read: None,
-            queued: None,
-            counters: published::ReclaimCounters::default(),
-            history: None,
-            history_written: None,
-        }
-    }
-
-    /// When to come again, by the agent's clock.
+    /// The time of the next look, on the agent's clock.
     pub(super) fn next(&self) -> Monotonic {
         self.next
     }
 
-    /// What came of a request.
-    pub(super) async fn done(&mut self) -> Answer {
-        match self.done.recv().await {
-            Some(answer) => answer,
-            // This holds a sender itself.
-            None => std::future::pending().await,
-        }
-    }
-
-    /// The settings have changed.
+    /// Schedules a look at once, because the settings have changed.
     pub(super) fn look_now(&mut self) {
         self.next = Monotonic::default();
     }
 
-    /// Requests in the queue of the swap's disks, on average since the last look.
+    /// Returns the average number of requests in the queue of the swap's disks since the last look.
     #[expect(clippy::cast_precision_loss, reason = "a length of a queue")]
     fn queue(&mut self, roots: &crate::roots::Roots, at: Monotonic) -> Option<f64> {
         if self.disks_read.is_none_or(|read| at.since(read) > DISKS) {
@@ -108,15 +66,15 @@ impl Reclaim {
     }
 }
 
-impl<A: Actuator> Agent<A> {
-    /// Looks at the pods and has memory reclaimed, if it is time to.
+impl<E: Effects> Agent<E> {
+    /// Looks at the pods and reclaims memory, if it is time to.
     pub(super) fn reclaim_cold(&mut self) {
         let now = self.now();
         if now < self.reclaim.next {
             return;
         }
         if self.settings.reclaim.mode == ReclaimMode::Off {
-            // No timer is needed: reloaded settings come at once.
+            // No timer is needed: reloaded settings take effect at once.
             self.reclaim.next = Monotonic(Duration::MAX);
             self.stop_reclaim();
             return;
@@ -124,12 +82,12 @@ impl<A: Actuator> Agent<A> {
         self.reclaim.next = now + INTERVAL;
         let supported = match is_supported(&self.roots) {
             Some(supported) => supported,
-            // No pod has come yet.
+            // There is no pod yet.
             None => return,
         };
         if !supported {
-            let text = "reclaim.mode is set, but this kernel has no memory.reclaim (RHEL has it from 9.2 \
-                        on): nothing is reclaimed";
+            let text = "reclaim.mode is set, but this kernel has no memory.reclaim (RHEL has it \
+                since 9.2): the agent reclaims nothing";
             self.problem(Trouble::Reclaim, Some(text.to_owned()));
             self.reclaim.control = Control::default();
             return;
@@ -158,46 +116,37 @@ impl<A: Actuator> Agent<A> {
         self.published_is_stale();
     }
 
-    /// What each pod needs in earnest, for `wasp-agent` of another day.
+    /// Saves each pod's working set, for `wasp-agent advise` on a later day. The history's thread
+    /// writes it.
     fn remember_working_sets(&mut self, looks: &[Look], at: Monotonic) {
         if self.reclaim.history_written.is_some_and(|then| at.since(then) < HISTORY) {
             return;
         }
-        self.reclaim.history_written = Some(at);
-        let mut history = match self.reclaim.history.take() {
-            Some(history) => history,
-            None => match StateFile::<WorkingSets>::new(&self.roots).load() {
-                Ok(found) => found.unwrap_or_default(),
-                Err(error) => {
-                    // It only serves advice; what it may hold is kept.
-                    tracing::debug!("{error}");
-                    return;
-                }
-            },
-        };
-        let epoch = jiff::Timestamp::now().as_second();
-        for look in looks {
-            let known = self.reclaim.control.working_set(&look.uid).zip(look.memory.as_ref());
-            let Some((working_set_bytes, memory)) = known else { continue };
-            let (namespace, name) = self.names_of(&look.uid);
+        let known = looks.iter().filter_map(|look| {
+            let working_set_bytes = self.reclaim.control.working_set(&look.uid)?;
+            let memory = look.memory.as_ref()?;
             let whole_bytes = memory.current_bytes.saturating_add(memory.swap_bytes);
-            let needs = Needs { working_set_bytes, whole_bytes };
-            history.learn(epoch, &format!("{namespace}/{name}"), needs);
+            let (namespace, name) = self.names_of(&look.uid);
+            Some((format!("{namespace}/{name}"), Needs { working_set_bytes, whole_bytes }))
+        });
+        let pods: Vec<(String, Needs)> = known.collect();
+        // At first no pod has been asked for anything.
+        if pods.is_empty() {
+            return;
         }
-        if let Err(error) = crate::act::save(&self.actuator, &self.roots, &history) {
-            tracing::debug!("{error}");
-        }
-        self.reclaim.history = Some(history);
+        self.reclaim.history_written = Some(at);
+        let at = jiff::Timestamp::now().as_second();
+        self.recorder.working_sets = Some(Learned { at, pods });
     }
 
     fn stop_reclaim(&mut self) {
-        self.reclaim.worker = None;
+        self.effects.stop_reclaim();
         self.reclaim.control = Control::default();
         self.reclaim.queued = None;
         self.problem(Trouble::Reclaim, None);
     }
 
-    /// The pods that take part, as they are now.
+    /// Reads the current state of the pods that take part.
     fn looks(&self) -> Vec<Look> {
         let (settings, eviction) = (&self.settings.reclaim, &self.settings.eviction);
         let epoch = jiff::Timestamp::now().as_second();
@@ -219,7 +168,7 @@ impl<A: Actuator> Agent<A> {
     fn reclaim_step(&mut self, step: Step, looks: &[Look], at: Monotonic) {
         let Step { uid, bytes, swappiness } = step;
         let on = self.settings.reclaim.mode == ReclaimMode::On;
-        if !on || !self.reclaim.acts {
+        if !on {
             self.reclaim.counters.observed_bytes += bytes;
             self.reclaim.control.observed(&uid, at, bytes);
             return;
@@ -241,26 +190,20 @@ impl<A: Actuator> Agent<A> {
             self.reclaim.control.reclaimed(&uid, at, gone);
             return;
         };
-        if self.reclaim.worker.is_none() {
-            let answers = self.reclaim.answers.clone();
-            // It fails only while the agent ends.
-            let answer = move |answer| drop(answers.send(answer));
-            match Worker::start(answer) {
-                Ok(worker) => self.reclaim.worker = Some(worker),
-                Err(error) => {
-                    let text = format!("cannot start the thread that reclaims: {error}");
-                    self.problem(Trouble::Reclaim, Some(text));
-                }
-            }
-        }
         let floor_bytes = self.settings.reclaim.floor_bytes.max(protected);
         let request = Request { uid: uid.clone(), folder, inode, bytes, floor_bytes, swappiness };
-        if !self.reclaim.worker.as_ref().is_some_and(|worker| worker.ask(request)) {
-            self.reclaim.control.reclaimed(&uid, at, gone);
+        match self.effects.reclaim(request) {
+            Ok(true) => {}
+            Ok(false) => self.reclaim.control.reclaimed(&uid, at, gone),
+            Err(error) => {
+                self.reclaim.control.reclaimed(&uid, at, gone);
+                let text = format!("cannot start the thread that reclaims: {error}");
+                self.problem(Trouble::Reclaim, Some(text));
+            }
         }
     }
 
-    /// The kernel has done it, or not.
+    /// Handles the result of a request to the kernel.
     pub(super) fn reclaim_done(&mut self, (uid, done): Answer) {
         let problem = match done {
             Ok(done) => {
@@ -300,19 +243,20 @@ impl<A: Actuator> Agent<A> {
                     reason: &why.word(),
                 }
                 .emit(format_args!(
-                    "no memory of {namespace}/{name} is reclaimed for {seconds} s: {why}"
+                    "the agent reclaims no memory of {namespace}/{name} for {seconds} s: {why}"
                 ));
             }
             News::Paused(why) => messages::ReclaimPaused { reason: &why.word() }
-                .emit(format_args!("no memory is reclaimed from any pod: {why}")),
-            News::Resumed => {
-                messages::ReclaimResumed.emit(format_args!("memory of pods may be reclaimed again"))
-            }
+                .emit(format_args!("the agent reclaims memory from no pod: {why}")),
+            News::Resumed => messages::ReclaimResumed.emit(format_args!(
+                "the agent may reclaim memory of pods \
+                    again"
+            )),
         }
     }
 
     fn only_observed(&self) -> &'static str {
-        match self.settings.reclaim.mode == ReclaimMode::On && self.reclaim.acts {
+        match self.settings.reclaim.mode == ReclaimMode::On {
             true => "",
             false => " (only observed)",
         }

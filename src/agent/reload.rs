@@ -1,31 +1,32 @@
-//! SIGHUP: new settings, or the old ones and a clear word.
+//! SIGHUP: applies new settings, or keeps the old ones and reports the error.
 
-use super::Agent;
+use super::{Agent, effects::Effects};
 use crate::{
-    act::Actuator,
     config::settings::{Grants, Settings},
     decide::check::without_wrong_lines,
     messages,
     model::trouble::{Problem, Trouble},
 };
 
-impl<A: Actuator> Agent<A> {
-    /// For commands that find a wrong configuration on disk, and for `wasp-agent check`.
+impl<E: Effects> Agent<E> {
+    /// Saves the settings in force, for commands that find a wrong configuration on disk, and for
+    /// `wasp-agent check`.
     pub(super) fn keep_in_force(&mut self, text: &str) {
         let path = self.roots.settings_in_force();
-        let failed = self.actuator.replace_file(&path, text, 0o600).err();
-        // Without it, those commands go by the disk alone. /run is a trouble of its own.
+        let failed = self.effects.replace_file(&path, text, 0o600).err();
+        // Without it, those commands use only the disk. /run has its own problem report.
         if let Some(error) = failed {
             tracing::debug!("cannot write {}: {error}", path.display());
         }
     }
 
-    /// Whether pods must be watched anew.
+    /// Returns true if the watch of pods must start over.
     pub(super) fn reload(&mut self) -> bool {
         self.notifier.reloading();
         let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let watch_anew = match loaded {
             Ok((settings, resolved)) => {
+                let settings = self.effects.admitted(settings);
                 self.keep_in_force(&crate::config::show::effective(&resolved));
                 self.problem(Trouble::Reload, None);
                 messages::Reloaded.emit(format_args!("configuration reloaded"));
@@ -35,9 +36,9 @@ impl<A: Actuator> Agent<A> {
                     || settings.eviction.opt_out_annotations
                         != self.settings.eviction.opt_out_annotations;
                 self.guards_settings.send_replace(settings.clone());
-                self.configured = (settings.grants, settings.grant.clone());
-                // Who grants is decided below; where the kubelet's configuration cannot be read, what was
-                // in force stays.
+                self.granting.configured = (settings.grants, settings.grant.clone());
+                // The granting program is decided below; if the kubelet's configuration cannot be
+                // read, it stays the same.
                 let grants = self.settings.grants;
                 let grant = match grants {
                     Grants::Kubelet => self.settings.grant.clone(),
@@ -45,7 +46,7 @@ impl<A: Actuator> Agent<A> {
                 };
                 self.settings = Settings { grants, grant, ..settings };
                 self.eviction.look_now();
-                self.kubelet.forget();
+                self.granting.kubelet.forget();
                 self.ask_for_kubelet();
                 self.reclaim.look_now();
                 self.check_kubelet();
@@ -56,7 +57,7 @@ impl<A: Actuator> Agent<A> {
             }
             Err(problems) => {
                 messages::ReloadRefused.emit(format_args!(
-                    "configuration NOT reloaded, the old one stays: {problems}"
+                    "configuration NOT reloaded, the previous one stays in effect: {problems}"
                 ));
                 let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
                 let more = match problems.0.len() {
@@ -64,8 +65,8 @@ impl<A: Actuator> Agent<A> {
                     count => format!(" and {} more", count - 1),
                 };
                 let text = format!(
-                    "the configuration on disk is wrong and was not loaded: {first}{more} (see \
-                     wasp-agent check-config)"
+                    "the configuration on disk is invalid, and the agent did not load it: \
+                     {first}{more} (see wasp-agent check-config)"
                 );
                 let problem = Problem::new(Trouble::Reload, text);
                 let remedy = without_wrong_lines(&problems);

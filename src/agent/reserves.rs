@@ -1,15 +1,16 @@
-//! Keeps memory and shares for the node's own services: beside the loop, with the guard of the slices.
+//! Reserves memory and shares for the node's own services: beside the loop, with the guard of the
+//! slices.
 
 use zbus::Connection;
 
+use super::protection::SliceEffects;
 use crate::{
     act::{
         bus,
-        slices::{ReservesBefore, control_group, remember_reserve, reserve, set_reserve},
+        slices::{ReservesBefore, control_group, reserve},
     },
     config::settings::ProtectionSettings,
     decide::working_set::{Wanted, at_least, reserves, wanted},
-    messages,
     model::{
         protection::{Held, Reserve},
         swap::human_bytes,
@@ -19,17 +20,17 @@ use crate::{
     state::StateFile,
 };
 
-/// Brings what systemd holds to what is configured and needed; returns what could not be set.
+/// Changes systemd's values to the configured and needed ones; returns those that could not be set.
 pub(super) async fn ensure(
     roots: &Roots,
     connection: &Connection,
     settings: &ProtectionSettings,
-    act: bool,
+    effects: &impl SliceEffects,
 ) -> zbus::Result<Vec<String>> {
     let before = match StateFile::<ReservesBefore>::new(roots).load() {
         Ok(before) => before.unwrap_or_default().units,
-        // What was there could not be put back.
-        Err(error) => return Ok(vec![format!("nothing is reserved for services: {error}")]),
+        // The previous values could not be restored.
+        Err(error) => return Ok(vec![format!("cannot reserve memory for services: {error}")]),
     };
     let Ok(node) = node::memory(roots) else { return Ok(Vec::new()) };
     let (mut services, mut held) = (Vec::new(), Held::new());
@@ -39,11 +40,12 @@ pub(super) async fn ensure(
             Err(error) if bus::is_unit_gone(&error) => continue,
             Err(error) => return Err(error),
         };
-        // Only what the agent has set: a value of somebody else's says nothing of its needs.
+        // Consider only values that the agent has set: another program's do not show the service's
+        // needs.
         let is_ours = before.get(unit).is_some_and(|had| had.contains_key(&Reserve::MemoryMin));
         match service_memory(roots, unit, &group) {
             Some(memory) => services.push(memory),
-            // It is being restarted: what is kept for it stays until it runs.
+            // The service is restarting: its reservation stays until it runs.
             None if is_ours => return Ok(Vec::new()),
             None => continue,
         }
@@ -59,20 +61,12 @@ pub(super) async fn ensure(
             let own = before.get(&unit).and_then(|had| had.get(&what)).copied().unwrap_or(now);
             let value = at_least(what, own, value);
             if now == value {
-                return Ok(None);
+                return Ok(());
             }
-            if act {
-                if let Err(error) = remember_reserve(roots, &unit, what, now) {
-                    messages::SliceNotRemembered { slice: &unit }
-                        .emit(format_args!("cannot remember what {unit} had: {error}"));
-                }
-                set_reserve(connection, &unit, what, value).await?;
-            }
-            zbus::Result::Ok(Some((now, value)))
+            effects.reserve(roots, connection, &unit, what, now, value).await
         };
         match set.await {
-            Ok(None) => {}
-            Ok(Some((now, value))) => tell(&unit, what, now, value, act),
+            Ok(()) => {}
             Err(error) if bus::is_unit_gone(&error) => {}
             Err(error) if bus::is_broken(&error) => return Err(error),
             Err(error) => failed.push(format!(
@@ -85,25 +79,7 @@ pub(super) async fn ensure(
     Ok(failed)
 }
 
-fn tell(unit: &str, what: Reserve, from: u64, to: u64, act: bool) {
-    let (property, from, to) = (what.property(), shown(what, from), shown(what, to));
-    if act {
-        messages::Reserved { unit: &unit, property: &property }
-            .emit(format_args!("set {property} of {unit} from {from} to {to}"));
-    } else {
-        messages::DryRun {
-            cgroup: None,
-            path: None,
-            unit: Some(&unit),
-            swap_max: None,
-            slice: None,
-            change: None,
-        }
-        .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
-    }
-}
-
-fn shown(what: Reserve, value: u64) -> String {
+pub(super) fn shown(what: Reserve, value: u64) -> String {
     match (what, value) {
         (Reserve::MemoryMin, bytes) => human_bytes(bytes),
         (_, u64::MAX) => "not set".to_owned(),

@@ -1,5 +1,5 @@
-//! Serves metrics, beside the loop: on a unix socket, and by TLS where that is configured. Whoever
-//! asks gets what the loop has published last; nobody who asks holds the loop up.
+//! Serves metrics, beside the loop: on a unix socket, and over TLS if configured. Every client gets
+//! the loop's last publication; no client blocks the loop.
 
 use std::{
     convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::PathBuf, pin::Pin, sync::Arc,
@@ -33,18 +33,19 @@ use crate::{
     roots::Roots,
 };
 
-/// So many connections at once on the socket, and as many by TLS; more are closed at once.
+/// Number of simultaneous connections on the socket, and the same number over TLS; more are closed
+/// at once.
 const CONNECTIONS: usize = 8;
-/// A connection lasts no longer.
+/// The longest duration of a connection.
 const TIME: Duration = Duration::from_secs(10);
 const HEADERS_BYTES: usize = 16 << 10;
-/// What could not be bound is tried again so often.
+/// Interval for retrying to bind a socket.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// `None` until the first is published.
+/// `None` until the first publication.
 pub(super) type Latest = watch::Receiver<Option<Arc<Published>>>;
 
-/// Serves until the agent ends. Problems come by `problems`, and their end.
+/// Serves until the agent ends. `problems` gets problems, and their end.
 pub(super) async fn serve(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
@@ -63,7 +64,7 @@ pub(super) async fn serve(
         let wanted = settings.borrow_and_update().metrics.clone();
         let listeners = server.listen(&wanted).await;
         if server.until_news(&wanted, listeners, &mut settings).await.is_err() {
-            // It is ours alone; what it led to ends with it.
+            // The socket belongs to this agent and ends with it.
             let _ = fs::remove_file(server.roots.metrics_socket());
             return;
         }
@@ -95,10 +96,8 @@ impl Server {
         let path = self.roots.metrics_socket();
         match unix(&path) {
             Ok(listener) => listeners.unix = Some(listener),
-            Err(error) => problems.push(format!(
-                "metrics are not served at {}: {error}",
-                self.shown(&path).display()
-            )),
+            Err(error) => problems
+                .push(format!("cannot serve metrics at {}: {error}", self.shown(&path).display())),
         }
         if let Some(address) = wanted.listen {
             let bound = TcpListener::bind(address).await.map_err(|error| error.to_string());
@@ -108,14 +107,14 @@ impl Server {
                     problems.extend(tls.err());
                 }
                 (Err(error), _) => problems
-                    .push(format!("metrics are not served at {address}: {error} (metrics.listen)")),
+                    .push(format!("cannot serve metrics at {address}: {error} (metrics.listen)")),
             }
         }
         self.say((!problems.is_empty()).then(|| problems.join("; "))).await;
         listeners
     }
 
-    /// Accepts until the settings change, or what is missing is worth another try.
+    /// Accepts until the settings change, or a failed socket is due for a retry.
     async fn until_news(
         &mut self,
         wanted: &MetricsSettings,
@@ -146,7 +145,7 @@ impl Server {
         }
     }
 
-    /// Certificate and key are read now, so that renewed ones count.
+    /// Reads certificate and key now, so that renewed ones take effect.
     async fn answer_by_tls(&mut self, wanted: &MetricsSettings, stream: TcpStream) {
         if self.remote.available_permits() == 0 {
             return;
@@ -165,7 +164,7 @@ impl Server {
         }
     }
 
-    /// Answers beside the loop, unless too many are being answered.
+    /// Answers beside the loop, unless there are too many connections.
     fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         permits: &Arc<Semaphore>,
@@ -174,7 +173,7 @@ impl Server {
         let Ok(permit) = permits.clone().try_acquire_owned() else { return };
         let latest = self.latest.clone();
         tokio::spawn(async move {
-            // What goes wrong with a connection is its other end's to see.
+            // The client notices a broken connection.
             let _ = timeout(TIME, converse(connect, latest)).await;
             drop(permit);
         });
@@ -189,10 +188,10 @@ impl Server {
             let path = self.shown(path).display().to_string();
             let key = key.to_owned();
             move |error: openssl::error::ErrorStack| {
-                format!("metrics are not served by TLS: {key} = {path:?}: {error}")
+                format!("cannot serve metrics over TLS: {key} = {path:?}: {error}")
             }
         };
-        // No ciphers are chosen here: those are the system's crypto policy.
+        // The system's crypto policy selects the ciphers.
         let context = || -> Result<SslContextBuilder, openssl::error::ErrorStack> {
             let mut context = SslContext::builder(SslMethod::tls_server())?;
             context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
@@ -226,7 +225,7 @@ impl Server {
     }
 }
 
-/// A socket for root, in the place of one that another agent has left.
+/// Binds a socket for root, and replaces one that another agent has left.
 pub(super) fn unix(path: &std::path::Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -254,7 +253,7 @@ async fn accept_tcp(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
     }
 }
 
-/// Whoever used up the file descriptors may let go of some.
+/// Another part may release descriptors meanwhile.
 async fn pause() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
@@ -285,7 +284,7 @@ fn respond(request: &Request<Incoming>, latest: Option<&Published>) -> Response<
         response
     };
     if request.uri().path() != "/metrics" {
-        return plain(StatusCode::NOT_FOUND, "only /metrics is here\n");
+        return plain(StatusCode::NOT_FOUND, "not found: only /metrics exists\n");
     }
     if request.method() != Method::GET {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
@@ -312,6 +311,6 @@ fn respond(request: &Request<Incoming>, latest: Option<&Published>) -> Response<
             response.headers_mut().insert(CONTENT_TYPE, format);
             response
         }
-        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "a value cannot be written\n"),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot write a value\n"),
     }
 }

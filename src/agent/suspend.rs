@@ -1,48 +1,53 @@
-//! Suspended pods: asked for by the control socket, put to sleep by tasks of their own, woken from the loop.
+//! Suspended pods: requested over the control socket, put to sleep by separate tasks, woken from
+//! the loop.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Agent, eviction::since_boot};
+use super::{Agent, effects::Effects, events::Event, eviction::since_boot};
 use crate::{
     act::{
-        Actuator,
         freeze::{self, Orders},
         node::{About, PodReference},
     },
-    decide::suspend::{Room, Suspensions, Wake, is_near, plan, refuse},
+    decide::{
+        grant::grant_by_role,
+        sleepers::{lendable, may_borrow},
+        suspend::{Room, Suspensions, Wake, is_near, plan, refuse},
+    },
+    errors::FileError,
     messages,
     model::trouble::Trouble,
     model::{
-        host::{Manager, Monotonic, Role},
+        host::{Holder, Manager, Monotonic, Role},
         pod::{Pod, PodUid},
         published,
-        suspend::{Candidate, Reply, Request, Stage, Suspended, Usage},
-        swap::SwapMax,
+        suspend::{Candidate, Reply, Request, Sleeper, Stage, Suspended, Usage},
+        swap::{SwapMax, human_bytes},
     },
     observe::node,
     roots::Roots,
     state::StateFile,
 };
 
-/// A container that could not be thawed is tried again so often.
+/// Interval for retrying to thaw a container.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long the agent waits, when it ends, for containers that are just being frozen.
+/// Time that the ending agent waits for containers that are being frozen.
 const ENDING: Duration = Duration::from_secs(12);
 
-/// So many pods are put to sleep at once.
+/// Number of pods that may be put to sleep at once.
 const AT_ONCE: usize = 8;
 
 type Answer = oneshot::Sender<Reply>;
 
-/// What the loop is told.
+/// News for the loop.
 #[derive(Debug)]
 pub(super) enum News {
     Asked(Request, Answer),
     /// A pod is asleep, or could not be put to sleep; the number is [`Falling::generation`].
     Fell(Suspended, u64, Result<Vec<Option<Usage>>, String>),
-    /// With the control socket.
+    /// A problem with the control socket.
     Problem(Option<String>),
 }
 
@@ -51,7 +56,8 @@ pub(super) enum News {
 struct Falling {
     orders: Arc<Orders>,
     answer: Answer,
-    /// Tells its task from that of a suspension before it, which was taken back and may end later.
+    /// Distinguishes its task from that of an earlier suspension, which was cancelled and may end
+    /// later.
     generation: u64,
 }
 
@@ -59,36 +65,35 @@ struct Falling {
 pub(super) struct Suspend {
     pods: Suspensions,
     falling: BTreeMap<PodUid, Falling>,
-    /// Tasks that may still freeze something.
+    /// Number of tasks that may still freeze something.
     at_work: usize,
     generation: u64,
-    news: mpsc::UnboundedSender<News>,
-    /// Why it is not known what an agent before has frozen; the file is kept until all of that runs.
+    /// The reason why an earlier agent's frozen pods are unknown; the file stays until all of them
+    /// run.
     lost: Option<String>,
-    /// What went wrong, each until it is right again: thaws, the thaw of all, the file.
+    /// Problems, each until it is solved: thaws, the thaw of all, the file.
     unthawed: BTreeMap<PodUid, String>,
     unthawed_lost: Option<String>,
     unwritten: Option<String>,
     adopted: bool,
     watch_lost: Option<Monotonic>,
-    /// Those that could not be thawed, and when to try again.
+    /// Pods that could not be thawed, and when to retry.
     stuck: BTreeMap<PodUid, Wake>,
     again: Option<Monotonic>,
 }
 
 impl Suspend {
-    pub(super) fn new(roots: &Roots) -> (Self, mpsc::UnboundedReceiver<News>) {
-        let (news, receive) = mpsc::unbounded_channel();
-        let (pods, lost) = match StateFile::<Suspensions>::new(roots).load() {
-            Ok(found) => (found.unwrap_or_default(), None),
+    /// `found`: the pods that the agent before this one has suspended.
+    pub(super) fn new(found: Result<Suspensions, FileError>) -> Self {
+        let (pods, lost) = match found {
+            Ok(found) => (found, None),
             Err(error) => (Suspensions::default(), Some(error.to_string())),
         };
-        let suspend = Self {
+        Self {
             pods,
             falling: BTreeMap::new(),
             at_work: 0,
             generation: 0,
-            news,
             lost,
             unthawed: BTreeMap::new(),
             unthawed_lost: None,
@@ -97,15 +102,14 @@ impl Suspend {
             watch_lost: None,
             stuck: BTreeMap::new(),
             again: None,
-        };
-        (suspend, receive)
+        }
     }
 
-    pub(super) fn news(&self) -> mpsc::UnboundedSender<News> {
-        self.news.clone()
+    pub(super) fn pods(&self) -> &Suspensions {
+        &self.pods
     }
 
-    /// When to come again, by the agent's clock; `longest` is the bound for a lost watch.
+    /// The time of the next look, on the agent's clock; `longest` is the bound for a lost watch.
     pub(super) fn next(&self, longest: Duration) -> Option<Monotonic> {
         if self.pods.is_empty() && self.lost.is_none() {
             return None;
@@ -114,19 +118,19 @@ impl Suspend {
         [lost, self.again].into_iter().flatten().min()
     }
 
-    /// Whether the pod is asleep, or about to be.
+    /// Returns true if the pod is asleep, or about to be.
     pub(super) fn has(&self, uid: &PodUid) -> bool {
         self.pods.get(uid).is_some()
     }
 
-    /// Everything that is wrong now.
+    /// Describes all current problems.
     fn trouble(&self) -> Option<String> {
         let parts = self.unthawed.values().chain(&self.unthawed_lost).chain(&self.unwritten);
         let parts: Vec<&str> = parts.map(String::as_str).collect();
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// What suspended pods have in swap.
+    /// Returns the memory of suspended pods in swap, in bytes.
     pub(super) fn swap_bytes(&self) -> u64 {
         self.published().iter().map(|pod| pod.swap_bytes).sum()
     }
@@ -147,7 +151,7 @@ impl Suspend {
     }
 }
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     pub(super) fn suspend_news(&mut self, news: News) {
         match news {
             News::Asked(request, answer) => self.asked(request, answer),
@@ -184,21 +188,21 @@ impl<A: Actuator> Agent<A> {
                 }
             }
         };
-        // Whoever has asked may have gone.
+        // The client may have gone.
         let _ = answer.send(reply);
     }
 
-    /// What suspending the pod would do, or why it is refused.
+    /// Plans the suspension of a pod, or returns the reason for a refusal.
     fn planned(&mut self, namespace: &str, name: &str, force: bool) -> Result<Suspended, String> {
         if !self.api.is_fresh() {
             return Err(
-                "the API server is not reachable, so nobody would tell when the pod must be \
-                        resumed; try again later"
+                "the API server is not reachable, so the agent would not see when it must resume \
+                 the pod; try again later"
                     .to_owned(),
             );
         }
         let named = |pod: &&Arc<Pod>| &*pod.namespace == namespace && &*pod.name == name;
-        // One that was deleted by force may still be there beside its successor of the same name.
+        // A pod deleted by force may still exist beside its successor with the same name.
         let gone = |pod: &&Arc<Pod>| self.api.deleted.contains(&pod.uid);
         let found = self.pods.values().filter(named).min_by_key(gone);
         let Some(pod) = found.cloned() else {
@@ -211,19 +215,19 @@ impl<A: Actuator> Agent<A> {
         }
         if is_near(self.publisher.nearest_signal()) {
             return Err(
-                "an eviction signal is near its threshold (wasp-agent status shows it): what \
-                        would be written to swap could have another pod evicted; try again later"
+                "an eviction signal is near its threshold (see wasp-agent status): what the agent \
+                 would write to swap could cause the eviction of another pod; try again later"
                     .to_owned(),
             );
         }
         if self.suspend.at_work >= AT_ONCE {
             return Err(format!(
-                "{AT_ONCE} pods are being suspended already; try again when one is asleep"
+                "the agent is already suspending {AT_ONCE} pods; try again when one is suspended"
             ));
         }
         if !candidates.iter().all(|found| freeze::can_reclaim(&self.roots, &found.path)) {
             return Err(
-                "the kernel has no memory.reclaim (Linux 5.19 and RHEL 9.2 have it)".to_owned()
+                "the kernel has no memory.reclaim (it needs Linux 5.19 or RHEL 9.2)".to_owned()
             );
         }
         let free_swap_bytes =
@@ -235,18 +239,27 @@ impl<A: Actuator> Agent<A> {
             pod_swap_bytes: level.as_ref().map_or(0, |level| level.swap_used_bytes),
             free_swap_bytes,
             swap_bytes: self.node.swap_bytes,
+            lendable_bytes: lendable(
+                &self.settings,
+                &self.suspend.pods,
+                &self.limits.state,
+                self.node.swap_bytes,
+            ),
         };
         Ok(plan(&self.settings.suspend, &pod, candidates, room, since_boot()))
     }
 
-    /// The pod's running containers, without its sandbox.
+    /// Returns the pod's running containers, without its sandbox.
     fn candidates(&mut self, pod: &Arc<Pod>) -> Result<Vec<Candidate>, String> {
         let ids: Vec<_> = self.tree.of_pod(&pod.uid).cloned().collect();
+        let (rules, (node, _)) = (self.settings.grant_rules(), self.granted_from());
         let mut candidates = Vec::with_capacity(ids.len());
         for id in ids {
             let facts = self.tree.facts(&id, Some(pod)).map_err(|error| error.to_string())?;
             let Some(facts) = facts else { continue };
-            let Role::Container(name) = facts.role else { continue };
+            let Role::Container(name) = &facts.role else { continue };
+            let grant = grant_by_role(&rules, &node, Some(pod), &facts.role);
+            let (name, may_borrow) = (name.clone(), may_borrow(pod, name, &grant));
             let Some(inode) = facts.levels.first().map(|level| level.inode) else { continue };
             let usage = freeze::usage(&self.roots, &facts.path, inode)
                 .map_err(|error| format!("cannot read {}: {error}", facts.path.display()))?;
@@ -264,17 +277,26 @@ impl<A: Actuator> Agent<A> {
                 inode,
                 starting: facts.starting,
                 swap_max: swap_max.unwrap_or(SwapMax::ZERO),
+                may_borrow,
                 usage,
             });
         }
         Ok(candidates)
     }
 
+    /// Marks the pod's limits for comparison, because they depend on the stage of the suspension.
+    fn limits_changed(&mut self, suspended: &Suspended) {
+        let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
+        self.limits
+            .dirty
+            .extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
+    }
+
     fn is_evicting(&self, uid: &PodUid) -> bool {
         self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
     }
 
-    /// It is being evicted, or the API server has it no more.
+    /// It is being evicted, or the API server no longer has it.
     pub(super) fn is_leaving(&self, uid: &PodUid) -> bool {
         self.is_evicting(uid) || self.api.deleted.contains(uid)
     }
@@ -282,22 +304,23 @@ impl<A: Actuator> Agent<A> {
     fn begin(&mut self, planned: Suspended, answer: Answer) {
         let uid = planned.uid.clone();
         self.suspend.pods.begin(planned.clone());
-        // Written before anything is frozen: the next agent must know.
+        // Save before freezing anything: the next agent must know.
         if let Err(text) = self.remember_suspended() {
             self.suspend.pods.remove(&uid);
             let _ = answer.send(Reply::Refused { text });
             return;
         }
+        // The loop sets them before the task below runs.
+        self.limits_changed(&planned);
         self.suspend.generation += 1;
         let (orders, generation) = (Arc::<Orders>::default(), self.suspend.generation);
         self.suspend.falling.insert(uid, Falling { orders: orders.clone(), answer, generation });
         self.suspend.at_work += 1;
-        let (roots, news) = (self.roots.clone(), self.suspend.news());
+        let (roots, events) = (self.roots.clone(), self.events.clone());
         let keep = self.settings.suspend.keep_free.of(self.node.swap_bytes);
         tokio::spawn(async move {
             let result = fall_asleep(&roots, &planned, keep, &orders).await;
-            // Fails only while the agent ends.
-            let _ = news.send(News::Fell(planned, generation, result));
+            events.send(Event::Suspend(News::Fell(planned, generation, result)));
         });
     }
 
@@ -310,7 +333,8 @@ impl<A: Actuator> Agent<A> {
         let uid = &suspended.uid;
         self.suspend.at_work -= 1;
         if self.suspend.falling.get(uid).is_none_or(|falling| falling.generation != generation) {
-            // It was woken meanwhile, and may have been frozen after that. What is suspended anew stays so.
+            // It was woken meanwhile, and may have been frozen after that. A pod that is suspended
+            // again stays so.
             let again = self.suspend.pods.get(uid);
             let again_is_none = again.is_none();
             let mut late = suspended.clone();
@@ -318,7 +342,7 @@ impl<A: Actuator> Agent<A> {
                 again.is_none_or(|pod| pod.containers.iter().all(|c| c.inode != sleeper.inode))
             });
             if !late.containers.is_empty() && self.thaw(&late).is_some() && again_is_none {
-                // Tried again until it runs.
+                // Retry until it runs.
                 self.suspend.again = Some(self.now() + RETRY);
                 self.suspend.stuck.insert(uid.clone(), Wake::Interrupted);
                 self.suspend.pods.begin(late);
@@ -328,14 +352,15 @@ impl<A: Actuator> Agent<A> {
         let after = match result {
             Ok(after) => after,
             Err(text) => {
-                // Whoever has asked is told by that, too.
+                // The client gets the text too.
                 let _ = self.wake(uid, &Wake::Failed(text));
                 return;
             }
         };
         let falling = self.suspend.falling.remove(uid);
         let Some(asleep) = self.suspend.pods.slept(uid, &after).cloned() else { return };
-        // Where that fails, the next agent wakes it.
+        self.limits_changed(&asleep);
+        // If that fails, the next agent wakes it.
         let _ = self.remember_suspended();
         self.publisher.counters.suspensions += 1;
         let text = asleep.summary();
@@ -352,13 +377,13 @@ impl<A: Actuator> Agent<A> {
         }
     }
 
-    /// Lets the pod run again, at once.
+    /// Wakes the pod at once.
     pub(super) fn wake(&mut self, uid: &PodUid, why: &Wake) -> Result<String, String> {
         let Some(suspended) = self.suspend.pods.get(uid).cloned() else {
             return Err("the pod is not suspended".to_owned());
         };
         let (namespace, name) = (&suspended.namespace, &suspended.name);
-        let text = format!("{namespace}/{name} is resumed: {why}");
+        let text = format!("{namespace}/{name} is resumed: {why}{}", self.still_lent(&suspended));
         if let Some(Falling { orders, answer, .. }) = self.suspend.falling.remove(uid) {
             orders.stop();
             let text = format!("{namespace}/{name} was not suspended: {why}");
@@ -370,12 +395,13 @@ impl<A: Actuator> Agent<A> {
             return Err(failed);
         }
         self.suspend.pods.remove(uid);
+        self.limits_changed(&suspended);
         // An agent that finds it there thaws it once more, which does no harm.
         let _ = self.remember_suspended();
         self.publisher.counters.resumes += 1;
         messages::Resumed { pod_namespace: namespace, pod_name: name, pod_uid: uid }
             .emit(format_args!("{text}"));
-        // Of a pod that is gone there is nobody to tell.
+        // There is no pod to report for.
         if *why != Wake::Gone {
             let (namespace, name) = (namespace.to_string(), name.to_string());
             let pod = PodReference { namespace, name, uid: uid.to_string() };
@@ -385,9 +411,29 @@ impl<A: Actuator> Agent<A> {
         Ok(text)
     }
 
-    /// What went wrong, if anything did.
+    /// What of the reserve a pod that wakes has in swap.
+    fn still_lent(&self, suspended: &Suspended) -> String {
+        let beyond = |sleeper: &Sleeper| {
+            let Some(SwapMax::Bytes(limit)) = sleeper.swap_max.filter(|_| sleeper.lent_bytes > 0)
+            else {
+                return 0;
+            };
+            let usage = freeze::usage(&self.roots, &sleeper.path, sleeper.inode).ok().flatten();
+            usage.map_or(0, |usage| usage.swap_bytes.saturating_sub(limit))
+        };
+        match suspended.containers.iter().map(beyond).fold(0, u64::saturating_add) {
+            0 => String::new(),
+            bytes => format!(
+                "; {} that suspend.reserve has lent it is still in swap: its limit follows its use down \
+                 to its grant",
+                human_bytes(bytes)
+            ),
+        }
+    }
+
+    /// Thaws the pod; returns the problem, if there is one.
     fn thaw(&mut self, suspended: &Suspended) -> Option<String> {
-        // A launcher was not frozen.
+        // The agent did not freeze a launcher.
         if suspended.vm {
             return None;
         }
@@ -397,7 +443,7 @@ impl<A: Actuator> Agent<A> {
             .filter_map(|sleeper| freeze::thaw(&self.roots, sleeper).err())
             .collect();
         let failed = (!failed.is_empty()).then(|| failed.join("; "));
-        // Another pod's success says nothing of this one.
+        // Another pod's success does not solve this problem.
         match failed.clone() {
             Some(text) => drop(self.suspend.unthawed.insert(suspended.uid.clone(), text)),
             None => drop(self.suspend.unthawed.remove(&suspended.uid)),
@@ -412,12 +458,12 @@ impl<A: Actuator> Agent<A> {
         let roots = self.roots.clone();
         tokio::spawn(async move {
             if let Err(error) = freeze::tell_thawed(&roots, &units).await {
-                tracing::debug!("systemd does not know that containers run again: {error}");
+                tracing::debug!("systemd does not have the state of resumed containers: {error}");
             }
         });
     }
 
-    /// Wakes whatever must not sleep any longer.
+    /// Wakes every pod that must not sleep any longer.
     pub(super) fn watch_suspended(&mut self) {
         self.adopt();
         let now = self.now();
@@ -451,12 +497,12 @@ impl<A: Actuator> Agent<A> {
             due.entry(pod.uid.clone()).or_insert(Wake::ContainersChanged);
         }
         for (uid, why) in due {
-            // What cannot be thawed is reported and tried again.
+            // A failed thaw is reported and retried.
             let _ = self.wake(&uid, &why);
         }
     }
 
-    /// Takes over what an agent before has left, once.
+    /// Takes over an earlier agent's suspensions, once.
     fn adopt(&mut self) {
         if std::mem::replace(&mut self.suspend.adopted, true) {
             return self.thaw_lost();
@@ -471,13 +517,13 @@ impl<A: Actuator> Agent<A> {
             let _ = self.wake(&uid, &Wake::Interrupted);
         }
         if let Some(lost) = &self.suspend.lost {
-            messages::SuspendedLost.emit(format_args!("{lost}; every frozen container is thawed"));
+            messages::SuspendedLost.emit(format_args!("{lost}; thawing every frozen container"));
         }
         self.thaw_lost();
     }
 
-    /// While it is not known what an agent before has frozen, everything is let run. The file that cannot be read
-    /// is kept until that has succeeded: it is all that tells the next agent.
+    /// Thaws everything while an earlier agent's frozen pods are unknown. Keeps the unreadable file
+    /// until that has succeeded, because it is the next agent's only hint.
     fn thaw_lost(&mut self) {
         let now = self.now();
         if self.suspend.lost.is_none() || self.suspend.again.is_some_and(|at| now < at) {
@@ -496,8 +542,8 @@ impl<A: Actuator> Agent<A> {
         let _ = self.remember_suspended();
     }
 
-    /// The agent ends: nobody would wake them.
-    pub(super) async fn wake_all(&mut self, news: &mut mpsc::UnboundedReceiver<News>) {
+    /// Wakes all pods when the agent ends, because no other program would.
+    pub(super) async fn wake_all(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         let uids: Vec<PodUid> = self.suspend.pods.iter().map(|pod| pod.uid.clone()).collect();
         for uid in &uids {
             let _ = self.wake(uid, &Wake::AgentStops);
@@ -505,20 +551,23 @@ impl<A: Actuator> Agent<A> {
         // systemd may have been asked to freeze one more container.
         let settled = async {
             while self.suspend.at_work > 0
-                && let Some(next) = news.recv().await
+                && let Some(next) = events.recv().await
             {
-                if let News::Fell(..) = next {
-                    self.suspend_news(next);
+                if let Event::Suspend(fell @ News::Fell(..)) = next {
+                    self.suspend_news(fell);
                 }
             }
         };
         let _ = tokio::time::timeout(ENDING, settled).await;
+        self.pass(false);
     }
 
-    /// Writes down who is suspended, for an agent that starts anew.
+    /// Saves the suspensions for a restarted agent.
     fn remember_suspended(&mut self) -> Result<(), String> {
         if let Some(lost) = &self.suspend.lost {
-            return Err(format!("{lost}; nothing is suspended until all that is frozen runs"));
+            return Err(format!(
+                "{lost}; the agent suspends nothing until all frozen containers run"
+            ));
         }
         let written = StateFile::new(&self.roots).save(&self.suspend.pods);
         let failed = written.err().map(|error| error.to_string());
@@ -528,7 +577,7 @@ impl<A: Actuator> Agent<A> {
     }
 }
 
-/// Freezes the containers and has their memory reclaimed; what each uses then.
+/// Freezes the containers and reclaims their memory; returns the use of each afterwards.
 async fn fall_asleep(
     roots: &Roots,
     suspended: &Suspended,

@@ -1,18 +1,16 @@
-//! Asks for a pod's eviction, takes the answer, and sees the pod leave.
+//! Asks for a pod's eviction, handles the answer, and sees the pod leave.
 
 use super::{
     Agent,
+    effects::Effects,
     eviction::{Answered, since_boot},
 };
 use crate::{
-    act::{
-        Actuator, evict,
-        node::{About, PodReference},
-    },
+    act::node::{About, PodReference},
     config::settings::EvictionMode,
     decide::evict::{
         answer::Answer,
-        flight::{ASKING, InFlight, Stage},
+        flight::{InFlight, Stage},
         machine::Victim,
         select::Ranked,
     },
@@ -26,10 +24,10 @@ use crate::{
     observe::pressure::{pod_usage, usage},
 };
 
-impl<A: Actuator> Agent<A> {
+impl<E: Effects> Agent<E> {
     pub(super) fn evict(&mut self, victim: Victim) {
         let Ranked { namespace, name, uid, .. } = &victim.ranked;
-        let enforced = self.eviction.acts && self.settings.eviction.mode == EvictionMode::Enforce;
+        let enforced = self.settings.eviction.mode == EvictionMode::Enforce;
         let text = text_of(&victim, enforced);
         match enforced {
             true => messages::Evicting { pod_namespace: namespace, pod_name: name, pod_uid: uid }
@@ -47,16 +45,7 @@ impl<A: Actuator> Agent<A> {
             self.publisher.evicted(pod, "observed", victim.why, "");
             return;
         }
-        let (roots, settings) = (self.roots.clone(), self.settings.clone());
-        let (answers, wanted) = (self.eviction.answers.clone(), self.eviction.wanted.subscribe());
-        tokio::spawn(async move {
-            let asking = evict::evict(&roots, &settings, &victim, &wanted);
-            let answer = tokio::time::timeout(ASKING, asking).await.unwrap_or_else(|_| {
-                Answer::Unknown { text: format!("no answer in {} s", ASKING.as_secs()) }
-            });
-            // Fails only while the agent ends.
-            let _ = answers.send(Answered { victim, answer });
-        });
+        self.effects.evict(&self.settings, victim, self.eviction.wanted.subscribe());
     }
 
     pub(super) fn eviction_answered(&mut self, answered: Answered) {
@@ -91,10 +80,11 @@ impl<A: Actuator> Agent<A> {
             .emit(format_args!("{text}"));
         }
         if let Some(reason) = reason {
-            // The pod's and the Node's event tell why, and only what the server has agreed to.
+            // The events of the pod and of the Node give the reason, and only for an eviction that
+            // the server accepted.
             let leaves = matches!(answer, Answer::Accepted | Answer::Migrating { .. });
             let text = if leaves { format!("{text}: {}", because(&victim)) } else { text };
-            // The pod may be gone by now: its names are those of the victim.
+            // The pod may be gone by now: use the victim's names.
             let pod = PodReference {
                 namespace: namespace.clone(),
                 name: name.clone(),
@@ -109,7 +99,8 @@ impl<A: Actuator> Agent<A> {
         self.eviction.next = self.now();
     }
 
-    /// A pod has left when the last of its cgroups is gone: its object goes sooner or later.
+    /// A pod has left when the last of its cgroups is gone; its object may disappear earlier or
+    /// later.
     pub(super) fn see_who_left(&mut self, at: Monotonic) {
         let left: Vec<InFlight> = self
             .eviction
@@ -146,7 +137,7 @@ impl<A: Actuator> Agent<A> {
                 };
                 containers.extend(usage(&self.roots.cgroup().join(facts.path), name));
             }
-            // The kubelet makes it before the first container, and removes it after the last.
+            // The kubelet creates it before the first container, and removes it after the last.
             let Some(folder) = self.tree.folder_of(uid) else { continue };
             all.push(pod_usage(&self.roots.cgroup().join(folder), uid.clone(), containers));
         }
@@ -161,10 +152,10 @@ impl<A: Actuator> Agent<A> {
     }
 }
 
-/// Why the victim, in words.
+/// Returns the reason for the victim, in words.
 fn because(victim: &Victim) -> String {
     let ranked = &victim.ranked;
-    format!("{}; of all pods it comes first: {}; {}", victim.why, ranked.why(), ranked.cost())
+    format!("{}; it comes first of all pods: {}; {}", victim.why, ranked.why(), ranked.cost())
 }
 
 fn text_of(victim: &Victim, enforced: bool) -> String {
@@ -178,10 +169,10 @@ fn text_of(victim: &Victim, enforced: bool) -> String {
     format!("{verb} {namespace}/{name}: {}", because(victim))
 }
 
-/// How an answer is reported.
+/// The report of an answer.
 struct Told {
     warning: bool,
-    /// Of the events, where there are any.
+    /// The reason of the events, if there are any.
     reason: Option<&'static str>,
     text: String,
 }
@@ -195,7 +186,7 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
             Some("SwapMigration"),
             format!("{pod} migrates to another node (the API server: {words})"),
         ),
-        Answer::Gone => (false, None, format!("{pod} is gone already, or leaves by itself")),
+        Answer::Gone => (false, None, format!("{pod} is gone already, or is leaving")),
         Answer::Withdrawn { .. } => (false, None, format!("did not ask to evict {pod}: {words}")),
         Answer::Budget { .. } => (
             true,
@@ -205,7 +196,7 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
         Answer::Unwilling { .. } => (
             true,
             Some("SwapEvictionRefused"),
-            format!("KubeVirt does not move {pod}; it is asked again after an hour: {words}"),
+            format!("KubeVirt does not move {pod}; the agent asks again after an hour: {words}"),
         ),
         Answer::Refused { .. } => (
             true,
@@ -215,17 +206,17 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
         Answer::Busy { .. } => (
             true,
             None,
-            format!("the API server could not evict {pod}, by no fault of the pod: {words}"),
+            format!("the API server could not evict {pod}, and the pod is not the cause: {words}"),
         ),
         Answer::Unreachable { .. } => {
-            (true, None, format!("the request to evict {pod} was not sent: {words}"))
+            (true, None, format!("the agent could not send the request to evict {pod}: {words}"))
         }
         Answer::Unknown { .. } => (
             true,
             None,
             format!(
-                "it is not known whether {pod} was evicted; no other pod is evicted until it is: \
-                 {words}"
+                "it is not known whether {pod} was evicted; the agent evicts no other pod until \
+                 it is: {words}"
             ),
         ),
     };

@@ -35,7 +35,7 @@ fn main() {
     // Without this thread, the work below still takes no longer than reading its files.
     let _ = thread::Builder::new().spawn(move || {
         thread::sleep(LONGEST);
-        watchdog(&format!("held up for {} s", LONGEST.as_secs()));
+        watchdog(&format!("delayed for {} s", LONGEST.as_secs()));
     });
     match run(&roots, std::io::stdin().lock(), &progress) {
         Err(nothing @ Nothing::State(_)) => rescue(&nothing.to_string()),
@@ -60,7 +60,7 @@ fn report(result: Result<Done, Nothing>) {
             log::start_hook();
             messages::HookSet { pod_uid: None, container_id: None }.emit_at(
                 messages::Level::Warn,
-                format_args!("{nothing}; its swap limit is what the runtime has set"),
+                format_args!("{nothing}; its swap limit is the runtime's"),
             );
             return;
         }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 const BRIEF: &str = "not with --brief";
-const ELSEWHERE: &str = "with --root, nobody is asked";
+const ELSEWHERE: &str = "--root: the check asks no running service";
 
 /// Same as for a failed check.
 const EXIT_BROKEN: u8 = 2;

@@ -26,78 +26,78 @@ use crate::{
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum InstallBy {
-    /// The cluster builds the pool's OS image with the package in it (MachineOSConfig)
+    /// The cluster builds the pool's OS image with the package (MachineOSConfig)
     Layer,
-    /// A unit fetches the package at boot and puts it into /usr/local
+    /// A unit downloads the package at boot and installs it below /usr/local
     FirstBoot,
-    /// The nodes have the package already
+    /// The nodes already have the package
     Present,
 }
 
 #[derive(Debug, Args)]
 pub struct Manifests {
-    /// The cluster's version of OpenShift: `oc get clusterversion` shows it
+    /// OpenShift version of the cluster: `oc get clusterversion` shows it
     #[arg(long, value_name = "4.x", value_parser = clap::value_parser!(Version))]
     openshift: Version,
-    /// The API versions of HyperConverged that the cluster serves, where they are not the usual ones
+    /// API versions of HyperConverged that the cluster serves, if not the default ones
     #[arg(long, value_name = "VERSIONS", value_parser = clap::value_parser!(HyperConverged))]
     hyperconverged: Option<HyperConverged>,
-    /// The machine config pool whose nodes get swap and the agent
+    /// Machine config pool whose nodes get swap and the agent
     #[arg(long, value_name = "POOL", default_value = "worker")]
     role: String,
-    /// How much memory pods may use in all, in percent of RAM: the swap is what is above 100
+    /// Memory that all pods together may use, in percent of RAM; the part above 100 is swap
     #[arg(long, value_name = "PERCENT")]
     overcommit_percent: Option<u64>,
-    /// Where swapped pages go: file, partition or zram
+    /// Kind of swap: file, partition or zram
     #[arg(long, value_name = "KIND")]
     swap_kind: Option<String>,
-    /// So much swap on every node, instead of by overcommit-percent
+    /// Size of the swap on every node, instead of --overcommit-percent
     #[arg(long, value_name = "SIZE")]
     swap_size: Option<String>,
-    /// The swapfile, or the partition by a name that is the same on every node
+    /// Path of the swapfile, or of the partition by a name that is the same on every node
     #[arg(long, value_name = "PATH")]
     swap_path: Option<String>,
-    /// More configuration for the nodes, as in /etc/wasp-agent/config.d
+    /// Add the settings of this file, in the format of /etc/wasp-agent/config.d
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How the nodes get the program
+    /// How the nodes get the package
     #[arg(long, value_name = "HOW", value_enum, default_value = "layer")]
     install: InstallBy,
-    /// Where the nodes, or the image's builder, fetch the package
+    /// URL from which the nodes, or the image builder, download the package
     #[arg(long, value_name = "URL", default_value = "")]
     rpm_url: String,
-    /// The package's SHA-256
+    /// SHA-256 of the package
     #[arg(long, value_name = "HEX", default_value = "")]
     rpm_sha256: String,
-    /// The image that the cluster builds for the pool
+    /// Image that the cluster builds for the pool
     #[arg(
         long,
         value_name = "IMAGE",
         default_value = "image-registry.openshift-image-registry.svc:5000/openshift-machine-config-operator/os-image:latest"
     )]
     push_spec: String,
-    /// The secret in openshift-machine-config-operator that may push it
+    /// Secret in openshift-machine-config-operator with permission to push the image
     #[arg(long, value_name = "SECRET", default_value = "")]
     push_secret: String,
-    /// Have the kubelet evict softly below so much memory.available
+    /// Set the kubelet's soft eviction threshold for memory.available
     #[arg(long, value_name = "SIZE")]
     eviction_soft: Option<String>,
-    /// For how long it must be below
+    /// Set the grace period of the soft eviction threshold
     #[arg(long, value_name = "DURATION", default_value = "1m30s")]
     eviction_soft_grace: String,
-    /// The nodes' RAM, to refuse what does not fit
+    /// RAM of the nodes, to reject a swap size that does not fit
     #[arg(long, value_name = "SIZE")]
     node_ram: Option<String>,
-    /// The nodes' disk, to refuse what does not fit
+    /// Disk size of the nodes, to reject a swap size that does not fit
     #[arg(long, value_name = "SIZE")]
     node_disk: Option<String>,
-    /// The rights of who taints nodes for the agent
+    /// Render the permissions of the user who taints nodes for the agent
     #[arg(long)]
     taint_guard: bool,
     /// Roll out to the control plane as well
     #[arg(long)]
     allow_control_plane: bool,
-    /// Write files into this folder, with the script that applies them, apply.sh; else print everything
+    /// Write the files and the script that applies them, apply.sh, to this directory; default: print them
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -114,7 +114,7 @@ pub fn manifests(asked: Manifests) -> ExitCode {
             Err(error) => fail(1, &format!("{error:#}")),
         },
         Err(problems) => {
-            fail(EXIT_CONFIG, &format!("nothing is rendered:\n  {}", problems.join("\n  ")))
+            fail(EXIT_CONFIG, &format!("no manifests rendered:\n  {}", problems.join("\n  ")))
         }
     }
 }
@@ -156,7 +156,7 @@ fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
     let (settings, resolved) = Settings::valid(resolve_drop_ins(&texts)?)?;
     let size = |option: &str, text: Option<String>| {
         text.map(|text| {
-            keys::size(&text).with_context(|| format!("{option} {text:?} is no size (64Gi)"))
+            keys::size(&text).with_context(|| format!("{option} {text:?} is not a size (64Gi)"))
         })
         .transpose()
     };

@@ -20,7 +20,10 @@ use crate::{
     config::{layers::Resolved, settings::Settings, show::effective, value::Problems},
     decide::check::without_wrong_lines,
     failpoint,
-    model::trouble::{Problem, Trouble, sentence},
+    model::{
+        trouble::{self, Problem, Trouble},
+        unknown::sentence,
+    },
     observe::published,
     report::{for_terminal, notify::status_now},
     roots::Roots,
@@ -33,7 +36,7 @@ const EXIT_CONFIG: u8 = 78;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
-    /// Folder that stands for the host's root, in image builds and tests
+    /// Use this directory as the host's root, for image builds and tests
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     #[command(subcommand)]
@@ -44,7 +47,7 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     OnNode(OnNode),
-    /// Render what an OpenShift cluster is given so that every node of a pool has swap and an agent
+    /// Render the manifests that give every node of an OpenShift pool swap and an agent
     Manifests(Box<manifests::Manifests>),
 }
 
@@ -53,34 +56,34 @@ enum Command {
 enum OnNode {
     /// Run the agent; systemd does this (wasp-agent.service)
     Run {
-        /// Decide and log everything, change nothing
+        /// Decide and log, but change nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Make the swap that is configured and set the kernel up for it; systemd does this at boot
-    /// (wasp-swap.service). Exit 69: refused, the node is better off without; 75: there is swap, but
-    /// not as configured
+    /// Make the configured swap and set the kernel up for it; systemd does this at boot
+    /// (wasp-swap.service). Exit 69: refused, the node is better without swap; 75: the swap is not as
+    /// configured
     Provision {
-        /// Say what would be done, do nothing
+        /// Print the steps, but change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Wait so long for the device of a partition that is not there yet
+        /// Wait up to this time for the device of a partition to appear
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         wait: u64,
     },
-    /// Remove the swap that `provision` made and put the kernel's settings back
+    /// Remove the swap that `provision` made and restore the kernel's settings
     Deprovision {
-        /// Say what would be done, do nothing
+        /// Print the steps, but change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Leave everything as it is while any page is in swap
+        /// Change nothing while any page is in swap
         #[arg(long)]
         if_unused: bool,
     },
-    /// Put the protected slices back to what they were before the agent came
+    /// Restore the settings that the protected slices and services had before the agent changed them
     Unprotect,
-    /// Remove the OCI hook, what the agent keeps in /run and the node's history; limits and swap stay as
-    /// they are
+    /// Remove the OCI hook, the agent's files in /run and the node's history; limits and swap do not
+    /// change
     Cleanup,
     /// Check whether this host can overcommit memory safely, and print how to fix each problem. Works
     /// before the installation, too. Exit 1: a warning; 2: a failure
@@ -88,53 +91,53 @@ enum OnNode {
         /// Print JSON
         #[arg(long, conflicts_with = "brief")]
         json: bool,
-        /// Only what is not well, a line each, without asking systemd and the API server
+        /// Print only warnings and failures, one line each, and do not ask systemd and the API server
         #[arg(long)]
         brief: bool,
     },
-    /// Load the configuration as the agent does and print what counts, and where it comes from
+    /// Load the configuration like the agent, and print each setting with its source
     CheckConfig,
-    /// Show what the agent sees and does: node, signals, evictions, pods by swap used
+    /// Show the state of the node: signals, evictions, problems, pods by swap used
     Status {
         /// Print JSON (docs/status.schema.json)
         #[arg(long, conflicts_with = "brief")]
         json: bool,
-        /// One line of three fields with tabs between them: swap, agent ("ready"), limits ("right").
-        /// Exit 1: something is not right
+        /// Print one line of three tab-separated fields: swap, agent ("ready"), limits ("right").
+        /// Exit 1: at least one field shows a problem
         #[arg(long, conflicts_with = "watch")]
         brief: bool,
-        /// Again every two seconds
+        /// Print again every two seconds
         #[arg(long)]
         watch: bool,
-        /// All pods, not only the first twenty
+        /// Print all pods, not only the first twenty
         #[arg(long)]
         all: bool,
-        /// In which order the pods are shown
+        /// Sort the pods by this
         #[arg(long, value_enum, value_name = "ORDER", default_value = "swap")]
         sort: overview::Sort,
     },
-    /// Report what happened on this node: evictions, outages, changed limits, memory and waits over time
+    /// Report the history of this node: evictions, outages, changed limits, memory and waits over time
     Report(report::Report),
-    /// Show how much memory this node has borne by its own history, and what is not known
+    /// Show how much memory use this node has sustained, from its own history
     Advise {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Explain why a pod's containers may swap what they may, and its place in the order of eviction
+    /// Explain the swap grants of a pod's containers, and the pod's place in the order of eviction
     Explain {
-        /// Its name, namespace/name, or UID
+        /// NAME, NAMESPACE/NAME or UID of the pod
         pod: String,
     },
-    /// Suspend a pod: freeze it, and move its memory to swap as far as its grant allows. A VM must have been
-    /// paused (virtctl pause). The running agent does it (docs/suspend.md)
+    /// Suspend a pod: freeze it, and move its memory to swap as far as its grant allows. Pause a VM first
+    /// (virtctl pause). The running agent does the work (docs/suspend.md)
     Suspend {
         /// NAMESPACE/POD
         pod: String,
-        /// Print what would be freed, do nothing
+        /// Print how much memory this would free, but change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Also a pod with exec or liveness probes, which the kubelet may restart while it is frozen
+        /// Suspend also a pod with exec or liveness probes, which the kubelet may restart while it is frozen
         #[arg(long)]
         force: bool,
     },
@@ -143,18 +146,18 @@ enum OnNode {
         /// NAMESPACE/POD
         pod: String,
     },
-    /// List suspended pods, with their memory before and now
+    /// List suspended pods, with their memory before and after
     Suspended {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show each container's swap grant and why, and what the agent would do now
+    /// Show each container's swap grant with its reason, and the limits that the agent would set now
     Plan {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Also show sandboxes and other cgroups that hold no container
+        /// Show also sandboxes and other cgroups without a container
         #[arg(long, conflicts_with = "overcommit_percent")]
         all: bool,
         /// Show what this overcommit-percent would change: swap, disk, and each container's grant
@@ -219,7 +222,7 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
             // systemd shows it while it waits to restart the service.
             let fix = without_wrong_lines(problems);
             let problem = Problem::new(Trouble::Reload, problems.to_string()).with_remedy(fix);
-            status_now(&sentence(&[problem]).unwrap_or_default());
+            status_now(&trouble::sentence(&[problem]).unwrap_or_default());
             fail(EXIT_CONFIG, &with_fix(problems))
         }
         (OnNode::Report(asked), _) => done(report::report(roots, &asked)),
@@ -234,7 +237,7 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
             Some(settings),
         ) => {
             let problems = with_fix(problems);
-            warn(&format!("{problems}\nwhat follows goes by the settings in force"));
+            warn(&format!("{problems}\nthe output uses the settings in effect"));
             by_settings(command, roots, &settings)
         }
         _ => fail(EXIT_CONFIG, &with_fix(problems)),
@@ -285,7 +288,7 @@ fn by_settings(command: OnNode, roots: &Roots, settings: &Settings) -> ExitCode 
 fn done(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &format!("{error:#}")),
+        Err(error) => fail(1, &sentence(error.as_ref())),
     }
 }
 

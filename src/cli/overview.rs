@@ -13,7 +13,7 @@ use crate::{
     act::records::Records,
     config::settings::Settings,
     decide::kubelet::as_in_force,
-    decide::{decision::Snapshot, guests::without_overcommitment},
+    decide::{decision::Snapshot, guests::without_overcommitment, suspend::Suspensions},
     model::{
         host::{ContainerFacts, MemoryEvents, PodFacts, Role},
         pod::{ContainerId, Pods},
@@ -35,6 +35,7 @@ use crate::{
         verdict::Verdict,
     },
     roots::Roots,
+    state::StateFile,
 };
 
 /// The time over which rates are measured.
@@ -58,13 +59,13 @@ pub struct Shown {
 /// In which order pods are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
-    /// By swap used
+    /// Swap used
     Swap,
-    /// By pages that come back from swap
+    /// Pages read back from swap
     In,
-    /// By the time in which all of their processes wait for memory
+    /// Time in which all processes of the pod wait for memory
     Stall,
-    /// By the order of eviction
+    /// Order of eviction
     Eviction,
 }
 
@@ -130,13 +131,13 @@ pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Resu
     match found[..] {
         [pod] => super::print(&explain::explain(&overview, pod)),
         [] => anyhow::bail!(
-            "no pod {wanted} on this node with containers that run (wasp-agent status --all lists \
-             those there are; a pod that the agent does not know yet is in none)"
+            "no pod {wanted} with running containers on this node (wasp-agent status --all lists \
+             the pods; a pod that the agent does not know yet is not listed)"
         ),
         _ => {
             let names: Vec<String> =
                 found.iter().map(|pod| format!("{}/{}", pod.namespace, pod.pod)).collect();
-            anyhow::bail!("{wanted} is the name of several pods: say {}", names.join(" or "))
+            anyhow::bail!("several pods have the name {wanted}: choose {}", names.join(" or "))
         }
     }
 }
@@ -242,7 +243,8 @@ impl<'a> Host<'a> {
 
     fn overview(&self, look: &Look, before: &Look) -> Overview {
         let mut notes = look.notes.clone();
-        let published = published(&self.roots).map_err(|error| notes.push(error)).ok().flatten();
+        let published =
+            published(&self.roots).map_err(|error| notes.push(error.to_string())).ok().flatten();
         let node = node::memory(&self.roots);
         let node = node.map_err(|error| notes.push(error.to_string())).unwrap_or_default();
         let running = published.as_ref().filter(|published| is_running(&self.roots, published));
@@ -251,11 +253,14 @@ impl<'a> Host<'a> {
         let running = running.map(|running| &running.kubelet);
         let (settings, node, swap_is_certain) = as_in_force(self.settings, config, running, node);
         let Look { containers, slices, .. } = look;
+        let suspensions = StateFile::<Suspensions>::new(&self.roots).load();
+        let suspensions = suspensions.ok().flatten().unwrap_or_default();
         let snapshot = Snapshot {
             node,
             pods: &self.pods,
             containers,
             slices,
+            suspensions: &suspensions,
             swap_is_certain,
             thorough: true,
         };
@@ -301,15 +306,15 @@ impl<'a> Host<'a> {
     /// Returns the state of the agent that made the publication.
     fn state(&self, published: Option<&Published>) -> AgentState {
         let Some(published) = published else {
-            let doubt = "not running: it has published nothing since the boot \
-                         (systemctl status wasp-agent)";
-            return AgentState { running: false, doubt: Some(doubt.to_owned()) };
+            let warning = "not running: it has published nothing since the boot (systemctl status \
+                wasp-agent)";
+            return AgentState { running: false, warning: Some(warning.to_owned()) };
         };
         let (running, age) = (is_running(&self.roots, published), age(published));
         let late = self.settings.limits.resync * 3 + Duration::from_secs(30);
-        let doubt = match (running, age) {
+        let warning = match (running, age) {
             (false, _) => Some(format!(
-                "not running: what follows is of {} (systemctl status wasp-agent)",
+                "not running: the data is from {} (systemctl status wasp-agent)",
                 published.written
             )),
             (true, Some(age)) if age > late.min(SILENT) => {
@@ -317,7 +322,7 @@ impl<'a> Host<'a> {
             }
             (true, _) => None,
         };
-        AgentState { running, doubt }
+        AgentState { running, warning }
     }
 }
 

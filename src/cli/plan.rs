@@ -14,6 +14,7 @@ use crate::{
         limits::decide,
         pods::{lost_pods, without_cgroup, without_limit},
         state::State,
+        suspend::Suspensions,
         what_if::{self, with_percent},
     },
     model::{host::Monotonic, pod::Pods, published::Published},
@@ -73,15 +74,24 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     let config = kubelet.as_ref().map(Option::as_ref).map_err(drop);
     let (in_force, counted, swap_is_certain) =
         as_in_force(settings, config, running.as_ref().map(|running| &running.kubelet), node);
-    let snapshot =
-        Snapshot { node: counted, pods, containers, slices, swap_is_certain, thorough: true };
+    let suspensions =
+        &StateFile::<Suspensions>::new(roots).load().ok().flatten().unwrap_or_default();
+    let snapshot = Snapshot {
+        node: counted,
+        pods,
+        containers,
+        slices,
+        suspensions,
+        swap_is_certain,
+        thorough: true,
+    };
     let settings = &in_force;
     let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
     notes.extend(unreadable);
     match &kubelet {
         Ok(Some(config)) => notes.extend(unusable(config)),
         Ok(None) => {}
-        Err(error) => notes.push(error.clone()),
+        Err(error) => notes.push(error.to_string()),
     }
     notes.extend(swap_control(roots).lacks().map(str::to_owned));
     let without = tree.without_limit().count();
@@ -103,13 +113,13 @@ fn pods(
     runtime: &tokio::runtime::Runtime,
 ) -> (Pods, Vec<String>) {
     let asked = runtime.block_on(async {
-        let late = || anyhow::anyhow!("no answer for {} s", PATIENCE.as_secs());
+        let late = || anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs());
         tokio::time::timeout(PATIENCE, from_api(roots, settings))
             .await
             .unwrap_or_else(|_| Err(late()))
     });
     asked.unwrap_or_else(|error| {
-        let note = format!("API server not reachable, going by the agent's records: {error:#}");
+        let note = format!("API server not reachable, using the agent's records: {error:#}");
         (Records::new(roots).load(), vec![note])
     })
 }
@@ -169,7 +179,7 @@ async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<(Pods, V
         while let Some(pod) = list.next().await? {
             match pod {
                 Ok(pod) => drop(pods.insert(pod.uid.clone(), Arc::new(pod))),
-                Err(odd) => notes.push(format!("left out, it cannot be read: {odd}")),
+                Err(odd) => notes.push(format!("skipped, it cannot be read: {odd}")),
             }
         }
         anyhow::Ok((pods, notes))

@@ -1,31 +1,37 @@
 //! `wasp-agent report` and `wasp-agent advise`: evaluate the node's history.
 
+use crate::model::counted::counted;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use jiff::{Span, Timestamp, tz::TimeZone};
+use serde::Serialize;
 
 use crate::{
-    decide::history::{borne, recent, summary},
+    decide::{
+        history::{Borne, borne, recent, summary},
+        reclaim::history::{Advice, WorkingSets},
+    },
     history::{self, History},
     report::{history as shown, plot},
     roots::Roots,
+    state::StateFile,
 };
 
 #[derive(Debug, Args)]
 pub struct Report {
-    /// From when on: yesterday, today, a duration back from now (90m, 2h, 3d), a date or an RFC 3339 time;
-    /// days begin at midnight UTC
+    /// Start of the report: yesterday, today, a duration before now (90m, 2h, 3d), a date or an RFC 3339
+    /// time; days begin at midnight UTC
     #[arg(long, value_name = "TIME", default_value = "yesterday")]
     since: String,
-    /// Print JSON, with a point for each minute
+    /// Print JSON, with one entry for each minute
     #[arg(long)]
     json: bool,
-    /// Draw memory, swap traffic and waits over time into this file
+    /// Write an SVG of memory, swap traffic and waits over time to this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Write report and pictures into this file, for a browser
+    /// Write the report with its charts as HTML to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -35,14 +41,14 @@ fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
     let mut notes = Vec::new();
     if history.unreadable > 0 {
         notes.push(format!(
-            "{} lines of {} could not be read and are left out",
-            history.unreadable,
+            "skipped {} of {}",
+            counted(history.unreadable, "unreadable line", "unreadable lines"),
             history::EVENTS
         ));
     }
     if history.minutes.is_empty() {
         notes.push(format!(
-            "{} holds no minute: the agent has not run for a minute yet, or {} may not be written \
+            "{} has no minute: the agent has not run for a minute yet, or cannot write {} \
              (wasp-agent status)",
             history::MINUTES,
             history::FOLDER
@@ -55,7 +61,7 @@ pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let since = since(&asked.since, now).with_context(|| {
         format!(
-            "--since {:?} is no time: give yesterday, today, 90m, 2h, 3d, 2026-11-28 or \
+            "--since {:?} is not a time: use yesterday, today, 90m, 2h, 3d, 2026-11-28 or \
              2026-11-28T06:00:00Z",
             asked.since
         )
@@ -83,6 +89,15 @@ pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
     super::print(&text)
 }
 
+/// The JSON of `wasp-agent advise`.
+#[derive(Serialize)]
+struct Advised<'a> {
+    #[serde(flatten)]
+    borne: &'a Borne,
+    /// `null` where reclaim has measured nothing.
+    working_sets: Option<Advice>,
+}
+
 pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     let (history, mut notes) = read(roots)?;
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
@@ -90,16 +105,25 @@ pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     match history.minutes.len() - minutes.len() {
         0 => {}
         count => notes.push(format!(
-            "{count} records are left out: they are older than 14 days, or of a later time than now (a \
-             clock that was wrong)"
+            "skipped {}: older than 14 days, or later than now (the clock was wrong)",
+            counted(count, "record", "records")
         )),
     }
     let borne = borne(&minutes);
+    let working_sets = match StateFile::<WorkingSets>::new(roots).load() {
+        Ok(found) => found.and_then(|sets| sets.advice()),
+        Err(error) => {
+            notes.push(format!("{error}: what reclaim has measured is left out"));
+            None
+        }
+    };
     if json {
-        return super::print(&(serde_json::to_string(&borne)? + "\n"));
+        let advised = Advised { borne: &borne, working_sets };
+        return super::print(&(serde_json::to_string(&advised)? + "\n"));
     }
     let notes = notes.iter().fold(String::new(), |all, note| all + "Note: " + note + "\n");
-    super::print(&(notes + &shown::advice(&borne)))
+    let measured = working_sets.as_ref().map_or_else(String::new, shown::measured);
+    super::print(&(notes + &shown::advice(&borne) + &measured))
 }
 
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {

@@ -39,7 +39,7 @@ pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
         Ok(found) => {
             let pods = found.unwrap_or_default();
             let Some(found) = pods.named(&namespace, &pod) else {
-                bail!("no agent runs, and {namespace}/{pod} is not suspended");
+                bail!("the agent is not running, and {namespace}/{pod} is not suspended");
             };
             let mut thawed = Thawed::default();
             thawed.pod(roots, found);
@@ -116,8 +116,12 @@ fn ask(roots: &Roots, request: &Request) -> anyhow::Result<Reply> {
     if line.is_empty() {
         written.with_context(|| format!("cannot write to {shown}"))?;
     }
-    serde_json::from_str(&line)
-        .with_context(|| format!("the agent at {shown} ended, or its answer was not understood"))
+    serde_json::from_str(&line).with_context(|| {
+        format!(
+            "the agent at {shown} ended, or sent an answer that cannot be \
+            parsed"
+        )
+    })
 }
 
 fn show(reply: Reply, json: bool) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
         let reserves_before = StateFile::<ReservesBefore>::new(roots);
         let reserves = reserves_before.load()?.unwrap_or_default().units;
         if slices.is_empty() && reserves.is_empty() {
-            return super::print("nothing to undo: no slice was changed since the last boot\n");
+            return super::print("nothing to restore: no slice was changed since the last boot\n");
         }
         let path = roots.system_bus();
         let connection = bus::connect(&path)
@@ -35,11 +35,11 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
             };
             // A failure must not keep the other slices from being restored.
             if let Err(error) = undone.await {
-                failed.push(format!("cannot put {slice} back: {error}"));
+                failed.push(format!("cannot restore {slice}: {error}"));
                 left.slices.insert(slice, was);
                 continue;
             }
-            super::print(&format!("{slice} is as it was: MemorySwapMax={}\n", was.swap_max))?;
+            super::print(&format!("restored {slice}: MemorySwapMax={}\n", was.swap_max))?;
         }
         keep(&before, &left, left.slices.is_empty())?;
         let mut left = ReservesBefore::default();
@@ -49,13 +49,13 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
                 if let Err(error) = set_reserve(&connection, &unit, what, value).await
                     && !bus::is_unit_gone(&error)
                 {
-                    failed.push(format!("cannot put {} of {unit} back: {error}", what.property()));
+                    failed.push(format!("cannot restore {} of {unit}: {error}", what.property()));
                     left.units.entry(unit.clone()).or_default().insert(what, value);
                     continue;
                 }
                 let value =
                     if value == u64::MAX { "not set".to_owned() } else { value.to_string() };
-                super::print(&format!("{unit}: {} is {value} again\n", what.property()))?;
+                super::print(&format!("restored {unit}: {} is {value}\n", what.property()))?;
             }
         }
         keep(&reserves_before, &left, left.units.is_empty())?;

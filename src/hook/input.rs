@@ -32,7 +32,7 @@ impl State {
         let mut state = serde_json::Deserializer::from_reader(stdin.take(LARGEST_BYTES));
         let state = Self::deserialize(&mut state).map_err(|error| error.to_string())?;
         if state.pid <= 0 {
-            return Err(format!("pid {} is no process", state.pid));
+            return Err(format!("pid {} is not a process", state.pid));
         }
         Ok(state)
     }

@@ -15,9 +15,10 @@ use crate::{
     act::records::{self, Granted},
     act::{Written, cgroup::write_limit},
     decide::estimate::{self, Claims, Why},
+    errors::FileError,
     model::{hook::HookSettings, swap::SwapMax},
     roots::Roots,
-    state::{FileError, StateFile},
+    state::StateFile,
 };
 use input::{Config, State};
 pub use rescue::{Progress, give_up};
@@ -40,13 +41,13 @@ pub struct Done {
 /// The reason for doing nothing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nothing {
-    #[error("the runtime's state on standard input makes no sense: {0}")]
+    #[error("the runtime's state on standard input is invalid: {0}")]
     State(String),
     /// The container does not belong to Kubernetes.
-    #[error("the process is in no pod's cgroup")]
+    #[error("the process is not in a pod's cgroup")]
     NotInAPod,
     /// The process ID now belongs to another process, whose limit is not the hook's to write.
-    #[error("process {pid} is not of container {id:?}, which is gone")]
+    #[error("process {pid} is not in container {id:?}, which is gone")]
     Another { pid: i32, id: String },
     #[error("cannot read the cgroup of process {pid}: {error}")]
     NoCgroup { pid: i32, error: String },

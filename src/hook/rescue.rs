@@ -43,11 +43,11 @@ pub fn give_up(roots: &Roots, progress: &Progress) -> Option<String> {
         Reached::Limits => return None,
     };
     let Some(target) = target else {
-        return Some("its cgroup is not known, its swap limit is what the runtime has set".into());
+        return Some("its cgroup is not known, so its swap limit is the runtime's".into());
     };
     let failed = write(roots, &target, SwapMax::ZERO);
     let what = format!("container {} of pod {} starts with no swap", target.id, target.pod);
-    Some(if failed.is_empty() { what } else { format!("{what}: not set: {}", failed.join("; ")) })
+    Some(if failed.is_empty() { what } else { format!("{what} not set: {}", failed.join("; ")) })
 }
 
 /// Finds the container's process, which is a child of the runtime like the hook. Returns `None` if

@@ -215,7 +215,7 @@ fn what_is_no_regular_file_holds_nobody_up() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         let _ = fs::remove_file(&file);
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(host.run().unwrap().doubt.unwrap().contains("no regular file"), "{path}");
+        assert!(host.run().unwrap().doubt.unwrap().contains("not a regular file"), "{path}");
         assert_eq!(host.limits(), ["0", "0"], "{path}");
     }
 }

@@ -20,21 +20,22 @@ pub fn problems(rollout: &Rollout) -> Vec<String> {
     let pool = &rollout.pool;
     if !is_label(pool) {
         problems.push(format!(
-            "--role {pool:?} is no machine config pool: lower case letters, digits and '-', at most 63"
+            "--role {pool:?} is not a machine config pool: use lower case letters, digits and \
+             '-', at most 63 characters"
         ));
     }
     if CONTROL_PLANE.contains(&pool.as_str()) && !rollout.control_plane_allowed {
         problems.push(format!(
-            "--role {pool} is the control plane: etcd suffers from a disk that swaps, and no VM runs \
-             there; --allow-control-plane if its nodes run VMs all the same"
+            "--role {pool} is the control plane: a disk that swaps slows etcd down, and no VM \
+             runs there; if its nodes run VMs anyway, use --allow-control-plane"
         ));
     }
     not_in_this_version(rollout, &mut problems);
     let swap = &rollout.settings.swap;
     if swap.size == (SwapSize::Overcommit { percent: 100 }) && swap.kind != SwapKind::Partition {
         problems.push(
-            "no swap is asked for: --overcommit-percent 150 makes half as much as there is RAM, \
-             --swap-size 32Gi so much on every node"
+            "no swap is requested: --overcommit-percent 150 makes swap of half the RAM, \
+             --swap-size 32Gi makes 32 GiB on every node"
                 .to_owned(),
         );
     }
@@ -44,12 +45,12 @@ pub fn problems(rollout: &Rollout) -> Vec<String> {
     }
     if let Install::Layer { push_spec, push_secret, .. } = &rollout.install {
         if push_spec.is_empty() || !push_spec.bytes().all(|b| b.is_ascii_graphic()) {
-            problems.push(format!("--push-spec {push_spec:?} is no image"));
+            problems.push(format!("--push-spec {push_spec:?} is not an image"));
         }
         if push_secret.is_empty() || !push_secret.bytes().all(is_name_byte) {
             problems.push(
-                "--push-secret names no secret: the one in openshift-machine-config-operator that may \
-                 push the nodes' image"
+                "--push-secret names no secret: use one in openshift-machine-config-operator that \
+                 may push the nodes' image"
                     .to_owned(),
             );
         }
@@ -63,7 +64,7 @@ pub fn problems(rollout: &Rollout) -> Vec<String> {
         }
         if !is_duration(&soft.grace_period) {
             problems.push(format!(
-                "--eviction-soft-grace {:?} is no duration (90s, 1m30s)",
+                "--eviction-soft-grace {:?} is not a duration (90s, 1m30s)",
                 soft.grace_period
             ));
         }
@@ -76,22 +77,23 @@ fn not_in_this_version(rollout: &Rollout, problems: &mut Vec<String>) {
     let (version, pool) = (rollout.openshift, &rollout.pool);
     if !version.reads_drop_ins(pool) && !version.kubelet_config_takes_swap() {
         problems.push(format!(
-            "--role {pool}: on OpenShift {version} the control plane's kubelet has failSwapOn: true, \
-             reads no drop-in, and a KubeletConfig may not change it; it can have swap from 4.23 on"
+            "--role {pool}: on OpenShift {version} the control plane's kubelet has failSwapOn: \
+             true, reads no drop-in, and a KubeletConfig cannot change it; swap is possible \
+             from 4.23 on"
         ));
     }
     if rollout.grants == GrantsAsked::Kubelet && !version.kubelet_can_grant() {
         problems.push(format!(
             "grants = \"kubelet\": the kubelet of OpenShift {version} does not start with \
-             swapBehavior, because its feature gate NodeSwap is off; leave grants out, and the agent \
-             grants"
+             swapBehavior, because its feature gate NodeSwap is off; remove grants, and the \
+             agent sets the limits"
         ));
     }
     if rollout.grants == GrantsAsked::Kubelet && grants_differently(rollout) {
         problems.push(
             "grants = \"kubelet\" contradicts limits.policy, limits.eligibility and \
-             limits.system-reserved-percent: only the agent knows them; leave grants out, and \
-             the agent grants"
+             limits.system-reserved-percent: only the agent supports them; remove grants, and \
+             the agent sets the limits"
                 .to_owned(),
         );
     }
@@ -128,7 +130,7 @@ fn does_not_fit(rollout: &Rollout, problems: &mut Vec<String>) {
             };
             if bytes.saturating_add(reserve) > disk {
                 problems.push(format!(
-                    "a swapfile of {} does not fit a disk of {} of which {} stay free \
+                    "a swapfile of {} does not fit on a disk of {} of which {} stay free \
                      (swap.reserve): lower --overcommit-percent or --swap-size",
                     human_bytes(bytes),
                     human_bytes(disk),
@@ -137,7 +139,7 @@ fn does_not_fit(rollout: &Rollout, problems: &mut Vec<String>) {
             }
         }
         (SwapKind::Zram, _) if ram > 0 && bytes > ram.saturating_mul(2) => problems.push(format!(
-            "a zram of {} in {} of RAM: what is compressed is rarely less than a half",
+            "a zram of {} in {} of RAM: compressed data is rarely smaller than half",
             human_bytes(bytes),
             human_bytes(ram)
         )),
@@ -151,12 +153,13 @@ fn package_problems(Package { url, sha256 }: &Package, problems: &mut Vec<String
     let http = url.starts_with("https://") || url.starts_with("http://");
     if !http || !url.bytes().all(plain) {
         problems.push(format!(
-            "--rpm-url {url:?} is no http(s) address of a package, without blanks and quotes"
+            "--rpm-url {url:?} is not the http(s) address of a package, without blanks and quotes"
         ));
     }
     if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
         problems.push(format!(
-            "--rpm-sha256 {sha256:?} is no SHA-256: `sha256sum` of the package, 64 hexadecimal digits"
+            "--rpm-sha256 {sha256:?} is not a SHA-256: run `sha256sum` on the package, 64 \
+             hexadecimal digits"
         ));
     }
 }

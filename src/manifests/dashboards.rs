@@ -33,7 +33,7 @@ const PANELS: &[Panel] = &[
         ],
     },
     Panel {
-        title: "Working set and swap in use, as a part of RAM",
+        title: "Working set and swap in use, as a fraction of RAM",
         unit: RATIO,
         queries: &[(
             "(wasp_agent_node_working_set_bytes{n} + wasp_agent_node_swap_used_bytes{n}) / \
@@ -64,12 +64,12 @@ const PANELS: &[Panel] = &[
         ],
     },
     Panel {
-        title: "Signals of eviction, as a ratio to their thresholds",
+        title: "Eviction signals, relative to their thresholds",
         unit: RATIO,
         queries: &[("wasp_agent_signal_ratio{n}", "{{instance}} {{signal}}")],
     },
     Panel {
-        title: "Evictions in an hour",
+        title: "Evictions per hour",
         unit: NUMBER,
         queries: &[(
             "sum by (instance, outcome) (increase(wasp_agent_evictions_total{n}[1h])) > 0",
@@ -85,15 +85,15 @@ const PANELS: &[Panel] = &[
         ],
     },
     Panel {
-        title: "Containers above their grant, and without a limit",
+        title: "Containers above their grant, and without limit",
         unit: NUMBER,
         queries: &[
             ("wasp_agent_containers_above_grant{n}", "{{instance}} above"),
-            ("wasp_agent_containers_unlimited{n}", "{{instance}} without a limit"),
+            ("wasp_agent_containers_unlimited{n}", "{{instance}} without limit"),
         ],
     },
     Panel {
-        title: "Limits written in an hour, by cause",
+        title: "Limits written per hour, by cause",
         unit: NUMBER,
         queries: &[(
             "sum by (instance, cause) (increase(wasp_agent_limits_written_total{n}[1h]))",

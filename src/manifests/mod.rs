@@ -32,7 +32,7 @@ pub struct Rollout {
     /// The drop-ins that the nodes read, and the settings that result.
     pub drop_ins: Vec<DropIn>,
     pub settings: Settings,
-    /// Which program grants swap, if the settings name it.
+    /// The program that grants swap, if the settings name it.
     pub grants: GrantsAsked,
     pub install: Install,
     pub eviction_soft: Option<EvictionSoft>,
@@ -65,7 +65,7 @@ impl DropIn {
     }
 }
 
-/// How the nodes get the programs.
+/// The way in which the nodes get the programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Install {
     /// The nodes have them already.
@@ -113,8 +113,8 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     if !rollout.openshift.reads_drop_ins(pool) {
         manifests.push(yaml(
             "10-kubeletconfig.yaml",
-            "The kubelet starts on a node that has swap. A pool takes one KubeletConfig: where there \
-             is one already, add these lines to its spec and delete this file.",
+            "Lets the kubelet start on a node that has swap. A pool takes one KubeletConfig: if \
+             it has one, add these lines to its spec and delete this file.",
             &kubelet::kubelet_config(rollout),
         ));
     }
@@ -125,14 +125,15 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
         });
         manifests.push(yaml(
             "20-machineosconfig.yaml",
-            "The cluster builds the pool's OS image with the package in it, anew for each OS update.",
+            "The cluster builds the pool's OS image with the package, again for each OS update.",
             &cluster::machine_os_config(rollout, package, push_spec, push_secret),
         ));
     }
     manifests.push(yaml(
         "30-machineconfig.yaml",
         &format!(
-            "Rendered from {pool}.bu: configuration, units, {}and psi=1, which RHEL boots without.",
+            "Rendered from {pool}.bu: configuration, units, {}and psi=1, which RHEL does not \
+             enable.",
             match rollout.openshift.reads_drop_ins(pool) {
                 true => "the kubelet's drop-in, ",
                 false => "",
@@ -142,19 +143,19 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     ));
     manifests.push(yaml(
         &format!("{pool}.bu"),
-        "Butane, for `butane --strict`: the same as 30-machineconfig.yaml, to be read.",
+        "Butane, for `butane --strict`: the same as 30-machineconfig.yaml, for reading.",
         &config.butane(pool),
     ));
     manifests
         .push(Manifest { name: format!("{pool}.ign"), text: format!("{:#}\n", config.ignition()) });
     manifests.push(yaml(
         "40-namespace.yaml",
-        "Holds the alerts. Nothing of the agent runs in the cluster.",
+        "Holds the alerts. The agent runs nothing in the cluster.",
         &cluster::namespace(),
     ));
     manifests.push(yaml(
         "41-prometheusrule.yaml",
-        "Alerts on the nodes that swap; most need the agent's own metrics (docs/metrics.md).",
+        "Alerts about nodes that swap; most need the agent's own metrics (docs/metrics.md).",
         &alerts::prometheus_rule(),
     ));
     manifests.push(yaml(
@@ -170,23 +171,24 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     ));
     manifests.push(yaml(
         "44-perses-dashboard.yaml",
-        "The same for Perses. It is applied by hand, where the Cluster Observability Operator is \
+        "The same for Perses. Apply it by hand, if the Cluster Observability Operator is \
          installed with Perses.",
         &dashboards::perses(),
     ));
     if rollout.taint_guard {
         manifests.push(yaml(
             "50-taint-guard.yaml",
-            "A node may not taint itself (NodeRestriction): for eviction.scheduling-guard = \"taint\" \
-             the user of eviction.guard-kubeconfig needs these rights, and no more.",
+            "A node cannot taint itself (NodeRestriction): for eviction.scheduling-guard = \
+             \"taint\" the user of eviction.guard-kubeconfig needs only these rights.",
             &cluster::taint_guard(),
         ));
     }
     if let Some(percent) = cluster::overcommit_percent(rollout) {
         manifests.push(yaml(
             "60-hyperconverged.yaml",
-            "Last: from now on VMs request less memory than they are given. KubeVirt is told by its \
-             operator's annotation: above 100 % in its spec, that deploys an agent of its own.",
+            "Last: from now on VMs request less memory than they are given. This annotation of \
+             the operator sets KubeVirt's percentage: a value above 100 % in the operator's \
+             spec would deploy its own agent.",
             &cluster::hyperconverged(rollout, percent),
         ));
     }

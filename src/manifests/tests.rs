@@ -252,9 +252,9 @@ fn nonsense_is_refused() {
     let problem = refused(|rollout| rollout.pool = "master".to_owned());
     assert!(problem.contains("--allow-control-plane"), "{problem}");
     let problem = refused(|rollout| rollout.pool = "Worker!".to_owned());
-    assert!(problem.contains("no machine config pool"), "{problem}");
+    assert!(problem.contains("not a machine config pool"), "{problem}");
     let none = rollout("");
-    assert!(render(&none).unwrap_err()[0].contains("no swap is asked for"));
+    assert!(render(&none).unwrap_err()[0].contains("no swap is requested"));
     for url in ["ftp://x/y.rpm", "https://x/y z.rpm", "https://x/'; rm -rf /", "", "https://x/%s"] {
         let problem = refused(|rollout| {
             rollout.install =
@@ -291,7 +291,7 @@ fn swap_that_does_not_fit_is_refused_where_the_node_is_told() {
     assert_eq!(sized(Some(64 * GIB), Some(38 * GIB)), Ok(()));
     let problems = sized(Some(64 * GIB), Some(37 * GIB)).unwrap_err();
     assert!(
-        problems[0].contains("a swapfile of 32.0 GiB does not fit a disk of 37.0 GiB"),
+        problems[0].contains("a swapfile of 32.0 GiB does not fit on a disk of 37.0 GiB"),
         "{problems:?}"
     );
     let problems = sized(None, Some(37 * GIB)).unwrap_err();

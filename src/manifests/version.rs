@@ -76,7 +76,7 @@ impl FromStr for Version {
             }
         };
         match version < Self::OLDEST {
-            true => Err(format!("OpenShift {} is the oldest that is supported", Self::OLDEST)),
+            true => Err(format!("OpenShift {} is the oldest supported version", Self::OLDEST)),
             false => Ok(version),
         }
     }
@@ -119,7 +119,7 @@ impl FromStr for HyperConverged {
         [Self::V1, Self::V1Beta1]
             .into_iter()
             .find(|version| serves(*version))
-            .ok_or_else(|| "none of the known versions of hco.kubevirt.io: v1, v1beta1".to_owned())
+            .ok_or_else(|| "not a known version of hco.kubevirt.io: v1, v1beta1".to_owned())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Formats the output of `wasp-agent explain POD`: why its containers may swap as much as they may,
 //! and its rank for eviction.
 
+use crate::model::counted::counted;
 use std::fmt::Write;
 
 use super::overview::{ContainerRow, Overview, PodRow, may_swap};
@@ -32,7 +33,11 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
         let _ = writeln!(text, "    in force   {}{whose}", readable(swap_max_in_force));
         let _ = writeln!(text, "    uses       {}", human_bytes(*swap_bytes));
         if let Some(hits @ 1..) = container.swap_limit_hits {
-            let _ = writeln!(text, "    met limit  {hits} times: it is bound by its grant");
+            let _ = writeln!(
+                text,
+                "    hit limit  {}: its grant limits it",
+                counted(hits, "time", "times")
+            );
         }
         if let Some(kills @ 1..) = container.oom_kills {
             let _ = writeln!(text, "    OOM kills  {kills}");
@@ -41,7 +46,7 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
     let _ = writeln!(text, "\n  All of the pod");
     let _ = writeln!(
         text,
-        "    may swap   {}: as much as those of its containers that run together",
+        "    may swap   {}: as much as those of its containers that run at the same time",
         readable(&pod.swap_grant)
     );
     if let Some(in_force) = &pod.swap_max_in_force {
@@ -50,7 +55,8 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
     let outside = match pod.swap_outside_containers_bytes {
         0 => String::new(),
         bytes => format!(
-            ", of that {} in no container: shared memory or files in memory that outlived one",
+            ", of that {} outside its containers: shared memory or files in memory that outlived \
+             one",
             human_bytes(bytes)
         ),
     };
@@ -77,10 +83,11 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
             }
             let _ = writeln!(
                 text,
-                "  The order: a container above its memory limit, the pod above its request, lower \
-                 priority, how far above (in steps of 1 % of RAM). Among equals: what nobody loses, whose \
-                 own pages move, what frees most for the least read-back, who has been here longest. Pods \
-                 that prefer to stay come last."
+                "  The order: a container above its memory limit, the pod above its request, \
+                 lower priority, how far above (in steps of 1 % of RAM). Among equals: no lost \
+                 data, own pages in swap traffic, most memory freed for the least read-back, \
+                 longest on the node. Pods with an annotation that prefers no eviction come \
+                 last."
             );
         }
     }

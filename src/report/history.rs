@@ -1,12 +1,16 @@
 //! Formats the output of `wasp-agent report` and `wasp-agent advise`.
 
+use crate::model::counted::counted;
 use std::{collections::BTreeMap, fmt::Write};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    decide::history::{BORNE, Borne, EvictionLine, Outage, SEEN_MINUTES, Spread, Summary},
+    decide::{
+        history::{BORNE, Borne, EvictionLine, Outage, SEEN_MINUTES, Spread, Summary},
+        reclaim::history::Advice,
+    },
     model::{history::Minute, swap::human_bytes},
 };
 
@@ -55,10 +59,6 @@ fn spread(spread: Option<Spread>, shown: impl Fn(u64) -> String) -> String {
     )
 }
 
-fn plural(count: u64, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
-}
-
 /// Formats the report for people. `notes` describe unreadable parts.
 pub fn report(summary: &Summary, notes: &[String]) -> String {
     let mut text = String::new();
@@ -68,7 +68,7 @@ pub fn report(summary: &Summary, notes: &[String]) -> String {
         text,
         "From {from} to {to} UTC ({}); {} recorded.\n",
         duration(summary.to.saturating_sub(summary.from)),
-        plural(minutes as u64, "minute is", "minutes are")
+        counted(minutes, "minute is", "minutes are")
     );
     for note in notes {
         let _ = writeln!(text, "Note: {note}");
@@ -84,8 +84,8 @@ pub fn report(summary: &Summary, notes: &[String]) -> String {
     let _ = writeln!(
         text,
         "  verified {}, {}{worst}",
-        plural(limits.verified, "limit", "limits"),
-        plural(limits.drifts, "drift", "drifts")
+        counted(limits.verified, "limit", "limits"),
+        counted(limits.drifts, "drift", "drifts")
     );
     let causes = limits.written.iter().filter(|(_, count)| **count > 0);
     let causes: Vec<String> = causes.map(|(cause, count)| format!("{cause} {count}")).collect();
@@ -96,14 +96,14 @@ pub fn report(summary: &Summary, notes: &[String]) -> String {
         let pods = repair.pods.iter().take(NAMED).map(|(pod, count)| format!("{pod} {count}"));
         let more = repair.pods.len().saturating_sub(NAMED);
         let more = if more > 0 {
-            format!(", {}", plural(more as u64, "pod more", "pods more"))
+            format!(", {}", counted(more, "more pod", "more pods"))
         } else {
             String::new()
         };
         let _ = writeln!(
             text,
             "  repaired {}: a writer set {} at the {} ({}{more})",
-            plural(repair.count, "time", "times"),
+            counted(repair.count, "time", "times"),
             repair.found,
             repair.level,
             pods.collect::<Vec<_>>().join(", ")
@@ -124,8 +124,8 @@ pub fn report(summary: &Summary, notes: &[String]) -> String {
     let signals = summary.signal_minutes as u64;
     let _ = writeln!(
         text,
-        "  a signal of eviction was active in {}",
-        plural(signals, "minute", "minutes")
+        "  an eviction signal was active in {}",
+        counted(signals, "minute", "minutes")
     );
     super::for_terminal(&text)
 }
@@ -142,8 +142,8 @@ fn evictions(text: &mut String, evictions: &[EvictionLine]) {
     if skipped > 0 {
         let _ = writeln!(
             text,
-            "  {} before these: --json has all",
-            plural(skipped as u64, "eviction", "evictions")
+            "  {}: use --json",
+            counted(skipped, "earlier eviction", "earlier evictions")
         );
     }
     for EvictionLine { at, pod, outcome, why, answer, left } in &evictions[skipped..] {
@@ -163,8 +163,8 @@ fn outages(text: &mut String, outages: &[Outage], to: u64) {
     if skipped > 0 {
         let _ = writeln!(
             text,
-            "  {} before these: --json has all",
-            plural(skipped as u64, "outage", "outages")
+            "  {}: use --json",
+            counted(skipped, "earlier outage", "earlier outages")
         );
     }
     for Outage { of, from, to: end, why } in &outages[skipped..] {
@@ -194,13 +194,14 @@ pub fn json(summary: &Summary, minutes: &[Minute], notes: &[String]) -> serde_js
 pub fn advice(borne: &Borne) -> String {
     let mut text = String::new();
     let (Some(from), Some(to), Some(held)) = (borne.from, borne.to, borne.held_percent) else {
-        return "No minute is recorded yet: the agent keeps 14 days in /var/lib/wasp-agent/history.\n"
+        return "No minute is recorded yet: the agent keeps 14 days in \
+            /var/lib/wasp-agent/history.\n"
             .to_owned();
     };
     let _ = writeln!(
         text,
         "{} from {} to {} UTC. Held: working set and swap in use, in percent of RAM.\n",
-        plural(borne.minutes as u64, "minute is recorded", "minutes are recorded"),
+        counted(borne.minutes, "minute is recorded", "minutes are recorded"),
         shown_time(from),
         shown_time(to)
     );
@@ -224,8 +225,8 @@ pub fn advice(borne: &Borne) -> String {
             waits(level.pods_all_waited),
             match level.is_borne() {
                 true => "borne",
-                false if level.minutes < SEEN_MINUTES => "seen too briefly",
-                false => "not borne",
+                false if level.minutes < SEEN_MINUTES => "too few minutes",
+                false => "not sustained",
             }
             .to_owned(),
         ]);
@@ -236,20 +237,34 @@ pub fn advice(borne: &Borne) -> String {
     let _ = match borne.up_to_percent {
         Some(percent) => writeln!(
             text,
-            "This node has borne up to {percent} % of its RAM: for {SEEN_MINUTES} minutes or more at each \
-             level, all of the pods' processes waited for memory at once for at most {limit} of the time, in \
-             95 % of the minutes. More than {} % was never seen, and nothing is known of it.",
+            "This node has sustained up to {percent} % of its RAM: for {SEEN_MINUTES} minutes or \
+             more at each level, all of the pods' processes waited for memory at the same time \
+             for at most {limit} of the time, in 95 % of the minutes. The history has no more \
+             than {} %, and shows nothing about higher levels.",
             held.max
         ),
         None => writeln!(
             text,
-            "No level was seen for {SEEN_MINUTES} minutes with waits of at most {limit} of the time: the \
-             history is too short, the kernel does not count waits (psi=1), or the node bears no more than it \
-             has. Nothing can be advised."
+            "No level lasted {SEEN_MINUTES} minutes with waits of at most {limit} of the time: \
+             the history is too short, the kernel does not count waits (psi=1), or the node \
+             already has as much as it can sustain. No advice is possible."
         ),
     };
-    text += "It goes by what the workloads did in that time; other workloads may hold less or touch more.\n";
+    text += "The advice is based on the workloads of that time; other workloads may hold less or \
+        use more.\n";
     super::for_terminal(&text)
+}
+
+/// What reclaim has measured, for people.
+pub fn measured(advice: &Advice) -> String {
+    let Advice { days, needs, would_have_held_percent } = advice;
+    format!(
+        "\nReclaim has measured on {}. On the day with the highest need, its pods needed {} of the {} that \
+         they held: memory for them could have been overcommitted up to {would_have_held_percent} % on each of these days.\n",
+        counted(*days as u64, "day", "days"),
+        human_bytes(needs.working_set_bytes),
+        human_bytes(needs.whole_bytes),
+    )
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ fn events() -> Vec<Event> {
         event(304, What::ApiBack),
         event(361, What::eviction("vms/virt-launcher-db-x7k2p", "migrating", why, "")),
         event(370, What::Left { pod: "vms/virt-launcher-db-x7k2p".into() }),
-        event(580, What::Problem { kind: "hook".into(), why: "no folder for hooks".into() }),
+        event(580, What::Problem { kind: "hook".into(), why: "no directory for hooks".into() }),
     ]
 }
 
@@ -81,7 +81,7 @@ fn the_report_of_a_night() {
 
 #[test]
 fn the_report_of_a_node_without_history() {
-    let notes = ["/var/lib/wasp-agent/history/minutes holds no minute".to_owned()];
+    let notes = ["/var/lib/wasp-agent/history/minutes has no minute".to_owned()];
     golden("report/nothing.txt", &report(&summary(&[], &[], 0, 3600), &notes));
 }
 

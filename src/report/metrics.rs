@@ -261,45 +261,59 @@ fn of_agent(published: &Published) -> Vec<Family> {
     let Counters { passes, pass_seconds, pass_buckets, .. } = counters;
     let bounds = PASS_BOUNDS.into_iter().chain([f64::MAX]);
     vec![
-        gauge("build_info", "1; the label says which version runs.")
+        gauge("build_info", "1; the label has the running version.")
             .by("version", [(published.agent.as_str(), true)]),
-        gauge("start_timestamp_seconds", "When the agent started.")
+        gauge("start_timestamp_seconds", "Time when the agent started.")
             .is(unix_seconds(&published.started)),
-        gauge("published_timestamp_seconds", "When the agent has published these values.")
+        gauge("published_timestamp_seconds", "Time when the agent published these values.")
             .is(unix_seconds(&published.written)),
-        gauge("problem", "Whether the agent has a problem of this kind; docs/operations.md lists the kinds.")
-            .by("kind", Trouble::ALL.iter().map(known)),
+        gauge(
+            "problem",
+            "Whether the agent has a problem of this kind; docs/operations.md lists the kinds.",
+        )
+        .by("kind", Trouble::ALL.iter().map(known)),
         Family {
             buckets: bounds.zip(pass_buckets.iter().copied()).collect(),
             ..Family::new(
                 Kind::Histogram,
                 "pass_duration_seconds",
-                "How long it takes to bring limits to what they should be: a pass over the containers \
-                 that may have changed.",
+                "Duration of a pass: how long the agent needs to correct the limits of the \
+                 containers that may have changed.",
             )
         }
         .is((*passes > 0).then_some(*pass_seconds)),
-        gauge("api_reachable", "Whether the API server has answered and nothing has failed since.")
-            .is(Some(api.reachable)),
+        gauge(
+            "api_reachable",
+            "Whether the API server has answered, without a failure since then.",
+        )
+        .is(Some(api.reachable)),
         counter("api_errors", "Lists and watches of the API server that failed.")
             .is(Some(counters.api_errors)),
-        gauge("suspended_pods", "Pods that `wasp-agent suspend` has put to sleep.")
+        gauge("suspended_pods", "Pods that `wasp-agent suspend` has suspended.")
             .is(Some(suspended.len())),
-        gauge("suspended_memory_bytes", "What of suspended pods stayed in RAM.")
+        gauge("suspended_memory_bytes", "Memory of suspended pods in RAM.")
             .is(Some(suspended.iter().map(|pod| pod.memory_bytes).sum::<u64>())),
-        gauge("suspended_swap_bytes", "What of suspended pods is in swap.")
+        gauge("suspended_swap_bytes", "Memory of suspended pods in swap.")
             .is(Some(suspended.iter().map(|pod| pod.swap_bytes).sum::<u64>())),
         counter("suspensions", "Pods that were suspended.").is(Some(counters.suspensions)),
-        counter("resumes", "Suspended pods that run again, for whatever reason.")
+        counter("resumes", "Suspended pods that run again, for any reason.")
             .is(Some(counters.resumes)),
-        gauge("client_certificate_expiry_timestamp_seconds", "When the node's credentials expire.")
-            .is(expires),
+        gauge(
+            "client_certificate_expiry_timestamp_seconds",
+            "Time when the node's credentials \
+            expire.",
+        )
+        .is(expires),
         gauge("pods", "Pods of this node that the agent knows.").is(Some(api.pods)),
-        gauge("slice_protected", "Whether a slice that is to be protected is so in every respect.")
+        gauge("slice_protected", "Whether a configured slice is fully protected.")
             .by("slice", protection.wanted.iter().map(protected)),
         gauge("hook_installed", "Whether the OCI hook is installed.").is(Some(hook.file.is_some())),
-        gauge("grants", "1 for who grants swap: the agent, the kubelet, or auto while that is not known.")
-            .by("by", Grants::WORDS.iter().map(|who| (*who, u64::from(kubelet.grants == *who)))),
+        gauge(
+            "grants",
+            "1 for the program that sets swap limits: the agent, the kubelet, or auto \
+            while that is not known.",
+        )
+        .by("by", Grants::WORDS.iter().map(|who| (*who, u64::from(kubelet.grants == *who)))),
     ]
 }
 
@@ -318,23 +332,29 @@ fn of_node(published: &Published) -> Vec<Family> {
     vec![
         gauge("node_ram_bytes", "The node's RAM.").is(Some(node.ram_bytes)),
         gauge("node_swap_bytes", "The node's swap.").is(Some(node.swap_bytes)),
-        gauge("node_swap_configured_bytes", "The swap that is configured.").is(node.swap_configured_bytes),
-        gauge("node_swap_for_pods_bytes", "Swap that is shared out among the containers.")
+        gauge("node_swap_configured_bytes", "The swap that is configured.")
+            .is(node.swap_configured_bytes),
+        gauge("node_swap_for_pods_bytes", "Swap that the agent grants to containers.")
             .is(Some(node.swap_for_pods_bytes)),
         gauge("node_swap_used_bytes", "Swap in use.").is(measured(node.swap_used_bytes)),
         gauge("node_working_set_bytes", "RAM in use without inactive file cache.")
             .is(measured(node.working_set_bytes)),
-        counter("node_swapped_in_bytes", "What was read from swap since boot.")
+        counter("node_swapped_in_bytes", "Bytes read from swap since boot.")
             .is(pages(node.swapped_in_pages)),
-        counter("node_swapped_out_bytes", "What was written to swap since boot.")
+        counter("node_swapped_out_bytes", "Bytes written to swap since boot.")
             .is(pages(node.swapped_out_pages)),
         counter(
             "memory_some_stalled_seconds",
-            "Time since boot in which some process of the protected slices (system), or of the pods, waited for memory.",
+            "Time since boot in which some process of the protected slices (system), or of the \
+             pods, waited for memory.",
         )
         .by("scope", stalled(|stalled| stalled.some_micros)),
-        counter("memory_full_stalled_seconds", "Time since boot in which all of them waited.")
-            .by("scope", stalled(|stalled| stalled.full_micros)),
+        counter(
+            "memory_full_stalled_seconds",
+            "Time since boot in which all of these processes \
+            waited for memory.",
+        )
+        .by("scope", stalled(|stalled| stalled.full_micros)),
     ]
 }
 
@@ -353,14 +373,14 @@ fn of_containers(published: &Published) -> Vec<Family> {
         gauge("swap_used_bytes", "Swap that containers use.").is(Some(containers.used_bytes)),
         counter(
             "limits_written",
-            "Limits that were written: found, grant-changed, drift (somebody had changed it) or \
-             step-down (follows the use down).",
+            "Limits that the agent wrote: found, grant-changed, drift (another program had \
+             changed it) or step-down (follows the use down).",
         )
         .by("cause", counted(Cause::WORDS, &counters.limits_written)),
         counter(
             "container_starts",
-            "Containers that began: the hook had left the right limit, or it was corrected (no hook, \
-             or one that knew less).",
+            "Containers that started: the hook had set the right limit, or the agent corrected it \
+             (no hook, or a hook with less information).",
         )
         .by("limit", starts),
     ]
@@ -382,7 +402,7 @@ fn of_eviction(published: &Published) -> Vec<Family> {
         _ => None,
     });
     vec![
-        gauge("signal_ratio", "What a signal has measured, as a ratio to its threshold.")
+        gauge("signal_ratio", "Value of a signal, relative to its threshold.")
             .by("signal", known.iter().map(|(name, signal)| (*name, signal.ratio))),
         gauge("signal_active", "Whether a signal asks for an eviction.")
             .by("signal", known.iter().map(|(name, signal)| (*name, signal.active))),
@@ -390,15 +410,15 @@ fn of_eviction(published: &Published) -> Vec<Family> {
             .by("signal", known.iter().map(|(name, signal)| (*name, signal.critical))),
         gauge("swap_pressure", "The node's condition SwapPressure; absent while it is unknown.")
             .is(pressed),
-        gauge("eviction_mode", "1 for the mode that is configured.").by(
+        gauge("eviction_mode", "1 for the configured mode.").by(
             "mode",
             EvictionMode::WORDS.iter().copied().map(|mode| (mode, eviction.mode == mode)),
         ),
-        gauge("eviction_held_back", "Whether nobody is evicted though a signal is active.")
+        gauge("eviction_held_back", "Whether the agent evicts no pod although a signal is active.")
             .is(Some(eviction.held_back.is_some())),
-        gauge("evictions_in_flight", "Pods that are on their way.")
+        gauge("evictions_in_flight", "Pods that are leaving after an eviction.")
             .by("stage", Stage::WORDS.iter().copied().map(in_flight)),
-        counter("evictions", "Evictions by what came of them.")
+        counter("evictions", "Evictions by outcome.")
             .by("outcome", counted(Outcome::WORDS, &counters.evictions)),
     ]
 }
@@ -415,7 +435,7 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
     let seconds = counters.duration_micros as f64 / 1e6;
     vec![
-        gauge("reclaim_mode", "1 for the mode of proactive reclaim that is configured.").by(
+        gauge("reclaim_mode", "1 for the configured mode of proactive reclaim.").by(
             "mode",
             ReclaimMode::WORDS.iter().copied().map(|mode| (mode, reclaim.mode == mode)),
         ),
@@ -423,18 +443,19 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
             .by("phase", Phase::WORDS.iter().copied().map(in_phase)),
         gauge(
             "reclaim_held_back_pods",
-            "Of those, the pods from which nothing is reclaimed now, and why.",
+            "Pods from which the agent reclaims nothing now, by reason.",
         )
         .by("reason", Held::WORDS.iter().copied().map(held)),
-        gauge("reclaim_offloaded_bytes", "What these pods have in swap.")
+        gauge("reclaim_offloaded_bytes", "Memory of these pods in swap.")
             .is(Some(reclaim.pods.iter().map(|pod| pod.offloaded_bytes).sum::<u64>())),
         counter("reclaim_freed_bytes", "Memory that proactive reclaim has freed.")
             .is(Some(counters.freed_bytes)),
-        counter("reclaim_swapped_bytes", "Of that, what was written to swap.")
+        counter("reclaim_swapped_bytes", "Part of the freed memory that was written to swap.")
             .is(Some(counters.swapped_bytes)),
-        counter("reclaim_observed_bytes", "What mode \"observe\" would have asked for.")
+        counter("reclaim_observed_bytes", "Memory that mode \"observe\" would have reclaimed.")
             .is(Some(counters.observed_bytes)),
-        counter("reclaim_duration_seconds", "How long the kernel was at it.").is(Some(seconds)),
+        counter("reclaim_duration_seconds", "Time that the kernel needed to reclaim.")
+            .is(Some(seconds)),
     ]
 }
 

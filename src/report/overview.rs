@@ -58,7 +58,7 @@ pub struct Overview {
 pub struct AgentState {
     pub running: bool,
     /// The reason why the publication is unreliable, if it is.
-    pub doubt: Option<String>,
+    pub warning: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,8 +125,8 @@ pub struct ContainerRow {
     /// The cgroup with that limit, if it is not the container's own.
     #[serde(default)]
     pub bound_by: Option<String>,
-    /// How often the kernel could not swap because of that limit, and how often it OOM-killed;
-    /// `null` if the kernel does not count it.
+    /// Number of times that the kernel could not swap because of that limit, and number of OOM
+    /// kills; `null` if the kernel does not count them.
     #[serde(default)]
     pub swap_limit_hits: Option<u64>,
     #[serde(default)]

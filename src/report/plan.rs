@@ -1,5 +1,6 @@
 //! Formats the plan as a table for people and as JSON for programs.
 
+use crate::model::counted::counted;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -192,26 +193,26 @@ impl Plan {
         let waits = |row: &&Row| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
         if self.in_doubt && self.actions.is_empty() {
-            return "No limit is raised: nobody knows whether the kubelet grants swap, see the notes \
-                    above."
+            return "No limit is raised: it is not known whether the kubelet sets swap limits, see \
+                the notes above."
                 .to_owned();
         }
         match (self.actions.len(), self.differing, self.notes.is_empty()) {
             (0, 0, true) if waiting > 0 => format!(
-                "No limit to set: {waiting} of {containers} containers wait for swap that others hold \
-                 beyond their grants."
+                "No limit to set: {} of {containers} for swap that others use beyond their grants.",
+                counted(waiting, "container waits", "containers wait")
             ),
             (0, 0, true) => "Every limit is right.".to_owned(),
             (0, 0, false) => format!(
-                "The limits of the {containers} containers that were found are right. The notes \
-                 above tell what was not compared."
+                "The limits of {} are right. See the notes above for what was not compared.",
+                counted(containers, "container", "containers")
             ),
             (0, count, _) => format!(
-                "{count} limits are not what the kubelet's LimitedSwap gives; the agent leaves them as \
-                 they are (limits.repair; or what the kubelet counts as swap is not known)."
+                "{} from the kubelet's LimitedSwap; the agent repairs none (limits.repair; or the \
+                 swap that the kubelet counts is not known).",
+                counted(count, "limit differs", "limits differ")
             ),
-            (1, ..) => "1 limit to set; --json lists it.".to_owned(),
-            (count, ..) => format!("{count} limits to set; --json lists them."),
+            (count, ..) => format!("{} to set; see --json.", counted(count, "limit", "limits")),
         }
     }
 
@@ -227,7 +228,7 @@ impl Plan {
             format!("; swapped in {came}, out {went} since boot")
         });
         format!(
-            "RAM {}, swap {}{devices}, of that for pods {}{traffic}\n\n",
+            "RAM {}, swap {}{devices}, {} of it for pods{traffic}\n\n",
             human_bytes(self.node.ram_bytes),
             human_bytes(self.node.swap_bytes),
             human_bytes(self.swap_for_pods_bytes),
@@ -271,7 +272,7 @@ impl PodRow {
     fn cells(&self) -> [String; 10] {
         let outside = match self.in_no_container_bytes {
             0 => String::new(),
-            bytes => format!(", of that {} in no container", human_bytes(bytes)),
+            bytes => format!(", of that {} outside its containers", human_bytes(bytes)),
         };
         [
             self.namespace.clone(),

@@ -1,5 +1,6 @@
 //! Formats `wasp-agent status` for people: one screen, problems first.
 
+use crate::model::counted::counted;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
@@ -82,7 +83,7 @@ pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
     let mut text = lines.iter().fold(String::new(), |all, line| all + &shorten(line, width) + "\n");
     text += &format!("\n{rows}");
     if shown < overview.pods.len() {
-        let _ = writeln!(text, "{DIM}{} pods more{DIM:#}", overview.pods.len() - shown);
+        let _ = writeln!(text, "{DIM}{}{DIM:#}", more_pods(overview.pods.len() - shown));
     }
     super::for_terminal(&text)
 }
@@ -120,7 +121,7 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
             0 => first.clone(),
             more => format!("{first} and {more} more"),
         };
-        line("VMs", &format!("{BAD}{names}: no overcommitment{BAD:#}; {REMEDY}"));
+        line("VMs", &format!("{BAD}{names}: no overcommit{BAD:#}; {REMEDY}"));
     }
     for note in &overview.notes {
         line("Note", note);
@@ -134,10 +135,10 @@ fn agent(overview: &Overview, line: &mut impl FnMut(&str, &str)) {
         let Published { agent, started, pid, .. } = published;
         format!("{agent}, pid {pid}, since {}", shown_time(started))
     });
-    let state = match (&overview.agent.doubt, overview.agent.running) {
+    let state = match (&overview.agent.warning, overview.agent.running) {
         (None, _) => format!("{GOOD}running{GOOD:#}"),
-        (Some(doubt), true) => format!("{BAD}running, but {doubt}{BAD:#}"),
-        (Some(doubt), false) => format!("{BAD}{doubt}{BAD:#}"),
+        (Some(warning), true) => format!("{BAD}running, but {warning}{BAD:#}"),
+        (Some(warning), false) => format!("{BAD}{warning}{BAD:#}"),
     };
     line("Agent", &format!("{state}{}", about.map_or(String::new(), |about| format!("  {about}"))));
 }
@@ -222,7 +223,10 @@ fn reclaim(published: &Published, line: &mut impl FnMut(&str, &str)) {
     }
     let offloaded = human_bytes(pods.iter().map(|pod| pod.offloaded_bytes).sum());
     let paused = paused.as_ref().map_or(String::new(), |why| format!("; {why}"));
-    line("Reclaim", &format!("{mode}, {} pods, {offloaded} in swap{paused}", pods.len()));
+    line(
+        "Reclaim",
+        &format!("{mode}, {}, {offloaded} in swap{paused}", counted(pods.len(), "pod", "pods")),
+    );
     let mut most: Vec<_> = pods.iter().collect();
     most.sort_by_key(|pod| std::cmp::Reverse(pod.offloaded_bytes));
     for pod in most.into_iter().take(RECLAIMED) {
@@ -244,7 +248,7 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     let protection = &published.protection;
     let slice = |slice: &String| match protection.protected.contains(slice) {
         true => slice.clone(),
-        false => format!("{BAD}{slice} not fully{BAD:#}"),
+        false => format!("{BAD}{slice} not fully protected{BAD:#}"),
     };
     let slices: Vec<String> = protection.wanted.iter().map(slice).collect();
     line("Protected", &if slices.is_empty() { "nothing".to_owned() } else { slices.join(", ") });
@@ -260,7 +264,7 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     let server = api.server.as_deref().unwrap_or("not known yet");
     let reachable = match (&api.failure, api.reachable) {
         (Some(failure), _) => format!("{BAD}{failure}{BAD:#}"),
-        (None, true) => format!("reachable, {} pods of this node", api.pods),
+        (None, true) => format!("reachable, {} on this node", counted(api.pods, "pod", "pods")),
         (None, false) => "no list of pods yet".to_owned(),
     };
     line("API server", &format!("{server} {reachable}"));
@@ -269,10 +273,14 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     }
 }
 
+fn more_pods(count: usize) -> String {
+    counted(count, "more pod", "more pods")
+}
+
 fn pods(pods: &[PodRow], all: bool, width: usize) -> String {
     let (mut text, shown) = rows(pods, if all { pods.len() } else { PODS }, width);
     if shown < pods.len() {
-        let _ = writeln!(text, "{DIM}{} pods more: --all{DIM:#}", pods.len() - shown);
+        let _ = writeln!(text, "{DIM}{}: --all{DIM:#}", more_pods(pods.len() - shown));
     }
     text
 }
@@ -302,7 +310,7 @@ fn rows(pods: &[PodRow], most: usize, width: usize) -> (String, usize) {
                 0..SHOWN_BYTES => pod.eviction_reason.clone(),
                 bytes => {
                     let outside = human_bytes(bytes);
-                    format!("{}; {outside} of its swap in no container", pod.eviction_reason)
+                    format!("{}; {outside} of its swap outside its containers", pod.eviction_reason)
                 }
             },
         ]

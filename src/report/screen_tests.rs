@@ -74,7 +74,8 @@ pub(crate) fn healthy() -> Overview {
         pid: 812,
         started: "2026-01-02T03:04:05.678Z".into(),
         written: "2026-01-02T09:10:11.1Z".into(),
-        status: "Swap 32.0 GiB: of 2 containers in 2 pods 2 may swap 2.0 GiB, 1.3 GiB used.".into(),
+        status: "Swap 32.0 GiB: 2 of 2 containers in 2 pods may swap up to 2.0 GiB; 1.3 GiB used."
+            .into(),
         node: Node {
             ram_bytes: 64 * GIB,
             swap_bytes: 32 * GIB,
@@ -115,7 +116,7 @@ pub(crate) fn healthy() -> Overview {
     Overview {
         version: VERSION,
         at: "2026-01-02T09:10:12Z".into(),
-        agent: AgentState { running: true, doubt: None },
+        agent: AgentState { running: true, warning: None },
         published: Some(published),
         swap_for_pods_bytes: 32 * GIB,
         swap_devices: vec![Device {
@@ -157,7 +158,7 @@ fn pressed() -> Overview {
         message: traffic.text.clone(),
     });
     published.problems =
-        problems(["swap hurts: 4200 pages/s in, 3900 out over 30 s (thresholds 1000 and \
+        problems(["swap pressure: 4200 pages/s in, 3900 out over 30 s (thresholds 1000 and \
                                1000) (waiting for the migration of pod x)"]);
     published.eviction = Eviction {
         mode: "enforce".into(),
@@ -184,8 +185,8 @@ fn broken() -> Overview {
     let mut overview = healthy();
     overview.agent = AgentState {
         running: false,
-        doubt: Some(
-            "not running: what follows is of 2026-01-02T09:10:11Z (systemctl status wasp-agent)"
+        warning: Some(
+            "not running: the data is from 2026-01-02T09:10:11Z (systemctl status wasp-agent)"
                 .into(),
         ),
     };
@@ -195,7 +196,7 @@ fn broken() -> Overview {
     published.hook.file = None;
     published.api.failure = Some("not reachable: connection refused".into());
     published.problems = problems([
-        "API server not reachable, going by what it said last (connection refused)",
+        "API server not reachable, using its last list of pods (connection refused)",
         "the node has no swap",
     ]);
     overview
@@ -212,7 +213,10 @@ fn screens_are_as_recorded() {
     }
     let nothing = Overview {
         published: None,
-        agent: AgentState { running: false, doubt: Some("not running: nothing published".into()) },
+        agent: AgentState {
+            running: false,
+            warning: Some("not running: nothing published".into()),
+        },
         ..healthy()
     };
     golden("tests/golden/status/never-ran-200.txt", &plain(&screen(&nothing, 200, false)));
@@ -253,7 +257,7 @@ fn what_matters_most_stays_in_a_small_terminal() {
         }
     }
     let text = plain(&fitted(&crowded(), 80, 24));
-    for part in ["problem 1", "4 more", "traffic", "SwapPressure True", "is migrating", "pods more"]
+    for part in ["problem 1", "4 more", "traffic", "SwapPressure True", "is migrating", "more pods"]
     {
         assert!(text.contains(part), "{part}\n{text}");
     }
@@ -289,7 +293,7 @@ fn colours_do_not_count_and_do_not_run_on() {
 #[test]
 fn only_the_first_pods_are_shown_unless_all_are_asked_for() {
     let many = Overview { pods: vec![pod("p", GIB, None, ""); 50], ..healthy() };
-    assert!(plain(&screen(&many, 80, false)).ends_with("30 pods more: --all\n"));
+    assert!(plain(&screen(&many, 80, false)).ends_with("30 more pods: --all\n"));
     assert_eq!(screen(&many, 80, true).matches("vms/p").count(), 50);
 }
 

@@ -1,5 +1,6 @@
 //! Formats the status line that `systemctl status` shows.
 
+use crate::model::counted::counted;
 use crate::{
     config::settings::{Grants, Settings},
     decide::state::State,
@@ -42,18 +43,23 @@ pub fn line(facts: &Facts<'_>) -> String {
     let pods_used = facts.state.pods().map(|(_, pod)| pod.used_bytes).sum();
     let used = used.max(pods_used);
 
+    let all = format!(
+        "{} in {}",
+        counted(containers, "container", "containers"),
+        counted(facts.pods, "pod", "pods")
+    );
     let share = match (unlimited, facts.settings.grants) {
-        (0, Grants::Agent) => format!("{granted} may swap {}", human_bytes(bytes)),
+        (0, Grants::Agent) => format!("{granted} of {all} may swap up to {}", human_bytes(bytes)),
         (0, Grants::Kubelet) => {
-            format!("{granted} may swap {} by the kubelet's grants", human_bytes(bytes))
+            let bytes = human_bytes(bytes);
+            format!("{granted} of {all} may swap up to {bytes} by the kubelet's grants")
         }
-        (0, Grants::Auto) => "nobody knows who may swap".to_owned(),
-        _ => format!("{unlimited} may swap without limit"),
+        (0, Grants::Auto) => format!("it is not known which of {all} may swap"),
+        _ => format!("{unlimited} of {all} may swap without limit"),
     };
     let summary = format!(
-        "Swap {}: of {containers} containers in {} pods {share}, {} used.{}",
+        "Swap {}: {share}; {} used.{}",
         human_bytes(facts.node.swap_bytes),
-        facts.pods,
         human_bytes(used),
         match facts.protected {
             [] => String::new(),

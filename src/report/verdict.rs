@@ -36,8 +36,8 @@ impl Verdict {
         };
         let agent = match published {
             _ if !overview.agent.running => "not running".to_owned(),
-            Some(_) if overview.agent.doubt.is_some() => "stopped publishing".to_owned(),
-            _ if too_small => "lacks swap".to_owned(),
+            Some(_) if overview.agent.warning.is_some() => "stopped publishing".to_owned(),
+            _ if too_small => "too little swap".to_owned(),
             Some(published) => {
                 // Problems of severity Note pass without action.
                 let lasting = published.problems.iter().filter(|p| p.severity > Severity::Note);
@@ -105,7 +105,7 @@ mod tests {
             verdict
         };
         assert_eq!(changed(|o| o.agent.running = false).agent, "not running");
-        let silent = changed(|o| o.agent.doubt = Some("silent".into()));
+        let silent = changed(|o| o.agent.warning = Some("silent".into()));
         assert_eq!(silent.agent, "stopped publishing");
         let problem = |kind: &str, severity| crate::model::published::Problem {
             kind: kind.to_owned(),
@@ -128,7 +128,7 @@ mod tests {
             o.swap_devices.truncate(1);
             o.published.as_mut().unwrap().node.swap_configured_bytes = Some(4 << 30);
         });
-        assert_eq!((&*small.swap, &*small.agent), ("1.0 GiB of 4.0 GiB", "lacks swap"));
+        assert_eq!((&*small.swap, &*small.agent), ("1.0 GiB of 4.0 GiB", "too little swap"));
         let max = changed(|o| o.pods[0].containers[0].swap_max_in_force = "max".into());
         assert_eq!(max.limits, "1 wrong");
         assert_eq!(changed(|o| o.notes = vec!["cannot read x".into()]).limits, "not readable");

@@ -34,12 +34,12 @@ pub fn table(what_if: &WhatIf, provisioning: &Provisioning, notes: &[String]) ->
     );
     if what_if.others_bytes > 0 {
         let others = size(what_if.others_bytes);
-        let _ = writeln!(text, "Of that swap {others} are not the agent's and would stay.");
+        let _ = writeln!(text, "{others} of that swap are not the agent's and would stay.");
     }
     let _ = match provisioning {
-        Ok(steps) if steps.is_empty() => writeln!(text, "Nothing has to be done to the swap."),
-        Ok(steps) => writeln!(text, "To be done: {}", steps.join("; ")),
-        Err(why) => writeln!(text, "It would be refused: {why}"),
+        Ok(steps) if steps.is_empty() => writeln!(text, "The swap needs no change."),
+        Ok(steps) => writeln!(text, "Steps: {}", steps.join("; ")),
+        Err(why) => writeln!(text, "The agent would refuse: {why}"),
     };
     for note in notes {
         let _ = writeln!(text, "Note: {note}");
@@ -61,7 +61,8 @@ pub fn table(what_if: &WhatIf, provisioning: &Provisioning, notes: &[String]) ->
         ]
     }));
     text += &super::columns(&rows);
-    text += "\nNothing is changed by this command. Whether the node bears it: wasp-agent advise.\n";
+    text += "\nThis command changes nothing. To see whether the node can sustain it, run \
+        wasp-agent advise.\n";
     super::for_terminal(&text)
 }
 

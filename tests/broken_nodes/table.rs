@@ -160,7 +160,7 @@ pub const BROKEN: &[Broken] = &[
         breaks: WELL,
         // It is noticed at once, not at the next resync.
         then: |n, _| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
-        cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which lifts swap limits",
+        cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which removes swap limits",
         remedy: "rm /run/containers/oci/hooks.d/swap-for-burstable.json",
         check: "daemonset-hook",
         paste: true,
@@ -284,7 +284,7 @@ pub const BROKEN: &[Broken] = &[
             n.host.write("/etc/wasp-agent/config.d/95-name.toml", "[node]\nname = \"node-b\"\n")
         },
         then: QUIET,
-        cause: "node.name = \"node-b\", and the certificate is of node node-a",
+        cause: "node.name = \"node-b\", but the certificate is for node node-a",
         remedy: "wasp-agent check",
         check: "agent-problems",
         paste: false,
@@ -355,7 +355,7 @@ pub const BROKEN: &[Broken] = &[
             swaps(&n.host, &[slow, "/dev/zram0 partition 1048576 0 5"]);
         },
         then: QUIET,
-        cause: "/dev/dm-0 turns and is filled first (priority 10)",
+        cause: "/dev/dm-0 rotates and is filled first (priority 10)",
         remedy: "swapoff /dev/dm-0",
         check: "swap-devices",
         paste: true,

@@ -74,9 +74,9 @@ fn a_kernel_that_watches_no_more_hides_no_container() {
     node.host.set_limit(&first.cgroup, "max");
     node.host.await_limit(&second.cgroup, &share(60).to_string());
     node.host.await_limit(&first.cgroup, &share(100).to_string());
-    agent.hears("of 2 containers in 2 pods 2 may swap");
+    agent.hears("2 of 2 containers in 2 pods may swap");
     node.host.remove_container(&second.cgroup);
-    agent.hears("of 1 containers in 2 pods 1 may swap");
+    agent.hears("1 of 1 container in 2 pods may swap");
     assert_eq!(agent.stop().0, Some(0));
 
     let mut agent = Agent::spawn(&node.host, &["run"], "inotify.watch=25*return(ENOSPC)");
@@ -104,7 +104,7 @@ fn an_eviction_that_cannot_be_written_down_is_not_asked_for() {
     let node = pressed();
     for error in ["ENOSPC", "EROFS"] {
         let mut agent = Agent::spawn(&node.host, &["run"], &format!("file.rename=return({error})"));
-        let status = agent.hears("cannot be written down first");
+        let status = agent.hears("the agent cannot save the request first");
         assert!(status.contains("/run/wasp-agent/evictions.json"), "{status}");
         assert_eq!(agent.stop().0, Some(0));
         assert!(node.leaving().is_empty(), "{error}: {:?}", node.leaving());
@@ -121,7 +121,7 @@ fn nobody_is_evicted_when_it_is_not_known_who_was() {
     let mut agent = Agent::start(&node.host);
     agent.hears("(cooling down for 5");
     let (_, log) = agent.stop();
-    assert!(log.contains("Whether a pod is on its way is not known"), "{log}");
+    assert!(log.contains("A pod may be leaving"), "{log}");
     node.assert_files_are_whole("written anew");
     assert!(node.leaving().is_empty(), "{:?}", node.leaving());
 }

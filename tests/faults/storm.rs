@@ -320,7 +320,7 @@ impl Storm {
             self.node.host.await_limit(&container.cgroup, &right.to_string());
         }
         // One of the pods that are never evicted may swap as well.
-        agent.hears(&format!(" {} may swap", self.pods.len() + 1));
+        agent.hears(&format!(": {} of ", self.pods.len() + 1));
         assert_eq!(agent.stop().0, Some(0));
         self.over.store(true, Ordering::SeqCst);
         let violations = self.guard.take().unwrap().join().unwrap();

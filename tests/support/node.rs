@@ -144,7 +144,8 @@ pub fn recorded(host: &FakeHost) -> Facts {
     let kubelet = kubelet::config(&roots, &settings);
     let mut facts =
         runtime.block_on(gather(&roots, &settings, configuration, kubelet, made, scope));
-    let status = "Swap 32.0 GiB: of 212 containers in 96 pods 87 may swap 7.2 GiB, 1.0 GiB used.";
+    let status =
+        "Swap 32.0 GiB: 87 of 212 containers in 96 pods may swap up to 7.2 GiB; 1.0 GiB used.";
     let unit = |status: &str| UnitFacts {
         load: "loaded".into(),
         active: "active".into(),

@@ -4,6 +4,7 @@
 //! begins at [`roots::Roots`], so that a folder can stand for a host.
 
 pub mod act;
+pub mod errors;
 pub mod failpoint;
 pub mod history;
 pub mod messages;

@@ -1,4 +1,5 @@
-//! The guard against new pods while swap hurts: a cordon or a taint, as `decide::guard` has it.
+//! The guard against new pods under swap pressure: carries out the cordon or taint that
+//! `decide::guard` decides.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use crate::{
     observe::kube::{credentials, node::WireNode},
 };
 
-/// The taint's key, and who may set it.
+/// The taint's key, and the credentials that may set it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Taint {
     key: String,
@@ -21,7 +22,7 @@ pub(super) struct Taint {
 }
 
 impl Taint {
-    /// `None` where none is configured.
+    /// `None` if none is configured.
     pub(super) fn wanted(settings: &Settings) -> Option<Self> {
         let eviction = &settings.eviction;
         (eviction.guard == SchedulingGuard::Taint).then(|| Self {
@@ -31,20 +32,20 @@ impl Taint {
     }
 }
 
-/// What the guard has done.
+/// The guard's own changes.
 #[derive(Default)]
 pub(super) struct Guard {
     pub(super) pressed: bool,
     /// Set since the pressure began.
     set: bool,
-    /// Something of ours is there to be taken back.
+    /// A change of ours exists that has to be undone.
     pub(super) there: bool,
     pub(super) looked: Option<Instant>,
     left: Option<String>,
 }
 
 impl Guard {
-    /// Whether it is to be set or taken back, if either.
+    /// Returns true to set it, false to undo it, `None` for no change.
     fn due(&mut self, step: &Step, what: &str) -> Option<bool> {
         match step {
             Step::Nothing => None,
@@ -52,7 +53,8 @@ impl Guard {
             Step::Unset => Some(false),
             Step::Leave(why) => {
                 if self.left.as_ref() != Some(why) {
-                    messages::GuardLeft.emit(format_args!("{what} is left as it is: {why}"));
+                    messages::GuardLeft
+                        .emit(format_args!("the agent does not change {what}: {why}"));
                     self.left = Some(why.clone());
                 }
                 None
@@ -63,9 +65,9 @@ impl Guard {
     fn done(&mut self, set: bool, what: &str) {
         self.set |= set;
         if set {
-            messages::GuardSet.emit(format_args!("set {what}: no new pods while swap hurts"));
+            messages::GuardSet.emit(format_args!("set {what}: no new pods under swap pressure"));
         } else {
-            messages::GuardRemoved.emit(format_args!("removed {what}: new pods are welcome"));
+            messages::GuardRemoved.emit(format_args!("removed {what}: new pods are allowed again"));
         }
     }
 }
@@ -85,11 +87,11 @@ impl Work {
         }
         let eviction = &settings.eviction;
         let wanted = Taint::wanted(settings);
-        // What was configured before is taken back: a taint by whom it was set.
+        // Undo the previous configuration: a taint with the credentials that set it.
         let before = self.tainted.clone().filter(|before| wanted.as_ref() != Some(before));
         let mut facts = node::facts(read, &eviction.taint, eviction.taint_effect);
         facts.others_leave = wanted_now.others_leave;
-        // Until all is done.
+        // Until everything is undone.
         self.guard.there = facts.ours
             || before.is_some()
             || (wanted.is_some() && facts.tainted)

@@ -1,4 +1,4 @@
-//! What tests may tell the server, under `/_test/`, with an administrator's certificate:
+//! The calls with which tests control the server, under `/_test/`, with an administrator's certificate:
 //!
 //! | call | does |
 //! |---|---|

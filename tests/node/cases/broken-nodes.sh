@@ -3,7 +3,7 @@
 # timeout: 900
 . /payload/lib.sh
 
-# Sets `finding` for the check's ID as LEVEL: text, and `mend` to its remedy.
+# Sets `finding` for the check's ID as LEVEL: text, and `fix` to its remedy.
 finds() {
     local report
     report=$(wasp-agent check --json) || true
@@ -31,18 +31,18 @@ check "the hook is installed" test -e "$definition"
 # --- the hook's program
 chmod 0644 /usr/bin/wasp-hook
 eventually 5 "a hook that is not executable is withdrawn at once" bash -c "! test -e $definition"
-like "$(agent_status)" '^the OCI hook is withdrawn.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
+like "$(agent_status)" '^the OCI hook is removed.*wasp-hook is not executable.*chmod 0755 /usr/bin/wasp-hook' "STATUS names it first, with the remedy"
 like "$(wasp-agent status | grep -A1 ^Problems)" 'not executable' "so does status"
 finds hook-program
 like "$finding" '^fail: .*wasp-hook is not executable' "so does check"
 check "its remedy is a command that works" paste
 eventually 5 "and the hook is back" test -e "$definition"
 
-# --- its mount: the agent's unit has mounts of its own, and reads those of the host
+# --- its mount: the agent's unit has its own mount namespace, and reads the host's mounts
 mount --bind /usr/bin/wasp-hook /usr/bin/wasp-hook
 mount -o remount,bind,noexec /usr/bin/wasp-hook
 eventually 5 "a hook on a mount without exec is withdrawn at once" bash -c "! test -e $definition"
-like "$(agent_status)" '^the OCI hook is withdrawn.*is mounted with noexec' "STATUS names it first"
+like "$(agent_status)" '^the OCI hook is removed.*is mounted with noexec' "STATUS names it first"
 finds hook-program
 like "$finding" '^fail: .*is mounted with noexec' "so does check"
 check "its remedy is a command that works" paste
@@ -78,7 +78,7 @@ check "and the check turns OK" check_is systemd-oomd ok
 # --- settings on disk that are not in force
 configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0' '[limits]' 'resync-seconds = 20'
 finds agent-settings
-like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in force' "settings that were not loaded are named"
+like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in effect' "settings that were not loaded are named"
 check "its remedy is a command that works" paste
 eventually 10 "and the check turns OK" check_is agent-settings ok
 

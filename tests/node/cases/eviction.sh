@@ -34,7 +34,7 @@ start=$(now_ms)
 eventually 120 "swap traffic is noticed" says 'swap traffic: [0-9]+ pages/s in'
 note "$(($(now_ms) - start)) ms after the container began; $(agent_journal | grep -E 'swap traffic: ' | head -n 1)"
 eventually 60 "observing, it says whom it would evict" says 'would evict default/greedy: swap traffic'
-says_first() { [[ $(agent_status) =~ ^(swap hurts|asking to evict) ]]; }
+says_first() { [[ $(agent_status) =~ ^(swap pressure|asking to evict) ]]; }
 eventually 20 "STATUS begins with it" says_first
 eventually 30 "the node's condition says so" condition_is "True SwapTrafficHigh"
 check "observing, the node stays open to new pods" schedulable
@@ -49,13 +49,13 @@ note "$(($(now_ms) - start)) ms after the reload"
 eventually 10 "new pods are kept away" unschedulable
 like "$(events default Pod)" 'SwapEviction' "an event of the pod says so"
 like "$(events default Node)" 'SwapEviction SwapPressure WouldEvict' "and events of the node"
-check "with a reason" says 'asking the API server to evict default/greedy: swap traffic: .*thresholds 200 and 200\); of all pods it comes first: .* above'
+check "with a reason" says 'asking the API server to evict default/greedy: swap traffic: .*thresholds 200 and 200\); it comes first of all pods: .* above'
 eventually 20 "and waits for it" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "waiting for the end of pod"'
 systemctl restart wasp-agent
 throughout 15 "an agent that is started anew evicts nobody else" bash -c '! journalctl -q -u wasp-agent -o cat | grep -E "asking the API server to evict default/(calm|other)"'
 test-kubelet stop greedy >/dev/null 2>&1 || true
 eventually 15 "it sees the pod leave" says 'has left'
-eventually 30 "and all is well" bash -c '[[ $(systemctl show -P StatusText wasp-agent) != *"swap hurts"* ]]'
+eventually 30 "and all is well" bash -c '[[ $(systemctl show -P StatusText wasp-agent) != *"swap pressure:"* ]]'
 eventually 20 "the condition is cleared" condition_is "False NoSwapPressure"
 eventually 10 "and new pods are welcome" schedulable
 check "nobody else is told to leave" bash -c 'for pod in calm other; do test-apiserver --data /var/lib/test-apiserver get pod $pod -n default | jq -e ".metadata.deletionTimestamp == null" || exit 1; done'

@@ -29,8 +29,8 @@ like "$(jq -r .POD_UID <<<"$drift")" '^[0-9a-f-]{36}$' "and the pod's UID"
 explained=$(journalctl -q -x -u wasp-agent MESSAGE_ID="$set" CAUSE=drift)
 note "$(tr '\n' '~' <<<"$explained")"
 like "$explained" 'Subject: A swap limit was set' "journalctl -x explains it"
-like "$explained" "is $(grant 100), and was max" "with the fields' values"
-like "$explained" 'look for who writes' "and says what to do"
+like "$explained" "from max to $(grant 100)" "with the fields' values"
+like "$explained" 'find the other writer' "and says what to do"
 without=$(journalctl -q -u wasp-agent -o json _COMM=wasp-agent | jq -r 'select(.MESSAGE_ID == null) | .MESSAGE')
 note "without an ID: $(head -n 3 <<<"$without")"
 is "$(journalctl -q -o json _SYSTEMD_UNIT=wasp-agent.service _TRANSPORT=journal | jq -r 'select(.MESSAGE_ID == null) | .MESSAGE' | head -n 3)" "" \
@@ -38,7 +38,7 @@ is "$(journalctl -q -o json _SYSTEMD_UNIT=wasp-agent.service _TRANSPORT=journal 
 
 configure 'nonsense = 1'
 systemctl reload wasp-agent || true
-refused() { [[ -n $(entries "New settings are refused") ]]; }
+refused() { [[ -n $(entries "New settings are rejected") ]]; }
 eventually 10 "a refused reload has its own" refused
 rm "$config"
 

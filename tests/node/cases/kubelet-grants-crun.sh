@@ -75,14 +75,14 @@ check "test-kubelet has granted as a kubelet with LimitedSwap does" right
 note "left: $(swap_max left)"
 start_agent
 like "$(agent_status)" "by the kubelet's grants" "the agent knows that the kubelet grants"
-like "$(agent_journal)" 'the kubelet grants swap; .*grants = "auto"' "and logs it"
+like "$(agent_journal)" 'the kubelet sets swap limits; .*grants = "auto"' "and logs it"
 check "no hook is installed" no_hook
 eventually 10 "a BestEffort container that was left at max is corrected" binds left 0
 check "all others are as the kubelet has set them" right
 is "$(writes left)" 0 "nothing else was written"
 is "$(warnings)" "" "and nothing is reported"
 like "$(wasp-agent plan)" 'Every limit is right' "plan finds nothing to set"
-like "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "kubelet-swap-behavior") | "\(.level): \(.found)"')" '^ok: LimitedSwap .*: the kubelet grants' "check is content"
+like "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "kubelet-swap-behavior") | "\(.level): \(.found)"')" '^ok: LimitedSwap .*: the kubelet sets swap limits' "check is content"
 like "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "crio-hooks-folder") | .level')" skip "and misses no hook"
 
 pod_with_sandbox later --request 150Mi
@@ -114,7 +114,7 @@ configure '[limits]' 'repair = false'
 systemctl reload wasp-agent
 of open
 echo 4096 >"$scope/memory.swap.max"
-eventually 20 "with repair = false a difference is reported" says "1 limit that is not what LimitedSwap gives"
+eventually 20 "with repair = false a difference is reported" says "1 limit that differs from LimitedSwap"
 throughout 3 "and left alone" binds open 4096
 rm "$config"
 systemctl reload wasp-agent
@@ -122,7 +122,7 @@ eventually 10 "with repair = true it is repaired" binds open "$(grant 200)"
 
 kubelet
 systemctl reload wasp-agent
-eventually 10 "a kubelet without LimitedSwap leaves it to the agent" bash -c 'journalctl -q -u wasp-agent -o cat | grep -q "the agent grants swap"'
+eventually 10 "a kubelet without LimitedSwap leaves it to the agent" bash -c 'journalctl -q -u wasp-agent -o cat | grep -q "the agent sets swap limits"'
 eventually 10 "which installs its hook" hook_file
 TEST_KUBELET=1.36 pod ours --request 100Mi
 eventually 10 "and grants" has_limit ours "$(grant 100)"
@@ -138,7 +138,7 @@ of open
 echo max >"$scope/memory.swap.max"
 eventually 5 "so the kubelet's limits are repaired" binds open "$(grant 200)"
 systemctl restart wasp-agent
-eventually 10 "an agent that starts without knowledge says so" says 'nobody knows whether the kubelet grants'
+eventually 10 "an agent that starts without knowledge says so" says 'it does not know whether the kubelet sets swap limits'
 TEST_KUBELET=1.36 pod none --request 100Mi
 throughout 5 "and gives no swap" binds none 0
 kubelet

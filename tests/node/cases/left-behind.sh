@@ -56,9 +56,9 @@ check "the slice was never above the pod's grant" test "$most" -le "$(page "$wan
 note "$(find /run/memory-dir -type f | wc -l) files of $(du -sm /run/memory-dir | cut -f1) MiB; the most in swap was $most bytes of $want"
 check "something was left behind in swap" more_than "$most" 10000000
 wasp-agent plan >/tmp/plan
-like "$(cat /tmp/plan)" 'keeper +\(pod\).* in no container' "plan shows what belongs to no container"
+like "$(cat /tmp/plan)" 'keeper +\(pod\).* outside its containers' "plan shows what belongs to no container"
 like "$(cat /tmp/plan)" 'Every limit is right' "every limit is right, the slices' too"
-like "$(wasp-agent explain keeper)" 'All of the pod.*in no container' "explain shows it"
+like "$(wasp-agent explain keeper)" 'All of the pod.*outside its containers' "explain shows it"
 like "$(agent_status)" 'MiB used' "STATUS counts it"
 
 test-kubelet resize other --request 80Mi

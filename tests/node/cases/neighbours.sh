@@ -54,8 +54,8 @@ case $BOOT in
         like "$row" 'added by the agent: io.latency for the disk of a swapfile' "and what the agent adds"
         configure 'grants = "kubelet"' '[swap]' 'size = "100Mi"'
         systemctl restart wasp-swap
-        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "no second swap is made beside it"
-        like "$(found other-swap)" '^warn: .*contradicts: .*no second swap is made beside it' "which check names as a contradiction"
+        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "the agent makes no second swap"
+        like "$(found other-swap)" '^warn: .*contradicts: .*the agent makes no second swap' "which check names as a contradiction"
         # The other neighbour: the operator's DaemonSet, with its hook.
         systemctl -q disable ocpswap-file-enable kubevirt-tune-watermarks
         rm -r $units/ocpswap-file-enable.service $units/kubevirt-tune-watermarks.service $units/system.slice.d $units/kubepods.slice.d /etc/openshift

@@ -32,4 +32,4 @@ id=$(printf '%064d' 7)
 mkdir -p $cgroups/kubepods/burstable/pod9192cfa8-679c-444e-9bb8-9701e3620c02/crio-$id
 like "$(wasp-agent plan)" 'NOTE: 1 container has no memory.swap.max' "it counts a container that has no limit"
 check "nor then" unclaimed
-eventually 150 "the status never claims it" says "no limit can be set"
+eventually 150 "the status never claims it" says "the agent cannot set limits"

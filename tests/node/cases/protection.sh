@@ -8,7 +8,7 @@ note "before: memory.swap.max $(<$slice/memory.swap.max), MemorySwapMax $unprote
 start_agent
 is "$(<$slice/memory.swap.max)" 0 "when the service is ready, system.slice has no swap"
 is "$(systemctl show -P MemorySwapMax system.slice)" 0 "and systemd holds that"
-like "$(agent_status)" 'system.slice is not fully protected: io.latency is not enforced, this kernel has none' \
+like "$(agent_status)" 'system.slice is not fully protected: io.latency has no effect: this kernel does not support it' \
     "a kernel without io.latency is reported"
 no_swap() { [[ $(<$slice/memory.swap.max) == 0 ]]; }
 systemctl daemon-reload
@@ -20,7 +20,7 @@ eventually 5 "changed by hand: repaired" no_swap
 systemctl set-property --runtime system.slice MemorySwapMax=1G
 eventually 5 "changed through systemd: repaired" no_swap
 eventually 5 "for systemd too" bash -c '[[ $(systemctl show -P MemorySwapMax system.slice) == 0 ]]'
-like "$(agent_journal)" 'somebody changed the protection of system.slice' "and logged"
+like "$(agent_journal)" 'another program changed the protection of system.slice' "and logged"
 
 # The same process, in a slice that may swap and in this one.
 hog() { # NAME SLICE

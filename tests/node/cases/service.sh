@@ -21,7 +21,7 @@ note "journal fields: $(grep -vE '^_|^__' <<<"$fields" | tr '\n' ' ')"
 like "$fields" 'MESSAGE_ID' "journal entries carry MESSAGE_ID"
 like "$fields" '(^|[^_A-Z])[A-Z]*CONTAINER[A-Z_]*' "journal entries name the container in a field"
 # The agent reports this node's missing features, which are no problems of the agent.
-lacks='io.latency is not enforced|the kubelet evicts below|^WARN (io-latency|swap-devices|swap-encryption|swap-disk|watermarks): '
+lacks='io.latency has no effect|the kubelet evicts below|^WARN (io-latency|swap-devices|swap-encryption|swap-disk|watermarks): '
 is "$(journalctl -q -u wasp-agent -p warning -o cat | grep -vE "$lacks" | head -n 5)" "" "nothing went wrong"
 
 check "plan --json is JSON" bash -c 'wasp-agent plan --json | jq -e .'

@@ -17,7 +17,7 @@ configure '[swap]' 'kind = "partition"' "path = \"$disk\""
 status=0
 said=$(wasp-agent provision --wait 3 2>&1) || status=$?
 is "$status" 75 "it is waited for, and then the node comes up without it"
-like "$said" 'Waiting 3 s at most for .*virtio-disk1.* is not there' "and it says so"
+like "$said" 'Waiting 3 s at most for .*virtio-disk1.* does not exist' "and it says so"
 (
     pause 4
     echo "$virtio" >$driver/bind
@@ -50,8 +50,8 @@ check "the disk goes once more" bash -c "echo $virtio >$driver/unbind"
 eventually 20 "and its name" gone
 start_agent
 check "wasp-swap is well all the same" systemctl -q is-active wasp-swap
-eventually 30 "the status says what is missing" says "virtio-disk1, is not there"
+eventually 30 "the status says what is missing" says "virtio-disk1, does not exist"
 check "the disk comes" bash -c "echo $virtio >$driver/bind"
 eventually 30 "and is swap, though nobody asked" active
-not_missing() { ! says "is not there"; }
+not_missing() { ! says "does not exist"; }
 eventually 60 "the status no longer says so" not_missing

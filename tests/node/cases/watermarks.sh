@@ -42,7 +42,7 @@ is "$(settings)" "$before" "without swap, nothing is aligned"
 configure 'swap.size = "800Mi"'
 systemctl restart wasp-swap
 is "$(min)" 108800 "with swap, allocators reclaim just above the kubelet's threshold"
-like "$(journalctl -q -u wasp-swap -o cat)" 'kubelet evicts below 100.0 MiB: kswapd is to begin at [0-9.]+ MiB, .* \(1/64 of RAM' \
+like "$(journalctl -q -u wasp-swap -o cat)" 'kubelet evicts below 100.0 MiB: kswapd starts at [0-9.]+ MiB, .* \(1/64 of RAM' \
     "the journal explains it"
 aligned=$(settings)
 

@@ -28,7 +28,7 @@ go() {
 api answer overloaded --times 2 >/dev/null
 go vm-a
 go vm-b
-eventually 180 "an overloaded API server is to blame, and no pod" says 'by no fault of the pod: 429'
+eventually 180 "an overloaded API server is to blame, and no pod" says 'the pod is not the cause: 429'
 eventually 150 "a VM is asked and migrates, though its launcher shows nothing" says 'default/vm-[ab] migrates to another node'
 throughout 30 "and no other one is asked meanwhile" bash -c '[[ $(journalctl -q -u wasp-agent -o cat | grep -c "migrates to another node") == 1 ]]'
 check "the calm pod is not asked" bash -c '! journalctl -q -u wasp-agent -o cat | grep -q "evict default/calm"'

@@ -14,7 +14,7 @@ crate::vocabulary! {
 }
 
 crate::vocabulary! {
-    /// How the agent keeps new pods off a node while a signal is active.
+    /// The way to keep new pods off a node while a signal is active.
     pub enum SchedulingGuard {
         None = "none",
         /// Sets only the node's condition `SwapPressure`, which no part of Kubernetes acts on.
@@ -79,8 +79,7 @@ pub struct EvictionSettings {
     /// While a signal is critical, the agent may evict another pod if the first has not left after
     /// this time.
     pub overtake_after: Duration,
-    /// Where the descheduler relieves the node, the agent gives it this long before it evicts
-    /// itself.
+    /// Where the descheduler relieves the node, the agent gives it this long before it evicts pods.
     pub wait_for_others: Duration,
     /// The share of the missing memory that the eviction of a pod must free, in percent.
     pub min_relief_percent: u64,

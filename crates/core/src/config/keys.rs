@@ -88,9 +88,9 @@ impl Kind {
                 let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
                 format!("one of {}", words.join(", "))
             }
-            Self::Path => "an absolute path, or \"\" for the usual one".to_owned(),
+            Self::Path => "an absolute path, or \"\" for the default".to_owned(),
             Self::Listen => "an address and a port (127.0.0.1:9753, [::]:9753), or \"\"".to_owned(),
-            Self::LabelKey => "a key of labels and taints (example.com/name)".to_owned(),
+            Self::LabelKey => "a key of a label or taint (example.com/name)".to_owned(),
             Self::Boolean => "true or false".to_owned(),
             Self::IntegerOrKeep { min, max } => {
                 format!("a whole number from {min} to {max}, or \"keep\"")
@@ -98,11 +98,10 @@ impl Kind {
             Self::Size => "a size (8Gi, 512Mi), or \"\"".to_owned(),
             Self::SizeOrPercent => "a size (8Gi), a percentage (\"15%\"), or \"\"".to_owned(),
             Self::Namespaces => {
-                "a list of namespaces, or of their beginnings ([\"kube-system*\", \"openshift*\"])"
-                    .to_owned()
+                "a list of namespaces or prefixes ([\"kube-system*\", \"openshift*\"])".to_owned()
             }
             Self::Annotations => {
-                "a list of keys of annotations ([\"example.com/never-evict\"])".to_owned()
+                "a list of annotation keys ([\"example.com/never-evict\"])".to_owned()
             }
             Self::Slices => "a list of slices ([\"system.slice\"])".to_owned(),
             Self::Services => "a list of services ([\"kubelet.service\"])".to_owned(),

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use super::read::Read;
 
-/// Where the agent publishes metrics, in addition to its unix socket.
+/// Places where the agent publishes metrics, in addition to its unix socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetricsSettings {
     /// Address and port of the HTTP listener; `None`: no listener.

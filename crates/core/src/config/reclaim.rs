@@ -14,8 +14,8 @@ crate::vocabulary! {
 }
 
 crate::vocabulary! {
-    /// Which pods the agent reclaims memory from. Guaranteed, critical and protected pods are
-    /// always left out.
+    /// The pods that the agent reclaims memory from. It always leaves out Guaranteed, critical and
+    /// protected pods.
     pub enum ReclaimPods {
         VirtLauncher = "virt-launcher",
         Burstable = "burstable",

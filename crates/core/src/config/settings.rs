@@ -19,7 +19,7 @@ use crate::model::hook::WhenUnknown;
 pub use crate::model::policy::{Eligibility, Policy, WishRules};
 
 crate::vocabulary! {
-    /// Which program sets the containers' swap limits.
+    /// The program that sets the containers' swap limits.
     pub enum Grants {
         /// As configured: the kubelet's configuration decides. In force: the agent could not read
         /// that configuration yet, and raises no limit.
@@ -43,7 +43,7 @@ pub struct GrantSettings {
 pub struct LimitSettings {
     pub resync: Duration,
     pub follow: Duration,
-    /// Where the kubelet grants: resets a limit that differs from the kubelet's.
+    /// If true, the agent resets limits that differ from the kubelet's where the kubelet grants.
     pub repair: bool,
 }
 
@@ -311,7 +311,7 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         problems.push(Problem { origin, text: format!("{key} = {value} contradicts {why}") });
     };
     if settings.grants == Grants::Kubelet {
-        const WHY: &str = "grants = \"kubelet\": the kubelet knows";
+        const WHY: &str = "grants = \"kubelet\": the kubelet supports";
         if settings.grant.policy != Policy::Limited {
             contradicts("limits.policy", &format!("{WHY} only \"limited\""));
         }
@@ -331,30 +331,36 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
     if let (SwapSize::Bytes(_), Some((Value::Integer(percent @ 101..), _))) =
         (settings.swap.size, resolved.get("overcommit-percent"))
     {
-        let why = format!("overcommit-percent = {percent}: it gives a size of its own");
+        let why =
+            format!("overcommit-percent = {percent}: it sets the size too; remove one of the two");
         contradicts("swap.size", &why);
     }
     let path_given =
         matches!(resolved.get("swap.path"), Some((Value::Text(p), _)) if !p.is_empty());
     match settings.swap.kind {
         SwapKind::Partition if !settings.swap.path.starts_with("/dev") => {
-            contradicts("swap.path", "swap.kind = \"partition\": name it as /dev/disk/by-…");
+            contradicts(
+                "swap.path",
+                "swap.kind = \"partition\": name the partition as \
+                /dev/disk/by-…",
+            );
         }
         SwapKind::Zram if path_given => {
-            contradicts("swap.path", "swap.kind = \"zram\": the kernel numbers its devices");
+            contradicts("swap.path", "swap.kind = \"zram\": the kernel numbers zram devices");
         }
         _ => {}
     }
     if settings.eviction.guard == SchedulingGuard::Taint
         && settings.eviction.guard_kubeconfig.is_none()
     {
-        let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) lets no kubelet \
-                   taint its node; name the kubeconfig of a user who may, or choose \"cordon\"";
+        let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) does not \
+            let a kubelet taint its node; set a kubeconfig of a user who may, or choose \
+            \"cordon\"";
         contradicts("eviction.scheduling-guard", why);
     }
     if settings.reclaim.mode != ReclaimMode::Off && settings.eviction.mode == EvictionMode::Off {
-        let why = "eviction.mode = \"off\": reclaim goes by the signals that eviction measures; choose \
-                   \"observe\" for it";
+        let why = "eviction.mode = \"off\": reclaim needs the signals that eviction measures; \
+            choose \"observe\"";
         contradicts("reclaim.mode", why);
     }
     let MetricsSettings { listen, certificate, key, .. } = &settings.metrics;
@@ -362,8 +368,8 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         for (missing, name) in [(certificate, "certificate"), (key, "key")] {
             if missing.is_none() {
                 let why = format!(
-                    "metrics.{name} = \"\": metrics are served by TLS only; name a file in PEM, or \
-                     take the unix socket or metrics.textfile"
+                    "metrics.{name} = \"\": the agent serves metrics over TLS only; set a PEM \
+                     file, or use the unix socket or metrics.textfile"
                 );
                 contradicts("metrics.listen", &why);
             }
@@ -371,7 +377,7 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
     }
     if settings.limits.follow > settings.limits.resync {
         let why = format!(
-            "limits.resync-seconds = {}: following is the quicker of the two",
+            "limits.resync-seconds = {}: following must be the quicker of the two",
             settings.limits.resync.as_secs()
         );
         contradicts("limits.follow-seconds", &why);

@@ -1,5 +1,6 @@
 //! Values of the configuration, with their place in a file or in the environment.
 
+use crate::model::counted::counted;
 use std::{
     fmt::{self, Write},
     path::PathBuf,
@@ -86,7 +87,7 @@ pub struct Problems(pub Vec<Problem>);
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "{count} configuration problem{}", if count == 1 { "" } else { "s" })?;
+        f.write_str(&counted(count, "configuration problem", "configuration problems"))?;
         self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }

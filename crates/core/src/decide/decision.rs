@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
+use super::suspend::Suspensions;
 use crate::model::{
     host::{ContainerFacts, Holder, Level, Monotonic, NodeMemory, PodFacts},
     pod::Pods,
@@ -18,6 +19,7 @@ pub struct Snapshot<'a> {
     pub pods: &'a Pods,
     pub containers: &'a [ContainerFacts],
     pub slices: &'a [PodFacts],
+    pub suspensions: &'a Suspensions,
     /// `node.swap_bytes` is certain. Where the kubelet grants, it is the swap that the kubelet
     /// counts, and a kubelet that counts less than the agent expects grants less.
     pub swap_is_certain: bool,

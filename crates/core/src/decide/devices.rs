@@ -32,7 +32,7 @@ pub fn order(areas: &[SwapArea]) -> Option<Problem> {
     if let Some(area) = slow_first {
         let (slow, priority) = (path(area), area.device.priority);
         let text = format!(
-            "{slow} turns and is filled first (priority {priority}), though there is a faster device"
+            "{slow} rotates and is filled first (priority {priority}), although there is a faster device"
         );
         let fix = [format!("swapoff {slow}"), format!("swapon -p 0 {slow}")];
         return Some(Problem::new(Trouble::SwapDevices, text).with_remedy(fix.into()));
@@ -42,7 +42,7 @@ pub fn order(areas: &[SwapArea]) -> Option<Problem> {
     let is_full = device.size_bytes > 0 && device.used_bytes >= device.size_bytes / 100 * 99;
     (areas.len() > 1 && is_full).then(|| {
         let text =
-            format!("{} is full: what is swapped from now on goes to a slower device", path(first));
+            format!("{} is full: from now on the kernel swaps to a slower device", path(first));
         let fix = vec!["wasp-agent status --all".to_owned()];
         Problem::new(Trouble::SwapDevices, text).with_remedy(fix)
     })
@@ -53,7 +53,7 @@ pub fn rotating(areas: &[SwapArea]) -> Option<Problem> {
     // Behind a faster device it only takes what that one has no room for.
     let area = areas.iter().max_by_key(|area| area.device.priority).filter(|area| area.rotating)?;
     let path = path(area);
-    let text = format!("{path} turns: a VM whose pages are there stands still for each of them");
+    let text = format!("{path} rotates: a VM stalls for each page that it reads from there");
     let fix = ["lsblk -d -o NAME,ROTA,SIZE,MODEL", "wasp-agent provision --dry-run"];
     Some(Problem::new(Trouble::SwapDevices, text).with_remedy(fix.map(str::to_owned).into()))
 }
@@ -78,8 +78,10 @@ mod tests {
     #[test]
     fn a_slow_device_is_reported_only_where_it_is_filled_first() {
         let slow = area("/dev/sda", 5, true);
-        assert_eq!(order(&[slow.clone()]), None);
-        assert!(rotating(&[slow.clone()]).unwrap().text.starts_with("/dev/sda turns"));
+        assert_eq!(order(std::slice::from_ref(&slow)), None);
+        assert!(
+            rotating(std::slice::from_ref(&slow)).unwrap().text.starts_with("/dev/sda rotates")
+        );
         let first = [area("/dev/nvme0n1", -2, false), slow.clone()];
         let problem = order(&first).unwrap();
         assert_eq!(problem.remedy, ["swapoff /dev/sda", "swapon -p 0 /dev/sda"]);

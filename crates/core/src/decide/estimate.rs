@@ -73,16 +73,20 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Published => f.write_str("as the agent published it"),
+            Self::Published => f.write_str("from the agent's status"),
             Self::NotPublishedForThisContainer => {
                 f.write_str("the agent knows the pod, but not this container of it")
             }
             Self::NothingPublished => {
-                f.write_str("the agent has not run since the last boot, so nothing is known")
+                f.write_str("the agent has not run since the last boot, so no pod is known")
             }
             Self::Denied(why) => f.write_str(why),
             Self::DeniedNamespace(name) => {
-                write!(f, "namespace {name:?} is denied swap until the agent knows the pod")
+                write!(
+                    f,
+                    "containers of namespace {name:?} get no swap until the agent knows the \
+                    pod"
+                )
             }
             Self::Estimated { per_mille, swap_for_pods_bytes } => write!(
                 f,
@@ -144,7 +148,7 @@ fn share(settings: &HookSettings, claims: &Claims) -> Result<(SwapMax, Why), Why
         return Err(Why::Denied("the agent does not know its pod (hook.when-unknown = \"deny\")"));
     }
     if annotated.config_source.as_deref() != Some("api") {
-        return Err(Why::Denied("static pod, or not known to come from the API"));
+        return Err(Why::Denied("static pod, or its source may not be the API server"));
     }
     if matches(&settings.denied_namespaces, &annotated.namespace) {
         return Err(Why::DeniedNamespace(annotated.namespace.clone()));
@@ -155,7 +159,7 @@ fn share(settings: &HookSettings, claims: &Claims) -> Result<(SwapMax, Why), Why
     // The kubelet also writes 999 for a container without a request, and -997 for a critical one.
     let per_mille = match claims.oom_score_adj {
         Some(adj @ 3..=998) => u64::try_from(1000 - adj).unwrap_or(0),
-        _ => return Err(Why::Denied("its oomScoreAdj tells no memory request")),
+        _ => return Err(Why::Denied("its oomScoreAdj encodes no memory request")),
     };
     if settings.policy == Policy::Max {
         return Ok((SwapMax::Max, Why::PolicyMax));
@@ -165,7 +169,7 @@ fn share(settings: &HookSettings, claims: &Claims) -> Result<(SwapMax, Why), Why
     let limit = claims.memory_limit.and_then(|limit| u64::try_from(limit).ok()).filter(|l| *l > 0);
     // A container cannot request more than its limit.
     if limit.is_some_and(|limit| limit < request(per_mille)) {
-        return Err(Why::Denied("its oomScoreAdj tells its pod's memory request, not its own"));
+        return Err(Why::Denied("its oomScoreAdj encodes its pod's memory request, not its own"));
     }
     if limit.is_some_and(may_be_request) {
         return Err(Why::Denied("its memory request may equal its limit"));

@@ -60,6 +60,8 @@ pub enum Reason {
     UnknownPod,
     UnknownContainer,
     KubeletInDoubt,
+    /// The pod is suspended, or about to be.
+    Suspended,
 }
 
 impl fmt::Display for Reason {
@@ -89,15 +91,20 @@ impl fmt::Display for Reason {
                 human_bytes(*ram_bytes)
             ),
             Self::Lowered(lowered) => lowered.fmt(f),
-            Self::Together => {
-                f.write_str("the most that containers of the pod that run together are granted")
-            }
-            Self::Helper => f.write_str("sandbox or monitor, no container"),
+            Self::Together => f.write_str(
+                "the highest sum of grants of the pod's containers that run at the \
+                    same time",
+            ),
+            Self::Helper => f.write_str("sandbox or monitor, not a container"),
             Self::UnknownPod => f.write_str("its pod is not known (yet)"),
-            Self::UnknownContainer => f.write_str("its container in the pod is not known (yet)"),
-            Self::KubeletInDoubt => {
-                f.write_str("no limit is raised until the kubelet's configuration can be read")
-            }
+            Self::UnknownContainer => f.write_str("the pod has no such container (yet)"),
+            Self::Suspended => f.write_str(
+                "its pod is suspended: suspend.reserve and suspend.keep-swap-free decide on its limit",
+            ),
+            Self::KubeletInDoubt => f.write_str(
+                "the agent raises no limit until it can read the kubelet's \
+                    configuration",
+            ),
         }
     }
 }

@@ -13,7 +13,8 @@ pub const FIELD_MANAGER: &str = "wasp-agent";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     pub unschedulable: bool,
-    /// The agent owns `spec.unschedulable` by server-side apply, and nobody has changed it since.
+    /// The agent owns `spec.unschedulable` by server-side apply, and no other client has changed it
+    /// since.
     pub ours: bool,
     /// The agent's taint is set, with either effect.
     pub tainted: bool,
@@ -21,7 +22,7 @@ pub struct NodeFacts {
     pub tainted_as_wanted: bool,
     /// The Machine Config Operator's annotations, by name without their prefix.
     pub machine_config: BTreeMap<String, String>,
-    /// Pods that the agent has not evicted are being evicted: somebody drains the node.
+    /// Another program, such as `kubectl drain`, is evicting pods of this node.
     pub others_leave: bool,
 }
 
@@ -39,11 +40,11 @@ pub enum Step {
 pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
     let wanted = match (pressed, facts.unschedulable, facts.ours) {
         (true, false, _) if set => {
-            return Step::Leave("somebody has made the node schedulable again".to_owned());
+            return Step::Leave("another user has made the node schedulable again".to_owned());
         }
         (true, false, _) => Step::Set,
         (true, true, false) => {
-            return Step::Leave("somebody else has cordoned the node already".to_owned());
+            return Step::Leave("another user has cordoned the node already".to_owned());
         }
         (false, _, true) => Step::Unset,
         _ => return Step::Nothing,
@@ -53,7 +54,7 @@ pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
     }
     // `kubectl cordon` on a cordoned node changes nothing and leaves no trace.
     if wanted == Step::Unset && facts.others_leave {
-        let why = "pods are being evicted that the agent did not evict: the node is being drained";
+        let why = "pods that the agent did not evict are being evicted: the node is being drained";
         return Step::Leave(why.to_owned());
     }
     wanted

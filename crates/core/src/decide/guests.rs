@@ -13,9 +13,9 @@ use crate::model::guest::Guest;
 const LEAST_OVERHEAD: u64 = 206 << 20;
 
 /// The field to remove, and the one to use instead.
-pub const REMEDY: &str = "remove spec.template.spec.domain.resources.requests.memory from the VM and set \
-                          spec.template.spec.domain.memory.guest, then restart it; a VM that has been \
-                          running since before the overcommitment was set needs only the restart";
+pub const REMEDY: &str = "remove spec.template.spec.domain.resources.requests.memory from the VM, \
+    set spec.template.spec.domain.memory.guest, then restart the VM; a VM that started before \
+    overcommit was configured needs only the restart";
 
 /// Returns true if the pod requests all of the guest's memory. A small guest with a large overhead
 /// may be a false positive, up to a size of three times the overhead beyond the least.

@@ -1,5 +1,6 @@
 //! Finds problems with limits, and limits how often the journal gets a problem.
 
+use crate::model::counted::counted;
 use std::time::Duration;
 
 use super::state::{LimitState, State, Told};
@@ -29,8 +30,8 @@ const KINDS: [Kind; 5] = [
         Of::All,
         |limit| matches!(limit.told, Told::Failed { .. }),
         [
-            "limit that systemd could not be told and a daemon-reload would undo",
-            "limits that systemd could not be told and a daemon-reload would undo",
+            "limit that systemd does not have and a daemon-reload would undo",
+            "limits that systemd does not have and a daemon-reload would undo",
         ],
     ),
     (
@@ -43,7 +44,7 @@ const KINDS: [Kind; 5] = [
         Trouble::Differs,
         Of::All,
         |limit| limit.differs,
-        ["limit that is not what LimitedSwap gives", "limits that are not what LimitedSwap gives"],
+        ["limit that differs from LimitedSwap", "limits that differ from LimitedSwap"],
     ),
     (
         Trouble::Above,
@@ -56,8 +57,8 @@ const KINDS: [Kind; 5] = [
         Of::Pods,
         |limit| limit.above,
         [
-            "pod that still holds more swap than its containers may have together",
-            "pods that still hold more swap than their containers may have together",
+            "pod that still holds more swap than the grants of its containers",
+            "pods that still hold more swap than the grants of their containers",
         ],
     ),
 ];
@@ -82,8 +83,7 @@ pub fn of_limits(state: &State, name: impl Fn(&Holder) -> Option<String>) -> Vec
         let mut names: Vec<String> = found.iter().filter_map(|holder| name(holder)).collect();
         names.sort();
         names.dedup();
-        let noun = if found.len() == 1 { one } else { many };
-        let text = format!("{} {noun}{}", found.len(), named(&names));
+        let text = counted(found.len(), one, many) + &named(&names);
         problems.push(Problem { pods: names, ..Problem::new(about, text) });
     }
     problems

@@ -96,7 +96,7 @@ pub struct EvictionLine {
 }
 
 /// Limits that another program had changed. The kernel does not report the writer, so the value and
-/// the place tell writers apart.
+/// the place distinguish writers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RepairLine {
     pub found: String,
@@ -250,7 +250,7 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
                 let last = minutes.iter().map(|m| m.at).filter(|minute| minute < at).max();
                 let (from, how) = match stopped.take() {
                     Some(at) => (Some(at), "stopped"),
-                    None => (last.max(seen), "killed, or ended by itself"),
+                    None => (last.max(seen), "killed, or ended by an error"),
                 };
                 let why = if before.is_some_and(|before| before != new) {
                     "the node booted".to_owned()
@@ -268,14 +268,14 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
     outages.extend(open.into_values());
     let last = minutes.iter().map(|minute| minute.at).max();
     if let Some(from) = stopped.or(last.filter(|last| last + PAUSE < to)) {
-        let why = if stopped.is_some() { "stopped" } else { "it records nothing" }.to_owned();
+        let why = if stopped.is_some() { "stopped" } else { "no records" }.to_owned();
         outages.push(Outage { of: "agent".to_owned(), from, to: None, why });
     }
     outages.sort_by_key(|outage| outage.from);
     outages
 }
 
-/// How much the pods waited while this much memory was in use.
+/// The pods' waits while this much memory was in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Level {
     /// Working set and swap in use, in percent of RAM: from this value to below the next level's.

@@ -108,7 +108,7 @@ fn an_agent_that_was_killed_stopped_or_booted_with_its_node_was_away() {
     assert_eq!(
         outages,
         [
-            (19, Some(30), "killed, or ended by itself"),
+            (19, Some(30), "killed, or ended by an error"),
             (50, Some(55), "stopped"),
             (69, Some(79), "the node booted"),
         ]
@@ -116,7 +116,7 @@ fn an_agent_that_was_killed_stopped_or_booted_with_its_node_was_away() {
     // An agent that has gone silent is still away.
     let later = super::summary(&minutes, &events, 60, 100 * 60 + 600);
     let last = later.outages.last().unwrap();
-    assert_eq!((last.from, last.to, &*last.why), (6000, None, "it records nothing"));
+    assert_eq!((last.from, last.to, &*last.why), (6000, None, "no records"));
 }
 
 #[test]

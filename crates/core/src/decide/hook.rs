@@ -38,17 +38,17 @@ pub const NO_HOOK: [&str; 2] = [
     r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml",
     "systemctl reload wasp-agent",
 ];
-/// Has CRI-O read a folder that the agent can write.
+/// Has CRI-O read a directory that the agent can write.
 pub const ANOTHER_FOLDER: [&str; 3] = [
     r#"printf '[crio.runtime]\nhooks_dir = ["/usr/share/containers/oci/hooks.d", "/run/containers/oci/hooks.d"]\n' > /etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"#,
     "systemctl restart crio",
     "systemctl restart wasp-agent",
 ];
 
-/// Lists folders in a sentence.
+/// Lists directories in a sentence.
 pub fn listed(paths: &[PathBuf]) -> String {
     let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    if shown.is_empty() { "no folder".to_owned() } else { shown.join(" and ") }
+    if shown.is_empty() { "no directory".to_owned() } else { shown.join(" and ") }
 }
 
 /// Precedes the version in the program's constants, so that [`version`] finds it.
@@ -113,9 +113,9 @@ pub fn unfit(program: &ProgramFacts) -> Option<Unfit> {
         return Some(Unfit::Label(label.clone()));
     }
     match &program.image {
-        Err(why) => Some(Unfit::Format(why.clone())),
+        Err(why) => Some(Unfit::Format(why.to_string())),
         Ok(Image { target, .. }) if program.machine.is_some_and(|machine| machine != *target) => {
-            Some(Unfit::Format("it is made for another machine".to_owned()))
+            Some(Unfit::Format("it is built for another architecture".to_owned()))
         }
         Ok(Image { version: None, .. }) => Some(Unfit::Replaced),
         Ok(_) => None,
@@ -126,9 +126,8 @@ pub fn unfit(program: &ProgramFacts) -> Option<Unfit> {
 /// installed, or the agent was not restarted.
 pub fn other_version(program: &ProgramFacts) -> Option<String> {
     let found = program.image.as_ref().ok()?.version.as_deref()?;
-    (found != VERSION).then(|| {
-        format!("{} is of version {found}, the agent of {VERSION}", program.path.display())
-    })
+    (found != VERSION)
+        .then(|| format!("{} has version {found}, the agent {VERSION}", program.path.display()))
 }
 
 impl Unfit {
@@ -148,7 +147,7 @@ impl Unfit {
             ],
             false => vec![
                 "rpm -V wasp-agent".to_owned(),
-                "# install the package again: dnf reinstall ./wasp-agent-VERSION.rpm".to_owned(),
+                "# reinstall the package: dnf reinstall ./wasp-agent-VERSION.rpm".to_owned(),
             ],
         };
         match self {
@@ -164,15 +163,15 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("is missing"),
-            Self::NoFile => f.write_str("is no file"),
+            Self::NoFile => f.write_str("is not a file"),
             Self::NotExecutable => f.write_str("is not executable"),
             Self::NoExec(mount) => {
-                write!(f, "cannot be run: {} is mounted with noexec", mount.display())
+                write!(f, "cannot run: {} is mounted with noexec", mount.display())
             }
             Self::Label(label) => {
                 write!(f, "has the SELinux label {label}, which CRI-O may not run")
             }
-            Self::Format(why) => write!(f, "cannot be run: {why}"),
+            Self::Format(why) => write!(f, "cannot run: {why}"),
             Self::Replaced => f.write_str("is another program than wasp-hook"),
         }
     }
@@ -205,14 +204,14 @@ mod tests {
             let unfit = unfit(&program).unwrap();
             (unfit.to_string(), unfit.remedy(&program.path).join("; "))
         };
-        let reinstall = "rpm -V wasp-agent; # install the package again: dnf reinstall \
+        let reinstall = "rpm -V wasp-agent; # reinstall the package: dnf reinstall \
                          ./wasp-agent-VERSION.rpm"
             .to_owned();
         assert_eq!(told(|p| p.mode = None), ("is missing".to_owned(), reinstall.clone()));
         let chmod = "chmod 0755 /usr/bin/wasp-hook".to_owned();
         assert_eq!(told(|p| p.mode = Some(0o644)), ("is not executable".to_owned(), chmod));
         let remount = "mount -o remount,exec /usr".to_owned();
-        let noexec = "cannot be run: /usr is mounted with noexec".to_owned();
+        let noexec = "cannot run: /usr is mounted with noexec".to_owned();
         assert_eq!(told(|p| p.noexec = Some("/usr".into())), (noexec, remount));
         let label = told(|p| {
             let label = Some("unconfined_u:object_r:user_home_t:s0".to_owned());
@@ -222,9 +221,12 @@ mod tests {
             "has the SELinux label unconfined_u:object_r:user_home_t:s0, which CRI-O may not run";
         let restore = "restorecon -v /usr/bin/wasp-hook".to_owned();
         assert_eq!(label, (text.to_owned(), restore));
-        let cut = "cannot be run: it ends too early".to_owned();
-        assert_eq!(told(|p| p.image = Err("it ends too early".into())), (cut, reinstall.clone()));
-        let other = "cannot be run: it is made for another machine".to_owned();
+        let cut = "cannot run: the file is incomplete".to_owned();
+        assert_eq!(
+            told(|p| p.image = Err("the file is incomplete".into())),
+            (cut, reinstall.clone())
+        );
+        let other = "cannot run: it is built for another architecture".to_owned();
         assert_eq!(
             told(|p| p.machine = Some(Target { class: 2, data: 1, machine: 183 })),
             (other, reinstall.clone())
@@ -259,7 +261,7 @@ mod tests {
         let mut newer = program();
         newer.image.as_mut().unwrap().version = Some("9.0.0".to_owned());
         assert_eq!((unfit(&newer), other_version(&program())), (None, None));
-        assert!(other_version(&newer).unwrap().contains("is of version 9.0.0, the agent of"));
+        assert!(other_version(&newer).unwrap().contains("has version 9.0.0, the agent "));
     }
 
     #[test]

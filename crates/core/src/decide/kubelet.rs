@@ -95,8 +95,8 @@ pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.fail_swap_on;
     value.then(|| {
         format!(
-            "the kubelet does not start with swap on: failSwapOn is true ({origin}); {} (on OpenShift \
-             by a file in /etc/openshift/kubelet.conf.d)",
+            "the kubelet does not start while swap is on: failSwapOn is true ({origin}); {} (on \
+             OpenShift in a file in /etc/openshift/kubelet.conf.d)",
             match (origin, &config.file) {
                 (Origin::Flag(_), _) => "remove the flag --fail-swap-on".to_owned(),
                 (Origin::File(path) | Origin::DropIn(path), _) | (Origin::Default, Some(path)) => {
@@ -188,11 +188,11 @@ pub fn grants_otherwise(
     };
     match (grants, is_limited_swap(config)) {
         (Grants::Agent, true) => Some(format!(
-            "the kubelet grants swap itself: {said}, and grants = \"agent\" here; the kubelet's limits \
-             count, as with grants = \"kubelet\"; choose one"
+            "the kubelet sets swap limits: {said}, but grants = \"agent\" here; the kubelet's \
+             limits apply, as with grants = \"kubelet\"; choose one of the two"
         )),
         (Grants::Kubelet, false) => {
-            Some(format!("nobody grants swap: {said}, and grants = \"kubelet\" here"))
+            Some(format!("no program sets swap limits: {said}, but grants = \"kubelet\" here"))
         }
         // Reading annotations is the default and no mistake; the administrator asked for the rest.
         (_, true)
@@ -202,9 +202,9 @@ pub fn grants_otherwise(
             } != GrantSettings::LIMITED_SWAP =>
         {
             Some(format!(
-                "the kubelet grants swap: {said}; limits.policy, limits.eligibility, \
-             limits.system-reserved-percent, limits.no-swap-namespaces and limits.opt-in-namespaces \
-             have no effect; remove them, or set NoSwap"
+                "the kubelet sets swap limits: {said}; limits.policy, limits.eligibility, \
+                 limits.system-reserved-percent, limits.no-swap-namespaces and \
+                 limits.opt-in-namespaces have no effect; remove them, or set NoSwap"
             ))
         }
         _ => None,
@@ -217,7 +217,8 @@ pub fn unusable(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.cgroups_per_qos;
     if !value {
         return Some(format!(
-            "cgroupsPerQOS is false ({origin}): pods have no cgroups of their own, and no limit is set"
+            "cgroupsPerQOS is false ({origin}): pods have no cgroups of their own, and the agent \
+             sets no limit"
         ));
     }
     let soft = config.eviction_soft.iter().find(|(signal, soft)| {
@@ -330,7 +331,7 @@ mod tests {
         assert_eq!(otherwise(&config, Grants::Agent), None);
         let said = otherwise(&config, Grants::Kubelet).unwrap();
         assert!(
-            said.contains("nobody grants swap: swapBehavior is not set (the default)"),
+            said.contains("no program sets swap limits: swapBehavior is not set (the default)"),
             "{said}"
         );
         config.swap_behavior.value = "LimitedSwap".to_owned();

@@ -54,8 +54,9 @@ impl KubeletSwap {
         let (counted, _) = self.bytes(node_bytes);
         (counted != node_bytes).then(|| {
             format!(
-                "the kubelet counts {} of swap, the node has {}: it reads that when it starts, and grants \
-                 shares of what it has read; restart it (systemctl restart kubelet)",
+                "the kubelet counts {} of swap, the node has {}: the kubelet reads it only when \
+                 it starts, and sets limits from that value; restart the kubelet (systemctl \
+                 restart kubelet)",
                 human_bytes(counted),
                 human_bytes(node_bytes)
             )

@@ -14,6 +14,7 @@ use super::{
     doubt::held,
     grant::{Grant, grant_by_role, swap_for_pods},
     pod_limit::{plus, pod_grant},
+    sleepers::sets_limits,
     state::{LimitState, State, Told},
 };
 use crate::{
@@ -75,6 +76,13 @@ pub fn decide(
             let before = state.get(&Holder::Container(facts.id.clone())).map(|known| known.target);
             let found = found.unwrap_or(SwapMax::ZERO);
             *grant = held(found, before, grant.clone(), snapshot.node.page_bytes);
+        }
+    }
+    if !snapshot.suspensions.is_empty() && sets_limits(settings) {
+        for (facts, grant) in &mut due {
+            if let Some(asleep) = snapshot.suspensions.grant_of(&facts.id, grant) {
+                *grant = asleep;
+            }
         }
     }
     let mut pods: Vec<&PodFacts> = snapshot.slices.iter().collect();
@@ -177,6 +185,9 @@ impl Pass<'_> {
         let due = |facts: &&'a PodFacts| {
             let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
             let mut grant = pod_grant(&self.settings.grant_rules(), &self.node, pod);
+            if sets_limits(self.settings) {
+                grant.swap_max = snapshot.suspensions.of_pod(&facts.uid, grant.swap_max);
+            }
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
             grant.swap_max = match self.settings.grants == Grants::Auto {
                 // Leave the limit as it is: a kubelet that grants sets none on pods.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::settings::Settings,
+    decide::suspend::Suspensions,
     fixtures::{NODE, pod},
     model::{
         host::{Holder, Level, Role},
@@ -59,6 +60,7 @@ struct Case {
     state: State,
     thorough: bool,
     swap_is_certain: bool,
+    suspensions: Suspensions,
 }
 
 impl Case {
@@ -70,6 +72,7 @@ impl Case {
             state: State::default(),
             thorough: false,
             swap_is_certain: true,
+            suspensions: Suspensions::default(),
         }
     }
 
@@ -97,6 +100,7 @@ impl Case {
             pods,
             containers,
             slices,
+            suspensions: &self.suspensions,
             swap_is_certain: self.swap_is_certain,
             thorough,
         };
@@ -669,3 +673,5 @@ proptest! {
 
 #[path = "limits/of_kubelet_tests.rs"]
 mod of_kubelet;
+#[path = "limits/suspended_tests.rs"]
+mod suspended;

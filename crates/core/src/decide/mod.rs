@@ -24,6 +24,7 @@ pub mod provision;
 pub mod qos;
 pub mod reclaim;
 pub mod rivals;
+pub mod sleepers;
 pub mod state;
 pub mod suspend;
 pub mod tunables;

@@ -20,8 +20,8 @@ pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Proble
         _ => "nothing".to_owned(),
     };
     let text = format!(
-        "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever they are \
-         granted"
+        "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever their \
+         grants are"
     );
     // set-property also overrides what `systemctl set-property` has left in
     // /etc/systemd/system.control.
@@ -54,8 +54,8 @@ pub fn throttled(obstacles: &Obstacles) -> Option<Problem> {
 
 pub fn swappiness(obstacles: &Obstacles) -> Option<Problem> {
     (obstacles.swappiness == Some(0)).then(|| {
-        let text = "vm.swappiness is 0: the kernel drops the file cache of the kubelet and of all pods \
-                    before it swaps anything";
+        let text = "vm.swappiness is 0: the kernel drops the file cache of the kubelet and of all \
+            pods before it swaps";
         let remedy = vec!["sysctl -w vm.swappiness=60".to_owned()];
         Problem::new(Trouble::Swappiness, text).with_remedy(remedy)
     })
@@ -63,8 +63,8 @@ pub fn swappiness(obstacles: &Obstacles) -> Option<Problem> {
 
 pub fn overcommit(obstacles: &Obstacles) -> Option<Problem> {
     (obstacles.overcommit_memory == Some(2)).then(|| {
-        let text = "vm.overcommit_memory is 2: programs are refused memory that they would never use, \
-                    VMs with less than half of RAM in use among them";
+        let text = "vm.overcommit_memory is 2: the kernel refuses memory that programs would \
+            never use, even to VMs with less than half of RAM in use";
         let remedy = vec!["sysctl -w vm.overcommit_memory=0".to_owned()];
         Problem::new(Trouble::OvercommitMemory, text).with_remedy(remedy)
     })

@@ -1,5 +1,6 @@
 //! Finds running pods whose cgroups the agent does not see.
 
+use crate::model::counted::counted;
 use std::{collections::BTreeSet, path::PathBuf};
 
 use crate::model::pod::{ContainerKind, Pod, PodUid, Pods};
@@ -21,11 +22,11 @@ pub fn runs(pod: &Pod) -> bool {
 
 /// Describes containers whose cgroups have no `memory.swap.max`.
 pub fn without_limit(count: usize) -> Option<String> {
-    let containers = if count == 1 { "container has" } else { "containers have" };
     (count > 0).then(|| {
         format!(
-            "{count} {containers} no memory.swap.max: no limit is set or compared there; see whether \
-             cgroup.subtree_control of the cgroups above names memory"
+            "{} no memory.swap.max: the agent sets and compares no limit there; \
+             check that cgroup.subtree_control of the parent cgroups contains memory",
+            counted(count, "container has", "containers have")
         )
     })
 }
@@ -33,10 +34,10 @@ pub fn without_limit(count: usize) -> Option<String> {
 /// Formats the number and the places for a sentence.
 pub fn lost_pods(count: usize, places: &[PathBuf]) -> String {
     let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
-    let pods = if count == 1 { "pod has" } else { "pods have" };
     format!(
-        "{count} running {pods} no cgroup below {}: no limit is set or compared there; compare \
-         cgroupRoot and --cgroup-root of the kubelet",
+        "{} no cgroup below {}: the agent sets and compares no limit there; \
+         check cgroupRoot and --cgroup-root of the kubelet",
+        counted(count, "running pod has", "running pods have"),
         places.join(" or ")
     )
 }

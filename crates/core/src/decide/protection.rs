@@ -24,7 +24,7 @@ impl Change {
     }
 }
 
-/// Whether processes of a slice may swap; those of pods may.
+/// Permission of a slice's processes to swap; the slices of pods have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swap {
     Denied,
@@ -96,18 +96,19 @@ pub fn protection(
     match (target(settings), &slice.io_latency) {
         (None, _) => {}
         (Some(_), None) => missing.push(
-            "io.latency is not enforced, this kernel has none (CONFIG_BLK_CGROUP_IOLATENCY)"
+            "io.latency has no effect: this kernel does not support it \
+             (CONFIG_BLK_CGROUP_IOLATENCY)"
                 .to_owned(),
         ),
         (Some(_), Some(_)) if disks.is_empty() => {
             missing
-                .push("io.latency is not enforced, no disk was found below / or /var".to_owned());
+                .push("io.latency has no effect: the agent found no disk for / or /var".to_owned());
         }
         (Some(target), Some(targets)) => {
             let unmet = disks.iter().filter(|(number, _)| targets.get(number) != Some(&target));
             let unmet: Vec<&str> = unmet.map(|(_, device)| &**device).collect();
             if !unmet.is_empty() {
-                missing.push(format!("io.latency is not enforced on {}", unmet.join(", ")));
+                missing.push(format!("io.latency has no effect on {}", unmet.join(", ")));
             }
         }
     }
@@ -117,7 +118,7 @@ pub fn protection(
 /// Describes that systemd-oomd may kill in `slice`.
 pub fn oomd_said(slice: &str) -> String {
     format!(
-        "systemd-oomd kills in {slice} when memory is short, whatever pods may swap: set \
+        "systemd-oomd kills in {slice} when memory is short, whatever swap pods may use: set \
          ManagedOOMSwap=auto and ManagedOOMMemoryPressure=auto there, or disable systemd-oomd"
     )
 }
@@ -180,7 +181,7 @@ mod tests {
         let latency = Change { io_latency: vec![("/dev/vda".into(), 50_000)], ..Change::default() };
         let (change, missing) = changed(|s| s.io_latency = Some([(VDA, 70_000)].into()));
         assert_eq!(change, latency);
-        assert_eq!(missing, ["io.latency is not enforced on /dev/vda"]);
+        assert_eq!(missing, ["io.latency has no effect on /dev/vda"]);
         let (change, missing) = changed(|s| s.properties.as_mut().unwrap().io_latency.clear());
         assert_eq!((change, missing), (latency, vec![]));
     }

@@ -64,7 +64,7 @@ pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row>
             }
         }
         if who == Who::Autopilot {
-            row.completed.extend(["repair of what others change", "eviction", "status"]);
+            row.completed.extend(["repair of limits that others change", "eviction", "status"]);
         }
         (!its.is_empty()).then_some(row)
     };
@@ -77,8 +77,8 @@ fn looser_target(its: &[&Rival], settings: &Settings) -> Option<String> {
     let ours = settings.protection.io_latency_target?.as_millis();
     (sets && ours > AUTOPILOT_TARGET_MILLIS).then(|| {
         format!(
-            "its target for system.slice is {AUTOPILOT_TARGET_MILLIS} ms, and the agent sets {ours} ms: \
-             set protection.io-latency-target-ms = {AUTOPILOT_TARGET_MILLIS}"
+            "its target for system.slice is {AUTOPILOT_TARGET_MILLIS} ms, but the agent sets \
+             {ours} ms: set protection.io-latency-target-ms = {AUTOPILOT_TARGET_MILLIS}"
         )
     })
 }
@@ -88,14 +88,15 @@ pub fn daemonset<'a>(pods: impl IntoIterator<Item = (&'a str, &'a str)>) -> Opti
     let (namespace, pod) = pods.into_iter().min()?;
     let remedy = match namespace {
         "openshift-cnv" => {
-            "set memoryOvercommitPercentage of HyperConverged to 100, and apply 60-hyperconverged.yaml \
-             in its place"
+            "set memoryOvercommitPercentage of HyperConverged to 100, and apply \
+             60-hyperconverged.yaml instead"
         }
         _ => "delete the DaemonSet",
     };
     Some(format!(
-        "the DaemonSet wasp-agent has the pod {namespace}/{pod} on this node: two agents set the same \
-         limits, and its hook lifts them at each start; {remedy} (docs/migration.md)"
+        "the DaemonSet wasp-agent has the pod {namespace}/{pod} on this node: two agents set the \
+         same limits, and its hook removes them at each container start; {remedy} \
+         (docs/migration.md)"
     ))
 }
 
@@ -104,7 +105,8 @@ pub fn others_swap(rivals: &[Rival], settings: &Settings) -> Option<String> {
     let swap = rivals.iter().find(|rival| rival.job == Job::Swap)?;
     (!settings.swap.beside_others).then(|| {
         format!(
-            "{} {}: no second swap is made beside it; remove that unit, or set swap.beside-others = true",
+            "{} {}: the agent makes no second swap; remove that unit, or set swap.beside-others = \
+             true",
             swap.path.display(),
             swap.does
         )
@@ -116,8 +118,8 @@ pub fn others_watermarks(rivals: &[Rival], settings: &Settings) -> Option<String
     let rival = rivals.iter().find(|rival| rival.job == Job::Watermarks)?;
     settings.kernel.align_watermarks.then(|| {
         format!(
-            "kernel.align-watermarks: {} {}, and the agent leaves them alone; remove that unit for the agent to \
-             align them",
+            "kernel.align-watermarks: {} {}, so the agent does not set them; remove that unit if \
+             the agent should align them",
             rival.path.display(),
             rival.does
         )
@@ -134,7 +136,7 @@ mod tests {
         let mut settings = Settings::defaults();
         assert_eq!(others_swap(&[rival(Job::Slices)], &settings), None);
         let said = others_swap(&[rival(Job::Slices), rival(Job::Swap)], &settings).unwrap();
-        assert!(said.starts_with("/x does it: no second swap"), "{said}");
+        assert!(said.starts_with("/x does it: the agent makes no second swap"), "{said}");
         settings.swap.beside_others = true;
         assert_eq!(others_swap(&[rival(Job::Swap)], &settings), None);
         assert!(others_watermarks(&[rival(Job::Watermarks)], &settings).is_some());

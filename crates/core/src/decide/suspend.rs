@@ -60,13 +60,13 @@ impl fmt::Display for Wake {
             Self::Gone => f.write_str("the pod is gone"),
             Self::Evicted => f.write_str("the pod is being evicted"),
             Self::Resized => f.write_str("the pod is being resized"),
-            Self::ContainersChanged => f.write_str("a container of the pod was restarted"),
+            Self::ContainersChanged => f.write_str("a container of the pod has restarted"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {
                 write!(f, "the API server has not been reachable for {} s", span.as_secs())
             }
             Self::AgentStops => f.write_str("the agent stops"),
-            Self::Interrupted => f.write_str("the agent was restarted before the pod was asleep"),
+            Self::Interrupted => f.write_str("the agent restarted before it had suspended the pod"),
             Self::Failed(why) => f.write_str(why),
         }
     }
@@ -86,6 +86,8 @@ pub struct Room {
     pub pod_swap_bytes: u64,
     pub free_swap_bytes: u64,
     pub swap_bytes: u64,
+    /// What `suspend.reserve` may still lend.
+    pub lendable_bytes: u64,
 }
 
 /// Returns true if more swap traffic could lead to an eviction. `nearest_signal`: the highest ratio
@@ -108,17 +110,17 @@ pub fn refuse(
         return Some(format!("{name} is suspended already"));
     }
     if let Some(reason) = critical(pod) {
-        return Some(format!("{name} is never suspended: {reason}"));
+        return Some(format!("{name} cannot be suspended: {reason}"));
     }
     if pod.is_terminating() || pod.finished || leaving || pod.evicted_by_api || pod.disrupted {
-        return Some(format!("{name} is about to leave"));
+        return Some(format!("{name} is about to end"));
     }
     if matches!(pod.migration, Some(Migration::Leaving | Migration::Arriving)) {
-        return Some(format!("{name} belongs to a migration; wait until it is over"));
+        return Some(format!("{name} takes part in a migration; wait until it is over"));
     }
     if pod.virt_launcher && !pod.vm_paused {
         return Some(format!(
-            "the VM of {name} runs; pause it first (virtctl pause vm NAME), then suspend it"
+            "the VM of {name} is running; pause it first (virtctl pause vm NAME), then suspend it"
         ));
     }
     if candidates.is_empty() {
@@ -131,8 +133,8 @@ pub fn refuse(
     let probed = pod.containers.iter().find(|container| container.probed);
     if let (Some(container), false, false) = (probed, pod.virt_launcher, force) {
         return Some(format!(
-            "container {} of {name} has an exec or liveness probe: the kubelet would kill it while it \
-             is frozen; --force suspends it all the same",
+            "container {} of {name} has an exec or liveness probe: the kubelet would kill it \
+             while it is frozen; use --force to suspend it anyway",
             container.name
         ));
     }
@@ -148,18 +150,40 @@ pub fn plan(
     now: Monotonic,
 ) -> Suspended {
     let kept = settings.keep_free.of(room.swap_bytes);
-    let mut left = room.free_swap_bytes.saturating_sub(kept);
-    left = left.min(rest(room.pod_swap_max, room.pod_swap_bytes));
+    let mut free = room.free_swap_bytes.saturating_sub(kept);
+    let mut left_of_pod = rest(room.pod_swap_max, room.pod_swap_bytes);
+    let mut lendable = room.lendable_bytes;
     let sleepers = candidates.into_iter().map(|candidate| {
-        let Candidate { name, id, unit, path, inode, swap_max, usage, .. } = candidate;
+        let Candidate { name, id, unit, path, inode, swap_max, may_borrow, usage, .. } = candidate;
         let swappable = usage.memory_bytes.saturating_sub(usage.file_bytes);
-        let budget_bytes = swappable.min(rest(swap_max, usage.swap_bytes)).min(left);
-        left -= budget_bytes;
+        let own = swappable.min(rest(swap_max, usage.swap_bytes));
+        let granted = own.min(left_of_pod);
+        let wanted = if may_borrow { (swappable - granted).min(lendable) } else { 0 };
+        let budget_bytes = granted.saturating_add(wanted).min(free);
+        let lent_bytes = budget_bytes.saturating_sub(granted);
+        (left_of_pod, free) = (left_of_pod - (budget_bytes - lent_bytes), free - budget_bytes);
+        lendable -= lent_bytes;
+        let bound_bytes = (budget_bytes < own.saturating_add(wanted))
+            .then(|| usage.swap_bytes.saturating_add(budget_bytes));
         let container = pod.container(&name);
         let spec = container.map(|container| container.spec).unwrap_or_default();
         let resources = container.map(|container| container.effective()).unwrap_or_default();
         let before = usage;
-        Sleeper { name, id, unit, path, inode, spec, resources, budget_bytes, before, after: None }
+        Sleeper {
+            name,
+            id,
+            unit,
+            path,
+            inode,
+            spec,
+            resources,
+            budget_bytes,
+            bound_bytes,
+            lent_bytes,
+            swap_max: Some(swap_max),
+            before,
+            after: None,
+        }
     });
     Suspended {
         uid: pod.uid.clone(),
@@ -169,6 +193,8 @@ pub fn plan(
         stage: Stage::Falling,
         vm: pod.virt_launcher,
         since: now,
+        resources: pod.resources,
+        swap_max: Some(room.pod_swap_max),
         containers: sleepers.collect(),
     }
 }
@@ -200,6 +226,9 @@ pub fn wake(
     }
     if suspended.vm && !pod.vm_paused {
         return Some(Wake::VmRuns);
+    }
+    if pod.resources != suspended.resources {
+        return Some(Wake::Resized);
     }
     for sleeper in &suspended.containers {
         let Some(container) = pod.container(&sleeper.name) else {
@@ -294,6 +323,7 @@ impl Suspended {
                 memory_before_bytes: sleeper.before.memory_bytes,
                 memory_after_bytes: sleeper.after.map_or(expected, |after| after.memory_bytes),
                 swap_bytes: swap.swap_bytes,
+                lent_bytes: sleeper.lent_bytes,
             }
         };
         self.containers.iter().map(row).collect()
@@ -313,8 +343,12 @@ impl Suspended {
     pub fn summary(&self) -> String {
         let (before, after, swap) = self.sums();
         let freed = before.saturating_sub(after);
+        let lent = match self.lent_bytes() {
+            0 => String::new(),
+            lent => format!(" ({} lent by suspend.reserve)", human_bytes(lent)),
+        };
         format!(
-            "{}/{} ({}) is suspended: {} of {} RAM freed, {} stays in RAM, {} is in swap",
+            "{}/{} ({}) is suspended: {} of {} RAM freed, {} in RAM, {} in swap{lent}",
             self.namespace,
             self.name,
             self.qos_class,

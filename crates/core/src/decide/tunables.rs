@@ -85,9 +85,9 @@ fn differing(watermarks: &Watermarks, aligned: Aligned) -> Vec<Tunable> {
 
 fn too_high(threshold: u64) -> String {
     format!(
-        "kernel.align-watermarks: the kubelet evicts below {}, and the kernel cannot be made to swap so \
-         early without keeping more than a quarter of RAM free: lower evictionHard or evictionSoft \
-         memory.available",
+        "kernel.align-watermarks: the kubelet evicts below {}, and the kernel cannot swap that \
+         early unless it keeps more than a quarter of RAM free: lower evictionHard or \
+         evictionSoft memory.available",
         human_bytes(threshold)
     )
 }
@@ -96,12 +96,12 @@ fn too_high(threshold: u64) -> String {
 pub fn explained(watermarks: &Watermarks, threshold: u64) -> String {
     let goal = goal(watermarks, threshold);
     let capped = match goal.is_capped {
-        true => " (1/64 of RAM: a longer runway would cost a small node too much)",
+        true => " (1/64 of RAM, so that a small node does not lose too much memory)",
         false => "",
     };
     format!(
-        "the kubelet evicts below {}: kswapd is to begin at {}, {} above that{capped}; allocators reclaim \
-         for themselves from {} on",
+        "the kubelet evicts below {}: kswapd starts at {}, {} above that{capped}; processes \
+         reclaim memory themselves below {}",
         human_bytes(threshold),
         human_bytes(goal.low_bytes),
         human_bytes(goal.low_bytes.saturating_sub(threshold)),
@@ -116,7 +116,7 @@ pub fn swap_not_reached(
     threshold: u64,
 ) -> Option<String> {
     let remedy = match settings.align_watermarks {
-        true => "restart wasp-swap.service, which aligns them, and see its journal",
+        true => "restart wasp-swap.service, which aligns them, and read its journal",
         false => "set kernel.align-watermarks = true and restart wasp-swap.service",
     };
     (!swap_comes_first(watermarks, threshold)).then(|| {
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(unmet, None);
         let (_, unmet) = tunables(&all, &watermarks, 2 << 30, &fresh);
         assert!(unmet.unwrap().contains("a quarter of RAM"));
-        assert!(explained(&watermarks, 100 << 20).contains("kswapd is to begin at 164.0 MiB"));
+        assert!(explained(&watermarks, 100 << 20).contains("kswapd starts at 164.0 MiB"));
     }
 
     fn shown(wanted: &[Tunable]) -> Vec<(&str, &str)> {

@@ -47,10 +47,10 @@ impl fmt::Display for Lowered {
         match self {
             Self::Asked { key, value, granted: SwapMax::Bytes(granted) } => {
                 let granted = human_bytes(*granted);
-                write!(f, "its annotation {key} is {value:?}; policy would grant {granted}")
+                write!(f, "its annotation {key} is {value:?}; the policy would grant {granted}")
             }
             Self::Asked { key, value, granted: SwapMax::Max } => {
-                write!(f, "its annotation {key} is {value:?}; policy would set no limit")
+                write!(f, "its annotation {key} is {value:?}; the policy would set no limit")
             }
             Self::Invalid { key, value } => f.write_str(&invalid(key, value)),
             Self::NoSwapNamespace => {
@@ -58,8 +58,8 @@ impl fmt::Display for Lowered {
             }
             Self::NotOptedIn => write!(
                 f,
-                "its namespace must opt in (limits.opt-in-namespaces), and the pod has no annotation \
-                 {SWAP_LIMIT}"
+                "its namespace must opt in (limits.opt-in-namespaces), but the pod has no \
+                 annotation {SWAP_LIMIT}"
             ),
         }
     }
@@ -68,8 +68,8 @@ impl fmt::Display for Lowered {
 /// Describes a value that cannot be read.
 fn invalid(key: &str, value: &str) -> String {
     format!(
-        "its annotation {key} is {value:?}, which is invalid and counts as 0; valid are a quantity \
-         (\"512Mi\"), a percentage of the grant (\"25%\") and \"0\""
+        "its annotation {key} is {value:?}, which is invalid and counts as 0; valid values are a \
+         quantity (\"512Mi\"), a percentage of the grant (\"25%\") and \"0\""
     )
 }
 
@@ -153,7 +153,10 @@ pub fn problems(rules: &WishRules, pod: &Pod) -> Vec<String> {
         if key != SWAP_LIMIT {
             let container = key.strip_prefix(SWAP_LIMIT_OF)?;
             if pod.container(container).is_none() {
-                return Some(format!("its annotation {key} names no container of the pod"));
+                return Some(format!(
+                    "its annotation {key} names a container that the pod does not \
+                    have"
+                ));
             }
         }
         parse(value).is_none().then(|| invalid(key, value))

@@ -62,7 +62,7 @@ fn an_invalid_value_counts_as_zero_and_is_reported() {
     let typo = annotated(&[("swap.wasp.io/limit.compue", "0")]);
     assert_eq!(
         problems(&grant_settings().wishes, &typo),
-        ["its annotation swap.wasp.io/limit.compue names no container of the pod"]
+        ["its annotation swap.wasp.io/limit.compue names a container that the pod does not have"]
     );
     assert!(problems(&grant_settings().wishes, &annotated(&[])).is_empty());
 }

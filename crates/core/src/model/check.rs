@@ -19,6 +19,7 @@ use super::{
     rivals::Rival,
     runtime::Runtime,
     swap::SwapControl,
+    unknown::Unknown,
     watermarks::Watermarks,
 };
 
@@ -40,7 +41,7 @@ pub struct Line {
     pub id: &'static str,
     pub level: Level,
     pub found: String,
-    /// Why the check matters.
+    /// The reason why the check matters.
     pub why: &'static str,
     /// Commands, or lines for a file; empty if there is nothing to fix.
     pub fix: Vec<String>,
@@ -64,13 +65,13 @@ pub struct Facts {
     pub agent: AgentFacts,
     pub obstacles: Obstacles,
     pub kernel: KernelFacts,
-    pub node: Result<NodeMemory, String>,
+    pub node: Result<NodeMemory, Unknown>,
     pub swap: SwapFacts,
-    pub kubelet: Result<Option<KubeletConfig>, String>,
-    pub watermarks: Result<Watermarks, String>,
-    pub runtime: Result<Runtime, String>,
+    pub kubelet: Result<Option<KubeletConfig>, Unknown>,
+    pub watermarks: Result<Watermarks, Unknown>,
+    pub runtime: Result<Runtime, Unknown>,
     /// `None`: CRI-O's own default.
-    pub default_runtime: Result<Option<String>, String>,
+    pub default_runtime: Result<Option<String>, Unknown>,
     pub hook: HookFacts,
     pub leftovers: Leftovers,
     pub rivals: Vec<Rival>,
@@ -94,7 +95,7 @@ pub struct Wrong {
 #[derive(Clone, Debug)]
 pub struct AgentFacts {
     /// The last publication; `Ok(None)` if there is none.
-    pub published: Result<Option<Published>, String>,
+    pub published: Result<Option<Published>, Unknown>,
     /// The process that published it still runs.
     pub running: bool,
     /// Time since the publication.
@@ -128,7 +129,7 @@ pub struct KernelFacts {
     pub disks: Disks,
     /// CONFIG_BLK_CGROUP_IOLATENCY, if the kernel's configuration can be read.
     pub io_latency: Option<bool>,
-    pub pressure: Result<MemoryWaits, String>,
+    pub pressure: Result<MemoryWaits, Unknown>,
     /// Memory pressure of all pods together; `None` while they have no cgroup.
     pub pods_pressure: Option<MemoryWaits>,
     /// True if zswap is on; `None` if the kernel has none.
@@ -179,7 +180,7 @@ pub struct HookFacts {
     pub program: ProgramFacts,
     /// Other programs' hooks that set swap limits, and the evidence.
     pub foreign: Vec<(PathBuf, String)>,
-    /// The agent is where its package has it.
+    /// The agent is installed at its package's path.
     pub agent_installed: bool,
     /// The agent has requested the hook since the node booted.
     pub published: bool,
@@ -228,14 +229,14 @@ pub struct UnitFacts {
 /// The kubelet's credentials, and the API server's answers to them.
 #[derive(Clone, Debug)]
 pub struct ApiFacts {
-    pub credentials: Result<CredentialFacts, String>,
+    pub credentials: Result<CredentialFacts, Unknown>,
     /// By the check's id: the permission, or the reason why it is unknown.
-    pub permissions: BTreeMap<&'static str, Result<Permission, String>>,
-    /// Whether the credentials of `eviction.guard-kubeconfig` may patch the node; `None` if there
-    /// are none.
-    pub guard: Option<Result<Permission, String>>,
+    pub permissions: BTreeMap<&'static str, Result<Permission, Unknown>>,
+    /// The permission of `eviction.guard-kubeconfig`'s credentials to patch the node; `None` if
+    /// there are no such credentials.
+    pub guard: Option<Result<Permission, Unknown>>,
     /// Keys of the Node's taints.
-    pub taints: Result<Vec<String>, String>,
+    pub taints: Result<Vec<String>, Unknown>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::policy::{Eligibility, Policy, WishRules};
 
 crate::vocabulary! {
-    /// How the hook treats a container whose grant is not published.
+    /// The hook's treatment of a container whose grant is not published.
     pub enum WhenUnknown {
         Estimate = "estimate",
         Deny = "deny",

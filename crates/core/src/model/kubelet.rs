@@ -1,6 +1,7 @@
 //! The configuration that the kubelet uses, as far as it concerns memory and swap, with the source
 //! of each value.
 
+use crate::model::counted::counted;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -38,7 +39,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Where the agent read the kubelet's command line.
+/// The source of the kubelet's command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Teller {
     /// From the running kubelet, by process ID.
@@ -59,7 +60,7 @@ impl fmt::Display for Teller {
         match self {
             Self::Process(pid) => write!(f, "the running kubelet (process {pid})"),
             Self::LastProcess(pid) => {
-                write!(f, "the kubelet that ran last (process {pid})")
+                write!(f, "the last kubelet (process {pid})")
             }
             Self::Unit(name) => f.write_str(name),
             Self::Environment(path) => write!(f, "{}", path.display()),
@@ -163,15 +164,33 @@ pub const DEFAULT_EVICTION_HARD: [(&str, &str); 5] = [
     ("imagefs.inodesFree", "5%"),
 ];
 
+/// A threshold that the kubelet rejects.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {signal}: {value:?} ({origin}) {why}")]
+pub struct ThresholdError {
+    /// `evictionHard` or `evictionSoft`.
+    pub key: &'static str,
+    pub signal: String,
+    pub value: String,
+    pub origin: Origin,
+    /// Completes a sentence that begins with the value.
+    pub why: &'static str,
+}
+
 impl KubeletConfig {
     /// Returns the hard and the soft threshold of `signal` in bytes; `None` if there is none. An
     /// error is the reason why the kubelet does not start with it.
-    pub fn thresholds(&self, signal: &str, whole: u64) -> [Result<Option<u64>, String>; 2] {
+    pub fn thresholds(&self, signal: &str, whole: u64) -> [Result<Option<u64>, ThresholdError>; 2] {
         [("evictionHard", &self.eviction_hard), ("evictionSoft", &self.eviction_soft)].map(
             |(key, of)| {
                 let Some(Sourced { value, origin }) = of.get(signal) else { return Ok(None) };
-                threshold(value, whole)
-                    .map_err(|why| format!("{key} {signal}: {value:?} ({origin}) {why}"))
+                threshold(value, whole).map_err(|why| ThresholdError {
+                    key,
+                    signal: signal.to_owned(),
+                    value: value.clone(),
+                    origin: origin.clone(),
+                    why,
+                })
             },
         )
     }
@@ -238,7 +257,8 @@ impl KubeletConfig {
             |path: &Path| path.display().to_string(),
         );
         if let Some(last) = self.drop_ins.last() {
-            text += &format!(", {} drop-ins up to {}", self.drop_ins.len(), last.display());
+            let count = counted(self.drop_ins.len(), "drop-in", "drop-ins");
+            text += &format!(", {count} up to {}", last.display());
         }
         if self.told_by != Teller::Nobody {
             text += &format!("; flags of {}", self.told_by);
@@ -259,7 +279,7 @@ pub fn threshold(text: &str, whole: u64) -> Result<Option<u64>, &'static str> {
         if text == "0%" || text == "100%" {
             return Ok(None);
         }
-        let part = percentage(number.trim_end_matches('%')).ok_or("is no percentage")? / 100.0;
+        let part = percentage(number.trim_end_matches('%')).ok_or("is not a percentage")? / 100.0;
         if !(0.0..=1.0).contains(&part) {
             return Err("is not between 0% and 100%");
         }
@@ -272,7 +292,7 @@ pub fn threshold(text: &str, whole: u64) -> Result<Option<u64>, &'static str> {
         let bytes = (whole as f64 * f64::from(part)) as u64;
         return Ok(Some(bytes));
     }
-    let quantity: Quantity = text.parse().map_err(|_| "is no quantity")?;
+    let quantity: Quantity = text.parse().map_err(|_| "is not a quantity")?;
     if !quantity.is_positive() {
         return Err("is not above 0");
     }

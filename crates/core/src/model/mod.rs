@@ -1,6 +1,7 @@
 //! Plain data that the stages pass to each other, without IO or policy.
 
 pub mod check;
+pub mod counted;
 pub mod failure;
 pub mod guest;
 pub mod history;
@@ -24,5 +25,6 @@ pub mod suspend;
 pub mod swap;
 pub mod swap_header;
 pub mod trouble;
+pub mod unknown;
 pub mod watermarks;
 pub mod words;

@@ -14,7 +14,7 @@ crate::vocabulary! {
 }
 
 crate::vocabulary! {
-    /// Which containers may get swap.
+    /// The containers that may get swap.
     pub enum Eligibility {
         /// Those of Burstable pods, like the kubelet.
         Burstable = "burstable",

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::unknown::Unknown;
+
 /// Facts about a program file on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFacts {
@@ -15,25 +17,26 @@ pub struct ProgramFacts {
     /// The `noexec` mount point that the file is on.
     pub noexec: Option<PathBuf>,
     /// The program's target and version; `Err` is the reason why it cannot run.
-    pub image: Result<Image, String>,
+    pub image: Result<Image, Unknown>,
     /// The target of this machine's programs; `None` if unknown.
     pub machine: Option<Target>,
-    /// `None` where the kernel runs without SELinux.
+    /// `None` if the kernel runs without SELinux.
     pub selinux: Option<SeLinux>,
 }
 
-/// What SELinux knows of a program.
+/// SELinux' view of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeLinux {
     pub enforces: bool,
-    /// `None` where the file has no label that can be read.
+    /// `None` if the file has no readable label.
     pub label: Option<String>,
 }
 
 impl SeLinux {
-    /// Whether a container runtime may execute a file with this label: a type for programs.
+    /// Returns true if a container runtime may execute a file with this label, because its type is
+    /// one for programs.
     pub fn allows(&self) -> bool {
-        // user:role:type:level
+        // The label's form is user:role:type:level.
         let kind = self.label.as_deref().and_then(|label| label.split(':').nth(2));
         kind.is_some_and(|kind| kind == "bin_t" || kind.ends_with("_exec_t"))
     }
@@ -62,35 +65,44 @@ pub struct Elf {
     pub constants: Vec<(u64, u64)>,
 }
 
+/// The reason why a file is not a complete program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ElfError {
+    #[error("the file is empty")]
+    Empty,
+    #[error("it is not an ELF program")]
+    NoElf,
+    #[error("it is an ELF file, but not a program")]
+    NoProgram,
+    #[error("the file is incomplete")]
+    Cut,
+}
+
 const LOAD: u32 = 1;
 const READ_ONLY: u32 = 4;
 /// `ET_EXEC` and `ET_DYN`.
 const PROGRAMS: [u16; 2] = [2, 3];
 
 /// Parses the beginning of a file of `length` bytes.
-///
-/// # Errors
-/// The reason why it is not a complete program.
-pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
-    let cut = || "it ends too early".to_owned();
+pub fn elf(head: &[u8], length: u64) -> Result<Elf, ElfError> {
     if length == 0 {
-        return Err("it is empty".to_owned());
+        return Err(ElfError::Empty);
     }
     if !head.starts_with(b"\x7fELF") {
-        return Err("it is no ELF program".to_owned());
+        return Err(ElfError::NoElf);
     }
-    let byte = |at: usize| head.get(at).copied().ok_or_else(cut);
+    let byte = |at: usize| head.get(at).copied().ok_or(ElfError::Cut);
     let (class, data) = (byte(4)?, byte(5)?);
     // Reads a number in the file's own byte order.
-    let number = |at: usize, size: usize| -> Result<u64, String> {
-        let bytes = at.checked_add(size).and_then(|end| head.get(at..end)).ok_or_else(cut)?;
+    let number = |at: usize, size: usize| -> Result<u64, ElfError> {
+        let bytes = at.checked_add(size).and_then(|end| head.get(at..end)).ok_or(ElfError::Cut)?;
         let fold = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
         Ok(if data == 2 { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) })
     };
-    let small = |at: usize| u16::try_from(number(at, 2)?).map_err(|_| cut());
+    let small = |at: usize| u16::try_from(number(at, 2)?).map_err(|_| ElfError::Cut);
     let target = Target { class, data, machine: small(18)? };
     if !PROGRAMS.contains(&small(16)?) {
-        return Err("it is an ELF file, and no program".to_owned());
+        return Err(ElfError::NoProgram);
     }
     let wide = class == 2;
     let (table, size, count) = match wide {
@@ -99,7 +111,7 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
     };
     let mut constants = Vec::new();
     for index in 0..count {
-        let at = usize::try_from(table.saturating_add(index * size)).map_err(|_| cut())?;
+        let at = usize::try_from(table.saturating_add(index * size)).map_err(|_| ElfError::Cut)?;
         let (flags, offset, bytes) = match wide {
             true => (
                 number(at.saturating_add(4), 4)?,
@@ -116,7 +128,7 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, String> {
             continue;
         }
         if offset.saturating_add(bytes) > length {
-            return Err(cut());
+            return Err(ElfError::Cut);
         }
         if flags == u64::from(READ_ONLY) {
             constants.push((offset, bytes));
@@ -139,7 +151,7 @@ mod tests {
         let found = elf(&own, length).unwrap();
         assert_eq!(found.target.class, if cfg!(target_pointer_width = "64") { 2 } else { 1 });
         assert!(!found.constants.is_empty());
-        assert_eq!(elf(&own, 4096).unwrap_err(), "it ends too early");
+        assert_eq!(elf(&own, 4096), Err(ElfError::Cut));
         for cut in [4, 16, 40, 63, 100] {
             assert!(elf(&own[..cut], length).is_err(), "{cut}");
         }
@@ -147,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_told() {
-        assert_eq!(elf(b"", 0).unwrap_err(), "it is empty");
-        assert_eq!(elf(b"#!/bin/sh\n", 10).unwrap_err(), "it is no ELF program");
+        assert_eq!(elf(b"", 0), Err(ElfError::Empty));
+        assert_eq!(elf(b"#!/bin/sh\n", 10), Err(ElfError::NoElf));
     }
 }

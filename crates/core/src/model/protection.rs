@@ -21,7 +21,7 @@ impl fmt::Display for DeviceNumber {
 
 /// The error for a text that is not a device number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no device number (example: 254:0)")]
+#[error("{0:?} is not a device number (example: 254:0)")]
 pub struct NotADeviceNumber(String);
 
 impl FromStr for DeviceNumber {

@@ -78,7 +78,7 @@ pub struct Kubelet {
     /// Its files, and the source of its flags; empty if unknown.
     pub source: String,
     pub values: Vec<KubeletValue>,
-    /// Which program grants swap: `agent`, `kubelet`, or `auto` while that is unknown.
+    /// The program that grants swap: `agent`, `kubelet`, or `auto` while that is unknown.
     #[serde(default)]
     pub grants: String,
     /// The swap that the kubelet counts, if it grants.
@@ -174,7 +174,8 @@ pub struct Evicted {
     pub at: String,
     /// `namespace/name`.
     pub pod: String,
-    /// The outcome, a word of [`OUTCOMES`].
+    /// `accepted`, `migrating`, `budget`, `unwilling`, `gone`, `refused`, `busy`, `unreachable`,
+    /// `unknown`, `withdrawn`, or, in mode `observe`, `observed`.
     pub outcome: String,
     pub why: String,
     /// The API server's own text, if it refused or added information.

@@ -105,23 +105,23 @@ impl fmt::Display for Held {
             Self::Stale => "the agent's data is not current",
             Self::Signal => "an eviction signal is near its threshold",
             Self::Disk => "the disk of the swap is busy",
-            Self::NodeSwap => "the node's swap is used up to reclaim.max-swap-percent",
-            Self::Budget => "the budget of written bytes is used up",
-            Self::Starting => "the pod has started only now",
-            Self::Migrating => "its VM migrates",
-            Self::Leaving => "the pod is leaving",
+            Self::NodeSwap => "the node's swap is in use up to reclaim.max-swap-percent",
+            Self::Budget => "the budget for written bytes is used up",
+            Self::Starting => "the pod has started recently",
+            Self::Migrating => "its VM is migrating",
+            Self::Leaving => "the pod is being deleted",
             Self::Suspended => "the pod is suspended",
             Self::Unreadable => {
                 "its cgroup cannot be read, or the kernel does not count its stalls"
             }
-            Self::FirstLook => "it is looked at for the first time",
+            Self::FirstLook => "the agent sees it for the first time",
             Self::MemoryPressure => "its processes waited for memory",
             Self::IoPressure => "its processes waited for a disk",
-            Self::Refaults => "memory that was reclaimed came back",
-            Self::BackingOff => "it needed memory back a short time ago",
+            Self::Refaults => "reclaimed memory came back",
+            Self::BackingOff => "it needed memory back recently",
             Self::PodSwap => "it uses its swap grant up to reclaim.max-swap-percent",
             Self::Floor => "it is at its floor",
-            Self::InProgress => "the last reclaim is not complete",
+            Self::InProgress => "the last reclaim has not ended",
         })
     }
 }

@@ -92,7 +92,7 @@ pub fn human_bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// Whether the kernel can limit a cgroup's swap.
+/// The kernel's ability to limit a cgroup's swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwapControl {
     Works,
@@ -110,12 +110,13 @@ impl SwapControl {
         match self {
             Self::Works | Self::Unknown => None,
             Self::NoMemoryController => Some(
-                "the kernel has no memory controller for cgroup v2 (cgroup.controllers does not list \
-                 it): no limit can be set; remove cgroup_disable=memory from the kernel's command line",
+                "the kernel has no memory controller for cgroup v2 (cgroup.controllers does not \
+                 list it), so the agent cannot set limits; remove cgroup_disable=memory from \
+                 the kernel's command line",
             ),
             Self::NotCounted => Some(
-                "the kernel does not count swap for cgroups (no memory.swap.max): no limit can be set; \
-                 remove swapaccount=0 from the kernel's command line",
+                "the kernel does not count swap for cgroups (no memory.swap.max), so the agent \
+                 cannot set limits; remove swapaccount=0 from the kernel's command line",
             ),
         }
     }

@@ -23,7 +23,7 @@ pub async fn connect(bus: &Path) -> zbus::Result<Connection> {
     let connecting = Builder::address(address.as_str())?.method_timeout(TIMEOUT).build();
     match tokio::time::timeout(TIMEOUT, connecting).await {
         Ok(connection) => connection,
-        Err(_) => Err(zbus::Error::Failure(format!("no answer in {} s", TIMEOUT.as_secs()))),
+        Err(_) => Err(zbus::Error::Failure(format!("no answer within {} s", TIMEOUT.as_secs()))),
     }
 }
 

@@ -6,14 +6,15 @@ use cgroups_rs::fs::memory::MemController;
 
 use super::Written;
 use crate::{
+    errors::FileError,
     failpoint,
     model::swap::SwapMax,
-    observe::cgroup::{Cgroup, CgroupError, LIMIT_FILE, is_gone},
+    observe::cgroup::{Cgroup, LIMIT_FILE, is_gone},
 };
 
 /// Sets `memory.swap.max` of the cgroup at `path`, if the cgroup still has this inode and another
 /// limit.
-pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
+pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, FileError> {
     let Some(cgroup) = Cgroup::open(path)? else { return Ok(Written::Gone) };
     if cgroup.inode()? != inode {
         return Ok(Written::Gone);
@@ -29,7 +30,7 @@ pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, Cgro
         SwapMax::Bytes(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
         SwapMax::Max => -1,
     };
-    let failed = |source| CgroupError { operation: "write", path: path.join(LIMIT_FILE), source };
+    let failed = |error| FileError::of("write", &path.join(LIMIT_FILE))(error);
     failpoint::at("limit.write").map_err(failed)?;
     match MemController::new(folder.clone(), folder, true).set_memswap_limit(limit) {
         Ok(()) => failpoint::at("limit.written").map_err(failed).map(|()| Written::Now),

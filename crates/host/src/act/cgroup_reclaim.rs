@@ -51,8 +51,8 @@ impl ReclaimFile {
         }
     }
 
-    /// Whether the kernel knows `swappiness=`. The write reclaims nothing; a kernel that does not know the
-    /// word refuses it.
+    /// Returns true if the kernel accepts `swappiness=`. The write reclaims nothing; a kernel that
+    /// does not support the key rejects it.
     pub fn takes_swappiness(&mut self) -> bool {
         self.0.write(b"0 swappiness=1").is_ok()
     }

@@ -77,7 +77,8 @@ pub async fn evict(
     }
     if !*wanted.borrow() {
         return Answer::Withdrawn {
-            text: "the pressure, or the connection to the API server, was gone before the request"
+            text: "before the request, the pressure ended or the connection to the API server was \
+                lost"
                 .to_owned(),
         };
     }
@@ -96,7 +97,7 @@ pub async fn evict(
             found.unwrap_or_else(|seen| match seen {
                 // KubeVirt up to 1.2 shows no migration, so its absence proves nothing.
                 true if !victim.ranked.launcher => {
-                    Answer::Busy { retry_after, text: format!("{text}; the pod is still there") }
+                    Answer::Busy { retry_after, text: format!("{text}; the pod still exists") }
                 }
                 _ => Answer::Unknown { text },
             })
@@ -131,7 +132,7 @@ fn instead_of_asking(settings: &Settings, victim: &Victim, now: &Pod) -> Option<
         return Some(Answer::Gone);
     }
     if victim.last_resort && now.migration == Some(Migration::Leaving) {
-        return Some(Answer::Withdrawn { text: "its VM is being migrated".to_owned() });
+        return Some(Answer::Withdrawn { text: "its VM is migrating".to_owned() });
     }
     let epoch = jiff::Timestamp::now().as_second();
     spared_as_such(&settings.eviction, now, epoch).map(|spared| match spared {
@@ -168,8 +169,8 @@ async fn ask(client: &Client, victim: &Victim) -> Result<(), Failed> {
     failpoint::at("evict.asked").map_err(failed)
 }
 
-/// Finds the effect of a request without an answer. `Err`: no effect is visible; the value tells if
-/// the pod could be read.
+/// Finds the effect of a request without an answer. `Err`: no effect is visible; the value is true
+/// if the pod could be read.
 async fn look_after(
     client: &Client,
     settings: &Settings,
@@ -185,7 +186,9 @@ async fn look_after(
             Ok(Ok(now)) if now.uid != victim.ranked.uid => return Ok(Answer::Accepted),
             Ok(Ok(now)) if now.deletion_deadline != deadline_before => return Ok(Answer::Accepted),
             Ok(Ok(now)) if now.migration == Some(Migration::Leaving) => {
-                return Ok(Answer::Migrating { text: "its launcher shows a migration".to_owned() });
+                return Ok(Answer::Migrating {
+                    text: "its launcher pod shows a migration".to_owned(),
+                });
             }
             Ok(_) => seen += 1,
             Err(Failed::Refused(refusal)) => {
@@ -234,7 +237,7 @@ async fn call(
     };
     match tokio::time::timeout(TIMEOUT, answered).await {
         Ok(result) => result,
-        Err(_) => Err(Failed::Silent(format!("no answer in {} s", TIMEOUT.as_secs()))),
+        Err(_) => Err(Failed::Silent(format!("no answer within {} s", TIMEOUT.as_secs()))),
     }
 }
 

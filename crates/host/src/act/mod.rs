@@ -6,6 +6,7 @@ pub mod cgroup_reclaim;
 pub mod evict;
 pub mod files;
 pub mod freeze;
+mod loans;
 pub mod memory;
 pub mod node;
 pub mod reclaim;
@@ -18,11 +19,11 @@ pub mod tunables;
 use std::{io, path::Path};
 
 use crate::{
+    errors::FileError,
     failpoint, messages,
     model::swap::SwapMax,
-    observe::cgroup::CgroupError,
     roots::Roots,
-    state::{self, FileError, State},
+    state::{self, State},
 };
 
 /// The result of writing a limit.
@@ -38,7 +39,7 @@ pub enum Written {
 /// Carries decisions out, or only logs them.
 pub trait Actuator {
     /// Writes `memory.swap.max` of the cgroup `inode` at `path` below the cgroup root.
-    fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError>;
+    fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, FileError>;
 
     /// Makes `path` a file that contains `text`, and creates its folder.
     fn replace_file(&self, path: &Path, text: &str, mode: u32) -> io::Result<Written>;
@@ -69,7 +70,7 @@ pub struct Host {
 }
 
 impl Actuator for Host {
-    fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
+    fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, FileError> {
         cgroup::write_limit(&self.roots.cgroup().join(path), inode, to)
     }
 
@@ -112,7 +113,7 @@ impl Actuator for Host {
 pub struct DryRun;
 
 impl Actuator for DryRun {
-    fn write_limit(&self, path: &Path, _inode: u64, to: SwapMax) -> Result<Written, CgroupError> {
+    fn write_limit(&self, path: &Path, _inode: u64, to: SwapMax) -> Result<Written, FileError> {
         messages::DryRun {
             cgroup: Some(&path.display()),
             path: None,

@@ -14,14 +14,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    act::files::replace,
+    act::Actuator,
+    errors::FileError,
     model::{
         pod::{Pod, PodUid, Pods},
         swap::SwapMax,
     },
     observe::bounded::read_bounded,
     roots::Roots,
-    state::{self, Cleanup, Description, FileError, Lasts, StateFile},
+    state::{self, Cleanup, Description, Lasts, StateFile},
 };
 
 /// The folder of the files, one for each pod.
@@ -30,7 +31,7 @@ pub const FOLDER: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "for each pod of the node what the API server told of it, and its containers' grants",
+    holds: "for each pod of the node, its data from the API server and its containers' grants",
 };
 
 /// The content of a pod's file.
@@ -45,7 +46,6 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Records {
     folder: PathBuf,
-    read_only: bool,
     /// A digest of each record, keyed by this process, so that nobody can construct a pod with
     /// another's digest.
     written: HashMap<PodUid, u64>,
@@ -59,17 +59,11 @@ impl Records {
     pub fn new(roots: &Roots) -> Self {
         Self {
             folder: roots.runtime().join("pods"),
-            read_only: false,
             written: HashMap::new(),
             digest: RandomState::new(),
             unwritten: BTreeSet::new(),
             error: None,
         }
-    }
-
-    /// Records for a dry run, which writes nothing.
-    pub fn read_only(roots: &Roots) -> Self {
-        Self { read_only: true, ..Self::new(roots) }
     }
 
     /// Returns the pods that an earlier run left. Skips and logs invalid records.
@@ -90,33 +84,34 @@ impl Records {
                         path: &entry.path().display(),
                         reason: Some(&reason),
                     }
-                    .emit(format_args!("left out a pod record"));
+                    .emit(format_args!("skipped a pod record"));
                 }
             }
         }
         pods
     }
 
-    /// Writes `pod` with its `grants` atomically, if they changed.
+    /// Writes `pod` with its `grants` atomically through `actuator`, if they changed.
     pub fn save(
         &mut self,
+        actuator: &impl Actuator,
         pod: &Arc<Pod>,
         grants: BTreeMap<Arc<str>, SwapMax>,
     ) -> Result<(), FileError> {
         let text = state::text(&Record { pod: pod.clone(), grants })
             .map_err(FileError::of("write", &self.path(&pod.uid)))?;
         let digest = self.digest.hash_one(&text);
-        if self.read_only || self.written.get(&pod.uid) == Some(&digest) {
+        if self.written.get(&pod.uid) == Some(&digest) {
             return Ok(());
         }
-        if let Err(source) = self.replace(&pod.uid, &text) {
+        if let Err(source) = actuator.replace_file(&self.path(&pod.uid), &text, 0o600) {
             let error = FileError::of("write", &self.path(&pod.uid))(source);
             self.error = Some(error.to_string());
             self.unwritten.insert(pod.uid.clone());
             // Without a record the hook estimates; an old record could give more than the current
             // grant.
             self.written.remove(&pod.uid);
-            let _ = fs::remove_file(self.path(&pod.uid));
+            let _ = actuator.remove_file(&self.path(&pod.uid));
             return Err(error);
         }
         self.unwritten.remove(&pod.uid);
@@ -134,27 +129,15 @@ impl Records {
         self.error.clone().filter(|_| !self.unwritten.is_empty())
     }
 
-    pub fn remove(&mut self, uid: &PodUid) -> Result<(), FileError> {
+    pub fn remove(&mut self, actuator: &impl Actuator, uid: &PodUid) -> Result<(), FileError> {
         self.written.remove(uid);
         self.unwritten.remove(uid);
-        if self.read_only {
-            return Ok(());
-        }
-        match fs::remove_file(self.path(uid)) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(FileError::of("remove", &self.path(uid))(source))
-            }
-            _ => Ok(()),
-        }
+        let path = self.path(uid);
+        actuator.remove_file(&path).map(drop).map_err(FileError::of("remove", &path))
     }
 
     fn path(&self, uid: &PodUid) -> PathBuf {
         self.folder.join(format!("{uid}.json"))
-    }
-
-    fn replace(&self, uid: &PodUid, text: &str) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
-        replace(&self.path(uid), text, 0o600)
     }
 }
 
@@ -179,6 +162,11 @@ mod tests {
     use super::*;
     use wasp_core::fixtures::pod;
 
+    fn host(folder: &std::path::Path) -> crate::act::Host {
+        let systemd = tokio::sync::mpsc::unbounded_channel().0;
+        crate::act::Host { roots: Roots::at(folder), systemd }
+    }
+
     fn grants(bytes: u64) -> BTreeMap<Arc<str>, SwapMax> {
         [(Arc::from("c0"), SwapMax::Bytes(bytes))].into()
     }
@@ -186,55 +174,58 @@ mod tests {
     #[test]
     fn pods_are_kept_over_a_restart_and_written_on_change_only() {
         let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
         let roots = Roots::at(folder.path());
         let mut records = Records::new(&roots);
         assert_eq!(records.load(), Pods::new());
         let pod = Arc::new(pod("a", &["- - 4Gi 8Gi"]));
-        records.save(&pod, grants(7)).unwrap();
+        records.save(&host, &pod, grants(7)).unwrap();
         let file = records.path(&pod.uid);
         let inode = || fs::metadata(&file).unwrap().ino();
         let before = inode();
-        records.save(&pod, grants(7)).unwrap();
+        records.save(&host, &pod, grants(7)).unwrap();
         assert_eq!(inode(), before);
-        records.save(&pod, grants(8)).unwrap();
+        records.save(&host, &pod, grants(8)).unwrap();
         assert_ne!(inode(), before);
         assert!(fs::read_to_string(&file).unwrap().contains(r#""grants":{"c0":"8"}"#));
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
 
         let mut again = Records::new(&roots);
         assert_eq!(again.load(), Pods::from([(pod.uid.clone(), pod.clone())]));
-        again.save(&pod, grants(8)).unwrap();
-        again.remove(&pod.uid).unwrap();
-        again.remove(&pod.uid).unwrap();
+        again.save(&host, &pod, grants(8)).unwrap();
+        again.remove(&host, &pod.uid).unwrap();
+        again.remove(&host, &pod.uid).unwrap();
         assert_eq!(Records::new(&roots).load(), Pods::new());
     }
 
     #[test]
     fn a_record_that_cannot_be_written_is_gone_and_remembered() {
         let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
         let mut records = Records::new(&Roots::at(folder.path()));
         let (a, b) = (Arc::new(pod("a", &["- - 4Gi 8Gi"])), Arc::new(pod("b", &["- - 4Gi 8Gi"])));
         for pod in [&a, &b] {
-            records.save(pod, grants(7)).unwrap();
+            records.save(&host, pod, grants(7)).unwrap();
         }
         // A file cannot replace a folder.
         let blocked = records.path(&a.uid);
         fs::remove_file(&blocked).unwrap();
         fs::create_dir(&blocked).unwrap();
-        assert!(records.save(&a, grants(6)).is_err());
-        records.save(&b, grants(6)).unwrap();
+        assert!(records.save(&host, &a, grants(6)).is_err());
+        records.save(&host, &b, grants(6)).unwrap();
         assert!(records.trouble().unwrap().contains("pods"), "the other one's is no news of it");
         assert_eq!(records.unwritten().collect::<Vec<_>>(), [&a.uid]);
         fs::remove_dir(&blocked).unwrap();
-        records.save(&a, grants(6)).unwrap();
+        records.save(&host, &a, grants(6)).unwrap();
         assert_eq!((records.trouble(), records.unwritten().next()), (None, None));
     }
 
     #[test]
     fn nonsense_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
         let mut records = Records::new(&Roots::at(folder.path()));
-        records.save(&Arc::new(pod("a", &["- - 4Gi 8Gi"])), grants(7)).unwrap();
+        records.save(&host, &Arc::new(pod("a", &["- - 4Gi 8Gi"])), grants(7)).unwrap();
         let good = fs::read_to_string(records.path(&pod("a", &[]).uid)).unwrap();
         for (name, text) in [
             ("half.json", &good[..good.len() / 2]),

@@ -11,12 +11,13 @@ use zbus::{
 use super::bus;
 use crate::{
     decide::protection::Change,
+    errors::FileError,
     model::{
         protection::{Reserve, Reserves, SliceProperties},
         swap::SwapMax,
     },
     roots::Roots,
-    state::{Cleanup, Description, FileError, Lasts, StateFile},
+    state::{Cleanup, Description, Lasts, StateFile},
 };
 
 const SWAP: &str = "MemorySwapMax";
@@ -98,8 +99,8 @@ pub const RESERVES_FILE: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
-    holds: "what systemd held of services and slices before the agent reserved memory or a share for them in \
-            this boot",
+    holds: "what systemd had for services and slices before the agent reserved memory or weights \
+        for them in this boot",
 };
 
 /// The values that systemd held before the agent reserved memory or a share in this boot.
@@ -131,7 +132,7 @@ pub const FILE: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::LeavesTo("wasp-agent unprotect"),
-    holds: "what systemd held for each slice before the agent changed it in this boot",
+    holds: "what systemd had for each slice before the agent changed it in this boot",
 };
 
 /// The properties that systemd held for each slice before the agent changed them in this boot. The

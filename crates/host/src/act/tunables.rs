@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     decide::tunables::{Before, PATHS, Tunable},
+    errors::FileError,
     failpoint,
     roots::Roots,
-    state::{Cleanup, Description, FileError, Lasts, StateFile},
+    state::{Cleanup, Description, Lasts, StateFile},
 };
 
 pub const FILE: Description = Description {
@@ -16,7 +17,7 @@ pub const FILE: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::LeavesTo("wasp-agent deprovision"),
-    holds: "what the kernel's settings were before the agent changed them in this boot",
+    holds: "the kernel's settings before the agent changed them in this boot",
 };
 
 /// The kernel's values before the agent changed them in this boot.

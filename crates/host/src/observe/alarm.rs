@@ -38,7 +38,8 @@ impl AsRawFd for Timer {
 
 impl Alarm {
     pub fn new() -> Self {
-        let timer = timer().map_err(|error| tracing::debug!("no timer of the kernel: {error}"));
+        let timer =
+            timer().map_err(|error| tracing::debug!("cannot create a kernel timer: {error}"));
         Self { timer: timer.ok(), set: None }
     }
 

@@ -23,7 +23,7 @@ pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
     };
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut text = String::new();
     text.reserve(usize::try_from(metadata.len().min(LARGEST_BYTES)).unwrap_or(0) + 1);

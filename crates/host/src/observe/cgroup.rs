@@ -16,6 +16,7 @@ use nix::{
 };
 
 use crate::{
+    errors::FileError,
     failpoint,
     model::{
         host::{Level, LevelFacts},
@@ -38,16 +39,6 @@ pub struct Cgroup {
     path: PathBuf,
 }
 
-/// A file of a cgroup could not be read, or its content is invalid.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {path}: {source}")]
-pub struct CgroupError {
-    pub operation: &'static str,
-    pub path: PathBuf,
-    #[source]
-    pub source: io::Error,
-}
-
 /// Returns true if `error` means that the cgroup is gone: its directory (ENOENT), or the state
 /// behind an open file (ENODEV).
 pub fn is_gone(error: &io::Error) -> bool {
@@ -56,22 +47,18 @@ pub fn is_gone(error: &io::Error) -> bool {
 
 impl Cgroup {
     /// Opens the cgroup; `None` if it does not exist.
-    pub fn open(path: &Path) -> Result<Option<Self>, CgroupError> {
+    pub fn open(path: &Path) -> Result<Option<Self>, FileError> {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(folder) => Ok(Some(Self { folder, path: path.to_owned() })),
             Err(error) if is_gone(&error) => Ok(None),
-            Err(source) => Err(CgroupError { operation: "open", path: path.to_owned(), source }),
+            Err(error) => Err(FileError::of("open", path)(error)),
         }
     }
 
     /// The inode distinguishes two cgroups that had the same path at different times.
-    pub fn inode(&self) -> Result<u64, CgroupError> {
-        let metadata = self.folder.metadata().map_err(|source| CgroupError {
-            operation: "stat",
-            path: self.path.clone(),
-            source,
-        })?;
+    pub fn inode(&self) -> Result<u64, FileError> {
+        let metadata = self.folder.metadata().map_err(FileError::of("stat", &self.path))?;
         Ok(metadata.ino())
     }
 
@@ -81,12 +68,12 @@ impl Cgroup {
     }
 
     /// Reads `memory.swap.max`; `None` if the cgroup is gone or has no memory controller (yet).
-    pub fn swap_max(&self) -> Result<Option<SwapMax>, CgroupError> {
+    pub fn swap_max(&self) -> Result<Option<SwapMax>, FileError> {
         self.parse(LIMIT_FILE)
     }
 
     /// Reads the current limit and use; `None` as for [`Cgroup::swap_max`].
-    pub fn level(&self, level: Level) -> Result<Option<LevelFacts>, CgroupError> {
+    pub fn level(&self, level: Level) -> Result<Option<LevelFacts>, FileError> {
         let Some(swap_max) = self.swap_max()? else { return Ok(None) };
         let Some(swap_used_bytes) = self.parse(USE_FILE)? else { return Ok(None) };
         Ok(Some(LevelFacts { level, inode: self.inode()?, swap_max, swap_used_bytes }))
@@ -106,12 +93,11 @@ impl Cgroup {
         self.read(EVENTS_FILE).is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
     }
 
-    fn parse<T>(&self, name: &str) -> Result<Option<T>, CgroupError>
+    fn parse<T>(&self, name: &str) -> Result<Option<T>, FileError>
     where
         T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
     {
-        let failed =
-            |operation, source| CgroupError { operation, path: self.path.join(name), source };
+        let failed = |operation, error| FileError::of(operation, &self.path.join(name))(error);
         let text = match self.read(name) {
             Ok(text) => text,
             Err(error) if is_gone(&error) => return Ok(None),

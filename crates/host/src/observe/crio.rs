@@ -13,7 +13,7 @@ use std::{
 use toml::{Table, Value};
 
 use super::bounded::read_bounded;
-use crate::{model::runtime::Runtime, roots::Roots};
+use crate::{errors::FileError, model::runtime::Runtime, roots::Roots};
 
 const FOLDER: &str = "/etc/crio";
 const MAIN_FILE: &str = "/etc/crio/crio.conf";
@@ -22,8 +22,30 @@ const DROP_INS: &str = "/etc/crio/crio.conf.d";
 const DEFAULT: &str = "/usr/share/containers/oci/hooks.d";
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
-/// Errors name the file. CRI-O cannot read such a file either, so the agent reports it.
-pub fn runtime(roots: &Roots) -> Result<Runtime, String> {
+/// A file of CRI-O that CRI-O cannot read either.
+#[derive(Debug, thiserror::Error)]
+pub enum CrioError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("cannot read {path}: {source}")]
+    Content {
+        path: PathBuf,
+        #[source]
+        source: ContentError,
+    },
+}
+
+/// A fault in the content of a file.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    #[error("{}", .0.message())]
+    Toml(#[from] toml::de::Error),
+    #[error("{key} is not {expected}")]
+    Type { key: &'static str, expected: &'static str },
+}
+
+/// Returns the node's container runtime, with CRI-O's hooks folders.
+pub fn runtime(roots: &Roots) -> Result<Runtime, CrioError> {
     if !roots.path(FOLDER).is_dir() {
         let containerd = roots.path(CONTAINERD).exists();
         return Ok(if containerd { Runtime::Containerd } else { Runtime::Unknown });
@@ -33,7 +55,7 @@ pub fn runtime(roots: &Roots) -> Result<Runtime, String> {
 }
 
 /// Returns `default_runtime`; `None` means CRI-O's own default.
-pub fn default_runtime(roots: &Roots) -> Result<Option<String>, String> {
+pub fn default_runtime(roots: &Roots) -> Result<Option<String>, CrioError> {
     Ok(configured(roots)?.default_runtime)
 }
 
@@ -47,21 +69,16 @@ struct Configured {
 }
 
 /// Merges all of CRI-O's files.
-fn configured(roots: &Roots) -> Result<Configured, String> {
+fn configured(roots: &Roots) -> Result<Configured, CrioError> {
     let mut files = vec![roots.path(MAIN_FILE)];
-    let failed = |file: &Path, error: &dyn std::fmt::Display| {
-        format!("cannot read {}: {error}", roots.shown(file).display())
-    };
-    walk(&roots.path(DROP_INS), &mut files, 0)
-        .map_err(|(folder, error)| failed(&folder, &error))?;
+    walk(roots, &roots.path(DROP_INS), &mut files, 0)?;
     let mut configured = Configured::default();
     for file in files {
-        let text = match read_bounded(&file) {
-            Ok(Some(text)) => text,
-            Ok(None) => continue,
-            Err(error) => return Err(failed(&file, &error)),
-        };
-        let read = parsed(&text).map_err(|error| failed(&file, &error))?;
+        let shown = roots.shown(&file);
+        let text = read_bounded(&file).map_err(FileError::of("read", &shown))?;
+        let Some(text) = text else { continue };
+        let read = parsed(&text)
+            .map_err(|source| CrioError::Content { path: shown.into_owned(), source })?;
         configured.hooks_dir = read.hooks_dir.or(configured.hooks_dir);
         configured.default_runtime = read.default_runtime.or(configured.default_runtime);
     }
@@ -69,8 +86,13 @@ fn configured(roots: &Roots) -> Result<Configured, String> {
 }
 
 /// Walks a folder like Go's `filepath.Walk`, which follows no link to a folder.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: u8) -> Result<(), (PathBuf, io::Error)> {
-    let failed = |error| (folder.to_owned(), error);
+fn walk(
+    roots: &Roots,
+    folder: &Path,
+    files: &mut Vec<PathBuf>,
+    depth: u8,
+) -> Result<(), FileError> {
+    let failed = |error| FileError::of("read", &roots.shown(folder))(error);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -80,21 +102,22 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: u8) -> Result<(), (PathB
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            true if depth < DEEPEST => walk(&entry.path(), files, depth + 1)?,
-            true => return Err(failed(io::Error::other("folders are nested too deeply"))),
+            true if depth < DEEPEST => walk(roots, &entry.path(), files, depth + 1)?,
+            true => return Err(failed(io::Error::other("directories are nested too deeply"))),
             false => files.push(entry.path()),
         }
     }
     Ok(())
 }
 
-fn parsed(text: &str) -> Result<Configured, String> {
-    let file: Table = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+fn parsed(text: &str) -> Result<Configured, ContentError> {
+    let file: Table = toml::from_str(text)?;
     let nothing = Table::new();
     let Some(crio) = table(&file, "crio")? else { return Ok(Configured::default()) };
     let runtime = table(crio, "runtime")?.unwrap_or(&nothing);
-    let of_text = |value: &Value, key: &str| {
-        value.as_str().map(str::to_owned).ok_or_else(|| format!("{key} is not a string"))
+    let of_text = |value: &Value, key: &'static str| {
+        let wrong = ContentError::Type { key, expected: "a string" };
+        value.as_str().map(str::to_owned).ok_or(wrong)
     };
     let hooks_dir = match value(runtime, "hooks_dir") {
         None => None,
@@ -104,7 +127,10 @@ fn parsed(text: &str) -> Result<Configured, String> {
                 .map(|folder| of_text(folder, "an entry of hooks_dir").map(PathBuf::from))
                 .collect::<Result<_, _>>()?,
         ),
-        Some(_) => return Err("hooks_dir is not an array of strings".to_owned()),
+        Some(_) => {
+            let (key, expected) = ("hooks_dir", "an array of strings");
+            return Err(ContentError::Type { key, expected });
+        }
     };
     let default_runtime = value(runtime, "default_runtime");
     let default_runtime =
@@ -122,11 +148,11 @@ fn value<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     table.get(key).or_else(|| in_any_case().map(|(_, value)| value))
 }
 
-fn table<'a>(file: &'a Table, key: &str) -> Result<Option<&'a Table>, String> {
+fn table<'a>(file: &'a Table, key: &'static str) -> Result<Option<&'a Table>, ContentError> {
     match value(file, key) {
         None => Ok(None),
         Some(Value::Table(table)) => Ok(Some(table)),
-        Some(_) => Err(format!("{key} is not a table")),
+        Some(_) => Err(ContentError::Type { key, expected: "a table" }),
     }
 }
 
@@ -144,8 +170,8 @@ mod tests {
         (folder, roots)
     }
 
-    fn crio(folders: &[&str]) -> Result<Runtime, String> {
-        Ok(Runtime::Crio(folders.iter().map(PathBuf::from).collect()))
+    fn crio(folders: &[&str]) -> Runtime {
+        Runtime::Crio(folders.iter().map(PathBuf::from).collect())
     }
 
     #[test]
@@ -158,8 +184,8 @@ mod tests {
                 "[crio]\nruntime.hooks_dir = [\"/b\", 'c', \"/d\"]\n",
             ),
         ]);
-        assert_eq!(runtime(&roots), crio(&["/b", "/d"]));
-        assert_eq!(default_runtime(&roots), Ok(Some("crun".to_owned())));
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/b", "/d"]));
+        assert_eq!(default_runtime(&roots).unwrap().as_deref(), Some("crun"));
     }
 
     #[test]
@@ -175,13 +201,13 @@ mod tests {
             ),
             (&format!("{drop_ins}/05/99.conf"), &put("/early")),
         ]);
-        assert_eq!(runtime(&roots), crio(&["/run/containers/oci/hooks.d"]));
-        assert_eq!(default_runtime(&roots), Ok(Some("kata".to_owned())));
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/run/containers/oci/hooks.d"]));
+        assert_eq!(default_runtime(&roots).unwrap().as_deref(), Some("kata"));
         fs::write(roots.path(drop_ins).join("zz"), "[CRIO.Runtime]\nHooks_Dir = []\n").unwrap();
-        assert_eq!(runtime(&roots), crio(&[]), "no folder at all; keys in any case");
+        assert_eq!(runtime(&roots).unwrap(), crio(&[]), "no folder at all; keys in any case");
         // A link to a folder stops CRI-O, too.
         std::os::unix::fs::symlink("site", roots.path(drop_ins).join("link")).unwrap();
-        let error = runtime(&roots).unwrap_err();
+        let error = runtime(&roots).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /etc/crio/crio.conf.d/link: "), "{error}");
     }
 
@@ -196,17 +222,17 @@ mod tests {
     #[test]
     fn without_a_word_it_is_the_default_and_without_crio_none() {
         let (_folder, roots) = host(&[("/etc/crio/crio.conf", "[crio.image]\n")]);
-        assert_eq!(runtime(&roots), crio(&[DEFAULT]));
+        assert_eq!(runtime(&roots).unwrap(), crio(&[DEFAULT]));
         let (_folder, roots) = host(&[]);
-        assert_eq!(runtime(&roots), Ok(Runtime::Unknown));
+        assert_eq!(runtime(&roots).unwrap(), Runtime::Unknown);
         let (_folder, roots) = host(&[(CONTAINERD, "")]);
-        assert_eq!(runtime(&roots), Ok(Runtime::Containerd));
+        assert_eq!(runtime(&roots).unwrap(), Runtime::Containerd);
     }
 
     #[test]
     fn a_broken_file_is_named() {
         let (_folder, roots) = host(&[("/etc/crio/crio.conf.d/50-x.conf", "hooks_dir = [\n")]);
-        let error = runtime(&roots).unwrap_err();
+        let error = runtime(&roots).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /etc/crio/crio.conf.d/50-x.conf: "), "{error}");
     }
 }

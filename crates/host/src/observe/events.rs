@@ -12,7 +12,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use nix::NixPath;
 
-/// A batch has few more events than this.
+/// A batch has at most a few more events than this.
 const MOST: usize = 1024;
 
 /// Registers `file` with the runtime.
@@ -25,10 +25,10 @@ pub fn registered<T: AsRawFd>(file: T, interest: Interest) -> io::Result<AsyncFd
     AsyncFd::with_interest(file, interest)
 }
 
-/// A file of procfs that tells by POLLPRI when it changes.
+/// A file of procfs that reports its changes by POLLPRI.
 #[derive(Debug)]
 pub struct ProcWatch {
-    /// `None` where the file cannot be polled (a folder stands for the host).
+    /// `None` if the file does not support polling (a folder stands for the host).
     file: Option<AsyncFd<File>>,
 }
 
@@ -38,7 +38,7 @@ impl ProcWatch {
         Self { file: file.ok() }
     }
 
-    /// Returns when the file has changed; never where that cannot be watched. Cancel safe.
+    /// Returns when the file has changed; never if that cannot be watched. Cancel safe.
     pub async fn changed(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return std::future::pending().await };
         file.ready(Interest::PRIORITY).await?.clear_ready();
@@ -80,7 +80,7 @@ impl Events {
         let _ = self.queue.get_ref().0.rm_watch(watch);
     }
 
-    /// Waits for events and returns those available, about [`MOST`] at most, so that an endless
+    /// Waits for events and returns those available, about `MOST` at most, so that an endless
     /// source of events does not block the reader. Cancel safe: no event is lost.
     pub async fn next(&self) -> io::Result<Vec<InotifyEvent>> {
         let read =

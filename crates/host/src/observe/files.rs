@@ -18,14 +18,14 @@ use super::events::Events;
 pub struct FileWatch {
     events: Events,
     names: BTreeSet<OsString>,
-    /// Files with this suffix count too.
+    /// Files with this suffix are watched too.
     suffix: Option<&'static str>,
 }
 
 impl FileWatch {
     /// Watches all files of `folders` with this suffix.
     pub fn of_folders(folders: &[PathBuf], suffix: &'static str) -> io::Result<Self> {
-        // Any name below a folder has that folder watched.
+        // The watch covers a folder as soon as one name in it is given.
         let files: Vec<PathBuf> = folders.iter().map(|folder| folder.join(suffix)).collect();
         Ok(Self { suffix: Some(suffix), ..Self::new(&files)? })
     }

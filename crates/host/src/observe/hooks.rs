@@ -112,8 +112,8 @@ pub fn rival(roots: &Roots) -> Option<String> {
     let found = rival_files(roots);
     (!found.is_empty()).then(|| {
         format!(
-            "the wasp-agent DaemonSet has left {}, which lifts swap limits at every start: delete \
-             the DaemonSet, then these files",
+            "the wasp-agent DaemonSet has left {}, which removes swap limits at every container \
+             start: delete the DaemonSet, then these files",
             listed(&found)
         )
     })

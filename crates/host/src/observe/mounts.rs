@@ -39,22 +39,23 @@ impl Mount {
     }
 }
 
-/// Returns all mounts, in the order of mounting, as this process sees it.
+/// Returns all mounts, in the order of mounting, as this process sees them.
 pub fn mounts(roots: &Roots) -> Vec<Mount> {
     parsed(&fs::read(roots.proc("self/mountinfo")).unwrap_or_default())
 }
 
-/// All that is mounted, as the runtimes on the host see it. The agent's unit has mounts of its own: what is
-/// mounted later comes to them, but not another option of what is mounted.
+/// Returns all mounts as the host's runtimes see them. The agent's unit has its own mount
+/// namespace: later mounts propagate to it, but changed options of a mount do not.
 pub fn mounts_of_host(roots: &Roots) -> Vec<Mount> {
     fs::read(roots.proc(OF_INIT)).map_or_else(|_| mounts(roots), |text| parsed(&text))
 }
 
 const OF_INIT: &str = "1/mountinfo";
 
-/// Wakes when something is mounted or unmounted on the host, or mounted with other options.
+/// Wakes when the host mounts or unmounts something, or changes a mount's options.
 ///
-/// Source: proc_pid_mountinfo(5); the kernel's `mounts_poll` answers POLLPRI | POLLERR after a change.
+/// Source: proc_pid_mountinfo(5); the kernel's `mounts_poll` answers POLLPRI | POLLERR after a
+/// change.
 pub fn mount_watch(roots: &Roots) -> ProcWatch {
     ProcWatch::new(&roots.proc(OF_INIT))
 }

@@ -9,17 +9,10 @@ use super::{
     fields::{counter, digits, escaped, kibibytes, missing, read},
 };
 use crate::{
+    errors::FileError,
     model::host::{NodeMemory, SwapDevice, SwapTraffic},
     roots::Roots,
 };
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}: {source}")]
-pub struct NodeError {
-    pub path: PathBuf,
-    #[source]
-    pub source: io::Error,
-}
 
 /// `/proc/meminfo`, with access to single fields.
 pub(super) struct Meminfo {
@@ -28,12 +21,10 @@ pub(super) struct Meminfo {
 }
 
 impl Meminfo {
-    pub(super) fn read(roots: &Roots) -> Result<Self, NodeError> {
+    pub(super) fn read(roots: &Roots) -> Result<Self, FileError> {
         let path = roots.proc("meminfo");
-        match read(&path) {
-            Ok(text) => Ok(Self { path, text }),
-            Err(source) => Err(NodeError { path, source }),
-        }
+        let text = read(&path).map_err(FileError::of("read", &path))?;
+        Ok(Self { path, text })
     }
 
     /// Returns a field in bytes; `None` if the kernel does not write it.
@@ -42,14 +33,13 @@ impl Meminfo {
     }
 
     /// Returns a field in bytes; an error if it is missing.
-    pub(super) fn needed(&self, field: &str) -> Result<u64, NodeError> {
-        self.bytes(field)
-            .ok_or_else(|| NodeError { path: self.path.clone(), source: missing(field) })
+    pub(super) fn needed(&self, field: &str) -> Result<u64, FileError> {
+        self.bytes(field).ok_or_else(|| FileError::of("read", &self.path)(missing(field)))
     }
 }
 
 /// Returns RAM and swap as in `/proc/meminfo`, which the kubelet's cAdvisor reads too.
-pub fn memory(roots: &Roots) -> Result<NodeMemory, NodeError> {
+pub fn memory(roots: &Roots) -> Result<NodeMemory, FileError> {
     let meminfo = Meminfo::read(roots)?;
     Ok(NodeMemory {
         ram_bytes: meminfo.needed("MemTotal")?,
@@ -59,7 +49,7 @@ pub fn memory(roots: &Roots) -> Result<NodeMemory, NodeError> {
 }
 
 /// Returns `SwapFree`, in bytes.
-pub fn free_swap_bytes(roots: &Roots) -> Result<u64, NodeError> {
+pub fn free_swap_bytes(roots: &Roots) -> Result<u64, FileError> {
     Meminfo::read(roots)?.needed("SwapFree")
 }
 
@@ -79,9 +69,9 @@ pub fn swap_traffic(roots: &Roots) -> Option<SwapTraffic> {
 }
 
 /// Returns the swap traffic since boot; an error if the kernel does not count it.
-pub(super) fn needed_swap_traffic(roots: &Roots) -> Result<SwapTraffic, NodeError> {
+pub(super) fn needed_swap_traffic(roots: &Roots) -> Result<SwapTraffic, FileError> {
     let path = roots.proc("vmstat");
-    read(&path).and_then(|text| traffic(&text)).map_err(|source| NodeError { path, source })
+    read(&path).and_then(|text| traffic(&text)).map_err(FileError::of("read", &path))
 }
 
 fn traffic(vmstat: &str) -> io::Result<SwapTraffic> {

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use super::{
     fields::{counter, digits, read},
-    node::{Meminfo, NodeError, needed_swap_traffic},
+    node::{Meminfo, needed_swap_traffic},
 };
 use crate::{
+    errors::FileError,
     model::{
         host::{MemoryEvents, Monotonic},
         pod::PodUid,
@@ -55,7 +56,7 @@ pub fn sample(
     at: Monotonic,
     slices: &[String],
     working_set: WorkingSet,
-) -> Result<Sample, NodeError> {
+) -> Result<Sample, FileError> {
     let meminfo = Meminfo::read(roots)?;
     let traffic = needed_swap_traffic(roots)?;
     let (ram_bytes, swap_bytes) = (meminfo.needed("MemTotal")?, meminfo.needed("SwapTotal")?);

@@ -17,7 +17,7 @@ pub enum Runs {
     Program,
     /// They are the runtime's, or gone.
     Runtime,
-    /// Only the command lines of these processes can tell.
+    /// Only the command lines of these processes show it.
     Doubtful(Vec<u32>),
 }
 

@@ -10,7 +10,10 @@ use std::{
 use super::mounts::{mount_of, mounts_of_host};
 use crate::{
     decide::hook::version,
-    model::program::{Elf, Image, ProgramFacts, SeLinux, elf},
+    model::{
+        program::{Elf, ElfError, Image, ProgramFacts, SeLinux, elf},
+        unknown::Unknown,
+    },
     roots::Roots,
 };
 
@@ -26,7 +29,16 @@ const ACROSS: usize = 256;
 #[derive(Debug, Default)]
 pub struct Known {
     stamp: Option<Stamp>,
-    image: Option<Result<Image, String>>,
+    image: Option<Image>,
+}
+
+/// The reason why a file is not a program that can run.
+#[derive(Debug, thiserror::Error)]
+enum ImageError {
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    #[error(transparent)]
+    Elf(#[from] ElfError),
 }
 
 /// Device, inode, size, and the seconds and nanoseconds of the last change of content and of inode.
@@ -56,15 +68,15 @@ pub fn facts_again(
     }
     let image = match is_file {
         true => match &known.image {
-            Some(image) => image.clone(),
+            Some(image) => Ok(image.clone()),
             None => {
                 let image = image(file);
                 // Try an unreadable file again the next time.
-                known.image = image.is_ok().then(|| image.clone());
-                image
+                known.image = image.as_ref().ok().cloned();
+                image.map_err(Unknown::of)
             }
         },
-        false => Err("it is no file".to_owned()),
+        false => Err("it is not a file".into()),
     };
     let mounts = mounts_of_host(roots);
     // The runtime that runs it follows links.
@@ -82,8 +94,8 @@ pub fn facts_again(
     }
 }
 
-/// `None` where the kernel has no SELinux, it is switched off, or there is no policy
-/// (is_selinux_enabled(3) goes by the same two files).
+/// `None` if the kernel has no SELinux, it is disabled, or there is no policy
+/// (is_selinux_enabled(3) uses the same two files).
 fn enforces(roots: &Roots) -> Option<bool> {
     if !roots.path("/etc/selinux/config").exists() {
         return None;
@@ -92,7 +104,7 @@ fn enforces(roots: &Roots) -> Option<bool> {
     Some(enforce.trim_end() == "1")
 }
 
-/// Of the file that a link leads to: that is what a runtime executes.
+/// Reads the label of a link's target, which is the file that a runtime executes.
 fn label(path: &Path) -> Option<String> {
     let mut buffer = [0_u8; 256];
     let length = rustix::fs::getxattr(path, "security.selinux", &mut buffer).ok()?;
@@ -101,16 +113,15 @@ fn label(path: &Path) -> Option<String> {
     (!label.is_empty()).then(|| label.to_owned())
 }
 
-fn image_head(path: &Path) -> Result<(File, Elf), String> {
-    let failed = |error: io::Error| format!("it cannot be read: {error}");
-    let file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    let head = read_at(&file, 0, length.min(HEAD)).map_err(failed)?;
+fn image_head(path: &Path) -> Result<(File, Elf), ImageError> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let head = read_at(&file, 0, length.min(HEAD))?;
     let elf = elf(&head, length)?;
     Ok((file, elf))
 }
 
-fn image(path: &Path) -> Result<Image, String> {
+fn image(path: &Path) -> Result<Image, ImageError> {
     let (file, elf) = image_head(path)?;
     let version = elf.constants.iter().find_map(|(offset, length)| {
         let end = offset.saturating_add((*length).min(CONSTANTS));

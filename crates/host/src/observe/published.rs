@@ -6,14 +6,15 @@ use super::bounded::read_bounded;
 use crate::{
     config::layers::{Layers, Resolved},
     config::settings::Settings,
+    errors::FileError,
     model::published::Published,
     roots::Roots,
     state::StateFile,
 };
 
 /// Returns the last publication; `None` if there is none.
-pub fn published(roots: &Roots) -> Result<Option<Published>, String> {
-    StateFile::new(roots).load().map_err(|error| error.to_string())
+pub fn published(roots: &Roots) -> Result<Option<Published>, FileError> {
+    StateFile::new(roots).load()
 }
 
 /// Returns true if the agent that has published this still runs.

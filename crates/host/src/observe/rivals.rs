@@ -31,12 +31,12 @@ const RIVALS: [(&str, Job, &str); 11] = [
     (
         "kubevirt-tune-watermarks.service",
         Job::Watermarks,
-        "sets vm.watermark_scale_factor at boot, by the kubelet's evictionHard",
+        "sets vm.watermark_scale_factor at boot, from the kubelet's evictionHard",
     ),
     (
         "kubevirt-io-latency-setup.service",
         Job::Slices,
-        "sets IO latency targets of system.slice (5 ms) and kubepods.slice (50 ms)",
+        "sets I/O latency targets of system.slice (5 ms) and kubepods.slice (50 ms)",
     ),
     (
         "remove-swap-for-burstable-hook.service",
@@ -51,22 +51,22 @@ const RIVALS: [(&str, Job, &str); 11] = [
     (
         "system.slice.d/10-kubevirt-protect.conf",
         Job::Slices,
-        "gives system.slice MemorySwapMax=0, IOWeight=800 and CPUWeight=800",
+        "sets MemorySwapMax=0, IOWeight=800 and CPUWeight=800 of system.slice",
     ),
     (
         "kubepods.slice.d/10-kubevirt-io-priority.conf",
         Job::Slices,
-        "gives kubepods.slice IOWeight=100",
+        "sets IOWeight=100 of kubepods.slice",
     ),
     (
         "/run/systemd/system/system.slice.d/20-io-latency.conf",
         Job::Slices,
-        "sets the IO latency target of system.slice",
+        "sets the I/O latency target of system.slice",
     ),
     (
         "/run/systemd/system/kubepods.slice.d/20-io-latency.conf",
         Job::Slices,
-        "sets the IO latency target of kubepods.slice",
+        "sets the I/O latency target of kubepods.slice",
     ),
     (
         "/etc/openshift/kubelet.conf.d/90-swap.conf",
@@ -99,7 +99,8 @@ fn daemonset(roots: &Roots) -> Vec<Rival> {
             who: Who::DaemonSet,
             path: Path::new(POD_LOGS).join(name),
             job: Job::Limits,
-            does: "sets swap limits every 20 s, and installs an OCI hook that lifts them at each start",
+            does: "sets swap limits every 20 s, and installs an OCI hook that removes them at \
+                each container start",
         })
         .collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));

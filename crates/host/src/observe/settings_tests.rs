@@ -130,6 +130,7 @@ fn every_key_reaches_the_settings() {
         max-some-percent = 90
         [suspend]
         keep-swap-free = "2Gi"
+        reserve = "5%"
         longest-silence-seconds = 20
         [reclaim]
         mode = "on"
@@ -247,6 +248,7 @@ fn every_key_reaches_the_settings() {
     assert_eq!(settings.grant.wishes, wishes);
     let suspend = SuspendSettings {
         keep_free: Share::Bytes(2 << 30),
+        reserve: Share::Percent(5),
         longest_silence: Duration::from_secs(20),
     };
     assert_eq!(settings.suspend, suspend);
@@ -337,8 +339,8 @@ fn contradictions_name_both_sides() {
     assert_eq!(
         problems(&[(MAIN, main)]),
         [
-            "/etc/wasp-agent/wasp-agent.toml:3: limits.policy = \"max\" contradicts grants = \"kubelet\": the kubelet knows only \"limited\"",
-            "/etc/wasp-agent/wasp-agent.toml:5: limits.follow-seconds = 20 contradicts limits.resync-seconds = 10: following is the quicker of the two",
+            "/etc/wasp-agent/wasp-agent.toml:3: limits.policy = \"max\" contradicts grants = \"kubelet\": the kubelet supports only \"limited\"",
+            "/etc/wasp-agent/wasp-agent.toml:5: limits.follow-seconds = 20 contradicts limits.resync-seconds = 10: following must be the quicker of the two",
         ]
     );
 }

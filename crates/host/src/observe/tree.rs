@@ -18,13 +18,14 @@ use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
 
 use super::{
     bundle,
-    cgroup::{Cgroup, CgroupError, LIMIT_FILE, is_gone},
+    cgroup::{Cgroup, LIMIT_FILE, is_gone},
     command_lines::CommandLines,
     events::Events,
     names::{Below, InPod, below_kubepods, in_pod},
     process::{self, Runs},
 };
 use crate::{
+    errors::FileError,
     failpoint,
     model::{
         host::{ContainerFacts, Holder, Level, Manager, PodFacts, RUNTIME_CHILD, Role},
@@ -71,7 +72,7 @@ struct Entry {
     watches: Vec<WatchDescriptor>,
 }
 
-/// Whether the runtime has started the container's program.
+/// The state of the container's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Started {
     /// The runtime may still create its child cgroup.
@@ -214,7 +215,7 @@ impl Tree {
         &mut self,
         id: &ContainerId,
         pod: Option<&Pod>,
-    ) -> Result<Option<ContainerFacts>, CgroupError> {
+    ) -> Result<Option<ContainerFacts>, FileError> {
         let Some(entry) = self.containers.get_mut(id) else { return Ok(None) };
         let folder = self.root.join(&entry.path);
         let Some(container) = Cgroup::open(&folder)? else { return Ok(None) };
@@ -267,7 +268,7 @@ impl Tree {
     }
 
     /// Reads the current state of a pod's own cgroup; `None` as for [`Tree::facts`].
-    pub fn pod_facts(&self, uid: &PodUid) -> Result<Option<PodFacts>, CgroupError> {
+    pub fn pod_facts(&self, uid: &PodUid) -> Result<Option<PodFacts>, FileError> {
         let Some(entry) = self.pods.get(uid) else { return Ok(None) };
         let Some(cgroup) = Cgroup::open(&self.root.join(&entry.path))? else { return Ok(None) };
         Ok(cgroup.level(Level::Pod)?.map(|level| PodFacts {
@@ -628,8 +629,8 @@ impl Tree {
                     _ => error.to_string(),
                 };
                 self.deaf = Some(format!(
-                    "the kernel does not watch every cgroup: {error}; limits are compared every few \
-                     seconds instead"
+                    "the kernel does not watch every cgroup: {error}; the agent compares limits \
+                     every few seconds instead"
                 ));
                 Watch::Refused
             }

@@ -1,23 +1,19 @@
 //! Reads the kernel's watermarks from `/proc/zoneinfo` and `/proc/sys/vm`.
 
-use std::{io, path::PathBuf};
-
 use super::fields;
 use crate::{
+    errors::FileError,
     model::watermarks::{Watermarks, Zone},
     roots::Roots,
 };
 
 /// `page_bytes` is the kernel's page size.
-pub fn watermarks(roots: &Roots, page_bytes: u64) -> Result<Watermarks, WatermarksError> {
+pub fn watermarks(roots: &Roots, page_bytes: u64) -> Result<Watermarks, FileError> {
     let read = |name: &str| {
         let path = roots.proc(name);
-        fields::read(&path).map_err(|source| WatermarksError { path, source })
+        fields::read(&path).map_err(FileError::of("read", &path))
     };
-    let invalid = |name: &str, why: &str| WatermarksError {
-        path: roots.proc(name),
-        source: io::Error::new(io::ErrorKind::InvalidData, why),
-    };
+    let invalid = |name: &str, why: &str| FileError::invalid(&roots.proc(name), why);
     let number = |name: &str| {
         fields::digits(read(name)?.trim()).ok_or_else(|| invalid(name, "it is not a number"))
     };
@@ -31,14 +27,6 @@ pub fn watermarks(roots: &Roots, page_bytes: u64) -> Result<Watermarks, Watermar
         min_free_kbytes: number("sys/vm/min_free_kbytes")?,
         scale_factor: number("sys/vm/watermark_scale_factor")?,
     })
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}: {source}")]
-pub struct WatermarksError {
-    path: PathBuf,
-    #[source]
-    source: io::Error,
 }
 
 /// No zone has so many pages: larger numbers are not the kernel's, and would overflow sums.

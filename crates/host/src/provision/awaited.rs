@@ -12,7 +12,7 @@ pub const FILE: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "the partition for swap whose device was not there",
+    holds: "the swap partition whose device did not exist",
 };
 
 /// The content of the file.

@@ -20,6 +20,7 @@ use crate::{
         rivals::{others_swap, others_watermarks},
         tunables::{explained, tunables},
     },
+    errors::FileError,
     messages,
     model::{
         host::{NodeMemory, SwapDevice},
@@ -29,20 +30,20 @@ use crate::{
     },
     observe::{
         accounting::swap_control,
-        kubelet,
-        node::{self, NodeError},
+        kubelet::{self, KubeletError},
+        node,
         rivals::rivals,
         swap::{
-            PlaceError, active,
+            active,
             area::file_place,
             memory::memory_facts,
             partition::{is_ours, partition_place},
             zram::zram_devices,
         },
-        zoneinfo::{self, WatermarksError},
+        zoneinfo,
     },
     roots::Roots,
-    state::{FileError, StateFile},
+    state::StateFile,
 };
 use awaited::Awaited;
 use ledger::{OwnArea, Provisioned};
@@ -62,14 +63,10 @@ pub enum ProvisionError {
     /// Swap as configured would do more harm than good.
     #[error("no swap: {0}")]
     Conflict(String),
+    #[error("no swap: {0}")]
+    Kubelet(#[from] KubeletError),
     #[error(transparent)]
     Refused(#[from] Refusal),
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    #[error(transparent)]
-    Watermarks(#[from] WatermarksError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -95,8 +92,7 @@ impl std::fmt::Debug for Provisioning<'_> {
 impl Provisioning<'_> {
     /// Brings swap and the kernel's settings to the configured state.
     pub fn provision(&self) -> Result<Outcome, ProvisionError> {
-        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
-            .map_err(ProvisionError::Conflict)?;
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)?;
         let node = node::memory(self.roots)?;
         // Clear the note first, so that the agent does not repeat a failing request.
         self.note_awaited(None);
@@ -127,7 +123,10 @@ impl Provisioning<'_> {
         if let Err(error) = noted {
             messages::ProvisionStep.emit_at(
                 messages::Level::Warn,
-                format_args!("{error}; a device that comes before the agent starts is not used"),
+                format_args!(
+                    "{error}; if the device appears before the agent starts, it is not \
+                    used"
+                ),
             );
         }
     }
@@ -144,8 +143,8 @@ impl Provisioning<'_> {
             let before = StateFile::<Provisioned>::new(roots).load()?.unwrap_or_default();
             for area in before.areas {
                 messages::ProvisionDiffers.emit(format_args!(
-                    "no swap is configured (overcommit-percent, swap.size), yet {} was provisioned \
-                     earlier: `wasp-agent deprovision` removes it",
+                    "no swap is configured (overcommit-percent, swap.size), but {} was \
+                     provisioned earlier: `wasp-agent deprovision` removes it",
                     area.path.display()
                 ));
             }
@@ -187,7 +186,7 @@ impl Provisioning<'_> {
         Ok(Plan { kept: plan.kept.or(kept), ..plan })
     }
 
-    /// Returns a plan for a well-formed swapfile of ours that the kernel rejects; `None` if
+    /// Returns a plan for a well-formed swapfile of the agent's that the kernel rejects; `None` if
     /// something else has failed, or the plan itself made the file.
     fn made_anew(
         &self,
@@ -204,7 +203,7 @@ impl Provisioning<'_> {
             return Ok(None);
         }
         messages::ProvisionStep
-            .emit_at(messages::Level::Warn, format_args!("{error}: it is made anew"));
+            .emit_at(messages::Level::Warn, format_args!("{error}: the agent makes it again"));
         self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 
@@ -215,8 +214,8 @@ impl Provisioning<'_> {
     /// Returns an error for a configuration that would harm the node.
     fn no_conflict(&self, kubelet: Option<&KubeletConfig>) -> Result<(), ProvisionError> {
         if !self.roots.cgroup().join("cgroup.controllers").exists() {
-            let why = "the node has cgroup v1, where swap cannot be limited as it must be: boot with \
-                       systemd.unified_cgroup_hierarchy=1";
+            let why = "the node has cgroup v1, which cannot limit swap separately: boot with \
+                systemd.unified_cgroup_hierarchy=1";
             return Err(ProvisionError::Conflict(why.to_owned()));
         }
         if let Some(why) = swap_control(self.roots).lacks() {
@@ -228,8 +227,7 @@ impl Provisioning<'_> {
     /// Returns the steps that provisioning would take now; `None` if no swap is configured. Leaves
     /// out swap that was configured earlier.
     pub fn preview(&self) -> Result<Option<Plan>, ProvisionError> {
-        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)
-            .map_err(ProvisionError::Conflict)?;
+        let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)?;
         let node = node::memory(self.roots)?;
         let wanted = self.wanted(node);
         if wanted.is_none() && self.settings.swap.kind != SwapKind::Partition {
@@ -281,7 +279,7 @@ impl Provisioning<'_> {
                 };
                 if let Some(wanted) = wanted.filter(|wanted| place.bytes < wanted.bytes) {
                     messages::ProvisionDiffers.emit(format_args!(
-                        "{} has {}, {} of swap are configured",
+                        "{} has {}, but {} of swap are configured",
                         swap.path.display(),
                         human_bytes(place.bytes),
                         human_bytes(wanted.bytes)
@@ -332,7 +330,7 @@ impl Provisioning<'_> {
             return Ok(());
         }
         for (path, value) in tunables::restore(self.roots)? {
-            messages::ProvisionStep.emit(format_args!("put {path} back to {value}"));
+            messages::ProvisionStep.emit(format_args!("restore {path} to {value}"));
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(super) const EVICTIONS: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "evictions under way and of the last hour: names and UIDs of pods",
+    holds: "evictions in progress and of the last hour: names and UIDs of pods",
 };
 
 pub(super) const HOOK_SETTINGS: Description = Description {
@@ -38,7 +38,7 @@ pub(super) const HOOK_SETTINGS: Description = Description {
     version: 1,
     lasts: Lasts::UntilBoot,
     cleanup: Cleanup::Removes,
-    holds: "settings and sizes that the OCI hook estimates with",
+    holds: "settings and sizes for the estimates of the OCI hook",
 };
 
 pub(super) const STATUS: Description = Description {
@@ -71,11 +71,11 @@ impl State for Evictions {
 }
 
 pub(super) const WORKING_SETS: Description = Description {
-    path: "/run/wasp-agent/working-sets.json",
+    path: "/var/lib/wasp-agent/history/working-sets.json",
     version: 1,
-    lasts: Lasts::UntilBoot,
+    lasts: Lasts::OverBoots,
     cleanup: Cleanup::Removes,
-    holds: "the memory that pods need, by their names, as proactive reclaim has learned it",
+    holds: "the memory that pods need, by their names, as measured by proactive reclaim",
 };
 
 impl State for WorkingSets {

@@ -3,7 +3,7 @@
 //! A state file is JSON with a `version`. The agent replaces it as a whole, so a reader sees the
 //! old or the new content. **A file that cannot be read is not an absent file**:
 //! [`StateFile::load`] returns an error, and no caller removes or overwrites its content.
-//! [`convert`] converts content of older versions.
+//! Module `convert` converts content of older versions.
 
 mod convert;
 
@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::{
     act::files::{replace, replace_for_keeps, sweep},
+    errors::FileError,
     observe::bounded::read_bounded,
     roots::Roots,
 };
@@ -26,24 +27,6 @@ pub use convert::State;
 
 /// Only root has a reason to read them.
 const MODE: u32 = 0o600;
-
-/// A failed operation on a file.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {path}: {source}")]
-pub struct FileError {
-    pub operation: &'static str,
-    /// Path on the host.
-    pub path: PathBuf,
-    #[source]
-    pub source: io::Error,
-}
-
-impl FileError {
-    /// For use with `map_err`.
-    pub fn of(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self { operation, path: path.to_owned(), source }
-    }
-}
 
 /// The lifetime of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +37,7 @@ pub enum Lasts {
     OverBoots,
 }
 
-/// How `wasp-agent cleanup` treats a file.
+/// The treatment of a file by `wasp-agent cleanup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
     Removes,
@@ -173,7 +156,7 @@ pub fn parse<T: State>(text: &str) -> io::Result<T> {
         let known = T::FILE.version;
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("its version is {version}, this program knows {known}"),
+            format!("its version is {version}, but this program supports {known}"),
         )
     })?;
     Ok(serde_json::from_value(converted)?)

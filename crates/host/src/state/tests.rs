@@ -24,7 +24,7 @@ fn absent_is_none_and_unreadable_is_an_error() {
     for (text, wrong) in [
         ("", "EOF while parsing"),
         (r#"{"version":1,"values":{"/proc/sys/vm/swap"#, "EOF while parsing"),
-        (r#"{"version":2,"values":{}}"#, "its version is 2, this program knows 1"),
+        (r#"{"version":2,"values":{}}"#, "its version is 2, but this program supports 1"),
         (r#"{"version":1}"#, "missing field `values`"),
         ("[]", "invalid"),
     ] {
@@ -37,7 +37,7 @@ fn absent_is_none_and_unreadable_is_an_error() {
     fs::remove_file(blocked.path()).unwrap();
     fs::create_dir(blocked.path()).unwrap();
     let error = blocked.load().unwrap_err().to_string();
-    assert_eq!(error, "cannot read /run/wasp-agent/tunables.json: no regular file");
+    assert_eq!(error, "cannot read /run/wasp-agent/tunables.json: not a regular file");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn files_without_a_version_are_converted() {
     assert_eq!(evictions.load().unwrap(), Some(Evictions::default()));
 }
 
-/// As an agent wrote it before the names of version 2.
+/// The content that an agent wrote before the names of version 2.
 #[test]
 fn a_status_of_version_1_is_converted() {
     let text = include_str!("../../../../fuzz/corpus/saved_state/status");

@@ -26,7 +26,7 @@ struct Expected {
 struct Entries {
     /// By the cgroup's folder; a runtime's child has an entry of its own.
     cgroups: BTreeMap<PathBuf, Expected>,
-    /// Since when agent, API server and D-Bus all run; `None` while one does not.
+    /// The time since which agent, API server and D-Bus all run; `None` while one does not.
     calm: Option<Instant>,
     violations: Vec<String>,
     longest_above: Duration,

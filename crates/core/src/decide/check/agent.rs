@@ -1,5 +1,6 @@
 //! Checks of the running agent: what it reports, and what systemd reports about its units.
 
+use crate::model::counted::counted;
 use std::time::Duration;
 
 use super::{CHECKS, Outcome, answered, fail, kernel::is_active, ok, skip, warn};
@@ -34,7 +35,10 @@ pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
             let fix =
                 shown.iter().map(|file| format!("mv {} {}", quoted(file), quoted(&renamed(file))));
             warn(
-                format!("{} is not read, since its name does not end in .toml", shown.join(", ")),
+                format!(
+                    "the agent does not read {}: its name does not end in .toml",
+                    shown.join(", ")
+                ),
                 [],
             )
             .with(fix.chain(["systemctl reload wasp-agent".to_owned()]).collect())
@@ -112,16 +116,20 @@ fn unit(facts: &Facts, name: &'static str) -> Outcome {
         result => format!(" ({result})"),
     };
     match () {
-        () if unit.load == "masked" => {
-            fail(format!("{name} is masked: nothing starts it"), [&*unmask, &enable, &restart])
-        }
+        () if unit.load == "masked" => fail(
+            format!("{name} is masked: systemd does not start it"),
+            [&*unmask, &enable, &restart],
+        ),
         () if unit.load == "not-found" => skip("not installed"),
         () if !matches!(&*unit.load, "loaded" | "") => fail(
             format!("systemd cannot load {name}: {}", unit.load),
             [&format!("systemctl cat {stem}")],
         ),
         () if unit.sub == "auto-restart" || unit.restarts >= CRASH_LOOP => fail(
-            format!("{name} ends again and again{ended}: {} restarts", unit.restarts),
+            format!(
+                "{name} ends again and again{ended}: {}",
+                counted(unit.restarts, "restart", "restarts")
+            ),
             [&*journal, &format!("systemctl reset-failed {stem}"), &restart],
         ),
         () if is_active(bus, name) && unit.file == "disabled" => {
@@ -150,13 +158,13 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
     let agent = &facts.agent;
     let published = match &agent.published {
         Ok(Some(published)) if agent.running => published,
-        Ok(_) => return skip("the agent does not run"),
+        Ok(_) => return skip("the agent is not running"),
         Err(error) => return fail(error.clone(), ["systemctl restart wasp-agent"]),
     };
     if let Some(age) = agent.age.filter(|age| *age > late(settings)) {
         return fail(
             format!(
-                "the agent has published nothing for {} s: it hangs, or cannot write /run",
+                "the agent has published nothing for {} s: it hangs, or cannot write to /run",
                 age.as_secs()
             ),
             ["df /run", "systemctl restart wasp-agent"],
@@ -193,34 +201,33 @@ fn is_found(problem: &Problem, facts: &Facts, settings: &Settings) -> bool {
 pub(super) fn settings_in_force(facts: &Facts, _: &Settings) -> Outcome {
     let agent = &facts.agent;
     if facts.configuration.is_err() {
-        return skip("the configuration on disk is wrong");
+        return skip("the configuration on disk is invalid");
     }
     if !agent.running {
-        return skip("the agent does not run");
+        return skip("the agent is not running");
     }
     let differs: Vec<String> = agent
         .differs
         .iter()
-        .map(|(key, disk, force)| format!("{key}: {disk} on disk, {force} in force"))
+        .map(|(key, disk, force)| format!("{key}: {disk} on disk, {force} in effect"))
         .collect();
     match &differs[..] {
-        [] => ok("those on disk"),
+        [] => ok("the settings in effect are those on disk"),
         _ => fail(differs.join("\n"), ["systemctl reload wasp-agent"]),
     }
 }
 
 pub(super) fn run_space(facts: &Facts, _: &Settings) -> Outcome {
-    let Some(space) = facts.agent.run else { return skip("cannot be told") };
+    let Some(space) = facts.agent.run else { return skip("cannot read the free space of /run") };
     let fix = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
     match () {
         () if space.read_only => fail("/run is read-only", ["mount -o remount,rw /run"]),
         () if space.free_bytes < LEAST_BYTES => {
-            fail("/run is full: grants and evictions cannot be kept there", fix)
+            fail("/run is full: the agent cannot save grants and evictions there", fix)
         }
-        () if space.free_files < LEAST_FILES => fail(
-            "/run has no room for another file: grants and evictions cannot be kept there",
-            fix,
-        ),
-        () => ok("has room"),
+        () if space.free_files < LEAST_FILES => {
+            fail("/run has no free inode: the agent cannot save grants and evictions there", fix)
+        }
+        () => ok("has free space"),
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
         Err(outcome) => outcome,
         Ok(ApiFacts { credentials: Ok(c), .. }) => match &c.certificate_name {
             Some(name) if *name != c.node_name => fail(
-                format!("node.name = {:?}, and the certificate is of node {name}", c.node_name),
+                format!("node.name = {:?}, but the certificate is for node {name}", c.node_name),
                 [
                     &*format!(
                         r#"printf '[node]\nname = "{name}"\n' > /etc/wasp-agent/config.d/99-check-node-name.toml"#
@@ -34,7 +34,7 @@ pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
             error.clone(),
             [
                 "systemctl restart kubelet",
-                "# or, where it is elsewhere: node.kubeconfig in /etc/wasp-agent/config.d",
+                "# or, if the file is elsewhere: set node.kubeconfig in /etc/wasp-agent/config.d",
             ],
         ),
     }
@@ -61,7 +61,7 @@ pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
         );
     }
     let Some(expires) = credentials.certificate_expires else {
-        return ok("no client certificate, so none that expires");
+        return ok("no client certificate, so nothing expires");
     };
     // Name only this node's requests: approving every pending request would give an identity to any
     // requester.
@@ -105,7 +105,7 @@ pub(super) fn server(facts: &Facts, _: &Settings) -> Outcome {
             [&*format!("curl --insecure {url}livez"), "journalctl -u kubelet -b -p warning -n 20"],
         ),
         Some(error) => {
-            warn(format!("{url} does not answer everything: {error}"), ["wasp-agent check"])
+            warn(format!("{url} does not answer every request: {error}"), ["wasp-agent check"])
         }
         None => ok(format!("{url} answers")),
     }
@@ -166,11 +166,11 @@ fn guard(facts: &Facts) -> Outcome {
         Ok((api, _)) => api,
         Err(outcome) => return outcome,
     };
-    let fix = ["# eviction.guard-kubeconfig must be of a user who may get and patch this node"];
+    let fix = ["# eviction.guard-kubeconfig must belong to a user who may get and patch this node"];
     match &api.guard {
         Some(Ok(Permission::Allowed)) => ok("allowed, by eviction.guard-kubeconfig"),
         Some(Ok(Permission::Denied(why))) => {
-            warn(format!("the user of eviction.guard-kubeconfig is denied it: {why}"), fix)
+            warn(format!("the user of eviction.guard-kubeconfig may not do it: {why}"), fix)
         }
         Some(Err(error)) => warn(format!("eviction.guard-kubeconfig: {error}"), fix),
         None => skip("not asked"),
@@ -191,10 +191,10 @@ fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome)
         Some(Ok(Permission::Denied(why))) => {
             let why = if why.is_empty() { "no rule allows it" } else { why };
             denied(
-                format!("system:node:{} is denied it: {why}", credentials.node_name),
+                format!("system:node:{} may not do it: {why}", credentials.node_name),
                 [
                     "# run the API server with --authorization-mode=Node,RBAC and --enable-admission-plugins=NodeRestriction,",
-                    "# and give the node a certificate of O=system:nodes",
+                    "# and give the node a certificate with O=system:nodes",
                 ],
             )
         }
@@ -205,7 +205,7 @@ fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome)
 
 pub(super) fn daemonset_taint(facts: &Facts, settings: &Settings) -> Outcome {
     if settings.eviction.guard == SchedulingGuard::Taint && settings.eviction.taint == TAINT {
-        return skip("the agent's own has the same key (eviction.taint)");
+        return skip("the agent's own taint has the same key (eviction.taint)");
     }
     let (api, credentials) = match with_credentials(facts) {
         Ok(with) => with,
@@ -213,7 +213,7 @@ pub(super) fn daemonset_taint(facts: &Facts, settings: &Settings) -> Outcome {
     };
     match &api.taints {
         Ok(taints) if taints.iter().any(|key| key == TAINT) => warn(
-            format!("{TAINT} on {}: no pod is scheduled to it", credentials.node_name),
+            format!("{TAINT} on {}: the scheduler places no pod on it", credentials.node_name),
             [&format!("oc adm taint node {} {TAINT}-", credentials.node_name)],
         ),
         Ok(_) => ok("none"),

@@ -47,7 +47,7 @@ pub(super) fn swap_controller(facts: &Facts, _: &Settings) -> Outcome {
             [
                 "grubby --update-kernel=ALL --remove-args=cgroup_disable",
                 "systemctl reboot",
-                "# on OpenShift: delete the MachineConfig that brings cgroup_disable=memory",
+                "# on OpenShift: delete the MachineConfig that sets cgroup_disable=memory",
             ],
         ),
         SwapControl::NotCounted => fail(
@@ -55,7 +55,7 @@ pub(super) fn swap_controller(facts: &Facts, _: &Settings) -> Outcome {
             [
                 "grubby --update-kernel=ALL --remove-args=swapaccount",
                 "systemctl reboot",
-                "# on OpenShift: delete the MachineConfig that brings swapaccount=0",
+                "# on OpenShift: delete the MachineConfig that sets swapaccount=0",
             ],
         ),
         SwapControl::Unknown => skip("no cgroup has a memory controller yet"),
@@ -133,7 +133,7 @@ pub(super) fn io_latency(facts: &Facts, settings: &Settings) -> Outcome {
                 "systemctl set-property system.slice IOWeight=1000",
                 NO_LATENCY,
                 "systemctl reload wasp-agent",
-                "# or boot a kernel that has it, as RHEL's does",
+                "# or boot a kernel that has it, such as RHEL's",
             ],
         ),
         (_, _, None) => skip(
@@ -161,7 +161,7 @@ pub(super) fn protection_in_force(facts: &Facts, settings: &Settings) -> Outcome
             let units: Vec<&str> = slices.iter().map(|(slice, _)| &*slice.unit).collect();
             ok(format!("{} cannot swap", units.join(", ")))
         }
-        _ if !started => skip("the agent sees to it when it starts"),
+        _ if !started => skip("the agent sets it when it starts"),
         missing => warn(missing, ["systemctl restart wasp-agent"]),
     }
 }
@@ -180,7 +180,7 @@ pub(super) fn is_active(bus: &BusFacts, unit: &str) -> bool {
 
 pub(super) fn psi(facts: &Facts, _: &Settings) -> Outcome {
     match &facts.kernel.pressure {
-        Ok(_) => ok("the kernel counts who waits for memory"),
+        Ok(_) => ok("the kernel measures memory pressure"),
         Err(error) => {
             warn(format!("no pressure-stall information: {error}"), []).with(boot_with("psi=1"))
         }
@@ -189,14 +189,14 @@ pub(super) fn psi(facts: &Facts, _: &Settings) -> Outcome {
 
 pub(super) fn memory_pressure(facts: &Facts, settings: &Settings) -> Outcome {
     let Ok(node) = facts.kernel.pressure else { return skip("no pressure-stall information") };
-    // As eviction goes by the pods: a service that waits is no reason to move a VM.
+    // Eviction considers the pods' pressure only: a service that waits is no reason to move a VM.
     let (waits, whose) = match facts.kernel.pods_pressure {
         Some(waits) => (waits, "process of the pods"),
         None => (node, "process"),
     };
     let (full, some) = (waits.full_percent, waits.some_percent);
     let found =
-        format!("of the last 10 s some {whose} waited {some:.0} %, all of them {full:.0} %");
+        format!("in the last 10 s some {whose} waited {some:.0} %, all of them {full:.0} %");
     let limits = &settings.eviction;
     if full <= limits.max_full_percent && some <= limits.max_some_percent {
         return ok(found);
@@ -214,14 +214,14 @@ pub(super) fn zswap(facts: &Facts, settings: &Settings) -> Outcome {
             [KEEP_ZSWAP, "systemctl restart wasp-swap", "# or boot a kernel with CONFIG_ZSWAP"],
         ),
         (Some(is), Some(wanted)) if is != wanted => warn(
-            format!("{}, and kernel.zswap says {}", on(is), on(wanted)),
+            format!("{}, but kernel.zswap = {}", on(is), on(wanted)),
             ["systemctl restart wasp-swap"],
         ),
         (Some(true), _) if zram => warn(
-            "on, and swap is zram: pages are compressed twice",
+            "on, and swap is zram: the kernel compresses pages twice",
             [NO_ZSWAP, "systemctl restart wasp-swap"],
         ),
-        (None, _) => ok("the kernel has none"),
+        (None, _) => ok("the kernel has no zswap"),
         (Some(is), _) => ok(on(is)),
     }
 }
@@ -233,19 +233,22 @@ fn on(is: bool) -> &'static str {
 pub(super) fn tmpfs_noswap(facts: &Facts, _: &Settings) -> Outcome {
     let fix = [
         "# encrypt the swap: /usr/share/doc/wasp-agent/docs/swap.md",
-        "# or boot Linux 6.4 or later, whose tmpfs the kubelet mounts with noswap",
+        "# or boot Linux 6.4 or later: the kubelet then mounts tmpfs with noswap",
     ];
     let encrypted = !facts.swap.areas.is_empty()
         && facts.swap.areas.iter().all(|area| area.encrypted || area.disks.is_empty());
     match (facts.kernel.pod_tmpfs, facts.kernel.release.as_deref().and_then(version)) {
         ((_, 1..), _) | ((0, _), None) if encrypted => ok("swap is encrypted or in RAM"),
-        ((all, swappable @ 1..), _) => {
-            warn(format!("{swappable} of {all} tmpfs volumes of pods may swap"), fix)
+        ((all, swappable @ 1..), _) => warn(
+            format!("tmpfs volumes of pods that the kernel may swap: {swappable} of {all}"),
+            fix,
+        ),
+        ((all @ 1.., 0), _) => {
+            ok(format!("the kernel swaps no tmpfs volume of pods ({all} found)"))
         }
-        ((all @ 1.., 0), _) => ok(format!("none of the {all} tmpfs volumes of pods may swap")),
-        (_, Some(version)) if version >= NOSWAP_SINCE => ok("the kernel has it"),
+        (_, Some(version)) if version >= NOSWAP_SINCE => ok("the kernel supports it"),
         (_, Some((major, minor))) => skip(format!(
-            "no pod has a tmpfs volume, and Linux {major}.{minor} may or may not have it"
+            "no pod has a tmpfs volume, and Linux {major}.{minor} may or may not support it"
         )),
         (_, None) => skip("no pod has a tmpfs volume, and the kernel's version cannot be read"),
     }
@@ -271,9 +274,9 @@ pub(super) fn systemd_oomd(facts: &Facts, _: &Settings) -> Outcome {
         Err(outcome) => return outcome,
     };
     match bus.oomd {
-        None => ok("does not kill among pods"),
+        None => ok("kills no pods"),
         Some(slice) => {
-            warn(format!("kills in {slice} when memory is short"), [&*oomd_remedy(slice)])
+            warn(format!("kills pods in {slice} when memory is short"), [&*oomd_remedy(slice)])
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
                 why,
                 [
                     "journalctl -u kubelet -b -n 20",
-                    "# correct the file that it names",
+                    "# correct the file that the check names",
                     "systemctl restart kubelet",
                 ],
             ),
@@ -35,14 +35,15 @@ pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
             (None, None) => ok(config.described()),
         },
         Ok(None) => skip(
-            "no kubelet runs, no kubelet.service, no KubeletConfiguration at the usual places; \
-             node.kubelet-config names another",
+            "no kubelet runs, and there is no kubelet.service and no KubeletConfiguration in the \
+             usual places; set node.kubelet-config",
         ),
         Err(error) => fail(
             error.clone(),
             [
                 "# correct that file, or the command line of the kubelet",
-                "# if the kubelet reads another: node.kubelet-config in /etc/wasp-agent/config.d",
+                "# if the kubelet reads another file: set node.kubelet-config in \
+                 /etc/wasp-agent/config.d",
             ],
         ),
     }
@@ -64,7 +65,8 @@ pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
     let origin = &config.fail_swap_on.origin;
     let mut fix = commands_to_set(config, origin, "failSwapOn", "false", "--fail-swap-on");
     fix.push(
-        "# on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a KubeletConfig before"
+        "# on OpenShift: `wasp-agent manifests` renders a drop-in for 4.21 and later, a \
+         KubeletConfig before"
             .to_owned(),
     );
     match fails_with_swap(config) {
@@ -86,11 +88,11 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
     let (grants, _) = in_force(configured.clone(), Some(config));
     if let Some(why) = grants_otherwise(configured, config) {
         let auto =
-            "# or remove grants in /etc/wasp-agent: the default, \"auto\", follows the kubelet";
+            "# or remove grants from /etc/wasp-agent: the default, \"auto\", follows the kubelet";
         let (behavior, or) = match settings.grants {
             Grants::Kubelet => ("LimitedSwap", auto),
             Grants::Agent => ("NoSwap", auto),
-            Grants::Auto => ("NoSwap", "# or remove these keys in /etc/wasp-agent"),
+            Grants::Auto => ("NoSwap", "# or remove these keys from /etc/wasp-agent"),
         };
         let mut fix = set_to(behavior);
         fix.push(or.to_owned());
@@ -104,8 +106,8 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
         value => format!("{value} ({origin})"),
     };
     match grants {
-        Grants::Kubelet => ok(format!("{said}: the kubelet grants")),
-        Grants::Agent | Grants::Auto => ok(format!("{said}: the agent grants")),
+        Grants::Kubelet => ok(format!("{said}: the kubelet sets swap limits")),
+        Grants::Agent | Grants::Auto => ok(format!("{said}: the agent sets swap limits")),
     }
 }
 

@@ -24,11 +24,11 @@ fn outcome(problem: Option<Problem>, well: impl Into<String>) -> Outcome {
 pub(super) fn above_pods(facts: &Facts, _: &Settings) -> Outcome {
     let obstacles = &facts.obstacles;
     if obstacles.above_pods.is_empty() {
-        return skip("no cgroup of pods that tells");
+        return skip("no cgroup of pods has such a limit");
     }
     let swap_bytes = facts.node.as_ref().map_or(0, |node| node.swap_bytes);
     let problem = limit_above_pods(obstacles, swap_bytes.max(1)).or_else(|| throttled(obstacles));
-    outcome(problem, "none is tighter than the pods' own")
+    outcome(problem, "no limit is lower than the pods' own")
 }
 
 pub(super) fn swappiness(facts: &Facts, _: &Settings) -> Outcome {

@@ -32,7 +32,7 @@ pub struct Check {
     run: fn(&Facts, &Settings) -> Outcome,
 }
 
-/// When a check runs.
+/// The runs in which a check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Also with `--brief`.
@@ -92,7 +92,7 @@ pub fn check(facts: &Facts, settings: &Settings, brief: bool) -> Vec<Line> {
     wanted
         .map(|check| {
             let Outcome { level, found, fix } = if check.needs_a_kernel() && !facts.live {
-                skip("no kernel runs in this folder")
+                skip("this directory is an image: it has no running kernel")
             } else {
                 (check.run)(facts, settings)
             };

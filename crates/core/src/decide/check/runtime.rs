@@ -1,5 +1,6 @@
 //! Checks of CRI-O, of the OCI hook and of the DaemonSet's remains.
 
+use crate::model::counted::counted;
 use std::path::PathBuf;
 
 use super::{Outcome, fail, ok, skip, warn};
@@ -45,18 +46,21 @@ fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
 
 pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
     if !hook_wanted(facts, settings) {
-        return skip("no hook is to be installed (hook.install, grants)");
+        return skip("no hook is configured (hook.install, grants)");
     }
     let folders = match &facts.runtime {
         Ok(Runtime::Crio(folders)) => preferred(folders.clone()),
         Ok(Runtime::Containerd) => {
             return warn(
-                "containerd has no hooks folder: containers get their limit after their start",
+                "containerd has no hooks directory: containers get their limit after their start",
                 NO_HOOK,
             );
         }
         Ok(Runtime::Unknown) => {
-            return warn("no CRI-O here (/etc/crio is missing): no hook can be installed", NO_HOOK);
+            return warn(
+                "no CRI-O here (/etc/crio is missing): the agent cannot install the hook",
+                NO_HOOK,
+            );
         }
         Err(error) => {
             return fail(error.clone(), ["crio config >/dev/null"]);
@@ -82,7 +86,7 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
         // In an image, the program that creates the folder has not run yet.
         (None, Some(folder)) if !facts.live => ok(folder.display().to_string()),
         (None, Some(folder)) => warn(
-            format!("{} is missing: no hook can be installed yet", folder.display()),
+            format!("{} is missing: the agent cannot install the hook yet", folder.display()),
             ["systemctl restart wasp-agent"],
         ),
         (None, None) => warn(
@@ -97,10 +101,9 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
         (Ok(Runtime::Crio(_)), Ok(None)) => ok("CRI-O's own default"),
         (Ok(Runtime::Crio(_)), Ok(Some(name))) if RUNTIMES.contains(&&**name) => ok(name.clone()),
         (Ok(Runtime::Crio(_)), Ok(Some(name))) => warn(
-            format!("{name}: only crun and runc are known to work"),
-            [
-                "# if its isolation is not what you chose it for: default_runtime = \"crun\" in /etc/crio/crio.conf.d",
-            ],
+            format!("{name}: the agent supports only crun and runc"),
+            ["# if you did not choose it for its isolation: set default_runtime = \"crun\" in \
+                 /etc/crio/crio.conf.d"],
         ),
         _ => skip("CRI-O's configuration is not known"),
     }
@@ -108,7 +111,7 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
 
 pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
     if !hook_wanted(facts, settings) {
-        return skip("not wanted (hook.install, grants)");
+        return skip("not configured (hook.install, grants)");
     }
     let hook = &facts.hook;
     let again = ["systemctl restart wasp-agent"];
@@ -119,7 +122,10 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
         (_, Some((path, _))) => warn(format!("{} was changed", path.display()), again),
         (Ok(Runtime::Crio(folders)), None) if hook.published => {
             let folders = listed(folders);
-            warn(format!("{FILE_NAME} is gone from the folders that CRI-O reads: {folders}"), again)
+            warn(
+                format!("{FILE_NAME} is missing from the directories that CRI-O reads: {folders}"),
+                again,
+            )
         }
         (Ok(Runtime::Crio(_)), None) => skip("the agent installs it when it starts"),
         _ => skip("no CRI-O"),
@@ -129,7 +135,7 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
 pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
     // The runtime uses an installed definition even if the configuration does not ask for one.
     if facts.hook.definition.is_none() && !hook_wanted(facts, settings) {
-        return skip("not wanted (hook.install, grants)");
+        return skip("not configured (hook.install, grants)");
     }
     let hook = &facts.hook;
     let path = &hook.program.path;
@@ -187,7 +193,7 @@ pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
     let fix = format!("restorecon -v {path}");
     match selinux.enforces {
         true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&fix]),
-        false => warn(format!("{path} has {shown}; SELinux does not enforce now"), [&fix]),
+        false => warn(format!("{path} has {shown}; SELinux is not enforcing now"), [&fix]),
     }
 }
 
@@ -198,7 +204,7 @@ pub(super) fn daemonset_hook(facts: &Facts, _: &Settings) -> Outcome {
     }
     let rm: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     fail(
-        format!("{}, which lifts swap limits at every start", listed(files)),
+        format!("{}, which removes swap limits at every container start", listed(files)),
         ["oc delete daemonset -n wasp wasp-agent", &format!("rm {}", rm.join(" "))],
     )
 }
@@ -209,10 +215,11 @@ pub(super) fn daemonset_units(facts: &Facts, _: &Settings) -> Outcome {
         return ok("none");
     }
     warn(
-        format!("{} of the DaemonSet's MachineConfig", listed(units)),
+        format!("{} from the DaemonSet's MachineConfig", listed(units)),
         [
             "oc get machineconfig",
-            "# delete the one that brings them; the order is in /usr/share/doc/wasp-agent/docs/migration.md",
+            "# delete the one that contains them; the order is in \
+             /usr/share/doc/wasp-agent/docs/migration.md",
         ],
     )
 }
@@ -231,16 +238,16 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
             [
                 "# with cluster-admin: set memoryOvercommitPercentage of HyperConverged to 100",
                 "# without HyperConverged: oc delete daemonset -n wasp wasp-agent",
-                "# docs/migration.md has the order",
+                "# docs/migration.md describes the order",
             ],
         ),
         (false, true) => warn(
             text,
             [
-                "# to end it: the annotation platform.kubevirt.io/autopilot of HyperConverged; its operator makes a \
-                 deleted MachineConfig anew",
-                "# or leave the work to it: remove overcommit-percent and swap.size from the \
-                 configuration; docs/comparison.md has the table",
+                "# to disable it: set the annotation platform.kubevirt.io/autopilot of \
+                 HyperConverged; its operator creates a deleted MachineConfig again",
+                "# or let it manage swap: remove overcommit-percent and swap.size from the \
+                 configuration; docs/comparison.md compares the two",
             ],
         ),
         (false, false) if !rows.is_empty() => ok(text),
@@ -255,18 +262,22 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
 
 pub(super) fn vm_requests(facts: &Facts, _: &Settings) -> Outcome {
     if facts.guests.is_empty() {
-        return skip("no VM that the agent knows runs here");
+        return skip("the agent knows no VM on this node");
     }
     let (all, whole) = (facts.guests.len(), without_overcommitment(&facts.guests));
     match whole.len() {
-        0 => ok(format!("{all} VMs request less than their guests have")),
+        0 => ok(format!(
+            "{} less memory than the guest has",
+            counted(all, "VM requests", "VMs request")
+        )),
         count => {
             let shown = whole.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
             let more = if count > 3 { format!(" and {} more", count - 3) } else { String::new() };
             warn(
                 format!(
-                    "{count} of {all} VMs request all of their guests' memory, and get no \
-                     overcommitment: {shown}{more}"
+                    "{count} of {}: the request is all of the guest's memory, so there is no \
+                     overcommit: {shown}{more}",
+                    counted(all, "VM", "VMs")
                 ),
                 [&*format!("# {REMEDY}")],
             )

@@ -48,7 +48,7 @@ pub(super) fn provisioning(facts: &Facts, _: &Settings) -> Outcome {
         Asked::NotAsked(why) => skip(*why),
         // The check for a kubelet that refuses swap reports this in more detail.
         Asked::Failed(why) if kubelet_refuses(facts).is_some_and(|other| why.contains(&other)) => {
-            skip("the kubelet's configuration keeps it from being made")
+            skip("the kubelet's configuration prevents swap")
         }
         Asked::Failed(why) => fail(why.clone(), ["wasp-agent provision --dry-run"]),
         Asked::Answered(steps) if steps.is_empty() => ok("as configured"),
@@ -96,17 +96,18 @@ pub(super) fn encryption(facts: &Facts, _: &Settings) -> Outcome {
         (.., []) => {
             let paths: Vec<&str> = unknown.iter().map(|area| &*area.device.path).collect();
             warn(
-                format!("the disk of {} was not found: it may not be encrypted", paths.join(", ")),
+                format!("cannot find the disk of {}: it may not be encrypted", paths.join(", ")),
                 ["lsblk --inverse"],
             )
         }
         (.., plain) => warn(
             format!(
-                "{} is not encrypted (a disk that encrypts itself is not seen)",
+                "{} is not encrypted (the check does not see a disk that encrypts itself)",
                 plain.join(", ")
             ),
             [
-                "# all on a partition of its own, with a throw-away key (/usr/share/doc/wasp-agent/docs/swap.md):",
+                "# all on a partition of its own, with a random key \
+                 (/usr/share/doc/wasp-agent/docs/swap.md):",
                 "echo 'wasp-swap /dev/disk/by-partlabel/wasp-swap /dev/urandom swap,plain,cipher=aes-xts-plain64,size=512' >> /etc/crypttab",
                 r#"printf '[swap]\nkind = "partition"\npath = "/dev/mapper/wasp-swap"\n' > /etc/wasp-agent/config.d/99-check-encryption.toml"#,
                 "systemctl daemon-reload",
@@ -131,14 +132,14 @@ pub(super) fn disk(facts: &Facts, _: &Settings) -> Outcome {
             let with: Vec<&str> = facts.swap.beside.iter().filter(shares).map(|f| f.0).collect();
             (!with.is_empty()).then(|| {
                 let (path, disks) = (&area.device.path, area.disks.join(", "));
-                format!("{path} is on {disks}, as {} is", with.join(" and "))
+                format!("{path} is on {disks}, like {}", with.join(" and "))
             })
         })
         .collect();
     if shared.is_empty() {
         let on = areas.iter().map(|area| match area.disks.join(", ") {
             _ if area.in_ram => format!("{} is on no disk", area.device.path),
-            none if none.is_empty() => format!("the disk of {} was not found", area.device.path),
+            none if none.is_empty() => format!("cannot find the disk of {}", area.device.path),
             disks => format!("{} is on {disks}", area.device.path),
         });
         return ok(on.collect::<Vec<_>>().join("; "));
@@ -147,7 +148,8 @@ pub(super) fn disk(facts: &Facts, _: &Settings) -> Outcome {
         shared.join("; "),
         [
             "lsblk -o NAME,SIZE,TYPE,MOUNTPOINTS",
-            "# then give swap a disk of its own: swap.kind = \"partition\", swap.path = the partition",
+            "# then give the swap its own disk: swap.kind = \"partition\", swap.path = the \
+             partition",
         ],
     )
 }

@@ -259,7 +259,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("io-latency", Level::Skip, "cannot be read", |f, _| { f.kernel.slices.clear(); f.kernel.io_latency = None; }),
     ("io-latency", Level::Warn, "no io.latency", |f, _| { f.kernel.slices.clear(); f.kernel.io_latency = Some(false); }),
     ("protection", Level::Warn, "memory.swap.max is max", |f, _| f.kernel.slices[0].0.swap_max = Some(SwapMax::Max)),
-    ("protection", Level::Warn, "not enforced on /dev/vda", |f, _| f.kernel.slices[0].0.io_latency = Some([].into())),
+    ("protection", Level::Warn, "has no effect on /dev/vda", |f, _| f.kernel.slices[0].0.io_latency = Some([].into())),
     ("protection", Level::Ok, "cannot swap", |f, _| f.kernel.slices[0].0.io_latency = None),
     ("protection", Level::Skip, "when it starts", |f, _| {
         f.kernel.slices[0].0.swap_max = Some(SwapMax::Max);
@@ -273,18 +273,18 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     }),
     ("memory-pressure", Level::Warn, "process of the pods waited 95 %", |f, _| f.kernel.pods_pressure = Some(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
     ("memory-pressure", Level::Warn, "waited 95 %, all of them 31 %", |f, _| f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
-    ("zswap", Level::Warn, "compressed twice", |f, _| { f.kernel.zswap = Some(true); f.swap.areas[0].device.path = "/dev/zram0".into(); }),
-    ("zswap", Level::Warn, "off, and kernel.zswap says on", |_, s| s.kernel.zswap = Some(true)),
+    ("zswap", Level::Warn, "compresses pages twice", |f, _| { f.kernel.zswap = Some(true); f.swap.areas[0].device.path = "/dev/zram0".into(); }),
+    ("zswap", Level::Warn, "off, but kernel.zswap = on", |_, s| s.kernel.zswap = Some(true)),
     ("zswap", Level::Warn, "has no zswap", |f, s| { f.kernel.zswap = None; s.kernel.zswap = Some(true); }),
-    ("zswap", Level::Ok, "none", |f, _| f.kernel.zswap = None),
-    ("tmpfs-noswap", Level::Warn, "2 of 3 tmpfs volumes", |f, _| { f.kernel.pod_tmpfs = (3, 2); f.swap.areas[0].encrypted = false; }),
+    ("zswap", Level::Ok, "the kernel has no zswap", |f, _| f.kernel.zswap = None),
+    ("tmpfs-noswap", Level::Warn, "may swap: 2 of 3", |f, _| { f.kernel.pod_tmpfs = (3, 2); f.swap.areas[0].encrypted = false; }),
     ("tmpfs-noswap", Level::Ok, "encrypted", |f, _| f.kernel.pod_tmpfs = (3, 2)),
-    ("tmpfs-noswap", Level::Ok, "the kernel has it", |f, _| f.kernel.pod_tmpfs = (0, 0)),
+    ("tmpfs-noswap", Level::Ok, "the kernel supports it", |f, _| f.kernel.pod_tmpfs = (0, 0)),
     ("tmpfs-noswap", Level::Skip, "Linux 5.14", |f, _| { f.kernel.pod_tmpfs = (0, 0); f.kernel.release = Some("5.14.0-427.el9".into()); }),
-    ("systemd-bus", Level::Fail, "no answer in 5 s", |f, _| f.bus = Asked::Failed("no answer in 5 s".into())),
+    ("systemd-bus", Level::Fail, "no answer within 5 s", |f, _| f.bus = Asked::Failed("no answer within 5 s".into())),
     ("systemd-oomd", Level::Warn, "kills in -.slice when", |f, _| bus(f).oomd = Some("-.slice")),
     ("systemd-oomd", Level::Skip, "no answer", |f, _| f.bus = Asked::Failed("x".into())),
-    ("swap", Level::Fail, "has 0 B of swap, 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
+    ("swap", Level::Fail, "has 0 B of swap, but 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
     ("swap", Level::Warn, "has 8.0 GiB of swap, 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
     ("swap", Level::Warn, "none is configured", |f, s| {
         f.node.as_mut().unwrap().swap_bytes = 0;
@@ -298,10 +298,10 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("swap-used", Level::Skip, "no swap", |f, _| f.swap.areas.clear()),
     ("swap-encryption", Level::Warn, "/dev/dm-0 is not encrypted", |f, _| f.swap.areas[0].encrypted = false),
     ("swap-encryption", Level::Ok, "not on a disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
-    ("swap-encryption", Level::Warn, "the disk of /dev/dm-0 was not found", |f, _| f.swap.areas[0].disks.clear()),
+    ("swap-encryption", Level::Warn, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
     ("swap-disk", Level::Warn, "is on /dev/vdb, as /var and /var/lib/etcd is", |f, _| f.swap.beside = vec![("/var", names(&["/dev/vdb"])), ("/var/lib/etcd", names(&["/dev/vdb"]))]),
     ("swap-disk", Level::Ok, "on no disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
-    ("swap-disk", Level::Ok, "the disk of /dev/dm-0 was not found", |f, _| f.swap.areas[0].disks.clear()),
+    ("swap-disk", Level::Ok, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
     ("kubelet-config", Level::Fail, "cannot read /etc/x", |f, _| f.kubelet = Err("cannot read /etc/x: y".into())),
     ("kubelet-config", Level::Fail, "evictionHard memory.available: \"101%\"", |f, _| {
         kubelet(f).eviction_hard.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("101%".into()));
@@ -321,18 +321,18 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     }),
     ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
     ("kubelet-swap-behavior", Level::Ok, "NoSwap (the default): the agent grants", |f, _| kubelet(f).swap_behavior.value = "NoSwap".into()),
-    ("kubelet-swap-behavior", Level::Ok, "LimitedSwap (the default): the kubelet grants", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
-    ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
-    ("crio-hooks-folder", Level::Skip, "no hook is to be installed", |f, _| (f.kubelet, f.hook.definition) = (Err("cannot read /etc/x".into()), None)),
+    ("kubelet-swap-behavior", Level::Ok, "LimitedSwap (the default): the kubelet sets swap limits", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("crio-hooks-folder", Level::Skip, "no hook is configured", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("crio-hooks-folder", Level::Skip, "no hook is configured", |f, _| (f.kubelet, f.hook.definition) = (Err("cannot read /etc/x".into()), None)),
     ("kubelet-swap-behavior", Level::Warn, "limits.policy", |f, s| {
         kubelet(f).swap_behavior.value = "LimitedSwap".into();
         s.grant.policy = Policy::Max;
     }),
-    ("kubelet-swap-behavior", Level::Warn, "the kubelet grants swap itself", |f, s| {
+    ("kubelet-swap-behavior", Level::Warn, "the kubelet sets swap limits: ", |f, s| {
         kubelet(f).swap_behavior.value = "LimitedSwap".into();
         s.grants = Grants::Agent;
     }),
-    ("kubelet-swap-behavior", Level::Fail, "nobody grants swap: swapBehavior is NoSwap (the default)", |f, s| {
+    ("kubelet-swap-behavior", Level::Fail, "no program sets swap limits: swapBehavior is NoSwap (the default)", |f, s| {
         kubelet(f).swap_behavior.value = "NoSwap".into();
         s.grants = Grants::Kubelet;
     }),
@@ -365,8 +365,8 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("limits-above-pods", Level::Skip, "no cgroup", |f, _| f.obstacles.above_pods.clear()),
     ("swappiness", Level::Warn, "vm.swappiness is 0", |f, _| f.obstacles.swappiness = Some(0)),
     ("overcommit-memory", Level::Warn, "vm.overcommit_memory is 2", |f, _| f.obstacles.overcommit_memory = Some(2)),
-    ("swap-devices", Level::Warn, "/dev/dm-0 turns: a VM", |f, _| f.swap.areas[0].rotating = true),
-    ("swap-devices", Level::Warn, "/dev/sdb turns and is filled first (priority 100)", |f, _| {
+    ("swap-devices", Level::Warn, "/dev/dm-0 rotates: a VM", |f, _| f.swap.areas[0].rotating = true),
+    ("swap-devices", Level::Warn, "/dev/sdb rotates and is filled first (priority 100)", |f, _| {
         let mut slow = f.swap.areas[0].clone();
         (slow.device.path, slow.device.priority, slow.rotating) = ("/dev/sdb".into(), 100, true);
         f.swap.areas.push(slow);
@@ -390,7 +390,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("agent-problems", Level::Skip, "does not run", |f, _| f.agent.running = false),
     ("agent-settings", Level::Fail, "eviction.mode: \"off\" on disk, \"enforce\" in force", |f, _| f.agent.differs = vec![("eviction.mode".into(), "\"off\"".into(), "\"enforce\"".into())]),
     ("run-space", Level::Fail, "/run is full", |f, _| f.agent.run = Some(Space { free_bytes: 0, free_files: 10_000, read_only: false })),
-    ("run-space", Level::Fail, "no room for another file", |f, _| f.agent.run = Some(Space { free_bytes: GIB, free_files: 0, read_only: false })),
+    ("run-space", Level::Fail, "no free inode", |f, _| f.agent.run = Some(Space { free_bytes: GIB, free_files: 0, read_only: false })),
     ("configuration", Level::Warn, "90-x.conf is not read", |f, _| f.agent.not_read = vec!["/etc/wasp-agent/config.d/90-x.conf".into()]),
     ("hook-program", Level::Skip, "not installed", |f, _| {
         f.hook.program.mode = None;
@@ -400,7 +400,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("hook-label", Level::Fail, "user_home_t:s0, which CRI-O may not run", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: true, label: Some("unconfined_u:object_r:user_home_t:s0".into()) })),
     ("hook-label", Level::Warn, "no label", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: false, label: None })),
     ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.program.selinux = None),
-    ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which lifts", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
+    ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which removes", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
     ("other-swap", Level::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
     ("other-swap", Level::Ok, "virt-platform-autopilot is on this node", |f, s| {
         f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is beside ours")];
@@ -410,20 +410,20 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("other-swap", Level::Warn, "set protection.io-latency-target-ms = 5", |f, _| f.rivals = vec![rival("/run/systemd/system/system.slice.d/20-io-latency.conf", Job::Slices, "sets targets")]),
     ("other-swap", Level::Warn, "the DaemonSet wasp-agent is on this node; contradicts: sets limits (/var/log/pods/x)", |f, _| f.rivals = vec![rival("/var/log/pods/x", Job::Limits, "sets limits")]),
     ("other-swap", Level::Ok, "would deploy the DaemonSet", |f, _| f.openshift_virtualization = true),
-    ("vm-requests", Level::Warn, "1 of 2 VMs request all of their guests' memory, and get no overcommitment: vms/b", |f, _| f.guests.push(guest("vms/b", 4 * GIB, 5 * GIB))),
+    ("vm-requests", Level::Warn, "1 of 2 VMs request all of their guests' memory, and get no overcommit: vms/b", |f, _| f.guests.push(guest("vms/b", 4 * GIB, 5 * GIB))),
     ("vm-requests", Level::Skip, "no VM", |f, _| f.guests.clear()),
     ("daemonset-units", Level::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
     ("daemonset-taint", Level::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
     ("kubeconfig", Level::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),
     ("certificate", Level::Fail, "expired 3 h ago", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now - Duration::from_secs(3 * 3600 + 5)); }),
-    ("kubeconfig", Level::Fail, "node.name = \"node-a\", and the certificate is of node b", |f, _| credentials(f).certificate_name = Some("b".into())),
+    ("kubeconfig", Level::Fail, "node.name = \"node-a\", but the certificate is for node b", |f, _| credentials(f).certificate_name = Some("b".into())),
     ("certificate", Level::Fail, "this node's clock is wrong", |f, _| { let c = credentials(f); c.certificate_begins = Some(c.now + Duration::from_secs(1)); }),
     ("certificate", Level::Warn, "expires in 50 min", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now + Duration::from_secs(3000)); }),
     ("certificate", Level::Ok, "no client certificate", |f, _| credentials(f).certificate_expires = None),
-    ("api-server", Level::Fail, "https://api:6443/: no answer in 5 s", |f, _| api(f).permissions.values_mut().for_each(|p| *p = Err("no answer in 5 s".into()))),
-    ("api-server", Level::Warn, "does not answer everything", |f, _| { api(f).permissions.insert("may-create-events", Err("429".into())); }),
+    ("api-server", Level::Fail, "https://api:6443/: no answer within 5 s", |f, _| api(f).permissions.values_mut().for_each(|p| *p = Err("no answer within 5 s".into()))),
+    ("api-server", Level::Warn, "does not answer every request", |f, _| { api(f).permissions.insert("may-create-events", Err("429".into())); }),
     ("api-server", Level::Skip, "no credentials", |f, _| api(f).credentials = Err("x".into())),
-    ("may-list-pods", Level::Fail, "system:node:node-a is denied it: not yours", |f, _| deny(f, "may-list-pods")),
+    ("may-list-pods", Level::Fail, "system:node:node-a may not do it: not yours", |f, _| deny(f, "may-list-pods")),
     ("may-list-pods", Level::Skip, "429", |f, _| { api(f).permissions.insert("may-list-pods", Err("429".into())); }),
     ("may-watch-pods", Level::Fail, "denied", |f, _| deny(f, "may-watch-pods")),
     ("may-evict-pods", Level::Warn, "denied", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Observe; }),
@@ -438,7 +438,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
         s.eviction.guard = SchedulingGuard::Taint;
         api(f).guard = Some(Ok(Permission::Allowed));
     }),
-    ("may-patch-node", Level::Warn, "guard-kubeconfig is denied", |f, s| {
+    ("may-patch-node", Level::Warn, "guard-kubeconfig may not do it", |f, s| {
         s.eviction.guard = SchedulingGuard::Taint;
         api(f).guard = Some(Ok(Permission::Denied("no".into())));
     }),

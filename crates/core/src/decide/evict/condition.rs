@@ -77,13 +77,16 @@ impl Pressed {
         if let Some((last, reason)) = self.0
             && now.since(last) < transition
         {
-            let message = format!("no signal any more; over when none has come for {transition:?}");
+            let message = format!(
+                "no signal is active; the pressure ends when none becomes \
+                active for {transition:?}"
+            );
             return Condition { status: Status::True, reason, message };
         }
         self.0 = None;
         let message = match readings.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio)) {
             Some(highest) => {
-                format!("no signal; the highest is {}: {}", highest.signal, highest.text)
+                format!("no signal is active; the highest is {}: {}", highest.signal, highest.text)
             }
             None => "no signal".to_owned(),
         };
@@ -131,7 +134,10 @@ mod tests {
         let calm = [reading(Signal::Traffic, 0.1, false), reading(Signal::Pressure, 0.4, false)];
         let before = pressed.condition(&calm, minute, at(0));
         assert_eq!((before.status, before.reason), (Status::False, "NoSwapPressure"));
-        assert_eq!(before.message, "no signal; the highest is memory pressure: ratio 0.4");
+        assert_eq!(
+            before.message,
+            "no signal is active; the highest is memory pressure: ratio 0.4"
+        );
         let hot = [reading(Signal::Traffic, 1.2, true), reading(Signal::Pressure, 2.0, true)];
         let during = pressed.condition(&hot, minute, at(10));
         assert_eq!((during.status, during.reason), (Status::True, "SwapTrafficHigh"));

@@ -1,4 +1,4 @@
-//! Measures how hard each pod works for its memory, and tells pods at their own limit from pods
+//! Measures how hard each pod works for its memory, and separates pods at their own limit from pods
 //! that wait for the node: a pod at its own memory limit does not make the node short of memory.
 //!
 //! A pod counts as at its own limit if allocations hit a limit of its cgroups (`memory.events`

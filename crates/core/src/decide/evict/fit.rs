@@ -45,7 +45,7 @@ impl fmt::Display for Unfit {
                 f.write_str("is within its request, uses no swap and does not wait for memory")
             }
             Self::NotAtLimit => {
-                f.write_str("has no part in the traffic of pods at their own memory limit")
+                f.write_str("does not cause the traffic of pods at their own memory limit")
             }
         }
     }

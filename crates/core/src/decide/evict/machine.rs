@@ -1,13 +1,14 @@
-//! When a pod is evicted: one at a time, not again too soon, and never on doubtful data.
+//! Decides when to evict a pod: one at a time, not again too soon, and never on doubtful data.
 //!
 //! ```text
-//! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (window anew, cooldown)
+//! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (new window, cooldown)
 //!    ▲                             │││ └──429, migration──► migrating ──gone or deadline──┘
 //!    │                             ││└──429, budget──► that pod backs off, the next is asked
 //!    │                             │└──no answer──► in doubt: it leaves, or it is asked again
-//!    └──overload, error────────────┘ nobody is blamed; asked again when the server recovers
+//!    └──overload, error────────────┘ no pod is at fault; asked again when the server recovers
 //! ```
 
+use crate::model::counted::counted;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -155,7 +156,7 @@ impl Evictions {
     pub fn take_back(&mut self, verdict: &mut Verdict) {
         if let Some(victim) = verdict.evict.take() {
             self.in_flight.retain(|pod| pod.uid != victim.ranked.uid);
-            verdict.held_back = Some("the request cannot be written down first".to_owned());
+            verdict.held_back = Some("the agent cannot save the request first".to_owned());
         }
     }
 }
@@ -236,7 +237,7 @@ pub fn decide(
         && inputs.usage.iter().any(told)
         && !signals.knows_others()
     {
-        verdict.held_back = Some("looking at which pods cause it".to_owned());
+        verdict.held_back = Some("finding the pods that cause it".to_owned());
         return verdict;
     }
     let at = Circumstances { epoch: inputs.epoch, ram_bytes: inputs.sample.ram_bytes, efforts };
@@ -263,9 +264,22 @@ pub fn decide(
             }
             verdict.evict = Some(Victim { ranked, why, last_resort });
         }
-        Err(why) => verdict.held_back = Some(why),
+        Err(why) => verdict.held_back = Some(why.to_string()),
     }
     verdict
+}
+
+/// The reason why no pod is asked to leave.
+#[derive(Debug, thiserror::Error)]
+enum NoneChosen {
+    #[error("the agent does not know whether {pod} migrates")]
+    InDoubt { pod: String },
+    #[error("no pod may be evicted")]
+    NoPod,
+    #[error("no pod may be evicted now: {first}")]
+    Spared { first: String },
+    #[error("no pod may be evicted now: {first}; {}", counted(*more, "more is spared", "more are spared"))]
+    AllSpared { first: String, more: usize },
 }
 
 impl Evictions {
@@ -286,12 +300,14 @@ impl Evictions {
             }
         }
         if !inputs.pods_are_fresh {
-            return Some("the list of pods is not fresh: the API server is away".to_owned());
+            return Some(
+                "the list of pods is not current: the API server is unreachable".to_owned(),
+            );
         }
         if let Some(server) = self.server.as_ref().filter(|server| now < server.until) {
             let left = server.until.since(now).as_secs().max(1);
             return Some(format!(
-                "the API server is in trouble, next try in {left} s: {}",
+                "the API server has a problem, next try in {left} s: {}",
                 server.text
             ));
         }
@@ -300,21 +316,21 @@ impl Evictions {
             return Some(format!("cooling down for {left} s"));
         }
         if self.moves.len() >= settings.max_per_hour {
-            return Some(format!("{} evictions in an hour are enough", settings.max_per_hour));
+            return Some(format!(
+                "the limit of {} in an hour is reached",
+                counted(settings.max_per_hour, "eviction", "evictions")
+            ));
         }
         let active_for = self.active_since.map_or(Duration::ZERO, |since| now.since(since));
         let waits = inputs.others_relieve && !critical && active_for < settings.wait_for_others;
         waits.then(|| {
             let left = (settings.wait_for_others - active_for).as_secs();
-            format!("the descheduler relieves this node; waiting for it for {left} s more")
+            format!("the descheduler relieves this node; the agent waits for it for {left} s more")
         })
     }
 
     /// Returns the first pod that may be asked; if there is none, the first pod that a budget has
     /// refused, if it is time for the last resort.
-    ///
-    /// # Errors
-    /// The reason why no pod is asked.
     fn choose(
         &self,
         settings: &EvictionSettings,
@@ -322,7 +338,7 @@ impl Evictions {
         ranked: Vec<Ranked>,
         need: &Need,
         efforts: &Efforts,
-    ) -> Result<(Ranked, bool), String> {
+    ) -> Result<(Ranked, bool), NoneChosen> {
         let now = inputs.sample.at;
         let mut why = Vec::new();
         let (mut free, mut refused) = (Vec::new(), Vec::new());
@@ -335,7 +351,7 @@ impl Evictions {
                 let unfit: Unfit = unfit;
                 why.push(format!("{} {unfit}", name()));
             } else if self.is_moved_by_others(&pod, inputs.pods, now) {
-                why.push(format!("{} is being migrated already", name()));
+                why.push(format!("{} is already migrating", name()));
             } else if let Some(spared) = pod
                 .workload
                 .as_ref()
@@ -344,7 +360,7 @@ impl Evictions {
             {
                 why.push(spared);
             } else if self.backoff.get(&pod.uid).is_some_and(|backoff| now < backoff.until) {
-                why.push(format!("{} was refused and is asked again later", name()));
+                why.push(format!("{} was refused; the agent asks again later", name()));
                 refused.push(pod);
             } else {
                 free.push(pod);
@@ -360,12 +376,12 @@ impl Evictions {
         };
         let first = free.iter().position(again).unwrap_or(0);
         if let Some(doubt) = self.doubtful.values().find(|doubt| now < doubt.again_at) {
-            return Err(format!("it is not known whether {} migrates", doubt.name));
+            return Err(NoneChosen::InDoubt { pod: doubt.name.clone() });
         }
         if let Some(doubt) = self.doubtful.values().next()
             && !free.get(first).is_some_and(|pod| self.doubtful.contains_key(&pod.uid))
         {
-            return Err(format!("it is not known whether {} migrates", doubt.name));
+            return Err(NoneChosen::InDoubt { pod: doubt.name.clone() });
         }
         if first < free.len() {
             return Ok((free.swap_remove(first), false));
@@ -378,12 +394,11 @@ impl Evictions {
                 return Ok((pod, true));
             }
         }
-        Err(match &why[..] {
-            [] => "no pod may be evicted".to_owned(),
-            [only] => format!("no pod may be evicted now: {only}"),
-            [first, .., _] => {
-                format!("no pod may be evicted now: {first}; {} more are spared", why.len() - 1)
-            }
+        let more = why.len().saturating_sub(1);
+        Err(match why.into_iter().next() {
+            None => NoneChosen::NoPod,
+            Some(first) if more == 0 => NoneChosen::Spared { first },
+            Some(first) => NoneChosen::AllSpared { first, more },
         })
     }
 
@@ -415,7 +430,7 @@ impl Evictions {
         let leaving = |uid: &PodUid| {
             pods.get(uid).is_some_and(|pod| pod.migration == Some(Migration::Leaving))
         };
-        // A sign that disappears and returns is the same sign: anybody can set it.
+        // A sign that disappears and returns is the same sign: any author can set it.
         self.moved_by_others.retain(|uid, since| {
             leaving(uid) || (pods.contains_key(uid) && now.since(*since) < SAME_SIGN)
         });

@@ -135,7 +135,7 @@ fn without_a_fresh_list_nobody_is_evicted() {
     sim.fresh = false;
     sim.run(600);
     assert_eq!(sim.names(), [""; 0]);
-    assert!(sim.held_back[0].contains("the API server is away"));
+    assert!(sim.held_back[0].contains("the API server is unreachable"));
     sim.fresh = true;
     sim.run(1);
     assert_eq!(sim.names(), ["greedy"]);

@@ -69,7 +69,7 @@ pub struct Ranked {
 }
 
 crate::vocabulary! {
-    /// What an eviction of the pod destroys, the least first.
+    /// The loss that an eviction of the pod causes, the least first.
     #[derive(PartialOrd, Ord)]
     pub enum Loses {
         /// The pod's controller creates it again.
@@ -100,8 +100,8 @@ impl Loses {
         match self {
             Self::Nothing => None,
             Self::LocalStorage => Some("the files in its emptyDir volumes are lost"),
-            Self::Job => Some("the work of its Job so far is lost"),
-            Self::BarePod => Some("no controller makes it again: it is lost"),
+            Self::Job => Some("the results of its Job so far are lost"),
+            Self::BarePod => Some("no controller creates it again: it is lost"),
         }
     }
 }
@@ -116,7 +116,7 @@ pub struct Order {
     /// In steps of a hundredth of RAM, so that smaller differences count as equal.
     how_far_above: Reverse<u64>,
     loses: u8,
-    /// How many of the pod's own pages move, in powers of two.
+    /// The number of the pod's own pages that move, in powers of two.
     pages_move: Reverse<u32>,
     /// The memory freed, minus the memory that has to be read back first.
     gain: Reverse<u64>,
@@ -137,10 +137,10 @@ impl Ranked {
         let swap = human_bytes(self.swap_bytes);
         let mut why = format!("{above}, priority {}, {swap} in swap", self.priority);
         if self.prefers_to_stay {
-            why += ", prefers to stay by an annotation";
+            why += ", has an annotation that prefers no eviction";
         }
         if self.pages_per_second > 0 {
-            why += &format!(", {} pages/s come back", self.pages_per_second);
+            why += &format!(", {} pages/s swapped in", self.pages_per_second);
         }
         why
     }
@@ -149,9 +149,9 @@ impl Ranked {
     pub fn cost(&self) -> String {
         let frees = human_bytes(self.frees_bytes);
         let mut text = match self.read_back_bytes {
-            0 => format!("its leaving frees {frees}"),
+            0 => format!("its eviction frees {frees}"),
             bytes => format!(
-                "its leaving frees {frees}; a live migration reads {} back from swap first",
+                "its eviction frees {frees}; a live migration first reads {} back from swap",
                 human_bytes(bytes)
             ),
         };

@@ -18,7 +18,7 @@ use crate::{
 pub const SHORTEST: Duration = Duration::from_secs(5);
 /// The window over which pressure is measured.
 const PRESSURE_WINDOW: Duration = Duration::from_secs(10);
-/// Traffic and pressure do not tell how much memory is missing. The agent takes the bytes that
+/// Traffic and pressure do not show how much memory is missing. The agent takes the bytes that
 /// return from swap in this time, but at least [`LEAST_MISSING`] of RAM.
 const MISSING_WINDOW_SECONDS: f64 = 10.0;
 const LEAST_MISSING: f64 = 0.01;

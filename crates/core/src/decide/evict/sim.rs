@@ -39,7 +39,7 @@ pub enum KubeVirt {
     V1_5,
 }
 
-/// How a pod reacts to its eviction.
+/// The reaction of a pod to its eviction.
 #[derive(Clone, Copy, Debug)]
 pub enum Takes {
     Leaves {

@@ -54,7 +54,7 @@ impl fmt::Display for Spared {
             Self::Critical(reason) => f.write_str(reason),
             Self::Namespace => f.write_str("its namespace is in eviction.protected-namespaces"),
             Self::DaemonSet => {
-                f.write_str("it belongs to a DaemonSet, which would make it again on this node")
+                f.write_str("it belongs to a DaemonSet, which would create it again on this node")
             }
             Self::PartOf(pod) => write!(f, "it belongs to pod {pod}, which needs it"),
             Self::OptedOut(key) => {

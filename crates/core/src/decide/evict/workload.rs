@@ -138,12 +138,15 @@ impl Workloads {
         let minutes = moved.until.since(now).as_secs().div_ceil(60);
         Some(match moved.came_back {
             true => format!(
-                "a pod of {} came back to this node after an eviction; none of its pods is evicted for \
-                 {minutes} min",
+                "a pod of {} came back to this node after an eviction; the agent evicts none of \
+                 its pods for {minutes} min",
                 workload.name
             ),
             false => {
-                format!("{} was moved recently; it is left alone for {minutes} min", workload.name)
+                format!(
+                    "{} was moved recently; the agent does not evict it for {minutes} min",
+                    workload.name
+                )
             }
         })
     }

@@ -37,6 +37,10 @@ impl Pass<'_> {
         decision: &mut Decision,
     ) {
         for (facts, grant) in due {
+            if grant.reason == Reason::Suspended {
+                self.enforce(&facts.into(), grant, SwapMax::Max, state, decision);
+                continue;
+            }
             let resized = self.asked_for(snapshot, facts);
             self.compare(&facts.into(), grant, resized, snapshot.swap_is_certain, state, decision);
         }

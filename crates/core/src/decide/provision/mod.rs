@@ -98,42 +98,42 @@ pub enum Refusal {
     /// Another program provides the node's swap.
     #[error("{0}")]
     Others(String),
-    #[error("{path} is {what}, not a swap area of ours: move it away, or set swap.path")]
+    #[error("{path} is {what}, not a swap area of the agent: move it away, or set swap.path")]
     Foreign { path: PathBuf, what: String },
-    #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, say")]
+    #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, for example")]
     FileSystem { path: PathBuf, why: String },
     #[error(
-        "{path} is not there: swap is made on it as soon as it appears (set swap.path if it has another \
-         name)"
+        "{path} does not exist: the agent makes swap on it as soon as it appears (set swap.path \
+         if it has another name)"
     )]
     NoDevice { path: PathBuf },
     #[error(
-        "{path} holds data that is neither swap nor blank: if it may go, `wipefs --all {path}` \
-         makes the partition usable"
+        "{path} holds data that is neither swap nor blank: if you do not need the data, run \
+         `wipefs --all {path}`"
     )]
     PartitionInUse { path: PathBuf },
     #[error(
         "a swapfile of {} at {path} would leave {} free on its file system, less than the reserve \
-         of {}: free {}, or lower swap.size or overcommit-percent (swap.reserve sets the reserve)",
+         of {}: free {}, or lower swap.size or overcommit-percent (swap.reserve sets the \
+         reserve)",
         human_bytes(*.bytes), human_bytes(*.left), human_bytes(*.reserve),
         human_bytes(.reserve.saturating_sub(*.left))
     )]
     DiskFull { path: PathBuf, bytes: u64, left: u64, reserve: u64 },
     #[error(
-        "{path} stays on: {} of it are in use; once the VMs have moved away, `swapoff {path}` \
-         switches it off",
+        "{path} stays on: {} of it are in use; after the VMs have moved away, run `swapoff {path}`",
         human_bytes(*.used)
     )]
     InUse { path: PathBuf, used: u64 },
     #[error(
-        "{path} stays on: of its {} in use only {} fit into RAM (keeping {} free) and other swap; \
-         move VMs away from this node first",
+        "{path} stays on: of its {} in use only {} fit into RAM (with {} kept free) and other \
+         swap; move VMs away from this node first",
         human_bytes(*.used), human_bytes(*.room), human_bytes(*.margin)
     )]
     PagesDoNotFit { path: PathBuf, used: u64, room: u64, margin: u64 },
     #[error(
         "{path} stays on: cgroup {cgroup} has {} in swap and no room for it below its memory.max, \
-         its processes would be OOM-killed; move that pod away first"
+         so the kernel would kill its processes; move that pod away first"
         , human_bytes(*.swapped)
     )]
     CgroupDoesNotFit { path: PathBuf, cgroup: PathBuf, swapped: u64 },
@@ -184,14 +184,17 @@ pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
     match wanted_bytes(settings, node) {
         // Other swap counts too; the header takes a page.
         Some(wanted) if node.swap_bytes + node.page_bytes < wanted - wanted / 64 => Some(format!(
-            "the node has {} of swap, {} are configured (systemctl status wasp-swap)",
+            "the node has {} of swap, but {} are configured (systemctl status wasp-swap)",
             human_bytes(node.swap_bytes),
             human_bytes(wanted)
         )),
         _ if node.swap_bytes > 0 => None,
         _ if settings.kind == SwapKind::Partition => {
             let path = settings.path.display();
-            Some(format!("the node has no swap; {path} is configured (systemctl status wasp-swap)"))
+            Some(format!(
+                "the node has no swap, but {path} is configured (systemctl status \
+                wasp-swap)"
+            ))
         }
         _ => Some("the node has no swap".to_owned()),
     }
@@ -281,7 +284,7 @@ pub fn plan_partition(place: &PartitionPlace) -> Result<Plan, Refusal> {
     Ok(Plan { steps, kept: None })
 }
 
-/// Plans one zram device of the wanted size, and removes other zram devices of ours once their
+/// Plans one zram device of the wanted size, and removes the agent's other zram devices once their
 /// pages have a place.
 pub fn plan_zram(
     wanted: Wanted,

@@ -38,7 +38,7 @@ pub fn plan_retirement(
     Plan { steps, kept: None }
 }
 
-/// Plans the removal of all zram devices of ours.
+/// Plans the removal of all the agent's zram devices.
 pub fn plan_zram_retirement(devices: &[ZramDevice], other_free: u64, memory: &MemoryFacts) -> Plan {
     let mut plan = Plan::default();
     for ZramDevice { path, bytes, active } in devices {

@@ -152,11 +152,11 @@ fn an_exchange_that_was_cut_short_goes_on() {
 
 #[test]
 fn what_is_not_ours_is_never_touched() {
-    let foreign = place(Area::Other("a file that is no swap area".into()), None, 10 * GIB);
+    let foreign = place(Area::Other("a file that is not a swap area".into()), None, 10 * GIB);
     let said = plan(&foreign, &memory(GIB)).unwrap_err().to_string();
     assert_eq!(
         said,
-        "/swap is a file that is no swap area, not a swap area of ours: move it away, or set \
+        "/swap is a file that is not a swap area, not a swap area of the agent: move it away, or set \
          swap.path"
     );
     let mut next = place(ours(2 * GIB), None, 10 * GIB);

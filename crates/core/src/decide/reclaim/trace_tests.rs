@@ -88,8 +88,8 @@ fn an_idle_pod_gives_back_most_of_its_memory_within_ten_minutes() {
     assert!(idle.waits_percent <= 0.1, "{idle:?}");
 }
 
-/// Of cold memory at least as much leaves as by Senpai's form. Memory that is used again within a
-/// minute or two should stay, where Senpai's form keeps trying.
+/// The agent reclaims at least as much cold memory as Senpai's form. It leaves memory that is used
+/// again within a minute or two, where Senpai's form keeps trying.
 #[test]
 fn as_much_leaves_as_by_senpais_form_and_pods_wait_a_fraction_of_the_time() {
     for (name, text) in traces() {

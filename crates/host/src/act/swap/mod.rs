@@ -102,7 +102,7 @@ impl Provisioner<'_> {
         let mut page = vec![0; usize::try_from(self.page_bytes).unwrap_or(4096)];
         device.read_exact_at(&mut page, 0)?;
         if SwapHeader::from_page(&page).is_none_or(|header| !header.is_ours()) {
-            return Err(io::Error::other("it is no swap area of ours any more"));
+            return Err(io::Error::other("it is no longer a swap area of the agent"));
         }
         page.fill(0);
         device.write_all_at(&page, 0)?;
@@ -114,7 +114,7 @@ impl Provisioner<'_> {
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let found = area(self.roots, path, self.page_bytes).map_err(io::Error::other)?;
         if !matches!(found, Area::Ours { .. }) {
-            return Err(io::Error::other("it is no swap area of ours any more"));
+            return Err(io::Error::other("it is no longer a swap area of the agent"));
         }
         std::fs::remove_file(self.roots.path(path))
     }

@@ -4,7 +4,10 @@ use std::fs;
 
 use crate::{
     config::{keys::KEYS, layers::Resolved},
-    model::check::{AgentFacts, Space},
+    model::{
+        check::{AgentFacts, Space},
+        unknown::Unknown,
+    },
     observe::{
         published::{age, in_force, is_running, published},
         settings,
@@ -14,7 +17,7 @@ use crate::{
 
 /// `on_disk` is the configuration there, if it is valid.
 pub(super) fn facts(roots: &Roots, on_disk: Option<&Resolved>) -> AgentFacts {
-    let published = published(roots);
+    let published = published(roots).map_err(Unknown::of);
     let known = published.as_ref().ok().and_then(Option::as_ref);
     AgentFacts {
         running: known.is_some_and(|published| is_running(roots, published)),

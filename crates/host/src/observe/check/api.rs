@@ -14,7 +14,10 @@ use kube::{Api, api::PostParams};
 
 use crate::{
     config::settings::{SchedulingGuard, Settings},
-    model::check::{ACCESSES, About, Access, ApiFacts, CredentialFacts, PATCH_NODE, Permission},
+    model::{
+        check::{ACCESSES, About, Access, ApiFacts, CredentialFacts, PATCH_NODE, Permission},
+        unknown::Unknown,
+    },
     observe::kube::{
         credentials::{self, Credentials, chain},
         node::WireNode,
@@ -31,23 +34,24 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
         Ok(credentials) => credentials,
         Err(error) => {
             return ApiFacts {
-                credentials: Err(error.to_string()),
+                credentials: Err(Unknown::of(error)),
                 permissions: [].into(),
                 guard: None,
-                taints: Err("not asked".to_owned()),
+                taints: Err("not asked".into()),
             };
         }
     };
     // The first query also waits for the connection; if that fails, the others are skipped.
     let taints = in_time(taints(&credentials)).await;
     let (permissions, guard) = match &taints {
-        Err(Unanswered::Late(why)) => {
-            (ACCESSES.iter().map(|access| (access.id, Err(why.clone()))).collect(), None)
+        Err(late @ Unanswered::Late) => {
+            let late = Unknown::of(late);
+            (ACCESSES.iter().map(|access| (access.id, Err(late.clone()))).collect(), None)
         }
         _ => {
             let permissions = join_all(ACCESSES.iter().map(|access| {
                 let answer = in_time(may(&credentials, access));
-                async { (access.id, answer.await.map_err(Unanswered::why)) }
+                async { (access.id, answer.await.map_err(Unknown::of)) }
             }));
             tokio::join!(permissions, guard(roots, settings, &credentials.node_name))
         }
@@ -55,7 +59,7 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
     ApiFacts {
         permissions: permissions.into_iter().collect(),
         guard,
-        taints: taints.map_err(Unanswered::why),
+        taints: taints.map_err(Unknown::of),
         credentials: Ok(CredentialFacts {
             kubeconfig: roots.shown(&credentials.kubeconfig).into_owned(),
             server: credentials.server,
@@ -73,7 +77,7 @@ async fn guard(
     roots: &Roots,
     settings: &Settings,
     node: &str,
-) -> Option<Result<Permission, String>> {
+) -> Option<Result<Permission, Unknown>> {
     let eviction = &settings.eviction;
     if eviction.guard != SchedulingGuard::Taint {
         return None;
@@ -84,29 +88,24 @@ async fn guard(
         ..settings.clone()
     };
     Some(match credentials::load(roots, &other).await {
-        Ok(credentials) => in_time(may(&credentials, &PATCH_NODE)).await.map_err(Unanswered::why),
-        Err(error) => Err(error.to_string()),
+        Ok(credentials) => in_time(may(&credentials, &PATCH_NODE)).await.map_err(Unknown::of),
+        Err(error) => Err(Unknown::of(error)),
     })
 }
 
 /// The reason why there is no answer.
+#[derive(Debug, thiserror::Error)]
 enum Unanswered {
-    Late(String),
-    Failed(String),
-}
-
-impl Unanswered {
-    fn why(self) -> String {
-        match self {
-            Self::Late(why) | Self::Failed(why) => why,
-        }
-    }
+    #[error("no answer within {} s", PATIENCE.as_secs())]
+    Late,
+    #[error("{}", chain(.0))]
+    Failed(kube::Error),
 }
 
 async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Unanswered> {
     match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(answer) => answer.map_err(|error| Unanswered::Failed(chain(&error))),
-        Err(_) => Err(Unanswered::Late(format!("no answer in {} s", PATIENCE.as_secs()))),
+        Ok(answer) => answer.map_err(Unanswered::Failed),
+        Err(_) => Err(Unanswered::Late),
     }
 }
 

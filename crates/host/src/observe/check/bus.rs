@@ -32,7 +32,7 @@ pub(super) async fn facts(roots: &Roots) -> Asked<BusFacts> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(facts)) => Asked::Answered(facts),
         Ok(Err(error)) => failed(&error),
-        Err(_) => failed(&format!("no answer in {} s", PATIENCE.as_secs())),
+        Err(_) => failed(&format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 

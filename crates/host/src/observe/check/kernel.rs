@@ -4,7 +4,11 @@ use std::{fs, path::Path};
 
 use crate::{
     config::settings::Settings,
-    model::check::{KernelFacts, MemoryWaits},
+    errors::FileError,
+    model::{
+        check::{KernelFacts, MemoryWaits},
+        unknown::Unknown,
+    },
     observe::{accounting::swap_control, disks, mounts, slices},
     roots::Roots,
 };
@@ -28,7 +32,7 @@ pub(super) fn facts(roots: &Roots, settings: &Settings) -> KernelFacts {
         slices: slices.collect(),
         disks: disks::in_use(roots),
         io_latency: release.as_deref().and_then(|release| io_latency(roots, release)),
-        pressure: pressure(roots, &roots.proc("pressure/memory")),
+        pressure: pressure(roots, &roots.proc("pressure/memory")).map_err(Unknown::of),
         pods_pressure: roots
             .pods()
             .iter()
@@ -53,17 +57,15 @@ fn io_latency(roots: &Roots, release: &str) -> Option<bool> {
     Some(text.lines().any(|line| line == "CONFIG_BLK_CGROUP_IOLATENCY=y"))
 }
 
-fn pressure(roots: &Roots, path: &Path) -> Result<MemoryWaits, String> {
-    let failed = |error: &dyn std::fmt::Display| {
-        format!("cannot read {}: {error}", roots.shown(path).display())
-    };
-    let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
+fn pressure(roots: &Roots, path: &Path) -> Result<MemoryWaits, FileError> {
+    let shown = roots.shown(path);
+    let text = fs::read_to_string(path).map_err(FileError::of("read", &shown))?;
     // procfs's own reader panics at a truncated line.
     let avg10 = |kind: &str| -> Option<f64> {
         let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
         line.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?.parse().ok()
     };
-    let missing = |kind: &str| failed(&format!("no avg10 of {kind:?} in it"));
+    let missing = |kind: &str| FileError::invalid(&shown, format!("it has no avg10 of {kind:?}"));
     Ok(MemoryWaits {
         some_percent: avg10("some").ok_or_else(|| missing("some"))?,
         full_percent: avg10("full").ok_or_else(|| missing("full"))?,

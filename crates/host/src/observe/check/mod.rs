@@ -14,12 +14,13 @@ use crate::{
     model::{
         check::{Asked, Facts, Leftovers, Wrong},
         kubelet::KubeletConfig,
+        unknown::Unknown,
     },
-    observe::{crio, guests, hooks, node, obstacles, rivals, zoneinfo},
+    observe::{crio, guests, hooks, kubelet::KubeletError, node, obstacles, rivals, zoneinfo},
     roots::Roots,
 };
 
-/// Which programs to query in addition to the host's files, and why not the others.
+/// The programs to query in addition to the host's files, and the reasons for leaving out others.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     pub bus: Result<(), &'static str>,
@@ -33,7 +34,7 @@ pub async fn gather(
     roots: &Roots,
     settings: &Settings,
     configuration: Result<&Resolved, &Problems>,
-    kubelet: Result<Option<KubeletConfig>, String>,
+    kubelet: Result<Option<KubeletConfig>, KubeletError>,
     provisioning: Asked<Vec<String>>,
     scope: Scope,
 ) -> Facts {
@@ -41,7 +42,7 @@ pub async fn gather(
         Ok(Some(config)) => roots.with_pods(&config.pods_roots()),
         Ok(None) | Err(_) => roots.clone(),
     };
-    let node = node::memory(roots).map_err(|error| error.to_string());
+    let node = node::memory(roots).map_err(Unknown::of);
     let page_bytes = node.as_ref().map_or(4096, |node| node.page_bytes);
     Facts {
         live: roots.proc("meminfo").exists(),
@@ -53,10 +54,10 @@ pub async fn gather(
         }),
         kernel: kernel::facts(roots, settings),
         swap: swap::facts(roots, provisioning),
-        kubelet,
-        watermarks: zoneinfo::watermarks(roots, page_bytes).map_err(|error| error.to_string()),
-        runtime: crio::runtime(roots),
-        default_runtime: crio::default_runtime(roots),
+        kubelet: kubelet.map_err(Unknown::of),
+        watermarks: zoneinfo::watermarks(roots, page_bytes).map_err(Unknown::of),
+        runtime: crio::runtime(roots).map_err(Unknown::of),
+        default_runtime: crio::default_runtime(roots).map_err(Unknown::of),
         hook: hook::facts(roots),
         rivals: rivals::rivals(roots),
         guests: guests::guests(roots, &Records::new(roots).load()),

@@ -1,7 +1,7 @@
 //! Builds a client for the API server in a kubeconfig, as kube does, with two differences.
 //!
 //! It trusts only the kubeconfig's authorities, if there are any, as client-go does; kube adds them
-//! to the system's, of which each client then keeps more than a hundred in memory. And it runs no
+//! to the system's, of which each client then keeps about a hundred in memory. And it runs no
 //! program to get credentials (`exec`, `auth-provider`), because the agent is root.
 
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ use super::credentials::chain;
 pub(super) fn client(config: &Config) -> Result<Client, String> {
     if let Some(proxy) = &config.proxy_url {
         let host = proxy.host().unwrap_or_default();
-        return Err(format!("it asks for the proxy {host}, which the agent does not use"));
+        return Err(format!("it sets the proxy {host}, which the agent does not use"));
     }
     let authorization = authorization(&config.auth_info)?;
     let tls = tls(config)?;
@@ -96,7 +96,7 @@ fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, String> {
     }
     let Some(token) = token else { return Ok(None) };
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-        "its token has a line break or another character that no token has".to_owned()
+        "its token has a line break or another character that is not allowed".to_owned()
     })?;
     value.set_sensitive(true);
     Ok(Some(value))
@@ -109,7 +109,9 @@ fn tls(config: &Config) -> Result<SslConnectorBuilder, String> {
         let mut store = X509StoreBuilder::new().map_err(failed)?;
         for der in authorities {
             let added = X509::from_der(der).and_then(|authority| store.add_cert(authority));
-            added.map_err(|error| format!("its certificate authority is none: {error}"))?;
+            added.map_err(|error| {
+                format!("its certificate authority is not a certificate: {error}")
+            })?;
         }
         tls.set_cert_store(store.build());
     }

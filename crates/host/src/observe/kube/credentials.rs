@@ -19,7 +19,11 @@ use super::{
     client::client,
     kubeconfig::{Access, Identity, access, is_another_kind, located, read},
 };
-use crate::{config::settings::Settings, model::plain::plain, roots::Roots};
+use crate::{
+    config::settings::Settings,
+    model::{plain::plain, unknown::sentence},
+    roots::Roots,
+};
 
 /// The usual places of a kubelet's kubeconfig: RHCOS and RHEL, then kubeadm.
 pub const USUAL_PLACES: [&str; 2] = ["/var/lib/kubelet/kubeconfig", "/etc/kubernetes/kubelet.conf"];
@@ -34,7 +38,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    #[error("no kubeconfig of the kubelet at {0} (set node.kubeconfig if it is elsewhere)")]
+    #[error("no kubeconfig of the kubelet at {0} (if it is elsewhere, set node.kubeconfig)")]
     NotFound(String),
     #[error("kubeconfig {path} is a link to {target}, which does not exist")]
     Dangling { path: PathBuf, target: PathBuf },
@@ -184,7 +188,7 @@ fn config(access: Access) -> Result<Config, String> {
 
 /// Returns the certificates of an authority, in DER.
 fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let no_pem = || "its certificate-authority has no PEM certificate that can be read".to_owned();
+    let no_pem = || "its certificate-authority has no readable PEM certificate".to_owned();
     let all = X509::stack_from_pem(pem).map_err(|_| no_pem())?;
     let all: Vec<Vec<u8>> =
         all.iter().map(|one| one.to_der()).collect::<Result<_, _>>().map_err(|_| no_pem())?;
@@ -200,7 +204,7 @@ fn certificate_of(identity: &Identity) -> Result<X509, String> {
         .map_err(|_| "its client key is not a PEM key without passphrase".to_owned())?;
     match certificate.public_key() {
         Ok(public) if public.public_eq(&key) => Ok(certificate),
-        _ => Err("its client key does not belong to its client certificate".to_owned()),
+        _ => Err("its client key does not match its client certificate".to_owned()),
     }
 }
 
@@ -243,7 +247,7 @@ pub fn wrong_place(error: &serde_saphyr::Error) -> String {
     let place = error.location().map_or_else(String::new, |place| {
         format!(" (line {}, column {})", place.line(), place.column())
     });
-    format!("it is not the YAML that it should be{place}")
+    format!("it is not valid YAML{place}")
 }
 
 /// Formats an error with all its causes in one line, made safe because the API server chooses the
@@ -253,16 +257,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() {
         return plain(&refused(status.code, &status.message)).into_owned();
     }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    plain(&without_source_files(&text)).into_owned()
+    plain(&without_source_files(&sentence(error))).into_owned()
 }
 
 /// Describes a refusal of the API server as a sentence: `User "x" cannot list resource "pods"`
@@ -278,7 +273,7 @@ pub fn refused(code: u16, message: &str) -> String {
     };
     let message = if message.is_empty() { "without a reason" } else { message };
     match code {
-        401 => format!("refused: it does not accept the node's credentials: {message} (401)"),
+        401 => format!("refused: it rejects the node's credentials: {message} (401)"),
         403 => words().unwrap_or_else(|| format!("refused: {message} (403)")),
         _ => format!("{message} ({code})"),
     }
@@ -293,7 +288,7 @@ pub fn wrong_clock(text: &str, begins: Option<SystemTime>, now: SystemTime) -> O
     let shown = jiff::Timestamp::try_from(now)
         .map_or_else(|e| e.to_string(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
     Some(format!(
-        "this node's clock is wrong: it is at {shown}, and a certificate is not yet valid then"
+        "this node's clock is wrong: it shows {shown}, when a certificate is not yet valid"
     ))
 }
 

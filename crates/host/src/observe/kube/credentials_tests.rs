@@ -100,7 +100,7 @@ async fn what_is_wrong_is_told_without_openssls_words() {
     for (pem, why) in [
         (b"nonsense".to_vec(), "its client certificate is not a PEM certificate"),
         (ours[..at].to_vec(), "its client key is not a PEM key without passphrase"),
-        ([&ours[..at], &theirs[their_at..]].concat(), "does not belong to its client certificate"),
+        ([&ours[..at], &theirs[their_at..]].concat(), "does not match its client certificate"),
     ] {
         host.kubeconfig(&pem, "https://a");
         let error = host.load().await.unwrap_err();
@@ -137,7 +137,7 @@ fn what_the_api_server_refuses_is_a_sentence() {
     );
     assert_eq!(
         refused(401, "Unauthorized"),
-        "refused: it does not accept the node's credentials: Unauthorized (401)"
+        "refused: it rejects the node's credentials: Unauthorized (401)"
     );
     assert_eq!(refused(403, "no"), "refused: no (403)");
     assert_eq!(
@@ -157,7 +157,7 @@ fn a_clock_that_is_late_is_told_as_that() {
     assert!(
         wrong_clock(openssl, None, at(2020))
             .unwrap()
-            .contains("clock is wrong: it is at 2020-01-01")
+            .contains("clock is wrong: it shows 2020-01-01")
     );
     assert!(wrong_clock("connection refused", Some(at(2026)), at(2020)).is_some());
     assert_eq!(wrong_clock("connection refused", Some(at(2026)), at(2027)), None);

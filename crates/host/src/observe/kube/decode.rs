@@ -150,7 +150,7 @@ fn odd_quantity(text: &str) -> Option<String> {
             Met::Scalar(value, _) => {
                 serde_json::from_str::<Quantity>(value).err().map(|error| error.to_string())
             }
-            Met::Open(_) => Some("neither a list nor an object is a quantity".to_owned()),
+            Met::Open(_) => Some("a list or an object is not a quantity".to_owned()),
             Met::Closed(_) => None,
         };
         reason = wrong.map(|wrong| format!("{}: {wrong}", shown(path)));
@@ -264,7 +264,7 @@ pub fn list_version(frame: &[u8]) -> Result<String, &'static str> {
     let has_items = list.items.is_some() || frame.windows(7).any(|bytes| bytes == b"\"items\"");
     match list.metadata {
         _ if !has_items => Err("it has no items"),
-        ListMeta { more, .. } if !more.is_empty() => Err("it is only a part"),
+        ListMeta { more, .. } if !more.is_empty() => Err("it is incomplete"),
         ListMeta { resource_version, .. } if resource_version.is_empty() => {
             Err("it has no metadata.resourceVersion")
         }

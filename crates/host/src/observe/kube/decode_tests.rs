@@ -271,7 +271,7 @@ fn a_list_has_a_version_and_is_whole() {
         (r#"{"metadata":{},"items":[]}"#, Err("it has no metadata.resourceVersion")),
         (
             r#"{"metadata":{"resourceVersion":"7","continue":"x"},"items":[0]}"#,
-            Err("it is only a part"),
+            Err("it is incomplete"),
         ),
         (
             r#"{"metadata":{"resourceVersion":"7"},"items":[0 0]}"#,

@@ -151,7 +151,7 @@ struct Item {
     length: usize,
 }
 
-/// Whether a byte is part of a string.
+/// The position of a byte relative to strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Text {
     Outside,
@@ -173,7 +173,7 @@ const LONGEST_FRAME: usize = 1 << 20;
 
 /// The data that arrived is not the end of a list.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("what has arrived is not a list of Kubernetes: {0}")]
+#[error("the answer is not a Kubernetes list: {0}")]
 pub struct NoList(pub &'static str);
 
 impl Splitter {
@@ -206,7 +206,7 @@ impl Splitter {
                 _ => self.keep(passed),
             }
             if self.frame.len() > LONGEST_FRAME {
-                return Err(NoList("too much beside its items"));
+                return Err(NoList("it has too much data besides its items"));
             }
         }
         Ok(())
@@ -288,7 +288,7 @@ impl Splitter {
     /// Returns the list without its items, once everything has arrived.
     pub fn end(self) -> Result<Vec<u8>, NoList> {
         if self.item.is_some() || self.depth > 0 || self.text != Text::Outside {
-            return Err(NoList("it is cut off"));
+            return Err(NoList("it is incomplete"));
         }
         Ok(self.frame)
     }

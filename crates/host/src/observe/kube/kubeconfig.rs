@@ -158,8 +158,8 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, String> {
     let identity = match (certificate, key) {
         (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
         (None, None) => None,
-        (Some(_), None) => return Err("it has a client-certificate and no client-key".to_owned()),
-        (None, Some(_)) => return Err("it has a client-key and no client-certificate".to_owned()),
+        (Some(_), None) => return Err("it has a client-certificate but no client-key".to_owned()),
+        (None, Some(_)) => return Err("it has a client-key but no client-certificate".to_owned()),
     };
     let token = nonempty(user.token);
     let token_file = nonempty(user.token_file).map(|file| source.path(&file));
@@ -175,11 +175,13 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, String> {
         ));
     }
     if token.as_ref().is_some_and(|token| !fits_a_header(token)) {
-        return Err("its token has a line break or another character that no token has".to_owned());
+        return Err(
+            "its token has a line break or another character that is not allowed".to_owned()
+        );
     }
     let server_name = nonempty(cluster.tls_server_name);
     if server_name.as_ref().is_some_and(|name| !name.bytes().all(|byte| byte.is_ascii_graphic())) {
-        return Err("its tls-server-name is no name of a server".to_owned());
+        return Err("its tls-server-name is not a server name".to_owned());
     }
     Ok(Access {
         server: server(cluster.server.as_deref().unwrap_or_default())?,
@@ -246,7 +248,7 @@ fn server(text: &str) -> Result<Uri, String> {
         return Err(wrong("is not a URL or host:port"));
     }
     if !text.contains("://") && uri.path() != "/" {
-        return Err(wrong("has a path and no scheme"));
+        return Err(wrong("has a path but no scheme"));
     }
     Ok(uri)
 }

@@ -84,7 +84,7 @@ fn a_server_is_what_client_go_takes_it_for() {
         ("https://", "not a URL"),
         ("https:///x", "not a URL"),
         ("'https://a:99999'", "not a URL"),
-        ("a:6443/path", "has a path and no scheme"),
+        ("a:6443/path", "has a path but no scheme"),
         ("'a b'", "not a URL"),
         ("'https://me:secret@a b'", "not a URL"),
     ] {
@@ -190,14 +190,14 @@ fn what_cannot_be_used_is_told_in_the_projects_own_words() {
         (
             "token: t",
             "client-certificate-data: eA==",
-            "it has a client-certificate and no client-key",
+            "it has a client-certificate but no client-key",
         ),
-        ("token: t", "client-key-data: eA==", "it has a client-key and no client-certificate"),
+        ("token: t", "client-key-data: eA==", "it has a client-key but no client-certificate"),
         ("token: t", "token: \"a\\nb\"", "its token has a line break"),
         (
             SERVER,
             "server: https://a\n    tls-server-name: \"a\\0b\"",
-            "its tls-server-name is no name",
+            "its tls-server-name is not a",
         ),
     ] {
         let text = whole.replace(from, to);
@@ -210,7 +210,7 @@ fn what_cannot_be_used_is_told_in_the_projects_own_words() {
     }
     for broken in ["clusters: [", "- a\n", "\u{0}", "a: *b", "clusters: 5"] {
         let error = refused(broken);
-        assert!(error.starts_with("it is not the YAML that it should be"), "{broken}: {error}");
+        assert!(error.starts_with("it is not valid YAML"), "{broken}: {error}");
     }
     let nulls =
         kubeconfig("server: https://a\ncertificate-authority: null\nextensions: null", "token: t");

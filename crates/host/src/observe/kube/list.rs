@@ -37,7 +37,7 @@ pub enum StreamError {
     Broken(String),
     #[error(transparent)]
     NoList(#[from] NoList),
-    #[error("what the watch brings is no event: {0}")]
+    #[error("the watch sent something that is not an event: {0}")]
     NoEvent(String),
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    config_by,
+    KubeletError, config_by,
     unit::{Service, environment_file, expand},
 };
 use crate::{
@@ -84,7 +84,7 @@ impl Kubelet {
         &mut self,
         roots: &Roots,
         settings: &Settings,
-    ) -> Result<Option<KubeletConfig>, String> {
+    ) -> Result<Option<KubeletConfig>, KubeletError> {
         config_by(roots, settings, self.command(roots))
     }
 

@@ -93,11 +93,21 @@ const SWITCHES: [&str; 29] = [
     "serialize-image-pulls",
 ];
 
+/// The reason why the kubelet does not start with its arguments.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FlagsError {
+    #[error("the kubelet has no flag {flag}")]
+    NoFlag { flag: String },
+    #[error("the kubelet reads {word:?} as a command")]
+    Command { word: String },
+    #[error("--{name} lacks its value")]
+    NoValue { name: String },
+    #[error("--{name} has the value {value:?}, which the kubelet rejects")]
+    Refused { name: String, value: String },
+}
+
 /// Parses the arguments.
-///
-/// # Errors
-/// The reason why the kubelet does not start with them.
-pub fn parse(words: &[String]) -> Result<Flags, String> {
+pub fn parse(words: &[String]) -> Result<Flags, FlagsError> {
     let mut flags = Flags::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -110,13 +120,13 @@ pub fn parse(words: &[String]) -> Result<Flags, String> {
                 if word.starts_with("-v") || word == "-h" {
                     continue;
                 }
-                return Err(format!("the kubelet has no flag {word}"));
+                return Err(FlagsError::NoFlag { flag: word.clone() });
             }
-            return Err(format!("the kubelet takes {word:?} for a command"));
+            return Err(FlagsError::Command { word: word.clone() });
         };
         if rest.is_empty() {
             match words.next() {
-                Some(word) => return Err(format!("the kubelet takes {word:?} for a command")),
+                Some(word) => return Err(FlagsError::Command { word: word.clone() }),
                 None => break,
             }
         }
@@ -137,7 +147,7 @@ pub fn parse(words: &[String]) -> Result<Flags, String> {
                 continue;
             }
             (_, None) => {
-                words.next().cloned().ok_or_else(|| format!("--{name} lacks its value"))?
+                words.next().cloned().ok_or_else(|| FlagsError::NoValue { name: name.clone() })?
             }
         };
         flags.set(&name, of, &value)?;
@@ -146,8 +156,8 @@ pub fn parse(words: &[String]) -> Result<Flags, String> {
 }
 
 impl Flags {
-    fn set(&mut self, name: &str, of: Of, value: &str) -> Result<(), String> {
-        let wrong = || format!("--{name} has the value {value:?}, which the kubelet refuses");
+    fn set(&mut self, name: &str, of: Of, value: &str) -> Result<(), FlagsError> {
+        let wrong = || FlagsError::Refused { name: name.to_owned(), value: value.to_owned() };
         match of {
             Of::Config => self.config = path(value),
             Of::ConfigDir => self.config_dir = path(value),

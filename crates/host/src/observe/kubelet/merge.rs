@@ -12,7 +12,11 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{flags::Flags, yaml};
+use super::{
+    KubeletError,
+    flags::Flags,
+    yaml::{self, YamlError},
+};
 use crate::model::kubelet::{DEFAULT_EVICTION_HARD, KubeletConfig, Named, Origin, Sourced, Teller};
 
 const KIND: &str = "KubeletConfiguration";
@@ -70,14 +74,46 @@ pub struct Texts {
     pub drop_ins: Option<Vec<(PathBuf, String)>>,
 }
 
+/// A fault in the content of a file or of a drop-in.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    #[error("it is empty, or not a KubeletConfiguration")]
+    NoMapping,
+    #[error("it is not a {KIND} of {GROUP}/v1beta1")]
+    Kind,
+    #[error("its apiVersion is not {GROUP}/v1beta1")]
+    Version,
+    #[error("{key} occurs twice, which the kubelet rejects in a drop-in")]
+    Twice { key: String },
+    #[error("{key} must be {expected}{}", in_parentheses(.origin))]
+    Type { key: String, expected: &'static str, origin: Origin },
+}
+
+impl ContentError {
+    fn of(path: &Path) -> impl FnOnce(Self) -> KubeletError {
+        move |source| KubeletError::Content { path: path.to_owned(), source }
+    }
+}
+
+/// The default is a source that explains nothing.
+fn in_parentheses(origin: &Origin) -> String {
+    match origin {
+        Origin::Default => String::new(),
+        origin => format!(" ({origin})"),
+    }
+}
+
 /// Returns the configuration in effect.
-///
-/// # Errors
-/// The reason why the kubelet does not start.
-pub fn effective(texts: &Texts, flags: &Flags, told_by: &Teller) -> Result<KubeletConfig, String> {
+pub fn effective(
+    texts: &Texts,
+    flags: &Flags,
+    told_by: &Teller,
+) -> Result<KubeletConfig, KubeletError> {
     let flag = Origin::Flag(told_by.clone());
     let mut layer = match &texts.file {
-        Some((path, text)) => file(path, text)?,
+        Some((path, text)) => file(path, text).map_err(ContentError::of(path))?,
         None => {
             let mut layer = Layer::default();
             layer.maps.insert("evictionHard", default_eviction_hard());
@@ -104,41 +140,34 @@ fn default_eviction_hard() -> Named {
         .into()
 }
 
-fn cannot_read(path: &Path, why: &str) -> String {
-    format!("cannot read {}: {why}", path.display())
-}
-
 /// Checks the kind that the file declares.
-fn kind(path: &Path, value: Value) -> Result<Map<String, Value>, String> {
-    let Value::Object(map) = value else {
-        return Err(cannot_read(path, "it is empty, or no KubeletConfiguration"));
-    };
+fn kind(value: Value) -> Result<Map<String, Value>, ContentError> {
+    let Value::Object(map) = value else { return Err(ContentError::NoMapping) };
     let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
     let version = text("apiVersion");
     // Without a version the kubelet does not start either, but the intention is clear.
     let group = version.split('/').next().unwrap_or_default();
     if text("kind") != KIND || !(version.is_empty() || group == GROUP) {
-        let why = format!("it is no {KIND} of {GROUP}/v1beta1");
-        return Err(cannot_read(path, &why));
+        return Err(ContentError::Kind);
     }
     if !version.is_empty() && version != "kubelet.config.k8s.io/v1beta1" {
-        return Err(cannot_read(path, &format!("its apiVersion is not {GROUP}/v1beta1")));
+        return Err(ContentError::Version);
     }
     Ok(map)
 }
 
-fn file(path: &Path, text: &str) -> Result<Layer, String> {
-    let document = yaml::parse(text).map_err(|why| cannot_read(path, &why))?;
-    let map = kind(path, document.value)?;
+fn file(path: &Path, text: &str) -> Result<Layer, ContentError> {
+    let document = yaml::parse(text)?;
+    let map = kind(document.value)?;
     let origin = Origin::File(path.to_owned());
     let nodes = map.into_iter().map(|(key, value)| (key, node(value, &origin))).collect();
     let mut layer = Layer::default();
     let twice = document
         .duplicates
         .iter()
-        .map(|key| format!("{}: {key} is given twice; the kubelet takes the last", path.display()));
+        .map(|key| format!("{}: {key} occurs twice; the kubelet uses the last", path.display()));
     layer.warnings.extend(twice);
-    layer.decode(&nodes, Case::Sensitive).map_err(|why| cannot_read(path, &why))?;
+    layer.decode(&nodes, Case::Sensitive)?;
     layer.warnings.extend(nodes.keys().filter_map(|key| misspelt(path, key)));
     // Some defaults depend on the system, so they are no defaults of the file.
     let merge = layer.bools.get("mergeDefaultEvictionSettings").is_some_and(|merge| merge.value);
@@ -154,6 +183,14 @@ fn file(path: &Path, text: &str) -> Result<Layer, String> {
         Some(_) => {}
     }
     Ok(layer)
+}
+
+fn drop_in(text: &str) -> Result<Map<String, Value>, ContentError> {
+    let document = yaml::parse(text)?;
+    match document.duplicates.into_iter().next() {
+        Some(key) => Err(ContentError::Twice { key }),
+        None => kind(document.value),
+    }
 }
 
 /// Reports a key that differs from one of the kubelet's only by case.
@@ -197,23 +234,16 @@ fn patch(target: &mut BTreeMap<String, Node>, with: Map<String, Value>, origin: 
 
 impl Layer {
     /// Applies the drop-ins.
-    fn under(self, drop_ins: &[(PathBuf, String)]) -> Result<Self, String> {
+    fn under(self, drop_ins: &[(PathBuf, String)]) -> Result<Self, KubeletError> {
         let warnings = self.warnings.clone();
         let mut nodes = self.serialized();
         for (path, text) in drop_ins {
-            let document = yaml::parse(text).map_err(|why| cannot_read(path, &why))?;
-            if let Some(key) = document.duplicates.first() {
-                let why = format!("{key} is given twice, which the kubelet refuses in a drop-in");
-                return Err(cannot_read(path, &why));
-            }
-            let map = kind(path, document.value)?;
+            let map = drop_in(text).map_err(ContentError::of(path))?;
             patch(&mut nodes, map, &Origin::DropIn(path.clone()));
         }
         let mut layer = Self { warnings, ..Self::default() };
-        layer.decode(&nodes, Case::Insensitive).map_err(|why| {
-            let last = drop_ins.last().map(|(path, _)| path.as_path()).unwrap_or(Path::new("/"));
-            cannot_read(last, &why)
-        })?;
+        let last = drop_ins.last().map(|(path, _)| path.as_path()).unwrap_or(Path::new("/"));
+        layer.decode(&nodes, Case::Insensitive).map_err(ContentError::of(last))?;
         Ok(layer)
     }
 
@@ -272,7 +302,7 @@ impl Layer {
 
     /// Reads the keys that matter here; keys are sorted by their bytes, and the last of several
     /// counts.
-    fn decode(&mut self, nodes: &BTreeMap<String, Node>, case: Case) -> Result<(), String> {
+    fn decode(&mut self, nodes: &BTreeMap<String, Node>, case: Case) -> Result<(), ContentError> {
         let named = |key: &str, names: &[&'static str]| {
             names.iter().copied().find(|name| {
                 *name == key || (case == Case::Insensitive && name.eq_ignore_ascii_case(key))
@@ -315,7 +345,11 @@ impl Layer {
                         let texts = values.iter().map(|value| match value {
                             Value::String(text) => Ok(text.clone()),
                             Value::Null => Ok(String::new()),
-                            _ => Err(format!("{key} must be a list of texts")),
+                            _ => Err(ContentError::Type {
+                                key: key.clone(),
+                                expected: "a list of strings",
+                                origin: Origin::Default,
+                            }),
                         });
                         let texts = texts.collect::<Result<_, _>>()?;
                         self.lists.insert(name, Sourced::new(texts, origin.clone()));
@@ -378,7 +412,7 @@ impl Layer {
         }
     }
 
-    fn config(mut self) -> Result<KubeletConfig, String> {
+    fn config(mut self) -> Result<KubeletConfig, KubeletError> {
         let default = KubeletConfig::default();
         let mut text = |key: &str, default: Sourced<String>| {
             self.texts.remove(key).filter(|text| !text.value.is_empty()).unwrap_or(default)
@@ -393,8 +427,8 @@ impl Layer {
         let parsed = match frequency.value.is_empty() {
             true => Duration::ZERO,
             false => duration(&frequency.value).ok_or_else(|| {
-                let Sourced { value, origin } = &frequency;
-                format!("nodeStatusUpdateFrequency: {value:?} ({origin}) is no duration")
+                let Sourced { value, origin } = frequency.clone();
+                KubeletError::Frequency { value, origin }
             })?,
         };
         let node_status_update_frequency = match parsed.is_zero() {
@@ -432,13 +466,13 @@ impl Layer {
 }
 
 /// `None` for null, which leaves the previous value.
-fn text(key: &str, node: &Node) -> Result<Option<Sourced<String>>, String> {
+fn text(key: &str, node: &Node) -> Result<Option<Sourced<String>>, ContentError> {
     match node {
         Node::Leaf(Value::String(text), origin) => {
             Ok(Some(Sourced::new(text.clone(), origin.clone())))
         }
         Node::Leaf(Value::Null, _) => Ok(None),
-        node => Err(not(key, "a text (numbers need quotes)", node)),
+        node => Err(not(key, "a string (numbers need quotes)", node)),
     }
 }
 
@@ -449,11 +483,8 @@ fn origin(node: &Node) -> Origin {
     }
 }
 
-fn not(key: &str, expected: &str, node: &Node) -> String {
-    match origin(node) {
-        Origin::Default => format!("{key} must be {expected}"),
-        origin => format!("{key} must be {expected} ({origin})"),
-    }
+fn not(key: &str, expected: &'static str, node: &Node) -> ContentError {
+    ContentError::Type { key: key.to_owned(), expected, origin: origin(node) }
 }
 
 /// Parses Go's durations: `1m30s`, `1.5h`, `300ms`.

@@ -5,6 +5,7 @@
 
 mod bus;
 mod command;
+mod error;
 mod flags;
 mod merge;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::{
 pub use bus::service;
 use command::{Command, kubeadm};
 pub use command::{Kubelet, UNIT};
+pub use error::KubeletError;
 use flags::Flags;
 use merge::{Texts, effective};
 pub use unit::Service;
@@ -27,6 +29,7 @@ use unit::assignment;
 
 use crate::{
     config::settings::Settings,
+    errors::FileError,
     model::kubelet::{KubeletConfig, Teller},
     roots::Roots,
 };
@@ -44,7 +47,7 @@ const USUAL_DROP_INS: &str = "/etc/openshift/kubelet.conf.d";
 const LARGEST_BYTES: u64 = 4 << 20;
 
 /// As [`config_of`], without an answer of systemd.
-pub fn config(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, String> {
+pub fn config(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, KubeletError> {
     config_of(roots, settings, None)
 }
 
@@ -55,7 +58,7 @@ pub fn config_of(
     roots: &Roots,
     settings: &Settings,
     by_systemd: Option<&Service>,
-) -> Result<Option<KubeletConfig>, String> {
+) -> Result<Option<KubeletConfig>, KubeletError> {
     Kubelet::by(by_systemd.cloned()).config(roots, settings)
 }
 
@@ -64,16 +67,20 @@ fn config_by(
     roots: &Roots,
     settings: &Settings,
     known: Option<Command>,
-) -> Result<Option<KubeletConfig>, String> {
+) -> Result<Option<KubeletConfig>, KubeletError> {
     let Some(Command { words, told_by }) = known else { return usual(roots, settings) };
-    let mut flags = flags::parse(&words).map_err(|why| format!("{why} ({told_by})"))?;
+    let mut flags = parsed(&words, &told_by)?;
     if let Some(path) = &settings.kubelet_config {
         flags.config = Some(path.clone());
     }
     by_flags(roots, &flags, &told_by).map(Some)
 }
 
-fn by_flags(roots: &Roots, flags: &Flags, told_by: &Teller) -> Result<KubeletConfig, String> {
+fn parsed(words: &[String], told_by: &Teller) -> Result<Flags, KubeletError> {
+    flags::parse(words).map_err(|source| KubeletError::Flags { told_by: told_by.clone(), source })
+}
+
+fn by_flags(roots: &Roots, flags: &Flags, told_by: &Teller) -> Result<KubeletConfig, KubeletError> {
     let texts = Texts {
         file: match &flags.config {
             None => None,
@@ -88,7 +95,7 @@ fn by_flags(roots: &Roots, flags: &Flags, told_by: &Teller) -> Result<KubeletCon
 }
 
 /// Searches the usual places, without a kubelet or a unit.
-fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, String> {
+fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, KubeletError> {
     let configured = settings.kubelet_config.clone();
     let places = configured.map_or_else(|| USUAL_PLACES.map(PathBuf::from).to_vec(), |p| vec![p]);
     for path in places {
@@ -99,7 +106,7 @@ fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, St
         let told = kubeadm(roots).filter(|_| path != Path::new(USUAL_PLACES[0]));
         let Command { words, told_by } =
             told.unwrap_or(Command { words: Vec::new(), told_by: Teller::Nobody });
-        let mut flags = flags::parse(&words).map_err(|why| format!("{why} ({told_by})"))?;
+        let mut flags = parsed(&words, &told_by)?;
         let drop_ins_of_openshift =
             path == Path::new(USUAL_PLACES[0]) && roots.path(USUAL_DROP_INS).is_dir();
         if drop_ins_of_openshift {
@@ -117,18 +124,13 @@ fn is_kubeconfig(text: &str) -> bool {
     document.value.get("kind").and_then(|kind| kind.as_str()) != Some("KubeletConfiguration")
 }
 
-fn required(roots: &Roots, path: &Path, told_by: &Teller) -> Result<String, String> {
-    text(roots, path)?.ok_or_else(|| {
-        format!(
-            "the kubelet's configuration {} does not exist ({told_by} names it), and without it the \
-             kubelet does not start",
-            path.display()
-        )
-    })
+fn required(roots: &Roots, path: &Path, told_by: &Teller) -> Result<String, KubeletError> {
+    text(roots, path)?
+        .ok_or_else(|| KubeletError::Missing { path: path.to_owned(), told_by: told_by.clone() })
 }
 
 /// `None` if there is no such file.
-fn text(roots: &Roots, path: &Path) -> Result<Option<String>, String> {
+fn text(roots: &Roots, path: &Path) -> Result<Option<String>, FileError> {
     use io::Read;
     let read = || -> io::Result<String> {
         let mut bytes = Vec::new();
@@ -139,13 +141,13 @@ fn text(roots: &Roots, path: &Path) -> Result<Option<String>, String> {
     match read() {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) => Err(FileError::of("read", path)(error)),
     }
 }
 
 /// Returns all `*.conf` below `folder`, in the order of Go's `filepath.WalkDir`: folders among
 /// files, by name.
-fn drop_ins(roots: &Roots, folder: &Path) -> Result<Vec<(PathBuf, String)>, String> {
+fn drop_ins(roots: &Roots, folder: &Path) -> Result<Vec<(PathBuf, String)>, KubeletError> {
     let mut found = Vec::new();
     walk(roots, folder, 0, &mut found)?;
     Ok(found)
@@ -156,10 +158,8 @@ fn walk(
     folder: &Path,
     depth: usize,
     found: &mut Vec<(PathBuf, String)>,
-) -> Result<(), String> {
-    let failed = |error: io::Error| {
-        format!("cannot read {}: {error}; without it the kubelet does not start", folder.display())
-    };
+) -> Result<(), KubeletError> {
+    let failed = |error| KubeletError::DropIns(FileError::of("read", folder)(error));
     let mut entries = Vec::new();
     for entry in fs::read_dir(roots.path(folder)).map_err(failed)? {
         let entry = entry.map_err(failed)?;

@@ -34,7 +34,7 @@ impl Host {
     }
 
     fn config(&self) -> Result<Option<KubeletConfig>, String> {
-        config(&self.roots, &Settings::defaults())
+        config(&self.roots, &Settings::defaults()).map_err(|error| error.to_string())
     }
 
     fn found(&self) -> KubeletConfig {
@@ -66,7 +66,7 @@ fn the_kubelet_acts_on_the_same() {
             host.write(&format!("/k/{path}"), text);
         }
         let words: Vec<String> = row.flags.iter().map(|word| word.replace('@', "/k")).collect();
-        let found = flags::parse(&words)
+        let found = parsed(&words, &Teller::Process(1))
             .and_then(|flags| by_flags(&host.roots, &flags, &Teller::Process(1)));
         let found = found.as_ref().map(as_recorded);
         match (&row.effective, &found) {
@@ -221,7 +221,7 @@ fn the_running_kubelet_tells_best_and_no_tenant_does() {
     let found = host.found();
     assert_eq!((found.file, found.told_by), (Some("/b".into()), Teller::Process(10)));
     host.process(10, "hyperkube", STATUS, OF_UNIT, &["/hyperkube", "kubelet", config, ""]);
-    assert!(host.config().unwrap_err().contains("takes \"\" for a command"));
+    assert!(host.config().unwrap_err().contains("reads \"\" as a command"));
 }
 
 /// Runs `look` and fails if it blocks.
@@ -304,10 +304,7 @@ fn without_a_kubelet_there_is_none_and_a_broken_one_is_named() {
     settings.kubelet_config = Some("/etc/other".into());
     host.write("/etc/other", &format!("{HEAD}failSwapOn: false\nfailSwapOn: false\n"));
     let found = config(&host.roots, &settings).unwrap().unwrap();
-    assert_eq!(
-        found.warnings,
-        ["/etc/other: failSwapOn is given twice; the kubelet takes the last"]
-    );
+    assert_eq!(found.warnings, ["/etc/other: failSwapOn occurs twice; the kubelet uses the last"]);
 }
 
 /// Source: Kubernetes `cmd/kubelet/app/server.go`, `kubeletConfigFlagPrecedence`: gates of flags

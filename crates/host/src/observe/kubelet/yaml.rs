@@ -19,16 +19,24 @@ pub struct Document {
     pub duplicates: Vec<String>,
 }
 
+/// The reason why a text cannot be used. It does not quote the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum YamlError {
+    #[error("it is not valid YAML (line {line}, column {column})")]
+    Syntax { line: usize, column: usize },
+    #[error("it is nested deeper than {DEEPEST} levels")]
+    Depth,
+    #[error("it has more than {MOST_NODES} values")]
+    Size,
+}
+
 /// Parses `text`.
-///
-/// # Errors
-/// Line and column of the fault, without quoting the file.
-pub fn parse(text: &str) -> Result<Document, String> {
+pub fn parse(text: &str) -> Result<Document, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // The kubelet tries JSON first, which must be the whole text.
     let looks_like_json = text.trim_start().starts_with('{');
     if looks_like_json && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        return Err(wrong(error.line(), error.column()));
+        return Err(YamlError::Syntax { line: error.line(), column: error.column() });
     }
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
@@ -40,10 +48,6 @@ pub fn parse(text: &str) -> Result<Document, String> {
     Ok(Document { value, duplicates: builder.duplicates })
 }
 
-fn wrong(line: usize, column: usize) -> String {
-    format!("it is not the YAML that it should be (line {line}, column {column})")
-}
-
 struct Builder<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Value>,
@@ -53,12 +57,13 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// Returns the next event about values, and skips comments.
-    fn next(&mut self) -> Result<Event<'a>, String> {
+    fn next(&mut self) -> Result<Event<'a>, YamlError> {
         loop {
             let event = match self.parser.next_event() {
                 Some(Ok((event, _))) => event,
                 Some(Err(error)) => {
-                    return Err(wrong(error.marker().line(), error.marker().col() + 1));
+                    let (line, column) = (error.marker().line(), error.marker().col() + 1);
+                    return Err(YamlError::Syntax { line, column });
                 }
                 None => return Ok(Event::StreamEnd),
             };
@@ -73,17 +78,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Value, String> {
+    fn document(&mut self) -> Result<Value, YamlError> {
         match self.next()? {
             Event::StreamEnd | Event::DocumentEnd => Ok(Value::Null),
             event => self.node(event, 0),
         }
     }
 
-    fn node(&mut self, event: Event<'a>, depth: usize) -> Result<Value, String> {
+    fn node(&mut self, event: Event<'a>, depth: usize) -> Result<Value, YamlError> {
         self.count(1)?;
         if depth > DEEPEST {
-            return Err(format!("it is nested deeper than {DEEPEST} levels"));
+            return Err(YamlError::Depth);
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -114,7 +119,7 @@ impl<'a> Builder<'a> {
         Ok(value)
     }
 
-    fn mapping(&mut self, depth: usize) -> Result<Map<String, Value>, String> {
+    fn mapping(&mut self, depth: usize) -> Result<Map<String, Value>, YamlError> {
         let mut map = Map::new();
         let mut merged = Vec::new();
         loop {
@@ -150,10 +155,10 @@ impl<'a> Builder<'a> {
         Ok(map)
     }
 
-    fn count(&mut self, nodes: usize) -> Result<(), String> {
+    fn count(&mut self, nodes: usize) -> Result<(), YamlError> {
         self.nodes = self.nodes.saturating_add(nodes);
         match self.nodes > MOST_NODES {
-            true => Err(format!("it has more than {MOST_NODES} values")),
+            true => Err(YamlError::Size),
             false => Ok(()),
         }
     }
@@ -270,14 +275,15 @@ mod tests {
     #[test]
     fn what_is_too_large_or_broken_is_refused() {
         assert_eq!(
-            parse("kind: [").unwrap_err().split(" (line").next().unwrap(),
-            "it is not the YAML that it should be"
+            parse("kind: [").unwrap_err().to_string().split(" (line").next().unwrap(),
+            "it is not valid YAML"
         );
         let bomb = (1..20).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
             let of = format!("*a{}", n - 1);
             format!("{text}a{n}: &a{n} [{of}, {of}, {of}, {of}, {of}, {of}, {of}, {of}, {of}]\n")
         });
-        assert!(parse(&bomb).unwrap_err().contains("more than 100000 values"));
+        assert_eq!(parse(&bomb), Err(YamlError::Size));
+        assert!(YamlError::Size.to_string().contains("more than 100000 values"));
         assert!(parse(&"[".repeat(1000)).is_err());
         assert!(parse("{\"a\": 1} x").is_err());
     }

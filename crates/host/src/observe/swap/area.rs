@@ -18,8 +18,8 @@ use nix::{
     },
 };
 
-use super::PlaceError;
 use crate::{
+    errors::FileError,
     model::{
         host::SwapDevice,
         storage::{Area, FilePlace, FileSystem},
@@ -34,7 +34,7 @@ pub fn file_place(
     path: &Path,
     page_bytes: u64,
     devices: &[SwapDevice],
-) -> Result<FilePlace, PlaceError> {
+) -> Result<FilePlace, FileError> {
     let next_path = next_path(path);
     let active = |path| super::active(roots, path, devices).cloned();
     Ok(FilePlace {
@@ -67,32 +67,34 @@ pub fn open_beneath(roots: &Roots, path: &Path, flags: OFlag) -> io::Result<Owne
 }
 
 /// Identifies the content of `path`.
-pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, PlaceError> {
+pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileError> {
     // O_NONBLOCK: opening a FIFO must not block.
     let file = match open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
         Ok(file) => File::from(file),
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOENT) => return Ok(Area::Nothing),
-            Some(libc::ELOOP) => return Ok(Area::Other("reached by a symbolic link".to_owned())),
+            Some(libc::ELOOP) => {
+                return Ok(Area::Other("a symbolic link, or below one".to_owned()));
+            }
             Some(libc::ENOTDIR) => return Ok(Area::Other("below a file".to_owned())),
             Some(libc::ENXIO) => return Ok(Area::Other("a socket".to_owned())),
-            _ => return Err(PlaceError::new("open", path)(error)),
+            _ => return Err(FileError::of("open", path)(error)),
         },
     };
-    let metadata = file.metadata().map_err(PlaceError::new("stat", path))?;
+    let metadata = file.metadata().map_err(FileError::of("stat", path))?;
     let kind = metadata.file_type();
     if !kind.is_file() {
         let what = match () {
-            () if kind.is_dir() => "a folder",
+            () if kind.is_dir() => "a directory",
             () if kind.is_block_device() => {
-                "a block device (swap.kind = \"partition\" is for those)"
+                "a block device (for those use swap.kind = \"partition\")"
             }
-            () => "no regular file",
+            () => "not a regular file",
         };
         return Ok(Area::Other(what.to_owned()));
     }
     let mut page = Vec::new();
-    (&file).take(page_bytes).read_to_end(&mut page).map_err(PlaceError::new("read", path))?;
+    (&file).take(page_bytes).read_to_end(&mut page).map_err(FileError::of("read", path))?;
     match SwapHeader::from_page(&page) {
         Some(header) if header.is_ours() => {
             let allocated_bytes = metadata.blocks().saturating_mul(512);
@@ -104,15 +106,15 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, PlaceEr
         Some(header) => {
             Ok(Area::Other(format!("a swap area labelled {:?}, not \"wasp-agent\"", header.label)))
         }
-        None => Ok(Area::Other("a file that is no swap area".to_owned())),
+        None => Ok(Area::Other("a file that is not a swap area".to_owned())),
     }
 }
 
 /// Reads the file system that would hold `path`: that of the nearest existing folder.
-pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, PlaceError> {
+pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, FileError> {
     let folder = path.ancestors().skip(1).find(|folder| roots.path(folder).is_dir());
     let folder = roots.path(folder.unwrap_or(Path::new("/")));
-    let failed = |errno: nix::Error| PlaceError::new("statfs", &folder)(errno.into());
+    let failed = |errno: nix::Error| FileError::of("statfs", &folder)(errno.into());
     let kind = statfs::statfs(&folder).map_err(failed)?.filesystem_type();
     let space = statvfs::statvfs(&folder).map_err(failed)?;
     let unit = space.fragment_size();
@@ -190,16 +192,16 @@ mod tests {
         fs::write(at("theirs"), other.to_page(4096)).unwrap();
         is_other("theirs", "\"theirs\"");
         fs::write(at("photos"), "JPEG").unwrap();
-        is_other("photos", "no swap area");
+        is_other("photos", "not a swap area");
         is_other("photos/swapfile", "below a file");
         fs::create_dir(at("folder")).unwrap();
-        is_other("folder", "folder");
+        is_other("folder", "a directory");
         std::os::unix::fs::symlink(at("ours"), at("link")).unwrap();
         is_other("link", "symbolic link");
         std::os::unix::fs::symlink(at("folder"), at("way")).unwrap();
         is_other("way/swapfile", "symbolic link");
         nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        is_other("fifo", "no regular file");
+        is_other("fifo", "not a regular file");
     }
 
     #[test]

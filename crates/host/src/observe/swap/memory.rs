@@ -7,15 +7,16 @@ use std::{
 
 use super::super::{
     fields::{counter, read},
-    node::{Meminfo, NodeError},
+    node::Meminfo,
 };
 use crate::{
+    errors::FileError,
     model::storage::{CgroupMemory, MemoryFacts},
     roots::Roots,
 };
 
 /// Returns the free memory of the node and of the cgroups.
-pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, NodeError> {
+pub fn memory_facts(roots: &Roots) -> Result<MemoryFacts, FileError> {
     let meminfo = Meminfo::read(roots)?;
     let mut cgroups = Vec::new();
     let root = roots.cgroup();

@@ -5,35 +5,9 @@ pub mod memory;
 pub mod partition;
 pub mod zram;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{model::host::SwapDevice, roots::Roots};
-
-/// The error for a place that cannot be examined.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {path}: {source}")]
-pub struct PlaceError {
-    pub operation: &'static str,
-    pub path: PathBuf,
-    #[source]
-    pub source: io::Error,
-}
-
-impl PlaceError {
-    /// Returns true if the file or device does not exist (yet).
-    pub fn is_gone(&self) -> bool {
-        let code = self.source.raw_os_error();
-        matches!(code, Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM))
-    }
-
-    pub(super) fn new(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self { operation, path, source }
-    }
-}
 
 /// Returns the active swap device at `path`, by any name that the kernel has for it.
 pub fn active<'a>(roots: &Roots, path: &Path, devices: &'a [SwapDevice]) -> Option<&'a SwapDevice> {

@@ -7,8 +7,8 @@ use std::{
     path::Path,
 };
 
-use super::PlaceError;
 use crate::{
+    errors::FileError,
     model::{
         host::SwapDevice,
         storage::{Content, PartitionPlace},
@@ -27,23 +27,23 @@ pub fn partition_place(
     path: &Path,
     page_bytes: u64,
     devices: &[SwapDevice],
-) -> Result<PartitionPlace, PlaceError> {
-    let mut file = File::open(roots.path(path)).map_err(PlaceError::new("open", path))?;
-    let metadata = file.metadata().map_err(PlaceError::new("stat", path))?;
+) -> Result<PartitionPlace, FileError> {
+    let mut file = File::open(roots.path(path)).map_err(FileError::of("open", path))?;
+    let metadata = file.metadata().map_err(FileError::of("stat", path))?;
     if !metadata.file_type().is_block_device() {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "not a block device");
-        return Err(PlaceError::new("use", path)(error));
+        return Err(FileError::of("use", path)(error));
     }
-    let (bytes, content) = content(&mut file, page_bytes).map_err(PlaceError::new("read", path))?;
+    let (bytes, content) = content(&mut file, page_bytes).map_err(FileError::of("read", path))?;
     let active = super::active(roots, path, devices).cloned();
     Ok(PartitionPlace { path: path.to_owned(), bytes, content, active })
 }
 
 /// Returns true if the header on the partition is ours.
-pub fn is_ours(roots: &Roots, path: &Path, page_bytes: u64) -> Result<bool, PlaceError> {
-    let device = File::open(roots.path(path)).map_err(PlaceError::new("open", path))?;
+pub fn is_ours(roots: &Roots, path: &Path, page_bytes: u64) -> Result<bool, FileError> {
+    let device = File::open(roots.path(path)).map_err(FileError::of("open", path))?;
     let mut page = Vec::new();
-    device.take(page_bytes).read_to_end(&mut page).map_err(PlaceError::new("read", path))?;
+    device.take(page_bytes).read_to_end(&mut page).map_err(FileError::of("read", path))?;
     Ok(SwapHeader::from_page(&page).is_some_and(|header| header.is_ours()))
 }
 

@@ -1,0 +1,38 @@
+//! The error of every failed operation on a file of the host.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A failed operation on a file, a folder or a cgroup.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {path}: {source}")]
+pub struct FileError {
+    /// A verb: `read`, `write`, `remove`.
+    pub operation: &'static str,
+    pub path: PathBuf,
+    #[source]
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// For use with `map_err`.
+    pub fn of(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { operation, path: path.to_owned(), source }
+    }
+
+    /// Returns true if the file or device does not exist (yet).
+    pub fn is_gone(&self) -> bool {
+        let code = self.source.raw_os_error();
+        matches!(code, Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM))
+    }
+
+    /// The file can be read, but its content is not what it should be.
+    pub fn invalid(
+        path: &Path,
+        fault: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::of("read", path)(io::Error::new(io::ErrorKind::InvalidData, fault))
+    }
+}
