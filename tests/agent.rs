@@ -441,8 +441,8 @@ fn without_a_hooks_folder_the_agent_works_on_and_says_what_to_do() {
     host.write("/etc/crio/crio.conf.d/50-site.conf", dir);
     let mut agent = Agent::start(&host);
     let status =
-        agent.hears("the agent can write no hooks directory that CRI-O reads (/srv/hooks.d: ");
-    assert!(status.contains("hooks_dir in [crio.runtime]"), "{status}");
+        agent.hears("CRI-O reads /srv/hooks.d, where the agent cannot write (/srv/hooks.d: ");
+    assert!(status.contains("/etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"), "{status}");
 
     // Once the folder can exist, the agent uses it at once, long before the next resync.
     fs::remove_file(host.path("/srv/hooks.d")).unwrap();

@@ -9,6 +9,8 @@
 )]
 
 mod support;
+#[path = "broken_nodes/table.rs"]
+mod table;
 
 use std::{
     fs,
@@ -21,11 +23,11 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{
-    Agent, FakeHost, NODE, PATIENCE, api_server, container_id,
-    node::{HOOK, KUBELET, healthy, selinux},
-    pod, uid,
+    Agent, FakeHost, PATIENCE, api_server,
+    node::{HOOK, healthy, selinux},
 };
-use test_apiserver::{Handle, pki::Validity};
+use table::{BROKEN, SLOW_WRITER, judge};
+use test_apiserver::Handle;
 
 /// A healthy node with an API server, on which the agent has nothing to report.
 struct Node {
@@ -93,7 +95,7 @@ impl Node {
 
     /// Pastes `lines` into a shell whose host is the folder. `systemctl` and others act on the
     /// folder as they would on a host.
-    fn paste(&self, lines: &[String], agent: &Agent) {
+    fn paste(&self, lines: &[String], agent: u32) {
         let stubs = tempfile::tempdir().unwrap();
         let stub = |name: &str, script: &str| {
             let path = stubs.path().join(name);
@@ -107,7 +109,8 @@ impl Node {
 set-property*) for set in "${@:3}"; do
     case $set in MemorySwapMax=infinity) echo max > "$ROOT/sys/fs/cgroup/$2/memory.swap.max";; esac
   done;;
-"restart kubelet"|"reboot ") ;;
+"restart kubelet"|"restart crio"|"restart wasp-swap"|"reboot ") ;;
+"restart wasp-agent") kill -HUP "$AGENT";;
 *) echo "systemctl $*: not expected" >&2; exit 1;;
 esac"#,
         );
@@ -117,13 +120,22 @@ esac"#,
             r#"[[ $* == *--args=psi=1 ]] && { echo 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0'; echo 'full avg10=0.00 avg60=0.00 avg300=0.00 total=0'; } > "$ROOT/proc/pressure/memory"; exit 0"#,
         );
         stub("oc", "exit 0");
+        // The folder keeps the list of what is swapped on.
+        stub("swapoff", r#"sed -i "\|^${1#"$ROOT"} |d" "$ROOT/proc/swaps""#);
+        stub("swapon", r#"echo "${3#"$ROOT"} partition 33554432 0 $2" >> "$ROOT/proc/swaps""#);
         stub("wasp-agent", r#"exec "$PROGRAM" --root "$ROOT" "$@""#);
         let root = self.host.root().display().to_string();
         let mut script = String::new();
         for line in lines {
             let mut line = line.clone();
+            // What a file gets is as the host names it.
+            let places = if line.starts_with("printf") {
+                &["> "][..]
+            } else {
+                &[" ", "'", "\"", "> ", ">> "]
+            };
             for folder in ["etc", "usr", "opt", "run", "sys", "proc", "var"] {
-                for before in [" ", "'", "\"", "> ", ">> "] {
+                for before in places {
                     line = line.replace(
                         &format!("{before}/{folder}/"),
                         &format!("{before}{root}/{folder}/"),
@@ -136,7 +148,7 @@ esac"#,
             .args(["-e", "-c", &script])
             .env("PATH", format!("{}:/usr/bin:/bin", stubs.path().display()))
             .env("ROOT", &root)
-            .env("AGENT", agent.pid().to_string())
+            .env("AGENT", agent.to_string())
             .env("PROGRAM", support::agent_binary())
             .stdin(Stdio::null())
             .output()
@@ -146,297 +158,51 @@ esac"#,
     }
 }
 
-/// A broken node.
-struct Broken {
-    name: &'static str,
-    /// A change before the agent starts.
-    breaks: fn(&Node),
-    /// A change while it runs.
-    then: fn(&Node, &mut Agent),
-    cause: &'static str,
-    remedy: &'static str,
-    /// The check that reports it.
-    check: &'static str,
-    /// True if the remedy can be pasted here.
-    paste: bool,
-}
-
-const QUIET: fn(&Node, &mut Agent) = |_, _| {};
-const WELL: fn(&Node) = |_| {};
-
-fn unit(node: &Node, flags: &str) {
-    let text = format!(
-        "[Service]\nExecStart=/usr/bin/kubelet --config=/etc/kubernetes/kubelet.conf {flags}\n"
-    );
-    node.host.write("/etc/systemd/system/kubelet.service", &text);
-}
-
-fn refuse(node: &Node, code: u16, message: &str) {
-    for verb in ["list", "watch"] {
-        let fault = json!({"verb": verb, "resource": "pods", "code": code, "message": message});
-        node.server.fault(serde_json::from_value(fault).unwrap()).unwrap();
-    }
-}
-
-const BROKEN: &[Broken] = &[
-    Broken {
-        name: "a drop-in of the kubelet overrides its file",
-        breaks: |n| {
-            unit(n, "--config-dir=/etc/kubernetes/kubelet.conf.d");
-            let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
-            n.host.write(
-                "/etc/kubernetes/kubelet.conf.d/95-user.conf",
-                &format!("{head}failSwapOn: true\n"),
-            );
-        },
-        then: QUIET,
-        cause: "failSwapOn is true (/etc/kubernetes/kubelet.conf.d/95-user.conf)",
-        remedy: "/etc/kubernetes/kubelet.conf.d/99-wasp-agent.conf",
-        check: "kubelet-fail-swap-on",
-        paste: true,
-    },
-    Broken {
-        name: "a flag of the kubelet",
-        breaks: |n| unit(n, "--fail-swap-on=true"),
-        then: QUIET,
-        cause: "failSwapOn is true (a flag of kubelet.service)",
-        remedy: "remove --fail-swap-on from the command line of kubelet.service",
-        check: "kubelet-fail-swap-on",
-        paste: false,
-    },
-    Broken {
-        name: "the kubelet grants swap, and grants = \"agent\"",
-        breaks: |n| {
-            n.host.write("/etc/wasp-agent/config.d/50-grants.toml", "grants = \"agent\"\n");
-            n.host.write(
-                "/etc/kubernetes/kubelet.conf",
-                &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"),
-            )
-        },
-        then: QUIET,
-        cause: "swapBehavior is LimitedSwap (/etc/kubernetes/kubelet.conf)",
-        remedy: "swapBehavior: NoSwap",
-        check: "kubelet-swap-behavior",
-        paste: true,
-    },
-    Broken {
-        name: "a foreign swap hook",
-        breaks: |n| {
-            n.host.write("/run/containers/oci/hooks.d/50-swap.json", r#"{"version":"1.0.0","hook":{"path":"/opt/swap.sh"},"when":{"always":true},"stages":["createRuntime"]}"#);
-            n.host
-                .write("/opt/swap.sh", "#!/bin/sh\necho max > /sys/fs/cgroup/x/memory.swap.max\n");
-        },
-        then: QUIET,
-        cause: "/run/containers/oci/hooks.d/50-swap.json: its program /opt/swap.sh",
-        remedy: "mv /run/containers/oci/hooks.d/50-swap.json",
-        check: "foreign-hook",
-        paste: true,
-    },
-    Broken {
-        name: "leftovers of the DaemonSet",
-        breaks: WELL,
-        // The agent notices it at once, not at the next resync.
-        then: |n, _| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
-        cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which removes swap limits",
-        remedy: "rm /run/containers/oci/hooks.d/swap-for-burstable.json",
-        check: "daemonset-hook",
-        paste: true,
-    },
-    Broken {
-        name: "kubepods.slice at 0",
-        breaks: |n| n.host.write("/sys/fs/cgroup/kubepods.slice/memory.swap.max", "0\n"),
-        then: QUIET,
-        cause: "memory.swap.max of kubepods.slice is 0",
-        remedy: "systemctl set-property kubepods.slice MemorySwapMax=infinity",
-        check: "limits-above-pods",
-        paste: true,
-    },
-    Broken {
-        name: "vm.swappiness is 0",
-        breaks: |n| n.host.write("/proc/sys/vm/swappiness", "0\n"),
-        then: QUIET,
-        cause: "vm.swappiness is 0",
-        remedy: "sysctl -w vm.swappiness=60",
-        check: "swappiness",
-        paste: true,
-    },
-    Broken {
-        name: "vm.overcommit_memory is 2",
-        breaks: |n| n.host.write("/proc/sys/vm/overcommit_memory", "2\n"),
-        then: QUIET,
-        cause: "vm.overcommit_memory is 2",
-        remedy: "sysctl -w vm.overcommit_memory=0",
-        check: "overcommit-memory",
-        paste: true,
-    },
-    Broken {
-        name: "psi is off",
-        breaks: |n| fs::remove_file(n.host.path("/proc/pressure/memory")).unwrap(),
-        then: QUIET,
-        cause: "no pressure-stall information",
-        remedy: "grubby --update-kernel=ALL --args=psi=1",
-        check: "psi",
-        paste: true,
-    },
-    Broken {
-        name: "cgroup v1 or hybrid",
-        breaks: |n| fs::remove_file(n.host.path("/sys/fs/cgroup/cgroup.controllers")).unwrap(),
-        then: QUIET,
-        cause: "not mounted at /sys/fs/cgroup",
-        remedy: "--args=systemd.unified_cgroup_hierarchy=1",
-        check: "cgroup-v2",
-        paste: false,
-    },
-    Broken {
-        name: "a typo at a reload",
-        breaks: WELL,
-        then: |n, agent| {
-            n.host.write(
-                "/etc/wasp-agent/config.d/95-typo.toml",
-                "# mine\noverkommit-percent = 200\n",
-            );
-            agent.signal("-HUP");
-        },
-        cause: "/etc/wasp-agent/config.d/95-typo.toml:2: unknown key overkommit-percent",
-        remedy: "sed -i '2s/^/# /' /etc/wasp-agent/config.d/95-typo.toml",
-        check: "configuration",
-        paste: true,
-    },
-    Broken {
-        name: "a kubeconfig that is a dangling link",
-        breaks: |n| {
-            let link = n.host.path("/var/lib/kubelet/kubeconfig");
-            fs::remove_file(&link).unwrap();
-            symlink("/gone/kubeconfig", link).unwrap();
-        },
-        then: QUIET,
-        cause: "/var/lib/kubelet/kubeconfig is a link to /gone/kubeconfig, which does not exist",
-        remedy: "systemctl restart kubelet",
-        check: "agent-problems",
-        paste: false,
-    },
-    Broken {
-        name: "the API server refuses",
-        breaks: |n| {
-            refuse(
-                n,
-                403,
-                r#"pods is forbidden: User "system:node:node-a" cannot list resource "pods" in API group "" at the cluster scope"#,
-            )
-        },
-        then: QUIET,
-        cause: "refused: system:node:node-a may not list pods (403)",
-        remedy: "wasp-agent check",
-        check: "agent-problems",
-        paste: false,
-    },
-    Broken {
-        name: "the API server is broken",
-        breaks: |n| refuse(n, 500, "etcdserver: request timed out"),
-        then: QUIET,
-        cause: "etcdserver: request timed out (500)",
-        remedy: "journalctl -u kubelet",
-        check: "agent-problems",
-        paste: false,
-    },
-    Broken {
-        name: "a clock that is years late",
-        // The certificate begins as far in the future as the clock is late.
-        breaks: |n| {
-            drop(
-                n.server
-                    .rotate(NODE, Validity { from: 6 * 31_556_952, until: 8 * 31_556_952 })
-                    .unwrap(),
-            )
-        },
-        then: QUIET,
-        cause: "this node's clock is wrong",
-        remedy: "chronyc makestep",
-        check: "agent-problems",
-        paste: false,
-    },
-    Broken {
-        name: "node.name is another node's",
-        breaks: |n| {
-            n.host.write("/etc/wasp-agent/config.d/95-name.toml", "[node]\nname = \"node-b\"\n")
-        },
-        then: QUIET,
-        cause: "node.name = \"node-b\", but the certificate is for node node-a",
-        remedy: "wasp-agent check",
-        check: "agent-problems",
-        paste: false,
-    },
-    Broken {
-        name: "a writer that fights",
-        breaks: WELL,
-        then: |n, _| {
-            let pod = n.server.apply(&pod("vm-7", NODE, Some("100Mi"), None)).unwrap();
-            let cgroup = n.host.container(uid(&pod), &container_id(1), "main", "max");
-            let deadline = Instant::now() + PATIENCE;
-            // The agent repairs every change until it counts as a fight.
-            loop {
-                let text = fs::read_to_string(n.host.path("/run/wasp-agent/status.json"))
-                    .unwrap_or_default();
-                if text.contains("\"contended\"") {
-                    break;
-                }
-                assert!(Instant::now() < deadline, "{text}");
-                n.host.set_limit(&cgroup, "max");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        },
-        cause: "1 limit that another writer keeps changing (default/vm-7)",
-        remedy: "journalctl -u wasp-agent",
-        check: "agent-problems",
-        paste: false,
-    },
-];
-
 #[test]
 fn three_places_name_the_same_cause_and_remedy_and_it_works() {
-    for broken in BROKEN {
-        let Broken { name, breaks, then, cause, remedy, check, paste } = broken;
-        let node = Node::new();
-        breaks(&node);
-        let mut agent = node.start();
-        then(&node, &mut agent);
-        let first = |published: &Value| published["problems"][0].clone();
-        let published = node.published(|published| {
-            first(published)["text"].as_str().is_some_and(|text| text.contains(cause))
-        });
-        let problem = first(&published);
-        let lines: Vec<String> = serde_json::from_value(problem["remedy"].clone()).unwrap();
-        assert!(lines.join("; ").contains(remedy), "{name}: {problem}");
+    BROKEN.iter().for_each(judge);
+}
 
-        let status = published["status"].as_str().unwrap();
-        assert!(status.contains(cause) && status.contains(remedy), "{name}: {status}");
-        let screen = node.out(&["status"]);
-        let problems =
-            screen.split("\nProblems").nth(1).unwrap_or_else(|| panic!("{name}: {screen}"));
-        let first_line = problems.lines().next().unwrap();
-        assert!(first_line.contains(cause) && problems.contains(remedy), "{name}: {screen}");
+/// It takes half a minute, so it does not hold up the others.
+#[test]
+fn a_writer_that_changes_a_limit_once_a_second_is_named_too() {
+    judge(&SLOW_WRITER);
+}
 
-        let checks = node.checks();
-        let worst =
-            ["fail", "warn"].iter().find_map(|level| checks.iter().find(|c| c["level"] == *level));
-        let worst = worst.unwrap_or_else(|| panic!("{name}: {checks:#?}"));
-        assert_eq!(worst["id"], *check, "{name}: {worst}");
-        assert!(worst["found"].as_str().unwrap().contains(cause), "{name}: {worst}");
-        let fix: Vec<String> = serde_json::from_value(worst["fix"].clone()).unwrap();
-        assert!(fix.join("; ").contains(remedy), "{name}: {worst}");
+/// systemd shows the last STATUS of a service that waits to be restarted.
+#[test]
+fn a_wrong_word_at_a_restart_is_named_in_three_places_and_its_fix_works() {
+    let node = Node::new();
+    let agent = node.start();
+    node.published(|published| published["api"]["reachable"] == true);
+    agent.stop();
+    let text = "# mine\noverkommit-percent = 200\n";
+    node.host.write("/etc/wasp-agent/config.d/95-typo.toml", text);
+    let cause = "/etc/wasp-agent/config.d/95-typo.toml:2: unknown key overkommit-percent";
+    let remedy = "sed -i '2s/^/# /' /etc/wasp-agent/config.d/95-typo.toml";
 
-        if *paste {
-            for remedy in [&lines, &fix] {
-                node.paste(remedy, &agent);
-                breaks(&node);
-                then(&node, &mut agent);
-            }
-            node.paste(&fix, &agent);
-            let checks = node.checks();
-            let level = checks.iter().find(|line| line["id"] == *check).unwrap();
-            assert!(matches!(level["level"].as_str(), Some("ok" | "skip")), "{name}: {level}");
-        }
-    }
+    let mut agent = Agent::spawn(&node.host, &["run"], "");
+    let status = agent.hears("STATUS=");
+    assert!(status.contains(cause) && status.contains(remedy), "{status}");
+    let (code, log) = agent.ends();
+    assert_eq!(code, Some(78), "{log}");
+    let output = Agent::command(&node.host, &["status"]).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains(cause) && err.contains(remedy), "{err}");
+    let checks = node.checks();
+    let worst = checks.iter().find(|line| line["level"] == "fail").unwrap();
+    assert_eq!(worst["id"], "configuration", "{worst}");
+    assert!(worst["found"].as_str().unwrap().contains(cause), "{worst}");
+    let fix: Vec<String> = serde_json::from_value(worst["fix"].clone()).unwrap();
+    assert!(fix.join("; ").contains(remedy), "{worst}");
+
+    // The last command starts the agent; here the test does.
+    let (_start, commands) = fix.split_last().unwrap();
+    node.paste(commands, std::process::id());
+    let _agent = node.start();
+    let checks = node.checks();
+    let line = checks.iter().find(|line| line["id"] == "configuration").unwrap();
+    assert_eq!(line["level"], "ok", "{line}");
 }
 
 #[test]

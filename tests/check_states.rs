@@ -84,7 +84,7 @@ const STATES: &[State] = &[
         api.permissions.values_mut().for_each(|p| *p = Err("Unauthorized".into()));
         api.taints = Err("Unauthorized".into());
     }),
-    ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot ask systemd at /run/dbus/system_bus_socket: no answer within 5 s".into())),
+    ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot reach systemd at /run/dbus/system_bus_socket: no answer within 5 s".into())),
     ("broken-agent", 2, |_| {}, |f| {
         let problem = |trouble: Trouble, text: &str| published::Problem::from(&Problem::new(trouble, text));
         let problems = vec![

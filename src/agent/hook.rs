@@ -13,7 +13,10 @@ use crate::{
     config::settings::Grants,
     decide::{
         grant::swap_for_pods,
-        hook::{FILE_NAME, Unfit, definition, other_version, preferred, unfit},
+        hook::{
+            ANOTHER_FOLDER, FILE_NAME, NO_HOOK, Unfit, definition, listed, other_version,
+            preferred, unfit,
+        },
     },
     messages,
     model::{
@@ -140,7 +143,6 @@ impl<E: Effects> Agent<E> {
             let remedy = vec!["systemctl restart wasp-agent".to_owned()];
             Problem::new(Trouble::Hook, text).with_remedy(remedy)
         });
-        let failed = failed.map(|text| Problem::new(Trouble::Hook, text));
         self.problem_is(Trouble::Hook, failed.or(other));
     }
 
@@ -159,23 +161,26 @@ impl<E: Effects> Agent<E> {
         self.problem(Trouble::Hook, None);
     }
 
-    fn install_hook(&mut self, program: &Path) -> Result<(), String> {
-        let folders = match crio::runtime(&self.roots).map_err(|error| error.to_string())? {
+    fn install_hook(&mut self, program: &Path) -> Result<(), Problem> {
+        let problem = |text: String| Problem::new(Trouble::Hook, text);
+        let fixed_by = |text: String, fix: &[&str]| {
+            problem(text).with_remedy(fix.iter().map(|&line| line.to_owned()).collect())
+        };
+        let runtime = crio::runtime(&self.roots).map_err(|error| problem(error.to_string()))?;
+        let folders = match runtime {
             Runtime::Crio(folders) => preferred(folders),
             Runtime::Containerd => {
-                return Err("containerd has no hooks directory: containers get their limit a \
-                    moment after their start"
-                    .to_owned());
+                let text = "containerd has no hooks directory: containers get their limit a \
+                            moment after their start";
+                return Err(fixed_by(text.to_owned(), &NO_HOOK));
             }
             Runtime::Unknown => {
-                return Err(
-                    "no CRI-O here (/etc/crio is missing), so the agent installs no hook: \
-                     containers get their limit a moment after their start"
-                        .to_owned(),
-                );
+                let text = "no CRI-O here (/etc/crio is missing), so the agent installs no hook: \
+                            containers get their limit a moment after their start";
+                return Err(fixed_by(text.to_owned(), &NO_HOOK));
             }
         };
-        self.publish_settings()?;
+        self.publish_settings().map_err(problem)?;
         let text = definition(program);
         // Watch before looking at the folders, so that a new one is noticed. CRI-O creates missing
         // ones when it starts. Without a watch, the resync serves.
@@ -192,18 +197,18 @@ impl<E: Effects> Agent<E> {
                             .emit(format_args!("installed the OCI hook: {}", file.display()));
                     }
                     self.installed.file = Some(file.clone());
-                    return self.remove_hook(Some(&file));
+                    return self.remove_hook(Some(&file)).map_err(problem);
                 }
                 Err(error) => refused.push(format!("{}: {error}", folder.display())),
             }
         }
         self.installed.file = None;
-        Err(format!(
-            "the agent can write no hooks directory that CRI-O reads ({}): add \
-             \"/run/containers/oci/hooks.d\" to hooks_dir in [crio.runtime] in a file of \
-             /etc/crio/crio.conf.d",
+        let text = format!(
+            "CRI-O reads {}, where the agent cannot write ({})",
+            listed(&folders),
             refused.join(", ")
-        ))
+        );
+        Err(fixed_by(text, &ANOTHER_FOLDER))
     }
 
     /// Removes the definition everywhere except at `except`.

@@ -7,6 +7,7 @@ use crate::{
     act::tunables,
     config::settings::{EvictionMode, GrantSettings, Grants, Policy, SchedulingGuard, SwapKind},
     decide::{
+        devices::{failing, order},
         kubelet::{
             commands_to_set, fails_with_swap, grants_otherwise, in_force, memory_threshold,
             unusable,
@@ -29,8 +30,8 @@ use crate::{
         watermarks::Watermarks,
     },
     observe::{
-        accounting::swap_control, crio, hooks, kubelet, obstacles::obstacles, rivals::rivals,
-        tree::Changes, zoneinfo,
+        accounting::swap_control, check::swap::areas, crio, hooks, kubelet, obstacles::obstacles,
+        rivals::rivals, tree::Changes, zoneinfo,
     },
 };
 
@@ -154,6 +155,9 @@ impl<E: Effects> Agent<E> {
     pub(super) fn check_swap(&mut self) {
         let late = self.check_late_swap();
         self.problem(Trouble::Swap, late.or_else(|| shortage(&self.settings.swap, &self.node)));
+        let areas = areas(&self.roots);
+        self.problem_is(Trouble::SwapDisk, failing(&areas));
+        self.problem_is(Trouble::SwapDevices, order(&areas));
     }
 
     /// Reads the kubelet's configuration for swap, which decides which program grants.
@@ -356,7 +360,11 @@ impl<E: Effects> Agent<E> {
 
     pub(super) fn protection_says(&mut self, report: protection::Report) {
         self.problem(Trouble::Protection, report.problem.clone());
-        self.problem(Trouble::Oomd, report.oomd.clone());
+        self.problem_is(Trouble::Oomd, report.oomd.clone());
+        // Whoever tells systemd of limits reports the same.
+        if report.bus.is_some() || self.protection.bus.is_some() {
+            self.problem(Trouble::Systemd, report.bus.clone());
+        }
         self.protection = report;
     }
 }

@@ -13,11 +13,12 @@ use super::reserves;
 use crate::{
     act::{DryRun, bus, slices},
     config::settings::{ProtectionSettings, Settings},
-    decide::protection::{self as decide, Protection, Swap, oomd_said, protection},
+    decide::protection::{self as decide, Protection, Swap, oomd_remedy, oomd_said, protection},
     messages,
     model::{
         protection::{Disks, Reserve, SliceFacts, SliceProperties},
         swap::SwapMax,
+        trouble::{Problem, Trouble},
     },
     observe::{
         alarm::Alarm,
@@ -44,7 +45,9 @@ pub struct Report {
     /// The problem for the status line.
     pub problem: Option<String>,
     /// The problem if systemd-oomd kills among the pods.
-    pub oomd: Option<String>,
+    pub oomd: Option<Problem>,
+    /// The error if systemd cannot be reached.
+    pub bus: Option<String>,
 }
 
 /// The effects of the guard on systemd's units.
@@ -258,7 +261,10 @@ impl<S: SliceEffects> Guard<S> {
         }
         if let Err(error) = self.connect().await {
             let bus = self.roots.system_bus();
-            problems.push(format!("cannot reach systemd at {}: {error}", bus.display()));
+            report.bus = Some(format!(
+                "cannot reach systemd at {}: {error}",
+                self.roots.shown(&bus).display()
+            ));
         }
         for slice in slices {
             match self.ensure(settings, &disks, slice, Swap::Denied).await {
@@ -403,8 +409,10 @@ impl<S: SliceEffects> Guard<S> {
         }
     }
 
-    async fn oomd(&self) -> Option<String> {
-        slices::oomd_above_pods(self.connection.as_ref()?).await.map(oomd_said)
+    async fn oomd(&self) -> Option<Problem> {
+        let slice = slices::oomd_above_pods(self.connection.as_ref()?).await?;
+        let problem = Problem::new(Trouble::Oomd, oomd_said(slice));
+        Some(problem.with_remedy(vec![oomd_remedy(slice)]))
     }
 }
 

@@ -18,10 +18,14 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::{layers::Resolved, settings::Settings, show::effective, value::Problems},
+    decide::check::without_wrong_lines,
     failpoint,
-    model::unknown::sentence,
+    model::{
+        trouble::{self, Problem, Trouble},
+        unknown::sentence,
+    },
     observe::published,
-    report::for_terminal,
+    report::{for_terminal, notify::status_now},
     roots::Roots,
 };
 
@@ -215,7 +219,11 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         (OnNode::Suspended { json }, _) => done(suspend::suspended(roots, json)),
         (OnNode::Run { dry_run: false }, _) => {
             run::wake_left(roots);
-            fail(EXIT_CONFIG, &problems.to_string())
+            // systemd shows it while it waits to restart the service.
+            let fix = without_wrong_lines(problems);
+            let problem = Problem::new(Trouble::Reload, problems.to_string()).with_remedy(fix);
+            status_now(&trouble::sentence(&[problem]).unwrap_or_default());
+            fail(EXIT_CONFIG, &with_fix(problems))
         }
         (OnNode::Report(asked), _) => done(report::report(roots, &asked)),
         (OnNode::Advise { json }, _) => done(report::advise(roots, json)),
@@ -228,11 +236,16 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
             command @ (OnNode::Status { .. } | OnNode::Explain { .. } | OnNode::Plan { .. }),
             Some(settings),
         ) => {
+            let problems = with_fix(problems);
             warn(&format!("{problems}\nthe output uses the settings in effect"));
             by_settings(command, roots, &settings)
         }
-        _ => fail(EXIT_CONFIG, &problems.to_string()),
+        _ => fail(EXIT_CONFIG, &with_fix(problems)),
     }
+}
+
+fn with_fix(problems: &Problems) -> String {
+    format!("{problems}\nfix: {}", without_wrong_lines(problems).join(" && "))
 }
 
 fn by_settings(command: OnNode, roots: &Roots, settings: &Settings) -> ExitCode {

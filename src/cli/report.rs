@@ -110,7 +110,6 @@ pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
         )),
     }
     let borne = borne(&minutes);
-    let mut notes = notes;
     let working_sets = match StateFile::<WorkingSets>::new(roots).load() {
         Ok(found) => found.and_then(|sets| sets.advice()),
         Err(error) => {

@@ -67,6 +67,14 @@ check "its remedy wins over it" paste
 systemctl daemon-reload
 check "also after a daemon-reload" check_is limits-above-pods ok
 
+# --- systemd-oomd on a QoS slice
+systemctl set-property --runtime kubepods-burstable.slice ManagedOOMMemoryPressure=kill
+eventually 60 "systemd-oomd on a QoS slice is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "kills in kubepods-burstable.slice when memory is short"'
+finds systemd-oomd
+like "$finding" '^warn: kills in kubepods-burstable.slice when memory is short' "by check too"
+check "its remedy is a command that works" paste
+check "and the check turns OK" check_is systemd-oomd ok
+
 # --- settings on disk that are not in force
 configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0' '[limits]' 'resync-seconds = 20'
 finds agent-settings

@@ -33,6 +33,24 @@ pub fn preferred(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     folders
 }
 
+/// Configures that no hook is installed, in a file of its own.
+pub const NO_HOOK: [&str; 2] = [
+    r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml",
+    "systemctl reload wasp-agent",
+];
+/// Has CRI-O read a directory that the agent can write.
+pub const ANOTHER_FOLDER: [&str; 3] = [
+    r#"printf '[crio.runtime]\nhooks_dir = ["/usr/share/containers/oci/hooks.d", "/run/containers/oci/hooks.d"]\n' > /etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"#,
+    "systemctl restart crio",
+    "systemctl restart wasp-agent",
+];
+
+/// Lists directories in a sentence.
+pub fn listed(paths: &[PathBuf]) -> String {
+    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    if shown.is_empty() { "no directory".to_owned() } else { shown.join(" and ") }
+}
+
 /// Precedes the version in the program's constants, so that [`version`] finds it.
 const MARK: &str = "wasp-hook is of version ";
 /// The constant in `wasp-hook` that holds its version.

@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod check;
 pub mod decision;
+pub mod devices;
 pub mod doubt;
 pub mod estimate;
 pub mod evict;

@@ -123,6 +123,11 @@ pub fn oomd_said(slice: &str) -> String {
     )
 }
 
+/// Returns the command that keeps systemd-oomd from killing in `slice`.
+pub fn oomd_remedy(slice: &str) -> String {
+    format!("systemctl set-property -- {slice} ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -167,6 +167,8 @@ pub struct SwapArea {
     pub encrypted: bool,
     /// A rotating disk.
     pub rotating: bool,
+    /// Evidence that one of the disks fails.
+    pub failing: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

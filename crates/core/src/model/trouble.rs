@@ -72,6 +72,8 @@ troubles! {
     Certificate "certificate" Fail ["certificate"], ["journalctl -u kubelet -b -g certificate"];
     /// The configuration on disk is wrong.
     Reload "reload" Fail ["configuration"], ["wasp-agent check-config", "systemctl reload wasp-agent"];
+    /// A disk of the swap fails.
+    SwapDisk "swap-disk" Fail ["swap-devices"], ["wasp-agent check"];
     Cgroup "cgroup" Fail ["cgroup-v2"], ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "systemctl reboot"];
     /// A limit above the pods is tighter than theirs.
     PodsLimit "pods-limit" Fail ["limits-above-pods"], ["wasp-agent check"];
@@ -109,6 +111,8 @@ troubles! {
     /// Proactive reclaim is configured, but the kernel does not support it.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
     Swap "swap" Fail ["swap", "swap-provisioning"], ["systemctl restart wasp-swap"];
+    /// The order of the swap's devices makes swapping slow.
+    SwapDevices "swap-devices" Warn ["swap-devices"], ["wasp-agent check"];
     /// `vm.swappiness = 0`.
     Swappiness "swappiness" Warn ["swappiness"], ["sysctl -w vm.swappiness=60"];
     /// `vm.overcommit_memory = 2`.

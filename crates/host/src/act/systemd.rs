@@ -85,7 +85,10 @@ pub async fn serve(
                 match bus::connect(&path).await {
                     Ok(new) => connection = Some(new),
                     Err(error) => {
-                        let text = format!("cannot reach systemd at {}: {error}", path.display());
+                        let text = format!(
+                            "cannot reach systemd at {}: {error}",
+                            roots.shown(&path).display()
+                        );
                         fail(request, &text, &answers);
                         std::mem::take(&mut waiting)
                             .into_values()

@@ -3,7 +3,7 @@
 use super::{Outcome, answered, fail, ok, skip, warn};
 use crate::{
     config::settings::{ProtectionSettings, Settings, SwapKind},
-    decide::protection::{Swap, protection},
+    decide::protection::{Swap, oomd_remedy, protection},
     model::{
         check::{Asked, BusFacts, Facts},
         protection::SliceFacts,
@@ -275,11 +275,8 @@ pub(super) fn systemd_oomd(facts: &Facts, _: &Settings) -> Outcome {
     };
     match bus.oomd {
         None => ok("kills no pods"),
-        Some(slice) => warn(
-            format!("kills pods in {slice} when memory is short"),
-            [&format!(
-                "systemctl set-property -- {slice} ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"
-            )],
-        ),
+        Some(slice) => {
+            warn(format!("kills pods in {slice} when memory is short"), [&*oomd_remedy(slice)])
+        }
     }
 }

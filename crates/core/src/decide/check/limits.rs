@@ -3,9 +3,10 @@
 use super::{Outcome, fail, ok, skip, warn};
 use crate::{
     config::settings::Settings,
+    decide::devices::{failing, order, rotating},
     decide::obstacles::{limit_above_pods, overcommit, swappiness as swappiness_of, throttled},
     model::{
-        check::{Facts, SwapArea},
+        check::Facts,
         trouble::{Problem, Severity},
     },
 };
@@ -44,47 +45,15 @@ pub(super) fn overcommit_memory(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-/// Reports which device the kernel fills first, and any that is full.
+/// Reports a disk that fails, the order in which the kernel fills the devices, and any that is full or rotates.
 pub(super) fn devices(facts: &Facts, _: &Settings) -> Outcome {
     let areas = &facts.swap.areas;
-    let Some(first) = areas.iter().max_by_key(|area| area.device.priority) else {
+    if areas.is_empty() {
         return skip("no swap is on");
-    };
-    let path = |area: &SwapArea| area.device.path.clone();
-    let slow_first = areas.iter().find(|slow| {
-        slow.rotating
-            && areas
-                .iter()
-                .any(|fast| !fast.rotating && fast.device.priority <= slow.device.priority)
-    });
-    if let Some(slow) = slow_first {
-        let (slow, priority) = (path(slow), slow.device.priority);
-        return warn(
-            format!(
-                "{slow} rotates and is filled first (priority {priority}), although there is a \
-                 faster device"
-            ),
-            [&*format!("swapoff {slow}"), &format!("swapon -p 0 {slow}")],
-        );
     }
-    let is_full = |area: &SwapArea| {
-        area.device.size_bytes > 0 && area.device.used_bytes >= area.device.size_bytes / 100 * 99
-    };
-    if areas.len() > 1 && is_full(first) {
-        return warn(
-            format!("{} is full: from now on the kernel swaps to a slower device", path(first)),
-            ["wasp-agent status --all"],
-        );
-    }
-    if let Some(slow) = areas.iter().find(|area| area.rotating) {
-        return warn(
-            format!("{} rotates: a VM stalls for each page that it reads from there", path(slow)),
-            ["lsblk -d -o NAME,ROTA,SIZE,MODEL", "wasp-agent provision --dry-run"],
-        );
-    }
-    ok(areas
+    let shown: Vec<String> = areas
         .iter()
         .map(|area| format!("{} at priority {}", area.device.path, area.device.priority))
-        .collect::<Vec<_>>()
-        .join(", "))
+        .collect();
+    outcome(failing(areas).or_else(|| order(areas)).or_else(|| rotating(areas)), shown.join(", "))
 }

@@ -8,7 +8,10 @@ use crate::{
     config::settings::{Grants, Settings, SwapKind},
     decide::{
         guests::{REMEDY, without_overcommitment},
-        hook::{FILE_NAME, Unfit, definition, other_version, preferred, unfit},
+        hook::{
+            ANOTHER_FOLDER, FILE_NAME, NO_HOOK, Unfit, definition, listed, other_version,
+            preferred, unfit,
+        },
         kubelet::in_force,
         provision::Wanted,
         rivals::{Row, rows},
@@ -26,9 +29,6 @@ const WRITABLE: [&str; 3] = [
     "/etc/containers/oci/hooks.d",
     "/usr/share/containers/oci/hooks.d",
 ];
-
-const NO_HOOK: &str =
-    r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml";
 
 /// The runtimes that put a container's processes into the cgroup that the kubelet names.
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
@@ -53,13 +53,13 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
         Ok(Runtime::Containerd) => {
             return warn(
                 "containerd has no hooks directory: containers get their limit after their start",
-                [NO_HOOK, "systemctl reload wasp-agent"],
+                NO_HOOK,
             );
         }
         Ok(Runtime::Unknown) => {
             return warn(
                 "no CRI-O here (/etc/crio is missing): the agent cannot install the hook",
-                [NO_HOOK, "systemctl reload wasp-agent"],
+                NO_HOOK,
             );
         }
         Err(error) => {
@@ -76,11 +76,6 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
     if let Some(folder) = allowed.iter().find(|folder| installed == Some(folder.as_path())) {
         return ok(folder.display().to_string());
     }
-    let another = [
-        r#"printf '[crio.runtime]\nhooks_dir = ["/usr/share/containers/oci/hooks.d", "/run/containers/oci/hooks.d"]\n' > /etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"#,
-        "systemctl restart crio",
-        "systemctl restart wasp-agent",
-    ];
     match (in_state(FolderState::Writable), in_state(FolderState::Missing)) {
         // The agent runs and did not use the folder: the unit mounts it read-only.
         (Some(folder), _) if hook.published => warn(
@@ -94,15 +89,11 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
             format!("{} is missing: the agent cannot install the hook yet", folder.display()),
             ["systemctl restart wasp-agent"],
         ),
-        (None, None) => {
-            warn(format!("CRI-O reads {}, where the agent cannot write", listed(&folders)), another)
-        }
+        (None, None) => warn(
+            format!("CRI-O reads {}, where the agent cannot write", listed(&folders)),
+            ANOTHER_FOLDER,
+        ),
     }
-}
-
-fn listed(paths: &[PathBuf]) -> String {
-    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    if shown.is_empty() { "no directory".to_owned() } else { shown.join(" and ") }
 }
 
 pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {

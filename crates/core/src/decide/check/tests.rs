@@ -107,6 +107,7 @@ fn healthy() -> Facts {
                 in_ram: false,
                 encrypted: true,
                 rotating: false,
+                failing: None,
             }],
             beside: vec![("/var", names(&["/dev/vda"]))],
             provisioning: Asked::Answered(vec![]),

@@ -18,7 +18,7 @@ const UNITS: [&str; 2] = ["wasp-agent.service", "wasp-swap.service"];
 pub(super) async fn facts(roots: &Roots) -> Asked<BusFacts> {
     let path = roots.system_bus();
     let failed = |why: &dyn std::fmt::Display| {
-        Asked::Failed(format!("cannot ask systemd at {}: {why}", path.display()))
+        Asked::Failed(format!("cannot reach systemd at {}: {why}", path.display()))
     };
     let asked = async {
         let connection = bus::connect(&path).await?;

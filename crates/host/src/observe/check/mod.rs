@@ -5,7 +5,7 @@ pub mod api;
 pub mod bus;
 mod hook;
 mod kernel;
-mod swap;
+pub mod swap;
 
 use crate::{
     act::records::Records,

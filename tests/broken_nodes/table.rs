@@ -1,0 +1,435 @@
+//! The broken nodes, each with its cause and the start of its fix.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use test_apiserver::pki::Validity;
+
+use super::{
+    Node,
+    support::{
+        Agent, NODE, PATIENCE, container_id,
+        node::{GIB, KUBELET, swaps},
+        pod, uid,
+    },
+};
+
+/// Breaks a node, and compares what the three places tell of it.
+pub fn judge(broken: &Broken) {
+    let Broken { name, breaks, then, cause, remedy, check, paste } = broken;
+    let node = Node::new();
+    breaks(&node);
+    let mut agent = node.start();
+    then(&node, &mut agent);
+    let first = |published: &Value| published["problems"][0].clone();
+    let published = node.published(|published| {
+        first(published)["text"].as_str().is_some_and(|text| text.contains(cause))
+    });
+    let problem = first(&published);
+    let lines: Vec<String> = serde_json::from_value(problem["remedy"].clone()).unwrap();
+    assert!(lines.join("; ").contains(remedy), "{name}: {problem}");
+
+    let status = published["status"].as_str().unwrap();
+    assert!(status.contains(cause) && status.contains(remedy), "{name}: {status}");
+    let screen = node.out(&["status"]);
+    let problems = screen.split("\nProblems").nth(1).unwrap_or_else(|| panic!("{name}: {screen}"));
+    let first_line = problems.lines().next().unwrap();
+    assert!(first_line.contains(cause) && problems.contains(remedy), "{name}: {screen}");
+
+    let checks = node.checks();
+    let worst =
+        ["fail", "warn"].iter().find_map(|level| checks.iter().find(|c| c["level"] == *level));
+    let worst = worst.unwrap_or_else(|| panic!("{name}: {checks:#?}"));
+    assert_eq!(worst["id"], *check, "{name}: {worst}");
+    assert!(worst["found"].as_str().unwrap().contains(cause), "{name}: {worst}");
+    let fix: Vec<String> = serde_json::from_value(worst["fix"].clone()).unwrap();
+    assert!(fix.join("; ").contains(remedy), "{name}: {worst}");
+
+    if *paste {
+        for remedy in [&lines, &fix] {
+            node.paste(remedy, agent.pid());
+            breaks(&node);
+            then(&node, &mut agent);
+        }
+        node.paste(&fix, agent.pid());
+        // The agent may have been told to look again.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let checks = node.checks();
+            let line = checks.iter().find(|line| line["id"] == *check).unwrap();
+            if matches!(line["level"].as_str(), Some("ok" | "skip")) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{name}: {line}");
+        }
+    }
+}
+
+/// A broken node.
+pub struct Broken {
+    pub name: &'static str,
+    /// A change before the agent starts.
+    pub breaks: fn(&Node),
+    /// A change while it runs.
+    pub then: fn(&Node, &mut Agent),
+    pub cause: &'static str,
+    pub remedy: &'static str,
+    /// The check that reports it.
+    pub check: &'static str,
+    /// True if the remedy can be pasted here.
+    pub paste: bool,
+}
+
+const QUIET: fn(&Node, &mut Agent) = |_, _| {};
+const WELL: fn(&Node) = |_| {};
+
+fn unit(node: &Node, flags: &str) {
+    let text = format!(
+        "[Service]\nExecStart=/usr/bin/kubelet --config=/etc/kubernetes/kubelet.conf {flags}\n"
+    );
+    node.host.write("/etc/systemd/system/kubelet.service", &text);
+}
+
+fn refuse(node: &Node, code: u16, message: &str) {
+    for verb in ["list", "watch"] {
+        let fault = json!({"verb": verb, "resource": "pods", "code": code, "message": message});
+        node.server.fault(serde_json::from_value(fault).unwrap()).unwrap();
+    }
+}
+
+pub const BROKEN: &[Broken] = &[
+    Broken {
+        name: "a drop-in of the kubelet overrides its file",
+        breaks: |n| {
+            unit(n, "--config-dir=/etc/kubernetes/kubelet.conf.d");
+            let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+            n.host.write(
+                "/etc/kubernetes/kubelet.conf.d/95-user.conf",
+                &format!("{head}failSwapOn: true\n"),
+            );
+        },
+        then: QUIET,
+        cause: "failSwapOn is true (/etc/kubernetes/kubelet.conf.d/95-user.conf)",
+        remedy: "/etc/kubernetes/kubelet.conf.d/99-wasp-agent.conf",
+        check: "kubelet-fail-swap-on",
+        paste: true,
+    },
+    Broken {
+        name: "a flag of the kubelet",
+        breaks: |n| unit(n, "--fail-swap-on=true"),
+        then: QUIET,
+        cause: "failSwapOn is true (a flag of kubelet.service)",
+        remedy: "remove --fail-swap-on from the command line of kubelet.service",
+        check: "kubelet-fail-swap-on",
+        paste: false,
+    },
+    Broken {
+        name: "the kubelet grants swap, and grants = \"agent\"",
+        breaks: |n| {
+            n.host.write("/etc/wasp-agent/config.d/50-grants.toml", "grants = \"agent\"\n");
+            n.host.write(
+                "/etc/kubernetes/kubelet.conf",
+                &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"),
+            )
+        },
+        then: QUIET,
+        cause: "swapBehavior is LimitedSwap (/etc/kubernetes/kubelet.conf)",
+        remedy: "swapBehavior: NoSwap",
+        check: "kubelet-swap-behavior",
+        paste: true,
+    },
+    Broken {
+        name: "a foreign swap hook",
+        breaks: |n| {
+            n.host.write("/run/containers/oci/hooks.d/50-swap.json", r#"{"version":"1.0.0","hook":{"path":"/opt/swap.sh"},"when":{"always":true},"stages":["createRuntime"]}"#);
+            n.host
+                .write("/opt/swap.sh", "#!/bin/sh\necho max > /sys/fs/cgroup/x/memory.swap.max\n");
+        },
+        then: QUIET,
+        cause: "/run/containers/oci/hooks.d/50-swap.json: its program /opt/swap.sh",
+        remedy: "mv /run/containers/oci/hooks.d/50-swap.json",
+        check: "foreign-hook",
+        paste: true,
+    },
+    Broken {
+        name: "leftovers of the DaemonSet",
+        breaks: WELL,
+        // It is noticed at once, not at the next resync.
+        then: |n, _| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
+        cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which removes swap limits",
+        remedy: "rm /run/containers/oci/hooks.d/swap-for-burstable.json",
+        check: "daemonset-hook",
+        paste: true,
+    },
+    Broken {
+        name: "kubepods.slice at 0",
+        breaks: |n| n.host.write("/sys/fs/cgroup/kubepods.slice/memory.swap.max", "0\n"),
+        then: QUIET,
+        cause: "memory.swap.max of kubepods.slice is 0",
+        remedy: "systemctl set-property kubepods.slice MemorySwapMax=infinity",
+        check: "limits-above-pods",
+        paste: true,
+    },
+    Broken {
+        name: "vm.swappiness is 0",
+        breaks: |n| n.host.write("/proc/sys/vm/swappiness", "0\n"),
+        then: QUIET,
+        cause: "vm.swappiness is 0",
+        remedy: "sysctl -w vm.swappiness=60",
+        check: "swappiness",
+        paste: true,
+    },
+    Broken {
+        name: "vm.overcommit_memory is 2",
+        breaks: |n| n.host.write("/proc/sys/vm/overcommit_memory", "2\n"),
+        then: QUIET,
+        cause: "vm.overcommit_memory is 2",
+        remedy: "sysctl -w vm.overcommit_memory=0",
+        check: "overcommit-memory",
+        paste: true,
+    },
+    Broken {
+        name: "psi is off",
+        breaks: |n| fs::remove_file(n.host.path("/proc/pressure/memory")).unwrap(),
+        then: QUIET,
+        cause: "no pressure-stall information",
+        remedy: "grubby --update-kernel=ALL --args=psi=1",
+        check: "psi",
+        paste: true,
+    },
+    Broken {
+        name: "cgroup v1 or hybrid",
+        breaks: |n| fs::remove_file(n.host.path("/sys/fs/cgroup/cgroup.controllers")).unwrap(),
+        then: QUIET,
+        cause: "not mounted at /sys/fs/cgroup",
+        remedy: "--args=systemd.unified_cgroup_hierarchy=1",
+        check: "cgroup-v2",
+        paste: false,
+    },
+    Broken {
+        name: "a typo at a reload",
+        breaks: WELL,
+        then: |n, agent| {
+            n.host.write(
+                "/etc/wasp-agent/config.d/95-typo.toml",
+                "# mine\noverkommit-percent = 200\n",
+            );
+            agent.signal("-HUP");
+        },
+        cause: "/etc/wasp-agent/config.d/95-typo.toml:2: unknown key overkommit-percent",
+        remedy: "sed -i '2s/^/# /' /etc/wasp-agent/config.d/95-typo.toml",
+        check: "configuration",
+        paste: true,
+    },
+    Broken {
+        name: "a kubeconfig that is a dangling link",
+        breaks: |n| {
+            let link = n.host.path("/var/lib/kubelet/kubeconfig");
+            fs::remove_file(&link).unwrap();
+            symlink("/gone/kubeconfig", link).unwrap();
+        },
+        then: QUIET,
+        cause: "/var/lib/kubelet/kubeconfig is a link to /gone/kubeconfig, which does not exist",
+        remedy: "systemctl restart kubelet",
+        check: "agent-problems",
+        paste: false,
+    },
+    Broken {
+        name: "the API server refuses",
+        breaks: |n| {
+            refuse(
+                n,
+                403,
+                r#"pods is forbidden: User "system:node:node-a" cannot list resource "pods" in API group "" at the cluster scope"#,
+            )
+        },
+        then: QUIET,
+        cause: "refused: system:node:node-a may not list pods (403)",
+        remedy: "wasp-agent check",
+        check: "agent-problems",
+        paste: false,
+    },
+    Broken {
+        name: "the API server is broken",
+        breaks: |n| refuse(n, 500, "etcdserver: request timed out"),
+        then: QUIET,
+        cause: "etcdserver: request timed out (500)",
+        remedy: "journalctl -u kubelet",
+        check: "agent-problems",
+        paste: false,
+    },
+    Broken {
+        name: "a clock that is years late",
+        // The certificate begins as far in the future as the clock is late.
+        breaks: |n| {
+            drop(
+                n.server
+                    .rotate(NODE, Validity { from: 6 * 31_556_952, until: 8 * 31_556_952 })
+                    .unwrap(),
+            )
+        },
+        then: QUIET,
+        cause: "this node's clock is wrong",
+        remedy: "chronyc makestep",
+        check: "agent-problems",
+        paste: false,
+    },
+    Broken {
+        name: "node.name is another node's",
+        breaks: |n| {
+            n.host.write("/etc/wasp-agent/config.d/95-name.toml", "[node]\nname = \"node-b\"\n")
+        },
+        then: QUIET,
+        cause: "node.name = \"node-b\", but the certificate is for node node-a",
+        remedy: "wasp-agent check",
+        check: "agent-problems",
+        paste: false,
+    },
+    Broken {
+        name: "a writer that fights",
+        breaks: WELL,
+        then: |n, _| {
+            let pod = n.server.apply(&pod("vm-7", NODE, Some("100Mi"), None)).unwrap();
+            let cgroup = n.host.container(uid(&pod), &container_id(1), "main", "max");
+            let deadline = Instant::now() + PATIENCE;
+            // The agent repairs every change until it counts as a fight.
+            loop {
+                let text = fs::read_to_string(n.host.path("/run/wasp-agent/status.json"))
+                    .unwrap_or_default();
+                if text.contains("\"contended\"") {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{text}");
+                n.host.set_limit(&cgroup, "max");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        },
+        cause: "1 limit that another writer keeps changing (default/vm-7)",
+        remedy: "journalctl -u wasp-agent",
+        check: "agent-problems",
+        paste: false,
+    },
+    Broken {
+        name: "hooks only in a folder that cannot be written",
+        breaks: |n| {
+            let files = [
+                "/etc/wasp-agent/config.d/92-hook.toml",
+                "/etc/crio/crio.conf.d/99-wasp-agent-hooks.conf",
+            ];
+            // The second is what the fix has made.
+            for file in files {
+                let _ = fs::remove_file(n.host.path(file));
+            }
+            // As a read-only folder, it takes no file.
+            n.host.write("/srv/hooks.d", "");
+            let dir = "[crio.runtime]\nhooks_dir = [\"/srv/hooks.d\"]\n";
+            n.host.write("/etc/crio/crio.conf.d/50-site.conf", dir);
+        },
+        then: QUIET,
+        cause: "CRI-O reads /srv/hooks.d, where the agent cannot write",
+        remedy: "/etc/crio/crio.conf.d/99-wasp-agent-hooks.conf",
+        check: "crio-hooks-folder",
+        paste: true,
+    },
+    Broken {
+        name: "D-Bus is down",
+        breaks: |n| {
+            let slices = "[protection]\nprotected-slices = [\"system.slice\"]\n";
+            n.host.write("/etc/wasp-agent/config.d/94-slices.toml", slices);
+        },
+        then: QUIET,
+        cause: "cannot reach systemd at /run/dbus/system_bus_socket",
+        remedy: "systemctl start dbus.socket",
+        check: "agent-problems",
+        paste: false,
+    },
+    Broken {
+        name: "two swaps, and the slow one is filled first",
+        breaks: |n| {
+            n.host.write("/sys/devices/vdb/queue/rotational", "1\n");
+            let slow = "/dev/dm-0 partition 33554432 1048576 10";
+            swaps(&n.host, &[slow, "/dev/zram0 partition 1048576 0 5"]);
+        },
+        then: QUIET,
+        cause: "/dev/dm-0 rotates and is filled first (priority 10)",
+        remedy: "swapoff /dev/dm-0",
+        check: "swap-devices",
+        paste: true,
+    },
+    Broken {
+        name: "zram is full",
+        breaks: |n| {
+            let disk = "/dev/dm-0 partition 33554432 1048576 10";
+            swaps(&n.host, &[disk, "/dev/zram0 partition 1048576 1048570 100"]);
+        },
+        then: QUIET,
+        cause: "/dev/zram0 is full",
+        remedy: "wasp-agent status --all",
+        check: "swap-devices",
+        paste: false,
+    },
+    Broken {
+        name: "a disk that dies",
+        breaks: |n| {
+            swaps(&n.host, &["/dev/dm-0 partition 33554432 1048576 10"]);
+            n.host.write("/sys/devices/vdb/device/ioerr_cnt", "0x120\n");
+            n.host.write("/sys/devices/vdb/device/iorequest_cnt", "0x8000\n");
+        },
+        then: QUIET,
+        cause: "the disk of /dev/dm-0 fails: 288 of 32768 requests to /dev/vdb ended with an error",
+        remedy: "swapoff /dev/dm-0",
+        check: "swap-devices",
+        paste: true,
+    },
+    Broken {
+        name: "a disk that is gone",
+        breaks: |n| n.host.write("/sys/devices/vdb/device/state", "offline\n"),
+        then: QUIET,
+        cause: "the disk of /dev/dm-0 fails: /dev/vdb is offline",
+        remedy: "swapoff /dev/dm-0",
+        check: "swap-devices",
+        paste: false,
+    },
+    Broken {
+        name: "the disk of the swap was replaced",
+        breaks: |n| {
+            let swap = "[swap]\nkind = \"partition\"\npath = \"/dev/mapper/wasp-swap\"\n";
+            n.host.write("/etc/wasp-agent/config.d/90-swap.toml", swap);
+            n.host.memory(64 * GIB, 0);
+            swaps(&n.host, &[]);
+        },
+        then: QUIET,
+        cause: "the node has no swap; /dev/mapper/wasp-swap is configured",
+        remedy: "systemctl restart wasp-swap",
+        check: "swap",
+        paste: false,
+    },
+];
+
+/// A writer that no budget of repairs finds, for it lets each of them stand for a second.
+pub const SLOW_WRITER: Broken = Broken {
+    name: "a slow writer that fights",
+    breaks: WELL,
+    then: |n, _| {
+        let pod = n.server.apply(&pod("vm-7", NODE, Some("100Mi"), None)).unwrap();
+        let cgroup = n.host.container(uid(&pod), &container_id(1), "main", "max");
+        let deadline = Instant::now() + 4 * PATIENCE;
+        loop {
+            let text = fs::read_to_string(n.host.path("/run/wasp-agent/status.json"));
+            if text.unwrap_or_default().contains("\"contended\"") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "the writer is not named");
+            n.host.set_limit(&cgroup, "max");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    },
+    cause: "1 limit that another writer keeps changing (default/vm-7)",
+    remedy: "journalctl -u wasp-agent",
+    check: "agent-problems",
+    paste: false,
+};
