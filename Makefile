@@ -2,7 +2,8 @@
 # make test   runs every check and every test; make test-quick those that need no VM
 # make rpm    builds the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measures the agent; make bench-hook measures the time that the hook adds to a container's start,
-#             make bench-fleet the load of AGENTS (1000) on one API server
+#             make bench-fleet the load of AGENTS (1000) on one API server, make bench-density how many pods
+#             a node in a VM bears with and without swap: REPEATS (5), SEED, ARMS
 # make test-faults  kills the agent and injects errors at every failpoint; FAULT_SECONDS, FAULT_SEED for its storm
 # make soak   churns a node in a VM for MINUTES (30) and looks for leaks; SEED=N repeats the same random choices
 # make fuzz   feeds every parser with nonsense, FUZZ_SECONDS (60) for each kind of input
@@ -19,7 +20,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 bin := $(target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 export WASP_NODE_BIN ?= $(abspath $(bin))
 
-.PHONY: all build build-release demo soak bench bench-hook bench-fleet fuzz test test-quick check fmt lint deny test-unit \
+.PHONY: all build build-release demo soak bench bench-hook bench-fleet bench-density fuzz test test-quick check fmt lint deny test-unit \
 	test-node test-node-cases test-node-faults test-host-faults test-faults install rpm srpm check-rpm check-reproducible deploy cluster-up deps deps-build msrv clean
 
 all: build
@@ -97,6 +98,14 @@ AGENTS ?= 1000
 bench-fleet: deps-build
 	ulimit -n $$(ulimit -Hn) && SSL_CERT_FILE=/dev/null \
 	  $(CARGO) run --locked --profile bench -p wasp-agent --example bench-fleet -- $(AGENTS)
+
+# RESUME=1 keeps the repeats of earlier runs, and adds to them.
+bench-density: deps
+	$(CARGO) build --locked --release -p wasp-agent -p test-kubelet -p test-load
+	$(CARGO) build --locked -p test-apiserver
+	$(if $(RESUME),,rm -rf target/density)
+	PROFILE=release tests/node/run --suite bookworm --density
+	$(CARGO) run --locked -p wasp-agent --example bench-density -- target/density target/density.json target/density.svg
 
 # The release build, as in `test`.
 soak: deps

@@ -5,6 +5,7 @@ mod api;
 mod cgroups;
 mod command;
 mod containers;
+mod density;
 mod hooks;
 mod node;
 mod oci;
@@ -88,6 +89,9 @@ enum Verb {
     },
     /// Let pods come and go, limits drift and services fail, and watch the agent meanwhile
     Soak(soak::Soak),
+    /// Start identical pods one by one until their requests take too long or a pod is killed; print how
+    /// many the node bore
+    Density(density::Density),
     /// Make memory short, or measure what a service feels of it
     #[command(subcommand)]
     Thrash(thrash::Thrash),
@@ -304,6 +308,7 @@ fn main() -> Result<()> {
             started.update(&container, &arguments)
         }
         Verb::Soak(soak) => soak::run(&soak, cli.kubeconfig),
+        Verb::Density(density) => density::run(&density, &cli.kubeconfig),
         Verb::Thrash(thrash) => thrash::run(thrash),
         Verb::Ps { json } => report::list(json),
         Verb::Drift { name, container, write, level, timeout } => {

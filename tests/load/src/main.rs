@@ -3,16 +3,19 @@
 //! memory.
 //!
 //! usage: `test-load [mib=64] [hot=16] [pattern=idle|half-idle|bursty|periodic|growing|scanning]
-//! [seconds=600] [requests=20] [pages=64] [fill=random|half] [report=FILE] [record=FILE] [seed=1]`
+//! [seconds=600] [requests=20] [pages=64] [fill=random|half] [report=FILE] [record=FILE] [times=FILE] [seed=1]`
 //!
 //! The report has a line per second: second, requests, and p50, p99 and the maximum in
 //! microseconds. The record has a line per second: for each MiB, the number of pages that the
-//! kernel has seen referenced within it.
+//! kernel has seen referenced within it. The
+//! file of times has a line a second: for each request the microseconds that it took, and those in which it was
+//! blocked: neither on the CPU nor ready to run. Only the latter mean the same on a busy machine.
 
 use std::{
     fmt::Write as _,
     fs::{self, File},
     io::Write as _,
+    os::unix::fs::FileExt as _,
     time::{Duration, Instant},
 };
 
@@ -30,6 +33,7 @@ struct Wanted {
     half: bool,
     report: Option<String>,
     record: Option<String>,
+    times: Option<String>,
     seed: u64,
 }
 
@@ -44,6 +48,7 @@ fn wanted() -> Result<Wanted, String> {
         half: false,
         report: None,
         record: None,
+        times: None,
         seed: 1,
     };
     for argument in std::env::args().skip(1) {
@@ -60,11 +65,31 @@ fn wanted() -> Result<Wanted, String> {
             "fill" => wanted.half = value == "half",
             "report" => wanted.report = Some(value.to_owned()),
             "record" => wanted.record = Some(value.to_owned()),
+            "times" => wanted.times = Some(value.to_owned()),
             "seed" => wanted.seed = number()?,
             _ => return Err(format!("{argument}: no such key")),
         }
     }
     Ok(wanted)
+}
+
+/// Nanoseconds in which this program was ready to run and another one had the CPU.
+///
+/// Source: Linux `Documentation/scheduler/sched-stats.rst`, "/proc/<pid>/schedstat".
+fn queued(file: &File) -> u64 {
+    let mut text = [0; 80];
+    let length = file.read_at(&mut text, 0).unwrap_or(0);
+    let text = std::str::from_utf8(&text[..length]).unwrap_or_default();
+    text.split(' ').nth(1).and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+/// That of the one thread.
+#[allow(unsafe_code, clippy::cast_sign_loss, clippy::cast_possible_truncation)]
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes into a local variable.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn main() -> Result<(), String> {
@@ -77,6 +102,8 @@ fn main() -> Result<(), String> {
     let create = |path: &Option<String>| path.as_ref().map(File::create).transpose();
     let mut report = create(&wanted.report).map_err(failed)?;
     let mut record = create(&wanted.record).map_err(failed)?;
+    let mut times = create(&wanted.times).map_err(failed)?;
+    let schedule = File::open("/proc/self/schedstat").map_err(failed)?;
     let start = Instant::now();
     for second in 0..wanted.seconds {
         if record.is_some() {
@@ -100,14 +127,24 @@ fn main() -> Result<(), String> {
             _ => {}
         }
         let mut took = Vec::new();
+        let mut line = second.to_string();
         if wanted.pattern != "idle" {
             for request in 0..wanted.requests {
+                let cpu_before = cpu_time();
+                let queued_before = if times.is_some() { queued(&schedule) } else { 0 };
                 let began = Instant::now();
                 for _ in 0..wanted.pages {
                     let page = random.usize(0..wanted.hot.max(1) * CHUNK / PAGE);
                     memory.touch_page(page);
                 }
-                took.push(began.elapsed().as_micros());
+                let took_now = began.elapsed();
+                took.push(took_now.as_micros());
+                if times.is_some() {
+                    let queued = Duration::from_nanos(queued(&schedule) - queued_before);
+                    let used = cpu_time().saturating_sub(cpu_before) + queued;
+                    let blocked = took_now.saturating_sub(used);
+                    let _ = write!(line, " {}/{}", took_now.as_micros(), blocked.as_micros());
+                }
                 let due = Duration::from_secs(second)
                     + Duration::from_secs(1) * (request + 1) / wanted.requests;
                 if let Some(pause) = due.checked_sub(start.elapsed()) {
@@ -118,6 +155,10 @@ fn main() -> Result<(), String> {
         let due = Duration::from_secs(second + 1);
         if let Some(pause) = due.checked_sub(start.elapsed()) {
             std::thread::sleep(pause);
+        }
+        if let Some(times) = &mut times {
+            line.push('\n');
+            times.write_all(line.as_bytes()).map_err(failed)?;
         }
         took.sort_unstable();
         let of = |percent: usize| took.get(took.len() * percent / 100).copied().unwrap_or(0);

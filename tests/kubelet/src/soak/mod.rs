@@ -64,7 +64,7 @@ struct Driver {
     rates: Vec<u64>,
 }
 
-pub(super) fn meminfo(name: &str) -> Result<u64> {
+pub(crate) fn meminfo(name: &str) -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kib: u64 =

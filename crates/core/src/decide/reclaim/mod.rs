@@ -11,8 +11,8 @@ mod pace;
 pub mod pods;
 #[cfg(test)]
 mod properties;
-#[cfg(test)]
-mod senpai;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod senpai;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]

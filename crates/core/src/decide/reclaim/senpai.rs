@@ -11,9 +11,11 @@ const TICKS: u64 = 6;
 const PRESSURE_PERCENT: f64 = 0.1;
 const PROBE: u64 = 100;
 
-pub(super) fn senpai(second: u64, memory: &PodMemory, floor: u64) -> u64 {
+/// How many bytes to reclaim in this second from a cgroup that keeps `floor`.
+pub fn senpai(second: u64, memory: &PodMemory, floor: u64) -> u64 {
     let calm = |stalls: Stalls| stalls.avg10.max(stalls.avg60) < PRESSURE_PERCENT;
-    let unreclaimable = memory.current_bytes - memory.anon_bytes - memory.file_bytes;
+    let unreclaimable =
+        memory.current_bytes.saturating_sub(memory.anon_bytes).saturating_sub(memory.file_bytes);
     if second.is_multiple_of(TICKS + 1) && calm(memory.memory) && memory.io.is_none_or(calm) {
         memory.current_bytes.saturating_sub(floor + unreclaimable) / PROBE
     } else {

@@ -1,0 +1,61 @@
+//! What pods report of their requests.
+
+use std::{fs, path::Path};
+
+/// Of the requests of one pod in some seconds, in microseconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Window {
+    pub(super) requests: usize,
+    /// What half of them took, the CPU's work included.
+    pub(super) p50: u64,
+    pub(super) p99: u64,
+    /// For how long the requests were blocked.
+    pub(super) blocked_p50: u64,
+    pub(super) blocked_p99: u64,
+}
+
+/// Its whole lines.
+pub(super) fn lines(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(str::to_owned).collect()
+}
+
+/// Of some lines of a file of times (`tests/load`).
+pub(super) fn window(lines: &[String]) -> Window {
+    let (mut took, mut blocked) = (Vec::new(), Vec::new());
+    for request in lines.iter().flat_map(|line| line.split(' ').skip(1)) {
+        let Some((all, waited)) = request.split_once('/') else { continue };
+        let (Ok(all), Ok(waited)) = (all.parse::<u64>(), waited.parse::<u64>()) else { continue };
+        took.push(all);
+        blocked.push(waited);
+    }
+    took.sort_unstable();
+    blocked.sort_unstable();
+    let of = |times: &[u64], percent: usize| {
+        times.get((times.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or(0)
+    };
+    Window {
+        requests: took.len(),
+        p50: of(&took, 50),
+        p99: of(&took, 99),
+        blocked_p50: of(&blocked, 50),
+        blocked_p99: of(&blocked, 99),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_by_nearest_rank() {
+        assert_eq!(window(&[]), Window::default());
+        let line = |second: u64| {
+            (0..100).fold(second.to_string(), |line, n| line + &format!(" {}/{n}", 1000 + n))
+        };
+        let lines: Vec<String> = (0..2).map(line).collect();
+        let (p50, p99, blocked_p50, blocked_p99) = (1049, 1098, 49, 98);
+        assert_eq!(window(&lines), Window { requests: 200, p50, p99, blocked_p50, blocked_p99 });
+    }
+}
