@@ -113,7 +113,7 @@ pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     let working_sets = match StateFile::<WorkingSets>::new(roots).load() {
         Ok(found) => found.and_then(|sets| sets.advice()),
         Err(error) => {
-            notes.push(format!("{error}: what reclaim has measured is left out"));
+            notes.push(format!("{error}: skipped the measurements of reclaim"));
             None
         }
     };
