@@ -85,7 +85,7 @@ const BREAKINGS: &[Breaking] = &[
         h.write("/etc/wasp-agent/config.d/90-swap.toml", "");
         swaps(h, &[]);
     }),
-    ("swap", "fail", "0 B of swap, 8.0 GiB are configured", |h| {
+    ("swap", "fail", "0 B of swap, but 8.0 GiB are configured", |h| {
         h.memory(64 * GIB, 0);
         h.write("/etc/wasp-agent/config.d/90-swap.toml", "swap.size = \"8Gi\"\n");
         swaps(h, &[]);
@@ -97,8 +97,8 @@ const BREAKINGS: &[Breaking] = &[
     }),
     ("swap-used", "warn", "30.0 GiB of 32.0 GiB used", |h| swaps(h, &["/dev/dm-0 partition 33554432 31457280 10"])),
     ("swap-encryption", "warn", "/dev/dm-0 is not encrypted", |h| h.write("/sys/devices/dm-0/dm/uuid", "LVM-x\n")),
-    ("swap-disk", "warn", "/var/lib/swapfile is on /dev/vda, as /var is", |h| swaps(h, &["/var/lib/swapfile file 33554432 0 10"])),
-    ("swap-disk", "warn", "as /var and /var/lib/etcd is", |h| {
+    ("swap-disk", "warn", "/var/lib/swapfile is on /dev/vda, like /var", |h| swaps(h, &["/var/lib/swapfile file 33554432 0 10"])),
+    ("swap-disk", "warn", "like /var and /var/lib/etcd", |h| {
         swaps(h, &["/var/lib/swapfile file 33554432 0 10"]);
         h.write("/var/lib/etcd/member", "");
     }),

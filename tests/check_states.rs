@@ -108,7 +108,7 @@ fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
 
-/// A shell can be given the line as it is.
+/// Checks that a shell accepts the line unchanged.
 fn shell_takes(name: &str, line: &str) {
     let checked = Command::new("bash").args(["-n", "-c", line]).output().unwrap();
     let said = String::from_utf8_lossy(&checked.stderr);

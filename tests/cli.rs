@@ -572,6 +572,27 @@ fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
 }
 
 #[test]
+fn advice_includes_what_reclaim_has_measured() {
+    let host = FakeHost::new(4096 * MIB, 0);
+    let file = "/var/lib/wasp-agent/history/working-sets.json";
+    host.write(
+        file,
+        r#"{"version":1,"days":{"20000":{"default/vm":{"working_set_bytes":1073741824,"whole_bytes":3221225472}}}}"#,
+    );
+    let (code, out, err) = run(&host, &["advise"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("needed 1.0 GiB of the 3.0 GiB that they held"), "{out}");
+    let (_, out, _) = run(&host, &["advise", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["working_sets"]["would_have_held_percent"], 300);
+    assert_eq!(json["minutes"], 0, "the node's own history stays beside it");
+    host.write(file, "cut");
+    let (code, out, err) = run(&host, &["advise"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("cannot use /var/lib/wasp-agent/history/working-sets.json"), "{out}");
+}
+
+#[test]
 fn another_percentage_is_shown_and_nothing_is_changed() {
     let host = host_for_swap();
     host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nreserve = \"1Mi\"\n");

@@ -154,7 +154,7 @@ fn without_knowledge_of_the_kubelet_no_limit_is_set() {
     await_published(&host, |published| published["kubelet"]["grants"] == "auto");
     let plan = Agent::command(&host, &["plan"]).output().unwrap();
     let plan = String::from_utf8(plan.stdout).unwrap();
-    assert!(plan.contains("it does not know whether the kubelet sets swap limits"), "{plan}");
+    assert!(plan.contains("it is not known whether the kubelet sets swap limits"), "{plan}");
 
     host.write(CONFIG, &format!("{HEAD}failSwapOn: false\n"));
     agent.signal("-HUP");

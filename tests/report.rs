@@ -1,4 +1,4 @@
-//! What the agent records is what `wasp-agent report` and `wasp-agent advise` tell.
+//! Compares the agent's records with the output of `wasp-agent report` and `wasp-agent advise`.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ fn json(host: &FakeHost, arguments: &[&str]) -> Value {
     serde_json::from_str(&out(host, arguments)).unwrap()
 }
 
-/// What the agent has published of limits that somebody had changed.
+/// Returns the number of limits that another program had changed, from the agent's publication.
 fn drifts(host: &FakeHost) -> u64 {
     let text = fs::read_to_string(host.path("/run/wasp-agent/status.json")).unwrap_or_default();
     let status: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -43,7 +43,7 @@ fn limits_that_somebody_changed_are_reported_by_pod_and_by_what_was_written() {
     let vm = server.apply(&pod("vm-7", NODE, Some("512Mi"), None)).unwrap();
     let cgroup = host.container(uid(&vm), &container_id(1), "main", "max");
     let agent = Agent::start(&host);
-    // Half of the RAM is requested: half of the swap.
+    // The request is half of the RAM, so the grant is half of the swap.
     let granted = (256 * MIB).to_string();
     host.await_limit(&cgroup, &granted);
     // While a container starts, its runtime may write limits too: that is no drift yet.
@@ -77,7 +77,7 @@ fn limits_that_somebody_changed_are_reported_by_pod_and_by_what_was_written() {
     assert!(text.contains(&format!("{drifted} drifts")) && text.contains("default/vm-7"), "{text}");
 }
 
-/// A record of a minute in which half of the RAM was held, as the documented layout has it.
+/// Builds a record of a minute in which half of the RAM was in use, in the documented layout.
 fn record(at: u64) -> [u8; 72] {
     let mut record = [0_u8; 72];
     // Layout 1; the API server answered, the kernel counts the pods' stalls, and rates are known.
@@ -113,5 +113,5 @@ fn advice_goes_by_the_last_two_weeks_and_by_no_later_time() {
     assert_eq!(advice["minutes"], 40, "{advice:#}");
     assert_eq!(advice["up_to_percent"], 50, "{advice:#}");
     let text = out(&host, &["advise"]);
-    assert!(text.starts_with("Note: 80 records are left out"), "{text}");
+    assert!(text.starts_with("Note: skipped 80 records"), "{text}");
 }

@@ -89,7 +89,7 @@ await() {
     tries=$1 what=$2 predicate=$3
     until "$predicate"; do
         tries=$((tries - 1))
-        [ "$tries" -ne 0 ] || fail "in time this did not happen: $what"
+        [ "$tries" -ne 0 ] || fail "This did not happen in time: $what"
         run sleep "$poll"
     done
 }

@@ -106,8 +106,12 @@ impl Api {
         }
         (count > 0).then(|| {
             format!(
-                "{} swap and cannot be evicted, because the agent cannot read its fields ({})",
-                counted(count, "pod gets no", "pods get no"),
+                "{} ({})",
+                counted(
+                    count,
+                    "pod cannot be read: it gets no swap and is not evicted",
+                    "pods cannot be read: they get no swap and are not evicted"
+                ),
                 named.join("; ")
             )
         })
@@ -210,9 +214,9 @@ impl<E: Effects> Agent<E> {
         }
         self.report_wishes(&pod);
         self.record(&pod);
-        self.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Holder::Container));
+        self.limits.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Holder::Container));
         if self.tree.folder_of(&pod.uid).is_some() {
-            self.dirty.insert(Holder::Pod(pod.uid.clone()));
+            self.limits.dirty.insert(Holder::Pod(pod.uid.clone()));
         }
         self.pods.insert(pod.uid.clone(), pod);
     }
@@ -266,15 +270,19 @@ impl<E: Effects> Agent<E> {
             return;
         }
         if let Some(uid) = self.known(&odd) {
-            self.dirty.extend(self.tree.of_pod(&uid).cloned().map(Holder::Container));
+            self.limits.dirty.extend(self.tree.of_pod(&uid).cloned().map(Holder::Container));
             if self.tree.folder_of(&uid).is_some() {
-                self.dirty.insert(Holder::Pod(uid.clone()));
+                self.limits.dirty.insert(Holder::Pod(uid.clone()));
             }
             self.pods.remove(&uid);
             self.api.deleted.remove(&uid);
-            let failed =
-                self.records.remove(&self.effects, &uid).err().map(|error| error.to_string());
-            self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
+            let failed = self
+                .limits
+                .records
+                .remove(&self.effects, &uid)
+                .err()
+                .map(|error| error.to_string());
+            self.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
         }
         let key = odd.label();
         if self.api.unreadable.get(&key) != Some(&odd) {

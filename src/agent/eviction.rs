@@ -80,6 +80,8 @@ pub(super) struct Eviction {
     alert_until: Monotonic,
     trigger: StallTrigger,
     pressed: Pressed,
+    /// The reason that holds evictions back, for the status line.
+    pub(super) status: Option<String>,
     /// The condition announced last.
     condition: Option<Condition>,
 }
@@ -105,6 +107,7 @@ impl Eviction {
             alert_until: Monotonic::default(),
             trigger: StallTrigger::default(),
             pressed: Pressed::default(),
+            status: None,
             condition: None,
         }
     }
@@ -195,14 +198,14 @@ impl<E: Effects> Agent<E> {
         }
         if self.settings.eviction.mode == EvictionMode::Off {
             self.eviction.next = now + self.settings.limits.resync;
-            self.eviction_status = None;
+            self.eviction.status = None;
             self.eviction.wanted.send_replace(false);
             self.announce(None);
             return;
         }
         if self.node.swap_bytes == 0 {
             self.eviction.next = now + self.settings.limits.resync;
-            self.eviction_status = None;
+            self.eviction.status = None;
             self.eviction.wanted.send_replace(false);
             self.announce(Some(no_swap()));
             return;
@@ -315,7 +318,7 @@ impl<E: Effects> Agent<E> {
         self.problem(Trouble::Announce, told.problem);
         if let Some(seen) = told.node {
             self.eviction.node = seen;
-            self.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
+            self.granting.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
             self.check_kubelet_swap();
         }
     }
@@ -416,7 +419,7 @@ impl<E: Effects> Agent<E> {
             }
             (None, true) => None,
         };
-        self.eviction_status = status;
+        self.eviction.status = status;
         if let Some(victim) = verdict.evict {
             self.evict(victim);
         }

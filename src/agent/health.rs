@@ -112,13 +112,13 @@ impl<E: Effects> Agent<E> {
     /// Returns all current problems, the worst first.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.health.problems.values().cloned().collect();
-        let eviction = self.eviction_status.as_ref();
+        let eviction = self.eviction.status.as_ref();
         problems.extend(eviction.map(|text| Problem::new(Trouble::Eviction, text)));
         problems.extend(self.api.problem());
         // Each pod is logged separately.
         problems.extend(self.api.unreadable().map(|text| Problem::new(Trouble::Pods, text)));
         problems.extend(self.failed_limits());
-        problems.extend(of_limits(&self.state, |holder| {
+        problems.extend(of_limits(&self.limits.state, |holder| {
             self.pod_of(holder).map(|pod| format!("{}/{}", pod.namespace, pod.name))
         }));
         problems.sort_by_key(|problem| problem.about);
@@ -127,8 +127,9 @@ impl<E: Effects> Agent<E> {
 
     /// Describes limits that could not be read or set; each is logged separately.
     fn failed_limits(&self) -> Option<Problem> {
-        let failure = self.failures.values().map(|failure| &failure.text).min()?;
+        let failure = self.limits.failures.values().map(|failure| &failure.text).min()?;
         let mut pods: Vec<String> = self
+            .limits
             .failures
             .keys()
             .filter_map(|holder| self.pod_of(holder))
@@ -136,7 +137,7 @@ impl<E: Effects> Agent<E> {
             .collect();
         pods.sort();
         pods.dedup();
-        let count = self.failures.len();
+        let count = self.limits.failures.len();
         let limits = counted(count, "limit", "limits");
         let text = format!("{limits} cannot be read or set{}: {failure}", named(&pods));
         Some(Problem { pods, ..Problem::new(Trouble::Limits, text) })
@@ -149,7 +150,7 @@ impl<E: Effects> Agent<E> {
             protected: &self.protection.protected,
             settings: &self.settings,
             node: self.node,
-            state: &self.state,
+            state: &self.limits.state,
             pods: self.pods.len(),
             problems: &problems,
         });

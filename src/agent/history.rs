@@ -22,7 +22,8 @@ use crate::{
 const MINUTE: Duration = Duration::from_secs(60);
 /// Number of kinds of repairs that a minute distinguishes; others are summed up.
 const TOLD_APART: usize = 20;
-/// A problem that comes and goes is recorded so often in this time; then it is recorded when it stays.
+/// Number of times that the beginning of a problem is recorded within this period; after that, only
+/// a problem that lasts is recorded.
 const BEGINS: u32 = 12;
 const BEGINS_IN: Duration = Duration::from_secs(3600);
 /// Interval of repairs of a limit that another program keeps changing.
@@ -31,6 +32,8 @@ const CONTENDED: Duration = Duration::from_secs(1);
 /// Events since the last record.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
+    /// What reclaim has learned, until it is handed to the keeper.
+    pub(super) working_sets: Option<history::Learned>,
     next: Monotonic,
     before: Option<Sample>,
     events: Vec<Event>,
@@ -41,7 +44,7 @@ pub(super) struct Recorder {
     worst: Duration,
     api_lost: bool,
     troubles: BTreeSet<&'static str>,
-    /// Since when, and how often each began.
+    /// For each problem, the start of the period and the number of its beginnings in it.
     begun: BTreeMap<&'static str, (Monotonic, u32)>,
 }
 
@@ -123,11 +126,12 @@ impl<E: Effects> Agent<E> {
     }
 
     fn keep(&mut self, minute: Option<Minute>) {
-        if minute.is_none() && self.recorder.events.is_empty() {
+        let working_sets = self.recorder.working_sets.take();
+        if minute.is_none() && self.recorder.events.is_empty() && working_sets.is_none() {
             return;
         }
         let events = std::mem::take(&mut self.recorder.events);
-        let problem = self.effects.keep(history::News { minute, events });
+        let problem = self.effects.keep(history::News { minute, events, working_sets });
         self.problem(Trouble::History, problem);
     }
 
@@ -175,7 +179,7 @@ impl<E: Effects> Agent<E> {
         for ((pod, level, found), count) in std::mem::take(&mut recorder.repairs) {
             recorder.tell(What::Repaired { pod, level, found, count });
         }
-        let containers = self.state.containers().count();
+        let containers = self.limits.state.containers().count();
         let minute = Minute {
             at: epoch(),
             ram_bytes: sample.ram_bytes,

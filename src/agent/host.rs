@@ -59,8 +59,8 @@ impl<E: Effects> Agent<E> {
         let missing = if cgroup2 { swap_control(&self.roots).lacks() } else { Some(missing) };
         // A new cgroup has no such file for a moment.
         let lacking: BTreeSet<ContainerId> = self.tree.without_limit().cloned().collect();
-        let for_long = lacking.intersection(&self.without_limit).count();
-        self.without_limit = lacking;
+        let for_long = lacking.intersection(&self.limits.without_limit).count();
+        self.limits.without_limit = lacking;
         let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
         self.problem(Trouble::Cgroup, missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
@@ -76,7 +76,7 @@ impl<E: Effects> Agent<E> {
         self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
         self.check_kubelet();
         // A running kubelet is its own source.
-        if self.kubelet.is_by_unit() {
+        if self.granting.kubelet.is_by_unit() {
             self.ask_for_kubelet();
         }
         self.check_pods();
@@ -158,13 +158,15 @@ impl<E: Effects> Agent<E> {
 
     /// Reads the kubelet's configuration for swap, which decides which program grants.
     pub(super) fn check_kubelet(&mut self) {
-        let config = match self.kubelet.config(&self.roots, &self.settings) {
+        let config = match self.granting.kubelet.config(&self.roots, &self.settings) {
             Ok(config) => config,
             Err(error) => {
                 // The granting program stays the same. If the agent's own configuration decides,
                 // the kubelet's is not needed.
-                if self.settings.grants == Grants::Auto && self.configured.0 == Grants::Agent {
-                    self.grants_now(self.configured.clone());
+                if self.settings.grants == Grants::Auto
+                    && self.granting.configured.0 == Grants::Agent
+                {
+                    self.grants_now(self.granting.configured.clone());
                 }
                 let text = match self.settings.grants {
                     Grants::Auto => format!(
@@ -186,15 +188,16 @@ impl<E: Effects> Agent<E> {
                 None
             }
         });
-        self.kubelet_swap.kubelet_is(process, self.node.swap_bytes, self.now());
-        self.grants_now(in_force(self.configured.clone(), config.as_ref()));
+        self.granting.kubelet_swap.kubelet_is(process, self.node.swap_bytes, self.now());
+        self.grants_now(in_force(self.granting.configured.clone(), config.as_ref()));
         let known = config.as_ref().map(acted_on).unwrap_or_default();
         if self.publisher.kubelet != known {
             self.publisher.kubelet = known;
             self.published_is_stale();
         }
-        let otherwise =
-            config.as_ref().and_then(|config| grants_otherwise(self.configured.clone(), config));
+        let otherwise = config
+            .as_ref()
+            .and_then(|config| grants_otherwise(self.granting.configured.clone(), config));
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
         self.problem_is(
@@ -205,7 +208,7 @@ impl<E: Effects> Agent<E> {
                         .with_remedy(commands_to_set(config, origin, key, value, flag))
                 };
                 let (behavior, fail_swap_on) = (&config.swap_behavior, &config.fail_swap_on);
-                let wanted = match self.configured.0 {
+                let wanted = match self.granting.configured.0 {
                     Grants::Kubelet => "LimitedSwap",
                     Grants::Agent | Grants::Auto => "NoSwap",
                 };
@@ -263,8 +266,8 @@ impl<E: Effects> Agent<E> {
     }
 
     pub(super) fn kubelet_unit_is(&mut self, unit: Option<kubelet::Service>) {
-        if self.kubelet.unit != unit {
-            self.kubelet.unit = unit;
+        if self.granting.kubelet.unit != unit {
+            self.granting.kubelet.unit = unit;
             self.check_kubelet();
         }
     }
@@ -291,7 +294,7 @@ impl<E: Effects> Agent<E> {
                     "the kubelet sets swap limits; the agent compares and repairs them",
                 Grants::Agent | Grants::Auto => "the agent sets swap limits",
             },
-            self.configured.0.word()
+            self.granting.configured.0.word()
         ));
         self.check_hook();
         self.published_is_stale();
@@ -302,7 +305,7 @@ impl<E: Effects> Agent<E> {
         if self.settings.grants != Grants::Kubelet {
             return (self.node, true);
         }
-        let (swap_bytes, certain) = self.kubelet_swap.bytes(self.node.swap_bytes);
+        let (swap_bytes, certain) = self.granting.kubelet_swap.bytes(self.node.swap_bytes);
         (NodeMemory { swap_bytes, ..self.node }, certain)
     }
 
@@ -310,11 +313,11 @@ impl<E: Effects> Agent<E> {
     pub(super) fn check_kubelet_swap(&mut self) {
         let by_kubelet = self.settings.grants == Grants::Kubelet;
         let (NodeMemory { swap_bytes, .. }, _) = self.granted_from();
-        if self.granted_from_bytes != swap_bytes {
-            self.granted_from_bytes = swap_bytes;
+        if self.granting.granted_from_bytes != swap_bytes {
+            self.granting.granted_from_bytes = swap_bytes;
             self.everything_is_dirty();
         }
-        let outdated = self.kubelet_swap.is_outdated(self.node.swap_bytes);
+        let outdated = self.granting.kubelet_swap.is_outdated(self.node.swap_bytes);
         self.problem(Trouble::KubeletSwap, outdated.filter(|_| by_kubelet));
     }
 
@@ -337,15 +340,16 @@ impl<E: Effects> Agent<E> {
         let lost: BTreeSet<PodUid> = match self.api.is_fresh() {
             // Without a current list of pods, those that were lost stay so until their cgroup is
             // found.
-            false => self.lost.keys().filter(|uid| !has_cgroup(uid)).cloned().collect(),
+            false => self.limits.lost.keys().filter(|uid| !has_cgroup(uid)).cloned().collect(),
             true => without_cgroup(&self.pods, has_cgroup),
         };
-        self.lost.retain(|uid, _| lost.contains(uid) && self.pods.contains_key(uid));
+        self.limits.lost.retain(|uid, _| lost.contains(uid) && self.pods.contains_key(uid));
         let lost = lost.into_iter().filter(|uid| self.pods.contains_key(uid)).collect::<Vec<_>>();
         for uid in lost {
-            self.lost.entry(uid).or_insert(now);
+            self.limits.lost.entry(uid).or_insert(now);
         }
-        let count = self.lost.values().filter(|since| now.since(**since) >= LOST_AFTER).count();
+        let count =
+            self.limits.lost.values().filter(|since| now.since(**since) >= LOST_AFTER).count();
         let text = (count > 0).then(|| lost_pods(count, self.roots.pods()));
         self.problem(Trouble::LostPods, text);
     }

@@ -6,11 +6,13 @@ mod control;
 mod effects;
 mod events;
 mod eviction;
+mod granting;
 mod health;
 mod history;
 mod hook;
 mod host;
 mod late_swap;
+mod limits;
 mod pass;
 mod protection;
 mod publish;
@@ -22,10 +24,7 @@ mod suspend;
 mod timers;
 mod victim;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::{
@@ -35,16 +34,18 @@ use tokio::{
 
 use effects::{Effects, Live, Shared};
 use events::{Event, Events};
+use granting::Granting;
+use limits::Limits;
 
 use crate::{
     act::DryRun,
     act::records::Records,
-    config::settings::{GrantSettings, Grants, Settings},
-    decide::{kubelet_swap::KubeletSwap, state::State, tunables::Tunable},
+    config::settings::{Grants, Settings},
+    decide::tunables::Tunable,
     messages,
     model::{
-        host::{Holder, Monotonic, NodeMemory},
-        pod::{ContainerId, PodUid, Pods},
+        host::{Monotonic, NodeMemory},
+        pod::Pods,
         trouble::Trouble,
     },
     observe::{
@@ -73,11 +74,7 @@ const FIRST_PROTECTION: Duration = Duration::from_secs(10);
 struct Agent<E> {
     roots: Roots,
     settings: Settings,
-    /// As configured; the kubelet's configuration decides which are in force.
-    configured: (Grants, GrantSettings),
-    /// The swap that the kubelet shares out.
-    kubelet_swap: KubeletSwap,
-    granted_from_bytes: u64,
+    granting: Granting,
     effects: E,
     events: Events,
     started: Instant,
@@ -85,11 +82,8 @@ struct Agent<E> {
     pods: Pods,
     api: api::Api,
     tree: Tree,
-    state: State,
-    /// Holders to compare with their grant.
-    dirty: BTreeSet<Holder>,
+    limits: Limits,
     timers: timers::Timers,
-    records: Records,
     notifier: Notifier,
     verbosity: Verbosity,
     /// The last report of the slices' guard, and its copy of the settings.
@@ -100,20 +94,10 @@ struct Agent<E> {
     /// The changes of watermarks last requested from wasp-swap.service.
     alignment: Vec<Tunable>,
     eviction: eviction::Eviction,
-    eviction_status: Option<String>,
     suspend: suspend::Suspend,
     reclaim: reclaim::Reclaim,
     publisher: publish::Publisher,
     recorder: history::Recorder,
-    /// Start of the current pass, or of the last one.
-    pass_began: Monotonic,
-    /// Holders whose limit could not be read or set.
-    failures: HashMap<Holder, pass::Failure>,
-    kubelet: kubelet::Kubelet,
-    /// Containers without a `memory.swap.max` at the last look.
-    without_limit: BTreeSet<ContainerId>,
-    /// Running pods without a cgroup, and since when.
-    lost: BTreeMap<PodUid, Monotonic>,
     health: health::Health,
 }
 
@@ -155,9 +139,7 @@ impl<E: Effects> Agent<E> {
         let suspend = suspend::Suspend::new(effects.suspended(&roots));
         Ok(Self {
             roots,
-            configured: (settings.grants, settings.grant.clone()),
-            kubelet_swap: KubeletSwap::default(),
-            granted_from_bytes: node.swap_bytes,
+            granting: Granting::new((settings.grants, settings.grant.clone()), node.swap_bytes),
             // Until the kubelet's configuration is read.
             settings: Settings { grants: Grants::Auto, ..settings },
             effects,
@@ -167,10 +149,8 @@ impl<E: Effects> Agent<E> {
             pods,
             api: api::Api::default(),
             tree,
-            state: State::default(),
-            dirty: found.touched,
+            limits: Limits::new(records, found.touched),
             timers: timers::Timers::default(),
-            records,
             notifier: Notifier::default(),
             verbosity,
             protection: protection::Report::default(),
@@ -180,15 +160,9 @@ impl<E: Effects> Agent<E> {
             reclaim: reclaim::Reclaim::default(),
             alignment: Vec::new(),
             eviction,
-            eviction_status: None,
             suspend,
             publisher: publish::Publisher::default(),
             recorder: history::Recorder::default(),
-            pass_began: Monotonic::default(),
-            failures: HashMap::new(),
-            kubelet: kubelet::Kubelet::default(),
-            without_limit: BTreeSet::new(),
-            lost: BTreeMap::new(),
             health: health::Health::default(),
         })
     }
@@ -204,7 +178,7 @@ impl<E: Effects> Agent<E> {
         let swap = swap_watch(&self.roots);
         let mounts = mount_watch(&self.roots);
         let mut alarm = Alarm::new();
-        self.kubelet.unit = kubelet::service(&self.roots).await;
+        self.granting.kubelet.unit = kubelet::service(&self.roots).await;
         // Before anything is published or set.
         self.check_kubelet();
         self.effects.begin(&Shared {
@@ -256,7 +230,7 @@ impl<E: Effects> Agent<E> {
                     self.read_node();
                 }
                 changed = self.installed.changed() => {
-                    changed.context("the kernel's notifications of the hooks folder failed")?;
+                    changed.context("the kernel's notifications of the hooks directory failed")?;
                     self.check_hook();
                     self.check_rivals();
                 }
@@ -301,7 +275,12 @@ impl<E: Effects> Agent<E> {
     /// Returns the time of the next look if there is no event.
     fn next(&self) -> Monotonic {
         let silence = self.settings.suspend.longest_silence;
-        let sometimes = [self.suspend.next(silence), self.publication(), self.installed.next()];
+        let sometimes = [
+            self.limits.next(),
+            self.suspend.next(silence),
+            self.publication(),
+            self.installed.next(),
+        ];
         let next = self
             .timers
             .next()
@@ -363,16 +342,12 @@ impl<E: Effects> Agent<E> {
 
     fn cgroups_changed(&mut self, changes: Changes) {
         for id in &changes.gone {
-            self.dirty.remove(id);
-            self.state.forget(id);
-            self.failures.remove(id);
-            self.timers.again.forget(id);
-            self.timers.deaf.forget(id);
+            self.limits.forget(id);
         }
         if !changes.gone.is_empty() {
             self.forget_pods_that_left();
         }
-        self.dirty.extend(changes.touched);
+        self.limits.dirty.extend(changes.touched);
         let deaf = self.tree.deaf();
         if deaf.is_some() {
             self.timers.resync = self.timers.resync.min(self.now() + DEAF);
@@ -382,10 +357,10 @@ impl<E: Effects> Agent<E> {
 
     fn time_passed(&mut self) {
         let now = self.now();
-        self.dirty.extend(self.timers.again.due(now));
-        for id in self.timers.deaf.due(now) {
+        self.limits.dirty.extend(self.limits.again.due(now));
+        for id in self.limits.deaf.due(now) {
             self.tree.listen(&id);
-            self.dirty.insert(id);
+            self.limits.dirty.insert(id);
         }
         if self.timers.resync <= now {
             self.resync();
@@ -399,7 +374,7 @@ impl<E: Effects> Agent<E> {
         let mut changes = Changes::default();
         self.tree.scan(&mut changes);
         self.cgroups_changed(changes);
-        self.dirty.extend(self.tree.owners());
+        self.limits.dirty.extend(self.tree.owners());
         self.record_the_rest();
         self.read_node();
         self.check_host();
@@ -408,7 +383,7 @@ impl<E: Effects> Agent<E> {
         let pause = self.settings.limits.resync;
         let pause = if self.tree.deaf().is_some() { pause.min(DEAF) } else { pause };
         // Then pods without a cgroup may have one, or are reported.
-        let pause = if self.lost.is_empty() { pause } else { pause.min(host::LOST_AFTER) };
+        let pause = if self.limits.lost.is_empty() { pause } else { pause.min(host::LOST_AFTER) };
         self.timers.resync = self.now() + pause;
         self.published_is_stale();
         self.notifier.alive();

@@ -26,27 +26,17 @@ use crate::{
 /// Interval for retrying a limit that could not be read or written.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A limit that could not be read or set.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// The text that was logged.
-    pub(super) text: String,
-    times: u64,
-    /// `None` if it could not be read.
-    to: Option<SwapMax>,
-}
-
 impl<E: Effects> Agent<E> {
     /// Observes the dirty holders, decides, and acts.
     pub(super) fn pass(&mut self, thorough: bool) {
-        if self.dirty.is_empty() {
+        if self.limits.dirty.is_empty() {
             return;
         }
         let began = self.started.elapsed();
         let (facts, slices) = self.observe();
         let levels = facts.iter().map(|facts| facts.levels.len()).sum::<usize>();
         self.recorder.verified(levels + slices.len());
-        self.pass_began = Monotonic(began);
+        self.limits.pass_began = Monotonic(began);
         let (node, swap_is_certain) = self.granted_from();
         let snapshot = Snapshot {
             node,
@@ -62,11 +52,11 @@ impl<E: Effects> Agent<E> {
             .iter()
             .filter(|facts| !thorough && matches!(facts.role, Role::Container(_)))
             .map(|facts| Holder::Container(facts.id.clone()))
-            .filter(|owner| self.state.get(owner).is_none())
+            .filter(|owner| self.limits.state.get(owner).is_none())
             .collect();
-        let state = std::mem::take(&mut self.state);
+        let state = std::mem::take(&mut self.limits.state);
         let (state, decision) = decide(&self.settings, snapshot, state, now);
-        self.state = state;
+        self.limits.state = state;
         tracing::debug!(
             containers = facts.len(),
             pods = slices.len(),
@@ -98,7 +88,7 @@ impl<E: Effects> Agent<E> {
     fn observe(&mut self) -> (Vec<ContainerFacts>, Vec<PodFacts>) {
         let (mut containers, mut pods) = (Vec::new(), Vec::new());
         let mut of_pods: BTreeSet<PodUid> = BTreeSet::new();
-        for owner in std::mem::take(&mut self.dirty) {
+        for owner in std::mem::take(&mut self.limits.dirty) {
             match &owner {
                 Holder::Container(id) => {
                     let uid = self.tree.pod_of(id).cloned();
@@ -121,10 +111,10 @@ impl<E: Effects> Agent<E> {
 
     fn observed<T>(&mut self, owner: Holder, found: Result<Option<T>, FileError>) -> Option<T> {
         // This look schedules the next one again if needed.
-        self.timers.again.forget(&owner);
+        self.limits.again.forget(&owner);
         match found {
             Ok(found) => {
-                if self.failures.get(&owner).is_some_and(|failure| failure.to.is_none()) {
+                if self.limits.is_unread(&owner) {
                     self.limit_works(&owner);
                 }
                 found
@@ -132,7 +122,7 @@ impl<E: Effects> Agent<E> {
             Err(error) => {
                 let text = format!("{error}; its limit is not known, trying again");
                 self.limit_failed(&owner, None, text);
-                self.timers.again.at(self.now() + RETRY, owner);
+                self.limits.again.at(self.now() + RETRY, owner);
                 None
             }
         }
@@ -153,7 +143,7 @@ impl<E: Effects> Agent<E> {
                         Ok(Written::Already | Written::Gone) => self.limit_works(&owner),
                         Err(error) => {
                             self.limit_failed(&owner, Some(to), format!("{error}; trying again"));
-                            self.timers.again.at(self.now() + RETRY, owner);
+                            self.limits.again.at(self.now() + RETRY, owner);
                         }
                     }
                 }
@@ -163,20 +153,17 @@ impl<E: Effects> Agent<E> {
             self.tell(&notice);
         }
         for (at, owner) in decision.again {
-            self.timers.again.at(at, owner);
+            self.limits.again.at(at, owner);
         }
         for (until, owner) in decision.deaf_until {
             self.tree.deafen(&owner);
-            self.timers.deaf.at(until, owner);
+            self.limits.deaf.at(until, owner);
         }
     }
 
     /// Logs a failure once, and counts it from then on.
     fn limit_failed(&mut self, owner: &Holder, to: Option<SwapMax>, text: String) {
-        let times = self.failures.get(owner).map_or(0, |failure| failure.times) + 1;
-        let failure = Failure { text: text.clone(), times, to };
-        let before = self.failures.insert(owner.clone(), failure);
-        if before.is_some_and(|before| before.text == text) {
+        if !self.limits.failed(owner, to, &text) {
             return;
         }
         let pod = self.pod_of(owner);
@@ -192,7 +179,7 @@ impl<E: Effects> Agent<E> {
     }
 
     fn limit_works(&mut self, owner: &Holder) {
-        let Some(Failure { times: failures, .. }) = self.failures.remove(owner) else { return };
+        let Some(failures) = self.limits.works(owner) else { return };
         let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
         let whose = match owner {
@@ -223,9 +210,9 @@ impl<E: Effects> Agent<E> {
         Counters::add(&mut self.publisher.counters.limits_written, cause.word());
         let pod = self.pod_of(owner);
         let (namespace, name) = names(pod.as_deref());
-        let state = self.state.get(owner);
+        let state = self.limits.state.get(owner);
         let contended = state.is_some_and(|state| state.contended);
-        let took = self.started.elapsed().saturating_sub(self.pass_began.0);
+        let took = self.started.elapsed().saturating_sub(self.limits.pass_began.0);
         let whose = (&*format!("{namespace}/{name}"), &*level.to_string(), from);
         self.recorder.written(cause, whose, took, contended);
         if cause == Cause::Drift && state.is_some_and(|state| state.contended) {
@@ -337,10 +324,10 @@ impl<E: Effects> Agent<E> {
             }
             Err(error) => self.problem(Trouble::Systemd, Some(error.to_string())),
         }
-        self.state.systemd_answered(&owner, asked, outcome.is_ok(), now);
+        self.limits.state.systemd_answered(&owner, asked, outcome.is_ok(), now);
         // cgroupfs shows the effect of systemd's answer, and a rejection is retried later.
-        if self.state.get(&owner).is_some() {
-            self.dirty.insert(owner);
+        if self.limits.state.get(&owner).is_some() {
+            self.limits.dirty.insert(owner);
         }
     }
 
@@ -381,7 +368,7 @@ impl<E: Effects> Agent<E> {
     }
 
     pub(super) fn everything_is_dirty(&mut self) {
-        self.dirty.extend(self.tree.owners());
+        self.limits.dirty.extend(self.tree.owners());
         for pod in self.pods.values().cloned().collect::<Vec<_>>() {
             self.record(&pod);
         }
@@ -402,14 +389,14 @@ impl<E: Effects> Agent<E> {
             })
             .collect();
         // All failed records give one problem.
-        let _ = self.records.save(&self.effects, pod, grants);
-        self.problem(Trouble::Records, self.records.trouble());
+        let _ = self.limits.records.save(&self.effects, pod, grants);
+        self.problem(Trouble::Records, self.limits.records.trouble());
     }
 
     /// Publishes records that could not be written before.
     pub(super) fn record_the_rest(&mut self) {
         let rest: Vec<_> =
-            self.records.unwritten().filter_map(|uid| self.pods.get(uid)).cloned().collect();
+            self.limits.records.unwritten().filter_map(|uid| self.pods.get(uid)).cloned().collect();
         rest.iter().for_each(|pod| self.record(pod));
     }
 
@@ -427,9 +414,13 @@ impl<E: Effects> Agent<E> {
         for uid in left {
             self.api.deleted.remove(&uid);
             self.pods.remove(&uid);
-            let failed =
-                self.records.remove(&self.effects, &uid).err().map(|error| error.to_string());
-            self.problem(Trouble::Records, failed.or_else(|| self.records.trouble()));
+            let failed = self
+                .limits
+                .records
+                .remove(&self.effects, &uid)
+                .err()
+                .map(|error| error.to_string());
+            self.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
         }
     }
 }

@@ -253,7 +253,7 @@ impl<E: Effects> Agent<E> {
 
     fn containers(&self) -> published::Containers {
         let mut sum = published::Containers::default();
-        for (_, container) in self.state.containers() {
+        for (_, container) in self.limits.state.containers() {
             sum.count += 1;
             match container.grant.swap_max {
                 SwapMax::ZERO => {}
@@ -267,7 +267,7 @@ impl<E: Effects> Agent<E> {
             sum.above_grant += usize::from(container.above);
         }
         // Memory outside of containers counts too.
-        let of_pods = self.state.pods().map(|(_, pod)| pod.used_bytes).sum();
+        let of_pods = self.limits.state.pods().map(|(_, pod)| pod.used_bytes).sum();
         sum.used_bytes = sum.used_bytes.max(of_pods);
         sum
     }

@@ -7,11 +7,8 @@ use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
     act::reclaim::{Answer, Request},
     config::settings::ReclaimMode,
-    decide::reclaim::{
-        INTERVAL, News, Reclaim as Control, Step,
-        history::{Needs, WorkingSets},
-        pods,
-    },
+    decide::reclaim::{INTERVAL, News, Reclaim as Control, Step, history::Needs, pods},
+    history::Learned,
     messages,
     model::trouble::Trouble,
     model::{
@@ -25,7 +22,6 @@ use crate::{
         cgroup::Cgroup,
         reclaim::{is_supported, pod_memory, queued_millis, swap_disks},
     },
-    state::StateFile,
 };
 
 /// Interval for finding the swap's disks.
@@ -42,8 +38,6 @@ pub(super) struct Reclaim {
     disks_read: Option<Monotonic>,
     queued: Option<(Monotonic, u64)>,
     counters: published::ReclaimCounters,
-    /// Working sets over days; `None` until they are read.
-    history: Option<WorkingSets>,
     history_written: Option<Monotonic>,
 }
 
@@ -122,36 +116,27 @@ impl<E: Effects> Agent<E> {
         self.published_is_stale();
     }
 
-    /// Saves each pod's working set, for `wasp-agent advise` on a later day.
+    /// Saves each pod's working set, for `wasp-agent advise` on a later day. The history's thread
+    /// writes it.
     fn remember_working_sets(&mut self, looks: &[Look], at: Monotonic) {
         if self.reclaim.history_written.is_some_and(|then| at.since(then) < HISTORY) {
             return;
         }
-        self.reclaim.history_written = Some(at);
-        let mut history = match self.reclaim.history.take() {
-            Some(history) => history,
-            None => match StateFile::<WorkingSets>::new(&self.roots).load() {
-                Ok(found) => found.unwrap_or_default(),
-                Err(error) => {
-                    // It only serves advice, so keep the file unchanged.
-                    tracing::debug!("{error}");
-                    return;
-                }
-            },
-        };
-        let epoch = jiff::Timestamp::now().as_second();
-        for look in looks {
-            let known = self.reclaim.control.working_set(&look.uid).zip(look.memory.as_ref());
-            let Some((working_set_bytes, memory)) = known else { continue };
-            let (namespace, name) = self.names_of(&look.uid);
+        let known = looks.iter().filter_map(|look| {
+            let working_set_bytes = self.reclaim.control.working_set(&look.uid)?;
+            let memory = look.memory.as_ref()?;
             let whole_bytes = memory.current_bytes.saturating_add(memory.swap_bytes);
-            let needs = Needs { working_set_bytes, whole_bytes };
-            history.learn(epoch, &format!("{namespace}/{name}"), needs);
+            let (namespace, name) = self.names_of(&look.uid);
+            Some((format!("{namespace}/{name}"), Needs { working_set_bytes, whole_bytes }))
+        });
+        let pods: Vec<(String, Needs)> = known.collect();
+        // At first no pod has been asked for anything.
+        if pods.is_empty() {
+            return;
         }
-        if let Err(error) = crate::act::save(&self.effects, &self.roots, &history) {
-            tracing::debug!("{error}");
-        }
-        self.reclaim.history = Some(history);
+        self.reclaim.history_written = Some(at);
+        let at = jiff::Timestamp::now().as_second();
+        self.recorder.working_sets = Some(Learned { at, pods });
     }
 
     fn stop_reclaim(&mut self) {

@@ -36,7 +36,7 @@ impl<E: Effects> Agent<E> {
                     || settings.eviction.opt_out_annotations
                         != self.settings.eviction.opt_out_annotations;
                 self.guards_settings.send_replace(settings.clone());
-                self.configured = (settings.grants, settings.grant.clone());
+                self.granting.configured = (settings.grants, settings.grant.clone());
                 // The granting program is decided below; if the kubelet's configuration cannot be
                 // read, it stays the same.
                 let grants = self.settings.grants;
@@ -46,7 +46,7 @@ impl<E: Effects> Agent<E> {
                 };
                 self.settings = Settings { grants, grant, ..settings };
                 self.eviction.look_now();
-                self.kubelet.forget();
+                self.granting.kubelet.forget();
                 self.ask_for_kubelet();
                 self.reclaim.look_now();
                 self.check_kubelet();

@@ -11,7 +11,11 @@ use crate::{
         freeze::{self, Orders},
         node::{About, PodReference},
     },
-    decide::suspend::{Room, Suspensions, Wake, is_near, plan, refuse},
+    decide::{
+        grant::grant_by_role,
+        sleepers::{lendable, may_borrow},
+        suspend::{Room, Suspensions, Wake, is_near, plan, refuse},
+    },
     errors::FileError,
     messages,
     model::trouble::Trouble,
@@ -19,8 +23,8 @@ use crate::{
         host::{Holder, Manager, Monotonic, Role},
         pod::{Pod, PodUid},
         published,
-        suspend::{Candidate, Reply, Request, Stage, Suspended, Usage},
-        swap::SwapMax,
+        suspend::{Candidate, Reply, Request, Sleeper, Stage, Suspended, Usage},
+        swap::{SwapMax, human_bytes},
     },
     observe::node,
     roots::Roots,
@@ -126,7 +130,7 @@ impl Suspend {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// What suspended pods have in swap.
+    /// Returns the memory of suspended pods in swap, in bytes.
     pub(super) fn swap_bytes(&self) -> u64 {
         self.published().iter().map(|pod| pod.swap_bytes).sum()
     }
@@ -235,6 +239,12 @@ impl<E: Effects> Agent<E> {
             pod_swap_bytes: level.as_ref().map_or(0, |level| level.swap_used_bytes),
             free_swap_bytes,
             swap_bytes: self.node.swap_bytes,
+            lendable_bytes: lendable(
+                &self.settings,
+                &self.suspend.pods,
+                &self.limits.state,
+                self.node.swap_bytes,
+            ),
         };
         Ok(plan(&self.settings.suspend, &pod, candidates, room, since_boot()))
     }
@@ -242,11 +252,14 @@ impl<E: Effects> Agent<E> {
     /// Returns the pod's running containers, without its sandbox.
     fn candidates(&mut self, pod: &Arc<Pod>) -> Result<Vec<Candidate>, String> {
         let ids: Vec<_> = self.tree.of_pod(&pod.uid).cloned().collect();
+        let (rules, (node, _)) = (self.settings.grant_rules(), self.granted_from());
         let mut candidates = Vec::with_capacity(ids.len());
         for id in ids {
             let facts = self.tree.facts(&id, Some(pod)).map_err(|error| error.to_string())?;
             let Some(facts) = facts else { continue };
-            let Role::Container(name) = facts.role else { continue };
+            let Role::Container(name) = &facts.role else { continue };
+            let grant = grant_by_role(&rules, &node, Some(pod), &facts.role);
+            let (name, may_borrow) = (name.clone(), may_borrow(pod, name, &grant));
             let Some(inode) = facts.levels.first().map(|level| level.inode) else { continue };
             let usage = freeze::usage(&self.roots, &facts.path, inode)
                 .map_err(|error| format!("cannot read {}: {error}", facts.path.display()))?;
@@ -264,6 +277,7 @@ impl<E: Effects> Agent<E> {
                 inode,
                 starting: facts.starting,
                 swap_max: swap_max.unwrap_or(SwapMax::ZERO),
+                may_borrow,
                 usage,
             });
         }
@@ -273,7 +287,9 @@ impl<E: Effects> Agent<E> {
     /// Marks the pod's limits for comparison, because they depend on the stage of the suspension.
     fn limits_changed(&mut self, suspended: &Suspended) {
         let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
-        self.dirty.extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
+        self.limits
+            .dirty
+            .extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
     }
 
     fn is_evicting(&self, uid: &PodUid) -> bool {
@@ -367,7 +383,7 @@ impl<E: Effects> Agent<E> {
             return Err("the pod is not suspended".to_owned());
         };
         let (namespace, name) = (&suspended.namespace, &suspended.name);
-        let text = format!("{namespace}/{name} is resumed: {why}");
+        let text = format!("{namespace}/{name} is resumed: {why}{}", self.still_lent(&suspended));
         if let Some(Falling { orders, answer, .. }) = self.suspend.falling.remove(uid) {
             orders.stop();
             let text = format!("{namespace}/{name} was not suspended: {why}");
@@ -393,6 +409,26 @@ impl<E: Effects> Agent<E> {
         }
         self.published_is_stale();
         Ok(text)
+    }
+
+    /// What of the reserve a pod that wakes has in swap.
+    fn still_lent(&self, suspended: &Suspended) -> String {
+        let beyond = |sleeper: &Sleeper| {
+            let Some(SwapMax::Bytes(limit)) = sleeper.swap_max.filter(|_| sleeper.lent_bytes > 0)
+            else {
+                return 0;
+            };
+            let usage = freeze::usage(&self.roots, &sleeper.path, sleeper.inode).ok().flatten();
+            usage.map_or(0, |usage| usage.swap_bytes.saturating_sub(limit))
+        };
+        match suspended.containers.iter().map(beyond).fold(0, u64::saturating_add) {
+            0 => String::new(),
+            bytes => format!(
+                "; {} that suspend.reserve has lent it is still in swap: its limit follows its use down \
+                 to its grant",
+                human_bytes(bytes)
+            ),
+        }
     }
 
     /// Thaws the pod; returns the problem, if there is one.

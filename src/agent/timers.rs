@@ -6,20 +6,13 @@ use crate::model::host::{Holder, Monotonic};
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    /// When to look at a container or a pod again.
-    pub(super) again: Schedule,
-    /// When to watch its limits again.
-    pub(super) deaf: Schedule,
     pub(super) resync: Monotonic,
     pub(super) status: Option<Monotonic>,
 }
 
 impl Timers {
     pub(super) fn next(&self) -> Monotonic {
-        [self.again.next(), self.deaf.next(), self.status]
-            .into_iter()
-            .flatten()
-            .fold(self.resync, Monotonic::min)
+        self.status.map_or(self.resync, |status| status.min(self.resync))
     }
 }
 
@@ -57,7 +50,7 @@ impl Schedule {
         due
     }
 
-    fn next(&self) -> Option<Monotonic> {
+    pub(super) fn next(&self) -> Option<Monotonic> {
         self.order.first().map(|(at, _)| *at)
     }
 }

@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use jiff::{Span, Timestamp, tz::TimeZone};
+use serde::Serialize;
 
 use crate::{
-    decide::history::{borne, recent, summary},
+    decide::{
+        history::{Borne, borne, recent, summary},
+        reclaim::history::{Advice, WorkingSets},
+    },
     history::{self, History},
     report::{history as shown, plot},
     roots::Roots,
+    state::StateFile,
 };
 
 #[derive(Debug, Args)]
@@ -84,6 +89,15 @@ pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
     super::print(&text)
 }
 
+/// The JSON of `wasp-agent advise`.
+#[derive(Serialize)]
+struct Advised<'a> {
+    #[serde(flatten)]
+    borne: &'a Borne,
+    /// `null` where reclaim has measured nothing.
+    working_sets: Option<Advice>,
+}
+
 pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     let (history, mut notes) = read(roots)?;
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
@@ -91,16 +105,26 @@ pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     match history.minutes.len() - minutes.len() {
         0 => {}
         count => notes.push(format!(
-            "{count} records are left out: they are older than 14 days, or of a later time than now (a \
-             clock that was wrong)"
+            "skipped {}: older than 14 days, or later than now (the clock was wrong)",
+            counted(count, "record", "records")
         )),
     }
     let borne = borne(&minutes);
+    let mut notes = notes;
+    let working_sets = match StateFile::<WorkingSets>::new(roots).load() {
+        Ok(found) => found.and_then(|sets| sets.advice()),
+        Err(error) => {
+            notes.push(format!("{error}: what reclaim has measured is left out"));
+            None
+        }
+    };
     if json {
-        return super::print(&(serde_json::to_string(&borne)? + "\n"));
+        let advised = Advised { borne: &borne, working_sets };
+        return super::print(&(serde_json::to_string(&advised)? + "\n"));
     }
     let notes = notes.iter().fold(String::new(), |all, note| all + "Note: " + note + "\n");
-    super::print(&(notes + &shown::advice(&borne)))
+    let measured = working_sets.as_ref().map_or_else(String::new, shown::measured);
+    super::print(&(notes + &shown::advice(&borne) + &measured))
 }
 
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    decide::history::{BORNE, Borne, EvictionLine, Outage, SEEN_MINUTES, Spread, Summary},
+    decide::{
+        history::{BORNE, Borne, EvictionLine, Outage, SEEN_MINUTES, Spread, Summary},
+        reclaim::history::Advice,
+    },
     model::{history::Minute, swap::human_bytes},
 };
 
@@ -250,6 +253,18 @@ pub fn advice(borne: &Borne) -> String {
     text += "The advice is based on the workloads of that time; other workloads may hold less or \
         use more.\n";
     super::for_terminal(&text)
+}
+
+/// What reclaim has measured, for people.
+pub fn measured(advice: &Advice) -> String {
+    let Advice { days, needs, would_have_held_percent } = advice;
+    format!(
+        "\nReclaim has measured on {}. On the day with the highest need, its pods needed {} of the {} that \
+         they held: memory for them could have been overcommitted up to {would_have_held_percent} % on each of these days.\n",
+        counted(*days as u64, "day", "days"),
+        human_bytes(needs.working_set_bytes),
+        human_bytes(needs.whole_bytes),
+    )
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ fn events() -> Vec<Event> {
         event(304, What::ApiBack),
         event(361, What::eviction("vms/virt-launcher-db-x7k2p", "migrating", why, "")),
         event(370, What::Left { pod: "vms/virt-launcher-db-x7k2p".into() }),
-        event(580, What::Problem { kind: "hook".into(), why: "no folder for hooks".into() }),
+        event(580, What::Problem { kind: "hook".into(), why: "no directory for hooks".into() }),
     ]
 }
 

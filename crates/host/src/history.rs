@@ -14,9 +14,11 @@ use std::{
 };
 
 use crate::{
+    decide::reclaim::history::{Needs, WorkingSets},
     errors::FileError,
     model::history::{self, Event, Kind, Minute, RECORD, RECORDS},
     roots::Roots,
+    state::StateFile,
 };
 
 /// Path of the minutes on the host.
@@ -38,7 +40,7 @@ const fn files(kind: Kind) -> [&'static str; 2] {
 }
 /// When the events of a kind reach this many bytes, they become the previous events.
 const LONGEST: u64 = 96 << 10;
-/// Earlier versions of the agent kept more in a file.
+/// Upper bound of a file, in bytes: earlier versions of the agent kept more.
 const MOST_READ: u64 = 512 << 10;
 pub const FOLDER: &str = "/var/lib/wasp-agent/history";
 
@@ -69,7 +71,7 @@ pub fn record(roots: &Roots, minute: &Minute) -> Result<(), FileError> {
 
 /// Appends events, one per line.
 pub fn append(roots: &Roots, events: &[Event]) -> Result<(), FileError> {
-    // One that cannot be written must not keep the others.
+    // A failure must not keep the others from being written.
     let written = Kind::ALL.map(|kind| {
         let of_kind: Vec<&Event> = events.iter().filter(|e| e.what.kind() == kind).collect();
         append_to(roots, files(kind), &of_kind)
@@ -117,6 +119,26 @@ fn ends_torn(file: &mut File, length: u64) -> io::Result<bool> {
 pub struct News {
     pub minute: Option<Minute>,
     pub events: Vec<Event>,
+    pub working_sets: Option<Learned>,
+}
+
+/// What reclaim knows of the pods at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Seconds since 1970.
+    pub at: i64,
+    /// By `namespace/name`.
+    pub pods: Vec<(String, Needs)>,
+}
+
+/// Adds what was learned to the file of working sets. What cannot be read of it stays as it is.
+pub fn learn(roots: &Roots, learned: &Learned) -> Result<(), FileError> {
+    let file = StateFile::<WorkingSets>::new(roots);
+    let mut known = file.load()?.unwrap_or_default();
+    for (pod, needs) in &learned.pods {
+        known.learn(learned.at, pod, *needs);
+    }
+    file.save(&known)
 }
 
 /// Writes on a separate thread: a hanging disk must not keep the agent from its limits.
@@ -139,10 +161,15 @@ impl Keeper {
         let failure = Arc::new(Mutex::new(None));
         let result = failure.clone();
         std::thread::Builder::new().name("history".to_owned()).spawn(move || {
-            for News { minute, events } in receive {
+            // Learned seldom, so a failure stays until the next time.
+            let mut unlearned = None;
+            for News { minute, events, working_sets } in receive {
                 let written = minute.map_or(Ok(()), |minute| record(&roots, &minute));
                 let written = written.and(append(&roots, &events));
-                let text = written.err().map(|error| error.to_string());
+                if let Some(learned) = working_sets {
+                    unlearned = learn(&roots, &learned).err().map(|error| error.to_string());
+                }
+                let text = written.err().map(|error| error.to_string()).or(unlearned.clone());
                 *result.lock().unwrap_or_else(PoisonError::into_inner) = text;
             }
             drop(end);
@@ -191,7 +218,7 @@ pub fn read(roots: &Roots) -> Result<History, FileError> {
         }
     }
     let (mut events, unreadable) = history::events(&String::from_utf8_lossy(&text));
-    // Those of one file keep their order, whatever the clock did.
+    // Events of one file keep their order, even if the clock went back.
     events.sort_by_key(|event| event.at);
     Ok(History { minutes, events, unreadable })
 }
@@ -237,6 +264,37 @@ mod tests {
     }
 
     #[test]
+    fn working_sets_are_added_up_and_what_cannot_be_read_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let roots = Roots::at(root.path());
+        let learned = |at, working_set_bytes| {
+            let needs = Needs { working_set_bytes, whole_bytes: 400 };
+            Learned { at, pods: vec![("default/vm".to_owned(), needs)] }
+        };
+        learn(&roots, &learned(86_400, 100)).unwrap();
+        // As after a boot: the file is all that is known of the day before.
+        learn(&roots, &learned(2 * 86_400, 50)).unwrap();
+        let file = StateFile::<WorkingSets>::new(&roots);
+        let advice = file.load().unwrap().unwrap().advice().unwrap();
+        assert_eq!((advice.days, advice.would_have_held_percent), (2, 400));
+
+        fs::write(file.path(), "cut").unwrap();
+        let error = learn(&roots, &learned(3 * 86_400, 50)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("cannot use /var/lib/wasp-agent/history/working-sets.json"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "cut");
+        let keeper = Keeper::start(roots.clone()).unwrap();
+        let news = News { working_sets: Some(learned(3 * 86_400, 50)), ..News::default() };
+        assert!(keeper.keep(news) && keeper.keep(News::default()));
+        let failure = keeper.failure.clone();
+        keeper.end();
+        let failure = failure.lock().unwrap().clone();
+        assert_eq!(failure, Some(error), "the next record does not hide it");
+    }
+
+    #[test]
     fn the_files_stay_below_two_megabytes() {
         let root = tempfile::tempdir().unwrap();
         let roots = Roots::at(root.path());
@@ -247,7 +305,7 @@ mod tests {
         }
         let size = |file: &str| fs::metadata(roots.path(file)).map_or(0, |file| file.len());
         let of_kinds: u64 = Kind::ALL.into_iter().flat_map(files).map(size).sum();
-        // What is appended at once may go beyond.
+        // A single append may exceed the bound.
         let all = size(MINUTES) + of_kinds;
         assert!(of_kinds >= LONGEST && all < 2_200_000, "{all}");
         assert_eq!(read(&roots).unwrap().unreadable, 0);

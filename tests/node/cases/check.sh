@@ -64,7 +64,7 @@ is "$status" 1 "these are warnings"
 
 swapoff -a
 run_check
-like "$(finds swap)" '^fail: the node has 0 B of swap, 200.0 MiB are configured' "swap that was switched off is missed"
+like "$(finds swap)" '^fail: the node has 0 B of swap, but 200.0 MiB are configured' "swap that was switched off is missed"
 like "$(finds swap-provisioning)" '^warn: it would switch on' "and it is said what would bring it back"
 is "$status" 2 "that fails"
 systemctl restart wasp-swap

@@ -73,7 +73,7 @@ is "$(modes /run/wasp-agent -type d)" "/run/wasp-agent 755
 /run/wasp-agent/pods 700" "nor is the folder of records"
 is "$(modes /run/wasp-agent -type s | sort)" "/run/wasp-agent/control.sock 600
 /run/wasp-agent/metrics.sock 600" "nor the sockets"
-# Only what happened has a file.
+# Only kinds of events that have happened have a file.
 is "$(modes /var/lib/wasp-agent | grep -vE '/history/(evictions|repairs) 600$')" "/var/lib/wasp-agent 700
 /var/lib/wasp-agent/history 700
 /var/lib/wasp-agent/history/events 600

@@ -10,6 +10,7 @@ api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
 says() { agent_journal | grep -qE "$1"; }
 frozen() { local id unit scope child bundle slice; of "$1"; grep -q 'frozen 1' "$scope/cgroup.events"; }
 runs() { ! frozen "$1"; }
+swap_limit() { local id unit scope child bundle slice; of "$1"; cat "$scope/memory.swap.max"; }
 listed() { wasp-agent suspended --json | jq -e --arg pod "$1" 'any(.[]; .pod == $pod)' >/dev/null; }
 forgotten() { ! listed "$1"; }
 
@@ -71,8 +72,8 @@ check "the command lists it" listed burstable
 systemctl daemon-reload
 check "after a daemon-reload it is frozen still" frozen burstable
 kill -KILL "$(agent_pid)"
-restarted() { systemctl -q is-active wasp-agent && listed burstable; }
-eventually 60 "an agent that was killed has a successor, which knows it" restarted
+restarted() { systemctl -q is-active wasp-agent && listed "$1"; }
+eventually 60 "an agent that was killed has a successor, which knows it" restarted burstable
 check "and it is frozen still" frozen burstable
 check "in RAM as little as before" more_than "$(mib 4)" "$(memory_used burstable)"
 like "$(wasp-agent suspend default/burstable 2>&1 || true)" "suspended already" "it cannot be suspended twice"
@@ -133,6 +134,8 @@ unpaused() {
 eventually 20 "and has filled its memory" filled vm 18
 unpaused False
 paused() { wasp-agent suspend default/vm; }
+holds() { more_than "$(memory_used vm)" "$(mib 18)"; }
+eventually 60 "its launcher holds its memory" holds
 eventually 20 "a paused one is suspended" paused
 check "its launcher is not frozen" runs vm
 check "its memory is in swap" more_than "$(swap_used vm)" "$(mib 10)"
@@ -170,6 +173,21 @@ check "and swap keeps what is to stay free, but for 2 MiB" more_than "$free_now"
 eventually 10 "the pod has its grant again" has_limit big "$(grant 120)"
 check "it is resumed" wasp-agent resume default/big
 check "nothing was killed" lives big
+
+# Swap beyond the grant, for as long as a pod sleeps.
+configure '[suspend]' 'reserve = "30Mi"'
+systemctl reload wasp-agent
+work borrower 40 --request 30Mi --limit 300Mi
+eventually 10 "it has its grant" has_limit borrower "$(grant 30)"
+like "$(wasp-agent suspend default/borrower)" "30.0 MiB lent by suspend.reserve" "a pod is lent swap to sleep"
+check "it holds more than its grant" more_than "$(swap_used borrower)" $(($(grant 30) + $(mib 25)))
+check "but no more than what it was lent" more_than $(($(grant 30) + $(mib 30))) "$(swap_used borrower)"
+kill -KILL "$(agent_pid)"
+eventually 60 "an agent that was killed has a successor" restarted borrower
+check "which leaves its limit" more_than "$(swap_limit borrower)" $(($(grant 30) + $(mib 25)))
+woken borrower
+like "$(</run/said)" "suspend.reserve has lent it is still in swap" "the command reports what is still in swap"
+eventually 60 "its limit is its grant again" has_limit borrower "$(grant 30)"
 
 # Annotations.
 limit() { api patch pods limited --patch '{"metadata":{"annotations":{"swap.wasp.io/limit":"'"$1"'"}}}' >/dev/null; }

@@ -8,18 +8,22 @@ use super::{keys, read::Read, settings::Share};
 pub struct SuspendSettings {
     /// The amount of swap to keep free.
     pub keep_free: Share,
+    /// How much all suspended pods together may have beyond their grants.
+    pub reserve: Share,
     /// The agent wakes suspended pods once the API server has been unreachable for this long.
     pub longest_silence: Duration,
 }
 
 impl SuspendSettings {
     pub(super) fn read(read: Read<'_>) -> Self {
-        let keep_free = read.text("suspend.keep-swap-free");
-        let keep_free = keys::percent(keep_free)
-            .map(Share::Percent)
-            .or_else(|| keys::size(keep_free).map(Share::Bytes));
+        let share = |key| {
+            let text = read.text(key);
+            let percent = keys::percent(text).map(Share::Percent);
+            percent.or_else(|| keys::size(text).map(Share::Bytes)).unwrap_or(Share::Bytes(0))
+        };
         Self {
-            keep_free: keep_free.unwrap_or(Share::Bytes(0)),
+            keep_free: share("suspend.keep-swap-free"),
+            reserve: share("suspend.reserve"),
             longest_silence: read.seconds("suspend.longest-silence-seconds"),
         }
     }

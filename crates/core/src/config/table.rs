@@ -17,7 +17,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Choice(Grants::WORDS),
         default: Default::Text("auto"),
         environment: None,
-        help: "Who sets the containers' swap limits. \"auto\": the kubelet if its configuration \
+        help: "The program that sets the containers' swap limits. \"auto\": the kubelet if its configuration \
             in effect has swapBehavior: LimitedSwap, otherwise the agent. \"agent\": the agent; \
             if the kubelet has LimitedSwap, the agent reports it, and the kubelet's limits \
             apply. \"kubelet\": the kubelet; if it has no LimitedSwap, the agent reports it, \
@@ -315,7 +315,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Choice(EvictionMode::WORDS),
         default: Default::Text("enforce"),
         environment: None,
-        help: "What the agent does under swap pressure. \"enforce\": it evicts one pod at a time. \
+        help: "The action of the agent under swap pressure. \"enforce\": it evicts one pod at a time. \
             \"observe\": it reports which pod it would evict, and why. \"off\": nothing.",
     },
     Key {
@@ -602,6 +602,14 @@ pub const KEYS: &[Key] = &[
             percent of all swap. \"\": a suspended pod may fill it.",
     },
     Key {
+        path: "suspend.reserve",
+        kind: Kind::SizeOrPercent,
+        default: Default::Text(""),
+        environment: None,
+        help: "How much swap suspended pods together may have beyond their grants, as a size or in percent of \
+               all swap. \"\": none. A pod that is resumed loses what it was lent as its memory comes back.",
+    },
+    Key {
         path: "suspend.longest-silence-seconds",
         kind: Kind::Integer { min: 10, max: 3600 },
         default: Default::Integer(60),
@@ -632,9 +640,9 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Float { min: 0.01, max: 10.0 },
         default: Default::Float(0.1),
         environment: None,
-        help: "The agent reclaims nothing from a pod whose processes wait for memory or for a \
-            disk for at least this share of the time (`some` of its pressure files, avg10, \
-            avg60 and since the last look).",
+        help: "The share of the time (`some` of a pod's pressure files, avg10, avg60 and since the \
+            last look) from which on its processes wait too long for memory or a disk. The agent \
+            then reclaims nothing from the pod.",
     },
     Key {
         path: "reclaim.max-refault-percent",

@@ -99,7 +99,7 @@ impl fmt::Display for Reason {
             Self::UnknownPod => f.write_str("its pod is not known (yet)"),
             Self::UnknownContainer => f.write_str("the pod has no such container (yet)"),
             Self::Suspended => f.write_str(
-                "its pod is suspended; free swap (suspend.keep-swap-free) bounds what goes to swap",
+                "its pod is suspended: suspend.reserve and suspend.keep-swap-free decide on its limit",
             ),
             Self::KubeletInDoubt => f.write_str(
                 "the agent raises no limit until it can read the kubelet's \

@@ -185,6 +185,9 @@ impl Pass<'_> {
         let due = |facts: &&'a PodFacts| {
             let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
             let mut grant = pod_grant(&self.settings.grant_rules(), &self.node, pod);
+            if sets_limits(self.settings) {
+                grant.swap_max = snapshot.suspensions.of_pod(&facts.uid, grant.swap_max);
+            }
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
             grant.swap_max = match self.settings.grants == Grants::Auto {
                 // Leave the limit as it is: a kubelet that grants sets none on pods.

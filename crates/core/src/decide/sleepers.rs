@@ -1,15 +1,19 @@
-//! The swap limits of suspended pods. While a pod falls asleep and free swap has no room for all of
-//! its memory, its containers' limits keep the kernel from taking more: the kernel moves up to five
+//! The swap limits of suspended pods. They are lent swap beyond their grants from `suspend.reserve`. While a pod
+//! falls asleep and free swap has no room for all of its memory, its containers' limits keep the kernel from taking more:
+//! the kernel moves up to five
 //! times as much to swap as one write to `memory.reclaim` asks for.
 
 use super::{
     grant::{Grant, Reason},
+    pod_limit::plus,
+    state::State,
     suspend::Suspensions,
+    wish,
 };
 use crate::{
-    config::settings::{Grants, Settings},
+    config::settings::{Grants, Settings, Share},
     model::{
-        pod::ContainerId,
+        pod::{ContainerId, Pod, PodUid},
         suspend::{Sleeper, Stage, Suspended},
         swap::SwapMax,
     },
@@ -25,6 +29,35 @@ pub fn sets_limits(settings: &Settings) -> bool {
     }
 }
 
+/// Whether a container may get swap beyond its grant: it has its whole share, and its owner has not asked for less.
+pub fn may_borrow(pod: &Pod, container: &str, grant: &Grant) -> bool {
+    let asked = wish::of(|key| pod.annotation(key), container).map(|wish| wish.share);
+    matches!(grant.reason, Reason::Limited { .. })
+        && asked.is_none_or(|share| share == Some(Share::Percent(100)))
+}
+
+/// What the reserve may still lend. What containers hold beyond their grants counts: after a resume, memory that
+/// was lent swap may stay there.
+pub fn lendable(
+    settings: &Settings,
+    suspensions: &Suspensions,
+    state: &State,
+    swap_bytes: u64,
+) -> u64 {
+    if !sets_limits(settings) {
+        return 0;
+    }
+    let lent = suspensions.iter().map(Suspended::lent_bytes).fold(0, u64::saturating_add);
+    let reserve = settings.suspend.reserve.of(swap_bytes);
+    reserve.saturating_sub(lent).saturating_sub(state.excess_of_containers())
+}
+
+impl Suspended {
+    pub fn lent_bytes(&self) -> u64 {
+        self.containers.iter().map(|sleeper| sleeper.lent_bytes).fold(0, u64::saturating_add)
+    }
+}
+
 impl Suspensions {
     /// Returns a container's limit while its pod is suspended, if it differs from its `grant`.
     pub(super) fn grant_of(&self, id: &ContainerId, grant: &Grant) -> Option<Grant> {
@@ -36,11 +69,22 @@ impl Suspensions {
         let reason = Reason::Suspended;
         (swap_max != grant.swap_max).then_some(Grant { swap_max, reason })
     }
+
+    /// What a pod's own cgroup may have, which is `granted` without a loan.
+    pub(super) fn of_pod(&self, uid: &PodUid, granted: SwapMax) -> SwapMax {
+        let lent = self.get(uid).map_or(0, Suspended::lent_bytes);
+        if granted == SwapMax::ZERO { granted } else { plus(granted, SwapMax::Bytes(lent)) }
+    }
 }
 
 fn limit(stage: Stage, sleeper: &Sleeper, granted: SwapMax) -> SwapMax {
+    // Whoever gets no swap any more gets none lent.
+    if granted == SwapMax::ZERO {
+        return granted;
+    }
+    let with_loan = plus(granted, SwapMax::Bytes(sleeper.lent_bytes));
     match (stage, sleeper.bound_bytes) {
-        (Stage::Falling, Some(bound)) => granted.min(SwapMax::Bytes(bound)),
-        _ => granted,
+        (Stage::Falling, Some(bound)) => with_loan.min(SwapMax::Bytes(bound)),
+        _ => with_loan,
     }
 }

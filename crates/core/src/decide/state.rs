@@ -135,6 +135,11 @@ impl State {
         (of_containers.saturating_add(outside), targets.saturating_add(outside))
     }
 
+    /// What the containers hold beyond their grants.
+    pub(super) fn excess_of_containers(&self) -> u64 {
+        self.containers.values().map(LimitState::excess).fold(0, u64::saturating_add)
+    }
+
     /// Returns the bytes that the containers of each pod hold beyond their grants.
     pub(super) fn excess_of_pods(&self) -> BTreeMap<&PodUid, u64> {
         let mut of_pods = BTreeMap::new();

@@ -86,6 +86,8 @@ pub struct Room {
     pub pod_swap_bytes: u64,
     pub free_swap_bytes: u64,
     pub swap_bytes: u64,
+    /// What `suspend.reserve` may still lend.
+    pub lendable_bytes: u64,
 }
 
 /// Returns true if more swap traffic could lead to an eviction. `nearest_signal`: the highest ratio
@@ -148,16 +150,21 @@ pub fn plan(
     now: Monotonic,
 ) -> Suspended {
     let kept = settings.keep_free.of(room.swap_bytes);
-    let mut left = room.free_swap_bytes.saturating_sub(kept);
-    left = left.min(rest(room.pod_swap_max, room.pod_swap_bytes));
+    let mut free = room.free_swap_bytes.saturating_sub(kept);
+    let mut left_of_pod = rest(room.pod_swap_max, room.pod_swap_bytes);
+    let mut lendable = room.lendable_bytes;
     let sleepers = candidates.into_iter().map(|candidate| {
-        let Candidate { name, id, unit, path, inode, swap_max, usage, .. } = candidate;
+        let Candidate { name, id, unit, path, inode, swap_max, may_borrow, usage, .. } = candidate;
         let swappable = usage.memory_bytes.saturating_sub(usage.file_bytes);
-        let wanted_bytes = swappable.min(rest(swap_max, usage.swap_bytes));
-        let budget_bytes = wanted_bytes.min(left);
-        left -= budget_bytes;
-        let bound_bytes =
-            (budget_bytes < wanted_bytes).then(|| usage.swap_bytes.saturating_add(budget_bytes));
+        let own = swappable.min(rest(swap_max, usage.swap_bytes));
+        let granted = own.min(left_of_pod);
+        let wanted = if may_borrow { (swappable - granted).min(lendable) } else { 0 };
+        let budget_bytes = granted.saturating_add(wanted).min(free);
+        let lent_bytes = budget_bytes.saturating_sub(granted);
+        (left_of_pod, free) = (left_of_pod - (budget_bytes - lent_bytes), free - budget_bytes);
+        lendable -= lent_bytes;
+        let bound_bytes = (budget_bytes < own.saturating_add(wanted))
+            .then(|| usage.swap_bytes.saturating_add(budget_bytes));
         let container = pod.container(&name);
         let spec = container.map(|container| container.spec).unwrap_or_default();
         let resources = container.map(|container| container.effective()).unwrap_or_default();
@@ -172,6 +179,8 @@ pub fn plan(
             resources,
             budget_bytes,
             bound_bytes,
+            lent_bytes,
+            swap_max: Some(swap_max),
             before,
             after: None,
         }
@@ -185,6 +194,7 @@ pub fn plan(
         vm: pod.virt_launcher,
         since: now,
         resources: pod.resources,
+        swap_max: Some(room.pod_swap_max),
         containers: sleepers.collect(),
     }
 }
@@ -313,6 +323,7 @@ impl Suspended {
                 memory_before_bytes: sleeper.before.memory_bytes,
                 memory_after_bytes: sleeper.after.map_or(expected, |after| after.memory_bytes),
                 swap_bytes: swap.swap_bytes,
+                lent_bytes: sleeper.lent_bytes,
             }
         };
         self.containers.iter().map(row).collect()
@@ -332,8 +343,12 @@ impl Suspended {
     pub fn summary(&self) -> String {
         let (before, after, swap) = self.sums();
         let freed = before.saturating_sub(after);
+        let lent = match self.lent_bytes() {
+            0 => String::new(),
+            lent => format!(" ({} lent by suspend.reserve)", human_bytes(lent)),
+        };
         format!(
-            "{}/{} ({}) is suspended: {} of {} RAM freed, {} in RAM, {} in swap",
+            "{}/{} ({}) is suspended: {} of {} RAM freed, {} in RAM, {} in swap{lent}",
             self.namespace,
             self.name,
             self.qos_class,

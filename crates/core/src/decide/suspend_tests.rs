@@ -31,6 +31,7 @@ fn candidate(index: usize, swap_max: SwapMax) -> Candidate {
         inode: 7,
         starting: false,
         swap_max,
+        may_borrow: true,
         usage,
     }
 }
@@ -41,6 +42,7 @@ fn room() -> Room {
         pod_swap_bytes: 0,
         free_swap_bytes: 1000 * MIB,
         swap_bytes: 1000 * MIB,
+        lendable_bytes: 0,
     }
 }
 
@@ -68,6 +70,33 @@ fn what_may_go_to_swap_is_bounded_by_grant_pod_and_free_swap() {
     let nearly_full = Room { free_swap_bytes: 130 * MIB, ..room() };
     assert_eq!(budgets(&all, nearly_full), [30, 0], "a tenth of the swap stays free");
     assert_eq!(budgets(&all, Room { free_swap_bytes: 90 * MIB, ..room() }), [0, 0]);
+}
+
+/// `(budget, lent)` in MiB.
+fn lent(candidates: &[(SwapMax, bool)], room: Room) -> Vec<(u64, u64)> {
+    let candidates = candidates.iter().enumerate().map(|(index, (max, may_borrow))| Candidate {
+        may_borrow: *may_borrow,
+        ..candidate(index, *max)
+    });
+    let suspended =
+        plan(&settings(), &burstable(), candidates.collect(), room, Monotonic::default());
+    let of = |sleeper: &Sleeper| (sleeper.budget_bytes / MIB, sleeper.lent_bytes / MIB);
+    suspended.containers.iter().map(of).collect()
+}
+
+#[test]
+fn the_reserve_lends_what_the_grant_lacks_within_free_swap() {
+    let small = (SwapMax::Bytes(20 * MIB), true);
+    let reserve = Room { lendable_bytes: 40 * MIB, ..room() };
+    assert_eq!(lent(&[small, small], reserve), [(50, 30), (30, 10)]);
+    assert_eq!(lent(&[small, small], room()), [(20, 0), (20, 0)], "there is none");
+    assert_eq!(lent(&[(SwapMax::Max, true), small], reserve), [(50, 0), (50, 30)]);
+    let asked_for_less = (SwapMax::Bytes(20 * MIB), false);
+    assert_eq!(lent(&[asked_for_less, small], reserve), [(20, 0), (50, 30)]);
+    let nearly_full = Room { free_swap_bytes: 135 * MIB, ..reserve };
+    assert_eq!(lent(&[small, small], nearly_full), [(35, 15), (0, 0)], "a tenth stays free");
+    let pod = Room { pod_swap_max: SwapMax::Bytes(30 * MIB), ..reserve };
+    assert_eq!(lent(&[small, small], pod), [(50, 30), (20, 10)], "the pod's limit is raised too");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Numbers with their nouns.
+//! Formats numbers with their nouns.
 
 use std::fmt::Display;
 
-/// `1 limit`, `2 limits`: every number of things in an output is made here.
+/// Formats `1 limit`, `2 limits`: every output with a number of things uses this.
 pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
     let noun = if count == N::from(1) { one } else { many };
     format!("{count} {noun}")

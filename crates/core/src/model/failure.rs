@@ -31,7 +31,9 @@ impl Failure {
             FailureKind::Credentials => {
                 format!("no credentials for the API server, {known} ({text})")
             }
-            FailureKind::Clock => format!("{text}; the API server cannot be asked, {known}"),
+            FailureKind::Clock => {
+                format!("{text}; the agent sends no request to the API server, {known}")
+            }
         }
     }
 

@@ -57,7 +57,8 @@ pub struct Minute {
     /// The longest time from the notification of a changed limit to its repair.
     pub worst_millis: u16,
     pub containers: u16,
-    /// Memory of suspended pods that is in swap: it costs nothing while they sleep. Older records have none.
+    /// Memory of suspended pods in swap: it costs nothing while they sleep. Older records have
+    /// none.
     pub suspended_bytes: u64,
 }
 
@@ -238,8 +239,8 @@ impl Minute {
         }
     }
 
-    /// Returns the memory of pods and system, swapped or not, in percent of RAM. The swap of suspended pods does
-    /// not count: nobody uses it.
+    /// Returns the memory of pods and system, swapped or not, in percent of RAM. Leaves out the
+    /// swap of suspended pods, because no process uses it.
     pub fn held_percent(&self) -> u64 {
         let swapped = self.swap_used_bytes.saturating_sub(self.suspended_bytes);
         (self.working_set_bytes + swapped) * 100 / self.ram_bytes.max(1)
@@ -310,10 +311,10 @@ pub enum What {
     },
 }
 
-/// Events of one kind have a file of their own: many of them push out none of another kind.
+/// A kind of events. Each kind has its own file, so that a flood of one kind displaces no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Of the agent and of what did not work.
+    /// Events of the agent, and outages.
     Health,
     Eviction,
     Repair,

@@ -51,7 +51,7 @@ fn a_record_has_the_layout_that_is_documented() {
     assert_eq!(minute().encode().to_vec(), recorded());
 }
 
-/// As above, with `I` of 8192 after the `H`s.
+/// Like the record above, with `I` of 8192 after the `H`s.
 const WITH_SUSPENDED: &str = "b2f99885013bd400a035576900000000000010000000080000400000\
                               00350c0078000000500000008403000096001e00e803460003000c000100\
                               0200290000200000000000000000";

@@ -34,6 +34,9 @@ pub struct Suspended {
     /// The pod-level resources at suspension: a resize wakes the pod.
     #[serde(default)]
     pub resources: Option<Resources>,
+    /// The limit of the pod's cgroup when it was suspended.
+    #[serde(default)]
+    pub swap_max: Option<SwapMax>,
     pub containers: Vec<Sleeper>,
 }
 
@@ -55,6 +58,12 @@ pub struct Sleeper {
     /// Its swap limit while it falls asleep, if free swap has no room for all of its memory.
     #[serde(default)]
     pub bound_bytes: Option<u64>,
+    /// Of the budget: what is lent from `suspend.reserve` for as long as the pod is suspended.
+    #[serde(default)]
+    pub lent_bytes: u64,
+    /// The lowest limit of its levels when it was suspended.
+    #[serde(default)]
+    pub swap_max: Option<SwapMax>,
     /// `memory.current` and `memory.swap.current`.
     pub before: Usage,
     pub after: Option<Usage>,
@@ -79,6 +88,8 @@ pub struct Candidate {
     pub starting: bool,
     /// The lowest limit of all its levels.
     pub swap_max: SwapMax,
+    /// Its owner has not asked for less swap than it is granted.
+    pub may_borrow: bool,
     pub usage: Usage,
 }
 
@@ -121,4 +132,7 @@ pub struct Row {
     /// In a dry run: the expected value.
     pub memory_after_bytes: u64,
     pub swap_bytes: u64,
+    /// What `suspend.reserve` lends it beyond its grant.
+    #[serde(default)]
+    pub lent_bytes: u64,
 }

@@ -18,12 +18,16 @@ use std::{
 use super::{
     bus,
     cgroup_reclaim::{Outcome, ReclaimFile},
+    loans::take_back,
 };
 use crate::{
     decide::suspend::Suspensions,
     errors::FileError,
     failpoint,
-    model::suspend::{Sleeper, Suspended, Usage},
+    model::{
+        suspend::{Sleeper, Suspended, Usage},
+        swap::SwapMax,
+    },
     observe::{
         cgroup::{Cgroup, is_gone},
         node::free_swap_bytes,
@@ -201,6 +205,8 @@ impl Thawed {
     pub fn pod(&mut self, roots: &Roots, pod: &Suspended) {
         let frozen = pod.containers.iter().filter(|_| !pod.vm);
         let before = self.failed.len();
+        // What of it fails is the next agent's to set right; the pod runs all the same.
+        take_back(roots, pod);
         for sleeper in frozen {
             match thaw(roots, sleeper) {
                 Ok(()) => self.units.extend(sleeper.unit.clone()),
@@ -306,6 +312,12 @@ pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), TellEr
     Ok(tokio::time::timeout(TELLING, tell).await.map_err(|_| TellError::Late)??)
 }
 
+fn swap_max(cgroup: &Cgroup) -> io::Result<SwapMax> {
+    let text = fs::read_to_string(cgroup.path_by_descriptor().join("memory.swap.max"))?;
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, format!("memory.swap.max: {text}"));
+    text.trim().parse().map_err(|_| invalid())
+}
+
 /// Reads a container's use; `None` if it is gone.
 pub fn usage(roots: &Roots, path: &std::path::Path, inode: u64) -> io::Result<Option<Usage>> {
     let found = Cgroup::open(&roots.cgroup().join(path)).map_err(io::Error::other)?;
@@ -361,11 +373,16 @@ pub fn put_to_sleep(
         let room = swap_at_most
             .saturating_sub(usage.swap_bytes)
             .min(free.saturating_sub(keep_swap_free_bytes));
-        if room == 0 {
+        // Then the kernel takes no more swap, whatever is asked for, but frees pages that are in swap already.
+        let is_bounded = swap_max(&cgroup).map_err(failed)? <= SwapMax::Bytes(swap_at_most);
+        if room == 0 && !is_bounded {
             break;
         }
-        let step = orders.step().min(usage.file_bytes.saturating_add(room)).max(4096);
-        let done = file.reclaim(step.min(usage.memory_bytes.max(4096)), None);
+        let step = match is_bounded {
+            true => orders.step(),
+            false => orders.step().min(usage.file_bytes.saturating_add(room)),
+        };
+        let done = file.reclaim(step.min(usage.memory_bytes).max(4096), None);
         if done.map_err(|error| failed(io::Error::other(error)))? == Outcome::Gone {
             return Ok(None);
         }

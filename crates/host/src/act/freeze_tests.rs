@@ -16,6 +16,7 @@ fn host() -> (tempfile::TempDir, Roots, Sleeper) {
         (EVENTS, "populated 1\nfrozen 1\n"),
         ("memory.current", "62914560\n"),
         ("memory.swap.current", "0\n"),
+        ("memory.swap.max", "max\n"),
         ("memory.reclaim", ""),
         ("memory.stat", "anon 50000000\nfile 10485760\nkernel 1000\nfile_mapped 7\nshmem 485760\n"),
     ] {
@@ -37,6 +38,8 @@ fn host() -> (tempfile::TempDir, Roots, Sleeper) {
         resources: Resources::default(),
         budget_bytes: 50 << 20,
         bound_bytes: None,
+        lent_bytes: 0,
+        swap_max: None,
         before: Usage::default(),
         after: None,
     };
@@ -112,6 +115,58 @@ fn nothing_is_reclaimed_without_room_in_swap_or_after_a_stop() {
     put_to_sleep(&roots, &sleeper, 0, &careful).unwrap();
     assert!(began.elapsed() >= CAREFUL_PAUSE * TRIES);
     assert_eq!(asked(), each_time(CAREFUL_STEP_BYTES), "a signal is near");
+}
+
+/// Pages that are in swap already may be in RAM as well.
+#[test]
+fn where_the_limit_bounds_its_swap_reclaim_goes_on_until_nothing_more_comes() {
+    let (_folder, roots, sleeper) = host();
+    let folder = roots.cgroup().join(SCOPE);
+    let full = Sleeper { budget_bytes: 4 << 20, ..sleeper };
+    fs::write(folder.join("memory.swap.current"), "4194304\n").unwrap();
+    put_to_sleep(&roots, &full, 0, &Orders::default()).unwrap();
+    assert_eq!(file(&roots, "memory.reclaim"), "", "nothing keeps the kernel from taking more");
+    fs::write(folder.join("memory.swap.max"), "4194304\n").unwrap();
+    put_to_sleep(&roots, &full, 0, &Orders::default()).unwrap();
+    assert_eq!(file(&roots, "memory.reclaim"), STEP_BYTES.to_string());
+}
+
+#[test]
+fn without_an_agent_a_resume_takes_a_loan_back_but_never_below_use() {
+    let (_folder, roots, sleeper) = host();
+    let folder = roots.cgroup().join(SCOPE);
+    let slice = folder.parent().unwrap();
+    fs::create_dir(folder.join("container")).unwrap();
+    let container = folder.join("container");
+    for (at, used) in [(&*folder, 9), (&*container, 5), (slice, 9)] {
+        fs::write(at.join("memory.swap.current"), format!("{}\n", used << 20)).unwrap();
+        fs::write(at.join("memory.swap.max"), "20971520\n").unwrap();
+    }
+    let limit = SwapMax::Bytes(6 << 20);
+    let sleeper = Sleeper { lent_bytes: 14 << 20, swap_max: Some(limit), ..sleeper };
+    let pod = Suspended {
+        uid: crate::model::pod::PodUid::new("11111111-2222-3333-4444-555555555555").unwrap(),
+        namespace: "default".into(),
+        name: "p".into(),
+        qos_class: crate::model::pod::QosClass::Burstable,
+        stage: crate::model::suspend::Stage::Asleep,
+        vm: false,
+        since: crate::model::host::Monotonic::default(),
+        resources: None,
+        swap_max: Some(SwapMax::Bytes(12 << 20)),
+        containers: vec![sleeper],
+    };
+    let mut thawed = Thawed::default();
+    for _ in 0..2 {
+        thawed.pod(&roots, &pod);
+        let limit = |at: &std::path::Path| fs::read_to_string(at.join("memory.swap.max")).unwrap();
+        assert_eq!(limit(&folder), (10 << 20).to_string(), "9 MiB are in use");
+        assert_eq!(
+            (limit(&container), limit(slice)),
+            ((6 << 20).to_string(), (12 << 20).to_string())
+        );
+    }
+    thawed.result().unwrap();
 }
 
 /// Creates a cgroup below kubepods with these two files.

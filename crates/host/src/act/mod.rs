@@ -6,6 +6,7 @@ pub mod cgroup_reclaim;
 pub mod evict;
 pub mod files;
 pub mod freeze;
+mod loans;
 pub mod memory;
 pub mod node;
 pub mod reclaim;

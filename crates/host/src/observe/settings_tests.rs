@@ -130,6 +130,7 @@ fn every_key_reaches_the_settings() {
         max-some-percent = 90
         [suspend]
         keep-swap-free = "2Gi"
+        reserve = "5%"
         longest-silence-seconds = 20
         [reclaim]
         mode = "on"
@@ -247,6 +248,7 @@ fn every_key_reaches_the_settings() {
     assert_eq!(settings.grant.wishes, wishes);
     let suspend = SuspendSettings {
         keep_free: Share::Bytes(2 << 30),
+        reserve: Share::Percent(5),
         longest_silence: Duration::from_secs(20),
     };
     assert_eq!(settings.suspend, suspend);

@@ -71,9 +71,9 @@ impl State for Evictions {
 }
 
 pub(super) const WORKING_SETS: Description = Description {
-    path: "/run/wasp-agent/working-sets.json",
+    path: "/var/lib/wasp-agent/history/working-sets.json",
     version: 1,
-    lasts: Lasts::UntilBoot,
+    lasts: Lasts::OverBoots,
     cleanup: Cleanup::Removes,
     holds: "the memory that pods need, by their names, as measured by proactive reclaim",
 };

@@ -189,7 +189,7 @@ pub(super) fn psi(facts: &Facts, _: &Settings) -> Outcome {
 
 pub(super) fn memory_pressure(facts: &Facts, settings: &Settings) -> Outcome {
     let Ok(node) = facts.kernel.pressure else { return skip("no pressure-stall information") };
-    // As eviction goes by the pods: a service that waits is no reason to move a VM.
+    // Eviction considers the pods' pressure only: a service that waits is no reason to move a VM.
     let (waits, whose) = match facts.kernel.pods_pressure {
         Some(waits) => (waits, "process of the pods"),
         None => (node, "process"),

@@ -283,7 +283,7 @@ const CASES: &[(&str, Level, &str, Change)] = &[
     ("systemd-bus", Level::Fail, "no answer within 5 s", |f, _| f.bus = Asked::Failed("no answer within 5 s".into())),
     ("systemd-oomd", Level::Warn, "kills in -.slice when", |f, _| bus(f).oomd = Some("-.slice")),
     ("systemd-oomd", Level::Skip, "no answer", |f, _| f.bus = Asked::Failed("x".into())),
-    ("swap", Level::Fail, "has 0 B of swap, 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
+    ("swap", Level::Fail, "has 0 B of swap, but 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
     ("swap", Level::Warn, "has 8.0 GiB of swap, 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
     ("swap", Level::Warn, "none is configured", |f, s| {
         f.node.as_mut().unwrap().swap_bytes = 0;

@@ -1,6 +1,12 @@
 use super::*;
 use crate::{
-    decide::suspend::{Room, plan},
+    config::settings::Share,
+    decide::{
+        grant::grant,
+        sleepers::{lendable, may_borrow},
+        suspend::{Room, plan},
+    },
+    model::policy::WishRules,
     model::suspend::{Candidate, Suspended, Usage},
 };
 
@@ -17,6 +23,7 @@ fn suspended(case: &Case, facts: &ContainerFacts, free_swap_bytes: u64) -> Suspe
         inode: level.inode,
         starting: false,
         swap_max,
+        may_borrow: true,
         usage: Usage { memory_bytes: GIB, swap_bytes, file_bytes: 0 },
     };
     let room = Room {
@@ -24,6 +31,7 @@ fn suspended(case: &Case, facts: &ContainerFacts, free_swap_bytes: u64) -> Suspe
         pod_swap_bytes: 0,
         free_swap_bytes,
         swap_bytes: NODE.swap_bytes,
+        lendable_bytes: lendable(&case.settings, &case.suspensions, &case.state, NODE.swap_bytes),
     };
     let settings = &case.settings.suspend;
     plan(settings, &case.pods[&facts.pod], vec![candidate], room, at(1))
@@ -80,4 +88,100 @@ fn where_swap_has_room_or_nobody_may_set_limits_none_is_set() {
         case.suspensions.begin(asleep);
         assert_eq!(writes(&case.pass(&facts, at(2))), []);
     }
+}
+
+fn case_with_reserve(grants: Grants) -> Case {
+    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
+    case.settings.grants = grants;
+    case.settings.suspend.reserve = Share::Bytes(300 * MIB);
+    case
+}
+
+/// 1 GiB of its memory is anonymous, and it has 1.9 of its 2 GiB of swap.
+#[test]
+fn a_loan_raises_the_limit_until_the_pod_is_resumed_and_the_limit_follows_the_use_down() {
+    for grants in [Grants::Agent, Grants::Kubelet] {
+        let mut case = case_with_reserve(grants);
+        let mut facts = [runc("a", bytes(2 * GIB), 2 * GIB - 100 * MIB)];
+        let mut slices = [PodFacts {
+            uid: uid("a"),
+            manager: Manager::Cgroupfs,
+            path: PathBuf::from("kubepods.slice/a.slice"),
+            level: LevelFacts {
+                level: Level::Pod,
+                inode: 9,
+                swap_max: if grants == Grants::Agent { bytes(2 * GIB) } else { SwapMax::Max },
+                swap_used_bytes: 2 * GIB - 100 * MIB,
+            },
+        }];
+        case.thorough = true;
+        let decision = case.pass_with(&facts, &slices, at(1));
+        assert_eq!(writes(&decision), []);
+        case.thorough = false;
+        let asleep = suspended(&case, &facts[0], kept(&case) + 4 * GIB);
+        let id = asleep.uid.clone();
+        assert_eq!(asleep.lent_bytes(), 300 * MIB, "{grants:?}");
+        case.suspensions.begin(asleep);
+        let decision = case.pass_with(&facts, &slices, at(2));
+        case.apply_with(&decision, &mut facts, &mut slices);
+        assert_eq!(facts[0].levels[0].swap_max, bytes(2 * GIB + 300 * MIB), "{grants:?}");
+        let of_pod =
+            if grants == Grants::Agent { facts[0].levels[0].swap_max } else { SwapMax::Max };
+        assert_eq!(slices[0].level.swap_max, of_pod, "{grants:?}");
+        let none = lendable(&case.settings, &case.suspensions, &case.state, NODE.swap_bytes);
+        assert_eq!(none, 0, "all of it is lent");
+
+        let used = 2 * GIB + 200 * MIB;
+        (facts[0].levels[0].swap_used_bytes, slices[0].level.swap_used_bytes) = (used, used);
+        case.suspensions.slept(&id, &[None]);
+        assert_eq!(writes(&case.pass_with(&facts, &slices, at(3))), [], "{grants:?}: it stays");
+        case.suspensions.remove(&id);
+        for second in [4, 6] {
+            let decision = case.pass_with(&facts, &slices, at(second));
+            case.apply_with(&decision, &mut facts, &mut slices);
+        }
+        assert_eq!(facts[0].levels[0].swap_max, bytes(used + MIB), "{grants:?}: never below use");
+        let rest = lendable(&case.settings, &case.suspensions, &case.state, NODE.swap_bytes);
+        assert_eq!(rest, 99 * MIB, "{grants:?}: what is still in swap counts");
+        (facts[0].levels[0].swap_used_bytes, slices[0].level.swap_used_bytes) = (GIB, GIB);
+        let decision = case.pass_with(&facts, &slices, at(8));
+        case.apply_with(&decision, &mut facts, &mut slices);
+        assert_eq!(
+            facts[0].levels[0].swap_max,
+            bytes(2 * GIB),
+            "{grants:?}: nothing is left behind"
+        );
+        assert!(
+            slices[0].level.swap_max
+                == if grants == Grants::Agent { bytes(2 * GIB) } else { SwapMax::Max }
+        );
+    }
+}
+
+#[test]
+fn nothing_is_lent_where_the_owner_wants_less_or_nobody_repairs() {
+    let mut case = case_with_reserve(Grants::Kubelet);
+    case.settings.limits.repair = false;
+    assert_eq!(lendable(&case.settings, &case.suspensions, &case.state, NODE.swap_bytes), 0);
+    let rules = GrantSettings {
+        wishes: WishRules { annotations: true, ..WishRules::default() },
+        ..case.settings.grant.clone()
+    };
+    for (value, expected) in [
+        (None, true),
+        (Some("100%"), true),
+        (Some("50%"), false),
+        (Some("0"), false),
+        (Some("x"), false),
+        (Some("64Gi"), false),
+    ] {
+        let mut pod = pod("a", &["- - 4Gi -"]);
+        pod.annotations =
+            value.map(|value| ("swap.wasp.io/limit".into(), value.into())).into_iter().collect();
+        let granted = grant(&rules, &NODE, &pod, &pod.containers[0]);
+        assert_eq!(may_borrow(&pod, "c0", &granted), expected, "{value:?}");
+    }
+    let besteffort = pod("b", &["- - - -"]);
+    let granted = grant(&rules, &NODE, &besteffort, &besteffort.containers[0]);
+    assert!(!may_borrow(&besteffort, "c0", &granted), "only Burstable pods swap");
 }

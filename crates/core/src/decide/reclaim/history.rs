@@ -19,20 +19,12 @@ pub struct Needs {
 }
 
 /// The largest sums over all pods of a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Advice {
     pub days: usize,
     pub needs: Needs,
-}
-
-impl Advice {
-    /// The overcommitment that `whole` could have had, in percent of the working sets: 100 if no
-    /// memory was cold.
-    pub fn would_have_held_percent(&self) -> u64 {
-        let Needs { working_set_bytes, whole_bytes } = self.needs;
-        let percent = u128::from(whole_bytes) * 100 / u128::from(working_set_bytes.max(1));
-        u64::try_from(percent).unwrap_or(u64::MAX).max(100)
-    }
+    /// How far `needs.whole_bytes` could be overcommitted: 100 where nothing was cold.
+    pub would_have_held_percent: u64,
 }
 
 /// By day since 1970, then by `namespace/name`.
@@ -68,7 +60,10 @@ impl WorkingSets {
             })
         };
         let needs = self.days.values().map(sum).max_by_key(|needs| needs.working_set_bytes)?;
-        Some(Advice { days: self.days.len(), needs })
+        let percent =
+            u128::from(needs.whole_bytes) * 100 / u128::from(needs.working_set_bytes.max(1));
+        let would_have_held_percent = u64::try_from(percent).unwrap_or(u64::MAX).max(100);
+        Some(Advice { days: self.days.len(), needs, would_have_held_percent })
     }
 }
 
@@ -86,8 +81,8 @@ mod tests {
         sets.learn(10 * SECONDS_A_DAY, "default/b", needs(100, 100));
         sets.learn(11 * SECONDS_A_DAY, "default/b", needs(90, 100));
         let advice = sets.advice().unwrap();
-        assert_eq!(advice, Advice { days: 2, needs: needs(200, 600) });
-        assert_eq!(advice.would_have_held_percent(), 300);
+        let of_the_first = needs(200, 600);
+        assert_eq!(advice, Advice { days: 2, needs: of_the_first, would_have_held_percent: 300 });
         let text = serde_json::to_string(&sets).unwrap();
         assert_eq!(serde_json::from_str::<WorkingSets>(&text).unwrap(), sets);
         for day in 0..100 {

@@ -158,9 +158,9 @@ impl Reclaim {
     }
 
     /// The pod's working set: the memory below which it began to read pages back, or the memory
-    /// that it holds now if that has not happened yet. `None` if reclaim has not asked for any of
-    /// its memory.
+    /// that it holds now if that did not happen. `None` until reclaim has taken what it can from
+    /// the pod.
     pub fn working_set(&self, uid: &PodUid) -> Option<u64> {
-        self.pods.get(uid).and_then(Pace::working_set)
+        self.pods.get(uid).and_then(Pace::settled_working_set)
     }
 }

@@ -84,6 +84,8 @@ pub(super) struct Pace {
     needs: Option<(u64, Monotonic)>,
     /// Only in mode "observe": bytes that would have left.
     imagined: u64,
+    /// Reclaim has gone as far with the pod as it can: what the pod holds is what it needs.
+    settled: bool,
     asked: u64,
     pressure: f64,
     phase: Phase,
@@ -180,6 +182,7 @@ impl Pace {
         self.until = Some(now + pause);
         self.forgiven = Some(now + pause * 2 * BELIEVED);
         if asked_before {
+            self.settle();
             self.phase = Phase::BackingOff;
             let going_on = self.needs.filter(|_| backing_off);
             if much || going_on.is_some() {
@@ -207,6 +210,7 @@ impl Pace {
         let limit = memory.swap_max_bytes.unwrap_or(node.swap_bytes);
         let room = gates::room(settings, limit, memory.swap_bytes);
         if room == 0 {
+            self.settle();
             return Err(Held::PodSwap);
         }
         let mut floor = gates::floor(settings, memory);
@@ -219,6 +223,7 @@ impl Pace {
         let above = current.saturating_sub(floor);
         let reclaimable = above.min(memory.anon_bytes.saturating_add(memory.file_bytes));
         if reclaimable == 0 {
+            self.settle();
             return Err(Held::Floor);
         }
         let calm = 1.0 - self.pressure / settings.max_pressure_percent;
@@ -254,7 +259,13 @@ impl Pace {
         if done.exhausted && done.freed_bytes < done.asked_bytes / 2 {
             // The kernel finds little: the rest is in use.
             self.pace = LEAST_PACE;
+            self.settle();
         }
+    }
+
+    /// A pod that was only observed, or not asked yet, tells nothing of what it needs.
+    fn settle(&mut self) {
+        self.settled |= self.imagined == 0 && self.last_step.is_some();
     }
 
     pub(super) fn observed(&mut self, at: Monotonic, bytes: u64) {
@@ -296,6 +307,10 @@ impl Pace {
         self.last_step?;
         let current = self.last.as_ref().map(|(_, memory)| memory.current_bytes);
         self.needs.map(|(bytes, _)| bytes).or(current)
+    }
+
+    pub(super) fn settled_working_set(&self) -> Option<u64> {
+        self.working_set().filter(|_| self.settled)
     }
 }
 

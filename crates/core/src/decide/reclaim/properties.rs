@@ -131,7 +131,10 @@ proptest! {
             let verdict = reclaim.decide(&settings, &calm(look * 6), &looks);
             match look {
                 0 => prop_assert_eq!(verdict.held[&uid], Held::FirstLook),
-                look if look < trouble => prop_assert_eq!(verdict.held.get(&uid), None),
+                look if look < trouble => {
+                    prop_assert_eq!(verdict.held.get(&uid), None);
+                    prop_assert_eq!(reclaim.working_set(&uid), None, "it could give more");
+                }
                 look if look == trouble => {
                     prop_assert_eq!(verdict.held[&uid], Held::MemoryPressure);
                     let pause = Duration::from_secs(120);
@@ -151,6 +154,7 @@ proptest! {
         let (_, learned) = reclaim.learned().next().unwrap();
         prop_assert_eq!(learned.phase, Phase::BackingOff);
         prop_assert_eq!(learned.working_set_bytes, Some(pod.current_bytes));
+        prop_assert_eq!(reclaim.working_set(&uid), Some(pod.current_bytes));
     }
 }
 

@@ -1,0 +1,113 @@
+//! The part of the agent that owns the swap limits: their state, the holders to look at, the pods'
+//! records on disk, and the limits that could not be read or set.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::timers::Schedule;
+use crate::{
+    act::records::Records,
+    decide::state::State,
+    model::{
+        host::{Holder, Monotonic},
+        pod::{ContainerId, PodUid},
+        swap::SwapMax,
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct Limits {
+    pub(super) state: State,
+    /// Holders to compare with their grant.
+    pub(super) dirty: BTreeSet<Holder>,
+    pub(super) records: Records,
+    /// Start of the current pass, or of the last one.
+    pub(super) pass_began: Monotonic,
+    /// Holders whose limit could not be read or set.
+    pub(super) failures: HashMap<Holder, Failure>,
+    /// Containers without a `memory.swap.max` at the last look.
+    pub(super) without_limit: BTreeSet<ContainerId>,
+    /// Running pods without a cgroup, and since when.
+    pub(super) lost: BTreeMap<PodUid, Monotonic>,
+    /// When to look at a holder again.
+    pub(super) again: Schedule,
+    /// When to watch a holder's limits again.
+    pub(super) deaf: Schedule,
+}
+
+/// A limit that could not be read or set.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The text that was logged.
+    pub(super) text: String,
+    pub(super) times: u64,
+    /// `None` if the limit could not be read.
+    pub(super) to: Option<SwapMax>,
+}
+
+impl Limits {
+    pub(super) fn new(records: Records, dirty: BTreeSet<Holder>) -> Self {
+        Self {
+            state: State::default(),
+            dirty,
+            records,
+            pass_began: Monotonic::default(),
+            failures: HashMap::new(),
+            without_limit: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            again: Schedule::default(),
+            deaf: Schedule::default(),
+        }
+    }
+
+    /// The cgroup of `holder` is gone.
+    pub(super) fn forget(&mut self, holder: &Holder) {
+        self.dirty.remove(holder);
+        self.state.forget(holder);
+        self.failures.remove(holder);
+        self.again.forget(holder);
+        self.deaf.forget(holder);
+    }
+
+    /// Counts a failure. Returns whether it is news.
+    pub(super) fn failed(&mut self, holder: &Holder, to: Option<SwapMax>, text: &str) -> bool {
+        let times = self.failures.get(holder).map_or(0, |failure| failure.times) + 1;
+        let failure = Failure { text: text.to_owned(), times, to };
+        let before = self.failures.insert(holder.clone(), failure);
+        before.is_none_or(|before| before.text != text)
+    }
+
+    /// Ends the failures of `holder`. Returns their number, if there were any.
+    pub(super) fn works(&mut self, holder: &Holder) -> Option<u64> {
+        self.failures.remove(holder).map(|failure| failure.times)
+    }
+
+    /// Whether the limit of `holder` could not be read at the last look.
+    pub(super) fn is_unread(&self, holder: &Holder) -> bool {
+        self.failures.get(holder).is_some_and(|failure| failure.to.is_none())
+    }
+
+    /// When to look again, if nothing happens.
+    pub(super) fn next(&self) -> Option<Monotonic> {
+        [self.again.next(), self.deaf.next()].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roots::Roots;
+
+    #[test]
+    fn a_failure_is_news_once_and_its_end_tells_how_many_there_were() {
+        let records = Records::new(&Roots::at(std::path::Path::new("/nonexistent")));
+        let holder = Holder::from(ContainerId::new(&"a".repeat(64)).unwrap());
+        let mut limits = Limits::new(records, BTreeSet::new());
+        assert!(limits.failed(&holder, None, "busy"));
+        assert!(!limits.failed(&holder, None, "busy"));
+        assert!(limits.is_unread(&holder));
+        assert!(limits.failed(&holder, Some(SwapMax::ZERO), "refused"));
+        assert!(!limits.is_unread(&holder));
+        assert_eq!(limits.works(&holder), Some(3));
+        assert_eq!(limits.works(&holder), None);
+    }
+}
