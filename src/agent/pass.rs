@@ -322,7 +322,7 @@ impl<E: Effects> Agent<E> {
                 }
                 self.problem(Trouble::Systemd, None);
             }
-            Err(error) => self.problem(Trouble::Systemd, Some(error.clone())),
+            Err(error) => self.problem(Trouble::Systemd, Some(error.to_string())),
         }
         self.limits.state.systemd_answered(&owner, asked, outcome.is_ok(), now);
         // cgroupfs shows the effect of systemd's answer, and a rejection is retried later.

@@ -441,6 +441,7 @@ impl<E: Effects> Agent<E> {
             .containers
             .iter()
             .filter_map(|sleeper| freeze::thaw(&self.roots, sleeper).err())
+            .map(|error| error.to_string())
             .collect();
         let failed = (!failed.is_empty()).then(|| failed.join("; "));
         // Another pod's success does not solve this problem.
@@ -530,7 +531,7 @@ impl<E: Effects> Agent<E> {
             return;
         }
         let thawed = freeze::thaw_all(&self.roots);
-        self.suspend.unthawed_lost = thawed.result().err();
+        self.suspend.unthawed_lost = thawed.result().err().map(|error| error.to_string());
         self.tell_thawed(thawed.units);
         self.problem(Trouble::Suspend, self.suspend.trouble());
         if self.suspend.unthawed_lost.is_some() {
@@ -588,12 +589,13 @@ async fn fall_asleep(
         if orders.is_stopped() {
             return Err("it was stopped".to_owned());
         }
-        freeze::freeze(roots, sleeper).await?;
+        freeze::freeze(roots, sleeper).await.map_err(|error| error.to_string())?;
     }
     let (roots, orders, containers) = (roots.clone(), orders.clone(), suspended.containers.clone());
     let reclaiming = tokio::task::spawn_blocking(move || {
         let sleep = |sleeper| freeze::put_to_sleep(&roots, sleeper, keep_swap_free_bytes, &orders);
-        containers.iter().map(sleep).collect()
+        containers.iter().map(sleep).collect::<Result<_, FileError>>()
     });
-    reclaiming.await.map_err(|error| error.to_string())?
+    let asleep = reclaiming.await.map_err(|error| error.to_string())?;
+    asleep.map_err(|error| error.to_string())
 }

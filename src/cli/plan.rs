@@ -152,10 +152,10 @@ pub fn other_percent(
     let steps = match provisioning.preview() {
         Ok(None) => Ok(Vec::new()),
         Ok(Some(plan)) => match plan.kept {
-            Some(refusal) => Err(refusal.to_string()),
+            Some(refusal) => Err(refusal.into()),
             None => Ok(plan.steps.iter().map(ToString::to_string).collect()),
         },
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error),
     };
     let text = match json {
         true => shown::json(&what_if, &steps, &notes)?,

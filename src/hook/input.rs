@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -26,13 +26,28 @@ pub struct State {
     pub bundle: PathBuf,
 }
 
+/// The reason why the runtime's input cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    #[error(transparent)]
+    State(#[from] serde_json::Error),
+    #[error("pid {0} is not a process")]
+    Pid(i32),
+    #[error("config.json is missing")]
+    NoConfig,
+    #[error("config.json: {0}")]
+    Unreadable(#[source] io::Error),
+    #[error("config.json: {0}")]
+    Config(#[source] serde_json::Error),
+}
+
 impl State {
     /// Reads to the end of the object: a runtime may forget to close the pipe.
-    pub fn read(stdin: impl Read) -> Result<Self, String> {
+    pub fn read(stdin: impl Read) -> Result<Self, InputError> {
         let mut state = serde_json::Deserializer::from_reader(stdin.take(LARGEST_BYTES));
-        let state = Self::deserialize(&mut state).map_err(|error| error.to_string())?;
+        let state = Self::deserialize(&mut state)?;
         if state.pid <= 0 {
-            return Err(format!("pid {} is not a process", state.pid));
+            return Err(InputError::Pid(state.pid));
         }
         Ok(state)
     }
@@ -51,16 +66,16 @@ pub struct Config {
 
 impl Config {
     /// Reads the configuration of the container in `bundle`.
-    pub fn read(bundle: &Path) -> Result<Self, String> {
+    pub fn read(bundle: &Path) -> Result<Self, InputError> {
         match read_bounded(&bundle.join("config.json")) {
             Ok(Some(text)) => Self::parse(&text),
-            Ok(None) => Err("config.json is missing".to_owned()),
-            Err(error) => Err(format!("config.json: {error}")),
+            Ok(None) => Err(InputError::NoConfig),
+            Err(error) => Err(InputError::Unreadable(error)),
         }
     }
 
-    pub fn parse(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|error| format!("config.json: {error}"))
+    pub fn parse(text: &str) -> Result<Self, InputError> {
+        serde_json::from_str(text).map_err(InputError::Config)
     }
 
     fn annotation(&self, name: &str) -> Option<&str> {

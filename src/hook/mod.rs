@@ -55,7 +55,7 @@ pub enum Nothing {
 
 /// Reads the state from `stdin` and sets the limit of its container.
 pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done, Nothing> {
-    let state = State::read(stdin).map_err(Nothing::State)?;
+    let state = State::read(stdin).map_err(|error| Nothing::State(error.to_string()))?;
     // Errors are reported further below, where the settings matter.
     let pods = settings(roots).ok().flatten().map(|settings| settings.pods).unwrap_or_default();
     let elsewhere = (!pods.is_empty()).then(|| roots.with_pods(&pods));

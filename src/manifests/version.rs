@@ -60,23 +60,32 @@ impl fmt::Display for Version {
     }
 }
 
+/// A version that this agent does not support.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionError {
+    #[error("not a version of OpenShift (4.20): `oc get clusterversion` shows it")]
+    NoVersion,
+    #[error("OpenShift {} is the oldest supported version", Version::OLDEST)]
+    TooOld,
+    #[error("not a known version of hco.kubevirt.io: v1, v1beta1")]
+    NoHyperConverged,
+}
+
 impl FromStr for Version {
-    type Err = String;
+    type Err = VersionError;
 
     /// Accepts a full version too: 4.20.3, 4.22.0-rc.1.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, VersionError> {
         let number = |text: Option<&str>| text?.parse().ok();
         let mut parts = text.split('.');
         let version = match (number(parts.next()), number(parts.next())) {
             (Some(major), Some(minor)) => Self { major, minor },
             _ => {
-                return Err(
-                    "not a version of OpenShift (4.20): `oc get clusterversion` shows it".into()
-                );
+                return Err(VersionError::NoVersion);
             }
         };
         match version < Self::OLDEST {
-            true => Err(format!("OpenShift {} is the oldest supported version", Self::OLDEST)),
+            true => Err(VersionError::TooOld),
             false => Ok(version),
         }
     }
@@ -108,18 +117,18 @@ impl HyperConverged {
 }
 
 impl FromStr for HyperConverged {
-    type Err = String;
+    type Err = VersionError;
 
     /// Parses the list of versions that a cluster serves, such as `v1 v1beta1`, and returns the
     /// newest known one.
-    fn from_str(served: &str) -> Result<Self, String> {
+    fn from_str(served: &str) -> Result<Self, VersionError> {
         let serves = |version: Self| {
             served.split([' ', ',']).any(|word| word.rsplit('/').next() == Some(version.label()))
         };
         [Self::V1, Self::V1Beta1]
             .into_iter()
             .find(|version| serves(*version))
-            .ok_or_else(|| "not a known version of hco.kubevirt.io: v1, v1beta1".to_owned())
+            .ok_or(VersionError::NoHyperConverged)
     }
 }
 
@@ -139,11 +148,13 @@ mod tests {
         }
         for text in ["", "4", "four", "4.x", "v4.20", "-4.20"] {
             assert!(
-                text.parse::<Version>().unwrap_err().contains("oc get clusterversion"),
+                text.parse::<Version>().unwrap_err().to_string().contains("oc get clusterversion"),
                 "{text}"
             );
         }
-        assert!("4.15.9".parse::<Version>().unwrap_err().contains("4.16 is the oldest"));
+        assert!(
+            "4.15.9".parse::<Version>().unwrap_err().to_string().contains("4.16 is the oldest")
+        );
     }
 
     /// From the release branches of the machine config operator: --config-dir in the workers'

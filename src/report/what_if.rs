@@ -7,10 +7,11 @@ use serde::Serialize;
 use crate::{
     decide::what_if::{Change, WhatIf},
     model::swap::{SwapMax, human_bytes},
+    provision::ProvisionError,
 };
 
 /// The steps to change the swap, or the reasons for refusing them.
-pub type Provisioning = Result<Vec<String>, String>;
+pub type Provisioning = Result<Vec<String>, ProvisionError>;
 
 fn shown(swap_max: SwapMax) -> String {
     match swap_max {
@@ -76,13 +77,13 @@ pub fn json(
         #[serde(flatten)]
         what_if: &'a WhatIf,
         steps: Option<&'a [String]>,
-        refused: Option<&'a str>,
+        refused: Option<String>,
         notes: &'a [String],
     }
     let shown = Shown {
         what_if,
-        steps: provisioning.as_deref().ok(),
-        refused: provisioning.as_ref().err().map(String::as_str),
+        steps: provisioning.as_ref().ok().map(Vec::as_slice),
+        refused: provisioning.as_ref().err().map(ToString::to_string),
         notes,
     };
     Ok(serde_json::to_string_pretty(&shown)? + "\n")

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     decide::suspend::Suspensions,
+    errors::FileError,
     failpoint,
     model::{
         suspend::{Sleeper, Suspended, Usage},
@@ -113,22 +114,55 @@ pub fn can_reclaim(roots: &Roots, path: &std::path::Path) -> bool {
     roots.cgroup().join(path).join("memory.reclaim").exists()
 }
 
-/// Freezes one container. An error names its cgroup.
-pub async fn freeze(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
-    let failed = |error: String| format!("cannot freeze {}: {error}", sleeper.path.display());
-    let gone = || failed("the container is gone".to_owned());
-    let found = cgroup(roots, sleeper).map_err(|error| failed(error.to_string()))?;
-    let cgroup = found.ok_or_else(gone)?;
-    failpoint::at("freeze.ask").map_err(|error| failed(error.to_string()))?;
+/// A container that could not be frozen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot freeze {cgroup}: {source}")]
+pub struct FreezeError {
+    pub cgroup: PathBuf,
+    #[source]
+    pub source: NotFrozen,
+}
+
+/// The reason why a container was not frozen.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFrozen {
+    #[error("the container is gone")]
+    Gone,
+    #[error(transparent)]
+    Kernel(#[from] io::Error),
+    #[error("systemd: {0}")]
+    Systemd(#[from] zbus::Error),
+    #[error("its processes did not stop within {} s", FREEZING.as_secs())]
+    Late,
+}
+
+/// systemd does not know that units were thawed.
+#[derive(Debug, thiserror::Error)]
+pub enum TellError {
+    #[error("systemd: {0}")]
+    Systemd(#[from] zbus::Error),
+    #[error("systemd did not answer within {} s", TELLING.as_secs())]
+    Late,
+}
+
+/// Freezes one container.
+pub async fn freeze(roots: &Roots, sleeper: &Sleeper) -> Result<(), FreezeError> {
+    let failed = |source| FreezeError { cgroup: sleeper.path.clone(), source };
+    freeze_now(roots, sleeper).await.map_err(failed)
+}
+
+async fn freeze_now(roots: &Roots, sleeper: &Sleeper) -> Result<(), NotFrozen> {
+    let cgroup = cgroup(roots, sleeper)?.ok_or(NotFrozen::Gone)?;
+    failpoint::at("freeze.ask")?;
     match &sleeper.unit {
         Some(unit) => {
             let asked = async {
                 let connection = bus::connect(&roots.system_bus()).await?;
                 bus::freezer(&connection, "FreezeUnit", unit).await
             };
-            asked.await.map_err(|error| failed(format!("systemd: {error}")))?;
+            asked.await.map_err(NotFrozen::Systemd)?;
         }
-        None => write(&cgroup, "1").map_err(|error| failed(error.to_string()))?,
+        None => write(&cgroup, "1")?,
     }
     let frozen = async {
         while !is_frozen(&cgroup)? {
@@ -136,21 +170,13 @@ pub async fn freeze(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
         }
         Ok::<(), io::Error>(())
     };
-    match tokio::time::timeout(FREEZING, frozen).await {
-        Ok(result) => result.map_err(|error| failed(error.to_string()))?,
-        Err(_) => {
-            return Err(failed(format!(
-                "its processes did not stop within {} s",
-                FREEZING.as_secs()
-            )));
-        }
-    }
-    failpoint::at("freeze.frozen").map_err(|error| failed(error.to_string()))
+    tokio::time::timeout(FREEZING, frozen).await.map_err(|_| NotFrozen::Late)??;
+    Ok(failpoint::at("freeze.frozen")?)
 }
 
 /// Thaws a container at once. Does nothing if the container is gone.
-pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
-    let failed = |error: io::Error| format!("cannot thaw {}: {error}", sleeper.path.display());
+pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), FileError> {
+    let failed = |error| FileError::of("thaw", &sleeper.path)(error);
     let Some(cgroup) = cgroup(roots, sleeper).map_err(failed)? else { return Ok(()) };
     failpoint::at("thaw.write").map_err(failed)?;
     match write(&cgroup, "0") {
@@ -158,6 +184,11 @@ pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+/// The failures to thaw, one for each pod or cgroup.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct StillFrozen(pub Vec<String>);
 
 /// The pods or cgroups thawed after the agent that had frozen them has ended.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -179,7 +210,7 @@ impl Thawed {
         for sleeper in frozen {
             match thaw(roots, sleeper) {
                 Ok(()) => self.units.extend(sleeper.unit.clone()),
-                Err(error) => self.failed.push(error),
+                Err(error) => self.failed.push(error.to_string()),
             }
         }
         if self.failed.len() == before {
@@ -188,8 +219,8 @@ impl Thawed {
     }
 
     /// Returns an error that names everything that is still frozen, if anything is.
-    pub fn result(&self) -> Result<(), String> {
-        if self.failed.is_empty() { Ok(()) } else { Err(self.failed.join("; ")) }
+    pub fn result(&self) -> Result<(), StillFrozen> {
+        if self.failed.is_empty() { Ok(()) } else { Err(StillFrozen(self.failed.clone())) }
     }
 }
 
@@ -263,7 +294,7 @@ fn children(roots: &Roots, path: &std::path::Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Informs systemd of the thaw. The units run even without this.
-pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), String> {
+pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), TellError> {
     if units.is_empty() {
         return Ok(());
     }
@@ -278,10 +309,7 @@ pub async fn tell_thawed(roots: &Roots, units: &[Arc<str>]) -> Result<(), String
         }
         Ok(())
     };
-    match tokio::time::timeout(TELLING, tell).await {
-        Ok(result) => result.map_err(|error| format!("systemd: {error}")),
-        Err(_) => Err(format!("systemd did not answer within {} s", TELLING.as_secs())),
-    }
+    Ok(tokio::time::timeout(TELLING, tell).await.map_err(|_| TellError::Late)??)
 }
 
 fn swap_max(cgroup: &Cgroup) -> io::Result<SwapMax> {
@@ -332,9 +360,8 @@ pub fn put_to_sleep(
     sleeper: &Sleeper,
     keep_swap_free_bytes: u64,
     orders: &Orders,
-) -> Result<Option<Usage>, String> {
-    let failed =
-        |error: io::Error| format!("cannot reclaim memory of {}: {error}", sleeper.path.display());
+) -> Result<Option<Usage>, FileError> {
+    let failed = |error| FileError::of("reclaim memory of", &sleeper.path)(error);
     let Some(cgroup) = cgroup(roots, sleeper).map_err(failed)? else { return Ok(None) };
     let mut usage = read_usage(&cgroup).map_err(failed)?;
     let Some(mut file) = ReclaimFile::open(&cgroup).map_err(failed)? else { return Ok(None) };

@@ -3,8 +3,9 @@
 
 use std::{io, path::PathBuf, sync::mpsc, thread, time::Instant};
 
-use super::cgroup_reclaim::{Outcome, ReclaimFile};
+use super::cgroup_reclaim::{Outcome, ReclaimError, ReclaimFile};
 use crate::{
+    errors::FileError,
     model::{pod::PodUid, reclaim::Reclaimed},
     observe::{cgroup::Cgroup, reclaim::pod_memory},
 };
@@ -26,7 +27,7 @@ pub struct Request {
 }
 
 /// The result of a request, or the reason of its failure.
-pub type Answer = (PodUid, Result<Reclaimed, String>);
+pub type Answer = (PodUid, Result<Reclaimed, RequestError>);
 
 /// The thread. It ends after its current write when this is dropped; the kernel aborts a write when
 /// the process ends.
@@ -43,7 +44,7 @@ impl Worker {
             let mut takes_swappiness = None;
             for request in receive {
                 let done = reclaim(&request, &mut takes_swappiness);
-                answer((request.uid, done.map_err(|error| error.to_string())));
+                answer((request.uid, done));
             }
         })?;
         Ok(Self { requests })
@@ -55,20 +56,29 @@ impl Worker {
     }
 }
 
-/// A failed request, with the cgroup.
+/// A failed request.
 #[derive(Debug, thiserror::Error)]
-#[error("{folder}: {source}")]
-struct Failed {
-    folder: PathBuf,
-    source: Box<dyn std::error::Error>,
+pub enum RequestError {
+    #[error(transparent)]
+    Cgroup(#[from] FileError),
+    #[error("{folder}: {source}")]
+    Open {
+        folder: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{folder}: {source}")]
+    Write {
+        folder: PathBuf,
+        #[source]
+        source: ReclaimError,
+    },
 }
 
 fn reclaim(
     request: &Request,
     takes_swappiness: &mut Option<bool>,
-) -> Result<Reclaimed, Box<dyn std::error::Error>> {
-    let failed =
-        |source: Box<dyn std::error::Error>| Failed { folder: request.folder.clone(), source };
+) -> Result<Reclaimed, RequestError> {
     let mut done = Reclaimed { asked_bytes: request.bytes, ..Reclaimed::default() };
     let gone = Reclaimed { gone: true, ..done };
     let Some(cgroup) = Cgroup::open(&request.folder)? else { return Ok(gone) };
@@ -81,7 +91,9 @@ fn reclaim(
     let mut file = match ReclaimFile::open(&cgroup) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(gone),
-        Err(error) => return Err(failed(error.into()).into()),
+        Err(source) => {
+            return Err(RequestError::Open { folder: request.folder.clone(), source });
+        }
     };
     let takes = *takes_swappiness.get_or_insert_with(|| file.takes_swappiness());
     let began = Instant::now();
@@ -102,7 +114,9 @@ fn reclaim(
             // The agent may be about to end.
             Ok(Outcome::Interrupted) => break,
             Ok(Outcome::Gone) => return Ok(gone),
-            Err(error) => return Err(failed(error.into()).into()),
+            Err(source) => {
+                return Err(RequestError::Write { folder: request.folder.clone(), source });
+            }
         }
     }
     let after = pod_memory(&folder).unwrap_or_default();

@@ -41,7 +41,25 @@ pub struct Request {
 pub struct Answer {
     pub owner: Holder,
     pub asked: SwapMax,
-    pub outcome: Result<Held, String>,
+    pub outcome: Result<Held, SystemdError>,
+}
+
+/// The reason why systemd does not hold a limit.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SystemdError {
+    #[error("cannot reach systemd at {path}: {source}")]
+    Unreachable {
+        path: PathBuf,
+        #[source]
+        source: zbus::Error,
+    },
+    #[error("systemd refused {PROPERTY}={to} for {unit}: {source}")]
+    Refused {
+        to: SwapMax,
+        unit: Arc<str>,
+        #[source]
+        source: zbus::Error,
+    },
 }
 
 /// systemd now holds the limit, or the cgroup no longer exists.
@@ -84,15 +102,13 @@ pub async fn serve(
             if connection.is_none() {
                 match bus::connect(&path).await {
                     Ok(new) => connection = Some(new),
-                    Err(error) => {
-                        let text = format!(
-                            "cannot reach systemd at {}: {error}",
-                            roots.shown(&path).display()
-                        );
-                        fail(request, &text, &answers);
+                    Err(source) => {
+                        let path = roots.shown(&path).into_owned();
+                        let error = SystemdError::Unreachable { path, source };
+                        fail(request, &error, &answers);
                         std::mem::take(&mut waiting)
                             .into_values()
-                            .for_each(|request| fail(request, &text, &answers));
+                            .for_each(|request| fail(request, &error, &answers));
                         break;
                     }
                 }
@@ -105,9 +121,9 @@ pub async fn serve(
     }
 }
 
-fn fail(request: Request, text: &str, answers: &mpsc::UnboundedSender<Answer>) {
+fn fail(request: Request, error: &SystemdError, answers: &mpsc::UnboundedSender<Answer>) {
     let Request { owner, to, .. } = request;
-    let _ = answers.send(Answer { owner, asked: to, outcome: Err(text.to_owned()) });
+    let _ = answers.send(Answer { owner, asked: to, outcome: Err(error.clone()) });
 }
 
 /// Returns the answer, and true if the connection is still usable.
@@ -117,8 +133,8 @@ async fn call(connection: Connection, root: PathBuf, request: Request) -> (Answe
     let outcome = match result {
         Ok(held) => Ok(held),
         Err(error) if bus::is_unit_gone(&error) => Ok(Held::UnitGone),
-        Err(error) => {
-            Err(format!("systemd refused {PROPERTY}={} for {}: {error}", request.to, request.unit))
+        Err(source) => {
+            Err(SystemdError::Refused { to: request.to, unit: request.unit.clone(), source })
         }
     };
     (Answer { owner: request.owner, asked: request.to, outcome }, connected)
@@ -203,7 +219,7 @@ mod tests {
         serve(roots, requests, answers).await;
         let mut failed = 0;
         while let Some(answer) = receive.recv().await {
-            assert!(answer.outcome.unwrap_err().contains(&bus.display().to_string()));
+            assert!(answer.outcome.unwrap_err().to_string().contains(&bus.display().to_string()));
             failed += 1;
         }
         assert_eq!(failed, 2);

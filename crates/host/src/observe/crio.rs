@@ -38,8 +38,9 @@ pub enum CrioError {
 /// A fault in the content of a file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
-    #[error("{}", .0.message())]
-    Toml(#[from] toml::de::Error),
+    /// The parser's message, without the lines that it quotes.
+    #[error("{0}")]
+    Toml(String),
     #[error("{key} is not {expected}")]
     Type { key: &'static str, expected: &'static str },
 }
@@ -111,7 +112,8 @@ fn walk(
 }
 
 fn parsed(text: &str) -> Result<Configured, ContentError> {
-    let file: Table = toml::from_str(text)?;
+    let file: Table =
+        toml::from_str(text).map_err(|error| ContentError::Toml(error.message().to_owned()))?;
     let nothing = Table::new();
     let Some(crio) = table(&file, "crio")? else { return Ok(Configured::default()) };
     let runtime = table(crio, "runtime")?.unwrap_or(&nothing);

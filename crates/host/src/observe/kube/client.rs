@@ -4,7 +4,7 @@
 //! to the system's, of which each client then keeps about a hundred in memory. And it runs no
 //! program to get credentials (`exec`, `auth-provider`), because the agent is root.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
 
 use hyper::{
     Request,
@@ -31,19 +31,57 @@ use secrecy::ExposeSecret;
 use tower::{Layer, ServiceExt};
 
 use super::credentials::chain;
+use crate::errors::FileError;
 
-/// Builds a client for `config`. The error describes the problem and quotes no secret.
-pub(super) fn client(config: &Config) -> Result<Client, String> {
+/// The reason why there can be no client for a kubeconfig. It quotes no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("it sets the proxy {host}, which the agent does not use")]
+    Proxy { host: String },
+    #[error("TLS: {0}")]
+    Tls(#[from] ErrorStack),
+    #[error("{}", chain(.0))]
+    Headers(Box<kube::Error>),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(
+        "its user has {key}, which the agent does not use; name a kubeconfig with a client \
+         certificate or a token (node.kubeconfig)"
+    )]
+    OtherWay { key: &'static str },
+    #[error("its token has a line break or another character that is not allowed")]
+    Token,
+    #[error("its certificate authority is not a certificate: {0}")]
+    Authority(#[source] ErrorStack),
+    #[error("it has a client {has} without its {lacks}")]
+    Half { has: &'static str, lacks: &'static str },
+    #[error("{key}-data is not base64: {source}")]
+    Base64 {
+        key: &'static str,
+        #[source]
+        source: base64::DecodeError,
+    },
+    #[error("its {part}: {source}")]
+    Identity {
+        part: &'static str,
+        #[source]
+        source: ErrorStack,
+    },
+    #[error("its client certificate is not a PEM certificate")]
+    NoCertificate,
+}
+
+/// Builds a client for `config`.
+pub(super) fn client(config: &Config) -> Result<Client, ClientError> {
     if let Some(proxy) = &config.proxy_url {
-        let host = proxy.host().unwrap_or_default();
-        return Err(format!("it sets the proxy {host}, which the agent does not use"));
+        let host = proxy.host().unwrap_or_default().to_owned();
+        return Err(ClientError::Proxy { host });
     }
     let authorization = authorization(&config.auth_info)?;
     let tls = tls(config)?;
     let mut http = HttpConnector::new();
     http.enforce_http(false);
-    let failed = |error: ErrorStack| format!("TLS: {error}");
-    let mut https = HttpsConnector::with_connector(http, tls).map_err(failed)?;
+    let mut https = HttpsConnector::with_connector(http, tls)?;
     let (unverified, name) = (config.accept_invalid_certs, config.tls_server_name.clone());
     https.set_callback(move |tls, _| {
         if unverified {
@@ -57,7 +95,8 @@ pub(super) fn client(config: &Config) -> Result<Client, String> {
     connector.set_write_timeout(config.write_timeout);
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let http = Http::builder(TokioExecutor::new()).build::<_, Body>(connector);
-    let impersonate = config.extra_headers_layer().map_err(|error| chain(&error))?;
+    let impersonate =
+        config.extra_headers_layer().map_err(|error| ClientError::Headers(Box::new(error)))?;
     let service = config.base_uri_layer().layer(impersonate.layer(http));
     let service = service.map_request(move |mut request: Request<Body>| {
         if let Some(authorization) = &authorization {
@@ -70,7 +109,7 @@ pub(super) fn client(config: &Config) -> Result<Client, String> {
 
 /// Returns the header that identifies the agent, in addition to a certificate. A token file is read
 /// once: a change of the file reloads the credentials.
-fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, String> {
+fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, ClientError> {
     let unused = [
         ("exec", user.exec.is_some()),
         ("auth-provider", user.auth_provider.is_some()),
@@ -80,7 +119,7 @@ fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, String> {
         (Some(token), _) => Some(token.expose_secret().to_owned()),
         (None, Some(file)) => {
             let read = std::fs::read_to_string(file);
-            Some(read.map_err(|error| format!("cannot read {file}: {error}"))?.trim().to_owned())
+            Some(read.map_err(FileError::of("read", Path::new(file)))?.trim().to_owned())
         }
         (None, None) => None,
     };
@@ -89,29 +128,22 @@ fn authorization(user: &AuthInfo) -> Result<Option<HeaderValue>, String> {
         && !certified
         && let Some((key, _)) = unused.iter().find(|(_, there)| *there)
     {
-        return Err(format!(
-            "its user has {key}, which the agent does not use; name a kubeconfig with a client \
-             certificate or a token (node.kubeconfig)"
-        ));
+        return Err(ClientError::OtherWay { key });
     }
     let Some(token) = token else { return Ok(None) };
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-        "its token has a line break or another character that is not allowed".to_owned()
-    })?;
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
 
-fn tls(config: &Config) -> Result<SslConnectorBuilder, String> {
-    let failed = |error: ErrorStack| format!("TLS: {error}");
-    let mut tls = SslConnector::builder(SslMethod::tls_client()).map_err(failed)?;
+fn tls(config: &Config) -> Result<SslConnectorBuilder, ClientError> {
+    let mut tls = SslConnector::builder(SslMethod::tls_client())?;
     if let Some(authorities) = &config.root_cert {
-        let mut store = X509StoreBuilder::new().map_err(failed)?;
+        let mut store = X509StoreBuilder::new()?;
         for der in authorities {
             let added = X509::from_der(der).and_then(|authority| store.add_cert(authority));
-            added.map_err(|error| {
-                format!("its certificate authority is not a certificate: {error}")
-            })?;
+            added.map_err(ClientError::Authority)?;
         }
         tls.set_cert_store(store.build());
     }
@@ -120,40 +152,46 @@ fn tls(config: &Config) -> Result<SslConnectorBuilder, String> {
     let certificate = data_or_file("client-certificate", data, user.client_certificate.as_deref())?;
     let data = user.client_key_data.as_ref().map(|key| key.expose_secret());
     let key = data_or_file("client-key", data, user.client_key.as_deref())?;
+    let half = |has, lacks| ClientError::Half { has, lacks };
     match (certificate, key) {
         (None, None) => {}
         (Some(certificate), Some(key)) => identify(&mut tls, &certificate, &key)?,
-        (Some(_), None) => return Err("it has a client certificate without its key".to_owned()),
-        (None, Some(_)) => return Err("it has a client key without its certificate".to_owned()),
+        (Some(_), None) => return Err(half("certificate", "key")),
+        (None, Some(_)) => return Err(half("key", "certificate")),
     }
     Ok(tls)
 }
 
 /// Returns `KEY-data`, decoded from base64, or the content of the file in `KEY`.
 fn data_or_file(
-    key: &str,
+    key: &'static str,
     data: Option<&str>,
     file: Option<&str>,
-) -> Result<Option<Vec<u8>>, String> {
+) -> Result<Option<Vec<u8>>, ClientError> {
     use base64::Engine;
     match (data, file) {
         (Some(data), _) => base64::engine::general_purpose::STANDARD
             .decode(data)
             .map(Some)
-            .map_err(|error| format!("{key}-data is not base64: {error}")),
+            .map_err(|source| ClientError::Base64 { key, source }),
         (None, Some(file)) => {
-            std::fs::read(file).map(Some).map_err(|error| format!("cannot read {file}: {error}"))
+            let read = std::fs::read(file).map_err(FileError::of("read", Path::new(file)))?;
+            Ok(Some(read))
         }
         (None, None) => Ok(None),
     }
 }
 
 /// Sets our certificate, its intermediate certificates, and its key.
-fn identify(tls: &mut SslConnectorBuilder, certificate: &[u8], key: &[u8]) -> Result<(), String> {
-    let wrong = |what: &'static str| move |error: ErrorStack| format!("its {what}: {error}");
+fn identify(
+    tls: &mut SslConnectorBuilder,
+    certificate: &[u8],
+    key: &[u8],
+) -> Result<(), ClientError> {
+    let wrong = |part| move |source| ClientError::Identity { part, source };
     let chain = X509::stack_from_pem(certificate).map_err(wrong("client certificate"))?;
     let mut chain = chain.into_iter();
-    let own = chain.next().ok_or("its client certificate is not a PEM certificate")?;
+    let own = chain.next().ok_or(ClientError::NoCertificate)?;
     tls.set_certificate(&own).map_err(wrong("client certificate"))?;
     for between in chain {
         tls.add_extra_chain_cert(between).map_err(wrong("client certificate"))?;
@@ -240,7 +278,9 @@ mod tests {
                     let found = found.map(|value| value.to_str().unwrap().to_owned());
                     assert_eq!(found.as_deref(), expected, "{user}");
                 }
-                (Err(error), Err(part)) => assert!(error.contains(part), "{user}: {error}"),
+                (Err(error), Err(part)) => {
+                    assert!(error.to_string().contains(part), "{user}: {error}")
+                }
                 (found, _) => panic!("{user}: {found:?}"),
             }
             assert_eq!(client(&config).is_ok(), expected.is_ok(), "{user}");
@@ -251,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn a_proxy_is_refused_and_named() {
         let config = config(", proxy-url: \"http://user:word@proxy.example:3128\"", "").await;
-        let error = client(&config).map(drop).unwrap_err();
+        let error = client(&config).map(drop).unwrap_err().to_string();
         assert!(error.contains("proxy.example") && !error.contains("word"), "{error}");
     }
 }

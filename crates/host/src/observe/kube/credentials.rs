@@ -16,8 +16,8 @@ use kube::{Client, Config, config::AuthInfo};
 use openssl::{asn1::Asn1Time, nid::Nid, pkey::PKey, x509::X509};
 
 use super::{
-    client::client,
-    kubeconfig::{Access, Identity, access, is_another_kind, located, read},
+    client::{ClientError, client},
+    kubeconfig::{Access, Identity, KubeconfigError, access, is_another_kind, located, read},
 };
 use crate::{
     config::settings::Settings,
@@ -42,13 +42,34 @@ pub enum CredentialsError {
     NotFound(String),
     #[error("kubeconfig {path} is a link to {target}, which does not exist")]
     Dangling { path: PathBuf, target: PathBuf },
-    #[error("cannot use kubeconfig {path}: {reason}")]
-    Unusable { path: PathBuf, reason: String },
+    #[error("cannot use kubeconfig {path}: {source}")]
+    Unusable {
+        path: PathBuf,
+        #[source]
+        source: Unusable,
+    },
     #[error(
         "kubeconfig {0} has no client certificate that names the node (CN=system:node:NAME); set \
          node.name"
     )]
     NoNodeName(PathBuf),
+}
+
+/// The reason why a kubeconfig gives no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("its certificate-authority has no readable PEM certificate")]
+    Authority,
+    #[error("its client certificate is not a PEM certificate")]
+    Certificate,
+    #[error("its client key is not a PEM key without passphrase")]
+    Key,
+    #[error("its client key does not match its client certificate")]
+    KeyOfAnother,
 }
 
 /// Credentials at one moment.
@@ -114,8 +135,8 @@ pub fn candidates(roots: &Roots, settings: &Settings) -> Vec<PathBuf> {
 /// Reads kubeconfig and certificates, and builds a client. Sends no request.
 pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, CredentialsError> {
     let path = find(roots, settings)?;
-    let unusable = |reason: String| CredentialsError::Unusable { path: path.clone(), reason };
-    let mut access = access(roots, &path).map_err(unusable)?;
+    let unusable = |source| CredentialsError::Unusable { path: path.clone(), source };
+    let mut access = access(roots, &path).map_err(|error| unusable(error.into()))?;
     let current = located(roots, Path::new(CURRENT));
     let mut files = vec![path.clone(), current.clone()];
     files.append(&mut access.files);
@@ -143,7 +164,7 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
     let certificate_expires = certificate.as_ref().and_then(|c| unix_time(c.not_after()));
     let certificate_begins = certificate.as_ref().and_then(|c| unix_time(c.not_before()));
     let server = access.server.to_string();
-    let client = config(access).and_then(|config| client(&config));
+    let client = config(access).and_then(|config| Ok(client(&config)?));
     Ok(Credentials {
         client: client.map_err(unusable)?,
         kubeconfig: path.clone(),
@@ -159,7 +180,7 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
 
 /// Does not use kube's own reader of kubeconfigs: it uses HTTPS_PROXY for the API server, runs exec
 /// plugins, and panics later at a server without a scheme.
-fn config(access: Access) -> Result<Config, String> {
+fn config(access: Access) -> Result<Config, Unusable> {
     let mut config = Config::new(access.server);
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;
@@ -187,24 +208,25 @@ fn config(access: Access) -> Result<Config, String> {
 }
 
 /// Returns the certificates of an authority, in DER.
-fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let no_pem = || "its certificate-authority has no readable PEM certificate".to_owned();
-    let all = X509::stack_from_pem(pem).map_err(|_| no_pem())?;
-    let all: Vec<Vec<u8>> =
-        all.iter().map(|one| one.to_der()).collect::<Result<_, _>>().map_err(|_| no_pem())?;
-    if all.is_empty() { Err(no_pem()) } else { Ok(all) }
+fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, Unusable> {
+    let all = X509::stack_from_pem(pem).map_err(|_| Unusable::Authority)?;
+    let all: Vec<Vec<u8>> = all
+        .iter()
+        .map(|one| one.to_der())
+        .collect::<Result<_, _>>()
+        .map_err(|_| Unusable::Authority)?;
+    if all.is_empty() { Err(Unusable::Authority) } else { Ok(all) }
 }
 
 /// Returns the certificate if the key belongs to it.
-fn certificate_of(identity: &Identity) -> Result<X509, String> {
-    let certificate = X509::from_pem(&identity.certificate)
-        .map_err(|_| "its client certificate is not a PEM certificate".to_owned())?;
+fn certificate_of(identity: &Identity) -> Result<X509, Unusable> {
+    let certificate = X509::from_pem(&identity.certificate).map_err(|_| Unusable::Certificate)?;
     // Without a callback, OpenSSL would ask a terminal for the passphrase.
-    let key = PKey::private_key_from_pem_callback(&identity.key, |_| Ok(0))
-        .map_err(|_| "its client key is not a PEM key without passphrase".to_owned())?;
+    let key =
+        PKey::private_key_from_pem_callback(&identity.key, |_| Ok(0)).map_err(|_| Unusable::Key)?;
     match certificate.public_key() {
         Ok(public) if public.public_eq(&key) => Ok(certificate),
-        _ => Err("its client key does not match its client certificate".to_owned()),
+        _ => Err(Unusable::KeyOfAnother),
     }
 }
 

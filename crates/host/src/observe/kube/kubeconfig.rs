@@ -123,30 +123,75 @@ pub(super) fn is_another_kind(path: &Path) -> bool {
     kind.is_some_and(|kind| kind == "KubeletConfiguration")
 }
 
-/// Reads the kubeconfig at `path`, which is below the root, and the files that it names. Errors are
-/// sentences without the path.
-pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, String> {
-    let text = read(path).map_err(|error| error.to_string())?;
-    let kubeconfig: Kubeconfig = first_document(&text).map_err(|error| wrong_place(&error))?;
+/// The reason why a kubeconfig cannot be used. It names neither the kubeconfig nor a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    /// Only the place: the parser's own text quotes lines.
+    #[error("{0}")]
+    Yaml(String),
+    #[error("it has no current-context")]
+    NoContext,
+    #[error("it has no context {0:?}, its current-context")]
+    Context(String),
+    #[error("it has no {kind} {name:?}, which context {context:?} names")]
+    Missing { kind: &'static str, name: String, context: String },
+    #[error("it has a {has} but no {lacks}")]
+    Half { has: &'static str, lacks: &'static str },
+    #[error(
+        "its user has {0}, which the agent does not use: it needs a client certificate or a \
+         token (set node.kubeconfig to a file that has one)"
+    )]
+    OtherWay(&'static str),
+    #[error("its token has a line break or another character that is not allowed")]
+    Token,
+    #[error("its tls-server-name is not a server name")]
+    ServerName,
+    #[error("its cluster has no server")]
+    NoServer,
+    #[error("its server {shown:?} {why} (example: https://api.example.com:6443)")]
+    Server { shown: String, why: &'static str },
+    #[error("its {key}-data is not base64")]
+    Base64 { key: &'static str },
+    #[error("cannot read its {key} {path}: {source}")]
+    File {
+        key: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Reads the kubeconfig at `path`, which is below the root, and the files that it names.
+pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, KubeconfigError> {
+    let text = read(path)?;
+    let kubeconfig: Kubeconfig =
+        first_document(&text).map_err(|error| KubeconfigError::Yaml(wrong_place(&error)))?;
     let name = kubeconfig.current_context.filter(|name| !name.is_empty());
-    let name = name.ok_or("it has no current-context")?;
+    let name = name.ok_or(KubeconfigError::NoContext)?;
     let named = |found: &Option<String>, name: &str| found.as_deref() == Some(name);
     let context = kubeconfig.contexts.unwrap_or_default().into_iter();
     let context = context
         .filter(|context| named(&context.name, &name))
         .find_map(|context| context.context)
-        .ok_or_else(|| format!("it has no context {name:?}, its current-context"))?;
+        .ok_or_else(|| KubeconfigError::Context(name.clone()))?;
     let (cluster, user) = (context.cluster.unwrap_or_default(), context.user.unwrap_or_default());
+    let missing = |kind: &'static str, missing: &str| KubeconfigError::Missing {
+        kind,
+        name: missing.to_owned(),
+        context: name.clone(),
+    };
     let clusters = kubeconfig.clusters.unwrap_or_default().into_iter();
     let cluster = clusters
         .filter(|found| named(&found.name, &cluster))
         .find_map(|found| found.cluster)
-        .ok_or_else(|| format!("it has no cluster {cluster:?}, which context {name:?} names"))?;
+        .ok_or_else(|| missing("cluster", &cluster))?;
     let users = kubeconfig.users.unwrap_or_default().into_iter();
     let user = users
         .filter(|found| named(&found.name, &user))
         .find_map(|found| found.user)
-        .ok_or_else(|| format!("it has no user {user:?}, which context {name:?} names"))?;
+        .ok_or_else(|| missing("user", &user))?;
 
     let folder = roots.shown(path).parent().unwrap_or(Path::new("/")).to_owned();
     let mut source = Source { roots, folder, files: Vec::new() };
@@ -155,11 +200,12 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, String> {
     let certificate =
         source.pem("client-certificate", user.client_certificate_data, user.client_certificate)?;
     let key = source.pem("client-key", user.client_key_data, user.client_key)?;
+    let half = |has, lacks| KubeconfigError::Half { has, lacks };
     let identity = match (certificate, key) {
         (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
         (None, None) => None,
-        (Some(_), None) => return Err("it has a client-certificate but no client-key".to_owned()),
-        (None, Some(_)) => return Err("it has a client-key but no client-certificate".to_owned()),
+        (Some(_), None) => return Err(half("client-certificate", "client-key")),
+        (None, Some(_)) => return Err(half("client-key", "client-certificate")),
     };
     let token = nonempty(user.token);
     let token_file = nonempty(user.token_file).map(|file| source.path(&file));
@@ -169,19 +215,14 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, String> {
         (nonempty(user.impersonate).is_some(), "impersonation (as)"),
     ];
     if let (Some((_, what)), None) = (other_ways.iter().find(|(is, _)| *is), &identity) {
-        return Err(format!(
-            "its user has {what}, which the agent does not use: it needs a client certificate or a \
-             token (set node.kubeconfig to a file that has one)"
-        ));
+        return Err(KubeconfigError::OtherWay(what));
     }
     if token.as_ref().is_some_and(|token| !fits_a_header(token)) {
-        return Err(
-            "its token has a line break or another character that is not allowed".to_owned()
-        );
+        return Err(KubeconfigError::Token);
     }
     let server_name = nonempty(cluster.tls_server_name);
     if server_name.as_ref().is_some_and(|name| !name.bytes().all(|byte| byte.is_ascii_graphic())) {
-        return Err("its tls-server-name is not a server name".to_owned());
+        return Err(KubeconfigError::ServerName);
     }
     Ok(Access {
         server: server(cluster.server.as_deref().unwrap_or_default())?,
@@ -219,15 +260,15 @@ fn first_document<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, serd
 
 /// Checks that the server has a scheme and a host, which kube requires. Without a scheme it uses
 /// https: the kubelet's credentials must not go anywhere else.
-fn server(text: &str) -> Result<Uri, String> {
+fn server(text: &str) -> Result<Uri, KubeconfigError> {
     let text = text.trim();
     if text.is_empty() {
-        return Err("its cluster has no server".to_owned());
+        return Err(KubeconfigError::NoServer);
     }
-    let wrong = |why: &str| {
+    let wrong = |why: &'static str| {
         // The part before an @ may be a password.
         let shown = text.rsplit('@').next().unwrap_or_default();
-        format!("its server {shown:?} {why} (example: https://api.example.com:6443)")
+        KubeconfigError::Server { shown: shown.to_owned(), why }
     };
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
@@ -265,17 +306,19 @@ impl Source<'_> {
     /// Returns the data, or the file's content; `None` if there is neither.
     fn pem(
         &mut self,
-        key: &str,
+        key: &'static str,
         data: Option<String>,
         file: Option<String>,
-    ) -> Result<Option<Vec<u8>>, String> {
+    ) -> Result<Option<Vec<u8>>, KubeconfigError> {
         if let Some(data) = nonempty(data) {
-            return decoded(&data).map(Some).ok_or_else(|| format!("its {key}-data is not base64"));
+            return decoded(&data).map(Some).ok_or(KubeconfigError::Base64 { key });
         }
         let Some(file) = nonempty(file) else { return Ok(None) };
         let path = self.path(&file);
-        let shown = self.roots.shown(&path).display().to_string();
-        read(&path).map(Some).map_err(|error| format!("cannot read its {key} {shown}: {error}"))
+        read(&path).map(Some).map_err(|source| {
+            let path = self.roots.shown(&path).into_owned();
+            KubeconfigError::File { key, path, source }
+        })
     }
 
     fn path(&mut self, file: &str) -> PathBuf {

@@ -35,6 +35,7 @@ impl Host {
     fn access(&self, text: impl AsRef<[u8]>) -> Result<Access, String> {
         self.put("/var/lib/kubelet/kubeconfig", text);
         access(&self.roots, &self.roots.path("/var/lib/kubelet/kubeconfig"))
+            .map_err(|error| error.to_string())
     }
 }
 
