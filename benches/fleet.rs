@@ -36,9 +36,9 @@ use serde_json::{Map, Value, json};
 use test_apiserver::{ApiServer, Handle, Options, faults::Fault};
 use tokio::sync::{mpsc, watch};
 use wasp_agent::{
-    agent::announce::{Announcer, Wanted},
+    agent::announce::{AnnounceWanted, Announcer},
     config::settings::Settings,
-    decide::evict::condition::{Condition, Status},
+    decide::evict::condition::{ConditionValue, SwapCondition},
     observe::kube::{
         credentials,
         pods::{self, Update},
@@ -401,9 +401,9 @@ async fn agent(roots: Roots, settings: Settings, failures: Arc<AtomicU64>) {
         tokio::select! {
             Some(update) = news.recv() => match update {
                 Update::Failed(_) => drop(failures.fetch_add(1, Ordering::Relaxed)),
-                Update::ListEnds => announcer.want(Wanted {
-                    condition: Some(Condition {
-                        status: Status::False,
+                Update::ListEnds => announcer.want(AnnounceWanted {
+                    condition: Some(SwapCondition {
+                        status: ConditionValue::False,
                         reason: "SwapIsCalm",
                         message: "no signal".to_owned(),
                     }),

@@ -19,9 +19,9 @@ use support::{NODE, PATIENCE, api_server};
 use test_apiserver::Handle;
 use tokio::sync::{mpsc, watch};
 use wasp_agent::{
-    agent::announce::{Announcer, Told as Report, Wanted},
+    agent::announce::{AnnounceWanted, Announcer, AnnouncerReport as Report},
     config::settings::{SchedulingGuard, Settings},
-    decide::evict::condition::{Condition, Status},
+    decide::evict::condition::{ConditionValue, SwapCondition},
     roots::Roots,
 };
 
@@ -49,10 +49,14 @@ impl Told {
         Self { server, settings, announcer, problems, _folders: [data, folder] }
     }
 
-    fn pressure(&self, status: Status) {
-        let condition = Condition { status, reason: "Reason", message: "why".to_owned() };
-        let keep_away = status == Status::True;
-        self.announcer.want(Wanted { condition: Some(condition), keep_away, others_leave: false });
+    fn pressure(&self, status: ConditionValue) {
+        let condition = SwapCondition { status, reason: "Reason", message: "why".to_owned() };
+        let keep_away = status == ConditionValue::True;
+        self.announcer.want(AnnounceWanted {
+            condition: Some(condition),
+            keep_away,
+            others_leave: false,
+        });
     }
 
     async fn node_is(&self, what: &str, is: impl Fn(&Value) -> bool) {
@@ -82,7 +86,7 @@ fn tainted(node: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guard_that_fails_keeps_nobody_from_hearing_of_the_pressure() {
     let mut told = Told::new(SchedulingGuard::Taint, "/nowhere");
-    told.pressure(Status::True);
+    told.pressure(ConditionValue::True);
     told.node_is("under pressure", |node| pressed(node) == Some("True")).await;
     let problem = told.problems.recv().await.unwrap().problem.unwrap();
     assert!(problem.contains("guard-kubeconfig"), "{problem}");
@@ -91,11 +95,11 @@ async fn a_guard_that_fails_keeps_nobody_from_hearing_of_the_pressure() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taint_is_taken_back_though_the_first_try_fails() {
     let told = Told::new(SchedulingGuard::Taint, "/admin");
-    told.pressure(Status::True);
+    told.pressure(ConditionValue::True);
     told.node_is("tainted", tainted).await;
     let fault = json!({"verb": "patch", "resource": "nodes", "times": 2, "code": 409});
     told.server.fault(serde_json::from_value(fault).unwrap()).unwrap();
-    told.pressure(Status::False);
+    told.pressure(ConditionValue::False);
     told.node_is("calm", |node| pressed(node) == Some("False")).await;
     told.node_is("free", |node| !tainted(node)).await;
 }
@@ -103,7 +107,7 @@ async fn a_taint_is_taken_back_though_the_first_try_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taint_that_is_no_longer_configured_is_taken_back() {
     let mut told = Told::new(SchedulingGuard::Taint, "/admin");
-    told.pressure(Status::True);
+    told.pressure(ConditionValue::True);
     told.node_is("tainted", tainted).await;
     assert_eq!(told.problems.recv().await.unwrap().problem, None);
     told.settings.send_modify(|settings| {

@@ -24,7 +24,7 @@ use test_apiserver::pki::Validity;
 use wasp_agent::{
     config::settings::{SchedulingGuard, Settings},
     decide::check::{CHECKS, check},
-    model::check::{ApiFacts, Asked, Level, Line, Permission},
+    model::check::{ApiFacts, Asked, CheckLevel, CheckLine, Permission},
     observe::check::api,
     roots::Roots,
 };
@@ -256,13 +256,13 @@ fn asked(host: &FakeHost, settings: &Settings) -> ApiFacts {
 }
 
 /// Returns the lines about `answers` on an otherwise healthy host.
-fn lines_about(answers: ApiFacts, settings: &Settings) -> Vec<Line> {
+fn lines_about(answers: ApiFacts, settings: &Settings) -> Vec<CheckLine> {
     let mut facts = recorded(&healthy());
     facts.api = Asked::Answered(answers);
     check(&facts, settings, false)
 }
 
-fn level(lines: &[Line], id: &str) -> Level {
+fn level(lines: &[CheckLine], id: &str) -> CheckLevel {
     lines.iter().find(|line| line.id == id).unwrap().level
 }
 
@@ -290,11 +290,11 @@ fn a_nodes_credentials_are_allowed_what_the_agent_needs() {
     // The node may not read another node's pods.
     settings.node_name = Some("node-b".to_owned());
     let lines = lines_about(asked(&host, &settings), &settings);
-    assert_eq!(level(&lines, "may-list-pods"), Level::Fail, "{lines:#?}");
-    assert_eq!(level(&lines, "may-watch-pods"), Level::Fail);
-    assert_eq!(level(&lines, "may-evict-pods"), Level::Ok);
-    assert_eq!(level(&lines, "api-server"), Level::Ok);
-    assert_eq!(level(&lines, "daemonset-taint"), Level::Skip, "another's Node cannot be read");
+    assert_eq!(level(&lines, "may-list-pods"), CheckLevel::Fail, "{lines:#?}");
+    assert_eq!(level(&lines, "may-watch-pods"), CheckLevel::Fail);
+    assert_eq!(level(&lines, "may-evict-pods"), CheckLevel::Ok);
+    assert_eq!(level(&lines, "api-server"), CheckLevel::Ok);
+    assert_eq!(level(&lines, "daemonset-taint"), CheckLevel::Skip, "another's Node cannot be read");
 }
 
 #[test]
@@ -303,20 +303,20 @@ fn trouble_with_the_credentials_and_the_server_is_told_apart() {
     let host = healthy();
     let settings = Settings::defaults();
     let lines = lines_about(asked(&host, &settings), &settings);
-    assert_eq!(level(&lines, "kubeconfig"), Level::Fail);
-    assert_eq!(level(&lines, "certificate"), Level::Skip);
+    assert_eq!(level(&lines, "kubeconfig"), CheckLevel::Fail);
+    assert_eq!(level(&lines, "certificate"), CheckLevel::Skip);
 
     host.use_kubeconfig(&server);
     server.rotate(NODE, Validity::expired()).unwrap();
     let lines = lines_about(asked(&host, &settings), &settings);
-    assert_eq!(level(&lines, "certificate"), Level::Fail, "{lines:#?}");
-    assert_eq!(level(&lines, "api-server"), Level::Fail);
-    assert_eq!(level(&lines, "may-list-pods"), Level::Skip);
+    assert_eq!(level(&lines, "certificate"), CheckLevel::Fail, "{lines:#?}");
+    assert_eq!(level(&lines, "api-server"), CheckLevel::Fail);
+    assert_eq!(level(&lines, "may-list-pods"), CheckLevel::Skip);
 
     server.stop().unwrap();
     let began = std::time::Instant::now();
     let lines = lines_about(asked(&host, &settings), &settings);
-    assert_eq!(level(&lines, "api-server"), Level::Fail);
+    assert_eq!(level(&lines, "api-server"), CheckLevel::Fail);
     assert!(began.elapsed() < Duration::from_secs(15), "it waits no longer than it must");
 }
 
@@ -331,6 +331,6 @@ fn the_daemonsets_taint_is_found() {
     let settings = Settings::defaults();
     let lines = lines_about(asked(&host, &settings), &settings);
     let taint = lines.iter().find(|line| line.id == "daemonset-taint").unwrap();
-    assert_eq!(taint.level, Level::Warn, "{taint:?}");
+    assert_eq!(taint.level, CheckLevel::Warn, "{taint:?}");
     assert_eq!(taint.fix, ["oc adm taint node node-a waspEvictionTaint-"]);
 }

@@ -20,7 +20,7 @@ use wasp_agent::{
     config::settings::Settings,
     decide::check::{check, exit_status},
     model::{
-        check::{ApiFacts, Asked, BusFacts, Facts, Space, UnitFacts},
+        check::{ApiFacts, Asked, BusFacts, HostFacts, Space, UnitFacts},
         published::{self, Published},
         trouble::{Problem, Trouble},
     },
@@ -28,16 +28,16 @@ use wasp_agent::{
     roots::Roots,
 };
 
-type State = (&'static str, i32, fn(&FakeHost), fn(&mut Facts));
+type State = (&'static str, i32, fn(&FakeHost), fn(&mut HostFacts));
 
-fn api_of(facts: &mut Facts) -> &mut ApiFacts {
+fn api_of(facts: &mut HostFacts) -> &mut ApiFacts {
     match &mut facts.api {
         Asked::Answered(api) => api,
         _ => panic!(),
     }
 }
 
-fn bus_of(facts: &mut Facts) -> &mut BusFacts {
+fn bus_of(facts: &mut HostFacts) -> &mut BusFacts {
     match &mut facts.bus {
         Asked::Answered(bus) => bus,
         _ => panic!(),
@@ -86,7 +86,7 @@ const STATES: &[State] = &[
     }),
     ("broken-systemd", 2, |_| {}, |f| f.bus = Asked::Failed("cannot reach systemd at /run/dbus/system_bus_socket: no answer within 5 s".into())),
     ("broken-agent", 2, |_| {}, |f| {
-        let problem = |trouble: Trouble, text: &str| published::Problem::from(&Problem::new(trouble, text));
+        let problem = |trouble: Trouble, text: &str| published::ProblemStatus::from(&Problem::new(trouble, text));
         let problems = vec![
             problem(Trouble::Api, "the API server https://api-int.example:6443/ cannot be asked: refused: system:node:node-a may not list pods (403)"),
             problem(Trouble::Swappiness, "vm.swappiness is 0"),

@@ -16,18 +16,18 @@ use test_apiserver::envtest::{Cluster, clusters};
 use wasp_agent::{
     act::{
         evict::evict,
-        node::{self, About, NodeApi, Note, Notes, PodReference},
+        node::{self, EventSubject, NodeApi, Note, Notes, PodReference},
     },
     config::settings::{Settings, TaintEffect},
     decide::{
         evict::{
-            answer::Answer,
-            condition::{Condition, Status},
+            answer::EvictionAnswer,
+            condition::{ConditionValue, SwapCondition},
             efforts::Efforts,
             machine::Victim,
             select::{Circumstances, Ranked, rank},
         },
-        guard::{Step, cordon},
+        guard::{GuardStep, cordon},
     },
     model::{
         pod::{PodUid, Pods},
@@ -103,7 +103,8 @@ fn the_condition_stands_beside_the_kubelets_and_goes_again() {
 
         let since: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let message = "swap traffic: 1200 pages/s in".to_owned();
-        let hot = Condition { status: Status::True, reason: "SwapTrafficHigh", message };
+        let hot =
+            SwapCondition { status: ConditionValue::True, reason: "SwapTrafficHigh", message };
         api.set_condition(Some(&hot), since).await.unwrap();
         let found = node_of(cluster).await;
         let condition = swap_pressure(&found).unwrap();
@@ -113,7 +114,11 @@ fn the_condition_stands_beside_the_kubelets_and_goes_again() {
         assert_eq!(condition["lastTransitionTime"], "2026-01-02T03:04:05Z");
         assert_eq!(others(&found), before);
         let read = api.get().await.unwrap();
-        assert_eq!(node::condition(&read), Some((Status::True, since)), "read by the next agent");
+        assert_eq!(
+            node::condition(&read),
+            Some((ConditionValue::True, since)),
+            "read by the next agent"
+        );
 
         api.set_condition(None, since).await.unwrap();
         let found = node_of(cluster).await;
@@ -138,11 +143,11 @@ fn a_cordon_is_ours_to_undo_only_where_it_is_ours() {
             admin.patch(&path, "application/merge-patch+json", &patch).await.unwrap();
         };
         let before = node_of(cluster).await["spec"].clone();
-        assert_eq!(cordon(true, false, &facts().await), Step::Set);
+        assert_eq!(cordon(true, false, &facts().await), GuardStep::Set);
         api.cordon().await.unwrap();
         let ours = facts().await;
         assert!(ours.unschedulable && ours.ours);
-        assert_eq!(cordon(false, true, &ours), Step::Unset);
+        assert_eq!(cordon(false, true, &ours), GuardStep::Unset);
         let read = api.get().await.unwrap();
         api.uncordon(&read).await.unwrap();
         assert_eq!(node_of(cluster).await["spec"], before, "and nothing else");
@@ -155,7 +160,7 @@ fn a_cordon_is_ours_to_undo_only_where_it_is_ours() {
         by_hand(json!(true)).await;
         let theirs = facts().await;
         assert!(theirs.unschedulable && !theirs.ours);
-        assert_eq!(cordon(false, false, &theirs), Step::Nothing);
+        assert_eq!(cordon(false, false, &theirs), GuardStep::Nothing);
         by_hand(Value::Null).await;
 
         // Set by the agent, until an administrator makes the node schedulable.
@@ -163,7 +168,7 @@ fn a_cordon_is_ours_to_undo_only_where_it_is_ours() {
         by_hand(Value::Null).await;
         let freed = facts().await;
         assert!(!freed.unschedulable && !freed.ours);
-        assert!(matches!(cordon(true, true, &freed), Step::Leave(_)));
+        assert!(matches!(cordon(true, true, &freed), GuardStep::Leave(_)));
     });
 }
 
@@ -204,11 +209,12 @@ fn events_are_of_the_pod_and_the_node_and_repeats_are_counted() {
             name: name.into(),
             uid: uid.clone(),
         };
-        let about = About::Pod(reference("vm"));
+        let about = EventSubject::Pod(reference("vm"));
         let of_pod =
             Note { about, warning: true, reason: "SwapEviction", text: "evicting prod/vm".into() };
         let text = "é".repeat(2000);
-        let of_node = Note { about: About::Node, warning: false, reason: "NoSwapPressure", text };
+        let of_node =
+            Note { about: EventSubject::Node, warning: false, reason: "NoSwapPressure", text };
         cluster
             .admin()
             .upsert(&json!({"apiVersion": "v1", "kind": "Namespace",
@@ -295,17 +301,20 @@ fn a_pod_is_read_again_before_it_is_evicted() {
         let leaves = ranked_as("leaves").await;
         wants.send_replace(false);
         let answer = ask(&leaves, false).await;
-        assert!(matches!(answer, Answer::Withdrawn { .. }), "the pressure is over: {answer:?}");
+        assert!(
+            matches!(answer, EvictionAnswer::Withdrawn { .. }),
+            "the pressure is over: {answer:?}"
+        );
         assert!(!terminating("leaves").await);
         wants.send_replace(true);
-        assert_eq!(ask(&leaves, false).await, Answer::Accepted);
+        assert_eq!(ask(&leaves, false).await, EvictionAnswer::Accepted);
         assert!(terminating("leaves").await);
-        assert_eq!(ask(&leaves, false).await, Answer::Gone, "it ends already");
-        assert_eq!(ask(&ranked_as("deleted").await, true).await, Answer::Accepted);
+        assert_eq!(ask(&leaves, false).await, EvictionAnswer::Gone, "it ends already");
+        assert_eq!(ask(&ranked_as("deleted").await, true).await, EvictionAnswer::Accepted);
         assert!(terminating("deleted").await);
         let stays = ranked_as("stays").await;
         let other = Ranked { uid: leaves.uid.clone(), ..stays.clone() };
-        assert_eq!(ask(&other, false).await, Answer::Gone, "another pod has its name");
+        assert_eq!(ask(&other, false).await, EvictionAnswer::Gone, "another pod has its name");
         assert!(!terminating("stays").await);
         // The watch has not seen yet that the namespace is protected.
         let mut settings = host.settings.clone();
@@ -313,7 +322,7 @@ fn a_pod_is_read_again_before_it_is_evicted() {
         let victim = Victim { ranked: stays, why: String::new(), last_resort: false };
         let answer = evict(&host.roots, &settings, &victim, &wanted).await;
         assert!(
-            matches!(&answer, Answer::Refused { text } if text.contains("protected-namespaces")),
+            matches!(&answer, EvictionAnswer::Refused { text } if text.contains("protected-namespaces")),
             "{answer:?}"
         );
         assert!(!terminating("stays").await);

@@ -29,11 +29,11 @@ use wasp_agent::{
             signals::Signals,
         },
         limits::decide,
-        state::State,
+        state::LimitStates,
         suspend::Suspensions,
     },
     model::{
-        host::{ContainerFacts, Level, Monotonic, NodeMemory},
+        host::{CgroupLevel, ContainerFacts, Monotonic, NodeMemory},
         pod::{ContainerId, Pod, PodUid, Pods},
         pressure::{ContainerUsage, PodUsage},
         published::Published,
@@ -156,7 +156,7 @@ impl Bench {
         let mut node = Node::new(count, settings);
         let facts = node.facts();
         let keys: BTreeMap<&ContainerId, ()> = facts.iter().map(|facts| (&facts.id, ())).collect();
-        let (mut state, decision) = node.decide(settings, &facts, State::default());
+        let (mut state, decision) = node.decide(settings, &facts, LimitStates::default());
         assert_eq!(decision, Decision::default());
         self.compare(
             &format!("decide, {count} pods"),
@@ -176,7 +176,7 @@ impl Bench {
         // Each pod has a container and a sandbox.
         let mut node = Node::new(count / 2, settings);
         let cgroups = node.cgroups.clone();
-        let mut state = State::default();
+        let mut state = LimitStates::default();
         self.compare(
             &format!("full pass, {count} cgroups"),
             "the cgroups looked at (n log n)",
@@ -277,7 +277,12 @@ impl Bench {
             "memory.swap.max and .current",
             &["memory.swap.max", "memory.swap.current"],
             &mut || {
-                Cgroup::open(&folder).unwrap().unwrap().level(Level::Container).unwrap().is_some()
+                Cgroup::open(&folder)
+                    .unwrap()
+                    .unwrap()
+                    .level(CgroupLevel::Container)
+                    .unwrap()
+                    .is_some()
             },
         );
         cgroup_files(
@@ -396,7 +401,7 @@ impl Node {
         drop(entered);
         let mut node = Self { _host: host, _runtime: runtime, pods, cgroups, tree };
         let facts = node.facts();
-        for action in node.decide(settings, &facts, State::default()).1.actions {
+        for action in node.decide(settings, &facts, LimitStates::default()).1.actions {
             let Action::WriteLimit { path, inode, to, .. } = action else { continue };
             write_limit(&roots.cgroup().join(path), inode, to).unwrap();
         }
@@ -416,8 +421,8 @@ impl Node {
         &self,
         settings: &Settings,
         containers: &[ContainerFacts],
-        state: State,
-    ) -> (State, Decision) {
+        state: LimitStates,
+    ) -> (LimitStates, Decision) {
         let suspensions = Suspensions::default();
         let snapshot = Snapshot {
             node: NODE,

@@ -12,9 +12,9 @@ use wasp_agent::{
         kubelet::{disk_reserve, fails_with_swap, memory_threshold, unusable},
         watermarks::{Aligned, align},
     },
-    hook::Target,
+    hook::HookTarget,
     model::{
-        host::{Level, Monotonic},
+        host::{CgroupLevel, Monotonic},
         runtime::Runtime,
         swap::SwapMax,
         swap_header::{LABEL, SwapHeader},
@@ -91,7 +91,7 @@ pub fn kernel_files(bytes: &[u8]) {
             files.put(&format!("{SCOPE}/memory.swap.max"), text);
             files.put(&format!("{SCOPE}/memory.swap.current"), text);
             let inode = fs::metadata(&scope).unwrap().ino();
-            let _ = Cgroup::open(&scope).unwrap().unwrap().level(Level::Container);
+            let _ = Cgroup::open(&scope).unwrap().unwrap().level(CgroupLevel::Container);
             let to = SwapMax::Bytes(4096);
             let written = write_limit(&scope, inode, to).is_ok();
             let found = fs::read(scope.join("memory.swap.max")).unwrap();
@@ -121,7 +121,7 @@ pub fn kernel_files(bytes: &[u8]) {
         }
         'j' => {
             files.put("/proc/7/cgroup", text);
-            let Ok(target) = Target::of(roots, 7) else { return };
+            let Ok(target) = HookTarget::of(roots, 7) else { return };
             for level in target.levels {
                 let path = level.path.to_str().unwrap();
                 assert!(path.starts_with("kubepods") && !path.contains(".."), "{path}");

@@ -21,7 +21,7 @@ use wasp_agent::{
         swap::SwapMax,
     },
     observe::kube::{
-        decode::{self, Event},
+        decode::{self, PodEvent},
         wire::{WirePod, pod},
     },
 };
@@ -32,7 +32,7 @@ const NODE: NodeMemory = NodeMemory { ram_bytes: 64 << 30, swap_bytes: 32 << 30,
 /// evicted.
 pub fn watch_events(line: &[u8]) {
     let event = decode::event(line, &[]).map(|(event, _)| event);
-    if let Some(Event::Applied(Err(odd)) | Event::Deleted(Err(odd))) = &event {
+    if let Some(PodEvent::Applied(Err(odd)) | PodEvent::Deleted(Err(odd))) = &event {
         assert!(!odd.to_string().contains(char::is_control), "{odd}");
     }
     let wire = match serde_json::from_slice::<WatchEvent<WirePod>>(line) {
@@ -45,7 +45,7 @@ pub fn watch_events(line: &[u8]) {
     let mirror_of = mirror_of.and_then(|a| a.get("kubernetes.io/config.mirror").cloned());
     let own = wire.metadata.uid.clone();
     let Some(pod) = pod(wire, &[]) else { return };
-    let Some(Event::Applied(decoded) | Event::Deleted(decoded)) = event else { return };
+    let Some(PodEvent::Applied(decoded) | PodEvent::Deleted(decoded)) = event else { return };
     assert_eq!(decoded.as_ref(), Ok(&pod), "as it is decoded by itself");
     let uid = pod.uid.as_str();
     match mirror_of {

@@ -10,7 +10,7 @@ use wasp_agent::{
     },
     config::settings::{EvictionMode, EvictionSettings, Settings},
     decide::evict::{
-        answer::Answer,
+        answer::EvictionAnswer,
         efforts::Efforts,
         machine::{Evictions, Inputs, decide},
         signals::Signals,
@@ -148,7 +148,7 @@ fn evicted(mut evictions: Evictions) -> usize {
         let uid = victim.ranked.uid;
         assert!(uid.as_str().starts_with("0a") || uid.as_str().starts_with("0b"), "{uid}");
         assert!(!victim.last_resort);
-        evictions.answered(&settings, &uid, &Answer::Accepted, at);
+        evictions.answered(&settings, &uid, &EvictionAnswer::Accepted, at);
         evictions.left(&settings, &uid, at);
         victims += 1;
     }

@@ -13,12 +13,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use guard::{Guard, Taint};
+use guard::{MigrationGuard, Taint};
 
 use crate::{
     act::node::{self, NodeApi, Note, Notes},
     config::settings::Settings,
-    decide::evict::condition::{Condition, HEARTBEAT, Status},
+    decide::evict::condition::{ConditionValue, HEARTBEAT, SwapCondition},
     messages,
     observe::{
         alarm::Alarm,
@@ -40,9 +40,9 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The state that the cluster should see.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wanted {
+pub struct AnnounceWanted {
     /// `None`: the node has no condition of ours.
-    pub condition: Option<Condition>,
+    pub condition: Option<SwapCondition>,
     /// True to keep new pods away.
     pub keep_away: bool,
     /// Other programs are evicting pods of this node.
@@ -62,14 +62,14 @@ pub struct NodeSeen {
 
 /// The announcer's report after each turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct AnnouncerReport {
     /// The request that the API server refuses, if any.
     pub problem: Option<String>,
     /// The Node as it was read last; `None` if it was not read.
     pub node: Option<NodeSeen>,
 }
 
-impl Wanted {
+impl AnnounceWanted {
     fn is_news_after(&self, other: &Self) -> bool {
         let condition = match (&self.condition, &other.condition) {
             (Some(now), Some(before)) => now.is_news_after(before),
@@ -84,7 +84,7 @@ impl Wanted {
 #[derive(Debug)]
 pub struct Announcer {
     /// `None` until the first state is known.
-    wanted: watch::Sender<Option<Wanted>>,
+    wanted: watch::Sender<Option<AnnounceWanted>>,
     notes: mpsc::Sender<Note>,
     task: JoinHandle<()>,
 }
@@ -94,7 +94,7 @@ impl Announcer {
     pub fn start(
         roots: Roots,
         settings: watch::Receiver<Settings>,
-    ) -> (Self, mpsc::Receiver<Told>) {
+    ) -> (Self, mpsc::Receiver<AnnouncerReport>) {
         let (wanted, receive_wanted) = watch::channel(None);
         let (notes, receive_notes) = mpsc::channel(64);
         let (reports, receive) = mpsc::channel(4);
@@ -103,7 +103,7 @@ impl Announcer {
     }
 
     /// Sets the wanted state. Changed figures alone wake no task; the next heartbeat includes them.
-    pub fn want(&self, wanted: Wanted) {
+    pub fn want(&self, wanted: AnnounceWanted) {
         self.wanted.send_if_modified(|current| {
             let news = current.as_ref().is_none_or(|current| wanted.is_news_after(current));
             *current = Some(wanted);
@@ -122,7 +122,7 @@ impl Announcer {
     pub async fn stop(self) {
         // A cordon stays for a drain in progress, even when the agent stops.
         let others_leave = self.wanted.borrow().as_ref().is_some_and(|wanted| wanted.others_leave);
-        self.want(Wanted { others_leave, ..Wanted::default() });
+        self.want(AnnounceWanted { others_leave, ..AnnounceWanted::default() });
         drop((self.wanted, self.notes));
         if timeout(LAST_WORDS, self.task).await.is_err() {
             messages::LastWordsLost
@@ -134,9 +134,9 @@ impl Announcer {
 async fn serve(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
-    mut wanted: watch::Receiver<Option<Wanted>>,
+    mut wanted: watch::Receiver<Option<AnnounceWanted>>,
     mut notes: mpsc::Receiver<Note>,
-    reports: mpsc::Sender<Told>,
+    reports: mpsc::Sender<AnnouncerReport>,
 ) {
     let mut work = Work { roots, ..Work::default() };
     let mut alarm = Alarm::new();
@@ -147,7 +147,7 @@ async fn serve(
         let now = settings.borrow_and_update().clone();
         let want = wanted.borrow_and_update().clone().unwrap_or_default();
         let problem = work.turn(&now, &want).await;
-        let told = Told { problem, node: work.seen.take() };
+        let told = AnnouncerReport { problem, node: work.seen.take() };
         if reports.send(told).await.is_err() {
             return;
         }
@@ -185,11 +185,11 @@ struct Work {
     connected: Option<Connected>,
     /// The condition sent last and the time to confirm it; below, its status and the time of its
     /// last change.
-    sent: Option<(Condition, Instant)>,
-    status: Option<(Status, Timestamp)>,
+    sent: Option<(SwapCondition, Instant)>,
+    status: Option<(ConditionValue, Timestamp)>,
     /// The Node was read after the start, so the remains of a killed agent are known.
     known: bool,
-    guard: Guard,
+    guard: MigrationGuard,
     /// The taint that was set, with the credentials for it.
     tainted: Option<Taint>,
     /// Facts from the Node that are not reported yet.
@@ -206,7 +206,7 @@ impl Default for Work {
             sent: None,
             status: None,
             known: false,
-            guard: Guard::default(),
+            guard: MigrationGuard::default(),
             tainted: None,
             seen: None,
             next: Instant::now(),
@@ -216,13 +216,13 @@ impl Default for Work {
 }
 
 /// The reason why a report failed.
-enum Trouble {
+enum AnnounceFailure {
     /// The API server is unreachable, which the agent reports itself.
     Away(String),
     Refused(String),
 }
 
-impl Trouble {
+impl AnnounceFailure {
     fn of(what: &str, error: &kube::Error) -> Self {
         let text = format!("{what}: {}", chain(error));
         if matches!(error, kube::Error::Api(_)) { Self::Refused(text) } else { Self::Away(text) }
@@ -232,7 +232,7 @@ impl Trouble {
 impl Work {
     /// Makes one turn: changes the Node to the wanted state. Returns the request that the API
     /// server refused.
-    async fn turn(&mut self, settings: &Settings, wanted: &Wanted) -> Option<String> {
+    async fn turn(&mut self, settings: &Settings, wanted: &AnnounceWanted) -> Option<String> {
         match self.bring(settings, wanted).await {
             Ok(()) => {
                 self.backoff = None;
@@ -253,8 +253,8 @@ impl Work {
                 });
                 self.next = Instant::now() + backoff.next().unwrap_or(LOOK);
                 match trouble {
-                    Trouble::Refused(text) => Some(text),
-                    Trouble::Away(text) => {
+                    AnnounceFailure::Refused(text) => Some(text),
+                    AnnounceFailure::Away(text) => {
                         tracing::debug!("{text}; trying again");
                         None
                     }
@@ -263,7 +263,11 @@ impl Work {
         }
     }
 
-    async fn bring(&mut self, settings: &Settings, wanted: &Wanted) -> Result<(), Trouble> {
+    async fn bring(
+        &mut self,
+        settings: &Settings,
+        wanted: &AnnounceWanted,
+    ) -> Result<(), AnnounceFailure> {
         let by = (settings.kubeconfig.clone(), settings.node_name.clone());
         if self.connected.as_ref().is_some_and(|connected| connected.by != by) {
             // Another API server, or another node, has none of the state reported so far.
@@ -282,7 +286,7 @@ impl Work {
         if !self.known {
             self.connect(settings).await?;
             let node = self.node()?.get().await;
-            let node = node.map_err(|error| Trouble::of("reading the node", &error))?;
+            let node = node.map_err(|error| AnnounceFailure::of("reading the node", &error))?;
             // Remains of a killed agent.
             self.status = node::condition(&node);
             self.known = true;
@@ -312,9 +316,10 @@ impl Work {
             let node = self.node()?;
             let read = match read {
                 Some(read) => read,
-                None => {
-                    node.get().await.map_err(|error| Trouble::of("reading the node", &error))?
-                }
+                None => node
+                    .get()
+                    .await
+                    .map_err(|error| AnnounceFailure::of("reading the node", &error))?,
             };
             self.see(&read);
             self.guard(settings, &name, &node, &read, wanted).await?;
@@ -334,13 +339,14 @@ impl Work {
         &mut self,
         name: &str,
         node: &NodeApi,
-        new: Option<&Condition>,
-    ) -> Result<WireNode, Trouble> {
-        let same = |(status, since): &(Status, Timestamp)| {
+        new: Option<&SwapCondition>,
+    ) -> Result<WireNode, AnnounceFailure> {
+        let same = |(status, since): &(ConditionValue, Timestamp)| {
             new.filter(|new| new.status == *status).map(|_| *since)
         };
         let since = self.status.as_ref().and_then(same).unwrap_or_else(Timestamp::now);
-        let failed = |error| Trouble::of("setting the node's condition SwapPressure", &error);
+        let failed =
+            |error| AnnounceFailure::of("setting the node's condition SwapPressure", &error);
         let read = node.set_condition(new, since).await.map_err(failed)?;
         self.status = new.map(|new| (new.status, since));
         let due = Instant::now() + Duration::from_secs(spread(name, HEARTBEAT).into());
@@ -354,7 +360,7 @@ impl Work {
                 Some(connected) => connected.notes.publish(note).await.map_err(|e| chain(&e)),
                 None => return,
             },
-            Err(Trouble::Away(text) | Trouble::Refused(text)) => Err(text),
+            Err(AnnounceFailure::Away(text) | AnnounceFailure::Refused(text)) => Err(text),
         };
         if let Err(error) = sent {
             messages::EventLost { reason: &note.reason }
@@ -362,14 +368,14 @@ impl Work {
         }
     }
 
-    fn node(&self) -> Result<NodeApi, Trouble> {
+    fn node(&self) -> Result<NodeApi, AnnounceFailure> {
         let connected = self.connected.as_ref();
         let node = connected.map(|connected| connected.node.clone());
-        node.ok_or_else(|| Trouble::Away("no credentials".to_owned()))
+        node.ok_or_else(|| AnnounceFailure::Away("no credentials".to_owned()))
     }
 
     /// Builds a client with the current credentials; returns the node's name.
-    async fn connect(&mut self, settings: &Settings) -> Result<String, Trouble> {
+    async fn connect(&mut self, settings: &Settings) -> Result<String, AnnounceFailure> {
         if let Some(connected) = &self.connected
             && credentials::fingerprint(&connected.files) == connected.fingerprint
             && connected.by.0 == settings.kubeconfig
@@ -378,7 +384,7 @@ impl Work {
             return Ok(connected.name.clone());
         }
         let loaded = credentials::load(&self.roots, settings).await;
-        let loaded = loaded.map_err(|error| Trouble::Away(error.to_string()))?;
+        let loaded = loaded.map_err(|error| AnnounceFailure::Away(error.to_string()))?;
         let name = loaded.node_name.clone();
         self.connected = Some(Connected {
             by: (settings.kubeconfig.clone(), settings.node_name.clone()),

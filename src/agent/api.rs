@@ -9,7 +9,7 @@ use std::{
 
 use super::{Agent, effects::Effects};
 use crate::{
-    act::node::{About, PodReference},
+    act::node::{EventSubject, PodReference},
     decide::{check::EXPIRES_SOON, wish},
     messages,
     model::{
@@ -59,8 +59,8 @@ impl Api {
         self.synced && self.failure.is_none() && self.listing.is_none()
     }
 
-    pub(super) fn published(&self, pods: usize) -> published::Api {
-        published::Api {
+    pub(super) fn published(&self, pods: usize) -> published::ApiStatus {
+        published::ApiStatus {
             server: self.server.clone(),
             reachable: self.synced && self.failure.is_none(),
             failure: self.failure.as_ref().map(Failure::short),
@@ -242,7 +242,7 @@ impl<E: Effects> Agent<E> {
             name: pod.name.to_string(),
             uid: pod.uid.to_string(),
         };
-        self.note(About::Pod(about), true, "SwapLimitInvalid", reason);
+        self.note(EventSubject::Pod(about), true, "SwapLimitInvalid", reason);
     }
 
     fn list_ends(&mut self) {

@@ -10,9 +10,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::suspend::News;
+use super::suspend::SuspendNews;
 use crate::{
-    model::suspend::{Reply, Request},
+    model::suspend::{Reply, SuspendRequest},
     roots::Roots,
 };
 
@@ -26,7 +26,7 @@ const TIME: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Serves until the task is aborted, or the agent ends.
-pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<News>) {
+pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<SuspendNews>) {
     let path = roots.control_socket();
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -35,14 +35,14 @@ pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<News>) {
             Err(error) => {
                 let shown = roots.shown(&path).display().to_string();
                 let text = format!("wasp-agent suspend does not work: {shown}: {error}");
-                if news.send(News::Problem(Some(text))).is_err() {
+                if news.send(SuspendNews::Problem(Some(text))).is_err() {
                     return;
                 }
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
         };
-        if news.send(News::Problem(None)).is_err() {
+        if news.send(SuspendNews::Problem(None)).is_err() {
             return;
         }
         loop {
@@ -72,7 +72,7 @@ pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<News>) {
 async fn converse(
     mut stream: UnixStream,
     path: &Path,
-    news: &mpsc::UnboundedSender<News>,
+    news: &mpsc::UnboundedSender<SuspendNews>,
     permit: OwnedSemaphorePermit,
 ) -> io::Result<()> {
     let asked = asked(&mut stream, path).await;
@@ -81,7 +81,7 @@ async fn converse(
         Ok(request) => {
             let (answer, answered) = oneshot::channel();
             let ends = || refused("the agent is stopping");
-            match news.send(News::Asked(request, answer)) {
+            match news.send(SuspendNews::Asked(request, answer)) {
                 Ok(()) => tokio::select! {
                     answer = answered => answer.unwrap_or_else(|_| ends()),
                     () = gone(&mut stream) => return Ok(()),
@@ -109,7 +109,7 @@ fn refused(text: &str) -> Reply {
 }
 
 /// Reads the request, if it comes from the user that the agent runs as: root.
-async fn asked(stream: &mut UnixStream, path: &Path) -> io::Result<Request> {
+async fn asked(stream: &mut UnixStream, path: &Path) -> io::Result<SuspendRequest> {
     let (peer, own) = (stream.peer_cred()?.uid(), fs::metadata(path)?.uid());
     if peer != own {
         let text = format!("user {peer} may not send requests; only root may");
@@ -126,12 +126,12 @@ mod tests {
     use super::*;
 
     /// Serves a socket, and sends a request to it.
-    async fn ask(text: &str) -> (Reply, Option<Request>) {
+    async fn ask(text: &str) -> (Reply, Option<SuspendRequest>) {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::at(folder.path());
         let (send, mut news) = mpsc::unbounded_channel();
         let server = tokio::spawn(serve(roots.clone(), send));
-        assert!(matches!(news.recv().await, Some(News::Problem(None))), "it is bound");
+        assert!(matches!(news.recv().await, Some(SuspendNews::Problem(None))), "it is bound");
         let mode = fs::metadata(roots.control_socket()).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         let mut stream = UnixStream::connect(roots.control_socket()).await.unwrap();
@@ -140,7 +140,7 @@ mod tests {
         let mut asked = None;
         let mut reader = BufReader::new(stream);
         tokio::select! {
-            Some(News::Asked(request, answer)) = news.recv() => {
+            Some(SuspendNews::Asked(request, answer)) = news.recv() => {
                 asked = Some(request);
                 answer.send(Reply::Done { text: "done".into(), rows: Vec::new() }).unwrap();
                 reader.read_line(&mut line).await.unwrap();
@@ -158,7 +158,10 @@ mod tests {
         let (reply, asked) = ask(text).await;
         assert_eq!(reply, Reply::Done { text: "done".into(), rows: Vec::new() });
         let (namespace, pod) = ("vms".to_owned(), "vm".to_owned());
-        assert_eq!(asked, Some(Request::Suspend { namespace, pod, dry_run: false, force: true }));
+        assert_eq!(
+            asked,
+            Some(SuspendRequest::Suspend { namespace, pod, dry_run: false, force: true })
+        );
     }
 
     /// Regression: eight suspends in progress blocked `resume`.
@@ -168,13 +171,13 @@ mod tests {
         let roots = Roots::at(folder.path());
         let (send, mut news) = mpsc::unbounded_channel();
         let server = tokio::spawn(serve(roots.clone(), send));
-        assert!(matches!(news.recv().await, Some(News::Problem(None))));
+        assert!(matches!(news.recv().await, Some(SuspendNews::Problem(None))));
         let connect = || UnixStream::connect(roots.control_socket());
         let mut waiting = Vec::new();
         for _ in 0..=CONNECTIONS {
             let mut stream = connect().await.unwrap();
             stream.write_all(b"{\"command\":\"suspended\"}\n").await.unwrap();
-            let Some(News::Asked(_, answer)) = news.recv().await else { panic!() };
+            let Some(SuspendNews::Asked(_, answer)) = news.recv().await else { panic!() };
             waiting.push((stream, answer));
         }
         let (stream, mut answer) = waiting.pop().unwrap();

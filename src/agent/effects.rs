@@ -10,9 +10,9 @@ use tokio::{
 };
 
 use super::{
-    announce::{Announcer, Wanted},
+    announce::{AnnounceWanted, Announcer},
     control,
-    events::{Event, Events},
+    events::{Event, EventSender},
     eviction::Answered,
     protection::{self, SliceEffects, Systemd},
     serve,
@@ -26,7 +26,7 @@ use crate::{
     },
     config::settings::{EvictionMode, ReclaimMode, Settings},
     decide::{
-        evict::{answer::Answer, flight::ASKING, machine::Victim},
+        evict::{answer::EvictionAnswer, flight::ASKING, machine::Victim},
         suspend::Suspensions,
     },
     errors::FileError,
@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub(super) settings: watch::Sender<Settings>,
     /// The status that was published last.
     pub(super) latest: watch::Sender<Option<Arc<Published>>>,
-    pub(super) events: Events,
+    pub(super) events: EventSender,
 }
 
 /// The effects of an agent on the host and the cluster.
@@ -62,7 +62,7 @@ pub(super) trait Effects: Actuator {
     fn evict(&self, settings: &Settings, victim: Victim, wanted: watch::Receiver<bool>);
 
     /// Announces the state of the node to the cluster.
-    fn announce(&self, wanted: Wanted);
+    fn announce(&self, wanted: AnnounceWanted);
 
     /// Creates an Event in the cluster.
     fn note(&self, note: Note);
@@ -74,7 +74,7 @@ pub(super) trait Effects: Actuator {
     fn stop_reclaim(&mut self);
 
     /// Appends to the node's history; returns the problem, if there is one.
-    fn keep(&mut self, news: history::News) -> Option<String>;
+    fn keep(&mut self, news: history::HistoryUpdate) -> Option<String>;
 
     /// Writes a file that only describes the agent.
     fn publish(&self, path: &Path, text: &str, mode: u32) -> io::Result<()>;
@@ -92,7 +92,7 @@ pub(super) trait Effects: Actuator {
 pub(super) struct Live {
     host: Host,
     roots: Roots,
-    events: Events,
+    events: EventSender,
     announcer: Option<Announcer>,
     keeper: Option<history::Keeper>,
     keeper_failed: Option<String>,
@@ -102,7 +102,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(roots: &Roots, events: &Events) -> Self {
+    pub(super) fn new(roots: &Roots, events: &EventSender) -> Self {
         let interrupted = [roots.runtime(), roots.runtime().join("pods")];
         let hooks = USUAL_FOLDERS.map(|folder| roots.path(Path::new(folder)));
         for folder in interrupted.into_iter().chain(hooks) {
@@ -139,7 +139,7 @@ impl Actuator for Live {
         self.host.remove_file(path)
     }
 
-    fn tell_systemd(&self, request: systemd::Request) {
+    fn tell_systemd(&self, request: systemd::UnitRequest) {
         self.host.tell_systemd(request);
     }
 
@@ -186,13 +186,13 @@ impl Effects for Live {
         tokio::spawn(async move {
             let asking = evict::evict(&roots, &settings, &victim, &wanted);
             let answer = tokio::time::timeout(ASKING, asking).await.unwrap_or_else(|_| {
-                Answer::Unknown { text: format!("no answer within {} s", ASKING.as_secs()) }
+                EvictionAnswer::Unknown { text: format!("no answer within {} s", ASKING.as_secs()) }
             });
             events.send(Event::Evicted(Answered { victim, answer }));
         });
     }
 
-    fn announce(&self, wanted: Wanted) {
+    fn announce(&self, wanted: AnnounceWanted) {
         if let Some(announcer) = &self.announcer {
             announcer.want(wanted);
         }
@@ -222,7 +222,7 @@ impl Effects for Live {
         self.worker = None;
     }
 
-    fn keep(&mut self, news: history::News) -> Option<String> {
+    fn keep(&mut self, news: history::HistoryUpdate) -> Option<String> {
         let Some(keeper) = &self.keeper else { return self.keeper_failed.clone() };
         match keeper.keep(news) {
             true => keeper.failure(),
@@ -286,7 +286,7 @@ impl Effects for DryRun {
 
     fn evict(&self, _settings: &Settings, _victim: Victim, _wanted: watch::Receiver<bool>) {}
 
-    fn announce(&self, _wanted: Wanted) {}
+    fn announce(&self, _wanted: AnnounceWanted) {}
 
     fn note(&self, _note: Note) {}
 
@@ -296,7 +296,7 @@ impl Effects for DryRun {
 
     fn stop_reclaim(&mut self) {}
 
-    fn keep(&mut self, _news: history::News) -> Option<String> {
+    fn keep(&mut self, _news: history::HistoryUpdate) -> Option<String> {
         None
     }
 

@@ -11,28 +11,28 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Event {
     /// systemd answered a request about a unit's limit.
-    Systemd(systemd::Answer),
+    Systemd(systemd::UnitAnswer),
     /// The API server answered a request for an eviction.
     Evicted(eviction::Answered),
     /// The kernel reclaimed memory of a pod.
     Reclaimed(reclaim::Answer),
     /// The announcer finished a turn.
-    Announcer(announce::Told),
+    Announcer(announce::AnnouncerReport),
     /// The guard of the protected slices finished a turn.
-    Slices(protection::Report),
+    Slices(protection::SliceReport),
     /// The problem of the metrics endpoint, or none.
     Metrics(Option<String>),
     /// systemd described the kubelet's unit.
     KubeletUnit(Option<kubelet::Service>),
     /// A request from the control socket, or the end of a suspension.
-    Suspend(suspend::News),
+    Suspend(suspend::SuspendNews),
 }
 
 /// The channel to the loop.
 #[derive(Clone, Debug)]
-pub(super) struct Events(mpsc::UnboundedSender<Event>);
+pub(super) struct EventSender(mpsc::UnboundedSender<Event>);
 
-impl Events {
+impl EventSender {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (send, receive) = mpsc::unbounded_channel();
         (Self(send), receive)

@@ -7,18 +7,18 @@ use tokio::sync::watch;
 
 use super::{
     Agent,
-    announce::{NodeSeen, Told, Wanted},
+    announce::{AnnounceWanted, AnnouncerReport, NodeSeen},
     effects::Effects,
 };
 use crate::{
-    act::node::{About, Note, PodReference},
+    act::node::{EventSubject, Note, PodReference},
     config::settings::{EvictionMode, SchedulingGuard},
     decide::evict::{
-        answer::Answer,
-        condition::{Condition, Pressed, Status, no_swap, unknown},
+        answer::EvictionAnswer,
+        condition::{ConditionValue, Pressed, SwapCondition, no_swap, unknown},
         efforts::Efforts,
         flight::InFlight,
-        machine::{Evictions, Inputs, Verdict, Victim, decide},
+        machine::{Evictions, Inputs, MachineVerdict, Victim, decide},
         signals::{Reading, Signal, Signals},
         workload::Returned,
     },
@@ -53,7 +53,7 @@ const DRAINED_RECENTLY: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) victim: Victim,
-    pub(super) answer: Answer,
+    pub(super) answer: EvictionAnswer,
 }
 
 /// The agent's state of evictions.
@@ -83,7 +83,7 @@ pub(super) struct Eviction {
     /// The reason that holds evictions back, for the status line.
     pub(super) status: Option<String>,
     /// The condition announced last.
-    condition: Option<Condition>,
+    condition: Option<SwapCondition>,
 }
 
 impl Eviction {
@@ -149,7 +149,7 @@ impl Eviction {
         !self.active.is_empty()
     }
 
-    pub(super) fn condition(&self) -> Option<&Condition> {
+    pub(super) fn condition(&self) -> Option<&SwapCondition> {
         self.condition.as_ref()
     }
 
@@ -266,10 +266,10 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Reports the condition to the cluster, and logs changes.
-    fn announce(&mut self, condition: Option<Condition>) {
+    fn announce(&mut self, condition: Option<SwapCondition>) {
         let enforced = self.settings.eviction.mode == EvictionMode::Enforce;
-        let is_true = |condition: &Option<Condition>| {
-            condition.as_ref().is_some_and(|condition| condition.status == Status::True)
+        let is_true = |condition: &Option<SwapCondition>| {
+            condition.as_ref().is_some_and(|condition| condition.status == ConditionValue::True)
         };
         let (now, before) = (is_true(&condition), is_true(&self.eviction.condition));
         if now != before {
@@ -282,11 +282,11 @@ impl<E: Effects> Agent<E> {
                 true => messages::PressureBegan.emit(format_args!("{what}: {text}")),
                 false => messages::PressureOver.emit(format_args!("{what}: {text}")),
             }
-            self.note(About::Node, now, reason, format!("{what}: {text}"));
+            self.note(EventSubject::Node, now, reason, format!("{what}: {text}"));
         }
         let told = self.settings.eviction.guard != SchedulingGuard::None;
         let drained = self.eviction.drained;
-        self.effects.announce(Wanted {
+        self.effects.announce(AnnounceWanted {
             condition: condition.clone().filter(|_| told),
             keep_away: now && enforced,
             others_leave: drained.is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY),
@@ -294,7 +294,13 @@ impl<E: Effects> Agent<E> {
         self.eviction.condition = condition;
     }
 
-    pub(super) fn note(&self, about: About, warning: bool, reason: &'static str, text: String) {
+    pub(super) fn note(
+        &self,
+        about: EventSubject,
+        warning: bool,
+        reason: &'static str,
+        text: String,
+    ) {
         self.effects.note(Note { about, warning, reason, text });
     }
 
@@ -305,7 +311,7 @@ impl<E: Effects> Agent<E> {
         reason: &'static str,
         text: String,
     ) {
-        self.note(About::Pod(self.reference(uid)), warning, reason, text);
+        self.note(EventSubject::Pod(self.reference(uid)), warning, reason, text);
     }
 
     pub(super) fn reference(&self, uid: &PodUid) -> PodReference {
@@ -314,7 +320,7 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Handles a report of the announcer.
-    pub(super) fn announcer_told(&mut self, told: Told) {
+    pub(super) fn announcer_told(&mut self, told: AnnouncerReport) {
         self.problem(Trouble::Announce, told.problem);
         if let Some(seen) = told.node {
             self.eviction.node = seen;
@@ -340,7 +346,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    fn act_on(&mut self, verdict: Verdict) {
+    fn act_on(&mut self, verdict: MachineVerdict) {
         let active: Vec<Signal> =
             verdict.readings.iter().filter(|r| r.active).map(|r| r.signal).collect();
         if active != self.eviction.active {
@@ -386,7 +392,7 @@ impl<E: Effects> Agent<E> {
                 uid: uid.to_string(),
             };
             let text = format!("{namespace}/{name} did not leave in time");
-            self.note(About::Pod(pod), true, "SwapEvictionOverdue", text);
+            self.note(EventSubject::Pod(pod), true, "SwapEvictionOverdue", text);
         }
         for Returned { workload, pod, name } in &verdict.returned {
             let text = format!(
@@ -401,7 +407,12 @@ impl<E: Effects> Agent<E> {
                 workload: &workload,
             }
             .emit(format_args!("{text}"));
-            self.note(About::PodOfNode(self.reference(pod)), true, "SwapEvictionInVain", text);
+            self.note(
+                EventSubject::PodOfNode(self.reference(pod)),
+                true,
+                "SwapEvictionInVain",
+                text,
+            );
         }
         let status = match (&verdict.evict, self.eviction.active.is_empty()) {
             (Some(victim), _) => {

@@ -27,7 +27,7 @@ pub(super) struct Health {
 
 /// The change of a problem.
 #[derive(Debug, PartialEq, Eq)]
-enum Change {
+enum ProblemChange {
     Same,
     /// To log, with the number of lines withheld before it; `None` if this one is withheld too.
     Began(Option<u64>),
@@ -47,27 +47,27 @@ impl Health {
         self.problems.contains_key(&about)
     }
 
-    fn set(&mut self, about: Trouble, problem: Option<Problem>, now: Monotonic) -> Change {
+    fn set(&mut self, about: Trouble, problem: Option<Problem>, now: Monotonic) -> ProblemChange {
         match problem {
-            Some(problem) if self.problems.get(&about) == Some(&problem) => Change::Same,
+            Some(problem) if self.problems.get(&about) == Some(&problem) => ProblemChange::Same,
             Some(problem) => {
                 let same_words = self.problems.get(&about).is_some_and(|p| p.text == problem.text);
                 self.problems.insert(about, problem);
                 if same_words {
-                    return Change::Same;
+                    return ProblemChange::Same;
                 }
                 let logged = self.quiet.entry(about).or_default().may_log(now);
                 match logged {
                     None => drop(self.withheld.insert(about, ())),
                     Some(_) => drop(self.withheld.remove(&about)),
                 }
-                Change::Began(logged)
+                ProblemChange::Began(logged)
             }
             None => match self.problems.remove(&about) {
-                None => Change::Same,
+                None => ProblemChange::Same,
                 Some(problem) => {
                     let logged = self.withheld.remove(&about).is_none();
-                    Change::Over { text: problem.text, logged }
+                    ProblemChange::Over { text: problem.text, logged }
                 }
             },
         }
@@ -88,9 +88,9 @@ impl<E: Effects> Agent<E> {
         let now = self.now();
         let about_word = about.word();
         match self.health.set(about, problem, now) {
-            Change::Same => return,
-            Change::Began(None) | Change::Over { logged: false, .. } => {}
-            Change::Began(Some(withheld)) => {
+            ProblemChange::Same => return,
+            ProblemChange::Began(None) | ProblemChange::Over { logged: false, .. } => {}
+            ProblemChange::Began(Some(withheld)) => {
                 let text = self.health.problems.get(&about).map_or("", |problem| &problem.text);
                 let more = match withheld {
                     0 => String::new(),
@@ -101,7 +101,7 @@ impl<E: Effects> Agent<E> {
                 };
                 messages::ProblemBegan { problem: &about_word }.emit(format_args!("{text}{more}"));
             }
-            Change::Over { text, logged: true } => {
+            ProblemChange::Over { text, logged: true } => {
                 messages::ProblemOver { problem: &about_word }
                     .emit(format_args!("resolved: {text}"));
             }
@@ -146,7 +146,7 @@ impl<E: Effects> Agent<E> {
     /// Reports to systemd and publishes the state.
     pub(super) fn report(&mut self) {
         let problems = self.problems();
-        let line = status::line(&status::Facts {
+        let line = status::line(&status::StatusFacts {
             protected: &self.protection.protected,
             settings: &self.settings,
             node: self.node,
@@ -171,23 +171,29 @@ mod tests {
         let at = |second| Monotonic(Duration::from_secs(second));
         let problem = |text: &str| Some(Problem::new(Trouble::Records, text));
         let text = "x".to_owned();
-        assert_eq!(health.set(Trouble::Records, problem("x"), at(0)), Change::Began(Some(0)));
-        assert_eq!(health.set(Trouble::Records, problem("x"), at(1)), Change::Same);
-        let over = Change::Over { text: text.clone(), logged: true };
+        assert_eq!(
+            health.set(Trouble::Records, problem("x"), at(0)),
+            ProblemChange::Began(Some(0))
+        );
+        assert_eq!(health.set(Trouble::Records, problem("x"), at(1)), ProblemChange::Same);
+        let over = ProblemChange::Over { text: text.clone(), logged: true };
         assert_eq!(health.set(Trouble::Records, None, at(1)), over);
         for second in 2..7 {
             assert_eq!(
                 health.set(Trouble::Records, problem("x"), at(second)),
-                Change::Began(Some(0))
+                ProblemChange::Began(Some(0))
             );
             health.set(Trouble::Records, None, at(second));
         }
-        assert_eq!(health.set(Trouble::Records, problem("x"), at(8)), Change::Began(None));
-        let over = Change::Over { text, logged: false };
+        assert_eq!(health.set(Trouble::Records, problem("x"), at(8)), ProblemChange::Began(None));
+        let over = ProblemChange::Over { text, logged: false };
         assert_eq!(health.set(Trouble::Records, None, at(8)), over);
         // Another problem is not withheld because of it.
         let other = Some(Problem::new(Trouble::Swap, "y"));
-        assert_eq!(health.set(Trouble::Swap, other, at(8)), Change::Began(Some(0)));
-        assert_eq!(health.set(Trouble::Records, problem("x"), at(61)), Change::Began(Some(1)));
+        assert_eq!(health.set(Trouble::Swap, other, at(8)), ProblemChange::Began(Some(0)));
+        assert_eq!(
+            health.set(Trouble::Records, problem("x"), at(61)),
+            ProblemChange::Began(Some(1))
+        );
     }
 }

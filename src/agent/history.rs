@@ -11,7 +11,7 @@ use crate::{
     history,
     model::trouble::Trouble,
     model::{
-        history::{Event, Minute, What},
+        history::{HistoryEvent, Minute, What},
         host::Monotonic,
         pressure::Sample,
         swap::SwapMax,
@@ -33,10 +33,10 @@ const CONTENDED: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     /// What reclaim has learned, until it is handed to the keeper.
-    pub(super) working_sets: Option<history::Learned>,
+    pub(super) working_sets: Option<history::LearnedWorkingSets>,
     next: Monotonic,
     before: Option<Sample>,
-    events: Vec<Event>,
+    events: Vec<HistoryEvent>,
     /// Repairs by pod, level and the value found.
     repairs: BTreeMap<(String, String, String), u64>,
     verified: u32,
@@ -54,7 +54,7 @@ fn epoch() -> u64 {
 
 impl Recorder {
     pub(super) fn tell(&mut self, what: What) {
-        self.events.push(Event { at: epoch(), what });
+        self.events.push(HistoryEvent { at: epoch(), what });
     }
 
     /// Counts limits that were compared.
@@ -131,7 +131,7 @@ impl<E: Effects> Agent<E> {
             return;
         }
         let events = std::mem::take(&mut self.recorder.events);
-        let problem = self.effects.keep(history::News { minute, events, working_sets });
+        let problem = self.effects.keep(history::HistoryUpdate { minute, events, working_sets });
         self.problem(Trouble::History, problem);
     }
 

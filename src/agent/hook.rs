@@ -14,13 +14,13 @@ use crate::{
     decide::{
         grant::swap_for_pods,
         hook::{
-            ANOTHER_FOLDER, FILE_NAME, NO_HOOK, Unfit, definition, listed, other_version,
+            ANOTHER_FOLDER, FILE_NAME, HookUnfit, NO_HOOK, definition, listed, other_version,
             preferred, unfit,
         },
     },
     messages,
     model::{
-        hook::HookSettings,
+        hook::EstimateSettings,
         host::Monotonic,
         program::ProgramFacts,
         runtime::Runtime,
@@ -46,7 +46,7 @@ pub(super) struct Installed {
     /// Watches other programs' hooks, in all folders.
     others_watch: Option<FileWatch>,
     /// The reason why the program could not run at the last look.
-    unfit: Option<Unfit>,
+    unfit: Option<HookUnfit>,
     /// The time of the next look at the mounts, after they have changed.
     mounts_due: Option<Monotonic>,
     /// The earliest time of the look after that.
@@ -147,7 +147,7 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Withdraws the hook, because no container could start with it.
-    fn withdraw_hook(&mut self, hook: &Path, unfit: &Unfit) {
+    fn withdraw_hook(&mut self, hook: &Path, unfit: &HookUnfit) {
         let withdrawn = self.remove_hook(None);
         let found = unfit.about(hook);
         let text = match withdrawn {
@@ -248,7 +248,7 @@ impl<E: Effects> Agent<E> {
     /// Publishes the settings that the hook uses for pods without a record.
     fn publish_settings(&self) -> Result<(), String> {
         let Self { settings, node, .. } = self;
-        let for_hook = HookSettings {
+        let for_hook = EstimateSettings {
             policy: settings.grant.policy,
             eligibility: settings.grant.eligibility,
             when_unknown: settings.hook.when_unknown,

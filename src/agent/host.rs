@@ -14,7 +14,7 @@ use crate::{
         },
         obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup, without_limit},
-        provision::{Wanted, shortage},
+        provision::{WantedSwap, shortage},
         rivals::{daemonset, others_swap, others_watermarks},
         tunables::{alignment, swap_not_reached},
     },
@@ -35,13 +35,13 @@ use crate::{
     },
 };
 
-fn acted_on(config: &KubeletConfig) -> published::Kubelet {
+fn acted_on(config: &KubeletConfig) -> published::KubeletStatus {
     let values = config.values().into_iter().map(|(key, value, origin)| published::KubeletValue {
         key,
         value: plain(&value).into_owned(),
         from: origin.to_string(),
     });
-    published::Kubelet {
+    published::KubeletStatus {
         source: config.described(),
         values: values.collect(),
         ..Default::default()
@@ -95,7 +95,7 @@ impl<E: Effects> Agent<E> {
         self.installed.watch_others(&self.roots, folders);
         let others = rivals(&self.roots);
         let wanted =
-            Wanted::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
+            WantedSwap::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
         let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
         let swap = others_swap(&others, &self.settings).filter(|_| configured);
         // The agent knows the pod from the API server before its first container starts.
@@ -358,7 +358,7 @@ impl<E: Effects> Agent<E> {
         self.problem(Trouble::LostPods, text);
     }
 
-    pub(super) fn protection_says(&mut self, report: protection::Report) {
+    pub(super) fn protection_says(&mut self, report: protection::SliceReport) {
         self.problem(Trouble::Protection, report.problem.clone());
         self.problem_is(Trouble::Oomd, report.oomd.clone());
         // Whoever tells systemd of limits reports the same.

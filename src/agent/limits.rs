@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::timers::Schedule;
 use crate::{
     act::records::Records,
-    decide::state::State,
+    decide::state::LimitStates,
     model::{
         host::{Holder, Monotonic},
         pod::{ContainerId, PodUid},
@@ -16,14 +16,14 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Limits {
-    pub(super) state: State,
+    pub(super) state: LimitStates,
     /// Holders to compare with their grant.
     pub(super) dirty: BTreeSet<Holder>,
     pub(super) records: Records,
     /// Start of the current pass, or of the last one.
     pub(super) pass_began: Monotonic,
     /// Holders whose limit could not be read or set.
-    pub(super) failures: HashMap<Holder, Failure>,
+    pub(super) failures: HashMap<Holder, LimitFailure>,
     /// Containers without a `memory.swap.max` at the last look.
     pub(super) without_limit: BTreeSet<ContainerId>,
     /// Running pods without a cgroup, and since when.
@@ -36,7 +36,7 @@ pub(super) struct Limits {
 
 /// A limit that could not be read or set.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct LimitFailure {
     /// The text that was logged.
     pub(super) text: String,
     pub(super) times: u64,
@@ -47,7 +47,7 @@ pub(super) struct Failure {
 impl Limits {
     pub(super) fn new(records: Records, dirty: BTreeSet<Holder>) -> Self {
         Self {
-            state: State::default(),
+            state: LimitStates::default(),
             dirty,
             records,
             pass_began: Monotonic::default(),
@@ -71,7 +71,7 @@ impl Limits {
     /// Counts a failure. Returns true if it is new.
     pub(super) fn failed(&mut self, holder: &Holder, to: Option<SwapMax>, text: &str) -> bool {
         let times = self.failures.get(holder).map_or(0, |failure| failure.times) + 1;
-        let failure = Failure { text: text.to_owned(), times, to };
+        let failure = LimitFailure { text: text.to_owned(), times, to };
         let before = self.failures.insert(holder.clone(), failure);
         before.is_none_or(|before| before.text != text)
     }

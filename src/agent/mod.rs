@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use effects::{Effects, Live, Shared};
-use events::{Event, Events};
+use events::{Event, EventSender};
 use granting::Granting;
 use limits::Limits;
 
@@ -76,7 +76,7 @@ struct Agent<E> {
     settings: Settings,
     granting: Granting,
     effects: E,
-    events: Events,
+    events: EventSender,
     started: Instant,
     node: NodeMemory,
     pods: Pods,
@@ -87,7 +87,7 @@ struct Agent<E> {
     notifier: Notifier,
     verbosity: Verbosity,
     /// The last report of the slices' guard, and its copy of the settings.
-    protection: protection::Report,
+    protection: protection::SliceReport,
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
     late_swap: late_swap::LateSwap,
@@ -109,7 +109,7 @@ pub async fn run(
     verbosity: Verbosity,
     dry_run: bool,
 ) -> anyhow::Result<()> {
-    let (events, receive) = Events::new();
+    let (events, receive) = EventSender::new();
     if dry_run {
         Agent::start(roots, settings, verbosity, DryRun, events)?.turn(receive).await
     } else {
@@ -126,7 +126,7 @@ impl<E: Effects> Agent<E> {
         settings: Settings,
         verbosity: Verbosity,
         effects: E,
-        events: Events,
+        events: EventSender,
     ) -> anyhow::Result<Self> {
         let node = node::memory(&roots)?;
         let settings = effects.admitted(settings);
@@ -153,7 +153,7 @@ impl<E: Effects> Agent<E> {
             timers: timers::Timers::default(),
             notifier: Notifier::default(),
             verbosity,
-            protection: protection::Report::default(),
+            protection: protection::SliceReport::default(),
             guards_settings,
             installed: hook::Installed::default(),
             late_swap: late_swap::LateSwap::default(),

@@ -14,7 +14,7 @@ use crate::{
     errors::FileError,
     messages,
     model::{
-        host::{ContainerFacts, Holder, Level, Monotonic, PodFacts, Role},
+        host::{CgroupLevel, ContainerFacts, Holder, Monotonic, PodFacts, Role},
         pod::{Pod, PodUid},
         published::Counters,
         swap::{SwapMax, human_bytes},
@@ -132,7 +132,7 @@ impl<E: Effects> Agent<E> {
         for action in decision.actions {
             match action {
                 Action::TellSystemd { owner, unit, path, to } => {
-                    self.effects.tell_systemd(systemd::Request { owner, unit, path, to });
+                    self.effects.tell_systemd(systemd::UnitRequest { owner, unit, path, to });
                 }
                 Action::WriteLimit { owner, path, level, inode, from, to, cause } => {
                     match self.effects.write_limit(&path, inode, to) {
@@ -202,7 +202,7 @@ impl<E: Effects> Agent<E> {
     fn tell_written(
         &mut self,
         owner: &Holder,
-        level: Level,
+        level: CgroupLevel,
         from: SwapMax,
         to: SwapMax,
         cause: Cause,
@@ -220,7 +220,7 @@ impl<E: Effects> Agent<E> {
             return;
         }
         // Every pod's cgroup begins without a limit.
-        if cause == Cause::Found && level == Level::Pod {
+        if cause == Cause::Found && level == CgroupLevel::Pod {
             tracing::debug!(?owner, swap_max = %to, "limited a pod's cgroup");
             return;
         }
@@ -312,12 +312,12 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    pub(super) fn systemd_answered(&mut self, answer: systemd::Answer) {
-        let systemd::Answer { owner, asked, outcome } = answer;
+    pub(super) fn systemd_answered(&mut self, answer: systemd::UnitAnswer) {
+        let systemd::UnitAnswer { owner, asked, outcome } = answer;
         let now = self.now();
         match &outcome {
             Ok(held) => {
-                if let systemd::Held::Instead { of } = held {
+                if let systemd::HeldLimit::Instead { of } = held {
                     tracing::debug!(?owner, swap_max = %asked, before = %of, "systemd has the limit");
                 }
                 self.problem(Trouble::Systemd, None);

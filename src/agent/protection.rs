@@ -13,7 +13,9 @@ use super::reserves;
 use crate::{
     act::{DryRun, bus, slices},
     config::settings::{ProtectionSettings, Settings},
-    decide::protection::{self as decide, Protection, Swap, oomd_remedy, oomd_said, protection},
+    decide::protection::{
+        self as decide, SliceProtection, Swap, oomd_remedy, oomd_said, protection,
+    },
     messages,
     model::{
         protection::{Disks, Reserve, SliceFacts, SliceProperties},
@@ -39,7 +41,7 @@ const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// The guard's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct SliceReport {
     /// Slices that are fully protected.
     pub protected: Vec<String>,
     /// The problem for the status line.
@@ -60,7 +62,7 @@ pub(super) trait SliceEffects: Send + Sync + 'static {
         connection: &Connection,
         slice: &str,
         before: &SliceProperties,
-        change: &decide::Change,
+        change: &decide::PropertyChange,
     ) -> impl Future<Output = zbus::Result<bool>> + Send;
 
     /// Sets a reserve of `unit`, and remembers the value `from`.
@@ -85,7 +87,7 @@ impl SliceEffects for Systemd {
         connection: &Connection,
         slice: &str,
         before: &SliceProperties,
-        change: &decide::Change,
+        change: &decide::PropertyChange,
     ) -> zbus::Result<bool> {
         if let Err(error) = slices::remember(roots, slice, before) {
             messages::SliceNotRemembered { slice: &slice }
@@ -124,7 +126,7 @@ impl SliceEffects for DryRun {
         _connection: &Connection,
         slice: &str,
         _before: &SliceProperties,
-        change: &decide::Change,
+        change: &decide::PropertyChange,
     ) -> zbus::Result<bool> {
         messages::DryRun {
             cgroup: None,
@@ -167,10 +169,10 @@ pub async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
     effects: impl SliceEffects,
-    reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<SliceReport>,
 ) {
     let wanted = (settings.borrow().protection.clone(), Disks::new());
-    let mut guard = Guard {
+    let mut guard = SliceGuard {
         roots,
         effects,
         connection: None,
@@ -206,7 +208,7 @@ async fn happened(events: Option<&Events>) {
     }
 }
 
-struct Guard<S> {
+struct SliceGuard<S> {
     roots: Roots,
     effects: S,
     connection: Option<Connection>,
@@ -226,7 +228,7 @@ struct Fight {
     said: Option<Instant>,
 }
 
-impl<S: SliceEffects> Guard<S> {
+impl<S: SliceEffects> SliceGuard<S> {
     /// Creates a queue for changes of the slices' files.
     fn watch(&self, settings: &Settings) -> Option<Events> {
         let events = Events::new().ok()?;
@@ -240,14 +242,14 @@ impl<S: SliceEffects> Guard<S> {
         Some(events)
     }
 
-    async fn turn(&mut self, settings: &Settings) -> Report {
+    async fn turn(&mut self, settings: &Settings) -> SliceReport {
         let disks = disks_in_use(&self.roots, settings);
         let wanted = (settings.protection.clone(), disks.clone());
         if wanted != self.wanted {
             self.told.clear();
             self.wanted = wanted;
         }
-        let mut report = Report::default();
+        let mut report = SliceReport::default();
         let mut problems = Vec::new();
         let slices = &settings.protection.slices;
         if slices.is_empty()
@@ -268,10 +270,10 @@ impl<S: SliceEffects> Guard<S> {
         }
         for slice in slices {
             match self.ensure(settings, &disks, slice, Swap::Denied).await {
-                Ok(Protection { unit, missing }) if missing.is_empty() => {
+                Ok(SliceProtection { unit, missing }) if missing.is_empty() => {
                     report.protected.push(unit);
                 }
-                Ok(Protection { unit, missing }) => {
+                Ok(SliceProtection { unit, missing }) => {
                     problems.push(format!("{unit} is not fully protected: {}", missing.join(", ")));
                 }
                 Err(error) => {
@@ -317,8 +319,8 @@ impl<S: SliceEffects> Guard<S> {
                 continue;
             }
             match self.ensure(&pods, disks, &slice, Swap::Allowed).await {
-                Ok(Protection { missing, .. }) if missing.is_empty() => {}
-                Ok(Protection { unit, missing }) => {
+                Ok(SliceProtection { missing, .. }) if missing.is_empty() => {}
+                Ok(SliceProtection { unit, missing }) => {
                     problems.push(format!("{unit}: {}", missing.join(", ")));
                 }
                 Err(error) => problems.push(format!(
@@ -352,7 +354,7 @@ impl<S: SliceEffects> Guard<S> {
         disks: &Disks,
         slice: &str,
         swap: Swap,
-    ) -> zbus::Result<Protection> {
+    ) -> zbus::Result<SliceProtection> {
         let settings = &settings.protection;
         let mut found = self.observe(slice).await?;
         let change = decide::change(settings, swap, disks, &found);
@@ -379,7 +381,7 @@ impl<S: SliceEffects> Guard<S> {
         Ok(protection(settings, swap, disks, &found))
     }
 
-    fn tell(&mut self, slice: &str, before: Option<SwapMax>, change: &decide::Change) {
+    fn tell(&mut self, slice: &str, before: Option<SwapMax>, change: &decide::PropertyChange) {
         let latency: Vec<&str> = change.io_latency.iter().map(|(device, _)| &**device).collect();
         let mut what = Vec::new();
         if change.swap_max.is_some() {

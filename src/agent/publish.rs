@@ -19,7 +19,7 @@ use crate::{
     },
     observe::pressure,
     report::metrics,
-    state::{self, State as _},
+    state::{self, StateContent as _},
 };
 
 /// The least time between two writes of the file.
@@ -38,7 +38,7 @@ pub(super) struct Publisher {
     readings: Vec<Reading>,
     held_back: Option<String>,
     /// The configuration that the kubelet uses.
-    pub(super) kubelet: published::Kubelet,
+    pub(super) kubelet: published::KubeletStatus,
     started: Option<String>,
     next: Monotonic,
     /// The latest publication, for the metrics server.
@@ -93,9 +93,9 @@ fn now() -> String {
     rfc3339(std::time::SystemTime::now())
 }
 
-fn stalled(stalled: Stalled) -> published::Stalled {
+fn stalled(stalled: Stalled) -> published::StallStatus {
     let Stalled { some_micros, full_micros } = stalled;
-    published::Stalled { some_micros, full_micros }
+    published::StallStatus { some_micros, full_micros }
 }
 
 impl<E: Effects> Agent<E> {
@@ -182,14 +182,14 @@ impl<E: Effects> Agent<E> {
     fn published(&mut self, status: &str, problems: &[Problem]) -> Published {
         let started = self.publisher.started.get_or_insert_with(now).clone();
         let Publisher { counters, recent, sample, readings, held_back, .. } = &self.publisher;
-        let signals = readings.iter().map(|reading| published::Signal {
+        let signals = readings.iter().map(|reading| published::SignalStatus {
             name: reading.signal.word().to_owned(),
             ratio: reading.ratio,
             text: reading.text.clone(),
             active: reading.active,
             critical: reading.critical,
         });
-        let in_flight = self.eviction.in_flight().iter().map(|pod| published::InFlight {
+        let in_flight = self.eviction.in_flight().iter().map(|pod| published::InFlightStatus {
             uid: pod.uid.to_string(),
             pod: format!("{}/{}", pod.namespace, pod.name),
             stage: pod.stage.word().to_owned(),
@@ -201,7 +201,7 @@ impl<E: Effects> Agent<E> {
             written: now(),
             status: status.to_owned(),
             problems: problems.iter().map(Into::into).collect(),
-            node: published::Node {
+            node: published::NodeStatus {
                 ram_bytes: self.node.ram_bytes,
                 swap_bytes: self.node.swap_bytes,
                 swap_configured_bytes: wanted_bytes(&self.settings.swap, &self.node),
@@ -214,13 +214,13 @@ impl<E: Effects> Agent<E> {
                 system_stalled: sample.and_then(|sample| sample.system).map(stalled),
                 pods_stalled: sample.and_then(|sample| sample.pods).map(stalled),
             },
-            condition: self.eviction.condition().map(|condition| published::Condition {
+            condition: self.eviction.condition().map(|condition| published::ConditionStatus {
                 status: format!("{:?}", condition.status),
                 reason: condition.reason.to_owned(),
                 message: condition.message.clone(),
             }),
             signals: signals.collect(),
-            eviction: published::Eviction {
+            eviction: published::EvictionStatus {
                 mode: match self.settings.eviction.mode {
                     EvictionMode::Off => "off",
                     EvictionMode::Observe => "observe",
@@ -232,12 +232,12 @@ impl<E: Effects> Agent<E> {
                 recent: recent.clone(),
                 in_the_last_hour: self.eviction.in_the_last_hour(),
             },
-            protection: published::Protection {
+            protection: published::ProtectionStatus {
                 wanted: self.settings.protection.slices.clone(),
                 protected: self.protection.protected.clone(),
             },
             hook: published::Hook { file: self.installed.file() },
-            kubelet: published::Kubelet {
+            kubelet: published::KubeletStatus {
                 grants: self.settings.grants.word().to_owned(),
                 swap_bytes: (self.settings.grants == Grants::Kubelet)
                     .then(|| self.granted_from().0.swap_bytes),

@@ -7,8 +7,8 @@ use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
     act::reclaim::{Answer, Request},
     config::settings::ReclaimMode,
-    decide::reclaim::{INTERVAL, News, Reclaim as Control, Step, history::Needs, pods},
-    history::Learned,
+    decide::reclaim::{INTERVAL, News, ReclaimPace as Control, ReclaimStep, history::Needs, pods},
+    history::LearnedWorkingSets,
     messages,
     model::trouble::Trouble,
     model::{
@@ -136,7 +136,7 @@ impl<E: Effects> Agent<E> {
         }
         self.reclaim.history_written = Some(at);
         let at = jiff::Timestamp::now().as_second();
-        self.recorder.working_sets = Some(Learned { at, pods });
+        self.recorder.working_sets = Some(LearnedWorkingSets { at, pods });
     }
 
     fn stop_reclaim(&mut self) {
@@ -165,8 +165,8 @@ impl<E: Effects> Agent<E> {
         pods.filter_map(look).collect()
     }
 
-    fn reclaim_step(&mut self, step: Step, looks: &[Look], at: Monotonic) {
-        let Step { uid, bytes, swappiness } = step;
+    fn reclaim_step(&mut self, step: ReclaimStep, looks: &[Look], at: Monotonic) {
+        let ReclaimStep { uid, bytes, swappiness } = step;
         let on = self.settings.reclaim.mode == ReclaimMode::On;
         if !on {
             self.reclaim.counters.observed_bytes += bytes;
@@ -262,7 +262,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    pub(super) fn reclaim_published(&self) -> published::Reclaim {
+    pub(super) fn reclaim_published(&self) -> published::ReclaimStatus {
         let pod = |(uid, learned): (&PodUid, crate::decide::reclaim::Learned)| {
             let (namespace, name) = self.names_of(uid);
             ReclaimedPod {
@@ -278,7 +278,7 @@ impl<E: Effects> Agent<E> {
                 working_set_bytes: learned.working_set_bytes,
             }
         };
-        published::Reclaim {
+        published::ReclaimStatus {
             mode: self.settings.reclaim.mode.word().to_owned(),
             paused: self.reclaim.control.paused().map(|held| held.to_string()),
             pods: self.reclaim.control.learned().map(pod).collect(),

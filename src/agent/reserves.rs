@@ -12,7 +12,7 @@ use crate::{
     config::settings::ProtectionSettings,
     decide::working_set::{Wanted, at_least, reserves, wanted},
     model::{
-        protection::{Held, Reserve},
+        protection::{HeldMemory, Reserve},
         swap::human_bytes,
     },
     observe::{node, slices::service_memory},
@@ -33,7 +33,7 @@ pub(super) async fn ensure(
         Err(error) => return Ok(vec![format!("cannot reserve memory for services: {error}")]),
     };
     let Ok(node) = node::memory(roots) else { return Ok(Vec::new()) };
-    let (mut services, mut held) = (Vec::new(), Held::new());
+    let (mut services, mut held) = (Vec::new(), HeldMemory::new());
     for unit in &settings.services {
         let group = match control_group(connection, unit).await {
             Ok(group) => group,

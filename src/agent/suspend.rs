@@ -9,7 +9,7 @@ use super::{Agent, effects::Effects, events::Event, eviction::since_boot};
 use crate::{
     act::{
         freeze::{self, Orders},
-        node::{About, PodReference},
+        node::{EventSubject, PodReference},
     },
     decide::{
         grant::grant_by_role,
@@ -23,7 +23,7 @@ use crate::{
         host::{Holder, Manager, Monotonic, Role},
         pod::{Pod, PodUid},
         published,
-        suspend::{Candidate, Reply, Request, Sleeper, Stage, Suspended, Usage},
+        suspend::{Candidate, Reply, Sleeper, SuspendRequest, SuspendStage, Suspended, Usage},
         swap::{SwapMax, human_bytes},
     },
     observe::node,
@@ -39,12 +39,12 @@ const ENDING: Duration = Duration::from_secs(12);
 /// Number of pods that may be put to sleep at once.
 const AT_ONCE: usize = 8;
 
-type Answer = oneshot::Sender<Reply>;
+type SuspendReply = oneshot::Sender<Reply>;
 
 /// News for the loop.
 #[derive(Debug)]
-pub(super) enum News {
-    Asked(Request, Answer),
+pub(super) enum SuspendNews {
+    Asked(SuspendRequest, SuspendReply),
     /// A pod is asleep, or could not be put to sleep; the number is [`Falling::generation`].
     Fell(Suspended, u64, Result<Vec<Option<Usage>>, String>),
     /// A problem with the control socket.
@@ -55,7 +55,7 @@ pub(super) enum News {
 #[derive(Debug)]
 struct Falling {
     orders: Arc<Orders>,
-    answer: Answer,
+    answer: SuspendReply,
     /// Distinguishes its task from that of an earlier suspension, which was cancelled and may end
     /// later.
     generation: u64,
@@ -135,10 +135,10 @@ impl Suspend {
         self.published().iter().map(|pod| pod.swap_bytes).sum()
     }
 
-    pub(super) fn published(&self) -> Vec<published::Suspended> {
+    pub(super) fn published(&self) -> Vec<published::SuspendedStatus> {
         let of = |pod: &Suspended| {
             let (memory_before_bytes, memory_bytes, swap_bytes) = pod.sums();
-            published::Suspended {
+            published::SuspendedStatus {
                 uid: pod.uid.to_string(),
                 pod: format!("{}/{}", pod.namespace, pod.name),
                 frozen: !pod.vm,
@@ -147,26 +147,28 @@ impl Suspend {
                 swap_bytes,
             }
         };
-        self.pods.iter().filter(|pod| pod.stage == Stage::Asleep).map(of).collect()
+        self.pods.iter().filter(|pod| pod.stage == SuspendStage::Asleep).map(of).collect()
     }
 }
 
 impl<E: Effects> Agent<E> {
-    pub(super) fn suspend_news(&mut self, news: News) {
+    pub(super) fn suspend_news(&mut self, news: SuspendNews) {
         match news {
-            News::Asked(request, answer) => self.asked(request, answer),
-            News::Fell(suspended, generation, result) => self.fell(&suspended, generation, result),
-            News::Problem(problem) => self.problem(Trouble::Control, problem),
+            SuspendNews::Asked(request, answer) => self.asked(request, answer),
+            SuspendNews::Fell(suspended, generation, result) => {
+                self.fell(&suspended, generation, result)
+            }
+            SuspendNews::Problem(problem) => self.problem(Trouble::Control, problem),
         }
     }
 
-    fn asked(&mut self, request: Request, answer: Answer) {
+    fn asked(&mut self, request: SuspendRequest, answer: SuspendReply) {
         let reply = match request {
-            Request::Suspended => {
+            SuspendRequest::Suspended => {
                 let rows = self.suspend.pods.iter().flat_map(Suspended::rows).collect();
                 Reply::Done { text: String::new(), rows }
             }
-            Request::Resume { namespace, pod } => {
+            SuspendRequest::Resume { namespace, pod } => {
                 let found = self.suspend.pods.named(&namespace, &pod).map(|pod| pod.uid.clone());
                 match found.map(|uid| self.wake(&uid, &Wake::Asked)) {
                     Some(Ok(text)) => Reply::Done { text, rows: Vec::new() },
@@ -174,7 +176,7 @@ impl<E: Effects> Agent<E> {
                     None => Reply::Refused { text: format!("{namespace}/{pod} is not suspended") },
                 }
             }
-            Request::Suspend { namespace, pod, dry_run, force } => {
+            SuspendRequest::Suspend { namespace, pod, dry_run, force } => {
                 match self.planned(&namespace, &pod, force) {
                     Ok(planned) if dry_run => Reply::Done {
                         text: format!("would suspend {namespace}/{pod} ({})", planned.qos_class),
@@ -301,7 +303,7 @@ impl<E: Effects> Agent<E> {
         self.is_evicting(uid) || self.api.deleted.contains(uid)
     }
 
-    fn begin(&mut self, planned: Suspended, answer: Answer) {
+    fn begin(&mut self, planned: Suspended, answer: SuspendReply) {
         let uid = planned.uid.clone();
         self.suspend.pods.begin(planned.clone());
         // Save before freezing anything: the next agent must know.
@@ -320,7 +322,7 @@ impl<E: Effects> Agent<E> {
         let keep = self.settings.suspend.keep_free.of(self.node.swap_bytes);
         tokio::spawn(async move {
             let result = fall_asleep(&roots, &planned, keep, &orders).await;
-            events.send(Event::Suspend(News::Fell(planned, generation, result)));
+            events.send(Event::Suspend(SuspendNews::Fell(planned, generation, result)));
         });
     }
 
@@ -405,7 +407,7 @@ impl<E: Effects> Agent<E> {
         if *why != Wake::Gone {
             let (namespace, name) = (namespace.to_string(), name.to_string());
             let pod = PodReference { namespace, name, uid: uid.to_string() };
-            self.note(About::Pod(pod), !why.is_expected(), "SwapResumed", text.clone());
+            self.note(EventSubject::Pod(pod), !why.is_expected(), "SwapResumed", text.clone());
         }
         self.published_is_stale();
         Ok(text)
@@ -510,7 +512,7 @@ impl<E: Effects> Agent<E> {
         }
         let awake = |pod: &&Suspended| {
             let asleep = |sleeper| freeze::is_asleep(&self.roots, sleeper);
-            pod.stage == Stage::Falling || (!pod.vm && !pod.containers.iter().all(asleep))
+            pod.stage == SuspendStage::Falling || (!pod.vm && !pod.containers.iter().all(asleep))
         };
         let interrupted: Vec<PodUid> =
             self.suspend.pods.iter().filter(awake).map(|pod| pod.uid.clone()).collect();
@@ -554,7 +556,7 @@ impl<E: Effects> Agent<E> {
             while self.suspend.at_work > 0
                 && let Some(next) = events.recv().await
             {
-                if let Event::Suspend(fell @ News::Fell(..)) = next {
+                if let Event::Suspend(fell @ SuspendNews::Fell(..)) = next {
                     self.suspend_news(fell);
                 }
             }

@@ -6,11 +6,11 @@ use super::{
     eviction::{Answered, since_boot},
 };
 use crate::{
-    act::node::{About, PodReference},
+    act::node::{EventSubject, PodReference},
     config::settings::EvictionMode,
     decide::evict::{
-        answer::Answer,
-        flight::{InFlight, Stage},
+        answer::EvictionAnswer,
+        flight::{FlightStage, InFlight},
         machine::Victim,
         select::Ranked,
     },
@@ -39,7 +39,7 @@ impl<E: Effects> Agent<E> {
         }
         if !enforced {
             self.note_of_pod(uid, true, "WouldEvict", text.clone());
-            self.note(About::PodOfNode(self.reference(uid)), true, "WouldEvict", text);
+            self.note(EventSubject::PodOfNode(self.reference(uid)), true, "WouldEvict", text);
             let pod = format!("{namespace}/{name}");
             self.recorder.tell(What::eviction(&pod, "observed", &victim.why, ""));
             self.publisher.evicted(pod, "observed", victim.why, "");
@@ -61,7 +61,7 @@ impl<E: Effects> Agent<E> {
             victim.why.clone(),
             answer.text(),
         );
-        let Told { warning, reason, text } = told_of(&pod, &answer);
+        let AnswerReport { warning, reason, text } = told_of(&pod, &answer);
         if warning {
             messages::EvictionRefused {
                 pod_namespace: &namespace,
@@ -82,7 +82,8 @@ impl<E: Effects> Agent<E> {
         if let Some(reason) = reason {
             // The events of the pod and of the Node give the reason, and only for an eviction that
             // the server accepted.
-            let leaves = matches!(answer, Answer::Accepted | Answer::Migrating { .. });
+            let leaves =
+                matches!(answer, EvictionAnswer::Accepted | EvictionAnswer::Migrating { .. });
             let text = if leaves { format!("{text}: {}", because(&victim)) } else { text };
             // The pod may be gone by now: use the victim's names.
             let pod = PodReference {
@@ -90,8 +91,8 @@ impl<E: Effects> Agent<E> {
                 name: name.clone(),
                 uid: uid.to_string(),
             };
-            self.note(About::Pod(pod.clone()), true, reason, text.clone());
-            self.note(About::PodOfNode(pod), true, reason, text);
+            self.note(EventSubject::Pod(pod.clone()), true, reason, text.clone());
+            self.note(EventSubject::PodOfNode(pod), true, reason, text);
         }
         let now = since_boot();
         self.eviction.evictions.answered(&self.settings.eviction, &uid, &answer, now);
@@ -108,7 +109,8 @@ impl<E: Effects> Agent<E> {
             .in_flight()
             .iter()
             .filter(|pod| {
-                !matches!(pod.stage, Stage::Asked) && self.tree.of_pod(&pod.uid).next().is_none()
+                !matches!(pod.stage, FlightStage::Asked)
+                    && self.tree.of_pod(&pod.uid).next().is_none()
             })
             .cloned()
             .collect();
@@ -170,48 +172,50 @@ fn text_of(victim: &Victim, enforced: bool) -> String {
 }
 
 /// The report of an answer.
-struct Told {
+struct AnswerReport {
     warning: bool,
     /// The reason of the events, if there are any.
     reason: Option<&'static str>,
     text: String,
 }
 
-fn told_of(pod: &str, answer: &Answer) -> Told {
+fn told_of(pod: &str, answer: &EvictionAnswer) -> AnswerReport {
     let words = answer.text();
     let (warning, reason, text) = match answer {
-        Answer::Accepted => (false, Some("SwapEviction"), format!("evicted {pod}")),
-        Answer::Migrating { .. } => (
+        EvictionAnswer::Accepted => (false, Some("SwapEviction"), format!("evicted {pod}")),
+        EvictionAnswer::Migrating { .. } => (
             false,
             Some("SwapMigration"),
             format!("{pod} migrates to another node (the API server: {words})"),
         ),
-        Answer::Gone => (false, None, format!("{pod} is gone already, or is leaving")),
-        Answer::Withdrawn { .. } => (false, None, format!("did not ask to evict {pod}: {words}")),
-        Answer::Budget { .. } => (
+        EvictionAnswer::Gone => (false, None, format!("{pod} is gone already, or is leaving")),
+        EvictionAnswer::Withdrawn { .. } => {
+            (false, None, format!("did not ask to evict {pod}: {words}"))
+        }
+        EvictionAnswer::Budget { .. } => (
             true,
             Some("SwapEvictionRefused"),
             format!("a PodDisruptionBudget refuses the eviction of {pod} now: {words}"),
         ),
-        Answer::Unwilling { .. } => (
+        EvictionAnswer::Unwilling { .. } => (
             true,
             Some("SwapEvictionRefused"),
             format!("KubeVirt does not move {pod}; the agent asks again after an hour: {words}"),
         ),
-        Answer::Refused { .. } => (
+        EvictionAnswer::Refused { .. } => (
             true,
             Some("SwapEvictionRefused"),
             format!("the API server refuses to evict {pod}: {words}"),
         ),
-        Answer::Busy { .. } => (
+        EvictionAnswer::Busy { .. } => (
             true,
             None,
             format!("the API server could not evict {pod}, and the pod is not the cause: {words}"),
         ),
-        Answer::Unreachable { .. } => {
+        EvictionAnswer::Unreachable { .. } => {
             (true, None, format!("the agent could not send the request to evict {pod}: {words}"))
         }
-        Answer::Unknown { .. } => (
+        EvictionAnswer::Unknown { .. } => (
             true,
             None,
             format!(
@@ -220,5 +224,5 @@ fn told_of(pod: &str, answer: &Answer) -> Told {
             ),
         ),
     };
-    Told { warning, reason, text }
+    AnswerReport { warning, reason, text }
 }

@@ -48,7 +48,7 @@ fn rescue(roots: &Roots, progress: &Progress, why: &str) {
     if let Some(done) = give_up(roots, progress) {
         log::start_hook();
         messages::HookSet { pod_uid: None, container_id: None }
-            .emit_at(messages::Level::Warn, format_args!("{why}; {done}"));
+            .emit_at(messages::LogLevel::Warn, format_args!("{why}; {done}"));
     }
 }
 
@@ -59,7 +59,7 @@ fn report(result: Result<Done, Nothing>) {
         Err(nothing) => {
             log::start_hook();
             messages::HookSet { pod_uid: None, container_id: None }.emit_at(
-                messages::Level::Warn,
+                messages::LogLevel::Warn,
                 format_args!("{nothing}; its swap limit is the runtime's"),
             );
             return;
@@ -82,7 +82,7 @@ fn report(result: Result<Done, Nothing>) {
     match doubt {
         Some(doubt) => {
             messages::HookSet { pod_uid: Some(&pod_uid), container_id: Some(&container_id) }
-                .emit_at(messages::Level::Warn, format_args!("{what}: {doubt}"))
+                .emit_at(messages::LogLevel::Warn, format_args!("{what}: {doubt}"))
         }
         None => messages::HookSet { pod_uid: Some(&pod_uid), container_id: Some(&container_id) }
             .emit(format_args!("{what}: {why}")),

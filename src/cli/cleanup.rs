@@ -11,7 +11,7 @@ use crate::{
     model::runtime::Runtime,
     observe::{crio, hooks::USUAL_FOLDERS},
     roots::Roots,
-    state::{self, Cleanup, State},
+    state::{self, Cleanup, StateContent},
 };
 
 /// Continues after a failure, so that removing the package cleans up as much as possible. The error

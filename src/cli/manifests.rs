@@ -16,11 +16,11 @@ use crate::{
         keys,
         layers::{Resolved, resolve_drop_ins},
         settings::Settings,
-        value::{Origin, Value},
+        value::{SettingOrigin, Value},
     },
     manifests::{
-        DropIn, EvictionSoft, GrantsAsked, HyperConverged, Install, Manifest, Package, Rollout,
-        Version, names, render,
+        DropIn, EvictionSoft, GrantsAsked, HyperConverged, Install, Manifest, OpenShiftVersion,
+        Package, Rollout, names, render,
     },
 };
 
@@ -37,8 +37,8 @@ enum InstallBy {
 #[derive(Debug, Args)]
 pub struct Manifests {
     /// OpenShift version of the cluster: `oc get clusterversion` shows it
-    #[arg(long, value_name = "4.x", value_parser = clap::value_parser!(Version))]
-    openshift: Version,
+    #[arg(long, value_name = "4.x", value_parser = clap::value_parser!(OpenShiftVersion))]
+    openshift: OpenShiftVersion,
     /// API versions of HyperConverged that the cluster serves, if not the default ones
     #[arg(long, value_name = "VERSIONS", value_parser = clap::value_parser!(HyperConverged))]
     hyperconverged: Option<HyperConverged>,
@@ -189,7 +189,8 @@ fn rollout(asked: Manifests) -> anyhow::Result<Rollout> {
 
 fn grants(resolved: &Resolved) -> GrantsAsked {
     match resolved.get("grants") {
-        Some((Value::Text(set), origin)) if *origin != Origin::Default => match set.as_str() {
+        Some((Value::Text(set), origin)) if *origin != SettingOrigin::Default => match set.as_str()
+        {
             "agent" => GrantsAsked::Agent,
             "kubelet" => GrantsAsked::Kubelet,
             _ => GrantsAsked::Auto,

@@ -117,7 +117,7 @@ enum OnNode {
         sort: overview::Sort,
     },
     /// Report the history of this node: evictions, outages, changed limits, memory and waits over time
-    Report(report::Report),
+    Report(report::ReportArgs),
     /// Show how much memory use this node has sustained, from its own history
     Advise {
         /// Print JSON
@@ -259,7 +259,7 @@ fn by_settings(command: OnNode, roots: &Roots, settings: &Settings) -> ExitCode 
             match overview::status(
                 roots,
                 settings,
-                overview::Shown { json, brief, watch, all, sort },
+                overview::OverviewOptions { json, brief, watch, all, sort },
             ) {
                 Ok(true) => Ok(()),
                 Ok(false) => return ExitCode::from(1),

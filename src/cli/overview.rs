@@ -30,9 +30,9 @@ use crate::{
     },
     report::{
         explain,
-        overview::{Activity, AgentState, Overview, PodRow, VERSION, for_pods, pods},
+        overview::{Activity, AgentState, Overview, OverviewPodRow, VERSION, for_pods, pods},
         screen::{fitted, screen},
-        verdict::Verdict,
+        verdict::NodeVerdict,
     },
     roots::Roots,
     state::StateFile,
@@ -48,7 +48,7 @@ const SILENT: Duration = Duration::from_secs(3 * 3600);
 
 /// Options of the display.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown {
+pub struct OverviewOptions {
     pub json: bool,
     pub brief: bool,
     pub watch: bool,
@@ -70,7 +70,7 @@ pub enum Sort {
 }
 
 /// Sorts the pods; equal ones keep their order.
-fn sort(pods: &mut [PodRow], by: Sort) {
+fn sort(pods: &mut [OverviewPodRow], by: Sort) {
     let most = |a: Option<f64>, b: Option<f64>| b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));
     match by {
         Sort::Swap => {}
@@ -83,8 +83,8 @@ fn sort(pods: &mut [PodRow], by: Sort) {
 }
 
 /// With `brief`, returns true if the node is right.
-pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Result<bool> {
-    let mut host = Host::new(roots, settings)?;
+pub fn status(roots: &Roots, settings: &Settings, shown: OverviewOptions) -> anyhow::Result<bool> {
+    let mut host = OverviewHost::new(roots, settings)?;
     let mut before = host.look()?;
     let mut pause = BETWEEN;
     loop {
@@ -92,7 +92,7 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
         let look = host.look()?;
         let mut overview = host.overview(&look, &before);
         if shown.brief {
-            let verdict = Verdict::of(&overview);
+            let verdict = NodeVerdict::of(&overview);
             super::print(&verdict.line())?;
             return Ok(verdict.is_right());
         }
@@ -119,10 +119,10 @@ pub fn status(roots: &Roots, settings: &Settings, shown: Shown) -> anyhow::Resul
 
 /// `wanted` is a pod's name, with or without its namespace and a slash, or its UID.
 pub fn explain(roots: &Roots, settings: &Settings, wanted: &str) -> anyhow::Result<()> {
-    let mut host = Host::new(roots, settings)?;
+    let mut host = OverviewHost::new(roots, settings)?;
     let look = host.look()?;
     let overview = host.overview(&look, &look);
-    let is_wanted = |pod: &&PodRow| {
+    let is_wanted = |pod: &&OverviewPodRow| {
         wanted == pod.uid
             || wanted == pod.pod
             || wanted.split_once('/') == Some((&pod.namespace, &pod.pod))
@@ -155,7 +155,7 @@ fn size() -> Option<(usize, usize)> {
     Some((width.max(40), height.max(10)))
 }
 
-struct Host<'a> {
+struct OverviewHost<'a> {
     roots: Roots,
     settings: &'a Settings,
     pods: Pods,
@@ -168,20 +168,20 @@ struct Host<'a> {
 
 /// Counters since the creation of the cgroup: pages swapped in, and microseconds in which all
 /// processes waited.
-type Counters = (Option<u64>, Option<u64>);
+type ContainerCounters = (Option<u64>, Option<u64>);
 
 /// The containers at one moment.
-struct Look {
+struct OverviewSample {
     at: Instant,
     containers: Vec<ContainerFacts>,
     slices: Vec<PodFacts>,
     usage: Vec<PodUsage>,
-    counters: BTreeMap<ContainerId, Counters>,
+    counters: BTreeMap<ContainerId, ContainerCounters>,
     events: BTreeMap<ContainerId, MemoryEvents>,
     notes: Vec<String>,
 }
 
-impl<'a> Host<'a> {
+impl<'a> OverviewHost<'a> {
     fn new(roots: &Roots, settings: &'a Settings) -> anyhow::Result<Self> {
         let runtime = super::runtime()?;
         // The kubelet's configuration determines the place of the pods' cgroups.
@@ -197,7 +197,7 @@ impl<'a> Host<'a> {
         Ok(Self { roots, settings, pods: Pods::new(), tree, unit, _runtime: runtime })
     }
 
-    fn look(&mut self) -> anyhow::Result<Look> {
+    fn look(&mut self) -> anyhow::Result<OverviewSample> {
         // The agent's own records: it keeps them while the API server is unreachable, and after its
         // end.
         self.pods = Records::new(&self.roots).load();
@@ -238,10 +238,18 @@ impl<'a> Host<'a> {
             folder.map(|folder| pod_usage(&folder, uid, containers))
         };
         let usage = used.into_iter().filter_map(of_pod).collect();
-        Ok(Look { at: Instant::now(), containers, slices, usage, counters, events, notes })
+        Ok(OverviewSample {
+            at: Instant::now(),
+            containers,
+            slices,
+            usage,
+            counters,
+            events,
+            notes,
+        })
     }
 
-    fn overview(&self, look: &Look, before: &Look) -> Overview {
+    fn overview(&self, look: &OverviewSample, before: &OverviewSample) -> Overview {
         let mut notes = look.notes.clone();
         let published =
             published(&self.roots).map_err(|error| notes.push(error.to_string())).ok().flatten();
@@ -252,7 +260,7 @@ impl<'a> Host<'a> {
         let config = config.as_ref().map(Option::as_ref).map_err(drop);
         let running = running.map(|running| &running.kubelet);
         let (settings, node, swap_is_certain) = as_in_force(self.settings, config, running, node);
-        let Look { containers, slices, .. } = look;
+        let OverviewSample { containers, slices, .. } = look;
         let suspensions = StateFile::<Suspensions>::new(&self.roots).load();
         let suspensions = suspensions.ok().flatten().unwrap_or_default();
         let snapshot = Snapshot {
@@ -267,7 +275,7 @@ impl<'a> Host<'a> {
         let seconds = look.at.duration_since(before.at).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "rates")]
         let rates = |ids: &[ContainerId]| {
-            let rate = |of: fn(&Counters) -> Option<u64>, join: fn(u64, u64) -> u64| {
+            let rate = |of: fn(&ContainerCounters) -> Option<u64>, join: fn(u64, u64) -> u64| {
                 let grown = |id: &ContainerId| {
                     let (now, then) = (look.counters.get(id)?, before.counters.get(id)?);
                     Some(of(now)?.saturating_sub(of(then)?))
@@ -330,8 +338,13 @@ impl<'a> Host<'a> {
 mod tests {
     use super::*;
 
-    fn pod(name: &str, pages: Option<f64>, stalled: Option<f64>, order: Option<usize>) -> PodRow {
-        PodRow {
+    fn pod(
+        name: &str,
+        pages: Option<f64>,
+        stalled: Option<f64>,
+        order: Option<usize>,
+    ) -> OverviewPodRow {
+        OverviewPodRow {
             namespace: "n".into(),
             pod: name.into(),
             uid: String::new(),

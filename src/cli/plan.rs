@@ -13,20 +13,20 @@ use crate::{
         kubelet::{as_in_force, grants_otherwise, unusable},
         limits::decide,
         pods::{lost_pods, without_cgroup, without_limit},
-        state::State,
+        state::LimitStates,
         suspend::Suspensions,
         what_if::{self, with_percent},
     },
     model::{host::Monotonic, pod::Pods, published::Published},
     observe::{
         accounting::swap_control,
-        kube::{credentials, list::List},
+        kube::{credentials, list::PodList},
         kubelet, node,
         published::is_running,
         tree::Tree,
     },
     provision::Provisioning,
-    report::{plan::Plan, what_if as shown},
+    report::{plan::NodePlan, what_if as shown},
     roots::Roots,
     state::StateFile,
 };
@@ -86,7 +86,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         thorough: true,
     };
     let settings = &in_force;
-    let (_, decision) = decide(settings, snapshot, State::default(), Monotonic::default());
+    let (_, decision) = decide(settings, snapshot, LimitStates::default(), Monotonic::default());
     notes.extend(unreadable);
     match &kubelet {
         Ok(Some(config)) => notes.extend(unusable(config)),
@@ -102,7 +102,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     }
     let devices = node::swap_devices(roots);
     let traffic = node::swap_traffic(roots);
-    let plan = Plan::new(settings, snapshot, &decision, devices, traffic, notes);
+    let plan = NodePlan::new(settings, snapshot, &decision, devices, traffic, notes);
     super::print(&if json { plan.json()? } else { plan.table(all) })
 }
 
@@ -174,7 +174,7 @@ fn running(roots: &Roots) -> Option<Published> {
 async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<(Pods, Vec<String>)> {
     let credentials = credentials::load(roots, settings).await?;
     let asked = async {
-        let mut list = List::begin(&credentials.client, &credentials.node_name, &[]).await?;
+        let mut list = PodList::begin(&credentials.client, &credentials.node_name, &[]).await?;
         let (mut pods, mut notes) = (Pods::new(), Vec::new());
         while let Some(pod) = list.next().await? {
             match pod {

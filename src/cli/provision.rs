@@ -14,7 +14,7 @@ use crate::{
     messages,
     model::swap::human_bytes,
     observe::{files::FileWatch, kubelet},
-    provision::{Outcome, ProvisionError, Provisioning},
+    provision::{ProvisionError, ProvisionOutcome, Provisioning},
     report::{log, notify},
     roots::Roots,
 };
@@ -49,7 +49,7 @@ pub fn provision(
             .and_then(|runtime| Ok(runtime.block_on(bus::start(roots, "modprobe@zram.service"))?));
         if let Err(error) = started {
             messages::ProvisionStep.emit_at(
-                messages::Level::Warn,
+                messages::LogLevel::Warn,
                 format_args!("cannot start modprobe@zram.service: {error:#}"),
             );
         }
@@ -88,16 +88,18 @@ fn kubelet_unit(roots: &Roots) -> Option<kubelet::Service> {
     super::runtime().ok()?.block_on(kubelet::service(roots))
 }
 
-fn end(result: Result<Outcome, ProvisionError>) -> ExitCode {
+fn end(result: Result<ProvisionOutcome, ProvisionError>) -> ExitCode {
     match result {
-        Ok(Outcome::AsConfigured(summary)) => {
+        Ok(ProvisionOutcome::AsConfigured(summary)) => {
             messages::Provisioned.emit(format_args!("{summary}"));
             notify::status_now(&summary);
             ExitCode::SUCCESS
         }
-        Ok(Outcome::Kept(why)) => {
-            messages::ProvisionDiffers
-                .emit_at(messages::Level::Error, format_args!("swap is NOT as configured: {why}"));
+        Ok(ProvisionOutcome::Kept(why)) => {
+            messages::ProvisionDiffers.emit_at(
+                messages::LogLevel::Error,
+                format_args!("swap is NOT as configured: {why}"),
+            );
             notify::status_now(&format!("Swap is NOT as configured: {why}"));
             ExitCode::from(EXIT_KEPT)
         }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub struct Report {
+pub struct ReportArgs {
     /// Start of the report: yesterday, today, a duration before now (90m, 2h, 3d), a date or an RFC 3339
     /// time; days begin at midnight UTC
     #[arg(long, value_name = "TIME", default_value = "yesterday")]
@@ -57,7 +57,7 @@ fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
     Ok((history, notes))
 }
 
-pub fn report(roots: &Roots, asked: &Report) -> anyhow::Result<()> {
+pub fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let since = since(&asked.since, now).with_context(|| {
         format!(

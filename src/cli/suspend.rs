@@ -12,7 +12,7 @@ use crate::{
     act::freeze::{self, Thawed},
     config::settings::Settings,
     decide::suspend::Suspensions,
-    model::suspend::{Reply, Request, Suspended},
+    model::suspend::{Reply, SuspendRequest, Suspended},
     observe::kubelet,
     report::suspend::table,
     roots::Roots,
@@ -25,7 +25,7 @@ const LONGEST_BYTES: u64 = 16 << 20;
 
 pub fn suspend(roots: &Roots, pod: &str, dry_run: bool, force: bool) -> anyhow::Result<()> {
     let (namespace, pod) = names(pod)?;
-    show(ask(roots, &Request::Suspend { namespace, pod, dry_run, force })?, false)
+    show(ask(roots, &SuspendRequest::Suspend { namespace, pod, dry_run, force })?, false)
 }
 
 /// Without a running agent, uses its state file: a pod must not stay asleep because the agent does
@@ -33,7 +33,7 @@ pub fn suspend(roots: &Roots, pod: &str, dry_run: bool, force: bool) -> anyhow::
 pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
     let (namespace, pod) = names(pod)?;
     if is_served(roots) {
-        return show(ask(roots, &Request::Resume { namespace, pod })?, false);
+        return show(ask(roots, &SuspendRequest::Resume { namespace, pod })?, false);
     }
     match StateFile::<Suspensions>::new(roots).load() {
         Ok(found) => {
@@ -52,7 +52,7 @@ pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
 
 pub fn suspended(roots: &Roots, json: bool) -> anyhow::Result<()> {
     if is_served(roots) {
-        return show(ask(roots, &Request::Suspended)?, json);
+        return show(ask(roots, &SuspendRequest::Suspended)?, json);
     }
     let pods = StateFile::<Suspensions>::new(roots).load()?.unwrap_or_default();
     let rows = pods.iter().flat_map(Suspended::rows).collect();
@@ -98,7 +98,7 @@ fn names(pod: &str) -> anyhow::Result<(String, String)> {
     Ok((namespace.to_owned(), name.to_owned()))
 }
 
-fn ask(roots: &Roots, request: &Request) -> anyhow::Result<Reply> {
+fn ask(roots: &Roots, request: &SuspendRequest) -> anyhow::Result<Reply> {
     let path = roots.control_socket();
     let shown = roots.shown(&path).display().to_string();
     let mut stream = UnixStream::connect(&path).with_context(|| {

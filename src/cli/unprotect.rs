@@ -8,7 +8,7 @@ use crate::{
         slices::{ReservesBefore, SlicesBefore, properties, set, set_reserve, undoing},
     },
     roots::Roots,
-    state::{State, StateFile},
+    state::{StateContent, StateFile},
 };
 
 pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
@@ -64,6 +64,6 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
 }
 
 /// Saves the part that could not be restored, for the next `unprotect`.
-fn keep<T: State>(file: &StateFile<T>, left: &T, is_empty: bool) -> anyhow::Result<()> {
+fn keep<T: StateContent>(file: &StateFile<T>, left: &T, is_empty: bool) -> anyhow::Result<()> {
     Ok(if is_empty { file.remove() } else { file.save(left) }?)
 }

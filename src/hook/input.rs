@@ -18,7 +18,7 @@ use crate::{
 
 /// The needed part of the state.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
-pub struct State {
+pub struct OciState {
     /// The container's ID; empty if the runtime does not give it.
     #[serde(default)]
     pub id: String,
@@ -41,7 +41,7 @@ pub enum InputError {
     Config(#[source] serde_json::Error),
 }
 
-impl State {
+impl OciState {
     /// Reads to the end of the object: a runtime may forget to close the pipe.
     pub fn read(stdin: impl Read) -> Result<Self, InputError> {
         let mut state = serde_json::Deserializer::from_reader(stdin.take(LARGEST_BYTES));
@@ -55,7 +55,7 @@ impl State {
 
 /// `config.json`; any part may be missing or have the wrong type.
 #[derive(Debug, Default, Deserialize)]
-pub struct Config {
+pub struct OciConfig {
     #[serde(default)]
     annotations: HashMap<String, Value>,
     #[serde(default)]
@@ -64,7 +64,7 @@ pub struct Config {
     linux: Value,
 }
 
-impl Config {
+impl OciConfig {
     /// Reads the configuration of the container in `bundle`.
     pub fn read(bundle: &Path) -> Result<Self, InputError> {
         match read_bounded(&bundle.join("config.json")) {

@@ -16,20 +16,20 @@ use crate::{
     act::{Written, cgroup::write_limit},
     decide::estimate::{self, Claims, Why},
     errors::FileError,
-    model::{hook::HookSettings, swap::SwapMax},
+    model::{hook::EstimateSettings, swap::SwapMax},
     roots::Roots,
     state::StateFile,
 };
-use input::{Config, State};
+use input::{OciConfig, OciState};
 pub use rescue::{Progress, give_up};
-pub use target::Target;
+pub use target::HookTarget;
 
 use rescue::Reached;
 
 /// The decision for a container, and the parts of it that failed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Done {
-    pub target: Target,
+    pub target: HookTarget,
     pub container_name: Option<String>,
     pub swap_max: SwapMax,
     pub why: Why,
@@ -55,23 +55,23 @@ pub enum Nothing {
 
 /// Reads the state from `stdin` and sets the limit of its container.
 pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done, Nothing> {
-    let state = State::read(stdin).map_err(|error| Nothing::State(error.to_string()))?;
+    let state = OciState::read(stdin).map_err(|error| Nothing::State(error.to_string()))?;
     // Errors are reported further below, where the settings matter.
     let pods = settings(roots).ok().flatten().map(|settings| settings.pods).unwrap_or_default();
     let elsewhere = (!pods.is_empty()).then(|| roots.with_pods(&pods));
-    let target = Target::of(elsewhere.as_ref().unwrap_or(roots), state.pid)?;
+    let target = HookTarget::of(elsewhere.as_ref().unwrap_or(roots), state.pid)?;
     if !target.id.as_str().starts_with(&state.id) {
         *progress.lock() = Reached::Limits;
         return Err(Nothing::Another { pid: state.pid, id: state.id });
     }
     *progress.lock() = Reached::Container(target.clone());
-    let config = match Config::read(&state.bundle) {
+    let config = match OciConfig::read(&state.bundle) {
         Ok(config) => Ok(config),
         Err(error) => Err(format!("cannot use {}: {error}", state.bundle.display())),
     };
     let (config, mut doubt) = match config {
         Ok(config) => (config, None),
-        Err(doubt) => (Config::default(), Some(doubt)),
+        Err(doubt) => (OciConfig::default(), Some(doubt)),
     };
     let container_name = config.container_name(&target.pod);
     let claims = Claims {
@@ -98,7 +98,7 @@ pub fn run(roots: &Roots, stdin: impl Read, progress: &Progress) -> Result<Done,
 }
 
 /// Writes the limit at every level; returns the failures, in words.
-fn write(roots: &Roots, target: &Target, swap_max: SwapMax) -> Vec<String> {
+fn write(roots: &Roots, target: &HookTarget, swap_max: SwapMax) -> Vec<String> {
     let mut failed = Vec::new();
     for level in &target.levels {
         match write_limit(&roots.cgroup().join(&level.path), level.inode, swap_max) {
@@ -136,7 +136,7 @@ fn estimated(roots: &Roots, claims: &Claims, doubt: &mut Option<String>) -> (Swa
 }
 
 /// `None` if the agent has written none.
-fn settings(roots: &Roots) -> Result<Option<HookSettings>, FileError> {
+fn settings(roots: &Roots) -> Result<Option<EstimateSettings>, FileError> {
     StateFile::new(roots).load()
 }
 

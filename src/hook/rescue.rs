@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
-use super::{Target, write};
+use super::{HookTarget, write};
 use crate::{model::swap::SwapMax, roots::Roots};
 
 /// The hook's progress, for the watchdog that ends it.
@@ -18,7 +18,7 @@ pub struct Progress(Mutex<Reached>);
 pub enum Reached {
     #[default]
     Nothing,
-    Container(Target),
+    Container(HookTarget),
     Limits,
 }
 
@@ -52,14 +52,14 @@ pub fn give_up(roots: &Roots, progress: &Progress) -> Option<String> {
 
 /// Finds the container's process, which is a child of the runtime like the hook. Returns `None` if
 /// that is ambiguous.
-fn beside_us(roots: &Roots, parent: u32) -> Option<Target> {
+fn beside_us(roots: &Roots, parent: u32) -> Option<HookTarget> {
     // Orphans of all kinds are children of process 1.
     (parent > 1).then_some(())?;
     let mut found = Vec::new();
     for thread in fs::read_dir(roots.proc(&format!("{parent}/task"))).ok()?.flatten() {
         let Ok(children) = fs::read_to_string(thread.path().join("children")) else { continue };
         let pids = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
-        found.extend(pids.filter_map(|pid| Target::of(roots, pid).ok()));
+        found.extend(pids.filter_map(|pid| HookTarget::of(roots, pid).ok()));
     }
     let target = found.pop()?;
     found.iter().all(|other| *other == target).then_some(target)

@@ -17,7 +17,7 @@ use crate::{
 
 /// The container's cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct HookTarget {
     pub pod: PodUid,
     pub id: ContainerId,
     pub qos_class: QosClass,
@@ -33,7 +33,7 @@ pub struct LevelPath {
     pub inode: u64,
 }
 
-impl Target {
+impl HookTarget {
     /// Finds the cgroup of `pid` as the kernel reports it.
     pub fn of(roots: &Roots, pid: i32) -> Result<Self, Nothing> {
         let path = roots.proc(&format!("{pid}/cgroup"));
@@ -56,7 +56,7 @@ impl Target {
 
 /// Parses `kubepods…/[class/]pod/container[/deeper]`, with inodes of 0. `pods` are the paths of
 /// `kubepods`.
-fn parse(path: &str, pods: &[PathBuf]) -> Option<Target> {
+fn parse(path: &str, pods: &[PathBuf]) -> Option<HookTarget> {
     let names: Vec<&str> = path.split('/').collect();
     if names.iter().any(|name| name.is_empty() || *name == "." || *name == "..") {
         return None;
@@ -75,14 +75,14 @@ fn parse(path: &str, pods: &[PathBuf]) -> Option<Target> {
     let InPod::Container(id, _) = in_pod(names.get(depth + 1)?) else { return None };
     let level = |end: usize| LevelPath { path: names[..end].iter().collect(), inode: 0 };
     let levels = (depth + 2..=names.len()).map(level).collect();
-    Some(Target { pod, id, qos_class, levels })
+    Some(HookTarget { pod, id, qos_class, levels })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(path: &str) -> Option<Target> {
+    fn parse(path: &str) -> Option<HookTarget> {
         super::parse(path, Roots::host().pods())
     }
 

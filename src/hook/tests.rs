@@ -362,7 +362,7 @@ fn a_hook_that_is_held_up_leaves_no_swap() {
 
     // With the state, if the hook has read it; after the limits are written, nothing is undone.
     let progress = Progress::default();
-    *progress.lock() = Reached::Container(Target::of(&host.roots, PID).unwrap());
+    *progress.lock() = Reached::Container(HookTarget::of(&host.roots, PID).unwrap());
     assert!(give_up(&host.roots, &progress).unwrap().ends_with("no swap"));
     assert_eq!(host.limits(), ["0", "0"]);
     host.publish(r#"{"c": "4096"}"#);

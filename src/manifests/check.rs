@@ -8,7 +8,7 @@ use crate::{
         keys::{percent, size},
         settings::{Share, SwapKind, SwapSize},
     },
-    decide::{kubelet::disk_reserve, provision::Wanted},
+    decide::{kubelet::disk_reserve, provision::WantedSwap},
     model::swap::human_bytes,
 };
 
@@ -121,7 +121,7 @@ fn does_not_fit(rollout: &Rollout, problems: &mut Vec<String>) {
             return;
         }
     };
-    let Some(Wanted { bytes, .. }) = Wanted::new(swap.size, ram, PAGE) else { return };
+    let Some(WantedSwap { bytes, .. }) = WantedSwap::new(swap.size, ram, PAGE) else { return };
     match (swap.kind, rollout.node_disk) {
         (SwapKind::File, Some(disk)) => {
             let reserve = match swap.reserve {

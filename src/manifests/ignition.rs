@@ -18,7 +18,7 @@ const INSTALLER: &str = include_str!("../../packaging/first-boot-install");
 const INSTALLER_PATH: &str = "/usr/local/bin/wasp-agent-install";
 const INSTALLER_UNIT: &str = "wasp-agent-install.service";
 
-struct File {
+struct IgnitionFile {
     path: String,
     mode: u32,
     text: String,
@@ -30,20 +30,24 @@ struct Unit {
     text: Option<String>,
 }
 
-pub(super) struct Config {
-    files: Vec<File>,
+pub(super) struct IgnitionConfig {
+    files: Vec<IgnitionFile>,
     units: Vec<Unit>,
 }
 
-impl Config {
+impl IgnitionConfig {
     pub(super) fn of(rollout: &Rollout) -> Self {
-        let mut files: Vec<File> = rollout
+        let mut files: Vec<IgnitionFile> = rollout
             .drop_ins
             .iter()
-            .map(|drop_in| File { path: drop_in.path(), mode: 0o644, text: drop_in.text.clone() })
+            .map(|drop_in| IgnitionFile {
+                path: drop_in.path(),
+                mode: 0o644,
+                text: drop_in.text.clone(),
+            })
             .collect();
         if rollout.openshift.reads_drop_ins(&rollout.pool) {
-            files.push(File {
+            files.push(IgnitionFile {
                 path: kubelet::DROP_IN.to_owned(),
                 mode: 0o644,
                 text: kubelet::drop_in(rollout),
@@ -58,7 +62,7 @@ impl Config {
             // (pkg/daemon/update.go).
             Install::Layer { .. } => Vec::new(),
             Install::FirstBoot { package } => {
-                files.push(File {
+                files.push(IgnitionFile {
                     path: INSTALLER_PATH.to_owned(),
                     mode: 0o755,
                     text: INSTALLER.to_owned(),
@@ -102,7 +106,7 @@ impl Config {
     }
 
     fn files(&self, contents: impl Fn(&str) -> Value) -> Vec<Value> {
-        let file = |File { path, mode, text }: &File| json!({ "path": path, "mode": mode, "overwrite": true, "contents": contents(text) });
+        let file = |IgnitionFile { path, mode, text }: &IgnitionFile| json!({ "path": path, "mode": mode, "overwrite": true, "contents": contents(text) });
         self.files.iter().map(file).collect()
     }
 

@@ -15,7 +15,7 @@ mod version;
 use serde_json::Value;
 
 pub use alerts::alert_names;
-pub use version::{HyperConverged, Version};
+pub use version::{HyperConverged, OpenShiftVersion};
 
 use crate::config::settings::Settings;
 
@@ -23,7 +23,7 @@ use crate::config::settings::Settings;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollout {
     /// Version of the cluster.
-    pub openshift: Version,
+    pub openshift: OpenShiftVersion,
     /// The API version of HyperConverged that the cluster serves.
     pub hyperconverged: HyperConverged,
     /// The machine config pool.
@@ -106,7 +106,7 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let config = ignition::Config::of(rollout);
+    let config = ignition::IgnitionConfig::of(rollout);
     let pool = &rollout.pool;
     let mut manifests = Vec::new();
     // Where the kubelet reads drop-ins, 30-machineconfig.yaml contains one.

@@ -13,7 +13,7 @@ fn package() -> Package {
 fn rollout(toml: &str) -> Rollout {
     let drop_ins = vec![DropIn { name: "50-cluster.toml", text: toml.to_owned() }];
     Rollout {
-        openshift: Version::new(4, 20),
+        openshift: OpenShiftVersion::new(4, 20),
         hyperconverged: HyperConverged::V1Beta1,
         grants: GrantsAsked::Auto,
         pool: "worker".to_owned(),
@@ -39,7 +39,7 @@ fn parsed(manifests: &[Manifest], name: &str) -> Value {
 fn what_is_written_is_what_was_meant() {
     let rollout = rollout(HALF);
     let manifests = render(&rollout).unwrap();
-    let config = ignition::Config::of(&rollout);
+    let config = ignition::IgnitionConfig::of(&rollout);
     for (name, meant) in [
         ("30-machineconfig.yaml", config.machine_config("worker")),
         ("worker.bu", config.butane("worker")),
@@ -157,7 +157,7 @@ fn the_kubelet_is_told_where_its_version_reads_it() {
         [(16, false), (18, false), (20, false), (21, true), (22, true), (23, true)]
     {
         let mut rollout = rollout(HALF);
-        rollout.openshift = Version::new(4, minor);
+        rollout.openshift = OpenShiftVersion::new(4, minor);
         rollout.eviction_soft = Some(soft());
         let (kubelet_config, drop_in) = told(&rollout);
         assert_eq!((kubelet_config.is_some(), drop_in.is_some()), (!drops, drops), "4.{minor}");
@@ -179,7 +179,7 @@ fn the_kubelet_is_told_where_its_version_reads_it() {
 fn who_grants_is_told_to_the_kubelet() {
     let behavior = |minor, toml: &str, grants| {
         let mut rollout = rollout(&format!("{HALF}{toml}"));
-        (rollout.openshift, rollout.grants) = (Version::new(4, minor), grants);
+        (rollout.openshift, rollout.grants) = (OpenShiftVersion::new(4, minor), grants);
         let (kubelet_config, drop_in) = told(&rollout);
         kubelet_config.or(drop_in).unwrap()["memorySwap"]["swapBehavior"].clone()
     };
@@ -200,7 +200,7 @@ fn who_grants_is_told_to_the_kubelet() {
 fn what_a_version_does_not_take_is_refused() {
     let refused = |minor, change: fn(&mut Rollout)| {
         refused(|rollout| {
-            rollout.openshift = Version::new(4, minor);
+            rollout.openshift = OpenShiftVersion::new(4, minor);
             change(rollout);
         })
     };
@@ -224,7 +224,7 @@ fn what_a_version_does_not_take_is_refused() {
     }
     for minor in [20, 23] {
         let mut rollout = rollout(HALF);
-        rollout.openshift = Version::new(4, minor);
+        rollout.openshift = OpenShiftVersion::new(4, minor);
         control_plane(&mut rollout);
         assert_eq!(render(&rollout).map(drop), Ok(()), "4.{minor}");
     }

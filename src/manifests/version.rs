@@ -11,12 +11,12 @@ pub(super) const CONTROL_PLANE: [&str; 3] = ["master", "control-plane", "arbiter
 
 /// A minor version of OpenShift. 5.0 follows 4.22.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub struct OpenShiftVersion {
     major: u32,
     minor: u32,
 }
 
-impl Version {
+impl OpenShiftVersion {
     /// The oldest version that this agent supports.
     pub const OLDEST: Self = Self::new(4, 16);
 
@@ -54,7 +54,7 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for OpenShiftVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
     }
@@ -65,13 +65,13 @@ impl fmt::Display for Version {
 pub enum VersionError {
     #[error("not a version of OpenShift (4.20): `oc get clusterversion` shows it")]
     NoVersion,
-    #[error("OpenShift {} is the oldest supported version", Version::OLDEST)]
+    #[error("OpenShift {} is the oldest supported version", OpenShiftVersion::OLDEST)]
     TooOld,
     #[error("not a known version of hco.kubevirt.io: v1, v1beta1")]
     NoHyperConverged,
 }
 
-impl FromStr for Version {
+impl FromStr for OpenShiftVersion {
     type Err = VersionError;
 
     /// Accepts a full version too: 4.20.3, 4.22.0-rc.1.
@@ -139,21 +139,28 @@ mod tests {
     #[test]
     fn versions_are_read_as_clusters_print_them() {
         for (text, version) in [
-            ("4.16", Version::new(4, 16)),
-            ("4.20.3", Version::new(4, 20)),
-            ("4.22.0-rc.1", Version::new(4, 22)),
-            ("5.0", Version::new(5, 0)),
+            ("4.16", OpenShiftVersion::new(4, 16)),
+            ("4.20.3", OpenShiftVersion::new(4, 20)),
+            ("4.22.0-rc.1", OpenShiftVersion::new(4, 22)),
+            ("5.0", OpenShiftVersion::new(5, 0)),
         ] {
             assert_eq!(text.parse(), Ok(version));
         }
         for text in ["", "4", "four", "4.x", "v4.20", "-4.20"] {
             assert!(
-                text.parse::<Version>().unwrap_err().to_string().contains("oc get clusterversion"),
+                text.parse::<OpenShiftVersion>()
+                    .unwrap_err()
+                    .to_string()
+                    .contains("oc get clusterversion"),
                 "{text}"
             );
         }
         assert!(
-            "4.15.9".parse::<Version>().unwrap_err().to_string().contains("4.16 is the oldest")
+            "4.15.9"
+                .parse::<OpenShiftVersion>()
+                .unwrap_err()
+                .to_string()
+                .contains("4.16 is the oldest")
         );
     }
 
@@ -161,7 +168,8 @@ mod tests {
     /// kubelet.service from 4.21 on, in the control plane's from 4.23 on.
     #[test]
     fn each_version_reads_what_its_release_branch_has() {
-        let reads = |version: &str, pool| version.parse::<Version>().unwrap().reads_drop_ins(pool);
+        let reads =
+            |version: &str, pool| version.parse::<OpenShiftVersion>().unwrap().reads_drop_ins(pool);
         for (version, worker, master) in [
             ("4.16", false, false),
             ("4.18", false, false),

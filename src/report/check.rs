@@ -7,48 +7,48 @@ use serde::Serialize;
 
 use crate::{
     decide::check::{CHECKS, Check},
-    model::check::{Level, Line},
+    model::check::{CheckLevel, CheckLine},
 };
 
 /// Version of the JSON; a newer version may have more fields and ids.
 const VERSION: u32 = 2;
 
-fn word(level: Level) -> &'static str {
+fn word(level: CheckLevel) -> &'static str {
     match level {
-        Level::Ok => "OK",
-        Level::Skip => "SKIP",
-        Level::Warn => "WARN",
-        Level::Fail => "FAIL",
+        CheckLevel::Ok => "OK",
+        CheckLevel::Skip => "SKIP",
+        CheckLevel::Warn => "WARN",
+        CheckLevel::Fail => "FAIL",
     }
 }
 
-fn style(level: Level) -> Style {
+fn style(level: CheckLevel) -> Style {
     let color = match level {
-        Level::Ok => AnsiColor::Green,
-        Level::Skip => AnsiColor::BrightBlack,
-        Level::Warn => AnsiColor::Yellow,
-        Level::Fail => AnsiColor::Red,
+        CheckLevel::Ok => AnsiColor::Green,
+        CheckLevel::Skip => AnsiColor::BrightBlack,
+        CheckLevel::Warn => AnsiColor::Yellow,
+        CheckLevel::Fail => AnsiColor::Red,
     };
     color.on_default()
 }
 
 /// Formats a line for each check, failures first, and below each problem why it matters and how to
 /// fix it. With colours, which the printer removes if its output is not a terminal.
-pub fn human(lines: &[Line]) -> String {
+pub fn human(lines: &[CheckLine]) -> String {
     let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
     let mut text = String::new();
-    let mut worst_first: Vec<&Line> = lines.iter().collect();
+    let mut worst_first: Vec<&CheckLine> = lines.iter().collect();
     worst_first.sort_by_key(|line| match line.level {
-        Level::Fail => 0,
-        Level::Warn => 1,
-        Level::Ok => 2,
-        Level::Skip => 3,
+        CheckLevel::Fail => 0,
+        CheckLevel::Warn => 1,
+        CheckLevel::Ok => 2,
+        CheckLevel::Skip => 3,
     });
-    for Line { id, level, found, why, fix } in worst_first {
+    for CheckLine { id, level, found, why, fix } in worst_first {
         let style = style(*level);
         let found = found.replace('\n', "\n      ");
         let _ = writeln!(text, "{style}{:<4}{style:#}  {id:<width$}  {found}", word(*level));
-        if *level < Level::Warn {
+        if *level < CheckLevel::Warn {
             continue;
         }
         let _ = writeln!(text, "      why:  {why}");
@@ -73,12 +73,13 @@ fn commands(fix: &[String]) -> Option<String> {
 }
 
 /// Formats one line for each problem. `priorities` are those of sd-daemon(3), for the journal.
-pub fn brief(lines: &[Line], priorities: bool) -> String {
+pub fn brief(lines: &[CheckLine], priorities: bool) -> String {
     let mut text = String::new();
-    for Line { id, level, found, fix, .. } in lines.iter().filter(|line| line.level >= Level::Warn)
+    for CheckLine { id, level, found, fix, .. } in
+        lines.iter().filter(|line| line.level >= CheckLevel::Warn)
     {
         let priority = match level {
-            Level::Fail if priorities => "<3>",
+            CheckLevel::Fail if priorities => "<3>",
             _ if priorities => "<4>",
             _ => "",
         };
@@ -98,25 +99,25 @@ struct Counts {
 }
 
 impl Counts {
-    fn new(lines: &[Line]) -> Self {
+    fn new(lines: &[CheckLine]) -> Self {
         let count = |level| lines.iter().filter(|line| line.level == level).count();
         Self {
-            ok: count(Level::Ok),
-            warn: count(Level::Warn),
-            fail: count(Level::Fail),
-            skip: count(Level::Skip),
+            ok: count(CheckLevel::Ok),
+            warn: count(CheckLevel::Warn),
+            fail: count(CheckLevel::Fail),
+            skip: count(CheckLevel::Skip),
         }
     }
 }
 
-pub fn json(lines: &[Line]) -> serde_json::Result<String> {
+pub fn json(lines: &[CheckLine]) -> serde_json::Result<String> {
     #[derive(Serialize)]
-    struct Report<'a> {
+    struct CheckReport<'a> {
         version: u32,
         summary: Counts,
-        checks: &'a [Line],
+        checks: &'a [CheckLine],
     }
-    let report = Report { version: VERSION, summary: Counts::new(lines), checks: lines };
+    let report = CheckReport { version: VERSION, summary: Counts::new(lines), checks: lines };
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }
 

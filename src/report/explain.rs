@@ -4,12 +4,12 @@
 use crate::model::counted::counted;
 use std::fmt::Write;
 
-use super::overview::{ContainerRow, Overview, PodRow, may_swap};
+use super::overview::{ContainerRow, Overview, OverviewPodRow, may_swap};
 use crate::model::swap::human_bytes;
 
-pub fn explain(overview: &Overview, pod: &PodRow) -> String {
+pub fn explain(overview: &Overview, pod: &OverviewPodRow) -> String {
     let mut text = String::new();
-    let PodRow { namespace, pod: name, uid, qos_class, .. } = pod;
+    let OverviewPodRow { namespace, pod: name, uid, qos_class, .. } = pod;
     let _ = writeln!(text, "{namespace}/{name} ({uid})\n");
     let _ = writeln!(text, "Swap");
     let rule = match may_swap(qos_class) {
@@ -77,7 +77,9 @@ pub fn explain(overview: &Overview, pod: &PodRow) -> String {
             let neighbour =
                 |place: usize| overview.pods.iter().find(|pod| pod.eviction_order == Some(place));
             for (word, other) in [("After", place.wrapping_sub(1)), ("Before", place + 1)] {
-                if let Some(PodRow { namespace, pod, eviction_reason, .. }) = neighbour(other) {
+                if let Some(OverviewPodRow { namespace, pod, eviction_reason, .. }) =
+                    neighbour(other)
+                {
                     let _ = writeln!(text, "  {word} {namespace}/{pod}: {eviction_reason}.");
                 }
             }

@@ -181,13 +181,13 @@ fn outages(text: &mut String, outages: &[Outage], to: u64) {
 /// Formats the report for programs, with a point for each minute.
 pub fn json(summary: &Summary, minutes: &[Minute], notes: &[String]) -> serde_json::Result<String> {
     #[derive(Serialize)]
-    struct Report<'a> {
+    struct HistoryReport<'a> {
         version: u32,
         summary: &'a Summary,
         minutes: &'a [Minute],
         notes: &'a [String],
     }
-    Ok(serde_json::to_string(&Report { version: VERSION, summary, minutes, notes })? + "\n")
+    Ok(serde_json::to_string(&HistoryReport { version: VERSION, summary, minutes, notes })? + "\n")
 }
 
 /// Formats the memory use that the node sustains, for people.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     decide::history::{borne, summary},
-    model::history::{Event, Rates, Waited, What},
+    model::history::{HistoryEvent, Rates, Waited, What},
     report::plot,
 };
 
@@ -38,8 +38,8 @@ fn minutes() -> Vec<Minute> {
         .collect()
 }
 
-fn events() -> Vec<Event> {
-    let event = |minute: u64, what| Event { at: 1_767_304_800 + minute * 60, what };
+fn events() -> Vec<HistoryEvent> {
+    let event = |minute: u64, what| HistoryEvent { at: 1_767_304_800 + minute * 60, what };
     let started = || What::Started { version: "0.1.0".into(), boot: "b".into() };
     let why = "swap traffic: 2100 pages/s in, 2000 out over 30 s (thresholds 1000 and 1000)";
     let repaired = What::Repaired {

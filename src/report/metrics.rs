@@ -17,12 +17,12 @@ use crate::{
     config::settings::{EvictionMode, Grants, ReclaimMode},
     decide::{
         decision::Cause,
-        evict::{answer::Outcome, flight::Stage, signals::Signal},
+        evict::{answer::EvictionOutcome, flight::FlightStage, signals::Signal},
         reclaim::Phase,
     },
     model::{
-        published::{Counters, PASS_BOUNDS, Published, Stalled},
-        reclaim::Held,
+        published::{Counters, PASS_BOUNDS, Published, StallStatus},
+        reclaim::HeldBack,
         trouble::Trouble,
         words::Vocabulary,
     },
@@ -69,7 +69,7 @@ fn older(open_metrics: &str) -> String {
 pub fn reference() -> String {
     let mut text = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for Family { name, kind, label, help, .. } in families(&Published::default()) {
-        let suffix = if kind == Kind::Counter { "_total" } else { "" };
+        let suffix = if kind == MetricKind::Counter { "_total" } else { "" };
         let labels = label.map_or(String::new(), |label| format!("`{label}`"));
         let _ = writeln!(text, "| `{PREFIX}_{name}{suffix}` | {kind} | {labels} | {help} |");
     }
@@ -77,13 +77,13 @@ pub fn reference() -> String {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     Gauge,
     Counter,
     Histogram,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for MetricKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Gauge => "gauge",
@@ -145,7 +145,7 @@ impl EncodeCounterValue for Number {
 #[derive(Debug)]
 struct Family {
     name: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     label: Option<&'static str>,
     help: &'static str,
     samples: Vec<(String, Number)>,
@@ -153,7 +153,7 @@ struct Family {
 }
 
 impl Family {
-    fn new(kind: Kind, name: &'static str, help: &'static str) -> Self {
+    fn new(kind: MetricKind, name: &'static str, help: &'static str) -> Self {
         Self { name, kind, label: None, help, samples: Vec::new(), buckets: Vec::new() }
     }
 
@@ -181,9 +181,9 @@ impl Family {
             _ => (self.name, None),
         };
         let kind = match self.kind {
-            Kind::Gauge => MetricType::Gauge,
-            Kind::Counter => MetricType::Counter,
-            Kind::Histogram => MetricType::Histogram,
+            MetricKind::Gauge => MetricType::Gauge,
+            MetricKind::Counter => MetricType::Counter,
+            MetricKind::Histogram => MetricType::Histogram,
         };
         let mut encoder = encoder.encode_descriptor(stem, self.help, unit.as_ref(), kind)?;
         for (value, number) in &self.samples {
@@ -203,13 +203,13 @@ impl Family {
 
     fn sample(&self, encoder: &mut MetricEncoder<'_>, number: &Number) -> fmt::Result {
         match (self.kind, number) {
-            (Kind::Gauge, _) => encoder.encode_gauge(number),
-            (Kind::Counter, _) => encoder.encode_counter::<NoLabelSet, _, u64>(number, None),
-            (Kind::Histogram, Number::Float(sum)) => {
+            (MetricKind::Gauge, _) => encoder.encode_gauge(number),
+            (MetricKind::Counter, _) => encoder.encode_counter::<NoLabelSet, _, u64>(number, None),
+            (MetricKind::Histogram, Number::Float(sum)) => {
                 let count = self.buckets.iter().map(|(_, count)| count).sum();
                 encoder.encode_histogram::<NoLabelSet>(*sum, count, &self.buckets, None)
             }
-            (Kind::Histogram, Number::Whole(_)) => Err(fmt::Error),
+            (MetricKind::Histogram, Number::Whole(_)) => Err(fmt::Error),
         }
     }
 }
@@ -225,11 +225,11 @@ impl Collector for Families {
 }
 
 fn gauge(name: &'static str, help: &'static str) -> Family {
-    Family::new(Kind::Gauge, name, help)
+    Family::new(MetricKind::Gauge, name, help)
 }
 
 fn counter(name: &'static str, help: &'static str) -> Family {
-    Family::new(Kind::Counter, name, help)
+    Family::new(MetricKind::Counter, name, help)
 }
 
 /// Adds all values of a fixed vocabulary, so that a rate starts at 0.
@@ -275,7 +275,7 @@ fn of_agent(published: &Published) -> Vec<Family> {
         Family {
             buckets: bounds.zip(pass_buckets.iter().copied()).collect(),
             ..Family::new(
-                Kind::Histogram,
+                MetricKind::Histogram,
                 "pass_duration_seconds",
                 "Duration of a pass: how long the agent needs to correct the limits of the \
                  containers that may have changed.",
@@ -324,7 +324,7 @@ fn of_node(published: &Published) -> Vec<Family> {
     let pages = |pages: u64| measured(pages.saturating_mul(node.page_bytes));
     #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]
     let seconds = |micros: u64| micros as f64 / 1e6;
-    let stalled = |of: fn(&Stalled) -> u64| {
+    let stalled = |of: fn(&StallStatus) -> u64| {
         let scopes = [("system", node.system_stalled), ("pods", node.pods_stalled)];
         let known = scopes.into_iter().filter_map(|(scope, stalled)| Some((scope, stalled?)));
         known.map(move |(scope, stalled)| (scope, seconds(of(&stalled)))).collect::<Vec<_>>()
@@ -417,9 +417,9 @@ fn of_eviction(published: &Published) -> Vec<Family> {
         gauge("eviction_held_back", "Whether the agent evicts no pod although a signal is active.")
             .is(Some(eviction.held_back.is_some())),
         gauge("evictions_in_flight", "Pods that are leaving after an eviction.")
-            .by("stage", Stage::WORDS.iter().copied().map(in_flight)),
+            .by("stage", FlightStage::WORDS.iter().copied().map(in_flight)),
         counter("evictions", "Evictions by outcome.")
-            .by("outcome", counted(Outcome::WORDS, &counters.evictions)),
+            .by("outcome", counted(EvictionOutcome::WORDS, &counters.evictions)),
     ]
 }
 
@@ -445,7 +445,7 @@ fn of_reclaim(published: &Published) -> Vec<Family> {
             "reclaim_held_back_pods",
             "Pods from which the agent reclaims nothing now, by reason.",
         )
-        .by("reason", Held::WORDS.iter().copied().map(held)),
+        .by("reason", HeldBack::WORDS.iter().copied().map(held)),
         gauge("reclaim_offloaded_bytes", "Memory of these pods in swap.")
             .is(Some(reclaim.pods.iter().map(|pod| pod.offloaded_bytes).sum::<u64>())),
         counter("reclaim_freed_bytes", "Memory that proactive reclaim has freed.")

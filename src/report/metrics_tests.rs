@@ -36,7 +36,7 @@ fn what_was_not_measured_is_left_out() {
 
 #[test]
 fn a_label_s_value_ends_at_its_quote() {
-    let protection = published::Protection {
+    let protection = published::ProtectionStatus {
         wanted: vec!["a\\x2db\"} 1\n.slice".to_owned()],
         protected: vec![],
     };

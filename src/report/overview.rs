@@ -44,7 +44,7 @@ pub struct Overview {
     pub swap_for_pods_bytes: u64,
     pub swap_devices: Vec<Device>,
     /// The pods that use most swap come first.
-    pub pods: Vec<PodRow>,
+    pub pods: Vec<OverviewPodRow>,
     /// VMs that request all of their guests' memory, as `namespace/pod`: they are not
     /// overcommitted.
     #[serde(default)]
@@ -80,7 +80,7 @@ impl From<SwapDevice> for Device {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct PodRow {
+pub struct OverviewPodRow {
     pub namespace: String,
     pub pod: String,
     pub uid: String,
@@ -151,7 +151,7 @@ pub fn pods(
     activity: impl Fn(&[ContainerId]) -> Activity,
     events: impl Fn(&ContainerId) -> MemoryEvents,
     above: &[Ancestor],
-) -> Vec<PodRow> {
+) -> Vec<OverviewPodRow> {
     let efforts = Efforts::default();
     let ram_bytes = snapshot.node.ram_bytes;
     let at = Circumstances { epoch, ram_bytes, efforts: &efforts };
@@ -198,7 +198,7 @@ pub fn pods(
             (None, None) => String::new(),
         };
         let Activity { swap_in_pages_per_second, stalled_percent } = activity(&ids);
-        rows.push(PodRow {
+        rows.push(OverviewPodRow {
             namespace: pod.namespace.to_string(),
             pod: pod.name.to_string(),
             uid: used.uid.to_string(),

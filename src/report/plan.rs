@@ -22,12 +22,12 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
-pub struct Plan {
+pub struct NodePlan {
     pub node: NodeMemory,
     pub swap_devices: Vec<SwapDevice>,
     pub swap_traffic: Option<SwapTraffic>,
     pub swap_for_pods_bytes: u64,
-    pub containers: Vec<Row>,
+    pub containers: Vec<PlanRow>,
     /// The pods' own cgroups.
     pub pods: Vec<PodRow>,
     /// The limits to change. Does not include properties that only systemd holds.
@@ -43,7 +43,7 @@ pub struct Plan {
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Row {
+pub struct PlanRow {
     pub namespace: String,
     pub pod: String,
     pub container: String,
@@ -75,7 +75,7 @@ pub struct PodRow {
     pub why: String,
 }
 
-impl Plan {
+impl NodePlan {
     pub fn new(
         settings: &Settings,
         snapshot: Snapshot<'_>,
@@ -84,7 +84,7 @@ impl Plan {
         swap_traffic: Option<SwapTraffic>,
         notes: Vec<String>,
     ) -> Self {
-        let mut containers: Vec<Row> = snapshot
+        let mut containers: Vec<PlanRow> = snapshot
             .containers
             .iter()
             .map(|facts| {
@@ -98,7 +98,7 @@ impl Plan {
                 let resources = pod.zip(name).and_then(|(pod, name)| pod.container(name));
                 let resources = resources.map(|container| container.effective());
                 let (namespace, shown) = names(pod, &facts.pod);
-                Row {
+                PlanRow {
                     namespace,
                     pod: shown,
                     container: name.unwrap_or("-").to_owned(),
@@ -184,13 +184,13 @@ impl Plan {
     }
 }
 
-impl Plan {
+impl NodePlan {
     /// Summarizes the plan, without claims about limits that were not compared.
     fn verdict(&self) -> String {
         let containers = self.containers.len();
         // While other containers hold more than their grants, a raise waits for free bytes.
         let page = self.node.page_bytes;
-        let waits = |row: &&Row| row.in_force < row.grant.as_kernel_shows(page);
+        let waits = |row: &&PlanRow| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
         if self.in_doubt && self.actions.is_empty() {
             return "No limit is raised: it is not known whether the kubelet sets swap limits, see \
@@ -289,7 +289,7 @@ impl PodRow {
     }
 }
 
-impl Row {
+impl PlanRow {
     fn cells(&self) -> [String; 10] {
         let quantity = |q: Option<Quantity>| q.map_or_else(|| "-".to_owned(), |q| q.to_string());
         [

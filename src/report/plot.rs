@@ -31,17 +31,17 @@ const APART: u64 = 150;
 const GIB: f64 = (1_u64 << 30) as f64;
 
 /// A line of a plot.
-struct Line {
+struct PlotLine {
     name: &'static str,
     color: RGBColor,
     points: Vec<(u64, f64)>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a picture")]
-fn lines(minutes: &[Minute]) -> [(&'static str, Vec<Line>); 3] {
+fn lines(minutes: &[Minute]) -> [(&'static str, Vec<PlotLine>); 3] {
     let line = |name, color, of: fn(&Minute) -> Option<f64>| {
         let points = minutes.iter().filter_map(|minute| Some((minute.at, of(minute)?))).collect();
-        Line { name, color, points }
+        PlotLine { name, color, points }
     };
     [
         (
@@ -101,7 +101,7 @@ pub fn svg(summary: &Summary, minutes: &[Minute]) -> anyhow::Result<String> {
                 .label_style(("sans-serif", 13))
                 .x_label_formatter(&|at| shown_time(*at)[5..].to_owned())
                 .draw()?;
-            for Line { name, color, points } in lines {
+            for PlotLine { name, color, points } in lines {
                 let joined = points.chunk_by(|a, b| b.0.saturating_sub(a.0) <= APART);
                 for (index, piece) in joined.enumerate() {
                     let series = LineSeries::new(piece.iter().copied(), color.stroke_width(2));

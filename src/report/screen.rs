@@ -5,11 +5,11 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::overview::{Overview, PodRow};
+use super::overview::{Overview, OverviewPodRow};
 use crate::{
     decide::guests::REMEDY,
     model::{
-        published::{Published, Reclaim, ReclaimedPod, Signal},
+        published::{Published, ReclaimStatus, ReclaimedPod, SignalStatus},
         swap::{SwapMax, human_bytes},
         trouble::fix,
     },
@@ -185,7 +185,9 @@ fn signals(
     (most_in_flight, most_past): (usize, usize),
     line: &mut impl FnMut(&str, &str),
 ) {
-    for (index, Signal { name, ratio, text, active, .. }) in published.signals.iter().enumerate() {
+    for (index, SignalStatus { name, ratio, text, active, .. }) in
+        published.signals.iter().enumerate()
+    {
         let style = if *active { BAD } else { Style::new() };
         let what = format!("{style}{name:<11} {:>4.0} %{style:#}  {text}", ratio * 100.0);
         line(if index == 0 { "Signals" } else { "" }, &what);
@@ -217,7 +219,7 @@ fn suspended(published: &Published, line: &mut impl FnMut(&str, &str)) {
 }
 
 fn reclaim(published: &Published, line: &mut impl FnMut(&str, &str)) {
-    let Reclaim { mode, paused, pods, .. } = &published.reclaim;
+    let ReclaimStatus { mode, paused, pods, .. } = &published.reclaim;
     if mode.is_empty() || mode == "off" {
         return;
     }
@@ -277,7 +279,7 @@ fn more_pods(count: usize) -> String {
     counted(count, "more pod", "more pods")
 }
 
-fn pods(pods: &[PodRow], all: bool, width: usize) -> String {
+fn pods(pods: &[OverviewPodRow], all: bool, width: usize) -> String {
     let (mut text, shown) = rows(pods, if all { pods.len() } else { PODS }, width);
     if shown < pods.len() {
         let _ = writeln!(text, "{DIM}{}: --all{DIM:#}", more_pods(pods.len() - shown));
@@ -286,7 +288,7 @@ fn pods(pods: &[PodRow], all: bool, width: usize) -> String {
 }
 
 /// Formats the first `most` pods as a table of at most `width` columns, and returns their number.
-fn rows(pods: &[PodRow], most: usize, width: usize) -> (String, usize) {
+fn rows(pods: &[OverviewPodRow], most: usize, width: usize) -> (String, usize) {
     let shown = &pods[..pods.len().min(most)];
     let header = ["SWAP", "GRANT", "IN/S", "STALL", "EVICTION", "POD", "WHY"].map(str::to_owned);
     let mut rows = vec![header];

@@ -3,7 +3,8 @@ use std::{fs, path::PathBuf};
 use super::*;
 use crate::{
     model::published::{
-        Api, Condition, Containers, Evicted, Eviction, Hook, InFlight, Node, Problem, Protection,
+        ApiStatus, ConditionStatus, Containers, Evicted, EvictionStatus, Hook, InFlightStatus,
+        NodeStatus, ProblemStatus, ProtectionStatus,
     },
     report::{
         explain::explain,
@@ -29,8 +30,8 @@ fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
 
-fn pod(name: &str, swap: u64, order: Option<usize>, reason: &str) -> PodRow {
-    PodRow {
+fn pod(name: &str, swap: u64, order: Option<usize>, reason: &str) -> OverviewPodRow {
+    OverviewPodRow {
         namespace: "vms".into(),
         pod: name.into(),
         uid: format!("0a1b2c3d-0000-4000-8000-00000000000{}", name.len() % 10),
@@ -62,7 +63,7 @@ fn pod(name: &str, swap: u64, order: Option<usize>, reason: &str) -> PodRow {
 }
 
 pub(crate) fn healthy() -> Overview {
-    let signal = |name: &str, ratio, text: &str| Signal {
+    let signal = |name: &str, ratio, text: &str| SignalStatus {
         name: name.into(),
         ratio,
         text: text.into(),
@@ -76,14 +77,14 @@ pub(crate) fn healthy() -> Overview {
         written: "2026-01-02T09:10:11.1Z".into(),
         status: "Swap 32.0 GiB: 2 of 2 containers in 2 pods may swap up to 2.0 GiB; 1.3 GiB used."
             .into(),
-        node: Node {
+        node: NodeStatus {
             ram_bytes: 64 * GIB,
             swap_bytes: 32 * GIB,
             swap_used_bytes: 2 * GIB,
             working_set_bytes: 50 * GIB,
-            ..Node::default()
+            ..NodeStatus::default()
         },
-        condition: Some(Condition {
+        condition: Some(ConditionStatus {
             status: "False".into(),
             reason: "NoSwapPressure".into(),
             message: "no signal".into(),
@@ -96,13 +97,13 @@ pub(crate) fn healthy() -> Overview {
                 "working set and swap in use 52.0 GiB (threshold 89.6 GiB)",
             ),
         ],
-        eviction: Eviction { mode: "enforce".into(), ..Eviction::default() },
-        protection: Protection {
+        eviction: EvictionStatus { mode: "enforce".into(), ..EvictionStatus::default() },
+        protection: ProtectionStatus {
             wanted: vec!["system.slice".into()],
             protected: vec!["system.slice".into()],
         },
         hook: Hook { file: Some("/run/containers/oci/hooks.d/99-wasp-agent.json".into()) },
-        api: Api {
+        api: ApiStatus {
             server: Some("https://api-int.example.com:6443/".into()),
             reachable: true,
             failure: None,
@@ -140,8 +141,8 @@ pub(crate) fn healthy() -> Overview {
     }
 }
 
-fn problems(texts: impl IntoIterator<Item = impl Into<String>>) -> Vec<Problem> {
-    let problem = |text: String| Problem { text, ..Problem::default() };
+fn problems(texts: impl IntoIterator<Item = impl Into<String>>) -> Vec<ProblemStatus> {
+    let problem = |text: String| ProblemStatus { text, ..ProblemStatus::default() };
     texts.into_iter().map(Into::into).map(problem).collect()
 }
 
@@ -152,7 +153,7 @@ fn pressed() -> Overview {
     let traffic = &mut published.signals[0];
     traffic.text = "4200 pages/s in, 3900 out over 30 s (thresholds 1000 and 1000)".into();
     (traffic.ratio, traffic.active, traffic.critical) = (3.9, true, true);
-    published.condition = Some(Condition {
+    published.condition = Some(ConditionStatus {
         status: "True".into(),
         reason: "SwapTrafficHigh".into(),
         message: traffic.text.clone(),
@@ -160,10 +161,10 @@ fn pressed() -> Overview {
     published.problems =
         problems(["swap pressure: 4200 pages/s in, 3900 out over 30 s (thresholds 1000 and \
                                1000) (waiting for the migration of pod x)"]);
-    published.eviction = Eviction {
+    published.eviction = EvictionStatus {
         mode: "enforce".into(),
         held_back: Some("waiting for the migration of pod x".into()),
-        in_flight: vec![InFlight {
+        in_flight: vec![InFlightStatus {
             uid: "x".into(),
             pod: "vms/virt-launcher-db-x7k2p".into(),
             stage: "migrating".into(),

@@ -3,7 +3,7 @@
 use crate::model::counted::counted;
 use crate::{
     config::settings::{Grants, Settings},
-    decide::state::State,
+    decide::state::LimitStates,
     model::{
         host::NodeMemory,
         swap::{SwapMax, human_bytes},
@@ -13,10 +13,10 @@ use crate::{
 
 /// The input of the line.
 #[derive(Debug)]
-pub struct Facts<'a> {
+pub struct StatusFacts<'a> {
     pub settings: &'a Settings,
     pub node: NodeMemory,
-    pub state: &'a State,
+    pub state: &'a LimitStates,
     pub pods: usize,
     /// Slices that never swap and that have priority for memory and disk.
     pub protected: &'a [String],
@@ -25,7 +25,7 @@ pub struct Facts<'a> {
 }
 
 /// Returns one sentence about swap and containers, after any problems.
-pub fn line(facts: &Facts<'_>) -> String {
+pub fn line(facts: &StatusFacts<'_>) -> String {
     let (mut containers, mut granted, mut unlimited, mut bytes, mut used) = (0, 0, 0, 0, 0_u64);
     for (_, container) in facts.state.containers() {
         containers += 1;

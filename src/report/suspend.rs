@@ -1,8 +1,8 @@
 //! Formats the output of `wasp-agent suspend`, `resume` and `suspended`.
 
-use crate::model::{suspend::Row, swap::human_bytes};
+use crate::model::{suspend::SuspendRow, swap::human_bytes};
 
-pub fn table(text: &str, rows: &[Row]) -> String {
+pub fn table(text: &str, rows: &[SuspendRow]) -> String {
     let header = ["NAMESPACE", "POD", "CONTAINER", "QOS", "STATE", "RAM BEFORE", "RAM", "SWAP"];
     let mut cells = vec![header.map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {

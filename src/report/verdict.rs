@@ -4,12 +4,12 @@
 use crate::model::trouble::Severity;
 use crate::{
     model::swap::human_bytes,
-    report::overview::{Overview, PodRow},
+    report::overview::{Overview, OverviewPodRow},
 };
 
 /// One field for each subject of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct NodeVerdict {
     /// The node's swap, and the configured amount if that is larger.
     pub swap: String,
     /// `ready`, or the kinds of its problems.
@@ -18,7 +18,7 @@ pub struct Verdict {
     pub limits: String,
 }
 
-impl Verdict {
+impl NodeVerdict {
     pub fn of(overview: &Overview) -> Self {
         let published = overview.published.as_ref();
         let bytes = overview
@@ -71,7 +71,7 @@ impl Verdict {
 }
 
 /// Counts wrong limits. A limit above the grant that follows the use down is not wrong.
-fn wrong_limits(pod: &PodRow, page_bytes: u64) -> usize {
+fn wrong_limits(pod: &OverviewPodRow, page_bytes: u64) -> usize {
     let wrong = pod.containers.iter().filter(|container| {
         let bytes = |text: &str| text.parse::<u64>().ok();
         match (bytes(&container.swap_grant), bytes(&container.swap_max_in_force)) {
@@ -93,30 +93,30 @@ mod tests {
     #[test]
     fn a_node_is_right_when_nothing_is_wrong() {
         let right = healthy();
-        let verdict = Verdict::of(&right);
+        let verdict = NodeVerdict::of(&right);
         assert!(verdict.is_right(), "{verdict:?}");
         assert_eq!(verdict.line().matches('\t').count(), 2);
 
         let changed = |change: fn(&mut Overview)| {
             let mut overview = right.clone();
             change(&mut overview);
-            let verdict = Verdict::of(&overview);
+            let verdict = NodeVerdict::of(&overview);
             assert!(!verdict.is_right(), "{verdict:?}");
             verdict
         };
         assert_eq!(changed(|o| o.agent.running = false).agent, "not running");
         let silent = changed(|o| o.agent.warning = Some("silent".into()));
         assert_eq!(silent.agent, "stopped publishing");
-        let problem = |kind: &str, severity| crate::model::published::Problem {
+        let problem = |kind: &str, severity| crate::model::published::ProblemStatus {
             kind: kind.to_owned(),
             severity,
             ..Default::default()
         };
         let mut noted = right.clone();
         noted.published.as_mut().unwrap().problems = vec![problem("above-grant", Severity::Note)];
-        assert!(Verdict::of(&noted).is_right(), "a note passes by itself");
+        assert!(NodeVerdict::of(&noted).is_right(), "a note passes by itself");
         let failing = changed(|o| {
-            let found = ["hook", "swap"].map(|kind| crate::model::published::Problem {
+            let found = ["hook", "swap"].map(|kind| crate::model::published::ProblemStatus {
                 kind: kind.to_owned(),
                 ..Default::default()
             });

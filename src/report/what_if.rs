@@ -5,13 +5,13 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::{
-    decide::what_if::{Change, WhatIf},
+    decide::what_if::{GrantChange, WhatIf},
     model::swap::{SwapMax, human_bytes},
     provision::ProvisionError,
 };
 
 /// The steps to change the swap, or the reasons for refusing them.
-pub type Provisioning = Result<Vec<String>, ProvisionError>;
+pub type SwapChange = Result<Vec<String>, ProvisionError>;
 
 fn shown(swap_max: SwapMax) -> String {
     match swap_max {
@@ -20,7 +20,7 @@ fn shown(swap_max: SwapMax) -> String {
     }
 }
 
-pub fn table(what_if: &WhatIf, provisioning: &Provisioning, notes: &[String]) -> String {
+pub fn table(what_if: &WhatIf, provisioning: &SwapChange, notes: &[String]) -> String {
     let mut text = String::new();
     let size = human_bytes;
     let WhatIf { overcommit_percent: percent, ram_bytes, swap_bytes_now, .. } = *what_if;
@@ -50,7 +50,8 @@ pub fn table(what_if: &WhatIf, provisioning: &Provisioning, notes: &[String]) ->
         ["NAMESPACE", "POD", "CONTAINER", "REQUEST", "GRANT NOW", "THEN", "LIMITEDSWAP THEN"];
     let mut rows = vec![header.map(str::to_owned)];
     rows.extend(what_if.containers.iter().map(|change| {
-        let Change { namespace, pod, container, memory_request, now, then, limited_swap } = change;
+        let GrantChange { namespace, pod, container, memory_request, now, then, limited_swap } =
+            change;
         [
             namespace.clone(),
             pod.clone(),
@@ -69,7 +70,7 @@ pub fn table(what_if: &WhatIf, provisioning: &Provisioning, notes: &[String]) ->
 
 pub fn json(
     what_if: &WhatIf,
-    provisioning: &Provisioning,
+    provisioning: &SwapChange,
     notes: &[String],
 ) -> serde_json::Result<String> {
     #[derive(Serialize)]

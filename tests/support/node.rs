@@ -11,7 +11,7 @@ use serde_json::Value;
 use wasp_agent::{
     config::settings::Settings,
     model::check::{
-        ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, Facts, Permission, UnitFacts,
+        ACCESSES, ApiFacts, Asked, BusFacts, CredentialFacts, HostFacts, Permission, UnitFacts,
     },
     model::published::Published,
     observe::{
@@ -131,7 +131,7 @@ pub fn mounts(host: &FakeHost, option: &str) {
 
 /// Gathers facts from the host's files, with the answers of systemd and the API server of a healthy
 /// node.
-pub fn recorded(host: &FakeHost) -> Facts {
+pub fn recorded(host: &FakeHost) -> HostFacts {
     let roots = Roots::at(host.root());
     let loaded = wasp_agent::observe::settings::load(&roots, |_| None);
     let (settings, configuration) = match &loaded {

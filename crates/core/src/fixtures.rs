@@ -4,7 +4,7 @@
 use crate::{
     config::settings::{Eligibility, GrantSettings, Policy},
     model::{
-        hook::{HookSettings, WhenUnknown},
+        hook::{EstimateSettings, WhenUnknown},
         host::NodeMemory,
         pod::{Container, ContainerKind, Pod, PodUid, ResourceList, Resources},
         policy::WishRules,
@@ -83,8 +83,8 @@ pub fn pod(name: &str, containers: &[&str]) -> Pod {
 }
 
 /// The settings that the agent writes for the hook on a node of 4 GiB.
-pub fn hook_settings() -> HookSettings {
-    HookSettings {
+pub fn hook_settings() -> EstimateSettings {
+    EstimateSettings {
         policy: Policy::Limited,
         eligibility: Eligibility::Burstable,
         when_unknown: WhenUnknown::Estimate,

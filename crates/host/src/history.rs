@@ -16,7 +16,7 @@ use std::{
 use crate::{
     decide::reclaim::history::{Needs, WorkingSets},
     errors::FileError,
-    model::history::{self, Event, Kind, Minute, RECORD, RECORDS},
+    model::history::{self, HistoryEvent, HistoryFile, Minute, RECORD, RECORDS},
     roots::Roots,
     state::StateFile,
 };
@@ -26,14 +26,14 @@ pub const MINUTES: &str = "/var/lib/wasp-agent/history/minutes";
 /// Path of the agent's own events: starts, outages and problems.
 pub const EVENTS: &str = "/var/lib/wasp-agent/history/events";
 /// Returns the paths of the current and of the previous events of a kind.
-const fn files(kind: Kind) -> [&'static str; 2] {
+const fn files(kind: HistoryFile) -> [&'static str; 2] {
     match kind {
-        Kind::Health => [EVENTS, "/var/lib/wasp-agent/history/events.before"],
-        Kind::Eviction => [
+        HistoryFile::Health => [EVENTS, "/var/lib/wasp-agent/history/events.before"],
+        HistoryFile::Eviction => [
             "/var/lib/wasp-agent/history/evictions",
             "/var/lib/wasp-agent/history/evictions.before",
         ],
-        Kind::Repair => {
+        HistoryFile::Repair => {
             ["/var/lib/wasp-agent/history/repairs", "/var/lib/wasp-agent/history/repairs.before"]
         }
     }
@@ -48,7 +48,7 @@ pub const FOLDER: &str = "/var/lib/wasp-agent/history";
 #[derive(Debug, Default)]
 pub struct History {
     pub minutes: Vec<Minute>,
-    pub events: Vec<Event>,
+    pub events: Vec<HistoryEvent>,
     /// Number of unreadable lines.
     pub unreadable: usize,
 }
@@ -70,10 +70,10 @@ pub fn record(roots: &Roots, minute: &Minute) -> Result<(), FileError> {
 }
 
 /// Appends events, one per line.
-pub fn append(roots: &Roots, events: &[Event]) -> Result<(), FileError> {
+pub fn append(roots: &Roots, events: &[HistoryEvent]) -> Result<(), FileError> {
     // A failure must not keep the others from being written.
-    let written = Kind::ALL.map(|kind| {
-        let of_kind: Vec<&Event> = events.iter().filter(|e| e.what.kind() == kind).collect();
+    let written = HistoryFile::ALL.map(|kind| {
+        let of_kind: Vec<&HistoryEvent> = events.iter().filter(|e| e.what.kind() == kind).collect();
         append_to(roots, files(kind), &of_kind)
     });
     written.into_iter().collect()
@@ -82,7 +82,7 @@ pub fn append(roots: &Roots, events: &[Event]) -> Result<(), FileError> {
 fn append_to(
     roots: &Roots,
     [path, before]: [&'static str; 2],
-    events: &[&Event],
+    events: &[&HistoryEvent],
 ) -> Result<(), FileError> {
     if events.is_empty() {
         return Ok(());
@@ -116,15 +116,15 @@ fn ends_torn(file: &mut File, length: u64) -> io::Result<bool> {
 
 /// The minute and events that one pass of the agent leaves to write.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct HistoryUpdate {
     pub minute: Option<Minute>,
-    pub events: Vec<Event>,
-    pub working_sets: Option<Learned>,
+    pub events: Vec<HistoryEvent>,
+    pub working_sets: Option<LearnedWorkingSets>,
 }
 
 /// The pods' needs that reclaim has learned, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Learned {
+pub struct LearnedWorkingSets {
     /// Seconds since 1970.
     pub at: i64,
     /// Needs by `namespace/name`.
@@ -132,7 +132,7 @@ pub struct Learned {
 }
 
 /// Adds needs to the file of working sets. An unreadable file stays unchanged.
-pub fn learn(roots: &Roots, learned: &Learned) -> Result<(), FileError> {
+pub fn learn(roots: &Roots, learned: &LearnedWorkingSets) -> Result<(), FileError> {
     let file = StateFile::<WorkingSets>::new(roots);
     let mut known = file.load()?.unwrap_or_default();
     for (pod, needs) in &learned.pods {
@@ -144,7 +144,7 @@ pub fn learn(roots: &Roots, learned: &Learned) -> Result<(), FileError> {
 /// Writes on a separate thread: a hanging disk must not keep the agent from its limits.
 #[derive(Debug)]
 pub struct Keeper {
-    news: mpsc::SyncSender<News>,
+    news: mpsc::SyncSender<HistoryUpdate>,
     ended: mpsc::Receiver<()>,
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -156,14 +156,14 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Keeper {
     pub fn start(roots: Roots) -> io::Result<Self> {
-        let (news, receive) = mpsc::sync_channel::<News>(WAITING);
+        let (news, receive) = mpsc::sync_channel::<HistoryUpdate>(WAITING);
         let (end, ended) = mpsc::channel();
         let failure = Arc::new(Mutex::new(None));
         let result = failure.clone();
         std::thread::Builder::new().name("history".to_owned()).spawn(move || {
             // New needs are rare, so a failure stays until the next time.
             let mut unlearned = None;
-            for News { minute, events, working_sets } in receive {
+            for HistoryUpdate { minute, events, working_sets } in receive {
                 let written = minute.map_or(Ok(()), |minute| record(&roots, &minute));
                 let written = written.and(append(&roots, &events));
                 if let Some(learned) = working_sets {
@@ -178,7 +178,7 @@ impl Keeper {
     }
 
     /// Returns false if the queue is full and the news is dropped.
-    pub fn keep(&self, news: News) -> bool {
+    pub fn keep(&self, news: HistoryUpdate) -> bool {
         self.news.try_send(news).is_ok()
     }
 
@@ -211,7 +211,7 @@ pub fn read(roots: &Roots) -> Result<History, FileError> {
     };
     let minutes = history::minutes(&read(MINUTES, RECORDS * RECORD as u64)?);
     let mut text = Vec::new();
-    for [file, before] in Kind::ALL.map(files) {
+    for [file, before] in HistoryFile::ALL.map(files) {
         for file in [before, file] {
             text.extend(read(file, MOST_READ)?);
             text.push(b'\n');
@@ -230,8 +230,8 @@ mod tests {
     use super::*;
     use crate::model::history::What;
 
-    fn left(at: u64, pod: &str) -> Event {
-        Event { at, what: What::Left { pod: pod.to_owned() } }
+    fn left(at: u64, pod: &str) -> HistoryEvent {
+        HistoryEvent { at, what: What::Left { pod: pod.to_owned() } }
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         record(&roots, &minute).unwrap();
         append(&roots, &[left(1, "a/b"), left(2, "a/c")]).unwrap();
         // As after a power cut.
-        let [events, _] = files(Kind::Eviction).map(|file| roots.path(file));
+        let [events, _] = files(HistoryFile::Eviction).map(|file| roots.path(file));
         let mut text = fs::read(&events).unwrap();
         text.truncate(text.len() - 5);
         fs::write(&events, text).unwrap();
@@ -269,7 +269,7 @@ mod tests {
         let roots = Roots::at(root.path());
         let learned = |at, working_set_bytes| {
             let needs = Needs { working_set_bytes, whole_bytes: 400 };
-            Learned { at, pods: vec![("default/vm".to_owned(), needs)] }
+            LearnedWorkingSets { at, pods: vec![("default/vm".to_owned(), needs)] }
         };
         learn(&roots, &learned(86_400, 100)).unwrap();
         // As after a boot: only the file knows the day before.
@@ -286,8 +286,11 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "cut");
         let keeper = Keeper::start(roots.clone()).unwrap();
-        let news = News { working_sets: Some(learned(3 * 86_400, 50)), ..News::default() };
-        assert!(keeper.keep(news) && keeper.keep(News::default()));
+        let news = HistoryUpdate {
+            working_sets: Some(learned(3 * 86_400, 50)),
+            ..HistoryUpdate::default()
+        };
+        assert!(keeper.keep(news) && keeper.keep(HistoryUpdate::default()));
         let failure = keeper.failure.clone();
         keeper.end();
         let failure = failure.lock().unwrap().clone();
@@ -299,12 +302,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let roots = Roots::at(root.path());
         record(&roots, &Minute { at: 14 * 86_400 - 60, ..Minute::default() }).unwrap();
-        let many: Vec<Event> = (0..200).map(|at| left(at, &"p".repeat(300))).collect();
+        let many: Vec<HistoryEvent> = (0..200).map(|at| left(at, &"p".repeat(300))).collect();
         for _ in 0..30 {
             append(&roots, &many).unwrap();
         }
         let size = |file: &str| fs::metadata(roots.path(file)).map_or(0, |file| file.len());
-        let of_kinds: u64 = Kind::ALL.into_iter().flat_map(files).map(size).sum();
+        let of_kinds: u64 = HistoryFile::ALL.into_iter().flat_map(files).map(size).sum();
         // A single append may exceed the bound.
         let all = size(MINUTES) + of_kinds;
         assert!(of_kinds >= LONGEST && all < 2_200_000, "{all}");
@@ -315,17 +318,18 @@ mod tests {
     fn a_writer_that_fights_pushes_out_its_own_repairs_only() {
         let root = tempfile::tempdir().unwrap();
         let roots = Roots::at(root.path());
-        append(&roots, &[left(1, "a/b"), Event { at: 2, what: What::ApiBack }]).unwrap();
+        append(&roots, &[left(1, "a/b"), HistoryEvent { at: 2, what: What::ApiBack }]).unwrap();
         let repaired = |at| {
             let [pod, level, found] = ["x".repeat(100), "pod".to_owned(), "max".to_owned()];
-            Event { at, what: What::Repaired { pod, level, found, count: 60 } }
+            HistoryEvent { at, what: What::Repaired { pod, level, found, count: 60 } }
         };
         for at in 0..100 {
-            let many: Vec<Event> = (0..30).map(|n| repaired(at * 100 + n)).collect();
+            let many: Vec<HistoryEvent> = (0..30).map(|n| repaired(at * 100 + n)).collect();
             append(&roots, &many).unwrap();
         }
         let events = read(&roots).unwrap().events;
-        let others: Vec<&Event> = events.iter().filter(|e| e.what.kind() != Kind::Repair).collect();
+        let others: Vec<&HistoryEvent> =
+            events.iter().filter(|e| e.what.kind() != HistoryFile::Repair).collect();
         assert_eq!(others.len(), 2, "{others:?}");
         assert!(events.len() < 2 * 1024 && events.is_sorted_by_key(|event| event.at));
     }

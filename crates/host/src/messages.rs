@@ -13,7 +13,7 @@ use std::fmt::{Arguments, Display, Write};
 
 /// The level of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum LogLevel {
     Info,
     Warn,
     Error,
@@ -24,7 +24,7 @@ pub enum Level {
 pub struct Message {
     pub id: &'static str,
     pub name: &'static str,
-    pub level: Level,
+    pub level: LogLevel,
     /// One line. `@FIELD@` stands for a field's value, here and below.
     pub subject: &'static str,
     /// Fields in addition to MESSAGE and those that the journal adds.
@@ -82,7 +82,7 @@ macro_rules! emitted {
             pub const MESSAGE: Message = Message {
                 id: $id,
                 name: stringify!($name),
-                level: Level::$level,
+                level: LogLevel::$level,
                 subject: $subject,
                 fields: &[$(stringify!($field),)* $(stringify!($optional),)*],
                 meaning: $meaning,
@@ -91,11 +91,11 @@ macro_rules! emitted {
 
             /// Logs the message; `text` is the part that people read.
             pub fn emit(&self, text: Arguments<'_>) {
-                self.emit_at(Level::$level, text);
+                self.emit_at(LogLevel::$level, text);
             }
 
             /// Logs the message at another level than usual.
-            pub fn emit_at(&self, level: Level, text: Arguments<'_>) {
+            pub fn emit_at(&self, level: LogLevel, text: Arguments<'_>) {
                 macro_rules! event {
                     ($level_of_tracing:ident) => {
                         tracing::event!(
@@ -108,9 +108,9 @@ macro_rules! emitted {
                     };
                 }
                 match level {
-                    Level::Info => event!(INFO),
-                    Level::Warn => event!(WARN),
-                    Level::Error => event!(ERROR),
+                    LogLevel::Info => event!(INFO),
+                    LogLevel::Warn => event!(WARN),
+                    LogLevel::Error => event!(ERROR),
                 }
             }
         }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use tokio::time::Instant;
 
-use super::{Trouble, Wanted, Work};
+use super::{AnnounceFailure, AnnounceWanted, Work};
 use crate::{
     act::node::{self, NodeApi},
     config::settings::{SchedulingGuard, Settings},
-    decide::guard::{Step, cordon, taint},
+    decide::guard::{GuardStep, cordon, taint},
     messages,
     observe::kube::{credentials, node::WireNode},
 };
@@ -34,7 +34,7 @@ impl Taint {
 
 /// The guard's own changes.
 #[derive(Default)]
-pub(super) struct Guard {
+pub(super) struct MigrationGuard {
     pub(super) pressed: bool,
     /// Set since the pressure began.
     set: bool,
@@ -44,14 +44,14 @@ pub(super) struct Guard {
     left: Option<String>,
 }
 
-impl Guard {
+impl MigrationGuard {
     /// Returns true to set it, false to undo it, `None` for no change.
-    fn due(&mut self, step: &Step, what: &str) -> Option<bool> {
+    fn due(&mut self, step: &GuardStep, what: &str) -> Option<bool> {
         match step {
-            Step::Nothing => None,
-            Step::Set => Some(true),
-            Step::Unset => Some(false),
-            Step::Leave(why) => {
+            GuardStep::Nothing => None,
+            GuardStep::Set => Some(true),
+            GuardStep::Unset => Some(false),
+            GuardStep::Leave(why) => {
                 if self.left.as_ref() != Some(why) {
                     messages::GuardLeft
                         .emit(format_args!("the agent does not change {what}: {why}"));
@@ -79,11 +79,11 @@ impl Work {
         name: &str,
         node: &NodeApi,
         read: &WireNode,
-        wanted_now: &Wanted,
-    ) -> Result<(), Trouble> {
+        wanted_now: &AnnounceWanted,
+    ) -> Result<(), AnnounceFailure> {
         let pressed = wanted_now.keep_away;
         if pressed != self.guard.pressed {
-            self.guard = Guard { pressed, ..Guard::default() };
+            self.guard = MigrationGuard { pressed, ..MigrationGuard::default() };
         }
         let eviction = &settings.eviction;
         let wanted = Taint::wanted(settings);
@@ -101,7 +101,7 @@ impl Work {
         let mut cordoned = facts.ours;
         if let Some(set) = self.guard.due(&cordon(for_cordon, self.guard.set, &facts), what) {
             let done = if set { node.cordon().await } else { node.uncordon(read).await };
-            done.map_err(|error| Trouble::of(what, &error))?;
+            done.map_err(|error| AnnounceFailure::of(what, &error))?;
             self.guard.done(set, what);
             cordoned = set;
         }
@@ -133,7 +133,7 @@ impl Work {
         read: &WireNode,
         by: &Taint,
         set: bool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), AnnounceFailure> {
         let what = format!("the taint {}", by.key);
         let other = Settings {
             kubeconfig: by.kubeconfig.clone(),
@@ -141,11 +141,11 @@ impl Work {
             ..settings.clone()
         };
         let loaded = credentials::load(&self.roots, &other).await.map_err(|error| {
-            Trouble::Refused(format!("{what}: {error} (eviction.guard-kubeconfig)"))
+            AnnounceFailure::Refused(format!("{what}: {error} (eviction.guard-kubeconfig)"))
         })?;
         let effect = set.then_some(settings.eviction.taint_effect);
         let tainted = NodeApi::new(loaded.client, name).taint(read, &by.key, effect).await;
-        tainted.map_err(|error| Trouble::of(&what, &error))?;
+        tainted.map_err(|error| AnnounceFailure::of(&what, &error))?;
         self.guard.done(set, &what);
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::model::quantity::Quantity;
 pub struct Key {
     /// Dotted path, as in TOML: `limits.policy`.
     pub path: &'static str,
-    pub kind: Kind,
+    pub kind: ValueKind,
     pub default: Default,
     /// The environment variable of the DaemonSet that sets the same key.
     pub environment: Option<&'static str>,
@@ -40,7 +40,7 @@ impl Default {
 }
 
 #[derive(Debug)]
-pub enum Kind {
+pub enum ValueKind {
     Integer {
         min: u64,
         max: u64,
@@ -78,7 +78,7 @@ pub enum Kind {
     Annotations,
 }
 
-impl Kind {
+impl ValueKind {
     /// The allowed values, worded for messages.
     pub fn allowed(&self) -> String {
         match self {

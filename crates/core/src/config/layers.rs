@@ -14,7 +14,7 @@ use toml::{
 use super::{
     keys::{KEYS, Key, key, nearest},
     sysconfig,
-    value::{Origin, Problem, Problems, Value},
+    value::{ConfigProblem, Problems, SettingOrigin, Value},
 };
 
 /// Variables that the DaemonSet sets for itself and that have no counterpart here.
@@ -23,19 +23,19 @@ const IGNORED_VARIABLES: [&str; 1] = ["FSROOT"];
 /// The value of every key, with its origin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
-    values: BTreeMap<&'static str, (Value, Origin)>,
+    values: BTreeMap<&'static str, (Value, SettingOrigin)>,
 }
 
 impl Resolved {
     /// Every key at its default.
     pub fn defaults() -> Self {
-        let values = KEYS.iter().map(|k| (k.path, (k.default.value(), Origin::Default)));
+        let values = KEYS.iter().map(|k| (k.path, (k.default.value(), SettingOrigin::Default)));
         Self { values: values.collect() }
     }
 
     /// Returns the value in effect for `path`, with its origin; `None` only if there is no such
     /// key.
-    pub fn get(&self, path: &str) -> Option<&(Value, Origin)> {
+    pub fn get(&self, path: &str) -> Option<&(Value, SettingOrigin)> {
         self.values.get(path)
     }
 }
@@ -53,8 +53,8 @@ pub fn resolve_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Resolved, Proble
 /// The layers read so far, with every problem found in them.
 #[derive(Debug)]
 pub struct Layers {
-    values: BTreeMap<&'static str, (Value, Origin)>,
-    problems: Vec<Problem>,
+    values: BTreeMap<&'static str, (Value, SettingOrigin)>,
+    problems: Vec<ConfigProblem>,
 }
 
 impl Layers {
@@ -73,20 +73,20 @@ impl Layers {
         }
     }
 
-    fn problem(&mut self, origin: Origin, text: String) {
-        self.problems.push(Problem { origin, text });
+    fn problem(&mut self, origin: SettingOrigin, text: String) {
+        self.problems.push(ConfigProblem { origin, text });
     }
 
     /// Records that the file of a layer cannot be read.
     pub fn take_unreadable(&mut self, path: &Path, why: &std::io::Error) {
-        let origin = Origin::File { path: path.to_owned(), line: 0 };
+        let origin = SettingOrigin::File { path: path.to_owned(), line: 0 };
         self.problem(origin, format!("cannot be read: {why}"));
     }
 
     /// Adds a TOML file as the next layer; `path` is the file's name on the host, for messages.
     pub fn take_toml(&mut self, path: &Path, text: &str) {
         let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
-        let origin = |offset: usize| Origin::File {
+        let origin = |offset: usize| SettingOrigin::File {
             path: path.to_owned(),
             line: ends.partition_point(|end| *end < offset) + 1,
         };
@@ -98,7 +98,7 @@ impl Layers {
         self.walk("", table.get_ref(), &origin);
     }
 
-    fn walk(&mut self, prefix: &str, table: &DeTable<'_>, origin: &dyn Fn(usize) -> Origin) {
+    fn walk(&mut self, prefix: &str, table: &DeTable<'_>, origin: &dyn Fn(usize) -> SettingOrigin) {
         for (name, value) in table {
             let path = match prefix {
                 "" => name.get_ref().to_string(),
@@ -120,7 +120,7 @@ impl Layers {
         }
     }
 
-    fn set(&mut self, key: &'static Key, value: &Spanned<DeValue<'_>>, origin: Origin) {
+    fn set(&mut self, key: &'static Key, value: &Spanned<DeValue<'_>>, origin: SettingOrigin) {
         let accepted = match value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
                 .ok()
@@ -147,7 +147,7 @@ impl Layers {
     /// Adds an environment file (`NAME=value` lines) with the variables of the DaemonSet.
     pub fn take_sysconfig(&mut self, path: &Path, text: &str) {
         let (assignments, bad) = sysconfig::parse(text);
-        let origin = |line| Origin::File { path: path.to_owned(), line };
+        let origin = |line| SettingOrigin::File { path: path.to_owned(), line };
         for line in bad {
             self.problem(origin(line), "not an assignment: write NAME=value".to_owned());
         }
@@ -170,12 +170,18 @@ impl Layers {
             if let Some(name) = key.environment
                 && let Some(value) = environment(name)
             {
-                self.set_from_environment(key, name, &value, Origin::Environment { name });
+                self.set_from_environment(key, name, &value, SettingOrigin::Environment { name });
             }
         }
     }
 
-    fn set_from_environment(&mut self, key: &'static Key, name: &str, value: &str, origin: Origin) {
+    fn set_from_environment(
+        &mut self,
+        key: &'static Key,
+        name: &str,
+        value: &str,
+        origin: SettingOrigin,
+    ) {
         match key.kind.from_environment(value) {
             Some(value) => {
                 self.values.insert(key.path, (value, origin));

@@ -13,7 +13,7 @@ use super::{
     keys,
     layers::{Resolved, resolve_drop_ins},
     read::Read,
-    value::{Origin, Problem, Problems, Value},
+    value::{ConfigProblem, Problems, SettingOrigin, Value},
 };
 use crate::model::hook::WhenUnknown;
 pub use crate::model::policy::{Eligibility, Policy, WishRules};
@@ -301,14 +301,14 @@ impl Settings {
 }
 
 /// Finds values that are valid one by one, but contradict each other.
-fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
+fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     let mut contradicts = |key: &str, why: &str| {
         let (value, origin) = match resolved.get(key) {
             Some((value, origin)) => (value.to_string(), origin.clone()),
-            None => (String::new(), Origin::Default),
+            None => (String::new(), SettingOrigin::Default),
         };
-        problems.push(Problem { origin, text: format!("{key} = {value} contradicts {why}") });
+        problems.push(ConfigProblem { origin, text: format!("{key} = {value} contradicts {why}") });
     };
     if settings.grants == Grants::Kubelet {
         const WHY: &str = "grants = \"kubelet\": the kubelet supports";

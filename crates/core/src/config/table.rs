@@ -2,7 +2,7 @@
 //! all read it.
 
 use super::{
-    keys::{Default, Key, Kind},
+    keys::{Default, Key, ValueKind},
     settings::{
         Discard, Eligibility, EvictionMode, Grants, Policy, ReclaimMode, ReclaimPods,
         SchedulingGuard, SwapKind, TaintEffect,
@@ -14,7 +14,7 @@ use crate::model::{hook::WhenUnknown, words::Vocabulary};
 pub const KEYS: &[Key] = &[
     Key {
         path: "grants",
-        kind: Kind::Choice(Grants::WORDS),
+        kind: ValueKind::Choice(Grants::WORDS),
         default: Default::Text("auto"),
         environment: None,
         help: "The program that sets the containers' swap limits. \"auto\": the kubelet if its configuration \
@@ -25,7 +25,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "overcommit-percent",
-        kind: Kind::Integer { min: 100, max: 1000 },
+        kind: ValueKind::Integer { min: 100, max: 1000 },
         default: Default::Integer(100),
         environment: None,
         help: "How much memory the node's pods may use, in percent of its RAM. The agent \
@@ -33,7 +33,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "node.name",
-        kind: Kind::NodeName,
+        kind: ValueKind::NodeName,
         default: Default::Text(""),
         environment: Some("NODE_NAME"),
         help: "This node's name in the cluster. \"\": the name in the client certificate \
@@ -41,7 +41,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "node.kubeconfig",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
         help: "The kubelet's kubeconfig. \"\": the first that exists of \
@@ -49,7 +49,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "node.kubelet-config",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
         help: "The kubelet's KubeletConfiguration, from which the agent reads the kubelet's swap \
@@ -59,14 +59,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "swap.kind",
-        kind: Kind::Choice(SwapKind::WORDS),
+        kind: ValueKind::Choice(SwapKind::WORDS),
         default: Default::Text("file"),
         environment: None,
         help: "Where the kernel writes swapped pages. \"zram\": to RAM, compressed.",
     },
     Key {
         path: "swap.size",
-        kind: Kind::Size,
+        kind: ValueKind::Size,
         default: Default::Text(""),
         environment: None,
         help: "How much swap `wasp-agent provision` makes. \"\": the size that follows from \
@@ -74,7 +74,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "swap.path",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
         help: "The swapfile (\"\": /var/lib/wasp-agent/swapfile), or the partition, by a stable \
@@ -82,7 +82,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "swap.priority",
-        kind: Kind::Integer { min: 0, max: 32767 },
+        kind: ValueKind::Integer { min: 0, max: 32767 },
         default: Default::Integer(10),
         environment: None,
         help: "The priority of the swap. If the node has several swap areas, the kernel fills the \
@@ -90,7 +90,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "swap.discard",
-        kind: Kind::Choice(Discard::WORDS),
+        kind: ValueKind::Choice(Discard::WORDS),
         default: Default::Text("none"),
         environment: None,
         help: "Whether the kernel tells the disk which blocks are free: all blocks at swapon \
@@ -99,7 +99,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "swap.reserve",
-        kind: Kind::SizeOrPercent,
+        kind: ValueKind::SizeOrPercent,
         default: Default::Text(""),
         environment: None,
         help: "How much space a swapfile must leave free on its file system. \"\": the kubelet's \
@@ -108,7 +108,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "swap.beside-others",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(false),
         environment: None,
         help: "Whether to make the configured swap also on a node where units of OpenShift make \
@@ -116,7 +116,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "protection.protected-slices",
-        kind: Kind::Slices,
+        kind: ValueKind::Slices,
         default: Default::List(&["system.slice"]),
         environment: None,
         help: "The slices whose processes never swap (MemorySwapMax=0) and have priority at the \
@@ -124,7 +124,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "protection.io-latency-target-ms",
-        kind: Kind::Integer { min: 0, max: 10_000 },
+        kind: ValueKind::Integer { min: 0, max: 10_000 },
         default: Default::Integer(50),
         environment: None,
         help: "The latency target of the protected slices for the disks of /, /var and the swap: \
@@ -132,7 +132,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "protection.pods-io-latency-target-ms",
-        kind: Kind::Integer { min: 0, max: 10_000 },
+        kind: ValueKind::Integer { min: 0, max: 10_000 },
         default: Default::Integer(0),
         environment: None,
         help: "The same target for the slice of the pods (kubepods.slice): pods have priority \
@@ -142,7 +142,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "protection.io-weight",
-        kind: Kind::IntegerOrKeep { min: 1, max: 10_000 },
+        kind: ValueKind::IntegerOrKeep { min: 1, max: 10_000 },
         default: Default::Text("keep"),
         environment: None,
         help: "IOWeight= of the protected slices; others have 100. It has an effect only if the \
@@ -151,7 +151,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "protection.cpu-weight",
-        kind: Kind::IntegerOrKeep { min: 1, max: 10_000 },
+        kind: ValueKind::IntegerOrKeep { min: 1, max: 10_000 },
         default: Default::Integer(800),
         environment: None,
         help: "CPUWeight= of the protected slices; others have 100, and the kubelet gives the \
@@ -161,7 +161,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "protection.working-set-percent",
-        kind: Kind::Integer { min: 0, max: 50 },
+        kind: ValueKind::Integer { min: 0, max: 50 },
         default: Default::Integer(10),
         environment: None,
         help: "How much of RAM at most the kernel keeps for the working sets of \
@@ -171,7 +171,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "protection.working-set-services",
-        kind: Kind::Services,
+        kind: ValueKind::Services,
         default: Default::List(&[
             "wasp-agent.service",
             "kubelet.service",
@@ -185,7 +185,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "kernel.align-watermarks",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
         help: "Whether the kernel swaps before the kubelet evicts for memory.available, on a node \
@@ -198,14 +198,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "kernel.swappiness",
-        kind: Kind::IntegerOrKeep { min: 0, max: 200 },
+        kind: ValueKind::IntegerOrKeep { min: 0, max: 200 },
         default: Default::Text("keep"),
         environment: None,
         help: "vm.swappiness: how strongly the kernel prefers swapping to dropping file cache.",
     },
     Key {
         path: "kernel.zswap",
-        kind: Kind::Choice(&["keep", "on", "off"]),
+        kind: ValueKind::Choice(&["keep", "on", "off"]),
         default: Default::Text("keep"),
         environment: None,
         help: "Whether the kernel keeps swapped pages compressed in RAM before it writes them to \
@@ -213,7 +213,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "hook.install",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
         help: "Whether to install the OCI hook in a hooks directory that CRI-O reads. The hook \
@@ -221,7 +221,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "hook.when-unknown",
-        kind: Kind::Choice(WhenUnknown::WORDS),
+        kind: ValueKind::Choice(WhenUnknown::WORDS),
         default: Default::Text("estimate"),
         environment: None,
         help: "The limit that the hook sets for a container whose pod the agent does not know \
@@ -230,7 +230,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "hook.denied-namespaces",
-        kind: Kind::Namespaces,
+        kind: ValueKind::Namespaces,
         default: Default::List(&["openshift*", "kube-system*"]),
         environment: None,
         help: "Namespaces for whose containers the hook never estimates: it cannot see whether a \
@@ -238,7 +238,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.policy",
-        kind: Kind::Choice(Policy::WORDS),
+        kind: ValueKind::Choice(Policy::WORDS),
         default: Default::Text("limited"),
         environment: None,
         help: "How much swap an eligible container may use. \"limited\": the share request / RAM \
@@ -247,7 +247,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.eligibility",
-        kind: Kind::Choice(Eligibility::WORDS),
+        kind: ValueKind::Choice(Eligibility::WORDS),
         default: Default::Text("burstable"),
         environment: None,
         help: "Which pods may swap: all Burstable pods that are not critical, or only KubeVirt's \
@@ -256,7 +256,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.system-reserved-percent",
-        kind: Kind::Integer { min: 0, max: 100 },
+        kind: ValueKind::Integer { min: 0, max: 100 },
         default: Default::Integer(0),
         environment: None,
         help: "The share of all swap that the agent reserves for the system and does not grant to \
@@ -264,7 +264,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.annotations",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
         help: "Whether a pod's annotations swap.wasp.io/limit and swap.wasp.io/limit.CONTAINER \
@@ -273,14 +273,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.no-swap-namespaces",
-        kind: Kind::Namespaces,
+        kind: ValueKind::Namespaces,
         default: Default::List(&[]),
         environment: None,
         help: "Namespaces whose pods get no swap, whatever their annotations ask for.",
     },
     Key {
         path: "limits.opt-in-namespaces",
-        kind: Kind::Namespaces,
+        kind: ValueKind::Namespaces,
         default: Default::List(&[]),
         environment: None,
         help: "Namespaces whose pods get swap only with an annotation swap.wasp.io/limit. With \
@@ -288,14 +288,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.resync-seconds",
-        kind: Kind::Integer { min: 10, max: 3600 },
+        kind: ValueKind::Integer { min: 10, max: 3600 },
         default: Default::Integer(60),
         environment: None,
         help: "How often the agent compares every limit, even without a notification of a change.",
     },
     Key {
         path: "limits.follow-seconds",
-        kind: Kind::Integer { min: 1, max: 60 },
+        kind: ValueKind::Integer { min: 1, max: 60 },
         default: Default::Integer(2),
         environment: None,
         help: "How often the agent looks at a container that uses more swap than its grant, to \
@@ -303,7 +303,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "limits.repair",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
         help: "If the kubelet sets the limits: whether the agent repairs a limit that differs \
@@ -312,7 +312,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.mode",
-        kind: Kind::Choice(EvictionMode::WORDS),
+        kind: ValueKind::Choice(EvictionMode::WORDS),
         default: Default::Text("enforce"),
         environment: None,
         help: "The action of the agent under swap pressure. \"enforce\": it evicts one pod at a time. \
@@ -320,7 +320,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.scheduling-guard",
-        kind: Kind::Choice(SchedulingGuard::WORDS),
+        kind: ValueKind::Choice(SchedulingGuard::WORDS),
         default: Default::Text("condition"),
         environment: None,
         help: "How the agent informs the scheduler, or keeps new pods away, under swap pressure. \
@@ -332,7 +332,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.guard-kubeconfig",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
         help: "A kubeconfig whose user may get and patch this node, for scheduling-guard = \
@@ -340,14 +340,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.taint",
-        kind: Kind::LabelKey,
+        kind: ValueKind::LabelKey,
         default: Default::Text("waspEvictionTaint"),
         environment: None,
         help: "The key of the taint.",
     },
     Key {
         path: "eviction.taint-effect",
-        kind: Kind::Choice(TaintEffect::WORDS),
+        kind: ValueKind::Choice(TaintEffect::WORDS),
         default: Default::Text("NoSchedule"),
         environment: None,
         help: "The effect of the taint. \"NoSchedule\": no new pod comes to the node. \
@@ -355,7 +355,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.pressure-transition-seconds",
-        kind: Kind::Integer { min: 0, max: 3600 },
+        kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(300),
         environment: None,
         help: "How long the node still has swap pressure, and the agent keeps new pods away, \
@@ -364,7 +364,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.last-resort-delete",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(false),
         environment: None,
         help: "Whether the agent deletes a pod whose eviction was refused, by a budget or because \
@@ -373,14 +373,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.last-resort-seconds",
-        kind: Kind::Integer { min: 60, max: 3600 },
+        kind: ValueKind::Integer { min: 60, max: 3600 },
         default: Default::Integer(300),
         environment: None,
         help: "How long a signal must be critical before the agent deletes a pod.",
     },
     Key {
         path: "eviction.confirm-with-pressure",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
         help: "Swap traffic counts only while processes wait for memory (some 10 % or full 2 % of \
@@ -389,7 +389,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.critical-factor",
-        kind: Kind::Float { min: 1.0, max: 100.0 },
+        kind: ValueKind::Float { min: 1.0, max: 100.0 },
         default: Default::Float(2.0),
         environment: None,
         help: "The factor above its threshold at which a signal is critical: a pod that does not \
@@ -397,7 +397,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.overtake-seconds",
-        kind: Kind::Integer { min: 30, max: 3600 },
+        kind: ValueKind::Integer { min: 30, max: 3600 },
         default: Default::Integer(180),
         environment: None,
         help: "While a signal is critical, the agent evicts one more pod if the last one has not \
@@ -405,7 +405,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.longest-grace-seconds",
-        kind: Kind::Integer { min: 0, max: 31_536_000 },
+        kind: ValueKind::Integer { min: 0, max: 31_536_000 },
         default: Default::Integer(3600),
         environment: None,
         help: "The longest grace period: the agent evicts a pod with a longer one with this one, \
@@ -414,7 +414,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.wait-for-descheduler-seconds",
-        kind: Kind::Integer { min: 0, max: 3600 },
+        kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(120),
         environment: None,
         help: "How long a signal must be active before the agent evicts a pod, while the \
@@ -423,7 +423,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.min-relief-percent",
-        kind: Kind::Integer { min: 0, max: 100 },
+        kind: ValueKind::Integer { min: 0, max: 100 },
         default: Default::Integer(10),
         environment: None,
         help: "The agent evicts a pod only if that frees at least this share of the missing \
@@ -431,7 +431,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.opt-out-annotations",
-        kind: Kind::Annotations,
+        kind: ValueKind::Annotations,
         default: Default::List(&[]),
         environment: None,
         help: "Annotation keys. The agent never evicts a pod that has one of them, unless its \
@@ -439,21 +439,21 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.cooldown-seconds",
-        kind: Kind::Integer { min: 0, max: 3600 },
+        kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(30),
         environment: None,
         help: "How long the agent evicts no pod after a pod has left.",
     },
     Key {
         path: "eviction.max-per-hour",
-        kind: Kind::Integer { min: 0, max: 1000 },
+        kind: ValueKind::Integer { min: 0, max: 1000 },
         default: Default::Integer(10),
         environment: None,
         help: "How many pods the agent evicts in an hour at most.",
     },
     Key {
         path: "eviction.protected-namespaces",
-        kind: Kind::Namespaces,
+        kind: ValueKind::Namespaces,
         default: Default::List(&["openshift*", "kube-system*"]),
         environment: None,
         help: "Namespaces whose pods the agent never evicts, like static, mirror and critical \
@@ -461,126 +461,126 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.swap-utilization-factor",
-        kind: Kind::Float { min: 0.0, max: 1.0 },
+        kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.8),
         environment: Some("SWAP_UTILIZATION_THRESHOLD_FACTOR"),
         help: "Swap use is too high when working set + swap used exceed RAM + swap × factor.",
     },
     Key {
         path: "eviction.max-average-swap-in-pages-per-second",
-        kind: Kind::Integer { min: 0, max: 100_000_000 },
+        kind: ValueKind::Integer { min: 0, max: 100_000_000 },
         default: Default::Integer(1000),
         environment: Some("MAX_AVERAGE_SWAP_IN_PAGES_PER_SECOND"),
         help: "Swap traffic is too high when both averages are above their thresholds.",
     },
     Key {
         path: "eviction.max-average-swap-out-pages-per-second",
-        kind: Kind::Integer { min: 0, max: 100_000_000 },
+        kind: ValueKind::Integer { min: 0, max: 100_000_000 },
         default: Default::Integer(1000),
         environment: Some("MAX_AVERAGE_SWAP_OUT_PAGES_PER_SECOND"),
         help: "Swap traffic is too high when both averages are above their thresholds.",
     },
     Key {
         path: "eviction.average-window-seconds",
-        kind: Kind::Integer { min: 5, max: 3600 },
+        kind: ValueKind::Integer { min: 5, max: 3600 },
         default: Default::Integer(30),
         environment: Some("AVERAGE_WINDOW_SIZE_SECONDS"),
         help: "The window over which swap traffic is averaged.",
     },
     Key {
         path: "eviction.traffic.enabled",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
         help: "Whether swap traffic can cause an eviction.",
     },
     Key {
         path: "eviction.traffic.sustain-seconds",
-        kind: Kind::Integer { min: 0, max: 3600 },
+        kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(0),
         environment: None,
         help: "How long it must be above its threshold.",
     },
     Key {
         path: "eviction.traffic.release",
-        kind: Kind::Float { min: 0.0, max: 1.0 },
+        kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.8),
         environment: None,
         help: "It ends below this fraction of its threshold.",
     },
     Key {
         path: "eviction.utilization.enabled",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
         help: "Whether swap that is nearly full can cause an eviction.",
     },
     Key {
         path: "eviction.utilization.sustain-seconds",
-        kind: Kind::Integer { min: 0, max: 3600 },
+        kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(10),
         environment: None,
         help: "How long it must be above its threshold.",
     },
     Key {
         path: "eviction.utilization.release",
-        kind: Kind::Float { min: 0.0, max: 1.0 },
+        kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.95),
         environment: None,
         help: "It ends below this fraction of its threshold.",
     },
     Key {
         path: "eviction.overcommit.enabled",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(false),
         environment: None,
         help: "Whether a high ratio of memory in use to RAM can cause an eviction.",
     },
     Key {
         path: "eviction.overcommit.sustain-seconds",
-        kind: Kind::Integer { min: 0, max: 3600 },
+        kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(30),
         environment: None,
         help: "How long it must be above its threshold.",
     },
     Key {
         path: "eviction.overcommit.release",
-        kind: Kind::Float { min: 0.0, max: 1.0 },
+        kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.95),
         environment: None,
         help: "It ends below this fraction of its threshold.",
     },
     Key {
         path: "eviction.overcommit.max-ratio",
-        kind: Kind::Float { min: 0.1, max: 100.0 },
+        kind: ValueKind::Float { min: 0.1, max: 100.0 },
         default: Default::Float(1.5),
         environment: None,
         help: "Overcommit is too high when (working set + swap used) / RAM is above this value.",
     },
     Key {
         path: "eviction.pressure.enabled",
-        kind: Kind::Boolean,
+        kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
         help: "Whether waiting for memory can cause an eviction.",
     },
     Key {
         path: "eviction.pressure.sustain-seconds",
-        kind: Kind::Integer { min: 0, max: 3600 },
+        kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(10),
         environment: None,
         help: "How long it must be above its threshold.",
     },
     Key {
         path: "eviction.pressure.release",
-        kind: Kind::Float { min: 0.0, max: 1.0 },
+        kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.8),
         environment: None,
         help: "It ends below this fraction of its threshold.",
     },
     Key {
         path: "eviction.pressure.max-full-percent",
-        kind: Kind::Float { min: 0.0, max: 100.0 },
+        kind: ValueKind::Float { min: 0.0, max: 100.0 },
         default: Default::Float(20.0),
         environment: None,
         help: "Pressure is too high when all processes of kubepods or of the node wait for memory \
@@ -588,14 +588,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "eviction.pressure.max-some-percent",
-        kind: Kind::Float { min: 0.0, max: 100.0 },
+        kind: ValueKind::Float { min: 0.0, max: 100.0 },
         default: Default::Float(80.0),
         environment: None,
         help: "Or when some of them wait for more than this share.",
     },
     Key {
         path: "suspend.keep-swap-free",
-        kind: Kind::SizeOrPercent,
+        kind: ValueKind::SizeOrPercent,
         default: Default::Text("10%"),
         environment: None,
         help: "How much of the swap stays free when the agent suspends a pod, as a size or in \
@@ -603,7 +603,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "suspend.reserve",
-        kind: Kind::SizeOrPercent,
+        kind: ValueKind::SizeOrPercent,
         default: Default::Text(""),
         environment: None,
         help: "How much swap suspended pods together may have beyond their grants, as a size or in percent of \
@@ -611,7 +611,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "suspend.longest-silence-seconds",
-        kind: Kind::Integer { min: 10, max: 3600 },
+        kind: ValueKind::Integer { min: 10, max: 3600 },
         default: Default::Integer(60),
         environment: None,
         help: "How long the API server may be unreachable before the agent resumes suspended \
@@ -619,7 +619,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "reclaim.mode",
-        kind: Kind::Choice(ReclaimMode::WORDS),
+        kind: ValueKind::Choice(ReclaimMode::WORDS),
         default: Default::Text("off"),
         environment: None,
         help: "Whether the agent moves cold memory of pods to swap before the node is short of \
@@ -627,7 +627,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "reclaim.pods",
-        kind: Kind::Choice(ReclaimPods::WORDS),
+        kind: ValueKind::Choice(ReclaimPods::WORDS),
         default: Default::Text("virt-launcher"),
         environment: None,
         help: "The pods from which the agent reclaims memory: KubeVirt's, all Burstable ones, or \
@@ -637,7 +637,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "reclaim.max-pressure-percent",
-        kind: Kind::Float { min: 0.01, max: 10.0 },
+        kind: ValueKind::Float { min: 0.01, max: 10.0 },
         default: Default::Float(0.1),
         environment: None,
         help: "The share of the time (`some` of a pod's pressure files, avg10, avg60 and since the \
@@ -646,7 +646,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "reclaim.max-refault-percent",
-        kind: Kind::Float { min: 0.1, max: 100.0 },
+        kind: ValueKind::Float { min: 0.1, max: 100.0 },
         default: Default::Float(2.0),
         environment: None,
         help: "The agent backs off when more than this share of what it reclaimed from a pod in \
@@ -654,7 +654,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "reclaim.max-swap-percent",
-        kind: Kind::Integer { min: 1, max: 100 },
+        kind: ValueKind::Integer { min: 1, max: 100 },
         default: Default::Integer(80),
         environment: None,
         help: "Reclaim uses at most this share of a pod's swap grant and of the node's swap; the \
@@ -662,7 +662,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "reclaim.write-budget",
-        kind: Kind::Size,
+        kind: ValueKind::Size,
         default: Default::Text("1Mi"),
         environment: None,
         help: "How many bytes a second reclaim may write to swap on the whole node, on average. \
@@ -670,7 +670,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "reclaim.floor",
-        kind: Kind::Size,
+        kind: ValueKind::Size,
         default: Default::Text("16Mi"),
         environment: None,
         help: "How much memory a pod always keeps in RAM; memory.min and memory.low of its cgroup \
@@ -678,7 +678,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "reclaim.start-delay-seconds",
-        kind: Kind::Integer { min: 0, max: 86_400 },
+        kind: ValueKind::Integer { min: 0, max: 86_400 },
         default: Default::Integer(300),
         environment: None,
         help: "How long the agent reclaims nothing from a pod that has started, or whose VM has \
@@ -686,7 +686,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "metrics.listen",
-        kind: Kind::Listen,
+        kind: ValueKind::Listen,
         default: Default::Text(""),
         environment: None,
         help: "Where the agent serves metrics over TLS, as an address and a port. \"\": only on \
@@ -694,7 +694,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "metrics.certificate",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
         help: "The server's certificate for metrics.listen, in PEM, followed by its chain. The \
@@ -702,14 +702,14 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "metrics.key",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
         help: "The private key of metrics.certificate, in PEM.",
     },
     Key {
         path: "metrics.client-ca",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
         help: "Certificates, in PEM, of the authorities whose clients may read metrics. \"\": any \
@@ -717,7 +717,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "metrics.textfile",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
         help: "A file to which the agent writes metrics at most every 15 s, for node_exporter's \
@@ -726,7 +726,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "log.verbosity",
-        kind: Kind::Integer { min: 0, max: 10 },
+        kind: ValueKind::Integer { min: 0, max: 10 },
         default: Default::Integer(1),
         environment: Some("VERBOSITY"),
         help: "Like klog's -v: 0 to 2 logs changes, 3 to 5 also every pass, 6 and more everything.",

@@ -57,12 +57,12 @@ const FIGHT: u32 = 10;
 
 /// Counts foreign changes, to detect a fight that is too slow to use up the budget.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Fight {
+pub struct SlowFight {
     last: Option<Monotonic>,
     changes: u32,
 }
 
-impl Fight {
+impl SlowFight {
     /// Counts a foreign change of the limit. Returns true if the changes amount to a fight.
     pub fn changed(&mut self, now: Monotonic) -> bool {
         if self.is_over(now) {
@@ -104,13 +104,13 @@ mod tests {
     /// One change a second for 30 s.
     #[test]
     fn a_slow_fight_is_a_fight() {
-        let mut fight = Fight::default();
+        let mut fight = SlowFight::default();
         let fights: Vec<bool> = (0..30).map(|second| fight.changed(at(second * 1000))).collect();
         assert_eq!(fights.iter().position(|fights| *fights), Some(9));
         assert!(fights[9..].iter().all(|fights| *fights));
         assert!(!fight.is_over(at(59_000)) && fight.is_over(at(60_000)));
         // Occasional changes are not a fight.
-        let mut now_and_then = Fight::default();
+        let mut now_and_then = SlowFight::default();
         assert!((0..100).all(|minute| !now_and_then.changed(at(minute * 60_000))));
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::suspend::Suspensions;
 use crate::model::{
-    host::{ContainerFacts, Holder, Level, Monotonic, NodeMemory, PodFacts},
+    host::{CgroupLevel, ContainerFacts, Holder, Monotonic, NodeMemory, PodFacts},
     pod::Pods,
     swap::SwapMax,
 };
@@ -36,7 +36,7 @@ pub enum Action {
         #[serde(flatten)]
         owner: Holder,
         path: PathBuf,
-        level: Level,
+        level: CgroupLevel,
         inode: u64,
         from: SwapMax,
         to: SwapMax,

@@ -18,7 +18,7 @@ use super::wish::{self, Lowered, Wish};
 use crate::{
     config::settings::{Eligibility, Policy, Share},
     model::{
-        hook::{HookSettings, WhenUnknown},
+        hook::{EstimateSettings, WhenUnknown},
         pod::QosClass,
         swap::SwapMax,
     },
@@ -100,7 +100,7 @@ impl fmt::Display for Why {
 }
 
 /// Returns the first limit of a container, with its reason.
-pub fn estimate(settings: &HookSettings, claims: &Claims) -> (SwapMax, Why) {
+pub fn estimate(settings: &EstimateSettings, claims: &Claims) -> (SwapMax, Why) {
     match share(settings, claims) {
         Ok((swap_max, why)) => {
             let (swap_max, lowered) = lower(settings, claims, swap_max);
@@ -111,7 +111,11 @@ pub fn estimate(settings: &HookSettings, claims: &Claims) -> (SwapMax, Why) {
 }
 
 /// Lowers `granted` to the pod's own wish.
-fn lower(settings: &HookSettings, claims: &Claims, granted: SwapMax) -> (SwapMax, Option<Lowered>) {
+fn lower(
+    settings: &EstimateSettings,
+    claims: &Claims,
+    granted: SwapMax,
+) -> (SwapMax, Option<Lowered>) {
     let Some(annotated) = &claims.annotated else { return (granted, None) };
     let for_pods = settings.swap_for_pods_bytes;
     let wish = annotated.wish.clone();
@@ -121,7 +125,7 @@ fn lower(settings: &HookSettings, claims: &Claims, granted: SwapMax) -> (SwapMax
 /// Returns a published grant, lowered to the wish in the container's own configuration, which may
 /// be newer than the publication. A published grant already includes a wish in percent.
 pub fn published(
-    settings: &HookSettings,
+    settings: &EstimateSettings,
     claims: &Claims,
     granted: SwapMax,
 ) -> (SwapMax, Option<Lowered>) {
@@ -132,7 +136,7 @@ pub fn published(
     }
 }
 
-fn share(settings: &HookSettings, claims: &Claims) -> Result<(SwapMax, Why), Why> {
+fn share(settings: &EstimateSettings, claims: &Claims) -> Result<(SwapMax, Why), Why> {
     if claims.qos_class != QosClass::Burstable {
         return Err(Why::Denied("only Burstable pods may swap"));
     }
@@ -227,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_is_in_doubt_gets_none() {
-        type Change = fn(&mut HookSettings, &mut Claims);
+        type Change = fn(&mut EstimateSettings, &mut Claims);
         fn annotated(claims: &mut Claims) -> &mut Annotated {
             claims.annotated.as_mut().unwrap()
         }

@@ -27,7 +27,7 @@ pub struct NodeFacts {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum GuardStep {
     Nothing,
     Set,
     Unset,
@@ -37,35 +37,35 @@ pub enum Step {
 
 /// Decides about `spec.unschedulable`. `set` is true if the agent has set it since the pressure
 /// began.
-pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> Step {
+pub fn cordon(pressed: bool, set: bool, facts: &NodeFacts) -> GuardStep {
     let wanted = match (pressed, facts.unschedulable, facts.ours) {
         (true, false, _) if set => {
-            return Step::Leave("another user has made the node schedulable again".to_owned());
+            return GuardStep::Leave("another user has made the node schedulable again".to_owned());
         }
-        (true, false, _) => Step::Set,
+        (true, false, _) => GuardStep::Set,
         (true, true, false) => {
-            return Step::Leave("another user has cordoned the node already".to_owned());
+            return GuardStep::Leave("another user has cordoned the node already".to_owned());
         }
-        (false, _, true) => Step::Unset,
-        _ => return Step::Nothing,
+        (false, _, true) => GuardStep::Unset,
+        _ => return GuardStep::Nothing,
     };
     if let Some(why) = maintenance(&facts.machine_config) {
-        return Step::Leave(why);
+        return GuardStep::Leave(why);
     }
     // `kubectl cordon` on a cordoned node changes nothing and leaves no trace.
-    if wanted == Step::Unset && facts.others_leave {
+    if wanted == GuardStep::Unset && facts.others_leave {
         let why = "pods that the agent did not evict are being evicted: the node is being drained";
-        return Step::Leave(why.to_owned());
+        return GuardStep::Leave(why.to_owned());
     }
     wanted
 }
 
 /// Decides about the taint.
-pub fn taint(pressed: bool, facts: &NodeFacts) -> Step {
+pub fn taint(pressed: bool, facts: &NodeFacts) -> GuardStep {
     match (pressed, if pressed { facts.tainted_as_wanted } else { facts.tainted }) {
-        (true, false) => Step::Set,
-        (false, true) => Step::Unset,
-        _ => Step::Nothing,
+        (true, false) => GuardStep::Set,
+        (false, true) => GuardStep::Unset,
+        _ => GuardStep::Nothing,
     }
 }
 
@@ -94,13 +94,19 @@ mod tests {
 
     #[test]
     fn only_what_is_ours_is_undone() {
-        assert_eq!(cordon(true, false, &node(false, false)), Step::Set);
-        assert_eq!(cordon(true, true, &node(true, true)), Step::Nothing);
-        assert_eq!(cordon(false, true, &node(true, true)), Step::Unset);
-        assert_eq!(cordon(false, false, &node(true, true)), Step::Unset, "after a crash");
-        assert!(matches!(cordon(true, false, &node(true, false)), Step::Leave(_)), "another's");
-        assert_eq!(cordon(false, false, &node(true, false)), Step::Nothing);
-        assert!(matches!(cordon(true, true, &node(false, false)), Step::Leave(_)), "uncordoned");
+        assert_eq!(cordon(true, false, &node(false, false)), GuardStep::Set);
+        assert_eq!(cordon(true, true, &node(true, true)), GuardStep::Nothing);
+        assert_eq!(cordon(false, true, &node(true, true)), GuardStep::Unset);
+        assert_eq!(cordon(false, false, &node(true, true)), GuardStep::Unset, "after a crash");
+        assert!(
+            matches!(cordon(true, false, &node(true, false)), GuardStep::Leave(_)),
+            "another's"
+        );
+        assert_eq!(cordon(false, false, &node(true, false)), GuardStep::Nothing);
+        assert!(
+            matches!(cordon(true, true, &node(false, false)), GuardStep::Leave(_)),
+            "uncordoned"
+        );
     }
 
     #[test]
@@ -120,35 +126,35 @@ mod tests {
             for facts in [node(false, false), node(true, true)] {
                 let pressed = !facts.unschedulable;
                 let step = cordon(pressed, false, &with(pairs, facts));
-                let Step::Leave(why) = step else { panic!("{pairs:?}: {step:?}") };
+                let GuardStep::Leave(why) = step else { panic!("{pairs:?}: {step:?}") };
                 assert!(why.starts_with("the Machine Config Operator"), "{why}");
             }
         }
         let rest =
             [("desiredDrain", "uncordon-a"), ("lastAppliedDrain", "uncordon-a"), ("state", "Done")];
-        assert_eq!(cordon(true, false, &with(&rest, node(false, false))), Step::Set);
+        assert_eq!(cordon(true, false, &with(&rest, node(false, false))), GuardStep::Set);
     }
 
     #[test]
     fn the_taint_follows_the_pressure() {
         let tainted =
             |tainted| NodeFacts { tainted, tainted_as_wanted: tainted, ..NodeFacts::default() };
-        assert_eq!(taint(true, &tainted(false)), Step::Set);
-        assert_eq!(taint(true, &tainted(true)), Step::Nothing);
-        assert_eq!(taint(false, &tainted(true)), Step::Unset);
-        assert_eq!(taint(false, &tainted(false)), Step::Nothing);
+        assert_eq!(taint(true, &tainted(false)), GuardStep::Set);
+        assert_eq!(taint(true, &tainted(true)), GuardStep::Nothing);
+        assert_eq!(taint(false, &tainted(true)), GuardStep::Unset);
+        assert_eq!(taint(false, &tainted(false)), GuardStep::Nothing);
         let other_effect = NodeFacts { tainted: true, ..NodeFacts::default() };
-        assert_eq!(taint(true, &other_effect), Step::Set);
-        assert_eq!(taint(false, &other_effect), Step::Unset);
+        assert_eq!(taint(true, &other_effect), GuardStep::Set);
+        assert_eq!(taint(false, &other_effect), GuardStep::Unset);
     }
 
     #[test]
     fn a_cordon_stays_while_somebody_drains_the_node() {
         let drained = NodeFacts { others_leave: true, ..node(true, true) };
         assert!(
-            matches!(cordon(false, true, &drained), Step::Leave(why) if why.contains("drained"))
+            matches!(cordon(false, true, &drained), GuardStep::Leave(why) if why.contains("drained"))
         );
         let fresh = NodeFacts { others_leave: true, ..node(false, false) };
-        assert_eq!(cordon(true, false, &fresh), Step::Set);
+        assert_eq!(cordon(true, false, &fresh), GuardStep::Set);
     }
 }

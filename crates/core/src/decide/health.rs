@@ -3,7 +3,7 @@
 use crate::model::counted::counted;
 use std::time::Duration;
 
-use super::state::{LimitState, State, Told};
+use super::state::{LimitState, LimitStates, ToldLimit};
 use crate::model::{
     host::{Holder, Monotonic},
     trouble::{Problem, Trouble},
@@ -14,7 +14,7 @@ const NAMED: usize = 3;
 
 /// The kind of limits that a problem counts.
 #[derive(Clone, Copy, PartialEq)]
-enum Of {
+enum LimitOwner {
     All,
     Containers,
     Pods,
@@ -22,13 +22,13 @@ enum Of {
 
 /// A kind of problem with limits: the limits that it counts, a predicate, and its name in singular
 /// and plural.
-type Kind = (Trouble, Of, fn(&LimitState) -> bool, [&'static str; 2]);
+type LimitProblem = (Trouble, LimitOwner, fn(&LimitState) -> bool, [&'static str; 2]);
 
-const KINDS: [Kind; 5] = [
+const KINDS: [LimitProblem; 5] = [
     (
         Trouble::Untold,
-        Of::All,
-        |limit| matches!(limit.told, Told::Failed { .. }),
+        LimitOwner::All,
+        |limit| matches!(limit.told, ToldLimit::Failed { .. }),
         [
             "limit that systemd does not have and a daemon-reload would undo",
             "limits that systemd does not have and a daemon-reload would undo",
@@ -36,25 +36,25 @@ const KINDS: [Kind; 5] = [
     ),
     (
         Trouble::Contended,
-        Of::All,
+        LimitOwner::All,
         |limit| limit.contended,
         ["limit that another writer keeps changing", "limits that another writer keeps changing"],
     ),
     (
         Trouble::Differs,
-        Of::All,
+        LimitOwner::All,
         |limit| limit.differs,
         ["limit that differs from LimitedSwap", "limits that differ from LimitedSwap"],
     ),
     (
         Trouble::Above,
-        Of::Containers,
+        LimitOwner::Containers,
         |limit| limit.above,
         ["container still above its grant", "containers still above their grant"],
     ),
     (
         Trouble::PodsAbove,
-        Of::Pods,
+        LimitOwner::Pods,
         |limit| limit.above,
         [
             "pod that still holds more swap than the grants of its containers",
@@ -64,16 +64,16 @@ const KINDS: [Kind; 5] = [
 ];
 
 /// Returns the problems of limits. `name` returns `namespace/name` of a holder's pod, if known.
-pub fn of_limits(state: &State, name: impl Fn(&Holder) -> Option<String>) -> Vec<Problem> {
+pub fn of_limits(state: &LimitStates, name: impl Fn(&Holder) -> Option<String>) -> Vec<Problem> {
     let containers = state.containers().map(|(id, limit)| (Holder::Container(id.clone()), limit));
     let pods = state.pods().map(|(uid, limit)| (Holder::Pod(uid.clone()), limit));
     let all: Vec<(Holder, &LimitState)> = containers.chain(pods).collect();
     let mut problems = Vec::new();
     for (about, of, has, [one, many]) in KINDS {
         let counts = |holder: &Holder| match of {
-            Of::All => true,
-            Of::Containers => holder.container().is_some(),
-            Of::Pods => holder.pod().is_some(),
+            LimitOwner::All => true,
+            LimitOwner::Containers => holder.container().is_some(),
+            LimitOwner::Pods => holder.pod().is_some(),
         };
         let found = all.iter().filter(|(holder, limit)| counts(holder) && has(limit));
         let found: Vec<&Holder> = found.map(|(holder, _)| holder).collect();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    history::{Event, Minute, RECORDS, Rates, Waited, What},
+    history::{HistoryEvent, Minute, RECORDS, Rates, Waited, What},
     pressure::{Sample, Stalled},
 };
 
@@ -107,7 +107,7 @@ pub struct RepairLine {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Limits {
+pub struct VerifiedLimits {
     pub verified: u64,
     pub drifts: u64,
     /// The longest time from the notification of a changed limit to its repair.
@@ -127,7 +127,7 @@ pub struct Summary {
     pub outages: Vec<Outage>,
     pub evictions: Vec<EvictionLine>,
     pub repairs: Vec<RepairLine>,
-    pub limits: Limits,
+    pub limits: VerifiedLimits,
     pub working_set_bytes: Option<Spread>,
     pub swap_used_bytes: Option<Spread>,
     pub pages_in: Option<Spread>,
@@ -138,7 +138,7 @@ pub struct Summary {
 }
 
 /// Summarizes the period between `from` and `to`. `minutes` and `events` must be in time order.
-pub fn summary(minutes: &[Minute], events: &[Event], from: u64, to: u64) -> Summary {
+pub fn summary(minutes: &[Minute], events: &[HistoryEvent], from: u64, to: u64) -> Summary {
     let within = |at: u64| (from..=to).contains(&at);
     let minutes: Vec<&Minute> = minutes.iter().filter(|minute| within(minute.at)).collect();
     let spread = |of: fn(&Minute) -> u64| Spread::of(minutes.iter().map(|minute| of(minute)));
@@ -161,7 +161,7 @@ pub fn summary(minutes: &[Minute], events: &[Event], from: u64, to: u64) -> Summ
         outages: outages.filter(|o| o.from <= to && o.to.is_none_or(|end| end >= from)).collect(),
         evictions: evictions(events, within),
         repairs: repairs(events, within),
-        limits: Limits {
+        limits: VerifiedLimits {
             verified: sum(|m| m.verified.into()),
             drifts: sum(|m| m.drifts.into()),
             worst_millis: minutes.iter().map(|m| m.worst_millis.into()).max().unwrap_or(0),
@@ -177,9 +177,9 @@ pub fn summary(minutes: &[Minute], events: &[Event], from: u64, to: u64) -> Summ
     }
 }
 
-fn evictions(events: &[Event], within: impl Fn(u64) -> bool) -> Vec<EvictionLine> {
+fn evictions(events: &[HistoryEvent], within: impl Fn(u64) -> bool) -> Vec<EvictionLine> {
     let mut lines: Vec<EvictionLine> = Vec::new();
-    for Event { at, what } in events {
+    for HistoryEvent { at, what } in events {
         match what {
             What::Eviction { pod, outcome, why, answer } if within(*at) => {
                 let [pod, outcome, why, answer] = [pod, outcome, why, answer].map(Clone::clone);
@@ -195,9 +195,9 @@ fn evictions(events: &[Event], within: impl Fn(u64) -> bool) -> Vec<EvictionLine
     lines
 }
 
-fn repairs(events: &[Event], within: impl Fn(u64) -> bool) -> Vec<RepairLine> {
+fn repairs(events: &[HistoryEvent], within: impl Fn(u64) -> bool) -> Vec<RepairLine> {
     let mut by: BTreeMap<(&str, &str), BTreeMap<&str, u64>> = BTreeMap::new();
-    for Event { at, what } in events {
+    for HistoryEvent { at, what } in events {
         if let What::Repaired { pod, level, found, count } = what
             && within(*at)
         {
@@ -217,7 +217,7 @@ fn repairs(events: &[Event], within: impl Fn(u64) -> bool) -> Vec<RepairLine> {
 
 /// Finds outages from events; those of the agent from gaps in its records, because a kill leaves no
 /// event.
-fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
+fn outages(minutes: &[&Minute], events: &[HistoryEvent], to: u64) -> Vec<Outage> {
     let mut open: BTreeMap<String, Outage> = BTreeMap::new();
     let mut outages = Vec::new();
     let begin = |open: &mut BTreeMap<_, _>, of: &str, from: u64, why: &str| {
@@ -225,7 +225,7 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
         open.entry(of.to_owned()).or_insert(outage);
     };
     let (mut boot, mut stopped, mut seen) = (None, None, None);
-    for Event { at, what } in events {
+    for HistoryEvent { at, what } in events {
         let mut end = |open: &mut BTreeMap<_, Outage>, of: &str| {
             if let Some(outage) = open.remove(of) {
                 outages.push(Outage { to: Some(*at), ..outage });
@@ -277,7 +277,7 @@ fn outages(minutes: &[&Minute], events: &[Event], to: u64) -> Vec<Outage> {
 
 /// The pods' waits while this much memory was in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Level {
+pub struct HeldLevel {
     /// Working set and swap in use, in percent of RAM: from this value to below the next level's.
     pub from_percent: u64,
     pub to_percent: u64,
@@ -287,7 +287,7 @@ pub struct Level {
     pub pods_all_waited: Option<Spread>,
 }
 
-impl Level {
+impl HeldLevel {
     /// Returns true if the level was seen for long enough and the pods did not wait much.
     pub fn is_borne(&self) -> bool {
         let waited = self.pods_all_waited.map(|waited| waited.p95);
@@ -303,7 +303,7 @@ pub struct Borne {
     pub to: Option<u64>,
     pub minutes: usize,
     pub held_percent: Option<Spread>,
-    pub levels: Vec<Level>,
+    pub levels: Vec<HeldLevel>,
     /// The highest sustained level, if all levels seen below it were sustained too.
     pub up_to_percent: Option<u64>,
 }
@@ -326,7 +326,7 @@ pub fn borne(minutes: &[Minute]) -> Borne {
         let rate = |of: fn(&Rates) -> Option<u64>| {
             Spread::of(minutes.iter().filter_map(|minute| of(minute.rates.as_ref()?)))
         };
-        Level {
+        HeldLevel {
             from_percent,
             to_percent: from_percent + STEP,
             minutes: minutes.len(),
@@ -335,7 +335,7 @@ pub fn borne(minutes: &[Minute]) -> Borne {
             pods_all_waited: rate(|r| Some(r.pods?.full.into())),
         }
     };
-    let levels: Vec<Level> = by.into_iter().map(level).collect();
+    let levels: Vec<HeldLevel> = by.into_iter().map(level).collect();
     let seen = levels.iter().filter(|level| level.minutes >= SEEN_MINUTES);
     let held_percent = Spread::of(minutes.iter().map(Minute::held_percent));
     // At most the value that was seen, though the level is wider.

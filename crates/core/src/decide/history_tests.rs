@@ -17,8 +17,8 @@ fn minute(at: u64, held_percent: u64, full: u16) -> Minute {
     }
 }
 
-fn event(minute: u64, what: What) -> Event {
-    Event { at: minute * 60, what }
+fn event(minute: u64, what: What) -> HistoryEvent {
+    HistoryEvent { at: minute * 60, what }
 }
 
 fn started(boot: &str) -> What {

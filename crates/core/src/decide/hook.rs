@@ -80,7 +80,7 @@ pub fn version(bytes: &[u8]) -> Option<String> {
 /// The reason why the runtime cannot start the hook's program. No container starts while the
 /// definition of such a hook is installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum HookUnfit {
     Missing,
     NoFile,
     NotExecutable,
@@ -94,30 +94,30 @@ pub enum Unfit {
 }
 
 /// Returns the reason why the runtime cannot start the program, if there is one.
-pub fn unfit(program: &ProgramFacts) -> Option<Unfit> {
-    let Some(mode) = program.mode else { return Some(Unfit::Missing) };
+pub fn unfit(program: &ProgramFacts) -> Option<HookUnfit> {
+    let Some(mode) = program.mode else { return Some(HookUnfit::Missing) };
     if !program.is_file {
-        return Some(Unfit::NoFile);
+        return Some(HookUnfit::NoFile);
     }
     // The runtime is root, for which one execute bit suffices.
     if mode & 0o111 == 0 {
-        return Some(Unfit::NotExecutable);
+        return Some(HookUnfit::NotExecutable);
     }
     if let Some(mount) = &program.noexec {
-        return Some(Unfit::NoExec(mount.clone()));
+        return Some(HookUnfit::NoExec(mount.clone()));
     }
     // A label that cannot be read proves nothing.
     if let Some(selinux) = program.selinux.as_ref().filter(|it| it.enforces && !it.allows())
         && let Some(label) = &selinux.label
     {
-        return Some(Unfit::Label(label.clone()));
+        return Some(HookUnfit::Label(label.clone()));
     }
     match &program.image {
-        Err(why) => Some(Unfit::Format(why.to_string())),
+        Err(why) => Some(HookUnfit::Format(why.to_string())),
         Ok(Image { target, .. }) if program.machine.is_some_and(|machine| machine != *target) => {
-            Some(Unfit::Format("it is built for another architecture".to_owned()))
+            Some(HookUnfit::Format("it is built for another architecture".to_owned()))
         }
-        Ok(Image { version: None, .. }) => Some(Unfit::Replaced),
+        Ok(Image { version: None, .. }) => Some(HookUnfit::Replaced),
         Ok(_) => None,
     }
 }
@@ -130,7 +130,7 @@ pub fn other_version(program: &ProgramFacts) -> Option<String> {
         .then(|| format!("{} has version {found}, the agent {VERSION}", program.path.display()))
 }
 
-impl Unfit {
+impl HookUnfit {
     /// Describes the problem with the program at `path`.
     pub fn about(&self, path: &Path) -> String {
         format!("{} {self}", path.display())
@@ -159,7 +159,7 @@ impl Unfit {
     }
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for HookUnfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("is missing"),
@@ -180,10 +180,10 @@ impl fmt::Display for Unfit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::program::{SeLinux, Target};
+    use crate::model::program::{ProgramTarget, SeLinux};
 
     fn program() -> ProgramFacts {
-        let target = Target { class: 2, data: 1, machine: 62 };
+        let target = ProgramTarget { class: 2, data: 1, machine: 62 };
         ProgramFacts {
             path: "/usr/bin/wasp-hook".into(),
             mode: Some(0o755),
@@ -228,7 +228,7 @@ mod tests {
         );
         let other = "cannot run: it is built for another architecture".to_owned();
         assert_eq!(
-            told(|p| p.machine = Some(Target { class: 2, data: 1, machine: 183 })),
+            told(|p| p.machine = Some(ProgramTarget { class: 2, data: 1, machine: 183 })),
             (other, reinstall.clone())
         );
         let replaced = "is another program than wasp-hook".to_owned();
@@ -243,7 +243,7 @@ mod tests {
             unfit(&ProgramFacts { selinux, ..program() })
         };
         let home = "unconfined_u:object_r:user_home_t:s0";
-        assert_eq!(with(true, Some(home)), Some(Unfit::Label(home.to_owned())));
+        assert_eq!(with(true, Some(home)), Some(HookUnfit::Label(home.to_owned())));
         assert_eq!(with(false, Some(home)), None);
         assert_eq!(with(true, None), None);
         for kind in ["bin_t", "container_runtime_exec_t"] {

@@ -146,7 +146,7 @@ pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) ->
 pub fn as_in_force(
     settings: &Settings,
     config: Result<Option<&KubeletConfig>, ()>,
-    running: Option<&published::Kubelet>,
+    running: Option<&published::KubeletStatus>,
     node: NodeMemory,
 ) -> (Settings, NodeMemory, bool) {
     let with = |grants| Settings { grants, ..settings.clone() };

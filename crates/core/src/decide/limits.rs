@@ -15,14 +15,14 @@ use super::{
     grant::{Grant, grant_by_role, swap_for_pods},
     pod_limit::{plus, pod_grant},
     sleepers::sets_limits,
-    state::{LimitState, State, Told},
+    state::{LimitState, LimitStates, ToldLimit},
 };
 use crate::{
     config::settings::{GrantSettings, Grants, Settings},
     model::{
         host::{
-            ContainerFacts, Holder, Level, LevelFacts, Manager, Monotonic, NodeMemory, PodFacts,
-            RUNTIME_CHILD,
+            CgroupLevel, ContainerFacts, Holder, LevelFacts, Manager, Monotonic, NodeMemory,
+            PodFacts, RUNTIME_CHILD,
         },
         pod::PodUid,
         swap::SwapMax,
@@ -49,9 +49,9 @@ const STARTED_YET: Duration = Duration::from_millis(500);
 pub fn decide(
     settings: &Settings,
     snapshot: Snapshot<'_>,
-    mut state: State,
+    mut state: LimitStates,
     now: Monotonic,
-) -> (State, Decision) {
+) -> (LimitStates, Decision) {
     let mut decision = Decision::default();
     let mut due: Vec<(&ContainerFacts, Grant)> = snapshot
         .containers
@@ -123,7 +123,7 @@ pub fn decide(
 }
 
 /// A container, or a pod's own cgroup.
-struct Facts<'a> {
+struct LimitFacts<'a> {
     owner: Holder,
     pod: Option<&'a PodUid>,
     manager: &'a Manager,
@@ -133,7 +133,7 @@ struct Facts<'a> {
     levels: &'a [LevelFacts],
 }
 
-impl<'a> From<&'a ContainerFacts> for Facts<'a> {
+impl<'a> From<&'a ContainerFacts> for LimitFacts<'a> {
     fn from(facts: &'a ContainerFacts) -> Self {
         let ContainerFacts { id, pod, manager, starting, path, levels, .. } = facts;
         let owner = Holder::Container(id.clone());
@@ -141,7 +141,7 @@ impl<'a> From<&'a ContainerFacts> for Facts<'a> {
     }
 }
 
-impl<'a> From<&'a PodFacts> for Facts<'a> {
+impl<'a> From<&'a PodFacts> for LimitFacts<'a> {
     fn from(facts: &'a PodFacts) -> Self {
         let PodFacts { uid, manager, path, level } = facts;
         Self {
@@ -155,12 +155,12 @@ impl<'a> From<&'a PodFacts> for Facts<'a> {
     }
 }
 
-impl Facts<'_> {
+impl LimitFacts<'_> {
     /// Path below the cgroup root.
-    fn path_of(&self, level: Level) -> PathBuf {
+    fn path_of(&self, level: CgroupLevel) -> PathBuf {
         match level {
-            Level::Pod | Level::Container => self.path.to_owned(),
-            Level::RuntimeChild => self.path.join(RUNTIME_CHILD),
+            CgroupLevel::Pod | CgroupLevel::Container => self.path.to_owned(),
+            CgroupLevel::RuntimeChild => self.path.join(RUNTIME_CHILD),
         }
     }
 }
@@ -179,7 +179,7 @@ impl Pass<'_> {
         &self,
         snapshot: &Snapshot<'_>,
         pods: &[&'a PodFacts],
-        state: &State,
+        state: &LimitStates,
     ) -> Vec<(&'a PodFacts, Grant)> {
         let excess = if pods.is_empty() { Default::default() } else { state.excess_of_pods() };
         let due = |facts: &&'a PodFacts| {
@@ -216,7 +216,7 @@ impl Pass<'_> {
         &self,
         snapshot: &Snapshot<'_>,
         pods: &[&PodFacts],
-        state: &mut State,
+        state: &mut LimitStates,
         decision: &mut Decision,
     ) {
         let due = self.due_of_pods(snapshot, pods, state);
@@ -239,10 +239,10 @@ impl Pass<'_> {
 
     fn enforce(
         &self,
-        facts: &Facts<'_>,
+        facts: &LimitFacts<'_>,
         grant: Grant,
         ceiling: SwapMax,
-        state: &mut State,
+        state: &mut LimitStates,
         decision: &mut Decision,
     ) {
         let known = state.forget(&facts.owner);
@@ -333,7 +333,7 @@ impl Pass<'_> {
 
     fn tell_systemd(
         &self,
-        facts: &Facts<'_>,
+        facts: &LimitFacts<'_>,
         drifted: bool,
         next: &mut LimitState,
         decision: &mut Decision,
@@ -346,22 +346,22 @@ impl Pass<'_> {
             return;
         }
         let due = match next.told {
-            Told::Nothing => true,
+            ToldLimit::Nothing => true,
             // The change may have come with a new property in systemd (an in-place resize sets
             // both).
-            Told::Asked(asked) => asked != next.target || drifted,
-            Told::Holds(held) => held != next.target || drifted || self.thorough,
-            Told::Failed { retry_at } => retry_at <= self.now,
+            ToldLimit::Asked(asked) => asked != next.target || drifted,
+            ToldLimit::Holds(held) => held != next.target || drifted || self.thorough,
+            ToldLimit::Failed { retry_at } => retry_at <= self.now,
         };
         if due {
-            next.told = Told::Asked(next.target);
+            next.told = ToldLimit::Asked(next.target);
             decision.actions.push(Action::TellSystemd {
                 owner: facts.owner.clone(),
                 unit: unit.clone(),
                 path: facts.path.to_owned(),
                 to: next.target,
             });
-        } else if let Told::Failed { retry_at } = next.told {
+        } else if let ToldLimit::Failed { retry_at } = next.told {
             decision.again.push((retry_at, facts.owner.clone()));
         }
     }
@@ -369,7 +369,7 @@ impl Pass<'_> {
     /// Schedules another look at a container that uses more than its grant, or waits for a raise.
     fn follow(
         &self,
-        facts: &Facts<'_>,
+        facts: &LimitFacts<'_>,
         used_bytes: u64,
         next: &mut LimitState,
         decision: &mut Decision,

@@ -8,7 +8,7 @@ use crate::{
     decide::suspend::Suspensions,
     fixtures::{NODE, pod},
     model::{
-        host::{Holder, Level, Role},
+        host::{CgroupLevel, Holder, Role},
         pod::{ContainerId, Pod, PodUid, Pods},
     },
 };
@@ -37,7 +37,12 @@ fn runc(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> ContainerFacts {
         manager: Manager::Systemd(format!("crio-{id}.scope").into()),
         starting: false,
         path: PathBuf::from(format!("kubepods.slice/crio-{id}.scope")),
-        levels: vec![LevelFacts { level: Level::Container, inode: 1, swap_max, swap_used_bytes }],
+        levels: vec![LevelFacts {
+            level: CgroupLevel::Container,
+            inode: 1,
+            swap_max,
+            swap_used_bytes,
+        }],
         id,
     }
 }
@@ -45,7 +50,7 @@ fn runc(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> ContainerFacts {
 fn crun(name: &str, scope: SwapMax, child: SwapMax) -> ContainerFacts {
     let mut facts = runc(name, scope, 0);
     facts.levels.push(LevelFacts {
-        level: Level::RuntimeChild,
+        level: CgroupLevel::RuntimeChild,
         inode: 2,
         swap_max: child,
         swap_used_bytes: 0,
@@ -57,7 +62,7 @@ struct Case {
     settings: Settings,
     node: NodeMemory,
     pods: Pods,
-    state: State,
+    state: LimitStates,
     thorough: bool,
     swap_is_certain: bool,
     suspensions: Suspensions,
@@ -69,7 +74,7 @@ impl Case {
             settings: Settings { grants: Grants::Agent, ..Settings::defaults() },
             node: NODE,
             pods: pods(all),
-            state: State::default(),
+            state: LimitStates::default(),
             thorough: false,
             swap_is_certain: true,
             suspensions: Suspensions::default(),
@@ -148,7 +153,7 @@ fn owner(facts: &ContainerFacts) -> Holder {
 }
 
 /// Returns `(level, from, to, cause)` of the writes.
-fn writes(decision: &Decision) -> Vec<(Level, SwapMax, SwapMax, Cause)> {
+fn writes(decision: &Decision) -> Vec<(CgroupLevel, SwapMax, SwapMax, Cause)> {
     decision
         .actions
         .iter()
@@ -183,8 +188,8 @@ fn a_new_container_gets_its_grant_at_every_level_and_in_systemd() {
     assert_eq!(
         writes(&decision),
         [
-            (Level::Container, SwapMax::Max, grant, Cause::Found),
-            (Level::RuntimeChild, SwapMax::ZERO, grant, Cause::Found),
+            (CgroupLevel::Container, SwapMax::Max, grant, Cause::Found),
+            (CgroupLevel::RuntimeChild, SwapMax::ZERO, grant, Cause::Found),
         ]
     );
     assert_eq!(told(&decision), [grant]);
@@ -251,7 +256,7 @@ fn what_the_runtime_writes_while_it_starts_is_no_drift() {
     let third = case.pass(&containers, at(60));
     assert_eq!(
         writes(&third),
-        [(Level::RuntimeChild, SwapMax::ZERO, bytes(2 * GIB), Cause::Found)],
+        [(CgroupLevel::RuntimeChild, SwapMax::ZERO, bytes(2 * GIB), Cause::Found)],
         "a level never seen before"
     );
 }
@@ -280,7 +285,7 @@ fn a_limit_never_falls_below_use_and_follows_it_down() {
     let decision = case.pass(&containers, at(2));
     assert_eq!(
         writes(&decision),
-        [(Level::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown)]
+        [(CgroupLevel::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown)]
     );
     assert!(matches!(decision.notices[..], [Notice::AboveGrant { used_bytes: GIB, .. }]));
     assert_eq!(decision.again, [(at(4), owner(&containers[0]))]);
@@ -429,7 +434,7 @@ fn slice(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> PodFacts {
     PodFacts {
         path: PathBuf::from(format!("kubepods.slice/{unit}")),
         manager: Manager::Systemd(unit.into()),
-        level: LevelFacts { level: Level::Pod, inode: 9, swap_max, swap_used_bytes },
+        level: LevelFacts { level: CgroupLevel::Pod, inode: 9, swap_max, swap_used_bytes },
         uid,
     }
 }
@@ -445,8 +450,8 @@ fn a_pods_cgroup_is_limited_to_what_its_containers_may_have_together() {
     assert_eq!(
         writes(&decision),
         [
-            (Level::Container, SwapMax::Max, bytes(2 * GIB), Cause::Found),
-            (Level::Pod, SwapMax::Max, bytes(3 * GIB), Cause::Found),
+            (CgroupLevel::Container, SwapMax::Max, bytes(2 * GIB), Cause::Found),
+            (CgroupLevel::Pod, SwapMax::Max, bytes(3 * GIB), Cause::Found),
         ],
         "lowered after its containers"
     );
@@ -458,8 +463,8 @@ fn a_pods_cgroup_is_limited_to_what_its_containers_may_have_together() {
     assert_eq!(
         writes(&decision),
         [
-            (Level::Pod, bytes(3 * GIB), bytes(6 * GIB), Cause::GrantChanged),
-            (Level::Container, bytes(2 * GIB), bytes(4 * GIB), Cause::GrantChanged),
+            (CgroupLevel::Pod, bytes(3 * GIB), bytes(6 * GIB), Cause::GrantChanged),
+            (CgroupLevel::Container, bytes(2 * GIB), bytes(4 * GIB), Cause::GrantChanged),
         ],
         "raised before its containers"
     );
@@ -467,7 +472,7 @@ fn a_pods_cgroup_is_limited_to_what_its_containers_may_have_together() {
 
     slices[0].level.swap_max = SwapMax::Max;
     let decision = case.pass_with(&containers, &slices, at(9));
-    assert_eq!(writes(&decision), [(Level::Pod, SwapMax::Max, bytes(6 * GIB), Cause::Drift)]);
+    assert_eq!(writes(&decision), [(CgroupLevel::Pod, SwapMax::Max, bytes(6 * GIB), Cause::Drift)]);
     assert_eq!(told(&decision), [bytes(6 * GIB)]);
     case.apply_with(&decision, &mut containers, &mut slices);
     assert_eq!(case.pass_with(&containers, &slices, at(9)), Decision::default());
@@ -481,7 +486,7 @@ fn a_pod_without_swap_has_none_in_its_cgroup_either() {
     for name in ["a", "b", "c", "unknown"] {
         let slices = [slice(name, SwapMax::Max, 0)];
         let decision = case.pass_with(&[], &slices, at(1));
-        let expected = [(Level::Pod, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
+        let expected = [(CgroupLevel::Pod, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
         assert_eq!(writes(&decision), expected, "{name}");
     }
 }
@@ -493,7 +498,7 @@ fn a_pods_limit_is_never_below_use_and_follows_it_down() {
     let mut containers = [runc("a", bytes(GIB), 0)];
     let mut slices = [slice("a", SwapMax::Max, 3 * GIB)];
     let decision = case.pass_with(&containers, &slices, at(1));
-    let follows = [(Level::Pod, SwapMax::Max, bytes(3 * GIB + MIB), Cause::Found)];
+    let follows = [(CgroupLevel::Pod, SwapMax::Max, bytes(3 * GIB + MIB), Cause::Found)];
     assert_eq!(writes(&decision), follows);
     let above =
         Notice::AboveGrant { owner: Holder::Pod(uid("a")), used_bytes: 3 * GIB, grant: bytes(GIB) };
@@ -523,8 +528,8 @@ fn a_pod_has_room_for_a_container_above_its_grant() {
     assert_eq!(
         writes(&decision),
         [
-            (Level::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown),
-            (Level::Pod, bytes(2 * GIB), bytes(GIB + MIB), Cause::GrantChanged),
+            (CgroupLevel::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown),
+            (CgroupLevel::Pod, bytes(2 * GIB), bytes(GIB + MIB), Cause::GrantChanged),
         ]
     );
     assert_eq!(decision.notices.len(), 1, "of the container: {:?}", decision.notices);
@@ -572,7 +577,7 @@ fn a_level_of_the_containers_own_making_raises_nothing() {
         nested.levels[0].swap_used_bytes = GIB + MIB - 4096;
         containers = [nested];
         let decision = case.pass(&containers, at(second));
-        let expected = [(Level::RuntimeChild, limit)];
+        let expected = [(CgroupLevel::RuntimeChild, limit)];
         let written: Vec<_> = writes(&decision).iter().map(|w| (w.0, w.2)).collect();
         assert_eq!(written, expected, "{decision:?}");
         case.apply(&decision, &mut containers);
@@ -582,7 +587,10 @@ fn a_level_of_the_containers_own_making_raises_nothing() {
     nested.levels[0].swap_used_bytes = GIB - MIB;
     case.pods = pods([pod("b", &["- - 4Gi -"])]);
     let decision = case.pass(&[nested], at(9));
-    assert_eq!(writes(&decision), [(Level::RuntimeChild, SwapMax::ZERO, bytes(GIB), Cause::Found)]);
+    assert_eq!(
+        writes(&decision),
+        [(CgroupLevel::RuntimeChild, SwapMax::ZERO, bytes(GIB), Cause::Found)]
+    );
 }
 
 fn limit() -> impl Strategy<Value = SwapMax> {

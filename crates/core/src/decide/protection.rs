@@ -12,13 +12,13 @@ use crate::{
 
 /// Properties to set in systemd; those that are `None` or empty are right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct PropertyChange {
     pub swap_max: Option<SwapMax>,
     /// Devices and their latency targets in microseconds.
     pub io_latency: Vec<(String, u64)>,
 }
 
-impl Change {
+impl PropertyChange {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -46,8 +46,8 @@ pub fn change(
     swap: Swap,
     disks: &Disks,
     slice: &SliceFacts,
-) -> Change {
-    let Some(properties) = &slice.properties else { return Change::default() };
+) -> PropertyChange {
+    let Some(properties) = &slice.properties else { return PropertyChange::default() };
     let may_swap = swap == Swap::Denied && swaps(properties, slice);
     let mut io_latency = Vec::new();
     if let Some(target) = target(settings) {
@@ -62,7 +62,7 @@ pub fn change(
             }
         }
     }
-    Change { swap_max: may_swap.then_some(SwapMax::ZERO), io_latency }
+    PropertyChange { swap_max: may_swap.then_some(SwapMax::ZERO), io_latency }
 }
 
 fn swaps(properties: &SliceProperties, slice: &SliceFacts) -> bool {
@@ -72,7 +72,7 @@ fn swaps(properties: &SliceProperties, slice: &SliceFacts) -> bool {
 
 /// The protection of a slice, read from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protection {
+pub struct SliceProtection {
     pub unit: String,
     /// The parts of the protection that are missing, in words.
     pub missing: Vec<String>,
@@ -85,7 +85,7 @@ pub fn protection(
     swap: Swap,
     disks: &Disks,
     slice: &SliceFacts,
-) -> Protection {
+) -> SliceProtection {
     let mut missing = Vec::new();
     match slice.swap_max {
         _ if swap == Swap::Allowed => {}
@@ -112,7 +112,7 @@ pub fn protection(
             }
         }
     }
-    Protection { unit: slice.unit.clone(), missing }
+    SliceProtection { unit: slice.unit.clone(), missing }
 }
 
 /// Describes that systemd-oomd may kill in `slice`.
@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    fn decided(slice: &SliceFacts) -> (Change, Vec<String>) {
+    fn decided(slice: &SliceFacts) -> (PropertyChange, Vec<String>) {
         let settings = Settings::defaults().protection;
         let disks = Disks::from([(VDA, "/dev/vda".to_owned())]);
         (
@@ -156,7 +156,7 @@ mod tests {
         )
     }
 
-    fn changed(change: impl FnOnce(&mut SliceFacts)) -> (Change, Vec<String>) {
+    fn changed(change: impl FnOnce(&mut SliceFacts)) -> (PropertyChange, Vec<String>) {
         let mut slice = slice();
         change(&mut slice);
         decided(&slice)
@@ -164,12 +164,12 @@ mod tests {
 
     #[test]
     fn a_protected_slice_is_left_alone() {
-        assert_eq!(decided(&slice()), (Change::default(), vec![]));
+        assert_eq!(decided(&slice()), (PropertyChange::default(), vec![]));
     }
 
     #[test]
     fn what_the_kernel_has_and_what_systemd_holds_must_both_be_right() {
-        let no_swap = Change { swap_max: Some(SwapMax::ZERO), ..Change::default() };
+        let no_swap = PropertyChange { swap_max: Some(SwapMax::ZERO), ..PropertyChange::default() };
         let (change, missing) = changed(|s| s.swap_max = Some(SwapMax::Max));
         assert_eq!(change, no_swap);
         assert_eq!(missing, ["it may swap (memory.swap.max is max)"]);
@@ -178,7 +178,10 @@ mod tests {
         });
         assert_eq!((change, missing), (no_swap, vec![]), "a daemon-reload would bring it back");
 
-        let latency = Change { io_latency: vec![("/dev/vda".into(), 50_000)], ..Change::default() };
+        let latency = PropertyChange {
+            io_latency: vec![("/dev/vda".into(), 50_000)],
+            ..PropertyChange::default()
+        };
         let (change, missing) = changed(|s| s.io_latency = Some([(VDA, 70_000)].into()));
         assert_eq!(change, latency);
         assert_eq!(missing, ["io.latency has no effect on /dev/vda"]);

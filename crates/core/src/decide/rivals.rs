@@ -13,14 +13,14 @@ const AUTOPILOT_TARGET_MILLIS: u128 = 5;
 /// that the agent leaves alone, the part that it adds, and the part that contradicts the agent's
 /// settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct RivalRow {
     pub who: Who,
     pub kept: Vec<&'static str>,
     pub completed: Vec<&'static str>,
     pub contradicts: Vec<String>,
 }
 
-impl Row {
+impl RivalRow {
     pub fn text(&self) -> String {
         let mut text = format!("{} is on this node", self.who.name());
         if !self.kept.is_empty() {
@@ -38,13 +38,13 @@ impl Row {
 
 /// Returns a row for each of the programs on this node. `makes_swap`: the agent is configured to
 /// provision swap.
-pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Row> {
+pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<RivalRow> {
     let row = |who: Who| {
         let its: Vec<&Rival> = rivals.iter().filter(|rival| rival.who == who).collect();
         let mut jobs: Vec<Job> = its.iter().map(|rival| rival.job).collect();
         jobs.sort_unstable();
         jobs.dedup();
-        let mut row = Row { who, kept: vec![], completed: vec![], contradicts: vec![] };
+        let mut row = RivalRow { who, kept: vec![], completed: vec![], contradicts: vec![] };
         for job in jobs {
             match job {
                 Job::Swap if makes_swap => row.contradicts.extend(others_swap(rivals, settings)),

@@ -6,7 +6,7 @@
 use super::{
     grant::{Grant, Reason},
     pod_limit::plus,
-    state::State,
+    state::LimitStates,
     suspend::Suspensions,
     wish,
 };
@@ -14,7 +14,7 @@ use crate::{
     config::settings::{Grants, Settings, Share},
     model::{
         pod::{ContainerId, Pod, PodUid},
-        suspend::{Sleeper, Stage, Suspended},
+        suspend::{Sleeper, SuspendStage, Suspended},
         swap::SwapMax,
     },
 };
@@ -42,7 +42,7 @@ pub fn may_borrow(pod: &Pod, container: &str, grant: &Grant) -> bool {
 pub fn lendable(
     settings: &Settings,
     suspensions: &Suspensions,
-    state: &State,
+    state: &LimitStates,
     swap_bytes: u64,
 ) -> u64 {
     if !sets_limits(settings) {
@@ -78,14 +78,14 @@ impl Suspensions {
     }
 }
 
-fn limit(stage: Stage, sleeper: &Sleeper, granted: SwapMax) -> SwapMax {
+fn limit(stage: SuspendStage, sleeper: &Sleeper, granted: SwapMax) -> SwapMax {
     // A pod that no longer gets swap gets no loan either.
     if granted == SwapMax::ZERO {
         return granted;
     }
     let with_loan = plus(granted, SwapMax::Bytes(sleeper.lent_bytes));
     match (stage, sleeper.bound_bytes) {
-        (Stage::Falling, Some(bound)) => with_loan.min(SwapMax::Bytes(bound)),
+        (SuspendStage::Falling, Some(bound)) => with_loan.min(SwapMax::Bytes(bound)),
         _ => with_loan,
     }
 }

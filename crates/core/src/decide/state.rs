@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    budget::{Budget, Fight},
+    budget::{Budget, SlowFight},
     grant::Grant,
 };
 use crate::model::{
@@ -17,7 +17,7 @@ const SYSTEMD_RETRY: Duration = Duration::from_secs(5);
 
 /// The limits by container, and by pod for the pods' own cgroups.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub struct LimitStates {
     containers: BTreeMap<ContainerId, LimitState>,
     pods: BTreeMap<PodUid, LimitState>,
 }
@@ -30,7 +30,7 @@ pub struct LimitState {
     /// The limit set last; above the grant while the container uses more than that.
     pub target: SwapMax,
     pub used_bytes: u64,
-    pub told: Told,
+    pub told: ToldLimit,
     pub above: bool,
     pub contended: bool,
     /// Where the kubelet grants: its limit is wrong, and the agent has not repaired it.
@@ -45,12 +45,12 @@ pub struct LimitState {
     /// A thorough pass found it, so it may have been there for long.
     pub(super) was_there: bool,
     pub(super) budget: Budget,
-    pub(super) fight: Fight,
+    pub(super) fight: SlowFight,
 }
 
 /// What the agent has set in systemd for a unit's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ToldLimit {
     /// No systemd unit manages the cgroup, or the agent must not set its properties.
     Nothing,
     Asked(SwapMax),
@@ -60,7 +60,7 @@ pub enum Told {
     },
 }
 
-impl State {
+impl LimitStates {
     pub fn containers(&self) -> impl Iterator<Item = (&ContainerId, &LimitState)> {
         self.containers.iter()
     }
@@ -107,12 +107,12 @@ impl State {
     /// to an older request.
     pub fn systemd_answered(&mut self, owner: &Holder, asked: SwapMax, held: bool, now: Monotonic) {
         if let Some(state) = self.get_mut(owner)
-            && state.told == Told::Asked(asked)
+            && state.told == ToldLimit::Asked(asked)
         {
             state.told = if held {
-                Told::Holds(asked)
+                ToldLimit::Holds(asked)
             } else {
-                Told::Failed { retry_at: now + SYSTEMD_RETRY }
+                ToldLimit::Failed { retry_at: now + SYSTEMD_RETRY }
             };
         }
     }
@@ -169,14 +169,14 @@ impl LimitState {
             grant,
             target,
             used_bytes: 0,
-            told: Told::Nothing,
+            told: ToldLimit::Nothing,
             above: false,
             contended: false,
             differs: false,
             wrong_since: None,
             pod: None,
             budget: Budget::default(),
-            fight: Fight::default(),
+            fight: SlowFight::default(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     model::{
         host::Monotonic,
         pod::{Migration, Pod, PodUid, Pods},
-        suspend::{Candidate, Row, Sleeper, Stage, Suspended, Usage},
+        suspend::{Candidate, Sleeper, SuspendRow, SuspendStage, Suspended, Usage},
         swap::{SwapMax, human_bytes},
     },
 };
@@ -190,7 +190,7 @@ pub fn plan(
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
         qos_class: qos_class(pod),
-        stage: Stage::Falling,
+        stage: SuspendStage::Falling,
         vm: pod.virt_launcher,
         since: now,
         resources: pod.resources,
@@ -265,7 +265,7 @@ impl Suspensions {
     /// Records that the pod sleeps; `after` is by container, in the pod's order.
     pub fn slept(&mut self, uid: &PodUid, after: &[Option<Usage>]) -> Option<&Suspended> {
         let suspended = self.pods.get_mut(uid)?;
-        suspended.stage = Stage::Asleep;
+        suspended.stage = SuspendStage::Asleep;
         for (sleeper, after) in suspended.containers.iter_mut().zip(after) {
             sleeper.after = *after;
         }
@@ -302,22 +302,22 @@ impl Suspensions {
 }
 
 impl Suspended {
-    pub fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<SuspendRow> {
         let row = |sleeper: &Sleeper| {
             let expected = sleeper.before.memory_bytes.saturating_sub(sleeper.budget_bytes);
             let swap = sleeper.after.unwrap_or(Usage {
                 swap_bytes: sleeper.before.swap_bytes + sleeper.budget_bytes,
                 ..Usage::default()
             });
-            Row {
+            SuspendRow {
                 namespace: self.namespace.to_string(),
                 pod: self.name.to_string(),
                 container: sleeper.name.to_string(),
                 qos_class: self.qos_class,
                 state: match (self.stage, self.vm) {
-                    (Stage::Falling, _) => "awake",
-                    (Stage::Asleep, false) => "frozen",
-                    (Stage::Asleep, true) => "paused",
+                    (SuspendStage::Falling, _) => "awake",
+                    (SuspendStage::Asleep, false) => "frozen",
+                    (SuspendStage::Asleep, true) => "paused",
                 }
                 .to_owned(),
                 memory_before_bytes: sleeper.before.memory_bytes,

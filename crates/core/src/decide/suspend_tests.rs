@@ -199,7 +199,7 @@ fn what_is_remembered_is_read_again() {
     let again: Suspensions = serde_json::from_str(&text).unwrap();
     assert_eq!(again, suspensions);
     let pod = again.named("default", "p").unwrap();
-    assert_eq!((pod.stage, pod.sums()), (Stage::Asleep, (120 * MIB, 11 * MIB, 100 * MIB)));
+    assert_eq!((pod.stage, pod.sums()), (SuspendStage::Asleep, (120 * MIB, 11 * MIB, 100 * MIB)));
     let pods = Pods::from([(burstable().uid, Arc::new(burstable()))]);
     let none = BTreeSet::new();
     assert_eq!(again.to_wake(&settings(), &pods, &none, |_| false, None), []);

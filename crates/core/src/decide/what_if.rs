@@ -19,7 +19,7 @@ use crate::{
 
 /// A container's grant now and with the other percentage.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Change {
+pub struct GrantChange {
     pub namespace: String,
     pub pod: String,
     pub container: String,
@@ -42,7 +42,7 @@ pub struct WhatIf {
     pub others_bytes: u64,
     pub for_pods_bytes_now: u64,
     pub for_pods_bytes_then: u64,
-    pub containers: Vec<Change>,
+    pub containers: Vec<GrantChange>,
 }
 
 /// Returns the settings with that percentage, otherwise unchanged.
@@ -65,7 +65,7 @@ pub fn what_if(settings: &Settings, node: &NodeMemory, pods: &Pods, percent: u64
     for pod in pods.values().filter(|pod| !pod.finished) {
         for container in pod.containers.iter().filter(|c| c.kind != ContainerKind::Ephemeral) {
             let of = |settings, node| grant(settings, node, pod, container).swap_max;
-            containers.push(Change {
+            containers.push(GrantChange {
                 namespace: pod.namespace.to_string(),
                 pod: pod.name.to_string(),
                 container: container.name.to_string(),

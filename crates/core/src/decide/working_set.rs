@@ -13,7 +13,7 @@ use crate::{
     config::settings::ProtectionSettings,
     model::{
         host::NodeMemory,
-        protection::{Held, Reserve, Reserves, ServiceMemory},
+        protection::{HeldMemory, Reserve, Reserves, ServiceMemory},
     },
 };
 
@@ -37,7 +37,7 @@ pub fn needs(memory: &ServiceMemory) -> u64 {
 /// less than it needs.
 pub fn reserves(
     services: &[ServiceMemory],
-    held: &Held,
+    held: &HeldMemory,
     node: &NodeMemory,
     percent: u64,
 ) -> BTreeMap<String, u64> {
@@ -118,7 +118,7 @@ mod tests {
         }
     }
 
-    fn shown(services: &[ServiceMemory], held: &Held, percent: u64) -> Vec<(String, u64)> {
+    fn shown(services: &[ServiceMemory], held: &HeldMemory, percent: u64) -> Vec<(String, u64)> {
         let node = NodeMemory { ram_bytes: 4000 * MIB, swap_bytes: 0, page_bytes: 4096 };
         let reserves = reserves(services, held, &node, percent);
         reserves.into_iter().map(|(unit, bytes)| (unit, bytes / MIB)).collect()
@@ -150,15 +150,19 @@ mod tests {
             [("crio.service", crio), ("kubelet.service", kubelet), ("system.slice", kubelet + crio)]
                 .map(|(unit, mib)| (unit.to_owned(), mib))
         };
-        assert_eq!(shown(&services, &Held::new(), 50), all(260, 452));
-        assert_eq!(shown(&services, &Held::new(), 10), all(260, 140), "10 % of RAM are 400 MiB");
-        assert_eq!(shown(&services, &Held::new(), 0), all(0, 0));
+        assert_eq!(shown(&services, &HeldMemory::new(), 50), all(260, 452));
+        assert_eq!(
+            shown(&services, &HeldMemory::new(), 10),
+            all(260, 140),
+            "10 % of RAM are 400 MiB"
+        );
+        assert_eq!(shown(&services, &HeldMemory::new(), 0), all(0, 0));
     }
 
     #[test]
     fn a_service_that_lost_its_cache_keeps_its_reserve() {
         let thrashed = [service("kubelet.service", [90, 8, 4, 4])];
-        let held = Held::from([("kubelet.service".to_owned(), 260 * MIB)]);
+        let held = HeldMemory::from([("kubelet.service".to_owned(), 260 * MIB)]);
         assert_eq!(shown(&thrashed, &held, 10)[0].1, 260);
     }
 

@@ -26,7 +26,7 @@ use super::{
 crate::vocabulary! {
     /// The result level of a check. The worst level determines the exit status.
     #[derive(PartialOrd, Ord)]
-    pub enum Level {
+    pub enum CheckLevel {
         Ok = "ok",
         /// The check could not, or need not, be made.
         Skip = "skip",
@@ -37,9 +37,9 @@ crate::vocabulary! {
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct CheckLine {
     pub id: &'static str,
-    pub level: Level,
+    pub level: CheckLevel,
     pub found: String,
     /// The reason why the check matters.
     pub why: &'static str,
@@ -58,7 +58,7 @@ pub enum Asked<T> {
 
 /// All facts about the host. `Err` is the reason why a fact is unknown.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct HostFacts {
     /// The facts are from a running host, not from the folder of an image.
     pub live: bool,
     pub configuration: Result<(), Wrong>,
@@ -261,19 +261,19 @@ pub enum Permission {
 
 /// A request that the agent makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct AccessCheck {
     /// The id of the check.
     pub id: &'static str,
     pub verb: &'static str,
     pub group: &'static str,
     pub resource: &'static str,
     pub subresource: &'static str,
-    pub about: About,
+    pub about: AccessSubject,
 }
 
 /// The object of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
+pub enum AccessSubject {
     /// The node's own object, by name.
     Node,
     /// The node's pods, by a field selector.
@@ -282,72 +282,72 @@ pub enum About {
 }
 
 /// With the node's credentials for the cordon; with other credentials for the taint.
-pub const PATCH_NODE: Access = Access {
+pub const PATCH_NODE: AccessCheck = AccessCheck {
     id: "may-patch-node",
     verb: "patch",
     group: "",
     resource: "nodes",
     subresource: "",
-    about: About::Node,
+    about: AccessSubject::Node,
 };
 
 /// All requests that the agent makes, depending on its configuration.
-pub const ACCESSES: [Access; 8] = [
-    Access {
+pub const ACCESSES: [AccessCheck; 8] = [
+    AccessCheck {
         id: "may-list-pods",
         verb: "list",
         group: "",
         resource: "pods",
         subresource: "",
-        about: About::Pods,
+        about: AccessSubject::Pods,
     },
-    Access {
+    AccessCheck {
         id: "may-watch-pods",
         verb: "watch",
         group: "",
         resource: "pods",
         subresource: "",
-        about: About::Pods,
+        about: AccessSubject::Pods,
     },
-    Access {
+    AccessCheck {
         id: "may-evict-pods",
         verb: "create",
         group: "",
         resource: "pods",
         subresource: "eviction",
-        about: About::Anything,
+        about: AccessSubject::Anything,
     },
-    Access {
+    AccessCheck {
         id: "may-delete-pods",
         verb: "delete",
         group: "",
         resource: "pods",
         subresource: "",
-        about: About::Anything,
+        about: AccessSubject::Anything,
     },
-    Access {
+    AccessCheck {
         id: "may-get-node",
         verb: "get",
         group: "",
         resource: "nodes",
         subresource: "",
-        about: About::Node,
+        about: AccessSubject::Node,
     },
     PATCH_NODE,
-    Access {
+    AccessCheck {
         id: "may-patch-node-status",
         verb: "patch",
         group: "",
         resource: "nodes",
         subresource: "status",
-        about: About::Node,
+        about: AccessSubject::Node,
     },
-    Access {
+    AccessCheck {
         id: "may-create-events",
         verb: "create",
         group: "events.k8s.io",
         resource: "events",
         subresource: "",
-        about: About::Anything,
+        about: AccessSubject::Anything,
     },
 ];

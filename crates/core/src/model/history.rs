@@ -256,7 +256,7 @@ pub fn minutes(file: &[u8]) -> Vec<Minute> {
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub struct HistoryEvent {
     /// Seconds since 1970.
     pub at: u64,
     #[serde(flatten)]
@@ -313,28 +313,28 @@ pub enum What {
 
 /// A kind of events. Each kind has its own file, so that a flood of one kind displaces no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum HistoryFile {
     /// Events of the agent, and outages.
     Health,
     Eviction,
     Repair,
 }
 
-impl Kind {
+impl HistoryFile {
     pub const ALL: [Self; 3] = [Self::Health, Self::Eviction, Self::Repair];
 }
 
 impl What {
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> HistoryFile {
         match self {
             Self::Started { .. }
             | Self::Stopped
             | Self::ApiLost { .. }
             | Self::ApiBack
             | Self::Problem { .. }
-            | Self::ProblemOver { .. } => Kind::Health,
-            Self::Eviction { .. } | Self::Left { .. } => Kind::Eviction,
-            Self::Repaired { .. } => Kind::Repair,
+            | Self::ProblemOver { .. } => HistoryFile::Health,
+            Self::Eviction { .. } | Self::Left { .. } => HistoryFile::Eviction,
+            Self::Repaired { .. } => HistoryFile::Repair,
         }
     }
 
@@ -345,12 +345,12 @@ impl What {
 }
 
 /// Formats an event as a line.
-pub fn line(event: &Event) -> serde_json::Result<String> {
+pub fn line(event: &HistoryEvent) -> serde_json::Result<String> {
     Ok(serde_json::to_string(event)? + "\n")
 }
 
 /// Parses the events of a text; also returns the number of unreadable lines.
-pub fn events(text: &str) -> (Vec<Event>, usize) {
+pub fn events(text: &str) -> (Vec<HistoryEvent>, usize) {
     let mut unreadable = 0;
     let mut read = |line: &str| {
         let event = serde_json::from_str(line).ok();

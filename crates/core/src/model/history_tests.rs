@@ -98,8 +98,8 @@ fn two_weeks_later_a_record_takes_the_place() {
 fn a_line_that_a_power_cut_tore_is_counted_and_the_others_are_read() {
     let text = "{\"at\":5,\"event\":\"stopped\"}\n{\"at\":6,\"event\":\"le\n\
                 {\"at\":7,\"event\":\"left\",\"pod\":\"vms/a\"}\n{\"at\":8,\"event\":\"unheard-of\"}\n";
-    let left = Event { at: 7, what: What::Left { pod: "vms/a".into() } };
-    assert_eq!(events(text), (vec![Event { at: 5, what: What::Stopped }, left.clone()], 2));
+    let left = HistoryEvent { at: 7, what: What::Left { pod: "vms/a".into() } };
+    assert_eq!(events(text), (vec![HistoryEvent { at: 5, what: What::Stopped }, left.clone()], 2));
     assert_eq!(line(&left).unwrap(), "{\"at\":7,\"event\":\"left\",\"pod\":\"vms/a\"}\n");
 }
 

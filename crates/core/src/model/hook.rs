@@ -16,7 +16,7 @@ crate::vocabulary! {
 
 /// The inputs of an estimate, in addition to the container's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookSettings {
+pub struct EstimateSettings {
     pub policy: Policy,
     pub eligibility: Eligibility,
     pub when_unknown: WhenUnknown,

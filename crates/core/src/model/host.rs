@@ -121,13 +121,13 @@ impl From<PodUid> for Holder {
 /// The level of a cgroup: a pod's, a container's own in it, and the child that crun creates in
 /// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum Level {
+pub enum CgroupLevel {
     Pod,
     Container,
     RuntimeChild,
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for CgroupLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pod => "pod cgroup",
@@ -140,7 +140,7 @@ impl fmt::Display for Level {
 /// A cgroup at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LevelFacts {
-    pub level: Level,
+    pub level: CgroupLevel,
     /// The directory's inode: paths are reused, but the inode identifies the cgroup.
     pub inode: u64,
     /// `memory.swap.max`.

@@ -19,7 +19,7 @@ pub struct ProgramFacts {
     /// The program's target and version; `Err` is the reason why it cannot run.
     pub image: Result<Image, Unknown>,
     /// The target of this machine's programs; `None` if unknown.
-    pub machine: Option<Target>,
+    pub machine: Option<ProgramTarget>,
     /// `None` if the kernel runs without SELinux.
     pub selinux: Option<SeLinux>,
 }
@@ -44,14 +44,14 @@ impl SeLinux {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    pub target: Target,
+    pub target: ProgramTarget,
     /// The version of `wasp-hook`; `None` for another program.
     pub version: Option<String>,
 }
 
 /// The machine that a program is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Target {
+pub struct ProgramTarget {
     pub class: u8,
     pub data: u8,
     pub machine: u16,
@@ -60,7 +60,7 @@ pub struct Target {
 /// The header of an ELF file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elf {
-    pub target: Target,
+    pub target: ProgramTarget,
     /// Offset and length of read-only segments, which hold the constants.
     pub constants: Vec<(u64, u64)>,
 }
@@ -100,7 +100,7 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, ElfError> {
         Ok(if data == 2 { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) })
     };
     let small = |at: usize| u16::try_from(number(at, 2)?).map_err(|_| ElfError::Cut);
-    let target = Target { class, data, machine: small(18)? };
+    let target = ProgramTarget { class, data, machine: small(18)? };
     if !PROGRAMS.contains(&small(16)?) {
         return Err(ElfError::NoProgram);
     }

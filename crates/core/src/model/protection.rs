@@ -61,7 +61,7 @@ pub struct SliceFacts {
 }
 
 /// `MemoryMin` by unit, in bytes.
-pub type Held = BTreeMap<String, u64>;
+pub type HeldMemory = BTreeMap<String, u64>;
 
 /// A service's memory at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

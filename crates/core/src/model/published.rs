@@ -23,31 +23,31 @@ pub struct Published {
     /// The status line that systemd shows.
     pub status: String,
     /// The problems, the worst first.
-    pub problems: Vec<Problem>,
-    pub node: Node,
+    pub problems: Vec<ProblemStatus>,
+    pub node: NodeStatus,
     /// The node's condition `SwapPressure`; null if eviction is off.
-    pub condition: Option<Condition>,
-    pub signals: Vec<Signal>,
-    pub eviction: Eviction,
-    pub protection: Protection,
+    pub condition: Option<ConditionStatus>,
+    pub signals: Vec<SignalStatus>,
+    pub eviction: EvictionStatus,
+    pub protection: ProtectionStatus,
     pub hook: Hook,
     /// The configuration that the kubelet uses.
     #[serde(default)]
-    pub kubelet: Kubelet,
-    pub api: Api,
+    pub kubelet: KubeletStatus,
+    pub api: ApiStatus,
     pub containers: Containers,
     /// Pods that `wasp-agent suspend` has suspended.
     #[serde(default)]
-    pub suspended: Vec<Suspended>,
+    pub suspended: Vec<SuspendedStatus>,
     #[serde(default)]
-    pub reclaim: Reclaim,
+    pub reclaim: ReclaimStatus,
     pub counters: Counters,
 }
 
 /// A current problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Problem {
+pub struct ProblemStatus {
     /// The kind: one word of docs/operations.md.
     pub kind: String,
     pub severity: Severity,
@@ -58,7 +58,7 @@ pub struct Problem {
     pub remedy: Vec<String>,
 }
 
-impl From<&trouble::Problem> for Problem {
+impl From<&trouble::Problem> for ProblemStatus {
     fn from(problem: &trouble::Problem) -> Self {
         let trouble::Problem { about, text, pods, remedy } = problem;
         Self {
@@ -74,7 +74,7 @@ impl From<&trouble::Problem> for Problem {
 /// The kubelet's effective configuration, as far as it concerns memory and swap.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Kubelet {
+pub struct KubeletStatus {
     /// Its files, and the source of its flags; empty if unknown.
     pub source: String,
     pub values: Vec<KubeletValue>,
@@ -97,7 +97,7 @@ pub struct KubeletValue {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Node {
+pub struct NodeStatus {
     pub ram_bytes: u64,
     pub swap_bytes: u64,
     pub swap_used_bytes: u64,
@@ -114,20 +114,20 @@ pub struct Node {
     pub swapped_out_pages: u64,
     /// Microseconds since boot in which processes waited for memory: of the protected slices
     /// together, and of `kubepods`; null if the kernel does not count them.
-    pub system_stalled: Option<Stalled>,
-    pub pods_stalled: Option<Stalled>,
+    pub system_stalled: Option<StallStatus>,
+    pub pods_stalled: Option<StallStatus>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Stalled {
+pub struct StallStatus {
     pub some_micros: u64,
     pub full_micros: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Condition {
+pub struct ConditionStatus {
     pub status: String,
     pub reason: String,
     pub message: String,
@@ -136,7 +136,7 @@ pub struct Condition {
 /// An enabled signal that could be measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Signal {
+pub struct SignalStatus {
     /// `traffic`, `utilization`, `overcommit` or `pressure`.
     pub name: String,
     /// The measured value divided by the threshold.
@@ -148,12 +148,12 @@ pub struct Signal {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Eviction {
+pub struct EvictionStatus {
     /// `off`, `observe` or `enforce`.
     pub mode: String,
     /// The reason for evicting no pod although a signal is active.
     pub held_back: Option<String>,
-    pub in_flight: Vec<InFlight>,
+    pub in_flight: Vec<InFlightStatus>,
     /// The most recent evictions, the newest last.
     pub recent: Vec<Evicted>,
     pub in_the_last_hour: usize,
@@ -161,7 +161,7 @@ pub struct Eviction {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct InFlight {
+pub struct InFlightStatus {
     pub uid: String,
     pub pod: String,
     /// `asked`, `in-doubt`, `leaving` or `migrating`.
@@ -185,7 +185,7 @@ pub struct Evicted {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Protection {
+pub struct ProtectionStatus {
     pub wanted: Vec<String>,
     /// Those of them that are fully protected.
     pub protected: Vec<String>,
@@ -200,7 +200,7 @@ pub struct Hook {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Api {
+pub struct ApiStatus {
     pub server: Option<String>,
     /// The agent received a list, and no request has failed since.
     pub reachable: bool,
@@ -229,7 +229,7 @@ pub struct Containers {
 /// A suspended pod, with sums over its containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Suspended {
+pub struct SuspendedStatus {
     pub uid: String,
     pub pod: String,
     /// `false` for a VM, which KubeVirt has paused.
@@ -243,7 +243,7 @@ pub struct Suspended {
 /// Proactive reclaim.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Reclaim {
+pub struct ReclaimStatus {
     /// `off`, `observe` or `on`.
     pub mode: String,
     /// The reason for reclaiming nothing on the whole node.

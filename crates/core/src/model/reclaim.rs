@@ -44,7 +44,7 @@ pub struct Look {
     /// `None` if it cannot be read, or the kernel does not count stalls.
     pub memory: Option<PodMemory>,
     /// The reason for leaving the pod alone, independent of its memory.
-    pub left_alone: Option<Held>,
+    pub left_alone: Option<HeldBack>,
 }
 
 /// Facts about the node for reclaim.
@@ -67,7 +67,7 @@ pub struct NodeLook {
 crate::vocabulary! {
     /// The reason for reclaiming nothing from a pod.
     #[derive(PartialOrd, Ord, Hash)]
-    pub enum Held {
+    pub enum HeldBack {
         /// Reasons of the node: this and the next four.
         Stale = "stale",
         Signal = "signal",
@@ -92,14 +92,14 @@ crate::vocabulary! {
     }
 }
 
-impl Held {
+impl HeldBack {
     /// Returns true for a reason of the whole node, which applies to all pods.
     pub fn is_of_node(self) -> bool {
         matches!(self, Self::Stale | Self::Signal | Self::Disk | Self::NodeSwap)
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for HeldBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Stale => "the agent's data is not current",

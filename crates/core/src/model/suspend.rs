@@ -13,7 +13,7 @@ use super::{
 /// The stage of a suspension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stage {
+pub enum SuspendStage {
     /// The agent freezes its processes and moves its memory to swap.
     Falling,
     Asleep,
@@ -26,7 +26,7 @@ pub struct Suspended {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
     pub qos_class: QosClass,
-    pub stage: Stage,
+    pub stage: SuspendStage,
     /// A VM that KubeVirt has paused: the agent does not freeze its launcher.
     pub vm: bool,
     /// Time since boot.
@@ -96,7 +96,7 @@ pub struct Candidate {
 /// The request of a command to the agent: one line of JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, tag = "command")]
-pub enum Request {
+pub enum SuspendRequest {
     Suspend {
         namespace: String,
         pod: String,
@@ -116,13 +116,13 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "answer")]
 pub enum Reply {
-    Done { text: String, rows: Vec<Row> },
+    Done { text: String, rows: Vec<SuspendRow> },
     Refused { text: String },
 }
 
 /// A container, for people and programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
+pub struct SuspendRow {
     pub namespace: String,
     pub pod: String,
     pub container: String,

@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::sleep};
 use crate::{
     config::settings::Settings,
     decide::evict::{
-        answer::{Answer, Refusal, classify},
+        answer::{EvictionAnswer, Refusal, classify},
         machine::Victim,
         select::Ranked,
         spared::{Spared, spared_as_such},
@@ -53,21 +53,23 @@ pub async fn evict(
     settings: &Settings,
     victim: &Victim,
     wanted: &watch::Receiver<bool>,
-) -> Answer {
+) -> EvictionAnswer {
     let client = match load(roots, settings).await {
         Ok(credentials) => credentials.client,
-        Err(error) => return Answer::Unreachable { text: error.to_string() },
+        Err(error) => return EvictionAnswer::Unreachable { text: error.to_string() },
     };
     let before = match read(&client, settings, victim).await {
         Ok(Ok(pod)) => pod,
         Ok(Err(odd)) => {
-            return Answer::Refused { text: format!("it cannot be read: {}", odd.reason) };
+            return EvictionAnswer::Refused { text: format!("it cannot be read: {}", odd.reason) };
         }
         // The request was not sent, so nothing is in doubt.
-        Err(Failed::Silent(text)) => return Answer::Unreachable { text },
+        Err(Failed::Silent(text)) => return EvictionAnswer::Unreachable { text },
         Err(Failed::Refused(refusal)) => {
             return match classify(&refusal, victim.ranked.launcher) {
-                Answer::Unknown { text } => Answer::Busy { retry_after: refusal.retry_after, text },
+                EvictionAnswer::Unknown { text } => {
+                    EvictionAnswer::Busy { retry_after: refusal.retry_after, text }
+                }
                 answer => answer,
             };
         }
@@ -76,7 +78,7 @@ pub async fn evict(
         return answer;
     }
     if !*wanted.borrow() {
-        return Answer::Withdrawn {
+        return EvictionAnswer::Withdrawn {
             text: "before the request, the pressure ended or the connection to the API server was \
                 lost"
                 .to_owned(),
@@ -84,22 +86,23 @@ pub async fn evict(
     }
     let mut retry_after = None;
     let answer = match ask(&client, victim).await {
-        Ok(()) => return Answer::Accepted,
-        Err(Failed::Silent(text)) => Answer::Unknown { text },
+        Ok(()) => return EvictionAnswer::Accepted,
+        Err(Failed::Silent(text)) => EvictionAnswer::Unknown { text },
         Err(Failed::Refused(refusal)) => {
             retry_after = refusal.retry_after;
             classify(&refusal, victim.ranked.launcher)
         }
     };
     match answer {
-        Answer::Unknown { text } => {
+        EvictionAnswer::Unknown { text } => {
             let found = look_after(&client, settings, victim, &before).await;
             found.unwrap_or_else(|seen| match seen {
                 // KubeVirt up to 1.2 shows no migration, so its absence proves nothing.
-                true if !victim.ranked.launcher => {
-                    Answer::Busy { retry_after, text: format!("{text}; the pod still exists") }
-                }
-                _ => Answer::Unknown { text },
+                true if !victim.ranked.launcher => EvictionAnswer::Busy {
+                    retry_after,
+                    text: format!("{text}; the pod still exists"),
+                },
+                _ => EvictionAnswer::Unknown { text },
             })
         }
         answer => answer,
@@ -127,19 +130,19 @@ async fn read(
 }
 
 /// Returns the answer for a pod whose current state forbids the request.
-fn instead_of_asking(settings: &Settings, victim: &Victim, now: &Pod) -> Option<Answer> {
+fn instead_of_asking(settings: &Settings, victim: &Victim, now: &Pod) -> Option<EvictionAnswer> {
     if now.uid != victim.ranked.uid {
-        return Some(Answer::Gone);
+        return Some(EvictionAnswer::Gone);
     }
     if victim.last_resort && now.migration == Some(Migration::Leaving) {
-        return Some(Answer::Withdrawn { text: "its VM is migrating".to_owned() });
+        return Some(EvictionAnswer::Withdrawn { text: "its VM is migrating".to_owned() });
     }
     let epoch = jiff::Timestamp::now().as_second();
     spared_as_such(&settings.eviction, now, epoch).map(|spared| match spared {
-        Spared::Finished => Answer::Gone,
+        Spared::Finished => EvictionAnswer::Gone,
         // The pod leaves without the agent's request.
-        Spared::Terminating => Answer::Gone,
-        spared => Answer::Refused { text: format!("it may not be evicted: {spared}") },
+        Spared::Terminating => EvictionAnswer::Gone,
+        spared => EvictionAnswer::Refused { text: format!("it may not be evicted: {spared}") },
     })
 }
 
@@ -176,24 +179,26 @@ async fn look_after(
     settings: &Settings,
     victim: &Victim,
     before: &Pod,
-) -> Result<Answer, bool> {
+) -> Result<EvictionAnswer, bool> {
     let deadline_before = before.deletion_deadline;
     let mut seen = 0;
     for _ in 0..LOOKS {
         sleep(BEFORE_A_LOOK).await;
         match read(client, settings, victim).await {
             // The pod existed right before the request, so the server carried out the request.
-            Ok(Ok(now)) if now.uid != victim.ranked.uid => return Ok(Answer::Accepted),
-            Ok(Ok(now)) if now.deletion_deadline != deadline_before => return Ok(Answer::Accepted),
+            Ok(Ok(now)) if now.uid != victim.ranked.uid => return Ok(EvictionAnswer::Accepted),
+            Ok(Ok(now)) if now.deletion_deadline != deadline_before => {
+                return Ok(EvictionAnswer::Accepted);
+            }
             Ok(Ok(now)) if now.migration == Some(Migration::Leaving) => {
-                return Ok(Answer::Migrating {
+                return Ok(EvictionAnswer::Migrating {
                     text: "its launcher pod shows a migration".to_owned(),
                 });
             }
             Ok(_) => seen += 1,
             Err(Failed::Refused(refusal)) => {
-                if classify(&refusal, victim.ranked.launcher) == Answer::Gone {
-                    return Ok(Answer::Accepted);
+                if classify(&refusal, victim.ranked.launcher) == EvictionAnswer::Gone {
+                    return Ok(EvictionAnswer::Accepted);
                 }
             }
             Err(Failed::Silent(_)) => {}

@@ -149,7 +149,7 @@ fn without_an_agent_a_resume_takes_a_loan_back_but_never_below_use() {
         namespace: "default".into(),
         name: "p".into(),
         qos_class: crate::model::pod::QosClass::Burstable,
-        stage: crate::model::suspend::Stage::Asleep,
+        stage: crate::model::suspend::SuspendStage::Asleep,
         vm: false,
         since: crate::model::host::Monotonic::default(),
         resources: None,

@@ -23,7 +23,7 @@ use crate::{
     failpoint, messages,
     model::swap::SwapMax,
     roots::Roots,
-    state::{self, State},
+    state::{self, StateContent},
 };
 
 /// The result of writing a limit.
@@ -47,14 +47,18 @@ pub trait Actuator {
     fn remove_file(&self, path: &Path) -> io::Result<Written>;
 
     /// Asks systemd to hold the limit; the answer arrives later.
-    fn tell_systemd(&self, request: systemd::Request);
+    fn tell_systemd(&self, request: systemd::UnitRequest);
 
     /// Asks systemd to restart the unit; the unit's state shows the result.
     fn restart_unit(&self, unit: &'static str);
 }
 
 /// Saves `state` to its file through `actuator`.
-pub fn save<T: State>(actuator: &impl Actuator, roots: &Roots, state: &T) -> Result<(), FileError> {
+pub fn save<T: StateContent>(
+    actuator: &impl Actuator,
+    roots: &Roots,
+    state: &T,
+) -> Result<(), FileError> {
     let shown = Path::new(T::FILE.path);
     state::text(state)
         .and_then(|text| actuator.replace_file(&roots.path(shown), &text, 0o600))
@@ -66,7 +70,7 @@ pub fn save<T: State>(actuator: &impl Actuator, roots: &Roots, state: &T) -> Res
 #[derive(Debug)]
 pub struct Host {
     pub roots: Roots,
-    pub systemd: tokio::sync::mpsc::UnboundedSender<systemd::Request>,
+    pub systemd: tokio::sync::mpsc::UnboundedSender<systemd::UnitRequest>,
 }
 
 impl Actuator for Host {
@@ -93,7 +97,7 @@ impl Actuator for Host {
         }
     }
 
-    fn tell_systemd(&self, request: systemd::Request) {
+    fn tell_systemd(&self, request: systemd::UnitRequest) {
         // Fails only while the agent ends.
         let _ = self.systemd.send(request);
     }
@@ -168,7 +172,7 @@ impl Actuator for DryRun {
         .emit(format_args!("would restart {unit}"));
     }
 
-    fn tell_systemd(&self, request: systemd::Request) {
+    fn tell_systemd(&self, request: systemd::UnitRequest) {
         messages::DryRun {
             cgroup: None,
             path: None,

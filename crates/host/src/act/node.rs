@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::{
     config::settings::TaintEffect,
     decide::{
-        evict::condition::{Condition, Status, TYPE},
+        evict::condition::{ConditionValue, SwapCondition, TYPE},
         guard::{FIELD_MANAGER, NodeFacts},
     },
     observe::kube::node::WireNode,
@@ -48,11 +48,11 @@ impl NodeApi {
     /// the time of the last change of its status. Returns the resulting node.
     pub async fn set_condition(
         &self,
-        condition: Option<&Condition>,
+        condition: Option<&SwapCondition>,
         since: Timestamp,
     ) -> kube::Result<WireNode> {
         let condition = match condition {
-            Some(Condition { status, reason, message }) => json!({
+            Some(SwapCondition { status, reason, message }) => json!({
                 "type": TYPE, "status": status, "reason": reason, "message": message,
                 "lastHeartbeatTime": seconds(Timestamp::now()), "lastTransitionTime": seconds(since),
             }),
@@ -180,14 +180,14 @@ fn taints_of(node: &WireNode) -> impl Iterator<Item = &Taint> {
 }
 
 /// Returns the agent's condition on the node, which a killed agent could not remove.
-pub fn condition(node: &WireNode) -> Option<(Status, Timestamp)> {
+pub fn condition(node: &WireNode) -> Option<(ConditionValue, Timestamp)> {
     let conditions = node.status.conditions.as_ref()?;
     let NodeCondition { status, last_transition_time, .. } =
         conditions.iter().find(|condition| condition.type_ == TYPE)?;
     let status = match status.as_str() {
-        "True" => Status::True,
-        "False" => Status::False,
-        _ => Status::Unknown,
+        "True" => ConditionValue::True,
+        "False" => ConditionValue::False,
+        _ => ConditionValue::Unknown,
     };
     Some((status, last_transition_time.as_ref()?.0))
 }
@@ -195,14 +195,14 @@ pub fn condition(node: &WireNode) -> Option<(Status, Timestamp)> {
 /// A message about a pod or the node, shown by `kubectl describe`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    pub about: About,
+    pub about: EventSubject,
     pub warning: bool,
     pub reason: &'static str,
     pub text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum About {
+pub enum EventSubject {
     Node,
     /// Shown at the Node, as a separate event for each pod.
     PodOfNode(PodReference),
@@ -249,20 +249,20 @@ impl Notes {
             action: "Evicting".to_owned(),
             // The API server counts events that differ only in their note as one.
             secondary: match &note.about {
-                About::PodOfNode(pod) => Some(pod.object()),
-                About::Node | About::Pod(_) => None,
+                EventSubject::PodOfNode(pod) => Some(pod.object()),
+                EventSubject::Node | EventSubject::Pod(_) => None,
             },
         };
         let reference = match &note.about {
             // In the form in which the kubelet refers to its node.
-            About::Node | About::PodOfNode(_) => ObjectReference {
+            EventSubject::Node | EventSubject::PodOfNode(_) => ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Node".to_owned()),
                 name: Some(self.1.clone()),
                 uid: Some(self.1.clone()),
                 ..ObjectReference::default()
             },
-            About::Pod(pod) => pod.object(),
+            EventSubject::Pod(pod) => pod.object(),
         };
         self.0.publish(&event, &reference).await
     }
@@ -304,7 +304,10 @@ mod tests {
         assert!(found.unschedulable && found.ours && found.tainted && found.tainted_as_wanted);
         assert_eq!(found.machine_config, BTreeMap::from([("state".into(), "Done".into())]));
         let (status, since) = condition(&node(json.clone())).unwrap();
-        assert_eq!((status, seconds(since).as_str()), (Status::True, "2026-01-02T03:04:05Z"));
+        assert_eq!(
+            (status, seconds(since).as_str()),
+            (ConditionValue::True, "2026-01-02T03:04:05Z")
+        );
         assert!(!facts(&node(json.clone()), "other").tainted);
         for (manager, operation) in [("kubectl", "Apply"), (FIELD_MANAGER, "Update")] {
             let mut other = json.clone();

@@ -10,7 +10,7 @@ use zbus::{
 
 use super::bus;
 use crate::{
-    decide::protection::Change,
+    decide::protection::PropertyChange,
     errors::FileError,
     model::{
         protection::{Reserve, Reserves, SliceProperties},
@@ -58,7 +58,11 @@ pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
 }
 
 /// Sets the properties of `change` in systemd until the next boot.
-pub async fn set(connection: &Connection, slice: &str, change: &Change) -> zbus::Result<()> {
+pub async fn set(
+    connection: &Connection,
+    slice: &str,
+    change: &PropertyChange,
+) -> zbus::Result<()> {
     let mut properties = Vec::new();
     if let Some(swap_max) = change.swap_max {
         properties.push((SWAP, Value::U64(swap_max.to_systemd())));
@@ -155,7 +159,7 @@ pub fn remember(roots: &Roots, slice: &str, properties: &SliceProperties) -> Res
 }
 
 /// Returns the change that restores a slice from `now` to `before`.
-pub fn undoing(before: &SliceProperties, now: &SliceProperties) -> Change {
+pub fn undoing(before: &SliceProperties, now: &SliceProperties) -> PropertyChange {
     // A target of 0 means none.
     let gone = now
         .io_latency
@@ -163,7 +167,7 @@ pub fn undoing(before: &SliceProperties, now: &SliceProperties) -> Change {
         .filter(|(path, _)| before.io_latency.iter().all(|(known, _)| known != path))
         .map(|(path, _)| (path.clone(), 0));
     let other = before.io_latency.iter().filter(|entry| !now.io_latency.contains(entry)).cloned();
-    Change {
+    PropertyChange {
         swap_max: (before.swap_max != now.swap_max).then_some(before.swap_max),
         io_latency: gone.chain(other).collect(),
     }
@@ -209,7 +213,7 @@ mod tests {
         let now = properties(SwapMax::ZERO, &[("/dev/sdb", 50), ("/dev/vda", 50)]);
         assert_eq!(
             undoing(&first, &now),
-            Change {
+            PropertyChange {
                 swap_max: Some(SwapMax::Max),
                 io_latency: vec![("/dev/vda".into(), 0), ("/dev/sdb".into(), 75)]
             }

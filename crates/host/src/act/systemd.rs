@@ -28,7 +28,7 @@ const IN_FLIGHT: usize = 16;
 
 /// A request to make `unit` hold the limit `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct UnitRequest {
     pub owner: Holder,
     pub unit: Arc<str>,
     /// The unit's cgroup, as a path below the cgroup root.
@@ -38,10 +38,10 @@ pub struct Request {
 
 /// The result of a [`Request`].
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct UnitAnswer {
     pub owner: Holder,
     pub asked: SwapMax,
-    pub outcome: Result<Held, SystemdError>,
+    pub outcome: Result<HeldLimit, SystemdError>,
 }
 
 /// The reason why systemd does not hold a limit.
@@ -64,7 +64,7 @@ pub enum SystemdError {
 
 /// systemd now holds the limit, or the cgroup no longer exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum HeldLimit {
     Already,
     Instead { of: SwapMax },
     UnitGone,
@@ -73,14 +73,15 @@ pub enum Held {
 /// Serves requests until all senders are gone. Of several requests for one owner, the last applies.
 pub async fn serve(
     roots: Roots,
-    mut requests: mpsc::UnboundedReceiver<Request>,
-    answers: mpsc::UnboundedSender<Answer>,
+    mut requests: mpsc::UnboundedReceiver<UnitRequest>,
+    answers: mpsc::UnboundedSender<UnitAnswer>,
 ) {
     let path = roots.system_bus();
     let mut connection: Option<Connection> = None;
-    let mut waiting: BTreeMap<Holder, Request> = BTreeMap::new();
+    let mut waiting: BTreeMap<Holder, UnitRequest> = BTreeMap::new();
     let mut working: BTreeMap<Holder, Arc<str>> = BTreeMap::new();
-    let mut calls: FuturesUnordered<BoxFuture<'static, (Answer, bool)>> = FuturesUnordered::new();
+    let mut calls: FuturesUnordered<BoxFuture<'static, (UnitAnswer, bool)>> =
+        FuturesUnordered::new();
     loop {
         tokio::select! {
             request = requests.recv() => match request {
@@ -121,32 +122,36 @@ pub async fn serve(
     }
 }
 
-fn fail(request: Request, error: &SystemdError, answers: &mpsc::UnboundedSender<Answer>) {
-    let Request { owner, to, .. } = request;
-    let _ = answers.send(Answer { owner, asked: to, outcome: Err(error.clone()) });
+fn fail(request: UnitRequest, error: &SystemdError, answers: &mpsc::UnboundedSender<UnitAnswer>) {
+    let UnitRequest { owner, to, .. } = request;
+    let _ = answers.send(UnitAnswer { owner, asked: to, outcome: Err(error.clone()) });
 }
 
 /// Returns the answer, and true if the connection is still usable.
-async fn call(connection: Connection, root: PathBuf, request: Request) -> (Answer, bool) {
+async fn call(connection: Connection, root: PathBuf, request: UnitRequest) -> (UnitAnswer, bool) {
     let result = ensure(&connection, &root, &request).await;
     let connected = !result.as_ref().is_err_and(bus::is_broken);
     let outcome = match result {
         Ok(held) => Ok(held),
-        Err(error) if bus::is_unit_gone(&error) => Ok(Held::UnitGone),
+        Err(error) if bus::is_unit_gone(&error) => Ok(HeldLimit::UnitGone),
         Err(source) => {
             Err(SystemdError::Refused { to: request.to, unit: request.unit.clone(), source })
         }
     };
-    (Answer { owner: request.owner, asked: request.to, outcome }, connected)
+    (UnitAnswer { owner: request.owner, asked: request.to, outcome }, connected)
 }
 
 /// Reads the property, and sets it if it differs.
-async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus::Result<Held> {
-    let Request { unit, path, to, .. } = request;
+async fn ensure(
+    connection: &Connection,
+    root: &Path,
+    request: &UnitRequest,
+) -> zbus::Result<HeldLimit> {
+    let UnitRequest { unit, path, to, .. } = request;
     let interface = if unit.ends_with(".slice") { "Slice" } else { "Scope" };
     // A query makes systemd load the slice, even if it does not exist.
     if !root.join(path).is_dir() {
-        return Ok(Held::UnitGone);
+        return Ok(HeldLimit::UnitGone);
     }
     let of_unit = async || -> zbus::Result<SwapMax> {
         let value = bus::get(connection, unit, interface, PROPERTY).await?;
@@ -154,7 +159,7 @@ async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus
     };
     let found = of_unit().await?;
     if found == *to {
-        return Ok(Held::Already);
+        return Ok(HeldLimit::Already);
     }
     let oom_group = OomGroup::of(&root.join(path));
     bus::set(connection, unit, &[(PROPERTY, Value::U64(to.to_systemd()))]).await?;
@@ -166,9 +171,9 @@ async fn ensure(connection: &Connection, root: &Path, request: &Request) -> zbus
         // The cgroup disappeared meanwhile, so that the property would stay behind until the next
         // boot.
         bus::revert(connection, unit).await?;
-        return Ok(Held::UnitGone);
+        return Ok(HeldLimit::UnitGone);
     }
-    Ok(Held::Instead { of: found })
+    Ok(HeldLimit::Instead { of: found })
 }
 
 /// `memory.oom.group` of a scope. The kubelet has the runtime set it to 1, so that the kernel kills
@@ -207,7 +212,7 @@ mod tests {
         let (answers, mut receive) = mpsc::unbounded_channel();
         for digit in ["1", "2"] {
             let container = crate::model::pod::ContainerId::new(&digit.repeat(64)).unwrap();
-            send.send(Request {
+            send.send(UnitRequest {
                 owner: container.into(),
                 unit: "x.scope".into(),
                 path: "x.scope".into(),

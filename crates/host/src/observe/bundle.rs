@@ -22,7 +22,7 @@ const PLACES: [(&str, &str); 2] = [
 
 /// The needed part of `config.json`.
 #[derive(Deserialize)]
-struct Config {
+struct BundleConfig {
     #[serde(default)]
     annotations: BTreeMap<String, String>,
 }
@@ -40,7 +40,9 @@ pub fn role(roots: &Roots, pod: &PodUid, id: &ContainerId) -> Role {
 
 /// A pod's author may set annotations, so they count only if they name the cgroup's own pod.
 fn parse(config: &str, pod: &PodUid) -> Role {
-    let Ok(Config { annotations }) = serde_json::from_str(config) else { return Role::Unknown };
+    let Ok(BundleConfig { annotations }) = serde_json::from_str(config) else {
+        return Role::Unknown;
+    };
     let either = |crio: &str, containerd: &str| {
         annotations.get(crio).or_else(|| annotations.get(containerd)).map(String::as_str)
     };

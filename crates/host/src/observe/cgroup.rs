@@ -19,7 +19,7 @@ use crate::{
     errors::FileError,
     failpoint,
     model::{
-        host::{Level, LevelFacts},
+        host::{CgroupLevel, LevelFacts},
         swap::SwapMax,
     },
 };
@@ -73,7 +73,7 @@ impl Cgroup {
     }
 
     /// Reads the current limit and use; `None` as for [`Cgroup::swap_max`].
-    pub fn level(&self, level: Level) -> Result<Option<LevelFacts>, FileError> {
+    pub fn level(&self, level: CgroupLevel) -> Result<Option<LevelFacts>, FileError> {
         let Some(swap_max) = self.swap_max()? else { return Ok(None) };
         let Some(swap_used_bytes) = self.parse(USE_FILE)? else { return Ok(None) };
         Ok(Some(LevelFacts { level, inode: self.inode()?, swap_max, swap_used_bytes }))
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn reads_a_level() {
         let (_folder, cgroup) = cgroup(&[(LIMIT_FILE, "max\n"), (USE_FILE, "4096\n")]);
-        let level = cgroup.level(Level::Container).unwrap().unwrap();
+        let level = cgroup.level(CgroupLevel::Container).unwrap().unwrap();
         assert_eq!((level.swap_max, level.swap_used_bytes), (SwapMax::Max, 4096));
         assert_eq!(level.inode, cgroup.inode().unwrap());
     }
@@ -145,9 +145,9 @@ mod tests {
     #[test]
     fn what_is_missing_is_none_and_what_is_malformed_an_error() {
         let (_folder, empty) = cgroup(&[]);
-        assert_eq!(empty.level(Level::Container).unwrap(), None);
+        assert_eq!(empty.level(CgroupLevel::Container).unwrap(), None);
         let (folder, odd) = cgroup(&[(LIMIT_FILE, "lots\n"), (USE_FILE, "0\n")]);
-        let error = odd.level(Level::Container).unwrap_err().to_string();
+        let error = odd.level(CgroupLevel::Container).unwrap_err().to_string();
         let path = folder.path().join(LIMIT_FILE);
         assert_eq!(
             error,

@@ -31,13 +31,13 @@ pub enum CrioError {
     Content {
         path: PathBuf,
         #[source]
-        source: ContentError,
+        source: CrioContentError,
     },
 }
 
 /// A fault in the content of a file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ContentError {
+pub enum CrioContentError {
     /// The parser's message, without the lines that it quotes.
     #[error("{0}")]
     Toml(String),
@@ -111,14 +111,14 @@ fn walk(
     Ok(())
 }
 
-fn parsed(text: &str) -> Result<Configured, ContentError> {
+fn parsed(text: &str) -> Result<Configured, CrioContentError> {
     let file: Table =
-        toml::from_str(text).map_err(|error| ContentError::Toml(error.message().to_owned()))?;
+        toml::from_str(text).map_err(|error| CrioContentError::Toml(error.message().to_owned()))?;
     let nothing = Table::new();
     let Some(crio) = table(&file, "crio")? else { return Ok(Configured::default()) };
     let runtime = table(crio, "runtime")?.unwrap_or(&nothing);
     let of_text = |value: &Value, key: &'static str| {
-        let wrong = ContentError::Type { key, expected: "a string" };
+        let wrong = CrioContentError::Type { key, expected: "a string" };
         value.as_str().map(str::to_owned).ok_or(wrong)
     };
     let hooks_dir = match value(runtime, "hooks_dir") {
@@ -131,7 +131,7 @@ fn parsed(text: &str) -> Result<Configured, ContentError> {
         ),
         Some(_) => {
             let (key, expected) = ("hooks_dir", "an array of strings");
-            return Err(ContentError::Type { key, expected });
+            return Err(CrioContentError::Type { key, expected });
         }
     };
     let default_runtime = value(runtime, "default_runtime");
@@ -150,11 +150,11 @@ fn value<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     table.get(key).or_else(|| in_any_case().map(|(_, value)| value))
 }
 
-fn table<'a>(file: &'a Table, key: &'static str) -> Result<Option<&'a Table>, ContentError> {
+fn table<'a>(file: &'a Table, key: &'static str) -> Result<Option<&'a Table>, CrioContentError> {
     match value(file, key) {
         None => Ok(None),
         Some(Value::Table(table)) => Ok(Some(table)),
-        Some(_) => Err(ContentError::Type { key, expected: "a table" }),
+        Some(_) => Err(CrioContentError::Type { key, expected: "a table" }),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::{
         TaintEffect, WishRules,
     },
     show,
-    value::Origin,
+    value::SettingOrigin,
 };
 use crate::model::hook::WhenUnknown;
 
@@ -152,7 +152,11 @@ fn every_key_reaches_the_settings() {
     "#;
     let (settings, resolved) = load(&[(MAIN, file)]).unwrap();
     for key in KEYS {
-        assert!(matches!(resolved.get(key.path), Some((_, Origin::File { .. }))), "{}", key.path);
+        assert!(
+            matches!(resolved.get(key.path), Some((_, SettingOrigin::File { .. }))),
+            "{}",
+            key.path
+        );
     }
     let reclaim = ReclaimSettings {
         mode: ReclaimMode::On,

@@ -28,7 +28,7 @@ use crate::{
     errors::FileError,
     failpoint,
     model::{
-        host::{ContainerFacts, Holder, Level, Manager, PodFacts, RUNTIME_CHILD, Role},
+        host::{CgroupLevel, ContainerFacts, Holder, Manager, PodFacts, RUNTIME_CHILD, Role},
         pod::{ContainerId, Pod, PodUid},
     },
     roots::Roots,
@@ -219,14 +219,14 @@ impl Tree {
         let Some(entry) = self.containers.get_mut(id) else { return Ok(None) };
         let folder = self.root.join(&entry.path);
         let Some(container) = Cgroup::open(&folder)? else { return Ok(None) };
-        let Some(level) = container.level(Level::Container)? else { return Ok(None) };
+        let Some(level) = container.level(CgroupLevel::Container)? else { return Ok(None) };
         let mut levels = vec![level];
         let child = match entry.started {
             Started::With { runtime_child: false } => None,
             _ => Cgroup::open(&folder.join(RUNTIME_CHILD))?,
         };
         if let Some(child) = &child {
-            levels.extend(child.level(Level::RuntimeChild)?);
+            levels.extend(child.level(CgroupLevel::RuntimeChild)?);
         }
         if entry.started == Started::NotYet {
             let own = [Some(&container), child.as_ref()].into_iter().flatten();
@@ -271,7 +271,7 @@ impl Tree {
     pub fn pod_facts(&self, uid: &PodUid) -> Result<Option<PodFacts>, FileError> {
         let Some(entry) = self.pods.get(uid) else { return Ok(None) };
         let Some(cgroup) = Cgroup::open(&self.root.join(&entry.path))? else { return Ok(None) };
-        Ok(cgroup.level(Level::Pod)?.map(|level| PodFacts {
+        Ok(cgroup.level(CgroupLevel::Pod)?.map(|level| PodFacts {
             uid: uid.clone(),
             manager: entry.manager.clone(),
             path: entry.path.clone(),

@@ -120,7 +120,7 @@ async fn finds_what_is_there_under_every_driver_and_runtime() {
     let levels: Vec<_> = facts.levels.iter().map(|l| (l.level, l.swap_max)).collect();
     assert_eq!(
         levels,
-        [(Level::Container, SwapMax::Max), (Level::RuntimeChild, SwapMax::ZERO)],
+        [(CgroupLevel::Container, SwapMax::Max), (CgroupLevel::RuntimeChild, SwapMax::ZERO)],
         "the cgroups that the container itself made do not count"
     );
     let facts = tree.facts(&id('b'), None).unwrap().unwrap();
@@ -277,7 +277,7 @@ async fn a_pods_own_limit_is_watched_as_its_containers_are() {
     assert_eq!(found.touched, BTreeSet::from([the_pod()]));
     let uid = PodUid::new(POD).unwrap();
     let facts = tree.pod_facts(&uid).unwrap().unwrap();
-    assert_eq!((facts.level.level, facts.level.swap_max), (Level::Pod, SwapMax::Max));
+    assert_eq!((facts.level.level, facts.level.swap_max), (CgroupLevel::Pod, SwapMax::Max));
     let unit = facts.path.file_name().unwrap().to_str().unwrap();
     assert_eq!(facts.manager, Manager::Systemd(unit.into()));
 

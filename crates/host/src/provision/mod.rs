@@ -14,8 +14,8 @@ use crate::{
     decide::{
         kubelet::{disk_reserve, fails_with_swap, memory_threshold},
         provision::{
-            Plan, Refusal, Step, Wanted, plan_file, plan_partition, plan_retirement, plan_zram,
-            plan_zram_retirement,
+            ProvisionPlan, ProvisionRefusal, ProvisionStep, WantedSwap, plan_file, plan_partition,
+            plan_retirement, plan_zram, plan_zram_retirement,
         },
         rivals::{others_swap, others_watermarks},
         tunables::{explained, tunables},
@@ -50,7 +50,7 @@ use ledger::{OwnArea, Provisioned};
 
 /// The result of successful provisioning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProvisionOutcome {
     /// As configured; the text describes it.
     AsConfigured(String),
     /// Swap exists, but differs from the configuration.
@@ -66,7 +66,7 @@ pub enum ProvisionError {
     #[error("no swap: {0}")]
     Kubelet(#[from] KubeletError),
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] ProvisionRefusal),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -91,13 +91,13 @@ impl std::fmt::Debug for Provisioning<'_> {
 
 impl Provisioning<'_> {
     /// Brings swap and the kernel's settings to the configured state.
-    pub fn provision(&self) -> Result<Outcome, ProvisionError> {
+    pub fn provision(&self) -> Result<ProvisionOutcome, ProvisionError> {
         let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)?;
         let node = node::memory(self.roots)?;
         // Clear the note first, so that the agent does not repeat a failing request.
         self.note_awaited(None);
         let swap = self.swap(kubelet.as_ref(), node)?;
-        if let Some(Refusal::NoDevice { path }) = &swap.kept {
+        if let Some(ProvisionRefusal::NoDevice { path }) = &swap.kept {
             self.note_awaited(Some(path));
         }
         // A dry run switches nothing on.
@@ -105,8 +105,8 @@ impl Provisioning<'_> {
         let unmet = self.tune(kubelet.as_ref(), node, will_have_swap)?;
         let kept = swap.kept.map(|refusal| refusal.to_string());
         Ok(match [kept, unmet].into_iter().flatten().reduce(|a, b| format!("{a}; {b}")) {
-            Some(why) => Outcome::Kept(why),
-            None => Outcome::AsConfigured(self.summary(node)),
+            Some(why) => ProvisionOutcome::Kept(why),
+            None => ProvisionOutcome::AsConfigured(self.summary(node)),
         })
     }
 
@@ -122,7 +122,7 @@ impl Provisioning<'_> {
         };
         if let Err(error) = noted {
             messages::ProvisionStep.emit_at(
-                messages::Level::Warn,
+                messages::LogLevel::Warn,
                 format_args!(
                     "{error}; if the device appears before the agent starts, it is not \
                     used"
@@ -135,7 +135,7 @@ impl Provisioning<'_> {
         &self,
         kubelet: Option<&KubeletConfig>,
         node: NodeMemory,
-    ) -> Result<Plan, ProvisionError> {
+    ) -> Result<ProvisionPlan, ProvisionError> {
         let Self { roots, settings, .. } = self;
         let swap = &settings.swap;
         let wanted = self.wanted(node);
@@ -148,14 +148,17 @@ impl Provisioning<'_> {
                     area.path.display()
                 ));
             }
-            return Ok(Plan::default());
+            return Ok(ProvisionPlan::default());
         }
         self.no_conflict(kubelet)?;
         if let Some(why) = others_swap(&rivals(roots), settings) {
-            return Ok(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() });
+            return Ok(ProvisionPlan {
+                kept: Some(ProvisionRefusal::Others(why)),
+                ..ProvisionPlan::default()
+            });
         }
         let plan = self.plan(wanted, kubelet, node, None)?;
-        if matches!(plan.kept, Some(Refusal::NoDevice { .. })) {
+        if matches!(plan.kept, Some(ProvisionRefusal::NoDevice { .. })) {
             // Swap that was provisioned elsewhere stays until the new one exists.
             return Ok(plan);
         }
@@ -183,32 +186,31 @@ impl Provisioning<'_> {
             before.areas.push(now);
             ledger.save(&before)?;
         }
-        Ok(Plan { kept: plan.kept.or(kept), ..plan })
+        Ok(ProvisionPlan { kept: plan.kept.or(kept), ..plan })
     }
 
     /// Returns a plan for a well-formed swapfile of the agent's that the kernel rejects; `None` if
     /// something else has failed, or the plan itself made the file.
     fn made_anew(
         &self,
-        plan: &Plan,
-        failed: &Step,
+        plan: &ProvisionPlan,
+        failed: &ProvisionStep,
         error: &StepError,
-        (wanted, kubelet, node): (Option<Wanted>, Option<&KubeletConfig>, NodeMemory),
-    ) -> Result<Option<Plan>, ProvisionError> {
-        let Step::SwapOn { path } = failed else { return Ok(None) };
-        let is_made =
-            |step: &Step| matches!(step, Step::MakeFile { path: made, .. } if made == path);
+        (wanted, kubelet, node): (Option<WantedSwap>, Option<&KubeletConfig>, NodeMemory),
+    ) -> Result<Option<ProvisionPlan>, ProvisionError> {
+        let ProvisionStep::SwapOn { path } = failed else { return Ok(None) };
+        let is_made = |step: &ProvisionStep| matches!(step, ProvisionStep::MakeFile { path: made, .. } if made == path);
         let is_file = self.settings.swap.kind == SwapKind::File;
         if !is_file || !error.is_refused() || plan.steps.iter().any(is_made) {
             return Ok(None);
         }
         messages::ProvisionStep
-            .emit_at(messages::Level::Warn, format_args!("{error}: the agent makes it again"));
+            .emit_at(messages::LogLevel::Warn, format_args!("{error}: the agent makes it again"));
         self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 
-    fn wanted(&self, node: NodeMemory) -> Option<Wanted> {
-        Wanted::new(self.settings.swap.size, node.ram_bytes, node.page_bytes)
+    fn wanted(&self, node: NodeMemory) -> Option<WantedSwap> {
+        WantedSwap::new(self.settings.swap.size, node.ram_bytes, node.page_bytes)
     }
 
     /// Returns an error for a configuration that would harm the node.
@@ -226,7 +228,7 @@ impl Provisioning<'_> {
 
     /// Returns the steps that provisioning would take now; `None` if no swap is configured. Leaves
     /// out swap that was configured earlier.
-    pub fn preview(&self) -> Result<Option<Plan>, ProvisionError> {
+    pub fn preview(&self) -> Result<Option<ProvisionPlan>, ProvisionError> {
         let kubelet = kubelet::config_of(self.roots, self.settings, self.kubelet_unit)?;
         let node = node::memory(self.roots)?;
         let wanted = self.wanted(node);
@@ -235,7 +237,10 @@ impl Provisioning<'_> {
         }
         self.no_conflict(kubelet.as_ref())?;
         if let Some(why) = others_swap(&rivals(self.roots), self.settings) {
-            return Ok(Some(Plan { kept: Some(Refusal::Others(why)), ..Plan::default() }));
+            return Ok(Some(ProvisionPlan {
+                kept: Some(ProvisionRefusal::Others(why)),
+                ..ProvisionPlan::default()
+            }));
         }
         self.plan(wanted, kubelet.as_ref(), node, None).map(Some)
     }
@@ -245,7 +250,7 @@ impl Provisioning<'_> {
         &self,
         areas: &mut Vec<OwnArea>,
         page_bytes: u64,
-    ) -> Result<Option<Refusal>, ProvisionError> {
+    ) -> Result<Option<ProvisionRefusal>, ProvisionError> {
         let mut kept = None;
         for area in std::mem::take(areas) {
             if let Some(refusal) = self.retire(&area, page_bytes)?.kept {
@@ -258,11 +263,11 @@ impl Provisioning<'_> {
 
     fn plan(
         &self,
-        wanted: Option<Wanted>,
+        wanted: Option<WantedSwap>,
         kubelet: Option<&KubeletConfig>,
         node: NodeMemory,
         refused: Option<&Path>,
-    ) -> Result<Plan, ProvisionError> {
+    ) -> Result<ProvisionPlan, ProvisionError> {
         let Self { roots, settings, .. } = self;
         let swap = &settings.swap;
         let devices = node::swap_devices(roots);
@@ -272,8 +277,8 @@ impl Provisioning<'_> {
             (SwapKind::Partition, _) => {
                 let place = match partition_place(roots, &swap.path, page_bytes, &devices) {
                     Err(error) if error.is_gone() => {
-                        let kept = Some(Refusal::NoDevice { path: swap.path.clone() });
-                        return Ok(Plan { steps: Vec::new(), kept });
+                        let kept = Some(ProvisionRefusal::NoDevice { path: swap.path.clone() });
+                        return Ok(ProvisionPlan { steps: Vec::new(), kept });
                     }
                     place => place?,
                 };
@@ -305,12 +310,12 @@ impl Provisioning<'_> {
                 let active: Vec<_> = ours.iter().map(|device| device.active.as_ref()).collect();
                 Ok(plan_zram(wanted, &ours, free_beside(&devices, &active), &memory))
             }
-            (SwapKind::File | SwapKind::Zram, None) => Ok(Plan::default()),
+            (SwapKind::File | SwapKind::Zram, None) => Ok(ProvisionPlan::default()),
         }
     }
 
     /// Switches off and removes provisioned swap, and restores the kernel's settings.
-    pub fn deprovision(&self) -> Result<Outcome, ProvisionError> {
+    pub fn deprovision(&self) -> Result<ProvisionOutcome, ProvisionError> {
         let ledger = StateFile::<Provisioned>::new(self.roots);
         let mut before = ledger.load()?.unwrap_or_default();
         let page_bytes = node::memory(self.roots)?.page_bytes;
@@ -322,7 +327,9 @@ impl Provisioning<'_> {
             self.note_awaited(None);
         }
         self.restore_kernel()?;
-        Ok(Outcome::AsConfigured("the swap that wasp-agent provisioned is gone".to_owned()))
+        Ok(ProvisionOutcome::AsConfigured(
+            "the swap that wasp-agent provisioned is gone".to_owned(),
+        ))
     }
 
     fn restore_kernel(&self) -> Result<(), ProvisionError> {
@@ -338,24 +345,27 @@ impl Provisioning<'_> {
     /// Like [`Self::deprovision`], but only if no page is in swap: removing a package must not slow
     /// VMs down. Restores the kernel's settings in any case, because no program adapts them from
     /// then on.
-    pub fn deprovision_unused(&self) -> Result<Outcome, ProvisionError> {
+    pub fn deprovision_unused(&self) -> Result<ProvisionOutcome, ProvisionError> {
         match node::swap_devices(self.roots).into_iter().find(|device| device.used_bytes > 0) {
             Some(device) => {
                 self.restore_kernel()?;
-                Err(Refusal::InUse { path: device.path.into(), used: device.used_bytes }.into())
+                Err(ProvisionRefusal::InUse { path: device.path.into(), used: device.used_bytes }
+                    .into())
             }
             None => self.deprovision(),
         }
     }
 
-    fn retire(&self, what: &OwnArea, page_bytes: u64) -> Result<Plan, ProvisionError> {
+    fn retire(&self, what: &OwnArea, page_bytes: u64) -> Result<ProvisionPlan, ProvisionError> {
         let Self { roots, .. } = self;
         let OwnArea { kind, path } = what;
         let devices = node::swap_devices(roots);
         let memory = memory_facts(roots)?;
         let areas = match kind {
             // A disk that is gone has taken its swap along.
-            SwapKind::Partition if !roots.path(path).exists() => return Ok(Plan::default()),
+            SwapKind::Partition if !roots.path(path).exists() => {
+                return Ok(ProvisionPlan::default());
+            }
             SwapKind::File => {
                 let place = file_place(roots, path, page_bytes, &devices)?;
                 vec![
@@ -379,7 +389,7 @@ impl Provisioning<'_> {
                 return Ok(plan);
             }
         };
-        let mut whole = Plan::default();
+        let mut whole = ProvisionPlan::default();
         for (path, found, active) in areas {
             let others = free_beside(&devices, &[active.as_ref()]);
             let plan = plan_retirement(*kind, &path, &found, active.as_ref(), others, &memory);
@@ -390,7 +400,11 @@ impl Provisioning<'_> {
     }
 
     /// Carries out a plan. An error names the step that failed.
-    fn carry_out<'a>(&self, plan: &'a Plan, page_bytes: u64) -> Result<(), (&'a Step, StepError)> {
+    fn carry_out<'a>(
+        &self,
+        plan: &'a ProvisionPlan,
+        page_bytes: u64,
+    ) -> Result<(), (&'a ProvisionStep, StepError)> {
         let swap = &self.settings.swap;
         let provisioner = Provisioner {
             roots: self.roots,

@@ -11,12 +11,12 @@ use crate::{
         tunables::TunablesBefore,
     },
     decide::{evict::machine::Evictions, reclaim::history::WorkingSets, suspend::Suspensions},
-    model::{hook::HookSettings, published::Published},
+    model::{hook::EstimateSettings, published::Published},
     provision::{awaited::Awaited, ledger::Provisioned},
 };
 
 /// The content of a state file.
-pub trait State: Serialize + DeserializeOwned {
+pub trait StateContent: Serialize + DeserializeOwned {
     const FILE: Description;
 
     /// Converts content of `version` to the current one; `None` if that version is unknown.
@@ -57,11 +57,11 @@ pub(super) const SUSPENDED: Description = Description {
     holds: "which pods are suspended",
 };
 
-impl State for Suspensions {
+impl StateContent for Suspensions {
     const FILE: Description = SUSPENDED;
 }
 
-impl State for Evictions {
+impl StateContent for Evictions {
     const FILE: Description = EVICTIONS;
 
     /// Before version 1 the file had no version. Missing fields have defaults.
@@ -78,15 +78,15 @@ pub(super) const WORKING_SETS: Description = Description {
     holds: "the memory that pods need, by their names, as measured by proactive reclaim",
 };
 
-impl State for WorkingSets {
+impl StateContent for WorkingSets {
     const FILE: Description = WORKING_SETS;
 }
 
-impl State for HookSettings {
+impl StateContent for EstimateSettings {
     const FILE: Description = HOOK_SETTINGS;
 }
 
-impl State for Published {
+impl StateContent for Published {
     const FILE: Description = STATUS;
 
     /// Version 1 had other names, and its problems three times: as texts, words and objects.
@@ -118,23 +118,23 @@ fn rename(object: Option<&mut Value>, from: &str, to: &str) {
     }
 }
 
-impl State for Record {
+impl StateContent for Record {
     const FILE: Description = crate::act::records::FOLDER;
 }
 
-impl State for Granted {
+impl StateContent for Granted {
     const FILE: Description = crate::act::records::FOLDER;
 }
 
-impl State for Provisioned {
+impl StateContent for Provisioned {
     const FILE: Description = crate::provision::ledger::FILE;
 }
 
-impl State for Awaited {
+impl StateContent for Awaited {
     const FILE: Description = crate::provision::awaited::FILE;
 }
 
-impl State for TunablesBefore {
+impl StateContent for TunablesBefore {
     const FILE: Description = crate::act::tunables::FILE;
 
     /// Before version 1 the file was the map itself.
@@ -143,7 +143,7 @@ impl State for TunablesBefore {
     }
 }
 
-impl State for SlicesBefore {
+impl StateContent for SlicesBefore {
     const FILE: Description = crate::act::slices::FILE;
 
     /// Before version 1 the file was the map itself.
@@ -152,6 +152,6 @@ impl State for SlicesBefore {
     }
 }
 
-impl State for ReservesBefore {
+impl StateContent for ReservesBefore {
     const FILE: Description = crate::act::slices::RESERVES_FILE;
 }

@@ -23,7 +23,7 @@ use crate::{
     roots::Roots,
 };
 
-pub use convert::State;
+pub use convert::StateContent;
 
 /// Only root has a reason to read them.
 const MODE: u32 = 0o600;
@@ -80,7 +80,7 @@ pub struct StateFile<T> {
     of: PhantomData<T>,
 }
 
-impl<T: State> StateFile<T> {
+impl<T: StateContent> StateFile<T> {
     pub fn new(roots: &Roots) -> Self {
         Self::at(roots.path(T::FILE.path), T::FILE.path.into())
     }
@@ -136,12 +136,12 @@ struct Versioned<'a, T> {
 }
 
 /// Returns the text of a state file with `state`.
-pub fn text<T: State>(state: &T) -> io::Result<String> {
+pub fn text<T: StateContent>(state: &T) -> io::Result<String> {
     Ok(serde_json::to_string(&Versioned { version: T::FILE.version, state })?)
 }
 
 /// Parses the text of a state file. Errors describe the fault.
-pub fn parse<T: State>(text: &str) -> io::Result<T> {
+pub fn parse<T: StateContent>(text: &str) -> io::Result<T> {
     #[derive(Deserialize)]
     struct Version {
         #[serde(default)]

@@ -4,10 +4,10 @@ use super::*;
 use crate::{
     act::{slices::SlicesBefore, tunables::TunablesBefore},
     decide::evict::machine::Evictions,
-    model::{hook::HookSettings, published::Published},
+    model::{hook::EstimateSettings, published::Published},
 };
 
-fn file<T: State>(text: &str) -> (tempfile::TempDir, StateFile<T>) {
+fn file<T: StateContent>(text: &str) -> (tempfile::TempDir, StateFile<T>) {
     let folder = tempfile::tempdir().unwrap();
     let file = StateFile::new(&Roots::at(folder.path()));
     fs::create_dir_all(file.path().parent().unwrap()).unwrap();
@@ -43,7 +43,7 @@ fn absent_is_none_and_unreadable_is_an_error() {
 #[test]
 fn what_is_saved_is_loaded_and_written_on_change_only() {
     let folder = tempfile::tempdir().unwrap();
-    let file: StateFile<HookSettings> = StateFile::new(&Roots::at(folder.path()));
+    let file: StateFile<EstimateSettings> = StateFile::new(&Roots::at(folder.path()));
     let settings = wasp_core::fixtures::hook_settings();
     file.save(&settings).unwrap();
     let metadata = || fs::metadata(file.path()).unwrap();

@@ -3,15 +3,15 @@
 use crate::model::counted::counted;
 use std::time::Duration;
 
-use super::{CHECKS, Outcome, answered, fail, kernel::is_active, ok, skip, warn};
+use super::{CHECKS, CheckOutcome, answered, fail, kernel::is_active, ok, skip, warn};
 use crate::{
     config::{
         settings::Settings,
-        value::{Origin, Problems},
+        value::{Problems, SettingOrigin},
     },
     model::{
-        check::{Facts, Level, UnitFacts},
-        published::Problem,
+        check::{CheckLevel, HostFacts, UnitFacts},
+        published::ProblemStatus,
         trouble::{Severity, Trouble},
     },
 };
@@ -23,7 +23,7 @@ const LEAST_FILES: u64 = 16;
 /// This many restarts count as a crash loop.
 const CRASH_LOOP: u32 = 3;
 
-pub(super) fn configuration(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn configuration(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.configuration {
         Ok(()) => {}
         Err(wrong) => return fail(wrong.text.clone(), []).with(wrong.remedy.clone()),
@@ -72,15 +72,15 @@ pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
     };
     for problem in &problems.0 {
         match &problem.origin {
-            Origin::File { path, line } if *line > 0 => {
+            SettingOrigin::File { path, line } if *line > 0 => {
                 let path = quoted(&path.display().to_string());
                 add(format!("sed -i '{line}s/^/# /' {path}"));
             }
-            Origin::File { path, .. } => {
+            SettingOrigin::File { path, .. } => {
                 add(format!("ls -l {}", quoted(&path.display().to_string())))
             }
-            Origin::Environment { name } => add(format!("unset {name}")),
-            Origin::Default | Origin::CommandLine => {}
+            SettingOrigin::Environment { name } => add(format!("unset {name}")),
+            SettingOrigin::Default | SettingOrigin::CommandLine => {}
         }
     }
     add("wasp-agent check-config".to_owned());
@@ -88,15 +88,15 @@ pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
     lines
 }
 
-pub(super) fn agent_unit(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn agent_unit(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     unit(facts, "wasp-agent.service")
 }
 
-pub(super) fn swap_unit(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn swap_unit(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     unit(facts, "wasp-swap.service")
 }
 
-fn unit(facts: &Facts, name: &'static str) -> Outcome {
+fn unit(facts: &HostFacts, name: &'static str) -> CheckOutcome {
     let bus = match answered(&facts.bus) {
         Ok(bus) => bus,
         Err(outcome) => return outcome,
@@ -154,7 +154,7 @@ fn late(settings: &Settings) -> Duration {
 }
 
 /// Reports the running agent's own problems, except those that another check has found.
-pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn problems(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let agent = &facts.agent;
     let published = match &agent.published {
         Ok(Some(published)) if agent.running => published,
@@ -170,14 +170,14 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
             ["df /run", "systemctl restart wasp-agent"],
         );
     }
-    let mut level = Level::Ok;
+    let mut level = CheckLevel::Ok;
     let (mut texts, mut fix) = (Vec::new(), Vec::new());
     for problem in published.problems.iter().filter(|p| !is_found(p, facts, settings)) {
-        let Problem { severity, text, remedy, .. } = problem;
+        let ProblemStatus { severity, text, remedy, .. } = problem;
         level = level.max(match severity {
-            Severity::Note => Level::Ok,
-            Severity::Warn => Level::Warn,
-            Severity::Fail => Level::Fail,
+            Severity::Note => CheckLevel::Ok,
+            Severity::Warn => CheckLevel::Warn,
+            Severity::Fail => CheckLevel::Fail,
         });
         texts.push(text.clone());
         if *severity > Severity::Note {
@@ -187,18 +187,18 @@ pub(super) fn problems(facts: &Facts, settings: &Settings) -> Outcome {
         }
     }
     let found = if texts.is_empty() { "none".to_owned() } else { texts.join("\n") };
-    Outcome { level, found, fix }
+    CheckOutcome { level, found, fix }
 }
 
 /// Returns true if the check for this problem's cause has found it too.
-fn is_found(problem: &Problem, facts: &Facts, settings: &Settings) -> bool {
+fn is_found(problem: &ProblemStatus, facts: &HostFacts, settings: &Settings) -> bool {
     let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.kind);
     let ids = trouble.map_or(&[][..], |trouble| trouble.checks());
     let mut checks = CHECKS.iter().filter(|check| ids.contains(&check.id));
-    checks.any(|check| (check.run)(facts, settings).level >= Level::Warn)
+    checks.any(|check| (check.run)(facts, settings).level >= CheckLevel::Warn)
 }
 
-pub(super) fn settings_in_force(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn settings_in_force(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let agent = &facts.agent;
     if facts.configuration.is_err() {
         return skip("the configuration on disk is invalid");
@@ -217,7 +217,7 @@ pub(super) fn settings_in_force(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn run_space(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn run_space(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let Some(space) = facts.agent.run else { return skip("cannot read the free space of /run") };
     let fix = ["df -h /run", "df -i /run", "du -xs /run/* | sort -n | tail -n 5"];
     match () {

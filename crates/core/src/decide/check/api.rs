@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Outcome, answered, fail, ok, skip, warn};
+use super::{CheckOutcome, answered, fail, ok, skip, warn};
 use crate::{
     config::settings::{EvictionMode, SchedulingGuard, Settings},
-    model::check::{ApiFacts, CredentialFacts, Facts, Permission},
+    model::check::{ApiFacts, CredentialFacts, HostFacts, Permission},
 };
 
 /// The kubelet renews its certificate at 70 to 90 % of its lifetime. If it has not done so this
@@ -15,7 +15,7 @@ pub const EXPIRES_SOON: Duration = Duration::from_secs(3600);
 /// The taint that the DaemonSet sets on a node that it evicts from.
 const TAINT: &str = "waspEvictionTaint";
 
-pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn kubeconfig(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match answered(&facts.api) {
         Err(outcome) => outcome,
         Ok(ApiFacts { credentials: Ok(c), .. }) => match &c.certificate_name {
@@ -41,7 +41,7 @@ pub(super) fn kubeconfig(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 /// Returns the API facts with valid credentials, or the outcome that explains why there are none.
-fn with_credentials(facts: &Facts) -> Result<(&ApiFacts, &CredentialFacts), Outcome> {
+fn with_credentials(facts: &HostFacts) -> Result<(&ApiFacts, &CredentialFacts), CheckOutcome> {
     let api = answered(&facts.api)?;
     match &api.credentials {
         Ok(credentials) => Ok((api, credentials)),
@@ -49,7 +49,7 @@ fn with_credentials(facts: &Facts) -> Result<(&ApiFacts, &CredentialFacts), Outc
     }
 }
 
-pub(super) fn certificate(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn certificate(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let credentials = match with_credentials(facts) {
         Ok((_, credentials)) => credentials,
         Err(outcome) => return outcome,
@@ -92,7 +92,7 @@ fn span(span: Duration) -> String {
     format!("{number} {unit}")
 }
 
-pub(super) fn server(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn server(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let (api, credentials) = match with_credentials(facts) {
         Ok(with) => with,
         Err(outcome) => return outcome,
@@ -112,15 +112,15 @@ pub(super) fn server(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 /// Without this permission the agent knows no pods.
-pub(super) fn list_pods(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn list_pods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     permission(facts, "may-list-pods", fail)
 }
 
-pub(super) fn watch_pods(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn watch_pods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     permission(facts, "may-watch-pods", fail)
 }
 
-pub(super) fn evict_pods(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn evict_pods(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     match settings.eviction.mode {
         EvictionMode::Off => skip("eviction.mode = \"off\""),
         EvictionMode::Observe => permission(facts, "may-evict-pods", warn),
@@ -128,22 +128,22 @@ pub(super) fn evict_pods(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn delete_pods(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn delete_pods(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     match settings.eviction.last_resort {
         None => skip("eviction.last-resort-delete = false"),
         Some(_) => permission(facts, "may-delete-pods", warn),
     }
 }
 
-pub(super) fn get_node(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn get_node(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     of_the_guard(facts, settings, "may-get-node")
 }
 
-pub(super) fn patch_node_status(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn patch_node_status(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     of_the_guard(facts, settings, "may-patch-node-status")
 }
 
-fn of_the_guard(facts: &Facts, settings: &Settings, id: &str) -> Outcome {
+fn of_the_guard(facts: &HostFacts, settings: &Settings, id: &str) -> CheckOutcome {
     match settings.eviction.guard {
         SchedulingGuard::None => skip("eviction.scheduling-guard = \"none\""),
         _ => permission(facts, id, warn),
@@ -151,7 +151,7 @@ fn of_the_guard(facts: &Facts, settings: &Settings, id: &str) -> Outcome {
 }
 
 /// The node's own credentials set the cordon; other credentials set the taint.
-pub(super) fn patch_node(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn patch_node(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     match settings.eviction.guard {
         SchedulingGuard::Cordon => permission(facts, "may-patch-node", warn),
         SchedulingGuard::Taint => guard(facts),
@@ -161,7 +161,7 @@ pub(super) fn patch_node(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-fn guard(facts: &Facts) -> Outcome {
+fn guard(facts: &HostFacts) -> CheckOutcome {
     let api = match with_credentials(facts) {
         Ok((api, _)) => api,
         Err(outcome) => return outcome,
@@ -177,11 +177,15 @@ fn guard(facts: &Facts) -> Outcome {
     }
 }
 
-pub(super) fn create_events(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn create_events(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     permission(facts, "may-create-events", warn)
 }
 
-fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome) -> Outcome {
+fn permission(
+    facts: &HostFacts,
+    id: &str,
+    denied: fn(String, [&str; 2]) -> CheckOutcome,
+) -> CheckOutcome {
     let (api, credentials) = match with_credentials(facts) {
         Ok(with) => with,
         Err(outcome) => return outcome,
@@ -203,7 +207,7 @@ fn permission(facts: &Facts, id: &str, denied: fn(String, [&str; 2]) -> Outcome)
     }
 }
 
-pub(super) fn daemonset_taint(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn daemonset_taint(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     if settings.eviction.guard == SchedulingGuard::Taint && settings.eviction.taint == TAINT {
         return skip("the agent's own taint has the same key (eviction.taint)");
     }

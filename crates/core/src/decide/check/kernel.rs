@@ -1,11 +1,11 @@
 //! Checks of cgroups, io.latency, pressure, zswap, tmpfs and systemd-oomd.
 
-use super::{Outcome, answered, fail, ok, skip, warn};
+use super::{CheckOutcome, answered, fail, ok, skip, warn};
 use crate::{
     config::settings::{ProtectionSettings, Settings, SwapKind},
     decide::protection::{Swap, oomd_remedy, protection},
     model::{
-        check::{Asked, BusFacts, Facts},
+        check::{Asked, BusFacts, HostFacts},
         protection::SliceFacts,
         swap::SwapControl,
     },
@@ -31,7 +31,7 @@ fn boot_with(argument: &str) -> Vec<String> {
     ]
 }
 
-pub(super) fn cgroup_v2(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn cgroup_v2(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kernel.controllers {
         Some(_) => ok("mounted at /sys/fs/cgroup"),
         None => fail("not mounted at /sys/fs/cgroup", [])
@@ -39,7 +39,7 @@ pub(super) fn cgroup_v2(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn swap_controller(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn swap_controller(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match facts.kernel.swap_control {
         SwapControl::Works => ok("the kernel counts and limits swap for each cgroup"),
         SwapControl::NoMemoryController => fail(
@@ -62,14 +62,14 @@ pub(super) fn swap_controller(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn controllers_kubepods(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn controllers_kubepods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kernel.kubepods {
         Some((name, controllers)) => controllers_of(facts, name, Some(controllers)),
         None => skip("no kubepods cgroup: the kubelet has not started yet"),
     }
 }
 
-pub(super) fn controllers_slices(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn controllers_slices(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let outcomes = facts
         .kernel
         .slices
@@ -82,7 +82,7 @@ pub(super) fn controllers_slices(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 /// systemd and the kubelet enable controllers where they need them, if the kernel has them.
-fn controllers_of(facts: &Facts, name: &str, here: Option<&Vec<String>>) -> Outcome {
+fn controllers_of(facts: &HostFacts, name: &str, here: Option<&Vec<String>>) -> CheckOutcome {
     let Some(offered) = &facts.kernel.controllers else {
         return skip("no cgroup v2");
     };
@@ -114,7 +114,7 @@ fn controllers_of(facts: &Facts, name: &str, here: Option<&Vec<String>>) -> Outc
     }
 }
 
-pub(super) fn io_latency(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn io_latency(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     if settings.protection.io_latency_target.is_none() {
         return skip("protection.io-latency-target-ms = 0");
     }
@@ -142,7 +142,7 @@ pub(super) fn io_latency(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn protection_in_force(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn protection_in_force(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let slices = &facts.kernel.slices;
     if slices.is_empty() {
         return skip("protection.protected-slices is empty");
@@ -167,7 +167,7 @@ pub(super) fn protection_in_force(facts: &Facts, settings: &Settings) -> Outcome
 }
 
 /// Another check reports a kernel without io.latency.
-fn lacks(facts: &Facts, settings: &Settings, slice: &SliceFacts) -> Option<String> {
+fn lacks(facts: &HostFacts, settings: &Settings, slice: &SliceFacts) -> Option<String> {
     let target = settings.protection.io_latency_target.filter(|_| slice.io_latency.is_some());
     let settings = ProtectionSettings { io_latency_target: target, ..settings.protection.clone() };
     let missing = protection(&settings, Swap::Denied, &facts.kernel.disks, slice).missing;
@@ -178,7 +178,7 @@ pub(super) fn is_active(bus: &BusFacts, unit: &str) -> bool {
     bus.units.get(unit).is_some_and(|unit| unit.active == "active")
 }
 
-pub(super) fn psi(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn psi(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kernel.pressure {
         Ok(_) => ok("the kernel measures memory pressure"),
         Err(error) => {
@@ -187,7 +187,7 @@ pub(super) fn psi(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn memory_pressure(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn memory_pressure(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let Ok(node) = facts.kernel.pressure else { return skip("no pressure-stall information") };
     // Eviction considers the pods' pressure only: a service that waits is no reason to move a VM.
     let (waits, whose) = match facts.kernel.pods_pressure {
@@ -205,7 +205,7 @@ pub(super) fn memory_pressure(facts: &Facts, settings: &Settings) -> Outcome {
     warn(format!("{found}: {limits}"), ["wasp-agent status", "# then move VMs to other nodes"])
 }
 
-pub(super) fn zswap(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn zswap(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let zram = settings.swap.kind == SwapKind::Zram
         || facts.swap.areas.iter().any(|area| area.device.path.starts_with("/dev/zram"));
     match (facts.kernel.zswap, settings.kernel.zswap) {
@@ -230,7 +230,7 @@ fn on(is: bool) -> &'static str {
     if is { "on" } else { "off" }
 }
 
-pub(super) fn tmpfs_noswap(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn tmpfs_noswap(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let fix = [
         "# encrypt the swap: /usr/share/doc/wasp-agent/docs/swap.md",
         "# or boot Linux 6.4 or later: the kubelet then mounts tmpfs with noswap",
@@ -260,7 +260,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-pub(super) fn systemd_bus(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn systemd_bus(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.bus {
         Asked::Answered(_) => ok("systemd answers"),
         Asked::NotAsked(why) => skip(*why),
@@ -268,7 +268,7 @@ pub(super) fn systemd_bus(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn systemd_oomd(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn systemd_oomd(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let bus = match answered(&facts.bus) {
         Ok(bus) => bus,
         Err(outcome) => return outcome,

@@ -1,6 +1,6 @@
 //! Checks of the kubelet's configuration for swap.
 
-use super::{Outcome, fail, ok, skip, swap::is_wanted, warn};
+use super::{CheckOutcome, fail, ok, skip, swap::is_wanted, warn};
 use crate::{
     config::settings::{Grants, Settings},
     decide::{
@@ -11,13 +11,13 @@ use crate::{
         tunables::swap_not_reached,
     },
     model::{
-        check::Facts,
+        check::HostFacts,
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, Sourced},
         swap::human_bytes,
     },
 };
 
-pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn config(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kubelet {
         Ok(Some(config)) => match (unusable(config), config.warnings.first()) {
             (Some(why), _) => fail(
@@ -50,14 +50,14 @@ pub(super) fn config(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 /// Returns the kubelet's configuration, or the outcome that explains why it is unknown.
-fn known(facts: &Facts) -> Result<&KubeletConfig, Outcome> {
+fn known(facts: &HostFacts) -> Result<&KubeletConfig, CheckOutcome> {
     match &facts.kubelet {
         Ok(Some(config)) => Ok(config),
         Ok(None) | Err(_) => Err(skip("the kubelet's configuration is not known")),
     }
 }
 
-pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn fail_swap_on(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let config = match known(facts) {
         Ok(config) => config,
         Err(outcome) => return outcome,
@@ -76,7 +76,7 @@ pub(super) fn fail_swap_on(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn swap_behavior(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let config = match known(facts) {
         Ok(config) => config,
         Err(outcome) => return outcome,
@@ -111,7 +111,7 @@ pub(super) fn swap_behavior(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn watermarks(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn watermarks(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     if !is_wanted(facts, settings) {
         return skip("no swap is on or configured");
     }

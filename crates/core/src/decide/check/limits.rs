@@ -1,17 +1,17 @@
 //! Checks of limits that keep pods from using their grant, and of the order of the swap devices.
 
-use super::{Outcome, fail, ok, skip, warn};
+use super::{CheckOutcome, fail, ok, skip, warn};
 use crate::{
     config::settings::Settings,
     decide::devices::{failing, order, rotating},
     decide::obstacles::{limit_above_pods, overcommit, swappiness as swappiness_of, throttled},
     model::{
-        check::Facts,
+        check::HostFacts,
         trouble::{Problem, Severity},
     },
 };
 
-fn outcome(problem: Option<Problem>, well: impl Into<String>) -> Outcome {
+fn outcome(problem: Option<Problem>, well: impl Into<String>) -> CheckOutcome {
     match problem {
         None => ok(well),
         Some(Problem { about, text, remedy, .. }) => match about.severity() {
@@ -21,7 +21,7 @@ fn outcome(problem: Option<Problem>, well: impl Into<String>) -> Outcome {
     }
 }
 
-pub(super) fn above_pods(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn above_pods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let obstacles = &facts.obstacles;
     if obstacles.above_pods.is_empty() {
         return skip("no cgroup of pods has such a limit");
@@ -31,14 +31,14 @@ pub(super) fn above_pods(facts: &Facts, _: &Settings) -> Outcome {
     outcome(problem, "no limit is lower than the pods' own")
 }
 
-pub(super) fn swappiness(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn swappiness(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match facts.obstacles.swappiness {
         None => skip("vm.swappiness cannot be read"),
         Some(value) => outcome(swappiness_of(&facts.obstacles), value.to_string()),
     }
 }
 
-pub(super) fn overcommit_memory(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn overcommit_memory(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match facts.obstacles.overcommit_memory {
         None => skip("vm.overcommit_memory cannot be read"),
         Some(value) => outcome(overcommit(&facts.obstacles), value.to_string()),
@@ -46,7 +46,7 @@ pub(super) fn overcommit_memory(facts: &Facts, _: &Settings) -> Outcome {
 }
 
 /// Reports a disk that fails, the order in which the kernel fills the devices, and any that is full or rotates.
-pub(super) fn devices(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn devices(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let areas = &facts.swap.areas;
     if areas.is_empty() {
         return skip("no swap is on");

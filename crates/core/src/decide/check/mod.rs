@@ -17,7 +17,7 @@ pub use table::CHECKS;
 
 use crate::{
     config::settings::Settings,
-    model::check::{Asked, Facts, Level, Line},
+    model::check::{Asked, CheckLevel, CheckLine, HostFacts},
 };
 
 /// A check: its texts for the manual, and its function.
@@ -29,7 +29,7 @@ pub struct Check {
     /// The fix as the manual shows it; an output line has this host's names and figures.
     pub fix: &'static str,
     pub when: When,
-    run: fn(&Facts, &Settings) -> Outcome,
+    run: fn(&HostFacts, &Settings) -> CheckOutcome,
 }
 
 /// The runs in which a check is made.
@@ -47,38 +47,38 @@ pub enum When {
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Outcome {
-    level: Level,
+struct CheckOutcome {
+    level: CheckLevel,
     found: String,
     fix: Vec<String>,
 }
 
-impl Outcome {
+impl CheckOutcome {
     fn with(self, fix: Vec<String>) -> Self {
         Self { fix, ..self }
     }
 }
 
-fn ok(found: impl Into<String>) -> Outcome {
-    Outcome { level: Level::Ok, found: found.into(), fix: Vec::new() }
+fn ok(found: impl Into<String>) -> CheckOutcome {
+    CheckOutcome { level: CheckLevel::Ok, found: found.into(), fix: Vec::new() }
 }
 
-fn skip(why: impl Into<String>) -> Outcome {
-    Outcome { level: Level::Skip, found: why.into(), fix: Vec::new() }
+fn skip(why: impl Into<String>) -> CheckOutcome {
+    CheckOutcome { level: CheckLevel::Skip, found: why.into(), fix: Vec::new() }
 }
 
-fn warn<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> Outcome {
+fn warn<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> CheckOutcome {
     let fix = fix.map(str::to_owned).into();
-    Outcome { level: Level::Warn, found: found.into(), fix }
+    CheckOutcome { level: CheckLevel::Warn, found: found.into(), fix }
 }
 
-fn fail<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> Outcome {
-    Outcome { level: Level::Fail, ..warn(found, fix) }
+fn fail<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> CheckOutcome {
+    CheckOutcome { level: CheckLevel::Fail, ..warn(found, fix) }
 }
 
 /// Returns the answer, or an outcome that skips the check. Another check reports the failure
 /// itself.
-fn answered<T>(asked: &Asked<T>) -> Result<&T, Outcome> {
+fn answered<T>(asked: &Asked<T>) -> Result<&T, CheckOutcome> {
     match asked {
         Asked::Answered(answer) => Ok(answer),
         Asked::NotAsked(why) => Err(skip(*why)),
@@ -87,16 +87,16 @@ fn answered<T>(asked: &Asked<T>) -> Result<&T, Outcome> {
 }
 
 /// Runs the checks in the order of the table; with `brief` only those of `--brief`.
-pub fn check(facts: &Facts, settings: &Settings, brief: bool) -> Vec<Line> {
+pub fn check(facts: &HostFacts, settings: &Settings, brief: bool) -> Vec<CheckLine> {
     let wanted = CHECKS.iter().filter(|check| !brief || check.in_brief());
     wanted
         .map(|check| {
-            let Outcome { level, found, fix } = if check.needs_a_kernel() && !facts.live {
+            let CheckOutcome { level, found, fix } = if check.needs_a_kernel() && !facts.live {
                 skip("this directory is an image: it has no running kernel")
             } else {
                 (check.run)(facts, settings)
             };
-            Line { id: check.id, level, found, why: check.why, fix }
+            CheckLine { id: check.id, level, found, why: check.why, fix }
         })
         .collect()
 }
@@ -112,10 +112,10 @@ impl Check {
 }
 
 /// Returns 0, or 1 if a line is a warning, or 2 if a line is a failure.
-pub fn exit_status(lines: &[Line]) -> u8 {
+pub fn exit_status(lines: &[CheckLine]) -> u8 {
     match lines.iter().map(|line| line.level).max() {
-        Some(Level::Fail) => 2,
-        Some(Level::Warn) => 1,
+        Some(CheckLevel::Fail) => 2,
+        Some(CheckLevel::Warn) => 1,
         _ => 0,
     }
 }

@@ -3,21 +3,21 @@
 use crate::model::counted::counted;
 use std::path::PathBuf;
 
-use super::{Outcome, fail, ok, skip, warn};
+use super::{CheckOutcome, fail, ok, skip, warn};
 use crate::{
     config::settings::{Grants, Settings, SwapKind},
     decide::{
         guests::{REMEDY, without_overcommitment},
         hook::{
-            ANOTHER_FOLDER, FILE_NAME, NO_HOOK, Unfit, definition, listed, other_version,
+            ANOTHER_FOLDER, FILE_NAME, HookUnfit, NO_HOOK, definition, listed, other_version,
             preferred, unfit,
         },
         kubelet::in_force,
-        provision::Wanted,
-        rivals::{Row, rows},
+        provision::WantedSwap,
+        rivals::{RivalRow, rows},
     },
     model::{
-        check::{Facts, FolderState},
+        check::{FolderState, HostFacts},
         rivals::Who,
         runtime::Runtime,
     },
@@ -33,7 +33,7 @@ const WRITABLE: [&str; 3] = [
 /// The runtimes that put a container's processes into the cgroup that the kubelet names.
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
-fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
+fn hook_wanted(facts: &HostFacts, settings: &Settings) -> bool {
     // While the configuration cannot be read, the agent raises no limit and so installs no hook.
     let Ok(config) = &facts.kubelet else {
         // An agent that has read the configuration before continues with it.
@@ -44,7 +44,7 @@ fn hook_wanted(facts: &Facts, settings: &Settings) -> bool {
     settings.hook.install && grants == Grants::Agent
 }
 
-pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn hooks_folder(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     if !hook_wanted(facts, settings) {
         return skip("no hook is configured (hook.install, grants)");
     }
@@ -96,7 +96,7 @@ pub(super) fn hooks_folder(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn default_runtime(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match (&facts.runtime, &facts.default_runtime) {
         (Ok(Runtime::Crio(_)), Ok(None)) => ok("CRI-O's own default"),
         (Ok(Runtime::Crio(_)), Ok(Some(name))) if RUNTIMES.contains(&&**name) => ok(name.clone()),
@@ -109,7 +109,7 @@ pub(super) fn default_runtime(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn hook_installed(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     if !hook_wanted(facts, settings) {
         return skip("not configured (hook.install, grants)");
     }
@@ -132,7 +132,7 @@ pub(super) fn hook_installed(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn hook_program(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     // The runtime uses an installed definition even if the configuration does not ask for one.
     if facts.hook.definition.is_none() && !hook_wanted(facts, settings) {
         return skip("not configured (hook.install, grants)");
@@ -145,23 +145,23 @@ pub(super) fn hook_program(facts: &Facts, settings: &Settings) -> Outcome {
             None => ok(path.display().to_string()),
         };
     };
-    if let Unfit::Label(_) = unfit {
+    if let HookUnfit::Label(_) = unfit {
         return skip("its label is wrong (hook-label)");
     }
-    if unfit == Unfit::Missing && hook.definition.is_none() && !hook.agent_installed {
+    if unfit == HookUnfit::Missing && hook.definition.is_none() && !hook.agent_installed {
         return skip("the package is not installed");
     }
     // With an unfit hook the runtime starts no container; without the hook, containers start.
     let outcome = fail(unfit.about(path), []).with(unfit.remedy(path));
     match &hook.definition {
         Some(_) => {
-            Outcome { found: format!("no container can start: {}", outcome.found), ..outcome }
+            CheckOutcome { found: format!("no container can start: {}", outcome.found), ..outcome }
         }
         None => outcome,
     }
 }
 
-pub(super) fn foreign_hook(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn foreign_hook(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.hook.foreign[..] {
         [] => ok("none"),
         hooks => {
@@ -176,7 +176,7 @@ pub(super) fn foreign_hook(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn hook_label(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let counts = facts.hook.definition.is_some() || hook_wanted(facts, settings);
     if !counts || facts.hook.program.mode.is_none() {
         return skip("no hook");
@@ -197,7 +197,7 @@ pub(super) fn hook_label(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn daemonset_hook(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn daemonset_hook(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let files = &facts.leftovers.hooks;
     if files.is_empty() {
         return ok("none");
@@ -209,7 +209,7 @@ pub(super) fn daemonset_hook(facts: &Facts, _: &Settings) -> Outcome {
     )
 }
 
-pub(super) fn daemonset_units(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn daemonset_units(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let units = &facts.leftovers.units;
     if units.is_empty() {
         return ok("none");
@@ -224,13 +224,13 @@ pub(super) fn daemonset_units(facts: &Facts, _: &Settings) -> Outcome {
     )
 }
 
-pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn other_swap(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let wanted = facts.node.as_ref().is_ok_and(|node| {
-        Wanted::new(settings.swap.size, node.ram_bytes, node.page_bytes).is_some()
+        WantedSwap::new(settings.swap.size, node.ram_bytes, node.page_bytes).is_some()
     });
     let makes_swap = wanted || settings.swap.kind == SwapKind::Partition;
     let rows = rows(&facts.rivals, settings, makes_swap);
-    let text = rows.iter().map(Row::text).collect::<Vec<_>>().join(". ");
+    let text = rows.iter().map(RivalRow::text).collect::<Vec<_>>().join(". ");
     let contradicts = |who| rows.iter().any(|row| row.who == who && !row.contradicts.is_empty());
     match (contradicts(Who::DaemonSet), contradicts(Who::Autopilot)) {
         (true, _) => warn(
@@ -260,7 +260,7 @@ pub(super) fn other_swap(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn vm_requests(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn vm_requests(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     if facts.guests.is_empty() {
         return skip("the agent knows no VM on this node");
     }

@@ -1,6 +1,6 @@
 //! Checks of the swap: presence, size and place.
 
-use super::{Outcome, fail, ok, skip, warn};
+use super::{CheckOutcome, fail, ok, skip, warn};
 use crate::{
     config::settings::Settings,
     decide::{
@@ -8,19 +8,19 @@ use crate::{
         provision::{is_configured, shortage},
     },
     model::{
-        check::{Asked, Facts, SwapArea},
+        check::{Asked, HostFacts, SwapArea},
         host::NodeMemory,
         swap::human_bytes,
     },
 };
 
 /// Returns true if swap is on, or is configured.
-pub(super) fn is_wanted(facts: &Facts, settings: &Settings) -> bool {
+pub(super) fn is_wanted(facts: &HostFacts, settings: &Settings) -> bool {
     let configured = |node: &NodeMemory| is_configured(&settings.swap, node);
     !facts.swap.areas.is_empty() || facts.node.as_ref().is_ok_and(configured)
 }
 
-pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn size(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let node = match &facts.node {
         Ok(node) => node,
         Err(error) => return fail(error.clone(), []),
@@ -43,7 +43,7 @@ pub(super) fn size(facts: &Facts, settings: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn provisioning(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn provisioning(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.swap.provisioning {
         Asked::NotAsked(why) => skip(*why),
         // The check for a kubelet that refuses swap reports this in more detail.
@@ -58,12 +58,12 @@ pub(super) fn provisioning(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-fn kubelet_refuses(facts: &Facts) -> Option<String> {
+fn kubelet_refuses(facts: &HostFacts) -> Option<String> {
     let config = facts.kubelet.as_ref().ok()?.as_ref()?;
     fails_with_swap(config).or_else(|| unusable(config))
 }
 
-pub(super) fn used(facts: &Facts, settings: &Settings) -> Outcome {
+pub(super) fn used(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let sum = |of: fn(&SwapArea) -> u64| facts.swap.areas.iter().map(of).sum::<u64>();
     let (size, used) = (sum(|area| area.device.size_bytes), sum(|area| area.device.used_bytes));
     if size == 0 {
@@ -82,7 +82,7 @@ pub(super) fn used(facts: &Facts, settings: &Settings) -> Outcome {
     )
 }
 
-pub(super) fn encryption(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn encryption(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let areas = &facts.swap.areas;
     let on_disk: Vec<&SwapArea> = areas.iter().filter(|area| !area.in_ram).collect();
     let (known, unknown): (Vec<&SwapArea>, Vec<&SwapArea>) =
@@ -118,7 +118,7 @@ pub(super) fn encryption(facts: &Facts, _: &Settings) -> Outcome {
     }
 }
 
-pub(super) fn disk(facts: &Facts, _: &Settings) -> Outcome {
+pub(super) fn disk(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let areas = &facts.swap.areas;
     if areas.is_empty() {
         return skip("no swap is on");

@@ -19,7 +19,7 @@ use crate::{
         host::{NodeMemory, SwapDevice},
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, Origin, Sourced, Teller},
         obstacles::{Ancestor, Obstacles},
-        program::{Image, ProgramFacts, SeLinux, Target},
+        program::{Image, ProgramFacts, ProgramTarget, SeLinux},
         protection::{DeviceNumber, Disks, SliceFacts},
         published::{self, Published},
         rivals::{Job, Rival, Who},
@@ -31,7 +31,7 @@ use crate::{
 };
 
 const GIB: u64 = 1 << 30;
-const TARGET: Target = Target { class: 2, data: 1, machine: 62 };
+const TARGET: ProgramTarget = ProgramTarget { class: 2, data: 1, machine: 62 };
 const VDA: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -51,7 +51,7 @@ fn service(active: &str, status: &str) -> UnitFacts {
 }
 
 /// A node without problems, whose swap is on an encrypted partition of its own.
-fn healthy() -> Facts {
+fn healthy() -> HostFacts {
     let slice = SliceFacts {
         unit: "system.slice".into(),
         properties: None,
@@ -60,7 +60,7 @@ fn healthy() -> Facts {
     };
     let both = names(&["cpu", "io", "memory"]);
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    Facts {
+    HostFacts {
         live: true,
         configuration: Ok(()),
         agent: AgentFacts {
@@ -188,31 +188,31 @@ fn settings() -> Settings {
     settings
 }
 
-fn bus(facts: &mut Facts) -> &mut BusFacts {
+fn bus(facts: &mut HostFacts) -> &mut BusFacts {
     match &mut facts.bus {
         Asked::Answered(bus) => bus,
         _ => panic!(),
     }
 }
 
-fn api(facts: &mut Facts) -> &mut ApiFacts {
+fn api(facts: &mut HostFacts) -> &mut ApiFacts {
     match &mut facts.api {
         Asked::Answered(api) => api,
         _ => panic!(),
     }
 }
 
-fn credentials(facts: &mut Facts) -> &mut CredentialFacts {
+fn credentials(facts: &mut HostFacts) -> &mut CredentialFacts {
     api(facts).credentials.as_mut().unwrap()
 }
 
-fn kubelet(facts: &mut Facts) -> &mut KubeletConfig {
+fn kubelet(facts: &mut HostFacts) -> &mut KubeletConfig {
     facts.kubelet.as_mut().unwrap().as_mut().unwrap()
 }
 
 /// Adds a problem to those that the agent has published.
-fn report(facts: &mut Facts, kind: &str, severity: Severity, text: &str) {
-    let problem = published::Problem {
+fn report(facts: &mut HostFacts, kind: &str, severity: Severity, text: &str) {
+    let problem = published::ProblemStatus {
         kind: kind.into(),
         severity,
         text: text.into(),
@@ -232,232 +232,232 @@ fn guest(pod: &str, guest_bytes: u64, request_bytes: u64) -> Guest {
     Guest { pod: pod.into(), guest_bytes, request_bytes }
 }
 
-fn deny(facts: &mut Facts, id: &'static str) {
+fn deny(facts: &mut HostFacts, id: &'static str) {
     api(facts).permissions.insert(id, Ok(Permission::Denied("not yours".into())));
 }
 
-type Change = fn(&mut Facts, &mut Settings);
+type Change = fn(&mut HostFacts, &mut Settings);
 
 /// One change of the healthy node, and the words that its check must report.
 #[rustfmt::skip]
-const CASES: &[(&str, Level, &str, Change)] = &[
-    ("configuration", Level::Fail, "unknown key", |f, _| f.configuration = Err(Wrong { text: "1 problem\n  x: unknown key y".into(), remedy: names(&["wasp-agent check-config"]) })),
-    ("cgroup-v2", Level::Fail, "not mounted", |f, _| f.kernel.controllers = None),
-    ("swap-controller", Level::Fail, "no memory.swap.max", |f, _| f.kernel.swap_control = SwapControl::NotCounted),
-    ("swap-controller", Level::Fail, "no memory controller", |f, _| f.kernel.swap_control = SwapControl::NoMemoryController),
-    ("swap-controller", Level::Skip, "no cgroup", |f, _| f.kernel.swap_control = SwapControl::Unknown),
-    ("controllers-kubepods", Level::Fail, "no memory controller", |f, _| f.kernel.kubepods = Some(("kubepods".into(), names(&["io"])))),
-    ("controllers-kubepods", Level::Fail, "the kernel offers no memory", |f, _| f.kernel.controllers = Some(names(&["io"]))),
-    ("controllers-kubepods", Level::Warn, "no io controller", |f, _| f.kernel.controllers = Some(names(&["memory"]))),
-    ("controllers-kubepods", Level::Skip, "has not started", |f, _| f.kernel.kubepods = None),
-    ("controllers-slices", Level::Fail, "system.slice has no memory", |f, _| f.kernel.slices[0].1 = Some(vec![])),
-    ("controllers-slices", Level::Ok, "io follows", |f, _| f.kernel.slices[0].1 = Some(names(&["memory"]))),
-    ("controllers-slices", Level::Skip, "no cgroup system.slice", |f, _| f.kernel.slices[0].1 = None),
-    ("controllers-slices", Level::Skip, "is empty", |f, _| f.kernel.slices.clear()),
-    ("io-latency", Level::Warn, "CONFIG_BLK_CGROUP_IOLATENCY", |f, _| f.kernel.slices[0].0.io_latency = None),
-    ("io-latency", Level::Skip, "target-ms = 0", |_, s| s.protection.io_latency_target = None),
-    ("io-latency", Level::Skip, "cannot be read", |f, _| { f.kernel.slices.clear(); f.kernel.io_latency = None; }),
-    ("io-latency", Level::Warn, "no io.latency", |f, _| { f.kernel.slices.clear(); f.kernel.io_latency = Some(false); }),
-    ("protection", Level::Warn, "memory.swap.max is max", |f, _| f.kernel.slices[0].0.swap_max = Some(SwapMax::Max)),
-    ("protection", Level::Warn, "has no effect on /dev/vda", |f, _| f.kernel.slices[0].0.io_latency = Some([].into())),
-    ("protection", Level::Ok, "cannot swap", |f, _| f.kernel.slices[0].0.io_latency = None),
-    ("protection", Level::Skip, "when it starts", |f, _| {
+const CASES: &[(&str, CheckLevel, &str, Change)] = &[
+    ("configuration", CheckLevel::Fail, "unknown key", |f, _| f.configuration = Err(Wrong { text: "1 problem\n  x: unknown key y".into(), remedy: names(&["wasp-agent check-config"]) })),
+    ("cgroup-v2", CheckLevel::Fail, "not mounted", |f, _| f.kernel.controllers = None),
+    ("swap-controller", CheckLevel::Fail, "no memory.swap.max", |f, _| f.kernel.swap_control = SwapControl::NotCounted),
+    ("swap-controller", CheckLevel::Fail, "no memory controller", |f, _| f.kernel.swap_control = SwapControl::NoMemoryController),
+    ("swap-controller", CheckLevel::Skip, "no cgroup", |f, _| f.kernel.swap_control = SwapControl::Unknown),
+    ("controllers-kubepods", CheckLevel::Fail, "no memory controller", |f, _| f.kernel.kubepods = Some(("kubepods".into(), names(&["io"])))),
+    ("controllers-kubepods", CheckLevel::Fail, "the kernel offers no memory", |f, _| f.kernel.controllers = Some(names(&["io"]))),
+    ("controllers-kubepods", CheckLevel::Warn, "no io controller", |f, _| f.kernel.controllers = Some(names(&["memory"]))),
+    ("controllers-kubepods", CheckLevel::Skip, "has not started", |f, _| f.kernel.kubepods = None),
+    ("controllers-slices", CheckLevel::Fail, "system.slice has no memory", |f, _| f.kernel.slices[0].1 = Some(vec![])),
+    ("controllers-slices", CheckLevel::Ok, "io follows", |f, _| f.kernel.slices[0].1 = Some(names(&["memory"]))),
+    ("controllers-slices", CheckLevel::Skip, "no cgroup system.slice", |f, _| f.kernel.slices[0].1 = None),
+    ("controllers-slices", CheckLevel::Skip, "is empty", |f, _| f.kernel.slices.clear()),
+    ("io-latency", CheckLevel::Warn, "CONFIG_BLK_CGROUP_IOLATENCY", |f, _| f.kernel.slices[0].0.io_latency = None),
+    ("io-latency", CheckLevel::Skip, "target-ms = 0", |_, s| s.protection.io_latency_target = None),
+    ("io-latency", CheckLevel::Skip, "cannot be read", |f, _| { f.kernel.slices.clear(); f.kernel.io_latency = None; }),
+    ("io-latency", CheckLevel::Warn, "no io.latency", |f, _| { f.kernel.slices.clear(); f.kernel.io_latency = Some(false); }),
+    ("protection", CheckLevel::Warn, "memory.swap.max is max", |f, _| f.kernel.slices[0].0.swap_max = Some(SwapMax::Max)),
+    ("protection", CheckLevel::Warn, "has no effect on /dev/vda", |f, _| f.kernel.slices[0].0.io_latency = Some([].into())),
+    ("protection", CheckLevel::Ok, "cannot swap", |f, _| f.kernel.slices[0].0.io_latency = None),
+    ("protection", CheckLevel::Skip, "when it starts", |f, _| {
         f.kernel.slices[0].0.swap_max = Some(SwapMax::Max);
         bus(f).units.clear();
     }),
-    ("protection", Level::Skip, "no cgroup v2", |f, _| f.kernel.controllers = None),
-    ("psi", Level::Warn, "Operation not supported", |f, _| f.kernel.pressure = Err("Operation not supported".into())),
-    ("memory-pressure", Level::Ok, "process of the pods waited 2 %", |f, _| {
+    ("protection", CheckLevel::Skip, "no cgroup v2", |f, _| f.kernel.controllers = None),
+    ("psi", CheckLevel::Warn, "Operation not supported", |f, _| f.kernel.pressure = Err("Operation not supported".into())),
+    ("memory-pressure", CheckLevel::Ok, "process of the pods waited 2 %", |f, _| {
         f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 });
         f.kernel.pods_pressure = Some(MemoryWaits { some_percent: 2.0, full_percent: 1.0 });
     }),
-    ("memory-pressure", Level::Warn, "process of the pods waited 95 %", |f, _| f.kernel.pods_pressure = Some(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
-    ("memory-pressure", Level::Warn, "waited 95 %, all of them 31 %", |f, _| f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
-    ("zswap", Level::Warn, "compresses pages twice", |f, _| { f.kernel.zswap = Some(true); f.swap.areas[0].device.path = "/dev/zram0".into(); }),
-    ("zswap", Level::Warn, "off, but kernel.zswap = on", |_, s| s.kernel.zswap = Some(true)),
-    ("zswap", Level::Warn, "has no zswap", |f, s| { f.kernel.zswap = None; s.kernel.zswap = Some(true); }),
-    ("zswap", Level::Ok, "the kernel has no zswap", |f, _| f.kernel.zswap = None),
-    ("tmpfs-noswap", Level::Warn, "may swap: 2 of 3", |f, _| { f.kernel.pod_tmpfs = (3, 2); f.swap.areas[0].encrypted = false; }),
-    ("tmpfs-noswap", Level::Ok, "encrypted", |f, _| f.kernel.pod_tmpfs = (3, 2)),
-    ("tmpfs-noswap", Level::Ok, "the kernel supports it", |f, _| f.kernel.pod_tmpfs = (0, 0)),
-    ("tmpfs-noswap", Level::Skip, "Linux 5.14", |f, _| { f.kernel.pod_tmpfs = (0, 0); f.kernel.release = Some("5.14.0-427.el9".into()); }),
-    ("systemd-bus", Level::Fail, "no answer within 5 s", |f, _| f.bus = Asked::Failed("no answer within 5 s".into())),
-    ("systemd-oomd", Level::Warn, "kills pods in -.slice when", |f, _| bus(f).oomd = Some("-.slice")),
-    ("systemd-oomd", Level::Skip, "no answer", |f, _| f.bus = Asked::Failed("x".into())),
-    ("swap", Level::Fail, "has 0 B of swap, but 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
-    ("swap", Level::Warn, "has 8.0 GiB of swap, but 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
-    ("swap", Level::Warn, "none is configured", |f, s| {
+    ("memory-pressure", CheckLevel::Warn, "process of the pods waited 95 %", |f, _| f.kernel.pods_pressure = Some(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
+    ("memory-pressure", CheckLevel::Warn, "waited 95 %, all of them 31 %", |f, _| f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
+    ("zswap", CheckLevel::Warn, "compresses pages twice", |f, _| { f.kernel.zswap = Some(true); f.swap.areas[0].device.path = "/dev/zram0".into(); }),
+    ("zswap", CheckLevel::Warn, "off, but kernel.zswap = on", |_, s| s.kernel.zswap = Some(true)),
+    ("zswap", CheckLevel::Warn, "has no zswap", |f, s| { f.kernel.zswap = None; s.kernel.zswap = Some(true); }),
+    ("zswap", CheckLevel::Ok, "the kernel has no zswap", |f, _| f.kernel.zswap = None),
+    ("tmpfs-noswap", CheckLevel::Warn, "may swap: 2 of 3", |f, _| { f.kernel.pod_tmpfs = (3, 2); f.swap.areas[0].encrypted = false; }),
+    ("tmpfs-noswap", CheckLevel::Ok, "encrypted", |f, _| f.kernel.pod_tmpfs = (3, 2)),
+    ("tmpfs-noswap", CheckLevel::Ok, "the kernel supports it", |f, _| f.kernel.pod_tmpfs = (0, 0)),
+    ("tmpfs-noswap", CheckLevel::Skip, "Linux 5.14", |f, _| { f.kernel.pod_tmpfs = (0, 0); f.kernel.release = Some("5.14.0-427.el9".into()); }),
+    ("systemd-bus", CheckLevel::Fail, "no answer within 5 s", |f, _| f.bus = Asked::Failed("no answer within 5 s".into())),
+    ("systemd-oomd", CheckLevel::Warn, "kills pods in -.slice when", |f, _| bus(f).oomd = Some("-.slice")),
+    ("systemd-oomd", CheckLevel::Skip, "no answer", |f, _| f.bus = Asked::Failed("x".into())),
+    ("swap", CheckLevel::Fail, "has 0 B of swap, but 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
+    ("swap", CheckLevel::Warn, "has 8.0 GiB of swap, but 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
+    ("swap", CheckLevel::Warn, "none is configured", |f, s| {
         f.node.as_mut().unwrap().swap_bytes = 0;
         f.swap.areas.clear();
         s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
-    ("swap", Level::Fail, "cannot read", |f, _| f.node = Err("cannot read /proc/meminfo".into())),
-    ("swap-provisioning", Level::Fail, "would leave", |f, _| f.swap.provisioning = Asked::Failed("a swapfile would leave 1 GiB free".into())),
-    ("swap-provisioning", Level::Warn, "it would switch on", |f, _| f.swap.provisioning = Asked::Answered(vec!["switch on /dev/x".into()])),
-    ("swap-used", Level::Warn, "30.0 GiB of 32.0 GiB used, more than 80 %", |f, _| f.swap.areas[0].device.used_bytes = 30 * GIB),
-    ("swap-used", Level::Skip, "no swap", |f, _| f.swap.areas.clear()),
-    ("swap-encryption", Level::Warn, "/dev/dm-0 is not encrypted", |f, _| f.swap.areas[0].encrypted = false),
-    ("swap-encryption", Level::Ok, "not on a disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
-    ("swap-encryption", Level::Warn, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
-    ("swap-disk", Level::Warn, "is on /dev/vdb, like /var and /var/lib/etcd", |f, _| f.swap.beside = vec![("/var", names(&["/dev/vdb"])), ("/var/lib/etcd", names(&["/dev/vdb"]))]),
-    ("swap-disk", Level::Ok, "on no disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
-    ("swap-disk", Level::Ok, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
-    ("kubelet-config", Level::Fail, "cannot read /etc/x", |f, _| f.kubelet = Err("cannot read /etc/x: y".into())),
-    ("kubelet-config", Level::Fail, "evictionHard memory.available: \"101%\"", |f, _| {
+    ("swap", CheckLevel::Fail, "cannot read", |f, _| f.node = Err("cannot read /proc/meminfo".into())),
+    ("swap-provisioning", CheckLevel::Fail, "would leave", |f, _| f.swap.provisioning = Asked::Failed("a swapfile would leave 1 GiB free".into())),
+    ("swap-provisioning", CheckLevel::Warn, "it would switch on", |f, _| f.swap.provisioning = Asked::Answered(vec!["switch on /dev/x".into()])),
+    ("swap-used", CheckLevel::Warn, "30.0 GiB of 32.0 GiB used, more than 80 %", |f, _| f.swap.areas[0].device.used_bytes = 30 * GIB),
+    ("swap-used", CheckLevel::Skip, "no swap", |f, _| f.swap.areas.clear()),
+    ("swap-encryption", CheckLevel::Warn, "/dev/dm-0 is not encrypted", |f, _| f.swap.areas[0].encrypted = false),
+    ("swap-encryption", CheckLevel::Ok, "not on a disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
+    ("swap-encryption", CheckLevel::Warn, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
+    ("swap-disk", CheckLevel::Warn, "is on /dev/vdb, like /var and /var/lib/etcd", |f, _| f.swap.beside = vec![("/var", names(&["/dev/vdb"])), ("/var/lib/etcd", names(&["/dev/vdb"]))]),
+    ("swap-disk", CheckLevel::Ok, "on no disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
+    ("swap-disk", CheckLevel::Ok, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
+    ("kubelet-config", CheckLevel::Fail, "cannot read /etc/x", |f, _| f.kubelet = Err("cannot read /etc/x: y".into())),
+    ("kubelet-config", CheckLevel::Fail, "evictionHard memory.available: \"101%\"", |f, _| {
         kubelet(f).eviction_hard.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("101%".into()));
     }),
-    ("kubelet-config", Level::Fail, "cgroupsPerQOS is false", |f, _| kubelet(f).cgroups_per_qos.value = false),
-    ("kubelet-config", Level::Warn, "given twice", |f, _| kubelet(f).warnings.push("/etc/x: failSwapOn is given twice".into())),
-    ("kubelet-config", Level::Ok, "flags of the running kubelet (process 7)", |f, _| kubelet(f).told_by = Teller::Process(7)),
-    ("kubelet-fail-swap-on", Level::Fail, "a flag of kubelet.service", |f, _| {
+    ("kubelet-config", CheckLevel::Fail, "cgroupsPerQOS is false", |f, _| kubelet(f).cgroups_per_qos.value = false),
+    ("kubelet-config", CheckLevel::Warn, "given twice", |f, _| kubelet(f).warnings.push("/etc/x: failSwapOn is given twice".into())),
+    ("kubelet-config", CheckLevel::Ok, "flags of the running kubelet (process 7)", |f, _| kubelet(f).told_by = Teller::Process(7)),
+    ("kubelet-fail-swap-on", CheckLevel::Fail, "a flag of kubelet.service", |f, _| {
         kubelet(f).fail_swap_on = Sourced::new(true, Origin::Flag(Teller::Unit("kubelet.service".into())));
     }),
-    ("kubelet-config", Level::Skip, "node.kubelet-config", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-fail-swap-on", Level::Fail, "failSwapOn is true (the default)", |f, _| kubelet(f).fail_swap_on = Sourced::default_value(true)),
-    ("kubelet-fail-swap-on", Level::Warn, "failSwapOn is true", |f, s| {
+    ("kubelet-config", CheckLevel::Skip, "node.kubelet-config", |f, _| f.kubelet = Ok(None)),
+    ("kubelet-fail-swap-on", CheckLevel::Fail, "failSwapOn is true (the default)", |f, _| kubelet(f).fail_swap_on = Sourced::default_value(true)),
+    ("kubelet-fail-swap-on", CheckLevel::Warn, "failSwapOn is true", |f, s| {
         kubelet(f).fail_swap_on.value = true;
         f.swap.areas.clear();
         s.swap.size = SwapSize::Overcommit { percent: 100 };
     }),
-    ("kubelet-fail-swap-on", Level::Skip, "not known", |f, _| f.kubelet = Ok(None)),
-    ("kubelet-swap-behavior", Level::Ok, "NoSwap (the default): the agent sets swap limits", |f, _| kubelet(f).swap_behavior.value = "NoSwap".into()),
-    ("kubelet-swap-behavior", Level::Ok, "LimitedSwap (the default): the kubelet sets swap limits", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
-    ("crio-hooks-folder", Level::Skip, "no hook is configured", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
-    ("crio-hooks-folder", Level::Skip, "no hook is configured", |f, _| (f.kubelet, f.hook.definition) = (Err("cannot read /etc/x".into()), None)),
-    ("kubelet-swap-behavior", Level::Warn, "limits.policy", |f, s| {
+    ("kubelet-fail-swap-on", CheckLevel::Skip, "not known", |f, _| f.kubelet = Ok(None)),
+    ("kubelet-swap-behavior", CheckLevel::Ok, "NoSwap (the default): the agent sets swap limits", |f, _| kubelet(f).swap_behavior.value = "NoSwap".into()),
+    ("kubelet-swap-behavior", CheckLevel::Ok, "LimitedSwap (the default): the kubelet sets swap limits", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("crio-hooks-folder", CheckLevel::Skip, "no hook is configured", |f, _| kubelet(f).swap_behavior.value = "LimitedSwap".into()),
+    ("crio-hooks-folder", CheckLevel::Skip, "no hook is configured", |f, _| (f.kubelet, f.hook.definition) = (Err("cannot read /etc/x".into()), None)),
+    ("kubelet-swap-behavior", CheckLevel::Warn, "limits.policy", |f, s| {
         kubelet(f).swap_behavior.value = "LimitedSwap".into();
         s.grant.policy = Policy::Max;
     }),
-    ("kubelet-swap-behavior", Level::Warn, "the kubelet sets swap limits: ", |f, s| {
+    ("kubelet-swap-behavior", CheckLevel::Warn, "the kubelet sets swap limits: ", |f, s| {
         kubelet(f).swap_behavior.value = "LimitedSwap".into();
         s.grants = Grants::Agent;
     }),
-    ("kubelet-swap-behavior", Level::Fail, "no program sets swap limits: swapBehavior is NoSwap (the default)", |f, s| {
+    ("kubelet-swap-behavior", CheckLevel::Fail, "no program sets swap limits: swapBehavior is NoSwap (the default)", |f, s| {
         kubelet(f).swap_behavior.value = "NoSwap".into();
         s.grants = Grants::Kubelet;
     }),
-    ("watermarks", Level::Warn, "the kubelet evicts below 1.0 GiB", |f, _| { kubelet(f).eviction_soft.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("1Gi".into())); }),
-    ("watermarks", Level::Skip, "zoneinfo", |f, _| f.watermarks = Err("cannot read zoneinfo".into())),
-    ("crio-hooks-folder", Level::Warn, "CRI-O reads /srv/hooks", |f, _| f.runtime = Ok(Runtime::Crio(vec!["/srv/hooks".into()]))),
-    ("crio-hooks-folder", Level::Warn, "/run/containers/oci/hooks.d is missing", |f, _| (f.hook.definition, f.hook.folders) = (None, [("/run/containers/oci/hooks.d".into(), FolderState::Missing)].into())),
-    ("crio-hooks-folder", Level::Warn, "where the agent cannot write", |f, _| (f.hook.definition, f.hook.folders) = (None, [("/run/containers/oci/hooks.d".into(), FolderState::ReadOnly)].into())),
-    ("crio-hooks-folder", Level::Warn, "the agent has installed no hook in /run", |f, _| f.hook.definition = None),
-    ("crio-hooks-folder", Level::Ok, "/run/containers", |f, _| (f.hook.definition, f.hook.published) = (None, false)),
-    ("crio-hooks-folder", Level::Warn, "containerd", |f, _| f.runtime = Ok(Runtime::Containerd)),
-    ("crio-hooks-folder", Level::Warn, "no CRI-O here", |f, _| f.runtime = Ok(Runtime::Unknown)),
-    ("crio-hooks-folder", Level::Fail, "crio.conf: x", |f, _| f.runtime = Err("cannot read crio.conf: x".into())),
-    ("crio-hooks-folder", Level::Skip, "hook.install", |_, s| s.hook.install = false),
-    ("crio-runtime", Level::Warn, "kata: the agent supports only", |f, _| f.default_runtime = Ok(Some("kata".into()))),
-    ("crio-runtime", Level::Ok, "own default", |f, _| f.default_runtime = Ok(None)),
-    ("crio-runtime", Level::Skip, "not known", |f, _| f.runtime = Ok(Runtime::Containerd)),
-    ("hook-installed", Level::Warn, "99-wasp-agent.json is missing", |f, _| f.hook.definition = None),
-    ("hook-installed", Level::Warn, "was changed", |f, _| f.hook.definition.as_mut().unwrap().1.push('x')),
-    ("hook-installed", Level::Skip, "when it starts", |f, _| { f.hook.definition = None; f.hook.published = false; }),
-    ("hook-program", Level::Fail, "no container can start: /usr/bin/wasp-hook is missing", |f, _| f.hook.program.mode = None),
-    ("hook-program", Level::Fail, "not executable", |f, _| f.hook.program.mode = Some(0o644)),
-    ("hook-program", Level::Fail, "/usr is mounted with noexec", |f, _| f.hook.program.noexec = Some("/usr".into())),
-    ("hook-program", Level::Fail, "is another program than wasp-hook", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: None })),
-    ("hook-program", Level::Warn, "has version 9.9.9", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: Some("9.9.9".into()) })),
-    ("hook-program", Level::Fail, "is missing", |f, _| { f.hook.program.mode = None; f.hook.definition = None; }),
-    ("foreign-hook", Level::Fail, "50-swap.json: its program /opt/x sets", |f, _| f.hook.foreign = vec![("/etc/containers/oci/hooks.d/50-swap.json".into(), "its program /opt/x sets swap limits".into())]),
-    ("limits-above-pods", Level::Fail, "memory.swap.max of kubepods.slice is 0", |f, _| f.obstacles.above_pods[0].swap_max = SwapMax::ZERO),
-    ("limits-above-pods", Level::Fail, "above its memory.high", |f, _| f.obstacles.above_pods[0].high = Some((GIB, 2 * GIB))),
-    ("limits-above-pods", Level::Skip, "no cgroup", |f, _| f.obstacles.above_pods.clear()),
-    ("swappiness", Level::Warn, "vm.swappiness is 0", |f, _| f.obstacles.swappiness = Some(0)),
-    ("overcommit-memory", Level::Warn, "vm.overcommit_memory is 2", |f, _| f.obstacles.overcommit_memory = Some(2)),
-    ("swap-devices", Level::Warn, "/dev/dm-0 rotates: a VM", |f, _| f.swap.areas[0].rotating = true),
-    ("swap-devices", Level::Warn, "/dev/sdb rotates and is filled first (priority 100)", |f, _| {
+    ("watermarks", CheckLevel::Warn, "the kubelet evicts below 1.0 GiB", |f, _| { kubelet(f).eviction_soft.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("1Gi".into())); }),
+    ("watermarks", CheckLevel::Skip, "zoneinfo", |f, _| f.watermarks = Err("cannot read zoneinfo".into())),
+    ("crio-hooks-folder", CheckLevel::Warn, "CRI-O reads /srv/hooks", |f, _| f.runtime = Ok(Runtime::Crio(vec!["/srv/hooks".into()]))),
+    ("crio-hooks-folder", CheckLevel::Warn, "/run/containers/oci/hooks.d is missing", |f, _| (f.hook.definition, f.hook.folders) = (None, [("/run/containers/oci/hooks.d".into(), FolderState::Missing)].into())),
+    ("crio-hooks-folder", CheckLevel::Warn, "where the agent cannot write", |f, _| (f.hook.definition, f.hook.folders) = (None, [("/run/containers/oci/hooks.d".into(), FolderState::ReadOnly)].into())),
+    ("crio-hooks-folder", CheckLevel::Warn, "the agent has installed no hook in /run", |f, _| f.hook.definition = None),
+    ("crio-hooks-folder", CheckLevel::Ok, "/run/containers", |f, _| (f.hook.definition, f.hook.published) = (None, false)),
+    ("crio-hooks-folder", CheckLevel::Warn, "containerd", |f, _| f.runtime = Ok(Runtime::Containerd)),
+    ("crio-hooks-folder", CheckLevel::Warn, "no CRI-O here", |f, _| f.runtime = Ok(Runtime::Unknown)),
+    ("crio-hooks-folder", CheckLevel::Fail, "crio.conf: x", |f, _| f.runtime = Err("cannot read crio.conf: x".into())),
+    ("crio-hooks-folder", CheckLevel::Skip, "hook.install", |_, s| s.hook.install = false),
+    ("crio-runtime", CheckLevel::Warn, "kata: the agent supports only", |f, _| f.default_runtime = Ok(Some("kata".into()))),
+    ("crio-runtime", CheckLevel::Ok, "own default", |f, _| f.default_runtime = Ok(None)),
+    ("crio-runtime", CheckLevel::Skip, "not known", |f, _| f.runtime = Ok(Runtime::Containerd)),
+    ("hook-installed", CheckLevel::Warn, "99-wasp-agent.json is missing", |f, _| f.hook.definition = None),
+    ("hook-installed", CheckLevel::Warn, "was changed", |f, _| f.hook.definition.as_mut().unwrap().1.push('x')),
+    ("hook-installed", CheckLevel::Skip, "when it starts", |f, _| { f.hook.definition = None; f.hook.published = false; }),
+    ("hook-program", CheckLevel::Fail, "no container can start: /usr/bin/wasp-hook is missing", |f, _| f.hook.program.mode = None),
+    ("hook-program", CheckLevel::Fail, "not executable", |f, _| f.hook.program.mode = Some(0o644)),
+    ("hook-program", CheckLevel::Fail, "/usr is mounted with noexec", |f, _| f.hook.program.noexec = Some("/usr".into())),
+    ("hook-program", CheckLevel::Fail, "is another program than wasp-hook", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: None })),
+    ("hook-program", CheckLevel::Warn, "has version 9.9.9", |f, _| f.hook.program.image = Ok(Image { target: TARGET, version: Some("9.9.9".into()) })),
+    ("hook-program", CheckLevel::Fail, "is missing", |f, _| { f.hook.program.mode = None; f.hook.definition = None; }),
+    ("foreign-hook", CheckLevel::Fail, "50-swap.json: its program /opt/x sets", |f, _| f.hook.foreign = vec![("/etc/containers/oci/hooks.d/50-swap.json".into(), "its program /opt/x sets swap limits".into())]),
+    ("limits-above-pods", CheckLevel::Fail, "memory.swap.max of kubepods.slice is 0", |f, _| f.obstacles.above_pods[0].swap_max = SwapMax::ZERO),
+    ("limits-above-pods", CheckLevel::Fail, "above its memory.high", |f, _| f.obstacles.above_pods[0].high = Some((GIB, 2 * GIB))),
+    ("limits-above-pods", CheckLevel::Skip, "no cgroup", |f, _| f.obstacles.above_pods.clear()),
+    ("swappiness", CheckLevel::Warn, "vm.swappiness is 0", |f, _| f.obstacles.swappiness = Some(0)),
+    ("overcommit-memory", CheckLevel::Warn, "vm.overcommit_memory is 2", |f, _| f.obstacles.overcommit_memory = Some(2)),
+    ("swap-devices", CheckLevel::Warn, "/dev/dm-0 rotates: a VM", |f, _| f.swap.areas[0].rotating = true),
+    ("swap-devices", CheckLevel::Warn, "/dev/sdb rotates and is filled first (priority 100)", |f, _| {
         let mut slow = f.swap.areas[0].clone();
         (slow.device.path, slow.device.priority, slow.rotating) = ("/dev/sdb".into(), 100, true);
         f.swap.areas.push(slow);
     }),
-    ("swap-devices", Level::Warn, "/dev/zram0 is full", |f, _| {
+    ("swap-devices", CheckLevel::Warn, "/dev/zram0 is full", |f, _| {
         let mut zram = f.swap.areas[0].clone();
         (zram.device.path, zram.device.priority, zram.device.used_bytes) = ("/dev/zram0".into(), 100, 32 * GIB);
         f.swap.areas.push(zram);
     }),
-    ("agent-service", Level::Fail, "is masked", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { load: "masked".into(), ..service("inactive", "") }); }),
-    ("agent-service", Level::Fail, "ends again and again (exit-code): 12 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { sub: "auto-restart".into(), result: "exit-code".into(), restarts: 12, ..service("activating", "") }); }),
-    ("agent-service", Level::Fail, "ends again and again: 4 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { restarts: 4, ..service("active", "") }); }),
-    ("agent-service", Level::Warn, "the next boot does not start it", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { file: "disabled".into(), ..service("active", "x") }); }),
-    ("agent-problems", Level::Fail, "1 limit that another writer", |f, _| report(f, "contended", Severity::Fail, "1 limit that another writer keeps changing (default/vm-7)")),
-    ("agent-problems", Level::Ok, "1 container still above", |f, _| report(f, "above-grant", Severity::Note, "1 container still above its grant")),
-    ("agent-problems", Level::Ok, "none", |f, _| {
+    ("agent-service", CheckLevel::Fail, "is masked", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { load: "masked".into(), ..service("inactive", "") }); }),
+    ("agent-service", CheckLevel::Fail, "ends again and again (exit-code): 12 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { sub: "auto-restart".into(), result: "exit-code".into(), restarts: 12, ..service("activating", "") }); }),
+    ("agent-service", CheckLevel::Fail, "ends again and again: 4 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { restarts: 4, ..service("active", "") }); }),
+    ("agent-service", CheckLevel::Warn, "the next boot does not start it", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { file: "disabled".into(), ..service("active", "x") }); }),
+    ("agent-problems", CheckLevel::Fail, "1 limit that another writer", |f, _| report(f, "contended", Severity::Fail, "1 limit that another writer keeps changing (default/vm-7)")),
+    ("agent-problems", CheckLevel::Ok, "1 container still above", |f, _| report(f, "above-grant", Severity::Note, "1 container still above its grant")),
+    ("agent-problems", CheckLevel::Ok, "none", |f, _| {
         report(f, "swappiness", Severity::Warn, "vm.swappiness is 0");
         f.obstacles.swappiness = Some(0);
     }),
-    ("agent-problems", Level::Fail, "has published nothing for 4000 s", |f, _| f.agent.age = Some(Duration::from_secs(4000))),
-    ("agent-problems", Level::Skip, "is not running", |f, _| f.agent.running = false),
-    ("agent-settings", Level::Fail, "eviction.mode: \"off\" on disk, \"enforce\" in effect", |f, _| f.agent.differs = vec![("eviction.mode".into(), "\"off\"".into(), "\"enforce\"".into())]),
-    ("run-space", Level::Fail, "/run is full", |f, _| f.agent.run = Some(Space { free_bytes: 0, free_files: 10_000, read_only: false })),
-    ("run-space", Level::Fail, "no free inode", |f, _| f.agent.run = Some(Space { free_bytes: GIB, free_files: 0, read_only: false })),
-    ("configuration", Level::Warn, "90-x.conf: its name does not end", |f, _| f.agent.not_read = vec!["/etc/wasp-agent/config.d/90-x.conf".into()]),
-    ("hook-program", Level::Skip, "not installed", |f, _| {
+    ("agent-problems", CheckLevel::Fail, "has published nothing for 4000 s", |f, _| f.agent.age = Some(Duration::from_secs(4000))),
+    ("agent-problems", CheckLevel::Skip, "is not running", |f, _| f.agent.running = false),
+    ("agent-settings", CheckLevel::Fail, "eviction.mode: \"off\" on disk, \"enforce\" in effect", |f, _| f.agent.differs = vec![("eviction.mode".into(), "\"off\"".into(), "\"enforce\"".into())]),
+    ("run-space", CheckLevel::Fail, "/run is full", |f, _| f.agent.run = Some(Space { free_bytes: 0, free_files: 10_000, read_only: false })),
+    ("run-space", CheckLevel::Fail, "no free inode", |f, _| f.agent.run = Some(Space { free_bytes: GIB, free_files: 0, read_only: false })),
+    ("configuration", CheckLevel::Warn, "90-x.conf: its name does not end", |f, _| f.agent.not_read = vec!["/etc/wasp-agent/config.d/90-x.conf".into()]),
+    ("hook-program", CheckLevel::Skip, "not installed", |f, _| {
         f.hook.program.mode = None;
         f.hook.definition = None;
         f.hook.agent_installed = false;
     }),
-    ("hook-label", Level::Fail, "user_home_t:s0, which CRI-O may not run", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: true, label: Some("unconfined_u:object_r:user_home_t:s0".into()) })),
-    ("hook-label", Level::Warn, "no label", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: false, label: None })),
-    ("hook-label", Level::Skip, "no SELinux", |f, _| f.hook.program.selinux = None),
-    ("daemonset-hook", Level::Fail, "/opt/oci-hook-swap.sh, which removes", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
-    ("other-swap", Level::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
-    ("other-swap", Level::Ok, "virt-platform-autopilot is on this node", |f, s| {
+    ("hook-label", CheckLevel::Fail, "user_home_t:s0, which CRI-O may not run", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: true, label: Some("unconfined_u:object_r:user_home_t:s0".into()) })),
+    ("hook-label", CheckLevel::Warn, "no label", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: false, label: None })),
+    ("hook-label", CheckLevel::Skip, "no SELinux", |f, _| f.hook.program.selinux = None),
+    ("daemonset-hook", CheckLevel::Fail, "/opt/oci-hook-swap.sh, which removes", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
+    ("other-swap", CheckLevel::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
+    ("other-swap", CheckLevel::Ok, "virt-platform-autopilot is on this node", |f, s| {
         f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is beside ours")];
         s.swap.beside_others = true;
     }),
-    ("other-swap", Level::Ok, "kept: slices; added by the agent: io.latency", |f, _| f.rivals = vec![rival("x", Job::Slices, "gives kubepods.slice a weight")]),
-    ("other-swap", Level::Warn, "set protection.io-latency-target-ms = 5", |f, _| f.rivals = vec![rival("/run/systemd/system/system.slice.d/20-io-latency.conf", Job::Slices, "sets targets")]),
-    ("other-swap", Level::Warn, "the DaemonSet wasp-agent is on this node; contradicts: sets limits (/var/log/pods/x)", |f, _| f.rivals = vec![rival("/var/log/pods/x", Job::Limits, "sets limits")]),
-    ("other-swap", Level::Ok, "would deploy the DaemonSet", |f, _| f.openshift_virtualization = true),
-    ("vm-requests", Level::Warn, "1 of 2 VMs: the request is all of the guest's memory, so there is no overcommit: vms/b", |f, _| f.guests.push(guest("vms/b", 4 * GIB, 5 * GIB))),
-    ("vm-requests", Level::Skip, "no VM", |f, _| f.guests.clear()),
-    ("daemonset-units", Level::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
-    ("daemonset-taint", Level::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
-    ("kubeconfig", Level::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),
-    ("certificate", Level::Fail, "expired 3 h ago", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now - Duration::from_secs(3 * 3600 + 5)); }),
-    ("kubeconfig", Level::Fail, "node.name = \"node-a\", but the certificate is for node b", |f, _| credentials(f).certificate_name = Some("b".into())),
-    ("certificate", Level::Fail, "this node's clock is wrong", |f, _| { let c = credentials(f); c.certificate_begins = Some(c.now + Duration::from_secs(1)); }),
-    ("certificate", Level::Warn, "expires in 50 min", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now + Duration::from_secs(3000)); }),
-    ("certificate", Level::Ok, "no client certificate", |f, _| credentials(f).certificate_expires = None),
-    ("api-server", Level::Fail, "https://api:6443/: no answer within 5 s", |f, _| api(f).permissions.values_mut().for_each(|p| *p = Err("no answer within 5 s".into()))),
-    ("api-server", Level::Warn, "does not answer every request", |f, _| { api(f).permissions.insert("may-create-events", Err("429".into())); }),
-    ("api-server", Level::Skip, "no credentials", |f, _| api(f).credentials = Err("x".into())),
-    ("may-list-pods", Level::Fail, "system:node:node-a may not do it: not yours", |f, _| deny(f, "may-list-pods")),
-    ("may-list-pods", Level::Skip, "429", |f, _| { api(f).permissions.insert("may-list-pods", Err("429".into())); }),
-    ("may-watch-pods", Level::Fail, "may not do it", |f, _| deny(f, "may-watch-pods")),
-    ("may-evict-pods", Level::Warn, "may not do it", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Observe; }),
-    ("may-evict-pods", Level::Fail, "may not do it", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Enforce; }),
-    ("may-evict-pods", Level::Skip, "off", |_, s| s.eviction.mode = EvictionMode::Off),
-    ("may-delete-pods", Level::Warn, "may not do it", |f, _| deny(f, "may-delete-pods")),
-    ("may-delete-pods", Level::Skip, "last-resort", |_, s| s.eviction.last_resort = None),
-    ("may-get-node", Level::Warn, "may not do it", |f, _| deny(f, "may-get-node")),
-    ("may-patch-node", Level::Warn, "may not do it", |f, _| deny(f, "may-patch-node")),
-    ("may-patch-node", Level::Skip, "neither", |_, s| s.eviction.guard = SchedulingGuard::Condition),
-    ("may-patch-node", Level::Ok, "by eviction.guard-kubeconfig", |f, s| {
+    ("other-swap", CheckLevel::Ok, "kept: slices; added by the agent: io.latency", |f, _| f.rivals = vec![rival("x", Job::Slices, "gives kubepods.slice a weight")]),
+    ("other-swap", CheckLevel::Warn, "set protection.io-latency-target-ms = 5", |f, _| f.rivals = vec![rival("/run/systemd/system/system.slice.d/20-io-latency.conf", Job::Slices, "sets targets")]),
+    ("other-swap", CheckLevel::Warn, "the DaemonSet wasp-agent is on this node; contradicts: sets limits (/var/log/pods/x)", |f, _| f.rivals = vec![rival("/var/log/pods/x", Job::Limits, "sets limits")]),
+    ("other-swap", CheckLevel::Ok, "would deploy the DaemonSet", |f, _| f.openshift_virtualization = true),
+    ("vm-requests", CheckLevel::Warn, "1 of 2 VMs: the request is all of the guest's memory, so there is no overcommit: vms/b", |f, _| f.guests.push(guest("vms/b", 4 * GIB, 5 * GIB))),
+    ("vm-requests", CheckLevel::Skip, "no VM", |f, _| f.guests.clear()),
+    ("daemonset-units", CheckLevel::Warn, "swap-provision.service", |f, _| f.leftovers.units = vec!["/etc/systemd/system/swap-provision.service".into()]),
+    ("daemonset-taint", CheckLevel::Warn, "waspEvictionTaint on node-a", |f, _| api(f).taints = Ok(names(&["waspEvictionTaint"]))),
+    ("kubeconfig", CheckLevel::Fail, "no kubeconfig", |f, _| api(f).credentials = Err("no kubeconfig of the kubelet".into())),
+    ("certificate", CheckLevel::Fail, "expired 3 h ago", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now - Duration::from_secs(3 * 3600 + 5)); }),
+    ("kubeconfig", CheckLevel::Fail, "node.name = \"node-a\", but the certificate is for node b", |f, _| credentials(f).certificate_name = Some("b".into())),
+    ("certificate", CheckLevel::Fail, "this node's clock is wrong", |f, _| { let c = credentials(f); c.certificate_begins = Some(c.now + Duration::from_secs(1)); }),
+    ("certificate", CheckLevel::Warn, "expires in 50 min", |f, _| { let c = credentials(f); c.certificate_expires = Some(c.now + Duration::from_secs(3000)); }),
+    ("certificate", CheckLevel::Ok, "no client certificate", |f, _| credentials(f).certificate_expires = None),
+    ("api-server", CheckLevel::Fail, "https://api:6443/: no answer within 5 s", |f, _| api(f).permissions.values_mut().for_each(|p| *p = Err("no answer within 5 s".into()))),
+    ("api-server", CheckLevel::Warn, "does not answer every request", |f, _| { api(f).permissions.insert("may-create-events", Err("429".into())); }),
+    ("api-server", CheckLevel::Skip, "no credentials", |f, _| api(f).credentials = Err("x".into())),
+    ("may-list-pods", CheckLevel::Fail, "system:node:node-a may not do it: not yours", |f, _| deny(f, "may-list-pods")),
+    ("may-list-pods", CheckLevel::Skip, "429", |f, _| { api(f).permissions.insert("may-list-pods", Err("429".into())); }),
+    ("may-watch-pods", CheckLevel::Fail, "may not do it", |f, _| deny(f, "may-watch-pods")),
+    ("may-evict-pods", CheckLevel::Warn, "may not do it", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Observe; }),
+    ("may-evict-pods", CheckLevel::Fail, "may not do it", |f, s| { deny(f, "may-evict-pods"); s.eviction.mode = EvictionMode::Enforce; }),
+    ("may-evict-pods", CheckLevel::Skip, "off", |_, s| s.eviction.mode = EvictionMode::Off),
+    ("may-delete-pods", CheckLevel::Warn, "may not do it", |f, _| deny(f, "may-delete-pods")),
+    ("may-delete-pods", CheckLevel::Skip, "last-resort", |_, s| s.eviction.last_resort = None),
+    ("may-get-node", CheckLevel::Warn, "may not do it", |f, _| deny(f, "may-get-node")),
+    ("may-patch-node", CheckLevel::Warn, "may not do it", |f, _| deny(f, "may-patch-node")),
+    ("may-patch-node", CheckLevel::Skip, "neither", |_, s| s.eviction.guard = SchedulingGuard::Condition),
+    ("may-patch-node", CheckLevel::Ok, "by eviction.guard-kubeconfig", |f, s| {
         s.eviction.guard = SchedulingGuard::Taint;
         api(f).guard = Some(Ok(Permission::Allowed));
     }),
-    ("may-patch-node", Level::Warn, "guard-kubeconfig may not do it", |f, s| {
+    ("may-patch-node", CheckLevel::Warn, "guard-kubeconfig may not do it", |f, s| {
         s.eviction.guard = SchedulingGuard::Taint;
         api(f).guard = Some(Ok(Permission::Denied("no".into())));
     }),
-    ("may-patch-node", Level::Warn, "no kubeconfig", |f, s| {
+    ("may-patch-node", CheckLevel::Warn, "no kubeconfig", |f, s| {
         s.eviction.guard = SchedulingGuard::Taint;
         api(f).guard = Some(Err("no kubeconfig".into()));
     }),
-    ("may-patch-node-status", Level::Skip, "none", |_, s| s.eviction.guard = SchedulingGuard::None),
-    ("daemonset-taint", Level::Skip, "the agent's own", |f, s| {
+    ("may-patch-node-status", CheckLevel::Skip, "none", |_, s| s.eviction.guard = SchedulingGuard::None),
+    ("daemonset-taint", CheckLevel::Skip, "the agent's own", |f, s| {
         api(f).taints = Ok(names(&["waspEvictionTaint"]));
         s.eviction.guard = SchedulingGuard::Taint;
     }),
-    ("may-patch-node-status", Level::Warn, "may not do it", |f, _| deny(f, "may-patch-node-status")),
-    ("may-create-events", Level::Warn, "may not do it", |f, _| deny(f, "may-create-events")),
-    ("agent-service", Level::Fail, "failed: x", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
-    ("agent-service", Level::Fail, "failed", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "")); }),
-    ("agent-service", Level::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-agent.service", service("inactive", "")); }),
-    ("swap-service", Level::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-swap.service", service("inactive", "")); }),
-    ("swap-service", Level::Skip, "not installed", |f, _| { bus(f).units.insert("wasp-swap.service", UnitFacts { load: "not-found".into(), ..UnitFacts::default() }); }),
+    ("may-patch-node-status", CheckLevel::Warn, "may not do it", |f, _| deny(f, "may-patch-node-status")),
+    ("may-create-events", CheckLevel::Warn, "may not do it", |f, _| deny(f, "may-create-events")),
+    ("agent-service", CheckLevel::Fail, "failed: x", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "x")); }),
+    ("agent-service", CheckLevel::Fail, "failed", |f, _| { bus(f).units.insert("wasp-agent.service", service("failed", "")); }),
+    ("agent-service", CheckLevel::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-agent.service", service("inactive", "")); }),
+    ("swap-service", CheckLevel::Warn, "inactive", |f, _| { bus(f).units.insert("wasp-swap.service", service("inactive", "")); }),
+    ("swap-service", CheckLevel::Skip, "not installed", |f, _| { bus(f).units.insert("wasp-swap.service", UnitFacts { load: "not-found".into(), ..UnitFacts::default() }); }),
 ];
 
 #[test]
@@ -465,7 +465,7 @@ fn a_healthy_node_is_well_in_every_respect() {
     let lines = check(&healthy(), &settings(), false);
     let ids: Vec<&str> = lines.iter().map(|line| line.id).collect();
     assert_eq!(ids, CHECKS.iter().map(|check| check.id).collect::<Vec<_>>());
-    let other: Vec<_> = lines.iter().filter(|line| line.level != Level::Ok).collect();
+    let other: Vec<_> = lines.iter().filter(|line| line.level != CheckLevel::Ok).collect();
     assert!(other.is_empty(), "{other:#?}");
     assert_eq!(exit_status(&lines), 0);
 }
@@ -479,14 +479,14 @@ fn each_check_says_what_it_finds() {
         let line = lines.iter().find(|line| line.id == *id).unwrap();
         assert_eq!(line.level, *level, "{line:#?}");
         assert!(line.found.contains(text), "{text} is not in {line:#?}");
-        let fixes = *level >= Level::Warn && !text.starts_with("cannot read");
+        let fixes = *level >= CheckLevel::Warn && !text.starts_with("cannot read");
         assert!(!fixes || !line.fix.is_empty(), "nothing fixes {line:#?}");
-        assert!(line.fix.is_empty() || *level >= Level::Warn, "{line:#?}");
+        assert!(line.fix.is_empty() || *level >= CheckLevel::Warn, "{line:#?}");
         assert!(
             exit_status(&lines)
                 >= match level {
-                    Level::Fail => 2,
-                    Level::Warn => 1,
+                    CheckLevel::Fail => 2,
+                    CheckLevel::Warn => 1,
                     _ => 0,
                 }
         );
@@ -495,7 +495,7 @@ fn each_check_says_what_it_finds() {
 
 #[test]
 fn each_check_is_made_to_complain_once() {
-    let complaining = CASES.iter().filter(|(_, level, ..)| *level >= Level::Warn).map(|c| c.0);
+    let complaining = CASES.iter().filter(|(_, level, ..)| *level >= CheckLevel::Warn).map(|c| c.0);
     let complaining: BTreeSet<&str> = complaining.collect();
     assert_eq!(complaining, CHECKS.iter().map(|check| check.id).collect());
 }
@@ -557,7 +557,7 @@ fn brief_asks_nobody_and_leaves_out_what_the_agent_sees_to() {
     facts.api = Asked::NotAsked("no");
     facts.swap.provisioning = Asked::NotAsked("no");
     let lines = check(&facts, &settings(), true);
-    assert!(lines.iter().all(|line| line.level == Level::Ok), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.level == CheckLevel::Ok), "{lines:#?}");
     assert!(lines.len() > 15 && lines.iter().all(|line| line.id != "hook-installed"));
 }
 
@@ -568,6 +568,9 @@ fn of_a_folder_only_files_are_judged() {
     facts.kernel.controllers = None;
     let lines = check(&facts, &settings(), false);
     let level = |id: &str| lines.iter().find(|line| line.id == id).unwrap().level;
-    assert_eq!((level("cgroup-v2"), level("kubelet-fail-swap-on")), (Level::Skip, Level::Ok));
+    assert_eq!(
+        (level("cgroup-v2"), level("kubelet-fail-swap-on")),
+        (CheckLevel::Skip, CheckLevel::Ok)
+    );
     assert_eq!(exit_status(&lines), 0);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The result of one eviction request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum EvictionAnswer {
     /// 201: the pod will stop.
     Accepted,
     /// KubeVirt migrates the VM; its launcher pod ends afterwards.
@@ -34,7 +34,7 @@ pub enum Answer {
 crate::vocabulary! {
     /// The result of a pod's eviction: an [`Answer`] without its details, or `observed` if the
     /// agent sent no request.
-    pub enum Outcome {
+    pub enum EvictionOutcome {
         Accepted = "accepted",
         Migrating = "migrating",
         Budget = "budget",
@@ -50,20 +50,20 @@ crate::vocabulary! {
     }
 }
 
-impl Answer {
+impl EvictionAnswer {
     /// The answer without its details.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> EvictionOutcome {
         match self {
-            Self::Accepted => Outcome::Accepted,
-            Self::Migrating { .. } => Outcome::Migrating,
-            Self::Budget { .. } => Outcome::Budget,
-            Self::Unwilling { .. } => Outcome::Unwilling,
-            Self::Gone => Outcome::Gone,
-            Self::Refused { .. } => Outcome::Refused,
-            Self::Busy { .. } => Outcome::Busy,
-            Self::Unreachable { .. } => Outcome::Unreachable,
-            Self::Unknown { .. } => Outcome::Unknown,
-            Self::Withdrawn { .. } => Outcome::Withdrawn,
+            Self::Accepted => EvictionOutcome::Accepted,
+            Self::Migrating { .. } => EvictionOutcome::Migrating,
+            Self::Budget { .. } => EvictionOutcome::Budget,
+            Self::Unwilling { .. } => EvictionOutcome::Unwilling,
+            Self::Gone => EvictionOutcome::Gone,
+            Self::Refused { .. } => EvictionOutcome::Refused,
+            Self::Busy { .. } => EvictionOutcome::Busy,
+            Self::Unreachable { .. } => EvictionOutcome::Unreachable,
+            Self::Unknown { .. } => EvictionOutcome::Unknown,
+            Self::Withdrawn { .. } => EvictionOutcome::Withdrawn,
         }
     }
 
@@ -117,7 +117,7 @@ const FAILED_MARKING: &str = "kubevirt failed marking the vmi for eviction";
 ///
 /// Uses typed fields first (code, causes, Retry-After), and the text only if nothing else
 /// distinguishes the cases.
-pub fn classify(refusal: &Refusal, launcher: bool) -> Answer {
+pub fn classify(refusal: &Refusal, launcher: bool) -> EvictionAnswer {
     let retry_after = refusal.retry_after;
     let text = match refusal.code {
         0 => refusal.message.clone(),
@@ -133,37 +133,37 @@ pub fn classify(refusal: &Refusal, launcher: bool) -> Answer {
                 // the request.
                 let text = format!("{text} ({cause})");
                 return match of_kubevirt {
-                    true => Answer::Migrating { text },
-                    false => Answer::Budget { retry_after, text },
+                    true => EvictionAnswer::Migrating { text },
+                    false => EvictionAnswer::Budget { retry_after, text },
                 };
             }
             if EVACUATES.iter().any(|words| contains(words)) {
-                return Answer::Migrating { text };
+                return EvictionAnswer::Migrating { text };
             }
             if STAYS.iter().any(|words| contains(words)) {
-                return Answer::Unwilling { text };
+                return EvictionAnswer::Unwilling { text };
             }
             match contains(WEBHOOK) && !contains(FAILED_MARKING) {
-                true => Answer::Refused { text },
-                false => Answer::Busy { retry_after, text },
+                true => EvictionAnswer::Refused { text },
+                false => EvictionAnswer::Busy { retry_after, text },
             }
         }
-        404 => Answer::Gone,
+        404 => EvictionAnswer::Gone,
         // A node gets this answer for a pod that has just been deleted.
-        403 if contains("no relationship found between node") => Answer::Gone,
-        409 if contains("UID in precondition") => Answer::Gone,
+        403 if contains("no relationship found between node") => EvictionAnswer::Gone,
+        409 if contains("UID in precondition") => EvictionAnswer::Gone,
         // Another client changed the pod meanwhile, API Priority and Fairness refused, or the
         // server shuts down.
-        409 => Answer::Busy { retry_after, text },
-        401 => Answer::Unreachable { text },
+        409 => EvictionAnswer::Busy { retry_after, text },
+        401 => EvictionAnswer::Unreachable { text },
         // The API server refuses a pod for as long as it has several budgets. A VM's webhook
         // answers before that.
         500 if contains("more than one PodDisruptionBudget") && !launcher => {
-            Answer::Refused { text }
+            EvictionAnswer::Refused { text }
         }
         // The server may carry out a request that it has begun, whatever it answers.
-        408 | 500..=599 => Answer::Unknown { text },
-        _ => Answer::Refused { text },
+        408 | 500..=599 => EvictionAnswer::Unknown { text },
+        _ => EvictionAnswer::Refused { text },
     }
 }
 

@@ -47,7 +47,7 @@ fn kubevirts_own_budget_tells_of_a_migration_and_no_other_does() {
     assert_eq!(classify(&kubevirt, false).outcome().word(), "budget", "no VM");
     assert_eq!(classify(&by_budget("web", None), true).outcome().word(), "budget");
     let answer = classify(&by_budget("web", Some(10)), false);
-    let Answer::Budget { retry_after, text } = answer else { panic!("{answer:?}") };
+    let EvictionAnswer::Budget { retry_after, text } = answer else { panic!("{answer:?}") };
     assert_eq!(retry_after, Some(Duration::from_secs(10)));
     assert!(text.contains("The disruption budget web"), "{text}");
 }
@@ -58,7 +58,7 @@ fn overload_and_errors_are_the_servers_trouble() {
         retry_after: Some(Duration::from_secs(1)),
         ..refusal(429, "Too many requests, please try again later.")
     };
-    let Answer::Busy { retry_after, .. } = classify(&overloaded, true) else { panic!() };
+    let EvictionAnswer::Busy { retry_after, .. } = classify(&overloaded, true) else { panic!() };
     assert_eq!(retry_after, Some(Duration::from_secs(1)));
     assert_eq!(classify(&refusal(429, ""), false).outcome().word(), "busy", "no cause, no blame");
     for code in [408, 500, 502, 503, 504] {
@@ -76,13 +76,16 @@ fn overload_and_errors_are_the_servers_trouble() {
 
 #[test]
 fn the_pods_own_refusals_and_its_absence() {
-    assert_eq!(classify(&refusal(404, "pods \"x\" not found"), false), Answer::Gone);
+    assert_eq!(classify(&refusal(404, "pods \"x\" not found"), false), EvictionAnswer::Gone);
     let gone = "pods \"x\" is forbidden: User \"system:node:node-a\" cannot create: no relationship \
                 found between node 'node-a' and this object";
-    assert_eq!(classify(&refusal(403, gone), false), Answer::Gone);
+    assert_eq!(classify(&refusal(403, gone), false), EvictionAnswer::Gone);
     let other = "Precondition failed: UID in precondition: a, UID in object meta: b";
-    assert_eq!(classify(&refusal(409, other), false), Answer::Gone);
-    assert_eq!(classify(&refusal(403, "no"), false), Answer::Refused { text: "403 no".into() });
+    assert_eq!(classify(&refusal(409, other), false), EvictionAnswer::Gone);
+    assert_eq!(
+        classify(&refusal(403, "no"), false),
+        EvictionAnswer::Refused { text: "403 no".into() }
+    );
     let custom = "admission webhook \"policy.example\" denied the request: not on Fridays";
     assert_eq!(classify(&refusal(429, custom), false).outcome().word(), "refused");
 }

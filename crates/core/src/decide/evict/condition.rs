@@ -19,20 +19,20 @@ pub const HEARTBEAT: Range<u32> = 240..300;
 
 /// As `NodeCondition.status` spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Status {
+pub enum ConditionValue {
     True,
     False,
     Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    pub status: Status,
+pub struct SwapCondition {
+    pub status: ConditionValue,
     pub reason: &'static str,
     pub message: String,
 }
 
-impl Condition {
+impl SwapCondition {
     /// Returns true if the status or the reason differs from `sent`. Changed figures alone are not
     /// news.
     pub fn is_news_after(&self, sent: &Self) -> bool {
@@ -65,14 +65,18 @@ impl Pressed {
         readings: &[Reading],
         transition: Duration,
         now: Monotonic,
-    ) -> Condition {
+    ) -> SwapCondition {
         let active: Vec<&Reading> = readings.iter().filter(|reading| reading.active).collect();
         if let Some(first) = active.first() {
             let reason = first.signal.reason();
             self.0 = Some((now, reason));
             let texts: Vec<String> =
                 active.iter().map(|r| format!("{}: {}", r.signal, r.text)).collect();
-            return Condition { status: Status::True, reason, message: texts.join("; ") };
+            return SwapCondition {
+                status: ConditionValue::True,
+                reason,
+                message: texts.join("; "),
+            };
         }
         if let Some((last, reason)) = self.0
             && now.since(last) < transition
@@ -81,7 +85,7 @@ impl Pressed {
                 "no signal is active; the pressure ends when none becomes \
                 active for {transition:?}"
             );
-            return Condition { status: Status::True, reason, message };
+            return SwapCondition { status: ConditionValue::True, reason, message };
         }
         self.0 = None;
         let message = match readings.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio)) {
@@ -90,19 +94,19 @@ impl Pressed {
             }
             None => "no signal".to_owned(),
         };
-        Condition { status: Status::False, reason: "NoSwapPressure", message }
+        SwapCondition { status: ConditionValue::False, reason: "NoSwapPressure", message }
     }
 }
 
 /// Returns the condition Unknown, for the reason `why`.
-pub fn unknown(why: &str) -> Condition {
-    Condition { status: Status::Unknown, reason: "NoSamples", message: why.to_owned() }
+pub fn unknown(why: &str) -> SwapCondition {
+    SwapCondition { status: ConditionValue::Unknown, reason: "NoSamples", message: why.to_owned() }
 }
 
 /// Returns the condition False: a node without swap has no swap pressure.
-pub fn no_swap() -> Condition {
+pub fn no_swap() -> SwapCondition {
     let message = "the node has no swap".to_owned();
-    Condition { status: Status::False, reason: "NoSwap", message }
+    SwapCondition { status: ConditionValue::False, reason: "NoSwap", message }
 }
 
 #[cfg(test)]
@@ -133,20 +137,20 @@ mod tests {
         let minute = Duration::from_secs(60);
         let calm = [reading(Signal::Traffic, 0.1, false), reading(Signal::Pressure, 0.4, false)];
         let before = pressed.condition(&calm, minute, at(0));
-        assert_eq!((before.status, before.reason), (Status::False, "NoSwapPressure"));
+        assert_eq!((before.status, before.reason), (ConditionValue::False, "NoSwapPressure"));
         assert_eq!(
             before.message,
             "no signal is active; the highest is memory pressure: ratio 0.4"
         );
         let hot = [reading(Signal::Traffic, 1.2, true), reading(Signal::Pressure, 2.0, true)];
         let during = pressed.condition(&hot, minute, at(10));
-        assert_eq!((during.status, during.reason), (Status::True, "SwapTrafficHigh"));
+        assert_eq!((during.status, during.reason), (ConditionValue::True, "SwapTrafficHigh"));
         assert_eq!(during.message, "swap traffic: ratio 1.2; memory pressure: ratio 2");
         assert!(during.is_news_after(&before));
         let lingering = pressed.condition(&calm, minute, at(69));
-        assert_eq!((lingering.status, lingering.reason), (Status::True, "SwapTrafficHigh"));
+        assert_eq!((lingering.status, lingering.reason), (ConditionValue::True, "SwapTrafficHigh"));
         assert!(!lingering.is_news_after(&during), "another message is none");
-        assert_eq!(pressed.condition(&calm, minute, at(70)).status, Status::False);
+        assert_eq!(pressed.condition(&calm, minute, at(70)).status, ConditionValue::False);
         assert_eq!(pressed.condition(&[], minute, at(71)).message, "no signal");
     }
 }

@@ -26,13 +26,13 @@ pub struct Need {
 
 /// The reason for not evicting a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum Unfitness {
     FreesTooLittle { frees_bytes: u64, missing_bytes: u64 },
     NotInvolved,
     NotAtLimit,
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for Unfitness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FreesTooLittle { frees_bytes, missing_bytes } => write!(
@@ -78,19 +78,19 @@ impl Need {
     ///
     /// # Errors
     /// The reason for not evicting the pod.
-    pub fn is_met_by(&self, pod: &Ranked, efforts: &Efforts) -> Result<(), Unfit> {
+    pub fn is_met_by(&self, pod: &Ranked, efforts: &Efforts) -> Result<(), Unfitness> {
         if self.own_limits && !efforts.is_at_own_limit(&pod.uid) {
-            return Err(Unfit::NotAtLimit);
+            return Err(Unfitness::NotAtLimit);
         }
         let known = efforts.knows(&pod.uid);
         let moves = pod.pages_per_second > 0 || efforts.waits_percent(&pod.uid) >= WAITS_PERCENT;
         let quiet = !known || !moves;
         if self.movement && quiet && pod.swap_bytes == 0 && pod.above_request == 0 {
-            return Err(Unfit::NotInvolved);
+            return Err(Unfitness::NotInvolved);
         }
         if pod.frees_bytes < self.least_bytes {
             let (frees_bytes, missing_bytes) = (pod.frees_bytes, self.missing_bytes);
-            return Err(Unfit::FreesTooLittle { frees_bytes, missing_bytes });
+            return Err(Unfitness::FreesTooLittle { frees_bytes, missing_bytes });
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(super) const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 const MIGRATION_ENDS_WITHIN: Duration = Duration::from_secs(120);
 
 crate::vocabulary! {
-    pub enum Stage {
+    pub enum FlightStage {
         /// The API server has not answered yet.
         Asked = "asked",
         /// The agent sent the request and does not know if the server carried it out.
@@ -32,7 +32,7 @@ crate::vocabulary! {
     }
 }
 
-impl Stage {
+impl FlightStage {
     /// Describes the event that the agent waits for.
     pub(super) fn waits_for(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ pub struct InFlight {
     pub namespace: String,
     #[serde(default)]
     pub name: String,
-    pub stage: Stage,
+    pub stage: FlightStage,
     pub since: Monotonic,
     pub deadline: Monotonic,
     /// Time allowed for the pod to end and for its VM to migrate. State files of older agents lack
@@ -91,7 +91,7 @@ impl InFlight {
             uid: ranked.uid.clone(),
             namespace: ranked.namespace.clone(),
             name: ranked.name.clone(),
-            stage: Stage::Asked,
+            stage: FlightStage::Asked,
             since: now,
             deadline: now + ANSWER,
             grace: Duration::from_secs(ranked.ends_within_seconds).min(LONGEST_GRACE),
@@ -106,19 +106,19 @@ impl InFlight {
 
     /// The agent does not give up the pod before another may overtake it.
     pub(super) fn leaves(&mut self, overtake_after: Duration, now: Monotonic) {
-        (self.stage, self.since) = (Stage::Leaving, now);
+        (self.stage, self.since) = (FlightStage::Leaving, now);
         self.deadline = now + self.grace + LEAVES_WITHIN.max(overtake_after);
     }
 
     pub(super) fn migrates(&mut self, now: Monotonic) {
-        (self.stage, self.since) = (Stage::Migrating, now);
+        (self.stage, self.since) = (FlightStage::Migrating, now);
         self.deadline = now + self.migrates_within;
     }
 
     /// A migration counts as running while the launcher shows it, but for at most twice the time
     /// allowed. A launcher that no longer shows it ends soon, or keeps running.
     pub(super) fn see_migration(&mut self, shows: Option<Migration>, now: Monotonic) {
-        if self.stage != Stage::Migrating {
+        if self.stage != FlightStage::Migrating {
             return;
         }
         if shows == Some(Migration::Leaving) {

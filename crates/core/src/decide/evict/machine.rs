@@ -17,10 +17,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::Answer,
+    answer::EvictionAnswer,
     efforts::Efforts,
-    fit::{Need, Unfit},
-    flight::{ANSWER, InFlight, Stage},
+    fit::{Need, Unfitness},
+    flight::{ANSWER, FlightStage, InFlight},
     select::{Circumstances, Ranked, rank},
     signals::{Reading, Signal, Signals},
     workload::{Returned, Workloads},
@@ -153,7 +153,7 @@ impl Evictions {
     }
 
     /// Withdraws the decision, because it could not be saved and a restarted agent would repeat it.
-    pub fn take_back(&mut self, verdict: &mut Verdict) {
+    pub fn take_back(&mut self, verdict: &mut MachineVerdict) {
         if let Some(victim) = verdict.evict.take() {
             self.in_flight.retain(|pod| pod.uid != victim.ranked.uid);
             verdict.held_back = Some("the agent cannot save the request first".to_owned());
@@ -177,7 +177,7 @@ pub struct Inputs<'a> {
 
 /// The result of a decision.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
+pub struct MachineVerdict {
     pub readings: Vec<Reading>,
     pub evict: Option<Victim>,
     /// The reason for not evicting any pod although a signal is active.
@@ -204,7 +204,7 @@ pub fn decide(
     signals: &mut Signals,
     efforts: &mut Efforts,
     evictions: &mut Evictions,
-) -> Verdict {
+) -> MachineVerdict {
     let now = inputs.sample.at;
     let others = efforts.look(&inputs.sample, inputs.usage);
     let readings = signals.read(settings, inputs.sample, others);
@@ -217,7 +217,7 @@ pub fn decide(
         true => evictions.workloads.see(inputs.pods, now),
         false => Vec::new(),
     };
-    let mut verdict = Verdict { readings, evict: None, held_back: None, overdue, returned };
+    let mut verdict = MachineVerdict { readings, evict: None, held_back: None, overdue, returned };
     let active: Vec<&Reading> = verdict.readings.iter().filter(|r| r.active).collect();
     let critical = active.iter().any(|reading| reading.critical);
     evictions.critical_since = critical.then(|| evictions.critical_since.unwrap_or(now));
@@ -293,7 +293,7 @@ impl Evictions {
         let now = inputs.sample.at;
         // The newest eviction blocks the next; each gets its own few minutes.
         if let Some(InFlight { namespace, name, stage, since, .. }) = self.in_flight.last() {
-            let moves = matches!(stage, Stage::Leaving | Stage::Migrating);
+            let moves = matches!(stage, FlightStage::Leaving | FlightStage::Migrating);
             let slow = now.since(*since) >= settings.overtake_after;
             if !(critical && moves && slow) {
                 return Some(format!("{} pod {namespace}/{name}", stage.waits_for()));
@@ -348,7 +348,7 @@ impl Evictions {
                 continue;
             }
             if let Err(unfit) = need.is_met_by(&pod, efforts) {
-                let unfit: Unfit = unfit;
+                let unfit: Unfitness = unfit;
                 why.push(format!("{} {unfit}", name()));
             } else if self.is_moved_by_others(&pod, inputs.pods, now) {
                 why.push(format!("{} is already migrating", name()));
@@ -417,7 +417,7 @@ impl Evictions {
         for pod in &mut self.in_flight {
             let Some(found) = pods.get(&pod.uid) else { continue };
             let deleted = found.is_terminating() && found.deletion_deadline != pod.deadline_before;
-            if matches!(pod.stage, Stage::Asked | Stage::InDoubt) && deleted {
+            if matches!(pod.stage, FlightStage::Asked | FlightStage::InDoubt) && deleted {
                 // The answer was lost, or arrived at an earlier agent process.
                 pod.leaves(overtake_after, now);
                 moved.push(pod.uid.clone());
@@ -458,7 +458,8 @@ impl Evictions {
     /// Without the API server the agent cannot see if a pod leaves, so its deadline does not
     /// advance.
     fn wait_for_news(&mut self, now: Monotonic) {
-        let waits = |pod: &&mut InFlight| matches!(pod.stage, Stage::Asked | Stage::InDoubt);
+        let waits =
+            |pod: &&mut InFlight| matches!(pod.stage, FlightStage::Asked | FlightStage::InDoubt);
         for pod in self.in_flight.iter_mut().filter(waits) {
             pod.deadline = pod.deadline.max(now + ANSWER);
         }
@@ -471,7 +472,7 @@ impl Evictions {
         }
         self.backoff.retain(|_, backoff| now < backoff.until || now.since(backoff.until) < HOUR);
         // The server may have carried out a request that it never answered.
-        let is_late = |pod: &&InFlight| pod.stage == Stage::Asked && now >= pod.deadline;
+        let is_late = |pod: &&InFlight| pod.stage == FlightStage::Asked && now >= pod.deadline;
         let lost = self.in_flight.iter().filter(is_late).map(|pod| pod.uid.clone());
         for uid in lost.collect::<Vec<_>>() {
             self.count(&uid, now);
@@ -481,8 +482,9 @@ impl Evictions {
         self.in_flight = on_time;
         // If the pod is still there although the request was sent, the request most likely never
         // took effect.
-        let (silent, overdue): (Vec<_>, Vec<_>) =
-            late.into_iter().partition(|pod| matches!(pod.stage, Stage::Asked | Stage::InDoubt));
+        let (silent, overdue): (Vec<_>, Vec<_>) = late
+            .into_iter()
+            .partition(|pod| matches!(pod.stage, FlightStage::Asked | FlightStage::InDoubt));
         for pod in silent {
             self.in_vain(&pod.uid, None, "no answer", now);
         }
@@ -520,24 +522,24 @@ impl Evictions {
         &mut self,
         settings: &EvictionSettings,
         uid: &PodUid,
-        answer: &Answer,
+        answer: &EvictionAnswer,
         now: Monotonic,
     ) {
         let Some(pod) = self.in_flight.iter_mut().find(|pod| pod.uid == *uid) else { return };
         match answer {
-            Answer::Accepted if pod.stage == Stage::Leaving => {}
-            Answer::Accepted => {
+            EvictionAnswer::Accepted if pod.stage == FlightStage::Leaving => {}
+            EvictionAnswer::Accepted => {
                 pod.leaves(settings.overtake_after, now);
                 self.count(uid, now);
             }
-            Answer::Migrating { .. } => {
+            EvictionAnswer::Migrating { .. } => {
                 pod.migrates(now);
                 self.count(uid, now);
             }
             // The pod may leave: ask no other before that is known.
-            Answer::Unknown { .. } => {
-                if pod.stage == Stage::Asked {
-                    (pod.stage, pod.since) = (Stage::InDoubt, now);
+            EvictionAnswer::Unknown { .. } => {
+                if pod.stage == FlightStage::Asked {
+                    (pod.stage, pod.since) = (FlightStage::InDoubt, now);
                     pod.deadline = now + IN_DOUBT;
                     if pod.launcher {
                         let name = format!("{}/{}", pod.namespace, pod.name);
@@ -558,26 +560,30 @@ impl Evictions {
                 }
                 return;
             }
-            Answer::Gone => drop(self.left(settings, uid, now)),
-            Answer::Budget { .. }
-            | Answer::Unwilling { .. }
-            | Answer::Refused { .. }
-            | Answer::Busy { .. }
-            | Answer::Unreachable { .. }
-            | Answer::Withdrawn { .. } => self.in_flight.retain(|pod| pod.uid != *uid),
+            EvictionAnswer::Gone => drop(self.left(settings, uid, now)),
+            EvictionAnswer::Budget { .. }
+            | EvictionAnswer::Unwilling { .. }
+            | EvictionAnswer::Refused { .. }
+            | EvictionAnswer::Busy { .. }
+            | EvictionAnswer::Unreachable { .. }
+            | EvictionAnswer::Withdrawn { .. } => self.in_flight.retain(|pod| pod.uid != *uid),
         }
         match answer {
-            Answer::Budget { retry_after, .. } => {
+            EvictionAnswer::Budget { retry_after, .. } => {
                 let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 self.back_off(uid.clone(), asked, true, now);
             }
-            Answer::Unwilling { .. } => self.back_off(uid.clone(), UNWILLING, false, now),
-            Answer::Refused { .. } => self.back_off(uid.clone(), Duration::ZERO, false, now),
-            Answer::Busy { retry_after, text } => self.in_vain(uid, *retry_after, text, now),
-            Answer::Unreachable { text } => self.in_vain(uid, None, text, now),
+            EvictionAnswer::Unwilling { .. } => self.back_off(uid.clone(), UNWILLING, false, now),
+            EvictionAnswer::Refused { .. } => {
+                self.back_off(uid.clone(), Duration::ZERO, false, now)
+            }
+            EvictionAnswer::Busy { retry_after, text } => {
+                self.in_vain(uid, *retry_after, text, now)
+            }
+            EvictionAnswer::Unreachable { text } => self.in_vain(uid, None, text, now),
             _ => {}
         }
-        if !matches!(answer, Answer::Busy { .. } | Answer::Unreachable { .. }) {
+        if !matches!(answer, EvictionAnswer::Busy { .. } | EvictionAnswer::Unreachable { .. }) {
             // The server works.
             self.server = None;
             self.tries.remove(uid);

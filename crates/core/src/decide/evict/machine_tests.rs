@@ -290,8 +290,13 @@ fn the_pressure_that_is_over_evicts_nobody() {
     let (settings, uid) = (sim.settings.clone(), victim.ranked.uid);
     let mut evictions = Evictions::default();
     evictions.in_flight.push(sim.evictions.in_flight()[0].clone());
-    evictions.in_flight[0].stage = Stage::Asked;
-    evictions.answered(&settings, &uid, &Answer::Withdrawn { text: "over".into() }, sim.now());
+    evictions.in_flight[0].stage = FlightStage::Asked;
+    evictions.answered(
+        &settings,
+        &uid,
+        &EvictionAnswer::Withdrawn { text: "over".into() },
+        sim.now(),
+    );
     assert_eq!(evictions, Evictions::default(), "nothing is counted, nobody backs off");
 }
 

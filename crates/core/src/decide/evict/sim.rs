@@ -5,9 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    answer::{Answer, Refusal, classify},
+    answer::{EvictionAnswer, Refusal, classify},
     efforts::Efforts,
-    machine::{Evictions, Inputs, Verdict, Victim, decide},
+    machine::{Evictions, Inputs, MachineVerdict, Victim, decide},
     signals::Signals,
 };
 use crate::{
@@ -66,7 +66,7 @@ pub enum Takes {
 
 /// The behaviour of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Server {
+pub enum SimServer {
     Works,
     /// API Priority and Fairness refuses every request.
     Overloaded,
@@ -130,7 +130,7 @@ pub struct Sim {
     pub settings: EvictionSettings,
     pub pods: Vec<SimPod>,
     pub kubevirt: KubeVirt,
-    pub server: Server,
+    pub server: SimServer,
     pub ram_mib: u64,
     pub signals: Signals,
     pub efforts: Efforts,
@@ -157,7 +157,7 @@ impl Sim {
             settings: enforcing(),
             pods,
             kubevirt: KubeVirt::V1_5,
-            server: Server::Works,
+            server: SimServer::Works,
             ram_mib: 1000,
             signals: Signals::default(),
             efforts: Efforts::default(),
@@ -194,7 +194,7 @@ impl Sim {
         self.pods.iter().map(|pod| pod.usage.bytes() / MIB).sum()
     }
 
-    pub fn step(&mut self) -> Verdict {
+    pub fn step(&mut self) -> MachineVerdict {
         let over = self.used_mib().saturating_sub(self.ram_mib);
         self.step_with(over * 20, if over > 0 { 300_000 } else { 0 })
     }
@@ -224,7 +224,7 @@ impl Sim {
     }
 
     /// Runs one second with this many pages each way and this many microseconds of waiting.
-    pub fn step_with(&mut self, pages: u64, full_micros: u64) -> Verdict {
+    pub fn step_with(&mut self, pages: u64, full_micros: u64) -> MachineVerdict {
         self.second += 1;
         self.leave_and_return();
         let sample = &mut self.sample;
@@ -239,7 +239,7 @@ impl Sim {
             stalled.full_micros += full_micros;
         }
         let heard =
-            self.fresh && matches!(self.server, Server::Works | Server::TimesOutAfterCommit);
+            self.fresh && matches!(self.server, SimServer::Works | SimServer::TimesOutAfterCommit);
         if heard {
             self.told = self.pods.iter().map(|p| (p.pod.uid.clone(), p.pod.clone())).collect();
         }
@@ -307,19 +307,19 @@ impl Sim {
         let uid = victim.ranked.uid.clone();
         let Some(at) = self.pods.iter().position(|pod| pod.pod.uid == uid) else { panic!() };
         let answer = match self.server {
-            Server::Works => self.carry_out(at, victim.last_resort),
-            Server::Overloaded => Some(Err(Refusal {
+            SimServer::Works => self.carry_out(at, victim.last_resort),
+            SimServer::Overloaded => Some(Err(Refusal {
                 code: 429,
                 message: "Too many requests, please try again later.".into(),
                 retry_after: Some(Duration::from_secs(1)),
                 ..Refusal::default()
             })),
-            Server::Restarts => Some(Err(Refusal {
+            SimServer::Restarts => Some(Err(Refusal {
                 code: 503,
                 message: "apiserver is shutting down".into(),
                 ..Refusal::default()
             })),
-            Server::TimesOutAfterCommit => {
+            SimServer::TimesOutAfterCommit => {
                 let _ = self.carry_out(at, victim.last_resort);
                 Some(Err(Refusal {
                     code: 500,
@@ -330,22 +330,24 @@ impl Sim {
         };
         let Some(answer) = answer else { return };
         let answer = match answer {
-            Ok(()) => Answer::Accepted,
+            Ok(()) => EvictionAnswer::Accepted,
             Err(refusal) => classify(&refusal, victim.ranked.launcher),
         };
         // The agent reads the pod again if the server may have carried out its request.
         let pod = &self.pods[at];
         let answer = match answer {
-            Answer::Unknown { text } if matches!(pod.takes, Takes::Lost { .. }) => {
-                Answer::Unknown { text }
+            EvictionAnswer::Unknown { text } if matches!(pod.takes, Takes::Lost { .. }) => {
+                EvictionAnswer::Unknown { text }
             }
-            Answer::Unknown { .. } if pod.pod.is_terminating() => Answer::Accepted,
-            Answer::Unknown { text } if pod.pod.migration == Some(Migration::Leaving) => {
-                Answer::Migrating { text }
+            EvictionAnswer::Unknown { .. } if pod.pod.is_terminating() => EvictionAnswer::Accepted,
+            EvictionAnswer::Unknown { text } if pod.pod.migration == Some(Migration::Leaving) => {
+                EvictionAnswer::Migrating { text }
             }
             // KubeVirt 1.1 shows no migration, so its absence proves nothing.
-            Answer::Unknown { text } if pod.pod.virt_launcher => Answer::Unknown { text },
-            Answer::Unknown { text } => Answer::Busy { retry_after: None, text },
+            EvictionAnswer::Unknown { text } if pod.pod.virt_launcher => {
+                EvictionAnswer::Unknown { text }
+            }
+            EvictionAnswer::Unknown { text } => EvictionAnswer::Busy { retry_after: None, text },
             answer => answer,
         };
         self.evictions.answered(&self.settings, &uid, &answer, self.now());

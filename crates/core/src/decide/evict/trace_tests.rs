@@ -36,7 +36,10 @@ fn samples(trace: &str) -> Vec<Sample> {
 
 /// Returns the seconds after the first swapped page at which the agent asked for a pod, with the
 /// pod's name, and at which a signal was last active.
-fn replay(settings: &EvictionSettings, answer: &Answer) -> (Vec<(f64, String)>, Option<f64>) {
+fn replay(
+    settings: &EvictionSettings,
+    answer: &EvictionAnswer,
+) -> (Vec<(f64, String)>, Option<f64>) {
     let pods: Pods = ["calm", "greedy"]
         .map(|name| Arc::new(pod(name, &["- - 80Mi 100Mi"])))
         .map(|pod| (pod.uid.clone(), pod))
@@ -93,7 +96,7 @@ fn settings(pages: u64) -> EvictionSettings {
 
 #[test]
 fn a_real_thrash_is_answered_by_one_eviction() {
-    let (asked, last) = replay(&settings(200), &Answer::Accepted);
+    let (asked, last) = replay(&settings(200), &EvictionAnswer::Accepted);
     let [(second, name)] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!(name, "greedy");
     assert!((5.0..20.0).contains(second), "{second}");
@@ -105,7 +108,7 @@ fn a_real_thrash_is_answered_by_one_eviction() {
 fn below_its_thresholds_a_real_thrash_evicts_nobody() {
     let mut settings = settings(5000);
     settings.pressure.enabled = false;
-    assert_eq!(replay(&settings, &Answer::Accepted), (Vec::new(), None));
+    assert_eq!(replay(&settings, &EvictionAnswer::Accepted), (Vec::new(), None));
 }
 
 #[test]
@@ -114,8 +117,8 @@ fn stalls_alone_are_enough() {
     settings.traffic.enabled = false;
     // In emulation the processor was slower than the disk: all of kubepods waited for 11 % of the
     // time.
-    assert_eq!(replay(&settings, &Answer::Accepted).0.len(), 0);
+    assert_eq!(replay(&settings, &EvictionAnswer::Accepted).0.len(), 0);
     settings.max_full_percent = 5.0;
-    let (asked, _) = replay(&settings, &Answer::Accepted);
+    let (asked, _) = replay(&settings, &EvictionAnswer::Accepted);
     assert_eq!(asked.len(), 1, "{asked:?}");
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use crate::{
-    decide::evict::sim::{KubeVirt, MIB, Server, Sim, SimPod, Takes, owner},
+    decide::evict::sim::{KubeVirt, MIB, Sim, SimPod, SimServer, Takes, owner},
     model::pod::{Migration, OwnerKind},
 };
 
@@ -107,7 +107,7 @@ fn a_workload_that_comes_back_is_evicted_once_in_an_hour() {
 /// Regression: three seconds of 503 blocked all evictions for a minute.
 #[test]
 fn a_server_in_trouble_delays_the_eviction_by_seconds_and_nobody_is_blamed() {
-    for trouble in [Server::Restarts, Server::Overloaded] {
+    for trouble in [SimServer::Restarts, SimServer::Overloaded] {
         let mut sim = Sim::new(vec![
             SimPod::new("greedy", "- - 100Mi -", 900, 320, Takes::Leaves { after: 2 }),
             SimPod::new("second", "- - 100Mi -", 200, 200, Takes::Leaves { after: 2 }),
@@ -115,7 +115,7 @@ fn a_server_in_trouble_delays_the_eviction_by_seconds_and_nobody_is_blamed() {
         sim.run(5);
         sim.server = trouble;
         sim.run(3);
-        sim.server = Server::Works;
+        sim.server = SimServer::Works;
         sim.run(10);
         assert_eq!(sim.moved.len(), 1, "{trouble:?}: {:?}", sim.asked);
         assert!(sim.names().iter().all(|name| *name == "greedy"), "{trouble:?}");
@@ -127,7 +127,7 @@ fn a_server_in_trouble_delays_the_eviction_by_seconds_and_nobody_is_blamed() {
 #[test]
 fn a_request_that_was_carried_out_without_an_answer_counts_once() {
     let mut sim = Sim::new(vms(4, Takes::Migrates { after: 100 }));
-    sim.server = Server::TimesOutAfterCommit;
+    sim.server = SimServer::TimesOutAfterCommit;
     for _ in 0..600 {
         let _ = sim.step_with(1500, 300_000);
         assert!(sim.moving() <= 1, "{:?}", sim.moved);
@@ -136,10 +136,10 @@ fn a_request_that_was_carried_out_without_an_answer_counts_once() {
     // KubeVirt 1.1 shows nothing: the agent asks for the same VM again, and the second answer
     // reveals the migration.
     let mut sim = Sim::new(vms(4, Takes::Migrates { after: 100 }));
-    (sim.kubevirt, sim.server) = (KubeVirt::V1_1, Server::TimesOutAfterCommit);
+    (sim.kubevirt, sim.server) = (KubeVirt::V1_1, SimServer::TimesOutAfterCommit);
     sim.run(0);
     for second in 0..600 {
-        sim.server = if second < 8 { Server::TimesOutAfterCommit } else { Server::Works };
+        sim.server = if second < 8 { SimServer::TimesOutAfterCommit } else { SimServer::Works };
         let _ = sim.step_with(1500, 300_000);
         assert!(sim.moving() <= 1, "{:?}", sim.moved);
     }
@@ -150,10 +150,10 @@ fn a_request_that_was_carried_out_without_an_answer_counts_once() {
 #[test]
 fn the_last_resort_never_follows_overload_or_a_migration() {
     for (takes, server) in [
-        (Takes::Leaves { after: 2 }, Server::Overloaded),
-        (Takes::Leaves { after: 2 }, Server::Restarts),
-        (Takes::MigrationFails { after: 5000 }, Server::Works),
-        (Takes::Unwilling, Server::Works),
+        (Takes::Leaves { after: 2 }, SimServer::Overloaded),
+        (Takes::Leaves { after: 2 }, SimServer::Restarts),
+        (Takes::MigrationFails { after: 5000 }, SimServer::Works),
+        (Takes::Unwilling, SimServer::Works),
     ] {
         let mut sim = Sim::new(vms(3, takes));
         sim.server = server;
@@ -207,12 +207,12 @@ fn takes() -> impl Strategy<Value = Takes> {
     ]
 }
 
-fn server() -> impl Strategy<Value = Server> {
+fn server() -> impl Strategy<Value = SimServer> {
     prop_oneof![
-        4 => Just(Server::Works),
-        1 => Just(Server::Overloaded),
-        1 => Just(Server::Restarts),
-        1 => Just(Server::TimesOutAfterCommit),
+        4 => Just(SimServer::Works),
+        1 => Just(SimServer::Overloaded),
+        1 => Just(SimServer::Restarts),
+        1 => Just(SimServer::TimesOutAfterCommit),
     ]
 }
 
@@ -258,7 +258,7 @@ proptest! {
             willing && takes_part && !daemon && !pod.pod.namespace.starts_with("openshift")
         };
         let anybody_may = pods.iter().any(may_leave);
-        let works = servers.iter().any(|(server, seconds)| *server == Server::Works && *seconds >= 30);
+        let works = servers.iter().any(|(server, seconds)| *server == SimServer::Works && *seconds >= 30);
         let mut sim = Sim::new(pods);
         sim.kubevirt = kubevirt;
         let mut schedule = servers.iter().cycle();

@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use super::{Facts, Pass, START_AT_MOST, STARTED_YET, STARTING};
+use super::{LimitFacts, Pass, START_AT_MOST, STARTED_YET, STARTING};
 use crate::{
     config::settings::Grants,
     decide::{
         decision::{Action, Cause, Decision, Notice, Snapshot},
         grant::{Grant, Reason, grant},
         pod_limit::pod_grant,
-        state::{LimitState, State, Told},
+        state::{LimitState, LimitStates, ToldLimit},
     },
     model::{
         host::{ContainerFacts, Manager, PodFacts, Role},
@@ -33,7 +33,7 @@ impl Pass<'_> {
         snapshot: &Snapshot<'_>,
         due: Vec<(&ContainerFacts, Grant)>,
         pods: Vec<&PodFacts>,
-        state: &mut State,
+        state: &mut LimitStates,
         decision: &mut Decision,
     ) {
         for (facts, grant) in due {
@@ -47,7 +47,7 @@ impl Pass<'_> {
         for facts in pods {
             let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
             let grant = pod_grant(&self.settings.grant, &self.node, pod);
-            let facts = Facts::from(facts);
+            let facts = LimitFacts::from(facts);
             let known = state.forget(&facts.owner);
             let mut next = self.next(&facts, grant, known);
             self.lift(&facts, &mut next, decision);
@@ -66,7 +66,7 @@ impl Pass<'_> {
     }
 
     /// Returns the state to keep for `facts` if nothing is wrong with it.
-    fn next(&self, facts: &Facts<'_>, grant: Grant, known: Option<LimitState>) -> LimitState {
+    fn next(&self, facts: &LimitFacts<'_>, grant: Grant, known: Option<LimitState>) -> LimitState {
         let found = facts.levels.first().map_or(SwapMax::Max, |level| level.swap_max);
         let mut next = known.unwrap_or_else(|| LimitState {
             was_there: self.thorough,
@@ -82,11 +82,11 @@ impl Pass<'_> {
     /// the limit that the scope lacks.
     fn compare(
         &self,
-        facts: &Facts<'_>,
+        facts: &LimitFacts<'_>,
         grant: Grant,
         resized: Option<SwapMax>,
         swap_is_certain: bool,
-        state: &mut State,
+        state: &mut LimitStates,
         decision: &mut Decision,
     ) {
         let known = state.forget(&facts.owner);
@@ -125,7 +125,7 @@ impl Pass<'_> {
             next.seen = facts.levels.iter().map(|level| level.inode).collect();
             next.budget.refill(self.now);
             next.contended &= !next.budget.is_full();
-            if next.told != Told::Nothing {
+            if next.told != ToldLimit::Nothing {
                 self.tell_systemd(facts, false, &mut next, decision);
             }
             state.insert(&facts.owner, next);
@@ -165,7 +165,7 @@ impl Pass<'_> {
 
     /// The kubelet never limits a pod's cgroup: such a limit dates from a time when the agent
     /// granted, or another program sets it. The latter gets as many repairs as at a container's limit.
-    fn lift(&self, facts: &Facts<'_>, next: &mut LimitState, decision: &mut Decision) {
+    fn lift(&self, facts: &LimitFacts<'_>, next: &mut LimitState, decision: &mut Decision) {
         let Some(level) = facts.levels.first() else { return };
         if self.settings.grants != Grants::Kubelet {
             return;

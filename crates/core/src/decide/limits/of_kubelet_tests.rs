@@ -62,8 +62,8 @@ fn a_limit_that_was_reset_is_repaired_at_once_and_systemd_told() {
     assert_eq!(
         writes(&decision),
         [
-            (Level::Container, SwapMax::Max, bytes(2 * GIB), Cause::Drift),
-            (Level::Container, SwapMax::Max, SwapMax::ZERO, Cause::Drift),
+            (CgroupLevel::Container, SwapMax::Max, bytes(2 * GIB), Cause::Drift),
+            (CgroupLevel::Container, SwapMax::Max, SwapMax::ZERO, Cause::Drift),
         ]
     );
     assert_eq!(told(&decision), [bytes(2 * GIB), SwapMax::ZERO]);
@@ -85,8 +85,8 @@ fn at_crun_the_level_that_binds_is_compared_and_all_are_repaired() {
     assert_eq!(
         writes(&decision),
         [
-            (Level::Container, SwapMax::Max, bytes(GIB / 2), Cause::Drift),
-            (Level::RuntimeChild, SwapMax::Max, bytes(GIB / 2), Cause::Drift),
+            (CgroupLevel::Container, SwapMax::Max, bytes(GIB / 2), Cause::Drift),
+            (CgroupLevel::RuntimeChild, SwapMax::Max, bytes(GIB / 2), Cause::Drift),
         ]
     );
 }
@@ -102,10 +102,10 @@ fn a_best_effort_container_that_was_left_without_a_limit_is_corrected() {
     containers[0].starting = false;
     assert_eq!(writes(&case.pass(&containers, at(2))), [], "the runtime may still write");
     let decision = case.pass(&containers, at(3));
-    let expected = [(Level::Container, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
+    let expected = [(CgroupLevel::Container, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
     assert_eq!(writes(&decision), expected);
     // The first pass corrects a limit that has been there for long.
-    case.state = State::default();
+    case.state = LimitStates::default();
     assert_eq!(writes(&case.first_pass(&containers, at(9))), expected);
 }
 
@@ -142,7 +142,7 @@ fn a_finite_limit_is_repaired_when_it_stays_wrong() {
     // Right again meanwhile: the time starts over.
     assert_eq!(case.pass(&right, at(2)), Decision::default());
     assert_eq!(writes(&case.pass(&wrong, at(4))), []);
-    let expected = [(Level::Container, bytes(4096), bytes(2 * GIB), Cause::Drift)];
+    let expected = [(CgroupLevel::Container, bytes(4096), bytes(2 * GIB), Cause::Drift)];
     assert_eq!(writes(&case.pass(&wrong, at(5))), expected);
 }
 
@@ -187,7 +187,7 @@ fn less_than_expected_is_not_raised_where_the_kubelets_swap_is_a_guess() {
     // But a limit that had been right was reset.
     assert_eq!(case.pass(&[runc("a", bytes(2 * GIB), 0)], at(2)), Decision::default());
     assert_eq!(writes(&case.pass(&none, at(3))), []);
-    let expected = [(Level::Container, SwapMax::ZERO, bytes(2 * GIB), Cause::Drift)];
+    let expected = [(CgroupLevel::Container, SwapMax::ZERO, bytes(2 * GIB), Cause::Drift)];
     assert_eq!(writes(&case.pass(&none, at(4))), expected);
 }
 
@@ -200,7 +200,7 @@ fn while_nobody_knows_who_grants_no_limit_is_raised() {
     case.thorough = true;
     // Neither program can have granted swap to a BestEffort pod.
     let decision = case.pass_with(&containers(SwapMax::Max), &slices, at(1));
-    let lowered = [(Level::Container, SwapMax::Max, bytes(MIB + 7), Cause::Found)];
+    let lowered = [(CgroupLevel::Container, SwapMax::Max, bytes(MIB + 7), Cause::Found)];
     assert_eq!(writes(&decision), lowered);
     for second in 2..9 {
         let decision = case.pass_with(&containers(bytes(MIB + 7)), &slices, at(second));
@@ -280,7 +280,7 @@ fn an_unknown_pod_without_a_limit_gets_no_more_swap_than_it_uses_until_it_is_kno
     let decision = case.pass(&containers, at(62));
     assert_eq!(
         writes(&decision),
-        [(Level::Container, SwapMax::Max, bytes(6 * MIB), Cause::Found)],
+        [(CgroupLevel::Container, SwapMax::Max, bytes(6 * MIB), Cause::Found)],
         "never below use; a limit that is there stays"
     );
     case.apply(&decision, &mut containers);

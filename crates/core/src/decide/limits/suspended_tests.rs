@@ -108,7 +108,7 @@ fn a_loan_raises_the_limit_until_the_pod_is_resumed_and_the_limit_follows_the_us
             manager: Manager::Cgroupfs,
             path: PathBuf::from("kubepods.slice/a.slice"),
             level: LevelFacts {
-                level: Level::Pod,
+                level: CgroupLevel::Pod,
                 inode: 9,
                 swap_max: if grants == Grants::Agent { bytes(2 * GIB) } else { SwapMax::Max },
                 swap_used_bytes: 2 * GIB - 100 * MIB,

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Plan, Refusal, Step, Wanted, fits};
+use super::{ProvisionPlan, ProvisionRefusal, ProvisionStep, WantedSwap, fits};
 use crate::model::{
     host::SwapDevice,
     storage::{Area, FilePlace, MemoryFacts},
@@ -14,21 +14,21 @@ use crate::model::{
 /// Plans the steps to a swapfile of the wanted size. `other_free` is the number of free bytes in
 /// other swap; `reserve` bytes must stay free on the file system.
 pub fn plan_file(
-    wanted: Wanted,
+    wanted: WantedSwap,
     place: &FilePlace,
     reserve: u64,
     other_free: u64,
     memory: &MemoryFacts,
-) -> Result<Plan, Refusal> {
+) -> Result<ProvisionPlan, ProvisionRefusal> {
     for (path, area) in [(&place.path, &place.found), (&place.next_path, &place.next)] {
         if let Area::Other(what) = area {
-            return Err(Refusal::Foreign { path: path.clone(), what: what.clone() });
+            return Err(ProvisionRefusal::Foreign { path: path.clone(), what: what.clone() });
         }
     }
     let file = |path: &PathBuf, area: &Area, active: &Option<SwapDevice>| match *area {
         Area::Ours { bytes, allocated_bytes } => {
             let (path, active) = (path.clone(), active.clone());
-            Some(File { path, bytes, allocated: allocated_bytes, active })
+            Some(OurSwapfile { path, bytes, allocated: allocated_bytes, active })
         }
         _ => None,
     };
@@ -36,7 +36,7 @@ pub fn plan_file(
     let second = file(&place.next_path, &place.next, &place.next_active);
     let exchange = Exchange { wanted, place, reserve, other_free, memory };
     // If there are two, the one to keep comes first: the right size, in use, with the first name.
-    let mut files: Vec<File> = [first, second].into_iter().flatten().collect();
+    let mut files: Vec<OurSwapfile> = [first, second].into_iter().flatten().collect();
     files.sort_by_key(|file| (!wanted.is_met_by(file.bytes), file.active.is_none()));
     let mut files = files.into_iter();
     match (files.next(), files.next()) {
@@ -47,29 +47,29 @@ pub fn plan_file(
 }
 
 /// A swapfile of the agent.
-struct File {
+struct OurSwapfile {
     path: PathBuf,
     bytes: u64,
     allocated: u64,
     active: Option<SwapDevice>,
 }
 
-impl File {
+impl OurSwapfile {
     fn free(&self) -> u64 {
         self.active.as_ref().map_or(0, |d| d.size_bytes.saturating_sub(d.used_bytes))
     }
 
-    fn on(&self) -> Step {
-        Step::SwapOn { path: self.path.clone() }
+    fn on(&self) -> ProvisionStep {
+        ProvisionStep::SwapOn { path: self.path.clone() }
     }
 
-    fn remove(&self) -> Step {
-        Step::RemoveFile { path: self.path.clone() }
+    fn remove(&self) -> ProvisionStep {
+        ProvisionStep::RemoveFile { path: self.path.clone() }
     }
 }
 
 struct Exchange<'a> {
-    wanted: Wanted,
+    wanted: WantedSwap,
     place: &'a FilePlace,
     reserve: u64,
     other_free: u64,
@@ -77,46 +77,50 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn make(&self, path: &Path) -> [Step; 2] {
+    fn make(&self, path: &Path) -> [ProvisionStep; 2] {
         [
-            Step::MakeFile { path: path.to_owned(), bytes: self.wanted.bytes },
-            Step::SwapOn { path: path.to_owned() },
+            ProvisionStep::MakeFile { path: path.to_owned(), bytes: self.wanted.bytes },
+            ProvisionStep::SwapOn { path: path.to_owned() },
         ]
     }
 
     /// Returns an error if the file system has no room for the wanted file after `freed` bytes are
     /// released.
-    fn room(&self, freed: u64) -> Result<(), Refusal> {
+    fn room(&self, freed: u64) -> Result<(), ProvisionRefusal> {
         let filesystem = &self.place.filesystem;
         let path = self.place.path.clone();
         if let Some(why) = &filesystem.obstacle {
-            return Err(Refusal::FileSystem { path, why: why.clone() });
+            return Err(ProvisionRefusal::FileSystem { path, why: why.clone() });
         }
         let available = filesystem.available_bytes.saturating_add(freed);
         let left = available.saturating_sub(self.wanted.bytes);
         if left < self.reserve || available < self.wanted.bytes {
             let (bytes, reserve) = (self.wanted.bytes, self.reserve);
-            return Err(Refusal::DiskFull { path, bytes, left, reserve });
+            return Err(ProvisionRefusal::DiskFull { path, bytes, left, reserve });
         }
         Ok(())
     }
 
     /// Switches `file` off, if it is on, and removes it; other swap has `elsewhere` bytes free for
     /// its pages.
-    fn drop(&self, file: &File, elsewhere: u64) -> Result<Vec<Step>, Refusal> {
+    fn drop(
+        &self,
+        file: &OurSwapfile,
+        elsewhere: u64,
+    ) -> Result<Vec<ProvisionStep>, ProvisionRefusal> {
         let Some(active) = &file.active else { return Ok(vec![file.remove()]) };
         let elsewhere = self.other_free.saturating_add(elsewhere);
         fits(&file.path, active.used_bytes, elsewhere, self.memory)?;
-        Ok(vec![Step::SwapOff { path: file.path.clone() }, file.remove()])
+        Ok(vec![ProvisionStep::SwapOff { path: file.path.clone() }, file.remove()])
     }
 
-    fn make_first(&self) -> Result<Plan, Refusal> {
+    fn make_first(&self) -> Result<ProvisionPlan, ProvisionRefusal> {
         self.room(0)?;
-        Ok(Plan { steps: self.make(&self.place.path).into(), kept: None })
+        Ok(ProvisionPlan { steps: self.make(&self.place.path).into(), kept: None })
     }
 
     /// Keeps `file`, which has the right size, and removes the other.
-    fn keep(&self, file: &File, other: Option<File>) -> Plan {
+    fn keep(&self, file: &OurSwapfile, other: Option<OurSwapfile>) -> ProvisionPlan {
         let mut steps = Vec::new();
         let mut kept = None;
         let other_is_in_use = other.as_ref().is_some_and(|other| other.active.is_some());
@@ -133,22 +137,26 @@ impl Exchange<'_> {
         if file.active.is_none() && !other_is_in_use {
             let (from, to) = (file.path.clone(), self.place.path.clone());
             if from != to {
-                steps.push(Step::Rename { from, to: to.clone() });
+                steps.push(ProvisionStep::Rename { from, to: to.clone() });
             }
-            steps.push(Step::SwapOn { path: to });
+            steps.push(ProvisionStep::SwapOn { path: to });
         }
-        Plan { steps, kept }
+        ProvisionPlan { steps, kept }
     }
 
     /// Replaces files that all have the wrong size. If that is impossible, the existing swap stays
     /// in use.
-    fn replace(&self, mut old: File, other: Option<File>) -> Result<Plan, Refusal> {
+    fn replace(
+        &self,
+        mut old: OurSwapfile,
+        other: Option<OurSwapfile>,
+    ) -> Result<ProvisionPlan, ProvisionRefusal> {
         let mut steps = Vec::new();
         let mut freed = 0;
         if let Some(other) = other {
             match self.drop(&other, old.free()) {
                 Ok(dropping) => steps = dropping,
-                Err(refusal) => return Ok(Plan { steps, kept: Some(refusal) }),
+                Err(refusal) => return Ok(ProvisionPlan { steps, kept: Some(refusal) }),
             }
             freed = other.allocated;
             // The pages of the other file have to move again when the old file goes.
@@ -168,10 +176,14 @@ impl Exchange<'_> {
                 Some(refusal)
             }
         };
-        Ok(Plan { steps, kept })
+        Ok(ProvisionPlan { steps, kept })
     }
 
-    fn exchange(&self, old: &File, freed: u64) -> Result<Vec<Step>, Refusal> {
+    fn exchange(
+        &self,
+        old: &OurSwapfile,
+        freed: u64,
+    ) -> Result<Vec<ProvisionStep>, ProvisionRefusal> {
         let Self { place, wanted, .. } = self;
         if old.active.is_some() && self.room(freed).is_ok() {
             // Both files are in use for a moment, so the pages have a place to go.

@@ -25,7 +25,7 @@ use crate::{
 
 /// One change of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ProvisionStep {
     /// Create a swapfile with header, which appears at `path` complete or not at all.
     MakeFile {
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum Step {
     },
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for ProvisionStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MakeFile { path, bytes } => {
@@ -86,15 +86,15 @@ impl fmt::Display for Step {
 
 /// The steps to take, and the part of the configuration that they cannot reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    pub steps: Vec<Step>,
+pub struct ProvisionPlan {
+    pub steps: Vec<ProvisionStep>,
     /// The reason why the swap stays usable, but differs from the configuration.
-    pub kept: Option<Refusal>,
+    pub kept: Option<ProvisionRefusal>,
 }
 
 /// The reason for not doing something. Nothing has been changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ProvisionRefusal {
     /// Another program provides the node's swap.
     #[error("{0}")]
     Others(String),
@@ -141,14 +141,14 @@ pub enum Refusal {
 
 /// The wanted size of the swap, and its tolerance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedSwap {
     pub bytes: u64,
     /// The RAM that the kernel counts differs a little from boot to boot, so a size derived from it
     /// need not be met exactly.
     pub exact: bool,
 }
 
-impl Wanted {
+impl WantedSwap {
     /// Returns the wanted size; `None` if no swap is configured.
     ///
     /// Source: OpenShift Virtualization, "Configuring higher VM workload density": `NODE_SWAP_SPACE
@@ -175,7 +175,7 @@ impl Wanted {
 
 /// Returns the configured amount of swap in bytes; `None` if none is configured.
 pub fn wanted_bytes(settings: &SwapSettings, node: &NodeMemory) -> Option<u64> {
-    let wanted = Wanted::new(settings.size, node.ram_bytes, node.page_bytes);
+    let wanted = WantedSwap::new(settings.size, node.ram_bytes, node.page_bytes);
     wanted.filter(|_| settings.kind != SwapKind::Partition).map(|wanted| wanted.bytes)
 }
 
@@ -203,7 +203,7 @@ pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
 /// Returns true if the configuration asks for swap on this node.
 pub fn is_configured(settings: &SwapSettings, node: &NodeMemory) -> bool {
     settings.kind == SwapKind::Partition
-        || Wanted::new(settings.size, node.ram_bytes, node.page_bytes).is_some()
+        || WantedSwap::new(settings.size, node.ram_bytes, node.page_bytes).is_some()
 }
 
 /// The state of a swap partition, as the agent sees it.
@@ -246,13 +246,13 @@ fn fits(
     used: u64,
     elsewhere: u64,
     memory: &MemoryFacts,
-) -> Result<(), Refusal> {
+) -> Result<(), ProvisionRefusal> {
     let margin = margin(memory);
     let in_ram = memory.available_bytes.saturating_sub(margin);
     let room = in_ram.saturating_add(elsewhere);
     let path = || path.to_owned();
     if used > room {
-        return Err(Refusal::PagesDoNotFit { path: path(), used, room, margin });
+        return Err(ProvisionRefusal::PagesDoNotFit { path: path(), used, room, margin });
     }
     if used > elsewhere {
         let tight = memory
@@ -261,53 +261,53 @@ fn fits(
             .find(|c| c.working_set_bytes.saturating_add(c.swap_bytes) > c.max_bytes);
         if let Some(tight) = tight {
             let (cgroup, swapped) = (tight.path.clone(), tight.swap_bytes);
-            return Err(Refusal::CgroupDoesNotFit { path: path(), cgroup, swapped });
+            return Err(ProvisionRefusal::CgroupDoesNotFit { path: path(), cgroup, swapped });
         }
     }
     Ok(())
 }
 
 /// A partition is used whole; if swap on it is active already, it stays as it is.
-pub fn plan_partition(place: &PartitionPlace) -> Result<Plan, Refusal> {
+pub fn plan_partition(place: &PartitionPlace) -> Result<ProvisionPlan, ProvisionRefusal> {
     let path = place.path.clone();
     let mut steps = Vec::new();
     if place.active.is_none() {
         match place.content {
             Content::Swap => {}
             Content::Blank => {
-                steps.push(Step::Format { path: path.clone(), bytes: place.bytes });
+                steps.push(ProvisionStep::Format { path: path.clone(), bytes: place.bytes });
             }
-            Content::Other => return Err(Refusal::PartitionInUse { path }),
+            Content::Other => return Err(ProvisionRefusal::PartitionInUse { path }),
         }
-        steps.push(Step::SwapOn { path });
+        steps.push(ProvisionStep::SwapOn { path });
     }
-    Ok(Plan { steps, kept: None })
+    Ok(ProvisionPlan { steps, kept: None })
 }
 
 /// Plans one zram device of the wanted size, and removes the agent's other zram devices once their
 /// pages have a place.
 pub fn plan_zram(
-    wanted: Wanted,
+    wanted: WantedSwap,
     devices: &[ZramDevice],
     other_free: u64,
     memory: &MemoryFacts,
-) -> Plan {
+) -> ProvisionPlan {
     let right = |device: &&ZramDevice| device.active.is_some() && wanted.is_met_by(device.bytes);
     let keep = devices.iter().find(right);
-    let mut plan = Plan::default();
+    let mut plan = ProvisionPlan::default();
     if keep.is_none() {
-        plan.steps.push(Step::MakeZram { bytes: wanted.bytes });
+        plan.steps.push(ProvisionStep::MakeZram { bytes: wanted.bytes });
     }
     for device in devices.iter().filter(|device| Some(*device) != keep) {
         if let Some(active) = &device.active {
             // The pages of zram are in RAM, so room on another zram device does not help.
             if let Err(refusal) = fits(&device.path, active.used_bytes, other_free, memory) {
                 // Two devices at once would promise more swap than configured.
-                return Plan { steps: Vec::new(), kept: Some(refusal) };
+                return ProvisionPlan { steps: Vec::new(), kept: Some(refusal) };
             }
-            plan.steps.push(Step::SwapOff { path: device.path.clone() });
+            plan.steps.push(ProvisionStep::SwapOff { path: device.path.clone() });
         }
-        plan.steps.push(Step::RemoveZram { path: device.path.clone() });
+        plan.steps.push(ProvisionStep::RemoveZram { path: device.path.clone() });
     }
     plan
 }

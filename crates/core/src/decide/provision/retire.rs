@@ -1,6 +1,6 @@
 //! Plans the removal of swap that is no longer wanted, once its pages have a place.
 
-use super::{Plan, Step, fits};
+use super::{ProvisionPlan, ProvisionStep, fits};
 use crate::{
     config::settings::SwapKind,
     model::{
@@ -18,29 +18,33 @@ pub fn plan_retirement(
     active: Option<&SwapDevice>,
     other_free: u64,
     memory: &MemoryFacts,
-) -> Plan {
+) -> ProvisionPlan {
     let mut steps = Vec::new();
     if !matches!(found, Area::Ours { .. }) {
-        return Plan::default();
+        return ProvisionPlan::default();
     }
     if let Some(active) = active {
         if let Err(refusal) = fits(path, active.used_bytes, other_free, memory) {
-            return Plan { steps, kept: Some(refusal) };
+            return ProvisionPlan { steps, kept: Some(refusal) };
         }
-        steps.push(Step::SwapOff { path: path.to_owned() });
+        steps.push(ProvisionStep::SwapOff { path: path.to_owned() });
     }
     let path = path.to_owned();
     steps.push(match kind {
-        SwapKind::File => Step::RemoveFile { path },
-        SwapKind::Partition => Step::Erase { path },
-        SwapKind::Zram => Step::RemoveZram { path },
+        SwapKind::File => ProvisionStep::RemoveFile { path },
+        SwapKind::Partition => ProvisionStep::Erase { path },
+        SwapKind::Zram => ProvisionStep::RemoveZram { path },
     });
-    Plan { steps, kept: None }
+    ProvisionPlan { steps, kept: None }
 }
 
 /// Plans the removal of all the agent's zram devices.
-pub fn plan_zram_retirement(devices: &[ZramDevice], other_free: u64, memory: &MemoryFacts) -> Plan {
-    let mut plan = Plan::default();
+pub fn plan_zram_retirement(
+    devices: &[ZramDevice],
+    other_free: u64,
+    memory: &MemoryFacts,
+) -> ProvisionPlan {
+    let mut plan = ProvisionPlan::default();
     for ZramDevice { path, bytes, active } in devices {
         let found = Area::Ours { bytes: *bytes, allocated_bytes: 0 };
         let one =

@@ -11,21 +11,21 @@ const GIB: u64 = 1 << 30;
 
 #[test]
 fn the_formula_is_that_of_the_documentation() {
-    let wanted = |percent, ram| Wanted::new(SwapSize::Overcommit { percent }, ram, 4096);
+    let wanted = |percent, ram| WantedSwap::new(SwapSize::Overcommit { percent }, ram, 4096);
     assert_eq!(wanted(150, 16 * GIB).unwrap().bytes, 8 * GIB);
     assert_eq!(wanted(100, 16 * GIB), None);
     assert_eq!(wanted(1000, u64::MAX / 4), None, "more than there are bytes");
     // 1 % of an odd RAM, in whole pages, never less than the formula gives.
     assert_eq!(wanted(101, 4_106_436_608).unwrap().bytes, 10026 * 4096);
-    let size = Wanted::new(SwapSize::Bytes(5000), GIB, 4096).unwrap();
+    let size = WantedSwap::new(SwapSize::Bytes(5000), GIB, 4096).unwrap();
     assert_eq!((size.bytes, size.exact), (8192, true));
 }
 
 #[test]
 fn a_size_is_met_exactly_and_the_formula_nearly() {
-    let size = Wanted { bytes: GIB, exact: true };
+    let size = WantedSwap { bytes: GIB, exact: true };
     assert!(size.is_met_by(GIB) && !size.is_met_by(GIB + 4096));
-    let formula = Wanted { bytes: GIB, exact: false };
+    let formula = WantedSwap { bytes: GIB, exact: false };
     assert!(formula.is_met_by(GIB + 16 * MIB) && !formula.is_met_by(GIB + 17 * MIB));
 }
 
@@ -55,8 +55,8 @@ fn memory(available_bytes: u64) -> MemoryFacts {
 }
 
 /// Plans for one GiB, and keeps 5 GiB free on the disk.
-fn plan(place: &FilePlace, memory: &MemoryFacts) -> Result<Plan, Refusal> {
-    plan_file(Wanted { bytes: GIB, exact: true }, place, 5 * GIB, 0, memory)
+fn plan(place: &FilePlace, memory: &MemoryFacts) -> Result<ProvisionPlan, ProvisionRefusal> {
+    plan_file(WantedSwap { bytes: GIB, exact: true }, place, 5 * GIB, 0, memory)
 }
 
 fn steps(place: &FilePlace, memory: &MemoryFacts) -> Vec<String> {
@@ -161,7 +161,7 @@ fn what_is_not_ours_is_never_touched() {
     );
     let mut next = place(ours(2 * GIB), None, 10 * GIB);
     next.next = Area::Other("a folder".into());
-    assert!(matches!(plan(&next, &memory(GIB)), Err(Refusal::Foreign { .. })));
+    assert!(matches!(plan(&next, &memory(GIB)), Err(ProvisionRefusal::Foreign { .. })));
 }
 
 #[test]
@@ -172,8 +172,8 @@ fn the_disk_keeps_its_reserve() {
     assert!(plan(&place(Area::Nothing, None, 6 * GIB), &memory(GIB)).is_ok());
     // An existing smaller file is better than none.
     let kept = plan(&place(ours(GIB / 2), None, 5 * GIB), &memory(GIB)).unwrap();
-    assert_eq!(kept.steps, [Step::SwapOn { path: "/swap".into() }]);
-    assert!(matches!(kept.kept, Some(Refusal::DiskFull { .. })));
+    assert_eq!(kept.steps, [ProvisionStep::SwapOn { path: "/swap".into() }]);
+    assert!(matches!(kept.kept, Some(ProvisionRefusal::DiskFull { .. })));
     let mut tmpfs = place(Area::Nothing, None, 10 * GIB);
     tmpfs.filesystem.obstacle = Some("tmpfs lives in RAM".into());
     let said = plan(&tmpfs, &memory(GIB)).unwrap_err().to_string();
@@ -210,13 +210,17 @@ fn pages_that_move_twice_are_counted_twice() {
     place.next = ours(GIB / 2);
     place.next_active = Some(device("/swap.next", GIB / 2, 400 * MIB));
     let plan = plan(&place, &memory(415 * MIB)).unwrap();
-    assert!(!plan.steps.contains(&Step::SwapOff { path: "/swap".into() }), "{:?}", plan.steps);
+    assert!(
+        !plan.steps.contains(&ProvisionStep::SwapOff { path: "/swap".into() }),
+        "{:?}",
+        plan.steps
+    );
     assert!(plan.kept.unwrap().to_string().contains("1.7 GiB in use only 1.3 GiB fit"));
 }
 
 #[test]
 fn zram_of_another_size_is_exchanged() {
-    let wanted = Wanted { bytes: GIB, exact: true };
+    let wanted = WantedSwap { bytes: GIB, exact: true };
     let zram = |number: u8, bytes, used: Option<u64>| {
         let path = format!("/dev/zram{number}");
         let active = used.map(|used| device(&path, bytes, used));
@@ -253,10 +257,13 @@ fn a_partition_is_formatted_only_where_it_is_blank() {
     let steps = |content, active| plan_partition(&place(content, active)).unwrap().steps;
     let path = || "/dev/p".into();
     assert_eq!(steps(Content::Swap, true), []);
-    assert_eq!(steps(Content::Swap, false), [Step::SwapOn { path: path() }]);
+    assert_eq!(steps(Content::Swap, false), [ProvisionStep::SwapOn { path: path() }]);
     assert_eq!(
         steps(Content::Blank, false),
-        [Step::Format { path: path(), bytes: GIB }, Step::SwapOn { path: path() }]
+        [
+            ProvisionStep::Format { path: path(), bytes: GIB },
+            ProvisionStep::SwapOn { path: path() }
+        ]
     );
     let said = plan_partition(&place(Content::Other, false)).unwrap_err().to_string();
     assert!(said.contains("wipefs --all /dev/p"), "{said}");
@@ -286,20 +293,20 @@ impl Disk {
         place
     }
 
-    fn apply(&mut self, step: &Step) {
+    fn apply(&mut self, step: &ProvisionStep) {
         let index = |path: &PathBuf| usize::from(path.ends_with("swap.next"));
         match step {
-            Step::MakeFile { path, bytes } => {
+            ProvisionStep::MakeFile { path, bytes } => {
                 assert_eq!(self.files[index(path)], None, "overwritten");
                 self.files[index(path)] = Some((*bytes, None));
                 self.available = self.available.checked_sub(*bytes).unwrap();
                 assert!(self.available >= 5 * GIB, "the reserve is gone");
             }
-            Step::SwapOn { path } => {
+            ProvisionStep::SwapOn { path } => {
                 let (_, used) = self.files[index(path)].as_mut().unwrap();
                 assert_eq!(used.replace(0), None, "switched on twice");
             }
-            Step::SwapOff { path } => {
+            ProvisionStep::SwapOff { path } => {
                 let (_, used) = self.files[index(path)].as_mut().unwrap();
                 let pages = used.take().expect("switched off twice");
                 let other = self.files[1 - index(path)].as_mut();
@@ -311,12 +318,12 @@ impl Disk {
                 let left = self.ram_available.checked_sub(pages - there);
                 self.ram_available = left.expect("pages were dropped");
             }
-            Step::RemoveFile { path } => {
+            ProvisionStep::RemoveFile { path } => {
                 let (bytes, used) = self.files[index(path)].take().unwrap();
                 assert_eq!(used, None, "removed while in use");
                 self.available += bytes;
             }
-            Step::Rename { .. } => {
+            ProvisionStep::Rename { .. } => {
                 assert_eq!(self.files[0], None, "overwritten");
                 self.files[0] = self.files[1].take();
                 assert!(matches!(self.files[0], Some((_, None))), "renamed while in use");
@@ -363,17 +370,17 @@ proptest! {
             }
         }
         match wanted(&disk) {
-            Ok(Plan { steps, kept: None }) => {
+            Ok(ProvisionPlan { steps, kept: None }) => {
                 steps.iter().for_each(|step| disk.apply(step));
                 let files: Vec<_> = disk.files.iter().flatten().collect();
                 prop_assert!(matches!(files[..], [(GIB, Some(_))]), "{disk:?}");
-                prop_assert_eq!(wanted(&disk), Ok(Plan::default()));
+                prop_assert_eq!(wanted(&disk), Ok(ProvisionPlan::default()));
             }
-            Ok(Plan { steps, kept: Some(_) }) => {
+            Ok(ProvisionPlan { steps, kept: Some(_) }) => {
                 steps.iter().for_each(|step| disk.apply(step));
                 prop_assert!(disk.files.iter().flatten().any(|(_, used)| used.is_some()));
             }
-            Err(refusal) => prop_assert!(matches!(refusal, Refusal::DiskFull { .. }), "{refusal}"),
+            Err(refusal) => prop_assert!(matches!(refusal, ProvisionRefusal::DiskFull { .. }), "{refusal}"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{
     host::Monotonic,
-    reclaim::{Held, Reclaimed},
+    reclaim::{HeldBack, Reclaimed},
 };
 
 /// Unused budget is saved up over this time.
@@ -13,13 +13,13 @@ pub(super) const SAVED: Duration = Duration::from_secs(30);
 const LEAST: u64 = 64 << 10;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Budget {
+pub(super) struct WriteBudget {
     /// Bytes that may be written now; negative if the kernel wrote more than it was asked to.
     bytes: i64,
     refilled: Option<Monotonic>,
 }
 
-impl Budget {
+impl WriteBudget {
     pub(super) fn refill(&mut self, per_second: u64, now: Monotonic) {
         let Some(before) = self.refilled.replace(now) else {
             // An agent that restarts repeatedly must not get the savings each time.
@@ -33,10 +33,10 @@ impl Budget {
     }
 
     /// Returns the part of `wish` that reclaim may ask for.
-    pub(super) fn take(&mut self, wish: u64) -> Result<u64, Held> {
+    pub(super) fn take(&mut self, wish: u64) -> Result<u64, HeldBack> {
         let bytes = wish.min(u64::try_from(self.bytes).unwrap_or(0));
         if bytes < LEAST {
-            return Err(if wish < LEAST { Held::Floor } else { Held::Budget });
+            return Err(if wish < LEAST { HeldBack::Floor } else { HeldBack::Budget });
         }
         self.bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
         Ok(bytes)

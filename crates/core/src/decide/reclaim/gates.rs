@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     config::settings::ReclaimSettings,
-    model::reclaim::{Held, NodeLook, PodMemory, Some as Stalls},
+    model::reclaim::{HeldBack, NodeLook, PodMemory, Some as Stalls},
 };
 
 /// Reclaim uses no data older than this.
@@ -15,17 +15,17 @@ pub const NEAR: f64 = 0.8;
 const QUEUE: f64 = 2.0;
 
 /// Returns the reason for reclaiming nothing from any pod.
-pub(super) fn of_node(settings: &ReclaimSettings, node: &NodeLook) -> Option<Held> {
+pub(super) fn of_node(settings: &ReclaimSettings, node: &NodeLook) -> Option<HeldBack> {
     if !node.pods_are_fresh || node.at.since(node.sampled) > FRESH {
-        return Some(Held::Stale);
+        return Some(HeldBack::Stale);
     }
     if node.nearest_signal.is_some_and(|ratio| ratio > NEAR) {
-        return Some(Held::Signal);
+        return Some(HeldBack::Signal);
     }
     if node.disk_queue.is_some_and(|queue| queue > QUEUE) {
-        return Some(Held::Disk);
+        return Some(HeldBack::Disk);
     }
-    (room(settings, node.swap_bytes, node.swap_used_bytes) == 0).then_some(Held::NodeSwap)
+    (room(settings, node.swap_bytes, node.swap_used_bytes) == 0).then_some(HeldBack::NodeSwap)
 }
 
 /// Returns the bytes of `whole` that reclaim may still swap out.

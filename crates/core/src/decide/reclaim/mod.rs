@@ -25,14 +25,14 @@ use crate::{
     model::{
         host::Monotonic,
         pod::PodUid,
-        reclaim::{Held, Look, NodeLook, Reclaimed},
+        reclaim::{HeldBack, Look, NodeLook, Reclaimed},
     },
 };
 
 pub use gates::NEAR;
 pub use pace::{Learned, Phase};
 
-use budget::Budget;
+use budget::WriteBudget;
 use pace::Pace;
 
 /// The interval between looks at the pods.
@@ -40,7 +40,7 @@ pub const INTERVAL: Duration = Duration::from_secs(6);
 
 /// Memory to ask the kernel for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ReclaimStep {
     pub uid: PodUid,
     pub bytes: u64,
     /// For kernels that support it: 0 to 200; higher values prefer anonymous memory.
@@ -53,31 +53,31 @@ pub enum News {
     Began(PodUid),
     BackedOff {
         uid: PodUid,
-        why: Held,
+        why: HeldBack,
         pause: Duration,
     },
     /// All pods wait, for this reason.
-    Paused(Held),
+    Paused(HeldBack),
     Resumed,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    pub steps: Vec<Step>,
+    pub steps: Vec<ReclaimStep>,
     /// The reasons for asking nothing of the other pods.
-    pub held: BTreeMap<PodUid, Held>,
+    pub held: BTreeMap<PodUid, HeldBack>,
     pub news: Vec<News>,
 }
 
 /// The state from look to look.
 #[derive(Clone, Debug, Default)]
-pub struct Reclaim {
+pub struct ReclaimPace {
     pods: BTreeMap<PodUid, Pace>,
-    budget: Budget,
-    paused: Option<Held>,
+    budget: WriteBudget,
+    paused: Option<HeldBack>,
 }
 
-impl Reclaim {
+impl ReclaimPace {
     /// Decides on one look at the node and at the pods that take part.
     pub fn decide(
         &mut self,
@@ -120,7 +120,7 @@ impl Reclaim {
                     node_room -= bytes;
                     let swappiness = pace.asks(settings, node.at, bytes);
                     verdict.news.extend(pace.news(&look.uid));
-                    verdict.steps.push(Step { uid: look.uid.clone(), bytes, swappiness });
+                    verdict.steps.push(ReclaimStep { uid: look.uid.clone(), bytes, swappiness });
                 }
                 Err(held) => {
                     pace.held = Some(held);
@@ -148,7 +148,7 @@ impl Reclaim {
     }
 
     /// Returns the reason why all pods wait.
-    pub fn paused(&self) -> Option<Held> {
+    pub fn paused(&self) -> Option<HeldBack> {
         self.paused
     }
 

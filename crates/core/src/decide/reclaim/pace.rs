@@ -16,7 +16,7 @@ use crate::{
     model::{
         host::Monotonic,
         pod::PodUid,
-        reclaim::{Held, Look, NodeLook, PodMemory, Reclaimed},
+        reclaim::{HeldBack, Look, NodeLook, PodMemory, Reclaimed},
     },
 };
 
@@ -56,7 +56,7 @@ crate::vocabulary! {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Learned {
     pub phase: Phase,
-    pub held: Option<Held>,
+    pub held: Option<HeldBack>,
     /// Bytes in swap now.
     pub offloaded_bytes: u64,
     /// Bytes asked for since the agent watches the pod; in mode "observe": bytes that it would have
@@ -90,8 +90,8 @@ pub(super) struct Pace {
     pressure: f64,
     phase: Phase,
     said: Phase,
-    why: Option<Held>,
-    pub(super) held: Option<Held>,
+    why: Option<HeldBack>,
+    pub(super) held: Option<HeldBack>,
 }
 
 impl Pace {
@@ -105,21 +105,21 @@ impl Pace {
         settings: &ReclaimSettings,
         node: &NodeLook,
         look: &Look,
-    ) -> Result<u64, Held> {
+    ) -> Result<u64, HeldBack> {
         let now = node.at;
         let Some(memory) = &look.memory else {
             self.last = None;
-            return Err(look.left_alone.unwrap_or(Held::Unreadable));
+            return Err(look.left_alone.unwrap_or(HeldBack::Unreadable));
         };
         let before = self.last.replace((now, memory.clone()));
         let before = before.filter(|(at, _)| now > *at && now.since(*at) <= LONGEST_GAP);
-        let Some((at, before)) = before else { return Err(Held::FirstLook) };
+        let Some((at, before)) = before else { return Err(HeldBack::FirstLook) };
         self.answer(settings, node, memory, &before, now.since(at))?;
         if let Some(held) = look.left_alone {
             return Err(held);
         }
         if self.in_progress {
-            return Err(Held::InProgress);
+            return Err(HeldBack::InProgress);
         }
         self.wish(settings, node, memory)
     }
@@ -133,7 +133,7 @@ impl Pace {
         memory: &PodMemory,
         before: &PodMemory,
         span: Duration,
-    ) -> Result<(), Held> {
+    ) -> Result<(), HeldBack> {
         let pages = memory.refaults_anon_pages.saturating_sub(before.refaults_anon_pages)
             + memory.refaults_file_pages.saturating_sub(before.refaults_file_pages);
         let fade = (-span.as_secs_f64() / WINDOW.as_secs_f64()).exp();
@@ -146,14 +146,14 @@ impl Pace {
         let allowed = (self.reclaimed * settings.max_refault_percent / 100.0).max(UNNOTICED);
         // The last pause already answered for the bytes that returned before it began.
         let why = if waits >= settings.max_pressure_percent {
-            Held::MemoryPressure
+            HeldBack::MemoryPressure
         } else if io >= settings.max_pressure_percent {
-            Held::IoPressure
+            HeldBack::IoPressure
         } else if self.returned > allowed && returned > 0.0 {
-            Held::Refaults
+            HeldBack::Refaults
         } else {
             return match self.until {
-                Some(until) if node.at < until => Err(Held::BackingOff),
+                Some(until) if node.at < until => Err(HeldBack::BackingOff),
                 _ => Ok(()),
             };
         };
@@ -164,7 +164,7 @@ impl Pace {
 
     /// Starts a pause. If `much` has returned, the memory that the pod holds now is its working
     /// set.
-    fn back_off(&mut self, now: Monotonic, why: Held, current_bytes: u64, much: bool) {
+    fn back_off(&mut self, now: Monotonic, why: HeldBack, current_bytes: u64, much: bool) {
         self.pace = LEAST_PACE;
         let backing_off = self.until.is_some_and(|until| now < until);
         let asked_before = self.last_step.is_some();
@@ -203,7 +203,7 @@ impl Pace {
         settings: &ReclaimSettings,
         node: &NodeLook,
         memory: &PodMemory,
-    ) -> Result<u64, Held> {
+    ) -> Result<u64, HeldBack> {
         if self.phase == Phase::BackingOff {
             self.phase = Phase::Waiting;
         }
@@ -211,7 +211,7 @@ impl Pace {
         let room = gates::room(settings, limit, memory.swap_bytes);
         if room == 0 {
             self.settle();
-            return Err(Held::PodSwap);
+            return Err(HeldBack::PodSwap);
         }
         let mut floor = gates::floor(settings, memory);
         if let Some((bytes, until)) = self.needs
@@ -224,7 +224,7 @@ impl Pace {
         let reclaimable = above.min(memory.anon_bytes.saturating_add(memory.file_bytes));
         if reclaimable == 0 {
             self.settle();
-            return Err(Held::Floor);
+            return Err(HeldBack::Floor);
         }
         let calm = 1.0 - self.pressure / settings.max_pressure_percent;
         let share = self.pace.max(LEAST_PACE) * calm.clamp(0.0, 1.0);

@@ -7,7 +7,7 @@ use crate::{
     decide::{estimate::matches, grant::critical, qos::qos_class},
     model::{
         pod::{Migration, Pod, QosClass, RECLAIM},
-        reclaim::Held,
+        reclaim::HeldBack,
     },
 };
 
@@ -35,21 +35,21 @@ pub fn left_alone(
     epoch: i64,
     leaving: bool,
     suspended: bool,
-) -> Option<Held> {
+) -> Option<HeldBack> {
     if leaving || pod.is_terminating() || pod.evicted_by_api {
-        return Some(Held::Leaving);
+        return Some(HeldBack::Leaving);
     }
     // The pod has swapped all that it may; pages that return are not a reaction to reclaim.
     if suspended {
-        return Some(Held::Suspended);
+        return Some(HeldBack::Suspended);
     }
     let since = match pod.migration {
-        Some(Migration::Leaving | Migration::Arriving) => return Some(Held::Migrating),
+        Some(Migration::Leaving | Migration::Arriving) => return Some(HeldBack::Migrating),
         Some(Migration::Arrived { ready: Some(ready) }) => ready.max(pod.created),
         _ => pod.created,
     };
     let age = u64::try_from(epoch.saturating_sub(since)).unwrap_or(0);
-    (Duration::from_secs(age) < settings.start_delay).then_some(Held::Starting)
+    (Duration::from_secs(age) < settings.start_delay).then_some(HeldBack::Starting)
 }
 
 #[cfg(test)]
@@ -96,25 +96,28 @@ mod tests {
     fn a_suspended_pod_is_left_alone() {
         let settings = Settings::defaults().reclaim;
         let of = |leaving| left_alone(&settings, &vm("asleep"), 9000, leaving, true);
-        assert_eq!(of(false), Some(Held::Suspended));
-        assert_eq!(of(true), Some(Held::Leaving));
+        assert_eq!(of(false), Some(HeldBack::Suspended));
+        assert_eq!(of(true), Some(HeldBack::Leaving));
     }
 
     #[test]
     fn a_pod_that_starts_migrates_or_leaves_is_left_alone() {
         let settings = Settings::defaults().reclaim;
         let at = |pod: &Pod, epoch| left_alone(&settings, pod, epoch, false, false);
-        assert_eq!(at(&vm("new"), 1299), Some(Held::Starting));
+        assert_eq!(at(&vm("new"), 1299), Some(HeldBack::Starting));
         assert_eq!(at(&vm("new"), 1300), None);
-        assert_eq!(at(&vm("clock"), 10), Some(Held::Starting));
-        assert_eq!(left_alone(&settings, &vm("evicted"), 9000, true, false), Some(Held::Leaving));
+        assert_eq!(at(&vm("clock"), 10), Some(HeldBack::Starting));
+        assert_eq!(
+            left_alone(&settings, &vm("evicted"), 9000, true, false),
+            Some(HeldBack::Leaving)
+        );
         let arrived = Migration::Arrived { ready: Some(5000) };
         for (pod, held) in [
-            (Pod { deletion_deadline: Some(1), ..vm("deleted") }, Held::Leaving),
-            (Pod { evicted_by_api: true, ..vm("evicted") }, Held::Leaving),
-            (Pod { migration: Some(Migration::Leaving), ..vm("leaves") }, Held::Migrating),
-            (Pod { migration: Some(Migration::Arriving), ..vm("arrives") }, Held::Migrating),
-            (Pod { migration: Some(arrived), ..vm("arrived") }, Held::Starting),
+            (Pod { deletion_deadline: Some(1), ..vm("deleted") }, HeldBack::Leaving),
+            (Pod { evicted_by_api: true, ..vm("evicted") }, HeldBack::Leaving),
+            (Pod { migration: Some(Migration::Leaving), ..vm("leaves") }, HeldBack::Migrating),
+            (Pod { migration: Some(Migration::Arriving), ..vm("arrives") }, HeldBack::Migrating),
+            (Pod { migration: Some(arrived), ..vm("arrived") }, HeldBack::Starting),
         ] {
             assert_eq!(at(&pod, 5100), Some(held), "{}", pod.name);
         }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    News, Phase, Reclaim,
+    News, Phase, ReclaimPace,
     budget::SAVED,
     sim::{Chance, calm, uid},
     trace_tests::settings,
 };
-use crate::model::reclaim::{Held, Look, PodMemory, Reclaimed, Some as Stalls};
+use crate::model::reclaim::{HeldBack, Look, PodMemory, Reclaimed, Some as Stalls};
 
 const MIB: u64 = 1 << 20;
 
@@ -68,7 +68,7 @@ proptest! {
     fn floors_budget_signals_and_answers_are_respected(seed: u64, pods in 1_u64..6) {
         let settings = settings();
         let mut world = World::new(seed, pods);
-        let mut reclaim = Reclaim::default();
+        let mut reclaim = ReclaimPace::default();
         let (mut asked, mut before) = (0, world.pods.clone());
         for look in 0..200_u64 {
             world.live();
@@ -121,7 +121,7 @@ proptest! {
         let mut chance = Chance(seed.max(1));
         let uid = uid("a");
         let mut pod = PodMemory { current_bytes: 512 * MIB, anon_bytes: 500 * MIB, ..PodMemory::default() };
-        let mut reclaim = Reclaim::default();
+        let mut reclaim = ReclaimPace::default();
         let trouble = 5 + chance.below(20);
         for look in 0..trouble + 20 {
             if look == trouble {
@@ -130,18 +130,18 @@ proptest! {
             let looks = [Look { uid: uid.clone(), memory: Some(pod.clone()), left_alone: None }];
             let verdict = reclaim.decide(&settings, &calm(look * 6), &looks);
             match look {
-                0 => prop_assert_eq!(verdict.held[&uid], Held::FirstLook),
+                0 => prop_assert_eq!(verdict.held[&uid], HeldBack::FirstLook),
                 look if look < trouble => {
                     prop_assert_eq!(verdict.held.get(&uid), None);
                     prop_assert_eq!(reclaim.working_set(&uid), None, "it could give more");
                 }
                 look if look == trouble => {
-                    prop_assert_eq!(verdict.held[&uid], Held::MemoryPressure);
+                    prop_assert_eq!(verdict.held[&uid], HeldBack::MemoryPressure);
                     let pause = Duration::from_secs(120);
-                    let news = News::BackedOff { uid: uid.clone(), why: Held::MemoryPressure, pause };
+                    let news = News::BackedOff { uid: uid.clone(), why: HeldBack::MemoryPressure, pause };
                     prop_assert_eq!(verdict.news, vec![news]);
                 }
-                _ => prop_assert_eq!(verdict.held[&uid], Held::BackingOff),
+                _ => prop_assert_eq!(verdict.held[&uid], HeldBack::BackingOff),
             }
             for step in verdict.steps {
                 pod.current_bytes -= step.bytes;
@@ -161,15 +161,15 @@ proptest! {
 #[test]
 fn what_holds_everybody_back_is_reported_once_and_answers_still_count() {
     let (settings, uid) = (settings(), uid("a"));
-    let mut reclaim = Reclaim::default();
+    let mut reclaim = ReclaimPace::default();
     let pod = PodMemory { current_bytes: 512 * MIB, anon_bytes: 500 * MIB, ..PodMemory::default() };
-    let look = |second, near, reclaim: &mut Reclaim| {
+    let look = |second, near, reclaim: &mut ReclaimPace| {
         let mut node = calm(second);
         node.nearest_signal = Some(near);
         let looks = [Look { uid: uid.clone(), memory: Some(pod.clone()), left_alone: None }];
         reclaim.decide(&settings, &node, &looks).news
     };
-    assert_eq!(look(0, 0.9, &mut reclaim), [News::Paused(Held::Signal)]);
+    assert_eq!(look(0, 0.9, &mut reclaim), [News::Paused(HeldBack::Signal)]);
     assert_eq!(look(6, 1.2, &mut reclaim), []);
     assert_eq!(look(12, 0.1, &mut reclaim), [News::Resumed, News::Began(uid.clone())]);
     assert_eq!(look(18, 0.1, &mut reclaim), [], "the step is in progress");
@@ -178,22 +178,22 @@ fn what_holds_everybody_back_is_reported_once_and_answers_still_count() {
         node.sampled = calm(60).at;
         node
     };
-    assert_eq!(reclaim.decide(&settings, &stale, &[]).news, [News::Paused(Held::Stale)]);
+    assert_eq!(reclaim.decide(&settings, &stale, &[]).news, [News::Paused(HeldBack::Stale)]);
 }
 
 #[test]
 fn a_pod_that_cannot_be_read_or_was_not_seen_for_long_begins_anew() {
     let (settings, uid) = (settings(), uid("a"));
-    let mut reclaim = Reclaim::default();
+    let mut reclaim = ReclaimPace::default();
     let pod = PodMemory { current_bytes: 512 * MIB, anon_bytes: 500 * MIB, ..PodMemory::default() };
     let mut held = |second, memory: Option<PodMemory>, left_alone| {
         let looks = [Look { uid: uid.clone(), memory, left_alone }];
         reclaim.decide(&settings, &calm(second), &looks).held.get(&uid).copied()
     };
-    assert_eq!(held(0, Some(pod.clone()), None), Some(Held::FirstLook));
-    assert_eq!(held(6, Some(pod.clone()), Some(Held::Migrating)), Some(Held::Migrating));
+    assert_eq!(held(0, Some(pod.clone()), None), Some(HeldBack::FirstLook));
+    assert_eq!(held(6, Some(pod.clone()), Some(HeldBack::Migrating)), Some(HeldBack::Migrating));
     assert_eq!(held(12, Some(pod.clone()), None), None);
-    assert_eq!(held(18, None, None), Some(Held::Unreadable));
-    assert_eq!(held(24, Some(pod.clone()), None), Some(Held::FirstLook));
-    assert_eq!(held(90, Some(pod), None), Some(Held::FirstLook), "too long ago");
+    assert_eq!(held(18, None, None), Some(HeldBack::Unreadable));
+    assert_eq!(held(24, Some(pod.clone()), None), Some(HeldBack::FirstLook));
+    assert_eq!(held(90, Some(pod), None), Some(HeldBack::FirstLook), "too long ago");
 }

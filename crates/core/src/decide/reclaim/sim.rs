@@ -51,7 +51,7 @@ pub(super) fn trace(text: &str) -> Trace {
     lines.map(|line| line.split(' ').skip(1).map(|n| n.parse().unwrap()).collect()).collect()
 }
 
-pub(super) struct Pod {
+pub(super) struct TracedPod {
     trace: Trace,
     chunks: Vec<Vec<Page>>,
     chance: Chance,
@@ -68,7 +68,7 @@ pub(super) struct Pod {
 /// More than the pod's memory.
 const GRANT: u64 = 2 << 30;
 
-impl Pod {
+impl TracedPod {
     pub(super) fn new(trace: Trace, seed: u64) -> Self {
         let mut pod = Self {
             trace,

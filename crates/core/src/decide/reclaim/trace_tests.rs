@@ -1,9 +1,9 @@
 //! Runs the control loop and Senpai's form on the same recorded accesses.
 
 use super::{
-    Reclaim,
+    ReclaimPace,
     senpai::senpai,
-    sim::{Pod, calm, trace, uid},
+    sim::{TracedPod, calm, trace, uid},
 };
 use crate::config::settings::{ReclaimMode, ReclaimSettings, Settings};
 
@@ -37,7 +37,7 @@ struct Outcome {
 }
 
 #[expect(clippy::cast_precision_loss)]
-fn outcome(pod: &Pod, seconds: u64) -> Outcome {
+fn outcome(pod: &TracedPod, seconds: u64) -> Outcome {
     let memory = &pod.memory;
     Outcome {
         average_mib: pod.offloaded_bytes / seconds / MIB,
@@ -49,7 +49,7 @@ fn outcome(pod: &Pod, seconds: u64) -> Outcome {
 }
 
 fn by_senpai(text: &str, minutes: u64) -> Outcome {
-    let mut pod = Pod::new(trace(text), 7);
+    let mut pod = TracedPod::new(trace(text), 7);
     for second in 0..minutes * 60 {
         pod.tick();
         if second < WARM_UP {
@@ -64,8 +64,8 @@ fn by_senpai(text: &str, minutes: u64) -> Outcome {
 }
 
 fn by_the_agent(text: &str, minutes: u64) -> Outcome {
-    let mut pod = Pod::new(trace(text), 7);
-    let (mut reclaim, uid) = (Reclaim::default(), uid("a"));
+    let mut pod = TracedPod::new(trace(text), 7);
+    let (mut reclaim, uid) = (ReclaimPace::default(), uid("a"));
     for second in 0..minutes * 60 {
         pod.tick();
         if second < WARM_UP || second % 6 != 0 {

@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::settings::Discard, decide::provision::Step, model::storage::Area,
+        config::settings::Discard, decide::provision::ProvisionStep, model::storage::Area,
         observe::swap::area::area, roots::Roots,
     };
 
@@ -108,7 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let roots = Roots::at(folder.path());
         let path = Path::new(SWAPFILE);
-        let step = Step::MakeFile { path: path.to_owned(), bytes: 1 << 20 };
+        let step = ProvisionStep::MakeFile { path: path.to_owned(), bytes: 1 << 20 };
         let make = |step| with_provisioner(&roots, &|_, _| {}, |p| p.carry_out(step));
         make(&step).unwrap();
         let metadata = fs::metadata(roots.path(path)).unwrap();
@@ -122,7 +122,8 @@ mod tests {
             "cannot make a swapfile of 1.0 MiB at /var/lib/wasp-agent/swapfile: File exists (os error 17)"
         );
         assert_eq!(fs::read(roots.path(path)).unwrap(), b"precious");
-        let elsewhere = Step::MakeFile { path: "/no/such/folder/swap".into(), bytes: 1 << 20 };
+        let elsewhere =
+            ProvisionStep::MakeFile { path: "/no/such/folder/swap".into(), bytes: 1 << 20 };
         assert!(make(&elsewhere).unwrap_err().to_string().contains("No such file"));
         let entries = fs::read_dir(roots.path(path).parent().unwrap()).unwrap().count();
         assert_eq!(entries, 1, "nothing is left behind");
@@ -147,7 +148,7 @@ mod tests {
             return;
         }
         let make = |path: &str| {
-            let step = Step::MakeFile { path: path.into(), bytes: 1 << 20 };
+            let step = ProvisionStep::MakeFile { path: path.into(), bytes: 1 << 20 };
             with_provisioner(&roots, &|_, _| {}, |p| p.carry_out(&step)).unwrap();
             attribute(&roots.path(path))
         };

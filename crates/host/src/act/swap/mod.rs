@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     config::settings::Discard,
-    decide::provision::Step,
+    decide::provision::ProvisionStep,
     failpoint,
     model::{storage::Area, swap_header::SwapHeader},
     observe::swap::area::{area, open_beneath},
@@ -58,27 +58,27 @@ impl std::fmt::Debug for Provisioner<'_> {
 
 impl Provisioner<'_> {
     /// Carries out one step. A failed step has changed nothing.
-    pub fn carry_out(&self, step: &Step) -> Result<(), StepError> {
+    pub fn carry_out(&self, step: &ProvisionStep) -> Result<(), StepError> {
         let failed = |source| StepError { step: step.to_string(), source };
         failpoint::at("swap.step").map_err(failed)?;
         self.do_step(step).and_then(|()| failpoint::at("swap.stepped")).map_err(failed)
     }
 
-    fn do_step(&self, step: &Step) -> io::Result<()> {
+    fn do_step(&self, step: &ProvisionStep) -> io::Result<()> {
         match step {
-            Step::MakeFile { path, bytes } => self.make_file(path, *bytes),
-            Step::Format { path, bytes } => self.format(path, *bytes),
-            Step::MakeZram { bytes } => self.make_zram(*bytes),
-            Step::SwapOn { path } => self.swap_on(path),
-            Step::SwapOff { path } => syscalls::swapoff(&self.roots.path(path)),
-            Step::RemoveFile { path } => self.remove_file(path),
-            Step::Rename { from, to } => {
+            ProvisionStep::MakeFile { path, bytes } => self.make_file(path, *bytes),
+            ProvisionStep::Format { path, bytes } => self.format(path, *bytes),
+            ProvisionStep::MakeZram { bytes } => self.make_zram(*bytes),
+            ProvisionStep::SwapOn { path } => self.swap_on(path),
+            ProvisionStep::SwapOff { path } => syscalls::swapoff(&self.roots.path(path)),
+            ProvisionStep::RemoveFile { path } => self.remove_file(path),
+            ProvisionStep::Rename { from, to } => {
                 let (from, to) = (self.roots.path(from), self.roots.path(to));
                 let flags = RenameFlags::RENAME_NOREPLACE;
                 renameat2(AT_FDCWD, &from, AT_FDCWD, &to, flags).map_err(io::Error::from)
             }
-            Step::RemoveZram { path } => zram::remove(self.roots, path),
-            Step::Erase { path } => self.erase(path),
+            ProvisionStep::RemoveZram { path } => zram::remove(self.roots, path),
+            ProvisionStep::Erase { path } => self.erase(path),
         }
     }
 

@@ -15,7 +15,9 @@ use kube::{Api, api::PostParams};
 use crate::{
     config::settings::{SchedulingGuard, Settings},
     model::{
-        check::{ACCESSES, About, Access, ApiFacts, CredentialFacts, PATCH_NODE, Permission},
+        check::{
+            ACCESSES, AccessCheck, AccessSubject, ApiFacts, CredentialFacts, PATCH_NODE, Permission,
+        },
         unknown::Unknown,
     },
     observe::kube::{
@@ -109,7 +111,7 @@ async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, 
     }
 }
 
-async fn may(credentials: &Credentials, access: &Access) -> kube::Result<Permission> {
+async fn may(credentials: &Credentials, access: &AccessCheck) -> kube::Result<Permission> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let node = &credentials.node_name;
     // Older API servers drop the selector; there, nodes may list all pods.
@@ -122,8 +124,8 @@ async fn may(credentials: &Credentials, access: &Access) -> kube::Result<Permiss
         group: some(access.group),
         resource: some(access.resource),
         subresource: some(access.subresource),
-        name: (access.about == About::Node).then(|| node.clone()),
-        field_selector: (access.about == About::Pods).then_some(selector),
+        name: (access.about == AccessSubject::Node).then(|| node.clone()),
+        field_selector: (access.about == AccessSubject::Pods).then_some(selector),
         ..ResourceAttributes::default()
     };
     let review = SelfSubjectAccessReview {

@@ -46,7 +46,7 @@ pub(super) fn facts(roots: &Roots) -> HookFacts {
         foreign,
         program: program::facts(roots, &roots.path(&program), &program, &roots.path(&agent)),
         agent_installed: installed.is_some(),
-        published: crate::state::StateFile::<crate::model::hook::HookSettings>::new(roots)
+        published: crate::state::StateFile::<crate::model::hook::EstimateSettings>::new(roots)
             .path()
             .exists(),
     }

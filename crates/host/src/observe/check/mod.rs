@@ -12,7 +12,7 @@ use crate::{
     config::{layers::Resolved, settings::Settings, value::Problems},
     decide::check::without_wrong_lines,
     model::{
-        check::{Asked, Facts, Leftovers, Wrong},
+        check::{Asked, HostFacts, Leftovers, Wrong},
         kubelet::KubeletConfig,
         unknown::Unknown,
     },
@@ -37,14 +37,14 @@ pub async fn gather(
     kubelet: Result<Option<KubeletConfig>, KubeletError>,
     provisioning: Asked<Vec<String>>,
     scope: Scope,
-) -> Facts {
+) -> HostFacts {
     let roots = &match &kubelet {
         Ok(Some(config)) => roots.with_pods(&config.pods_roots()),
         Ok(None) | Err(_) => roots.clone(),
     };
     let node = node::memory(roots).map_err(Unknown::of);
     let page_bytes = node.as_ref().map_or(4096, |node| node.page_bytes);
-    Facts {
+    HostFacts {
         live: roots.proc("meminfo").exists(),
         agent: agent::facts(roots, configuration.ok()),
         obstacles: obstacles::obstacles(roots),

@@ -17,7 +17,7 @@ use openssl::{asn1::Asn1Time, nid::Nid, pkey::PKey, x509::X509};
 
 use super::{
     client::{ClientError, client},
-    kubeconfig::{Access, Identity, KubeconfigError, access, is_another_kind, located, read},
+    kubeconfig::{ApiAccess, Identity, KubeconfigError, access, is_another_kind, located, read},
 };
 use crate::{
     config::settings::Settings,
@@ -180,7 +180,7 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
 
 /// Does not use kube's own reader of kubeconfigs: it uses HTTPS_PROXY for the API server, runs exec
 /// plugins, and panics later at a server without a scheme.
-fn config(access: Access) -> Result<Config, Unusable> {
+fn config(access: ApiAccess) -> Result<Config, Unusable> {
     let mut config = Config::new(access.server);
     config.read_timeout = Some(LONGEST_SILENCE);
     config.reset_reader_on_write = true;

@@ -169,7 +169,7 @@ fn shortened(text: &str) -> String {
 
 /// One event of a watch.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum PodEvent {
     /// Added or modified.
     Applied(Result<Pod, OddPod>),
     Deleted(Result<Pod, OddPod>),
@@ -182,7 +182,7 @@ pub enum Event {
 }
 
 /// Decodes a line of a watch, and the version after it. `None` if the line is not an event.
-pub fn event(line: &[u8], kept: &[String]) -> Option<(Event, Option<String>)> {
+pub fn event(line: &[u8], kept: &[String]) -> Option<(PodEvent, Option<String>)> {
     #[derive(serde::Deserialize)]
     struct Line<'a> {
         #[serde(rename = "type", borrow)]
@@ -194,12 +194,12 @@ pub fn event(line: &[u8], kept: &[String]) -> Option<(Event, Option<String>)> {
     let Line { kind, object } = serde_json::from_str(&text).ok()?;
     let object = object.get().as_bytes();
     let event = match &*kind {
-        "ADDED" | "MODIFIED" => Event::Applied(pod(object, kept)),
-        "DELETED" => Event::Deleted(pod(object, kept)),
-        "BOOKMARK" => Event::Bookmark,
+        "ADDED" | "MODIFIED" => PodEvent::Applied(pod(object, kept)),
+        "DELETED" => PodEvent::Deleted(pod(object, kept)),
+        "BOOKMARK" => PodEvent::Bookmark,
         "ERROR" => {
             let (code, message) = status(object);
-            return Some((Event::Error { code, message }, None));
+            return Some((PodEvent::Error { code, message }, None));
         }
         _ => return None,
     };
@@ -207,7 +207,7 @@ pub fn event(line: &[u8], kept: &[String]) -> Option<(Event, Option<String>)> {
 }
 
 /// Decodes a line of which only the beginning is known.
-pub fn long_event(beginning: &[u8]) -> Option<(Event, Option<String>)> {
+pub fn long_event(beginning: &[u8]) -> Option<(PodEvent, Option<String>)> {
     let text = String::from_utf8_lossy(beginning);
     let mut kind = None;
     walk(&text, |path, met| {
@@ -218,8 +218,8 @@ pub fn long_event(beginning: &[u8]) -> Option<(Event, Option<String>)> {
     });
     let odd = Err(too_long(beginning));
     let event = match kind.as_deref()? {
-        "ADDED" | "MODIFIED" => Event::Applied(odd),
-        "DELETED" => Event::Deleted(odd),
+        "ADDED" | "MODIFIED" => PodEvent::Applied(odd),
+        "DELETED" => PodEvent::Deleted(odd),
         _ => return None,
     };
     Some((event, version(beginning)))

@@ -8,7 +8,7 @@ fn pod(json: &[u8]) -> Result<Pod, OddPod> {
     super::pod(json, &[])
 }
 
-fn event(line: &[u8]) -> Option<(Event, Option<String>)> {
+fn event(line: &[u8]) -> Option<(PodEvent, Option<String>)> {
     super::event(line, &[])
 }
 
@@ -233,22 +233,22 @@ fn a_watch_goes_on_whatever_its_objects_are() {
     let line = |kind: &str, object: &str| format!(r#"{{"type":"{kind}","object":{object}}}"#);
     let good = base().to_string();
     let (found, version) = event(line("ADDED", &good).as_bytes()).unwrap();
-    assert!(matches!(found, Event::Applied(Ok(_))));
+    assert!(matches!(found, PodEvent::Applied(Ok(_))));
     assert_eq!(version.as_deref(), Some("7"));
     let odd = String::from_utf8(with("/spec/containers", json!("none"))).unwrap();
     let (found, version) = event(line("MODIFIED", &odd).as_bytes()).unwrap();
-    assert!(matches!(found, Event::Applied(Err(odd)) if odd.label() == "vms/vm"));
+    assert!(matches!(found, PodEvent::Applied(Err(odd)) if odd.label() == "vms/vm"));
     assert_eq!(version.as_deref(), Some("7"));
     let (found, _) = event(line("DELETED", &odd).as_bytes()).unwrap();
-    assert!(matches!(found, Event::Deleted(Err(odd)) if odd.uid == PodUid::new(UID)));
+    assert!(matches!(found, PodEvent::Deleted(Err(odd)) if odd.uid == PodUid::new(UID)));
     let bookmark = r#"{"kind":"Pod","metadata":{"resourceVersion":"12"},"spec":{"containers":null},"status":{}}"#;
     assert_eq!(
         event(line("BOOKMARK", bookmark).as_bytes()),
-        Some((Event::Bookmark, Some("12".to_owned())))
+        Some((PodEvent::Bookmark, Some("12".to_owned())))
     );
     let error = r#"{"kind":"Status","code":410,"message":"too old"}"#;
     let (found, _) = event(line("ERROR", error).as_bytes()).unwrap();
-    assert_eq!(found, Event::Error { code: 410, message: "too old".to_owned() });
+    assert_eq!(found, PodEvent::Error { code: 410, message: "too old".to_owned() });
     for nonsense in
         ["nonsense", "{}", "[]", r#"{"type":"ADDED"}"#, r#"{"type":"SOMETHING","object":{}}"#]
     {
@@ -257,7 +257,7 @@ fn a_watch_goes_on_whatever_its_objects_are() {
     let long = line("MODIFIED", &good);
     let (found, version) = long_event(&long.as_bytes()[..long.len() - 100]).unwrap();
     assert!(
-        matches!(found, Event::Applied(Err(odd)) if odd.to_string() == "vms/vm: it is longer than 4 MiB")
+        matches!(found, PodEvent::Applied(Err(odd)) if odd.to_string() == "vms/vm: it is longer than 4 MiB")
     );
     assert_eq!(version.as_deref(), Some("7"));
 }

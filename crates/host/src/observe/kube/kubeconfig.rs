@@ -25,7 +25,7 @@ use super::credentials::wrong_place;
 use crate::{observe::bounded::LARGEST_BYTES, roots::Roots};
 
 /// The result of reading a kubeconfig. In PEM unless stated otherwise.
-pub(super) struct Access {
+pub(super) struct ApiAccess {
     pub(super) server: Uri,
     /// `None`: the certificates that the host trusts.
     pub(super) authority: Option<Vec<u8>>,
@@ -164,7 +164,7 @@ pub enum KubeconfigError {
 }
 
 /// Reads the kubeconfig at `path`, which is below the root, and the files that it names.
-pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, KubeconfigError> {
+pub(super) fn access(roots: &Roots, path: &Path) -> Result<ApiAccess, KubeconfigError> {
     let text = read(path)?;
     let kubeconfig: Kubeconfig =
         first_document(&text).map_err(|error| KubeconfigError::Yaml(wrong_place(&error)))?;
@@ -224,7 +224,7 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<Access, KubeconfigErr
     if server_name.as_ref().is_some_and(|name| !name.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Err(KubeconfigError::ServerName);
     }
-    Ok(Access {
+    Ok(ApiAccess {
         server: server(cluster.server.as_deref().unwrap_or_default())?,
         authority,
         accepts_any_server: cluster.insecure_skip_tls_verify.unwrap_or(false),

@@ -32,7 +32,7 @@ impl Host {
         fs::write(self.roots.path(path), text).unwrap();
     }
 
-    fn access(&self, text: impl AsRef<[u8]>) -> Result<Access, String> {
+    fn access(&self, text: impl AsRef<[u8]>) -> Result<ApiAccess, String> {
         self.put("/var/lib/kubelet/kubeconfig", text);
         access(&self.roots, &self.roots.path("/var/lib/kubelet/kubeconfig"))
             .map_err(|error| error.to_string())
@@ -50,7 +50,7 @@ fn kubeconfig(cluster: &str, user: &str) -> String {
     )
 }
 
-fn read_from(cluster: &str, user: &str) -> Result<Access, String> {
+fn read_from(cluster: &str, user: &str) -> Result<ApiAccess, String> {
     Host::new().access(kubeconfig(cluster, user))
 }
 

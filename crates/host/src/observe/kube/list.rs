@@ -18,7 +18,7 @@ use kube::{
 
 use super::{
     credentials::{chain, refused},
-    decode::{self, Event, LONGEST_OBJECT, OddPod},
+    decode::{self, LONGEST_OBJECT, OddPod, PodEvent},
     json::{Lines, NoList, Part, Splitter},
 };
 use crate::model::{plain::plain, pod::Pod};
@@ -107,7 +107,7 @@ async fn data(body: &mut Body) -> Result<Option<Bytes>, kube::Error> {
 
 /// A list that is arriving.
 #[derive(Debug)]
-pub struct List {
+pub struct PodList {
     body: Body,
     /// `None` at the end of the list.
     splitter: Option<Splitter>,
@@ -116,7 +116,7 @@ pub struct List {
     kept: Vec<String>,
 }
 
-impl List {
+impl PodList {
     /// Returns once the API server grants the list.
     ///
     /// `kept`: keys of annotations to keep in addition to the known ones.
@@ -161,14 +161,14 @@ impl List {
 
 /// A granted watch.
 #[derive(Debug)]
-pub struct Watch {
+pub struct PodWatch {
     body: Body,
     lines: Lines,
-    arrived: VecDeque<Result<(Event, Option<String>), StreamError>>,
+    arrived: VecDeque<Result<(PodEvent, Option<String>), StreamError>>,
     kept: Vec<String>,
 }
 
-impl Watch {
+impl PodWatch {
     /// Returns once the API server grants the watch.
     pub async fn begin(
         client: &Client,
@@ -184,7 +184,7 @@ impl Watch {
 
     /// Returns the next event, and the version after it; `None` if the watch has ended, and can
     /// continue from the last version.
-    pub async fn next(&mut self) -> Result<Option<(Event, Option<String>)>, StreamError> {
+    pub async fn next(&mut self) -> Result<Option<(PodEvent, Option<String>)>, StreamError> {
         loop {
             if let Some(event) = self.arrived.pop_front() {
                 return event.map(Some);

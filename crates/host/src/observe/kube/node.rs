@@ -17,21 +17,21 @@ pub struct WireNode {
     #[serde(default)]
     pub metadata: ObjectMeta,
     #[serde(default, skip_serializing)]
-    pub spec: Spec,
+    pub spec: NodeSpec,
     #[serde(default, skip_serializing)]
-    pub status: Status,
+    pub status: NodeObjectStatus,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Spec {
+pub struct NodeSpec {
     pub unschedulable: Option<bool>,
     pub taints: Option<Vec<Taint>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Status {
+pub struct NodeObjectStatus {
     pub conditions: Option<Vec<NodeCondition>>,
     pub node_info: Option<NodeInfo>,
 }

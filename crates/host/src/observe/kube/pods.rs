@@ -18,8 +18,8 @@ use tokio::{
 
 use super::{
     credentials::{self, Credentials},
-    decode::{Event, OddPod},
-    list::{List, StreamError, Watch},
+    decode::{OddPod, PodEvent},
+    list::{PodList, PodWatch, StreamError},
     spread,
 };
 use crate::{
@@ -267,7 +267,7 @@ async fn list_once(
         version: None,
         failure: failure("cannot list pods", &error),
     };
-    let mut list = match List::begin(client, node_name, kept).await {
+    let mut list = match PodList::begin(client, node_name, kept).await {
         Ok(list) => list,
         Err(error) => return failed(error),
     };
@@ -302,7 +302,7 @@ async fn watch_once(
         version,
         failure: failure("cannot watch pods", &error),
     };
-    let mut watch = match Watch::begin(client, node_name, kept, &version, seconds).await {
+    let mut watch = match PodWatch::begin(client, node_name, kept, &version, seconds).await {
         Ok(watch) => watch,
         // The server would refuse this version forever.
         Err(error @ StreamError::Refused { code: GONE, .. }) => {
@@ -326,16 +326,16 @@ async fn watch_once(
         };
         version = newer.unwrap_or(version);
         let update = match event {
-            Event::Applied(Ok(pod)) => Update::Applied(Arc::new(pod)),
-            Event::Applied(Err(pod)) => Update::Unreadable(Seen::Applied, pod),
-            Event::Deleted(Ok(pod)) => Update::Deleted(pod.uid),
-            Event::Deleted(Err(pod)) => Update::Unreadable(Seen::Deleted, pod),
-            Event::Bookmark => {
+            PodEvent::Applied(Ok(pod)) => Update::Applied(Arc::new(pod)),
+            PodEvent::Applied(Err(pod)) => Update::Unreadable(Seen::Applied, pod),
+            PodEvent::Deleted(Ok(pod)) => Update::Deleted(pod.uid),
+            PodEvent::Deleted(Err(pod)) => Update::Unreadable(Seen::Deleted, pod),
+            PodEvent::Bookmark => {
                 useful = true;
                 continue;
             }
-            Event::Error { code: GONE, .. } => return Turn::ListAnew { useful },
-            Event::Error { code, message } => {
+            PodEvent::Error { code: GONE, .. } => return Turn::ListAnew { useful },
+            PodEvent::Error { code, message } => {
                 return failed(Some(version), StreamError::Refused { code, message });
             }
         };

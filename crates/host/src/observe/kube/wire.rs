@@ -26,9 +26,9 @@ pub struct WirePod {
     pub metadata: ObjectMeta,
     /// Absent in bookmarks.
     #[serde(default, deserialize_with = "or_null")]
-    spec: Spec,
+    spec: PodSpec,
     #[serde(default, deserialize_with = "or_null")]
-    status: Status,
+    status: PodStatus,
 }
 
 /// Treats `null` as absent, as Go does.
@@ -70,7 +70,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
+struct PodSpec {
     node_name: Option<String>,
     priority: Option<i32>,
     termination_grace_period_seconds: Option<i64>,
@@ -131,7 +131,7 @@ impl SpecContainer {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Status {
+struct PodStatus {
     qos_class: Option<String>,
     phase: Option<String>,
     #[serde(deserialize_with = "or_null")]
@@ -270,7 +270,7 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
 /// Returns the annotations that matter. Keeps a few that name no container, so that the agent can
 /// report them.
 fn kept(
-    annotations: &Texts,
+    annotations: &PodTexts,
     also: &[String],
     containers: &[Container],
 ) -> Vec<(Arc<str>, Arc<str>)> {
@@ -309,10 +309,10 @@ fn shortened(value: &str) -> Arc<str> {
     plain(&text).into()
 }
 
-type Texts = BTreeMap<String, String>;
+type PodTexts = BTreeMap<String, String>;
 
 /// Returns the state of a migration that the launcher pod on `node` shows.
-fn migration(labels: &Texts, annotations: &Texts, node: Option<&str>) -> Option<Migration> {
+fn migration(labels: &PodTexts, annotations: &PodTexts, node: Option<&str>) -> Option<Migration> {
     if labels.get("kubevirt.io").is_none_or(|value| value != "virt-launcher") {
         return None;
     }

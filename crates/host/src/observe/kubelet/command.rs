@@ -49,7 +49,7 @@ const LONGEST_BYTES: u64 = 2 << 20;
 
 /// A command line: the arguments of the kubelet, and their source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
+pub struct KubeletCommand {
     pub words: Vec<String>,
     pub told_by: Teller,
 }
@@ -90,30 +90,30 @@ impl Kubelet {
 
     /// Returns the command line of the running kubelet, of the one that ran last, or of the unit;
     /// `None` if there is none of them.
-    fn command(&mut self, roots: &Roots) -> Option<Command> {
+    fn command(&mut self, roots: &Roots) -> Option<KubeletCommand> {
         let before = self.last.as_ref().map(|(pid, _)| *pid);
         if let Some((pid, words)) = running(roots, before) {
             self.last = Some((pid, words.clone()));
-            return Some(Command { words, told_by: Teller::Process(pid) });
+            return Some(KubeletCommand { words, told_by: Teller::Process(pid) });
         }
         match &self.last {
             Some((pid, words)) => {
-                Some(Command { words: words.clone(), told_by: Teller::LastProcess(*pid) })
+                Some(KubeletCommand { words: words.clone(), told_by: Teller::LastProcess(*pid) })
             }
             None => by_unit(roots, self.unit.as_ref()),
         }
     }
 }
 
-fn by_unit(roots: &Roots, by_systemd: Option<&Service>) -> Option<Command> {
+fn by_unit(roots: &Roots, by_systemd: Option<&Service>) -> Option<KubeletCommand> {
     let service = by_systemd.cloned().or_else(|| on_disk(roots))?;
     let read = |path: &PathBuf| fs::read_to_string(roots.path(path)).ok();
     let words = after_program(&service.command_line(read))?;
-    Some(Command { words, told_by: Teller::Unit(UNIT.to_owned()) })
+    Some(KubeletCommand { words, told_by: Teller::Unit(UNIT.to_owned()) })
 }
 
 /// Reads kubeadm's environment files, if no unit reads them.
-pub fn kubeadm(roots: &Roots) -> Option<Command> {
+pub fn kubeadm(roots: &Roots) -> Option<KubeletCommand> {
     let mut words = Vec::new();
     let mut told_by = None;
     for (path, name) in KUBEADM {
@@ -125,7 +125,7 @@ pub fn kubeadm(roots: &Roots) -> Option<Command> {
         }
         words.extend(found);
     }
-    told_by.map(|path| Command { words, told_by: Teller::Environment(path) })
+    told_by.map(|path| KubeletCommand { words, told_by: Teller::Environment(path) })
 }
 
 /// Returns the arguments after the kubelet's program; `None` for another program. Wrappers may

@@ -21,7 +21,7 @@ pub struct Flags {
 }
 
 #[derive(Clone, Copy)]
-enum Of {
+enum FlagMeaning {
     Config,
     ConfigDir,
     Bool(&'static str),
@@ -36,27 +36,27 @@ enum Of {
     Switch,
 }
 
-fn flag(name: &str) -> Option<Of> {
+fn flag(name: &str) -> Option<FlagMeaning> {
     Some(match name {
-        "config" => Of::Config,
-        "config-dir" => Of::ConfigDir,
-        "fail-swap-on" => Of::Bool("failSwapOn"),
-        "cgroups-per-qos" => Of::Bool("cgroupsPerQOS"),
-        "cgroup-root" => Of::Text("cgroupRoot"),
-        "cgroup-driver" => Of::Text("cgroupDriver"),
-        "pod-manifest-path" => Of::Text("staticPodPath"),
-        "system-reserved-cgroup" => Of::Text("systemReservedCgroup"),
-        "kube-reserved-cgroup" => Of::Text("kubeReservedCgroup"),
-        "node-status-update-frequency" => Of::Text("nodeStatusUpdateFrequency"),
-        "eviction-hard" => Of::Map("evictionHard", '<'),
-        "eviction-soft" => Of::Map("evictionSoft", '<'),
-        "eviction-soft-grace-period" => Of::Map("evictionSoftGracePeriod", '='),
-        "system-reserved" => Of::Map("systemReserved", '='),
-        "kube-reserved" => Of::Map("kubeReserved", '='),
-        "enforce-node-allocatable" => Of::List("enforceNodeAllocatable"),
-        "feature-gates" => Of::Gates,
-        _ if SWITCHES.contains(&name) => Of::Switch,
-        _ => Of::Other,
+        "config" => FlagMeaning::Config,
+        "config-dir" => FlagMeaning::ConfigDir,
+        "fail-swap-on" => FlagMeaning::Bool("failSwapOn"),
+        "cgroups-per-qos" => FlagMeaning::Bool("cgroupsPerQOS"),
+        "cgroup-root" => FlagMeaning::Text("cgroupRoot"),
+        "cgroup-driver" => FlagMeaning::Text("cgroupDriver"),
+        "pod-manifest-path" => FlagMeaning::Text("staticPodPath"),
+        "system-reserved-cgroup" => FlagMeaning::Text("systemReservedCgroup"),
+        "kube-reserved-cgroup" => FlagMeaning::Text("kubeReservedCgroup"),
+        "node-status-update-frequency" => FlagMeaning::Text("nodeStatusUpdateFrequency"),
+        "eviction-hard" => FlagMeaning::Map("evictionHard", '<'),
+        "eviction-soft" => FlagMeaning::Map("evictionSoft", '<'),
+        "eviction-soft-grace-period" => FlagMeaning::Map("evictionSoftGracePeriod", '='),
+        "system-reserved" => FlagMeaning::Map("systemReserved", '='),
+        "kube-reserved" => FlagMeaning::Map("kubeReserved", '='),
+        "enforce-node-allocatable" => FlagMeaning::List("enforceNodeAllocatable"),
+        "feature-gates" => FlagMeaning::Gates,
+        _ if SWITCHES.contains(&name) => FlagMeaning::Switch,
+        _ => FlagMeaning::Other,
     })
 }
 
@@ -138,8 +138,8 @@ pub fn parse(words: &[String]) -> Result<Flags, FlagsError> {
         let Some(of) = flag(&name) else { continue };
         let value = match (of, value) {
             (_, Some(value)) => value.to_owned(),
-            (Of::Bool(_) | Of::Switch, None) => "true".to_owned(),
-            (Of::Other, None) => {
+            (FlagMeaning::Bool(_) | FlagMeaning::Switch, None) => "true".to_owned(),
+            (FlagMeaning::Other, None) => {
                 // If the unknown flag is a switch, the next flag follows it.
                 if words.as_slice().first().is_some_and(|next| !next.starts_with("--")) {
                     words.next();
@@ -156,39 +156,39 @@ pub fn parse(words: &[String]) -> Result<Flags, FlagsError> {
 }
 
 impl Flags {
-    fn set(&mut self, name: &str, of: Of, value: &str) -> Result<(), FlagsError> {
+    fn set(&mut self, name: &str, of: FlagMeaning, value: &str) -> Result<(), FlagsError> {
         let wrong = || FlagsError::Refused { name: name.to_owned(), value: value.to_owned() };
         match of {
-            Of::Config => self.config = path(value),
-            Of::ConfigDir => self.config_dir = path(value),
-            Of::Bool(key) => {
+            FlagMeaning::Config => self.config = path(value),
+            FlagMeaning::ConfigDir => self.config_dir = path(value),
+            FlagMeaning::Bool(key) => {
                 self.bools.insert(key, truth(value).ok_or_else(wrong)?);
             }
-            Of::Gates => {
+            FlagMeaning::Gates => {
                 for pair in value.split(',').filter(|pair| !pair.is_empty()) {
                     let (gate, on) = pair.split_once('=').ok_or_else(wrong)?;
                     let on = truth(on.trim()).ok_or_else(wrong)?;
                     self.gates.insert(gate.trim().to_owned(), on);
                 }
             }
-            Of::Text(key) => {
+            FlagMeaning::Text(key) => {
                 if key == "nodeStatusUpdateFrequency" && super::merge::duration(value).is_none() {
                     return Err(wrong());
                 }
                 self.texts.insert(key, value.to_owned());
             }
-            Of::Map(key, separator) => {
+            FlagMeaning::Map(key, separator) => {
                 let map = self.maps.entry(key).or_default();
                 for pair in value.split(',').filter(|pair| !pair.is_empty()) {
                     let (name, value) = pair.split_once(separator).ok_or_else(wrong)?;
                     map.insert(name.trim().to_owned(), value.trim().to_owned());
                 }
             }
-            Of::List(key) => {
+            FlagMeaning::List(key) => {
                 let list = self.lists.entry(key).or_default();
                 list.extend(value.split(',').filter(|v| !v.is_empty()).map(str::to_owned));
             }
-            Of::Other | Of::Switch => {}
+            FlagMeaning::Other | FlagMeaning::Switch => {}
         }
         Ok(())
     }

@@ -24,9 +24,9 @@ const GROUP: &str = "kubelet.config.k8s.io";
 
 /// A value of a chain of drop-ins, with its source.
 #[derive(Clone, Debug)]
-enum Node {
+enum MergedValue {
     Leaf(Value, Origin),
-    Map(BTreeMap<String, Node>),
+    Map(BTreeMap<String, MergedValue>),
 }
 
 /// The configuration read so far; `None` means not set.
@@ -59,7 +59,7 @@ const SWAP_BEHAVIOR: &str = "swapBehavior";
 
 /// The comparison of keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Case {
+enum KeyCase {
     /// As in the API machinery's JSON: for the file of `--config`.
     Sensitive,
     /// As in Go's own JSON: for the result of merging drop-ins.
@@ -167,7 +167,7 @@ fn file(path: &Path, text: &str) -> Result<Layer, ContentError> {
         .iter()
         .map(|key| format!("{}: {key} occurs twice; the kubelet uses the last", path.display()));
     layer.warnings.extend(twice);
-    layer.decode(&nodes, Case::Sensitive)?;
+    layer.decode(&nodes, KeyCase::Sensitive)?;
     layer.warnings.extend(nodes.keys().filter_map(|key| misspelt(path, key)));
     // Some defaults depend on the system, so they are no defaults of the file.
     let merge = layer.bools.get("mergeDefaultEvictionSettings").is_some_and(|merge| merge.value);
@@ -200,33 +200,33 @@ fn misspelt(path: &Path, key: &str) -> Option<String> {
     Some(format!("{}: {key} is not {meant}; the kubelet ignores it", path.display()))
 }
 
-fn node(value: Value, origin: &Origin) -> Node {
+fn node(value: Value, origin: &Origin) -> MergedValue {
     match value {
-        Value::Object(map) => {
-            Node::Map(map.into_iter().map(|(key, value)| (key, node(value, origin))).collect())
-        }
-        value => Node::Leaf(value, origin.clone()),
+        Value::Object(map) => MergedValue::Map(
+            map.into_iter().map(|(key, value)| (key, node(value, origin))).collect(),
+        ),
+        value => MergedValue::Leaf(value, origin.clone()),
     }
 }
 
 /// RFC 7386, JSON Merge Patch.
-fn patch(target: &mut BTreeMap<String, Node>, with: Map<String, Value>, origin: &Origin) {
+fn patch(target: &mut BTreeMap<String, MergedValue>, with: Map<String, Value>, origin: &Origin) {
     for (key, value) in with {
         match value {
             Value::Null => {
                 target.remove(&key);
             }
             Value::Object(with) => {
-                let below = target.entry(key).or_insert_with(|| Node::Map(BTreeMap::new()));
-                if let Node::Leaf(..) = below {
-                    *below = Node::Map(BTreeMap::new());
+                let below = target.entry(key).or_insert_with(|| MergedValue::Map(BTreeMap::new()));
+                if let MergedValue::Leaf(..) = below {
+                    *below = MergedValue::Map(BTreeMap::new());
                 }
-                if let Node::Map(map) = below {
+                if let MergedValue::Map(map) = below {
                     patch(map, with, origin);
                 }
             }
             value => {
-                target.insert(key, Node::Leaf(value, origin.clone()));
+                target.insert(key, MergedValue::Leaf(value, origin.clone()));
             }
         }
     }
@@ -243,15 +243,15 @@ impl Layer {
         }
         let mut layer = Self { warnings, ..Self::default() };
         let last = drop_ins.last().map(|(path, _)| path.as_path()).unwrap_or(Path::new("/"));
-        layer.decode(&nodes, Case::Insensitive).map_err(ContentError::of(last))?;
+        layer.decode(&nodes, KeyCase::Insensitive).map_err(ContentError::of(last))?;
         Ok(layer)
     }
 
     /// Serializes like the kubelet before a merge: leaves out empty values.
-    fn serialized(self) -> BTreeMap<String, Node> {
+    fn serialized(self) -> BTreeMap<String, MergedValue> {
         let mut nodes = BTreeMap::new();
         let mut leaf = |key: &str, value: Value, origin: Origin| {
-            nodes.insert(key.to_owned(), Node::Leaf(value, origin));
+            nodes.insert(key.to_owned(), MergedValue::Leaf(value, origin));
         };
         for (key, Sourced { value, origin }) in self.bools {
             leaf(key, value.into(), origin);
@@ -261,40 +261,40 @@ impl Layer {
             let default = key != "mergeDefaultEvictionSettings";
             nodes
                 .entry(key.to_owned())
-                .or_insert_with(|| Node::Leaf(default.into(), Origin::Default));
+                .or_insert_with(|| MergedValue::Leaf(default.into(), Origin::Default));
         }
         let mut swap = BTreeMap::new();
         for (key, Sourced { value, origin }) in self.texts {
             match key {
                 SWAP_BEHAVIOR if !value.is_empty() => {
-                    swap.insert(key.to_owned(), Node::Leaf(value.into(), origin));
+                    swap.insert(key.to_owned(), MergedValue::Leaf(value.into(), origin));
                 }
                 _ if value.is_empty() || key == SWAP_BEHAVIOR => {}
                 _ => {
-                    nodes.insert(key.to_owned(), Node::Leaf(value.into(), origin));
+                    nodes.insert(key.to_owned(), MergedValue::Leaf(value.into(), origin));
                 }
             }
         }
-        nodes.insert(SWAP.to_owned(), Node::Map(swap));
+        nodes.insert(SWAP.to_owned(), MergedValue::Map(swap));
         let gates = self.gates.into_iter();
-        let gates = gates.map(|(gate, of)| (gate, Node::Leaf(of.value.into(), of.origin)));
-        nodes.insert(GATES.to_owned(), Node::Map(gates.collect()));
+        let gates = gates.map(|(gate, of)| (gate, MergedValue::Leaf(of.value.into(), of.origin)));
+        nodes.insert(GATES.to_owned(), MergedValue::Map(gates.collect()));
         for (key, default) in [("cgroupDriver", "cgroupfs"), ("nodeStatusUpdateFrequency", "10s")] {
             nodes
                 .entry(key.to_owned())
-                .or_insert_with(|| Node::Leaf(default.into(), Origin::Default));
+                .or_insert_with(|| MergedValue::Leaf(default.into(), Origin::Default));
         }
         for (key, map) in self.maps.into_iter().filter(|(_, map)| !map.is_empty()) {
-            let map = map
-                .into_iter()
-                .map(|(name, Sourced { value, origin })| (name, Node::Leaf(value.into(), origin)));
-            nodes.insert(key.to_owned(), Node::Map(map.collect()));
+            let map = map.into_iter().map(|(name, Sourced { value, origin })| {
+                (name, MergedValue::Leaf(value.into(), origin))
+            });
+            nodes.insert(key.to_owned(), MergedValue::Map(map.collect()));
         }
         for key in LISTS {
             let default = || Sourced::default_value(vec!["pods".to_owned()]);
             let list = self.lists.get(key).cloned().unwrap_or_else(default);
             if !list.value.is_empty() {
-                nodes.insert(key.to_owned(), Node::Leaf(list.value.into(), list.origin));
+                nodes.insert(key.to_owned(), MergedValue::Leaf(list.value.into(), list.origin));
             }
         }
         nodes
@@ -302,19 +302,23 @@ impl Layer {
 
     /// Reads the keys that matter here; keys are sorted by their bytes, and the last of several
     /// counts.
-    fn decode(&mut self, nodes: &BTreeMap<String, Node>, case: Case) -> Result<(), ContentError> {
+    fn decode(
+        &mut self,
+        nodes: &BTreeMap<String, MergedValue>,
+        case: KeyCase,
+    ) -> Result<(), ContentError> {
         let named = |key: &str, names: &[&'static str]| {
             names.iter().copied().find(|name| {
-                *name == key || (case == Case::Insensitive && name.eq_ignore_ascii_case(key))
+                *name == key || (case == KeyCase::Insensitive && name.eq_ignore_ascii_case(key))
             })
         };
         for (key, node) in nodes {
             if let Some(name) = named(key, &BOOLS) {
                 match node {
-                    Node::Leaf(Value::Bool(value), origin) => {
+                    MergedValue::Leaf(Value::Bool(value), origin) => {
                         self.bools.insert(name, Sourced::new(*value, origin.clone()));
                     }
-                    Node::Leaf(Value::Null, _) => {
+                    MergedValue::Leaf(Value::Null, _) => {
                         self.bools.remove(name);
                     }
                     node => return Err(not(key, "true or false", node)),
@@ -325,7 +329,7 @@ impl Layer {
                 }
             } else if let Some(name) = named(key, &MAPS) {
                 match node {
-                    Node::Map(entries) => {
+                    MergedValue::Map(entries) => {
                         let map = self.maps.entry(name).or_default();
                         for (entry, node) in entries {
                             let path = format!("{key}.{entry}");
@@ -334,14 +338,14 @@ impl Layer {
                             map.insert(entry.clone(), text);
                         }
                     }
-                    Node::Leaf(Value::Null, _) => {
+                    MergedValue::Leaf(Value::Null, _) => {
                         self.maps.remove(name);
                     }
                     node => return Err(not(key, "a mapping", node)),
                 }
             } else if let Some(name) = named(key, &LISTS) {
                 match node {
-                    Node::Leaf(Value::Array(values), origin) => {
+                    MergedValue::Leaf(Value::Array(values), origin) => {
                         let texts = values.iter().map(|value| match value {
                             Value::String(text) => Ok(text.clone()),
                             Value::Null => Ok(String::new()),
@@ -354,19 +358,19 @@ impl Layer {
                         let texts = texts.collect::<Result<_, _>>()?;
                         self.lists.insert(name, Sourced::new(texts, origin.clone()));
                     }
-                    Node::Leaf(Value::Null, _) => {
+                    MergedValue::Leaf(Value::Null, _) => {
                         self.lists.remove(name);
                     }
                     node => return Err(not(key, "a list", node)),
                 }
             } else if named(key, &[GATES]).is_some() {
-                let Node::Map(gates) = node else { continue };
+                let MergedValue::Map(gates) = node else { continue };
                 for (gate, node) in gates {
                     match node {
-                        Node::Leaf(Value::Bool(on), origin) => {
+                        MergedValue::Leaf(Value::Bool(on), origin) => {
                             self.gates.insert(gate.clone(), Sourced::new(*on, origin.clone()));
                         }
-                        Node::Leaf(Value::Null, _) => {
+                        MergedValue::Leaf(Value::Null, _) => {
                             self.gates.remove(gate);
                         }
                         node => return Err(not(&format!("{key}.{gate}"), "true or false", node)),
@@ -374,7 +378,7 @@ impl Layer {
                 }
             } else if named(key, &[SWAP]).is_some() {
                 match node {
-                    Node::Map(entries) => {
+                    MergedValue::Map(entries) => {
                         for (entry, node) in entries {
                             if named(entry, &[SWAP_BEHAVIOR]).is_some()
                                 && let Some(text) = text(&format!("{key}.{entry}"), node)?
@@ -383,7 +387,7 @@ impl Layer {
                             }
                         }
                     }
-                    Node::Leaf(Value::Null, _) => {}
+                    MergedValue::Leaf(Value::Null, _) => {}
                     node => return Err(not(key, "a mapping", node)),
                 }
             }
@@ -466,24 +470,24 @@ impl Layer {
 }
 
 /// `None` for null, which leaves the previous value.
-fn text(key: &str, node: &Node) -> Result<Option<Sourced<String>>, ContentError> {
+fn text(key: &str, node: &MergedValue) -> Result<Option<Sourced<String>>, ContentError> {
     match node {
-        Node::Leaf(Value::String(text), origin) => {
+        MergedValue::Leaf(Value::String(text), origin) => {
             Ok(Some(Sourced::new(text.clone(), origin.clone())))
         }
-        Node::Leaf(Value::Null, _) => Ok(None),
+        MergedValue::Leaf(Value::Null, _) => Ok(None),
         node => Err(not(key, "a string (numbers need quotes)", node)),
     }
 }
 
-fn origin(node: &Node) -> Origin {
+fn origin(node: &MergedValue) -> Origin {
     match node {
-        Node::Leaf(_, origin) => origin.clone(),
-        Node::Map(_) => Origin::Default,
+        MergedValue::Leaf(_, origin) => origin.clone(),
+        MergedValue::Map(_) => Origin::Default,
     }
 }
 
-fn not(key: &str, expected: &'static str, node: &Node) -> ContentError {
+fn not(key: &str, expected: &'static str, node: &MergedValue) -> ContentError {
     ContentError::Type { key: key.to_owned(), expected, origin: origin(node) }
 }
 

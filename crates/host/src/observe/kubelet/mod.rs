@@ -19,8 +19,8 @@ use std::{
 };
 
 pub use bus::service;
-use command::{Command, kubeadm};
 pub use command::{Kubelet, UNIT};
+use command::{KubeletCommand, kubeadm};
 pub use error::KubeletError;
 use flags::Flags;
 use merge::{Texts, effective};
@@ -66,9 +66,9 @@ pub fn config_of(
 fn config_by(
     roots: &Roots,
     settings: &Settings,
-    known: Option<Command>,
+    known: Option<KubeletCommand>,
 ) -> Result<Option<KubeletConfig>, KubeletError> {
-    let Some(Command { words, told_by }) = known else { return usual(roots, settings) };
+    let Some(KubeletCommand { words, told_by }) = known else { return usual(roots, settings) };
     let mut flags = parsed(&words, &told_by)?;
     if let Some(path) = &settings.kubelet_config {
         flags.config = Some(path.clone());
@@ -104,8 +104,8 @@ fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, Ku
             continue;
         }
         let told = kubeadm(roots).filter(|_| path != Path::new(USUAL_PLACES[0]));
-        let Command { words, told_by } =
-            told.unwrap_or(Command { words: Vec::new(), told_by: Teller::Nobody });
+        let KubeletCommand { words, told_by } =
+            told.unwrap_or(KubeletCommand { words: Vec::new(), told_by: Teller::Nobody });
         let mut flags = parsed(&words, &told_by)?;
         let drop_ins_of_openshift =
             path == Path::new(USUAL_PLACES[0]) && roots.path(USUAL_DROP_INS).is_dir();
