@@ -71,7 +71,7 @@ check "also after a daemon-reload" check_is limits-above-pods ok
 systemctl set-property --runtime kubepods-burstable.slice ManagedOOMMemoryPressure=kill
 eventually 60 "systemd-oomd on a QoS slice is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "kills in kubepods-burstable.slice when memory is short"'
 finds systemd-oomd
-like "$finding" '^warn: kills in kubepods-burstable.slice when memory is short' "by check too"
+like "$finding" '^warn: kills pods in kubepods-burstable.slice when memory is short' "by check too"
 check "its remedy is a command that works" paste
 check "and the check turns OK" check_is systemd-oomd ok
 
