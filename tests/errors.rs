@@ -1,5 +1,7 @@
 //! Errors are types with fields, not strings: callers can tell them apart, and keep the source.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

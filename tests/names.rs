@@ -1,5 +1,7 @@
 //! A type's name has one meaning: no two modules of the agent define types of the same name.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
