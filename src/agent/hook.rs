@@ -18,6 +18,7 @@ use crate::{
             preferred, unfit,
         },
     },
+    errors::FileError,
     messages,
     model::{
         hook::EstimateSettings,
@@ -52,6 +53,11 @@ pub(super) struct Installed {
     /// The earliest time of the look after that.
     mounts_next: Monotonic,
 }
+
+/// The definitions that could not be removed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+struct HookLeft(Vec<FileError>);
 
 impl Installed {
     pub(super) fn file(&self) -> Option<String> {
@@ -117,7 +123,7 @@ impl<E: Effects> Agent<E> {
         let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
         if !wanted {
             self.problem(Trouble::HookProgram, None);
-            let failed = self.remove_hook(None).err();
+            let failed = self.remove_hook(None).err().map(|error| error.to_string());
             self.problem(Trouble::Hook, failed);
             return;
         }
@@ -180,7 +186,7 @@ impl<E: Effects> Agent<E> {
                 return Err(fixed_by(text.to_owned(), &NO_HOOK));
             }
         };
-        self.publish_settings().map_err(problem)?;
+        self.publish_settings().map_err(|error| problem(error.to_string()))?;
         let text = definition(program);
         // Watch before looking at the folders, so that a new one is noticed. CRI-O creates missing
         // ones when it starts. Without a watch, the resync serves.
@@ -197,7 +203,8 @@ impl<E: Effects> Agent<E> {
                             .emit(format_args!("installed the OCI hook: {}", file.display()));
                     }
                     self.installed.file = Some(file.clone());
-                    return self.remove_hook(Some(&file)).map_err(problem);
+                    let others = self.remove_hook(Some(&file));
+                    return others.map_err(|error| problem(error.to_string()));
                 }
                 Err(error) => refused.push(format!("{}: {error}", folder.display())),
             }
@@ -212,7 +219,7 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Removes the definition everywhere except at `except`.
-    fn remove_hook(&mut self, except: Option<&Path>) -> Result<(), String> {
+    fn remove_hook(&mut self, except: Option<&Path>) -> Result<(), HookLeft> {
         let mut files: Vec<PathBuf> =
             USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
         // A folder that only CRI-O's configuration names.
@@ -239,14 +246,14 @@ impl<E: Effects> Agent<E> {
                     .emit(format_args!("removed the OCI hook: {}", file.display())),
                 Ok(Written::Already | Written::Gone) => {}
                 // A failure must not keep the others from being removed.
-                Err(error) => failed.push(format!("cannot remove {}: {error}", file.display())),
+                Err(error) => failed.push(FileError::of("remove", &file)(error)),
             }
         }
-        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+        if failed.is_empty() { Ok(()) } else { Err(HookLeft(failed)) }
     }
 
     /// Publishes the settings that the hook uses for pods without a record.
-    fn publish_settings(&self) -> Result<(), String> {
+    fn publish_settings(&self) -> Result<(), FileError> {
         let Self { settings, node, .. } = self;
         let for_hook = EstimateSettings {
             policy: settings.grant.policy,
@@ -261,7 +268,7 @@ impl<E: Effects> Agent<E> {
                 false => self.roots.pods().to_vec(),
             },
         };
-        crate::act::save(&self.effects, &self.roots, &for_hook).map_err(|error| error.to_string())
+        crate::act::save(&self.effects, &self.roots, &for_hook)
     }
 }
 

@@ -8,7 +8,7 @@ use nix::sys::inotify::AddWatchFlags;
 use super::{Agent, effects::Effects};
 use crate::{
     config::settings::SwapKind,
-    decide::provision::{Late, late},
+    decide::provision::{Late, device_missing, late},
     messages,
     model::protection::DeviceNumber,
     observe::{disks::device_number, events::Events, node::swap_devices, swap::unescaped},
@@ -62,10 +62,7 @@ impl<E: Effects> Agent<E> {
             Late::No => None,
             Late::Awaited => {
                 self.late_swap.watch = watch;
-                Some(format!(
-                    "the device of swap.path, {path}, does not exist: the agent switches swap on \
-                     as soon as it appears"
-                ))
+                Some(device_missing(&swap.path))
             }
             Late::Here => {
                 messages::ProvisionStep

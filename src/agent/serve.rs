@@ -71,6 +71,17 @@ pub(super) async fn serve(
     }
 }
 
+/// The reason why metrics are not served over TLS.
+#[derive(Debug, thiserror::Error)]
+enum TlsError {
+    #[error("metrics.listen lacks a certificate or a key")]
+    NoCertificate,
+    #[error("TLS: {0}")]
+    Context(#[source] openssl::error::ErrorStack),
+    #[error("cannot serve metrics over TLS: {key} = {path:?}: {source}")]
+    File { key: &'static str, path: String, source: openssl::error::ErrorStack },
+}
+
 struct Server {
     roots: Roots,
     latest: Latest,
@@ -104,7 +115,7 @@ impl Server {
             match (bound, self.tls(wanted)) {
                 (Ok(listener), tls) => {
                     listeners.tcp = Some(listener);
-                    problems.extend(tls.err());
+                    problems.extend(tls.err().map(|error| error.to_string()));
                 }
                 (Err(error), _) => problems
                     .push(format!("cannot serve metrics at {address}: {error} (metrics.listen)")),
@@ -160,7 +171,7 @@ impl Server {
                     Ok(stream)
                 });
             }
-            Err(problem) => self.say(Some(problem)).await,
+            Err(problem) => self.say(Some(problem.to_string())).await,
         }
     }
 
@@ -179,17 +190,14 @@ impl Server {
         });
     }
 
-    fn tls(&self, wanted: &MetricsSettings) -> Result<SslContext, String> {
+    fn tls(&self, wanted: &MetricsSettings) -> Result<SslContext, TlsError> {
         let file = |path: &Option<PathBuf>| path.as_ref().map(|path| self.roots.path(path));
         let (Some(certificate), Some(key)) = (file(&wanted.certificate), file(&wanted.key)) else {
-            return Err("metrics.listen lacks a certificate or a key".to_owned());
+            return Err(TlsError::NoCertificate);
         };
-        let failed = |key: &str, path: &PathBuf| {
+        let failed = |key: &'static str, path: &PathBuf| {
             let path = self.shown(path).display().to_string();
-            let key = key.to_owned();
-            move |error: openssl::error::ErrorStack| {
-                format!("cannot serve metrics over TLS: {key} = {path:?}: {error}")
-            }
+            move |source| TlsError::File { key, path, source }
         };
         // The system's crypto policy selects the ciphers.
         let context = || -> Result<SslContextBuilder, openssl::error::ErrorStack> {
@@ -197,7 +205,7 @@ impl Server {
             context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
             Ok(context)
         };
-        let mut context = context().map_err(|error| format!("TLS: {error}"))?;
+        let mut context = context().map_err(TlsError::Context)?;
         context
             .set_certificate_chain_file(&certificate)
             .map_err(failed("metrics.certificate", &certificate))?;

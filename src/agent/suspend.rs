@@ -1,9 +1,13 @@
 //! Suspended pods: requested over the control socket, put to sleep by separate tasks, woken from
 //! the loop.
 
+mod errors;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
+
+use errors::SuspendError;
 
 use super::{Agent, effects::Effects, events::Event, eviction::since_boot};
 use crate::{
@@ -46,7 +50,7 @@ type SuspendReply = oneshot::Sender<Reply>;
 pub(super) enum SuspendNews {
     Asked(SuspendRequest, SuspendReply),
     /// A pod is asleep, or could not be put to sleep; the number is [`Falling::generation`].
-    Fell(Suspended, u64, Result<Vec<Option<Usage>>, String>),
+    Fell(Box<Suspended>, u64, Result<Vec<Option<Usage>>, SuspendError>),
     /// A problem with the control socket.
     Problem(Option<String>),
 }
@@ -172,7 +176,7 @@ impl<E: Effects> Agent<E> {
                 let found = self.suspend.pods.named(&namespace, &pod).map(|pod| pod.uid.clone());
                 match found.map(|uid| self.wake(&uid, &Wake::Asked)) {
                     Some(Ok(text)) => Reply::Done { text, rows: Vec::new() },
-                    Some(Err(text)) => Reply::Refused { text },
+                    Some(Err(text)) => Reply::Refused { text: text.to_string() },
                     None => Reply::Refused { text: format!("{namespace}/{pod} is not suspended") },
                 }
             }
@@ -186,7 +190,7 @@ impl<E: Effects> Agent<E> {
                         self.begin(planned, answer);
                         return;
                     }
-                    Err(text) => Reply::Refused { text },
+                    Err(text) => Reply::Refused { text: text.to_string() },
                 }
             }
         };
@@ -195,46 +199,39 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Plans the suspension of a pod, or returns the reason for a refusal.
-    fn planned(&mut self, namespace: &str, name: &str, force: bool) -> Result<Suspended, String> {
+    fn planned(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        force: bool,
+    ) -> Result<Suspended, SuspendError> {
         if !self.api.is_fresh() {
-            return Err(
-                "the API server is not reachable, so the agent would not see when it must resume \
-                 the pod; try again later"
-                    .to_owned(),
-            );
+            return Err(SuspendError::ApiUnreachable);
         }
         let named = |pod: &&Arc<Pod>| &*pod.namespace == namespace && &*pod.name == name;
         // A pod deleted by force may still exist beside its successor with the same name.
         let gone = |pod: &&Arc<Pod>| self.api.deleted.contains(&pod.uid);
         let found = self.pods.values().filter(named).min_by_key(gone);
         let Some(pod) = found.cloned() else {
-            return Err(format!("there is no pod {namespace}/{name} on this node"));
+            let (namespace, name) = (namespace.to_owned(), name.to_owned());
+            return Err(SuspendError::NoPod { namespace, name });
         };
         let candidates = self.candidates(&pod)?;
         let leaving = self.is_leaving(&pod.uid);
         if let Some(why) = refuse(&self.suspend.pods, &pod, &candidates, leaving, force) {
-            return Err(why);
+            return Err(SuspendError::Refused(why));
         }
         if is_near(self.publisher.nearest_signal()) {
-            return Err(
-                "an eviction signal is near its threshold (see wasp-agent status): what the agent \
-                 would write to swap could cause the eviction of another pod; try again later"
-                    .to_owned(),
-            );
+            return Err(SuspendError::SignalNear);
         }
         if self.suspend.at_work >= AT_ONCE {
-            return Err(format!(
-                "the agent is already suspending {AT_ONCE} pods; try again when one is suspended"
-            ));
+            return Err(SuspendError::Busy(AT_ONCE));
         }
         if !candidates.iter().all(|found| freeze::can_reclaim(&self.roots, &found.path)) {
-            return Err(
-                "the kernel has no memory.reclaim (it needs Linux 5.19 or RHEL 9.2)".to_owned()
-            );
+            return Err(SuspendError::NoReclaim);
         }
-        let free_swap_bytes =
-            node::free_swap_bytes(&self.roots).map_err(|error| error.to_string())?;
-        let level = self.tree.pod_facts(&pod.uid).map_err(|error| error.to_string())?;
+        let free_swap_bytes = node::free_swap_bytes(&self.roots)?;
+        let level = self.tree.pod_facts(&pod.uid)?;
         let level = level.map(|facts| facts.level);
         let room = Room {
             pod_swap_max: level.as_ref().map_or(SwapMax::Max, |level| level.swap_max),
@@ -252,19 +249,19 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Returns the pod's running containers, without its sandbox.
-    fn candidates(&mut self, pod: &Arc<Pod>) -> Result<Vec<Candidate>, String> {
+    fn candidates(&mut self, pod: &Arc<Pod>) -> Result<Vec<Candidate>, FileError> {
         let ids: Vec<_> = self.tree.of_pod(&pod.uid).cloned().collect();
         let (rules, (node, _)) = (self.settings.grant_rules(), self.granted_from());
         let mut candidates = Vec::with_capacity(ids.len());
         for id in ids {
-            let facts = self.tree.facts(&id, Some(pod)).map_err(|error| error.to_string())?;
+            let facts = self.tree.facts(&id, Some(pod))?;
             let Some(facts) = facts else { continue };
             let Role::Container(name) = &facts.role else { continue };
             let grant = grant_by_role(&rules, &node, Some(pod), &facts.role);
             let (name, may_borrow) = (name.clone(), may_borrow(pod, name, &grant));
             let Some(inode) = facts.levels.first().map(|level| level.inode) else { continue };
             let usage = freeze::usage(&self.roots, &facts.path, inode)
-                .map_err(|error| format!("cannot read {}: {error}", facts.path.display()))?;
+                .map_err(FileError::of("read", &facts.path))?;
             let Some(usage) = usage else { continue };
             let unit = match facts.manager {
                 Manager::Systemd(unit) => Some(unit),
@@ -307,7 +304,8 @@ impl<E: Effects> Agent<E> {
         let uid = planned.uid.clone();
         self.suspend.pods.begin(planned.clone());
         // Save before freezing anything: the next agent must know.
-        if let Err(text) = self.remember_suspended() {
+        if let Err(error) = self.remember_suspended() {
+            let text = error.to_string();
             self.suspend.pods.remove(&uid);
             let _ = answer.send(Reply::Refused { text });
             return;
@@ -322,7 +320,7 @@ impl<E: Effects> Agent<E> {
         let keep = self.settings.suspend.keep_free.of(self.node.swap_bytes);
         tokio::spawn(async move {
             let result = fall_asleep(&roots, &planned, keep, &orders).await;
-            events.send(Event::Suspend(SuspendNews::Fell(planned, generation, result)));
+            events.send(Event::Suspend(SuspendNews::Fell(Box::new(planned), generation, result)));
         });
     }
 
@@ -330,7 +328,7 @@ impl<E: Effects> Agent<E> {
         &mut self,
         suspended: &Suspended,
         generation: u64,
-        result: Result<Vec<Option<Usage>>, String>,
+        result: Result<Vec<Option<Usage>>, SuspendError>,
     ) {
         let uid = &suspended.uid;
         self.suspend.at_work -= 1;
@@ -343,7 +341,7 @@ impl<E: Effects> Agent<E> {
             late.containers.retain(|sleeper| {
                 again.is_none_or(|pod| pod.containers.iter().all(|c| c.inode != sleeper.inode))
             });
-            if !late.containers.is_empty() && self.thaw(&late).is_some() && again_is_none {
+            if !late.containers.is_empty() && self.thaw(&late).is_err() && again_is_none {
                 // Retry until it runs.
                 self.suspend.again = Some(self.now() + RETRY);
                 self.suspend.stuck.insert(uid.clone(), Wake::Interrupted);
@@ -353,9 +351,9 @@ impl<E: Effects> Agent<E> {
         }
         let after = match result {
             Ok(after) => after,
-            Err(text) => {
+            Err(error) => {
                 // The client gets the text too.
-                let _ = self.wake(uid, &Wake::Failed(text));
+                let _ = self.wake(uid, &Wake::Failed(error.to_string()));
                 return;
             }
         };
@@ -380,9 +378,9 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Wakes the pod at once.
-    pub(super) fn wake(&mut self, uid: &PodUid, why: &Wake) -> Result<String, String> {
+    pub(super) fn wake(&mut self, uid: &PodUid, why: &Wake) -> Result<String, SuspendError> {
         let Some(suspended) = self.suspend.pods.get(uid).cloned() else {
-            return Err("the pod is not suspended".to_owned());
+            return Err(SuspendError::NotSuspended);
         };
         let (namespace, name) = (&suspended.namespace, &suspended.name);
         let text = format!("{namespace}/{name} is resumed: {why}{}", self.still_lent(&suspended));
@@ -391,10 +389,10 @@ impl<E: Effects> Agent<E> {
             let text = format!("{namespace}/{name} was not suspended: {why}");
             let _ = answer.send(Reply::Refused { text });
         }
-        if let Some(failed) = self.thaw(&suspended) {
+        if let Err(error) = self.thaw(&suspended) {
             self.suspend.again = Some(self.now() + RETRY);
             self.suspend.stuck.insert(uid.clone(), why.clone());
-            return Err(failed);
+            return Err(error);
         }
         self.suspend.pods.remove(uid);
         self.limits_changed(&suspended);
@@ -434,10 +432,10 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Thaws the pod; returns the problem, if there is one.
-    fn thaw(&mut self, suspended: &Suspended) -> Option<String> {
+    fn thaw(&mut self, suspended: &Suspended) -> Result<(), SuspendError> {
         // The agent did not freeze a launcher.
         if suspended.vm {
-            return None;
+            return Ok(());
         }
         let failed: Vec<String> = suspended
             .containers
@@ -445,11 +443,16 @@ impl<E: Effects> Agent<E> {
             .filter_map(|sleeper| freeze::thaw(&self.roots, sleeper).err())
             .map(|error| error.to_string())
             .collect();
-        let failed = (!failed.is_empty()).then(|| failed.join("; "));
+        let failed = match failed.is_empty() {
+            true => Ok(()),
+            false => Err(SuspendError::StillFrozen(failed)),
+        };
         // Another pod's success does not solve this problem.
-        match failed.clone() {
-            Some(text) => drop(self.suspend.unthawed.insert(suspended.uid.clone(), text)),
-            None => drop(self.suspend.unthawed.remove(&suspended.uid)),
+        match &failed {
+            Err(error) => {
+                self.suspend.unthawed.insert(suspended.uid.clone(), error.to_string());
+            }
+            Ok(()) => drop(self.suspend.unthawed.remove(&suspended.uid)),
         }
         self.problem(Trouble::Suspend, self.suspend.trouble());
         let units = suspended.containers.iter().filter_map(|sleeper| sleeper.unit.clone());
@@ -566,17 +569,14 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Saves the suspensions for a restarted agent.
-    fn remember_suspended(&mut self) -> Result<(), String> {
+    fn remember_suspended(&mut self) -> Result<(), SuspendError> {
         if let Some(lost) = &self.suspend.lost {
-            return Err(format!(
-                "{lost}; the agent suspends nothing until all frozen containers run"
-            ));
+            return Err(SuspendError::StateLost(lost.clone()));
         }
         let written = StateFile::new(&self.roots).save(&self.suspend.pods);
-        let failed = written.err().map(|error| error.to_string());
-        self.suspend.unwritten = failed.clone();
+        self.suspend.unwritten = written.as_ref().err().map(ToString::to_string);
         self.problem(Trouble::Suspend, self.suspend.trouble());
-        failed.map_or(Ok(()), Err)
+        Ok(written?)
     }
 }
 
@@ -586,18 +586,17 @@ async fn fall_asleep(
     suspended: &Suspended,
     keep_swap_free_bytes: u64,
     orders: &Arc<Orders>,
-) -> Result<Vec<Option<Usage>>, String> {
+) -> Result<Vec<Option<Usage>>, SuspendError> {
     for sleeper in suspended.containers.iter().filter(|_| !suspended.vm) {
         if orders.is_stopped() {
-            return Err("it was stopped".to_owned());
+            return Err(SuspendError::Stopped);
         }
-        freeze::freeze(roots, sleeper).await.map_err(|error| error.to_string())?;
+        freeze::freeze(roots, sleeper).await.map_err(Box::new)?;
     }
     let (roots, orders, containers) = (roots.clone(), orders.clone(), suspended.containers.clone());
     let reclaiming = tokio::task::spawn_blocking(move || {
         let sleep = |sleeper| freeze::put_to_sleep(&roots, sleeper, keep_swap_free_bytes, &orders);
         containers.iter().map(sleep).collect::<Result<_, FileError>>()
     });
-    let asleep = reclaiming.await.map_err(|error| error.to_string())?;
-    asleep.map_err(|error| error.to_string())
+    Ok(reclaiming.await??)
 }

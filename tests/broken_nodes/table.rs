@@ -403,7 +403,7 @@ pub const BROKEN: &[Broken] = &[
             swaps(&n.host, &[]);
         },
         then: QUIET,
-        cause: "the node has no swap; /dev/mapper/wasp-swap is configured",
+        cause: "the device of swap.path, /dev/mapper/wasp-swap, does not exist",
         remedy: "systemctl restart wasp-swap",
         check: "swap",
         paste: false,

@@ -150,6 +150,8 @@ pub struct MemoryWaits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapFacts {
     pub areas: Vec<SwapArea>,
+    /// The device that `swap.path` names exists, or no partition is configured.
+    pub device_exists: bool,
     /// Folders that the node depends on, and their disks.
     pub beside: Vec<(&'static str, Vec<String>)>,
     /// The steps that `wasp-agent provision` would take, in words.

@@ -5,7 +5,7 @@ use crate::{
     config::settings::Settings,
     decide::{
         kubelet::{fails_with_swap, unusable},
-        provision::{is_configured, shortage},
+        provision::{device_missing, is_configured, shortage},
     },
     model::{
         check::{Asked, HostFacts, SwapArea},
@@ -26,6 +26,9 @@ pub(super) fn size(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
         Err(error) => return fail(error.clone(), []),
     };
     let (ram, swap) = (human_bytes(node.ram_bytes), human_bytes(node.swap_bytes));
+    if node.swap_bytes == 0 && !facts.swap.device_exists {
+        return fail(device_missing(&settings.swap.path), ["systemctl restart wasp-swap"]);
+    }
     match shortage(&settings.swap, node) {
         None => ok(format!("{swap} of swap, {ram} of RAM")),
         Some(why) if node.swap_bytes > 0 => warn(why, ["systemctl restart wasp-swap"]),

@@ -95,6 +95,7 @@ fn healthy() -> HostFacts {
         },
         node: Ok(NodeMemory { ram_bytes: 64 * GIB, swap_bytes: 32 * GIB, page_bytes: 4096 }),
         swap: SwapFacts {
+            device_exists: true,
             areas: vec![SwapArea {
                 device: SwapDevice {
                     path: "/dev/dm-0".into(),

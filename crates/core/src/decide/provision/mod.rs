@@ -8,7 +8,10 @@ mod retire;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 pub use file::plan_file;
 pub use retire::{plan_retirement, plan_zram_retirement};
@@ -200,6 +203,15 @@ pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
     }
 }
 
+/// Describes a swap partition whose device has not appeared.
+pub fn device_missing(path: &Path) -> String {
+    format!(
+        "the device of swap.path, {}, does not exist: the agent switches swap on as soon as it \
+         appears",
+        path.display()
+    )
+}
+
 /// Returns true if the configuration asks for swap on this node.
 pub fn is_configured(settings: &SwapSettings, node: &NodeMemory) -> bool {
     settings.kind == SwapKind::Partition
@@ -242,7 +254,7 @@ fn margin(memory: &MemoryFacts) -> u64 {
 /// Checks that `used` bytes of swap at `path` fit into RAM and into `elsewhere` bytes of other
 /// swap.
 fn fits(
-    path: &std::path::Path,
+    path: &Path,
     used: u64,
     elsewhere: u64,
     memory: &MemoryFacts,

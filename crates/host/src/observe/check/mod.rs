@@ -53,7 +53,7 @@ pub async fn gather(
             remedy: without_wrong_lines(problems),
         }),
         kernel: kernel::facts(roots, settings),
-        swap: swap::facts(roots, provisioning),
+        swap: swap::facts(roots, &settings.swap, provisioning),
         kubelet: kubelet.map_err(Unknown::of),
         watermarks: zoneinfo::watermarks(roots, page_bytes).map_err(Unknown::of),
         runtime: crio::runtime(roots).map_err(Unknown::of),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::{
+    config::settings::{SwapKind, SwapSettings},
     model::check::{Asked, SwapArea, SwapFacts},
     observe::{
         disks, node,
@@ -40,10 +41,16 @@ pub fn areas(roots: &Roots) -> Vec<SwapArea> {
         .collect()
 }
 
-pub(super) fn facts(roots: &Roots, provisioning: Asked<Vec<String>>) -> SwapFacts {
+pub(super) fn facts(
+    roots: &Roots,
+    settings: &SwapSettings,
+    provisioning: Asked<Vec<String>>,
+) -> SwapFacts {
     let beside = BESIDE.into_iter().filter(|folder| roots.path(folder).is_dir());
     SwapFacts {
         areas: areas(roots),
+        device_exists: settings.kind != SwapKind::Partition
+            || disks::device_number(roots, &settings.path).is_some(),
         beside: beside.map(|folder| (folder, disks_of(roots, Path::new(folder)))).collect(),
         provisioning,
     }
