@@ -49,8 +49,7 @@ pub(super) fn facts(
     let beside = BESIDE.into_iter().filter(|folder| roots.path(folder).is_dir());
     SwapFacts {
         areas: areas(roots),
-        device_exists: settings.kind != SwapKind::Partition
-            || disks::device_number(roots, &settings.path).is_some(),
+        device_exists: settings.kind != SwapKind::Partition || roots.path(&settings.path).exists(),
         beside: beside.map(|folder| (folder, disks_of(roots, Path::new(folder)))).collect(),
         provisioning,
     }
