@@ -66,7 +66,6 @@ fn a_kernel_that_watches_no_more_hides_no_container() {
     let node = Node::new();
     let first = node.pod(&burstable("first", 100), 1, "max");
     let mut agent = Agent::spawn(&node.host, &["run"], "inotify.watch=return(ENOSPC)");
-    agent.hears("READY=1");
     node.host.await_limit(&first.cgroup, &share(100).to_string());
     let status = agent.hears("STATUS=the kernel does not watch");
     assert!(status.contains("max_user_watches"), "{status}");
