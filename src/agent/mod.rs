@@ -110,6 +110,8 @@ struct Agent<E> {
     /// Holders whose limit could not be read or set.
     failures: HashMap<Holder, pass::Failure>,
     kubelet: kubelet::Kubelet,
+    /// The kubelet's configuration has been read once.
+    kubelet_was_read: bool,
     /// Containers without a `memory.swap.max` at the last look.
     without_limit: BTreeSet<ContainerId>,
     /// Running pods without a cgroup, and since when.
@@ -187,6 +189,7 @@ impl<E: Effects> Agent<E> {
             pass_began: Monotonic::default(),
             failures: HashMap::new(),
             kubelet: kubelet::Kubelet::default(),
+            kubelet_was_read: false,
             without_limit: BTreeSet::new(),
             lost: BTreeMap::new(),
             health: health::Health::default(),
