@@ -133,6 +133,8 @@ fn who_grants_changes_with_the_kubelets_configuration() {
         published["problems"].to_string().contains("\"kubelet\"")
     });
     assert_eq!(published["kubelet"]["grants"], "agent");
+    let problems = published["problems"].to_string();
+    assert!(problems.contains("applies and shows what it read last"), "{problems}");
     host.set_limit(&cgroup, "max");
     host.await_limit(&cgroup, &half(100));
     let (code, log) = agent.stop();

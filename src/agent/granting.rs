@@ -12,6 +12,8 @@ pub(super) struct Granting {
     pub(super) configured: (Grants, GrantSettings),
     /// The kubelet's configuration, as it was read last.
     pub(super) kubelet: Kubelet,
+    /// The kubelet's configuration has been read once.
+    pub(super) kubelet_was_read: bool,
     /// The swap that the kubelet shares out.
     pub(super) kubelet_swap: KubeletSwap,
     /// The swap, in bytes, that the current grants are shares of.
@@ -23,6 +25,7 @@ impl Granting {
         Self {
             configured,
             kubelet: Kubelet::default(),
+            kubelet_was_read: false,
             kubelet_swap: KubeletSwap::default(),
             granted_from_bytes: swap_bytes,
         }

@@ -177,12 +177,17 @@ impl<E: Effects> Agent<E> {
                         "{error}; until the agent can read it, it does not know whether the \
                          kubelet sets swap limits, and raises no limit"
                     ),
+                    Grants::Agent | Grants::Kubelet if self.granting.kubelet_was_read => format!(
+                        "{error}; until the agent can read it, the agent applies and shows what it \
+                         read last"
+                    ),
                     Grants::Agent | Grants::Kubelet => error.to_string(),
                 };
                 self.problem(Trouble::Kubelet, Some(text));
                 return;
             }
         };
+        self.granting.kubelet_was_read |= config.is_some();
         if let Some(config) = &config {
             self.look_below(&config.pods_roots());
         }
