@@ -19,7 +19,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use wasp_agent::{
     act::cgroup::write_limit,
-    config::settings::Settings,
+    config::settings::{ReclaimMode, ReclaimSettings, Settings},
     decide::{
         decision::{Action, Decision, Snapshot},
         evict::{
@@ -29,6 +29,7 @@ use wasp_agent::{
             signals::Signals,
         },
         limits::decide,
+        reclaim::{INTERVAL, Reclaim},
         state::LimitStates,
         suspend::Suspensions,
     },
@@ -37,12 +38,14 @@ use wasp_agent::{
         pod::{ContainerId, Pod, PodUid, Pods},
         pressure::{ContainerUsage, PodUsage},
         published::Published,
+        reclaim::{Look, NodeLook, Reclaimed},
     },
     observe::{
         cgroup::Cgroup,
         kube::wire::{WirePod, pod as from_wire},
         node,
         pressure::{WorkingSet, activity, sample, usage},
+        reclaim::pod_memory,
         tree::Tree,
         zoneinfo,
     },
@@ -58,7 +61,11 @@ use crate::{
 };
 
 /// The largest allowed ratio of a row to its baseline.
-pub const LAWS: [(&str, f64); 1] = [("read /proc/vmstat", 4.0)];
+pub const LAWS: [(&str, f64); 2] = [("read /proc/vmstat", 4.0), (RECLAIM, 1.0)];
+
+/// Its baseline is what it may cost: 0.2 % of a core.
+const RECLAIM: &str = "reclaim's look at 100 pods";
+const RECLAIM_SHARE: f64 = 0.002;
 
 const PODS: [usize; 3] = [50, 250, 1000];
 const NODE: NodeMemory =
@@ -124,6 +131,7 @@ pub fn measure(folder: &Path) -> Vec<Row> {
     }
     bench.kernel_files();
     bench.look(&settings);
+    bench.reclaim();
     bench.api();
     bench.rows
 }
@@ -338,6 +346,66 @@ impl Bench {
         );
     }
 
+    /// What reclaim costs the agent itself each time that it looks: all pods are read and decided on, and
+    /// each is asked for memory. What the kernel does for a write is not in it.
+    fn reclaim(&mut self) {
+        let host = FakeHost::new(MIB, MIB);
+        let stat: String = (0..45).map(|number| format!("counter{number} 123456789\n")).collect();
+        let pods: Vec<(PodUid, PathBuf)> = (0..100)
+            .map(|number| {
+                let uid = format!("9192cfa8-679c-444e-9bb8-{number:012}");
+                let cgroup = format!("/sys/fs/cgroup/kubepods/pod{uid}");
+                for (name, text) in [
+                    ("memory.stat", format!("anon 4294967296\n{stat}inactive_file 5\n")),
+                    ("memory.current", "4294967296\n".to_owned()),
+                    ("memory.min", "0\n".to_owned()),
+                    ("memory.low", "0\n".to_owned()),
+                    ("memory.swap.current", "12345\n".to_owned()),
+                    ("memory.swap.max", "4294967296\n".to_owned()),
+                    ("memory.pressure", CALM.to_owned()),
+                    ("io.pressure", CALM.to_owned()),
+                ] {
+                    host.write(&format!("{cgroup}/{name}"), &text);
+                }
+                (PodUid::new(&uid).unwrap(), host.path(&cgroup))
+            })
+            .collect();
+        let settings = ReclaimSettings {
+            mode: ReclaimMode::On,
+            write_bytes_per_second: 1 << 30,
+            ..Settings::defaults().reclaim
+        };
+        let (mut control, mut at, mut steps) = (Reclaim::default(), Monotonic::default(), 0);
+        let took = self.time(RECLAIM, || {
+            at = at + INTERVAL;
+            let look = |(uid, folder): &(PodUid, PathBuf)| Look {
+                uid: uid.clone(),
+                memory: pod_memory(folder),
+                left_alone: None,
+            };
+            let looks: Vec<Look> = pods.iter().map(look).collect();
+            let node = NodeLook {
+                at,
+                swap_bytes: 1 << 40,
+                page_bytes: 4096,
+                sampled: at,
+                pods_are_fresh: true,
+                ..NodeLook::default()
+            };
+            let verdict = control.decide(&settings, &node, &looks);
+            for step in &verdict.steps {
+                steps += 1;
+                let done = Reclaimed { asked_bytes: step.bytes, ..Reclaimed::default() };
+                control.reclaimed(&step.uid, at, done);
+            }
+            verdict
+        });
+        assert!(steps > 100, "the pods are asked for memory: {steps}");
+        let may_take = INTERVAL.as_secs_f64() * RECLAIM_SHARE;
+        let row = Row::new(RECLAIM, took, Unit::Seconds, "the pods that take part");
+        self.rows.push(row.against("0.2 % of a core", may_take));
+    }
+
     fn api(&mut self) {
         let json = with_uid(real_pod("p", 1), 1).to_string();
         self.compare(
@@ -360,6 +428,8 @@ impl Bench {
 
 const PRESSURE: &str = "some avg10=0.00 avg60=0.00 avg300=0.00 total=70620019\n\
                         full avg10=0.00 avg60=0.00 avg300=0.00 total=30178536\n";
+
+const CALM: &str = "some avg10=0.00 avg60=0.00 avg300=0.00 total=70620019\n";
 
 fn pods(count: usize) -> Pods {
     let pod = |number| {
