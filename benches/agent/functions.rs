@@ -29,7 +29,7 @@ use wasp_agent::{
             signals::Signals,
         },
         limits::decide,
-        reclaim::{INTERVAL, Reclaim},
+        reclaim::{INTERVAL, ReclaimPace},
         state::LimitStates,
         suspend::Suspensions,
     },
@@ -375,7 +375,7 @@ impl Bench {
             write_bytes_per_second: 1 << 30,
             ..Settings::defaults().reclaim
         };
-        let (mut control, mut at, mut steps) = (Reclaim::default(), Monotonic::default(), 0);
+        let (mut control, mut at, mut steps) = (ReclaimPace::default(), Monotonic::default(), 0);
         let took = self.time(RECLAIM, || {
             at = at + INTERVAL;
             let look = |(uid, folder): &(PodUid, PathBuf)| Look {
