@@ -102,6 +102,21 @@ fn a_percentage_of_no_limit_is_one_of_the_swap_for_pods() {
     assert_eq!(of("1Gi"), SwapMax::Bytes(GIB));
 }
 
+#[test]
+fn a_percentage_is_rounded_down_to_bytes() {
+    let rules = grant_settings().wishes;
+    for (value, granted, expected) in [
+        ("33%", 1001, 330),
+        ("1%", 99, 0),
+        ("99%", u64::MAX, 18_262_276_632_972_456_098),
+        ("0%", 1001, 0),
+    ] {
+        let wish = of(|key| (key == SWAP_LIMIT).then_some(value), "c0");
+        let (lowered, _) = lower(&rules, "default", wish, SwapMax::Bytes(granted), 0);
+        assert_eq!(lowered, SwapMax::Bytes(expected), "{value} of {granted}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_wish_never_raises(value in "[0-9]{1,20}(%|Mi|Gi|Ei|)", key in 0..2_usize) {
