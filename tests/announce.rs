@@ -29,7 +29,7 @@ struct Told {
     server: Handle,
     settings: watch::Sender<Settings>,
     announcer: Announcer,
-    problems: mpsc::Receiver<Report>,
+    problems: mpsc::UnboundedReceiver<Report>,
     _folders: [tempfile::TempDir; 2],
 }
 

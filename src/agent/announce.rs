@@ -94,10 +94,10 @@ impl Announcer {
     pub fn start(
         roots: Roots,
         settings: watch::Receiver<Settings>,
-    ) -> (Self, mpsc::Receiver<AnnouncerReport>) {
+    ) -> (Self, mpsc::UnboundedReceiver<AnnouncerReport>) {
         let (wanted, receive_wanted) = watch::channel(None);
         let (notes, receive_notes) = mpsc::channel(64);
-        let (reports, receive) = mpsc::channel(4);
+        let (reports, receive) = mpsc::unbounded_channel();
         let task = tokio::spawn(serve(roots, settings, receive_wanted, receive_notes, reports));
         (Self { wanted, notes, task }, receive)
     }
@@ -136,7 +136,7 @@ async fn serve(
     mut settings: watch::Receiver<Settings>,
     mut wanted: watch::Receiver<Option<AnnounceWanted>>,
     mut notes: mpsc::Receiver<Note>,
-    reports: mpsc::Sender<AnnouncerReport>,
+    reports: mpsc::UnboundedSender<AnnouncerReport>,
 ) {
     let mut work = Work { roots, ..Work::default() };
     let mut alarm = Alarm::new();
@@ -148,7 +148,7 @@ async fn serve(
         let want = wanted.borrow_and_update().clone().unwrap_or_default();
         let problem = work.turn(&now, &want).await;
         let told = AnnouncerReport { problem, node: work.seen.take() };
-        if reports.send(told).await.is_err() {
+        if reports.send(told).is_err() {
             return;
         }
         tokio::select! {

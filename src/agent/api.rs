@@ -274,15 +274,7 @@ impl<E: Effects> Agent<E> {
             if self.tree.folder_of(&uid).is_some() {
                 self.limits.dirty.insert(Holder::Pod(uid.clone()));
             }
-            self.pods.remove(&uid);
-            self.api.deleted.remove(&uid);
-            let failed = self
-                .limits
-                .records
-                .remove(&self.effects, &uid)
-                .err()
-                .map(|error| error.to_string());
-            self.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
+            self.forget_pod(&uid);
         }
         let key = odd.label();
         if self.api.unreadable.get(&key) != Some(&odd) {

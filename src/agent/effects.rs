@@ -158,11 +158,11 @@ impl Effects for Live {
         begin_guard(shared, Systemd);
         let (announcer, told) = Announcer::start(roots.clone(), settings.subscribe());
         self.announcer = Some(announcer);
-        events.forward_bounded(told, Event::Announcer);
-        let (problems, served) = mpsc::channel(1);
+        events.forward(told, Event::Announcer);
+        let (problems, served) = mpsc::unbounded_channel();
         let serve = serve::serve(roots.clone(), settings.subscribe(), latest.subscribe(), problems);
         self.metrics = Some(tokio::spawn(serve));
-        events.forward_bounded(served, Event::Metrics);
+        events.forward(served, Event::Metrics);
         let (requests, asked) = mpsc::unbounded_channel();
         self.control = Some(tokio::spawn(control::serve(roots.clone(), requests)));
         events.forward(asked, Event::Suspend);
@@ -257,10 +257,10 @@ impl Effects for Live {
 }
 
 fn begin_guard(shared: &Shared, effects: impl SliceEffects) {
-    let (reports, receive) = mpsc::channel(1);
+    let (reports, receive) = mpsc::unbounded_channel();
     let settings = shared.settings.subscribe();
     tokio::spawn(protection::guard(shared.roots.clone(), settings, effects, reports));
-    shared.events.forward_bounded(receive, Event::Slices);
+    shared.events.forward(receive, Event::Slices);
 }
 
 impl Effects for DryRun {

@@ -58,20 +58,4 @@ impl EventSender {
             }
         });
     }
-
-    /// As [`Events::forward`], for a bounded channel.
-    pub(super) fn forward_bounded<T: Send + 'static>(
-        &self,
-        mut receiver: mpsc::Receiver<T>,
-        event: fn(T) -> Event,
-    ) {
-        let events = self.clone();
-        tokio::spawn(async move {
-            while let Some(item) = receiver.recv().await {
-                if !events.send(event(item)) {
-                    return;
-                }
-            }
-        });
-    }
 }

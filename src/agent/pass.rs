@@ -412,16 +412,17 @@ impl<E: Effects> Agent<E> {
             .cloned()
             .collect();
         for uid in left {
-            self.api.deleted.remove(&uid);
-            self.pods.remove(&uid);
-            let failed = self
-                .limits
-                .records
-                .remove(&self.effects, &uid)
-                .err()
-                .map(|error| error.to_string());
-            self.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
+            self.forget_pod(&uid);
         }
+    }
+
+    /// Forgets a pod that has left, or that cannot be read any more, and removes its record.
+    pub(super) fn forget_pod(&mut self, uid: &PodUid) {
+        self.api.deleted.remove(uid);
+        self.pods.remove(uid);
+        let failed = self.limits.records.remove(&self.effects, uid);
+        let failed = failed.err().map(|error| error.to_string());
+        self.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
     }
 }
 

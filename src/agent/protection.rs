@@ -169,7 +169,7 @@ pub async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
     effects: impl SliceEffects,
-    reports: mpsc::Sender<SliceReport>,
+    reports: mpsc::UnboundedSender<SliceReport>,
 ) {
     let wanted = (settings.borrow().protection.clone(), Disks::new());
     let mut guard = SliceGuard {
@@ -185,7 +185,7 @@ pub async fn guard(
         let now = settings.borrow_and_update().clone();
         let events = guard.watch(&now);
         let report = guard.turn(&now).await;
-        if reports.send(report).await.is_err() {
+        if reports.send(report).is_err() {
             return;
         }
         let turned = Instant::now();

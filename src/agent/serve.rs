@@ -50,7 +50,7 @@ pub(super) async fn serve(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
     latest: Latest,
-    problems: mpsc::Sender<Option<String>>,
+    problems: mpsc::UnboundedSender<Option<String>>,
 ) {
     let mut server = Server {
         roots,
@@ -88,7 +88,7 @@ struct Server {
     local: Arc<Semaphore>,
     remote: Arc<Semaphore>,
     said: Option<String>,
-    problems: mpsc::Sender<Option<String>>,
+    problems: mpsc::UnboundedSender<Option<String>>,
 }
 
 #[derive(Default)]
@@ -224,7 +224,7 @@ impl Server {
         if self.said != problem {
             self.said.clone_from(&problem);
             // Fails only while the agent ends.
-            let _ = self.problems.send(problem).await;
+            let _ = self.problems.send(problem);
         }
     }
 
