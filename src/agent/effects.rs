@@ -310,3 +310,24 @@ impl Effects for DryRun {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_admits_only_settings_that_observe() {
+        // Without any file, the defaults.
+        let folder = tempfile::tempdir().unwrap();
+        let loaded = crate::observe::settings::load(&Roots::at(folder.path()), |_| None);
+        let mut settings = loaded.unwrap().0;
+        (settings.eviction.mode, settings.reclaim.mode) = (EvictionMode::Enforce, ReclaimMode::On);
+        let admitted = DryRun.admitted(settings.clone());
+        assert_eq!(admitted.eviction.mode, EvictionMode::Observe);
+        assert_eq!(admitted.reclaim.mode, ReclaimMode::Observe);
+        (settings.eviction.mode, settings.reclaim.mode) = (EvictionMode::Off, ReclaimMode::Off);
+        let admitted = DryRun.admitted(settings);
+        assert_eq!(admitted.eviction.mode, EvictionMode::Off);
+        assert_eq!(admitted.reclaim.mode, ReclaimMode::Off);
+    }
+}
