@@ -96,6 +96,57 @@ fn limits_are_set_repaired_and_follow_the_pods() {
     assert_eq!(host.limit(&late_cgroup), half(400), "a clean stop leaves the limits");
 }
 
+/// Also for a pod that is older than the agent, and for each change, but only once.
+#[test]
+fn an_invalid_annotation_for_swap_is_an_event_on_its_pod() {
+    let (host, (_data, server)) = (host(), api_server());
+    host.use_kubeconfig(&server);
+    let annotated = |name: &str, value: &str| {
+        let mut pod = pod(name, NODE, Some("100Mi"), Some("300Mi"));
+        pod["metadata"]["annotations"] = json!({"swap.wasp.io/limit": value});
+        server.apply(&pod).unwrap()
+    };
+    let await_event = |about: &serde_json::Value, value: &str, count: Option<u64>| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let all = server.get("/apis/events.k8s.io/v1/namespaces/default/events").unwrap();
+            let of_pod = |event: &&serde_json::Value| event["regarding"]["uid"] == uid(about);
+            let events: Vec<_> = all["items"].as_array().unwrap().iter().filter(of_pod).collect();
+            if let [event] = &events[..]
+                && event["series"]["count"].as_u64() == count
+            {
+                assert_eq!(event["reason"], "SwapLimitInvalid");
+                assert_eq!(event["type"], "Warning");
+                assert_eq!(event["action"], "LimitingSwap");
+                let note = event["note"].as_str().unwrap();
+                assert!(note.contains(&format!("swap.wasp.io/limit is {value:?}")), "{note}");
+                return;
+            }
+            assert!(Instant::now() < deadline, "{value:?}: {events:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+
+    let early = annotated("early", "half");
+    let early_cgroup = host.container(uid(&early), &container_id(1), "main", "max");
+    let agent = Agent::start(&host);
+    assert_eq!(host.limit(&early_cgroup), "0");
+    await_event(&early, "half", None);
+    let late = annotated("late", "25%");
+    let late_cgroup = host.container(uid(&late), &container_id(2), "main", "max");
+    host.await_limit(&late_cgroup, &(100 * MIB / 8).to_string());
+    annotated("late", "25 %");
+    host.await_limit(&late_cgroup, "0");
+    await_event(&late, "25 %", None);
+    annotated("early", "100%");
+    host.await_limit(&early_cgroup, &half(100));
+    annotated("early", "-1");
+    host.await_limit(&early_cgroup, "0");
+    // An event that differs only in its note is counted in the series of the first one.
+    await_event(&early, "half", Some(2));
+    agent.stop();
+}
+
 #[test]
 fn a_certificate_is_rotated_under_it() {
     let (host, (_data, server)) = (host(), api_server());

@@ -15,7 +15,7 @@ use support::{Agent, FakeHost, MIB};
 use wasp_agent::{
     config::show,
     messages,
-    model::trouble::Trouble,
+    model::{event::EventReason, trouble::Trouble, words::Vocabulary},
     report::{check, metrics},
 };
 
@@ -303,4 +303,12 @@ fn every_problem_of_the_agent_is_in_the_operations_manual() {
     let words: Vec<&str> = Trouble::ALL.iter().map(|trouble| trouble.word()).collect();
     // The worst first, in the agent's order.
     assert_eq!(explained, words);
+}
+
+#[test]
+fn every_reason_of_an_event_is_documented() {
+    let documents: String = documents().iter().map(|name| document(name)).collect();
+    for reason in EventReason::WORDS {
+        assert!(documents.contains(&format!("`{reason}`")), "{reason}");
+    }
 }

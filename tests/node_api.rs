@@ -30,6 +30,7 @@ use wasp_agent::{
         guard::{GuardStep, cordon},
     },
     model::{
+        event::EventReason,
         pod::{PodUid, Pods},
         pressure::{ContainerUsage, PodUsage},
     },
@@ -210,11 +211,19 @@ fn events_are_of_the_pod_and_the_node_and_repeats_are_counted() {
             uid: uid.clone(),
         };
         let about = EventSubject::Pod(reference("vm"));
-        let of_pod =
-            Note { about, warning: true, reason: "SwapEviction", text: "evicting prod/vm".into() };
+        let of_pod = Note {
+            about,
+            warning: true,
+            reason: EventReason::SwapEviction,
+            text: "evicting prod/vm".into(),
+        };
         let text = "é".repeat(2000);
-        let of_node =
-            Note { about: EventSubject::Node, warning: false, reason: "NoSwapPressure", text };
+        let of_node = Note {
+            about: EventSubject::Node,
+            warning: false,
+            reason: EventReason::NoSwapPressure,
+            text,
+        };
         cluster
             .admin()
             .upsert(&json!({"apiVersion": "v1", "kind": "Namespace",

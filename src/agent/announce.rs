@@ -363,7 +363,7 @@ impl Work {
             Err(AnnounceFailure::Away(text) | AnnounceFailure::Refused(text)) => Err(text),
         };
         if let Err(error) = sent {
-            messages::EventLost { reason: &note.reason }
+            messages::EventLost { reason: &note.reason.word() }
                 .emit(format_args!("could not send an event: {error}"));
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     decide::{check::EXPIRES_SOON, wish},
     messages,
     model::{
+        event::EventReason,
         failure::{Failure, FailureKind},
         host::Holder,
         pod::{Pod, PodUid},
@@ -242,7 +243,7 @@ impl<E: Effects> Agent<E> {
             name: pod.name.to_string(),
             uid: pod.uid.to_string(),
         };
-        self.note(EventSubject::Pod(about), true, "SwapLimitInvalid", reason);
+        self.note(EventSubject::Pod(about), true, EventReason::SwapLimitInvalid, reason);
     }
 
     fn list_ends(&mut self) {

@@ -24,6 +24,7 @@ use crate::{
     },
     messages,
     model::{
+        event::EventReason,
         host::Monotonic,
         pod::{Migration, Pod, PodUid},
         trouble::Trouble,
@@ -275,8 +276,8 @@ impl<E: Effects> Agent<E> {
         if now != before {
             let text = condition.as_ref().map_or("", |condition| condition.message.as_str());
             let (reason, what) = match now {
-                true => ("SwapPressure", "the node is under swap pressure"),
-                false => ("NoSwapPressure", "the node is no longer under swap pressure"),
+                true => (EventReason::SwapPressure, "the node is under swap pressure"),
+                false => (EventReason::NoSwapPressure, "the node is no longer under swap pressure"),
             };
             match now {
                 true => messages::PressureBegan.emit(format_args!("{what}: {text}")),
@@ -298,7 +299,7 @@ impl<E: Effects> Agent<E> {
         &self,
         about: EventSubject,
         warning: bool,
-        reason: &'static str,
+        reason: EventReason,
         text: String,
     ) {
         self.effects.note(Note { about, warning, reason, text });
@@ -308,7 +309,7 @@ impl<E: Effects> Agent<E> {
         &self,
         uid: &PodUid,
         warning: bool,
-        reason: &'static str,
+        reason: EventReason,
         text: String,
     ) {
         self.note(EventSubject::Pod(self.reference(uid)), warning, reason, text);
@@ -392,7 +393,7 @@ impl<E: Effects> Agent<E> {
                 uid: uid.to_string(),
             };
             let text = format!("{namespace}/{name} did not leave in time");
-            self.note(EventSubject::Pod(pod), true, "SwapEvictionOverdue", text);
+            self.note(EventSubject::Pod(pod), true, EventReason::SwapEvictionOverdue, text);
         }
         for Returned { workload, pod, name } in &verdict.returned {
             let text = format!(
@@ -410,7 +411,7 @@ impl<E: Effects> Agent<E> {
             self.note(
                 EventSubject::PodOfNode(self.reference(pod)),
                 true,
-                "SwapEvictionInVain",
+                EventReason::SwapEvictionInVain,
                 text,
             );
         }

@@ -24,6 +24,7 @@ use crate::{
     messages,
     model::trouble::Trouble,
     model::{
+        event::EventReason,
         host::{Holder, Manager, Monotonic, Role},
         pod::{Pod, PodUid},
         published,
@@ -370,7 +371,7 @@ impl<E: Effects> Agent<E> {
             pod_uid: uid,
         }
         .emit(format_args!("{text}"));
-        self.note_of_pod(uid, false, "SwapSuspended", text.clone());
+        self.note_of_pod(uid, false, EventReason::SwapSuspended, text.clone());
         self.published_is_stale();
         if let Some(Falling { answer, .. }) = falling {
             let _ = answer.send(Reply::Done { text, rows: asleep.rows() });
@@ -405,7 +406,12 @@ impl<E: Effects> Agent<E> {
         if *why != Wake::Gone {
             let (namespace, name) = (namespace.to_string(), name.to_string());
             let pod = PodReference { namespace, name, uid: uid.to_string() };
-            self.note(EventSubject::Pod(pod), !why.is_expected(), "SwapResumed", text.clone());
+            self.note(
+                EventSubject::Pod(pod),
+                !why.is_expected(),
+                EventReason::SwapResumed,
+                text.clone(),
+            );
         }
         self.published_is_stale();
         Ok(text)

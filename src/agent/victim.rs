@@ -16,6 +16,7 @@ use crate::{
     },
     messages,
     model::{
+        event::EventReason,
         history::What,
         host::{Monotonic, Role},
         pod::PodUid,
@@ -38,8 +39,13 @@ impl<E: Effects> Agent<E> {
             }
         }
         if !enforced {
-            self.note_of_pod(uid, true, "WouldEvict", text.clone());
-            self.note(EventSubject::PodOfNode(self.reference(uid)), true, "WouldEvict", text);
+            self.note_of_pod(uid, true, EventReason::WouldEvict, text.clone());
+            self.note(
+                EventSubject::PodOfNode(self.reference(uid)),
+                true,
+                EventReason::WouldEvict,
+                text,
+            );
             let pod = format!("{namespace}/{name}");
             self.recorder.tell(What::eviction(&pod, "observed", &victim.why, ""));
             self.publisher.evicted(pod, "observed", victim.why, "");
@@ -175,17 +181,19 @@ fn text_of(victim: &Victim, enforced: bool) -> String {
 struct AnswerReport {
     warning: bool,
     /// The reason of the events, if there are any.
-    reason: Option<&'static str>,
+    reason: Option<EventReason>,
     text: String,
 }
 
 fn told_of(pod: &str, answer: &EvictionAnswer) -> AnswerReport {
     let words = answer.text();
     let (warning, reason, text) = match answer {
-        EvictionAnswer::Accepted => (false, Some("SwapEviction"), format!("evicted {pod}")),
+        EvictionAnswer::Accepted => {
+            (false, Some(EventReason::SwapEviction), format!("evicted {pod}"))
+        }
         EvictionAnswer::Migrating { .. } => (
             false,
-            Some("SwapMigration"),
+            Some(EventReason::SwapMigration),
             format!("{pod} migrates to another node (the API server: {words})"),
         ),
         EvictionAnswer::Gone => (false, None, format!("{pod} is gone already, or is leaving")),
@@ -194,17 +202,17 @@ fn told_of(pod: &str, answer: &EvictionAnswer) -> AnswerReport {
         }
         EvictionAnswer::Budget { .. } => (
             true,
-            Some("SwapEvictionRefused"),
+            Some(EventReason::SwapEvictionRefused),
             format!("a PodDisruptionBudget refuses the eviction of {pod} now: {words}"),
         ),
         EvictionAnswer::Unwilling { .. } => (
             true,
-            Some("SwapEvictionRefused"),
+            Some(EventReason::SwapEvictionRefused),
             format!("KubeVirt does not move {pod}; the agent asks again after an hour: {words}"),
         ),
         EvictionAnswer::Refused { .. } => (
             true,
-            Some("SwapEvictionRefused"),
+            Some(EventReason::SwapEvictionRefused),
             format!("the API server refuses to evict {pod}: {words}"),
         ),
         EvictionAnswer::Busy { .. } => (

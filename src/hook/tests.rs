@@ -7,7 +7,8 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use wasp_core::fixtures::hook_settings as settings;
+use crate::{decide::grant::grant, model::host::NodeMemory};
+use wasp_core::fixtures::{grant_settings, hook_settings as settings};
 
 /// Real files of kubelet and CRI-O 1.36.
 const FIXTURE: &str = include_str!("../../tests/fixtures/oci/burstable-request-200Mi.json");
@@ -160,6 +161,38 @@ fn an_annotation_lowers_an_estimate_and_a_published_grant() {
     host.write("run/wasp-agent/hook.json", &crate::state::text(&ignored).unwrap());
     host.run().unwrap();
     assert_eq!(host.limits(), ["50", "50"], "limits.annotations = false");
+}
+
+/// The agent reads the pod from the API server, the hook reads config.json. The fixture's container
+/// requests 50 per mille of the RAM: without an annotation, both grant 50 bytes.
+#[test]
+fn hook_and_agent_give_the_same_limit_for_the_same_annotation() {
+    let node = NodeMemory { ram_bytes: 4000 << 20, swap_bytes: 1000, page_bytes: 1 };
+    let long = format!("{}1", "0".repeat(70));
+    #[rustfmt::skip]
+    let values = [
+        "0", "00", "1", "20", "+20", "-0", "-1", "49", "50", "51", "1k", "1Ki", "1ki", "1KiB",
+        "2e1", "2E1", "0.02k", "20m", "20000m", "1e42", "9Ei", "9999Ei", ".5", "5.", ".", "0x14",
+        "1_0", "1,0", "0%", "1%", "2%", "3%", "50%", "99%", "100%", "101%", "1000%", "-1%", "+50%",
+        "050%", "50.5%", "50,5%", "50 %", " 50%", "50% ", "%", "%50", "50%%", "", " ", " 20", "20 ",
+        "half", "null", "true", "\u{ff12}0", "\u{0664}%", "20\u{200b}", &long,
+    ];
+    let keys = ["limit", "limit.c", "limit.C", "limit.", "limit.c.c"];
+    for (key, value) in keys.into_iter().flat_map(|key| values.map(|value| (key, value))) {
+        let key = format!("swap.wasp.io/{key}");
+        let json = serde_json::json!({
+            "metadata": {"name": "p", "uid": UID, "annotations": {&key: value}},
+            "spec": {"containers": [
+                {"name": "c", "resources": {"requests": {"memory": "200Mi"}}},
+            ]},
+        });
+        let wire = serde_json::from_value(json).unwrap();
+        let pod = crate::observe::kube::wire::pod(wire, &[]).unwrap();
+        let agent = grant(&grant_settings(), &node, &pod, pod.container("c").unwrap()).swap_max;
+        let host = annotated(&key, value);
+        host.settings();
+        assert_eq!(host.run().unwrap().swap_max, agent, "{key}: {value:?}");
+    }
 }
 
 #[test]

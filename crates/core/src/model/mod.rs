@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod counted;
+pub mod event;
 pub mod failure;
 pub mod guest;
 pub mod history;

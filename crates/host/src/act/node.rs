@@ -20,6 +20,7 @@ use crate::{
         evict::condition::{ConditionValue, SwapCondition, TYPE},
         guard::{FIELD_MANAGER, NodeFacts},
     },
+    model::event::EventReason,
     observe::kube::node::WireNode,
 };
 
@@ -197,7 +198,7 @@ pub fn condition(node: &WireNode) -> Option<(ConditionValue, Timestamp)> {
 pub struct Note {
     pub about: EventSubject,
     pub warning: bool,
-    pub reason: &'static str,
+    pub reason: EventReason,
     pub text: String,
 }
 
@@ -244,9 +245,9 @@ impl Notes {
         let text = note.text.char_indices().take_while(fits).map(|(_, letter)| letter).collect();
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.to_owned(),
+            reason: note.reason.word().to_owned(),
             note: Some(text),
-            action: "Evicting".to_owned(),
+            action: note.reason.action().to_owned(),
             // The API server counts events that differ only in their note as one.
             secondary: match &note.about {
                 EventSubject::PodOfNode(pod) => Some(pod.object()),
