@@ -24,7 +24,8 @@ use wasp_agent::{
         decision::{Action, Decision, Snapshot},
         evict::{
             efforts::Efforts,
-            machine::{self, Evictions, Inputs},
+            evictions::Evictions,
+            machine::{self, Inputs},
             select::{Circumstances, rank},
             signals::Signals,
         },

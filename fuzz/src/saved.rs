@@ -12,7 +12,8 @@ use wasp_agent::{
     decide::evict::{
         answer::EvictionAnswer,
         efforts::Efforts,
-        machine::{Evictions, Inputs, decide},
+        evictions::Evictions,
+        machine::{Inputs, decide},
         signals::Signals,
     },
     model::{

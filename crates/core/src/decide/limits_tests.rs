@@ -1,7 +1,5 @@
 use std::{path::PathBuf, sync::Arc};
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::{
     config::settings::Settings,
@@ -56,6 +54,18 @@ fn crun(name: &str, scope: SwapMax, child: SwapMax) -> ContainerFacts {
         swap_used_bytes: 0,
     });
     facts
+}
+
+/// The cgroup of pod `name`.
+fn slice(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> PodFacts {
+    let uid = uid(name);
+    let unit = format!("kubepods-pod{uid}.slice");
+    PodFacts {
+        path: PathBuf::from(format!("kubepods.slice/{unit}")),
+        manager: Manager::Systemd(unit.into()),
+        level: LevelFacts { level: CgroupLevel::Pod, inode: 9, swap_max, swap_used_bytes },
+        uid,
+    }
 }
 
 struct Case {
@@ -427,139 +437,6 @@ fn without_systemd_nobody_is_told() {
     assert_eq!((writes(&decision).len(), told(&decision).len()), (1, 0));
 }
 
-/// The cgroup of pod `name`.
-fn slice(name: &str, swap_max: SwapMax, swap_used_bytes: u64) -> PodFacts {
-    let uid = uid(name);
-    let unit = format!("kubepods-pod{uid}.slice");
-    PodFacts {
-        path: PathBuf::from(format!("kubepods.slice/{unit}")),
-        manager: Manager::Systemd(unit.into()),
-        level: LevelFacts { level: CgroupLevel::Pod, inode: 9, swap_max, swap_used_bytes },
-        uid,
-    }
-}
-
-#[test]
-fn a_pods_cgroup_is_limited_to_what_its_containers_may_have_together() {
-    let mut case = Case::new([pod("a", &["- - 4Gi -", "- - 2Gi -"])]);
-    let mut containers = [runc("a", SwapMax::Max, 0)];
-    let mut slices = [slice("a", SwapMax::Max, 0)];
-    case.thorough = true;
-    let decision = case.pass_with(&containers, &slices, at(1));
-    case.thorough = false;
-    assert_eq!(
-        writes(&decision),
-        [
-            (CgroupLevel::Container, SwapMax::Max, bytes(2 * GIB), Cause::Found),
-            (CgroupLevel::Pod, SwapMax::Max, bytes(3 * GIB), Cause::Found),
-        ],
-        "lowered after its containers"
-    );
-    assert_eq!(told(&decision), [bytes(2 * GIB), bytes(3 * GIB)]);
-    case.apply_with(&decision, &mut containers, &mut slices);
-
-    case.node.swap_bytes = 16 * GIB;
-    let decision = case.pass_with(&containers, &slices, at(5));
-    assert_eq!(
-        writes(&decision),
-        [
-            (CgroupLevel::Pod, bytes(3 * GIB), bytes(6 * GIB), Cause::GrantChanged),
-            (CgroupLevel::Container, bytes(2 * GIB), bytes(4 * GIB), Cause::GrantChanged),
-        ],
-        "raised before its containers"
-    );
-    case.apply_with(&decision, &mut containers, &mut slices);
-
-    slices[0].level.swap_max = SwapMax::Max;
-    let decision = case.pass_with(&containers, &slices, at(9));
-    assert_eq!(writes(&decision), [(CgroupLevel::Pod, SwapMax::Max, bytes(6 * GIB), Cause::Drift)]);
-    assert_eq!(told(&decision), [bytes(6 * GIB)]);
-    case.apply_with(&decision, &mut containers, &mut slices);
-    assert_eq!(case.pass_with(&containers, &slices, at(9)), Decision::default());
-}
-
-#[test]
-fn a_pod_without_swap_has_none_in_its_cgroup_either() {
-    let mut critical = pod("c", &["- - 4Gi -"]);
-    critical.priority = Some(2_000_001_000);
-    let mut case = Case::new([pod("a", &["- - - -"]), pod("b", &["1 1 1Gi 1Gi"]), critical]);
-    for name in ["a", "b", "c", "unknown"] {
-        let slices = [slice(name, SwapMax::Max, 0)];
-        let decision = case.pass_with(&[], &slices, at(1));
-        let expected = [(CgroupLevel::Pod, SwapMax::Max, SwapMax::ZERO, Cause::Found)];
-        assert_eq!(writes(&decision), expected, "{name}");
-    }
-}
-
-/// Memory that outlived its container counts in addition to the running containers.
-#[test]
-fn a_pods_limit_is_never_below_use_and_follows_it_down() {
-    let mut case = Case::new([pod("a", &["- - 2Gi -"])]);
-    let mut containers = [runc("a", bytes(GIB), 0)];
-    let mut slices = [slice("a", SwapMax::Max, 3 * GIB)];
-    let decision = case.pass_with(&containers, &slices, at(1));
-    let follows = [(CgroupLevel::Pod, SwapMax::Max, bytes(3 * GIB + MIB), Cause::Found)];
-    assert_eq!(writes(&decision), follows);
-    let above =
-        Notice::AboveGrant { owner: Holder::Pod(uid("a")), used_bytes: 3 * GIB, grant: bytes(GIB) };
-    assert_eq!(decision.notices, [above]);
-    assert!(decision.again.contains(&(at(3), Holder::Pod(uid("a")))));
-    case.apply_with(&decision, &mut containers, &mut slices);
-    slices[0].level.swap_used_bytes = 2 * GIB;
-    let decision = case.pass_with(&containers, &slices, at(3));
-    assert_eq!(writes(&decision)[0].2, bytes(2 * GIB + MIB));
-    case.apply_with(&decision, &mut containers, &mut slices);
-    slices[0].level.swap_used_bytes = 0;
-    let decision = case.pass_with(&containers, &slices, at(5));
-    assert_eq!(writes(&decision)[0].2, bytes(GIB));
-    let within = Notice::BackWithinGrant { owner: Holder::Pod(uid("a")) };
-    assert_eq!(decision.notices, [within]);
-}
-
-#[test]
-fn a_pod_has_room_for_a_container_above_its_grant() {
-    let mut case = Case::new([pod("a", &["- - 4Gi -"])]);
-    let mut containers = [runc("a", bytes(2 * GIB), GIB)];
-    let mut slices = [slice("a", bytes(2 * GIB), GIB)];
-    let first = case.pass_with(&containers, &slices, at(1));
-    case.apply_with(&first, &mut containers, &mut slices);
-    case.node.swap_bytes = GIB; // the grant falls to 256 MiB
-    let decision = case.pass_with(&containers, &slices, at(2));
-    assert_eq!(
-        writes(&decision),
-        [
-            (CgroupLevel::Container, bytes(2 * GIB), bytes(GIB + MIB), Cause::StepDown),
-            (CgroupLevel::Pod, bytes(2 * GIB), bytes(GIB + MIB), Cause::GrantChanged),
-        ]
-    );
-    assert_eq!(decision.notices.len(), 1, "of the container: {:?}", decision.notices);
-    case.apply_with(&decision, &mut containers, &mut slices);
-    // The container is gone, with the memory that it held.
-    case.state.forget(&owner(&containers[0]));
-    slices[0].level.swap_used_bytes = 0;
-    let decision = case.pass_with(&[], &slices, at(3));
-    assert_eq!(writes(&decision)[0].2, bytes(256 * MIB));
-}
-
-#[test]
-fn what_a_pod_holds_beyond_its_grant_is_not_given_to_another() {
-    let mut case = Case::new([pod("a", &["- - 8Gi -"]), pod("b", &["- - 4Gi -"])]);
-    let mut containers = [runc("a", SwapMax::ZERO, 0), runc("b", SwapMax::ZERO, 0)];
-    let mut slices = [slice("a", SwapMax::ZERO, 0), slice("b", SwapMax::ZERO, 0)];
-    let first = case.pass_with(&containers, &slices, at(1));
-    case.apply_with(&first, &mut containers, &mut slices);
-    // a's container has left 4 GiB in its pod, and the pod's grant falls; b's rises.
-    slices[0].level.swap_used_bytes = 4 * GIB;
-    case.pods = pods([pod("a", &["- - 2Gi -"]), pod("b", &["- - 14Gi -"])]);
-    for second in [2, 4] {
-        let decision = case.pass_with(&containers, &slices, at(second));
-        case.apply_with(&decision, &mut containers, &mut slices);
-        // 8 GiB less a's 1, the 3 above it, and a rest that is not worth a write.
-        let limit = containers[1].levels[0].swap_max;
-        assert!((bytes(4 * GIB - MIB)..=bytes(4 * GIB)).contains(&limit), "{limit:?}");
-    }
-}
-
 /// Under runc a container may create a cgroup `container` in its own, and set its limit.
 #[test]
 fn a_level_of_the_containers_own_making_raises_nothing() {
@@ -593,93 +470,11 @@ fn a_level_of_the_containers_own_making_raises_nothing() {
     );
 }
 
-fn limit() -> impl Strategy<Value = SwapMax> {
-    prop_oneof![
-        Just(SwapMax::Max),
-        Just(SwapMax::ZERO),
-        (0u64..(8 << 18)).prop_map(|p| bytes(p * 4096))
-    ]
-}
-
-fn nodes() -> impl Strategy<Value = (Vec<Pod>, Vec<ContainerFacts>)> {
-    let one = (0usize..40, 0u64..(1 << 30), limit(), limit(), any::<bool>(), 0u64..GIB);
-    prop::collection::vec(one, 1..40).prop_map(|all| {
-        let mut seen = std::collections::BTreeSet::new();
-        let all = all.into_iter().filter(|(name, ..)| seen.insert(*name));
-        all.map(|(name, request, scope, child, nested, used)| {
-            let name = format!("p{name}");
-            let mut facts = if nested { crun(&name, scope, child) } else { runc(&name, scope, 0) };
-            facts.levels[0].swap_used_bytes = used;
-            (pod(&name, &[&format!("- - {request} -")]), facts)
-        })
-        .unzip()
-    })
-}
-
-proptest! {
-    #[test]
-    fn a_node_that_is_right_is_left_alone((pods, mut containers) in nodes()) {
-        let mut case = Case::new(pods);
-        for second in [1, 3, 5, 7] {
-            let decision = case.pass(&containers, at(second));
-            case.apply(&decision, &mut containers);
-        }
-        let decision = case.pass(&containers, at(9));
-        prop_assert_eq!(decision.actions, vec![]);
-        prop_assert_eq!(decision.notices, vec![]);
-    }
-
-    #[test]
-    fn order_does_not_matter((pods, containers) in nodes(), seed in any::<u64>()) {
-        let mut shuffled = containers.clone();
-        shuffled.sort_by_key(|c| c.id.as_str().bytes().fold(seed, |h, b| h.rotate_left(5) ^ u64::from(b)));
-        let one = Case::new(pods.clone()).pass(&containers, at(1));
-        let other = Case::new(pods).pass(&shuffled, at(1));
-        prop_assert_eq!(one, other);
-    }
-
-    /// The kubelet may grant swap itself in this case.
-    #[test]
-    fn in_doubt_no_limit_is_raised((pods, containers) in nodes(), passes in 1..4_u64) {
-        let mut case = Case::new(pods);
-        case.settings.grants = Grants::Auto;
-        let mut containers = containers;
-        let slices: Vec<PodFacts> =
-            case.pods.values().map(|pod| slice(&pod.name, SwapMax::Max, 0)).collect();
-        for pass in 0..passes {
-            let decision = case.pass_with(&containers, &slices, at(pass * 100));
-            for action in &decision.actions {
-                let Action::WriteLimit { owner, from, to, .. } = action else { continue };
-                let id = owner.container();
-                prop_assert!(id.is_some(), "a pod's own limit stays");
-                let facts = containers.iter().find(|c| Some(&c.id) == id).unwrap();
-                let used = facts.levels.first().unwrap().swap_used_bytes;
-                prop_assert!(to < from || *to <= bytes(used + MIB), "{from} becomes {to}");
-            }
-            case.apply(&decision, &mut containers);
-        }
-    }
-
-    #[test]
-    fn no_write_exceeds_both_the_grant_and_what_use_demands((pods, containers) in nodes()) {
-        let mut case = Case::new(pods);
-        let decision = case.first_pass(&containers, at(1));
-        for action in &decision.actions {
-            let Action::WriteLimit { owner, from, to, .. } = action else { continue };
-            let grant = case.state.get(owner).unwrap().grant.swap_max;
-            let id = owner.container().unwrap();
-            let facts = containers.iter().find(|c| c.id == *id).unwrap();
-            let used = facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap();
-            // Room above use, and the same again, which is not worth a write.
-            prop_assert!(*to <= grant.max(bytes(used + 2 * MIB)));
-            // Never lowered below use, whatever the limit was before.
-            let in_force = facts.levels.iter().map(|l| l.swap_max).min().unwrap();
-            prop_assert!(to >= from || *to >= bytes(used).min(in_force).min(*from) || *to >= grant);
-        }
-    }
-}
-
+#[path = "limits/invariant_tests.rs"]
+mod invariants;
 #[path = "limits/of_kubelet_tests.rs"]
 mod of_kubelet;
+#[path = "limits/of_pods_tests.rs"]
+mod of_pods;
 #[path = "limits/suspended_tests.rs"]
 mod suspended;

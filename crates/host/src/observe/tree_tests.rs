@@ -1,6 +1,8 @@
 use std::{fs, time::Duration};
 
-use super::*;
+use nix::sys::inotify::AddWatchFlags;
+
+use super::{watches::CONTROLLERS_FILE, *};
 use crate::model::swap::SwapMax;
 
 const POD: &str = "9192cfa8-679c-444e-9bb8-9701e3620c02";

@@ -10,7 +10,7 @@ use crate::{
         slices::{ReservesBefore, SlicesBefore},
         tunables::TunablesBefore,
     },
-    decide::{evict::machine::Evictions, reclaim::history::WorkingSets, suspend::Suspensions},
+    decide::{evict::evictions::Evictions, reclaim::history::WorkingSets, suspend::Suspensions},
     model::{hook::EstimateSettings, published::Published},
     provision::{awaited::Awaited, ledger::Provisioned},
 };

@@ -3,7 +3,7 @@ use std::os::unix::fs::MetadataExt;
 use super::*;
 use crate::{
     act::{slices::SlicesBefore, tunables::TunablesBefore},
-    decide::evict::machine::Evictions,
+    decide::evict::evictions::Evictions,
     model::{hook::EstimateSettings, published::Published},
 };
 

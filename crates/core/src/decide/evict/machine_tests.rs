@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::evict::{
+    answer::EvictionAnswer,
     flight::LONGEST_GRACE,
     sim::{Sim, SimPod, Takes, enforcing},
     spared::spared,

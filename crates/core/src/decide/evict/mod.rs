@@ -1,12 +1,13 @@
 //! Decides if swap slows the node down, which pod should leave, and when.
 //!
 //! signals.rs, efforts.rs: pressure and its cause · select.rs, spared.rs, fit.rs: which pod ·
-//! machine.rs, flight.rs, workload.rs: when, one at a time · answer.rs: the API server's answers ·
-//! condition.rs: the node's condition.
+//! machine.rs: when, one at a time · evictions.rs, flight.rs, workload.rs: what it remembers ·
+//! answer.rs: the API server's answers · condition.rs: the node's condition.
 
 pub mod answer;
 pub mod condition;
 pub mod efforts;
+pub mod evictions;
 pub mod fit;
 pub mod flight;
 pub mod machine;

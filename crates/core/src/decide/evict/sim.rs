@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     answer::{EvictionAnswer, Refusal, classify},
     efforts::Efforts,
-    machine::{Evictions, Inputs, MachineVerdict, Victim, decide},
+    evictions::Evictions,
+    machine::{Inputs, MachineVerdict, Victim, decide},
     signals::Signals,
 };
 use crate::{

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     config::settings::Settings,
+    decide::evict::answer::EvictionAnswer,
     fixtures::pod,
     model::pressure::{ContainerUsage, Stalled},
 };

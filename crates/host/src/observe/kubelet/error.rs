@@ -1,13 +1,16 @@
 //! The reasons why the kubelet's configuration cannot be determined, or the kubelet would not start
 //! with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{flags::FlagsError, merge::ContentError};
+use super::{flags::FlagsError, yaml::YamlError};
 use crate::{
     errors::FileError,
     model::kubelet::{Origin, Teller},
 };
+
+pub(super) const KIND: &str = "KubeletConfiguration";
+pub(super) const GROUP: &str = "kubelet.config.k8s.io";
 
 #[derive(Debug, thiserror::Error)]
 pub enum KubeletError {
@@ -34,4 +37,35 @@ pub enum KubeletError {
     },
     #[error("nodeStatusUpdateFrequency: {value:?} ({origin}) is not a duration")]
     Frequency { value: String, origin: Origin },
+}
+
+/// A fault in the content of a file or of a drop-in.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    #[error("it is empty, or not a KubeletConfiguration")]
+    NoMapping,
+    #[error("it is not a {KIND} of {GROUP}/v1beta1")]
+    Kind,
+    #[error("its apiVersion is not {GROUP}/v1beta1")]
+    Version,
+    #[error("{key} occurs twice, which the kubelet rejects in a drop-in")]
+    Twice { key: String },
+    #[error("{key} must be {expected}{}", in_parentheses(.origin))]
+    Type { key: String, expected: &'static str, origin: Origin },
+}
+
+impl ContentError {
+    pub(super) fn of(path: &Path) -> impl FnOnce(Self) -> KubeletError {
+        move |source| KubeletError::Content { path: path.to_owned(), source }
+    }
+}
+
+/// The default is a source that explains nothing.
+fn in_parentheses(origin: &Origin) -> String {
+    match origin {
+        Origin::Default => String::new(),
+        origin => format!(" ({origin})"),
+    }
 }

@@ -172,7 +172,7 @@ impl Flags {
                 }
             }
             FlagMeaning::Text(key) => {
-                if key == "nodeStatusUpdateFrequency" && super::merge::duration(value).is_none() {
+                if key == "nodeStatusUpdateFrequency" && super::layer::duration(value).is_none() {
                     return Err(wrong());
                 }
                 self.texts.insert(key, value.to_owned());

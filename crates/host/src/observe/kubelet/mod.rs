@@ -7,6 +7,7 @@ mod bus;
 mod command;
 mod error;
 mod flags;
+mod layer;
 mod merge;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,372 @@
+//! The keys of the kubelet's configuration that matter here, as far as they are read: from YAML and
+//! back to what the kubelet serializes before it merges drop-ins, and the configuration at the end.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use serde_json::{Map, Value};
+
+use super::{KubeletError, error::ContentError, flags::Flags};
+use crate::model::kubelet::{KubeletConfig, Named, Origin, Sourced, Teller};
+
+/// A value of a chain of drop-ins, with its source.
+#[derive(Clone, Debug)]
+pub(super) enum MergedValue {
+    Leaf(Value, Origin),
+    Map(BTreeMap<String, MergedValue>),
+}
+
+/// The configuration read so far; `None` means not set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layer {
+    pub(super) bools: BTreeMap<&'static str, Sourced<bool>>,
+    pub(super) texts: BTreeMap<&'static str, Sourced<String>>,
+    pub(super) maps: BTreeMap<&'static str, Named>,
+    pub(super) lists: BTreeMap<&'static str, Sourced<Vec<String>>>,
+    pub(super) gates: BTreeMap<String, Sourced<bool>>,
+    pub(super) warnings: Vec<String>,
+}
+
+const BOOLS: [&str; 3] = ["failSwapOn", "cgroupsPerQOS", "mergeDefaultEvictionSettings"];
+const TEXTS: [&str; 6] = [
+    "cgroupRoot",
+    "cgroupDriver",
+    "staticPodPath",
+    "systemReservedCgroup",
+    "kubeReservedCgroup",
+    "nodeStatusUpdateFrequency",
+];
+const MAPS: [&str; 5] =
+    ["evictionHard", "evictionSoft", "evictionSoftGracePeriod", "systemReserved", "kubeReserved"];
+const LISTS: [&str; 1] = ["enforceNodeAllocatable"];
+const SWAP: &str = "memorySwap";
+const GATES: &str = "featureGates";
+const NODE_SWAP: &str = "NodeSwap";
+const SWAP_BEHAVIOR: &str = "swapBehavior";
+
+/// The comparison of keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyCase {
+    /// As in the API machinery's JSON: for the file of `--config`.
+    Sensitive,
+    /// As in Go's own JSON: for the result of merging drop-ins.
+    Insensitive,
+}
+
+/// Reports a key that differs from one of the kubelet's only by case.
+pub(super) fn misspelt(path: &Path, key: &str) -> Option<String> {
+    let known = BOOLS.iter().chain(&TEXTS).chain(&MAPS).chain(&LISTS).chain(&[SWAP]);
+    let meant = known.copied().find(|name| *name != key && name.eq_ignore_ascii_case(key))?;
+    Some(format!("{}: {key} is not {meant}; the kubelet ignores it", path.display()))
+}
+
+pub(super) fn node(value: Value, origin: &Origin) -> MergedValue {
+    match value {
+        Value::Object(map) => MergedValue::Map(
+            map.into_iter().map(|(key, value)| (key, node(value, origin))).collect(),
+        ),
+        value => MergedValue::Leaf(value, origin.clone()),
+    }
+}
+
+/// RFC 7386, JSON Merge Patch.
+pub(super) fn patch(
+    target: &mut BTreeMap<String, MergedValue>,
+    with: Map<String, Value>,
+    origin: &Origin,
+) {
+    for (key, value) in with {
+        match value {
+            Value::Null => {
+                target.remove(&key);
+            }
+            Value::Object(with) => {
+                let below = target.entry(key).or_insert_with(|| MergedValue::Map(BTreeMap::new()));
+                if let MergedValue::Leaf(..) = below {
+                    *below = MergedValue::Map(BTreeMap::new());
+                }
+                if let MergedValue::Map(map) = below {
+                    patch(map, with, origin);
+                }
+            }
+            value => {
+                target.insert(key, MergedValue::Leaf(value, origin.clone()));
+            }
+        }
+    }
+}
+
+impl Layer {
+    /// Serializes like the kubelet before a merge: leaves out empty values.
+    pub(super) fn serialized(self) -> BTreeMap<String, MergedValue> {
+        let mut nodes = BTreeMap::new();
+        let mut leaf = |key: &str, value: Value, origin: Origin| {
+            nodes.insert(key.to_owned(), MergedValue::Leaf(value, origin));
+        };
+        for (key, Sourced { value, origin }) in self.bools {
+            leaf(key, value.into(), origin);
+        }
+        // The kubelet serializes defaults too, which matters for keys in another case.
+        for key in BOOLS {
+            let default = key != "mergeDefaultEvictionSettings";
+            nodes
+                .entry(key.to_owned())
+                .or_insert_with(|| MergedValue::Leaf(default.into(), Origin::Default));
+        }
+        let mut swap = BTreeMap::new();
+        for (key, Sourced { value, origin }) in self.texts {
+            match key {
+                SWAP_BEHAVIOR if !value.is_empty() => {
+                    swap.insert(key.to_owned(), MergedValue::Leaf(value.into(), origin));
+                }
+                _ if value.is_empty() || key == SWAP_BEHAVIOR => {}
+                _ => {
+                    nodes.insert(key.to_owned(), MergedValue::Leaf(value.into(), origin));
+                }
+            }
+        }
+        nodes.insert(SWAP.to_owned(), MergedValue::Map(swap));
+        let gates = self.gates.into_iter();
+        let gates = gates.map(|(gate, of)| (gate, MergedValue::Leaf(of.value.into(), of.origin)));
+        nodes.insert(GATES.to_owned(), MergedValue::Map(gates.collect()));
+        for (key, default) in [("cgroupDriver", "cgroupfs"), ("nodeStatusUpdateFrequency", "10s")] {
+            nodes
+                .entry(key.to_owned())
+                .or_insert_with(|| MergedValue::Leaf(default.into(), Origin::Default));
+        }
+        for (key, map) in self.maps.into_iter().filter(|(_, map)| !map.is_empty()) {
+            let map = map.into_iter().map(|(name, Sourced { value, origin })| {
+                (name, MergedValue::Leaf(value.into(), origin))
+            });
+            nodes.insert(key.to_owned(), MergedValue::Map(map.collect()));
+        }
+        for key in LISTS {
+            let default = || Sourced::default_value(vec!["pods".to_owned()]);
+            let list = self.lists.get(key).cloned().unwrap_or_else(default);
+            if !list.value.is_empty() {
+                nodes.insert(key.to_owned(), MergedValue::Leaf(list.value.into(), list.origin));
+            }
+        }
+        nodes
+    }
+
+    /// Reads the keys that matter here; keys are sorted by their bytes, and the last of several
+    /// counts.
+    pub(super) fn decode(
+        &mut self,
+        nodes: &BTreeMap<String, MergedValue>,
+        case: KeyCase,
+    ) -> Result<(), ContentError> {
+        let named = |key: &str, names: &[&'static str]| {
+            names.iter().copied().find(|name| {
+                *name == key || (case == KeyCase::Insensitive && name.eq_ignore_ascii_case(key))
+            })
+        };
+        for (key, node) in nodes {
+            if let Some(name) = named(key, &BOOLS) {
+                match node {
+                    MergedValue::Leaf(Value::Bool(value), origin) => {
+                        self.bools.insert(name, Sourced::new(*value, origin.clone()));
+                    }
+                    MergedValue::Leaf(Value::Null, _) => {
+                        self.bools.remove(name);
+                    }
+                    node => return Err(not(key, "true or false", node)),
+                }
+            } else if let Some(name) = named(key, &TEXTS) {
+                if let Some(text) = text(key, node)? {
+                    self.texts.insert(name, text);
+                }
+            } else if let Some(name) = named(key, &MAPS) {
+                match node {
+                    MergedValue::Map(entries) => {
+                        let map = self.maps.entry(name).or_default();
+                        for (entry, node) in entries {
+                            let path = format!("{key}.{entry}");
+                            let empty = || Sourced::new(String::new(), origin(node));
+                            let text = text(&path, node)?.unwrap_or_else(empty);
+                            map.insert(entry.clone(), text);
+                        }
+                    }
+                    MergedValue::Leaf(Value::Null, _) => {
+                        self.maps.remove(name);
+                    }
+                    node => return Err(not(key, "a mapping", node)),
+                }
+            } else if let Some(name) = named(key, &LISTS) {
+                match node {
+                    MergedValue::Leaf(Value::Array(values), origin) => {
+                        let texts = values.iter().map(|value| match value {
+                            Value::String(text) => Ok(text.clone()),
+                            Value::Null => Ok(String::new()),
+                            _ => Err(ContentError::Type {
+                                key: key.clone(),
+                                expected: "a list of strings",
+                                origin: Origin::Default,
+                            }),
+                        });
+                        let texts = texts.collect::<Result<_, _>>()?;
+                        self.lists.insert(name, Sourced::new(texts, origin.clone()));
+                    }
+                    MergedValue::Leaf(Value::Null, _) => {
+                        self.lists.remove(name);
+                    }
+                    node => return Err(not(key, "a list", node)),
+                }
+            } else if named(key, &[GATES]).is_some() {
+                let MergedValue::Map(gates) = node else { continue };
+                for (gate, node) in gates {
+                    match node {
+                        MergedValue::Leaf(Value::Bool(on), origin) => {
+                            self.gates.insert(gate.clone(), Sourced::new(*on, origin.clone()));
+                        }
+                        MergedValue::Leaf(Value::Null, _) => {
+                            self.gates.remove(gate);
+                        }
+                        node => return Err(not(&format!("{key}.{gate}"), "true or false", node)),
+                    }
+                }
+            } else if named(key, &[SWAP]).is_some() {
+                match node {
+                    MergedValue::Map(entries) => {
+                        for (entry, node) in entries {
+                            if named(entry, &[SWAP_BEHAVIOR]).is_some()
+                                && let Some(text) = text(&format!("{key}.{entry}"), node)?
+                            {
+                                self.texts.insert(SWAP_BEHAVIOR, text);
+                            }
+                        }
+                    }
+                    MergedValue::Leaf(Value::Null, _) => {}
+                    node => return Err(not(key, "a mapping", node)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the flags.
+    pub(super) fn apply(&mut self, flags: &Flags, origin: &Origin) {
+        let sourced = |value: &String| Sourced::new(value.clone(), origin.clone());
+        for (key, value) in &flags.bools {
+            self.bools.insert(key, Sourced::new(*value, origin.clone()));
+        }
+        for (key, value) in &flags.texts {
+            self.texts.insert(key, sourced(value));
+        }
+        for (key, map) in &flags.maps {
+            let map = map.iter().map(|(name, value)| (name.clone(), sourced(value)));
+            self.maps.insert(key, map.collect());
+        }
+        for (gate, on) in &flags.gates {
+            self.gates.insert(gate.clone(), Sourced::new(*on, origin.clone()));
+        }
+        for (key, list) in &flags.lists {
+            self.lists.insert(key, Sourced::new(list.clone(), origin.clone()));
+        }
+    }
+
+    pub(super) fn config(mut self) -> Result<KubeletConfig, KubeletError> {
+        let default = KubeletConfig::default();
+        let mut text = |key: &str, default: Sourced<String>| {
+            self.texts.remove(key).filter(|text| !text.value.is_empty()).unwrap_or(default)
+        };
+        let swap_behavior = text(SWAP_BEHAVIOR, default.swap_behavior);
+        let cgroup_root = text("cgroupRoot", default.cgroup_root);
+        let cgroup_driver = text("cgroupDriver", default.cgroup_driver);
+        let static_pod_path = text("staticPodPath", default.static_pod_path);
+        let system_reserved_cgroup = text("systemReservedCgroup", default.system_reserved_cgroup);
+        let kube_reserved_cgroup = text("kubeReservedCgroup", default.kube_reserved_cgroup);
+        let frequency = text("nodeStatusUpdateFrequency", Sourced::default());
+        let parsed = match frequency.value.is_empty() {
+            true => Duration::ZERO,
+            false => duration(&frequency.value).ok_or_else(|| {
+                let Sourced { value, origin } = frequency.clone();
+                KubeletError::Frequency { value, origin }
+            })?,
+        };
+        let node_status_update_frequency = match parsed.is_zero() {
+            true => default.node_status_update_frequency,
+            false => Sourced::new(parsed, frequency.origin),
+        };
+        let mut map = |key: &str| self.maps.remove(key).unwrap_or_default();
+        let flag = |key: &str| self.bools.get(key).cloned();
+        Ok(KubeletConfig {
+            node_swap: self.gates.remove(NODE_SWAP),
+            fail_swap_on: flag("failSwapOn").unwrap_or(default.fail_swap_on),
+            cgroups_per_qos: flag("cgroupsPerQOS").unwrap_or(default.cgroups_per_qos),
+            swap_behavior,
+            eviction_hard: map("evictionHard"),
+            eviction_soft: map("evictionSoft"),
+            eviction_soft_grace_period: map("evictionSoftGracePeriod"),
+            system_reserved: map("systemReserved"),
+            kube_reserved: map("kubeReserved"),
+            cgroup_root,
+            cgroup_driver,
+            static_pod_path,
+            system_reserved_cgroup,
+            kube_reserved_cgroup,
+            node_status_update_frequency,
+            enforce_node_allocatable: self
+                .lists
+                .remove("enforceNodeAllocatable")
+                .unwrap_or(default.enforce_node_allocatable),
+            warnings: self.warnings,
+            file: None,
+            drop_ins: Vec::new(),
+            told_by: Teller::Nobody,
+        })
+    }
+}
+
+/// `None` for null, which leaves the previous value.
+fn text(key: &str, node: &MergedValue) -> Result<Option<Sourced<String>>, ContentError> {
+    match node {
+        MergedValue::Leaf(Value::String(text), origin) => {
+            Ok(Some(Sourced::new(text.clone(), origin.clone())))
+        }
+        MergedValue::Leaf(Value::Null, _) => Ok(None),
+        node => Err(not(key, "a string (numbers need quotes)", node)),
+    }
+}
+
+fn origin(node: &MergedValue) -> Origin {
+    match node {
+        MergedValue::Leaf(_, origin) => origin.clone(),
+        MergedValue::Map(_) => Origin::Default,
+    }
+}
+
+fn not(key: &str, expected: &'static str, node: &MergedValue) -> ContentError {
+    ContentError::Type { key: key.to_owned(), expected, origin: origin(node) }
+}
+
+/// Parses Go's durations: `1m30s`, `1.5h`, `300ms`.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut nanos = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(end);
+        let number: f64 = number.parse().ok()?;
+        let (unit, after) = after
+            .split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
+        nanos += number
+            * match unit {
+                "ns" => 1.0,
+                "us" | "µs" | "μs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                _ => return None,
+            };
+        rest = after;
+    }
+    Duration::try_from_secs_f64(nanos / 1e9).ok()
+}

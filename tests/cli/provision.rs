@@ -1,0 +1,155 @@
+//! `provision` and `deprovision`.
+
+use super::*;
+
+#[test]
+fn a_partition_that_is_not_there_keeps_the_node_from_nothing() {
+    let host = host_for_swap();
+    let partition = "[swap]\nkind = \"partition\"\npath = \"/dev/disk/by-id/scsi-x\"\n";
+    host.write("/etc/wasp-agent/config.d/90-swap.toml", partition);
+    let (code, _, err) = run(&host, &["provision", "--wait", "1"]);
+    assert_eq!(code, 75, "{err}");
+    assert!(err.contains("Waiting 1 s at most for /dev/disk/by-id/scsi-x."), "{err}");
+    assert!(err.contains("/dev/disk/by-id/scsi-x does not exist"), "{err}");
+    // The agent may start after the device has appeared.
+    let note = host.path("/run/wasp-agent/awaited-swap.json");
+    let text = std::fs::read_to_string(&note).unwrap();
+    assert_eq!(text, r#"{"version":1,"path":"/dev/disk/by-id/scsi-x"}"#);
+    let (code, ..) = run(&host, &["provision", "--dry-run"]);
+    assert!(code == 75 && note.exists(), "a dry run leaves it");
+    // Provisioning waits only until it appears; that it is no device is another problem.
+    let path = host.path("/dev/disk/by-id/scsi-x");
+    let comes = std::thread::spawn(move || {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    });
+    let (code, _, err) = run(&host, &["provision", "--wait", "600"]);
+    comes.join().unwrap();
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("not a block device"), "{err}");
+    assert!(!note.exists(), "the agent does not ask for the same again");
+
+    let (_, json, _) = run(&host, &["check", "--json"]);
+    assert!(json.contains("/dev/disk/by-id/scsi-x is configured"), "{json}");
+    assert!(!json.contains("none is configured") && !json.contains(">/etc"), "{json}");
+}
+
+#[test]
+fn provision_makes_nothing_unless_it_is_asked_to() {
+    let host = host_for_swap();
+    let (code, _, err) = run(&host, &["provision"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("RAM 4.0 GiB, no swap"), "{err}");
+    assert!(!host.path("/var/lib/wasp-agent").exists());
+}
+
+#[test]
+fn a_dry_run_of_provision_says_what_it_would_do() {
+    let host = host_for_swap();
+    let file = "overcommit-percent = 150\n[swap]\nreserve = \"1Mi\"\n[kernel]\n\
+                align-watermarks = true\nswappiness = 80\n";
+    host.write("/etc/wasp-agent/wasp-agent.toml", file);
+    let (code, _, err) = run(&host, &["provision", "--dry-run"]);
+    assert_eq!(code, 0, "{err}");
+    for text in [
+        "would make a swapfile of 2.0 GiB at /var/lib/wasp-agent/swapfile",
+        "would switch on /var/lib/wasp-agent/swapfile",
+        "the kubelet evicts below 200.0 MiB: kswapd starts at 261.0 MiB, 61.0 MiB above that (1/64 of RAM",
+        "would set /proc/sys/vm/min_free_kbytes to 217600",
+        "would set /proc/sys/vm/swappiness to 80",
+    ] {
+        assert!(err.contains(text), "{text} is not in\n{err}");
+    }
+    assert!(!host.path("/var/lib/wasp-agent").exists(), "nothing was done");
+    assert!(!host.path("/run/wasp-agent").exists(), "nothing was done");
+}
+
+#[test]
+fn provision_sets_the_kernel_up_and_deprovision_puts_it_back() {
+    let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[kernel]\nswappiness = 80\n");
+    assert_eq!(run(&host, &["provision"]).0, 0);
+    let swappiness = || std::fs::read_to_string(host.path("/proc/sys/vm/swappiness")).unwrap();
+    assert_eq!(swappiness(), "80");
+    let (code, _, err) = run(&host, &["deprovision"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(swappiness(), "60");
+}
+
+#[test]
+fn swap_that_is_used_is_not_taken_away_with_the_package() {
+    let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[kernel]\nswappiness = 80\n");
+    assert_eq!(run(&host, &["provision"]).0, 0);
+    let swappiness = || std::fs::read_to_string(host.path("/proc/sys/vm/swappiness")).unwrap();
+    let swaps =
+        |used: u64| format!("Filename Type Size Used Priority\n/srv/swap file 4096 {used} 10\n");
+    host.write("/proc/swaps", &swaps(4));
+    let (code, _, err) = run(&host, &["deprovision", "--if-unused"]);
+    assert_eq!((code, swappiness().as_str()), (1, "60"), "{err}");
+    assert!(err.contains("/srv/swap stays on: 4.0 KiB of it are in use"), "{err}");
+    assert_eq!(run(&host, &["provision"]).0, 0);
+    assert_eq!(swappiness(), "80");
+    host.write("/proc/swaps", &swaps(0));
+    assert_eq!(run(&host, &["deprovision", "--if-unused"]).0, 0);
+    assert_eq!(swappiness(), "60");
+}
+
+#[test]
+fn provision_refuses_what_the_node_would_not_survive() {
+    let host = host_for_swap();
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nsize = \"1Mi\"\n");
+    let refused = |code: i32, text: &str| {
+        let (found, _, err) = run(&host, &["provision"]);
+        assert_eq!(found, code, "{err}");
+        assert!(err.contains(text), "{text} is not in\n{err}");
+        assert!(!host.path("/var/lib/wasp-agent/swapfile").exists());
+    };
+    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
+    refused(
+        69,
+        "failSwapOn is true (the default); set it to false in /etc/kubernetes/kubelet.conf",
+    );
+    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: [\n");
+    refused(69, "cannot read /etc/kubernetes/kubelet.conf: ");
+    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: false\n");
+    std::fs::remove_file(host.path("/sys/fs/cgroup/cgroup.controllers")).unwrap();
+    refused(69, "cgroup v1");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+    host.write("/sys/fs/cgroup/system.slice/memory.max", "max\n");
+    refused(69, "remove swapaccount=0");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
+    refused(69, "remove cgroup_disable=memory");
+    host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+    host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
+    let theirs = "/etc/systemd/system/swap-disk-enable.service";
+    host.write(theirs, "");
+    refused(75, "the agent makes no second swap");
+    std::fs::remove_file(host.path(theirs)).unwrap();
+    host.write(
+        "/etc/systemd/system/kubelet.service",
+        "[Service]\nExecStart=/usr/bin/kubelet --config=/srv/k\n",
+    );
+    refused(69, "/srv/k does not exist (kubelet.service names it)");
+    host.write("/srv/k", "kind: KubeletConfiguration\n");
+    refused(69, "set it to false in /srv/k");
+    std::fs::remove_file(host.path("/etc/systemd/system/kubelet.service")).unwrap();
+    host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[swap]\nsize = \"1Mi\"\nreserve = \"100%\"\n");
+    refused(1, "(swap.reserve sets the reserve)");
+}
+
+#[test]
+fn deprovision_forgets_what_is_gone_and_leaves_what_is_not_ours() {
+    let host = host_for_swap();
+    host.write("/srv/swapfile", "somebody else's by now");
+    host.write(
+        "/var/lib/wasp-agent/provisioned.json",
+        r#"{"version": 1, "areas": [{"kind": "partition", "path": "/dev/disk/by-id/gone"},
+            {"kind": "file", "path": "/srv/swapfile"}, {"kind": "file", "path": "/srv/never"}]}"#,
+    );
+    let (code, _, err) = run(&host, &["deprovision"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(!host.path("/var/lib/wasp-agent/provisioned.json").exists());
+    assert!(host.path("/srv/swapfile").exists());
+}
