@@ -118,3 +118,24 @@ async fn a_taint_that_is_no_longer_configured_is_taken_back() {
     told.node_is("free", |node| !tainted(node)).await;
     told.node_is("under pressure all the same", |node| pressed(node) == Some("True")).await;
 }
+
+#[tokio::test]
+async fn without_a_condition_the_node_is_read_again_after_five_minutes() {
+    let mut told = Told::new(SchedulingGuard::None, "/nowhere");
+    told.announcer.want(AnnounceWanted::default());
+    let seen = told.problems.recv().await.unwrap().node.unwrap();
+    assert!(!seen.relieved_by_others);
+    let mut node = told.server.get(&format!("/api/v1/nodes/{NODE}")).unwrap();
+    let key = "nodeutilization.descheduler.openshift.io/overutilized";
+    node["metadata"] = json!({"name": NODE});
+    node["spec"]["taints"] = json!([{"key": key, "effect": "PreferNoSchedule"}]);
+    told.server.apply(&node).unwrap();
+    told.settings.send_modify(|_| {});
+    assert_eq!(told.problems.recv().await.unwrap().node, None, "too early");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::resume();
+    told.settings.send_modify(|_| {});
+    let seen = told.problems.recv().await.unwrap().node.unwrap();
+    assert!(seen.relieved_by_others, "{seen:?}");
+}

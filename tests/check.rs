@@ -111,7 +111,20 @@ const BREAKINGS: &[Breaking] = &[
     }),
     ("kubelet-config", "warn", "FailSwapOn is not failSwapOn", |h| h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}FailSwapOn: true\n"))),
     ("swap-controller", "fail", "no memory.swap.max", |h| fs::remove_file(h.path("/sys/fs/cgroup/system.slice/memory.swap.max")).unwrap()),
-    ("other-swap", "warn", "priority 10: the agent makes no second swap", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "")),
+    ("other-swap", "ok", "virt-platform-autopilot is on this node; kept: swap", |h| {
+        h.write("/etc/systemd/system/ocpswap-file-enable.service", "");
+        h.write("/etc/wasp-agent/config.d/95-file.toml", "[swap]\nkind = \"file\"\npath = \"/var/swap\"\n");
+    }),
+    ("other-swap", "warn", "priority 10, and the agent makes no second swap: the node has 32.0 GiB of swap, but 64.0 GiB are", |h| {
+        h.write("/etc/systemd/system/ocpswap-file-enable.service", "");
+        h.write("/etc/wasp-agent/config.d/95-file.toml", "overcommit-percent = 200\n[swap]\nkind = \"file\"\npath = \"/var/swap\"\n");
+    }),
+    ("other-swap", "warn", "swap.path, /dev/mapper/wasp-swap, is not used", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "")),
+    ("other-swap", "ok", "added by the agent: swap, repair", |h| {
+        h.write("/etc/systemd/system/ocpswap-file-enable.service", "[Unit]\nConditionPathExists=/var/tmp/ocpswap.file\n");
+        h.write("/etc/systemd/system/kubevirt-tune-watermarks.service", "");
+    }),
+    ("daemonset-units", "ok", "none", |h| h.write("/etc/systemd/system/swap-provision.service", "ExecStart=/usr/local/bin/kubevirt-provision-file-swap.sh 150\n")),
     ("other-swap", "ok", "virt-platform-autopilot is on this node; kept: slices", |h| h.write("/etc/systemd/system/system.slice.d/10-kubevirt-protect.conf", "")),
     ("other-swap", "warn", "openshift-cnv_wasp-agent-x_y", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_wasp-agent-x_y/wasp-agent")).unwrap()),
     ("other-swap", "ok", "leave it at 100", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_virt-handler-x_y/virt-handler")).unwrap()),

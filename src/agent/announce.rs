@@ -33,8 +33,6 @@ use crate::{
 
 /// Interval for checking the guard while it is active.
 const LOOK: Duration = Duration::from_secs(60);
-/// Interval while there is nothing to do.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Time that the agent waits for the API server when it ends.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -194,6 +192,8 @@ struct Work {
     tainted: Option<Taint>,
     /// Facts from the Node that are not reported yet.
     seen: Option<NodeSeen>,
+    /// The time to read the Node again, unless something else reads it before.
+    reread: Instant,
     next: Instant,
     backoff: Option<ExponentialBackoff>,
 }
@@ -209,6 +209,7 @@ impl Default for Work {
             guard: MigrationGuard::default(),
             tainted: None,
             seen: None,
+            reread: Instant::now(),
             next: Instant::now(),
             backoff: None,
         }
@@ -238,8 +239,8 @@ impl Work {
                 self.backoff = None;
                 let heartbeat = self.sent.as_ref().map(|(_, due)| *due);
                 let look = self.guard.looked.filter(|_| self.guard.pressed || self.guard.there);
-                let next = heartbeat.into_iter().chain(look.map(|at| at + LOOK)).min();
-                self.next = next.unwrap_or_else(|| Instant::now() + LONGEST_PAUSE);
+                let dues = heartbeat.into_iter().chain(look.map(|at| at + LOOK));
+                self.next = dues.fold(self.reread, Instant::min);
                 None
             }
             Err(trouble) => {
@@ -310,6 +311,12 @@ impl Work {
                 Err(trouble) => told = Err(trouble),
             }
         }
+        // Without a condition and a guard, nothing else shows what others have changed.
+        if now >= self.reread && !of_condition && !of_guard {
+            self.connect(settings).await?;
+            let node = self.node()?.get().await;
+            self.see(&node.map_err(|error| AnnounceFailure::of("reading the node", &error))?);
+        }
         // A failure of the guard must not stop the condition, nor the other way round.
         if of_guard {
             let name = self.connect(settings).await?;
@@ -328,6 +335,8 @@ impl Work {
     }
 
     fn see(&mut self, node: &WireNode) {
+        let name = self.connected.as_ref().map_or("", |connected| &connected.name);
+        self.reread = Instant::now() + Duration::from_secs(spread(name, HEARTBEAT).into());
         self.seen = Some(NodeSeen {
             relieved_by_others: node::is_relieved_by_others(node),
             kubelet_minor: node::kubelet_minor(node),

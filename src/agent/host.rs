@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use super::{Agent, effects::Effects, events::Event, late_swap::SERVICE, protection};
 use crate::{
     act::tunables,
-    config::settings::{EvictionMode, GrantSettings, Grants, Policy, SchedulingGuard, SwapKind},
+    config::settings::{EvictionMode, GrantSettings, Grants, Policy, SchedulingGuard},
     decide::{
         devices::{failing, order},
         kubelet::{
@@ -14,8 +14,8 @@ use crate::{
         },
         obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup, without_limit},
-        provision::{WantedSwap, shortage},
-        rivals::{daemonset, others_swap, others_watermarks},
+        provision::shortage,
+        rivals::{OthersSwap, daemonset, others_swap, others_watermarks},
         tunables::{alignment, swap_not_reached},
     },
     messages,
@@ -94,10 +94,11 @@ impl<E: Effects> Agent<E> {
         // Watch before reading the folders, so that no change in between is missed.
         self.installed.watch_others(&self.roots, folders);
         let others = rivals(&self.roots);
-        let wanted =
-            WantedSwap::new(self.settings.swap.size, self.node.ram_bytes, self.node.page_bytes);
-        let configured = wanted.is_some() || self.settings.swap.kind == SwapKind::Partition;
-        let swap = others_swap(&others, &self.settings).filter(|_| configured);
+        let swap = match others_swap(&others, &self.settings, &self.node) {
+            Some(OthersSwap::Contradicts(why)) => Some(why),
+            Some(OthersSwap::Serves) | None => None,
+        };
+        self.problem(Trouble::OtherSwap, swap);
         // The agent knows the pod from the API server before its first container starts.
         let pods = self.pods.values().filter(|pod| {
             let trusted = &*pod.namespace == "wasp" || pod.namespace.starts_with("openshift-");
@@ -120,8 +121,7 @@ impl<E: Effects> Agent<E> {
             ];
             Problem::new(Trouble::Rival, text).with_remedy(remedy.into())
         });
-        let others = swap.map(|text| Problem::new(Trouble::Rival, text));
-        self.problem_is(Trouble::Rival, daemonset.or(left).or(foreign).or(others));
+        self.problem_is(Trouble::Rival, daemonset.or(left).or(foreign));
     }
 
     /// Reports a configured cordon or taint that is not in place.

@@ -52,10 +52,15 @@ case $BOOT in
         row=$(found other-swap)
         like "$row" '^ok: virt-platform-autopilot is on this node; kept: swap, watermarks, slices, kubelet' "check prints its row"
         like "$row" 'added by the agent: io.latency for the disk of a swapfile' "and what the agent adds"
-        configure 'grants = "kubelet"' '[swap]' 'size = "100Mi"'
+        configure 'grants = "kubelet"' '[swap]' 'size = "150Mi"'
         systemctl restart wasp-swap
-        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "the agent makes no second swap"
-        like "$(found other-swap)" '^warn: .*contradicts: .*the agent makes no second swap' "which check names as a contradiction"
+        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "configured to make less, the agent makes no second swap"
+        is "$(systemctl show -P ExecMainStatus wasp-swap)" 0 "for theirs serves"
+        like "$(found other-swap)" '^ok: .*kept: swap, watermarks' "which check says"
+        configure 'grants = "kubelet"' '[swap]' 'size = "400Mi"'
+        systemctl restart wasp-swap
+        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "configured to make more, neither"
+        like "$(found other-swap)" '^warn: .*contradicts: .*the node has 200.0 MiB of swap, but 400.0 MiB are configured' "which check names as a contradiction"
         # The other neighbour: the operator's DaemonSet, with its hook.
         systemctl -q disable ocpswap-file-enable kubevirt-tune-watermarks
         rm -r $units/ocpswap-file-enable.service $units/kubevirt-tune-watermarks.service $units/system.slice.d $units/kubepods.slice.d /etc/openshift

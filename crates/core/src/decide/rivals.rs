@@ -2,8 +2,13 @@
 //! theirs alone.
 
 use crate::{
-    config::settings::{Grants, Settings},
-    model::rivals::{Job, Rival, Who},
+    config::settings::{Grants, Settings, SwapKind},
+    decide::provision::{is_configured, shortage, wanted_bytes},
+    model::{
+        host::NodeMemory,
+        rivals::{Job, Rival, Who},
+        swap::human_bytes,
+    },
 };
 
 /// The latency target of system.slice in virt-platform-autopilot's 20-io-latency.conf.
@@ -36,9 +41,8 @@ impl RivalRow {
     }
 }
 
-/// Returns a row for each of the programs on this node. `makes_swap`: the agent is configured to
-/// provision swap.
-pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<RivalRow> {
+/// Returns a row for each of the programs on this node. `node` is `None` if it cannot be read.
+pub fn rows(rivals: &[Rival], settings: &Settings, node: Option<&NodeMemory>) -> Vec<RivalRow> {
     let row = |who: Who| {
         let its: Vec<&Rival> = rivals.iter().filter(|rival| rival.who == who).collect();
         let mut jobs: Vec<Job> = its.iter().map(|rival| rival.job).collect();
@@ -47,7 +51,10 @@ pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Riva
         let mut row = RivalRow { who, kept: vec![], completed: vec![], contradicts: vec![] };
         for job in jobs {
             match job {
-                Job::Swap if makes_swap => row.contradicts.extend(others_swap(rivals, settings)),
+                Job::Swap => match node.and_then(|node| others_swap(rivals, settings, node)) {
+                    Some(OthersSwap::Contradicts(why)) => row.contradicts.push(why),
+                    Some(OthersSwap::Serves) | None => row.kept.push(job.name()),
+                },
                 Job::Slices => {
                     row.kept.push(job.name());
                     // The other program leaves out the disk of a swapfile.
@@ -58,12 +65,16 @@ pub fn rows(rivals: &[Rival], settings: &Settings, makes_swap: bool) -> Vec<Riva
                 Job::Limits => row.contradicts.extend(
                     its.iter().map(|rival| format!("{} ({})", rival.does, rival.path.display())),
                 ),
-                Job::Swap | Job::Watermarks | Job::Kubelet | Job::Cleanup => {
+                Job::Watermarks | Job::Kubelet | Job::Cleanup => {
                     row.kept.push(job.name());
                 }
             }
         }
         if who == Who::Autopilot {
+            let configured = node.is_some_and(|node| is_configured(&settings.swap, node));
+            if configured && !its.iter().any(|rival| rival.job == Job::Swap) {
+                row.completed.push(Job::Swap.name());
+            }
             row.completed.extend(["repair of limits that others change", "eviction", "status"]);
         }
         (!its.is_empty()).then_some(row)
@@ -100,17 +111,39 @@ pub fn daemonset<'a>(pods: impl IntoIterator<Item = (&'a str, &'a str)>) -> Opti
     ))
 }
 
-/// Returns the reason for provisioning no swap in addition to another program's, if it applies.
-pub fn others_swap(rivals: &[Rival], settings: &Settings) -> Option<String> {
-    let swap = rivals.iter().find(|rival| rival.job == Job::Swap)?;
-    (!settings.swap.beside_others).then(|| {
-        format!(
-            "{} {}: the agent makes no second swap; remove that unit, or set swap.beside-others = \
-             true",
-            swap.path.display(),
-            swap.does
-        )
-    })
+/// The swap of another program, compared with the configured one. The agent makes none beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OthersSwap {
+    /// The node has as much as configured, or more.
+    Serves,
+    Contradicts(String),
+}
+
+/// Returns `None` if swap is not configured, if no other program makes it, or if the agent is to
+/// make its own beside it.
+pub fn others_swap(rivals: &[Rival], settings: &Settings, node: &NodeMemory) -> Option<OthersSwap> {
+    let other = rivals.iter().find(|rival| rival.job == Job::Swap)?;
+    let swap = &settings.swap;
+    if swap.beside_others || !is_configured(swap, node) {
+        return None;
+    }
+    let differs = match wanted_bytes(swap, node) {
+        _ if swap.kind == SwapKind::Partition => {
+            format!("swap.path, {}, is not used", swap.path.display())
+        }
+        Some(wanted) if shortage(swap, node).is_some() => format!(
+            "the node has {} of swap, but {} are configured",
+            human_bytes(node.swap_bytes),
+            human_bytes(wanted)
+        ),
+        _ => return Some(OthersSwap::Serves),
+    };
+    Some(OthersSwap::Contradicts(format!(
+        "{} {}, and the agent makes no second swap: {differs}; enlarge that swap, lower \
+         overcommit-percent (swap.size), or set swap.beside-others = true",
+        other.path.display(),
+        other.does
+    )))
 }
 
 /// Returns the reason for leaving the watermarks alone, if it applies.
@@ -129,16 +162,36 @@ pub fn others_watermarks(rivals: &[Rival], settings: &Settings) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::SwapSize;
+
+    /// A node with 8 GiB of RAM and so many GiB of swap.
+    fn node(swap: u64) -> NodeMemory {
+        NodeMemory { ram_bytes: 8 << 30, swap_bytes: swap << 30, page_bytes: 4096 }
+    }
 
     #[test]
     fn others_are_left_alone_unless_configured() {
         let rival = |job| Rival { who: Who::Autopilot, path: "/x".into(), job, does: "does it" };
         let mut settings = Settings::defaults();
-        assert_eq!(others_swap(&[rival(Job::Slices)], &settings), None);
-        let said = others_swap(&[rival(Job::Slices), rival(Job::Swap)], &settings).unwrap();
-        assert!(said.starts_with("/x does it: the agent makes no second swap"), "{said}");
+        let others = [rival(Job::Slices), rival(Job::Swap)];
+        assert_eq!(others_swap(&others, &settings, &node(0)), None, "no swap is configured");
+        settings.swap.size = SwapSize::Overcommit { percent: 150 };
+        assert_eq!(others_swap(&[rival(Job::Slices)], &settings, &node(0)), None);
+        let Some(OthersSwap::Contradicts(said)) = others_swap(&others, &settings, &node(1)) else {
+            panic!()
+        };
+        let expected = "/x does it, and the agent makes no second swap: the node has 1.0 GiB of \
+                        swap, but 4.0 GiB are configured";
+        assert!(said.starts_with(expected), "{said}");
+        for enough in [4, 5] {
+            assert_eq!(others_swap(&others, &settings, &node(enough)), Some(OthersSwap::Serves));
+        }
         settings.swap.beside_others = true;
-        assert_eq!(others_swap(&[rival(Job::Swap)], &settings), None);
+        assert_eq!(others_swap(&others, &settings, &node(1)), None);
+        settings.swap.beside_others = false;
+        settings.swap.kind = SwapKind::Partition;
+        let partition = others_swap(&others, &settings, &node(4));
+        assert!(matches!(partition, Some(OthersSwap::Contradicts(_))), "{partition:?}");
         assert!(others_watermarks(&[rival(Job::Watermarks)], &settings).is_some());
         settings.kernel.align_watermarks = false;
         assert_eq!(others_watermarks(&[rival(Job::Watermarks)], &settings), None);
@@ -164,8 +217,9 @@ mod tests {
         let mut settings = Settings::defaults();
         settings.grants = Grants::Kubelet;
         settings.protection.io_latency_target = Some(std::time::Duration::from_millis(5));
-        assert_eq!(rows(&[], &settings, true), []);
-        let [row] = &rows(&autopilot, &settings, false)[..] else { panic!() };
+        assert_eq!(rows(&[], &settings, Some(&node(4))), []);
+        settings.swap.size = SwapSize::Overcommit { percent: 150 };
+        let [row] = &rows(&autopilot, &settings, Some(&node(4)))[..] else { panic!() };
         assert_eq!(row.kept, ["swap", "watermarks", "slices", "kubelet"]);
         assert_eq!(row.contradicts, [""; 0]);
         assert!(
@@ -173,14 +227,16 @@ mod tests {
             "{}",
             row.text()
         );
-        // A second swap area, and a less strict target.
+        let [row] = &rows(&autopilot[1..], &settings, Some(&node(4)))[..] else { panic!() };
+        assert_eq!(row.completed[1], "swap", "its units have nothing to switch on");
+        // Less swap than configured, and a less strict target.
         settings.protection.io_latency_target = Some(std::time::Duration::from_millis(50));
-        let [row] = &rows(&autopilot, &settings, true)[..] else { panic!() };
+        let [row] = &rows(&autopilot, &settings, Some(&node(1)))[..] else { panic!() };
         assert_eq!(row.kept, ["watermarks", "slices", "kubelet"]);
         assert!(row.contradicts[0].contains("no second swap"), "{row:?}");
         assert!(row.contradicts[1].contains("io-latency-target-ms = 5"), "{row:?}");
         let pod = rival(Who::DaemonSet, "/var/log/pods/x_wasp-agent-y_z", Job::Limits);
-        let [row] = &rows(&[pod], &settings, true)[..] else { panic!() };
+        let [row] = &rows(&[pod], &settings, None)[..] else { panic!() };
         assert_eq!((row.who, row.contradicts.len()), (Who::DaemonSet, 1));
     }
 

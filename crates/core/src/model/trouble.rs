@@ -99,7 +99,7 @@ troubles! {
     /// The kubelet counts another amount of swap than the node has.
     KubeletSwap "kubelet-swap" Warn [], ["systemctl restart kubelet"];
     Protection "protection" Warn ["protection"], ["wasp-agent check"];
-    Rival "conflict" Fail ["daemonset-hook", "foreign-hook", "other-swap"], ["wasp-agent check"];
+    Rival "conflict" Fail ["daemonset-hook", "foreign-hook"], ["wasp-agent check"];
     /// No hook is installed.
     Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
     Oomd "oomd" Warn ["systemd-oomd"], ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
@@ -111,6 +111,8 @@ troubles! {
     /// Proactive reclaim is configured, but the kernel does not support it.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
     Swap "swap" Fail ["swap", "swap-provisioning"], ["systemctl restart wasp-swap"];
+    /// Another program's swap is not what is configured here.
+    OtherSwap "other-swap" Warn ["other-swap"], ["wasp-agent check"];
     /// The order of the swap's devices makes swapping slow.
     SwapDevices "swap-devices" Warn ["swap-devices"], ["wasp-agent check"];
     /// `vm.swappiness = 0`.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::bounded::read_bounded;
+use super::{bounded::read_bounded, rivals};
 use crate::{decide::hook::FILE_NAME, roots::Roots};
 
 /// CRI-O's default folders, and the one that OpenShift adds (crio.conf(5), `hooks_dir`).
@@ -97,8 +97,11 @@ fn beginning(roots: &Roots, path: &str) -> Vec<u8> {
 
 /// Returns the units of the DaemonSet's MachineConfig.
 pub fn rival_units(roots: &Roots) -> Vec<PathBuf> {
-    let units = UNITS.map(|unit| Path::new("/etc/systemd/system").join(unit));
-    units.into_iter().filter(|unit| roots.path(unit).exists()).collect()
+    // virt-platform-autopilot has a unit of the same name.
+    let autopilot = rivals::provisions_file(roots);
+    let units = UNITS.into_iter().filter(|unit| !(autopilot && *unit == UNITS[0]));
+    let units = units.map(|unit| Path::new("/etc/systemd/system").join(unit));
+    units.filter(|unit| roots.path(unit).exists()).collect()
 }
 
 /// Formats paths for a sentence.

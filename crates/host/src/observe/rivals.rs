@@ -6,6 +6,7 @@
 
 use std::{fs, path::Path};
 
+use super::{disks::device_number, node::swap_devices};
 use crate::{
     model::rivals::{Job, Rival, Who},
     roots::Roots,
@@ -16,8 +17,14 @@ use crate::{
 const POD_LOGS: &str = "/var/log/pods";
 const UNITS: &str = "/etc/systemd/system";
 
+/// Its opt-in asset `90-worker-file-based-swap-provisioning`. The DaemonSet's MachineConfig has a unit
+/// of the same name.
+const PROVISIONER: &str = "swap-provision.service";
+/// The program of that unit; its argument is memoryOvercommitPercentage.
+const PROVISIONER_PROGRAM: &str = "kubevirt-provision-file-swap.sh";
+
 /// Files below one of the unit folders, or with an absolute path.
-const RIVALS: [(&str, Job, &str); 11] = [
+const RIVALS: [(&str, Job, &str); 12] = [
     (
         "swap-disk-enable.service",
         Job::Swap,
@@ -26,8 +33,9 @@ const RIVALS: [(&str, Job, &str); 11] = [
     (
         "ocpswap-file-enable.service",
         Job::Swap,
-        "makes the swapfile ocpswap.file below /var and switches it on, priority 10",
+        "switches on the swapfile ocpswap.file below /var, priority 10",
     ),
+    (PROVISIONER, Job::Swap, "makes the swapfile /var/tmp/ocpswap.file at boot"),
     (
         "kubevirt-tune-watermarks.service",
         Job::Watermarks,
@@ -75,16 +83,47 @@ const RIVALS: [(&str, Job, &str); 11] = [
     ),
 ];
 
-/// Returns all that exist and are not masked.
+/// Returns all that exist, are not masked, and have an effect on this node.
 pub fn rivals(roots: &Roots) -> Vec<Rival> {
     let found = RIVALS.iter().filter_map(|(name, job, does)| {
         let path = Path::new(UNITS).join(name);
         let place = roots.path(&path);
         let masked = fs::read_link(&place).is_ok_and(|target| target == Path::new("/dev/null"));
         let there = !masked && place.symlink_metadata().is_ok();
+        let there = there && (*job != Job::Swap || makes_swap(roots, name, &place));
         there.then_some(Rival { who: Who::Autopilot, path, job: *job, does })
     });
     found.chain(daemonset(roots)).collect()
+}
+
+/// The autopilot's units for swap are on every node. They do nothing where neither a partition nor a
+/// file has been prepared.
+fn makes_swap(roots: &Roots, name: &str, unit: &Path) -> bool {
+    // An unreadable unit may make swap.
+    let Ok(text) = fs::read_to_string(unit) else { return true };
+    if name == PROVISIONER {
+        return overcommit(&text).is_some_and(|percent| percent > 100);
+    }
+    let on = swap_devices(roots);
+    // The agent's own /dev and /var/tmp are private.
+    text.lines().filter_map(|line| line.trim().strip_prefix("ConditionPathExists=/")).all(|path| {
+        let path = Path::new("/").join(path);
+        roots.path(&path).exists()
+            || device_number(roots, &path).is_some()
+            || on.iter().any(|on| Path::new(&on.path).file_name() == path.file_name())
+    })
+}
+
+/// Returns the percentage in the autopilot's unit that makes a swapfile; `None` for another unit.
+fn overcommit(unit: &str) -> Option<u32> {
+    let (_, percent) = unit.split_once(PROVISIONER_PROGRAM)?;
+    percent.split_whitespace().next()?.parse().ok()
+}
+
+/// Returns true if the autopilot has installed the unit `swap-provision.service`.
+pub(super) fn provisions_file(roots: &Roots) -> bool {
+    let unit = fs::read_to_string(roots.path(Path::new(UNITS).join(PROVISIONER)));
+    unit.is_ok_and(|text| text.contains(PROVISIONER_PROGRAM))
 }
 
 /// Finds the DaemonSet's pod on this node.
@@ -120,6 +159,8 @@ pub fn openshift_virtualization(roots: &Roots) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -138,6 +179,44 @@ mod tests {
         let found: Vec<_> =
             rivals(&roots).into_iter().map(|rival| (rival.path, rival.job)).collect();
         assert_eq!(found, [(unit, Job::Swap), (drop_in.into(), Job::Kubelet)]);
+    }
+
+    /// Source: virt-platform-autopilot, `90-worker-swap-online` and
+    /// `90-worker-file-based-swap-provisioning`.
+    #[test]
+    fn a_unit_without_a_partition_or_file_makes_no_swap() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let write = |path: &Path, text: &str| {
+            fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
+            fs::write(roots.path(path), text).unwrap();
+        };
+        let unit = |name: &str| Path::new(UNITS).join(name);
+        let units = || -> Vec<_> { rivals(&roots).into_iter().map(|r| r.path).collect() };
+        let condition = "[Unit]\nConditionFirstBoot=no\nConditionPathExists=";
+        let (disk, file) = (unit("swap-disk-enable.service"), unit("ocpswap-file-enable.service"));
+        write(&disk, &format!("{condition}/dev/disk/by-partlabel/OCPSWAP\n"));
+        write(&file, &format!("{condition}/var/tmp/ocpswap.file\n"));
+        assert_eq!(units(), Vec::<PathBuf>::new());
+        write(Path::new("/dev/disk/by-partlabel/OCPSWAP"), "");
+        assert_eq!(units(), [disk]);
+        fs::remove_file(roots.path("/dev/disk/by-partlabel/OCPSWAP")).unwrap();
+        // Where /var/tmp is private, the file is seen only in /proc/swaps.
+        let swaps = "Filename\tType\tSize\tUsed\tPriority\n/var/tmp/ocpswap.file file 1024 0 10\n";
+        write(Path::new("/proc/swaps"), swaps);
+        assert_eq!(units(), [file]);
+        fs::remove_file(roots.path("/proc/swaps")).unwrap();
+        let provisioner = unit(PROVISIONER);
+        for (percent, makes) in [("150", true), ("100", false)] {
+            let start = format!("ExecStart=/usr/local/bin/{PROVISIONER_PROGRAM} {percent}\n");
+            write(&provisioner, &format!("[Service]\n{start}"));
+            assert_eq!(units(), if makes { vec![provisioner.clone()] } else { vec![] });
+            assert!(provisions_file(&roots));
+        }
+        // The DaemonSet's unit of that name is no part of the autopilot.
+        write(&provisioner, "[Service]\nExecStart=/bin/sh -c 'mkswap /var/tmp/swapfile'\n");
+        assert_eq!(units(), Vec::<PathBuf>::new());
+        assert!(!provisions_file(&roots));
     }
 
     #[test]

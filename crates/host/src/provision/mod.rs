@@ -17,7 +17,7 @@ use crate::{
             ProvisionPlan, ProvisionRefusal, ProvisionStep, WantedSwap, plan_file, plan_partition,
             plan_retirement, plan_zram, plan_zram_retirement,
         },
-        rivals::{others_swap, others_watermarks},
+        rivals::{OthersSwap, others_swap, others_watermarks},
         tunables::{explained, tunables},
     },
     errors::FileError,
@@ -81,6 +81,15 @@ pub struct Provisioning<'a> {
     pub kubelet_unit: Option<&'a kubelet::Service>,
     pub dry_run: bool,
     pub progress: &'a dyn Fn(u64, u64),
+}
+
+/// The agent makes no swap beside another program's.
+fn beside(others: OthersSwap) -> ProvisionPlan {
+    let kept = match others {
+        OthersSwap::Serves => None,
+        OthersSwap::Contradicts(why) => Some(ProvisionRefusal::Others(why)),
+    };
+    ProvisionPlan { kept, ..ProvisionPlan::default() }
 }
 
 impl std::fmt::Debug for Provisioning<'_> {
@@ -151,11 +160,8 @@ impl Provisioning<'_> {
             return Ok(ProvisionPlan::default());
         }
         self.no_conflict(kubelet)?;
-        if let Some(why) = others_swap(&rivals(roots), settings) {
-            return Ok(ProvisionPlan {
-                kept: Some(ProvisionRefusal::Others(why)),
-                ..ProvisionPlan::default()
-            });
+        if let Some(others) = others_swap(&rivals(roots), settings, &node) {
+            return Ok(beside(others));
         }
         let plan = self.plan(wanted, kubelet, node, None)?;
         if matches!(plan.kept, Some(ProvisionRefusal::NoDevice { .. })) {
@@ -236,11 +242,8 @@ impl Provisioning<'_> {
             return Ok(None);
         }
         self.no_conflict(kubelet.as_ref())?;
-        if let Some(why) = others_swap(&rivals(self.roots), self.settings) {
-            return Ok(Some(ProvisionPlan {
-                kept: Some(ProvisionRefusal::Others(why)),
-                ..ProvisionPlan::default()
-            }));
+        if let Some(others) = others_swap(&rivals(self.roots), self.settings, &node) {
+            return Ok(Some(beside(others)));
         }
         self.plan(wanted, kubelet.as_ref(), node, None).map(Some)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{CheckOutcome, fail, ok, skip, warn};
 use crate::{
-    config::settings::{Grants, Settings, SwapKind},
+    config::settings::{Grants, Settings},
     decide::{
         guests::{REMEDY, without_overcommitment},
         hook::{
@@ -13,7 +13,6 @@ use crate::{
             preferred, unfit,
         },
         kubelet::in_force,
-        provision::WantedSwap,
         rivals::{RivalRow, rows},
     },
     model::{
@@ -225,11 +224,7 @@ pub(super) fn daemonset_units(facts: &HostFacts, _: &Settings) -> CheckOutcome {
 }
 
 pub(super) fn other_swap(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
-    let wanted = facts.node.as_ref().is_ok_and(|node| {
-        WantedSwap::new(settings.swap.size, node.ram_bytes, node.page_bytes).is_some()
-    });
-    let makes_swap = wanted || settings.swap.kind == SwapKind::Partition;
-    let rows = rows(&facts.rivals, settings, makes_swap);
+    let rows = rows(&facts.rivals, settings, facts.node.as_ref().ok());
     let text = rows.iter().map(RivalRow::text).collect::<Vec<_>>().join(". ");
     let contradicts = |who| rows.iter().any(|row| row.who == who && !row.contradicts.is_empty());
     match (contradicts(Who::DaemonSet), contradicts(Who::Autopilot)) {
@@ -244,10 +239,10 @@ pub(super) fn other_swap(facts: &HostFacts, settings: &Settings) -> CheckOutcome
         (false, true) => warn(
             text,
             [
+                "# swap: enlarge theirs, lower overcommit-percent (swap.size), or set \
+                 swap.beside-others = true; docs/comparison.md compares the two",
                 "# to disable it: set the annotation platform.kubevirt.io/autopilot of \
                  HyperConverged; its operator creates a deleted MachineConfig again",
-                "# or let it manage swap: remove overcommit-percent and swap.size from the \
-                 configuration; docs/comparison.md compares the two",
             ],
         ),
         (false, false) if !rows.is_empty() => ok(text),

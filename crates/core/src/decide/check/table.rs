@@ -391,8 +391,8 @@ pub const CHECKS: &[Check] = &[
         looks_at: "units and drop-ins of virt-platform-autopilot, the DaemonSet's pod; the row of \
             the table in comparison.md for this node",
         why: "two services that make swap or set the same values undo each other's work",
-        fix: "remove one of the two; with `swap.beside-others = true` the agent makes swap in \
-            addition to theirs",
+        fix: "where a value contradicts, remove one of the two; with `swap.beside-others = true` \
+            the agent makes its whole swap in addition to theirs",
         when: When::Always,
         run: runtime::other_swap,
     },

@@ -199,7 +199,12 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("hook-label", CheckLevel::Warn, "no label", |f, _| f.hook.program.selinux = Some(SeLinux { enforces: false, label: None })),
     ("hook-label", CheckLevel::Skip, "no SELinux", |f, _| f.hook.program.selinux = None),
     ("daemonset-hook", CheckLevel::Fail, "/opt/oci-hook-swap.sh, which removes", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
-    ("other-swap", CheckLevel::Warn, "swap-disk-enable.service switches on", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
+    ("other-swap", CheckLevel::Ok, "virt-platform-autopilot is on this node; kept: swap;", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
+    ("other-swap", CheckLevel::Warn, "swap-disk-enable.service switches on x, and the agent makes no second swap: the node has 1.0 GiB of swap", |f, _| {
+        f.node.as_mut().unwrap().swap_bytes = GIB;
+        f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")];
+    }),
+    ("other-swap", CheckLevel::Ok, "added by the agent: swap, repair of limits", |f, _| f.rivals = vec![rival("x", Job::Watermarks, "sets the watermarks")]),
     ("other-swap", CheckLevel::Ok, "virt-platform-autopilot is on this node", |f, s| {
         f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is beside ours")];
         s.swap.beside_others = true;
