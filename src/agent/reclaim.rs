@@ -1,13 +1,15 @@
 //! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim the decided
 //! amounts.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{Agent, effects::Effects, eviction::since_boot};
 use crate::{
     act::reclaim::{Answer, Request},
     config::settings::ReclaimMode,
-    decide::reclaim::{INTERVAL, News, ReclaimPace as Control, ReclaimStep, history::Needs, pods},
+    decide::reclaim::{
+        INTERVAL, News, ReclaimPace as Control, ReclaimStep, history::Needs, pods, zswap,
+    },
     history::LearnedWorkingSets,
     messages,
     model::trouble::Trouble,
@@ -20,7 +22,7 @@ use crate::{
     },
     observe::{
         cgroup::Cgroup,
-        reclaim::{is_supported, pod_memory, queued_millis, swap_disks},
+        reclaim::{has_file, is_supported, pod_memory, queued_millis, swap_disks},
     },
 };
 
@@ -39,6 +41,8 @@ pub(super) struct Reclaim {
     queued: Option<(Monotonic, u64)>,
     counters: published::ReclaimCounters,
     history_written: Option<Monotonic>,
+    /// Settings that this kernel cannot carry out.
+    unsupported: Option<String>,
 }
 
 impl Reclaim {
@@ -92,6 +96,7 @@ impl<E: Effects> Agent<E> {
             self.reclaim.control = Control::default();
             return;
         }
+        self.reclaim.unsupported = self.unsupported_zswap();
         let at = since_boot();
         let looks = self.looks();
         let Some(sample) = self.publisher.sample() else { return };
@@ -137,6 +142,17 @@ impl<E: Effects> Agent<E> {
         self.reclaim.history_written = Some(at);
         let at = jiff::Timestamp::now().as_second();
         self.recorder.working_sets = Some(LearnedWorkingSets { at, pods });
+    }
+
+    fn unsupported_zswap(&self) -> Option<String> {
+        let missing = zswap::missing(&self.settings.reclaim, |file| has_file(&self.roots, file));
+        let mut text = String::new();
+        for [key, file, since] in missing {
+            let separator = if text.is_empty() { "" } else { "; " };
+            let _ =
+                write!(text, "{separator}{key} is set, but this kernel has no {file} ({since})");
+        }
+        (!text.is_empty()).then_some(text)
     }
 
     fn stop_reclaim(&mut self) {
@@ -191,7 +207,12 @@ impl<E: Effects> Agent<E> {
             return;
         };
         let floor_bytes = self.settings.reclaim.floor_bytes.max(protected);
-        let request = Request { uid: uid.clone(), folder, inode, bytes, floor_bytes, swappiness };
+        let swap_max = memory.and_then(|memory| memory.swap_max_bytes);
+        let mut zswap = zswap::wanted_files(&self.settings.reclaim, swap_max, self.node.page_bytes);
+        zswap.retain(|(file, _)| has_file(&self.roots, file));
+        let uid_of_request = uid.clone();
+        let request =
+            Request { uid: uid_of_request, folder, inode, bytes, floor_bytes, swappiness, zswap };
         match self.effects.reclaim(request) {
             Ok(true) => {}
             Ok(false) => self.reclaim.control.reclaimed(&uid, at, gone),
@@ -218,7 +239,7 @@ impl<E: Effects> Agent<E> {
                 Some(format!("the kernel refuses to reclaim: {text}"))
             }
         };
-        self.problem(Trouble::Reclaim, problem);
+        self.problem(Trouble::Reclaim, problem.or_else(|| self.reclaim.unsupported.clone()));
     }
 
     fn reclaim_news(&mut self, news: News) {

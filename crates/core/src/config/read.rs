@@ -29,6 +29,15 @@ impl<'a> Read<'a> {
         }
     }
 
+    /// Reads `on` or `off`; `None` for `keep`.
+    pub fn switch(self, path: &str) -> Option<bool> {
+        match self.text(path) {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        }
+    }
+
     /// Reads a word of this vocabulary from a [`Kind::Choice`](super::keys::Kind::Choice).
     pub fn choice<T: Vocabulary>(self, path: &str, fallback: T) -> T {
         T::from_word(self.text(path)).unwrap_or(fallback)

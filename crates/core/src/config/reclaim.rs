@@ -39,6 +39,12 @@ pub struct ReclaimSettings {
     pub floor_bytes: u64,
     /// The agent leaves a pod alone for this long after its start.
     pub start_delay: Duration,
+    /// The largest part of the pod's grant that its compressed pages may occupy in RAM: 0 to 100.
+    /// `None`: the kernel's value stays.
+    pub zswap_max_percent: Option<u64>,
+    /// Whether compressed pages may be written to the swap's disk. `None`: the kernel's value
+    /// stays.
+    pub zswap_writeback: Option<bool>,
 }
 
 impl ReclaimSettings {
@@ -53,6 +59,8 @@ impl ReclaimSettings {
             write_bytes_per_second: size("reclaim.write-budget").unwrap_or(0),
             floor_bytes: size("reclaim.floor").unwrap_or(0),
             start_delay: read.seconds("reclaim.start-delay-seconds"),
+            zswap_max_percent: read.kept("reclaim.zswap-max-percent"),
+            zswap_writeback: read.switch("reclaim.zswap-writeback"),
         }
     }
 }

@@ -259,11 +259,7 @@ impl Settings {
             kernel: KernelSettings {
                 align_watermarks: read.truth("kernel.align-watermarks"),
                 swappiness: read.kept("kernel.swappiness"),
-                zswap: match read.text("kernel.zswap") {
-                    "on" => Some(true),
-                    "off" => Some(false),
-                    _ => None,
-                },
+                zswap: read.switch("kernel.zswap"),
             },
             hook: HookSettings {
                 install: read.truth("hook.install"),

@@ -685,6 +685,25 @@ pub const KEYS: &[Key] = &[
             arrived by a migration.",
     },
     Key {
+        path: "reclaim.zswap-max-percent",
+        kind: ValueKind::IntegerOrKeep { min: 0, max: 100 },
+        default: Default::Text("keep"),
+        environment: None,
+        help: "With zswap, the kernel compresses the pages of these pods in RAM first. Their \
+            compressed pages may occupy at most this share of the pod's swap grant \
+            (memory.zswap.max, Linux 5.19); further pages go to the disk. \"keep\": the agent does \
+            not change the kernel's limit.",
+    },
+    Key {
+        path: "reclaim.zswap-writeback",
+        kind: ValueKind::Choice(&["keep", "on", "off"]),
+        default: Default::Text("keep"),
+        environment: None,
+        help: "Whether the kernel may write compressed pages of these pods to the swap's disk \
+            (memory.zswap.writeback, Linux 6.8). \"off\" also keeps pages that do not compress in \
+            RAM. \"keep\": the agent does not change the kernel's setting.",
+    },
+    Key {
         path: "metrics.listen",
         kind: ValueKind::Listen,
         default: Default::Text(""),

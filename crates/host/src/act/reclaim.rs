@@ -1,13 +1,25 @@
 //! Asks the kernel to reclaim memory of a pod, on a separate thread, because each write takes as
 //! long as the swap's disk does.
 
-use std::{io, path::PathBuf, sync::mpsc, thread, time::Instant};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Instant,
+};
 
 use super::cgroup_reclaim::{Outcome, ReclaimError, ReclaimFile};
 use crate::{
+    decide::reclaim::zswap::WantedFile,
     errors::FileError,
     model::{pod::PodUid, reclaim::Reclaimed},
-    observe::{cgroup::Cgroup, reclaim::pod_memory},
+    observe::{
+        cgroup::{Cgroup, is_gone},
+        fields::read,
+        reclaim::pod_memory,
+    },
 };
 
 /// Upper bound of one write, in bytes, so that the agent's end never waits for long.
@@ -24,6 +36,8 @@ pub struct Request {
     /// Bytes that the pod keeps: writes end there, even if the pod frees memory itself meanwhile.
     pub floor_bytes: u64,
     pub swappiness: u8,
+    /// Files of the cgroup for its compressed memory, to set before the first write.
+    pub zswap: Vec<WantedFile>,
 }
 
 /// The result of a request, or the reason of its failure.
@@ -95,6 +109,15 @@ fn reclaim(
             return Err(RequestError::Open { folder: request.folder.clone(), source });
         }
     };
+    for (name, text) in &request.zswap {
+        match set(&folder.join(name), text) {
+            Ok(()) => {}
+            Err(error) if is_gone(&error) => return Ok(gone),
+            Err(error) => {
+                return Err(FileError::of("write", &request.folder.join(name))(error).into());
+            }
+        }
+    }
     let takes = *takes_swappiness.get_or_insert_with(|| file.takes_swappiness());
     let began = Instant::now();
     let mut left = request.bytes;
@@ -126,9 +149,17 @@ fn reclaim(
     Ok(done)
 }
 
+/// Writes `text` to a file of a cgroup that has another content.
+fn set(path: &Path, text: &str) -> io::Result<()> {
+    if read(path)?.trim_end() == text {
+        return Ok(());
+    }
+    OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::MetadataExt, path::Path};
+    use std::{fs, os::unix::fs::MetadataExt};
 
     use super::*;
     use crate::observe::reclaim::RECLAIM_FILE;
@@ -141,6 +172,7 @@ mod tests {
             bytes,
             floor_bytes: 1000,
             swappiness: 150,
+            zswap: Vec::new(),
         }
     }
 
@@ -183,6 +215,24 @@ mod tests {
         other.inode += 1;
         assert!(reclaim(&other, &mut takes).unwrap().gone);
         assert_eq!(written(), "");
+    }
+
+    #[test]
+    fn limits_of_compressed_memory_are_set_before_the_first_write_and_on_change_only() {
+        let folder = pod();
+        let file = folder.path().join("memory.zswap.max");
+        fs::write(&file, "max\n").unwrap();
+        let mut request = request(folder.path(), 4096);
+        request.zswap = vec![("memory.zswap.max", "8192".to_owned())];
+        let _ = reclaim(&request, &mut Some(false)).unwrap();
+        assert!(fs::read_to_string(&file).unwrap().starts_with("8192"));
+        fs::write(&file, "8192\n").unwrap();
+        let before = fs::metadata(&file).unwrap().modified().unwrap();
+        let _ = reclaim(&request, &mut Some(false)).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
+        fs::remove_file(&file).unwrap();
+        assert!(reclaim(&request, &mut Some(false)).unwrap().gone);
+        assert!(!file.exists(), "no file is created");
     }
 
     #[test]

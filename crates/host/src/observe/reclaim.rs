@@ -1,7 +1,10 @@
 //! Reads the input of proactive reclaim: a pod's memory and stalls, and the queue of the swap's
 //! disks.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{
     disks::disks,
@@ -65,9 +68,16 @@ fn some(path: &Path) -> Option<Stalls> {
 
 /// Returns true if this kernel has `memory.reclaim`; `None` if there is no cgroup of pods to check.
 pub fn is_supported(roots: &Roots) -> Option<bool> {
-    let pods =
-        roots.pods().iter().map(|pods| roots.cgroup().join(pods)).find(|path| path.is_dir())?;
-    Some(pods.join(RECLAIM_FILE).exists())
+    Some(pods_folder(roots)?.join(RECLAIM_FILE).exists())
+}
+
+/// Returns true if the cgroup of all pods has this file.
+pub fn has_file(roots: &Roots, name: &str) -> bool {
+    pods_folder(roots).is_some_and(|folder| folder.join(name).exists())
+}
+
+fn pods_folder(roots: &Roots) -> Option<PathBuf> {
+    roots.pods().iter().map(|pods| roots.cgroup().join(pods)).find(|path| path.is_dir())
 }
 
 /// Returns the disks that hold swap.

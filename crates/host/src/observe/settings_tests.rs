@@ -141,6 +141,8 @@ fn every_key_reaches_the_settings() {
         write-budget = "2Mi"
         floor = "1Gi"
         start-delay-seconds = 60
+        zswap-max-percent = 25
+        zswap-writeback = "off"
         [metrics]
         listen = "[::1]:9753"
         certificate = "/srv/tls.crt"
@@ -167,6 +169,8 @@ fn every_key_reaches_the_settings() {
         write_bytes_per_second: 2 << 20,
         floor_bytes: 1 << 30,
         start_delay: Duration::from_secs(60),
+        zswap_max_percent: Some(25),
+        zswap_writeback: Some(false),
     };
     let metrics = MetricsSettings {
         listen: Some("[::1]:9753".parse().unwrap()),

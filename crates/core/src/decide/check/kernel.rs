@@ -2,7 +2,7 @@
 
 use super::{CheckOutcome, answered, fail, ok, skip, warn};
 use crate::{
-    config::settings::{ProtectionSettings, Settings, SwapKind},
+    config::settings::{ProtectionSettings, ReclaimMode, Settings, SwapKind},
     decide::protection::{Swap, oomd_remedy, protection},
     model::{
         check::{Asked, BusFacts, HostFacts},
@@ -19,6 +19,8 @@ const NOSWAP_SINCE: (u32, u32) = (6, 4);
 const NO_LATENCY: &str = r"printf '[protection]\nio-latency-target-ms = 0\n' > /etc/wasp-agent/config.d/99-check-io-latency.toml";
 const KEEP_ZSWAP: &str =
     r#"printf '[kernel]\nzswap = "keep"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
+const USE_ZSWAP: &str =
+    r#"printf '[kernel]\nzswap = "on"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
 const NO_ZSWAP: &str =
     r#"printf '[kernel]\nzswap = "off"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
 
@@ -208,6 +210,9 @@ pub(super) fn memory_pressure(facts: &HostFacts, settings: &Settings) -> CheckOu
 pub(super) fn zswap(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let zram = settings.swap.kind == SwapKind::Zram
         || facts.swap.areas.iter().any(|area| area.device.path.starts_with("/dev/zram"));
+    let limits_of_reclaim = settings.reclaim.mode != ReclaimMode::Off
+        && (settings.reclaim.zswap_max_percent.is_some()
+            || settings.reclaim.zswap_writeback.is_some());
     match (facts.kernel.zswap, settings.kernel.zswap) {
         (None, Some(true)) => warn(
             "this kernel has no zswap, and kernel.zswap = \"on\"",
@@ -220,6 +225,11 @@ pub(super) fn zswap(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
         (Some(true), _) if zram => warn(
             "on, and swap is zram: the kernel compresses pages twice",
             [NO_ZSWAP, "systemctl restart wasp-swap"],
+        ),
+        (None | Some(false), _) if limits_of_reclaim => warn(
+            "off, but reclaim.zswap-max-percent or reclaim.zswap-writeback is set, which has an \
+             effect only with zswap",
+            [USE_ZSWAP, "systemctl restart wasp-swap"],
         ),
         (None, _) => ok("the kernel has no zswap"),
         (Some(is), _) => ok(on(is)),

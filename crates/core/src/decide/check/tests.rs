@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    config::settings::{EvictionMode, Grants, Policy, SchedulingGuard, SwapSize},
+    config::settings::{EvictionMode, Grants, Policy, ReclaimMode, SchedulingGuard, SwapSize},
     decide::hook::{VERSION, definition},
     model::{
         check::{
@@ -73,6 +73,11 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("memory-pressure", CheckLevel::Warn, "waited 95 %, all of them 31 %", |f, _| f.kernel.pressure = Ok(MemoryWaits { some_percent: 95.0, full_percent: 31.0 })),
     ("zswap", CheckLevel::Warn, "compresses pages twice", |f, _| { f.kernel.zswap = Some(true); f.swap.areas[0].device.path = "/dev/zram0".into(); }),
     ("zswap", CheckLevel::Warn, "off, but kernel.zswap = on", |_, s| s.kernel.zswap = Some(true)),
+    ("zswap", CheckLevel::Warn, "an effect only with zswap", |_, s| {
+        s.reclaim.mode = ReclaimMode::On;
+        s.reclaim.zswap_max_percent = Some(25);
+    }),
+    ("zswap", CheckLevel::Ok, "off", |_, s| s.reclaim.zswap_writeback = Some(false)),
     ("zswap", CheckLevel::Warn, "has no zswap", |f, s| { f.kernel.zswap = None; s.kernel.zswap = Some(true); }),
     ("zswap", CheckLevel::Ok, "the kernel has no zswap", |f, _| f.kernel.zswap = None),
     ("tmpfs-noswap", CheckLevel::Warn, "may swap: 2 of 3", |f, _| { f.kernel.pod_tmpfs = (3, 2); f.swap.areas[0].encrypted = false; }),

@@ -2,7 +2,7 @@
 //!
 //! gates.rs: conditions that hold back all pods, or one · pods.rs: which pods take part · pace.rs:
 //! how much, and what reclaim learns of a pod · history.rs: what it learned over days · budget.rs:
-//! the bytes that it may write. This file combines them.
+//! the bytes that it may write · zswap.rs: limits of compressed memory. This file combines them.
 
 mod budget;
 mod gates;
@@ -17,6 +17,7 @@ pub mod senpai;
 mod sim;
 #[cfg(test)]
 mod trace_tests;
+pub mod zswap;
 
 use std::{collections::BTreeMap, time::Duration};
 
