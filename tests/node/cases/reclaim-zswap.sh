@@ -1,10 +1,10 @@
 # With zswap, what reclaim takes is compressed in RAM first, up to the pod's share
-# suites: trixie
+# suites: bookworm
+# waits: mostly
+# kernel: iolatency
 # timeout: 500
 . /payload/lib.sh
-modprobe -q zswap || true
 enabled=/sys/module/zswap/parameters/enabled
-[[ -e $enabled ]] || skip "a kernel without zswap"
 echo Y >$enabled
 swap_on 1G
 load_into_rootfs
@@ -26,13 +26,13 @@ for fill in half random; do eventually 300 "the idle pod '$fill' gives back 80 %
 share=$(($(grant 200) / 10 / 4096 * 4096))
 for fill in half random; do
     is "$(of_pod $fill memory.zswap.max)" "$share" "$fill: a tenth of its grant may be compressed pages"
-    check "$fill: its compressed pages stay within that" more_than $((share + 1)) "$(of_pod $fill memory.zswap.current)"
+    check "$fill: its compressed pages stay within that" more_than $((share + (1 << 20))) "$(of_pod $fill memory.zswap.current)"
     note "$fill: $(($(of_pod $fill memory.swap.current) >> 20)) MiB in swap, $(($(stat_of $fill zswapped) >> 10)) KiB of them as" \
-        "$(($(of_pod $fill memory.zswap.current) >> 10)) KiB in RAM; stores $(stat_of $fill zswpout), writes back $(stat_of $fill zswpwb)"
+        "$(($(of_pod $fill memory.zswap.current) >> 10)) KiB in RAM; $(stat_of $fill zswpout) pages stored"
 done
-is "$(of_pod half memory.zswap.writeback)" 1 "pages may go on to the disk"
+# Linux 6.1 has no such file.
+like "$(wasp-agent status)" 'reclaim.zswap-writeback is set, but this kernel has no memory.zswap.writeback' "status names the setting that this kernel cannot carry out"
 check "pages that compress are compressed first" more_than "$(stat_of half zswapped)" "$(stat_of random zswapped)"
-note "compressed pages of the node: $(grep -h . /sys/kernel/debug/zswap/stored_pages 2>/dev/null || echo unknown)"
 is "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "zswap") | .level')" ok "check is content"
 echo N >$enabled
 is "$(wasp-agent check --json | jq -r '.checks[] | select(.id == "zswap") | .level')" warn "without zswap, check warns of limits without effect"

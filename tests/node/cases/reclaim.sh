@@ -1,5 +1,6 @@
 # An idle pod gives memory back before the node is short of it, and no process waits for that
 # suites: bookworm
+# waits: mostly
 # timeout: 1100
 . /payload/lib.sh
 swap_on 2G
