@@ -433,6 +433,8 @@ impl<E: Effects> Agent<E> {
             (None, true) => None,
         };
         self.eviction.status = status;
+        let often = self.eviction.evictions.evicted_often(since_boot());
+        self.problem(Trouble::EvictedOften, often);
         if let Some(victim) = verdict.evict {
             self.evict(victim);
         }

@@ -107,6 +107,8 @@ troubles! {
     Contended "contended" Fail [], ["journalctl -u wasp-agent -b -g 'another writer'"];
     /// The kubelet's limits differ from LimitedSwap.
     Differs "kubelet-limits" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
+    /// Pods of the same workload are evicted again and again.
+    EvictedOften "evicted-often" Warn [], ["# raise its memory request, or keep it off this node (docs/evictions.md)", "wasp-agent report --since 1d"];
     Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
     /// Proactive reclaim is configured, but the kernel does not support it.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];

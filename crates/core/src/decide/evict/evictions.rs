@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::settings::EvictionSettings,
     model::{
+        counted::counted,
         host::Monotonic,
         pod::{Migration, PodUid, Pods},
     },
@@ -116,6 +117,20 @@ pub struct Evictions {
 }
 
 impl Evictions {
+    /// Describes the workloads that are evicted again and again; `None` if there are none.
+    pub fn evicted_often(&self, now: Monotonic) -> Option<String> {
+        let often = self.workloads.often(now);
+        let shown: Vec<String> =
+            often.iter().take(3).map(|(name, count)| format!("{name} ({count})")).collect();
+        let more = match often.len().saturating_sub(shown.len()) {
+            0 => String::new(),
+            more => format!(", and {}", counted(more, "other workload", "other workloads")),
+        };
+        (!shown.is_empty()).then(|| {
+            format!("pods were evicted from this node within 24 h: {}{more}", shown.join(", "))
+        })
+    }
+
     pub fn in_flight(&self) -> &[InFlight] {
         &self.in_flight
     }

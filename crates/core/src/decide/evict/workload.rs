@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem::take,
     time::Duration,
 };
 
@@ -27,6 +28,11 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Upper bound of entries, because authors of pods choose the owners: new entries replace the
 /// oldest.
 const MOST: usize = 1024;
+/// A workload of which this many pods were evicted from the node within [`FORGOTTEN_AFTER`] is
+/// reported: evictions do not solve its problem.
+const OFTEN: usize = 3;
+/// Upper bound of the remembered evictions of one workload.
+const MOST_TIMES: usize = 16;
 
 /// The controller that a pod belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +74,12 @@ struct Moved {
     /// Its pods on this node at the time of the request.
     pods: BTreeSet<PodUid>,
     came_back: bool,
+    /// `namespace/name` of the controller.
+    #[serde(default)]
+    name: String,
+    /// The last evictions within [`FORGOTTEN_AFTER`].
+    #[serde(default)]
+    times: Vec<Monotonic>,
 }
 
 /// The workloads that were moved, by UID of the controller. Times are since boot.
@@ -86,6 +98,11 @@ impl Workloads {
             (true, None | Some(Duration::ZERO)) => FIRST_COOLDOWN,
             (true, Some(before)) => before.saturating_mul(2).min(LONGEST_COOLDOWN),
         };
+        let mut times =
+            self.0.get_mut(&workload.uid).map_or_else(Vec::new, |moved| take(&mut moved.times));
+        times.retain(|then| now.since(*then) < FORGOTTEN_AFTER);
+        times.drain(..(times.len() + 1).saturating_sub(MOST_TIMES));
+        times.push(now);
         let moved = Moved {
             last: now,
             cooldown,
@@ -93,6 +110,8 @@ impl Workloads {
             watched_until: now + BACK_WITHIN,
             pods,
             came_back: false,
+            name: workload.name.clone(),
+            times,
         };
         self.0.insert(workload.uid.clone(), moved);
         if self.0.len() > MOST
@@ -130,6 +149,18 @@ impl Workloads {
             }
         }
         returned
+    }
+
+    /// Returns the workloads of which pods were evicted at least [`OFTEN`] times within a day, each
+    /// as `namespace/name` with the number of evictions.
+    pub fn often(&self, now: Monotonic) -> Vec<(&str, usize)> {
+        let recent = |moved: &Moved| {
+            moved.times.iter().filter(|then| now.since(**then) < FORGOTTEN_AFTER).count()
+        };
+        let all = self.0.values().map(|moved| (moved.name.as_str(), recent(moved)));
+        let mut often: Vec<_> = all.filter(|(_, count)| *count >= OFTEN).collect();
+        often.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        often
     }
 
     /// Returns the reason for evicting no pod of `workload` now, if there is one.
@@ -220,6 +251,27 @@ mod tests {
         }
         workloads.see(&Pods::new(), at(now + 25 * 60));
         assert_eq!(workloads, Workloads::default(), "forgotten after a day");
+    }
+
+    #[test]
+    fn a_workload_that_is_evicted_three_times_a_day_is_reported() {
+        let web = Workload { uid: "u".into(), name: "default/web".into(), vm: false };
+        let other = Workload { uid: "o".into(), name: "default/other".into(), vm: false };
+        let mut workloads = Workloads::default();
+        for minutes in [0, 60, 120] {
+            assert_eq!(workloads.often(at(minutes)), []);
+            workloads.moves(&web, BTreeSet::new(), at(minutes));
+            workloads.moves(&other, BTreeSet::new(), at(minutes * 13));
+        }
+        assert_eq!(workloads.often(at(121)), [("default/web", 3)]);
+        assert_eq!(workloads.often(at(24 * 60 + 1)), [], "the first was more than a day ago");
+        for minutes in 0..100 {
+            workloads.moves(&web, BTreeSet::new(), at(121 + minutes));
+        }
+        assert_eq!(workloads.often(at(221)), [("default/web", MOST_TIMES)]);
+        let kept: Workloads =
+            serde_json::from_str(&serde_json::to_string(&workloads).unwrap()).unwrap();
+        assert_eq!(kept.often(at(221)), [("default/web", MOST_TIMES)], "by the next agent too");
     }
 
     #[test]
