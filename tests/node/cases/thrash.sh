@@ -1,6 +1,6 @@
 # Under thrash a service whose working set is protected answers, and the agent evicts in time; without protection it does not
 # suites: bookworm
-# timeout: 480
+# timeout: 600
 . /payload/lib.sh
 swap_on 2G
 # The API server is another machine in reality: its memory is not at stake.
@@ -65,7 +65,7 @@ phase() {
     end=$(now_ms)
     major_faults "$pid" && agent_faults=$((faults - before))
     # Without protection it may never be.
-    [[ $1 == without ]] || eventually 60 "$1: the pod is evicted" being_evicted "$1"
+    [[ $1 == without ]] || eventually 120 "$1: the pod is evicted" being_evicted "$1"
     echo 1 >"$scope/cgroup.freeze"
     read -r answered missed p90 p99 longest < <(sed 's/[a-z]*_ms=//g' /run/beats | awk -v go="$go" -v end="$end" '
         $1 >= go && $1 <= end { answered++; print $1 - last; if ($2 > longest) longest = $2 }
