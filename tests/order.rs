@@ -53,11 +53,7 @@ impl Cluster {
     fn new(version: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let manifests = folder.path().join("manifests");
-        fs::create_dir(&manifests).unwrap();
-        for entry in fs::read_dir(top().join("ignition").join(version)).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, manifests.join(path.file_name().unwrap())).unwrap();
-        }
+        lay_out(version, &manifests);
         for folder in ["state", "bin"] {
             fs::create_dir(manifests.with_file_name(folder)).unwrap();
         }
@@ -65,6 +61,20 @@ impl Cluster {
         std::os::unix::fs::symlink(top().join("tests/order/oc"), oc).unwrap();
         let served = if version == "4.22" { "v1 v1beta1" } else { "v1beta1" };
         Self { folder, version, served, manifests, arguments: Vec::new() }
+    }
+
+    /// A cluster that has the rollout for 4.20, after its upgrade to 4.21 with the pool paused, and the
+    /// manifests for 4.21.
+    fn upgraded() -> Self {
+        let mut cluster = Self::new("4.20");
+        cluster.succeeds("before the upgrade");
+        assert!(cluster.has("kubeletconfig"));
+        cluster.set("paused", "true\n");
+        cluster.set("marker", "upgrade");
+        fs::remove_dir_all(&cluster.manifests).unwrap();
+        lay_out("4.21", &cluster.manifests);
+        cluster.version = "4.21";
+        cluster
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -149,6 +159,15 @@ impl Cluster {
     }
 }
 
+/// Copies the example of ignition/.
+fn lay_out(version: &str, manifests: &Path) {
+    fs::create_dir(manifests).unwrap();
+    for entry in fs::read_dir(top().join("ignition").join(version)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, manifests.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
 fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
@@ -165,7 +184,10 @@ fn changes(call: &str) -> bool {
 
 /// Returns the calls of a run without faults, except those that repeat the one before.
 fn steps(version: &'static str) -> Vec<usize> {
-    let calls = Cluster::new(version).succeeds(version).calls;
+    without_repetitions(&Cluster::new(version).succeeds(version).calls)
+}
+
+fn without_repetitions(calls: &[String]) -> Vec<usize> {
     (0..calls.len()).filter(|at| *at == 0 || calls[*at] != calls[at - 1]).map(|at| at + 1).collect()
 }
 
@@ -224,6 +246,46 @@ fn a_failure_at_any_step_leaves_no_pool_paused_and_can_be_followed_by_another_ru
             }
         }
     }
+}
+
+/// docs/rollout.md, "From OpenShift 4.20 to 4.21".
+#[test]
+fn an_upgrade_from_4_20_ends_without_a_pause_and_without_what_4_21_rejects() {
+    let calls = Cluster::upgraded().succeeds("4.21").calls;
+    let at = |what: &str| calls.iter().position(|call| call.contains(what)).unwrap();
+    // The drop-in comes first, the KubeletConfig goes, and only then the nodes follow.
+    let steps =
+        ["/30-machineconfig.yaml", "delete kubeletconfig/wasp-agent-worker", "paused\":false"];
+    assert!(steps.map(at).is_sorted(), "{calls:?}");
+    let pause = at("\"paused\":true");
+    for (step, when) in
+        without_repetitions(&calls).into_iter().zip(["before", "after"].iter().cycle())
+    {
+        let cluster = Cluster::upgraded();
+        let run = cluster.run(Trouble { at: step, when, signal: false });
+        let call = &run.calls[step - 1];
+        // Until the script pauses the pool itself, the pause is the administrator's.
+        let kept = !run.success && step <= pause;
+        assert_eq!(cluster.is_paused(), kept, "{when} {call}: {}", run.errors);
+        assert!(!cluster.has("without-swap"), "{when} {call}");
+        if changes(call) || kept || step % 5 == 0 {
+            cluster.succeeds(&format!("after a failure {when} {call}"));
+            assert!(!cluster.has("kubeletconfig") && !cluster.has("marker"), "{when} {call}");
+            assert!(!cluster.has("without-swap"), "{when} {call}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_changed_and_the_pause_stays_while_the_upgrade_is_not_complete() {
+    let mut cluster = Cluster::upgraded();
+    cluster.set("upgrading", "");
+    cluster.refuses("The upgrade of the cluster to 4.21.3 is not complete");
+    assert!(cluster.is_paused() && cluster.has("kubeletconfig"));
+    fs::remove_file(cluster.path("upgrading")).unwrap();
+    cluster.version = "4.20";
+    cluster.refuses("these manifests are for 4.21");
+    assert!(cluster.is_paused() && cluster.has("kubeletconfig"));
 }
 
 #[test]

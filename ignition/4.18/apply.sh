@@ -159,16 +159,21 @@ true/apply.sh)
     paused=yes
     echo "An earlier run was killed and left mcp/$pool paused. This run resumes it."
     ;;
+true/upgrade) echo "mcp/$pool is paused for the upgrade of the cluster. This run resumes it." ;;
 true/*) fail "mcp/$pool is paused, and not by this script. Resume it, then run this script again:" \
     "oc patch mcp/$pool --type=merge --patch '{\"spec\":{\"paused\":false}}'" ;;
 esac
 
-ask get clusterversion/version -o 'jsonpath={.status.desired.version}'
-case $answer in
+ask get clusterversion/version -o 'jsonpath={.status.desired.version} {.status.history[0].state}'
+version=${answer%% *}
+case $version in
 "$openshift" | "$openshift".*) ;;
-*) fail "The cluster has OpenShift $answer, and these manifests are for $openshift." \
-    "Render them again with --openshift $answer." ;;
+*) fail "The cluster has OpenShift $version, and these manifests are for $openshift." \
+    "Render them again with --openshift $version." ;;
 esac
+# The operator of the old version still renders the nodes' configuration.
+[ "${answer#* }" != Partial ] || fail "The upgrade of the cluster to $version is not complete: oc get clusterversion" \
+    "Run this script again when it is."
 
 if [ -e "$here/10-kubeletconfig.yaml" ]; then
     # A pool uses one KubeletConfig: the newest replaces all others, including all that it does not
@@ -249,15 +254,19 @@ fi
 # paused.
 paused=yes
 pause
-if [ -e "$here/10-kubeletconfig.yaml" ]; then
-    change apply -f "$here/10-kubeletconfig.yaml"
-elif [ "$swap_in_kubelet_config" = no ]; then
-    # From a rollout to an older version. This version rejects it, and the kubelet reads a drop-in
-    # instead.
-    change delete "kubeletconfig/$kubelet_config" --ignore-not-found
-fi
+[ ! -e "$here/10-kubeletconfig.yaml" ] || change apply -f "$here/10-kubeletconfig.yaml"
 change apply -f "$here/30-machineconfig.yaml" >"$scratch/applied"
 cat "$scratch/applied"
+# What the operator has generated from the KubeletConfig.
+generated=
+if [ "$swap_in_kubelet_config" = no ] && [ ! -e "$here/10-kubeletconfig.yaml" ]; then
+    # From a rollout to an older version. This version rejects it, and the kubelet reads a drop-in
+    # instead, which is there by now.
+    ask get machineconfig -l "$builds/role=$pool" \
+        -o "jsonpath={range .items[?(@.metadata.ownerReferences[0].name==\"$kubelet_config\")]}{.metadata.name}{end}"
+    generated=$answer
+    change delete "kubeletconfig/$kubelet_config" --ignore-not-found --wait=false
+fi
 
 refusals=0
 kubelet_config_succeeded() {
@@ -275,6 +284,7 @@ kubelet_config_succeeded() {
 rendered() {
     ask get "mcp/$pool" -o 'jsonpath={.spec.configuration.name} {.spec.configuration.source[*].name} ' || return
     case $answer in
+    *" ${generated:-none} "*) return 1 ;;
     *" $machine_config "*) rendered=${answer%% *} ;;
     *) return 1 ;;
     esac

@@ -238,11 +238,12 @@ pod_with_sandbox() {
     test-kubelet run "$@" --runtime "$runtime"
 }
 
-# load_into_rootfs: copies test-load, which measures its own requests, to where containers find it.
+# load_into_rootfs [PROGRAM]: copies a program to where containers find it; without an argument
+# test-load, which measures its own requests.
 rootfs=/var/lib/test-kubelet/rootfs
 load_into_rootfs() {
     local program library
-    program=$(command -v test-load) || skip "no test-load in the payload"
+    program=$(command -v "${1:-test-load}") || skip "no ${1:-test-load} in the payload"
     cp "$program" "$rootfs/bin"
     for library in $(ldd "$program" | grep -o '/[^ ]*'); do
         mkdir -p "$rootfs${library%/*}"

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread::sleep,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -48,7 +48,7 @@ pub(crate) enum Thrash {
         every_ms: u64,
     },
     /// Read all of a file of so many MiB in random order, as a kubelet needs its binary and its state,
-    /// and print how long each round took
+    /// and print for each round when it ended, in ms since 1970, and how long it took
     Heartbeat {
         file: PathBuf,
         #[arg(long)]
@@ -185,7 +185,8 @@ fn heartbeat(path: &Path, mib: usize, every: Duration, rounds: u32) -> Result<()
             file.read_exact_at(&mut byte, page * PAGE as u64)?;
         }
         let took = start.elapsed();
-        println!("round_ms={}", took.as_millis());
+        let end = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        println!("end_ms={} round_ms={}", end.as_millis(), took.as_millis());
         stdout().flush()?;
         times.push(took);
         sleep(every.saturating_sub(took));
