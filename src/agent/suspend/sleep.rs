@@ -20,7 +20,7 @@ use crate::{
         suspend::{Candidate, Reply, Suspended, Usage},
         swap::SwapMax,
     },
-    observe::node,
+    observe::{node, sleeper},
     roots::Roots,
 };
 
@@ -98,6 +98,8 @@ impl<E: Effects> Agent<E> {
                 Manager::Cgroupfs => None,
             };
             let swap_max = facts.levels.iter().map(|level| level.swap_max).min();
+            let look = sleeper::look(&self.roots, &facts.path, inode)
+                .map_err(FileError::of("read", &facts.path))?;
             candidates.push(Candidate {
                 name,
                 id,
@@ -107,6 +109,7 @@ impl<E: Effects> Agent<E> {
                 starting: facts.starting,
                 swap_max: swap_max.unwrap_or(SwapMax::ZERO),
                 may_borrow,
+                pending: look.map(|look| look.pending).unwrap_or_default(),
                 usage,
             });
         }

@@ -40,6 +40,9 @@ fn host() -> (tempfile::TempDir, Roots, Sleeper) {
         bound_bytes: None,
         lent_bytes: 0,
         swap_max: None,
+        pending: Default::default(),
+        processes: None,
+        probed: false,
         before: Usage::default(),
         after: None,
     };

@@ -24,6 +24,7 @@ fn suspended(case: &Case, facts: &ContainerFacts, free_swap_bytes: u64) -> Suspe
         starting: false,
         swap_max,
         may_borrow: true,
+        pending: Default::default(),
         usage: Usage { memory_bytes: GIB, swap_bytes, file_bytes: 0 },
     };
     let room = Room {
