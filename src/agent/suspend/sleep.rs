@@ -60,7 +60,11 @@ impl<E: Effects> Agent<E> {
         if !candidates.iter().all(|found| freeze::can_reclaim(&self.roots, &found.path)) {
             return Err(SuspendError::NoReclaim);
         }
-        let free_swap_bytes = node::free_swap_bytes(&self.roots)?;
+        let claimed = self.suspend.pods.claimed_bytes(|sleeper| {
+            let usage = freeze::usage(&self.roots, &sleeper.path, sleeper.inode).ok().flatten();
+            usage.map_or(0, |usage| usage.swap_bytes)
+        });
+        let free_swap_bytes = node::free_swap_bytes(&self.roots)?.saturating_sub(claimed);
         let level = self.tree.pod_facts(&pod.uid)?;
         let level = level.map(|facts| facts.level);
         let room = Room {

@@ -330,6 +330,17 @@ impl Suspensions {
         self.pods.remove(uid)
     }
 
+    /// Returns the bytes of swap that pods which are falling asleep may still take. `swap_bytes`: a
+    /// container's swap now.
+    pub fn claimed_bytes(&self, swap_bytes: impl Fn(&Sleeper) -> u64) -> u64 {
+        let falling = self.iter().filter(|pod| pod.stage == SuspendStage::Falling);
+        let claimed = falling.flat_map(|pod| &pod.containers).map(|sleeper| {
+            let at_most = sleeper.before.swap_bytes.saturating_add(sleeper.budget_bytes);
+            at_most.saturating_sub(swap_bytes(sleeper))
+        });
+        claimed.fold(0, u64::saturating_add)
+    }
+
     pub fn named(&self, namespace: &str, name: &str) -> Option<&Suspended> {
         self.iter().find(|pod| &*pod.namespace == namespace && &*pod.name == name)
     }

@@ -73,6 +73,20 @@ fn what_may_go_to_swap_is_bounded_by_grant_pod_and_free_swap() {
     assert_eq!(budgets(&all, Room { free_swap_bytes: 90 * MIB, ..room() }), [0, 0]);
 }
 
+/// Regression: each of several pods took all of the room.
+#[test]
+fn pods_that_fall_asleep_at_the_same_time_share_the_room() {
+    let mut suspensions = Suspensions::default();
+    let mut pod = asleep();
+    pod.containers[1].before.swap_bytes = 10 * MIB;
+    suspensions.begin(pod);
+    assert_eq!(suspensions.claimed_bytes(|sleeper| sleeper.before.swap_bytes), 100 * MIB);
+    assert_eq!(suspensions.claimed_bytes(|_| 45 * MIB), 20 * MIB, "what is in swap is not free");
+    assert_eq!(suspensions.claimed_bytes(|_| 70 * MIB), 0);
+    suspensions.slept(&burstable().uid, &[]);
+    assert_eq!(suspensions.claimed_bytes(|_| 0), 0, "it takes no more");
+}
+
 /// Returns `(budget, lent)` in MiB.
 fn lent(candidates: &[(SwapMax, bool)], room: Room) -> Vec<(u64, u64)> {
     let candidates = candidates.iter().enumerate().map(|(index, (max, may_borrow))| Candidate {

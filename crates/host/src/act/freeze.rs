@@ -370,12 +370,12 @@ pub fn put_to_sleep(
     // Without a budget the file cache stays too: dropping it would only cause reads.
     while sleeper.budget_bytes > 0 && tries < TRIES && !orders.is_stopped() {
         let free = free_swap_bytes(roots).map_err(|error| failed(io::Error::other(error)))?;
-        let room = swap_at_most
-            .saturating_sub(usage.swap_bytes)
-            .min(free.saturating_sub(keep_swap_free_bytes));
-        // Then the kernel takes no more swap for any request, but frees pages that are in swap
-        // already.
-        let is_bounded = swap_max(&cgroup).map_err(failed)? <= SwapMax::Bytes(swap_at_most);
+        let left = swap_at_most.saturating_sub(usage.swap_bytes);
+        let room = left.min(free.saturating_sub(keep_swap_free_bytes));
+        // Then the kernel takes no more swap for any request than there is room for, but frees
+        // pages that are in swap already.
+        let within = SwapMax::Bytes(usage.swap_bytes.saturating_add(room + PROGRESS_BYTES));
+        let is_bounded = swap_max(&cgroup).map_err(failed)? <= within;
         if room == 0 && !is_bounded {
             break;
         }

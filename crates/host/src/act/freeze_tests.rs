@@ -134,6 +134,19 @@ fn where_the_limit_bounds_its_swap_reclaim_goes_on_until_nothing_more_comes() {
     assert_eq!(file(&roots, "memory.reclaim"), STEP_BYTES.to_string().repeat(TRIES as usize));
 }
 
+/// Regression: the limit from the beginning let the kernel take swap that had become short since.
+#[test]
+fn where_others_have_taken_the_swap_meanwhile_reclaim_ends() {
+    let (_folder, roots, sleeper) = host();
+    let folder = roots.cgroup().join(SCOPE);
+    fs::write(folder.join("memory.swap.max"), "52428800\n").unwrap();
+    put_to_sleep(&roots, &sleeper, 90_000 << 10, &Orders::default()).unwrap();
+    assert_eq!(file(&roots, "memory.reclaim"), "", "nothing may be taken");
+    put_to_sleep(&roots, &sleeper, 89_000 << 10, &Orders::default()).unwrap();
+    let step = (1_000 << 10) + 10_000_000;
+    assert_eq!(file(&roots, "memory.reclaim"), step.to_string().repeat(TRIES as usize));
+}
+
 #[test]
 fn without_an_agent_a_resume_takes_a_loan_back_but_never_below_use() {
     let (_folder, roots, sleeper) = host();
