@@ -124,3 +124,23 @@ fn what_happens_in_a_frozen_pod_wakes_it_within_seconds() {
         assert_eq!(log.matches(&format!("default/a is resumed: {why}")).count(), 1, "{why}: {log}");
     }
 }
+
+/// Regression: an agent that failed to thaw a pod once as it ended left it frozen forever.
+#[test]
+fn an_ending_agent_tries_again_to_thaw() {
+    let node = Node::new("");
+    let cgroup = node.pod("a", 1);
+    let agent = Agent::start(&node.host);
+    node.suspend("a", &cgroup);
+    let file = node.host.path(&cgroup).join("cgroup.freeze");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    agent.signal("-TERM");
+    std::thread::sleep(Duration::from_millis(500));
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, "1\n").unwrap();
+    let (code, log) = agent.ends();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(node.freezer(&cgroup), "0", "{log}");
+    assert!(log.contains("default/a is resumed: the agent stops"), "{log}");
+}

@@ -29,6 +29,8 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Interval for looking at the processes of frozen pods. The kubelet may leave them two seconds
 /// between the signal and their end.
 const LOOK: Duration = Duration::from_secs(1);
+/// Number of times that the ending agent tries again to thaw what is still frozen.
+const LAST_TRIES: usize = 5;
 /// Time that the ending agent waits for containers that are being frozen.
 const ENDING: Duration = Duration::from_secs(12);
 
@@ -253,10 +255,7 @@ impl<E: Effects> Agent<E> {
 
     /// Wakes all pods when the agent ends, because no other program would.
     pub(in crate::agent) async fn wake_all(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
-        let uids: Vec<PodUid> = self.suspend.pods.iter().map(|pod| pod.uid.clone()).collect();
-        for uid in &uids {
-            let _ = self.wake(uid, &Wake::AgentStops);
-        }
+        self.wake_for_the_end();
         // systemd may have been asked to freeze one more container.
         let settled = async {
             while self.suspend.at_work > 0
@@ -268,6 +267,20 @@ impl<E: Effects> Agent<E> {
             }
         };
         let _ = tokio::time::timeout(ENDING, settled).await;
+        for _ in 0..LAST_TRIES {
+            if self.suspend.pods.is_empty() {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+            self.wake_for_the_end();
+        }
         self.pass(false);
+    }
+
+    fn wake_for_the_end(&mut self) {
+        let uids: Vec<PodUid> = self.suspend.pods.iter().map(|pod| pod.uid.clone()).collect();
+        for uid in &uids {
+            let _ = self.wake(uid, &Wake::AgentStops);
+        }
     }
 }
