@@ -140,8 +140,8 @@ pub fn refuse(
     let probed = pod.containers.iter().find(|container| container.probed);
     if let (Some(container), false, false) = (probed, pod.virt_launcher, force) {
         return Some(format!(
-            "container {} of {name} has an exec or liveness probe: the kubelet would kill it \
-             while it is frozen; use --force to suspend it anyway",
+            "container {} of {name} has an exec or liveness probe, or a startup probe that has \
+             not succeeded yet: the kubelet would kill it while it is frozen; use --force to suspend it anyway",
             container.name
         ));
     }
