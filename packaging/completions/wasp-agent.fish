@@ -88,7 +88,7 @@ complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand explain" -l root -
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspend" -l root -d 'Use this directory as the host\'s root, for image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspend" -l dry-run -d 'Print how much memory this would free, but change nothing'
-complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspend" -l force -d 'Suspend also a pod with exec or liveness probes, which the kubelet may restart while it is frozen'
+complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspend" -l force -d 'Suspend also a pod with probes that it cannot answer while it is frozen, so that the kubelet may restart it'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand suspend" -s h -l help -d 'Print help'
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand resume" -l root -d 'Use this directory as the host\'s root, for image builds and tests' -r -F
 complete -c wasp-agent -n "__fish_wasp_agent_using_subcommand resume" -s h -l help -d 'Print help'

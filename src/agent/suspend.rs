@@ -68,6 +68,8 @@ pub(super) struct Suspend {
     /// Pods that could not be thawed, and when to retry.
     stuck: BTreeMap<PodUid, Wake>,
     again: Option<Monotonic>,
+    /// The time of the next look at the processes of frozen pods.
+    look: Monotonic,
 }
 
 impl Suspend {
@@ -90,6 +92,7 @@ impl Suspend {
             watch_lost: None,
             stuck: BTreeMap::new(),
             again: None,
+            look: Monotonic::default(),
         }
     }
 
@@ -103,7 +106,8 @@ impl Suspend {
             return None;
         }
         let lost = self.watch_lost.map(|since| since + longest + RETRY);
-        [lost, self.again].into_iter().flatten().min()
+        let look = self.pods.iter().any(|pod| !pod.vm).then_some(self.look);
+        [lost, self.again, look].into_iter().flatten().min()
     }
 
     /// Returns true if the pod is asleep, or about to be.

@@ -137,7 +137,7 @@ enum OnNode {
         /// Print how much memory this would free, but change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Suspend also a pod with exec or liveness probes, which the kubelet may restart while it is frozen
+        /// Suspend also a pod with probes that it cannot answer while it is frozen, so that the kubelet may restart it
         #[arg(long)]
         force: bool,
     },

@@ -24,7 +24,8 @@ pub fn run(
         verbosity,
         dry_run,
     ));
-    if ran.is_err() && !dry_run {
+    // Also what it could not thaw.
+    if !dry_run {
         wake_left(&roots);
     }
     ran

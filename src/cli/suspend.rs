@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 
 use crate::{
-    act::freeze::{self, Thawed},
+    act::{
+        freeze::{self, Thawed},
+        systemd,
+    },
     config::settings::Settings,
     decide::suspend::Suspensions,
     model::suspend::{Reply, SuspendRequest, Suspended},
@@ -38,12 +41,10 @@ pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
     match StateFile::<Suspensions>::new(roots).load() {
         Ok(found) => {
             let pods = found.unwrap_or_default();
-            let Some(found) = pods.named(&namespace, &pod) else {
+            let Some(uid) = pods.named(&namespace, &pod).map(|found| found.uid.clone()) else {
                 bail!("the agent is not running, and {namespace}/{pod} is not suspended");
             };
-            let mut thawed = Thawed::default();
-            thawed.pod(roots, found);
-            told(roots, thawed)
+            told(roots, freeze::thaw_recorded(roots, pods, |pod| pod.uid == uid))
         }
         // The state file cannot tell which of the frozen cgroups are this pod's.
         Err(_) => wake_left(roots),
@@ -85,8 +86,11 @@ fn told(roots: &Roots, thawed: Thawed) -> anyhow::Result<()> {
     for what in &thawed.what {
         super::print(&format!("resumed {what}\n"))?;
     }
-    // They run even if systemd does not learn of it.
-    let _ = super::runtime()?.block_on(freeze::tell_thawed(roots, &thawed.units));
+    // They run even if systemd does not learn of it; the next agent tells it the limits.
+    let _ = super::runtime()?.block_on(async {
+        let _ = freeze::tell_thawed(roots, &thawed.units).await;
+        systemd::hold(roots, &thawed.limits).await
+    });
     result
 }
 

@@ -51,6 +51,8 @@ fn without_an_agent_pods_can_be_listed_and_resumed_whatever_is_configured() {
     let (code, out, err) = run(&host, &["resume", "ns/one"]);
     assert_eq!((code, out.as_str()), (0, "resumed ns/one\n"), "{err}");
     assert_eq!((freezer(&host, &one), freezer(&host, &two)), ("0".into(), "1".into()));
+    let (_, out, _) = run(&host, &["suspended"]);
+    assert!(!out.contains("one") && out.contains("two"), "{out}");
     let (code, _, err) = run(&host, &["resume", "ns/three"]);
     assert!(code == 1 && err.contains("is not suspended"), "{err}");
     // It is unknown which of the frozen cgroups is this pod's.

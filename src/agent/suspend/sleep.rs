@@ -20,7 +20,7 @@ use crate::{
         suspend::{Candidate, Reply, Suspended, Usage},
         swap::SwapMax,
     },
-    observe::node,
+    observe::{node, sleeper},
     roots::Roots,
 };
 
@@ -60,7 +60,11 @@ impl<E: Effects> Agent<E> {
         if !candidates.iter().all(|found| freeze::can_reclaim(&self.roots, &found.path)) {
             return Err(SuspendError::NoReclaim);
         }
-        let free_swap_bytes = node::free_swap_bytes(&self.roots)?;
+        let claimed = self.suspend.pods.claimed_bytes(|sleeper| {
+            let usage = freeze::usage(&self.roots, &sleeper.path, sleeper.inode).ok().flatten();
+            usage.map_or(0, |usage| usage.swap_bytes)
+        });
+        let free_swap_bytes = node::free_swap_bytes(&self.roots)?.saturating_sub(claimed);
         let level = self.tree.pod_facts(&pod.uid)?;
         let level = level.map(|facts| facts.level);
         let room = Room {
@@ -98,6 +102,8 @@ impl<E: Effects> Agent<E> {
                 Manager::Cgroupfs => None,
             };
             let swap_max = facts.levels.iter().map(|level| level.swap_max).min();
+            let look = sleeper::look(&self.roots, &facts.path, inode)
+                .map_err(FileError::of("read", &facts.path))?;
             candidates.push(Candidate {
                 name,
                 id,
@@ -107,6 +113,7 @@ impl<E: Effects> Agent<E> {
                 starting: facts.starting,
                 swap_max: swap_max.unwrap_or(SwapMax::ZERO),
                 may_borrow,
+                pending: look.map(|look| look.pending).unwrap_or_default(),
                 usage,
             });
         }

@@ -15,15 +15,22 @@ use crate::{
     messages,
     model::{
         event::EventReason,
-        pod::PodUid,
+        host::{Monotonic, Role},
+        pod::{ContainerId, PodUid},
         suspend::{Reply, Sleeper, SuspendStage, Suspended},
         swap::{SwapMax, human_bytes},
         trouble::Trouble,
     },
+    observe::sleeper,
 };
 
 /// Interval for retrying to thaw a container.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// Interval for looking at the processes of frozen pods. The kubelet may leave them two seconds
+/// between the signal and their end.
+const LOOK: Duration = Duration::from_secs(1);
+/// Number of times that the ending agent tries again to thaw what is still frozen.
+const LAST_TRIES: usize = 5;
 /// Time that the ending agent waits for containers that are being frozen.
 const ENDING: Duration = Duration::from_secs(12);
 
@@ -162,10 +169,48 @@ impl<E: Effects> Agent<E> {
         for pod in self.suspend.pods.iter().filter(gone) {
             due.entry(pod.uid.clone()).or_insert(Wake::ContainersChanged);
         }
+        for (uid, why) in self.look_at_frozen(now) {
+            due.entry(uid).or_insert(why);
+        }
         for (uid, why) in due {
             // A failed thaw is reported and retried.
             let _ = self.wake(&uid, &why);
         }
+    }
+
+    /// Looks at the processes of frozen pods, at intervals: most of what wakes a pod does not show
+    /// in the API while its processes are frozen.
+    fn look_at_frozen(&mut self, now: Monotonic) -> Vec<(PodUid, Wake)> {
+        if now < self.suspend.look {
+            return Vec::new();
+        }
+        self.suspend.look = now + LOOK;
+        let frozen = self.suspend.pods.iter().filter(|pod| !pod.vm).cloned();
+        let frozen: Vec<Suspended> = frozen.collect();
+        let mut due = Vec::new();
+        for pod in frozen {
+            let look = |sleeper: &Sleeper| {
+                // What cannot be read is tried again.
+                sleeper::look(&self.roots, &sleeper.path, sleeper.inode).ok().flatten()
+            };
+            let looks: Vec<_> = pod.containers.iter().map(look).collect();
+            let why = self.suspend.pods.looked(&pod.uid, &looks);
+            let beside = || self.has_another(&pod).then_some(Wake::ContainersChanged);
+            due.extend(why.or_else(beside).map(|why| (pod.uid, why)));
+        }
+        due
+    }
+
+    /// Returns true if a container of the pod runs beside those that are frozen.
+    fn has_another(&mut self, suspended: &Suspended) -> bool {
+        let known = |id: &&ContainerId| suspended.containers.iter().any(|one| one.id == **id);
+        let others = self.tree.of_pod(&suspended.uid).filter(|id| !known(id)).cloned();
+        let (others, pod) =
+            (others.collect::<Vec<_>>(), self.pods.get(&suspended.uid).map(AsRef::as_ref));
+        others.iter().any(|id| {
+            let facts = self.tree.facts(id, pod).ok().flatten();
+            facts.is_some_and(|facts| matches!(facts.role, Role::Container(_)))
+        })
     }
 
     /// Takes over an earlier agent's suspensions, once.
@@ -210,10 +255,7 @@ impl<E: Effects> Agent<E> {
 
     /// Wakes all pods when the agent ends, because no other program would.
     pub(in crate::agent) async fn wake_all(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
-        let uids: Vec<PodUid> = self.suspend.pods.iter().map(|pod| pod.uid.clone()).collect();
-        for uid in &uids {
-            let _ = self.wake(uid, &Wake::AgentStops);
-        }
+        self.wake_for_the_end();
         // systemd may have been asked to freeze one more container.
         let settled = async {
             while self.suspend.at_work > 0
@@ -225,6 +267,20 @@ impl<E: Effects> Agent<E> {
             }
         };
         let _ = tokio::time::timeout(ENDING, settled).await;
+        for _ in 0..LAST_TRIES {
+            if self.suspend.pods.is_empty() {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+            self.wake_for_the_end();
+        }
         self.pass(false);
+    }
+
+    fn wake_for_the_end(&mut self) {
+        let uids: Vec<PodUid> = self.suspend.pods.iter().map(|pod| pod.uid.clone()).collect();
+        for uid in &uids {
+            let _ = self.wake(uid, &Wake::AgentStops);
+        }
     }
 }

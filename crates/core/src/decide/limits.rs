@@ -12,9 +12,9 @@ use std::{
 use super::{
     decision::{Action, Cause, Decision, Notice, Snapshot},
     doubt::held,
-    grant::{Grant, grant_by_role, swap_for_pods},
+    grant::{Grant, grant, grant_by_role, swap_for_pods},
     pod_limit::{plus, pod_grant},
-    sleepers::sets_limits,
+    sleepers::{may_borrow, sets_limits},
     state::{LimitState, LimitStates, ToldLimit},
 };
 use crate::{
@@ -80,7 +80,8 @@ pub fn decide(
     }
     if !snapshot.suspensions.is_empty() && sets_limits(settings) {
         for (facts, grant) in &mut due {
-            if let Some(asleep) = snapshot.suspensions.grant_of(&facts.id, grant) {
+            let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
+            if let Some(asleep) = snapshot.suspensions.grant_of(&facts.id, pod, grant) {
                 *grant = asleep;
             }
         }
@@ -184,17 +185,25 @@ impl Pass<'_> {
         let excess = if pods.is_empty() { Default::default() } else { state.excess_of_pods() };
         let due = |facts: &&'a PodFacts| {
             let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
-            let mut grant = pod_grant(&self.settings.grant_rules(), &self.node, pod);
+            let rules = self.settings.grant_rules();
+            let mut granted = pod_grant(&rules, &self.node, pod);
             if sets_limits(self.settings) {
-                grant.swap_max = snapshot.suspensions.of_pod(&facts.uid, grant.swap_max);
+                let borrows = |name: &str| {
+                    let found = pod.and_then(|pod| Some((pod, pod.container(name)?)));
+                    found.is_some_and(|(pod, container)| {
+                        may_borrow(pod, name, &grant(&rules, &self.node, pod, container))
+                    })
+                };
+                granted.swap_max =
+                    snapshot.suspensions.of_pod(&facts.uid, granted.swap_max, borrows);
             }
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
-            grant.swap_max = match self.settings.grants == Grants::Auto {
+            granted.swap_max = match self.settings.grants == Grants::Auto {
                 // Leave the limit as it is: a kubelet that grants sets none on pods.
                 true => facts.level.swap_max,
-                false => plus(grant.swap_max, SwapMax::Bytes(excess)),
+                false => plus(granted.swap_max, SwapMax::Bytes(excess)),
             };
-            (*facts, grant)
+            (*facts, granted)
         };
         pods.iter().map(due).collect()
     }

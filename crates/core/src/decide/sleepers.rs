@@ -61,29 +61,45 @@ impl Suspended {
 
 impl Suspensions {
     /// Returns a container's limit while its pod is suspended, if it differs from its `grant`.
-    pub(super) fn grant_of(&self, id: &ContainerId, grant: &Grant) -> Option<Grant> {
-        let of = |pod: &Suspended| {
-            let sleeper = pod.containers.iter().find(|sleeper| sleeper.id == *id)?;
-            Some(limit(pod.stage, sleeper, grant.swap_max))
+    pub(super) fn grant_of(
+        &self,
+        id: &ContainerId,
+        pod: Option<&Pod>,
+        grant: &Grant,
+    ) -> Option<Grant> {
+        let of = |suspended: &Suspended| {
+            let sleeper = suspended.containers.iter().find(|sleeper| sleeper.id == *id)?;
+            let borrows = pod.is_some_and(|pod| may_borrow(pod, &sleeper.name, grant));
+            Some(limit(suspended.stage, sleeper, borrows, grant.swap_max))
         };
         let swap_max = self.iter().find_map(of)?;
         let reason = Reason::Suspended;
         (swap_max != grant.swap_max).then_some(Grant { swap_max, reason })
     }
 
-    /// Returns the limit of a pod's own cgroup, which is `granted` without a loan.
-    pub(super) fn of_pod(&self, uid: &PodUid, granted: SwapMax) -> SwapMax {
-        let lent = self.get(uid).map_or(0, Suspended::lent_bytes);
+    /// Returns the limit of a pod's own cgroup, which is `granted` without a loan. `borrows`: the
+    /// container may have its loan still.
+    pub(super) fn of_pod(
+        &self,
+        uid: &PodUid,
+        granted: SwapMax,
+        borrows: impl Fn(&str) -> bool,
+    ) -> SwapMax {
+        let containers = self.get(uid).into_iter().flat_map(|pod| &pod.containers);
+        let lent = containers.filter(|sleeper| borrows(&sleeper.name));
+        let lent = lent.map(|sleeper| sleeper.lent_bytes).fold(0, u64::saturating_add);
         if granted == SwapMax::ZERO { granted } else { plus(granted, SwapMax::Bytes(lent)) }
     }
 }
 
-fn limit(stage: SuspendStage, sleeper: &Sleeper, granted: SwapMax) -> SwapMax {
+/// A loan ends when the owner asks for less, or policy grants no share any longer.
+fn limit(stage: SuspendStage, sleeper: &Sleeper, borrows: bool, granted: SwapMax) -> SwapMax {
     // A pod that no longer gets swap gets no loan either.
     if granted == SwapMax::ZERO {
         return granted;
     }
-    let with_loan = plus(granted, SwapMax::Bytes(sleeper.lent_bytes));
+    let lent_bytes = if borrows { sleeper.lent_bytes } else { 0 };
+    let with_loan = plus(granted, SwapMax::Bytes(lent_bytes));
     match (stage, sleeper.bound_bytes) {
         (SuspendStage::Falling, Some(bound)) => with_loan.min(SwapMax::Bytes(bound)),
         _ => with_loan,

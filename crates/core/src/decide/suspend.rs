@@ -21,7 +21,7 @@ use crate::{
     model::{
         host::Monotonic,
         pod::{Migration, Pod, PodUid, Pods},
-        suspend::{Candidate, Sleeper, SuspendRow, SuspendStage, Suspended, Usage},
+        suspend::{Candidate, Look, Sleeper, SuspendRow, SuspendStage, Suspended, Usage},
         swap::{SwapMax, human_bytes},
     },
 };
@@ -42,6 +42,10 @@ pub enum Wake {
     Evicted,
     Resized,
     ContainersChanged,
+    Signalled,
+    Entered,
+    /// By another program.
+    Thawed,
     /// KubeVirt runs the VM again.
     VmRuns,
     WatchLost(Duration),
@@ -60,7 +64,10 @@ impl fmt::Display for Wake {
             Self::Gone => f.write_str("the pod is gone"),
             Self::Evicted => f.write_str("the pod is being evicted"),
             Self::Resized => f.write_str("the pod is being resized"),
-            Self::ContainersChanged => f.write_str("a container of the pod has restarted"),
+            Self::ContainersChanged => f.write_str("a container of the pod has started or ended"),
+            Self::Signalled => f.write_str("a process of it has been signalled"),
+            Self::Entered => f.write_str("a process has entered a container of it"),
+            Self::Thawed => f.write_str("another program has thawed it"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {
                 write!(f, "the API server has not been reachable for {} s", span.as_secs())
@@ -133,8 +140,8 @@ pub fn refuse(
     let probed = pod.containers.iter().find(|container| container.probed);
     if let (Some(container), false, false) = (probed, pod.virt_launcher, force) {
         return Some(format!(
-            "container {} of {name} has an exec or liveness probe: the kubelet would kill it \
-             while it is frozen; use --force to suspend it anyway",
+            "container {} of {name} has an exec or liveness probe, or a startup probe that has \
+             not succeeded yet: the kubelet would kill it while it is frozen; use --force to suspend it anyway",
             container.name
         ));
     }
@@ -154,7 +161,8 @@ pub fn plan(
     let mut left_of_pod = rest(room.pod_swap_max, room.pod_swap_bytes);
     let mut lendable = room.lendable_bytes;
     let sleepers = candidates.into_iter().map(|candidate| {
-        let Candidate { name, id, unit, path, inode, swap_max, may_borrow, usage, .. } = candidate;
+        let Candidate { name, id, unit, path, inode, swap_max, may_borrow, pending, usage, .. } =
+            candidate;
         let swappable = usage.memory_bytes.saturating_sub(usage.file_bytes);
         let own = swappable.min(rest(swap_max, usage.swap_bytes));
         let granted = own.min(left_of_pod);
@@ -168,6 +176,7 @@ pub fn plan(
         let container = pod.container(&name);
         let spec = container.map(|container| container.spec).unwrap_or_default();
         let resources = container.map(|container| container.effective()).unwrap_or_default();
+        let probed = container.is_some_and(|container| container.probed);
         let before = usage;
         Sleeper {
             name,
@@ -181,6 +190,9 @@ pub fn plan(
             bound_bytes,
             lent_bytes,
             swap_max: Some(swap_max),
+            pending,
+            processes: None,
+            probed,
             before,
             after: None,
         }
@@ -245,7 +257,49 @@ pub fn wake(
     watch_lost_for.filter(|span| *span > settings.longest_silence).map(Wake::WatchLost)
 }
 
+/// Returns true for a signal that somebody may send to end or restart a program: `SIGTERM`, or the
+/// image's `STOPSIGNAL`. The others come from timers, children and files of the program itself.
+fn is_sent(signal: u32) -> bool {
+    const OWN: [u32; 6] = [
+        /* ALRM */ 14, /* CHLD */ 17, /* URG */ 23, /* VTALRM */ 26,
+        /* PROF */ 27, /* IO */ 29,
+    ];
+    // systemd as a container's program stops at SIGRTMIN+3. Other real-time signals are timers'.
+    (signal < 32 && !OWN.contains(&signal)) || signal == 37
+}
+
+impl Sleeper {
+    /// Compares a look with those before. The first one at a frozen container determines its
+    /// processes.
+    fn looked(&mut self, stage: SuspendStage, look: &Look) -> Option<Wake> {
+        let sent = |(process, pending): (&u32, &u64)| {
+            let new = pending & !self.pending.get(process).copied().unwrap_or(0);
+            (1..=64).any(|signal| new >> (signal - 1) & 1 == 1 && is_sent(signal))
+        };
+        if look.pending.iter().any(sent) {
+            return Some(Wake::Signalled);
+        }
+        if stage == SuspendStage::Asleep && !look.freezing {
+            return Some(Wake::Thawed);
+        }
+        if let Some(known) = self.processes.as_ref().filter(|_| !self.probed) {
+            return (!look.processes.is_subset(known)).then_some(Wake::Entered);
+        }
+        self.processes = look.frozen.then(|| look.processes.clone());
+        None
+    }
+}
+
 impl Suspensions {
+    /// Returns the reason for waking a frozen pod that a look at its containers shows; `None` in
+    /// `looks` is a container that is gone.
+    pub fn looked(&mut self, uid: &PodUid, looks: &[Option<Look>]) -> Option<Wake> {
+        let pod = self.pods.get_mut(uid)?;
+        let stage = pod.stage;
+        let looks = pod.containers.iter_mut().zip(looks);
+        looks.filter_map(|(sleeper, look)| sleeper.looked(stage, look.as_ref()?)).next()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pods.is_empty()
     }
@@ -274,6 +328,17 @@ impl Suspensions {
 
     pub fn remove(&mut self, uid: &PodUid) -> Option<Suspended> {
         self.pods.remove(uid)
+    }
+
+    /// Returns the bytes of swap that pods which are falling asleep may still take. `swap_bytes`: a
+    /// container's swap now.
+    pub fn claimed_bytes(&self, swap_bytes: impl Fn(&Sleeper) -> u64) -> u64 {
+        let falling = self.iter().filter(|pod| pod.stage == SuspendStage::Falling);
+        let claimed = falling.flat_map(|pod| &pod.containers).map(|sleeper| {
+            let at_most = sleeper.before.swap_bytes.saturating_add(sleeper.budget_bytes);
+            at_most.saturating_sub(swap_bytes(sleeper))
+        });
+        claimed.fold(0, u64::saturating_add)
     }
 
     pub fn named(&self, namespace: &str, name: &str) -> Option<&Suspended> {

@@ -32,6 +32,7 @@ fn candidate(index: usize, swap_max: SwapMax) -> Candidate {
         starting: false,
         swap_max,
         may_borrow: true,
+        pending: BTreeMap::new(),
         usage,
     }
 }
@@ -70,6 +71,20 @@ fn what_may_go_to_swap_is_bounded_by_grant_pod_and_free_swap() {
     let nearly_full = Room { free_swap_bytes: 130 * MIB, ..room() };
     assert_eq!(budgets(&all, nearly_full), [30, 0], "a tenth of the swap stays free");
     assert_eq!(budgets(&all, Room { free_swap_bytes: 90 * MIB, ..room() }), [0, 0]);
+}
+
+/// Regression: each of several pods took all of the room.
+#[test]
+fn pods_that_fall_asleep_at_the_same_time_share_the_room() {
+    let mut suspensions = Suspensions::default();
+    let mut pod = asleep();
+    pod.containers[1].before.swap_bytes = 10 * MIB;
+    suspensions.begin(pod);
+    assert_eq!(suspensions.claimed_bytes(|sleeper| sleeper.before.swap_bytes), 100 * MIB);
+    assert_eq!(suspensions.claimed_bytes(|_| 45 * MIB), 20 * MIB, "what is in swap is not free");
+    assert_eq!(suspensions.claimed_bytes(|_| 70 * MIB), 0);
+    suspensions.slept(&burstable().uid, &[]);
+    assert_eq!(suspensions.claimed_bytes(|_| 0), 0, "it takes no more");
 }
 
 /// Returns `(budget, lent)` in MiB.
@@ -187,6 +202,49 @@ fn a_vm_is_woken_when_kubevirt_runs_it() {
     assert_eq!(wake(&settings(), &vm, Some(&pod), false, None), None);
     pod.vm_paused = false;
     assert_eq!(wake(&settings(), &vm, Some(&pod), false, None), Some(Wake::VmRuns));
+}
+
+fn look(processes: &[u32], pending: &[(u32, u32)]) -> Option<Look> {
+    let pending = pending.iter().map(|(process, signal)| (*process, 1 << (signal - 1)));
+    let processes = processes.iter().copied().collect();
+    Some(Look { freezing: true, frozen: true, processes, pending: pending.collect() })
+}
+
+/// Regression: the kubelet evicts a pod without a sign in the API, so that a frozen one was killed
+/// without a SIGTERM.
+#[test]
+fn what_is_done_to_frozen_processes_wakes_the_pod() {
+    const TERM: u32 = 15;
+    let uid = burstable().uid;
+    let mut pod = asleep();
+    pod.containers[0].pending.insert(7, 1 << (TERM - 1));
+    let mut suspensions = Suspensions::default();
+    suspensions.begin(pod.clone());
+    let thawed = Some(Look { freezing: false, frozen: false, ..look(&[7], &[]).unwrap() });
+    let ends = |suspensions: &mut Suspensions, second| suspensions.looked(&uid, &[None, second]);
+    assert_eq!(ends(&mut suspensions, thawed.clone()), None, "it is not frozen yet");
+    suspensions.slept(&uid, &[None, None]);
+    assert_eq!(suspensions.looked(&uid, &[look(&[7], &[(7, TERM)]), None]), None, "as before");
+    assert_eq!(ends(&mut suspensions, look(&[9], &[])), None);
+    for (signal, expected) in [(TERM, true), (3, true), (28, true), (37, true), (14, false)]
+        .into_iter()
+        .chain([17, 23, 26, 27, 29, 32, 33, 34, 64].map(|signal| (signal, false)))
+    {
+        let woken = ends(&mut suspensions, look(&[9], &[(9, signal)]));
+        assert_eq!(woken, expected.then_some(Wake::Signalled), "{signal}");
+    }
+    let both = ends(&mut suspensions, look(&[9, 10], &[(9, 14), (10, TERM)]));
+    assert_eq!(both, Some(Wake::Signalled));
+    assert_eq!(ends(&mut suspensions, look(&[], &[])), None, "one was killed");
+    assert_eq!(ends(&mut suspensions, look(&[9, 10], &[])), Some(Wake::Entered), "an exec");
+    assert_eq!(ends(&mut suspensions, thawed), Some(Wake::Thawed));
+    assert_eq!(ends(&mut suspensions, None), None, "its cgroup shows what happened");
+    // The kubelet's probes enter a pod that was suspended by force.
+    pod.containers[1].probed = true;
+    suspensions.begin(pod);
+    suspensions.slept(&uid, &[None, None]);
+    assert_eq!(ends(&mut suspensions, look(&[9], &[])), None);
+    assert_eq!(ends(&mut suspensions, look(&[9, 10], &[])), None);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Suspended pods: the agent's record of them, and the messages of the control socket.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +68,15 @@ pub struct Sleeper {
     /// The lowest limit of its levels at suspension.
     #[serde(default)]
     pub swap_max: Option<SwapMax>,
+    /// Signals that were pending before the freeze, by process.
+    #[serde(default)]
+    pub pending: BTreeMap<u32, u64>,
+    /// Its processes, once all of them are frozen.
+    #[serde(default)]
+    pub processes: Option<BTreeSet<u32>>,
+    /// The kubelet may run commands in it, which does not wake it.
+    #[serde(default)]
+    pub probed: bool,
     /// `memory.current` and `memory.swap.current`.
     pub before: Usage,
     pub after: Option<Usage>,
@@ -75,6 +88,18 @@ pub struct Usage {
     pub swap_bytes: u64,
     /// The part of the memory that the kernel can drop without swap.
     pub file_bytes: u64,
+}
+
+/// The processes of a container, as found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// `cgroup.freeze` asks for it.
+    pub freezing: bool,
+    /// `cgroup.events` says that all of them are.
+    pub frozen: bool,
+    pub processes: BTreeSet<u32>,
+    /// Pending signals by process, where there are any: bit 0 is signal 1.
+    pub pending: BTreeMap<u32, u64>,
 }
 
 /// A running container that may be suspended, as found.
@@ -90,6 +115,7 @@ pub struct Candidate {
     pub swap_max: SwapMax,
     /// True if its owner has not asked for less swap than its grant.
     pub may_borrow: bool,
+    pub pending: BTreeMap<u32, u64>,
     pub usage: Usage,
 }
 

@@ -19,6 +19,7 @@ use super::{
     bus,
     cgroup_reclaim::{Outcome, ReclaimFile},
     loans::take_back,
+    systemd::UnitRequest,
 };
 use crate::{
     decide::suspend::Suspensions,
@@ -198,24 +199,27 @@ pub struct Thawed {
     pub failed: Vec<String>,
     /// Their systemd units, for [`tell_thawed`].
     pub units: Vec<Arc<str>>,
+    /// Limits without a loan, for [`super::systemd::hold`].
+    pub limits: Vec<UnitRequest>,
 }
 
 impl Thawed {
-    /// Thaws the containers of one pod. The agent does not freeze a VM's launcher.
-    pub fn pod(&mut self, roots: &Roots, pod: &Suspended) {
+    /// Thaws the containers of one pod; returns true if all of them run. The agent does not freeze a
+    /// VM's launcher.
+    fn pod(&mut self, roots: &Roots, pod: &Suspended) -> bool {
         let frozen = pod.containers.iter().filter(|_| !pod.vm);
         let before = self.failed.len();
         // The next agent corrects what fails here; the pod runs all the same.
-        take_back(roots, pod);
+        self.limits.extend(take_back(roots, pod));
         for sleeper in frozen {
             match thaw(roots, sleeper) {
                 Ok(()) => self.units.extend(sleeper.unit.clone()),
                 Err(error) => self.failed.push(error.to_string()),
             }
         }
-        if self.failed.len() == before {
-            self.what.push(format!("{}/{}", pod.namespace, pod.name));
-        }
+        let runs = self.failed.len() == before;
+        self.what.extend(runs.then(|| format!("{}/{}", pod.namespace, pod.name)));
+        runs
     }
 
     /// Returns an error that names everything that is still frozen, if anything is.
@@ -228,14 +232,31 @@ impl Thawed {
 /// frozen.
 pub fn thaw_left(roots: &Roots) -> Thawed {
     match StateFile::<Suspensions>::new(roots).load() {
-        Ok(None) => Thawed::default(),
-        Ok(Some(pods)) => {
-            let mut thawed = Thawed::default();
-            pods.iter().for_each(|pod| thawed.pod(roots, pod));
-            thawed
-        }
+        Ok(pods) => thaw_recorded(roots, pods.unwrap_or_default(), |_| true),
         Err(_) => thaw_all(roots),
     }
+}
+
+/// Thaws the `chosen` ones of the pods in an earlier agent's state file, and removes them from it:
+/// otherwise the next agent would go on lending them swap.
+pub fn thaw_recorded(
+    roots: &Roots,
+    mut pods: Suspensions,
+    chosen: impl Fn(&Suspended) -> bool,
+) -> Thawed {
+    let mut thawed = Thawed::default();
+    let chosen: Vec<Suspended> = pods.iter().filter(|pod| chosen(pod)).cloned().collect();
+    for pod in &chosen {
+        if thawed.pod(roots, pod) {
+            pods.remove(&pod.uid);
+        }
+    }
+    if !thawed.what.is_empty()
+        && let Err(error) = StateFile::new(roots).save(&pods)
+    {
+        thawed.failed.push(error.to_string());
+    }
+    thawed
 }
 
 /// Thaws every frozen cgroup of pods, whichever program has frozen it.
@@ -370,12 +391,12 @@ pub fn put_to_sleep(
     // Without a budget the file cache stays too: dropping it would only cause reads.
     while sleeper.budget_bytes > 0 && tries < TRIES && !orders.is_stopped() {
         let free = free_swap_bytes(roots).map_err(|error| failed(io::Error::other(error)))?;
-        let room = swap_at_most
-            .saturating_sub(usage.swap_bytes)
-            .min(free.saturating_sub(keep_swap_free_bytes));
-        // Then the kernel takes no more swap for any request, but frees pages that are in swap
-        // already.
-        let is_bounded = swap_max(&cgroup).map_err(failed)? <= SwapMax::Bytes(swap_at_most);
+        let left = swap_at_most.saturating_sub(usage.swap_bytes);
+        let room = left.min(free.saturating_sub(keep_swap_free_bytes));
+        // Then the kernel takes no more swap for any request than there is room for, but frees
+        // pages that are in swap already.
+        let within = SwapMax::Bytes(usage.swap_bytes.saturating_add(room + PROGRESS_BYTES));
+        let is_bounded = swap_max(&cgroup).map_err(failed)? <= within;
         if room == 0 && !is_bounded {
             break;
         }

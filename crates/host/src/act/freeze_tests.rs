@@ -40,6 +40,9 @@ fn host() -> (tempfile::TempDir, Roots, Sleeper) {
         bound_bytes: None,
         lent_bytes: 0,
         swap_max: None,
+        pending: Default::default(),
+        processes: None,
+        probed: false,
         before: Usage::default(),
         after: None,
     };
@@ -131,6 +134,19 @@ fn where_the_limit_bounds_its_swap_reclaim_goes_on_until_nothing_more_comes() {
     assert_eq!(file(&roots, "memory.reclaim"), STEP_BYTES.to_string().repeat(TRIES as usize));
 }
 
+/// Regression: the limit from the beginning let the kernel take swap that had become short since.
+#[test]
+fn where_others_have_taken_the_swap_meanwhile_reclaim_ends() {
+    let (_folder, roots, sleeper) = host();
+    let folder = roots.cgroup().join(SCOPE);
+    fs::write(folder.join("memory.swap.max"), "52428800\n").unwrap();
+    put_to_sleep(&roots, &sleeper, 90_000 << 10, &Orders::default()).unwrap();
+    assert_eq!(file(&roots, "memory.reclaim"), "", "nothing may be taken");
+    put_to_sleep(&roots, &sleeper, 89_000 << 10, &Orders::default()).unwrap();
+    let step = (1_000 << 10) + 10_000_000;
+    assert_eq!(file(&roots, "memory.reclaim"), step.to_string().repeat(TRIES as usize));
+}
+
 #[test]
 fn without_an_agent_a_resume_takes_a_loan_back_but_never_below_use() {
     let (_folder, roots, sleeper) = host();
@@ -143,7 +159,8 @@ fn without_an_agent_a_resume_takes_a_loan_back_but_never_below_use() {
         fs::write(at.join("memory.swap.max"), "20971520\n").unwrap();
     }
     let limit = SwapMax::Bytes(6 << 20);
-    let sleeper = Sleeper { lent_bytes: 14 << 20, swap_max: Some(limit), ..sleeper };
+    let unit = Some("x.scope".into());
+    let sleeper = Sleeper { unit, lent_bytes: 14 << 20, swap_max: Some(limit), ..sleeper };
     let pod = Suspended {
         uid: crate::model::pod::PodUid::new("11111111-2222-3333-4444-555555555555").unwrap(),
         namespace: "default".into(),
@@ -158,7 +175,7 @@ fn without_an_agent_a_resume_takes_a_loan_back_but_never_below_use() {
     };
     let mut thawed = Thawed::default();
     for _ in 0..2 {
-        thawed.pod(&roots, &pod);
+        assert!(thawed.pod(&roots, &pod));
         let limit = |at: &std::path::Path| fs::read_to_string(at.join("memory.swap.max")).unwrap();
         assert_eq!(limit(&folder), (10 << 20).to_string(), "9 MiB are in use");
         assert_eq!(
@@ -167,6 +184,23 @@ fn without_an_agent_a_resume_takes_a_loan_back_but_never_below_use() {
         );
     }
     thawed.result().unwrap();
+    let told = |request: &UnitRequest| (request.unit.to_string(), request.to);
+    let told: Vec<_> = thawed.limits.iter().map(told).collect();
+    let of_slice = ("kubepods.slice".to_owned(), SwapMax::Bytes(12 << 20));
+    assert_eq!(told, [("x.scope".to_owned(), SwapMax::Bytes(10 << 20)), of_slice], "once");
+    // Regression: the owner allows none by now.
+    for at in [&*folder, &*container, slice] {
+        fs::write(at.join("memory.swap.max"), "0\n").unwrap();
+    }
+    thawed.pod(&roots, &pod);
+    for at in [&*folder, &*container, slice] {
+        assert_eq!(fs::read_to_string(at.join("memory.swap.max")).unwrap(), "0\n");
+    }
+    // A VM is not frozen, but may have a loan as well. Regression: it stayed in the file.
+    let mut pods = Suspensions::default();
+    pods.begin(Suspended { vm: true, ..pod });
+    thaw_recorded(&roots, pods, |_| true).result().unwrap();
+    assert!(StateFile::<Suspensions>::new(&roots).load().unwrap().unwrap().is_empty());
 }
 
 /// Creates a cgroup below kubepods with these two files.

@@ -122,6 +122,22 @@ pub async fn serve(
     }
 }
 
+/// Sends the requests once, without an agent.
+pub async fn hold(roots: &Roots, requests: &[UnitRequest]) -> zbus::Result<()> {
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let connection = bus::connect(&roots.system_bus()).await?;
+    for request in requests {
+        match ensure(&connection, &roots.cgroup(), request).await {
+            Err(error) if bus::is_broken(&error) => return Err(error),
+            // The unit is gone, or the next agent asks again.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn fail(request: UnitRequest, error: &SystemdError, answers: &mpsc::UnboundedSender<UnitAnswer>) {
     let UnitRequest { owner, to, .. } = request;
     let _ = answers.send(UnitAnswer { owner, asked: to, outcome: Err(error.clone()) });

@@ -27,6 +27,7 @@ pub mod published;
 pub mod reclaim;
 pub mod rivals;
 pub mod settings;
+pub mod sleeper;
 pub mod slices;
 pub mod swap;
 pub mod tree;

@@ -24,6 +24,7 @@ fn suspended(case: &Case, facts: &ContainerFacts, free_swap_bytes: u64) -> Suspe
         starting: false,
         swap_max,
         may_borrow: true,
+        pending: Default::default(),
         usage: Usage { memory_bytes: GIB, swap_bytes, file_bytes: 0 },
     };
     let room = Room {
@@ -97,23 +98,23 @@ fn case_with_reserve(grants: Grants) -> Case {
     case
 }
 
+fn slice_of(pod: &str, swap_max: SwapMax, swap_used_bytes: u64) -> PodFacts {
+    PodFacts {
+        uid: uid(pod),
+        manager: Manager::Cgroupfs,
+        path: PathBuf::from("kubepods.slice/a.slice"),
+        level: LevelFacts { level: CgroupLevel::Pod, inode: 9, swap_max, swap_used_bytes },
+    }
+}
+
 /// 1 GiB of its memory is anonymous, and it has 1.9 of its 2 GiB of swap.
 #[test]
 fn a_loan_raises_the_limit_until_the_pod_is_resumed_and_the_limit_follows_the_use_down() {
     for grants in [Grants::Agent, Grants::Kubelet] {
         let mut case = case_with_reserve(grants);
         let mut facts = [runc("a", bytes(2 * GIB), 2 * GIB - 100 * MIB)];
-        let mut slices = [PodFacts {
-            uid: uid("a"),
-            manager: Manager::Cgroupfs,
-            path: PathBuf::from("kubepods.slice/a.slice"),
-            level: LevelFacts {
-                level: CgroupLevel::Pod,
-                inode: 9,
-                swap_max: if grants == Grants::Agent { bytes(2 * GIB) } else { SwapMax::Max },
-                swap_used_bytes: 2 * GIB - 100 * MIB,
-            },
-        }];
+        let of_pod = if grants == Grants::Agent { bytes(2 * GIB) } else { SwapMax::Max };
+        let mut slices = [slice_of("a", of_pod, 2 * GIB - 100 * MIB)];
         case.thorough = true;
         let decision = case.pass_with(&facts, &slices, at(1));
         assert_eq!(writes(&decision), []);
@@ -155,6 +156,32 @@ fn a_loan_raises_the_limit_until_the_pod_is_resumed_and_the_limit_follows_the_us
             slices[0].level.swap_max
                 == if grants == Grants::Agent { bytes(2 * GIB) } else { SwapMax::Max }
         );
+    }
+}
+
+/// Regression: an annotation that a suspended pod got lowered the grant, but the loan stayed.
+#[test]
+fn a_loan_ends_when_the_owner_asks_for_less_or_for_no_more_than_a_number() {
+    for (value, expected) in [("1Gi", GIB), ("2200Mi", 2 * GIB), ("100%", 2 * GIB + 300 * MIB)] {
+        let mut case = case_with_reserve(Grants::Agent);
+        let mut facts = [runc("a", bytes(2 * GIB), 2 * GIB - 100 * MIB)];
+        let mut slices = [slice_of("a", bytes(2 * GIB), 0)];
+        case.first_pass(&facts, at(1));
+        let asleep = suspended(&case, &facts[0], kept(&case) + 4 * GIB);
+        let id = asleep.uid.clone();
+        case.suspensions.begin(asleep);
+        case.suspensions.slept(&id, &[None]);
+        let decision = case.pass_with(&facts, &slices, at(2));
+        case.apply_with(&decision, &mut facts, &mut slices);
+        assert_eq!(facts[0].levels[0].swap_max, bytes(2 * GIB + 300 * MIB));
+        facts[0].levels[0].swap_used_bytes = 0;
+        let mut pod = (*case.pods[&id]).clone();
+        pod.annotations = vec![("swap.wasp.io/limit".into(), value.into())];
+        case.pods.insert(id, pod.into());
+        let decision = case.pass_with(&facts, &slices, at(3));
+        case.apply_with(&decision, &mut facts, &mut slices);
+        let limits = [facts[0].levels[0].swap_max, slices[0].level.swap_max];
+        assert_eq!(limits, [bytes(expected); 2], "{value}");
     }
 }
 

@@ -120,12 +120,13 @@ struct Probe {
 }
 
 impl SpecContainer {
-    /// Returns true if the kubelet runs commands in it, or kills it when it does not answer. A
-    /// startup probe has succeeded once a container runs, unless it is an exec probe that the
-    /// kubelet still tries.
-    fn probed(&self) -> bool {
+    /// Returns true if the kubelet runs commands in it, or kills it when it does not answer. The
+    /// kubelet tries a startup probe until it has succeeded once.
+    fn probed(&self, started: Option<bool>) -> bool {
         let exec = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
-        self.liveness_probe.is_some() || exec(&self.readiness_probe) || exec(&self.startup_probe)
+        let starting = self.startup_probe.is_some() && started == Some(false);
+        let commands = exec(&self.readiness_probe) || exec(&self.startup_probe);
+        self.liveness_probe.is_some() || commands || starting
     }
 }
 
@@ -151,6 +152,8 @@ struct ContainerStatus {
     #[serde(rename = "containerID")]
     container_id: Option<String>,
     state: Option<ContainerState>,
+    /// The startup probe has succeeded, or there is none.
+    started: Option<bool>,
     /// The resources that the kubelet has allocated (KEP-1287): newer than `resources` during a
     /// resize, and absent with kubelets without the feature.
     allocated_resources: Option<ResourceList>,
@@ -343,7 +346,7 @@ fn container(spec: SpecContainer, statuses: &[ContainerStatus], kind: ContainerK
         _ => kind,
     };
     Container {
-        probed: spec.probed(),
+        probed: spec.probed(status.and_then(|status| status.started)),
         name: Arc::from(spec.name),
         kind,
         spec: spec.resources.into(),

@@ -190,6 +190,14 @@ fn probes_that_a_frozen_container_would_not_answer_are_seen() {
     assert!(of(r#","readinessProbe":{"exec":{"command":["true"]}}"#));
     assert!(!of(r#","readinessProbe":{"httpGet":{"port":80}},"livenessProbe":null"#));
     assert!(of(r#","startupProbe":{"exec":{"command":["true"]}}"#));
+    let started = |started: &str| {
+        let json = r#"{"metadata":{"name":"p","uid":"00000000-679c-444e-9bb8-9701e3620c02"},
+            "spec":{"containers":[{"name":"c","startupProbe":{"httpGet":{"port":80}}}]},
+            "status":{"containerStatuses":[{"name":"c"STARTED}]}}"#;
+        parse(&json.replace("STARTED", started)).unwrap().containers[0].probed
+    };
+    assert!(!started(r#","started":true"#) && !started(""));
+    assert!(started(r#","started":false"#), "the kubelet still tries its startup probe");
 }
 
 /// Values of launcher pods of KubeVirt 1.0 to 1.9.
