@@ -329,6 +329,103 @@ fn the_gate_node_swap_is_read_from_file_drop_in_and_flag() {
     assert_eq!(gate(&host), Some((true, Origin::Flag(unit))));
 }
 
+/// Pastes `lines` into a shell; returns true if they restart the kubelet.
+fn pasted(host: &Host, lines: &[String]) -> bool {
+    let root = host.roots.path("/");
+    let restarted = root.join("restarted");
+    let script = format!(
+        "systemctl() {{ [ \"$*\" = 'restart kubelet' ] && touch {}; }}\n{}",
+        restarted.display(),
+        lines.join("\n").replace(" /k", &format!(" {}/k", root.display()))
+    );
+    let shell = std::process::Command::new("bash").args(["-e", "-c", &script]).output().unwrap();
+    assert!(shell.status.success(), "{script}: {}", String::from_utf8_lossy(&shell.stderr));
+    fs::remove_file(restarted).is_ok()
+}
+
+/// Both remedies of `wasp-agent check`, from one report, in this order and in the other.
+#[test]
+fn the_remedies_of_two_keys_work_together() {
+    use crate::decide::kubelet::commands_to_set;
+    let block = "failSwapOn: true # x\nmemorySwap:\n  swapBehavior: LimitedSwap\n";
+    let json = |space: &str| {
+        format!(
+            "{{\"apiVersion\":\"kubelet.config.k8s.io/v1beta1\",\"kind\":\"KubeletConfiguration\",\
+             {space}\"failSwapOn\":true,{space}\"memorySwap\":{{\"swapBehavior\": \"LimitedSwap\"}}}}"
+        )
+    };
+    let head = |text: &str| format!("{HEAD}{text}");
+    for (file, drop_ins) in [
+        (head(block), None),
+        (head("'failSwapOn': true\n\"memorySwap\": {swapBehavior: 'LimitedSwap'}\n"), None),
+        (head("failSwapOn: yes\nmemorySwap: {\"swapBehavior\": \"LimitedSwap\"}\n"), None),
+        (json(""), None),
+        (json("\n  "), None),
+        (head(block), Some(&[][..])),
+        (json(""), Some(&["1.conf"])),
+        (head(""), Some(&["99-wasp-agent.conf"])),
+        (head(""), Some(&["99-wasp-agent-failSwapOn.conf"])),
+        (head(""), Some(&["10.conf", "z/zzz-site.conf"])),
+    ] {
+        for turned in [false, true] {
+            let host = Host::new(&[("/k", &file)]);
+            for name in drop_ins.into_iter().flatten() {
+                host.write(&format!("/kd/{name}"), &head(block));
+            }
+            let mut words = vec!["--config=/k".to_owned()];
+            if drop_ins.is_some() {
+                fs::create_dir_all(host.roots.path("/kd")).unwrap();
+                words.push("--config-dir=/kd".to_owned());
+            }
+            let told_by = Teller::Process(1);
+            let found =
+                || by_flags(&host.roots, &parsed(&words, &told_by).unwrap(), &told_by).unwrap();
+            let config = found();
+            let (fails, behavior) = (&config.fail_swap_on, &config.swap_behavior);
+            assert!(fails.value && behavior.value == "LimitedSwap", "{file}");
+            let mut remedies = [
+                commands_to_set(&config, &fails.origin, "failSwapOn", "false", "--fail-swap-on"),
+                commands_to_set(&config, &behavior.origin, "memorySwap.swapBehavior", "NoSwap", ""),
+            ];
+            if turned {
+                remedies.reverse();
+            }
+            for remedy in &remedies {
+                assert!(pasted(&host, remedy), "{file} {drop_ins:?}: {remedy:?}");
+            }
+            let config = found();
+            let now = (config.fail_swap_on.value, config.swap_behavior.value);
+            assert_eq!(now, (false, "NoSwap".to_owned()), "{file} {drop_ins:?}: {remedies:?}");
+        }
+    }
+    let split = "? failSwapOn\n: true\n";
+    let host = Host::new(&[("/k", &head(split))]);
+    let config = usual_of(&host, "/k");
+    let remedy = commands_to_set(&config, &config.fail_swap_on.origin, "failSwapOn", "false", "");
+    assert!(!pasted(&host, &remedy), "it restarts an unchanged kubelet");
+}
+
+fn usual_of(host: &Host, path: &str) -> KubeletConfig {
+    let mut settings = Settings::defaults();
+    settings.kubelet_config = Some(path.into());
+    config(&host.roots, &settings).unwrap().unwrap()
+}
+
+/// Go's `filepath.WalkDir` gives a link as it is, and does not follow it.
+#[test]
+fn a_config_dir_that_is_a_link_has_no_drop_ins() {
+    let host = Host::new(&[("/k", HEAD), ("/srv/d/1.conf", &format!("{HEAD}failSwapOn: false\n"))]);
+    fs::create_dir(host.roots.path("/etc")).unwrap();
+    std::os::unix::fs::symlink("../srv/d", host.roots.path("/etc/kd")).unwrap();
+    for (folder, fails) in [("/etc/kd", true), ("/etc/kd/", false), ("/srv/d", false)] {
+        let words = ["--config=/k".to_owned(), format!("--config-dir={folder}")];
+        let told_by = Teller::Process(1);
+        let config = by_flags(&host.roots, &parsed(&words, &told_by).unwrap(), &told_by).unwrap();
+        assert_eq!(config.fail_swap_on.value, fails, "{folder}");
+        assert_eq!(config.drop_in_folder.is_none(), fails, "{folder}");
+    }
+}
+
 proptest! {
     /// Any content of these files is read or rejected.
     #[test]
