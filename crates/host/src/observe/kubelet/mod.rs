@@ -69,8 +69,12 @@ fn config_by(
     settings: &Settings,
     known: Option<KubeletCommand>,
 ) -> Result<Option<KubeletConfig>, KubeletError> {
-    let Some(KubeletCommand { words, told_by }) = known else { return usual(roots, settings) };
+    let Some(KubeletCommand { words, told_by, folders }) = known else {
+        return usual(roots, settings);
+    };
     let mut flags = parsed(&words, &told_by)?;
+    flags.config = flags.config.map(|path| folders.place(&path));
+    flags.config_dir = flags.config_dir.map(|path| folders.place(&path));
     if let Some(path) = &settings.kubelet_config {
         flags.config = Some(path.clone());
     }
@@ -107,8 +111,8 @@ fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, Ku
             continue;
         }
         let told = kubeadm(roots).filter(|_| path != Path::new(USUAL_PLACES[0]));
-        let KubeletCommand { words, told_by } =
-            told.unwrap_or(KubeletCommand { words: Vec::new(), told_by: Teller::Nobody });
+        let (words, told_by) =
+            told.map_or((Vec::new(), Teller::Nobody), |told| (told.words, told.told_by));
         let mut flags = parsed(&words, &told_by)?;
         let drop_ins_of_openshift =
             path == Path::new(USUAL_PLACES[0]) && roots.path(USUAL_DROP_INS).is_dir();

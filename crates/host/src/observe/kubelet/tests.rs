@@ -211,7 +211,8 @@ fn the_running_kubelet_tells_best_and_no_tenant_does() {
         ),
         (5, "Uid:\t1000\t1000\t1000\t1000\nNSpid:\t5\n", OF_UNIT),
         (6, "Uid:\t0\t0\t0\t0\nNSpid:\t6\t1\n", OF_UNIT),
-        (8, STATUS, "/system.slice/docker-1234.scope"),
+        (7, STATUS, "/system.slice/crio-1234.scope"),
+        (8, "Uid:\t0\t0\t0\t0\nNSpid:\t8\t1\n", "/system.slice/docker-1234.scope"),
     ] {
         host.process(pid, "kubelet", status, cgroup, &["kubelet", config]);
         assert_eq!(host.found().file, Some("/a".into()), "process {pid} is not the node's kubelet");
@@ -222,6 +223,59 @@ fn the_running_kubelet_tells_best_and_no_tenant_does() {
     assert_eq!((found.file, found.told_by), (Some("/b".into()), Teller::Process(10)));
     host.process(10, "hyperkube", STATUS, OF_UNIT, &["/hyperkube", "kubelet", config, ""]);
     assert!(host.config().unwrap_err().contains("reads \"\" as a command"));
+}
+
+#[test]
+fn a_kubelet_by_docker_is_read_where_it_reads() {
+    let host = Host::new(&[
+        ("/proc/8/root/etc/k", &format!("{HEAD}failSwapOn: false\n")),
+        ("/etc/k", HEAD),
+    ]);
+    let words = ["kubelet", "--config=/etc/k"];
+    host.process(8, "kubelet", STATUS, "/system.slice/docker-1234.scope", &words);
+    let found = host.found();
+    let file = Some("/proc/8/root/etc/k".into());
+    assert_eq!((found.told_by, found.file), (Teller::Process(8), file));
+    host.process(9, "kubelet", STATUS, "/user.slice/x.scope", &words);
+    assert_eq!(host.found().told_by, Teller::Process(9), "one at the host takes precedence");
+}
+
+#[test]
+fn relative_paths_begin_at_the_kubelets_working_folder() {
+    let unit = "[Service]\nWorkingDirectory=-%S/kubelet\nExecStart=/usr/bin/kubelet --config=k\n";
+    let host = Host::new(&[
+        ("/etc/systemd/system/kubelet.service", unit),
+        ("/var/lib/kubelet/k", HEAD),
+        ("/srv/k", HEAD),
+    ]);
+    assert_eq!(host.found().file, Some("/var/lib/kubelet/k".into()));
+    host.process(9, "kubelet", STATUS, OF_UNIT, &["kubelet", "--config=k"]);
+    std::os::unix::fs::symlink("/srv", host.roots.path("/proc/9/cwd")).unwrap();
+    assert_eq!(host.found().file, Some("/srv/k".into()));
+}
+
+/// Such a unit is no proof that there is no kubelet, and its words are not the kubelet's.
+#[test]
+fn what_a_wrapper_tells_the_kubelet_is_not_known() {
+    let unit = "/etc/systemd/system/kubelet.service";
+    let host = Host::new(&[("/etc/k", &format!("{HEAD}failSwapOn: false\n"))]);
+    for start in [
+        "/usr/local/bin/start-kubelet.sh",
+        "/bin/sh -c 'exec /usr/bin/kubelet --config=/etc/k'",
+        "/bin/bash -c /usr/bin/kubelet",
+        "/usr/bin/podman run --name kubelet quay.io/poseidon/kubelet:v1.31.0 --config=/etc/k",
+        "/usr/bin/docker start -a kubelet",
+    ] {
+        host.write(unit, &format!("[Service]\nExecStart={start}\n"));
+        let program = start.split(' ').next().unwrap();
+        let error = host.config().unwrap_err();
+        assert!(error.starts_with(&format!("kubelet.service starts {program}, so ")), "{error}");
+        assert!(!usual_of(&host, "/etc/k").fail_swap_on.value, "node.kubelet-config counts");
+    }
+    host.process(9, "kubelet", STATUS, OF_UNIT, &["kubelet", "--config=/etc/k"]);
+    assert_eq!(host.found().told_by, Teller::Process(9));
+    let masked = Host::new(&[(unit, "")]);
+    assert_eq!(masked.config(), Ok(None));
 }
 
 /// Runs `look` and fails if it blocks.
@@ -288,8 +342,7 @@ fn while_the_kubelet_restarts_what_it_was_told_counts() {
 
 #[test]
 fn without_a_kubelet_there_is_none_and_a_broken_one_is_named() {
-    let host =
-        Host::new(&[("/etc/systemd/system/kubelet.service", "[Service]\nExecStart=/bin/true\n")]);
+    let host = Host::new(&[]);
     assert_eq!(host.config(), Ok(None));
     host.write("/etc/kubernetes/kubelet.conf", "kind: [");
     let error = host.config().unwrap_err();
