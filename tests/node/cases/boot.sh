@@ -18,7 +18,9 @@ right() {
 
 case $BOOT in
     1)
-        configure '[swap]' 'size = "300Mi"'
+        # Nothing else says what a shell tells its kubelet.
+        printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' >/var/lib/kubelet-config.yaml
+        configure '[swap]' 'size = "300Mi"' '[node]' 'kubelet-config = "/var/lib/kubelet-config.yaml"'
         cat >$standin <<'UNIT'
 [Unit]
 Description=A kubelet that looks around

@@ -3,6 +3,8 @@
 //! Source: Kubernetes "Node-pressure Eviction"; `pkg/kubelet/cm/container_manager_linux.go`
 //! (failSwapOn).
 
+use std::path::{Path, PathBuf};
+
 use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings, WishRules},
     model::{
@@ -35,9 +37,9 @@ fn highest(config: Option<&KubeletConfig>, signal: &str, whole: u64) -> u64 {
 /// Returns commands that set `key` where it takes effect: flags override drop-ins, and drop-ins
 /// override the file.
 ///
-/// The commands never rewrite a file of the kubelet by guess. They write a drop-in of our own if
-/// the kubelet reads drop-ins, change a line that is a block key of its own, or give the
-/// administrator a remark.
+/// The commands never rewrite a file of the kubelet by guess. They write a drop-in of our own for
+/// this key if the kubelet reads drop-ins, change the value on the line of the key, or give the
+/// administrator a remark. They restart the kubelet only after a change.
 pub fn commands_to_set(
     config: &KubeletConfig,
     origin: &Origin,
@@ -47,48 +49,50 @@ pub fn commands_to_set(
 ) -> Vec<String> {
     let (table, last) =
         key.rsplit_once('.').map_or((None, key), |(table, last)| (Some(table), last));
-    let mut lines = match (origin, config.drop_ins.last(), &config.file) {
-        (Origin::Flag(teller), ..) if !flag.is_empty() => {
-            vec![format!(
-                "# remove {flag} from the command line of {teller}, and set {key}: {value}"
-            )]
-        }
-        (_, Some(drop_in), _) => {
+    let by_hand = |step: String| format!("# {step}; then restart the kubelet");
+    let line = match (origin, &config.drop_in_folder, &config.file) {
+        (Origin::Flag(teller), ..) if !flag.is_empty() => by_hand(format!(
+            "remove {flag} from the command line of {teller}, and set {key}: {value}"
+        )),
+        (_, Some(folder), _) => {
             let lines = match table {
                 None => format!(r"{last}: {value}"),
                 Some(table) => format!(r"{table}:\n  {last}: {value}"),
             };
-            let name = match drop_in.file_name().and_then(|name| name.to_str()) {
-                Some(name) if name > OWN_DROP_IN => LAST_DROP_IN,
-                _ => OWN_DROP_IN,
-            };
-            let path = drop_in.with_file_name(name);
-            vec![format!(
-                r"printf 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{lines}\n' > {}",
+            let path = own_drop_in(folder, config.drop_ins.last(), last);
+            format!(
+                r"printf 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{lines}\n' > {} && {RESTART}",
                 path.display()
-            )]
+            )
         }
-        // The command does nothing if the line has another form: flow style, JSON.
+        // Changes nothing if the value is on another line than the key.
         (Origin::File(path), None, _) => {
-            let indent = if table.is_some() { " *" } else { "" };
-            vec![format!(
-                r"sed -i -E 's/^({indent}){last}: .*/\1{last}: {value}/' {}",
-                path.display()
-            )]
+            let path = path.display();
+            format!(
+                r#"if sed -i -E 's/^([^#]*\b{last}["\x27]?\s*:\s*["\x27]?)[A-Za-z]+/\1{value}/w /dev/stdout' {path} | grep .; then {RESTART}; else echo 'set {key}: {value} in {path}'; fi"#
+            )
         }
-        (_, None, Some(path)) => vec![format!("# set {key}: {value} in {}", path.display())],
+        (_, None, Some(path)) => by_hand(format!("set {key}: {value} in {}", path.display())),
         (_, None, None) => {
-            vec![format!("# set {key}: {value} in the file of the kubelet's --config")]
+            by_hand(format!("set {key}: {value} in the file of the kubelet's --config"))
         }
     };
-    lines.push("systemctl restart kubelet".to_owned());
-    lines
+    vec![line]
 }
 
-/// A drop-in that overrides those with lower names, and the name to use if another one overrides
-/// it.
-const OWN_DROP_IN: &str = "99-wasp-agent.conf";
-const LAST_DROP_IN: &str = "zz-wasp-agent.conf";
+const RESTART: &str = "systemctl restart kubelet";
+
+/// Returns a drop-in for one key that overrides `last_read`, the last one that the kubelet reads:
+/// our drop-ins for other keys stay.
+fn own_drop_in(folder: &Path, last_read: Option<&PathBuf>, key: &str) -> PathBuf {
+    let own = format!("99-wasp-agent-{key}.conf");
+    let Some(last_read) = last_read else { return folder.join(own) };
+    let name = last_read.file_name().unwrap_or_default().to_string_lossy();
+    last_read.with_file_name(match *name <= *own {
+        true => own,
+        false => format!("{name}-wasp-agent-{key}.conf"),
+    })
+}
 
 /// Returns the reason why the kubelet does not start with swap on, if there is one.
 pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {

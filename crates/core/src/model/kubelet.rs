@@ -97,6 +97,8 @@ pub struct KubeletConfig {
     pub file: Option<PathBuf>,
     /// The files of `--config-dir`, in the order in which the kubelet applies them.
     pub drop_ins: Vec<PathBuf>,
+    /// The folder of `--config-dir`, if the kubelet reads drop-ins in it.
+    pub drop_in_folder: Option<PathBuf>,
     pub told_by: Teller,
     pub fail_swap_on: Sourced<bool>,
     /// Empty means NoSwap.
@@ -133,6 +135,7 @@ impl Default for KubeletConfig {
         Self {
             file: None,
             drop_ins: Vec::new(),
+            drop_in_folder: None,
             told_by: Teller::Nobody,
             fail_swap_on: Sourced::default_value(true),
             swap_behavior: Sourced::default(),

@@ -42,6 +42,9 @@ async fn asked(connection: &Connection) -> zbus::Result<Option<Service>> {
     let commands: ExecStart = get("Service", "ExecStart").await?.try_into()?;
     let environment: Vec<String> = get("Service", "Environment").await?.try_into()?;
     let files: Vec<(String, bool)> = get("Service", "EnvironmentFiles").await?.try_into()?;
+    let folder: String = get("Service", "WorkingDirectory").await?.try_into()?;
+    let folder = folder.trim_start_matches('!');
+    let unset: Vec<String> = get("Service", "UnsetEnvironment").await?.try_into()?;
     let command = commands.into_iter().next_back().map(|command| command.1);
     Ok(command.map(|command| Service {
         command,
@@ -50,5 +53,7 @@ async fn asked(connection: &Connection) -> zbus::Result<Option<Service>> {
             .into_iter()
             .map(|(path, optional)| (path.into(), optional))
             .collect(),
+        folder: if folder == "~" { "/root".into() } else { folder.into() },
+        unset,
     }))
 }

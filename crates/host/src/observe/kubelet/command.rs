@@ -52,6 +52,33 @@ const LONGEST_BYTES: u64 = 2 << 20;
 pub struct KubeletCommand {
     pub words: Vec<String>,
     pub told_by: Teller,
+    pub folders: Folders,
+}
+
+/// Where the paths of the arguments begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// The root folder of a kubelet in a container, or `/`.
+    root: PathBuf,
+    /// The working folder, below that root.
+    working: PathBuf,
+}
+
+impl Folders {
+    pub const HOST: fn() -> Self = || Self::at("/");
+
+    fn at(working: impl Into<PathBuf>) -> Self {
+        Self { root: "/".into(), working: Path::new("/").join(working.into()) }
+    }
+
+    /// Returns the place on the host of a path in the arguments.
+    pub fn place(&self, path: &Path) -> PathBuf {
+        let path = self.working.join(path);
+        match path.strip_prefix("/") {
+            Ok(below) if self.root != Path::new("/") => self.root.join(below),
+            _ => path,
+        }
+    }
 }
 
 /// State of the kubelet from look to look.
@@ -61,7 +88,7 @@ pub struct Kubelet {
     pub unit: Option<Service>,
     /// The kubelet that ran last, with its arguments. They stay valid while none runs: the kubelet
     /// restarts, and its containers continue.
-    last: Option<(u32, Vec<String>)>,
+    last: Option<Running>,
 }
 
 impl Kubelet {
@@ -85,31 +112,82 @@ impl Kubelet {
         roots: &Roots,
         settings: &Settings,
     ) -> Result<Option<KubeletConfig>, KubeletError> {
-        config_by(roots, settings, self.command(roots))
+        match self.command(roots) {
+            Ok(known) => config_by(roots, settings, known),
+            // The administrator says which file the kubelet reads.
+            Err(KubeletError::Program { .. }) if settings.kubelet_config.is_some() => {
+                config_by(roots, settings, None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the command line of the running kubelet, of the one that ran last, or of the unit;
     /// `None` if there is none of them.
-    fn command(&mut self, roots: &Roots) -> Option<KubeletCommand> {
-        let before = self.last.as_ref().map(|(pid, _)| *pid);
-        if let Some((pid, words)) = running(roots, before) {
-            self.last = Some((pid, words.clone()));
-            return Some(KubeletCommand { words, told_by: Teller::Process(pid) });
-        }
-        match &self.last {
-            Some((pid, words)) => {
-                Some(KubeletCommand { words: words.clone(), told_by: Teller::LastProcess(*pid) })
-            }
-            None => by_unit(roots, self.unit.as_ref()),
-        }
+    fn command(&mut self, roots: &Roots) -> Result<Option<KubeletCommand>, KubeletError> {
+        let before = self.last.as_ref().map(|last| last.pid);
+        let (found, teller): (_, fn(u32) -> Teller) = match running(roots, before) {
+            Some(found) => (found, Teller::Process),
+            None => match &self.last {
+                Some(last) => (last.clone(), Teller::LastProcess),
+                None => return by_unit(roots, self.unit.as_ref()),
+            },
+        };
+        self.last = Some(found.clone());
+        let Running { pid, words, folders } = found;
+        Ok(Some(KubeletCommand { words, told_by: teller(pid), folders }))
     }
 }
 
-fn by_unit(roots: &Roots, by_systemd: Option<&Service>) -> Option<KubeletCommand> {
-    let service = by_systemd.cloned().or_else(|| on_disk(roots))?;
+/// A kubelet's process.
+#[derive(Clone, Debug)]
+struct Running {
+    pid: u32,
+    words: Vec<String>,
+    folders: Folders,
+}
+
+/// `None` without a unit, or if it starts nothing, like a masked one.
+fn by_unit(
+    roots: &Roots,
+    by_systemd: Option<&Service>,
+) -> Result<Option<KubeletCommand>, KubeletError> {
+    let Some(service) = by_systemd.cloned().or_else(|| on_disk(roots)) else { return Ok(None) };
     let read = |path: &PathBuf| fs::read_to_string(roots.path(path)).ok();
-    let words = after_program(&service.command_line(read))?;
-    Some(KubeletCommand { words, told_by: Teller::Unit(UNIT.to_owned()) })
+    let command = service.command_line(read);
+    let Some(program) = command.first() else { return Ok(None) };
+    let words = match takes_arguments_over(program) {
+        true => None,
+        false => after_program(&command),
+    };
+    let words = words.ok_or_else(|| KubeletError::Program { program: program.clone() })?;
+    let folders = Folders::at(service.folder);
+    Ok(Some(KubeletCommand { words, told_by: Teller::Unit(UNIT.to_owned()), folders }))
+}
+
+/// Programs whose arguments are not those of the kubelet that they start.
+const STARTERS: [&str; 17] = [
+    "ash",
+    "bash",
+    "busybox",
+    "crun",
+    "ctr",
+    "dash",
+    "docker",
+    "ksh",
+    "machinectl",
+    "nerdctl",
+    "podman",
+    "python3",
+    "rkt",
+    "runc",
+    "sh",
+    "systemd-nspawn",
+    "zsh",
+];
+
+fn takes_arguments_over(program: &str) -> bool {
+    program.rsplit('/').next().is_some_and(|name| STARTERS.contains(&name))
 }
 
 /// Reads kubeadm's environment files, if no unit reads them.
@@ -125,7 +203,11 @@ pub fn kubeadm(roots: &Roots) -> Option<KubeletCommand> {
         }
         words.extend(found);
     }
-    told_by.map(|path| KubeletCommand { words, told_by: Teller::Environment(path) })
+    told_by.map(|path| KubeletCommand {
+        words,
+        told_by: Teller::Environment(path),
+        folders: Folders::HOST(),
+    })
 }
 
 /// Returns the arguments after the kubelet's program; `None` for another program. Wrappers may
@@ -138,7 +220,7 @@ fn after_program(words: &[String]) -> Option<Vec<String>> {
 
 /// Finds the kubelet's process: in the unit's cgroup if that is in its usual slice, or the process
 /// that was the kubelet before, or else among all processes.
-fn running(roots: &Roots, before: Option<u32>) -> Option<(u32, Vec<String>)> {
+fn running(roots: &Roots, before: Option<u32>) -> Option<Running> {
     let procs = limited(&roots.cgroup().join(USUAL_SLICE).join(UNIT).join("cgroup.procs"));
     let of_unit = procs.iter().flat_map(|text| text.lines()).filter_map(|pid| pid.parse().ok());
     if let Some(found) = of_processes(roots, of_unit.chain(before)) {
@@ -150,31 +232,44 @@ fn running(roots: &Roots, before: Option<u32>) -> Option<(u32, Vec<String>)> {
 }
 
 /// Tells the kubelet from other processes with its name: it runs as root, in the host's PID
-/// namespace, and in no container's cgroup. A process in the unit's cgroup takes precedence.
-fn of_processes(roots: &Roots, pids: impl Iterator<Item = u32>) -> Option<(u32, Vec<String>)> {
-    let mut found: Vec<(bool, u32)> =
-        pids.filter_map(|pid| Some((!kubelet_at_host(roots, pid)?, pid))).collect();
+/// namespace, and in no pod's cgroup. A process in the unit's cgroup takes precedence, then one
+/// that is in no container.
+fn of_processes(roots: &Roots, pids: impl Iterator<Item = u32>) -> Option<Running> {
+    let mut found: Vec<(Place, u32)> =
+        pids.filter_map(|pid| Some((kubelet_at_host(roots, pid)?, pid))).collect();
     found.sort_unstable();
-    found.into_iter().find_map(|(_, pid)| {
-        let words = command_line(roots, pid)?;
-        Some((pid, after_program(&words)?))
+    found.into_iter().find_map(|(place, pid)| {
+        let words = after_program(&command_line(roots, pid)?)?;
+        let working = fs::read_link(roots.proc(&format!("{pid}/cwd")));
+        let mut folders = Folders::at(working.unwrap_or_default());
+        if place == Place::Container {
+            folders.root = format!("/proc/{pid}/root").into();
+        }
+        Some(Running { pid, words, folders })
     })
 }
 
-/// Returns true if it is in the unit's cgroup; `None` if it is not the kubelet. Checks the
-/// properties that tenants cannot choose first.
-fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<bool> {
+/// Where a kubelet runs, the surest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Unit,
+    Host,
+    /// A container that no pod made: the administrator runs the kubelet by Docker or podman.
+    Container,
+}
+
+/// `None` if it is not the kubelet. Checks the properties that tenants cannot choose first.
+fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<Place> {
     let read = |name: &str| limited(&roots.proc(&format!("{pid}/{name}")));
     let comm = read("comm")?;
     if !matches!(comm.trim_end(), "kubelet" | "hyperkube") {
         return None;
     }
     let cgroup = cgroup_of(roots, pid)?;
-    let of_container = cgroup.split('/').any(|name| {
-        let prefixes = ["crio-", "cri-containerd-", "docker-", "libpod-", "machine.slice"];
-        name.contains("kubepods") || prefixes.iter().any(|prefix| name.starts_with(prefix))
-    });
-    if of_container {
+    let named = |prefixes: &[&str]| {
+        cgroup.split('/').any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+    };
+    if cgroup.contains("kubepods") || named(&["crio-", "cri-containerd-"]) {
         return None;
     }
     let status = read("status")?;
@@ -185,8 +280,15 @@ fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<bool> {
     // One number for each of its PID namespaces, starting with ours.
     let at_host = field("NSpid:").is_none_or(|pids| pids.len() == 1);
     let by_root = field("Uid:").is_some_and(|uids| uids.first() == Some(&"0"));
-    let in_unit = cgroup.split('/').any(|name| name == UNIT);
-    (at_host && by_root).then_some(in_unit)
+    (at_host && by_root).then(|| {
+        if named(&["docker-", "libpod-", "machine.slice"]) {
+            Place::Container
+        } else if cgroup.split('/').any(|name| name == UNIT) {
+            Place::Unit
+        } else {
+            Place::Host
+        }
+    })
 }
 
 fn command_line(roots: &Roots, pid: u32) -> Option<Vec<String>> {

@@ -25,6 +25,11 @@ pub enum KubeletError {
          does not start without it"
     )]
     Missing { path: PathBuf, told_by: Teller },
+    #[error(
+        "kubelet.service starts {program}, so the kubelet's arguments are not known until it runs; \
+         set node.kubelet-config to the file that it reads"
+    )]
+    Program { program: String },
     #[error(transparent)]
     File(#[from] FileError),
     #[error("{0}; the kubelet does not start without it")]

@@ -3,12 +3,10 @@
 //! Source: Kubernetes `cmd/kubelet/app/options/options.go` (`AddFlags`, `AddKubeletConfigFlags`),
 //! `spf13/pflag`, and `k8s.io/component-base/cli/flag` for maps.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-/// The values of the flags; absent flags are `None`.
+/// The values of the flags; absent flags are `None`. Relative paths start at the kubelet's working
+/// folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     pub config: Option<PathBuf>,
@@ -203,7 +201,6 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Relative paths start at the kubelet's working folder, which is the root for a unit.
 fn path(text: &str) -> Option<PathBuf> {
-    (!text.is_empty()).then(|| Path::new("/").join(text))
+    (!text.is_empty()).then(|| text.into())
 }

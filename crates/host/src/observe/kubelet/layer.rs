@@ -313,6 +313,7 @@ impl Layer {
             warnings: self.warnings,
             file: None,
             drop_ins: Vec::new(),
+            drop_in_folder: None,
             told_by: Teller::Nobody,
         })
     }

@@ -69,8 +69,12 @@ fn config_by(
     settings: &Settings,
     known: Option<KubeletCommand>,
 ) -> Result<Option<KubeletConfig>, KubeletError> {
-    let Some(KubeletCommand { words, told_by }) = known else { return usual(roots, settings) };
+    let Some(KubeletCommand { words, told_by, folders }) = known else {
+        return usual(roots, settings);
+    };
     let mut flags = parsed(&words, &told_by)?;
+    flags.config = flags.config.map(|path| folders.place(&path));
+    flags.config_dir = flags.config_dir.map(|path| folders.place(&path));
     if let Some(path) = &settings.kubelet_config {
         flags.config = Some(path.clone());
     }
@@ -92,7 +96,9 @@ fn by_flags(roots: &Roots, flags: &Flags, told_by: &Teller) -> Result<KubeletCon
             Some(folder) => Some(drop_ins(roots, folder)?),
         },
     };
-    effective(&texts, flags, told_by)
+    let mut config = effective(&texts, flags, told_by)?;
+    config.drop_in_folder = flags.config_dir.clone().filter(|folder| is_walked(roots, folder));
+    Ok(config)
 }
 
 /// Searches the usual places, without a kubelet or a unit.
@@ -105,8 +111,8 @@ fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, Ku
             continue;
         }
         let told = kubeadm(roots).filter(|_| path != Path::new(USUAL_PLACES[0]));
-        let KubeletCommand { words, told_by } =
-            told.unwrap_or(KubeletCommand { words: Vec::new(), told_by: Teller::Nobody });
+        let (words, told_by) =
+            told.map_or((Vec::new(), Teller::Nobody), |told| (told.words, told.told_by));
         let mut flags = parsed(&words, &told_by)?;
         let drop_ins_of_openshift =
             path == Path::new(USUAL_PLACES[0]) && roots.path(USUAL_DROP_INS).is_dir();
@@ -150,8 +156,19 @@ fn text(roots: &Roots, path: &Path) -> Result<Option<String>, FileError> {
 /// files, by name.
 fn drop_ins(roots: &Roots, folder: &Path) -> Result<Vec<(PathBuf, String)>, KubeletError> {
     let mut found = Vec::new();
-    walk(roots, folder, 0, &mut found)?;
+    if is_walked(roots, folder) {
+        walk(roots, folder, 0, &mut found)?;
+    } else if folder.file_name().is_some_and(is_drop_in) {
+        found.push((folder.to_owned(), text(roots, folder)?.unwrap_or_default()));
+    }
     Ok(found)
+}
+
+/// Returns false for a link: `filepath.WalkDir` follows one only if a slash is behind its name.
+/// Recorded with Go 1.19.
+fn is_walked(roots: &Roots, folder: &Path) -> bool {
+    folder.as_os_str().as_encoded_bytes().ends_with(b"/")
+        || !fs::symlink_metadata(roots.path(folder)).is_ok_and(|of| of.is_symlink())
 }
 
 fn walk(

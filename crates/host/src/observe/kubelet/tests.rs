@@ -211,7 +211,8 @@ fn the_running_kubelet_tells_best_and_no_tenant_does() {
         ),
         (5, "Uid:\t1000\t1000\t1000\t1000\nNSpid:\t5\n", OF_UNIT),
         (6, "Uid:\t0\t0\t0\t0\nNSpid:\t6\t1\n", OF_UNIT),
-        (8, STATUS, "/system.slice/docker-1234.scope"),
+        (7, STATUS, "/system.slice/crio-1234.scope"),
+        (8, "Uid:\t0\t0\t0\t0\nNSpid:\t8\t1\n", "/system.slice/docker-1234.scope"),
     ] {
         host.process(pid, "kubelet", status, cgroup, &["kubelet", config]);
         assert_eq!(host.found().file, Some("/a".into()), "process {pid} is not the node's kubelet");
@@ -222,6 +223,59 @@ fn the_running_kubelet_tells_best_and_no_tenant_does() {
     assert_eq!((found.file, found.told_by), (Some("/b".into()), Teller::Process(10)));
     host.process(10, "hyperkube", STATUS, OF_UNIT, &["/hyperkube", "kubelet", config, ""]);
     assert!(host.config().unwrap_err().contains("reads \"\" as a command"));
+}
+
+#[test]
+fn a_kubelet_by_docker_is_read_where_it_reads() {
+    let host = Host::new(&[
+        ("/proc/8/root/etc/k", &format!("{HEAD}failSwapOn: false\n")),
+        ("/etc/k", HEAD),
+    ]);
+    let words = ["kubelet", "--config=/etc/k"];
+    host.process(8, "kubelet", STATUS, "/system.slice/docker-1234.scope", &words);
+    let found = host.found();
+    let file = Some("/proc/8/root/etc/k".into());
+    assert_eq!((found.told_by, found.file), (Teller::Process(8), file));
+    host.process(9, "kubelet", STATUS, "/user.slice/x.scope", &words);
+    assert_eq!(host.found().told_by, Teller::Process(9), "one at the host takes precedence");
+}
+
+#[test]
+fn relative_paths_begin_at_the_kubelets_working_folder() {
+    let unit = "[Service]\nWorkingDirectory=-%S/kubelet\nExecStart=/usr/bin/kubelet --config=k\n";
+    let host = Host::new(&[
+        ("/etc/systemd/system/kubelet.service", unit),
+        ("/var/lib/kubelet/k", HEAD),
+        ("/srv/k", HEAD),
+    ]);
+    assert_eq!(host.found().file, Some("/var/lib/kubelet/k".into()));
+    host.process(9, "kubelet", STATUS, OF_UNIT, &["kubelet", "--config=k"]);
+    std::os::unix::fs::symlink("/srv", host.roots.path("/proc/9/cwd")).unwrap();
+    assert_eq!(host.found().file, Some("/srv/k".into()));
+}
+
+/// Such a unit is no proof that there is no kubelet, and its words are not the kubelet's.
+#[test]
+fn what_a_wrapper_tells_the_kubelet_is_not_known() {
+    let unit = "/etc/systemd/system/kubelet.service";
+    let host = Host::new(&[("/etc/k", &format!("{HEAD}failSwapOn: false\n"))]);
+    for start in [
+        "/usr/local/bin/start-kubelet.sh",
+        "/bin/sh -c 'exec /usr/bin/kubelet --config=/etc/k'",
+        "/bin/bash -c /usr/bin/kubelet",
+        "/usr/bin/podman run --name kubelet quay.io/poseidon/kubelet:v1.31.0 --config=/etc/k",
+        "/usr/bin/docker start -a kubelet",
+    ] {
+        host.write(unit, &format!("[Service]\nExecStart={start}\n"));
+        let program = start.split(' ').next().unwrap();
+        let error = host.config().unwrap_err();
+        assert!(error.starts_with(&format!("kubelet.service starts {program}, so ")), "{error}");
+        assert!(!usual_of(&host, "/etc/k").fail_swap_on.value, "node.kubelet-config counts");
+    }
+    host.process(9, "kubelet", STATUS, OF_UNIT, &["kubelet", "--config=/etc/k"]);
+    assert_eq!(host.found().told_by, Teller::Process(9));
+    let masked = Host::new(&[(unit, "")]);
+    assert_eq!(masked.config(), Ok(None));
 }
 
 /// Runs `look` and fails if it blocks.
@@ -288,8 +342,7 @@ fn while_the_kubelet_restarts_what_it_was_told_counts() {
 
 #[test]
 fn without_a_kubelet_there_is_none_and_a_broken_one_is_named() {
-    let host =
-        Host::new(&[("/etc/systemd/system/kubelet.service", "[Service]\nExecStart=/bin/true\n")]);
+    let host = Host::new(&[]);
     assert_eq!(host.config(), Ok(None));
     host.write("/etc/kubernetes/kubelet.conf", "kind: [");
     let error = host.config().unwrap_err();
@@ -327,6 +380,103 @@ fn the_gate_node_swap_is_read_from_file_drop_in_and_flag() {
     );
     let unit = Teller::Unit("kubelet.service".into());
     assert_eq!(gate(&host), Some((true, Origin::Flag(unit))));
+}
+
+/// Pastes `lines` into a shell; returns true if they restart the kubelet.
+fn pasted(host: &Host, lines: &[String]) -> bool {
+    let root = host.roots.path("/");
+    let restarted = root.join("restarted");
+    let script = format!(
+        "systemctl() {{ [ \"$*\" = 'restart kubelet' ] && touch {}; }}\n{}",
+        restarted.display(),
+        lines.join("\n").replace(" /k", &format!(" {}/k", root.display()))
+    );
+    let shell = std::process::Command::new("bash").args(["-e", "-c", &script]).output().unwrap();
+    assert!(shell.status.success(), "{script}: {}", String::from_utf8_lossy(&shell.stderr));
+    fs::remove_file(restarted).is_ok()
+}
+
+/// Both remedies of `wasp-agent check`, from one report, in this order and in the other.
+#[test]
+fn the_remedies_of_two_keys_work_together() {
+    use crate::decide::kubelet::commands_to_set;
+    let block = "failSwapOn: true # x\nmemorySwap:\n  swapBehavior: LimitedSwap\n";
+    let json = |space: &str| {
+        format!(
+            "{{\"apiVersion\":\"kubelet.config.k8s.io/v1beta1\",\"kind\":\"KubeletConfiguration\",\
+             {space}\"failSwapOn\":true,{space}\"memorySwap\":{{\"swapBehavior\": \"LimitedSwap\"}}}}"
+        )
+    };
+    let head = |text: &str| format!("{HEAD}{text}");
+    for (file, drop_ins) in [
+        (head(block), None),
+        (head("'failSwapOn': true\n\"memorySwap\": {swapBehavior: 'LimitedSwap'}\n"), None),
+        (head("failSwapOn: yes\nmemorySwap: {\"swapBehavior\": \"LimitedSwap\"}\n"), None),
+        (json(""), None),
+        (json("\n  "), None),
+        (head(block), Some(&[][..])),
+        (json(""), Some(&["1.conf"])),
+        (head(""), Some(&["99-wasp-agent.conf"])),
+        (head(""), Some(&["99-wasp-agent-failSwapOn.conf"])),
+        (head(""), Some(&["10.conf", "z/zzz-site.conf"])),
+    ] {
+        for turned in [false, true] {
+            let host = Host::new(&[("/k", &file)]);
+            for name in drop_ins.into_iter().flatten() {
+                host.write(&format!("/kd/{name}"), &head(block));
+            }
+            let mut words = vec!["--config=/k".to_owned()];
+            if drop_ins.is_some() {
+                fs::create_dir_all(host.roots.path("/kd")).unwrap();
+                words.push("--config-dir=/kd".to_owned());
+            }
+            let told_by = Teller::Process(1);
+            let found =
+                || by_flags(&host.roots, &parsed(&words, &told_by).unwrap(), &told_by).unwrap();
+            let config = found();
+            let (fails, behavior) = (&config.fail_swap_on, &config.swap_behavior);
+            assert!(fails.value && behavior.value == "LimitedSwap", "{file}");
+            let mut remedies = [
+                commands_to_set(&config, &fails.origin, "failSwapOn", "false", "--fail-swap-on"),
+                commands_to_set(&config, &behavior.origin, "memorySwap.swapBehavior", "NoSwap", ""),
+            ];
+            if turned {
+                remedies.reverse();
+            }
+            for remedy in &remedies {
+                assert!(pasted(&host, remedy), "{file} {drop_ins:?}: {remedy:?}");
+            }
+            let config = found();
+            let now = (config.fail_swap_on.value, config.swap_behavior.value);
+            assert_eq!(now, (false, "NoSwap".to_owned()), "{file} {drop_ins:?}: {remedies:?}");
+        }
+    }
+    let split = "? failSwapOn\n: true\n";
+    let host = Host::new(&[("/k", &head(split))]);
+    let config = usual_of(&host, "/k");
+    let remedy = commands_to_set(&config, &config.fail_swap_on.origin, "failSwapOn", "false", "");
+    assert!(!pasted(&host, &remedy), "it restarts an unchanged kubelet");
+}
+
+fn usual_of(host: &Host, path: &str) -> KubeletConfig {
+    let mut settings = Settings::defaults();
+    settings.kubelet_config = Some(path.into());
+    config(&host.roots, &settings).unwrap().unwrap()
+}
+
+/// Go's `filepath.WalkDir` gives a link as it is, and does not follow it.
+#[test]
+fn a_config_dir_that_is_a_link_has_no_drop_ins() {
+    let host = Host::new(&[("/k", HEAD), ("/srv/d/1.conf", &format!("{HEAD}failSwapOn: false\n"))]);
+    fs::create_dir(host.roots.path("/etc")).unwrap();
+    std::os::unix::fs::symlink("../srv/d", host.roots.path("/etc/kd")).unwrap();
+    for (folder, fails) in [("/etc/kd", true), ("/etc/kd/", false), ("/srv/d", false)] {
+        let words = ["--config=/k".to_owned(), format!("--config-dir={folder}")];
+        let told_by = Teller::Process(1);
+        let config = by_flags(&host.roots, &parsed(&words, &told_by).unwrap(), &told_by).unwrap();
+        assert_eq!(config.fail_swap_on.value, fails, "{folder}");
+        assert_eq!(config.drop_in_folder.is_none(), fails, "{folder}");
+    }
 }
 
 proptest! {

@@ -13,6 +13,10 @@ pub struct Service {
     pub environment: Vec<(String, String)>,
     /// In order; `true` if the file may be missing.
     pub environment_files: Vec<(PathBuf, bool)>,
+    /// `WorkingDirectory=`; empty means the root.
+    pub folder: PathBuf,
+    /// Variables, or variables with a value, that the program does not get.
+    pub unset: Vec<String>,
 }
 
 type Environment = BTreeMap<String, String>;
@@ -46,6 +50,13 @@ impl Service {
                     let file = specifiers(path.unwrap_or(value)).into();
                     self.environment_files.push((file, path.is_some()));
                 }
+                // `~` is root's home.
+                "WorkingDirectory" => {
+                    let path = specifiers(value.strip_prefix('-').unwrap_or(value));
+                    self.folder = if path == "~" { "/root".into() } else { path.into() };
+                }
+                "UnsetEnvironment" if value.is_empty() => self.unset.clear(),
+                "UnsetEnvironment" => self.unset.extend(words(&specifiers(value), Escapes::C)),
                 _ => {}
             }
         }
@@ -57,6 +68,12 @@ impl Service {
         for (path, _) in &self.environment_files {
             environment.extend(read(path).iter().flat_map(|text| environment_file(text)));
         }
+        environment.retain(|name, value| {
+            !self.unset.iter().any(|unset| match unset.split_once('=') {
+                Some((unset, of)) => unset == name && of == value,
+                None => unset == name,
+            })
+        });
         expand(&self.command, &environment)
     }
 }
