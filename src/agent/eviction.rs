@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
 use super::{
@@ -25,11 +24,12 @@ use crate::{
     },
     messages,
     model::{
-        host::Monotonic,
+        clock::{SinceBoot, SinceStart},
         pod::{Migration, Pod, PodUid},
         trouble::Trouble,
     },
     observe::{
+        clock::{since_boot, unix_time},
         pressure::{WorkingSet, sample},
         trigger::StallTrigger,
     },
@@ -68,7 +68,7 @@ pub(super) struct Eviction {
     /// Facts from the Node object.
     node: NodeSeen,
     /// The time at which another program was last seen evicting a pod of this node.
-    drained: Option<Monotonic>,
+    drained: Option<SinceBoot>,
     /// Pods that were seen leaving, including ours.
     seen_leaving: BTreeSet<PodUid>,
     /// The last readings were near their thresholds, so the pods are read too.
@@ -76,9 +76,9 @@ pub(super) struct Eviction {
     /// The state is saved, so that the next agent knows it.
     written: bool,
     active: Vec<Signal>,
-    pub(super) next: Monotonic,
+    pub(super) next: SinceStart,
     /// The kernel has reported stalls: the agent looks closely until this time.
-    alert_until: Monotonic,
+    alert_until: SinceStart,
     trigger: StallTrigger,
     pressed: Pressed,
     /// The reason that holds evictions back, for the status line.
@@ -104,8 +104,8 @@ impl Eviction {
             near: false,
             written,
             active: Vec::new(),
-            next: Monotonic::default(),
-            alert_until: Monotonic::default(),
+            next: SinceStart::default(),
+            alert_until: SinceStart::default(),
             trigger: StallTrigger::default(),
             pressed: Pressed::default(),
             status: None,
@@ -123,7 +123,7 @@ impl Eviction {
     }
 
     /// Returns the time of the next look.
-    fn pause(&self, now: Monotonic, swapped: bool, readings: &[Reading]) -> Duration {
+    fn pause(&self, now: SinceStart, swapped: bool, readings: &[Reading]) -> Duration {
         let near = readings.iter().any(|reading| reading.active || reading.ratio > NEAR);
         let busy = near || !self.evictions.in_flight().is_empty() || now < self.alert_until;
         match (busy, swapped, self.trigger.is_armed()) {
@@ -135,7 +135,7 @@ impl Eviction {
 
     /// Schedules a look at once, because an input has changed.
     pub(super) fn look_now(&mut self) {
-        self.next = Monotonic::default();
+        self.next = SinceStart::default();
     }
 
     pub(super) fn in_flight(&self) -> &[InFlight] {
@@ -155,7 +155,7 @@ impl Eviction {
     }
 
     /// The time of the next look, on the agent's clock.
-    pub(super) fn next(&self) -> Monotonic {
+    pub(super) fn next(&self) -> SinceStart {
         self.next
     }
 }
@@ -172,12 +172,6 @@ fn remembered(roots: &Roots) -> Option<Evictions> {
             None
         }
     }
-}
-
-/// Time since boot, including suspend: saved state outlives the agent.
-pub(super) fn since_boot() -> Monotonic {
-    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    Monotonic(time.unwrap_or_default())
 }
 
 impl<E: Effects> Agent<E> {
@@ -225,7 +219,7 @@ impl<E: Effects> Agent<E> {
                 let usage = if self.eviction.near { self.usage() } else { Vec::new() };
                 let inputs = Inputs {
                     sample,
-                    epoch: jiff::Timestamp::now().as_second(),
+                    wall_clock: unix_time(),
                     pods: &self.pods,
                     usage: &usage,
                     pods_are_fresh: self.api.is_fresh(),
@@ -333,7 +327,7 @@ impl<E: Effects> Agent<E> {
     /// Detects evictions by other programs, such as `kubectl drain`. Each pod counts once, when it
     /// is first seen leaving, so that a pod that hangs, or whose author sets the signs, does not
     /// look like an endless drain.
-    fn see_drain(&mut self, at: Monotonic) {
+    fn see_drain(&mut self, at: SinceBoot) {
         let leaves = |pod: &Pod| {
             let evicted = pod.evicted_by_api && pod.is_terminating();
             (evicted || pod.migration == Some(Migration::Leaving)) && !pod.finished

@@ -9,7 +9,7 @@ use crate::{
     decide::health::{Quiet, named, of_limits},
     messages,
     model::{
-        host::Monotonic,
+        clock::SinceStart,
         plain::plain,
         trouble::{Problem, Trouble},
     },
@@ -47,7 +47,7 @@ impl Health {
         self.problems.contains_key(&about)
     }
 
-    fn set(&mut self, about: Trouble, problem: Option<Problem>, now: Monotonic) -> ProblemChange {
+    fn set(&mut self, about: Trouble, problem: Option<Problem>, now: SinceStart) -> ProblemChange {
         match problem {
             Some(problem) if self.problems.get(&about) == Some(&problem) => ProblemChange::Same,
             Some(problem) => {
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_problem_is_logged_when_it_comes_and_goes_and_not_each_time_it_flaps() {
         let mut health = Health::default();
-        let at = |second| Monotonic(Duration::from_secs(second));
+        let at = |second| SinceStart(Duration::from_secs(second));
         let problem = |text: &str| Some(Problem::new(Trouble::Records, text));
         let text = "x".to_owned();
         assert_eq!(

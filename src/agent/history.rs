@@ -5,18 +5,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, effects::Effects, eviction::since_boot};
+use super::{Agent, effects::Effects};
 use crate::{
     decide::{decision::Cause, history::rates},
     history,
     model::trouble::Trouble,
     model::{
+        clock::SinceStart,
         history::{HistoryEvent, Minute, What},
-        host::Monotonic,
         pressure::Sample,
         swap::SwapMax,
     },
-    observe::pressure,
+    observe::{clock::since_boot, pressure},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ const CONTENDED: Duration = Duration::from_secs(1);
 pub(super) struct Recorder {
     /// What reclaim has learned, until it is handed to the keeper.
     pub(super) working_sets: Option<history::LearnedWorkingSets>,
-    next: Monotonic,
+    next: SinceStart,
     before: Option<Sample>,
     events: Vec<HistoryEvent>,
     /// Repairs by pod, level and the value found.
@@ -45,7 +45,7 @@ pub(super) struct Recorder {
     api_lost: bool,
     troubles: BTreeSet<&'static str>,
     /// For each problem, the start of the period and the number of its beginnings in it.
-    begun: BTreeMap<&'static str, (Monotonic, u32)>,
+    begun: BTreeMap<&'static str, (SinceStart, u32)>,
 }
 
 fn epoch() -> u64 {
@@ -88,7 +88,7 @@ impl Recorder {
         *self.repairs.entry(key).or_default() += 1;
     }
 
-    fn may_begin(&mut self, about: &'static str, now: Monotonic) -> bool {
+    fn may_begin(&mut self, about: &'static str, now: SinceStart) -> bool {
         let (since, count) = self.begun.entry(about).or_insert((now, 0));
         if now.since(*since) >= BEGINS_IN {
             (*since, *count) = (now, 0);
@@ -98,7 +98,7 @@ impl Recorder {
     }
 
     /// Returns the time of the next record.
-    pub(super) fn next(&self) -> Monotonic {
+    pub(super) fn next(&self) -> SinceStart {
         self.next
     }
 }
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_problem_that_flaps_is_recorded_a_dozen_times_an_hour() {
         let mut recorder = Recorder::default();
-        let at = |second| Monotonic(Duration::from_secs(second));
+        let at = |second| SinceStart(Duration::from_secs(second));
         let begun = (0..3600).filter(|second| recorder.may_begin("records", at(*second))).count();
         assert_eq!(begun, 12);
         assert!(recorder.may_begin("api", at(3599)), "another one");

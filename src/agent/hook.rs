@@ -21,8 +21,8 @@ use crate::{
     errors::FileError,
     messages,
     model::{
+        clock::SinceStart,
         hook::EstimateSettings,
-        host::Monotonic,
         program::ProgramFacts,
         runtime::Runtime,
         trouble::{Problem, Trouble},
@@ -49,9 +49,9 @@ pub(super) struct Installed {
     /// The reason why the program could not run at the last look.
     unfit: Option<HookUnfit>,
     /// The time of the next look at the mounts, after they have changed.
-    mounts_due: Option<Monotonic>,
+    mounts_due: Option<SinceStart>,
     /// The earliest time of the look after that.
-    mounts_next: Monotonic,
+    mounts_next: SinceStart,
 }
 
 /// The definitions that could not be removed.
@@ -82,7 +82,7 @@ impl Installed {
     }
 
     /// Returns the time of the next look at the mounts.
-    pub(super) fn next(&self) -> Option<Monotonic> {
+    pub(super) fn next(&self) -> Option<SinceStart> {
         self.mounts_due
     }
 }

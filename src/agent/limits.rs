@@ -8,7 +8,8 @@ use crate::{
     act::records::Records,
     decide::state::LimitStates,
     model::{
-        host::{Holder, Monotonic},
+        clock::SinceStart,
+        host::Holder,
         pod::{ContainerId, PodUid},
         swap::SwapMax,
     },
@@ -21,13 +22,13 @@ pub(super) struct Limits {
     pub(super) dirty: BTreeSet<Holder>,
     pub(super) records: Records,
     /// Start of the current pass, or of the last one.
-    pub(super) pass_began: Monotonic,
+    pub(super) pass_began: SinceStart,
     /// Holders whose limit could not be read or set.
     pub(super) failures: HashMap<Holder, LimitFailure>,
     /// Containers without a `memory.swap.max` at the last look.
     pub(super) without_limit: BTreeSet<ContainerId>,
     /// Running pods without a cgroup, and since when.
-    pub(super) lost: BTreeMap<PodUid, Monotonic>,
+    pub(super) lost: BTreeMap<PodUid, SinceStart>,
     /// When to look at a holder again.
     pub(super) again: Schedule,
     /// When to watch a holder's limits again.
@@ -50,7 +51,7 @@ impl Limits {
             state: LimitStates::default(),
             dirty,
             records,
-            pass_began: Monotonic::default(),
+            pass_began: SinceStart::default(),
             failures: HashMap::new(),
             without_limit: BTreeSet::new(),
             lost: BTreeMap::new(),
@@ -87,7 +88,7 @@ impl Limits {
     }
 
     /// Returns the time of the next look if there is no event.
-    pub(super) fn next(&self) -> Option<Monotonic> {
+    pub(super) fn next(&self) -> Option<SinceStart> {
         [self.again.next(), self.deaf.next()].into_iter().flatten().min()
     }
 }

@@ -43,11 +43,7 @@ use crate::{
     config::settings::{Grants, Settings},
     decide::tunables::Tunable,
     messages,
-    model::{
-        host::{Monotonic, NodeMemory},
-        pod::Pods,
-        trouble::Trouble,
-    },
+    model::{clock::SinceStart, host::NodeMemory, pod::Pods, trouble::Trouble},
     observe::{
         alarm::Alarm,
         kube::pods::{self, Update},
@@ -167,8 +163,8 @@ impl<E: Effects> Agent<E> {
         })
     }
 
-    fn now(&self) -> Monotonic {
-        Monotonic(self.started.elapsed())
+    fn now(&self) -> SinceStart {
+        SinceStart(self.started.elapsed())
     }
 
     async fn turn(mut self, mut events: mpsc::UnboundedReceiver<Event>) -> anyhow::Result<()> {
@@ -273,7 +269,7 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Returns the time of the next look if there is no event.
-    fn next(&self) -> Monotonic {
+    fn next(&self) -> SinceStart {
         let silence = self.settings.suspend.longest_silence;
         let sometimes = [
             self.limits.next(),
@@ -287,7 +283,7 @@ impl<E: Effects> Agent<E> {
             .min(self.eviction.next())
             .min(self.reclaim.next())
             .min(self.recorder.next());
-        sometimes.into_iter().flatten().fold(next, Monotonic::min)
+        sometimes.into_iter().flatten().fold(next, SinceStart::min)
     }
 
     /// Routes the report of a task to the part of the agent that handles it.

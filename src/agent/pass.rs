@@ -14,7 +14,8 @@ use crate::{
     errors::FileError,
     messages,
     model::{
-        host::{CgroupLevel, ContainerFacts, Holder, Monotonic, PodFacts, Role},
+        clock::SinceStart,
+        host::{CgroupLevel, ContainerFacts, Holder, PodFacts, Role},
         pod::{Pod, PodUid},
         published::Counters,
         swap::{SwapMax, human_bytes},
@@ -36,7 +37,7 @@ impl<E: Effects> Agent<E> {
         let (facts, slices) = self.observe();
         let levels = facts.iter().map(|facts| facts.levels.len()).sum::<usize>();
         self.recorder.verified(levels + slices.len());
-        self.limits.pass_began = Monotonic(began);
+        self.limits.pass_began = SinceStart(began);
         let (node, swap_is_certain) = self.granted_from();
         let snapshot = Snapshot {
             node,

@@ -11,13 +11,13 @@ use crate::{
     errors::FileError,
     messages,
     model::{
-        host::Monotonic,
+        clock::SinceStart,
         pressure::{Sample, Stalled},
         published::{self, Counters, Evicted, Published},
         swap::SwapMax,
         trouble::{Problem, Trouble},
     },
-    observe::pressure,
+    observe::{clock::since_boot, pressure},
     report::metrics,
     state::{self, StateContent as _},
 };
@@ -40,7 +40,7 @@ pub(super) struct Publisher {
     /// The configuration that the kubelet uses.
     pub(super) kubelet: published::KubeletStatus,
     started: Option<String>,
-    next: Monotonic,
+    next: SinceStart,
     /// The latest publication, for the metrics server.
     pub(super) latest: watch::Sender<Option<Arc<Published>>>,
     textfile: Textfile,
@@ -53,7 +53,7 @@ pub(super) struct Publisher {
 struct Textfile {
     /// Its path on the host.
     written: Option<std::path::PathBuf>,
-    next: Monotonic,
+    next: SinceStart,
 }
 
 impl Publisher {
@@ -123,7 +123,7 @@ impl<E: Effects> Agent<E> {
     fn measure(&mut self) {
         if self.settings.eviction.mode == EvictionMode::Off || self.node.swap_bytes == 0 {
             // On the clock of eviction and reclaim, which outlives the agent.
-            let now = super::eviction::since_boot();
+            let now = since_boot();
             let slices = &self.settings.protection.slices;
             let working_set = self.eviction.working_set();
             self.publisher.sample = pressure::sample(&self.roots, now, slices, working_set).ok();
@@ -132,7 +132,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    fn write_textfile(&mut self, published: &Published, now: Monotonic) {
+    fn write_textfile(&mut self, published: &Published, now: SinceStart) {
         let wanted = self.settings.metrics.textfile.clone();
         if self.publisher.textfile.written != wanted {
             self.remove_textfile();
@@ -170,7 +170,7 @@ impl<E: Effects> Agent<E> {
     }
 
     /// Returns the time of the next publication.
-    pub(super) fn publication(&self) -> Option<Monotonic> {
+    pub(super) fn publication(&self) -> Option<SinceStart> {
         self.publisher.stale.then_some(self.publisher.next)
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Agent, effects::Effects, eviction::since_boot};
+use super::{Agent, effects::Effects};
 use crate::{
     act::reclaim::{Answer, Request},
     config::settings::ReclaimMode,
@@ -12,7 +12,7 @@ use crate::{
     messages,
     model::trouble::Trouble,
     model::{
-        host::Monotonic,
+        clock::{SinceBoot, SinceStart},
         pod::PodUid,
         protection::Disks,
         published::{self, ReclaimedPod},
@@ -20,6 +20,7 @@ use crate::{
     },
     observe::{
         cgroup::Cgroup,
+        clock::{since_boot, unix_time},
         reclaim::{is_supported, pod_memory, queued_millis, swap_disks},
     },
 };
@@ -33,28 +34,28 @@ const HISTORY: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Reclaim {
     control: Control,
-    next: Monotonic,
+    next: SinceStart,
     disks: Disks,
-    disks_read: Option<Monotonic>,
-    queued: Option<(Monotonic, u64)>,
+    disks_read: Option<SinceBoot>,
+    queued: Option<(SinceBoot, u64)>,
     counters: published::ReclaimCounters,
-    history_written: Option<Monotonic>,
+    history_written: Option<SinceBoot>,
 }
 
 impl Reclaim {
     /// The time of the next look, on the agent's clock.
-    pub(super) fn next(&self) -> Monotonic {
+    pub(super) fn next(&self) -> SinceStart {
         self.next
     }
 
     /// Schedules a look at once, because the settings have changed.
     pub(super) fn look_now(&mut self) {
-        self.next = Monotonic::default();
+        self.next = SinceStart::default();
     }
 
     /// Returns the average number of requests in the queue of the swap's disks since the last look.
     #[expect(clippy::cast_precision_loss, reason = "a length of a queue")]
-    fn queue(&mut self, roots: &crate::roots::Roots, at: Monotonic) -> Option<f64> {
+    fn queue(&mut self, roots: &crate::roots::Roots, at: SinceBoot) -> Option<f64> {
         if self.disks_read.is_none_or(|read| at.since(read) > DISKS) {
             self.disks = swap_disks(roots);
             self.disks_read = Some(at);
@@ -75,7 +76,7 @@ impl<E: Effects> Agent<E> {
         }
         if self.settings.reclaim.mode == ReclaimMode::Off {
             // No timer is needed: reloaded settings take effect at once.
-            self.reclaim.next = Monotonic(Duration::MAX);
+            self.reclaim.next = SinceStart(Duration::MAX);
             self.stop_reclaim();
             return;
         }
@@ -118,7 +119,7 @@ impl<E: Effects> Agent<E> {
 
     /// Saves each pod's working set, for `wasp-agent advise` on a later day. The history's thread
     /// writes it.
-    fn remember_working_sets(&mut self, looks: &[Look], at: Monotonic) {
+    fn remember_working_sets(&mut self, looks: &[Look], at: SinceBoot) {
         if self.reclaim.history_written.is_some_and(|then| at.since(then) < HISTORY) {
             return;
         }
@@ -135,7 +136,7 @@ impl<E: Effects> Agent<E> {
             return;
         }
         self.reclaim.history_written = Some(at);
-        let at = jiff::Timestamp::now().as_second();
+        let at = unix_time();
         self.recorder.working_sets = Some(LearnedWorkingSets { at, pods });
     }
 
@@ -149,7 +150,7 @@ impl<E: Effects> Agent<E> {
     /// Reads the current state of the pods that take part.
     fn looks(&self) -> Vec<Look> {
         let (settings, eviction) = (&self.settings.reclaim, &self.settings.eviction);
-        let epoch = jiff::Timestamp::now().as_second();
+        let now = unix_time();
         let takes_part = |pod: &crate::model::pod::Pod| pods::takes_part(settings, eviction, pod);
         let pods = self.pods.iter().filter(|(_, pod)| takes_part(pod));
         let look = |(uid, pod): (&PodUid, &std::sync::Arc<crate::model::pod::Pod>)| {
@@ -159,13 +160,13 @@ impl<E: Effects> Agent<E> {
             Some(Look {
                 uid: uid.clone(),
                 memory: pod_memory(&folder),
-                left_alone: pods::left_alone(settings, pod, epoch, leaving, suspended),
+                left_alone: pods::left_alone(settings, pod, now, leaving, suspended),
             })
         };
         pods.filter_map(look).collect()
     }
 
-    fn reclaim_step(&mut self, step: ReclaimStep, looks: &[Look], at: Monotonic) {
+    fn reclaim_step(&mut self, step: ReclaimStep, looks: &[Look], at: SinceBoot) {
         let ReclaimStep { uid, bytes, swappiness } = step;
         let on = self.settings.reclaim.mode == ReclaimMode::On;
         if !on {

@@ -18,7 +18,8 @@ use crate::{
     decide::suspend::{Suspensions, Wake},
     errors::FileError,
     model::{
-        host::{Holder, Monotonic},
+        clock::SinceStart,
+        host::Holder,
         pod::PodUid,
         published,
         suspend::{Reply, SuspendRequest, SuspendStage, Suspended, Usage},
@@ -64,10 +65,10 @@ pub(super) struct Suspend {
     unthawed_lost: Option<String>,
     unwritten: Option<String>,
     adopted: bool,
-    watch_lost: Option<Monotonic>,
+    watch_lost: Option<SinceStart>,
     /// Pods that could not be thawed, and when to retry.
     stuck: BTreeMap<PodUid, Wake>,
-    again: Option<Monotonic>,
+    again: Option<SinceStart>,
 }
 
 impl Suspend {
@@ -98,7 +99,7 @@ impl Suspend {
     }
 
     /// The time of the next look, on the agent's clock; `longest` is the bound for a lost watch.
-    pub(super) fn next(&self, longest: Duration) -> Option<Monotonic> {
+    pub(super) fn next(&self, longest: Duration) -> Option<SinceStart> {
         if self.pods.is_empty() && self.lost.is_none() {
             return None;
         }

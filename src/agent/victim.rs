@@ -1,10 +1,6 @@
 //! Asks for a pod's eviction, handles the answer, and sees the pod leave.
 
-use super::{
-    Agent,
-    effects::Effects,
-    eviction::{Answered, since_boot},
-};
+use super::{Agent, effects::Effects, eviction::Answered};
 use crate::{
     act::node::{EventSubject, PodReference},
     config::settings::EvictionMode,
@@ -15,13 +11,11 @@ use crate::{
         select::Ranked,
     },
     messages,
-    model::{
-        history::What,
-        host::{Monotonic, Role},
-        pod::PodUid,
-        pressure::PodUsage,
+    model::{clock::SinceBoot, history::What, host::Role, pod::PodUid, pressure::PodUsage},
+    observe::{
+        clock::since_boot,
+        pressure::{pod_usage, usage},
     },
-    observe::pressure::{pod_usage, usage},
 };
 
 impl<E: Effects> Agent<E> {
@@ -102,7 +96,7 @@ impl<E: Effects> Agent<E> {
 
     /// A pod has left when the last of its cgroups is gone; its object may disappear earlier or
     /// later.
-    pub(super) fn see_who_left(&mut self, at: Monotonic) {
+    pub(super) fn see_who_left(&mut self, at: SinceBoot) {
         let left: Vec<InFlight> = self
             .eviction
             .evictions

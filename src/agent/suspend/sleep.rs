@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Falling, SuspendNews, SuspendReply, errors::SuspendError, wake::RETRY};
 use crate::{
     act::freeze::{self, Orders},
-    agent::{Agent, effects::Effects, events::Event, eviction::since_boot},
+    agent::{Agent, effects::Effects, events::Event},
     decide::{
         grant::grant_by_role,
         sleepers::{lendable, may_borrow},
@@ -19,7 +19,7 @@ use crate::{
         suspend::{Candidate, Reply, Suspended, Usage},
         swap::SwapMax,
     },
-    observe::node,
+    observe::{clock::since_boot, node},
     roots::Roots,
 };
 

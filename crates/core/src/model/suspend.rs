@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    host::Monotonic,
+    clock::SinceBoot,
     pod::{ContainerId, PodUid, QosClass, Resources},
     swap::SwapMax,
 };
@@ -30,7 +30,7 @@ pub struct Suspended {
     /// A VM that KubeVirt has paused: the agent does not freeze its launcher.
     pub vm: bool,
     /// Time since boot.
-    pub since: Monotonic,
+    pub since: SinceBoot,
     /// The pod-level resources at suspension: a resize wakes the pod.
     #[serde(default)]
     pub resources: Option<Resources>,
