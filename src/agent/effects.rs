@@ -20,7 +20,7 @@ use super::{
 use crate::{
     act::{
         Actuator, DryRun, Host, Written, evict, files,
-        node::Note,
+        node::{EventSubject, Note},
         reclaim::{Request, Worker},
         systemd,
     },
@@ -66,6 +66,10 @@ pub(super) trait Effects: Actuator {
 
     /// Creates an Event in the cluster.
     fn note(&self, note: Note);
+
+    fn tell(&self, about: EventSubject, warning: bool, reason: &'static str, text: String) {
+        self.note(Note { about, warning, reason, text });
+    }
 
     /// Asks the kernel to reclaim memory of a pod. Returns true if an event will report the result.
     fn reclaim(&mut self, request: Request) -> io::Result<bool>;

@@ -3,16 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::timers::Schedule;
+use super::{lookup::Lookup, timers::Schedule};
 use crate::{
     act::records::Records,
-    decide::state::LimitStates,
+    decide::{health::named, state::LimitStates},
     model::{
         clock::SinceStart,
+        counted::counted,
         host::Holder,
         pod::{ContainerId, PodUid},
+        published,
+        suspend::Suspended,
         swap::SwapMax,
+        trouble::{Problem, Trouble},
     },
+    observe::tree::Tree,
 };
 
 #[derive(Debug)]
@@ -69,6 +74,12 @@ impl Limits {
         self.deaf.forget(holder);
     }
 
+    /// Marks the limits of a suspended pod: they depend on the stage of the suspension.
+    pub(super) fn look_at_pod_of(&mut self, tree: &Tree, suspended: &Suspended) {
+        let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
+        self.dirty.extend(ids.filter(|id| tree.pod_of(id).is_some()).map(Holder::Container));
+    }
+
     /// Counts a failure. Returns true if it is new.
     pub(super) fn failed(&mut self, holder: &Holder, to: Option<SwapMax>, text: &str) -> bool {
         let times = self.failures.get(holder).map_or(0, |failure| failure.times) + 1;
@@ -85,6 +96,49 @@ impl Limits {
     /// Returns true if the limit of `holder` could not be read at the last look.
     pub(super) fn is_unread(&self, holder: &Holder) -> bool {
         self.failures.get(holder).is_some_and(|failure| failure.to.is_none())
+    }
+
+    /// Describes limits that could not be read or set; each is logged separately.
+    pub(super) fn problem(&self, known: Lookup<'_>) -> Option<Problem> {
+        let failure = self.failures.values().map(|failure| &failure.text).min()?;
+        let mut pods: Vec<String> = self
+            .failures
+            .keys()
+            .filter_map(|holder| known.pod_of(holder))
+            .map(|pod| format!("{}/{}", pod.namespace, pod.name))
+            .collect();
+        pods.sort();
+        pods.dedup();
+        let count = self.failures.len();
+        let limits = counted(count, "limit", "limits");
+        let text = format!("{limits} cannot be read or set{}: {failure}", named(&pods));
+        Some(Problem { pods, ..Problem::new(Trouble::Limits, text) })
+    }
+
+    pub(super) fn is_contended(&self, holder: &Holder) -> bool {
+        self.state.get(holder).is_some_and(|state| state.contended)
+    }
+
+    /// Returns the totals of all containers and pods.
+    pub(super) fn totals(&self) -> published::Containers {
+        let mut sum = published::Containers::default();
+        for (_, container) in self.state.containers() {
+            sum.count += 1;
+            match container.grant.swap_max {
+                SwapMax::ZERO => {}
+                SwapMax::Bytes(bytes) => {
+                    sum.granted += 1;
+                    sum.granted_bytes += bytes;
+                }
+                SwapMax::Max => sum.unlimited += 1,
+            }
+            sum.used_bytes += container.used_bytes;
+            sum.above_grant += usize::from(container.above);
+        }
+        // Memory outside of containers counts too.
+        let of_pods = self.state.pods().map(|(_, pod)| pod.used_bytes).sum();
+        sum.used_bytes = sum.used_bytes.max(of_pods);
+        sum
     }
 
     /// Returns the time of the next look if there is no event.

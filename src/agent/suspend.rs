@@ -12,19 +12,19 @@ use tokio::sync::oneshot;
 use errors::SuspendError;
 use wake::RETRY;
 
-use super::{Agent, effects::Effects};
+use super::{Agent, effects::Effects, health::Health};
 use crate::{
     act::freeze::Orders,
     decide::suspend::{Suspensions, Wake},
     errors::FileError,
     model::{
         clock::SinceStart,
-        host::Holder,
         pod::PodUid,
         published,
         suspend::{Reply, SuspendRequest, SuspendStage, Suspended, Usage},
         trouble::Trouble,
     },
+    roots::Roots,
     state::StateFile,
 };
 
@@ -112,6 +112,17 @@ impl Suspend {
         self.pods.get(uid).is_some()
     }
 
+    /// Saves the suspensions for a restarted agent.
+    fn remember(&mut self, roots: &Roots, health: &mut Health) -> Result<(), SuspendError> {
+        if let Some(lost) = &self.lost {
+            return Err(SuspendError::StateLost(lost.clone()));
+        }
+        let written = StateFile::new(roots).save(&self.pods);
+        self.unwritten = written.as_ref().err().map(ToString::to_string);
+        health.problem(Trouble::Suspend, self.trouble());
+        Ok(written?)
+    }
+
     /// Describes all current problems.
     fn trouble(&self) -> Option<String> {
         let parts = self.unthawed.values().chain(&self.unthawed_lost).chain(&self.unwritten);
@@ -147,7 +158,7 @@ impl<E: Effects> Agent<E> {
             SuspendNews::Fell(suspended, generation, result) => {
                 self.fell(&suspended, generation, result)
             }
-            SuspendNews::Problem(problem) => self.problem(Trouble::Control, problem),
+            SuspendNews::Problem(problem) => self.health.problem(Trouble::Control, problem),
         }
     }
 
@@ -183,31 +194,8 @@ impl<E: Effects> Agent<E> {
         let _ = answer.send(reply);
     }
 
-    /// Marks the pod's limits for comparison, because they depend on the stage of the suspension.
-    fn limits_changed(&mut self, suspended: &Suspended) {
-        let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
-        self.limits
-            .dirty
-            .extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
-    }
-
-    fn is_evicting(&self, uid: &PodUid) -> bool {
-        self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
-    }
-
     /// It is being evicted, or the API server no longer has it.
     pub(super) fn is_leaving(&self, uid: &PodUid) -> bool {
-        self.is_evicting(uid) || self.api.deleted.contains(uid)
-    }
-
-    /// Saves the suspensions for a restarted agent.
-    fn remember_suspended(&mut self) -> Result<(), SuspendError> {
-        if let Some(lost) = &self.suspend.lost {
-            return Err(SuspendError::StateLost(lost.clone()));
-        }
-        let written = StateFile::new(&self.roots).save(&self.suspend.pods);
-        self.suspend.unwritten = written.as_ref().err().map(ToString::to_string);
-        self.problem(Trouble::Suspend, self.suspend.trouble());
-        Ok(written?)
+        self.eviction.is_evicting(uid) || self.api.deleted.contains(uid)
     }
 }

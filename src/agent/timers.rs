@@ -1,8 +1,32 @@
 //! Schedules of the next looks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
 
 use crate::model::{clock::SinceStart, host::Holder};
+
+/// The clock of the loop and of its parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StartClock(Instant);
+
+impl Default for StartClock {
+    /// Starts now.
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl StartClock {
+    pub(super) fn now(self) -> SinceStart {
+        SinceStart(self.0.elapsed())
+    }
+
+    pub(super) fn instant(self, at: SinceStart) -> Instant {
+        self.0 + at.0
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {

@@ -11,7 +11,7 @@ use crate::{
         select::Ranked,
     },
     messages,
-    model::{clock::SinceBoot, history::What, host::Role, pod::PodUid, pressure::PodUsage},
+    model::{clock::SinceBoot, history::What, host::Role, pressure::PodUsage},
     observe::{
         clock::since_boot,
         pressure::{pod_usage, usage},
@@ -32,8 +32,18 @@ impl<E: Effects> Agent<E> {
             }
         }
         if !enforced {
-            self.note_of_pod(uid, true, "WouldEvict", text.clone());
-            self.note(EventSubject::PodOfNode(self.reference(uid)), true, "WouldEvict", text);
+            self.effects.tell(
+                EventSubject::Pod(self.lookup().reference(uid)),
+                true,
+                "WouldEvict",
+                text.clone(),
+            );
+            self.effects.tell(
+                EventSubject::PodOfNode(self.lookup().reference(uid)),
+                true,
+                "WouldEvict",
+                text,
+            );
             let pod = format!("{namespace}/{name}");
             self.recorder.tell(What::eviction(&pod, "observed", &victim.why, ""));
             self.publisher.evicted(pod, "observed", victim.why, "");
@@ -85,12 +95,12 @@ impl<E: Effects> Agent<E> {
                 name: name.clone(),
                 uid: uid.to_string(),
             };
-            self.note(EventSubject::Pod(pod.clone()), true, reason, text.clone());
-            self.note(EventSubject::PodOfNode(pod), true, reason, text);
+            self.effects.tell(EventSubject::Pod(pod.clone()), true, reason, text.clone());
+            self.effects.tell(EventSubject::PodOfNode(pod), true, reason, text);
         }
         let now = since_boot();
         self.eviction.evictions.answered(&self.settings.eviction, &uid, &answer, now);
-        self.remember_evictions();
+        self.save_evictions();
         self.eviction.next = self.now();
     }
 
@@ -115,7 +125,7 @@ impl<E: Effects> Agent<E> {
             if self.eviction.evictions.left(&self.settings.eviction, &uid, at) {
                 self.eviction.signals.clear();
             }
-            self.remember_evictions();
+            self.save_evictions();
         }
     }
 
@@ -138,13 +148,6 @@ impl<E: Effects> Agent<E> {
             all.push(pod_usage(&self.roots.cgroup().join(folder), uid.clone(), containers));
         }
         all
-    }
-
-    pub(super) fn names_of(&self, uid: &PodUid) -> (String, String) {
-        self.pods.get(uid).map_or_else(
-            || ("unknown".to_owned(), uid.to_string()),
-            |pod| (pod.namespace.to_string(), pod.name.to_string()),
-        )
     }
 }
 
