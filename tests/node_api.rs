@@ -30,6 +30,7 @@ use wasp_agent::{
         guard::{GuardStep, cordon},
     },
     model::{
+        clock::UnixTime,
         event::EventReason,
         pod::{PodUid, Pods},
         pressure::{ContainerUsage, PodUsage},
@@ -296,7 +297,11 @@ fn a_pod_is_read_again_before_it_is_evicted() {
             }];
             let usage = PodUsage { uid: pod.uid.clone(), containers, slice: None, effort: None };
             let pods = Pods::from([(pod.uid.clone(), pod)]);
-            let at = Circumstances { epoch: 0, ram_bytes: 1 << 30, efforts: &Efforts::default() };
+            let at = Circumstances {
+                now: UnixTime::default(),
+                ram_bytes: 1 << 30,
+                efforts: &Efforts::default(),
+            };
             rank(&host.settings.eviction, &pods, &[usage], at).remove(0)
         };
         let (wants, wanted) = tokio::sync::watch::channel(true);

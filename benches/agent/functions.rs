@@ -35,7 +35,8 @@ use wasp_agent::{
         suspend::Suspensions,
     },
     model::{
-        host::{CgroupLevel, ContainerFacts, Monotonic, NodeMemory},
+        clock::{SinceBoot, SinceStart, UnixTime},
+        host::{CgroupLevel, ContainerFacts, NodeMemory},
         pod::{ContainerId, Pod, PodUid, Pods},
         pressure::{ContainerUsage, PodUsage},
         published::Published,
@@ -221,7 +222,7 @@ impl Bench {
         };
         let usage: Vec<PodUsage> = pods.iter().map(used).collect();
         let efforts = Efforts::default();
-        let at = Circumstances { epoch: 0, ram_bytes: 64 << 30, efforts: &efforts };
+        let at = Circumstances { now: UnixTime::default(), ram_bytes: 64 << 30, efforts: &efforts };
         let numbers: Vec<u64> = usage.iter().map(PodUsage::bytes).collect();
         self.compare(
             &format!("rank for eviction, {count} pods"),
@@ -323,12 +324,12 @@ impl Bench {
             "nothing",
             || {
                 seconds += 1;
-                let at = Monotonic(Duration::from_secs(seconds));
+                let at = SinceBoot(Duration::from_secs(seconds));
                 let slices = ["system.slice".to_owned()];
                 let sample = sample(&roots, at, &slices, WorkingSet::AnonAndFile).unwrap();
                 let inputs = Inputs {
                     sample,
-                    epoch: 0,
+                    wall_clock: UnixTime::default(),
                     pods: &pods,
                     usage: &[],
                     pods_are_fresh: true,
@@ -376,7 +377,7 @@ impl Bench {
             write_bytes_per_second: 1 << 30,
             ..Settings::defaults().reclaim
         };
-        let (mut control, mut at, mut steps) = (ReclaimPace::default(), Monotonic::default(), 0);
+        let (mut control, mut at, mut steps) = (ReclaimPace::default(), SinceBoot::default(), 0);
         let took = self.time(RECLAIM, || {
             at = at + INTERVAL;
             let look = |(uid, folder): &(PodUid, PathBuf)| Look {
@@ -504,6 +505,6 @@ impl Node {
             swap_is_certain: true,
             thorough: true,
         };
-        decide(settings, snapshot, state, Monotonic::default())
+        decide(settings, snapshot, state, SinceStart::default())
     }
 }

@@ -14,7 +14,8 @@ use wasp_agent::{
     },
     hook::HookTarget,
     model::{
-        host::{CgroupLevel, Monotonic},
+        clock::SinceBoot,
+        host::CgroupLevel,
         runtime::Runtime,
         swap::SwapMax,
         swap_header::{LABEL, SwapHeader},
@@ -40,7 +41,7 @@ pub fn kernel_files(bytes: &[u8]) {
             files.put(if kind == 'a' { MEMINFO } else { VMSTAT }, text);
             if let Ok(sample) = pressure::sample(
                 roots,
-                Monotonic::default(),
+                SinceBoot::default(),
                 &[],
                 pressure::WorkingSet::AllThatIsNotFree,
             ) {
@@ -75,7 +76,7 @@ pub fn kernel_files(bytes: &[u8]) {
             files.put("/proc/pressure/memory", text);
             let _ = pressure::sample(
                 roots,
-                Monotonic::default(),
+                SinceBoot::default(),
                 &[],
                 pressure::WorkingSet::AllThatIsNotFree,
             );

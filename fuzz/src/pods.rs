@@ -15,6 +15,7 @@ use wasp_agent::{
         qos::qos_class,
     },
     model::{
+        clock::UnixTime,
         host::NodeMemory,
         pod::{Pod, Pods, QosClass},
         pressure::{ContainerUsage, PodUsage},
@@ -86,10 +87,11 @@ pub fn holds(pod: &Pod) {
         PodUsage { uid: pod.uid.clone(), containers: vec![used], slice: None, effort: None };
     let pods = Pods::from([(pod.uid.clone(), Arc::new(pod.clone()))]);
     let efforts = Efforts::default();
-    let at = Circumstances { epoch: 0, ram_bytes: NODE.ram_bytes, efforts: &efforts };
+    let at =
+        Circumstances { now: UnixTime::default(), ram_bytes: NODE.ram_bytes, efforts: &efforts };
     let ranked = rank(&settings.eviction, &pods, std::slice::from_ref(&usage), at);
     let may_not = critical(pod).is_some() || pod.finished;
     assert!(ranked.is_empty() || !may_not, "{ranked:?}");
-    let spared = spared(&settings.eviction, &pods, pod, Some(&usage), 0);
+    let spared = spared(&settings.eviction, &pods, pod, Some(&usage), UnixTime::default());
     assert_eq!(ranked.is_empty(), spared.is_some());
 }

@@ -17,7 +17,7 @@ use wasp_agent::{
         signals::Signals,
     },
     model::{
-        host::Monotonic,
+        clock::{SinceBoot, UnixTime},
         pod::{Pod, Pods},
         pressure::{ContainerUsage, PodUsage, Sample},
         published::Published,
@@ -122,7 +122,7 @@ fn evicted(mut evictions: Evictions) -> usize {
     let (mut signals, mut efforts) = (Signals::default(), Efforts::default());
     let mut victims = 0;
     for step in 0..720 {
-        let at = Monotonic(Duration::from_secs(100_000 + step * 10));
+        let at = SinceBoot(Duration::from_secs(100_000 + step * 10));
         let sample = Sample {
             at,
             swapped_in_pages: step * 1_000_000,
@@ -137,7 +137,7 @@ fn evicted(mut evictions: Evictions) -> usize {
         };
         let inputs = Inputs {
             sample,
-            epoch: 0,
+            wall_clock: UnixTime::default(),
             pods: &pods,
             usage: &usage,
             pods_are_fresh: true,

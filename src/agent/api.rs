@@ -162,7 +162,7 @@ impl<E: Effects> Agent<E> {
                 self.api.certificate_name = certificate_name;
                 self.api.node_name = node_name;
                 self.api.server = Some(server);
-                self.published_is_stale();
+                self.publisher.mark_stale();
                 return;
             }
             Update::Failed(failure) => {
@@ -175,7 +175,7 @@ impl<E: Effects> Agent<E> {
                 self.api.failure = Some(failure);
                 self.api.failures += 1;
                 self.publisher.counters.api_errors += 1;
-                self.published_is_stale();
+                self.publisher.mark_stale();
                 return;
             }
             Update::ListBegins => {
@@ -243,7 +243,7 @@ impl<E: Effects> Agent<E> {
             name: pod.name.to_string(),
             uid: pod.uid.to_string(),
         };
-        self.note(EventSubject::Pod(about), true, EventReason::SwapLimitInvalid, reason);
+        self.effects.tell(EventSubject::Pod(about), true, EventReason::SwapLimitInvalid, reason);
     }
 
     fn list_ends(&mut self) {
@@ -265,12 +265,12 @@ impl<E: Effects> Agent<E> {
         let OddPod { uid, namespace, name, reason } = &odd;
         if seen == Seen::Deleted {
             self.api.unreadable.retain(|_, known| known.label() != odd.label());
-            if let Some(uid) = self.known(&odd) {
+            if let Some(uid) = self.lookup().find(&odd) {
                 self.deleted(uid);
             }
             return;
         }
-        if let Some(uid) = self.known(&odd) {
+        if let Some(uid) = self.lookup().find(&odd) {
             self.limits.dirty.extend(self.tree.of_pod(&uid).cloned().map(Holder::Container));
             if self.tree.folder_of(&uid).is_some() {
                 self.limits.dirty.insert(Holder::Pod(uid.clone()));
@@ -291,19 +291,7 @@ impl<E: Effects> Agent<E> {
             self.api.unreadable_listed.insert(key.clone(), odd.clone());
         }
         self.api.unreadable.insert(key, odd);
-        self.published_is_stale();
-    }
-
-    /// Returns the UID from when this pod was readable. An annotation may have another pod's UID.
-    fn known(&self, odd: &OddPod) -> Option<PodUid> {
-        let same = |pod: &Pod| {
-            odd.name.is_empty() || (&*pod.namespace, &*pod.name) == (&*odd.namespace, &*odd.name)
-        };
-        match &odd.uid {
-            Some(uid) if self.pods.get(uid).is_some_and(|pod| same(pod)) => Some(uid.clone()),
-            _ if odd.name.is_empty() => None,
-            _ => self.pods.values().find(|pod| same(pod)).map(|pod| pod.uid.clone()),
-        }
+        self.publisher.mark_stale();
     }
 
     fn deleted(&mut self, uid: PodUid) {

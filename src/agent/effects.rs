@@ -20,7 +20,7 @@ use super::{
 use crate::{
     act::{
         Actuator, DryRun, Host, Written, evict, files,
-        node::Note,
+        node::{EventSubject, Note},
         reclaim::{Request, Worker},
         systemd,
     },
@@ -31,7 +31,7 @@ use crate::{
     },
     errors::FileError,
     history,
-    model::{published::Published, swap::SwapMax},
+    model::{event::EventReason, published::Published, swap::SwapMax},
     observe::hooks::USUAL_FOLDERS,
     roots::Roots,
     state::StateFile,
@@ -66,6 +66,10 @@ pub(super) trait Effects: Actuator {
 
     /// Creates an Event in the cluster.
     fn note(&self, note: Note);
+
+    fn tell(&self, about: EventSubject, warning: bool, reason: EventReason, text: String) {
+        self.note(Note { about, warning, reason, text });
+    }
 
     /// Asks the kernel to reclaim memory of a pod. Returns true if an event will report the result.
     fn reclaim(&mut self, request: Request) -> io::Result<bool>;

@@ -2,17 +2,18 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
 use super::{
     Agent,
     announce::{AnnounceWanted, AnnouncerReport, NodeSeen},
     effects::Effects,
+    health::Health,
+    lookup::Lookup,
 };
 use crate::{
-    act::node::{EventSubject, Note, PodReference},
-    config::settings::{EvictionMode, SchedulingGuard},
+    act::node::{EventSubject, PodReference},
+    config::settings::{EvictionMode, EvictionSettings, SchedulingGuard},
     decide::evict::{
         answer::EvictionAnswer,
         condition::{ConditionValue, Pressed, SwapCondition, no_swap, unknown},
@@ -25,12 +26,13 @@ use crate::{
     },
     messages,
     model::{
+        clock::{SinceBoot, SinceStart},
         event::EventReason,
-        host::Monotonic,
-        pod::{Migration, Pod, PodUid},
+        pod::{Migration, Pod, PodUid, Pods},
         trouble::Trouble,
     },
     observe::{
+        clock::{since_boot, unix_time},
         pressure::{WorkingSet, sample},
         trigger::StallTrigger,
     },
@@ -69,7 +71,7 @@ pub(super) struct Eviction {
     /// Facts from the Node object.
     node: NodeSeen,
     /// The time at which another program was last seen evicting a pod of this node.
-    drained: Option<Monotonic>,
+    drained: Option<SinceBoot>,
     /// Pods that were seen leaving, including ours.
     seen_leaving: BTreeSet<PodUid>,
     /// The last readings were near their thresholds, so the pods are read too.
@@ -77,9 +79,9 @@ pub(super) struct Eviction {
     /// The state is saved, so that the next agent knows it.
     written: bool,
     active: Vec<Signal>,
-    pub(super) next: Monotonic,
+    pub(super) next: SinceStart,
     /// The kernel has reported stalls: the agent looks closely until this time.
-    alert_until: Monotonic,
+    alert_until: SinceStart,
     trigger: StallTrigger,
     pressed: Pressed,
     /// The reason that holds evictions back, for the status line.
@@ -105,8 +107,8 @@ impl Eviction {
             near: false,
             written,
             active: Vec::new(),
-            next: Monotonic::default(),
-            alert_until: Monotonic::default(),
+            next: SinceStart::default(),
+            alert_until: SinceStart::default(),
             trigger: StallTrigger::default(),
             pressed: Pressed::default(),
             status: None,
@@ -124,7 +126,7 @@ impl Eviction {
     }
 
     /// Returns the time of the next look.
-    fn pause(&self, now: Monotonic, swapped: bool, readings: &[Reading]) -> Duration {
+    fn pause(&self, now: SinceStart, swapped: bool, readings: &[Reading]) -> Duration {
         let near = readings.iter().any(|reading| reading.active || reading.ratio > NEAR);
         let busy = near || !self.evictions.in_flight().is_empty() || now < self.alert_until;
         match (busy, swapped, self.trigger.is_armed()) {
@@ -136,7 +138,7 @@ impl Eviction {
 
     /// Schedules a look at once, because an input has changed.
     pub(super) fn look_now(&mut self) {
-        self.next = Monotonic::default();
+        self.next = SinceStart::default();
     }
 
     pub(super) fn in_flight(&self) -> &[InFlight] {
@@ -155,125 +157,32 @@ impl Eviction {
         self.condition.as_ref()
     }
 
-    /// The time of the next look, on the agent's clock.
-    pub(super) fn next(&self) -> Monotonic {
-        self.next
+    pub(super) fn is_evicting(&self, uid: &PodUid) -> bool {
+        self.in_flight().iter().any(|pod| pod.uid == *uid)
     }
-}
 
-/// Returns the evictions of an earlier agent; `None` if they cannot be read.
-fn remembered(roots: &Roots) -> Option<Evictions> {
-    let file = crate::state::StateFile::new(roots);
-    match file.load() {
-        Ok(found) => Some(found.unwrap_or_default()),
-        Err(error) => {
-            messages::EvictionsLost { path: &file.path().display() }.emit(format_args!(
-                "{error}. A pod may be leaving; the agent evicts no pod before it would have left"
-            ));
-            None
-        }
-    }
-}
-
-/// Time since boot, including suspend: saved state outlives the agent.
-pub(super) fn since_boot() -> Monotonic {
-    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    Monotonic(time.unwrap_or_default())
-}
-
-impl<E: Effects> Agent<E> {
     /// The kernel has reported stalls.
-    pub(super) fn stalls_begin(&mut self) {
-        self.eviction.alert_until = self.now() + ALERT;
-        self.eviction.look_now();
+    pub(super) fn stalls_begin(&mut self, now: SinceStart) {
+        self.alert_until = now + ALERT;
+        self.look_now();
     }
 
-    pub(super) fn arm_trigger(&mut self) {
-        self.eviction.trigger.arm(&self.roots);
-    }
-
-    /// Looks at the node, if it is time to.
-    pub(super) fn watch_pressure(&mut self) {
-        let now = self.now();
-        if now < self.eviction.next {
-            return;
-        }
-        if self.settings.eviction.mode == EvictionMode::Off {
-            self.eviction.next = now + self.settings.limits.resync;
-            self.eviction.status = None;
-            self.eviction.wanted.send_replace(false);
-            self.announce(None);
-            return;
-        }
-        if self.node.swap_bytes == 0 {
-            self.eviction.next = now + self.settings.limits.resync;
-            self.eviction.status = None;
-            self.eviction.wanted.send_replace(false);
-            self.announce(Some(no_swap()));
-            return;
-        }
-        // The first pod creates the cgroup that the trigger needs.
-        if !self.eviction.trigger.is_armed() {
-            self.arm_trigger();
-        }
-        let working_set = self.eviction.working_set();
-        match sample(&self.roots, since_boot(), &self.settings.protection.slices, working_set) {
-            Ok(sample) => {
-                self.problem(Trouble::Signals, None);
-                self.see_who_left(sample.at);
-                self.see_drain(sample.at);
-                // The pods' figures are read only while they matter.
-                let usage = if self.eviction.near { self.usage() } else { Vec::new() };
-                let inputs = Inputs {
-                    sample,
-                    epoch: jiff::Timestamp::now().as_second(),
-                    pods: &self.pods,
-                    usage: &usage,
-                    pods_are_fresh: self.api.is_fresh(),
-                    others_relieve: self.eviction.node.relieved_by_others,
-                };
-                let settings = &self.settings.eviction;
-                let Eviction { signals, efforts, evictions, .. } = &mut self.eviction;
-                let before = evictions.clone();
-                let mut verdict = decide(settings, inputs, signals, efforts, evictions);
-                // Save before asking: the next agent must know every request of this one.
-                let changed = *evictions != before || !self.eviction.written;
-                let enforced = settings.mode == EvictionMode::Enforce;
-                let transition = settings.transition;
-                if changed && !self.remember_evictions() && enforced {
-                    self.eviction.evictions.take_back(&mut verdict);
-                }
-                let near = |reading: &Reading| reading.active || reading.ratio > NEAR;
-                self.eviction.near = verdict.readings.iter().any(near);
-                let hurts = verdict.readings.iter().any(|reading| reading.active);
-                self.eviction.wanted.send_replace(hurts && self.api.is_fresh());
-                let Eviction { pressed, .. } = &mut self.eviction;
-                let condition = pressed.condition(&verdict.readings, transition, sample.at);
-                self.announce(Some(condition));
-                let swapped = sample.swap_used_bytes > 0;
-                self.eviction.next = now + self.eviction.pause(now, swapped, &verdict.readings);
-                let held_back = verdict.held_back.clone();
-                self.publisher.sampled(sample, verdict.readings.clone(), held_back);
-                self.act_on(verdict);
-            }
-            Err(error) => {
-                self.eviction.next = now + IN_BETWEEN;
-                self.eviction.signals.clear();
-                self.eviction.wanted.send_replace(false);
-                let text = format!("{error}; no eviction");
-                self.announce(Some(unknown(&text)));
-                self.problem(Trouble::Signals, Some(text));
-            }
-        }
+    pub(super) fn arm(&mut self, roots: &Roots) {
+        self.trigger.arm(roots);
     }
 
     /// Reports the condition to the cluster, and logs changes.
-    fn announce(&mut self, condition: Option<SwapCondition>) {
-        let enforced = self.settings.eviction.mode == EvictionMode::Enforce;
+    fn announce(
+        &mut self,
+        effects: &impl Effects,
+        settings: &EvictionSettings,
+        condition: Option<SwapCondition>,
+    ) {
+        let enforced = settings.mode == EvictionMode::Enforce;
         let is_true = |condition: &Option<SwapCondition>| {
             condition.as_ref().is_some_and(|condition| condition.status == ConditionValue::True)
         };
-        let (now, before) = (is_true(&condition), is_true(&self.eviction.condition));
+        let (now, before) = (is_true(&condition), is_true(&self.condition));
         if now != before {
             let text = condition.as_ref().map_or("", |condition| condition.message.as_str());
             let (reason, what) = match now {
@@ -284,77 +193,49 @@ impl<E: Effects> Agent<E> {
                 true => messages::PressureBegan.emit(format_args!("{what}: {text}")),
                 false => messages::PressureOver.emit(format_args!("{what}: {text}")),
             }
-            self.note(EventSubject::Node, now, reason, format!("{what}: {text}"));
+            effects.tell(EventSubject::Node, now, reason, format!("{what}: {text}"));
         }
-        let told = self.settings.eviction.guard != SchedulingGuard::None;
-        let drained = self.eviction.drained;
-        self.effects.announce(AnnounceWanted {
+        let told = settings.guard != SchedulingGuard::None;
+        let drained = self.drained;
+        effects.announce(AnnounceWanted {
             condition: condition.clone().filter(|_| told),
             keep_away: now && enforced,
             others_leave: drained.is_some_and(|seen| since_boot().since(seen) < DRAINED_RECENTLY),
         });
-        self.eviction.condition = condition;
-    }
-
-    pub(super) fn note(
-        &self,
-        about: EventSubject,
-        warning: bool,
-        reason: EventReason,
-        text: String,
-    ) {
-        self.effects.note(Note { about, warning, reason, text });
-    }
-
-    pub(super) fn note_of_pod(
-        &self,
-        uid: &PodUid,
-        warning: bool,
-        reason: EventReason,
-        text: String,
-    ) {
-        self.note(EventSubject::Pod(self.reference(uid)), warning, reason, text);
-    }
-
-    pub(super) fn reference(&self, uid: &PodUid) -> PodReference {
-        let (namespace, name) = self.names_of(uid);
-        PodReference { namespace, name, uid: uid.to_string() }
-    }
-
-    /// Handles a report of the announcer.
-    pub(super) fn announcer_told(&mut self, told: AnnouncerReport) {
-        self.problem(Trouble::Announce, told.problem);
-        if let Some(seen) = told.node {
-            self.eviction.node = seen;
-            self.granting.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
-            self.check_kubelet_swap();
-        }
+        self.condition = condition;
     }
 
     /// Detects evictions by other programs, such as `kubectl drain`. Each pod counts once, when it
     /// is first seen leaving, so that a pod that hangs, or whose author sets the signs, does not
     /// look like an endless drain.
-    fn see_drain(&mut self, at: Monotonic) {
+    fn see_drain(&mut self, pods: &Pods, at: SinceBoot) {
         let leaves = |pod: &Pod| {
             let evicted = pod.evicted_by_api && pod.is_terminating();
             (evicted || pod.migration == Some(Migration::Leaving)) && !pod.finished
         };
-        let Eviction { evictions, seen_leaving, drained, .. } = &mut self.eviction;
-        seen_leaving.retain(|uid| self.pods.contains_key(uid));
-        for (uid, _) in self.pods.iter().filter(|(_, pod)| leaves(pod)) {
+        let Eviction { evictions, seen_leaving, drained, .. } = self;
+        seen_leaving.retain(|uid| pods.contains_key(uid));
+        for (uid, _) in pods.iter().filter(|(_, pod)| leaves(pod)) {
             if seen_leaving.insert(uid.clone()) && !evictions.has_asked_for(uid) {
                 *drained = Some(at);
             }
         }
     }
 
-    fn act_on(&mut self, verdict: MachineVerdict) {
+    /// Logs and reports what has changed, and follows what is active.
+    fn see_verdict(
+        &mut self,
+        effects: &impl Effects,
+        known: Lookup<'_>,
+        verdict: &MachineVerdict,
+        now: SinceStart,
+    ) {
         let active: Vec<Signal> =
             verdict.readings.iter().filter(|r| r.active).map(|r| r.signal).collect();
-        if active != self.eviction.active {
+        if active != self.active {
             for reading in &verdict.readings {
                 let (signal, name) = (reading.signal.to_string(), reading.signal.word());
-                match (reading.active, self.eviction.active.contains(&reading.signal)) {
+                match (reading.active, self.active.contains(&reading.signal)) {
                     (true, false) => {
                         messages::SignalBegan {
                             signal: &name,
@@ -376,9 +257,9 @@ impl<E: Effects> Agent<E> {
                     _ => {}
                 }
             }
-            self.eviction.active = active;
+            self.active = active;
             // The next look reads the pods, which this verdict did not have.
-            self.eviction.next = self.now();
+            self.next = now;
         }
         for InFlight { uid, namespace, name, stage, .. } in &verdict.overdue {
             messages::PodOverdue {
@@ -394,14 +275,14 @@ impl<E: Effects> Agent<E> {
                 uid: uid.to_string(),
             };
             let text = format!("{namespace}/{name} did not leave in time");
-            self.note(EventSubject::Pod(pod), true, EventReason::SwapEvictionOverdue, text);
+            effects.tell(EventSubject::Pod(pod), true, EventReason::SwapEvictionOverdue, text);
         }
         for Returned { workload, pod, name } in &verdict.returned {
             let text = format!(
                 "{name} is back on this node: evicting pods of {workload} does not relieve it; \
                  the agent evicts none for an hour"
             );
-            let (pod_namespace, pod_name) = self.names_of(pod);
+            let (pod_namespace, pod_name) = known.names_of(pod);
             messages::WorkloadReturned {
                 pod_namespace: &pod_namespace,
                 pod_name: &pod_name,
@@ -409,14 +290,14 @@ impl<E: Effects> Agent<E> {
                 workload: &workload,
             }
             .emit(format_args!("{text}"));
-            self.note(
-                EventSubject::PodOfNode(self.reference(pod)),
+            effects.tell(
+                EventSubject::PodOfNode(known.reference(pod)),
                 true,
                 EventReason::SwapEvictionInVain,
                 text,
             );
         }
-        let status = match (&verdict.evict, self.eviction.active.is_empty()) {
+        let status = match (&verdict.evict, self.active.is_empty()) {
             (Some(victim), _) => {
                 Some(format!("asking to evict {}/{}", victim.ranked.namespace, victim.ranked.name))
             }
@@ -432,20 +313,140 @@ impl<E: Effects> Agent<E> {
             }
             (None, true) => None,
         };
-        self.eviction.status = status;
-        let often = self.eviction.evictions.evicted_often(since_boot());
-        self.problem(Trouble::EvictedOften, often);
-        if let Some(victim) = verdict.evict {
-            self.evict(victim);
-        }
+        self.status = status;
     }
 
     /// Saves the evictions for a restarted agent. Returns true if that worked.
-    pub(super) fn remember_evictions(&mut self) -> bool {
-        let saved = crate::act::save(&self.effects, &self.roots, &self.eviction.evictions);
+    pub(super) fn remember(
+        &mut self,
+        effects: &impl Effects,
+        roots: &Roots,
+        health: &mut Health,
+    ) -> bool {
+        let saved = crate::act::save(effects, roots, &self.evictions);
         let failed = saved.err().map(|error| error.to_string());
-        self.eviction.written = failed.is_none();
-        self.problem(Trouble::Evictions, failed);
-        self.eviction.written
+        self.written = failed.is_none();
+        health.problem(Trouble::Evictions, failed);
+        self.written
+    }
+
+    /// The time of the next look, on the agent's clock.
+    pub(super) fn next(&self) -> SinceStart {
+        self.next
+    }
+}
+
+/// Returns the evictions of an earlier agent; `None` if they cannot be read.
+fn remembered(roots: &Roots) -> Option<Evictions> {
+    let file = crate::state::StateFile::new(roots);
+    match file.load() {
+        Ok(found) => Some(found.unwrap_or_default()),
+        Err(error) => {
+            messages::EvictionsLost { path: &file.path().display() }.emit(format_args!(
+                "{error}. A pod may be leaving; the agent evicts no pod before it would have left"
+            ));
+            None
+        }
+    }
+}
+
+impl<E: Effects> Agent<E> {
+    /// Looks at the node, if it is time to.
+    pub(super) fn watch_pressure(&mut self) {
+        let now = self.now();
+        if now < self.eviction.next {
+            return;
+        }
+        if self.settings.eviction.mode == EvictionMode::Off {
+            self.eviction.next = now + self.settings.limits.resync;
+            self.eviction.status = None;
+            self.eviction.wanted.send_replace(false);
+            self.eviction.announce(&self.effects, &self.settings.eviction, None);
+            return;
+        }
+        if self.node.swap_bytes == 0 {
+            self.eviction.next = now + self.settings.limits.resync;
+            self.eviction.status = None;
+            self.eviction.wanted.send_replace(false);
+            self.eviction.announce(&self.effects, &self.settings.eviction, Some(no_swap()));
+            return;
+        }
+        // The first pod creates the cgroup that the trigger needs.
+        if !self.eviction.trigger.is_armed() {
+            self.eviction.arm(&self.roots);
+        }
+        let working_set = self.eviction.working_set();
+        match sample(&self.roots, since_boot(), &self.settings.protection.slices, working_set) {
+            Ok(sample) => {
+                self.health.problem(Trouble::Signals, None);
+                self.see_who_left(sample.at);
+                self.eviction.see_drain(&self.pods, sample.at);
+                // The pods' figures are read only while they matter.
+                let usage = if self.eviction.near { self.usage() } else { Vec::new() };
+                let inputs = Inputs {
+                    sample,
+                    wall_clock: unix_time(),
+                    pods: &self.pods,
+                    usage: &usage,
+                    pods_are_fresh: self.api.is_fresh(),
+                    others_relieve: self.eviction.node.relieved_by_others,
+                };
+                let settings = &self.settings.eviction;
+                let Eviction { signals, efforts, evictions, .. } = &mut self.eviction;
+                let before = evictions.clone();
+                let mut verdict = decide(settings, inputs, signals, efforts, evictions);
+                // Save before asking: the next agent must know every request of this one.
+                let changed = *evictions != before || !self.eviction.written;
+                let enforced = settings.mode == EvictionMode::Enforce;
+                let transition = settings.transition;
+                if changed && !self.save_evictions() && enforced {
+                    self.eviction.evictions.take_back(&mut verdict);
+                }
+                let near = |reading: &Reading| reading.active || reading.ratio > NEAR;
+                self.eviction.near = verdict.readings.iter().any(near);
+                let hurts = verdict.readings.iter().any(|reading| reading.active);
+                self.eviction.wanted.send_replace(hurts && self.api.is_fresh());
+                let Eviction { pressed, .. } = &mut self.eviction;
+                let condition = pressed.condition(&verdict.readings, transition, sample.at);
+                self.eviction.announce(&self.effects, &self.settings.eviction, Some(condition));
+                let swapped = sample.swap_used_bytes > 0;
+                self.eviction.next = now + self.eviction.pause(now, swapped, &verdict.readings);
+                let held_back = verdict.held_back.clone();
+                self.publisher.sampled(sample, verdict.readings.clone(), held_back);
+                let known = Lookup { pods: &self.pods, tree: &self.tree };
+                self.eviction.see_verdict(&self.effects, known, &verdict, self.clock.now());
+                let often = self.eviction.evictions.evicted_often(since_boot());
+                self.health.problem(Trouble::EvictedOften, often);
+                if let Some(victim) = verdict.evict {
+                    self.evict(victim);
+                }
+            }
+            Err(error) => {
+                self.eviction.next = now + IN_BETWEEN;
+                self.eviction.signals.clear();
+                self.eviction.wanted.send_replace(false);
+                let text = format!("{error}; no eviction");
+                self.eviction.announce(
+                    &self.effects,
+                    &self.settings.eviction,
+                    Some(unknown(&text)),
+                );
+                self.health.problem(Trouble::Signals, Some(text));
+            }
+        }
+    }
+
+    pub(super) fn save_evictions(&mut self) -> bool {
+        self.eviction.remember(&self.effects, &self.roots, &mut self.health)
+    }
+
+    /// Handles a report of the announcer.
+    pub(super) fn announcer_told(&mut self, told: AnnouncerReport) {
+        self.health.problem(Trouble::Announce, told.problem);
+        if let Some(seen) = told.node {
+            self.eviction.node = seen;
+            self.granting.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
+            self.check_kubelet_swap();
+        }
     }
 }

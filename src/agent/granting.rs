@@ -3,6 +3,7 @@
 use crate::{
     config::settings::{GrantSettings, Grants},
     decide::kubelet_swap::KubeletSwap,
+    model::host::NodeMemory,
     observe::kubelet::Kubelet,
 };
 
@@ -29,5 +30,14 @@ impl Granting {
             kubelet_swap: KubeletSwap::default(),
             granted_from_bytes: swap_bytes,
         }
+    }
+
+    /// Returns the node as the granting program counts it, and true if that is certain.
+    pub(super) fn granted_from(&self, grants: Grants, node: NodeMemory) -> (NodeMemory, bool) {
+        if grants != Grants::Kubelet {
+            return (node, true);
+        }
+        let (swap_bytes, certain) = self.kubelet_swap.bytes(node.swap_bytes);
+        (NodeMemory { swap_bytes, ..node }, certain)
     }
 }

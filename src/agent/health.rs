@@ -4,12 +4,12 @@
 use crate::model::counted::counted;
 use std::collections::BTreeMap;
 
-use super::{Agent, effects::Effects};
+use super::{Agent, effects::Effects, timers::StartClock};
 use crate::{
-    decide::health::{Quiet, named, of_limits},
+    decide::health::{Quiet, of_limits},
     messages,
     model::{
-        host::Monotonic,
+        clock::SinceStart,
         plain::plain,
         trouble::{Problem, Trouble},
     },
@@ -19,6 +19,9 @@ use crate::{
 /// Problems of the host by kind, so that each is logged when it begins and ends.
 #[derive(Debug, Default)]
 pub(super) struct Health {
+    clock: StartClock,
+    /// A problem has begun, changed or ended since the last publication.
+    news: bool,
     problems: BTreeMap<Trouble, Problem>,
     quiet: BTreeMap<Trouble, Quiet>,
     /// Problems that have begun, and were not logged because there were too many lines.
@@ -38,8 +41,55 @@ enum ProblemChange {
 }
 
 impl Health {
+    pub(super) fn new(clock: StartClock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
+    /// Returns true if a problem has begun, changed or ended since the last publication.
+    pub(super) fn has_news(&self) -> bool {
+        self.news
+    }
+
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Records that a problem begins (`Some`) or ends; logs each once.
+    pub(super) fn problem(&mut self, about: Trouble, problem: Option<String>) {
+        self.problem_is(about, problem.map(|text| Problem::new(about, text)));
+    }
+
+    /// As [`Health::problem`], with a remedy of its own.
+    pub(super) fn problem_is(&mut self, about: Trouble, problem: Option<Problem>) {
+        // The text may quote files, systemd and the API server.
+        let problem =
+            problem.map(|problem| Problem { text: plain(&problem.text).into_owned(), ..problem });
+        let now = self.clock.now();
+        let about_word = about.word();
+        match self.set(about, problem, now) {
+            ProblemChange::Same => return,
+            ProblemChange::Began(None) | ProblemChange::Over { logged: false, .. } => {}
+            ProblemChange::Began(Some(withheld)) => {
+                let text = self.problems.get(&about).map_or("", |problem| &problem.text);
+                let more = match withheld {
+                    0 => String::new(),
+                    more => {
+                        let times = counted(more, "more time", "more times");
+                        format!(" (changed {times} since the last message)")
+                    }
+                };
+                messages::ProblemBegan { problem: &about_word }.emit(format_args!("{text}{more}"));
+            }
+            ProblemChange::Over { text, logged: true } => {
+                messages::ProblemOver { problem: &about_word }
+                    .emit(format_args!("resolved: {text}"));
+            }
+        }
+        self.news = true;
+    }
+
     /// Returns the current problems, by their words.
-    pub(super) fn now(&self) -> BTreeMap<&'static str, String> {
+    pub(super) fn current(&self) -> BTreeMap<&'static str, String> {
         self.problems.iter().map(|(about, problem)| (about.word(), problem.text.clone())).collect()
     }
 
@@ -47,7 +97,7 @@ impl Health {
         self.problems.contains_key(&about)
     }
 
-    fn set(&mut self, about: Trouble, problem: Option<Problem>, now: Monotonic) -> ProblemChange {
+    fn set(&mut self, about: Trouble, problem: Option<Problem>, now: SinceStart) -> ProblemChange {
         match problem {
             Some(problem) if self.problems.get(&about) == Some(&problem) => ProblemChange::Same,
             Some(problem) => {
@@ -75,40 +125,6 @@ impl Health {
 }
 
 impl<E: Effects> Agent<E> {
-    /// Records that a problem begins (`Some`) or ends; logs each once.
-    pub(super) fn problem(&mut self, about: Trouble, problem: Option<String>) {
-        self.problem_is(about, problem.map(|text| Problem::new(about, text)));
-    }
-
-    /// As [`Agent::problem`], with a remedy of its own.
-    pub(super) fn problem_is(&mut self, about: Trouble, problem: Option<Problem>) {
-        // The text may quote files, systemd and the API server.
-        let problem =
-            problem.map(|problem| Problem { text: plain(&problem.text).into_owned(), ..problem });
-        let now = self.now();
-        let about_word = about.word();
-        match self.health.set(about, problem, now) {
-            ProblemChange::Same => return,
-            ProblemChange::Began(None) | ProblemChange::Over { logged: false, .. } => {}
-            ProblemChange::Began(Some(withheld)) => {
-                let text = self.health.problems.get(&about).map_or("", |problem| &problem.text);
-                let more = match withheld {
-                    0 => String::new(),
-                    more => {
-                        let times = counted(more, "more time", "more times");
-                        format!(" (changed {times} since the last message)")
-                    }
-                };
-                messages::ProblemBegan { problem: &about_word }.emit(format_args!("{text}{more}"));
-            }
-            ProblemChange::Over { text, logged: true } => {
-                messages::ProblemOver { problem: &about_word }
-                    .emit(format_args!("resolved: {text}"));
-            }
-        }
-        self.published_is_stale();
-    }
-
     /// Returns all current problems, the worst first.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.health.problems.values().cloned().collect();
@@ -117,35 +133,20 @@ impl<E: Effects> Agent<E> {
         problems.extend(self.api.problem());
         // Each pod is logged separately.
         problems.extend(self.api.unreadable().map(|text| Problem::new(Trouble::Pods, text)));
-        problems.extend(self.failed_limits());
+        problems.extend(self.limits.problem(self.lookup()));
         problems.extend(of_limits(&self.limits.state, |holder| {
-            self.pod_of(holder).map(|pod| format!("{}/{}", pod.namespace, pod.name))
+            self.lookup().pod_of(holder).map(|pod| format!("{}/{}", pod.namespace, pod.name))
         }));
         problems.sort_by_key(|problem| problem.about);
         problems
     }
 
-    /// Describes limits that could not be read or set; each is logged separately.
-    fn failed_limits(&self) -> Option<Problem> {
-        let failure = self.limits.failures.values().map(|failure| &failure.text).min()?;
-        let mut pods: Vec<String> = self
-            .limits
-            .failures
-            .keys()
-            .filter_map(|holder| self.pod_of(holder))
-            .map(|pod| format!("{}/{}", pod.namespace, pod.name))
-            .collect();
-        pods.sort();
-        pods.dedup();
-        let count = self.limits.failures.len();
-        let limits = counted(count, "limit", "limits");
-        let text = format!("{limits} cannot be read or set{}: {failure}", named(&pods));
-        Some(Problem { pods, ..Problem::new(Trouble::Limits, text) })
-    }
-
     /// Reports to systemd and publishes the state.
     pub(super) fn report(&mut self) {
         let problems = self.problems();
+        if self.health.take_news() {
+            self.publisher.mark_stale();
+        }
         let line = status::line(&status::StatusFacts {
             protected: &self.protection.protected,
             settings: &self.settings,
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn a_problem_is_logged_when_it_comes_and_goes_and_not_each_time_it_flaps() {
         let mut health = Health::default();
-        let at = |second| Monotonic(Duration::from_secs(second));
+        let at = |second| SinceStart(Duration::from_secs(second));
         let problem = |text: &str| Some(Problem::new(Trouble::Records, text));
         let text = "x".to_owned();
         assert_eq!(

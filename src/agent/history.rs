@@ -5,18 +5,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, effects::Effects, eviction::since_boot};
+use super::{Agent, effects::Effects, health::Health};
 use crate::{
     decide::{decision::Cause, history::rates},
     history,
     model::trouble::Trouble,
     model::{
+        clock::SinceStart,
+        failure::Failure,
         history::{HistoryEvent, Minute, What},
-        host::Monotonic,
         pressure::Sample,
         swap::SwapMax,
     },
-    observe::pressure,
+    observe::{clock::since_boot, pressure},
+    roots::Roots,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -34,7 +36,7 @@ const CONTENDED: Duration = Duration::from_secs(1);
 pub(super) struct Recorder {
     /// What reclaim has learned, until it is handed to the keeper.
     pub(super) working_sets: Option<history::LearnedWorkingSets>,
-    next: Monotonic,
+    next: SinceStart,
     before: Option<Sample>,
     events: Vec<HistoryEvent>,
     /// Repairs by pod, level and the value found.
@@ -45,7 +47,7 @@ pub(super) struct Recorder {
     api_lost: bool,
     troubles: BTreeSet<&'static str>,
     /// For each problem, the start of the period and the number of its beginnings in it.
-    begun: BTreeMap<&'static str, (Monotonic, u32)>,
+    begun: BTreeMap<&'static str, (SinceStart, u32)>,
 }
 
 fn epoch() -> u64 {
@@ -88,7 +90,52 @@ impl Recorder {
         *self.repairs.entry(key).or_default() += 1;
     }
 
-    fn may_begin(&mut self, about: &'static str, now: Monotonic) -> bool {
+    pub(super) fn begins(&mut self, roots: &Roots) {
+        let boot = std::fs::read_to_string(roots.proc("sys/kernel/random/boot_id"));
+        let boot = boot.unwrap_or_default().trim().to_owned();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.tell(What::Started { version, boot });
+    }
+
+    fn keep(&mut self, effects: &mut impl Effects, health: &mut Health, minute: Option<Minute>) {
+        let working_sets = self.working_sets.take();
+        if minute.is_none() && self.events.is_empty() && working_sets.is_none() {
+            return;
+        }
+        let events = std::mem::take(&mut self.events);
+        let problem = effects.keep(history::HistoryUpdate { minute, events, working_sets });
+        health.problem(Trouble::History, problem);
+    }
+
+    fn see_what_changed(&mut self, lost: Option<&Failure>, health: &Health, now_is: SinceStart) {
+        match (lost, self.api_lost) {
+            (Some(why), false) if self.may_begin(Trouble::Api.word(), now_is) => {
+                self.tell(What::ApiLost { why: why.text.clone() });
+                self.api_lost = true;
+            }
+            (None, true) => {
+                self.tell(What::ApiBack);
+                self.api_lost = false;
+            }
+            _ => {}
+        }
+        let troubles = health.current();
+        let now: BTreeSet<&'static str> =
+            troubles.keys().copied().filter(|about| *about != Trouble::History.word()).collect();
+        for about in now.difference(&self.troubles.clone()) {
+            if self.may_begin(about, now_is) {
+                let why = troubles.get(about).cloned().unwrap_or_default();
+                self.tell(What::Problem { kind: (*about).to_owned(), why });
+                self.troubles.insert(about);
+            }
+        }
+        for about in self.troubles.clone().difference(&now) {
+            self.tell(What::ProblemOver { kind: (*about).to_owned() });
+            self.troubles.remove(about);
+        }
+    }
+
+    fn may_begin(&mut self, about: &'static str, now: SinceStart) -> bool {
         let (since, count) = self.begun.entry(about).or_insert((now, 0));
         if now.since(*since) >= BEGINS_IN {
             (*since, *count) = (now, 0);
@@ -98,71 +145,25 @@ impl Recorder {
     }
 
     /// Returns the time of the next record.
-    pub(super) fn next(&self) -> Monotonic {
+    pub(super) fn next(&self) -> SinceStart {
         self.next
     }
 }
 
 impl<E: Effects> Agent<E> {
-    pub(super) fn history_begins(&mut self) {
-        let boot = std::fs::read_to_string(self.roots.proc("sys/kernel/random/boot_id"));
-        let boot = boot.unwrap_or_default().trim().to_owned();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.recorder.tell(What::Started { version, boot });
-    }
-
     /// Records what begins and ends, and the minute when it is over.
     pub(super) fn remember(&mut self) {
-        self.see_what_changed();
-        let due = self.now() >= self.recorder.next;
+        let (lost, now) = (self.api.failure.as_ref(), self.clock.now());
+        self.recorder.see_what_changed(lost, &self.health, now);
+        let due = now >= self.recorder.next;
         let minute = if due { self.minute() } else { None };
-        self.keep(minute);
+        self.recorder.keep(&mut self.effects, &mut self.health, minute);
     }
 
     pub(super) fn history_ends(&mut self) {
         let minute = self.minute();
         self.recorder.tell(What::Stopped);
-        self.keep(minute);
-    }
-
-    fn keep(&mut self, minute: Option<Minute>) {
-        let working_sets = self.recorder.working_sets.take();
-        if minute.is_none() && self.recorder.events.is_empty() && working_sets.is_none() {
-            return;
-        }
-        let events = std::mem::take(&mut self.recorder.events);
-        let problem = self.effects.keep(history::HistoryUpdate { minute, events, working_sets });
-        self.problem(Trouble::History, problem);
-    }
-
-    fn see_what_changed(&mut self) {
-        let now_is = self.now();
-        let lost = self.api.failure.clone();
-        match (&lost, self.recorder.api_lost) {
-            (Some(why), false) if self.recorder.may_begin(Trouble::Api.word(), now_is) => {
-                self.recorder.tell(What::ApiLost { why: why.text.clone() });
-                self.recorder.api_lost = true;
-            }
-            (None, true) => {
-                self.recorder.tell(What::ApiBack);
-                self.recorder.api_lost = false;
-            }
-            _ => {}
-        }
-        let troubles = self.health.now();
-        let now: BTreeSet<&'static str> =
-            troubles.keys().copied().filter(|about| *about != Trouble::History.word()).collect();
-        for about in now.difference(&self.recorder.troubles.clone()) {
-            if self.recorder.may_begin(about, now_is) {
-                let why = troubles.get(about).cloned().unwrap_or_default();
-                self.recorder.tell(What::Problem { kind: (*about).to_owned(), why });
-                self.recorder.troubles.insert(about);
-            }
-        }
-        for about in self.recorder.troubles.clone().difference(&now) {
-            self.recorder.tell(What::ProblemOver { kind: (*about).to_owned() });
-            self.recorder.troubles.remove(about);
-        }
+        self.recorder.keep(&mut self.effects, &mut self.health, minute);
     }
 
     /// Returns the record since the last one; `None` if the node cannot be read, which is reported
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn a_problem_that_flaps_is_recorded_a_dozen_times_an_hour() {
         let mut recorder = Recorder::default();
-        let at = |second| Monotonic(Duration::from_secs(second));
+        let at = |second| SinceStart(Duration::from_secs(second));
         let begun = (0..3600).filter(|second| recorder.may_begin("records", at(*second))).count();
         assert_eq!(begun, 12);
         assert!(recorder.may_begin("api", at(3599)), "another one");

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Agent, effects::Effects};
+use super::{Agent, effects::Effects, health::Health};
 use crate::{
     act::Written,
-    config::settings::Grants,
+    config::settings::{Grants, Settings},
     decide::{
         grant::swap_for_pods,
         hook::{
@@ -21,8 +21,9 @@ use crate::{
     errors::FileError,
     messages,
     model::{
+        clock::SinceStart,
         hook::EstimateSettings,
-        host::Monotonic,
+        host::NodeMemory,
         program::ProgramFacts,
         runtime::Runtime,
         trouble::{Problem, Trouble},
@@ -49,9 +50,9 @@ pub(super) struct Installed {
     /// The reason why the program could not run at the last look.
     unfit: Option<HookUnfit>,
     /// The time of the next look at the mounts, after they have changed.
-    mounts_due: Option<Monotonic>,
+    mounts_due: Option<SinceStart>,
     /// The earliest time of the look after that.
-    mounts_next: Monotonic,
+    mounts_next: SinceStart,
 }
 
 /// The definitions that could not be removed.
@@ -82,174 +83,23 @@ impl Installed {
     }
 
     /// Returns the time of the next look at the mounts.
-    pub(super) fn next(&self) -> Option<Monotonic> {
+    pub(super) fn next(&self) -> Option<SinceStart> {
         self.mounts_due
     }
 }
 
-impl<E: Effects> Agent<E> {
-    /// Schedules a look at the mounts. Each container that starts mounts something: the first
-    /// change takes effect at once, and the following ones together.
-    pub(super) fn mounts_changed(&mut self) {
-        let due = self.now().max(self.installed.mounts_next);
-        self.installed.mounts_due.get_or_insert(due);
-    }
+/// What the hook's installation depends on, and acts by.
+pub(super) struct HookContext<'a, E> {
+    pub(super) roots: &'a Roots,
+    pub(super) settings: &'a Settings,
+    pub(super) node: &'a NodeMemory,
+    pub(super) effects: &'a E,
+    pub(super) health: &'a mut Health,
+}
 
-    /// Checks that the hook's program could still run after mounts have changed.
-    pub(super) fn check_mounts(&mut self) {
-        let now = self.now();
-        if self.installed.mounts_due.is_none_or(|due| due > now) {
-            return;
-        }
-        self.installed.mounts_due = None;
-        self.installed.mounts_next = now + MOUNTS_PAUSE;
-        let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
-        if wanted
-            && let Ok(hook) = program()
-            && unfit(&self.program_facts(&hook)) != self.installed.unfit
-        {
-            self.check_hook();
-        }
-    }
-
-    fn program_facts(&mut self, hook: &Path) -> ProgramFacts {
-        let own = Path::new("/proc/self/exe");
-        program::facts_again(&self.roots, hook, hook, own, &mut self.installed.program)
-    }
-
-    /// Installs the hook with its settings, or removes it, as configured. Withdraws a definition
-    /// whose program cannot run, because it would keep every container from starting.
-    pub(super) fn check_hook(&mut self) {
-        let wanted = self.settings.hook.install && self.settings.grants == Grants::Agent;
-        if !wanted {
-            self.problem(Trouble::HookProgram, None);
-            let failed = self.remove_hook(None).err().map(|error| error.to_string());
-            self.problem(Trouble::Hook, failed);
-            return;
-        }
-        let hook = match program() {
-            Ok(path) => path,
-            Err(error) => {
-                let text = format!("the OCI hook is not installed: {error}");
-                self.problem(Trouble::Hook, Some(text));
-                return;
-            }
-        };
-        self.installed.program_watch = FileWatch::new(std::slice::from_ref(&hook)).ok();
-        let facts = self.program_facts(&hook);
-        let unfit = unfit(&facts);
-        self.installed.unfit.clone_from(&unfit);
-        if let Some(unfit) = unfit {
-            self.withdraw_hook(&hook, &unfit);
-            return;
-        }
-        self.problem(Trouble::HookProgram, None);
-        let failed = self.install_hook(&hook).err();
-        let other = other_version(&facts).map(|text| {
-            let remedy = vec!["systemctl restart wasp-agent".to_owned()];
-            Problem::new(Trouble::Hook, text).with_remedy(remedy)
-        });
-        self.problem_is(Trouble::Hook, failed.or(other));
-    }
-
-    /// Withdraws the hook, because no container could start with it.
-    fn withdraw_hook(&mut self, hook: &Path, unfit: &HookUnfit) {
-        let withdrawn = self.remove_hook(None);
-        let found = unfit.about(hook);
-        let text = match withdrawn {
-            Ok(()) => format!(
-                "the OCI hook is removed, because no container could start with it: {found}"
-            ),
-            Err(error) => format!("NO CONTAINER CAN START: {found}, and {error}"),
-        };
-        let problem = Problem::new(Trouble::HookProgram, text).with_remedy(unfit.remedy(hook));
-        self.problem_is(Trouble::HookProgram, Some(problem));
-        self.problem(Trouble::Hook, None);
-    }
-
-    fn install_hook(&mut self, program: &Path) -> Result<(), Problem> {
-        let problem = |text: String| Problem::new(Trouble::Hook, text);
-        let fixed_by = |text: String, fix: &[&str]| {
-            problem(text).with_remedy(fix.iter().map(|&line| line.to_owned()).collect())
-        };
-        let runtime = crio::runtime(&self.roots).map_err(|error| problem(error.to_string()))?;
-        let folders = match runtime {
-            Runtime::Crio(folders) => preferred(folders),
-            Runtime::Containerd => {
-                let text = "containerd has no hooks directory: containers get their limit a \
-                            moment after their start";
-                return Err(fixed_by(text.to_owned(), &NO_HOOK));
-            }
-            Runtime::Unknown => {
-                let text = "no CRI-O here (/etc/crio is missing), so the agent installs no hook: \
-                            containers get their limit a moment after their start";
-                return Err(fixed_by(text.to_owned(), &NO_HOOK));
-            }
-        };
-        self.publish_settings().map_err(|error| problem(error.to_string()))?;
-        let text = definition(program);
-        // Watch before looking at the folders, so that a new one is noticed. CRI-O creates missing
-        // ones when it starts. Without a watch, the resync serves.
-        let definitions = folders.iter().map(|folder| self.roots.path(folder.join(FILE_NAME)));
-        let files: Vec<_> = definitions.chain([program.to_owned()]).collect();
-        self.installed.watch = FileWatch::new(&files).ok();
-        let mut refused = Vec::new();
-        for folder in &folders {
-            let file = folder.join(FILE_NAME);
-            match self.effects.replace_file(&self.roots.path(&file), &text, 0o644) {
-                Ok(written) => {
-                    if written == Written::Now {
-                        messages::HookInstalled { path: &file.display() }
-                            .emit(format_args!("installed the OCI hook: {}", file.display()));
-                    }
-                    self.installed.file = Some(file.clone());
-                    let others = self.remove_hook(Some(&file));
-                    return others.map_err(|error| problem(error.to_string()));
-                }
-                Err(error) => refused.push(format!("{}: {error}", folder.display())),
-            }
-        }
-        self.installed.file = None;
-        let text = format!(
-            "CRI-O reads {}, where the agent cannot write ({})",
-            listed(&folders),
-            refused.join(", ")
-        );
-        Err(fixed_by(text, &ANOTHER_FOLDER))
-    }
-
-    /// Removes the definition everywhere except at `except`.
-    fn remove_hook(&mut self, except: Option<&Path>) -> Result<(), HookLeft> {
-        let mut files: Vec<PathBuf> =
-            USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
-        // A folder that only CRI-O's configuration names.
-        let mut others: Vec<PathBuf> = self.installed.file.clone().into_iter().collect();
-        if let Ok(Runtime::Crio(folders)) = crio::runtime(&self.roots) {
-            others.extend(folders.iter().map(|folder| folder.join(FILE_NAME)));
-        }
-        for file in others {
-            if !files.contains(&file) {
-                files.push(file);
-            }
-        }
-        let mut failed = Vec::new();
-        if except.is_none() {
-            (self.installed.file, self.installed.watch) = (None, None);
-        }
-        for file in files {
-            // In a read-only folder even removing a missing file fails.
-            if except == Some(&*file) || self.roots.path(&file).symlink_metadata().is_err() {
-                continue;
-            }
-            match self.effects.remove_file(&self.roots.path(&file)) {
-                Ok(Written::Now) => messages::HookRemoved { path: &file.display() }
-                    .emit(format_args!("removed the OCI hook: {}", file.display())),
-                Ok(Written::Already | Written::Gone) => {}
-                // A failure must not keep the others from being removed.
-                Err(error) => failed.push(FileError::of("remove", &file)(error)),
-            }
-        }
-        if failed.is_empty() { Ok(()) } else { Err(HookLeft(failed)) }
+impl<E: Effects> HookContext<'_, E> {
+    fn wants_hook(&self) -> bool {
+        self.settings.hook.install && self.settings.grants == Grants::Agent
     }
 
     /// Publishes the settings that the hook uses for pods without a record.
@@ -268,7 +118,191 @@ impl<E: Effects> Agent<E> {
                 false => self.roots.pods().to_vec(),
             },
         };
-        crate::act::save(&self.effects, &self.roots, &for_hook)
+        crate::act::save(self.effects, self.roots, &for_hook)
+    }
+}
+
+impl Installed {
+    /// Schedules a look at the mounts. Each container that starts mounts something: the first
+    /// change takes effect at once, and the following ones together.
+    pub(super) fn mounts_changed(&mut self, now: SinceStart) {
+        let due = now.max(self.mounts_next);
+        self.mounts_due.get_or_insert(due);
+    }
+
+    /// Checks that the hook's program could still run after mounts have changed.
+    pub(super) fn check_mounts(&mut self, on: &mut HookContext<'_, impl Effects>, now: SinceStart) {
+        if self.mounts_due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.mounts_due = None;
+        self.mounts_next = now + MOUNTS_PAUSE;
+        if on.wants_hook()
+            && let Ok(hook) = program()
+            && unfit(&self.program_facts(on.roots, &hook)) != self.unfit
+        {
+            self.check(on);
+        }
+    }
+
+    fn program_facts(&mut self, roots: &Roots, hook: &Path) -> ProgramFacts {
+        let own = Path::new("/proc/self/exe");
+        program::facts_again(roots, hook, hook, own, &mut self.program)
+    }
+
+    /// Installs the hook with its settings, or removes it, as configured. Withdraws a definition
+    /// whose program cannot run, because it would keep every container from starting.
+    pub(super) fn check(&mut self, on: &mut HookContext<'_, impl Effects>) {
+        if !on.wants_hook() {
+            on.health.problem(Trouble::HookProgram, None);
+            let failed = self.remove(on, None).err().map(|error| error.to_string());
+            on.health.problem(Trouble::Hook, failed);
+            return;
+        }
+        let hook = match program() {
+            Ok(path) => path,
+            Err(error) => {
+                let text = format!("the OCI hook is not installed: {error}");
+                on.health.problem(Trouble::Hook, Some(text));
+                return;
+            }
+        };
+        self.program_watch = FileWatch::new(std::slice::from_ref(&hook)).ok();
+        let facts = self.program_facts(on.roots, &hook);
+        let unfit = unfit(&facts);
+        self.unfit.clone_from(&unfit);
+        if let Some(unfit) = unfit {
+            self.withdraw(on, &hook, &unfit);
+            return;
+        }
+        on.health.problem(Trouble::HookProgram, None);
+        let failed = self.install(on, &hook).err();
+        let other = other_version(&facts).map(|text| {
+            let remedy = vec!["systemctl restart wasp-agent".to_owned()];
+            Problem::new(Trouble::Hook, text).with_remedy(remedy)
+        });
+        on.health.problem_is(Trouble::Hook, failed.or(other));
+    }
+
+    /// Withdraws the hook, because no container could start with it.
+    fn withdraw(&mut self, on: &mut HookContext<'_, impl Effects>, hook: &Path, unfit: &HookUnfit) {
+        let withdrawn = self.remove(on, None);
+        let found = unfit.about(hook);
+        let text = match withdrawn {
+            Ok(()) => format!(
+                "the OCI hook is removed, because no container could start with it: {found}"
+            ),
+            Err(error) => format!("NO CONTAINER CAN START: {found}, and {error}"),
+        };
+        let problem = Problem::new(Trouble::HookProgram, text).with_remedy(unfit.remedy(hook));
+        on.health.problem_is(Trouble::HookProgram, Some(problem));
+        on.health.problem(Trouble::Hook, None);
+    }
+
+    fn install(
+        &mut self,
+        on: &HookContext<'_, impl Effects>,
+        program: &Path,
+    ) -> Result<(), Problem> {
+        let problem = |text: String| Problem::new(Trouble::Hook, text);
+        let fixed_by = |text: String, fix: &[&str]| {
+            problem(text).with_remedy(fix.iter().map(|&line| line.to_owned()).collect())
+        };
+        let runtime = crio::runtime(on.roots).map_err(|error| problem(error.to_string()))?;
+        let folders = match runtime {
+            Runtime::Crio(folders) => preferred(folders),
+            Runtime::Containerd => {
+                let text = "containerd has no hooks directory: containers get their limit a \
+                            moment after their start";
+                return Err(fixed_by(text.to_owned(), &NO_HOOK));
+            }
+            Runtime::Unknown => {
+                let text = "no CRI-O here (/etc/crio is missing), so the agent installs no hook: \
+                            containers get their limit a moment after their start";
+                return Err(fixed_by(text.to_owned(), &NO_HOOK));
+            }
+        };
+        on.publish_settings().map_err(|error| problem(error.to_string()))?;
+        let text = definition(program);
+        // Watch before looking at the folders, so that a new one is noticed. CRI-O creates missing
+        // ones when it starts. Without a watch, the resync serves.
+        let definitions = folders.iter().map(|folder| on.roots.path(folder.join(FILE_NAME)));
+        let files: Vec<_> = definitions.chain([program.to_owned()]).collect();
+        self.watch = FileWatch::new(&files).ok();
+        let mut refused = Vec::new();
+        for folder in &folders {
+            let file = folder.join(FILE_NAME);
+            match on.effects.replace_file(&on.roots.path(&file), &text, 0o644) {
+                Ok(written) => {
+                    if written == Written::Now {
+                        messages::HookInstalled { path: &file.display() }
+                            .emit(format_args!("installed the OCI hook: {}", file.display()));
+                    }
+                    self.file = Some(file.clone());
+                    let others = self.remove(on, Some(&file));
+                    return others.map_err(|error| problem(error.to_string()));
+                }
+                Err(error) => refused.push(format!("{}: {error}", folder.display())),
+            }
+        }
+        self.file = None;
+        let text = format!(
+            "CRI-O reads {}, where the agent cannot write ({})",
+            listed(&folders),
+            refused.join(", ")
+        );
+        Err(fixed_by(text, &ANOTHER_FOLDER))
+    }
+
+    /// Removes the definition everywhere except at `except`.
+    fn remove(
+        &mut self,
+        on: &HookContext<'_, impl Effects>,
+        except: Option<&Path>,
+    ) -> Result<(), HookLeft> {
+        let mut files: Vec<PathBuf> =
+            USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
+        // A folder that only CRI-O's configuration names.
+        let mut others: Vec<PathBuf> = self.file.clone().into_iter().collect();
+        if let Ok(Runtime::Crio(folders)) = crio::runtime(on.roots) {
+            others.extend(folders.iter().map(|folder| folder.join(FILE_NAME)));
+        }
+        for file in others {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        let mut failed = Vec::new();
+        if except.is_none() {
+            (self.file, self.watch) = (None, None);
+        }
+        for file in files {
+            // In a read-only folder even removing a missing file fails.
+            if except == Some(&*file) || on.roots.path(&file).symlink_metadata().is_err() {
+                continue;
+            }
+            match on.effects.remove_file(&on.roots.path(&file)) {
+                Ok(Written::Now) => messages::HookRemoved { path: &file.display() }
+                    .emit(format_args!("removed the OCI hook: {}", file.display())),
+                Ok(Written::Already | Written::Gone) => {}
+                // A failure must not keep the others from being removed.
+                Err(error) => failed.push(FileError::of("remove", &file)(error)),
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(HookLeft(failed)) }
+    }
+}
+
+impl<E: Effects> Agent<E> {
+    /// Returns the hook's part, and its context.
+    pub(super) fn hook(&mut self) -> (&mut Installed, HookContext<'_, E>) {
+        let Self { installed, roots, settings, node, effects, health, .. } = self;
+        (installed, HookContext { roots, settings, node, effects, health })
+    }
+
+    pub(super) fn check_hook(&mut self) {
+        let (installed, mut context) = self.hook();
+        installed.check(&mut context);
     }
 }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use super::{Agent, effects::Effects, events::Event, late_swap::SERVICE, protection};
 use crate::{
     act::tunables,
-    config::settings::{EvictionMode, GrantSettings, Grants, Policy, SchedulingGuard},
+    config::settings::{
+        EvictionMode, EvictionSettings, GrantSettings, Grants, Policy, SchedulingGuard, Settings,
+    },
     decide::{
         devices::{failing, order},
         kubelet::{
@@ -16,7 +18,7 @@ use crate::{
         pods::{lost_pods, without_cgroup, without_limit},
         provision::shortage,
         rivals::{OthersSwap, daemonset, others_swap, others_watermarks},
-        tunables::{alignment, swap_not_reached},
+        tunables::{Tunable, alignment, swap_not_reached},
     },
     messages,
     model::{
@@ -33,6 +35,7 @@ use crate::{
         accounting::swap_control, check::swap::areas, crio, hooks, kubelet, obstacles::obstacles,
         rivals::rivals, tree::Changes, zoneinfo,
     },
+    roots::Roots,
 };
 
 fn acted_on(config: &KubeletConfig) -> published::KubeletStatus {
@@ -51,6 +54,68 @@ fn acted_on(config: &KubeletConfig) -> published::KubeletStatus {
 /// Time from the appearance of a pod's cgroup to the kubelet's report that the pod runs.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 
+/// The changes of watermarks last requested from wasp-swap.service.
+#[derive(Debug, Default)]
+pub(super) struct Alignment(Vec<Tunable>);
+
+impl Alignment {
+    /// Has the watermarks aligned if the kubelet's threshold or the swap has changed; returns a
+    /// problem if the kubelet evicts before the kernel swaps.
+    fn check(
+        &mut self,
+        effects: &impl Effects,
+        roots: &Roots,
+        settings: &Settings,
+        watermarks: &Watermarks,
+        threshold: u64,
+    ) -> Option<String> {
+        let kernel = settings.kernel;
+        let others = others_watermarks(&rivals(roots), settings);
+        if kernel.align_watermarks && others.is_none() {
+            // wasp-swap.service reports a file that cannot be read.
+            let before = tunables::before(roots).ok();
+            let changes = before.and_then(|before| alignment(watermarks, threshold, &before));
+            let changes = changes.unwrap_or_default();
+            // Once for each change: if it does not help, repeating it does not either.
+            if !changes.is_empty() && self.0 != changes {
+                messages::ProvisionStep.emit(format_args!(
+                    "the kernel's watermarks do not fit the kubelet's threshold: restarting \
+                     {SERVICE} to align them"
+                ));
+                effects.restart_unit(SERVICE);
+            }
+            self.0 = changes;
+        }
+        swap_not_reached(&kernel, watermarks, threshold)
+    }
+}
+
+/// Reports a configured cordon or taint that is not in place.
+fn idle_guard(eviction: &EvictionSettings) -> Option<Problem> {
+    let guard = match eviction.guard {
+        SchedulingGuard::Cordon => "cordon",
+        SchedulingGuard::Taint => "taint",
+        SchedulingGuard::None | SchedulingGuard::Condition => "",
+    };
+    let mode = match eviction.mode {
+        EvictionMode::Enforce => "",
+        EvictionMode::Observe => "observe",
+        EvictionMode::Off => "off",
+    };
+    (!guard.is_empty() && !mode.is_empty()).then(|| {
+        let text = format!(
+            "eviction.scheduling-guard = {guard:?} has no effect, because eviction.mode = \
+             {mode:?}"
+        );
+        let drop_in = "/etc/wasp-agent/config.d/99-check-guard.toml";
+        let remedy = vec![
+            format!(r#"printf '[eviction]\nscheduling-guard = "condition"\n' > {drop_in}"#),
+            "systemctl reload wasp-agent".to_owned(),
+        ];
+        Problem::new(Trouble::Guard, text).with_remedy(remedy)
+    })
+}
+
 impl<E: Effects> Agent<E> {
     /// Checks the parts of the host that give no notification.
     pub(super) fn check_host(&mut self) {
@@ -63,18 +128,18 @@ impl<E: Effects> Agent<E> {
         let for_long = lacking.intersection(&self.limits.without_limit).count();
         self.limits.without_limit = lacking;
         let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
-        self.problem(Trouble::Cgroup, missing);
+        self.health.problem(Trouble::Cgroup, missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure-stall information (boot with psi=1)";
-        self.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
+        self.health.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
         self.check_swap();
         self.check_rivals();
-        self.check_guard();
+        self.health.problem_is(Trouble::Guard, idle_guard(&self.settings.eviction));
         let found = obstacles(&self.roots);
         let above = limit_above_pods(&found, self.node.swap_bytes).or_else(|| throttled(&found));
-        self.problem_is(Trouble::PodsLimit, above);
-        self.problem_is(Trouble::Swappiness, swappiness(&found));
-        self.problem_is(Trouble::OvercommitMemory, overcommit(&found));
+        self.health.problem_is(Trouble::PodsLimit, above);
+        self.health.problem_is(Trouble::Swappiness, swappiness(&found));
+        self.health.problem_is(Trouble::OvercommitMemory, overcommit(&found));
         self.check_kubelet();
         // A running kubelet is its own source.
         if self.granting.kubelet.is_by_unit() {
@@ -98,7 +163,7 @@ impl<E: Effects> Agent<E> {
             Some(OthersSwap::Contradicts(why)) => Some(why),
             Some(OthersSwap::Serves) | None => None,
         };
-        self.problem(Trouble::OtherSwap, swap);
+        self.health.problem(Trouble::OtherSwap, swap);
         // The agent knows the pod from the API server before its first container starts.
         let pods = self.pods.values().filter(|pod| {
             let trusted = &*pod.namespace == "wasp" || pod.namespace.starts_with("openshift-");
@@ -121,43 +186,16 @@ impl<E: Effects> Agent<E> {
             ];
             Problem::new(Trouble::Rival, text).with_remedy(remedy.into())
         });
-        self.problem_is(Trouble::Rival, daemonset.or(left).or(foreign));
-    }
-
-    /// Reports a configured cordon or taint that is not in place.
-    fn check_guard(&mut self) {
-        let eviction = &self.settings.eviction;
-        let guard = match eviction.guard {
-            SchedulingGuard::Cordon => "cordon",
-            SchedulingGuard::Taint => "taint",
-            SchedulingGuard::None | SchedulingGuard::Condition => "",
-        };
-        let mode = match eviction.mode {
-            EvictionMode::Enforce => "",
-            EvictionMode::Observe => "observe",
-            EvictionMode::Off => "off",
-        };
-        let problem = (!guard.is_empty() && !mode.is_empty()).then(|| {
-            let text = format!(
-                "eviction.scheduling-guard = {guard:?} has no effect, because eviction.mode = \
-                 {mode:?}"
-            );
-            let drop_in = "/etc/wasp-agent/config.d/99-check-guard.toml";
-            let remedy = vec![
-                format!(r#"printf '[eviction]\nscheduling-guard = "condition"\n' > {drop_in}"#),
-                "systemctl reload wasp-agent".to_owned(),
-            ];
-            Problem::new(Trouble::Guard, text).with_remedy(remedy)
-        });
-        self.problem_is(Trouble::Guard, problem);
+        self.health.problem_is(Trouble::Rival, daemonset.or(left).or(foreign));
     }
 
     pub(super) fn check_swap(&mut self) {
-        let late = self.check_late_swap();
-        self.problem(Trouble::Swap, late.or_else(|| shortage(&self.settings.swap, &self.node)));
+        let late = self.late_swap.check(&self.effects, &self.roots, &self.settings.swap);
+        self.health
+            .problem(Trouble::Swap, late.or_else(|| shortage(&self.settings.swap, &self.node)));
         let areas = areas(&self.roots);
-        self.problem_is(Trouble::SwapDisk, failing(&areas));
-        self.problem_is(Trouble::SwapDevices, order(&areas));
+        self.health.problem_is(Trouble::SwapDisk, failing(&areas));
+        self.health.problem_is(Trouble::SwapDevices, order(&areas));
     }
 
     /// Reads the kubelet's configuration for swap, which decides which program grants.
@@ -183,7 +221,7 @@ impl<E: Effects> Agent<E> {
                     ),
                     Grants::Agent | Grants::Kubelet => error.to_string(),
                 };
-                self.problem(Trouble::Kubelet, Some(text));
+                self.health.problem(Trouble::Kubelet, Some(text));
                 return;
             }
         };
@@ -202,14 +240,14 @@ impl<E: Effects> Agent<E> {
         let known = config.as_ref().map(acted_on).unwrap_or_default();
         if self.publisher.kubelet != known {
             self.publisher.kubelet = known;
-            self.published_is_stale();
+            self.publisher.mark_stale();
         }
         let otherwise = config
             .as_ref()
             .and_then(|config| grants_otherwise(self.granting.configured.clone(), config));
         let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
         let unusable = config.as_ref().and_then(unusable);
-        self.problem_is(
+        self.health.problem_is(
             Trouble::Kubelet,
             config.as_ref().and_then(|config| {
                 let problem = |text, key: &str, origin, value, flag| {
@@ -236,34 +274,12 @@ impl<E: Effects> Agent<E> {
         self.check_kubelet_swap();
         let threshold = memory_threshold(config.as_ref(), self.node.ram_bytes);
         let watermarks = zoneinfo::watermarks(&self.roots, self.node.page_bytes).ok();
-        let late = watermarks.and_then(|watermarks| self.align_watermarks(&watermarks, threshold));
-        self.problem(Trouble::Watermarks, late);
-    }
-
-    /// Has the watermarks aligned if the kubelet's threshold or the swap has changed; returns a
-    /// problem if the kubelet evicts before the kernel swaps.
-    fn align_watermarks(&mut self, watermarks: &Watermarks, threshold: u64) -> Option<String> {
-        if self.node.swap_bytes == 0 {
-            return None;
-        }
-        let kernel = self.settings.kernel;
-        let others = others_watermarks(&rivals(&self.roots), &self.settings);
-        if kernel.align_watermarks && others.is_none() {
-            // wasp-swap.service reports a file that cannot be read.
-            let before = tunables::before(&self.roots).ok();
-            let changes = before.and_then(|before| alignment(watermarks, threshold, &before));
-            let changes = changes.unwrap_or_default();
-            // Once for each change: if it does not help, repeating it does not either.
-            if !changes.is_empty() && self.alignment != changes {
-                messages::ProvisionStep.emit(format_args!(
-                    "the kernel's watermarks do not fit the kubelet's threshold: restarting \
-                     {SERVICE} to align them"
-                ));
-                self.effects.restart_unit(SERVICE);
-            }
-            self.alignment = changes;
-        }
-        swap_not_reached(&kernel, watermarks, threshold)
+        let watermarks = watermarks.filter(|_| self.node.swap_bytes > 0);
+        let late = watermarks.and_then(|watermarks| {
+            let (effects, roots, settings) = (&self.effects, &self.roots, &self.settings);
+            self.alignment.check(effects, roots, settings, &watermarks, threshold)
+        });
+        self.health.problem(Trouble::Watermarks, late);
     }
 
     /// Asks systemd for the kubelet's unit; the answer arrives later.
@@ -306,28 +322,20 @@ impl<E: Effects> Agent<E> {
             self.granting.configured.0.word()
         ));
         self.check_hook();
-        self.published_is_stale();
-    }
-
-    /// Returns the node as the granting program counts it, and true if that is certain.
-    pub(super) fn granted_from(&self) -> (NodeMemory, bool) {
-        if self.settings.grants != Grants::Kubelet {
-            return (self.node, true);
-        }
-        let (swap_bytes, certain) = self.granting.kubelet_swap.bytes(self.node.swap_bytes);
-        (NodeMemory { swap_bytes, ..self.node }, certain)
+        self.publisher.mark_stale();
     }
 
     /// Checks if the kubelet counts the node's current swap, or an earlier amount.
     pub(super) fn check_kubelet_swap(&mut self) {
         let by_kubelet = self.settings.grants == Grants::Kubelet;
-        let (NodeMemory { swap_bytes, .. }, _) = self.granted_from();
+        let (NodeMemory { swap_bytes, .. }, _) =
+            self.granting.granted_from(self.settings.grants, self.node);
         if self.granting.granted_from_bytes != swap_bytes {
             self.granting.granted_from_bytes = swap_bytes;
             self.everything_is_dirty();
         }
         let outdated = self.granting.kubelet_swap.is_outdated(self.node.swap_bytes);
-        self.problem(Trouble::KubeletSwap, outdated.filter(|_| by_kubelet));
+        self.health.problem(Trouble::KubeletSwap, outdated.filter(|_| by_kubelet));
     }
 
     /// Searches for pods' cgroups at the kubelet's places.
@@ -360,15 +368,15 @@ impl<E: Effects> Agent<E> {
         let count =
             self.limits.lost.values().filter(|since| now.since(**since) >= LOST_AFTER).count();
         let text = (count > 0).then(|| lost_pods(count, self.roots.pods()));
-        self.problem(Trouble::LostPods, text);
+        self.health.problem(Trouble::LostPods, text);
     }
 
     pub(super) fn protection_says(&mut self, report: protection::SliceReport) {
-        self.problem(Trouble::Protection, report.problem.clone());
-        self.problem_is(Trouble::Oomd, report.oomd.clone());
+        self.health.problem(Trouble::Protection, report.problem.clone());
+        self.health.problem_is(Trouble::Oomd, report.oomd.clone());
         // Whoever tells systemd of limits reports the same.
         if report.bus.is_some() || self.protection.bus.is_some() {
-            self.problem(Trouble::Systemd, report.bus.clone());
+            self.health.problem(Trouble::Systemd, report.bus.clone());
         }
         self.protection = report;
     }

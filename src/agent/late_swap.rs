@@ -5,14 +5,15 @@ use std::{io, path::Path};
 
 use nix::sys::inotify::AddWatchFlags;
 
-use super::{Agent, effects::Effects};
 use crate::{
-    config::settings::SwapKind,
+    act::Actuator,
+    config::settings::{SwapKind, SwapSettings},
     decide::provision::{Late, device_missing, late},
     messages,
     model::protection::DeviceNumber,
     observe::{disks::device_number, events::Events, node::swap_devices, swap::unescaped},
     provision::awaited::Awaited,
+    roots::Roots,
     state::StateFile,
 };
 
@@ -35,41 +36,43 @@ impl LateSwap {
         while !watch.next().await?.iter().any(|event| event.name.as_ref().is_none_or(is_block)) {}
         Ok(())
     }
-}
 
-impl<E: Effects> Agent<E> {
     /// Has swap switched on whose device has appeared; returns a problem while it has not.
-    pub(super) fn check_late_swap(&mut self) -> Option<String> {
-        let swap = &self.settings.swap;
+    pub(super) fn check(
+        &mut self,
+        effects: &impl Actuator,
+        roots: &Roots,
+        swap: &SwapSettings,
+    ) -> Option<String> {
         if swap.kind != SwapKind::Partition {
-            self.late_swap = LateSwap::default();
+            *self = Self::default();
             return None;
         }
         // Watch before looking, so that no change in between is missed.
-        let watch = self.late_swap.watch.take().or_else(|| watch(&self.roots.path(UDEV)).ok());
-        let device = device_number(&self.roots, &swap.path);
-        let active: Vec<DeviceNumber> = swap_devices(&self.roots)
+        let watch = self.watch.take().or_else(|| watch(&roots.path(UDEV)).ok());
+        let device = device_number(roots, &swap.path);
+        let active: Vec<DeviceNumber> = swap_devices(roots)
             .iter()
-            .filter_map(|active| device_number(&self.roots, &unescaped(&active.path)))
+            .filter_map(|active| device_number(roots, &unescaped(&active.path)))
             .collect();
-        let note = StateFile::<Awaited>::new(&self.roots);
+        let note = StateFile::<Awaited>::new(roots);
         // An unreadable note names no device.
         let noted = note.load().ok().flatten().is_some_and(|awaited| awaited.path == swap.path);
-        let late = late(swap, device, &active, self.late_swap.awaited || noted);
-        self.late_swap.awaited = late == Late::Awaited;
+        let late = late(swap, device, &active, self.awaited || noted);
+        self.awaited = late == Late::Awaited;
         let path = swap.path.display();
         match late {
             Late::No => None,
             Late::Awaited => {
-                self.late_swap.watch = watch;
+                self.watch = watch;
                 Some(device_missing(&swap.path))
             }
             Late::Here => {
                 messages::ProvisionStep
                     .emit(format_args!("{path} exists now: restarting {SERVICE} to switch it on"));
                 // It is written again if the device is gone by then.
-                let _ = self.effects.remove_file(note.path());
-                self.effects.restart_unit(SERVICE);
+                let _ = effects.remove_file(note.path());
+                effects.restart_unit(SERVICE);
                 None
             }
         }

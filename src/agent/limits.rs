@@ -3,15 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::timers::Schedule;
+use super::{lookup::Lookup, timers::Schedule};
 use crate::{
     act::records::Records,
-    decide::state::LimitStates,
+    decide::{health::named, state::LimitStates},
     model::{
-        host::{Holder, Monotonic},
+        clock::SinceStart,
+        counted::counted,
+        host::Holder,
         pod::{ContainerId, PodUid},
+        published,
+        suspend::Suspended,
         swap::SwapMax,
+        trouble::{Problem, Trouble},
     },
+    observe::tree::Tree,
 };
 
 #[derive(Debug)]
@@ -21,13 +27,13 @@ pub(super) struct Limits {
     pub(super) dirty: BTreeSet<Holder>,
     pub(super) records: Records,
     /// Start of the current pass, or of the last one.
-    pub(super) pass_began: Monotonic,
+    pub(super) pass_began: SinceStart,
     /// Holders whose limit could not be read or set.
     pub(super) failures: HashMap<Holder, LimitFailure>,
     /// Containers without a `memory.swap.max` at the last look.
     pub(super) without_limit: BTreeSet<ContainerId>,
     /// Running pods without a cgroup, and since when.
-    pub(super) lost: BTreeMap<PodUid, Monotonic>,
+    pub(super) lost: BTreeMap<PodUid, SinceStart>,
     /// When to look at a holder again.
     pub(super) again: Schedule,
     /// When to watch a holder's limits again.
@@ -50,7 +56,7 @@ impl Limits {
             state: LimitStates::default(),
             dirty,
             records,
-            pass_began: Monotonic::default(),
+            pass_began: SinceStart::default(),
             failures: HashMap::new(),
             without_limit: BTreeSet::new(),
             lost: BTreeMap::new(),
@@ -66,6 +72,12 @@ impl Limits {
         self.failures.remove(holder);
         self.again.forget(holder);
         self.deaf.forget(holder);
+    }
+
+    /// Marks the limits of a suspended pod: they depend on the stage of the suspension.
+    pub(super) fn look_at_pod_of(&mut self, tree: &Tree, suspended: &Suspended) {
+        let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
+        self.dirty.extend(ids.filter(|id| tree.pod_of(id).is_some()).map(Holder::Container));
     }
 
     /// Counts a failure. Returns true if it is new.
@@ -86,8 +98,51 @@ impl Limits {
         self.failures.get(holder).is_some_and(|failure| failure.to.is_none())
     }
 
+    /// Describes limits that could not be read or set; each is logged separately.
+    pub(super) fn problem(&self, known: Lookup<'_>) -> Option<Problem> {
+        let failure = self.failures.values().map(|failure| &failure.text).min()?;
+        let mut pods: Vec<String> = self
+            .failures
+            .keys()
+            .filter_map(|holder| known.pod_of(holder))
+            .map(|pod| format!("{}/{}", pod.namespace, pod.name))
+            .collect();
+        pods.sort();
+        pods.dedup();
+        let count = self.failures.len();
+        let limits = counted(count, "limit", "limits");
+        let text = format!("{limits} cannot be read or set{}: {failure}", named(&pods));
+        Some(Problem { pods, ..Problem::new(Trouble::Limits, text) })
+    }
+
+    pub(super) fn is_contended(&self, holder: &Holder) -> bool {
+        self.state.get(holder).is_some_and(|state| state.contended)
+    }
+
+    /// Returns the totals of all containers and pods.
+    pub(super) fn totals(&self) -> published::Containers {
+        let mut sum = published::Containers::default();
+        for (_, container) in self.state.containers() {
+            sum.count += 1;
+            match container.grant.swap_max {
+                SwapMax::ZERO => {}
+                SwapMax::Bytes(bytes) => {
+                    sum.granted += 1;
+                    sum.granted_bytes += bytes;
+                }
+                SwapMax::Max => sum.unlimited += 1,
+            }
+            sum.used_bytes += container.used_bytes;
+            sum.above_grant += usize::from(container.above);
+        }
+        // Memory outside of containers counts too.
+        let of_pods = self.state.pods().map(|(_, pod)| pod.used_bytes).sum();
+        sum.used_bytes = sum.used_bytes.max(of_pods);
+        sum
+    }
+
     /// Returns the time of the next look if there is no event.
-    pub(super) fn next(&self) -> Option<Monotonic> {
+    pub(super) fn next(&self) -> Option<SinceStart> {
         [self.again.next(), self.deaf.next()].into_iter().flatten().min()
     }
 }

@@ -12,7 +12,9 @@ mod history;
 mod hook;
 mod host;
 mod late_swap;
+mod limit_news;
 mod limits;
+mod lookup;
 mod pass;
 mod protection;
 mod publish;
@@ -24,7 +26,7 @@ mod suspend;
 mod timers;
 mod victim;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::{
@@ -36,18 +38,14 @@ use effects::{Effects, Live, Shared};
 use events::{Event, EventSender};
 use granting::Granting;
 use limits::Limits;
+use lookup::Lookup;
 
 use crate::{
     act::DryRun,
     act::records::Records,
     config::settings::{Grants, Settings},
-    decide::tunables::Tunable,
     messages,
-    model::{
-        host::{Monotonic, NodeMemory},
-        pod::Pods,
-        trouble::Trouble,
-    },
+    model::{clock::SinceStart, host::NodeMemory, pod::Pods, trouble::Trouble},
     observe::{
         alarm::Alarm,
         kube::pods::{self, Update},
@@ -77,7 +75,7 @@ struct Agent<E> {
     granting: Granting,
     effects: E,
     events: EventSender,
-    started: Instant,
+    clock: timers::StartClock,
     node: NodeMemory,
     pods: Pods,
     api: api::Api,
@@ -91,8 +89,7 @@ struct Agent<E> {
     guards_settings: watch::Sender<Settings>,
     installed: hook::Installed,
     late_swap: late_swap::LateSwap,
-    /// The changes of watermarks last requested from wasp-swap.service.
-    alignment: Vec<Tunable>,
+    alignment: host::Alignment,
     eviction: eviction::Eviction,
     suspend: suspend::Suspend,
     reclaim: reclaim::Reclaim,
@@ -128,6 +125,7 @@ impl<E: Effects> Agent<E> {
         effects: E,
         events: EventSender,
     ) -> anyhow::Result<Self> {
+        let clock = timers::StartClock::default();
         let node = node::memory(&roots)?;
         let settings = effects.admitted(settings);
         let guards_settings = watch::Sender::new(settings.clone());
@@ -144,7 +142,7 @@ impl<E: Effects> Agent<E> {
             settings: Settings { grants: Grants::Auto, ..settings },
             effects,
             events,
-            started: Instant::now(),
+            clock,
             node,
             pods,
             api: api::Api::default(),
@@ -158,17 +156,21 @@ impl<E: Effects> Agent<E> {
             installed: hook::Installed::default(),
             late_swap: late_swap::LateSwap::default(),
             reclaim: reclaim::Reclaim::default(),
-            alignment: Vec::new(),
+            alignment: host::Alignment::default(),
             eviction,
             suspend,
             publisher: publish::Publisher::default(),
             recorder: history::Recorder::default(),
-            health: health::Health::default(),
+            health: health::Health::new(clock),
         })
     }
 
-    fn now(&self) -> Monotonic {
-        Monotonic(self.started.elapsed())
+    fn lookup(&self) -> Lookup<'_> {
+        Lookup { pods: &self.pods, tree: &self.tree }
+    }
+
+    fn now(&self) -> SinceStart {
+        self.clock.now()
     }
 
     async fn turn(mut self, mut events: mpsc::UnboundedReceiver<Event>) -> anyhow::Result<()> {
@@ -197,7 +199,7 @@ impl<E: Effects> Agent<E> {
         self.notifier.status("Waiting for the API server's list of pods.", self.now());
         self.first_list(&mut news).await;
         self.first_protection(&mut events).await;
-        self.history_begins();
+        self.recorder.begins(&self.roots);
         self.resync();
         self.report();
         self.remember();
@@ -236,7 +238,7 @@ impl<E: Effects> Agent<E> {
                 }
                 changed = mounts.changed() => {
                     changed.context("the kernel's notifications of mounts failed")?;
-                    self.mounts_changed();
+                    self.installed.mounts_changed(self.clock.now());
                 }
                 changed = self.late_swap.changed() => {
                     changed.context("the kernel's notifications of udev's database failed")?;
@@ -244,17 +246,19 @@ impl<E: Effects> Agent<E> {
                 }
                 fired = self.eviction.stalled() => {
                     fired.context("the kernel's notifications of memory pressure failed")?;
-                    self.stalls_begin();
+                    self.eviction.stalls_begin(self.clock.now());
                 }
                 _ = hangup.recv() => {
                     if self.reload() {
                         news = self.watch_pods();
                     }
                 }
-                () = alarm.at(self.started + next.0) => {}
+                () = alarm.at(self.clock.instant(next)) => {}
             }
             self.time_passed();
-            self.check_mounts();
+            let now = self.now();
+            let (installed, mut context) = self.hook();
+            installed.check_mounts(&mut context, now);
             self.watch_pressure();
             self.watch_suspended();
             self.reclaim_cold();
@@ -267,18 +271,18 @@ impl<E: Effects> Agent<E> {
         self.wake_all(&mut events).await;
         messages::Stopping.emit(format_args!("stopping; limits do not change"));
         self.history_ends();
-        self.remove_textfile();
+        self.publisher.textfile.remove(&self.effects, &self.roots);
         let Self { effects, guards_settings, .. } = self;
         effects.end(guards_settings).await
     }
 
     /// Returns the time of the next look if there is no event.
-    fn next(&self) -> Monotonic {
+    fn next(&self) -> SinceStart {
         let silence = self.settings.suspend.longest_silence;
         let sometimes = [
             self.limits.next(),
             self.suspend.next(silence),
-            self.publication(),
+            self.publisher.next(self.health.has_news()),
             self.installed.next(),
         ];
         let next = self
@@ -287,7 +291,7 @@ impl<E: Effects> Agent<E> {
             .min(self.eviction.next())
             .min(self.reclaim.next())
             .min(self.recorder.next());
-        sometimes.into_iter().flatten().fold(next, Monotonic::min)
+        sometimes.into_iter().flatten().fold(next, SinceStart::min)
     }
 
     /// Routes the report of a task to the part of the agent that handles it.
@@ -295,10 +299,10 @@ impl<E: Effects> Agent<E> {
         match event {
             Event::Systemd(answer) => self.systemd_answered(answer),
             Event::Evicted(answer) => self.eviction_answered(answer),
-            Event::Reclaimed(done) => self.reclaim_done(done),
+            Event::Reclaimed(done) => self.reclaim.done(&mut self.health, done),
             Event::Announcer(told) => self.announcer_told(told),
             Event::Slices(report) => self.protection_says(report),
-            Event::Metrics(problem) => self.problem(Trouble::Metrics, problem),
+            Event::Metrics(problem) => self.health.problem(Trouble::Metrics, problem),
             Event::KubeletUnit(unit) => self.kubelet_unit_is(unit),
             Event::Suspend(news) => self.suspend_news(news),
         }
@@ -352,7 +356,7 @@ impl<E: Effects> Agent<E> {
         if deaf.is_some() {
             self.timers.resync = self.timers.resync.min(self.now() + DEAF);
         }
-        self.problem(Trouble::Inotify, deaf);
+        self.health.problem(Trouble::Inotify, deaf);
     }
 
     fn time_passed(&mut self) {
@@ -378,14 +382,14 @@ impl<E: Effects> Agent<E> {
         self.record_the_rest();
         self.read_node();
         self.check_host();
-        self.arm_trigger();
+        self.eviction.arm(&self.roots);
         self.pass(true);
         let pause = self.settings.limits.resync;
         let pause = if self.tree.deaf().is_some() { pause.min(DEAF) } else { pause };
         // Then pods without a cgroup may have one, or are reported.
         let pause = if self.limits.lost.is_empty() { pause } else { pause.min(host::LOST_AFTER) };
         self.timers.resync = self.now() + pause;
-        self.published_is_stale();
+        self.publisher.mark_stale();
         self.notifier.alive();
     }
 }

@@ -1,20 +1,19 @@
 //! One pass over the containers and pods that may have changed.
 
-use crate::model::counted::counted;
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Agent, effects::Effects};
+use super::{Agent, effects::Effects, limit_news::tell_notice, lookup::Lookup};
 use crate::{
     act::{Written, systemd},
     decide::{
-        decision::{Action, Cause, Decision, Notice, Snapshot},
+        decision::{Action, Decision, Snapshot},
         grant::grant,
         limits::decide,
     },
     errors::FileError,
     messages,
     model::{
-        host::{CgroupLevel, ContainerFacts, Holder, Monotonic, PodFacts, Role},
+        host::{ContainerFacts, Holder, PodFacts, Role},
         pod::{Pod, PodUid},
         published::Counters,
         swap::{SwapMax, human_bytes},
@@ -32,12 +31,12 @@ impl<E: Effects> Agent<E> {
         if self.limits.dirty.is_empty() {
             return;
         }
-        let began = self.started.elapsed();
+        let began = self.now();
         let (facts, slices) = self.observe();
         let levels = facts.iter().map(|facts| facts.levels.len()).sum::<usize>();
         self.recorder.verified(levels + slices.len());
-        self.limits.pass_began = Monotonic(began);
-        let (node, swap_is_certain) = self.granted_from();
+        self.limits.pass_began = began;
+        let (node, swap_is_certain) = self.granting.granted_from(self.settings.grants, self.node);
         let snapshot = Snapshot {
             node,
             pods: &self.pods,
@@ -64,24 +63,10 @@ impl<E: Effects> Agent<E> {
             micros = u64::try_from(self.now().since(now).as_micros()).unwrap_or(u64::MAX),
             "pass"
         );
-        self.count_starts(&new, &decision);
+        self.publisher.count_starts(&new, &decision);
         self.act(decision);
-        let took = self.started.elapsed().saturating_sub(now.0);
+        let took = self.now().since(now);
         self.publisher.counters.passed(took.as_secs_f64());
-    }
-
-    /// Counts new containers by whether the hook had set the right limit.
-    fn count_starts(&mut self, new: &[Holder], decision: &Decision) {
-        let corrected = |new: &&Holder| {
-            decision
-                .actions
-                .iter()
-                .any(|action| matches!(action, Action::WriteLimit { owner, .. } if owner == *new))
-        };
-        let corrected = new.iter().filter(corrected).count() as u64;
-        let counters = &mut self.publisher.counters;
-        counters.starts_corrected += corrected;
-        counters.starts_right += new.len() as u64 - corrected;
     }
 
     /// Reads the dirty holders, and the pods of dirty containers.
@@ -115,13 +100,15 @@ impl<E: Effects> Agent<E> {
         match found {
             Ok(found) => {
                 if self.limits.is_unread(&owner) {
-                    self.limit_works(&owner);
+                    let known = Lookup { pods: &self.pods, tree: &self.tree };
+                    self.limits.limit_works(known, &owner);
                 }
                 found
             }
             Err(error) => {
                 let text = format!("{error}; its limit is not known, trying again");
-                self.limit_failed(&owner, None, text);
+                let known = Lookup { pods: &self.pods, tree: &self.tree };
+                self.limits.limit_failed(known, &owner, None, &text);
                 self.limits.again.at(self.now() + RETRY, owner);
                 None
             }
@@ -129,6 +116,8 @@ impl<E: Effects> Agent<E> {
     }
 
     fn act(&mut self, decision: Decision) {
+        let now = self.now();
+        let known = Lookup { pods: &self.pods, tree: &self.tree };
         for action in decision.actions {
             match action {
                 Action::TellSystemd { owner, unit, path, to } => {
@@ -137,20 +126,32 @@ impl<E: Effects> Agent<E> {
                 Action::WriteLimit { owner, path, level, inode, from, to, cause } => {
                     match self.effects.write_limit(&path, inode, to) {
                         Ok(Written::Now) => {
-                            self.limit_works(&owner);
-                            self.tell_written(&owner, level, from, to, cause);
+                            self.limits.limit_works(known, &owner);
+                            Counters::add(
+                                &mut self.publisher.counters.limits_written,
+                                cause.word(),
+                            );
+                            let took = self.clock.now().since(self.limits.pass_began);
+                            let contended = self.limits.is_contended(&owner);
+                            let pod = known.name_of(&owner);
+                            let what = (&*pod, &*level.to_string(), from);
+                            self.recorder.written(cause, what, took, contended);
+                            self.limits.tell_written(known, &owner, level, (from, to), cause);
                         }
-                        Ok(Written::Already | Written::Gone) => self.limit_works(&owner),
+                        Ok(Written::Already | Written::Gone) => {
+                            self.limits.limit_works(known, &owner);
+                        }
                         Err(error) => {
-                            self.limit_failed(&owner, Some(to), format!("{error}; trying again"));
-                            self.limits.again.at(self.now() + RETRY, owner);
+                            let text = format!("{error}; trying again");
+                            self.limits.limit_failed(known, &owner, Some(to), &text);
+                            self.limits.again.at(now + RETRY, owner);
                         }
                     }
                 }
             }
         }
         for notice in decision.notices {
-            self.tell(&notice);
+            tell_notice(known, &notice, self.settings.limits.repair);
         }
         for (at, owner) in decision.again {
             self.limits.again.at(at, owner);
@@ -158,157 +159,6 @@ impl<E: Effects> Agent<E> {
         for (until, owner) in decision.deaf_until {
             self.tree.deafen(&owner);
             self.limits.deaf.at(until, owner);
-        }
-    }
-
-    /// Logs a failure once, and counts it from then on.
-    fn limit_failed(&mut self, owner: &Holder, to: Option<SwapMax>, text: String) {
-        if !self.limits.failed(owner, to, &text) {
-            return;
-        }
-        let pod = self.pod_of(owner);
-        let (namespace, name) = names(pod.as_deref());
-        messages::LimitFailed {
-            pod_namespace: &namespace,
-            pod_name: &name,
-            pod_uid: messages::optional(&self.uid_of(owner)),
-            container_id: messages::optional(&owner.container()),
-            swap_max: messages::optional(&to),
-        }
-        .emit(format_args!("{text}"));
-    }
-
-    fn limit_works(&mut self, owner: &Holder) {
-        let Some(failures) = self.limits.works(owner) else { return };
-        let pod = self.pod_of(owner);
-        let (namespace, name) = names(pod.as_deref());
-        let whose = match owner {
-            Holder::Container(_) => "a container of",
-            Holder::Pod(_) => "pod",
-        };
-        messages::LimitWorks {
-            pod_namespace: &namespace,
-            pod_name: &name,
-            failures: &failures,
-            pod_uid: messages::optional(&self.uid_of(owner)),
-            container_id: messages::optional(&owner.container()),
-        }
-        .emit(format_args!(
-            "the limit of {whose} {namespace}/{name} can be read and set again, after {}",
-            counted(failures, "failure", "failures")
-        ));
-    }
-
-    fn tell_written(
-        &mut self,
-        owner: &Holder,
-        level: CgroupLevel,
-        from: SwapMax,
-        to: SwapMax,
-        cause: Cause,
-    ) {
-        Counters::add(&mut self.publisher.counters.limits_written, cause.word());
-        let pod = self.pod_of(owner);
-        let (namespace, name) = names(pod.as_deref());
-        let state = self.limits.state.get(owner);
-        let contended = state.is_some_and(|state| state.contended);
-        let took = self.started.elapsed().saturating_sub(self.limits.pass_began.0);
-        let whose = (&*format!("{namespace}/{name}"), &*level.to_string(), from);
-        self.recorder.written(cause, whose, took, contended);
-        if cause == Cause::Drift && state.is_some_and(|state| state.contended) {
-            tracing::debug!(?owner, swap_max = %to, "repaired again");
-            return;
-        }
-        // Every pod's cgroup begins without a limit.
-        if cause == Cause::Found && level == CgroupLevel::Pod {
-            tracing::debug!(?owner, swap_max = %to, "limited a pod's cgroup");
-            return;
-        }
-        let why = state.map(|state| state.grant.reason.to_string()).unwrap_or_default();
-        messages::LimitSet {
-            pod_namespace: &namespace,
-            pod_name: &name,
-            swap_max: &to,
-            swap_max_before: &from,
-            cause: &cause.word(),
-            pod_uid: messages::optional(&self.uid_of(owner)),
-            container_id: messages::optional(&owner.container()),
-        }
-        .emit(format_args!(
-            "set memory.swap.max of {namespace}/{name}'s {level} from {from} to {to}: {why}"
-        ));
-    }
-
-    fn uid_of<'a>(&'a self, owner: &'a Holder) -> Option<&'a str> {
-        let uid = owner.pod().or_else(|| self.tree.pod_of(owner.container()?));
-        uid.map(PodUid::as_str)
-    }
-
-    pub(super) fn pod_of(&self, owner: &Holder) -> Option<std::sync::Arc<Pod>> {
-        let uid = owner.pod().or_else(|| self.tree.pod_of(owner.container()?));
-        uid.and_then(|uid| self.pods.get(uid)).cloned()
-    }
-
-    fn tell(&self, notice: &Notice) {
-        let (Notice::AboveGrant { owner, .. }
-        | Notice::BackWithinGrant { owner }
-        | Notice::Contended { owner, .. }
-        | Notice::Differs { owner, .. }) = notice;
-        let pod = self.pod_of(owner);
-        let (namespace, name) = names(pod.as_deref());
-        let whose = whose(owner);
-        let text = match (notice, owner) {
-            (Notice::AboveGrant { used_bytes, grant, .. }, Holder::Container(_)) => format!(
-                "uses {used_bytes} bytes of swap, above its grant of {grant}; its limit follows \
-                 its use down, because with a lower limit the kernel would kill it"
-            ),
-            (Notice::AboveGrant { used_bytes, grant, .. }, Holder::Pod(_)) => format!(
-                "holds {used_bytes} bytes of swap, more than the {grant} that its containers may \
-                 have together: memory that outlived a container; its limit follows its use \
-                 down, because with a lower limit the kernel would kill its containers"
-            ),
-            (Notice::BackWithinGrant { .. }, _) => {
-                messages::WithinGrant {
-                    pod_namespace: &namespace,
-                    pod_name: &name,
-                    pod_uid: messages::optional(&self.uid_of(owner)),
-                    container_id: messages::optional(&owner.container()),
-                }
-                .emit(format_args!("{whose} {namespace}/{name} is within its swap grant again"));
-                return;
-            }
-            (Notice::Contended { found, wanted, .. }, _) => format!(
-                "another writer keeps setting its memory.swap.max to {found} instead of {wanted} \
-                 (a second agent? a swap hook? the kubelet's own LimitedSwap?); the agent now \
-                 repairs it once a second"
-            ),
-            (Notice::Differs { found, expected, .. }, _) => format!(
-                "has memory.swap.max {found}, but the kubelet's LimitedSwap gives {expected}; the \
-                 agent does not change it ({})",
-                if self.settings.limits.repair {
-                    "the swap that the kubelet counts is not known for certain"
-                } else {
-                    "limits.repair = false"
-                }
-            ),
-        };
-        let (pod_uid, container_id) = (self.uid_of(owner), owner.container());
-        let (pod_namespace, pod_name): (&dyn std::fmt::Display, &dyn std::fmt::Display) =
-            (&namespace, &name);
-        let (pod_uid, container_id) =
-            (messages::optional(&pod_uid), messages::optional(&container_id));
-        let text = format_args!("{whose} {namespace}/{name}: {text}");
-        match notice {
-            Notice::Contended { .. } => {
-                messages::LimitFought { pod_namespace, pod_name, pod_uid, container_id }.emit(text);
-            }
-            Notice::Differs { .. } => {
-                messages::LimitDiffers { pod_namespace, pod_name, pod_uid, container_id }
-                    .emit(text);
-            }
-            Notice::AboveGrant { .. } | Notice::BackWithinGrant { .. } => {
-                messages::AboveGrant { pod_namespace, pod_name, pod_uid, container_id }.emit(text);
-            }
         }
     }
 
@@ -320,9 +170,9 @@ impl<E: Effects> Agent<E> {
                 if let systemd::HeldLimit::Instead { of } = held {
                     tracing::debug!(?owner, swap_max = %asked, before = %of, "systemd has the limit");
                 }
-                self.problem(Trouble::Systemd, None);
+                self.health.problem(Trouble::Systemd, None);
             }
-            Err(error) => self.problem(Trouble::Systemd, Some(error.to_string())),
+            Err(error) => self.health.problem(Trouble::Systemd, Some(error.to_string())),
         }
         self.limits.state.systemd_answered(&owner, asked, outcome.is_ok(), now);
         // cgroupfs shows the effect of systemd's answer, and a rejection is retried later.
@@ -335,7 +185,7 @@ impl<E: Effects> Agent<E> {
     pub(super) fn read_node(&mut self) {
         match node::memory(&self.roots) {
             Ok(memory) => {
-                self.problem(Trouble::Memory, None);
+                self.health.problem(Trouble::Memory, None);
                 if memory != self.node {
                     let devices: Vec<String> = node::swap_devices(&self.roots)
                         .iter()
@@ -363,7 +213,7 @@ impl<E: Effects> Agent<E> {
                     self.eviction.look_now();
                 }
             }
-            Err(error) => self.problem(Trouble::Memory, Some(error.to_string())),
+            Err(error) => self.health.problem(Trouble::Memory, Some(error.to_string())),
         }
     }
 
@@ -376,7 +226,7 @@ impl<E: Effects> Agent<E> {
 
     /// Publishes a pod's grants.
     pub(super) fn record(&mut self, pod: &std::sync::Arc<Pod>) {
-        let (node, _) = self.granted_from();
+        let (node, _) = self.granting.granted_from(self.settings.grants, self.node);
         // Even an old hook that could not be removed must give no swap.
         let in_doubt = self.settings.grants == crate::config::settings::Grants::Auto;
         let grants = pod
@@ -390,7 +240,7 @@ impl<E: Effects> Agent<E> {
             .collect();
         // All failed records give one problem.
         let _ = self.limits.records.save(&self.effects, pod, grants);
-        self.problem(Trouble::Records, self.limits.records.trouble());
+        self.health.problem(Trouble::Records, self.limits.records.trouble());
     }
 
     /// Publishes records that could not be written before.
@@ -422,18 +272,6 @@ impl<E: Effects> Agent<E> {
         self.pods.remove(uid);
         let failed = self.limits.records.remove(&self.effects, uid);
         let failed = failed.err().map(|error| error.to_string());
-        self.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
+        self.health.problem(Trouble::Records, failed.or_else(|| self.limits.records.trouble()));
     }
-}
-
-/// Words before the pod's name.
-fn whose(owner: &Holder) -> &'static str {
-    match owner {
-        Holder::Container(_) => "container of",
-        Holder::Pod(_) => "pod",
-    }
-}
-
-fn names(pod: Option<&Pod>) -> (&str, &str) {
-    pod.map_or(("unknown", "unknown"), |pod| (&*pod.namespace, &*pod.name))
 }

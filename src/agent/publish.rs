@@ -1,24 +1,35 @@
 //! Publishes the agent's state, for `wasp-agent status` and metrics.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
-use super::{Agent, api::rfc3339, effects::Effects};
+use super::{Agent, api::rfc3339, effects::Effects, health::Health};
 use crate::{
     config::settings::{EvictionMode, Grants},
-    decide::{evict::signals::Reading, grant::swap_for_pods, provision::wanted_bytes},
+    decide::{
+        decision::{Action, Decision},
+        evict::signals::Reading,
+        grant::swap_for_pods,
+        provision::wanted_bytes,
+    },
     errors::FileError,
     messages,
     model::{
-        host::Monotonic,
+        clock::SinceStart,
+        host::Holder,
         pressure::{Sample, Stalled},
         published::{self, Counters, Evicted, Published},
-        swap::SwapMax,
         trouble::{Problem, Trouble},
     },
-    observe::pressure,
+    observe::{clock::since_boot, pressure},
     report::metrics,
+    roots::Roots,
     state::{self, StateContent as _},
 };
 
@@ -40,23 +51,93 @@ pub(super) struct Publisher {
     /// The configuration that the kubelet uses.
     pub(super) kubelet: published::KubeletStatus,
     started: Option<String>,
-    next: Monotonic,
+    next: SinceStart,
     /// The latest publication, for the metrics server.
     pub(super) latest: watch::Sender<Option<Arc<Published>>>,
-    textfile: Textfile,
+    pub(super) textfile: Textfile,
     /// The state has changed since the file was written.
     stale: bool,
 }
 
 /// Metrics for node_exporter.
 #[derive(Debug, Default)]
-struct Textfile {
+pub(super) struct Textfile {
     /// Its path on the host.
-    written: Option<std::path::PathBuf>,
-    next: Monotonic,
+    written: Option<PathBuf>,
+    next: SinceStart,
+}
+
+impl Textfile {
+    /// Writes the file if its time has come.
+    fn write(
+        &mut self,
+        effects: &impl Effects,
+        roots: &Roots,
+        wanted: Option<PathBuf>,
+        published: &Published,
+        health: &mut Health,
+        now: SinceStart,
+    ) {
+        if self.written != wanted {
+            self.remove(effects, roots);
+            self.next = now;
+        }
+        let Some(file) = wanted else {
+            health.problem(Trouble::Textfile, None);
+            return;
+        };
+        if now < self.next {
+            return;
+        }
+        self.next = now + TEXTFILE_PAUSE;
+        let path = roots.path(&file);
+        let written = metrics::prometheus(published)
+            .map_err(io::Error::other)
+            .and_then(|text| effects.publish(&path, &text, 0o644));
+        let failed = written.err().map(|error| {
+            format!("cannot write metrics.textfile = {:?}: {error}", file.display().to_string())
+        });
+        if failed.is_none() {
+            self.written = Some(file);
+        }
+        health.problem(Trouble::Textfile, failed);
+    }
+
+    /// Removes the file, so that old values do not look current.
+    pub(super) fn remove(&mut self, effects: &impl Effects, roots: &Roots) {
+        if let Some(file) = self.written.take()
+            && let Err(error) = effects.remove_file(&roots.path(&file))
+        {
+            messages::TextfileLeft { path: &file.display() }
+                .emit(format_args!("cannot remove {}: {error}", file.display()));
+        }
+    }
 }
 
 impl Publisher {
+    /// Returns the time of the next publication.
+    pub(super) fn next(&self, has_news: bool) -> Option<SinceStart> {
+        (self.stale || has_news).then_some(self.next)
+    }
+
+    /// Marks the file as outdated.
+    pub(super) fn mark_stale(&mut self) {
+        self.stale = true;
+    }
+
+    /// Counts new containers by whether the hook had set the right limit.
+    pub(super) fn count_starts(&mut self, new: &[Holder], decision: &Decision) {
+        let corrected = |new: &&Holder| {
+            decision
+                .actions
+                .iter()
+                .any(|action| matches!(action, Action::WriteLimit { owner, .. } if owner == *new))
+        };
+        let corrected = new.iter().filter(corrected).count() as u64;
+        self.counters.starts_corrected += corrected;
+        self.counters.starts_right += new.len() as u64 - corrected;
+    }
+
     /// Returns the last sample of the node.
     pub(super) fn sample(&self) -> Option<Sample> {
         self.sample
@@ -114,8 +195,10 @@ impl<E: Effects> Agent<E> {
             .and_then(|text| self.effects.publish(&self.roots.path(shown), &text, 0o600))
             .map_err(FileError::of("write", shown));
         let failed = written.err().map(|error| error.to_string());
-        self.problem(Trouble::Status, failed);
-        self.write_textfile(&published, now);
+        self.health.problem(Trouble::Status, failed);
+        let wanted = self.settings.metrics.textfile.clone();
+        let textfile = &mut self.publisher.textfile;
+        textfile.write(&self.effects, &self.roots, wanted, &published, &mut self.health, now);
         self.publisher.latest.send_replace(Some(Arc::new(published)));
     }
 
@@ -123,60 +206,13 @@ impl<E: Effects> Agent<E> {
     fn measure(&mut self) {
         if self.settings.eviction.mode == EvictionMode::Off || self.node.swap_bytes == 0 {
             // On the clock of eviction and reclaim, which outlives the agent.
-            let now = super::eviction::since_boot();
+            let now = since_boot();
             let slices = &self.settings.protection.slices;
             let working_set = self.eviction.working_set();
             self.publisher.sample = pressure::sample(&self.roots, now, slices, working_set).ok();
             self.publisher.readings.clear();
             self.publisher.held_back = None;
         }
-    }
-
-    fn write_textfile(&mut self, published: &Published, now: Monotonic) {
-        let wanted = self.settings.metrics.textfile.clone();
-        if self.publisher.textfile.written != wanted {
-            self.remove_textfile();
-            self.publisher.textfile.next = now;
-        }
-        let Some(file) = wanted else {
-            self.problem(Trouble::Textfile, None);
-            return;
-        };
-        if now < self.publisher.textfile.next {
-            return;
-        }
-        self.publisher.textfile.next = now + TEXTFILE_PAUSE;
-        let path = self.roots.path(&file);
-        let written = metrics::prometheus(published)
-            .map_err(io::Error::other)
-            .and_then(|text| self.effects.publish(&path, &text, 0o644));
-        let failed = written.err().map(|error| {
-            format!("cannot write metrics.textfile = {:?}: {error}", file.display().to_string())
-        });
-        if failed.is_none() {
-            self.publisher.textfile.written = Some(file);
-        }
-        self.problem(Trouble::Textfile, failed);
-    }
-
-    /// Removes the textfile, so that old values do not look current.
-    pub(super) fn remove_textfile(&mut self) {
-        if let Some(file) = self.publisher.textfile.written.take()
-            && let Err(error) = self.effects.remove_file(&self.roots.path(&file))
-        {
-            messages::TextfileLeft { path: &file.display() }
-                .emit(format_args!("cannot remove {}: {error}", file.display()));
-        }
-    }
-
-    /// Returns the time of the next publication.
-    pub(super) fn publication(&self) -> Option<Monotonic> {
-        self.publisher.stale.then_some(self.publisher.next)
-    }
-
-    /// Marks the file as outdated.
-    pub(super) fn published_is_stale(&mut self) {
-        self.publisher.stale = true;
     }
 
     fn published(&mut self, status: &str, problems: &[Problem]) -> Published {
@@ -205,7 +241,10 @@ impl<E: Effects> Agent<E> {
                 ram_bytes: self.node.ram_bytes,
                 swap_bytes: self.node.swap_bytes,
                 swap_configured_bytes: wanted_bytes(&self.settings.swap, &self.node),
-                swap_for_pods_bytes: swap_for_pods(&self.settings.grant, &self.granted_from().0),
+                swap_for_pods_bytes: swap_for_pods(
+                    &self.settings.grant,
+                    &self.granting.granted_from(self.settings.grants, self.node).0,
+                ),
                 page_bytes: self.node.page_bytes,
                 swap_used_bytes: sample.map_or(0, |sample| sample.swap_used_bytes),
                 working_set_bytes: sample.map_or(0, |sample| sample.working_set_bytes),
@@ -239,36 +278,16 @@ impl<E: Effects> Agent<E> {
             hook: published::Hook { file: self.installed.file() },
             kubelet: published::KubeletStatus {
                 grants: self.settings.grants.word().to_owned(),
-                swap_bytes: (self.settings.grants == Grants::Kubelet)
-                    .then(|| self.granted_from().0.swap_bytes),
+                swap_bytes: (self.settings.grants == Grants::Kubelet).then(|| {
+                    self.granting.granted_from(self.settings.grants, self.node).0.swap_bytes
+                }),
                 ..self.publisher.kubelet.clone()
             },
             api: self.api.published(self.pods.len()),
-            containers: self.containers(),
+            containers: self.limits.totals(),
             suspended: self.suspend.published(),
-            reclaim: self.reclaim_published(),
+            reclaim: self.reclaim.published(self.lookup(), self.settings.reclaim.mode),
             counters: counters.clone(),
         }
-    }
-
-    fn containers(&self) -> published::Containers {
-        let mut sum = published::Containers::default();
-        for (_, container) in self.limits.state.containers() {
-            sum.count += 1;
-            match container.grant.swap_max {
-                SwapMax::ZERO => {}
-                SwapMax::Bytes(bytes) => {
-                    sum.granted += 1;
-                    sum.granted_bytes += bytes;
-                }
-                SwapMax::Max => sum.unlimited += 1,
-            }
-            sum.used_bytes += container.used_bytes;
-            sum.above_grant += usize::from(container.above);
-        }
-        // Memory outside of containers counts too.
-        let of_pods = self.limits.state.pods().map(|(_, pod)| pod.used_bytes).sum();
-        sum.used_bytes = sum.used_bytes.max(of_pods);
-        sum
     }
 }

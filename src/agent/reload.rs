@@ -28,7 +28,7 @@ impl<E: Effects> Agent<E> {
             Ok((settings, resolved)) => {
                 let settings = self.effects.admitted(settings);
                 self.keep_in_force(&crate::config::show::effective(&resolved));
-                self.problem(Trouble::Reload, None);
+                self.health.problem(Trouble::Reload, None);
                 messages::Reloaded.emit(format_args!("configuration reloaded"));
                 self.verbosity.set(settings.verbosity);
                 let watch_anew = settings.node_name != self.settings.node_name
@@ -70,7 +70,7 @@ impl<E: Effects> Agent<E> {
                 );
                 let problem = Problem::new(Trouble::Reload, text);
                 let remedy = without_wrong_lines(&problems);
-                self.problem_is(Trouble::Reload, Some(problem.with_remedy(remedy)));
+                self.health.problem_is(Trouble::Reload, Some(problem.with_remedy(remedy)));
                 false
             }
         };

@@ -12,18 +12,19 @@ use tokio::sync::oneshot;
 use errors::SuspendError;
 use wake::RETRY;
 
-use super::{Agent, effects::Effects};
+use super::{Agent, effects::Effects, health::Health};
 use crate::{
     act::freeze::Orders,
     decide::suspend::{Suspensions, Wake},
     errors::FileError,
     model::{
-        host::{Holder, Monotonic},
+        clock::SinceStart,
         pod::PodUid,
         published,
         suspend::{Reply, SuspendRequest, SuspendStage, Suspended, Usage},
         trouble::Trouble,
     },
+    roots::Roots,
     state::StateFile,
 };
 
@@ -64,12 +65,12 @@ pub(super) struct Suspend {
     unthawed_lost: Option<String>,
     unwritten: Option<String>,
     adopted: bool,
-    watch_lost: Option<Monotonic>,
+    watch_lost: Option<SinceStart>,
     /// Pods that could not be thawed, and when to retry.
     stuck: BTreeMap<PodUid, Wake>,
-    again: Option<Monotonic>,
+    again: Option<SinceStart>,
     /// The time of the next look at the processes of frozen pods.
-    look: Monotonic,
+    look: SinceStart,
 }
 
 impl Suspend {
@@ -92,7 +93,7 @@ impl Suspend {
             watch_lost: None,
             stuck: BTreeMap::new(),
             again: None,
-            look: Monotonic::default(),
+            look: SinceStart::default(),
         }
     }
 
@@ -101,7 +102,7 @@ impl Suspend {
     }
 
     /// The time of the next look, on the agent's clock; `longest` is the bound for a lost watch.
-    pub(super) fn next(&self, longest: Duration) -> Option<Monotonic> {
+    pub(super) fn next(&self, longest: Duration) -> Option<SinceStart> {
         if self.pods.is_empty() && self.lost.is_none() {
             return None;
         }
@@ -113,6 +114,17 @@ impl Suspend {
     /// Returns true if the pod is asleep, or about to be.
     pub(super) fn has(&self, uid: &PodUid) -> bool {
         self.pods.get(uid).is_some()
+    }
+
+    /// Saves the suspensions for a restarted agent.
+    fn remember(&mut self, roots: &Roots, health: &mut Health) -> Result<(), SuspendError> {
+        if let Some(lost) = &self.lost {
+            return Err(SuspendError::StateLost(lost.clone()));
+        }
+        let written = StateFile::new(roots).save(&self.pods);
+        self.unwritten = written.as_ref().err().map(ToString::to_string);
+        health.problem(Trouble::Suspend, self.trouble());
+        Ok(written?)
     }
 
     /// Describes all current problems.
@@ -150,7 +162,7 @@ impl<E: Effects> Agent<E> {
             SuspendNews::Fell(suspended, generation, result) => {
                 self.fell(&suspended, generation, result)
             }
-            SuspendNews::Problem(problem) => self.problem(Trouble::Control, problem),
+            SuspendNews::Problem(problem) => self.health.problem(Trouble::Control, problem),
         }
     }
 
@@ -186,31 +198,8 @@ impl<E: Effects> Agent<E> {
         let _ = answer.send(reply);
     }
 
-    /// Marks the pod's limits for comparison, because they depend on the stage of the suspension.
-    fn limits_changed(&mut self, suspended: &Suspended) {
-        let ids = suspended.containers.iter().map(|sleeper| sleeper.id.clone());
-        self.limits
-            .dirty
-            .extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
-    }
-
-    fn is_evicting(&self, uid: &PodUid) -> bool {
-        self.eviction.in_flight().iter().any(|pod| pod.uid == *uid)
-    }
-
     /// It is being evicted, or the API server no longer has it.
     pub(super) fn is_leaving(&self, uid: &PodUid) -> bool {
-        self.is_evicting(uid) || self.api.deleted.contains(uid)
-    }
-
-    /// Saves the suspensions for a restarted agent.
-    fn remember_suspended(&mut self) -> Result<(), SuspendError> {
-        if let Some(lost) = &self.suspend.lost {
-            return Err(SuspendError::StateLost(lost.clone()));
-        }
-        let written = StateFile::new(&self.roots).save(&self.suspend.pods);
-        self.suspend.unwritten = written.as_ref().err().map(ToString::to_string);
-        self.problem(Trouble::Suspend, self.suspend.trouble());
-        Ok(written?)
+        self.eviction.is_evicting(uid) || self.api.deleted.contains(uid)
     }
 }

@@ -1,17 +1,41 @@
 //! Schedules of the next looks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
 
-use crate::model::host::{Holder, Monotonic};
+use crate::model::{clock::SinceStart, host::Holder};
+
+/// The clock of the loop and of its parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StartClock(Instant);
+
+impl Default for StartClock {
+    /// Starts now.
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl StartClock {
+    pub(super) fn now(self) -> SinceStart {
+        SinceStart(self.0.elapsed())
+    }
+
+    pub(super) fn instant(self, at: SinceStart) -> Instant {
+        self.0 + at.0
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    pub(super) resync: Monotonic,
-    pub(super) status: Option<Monotonic>,
+    pub(super) resync: SinceStart,
+    pub(super) status: Option<SinceStart>,
 }
 
 impl Timers {
-    pub(super) fn next(&self) -> Monotonic {
+    pub(super) fn next(&self) -> SinceStart {
         self.status.map_or(self.resync, |status| status.min(self.resync))
     }
 }
@@ -19,12 +43,12 @@ impl Timers {
 /// One time for each holder: the earliest of the requested ones.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    of: HashMap<Holder, Monotonic>,
-    order: BTreeSet<(Monotonic, Holder)>,
+    of: HashMap<Holder, SinceStart>,
+    order: BTreeSet<(SinceStart, Holder)>,
 }
 
 impl Schedule {
-    pub(super) fn at(&mut self, at: Monotonic, id: Holder) {
+    pub(super) fn at(&mut self, at: SinceStart, id: Holder) {
         if self.of.get(&id).is_some_and(|before| *before <= at) {
             return;
         }
@@ -40,7 +64,7 @@ impl Schedule {
     }
 
     /// Takes all that are due.
-    pub(super) fn due(&mut self, now: Monotonic) -> Vec<Holder> {
+    pub(super) fn due(&mut self, now: SinceStart) -> Vec<Holder> {
         let mut due = Vec::new();
         while self.next().is_some_and(|at| at <= now) {
             let Some((_, id)) = self.order.pop_first() else { break };
@@ -50,7 +74,7 @@ impl Schedule {
         due
     }
 
-    pub(super) fn next(&self) -> Option<Monotonic> {
+    pub(super) fn next(&self) -> Option<SinceStart> {
         self.order.first().map(|(at, _)| *at)
     }
 }
@@ -64,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_container_is_due_once_at_the_earliest_time() {
-        let at = |seconds| Monotonic(Duration::from_secs(seconds));
+        let at = |seconds| SinceStart(Duration::from_secs(seconds));
         let id = |letter: &str| Holder::from(ContainerId::new(&letter.repeat(64)).unwrap());
         let mut schedule = Schedule::default();
         for seconds in [9, 5, 7, 5] {

@@ -1,10 +1,6 @@
 //! Asks for a pod's eviction, handles the answer, and sees the pod leave.
 
-use super::{
-    Agent,
-    effects::Effects,
-    eviction::{Answered, since_boot},
-};
+use super::{Agent, effects::Effects, eviction::Answered};
 use crate::{
     act::node::{EventSubject, PodReference},
     config::settings::EvictionMode,
@@ -15,14 +11,11 @@ use crate::{
         select::Ranked,
     },
     messages,
-    model::{
-        event::EventReason,
-        history::What,
-        host::{Monotonic, Role},
-        pod::PodUid,
-        pressure::PodUsage,
+    model::{clock::SinceBoot, event::EventReason, history::What, host::Role, pressure::PodUsage},
+    observe::{
+        clock::since_boot,
+        pressure::{pod_usage, usage},
     },
-    observe::pressure::{pod_usage, usage},
 };
 
 impl<E: Effects> Agent<E> {
@@ -39,9 +32,14 @@ impl<E: Effects> Agent<E> {
             }
         }
         if !enforced {
-            self.note_of_pod(uid, true, EventReason::WouldEvict, text.clone());
-            self.note(
-                EventSubject::PodOfNode(self.reference(uid)),
+            self.effects.tell(
+                EventSubject::Pod(self.lookup().reference(uid)),
+                true,
+                EventReason::WouldEvict,
+                text.clone(),
+            );
+            self.effects.tell(
+                EventSubject::PodOfNode(self.lookup().reference(uid)),
                 true,
                 EventReason::WouldEvict,
                 text,
@@ -97,18 +95,18 @@ impl<E: Effects> Agent<E> {
                 name: name.clone(),
                 uid: uid.to_string(),
             };
-            self.note(EventSubject::Pod(pod.clone()), true, reason, text.clone());
-            self.note(EventSubject::PodOfNode(pod), true, reason, text);
+            self.effects.tell(EventSubject::Pod(pod.clone()), true, reason, text.clone());
+            self.effects.tell(EventSubject::PodOfNode(pod), true, reason, text);
         }
         let now = since_boot();
         self.eviction.evictions.answered(&self.settings.eviction, &uid, &answer, now);
-        self.remember_evictions();
+        self.save_evictions();
         self.eviction.next = self.now();
     }
 
     /// A pod has left when the last of its cgroups is gone; its object may disappear earlier or
     /// later.
-    pub(super) fn see_who_left(&mut self, at: Monotonic) {
+    pub(super) fn see_who_left(&mut self, at: SinceBoot) {
         let left: Vec<InFlight> = self
             .eviction
             .evictions
@@ -127,7 +125,7 @@ impl<E: Effects> Agent<E> {
             if self.eviction.evictions.left(&self.settings.eviction, &uid, at) {
                 self.eviction.signals.clear();
             }
-            self.remember_evictions();
+            self.save_evictions();
         }
     }
 
@@ -150,13 +148,6 @@ impl<E: Effects> Agent<E> {
             all.push(pod_usage(&self.roots.cgroup().join(folder), uid.clone(), containers));
         }
         all
-    }
-
-    pub(super) fn names_of(&self, uid: &PodUid) -> (String, String) {
-        self.pods.get(uid).map_or_else(
-            || ("unknown".to_owned(), uid.to_string()),
-            |pod| (pod.namespace.to_string(), pod.name.to_string()),
-        )
     }
 }
 

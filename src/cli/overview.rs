@@ -21,6 +21,7 @@ use crate::{
         published::Published,
     },
     observe::{
+        clock::unix_time,
         guests::guests,
         kubelet, node,
         obstacles::obstacles,
@@ -289,7 +290,7 @@ impl<'a> OverviewHost<'a> {
                 stalled_percent: stalled.map(|micros| (micros / 10_000.0).min(100.0)),
             }
         };
-        let epoch = jiff::Timestamp::now().as_second();
+        let now = unix_time();
         Overview {
             version: VERSION,
             at: jiff::Timestamp::now().to_string(),
@@ -300,7 +301,7 @@ impl<'a> OverviewHost<'a> {
                 &settings,
                 snapshot,
                 &look.usage,
-                epoch,
+                now,
                 rates,
                 |id| look.events.get(id).copied().unwrap_or_default(),
                 &obstacles(&self.roots).above_pods,

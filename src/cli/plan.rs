@@ -17,7 +17,7 @@ use crate::{
         suspend::Suspensions,
         what_if::{self, with_percent},
     },
-    model::{host::Monotonic, pod::Pods, published::Published},
+    model::{clock::SinceStart, pod::Pods, published::Published},
     observe::{
         accounting::swap_control,
         kube::{credentials, list::PodList},
@@ -86,7 +86,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         thorough: true,
     };
     let settings = &in_force;
-    let (_, decision) = decide(settings, snapshot, LimitStates::default(), Monotonic::default());
+    let (_, decision) = decide(settings, snapshot, LimitStates::default(), SinceStart::default());
     notes.extend(unreadable);
     match &kubelet {
         Ok(Some(config)) => notes.extend(unusable(config)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::model::{host::Monotonic, plain::plain};
+use crate::model::{clock::SinceStart, plain::plain};
 
 /// The status can change with every container, but systemd, whose queue is short and whose reload
 /// takes seconds, gets it at most once in this time.
@@ -14,7 +14,7 @@ const STATUS_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Notifier {
     sent: String,
-    next: Monotonic,
+    next: SinceStart,
 }
 
 impl Notifier {
@@ -31,7 +31,7 @@ impl Notifier {
     }
 
     /// Sends a changed status. Returns the time to call again if it is too early.
-    pub fn status(&mut self, status: &str, now: Monotonic) -> Option<Monotonic> {
+    pub fn status(&mut self, status: &str, now: SinceStart) -> Option<SinceStart> {
         if self.sent == status {
             return None;
         }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_status_is_sent_on_change_and_not_too_often() {
-        let at = |millis| Monotonic(Duration::from_millis(millis));
+        let at = |millis| SinceStart(Duration::from_millis(millis));
         let mut notifier = Notifier::default();
         assert_eq!(notifier.status("one", at(100)), None);
         assert_eq!(notifier.status("one", at(200)), None);

@@ -19,6 +19,7 @@ use crate::{
         qos::qos_class,
     },
     model::{
+        clock::UnixTime,
         host::{MemoryEvents, Role, SwapDevice},
         obstacles::Ancestor,
         pod::{ContainerId, QosClass},
@@ -147,14 +148,14 @@ pub fn pods(
     settings: &Settings,
     snapshot: Snapshot<'_>,
     usage: &[PodUsage],
-    epoch: i64,
+    now: UnixTime,
     activity: impl Fn(&[ContainerId]) -> Activity,
     events: impl Fn(&ContainerId) -> MemoryEvents,
     above: &[Ancestor],
 ) -> Vec<OverviewPodRow> {
     let efforts = Efforts::default();
     let ram_bytes = snapshot.node.ram_bytes;
-    let at = Circumstances { epoch, ram_bytes, efforts: &efforts };
+    let at = Circumstances { now, ram_bytes, efforts: &efforts };
     let order = rank(&settings.eviction, snapshot.pods, usage, at);
     let pods_limit: BTreeMap<_, _> =
         snapshot.slices.iter().map(|facts| (&facts.uid, facts.level.swap_max)).collect();
@@ -191,7 +192,7 @@ pub fn pods(
         }
         containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         let place = order.iter().position(|ranked| ranked.uid == used.uid);
-        let spared = spared(&settings.eviction, snapshot.pods, pod, Some(used), epoch);
+        let spared = spared(&settings.eviction, snapshot.pods, pod, Some(used), now);
         let eviction_reason = match (place, spared) {
             (Some(place), _) => order[place].why(),
             (None, Some(spared)) => spared.to_string(),

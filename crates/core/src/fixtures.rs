@@ -4,6 +4,7 @@
 use crate::{
     config::settings::{Eligibility, GrantSettings, Policy},
     model::{
+        clock::UnixTime,
         hook::{EstimateSettings, WhenUnknown},
         host::NodeMemory,
         pod::{Container, ContainerKind, Pod, PodUid, ResourceList, Resources},
@@ -72,7 +73,7 @@ pub fn pod(name: &str, containers: &[&str]) -> Pod {
         local_storage: false,
         overhead: None,
         finished: false,
-        created: 0,
+        created: UnixTime::default(),
         grace_seconds: 30,
         containers: containers
             .iter()

@@ -16,7 +16,10 @@ use std::{
 use crate::{
     decide::reclaim::history::{Needs, WorkingSets},
     errors::FileError,
-    model::history::{self, HistoryEvent, HistoryFile, Minute, RECORD, RECORDS},
+    model::{
+        clock::UnixTime,
+        history::{self, HistoryEvent, HistoryFile, Minute, RECORD, RECORDS},
+    },
     roots::Roots,
     state::StateFile,
 };
@@ -125,8 +128,7 @@ pub struct HistoryUpdate {
 /// The pods' needs that reclaim has learned, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LearnedWorkingSets {
-    /// Seconds since 1970.
-    pub at: i64,
+    pub at: UnixTime,
     /// Needs by `namespace/name`.
     pub pods: Vec<(String, Needs)>,
 }
@@ -269,7 +271,7 @@ mod tests {
         let roots = Roots::at(root.path());
         let learned = |at, working_set_bytes| {
             let needs = Needs { working_set_bytes, whole_bytes: 400 };
-            LearnedWorkingSets { at, pods: vec![("default/vm".to_owned(), needs)] }
+            LearnedWorkingSets { at: UnixTime(at), pods: vec![("default/vm".to_owned(), needs)] }
         };
         learn(&roots, &learned(86_400, 100)).unwrap();
         // As after a boot: only the file knows the day before.

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::{Falling, SuspendNews, SuspendReply, errors::SuspendError, wake::RETRY};
 use crate::{
-    act::freeze::{self, Orders},
-    agent::{Agent, effects::Effects, events::Event, eviction::since_boot},
+    act::{
+        freeze::{self, Orders},
+        node::EventSubject,
+    },
+    agent::{Agent, effects::Effects, events::Event},
     decide::{
         grant::grant_by_role,
         sleepers::{lendable, may_borrow},
@@ -20,7 +23,7 @@ use crate::{
         suspend::{Candidate, Reply, Suspended, Usage},
         swap::SwapMax,
     },
-    observe::{node, sleeper},
+    observe::{clock::since_boot, node, sleeper},
     roots::Roots,
 };
 
@@ -85,7 +88,10 @@ impl<E: Effects> Agent<E> {
     /// Returns the pod's running containers, without its sandbox.
     fn candidates(&mut self, pod: &Arc<Pod>) -> Result<Vec<Candidate>, FileError> {
         let ids: Vec<_> = self.tree.of_pod(&pod.uid).cloned().collect();
-        let (rules, (node, _)) = (self.settings.grant_rules(), self.granted_from());
+        let (rules, (node, _)) = (
+            self.settings.grant_rules(),
+            self.granting.granted_from(self.settings.grants, self.node),
+        );
         let mut candidates = Vec::with_capacity(ids.len());
         for id in ids {
             let facts = self.tree.facts(&id, Some(pod))?;
@@ -124,14 +130,14 @@ impl<E: Effects> Agent<E> {
         let uid = planned.uid.clone();
         self.suspend.pods.begin(planned.clone());
         // Save before freezing anything: the next agent must know.
-        if let Err(error) = self.remember_suspended() {
+        if let Err(error) = self.suspend.remember(&self.roots, &mut self.health) {
             let text = error.to_string();
             self.suspend.pods.remove(&uid);
             let _ = answer.send(Reply::Refused { text });
             return;
         }
         // The loop sets them before the task below runs.
-        self.limits_changed(&planned);
+        self.limits.look_at_pod_of(&self.tree, &planned);
         self.suspend.generation += 1;
         let (orders, generation) = (Arc::<Orders>::default(), self.suspend.generation);
         self.suspend.falling.insert(uid, Falling { orders: orders.clone(), answer, generation });
@@ -161,7 +167,10 @@ impl<E: Effects> Agent<E> {
             late.containers.retain(|sleeper| {
                 again.is_none_or(|pod| pod.containers.iter().all(|c| c.inode != sleeper.inode))
             });
-            if !late.containers.is_empty() && self.thaw(&late).is_err() && again_is_none {
+            if !late.containers.is_empty()
+                && self.suspend.thaw(&self.roots, &mut self.health, &late).is_err()
+                && again_is_none
+            {
                 // Retry until it runs.
                 self.suspend.again = Some(self.now() + RETRY);
                 self.suspend.stuck.insert(uid.clone(), Wake::Interrupted);
@@ -179,9 +188,9 @@ impl<E: Effects> Agent<E> {
         };
         let falling = self.suspend.falling.remove(uid);
         let Some(asleep) = self.suspend.pods.slept(uid, &after).cloned() else { return };
-        self.limits_changed(&asleep);
+        self.limits.look_at_pod_of(&self.tree, &asleep);
         // If that fails, the next agent wakes it.
-        let _ = self.remember_suspended();
+        let _ = self.suspend.remember(&self.roots, &mut self.health);
         self.publisher.counters.suspensions += 1;
         let text = asleep.summary();
         messages::Suspended {
@@ -190,8 +199,13 @@ impl<E: Effects> Agent<E> {
             pod_uid: uid,
         }
         .emit(format_args!("{text}"));
-        self.note_of_pod(uid, false, EventReason::SwapSuspended, text.clone());
-        self.published_is_stale();
+        self.effects.tell(
+            EventSubject::Pod(self.lookup().reference(uid)),
+            false,
+            EventReason::SwapSuspended,
+            text.clone(),
+        );
+        self.publisher.mark_stale();
         if let Some(Falling { answer, .. }) = falling {
             let _ = answer.send(Reply::Done { text, rows: asleep.rows() });
         }

@@ -4,24 +4,26 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Falling, SuspendNews, errors::SuspendError};
+use super::{Falling, Suspend, SuspendNews, errors::SuspendError};
 use crate::{
     act::{
         freeze,
         node::{EventSubject, PodReference},
     },
-    agent::{Agent, effects::Effects, events::Event},
+    agent::{Agent, effects::Effects, events::Event, health::Health},
     decide::suspend::{Wake, is_near},
     messages,
     model::{
+        clock::SinceStart,
         event::EventReason,
-        host::{Monotonic, Role},
+        host::Role,
         pod::{ContainerId, PodUid},
         suspend::{Reply, Sleeper, SuspendStage, Suspended},
         swap::{SwapMax, human_bytes},
         trouble::Trouble,
     },
     observe::sleeper,
+    roots::Roots,
 };
 
 /// Interval for retrying to thaw a container.
@@ -34,6 +36,61 @@ const LAST_TRIES: usize = 5;
 /// Time that the ending agent waits for containers that are being frozen.
 const ENDING: Duration = Duration::from_secs(12);
 
+impl Suspend {
+    /// Thaws the pod; returns the problem, if there is one.
+    pub(super) fn thaw(
+        &mut self,
+        roots: &Roots,
+        health: &mut Health,
+        suspended: &Suspended,
+    ) -> Result<(), SuspendError> {
+        // The agent did not freeze a launcher.
+        if suspended.vm {
+            return Ok(());
+        }
+        let failed: Vec<String> = suspended
+            .containers
+            .iter()
+            .filter_map(|sleeper| freeze::thaw(roots, sleeper).err())
+            .map(|error| error.to_string())
+            .collect();
+        let failed = match failed.is_empty() {
+            true => Ok(()),
+            false => Err(SuspendError::StillFrozen(failed)),
+        };
+        // Another pod's success does not solve this problem.
+        match &failed {
+            Err(error) => {
+                self.unthawed.insert(suspended.uid.clone(), error.to_string());
+            }
+            Ok(()) => drop(self.unthawed.remove(&suspended.uid)),
+        }
+        health.problem(Trouble::Suspend, self.trouble());
+        let units = suspended.containers.iter().filter_map(|sleeper| sleeper.unit.clone());
+        tell_thawed(roots, units.collect());
+        failed
+    }
+
+    /// Thaws everything while an earlier agent's frozen pods are unknown. Keeps the unreadable file
+    /// until that has succeeded, because it is the next agent's only hint.
+    fn thaw_lost(&mut self, roots: &Roots, health: &mut Health, now: SinceStart) {
+        if self.lost.is_none() || self.again.is_some_and(|at| now < at) {
+            return;
+        }
+        let thawed = freeze::thaw_all(roots);
+        self.unthawed_lost = thawed.result().err().map(|error| error.to_string());
+        tell_thawed(roots, thawed.units);
+        health.problem(Trouble::Suspend, self.trouble());
+        if self.unthawed_lost.is_some() {
+            self.again = Some(now + RETRY);
+            return;
+        }
+        self.lost = None;
+        self.again = None;
+        let _ = self.remember(roots, health);
+    }
+}
+
 impl<E: Effects> Agent<E> {
     /// Wakes the pod at once.
     pub(in crate::agent) fn wake(
@@ -45,21 +102,22 @@ impl<E: Effects> Agent<E> {
             return Err(SuspendError::NotSuspended);
         };
         let (namespace, name) = (&suspended.namespace, &suspended.name);
-        let text = format!("{namespace}/{name} is resumed: {why}{}", self.still_lent(&suspended));
+        let text =
+            format!("{namespace}/{name} is resumed: {why}{}", still_lent(&self.roots, &suspended));
         if let Some(Falling { orders, answer, .. }) = self.suspend.falling.remove(uid) {
             orders.stop();
             let text = format!("{namespace}/{name} was not suspended: {why}");
             let _ = answer.send(Reply::Refused { text });
         }
-        if let Err(error) = self.thaw(&suspended) {
+        if let Err(error) = self.suspend.thaw(&self.roots, &mut self.health, &suspended) {
             self.suspend.again = Some(self.now() + RETRY);
             self.suspend.stuck.insert(uid.clone(), why.clone());
             return Err(error);
         }
         self.suspend.pods.remove(uid);
-        self.limits_changed(&suspended);
+        self.limits.look_at_pod_of(&self.tree, &suspended);
         // An agent that finds it there thaws it once more, which does no harm.
-        let _ = self.remember_suspended();
+        let _ = self.suspend.remember(&self.roots, &mut self.health);
         self.publisher.counters.resumes += 1;
         messages::Resumed { pod_namespace: namespace, pod_name: name, pod_uid: uid }
             .emit(format_args!("{text}"));
@@ -67,73 +125,15 @@ impl<E: Effects> Agent<E> {
         if *why != Wake::Gone {
             let (namespace, name) = (namespace.to_string(), name.to_string());
             let pod = PodReference { namespace, name, uid: uid.to_string() };
-            self.note(
+            self.effects.tell(
                 EventSubject::Pod(pod),
                 !why.is_expected(),
                 EventReason::SwapResumed,
                 text.clone(),
             );
         }
-        self.published_is_stale();
+        self.publisher.mark_stale();
         Ok(text)
-    }
-
-    /// Describes the reserve's swap that a waking pod still uses.
-    fn still_lent(&self, suspended: &Suspended) -> String {
-        let beyond = |sleeper: &Sleeper| {
-            let Some(SwapMax::Bytes(limit)) = sleeper.swap_max.filter(|_| sleeper.lent_bytes > 0)
-            else {
-                return 0;
-            };
-            let usage = freeze::usage(&self.roots, &sleeper.path, sleeper.inode).ok().flatten();
-            usage.map_or(0, |usage| usage.swap_bytes.saturating_sub(limit))
-        };
-        match suspended.containers.iter().map(beyond).fold(0, u64::saturating_add) {
-            0 => String::new(),
-            bytes => format!(
-                "; {} that suspend.reserve has lent it is still in swap: its limit follows its use down \
-                 to its grant",
-                human_bytes(bytes)
-            ),
-        }
-    }
-
-    /// Thaws the pod; returns the problem, if there is one.
-    pub(super) fn thaw(&mut self, suspended: &Suspended) -> Result<(), SuspendError> {
-        // The agent did not freeze a launcher.
-        if suspended.vm {
-            return Ok(());
-        }
-        let failed: Vec<String> = suspended
-            .containers
-            .iter()
-            .filter_map(|sleeper| freeze::thaw(&self.roots, sleeper).err())
-            .map(|error| error.to_string())
-            .collect();
-        let failed = match failed.is_empty() {
-            true => Ok(()),
-            false => Err(SuspendError::StillFrozen(failed)),
-        };
-        // Another pod's success does not solve this problem.
-        match &failed {
-            Err(error) => {
-                self.suspend.unthawed.insert(suspended.uid.clone(), error.to_string());
-            }
-            Ok(()) => drop(self.suspend.unthawed.remove(&suspended.uid)),
-        }
-        self.problem(Trouble::Suspend, self.suspend.trouble());
-        let units = suspended.containers.iter().filter_map(|sleeper| sleeper.unit.clone());
-        self.tell_thawed(units.collect());
-        failed
-    }
-
-    fn tell_thawed(&self, units: Vec<Arc<str>>) {
-        let roots = self.roots.clone();
-        tokio::spawn(async move {
-            if let Err(error) = freeze::tell_thawed(&roots, &units).await {
-                tracing::debug!("systemd does not have the state of resumed containers: {error}");
-            }
-        });
     }
 
     /// Wakes every pod that must not sleep any longer.
@@ -156,7 +156,7 @@ impl<E: Effects> Agent<E> {
         self.suspend.again = None;
         let mut due = std::mem::take(&mut self.suspend.stuck);
         let lost = self.suspend.watch_lost.map(|since| now.since(since));
-        let evicting = |uid: &PodUid| self.is_evicting(uid);
+        let evicting = |uid: &PodUid| self.eviction.is_evicting(uid);
         let settings = &self.settings.suspend;
         for (uid, why) in
             self.suspend.pods.to_wake(settings, &self.pods, &self.api.deleted, evicting, lost)
@@ -180,7 +180,7 @@ impl<E: Effects> Agent<E> {
 
     /// Looks at the processes of frozen pods, at intervals: most of what wakes a pod does not show
     /// in the API while its processes are frozen.
-    fn look_at_frozen(&mut self, now: Monotonic) -> Vec<(PodUid, Wake)> {
+    fn look_at_frozen(&mut self, now: SinceStart) -> Vec<(PodUid, Wake)> {
         if now < self.suspend.look {
             return Vec::new();
         }
@@ -216,7 +216,7 @@ impl<E: Effects> Agent<E> {
     /// Takes over an earlier agent's suspensions, once.
     fn adopt(&mut self) {
         if std::mem::replace(&mut self.suspend.adopted, true) {
-            return self.thaw_lost();
+            return self.suspend.thaw_lost(&self.roots, &mut self.health, self.clock.now());
         }
         let awake = |pod: &&Suspended| {
             let asleep = |sleeper| freeze::is_asleep(&self.roots, sleeper);
@@ -230,27 +230,7 @@ impl<E: Effects> Agent<E> {
         if let Some(lost) = &self.suspend.lost {
             messages::SuspendedLost.emit(format_args!("{lost}; thawing every frozen container"));
         }
-        self.thaw_lost();
-    }
-
-    /// Thaws everything while an earlier agent's frozen pods are unknown. Keeps the unreadable file
-    /// until that has succeeded, because it is the next agent's only hint.
-    fn thaw_lost(&mut self) {
-        let now = self.now();
-        if self.suspend.lost.is_none() || self.suspend.again.is_some_and(|at| now < at) {
-            return;
-        }
-        let thawed = freeze::thaw_all(&self.roots);
-        self.suspend.unthawed_lost = thawed.result().err().map(|error| error.to_string());
-        self.tell_thawed(thawed.units);
-        self.problem(Trouble::Suspend, self.suspend.trouble());
-        if self.suspend.unthawed_lost.is_some() {
-            self.suspend.again = Some(now + RETRY);
-            return;
-        }
-        self.suspend.lost = None;
-        self.suspend.again = None;
-        let _ = self.remember_suspended();
+        self.suspend.thaw_lost(&self.roots, &mut self.health, self.clock.now());
     }
 
     /// Wakes all pods when the agent ends, because no other program would.
@@ -283,4 +263,33 @@ impl<E: Effects> Agent<E> {
             let _ = self.wake(uid, &Wake::AgentStops);
         }
     }
+}
+
+/// Describes the reserve's swap that a waking pod still uses.
+fn still_lent(roots: &Roots, suspended: &Suspended) -> String {
+    let beyond = |sleeper: &Sleeper| {
+        let Some(SwapMax::Bytes(limit)) = sleeper.swap_max.filter(|_| sleeper.lent_bytes > 0)
+        else {
+            return 0;
+        };
+        let usage = freeze::usage(roots, &sleeper.path, sleeper.inode).ok().flatten();
+        usage.map_or(0, |usage| usage.swap_bytes.saturating_sub(limit))
+    };
+    match suspended.containers.iter().map(beyond).fold(0, u64::saturating_add) {
+        0 => String::new(),
+        bytes => format!(
+            "; {} that suspend.reserve has lent it is still in swap: its limit follows its use down \
+             to its grant",
+            human_bytes(bytes)
+        ),
+    }
+}
+
+fn tell_thawed(roots: &Roots, units: Vec<Arc<str>>) {
+    let roots = roots.clone();
+    tokio::spawn(async move {
+        if let Err(error) = freeze::tell_thawed(&roots, &units).await {
+            tracing::debug!("systemd does not have the state of resumed containers: {error}");
+        }
+    });
 }

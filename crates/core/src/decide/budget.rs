@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::model::host::Monotonic;
+use crate::model::clock::SinceStart;
 
 const BURST: u32 = 8;
 const REFILL: Duration = Duration::from_secs(1);
@@ -12,17 +12,17 @@ const REFILL: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     tokens: u32,
-    refilled_at: Monotonic,
+    refilled_at: SinceStart,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { tokens: BURST, refilled_at: Monotonic::default() }
+        Self { tokens: BURST, refilled_at: SinceStart::default() }
     }
 }
 
 impl Budget {
-    pub fn refill(&mut self, now: Monotonic) {
+    pub fn refill(&mut self, now: SinceStart) {
         let due = now.since(self.refilled_at).as_secs() / REFILL.as_secs();
         if due > 0 {
             let due = u32::try_from(due).unwrap_or(BURST);
@@ -39,7 +39,7 @@ impl Budget {
     ///
     /// # Errors
     /// The time at which the next repair is allowed.
-    pub fn spend(&mut self, now: Monotonic) -> Result<(), Monotonic> {
+    pub fn spend(&mut self, now: SinceStart) -> Result<(), SinceStart> {
         match self.tokens.checked_sub(1) {
             Some(left) => {
                 self.tokens = left;
@@ -58,13 +58,13 @@ const FIGHT: u32 = 10;
 /// Counts foreign changes, to detect a fight that is too slow to use up the budget.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SlowFight {
-    last: Option<Monotonic>,
+    last: Option<SinceStart>,
     changes: u32,
 }
 
 impl SlowFight {
     /// Counts a foreign change of the limit. Returns true if the changes amount to a fight.
-    pub fn changed(&mut self, now: Monotonic) -> bool {
+    pub fn changed(&mut self, now: SinceStart) -> bool {
         if self.is_over(now) {
             self.changes = 0;
         }
@@ -73,7 +73,7 @@ impl SlowFight {
         self.changes >= FIGHT
     }
 
-    pub fn is_over(&self, now: Monotonic) -> bool {
+    pub fn is_over(&self, now: SinceStart) -> bool {
         self.last.is_none_or(|last| now.since(last) > APART)
     }
 }
@@ -82,8 +82,8 @@ impl SlowFight {
 mod tests {
     use super::*;
 
-    fn at(millis: u64) -> Monotonic {
-        Monotonic(Duration::from_millis(millis))
+    fn at(millis: u64) -> SinceStart {
+        SinceStart(Duration::from_millis(millis))
     }
 
     #[test]

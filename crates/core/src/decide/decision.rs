@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::suspend::Suspensions;
 use crate::model::{
-    host::{CgroupLevel, ContainerFacts, Holder, Monotonic, NodeMemory, PodFacts},
+    clock::SinceStart,
+    host::{CgroupLevel, ContainerFacts, Holder, NodeMemory, PodFacts},
     pod::Pods,
     swap::SwapMax,
 };
@@ -103,9 +104,9 @@ pub struct Decision {
     pub notices: Vec<Notice>,
     /// Cgroups to look at again at this time, even if no event arrives.
     #[serde(skip)]
-    pub again: Vec<(Monotonic, Holder)>,
+    pub again: Vec<(SinceStart, Holder)>,
     /// Cgroups to stop watching until this time, because another program keeps changing their
     /// limit.
     #[serde(skip)]
-    pub deaf_until: Vec<(Monotonic, Holder)>,
+    pub deaf_until: Vec<(SinceStart, Holder)>,
 }

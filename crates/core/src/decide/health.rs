@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::state::{LimitState, LimitStates, ToldLimit};
 use crate::model::{
-    host::{Holder, Monotonic},
+    clock::SinceStart,
+    host::Holder,
     trouble::{Problem, Trouble},
 };
 
@@ -106,14 +107,14 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Keeps a problem that comes and goes, or changes its text, from flooding the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quiet {
-    since: Option<Monotonic>,
+    since: Option<SinceStart>,
     lines: u32,
     withheld: u64,
 }
 
 impl Quiet {
     /// Returns the number of lines withheld before this one; `None` if this one is withheld too.
-    pub fn may_log(&mut self, now: Monotonic) -> Option<u64> {
+    pub fn may_log(&mut self, now: SinceStart) -> Option<u64> {
         if self.since.is_none_or(|since| now.since(since) >= WINDOW) {
             (self.since, self.lines) = (Some(now), 0);
         }
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn a_trouble_that_changes_all_the_time_has_few_lines_and_is_counted() {
         let mut quiet = Quiet::default();
-        let at = |second| Monotonic(Duration::from_secs(second));
+        let at = |second| SinceStart(Duration::from_secs(second));
         let logged: Vec<u64> = (0..60).filter_map(|second| quiet.may_log(at(second))).collect();
         assert_eq!(logged, [0; 6]);
         assert_eq!(quiet.may_log(at(60)), Some(54));

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::host::Monotonic;
+use crate::model::clock::SinceBoot;
 
 const GIB: u64 = 1 << 30;
 
@@ -28,7 +28,7 @@ fn started(boot: &str) -> What {
 #[test]
 fn rates_are_those_of_the_time_between() {
     let at = |seconds, pages, some_micros| Sample {
-        at: Monotonic(Duration::from_secs(seconds)),
+        at: SinceBoot(Duration::from_secs(seconds)),
         swapped_in_pages: pages,
         swapped_out_pages: 0,
         ram_bytes: GIB,

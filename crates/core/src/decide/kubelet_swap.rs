@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::model::{host::Monotonic, swap::human_bytes};
+use crate::model::{clock::SinceStart, swap::human_bytes};
 
 /// A kubelet reports its swap to the API server within this time after its start.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
@@ -15,7 +15,7 @@ pub struct KubeletSwap {
     /// PID of the kubelet, or `Some(None)` if none runs; `None` before the first look.
     process: Option<Option<u32>>,
     /// The time at which this process was first seen; `None` if it started before the agent.
-    noticed: Option<Monotonic>,
+    noticed: Option<SinceStart>,
     /// All swap of the node at that moment, in bytes.
     was_on: u64,
     /// `status.nodeInfo.swap.capacity` of the Node (Kubernetes 1.34 and later), in bytes.
@@ -24,7 +24,7 @@ pub struct KubeletSwap {
 
 impl KubeletSwap {
     /// Records the PID of the running kubelet; `swap_bytes` is the node's swap now.
-    pub fn kubelet_is(&mut self, process: Option<u32>, swap_bytes: u64, now: Monotonic) {
+    pub fn kubelet_is(&mut self, process: Option<u32>, swap_bytes: u64, now: SinceStart) {
         if self.process == Some(process) {
             return;
         }
@@ -33,7 +33,7 @@ impl KubeletSwap {
     }
 
     /// Records the swap that the Node object reports now.
-    pub fn node_tells(&mut self, bytes: Option<u64>, now: Monotonic) {
+    pub fn node_tells(&mut self, bytes: Option<u64>, now: SinceStart) {
         let is_of_this_kubelet = self.noticed.is_none_or(|at| now.since(at) >= TOLD_WITHIN);
         if is_of_this_kubelet && bytes.is_some() {
             self.told = bytes;
@@ -70,8 +70,8 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    fn at(seconds: u64) -> Monotonic {
-        Monotonic(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> SinceStart {
+        SinceStart(Duration::from_secs(seconds))
     }
 
     #[test]

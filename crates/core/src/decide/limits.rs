@@ -20,9 +20,10 @@ use super::{
 use crate::{
     config::settings::{GrantSettings, Grants, Settings},
     model::{
+        clock::SinceStart,
         host::{
-            CgroupLevel, ContainerFacts, Holder, LevelFacts, Manager, Monotonic, NodeMemory,
-            PodFacts, RUNTIME_CHILD,
+            CgroupLevel, ContainerFacts, Holder, LevelFacts, Manager, NodeMemory, PodFacts,
+            RUNTIME_CHILD,
         },
         pod::PodUid,
         swap::SwapMax,
@@ -50,7 +51,7 @@ pub fn decide(
     settings: &Settings,
     snapshot: Snapshot<'_>,
     mut state: LimitStates,
-    now: Monotonic,
+    now: SinceStart,
 ) -> (LimitStates, Decision) {
     let mut decision = Decision::default();
     let mut due: Vec<(&ContainerFacts, Grant)> = snapshot
@@ -170,7 +171,7 @@ struct Pass<'a> {
     settings: &'a Settings,
     node: NodeMemory,
     thorough: bool,
-    now: Monotonic,
+    now: SinceStart,
 }
 
 impl Pass<'_> {

@@ -14,8 +14,8 @@ use crate::{
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-fn at(seconds: u64) -> Monotonic {
-    Monotonic(Duration::from_secs(seconds))
+fn at(seconds: u64) -> SinceStart {
+    SinceStart(Duration::from_secs(seconds))
 }
 
 fn pods(all: impl IntoIterator<Item = Pod>) -> Pods {
@@ -92,14 +92,14 @@ impl Case {
     }
 
     /// Runs the first pass of an agent: the containers may have been there for long.
-    fn first_pass(&mut self, containers: &[ContainerFacts], now: Monotonic) -> Decision {
+    fn first_pass(&mut self, containers: &[ContainerFacts], now: SinceStart) -> Decision {
         self.thorough = true;
         let decision = self.pass(containers, now);
         self.thorough = false;
         decision
     }
 
-    fn pass(&mut self, containers: &[ContainerFacts], now: Monotonic) -> Decision {
+    fn pass(&mut self, containers: &[ContainerFacts], now: SinceStart) -> Decision {
         self.pass_with(containers, &[], now)
     }
 
@@ -107,7 +107,7 @@ impl Case {
         &mut self,
         containers: &[ContainerFacts],
         slices: &[PodFacts],
-        now: Monotonic,
+        now: SinceStart,
     ) -> Decision {
         let (node, pods, thorough) = (self.node, &self.pods, self.thorough);
         let snapshot = Snapshot {
@@ -374,7 +374,7 @@ fn a_writer_that_fights_is_named_once_and_met_once_a_second() {
     let (mut written, mut named, mut deaf) = (0, 0, 0);
     for millis in (10_000..20_000).step_by(10) {
         containers[0].levels[0].swap_max = SwapMax::Max;
-        let decision = case.pass(&containers, Monotonic(Duration::from_millis(millis)));
+        let decision = case.pass(&containers, SinceStart(Duration::from_millis(millis)));
         written += writes(&decision).len();
         named += decision.notices.len();
         deaf += decision.deaf_until.len();

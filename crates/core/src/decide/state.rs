@@ -7,7 +7,8 @@ use super::{
     grant::Grant,
 };
 use crate::model::{
-    host::{Holder, Monotonic},
+    clock::SinceStart,
+    host::Holder,
     pod::{ContainerId, PodUid},
     swap::SwapMax,
 };
@@ -36,12 +37,12 @@ pub struct LimitState {
     /// Where the kubelet grants: its limit is wrong, and the agent has not repaired it.
     pub differs: bool,
     /// Where the kubelet grants: the time since which the limit is wrong.
-    pub(super) wrong_since: Option<Monotonic>,
+    pub(super) wrong_since: Option<SinceStart>,
     /// The pod of a container.
     pub(super) pod: Option<PodUid>,
     /// Inodes of the cgroups whose limit the agent has set.
     pub(super) seen: Vec<u64>,
-    pub(super) since: Monotonic,
+    pub(super) since: SinceStart,
     /// A thorough pass found it, so it may have been there for long.
     pub(super) was_there: bool,
     pub(super) budget: Budget,
@@ -56,7 +57,7 @@ pub enum ToldLimit {
     Asked(SwapMax),
     Holds(SwapMax),
     Failed {
-        retry_at: Monotonic,
+        retry_at: SinceStart,
     },
 }
 
@@ -105,7 +106,13 @@ impl LimitStates {
 
     /// Records systemd's answer to [`super::decision::Action::TellSystemd`]. Ignores a late answer
     /// to an older request.
-    pub fn systemd_answered(&mut self, owner: &Holder, asked: SwapMax, held: bool, now: Monotonic) {
+    pub fn systemd_answered(
+        &mut self,
+        owner: &Holder,
+        asked: SwapMax,
+        held: bool,
+        now: SinceStart,
+    ) {
         if let Some(state) = self.get_mut(owner)
             && state.told == ToldLimit::Asked(asked)
         {
@@ -161,7 +168,7 @@ impl LimitState {
         }
     }
 
-    pub(super) fn new(grant: Grant, target: SwapMax, now: Monotonic) -> Self {
+    pub(super) fn new(grant: Grant, target: SwapMax, now: SinceStart) -> Self {
         Self {
             seen: Vec::new(),
             since: now,

@@ -19,7 +19,7 @@ use super::{grant::critical, qos::qos_class, reclaim::NEAR};
 use crate::{
     config::settings::SuspendSettings,
     model::{
-        host::Monotonic,
+        clock::SinceBoot,
         pod::{Migration, Pod, PodUid, Pods},
         suspend::{Candidate, Look, Sleeper, SuspendRow, SuspendStage, Suspended, Usage},
         swap::{SwapMax, human_bytes},
@@ -154,7 +154,7 @@ pub fn plan(
     pod: &Pod,
     candidates: Vec<Candidate>,
     room: Room,
-    now: Monotonic,
+    now: SinceBoot,
 ) -> Suspended {
     let kept = settings.keep_free.of(room.swap_bytes);
     let mut free = room.free_swap_bytes.saturating_sub(kept);

@@ -5,7 +5,7 @@ use crate::{
     config::settings::{Settings, Share},
     fixtures::{pod, resources},
     model::{
-        host::Monotonic,
+        clock::{SinceBoot, UnixTime},
         pod::{ContainerId, Migration},
     },
 };
@@ -57,7 +57,7 @@ fn burstable() -> Pod {
 fn budgets(candidates: &[SwapMax], room: Room) -> Vec<u64> {
     let candidates = candidates.iter().enumerate();
     let candidates = candidates.map(|(index, max)| candidate(index, *max)).collect();
-    let suspended = plan(&settings(), &burstable(), candidates, room, Monotonic::default());
+    let suspended = plan(&settings(), &burstable(), candidates, room, SinceBoot::default());
     suspended.containers.iter().map(|sleeper| sleeper.budget_bytes / MIB).collect()
 }
 
@@ -94,7 +94,7 @@ fn lent(candidates: &[(SwapMax, bool)], room: Room) -> Vec<(u64, u64)> {
         ..candidate(index, *max)
     });
     let suspended =
-        plan(&settings(), &burstable(), candidates.collect(), room, Monotonic::default());
+        plan(&settings(), &burstable(), candidates.collect(), room, SinceBoot::default());
     let of = |sleeper: &Sleeper| (sleeper.budget_bytes / MIB, sleeper.lent_bytes / MIB);
     suspended.containers.iter().map(of).collect()
 }
@@ -137,7 +137,7 @@ fn pods_that_would_suffer_are_refused() {
         assert!(refused(running_vm, force).unwrap().contains("virtctl pause"), "never by force");
         assert!(refused(|pod| pod.priority = Some(2_000_000_000), force).is_some());
         assert!(refused(|pod| pod.mirror = true, force).is_some());
-        assert!(refused(|pod| pod.deletion_deadline = Some(1), force).is_some());
+        assert!(refused(|pod| pod.deletion_deadline = Some(UnixTime(1)), force).is_some());
         assert!(refused(|pod| pod.finished = true, force).is_some());
         assert!(refused(|pod| pod.disrupted = true, force).unwrap().contains("about to end"));
         assert!(refused(|pod| pod.migration = Some(Migration::Leaving), force).is_some());
@@ -159,7 +159,7 @@ fn pods_that_would_suffer_are_refused() {
 
 fn asleep() -> Suspended {
     let candidates = vec![candidate(0, SwapMax::Max), candidate(1, SwapMax::Max)];
-    plan(&settings(), &burstable(), candidates, room(), Monotonic::default())
+    plan(&settings(), &burstable(), candidates, room(), SinceBoot::default())
 }
 
 fn woken(change: impl Fn(&mut Pod), lost: u64) -> Option<Wake> {
@@ -174,7 +174,7 @@ fn a_suspended_pod_sleeps_until_something_needs_it() {
     assert_eq!(woken(|_| {}, 0), None);
     assert_eq!(woken(|_| {}, 30), None, "a short outage");
     assert_eq!(woken(|_| {}, 61), Some(Wake::WatchLost(Duration::from_secs(61))));
-    assert_eq!(woken(|pod| pod.deletion_deadline = Some(9), 0), Some(Wake::Terminating));
+    assert_eq!(woken(|pod| pod.deletion_deadline = Some(UnixTime(9)), 0), Some(Wake::Terminating));
     assert_eq!(woken(|pod| pod.finished = true, 0), Some(Wake::Finished));
     assert_eq!(woken(|pod| pod.evicted_by_api = true, 0), Some(Wake::Evicted));
     assert_eq!(woken(|pod| pod.disrupted = true, 0), Some(Wake::Evicted), "by the kubelet, say");
@@ -198,7 +198,7 @@ fn a_vm_is_woken_when_kubevirt_runs_it() {
     let mut pod = burstable();
     (pod.virt_launcher, pod.vm_paused) = (true, true);
     let candidates = vec![candidate(0, SwapMax::Max)];
-    let vm = plan(&settings(), &pod, candidates, room(), Monotonic::default());
+    let vm = plan(&settings(), &pod, candidates, room(), SinceBoot::default());
     assert_eq!(wake(&settings(), &vm, Some(&pod), false, None), None);
     pod.vm_paused = false;
     assert_eq!(wake(&settings(), &vm, Some(&pod), false, None), Some(Wake::VmRuns));

@@ -1,6 +1,6 @@
 //! Facts about the host: memory, containers and their cgroups.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
@@ -8,27 +8,6 @@ use super::{
     pod::{ContainerId, PodUid},
     swap::SwapMax,
 };
-
-/// Time since boot. Changes of the wall clock do not affect it.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize,
-)]
-pub struct Monotonic(pub Duration);
-
-impl std::ops::Add<Duration> for Monotonic {
-    type Output = Self;
-
-    fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(span))
-    }
-}
-
-impl Monotonic {
-    /// Returns the time since `earlier`; zero if that is later.
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-}
 
 /// The node's memory, as `/proc/meminfo` and the kubelet count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -1,6 +1,7 @@
 //! Plain data that the stages pass to each other, without IO or policy.
 
 pub mod check;
+pub mod clock;
 pub mod counted;
 pub mod event;
 pub mod failure;

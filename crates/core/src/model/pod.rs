@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::quantity::Quantity;
+use super::{clock::UnixTime, quantity::Quantity};
 
 /// A pod's UID as in the names of its cgroups: for a mirror pod the UID of the static pod behind
 /// it.
@@ -196,10 +196,10 @@ pub struct Pod {
     /// The state of a migration, from KubeVirt's labels and annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
-    /// `metadata.deletionTimestamp`, in seconds since the epoch: the end of the grace period of a
+    /// `metadata.deletionTimestamp`: the end of the grace period of a
     /// pod that is being deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_deadline: Option<i64>,
+    pub deletion_deadline: Option<UnixTime>,
     /// A client has used the Eviction API on it (condition `DisruptionTarget`, reason
     /// `EvictionByEvictionAPI`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -217,9 +217,9 @@ pub struct Pod {
     /// Its containers have ended permanently (`status.phase` Succeeded or Failed).
     #[serde(default)]
     pub finished: bool,
-    /// `metadata.creationTimestamp`, in seconds since the epoch.
+    /// `metadata.creationTimestamp`.
     #[serde(default)]
-    pub created: i64,
+    pub created: UnixTime,
     /// `spec.terminationGracePeriodSeconds`.
     #[serde(default = "default_grace")]
     pub grace_seconds: u64,
@@ -291,9 +291,8 @@ pub enum Migration {
     Arriving,
     /// Its VM has arrived by a migration.
     Arrived {
-        /// The time at which the VM was ready here, in seconds since the epoch, if the launcher
-        /// shows it.
-        ready: Option<i64>,
+        /// The time at which the VM was ready here, if the launcher shows it.
+        ready: Option<UnixTime>,
     },
 }
 

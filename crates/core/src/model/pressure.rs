@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{host::Monotonic, pod::PodUid};
+use super::{clock::SinceBoot, pod::PodUid};
 
 /// Microseconds since boot in which some, or all, processes waited for memory.
 ///
@@ -16,7 +16,7 @@ pub struct Stalled {
 /// The input of the eviction signals. Counters count since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    pub at: Monotonic,
+    pub at: SinceBoot,
     pub swapped_in_pages: u64,
     pub swapped_out_pages: u64,
     pub ram_bytes: u64,

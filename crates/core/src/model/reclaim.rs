@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{host::Monotonic, pod::PodUid};
+use super::{clock::SinceBoot, pod::PodUid};
 
 /// The line `some` of a cgroup's `memory.pressure` or `io.pressure`.
 ///
@@ -50,7 +50,7 @@ pub struct Look {
 /// Facts about the node for reclaim.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NodeLook {
-    pub at: Monotonic,
+    pub at: SinceBoot,
     pub swap_bytes: u64,
     pub swap_used_bytes: u64,
     pub page_bytes: u64,
@@ -59,7 +59,7 @@ pub struct NodeLook {
     /// Average number of requests that waited in the queue of the swap's disk since the last look.
     pub disk_queue: Option<f64>,
     /// The time of the data above, which must be recent.
-    pub sampled: Monotonic,
+    pub sampled: SinceBoot,
     /// The list of pods comes from the API server.
     pub pods_are_fresh: bool,
 }

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    host::Monotonic,
+    clock::SinceBoot,
     pod::{ContainerId, PodUid, QosClass, Resources},
     swap::SwapMax,
 };
@@ -34,7 +34,7 @@ pub struct Suspended {
     /// A VM that KubeVirt has paused: the agent does not freeze its launcher.
     pub vm: bool,
     /// Time since boot.
-    pub since: Monotonic,
+    pub since: SinceBoot,
     /// The pod-level resources at suspension: a resize wakes the pod.
     #[serde(default)]
     pub resources: Option<Resources>,

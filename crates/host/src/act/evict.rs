@@ -29,6 +29,7 @@ use crate::{
         plain::plain,
         pod::{Migration, Pod},
     },
+    observe::clock,
     observe::kube::{
         credentials::{chain, load},
         decode::{self, OddPod},
@@ -137,8 +138,8 @@ fn instead_of_asking(settings: &Settings, victim: &Victim, now: &Pod) -> Option<
     if victim.last_resort && now.migration == Some(Migration::Leaving) {
         return Some(EvictionAnswer::Withdrawn { text: "its VM is migrating".to_owned() });
     }
-    let epoch = jiff::Timestamp::now().as_second();
-    spared_as_such(&settings.eviction, now, epoch).map(|spared| match spared {
+    let wall_clock = clock::unix_time();
+    spared_as_such(&settings.eviction, now, wall_clock).map(|spared| match spared {
         Spared::Finished => EvictionAnswer::Gone,
         // The pod leaves without the agent's request.
         Spared::Terminating => EvictionAnswer::Gone,

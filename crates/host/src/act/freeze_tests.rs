@@ -168,7 +168,7 @@ fn without_an_agent_a_resume_takes_a_loan_back_but_never_below_use() {
         qos_class: crate::model::pod::QosClass::Burstable,
         stage: crate::model::suspend::SuspendStage::Asleep,
         vm: false,
-        since: crate::model::host::Monotonic::default(),
+        since: crate::model::clock::SinceBoot::default(),
         resources: None,
         swap_max: Some(SwapMax::Bytes(12 << 20)),
         containers: vec![sleeper],

@@ -6,6 +6,7 @@ pub mod bounded;
 pub mod bundle;
 pub mod cgroup;
 pub mod check;
+pub mod clock;
 mod command_lines;
 pub mod crio;
 pub mod disks;

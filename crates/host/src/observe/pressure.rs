@@ -9,7 +9,8 @@ use super::{
 use crate::{
     errors::FileError,
     model::{
-        host::{MemoryEvents, Monotonic},
+        clock::SinceBoot,
+        host::MemoryEvents,
         pod::PodUid,
         pressure::{ContainerUsage, Effort, PodUsage, Sample, SliceUsage, Stalled},
     },
@@ -53,7 +54,7 @@ fn anon_and_file(roots: &Roots) -> Option<u64> {
 /// Takes a sample of the node at time `at`. `slices` are the protected ones.
 pub fn sample(
     roots: &Roots,
-    at: Monotonic,
+    at: SinceBoot,
     slices: &[String],
     working_set: WorkingSet,
 ) -> Result<Sample, FileError> {
@@ -171,7 +172,7 @@ mod tests {
                     SwapTotal: 500 kB\nSwapFree: 450 kB\n";
         fs::write(roots.proc("meminfo"), some).unwrap();
         let slices = ["system.slice".to_owned()];
-        let sampled = |how| sample(&roots, Monotonic::default(), &slices, how);
+        let sampled = |how| sample(&roots, SinceBoot::default(), &slices, how);
         assert!(sampled(WorkingSet::AnonAndFile).is_err(), "no vmstat");
         fs::write(roots.proc("vmstat"), "pswpin 7\npswpout 9\n").unwrap();
         let seen = sampled(WorkingSet::AnonAndFile).unwrap();

@@ -8,7 +8,7 @@ use std::{ops::Range, time::Duration};
 use serde::Serialize;
 
 use super::signals::{Reading, Signal};
-use crate::model::host::Monotonic;
+use crate::model::clock::SinceBoot;
 
 pub const TYPE: &str = "SwapPressure";
 
@@ -54,7 +54,7 @@ impl Signal {
 
 /// The time and the signal of the node's last pressure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pressed(Option<(Monotonic, &'static str)>);
+pub struct Pressed(Option<(SinceBoot, &'static str)>);
 
 impl Pressed {
     /// Returns the condition for these readings. The node counts as under pressure until
@@ -64,7 +64,7 @@ impl Pressed {
         &mut self,
         readings: &[Reading],
         transition: Duration,
-        now: Monotonic,
+        now: SinceBoot,
     ) -> SwapCondition {
         let active: Vec<&Reading> = readings.iter().filter(|reading| reading.active).collect();
         if let Some(first) = active.first() {
@@ -113,8 +113,8 @@ pub fn no_swap() -> SwapCondition {
 mod tests {
     use super::*;
 
-    fn at(second: u64) -> Monotonic {
-        Monotonic(Duration::from_secs(second))
+    fn at(second: u64) -> SinceBoot {
+        SinceBoot(Duration::from_secs(second))
     }
 
     fn reading(signal: Signal, ratio: f64, active: bool) -> Reading {

@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::model::{
-    host::Monotonic,
+    clock::SinceBoot,
     pod::PodUid,
     pressure::{Effort, PodUsage, Sample, Stalled},
 };
@@ -25,13 +25,13 @@ struct Tracked {
     effort: Effort,
     pages_per_second: f64,
     waits_percent: f64,
-    hit_limit: Option<Monotonic>,
+    hit_limit: Option<SinceBoot>,
 }
 
 /// Rates of all pods, from one sample to the next.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Efforts {
-    last: Option<(Monotonic, u64)>,
+    last: Option<(SinceBoot, u64)>,
     pods: BTreeMap<PodUid, Tracked>,
     /// Time waited by pods that were not at their own limit, summed since the first sample.
     others: Stalled,
@@ -68,7 +68,7 @@ impl Efforts {
         tracked: &mut Tracked,
         now: Effort,
         sample: &Sample,
-        since: Monotonic,
+        since: SinceBoot,
         reclaims: u64,
     ) {
         let before = tracked.effort;

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     config::settings::EvictionSettings,
     model::{
+        clock::SinceBoot,
         counted::counted,
-        host::Monotonic,
         pod::{Migration, PodUid, Pods},
     },
 };
@@ -50,7 +50,7 @@ pub(super) const TRIES: u32 = 6;
 /// The time at which a pod that could not be evicted may be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Backoff {
-    pub(super) until: Monotonic,
+    pub(super) until: SinceBoot,
     pub(super) pause: Duration,
     /// A PodDisruptionBudget refused: the request arrived, and the pod may not leave.
     #[serde(default)]
@@ -60,7 +60,7 @@ pub(super) struct Backoff {
 /// A pod that the agent has set moving, or may have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Move {
-    at: Monotonic,
+    at: SinceBoot,
     uid: PodUid,
 }
 
@@ -68,11 +68,11 @@ pub(super) struct Move {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Doubt {
     /// A migration would have ended by this time.
-    pub(super) until: Monotonic,
+    pub(super) until: SinceBoot,
     /// The time of the next request; the pause doubles each time, because each request may begin a
     /// migration.
     #[serde(default)]
-    pub(super) again_at: Monotonic,
+    pub(super) again_at: SinceBoot,
     #[serde(default)]
     pub(super) pause: Duration,
     /// `namespace/name`.
@@ -82,7 +82,7 @@ pub(super) struct Doubt {
 /// The API server cannot carry out requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ServerTrouble {
-    pub(super) until: Monotonic,
+    pub(super) until: SinceBoot,
     pub(super) pause: Duration,
     pub(super) text: String,
 }
@@ -95,11 +95,11 @@ pub struct Evictions {
     /// Moves of the last hour.
     #[serde(default)]
     pub(super) moves: VecDeque<Move>,
-    pub(super) cooldown_until: Monotonic,
+    pub(super) cooldown_until: SinceBoot,
     #[serde(default)]
-    pub(super) critical_since: Option<Monotonic>,
+    pub(super) critical_since: Option<SinceBoot>,
     #[serde(default)]
-    pub(super) active_since: Option<Monotonic>,
+    pub(super) active_since: Option<SinceBoot>,
     #[serde(default)]
     pub(super) server: Option<ServerTrouble>,
     /// Number of requests per pod that failed through no fault of the pod.
@@ -113,12 +113,12 @@ pub struct Evictions {
     pub(super) doubtful: BTreeMap<PodUid, Doubt>,
     /// Launchers that show a migration begun by another program, and since when.
     #[serde(default)]
-    pub(super) moved_by_others: BTreeMap<PodUid, Monotonic>,
+    pub(super) moved_by_others: BTreeMap<PodUid, SinceBoot>,
 }
 
 impl Evictions {
     /// Describes the workloads that are evicted again and again; `None` if there are none.
-    pub fn evicted_often(&self, now: Monotonic) -> Option<String> {
+    pub fn evicted_often(&self, now: SinceBoot) -> Option<String> {
         let often = self.workloads.often(now);
         let shown: Vec<String> =
             often.iter().take(3).map(|(name, count)| format!("{name} ({count})")).collect();
@@ -146,7 +146,7 @@ impl Evictions {
     }
 
     /// The state after the saved one could not be read: a pod may be leaving, even by a migration.
-    pub fn lost(now: Monotonic) -> Self {
+    pub fn lost(now: SinceBoot) -> Self {
         Self { cooldown_until: now + LOST, ..Self::default() }
     }
 
@@ -159,7 +159,7 @@ impl Evictions {
     }
 
     /// Detects pods that leave although no answer announced it, and migrations that launchers show.
-    pub(super) fn see_pods(&mut self, pods: &Pods, overtake_after: Duration, now: Monotonic) {
+    pub(super) fn see_pods(&mut self, pods: &Pods, overtake_after: Duration, now: SinceBoot) {
         let mut moved = Vec::new();
         for pod in &mut self.in_flight {
             let Some(found) = pods.get(&pod.uid) else { continue };
@@ -191,7 +191,7 @@ impl Evictions {
     }
 
     /// Counts the pod as moving, or possibly moving.
-    fn count(&mut self, uid: &PodUid, now: Monotonic) {
+    fn count(&mut self, uid: &PodUid, now: SinceBoot) {
         let counted = |one: &Move| one.uid == *uid && now.since(one.at) < ONE_MOVE;
         if !self.moves.iter().any(counted) {
             self.moves.push_back(Move { at: now, uid: uid.clone() });
@@ -204,7 +204,7 @@ impl Evictions {
 
     /// Without the API server the agent cannot see if a pod leaves, so its deadline does not
     /// advance.
-    pub(super) fn wait_for_news(&mut self, now: Monotonic) {
+    pub(super) fn wait_for_news(&mut self, now: SinceBoot) {
         let waits =
             |pod: &&mut InFlight| matches!(pod.stage, FlightStage::Asked | FlightStage::InDoubt);
         for pod in self.in_flight.iter_mut().filter(waits) {
@@ -213,7 +213,7 @@ impl Evictions {
     }
 
     /// Drops expired state; returns the pods that should have ended.
-    pub(super) fn pass_time(&mut self, now: Monotonic) -> Vec<InFlight> {
+    pub(super) fn pass_time(&mut self, now: SinceBoot) -> Vec<InFlight> {
         while self.moves.front().is_some_and(|one| now.since(one.at) >= HOUR) {
             self.moves.pop_front();
         }
@@ -247,7 +247,7 @@ impl Evictions {
     }
 
     /// Records that the server did not carry out the request, through no fault of the pod.
-    fn in_vain(&mut self, uid: &PodUid, retry_after: Option<Duration>, text: &str, now: Monotonic) {
+    fn in_vain(&mut self, uid: &PodUid, retry_after: Option<Duration>, text: &str, now: SinceBoot) {
         *self.tries.entry(uid.clone()).or_default() += 1;
         let before = self.server.as_ref().map(|server| server.pause);
         let pause = before.map_or(SERVER_PAUSE, |pause| pause.saturating_mul(2));
@@ -257,7 +257,7 @@ impl Evictions {
         self.server = Some(ServerTrouble { until: now + wait, pause, text: text.to_owned() });
     }
 
-    fn back_off(&mut self, uid: PodUid, at_least: Duration, refused: bool, now: Monotonic) {
+    fn back_off(&mut self, uid: PodUid, at_least: Duration, refused: bool, now: SinceBoot) {
         let before = self.backoff.get(&uid);
         let pause = before.map_or(BACKOFF, |before| before.pause.saturating_mul(2));
         let pause = pause.min(LONGEST_BACKOFF);
@@ -270,7 +270,7 @@ impl Evictions {
         settings: &EvictionSettings,
         uid: &PodUid,
         answer: &EvictionAnswer,
-        now: Monotonic,
+        now: SinceBoot,
     ) {
         let Some(pod) = self.in_flight.iter_mut().find(|pod| pod.uid == *uid) else { return };
         match answer {
@@ -340,7 +340,7 @@ impl Evictions {
 
     /// Records that the last of the pod's containers has ended. Returns true if the agent had
     /// evicted the pod: earlier measurements are then void, and the signals start over.
-    pub fn left(&mut self, settings: &EvictionSettings, uid: &PodUid, now: Monotonic) -> bool {
+    pub fn left(&mut self, settings: &EvictionSettings, uid: &PodUid, now: SinceBoot) -> bool {
         let place = self.in_flight.iter().position(|pod| pod.uid == *uid);
         let pod = place.map(|place| self.in_flight.remove(place));
         self.backoff.remove(uid);

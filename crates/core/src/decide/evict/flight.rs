@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{select::Ranked, workload::Workload};
 use crate::model::{
-    host::Monotonic,
+    clock::{SinceBoot, UnixTime},
     pod::{Migration, Pod, PodUid, Pods},
 };
 
@@ -57,8 +57,8 @@ pub struct InFlight {
     #[serde(default)]
     pub name: String,
     pub stage: FlightStage,
-    pub since: Monotonic,
-    pub deadline: Monotonic,
+    pub since: SinceBoot,
+    pub deadline: SinceBoot,
     /// Time allowed for the pod to end and for its VM to migrate. State files of older agents lack
     /// it.
     #[serde(default = "an_hour")]
@@ -76,13 +76,13 @@ pub struct InFlight {
     /// The launcher has shown the migration.
     #[serde(default)]
     pub shown: bool,
-    /// The pod's `deletionTimestamp` before the request, in seconds since the epoch.
+    /// The pod's `deletionTimestamp` before the request.
     #[serde(default)]
-    pub deadline_before: Option<i64>,
+    pub deadline_before: Option<UnixTime>,
 }
 
 impl InFlight {
-    pub(super) fn asked(ranked: &Ranked, pods: &Pods, now: Monotonic) -> Self {
+    pub(super) fn asked(ranked: &Ranked, pods: &Pods, now: SinceBoot) -> Self {
         let of_workload = |uid: &str| -> BTreeSet<PodUid> {
             let same = |pod: &Pod| pod.owner.as_ref().is_some_and(|o| &*o.uid == uid);
             pods.values().filter(|pod| same(pod)).map(|pod| pod.uid.clone()).collect()
@@ -105,19 +105,19 @@ impl InFlight {
     }
 
     /// The agent does not give up the pod before another may overtake it.
-    pub(super) fn leaves(&mut self, overtake_after: Duration, now: Monotonic) {
+    pub(super) fn leaves(&mut self, overtake_after: Duration, now: SinceBoot) {
         (self.stage, self.since) = (FlightStage::Leaving, now);
         self.deadline = now + self.grace + LEAVES_WITHIN.max(overtake_after);
     }
 
-    pub(super) fn migrates(&mut self, now: Monotonic) {
+    pub(super) fn migrates(&mut self, now: SinceBoot) {
         (self.stage, self.since) = (FlightStage::Migrating, now);
         self.deadline = now + self.migrates_within;
     }
 
     /// A migration counts as running while the launcher shows it, but for at most twice the time
     /// allowed. A launcher that no longer shows it ends soon, or keeps running.
-    pub(super) fn see_migration(&mut self, shows: Option<Migration>, now: Monotonic) {
+    pub(super) fn see_migration(&mut self, shows: Option<Migration>, now: SinceBoot) {
         if self.stage != FlightStage::Migrating {
             return;
         }

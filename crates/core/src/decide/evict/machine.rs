@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::settings::{EvictionMode, EvictionSettings},
     model::{
-        host::Monotonic,
+        clock::{SinceBoot, UnixTime},
         pod::{Migration, Pods},
         pressure::{PodUsage, Sample},
     },
@@ -39,8 +39,7 @@ const WORTH_IN_THE_END: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     pub sample: Sample,
-    /// Seconds since the epoch.
-    pub epoch: i64,
+    pub wall_clock: UnixTime,
     pub pods: &'a Pods,
     pub usage: &'a [PodUsage],
     /// The list of pods comes from the API server, which confirmed it recently.
@@ -114,7 +113,7 @@ pub fn decide(
         verdict.held_back = Some("finding the pods that cause it".to_owned());
         return verdict;
     }
-    let at = Circumstances { epoch: inputs.epoch, ram_bytes: inputs.sample.ram_bytes, efforts };
+    let at = Circumstances { now: inputs.wall_clock, ram_bytes: inputs.sample.ram_bytes, efforts };
     let ranked = rank(settings, inputs.pods, inputs.usage, at);
     let lasting = active_for >= WORTH_IN_THE_END;
     let need = Need::of(settings, &active, signals.only_own_limits());
@@ -278,7 +277,7 @@ impl Evictions {
 
     /// Returns true if the pod's VM shows a migration begun by another program. Its author can set
     /// the same field, so it counts for at most as long as a migration may take.
-    fn is_moved_by_others(&self, pod: &Ranked, pods: &Pods, now: Monotonic) -> bool {
+    fn is_moved_by_others(&self, pod: &Ranked, pods: &Pods, now: SinceBoot) -> bool {
         let shows = pods.get(&pod.uid).and_then(|pod| pod.migration);
         let longest = Duration::from_secs(pod.migrates_within_seconds).saturating_mul(2);
         let since = self.moved_by_others.get(&pod.uid);

@@ -250,7 +250,7 @@ fn a_grace_period_without_end_is_shortened_or_not_waited_for() {
 fn a_pod_that_dies_slowly_is_evicted_with_a_shorter_grace_period() {
     let mut sim = thrashing(QUICKLY);
     for pod in &mut sim.pods {
-        let far = 1_790_000_000 + 31_536_000;
+        let far = UnixTime(1_790_000_000 + 31_536_000);
         pod.change().deletion_deadline = (&*pod.pod.name == "greedy").then_some(far);
     }
     let victim = (0..10).find_map(|_| sim.step().evict).unwrap();
@@ -314,7 +314,7 @@ fn the_descheduler_goes_first_for_a_while() {
             full_micros: second * 300_000,
         });
         let sample = Sample {
-            at: Monotonic(Duration::from_secs(second)),
+            at: SinceBoot(Duration::from_secs(second)),
             swapped_in_pages: second * pages,
             swapped_out_pages: second * pages,
             pods: stalled,
@@ -322,7 +322,7 @@ fn the_descheduler_goes_first_for_a_while() {
         };
         let inputs = Inputs {
             sample,
-            epoch: 0,
+            wall_clock: UnixTime::default(),
             pods: &pods,
             usage: &usage,
             pods_are_fresh: true,
@@ -384,8 +384,8 @@ proptest! {
                     prop_assert!(sim.fresh, "stale");
                     let (pod, usage) =
                         chosen_from.iter().find(|(pod, _)| pod.uid == victim.ranked.uid).unwrap();
-                    let epoch = 1_790_000_000;
-                    let spared = spared(&sim.settings, &sim.told, pod, Some(usage), epoch);
+                    let now = UnixTime(1_790_000_000);
+                    let spared = spared(&sim.settings, &sim.told, pod, Some(usage), now);
                     prop_assert_eq!(spared, None);
                 }
                 let waiting = sim.evictions.in_flight().len();

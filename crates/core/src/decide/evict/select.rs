@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::settings::EvictionSettings,
     model::{
+        clock::UnixTime,
         pod::{DESCHEDULER_EVICT, OwnerKind, PREFER_NO_EVICTION, Pod, PodUid, Pods, SAFE_TO_EVICT},
         pressure::PodUsage,
         swap::human_bytes,
@@ -26,8 +27,7 @@ use crate::{
 /// Facts that are the same for all pods at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
-    /// Seconds since the epoch.
-    pub epoch: i64,
+    pub now: UnixTime,
     /// RAM of the node.
     pub ram_bytes: u64,
     pub efforts: &'a Efforts,
@@ -53,8 +53,7 @@ pub struct Ranked {
     pub frees_bytes: u64,
     /// Bytes of its swap that a live migration reads back before the VM can leave.
     pub read_back_bytes: u64,
-    /// Seconds since the epoch.
-    pub created: i64,
+    pub created: UnixTime,
     #[serde(skip)]
     pub order: Order,
     /// The grace period to request, in seconds, if the pod's own is longer than allowed.
@@ -122,7 +121,7 @@ pub struct Order {
     gain: Reverse<u64>,
     swap: Reverse<u64>,
     /// The oldest pod first; the newest may still be warming up.
-    created: i64,
+    created: UnixTime,
     uid: String,
 }
 
@@ -173,7 +172,7 @@ pub fn rank(
     let mut ranked: Vec<Ranked> = usage
         .iter()
         .filter_map(|usage| Some((pods.get(&usage.uid)?, usage)))
-        .filter(|(pod, usage)| spared(settings, pods, pod, Some(usage), at.epoch).is_none())
+        .filter(|(pod, usage)| spared(settings, pods, pod, Some(usage), at.now).is_none())
         .map(|(pod, usage)| ranked(settings, pod, usage, at))
         .collect();
     ranked.sort_by(|a, b| a.order.cmp(&b.order));
@@ -208,7 +207,7 @@ fn ranked(
         created: pod.created,
         uid: pod.uid.to_string(),
     };
-    let own = ends_within(pod, at.epoch);
+    let own = ends_within(pod, at.now);
     let longest = settings.longest_grace.map(|longest| longest.as_secs());
     Ranked {
         uid: pod.uid.clone(),
@@ -234,9 +233,9 @@ fn ranked(
 }
 
 /// Returns the seconds until the pod must end, after an eviction or since its deletion began.
-pub fn ends_within(pod: &Pod, epoch: i64) -> u64 {
+pub fn ends_within(pod: &Pod, now: UnixTime) -> u64 {
     match pod.deletion_deadline {
-        Some(deadline) => u64::try_from(deadline.saturating_sub(epoch)).unwrap_or(0),
+        Some(deadline) => deadline.since(now).as_secs(),
         None => pod.grace_seconds,
     }
 }

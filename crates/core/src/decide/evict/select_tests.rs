@@ -7,7 +7,7 @@ use crate::{config::settings::Settings, fixtures::pod, model::pressure::Containe
 const MIB: u64 = 1 << 20;
 
 fn at(efforts: &Efforts) -> Circumstances<'_> {
-    Circumstances { epoch: 1000, ram_bytes: 1000 * MIB, efforts }
+    Circumstances { now: UnixTime(1000), ram_bytes: 1000 * MIB, efforts }
 }
 
 /// A pod with one container, and its use of memory and swap in MiB.
@@ -97,7 +97,7 @@ fn the_pod_that_has_been_here_longest_goes_first_where_all_else_is_equal() {
     let mut pods = Pods::new();
     for (name, created) in [("old", 1), ("young", 3), ("middle", 2)] {
         let mut pod = pod(name, &["- - 100Mi -"]);
-        pod.created = created;
+        pod.created = UnixTime(created);
         pods.insert(pod.uid.clone(), Arc::new(pod));
     }
     let usage = ["old", "young", "middle"].map(|name| uses(name, 200, 0));
@@ -118,7 +118,7 @@ fn some_are_never_chosen() {
     let reason = |change: fn(&mut Pod), usage: Option<&PodUsage>| {
         let mut pod = pod("a", &["- - 100Mi -"]);
         change(&mut pod);
-        spared(&settings, &Pods::new(), &pod, usage, 1000)
+        spared(&settings, &Pods::new(), &pod, usage, UnixTime(1000))
     };
     let used = uses("a", 100, 100);
     let used = Some(&used);
@@ -134,7 +134,10 @@ fn some_are_never_chosen() {
         reason(|p| p.priority = Some(2_000_000_000), used),
         Some(Spared::Critical(_))
     ));
-    assert_eq!(reason(|p| p.deletion_deadline = Some(1030), used), Some(Spared::Terminating));
+    assert_eq!(
+        reason(|p| p.deletion_deadline = Some(UnixTime(1030)), used),
+        Some(Spared::Terminating)
+    );
     assert_eq!(reason(|p| p.finished = true, used), Some(Spared::Finished));
     assert_eq!(reason(|_| {}, Some(&uses("a", 0, 0))), Some(Spared::UsesNothing));
     assert_eq!(reason(|_| {}, None), Some(Spared::UsesNothing));
@@ -163,7 +166,7 @@ fn owners_and_annotations_decide_who_is_a_candidate() {
         change(&mut pod);
         let owner = Arc::new(crate::fixtures::pod("owner", &[]));
         let pods = Pods::from([(owner.uid.clone(), owner)]);
-        spared(&settings, &pods, &pod, Some(&used), 1000)
+        spared(&settings, &pods, &pod, Some(&used), UnixTime(1000))
     };
     let owned = |kind, uid: &str| {
         Some(crate::model::pod::Owner { kind, name: "x".into(), uid: uid.into(), controller: true })
@@ -221,7 +224,7 @@ fn among_equals_annotations_losses_movement_and_cost_decide() {
             ("bare", &|pod| pod.owner = None, 200, 0),
             ("job", &|pod| pod.owner.as_mut().unwrap().kind = OwnerKind::Job, 200, 0),
             ("files", &|pod| pod.local_storage = true, 200, 0),
-            ("replica", &|pod| pod.created = 9, 200, 0),
+            ("replica", &|pod| pod.created = UnixTime(9), 200, 0),
         ]),
         ["replica", "files", "job", "bare"]
     );
@@ -233,7 +236,10 @@ fn among_equals_annotations_losses_movement_and_cost_decide() {
     );
     // Ten MiB are a hundredth of RAM: smaller differences count as equal.
     assert_eq!(
-        order(&[("a-bit-more", &|pod| pod.created = 5, 205, 0), ("older", &|_| {}, 201, 0)]),
+        order(&[
+            ("a-bit-more", &|pod| pod.created = UnixTime(5), 205, 0),
+            ("older", &|_| {}, 201, 0)
+        ]),
         ["a-bit-more", "older"],
         "it frees more"
     );

@@ -9,7 +9,7 @@ use crate::{
     config::settings::{EvictionSettings, SignalSettings},
     model::words::Vocabulary,
     model::{
-        host::Monotonic,
+        clock::SinceBoot,
         pressure::{Sample, Stalled},
     },
 };
@@ -103,7 +103,7 @@ struct Point {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signals {
     window: VecDeque<Point>,
-    over_since: [Option<Monotonic>; 4],
+    over_since: [Option<SinceBoot>; 4],
     active: [bool; 4],
 }
 

@@ -7,8 +7,8 @@ fn settings() -> EvictionSettings {
     EvictionSettings { confirm_with_pressure: false, ..Settings::defaults().eviction }
 }
 
-fn at(seconds: u64) -> Monotonic {
-    Monotonic(Duration::from_secs(seconds))
+fn at(seconds: u64) -> SinceBoot {
+    SinceBoot(Duration::from_secs(seconds))
 }
 
 /// A node of 16 GiB and 8 GiB of swap, at rest.

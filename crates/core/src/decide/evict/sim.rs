@@ -15,15 +15,19 @@ use crate::{
     config::settings::{EvictionMode, EvictionSettings, Settings},
     fixtures::pod,
     model::{
-        host::Monotonic,
+        clock::{SinceBoot, UnixTime},
         pod::{Migration, Owner, OwnerKind, Pod, PodUid, Pods},
         pressure::{ContainerUsage, PodUsage, Sample, Stalled},
     },
 };
 
 pub const MIB: u64 = 1 << 20;
-/// The simulation starts at this time, in seconds since the epoch.
-const EPOCH: u64 = 1_790_000_000;
+/// The simulation starts at this time, in seconds since 1970.
+const EPOCH: i64 = 1_790_000_000;
+
+fn unix_time(second: u64) -> UnixTime {
+    UnixTime(EPOCH) + Duration::from_secs(second)
+}
 
 pub fn enforcing() -> EvictionSettings {
     EvictionSettings { mode: EvictionMode::Enforce, ..Settings::defaults().eviction }
@@ -165,7 +169,7 @@ impl Sim {
             evictions: Evictions::default(),
             second: 0,
             sample: Sample {
-                at: Monotonic::default(),
+                at: SinceBoot::default(),
                 swapped_in_pages: 0,
                 swapped_out_pages: 0,
                 direct_reclaims: 0,
@@ -187,8 +191,8 @@ impl Sim {
         }
     }
 
-    pub fn now(&self) -> Monotonic {
-        Monotonic(Duration::from_secs(self.second))
+    pub fn now(&self) -> SinceBoot {
+        SinceBoot(Duration::from_secs(self.second))
     }
 
     pub fn used_mib(&self) -> u64 {
@@ -229,7 +233,7 @@ impl Sim {
         self.second += 1;
         self.leave_and_return();
         let sample = &mut self.sample;
-        sample.at = Monotonic(Duration::from_secs(self.second));
+        sample.at = SinceBoot(Duration::from_secs(self.second));
         sample.swapped_in_pages += pages;
         sample.swapped_out_pages += pages;
         sample.swap_used_bytes = self.pods.iter().map(|pod| pod.usage.swap_bytes()).sum();
@@ -247,7 +251,7 @@ impl Sim {
         let usage: Vec<_> = self.pods.iter().map(|pod| pod.usage.clone()).collect();
         let inputs = Inputs {
             sample: self.sample,
-            epoch: i64::try_from(EPOCH + self.second).unwrap(),
+            wall_clock: unix_time(self.second),
             pods: &self.told,
             usage: &usage,
             pods_are_fresh: self.fresh,
@@ -281,7 +285,7 @@ impl Sim {
                 let again = gone.change();
                 again.uid = PodUid::new(&uid).unwrap();
                 again.name = name.into();
-                again.created = i64::try_from(EPOCH + second + after).unwrap();
+                again.created = unix_time(second + after);
                 again.deletion_deadline = None;
                 gone.usage.uid = gone.pod.uid.clone();
                 (gone.leaves_at, gone.marked) = (None, false);
@@ -361,7 +365,7 @@ impl Sim {
         let name = pod.pod.name.to_string();
         let mut leaves = |pod: &mut SimPod, after: u64| {
             pod.leaves_at = Some(second + after);
-            pod.change().deletion_deadline = i64::try_from(EPOCH + second + 30).ok();
+            pod.change().deletion_deadline = Some(unix_time(second + 30));
             self.moved.push((second, name.clone()));
         };
         if delete {

@@ -10,6 +10,7 @@ use crate::{
     config::settings::EvictionSettings,
     decide::{estimate::matches, grant::critical},
     model::{
+        clock::UnixTime,
         pod::{Migration, OwnerKind, Pod, Pods},
         pressure::PodUsage,
     },
@@ -71,22 +72,22 @@ impl fmt::Display for Spared {
     }
 }
 
-/// Returns the reason for not evicting `pod`, if there is one. `epoch`: seconds since the epoch.
+/// Returns the reason for not evicting `pod`, if there is one.
 pub fn spared(
     settings: &EvictionSettings,
     pods: &Pods,
     pod: &Pod,
     usage: Option<&PodUsage>,
-    epoch: i64,
+    now: UnixTime,
 ) -> Option<Spared> {
     let useless = || usage.is_none_or(|usage| usage.bytes() == 0).then_some(Spared::UsesNothing);
-    spared_as_such(settings, pod, epoch)
+    spared_as_such(settings, pod, now)
         .or_else(|| part_of(pods, pod).map(Spared::PartOf))
         .or_else(useless)
 }
 
 /// As [`spared`], but independent of the pod's use and of other pods.
-pub fn spared_as_such(settings: &EvictionSettings, pod: &Pod, epoch: i64) -> Option<Spared> {
+pub fn spared_as_such(settings: &EvictionSettings, pod: &Pod, now: UnixTime) -> Option<Spared> {
     if let Some(reason) = critical(pod) {
         return Some(Spared::Critical(reason.to_string()));
     }
@@ -97,7 +98,7 @@ pub fn spared_as_such(settings: &EvictionSettings, pod: &Pod, epoch: i64) -> Opt
         return Some(Spared::Finished);
     }
     if pod.is_terminating() {
-        return (!may_be_shortened(settings, pod, epoch)).then_some(Spared::Terminating);
+        return (!may_be_shortened(settings, pod, now)).then_some(Spared::Terminating);
     }
     let owner = pod.owner.as_ref().filter(|owner| owner.controller).map(|owner| owner.kind);
     if owner == Some(OwnerKind::DaemonSet) {
@@ -107,12 +108,12 @@ pub fn spared_as_such(settings: &EvictionSettings, pod: &Pod, epoch: i64) -> Opt
     if let Some(key) = settings.opt_out_annotations.iter().find(opted_out) {
         return Some(Spared::OptedOut(key.clone()));
     }
-    arrives(pod, epoch)
+    arrives(pod, now)
 }
 
 /// Returns true if an eviction can end the pod much earlier than its author has set.
-fn may_be_shortened(settings: &EvictionSettings, pod: &Pod, epoch: i64) -> bool {
-    let ends_within = Duration::from_secs(ends_within(pod, epoch));
+fn may_be_shortened(settings: &EvictionSettings, pod: &Pod, now: UnixTime) -> bool {
+    let ends_within = Duration::from_secs(ends_within(pod, now));
     ends_within > ENDS_SOON && settings.longest_grace.is_some_and(|longest| ends_within > longest)
 }
 
@@ -128,15 +129,13 @@ fn part_of(pods: &Pods, pod: &Pod) -> Option<String> {
 
 /// Labels and annotations announce a migration, but any author can set them. They count only for
 /// the longest time that a migration may take after the API server created the pod.
-fn arrives(pod: &Pod, epoch: i64) -> Option<Spared> {
-    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    let migrated_at_the_latest = pod.created.saturating_add(seconds(migrates_within(pod, None)));
+fn arrives(pod: &Pod, now: UnixTime) -> Option<Spared> {
+    let migrated_at_the_latest = pod.created + migrates_within(pod, None);
     match pod.migration? {
-        Migration::Arriving => (epoch <= migrated_at_the_latest).then_some(Spared::Arriving),
+        Migration::Arriving => (now <= migrated_at_the_latest).then_some(Spared::Arriving),
         Migration::Arrived { ready } => {
             let arrived = ready.unwrap_or(pod.created).clamp(pod.created, migrated_at_the_latest);
-            let settled = arrived.saturating_add(seconds(SETTLES_WITHIN));
-            (epoch < settled).then_some(Spared::JustArrived)
+            (now < arrived + SETTLES_WITHIN).then_some(Spared::JustArrived)
         }
         Migration::Leaving => None,
     }

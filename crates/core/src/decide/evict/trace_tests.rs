@@ -19,7 +19,7 @@ fn samples(trace: &str) -> Vec<Sample> {
         let n: Vec<u64> = rest.split(' ').map(|number| number.parse().unwrap()).collect();
         let kb = |index: usize| n[index] * 1024;
         Sample {
-            at: Monotonic(Duration::from_secs_f64(at.parse().unwrap())),
+            at: SinceBoot(Duration::from_secs_f64(at.parse().unwrap())),
             swapped_in_pages: n[0],
             swapped_out_pages: n[1],
             ram_bytes: kb(2),
@@ -67,7 +67,7 @@ fn replay(
         let second = sample.at.since(first).as_secs_f64();
         let inputs = Inputs {
             sample,
-            epoch: 0,
+            wall_clock: UnixTime::default(),
             pods: &pods,
             usage: &usage,
             pods_are_fresh: true,

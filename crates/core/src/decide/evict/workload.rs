@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    host::Monotonic,
+    clock::SinceBoot,
     pod::{Owner, OwnerKind, Pod, PodUid, Pods},
 };
 
@@ -64,13 +64,13 @@ pub struct Returned {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Moved {
-    last: Monotonic,
+    last: SinceBoot,
     /// The cooldown of a VM; zero for other workloads.
     cooldown: Duration,
     /// The agent evicts none of its pods before this time.
-    until: Monotonic,
+    until: SinceBoot,
     /// Until this time a new pod of it counts as the return of the one that left.
-    watched_until: Monotonic,
+    watched_until: SinceBoot,
     /// Its pods on this node at the time of the request.
     pods: BTreeSet<PodUid>,
     came_back: bool,
@@ -79,7 +79,7 @@ struct Moved {
     name: String,
     /// The last evictions within [`FORGOTTEN_AFTER`].
     #[serde(default)]
-    times: Vec<Monotonic>,
+    times: Vec<SinceBoot>,
 }
 
 /// The workloads that were moved, by UID of the controller. Times are since boot.
@@ -88,7 +88,7 @@ pub struct Workloads(BTreeMap<String, Moved>);
 
 impl Workloads {
     /// Records that a pod of `workload` is leaving.
-    pub fn moves(&mut self, workload: &Workload, pods: BTreeSet<PodUid>, now: Monotonic) {
+    pub fn moves(&mut self, workload: &Workload, pods: BTreeSet<PodUid>, now: SinceBoot) {
         let before = self.0.get(&workload.uid).map(|moved| moved.cooldown);
         let cooldown = match (workload.vm, before) {
             (false, _) => Duration::ZERO,
@@ -123,7 +123,7 @@ impl Workloads {
     }
 
     /// Records that the pod has left: from now on a new one replaces it.
-    pub fn left(&mut self, workload: &Workload, now: Monotonic) {
+    pub fn left(&mut self, workload: &Workload, now: SinceBoot) {
         if let Some(moved) = self.0.get_mut(&workload.uid) {
             moved.watched_until = now + BACK_WITHIN;
             moved.until = moved.until.max(now + moved.cooldown);
@@ -131,7 +131,7 @@ impl Workloads {
     }
 
     /// Returns the workloads that have returned, each once, and drops those that moved long ago.
-    pub fn see(&mut self, pods: &Pods, now: Monotonic) -> Vec<Returned> {
+    pub fn see(&mut self, pods: &Pods, now: SinceBoot) -> Vec<Returned> {
         self.0.retain(|_, moved| now.since(moved.last) < FORGOTTEN_AFTER);
         let watched = |moved: &Moved| !moved.came_back && now < moved.watched_until;
         if !self.0.values().any(watched) {
@@ -153,7 +153,7 @@ impl Workloads {
 
     /// Returns the workloads of which pods were evicted at least [`OFTEN`] times within a day, each
     /// as `namespace/name` with the number of evictions.
-    pub fn often(&self, now: Monotonic) -> Vec<(&str, usize)> {
+    pub fn often(&self, now: SinceBoot) -> Vec<(&str, usize)> {
         let recent = |moved: &Moved| {
             moved.times.iter().filter(|then| now.since(**then) < FORGOTTEN_AFTER).count()
         };
@@ -164,7 +164,7 @@ impl Workloads {
     }
 
     /// Returns the reason for evicting no pod of `workload` now, if there is one.
-    pub fn spared(&self, workload: &Workload, now: Monotonic) -> Option<String> {
+    pub fn spared(&self, workload: &Workload, now: SinceBoot) -> Option<String> {
         let moved = self.0.get(&workload.uid).filter(|moved| now < moved.until)?;
         let minutes = moved.until.since(now).as_secs().div_ceil(60);
         Some(match moved.came_back {
@@ -190,8 +190,8 @@ mod tests {
     use super::*;
     use crate::fixtures::pod;
 
-    fn at(minutes: u64) -> Monotonic {
-        Monotonic(Duration::from_secs(minutes * 60))
+    fn at(minutes: u64) -> SinceBoot {
+        SinceBoot(Duration::from_secs(minutes * 60))
     }
 
     fn of(name: &str, kind: OwnerKind, owner: &str) -> Arc<Pod> {

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 
 use crate::{
     decide::evict::sim::{KubeVirt, MIB, Sim, SimPod, SimServer, Takes, owner},
-    model::pod::{Migration, OwnerKind},
+    model::{
+        clock::UnixTime,
+        pod::{Migration, OwnerKind},
+    },
 };
 
 const HOUR_SECONDS: u64 = 3600;
@@ -78,7 +81,7 @@ fn what_would_be_back_at_once_is_never_evicted() {
     daemon.comes_back_after = Some(5);
     daemon.change().owner = owner(OwnerKind::DaemonSet, "ds");
     let mut launcher = SimPod::vm("vm", 100, 20, Takes::Budget);
-    launcher.change().created = 1;
+    launcher.change().created = UnixTime(1);
     let mut disk = SimPod::new("hp-volume-x", "- - - -", 300, 20, Takes::Leaves { after: 2 });
     disk.change().owner = owner(OwnerKind::Pod, "vm");
     let uid = launcher.pod.uid.to_string();
@@ -169,10 +172,10 @@ fn the_last_resort_never_follows_overload_or_a_migration() {
 fn a_vm_that_arrives_or_has_just_arrived_is_not_moved_on() {
     let mut arriving = SimPod::vm("arriving", 500, 100, Takes::Migrates { after: 30 });
     arriving.change().migration = Some(Migration::Arriving);
-    arriving.change().created = 1_790_000_000;
+    arriving.change().created = UnixTime(1_790_000_000);
     let mut settles = SimPod::vm("settles", 400, 100, Takes::Migrates { after: 30 });
     settles.change().migration = Some(Migration::Arrived { ready: None });
-    settles.change().created = 1_790_000_000;
+    settles.change().created = UnixTime(1_790_000_000);
     let mut sim = Sim::new(vec![arriving, settles]);
     let run = |sim: &mut Sim, seconds| {
         (0..seconds).for_each(|_| drop(sim.step_with(1500, 300_000)));

@@ -6,8 +6,11 @@ use crate::{
         sleepers::{lendable, may_borrow},
         suspend::{Room, plan},
     },
-    model::policy::WishRules,
-    model::suspend::{Candidate, Suspended, Usage},
+    model::{
+        clock::SinceBoot,
+        policy::WishRules,
+        suspend::{Candidate, Suspended, Usage},
+    },
 };
 
 /// Suspends pod `a`, which requests 4 of 16 GiB, so that its grant is 2 of 8 GiB of swap. 1 GiB of
@@ -35,7 +38,7 @@ fn suspended(case: &Case, facts: &ContainerFacts, free_swap_bytes: u64) -> Suspe
         lendable_bytes: lendable(&case.settings, &case.suspensions, &case.state, NODE.swap_bytes),
     };
     let settings = &case.settings.suspend;
-    plan(settings, &case.pods[&facts.pod], vec![candidate], room, at(1))
+    plan(settings, &case.pods[&facts.pod], vec![candidate], room, SinceBoot::default())
 }
 
 fn kept(case: &Case) -> u64 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{
-    host::Monotonic,
+    clock::SinceBoot,
     reclaim::{HeldBack, Reclaimed},
 };
 
@@ -16,11 +16,11 @@ const LEAST: u64 = 64 << 10;
 pub(super) struct WriteBudget {
     /// Bytes that may be written now; negative if the kernel wrote more than it was asked to.
     bytes: i64,
-    refilled: Option<Monotonic>,
+    refilled: Option<SinceBoot>,
 }
 
 impl WriteBudget {
-    pub(super) fn refill(&mut self, per_second: u64, now: Monotonic) {
+    pub(super) fn refill(&mut self, per_second: u64, now: SinceBoot) {
         let Some(before) = self.refilled.replace(now) else {
             // An agent that restarts repeatedly must not get the savings each time.
             return;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::clock::UnixTime;
+
 const DAYS: usize = 14;
 const PODS: usize = 500;
 const SECONDS_A_DAY: i64 = 86_400;
@@ -35,9 +37,9 @@ pub struct WorkingSets {
 }
 
 impl WorkingSets {
-    /// Records a pod's needs at `epoch`, in seconds since 1970.
-    pub fn learn(&mut self, epoch: i64, pod: &str, needs: Needs) {
-        let today = self.days.entry(epoch.div_euclid(SECONDS_A_DAY)).or_default();
+    /// Records a pod's needs at `now`.
+    pub fn learn(&mut self, now: UnixTime, pod: &str, needs: Needs) {
+        let today = self.days.entry(now.0.div_euclid(SECONDS_A_DAY)).or_default();
         let known = today.entry(pod.to_owned()).or_default();
         known.working_set_bytes = known.working_set_bytes.max(needs.working_set_bytes);
         known.whole_bytes = known.whole_bytes.max(needs.whole_bytes);
@@ -77,10 +79,10 @@ mod tests {
         let mut sets = WorkingSets::default();
         assert_eq!(sets.advice(), None);
         let needs = |working_set_bytes, whole_bytes| Needs { working_set_bytes, whole_bytes };
-        sets.learn(10 * SECONDS_A_DAY, "default/a", needs(100, 400));
-        sets.learn(10 * SECONDS_A_DAY + 60, "default/a", needs(50, 500));
-        sets.learn(10 * SECONDS_A_DAY, "default/b", needs(100, 100));
-        sets.learn(11 * SECONDS_A_DAY, "default/b", needs(90, 100));
+        sets.learn(UnixTime(10 * SECONDS_A_DAY), "default/a", needs(100, 400));
+        sets.learn(UnixTime(10 * SECONDS_A_DAY + 60), "default/a", needs(50, 500));
+        sets.learn(UnixTime(10 * SECONDS_A_DAY), "default/b", needs(100, 100));
+        sets.learn(UnixTime(11 * SECONDS_A_DAY), "default/b", needs(90, 100));
         let advice = sets.advice().unwrap();
         let of_the_first = needs(200, 600);
         assert_eq!(advice, Advice { days: 2, needs: of_the_first, would_have_held_percent: 300 });
@@ -88,7 +90,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<WorkingSets>(&text).unwrap(), sets);
         for day in 0..100 {
             for pod in 0..600 {
-                sets.learn(day * SECONDS_A_DAY, &format!("n/p{pod}"), needs(1, pod));
+                sets.learn(UnixTime(day * SECONDS_A_DAY), &format!("n/p{pod}"), needs(1, pod));
             }
         }
         assert_eq!((sets.days.len(), sets.days[&99].len()), (DAYS, PODS));

@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     config::settings::{ReclaimMode, ReclaimSettings},
     model::{
-        host::Monotonic,
+        clock::SinceBoot,
         pod::PodUid,
         reclaim::{HeldBack, Look, NodeLook, Reclaimed},
     },
@@ -102,7 +102,7 @@ impl ReclaimPace {
         }
         let mut node_room = gates::room(settings, node.swap_bytes, node.swap_used_bytes);
         // The pod that has waited longest comes first.
-        let mut order: Vec<(Option<Monotonic>, &Look)> = looks
+        let mut order: Vec<(Option<SinceBoot>, &Look)> = looks
             .iter()
             .map(|look| (self.pods.get(&look.uid).and_then(Pace::last_step), look))
             .collect();
@@ -134,7 +134,7 @@ impl ReclaimPace {
 
     /// Records the result of a step. A step that was only observed counts as if the kernel had done
     /// all of it.
-    pub fn reclaimed(&mut self, uid: &PodUid, at: Monotonic, done: Reclaimed) {
+    pub fn reclaimed(&mut self, uid: &PodUid, at: SinceBoot, done: Reclaimed) {
         self.budget.settle(done);
         if let Some(pace) = self.pods.get_mut(uid) {
             pace.reclaimed(at, done);
@@ -142,7 +142,7 @@ impl ReclaimPace {
     }
 
     /// Records a step that was decided and only reported.
-    pub fn observed(&mut self, uid: &PodUid, at: Monotonic, bytes: u64) {
+    pub fn observed(&mut self, uid: &PodUid, at: SinceBoot, bytes: u64) {
         if let Some(pace) = self.pods.get_mut(uid) {
             pace.observed(at, bytes);
         }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::settings::ReclaimSettings,
     model::{
-        host::Monotonic,
+        clock::SinceBoot,
         pod::PodUid,
         reclaim::{HeldBack, Look, NodeLook, PodMemory, Reclaimed},
     },
@@ -69,19 +69,19 @@ pub struct Learned {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pace {
-    last: Option<(Monotonic, PodMemory)>,
-    last_step: Option<Monotonic>,
+    last: Option<(SinceBoot, PodMemory)>,
+    last_step: Option<SinceBoot>,
     in_progress: bool,
     pace: f64,
     /// Both values decay over time.
     reclaimed: f64,
     returned: f64,
-    until: Option<Monotonic>,
+    until: Option<SinceBoot>,
     pause: Duration,
     /// The time at which the last pause no longer counts.
-    forgiven: Option<Monotonic>,
+    forgiven: Option<SinceBoot>,
     /// The learned working set, and the time until which it is valid.
-    needs: Option<(u64, Monotonic)>,
+    needs: Option<(u64, SinceBoot)>,
     /// Only in mode "observe": bytes that would have left.
     imagined: u64,
     /// Reclaim has taken all that it can from the pod: the pod needs the memory that it holds.
@@ -95,7 +95,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn last_step(&self) -> Option<Monotonic> {
+    pub(super) fn last_step(&self) -> Option<SinceBoot> {
         self.last_step
     }
 
@@ -164,7 +164,7 @@ impl Pace {
 
     /// Starts a pause. If `much` has returned, the memory that the pod holds now is its working
     /// set.
-    fn back_off(&mut self, now: Monotonic, why: HeldBack, current_bytes: u64, much: bool) {
+    fn back_off(&mut self, now: SinceBoot, why: HeldBack, current_bytes: u64, much: bool) {
         self.pace = LEAST_PACE;
         let backing_off = self.until.is_some_and(|until| now < until);
         let asked_before = self.last_step.is_some();
@@ -236,7 +236,7 @@ impl Pace {
     }
 
     /// Records a step. Returns its swappiness: as much anonymous memory as swap has room for.
-    pub(super) fn asks(&mut self, settings: &ReclaimSettings, now: Monotonic, bytes: u64) -> u8 {
+    pub(super) fn asks(&mut self, settings: &ReclaimSettings, now: SinceBoot, bytes: u64) -> u8 {
         self.held = None;
         self.last_step = Some(now);
         self.in_progress = true;
@@ -251,7 +251,7 @@ impl Pace {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a sum that fades")]
-    pub(super) fn reclaimed(&mut self, at: Monotonic, done: Reclaimed) {
+    pub(super) fn reclaimed(&mut self, at: SinceBoot, done: Reclaimed) {
         self.in_progress = false;
         self.reclaimed += done.freed_bytes.max(done.swapped_bytes) as f64;
         self.asked = self.asked.saturating_sub(done.asked_bytes).saturating_add(done.freed_bytes);
@@ -269,7 +269,7 @@ impl Pace {
         self.settled |= self.imagined == 0 && self.last_step.is_some();
     }
 
-    pub(super) fn observed(&mut self, at: Monotonic, bytes: u64) {
+    pub(super) fn observed(&mut self, at: SinceBoot, bytes: u64) {
         self.in_progress = false;
         self.imagined = self.imagined.saturating_add(bytes);
         self.last_step = Some(at);

@@ -1,11 +1,10 @@
 //! Decides which pods take part, and which are left alone for now.
 
-use std::time::Duration;
-
 use crate::{
     config::settings::{EvictionSettings, ReclaimPods, ReclaimSettings},
     decide::{estimate::matches, grant::critical, qos::qos_class},
     model::{
+        clock::UnixTime,
         pod::{Migration, Pod, QosClass, RECLAIM},
         reclaim::HeldBack,
     },
@@ -27,12 +26,12 @@ pub fn takes_part(settings: &ReclaimSettings, eviction: &EvictionSettings, pod: 
         && !matches(&eviction.protected_namespaces, &pod.namespace)
 }
 
-/// Returns the reason to leave the pod alone now. `epoch`: seconds since 1970; `leaving`: it is
+/// Returns the reason to leave the pod alone now. `leaving`: it is
 /// being evicted, or the API server no longer has it.
 pub fn left_alone(
     settings: &ReclaimSettings,
     pod: &Pod,
-    epoch: i64,
+    now: UnixTime,
     leaving: bool,
     suspended: bool,
 ) -> Option<HeldBack> {
@@ -48,8 +47,7 @@ pub fn left_alone(
         Some(Migration::Arrived { ready: Some(ready) }) => ready.max(pod.created),
         _ => pod.created,
     };
-    let age = u64::try_from(epoch.saturating_sub(since)).unwrap_or(0);
-    (Duration::from_secs(age) < settings.start_delay).then_some(HeldBack::Starting)
+    (now.since(since) < settings.start_delay).then_some(HeldBack::Starting)
 }
 
 #[cfg(test)]
@@ -58,7 +56,11 @@ mod tests {
     use crate::{config::settings::Settings, fixtures};
 
     fn vm(name: &str) -> Pod {
-        Pod { virt_launcher: true, created: 1000, ..fixtures::pod(name, &["- - 1Gi 2Gi"]) }
+        Pod {
+            virt_launcher: true,
+            created: UnixTime(1000),
+            ..fixtures::pod(name, &["- - 1Gi 2Gi"])
+        }
     }
 
     #[test]
@@ -95,7 +97,7 @@ mod tests {
     #[test]
     fn a_suspended_pod_is_left_alone() {
         let settings = Settings::defaults().reclaim;
-        let of = |leaving| left_alone(&settings, &vm("asleep"), 9000, leaving, true);
+        let of = |leaving| left_alone(&settings, &vm("asleep"), UnixTime(9000), leaving, true);
         assert_eq!(of(false), Some(HeldBack::Suspended));
         assert_eq!(of(true), Some(HeldBack::Leaving));
     }
@@ -103,17 +105,17 @@ mod tests {
     #[test]
     fn a_pod_that_starts_migrates_or_leaves_is_left_alone() {
         let settings = Settings::defaults().reclaim;
-        let at = |pod: &Pod, epoch| left_alone(&settings, pod, epoch, false, false);
+        let at = |pod: &Pod, now| left_alone(&settings, pod, UnixTime(now), false, false);
         assert_eq!(at(&vm("new"), 1299), Some(HeldBack::Starting));
         assert_eq!(at(&vm("new"), 1300), None);
         assert_eq!(at(&vm("clock"), 10), Some(HeldBack::Starting));
         assert_eq!(
-            left_alone(&settings, &vm("evicted"), 9000, true, false),
+            left_alone(&settings, &vm("evicted"), UnixTime(9000), true, false),
             Some(HeldBack::Leaving)
         );
-        let arrived = Migration::Arrived { ready: Some(5000) };
+        let arrived = Migration::Arrived { ready: Some(UnixTime(5000)) };
         for (pod, held) in [
-            (Pod { deletion_deadline: Some(1), ..vm("deleted") }, HeldBack::Leaving),
+            (Pod { deletion_deadline: Some(UnixTime(1)), ..vm("deleted") }, HeldBack::Leaving),
             (Pod { evicted_by_api: true, ..vm("evicted") }, HeldBack::Leaving),
             (Pod { migration: Some(Migration::Leaving), ..vm("leaves") }, HeldBack::Migrating),
             (Pod { migration: Some(Migration::Arriving), ..vm("arrives") }, HeldBack::Migrating),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{
     fixtures,
     model::{
-        host::Monotonic,
+        clock::SinceBoot,
         pod::PodUid,
         reclaim::{Look, NodeLook, PodMemory, Reclaimed, Some as Stalls},
     },
@@ -175,7 +175,7 @@ impl TracedPod {
 
 /// Returns a node without load at this second.
 pub(super) fn calm(second: u64) -> NodeLook {
-    let at = Monotonic(Duration::from_secs(second));
+    let at = SinceBoot(Duration::from_secs(second));
     NodeLook {
         at,
         swap_bytes: 16 << 30,

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::model::{
+    clock::UnixTime,
     plain::plain,
     pod::{
         Container, ContainerId, ContainerKind, LONGEST_ANNOTATION, Migration, Owner, OwnerKind,
@@ -247,7 +248,7 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
             condition.type_ == "kubevirt.io/virtual-machine-unpaused" && condition.status == "False"
         }),
         migration: migration(&labels, &annotations, spec.node_name.as_deref()),
-        deletion_deadline: metadata.deletion_timestamp.map(|time| time.0.as_second()),
+        deletion_deadline: metadata.deletion_timestamp.map(|time| UnixTime(time.0.as_second())),
         evicted_by_api: status.conditions.iter().any(|condition| {
             condition.type_ == "DisruptionTarget"
                 && condition.status == "True"
@@ -260,7 +261,7 @@ pub fn pod(wire: WirePod, also: &[String]) -> Option<Pod> {
         local_storage: spec.volumes.iter().any(|volume| volume.empty_dir.is_some()),
         overhead: spec.overhead.and_then(|overhead| overhead.memory),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-        created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+        created: UnixTime(metadata.creation_timestamp.map_or(0, |time| time.0.as_second())),
         grace_seconds: spec.termination_grace_period_seconds.map_or(30, grace_seconds),
         // A `Vec` that grew has spare room.
         containers: containers.into_vec(),
@@ -328,7 +329,7 @@ fn migration(labels: &PodTexts, annotations: &PodTexts, node: Option<&str>) -> O
     Some(if runs_on.is_some() && runs_on == node {
         let ready = annotations.get("kubevirt.io/migration-target-ready-timestamp");
         let ready = ready.and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        Migration::Arrived { ready: ready.map(|time| time.as_second()) }
+        Migration::Arrived { ready: ready.map(|time| UnixTime(time.as_second())) }
     } else {
         Migration::Arriving
     })

@@ -27,8 +27,8 @@ fn takes_what_counts_from_a_pod() {
     .unwrap();
     assert_eq!((&*pod.namespace, &*pod.name, pod.priority), ("vms", "vm", Some(5)));
     assert!(pod.virt_launcher && !pod.mirror && !pod.finished);
-    assert_eq!(pod.deletion_deadline, Some(1_795_305_660));
-    assert_eq!((pod.created, pod.grace_seconds), (1_795_305_600, 180));
+    assert_eq!(pod.deletion_deadline, Some(UnixTime(1_795_305_660)));
+    assert_eq!((pod.created, pod.grace_seconds), (UnixTime(1_795_305_600), 180));
     assert_eq!(pod.qos_class, Some(QosClass::Burstable));
     let kinds: Vec<_> = pod.containers.iter().map(|c| (&*c.name, c.kind)).collect();
     assert_eq!(
@@ -222,7 +222,7 @@ fn a_launcher_shows_its_part_in_a_migration() {
     let here = format!(r#"{job},"kubevirt.io/nodeName":"node-a""#);
     assert_eq!(of(&here, ""), Some(Migration::Arrived { ready: None }));
     let ready = r#""kubevirt.io/migration-target-ready-timestamp":"2026-11-22T00:00:00Z""#;
-    assert_eq!(of(&here, ready), Some(Migration::Arrived { ready: Some(1_795_305_600) }));
+    assert_eq!(of(&here, ready), Some(Migration::Arrived { ready: Some(UnixTime(1_795_305_600)) }));
 }
 
 #[test]
