@@ -129,12 +129,9 @@ impl SliceEffects for DryRun {
         change: &decide::PropertyChange,
     ) -> zbus::Result<bool> {
         messages::DryRun {
-            cgroup: None,
-            path: None,
-            unit: None,
-            swap_max: None,
             slice: Some(&slice),
             change: Some(&format_args!("{change:?}")),
+            ..messages::DryRun::default()
         }
         .emit(format_args!("would protect {slice}"));
         Ok(false)
@@ -151,15 +148,8 @@ impl SliceEffects for DryRun {
     ) -> zbus::Result<()> {
         let (property, from, to) =
             (what.property(), reserves::shown(what, from), reserves::shown(what, to));
-        messages::DryRun {
-            cgroup: None,
-            path: None,
-            unit: Some(&unit),
-            swap_max: None,
-            slice: None,
-            change: None,
-        }
-        .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
+        messages::DryRun { unit: Some(&unit), ..messages::DryRun::default() }
+            .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
         Ok(())
     }
 }

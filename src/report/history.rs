@@ -130,6 +130,15 @@ pub fn report(summary: &Summary, notes: &[String]) -> String {
     super::for_terminal(&text)
 }
 
+/// Returns the number of lines to leave out, and says so.
+fn skip(text: &mut String, lines: usize, one: &str, many: &str) -> usize {
+    let skipped = lines.saturating_sub(SHOWN);
+    if skipped > 0 {
+        let _ = writeln!(text, "  {}: use --json", counted(skipped, one, many));
+    }
+    skipped
+}
+
 fn evictions(text: &mut String, evictions: &[EvictionLine]) {
     let mut by: BTreeMap<&str, usize> = BTreeMap::new();
     for line in evictions {
@@ -138,14 +147,7 @@ fn evictions(text: &mut String, evictions: &[EvictionLine]) {
     let by: Vec<String> = by.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
     let by = if by.is_empty() { "none".to_owned() } else { by.join(", ") };
     let _ = writeln!(text, "Evictions: {by}");
-    let skipped = evictions.len().saturating_sub(SHOWN);
-    if skipped > 0 {
-        let _ = writeln!(
-            text,
-            "  {}: use --json",
-            counted(skipped, "earlier eviction", "earlier evictions")
-        );
-    }
+    let skipped = skip(text, evictions.len(), "earlier eviction", "earlier evictions");
     for EvictionLine { at, pod, outcome, why, answer, left } in &evictions[skipped..] {
         let left = left.map_or(String::new(), |left| {
             format!(", left after {}", duration(left.saturating_sub(*at)))
@@ -159,14 +161,7 @@ fn evictions(text: &mut String, evictions: &[EvictionLine]) {
 fn outages(text: &mut String, outages: &[Outage], to: u64) {
     let none = if outages.is_empty() { ": none" } else { "" };
     let _ = writeln!(text, "Outages and problems{none}");
-    let skipped = outages.len().saturating_sub(SHOWN);
-    if skipped > 0 {
-        let _ = writeln!(
-            text,
-            "  {}: use --json",
-            counted(skipped, "earlier outage", "earlier outages")
-        );
-    }
+    let skipped = skip(text, outages.len(), "earlier outage", "earlier outages");
     for Outage { of, from, to: end, why } in &outages[skipped..] {
         let (how_long, lasts) = match end {
             Some(end) => (end.saturating_sub(*from), ""),

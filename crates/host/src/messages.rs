@@ -470,3 +470,10 @@ messages! {
         "With --dry-run the agent changes nothing."
         "No action needed."
 }
+
+impl Default for DryRun<'_> {
+    /// Without any field.
+    fn default() -> Self {
+        Self { cgroup: None, path: None, unit: None, swap_max: None, slice: None, change: None }
+    }
+}

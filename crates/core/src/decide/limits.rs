@@ -247,6 +247,31 @@ impl Pass<'_> {
         decision.deaf_until.extend(of_pods.deaf_until);
     }
 
+    /// Counts a repair of a level that another writer has changed. Returns false if the repair has
+    /// to wait.
+    fn may_repair(
+        &self,
+        facts: &LimitFacts<'_>,
+        level: &LevelFacts,
+        next: &mut LimitState,
+        decision: &mut Decision,
+    ) -> bool {
+        let slow = next.fight.changed(self.now);
+        let spent = next.budget.spend(self.now);
+        if (slow || spent.is_err()) && !next.contended {
+            next.contended = true;
+            decision.notices.push(Notice::Contended {
+                owner: facts.owner.clone(),
+                found: level.swap_max,
+                wanted: next.target,
+            });
+        }
+        if let Err(again_at) = spent {
+            decision.deaf_until.push((again_at, facts.owner.clone()));
+        }
+        spent.is_ok()
+    }
+
     fn enforce(
         &self,
         facts: &LimitFacts<'_>,
@@ -302,26 +327,12 @@ impl Pass<'_> {
         (next.grant, next.target, next.used_bytes) = (grant, target, used);
         next.seen = facts.levels.iter().map(|level| level.inode).collect();
 
-        next.budget.refill(self.now);
-        if next.budget.is_full() && next.fight.is_over(self.now) {
-            next.contended = false;
-        }
-        if let Some(level) = drift {
-            let slow = next.fight.changed(self.now);
-            let spent = next.budget.spend(self.now);
-            if (slow || spent.is_err()) && !next.contended {
-                next.contended = true;
-                decision.notices.push(Notice::Contended {
-                    owner: facts.owner.clone(),
-                    found: level.swap_max,
-                    wanted: target,
-                });
-            }
-            if let Err(again_at) = spent {
-                decision.deaf_until.push((again_at, facts.owner.clone()));
-                state.insert(&facts.owner, next);
-                return;
-            }
+        next.recover(self.now);
+        if let Some(level) = drift
+            && !self.may_repair(facts, level, &mut next, decision)
+        {
+            state.insert(&facts.owner, next);
+            return;
         }
         // The runtime changes limits while the container starts: that is no drift.
         let starting = self.now.since(next.since) < STARTING;

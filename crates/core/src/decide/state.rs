@@ -168,6 +168,14 @@ impl LimitState {
         }
     }
 
+    /// Refills the budget of repairs; a fight that is over is forgotten.
+    pub(super) fn recover(&mut self, now: SinceStart) {
+        self.budget.refill(now);
+        if self.budget.is_full() && self.fight.is_over(now) {
+            self.contended = false;
+        }
+    }
+
     pub(super) fn new(grant: Grant, target: SwapMax, now: SinceStart) -> Self {
         Self {
             seen: Vec::new(),

@@ -120,11 +120,8 @@ impl Actuator for DryRun {
     fn write_limit(&self, path: &Path, _inode: u64, to: SwapMax) -> Result<Written, FileError> {
         messages::DryRun {
             cgroup: Some(&path.display()),
-            path: None,
-            unit: None,
             swap_max: Some(&to),
-            slice: None,
-            change: None,
+            ..messages::DryRun::default()
         }
         .emit(format_args!("would set memory.swap.max"));
         Ok(Written::Already)
@@ -132,54 +129,29 @@ impl Actuator for DryRun {
 
     fn replace_file(&self, path: &Path, text: &str, _mode: u32) -> io::Result<Written> {
         if std::fs::read_to_string(path).is_ok_and(|found| found != text) {
-            messages::DryRun {
-                cgroup: None,
-                path: Some(&path.display()),
-                unit: None,
-                swap_max: None,
-                slice: None,
-                change: None,
-            }
-            .emit(format_args!("would write a file"));
+            messages::DryRun { path: Some(&path.display()), ..messages::DryRun::default() }
+                .emit(format_args!("would write a file"));
         }
         Ok(Written::Already)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<Written> {
         if path.exists() {
-            messages::DryRun {
-                cgroup: None,
-                path: Some(&path.display()),
-                unit: None,
-                swap_max: None,
-                slice: None,
-                change: None,
-            }
-            .emit(format_args!("would remove a file"));
+            messages::DryRun { path: Some(&path.display()), ..messages::DryRun::default() }
+                .emit(format_args!("would remove a file"));
         }
         Ok(Written::Already)
     }
 
     fn restart_unit(&self, unit: &'static str) {
-        messages::DryRun {
-            cgroup: None,
-            path: None,
-            unit: None,
-            swap_max: None,
-            slice: None,
-            change: None,
-        }
-        .emit(format_args!("would restart {unit}"));
+        messages::DryRun::default().emit(format_args!("would restart {unit}"));
     }
 
     fn tell_systemd(&self, request: systemd::UnitRequest) {
         messages::DryRun {
-            cgroup: None,
-            path: None,
             unit: Some(&request.unit),
             swap_max: Some(&request.to),
-            slice: None,
-            change: None,
+            ..messages::DryRun::default()
         }
         .emit(format_args!("would set MemorySwapMax"));
     }

@@ -418,15 +418,7 @@ impl Provisioning<'_> {
         };
         for step in &plan.steps {
             if self.dry_run {
-                messages::DryRun {
-                    cgroup: None,
-                    path: None,
-                    unit: None,
-                    swap_max: None,
-                    slice: None,
-                    change: None,
-                }
-                .emit(format_args!("would {step}"));
+                messages::DryRun::default().emit(format_args!("would {step}"));
                 continue;
             }
             messages::ProvisionStep.emit(format_args!("{step}"));
@@ -461,15 +453,8 @@ impl Provisioning<'_> {
         }
         for tunable in wanted {
             if self.dry_run {
-                messages::DryRun {
-                    cgroup: None,
-                    path: None,
-                    unit: None,
-                    swap_max: None,
-                    slice: None,
-                    change: None,
-                }
-                .emit(format_args!("would set {} to {}", tunable.path, tunable.value));
+                messages::DryRun::default()
+                    .emit(format_args!("would set {} to {}", tunable.path, tunable.value));
             } else if let Some(before) = tunables::set(self.roots, &tunable)? {
                 messages::ProvisionStep
                     .emit(format_args!("set {} from {before} to {}", tunable.path, tunable.value));

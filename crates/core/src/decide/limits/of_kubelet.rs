@@ -170,30 +170,14 @@ impl Pass<'_> {
         if self.settings.grants != Grants::Kubelet {
             return;
         }
-        next.budget.refill(self.now);
-        if next.budget.is_full() && next.fight.is_over(self.now) {
-            next.contended = false;
-        }
+        next.recover(self.now);
         let was_lifted = next.seen == [level.inode] && next.target == SwapMax::Max;
         (next.seen, next.target) = (vec![level.inode], SwapMax::Max);
         if level.swap_max == SwapMax::Max {
             return;
         }
-        if was_lifted {
-            let slow = next.fight.changed(self.now);
-            let spent = next.budget.spend(self.now);
-            if (slow || spent.is_err()) && !next.contended {
-                next.contended = true;
-                decision.notices.push(Notice::Contended {
-                    owner: facts.owner.clone(),
-                    found: level.swap_max,
-                    wanted: SwapMax::Max,
-                });
-            }
-            if let Err(again_at) = spent {
-                decision.deaf_until.push((again_at, facts.owner.clone()));
-                return;
-            }
+        if was_lifted && !self.may_repair(facts, level, next, decision) {
+            return;
         }
         decision.actions.push(Action::WriteLimit {
             owner: facts.owner.clone(),
