@@ -46,13 +46,6 @@ like "$(journalctl -q -u wasp-swap -o cat)" 'kubelet evicts below 100.0 MiB: ksw
     "the journal explains it"
 aligned=$(settings)
 
-# With huge pages an allocator is fastest.
-echo always >/sys/kernel/mm/transparent_hugepage/enabled
-systemd-run -q --unit probe -p StandardOutput=file:/tmp/probed test-kubelet thrash allocate 300 --done /tmp/filled
-while [[ ! -e /tmp/filled ]]; do pause 0.2; done
-note "an allocator, with enough free memory: $(</tmp/probed)"
-systemctl stop probe
-
 # The alignment of version 0.1.0: low an eighth above the threshold, nothing else.
 sysctl -qw "vm.min_free_kbytes=${before% *}" vm.watermark_scale_factor=468
 race
