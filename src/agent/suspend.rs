@@ -14,7 +14,7 @@ use wake::RETRY;
 
 use super::{Agent, effects::Effects};
 use crate::{
-    act::freeze::Orders,
+    act::freeze::{self, Orders},
     decide::suspend::{Suspensions, Wake},
     errors::FileError,
     model::{
@@ -157,6 +157,7 @@ impl<E: Effects> Agent<E> {
     fn asked(&mut self, request: SuspendRequest, answer: SuspendReply) {
         let reply = match request {
             SuspendRequest::Suspended => {
+                self.read_suspended();
                 let rows = self.suspend.pods.iter().flat_map(Suspended::rows).collect();
                 Reply::Done { text: String::new(), rows }
             }
@@ -192,6 +193,11 @@ impl<E: Effects> Agent<E> {
         self.limits
             .dirty
             .extend(ids.filter(|id| self.tree.pod_of(id).is_some()).map(Holder::Container));
+    }
+
+    /// Reads the use of suspended pods again, before it is shown.
+    pub(super) fn read_suspended(&mut self) {
+        freeze::read_again(&self.roots, &mut self.suspend.pods);
     }
 
     fn is_evicting(&self, uid: &PodUid) -> bool {
