@@ -213,7 +213,9 @@ impl<E: Effects> Agent<E> {
         if self.pods.get(&pod.uid) == Some(&pod) {
             return;
         }
-        self.report_wishes(&pod);
+        let rules = &self.settings.grant_rules().wishes;
+        let known = self.pods.get(&pod.uid).map(|known| wish::problems(rules, known));
+        self.report_wishes(&pod, &known.unwrap_or_default());
         self.record(&pod);
         self.limits.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Holder::Container));
         if self.tree.folder_of(&pod.uid).is_some() {
@@ -222,12 +224,11 @@ impl<E: Effects> Agent<E> {
         self.pods.insert(pod.uid.clone(), pod);
     }
 
-    /// Reports annotations for swap that cannot be parsed, once for each change.
-    fn report_wishes(&self, pod: &Pod) {
-        let rules = &self.settings.grant_rules().wishes;
-        let problems = wish::problems(rules, pod);
-        let known = self.pods.get(&pod.uid).map(|known| wish::problems(rules, known));
-        if problems.is_empty() || known.is_some_and(|known| known == problems) {
+    /// Reports annotations for swap that cannot be parsed, once for each change; `known` has been
+    /// reported.
+    pub(super) fn report_wishes(&self, pod: &Pod, known: &[String]) {
+        let problems = wish::problems(&self.settings.grant_rules().wishes, pod);
+        if problems.is_empty() || known == problems {
             return;
         }
         let reason = problems.join("; ");
