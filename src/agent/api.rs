@@ -15,7 +15,7 @@ use crate::{
     model::{
         event::EventReason,
         failure::{Failure, FailureKind},
-        host::Holder,
+        host::{Holder, Monotonic},
         pod::{Pod, PodUid},
         published,
         trouble::{Problem, Trouble},
@@ -37,6 +37,8 @@ pub(super) struct Api {
     pub(super) synced: bool,
     /// The reason why the API server is unavailable now.
     pub(super) failure: Option<Failure>,
+    /// When the server said something the last time; the start of the agent until then.
+    pub(super) heard: Monotonic,
     /// Number of failures since the last success.
     failures: u64,
     /// Deleted pods with containers that still run.
@@ -179,6 +181,7 @@ impl<E: Effects> Agent<E> {
                 return;
             }
             Update::ListBegins => {
+                self.api.heard = self.now();
                 self.api.listing = Some(BTreeSet::new());
                 self.api.unreadable_listed.clear();
                 return;
@@ -196,8 +199,9 @@ impl<E: Effects> Agent<E> {
                 self.deleted(uid);
             }
             Update::Unreadable(seen, odd) => self.unreadable(seen, odd),
-            Update::Granted => {}
+            Update::Granted | Update::Alive => {}
         }
+        self.api.heard = self.now();
         if self.api.failure.take().is_some() {
             let failures = std::mem::take(&mut self.api.failures);
             messages::ApiBack { failures: &failures }.emit(format_args!(

@@ -5,7 +5,7 @@ mod errors;
 mod sleep;
 mod wake;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -64,7 +64,6 @@ pub(super) struct Suspend {
     unthawed_lost: Option<String>,
     unwritten: Option<String>,
     adopted: bool,
-    watch_lost: Option<Monotonic>,
     /// Pods that could not be thawed, and when to retry.
     stuck: BTreeMap<PodUid, Wake>,
     again: Option<Monotonic>,
@@ -89,7 +88,6 @@ impl Suspend {
             unthawed_lost: None,
             unwritten: None,
             adopted: false,
-            watch_lost: None,
             stuck: BTreeMap::new(),
             again: None,
             look: Monotonic::default(),
@@ -100,12 +98,13 @@ impl Suspend {
         &self.pods
     }
 
-    /// The time of the next look, on the agent's clock; `longest` is the bound for a lost watch.
-    pub(super) fn next(&self, longest: Duration) -> Option<Monotonic> {
+    /// The time of the next look, on the agent's clock; `silent` is when the API server has been
+    /// silent for too long.
+    pub(super) fn next(&self, silent: Monotonic) -> Option<Monotonic> {
         if self.pods.is_empty() && self.lost.is_none() {
             return None;
         }
-        let lost = self.watch_lost.map(|since| since + longest + RETRY);
+        let lost = Some(silent + RETRY);
         let look = self.pods.iter().any(|pod| !pod.vm).then_some(self.look);
         [lost, self.again, look].into_iter().flatten().min()
     }
