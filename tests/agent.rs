@@ -96,11 +96,13 @@ fn limits_are_set_repaired_and_follow_the_pods() {
     assert_eq!(host.limit(&late_cgroup), half(400), "a clean stop leaves the limits");
 }
 
-/// Also for a pod that is older than the agent, and for each change, but only once.
+/// Also for a pod that is older than the agent, for each change, and when the administrator lets
+/// annotations count, but only once.
 #[test]
 fn an_invalid_annotation_for_swap_is_an_event_on_its_pod() {
     let (host, (_data, server)) = (host(), api_server());
     host.use_kubeconfig(&server);
+    host.write("/etc/wasp-agent/wasp-agent.toml", "[limits]\nannotations = false\n");
     let annotated = |name: &str, value: &str| {
         let mut pod = pod(name, NODE, Some("100Mi"), Some("300Mi"));
         pod["metadata"]["annotations"] = json!({"swap.wasp.io/limit": value});
@@ -130,7 +132,10 @@ fn an_invalid_annotation_for_swap_is_an_event_on_its_pod() {
     let early = annotated("early", "half");
     let early_cgroup = host.container(uid(&early), &container_id(1), "main", "max");
     let agent = Agent::start(&host);
-    assert_eq!(host.limit(&early_cgroup), "0");
+    assert_eq!(host.limit(&early_cgroup), half(100));
+    host.write("/etc/wasp-agent/wasp-agent.toml", "");
+    agent.signal("-HUP");
+    host.await_limit(&early_cgroup, "0");
     await_event(&early, "half", None);
     let late = annotated("late", "25%");
     let late_cgroup = host.container(uid(&late), &container_id(2), "main", "max");

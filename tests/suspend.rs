@@ -144,3 +144,22 @@ fn an_ending_agent_tries_again_to_thaw() {
     assert_eq!(node.freezer(&cgroup), "0", "{log}");
     assert!(log.contains("default/a is resumed: the agent stops"), "{log}");
 }
+
+/// Regression: the figures stayed those of the moment of suspension.
+#[test]
+fn the_figures_of_a_suspended_pod_are_those_of_now() {
+    let node = Node::new("");
+    let cgroup = node.pod("a", 1);
+    let mut agent = Agent::start(&node.host);
+    node.suspend("a", &cgroup);
+    let swap = || {
+        let rows: Value = serde_json::from_str(&node.run(&["suspended", "--json"])).unwrap();
+        rows[0]["swap_bytes"].clone()
+    };
+    assert_eq!(swap(), 0);
+    node.host.write(&format!("{cgroup}/memory.swap.current"), &(7 * MIB).to_string());
+    assert_eq!(swap(), 7 * MIB);
+    agent.log();
+    node.host.write(&format!("{cgroup}/memory.swap.current"), &(3 * MIB).to_string());
+    assert_eq!(swap(), 3 * MIB, "without an agent too");
+}

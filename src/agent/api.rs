@@ -13,6 +13,7 @@ use crate::{
     decide::{check::EXPIRES_SOON, wish},
     messages,
     model::{
+        clock::SinceStart,
         event::EventReason,
         failure::{Failure, FailureKind},
         host::Holder,
@@ -37,6 +38,8 @@ pub(super) struct Api {
     pub(super) synced: bool,
     /// The reason why the API server is unavailable now.
     pub(super) failure: Option<Failure>,
+    /// When the server said something the last time; the start of the agent until then.
+    pub(super) heard: SinceStart,
     /// Number of failures since the last success.
     failures: u64,
     /// Deleted pods with containers that still run.
@@ -179,6 +182,7 @@ impl<E: Effects> Agent<E> {
                 return;
             }
             Update::ListBegins => {
+                self.api.heard = self.now();
                 self.api.listing = Some(BTreeSet::new());
                 self.api.unreadable_listed.clear();
                 return;
@@ -196,8 +200,9 @@ impl<E: Effects> Agent<E> {
                 self.deleted(uid);
             }
             Update::Unreadable(seen, odd) => self.unreadable(seen, odd),
-            Update::Granted => {}
+            Update::Granted | Update::Alive => {}
         }
+        self.api.heard = self.now();
         if self.api.failure.take().is_some() {
             let failures = std::mem::take(&mut self.api.failures);
             messages::ApiBack { failures: &failures }.emit(format_args!(
@@ -213,7 +218,9 @@ impl<E: Effects> Agent<E> {
         if self.pods.get(&pod.uid) == Some(&pod) {
             return;
         }
-        self.report_wishes(&pod);
+        let rules = &self.settings.grant_rules().wishes;
+        let known = self.pods.get(&pod.uid).map(|known| wish::problems(rules, known));
+        self.report_wishes(&pod, &known.unwrap_or_default());
         self.record(&pod);
         self.limits.dirty.extend(self.tree.of_pod(&pod.uid).cloned().map(Holder::Container));
         if self.tree.folder_of(&pod.uid).is_some() {
@@ -222,12 +229,11 @@ impl<E: Effects> Agent<E> {
         self.pods.insert(pod.uid.clone(), pod);
     }
 
-    /// Reports annotations for swap that cannot be parsed, once for each change.
-    fn report_wishes(&self, pod: &Pod) {
-        let rules = &self.settings.grant_rules().wishes;
-        let problems = wish::problems(rules, pod);
-        let known = self.pods.get(&pod.uid).map(|known| wish::problems(rules, known));
-        if problems.is_empty() || known.is_some_and(|known| known == problems) {
+    /// Reports annotations for swap that cannot be parsed, once for each change; `known` has been
+    /// reported.
+    pub(super) fn report_wishes(&self, pod: &Pod, known: &[String]) {
+        let problems = wish::problems(&self.settings.grant_rules().wishes, pod);
+        if problems.is_empty() || known == problems {
             return;
         }
         let reason = problems.join("; ");

@@ -173,6 +173,7 @@ impl<E: Effects> Agent<E> {
         let slices = &self.settings.protection.slices;
         let working_set = self.eviction.working_set();
         let sample = pressure::sample(&self.roots, since_boot(), slices, working_set).ok()?;
+        self.read_suspended();
         let suspended_bytes = self.suspend.swap_bytes();
         let recorder = &mut self.recorder;
         let [drifts, found, grant_changed, stepped_down] = std::mem::take(&mut recorder.written);

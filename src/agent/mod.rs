@@ -281,7 +281,7 @@ impl<E: Effects> Agent<E> {
         let silence = self.settings.suspend.longest_silence;
         let sometimes = [
             self.limits.next(),
-            self.suspend.next(silence),
+            self.suspend.next(self.api.heard + silence),
             self.publisher.next(self.health.has_news()),
             self.installed.next(),
         ];

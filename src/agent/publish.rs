@@ -216,6 +216,7 @@ impl<E: Effects> Agent<E> {
     }
 
     fn published(&mut self, status: &str, problems: &[Problem]) -> Published {
+        self.read_suspended();
         let started = self.publisher.started.get_or_insert_with(now).clone();
         let Publisher { counters, recent, sample, readings, held_back, .. } = &self.publisher;
         let signals = readings.iter().map(|reading| published::SignalStatus {

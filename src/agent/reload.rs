@@ -3,7 +3,7 @@
 use super::{Agent, effects::Effects};
 use crate::{
     config::settings::{Grants, Settings},
-    decide::check::without_wrong_lines,
+    decide::{check::without_wrong_lines, wish},
     messages,
     model::trouble::{Problem, Trouble},
 };
@@ -39,6 +39,7 @@ impl<E: Effects> Agent<E> {
                 self.granting.configured = (settings.grants, settings.grant.clone());
                 // The granting program is decided below; if the kubelet's configuration cannot be
                 // read, it stays the same.
+                let wishes = self.settings.grant_rules().wishes.clone();
                 let grants = self.settings.grants;
                 let grant = match grants {
                     Grants::Kubelet => self.settings.grant.clone(),
@@ -50,6 +51,9 @@ impl<E: Effects> Agent<E> {
                 self.ask_for_kubelet();
                 self.reclaim.look_now();
                 self.check_kubelet();
+                for pod in self.pods.values() {
+                    self.report_wishes(pod, &wish::problems(&wishes, pod));
+                }
                 self.check_hook();
                 self.timers.resync = self.now();
                 self.everything_is_dirty();

@@ -5,7 +5,7 @@ mod errors;
 mod sleep;
 mod wake;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -14,7 +14,7 @@ use wake::RETRY;
 
 use super::{Agent, effects::Effects, health::Health};
 use crate::{
-    act::freeze::Orders,
+    act::freeze::{self, Orders},
     decide::suspend::{Suspensions, Wake},
     errors::FileError,
     model::{
@@ -65,7 +65,6 @@ pub(super) struct Suspend {
     unthawed_lost: Option<String>,
     unwritten: Option<String>,
     adopted: bool,
-    watch_lost: Option<SinceStart>,
     /// Pods that could not be thawed, and when to retry.
     stuck: BTreeMap<PodUid, Wake>,
     again: Option<SinceStart>,
@@ -90,7 +89,6 @@ impl Suspend {
             unthawed_lost: None,
             unwritten: None,
             adopted: false,
-            watch_lost: None,
             stuck: BTreeMap::new(),
             again: None,
             look: SinceStart::default(),
@@ -101,12 +99,13 @@ impl Suspend {
         &self.pods
     }
 
-    /// The time of the next look, on the agent's clock; `longest` is the bound for a lost watch.
-    pub(super) fn next(&self, longest: Duration) -> Option<SinceStart> {
+    /// The time of the next look, on the agent's clock; `silent` is when the API server has been
+    /// silent for too long.
+    pub(super) fn next(&self, silent: SinceStart) -> Option<SinceStart> {
         if self.pods.is_empty() && self.lost.is_none() {
             return None;
         }
-        let lost = self.watch_lost.map(|since| since + longest + RETRY);
+        let lost = Some(silent + RETRY);
         let look = self.pods.iter().any(|pod| !pod.vm).then_some(self.look);
         [lost, self.again, look].into_iter().flatten().min()
     }
@@ -169,6 +168,7 @@ impl<E: Effects> Agent<E> {
     fn asked(&mut self, request: SuspendRequest, answer: SuspendReply) {
         let reply = match request {
             SuspendRequest::Suspended => {
+                self.read_suspended();
                 let rows = self.suspend.pods.iter().flat_map(Suspended::rows).collect();
                 Reply::Done { text: String::new(), rows }
             }
@@ -196,6 +196,11 @@ impl<E: Effects> Agent<E> {
         };
         // The client may have gone.
         let _ = answer.send(reply);
+    }
+
+    /// Reads the use of suspended pods again, before it is shown.
+    pub(super) fn read_suspended(&mut self) {
+        freeze::read_again(&self.roots, &mut self.suspend.pods);
     }
 
     /// It is being evicted, or the API server no longer has it.

@@ -55,7 +55,8 @@ pub fn suspended(roots: &Roots, json: bool) -> anyhow::Result<()> {
     if is_served(roots) {
         return show(ask(roots, &SuspendRequest::Suspended)?, json);
     }
-    let pods = StateFile::<Suspensions>::new(roots).load()?.unwrap_or_default();
+    let mut pods = StateFile::<Suspensions>::new(roots).load()?.unwrap_or_default();
+    freeze::read_again(roots, &mut pods);
     let rows = pods.iter().flat_map(Suspended::rows).collect();
     show(Reply::Done { text: String::new(), rows }, json)
 }

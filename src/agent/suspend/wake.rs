@@ -140,11 +140,6 @@ impl<E: Effects> Agent<E> {
     pub(in crate::agent) fn watch_suspended(&mut self) {
         self.adopt();
         let now = self.now();
-        let reachable = self.api.synced && self.api.failure.is_none();
-        self.suspend.watch_lost = match reachable {
-            true => None,
-            false => self.suspend.watch_lost.or(Some(now)),
-        };
         if self.suspend.pods.is_empty() {
             return;
         }
@@ -155,7 +150,7 @@ impl<E: Effects> Agent<E> {
         }
         self.suspend.again = None;
         let mut due = std::mem::take(&mut self.suspend.stuck);
-        let lost = self.suspend.watch_lost.map(|since| now.since(since));
+        let lost = now.since(self.api.heard);
         let evicting = |uid: &PodUid| self.eviction.is_evicting(uid);
         let settings = &self.settings.suspend;
         for (uid, why) in

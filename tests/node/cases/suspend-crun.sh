@@ -1,10 +1,10 @@
 # A suspended pod's memory goes to swap and returns byte for byte, and every event that needs the pod wakes it
 # suites: bookworm
-# timeout: 600
+# timeout: 700
 . /payload/lib.sh
 swap_on 1G
 start_apiserver
-configure '[suspend]' 'longest-silence-seconds = 10'
+configure '[suspend]' 'longest-silence-seconds = 75'
 start_agent
 api() { test-apiserver --data /var/lib/test-apiserver "$@"; }
 says() { agent_journal | grep -qE "$1"; }
@@ -110,7 +110,7 @@ eventually 20 "a resize wakes it" runs napper
 eventually 10 "it has its new grant" has_limit napper "$(grant 70)"
 nap napper
 systemctl stop test-apiserver
-eventually 40 "a lost API server wakes it after a while" runs napper
+eventually 90 "a lost API server wakes it after a while" runs napper
 like "$(wasp-agent suspend default/napper 2>&1 || true)" "API server is not reachable" "and none is suspended meanwhile"
 start_apiserver
 listens() { wasp-agent suspend default/napper --dry-run; }

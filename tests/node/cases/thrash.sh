@@ -53,7 +53,7 @@ phase() {
     pid=$(agent_pid)
     note "$1: MemoryMin $(systemctl show -P MemoryMin beat system.slice wasp-agent | xargs), agent $(grep -E 'VmRSS|RssFile|VmLck' /proc/"$pid"/status | xargs)"
     pod "$1" --request 700Mi --limit 1300Mi --command \
-        'while ! [ -e /tmp/go ]; do sleep 1; done; { test-kubelet thrash allocate 230 --again /tmp/1 & } ; exec test-kubelet thrash allocate 230 --again /tmp/2'
+        'while ! [ -e /tmp/go ]; do sleep 1; done; { test-kubelet thrash allocate 300 --again /tmp/1 & } ; exec test-kubelet thrash allocate 300 --again /tmp/2'
     eventually 10 "$1: the grant stands" has_limit "$1" "$(grant 700)"
     of "$1"
     pid=$(agent_pid)

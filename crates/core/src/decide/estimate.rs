@@ -122,8 +122,9 @@ fn lower(
     wish::lower(&settings.wishes, &annotated.namespace, wish, granted, for_pods)
 }
 
-/// Returns a published grant, lowered to the wish in the container's own configuration, which may
-/// be newer than the publication. A published grant already includes a wish in percent.
+/// Returns a published grant, lowered to the wish in the container's own configuration. That has the
+/// annotations from when the sandbox was created, but there may be no publication since. The lower
+/// one is safe either way. A published grant already includes a wish in percent.
 pub fn published(
     settings: &EstimateSettings,
     claims: &Claims,

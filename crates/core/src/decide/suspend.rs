@@ -70,7 +70,7 @@ impl fmt::Display for Wake {
             Self::Thawed => f.write_str("another program has thawed it"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {
-                write!(f, "the API server has not been reachable for {} s", span.as_secs())
+                write!(f, "the API server has said nothing for {} s", span.as_secs())
             }
             Self::AgentStops => f.write_str("the agent stops"),
             Self::Interrupted => f.write_str("the agent restarted before it had suspended the pod"),
@@ -224,7 +224,7 @@ pub fn wake(
     suspended: &Suspended,
     pod: Option<&Pod>,
     evicting: bool,
-    watch_lost_for: Option<Duration>,
+    silence: Duration,
 ) -> Option<Wake> {
     let Some(pod) = pod else { return Some(Wake::Gone) };
     if pod.is_terminating() {
@@ -254,7 +254,7 @@ pub fn wake(
             return Some(Wake::Resized);
         }
     }
-    watch_lost_for.filter(|span| *span > settings.longest_silence).map(Wake::WatchLost)
+    (silence > settings.longest_silence).then_some(Wake::WatchLost(silence))
 }
 
 /// Returns true for a signal that somebody may send to end or restart a program: `SIGTERM`, or the
@@ -353,13 +353,13 @@ impl Suspensions {
         pods: &Pods,
         deleted: &BTreeSet<PodUid>,
         evicting: impl Fn(&PodUid) -> bool,
-        watch_lost_for: Option<Duration>,
+        silence: Duration,
     ) -> Vec<(PodUid, Wake)> {
         let due = |suspended: &Suspended| {
             let pod = pods.get(&suspended.uid).map(AsRef::as_ref);
             let pod = pod.filter(|_| !deleted.contains(&suspended.uid));
             let evicting = evicting(&suspended.uid);
-            let wake = wake(settings, suspended, pod, evicting, watch_lost_for)?;
+            let wake = wake(settings, suspended, pod, evicting, silence)?;
             Some((suspended.uid.clone(), wake))
         };
         self.iter().filter_map(due).collect()

@@ -165,15 +165,15 @@ fn asleep() -> Suspended {
 fn woken(change: impl Fn(&mut Pod), lost: u64) -> Option<Wake> {
     let mut pod = burstable();
     change(&mut pod);
-    let lost = (lost > 0).then(|| Duration::from_secs(lost));
+    let lost = Duration::from_secs(lost);
     wake(&settings(), &asleep(), Some(&pod), false, lost)
 }
 
 #[test]
 fn a_suspended_pod_sleeps_until_something_needs_it() {
     assert_eq!(woken(|_| {}, 0), None);
-    assert_eq!(woken(|_| {}, 30), None, "a short outage");
-    assert_eq!(woken(|_| {}, 61), Some(Wake::WatchLost(Duration::from_secs(61))));
+    assert_eq!(woken(|_| {}, 62), None, "a bookmark comes about every minute");
+    assert_eq!(woken(|_| {}, 91), Some(Wake::WatchLost(Duration::from_secs(91))));
     assert_eq!(woken(|pod| pod.deletion_deadline = Some(UnixTime(9)), 0), Some(Wake::Terminating));
     assert_eq!(woken(|pod| pod.finished = true, 0), Some(Wake::Finished));
     assert_eq!(woken(|pod| pod.evicted_by_api = true, 0), Some(Wake::Evicted));
@@ -189,8 +189,11 @@ fn a_suspended_pod_sleeps_until_something_needs_it() {
     assert_eq!(woken(deferred, 0), Some(Wake::Resized), "though it has not happened yet");
     let as_a_whole = |pod: &mut Pod| pod.resources = Some(resources("- - 200Mi -"));
     assert_eq!(woken(as_a_whole, 0), Some(Wake::Resized), "pod-level resources");
-    assert_eq!(wake(&settings(), &asleep(), None, false, None), Some(Wake::Gone));
-    assert_eq!(wake(&settings(), &asleep(), Some(&burstable()), true, None), Some(Wake::Evicted));
+    assert_eq!(wake(&settings(), &asleep(), None, false, Duration::ZERO), Some(Wake::Gone));
+    assert_eq!(
+        wake(&settings(), &asleep(), Some(&burstable()), true, Duration::ZERO),
+        Some(Wake::Evicted)
+    );
 }
 
 #[test]
@@ -199,9 +202,9 @@ fn a_vm_is_woken_when_kubevirt_runs_it() {
     (pod.virt_launcher, pod.vm_paused) = (true, true);
     let candidates = vec![candidate(0, SwapMax::Max)];
     let vm = plan(&settings(), &pod, candidates, room(), SinceBoot::default());
-    assert_eq!(wake(&settings(), &vm, Some(&pod), false, None), None);
+    assert_eq!(wake(&settings(), &vm, Some(&pod), false, Duration::ZERO), None);
     pod.vm_paused = false;
-    assert_eq!(wake(&settings(), &vm, Some(&pod), false, None), Some(Wake::VmRuns));
+    assert_eq!(wake(&settings(), &vm, Some(&pod), false, Duration::ZERO), Some(Wake::VmRuns));
 }
 
 fn look(processes: &[u32], pending: &[(u32, u32)]) -> Option<Look> {
@@ -260,10 +263,13 @@ fn what_is_remembered_is_read_again() {
     assert_eq!((pod.stage, pod.sums()), (SuspendStage::Asleep, (120 * MIB, 11 * MIB, 100 * MIB)));
     let pods = Pods::from([(burstable().uid, Arc::new(burstable()))]);
     let none = BTreeSet::new();
-    assert_eq!(again.to_wake(&settings(), &pods, &none, |_| false, None), []);
+    assert_eq!(again.to_wake(&settings(), &pods, &none, |_| false, Duration::ZERO), []);
     let deleted = BTreeSet::from([burstable().uid]);
-    let gone = again.to_wake(&settings(), &pods, &deleted, |_| false, None);
+    let gone = again.to_wake(&settings(), &pods, &deleted, |_| false, Duration::ZERO);
     assert_eq!(gone[0].1, Wake::Gone, "only its cgroups are left");
-    assert_eq!(again.to_wake(&settings(), &pods, &none, |_| true, None).len(), 1);
-    assert_eq!(again.to_wake(&settings(), &Pods::new(), &none, |_| false, None)[0].1, Wake::Gone);
+    assert_eq!(again.to_wake(&settings(), &pods, &none, |_| true, Duration::ZERO).len(), 1);
+    assert_eq!(
+        again.to_wake(&settings(), &Pods::new(), &none, |_| false, Duration::ZERO)[0].1,
+        Wake::Gone
+    );
 }

@@ -74,15 +74,18 @@ fn invalid(key: &str, value: &str) -> String {
 }
 
 /// Parses `"0"`, a quantity of bytes, or a percentage. A value that may have been truncated is
-/// invalid.
+/// invalid. Kubernetes reads `512m` bytes as 1 byte and `Mi` (a template's empty variable) as 0, which
+/// nobody wants.
 fn parse(value: &str) -> Option<Share> {
     if value.len() >= LONGEST_ANNOTATION {
         return None;
     }
     if value.ends_with('%') {
-        return percent(value).map(Share::Percent);
+        return percent(value).filter(|_| !value.starts_with('+')).map(Share::Percent);
     }
-    let quantity = value.parse::<Quantity>().ok().filter(|quantity| quantity.fits())?;
+    let quantity = value.parse::<Quantity>().ok().filter(|quantity| {
+        quantity.fits() && quantity.is_whole() && value.contains(|c: char| c.is_ascii_digit())
+    })?;
     u64::try_from(quantity.value()).ok().map(Share::Bytes)
 }
 
@@ -132,9 +135,12 @@ pub fn lower(
 /// Returns the most that the pod as a whole may have, if its annotations bound all of its
 /// containers.
 pub fn of_pod(rules: &WishRules, pod: &Pod) -> SwapMax {
-    let own =
-        |(key, _): &(std::sync::Arc<str>, std::sync::Arc<str>)| key.starts_with(SWAP_LIMIT_OF);
-    if !rules.annotations || pod.annotations.iter().any(own) {
+    // One that names no container has no effect.
+    let own = |key: &str| {
+        let container = key.strip_prefix(SWAP_LIMIT_OF);
+        container.is_some_and(|name| pod.container(name).is_some())
+    };
+    if !rules.annotations || pod.annotations.iter().any(|(key, _)| own(key)) {
         return SwapMax::Max;
     }
     match pod.annotation(SWAP_LIMIT).and_then(parse) {

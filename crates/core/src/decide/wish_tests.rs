@@ -34,9 +34,15 @@ fn annotations_lower_the_grant_of_the_pod_or_of_one_container() {
         (&[("swap.wasp.io/limit", "25%")], [GIB / 2, GIB / 4, GIB * 3 / 4]),
         (&[("swap.wasp.io/limit", "100%")], [2 * GIB, GIB, 3 * GIB]),
         (&[("swap.wasp.io/limit", "64Gi")], [2 * GIB, GIB, 3 * GIB]),
+        (&[("swap.wasp.io/limit", ".5Gi")], [GIB / 2, GIB / 2, GIB / 2]),
         (&[("swap.wasp.io/limit.c1", "0")], [2 * GIB, 0, 2 * GIB]),
         (&[("swap.wasp.io/limit", "0"), ("swap.wasp.io/limit.c0", "50%")], [GIB, 0, GIB]),
         (&[("swap.wasp.io/limit.other", "0")], [2 * GIB, GIB, 3 * GIB]),
+        // Regression: it lifted the limit of the pod as a whole.
+        (
+            &[("swap.wasp.io/limit", "512Mi"), ("swap.wasp.io/limit.other", "0")],
+            [GIB / 2, GIB / 2, GIB / 2],
+        ),
         (&[("swap.wasp.io/Limit", "0")], [2 * GIB, GIB, 3 * GIB]),
     ] {
         let pod = annotated(annotations);
@@ -47,7 +53,13 @@ fn annotations_lower_the_grant_of_the_pod_or_of_one_container() {
 #[test]
 fn an_invalid_value_counts_as_zero_and_is_reported() {
     let long = "0".repeat(LONGEST_ANNOTATION);
-    for value in ["", "lots", "-1", "101%", "-5%", "%", "25 %", "1Zi", "9Ei9", &long] {
+    // Regression: the second line counted as 0 or 1 byte without a report, and "+50%" as 50%.
+    for value in [
+        ["", "lots", "-1", "101%", "-5%", "%", "25 %", "1Zi", "9Ei9", &long].as_slice(),
+        &["512m", "0.5", "1e-9", "1.1Gi", "Mi", "k", "-", "+", ".", "+50%"],
+    ]
+    .concat()
+    {
         let pod = annotated(&[("swap.wasp.io/limit", value)]);
         assert_eq!(granted(&grant_settings(), &pod), [SwapMax::ZERO; 3], "{value}");
         let [problem] = &problems(&grant_settings().wishes, &pod)[..] else { panic!("{value}") };

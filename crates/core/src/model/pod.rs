@@ -178,7 +178,7 @@ pub struct Pod {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
     /// The annotations that eviction or grants use (see [`is_kept`]), each at most
-    /// [`LONGEST_ANNOTATION`] bytes long.
+    /// [`LONGEST_ANNOTATION`] bytes long, and a mark if they were longer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<(Arc<str>, Arc<str>)>,
     /// `status.qosClass`, which never changes once set.

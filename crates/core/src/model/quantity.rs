@@ -75,6 +75,11 @@ impl Quantity {
         i128::from(self.value()) == nano / NANO + (nano % NANO).signum()
     }
 
+    /// Returns true for an amount without a fraction.
+    pub fn is_whole(self) -> bool {
+        self.nano() % NANO == 0
+    }
+
     fn from_nano(nano: i128) -> Self {
         let [high, low] = [(nano >> 64) as i64, nano as i64];
         Self(Amount::Nano { high, low: low.cast_unsigned() })

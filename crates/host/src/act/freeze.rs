@@ -26,7 +26,7 @@ use crate::{
     errors::FileError,
     failpoint,
     model::{
-        suspend::{Sleeper, Suspended, Usage},
+        suspend::{Sleeper, SuspendStage, Suspended, Usage},
         swap::SwapMax,
     },
     observe::{
@@ -350,6 +350,18 @@ pub fn usage(roots: &Roots, path: &std::path::Path, inode: u64) -> io::Result<Op
         Ok(usage) => Ok(Some(usage)),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Reads again what the containers of suspended pods use. What cannot be read stays as it was.
+pub fn read_again(roots: &Roots, pods: &mut Suspensions) {
+    let asleep = pods.iter().filter(|pod| pod.stage == SuspendStage::Asleep);
+    for pod in asleep.cloned().collect::<Vec<_>>() {
+        let now = |sleeper: &Sleeper| {
+            usage(roots, &sleeper.path, sleeper.inode).ok().flatten().or(sleeper.after)
+        };
+        let after: Vec<_> = pod.containers.iter().map(now).collect();
+        pods.slept(&pod.uid, &after);
     }
 }
 

@@ -131,7 +131,7 @@ fn every_key_reaches_the_settings() {
         [suspend]
         keep-swap-free = "2Gi"
         reserve = "5%"
-        longest-silence-seconds = 20
+        longest-silence-seconds = 100
         [reclaim]
         mode = "on"
         pods = "annotated"
@@ -257,7 +257,7 @@ fn every_key_reaches_the_settings() {
     let suspend = SuspendSettings {
         keep_free: Share::Bytes(2 << 30),
         reserve: Share::Percent(5),
-        longest_silence: Duration::from_secs(20),
+        longest_silence: Duration::from_secs(100),
     };
     assert_eq!(settings.suspend, suspend);
     assert_eq!(settings.limits.resync, Duration::from_secs(120));

@@ -77,6 +77,8 @@ pub enum Update {
     Unreadable(Seen, OddPod),
     /// The server granted a watch. On a quiet node this is the only sign that the server is back.
     Granted,
+    /// A bookmark: the watch is alive. One comes about every minute.
+    Alive,
     /// A failure; the task retries by itself.
     Failed(Failure),
 }
@@ -330,10 +332,7 @@ async fn watch_once(
             PodEvent::Applied(Err(pod)) => Update::Unreadable(Seen::Applied, pod),
             PodEvent::Deleted(Ok(pod)) => Update::Deleted(pod.uid),
             PodEvent::Deleted(Err(pod)) => Update::Unreadable(Seen::Deleted, pod),
-            PodEvent::Bookmark => {
-                useful = true;
-                continue;
-            }
+            PodEvent::Bookmark => Update::Alive,
             PodEvent::Error { code: GONE, .. } => return Turn::ListAnew { useful },
             PodEvent::Error { code, message } => {
                 return failed(Some(version), StreamError::Refused { code, message });

@@ -171,6 +171,21 @@ async fn a_pod_that_cannot_be_read_is_told_beside_the_others() {
     assert_eq!(heard, expected);
 }
 
+/// On a quiet node nothing else shows that the server is well.
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_is_told() {
+    const BOOKMARK: &str = concat!(
+        r#"{"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1","#,
+        r#" "metadata": {"resourceVersion": "8"}}}"#,
+        "\n"
+    );
+    let answers = [Answer::Empty, Answer::Cut(BOOKMARK), Answer::Silence];
+    let heard = Watched::new(&answers).hears(MINUTE).await;
+    let expected =
+        ["Credentials", "ListBegins", "ListEnds", "Granted", "Alive", "Failed", "Granted"];
+    assert_eq!(heard, expected);
+}
+
 /// With an end, the missing pods would count as gone.
 #[tokio::test(start_paused = true)]
 async fn a_list_that_breaks_off_has_no_end() {

@@ -289,7 +289,7 @@ fn kept(
     annotations
         .iter()
         .filter(|(key, _)| counts(key))
-        .map(|(key, value)| (Arc::from(key.as_str()), shortened(value)))
+        .map(|(key, value)| (Arc::from(key.as_str()), marked(value)))
         .collect()
 }
 
@@ -311,6 +311,14 @@ fn shortened(value: &str) -> Arc<str> {
     let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= LONGEST_ANNOTATION;
     let text: String = value.char_indices().take_while(fits).map(|(_, letter)| letter).collect();
     plain(&text).into()
+}
+
+/// As [`shortened`], with a mark where text is missing, so that the rest is not taken for the value.
+fn marked(value: &str) -> Arc<str> {
+    match value.len() > LONGEST_ANNOTATION {
+        true => format!("{}…", shortened(value)).into(),
+        false => shortened(value),
+    }
 }
 
 type PodTexts = BTreeMap<String, String>;
