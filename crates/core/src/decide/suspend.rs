@@ -70,7 +70,7 @@ impl fmt::Display for Wake {
             Self::Thawed => f.write_str("another program has thawed it"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {
-                write!(f, "the API server has said nothing for {} s", span.as_secs())
+                write!(f, "the API server has sent nothing for {} s", span.as_secs())
             }
             Self::AgentStops => f.write_str("the agent stops"),
             Self::Interrupted => f.write_str("the agent restarted before it had suspended the pod"),
