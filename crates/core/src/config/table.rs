@@ -614,7 +614,7 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 75, max: 3600 },
         default: Default::Integer(90),
         environment: None,
-        help: "How long the API server may say nothing before the agent resumes suspended pods: without \
+        help: "How long the API server may send nothing before the agent resumes suspended pods: without \
             it, the agent does not see that a pod is being deleted. It counts from the last answer, event \
             or bookmark; a server that is well sends a bookmark about every minute.",
     },

@@ -21,7 +21,7 @@ use crate::{
     model::{
         clock::SinceBoot,
         pod::{Migration, Pod, PodUid, Pods},
-        suspend::{Candidate, Look, Sleeper, SuspendRow, SuspendStage, Suspended, Usage},
+        suspend::{Candidate, ProcessesSeen, Sleeper, SuspendRow, SuspendStage, Suspended, Usage},
         swap::{SwapMax, human_bytes},
     },
 };
@@ -70,7 +70,7 @@ impl fmt::Display for Wake {
             Self::Thawed => f.write_str("another program has thawed it"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {
-                write!(f, "the API server has said nothing for {} s", span.as_secs())
+                write!(f, "the API server has sent nothing for {} s", span.as_secs())
             }
             Self::AgentStops => f.write_str("the agent stops"),
             Self::Interrupted => f.write_str("the agent restarted before it had suspended the pod"),
@@ -271,7 +271,7 @@ fn is_sent(signal: u32) -> bool {
 impl Sleeper {
     /// Compares a look with those before. The first one at a frozen container determines its
     /// processes.
-    fn looked(&mut self, stage: SuspendStage, look: &Look) -> Option<Wake> {
+    fn looked(&mut self, stage: SuspendStage, look: &ProcessesSeen) -> Option<Wake> {
         let sent = |(process, pending): (&u32, &u64)| {
             let new = pending & !self.pending.get(process).copied().unwrap_or(0);
             (1..=64).any(|signal| new >> (signal - 1) & 1 == 1 && is_sent(signal))
@@ -293,7 +293,7 @@ impl Sleeper {
 impl Suspensions {
     /// Returns the reason for waking a frozen pod that a look at its containers shows; `None` in
     /// `looks` is a container that is gone.
-    pub fn looked(&mut self, uid: &PodUid, looks: &[Option<Look>]) -> Option<Wake> {
+    pub fn looked(&mut self, uid: &PodUid, looks: &[Option<ProcessesSeen>]) -> Option<Wake> {
         let pod = self.pods.get_mut(uid)?;
         let stage = pod.stage;
         let looks = pod.containers.iter_mut().zip(looks);

@@ -207,10 +207,10 @@ fn a_vm_is_woken_when_kubevirt_runs_it() {
     assert_eq!(wake(&settings(), &vm, Some(&pod), false, Duration::ZERO), Some(Wake::VmRuns));
 }
 
-fn look(processes: &[u32], pending: &[(u32, u32)]) -> Option<Look> {
+fn look(processes: &[u32], pending: &[(u32, u32)]) -> Option<ProcessesSeen> {
     let pending = pending.iter().map(|(process, signal)| (*process, 1 << (signal - 1)));
     let processes = processes.iter().copied().collect();
-    Some(Look { freezing: true, frozen: true, processes, pending: pending.collect() })
+    Some(ProcessesSeen { freezing: true, frozen: true, processes, pending: pending.collect() })
 }
 
 /// Regression: the kubelet evicts a pod without a sign in the API, so that a frozen one was killed
@@ -223,7 +223,7 @@ fn what_is_done_to_frozen_processes_wakes_the_pod() {
     pod.containers[0].pending.insert(7, 1 << (TERM - 1));
     let mut suspensions = Suspensions::default();
     suspensions.begin(pod.clone());
-    let thawed = Some(Look { freezing: false, frozen: false, ..look(&[7], &[]).unwrap() });
+    let thawed = Some(ProcessesSeen { freezing: false, frozen: false, ..look(&[7], &[]).unwrap() });
     let ends = |suspensions: &mut Suspensions, second| suspensions.looked(&uid, &[None, second]);
     assert_eq!(ends(&mut suspensions, thawed.clone()), None, "it is not frozen yet");
     suspensions.slept(&uid, &[None, None]);

@@ -92,7 +92,7 @@ pub struct Usage {
 
 /// The processes of a container, as found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct ProcessesSeen {
     /// `cgroup.freeze` asks for it.
     pub freezing: bool,
     /// `cgroup.events` says that all of them are.

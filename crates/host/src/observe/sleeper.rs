@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::cgroup::{Cgroup, is_gone};
-use crate::{model::suspend::Look, roots::Roots};
+use crate::{model::suspend::ProcessesSeen, roots::Roots};
 
 /// A container may create any number of cgroups and processes.
 const CGROUPS: usize = 64;
@@ -18,7 +18,7 @@ const LONGEST_BYTES: u64 = 64 << 10;
 const PROCESSES: usize = 256;
 
 /// Looks at the container at `path`, below the cgroup root; `None` if it is gone.
-pub fn look(roots: &Roots, path: &Path, inode: u64) -> io::Result<Option<Look>> {
+pub fn look(roots: &Roots, path: &Path, inode: u64) -> io::Result<Option<ProcessesSeen>> {
     let found = Cgroup::open(&roots.cgroup().join(path)).map_err(io::Error::other)?;
     let Some(cgroup) = found else { return Ok(None) };
     if cgroup.inode().map_err(io::Error::other)? != inode {
@@ -31,14 +31,14 @@ pub fn look(roots: &Roots, path: &Path, inode: u64) -> io::Result<Option<Look>> 
     }
 }
 
-fn read_look(roots: &Roots, cgroup: &Cgroup) -> io::Result<Look> {
+fn read_look(roots: &Roots, cgroup: &Cgroup) -> io::Result<ProcessesSeen> {
     let folder = cgroup.path_by_descriptor();
-    let mut look = Look {
+    let mut look = ProcessesSeen {
         freezing: fs::read_to_string(folder.join("cgroup.freeze"))?.trim() == "1",
         frozen: fs::read_to_string(folder.join("cgroup.events"))?
             .lines()
             .any(|line| line == "frozen 1"),
-        ..Look::default()
+        ..ProcessesSeen::default()
     };
     let (mut ahead, mut left) = (vec![folder], PROCESSES);
     for _ in 0..CGROUPS {
@@ -113,7 +113,7 @@ mod tests {
             fs::write(roots.proc(&format!("{process}/status")), text).unwrap();
         }
         let inode = fs::metadata(&scope).unwrap().ino();
-        let expected = Look {
+        let expected = ProcessesSeen {
             freezing: true,
             frozen: true,
             processes: BTreeSet::from([7, 8, 9]),
