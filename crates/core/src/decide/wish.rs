@@ -84,7 +84,8 @@ fn parse(value: &str) -> Option<Share> {
         return percent(value).filter(|_| !value.starts_with('+')).map(Share::Percent);
     }
     let quantity = value.parse::<Quantity>().ok().filter(|quantity| {
-        quantity.fits() && quantity.is_whole() && value.contains(|c: char| c.is_ascii_digit())
+        let is_of_bytes = quantity.is_whole() || quantity.value() > 1;
+        quantity.fits() && is_of_bytes && value.contains(|c: char| c.is_ascii_digit())
     })?;
     u64::try_from(quantity.value()).ok().map(Share::Bytes)
 }
