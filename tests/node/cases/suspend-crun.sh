@@ -33,6 +33,8 @@ b=/bin/busybox; cd /run; \$b cp seed page; \$b cp seed /tmp/shm
     # dd has all input in its buffer before it waits for its reader.
     settled() { local before; before=$(memory_used "$name"); pause 1; (($(memory_used "$name") - before < 1000000)); }
     eventually 30 "all of it" settled
+    # The kernel drops no dirty page cache.
+    sync
 }
 # woken NAME: prints the times from the request to the first answer and to the last checksum; checks
 # that the content is unchanged.
