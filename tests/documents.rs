@@ -155,6 +155,19 @@ fn every_toml_in_the_documents_loads() {
     assert!(seen > 0, "no TOML was found to check");
 }
 
+/// A reader copies a setting from a sentence into a file. A table and a key on one line are no
+/// TOML: a sentence has `table.key = value`.
+#[test]
+fn a_setting_in_a_sentence_is_written_with_its_table() {
+    for name in documents() {
+        for line in document(&name).lines().filter(|line| !line.starts_with("    ")) {
+            let wrong = |span: &&str| span.starts_with('[') && span.contains(" = ");
+            let found = line.split('`').skip(1).step_by(2).find(wrong);
+            assert_eq!(found, None, "{name}");
+        }
+    }
+}
+
 #[test]
 fn every_command_that_the_readme_names_exists() {
     let readme = document("README.md");

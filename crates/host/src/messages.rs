@@ -236,7 +236,7 @@ messages! {
         "The OCI hook was removed"
         { path } []
         "The agent removed @PATH@: new containers get their limit a moment after their start."
-        "If this was not intended, check the settings `[hook] install` and `grants`."
+        "If this was not intended, check the settings `hook.install` and `grants`."
 
     HookSet Info "dd6c990c5b434c1c933a603acddabae4"
         "The hook set an estimated or a default limit"
@@ -288,8 +288,9 @@ messages! {
          the message gives the reasons. The agent asks the API server to evict it, and logs the \
          answer in a further message. As the last resort, if that is configured, it deletes the \
          pod."
-        "No action needed: the pod's owner starts it elsewhere, a VM migrates. To stop evictions \
-         at once: set `[eviction] mode = \"off\"`, run `systemctl reload wasp-agent`."
+        "No action is required: the controller creates the pod on another node, or KubeVirt migrates \
+         the VM. To stop evictions at once, write `eviction.mode = \"off\"` to \
+         /etc/wasp-agent/config.d/99-stop.toml and run `systemctl reload wasp-agent`."
 
     EvictionsLost Warn "01bbe46626294d678676645c065e4edf"
         "The agent has lost its list of evictions"
@@ -305,7 +306,7 @@ messages! {
         { pod_namespace, pod_name, pod_uid } []
         "The node is under swap pressure, and the agent would evict @POD_NAMESPACE@/@POD_NAME@ if mode were \
          \"enforce\"."
-        "Migrate it by hand, or set `[eviction] mode = \"enforce\"`."
+        "Migrate it by hand, or set `eviction.mode = \"enforce\"`."
 
     EvictionAccepted Info "f33c247f365a4470a128b469f8d54e84"
         "The API server accepted an eviction"

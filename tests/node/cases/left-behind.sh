@@ -47,7 +47,7 @@ eventually 5 "a changed limit of a slice is put back" slice_has_limit keeper "$w
 
 for round in 1 2 3 4; do
     full() { (($(find /run/memory-dir -size +59M | wc -l) >= round)); }
-    eventually 40 "start $round has written its file, or was killed" eval 'full || dead keeper'
+    eventually 100 "start $round has written its file, or was killed" eval 'full || dead keeper'
     for _ in 1 2 3 4 5; do within keeper "$(page "$want")" || break; pause 0.2; done
     test-kubelet restart keeper || break
 done

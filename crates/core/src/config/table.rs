@@ -456,8 +456,8 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Namespaces,
         default: Default::List(&["openshift*", "kube-system*"]),
         environment: None,
-        help: "Namespaces whose pods the agent never evicts, like static, mirror and critical \
-            pods.",
+        help: "Namespaces whose pods the agent never evicts. A list replaces the default, so repeat \
+            \"openshift*\" and \"kube-system*\" if they should stay protected.",
     },
     Key {
         path: "eviction.swap-utilization-factor",

@@ -100,7 +100,7 @@ pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
     value.then(|| {
         format!(
             "the kubelet does not start while swap is on: failSwapOn is true ({origin}); {} (on \
-             OpenShift in a file in /etc/openshift/kubelet.conf.d)",
+             OpenShift by a KubeletConfig up to 4.20, by a drop-in from 4.21 on)",
             match (origin, &config.file) {
                 (Origin::Flag(_), _) => "remove the flag --fail-swap-on".to_owned(),
                 (Origin::File(path) | Origin::DropIn(path), _) | (Origin::Default, Some(path)) => {

@@ -14,6 +14,16 @@ pub const LARGEST_BYTES: u64 = 4 << 20;
 /// Returns the file's text; `None` if there is none. Reads only regular files, because others could
 /// block.
 pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
+    let text = read_bytes(path)?.map(String::from_utf8).transpose();
+    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// As [`read_bounded`], and replaces bytes that are not UTF-8.
+pub fn read_lossy(path: &Path) -> io::Result<Option<String>> {
+    Ok(read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     // Opening a FIFO would block until a program writes to it.
     let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = match open {
@@ -25,13 +35,13 @@ pub fn read_bounded(path: &Path) -> io::Result<Option<String>> {
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    let mut text = String::new();
-    text.reserve(usize::try_from(metadata.len().min(LARGEST_BYTES)).unwrap_or(0) + 1);
-    let read = file.take(LARGEST_BYTES + 1).read_to_string(&mut text)?;
+    let length = usize::try_from(metadata.len().min(LARGEST_BYTES)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(length + 1);
+    let read = file.take(LARGEST_BYTES + 1).read_to_end(&mut bytes)?;
     // A truncated file may mean something else than the whole.
     match read as u64 > LARGEST_BYTES {
         true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB")),
-        false => Ok(Some(text)),
+        false => Ok(Some(bytes)),
     }
 }
 

@@ -9,12 +9,13 @@ use std::{
 
 use super::{
     KubeletError, config_by,
+    glob::globbed,
     unit::{Service, environment_file, expand},
 };
 use crate::{
     config::settings::Settings,
     model::kubelet::{KubeletConfig, Teller},
-    observe::process::cgroup_of,
+    observe::{bounded::read_lossy, process::cgroup_of},
     roots::Roots,
 };
 
@@ -153,7 +154,10 @@ fn by_unit(
     by_systemd: Option<&Service>,
 ) -> Result<Option<KubeletCommand>, KubeletError> {
     let Some(service) = by_systemd.cloned().or_else(|| on_disk(roots)) else { return Ok(None) };
-    let read = |path: &PathBuf| fs::read_to_string(roots.path(path)).ok();
+    let read = |pattern: &PathBuf| {
+        let files = globbed(roots, pattern).into_iter();
+        files.filter_map(|path| read_lossy(&roots.path(path)).ok().flatten())
+    };
     let command = service.command_line(read);
     let Some(program) = command.first() else { return Ok(None) };
     let words = match takes_arguments_over(program) {
@@ -195,7 +199,7 @@ pub fn kubeadm(roots: &Roots) -> Option<KubeletCommand> {
     let mut words = Vec::new();
     let mut told_by = None;
     for (path, name) in KUBEADM {
-        let Ok(text) = fs::read_to_string(roots.path(path)) else { continue };
+        let Ok(Some(text)) = read_lossy(&roots.path(path)) else { continue };
         let environment: BTreeMap<_, _> = environment_file(&text).into_iter().collect();
         let found = expand(&[format!("${name}")], &environment);
         if !found.is_empty() {
@@ -335,5 +339,6 @@ fn text_of(roots: &Roots, path: &Path) -> Option<String> {
         Ok(target) if target.is_absolute() => roots.path(target),
         _ => place,
     };
-    fs::read_to_string(place).ok()
+    // What is no file, like /dev/null, has no text.
+    place.exists().then(|| read_lossy(&place).ok().flatten().unwrap_or_default())
 }

@@ -7,6 +7,7 @@ mod bus;
 mod command;
 mod error;
 mod flags;
+mod glob;
 mod layer;
 mod merge;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod unit;
 mod yaml;
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -32,6 +33,7 @@ use crate::{
     config::settings::Settings,
     errors::FileError,
     model::kubelet::{KubeletConfig, Teller},
+    observe::bounded::read_bounded,
     roots::Roots,
 };
 
@@ -43,9 +45,6 @@ const USUAL_PLACES: [&str; 2] = ["/etc/kubernetes/kubelet.conf", "/var/lib/kubel
 /// (machine-config-operator, templates/worker/01-worker-kubelet). In earlier versions, nothing of
 /// OpenShift writes there.
 const USUAL_DROP_INS: &str = "/etc/openshift/kubelet.conf.d";
-
-/// Upper bound of a configuration, in bytes.
-const LARGEST_BYTES: u64 = 4 << 20;
 
 /// As [`config_of`], without an answer of systemd.
 pub fn config(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, KubeletError> {
@@ -138,18 +137,7 @@ fn required(roots: &Roots, path: &Path, told_by: &Teller) -> Result<String, Kube
 
 /// `None` if there is no such file.
 fn text(roots: &Roots, path: &Path) -> Result<Option<String>, FileError> {
-    use io::Read;
-    let read = || -> io::Result<String> {
-        let mut bytes = Vec::new();
-        let file = fs::File::open(roots.path(path))?;
-        file.take(LARGEST_BYTES).read_to_end(&mut bytes)?;
-        String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
-    };
-    match read() {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::of("read", path)(error)),
-    }
+    read_bounded(&roots.path(path)).map_err(FileError::of("read", path))
 }
 
 /// Returns all `*.conf` below `folder`, in the order of Go's `filepath.WalkDir`: folders among

@@ -278,6 +278,43 @@ fn what_a_wrapper_tells_the_kubelet_is_not_known() {
     assert_eq!(masked.config(), Ok(None));
 }
 
+#[test]
+fn environment_files_have_wildcards_and_comments_of_any_encoding() {
+    let unit = "/etc/systemd/system/kubelet.service";
+    let text = |file: &str| {
+        format!("[Service]\nEnvironmentFile=-{file}\nExecStart=/usr/bin/kubelet --config=/k $A\n")
+    };
+    let host = Host::new(&[
+        (unit, &text("/etc/k*/env.d/*.env")),
+        ("/k", &format!("{HEAD}failSwapOn: false\n")),
+        ("/etc/kubernetes/env.d/a.env", "A=--fail-swap-on=false\n"),
+        ("/etc/kubernetes/env.d/b.env", "A=--fail-swap-on=true\n"),
+        ("/etc/kubernetes/env.d/.c.env", "A=\n"),
+    ]);
+    assert!(host.found().fail_swap_on.value, "the last of them counts");
+    host.write(unit, &text("/etc/x"));
+    let latin = b"# f\xfcr den Knoten\nA=--fail-swap-on=true\n";
+    fs::write(host.roots.path("/etc/x"), latin).unwrap();
+    assert!(host.found().fail_swap_on.value);
+    let value = b"B=f\xfcr\nA=--fail-swap-on=true\n";
+    fs::write(host.roots.path("/etc/x"), value).unwrap();
+    assert!(!host.found().fail_swap_on.value, "systemd ignores this file");
+    let of_unit = [b"# f\xfcr\n", text("/none").as_bytes()].concat();
+    fs::write(host.roots.path(unit), of_unit).unwrap();
+    assert_eq!(host.found().told_by, Teller::Unit(UNIT.to_owned()));
+}
+
+#[test]
+fn a_fifo_does_not_block() {
+    let unit = "[Service]\nEnvironmentFile=/etc/x\nExecStart=/usr/bin/kubelet --config=/k\n";
+    let host = Host::new(&[("/etc/systemd/system/kubelet.service", unit)]);
+    never(&host, "/etc/x");
+    never(&host, "/k");
+    let roots = host.roots.clone();
+    let error = at_once(move || config(&roots, &Settings::defaults()).unwrap_err().to_string());
+    assert!(error.contains("/k: not a regular file"), "{error}");
+}
+
 /// Runs `look` and fails if it blocks.
 fn at_once<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, receive) = std::sync::mpsc::channel();

@@ -27,6 +27,10 @@ impl Service {
         let mut section = String::new();
         for line in logical_lines(text) {
             let line = line.trim();
+            // systemd ignores a line that is not UTF-8.
+            if line.contains(char::REPLACEMENT_CHARACTER) {
+                continue;
+            }
             if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 name.clone_into(&mut section);
                 continue;
@@ -62,11 +66,16 @@ impl Service {
         }
     }
 
-    /// Returns the command line; `read` returns the text of an environment file.
-    pub fn command_line(&self, mut read: impl FnMut(&PathBuf) -> Option<String>) -> Vec<String> {
+    /// Returns the command line; `read` returns the texts of the environment files that a name with
+    /// wildcards means.
+    pub fn command_line<Texts: IntoIterator<Item = String>>(
+        &self,
+        mut read: impl FnMut(&PathBuf) -> Texts,
+    ) -> Vec<String> {
         let mut environment: Environment = self.environment.iter().cloned().collect();
         for (path, _) in &self.environment_files {
-            environment.extend(read(path).iter().flat_map(|text| environment_file(text)));
+            let texts = read(path).into_iter();
+            environment.extend(texts.flat_map(|text| environment_file(&text)));
         }
         environment.retain(|name, value| {
             !self.unset.iter().any(|unset| match unset.split_once('=') {
@@ -262,7 +271,8 @@ fn braced(word: &str, environment: &Environment) -> String {
     result + rest
 }
 
-/// Returns the variables of an environment file.
+/// Returns the variables of an environment file; none if one of them is not UTF-8, as in systemd.
+/// Comments may be of any encoding.
 pub fn environment_file(text: &str) -> Vec<(String, String)> {
     #[derive(PartialEq)]
     enum At {
@@ -282,10 +292,12 @@ pub fn environment_file(text: &str) -> Vec<(String, String)> {
     // Length of the value without trailing white space.
     let mut kept = 0;
     let mut at = At::BeforeKey;
+    let mut is_utf8 = true;
     let mut push = |key: &mut String, value: &mut String, kept: usize| {
         value.truncate(kept);
         let name = std::mem::take(key);
         let value = std::mem::take(value);
+        is_utf8 &= ![&name, &value].iter().any(|of| of.contains(char::REPLACEMENT_CHARACTER));
         if is_name(name.trim_end()) {
             found.push((name.trim_end().to_owned(), value));
         }
@@ -360,7 +372,7 @@ pub fn environment_file(text: &str) -> Vec<(String, String)> {
     if !matches!(at, At::BeforeKey | At::Key | At::Comment | At::CommentEscape) {
         push(&mut key, &mut value, kept);
     }
-    found
+    if is_utf8 { found } else { Vec::new() }
 }
 
 #[cfg(test)]
