@@ -30,7 +30,7 @@ const LOOKS: f64 = 12.0;
 const SOME_RSS: f64 = 16e6;
 const MANY_RSS: f64 = 20e6;
 const OF_A_POD: f64 = 5e3;
-const BINARY: f64 = 6e6;
+const BINARY: f64 = 8e6;
 /// Per minute: the looks, and one in twenty seconds for everything else.
 const WAKE_UPS: f64 = LOOKS + 3.0;
 /// Half of a request of 100 MiB: the node has twice as much RAM as swap.
