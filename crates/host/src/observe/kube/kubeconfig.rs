@@ -224,16 +224,21 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<ApiAccess, Kubeconfig
     if server_name.as_ref().is_some_and(|name| !name.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Err(KubeconfigError::ServerName);
     }
+    let server = server(cluster.server.as_deref().unwrap_or_default())?;
+    // As client-go does: no credentials travel without TLS, and a file replaces the token beside it.
+    let is_secret = server.scheme_str() == Some("https");
+    let identity = identity.filter(|_| is_secret);
+    let token = token.filter(|_| is_secret && token_file.is_none());
     Ok(ApiAccess {
-        server: server(cluster.server.as_deref().unwrap_or_default())?,
+        server,
         authority,
         accepts_any_server: cluster.insecure_skip_tls_verify.unwrap_or(false),
         server_name,
         identity,
         token: token.map(SecretString::from),
-        token_file,
-        username: nonempty(user.username),
-        password: user.password.map(SecretString::from),
+        token_file: token_file.filter(|_| is_secret),
+        username: nonempty(user.username).filter(|_| is_secret),
+        password: user.password.filter(|_| is_secret).map(SecretString::from),
         files: source.files,
     })
 }

@@ -94,6 +94,22 @@ fn a_server_is_what_client_go_takes_it_for() {
     }
 }
 
+/// client-go's `client_config.go`: it takes credentials only for TLS.
+#[test]
+fn no_credentials_travel_without_tls() {
+    let of = |server: &str, user: &str| read_from(&format!("server: {server}"), user).unwrap();
+    let user = "token: t\nusername: a\npassword: b";
+    let open = of("http://127.0.0.1:8080", user);
+    assert!(open.token.is_none() && open.username.is_none() && open.password.is_none());
+    let file = "token: stale\ntokenFile: /var/run/token";
+    assert!(of("http://127.0.0.1:8080", file).token_file.is_none());
+    let secret = of("https://127.0.0.1:6443", user);
+    assert_eq!(secret.token.unwrap().expose_secret(), "t");
+    let secret = of("https://127.0.0.1:6443", file);
+    assert!(secret.token.is_none(), "the file is renewed, the token beside it is not");
+    assert!(secret.token_file.unwrap().ends_with("var/run/token"));
+}
+
 #[test]
 fn data_may_be_written_in_every_way_that_yaml_has() {
     let joined = BROKEN.concat();
