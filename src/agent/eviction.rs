@@ -357,7 +357,12 @@ impl<E: Effects> Agent<E> {
         if now < self.eviction.next {
             return;
         }
-        if self.settings.eviction.mode == EvictionMode::Off {
+        let is_off = self.settings.eviction.mode == EvictionMode::Off;
+        let often = self.eviction.evictions.evicted_often(since_boot()).filter(|_| !is_off);
+        self.health.problem(Trouble::EvictedOften, often);
+        if is_off {
+            // Only eviction needs them.
+            self.health.problem(Trouble::Signals, None);
             self.eviction.next = now + self.settings.limits.resync;
             self.eviction.status = None;
             self.eviction.wanted.send_replace(false);
@@ -415,8 +420,6 @@ impl<E: Effects> Agent<E> {
                 self.publisher.sampled(sample, verdict.readings.clone(), held_back);
                 let known = Lookup { pods: &self.pods, tree: &self.tree };
                 self.eviction.see_verdict(&self.effects, known, &verdict, self.clock.now());
-                let often = self.eviction.evictions.evicted_often(since_boot());
-                self.health.problem(Trouble::EvictedOften, often);
                 if let Some(victim) = verdict.evict {
                     self.evict(victim);
                 }

@@ -1,7 +1,7 @@
 //! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim the decided
 //! amounts.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use super::{Agent, effects::Effects, health::Health, history::Recorder, lookup::Lookup};
 use crate::{
@@ -246,15 +246,11 @@ fn tell_news(known: Lookup<'_>, settings: &ReclaimSettings, news: News) {
     }
 }
 
-/// Names the settings that this kernel has no file for.
+/// Names the settings that this kernel cannot carry out.
 fn unsupported_zswap(roots: &Roots, settings: &ReclaimSettings) -> Option<String> {
-    let missing = zswap::missing(settings, |file| has_file(roots, file));
-    let mut text = String::new();
-    for [key, file, since] in missing {
-        let separator = if text.is_empty() { "" } else { "; " };
-        let _ = write!(text, "{separator}{key} is set, but this kernel has no {file} ({since})");
-    }
-    (!text.is_empty()).then_some(text)
+    let unsupported = zswap::unsupported(settings, |file| has_file(roots, file));
+    let texts: Vec<String> = unsupported.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 fn only_observed(settings: &ReclaimSettings) -> &'static str {

@@ -3,6 +3,8 @@
 //! Source: Linux `Documentation/admin-guide/cgroup-v2.rst`, `memory.zswap.max` (5.19) and
 //! `memory.zswap.writeback` (6.8).
 
+use std::fmt;
+
 use crate::config::settings::ReclaimSettings;
 
 /// The most bytes of RAM for the compressed pages of a cgroup; the kernel rounds it down to pages.
@@ -31,23 +33,30 @@ pub fn wanted_files(
     max.into_iter().chain(settings.zswap_writeback.map(writeback)).collect()
 }
 
-/// Returns the keys of the configuration that need a file which `has` does not find, each with the
-/// file and the kernel that introduced it.
-pub fn missing(settings: &ReclaimSettings, has: impl Fn(&str) -> bool) -> Vec<[&'static str; 3]> {
-    [
-        (
-            settings.zswap_max_percent.is_some(),
-            ["reclaim.zswap-max-percent", MAX_FILE, "Linux 5.19"],
-        ),
-        (
-            settings.zswap_writeback.is_some(),
-            ["reclaim.zswap-writeback", WRITEBACK_FILE, "Linux 6.8"],
-        ),
-    ]
-    .into_iter()
-    .filter(|(set, [_, file, _])| *set && !has(file))
-    .map(|(_, names)| names)
-    .collect()
+/// A setting that this kernel cannot carry out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    pub key: &'static str,
+    pub file: &'static str,
+    /// The first kernel with the file.
+    pub since: &'static str,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, file, since } = self;
+        write!(f, "{key} is set, but this kernel has no {file} ({since})")
+    }
+}
+
+/// Returns the settings that need a file which `has` does not find.
+pub fn unsupported(settings: &ReclaimSettings, has: impl Fn(&str) -> bool) -> Vec<Unsupported> {
+    let max = Unsupported { key: "reclaim.zswap-max-percent", file: MAX_FILE, since: "Linux 5.19" };
+    let writeback =
+        Unsupported { key: "reclaim.zswap-writeback", file: WRITEBACK_FILE, since: "Linux 6.8" };
+    let set = settings.zswap_max_percent.map(|_| max);
+    let set = set.into_iter().chain(settings.zswap_writeback.map(|_| writeback));
+    set.filter(|setting| !has(setting.file)).collect()
 }
 
 #[cfg(test)]
@@ -84,10 +93,12 @@ mod tests {
     #[test]
     fn a_kernel_without_a_file_is_named_for_a_key_that_is_set() {
         let old = |file: &str| file == MAX_FILE;
-        assert!(missing(&settings(None, None), |_| false).is_empty());
-        assert!(missing(&settings(Some(25), None), old).is_empty());
-        let both = missing(&settings(Some(25), Some(false)), |_| false);
+        assert!(unsupported(&settings(None, None), |_| false).is_empty());
+        assert!(unsupported(&settings(Some(25), None), old).is_empty());
+        let both = unsupported(&settings(Some(25), Some(false)), |_| false);
         assert_eq!(both.len(), 2);
-        assert_eq!(missing(&settings(Some(25), Some(false)), old), both[1..]);
+        assert_eq!(unsupported(&settings(Some(25), Some(false)), old), both[1..]);
+        let text = "reclaim.zswap-writeback is set, but this kernel has no memory.zswap.writeback (Linux 6.8)";
+        assert_eq!(both[1].to_string(), text);
     }
 }
