@@ -179,7 +179,7 @@ fn a_wrong_word_at_a_restart_is_named_in_three_places_and_its_fix_works() {
     let text = "# mine\noverkommit-percent = 200\n";
     node.host.write("/etc/wasp-agent/config.d/95-typo.toml", text);
     let cause = "/etc/wasp-agent/config.d/95-typo.toml:2: unknown key overkommit-percent";
-    let remedy = "sed -i '2s/^/# /' /etc/wasp-agent/config.d/95-typo.toml";
+    let remedy = "sed -i --follow-symlinks '2s/^/# /' /etc/wasp-agent/config.d/95-typo.toml";
 
     let mut agent = Agent::spawn(&node.host, &["run"], "");
     let status = agent.hears("STATUS=");

@@ -182,6 +182,7 @@ impl<E: Effects> Agent<E> {
         let mut alarm = Alarm::new();
         self.granting.kubelet.unit = kubelet::service(&self.roots).await;
         // Before anything is published or set.
+        self.look_for_unread();
         self.check_kubelet();
         self.effects.begin(&Shared {
             roots: self.roots.clone(),

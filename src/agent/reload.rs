@@ -3,7 +3,10 @@
 use super::{Agent, effects::Effects};
 use crate::{
     config::settings::{Grants, Settings},
-    decide::{check::without_wrong_lines, wish},
+    decide::{
+        check::{not_read, without_wrong_lines},
+        wish,
+    },
     messages,
     model::trouble::{Problem, Trouble},
 };
@@ -20,9 +23,18 @@ impl<E: Effects> Agent<E> {
         }
     }
 
+    /// Reports files beside the configuration that the agent does not read.
+    pub(super) fn look_for_unread(&mut self) {
+        let found = not_read(&crate::observe::settings::not_read(&self.roots));
+        let problem =
+            found.map(|(text, fix)| Problem::new(Trouble::NotRead, text).with_remedy(fix));
+        self.health.problem_is(Trouble::NotRead, problem);
+    }
+
     /// Returns true if the watch of pods must start over.
     pub(super) fn reload(&mut self) -> bool {
         self.notifier.reloading();
+        self.look_for_unread();
         let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
         let watch_anew = match loaded {
             Ok((settings, resolved)) => {

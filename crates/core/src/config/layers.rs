@@ -13,8 +13,9 @@ use toml::{
 
 use super::{
     keys::{KEYS, Key, key, nearest},
+    places::Places,
     sysconfig,
-    value::{ConfigProblem, Problems, SettingOrigin, Value},
+    value::{ConfigProblem, Problems, Removal, SettingOrigin, Value},
 };
 
 /// Variables that the DaemonSet sets for itself and that have no counterpart here.
@@ -50,6 +51,12 @@ pub fn resolve_drop_ins(drop_ins: &[(PathBuf, &str)]) -> Result<Resolved, Proble
     layers.resolved()
 }
 
+/// A TOML file of a layer; `path` is its name on the host.
+struct File<'a> {
+    path: &'a Path,
+    places: Places<'a>,
+}
+
 /// The layers read so far, with every problem found in them.
 #[derive(Debug)]
 pub struct Layers {
@@ -78,43 +85,50 @@ impl Layers {
     }
 
     /// Records that the file of a layer cannot be read.
-    pub fn take_unreadable(&mut self, path: &Path, why: &std::io::Error) {
-        let origin = SettingOrigin::File { path: path.to_owned(), line: 0 };
+    pub fn take_unreadable(&mut self, path: &Path, why: &str) {
+        let origin = SettingOrigin::File { path: path.to_owned(), line: 0, removal: Vec::new() };
         self.problem(origin, format!("cannot be read: {why}"));
     }
 
     /// Adds a TOML file as the next layer; `path` is the file's name on the host, for messages.
     pub fn take_toml(&mut self, path: &Path, text: &str) {
-        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
-        let origin = |offset: usize| SettingOrigin::File {
-            path: path.to_owned(),
-            line: ends.partition_point(|end| *end < offset) + 1,
-        };
+        let places = Places::of(text);
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            let offset = error.span().map_or(0, |span| span.start);
-            self.problem(origin(offset), format!("not TOML: {}", error.message()));
+        let line = |error: &toml::de::Error| {
+            places.line(error.span().map_or(0, |span| span.start.min(text.len())))
+        };
+        let removal = places.without_errors(&errors.iter().map(line).collect::<Vec<_>>());
+        for error in &errors {
+            let (line, removal) = (line(error), removal.clone());
+            let origin = SettingOrigin::File { path: path.to_owned(), line, removal };
+            self.problem(origin, format!("not TOML: {}", error.message()));
         }
-        self.walk("", table.get_ref(), &origin);
+        self.walk("", table.get_ref(), false, &File { path, places });
     }
 
-    fn walk(&mut self, prefix: &str, table: &DeTable<'_>, origin: &dyn Fn(usize) -> SettingOrigin) {
+    fn walk(&mut self, prefix: &str, table: &DeTable<'_>, inline: bool, file: &File<'_>) {
         for (name, value) in table {
             let path = match prefix {
                 "" => name.get_ref().to_string(),
                 _ => format!("{prefix}.{}", name.get_ref()),
             };
-            let origin_here = origin(name.span().start);
+            let origin = || SettingOrigin::File {
+                path: file.path.to_owned(),
+                line: file.places.line(name.span().start),
+                removal: file.places.removal(name, value, inline),
+            };
             match (key(&path), value.get_ref()) {
-                (Some(key), _) => self.set(key, value, origin_here),
-                (None, DeValue::Table(inner)) if is_table(&path) => self.walk(&path, inner, origin),
+                (Some(key), _) => self.set(key, value, origin()),
+                (None, DeValue::Table(inner)) if is_table(&path) => {
+                    self.walk(&path, inner, inline || file.places.is_inline(value), file);
+                }
                 (None, _) if is_table(&path) => {
-                    self.problem(origin_here, format!("{path} is a table: write [{path}]"));
+                    self.problem(origin(), format!("{path} is a table: write [{path}]"));
                 }
                 (None, _) => {
                     let hint =
                         nearest(&path).map_or(String::new(), |n| format!("; did you mean {n}?"));
-                    self.problem(origin_here, format!("unknown key {path}{hint}"));
+                    self.problem(origin(), format!("unknown key {path}{hint}"));
                 }
             }
         }
@@ -147,7 +161,10 @@ impl Layers {
     /// Adds an environment file (`NAME=value` lines) with the variables of the DaemonSet.
     pub fn take_sysconfig(&mut self, path: &Path, text: &str) {
         let (assignments, bad) = sysconfig::parse(text);
-        let origin = |line| SettingOrigin::File { path: path.to_owned(), line };
+        let origin = |line| {
+            let removal = vec![Removal::CommentOut { first: line, last: line }];
+            SettingOrigin::File { path: path.to_owned(), line, removal }
+        };
         for line in bad {
             self.problem(origin(line), "not an assignment: write NAME=value".to_owned());
         }

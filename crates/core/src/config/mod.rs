@@ -5,6 +5,7 @@ mod eviction;
 pub mod keys;
 pub mod layers;
 mod metrics;
+mod places;
 mod read;
 mod reclaim;
 pub mod settings;

@@ -299,29 +299,51 @@ impl Settings {
 /// Finds values that are valid one by one, but contradict each other.
 fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
-    let mut contradicts = |key: &str, why: &str| {
-        let (value, origin) = match resolved.get(key) {
-            Some((value, origin)) => (value.to_string(), origin.clone()),
-            None => (String::new(), SettingOrigin::Default),
-        };
+    // `places` are settings whose removal ends the contradiction, the preferred one first. A default
+    // is in no file.
+    let mut contradicts = |key: &str, places: [&str; 2], why: &str| {
+        let value = resolved.get(key).map_or_else(String::new, |(value, _)| value.to_string());
+        let origins = places.iter().filter_map(|key| Some(&resolved.get(key)?.1));
+        let origin = origins.into_iter().find(|origin| **origin != SettingOrigin::Default);
+        let origin = origin.cloned().unwrap_or(SettingOrigin::Default);
         problems.push(ConfigProblem { origin, text: format!("{key} = {value} contradicts {why}") });
     };
     if settings.grants == Grants::Kubelet {
         const WHY: &str = "grants = \"kubelet\": the kubelet supports";
         if settings.grant.policy != Policy::Limited {
-            contradicts("limits.policy", &format!("{WHY} only \"limited\""));
+            contradicts(
+                "limits.policy",
+                ["limits.policy", "grants"],
+                &format!("{WHY} only \"limited\""),
+            );
         }
         if settings.grant.eligibility != Eligibility::Burstable {
-            contradicts("limits.eligibility", &format!("{WHY} only \"burstable\""));
+            contradicts(
+                "limits.eligibility",
+                ["limits.eligibility", "grants"],
+                &format!("{WHY} only \"burstable\""),
+            );
         }
         if !settings.grant.wishes.no_swap_namespaces.is_empty() {
-            contradicts("limits.no-swap-namespaces", &format!("{WHY} no such list"));
+            contradicts(
+                "limits.no-swap-namespaces",
+                ["limits.no-swap-namespaces", "grants"],
+                &format!("{WHY} no such list"),
+            );
         }
         if !settings.grant.wishes.opt_in_namespaces.is_empty() {
-            contradicts("limits.opt-in-namespaces", &format!("{WHY} no such list"));
+            contradicts(
+                "limits.opt-in-namespaces",
+                ["limits.opt-in-namespaces", "grants"],
+                &format!("{WHY} no such list"),
+            );
         }
         if settings.grant.system_reserved_percent != 0 {
-            contradicts("limits.system-reserved-percent", &format!("{WHY} no such reserve"));
+            contradicts(
+                "limits.system-reserved-percent",
+                ["limits.system-reserved-percent", "grants"],
+                &format!("{WHY} no such reserve"),
+            );
         }
     }
     if let (SwapSize::Bytes(_), Some((Value::Integer(percent @ 101..), _))) =
@@ -329,7 +351,7 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem
     {
         let why =
             format!("overcommit-percent = {percent}: it sets the size too; remove one of the two");
-        contradicts("swap.size", &why);
+        contradicts("swap.size", ["swap.size", "overcommit-percent"], &why);
     }
     let path_given =
         matches!(resolved.get("swap.path"), Some((Value::Text(p), _)) if !p.is_empty());
@@ -337,12 +359,17 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem
         SwapKind::Partition if !settings.swap.path.starts_with("/dev") => {
             contradicts(
                 "swap.path",
+                ["swap.kind", "swap.path"],
                 "swap.kind = \"partition\": name the partition as \
                 /dev/disk/by-…",
             );
         }
         SwapKind::Zram if path_given => {
-            contradicts("swap.path", "swap.kind = \"zram\": the kernel numbers zram devices");
+            contradicts(
+                "swap.path",
+                ["swap.path", "swap.kind"],
+                "swap.kind = \"zram\": the kernel numbers zram devices",
+            );
         }
         _ => {}
     }
@@ -352,12 +379,16 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem
         let why = "eviction.guard-kubeconfig = \"\": the API server (NodeRestriction) does not \
             let a kubelet taint its node; set a kubeconfig of a user who may, or choose \
             \"cordon\"";
-        contradicts("eviction.scheduling-guard", why);
+        contradicts(
+            "eviction.scheduling-guard",
+            ["eviction.scheduling-guard", "eviction.guard-kubeconfig"],
+            why,
+        );
     }
     if settings.reclaim.mode != ReclaimMode::Off && settings.eviction.mode == EvictionMode::Off {
         let why = "eviction.mode = \"off\": reclaim needs the signals that eviction measures; \
             choose \"observe\"";
-        contradicts("reclaim.mode", why);
+        contradicts("reclaim.mode", ["reclaim.mode", "eviction.mode"], why);
     }
     let MetricsSettings { listen, certificate, key, .. } = &settings.metrics;
     if listen.is_some() {
@@ -367,7 +398,7 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem
                     "metrics.{name} = \"\": the agent serves metrics over TLS only; set a PEM \
                      file, or use the unix socket or metrics.textfile"
                 );
-                contradicts("metrics.listen", &why);
+                contradicts("metrics.listen", ["metrics.listen", "metrics.listen"], &why);
             }
         }
     }
@@ -376,7 +407,11 @@ fn contradictions(settings: &Settings, resolved: &Resolved) -> Vec<ConfigProblem
             "limits.resync-seconds = {}: following must be the quicker of the two",
             settings.limits.resync.as_secs()
         );
-        contradicts("limits.follow-seconds", &why);
+        contradicts(
+            "limits.follow-seconds",
+            ["limits.follow-seconds", "limits.resync-seconds"],
+            &why,
+        );
     }
     problems
 }

@@ -104,8 +104,17 @@ pub struct AgentFacts {
     pub differs: Vec<(String, String, String)>,
     /// Space on `/run`; `None` if unknown.
     pub run: Option<Space>,
-    /// Files in the configuration's folders that the agent does not read, because of their suffix.
-    pub not_read: Vec<PathBuf>,
+    pub not_read: Vec<NotRead>,
+}
+
+/// A file in the configuration's folders that the agent does not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotRead {
+    pub path: PathBuf,
+    pub why: &'static str,
+    /// A free name: one that the agent reads, if the content is a configuration; else one that
+    /// shows that the file is set aside.
+    pub target: PathBuf,
 }
 
 /// Free space of a file system.

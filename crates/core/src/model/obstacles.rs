@@ -1,5 +1,7 @@
 //! Properties of the host that keep pods from using their swap grant.
 
+use std::path::PathBuf;
+
 use super::swap::SwapMax;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,12 +21,18 @@ pub struct Ancestor {
     pub swap_max: SwapMax,
     /// `memory.high` and `memory.current`, if `memory.high` is set.
     pub high: Option<(u64, u64)>,
+    /// Drop-ins of the unit that set a limit: the property, and the file.
+    pub set_by: Vec<(String, PathBuf)>,
 }
 
 impl Ancestor {
     /// Returns the name of the unit, or of the cgroup.
     pub fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
+    pub fn is_besteffort(&self) -> bool {
+        matches!(self.name(), "besteffort") || self.name().ends_with("-besteffort.slice")
     }
 
     pub fn is_unit(&self) -> bool {

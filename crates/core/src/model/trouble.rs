@@ -72,9 +72,11 @@ troubles! {
     Certificate "certificate" Fail ["certificate"], ["journalctl -u kubelet -b -g certificate"];
     /// The configuration on disk is wrong.
     Reload "reload" Fail ["configuration"], ["wasp-agent check-config", "systemctl reload wasp-agent"];
+    /// Files beside the configuration that the agent does not read.
+    NotRead "configuration-not-read" Warn ["configuration"], ["wasp-agent check"];
     /// A disk of the swap fails.
     SwapDisk "swap-disk" Fail ["swap-devices"], ["wasp-agent check"];
-    Cgroup "cgroup" Fail ["cgroup-v2"], ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "systemctl reboot"];
+    Cgroup "cgroup" Fail ["cgroup-v2"], ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "# then drain the node and reboot it"];
     /// A limit above the pods is tighter than theirs.
     PodsLimit "pods-limit" Fail ["limits-above-pods"], ["wasp-agent check"];
     LostPods "lost-pods" Fail [], ["wasp-agent status"];
@@ -109,10 +111,14 @@ troubles! {
     Differs "kubelet-limits" Warn [], ["wasp-agent plan", "# with limits.repair = true the agent repairs them; else restart the pods that the plan names"];
     /// Pods of the same workload are evicted again and again.
     EvictedOften "evicted-often" Warn [], ["# raise its memory request, or keep it off this node (docs/evictions.md)", "wasp-agent report --since 1d"];
-    Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "systemctl reboot"];
+    Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "# then drain the node and reboot it"];
     /// Proactive reclaim is configured, but the kernel does not support it.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
-    Swap "swap" Fail ["swap", "swap-provisioning"], ["systemctl restart wasp-swap"];
+    Swap "swap" Fail ["swap", "swap-provisioning"], ["systemctl enable wasp-swap", "systemctl restart wasp-swap"];
+    /// No swap is left.
+    SwapFull "swap-full" Fail ["swap-used"], ["wasp-agent status --sort swap", "# then move VMs to other nodes, or raise overcommit-percent"];
+    /// No swap is configured.
+    NoSwap "no-swap" Warn ["swap"], ["echo 'overcommit-percent = 150' > /etc/wasp-agent/config.d/99-check-swap.toml", "systemctl reload-or-restart wasp-agent", "systemctl enable wasp-swap", "systemctl restart wasp-swap"];
     /// Another program's swap is not what is configured here.
     OtherSwap "other-swap" Warn ["other-swap"], ["wasp-agent check"];
     /// The order of the swap's devices makes swapping slow.
@@ -167,16 +173,17 @@ impl Problem {
 /// Joins commands into one line, without the remarks between them.
 pub fn fix(severity: Severity, remedy: &[String]) -> Option<String> {
     let (first, rest) = remedy.split_first().filter(|_| severity > Severity::Note)?;
-    // A step by hand comes before the commands; a remark about an alternative is left out.
+    // A step by hand comes before the commands or after them; a remark about an alternative is left
+    // out.
     let by_hand = first.strip_prefix("# ");
+    let last = rest.iter().find_map(|line| line.strip_prefix("# then "));
     let commands = rest.iter().filter(|line| !line.starts_with('#')).map(String::as_str);
     let commands: Vec<&str> =
         by_hand.is_none().then_some(&**first).into_iter().chain(commands).collect();
-    Some(match (by_hand, commands.join(" && ")) {
-        (None, commands) => commands,
-        (Some(by_hand), none) if none.is_empty() => by_hand.to_owned(),
-        (Some(by_hand), commands) => format!("{by_hand}; then {commands}"),
-    })
+    let commands = commands.join(" && ");
+    let steps = [by_hand.unwrap_or_default(), &commands, last.unwrap_or_default()];
+    let steps: Vec<&str> = steps.into_iter().filter(|step| !step.is_empty()).collect();
+    Some(steps.join("; then "))
 }
 
 /// Returns all texts and the fix of the first problem as one sentence.

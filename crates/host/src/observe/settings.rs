@@ -6,16 +6,22 @@
 //! environment.
 
 use std::{
-    io,
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
 };
 
+use super::bounded::read_bounded;
 use crate::{
     config::{
         layers::{Layers, Resolved},
         settings::Settings,
         value::Problems,
     },
+    decide::check::aside,
+    model::check::NotRead,
     roots::Roots,
 };
 
@@ -24,6 +30,8 @@ const DIRECTORIES: [&str; 3] = ["/usr/lib/wasp-agent", "/run/wasp-agent", "/etc/
 const MAIN_FILE: &str = "wasp-agent.toml";
 const DROP_INS: &str = "config.d";
 const SYSCONFIG: &str = "/etc/sysconfig/wasp-agent";
+/// As the kernel's own limit (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 /// Loads the settings of the host at `roots`, with their origins; `environment` is the process's
 /// own.
@@ -37,42 +45,139 @@ pub fn load(
     if let Some(file) = main.into_iter().find(|file| file.symlink_metadata().is_ok()) {
         take_toml(&mut layers, roots, &file);
     }
-    for file in liboverdrop::scan(&directories, DROP_INS, &["toml"], true).values() {
+    for file in drop_ins(&directories).values() {
         take_toml(&mut layers, roots, file);
     }
-    match std::fs::read_to_string(roots.path(SYSCONFIG)) {
-        Ok(text) => layers.take_sysconfig(Path::new(SYSCONFIG), &text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => layers.take_unreadable(Path::new(SYSCONFIG), &error),
+    match read(roots, &roots.path(SYSCONFIG)) {
+        Ok(Some(text)) => layers.take_sysconfig(Path::new(SYSCONFIG), &text),
+        Ok(None) => {}
+        Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why),
     }
     layers.take_environment(environment);
     Settings::valid(layers.resolved()?)
 }
 
-/// Returns files in the drop-in folders that the agent does not read, because their names do not
-/// end in `.toml`: an administrator may expect them to apply.
-pub fn not_read(roots: &Roots) -> Vec<PathBuf> {
-    let folders = DIRECTORIES.iter().map(|directory| roots.path(directory).join(DROP_INS));
-    let entries =
-        folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
-    let files = entries.map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let meant = [".conf", ".tml", ".TOML", ".ini", ".cfg", ".yaml", ".yml", ".json"];
-        let aside = name.starts_with('.') || name.starts_with("README");
-        let suffix = path.extension().is_none() || meant.iter().any(|end| name.ends_with(end));
-        path.is_file() && !aside && suffix
-    });
-    let mut files: Vec<PathBuf> = files.map(|path| roots.shown(&path).into_owned()).collect();
-    files.sort();
-    files
+/// Returns the drop-ins by name, each from the highest directory that has the name.
+fn drop_ins(directories: &[PathBuf]) -> BTreeMap<OsString, PathBuf> {
+    directories
+        .iter()
+        .flat_map(|directory| entries(&directory.join(DROP_INS)))
+        .filter(|file| has_suffix(file, "toml") && !name_of(file).starts_with('.'))
+        .filter_map(|file| Some((file.file_name()?.to_owned(), file)))
+        .collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn has_suffix(file: &Path, suffix: &str) -> bool {
+    file.extension().is_some_and(|end| end == suffix)
+}
+
+fn name_of(file: &Path) -> Cow<'_, str> {
+    file.file_name().unwrap_or_default().to_string_lossy()
 }
 
 fn take_toml(layers: &mut Layers, roots: &Roots, file: &Path) {
     let shown = roots.shown(file);
-    match std::fs::read_to_string(file) {
-        Ok(text) => layers.take_toml(&shown, &text),
-        Err(error) => layers.take_unreadable(&shown, &error),
+    match read(roots, file) {
+        Ok(text) => layers.take_toml(&shown, &text.unwrap_or_default()),
+        Err(why) => layers.take_unreadable(&shown, &why),
     }
+}
+
+/// Reads a file of the configuration, which may be a link. `None` if there is none, or if it is
+/// masked by a link to `/dev/null`.
+fn read(roots: &Roots, file: &Path) -> Result<Option<String>, String> {
+    let mut target = file.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(next) = fs::read_link(&target) else {
+            return match read_bounded(&target) {
+                Ok(None) if target != file => {
+                    let target = roots.shown(&target).into_owned();
+                    Err(format!("it is a link to {}, which does not exist", target.display()))
+                }
+                Ok(text) => Ok(text),
+                Err(error) => Err(error.to_string()),
+            };
+        };
+        if next == Path::new("/dev/null") {
+            return Ok(None);
+        }
+        target = match next.is_absolute() {
+            true => roots.path(next),
+            false => target.parent().unwrap_or(Path::new("/")).join(next),
+        };
+    }
+    Err(format!("it is a chain of more than {MOST_LINKS} links"))
+}
+
+/// Returns files beside the configuration that the agent does not read, though an administrator may
+/// expect it: with another suffix than `.toml`, or outside of `config.d`.
+pub fn not_read(roots: &Roots) -> Vec<NotRead> {
+    let etc = roots.path(DIRECTORIES[2]);
+    let drop_ins =
+        DIRECTORIES.iter().flat_map(|folder| entries(&roots.path(folder).join(DROP_INS)));
+    let named = drop_ins
+        .filter(|file| !has_suffix(file, "toml"))
+        .map(|file| (file, "its name does not end in .toml"));
+    let above = entries(&etc).into_iter().filter(|file| name_of(file) != MAIN_FILE);
+    let beside = entries(&etc).into_iter().filter(|file| name_of(file) != DROP_INS);
+    let beside =
+        beside.filter(|folder| has_suffix(folder, "d")).flat_map(|folder| entries(&folder));
+    let misplaced = above
+        .chain(beside)
+        .filter(|file| has_suffix(file, "toml") || has_suffix(file, "conf"))
+        .map(|file| (file, "it is not in /etc/wasp-agent/config.d"));
+    let mut files: Vec<_> =
+        named.chain(misplaced).filter(|(file, _)| file.is_file() && !is_aside(file)).collect();
+    files.sort();
+    let mut taken = BTreeSet::new();
+    let mut files: Vec<NotRead> = files
+        .into_iter()
+        .map(|(file, why)| {
+            let target = etc.join(DROP_INS).join(name_of(&file).as_ref()).with_extension("toml");
+            let is_free = target.symlink_metadata().is_err() && taken.insert(target.clone());
+            let target = if is_free && is_valid(roots, &file) { target } else { aside(&file) };
+            let [path, target] = [&file, &target].map(|path| roots.shown(path).into_owned());
+            NotRead { path, why, target }
+        })
+        .collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+/// True for names by which editors, package managers and administrators mark a file that does not
+/// count.
+fn is_aside(file: &Path) -> bool {
+    const ASIDE: [&str; 13] = [
+        "~",
+        ".off",
+        ".bak",
+        ".orig",
+        ".old",
+        ".disabled",
+        ".swp",
+        ".tmp",
+        ".rpmnew",
+        ".rpmsave",
+        ".rpmorig",
+        ".md",
+        ".sample",
+    ];
+    let name = name_of(file);
+    name.starts_with(['.', '#'])
+        || name.starts_with("README")
+        || name.contains(".dpkg-")
+        || ASIDE.iter().any(|end| name.ends_with(end))
+}
+
+fn is_valid(roots: &Roots, file: &Path) -> bool {
+    let mut layers = Layers::defaults();
+    take_toml(&mut layers, roots, file);
+    layers.resolved().is_ok()
 }
 
 #[cfg(test)]

@@ -1,17 +1,22 @@
 //! Checks of the running agent: what it reports, and what systemd reports about its units.
 
-use crate::model::counted::counted;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{CHECKS, CheckOutcome, answered, fail, kernel::is_active, ok, skip, warn};
 use crate::{
     config::{
         settings::Settings,
-        value::{Problems, SettingOrigin},
+        value::{Problems, Removal, SettingOrigin},
     },
     model::{
-        check::{CheckLevel, HostFacts, UnitFacts},
+        check::{CheckLevel, HostFacts, NotRead, UnitFacts},
+        counted::counted,
         published::ProblemStatus,
+        shell::quoted,
         trouble::{Severity, Trouble},
     },
 };
@@ -28,63 +33,70 @@ pub(super) fn configuration(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         Ok(()) => {}
         Err(wrong) => return fail(wrong.text.clone(), []).with(wrong.remedy.clone()),
     }
-    match &facts.agent.not_read[..] {
-        [] => ok("loads"),
-        files => {
-            let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-            let fix =
-                shown.iter().map(|file| format!("mv {} {}", quoted(file), quoted(&renamed(file))));
-            warn(
-                format!(
-                    "the agent does not read {}: its name does not end in .toml",
-                    shown.join(", ")
-                ),
-                [],
-            )
-            .with(fix.chain(["systemctl reload wasp-agent".to_owned()]).collect())
-        }
+    match not_read(&facts.agent.not_read) {
+        None => ok("loads"),
+        Some((text, fix)) => warn(text, []).with(fix),
     }
 }
 
-fn renamed(file: &str) -> String {
-    match file.rsplit_once('.') {
-        Some((stem, suffix)) if !suffix.contains('/') && !stem.is_empty() => format!("{stem}.toml"),
-        _ => format!("{file}.toml"),
-    }
+/// Returns a sentence about the files that the agent does not read, and commands that fix them.
+pub fn not_read(files: &[NotRead]) -> Option<(String, Vec<String>)> {
+    let (first, _) = files.split_first()?;
+    let shown: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
+    let text = format!("the agent does not read {}: {}", shown.join(", "), first.why);
+    let moves = files.iter().map(|file| moved(&file.path, &file.target));
+    let reload = "systemctl reload-or-restart wasp-agent".to_owned();
+    Some((text, moves.chain([reload]).collect()))
 }
 
-/// Quotes `text` for a shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
-    match text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
+/// Returns a command that renames a file and loses no other file.
+fn moved(file: &Path, target: &Path) -> String {
+    let [file, target] = [file, target].map(|path| quoted(&path.display().to_string()));
+    format!("mv --backup=numbered {file} {target}")
 }
 
-/// Returns commands that comment out the wrong lines and reload the agent.
+/// Returns the name under which a file is set aside.
+pub fn aside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".off");
+    name.into()
+}
+
+/// Returns commands that remove the wrong settings from their files, or set aside a file in which
+/// no line alone is wrong, and reload the agent.
 pub fn without_wrong_lines(problems: &Problems) -> Vec<String> {
+    let mut files: BTreeMap<&Path, Option<BTreeSet<Removal>>> = BTreeMap::new();
     let mut lines: Vec<String> = Vec::new();
-    let mut add = |line: String| {
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    };
     for problem in &problems.0 {
         match &problem.origin {
-            SettingOrigin::File { path, line } if *line > 0 => {
-                let path = quoted(&path.display().to_string());
-                add(format!("sed -i '{line}s/^/# /' {path}"));
+            SettingOrigin::File { path, removal, .. } => {
+                let known = files.entry(path).or_insert_with(|| Some(BTreeSet::new()));
+                match known {
+                    Some(known) if !removal.is_empty() => known.extend(removal),
+                    _ => *known = None,
+                }
             }
-            SettingOrigin::File { path, .. } => {
-                add(format!("ls -l {}", quoted(&path.display().to_string())))
-            }
-            SettingOrigin::Environment { name } => add(format!("unset {name}")),
+            SettingOrigin::Environment { name } => lines.push(format!("unset {name}")),
             SettingOrigin::Default | SettingOrigin::CommandLine => {}
         }
     }
-    add("wasp-agent check-config".to_owned());
-    add("systemctl reload-or-restart wasp-agent".to_owned());
+    for (path, removal) in files {
+        lines.push(match removal {
+            // The last first: a cut moves what is behind it in the line.
+            Some(removal) => {
+                let mut script: Vec<String> =
+                    removal.iter().rev().map(ToString::to_string).collect();
+                script.extend(removal.iter().filter_map(Removal::commas));
+                script.dedup();
+                let path = quoted(&path.display().to_string());
+                format!("sed -i --follow-symlinks '{}' {path}", script.join("; "))
+            }
+            None => moved(path, &aside(path)),
+        });
+    }
+    lines.dedup();
+    lines.push("wasp-agent check-config".to_owned());
+    lines.push("systemctl reload-or-restart wasp-agent".to_owned());
     lines
 }
 
@@ -190,10 +202,19 @@ pub(super) fn problems(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     CheckOutcome { level, found, fix }
 }
 
+/// Returns the kind of the first of the agent's problems that no other check has found.
+pub(super) fn worst(facts: &HostFacts, settings: &Settings) -> Option<Trouble> {
+    let published = facts.agent.published.as_ref().ok()?.as_ref()?;
+    published.problems.iter().find(|p| !is_found(p, facts, settings)).and_then(kind)
+}
+
+fn kind(problem: &ProblemStatus) -> Option<Trouble> {
+    Trouble::ALL.iter().find(|trouble| trouble.word() == problem.kind).copied()
+}
+
 /// Returns true if the check for this problem's cause has found it too.
 fn is_found(problem: &ProblemStatus, facts: &HostFacts, settings: &Settings) -> bool {
-    let trouble = Trouble::ALL.iter().find(|trouble| trouble.word() == problem.kind);
-    let ids = trouble.map_or(&[][..], |trouble| trouble.checks());
+    let ids = kind(problem).map_or(&[][..], Trouble::checks);
     let mut checks = CHECKS.iter().filter(|check| ids.contains(&check.id));
     checks.any(|check| (check.run)(facts, settings).level >= CheckLevel::Warn)
 }

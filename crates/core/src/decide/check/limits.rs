@@ -1,33 +1,24 @@
 //! Checks of limits that keep pods from using their grant, and of the order of the swap devices.
 
-use super::{CheckOutcome, fail, ok, skip, warn};
+use super::{CheckOutcome, outcome, skip};
 use crate::{
     config::settings::Settings,
     decide::devices::{failing, order, rotating},
     decide::obstacles::{limit_above_pods, overcommit, swappiness as swappiness_of, throttled},
-    model::{
-        check::HostFacts,
-        trouble::{Problem, Severity},
-    },
+    model::{check::HostFacts, host::NodeMemory},
 };
 
-fn outcome(problem: Option<Problem>, well: impl Into<String>) -> CheckOutcome {
-    match problem {
-        None => ok(well),
-        Some(Problem { about, text, remedy, .. }) => match about.severity() {
-            Severity::Fail => fail(text, []).with(remedy),
-            _ => warn(text, []).with(remedy),
-        },
-    }
-}
-
-pub(super) fn above_pods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
+pub(super) fn above_pods(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let obstacles = &facts.obstacles;
     if obstacles.above_pods.is_empty() {
         return skip("no cgroup of pods has such a limit");
     }
-    let swap_bytes = facts.node.as_ref().map_or(0, |node| node.swap_bytes);
-    let problem = limit_above_pods(obstacles, swap_bytes.max(1)).or_else(|| throttled(obstacles));
+    let node = match &facts.node {
+        Ok(node) => NodeMemory { swap_bytes: node.swap_bytes.max(1), ..*node },
+        Err(error) => return skip(error.clone()),
+    };
+    let problem = limit_above_pods(obstacles, &settings.grant_rules(), &node)
+        .or_else(|| throttled(obstacles));
     outcome(problem, "no limit is lower than the pods' own")
 }
 

@@ -11,13 +11,16 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use agent::without_wrong_lines;
+pub use agent::{aside, not_read, without_wrong_lines};
 pub use api::EXPIRES_SOON;
 pub use table::CHECKS;
 
 use crate::{
     config::settings::Settings,
-    model::check::{Asked, CheckLevel, CheckLine, HostFacts},
+    model::{
+        check::{Asked, CheckLevel, CheckLine, HostFacts},
+        trouble::{Problem, Severity, Trouble},
+    },
 };
 
 /// A check: its texts for the manual, and its function.
@@ -76,6 +79,17 @@ fn fail<const N: usize>(found: impl Into<String>, fix: [&str; N]) -> CheckOutcom
     CheckOutcome { level: CheckLevel::Fail, ..warn(found, fix) }
 }
 
+/// Returns the outcome of a check that finds a problem of the agent.
+fn outcome(problem: Option<Problem>, well: impl Into<String>) -> CheckOutcome {
+    match problem {
+        None => ok(well),
+        Some(Problem { about, text, remedy, .. }) => match about.severity() {
+            Severity::Fail => fail(text, []).with(remedy),
+            _ => warn(text, []).with(remedy),
+        },
+    }
+}
+
 /// Returns the answer, or an outcome that skips the check. Another check reports the failure
 /// itself.
 fn answered<T>(asked: &Asked<T>) -> Result<&T, CheckOutcome> {
@@ -86,10 +100,11 @@ fn answered<T>(asked: &Asked<T>) -> Result<&T, CheckOutcome> {
     }
 }
 
-/// Runs the checks in the order of the table; with `brief` only those of `--brief`.
+/// Runs the checks; with `brief` only those of `--brief`. The failures come first, then the
+/// warnings, each in the order in which the agent reports the problems.
 pub fn check(facts: &HostFacts, settings: &Settings, brief: bool) -> Vec<CheckLine> {
     let wanted = CHECKS.iter().filter(|check| !brief || check.in_brief());
-    wanted
+    let mut lines: Vec<CheckLine> = wanted
         .map(|check| {
             let CheckOutcome { level, found, fix } = if check.needs_a_kernel() && !facts.live {
                 skip("this directory is an image: it has no running kernel")
@@ -98,7 +113,26 @@ pub fn check(facts: &HostFacts, settings: &Settings, brief: bool) -> Vec<CheckLi
             };
             CheckLine { id: check.id, level, found, why: check.why, fix }
         })
-        .collect()
+        .collect();
+    lines.sort_by_cached_key(|line| match line.level {
+        CheckLevel::Fail => (0, rank(line.id, facts, settings)),
+        CheckLevel::Warn => (1, rank(line.id, facts, settings)),
+        CheckLevel::Ok => (2, 0),
+        CheckLevel::Skip => (3, 0),
+    });
+    lines
+}
+
+/// Returns the place of a check among those with the same level. A check without a problem of the
+/// agent comes last, except the one of the agent's unit: if that fails, the agent reports nothing.
+fn rank(id: &str, facts: &HostFacts, settings: &Settings) -> usize {
+    let place = |kind: &Trouble| Trouble::ALL.iter().position(|trouble| trouble == kind);
+    let kind = match id {
+        "agent-service" => return 0,
+        "agent-problems" => agent::worst(facts, settings),
+        _ => Trouble::ALL.iter().find(|trouble| trouble.checks().contains(&id)).copied(),
+    };
+    kind.as_ref().and_then(place).map_or(usize::MAX, |place| place + 1)
 }
 
 impl Check {

@@ -1,11 +1,12 @@
 //! Checks of the swap: presence, size and place.
 
-use super::{CheckOutcome, fail, ok, skip, warn};
+use super::{CheckOutcome, fail, ok, outcome, skip, warn};
 use crate::{
     config::settings::Settings,
     decide::{
+        devices::full,
         kubelet::{fails_with_swap, unusable},
-        provision::{device_missing, is_configured, shortage},
+        provision::{device_missing, is_configured, swap_problem},
     },
     model::{
         check::{Asked, HostFacts, SwapArea},
@@ -29,21 +30,7 @@ pub(super) fn size(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     if node.swap_bytes == 0 && !facts.swap.device_exists {
         return fail(device_missing(&settings.swap.path), ["systemctl restart wasp-swap"]);
     }
-    match shortage(&settings.swap, node) {
-        None => ok(format!("{swap} of swap, {ram} of RAM")),
-        Some(why) if node.swap_bytes > 0 => warn(why, ["systemctl restart wasp-swap"]),
-        Some(why) if is_wanted(facts, settings) => {
-            fail(why, ["systemctl enable wasp-swap", "systemctl restart wasp-swap"])
-        }
-        Some(_) => warn(
-            format!("no swap, and none is configured; {ram} of RAM"),
-            [
-                "echo 'overcommit-percent = 150' > /etc/wasp-agent/config.d/99-check-swap.toml",
-                "systemctl enable wasp-swap",
-                "systemctl restart wasp-swap",
-            ],
-        ),
-    }
+    outcome(swap_problem(&settings.swap, node), format!("{swap} of swap, {ram} of RAM"))
 }
 
 pub(super) fn provisioning(facts: &HostFacts, _: &Settings) -> CheckOutcome {
@@ -74,6 +61,9 @@ pub(super) fn used(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     }
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = used as f64 / size as f64;
+    if let Some(problem) = full(&facts.swap.areas) {
+        return outcome(Some(problem), "");
+    }
     let found = format!("{} of {} used", human_bytes(used), human_bytes(size));
     let factor = settings.eviction.swap_utilization_factor;
     if share <= factor {

@@ -88,7 +88,7 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("systemd-oomd", CheckLevel::Warn, "kills pods in -.slice when", |f, _| bus(f).oomd = Some("-.slice")),
     ("systemd-oomd", CheckLevel::Skip, "no answer", |f, _| f.bus = Asked::Failed("x".into())),
     ("swap", CheckLevel::Fail, "has 0 B of swap, but 32.0 GiB are configured", |f, _| { f.node.as_mut().unwrap().swap_bytes = 0; f.swap.areas.clear(); }),
-    ("swap", CheckLevel::Warn, "has 8.0 GiB of swap, but 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
+    ("swap", CheckLevel::Fail, "has 8.0 GiB of swap, but 32.0 GiB", |f, _| f.node.as_mut().unwrap().swap_bytes = 8 * GIB),
     ("swap", CheckLevel::Warn, "none is configured", |f, s| {
         f.node.as_mut().unwrap().swap_bytes = 0;
         f.swap.areas.clear();
@@ -177,6 +177,7 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("swap-devices", CheckLevel::Warn, "/dev/zram0 is full", |f, _| {
         let mut zram = f.swap.areas[0].clone();
         (zram.device.path, zram.device.priority, zram.device.used_bytes) = ("/dev/zram0".into(), 100, 32 * GIB);
+        zram.in_ram = true;
         f.swap.areas.push(zram);
     }),
     ("agent-service", CheckLevel::Fail, "is masked", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { load: "masked".into(), ..service("inactive", "") }); }),
@@ -194,7 +195,7 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("agent-settings", CheckLevel::Fail, "eviction.mode: \"off\" on disk, \"enforce\" in effect", |f, _| f.agent.differs = vec![("eviction.mode".into(), "\"off\"".into(), "\"enforce\"".into())]),
     ("run-space", CheckLevel::Fail, "/run is full", |f, _| f.agent.run = Some(Space { free_bytes: 0, free_files: 10_000, read_only: false })),
     ("run-space", CheckLevel::Fail, "no free inode", |f, _| f.agent.run = Some(Space { free_bytes: GIB, free_files: 0, read_only: false })),
-    ("configuration", CheckLevel::Warn, "90-x.conf: its name does not end", |f, _| f.agent.not_read = vec!["/etc/wasp-agent/config.d/90-x.conf".into()]),
+    ("configuration", CheckLevel::Warn, "90-x.conf: its name does not end", |f, _| f.agent.not_read = vec![crate::model::check::NotRead { path: "/etc/wasp-agent/config.d/90-x.conf".into(), why: "its name does not end in .toml", target: "/etc/wasp-agent/config.d/90-x.toml".into() }]),
     ("hook-program", CheckLevel::Skip, "not installed", |f, _| {
         f.hook.program.mode = None;
         f.hook.definition = None;

@@ -48,6 +48,7 @@ pub(super) fn healthy() -> HostFacts {
                 path: "kubepods.slice".into(),
                 swap_max: SwapMax::Max,
                 high: None,
+                set_by: vec![],
             }],
             swappiness: Some(60),
             overcommit_memory: Some(1),
