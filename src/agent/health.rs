@@ -2,7 +2,7 @@
 //! show.
 
 use crate::model::counted::counted;
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{Agent, effects::Effects, timers::StartClock};
 use crate::{
@@ -137,7 +137,7 @@ impl<E: Effects> Agent<E> {
         problems.extend(of_limits(&self.limits.state, |holder| {
             self.lookup().pod_of(holder).map(|pod| format!("{}/{}", pod.namespace, pod.name))
         }));
-        problems.sort_by_key(|problem| problem.about);
+        problems.sort_by_key(|problem| (Reverse(problem.about.severity()), problem.about));
         problems
     }
 

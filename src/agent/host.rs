@@ -9,14 +9,14 @@ use crate::{
         EvictionMode, EvictionSettings, GrantSettings, Grants, Policy, SchedulingGuard, Settings,
     },
     decide::{
-        devices::{failing, order},
+        devices::{failing, full, order},
         kubelet::{
             commands_to_set, fails_with_swap, grants_otherwise, in_force, memory_threshold,
             unusable,
         },
         obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup, without_limit},
-        provision::shortage,
+        provision::{is_configured, swap_problem},
         rivals::{OthersSwap, daemonset, others_swap, others_watermarks},
         tunables::{Tunable, alignment, swap_not_reached},
     },
@@ -136,7 +136,8 @@ impl<E: Effects> Agent<E> {
         self.check_rivals();
         self.health.problem_is(Trouble::Guard, idle_guard(&self.settings.eviction));
         let found = obstacles(&self.roots);
-        let above = limit_above_pods(&found, self.node.swap_bytes).or_else(|| throttled(&found));
+        let above = limit_above_pods(&found, &self.settings.grant_rules(), &self.node)
+            .or_else(|| throttled(&found));
         self.health.problem_is(Trouble::PodsLimit, above);
         self.health.problem_is(Trouble::Swappiness, swappiness(&found));
         self.health.problem_is(Trouble::OvercommitMemory, overcommit(&found));
@@ -191,9 +192,15 @@ impl<E: Effects> Agent<E> {
 
     pub(super) fn check_swap(&mut self) {
         let late = self.late_swap.check(&self.effects, &self.roots, &self.settings.swap);
-        self.health
-            .problem(Trouble::Swap, late.or_else(|| shortage(&self.settings.swap, &self.node)));
+        let problem = match late {
+            Some(late) => Some(Problem::new(Trouble::Swap, late)),
+            None => swap_problem(&self.settings.swap, &self.node),
+        };
+        for about in [Trouble::Swap, Trouble::NoSwap] {
+            self.health.problem_is(about, problem.clone().filter(|found| found.about == about));
+        }
         let areas = areas(&self.roots);
+        self.health.problem_is(Trouble::SwapFull, full(&areas));
         self.health.problem_is(Trouble::SwapDisk, failing(&areas));
         self.health.problem_is(Trouble::SwapDevices, order(&areas));
     }
@@ -245,7 +252,9 @@ impl<E: Effects> Agent<E> {
         let otherwise = config
             .as_ref()
             .and_then(|config| grants_otherwise(self.granting.configured.clone(), config));
-        let fails = config.as_ref().and_then(fails_with_swap).filter(|_| self.node.swap_bytes > 0);
+        // Where it is configured, wasp-swap.service makes none because of this.
+        let swap = self.node.swap_bytes > 0 || is_configured(&self.settings.swap, &self.node);
+        let fails = config.as_ref().and_then(fails_with_swap).filter(|_| swap);
         let unusable = config.as_ref().and_then(unusable);
         self.health.problem_is(
             Trouble::Kubelet,

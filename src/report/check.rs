@@ -32,19 +32,12 @@ fn style(level: CheckLevel) -> Style {
     color.on_default()
 }
 
-/// Formats a line for each check, failures first, and below each problem why it matters and how to
-/// fix it. With colours, which the printer removes if its output is not a terminal.
+/// Formats a line for each check, and below each problem why it matters and how to fix it. With
+/// colours, which the printer removes if its output is not a terminal.
 pub fn human(lines: &[CheckLine]) -> String {
     let width = lines.iter().map(|line| line.id.len()).max().unwrap_or(0);
     let mut text = String::new();
-    let mut worst_first: Vec<&CheckLine> = lines.iter().collect();
-    worst_first.sort_by_key(|line| match line.level {
-        CheckLevel::Fail => 0,
-        CheckLevel::Warn => 1,
-        CheckLevel::Ok => 2,
-        CheckLevel::Skip => 3,
-    });
-    for CheckLine { id, level, found, why, fix } in worst_first {
+    for CheckLine { id, level, found, why, fix } in lines {
         let style = style(*level);
         let found = found.replace('\n', "\n      ");
         let _ = writeln!(text, "{style}{:<4}{style:#}  {id:<width$}  {found}", word(*level));

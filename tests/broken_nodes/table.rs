@@ -221,7 +221,19 @@ pub const BROKEN: &[Broken] = &[
             agent.signal("-HUP");
         },
         cause: "/etc/wasp-agent/config.d/95-typo.toml:2: unknown key overkommit-percent",
-        remedy: "sed -i '2s/^/# /' /etc/wasp-agent/config.d/95-typo.toml",
+        remedy: "sed -i --follow-symlinks '2s/^/# /' /etc/wasp-agent/config.d/95-typo.toml",
+        check: "configuration",
+        paste: true,
+    },
+    Broken {
+        name: "a drop-in with another suffix",
+        breaks: WELL,
+        then: |n, agent| {
+            n.host.write("/etc/wasp-agent/config.d/95-site.conf", "log.verbosity = 2\n");
+            agent.signal("-HUP");
+        },
+        cause: "the agent does not read /etc/wasp-agent/config.d/95-site.conf: its name does not",
+        remedy: "mv --backup=numbered /etc/wasp-agent/config.d/95-site.conf /etc/wasp-agent/config.d/95-site.toml",
         check: "configuration",
         paste: true,
     },
@@ -356,7 +368,7 @@ pub const BROKEN: &[Broken] = &[
         },
         then: QUIET,
         cause: "/dev/dm-0 rotates and is filled first (priority 10)",
-        remedy: "swapoff /dev/dm-0",
+        remedy: "swapoff /dev/zram0",
         check: "swap-devices",
         paste: true,
     },

@@ -96,7 +96,8 @@ impl Exchange<'_> {
         let left = available.saturating_sub(self.wanted.bytes);
         if left < self.reserve || available < self.wanted.bytes {
             let (bytes, reserve) = (self.wanted.bytes, self.reserve);
-            return Err(ProvisionRefusal::DiskFull { path, bytes, left, reserve });
+            let missing = bytes.saturating_add(reserve).saturating_sub(available);
+            return Err(ProvisionRefusal::DiskFull { path, bytes, left, reserve, missing });
         }
         Ok(())
     }

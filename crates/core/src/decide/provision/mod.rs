@@ -23,6 +23,7 @@ use crate::{
         protection::DeviceNumber,
         storage::{Content, MemoryFacts, PartitionPlace, ZramDevice},
         swap::human_bytes,
+        trouble::{Problem, Trouble},
     },
 };
 
@@ -101,7 +102,7 @@ pub enum ProvisionRefusal {
     /// Another program provides the node's swap.
     #[error("{0}")]
     Others(String),
-    #[error("{path} is {what}, not a swap area of the agent: move it away, or set swap.path")]
+    #[error("{path} is {what}, and the agent did not make it: move it away, or set swap.path")]
     Foreign { path: PathBuf, what: String },
     #[error("{path} cannot hold swap: {why}; set swap.path to a file on ext4 or xfs, for example")]
     FileSystem { path: PathBuf, why: String },
@@ -119,10 +120,9 @@ pub enum ProvisionRefusal {
         "a swapfile of {} at {path} would leave {} free on its file system, less than the reserve \
          of {}: free {}, or lower swap.size or overcommit-percent (swap.reserve sets the \
          reserve)",
-        human_bytes(*.bytes), human_bytes(*.left), human_bytes(*.reserve),
-        human_bytes(.reserve.saturating_sub(*.left))
+        human_bytes(*.bytes), human_bytes(*.left), human_bytes(*.reserve), human_bytes(*.missing)
     )]
-    DiskFull { path: PathBuf, bytes: u64, left: u64, reserve: u64 },
+    DiskFull { path: PathBuf, bytes: u64, left: u64, reserve: u64, missing: u64 },
     #[error(
         "{path} stays on: {} of it are in use; after the VMs have moved away, run `swapoff {path}`",
         human_bytes(*.used)
@@ -199,8 +199,17 @@ pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
                 wasp-swap)"
             ))
         }
-        _ => Some("the node has no swap".to_owned()),
+        Some(_) => Some("the node has no swap (systemctl status wasp-swap)".to_owned()),
+        None => None,
     }
+}
+
+/// Reports too little swap, or none.
+pub fn swap_problem(settings: &SwapSettings, node: &NodeMemory) -> Option<Problem> {
+    let no_swap = || Problem::new(Trouble::NoSwap, "the node has no swap, and none is configured");
+    let none = node.swap_bytes == 0 && !is_configured(settings, node);
+    let short = || Some(Problem::new(Trouble::Swap, shortage(settings, node)?));
+    none.then(no_swap).or_else(short)
 }
 
 /// Describes a swap partition whose device has not appeared.

@@ -156,7 +156,7 @@ fn what_is_not_ours_is_never_touched() {
     let said = plan(&foreign, &memory(GIB)).unwrap_err().to_string();
     assert_eq!(
         said,
-        "/swap is a file that is not a swap area, not a swap area of the agent: move it away, or set \
+        "/swap is a file that is not a swap area, and the agent did not make it: move it away, or set \
          swap.path"
     );
     let mut next = place(ours(2 * GIB), None, 10 * GIB);
