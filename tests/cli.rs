@@ -175,7 +175,10 @@ fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
     assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes has no minute"), "{out}");
     let (code, _, err) = run(&host, &["report", "--since", "last week"]);
     assert_eq!(code, 1);
-    assert!(err.contains("--since \"last week\" is not a time: use yesterday"), "{err}");
+    assert!(
+        err.contains("--since \"last week\" is not a time in the past: use yesterday"),
+        "{err}"
+    );
     let (code, out, err) = run(&host, &["advise"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("No minute is recorded yet"), "{out}");

@@ -15,6 +15,7 @@ use crate::{
     decide::kubelet::as_in_force,
     decide::{decision::Snapshot, guests::without_overcommitment, suspend::Suspensions},
     model::{
+        counted::counted,
         host::{ContainerFacts, MemoryEvents, PodFacts, Role},
         pod::{ContainerId, Pods},
         pressure::PodUsage,
@@ -205,6 +206,7 @@ impl<'a> OverviewHost<'a> {
         let mut changes = crate::observe::tree::Changes::default();
         self.tree.scan(&mut changes);
         let (mut containers, mut notes) = (Vec::new(), Vec::new());
+        let mut unknown = 0_usize;
         let mut counters = BTreeMap::new();
         let mut events = BTreeMap::new();
         let mut used: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -225,6 +227,7 @@ impl<'a> OverviewHost<'a> {
                         Role::Container(name) => Some(name.clone()),
                         Role::Helper | Role::Unknown => None,
                     };
+                    unknown += usize::from(pod.is_none() && facts.role != Role::Helper);
                     events.insert(id.clone(), memory_events(&folder));
                     counters.insert(id, activity(&folder));
                     used.entry(facts.pod.clone()).or_default().extend(usage(&folder, name));
@@ -233,6 +236,10 @@ impl<'a> OverviewHost<'a> {
                 Ok(None) => {}
                 Err(error) => notes.push(error.to_string()),
             }
+        }
+        if unknown > 0 {
+            let containers = counted(unknown, "container was", "containers were");
+            notes.push(format!("{containers} not compared: the pod is not known"));
         }
         let of_pod = |(uid, containers)| {
             let folder = self.tree.folder_of(&uid).map(|path| self.roots.cgroup().join(path));

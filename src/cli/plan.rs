@@ -12,6 +12,7 @@ use crate::{
         decision::Snapshot,
         kubelet::{as_in_force, grants_otherwise, unusable},
         limits::decide,
+        obstacles::limit_above_pods,
         pods::{lost_pods, without_cgroup, without_limit},
         state::LimitStates,
         suspend::Suspensions,
@@ -22,6 +23,7 @@ use crate::{
         accounting::swap_control,
         kube::{credentials, list::PodList},
         kubelet, node,
+        obstacles::obstacles,
         published::is_running,
         tree::Tree,
     },
@@ -100,9 +102,13 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
     if lost > 0 {
         notes.push(lost_pods(lost, roots.pods()));
     }
+    let found = obstacles(roots);
+    let above = limit_above_pods(&found, &settings.grant_rules(), &node);
+    notes.extend(above.map(|problem| problem.text));
     let devices = node::swap_devices(roots);
     let traffic = node::swap_traffic(roots);
-    let plan = NodePlan::new(settings, snapshot, &decision, devices, traffic, notes);
+    let plan =
+        NodePlan::new(settings, snapshot, &decision, devices, traffic, &found.above_pods, notes);
     super::print(&if json { plan.json()? } else { plan.table(all) })
 }
 

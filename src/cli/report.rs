@@ -59,10 +59,11 @@ fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
 
 pub fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
-    let since = since(&asked.since, now).with_context(|| {
-        format!(
-            "--since {:?} is not a time: use yesterday, today, 90m, 2h, 3d, 2026-11-28 or \
-             2026-11-28T06:00:00Z",
+    // The reason of the library that reads times names its own terms.
+    let since = since(&asked.since, now).map_err(|_| {
+        anyhow::anyhow!(
+            "--since {:?} is not a time in the past: use yesterday, today, 90m, 2h, 3d, \
+             2026-11-28, \"2026-11-28 06:00\" (UTC) or 2026-11-28T06:00:00+01:00",
             asked.since
         )
     })?;
@@ -149,11 +150,13 @@ fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
         ("yesterday", _) => Ok(midnight.yesterday()?.timestamp()),
         (_, Some(back)) => Ok(now.checked_sub(back?)?),
         _ => {
-            let day = text.parse::<jiff::civil::Date>();
-            match text.parse::<Timestamp>() {
-                Ok(time) => Ok(time),
-                Err(_) => Ok(day?.to_zoned(TimeZone::UTC)?.timestamp()),
-            }
+            // A date without a time is midnight.
+            let time = text.parse::<Timestamp>().or_else(|_| {
+                let time = text.parse::<jiff::civil::DateTime>()?;
+                Ok::<_, jiff::Error>(time.to_zoned(TimeZone::UTC)?.timestamp())
+            })?;
+            anyhow::ensure!(time <= now, "it is in the future");
+            Ok(time)
         }
     }
 }
@@ -173,10 +176,15 @@ mod tests {
             ("3d", "2026-02-26T09:30:00Z"),
             ("2026-02-27", "2026-02-27T00:00:00Z"),
             ("2026-02-27T06:00:00+02:00", "2026-02-27T04:00:00Z"),
+            ("2026-02-27T06:00", "2026-02-27T06:00:00Z"),
+            ("2026-02-27 06:00:30", "2026-02-27T06:00:30Z"),
+            ("2026-02-27 06:00Z", "2026-02-27T06:00:00Z"),
         ] {
             assert_eq!(since(text, now).unwrap().to_string(), time, "{text}");
         }
-        for text in ["", "h", "-2h", "2x", "é", "yesterday morning", "2026-13-01"] {
+        for text in
+            ["", "h", "-2h", "2x", "é", "yesterday morning", "2026-13-01", "2030-01-01", "-1h"]
+        {
             assert!(since(text, now).is_err(), "{text}");
         }
     }

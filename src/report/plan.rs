@@ -1,7 +1,7 @@
 //! Formats the plan as a table for people and as JSON for programs.
 
 use crate::model::counted::counted;
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use serde::Serialize;
 
@@ -10,11 +10,13 @@ use crate::{
     decide::{
         decision::{Action, Decision, Notice, Snapshot},
         grant::{Grant, Reason, grant_by_role, swap_for_pods},
+        obstacles::effective,
         pod_limit::pod_grant,
         qos::qos_class,
     },
     model::{
         host::{Holder, NodeMemory, PodFacts, Role, SwapDevice, SwapTraffic},
+        obstacles::Ancestor,
         pod::{ContainerId, Pod, PodUid, QosClass},
         quantity::Quantity,
         swap::{SwapMax, human_bytes},
@@ -52,7 +54,7 @@ pub struct PlanRow {
     pub memory_request: Option<Quantity>,
     pub memory_limit: Option<Quantity>,
     pub grant: SwapMax,
-    /// The lowest limit of the container's cgroups.
+    /// The lowest limit of the container's cgroups, and of those above its pod.
     pub in_force: SwapMax,
     pub used_bytes: u64,
     pub why: String,
@@ -82,8 +84,10 @@ impl NodePlan {
         decision: &Decision,
         swap_devices: Vec<SwapDevice>,
         swap_traffic: Option<SwapTraffic>,
+        above: &[Ancestor],
         notes: Vec<String>,
     ) -> Self {
+        let in_effect = |own, path: &Path| effective(own, None, path, above).0;
         let mut containers: Vec<PlanRow> = snapshot
             .containers
             .iter()
@@ -107,7 +111,10 @@ impl NodePlan {
                     memory_request: resources.and_then(|resources| resources.requests.memory),
                     memory_limit: resources.and_then(|resources| resources.limits.memory),
                     grant: swap_max,
-                    in_force: facts.levels.iter().map(|l| l.swap_max).min().unwrap_or(SwapMax::Max),
+                    in_force: in_effect(
+                        facts.levels.iter().map(|l| l.swap_max).min().unwrap_or(SwapMax::Max),
+                        &facts.path,
+                    ),
                     used_bytes: facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap_or(0),
                     helper: reason == Reason::Helper,
                     why: reason.to_string(),
@@ -190,6 +197,7 @@ impl NodePlan {
         let containers = self.containers.len();
         // While other containers hold more than their grants, a raise waits for free bytes.
         let page = self.node.page_bytes;
+        // A limit above the pods has a note.
         let waits = |row: &&PlanRow| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
         if self.in_doubt && self.actions.is_empty() {
@@ -197,14 +205,21 @@ impl NodePlan {
                 the notes above."
                 .to_owned();
         }
+        let unknown = self.containers.iter().filter(|row| row.qos_class.is_none()).count();
         match (self.actions.len(), self.differing, self.notes.is_empty()) {
+            (0, 0, _) if unknown > 0 => format!(
+                "The limits of {} are right. {} not compared: the pod is not known.",
+                counted(containers - unknown, "container", "containers"),
+                counted(unknown, "container was", "containers were")
+            ),
             (0, 0, true) if waiting > 0 => format!(
                 "No limit to set: {} of {containers} for swap that others use beyond their grants.",
                 counted(waiting, "container waits", "containers wait")
             ),
             (0, 0, true) => "Every limit is right.".to_owned(),
             (0, 0, false) => format!(
-                "The limits of {} are right. See the notes above for what was not compared.",
+                "The limits of {} are right. See the notes above for what was not compared, or limits \
+                 the pods otherwise.",
                 counted(containers, "container", "containers")
             ),
             (0, count, _) => format!(

@@ -14,7 +14,8 @@ pub struct NodeVerdict {
     pub swap: String,
     /// `ready`, or the kinds of its problems.
     pub agent: String,
-    /// `right`, or the number of containers whose limit differs from their grant.
+    /// `right`, the number of containers whose limit differs from their grant, or `not compared` if
+    /// some could not be.
     pub limits: String,
 }
 
@@ -54,7 +55,7 @@ impl NodeVerdict {
             overview.pods.iter().map(|pod| wrong_limits(pod, page_bytes.max(1))).sum();
         let limits = match (wrong, &overview.notes[..]) {
             (0, []) => "right".to_owned(),
-            (0, _) => "not readable".to_owned(),
+            (0, _) => "not compared".to_owned(),
             (wrong, _) => format!("{wrong} wrong"),
         };
         Self { swap, agent, limits }
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!((&*small.swap, &*small.agent), ("1.0 GiB of 4.0 GiB", "too little swap"));
         let max = changed(|o| o.pods[0].containers[0].swap_max_in_force = "max".into());
         assert_eq!(max.limits, "1 wrong");
-        assert_eq!(changed(|o| o.notes = vec!["cannot read x".into()]).limits, "not readable");
+        assert_eq!(changed(|o| o.notes = vec!["cannot read x".into()]).limits, "not compared");
     }
 
     #[test]

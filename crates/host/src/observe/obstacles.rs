@@ -1,7 +1,11 @@
 //! Reads the properties of the host that keep pods from using their swap grant.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use super::bounded::read_lossy;
 use crate::{
     model::{
         obstacles::{Ancestor, Obstacles},
@@ -12,6 +16,15 @@ use crate::{
 
 /// The kubelet's cgroups for QoS classes, with the systemd and the cgroupfs driver.
 const CLASSES: [&str; 2] = ["burstable", "besteffort"];
+
+/// Where systemd reads drop-ins that people and packages write (systemd.unit(5)).
+const UNIT_FOLDERS: [&str; 5] = [
+    "/usr/lib/systemd/system",
+    "/run/systemd/system",
+    "/etc/systemd/system",
+    "/run/systemd/system.control",
+    "/etc/systemd/system.control",
+];
 
 pub fn obstacles(roots: &Roots) -> Obstacles {
     let mut above_pods = Vec::new();
@@ -47,7 +60,31 @@ fn ancestor(roots: &Roots, path: &Path) -> Option<Ancestor> {
         path: path.display().to_string(),
         swap_max,
         high: number("memory.high").zip(number("memory.current")),
+        set_by: set_by(roots, &path.file_name().unwrap_or_default().to_string_lossy()),
     })
+}
+
+/// Finds the drop-ins of a unit that set a limit of its memory or swap.
+fn set_by(roots: &Roots, unit: &str) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    for folder in UNIT_FOLDERS.map(|folder| roots.path(folder).join(format!("{unit}.d"))) {
+        for file in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let Ok(Some(text)) = read_lossy(&file) else { continue };
+            for property in ["MemorySwapMax", "MemoryHigh"] {
+                let sets = |line: &str| {
+                    let value = line.trim_start().strip_prefix(property).map(str::trim_start);
+                    value
+                        .and_then(|rest| rest.strip_prefix('='))
+                        .is_some_and(|v| v.trim() != "infinity")
+                };
+                if text.lines().any(sets) {
+                    found.push((property.to_owned(), roots.shown(&file).into_owned()));
+                }
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 #[cfg(test)]
@@ -69,6 +106,9 @@ mod tests {
         put("/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/memory.swap.max", "0\n");
         put("/sys/fs/cgroup/kubepods/besteffort/memory.swap.max", "4096\n");
         put("/proc/sys/vm/swappiness", "0\n");
+        let drop_in = "/etc/systemd/system/kubepods.slice.d/99-x.conf";
+        put(drop_in, "[Slice]\n MemorySwapMax = 0\n#MemoryHigh=1G\n");
+        put("/run/systemd/system/kubepods.slice.d/10-x.conf", "[Slice]\nMemorySwapMax=infinity\n");
         let found = obstacles(&roots);
         let shown: Vec<_> = found.above_pods.iter().map(|a| (&*a.path, a.swap_max)).collect();
         assert_eq!(
@@ -79,6 +119,7 @@ mod tests {
                 ("kubepods/besteffort", SwapMax::Bytes(4096)),
             ]
         );
+        assert_eq!(found.above_pods[0].set_by, [("MemorySwapMax".to_owned(), drop_in.into())]);
         assert_eq!((found.swappiness, found.overcommit_memory), (Some(0), None));
         put("/sys/fs/cgroup/kubelet.slice/memory.swap.max", "0\n");
         let below = roots.with_pods(&["kubelet.slice/kubelet-kubepods.slice".into()]);
