@@ -1,4 +1,4 @@
-# How many identical pods one kind of node bears, with one seed: $DENSITY_ARM, $DENSITY_SEED
+# How many identical pods one kind of node bears, with one seed: $DENSITY_ARM, $DENSITY_SEED, compared with $DENSITY_BASE
 . /payload/lib.sh
 load_into_rootfs
 # Reports on a disk would be waited for.
@@ -8,11 +8,12 @@ mkdir -p /etc/kubernetes
 printf '%s\n' 'kind: KubeletConfiguration' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'failSwapOn: false' \
     'evictionHard:' '  memory.available: 100Mi' >/etc/kubernetes/kubelet.conf
 swap=2Gi
-# What takes hours takes minutes here, and pods are small. The delay is longer than the look at the empty node.
+# What takes hours takes minutes here, and pods are small.
 reclaim=('[reclaim]' 'mode = "on"' 'pods = "burstable"' 'floor = "4Mi"' 'start-delay-seconds = 25' 'write-budget = "64Mi"')
 arguments=()
 start_apiserver
 case $DENSITY_ARM in
+    empty) arguments+=(--empty) ;;
     no-swap) ;;
     limited-swap) swap_on 2G ;;
     agent | senpai | reclaim)
@@ -27,7 +28,7 @@ case $DENSITY_ARM in
 esac
 note "min_free_kbytes $(cat /proc/sys/vm/min_free_kbytes), $(awk '$1 ~ /^(MemTotal|SwapTotal):/ { printf "%s %s kB ", $1, $2 }' /proc/meminfo)"
 sentence="$DENSITY_ARM with seed $DENSITY_SEED is measured"
-if test-kubelet density --arm "$DENSITY_ARM" --seed "$DENSITY_SEED" "${arguments[@]}"; then
+if test-kubelet density --arm "$DENSITY_ARM" --seed "$DENSITY_SEED" ${DENSITY_BASE:+--base "$DENSITY_BASE"} "${arguments[@]}"; then
     report ok "$sentence"
 else
     report "not ok" "$sentence"
