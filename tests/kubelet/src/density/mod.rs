@@ -51,6 +51,8 @@ const PAGES: u32 = 512;
 const WARM_UP: usize = 4;
 const MIB: u64 = 1 << 20;
 const TRIES: usize = 2;
+/// How long a pod may take to fill its memory.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Grants {
@@ -179,10 +181,13 @@ impl Bench<'_> {
             self.start_pod()?;
         }
         let settled = Instant::now() + SECOND * u32::try_from(density.settle)?;
-        self.wait_for(self.pods.len() - 1, WARM_UP + WINDOW)?;
+        let mut serves = self.wait_for(self.pods.len() - 1, WARM_UP + WINDOW)?;
         sleep(settled.saturating_duration_since(Instant::now()));
         let mut borne = 0;
         let end = loop {
+            if !serves {
+                break End::NoStart;
+            }
             if let Some(end) = self.look(base)? {
                 break end;
             }
@@ -199,7 +204,7 @@ impl Bench<'_> {
                 break self.killed()?.unwrap_or(End::NoStart);
             }
             // A new pod has filled its memory when it reports.
-            self.wait_for(self.pods.len() - 1, 1)?;
+            serves = self.wait_for(self.pods.len() - 1, 1)?;
             sleep(next.saturating_duration_since(Instant::now()));
         };
         let result = json!({
@@ -284,15 +289,16 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Until a pod has reported so many seconds, is gone, or takes a minute longer than that.
-    fn wait_for(&self, pod: usize, seconds: usize) -> Result<()> {
-        let until = Instant::now() + SECOND * u32::try_from(seconds + 60)?;
-        while lines(&self.pods[pod].times).len() < seconds
-            && Instant::now() < until
-            && self.killed()?.is_none()
-        {
+    /// Until a pod has reported so many seconds, or one is killed. False if that takes minutes longer.
+    fn wait_for(&self, pod: usize, seconds: usize) -> Result<bool> {
+        let until = Instant::now() + SECOND * u32::try_from(seconds)? + PATIENCE;
+        while lines(&self.pods[pod].times).len() < seconds && self.killed()?.is_none() {
+            if Instant::now() > until {
+                println!("# pod {pod} does not serve requests");
+                return Ok(false);
+            }
             sleep(SECOND / 4);
         }
-        Ok(())
+        Ok(true)
     }
 }
