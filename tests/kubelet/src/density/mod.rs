@@ -98,7 +98,7 @@ pub(crate) struct Density {
     #[arg(long, default_value_t = 40)]
     settle: u64,
     /// The least number of seconds between two pods
-    #[arg(long, default_value_t = 15)]
+    #[arg(long)]
     pause: u64,
     /// A request may take so many times as long as on the empty node
     #[arg(long, default_value_t = 2.0)]
@@ -109,7 +109,7 @@ pub(crate) struct Density {
     #[arg(long, default_value_t = 600)]
     most_seconds: u64,
     /// The kubelet's evictionHard, memory.available
-    #[arg(long, default_value_t = 100)]
+    #[arg(long)]
     eviction_mib: u64,
     /// What reclaim leaves a pod, in MiB
     #[arg(long, default_value_t = 4)]
