@@ -17,7 +17,5 @@ fi
 lines=$(agent_journal | wc -l)
 note "the agent wrote $lines lines to the journal, $((lines / MINUTES)) a minute"
 note "$(agent_journal -p err | wc -l) of them errors"
-# Of the last agent: the earlier ones were killed.
-reclaimed=$(wasp-agent status --json | jq -c .published.reclaim.counters)
-note "reclaim: $reclaimed"
-[[ $RECLAIM == off ]] || check "reclaim took memory meanwhile" more_than "$(jq .swapped_bytes <<<"$reclaimed")" 0
+note "reclaim by the last agent: $(wasp-agent status --json | jq -c .published.reclaim.counters)"
+[[ $RECLAIM == off ]] || check "reclaim took memory of pods meanwhile" more_than "$(agent_journal | grep -c 'reclaiming cold memory of')" 0
