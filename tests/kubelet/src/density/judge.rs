@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{api::Api, soak::meminfo};
 
-/// Windows in which a pod must be slow to end the run.
-const LASTING: usize = 3;
+/// Windows in which a pod must be slow to end the run. When memory is full for the first time, the kernel does not know
+/// yet which of it is hot: all pods were slow for 30 s in trials, and then none.
+const LASTING: usize = 6;
 /// How often a kubelet compares `memory.available` with its threshold (`evictionMonitoringPeriod`).
 const KUBELET_LOOKS: Duration = Duration::from_secs(10);
 
@@ -91,8 +92,8 @@ impl Bench<'_> {
         Ok(pods.iter().any(|pod| !pod["metadata"]["deletionTimestamp"].is_null()))
     }
 
-    /// One look at all pods. A latency counts once it was too long for the same pod in three windows, one
-    /// after the other: what lasts, and not the moment in which reclaim learns what a pod needs.
+    /// One look at all pods. A latency counts once it was too long for the same pod in all windows: what
+    /// lasts, and not the time in which the kernel learns what a pod needs.
     pub(super) fn look(&mut self, base: &Base) -> Result<Option<End>> {
         let mut slow: Option<BTreeSet<usize>> = None;
         for _ in 0..LASTING {
