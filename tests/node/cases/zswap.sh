@@ -60,10 +60,14 @@ check "and further pages go to the disk" more_than "$(on_disk limited)" $((8 << 
 
 settings 'zswap-writeback = "off"'
 systemctl reload wasp-agent
-load kept random
 load both half
-eventually 60 "two more pods fill their memory" filled both
+eventually 60 "a fourth pod fills its memory" filled both
 eventually 300 "memory that compresses leaves with zswap-writeback = off" has_given both
+# Last, for the kernel searches such a pod for long, and the others wait.
+load kept random
+eventually 60 "a fifth pod fills its memory" filled kept
+tried() { (($(stat kept swapcached) > 8 << 20)); }
+eventually 300 "the kernel tries to take memory that does not compress" tried
 figures both
 figures kept
 is "$(file kept memory.zswap.writeback)" 0 "the kernel has the setting"

@@ -260,9 +260,11 @@ impl Pace {
         self.asked = self.asked.saturating_sub(done.asked_bytes).saturating_add(done.freed_bytes);
         self.last_step = Some(at);
         if done.exhausted && done.freed_bytes < done.asked_bytes / 2 {
-            // The kernel finds little: the rest is in use, or may not leave RAM. It searches for long.
+            // The kernel finds little: the rest is in use, or may not leave RAM. A pod is not searched
+            // for more than a hundredth of the time.
             self.pace = LEAST_PACE;
-            self.until = self.until.max(Some(at + PAUSE));
+            let searched = Duration::from_micros(done.micros.saturating_mul(100));
+            self.until = self.until.max(Some(at + searched.clamp(PAUSE, LONGEST_PAUSE)));
             self.settle();
         }
     }

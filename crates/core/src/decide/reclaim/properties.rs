@@ -199,8 +199,8 @@ fn a_pod_that_cannot_be_read_or_was_not_seen_for_long_begins_anew() {
 }
 
 #[test]
-fn a_pod_of_which_the_kernel_finds_little_is_left_alone_for_two_minutes() {
-    for (freed_share, pause) in [(0, 120), (1, 6)] {
+fn a_pod_of_which_the_kernel_finds_little_is_left_alone_for_minutes() {
+    for (freed_share, seconds, pause) in [(0, 0, 120), (0, 2, 204), (0, 100, 1800), (1, 2, 6)] {
         let mut reclaim = ReclaimPace::default();
         let memory = PodMemory {
             current_bytes: 512 * MIB,
@@ -210,7 +210,7 @@ fn a_pod_of_which_the_kernel_finds_little_is_left_alone_for_two_minutes() {
         };
         let look = [Look { uid: uid("a"), memory: Some(memory), left_alone: None }];
         let mut steps = Vec::new();
-        for second in (0..300).step_by(6) {
+        for second in (0..2400).step_by(6) {
             for step in reclaim.decide(&settings(), &calm(second), &look).steps {
                 let (asked_bytes, freed_bytes) = (step.bytes, step.bytes * freed_share);
                 let exhausted = freed_share == 0;
