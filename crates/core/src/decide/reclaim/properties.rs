@@ -214,8 +214,10 @@ fn a_pod_of_which_the_kernel_finds_little_is_left_alone_for_minutes() {
             for step in reclaim.decide(&settings(), &calm(second), &look).steps {
                 let (asked_bytes, freed_bytes) = (step.bytes, step.bytes * freed_share);
                 let exhausted = freed_share == 0;
+                let micros = seconds * 1_000_000;
+                let (swapped_bytes, gone) = (freed_bytes, false);
                 let done =
-                    Reclaimed { asked_bytes, freed_bytes, exhausted, ..Reclaimed::default() };
+                    Reclaimed { asked_bytes, swapped_bytes, freed_bytes, micros, exhausted, gone };
                 reclaim.reclaimed(&step.uid, calm(second).at, done);
                 steps.push(second);
             }
