@@ -11,7 +11,7 @@ printf '%s\n' 'kind: KubeletConfiguration' 'apiVersion: kubelet.config.k8s.io/v1
     'evictionHard:' "  memory.available: ${eviction}Mi" >/etc/kubernetes/kubelet.conf
 swap=2Gi
 # What takes hours takes minutes here, and pods are small.
-reclaim=('[reclaim]' 'mode = "on"' 'pods = "burstable"' 'floor = "4Mi"' 'start-delay-seconds = 25' 'write-budget = "64Mi"')
+reclaim=('[reclaim]' 'mode = "on"' 'pods = "burstable"' 'floor = "4Mi"' 'start-delay-seconds = 40' 'write-budget = "64Mi"')
 arguments=(--eviction-mib "$eviction" --pause 10)
 start_apiserver
 case $DENSITY_ARM in

@@ -52,7 +52,7 @@ const WARM_UP: usize = 4;
 const MIB: u64 = 1 << 20;
 const TRIES: usize = 2;
 /// How long a pod may take to fill its memory.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Grants {
@@ -95,7 +95,7 @@ pub(crate) struct Density {
     #[arg(long, default_value_t = 5)]
     at_once: usize,
     /// Seconds for which they run before the next one starts
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 60)]
     settle: u64,
     /// The least number of seconds between two pods
     #[arg(long)]
