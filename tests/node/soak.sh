@@ -6,7 +6,8 @@ start_apiserver
 configure '[eviction]' 'pressure-transition-seconds = 5' 'average-window-seconds = 10' \
     'cooldown-seconds = 5' 'max-per-hour = 100' \
     'max-average-swap-in-pages-per-second = 50' 'max-average-swap-out-pages-per-second = 50' \
-    '[eviction.pressure]' 'enabled = false'
+    '[eviction.pressure]' 'enabled = false' \
+    '[reclaim]' "mode = \"$RECLAIM\"" 'pods = "burstable"' 'floor = "1Mi"' 'start-delay-seconds = 10' 'write-budget = "8Mi"'
 start_agent
 if test-kubelet soak --minutes "$MINUTES" --seed "$SEED"; then
     report ok "for $MINUTES minutes, with seed $SEED, every limit was right and nothing grew"
@@ -16,3 +17,5 @@ fi
 lines=$(agent_journal | wc -l)
 note "the agent wrote $lines lines to the journal, $((lines / MINUTES)) a minute"
 note "$(agent_journal -p err | wc -l) of them errors"
+note "reclaim by the last agent: $(wasp-agent status --json | jq -c .published.reclaim.counters)"
+[[ $RECLAIM == off ]] || check "reclaim took memory of pods meanwhile" more_than "$(agent_journal | grep -c 'reclaiming cold memory of')" 0

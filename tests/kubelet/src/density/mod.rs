@@ -1,16 +1,17 @@
 //! How many identical pods a node bears. They start one by one, each with a hot part that serves requests
 //! and a cold part, until the requests of one take twice as long as on the empty node, or a pod is
-//! OOM-killed or evicted.
+//! OOM-killed or evicted. `judge.rs` decides on that.
 //!
 //! A request's time is what half of the requests take on the empty node, and the time for which this one was
 //! blocked. The CPU's own work is left out: on a machine with other jobs it differs by a factor of five
 //! from second to second, whatever the memory is.
 
+mod judge;
 mod senpai;
 mod times;
 
 use std::{
-    collections::BTreeSet,
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -25,7 +26,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use self::times::{Window, lines, window};
+use self::{
+    judge::{End, counter},
+    times::{Base, lines, window},
+};
 use crate::{
     Driver, Engine, Kubelet, Runtime,
     api::Api,
@@ -37,8 +41,8 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 /// What a pod's p99 is of: so many of its last seconds.
 const WINDOW: usize = 10;
-/// The same on the empty node, where one pod tells it.
-const EMPTY_WINDOW: usize = 15;
+/// The same on the empty node, which has one pod.
+const EMPTY_WINDOW: usize = 30;
 /// Requests of a pod a second, and the pages of its hot part that each touches. Fewer pages would be no
 /// longer than the interrupts of an emulated CPU.
 const REQUESTS: u32 = 10;
@@ -47,8 +51,8 @@ const PAGES: u32 = 512;
 const WARM_UP: usize = 4;
 const MIB: u64 = 1 << 20;
 const TRIES: usize = 2;
-/// Windows in which a pod must be slow to end the run.
-const LASTING: usize = 3;
+/// How long a pod may take to fill its memory.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Grants {
@@ -66,6 +70,12 @@ pub(crate) struct Density {
     /// The pods' random pages and their order come from this
     #[arg(long)]
     seed: u64,
+    /// What a request takes on the empty node, as `--empty` prints it
+    #[arg(long, required_unless_present = "empty")]
+    base: Option<Base>,
+    /// Only measure what a request takes on the empty node
+    #[arg(long)]
+    empty: bool,
     /// Who grants swap
     #[arg(long, value_enum, default_value_t = Grants::Kubelet)]
     grants: Grants,
@@ -73,19 +83,22 @@ pub(crate) struct Density {
     #[arg(long)]
     senpai: bool,
     /// MiB of each pod
-    #[arg(long, default_value_t = 96)]
+    #[arg(long, default_value_t = 192)]
     mib: u64,
     /// MiB of them that serve requests
-    #[arg(long, default_value_t = 48)]
+    #[arg(long, default_value_t = 96)]
     hot: u64,
     /// What a pod requests, in MiB
-    #[arg(long, default_value_t = 48)]
+    #[arg(long, default_value_t = 96)]
     request: u64,
     /// So many start without a look at the others: any node of this size bears them
-    #[arg(long, default_value_t = 11)]
+    #[arg(long, default_value_t = 5)]
     at_once: usize,
+    /// Seconds for which they run before the next one starts
+    #[arg(long, default_value_t = 60)]
+    settle: u64,
     /// The least number of seconds between two pods
-    #[arg(long, default_value_t = 2)]
+    #[arg(long)]
     pause: u64,
     /// A request may take so many times as long as on the empty node
     #[arg(long, default_value_t = 2.0)]
@@ -93,10 +106,10 @@ pub(crate) struct Density {
     #[arg(long, default_value_t = 100)]
     most_pods: usize,
     /// Give up after so many seconds; the count is then a lower bound
-    #[arg(long, default_value_t = 240)]
+    #[arg(long, default_value_t = 600)]
     most_seconds: u64,
     /// The kubelet's evictionHard, memory.available
-    #[arg(long, default_value_t = 100)]
+    #[arg(long)]
     eviction_mib: u64,
     /// What reclaim leaves a pod, in MiB
     #[arg(long, default_value_t = 4)]
@@ -118,50 +131,10 @@ struct Bench<'a> {
     /// Starts, those that failed included.
     tries: usize,
     oom_kills: u64,
+    /// When `memory.available` was last compared with the threshold.
+    available_checked: Cell<Instant>,
     reclaimed_from: senpai::Pods,
     levels: Vec<Value>,
-}
-
-/// Why no more pods are started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Latency,
-    OomKill,
-    EvictedByAgent,
-    EvictedByKubelet,
-    /// The node is so busy with memory that it starts no further pod.
-    NoStart,
-    /// Nothing happened; the count is a lower bound.
-    MostPods,
-    MostSeconds,
-}
-
-impl End {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Latency => "latency",
-            Self::OomKill => "oom-kill",
-            Self::EvictedByAgent => "evicted-by-agent",
-            Self::EvictedByKubelet => "evicted-by-kubelet",
-            Self::NoStart => "no-start",
-            Self::MostPods => "most-pods",
-            Self::MostSeconds => "most-seconds",
-        }
-    }
-}
-
-/// A counter of a file of `NAME VALUE` lines.
-fn counter(path: &str, name: &str) -> Result<u64> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.trim().parse().ok()).with_context(|| format!("{path}: no {name}"))
-}
-
-/// `memory.available` as a kubelet computes it from 1.29 on: by `memory.stat` of the root cgroup.
-fn available() -> Result<u64> {
-    let of = |name| counter("/sys/fs/cgroup/memory.stat", name);
-    let used = of("anon")? + of("file")?.saturating_sub(of("inactive_file")?);
-    Ok(meminfo("MemTotal")?.saturating_sub(used))
 }
 
 pub(crate) fn run(density: &Density, kubeconfig: &Path) -> Result<()> {
@@ -174,34 +147,48 @@ pub(crate) fn run(density: &Density, kubeconfig: &Path) -> Result<()> {
         pods: Vec::new(),
         tries: 0,
         oom_kills: counter("/proc/vmstat", "oom_kill")?,
+        available_checked: Cell::new(Instant::now()),
         reclaimed_from: senpai::Pods::default(),
         levels: Vec::new(),
     };
-    bench.measure()
+    match &density.base {
+        Some(base) if !density.empty => bench.measure(base),
+        _ => bench.measure_empty(),
+    }
 }
 
 impl Bench<'_> {
-    fn measure(mut self) -> Result<()> {
-        let density = self.density;
-        let asked = Arc::new(AtomicU64::new(0));
+    /// What a request takes on the empty node. All arms are judged by the same figures.
+    fn measure_empty(mut self) -> Result<()> {
         self.start_pod()?;
         self.wait_for(0, WARM_UP + EMPTY_WINDOW)?;
-        let empty = window(&lines(&self.pods[0].times)[WARM_UP..]);
+        let empty = window(lines(&self.pods[0].times).get(WARM_UP..).unwrap_or_default());
         if empty.p50 == 0 {
-            bail!("the first pod has served no requests");
+            bail!("the pod has served no requests");
         }
-        println!("# {} seed {}: the empty node {empty:?}", density.arm, density.seed);
-        // Not earlier: the empty node is the same in every arm.
+        println!("# the empty node: {empty:?}");
+        println!("# base: {}", Base::of(&empty));
+        Ok(())
+    }
+
+    fn measure(mut self, base: &Base) -> Result<()> {
+        let density = self.density;
+        let asked = Arc::new(AtomicU64::new(0));
         if density.senpai {
             senpai::start(self.reclaimed_from.clone(), density.floor * MIB, asked.clone());
         }
         while self.pods.len() < density.at_once {
             self.start_pod()?;
         }
-        self.wait_for(self.pods.len() - 1, WARM_UP + WINDOW)?;
+        let settled = Instant::now() + SECOND * u32::try_from(density.settle)?;
+        let mut serves = self.wait_for(self.pods.len() - 1, WARM_UP + WINDOW)?;
+        sleep(settled.saturating_duration_since(Instant::now()));
         let mut borne = 0;
         let end = loop {
-            if let Some(end) = self.look(&empty)? {
+            if !serves {
+                break End::NoStart;
+            }
+            if let Some(end) = self.look(base)? {
                 break end;
             }
             borne = self.pods.len();
@@ -217,15 +204,15 @@ impl Bench<'_> {
                 break self.killed()?.unwrap_or(End::NoStart);
             }
             // A new pod has filled its memory when it reports.
-            self.wait_for(self.pods.len() - 1, 1)?;
+            serves = self.wait_for(self.pods.len() - 1, 1)?;
             sleep(next.saturating_duration_since(Instant::now()));
         };
         let result = json!({
             "arm": density.arm, "seed": density.seed, "pods": borne, "ended": end.word(),
             "mib": density.mib, "hot_mib": density.hot, "request_mib": density.request,
             "ram_bytes": self.node.memory_bytes, "swap_bytes": meminfo("SwapTotal")?,
-            "empty_p50_us": empty.p50, "empty_p99_us": empty.p50 + empty.blocked_p99,
-            "empty_wall_p99_us": empty.p99,
+            "empty_p50_us": base.p50, "empty_p99_us": base.p50 + base.blocked_p99,
+            "empty_wall_p99_us": base.wall_p99,
             "seconds": self.began.elapsed().as_secs(),
             "swapped_out_pages": counter("/proc/vmstat", "pswpout")?,
             "swapped_in_pages": counter("/proc/vmstat", "pswpin")?,
@@ -302,108 +289,16 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Until a pod has reported so many seconds, is gone, or takes a minute longer than that.
-    fn wait_for(&self, pod: usize, seconds: usize) -> Result<()> {
-        let until = Instant::now() + SECOND * u32::try_from(seconds + 60)?;
-        while lines(&self.pods[pod].times).len() < seconds
-            && Instant::now() < until
-            && self.killed()?.is_none()
-        {
-            sleep(SECOND / 4);
-        }
-        Ok(())
-    }
-
-    /// Whether a pod was killed or evicted.
-    fn killed(&self) -> Result<Option<End>> {
-        if counter("/proc/vmstat", "oom_kill")? > self.oom_kills {
-            return Ok(Some(End::OomKill));
-        }
-        if available()? < self.density.eviction_mib * MIB {
-            return Ok(Some(End::EvictedByKubelet));
-        }
-        Ok(None)
-    }
-
-    /// Whether the API server has a pod of ours that is to go. One that does not answer tells nothing.
-    fn evicted(&mut self) -> Result<bool> {
-        let list = match self.api.get("/api/v1/pods") {
-            Ok(list) => list,
-            Err(_) => {
-                self.api = Api::from_kubeconfig(self.kubeconfig)?;
+    /// Until a pod has reported so many seconds, or one is killed. False if that takes minutes longer.
+    fn wait_for(&self, pod: usize, seconds: usize) -> Result<bool> {
+        let until = Instant::now() + SECOND * u32::try_from(seconds)? + PATIENCE;
+        while lines(&self.pods[pod].times).len() < seconds && self.killed()?.is_none() {
+            if Instant::now() > until {
+                println!("# pod {pod} does not serve requests");
                 return Ok(false);
             }
-        };
-        let pods = list["items"].as_array().context("no list of pods")?;
-        Ok(pods.iter().any(|pod| !pod["metadata"]["deletionTimestamp"].is_null()))
-    }
-
-    /// One look at all pods. A latency counts once it was too long for the same pod in three windows, one
-    /// after the other: what lasts, and not the moment in which reclaim learns what a pod needs.
-    fn look(&mut self, empty: &Window) -> Result<Option<End>> {
-        let mut slow: Option<BTreeSet<usize>> = None;
-        for _ in 0..LASTING {
-            if let Some(end) = self.killed()? {
-                return Ok(Some(end));
-            }
-            if self.evicted()? {
-                return Ok(Some(End::EvictedByAgent));
-            }
-            let now = self.level(empty)?;
-            let still = match slow {
-                None => now,
-                Some(before) => before.intersection(&now).copied().collect(),
-            };
-            if still.is_empty() {
-                return Ok(None);
-            }
-            slow = Some(still);
-            sleep(SECOND * u32::try_from(WINDOW)?);
+            sleep(SECOND / 4);
         }
-        Ok(Some(End::Latency))
-    }
-
-    /// Notes how the pods do; returns those whose p99 is too long beside that of the empty node.
-    #[expect(clippy::cast_precision_loss, reason = "ratios")]
-    fn level(&mut self, empty: &Window) -> Result<BTreeSet<usize>> {
-        let (mut ratios, mut slow) = (Vec::new(), BTreeSet::new());
-        let (mut p50, mut wall) = (Vec::new(), Vec::new());
-        for (number, pod) in self.pods.iter().enumerate() {
-            let all = lines(&pod.times);
-            if all.len() < WARM_UP + WINDOW {
-                continue;
-            }
-            let window = window(&all[all.len() - WINDOW..]);
-            let time = |blocked: u64| (empty.p50 + blocked) as f64;
-            let ratio = time(window.blocked_p99) / time(empty.blocked_p99);
-            ratios.push(ratio);
-            if ratio > self.density.most {
-                slow.insert(number);
-            }
-            p50.push(time(window.blocked_p50) / time(empty.blocked_p50));
-            wall.push(window.p99 as f64 / empty.p99.max(1) as f64);
-        }
-        let middle = |values: &mut Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(0.0)
-        };
-        let rounded = |value: f64| (value * 100.0).round() / 100.0;
-        let median = middle(&mut ratios);
-        let worst = ratios.last().copied().unwrap_or(0.0);
-        let mut swapped = 0;
-        for pod in &self.pods {
-            let text =
-                fs::read_to_string(pod.slice.join("memory.swap.current")).unwrap_or_default();
-            swapped += text.trim().parse::<u64>().unwrap_or(0);
-        }
-        let level = json!({
-            "pods": self.pods.len(), "slow": slow, "seconds": self.began.elapsed().as_secs(),
-            "worst_p99": rounded(worst), "median_p99": rounded(median),
-            "median_p50": rounded(middle(&mut p50)), "median_wall_p99": rounded(middle(&mut wall)),
-            "available_mib": available()? / MIB, "swapped_mib": swapped / MIB,
-        });
-        println!("# {level}");
-        self.levels.push(level);
-        Ok(slow)
+        Ok(true)
     }
 }

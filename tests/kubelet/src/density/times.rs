@@ -1,6 +1,6 @@
 //! What pods report of their requests.
 
-use std::{fs, path::Path};
+use std::{fmt, fs, path::Path, str::FromStr};
 
 /// Of the requests of one pod in some seconds, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,6 +12,43 @@ pub(super) struct Window {
     /// For how long the requests were blocked.
     pub(super) blocked_p50: u64,
     pub(super) blocked_p99: u64,
+}
+
+/// What the arms are compared with: the same figures for all of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Base {
+    pub(super) p50: u64,
+    pub(super) blocked_p50: u64,
+    pub(super) blocked_p99: u64,
+    pub(super) wall_p99: u64,
+}
+
+impl Base {
+    pub(super) fn of(empty: &Window) -> Self {
+        let Window { p50, p99, blocked_p50, blocked_p99, .. } = *empty;
+        Self { p50, blocked_p50, blocked_p99, wall_p99: p99 }
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { p50, blocked_p50, blocked_p99, wall_p99 } = self;
+        write!(f, "{p50},{blocked_p50},{blocked_p99},{wall_p99}")
+    }
+}
+
+impl FromStr for Base {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<u64>, _> = text.split(',').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok(&[p50, blocked_p50, blocked_p99, wall_p99]) if p50 > 0 => {
+                Ok(Self { p50, blocked_p50, blocked_p99, wall_p99 })
+            }
+            _ => Err(format!("{text:?} is not as --empty prints it: four numbers of microseconds")),
+        }
+    }
 }
 
 /// Its whole lines.
@@ -47,6 +84,15 @@ pub(super) fn window(lines: &[String]) -> Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_base_reads_as_it_is_written() {
+        let base = Base { p50: 410, blocked_p50: 3, blocked_p99: 70, wall_p99: 1900 };
+        assert_eq!(base.to_string().parse(), Ok(base));
+        for wrong in ["", "1,2,3", "0,1,1,1", "1,2,3,x"] {
+            assert!(wrong.parse::<Base>().unwrap_err().contains("--empty"), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn percentiles_are_by_nearest_rank() {

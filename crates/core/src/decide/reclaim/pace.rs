@@ -73,9 +73,11 @@ pub(super) struct Pace {
     last_step: Option<SinceBoot>,
     in_progress: bool,
     pace: f64,
-    /// Both values decay over time.
+    /// These values decay over time.
     reclaimed: f64,
     returned: f64,
+    /// The part of `returned` that a pause has answered for.
+    answered: f64,
     until: Option<SinceBoot>,
     pause: Duration,
     /// The time at which the last pause no longer counts.
@@ -140,16 +142,16 @@ impl Pace {
         let returned = pages.saturating_mul(node.page_bytes) as f64;
         self.reclaimed *= fade;
         self.returned = self.returned * fade + returned;
+        self.answered *= fade;
         let waits = pressure(memory.memory, before.memory, span);
         let io = memory.io.zip(before.io).map_or(0.0, |(now, old)| pressure(now, old, span));
         self.pressure = waits.max(io);
         let allowed = (self.reclaimed * settings.max_refault_percent / 100.0).max(UNNOTICED);
-        // The last pause already answered for the bytes that returned before it began.
         let why = if waits >= settings.max_pressure_percent {
             HeldBack::MemoryPressure
         } else if io >= settings.max_pressure_percent {
             HeldBack::IoPressure
-        } else if self.returned > allowed && returned > 0.0 {
+        } else if self.returned - self.answered > allowed {
             HeldBack::Refaults
         } else {
             return match self.until {
@@ -166,6 +168,7 @@ impl Pace {
     /// set.
     fn back_off(&mut self, now: SinceBoot, why: HeldBack, current_bytes: u64, much: bool) {
         self.pace = LEAST_PACE;
+        self.answered = self.returned;
         let backing_off = self.until.is_some_and(|until| now < until);
         let asked_before = self.last_step.is_some();
         // The same reaction, still arriving: it does not count twice.
@@ -257,8 +260,11 @@ impl Pace {
         self.asked = self.asked.saturating_sub(done.asked_bytes).saturating_add(done.freed_bytes);
         self.last_step = Some(at);
         if done.exhausted && done.freed_bytes < done.asked_bytes / 2 {
-            // The kernel finds little: the rest is in use.
+            // The kernel finds little: the rest is in use, or may not leave RAM. A pod is not searched
+            // for more than a hundredth of the time.
             self.pace = LEAST_PACE;
+            let searched = Duration::from_micros(done.micros.saturating_mul(100));
+            self.until = self.until.max(Some(at + searched.clamp(PAUSE, LONGEST_PAUSE)));
             self.settle();
         }
     }

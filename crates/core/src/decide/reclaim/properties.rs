@@ -197,3 +197,59 @@ fn a_pod_that_cannot_be_read_or_was_not_seen_for_long_begins_anew() {
     assert_eq!(held(24, Some(pod.clone()), None), Some(HeldBack::FirstLook));
     assert_eq!(held(90, Some(pod), None), Some(HeldBack::FirstLook), "too long ago");
 }
+
+#[test]
+fn a_pod_of_which_the_kernel_finds_little_is_left_alone_for_minutes() {
+    for (freed_share, seconds, pause) in [(0, 0, 120), (0, 2, 204), (0, 100, 1800), (1, 2, 6)] {
+        let mut reclaim = ReclaimPace::default();
+        let memory = PodMemory {
+            current_bytes: 512 * MIB,
+            anon_bytes: 500 * MIB,
+            swap_max_bytes: Some(1024 * MIB),
+            ..PodMemory::default()
+        };
+        let look = [Look { uid: uid("a"), memory: Some(memory), left_alone: None }];
+        let mut steps = Vec::new();
+        for second in (0..2400).step_by(6) {
+            for step in reclaim.decide(&settings(), &calm(second), &look).steps {
+                let (asked_bytes, freed_bytes) = (step.bytes, step.bytes * freed_share);
+                let exhausted = freed_share == 0;
+                let micros = seconds * 1_000_000;
+                let (swapped_bytes, gone) = (freed_bytes, false);
+                let done =
+                    Reclaimed { asked_bytes, swapped_bytes, freed_bytes, micros, exhausted, gone };
+                reclaim.reclaimed(&step.uid, calm(second).at, done);
+                steps.push(second);
+            }
+        }
+        assert_eq!(steps[1] - steps[0], pause, "{steps:?}");
+    }
+}
+
+#[test]
+fn what_a_pause_has_answered_for_does_not_begin_the_next() {
+    let mut reclaim = ReclaimPace::default();
+    let mut memory = PodMemory {
+        current_bytes: 512 * MIB,
+        anon_bytes: 500 * MIB,
+        swap_max_bytes: Some(1024 * MIB),
+        ..PodMemory::default()
+    };
+    let mut pauses = Vec::new();
+    for second in (0..600).step_by(6) {
+        // Much returns once, and then a page now and then.
+        memory.refaults_anon_pages += if second == 60 { 2560 } else { 1 };
+        let look = [Look { uid: uid("a"), memory: Some(memory.clone()), left_alone: None }];
+        let verdict = reclaim.decide(&settings(), &calm(second), &look);
+        pauses.extend(verdict.news.iter().filter_map(|news| match news {
+            News::BackedOff { why, pause, .. } => Some((second, *why, pause.as_secs())),
+            _ => None,
+        }));
+        for step in verdict.steps {
+            let (asked_bytes, freed_bytes) = (step.bytes, step.bytes);
+            let done = Reclaimed { asked_bytes, freed_bytes, ..Reclaimed::default() };
+            reclaim.reclaimed(&step.uid, calm(second).at, done);
+        }
+    }
+    assert_eq!(pauses, [(60, HeldBack::Refaults, 120)]);
+}

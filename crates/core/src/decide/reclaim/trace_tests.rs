@@ -99,10 +99,7 @@ fn as_much_leaves_as_by_senpais_form_and_pods_wait_a_fraction_of_the_time() {
         assert!(ours.waits_percent <= 0.01, "{name}: {ours:?}");
         assert!(ours.written_mib <= senpai.written_mib, "{name}: {ours:?} {senpai:?}");
         if ["idle", "half-idle", "growing"].contains(&name) {
-            assert!(
-                ours.average_mib * 100 >= senpai.average_mib * 98,
-                "{name}: {ours:?} {senpai:?}"
-            );
+            assert!(ours.average_mib >= senpai.average_mib, "{name}: {ours:?} {senpai:?}");
             assert!(ours.last_mib >= senpai.last_mib, "{name}: {ours:?} {senpai:?}");
         }
     }
