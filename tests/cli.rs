@@ -172,7 +172,7 @@ fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
     let host = FakeHost::new(4096 * MIB, 0);
     let (code, out, err) = run(&host, &["report"]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes has no minute"), "{out}");
+    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes has no data yet"), "{out}");
     let (code, _, err) = run(&host, &["report", "--since", "last week"]);
     assert_eq!(code, 1);
     assert!(err.contains("--since \"last week\" is not a time: use yesterday"), "{err}");

@@ -116,8 +116,8 @@ fn what_happens_in_a_frozen_pod_wakes_it_within_seconds() {
     woken(&|| drop(node.container(&pod, 2, "debug")), "started");
     let (_, log) = agent.stop();
     for why in [
-        "a process of it has been signalled",
-        "a process has entered a container of it",
+        "one of its processes has received a signal to end",
+        "a process has entered one of its containers",
         "another program has thawed it",
         "a container of the pod has started or ended",
     ] {

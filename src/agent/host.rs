@@ -130,7 +130,7 @@ impl<E: Effects> Agent<E> {
         let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
         self.health.problem(Trouble::Cgroup, missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
-        let missing = "no pressure-stall information (boot with psi=1)";
+        let missing = "no pressure stall information (boot with psi=1)";
         self.health.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
         self.check_swap();
         self.check_rivals();

@@ -196,7 +196,7 @@ pub const BROKEN: &[Broken] = &[
         name: "psi is off",
         breaks: |n| fs::remove_file(n.host.path("/proc/pressure/memory")).unwrap(),
         then: QUIET,
-        cause: "no pressure-stall information",
+        cause: "no pressure stall information",
         remedy: "grubby --update-kernel=ALL --args=psi=1",
         check: "psi",
         paste: true,

@@ -124,7 +124,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
     host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
     let theirs = "/etc/systemd/system/swap-disk-enable.service";
     host.write(theirs, "");
-    refused(75, "the agent makes no second swap");
+    refused(75, "the agent creates no second swap");
     std::fs::remove_file(host.path(theirs)).unwrap();
     host.write(
         "/etc/systemd/system/kubelet.service",

@@ -139,7 +139,7 @@ pub fn others_swap(rivals: &[Rival], settings: &Settings, node: &NodeMemory) -> 
         _ => return Some(OthersSwap::Serves),
     };
     Some(OthersSwap::Contradicts(format!(
-        "{} {}, and the agent makes no second swap: {differs}; enlarge that swap, lower \
+        "{} {}, and the agent creates no second swap: {differs}; enlarge that swap, lower \
          overcommit-percent (swap.size), or set swap.beside-others = true",
         other.path.display(),
         other.does
@@ -180,7 +180,7 @@ mod tests {
         let Some(OthersSwap::Contradicts(said)) = others_swap(&others, &settings, &node(1)) else {
             panic!()
         };
-        let expected = "/x does it, and the agent makes no second swap: the node has 1.0 GiB of \
+        let expected = "/x does it, and the agent creates no second swap: the node has 1.0 GiB of \
                         swap, but 4.0 GiB are configured";
         assert!(said.starts_with(expected), "{said}");
         for enough in [4, 5] {

@@ -65,8 +65,8 @@ impl fmt::Display for Wake {
             Self::Evicted => f.write_str("the pod is being evicted"),
             Self::Resized => f.write_str("the pod is being resized"),
             Self::ContainersChanged => f.write_str("a container of the pod has started or ended"),
-            Self::Signalled => f.write_str("a process of it has been signalled"),
-            Self::Entered => f.write_str("a process has entered a container of it"),
+            Self::Signalled => f.write_str("one of its processes has received a signal to end"),
+            Self::Entered => f.write_str("a process has entered one of its containers"),
             Self::Thawed => f.write_str("another program has thawed it"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {

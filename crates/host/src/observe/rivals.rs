@@ -35,7 +35,7 @@ const RIVALS: [(&str, Job, &str); 12] = [
         Job::Swap,
         "switches on the swapfile ocpswap.file below /var, priority 10",
     ),
-    (PROVISIONER, Job::Swap, "makes the swapfile /var/tmp/ocpswap.file at boot"),
+    (PROVISIONER, Job::Swap, "creates the swapfile /var/tmp/ocpswap.file at boot"),
     (
         "kubevirt-tune-watermarks.service",
         Job::Watermarks,

@@ -211,7 +211,7 @@ impl Provisioning<'_> {
             return Ok(None);
         }
         messages::ProvisionStep
-            .emit_at(messages::LogLevel::Warn, format_args!("{error}: the agent makes it again"));
+            .emit_at(messages::LogLevel::Warn, format_args!("{error}: the agent creates it again"));
         self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 

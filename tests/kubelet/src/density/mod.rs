@@ -199,13 +199,13 @@ impl Bench<'_> {
             self.start_pod()?;
         }
         self.wait_for(self.pods.len() - 1, WARM_UP + WINDOW)?;
-        let mut borne = 0;
+        let mut sustained = 0;
         let end = loop {
             if let Some(end) = self.look(&empty)? {
                 break end;
             }
-            borne = self.pods.len();
-            if borne >= density.most_pods {
+            sustained = self.pods.len();
+            if sustained >= density.most_pods {
                 break End::MostPods;
             }
             if self.began.elapsed().as_secs() > density.most_seconds {
@@ -221,7 +221,7 @@ impl Bench<'_> {
             sleep(next.saturating_duration_since(Instant::now()));
         };
         let result = json!({
-            "arm": density.arm, "seed": density.seed, "pods": borne, "ended": end.word(),
+            "arm": density.arm, "seed": density.seed, "pods": sustained, "ended": end.word(),
             "mib": density.mib, "hot_mib": density.hot, "request_mib": density.request,
             "ram_bytes": self.node.memory_bytes, "swap_bytes": meminfo("SwapTotal")?,
             "empty_p50_us": empty.p50, "empty_p99_us": empty.p50 + empty.blocked_p99,
@@ -232,7 +232,7 @@ impl Bench<'_> {
             "senpai_asked_bytes": asked.load(Ordering::Relaxed),
             "levels": self.levels,
         });
-        println!("# {}: {borne} pods, then {}", density.arm, end.word());
+        println!("# {}: {sustained} pods, then {}", density.arm, end.word());
         println!("# json: {result}");
         Ok(())
     }

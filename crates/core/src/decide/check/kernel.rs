@@ -184,13 +184,13 @@ pub(super) fn psi(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kernel.pressure {
         Ok(_) => ok("the kernel measures memory pressure"),
         Err(error) => {
-            warn(format!("no pressure-stall information: {error}"), []).with(boot_with("psi=1"))
+            warn(format!("no pressure stall information: {error}"), []).with(boot_with("psi=1"))
         }
     }
 }
 
 pub(super) fn memory_pressure(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
-    let Ok(node) = facts.kernel.pressure else { return skip("no pressure-stall information") };
+    let Ok(node) = facts.kernel.pressure else { return skip("no pressure stall information") };
     // Eviction considers the pods' pressure only: a service that waits is no reason to move a VM.
     let (waits, whose) = match facts.kernel.pods_pressure {
         Some(waits) => (waits, "process of the pods"),
