@@ -1,5 +1,6 @@
-//! The control socket: root on the node asks the agent to suspend and resume pods, with one request
-//! per connection, a line of JSON each way. The loop does the work, because it is the only writer.
+//! The control socket, by which root on the node suspends and resumes pods. A connection has one
+//! request, with one line of JSON in each direction. The loop does the work, because it is the only
+//! writer.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
@@ -16,8 +17,8 @@ use crate::{
     roots::Roots,
 };
 
-/// Number of requests that may be read at once; more are refused. A suspend that waits for its
-/// answer does not count.
+/// Number of requests that may be read at the same time; more are refused. A suspend that waits for
+/// its answer does not count.
 const CONNECTIONS: usize = 8;
 const LONGEST_BYTES: u64 = 4096;
 /// Time for the request to arrive, and for the client to read its answer.

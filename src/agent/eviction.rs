@@ -136,7 +136,7 @@ impl Eviction {
         }
     }
 
-    /// Schedules a look at once, because an input has changed.
+    /// Schedules a sample immediately, because an input has changed.
     pub(super) fn look_now(&mut self) {
         self.next = SinceStart::default();
     }

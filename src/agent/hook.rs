@@ -88,7 +88,7 @@ impl Installed {
     }
 }
 
-/// What the hook's installation depends on, and acts by.
+/// The inputs of the hook's installation, and the effects that carry it out.
 pub(super) struct HookContext<'a, E> {
     pub(super) roots: &'a Roots,
     pub(super) settings: &'a Settings,
@@ -277,7 +277,7 @@ impl Installed {
             (self.file, self.watch) = (None, None);
         }
         for file in files {
-            // In a read-only folder even removing a missing file fails.
+            // In a read-only directory even the removal of a missing file fails.
             if except == Some(&*file) || on.roots.path(&file).symlink_metadata().is_err() {
                 continue;
             }

@@ -355,8 +355,7 @@ impl<E: Effects> Agent<E> {
         let now = self.now();
         let has_cgroup = |uid: &PodUid| self.tree.of_pod(uid).next().is_some();
         let lost: BTreeSet<PodUid> = match self.api.is_fresh() {
-            // Without a current list of pods, those that were lost stay so until their cgroup is
-            // found.
+            // Without a current list of pods, lost pods stay lost until their cgroup is found.
             false => self.limits.lost.keys().filter(|uid| !has_cgroup(uid)).cloned().collect(),
             true => without_cgroup(&self.pods, has_cgroup),
         };
@@ -374,7 +373,7 @@ impl<E: Effects> Agent<E> {
     pub(super) fn protection_says(&mut self, report: protection::SliceReport) {
         self.health.problem(Trouble::Protection, report.problem.clone());
         self.health.problem_is(Trouble::Oomd, report.oomd.clone());
-        // Whoever tells systemd of limits reports the same.
+        // The code that sets limits in systemd reports the same.
         if report.bus.is_some() || self.protection.bus.is_some() {
             self.health.problem(Trouble::Systemd, report.bus.clone());
         }

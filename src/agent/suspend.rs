@@ -34,7 +34,7 @@ type SuspendReply = oneshot::Sender<Reply>;
 #[derive(Debug)]
 pub(super) enum SuspendNews {
     Asked(SuspendRequest, SuspendReply),
-    /// A pod is asleep, or could not be put to sleep; the number is [`Falling::generation`].
+    /// A pod is suspended, or could not be suspended; the number is [`Falling::generation`].
     Fell(Box<Suspended>, u64, Result<Vec<Option<Usage>>, SuspendError>),
     /// A problem with the control socket.
     Problem(Option<String>),
@@ -110,7 +110,7 @@ impl Suspend {
         [lost, self.again, look].into_iter().flatten().min()
     }
 
-    /// Returns true if the pod is asleep, or about to be.
+    /// Returns true if the pod is suspended or is being suspended.
     pub(super) fn has(&self, uid: &PodUid) -> bool {
         self.pods.get(uid).is_some()
     }

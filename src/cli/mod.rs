@@ -51,7 +51,7 @@ enum Command {
     Manifests(Box<manifests::Manifests>),
 }
 
-/// Commands that go by this node's configuration.
+/// Commands that use this node's configuration.
 #[derive(Debug, Subcommand)]
 enum OnNode {
     /// Run the agent; systemd does this (wasp-agent.service)
@@ -217,7 +217,7 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         // container.
         (OnNode::Cleanup, _) => done(cleanup::cleanup(roots)),
         (OnNode::Unprotect, _) => done(unprotect::unprotect(roots)),
-        // A typing error must not keep a pod asleep.
+        // A typing error must not keep a pod suspended.
         (OnNode::Resume { pod }, _) => done(suspend::resume(roots, &pod)),
         (OnNode::Suspended { json }, _) => done(suspend::suspended(roots, json)),
         (OnNode::Run { dry_run: false }, _) => {

@@ -31,8 +31,8 @@ pub fn suspend(roots: &Roots, pod: &str, dry_run: bool, force: bool) -> anyhow::
     show(ask(roots, &SuspendRequest::Suspend { namespace, pod, dry_run, force })?, false)
 }
 
-/// Without a running agent, uses its state file: a pod must not stay asleep because the agent does
-/// not start.
+/// Without a running agent, uses its state file: a pod must not stay suspended because the agent
+/// does not start.
 pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
     let (namespace, pod) = names(pod)?;
     if is_served(roots) {
@@ -87,7 +87,7 @@ fn told(roots: &Roots, thawed: Thawed) -> anyhow::Result<()> {
     for what in &thawed.what {
         super::print(&format!("resumed {what}\n"))?;
     }
-    // They run even if systemd does not learn of it; the next agent tells it the limits.
+    // They run even if this fails in systemd; the next agent sets the limits there.
     let _ = super::runtime()?.block_on(async {
         let _ = freeze::tell_thawed(roots, &thawed.units).await;
         systemd::hold(roots, &thawed.limits).await

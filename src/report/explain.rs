@@ -1,5 +1,5 @@
-//! Formats the output of `wasp-agent explain POD`: why its containers may swap as much as they may,
-//! and its rank for eviction.
+//! Formats the output of `wasp-agent explain POD`: the swap grants of its containers with their
+//! reasons, and its rank for eviction.
 
 use crate::model::counted::counted;
 use std::fmt::Write;

@@ -130,7 +130,7 @@ pub fn report(summary: &Summary, notes: &[String]) -> String {
     super::for_terminal(&text)
 }
 
-/// Returns the number of lines to leave out, and says so.
+/// Returns the number of lines to omit, and adds a line with it.
 fn skip(text: &mut String, lines: usize, one: &str, many: &str) -> usize {
     let skipped = lines.saturating_sub(SHOWN);
     if skipped > 0 {

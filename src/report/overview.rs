@@ -143,7 +143,7 @@ pub struct Activity {
     pub stalled_percent: Option<f64>,
 }
 
-/// Returns the pods, those that use most swap first.
+/// Returns the pods in the order of their use of swap, the largest first.
 pub fn pods(
     settings: &Settings,
     snapshot: Snapshot<'_>,

@@ -1,5 +1,5 @@
-//! Limits how often the agent repairs one container's limit: normally at once, but only once a
-//! second against another program that keeps changing it.
+//! Limits how often the agent repairs one container's limit: normally immediately, but only once a
+//! second if another program keeps changing it.
 
 use std::time::Duration;
 

@@ -74,7 +74,7 @@ mod tests {
         }
     }
 
-    /// Requests as KubeVirt computes them, calculated by hand: guest × 100 / percent + overhead.
+    /// Requests as KubeVirt computes them, calculated manually: guest × 100 / percent + overhead.
     #[test]
     fn a_vm_that_requests_all_of_its_memory_is_named() {
         let guest = |pod: &str, guest: u64, request: u64| Guest {

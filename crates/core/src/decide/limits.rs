@@ -200,7 +200,7 @@ impl Pass<'_> {
             }
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
             granted.swap_max = match self.settings.grants == Grants::Auto {
-                // Leave the limit as it is: a kubelet that grants sets none on pods.
+                // Do not change the limit: in kubelet mode the kubelet sets none on pods.
                 true => facts.level.swap_max,
                 false => plus(granted.swap_max, SwapMax::Bytes(excess)),
             };
@@ -287,8 +287,8 @@ impl Pass<'_> {
         let used = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
         let outermost = facts.levels.first().map_or(SwapMax::Max, |level| level.swap_max);
         let known_target = known.as_ref().map(|known| known.target);
-        // Whatever another program has made of the limit meanwhile, the limit that the agent left
-        // counts. Use above it shows that the outermost limit was higher for a moment.
+        // The limit that the agent has set counts, even if another program has changed it since. A
+        // use above it shows that the outermost limit was higher for a moment.
         let in_force = match known_target {
             None => outermost,
             Some(before) if SwapMax::Bytes(used) > before => with_room(used),

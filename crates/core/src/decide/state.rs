@@ -168,7 +168,7 @@ impl LimitState {
         }
     }
 
-    /// Refills the budget of repairs; a fight that is over is forgotten.
+    /// Refills the budget of repairs, and removes a conflict that has ended.
     pub(super) fn recover(&mut self, now: SinceStart) {
         self.budget.refill(now);
         if self.budget.is_full() && self.fight.is_over(now) {

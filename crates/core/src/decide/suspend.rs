@@ -1,5 +1,5 @@
-//! Decides which pods may be suspended, how much of their memory may go to swap, and when they
-//! wake.
+//! Decides which pods may be suspended, how much of their memory may go to swap, and when they are
+//! resumed.
 //!
 //! ```text
 //!            refused ◄── suspend ──► Falling ──► Asleep
@@ -218,7 +218,7 @@ fn rest(limit: SwapMax, used_bytes: u64) -> u64 {
     }
 }
 
-/// Returns the reason why `suspended` must wake now; `pod` is the pod in the API server.
+/// Returns the reason why `suspended` must be resumed now; `pod` is the pod in the API server.
 pub fn wake(
     settings: &SuspendSettings,
     suspended: &Suspended,
@@ -257,8 +257,9 @@ pub fn wake(
     (silence > settings.longest_silence).then_some(Wake::WatchLost(silence))
 }
 
-/// Returns true for a signal that somebody may send to end or restart a program: `SIGTERM`, or the
-/// image's `STOPSIGNAL`. The others come from timers, children and files of the program itself.
+/// Returns true for a signal that another program may send to end or restart a program: `SIGTERM`,
+/// or the image's `STOPSIGNAL`. The others come from timers, children and files of the program
+/// itself.
 fn is_sent(signal: u32) -> bool {
     const OWN: [u32; 6] = [
         /* ALRM */ 14, /* CHLD */ 17, /* URG */ 23, /* VTALRM */ 26,
@@ -330,8 +331,8 @@ impl Suspensions {
         self.pods.remove(uid)
     }
 
-    /// Returns the bytes of swap that pods which are falling asleep may still take. `swap_bytes`: a
-    /// container's swap now.
+    /// Returns the bytes of swap that pods which are being suspended may still take. `swap_bytes`:
+    /// a container's swap now.
     pub fn claimed_bytes(&self, swap_bytes: impl Fn(&Sleeper) -> u64) -> u64 {
         let falling = self.iter().filter(|pod| pod.stage == SuspendStage::Falling);
         let claimed = falling.flat_map(|pod| &pod.containers).map(|sleeper| {
@@ -345,8 +346,8 @@ impl Suspensions {
         self.iter().find(|pod| &*pod.namespace == namespace && &*pod.name == name)
     }
 
-    /// Returns all pods that must wake now, with the reason. A `deleted` pod in `pods` only has
-    /// cgroups left.
+    /// Returns all pods that must be resumed now, with the reason. A `deleted` pod in `pods` only
+    /// has cgroups left.
     pub fn to_wake(
         &self,
         settings: &SuspendSettings,

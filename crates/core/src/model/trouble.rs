@@ -141,7 +141,7 @@ pub struct Problem {
     pub text: String,
     /// `namespace/name` of the affected pods, if they are few and known.
     pub pods: Vec<String>,
-    /// Commands; those of the kind, unless the reporting code knows better ones.
+    /// Commands: those of the kind, unless the reporting code gives more specific ones.
     pub remedy: Vec<String>,
 }
 
@@ -167,7 +167,7 @@ impl Problem {
 /// Joins commands into one line, without the remarks between them.
 pub fn fix(severity: Severity, remedy: &[String]) -> Option<String> {
     let (first, rest) = remedy.split_first().filter(|_| severity > Severity::Note)?;
-    // A step by hand comes before the commands; a remark about an alternative is left out.
+    // A manual step comes before the commands; a remark about an alternative is omitted.
     let by_hand = first.strip_prefix("# ");
     let commands = rest.iter().filter(|line| !line.starts_with('#')).map(String::as_str);
     let commands: Vec<&str> =

@@ -63,7 +63,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Stops the suspension, because the pod must wake.
+    /// Stops the suspension, because the pod must be resumed.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -175,7 +175,7 @@ async fn freeze_now(roots: &Roots, sleeper: &Sleeper) -> Result<(), NotFrozen> {
     Ok(failpoint::at("freeze.frozen")?)
 }
 
-/// Thaws a container at once. Does nothing if the container is gone.
+/// Thaws a container immediately. Does nothing if the container is gone.
 pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), FileError> {
     let failed = |error| FileError::of("thaw", &sleeper.path)(error);
     let Some(cgroup) = cgroup(roots, sleeper).map_err(failed)? else { return Ok(()) };
@@ -238,7 +238,7 @@ pub fn thaw_left(roots: &Roots) -> Thawed {
 }
 
 /// Thaws the `chosen` ones of the pods in an earlier agent's state file, and removes them from it:
-/// otherwise the next agent would go on lending them swap.
+/// otherwise the next agent would continue to lend them swap.
 pub fn thaw_recorded(
     roots: &Roots,
     mut pods: Suspensions,

@@ -46,8 +46,8 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Records {
     folder: PathBuf,
-    /// A digest of each record, keyed by this process, so that nobody can construct a pod with
-    /// another's digest.
+    /// A digest of each record, keyed by this process, so that no user can construct a pod with
+    /// another pod's digest.
     written: HashMap<PodUid, u64>,
     digest: RandomState,
     /// Pods whose record could not be written, and the last error.

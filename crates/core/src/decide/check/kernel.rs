@@ -14,8 +14,8 @@ use crate::{
 /// The first Linux release with tmpfs `noswap`; the kubelet uses the same version.
 const NOSWAP_SINCE: (u32, u32) = (6, 4);
 
-/// The remedies of `check` write to files of their own, so that they overwrite no administrator's
-/// file.
+/// The remedies of `check` write to separate files, so that they do not overwrite an
+/// administrator's file.
 const NO_LATENCY: &str = r"printf '[protection]\nio-latency-target-ms = 0\n' > /etc/wasp-agent/config.d/99-check-io-latency.toml";
 const KEEP_ZSWAP: &str =
     r#"printf '[kernel]\nzswap = "keep"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;

@@ -339,6 +339,6 @@ fn text_of(roots: &Roots, path: &Path) -> Option<String> {
         Ok(target) if target.is_absolute() => roots.path(target),
         _ => place,
     };
-    // What is no file, like /dev/null, has no text.
+    // A special file, such as /dev/null, has no text.
     place.exists().then(|| read_lossy(&place).ok().flatten().unwrap_or_default())
 }

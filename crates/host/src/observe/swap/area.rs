@@ -48,7 +48,7 @@ pub fn file_place(
     })
 }
 
-/// Returns the path for a new file while the other is in use.
+/// Returns the path for a new file while the old one is in use.
 fn next_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".next");

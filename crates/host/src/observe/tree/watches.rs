@@ -1,4 +1,4 @@
-//! What the tree watches with inotify, and for whom.
+//! The inotify watches of the tree, with the object that each belongs to.
 
 use std::{
     io,
