@@ -1,4 +1,4 @@
-//! `wasp-agent check` on folders that stand for hosts, and with an API server.
+//! `wasp-agent check` on directories that stand for hosts, and with an API server.
 
 #![allow(
     clippy::unwrap_used,

@@ -79,7 +79,7 @@ impl Node {
         String::from_utf8(all).unwrap()
     }
 
-    /// Suspends the pod, once the agent knows it.
+    /// Suspends the pod when the agent knows it.
     fn suspend(&self, name: &str, cgroup: &str) {
         self.host.await_limit(cgroup, &(50 * MIB).to_string());
         let said = self.run(&["suspend", &format!("default/{name}")]);

@@ -156,7 +156,7 @@ impl<E: Effects> Agent<E> {
             Ok(Runtime::Crio(folders)) => &folders[..],
             _ => &[],
         };
-        // Watch before reading the folders, so that no change in between is missed.
+        // Watch before reading the directories, so that no change in between is missed.
         self.installed.watch_others(&self.roots, folders);
         let others = rivals(&self.roots);
         let swap = match others_swap(&others, &self.settings, &self.node) {

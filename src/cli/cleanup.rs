@@ -23,7 +23,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     };
     let mut folders: Vec<_> =
         USUAL_FOLDERS.iter().map(|folder| Path::new(folder).to_owned()).collect();
-    // A configuration that CRI-O cannot read names no folder.
+    // A configuration that CRI-O cannot read names no directory.
     if let Ok(Runtime::Crio(configured)) = crio::runtime(roots) {
         folders.extend(configured);
     }
@@ -44,7 +44,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for name in ["in-force.toml", "metrics.sock", "control.sock"] {
         tried(remove(roots, &Path::new("/run/wasp-agent").join(name)));
     }
-    // Other files in the folder stay: configuration, and the record that undoes the protection.
+    // Other files in the directory stay: configuration, and the record that undoes the protection.
     let _ = fs::remove_dir(roots.runtime());
     if failed.is_empty() { Ok(()) } else { Err(anyhow!(failed.join("; "))) }
 }

@@ -15,7 +15,7 @@ fn freezer(host: &FakeHost, path: &str) -> String {
     text.unwrap().trim().to_owned()
 }
 
-/// Writes the state of a killed agent: `pods` asleep, by their containers' cgroups.
+/// Writes the state of a killed agent: suspended `pods`, by their containers' cgroups.
 fn asleep(host: &FakeHost, pods: &[(&str, &str)]) {
     use std::os::unix::fs::MetadataExt;
     let zero = serde_json::json!({"memory_bytes": 0, "swap_bytes": 0, "file_bytes": 0});

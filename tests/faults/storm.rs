@@ -1,5 +1,5 @@
-//! Minutes of random faults of all kinds at once, repeatable by a seed. `FAULT_SECONDS` (20) and
-//! `FAULT_SEED` are environment variables.
+//! Random faults of all kinds at the same time, for some seconds, repeatable by a seed.
+//! `FAULT_SECONDS` (20) and `FAULT_SEED` are environment variables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,5 @@
-//! A folder that stands for a host, an API server that answers like a real one, and the real agent
-//! between the two. Such a folder has no systemd: the VM of `tests/node` has one.
+//! A directory that is used as the host, an API server that answers like a real one, and the real
+//! agent between the two. Such a host has no systemd; the VM of `tests/node` has one.
 
 #![allow(dead_code, reason = "each test program uses some of it")]
 #![allow(
@@ -161,7 +161,7 @@ impl FakeHost {
     }
 }
 
-/// Starts an API server with its data in a folder of its own.
+/// Starts an API server with its data in a directory of its own.
 pub fn api_server() -> (tempfile::TempDir, Handle) {
     let folder = tempfile::tempdir().unwrap();
     let mut options = Options::new(folder.path());

@@ -36,8 +36,8 @@ pub struct ReclaimError {
     pub source: io::Error,
 }
 
-/// The file `memory.reclaim` of one cgroup. It belongs to the open folder, so it never reaches another
-/// cgroup that has got the same path.
+/// The file `memory.reclaim` of one cgroup. It belongs to the open directory, so it never reaches
+/// another cgroup that has got the same path.
 #[derive(Debug)]
 pub struct ReclaimFile(File);
 

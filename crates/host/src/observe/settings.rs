@@ -49,8 +49,8 @@ pub fn load(
     Settings::valid(layers.resolved()?)
 }
 
-/// Returns files in the drop-in folders that the agent does not read, because their names do not
-/// end in `.toml`: an administrator may expect them to apply.
+/// Returns files in the drop-in directories that the agent does not read, because their names do
+/// not end in `.toml`: an administrator may expect them to apply.
 pub fn not_read(roots: &Roots) -> Vec<PathBuf> {
     let folders = DIRECTORIES.iter().map(|directory| roots.path(directory).join(DROP_INS));
     let entries =

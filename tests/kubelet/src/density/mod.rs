@@ -1,10 +1,10 @@
-//! How many identical pods a node bears. They start one by one, each with a hot part that serves requests
-//! and a cold part, until the requests of one take twice as long as on the empty node, or a pod is
-//! OOM-killed or evicted.
+//! Measures how many identical pods a node can run. Pods start one by one, each with a hot part
+//! that serves requests and a cold part. The run ends when the requests of a pod take twice as long
+//! as on the empty node, or when a pod is OOM-killed or evicted.
 //!
-//! A request's time is what half of the requests take on the empty node, and the time for which this one was
-//! blocked. The CPU's own work is left out: on a machine with other jobs it differs by a factor of five
-//! from second to second, whatever the memory is.
+//! The time of a request is the median on the empty node plus the time for which this request was
+//! blocked. CPU time is not included: on a machine with other jobs it differs by a factor of five
+//! from second to second, even if no memory moves.
 
 mod senpai;
 mod times;
@@ -35,15 +35,15 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-/// What a pod's p99 is of: so many of its last seconds.
+/// The window of a pod's p99, in seconds.
 const WINDOW: usize = 10;
-/// The same on the empty node, where one pod tells it.
+/// The same window on the empty node, with one pod.
 const EMPTY_WINDOW: usize = 15;
-/// Requests of a pod a second, and the pages of its hot part that each touches. Fewer pages would be no
-/// longer than the interrupts of an emulated CPU.
+/// Requests of a pod per second, and the pages of its hot part that each request touches. A request
+/// with fewer pages would take no longer than the interrupts of an emulated CPU.
 const REQUESTS: u32 = 10;
 const PAGES: u32 = 512;
-/// Seconds in which a program that has just started still finds its memory.
+/// Seconds in which a program that has just started still allocates its memory.
 const WARM_UP: usize = 4;
 const MIB: u64 = 1 << 20;
 const TRIES: usize = 2;
@@ -63,42 +63,42 @@ pub(crate) struct Density {
     /// The name of the arm in the result
     #[arg(long)]
     arm: String,
-    /// The pods' random pages and their order come from this
+    /// Seed of the pods' random pages and of their order
     #[arg(long)]
     seed: u64,
-    /// Who grants swap
+    /// The program that grants swap
     #[arg(long, value_enum, default_value_t = Grants::Kubelet)]
     grants: Grants,
-    /// Reclaim from the pods in Senpai's form
+    /// Reclaim from the pods by Senpai's algorithm
     #[arg(long)]
     senpai: bool,
     /// MiB of each pod
     #[arg(long, default_value_t = 96)]
     mib: u64,
-    /// MiB of them that serve requests
+    /// MiB of each pod that serve requests
     #[arg(long, default_value_t = 48)]
     hot: u64,
-    /// What a pod requests, in MiB
+    /// Memory request of a pod, in MiB
     #[arg(long, default_value_t = 48)]
     request: u64,
-    /// So many start without a look at the others: any node of this size bears them
+    /// Number of pods that start without a measurement: any node of this size can run them
     #[arg(long, default_value_t = 11)]
     at_once: usize,
     /// The least number of seconds between two pods
     #[arg(long, default_value_t = 2)]
     pause: u64,
-    /// A request may take so many times as long as on the empty node
+    /// Largest time of a request, as a multiple of the time on the empty node
     #[arg(long, default_value_t = 2.0)]
     most: f64,
     #[arg(long, default_value_t = 100)]
     most_pods: usize,
-    /// Give up after so many seconds; the count is then a lower bound
+    /// Stop after this number of seconds; the count is then a lower bound
     #[arg(long, default_value_t = 240)]
     most_seconds: u64,
     /// The kubelet's evictionHard, memory.available
     #[arg(long, default_value_t = 100)]
     eviction_mib: u64,
-    /// What reclaim leaves a pod, in MiB
+    /// Memory that reclaim leaves to a pod, in MiB
     #[arg(long, default_value_t = 4)]
     floor: u64,
 }
@@ -115,23 +115,23 @@ struct Bench<'a> {
     node: Node,
     began: Instant,
     pods: Vec<Live>,
-    /// Starts, those that failed included.
+    /// Number of starts, including failed ones.
     tries: usize,
     oom_kills: u64,
     reclaimed_from: senpai::Pods,
     levels: Vec<Value>,
 }
 
-/// Why no more pods are started.
+/// The reason why no more pods start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Latency,
     OomKill,
     EvictedByAgent,
     EvictedByKubelet,
-    /// The node is so busy with memory that it starts no further pod.
+    /// The node is too busy with memory to start another pod.
     NoStart,
-    /// Nothing happened; the count is a lower bound.
+    /// The time limit was reached; the count is a lower bound.
     MostPods,
     MostSeconds,
 }
@@ -150,7 +150,7 @@ impl End {
     }
 }
 
-/// A counter of a file of `NAME VALUE` lines.
+/// Reads a counter from a file of `NAME VALUE` lines.
 fn counter(path: &str, name: &str) -> Result<u64> {
     let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -191,7 +191,7 @@ impl Bench<'_> {
             bail!("the first pod has served no requests");
         }
         println!("# {} seed {}: the empty node {empty:?}", density.arm, density.seed);
-        // Not earlier: the empty node is the same in every arm.
+        // Start it only now, so that the empty node is the same in every arm.
         if density.senpai {
             senpai::start(self.reclaimed_from.clone(), density.floor * MIB, asked.clone());
         }
@@ -237,7 +237,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The API server may be slow while memory is short: a request that fails is made again, by a new pod.
+    /// The API server may be slow while memory is short. If a request fails, a new pod sends it
+    /// again.
     fn start_pod(&mut self) -> Result<()> {
         for _ in 1..TRIES {
             match self.try_to_start_pod() {
@@ -302,7 +303,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Until a pod has reported so many seconds, is gone, or takes a minute longer than that.
+    /// Waits until a pod has reported this number of seconds, is gone, or takes a minute longer.
     fn wait_for(&self, pod: usize, seconds: usize) -> Result<()> {
         let until = Instant::now() + SECOND * u32::try_from(seconds + 60)?;
         while lines(&self.pods[pod].times).len() < seconds
@@ -314,7 +315,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Whether a pod was killed or evicted.
+    /// Returns whether a pod was killed or evicted.
     fn killed(&self) -> Result<Option<End>> {
         if counter("/proc/vmstat", "oom_kill")? > self.oom_kills {
             return Ok(Some(End::OomKill));
@@ -325,7 +326,8 @@ impl Bench<'_> {
         Ok(None)
     }
 
-    /// Whether the API server has a pod of ours that is to go. One that does not answer tells nothing.
+    /// Returns whether the API server has one of these pods that is being deleted. Without an
+    /// answer, this is not known.
     fn evicted(&mut self) -> Result<bool> {
         let list = match self.api.get("/api/v1/pods") {
             Ok(list) => list,
@@ -338,8 +340,8 @@ impl Bench<'_> {
         Ok(pods.iter().any(|pod| !pod["metadata"]["deletionTimestamp"].is_null()))
     }
 
-    /// One look at all pods. A latency counts once it was too long for the same pod in three windows, one
-    /// after the other: what lasts, and not the moment in which reclaim learns what a pod needs.
+    /// Measures all pods once. A latency counts if it was too long for the same pod in three
+    /// windows in a row, so that a single moment of reclaim does not count.
     fn look(&mut self, empty: &Window) -> Result<Option<End>> {
         let mut slow: Option<BTreeSet<usize>> = None;
         for _ in 0..LASTING {
@@ -363,7 +365,8 @@ impl Bench<'_> {
         Ok(Some(End::Latency))
     }
 
-    /// Notes how the pods do; returns those whose p99 is too long beside that of the empty node.
+    /// Records the times of the pods; returns those whose p99 is too long compared with the empty
+    /// node.
     #[expect(clippy::cast_precision_loss, reason = "ratios")]
     fn level(&mut self, empty: &Window) -> Result<BTreeSet<usize>> {
         let (mut ratios, mut slow) = (Vec::new(), BTreeSet::new());

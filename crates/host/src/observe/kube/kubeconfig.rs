@@ -2,7 +2,7 @@
 //!
 //! Source: client-go `tools/clientcmd`: the first document counts; of duplicate keys the last;
 //! unknown keys and null are ignored; a non-empty `*-data` overrides a file; base64 may contain
-//! line breaks; paths are relative to the kubeconfig's folder; a server without a scheme is
+//! line breaks; paths are relative to the kubeconfig's directory; a server without a scheme is
 //! `host:port`. This module ignores proxies (`proxy-url`, HTTPS_PROXY): the agent connects to the
 //! node's API server directly (docs/security.md).
 

@@ -349,7 +349,7 @@ async fn watch_once(
 async fn changed(credentials: &Credentials) {
     let watch = FileWatch::new(&credentials.files);
     loop {
-        // Check without a notification too (a network file system, a folder created later).
+        // Check without a notification too (a network file system, a directory created later).
         let wait = tokio::time::timeout(Duration::from_secs(600), async {
             match &watch {
                 Ok(watch) => watch.changed().await,

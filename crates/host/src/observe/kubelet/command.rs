@@ -59,9 +59,9 @@ pub struct KubeletCommand {
 /// Where the paths of the arguments begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
-    /// The root folder of a kubelet in a container, or `/`.
+    /// The root directory of a kubelet in a container, or `/`.
     root: PathBuf,
-    /// The working folder, below that root.
+    /// The working directory, below that root.
     working: PathBuf,
 }
 

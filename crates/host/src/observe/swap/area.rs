@@ -110,7 +110,7 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileErr
     }
 }
 
-/// Reads the file system that would hold `path`: that of the nearest existing folder.
+/// Reads the file system that would hold `path`: that of the nearest existing directory.
 pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, FileError> {
     let folder = path.ancestors().skip(1).find(|folder| roots.path(folder).is_dir());
     let folder = roots.path(folder.unwrap_or(Path::new("/")));
