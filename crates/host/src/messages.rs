@@ -155,9 +155,9 @@ messages! {
         "A limit differs from the kubelet's LimitedSwap"
         { pod_namespace, pod_name } [ pod_uid, container_id ]
         "The kubelet sets the swap limits on this node. With `limits.repair = false` the agent \
-         only reports a difference. With true it sets every other limit to the kubelet's value, \
-         but does not raise a limit while it does not know how much swap the kubelet counts \
-         (before Kubernetes 1.34)."
+         only reports a difference. With true it sets every other limit to the kubelet's value. \
+         Before Kubernetes 1.34 it may not know how much swap the kubelet counts; it then raises \
+         no limit."
         "Compare with `wasp-agent plan`. If swap was added after the kubelet had started: run \
          `systemctl restart kubelet`, then restart the pod."
 
@@ -311,9 +311,9 @@ messages! {
     EvictionAccepted Info "f33c247f365a4470a128b469f8d54e84"
         "The API server accepted an eviction"
         { pod_namespace, pod_name, pod_uid, outcome } []
-        "The API server accepted the eviction of @POD_NAMESPACE@/@POD_NAME@ (OUTCOME accepted or \
-         migrating), the pod is gone already (gone), or the agent did not ask because the \
-         pressure was over (withdrawn)."
+        "@POD_NAMESPACE@/@POD_NAME@: the API server accepted its eviction (OUTCOME accepted or \
+         migrating), the pod is gone already (gone), or the pressure ended before the agent sent \
+         the request (withdrawn)."
         "No action needed."
 
     EvictionRefused Warn "6b381c76162b4c0d862e9e07ad1ff357"

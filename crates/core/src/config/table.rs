@@ -224,9 +224,9 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Choice(WhenUnknown::WORDS),
         default: Default::Text("estimate"),
         environment: None,
-        help: "The limit that the hook sets for a container whose pod the agent does not know, \
-            because the agent does not run or the API server is unreachable. \"estimate\": a limit \
-            from the request that the kubelet has encoded in oomScoreAdj. \"deny\": no swap.",
+        help: "The limit that the hook sets if the agent does not know the container's pod. The \
+            agent does not run then, or the API server is unreachable. \"estimate\": a limit from \
+            the request that the kubelet has encoded in oomScoreAdj. \"deny\": no swap.",
     },
     Key {
         path: "hook.denied-namespaces",

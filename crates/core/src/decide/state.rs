@@ -34,9 +34,9 @@ pub struct LimitState {
     pub told: ToldLimit,
     pub above: bool,
     pub contended: bool,
-    /// Where the kubelet grants: its limit is wrong, and the agent has not repaired it.
+    /// In kubelet mode: its limit is wrong, and the agent has not repaired it.
     pub differs: bool,
-    /// Where the kubelet grants: the time since which the limit is wrong.
+    /// In kubelet mode: the time since which the limit is wrong.
     pub(super) wrong_since: Option<SinceStart>,
     /// The pod of a container.
     pub(super) pod: Option<PodUid>,
