@@ -149,7 +149,7 @@ impl Fleet {
             requests.of("watch") >= self.n() && requests.of("patch") >= self.n()
         });
         let requests = self.requests(since);
-        self.keep("start of all at once", &requests);
+        self.keep("start of all at the same time", &requests);
         for verb in ["list", "watch", "get", "patch"] {
             assert_eq!(requests.of(verb), self.n(), "{verb}: one of each agent");
         }
@@ -222,7 +222,7 @@ impl Fleet {
         row("a watcher of the whole cluster lists", &format!("{listed} pods, {bytes} bytes"));
         row("and hears of 100 changes", &heard.to_string());
         row(
-            "all such agents, to an agent of its own pods",
+            "all such agents, to an agent for its own pods",
             &format!("{:.0} ×", bytes as f64 / own as f64),
         );
         self.kept.insert("whole_cluster_list_bytes".to_owned(), json!(bytes));

@@ -500,7 +500,7 @@ fn without_a_hooks_folder_the_agent_works_on_and_says_what_to_do() {
         agent.hears("CRI-O reads /srv/hooks.d, where the agent cannot write (/srv/hooks.d: ");
     assert!(status.contains("/etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"), "{status}");
 
-    // Once the directory can exist, the agent uses it at once, long before the next resync.
+    // When the directory can exist, the agent uses it immediately, long before the next resync.
     fs::remove_file(host.path("/srv/hooks.d")).unwrap();
     let start = Instant::now();
     while !host.path("/srv/hooks.d/99-wasp-agent.json").exists() {

@@ -195,7 +195,7 @@ fn advice_includes_what_reclaim_has_measured() {
     let (_, out, _) = run(&host, &["advise", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["working_sets"]["would_have_held_percent"], 300);
-    assert_eq!(json["minutes"], 0, "the node's own history stays beside it");
+    assert_eq!(json["minutes"], 0, "the node's own history stays next to it");
     host.write(file, "cut");
     let (code, out, err) = run(&host, &["advise"]);
     assert_eq!(code, 0, "{err}");

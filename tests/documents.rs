@@ -182,7 +182,7 @@ fn every_command_that_the_readme_names_exists() {
     assert_eq!(seen, 16);
 }
 
-/// Returns commands in backticks, or on a line of their own.
+/// Returns commands in backticks, or on separate lines.
 fn commands(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     let whole = text.lines().filter(|line| line.starts_with("    ")).map(str::trim);

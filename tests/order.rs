@@ -343,7 +343,7 @@ fn what_would_hurt_is_refused_before_anything_is_changed() {
         cluster
     };
     let cluster = with("4.20", "paused", "true\n", "and not by this script");
-    assert!(cluster.is_paused(), "the pause is somebody else's");
+    assert!(cluster.is_paused(), "the pause is from another user");
     with(
         "4.20",
         "daemonset",

@@ -55,7 +55,7 @@ pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<SuspendNews>
             let Ok(permit) = permits.clone().try_acquire_owned() else {
                 // A new socket has room for this; the agent does not wait for a client that does
                 // not read it.
-                let reply = refused("too many requests at once; try again");
+                let reply = refused("too many requests at the same time; try again");
                 if let Ok(text) = line(&reply) {
                     let _ = stream.try_write(text.as_bytes());
                 }

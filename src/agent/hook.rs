@@ -125,7 +125,7 @@ impl<E: Effects> HookContext<'_, E> {
 
 impl Installed {
     /// Schedules a look at the mounts. Each container that starts mounts something: the first
-    /// change takes effect at once, and the following ones together.
+    /// change takes effect immediately, and the following ones together.
     pub(super) fn mounts_changed(&mut self, now: SinceStart) {
         let due = now.max(self.mounts_next);
         self.mounts_due.get_or_insert(due);

@@ -132,7 +132,7 @@ fn deliver(manifests: &[Manifest], pool: &str, out: Option<&Path>) -> anyhow::Re
         return super::print(&text);
     };
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // Remove files of an earlier rendering, because apply.sh applies all that are beside it. Other
+    // Remove files of an earlier rendering, because apply.sh applies all files in its directory. Other
     // files are not ours.
     for name in names(pool) {
         let path = folder.join(&name);

@@ -1,14 +1,15 @@
-# How many identical pods one kind of node bears, with one seed: $DENSITY_ARM, $DENSITY_SEED
+# How many identical pods one kind of node can run, with one seed: $DENSITY_ARM, $DENSITY_SEED
 . /payload/lib.sh
 load_into_rootfs
-# Reports on a disk would be waited for.
+# Pods would wait for reports on a disk.
 mount -t tmpfs tmpfs "$rootfs/tmp"
-# Each arm has a kubelet that evicts below 100 MiB; `test-kubelet density` does it in its place.
+# Each arm has a kubelet that evicts below 100 MiB; `test-kubelet density` does this instead.
 mkdir -p /etc/kubernetes
 printf '%s\n' 'kind: KubeletConfiguration' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'failSwapOn: false' \
     'evictionHard:' '  memory.available: 100Mi' >/etc/kubernetes/kubelet.conf
 swap=2Gi
-# What takes hours takes minutes here, and pods are small. The delay is longer than the look at the empty node.
+# Reclaim that takes hours takes minutes here, and pods are small. The delay is longer than the measurement of the empty
+# node.
 reclaim=('[reclaim]' 'mode = "on"' 'pods = "burstable"' 'floor = "4Mi"' 'start-delay-seconds = 25' 'write-budget = "64Mi"')
 arguments=()
 start_apiserver

@@ -155,7 +155,7 @@ fn passive(words: &[String]) -> Option<String> {
     })
 }
 
-/// Finds clauses in place of a noun, such as `What the agent sees is …` or `Who sets a limit …`,
+/// Finds clauses instead of a noun, such as `What the agent sees is …` or `Who sets a limit …`,
 /// except questions.
 fn noun_clause(sentence: &str, words: &[String]) -> Option<String> {
     let first = words.first()?;

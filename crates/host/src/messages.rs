@@ -78,7 +78,7 @@ messages! {
     ApiBack Info "9cbe3230406440c9891bd948218ba645"
         "The API server can be reached again"
         { failures } []
-        "The agent applies all changes since the failure at once. Failed attempts until then: \
+        "The agent applies all changes since the failure immediately. Failed attempts until then: \
          @FAILURES@."
         "No action needed."
 
@@ -289,7 +289,7 @@ messages! {
          answer in a further message. As the last resort, if that is configured, it deletes the \
          pod."
         "No action is required: the controller creates the pod on another node, or KubeVirt migrates \
-         the VM. To stop evictions at once, write `eviction.mode = \"off\"` to \
+         the VM. To stop evictions immediately, write `eviction.mode = \"off\"` to \
          /etc/wasp-agent/config.d/99-stop.toml and run `systemctl reload wasp-agent`."
 
     EvictionsLost Warn "01bbe46626294d678676645c065e4edf"
@@ -306,7 +306,7 @@ messages! {
         { pod_namespace, pod_name, pod_uid } []
         "The node is under swap pressure, and the agent would evict @POD_NAMESPACE@/@POD_NAME@ if mode were \
          \"enforce\"."
-        "Migrate it by hand, or set `eviction.mode = \"enforce\"`."
+        "Migrate it yourself, or set `eviction.mode = \"enforce\"`."
 
     EvictionAccepted Info "f33c247f365a4470a128b469f8d54e84"
         "The API server accepted an eviction"

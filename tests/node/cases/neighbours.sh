@@ -1,4 +1,4 @@
-# check names virt-platform-autopilot and the DaemonSet by their files, and the agent leaves their work alone
+# check names virt-platform-autopilot and the DaemonSet by their files, and the agent does not change their work
 # suites: bookworm
 # boot: cold
 # timeout: 420

@@ -727,7 +727,7 @@ pub const KEYS: &[Key] = &[
         default: Default::Text(""),
         environment: None,
         help: "The server's certificate for metrics.listen, in PEM, followed by its chain. The \
-            agent reads it for each connection, so a renewed one takes effect at once.",
+            agent reads it for each connection, so a renewed one takes effect immediately.",
     },
     Key {
         path: "metrics.key",

@@ -89,7 +89,7 @@ mod tests {
             guest("vms/whole", 4096, 4392),
             // A small one at 150 %: 341 + 288.
             guest("vms/small", 512, 629),
-            // overcommitGuestOverhead, and requests.memory below the guest's: overcommitted by hand.
+            // overcommitGuestOverhead, and requests.memory below the guest's: overcommitted manually.
             guest("vms/by-hand", 4096, 2048),
         ];
         assert_eq!(without_overcommitment(&guests), ["vms/whole"]);

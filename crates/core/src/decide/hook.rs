@@ -33,7 +33,7 @@ pub fn preferred(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     folders
 }
 
-/// Configures that no hook is installed, in a file of its own.
+/// Configures that no hook is installed, in a separate file.
 pub const NO_HOOK: [&str; 2] = [
     r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml",
     "systemctl reload wasp-agent",

@@ -144,7 +144,7 @@ pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) ->
     Settings { grants, grant, ..settings.clone() }
 }
 
-/// Returns the settings and the node as the agent uses them, for commands that run beside it, and
+/// Returns the settings and the node as the agent uses them, for commands that run in addition, and
 /// whether the swap that the kubelet counts is certain. `config` is the configuration that the
 /// kubelet uses, `Err` if it cannot be read; `running` is what a running agent has published of it.
 pub fn as_in_force(
@@ -221,7 +221,7 @@ pub fn unusable(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.cgroups_per_qos;
     if !value {
         return Some(format!(
-            "cgroupsPerQOS is false ({origin}): pods have no cgroups of their own, and the agent \
+            "cgroupsPerQOS is false ({origin}): pods have no separate cgroups, and the agent \
              sets no limit"
         ));
     }

@@ -332,7 +332,7 @@ fn note_evictions(list: &Value, evicted: &Mutex<Evicted>, ledger: &Ledger) {
         leaving.insert(name, since.unwrap_or_else(Instant::now));
     }
     if leaving.len() > 1 {
-        ledger.violation(format!("several evictions at once: {:?}", leaving.keys()));
+        ledger.violation(format!("several evictions at the same time: {:?}", leaving.keys()));
     }
     evicted.leaving = leaving;
 }

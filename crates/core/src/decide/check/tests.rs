@@ -211,7 +211,7 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     }),
     ("other-swap", CheckLevel::Ok, "added by the agent: swap, repair of limits", |f, _| f.rivals = vec![rival("x", Job::Watermarks, "sets the watermarks")]),
     ("other-swap", CheckLevel::Ok, "virt-platform-autopilot is on this node", |f, s| {
-        f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is beside ours")];
+        f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is next to ours")];
         s.swap.beside_others = true;
     }),
     ("other-swap", CheckLevel::Ok, "kept: slices; added by the agent: io.latency", |f, _| f.rivals = vec![rival("x", Job::Slices, "gives kubepods.slice a weight")]),

@@ -225,7 +225,7 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<ApiAccess, Kubeconfig
         return Err(KubeconfigError::ServerName);
     }
     let server = server(cluster.server.as_deref().unwrap_or_default())?;
-    // As client-go does: no credentials travel without TLS, and a file replaces the token beside it.
+    // As client-go does: no credentials travel without TLS, and a file replaces the token in the same entry.
     let is_secret = server.scheme_str() == Some("https");
     let identity = identity.filter(|_| is_secret);
     let token = token.filter(|_| is_secret && token_file.is_none());
