@@ -1,5 +1,5 @@
-//! Suspends pods of an agent that runs as a process. A container's `cgroup.events` says "frozen" all
-//! the time, because no kernel freezes here.
+//! Suspends pods of an agent that runs as a process. A container's `cgroup.events` always reports
+//! "frozen", because no kernel freezes here.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Suspended pods: requested over the control socket, put to sleep by separate tasks, woken from
-//! the loop.
+//! Suspended pods: requested over the control socket, suspended by separate tasks, resumed by the
+//! loop.
 
 mod errors;
 mod sleep;
@@ -40,7 +40,7 @@ pub(super) enum SuspendNews {
     Problem(Option<String>),
 }
 
-/// A pod that is being put to sleep.
+/// A pod that is being suspended.
 #[derive(Debug)]
 struct Falling {
     orders: Arc<Orders>,

@@ -230,7 +230,7 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         }
         (OnNode::Report(asked), _) => done(report::report(roots, &asked)),
         (OnNode::Advise { json }, _) => done(report::advise(roots, json)),
-        // Deprovision undoes recorded changes, whatever the configuration is.
+        // Deprovision undoes recorded changes, with any configuration.
         (command @ OnNode::Deprovision { .. }, in_force) => {
             warn(&format!("{problems}"));
             by_settings(command, roots, &in_force.unwrap_or_else(Settings::defaults))

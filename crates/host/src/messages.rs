@@ -1,8 +1,7 @@
 //! Every kind of message in the journal: its level, MESSAGE_ID, fields, meaning and remedy.
 //!
-//! Each kind is a struct. Its fields are the journal's fields, in upper case, so a message cannot
-//! be logged with fields other than those that the reference (docs/journal.md) and the catalog
-//! (`journalctl -x`) name.
+//! Each kind is a struct. Its fields are the journal's fields, in upper case. So a message has
+//! exactly the fields that the reference (docs/journal.md) and the catalog (`journalctl -x`) name.
 //!
 //! clippy.toml forbids tracing's macros for these levels elsewhere.
 //!

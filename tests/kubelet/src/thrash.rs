@@ -48,8 +48,7 @@ pub(crate) enum Thrash {
         every_ms: u64,
     },
     /// Read a file of this number of MiB completely in random order, as a kubelet uses its binary
-    /// and its state, and print for each round when it ended, in ms since 1970, and how long it
-    /// took
+    /// and its state. Print for each round when it ended, in ms since 1970, and how long it took
     Heartbeat {
         file: PathBuf,
         #[arg(long)]

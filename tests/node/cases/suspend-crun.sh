@@ -51,7 +51,7 @@ woken() {
         is "$(<"$folder/$kind.sum")" "$(<"$folder/expected")" "$1: $kind is what it was"
     done
 }
-# asleep NAME: suspends it, and prints the time and the bytes.
+# `asleep NAME` suspends it, and prints the time and the bytes.
 asleep() {
     local begun before
     begun=$(now_ms)

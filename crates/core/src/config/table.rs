@@ -276,7 +276,7 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Namespaces,
         default: Default::List(&[]),
         environment: None,
-        help: "Namespaces whose pods get no swap, whatever their annotations are.",
+        help: "Namespaces whose pods get no swap, with any annotations.",
     },
     Key {
         path: "limits.opt-in-namespaces",

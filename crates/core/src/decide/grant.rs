@@ -60,7 +60,7 @@ pub enum Reason {
     UnknownPod,
     UnknownContainer,
     KubeletInDoubt,
-    /// The pod is suspended, or about to be.
+    /// The pod is suspended or is being suspended.
     Suspended,
 }
 

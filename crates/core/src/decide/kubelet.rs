@@ -37,9 +37,9 @@ fn highest(config: Option<&KubeletConfig>, signal: &str, whole: u64) -> u64 {
 /// Returns commands that set `key` where it takes effect: flags override drop-ins, and drop-ins
 /// override the file.
 ///
-/// The commands never rewrite a file of the kubelet by guess. They write a drop-in of our own for
-/// this key if the kubelet reads drop-ins, change the value on the line of the key, or give the
-/// administrator a remark. They restart the kubelet only after a change.
+/// The commands never rewrite a file of the kubelet by guess. If the kubelet reads drop-ins, they
+/// write a separate drop-in for this key. Otherwise they change the value on the line of the key,
+/// or give the administrator a remark. They restart the kubelet only after a change.
 pub fn commands_to_set(
     config: &KubeletConfig,
     origin: &Origin,

@@ -38,9 +38,9 @@ const STEP_BYTES: u64 = 1 << 20;
 const STARTING: Duration = Duration::from_secs(2);
 
 /// While a container starts, the agent sets no property in systemd: systemd would attach its device
-/// filter to the scope again, and runc, which is about to replace the filter that it has just seen
-/// there, would fail to start the container (opencontainers/runc#3604). The cgroup file alone holds
-/// the limit until then. A program with the name of a runtime counts as one for at most this long.
+/// filter to the scope again. runc is about to replace the filter that it has just seen there, and
+/// would fail to start the container (opencontainers/runc#3604). The cgroup file alone holds the
+/// limit until then. A program with the name of a runtime counts as one for at most this long.
 const START_AT_MOST: Duration = Duration::from_secs(60);
 const STARTED_YET: Duration = Duration::from_millis(500);
 
@@ -65,8 +65,8 @@ pub fn decide(
     due.sort_by_key(|(facts, _)| &facts.id);
     if settings.grants == Grants::Auto {
         for (facts, grant) in &mut due {
-            // Allow up to the amount that the kubelet may have granted, whatever the agent's
-            // settings are.
+            // Allow up to the amount that the kubelet may have granted, for any settings of the
+            // agent.
             let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
             let kubelets =
                 grant_by_role(&GrantSettings::LIMITED_SWAP, &snapshot.node, pod, &facts.role);
@@ -418,9 +418,9 @@ impl Pass<'_> {
 /// Returns the limit to set if `in_force` is set, `used` bytes are swapped and the grant is
 /// `grant`.
 ///
-/// Raising a limit is always safe. Lowering it below use gets the container OOM-killed within
-/// seconds, so the limit only follows the use down, in steps that are worth a write, and never
-/// rises on the way.
+/// Raising a limit is always safe. With a limit below use the kernel kills the container within
+/// seconds. So the limit only follows the use down, in steps that are worth a write, and never
+/// rises before that.
 fn target(in_force: SwapMax, used_bytes: u64, grant: SwapMax) -> SwapMax {
     let use_with_room = with_room(used_bytes);
     if grant >= in_force || SwapMax::Bytes(used_bytes) <= grant {

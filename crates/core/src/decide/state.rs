@@ -49,7 +49,7 @@ pub struct LimitState {
     pub(super) fight: SlowFight,
 }
 
-/// What the agent has set in systemd for a unit's limit.
+/// The limit that the agent has set in systemd for a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToldLimit {
     /// No systemd unit manages the cgroup, or the agent must not set its properties.

@@ -95,7 +95,7 @@ pub struct Usage {
 pub struct ProcessesSeen {
     /// The value of `cgroup.freeze` requests it.
     pub freezing: bool,
-    /// `cgroup.events` says that all of them are.
+    /// `cgroup.events` reports all of them as frozen.
     pub frozen: bool,
     pub processes: BTreeSet<u32>,
     /// Pending signals by process, where there are any: bit 0 is signal 1.

@@ -144,7 +144,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "limits-above-pods",
         looks_at: "`memory.swap.max` and `memory.high` of the kubelet's top cgroup and of its QoS classes",
-        why: "the smallest limit of a pod's ancestors applies, whatever the pod's grant is",
+        why: "the smallest limit of a pod's ancestors applies, even if the pod's grant is larger",
         fix: "run `systemctl set-property kubepods.slice MemorySwapMax=infinity`",
         when: When::FullLive,
         run: limits::above_pods,

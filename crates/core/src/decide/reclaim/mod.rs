@@ -49,7 +49,7 @@ pub struct ReclaimStep {
     pub swappiness: u8,
 }
 
-/// A change of state that is worth a message; a step never is.
+/// A change of state that is worth a message. A step is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     Began(PodUid),

@@ -115,7 +115,7 @@ impl Kubelet {
     ) -> Result<Option<KubeletConfig>, KubeletError> {
         match self.command(roots) {
             Ok(known) => config_by(roots, settings, known),
-            // The administrator says which file the kubelet reads.
+            // The administrator has configured the file that the kubelet reads.
             Err(KubeletError::Program { .. }) if settings.kubelet_config.is_some() => {
                 config_by(roots, settings, None)
             }
