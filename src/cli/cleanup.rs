@@ -30,7 +30,8 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for folder in folders {
         tried(remove(roots, &folder.join(FILE_NAME)));
     }
-    // Wake pods that a killed agent has left suspended: no other program would.
+    // Resume pods that a killed agent has left suspended, because no other program would resume
+    // them.
     let woken = suspend::wake_left(roots);
     let asleep = woken.is_err();
     tried(woken);

@@ -22,7 +22,7 @@ use crate::{
     state::StateFile,
 };
 
-/// A slow disk takes a pod's memory at some megabytes per second.
+/// A slow disk writes a pod's memory at some megabytes per second.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 const LONGEST_BYTES: u64 = 16 << 20;
 
@@ -70,7 +70,7 @@ pub fn is_served(roots: &Roots) -> bool {
     !UnixStream::connect(roots.control_socket()).is_err_and(absent)
 }
 
-/// Wakes all pods that an agent has left suspended, and prints them.
+/// Resumes all pods that an agent has left suspended, and prints them.
 pub fn wake_left(roots: &Roots) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
     // The kubelet's configuration determines the place of the pods' cgroups, not ours.

@@ -21,7 +21,7 @@ fn minutes() -> Vec<Minute> {
             signal_active: (360..380).contains(&index),
             rates: Some(Rates {
                 pages_in: if (340..390).contains(&index) { 2000 } else { 20 },
-                pages_out: 30,
+                pages_out: if (340..390).contains(&index) { 2000 } else { 30 },
                 system: Some(Waited::default()),
                 pods: Some(Waited {
                     some: if (350..385).contains(&index) { 2500 } else { 40 },

@@ -136,7 +136,7 @@ impl<E: Effects> Agent<E> {
         Ok(text)
     }
 
-    /// Wakes every pod that must not sleep any longer.
+    /// Resumes every pod that has a reason to be resumed.
     pub(in crate::agent) fn watch_suspended(&mut self) {
         self.adopt();
         let now = self.now();
@@ -228,7 +228,7 @@ impl<E: Effects> Agent<E> {
         self.suspend.thaw_lost(&self.roots, &mut self.health, self.clock.now());
     }
 
-    /// Wakes all pods when the agent ends, because no other program would.
+    /// Resumes all pods when the agent ends, because no other program would resume them.
     pub(in crate::agent) async fn wake_all(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         self.wake_for_the_end();
         // systemd may have been asked to freeze one more container.
@@ -260,7 +260,7 @@ impl<E: Effects> Agent<E> {
     }
 }
 
-/// Describes the reserve's swap that a waking pod still uses.
+/// Describes the reserve's swap that a resumed pod still uses.
 fn still_lent(roots: &Roots, suspended: &Suspended) -> String {
     let beyond = |sleeper: &Sleeper| {
         let Some(SwapMax::Bytes(limit)) = sleeper.swap_max.filter(|_| sleeper.lent_bytes > 0)

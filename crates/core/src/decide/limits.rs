@@ -303,7 +303,7 @@ impl Pass<'_> {
             pod: facts.pod.cloned(),
             ..LimitState::new(grant.clone(), target, self.now)
         });
-        // State from the mode in which the kubelet grants has no pod.
+        // State from kubelet mode has no pod.
         next.pod = facts.pod.cloned();
         let cause_of = |level: &LevelFacts| match known_target {
             Some(before) if next.seen.contains(&level.inode) => {

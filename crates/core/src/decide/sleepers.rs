@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// Returns true if the agent sets limits of suspended pods. Where the kubelet grants, the agent
-/// repairs them anyway.
+/// Returns true if the agent sets limits of suspended pods. In kubelet mode the agent repairs them
+/// anyway.
 pub fn sets_limits(settings: &Settings) -> bool {
     match settings.grants {
         Grants::Agent => true,

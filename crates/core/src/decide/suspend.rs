@@ -32,7 +32,7 @@ pub struct Suspensions {
     pods: BTreeMap<PodUid, Suspended>,
 }
 
-/// The reason for waking a suspended pod.
+/// The reason for resuming a suspended pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wake {
     Asked,
@@ -292,7 +292,7 @@ impl Sleeper {
 }
 
 impl Suspensions {
-    /// Returns the reason for waking a frozen pod that a look at its containers shows; `None` in
+    /// Returns the reason for resuming a frozen pod that a look at its containers shows; `None` in
     /// `looks` is a container that is gone.
     pub fn looked(&mut self, uid: &PodUid, looks: &[Option<ProcessesSeen>]) -> Option<Wake> {
         let pod = self.pods.get_mut(uid)?;
@@ -317,7 +317,7 @@ impl Suspensions {
         self.pods.insert(suspended.uid.clone(), suspended);
     }
 
-    /// Records that the pod sleeps; `after` is by container, in the pod's order.
+    /// Records that the pod is suspended; `after` is by container, in the pod's order.
     pub fn slept(&mut self, uid: &PodUid, after: &[Option<Usage>]) -> Option<&Suspended> {
         let suspended = self.pods.get_mut(uid)?;
         suspended.stage = SuspendStage::Asleep;

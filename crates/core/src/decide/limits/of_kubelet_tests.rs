@@ -1,7 +1,6 @@
 use super::{super::of_kubelet::SETTLE, *};
 
-/// A case where the kubelet grants, on a node whose pod `a` requests 4 of 16 GiB: 2 of 8 GiB of
-/// swap.
+/// A case in kubelet mode, on a node whose pod `a` requests 4 of 16 GiB: 2 of 8 GiB of swap.
 fn kubelet(all: impl IntoIterator<Item = Pod>) -> Case {
     let mut case = Case::new(all);
     case.settings.grants = Grants::Kubelet;
