@@ -227,8 +227,8 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "crio-hooks-folder",
-        looks_at: "`hooks_dir` in CRI-O's configuration, and whether one of these directories \
-            exists and was written",
+        looks_at: "`hooks_dir` in CRI-O's configuration, and whether the agent can write to one \
+            of these directories",
         why: "the hook must be in a directory that CRI-O reads and the agent can write",
         fix: "add `/run/containers/oci/hooks.d` to `hooks_dir`; start CRI-O, or restart the agent",
         when: When::Always,
