@@ -58,7 +58,7 @@ pub struct Overview {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AgentState {
     pub running: bool,
-    /// The reason why the publication is unreliable; `None` if it is reliable.
+    /// The reason why the publication is unreliable; null if it is reliable.
     pub warning: Option<String>,
 }
 
