@@ -240,9 +240,9 @@ pub fn advice(sustained: &Sustained) -> String {
     let _ = match sustained.up_to_percent {
         Some(percent) => writeln!(
             text,
-            "This node has sustained up to {percent} % of its RAM: for {SEEN_MINUTES} minutes or \
-             more at each level, all of the pods' processes waited for memory at the same time \
-             for at most {limit} of the time, in 95 % of the minutes. The history has no more \
+            "This node has sustained up to {percent} % of its RAM: in 95 % of the minutes of each \
+             level, all processes of the pods waited for memory together for at most {limit} of \
+             the time. Each level lasted {SEEN_MINUTES} minutes or more. The history has no more \
              than {} %, and shows nothing about higher levels.",
             held.max
         ),

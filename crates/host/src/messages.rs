@@ -311,8 +311,8 @@ messages! {
         "The API server accepted an eviction"
         { pod_namespace, pod_name, pod_uid, outcome } []
         "@POD_NAMESPACE@/@POD_NAME@: the API server accepted its eviction (OUTCOME accepted or \
-         migrating), the pod is gone already (gone), or the pressure ended before the agent sent \
-         the request (withdrawn)."
+         migrating), the pod is gone already (gone), or the pressure ended before the request \
+         (withdrawn)."
         "No action needed."
 
     EvictionRefused Warn "6b381c76162b4c0d862e9e07ad1ff357"

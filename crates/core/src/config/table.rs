@@ -299,8 +299,8 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 1, max: 60 },
         default: Default::Integer(2),
         environment: None,
-        help: "The interval at which the agent examines a container that uses more swap than its \
-            grant, to lower its limit as its use goes down.",
+        help: "The interval at which the agent examines a container above its grant, to lower its \
+            limit as its use goes down.",
     },
     Key {
         path: "limits.repair",
@@ -622,9 +622,10 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 75, max: 3600 },
         default: Default::Integer(90),
         environment: None,
-        help: "How long the API server may send nothing before the agent resumes suspended pods, \
-            because it would not see that a pod is being deleted. The time begins with the last \
-            answer, event or bookmark. A healthy server sends a bookmark about every minute.",
+        help: "How long the API server may send nothing before the agent resumes suspended pods. \
+            Without the server, the agent does not see that a pod is being deleted. The time \
+            begins with the last answer, event or bookmark. A healthy server sends a bookmark \
+            about every minute.",
     },
     Key {
         path: "reclaim.mode",
