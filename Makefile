@@ -1,4 +1,4 @@
-# make demo   shows the agent at work on a real node, in a VM
+# make demo   shows the agent on a real node, in a VM
 # make test   runs every check and every test; make test-quick those that need no VM
 # make rpm    builds the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measures the agent; make bench-hook measures the time that the hook adds to a container's start,
@@ -29,7 +29,7 @@ all: build
 build: deps-build
 	$(CARGO) build --locked --workspace --profile $(PROFILE)
 
-# The node's image is made while cargo builds.
+# Makes the node's image while cargo builds.
 demo: deps
 	@tests/node/image bookworm >/dev/null & image=$$!; \
 	  $(MAKE) --no-print-directory build && wait $$image
@@ -50,17 +50,17 @@ fmt:
 
 # The only debug build, which clippy, unit, process and fault tests share. `cargo clippy` would
 # compile every dependency again, as metadata only. So this does the same as clippy: its driver
-# compiles the workspace's crates, and reports the lints meanwhile. The release build checks the
+# compiles the workspace's crates, and reports the lints. The release build checks the
 # code without failpoints.
 debug := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__ $(CARGO)
 tested := --locked --workspace --features wasp-agent/failpoints
-# All targets at once: without the tests, dependencies have fewer features, and would be compiled
+# All targets together: without the tests, dependencies have fewer features, and would be compiled
 # again.
 lint: deps-build
 	$(debug) build $(tested) --all-targets
 
 # The advisories come from a database on the network, which not every builder can reach. This reads
-# every crate of the lock file, also those of other platforms, so it fetches them first. CI installs
+# every crate of the lock file, including those of other platforms, so it fetches them first. CI installs
 # cargo-deny itself, without optimization: that compiles in a fifth of the time, and checks in
 # seconds.
 deny:
@@ -70,7 +70,7 @@ deny:
 	 elif [ "$$CI" = true ]; then echo "cargo-deny is not installed: cargo install --locked cargo-deny" >&2; exit 1; \
 	 else echo "SKIPPED, loudly: cargo-deny is not installed (cargo install --locked cargo-deny)" >&2; fi
 
-# All suites but `faults`, which mostly waits, and runs beside them in `make test`.
+# All suites but `faults`, which mostly waits, and runs in parallel with them in `make test`.
 suites := $(filter-out faults,$(sort $(notdir $(basename $(wildcard tests/*.rs tests/*/tests/*.rs)) $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))))
 test-unit: lint
 	$(debug) test $(tested) --lib --bins $(addprefix --test ,$(suites))
@@ -127,7 +127,7 @@ test-node: build
 test-node-cases:
 	tests/node/run $(NODE)
 
-# An agent with failpoints, on a simulated host and in the VM.
+# Tests an agent with failpoints, on a simulated host and in the VM.
 test-faults: test-host-faults
 	@$(MAKE) --no-print-directory test-node-faults
 
@@ -205,7 +205,7 @@ srpm: deps
 check-rpm: deps
 	packaging/check $(bin)
 
-# Two builds from scratch, in folders of different names, compared byte for byte.
+# Two builds from scratch, in directories of different names, compared byte for byte.
 check-reproducible: deps
 	packaging/check reproducible
 

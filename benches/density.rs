@@ -141,7 +141,7 @@ fn svg(arms: &[Arm], runs: &[Run]) -> anyhow::Result<String> {
         };
         let mut chart = ChartBuilder::on(&area)
             .margin(12)
-            .caption("Pods that one node bears", ("sans-serif", 18))
+            .caption("Pods that one node can run", ("sans-serif", 18))
             .set_label_area_size(LabelAreaPosition::Left, 50)
             .set_label_area_size(LabelAreaPosition::Bottom, 36)
             .build_cartesian_2d(0.0..count, 0.0..top)?;

@@ -1,7 +1,7 @@
 //! Many agents against one API server: their requests over time, and the growth with the number of
 //! nodes. `make bench-fleet`.
 //!
-//! The agents run in a process of their own, each with a host's root, a kubelet's credentials and
+//! The agents run in a separate process, each with a host's root, a kubelet's credentials and
 //! two connections, with the agent's code: `observe::kube::pods` and `agent::announce`. Time is not
 //! scaled: a minute takes a minute.
 
@@ -81,7 +81,7 @@ fn main() {
 fn outage(server: &Handle, history_lost: bool) {
     let fault = json!({"closeListenerMs": u64::try_from(OUTAGE.as_millis()).unwrap()});
     server.fault(serde_json::from_value::<Fault>(fault).unwrap()).unwrap();
-    // A pod of no node: the version advances, and no agent learns of it, not even by a bookmark.
+    // A pod without a node: the version advances, and no agent sees it, not even by a bookmark.
     sleep(Duration::from_secs(2));
     server.load([pod(usize::MAX, 0)]).unwrap();
     if history_lost {
@@ -149,7 +149,7 @@ impl Fleet {
             requests.of("watch") >= self.n() && requests.of("patch") >= self.n()
         });
         let requests = self.requests(since);
-        self.keep("start of all at once", &requests);
+        self.keep("start of all at the same time", &requests);
         for verb in ["list", "watch", "get", "patch"] {
             assert_eq!(requests.of(verb), self.n(), "{verb}: one of each agent");
         }
@@ -222,7 +222,7 @@ impl Fleet {
         row("a watcher of the whole cluster lists", &format!("{listed} pods, {bytes} bytes"));
         row("and hears of 100 changes", &heard.to_string());
         row(
-            "all such agents, to an agent of its own pods",
+            "all such agents, to an agent for its own pods",
             &format!("{:.0} ×", bytes as f64 / own as f64),
         );
         self.kept.insert("whole_cluster_list_bytes".to_owned(), json!(bytes));
@@ -382,7 +382,7 @@ fn run_agents(data: &Path, count: usize) {
     }
 }
 
-/// Creates a root folder with the kubelet's credentials.
+/// Creates a root directory with the kubelet's credentials.
 fn host(root: &Path, data: &Path, agent: usize) -> Roots {
     let kubeconfig = root.join("var/lib/kubelet/kubeconfig");
     fs::create_dir_all(kubeconfig.parent().unwrap()).unwrap();

@@ -491,7 +491,7 @@ fn without_a_hooks_folder_the_agent_works_on_and_says_what_to_do() {
     let (_data, server) = api_server();
     let host = FakeHost::new(4096 * MIB, 2048 * MIB);
     host.use_kubeconfig(&server);
-    // A file in the place of the folder, so that it cannot be created.
+    // A file in the place of the directory, so that it cannot be created.
     host.write("/srv/hooks.d", "");
     let dir = "[crio.runtime]\nhooks_dir = [\"/srv/hooks.d\"]\n";
     host.write("/etc/crio/crio.conf.d/50-site.conf", dir);
@@ -500,7 +500,7 @@ fn without_a_hooks_folder_the_agent_works_on_and_says_what_to_do() {
         agent.hears("CRI-O reads /srv/hooks.d, where the agent cannot write (/srv/hooks.d: ");
     assert!(status.contains("/etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"), "{status}");
 
-    // Once the folder can exist, the agent uses it at once, long before the next resync.
+    // When the directory can exist, the agent uses it immediately, long before the next resync.
     fs::remove_file(host.path("/srv/hooks.d")).unwrap();
     let start = Instant::now();
     while !host.path("/srv/hooks.d/99-wasp-agent.json").exists() {

@@ -39,7 +39,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let node = Self::with_hook();
-        // The hook of the tested agent is not in the folder that stands for the host.
+        // The hook of the tested agent is not in the directory that stands for the host.
         node.host.write("/etc/wasp-agent/config.d/92-hook.toml", "[hook]\ninstall = false\n");
         node
     }
@@ -93,8 +93,8 @@ impl Node {
         }
     }
 
-    /// Pastes `lines` into a shell whose host is the folder. `systemctl` and others act on the
-    /// folder as they would on a host.
+    /// Pastes `lines` into a shell whose host is the directory. `systemctl` and others act on the
+    /// directory as they would on a host.
     fn paste(&self, lines: &[String], agent: u32) {
         let stubs = tempfile::tempdir().unwrap();
         let stub = |name: &str, script: &str| {
@@ -120,7 +120,7 @@ esac"#,
             r#"[[ $* == *--args=psi=1 ]] && { echo 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0'; echo 'full avg10=0.00 avg60=0.00 avg300=0.00 total=0'; } > "$ROOT/proc/pressure/memory"; exit 0"#,
         );
         stub("oc", "exit 0");
-        // The folder keeps the list of what is swapped on.
+        // The directory keeps the list of what is swapped on.
         stub("swapoff", r#"sed -i "\|^${1#"$ROOT"} |d" "$ROOT/proc/swaps""#);
         stub("swapon", r#"echo "${3#"$ROOT"} partition 33554432 0 $2" >> "$ROOT/proc/swaps""#);
         stub("wasp-agent", r#"exec "$PROGRAM" --root "$ROOT" "$@""#);
@@ -128,7 +128,7 @@ esac"#,
         let mut script = String::new();
         for line in lines {
             let mut line = line.clone();
-            // What a file gets is as the host names it.
+            // The file contains paths as the host names them.
             let places = if line.starts_with("printf") {
                 &["> "][..]
             } else {

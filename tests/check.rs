@@ -1,4 +1,4 @@
-//! `wasp-agent check` on folders that stand for hosts, and with an API server.
+//! `wasp-agent check` on directories that stand for hosts, and with an API server.
 
 #![allow(
     clippy::unwrap_used,
@@ -66,7 +66,7 @@ const BREAKINGS: &[Breaking] = &[
     }),
     ("protection", "warn", "memory.swap.max is max", |h| h.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n")),
     ("protection", "warn", "has no effect on /dev/vdb", |h| h.write("/sys/fs/cgroup/system.slice/io.latency", "254:0 target=50000\n")),
-    ("psi", "warn", "no pressure-stall information", |h| fs::remove_file(h.path("/proc/pressure/memory")).unwrap()),
+    ("psi", "warn", "no pressure stall information", |h| fs::remove_file(h.path("/proc/pressure/memory")).unwrap()),
     ("psi", "warn", "no avg10 of \"full\"", |h| h.write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00\nfull")),
     ("memory-pressure", "warn", "all of them 45 %", |h| pressure(h, "97.10", "45.00")),
     ("memory-pressure", "warn", "of the pods waited 97 %", |h| {
@@ -116,7 +116,7 @@ const BREAKINGS: &[Breaking] = &[
         h.write("/etc/systemd/system/ocpswap-file-enable.service", "");
         h.write("/etc/wasp-agent/config.d/95-file.toml", "[swap]\nkind = \"file\"\npath = \"/var/swap\"\n");
     }),
-    ("other-swap", "warn", "priority 10, and the agent makes no second swap: the node has 32.0 GiB of swap, but 64.0 GiB are", |h| {
+    ("other-swap", "warn", "priority 10, and the agent creates no second swap: the node has 32.0 GiB of swap, but 64.0 GiB are", |h| {
         h.write("/etc/systemd/system/ocpswap-file-enable.service", "");
         h.write("/etc/wasp-agent/config.d/95-file.toml", "overcommit-percent = 200\n[swap]\nkind = \"file\"\npath = \"/var/swap\"\n");
     }),

@@ -125,7 +125,7 @@ fn a_cgroup_under_the_path_of_one_that_is_gone_is_another() {
     for turn in 0..60 {
         for (number, (uid, limit)) in limits.iter().enumerate() {
             let cgroup = host.container(uid, &container_id(number), "main", "max");
-            // At once, during its first look, or when all is done.
+            // Immediately, during its first pass, or when all is done.
             match turn % 3 {
                 0 => {}
                 1 => std::thread::sleep(std::time::Duration::from_micros(turn * 10)),

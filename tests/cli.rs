@@ -172,7 +172,7 @@ fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
     let host = FakeHost::new(4096 * MIB, 0);
     let (code, out, err) = run(&host, &["report"]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes has no minute"), "{out}");
+    assert!(out.contains("Note: /var/lib/wasp-agent/history/minutes has no data yet"), "{out}");
     let (code, _, err) = run(&host, &["report", "--since", "last week"]);
     assert_eq!(code, 1);
     assert!(
@@ -198,7 +198,7 @@ fn advice_includes_what_reclaim_has_measured() {
     let (_, out, _) = run(&host, &["advise", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["working_sets"]["would_have_held_percent"], 300);
-    assert_eq!(json["minutes"], 0, "the node's own history stays beside it");
+    assert_eq!(json["minutes"], 0, "the node's own history stays next to it");
     host.write(file, "cut");
     let (code, out, err) = run(&host, &["advise"]);
     assert_eq!(code, 0, "{err}");

@@ -140,6 +140,39 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     text.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
+/// Returns the number of cells of a table's row; `None` for any other line. A row in a list item is
+/// indented.
+fn cells(line: &str) -> Option<Result<usize, ()>> {
+    let row = line.trim();
+    row.starts_with('|').then_some(())?;
+    let plain = row.replace("\\|", "");
+    let outside: String = plain.split('`').step_by(2).collect();
+    Some(if row.ends_with('|') { Ok(outside.matches('|').count() - 1) } else { Err(()) })
+}
+
+#[test]
+fn every_row_of_a_table_has_the_cells_of_its_head() {
+    assert_eq!(cells("| a | `b | c` | d |"), Some(Ok(3)));
+    assert_eq!(cells("  | a \\| b |"), Some(Ok(1)));
+    assert_eq!(cells("| a | the rest is on the next line"), Some(Err(())));
+    assert_eq!(cells("a | b"), None);
+    let mut rows = 0;
+    for name in documents() {
+        let text = document(&name);
+        let mut head = None;
+        for (number, line) in text.split("```").step_by(2).flat_map(str::lines).enumerate() {
+            let found = cells(line);
+            rows += usize::from(found.is_some());
+            if let (Some(found), Some(head)) = (found, head) {
+                assert_eq!(found, head, "{name}, line {} without code: {line}", number + 1);
+            }
+            head = found.map(|found| head.unwrap_or(found));
+            assert!(head != Some(Err(())), "{name}: a row is cut: {line}");
+        }
+    }
+    assert!(rows > 500, "only {rows} rows were found");
+}
+
 #[test]
 fn every_toml_in_the_documents_loads() {
     let mut seen = 0;
@@ -182,7 +215,7 @@ fn every_command_that_the_readme_names_exists() {
     assert_eq!(seen, 16);
 }
 
-/// Returns commands in backticks, or on a line of their own.
+/// Returns commands in backticks, or on separate lines.
 fn commands(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     let whole = text.lines().filter(|line| line.starts_with("    ")).map(str::trim);

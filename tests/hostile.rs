@@ -48,7 +48,7 @@ fn cgroups(host: &FakeHost) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// cgroupfs has no links; a folder that stands for a host may.
+/// cgroupfs has no links, but a directory that is used as the host may have some.
 #[test]
 fn nothing_is_written_but_to_the_containers_own_cgroups() {
     let (host, (_data, server)) = (host(), api_server());

@@ -1,4 +1,4 @@
-//! Runs the agent as a process beside a kubelet that grants swap itself.
+//! Runs the agent as a process in kubelet mode: a kubelet grants swap itself.
 
 #![allow(
     clippy::unwrap_used,

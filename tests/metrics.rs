@@ -150,7 +150,7 @@ fn a_silent_crowd_keeps_nobody_waiting_for_long() {
     let connect = || UnixStream::connect(host.path(SOCKET)).unwrap();
     eventually(|| UnixStream::connect(host.path(SOCKET)).ok());
     let crowd: Vec<UnixStream> = (0..40).map(|_| connect()).collect();
-    // The agent closes surplus connections at once.
+    // The agent closes surplus connections immediately.
     let closed = |stream: &UnixStream| {
         stream.set_nonblocking(true).unwrap();
         matches!((&*stream).read(&mut [0]), Ok(0))

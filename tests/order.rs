@@ -153,7 +153,7 @@ impl Cluster {
         assert_eq!(changes, None, "{why}");
     }
 
-    /// Returns the number of remaining folders of `mktemp -d`.
+    /// Returns the number of remaining directories of `mktemp -d`.
     fn leftovers(&self) -> usize {
         fs::read_dir(self.folder.path()).unwrap().count() - 3
     }
@@ -343,7 +343,7 @@ fn what_would_hurt_is_refused_before_anything_is_changed() {
         cluster
     };
     let cluster = with("4.20", "paused", "true\n", "and not by this script");
-    assert!(cluster.is_paused(), "the pause is somebody else's");
+    assert!(cluster.is_paused(), "the pause is from another user");
     with(
         "4.20",
         "daemonset",
@@ -454,7 +454,7 @@ fn a_kubelet_config_that_selects_the_pool_in_any_way_is_refused() {
         cluster.set("other-kubeletconfigs", &others);
         cluster.refuses(why);
         fs::remove_file(cluster.manifests.join("10-kubeletconfig.yaml")).unwrap();
-        // Its lines are in the other one now.
+        // Its lines are in the other object now.
         let run = cluster.run(Trouble::default());
         assert!(!run.errors.contains("KubeletConfig already"), "{}", run.errors);
     }
@@ -584,7 +584,7 @@ fn rendering_again_leaves_no_file_of_the_rendering_before() {
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    // The folder has the example of 4.20, with a KubeletConfig and an image.
+    // The directory has the example of 4.20, with a KubeletConfig and an image.
     let mut cluster = Cluster::new("4.20");
     cluster.version = "4.21";
     fs::write(cluster.manifests.join("45-ours.yaml"), "ours").unwrap();

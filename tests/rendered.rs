@@ -203,7 +203,7 @@ fn linked() -> Vec<Crate> {
             let (name, rest) = fields[0].split_once(" v").unwrap();
             Crate {
                 name: name.to_owned(),
-                // Local crates are followed by their folder.
+                // Local crates are followed by their directory.
                 version: rest.split(' ').next().unwrap().to_owned(),
                 license: match fields[1].contains(" AND ") {
                     true => fields[1].to_owned(),

@@ -1,5 +1,5 @@
-//! Suspends pods of an agent that runs as a process. A container's `cgroup.events` says "frozen" all
-//! the time, because no kernel freezes here.
+//! Suspends pods of an agent that runs as a process. A container's `cgroup.events` always reports
+//! "frozen", because no kernel freezes here.
 
 #![allow(
     clippy::unwrap_used,
@@ -79,7 +79,7 @@ impl Node {
         String::from_utf8(all).unwrap()
     }
 
-    /// Suspends the pod, once the agent knows it.
+    /// Suspends the pod when the agent knows it.
     fn suspend(&self, name: &str, cgroup: &str) {
         self.host.await_limit(cgroup, &(50 * MIB).to_string());
         let said = self.run(&["suspend", &format!("default/{name}")]);
@@ -116,8 +116,8 @@ fn what_happens_in_a_frozen_pod_wakes_it_within_seconds() {
     woken(&|| drop(node.container(&pod, 2, "debug")), "started");
     let (_, log) = agent.stop();
     for why in [
-        "a process of it has been signalled",
-        "a process has entered a container of it",
+        "one of its processes has received a signal to end",
+        "a process has entered one of its containers",
         "another program has thawed it",
         "a container of the pod has started or ended",
     ] {

@@ -348,8 +348,8 @@ impl Bench {
         );
     }
 
-    /// What reclaim costs the agent itself each time that it looks: all pods are read and decided on, and
-    /// each is asked for memory. What the kernel does for a write is not in it.
+    /// The CPU time of the agent for one examination by reclaim: it reads all pods, decides, and
+    /// requests memory from each. The kernel's time for a write is not included.
     fn reclaim(&mut self) {
         let host = FakeHost::new(MIB, MIB);
         let stat: String = (0..45).map(|number| format!("counter{number} 123456789\n")).collect();

@@ -29,7 +29,7 @@ mod table;
 use std::{path::Path, process::exit};
 
 fn main() {
-    // The program in the same folder as the agent that it measures.
+    // The program in the same directory as the agent that it measures.
     let binary = support::agent_binary();
     let folder = binary.parent().unwrap_or(Path::new("."));
     let mut rows = functions::measure(&folder.join("criterion"));

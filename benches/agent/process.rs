@@ -19,7 +19,7 @@ const SOME: usize = 250;
 const MANY: usize = 1000;
 const ELSEWHERE: usize = 2000;
 const ROUNDS: usize = 300;
-/// The agent repairs eight drifts of a container at once, then one a second.
+/// The agent repairs eight drifts of a container immediately, then one a second.
 const COUNTED_ROUNDS: usize = 60;
 const UPDATES: usize = 100;
 const IDLE: Duration = Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! A node in a folder with its API server, and the kernel's counters of the agent between the two.
+//! A node in a directory with its API server, and the kernel's counters of the agent between the
+//! two.
 
 use std::{fs, ops::Sub};
 

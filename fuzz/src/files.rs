@@ -1,4 +1,4 @@
-//! A folder that stands for a host, whose files are restored before each run.
+//! A directory that stands for a host, whose files are restored before each run.
 
 use std::{cell::RefCell, fs, rc::Rc};
 
@@ -22,7 +22,7 @@ impl Files {
     }
 }
 
-/// Returns the folder of this thread.
+/// Returns the directory of this thread.
 pub fn files() -> Rc<Files> {
     thread_local! {
         static FILES: RefCell<Option<Rc<Files>>> = const { RefCell::new(None) };

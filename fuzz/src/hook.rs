@@ -1,4 +1,4 @@
-//! A host that waits for the OCI hook: files in a folder, created once and restored before each
+//! A host that waits for the OCI hook: files in a directory, created once and restored before each
 //! run.
 
 use std::{cell::LazyCell, fs, path::PathBuf};

@@ -1,9 +1,8 @@
 #!/bin/sh
-# Applies the manifests beside this script, waits for the nodes, and shows the result.
+# Applies the manifests in the directory of this script, waits for the nodes, and shows the result.
 #
-# Run it again after any failure: each step detects work that is done already. However it ends, it
-# resumes a pool that it has paused; only kill -9 or a lost machine prevents that, and then the next
-# run does it.
+# Run it again after any failure: each step detects work that is done already. If it has paused the pool, it resumes it
+# when it ends, for any reason. Only kill -9 or a lost machine prevents that, and then the next run resumes the pool.
 set -eu
 
 pool=worker
@@ -37,8 +36,7 @@ case ${1:---tolerate}/$tolerate in
     exit 2
     ;;
 esac
-# With this annotation on the pool, a later run knows that the pause is ours: apply.sh HOST PROCESS
-# TIME.
+# This annotation on the pool shows a later run that this script made the pause: apply.sh HOST PROCESS TIME.
 marker=wasp-agent.io/paused-by
 builds=machineconfiguration.openshift.io
 
@@ -59,12 +57,12 @@ now() {
     date +%s
 }
 
-# Whether a process that is visible from here has ended: HOST PROCESS.
+# Succeeds if a process on this host has ended: HOST PROCESS.
 ended() {
     [ "$1" = "$(uname -n)" ] && ! kill -0 "$2" 2>/dev/null && ! ps -p "$2" >/dev/null 2>&1 && [ ! -e "/proc/$2" ]
 }
 
-# Runs commands in the background, so that the shell handles a signal at once and not when the
+# Runs commands in the background, so that the shell handles a signal immediately and not when the
 # command ends.
 run() {
     "$@" &
@@ -171,7 +169,7 @@ case $version in
 *) fail "The cluster has OpenShift $version, and these manifests are for $openshift." \
     "Render them again with --openshift $version." ;;
 esac
-# The operator of the old version still renders the nodes' configuration.
+# Until the upgrade is complete, the operator of the old version renders the nodes' configuration.
 [ "${answer#* }" != Partial ] || fail "The upgrade of the cluster to $version is not complete: oc get clusterversion" \
     "Run this script again when it is."
 
@@ -232,7 +230,7 @@ if [ -e "$here/60-hyperconverged.yaml" ]; then
     case ",$autopilot," in
     *swap-enable* | ",true,")
         echo "HyperConverged has the annotation platform.kubevirt.io/autopilot: virt-platform-autopilot makes" \
-            "the swap, and the agent makes none beside it."
+            "the swap, and the agent creates none in addition."
         ;;
     *)
         [ "${percent:-100}" -le 100 ] || fail \
@@ -257,11 +255,11 @@ pause
 [ ! -e "$here/10-kubeletconfig.yaml" ] || change apply -f "$here/10-kubeletconfig.yaml"
 change apply -f "$here/30-machineconfig.yaml" >"$scratch/applied"
 cat "$scratch/applied"
-# What the operator has generated from the KubeletConfig.
+# The MachineConfig that the operator has generated from the KubeletConfig.
 generated=
 if [ "$swap_in_kubelet_config" = no ] && [ ! -e "$here/10-kubeletconfig.yaml" ]; then
-    # From a rollout to an older version. This version rejects it, and the kubelet reads a drop-in
-    # instead, which is there by now.
+    # This KubeletConfig is from a rollout to an older version. This version rejects it. The kubelet reads a drop-in
+    # instead, which is on the nodes already.
     ask get machineconfig -l "$builds/role=$pool" \
         -o "jsonpath={range .items[?(@.metadata.ownerReferences[0].name==\"$kubelet_config\")]}{.metadata.name}{end}"
     generated=$answer

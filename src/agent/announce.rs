@@ -1,5 +1,5 @@
-//! Reports the node to the cluster: its condition, the guard against new pods, events. Runs beside
-//! the loop, because the API server is slow at times, and may be unreachable.
+//! Reports to the cluster: the node's condition, the guard against new pods, events. Runs in a
+//! separate task, because the API server may be slow or unreachable.
 
 mod guard;
 
@@ -100,7 +100,8 @@ impl Announcer {
         (Self { wanted, notes, task }, receive)
     }
 
-    /// Sets the wanted state. Changed figures alone wake no task; the next heartbeat includes them.
+    /// Sets the wanted state. If only figures have changed, no task wakes; the next heartbeat
+    /// includes them.
     pub fn want(&self, wanted: AnnounceWanted) {
         self.wanted.send_if_modified(|current| {
             let news = current.as_ref().is_none_or(|current| wanted.is_news_after(current));
@@ -231,7 +232,7 @@ impl AnnounceFailure {
 }
 
 impl Work {
-    /// Makes one turn: changes the Node to the wanted state. Returns the request that the API
+    /// Changes the Node to the wanted state once. Returns the request that the API
     /// server refused.
     async fn turn(&mut self, settings: &Settings, wanted: &AnnounceWanted) -> Option<String> {
         match self.bring(settings, wanted).await {
@@ -317,7 +318,7 @@ impl Work {
             let node = self.node()?.get().await;
             self.see(&node.map_err(|error| AnnounceFailure::of("reading the node", &error))?);
         }
-        // A failure of the guard must not stop the condition, nor the other way round.
+        // A failure of the guard must not stop the condition, and vice versa.
         if of_guard {
             let name = self.connect(settings).await?;
             let node = self.node()?;

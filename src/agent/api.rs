@@ -38,7 +38,8 @@ pub(super) struct Api {
     pub(super) synced: bool,
     /// The reason why the API server is unavailable now.
     pub(super) failure: Option<Failure>,
-    /// When the server said something the last time; the start of the agent until then.
+    /// The time of the server's last answer, event or bookmark; before the first one, the start of
+    /// the agent.
     pub(super) heard: SinceStart,
     /// Number of failures since the last success.
     failures: u64,

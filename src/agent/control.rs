@@ -1,5 +1,6 @@
-//! The control socket: root on the node asks the agent to suspend and resume pods, with one request
-//! per connection, a line of JSON each way. The loop does the work, because it is the only writer.
+//! The control socket, by which root on the node suspends and resumes pods. A connection has one
+//! request, with one line of JSON in each direction. The loop does the work, because it is the only
+//! writer.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
@@ -16,8 +17,8 @@ use crate::{
     roots::Roots,
 };
 
-/// Number of requests that may be read at once; more are refused. A suspend that waits for its
-/// answer does not count.
+/// Number of requests that may be read at the same time; more are refused. A suspend that waits for
+/// its answer does not count.
 const CONNECTIONS: usize = 8;
 const LONGEST_BYTES: u64 = 4096;
 /// Time for the request to arrive, and for the client to read its answer.
@@ -54,7 +55,7 @@ pub(super) async fn serve(roots: Roots, news: mpsc::UnboundedSender<SuspendNews>
             let Ok(permit) = permits.clone().try_acquire_owned() else {
                 // A new socket has room for this; the agent does not wait for a client that does
                 // not read it.
-                let reply = refused("too many requests at once; try again");
+                let reply = refused("too many requests at the same time; try again");
                 if let Ok(text) = line(&reply) {
                     let _ = stream.try_write(text.as_bytes());
                 }

@@ -37,7 +37,7 @@ use crate::{
     state::StateFile,
 };
 
-/// The inputs of tasks that run beside the loop.
+/// The inputs of the tasks outside the loop.
 pub(super) struct Shared {
     pub(super) roots: Roots,
     /// Sends the settings in force to every task.
@@ -52,13 +52,13 @@ pub(super) trait Effects: Actuator {
     /// The settings that this implementation can carry out.
     fn admitted(&self, settings: Settings) -> Settings;
 
-    /// Starts the tasks beside the loop. They report by `shared.events`.
+    /// Starts the tasks outside the loop. They report by `shared.events`.
     fn begin(&mut self, shared: &Shared);
 
     /// Loads the suspended pods that this agent takes over from the agent before it.
     fn suspended(&self, roots: &Roots) -> Result<Suspensions, FileError>;
 
-    /// Asks the API server to evict `victim`, unless `wanted` turns false. The answer is an event.
+    /// Requests the eviction of `victim`, unless `wanted` becomes false. The answer is an event.
     fn evict(&self, settings: &Settings, victim: Victim, wanted: watch::Receiver<bool>);
 
     /// Announces the state of the node to the cluster.

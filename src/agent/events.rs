@@ -1,4 +1,4 @@
-//! The reports of tasks beside the loop.
+//! The reports of the tasks outside the loop.
 
 use tokio::sync::mpsc;
 

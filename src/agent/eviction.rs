@@ -136,7 +136,7 @@ impl Eviction {
         }
     }
 
-    /// Schedules a look at once, because an input has changed.
+    /// Schedules a sample immediately, because an input has changed.
     pub(super) fn look_now(&mut self) {
         self.next = SinceStart::default();
     }
@@ -205,9 +205,9 @@ impl Eviction {
         self.condition = condition;
     }
 
-    /// Detects evictions by other programs, such as `kubectl drain`. Each pod counts once, when it
-    /// is first seen leaving, so that a pod that hangs, or whose author sets the signs, does not
-    /// look like an endless drain.
+    /// Detects evictions by other programs, such as `kubectl drain`. Each pod counts once, when the
+    /// agent first sees it leave. So a pod that hangs, or whose author sets the annotations, does
+    /// not look like an endless drain.
     fn see_drain(&mut self, pods: &Pods, at: SinceBoot) {
         let leaves = |pod: &Pod| {
             let evicted = pod.evicted_by_api && pod.is_terminating();

@@ -1,4 +1,4 @@
-//! The part of the agent that knows which program grants swap, and the amount that it shares out.
+//! The part of the agent that knows which program grants swap, and how much swap it divides.
 
 use crate::{
     config::settings::{GrantSettings, Grants},

@@ -59,7 +59,7 @@ impl Health {
         self.problem_is(about, problem.map(|text| Problem::new(about, text)));
     }
 
-    /// As [`Health::problem`], with a remedy of its own.
+    /// As [`Health::problem`], with a specific remedy.
     pub(super) fn problem_is(&mut self, about: Trouble, problem: Option<Problem>) {
         // The text may quote files, systemd and the API server.
         let problem =

@@ -34,7 +34,7 @@ const CONTENDED: Duration = Duration::from_secs(1);
 /// Events since the last record.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
-    /// What reclaim has learned, until it is handed to the keeper.
+    /// Working sets that reclaim has measured and the keeper does not have yet.
     pub(super) working_sets: Option<history::LearnedWorkingSets>,
     next: SinceStart,
     before: Option<Sample>,
@@ -151,7 +151,7 @@ impl Recorder {
 }
 
 impl<E: Effects> Agent<E> {
-    /// Records what begins and ends, and the minute when it is over.
+    /// Records events that begin and end, and each minute when it has ended.
     pub(super) fn remember(&mut self) {
         let (lost, now) = (self.api.failure.as_ref(), self.clock.now());
         self.recorder.see_what_changed(lost, &self.health, now);

@@ -45,7 +45,7 @@ pub(super) struct Installed {
     /// Created before the program is examined, so that a later change is noticed.
     program_watch: Option<FileWatch>,
     program: program::Known,
-    /// Watches other programs' hooks, in all folders.
+    /// Watches other programs' hooks, in all directories.
     others_watch: Option<FileWatch>,
     /// The reason why the program could not run at the last look.
     unfit: Option<HookUnfit>,
@@ -65,7 +65,8 @@ impl Installed {
         self.file.as_ref().map(|file| file.display().to_string())
     }
 
-    /// Returns when the definition or a folder for it may have changed; never if none is watched.
+    /// Returns when the definition or a directory for it may have changed; never if none is
+    /// watched.
     pub(super) async fn changed(&self) -> io::Result<()> {
         tokio::select! {
             changed = changed(self.watch.as_ref()) => changed,
@@ -88,7 +89,7 @@ impl Installed {
     }
 }
 
-/// What the hook's installation depends on, and acts by.
+/// The inputs of the hook's installation, and the effects that carry it out.
 pub(super) struct HookContext<'a, E> {
     pub(super) roots: &'a Roots,
     pub(super) settings: &'a Settings,
@@ -124,7 +125,7 @@ impl<E: Effects> HookContext<'_, E> {
 
 impl Installed {
     /// Schedules a look at the mounts. Each container that starts mounts something: the first
-    /// change takes effect at once, and the following ones together.
+    /// change takes effect immediately, and the following ones together.
     pub(super) fn mounts_changed(&mut self, now: SinceStart) {
         let due = now.max(self.mounts_next);
         self.mounts_due.get_or_insert(due);
@@ -224,8 +225,8 @@ impl Installed {
         };
         on.publish_settings().map_err(|error| problem(error.to_string()))?;
         let text = definition(program);
-        // Watch before looking at the folders, so that a new one is noticed. CRI-O creates missing
-        // ones when it starts. Without a watch, the resync serves.
+        // Watch before looking at the directories, so that a new one is noticed. CRI-O creates
+        // missing ones when it starts. Without a watch, the resync serves.
         let definitions = folders.iter().map(|folder| on.roots.path(folder.join(FILE_NAME)));
         let files: Vec<_> = definitions.chain([program.to_owned()]).collect();
         self.watch = FileWatch::new(&files).ok();
@@ -262,7 +263,7 @@ impl Installed {
     ) -> Result<(), HookLeft> {
         let mut files: Vec<PathBuf> =
             USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(FILE_NAME)).collect();
-        // A folder that only CRI-O's configuration names.
+        // A directory that only CRI-O's configuration names.
         let mut others: Vec<PathBuf> = self.file.clone().into_iter().collect();
         if let Ok(Runtime::Crio(folders)) = crio::runtime(on.roots) {
             others.extend(folders.iter().map(|folder| folder.join(FILE_NAME)));
@@ -277,7 +278,7 @@ impl Installed {
             (self.file, self.watch) = (None, None);
         }
         for file in files {
-            // In a read-only folder even removing a missing file fails.
+            // In a read-only directory even the removal of a missing file fails.
             if except == Some(&*file) || on.roots.path(&file).symlink_metadata().is_err() {
                 continue;
             }
@@ -313,7 +314,7 @@ async fn changed(watch: Option<&FileWatch>) -> io::Result<()> {
     }
 }
 
-/// The hook is in the agent's folder.
+/// The hook is in the agent's directory.
 fn program() -> io::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name(PROGRAM))
 }

@@ -130,7 +130,7 @@ impl<E: Effects> Agent<E> {
         let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
         self.health.problem(Trouble::Cgroup, missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
-        let missing = "no pressure-stall information (boot with psi=1)";
+        let missing = "no pressure stall information (boot with psi=1)";
         self.health.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
         self.check_swap();
         self.check_rivals();
@@ -157,7 +157,7 @@ impl<E: Effects> Agent<E> {
             Ok(Runtime::Crio(folders)) => &folders[..],
             _ => &[],
         };
-        // Watch before reading the folders, so that no change in between is missed.
+        // Watch before reading the directories, so that no change in between is missed.
         self.installed.watch_others(&self.roots, folders);
         let others = rivals(&self.roots);
         let swap = match others_swap(&others, &self.settings, &self.node) {
@@ -364,8 +364,7 @@ impl<E: Effects> Agent<E> {
         let now = self.now();
         let has_cgroup = |uid: &PodUid| self.tree.of_pod(uid).next().is_some();
         let lost: BTreeSet<PodUid> = match self.api.is_fresh() {
-            // Without a current list of pods, those that were lost stay so until their cgroup is
-            // found.
+            // Without a current list of pods, lost pods stay lost until their cgroup is found.
             false => self.limits.lost.keys().filter(|uid| !has_cgroup(uid)).cloned().collect(),
             true => without_cgroup(&self.pods, has_cgroup),
         };
@@ -383,7 +382,7 @@ impl<E: Effects> Agent<E> {
     pub(super) fn protection_says(&mut self, report: protection::SliceReport) {
         self.health.problem(Trouble::Protection, report.problem.clone());
         self.health.problem_is(Trouble::Oomd, report.oomd.clone());
-        // Whoever tells systemd of limits reports the same.
+        // The code that sets limits in systemd reports the same.
         if report.bus.is_some() || self.protection.bus.is_some() {
             self.health.problem(Trouble::Systemd, report.bus.clone());
         }

@@ -1,4 +1,4 @@
-//! Looks up pods and containers by what the API server and the cgroups tell of them.
+//! Looks up pods and containers by the data of the API server and of the cgroups.
 
 use std::sync::Arc;
 

@@ -327,8 +327,8 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// The kubelet starts when the agent is ready: by then the slices are protected, or known not
-    /// to be.
+    /// The kubelet starts when the agent is ready: by then the slices are protected, or the agent
+    /// has reported that they are not protected.
     async fn first_protection(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         let deadline = tokio::time::Instant::now() + FIRST_PROTECTION;
         while let Ok(Some(event)) = tokio::time::timeout_at(deadline, events.recv()).await {

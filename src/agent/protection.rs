@@ -1,4 +1,4 @@
-//! Guards the protected slices, beside the loop, because systemd is slow at times.
+//! Repairs the protected slices, in a separate task, because systemd may be slow.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -154,7 +154,7 @@ impl SliceEffects for DryRun {
     }
 }
 
-/// Guards until the receiver is gone. Settings may change meanwhile.
+/// Runs until the receiver is gone. Settings may change while it runs.
 pub async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,

@@ -35,7 +35,7 @@ use crate::{
 
 /// The least time between two writes of the file.
 const PAUSE: Duration = Duration::from_secs(2);
-/// The least time between two writes of the textfile, which is read no more often.
+/// The least time between two writes of the textfile. node_exporter does not read it more often.
 const TEXTFILE_PAUSE: Duration = Duration::from_secs(15);
 /// Number of evictions shown.
 const RECENT: usize = 20;

@@ -1,4 +1,4 @@
-//! Proactive reclaim: looks at the pods that take part, and has the kernel reclaim the decided
+//! Proactive reclaim: samples the pods that take part, and makes the kernel reclaim the decided
 //! amounts.
 
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Reclaim {
         self.next
     }
 
-    /// Schedules a look at once, because the settings have changed.
+    /// Schedules a sample immediately, because the settings have changed.
     pub(super) fn look_now(&mut self) {
         self.next = SinceStart::default();
     }
@@ -73,7 +73,7 @@ impl Reclaim {
     }
 }
 
-/// What a step of reclaim depends on, and acts by.
+/// The inputs of a step of reclaim, and the effects that carry it out.
 struct ReclaimContext<'a, E> {
     roots: &'a Roots,
     settings: &'a ReclaimSettings,
@@ -104,7 +104,7 @@ impl Reclaim {
             Some((format!("{namespace}/{name}"), Needs { working_set_bytes, whole_bytes }))
         });
         let pods: Vec<(String, Needs)> = learned.collect();
-        // At first reclaim has asked no pod for memory.
+        // At first, reclaim has taken no memory from any pod.
         if pods.is_empty() {
             return;
         }
@@ -268,7 +268,7 @@ impl<E: Effects> Agent<E> {
             return;
         }
         if self.settings.reclaim.mode == ReclaimMode::Off {
-            // No timer is needed: reloaded settings take effect at once.
+            // No timer is needed: reloaded settings take effect immediately.
             self.reclaim.next = SinceStart(Duration::MAX);
             self.reclaim.stop(&mut self.effects, &mut self.health);
             return;

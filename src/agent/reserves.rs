@@ -1,5 +1,4 @@
-//! Reserves memory and shares for the node's own services: beside the loop, with the guard of the
-//! slices.
+//! Reserves memory and weights for the node's own services, in the task that repairs the slices.
 
 use zbus::Connection;
 

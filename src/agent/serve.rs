@@ -1,5 +1,5 @@
-//! Serves metrics, beside the loop: on a unix socket, and over TLS if configured. Every client gets
-//! the loop's last publication; no client blocks the loop.
+//! Serves metrics in separate tasks: on a unix socket, and over TLS if configured. Every client
+//! gets the loop's last publication, and no client blocks the loop.
 
 use std::{
     convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::PathBuf, pin::Pin, sync::Arc,
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Number of simultaneous connections on the socket, and the same number over TLS; more are closed
-/// at once.
+/// immediately.
 const CONNECTIONS: usize = 8;
 /// The longest duration of a connection.
 const TIME: Duration = Duration::from_secs(10);
@@ -175,7 +175,7 @@ impl Server {
         }
     }
 
-    /// Answers beside the loop, unless there are too many connections.
+    /// Answers in a separate task, unless there are too many connections.
     fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         permits: &Arc<Semaphore>,

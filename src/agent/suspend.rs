@@ -1,5 +1,5 @@
-//! Suspended pods: requested over the control socket, put to sleep by separate tasks, woken from
-//! the loop.
+//! Suspended pods: requested over the control socket, suspended by separate tasks, resumed by the
+//! loop.
 
 mod errors;
 mod sleep;
@@ -34,13 +34,13 @@ type SuspendReply = oneshot::Sender<Reply>;
 #[derive(Debug)]
 pub(super) enum SuspendNews {
     Asked(SuspendRequest, SuspendReply),
-    /// A pod is asleep, or could not be put to sleep; the number is [`Falling::generation`].
+    /// A pod is suspended, or could not be suspended; the number is [`Falling::generation`].
     Fell(Box<Suspended>, u64, Result<Vec<Option<Usage>>, SuspendError>),
     /// A problem with the control socket.
     Problem(Option<String>),
 }
 
-/// A pod that is being put to sleep.
+/// A pod that is being suspended.
 #[derive(Debug)]
 struct Falling {
     orders: Arc<Orders>,
@@ -110,7 +110,7 @@ impl Suspend {
         [lost, self.again, look].into_iter().flatten().min()
     }
 
-    /// Returns true if the pod is asleep, or about to be.
+    /// Returns true if the pod is suspended or is being suspended.
     pub(super) fn has(&self, uid: &PodUid) -> bool {
         self.pods.get(uid).is_some()
     }

@@ -18,7 +18,7 @@ fn main() {
     // The agent searches the program for this constant before it installs the hook.
     std::hint::black_box(wasp_agent::decide::hook::SELF);
     let _failpoints = failpoint::from_environment();
-    // For tests, the first argument is a folder that stands for the host's root.
+    // For tests, the first argument is a directory that stands for the host's root.
     let roots = std::env::args_os().nth(1).map_or_else(Roots::host, Roots::at);
     let progress = Arc::new(Progress::default());
     // The exit status is always 0: any other would keep the container from starting.

@@ -23,14 +23,15 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     };
     let mut folders: Vec<_> =
         USUAL_FOLDERS.iter().map(|folder| Path::new(folder).to_owned()).collect();
-    // A configuration that CRI-O cannot read names no folder.
+    // A configuration that CRI-O cannot read names no directory.
     if let Ok(Runtime::Crio(configured)) = crio::runtime(roots) {
         folders.extend(configured);
     }
     for folder in folders {
         tried(remove(roots, &folder.join(FILE_NAME)));
     }
-    // Wake pods that a killed agent has left suspended: no other program would.
+    // Resume pods that a killed agent has left suspended, because no other program would resume
+    // them.
     let woken = suspend::wake_left(roots);
     let asleep = woken.is_err();
     tried(woken);
@@ -44,7 +45,7 @@ pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     for name in ["in-force.toml", "metrics.sock", "control.sock"] {
         tried(remove(roots, &Path::new("/run/wasp-agent").join(name)));
     }
-    // Other files in the folder stay: configuration, and the record that undoes the protection.
+    // Other files in the directory stay: configuration, and the record that undoes the protection.
     let _ = fs::remove_dir(roots.runtime());
     if failed.is_empty() { Ok(()) } else { Err(anyhow!(failed.join("; "))) }
 }

@@ -39,7 +39,8 @@ pub struct Manifests {
     /// OpenShift version of the cluster: `oc get clusterversion` shows it
     #[arg(long, value_name = "4.x", value_parser = clap::value_parser!(OpenShiftVersion))]
     openshift: OpenShiftVersion,
-    /// API versions of HyperConverged that the cluster serves, if not the default ones
+    /// API versions of HyperConverged that the cluster serves, separated by spaces; default: the
+    /// version of this OpenShift release
     #[arg(long, value_name = "VERSIONS", value_parser = clap::value_parser!(HyperConverged))]
     hyperconverged: Option<HyperConverged>,
     /// Machine config pool whose nodes get swap and the agent
@@ -63,20 +64,22 @@ pub struct Manifests {
     /// How the nodes get the package
     #[arg(long, value_name = "HOW", value_enum, default_value = "layer")]
     install: InstallBy,
-    /// URL from which the nodes, or the image builder, download the package
+    /// URL from which the nodes or the image builder download the package; required unless the
+    /// nodes have it
     #[arg(long, value_name = "URL", default_value = "")]
     rpm_url: String,
-    /// SHA-256 of the package
+    /// SHA-256 of the package; required with --rpm-url
     #[arg(long, value_name = "HEX", default_value = "")]
     rpm_sha256: String,
-    /// Image that the cluster builds for the pool
+    /// Image that the cluster builds for the pool; use a different one for each pool
     #[arg(
         long,
         value_name = "IMAGE",
         default_value = "image-registry.openshift-image-registry.svc:5000/openshift-machine-config-operator/os-image:latest"
     )]
     push_spec: String,
-    /// Secret in openshift-machine-config-operator with permission to push the image
+    /// Secret in openshift-machine-config-operator with permission to push the image; required with
+    /// --install layer
     #[arg(long, value_name = "SECRET", default_value = "")]
     push_secret: String,
     /// Set the kubelet's soft eviction threshold for memory.available
@@ -94,7 +97,7 @@ pub struct Manifests {
     /// Render the permissions of the user who taints nodes for the agent
     #[arg(long)]
     taint_guard: bool,
-    /// Roll out to the control plane as well
+    /// Also roll out to the control plane
     #[arg(long)]
     allow_control_plane: bool,
     /// Write the files and the script that applies them, apply.sh, to this directory; default: print them
@@ -129,7 +132,7 @@ fn deliver(manifests: &[Manifest], pool: &str, out: Option<&Path>) -> anyhow::Re
         return super::print(&text);
     };
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // Remove files of an earlier rendering, because apply.sh applies all that are beside it. Other
+    // Remove files of an earlier rendering, because apply.sh applies all files in its directory. Other
     // files are not ours.
     for name in names(pool) {
         let path = folder.join(&name);

@@ -51,7 +51,7 @@ enum Command {
     Manifests(Box<manifests::Manifests>),
 }
 
-/// Commands that go by this node's configuration.
+/// Commands that use this node's configuration.
 #[derive(Debug, Subcommand)]
 enum OnNode {
     /// Run the agent; systemd does this (wasp-agent.service)
@@ -60,9 +60,9 @@ enum OnNode {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Make the configured swap and set the kernel up for it; systemd does this at boot
-    /// (wasp-swap.service). Exit 69: refused, the node is better without swap; 75: the swap is not as
-    /// configured
+    /// Create the configured swap and configure the kernel for it; systemd does this at boot
+    /// (wasp-swap.service). Exit status 69: refused, because the kubelet would not start with swap
+    /// or the kernel cannot limit it; 75: the swap is not as configured
     Provision {
         /// Print the steps, but change nothing
         #[arg(long)]
@@ -71,12 +71,12 @@ enum OnNode {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         wait: u64,
     },
-    /// Remove the swap that `provision` made and restore the kernel's settings
+    /// Remove the swap that `provision` created and restore the kernel's settings
     Deprovision {
         /// Print the steps, but change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Change nothing while any page is in swap
+        /// Do nothing if any page is in swap
         #[arg(long)]
         if_unused: bool,
     },
@@ -85,17 +85,19 @@ enum OnNode {
     /// Remove the OCI hook, the agent's files in /run and the node's history; limits and swap do not
     /// change
     Cleanup,
-    /// Check whether this host can overcommit memory safely, and print how to fix each problem. Works
-    /// before the installation, too. Exit 1: a warning; 2: a failure
+    /// Check whether this host can overcommit memory safely, and print how to fix each problem.
+    /// Also works before the installation. Exit status 1: warnings; 2: failures
     Check {
         /// Print JSON
         #[arg(long, conflicts_with = "brief")]
         json: bool,
-        /// Print only warnings and failures, one line each, and do not ask systemd and the API server
+        /// Print only warnings and failures, one line each, and do not contact systemd and the API
+        /// server
         #[arg(long)]
         brief: bool,
     },
-    /// Load the configuration like the agent, and print each setting with its source
+    /// Load the configuration as the agent does, and print each setting with its source. Exit
+    /// status 78: the configuration is invalid
     CheckConfig,
     /// Show the state of the node: signals, evictions, problems, pods by swap used
     Status {
@@ -103,7 +105,7 @@ enum OnNode {
         #[arg(long, conflicts_with = "brief")]
         json: bool,
         /// Print one line of three tab-separated fields: swap, agent ("ready"), limits ("right").
-        /// Exit 1: at least one field shows a problem
+        /// Exit status 1: at least one field shows a problem
         #[arg(long, conflicts_with = "watch")]
         brief: bool,
         /// Print again every two seconds
@@ -112,7 +114,7 @@ enum OnNode {
         /// Print all pods, not only the first twenty
         #[arg(long)]
         all: bool,
-        /// Sort the pods by this
+        /// Sort the pods by this column
         #[arg(long, value_enum, value_name = "ORDER", default_value = "swap")]
         sort: overview::Sort,
     },
@@ -137,7 +139,8 @@ enum OnNode {
         /// Print how much memory this would free, but change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Suspend also a pod with probes that it cannot answer while it is frozen, so that the kubelet may restart it
+        /// Suspend the pod even if it has probes. It cannot answer them while it is frozen, and the
+        /// kubelet may restart it
         #[arg(long)]
         force: bool,
     },
@@ -146,7 +149,7 @@ enum OnNode {
         /// NAMESPACE/POD
         pod: String,
     },
-    /// List suspended pods, with their memory before and after
+    /// List suspended pods, with their memory before the suspension and now
     Suspended {
         /// Print JSON
         #[arg(long)]
@@ -157,7 +160,7 @@ enum OnNode {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Show also sandboxes and other cgroups without a container
+        /// Also show sandboxes and other cgroups without a container
         #[arg(long, conflicts_with = "overcommit_percent")]
         all: bool,
         /// Show what this overcommit-percent would change: swap, disk, and each container's grant
@@ -214,7 +217,7 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         // container.
         (OnNode::Cleanup, _) => done(cleanup::cleanup(roots)),
         (OnNode::Unprotect, _) => done(unprotect::unprotect(roots)),
-        // A typing error must not keep a pod asleep.
+        // A typing error must not keep a pod suspended.
         (OnNode::Resume { pod }, _) => done(suspend::resume(roots, &pod)),
         (OnNode::Suspended { json }, _) => done(suspend::suspended(roots, json)),
         (OnNode::Run { dry_run: false }, _) => {
@@ -227,7 +230,7 @@ fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> E
         }
         (OnNode::Report(asked), _) => done(report::report(roots, &asked)),
         (OnNode::Advise { json }, _) => done(report::advise(roots, json)),
-        // Deprovision undoes recorded changes, whatever the configuration is.
+        // Deprovision undoes recorded changes, with any configuration.
         (command @ OnNode::Deprovision { .. }, in_force) => {
             warn(&format!("{problems}"));
             by_settings(command, roots, &in_force.unwrap_or_else(Settings::defaults))

@@ -44,8 +44,7 @@ use crate::{
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The time between two screens.
 const WATCH: Duration = Duration::from_secs(2);
-/// An agent that has not published for this long has stopped working, whatever its configuration
-/// is.
+/// An agent that has not published for this long has stopped working, with any configuration.
 const SILENT: Duration = Duration::from_secs(3 * 3600);
 
 /// Options of the display.

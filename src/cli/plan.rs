@@ -65,7 +65,7 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         }
     }
     let (pods, containers, slices) = (&pods, &containers[..], &slices[..]);
-    // As in the agent: where the kubelet grants, its limits are compared and repaired.
+    // As in the agent: in kubelet mode the kubelet's limits are compared and repaired.
     if let Ok(config) = &kubelet {
         let configured = (settings.grants, settings.grant.clone());
         notes.extend(

@@ -61,7 +61,7 @@ pub fn provision(
     })
 }
 
-/// Returns when `path` exists: udev creates links, and folders for them.
+/// Returns when `path` exists: udev creates links, and directories for them.
 async fn appears(path: &Path) {
     loop {
         // Watch before looking, so that no change in between is missed.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     decide::{
-        history::{Borne, borne, recent, summary},
+        history::{Sustained, recent, summary, sustained},
         reclaim::history::{Advice, WorkingSets},
     },
     history::{self, History},
@@ -48,7 +48,7 @@ fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
     }
     if history.minutes.is_empty() {
         notes.push(format!(
-            "{} has no minute: the agent has not run for a minute yet, or cannot write {} \
+            "{} has no data yet: the agent has not run for a minute yet, or cannot write {} \
              (wasp-agent status)",
             history::MINUTES,
             history::FOLDER
@@ -94,7 +94,7 @@ pub fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
 #[derive(Serialize)]
 struct Advised<'a> {
     #[serde(flatten)]
-    borne: &'a Borne,
+    sustained: &'a Sustained,
     /// `null` if reclaim has measured nothing.
     working_sets: Option<Advice>,
 }
@@ -110,7 +110,7 @@ pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
             counted(count, "record", "records")
         )),
     }
-    let borne = borne(&minutes);
+    let sustained = sustained(&minutes);
     let working_sets = match StateFile::<WorkingSets>::new(roots).load() {
         Ok(found) => found.and_then(|sets| sets.advice()),
         Err(error) => {
@@ -119,12 +119,12 @@ pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
         }
     };
     if json {
-        let advised = Advised { borne: &borne, working_sets };
+        let advised = Advised { sustained: &sustained, working_sets };
         return super::print(&(serde_json::to_string(&advised)? + "\n"));
     }
     let notes = notes.iter().fold(String::new(), |all, note| all + "Note: " + note + "\n");
     let measured = working_sets.as_ref().map_or_else(String::new, shown::measured);
-    super::print(&(notes + &shown::advice(&borne) + &measured))
+    super::print(&(notes + &shown::advice(&sustained) + &measured))
 }
 
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {

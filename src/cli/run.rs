@@ -24,14 +24,15 @@ pub fn run(
         verbosity,
         dry_run,
     ));
-    // Also what it could not thaw.
+    // This includes containers that it could not thaw.
     if !dry_run {
         wake_left(&roots);
     }
     ran
 }
 
-/// Wakes suspended pods: if the agent does not start, or fails, no other program would.
+/// Resumes suspended pods: if the agent does not start, or fails, no other program would resume
+/// them.
 pub fn wake_left(roots: &Roots) {
     // Another running agent handles its own pods.
     if suspend::is_served(roots) {

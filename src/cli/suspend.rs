@@ -22,7 +22,7 @@ use crate::{
     state::StateFile,
 };
 
-/// A slow disk takes a pod's memory at some megabytes per second.
+/// A slow disk writes a pod's memory at some megabytes per second.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 const LONGEST_BYTES: u64 = 16 << 20;
 
@@ -31,8 +31,8 @@ pub fn suspend(roots: &Roots, pod: &str, dry_run: bool, force: bool) -> anyhow::
     show(ask(roots, &SuspendRequest::Suspend { namespace, pod, dry_run, force })?, false)
 }
 
-/// Without a running agent, uses its state file: a pod must not stay asleep because the agent does
-/// not start.
+/// Without a running agent, uses its state file: a pod must not stay suspended because the agent
+/// does not start.
 pub fn resume(roots: &Roots, pod: &str) -> anyhow::Result<()> {
     let (namespace, pod) = names(pod)?;
     if is_served(roots) {
@@ -70,7 +70,7 @@ pub fn is_served(roots: &Roots) -> bool {
     !UnixStream::connect(roots.control_socket()).is_err_and(absent)
 }
 
-/// Wakes all pods that an agent has left suspended, and prints them.
+/// Resumes all pods that an agent has left suspended, and prints them.
 pub fn wake_left(roots: &Roots) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
     // The kubelet's configuration determines the place of the pods' cgroups, not ours.
@@ -87,7 +87,7 @@ fn told(roots: &Roots, thawed: Thawed) -> anyhow::Result<()> {
     for what in &thawed.what {
         super::print(&format!("resumed {what}\n"))?;
     }
-    // They run even if systemd does not learn of it; the next agent tells it the limits.
+    // They run even if this fails in systemd; the next agent sets the limits there.
     let _ = super::runtime()?.block_on(async {
         let _ = freeze::tell_thawed(roots, &thawed.units).await;
         systemd::hold(roots, &thawed.limits).await

@@ -45,7 +45,7 @@ pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
         let mut left = ReservesBefore::default();
         for (unit, properties) in reserves {
             for (what, value) in properties {
-                // A service that was removed meanwhile has nothing to restore.
+                // A service that was removed since has nothing to restore.
                 if let Err(error) = set_reserve(&connection, &unit, what, value).await
                     && !bus::is_unit_gone(&error)
                 {

@@ -1,7 +1,7 @@
 //! The OCI hook, stage `createRuntime`: sets a container's swap limit before its first instruction.
 //! It reads the runtime's state and configuration, and the agent's files below `/run`; it queries
-//! no other program. The container starts whatever goes wrong: with malformed or missing input, or
-//! if the hook is blocked for five seconds, it gets no swap.
+//! no other program. The container starts after any failure. With malformed or missing input, or if
+//! the hook is blocked for five seconds, it gets no swap.
 //!
 //! Source: OCI runtime specification, "State" and "Hooks"; oci-hooks(5).
 
@@ -38,7 +38,7 @@ pub struct Done {
     pub failed: Vec<String>,
 }
 
-/// The reason for doing nothing.
+/// The reason why the hook does nothing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nothing {
     #[error("the runtime's state on standard input is invalid: {0}")]

@@ -393,7 +393,8 @@ fn a_hook_that_is_held_up_leaves_no_swap() {
     assert!(give_up(&host.roots, &Progress::default()).unwrap().contains("not known"));
     assert_eq!(host.limits(), ["max", "max"]);
 
-    // With the state, if the hook has read it; after the limits are written, nothing is undone.
+    // With the state, if the hook has read it. After the limits are written, the hook undoes
+    // nothing.
     let progress = Progress::default();
     *progress.lock() = Reached::Container(HookTarget::of(&host.roots, PID).unwrap());
     assert!(give_up(&host.roots, &progress).unwrap().ends_with("no swap"));

@@ -105,7 +105,8 @@ fn not_in_this_version(rollout: &Rollout, problems: &mut Vec<String>) {
     }
 }
 
-/// Checks that a swapfile fits beside the disk's reserve, and a zram device into RAM.
+/// Checks that a swapfile fits on the disk in addition to the reserve, and that a zram device fits
+/// into RAM.
 fn does_not_fit(rollout: &Rollout, problems: &mut Vec<String>) {
     let swap = &rollout.settings.swap;
     let ram = match (rollout.node_ram, swap.size) {

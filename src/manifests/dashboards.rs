@@ -21,7 +21,7 @@ const BYTES_PER_SECOND: (&str, &str) = ("Bps", "bytes/sec");
 const RATIO: (&str, &str) = ("percentunit", "percent-decimal");
 const NUMBER: (&str, &str) = ("short", "decimal");
 
-/// `{n}` in a query stands for the selector of the chosen nodes.
+/// `{n}` in a query is replaced by the selector of the chosen nodes.
 const PANELS: &[Panel] = &[
     Panel {
         title: "Swap of the node",

@@ -10,7 +10,7 @@ use crate::config::settings::Settings;
 /// order of their names.
 pub(super) const DROP_IN: &str = "/etc/openshift/kubelet.conf.d/95-wasp-agent.conf";
 
-/// Returns true if the settings ask for grants other than LimitedSwap's.
+/// Returns true if the settings require grants other than LimitedSwap's.
 pub(super) fn grants_differently(rollout: &Rollout) -> bool {
     rollout.settings.grant != Settings::defaults().grant
 }

@@ -171,7 +171,7 @@ pub fn render(rollout: &Rollout) -> Result<Vec<Manifest>, Vec<String>> {
     ));
     manifests.push(yaml(
         "44-perses-dashboard.yaml",
-        "The same for Perses. Apply it by hand, if the Cluster Observability Operator is \
+        "The same for Perses. Apply it yourself, if the Cluster Observability Operator is \
          installed with Perses.",
         &dashboards::perses(),
     ));

@@ -5,7 +5,7 @@ use super::{Install, Manifest, Rollout};
 const SCRIPT: &str = include_str!("apply.sh");
 const NAME: &str = "apply.sh";
 
-/// Returns the script. It expects the manifests in its own folder.
+/// Returns the script. It expects the manifests in its own directory.
 pub(super) fn script(rollout: &Rollout) -> Manifest {
     let Rollout { pool, openshift, hyperconverged, install, .. } = rollout;
     let program = match install {

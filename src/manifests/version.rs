@@ -36,9 +36,9 @@ impl OpenShiftVersion {
         self < Self::new(4, 21)
     }
 
-    /// Returns true if the kubelet knows swapBehavior: the feature gate NodeSwap is on by default
-    /// from Kubernetes 1.30 on. With the gate off, the kubelet does not start if swapBehavior is
-    /// set.
+    /// Returns true if the kubelet supports swapBehavior: the feature gate NodeSwap is on by
+    /// default from Kubernetes 1.30 on. With the gate off, the kubelet does not start if
+    /// swapBehavior is set.
     pub fn kubelet_can_grant(self) -> bool {
         self >= Self::new(4, 17)
     }

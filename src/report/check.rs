@@ -55,7 +55,7 @@ pub fn human(lines: &[CheckLine]) -> String {
     super::for_terminal(&text)
 }
 
-/// Returns the commands of a fix in one line, up to the first step that is done by hand. If that is the first
+/// Returns the commands of a fix in one line, up to the first manual step. If that is the first
 /// step, returns the command that shows all steps.
 fn commands(fix: &[String]) -> Option<String> {
     if fix.first()?.starts_with('#') {

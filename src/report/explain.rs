@@ -1,5 +1,5 @@
-//! Formats the output of `wasp-agent explain POD`: why its containers may swap as much as they may,
-//! and its rank for eviction.
+//! Formats the output of `wasp-agent explain POD`: the swap grants of its containers with their
+//! reasons, and its rank for eviction.
 
 use crate::model::counted::counted;
 use std::fmt::Write;
@@ -85,11 +85,11 @@ pub fn explain(overview: &Overview, pod: &OverviewPodRow) -> String {
             }
             let _ = writeln!(
                 text,
-                "  The order: a container above its memory limit, the pod above its request, \
-                 lower priority, how far above (in steps of 1 % of RAM). Among equals: no lost \
-                 data, own pages in swap traffic, most memory freed for the least read-back, \
-                 longest on the node. Pods with an annotation that prefers no eviction come \
-                 last."
+                "The order: pods with a container above its memory limit, pods above their \
+                 request, lower priority, further above the request (in steps of 1 % of RAM). \
+                 Then: least data lost, reading own pages from swap, most memory freed after what \
+                 a migration reads back, longest on the node. Pods with an annotation that prefers \
+                 no eviction come last."
             );
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     decide::{
-        history::{BORNE, Borne, EvictionLine, Outage, SEEN_MINUTES, Spread, Summary},
+        history::{EvictionLine, Outage, SEEN_MINUTES, SHORT_WAIT, Spread, Summary, Sustained},
         reclaim::history::Advice,
     },
     model::{history::Minute, swap::human_bytes},
@@ -130,7 +130,7 @@ pub fn report(summary: &Summary, notes: &[String]) -> String {
     super::for_terminal(&text)
 }
 
-/// Returns the number of lines to leave out, and says so.
+/// Returns the number of lines to omit, and adds a line with it.
 fn skip(text: &mut String, lines: usize, one: &str, many: &str) -> usize {
     let skipped = lines.saturating_sub(SHOWN);
     if skipped > 0 {
@@ -186,24 +186,31 @@ pub fn json(summary: &Summary, minutes: &[Minute], notes: &[String]) -> serde_js
 }
 
 /// Formats the memory use that the node sustains, for people.
-pub fn advice(borne: &Borne) -> String {
+pub fn advice(sustained: &Sustained) -> String {
     let mut text = String::new();
-    let (Some(from), Some(to), Some(held)) = (borne.from, borne.to, borne.held_percent) else {
+    let (Some(from), Some(to), Some(held)) = (sustained.from, sustained.to, sustained.held_percent)
+    else {
         return "No minute is recorded yet: the agent keeps 14 days in \
             /var/lib/wasp-agent/history.\n"
             .to_owned();
     };
     let _ = writeln!(
         text,
-        "{} from {} to {} UTC. Held: working set and swap in use, in percent of RAM.\n",
-        counted(borne.minutes, "minute is recorded", "minutes are recorded"),
+        "{} from {} to {} UTC. Memory use: working set and swap in use, in percent of RAM.\n",
+        counted(sustained.minutes, "minute is recorded", "minutes are recorded"),
         shown_time(from),
         shown_time(to)
     );
-    let header =
-        ["HELD", "MINUTES", "SWAP-IN p50/p95/max", "SOME WAITED p95/max", "ALL WAITED p95/max", ""];
+    let header = [
+        "USE",
+        "MINUTES",
+        "SWAP-IN p50/p95/max",
+        "SOME WAITED p95/max",
+        "ALL WAITED p95/max",
+        "VERDICT",
+    ];
     let mut rows = vec![header.map(str::to_owned)];
-    for level in &borne.levels {
+    for level in &sustained.levels {
         let waits = |waits: Option<Spread>| {
             waits.map_or("not known".to_owned(), |waits| {
                 format!("{} / {}", percent(waits.p95), percent(waits.max))
@@ -218,8 +225,8 @@ pub fn advice(borne: &Borne) -> String {
             pages,
             waits(level.pods_waited),
             waits(level.pods_all_waited),
-            match level.is_borne() {
-                true => "borne",
+            match level.is_sustained() {
+                true => "sustained",
                 false if level.minutes < SEEN_MINUTES => "too few minutes",
                 false => "not sustained",
             }
@@ -227,14 +234,15 @@ pub fn advice(borne: &Borne) -> String {
         ]);
     }
     text += &super::columns(&rows);
-    let _ = writeln!(text, "\nHeld: {}.", spread(Some(held), |percent| format!("{percent} %")));
-    let limit = percent(BORNE.into());
-    let _ = match borne.up_to_percent {
+    let _ =
+        writeln!(text, "\nMemory use: {}.", spread(Some(held), |percent| format!("{percent} %")));
+    let limit = percent(SHORT_WAIT.into());
+    let _ = match sustained.up_to_percent {
         Some(percent) => writeln!(
             text,
-            "This node has sustained up to {percent} % of its RAM: for {SEEN_MINUTES} minutes or \
-             more at each level, all of the pods' processes waited for memory at the same time \
-             for at most {limit} of the time, in 95 % of the minutes. The history has no more \
+            "This node has sustained up to {percent} % of its RAM: in 95 % of the minutes of each \
+             level, all processes of the pods waited for memory together for at most {limit} of \
+             the time. Each level lasted {SEEN_MINUTES} minutes or more. The history has no more \
              than {} %, and shows nothing about higher levels.",
             held.max
         ),
@@ -245,8 +253,8 @@ pub fn advice(borne: &Borne) -> String {
              already has as much as it can sustain. No advice is possible."
         ),
     };
-    text += "The advice is based on the workloads of that time; other workloads may hold less or \
-        use more.\n";
+    text += "The advice is based on the workloads of that time; other workloads may use less or \
+        more.\n";
     super::for_terminal(&text)
 }
 
@@ -254,8 +262,9 @@ pub fn advice(borne: &Borne) -> String {
 pub fn measured(advice: &Advice) -> String {
     let Advice { days, needs, would_have_held_percent } = advice;
     format!(
-        "\nReclaim has measured on {}. On the day with the highest need, its pods needed {} of the {} that \
-         they held: memory for them could have been overcommitted up to {would_have_held_percent} % on each of these days.\n",
+        "\nReclaim has measurements of {}. On the day with the highest need, its pods needed {} of \
+         the {} that they held. On each of these days memory could have been overcommitted up to \
+         {would_have_held_percent} %.\n",
         counted(*days as u64, "day", "days"),
         human_bytes(needs.working_set_bytes),
         human_bytes(needs.whole_bytes),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    decide::history::{borne, summary},
+    decide::history::{summary, sustained},
     model::history::{HistoryEvent, Rates, Waited, What},
     report::plot,
 };
@@ -21,7 +21,7 @@ fn minutes() -> Vec<Minute> {
             signal_active: (360..380).contains(&index),
             rates: Some(Rates {
                 pages_in: if (340..390).contains(&index) { 2000 } else { 20 },
-                pages_out: 30,
+                pages_out: if (340..390).contains(&index) { 2000 } else { 30 },
                 system: Some(Waited::default()),
                 pods: Some(Waited {
                     some: if (350..385).contains(&index) { 2500 } else { 40 },
@@ -81,14 +81,14 @@ fn the_report_of_a_night() {
 
 #[test]
 fn the_report_of_a_node_without_history() {
-    let notes = ["/var/lib/wasp-agent/history/minutes has no minute".to_owned()];
+    let notes = ["/var/lib/wasp-agent/history/minutes has no data yet".to_owned()];
     golden("report/nothing.txt", &report(&summary(&[], &[], 0, 3600), &notes));
 }
 
 #[test]
 fn the_advice() {
-    golden("report/advice.txt", &advice(&borne(&minutes())));
-    let nothing = advice(&borne(&[]));
+    golden("report/advice.txt", &advice(&sustained(&minutes())));
+    let nothing = advice(&sustained(&[]));
     assert!(nothing.starts_with("No minute is recorded yet"), "{nothing}");
 }
 

@@ -284,7 +284,7 @@ fn of_agent(published: &Published) -> Vec<Family> {
         .is((*passes > 0).then_some(*pass_seconds)),
         gauge(
             "api_reachable",
-            "Whether the API server has answered, without a failure since then.",
+            "1 if the agent has a list of pods and the last request to the API server did not fail.",
         )
         .is(Some(api.reachable)),
         counter("api_errors", "Lists and watches of the API server that failed.")
@@ -334,8 +334,12 @@ fn of_node(published: &Published) -> Vec<Family> {
         gauge("node_swap_bytes", "The node's swap.").is(Some(node.swap_bytes)),
         gauge("node_swap_configured_bytes", "The swap that is configured.")
             .is(node.swap_configured_bytes),
-        gauge("node_swap_for_pods_bytes", "Swap that the agent grants to containers.")
-            .is(Some(node.swap_for_pods_bytes)),
+        gauge(
+            "node_swap_for_pods_bytes",
+            "Swap that is available for grants: the node's swap \
+            without the system's reserve.",
+        )
+        .is(Some(node.swap_for_pods_bytes)),
         gauge("node_swap_used_bytes", "Swap in use.").is(measured(node.swap_used_bytes)),
         gauge("node_working_set_bytes", "RAM in use without inactive file cache.")
             .is(measured(node.working_set_bytes)),
@@ -368,7 +372,7 @@ fn of_containers(published: &Published) -> Vec<Family> {
             .is(Some(containers.unlimited)),
         gauge("containers_above_grant", "Containers that still use more swap than their grant.")
             .is(Some(containers.above_grant)),
-        gauge("swap_granted_bytes", "Swap that containers may use.")
+        gauge("swap_granted_bytes", "Sum of the limited swap grants of all containers.")
             .is(Some(containers.granted_bytes)),
         gauge("swap_used_bytes", "Swap that containers use.").is(Some(containers.used_bytes)),
         counter(
@@ -404,10 +408,18 @@ fn of_eviction(published: &Published) -> Vec<Family> {
     vec![
         gauge("signal_ratio", "Value of a signal, relative to its threshold.")
             .by("signal", known.iter().map(|(name, signal)| (*name, signal.ratio))),
-        gauge("signal_active", "Whether a signal asks for an eviction.")
-            .by("signal", known.iter().map(|(name, signal)| (*name, signal.active))),
-        gauge("signal_critical", "Whether a signal is far above its threshold.")
-            .by("signal", known.iter().map(|(name, signal)| (*name, signal.critical))),
+        gauge(
+            "signal_active",
+            "Whether a signal is active, so that the agent chooses a pod to \
+            evict.",
+        )
+        .by("signal", known.iter().map(|(name, signal)| (*name, signal.active))),
+        gauge(
+            "signal_critical",
+            "Whether a signal exceeds its threshold by \
+            eviction.critical-factor.",
+        )
+        .by("signal", known.iter().map(|(name, signal)| (*name, signal.critical))),
         gauge("swap_pressure", "The node's condition SwapPressure; absent while it is unknown.")
             .is(pressed),
         gauge("eviction_mode", "1 for the configured mode.").by(
@@ -418,7 +430,7 @@ fn of_eviction(published: &Published) -> Vec<Family> {
             .is(Some(eviction.held_back.is_some())),
         gauge("evictions_in_flight", "Pods that are leaving after an eviction.")
             .by("stage", FlightStage::WORDS.iter().copied().map(in_flight)),
-        counter("evictions", "Evictions by outcome.")
+        counter("evictions", "Eviction requests by outcome.")
             .by("outcome", counted(EvictionOutcome::WORDS, &counters.evictions)),
     ]
 }

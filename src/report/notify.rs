@@ -56,7 +56,7 @@ impl Notifier {
     }
 }
 
-/// Sends `status` at once, as one line: systemd would take a second line for another assignment.
+/// Sends `status` immediately, as one line: systemd would read a second line as another assignment.
 pub fn status_now(status: &str) {
     send(&[NotifyState::Status(&plain(status))]);
 }

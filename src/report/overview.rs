@@ -59,7 +59,7 @@ pub struct Overview {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AgentState {
     pub running: bool,
-    /// The reason why the publication is unreliable, if it is.
+    /// The reason why the publication is unreliable; null if it is reliable.
     pub warning: Option<String>,
 }
 
@@ -144,7 +144,7 @@ pub struct Activity {
     pub stalled_percent: Option<f64>,
 }
 
-/// Returns the pods, those that use most swap first.
+/// Returns the pods in the order of their use of swap, the largest first.
 pub fn pods(
     settings: &Settings,
     snapshot: Snapshot<'_>,

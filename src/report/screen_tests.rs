@@ -134,7 +134,12 @@ pub(crate) fn healthy() -> Overview {
                 Some(1),
                 "1.0 GiB above its request, priority 0, 1.0 GiB in swap",
             ),
-            pod("virt-launcher-web-9s8dz", GIB / 3, None, "critical pod (priority 2000001000)"),
+            pod(
+                "virt-launcher-web-9s8dz",
+                GIB / 3,
+                None,
+                "its namespace is in eviction.protected-namespaces",
+            ),
         ],
         vms_without_overcommit: Vec::new(),
         notes: Vec::new(),

@@ -18,7 +18,7 @@ use super::{
     },
 };
 
-/// Breaks a node, and compares what the three places tell of it.
+/// Breaks a node, and compares the reports in the three places.
 pub fn judge(broken: &Broken) {
     let Broken { name, breaks, then, cause, remedy, check, paste } = broken;
     let node = Node::new();
@@ -56,7 +56,7 @@ pub fn judge(broken: &Broken) {
             then(&node, &mut agent);
         }
         node.paste(&fix, agent.pid());
-        // The agent may have been told to look again.
+        // A notification may have made the agent read again.
         let deadline = Instant::now() + PATIENCE;
         loop {
             let checks = node.checks();
@@ -158,7 +158,7 @@ pub const BROKEN: &[Broken] = &[
     Broken {
         name: "leftovers of the DaemonSet",
         breaks: WELL,
-        // It is noticed at once, not at the next resync.
+        // The agent notices it immediately, not at the next resync.
         then: |n, _| n.host.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}"),
         cause: "/run/containers/oci/hooks.d/swap-for-burstable.json, which removes swap limits",
         remedy: "rm /run/containers/oci/hooks.d/swap-for-burstable.json",
@@ -196,7 +196,7 @@ pub const BROKEN: &[Broken] = &[
         name: "psi is off",
         breaks: |n| fs::remove_file(n.host.path("/proc/pressure/memory")).unwrap(),
         then: QUIET,
-        cause: "no pressure-stall information",
+        cause: "no pressure stall information",
         remedy: "grubby --update-kernel=ALL --args=psi=1",
         check: "psi",
         paste: true,
@@ -336,7 +336,7 @@ pub const BROKEN: &[Broken] = &[
             for file in files {
                 let _ = fs::remove_file(n.host.path(file));
             }
-            // As a read-only folder, it takes no file.
+            // As a read-only directory, it takes no file.
             n.host.write("/srv/hooks.d", "");
             let dir = "[crio.runtime]\nhooks_dir = [\"/srv/hooks.d\"]\n";
             n.host.write("/etc/crio/crio.conf.d/50-site.conf", dir);
@@ -422,7 +422,8 @@ pub const BROKEN: &[Broken] = &[
     },
 ];
 
-/// A writer that no budget of repairs finds, for it lets each of them stand for a second.
+/// A writer that no budget of repairs detects, because it changes a limit only a second after each
+/// repair.
 pub const SLOW_WRITER: Broken = Broken {
     name: "a slow writer that fights",
     breaks: WELL,

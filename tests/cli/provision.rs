@@ -124,7 +124,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
     host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
     let theirs = "/etc/systemd/system/swap-disk-enable.service";
     host.write(theirs, "");
-    refused(75, "the agent makes no second swap");
+    refused(75, "the agent creates no second swap");
     std::fs::remove_file(host.path(theirs)).unwrap();
     host.write(
         "/etc/systemd/system/kubelet.service",
@@ -142,7 +142,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
 #[test]
 fn deprovision_forgets_what_is_gone_and_leaves_what_is_not_ours() {
     let host = host_for_swap();
-    host.write("/srv/swapfile", "somebody else's by now");
+    host.write("/srv/swapfile", "another program's by now");
     host.write(
         "/var/lib/wasp-agent/provisioned.json",
         r#"{"version": 1, "areas": [{"kind": "partition", "path": "/dev/disk/by-id/gone"},

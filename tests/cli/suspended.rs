@@ -15,7 +15,7 @@ fn freezer(host: &FakeHost, path: &str) -> String {
     text.unwrap().trim().to_owned()
 }
 
-/// Writes the state of a killed agent: `pods` asleep, by their containers' cgroups.
+/// Writes the state of a killed agent: suspended `pods`, by their containers' cgroups.
 fn asleep(host: &FakeHost, pods: &[(&str, &str)]) {
     use std::os::unix::fs::MetadataExt;
     let zero = serde_json::json!({"memory_bytes": 0, "swap_bytes": 0, "file_bytes": 0});
@@ -68,7 +68,7 @@ fn an_agent_that_does_not_start_wakes_what_an_agent_has_left_suspended() {
     let one = frozen(&host, 1);
     host.write("/etc/wasp-agent/wasp-agent.toml", "nonsense = 1\n");
     assert_eq!(run(&host, &["run"]).0, 78);
-    assert_eq!(freezer(&host, &one), "1", "somebody else has frozen it");
+    assert_eq!(freezer(&host, &one), "1", "another program has frozen it");
     asleep(&host, &[("one", &one)]);
     assert_eq!(run(&host, &["run", "--dry-run"]).0, 78);
     assert_eq!(freezer(&host, &one), "1", "a dry run changes nothing");

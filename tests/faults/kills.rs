@@ -162,7 +162,7 @@ fn killed_while_it_evicts() {
             killed += 1;
             drop(agent);
             let mut agent = Agent::start(&node.host);
-            // The agent asked for this pod or for none, but for no other.
+            // The agent evicted this pod or none, but no other.
             let until = Instant::now() + Duration::from_secs(3);
             while Instant::now() < until {
                 let leaving = node.leaving();

@@ -1,5 +1,5 @@
-//! Minutes of random faults of all kinds at once, repeatable by a seed. `FAULT_SECONDS` (20) and
-//! `FAULT_SEED` are environment variables.
+//! Random faults of all kinds at the same time, for some seconds, repeatable by a seed.
+//! `FAULT_SECONDS` (20) and `FAULT_SEED` are environment variables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The longest time that a limit may stand above its grant while an agent runs. The agent repairs
-/// it at once; the rest is an allowance for a busy machine.
+/// it immediately; the rest is an allowance for a busy machine.
 const REPAIR_BOUND: Duration = Duration::from_secs(10);
 /// Failpoints that occur so often that an agent always reaches them again, and rarely enough that
 /// it makes progress.
@@ -188,7 +188,7 @@ impl Storm {
         for name in ["critical", "protected"] {
             assert!(!leaving.iter().any(|leaving| leaving == name), "{name} is evicted");
         }
-        assert!(leaving.len() <= 1, "{leaving:?} are evicted at once");
+        assert!(leaving.len() <= 1, "{leaving:?} are evicted at the same time");
         self.evicted.extend(leaving.iter().cloned());
         let left = |(container, _): &(Container, u64)| {
             leaving.iter().any(|name| container.path.ends_with(&format!("/{name}")))

@@ -1,7 +1,7 @@
 # How many identical pods one kind of node bears, with one seed: $DENSITY_ARM, $DENSITY_SEED, compared with $DENSITY_BASE
 . /payload/lib.sh
 load_into_rootfs
-# Reports on a disk would be waited for.
+# Pods would wait for reports on a disk.
 mount -t tmpfs tmpfs "$rootfs/tmp"
 # Each arm has a kubelet that evicts below 24 MiB, as one with 1 GiB on a node of 64 GiB; `test-kubelet density` does it
 # in its place. With 100 MiB the agent would have the kernel keep a fourteenth of this RAM free.

@@ -157,7 +157,7 @@ reboot_node() {
     exit 79 # node-run reboots; a `systemctl reboot` here would stop this very script
 }
 
-# power_cut: the node is gone at once, and the case runs again on the next boot. The host kills QEMU
+# power_cut: the node is gone immediately, and the case runs again on the next boot. The host kills QEMU
 # some 50 ms after the request. No code of the guest runs, so that dirty data in its RAM is lost, in
 # every cache and file system. (sysrq b loses it too, but still runs the kernel.) Data that its
 # kernel had passed to the disk stays, flushed or not: the disk's own cache loses nothing.

@@ -1,4 +1,4 @@
-# Pods come and go for any length of time, with faults of all kinds; the agent makes no error and does not grow
+# Pods start and end for any length of time, with faults of all kinds, and the agent makes no error and does not grow
 . /payload/lib.sh
 . /payload/settings
 swap_on 2G

@@ -14,7 +14,7 @@ pub fn of(path: &Path) -> Vec<Text> {
 }
 
 /// Removes code and the targets of links.
-fn prose(text: &str) -> String {
+pub fn prose(text: &str) -> String {
     let mut plain = String::new();
     for (index, part) in text.split('`').enumerate() {
         plain += if index % 2 == 0 { part } else { "CODE" };

@@ -1,5 +1,6 @@
-//! Checks the words of all user-facing texts: strings of the programs, help texts, documents,
-//! manuals. The rules come from the column `Not` of docs/glossary.md, and from [`rules`].
+//! Checks the words of all texts that people read: strings of the programs, help texts, documents,
+//! manuals, alerts, and the comments of code, scripts, units and configuration. The rules come from
+//! the column `Not` of docs/glossary.md, and from [`rules`].
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod comments;
 mod documents;
 mod rules;
 mod strings;
@@ -98,9 +100,85 @@ fn documents_are_plain_english() {
     let mut paths = files("docs", &[".md"]);
     paths.retain(|path| !path.ends_with("docs/glossary.md"));
     paths.extend(files("packaging/man", &[".8", ".5", ".end"]));
-    paths.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name)));
+    for folder in ["tests", "ignition"] {
+        paths.extend(files(folder, &[".md"]));
+    }
+    let names = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
+    paths.extend(names.map(|name| root().join(name)));
     let texts: Vec<Text> = paths.iter().flat_map(|path| documents::of(path)).collect();
     assert!(texts.len() > 1000, "only {} sentences were found", texts.len());
+    assert_plain(&texts, &Rules::of_documents(&root().join("docs/glossary.md")));
+}
+
+/// Directories whose files are data.
+const DATA: &[&str] = &["corpus", "golden", "fixtures", "traces", "completions", "target"];
+
+/// Files with comments and without an extension.
+const PROGRAMS: &[&str] = &[
+    "build",
+    "check",
+    "check-payload",
+    "deps",
+    "first-boot-install",
+    "guest-main",
+    "image",
+    "node-run",
+    "oc",
+    "phases",
+    "run",
+    "systemd-update-helper",
+];
+
+#[test]
+fn comments_are_plain_english() {
+    let ends = [
+        ".rs",
+        ".sh",
+        ".toml",
+        ".yaml",
+        ".service",
+        ".mount",
+        ".preset",
+        ".tmpfiles",
+        ".sysconfig",
+        ".config",
+    ];
+    let has_comments = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is_data = path.iter().any(|part| DATA.contains(&part.to_str().unwrap()));
+        !is_data && (PROGRAMS.contains(&name) || ends.iter().any(|end| name.ends_with(end)))
+    };
+    let folders =
+        ["src", "crates", "tests", "benches", "fuzz", "packaging", "systemd", "ignition", ".ci"];
+    let mut paths: Vec<PathBuf> = folders.iter().flat_map(|folder| files(folder, &[""])).collect();
+    paths.retain(|path| has_comments(path.strip_prefix(root()).unwrap()));
+    let names = ["Makefile", "Cargo.toml", "clippy.toml", "deny.toml", "rpm.spec"];
+    paths.extend(names.map(|name| root().join(name)));
+    let texts: Vec<Text> = paths.iter().flat_map(|path| comments::of(path)).collect();
+    for kind in [".rs", ".sh", "tests/node/run", ".yaml", "wasp-agent.service", "Cargo.toml"] {
+        assert!(texts.iter().any(|text| text.file.ends_with(kind)), "no comment of {kind}");
+    }
+    assert!(texts.len() > 4000, "only {} comments were found", texts.len());
+    assert_plain(&texts, &Rules::of_comments(&root().join("docs/glossary.md")));
+}
+
+#[test]
+fn alerts_are_plain_english() {
+    let path = root().join("packaging/alerts/wasp-agent.rules.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let rules: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let groups = rules["groups"].as_array().unwrap();
+    let alerts = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let texts = alerts.flat_map(|alert| {
+        ["summary", "description"].map(|name| Text {
+            file: format!("{} of {}", name, alert["alert"]),
+            line: 0,
+            text: alert["annotations"][name].as_str().unwrap().to_owned(),
+        })
+    });
+    let texts: Vec<Text> = texts.collect();
+    assert!(texts.len() > 20, "only {} texts were found", texts.len());
+    assert!(texts.iter().all(|text| text.text.trim_end().ends_with('.')), "a full stop is missing");
     assert_plain(&texts, &Rules::of_documents(&root().join("docs/glossary.md")));
 }
 

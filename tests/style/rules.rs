@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// The most words of a sentence, up to a full stop, semicolon or colon.
-const LONGEST: usize = 34;
+/// The most words of a sentence, up to a full stop, semicolon or colon, in documents.
+const LONGEST: usize = 25;
+
+/// The same in strings and comments, which also contain names and paths.
+const LONGEST_IN_CODE: usize = 28;
 
 /// Nouns that follow a number; `wasp_core::model::counted` selects their form.
 const COUNTED: &[&str] = &[
@@ -31,6 +34,20 @@ const PARTICIPLES: &[&str] = &[
     "sent", "taken", "held", "left", "put",
 ];
 
+/// Programs and users that should be the subject of a sentence.
+const ACTORS: &[&str] = &[
+    "agent",
+    "kubelet",
+    "kernel",
+    "hook",
+    "systemd",
+    "runtime",
+    "administrator",
+    "user",
+    "command",
+    "script",
+];
+
 #[derive(Debug)]
 pub struct Finding {
     pub rule: &'static str,
@@ -41,6 +58,7 @@ pub struct Finding {
 pub struct Rules {
     /// Banned sequences of words, in lower case.
     banned: Vec<Vec<String>>,
+    longest: usize,
     numbers: bool,
 }
 
@@ -54,14 +72,18 @@ fn words(text: &str) -> Vec<String> {
 impl Rules {
     /// For strings in code.
     pub fn of_strings(glossary: &Path) -> Self {
-        Self { numbers: true, ..Self::of_documents(glossary) }
+        Self { numbers: true, ..Self::of_comments(glossary) }
+    }
+
+    pub fn of_comments(glossary: &Path) -> Self {
+        Self { longest: LONGEST_IN_CODE, ..Self::of_documents(glossary) }
     }
 
     pub fn of_documents(glossary: &Path) -> Self {
         let text = fs::read_to_string(glossary).unwrap();
         let banned: BTreeSet<Vec<String>> = banned(&text).iter().map(|not| words(not)).collect();
         assert!(banned.len() > 10, "{} has no column Not", glossary.display());
-        Self { banned: banned.into_iter().collect(), numbers: false }
+        Self { banned: banned.into_iter().collect(), longest: LONGEST, numbers: false }
     }
 
     pub fn check(&self, whole: &str) -> Vec<Finding> {
@@ -75,7 +97,7 @@ impl Rules {
         }
         for sentence in sentences(text) {
             let words = words(sentence);
-            if words.len() > LONGEST {
+            if words.len() > self.longest {
                 add("length", format!("{} words: {sentence}", words.len()));
             }
             if let Some(passive) = passive(&words) {
@@ -83,6 +105,9 @@ impl Rules {
             }
             if let Some(first) = noun_clause(sentence, &words) {
                 add("subject", first);
+            }
+            if let Some(last) = verb_last(sentence, &words) {
+                add("verb last", last);
             }
         }
         if self.numbers
@@ -147,15 +172,24 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
 fn passive(words: &[String]) -> Option<String> {
     let to_be = |word: &str| matches!(word, "is" | "are" | "was" | "were" | "be" | "been");
     let participle = |word: &str| word.ends_with("ed") || PARTICIPLES.contains(&word);
-    let agent = |word: &str| matches!(word, "agent" | "kubelet" | "kernel" | "hook" | "systemd");
     words.windows(5).find_map(|w| {
         let by = to_be(&w[0]) && participle(&w[1]) && w[2] == "by";
-        let somebody = agent(&w[3]) || (w[3] == "the" && agent(&w[4]));
-        (by && somebody).then(|| w.join(" "))
+        let named = |word: &str| ACTORS.contains(&word);
+        let actor = named(&w[3]) || (w[3] == "the" && named(&w[4]));
+        (by && actor).then(|| w.join(" "))
     })
 }
 
-/// Finds clauses in place of a noun, such as `What the agent sees is …` or `Who sets a limit …`,
+/// Finds sentences that end with a form of `to be`, such as `whatever its configuration is`.
+fn verb_last(sentence: &str, words: &[String]) -> Option<String> {
+    let last = words.last()?;
+    let to_be = matches!(&**last, "is" | "are" | "was" | "were" | "be" | "been");
+    // `The causes are:` introduces a list.
+    let introduces = sentence.ends_with(':') || sentence.contains('?');
+    (to_be && words.len() > 3 && !introduces).then(|| words[words.len() - 3..].join(" "))
+}
+
+/// Finds clauses instead of a noun, such as `What the agent sees is …` or `Who sets a limit …`,
 /// except questions.
 fn noun_clause(sentence: &str, words: &[String]) -> Option<String> {
     let first = words.first()?;
@@ -183,6 +217,7 @@ mod tests {
     fn rules() -> Rules {
         Rules {
             banned: vec![vec!["mend".into()], vec!["put".into(), "back".into()]],
+            longest: LONGEST,
             numbers: true,
         }
     }
@@ -195,11 +230,14 @@ mod tests {
     fn each_rule_finds_what_it_is_for() {
         assert_eq!(found("Mend the file, then recommend it."), ["word"]);
         assert_eq!(found("The limit is put back."), ["word"]);
-        assert_eq!(found("The file is read by the agent at once."), ["passive"]);
+        assert_eq!(found("The file is read by the agent immediately."), ["passive"]);
+        assert_eq!(found("It stops, whatever its configuration is."), ["verb last"]);
         assert_eq!(found("What the kubelet grants counts here."), ["subject"]);
         assert_eq!(found("{count} pods cannot be read"), ["plural"]);
         assert_eq!(found(&"word ".repeat(LONGEST + 1)), ["length"]);
-        let plain = "The agent reads the file. What does it do? It sets {limit}; then it logs.";
+        assert_eq!(found(&"word ".repeat(LONGEST)), [""; 0]);
+        let plain = "The agent reads the file. What does it do? It sets {limit}; then it logs. The \
+            causes are:";
         assert_eq!(found(plain), [""; 0]);
     }
 

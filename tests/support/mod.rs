@@ -1,5 +1,5 @@
-//! A folder that stands for a host, an API server that answers like a real one, and the real agent
-//! between the two. Such a folder has no systemd: the VM of `tests/node` has one.
+//! A directory that is used as the host, an API server that answers like a real one, and the real
+//! agent between the two. Such a host has no systemd; the VM of `tests/node` has one.
 
 #![allow(dead_code, reason = "each test program uses some of it")]
 #![allow(
@@ -112,7 +112,7 @@ impl FakeHost {
         cgroup
     }
 
-    /// Removes the cgroup at once, as the kernel does.
+    /// Removes the cgroup immediately, as the kernel does.
     pub fn remove_container(&self, cgroup: &str) {
         self.remove(&self.path(cgroup));
     }
@@ -161,7 +161,7 @@ impl FakeHost {
     }
 }
 
-/// Starts an API server with its data in a folder of its own.
+/// Starts an API server with its data in a separate directory.
 pub fn api_server() -> (tempfile::TempDir, Handle) {
     let folder = tempfile::tempdir().unwrap();
     let mut options = Options::new(folder.path());
@@ -208,7 +208,7 @@ pub fn promtool() -> Option<Command> {
     }
 }
 
-/// Returns the agent that cargo has built beside this program.
+/// Returns the agent that cargo has built next to this program.
 pub fn agent_binary() -> PathBuf {
     option_env!("CARGO_BIN_EXE_wasp-agent").map_or_else(
         || {
@@ -353,7 +353,7 @@ impl Agent {
     }
 }
 
-/// Reads all notifications at once, as systemd does: a full socket would block the agent.
+/// Reads all pending notifications, as systemd does: a full socket would block the agent.
 fn listen(path: &Path) -> mpsc::Receiver<String> {
     let socket = UnixDatagram::bind(path).unwrap();
     let (send, receive) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! A complete node in a folder, for `wasp-agent check`.
+//! A complete node in a directory, for `wasp-agent check`.
 
 use std::{
     fs,

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A failed operation on a file, a folder or a cgroup.
+/// A failed operation on a file, a directory or a cgroup.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {path}: {source}")]
 pub struct FileError {

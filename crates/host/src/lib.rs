@@ -1,7 +1,7 @@
 //! The host, the API server and D-Bus as wasp-agent observes and changes them.
 //!
 //! [`observe`] reads, [`act`] writes, [`provision`] does both for the swap at boot. Every path
-//! begins at [`roots::Roots`], so that a folder can stand for a host.
+//! begins at [`roots::Roots`], so that a directory can stand for a host.
 
 pub mod act;
 pub mod errors;

@@ -1,8 +1,7 @@
 //! Every kind of message in the journal: its level, MESSAGE_ID, fields, meaning and remedy.
 //!
-//! Each kind is a struct. Its fields are the journal's fields, in upper case, so a message cannot
-//! be logged with fields other than those that the reference (docs/journal.md) and the catalog
-//! (`journalctl -x`) name.
+//! Each kind is a struct. Its fields are the journal's fields, in upper case. So a message has
+//! exactly the fields that the reference (docs/journal.md) and the catalog (`journalctl -x`) name.
 //!
 //! clippy.toml forbids tracing's macros for these levels elsewhere.
 //!
@@ -34,7 +33,7 @@ messages! {
         "If this was not intended: `systemctl start wasp-agent`."
 
     Reloaded Info "43dd64ae20f44482a50bbe0ff60f95e3"
-        "New settings are in force"
+        "New settings are in effect"
         {} []
         "The agent has read the configuration again, and compares every limit with it."
         "No action needed."
@@ -49,14 +48,14 @@ messages! {
     ProblemBegan Warn "280c3f35f866480f88da8b592d336fac"
         "The agent has a problem: @PROBLEM@"
         { problem } []
-        "Something that the agent needs does not work; the message names it. The agent logs it once, \
-         and once more when it is over. Until then `systemctl status wasp-agent` shows it."
+        "Something that the agent needs does not work; the message names it. The agent logs it \
+         when it begins and when it ends. Until it ends, `systemctl status wasp-agent` shows it."
         "Find the row @PROBLEM@ in docs/operations.md."
 
     ProblemOver Info "0e6d2564b34e4e798ee2e29d5ac3e4bf"
         "The agent no longer has a problem: @PROBLEM@"
         { problem } []
-        "The problem that the message names is over."
+        "The problem that the message names has ended."
         "No action needed."
 
     CredentialsRead Info "315c64142c374da1aea89e3a6c57cc7a"
@@ -78,7 +77,7 @@ messages! {
     ApiBack Info "9cbe3230406440c9891bd948218ba645"
         "The API server can be reached again"
         { failures } []
-        "The agent applies all changes since the failure at once. Failed attempts until then: \
+        "The agent applies all changes since the failure immediately. Failed attempts until then: \
          @FAILURES@."
         "No action needed."
 
@@ -155,9 +154,9 @@ messages! {
         "A limit differs from the kubelet's LimitedSwap"
         { pod_namespace, pod_name } [ pod_uid, container_id ]
         "The kubelet sets the swap limits on this node. With `limits.repair = false` the agent \
-         only reports a difference. With true it sets every other limit to the kubelet's value, \
-         but does not raise a limit while it does not know how much swap the kubelet counts \
-         (before Kubernetes 1.34)."
+         only reports a difference. With true it sets every other limit to the kubelet's value. \
+         Before Kubernetes 1.34 it may not know how much swap the kubelet counts; it then raises \
+         no limit."
         "Compare with `wasp-agent plan`. If swap was added after the kubelet had started: run \
          `systemctl restart kubelet`, then restart the pod."
 
@@ -244,8 +243,8 @@ messages! {
         "The agent had not published the container's pod yet, so the limit is an estimate, or 0; \
          the agent corrects it. With priority warning: the input was malformed, so the limit is \
          0."
-        "With priority warning: the message names the malformed input. Otherwise no action is \
-         needed."
+        "If the priority is warning, find the cause of the malformed input, which the message \
+         names. Otherwise no action is needed."
 
     HookFailed Error "012afc0ffc494d7aa255afa3bc3a05ef"
         "The hook could not set a limit"
@@ -289,7 +288,7 @@ messages! {
          answer in a further message. As the last resort, if that is configured, it deletes the \
          pod."
         "No action is required: the controller creates the pod on another node, or KubeVirt migrates \
-         the VM. To stop evictions at once, write `eviction.mode = \"off\"` to \
+         the VM. To stop evictions immediately, write `eviction.mode = \"off\"` to \
          /etc/wasp-agent/config.d/99-stop.toml and run `systemctl reload wasp-agent`."
 
     EvictionsLost Warn "01bbe46626294d678676645c065e4edf"
@@ -306,14 +305,14 @@ messages! {
         { pod_namespace, pod_name, pod_uid } []
         "The node is under swap pressure, and the agent would evict @POD_NAMESPACE@/@POD_NAME@ if mode were \
          \"enforce\"."
-        "Migrate it by hand, or set `eviction.mode = \"enforce\"`."
+        "Migrate it yourself, or set `eviction.mode = \"enforce\"`."
 
     EvictionAccepted Info "f33c247f365a4470a128b469f8d54e84"
         "The API server accepted an eviction"
         { pod_namespace, pod_name, pod_uid, outcome } []
-        "The API server accepted the eviction of @POD_NAMESPACE@/@POD_NAME@ (OUTCOME accepted or \
-         migrating), the pod is gone already (gone), or the agent did not ask because the \
-         pressure was over (withdrawn)."
+        "@POD_NAMESPACE@/@POD_NAME@: the API server accepted its eviction (OUTCOME accepted or \
+         migrating), the pod is gone already (gone), or the pressure ended before the request \
+         (withdrawn)."
         "No action needed."
 
     EvictionRefused Warn "6b381c76162b4c0d862e9e07ad1ff357"
@@ -354,7 +353,7 @@ messages! {
         "A pod is suspended"
         { pod_namespace, pod_name, pod_uid } []
         "@POD_NAMESPACE@/@POD_NAME@ is stopped, and its memory is in swap as far as its grant \
-         allows. The message has the sizes."
+         allows. The message contains the sizes."
         "No action needed. `wasp-agent resume @POD_NAMESPACE@/@POD_NAME@` resumes it."
 
     Resumed Info "e676581d989d4a26be6e38c84853234a"
@@ -388,20 +387,21 @@ messages! {
         "The agent does not change the scheduling guard"
         {} []
         "Another user has set or removed it, or the Machine Config Operator is at work."
-        "Run `oc adm uncordon` when you know why it was set."
+        "Find out why it was set, then run `oc adm uncordon NODE`."
 
     EventLost Warn "4e34459dd57647c88c28b79f40aa20ca"
         "An event was not sent"
         { reason } []
-        "The message has the text of the event."
-        "The message quotes the API server; `wasp-agent check` shows whether the node may create \
-         events."
+        "The agent could not send an event to the API server. The message contains the text of the \
+         event and the API server's answer."
+        "`wasp-agent check` shows whether the node may create events."
 
     LastWordsLost Warn "89d0c2604f744ef8b70d542af9f9f9b2"
         "The agent could not report to the API server that it stops"
         {} []
         "The node's condition SwapPressure does not change until the agent runs again."
-        "No action needed if the agent starts again. Otherwise remove a cordon: `oc adm uncordon`."
+        "No action needed if the agent starts again. Otherwise remove the cordon, if there is one: \
+         `oc adm uncordon NODE`."
 
     TextfileLeft Warn "15920b26b55446168c2fc8c41cef7d88"
         "The file of metrics could not be removed"
@@ -418,22 +418,22 @@ messages! {
     ProvisionStep Info "e83ec87db46a4b11b399e5980f5d7318"
         "A step of provisioning"
         {} []
-        "The agent makes swap, switches it on or off, or changes a kernel setting; the message \
+        "The agent creates swap, switches it on or off, or changes a kernel setting. The message \
          names the step."
         "No action needed."
 
     ProvisionDiffers Warn "8f08c3651fd348c2a5da0760f66dfe1c"
         "The swap is not as configured"
         {} []
-        "The message has the reason, often pages that fit nowhere while an area is replaced. \
-         Existing swap stays in use."
+        "The message contains the reason, often pages that do not fit elsewhere while an area is \
+         replaced. Existing swap stays in use."
         "Follow the message; then run `systemctl restart wasp-swap`."
 
     ProvisionFailed Error "a96b0f6a766f44f88f8c8821303dfc46"
-        "The swap could not be made"
+        "The swap could not be created"
         {} []
-        "The message has path and reason: a full disk, a file that the agent did not make, a file \
-         system that cannot hold swap, a kubelet that would not start (`failSwapOn`)."
+        "The message contains path and reason: a full disk, a file that the agent did not create, \
+         a file system that cannot hold swap, a kubelet that would not start (`failSwapOn`)."
         "Fix it, then run `systemctl restart wasp-swap`. docs/operations.md lists the exit \
          statuses."
 

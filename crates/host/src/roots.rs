@@ -1,5 +1,5 @@
 //! The root of all host paths: every path that the agent touches starts here, so that a temporary
-//! folder can stand for a whole host in tests, in `--root` and in image builds.
+//! directory can stand for a whole host in tests, in `--root` and in image builds.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ impl Roots {
         Self::at("/")
     }
 
-    /// A host whose root folder is `root`.
+    /// A host whose root directory is `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), pods: KUBEPODS.map(PathBuf::from).into() }
     }
@@ -63,7 +63,7 @@ impl Roots {
         Self { root: self.root.clone(), pods: pods.into() }
     }
 
-    /// The folder for state that lasts until the next boot: `/run/wasp-agent`.
+    /// The directory for state that lasts until the next boot: `/run/wasp-agent`.
     pub fn runtime(&self) -> PathBuf {
         self.path("/run/wasp-agent")
     }

@@ -19,7 +19,9 @@ pub(in crate::agent) enum SuspendError {
          write to swap could cause the eviction of another pod; try again later"
     )]
     SignalNear,
-    #[error("the agent suspends no more pods at once ({0}); try again when one is suspended")]
+    #[error(
+        "the agent suspends no more pods at the same time ({0}); try again when one is suspended"
+    )]
     Busy(usize),
     #[error("the kernel has no memory.reclaim (it needs Linux 5.19 or RHEL 9.2)")]
     NoReclaim,

@@ -1,4 +1,5 @@
-//! Puts a pod to sleep: plans it, and lets a task of its own freeze it and reclaim its memory.
+//! Suspends a pod: plans it, and starts a separate task that freezes the pod and reclaims its
+//! memory.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::{
     roots::Roots,
 };
 
-/// Number of pods that may be put to sleep at once.
+/// Number of pods that may be suspended at the same time.
 const AT_ONCE: usize = 8;
 
 impl<E: Effects> Agent<E> {
@@ -42,7 +43,8 @@ impl<E: Effects> Agent<E> {
             return Err(SuspendError::ApiUnreachable);
         }
         let named = |pod: &&Arc<Pod>| &*pod.namespace == namespace && &*pod.name == name;
-        // A pod deleted by force may still exist beside its successor with the same name.
+        // A pod deleted by force may still exist at the same time as its successor with the same
+        // name.
         let gone = |pod: &&Arc<Pod>| self.api.deleted.contains(&pod.uid);
         let found = self.pods.values().filter(named).min_by_key(gone);
         let Some(pod) = found.cloned() else {
@@ -159,8 +161,8 @@ impl<E: Effects> Agent<E> {
         let uid = &suspended.uid;
         self.suspend.at_work -= 1;
         if self.suspend.falling.get(uid).is_none_or(|falling| falling.generation != generation) {
-            // It was woken meanwhile, and may have been frozen after that. A pod that is suspended
-            // again stays so.
+            // It was resumed in the meantime, and may have been frozen after that. A pod that is
+            // suspended again stays suspended.
             let again = self.suspend.pods.get(uid);
             let again_is_none = again.is_none();
             let mut late = suspended.clone();
@@ -189,7 +191,7 @@ impl<E: Effects> Agent<E> {
         let falling = self.suspend.falling.remove(uid);
         let Some(asleep) = self.suspend.pods.slept(uid, &after).cloned() else { return };
         self.limits.look_at_pod_of(&self.tree, &asleep);
-        // If that fails, the next agent wakes it.
+        // If that fails, the next agent resumes it.
         let _ = self.suspend.remember(&self.roots, &mut self.health);
         self.publisher.counters.suspensions += 1;
         let text = asleep.summary();

@@ -1,4 +1,4 @@
-//! Wakes pods: when asked, when they must not sleep any longer, and all when the agent ends.
+//! Resumes pods: on request, when a reason requires it, and all when the agent ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,7 +92,7 @@ impl Suspend {
 }
 
 impl<E: Effects> Agent<E> {
-    /// Wakes the pod at once.
+    /// Resumes the pod immediately.
     pub(in crate::agent) fn wake(
         &mut self,
         uid: &PodUid,
@@ -116,7 +116,7 @@ impl<E: Effects> Agent<E> {
         }
         self.suspend.pods.remove(uid);
         self.limits.look_at_pod_of(&self.tree, &suspended);
-        // An agent that finds it there thaws it once more, which does no harm.
+        // An agent that finds it there thaws it once more, which has no effect.
         let _ = self.suspend.remember(&self.roots, &mut self.health);
         self.publisher.counters.resumes += 1;
         messages::Resumed { pod_namespace: namespace, pod_name: name, pod_uid: uid }
@@ -136,7 +136,7 @@ impl<E: Effects> Agent<E> {
         Ok(text)
     }
 
-    /// Wakes every pod that must not sleep any longer.
+    /// Resumes every pod that has a reason to be resumed.
     pub(in crate::agent) fn watch_suspended(&mut self) {
         self.adopt();
         let now = self.now();
@@ -173,7 +173,7 @@ impl<E: Effects> Agent<E> {
         }
     }
 
-    /// Looks at the processes of frozen pods, at intervals: most of what wakes a pod does not show
+    /// Examines the processes of frozen pods at intervals: most reasons to resume a pod do not show
     /// in the API while its processes are frozen.
     fn look_at_frozen(&mut self, now: SinceStart) -> Vec<(PodUid, Wake)> {
         if now < self.suspend.look {
@@ -185,7 +185,7 @@ impl<E: Effects> Agent<E> {
         let mut due = Vec::new();
         for pod in frozen {
             let look = |sleeper: &Sleeper| {
-                // What cannot be read is tried again.
+                // A process that cannot be read is read again at the next interval.
                 sleeper::look(&self.roots, &sleeper.path, sleeper.inode).ok().flatten()
             };
             let looks: Vec<_> = pod.containers.iter().map(look).collect();
@@ -196,7 +196,7 @@ impl<E: Effects> Agent<E> {
         due
     }
 
-    /// Returns true if a container of the pod runs beside those that are frozen.
+    /// Returns true if a container of the pod runs while the others are frozen.
     fn has_another(&mut self, suspended: &Suspended) -> bool {
         let known = |id: &&ContainerId| suspended.containers.iter().any(|one| one.id == **id);
         let others = self.tree.of_pod(&suspended.uid).filter(|id| !known(id)).cloned();
@@ -228,7 +228,7 @@ impl<E: Effects> Agent<E> {
         self.suspend.thaw_lost(&self.roots, &mut self.health, self.clock.now());
     }
 
-    /// Wakes all pods when the agent ends, because no other program would.
+    /// Resumes all pods when the agent ends, because no other program would resume them.
     pub(in crate::agent) async fn wake_all(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         self.wake_for_the_end();
         // systemd may have been asked to freeze one more container.
@@ -260,7 +260,7 @@ impl<E: Effects> Agent<E> {
     }
 }
 
-/// Describes the reserve's swap that a waking pod still uses.
+/// Describes the reserve's swap that a resumed pod still uses.
 fn still_lent(roots: &Roots, suspended: &Suspended) -> String {
     let beyond = |sleeper: &Sleeper| {
         let Some(SwapMax::Bytes(limit)) = sleeper.swap_max.filter(|_| sleeper.lent_bytes > 0)

@@ -26,7 +26,7 @@ pub enum Command {
     Create(File),
     /// Create or merge-patch the objects in a file, their status included.
     Apply(File),
-    /// Create or replace many objects at once, status included.
+    /// Create or replace many objects in one call, status included.
     Load(File),
     /// Print an object, or the list of them.
     Get(Get),
@@ -371,7 +371,7 @@ async fn serve(data: &Path, args: Serve) -> Result<()> {
         strict: !args.lenient,
     };
     let nodes = options.nodes.clone();
-    // Starting blocks, in a runtime of its own.
+    // Starting blocks, in a separate runtime.
     let mut handle = tokio::task::spawn_blocking(move || ApiServer::start(options)).await??;
     let mut address = handle.address();
     if address.ip().is_unspecified() {

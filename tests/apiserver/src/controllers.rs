@@ -48,7 +48,7 @@ impl Controllers {
     /// Returns the pod that replaces this one, whose deletion has begun or ended.
     pub fn replacement(&self, old: &Value, gone: bool) -> Option<(Key, Value)> {
         let (when, owner) = when(old).filter(|_| self.on)?;
-        // A pod without a grace period disappears at once, which is both.
+        // A pod without a grace period disappears immediately, which is both.
         let had_begun = !old["metadata"]["deletionTimestamp"].is_null();
         let due = match when {
             When::Deleted => !had_begun,

@@ -92,7 +92,7 @@ pub fn delete_object(
     let current = number(meta, "/deletionGracePeriodSeconds");
     let finalizers = !list(meta, "/finalizers").is_empty();
     let untouched = |remains| Ok(Outcome { object: (*object).clone(), remains });
-    // Only pods get marked first; a pod that must go at once already needs no second mark.
+    // Only pods get marked first; a pod that must go immediately needs no second mark.
     let graceful = info.resource.plural == "pods" && !(going && current == 0);
     if !graceful && !finalizers {
         let mut last = (*object).clone();
@@ -122,7 +122,7 @@ pub fn delete_object(
     if dry_run {
         return Ok(Outcome { object: marked, remains });
     }
-    // Watches see the mark even of a pod that disappears at once.
+    // Watches see the mark even of a pod that disappears immediately.
     let object = (*store.put(key.clone(), marked)).clone();
     if !remains {
         store.remove(key);

@@ -57,7 +57,7 @@ pub struct Fault {
     pub hang: bool,
     /// Closes the connection without an answer.
     pub reset: bool,
-    /// Matches no request: closes the listener and all connections at once, for this long.
+    /// Matches no request: closes the listener and all connections immediately, for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_listener_ms: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! Persistence: the server replaces `state.json` atomically at start and at stop, and appends one
-//! line per change to `state.log` in between, so that a killed server returns with the same objects
-//! and resourceVersions.
+//! line per change to `state.log` in between. So a killed server returns with the same objects and
+//! resourceVersions.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

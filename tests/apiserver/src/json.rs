@@ -73,7 +73,7 @@ pub fn timestamp(offset_secs: i64) -> String {
 }
 
 fn random(bytes: &mut [u8]) {
-    // This cannot fail on a seeded system; zeros would show at once as duplicate uids.
+    // This cannot fail on a seeded system; zeros would show immediately as duplicate uids.
     let _ = openssl::rand::rand_bytes(bytes);
 }
 

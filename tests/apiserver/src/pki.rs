@@ -23,7 +23,7 @@ use openssl::x509::extension::{
 };
 use openssl::x509::{X509, X509Builder, X509Name};
 
-/// The folder of all certificates: DIR/pki.
+/// The directory of all certificates: DIR/pki.
 #[derive(Debug, Clone)]
 pub struct Pki {
     dir: PathBuf,

@@ -56,7 +56,7 @@ pub fn prepare(old: &Value, new: &mut Value) {
     new["spec"] = spec;
 }
 
-/// "1000m" in place of "1" is no change.
+/// "1000m" instead of "1" is no change.
 fn keep_spelling(old: &Value, new: &mut Value) {
     for kind in KINDS {
         for (name, value) in new[kind].as_object_mut().into_iter().flatten() {

@@ -26,7 +26,7 @@ use crate::{control, kubeconfig, serve};
 /// Options of a server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder for certificates, kubeconfigs and state.
+    /// The directory for certificates, kubeconfigs and state.
     pub data: PathBuf,
     /// Port 0 selects a free one.
     pub listen: SocketAddr,
@@ -90,7 +90,7 @@ struct Running {
 }
 
 impl ApiServer {
-    /// Starts a server on a thread of its own, and returns when it accepts connections.
+    /// Starts a server on a separate thread, and returns when it accepts connections.
     pub fn start(options: Options) -> Result<Handle> {
         let pki = Pki::open(&options.data, &options.sans)?;
         let lasting = Lasting::default();

@@ -47,7 +47,7 @@ struct Watch {
 /// The client is gone, or the stream must end.
 struct Ended;
 
-/// Opens a watch: checks what can be rejected at once, and streams the rest.
+/// Opens a watch: rejects an invalid request immediately, and streams the rest.
 pub fn watch(
     app: &Arc<App>,
     info: &RequestInfo,

@@ -332,7 +332,7 @@ fn server_side_apply(
     Ok(Written { object, created: false })
 }
 
-/// Server-side apply accepts no unknown fields, whatever `fieldValidation` is.
+/// Server-side apply accepts no unknown fields, with any `fieldValidation`.
 fn applicable(info: &RequestInfo, wanted: &mut Value) -> ApiResult<()> {
     let of = schema::type_of(info.resource);
     let findings = schema::check(&of, &Raw::from(&*wanted));

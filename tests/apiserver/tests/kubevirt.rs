@@ -79,7 +79,7 @@ async fn each_version_answers_in_its_way() {
             }
             assert!(get(&admin, VM).await["metadata"]["deletionTimestamp"].is_null());
         }
-        // The VM is migrating, whatever the answer was.
+        // The VM is migrating after any answer.
         let target = target(&admin).await;
         assert_eq!(target["spec"]["nodeName"], "node-kubevirt", "{version}");
         assert_eq!(target["metadata"]["labels"][NODE], "node-a", "{version}: still the source's");

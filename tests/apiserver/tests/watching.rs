@@ -36,7 +36,7 @@ async fn continuing(cluster: &Cluster) {
     let now = json!({"gracePeriodSeconds": 0});
     let newest = rv(&object);
     admin.delete(&format!("{PODS}/one"), &now).await.unwrap().ok().unwrap();
-    // A pod gets the deletion mark even if it disappears at once.
+    // A pod gets the deletion mark even if it disappears immediately.
     let (what, object) = change(&mut events).await;
     assert_eq!(what, "MODIFIED one");
     assert_eq!(object["metadata"]["deletionGracePeriodSeconds"], 0);

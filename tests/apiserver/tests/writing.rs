@@ -67,7 +67,7 @@ async fn deleting(cluster: &Cluster) {
     let free = json!({"metadata": {"finalizers": null}});
     admin.patch(&path, MERGE, &free).await.unwrap().ok().unwrap();
     assert_eq!(admin.get(&path).await.unwrap().code, 404);
-    // No kubelet runs an unbound pod: it disappears at once.
+    // No kubelet runs an unbound pod: it disappears immediately.
     let mut unbound = pod("unbound", "x");
     unbound["spec"]["nodeName"].take();
     admin.upsert(&unbound).await.unwrap();

@@ -1,4 +1,4 @@
-//! Injects OCI hooks as CRI-O does: the same folders, order and matching.
+//! Injects OCI hooks as CRI-O does: the same directories, order and matching.
 //!
 //! Source: crio.conf(5) `hooks_dir`, oci-hooks(5), and CRI-O's container creation: it compares the
 //! kubelet's annotations of the container and those of the pod, but not those that CRI-O itself

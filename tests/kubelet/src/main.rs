@@ -28,7 +28,7 @@ use crate::pod::{ContainerSpec, Pod, bytes};
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
-    /// What talks to the API server
+    /// Arguments for the API server
     #[arg(
         long,
         global = true,
@@ -60,7 +60,7 @@ enum Verb {
         #[arg(long)]
         no_api: bool,
     },
-    /// Start a container again and again; print for each start memory.swap.max as the container's
+    /// Start a container repeatedly; print for each start memory.swap.max as the container's
     /// first program wrote it, then as it is at the scope and at crun's child
     Starts {
         name: String,
@@ -89,10 +89,10 @@ enum Verb {
     },
     /// Let pods come and go, limits drift and services fail, and watch the agent meanwhile
     Soak(soak::Soak),
-    /// Start identical pods one by one until their requests take too long or a pod is killed; print how
-    /// many the node bore
+    /// Start identical pods one by one until their requests take too long or a pod is killed; print
+    /// how many the node could run
     Density(density::Density),
-    /// Make memory short, or measure what a service feels of it
+    /// Make memory short, or measure its effect on a service
     #[command(subcommand)]
     Thrash(thrash::Thrash),
     /// List the containers
@@ -105,7 +105,7 @@ enum Verb {
         name: String,
         #[arg(long, default_value = "main")]
         container: String,
-        /// What to write
+        /// Value to write
         #[arg(long)]
         write: String,
         #[arg(long, value_enum)]
@@ -114,7 +114,7 @@ enum Verb {
         #[arg(long, default_value_t = 20)]
         timeout: u64,
     },
-    /// Wait until memory.swap.max is so at every level, and print how many ms that took
+    /// Wait until memory.swap.max has this value at every level, and print how many ms that took
     WatchLimit {
         name: String,
         value: String,
@@ -123,7 +123,7 @@ enum Verb {
         /// Give up after so many seconds
         #[arg(long, default_value_t = 20)]
         timeout: u64,
-        /// Shell command to run once the watches stand; the time counts from its end
+        /// Shell command to run when the watches exist; the time begins at its end
         #[arg(long = "do")]
         act: Option<String>,
     },
@@ -150,7 +150,7 @@ struct Run {
     sidecars: Vec<ContainerSpec>,
     #[arg(long, default_value = "default")]
     namespace: String,
-    /// Through a PriorityClass of its own, which is made where it is missing
+    /// By a separate PriorityClass, which is created if it is missing
     #[arg(long, conflicts_with = "priority_class")]
     priority: Option<i64>,
     #[arg(long)]
@@ -169,10 +169,10 @@ struct Run {
     /// Shell line that every container runs
     #[arg(long, default_value = "exec sleep 100000")]
     command: String,
-    /// Let the containers hold so many MiB of anonymous memory, instead of --command
+    /// Let the containers hold this number of MiB of anonymous memory, instead of --command
     #[arg(long, value_name = "MIB")]
     hog: Option<u32>,
-    /// Who names the cgroups
+    /// The program that names the cgroups
     #[arg(long, value_enum, default_value_t = Driver::Systemd)]
     driver: Driver,
     /// The kubelet's cgroupRoot
@@ -180,7 +180,7 @@ struct Run {
     cgroup_root: String,
     #[arg(long, value_enum, default_value_t = Engine::Crio)]
     engine: Engine,
-    /// Start the containers without a word to the API server
+    /// Start the containers without reporting to the API server
     #[arg(long)]
     no_api: bool,
     /// Start no sandbox, as CRI-O does where no container needs one (`drop_infra_ctr`)
@@ -223,7 +223,7 @@ pub(crate) enum Kubelet {
     Current,
     /// The same with `swapBehavior: LimitedSwap`
     Limited,
-    /// Knows nothing of swap
+    /// Does not support swap
     Old,
 }
 

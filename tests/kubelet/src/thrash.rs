@@ -23,14 +23,14 @@ const PAGE: usize = 4096;
 
 #[derive(Subcommand)]
 pub(crate) enum Thrash {
-    /// Fill so many MiB of anonymous memory as fast as possible; print how long it took and the rate;
-    /// then hold it until killed
+    /// Fill this number of MiB of anonymous memory as fast as possible; print how long it took and
+    /// the rate; then hold it until killed
     Allocate {
         mib: usize,
-        /// Make this file when it is filled
+        /// Create this file when the memory is full
         #[arg(long, value_name = "FILE")]
         done: Option<PathBuf>,
-        /// Touch all of it again and again in random order, and append the number of pages that were
+        /// Touch all of it repeatedly in random order, and append the number of pages that were
         /// touched to this file each second
         #[arg(long, value_name = "FILE")]
         again: Option<PathBuf>,
@@ -41,14 +41,14 @@ pub(crate) enum Thrash {
         /// The kubelet's threshold
         #[arg(long)]
         below_mib: u64,
-        /// Until this file exists, but at most five minutes
+        /// Sample until this file exists, but at most five minutes
         #[arg(long, value_name = "FILE")]
         until: PathBuf,
         #[arg(long, default_value_t = 5)]
         every_ms: u64,
     },
-    /// Read all of a file of so many MiB in random order, as a kubelet needs its binary and its state,
-    /// and print for each round when it ended, in ms since 1970, and how long it took
+    /// Read a file of this number of MiB completely in random order, as a kubelet uses its binary
+    /// and its state. Print for each round when it ended, in ms since 1970, and how long it took
     Heartbeat {
         file: PathBuf,
         #[arg(long)]

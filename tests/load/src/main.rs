@@ -9,7 +9,7 @@
 //! microseconds. The record has a line per second: for each MiB, the number of pages that the
 //! kernel has seen referenced within it. The
 //! file of times has a line a second: for each request the microseconds that it took, and those in which it was
-//! blocked: neither on the CPU nor ready to run. Only the latter mean the same on a busy machine.
+//! blocked: neither on the CPU nor ready to run. Only the latter are comparable on a busy machine.
 
 use std::{
     fmt::Write as _,
@@ -83,7 +83,7 @@ fn queued(file: &File) -> u64 {
     text.split(' ').nth(1).and_then(|field| field.parse().ok()).unwrap_or(0)
 }
 
-/// That of the one thread.
+/// The number of the only thread.
 #[allow(unsafe_code, clippy::cast_sign_loss, clippy::cast_possible_truncation)]
 fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -55,7 +55,7 @@ impl Memory {
             let filled = if half { PAGE / 2 } else { PAGE };
             for word in 0..filled / 8 {
                 let noise = self.noise.u64(..);
-                // SAFETY: within the mapping, and aligned as it is.
+                // SAFETY: within the mapping, and aligned like it.
                 #[allow(clippy::cast_ptr_alignment)]
                 unsafe {
                     at.add(page * PAGE + word * 8).cast::<u64>().write(noise);

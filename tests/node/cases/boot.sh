@@ -18,7 +18,7 @@ right() {
 
 case $BOOT in
     1)
-        # Nothing else says what a shell tells its kubelet.
+        # No other source shows the arguments that a shell passes to its kubelet.
         printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' >/var/lib/kubelet-config.yaml
         configure '[swap]' 'size = "300Mi"' '[node]' 'kubelet-config = "/var/lib/kubelet-config.yaml"'
         cat >$standin <<'UNIT'

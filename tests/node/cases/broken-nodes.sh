@@ -96,9 +96,9 @@ printf '%s\n' '[Service]' 'ExecStart=' 'ExecStart=/bin/false' 'Restart=always' '
 systemctl daemon-reload
 systemctl start --no-block wasp-agent
 crashes() { (($(systemctl show -P NRestarts wasp-agent) >= 3)); }
-eventually 60 "the agent ends again and again" crashes
+eventually 60 "the agent fails repeatedly" crashes
 finds agent-service
-like "$finding" '^fail: .*ends again and again' "a crash loop is named"
+like "$finding" '^fail: .*fails repeatedly' "a crash loop is named"
 rm -r /run/systemd/system/wasp-agent.service.d
 systemctl daemon-reload
 check "its remedy is a command that works" paste

@@ -1,4 +1,4 @@
-# The agent reports programs and settings that work against it, and makes no swap that would do harm
+# The agent reports programs and settings that contradict it, and creates no swap that would prevent the kubelet's start
 # suites: bookworm
 . /payload/lib.sh
 kubelet() { mkdir -p /etc/kubernetes; printf '%s\n' 'kind: KubeletConfiguration' "$@" >/etc/kubernetes/kubelet.conf; }

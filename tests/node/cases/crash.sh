@@ -1,4 +1,4 @@
-# A killed agent restarts, and repairs the limits that changed meanwhile
+# A killed agent restarts, and repairs the limits that changed in between
 # suites: bookworm
 . /payload/lib.sh
 swap_on 1G

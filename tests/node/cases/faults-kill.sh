@@ -1,4 +1,4 @@
-# An agent that is killed or fails at any place leaves nothing half done, and the next one repairs the rest
+# An agent that is killed or fails at any place leaves nothing incomplete, and the next one repairs the rest
 # suites: bookworm
 # timeout: 900
 # failpoints: yes
@@ -14,7 +14,7 @@ fail() {
     echo $status
 }
 swap_bytes() { awk 'NR > 1 { sum += $3 } END { print sum * 1024 + 4096 }' /proc/swaps; }
-# Every swapfile that is on, or at its path, is complete and ours.
+# Every swapfile that is on, or at its path, is complete and the agent's.
 whole() {
     local path
     for path in $(awk 'NR > 1 { print $1 }' /proc/swaps) $(find ${file%/*} -name 'swapfile*'); do

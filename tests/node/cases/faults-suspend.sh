@@ -11,7 +11,7 @@ pod one --request 100Mi --limit 300Mi --hog 30
 eventually 20 "it has its grant" has_limit one "$(grant 100)"
 frozen() { local id unit scope child bundle slice; of one; grep -q 'frozen 1' "$scope/cgroup.events"; }
 listed() { wasp-agent suspended --json | jq -e 'length > 0' >/dev/null; }
-# The pod either sleeps and is listed, or runs and is not.
+# The pod is either suspended and listed, or runs and is not listed.
 consistent() {
     systemctl -q is-active wasp-agent && wasp-agent suspended >/dev/null 2>&1 || return 1
     if frozen; then listed; else ! listed; fi

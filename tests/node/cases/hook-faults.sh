@@ -1,4 +1,4 @@
-# If the hook is killed, has other hooks beside it or reads nonsense, no container gets too much swap
+# If the hook is killed, runs together with other hooks or reads malformed data, no container gets too much swap
 # suites: bookworm
 # timeout: 400
 . /payload/lib.sh
@@ -91,7 +91,7 @@ for runtime in crun runc; do
 done
 mv /usr/bin/wasp-hook.real /usr/bin/wasp-hook
 
-# Nonsense in place of the agent's settings.
+# Malformed data instead of the agent's settings.
 echo '{"version": 1, "policy":' >/run/wasp-agent/hook.json
 for runtime in crun runc; do
     pod "spoilt-$runtime" --no-api --kubelet old --request 100Mi --command "$tell"

@@ -10,8 +10,7 @@ before=$(</sys/fs/cgroup/system.slice/memory.swap.max)
 hex=$(printf 'a%.0s' {1..64})
 
 # The attacks of a container: it creates cgroups with other cgroups' names, moves processes into
-# them, sets limits in them, and its own limit. The folders that it leaves show what the kernel
-# allowed.
+# them, sets limits in them, and its own limit. The directories that it leaves show what the kernel allowed.
 hostile='
 cd /sys/fs/cgroup
 mkdir() { /bin/busybox mkdir -p "$@" 2>/dev/null; }

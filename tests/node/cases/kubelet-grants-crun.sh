@@ -1,4 +1,4 @@
-# Where the kubelet grants, the agent leaves its limits, verifies and repairs them
+# In kubelet mode the agent keeps the kubelet's limits, verifies and repairs them
 # suites: bookworm
 # timeout: 600
 . /payload/lib.sh
@@ -110,7 +110,7 @@ test-kubelet resize granted --request 200Mi
 throughout 4 "a resize in place is left as the kubelet does it" binds granted "$(grant 200)"
 is "$(warnings)" "" "no warning of any of it"
 
-# The runtime has no part in what follows.
+# The runtime does not affect the following part.
 [[ $runtime == crun ]] || exit 0
 
 configure '[limits]' 'repair = false'

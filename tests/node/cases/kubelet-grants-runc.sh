@@ -1,4 +1,4 @@
-# Where the kubelet grants, the agent leaves its limits, verifies and repairs them, under runc
+# In kubelet mode the agent keeps the kubelet's limits, verifies and repairs them, under runc
 # suites: bookworm
 # timeout: 600
 TEST_RUNTIME=runc

@@ -1,4 +1,4 @@
-# Where the kubelet grants, the agent gives no warning and writes no limit on a healthy node while pods come and go
+# In kubelet mode the agent gives no warning and writes no limit on a healthy node while pods start and end
 # suites: bookworm
 # timeout: 5400
 . /payload/lib.sh

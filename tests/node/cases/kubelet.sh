@@ -13,7 +13,7 @@ like "$(finds kubelet-config)" '^skip: no kubelet runs' "without a kubelet there
 # A program with the name kubelet that does nothing.
 cat >/usr/local/bin/kubelet <<'END'
 #!/bin/bash
-# Nobody writes into it.
+# No program writes to it.
 read -r <>/run/kubelet.fifo
 END
 chmod +x /usr/local/bin/kubelet

@@ -24,7 +24,7 @@ within() { # POD BYTES: a slice is never above its limit, and remembers the most
 # Memory.
 mkdir -p /run/memory-dir
 mount -t tmpfs -o size=1G tmpfs /run/memory-dir
-# Each start leaves 60 MiB in a file of its own, of which at most 40 MiB fit into RAM.
+# Each start leaves 60 MiB in a separate file, of which at most 40 MiB fit into RAM.
 fill='n=$(/bin/busybox ls /run | /bin/busybox wc -l)
 /bin/busybox tr "\0" x </dev/zero | /bin/busybox head -c 62914560 >/run/$n
 exec sleep 100000'

@@ -1,4 +1,4 @@
-# check names virt-platform-autopilot and the DaemonSet by their files, and the agent leaves their work alone
+# check names virt-platform-autopilot and the DaemonSet by their files, and the agent does not change their work
 # suites: bookworm
 # boot: cold
 # timeout: 420
@@ -54,7 +54,7 @@ case $BOOT in
         like "$row" 'added by the agent: io.latency for the disk of a swapfile' "and what the agent adds"
         configure 'grants = "kubelet"' '[swap]' 'size = "150Mi"'
         systemctl restart wasp-swap
-        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "configured to make less, the agent makes no second swap"
+        is "$(awk 'NR > 1' /proc/swaps | wc -l)" 1 "configured to make less, the agent creates no second swap"
         is "$(systemctl show -P ExecMainStatus wasp-swap)" 0 "for theirs serves"
         like "$(found other-swap)" '^ok: .*kept: swap, watermarks' "which check says"
         configure 'grants = "kubelet"' '[swap]' 'size = "400Mi"'

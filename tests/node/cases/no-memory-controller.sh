@@ -1,4 +1,4 @@
-# On a kernel that cannot limit swap, the agent makes none, and no command reports a limit as right
+# On a kernel that cannot limit swap, the agent creates none, and no command reports a limit as right
 # suites: bookworm
 # cmdline: cgroup_disable=memory
 # timeout: 300

@@ -75,7 +75,7 @@ check "no process is left" bash -c '! pidof wasp-agent'
 left=$(find /usr /etc /run /var -xdev -path /run/systemd -prune -o -name '*wasp*' -print | grep -vE '/run/(test|credentials)|/var/lib/test-' | sort)
 is "$left" "$(printf '%s\n' /etc/wasp-agent /etc/wasp-agent/wasp-agent.toml.rpmsave)" "nothing is left but the configuration that was changed"
 
-# Removing the package removes the swap that it made, unless that is in use.
+# Removing the package removes the swap that it created, unless that is in use.
 check "install again" transaction -i $new
 configure '[swap]' 'size = "100Mi"' 'priority = 1'
 check "swap is made" systemctl start wasp-swap

@@ -1,4 +1,4 @@
-# If the power fails while swap is made or replaced, the next boot finishes the job
+# If the power fails while swap is created or replaced, the next boot finishes it
 # suites: bookworm
 # boot: cold
 # timeout: 480

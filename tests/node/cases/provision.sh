@@ -1,4 +1,4 @@
-# A swapfile is made, recognized, grown, shrunk and removed, without loss of a page
+# The agent creates, recognizes, grows, shrinks and removes a swapfile without loss of a page
 # suites: bookworm
 # timeout: 400
 . /payload/lib.sh

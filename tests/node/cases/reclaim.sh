@@ -1,4 +1,4 @@
-# An idle pod gives memory back before the node is short of it, and no process waits for that
+# The agent reclaims memory of an idle pod before the node is short of it, and no process waits for that
 # suites: bookworm
 # waits: mostly
 # timeout: 1100
@@ -59,7 +59,7 @@ enough() { has_lines half $((from + 40)); }
 eventually 90 "the half-idle pod goes on" enough
 after=$(p99 half 40)
 note "half-idle: p99 of a request was $before us, is $after us; $(swapped half) bytes in swap, waited $(($(waited half) - waited_half)) us"
-# One emulated CPU, which reclaim shares, is no place for 1.1; the figure is in docs/reclaim.md.
+# The goal of 1.1 cannot be measured on one emulated CPU that reclaim shares; docs/reclaim.md has the figure.
 check "its p99 is within twice of what it was" bash -c "(($after <= $before * 2))"
 is "$(swapped exempt)" 0 "the exempt pod keeps all of its memory"
 json=$(wasp-agent status --json)

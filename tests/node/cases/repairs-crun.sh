@@ -1,4 +1,4 @@
-# The agent restores a limit at once, whatever has changed it
+# The agent restores a limit immediately, whatever has changed it
 # timeout: 300
 . /payload/lib.sh
 swap_on 1G

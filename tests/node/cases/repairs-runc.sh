@@ -1,4 +1,4 @@
-# The agent restores a limit at once, whatever has changed it, under runc
+# The agent restores a limit immediately, whatever has changed it, under runc
 # suites: bookworm
 # timeout: 300
 TEST_RUNTIME=runc

@@ -1,4 +1,4 @@
-# A suspended pod's memory goes to swap and returns byte for byte, and every event that needs the pod wakes it
+# A suspended pod's memory goes to swap and returns byte for byte, and every event that needs the pod resumes it
 # suites: bookworm
 # timeout: 700
 . /payload/lib.sh
@@ -51,7 +51,7 @@ woken() {
         is "$(<"$folder/$kind.sum")" "$(<"$folder/expected")" "$1: $kind is what it was"
     done
 }
-# asleep NAME: suspends it, and prints the time and the bytes.
+# `asleep NAME` suspends it, and prints the time and the bytes.
 asleep() {
     local begun before
     begun=$(now_ms)
@@ -96,7 +96,7 @@ for class in guaranteed besteffort; do
     woken $class
 done
 
-# Events that wake a pod, and requests that are refused.
+# Events that resume a pod, and requests that are refused.
 nap() { check "$1 sleeps" wasp-agent suspend "default/$1"; check "frozen" frozen "$1"; }
 pod napper --request 60Mi --limit 200Mi --hog 20
 eventually 10 "it has its grant" has_limit napper "$(grant 60)"
@@ -139,7 +139,7 @@ eventually 20 "it is dead" dead probed
 eventually 30 "and forgotten" forgotten probed
 like "$(wasp-agent suspend default/nobody 2>&1 || true)" "no pod default/nobody" "an unknown pod is refused"
 
-# The runtime has no part in what follows.
+# The runtime does not affect the following part.
 [[ $runtime == crun ]] || exit 0
 
 # filled POD MIB: its program has written this much.
@@ -179,7 +179,7 @@ eventually 10 "the pod has its grant again" has_limit big "$(grant 120)"
 check "it is resumed" wasp-agent resume default/big
 check "nothing was killed" lives big
 
-# Swap beyond the grant, while a pod sleeps.
+# Swap beyond the grant, while a pod is suspended.
 configure '[suspend]' 'reserve = "30Mi"'
 systemctl reload wasp-agent
 work borrower 40 --request 30Mi --limit 300Mi

@@ -1,4 +1,4 @@
-# Suspended pods do not delay a node's shutdown, and none sleeps after the boot
+# Suspended pods do not delay a node's shutdown, and none is suspended after the boot
 # suites: bookworm
 # boot: cold
 # timeout: 420
@@ -8,7 +8,7 @@ case $BOOT in
         swap_on 512M
         start_apiserver
         start_agent
-        # Records that it was told to stop.
+        # Records that it received the signal to stop.
         mkdir -p /var/lib/work
         pod polite --request 100Mi --limit 300Mi --annotation test-kubelet/memory-dir=/var/lib/work \
             --command 'trap "echo told >/run/told; exit 0" TERM; while :; do sleep 1; done'

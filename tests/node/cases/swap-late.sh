@@ -1,4 +1,4 @@
-# A partition whose device appears late becomes swap at once, without a restart
+# A partition whose device appears late becomes swap immediately, without a restart
 # suites: bookworm
 # disks: 600M
 # timeout: 420

@@ -1,4 +1,4 @@
-# Tenants that attack in every known way at once do not affect a well-behaved pod
+# Tenants that attack in every known way at the same time do not affect a well-behaved pod
 # suites: bookworm
 # timeout: 900
 # STARTS=600 makes it ten minutes instead of one and a half (`WASP_NODE_STARTS`).
@@ -37,7 +37,7 @@ pod_with_sandbox hoarder --request 100Mi --limit 120Mi \
     --annotation test-kubelet/memory-dir=/run/memory-dir --command 'n=$(/bin/busybox ls /run | /bin/busybox wc -l)
 /bin/busybox tr "\0" x </dev/zero | /bin/busybox head -c 62914560 >/run/$n
 exec sleep 100000'
-# A pod that creates and removes cgroups of its own endlessly.
+# A pod that creates and removes its own cgroups endlessly.
 pod churner --request 50Mi --limit 100Mi --annotation io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw=true \
     --command 'cd /sys/fs/cgroup; while true; do /bin/busybox mkdir -p container x y; /bin/busybox rmdir container x y; done'
 

@@ -3,7 +3,7 @@
 # timeout: 600
 . /payload/lib.sh
 swap_on 2G
-# The API server is another machine in reality: its memory is not at stake.
+# In reality the API server is another machine, so its memory is protected here.
 mkdir -p /run/systemd/system/test-apiserver.service.d
 printf '%s\n' '[Slice]' 'MemoryMin=200M' >/run/systemd/system/cluster.slice
 printf '%s\n' '[Service]' 'Slice=cluster.slice' 'MemoryMin=200M' 'MemorySwapMax=0' >/run/systemd/system/test-apiserver.service.d/slice.conf
@@ -36,7 +36,7 @@ signals() {
         | [.[] | select(.said | startswith("swap traffic: ")).at] as $signals
         | "\($asked) \([$signals[] | select(. <= $asked)][-1] // $signals[0] // 0)"'
 }
-# phase NAME: a pod thrashes beside a service that reads its 150 MiB and answers once a second. Sets
+# phase NAME: a pod thrashes while a service runs that reads its 150 MiB and answers once a second. Sets
 # for $window seconds: answered and missed (seconds without an answer, beyond the first of a gap),
 # p90 and p99 (ms between two answers), agent_faults; and signal_ms (from the start of the pod's work
 # to the signal) and post_ms (from there to the API server, to whole seconds), or `none`.

@@ -29,18 +29,18 @@ echo '127.0.0.1 localhost node-a' >/etc/hosts
 : >/etc/fstab
 passwd -d root
 
-# Nothing may run on its own while a case measures.
+# No service may start by itself while a case measures.
 systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer \
     e2scrub_all.timer e2scrub_reap.service systemd-tmpfiles-clean.timer systemd-timesyncd.service \
     systemd-networkd.service systemd-resolved.service systemd-pstore.service systemd-random-seed.service \
     systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-hwdb-update.service \
     getty@tty1.service serial-getty@ttyS0.service
-# Nor may what a cold boot takes seconds for, and no case needs.
+# Nor may units that delay a cold boot by seconds and that no case needs.
 systemctl -q mask podman.service podman.socket podman-auto-update.service podman-auto-update.timer \
     podman-restart.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-repart.service \
     systemd-journal-flush.service modprobe@drm.service modprobe@loop.service modprobe@dm_mod.service \
     sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount
-# Nor does every device need udev: it would see to a hundred consoles, and load ciphers for the CPU.
+# Not every device needs udev: it would configure a hundred consoles, and load ciphers for the CPU.
 mkdir -p /etc/systemd/system/systemd-udev-trigger.service.d
 printf '%s\n' '[Service]' ExecStart= "ExecStart=-udevadm trigger --type=devices --action=add --prioritized-subsystem=block$(
     printf ' --subsystem-match=%s' block virtio virtio-ports pci mem net misc
@@ -53,7 +53,7 @@ done
 mkdir -p /etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nForwardToSyslog=no\n' >/etc/systemd/journald.conf.d/node.conf
 
-# What every test container runs in.
+# The root file system of every test container.
 rootfs=/var/lib/test-kubelet/rootfs
 mkdir -p "$rootfs"/{bin,dev,etc,proc,sys,tmp,run}
 cp "$(command -v busybox)" "$rootfs/bin/busybox"

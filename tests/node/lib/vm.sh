@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Host side: where images live and how QEMU is started. Sourced by `image` and `run`.
-# A snapshot fits only the machine that made it: everything that shapes it is in image_hash.
+# Host side: the directories of images, and the start of QEMU. Sourced by `image` and `run`.
+# A snapshot fits only the machine that made it: image_hash includes everything that it depends on.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${WASP_NODE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wasp-agent/node}
@@ -15,7 +15,7 @@ die() {
     exit 1
 }
 
-# /dev/kvm can exist where guests hang or die; the CPU has to say that it can.
+# /dev/kvm can exist where guests hang or die; so check that the CPU supports it.
 default_accel() {
     if [[ -n ${WASP_NODE_ACCEL:-} ]]; then
         echo "$WASP_NODE_ACCEL"
@@ -26,7 +26,7 @@ default_accel() {
     fi
 }
 
-# image_hash SUITE: of all that goes into an image and its snapshot.
+# image_hash SUITE: the hash of all inputs of an image and its snapshot.
 image_hash() {
     {
         echo "$1 $memory_mb $cpus $payload_size $job_size $(default_accel)"
@@ -47,7 +47,7 @@ image_dir() {
 #
 # Guest RAM is a file. The snapshot is made with it shared, and left out of the migration stream
 # (x-ignore-shared, which both sides have to be told on their monitor); a thawed VM maps it privately,
-# so that it starts at once and reads only the pages that it touches.
+# so that it starts immediately and reads only the pages that it touches.
 vm() {
     local image=$1 root=$2 share=$3 work=$4 serial=$5 accel ram kernel_args
     shift 5

@@ -61,7 +61,7 @@ impl GrantSettings {
         policy: Policy::Limited,
         eligibility: Eligibility::Burstable,
         system_reserved_percent: 0,
-        // A kubelet that grants swap knows nothing of the annotations for wishes.
+        // A kubelet that grants swap does not read the annotations that lower a grant.
         wishes: WishRules {
             annotations: false,
             no_swap_namespaces: Vec::new(),
@@ -205,8 +205,8 @@ impl Settings {
         }
     }
 
-    /// Returns the grant rules in force. A kubelet that grants swap itself knows nothing of the
-    /// annotations for wishes.
+    /// Returns the grant rules in effect. A kubelet that grants swap itself does not read the
+    /// annotations that lower a grant.
     pub fn grant_rules(&self) -> Cow<'_, GrantSettings> {
         match self.grants {
             Grants::Agent | Grants::Auto => Cow::Borrowed(&self.grant),

@@ -10,7 +10,7 @@ pub struct SuspendSettings {
     pub keep_free: Share,
     /// The most swap beyond their grants that all suspended pods together may have.
     pub reserve: Share,
-    /// The agent wakes suspended pods once the API server has been unreachable for this long.
+    /// The agent resumes suspended pods when the API server has been unreachable for this long.
     pub longest_silence: Duration,
 }
 

@@ -17,11 +17,11 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Choice(Grants::WORDS),
         default: Default::Text("auto"),
         environment: None,
-        help: "The program that sets the containers' swap limits. \"auto\": the kubelet if its configuration \
-            in effect has swapBehavior: LimitedSwap, otherwise the agent. \"agent\": the agent; \
-            if the kubelet has LimitedSwap, the agent reports it, and the kubelet's limits \
-            apply. \"kubelet\": the kubelet; if it has no LimitedSwap, the agent reports it, \
-            and no container gets swap.",
+        help: "The program that sets the containers' swap limits. \"auto\": the kubelet if its \
+            configuration in effect has swapBehavior: LimitedSwap, otherwise the agent. \"agent\": \
+            the agent. If the kubelet has LimitedSwap, its limits apply, and the agent reports the \
+            contradiction. \"kubelet\": the kubelet. If it has no LimitedSwap, no container gets \
+            swap, and the agent reports the contradiction.",
     },
     Key {
         path: "overcommit-percent",
@@ -44,8 +44,8 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
-        help: "The kubelet's kubeconfig. \"\": the first that exists of \
-            /var/lib/kubelet/kubeconfig and /etc/kubernetes/kubelet.conf.",
+        help: "The kubelet's kubeconfig. \"\": the first of /var/lib/kubelet/kubeconfig and \
+            /etc/kubernetes/kubelet.conf that exists.",
     },
     Key {
         path: "node.kubelet-config",
@@ -69,8 +69,8 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Size,
         default: Default::Text(""),
         environment: None,
-        help: "How much swap `wasp-agent provision` makes. \"\": the size that follows from \
-            overcommit-percent. A partition is used as a whole.",
+        help: "How much swap `wasp-agent provision` creates. \"\": the size that follows from \
+            overcommit-percent. The agent uses a partition as a whole.",
     },
     Key {
         path: "swap.path",
@@ -111,8 +111,8 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Boolean,
         default: Default::Boolean(false),
         environment: None,
-        help: "Whether to make the configured swap also on a node where units of OpenShift make \
-            swap (swap-disk-enable.service, ocpswap-file-enable.service).",
+        help: "Whether to create the configured swap even on a node where units of OpenShift \
+            create swap (swap-disk-enable.service, ocpswap-file-enable.service).",
     },
     Key {
         path: "protection.protected-slices",
@@ -127,18 +127,18 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 0, max: 10_000 },
         default: Default::Integer(50),
         environment: None,
-        help: "The latency target of the protected slices for the disks of /, /var and the swap: \
-            if they wait longer, the kernel throttles others (io.latency). 0: no target.",
+        help: "The latency target of the protected slices for the disks of /, /var and the swap. \
+            If their requests take longer, the kernel throttles other slices (io.latency). 0: no \
+            target.",
     },
     Key {
         path: "protection.pods-io-latency-target-ms",
         kind: ValueKind::Integer { min: 0, max: 10_000 },
         default: Default::Integer(0),
         environment: None,
-        help: "The same target for the slice of the pods (kubepods.slice): pods have priority \
-            over what has no target, and less than the protected slices. Set it larger than \
-            protection.io-latency-target-ms. 0: no target; `docs/figures.md` has the \
-            measurements.",
+        help: "The same target for the slice of the pods (kubepods.slice). Pods then have priority \
+            over slices without a target, but not over the protected slices. Set it larger than \
+            protection.io-latency-target-ms. 0: no target. `docs/figures.md` has the measurements.",
     },
     Key {
         path: "protection.io-weight",
@@ -164,10 +164,10 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 0, max: 50 },
         default: Default::Integer(10),
         environment: None,
-        help: "How much of RAM at most the kernel keeps for the working sets of \
-            protection.working-set-services, including programs and other file pages, while \
-            pods thrash (MemoryMin=, of the services and of their slices). Each service gets \
-            its use plus an eighth. 0: none.",
+        help: "The largest share of RAM that the kernel keeps for the working sets of \
+            protection.working-set-services while pods thrash. Working sets include programs and \
+            other file pages. The agent sets MemoryMin= of the services and of their slices. Each \
+            service gets its use plus an eighth. 0: none.",
     },
     Key {
         path: "protection.working-set-services",
@@ -188,12 +188,12 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
-        help: "Whether the kernel swaps before the kubelet evicts for memory.available, on a node \
-            that has swap: the agent raises vm.min_free_kbytes to just above the kubelet's \
-            threshold, and vm.watermark_scale_factor until kswapd starts 256 MiB or 1 % of RAM \
-            above it, whichever is more, but at most 1/64 of RAM. Both follow the kubelet's \
-            threshold up and down. The agent restores them when this is false, when the node \
-            has no swap, and with `wasp-agent deprovision`. It does not change them if a unit \
+        help: "Whether the kernel swaps before the kubelet evicts because of memory.available, on \
+            a node with swap. The agent raises vm.min_free_kbytes to just above the kubelet's \
+            threshold. It raises vm.watermark_scale_factor so that kswapd starts 256 MiB or 1 % of \
+            RAM above the threshold, whichever is more, but at most 1/64 of RAM. Both values \
+            follow changes of the threshold. The agent restores them when this is false, when the \
+            node has no swap, and with `wasp-agent deprovision`. It does not change them if a unit \
             of OpenShift sets them.",
     },
     Key {
@@ -224,17 +224,17 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Choice(WhenUnknown::WORDS),
         default: Default::Text("estimate"),
         environment: None,
-        help: "The limit that the hook sets for a container whose pod the agent does not know \
-            (the agent does not run, or the API server is unreachable). \"estimate\": a limit \
-            from the request that the kubelet has encoded in oomScoreAdj. \"deny\": no swap.",
+        help: "The limit that the hook sets if the agent does not know the container's pod. The \
+            agent does not run then, or the API server is unreachable. \"estimate\": a limit from \
+            the request that the kubelet has encoded in oomScoreAdj. \"deny\": no swap.",
     },
     Key {
         path: "hook.denied-namespaces",
         kind: ValueKind::Namespaces,
         default: Default::List(&["openshift*", "kube-system*"]),
         environment: None,
-        help: "Namespaces for whose containers the hook never estimates: it cannot see whether a \
-            pod's priority makes it critical.",
+        help: "Namespaces for whose containers the hook never estimates a limit, because it cannot \
+            see whether a pod's priority makes it critical.",
     },
     Key {
         path: "limits.policy",
@@ -250,9 +250,9 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Choice(Eligibility::WORDS),
         default: Default::Text("burstable"),
         environment: None,
-        help: "Which pods may swap: all Burstable pods that are not critical, or only KubeVirt's \
-            of those (label kubevirt.io: virt-launcher). Any author of a pod can set that \
-            label: this selects pods, and is not a boundary between tenants.",
+        help: "Which pods may swap: all Burstable pods that are not critical, or only those of \
+            KubeVirt (label kubevirt.io: virt-launcher). Any author of a pod can set that label, \
+            so this is not a boundary between tenants.",
     },
     Key {
         path: "limits.system-reserved-percent",
@@ -276,7 +276,7 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Namespaces,
         default: Default::List(&[]),
         environment: None,
-        help: "Namespaces whose pods get no swap, whatever their annotations ask for.",
+        help: "Namespaces whose pods get no swap, with any annotations.",
     },
     Key {
         path: "limits.opt-in-namespaces",
@@ -291,24 +291,25 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 10, max: 3600 },
         default: Default::Integer(60),
         environment: None,
-        help: "How often the agent compares every limit, even without a notification of a change.",
+        help: "The interval at which the agent compares every limit, even without a notification \
+            of a change.",
     },
     Key {
         path: "limits.follow-seconds",
         kind: ValueKind::Integer { min: 1, max: 60 },
         default: Default::Integer(2),
         environment: None,
-        help: "How often the agent looks at a container that uses more swap than its grant, to \
-            lower its limit as its use goes down.",
+        help: "The interval at which the agent examines a container above its grant, to lower its \
+            limit as its use goes down.",
     },
     Key {
         path: "limits.repair",
         kind: ValueKind::Boolean,
         default: Default::Boolean(true),
         environment: None,
-        help: "If the kubelet sets the limits: whether the agent repairs a limit that differs \
-            from the kubelet's, for example after systemctl daemon-reload. false: the agent \
-            only reports it.",
+        help: "Whether the agent repairs a limit that differs from the kubelet's, for example \
+            after systemctl daemon-reload, if the kubelet sets the limits. false: the agent only \
+            reports the difference.",
     },
     Key {
         path: "eviction.mode",
@@ -358,18 +359,18 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(300),
         environment: None,
-        help: "How long the node still has swap pressure, and the agent keeps new pods away, \
-            after the last signal has ended; like the kubelet's \
-            evictionPressureTransitionPeriod.",
+        help: "How long the node's condition shows swap pressure, and the agent keeps new pods \
+            away, after the last signal has ended. The kubelet's evictionPressureTransitionPeriod \
+            is similar.",
     },
     Key {
         path: "eviction.last-resort-delete",
         kind: ValueKind::Boolean,
         default: Default::Boolean(false),
         environment: None,
-        help: "Whether the agent deletes a pod whose eviction was refused, by a budget or because \
-            its VM cannot migrate, after a signal has been critical for last-resort-seconds. \
-            The pod keeps its own grace period; budgets do not count.",
+        help: "Whether the agent deletes a pod whose eviction a PodDisruptionBudget has refused, \
+            after a signal has been critical for last-resort-seconds. The pod keeps its own grace \
+            period. The agent never deletes a VM that migrates or that KubeVirt refuses to move.",
     },
     Key {
         path: "eviction.last-resort-seconds",
@@ -392,8 +393,8 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Float { min: 1.0, max: 100.0 },
         default: Default::Float(2.0),
         environment: None,
-        help: "The factor above its threshold at which a signal is critical: a pod that does not \
-            leave within eviction.overtake-seconds then does not delay the next one.",
+        help: "The multiple of its threshold at which a signal is critical. A pod that does not \
+            leave within eviction.overtake-seconds then does not delay the next eviction.",
     },
     Key {
         path: "eviction.overtake-seconds",
@@ -401,32 +402,33 @@ pub const KEYS: &[Key] = &[
         default: Default::Integer(180),
         environment: None,
         help: "While a signal is critical, the agent evicts one more pod if the last one has not \
-            left after this time (a migration, a finalizer, a process that cannot be killed).",
+            left after this time. Possible reasons are a migration, a finalizer, or a process that \
+            cannot be killed.",
     },
     Key {
         path: "eviction.longest-grace-seconds",
         kind: ValueKind::Integer { min: 0, max: 31_536_000 },
         default: Default::Integer(3600),
         environment: None,
-        help: "The longest grace period: the agent evicts a pod with a longer one with this one, \
-            also if the pod is being deleted already. 0: the pod's own grace period applies, \
-            whatever its author has set.",
+        help: "The longest grace period of an evicted pod. The agent shortens a longer grace \
+            period to this one, even if the pod is being deleted already. 0: the pod's own grace \
+            period applies.",
     },
     Key {
         path: "eviction.wait-for-descheduler-seconds",
         kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(120),
         environment: None,
-        help: "How long a signal must be active before the agent evicts a pod, while the \
-            descheduler relieves the node (its soft taint is on the Node) and no signal is \
-            critical. 0: no wait.",
+        help: "How long the agent waits for the descheduler before it evicts a pod. It waits only \
+            while the descheduler's soft taint is on the Node and no signal is critical. The time \
+            begins with the signal. 0: no wait.",
     },
     Key {
         path: "eviction.min-relief-percent",
         kind: ValueKind::Integer { min: 0, max: 100 },
         default: Default::Integer(10),
         environment: None,
-        help: "The agent evicts a pod only if that frees at least this share of the missing \
+        help: "The agent evicts a pod only if this frees at least this share of the missing \
             memory. 0: any pod that frees memory.",
     },
     Key {
@@ -464,28 +466,31 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.8),
         environment: Some("SWAP_UTILIZATION_THRESHOLD_FACTOR"),
-        help: "Swap use is too high when working set + swap used exceed RAM + swap × factor.",
+        help: "The threshold of the signal utilization: working set + swap in use exceed RAM + \
+            swap × factor.",
     },
     Key {
         path: "eviction.max-average-swap-in-pages-per-second",
         kind: ValueKind::Integer { min: 0, max: 100_000_000 },
         default: Default::Integer(1000),
         environment: Some("MAX_AVERAGE_SWAP_IN_PAGES_PER_SECOND"),
-        help: "Swap traffic is too high when both averages are above their thresholds.",
+        help: "The threshold of pages swapped in per second. The signal traffic is active when \
+            both averages exceed their thresholds.",
     },
     Key {
         path: "eviction.max-average-swap-out-pages-per-second",
         kind: ValueKind::Integer { min: 0, max: 100_000_000 },
         default: Default::Integer(1000),
         environment: Some("MAX_AVERAGE_SWAP_OUT_PAGES_PER_SECOND"),
-        help: "Swap traffic is too high when both averages are above their thresholds.",
+        help: "The threshold of pages swapped out per second. The signal traffic is active when \
+            both averages exceed their thresholds.",
     },
     Key {
         path: "eviction.average-window-seconds",
         kind: ValueKind::Integer { min: 5, max: 3600 },
         default: Default::Integer(30),
         environment: Some("AVERAGE_WINDOW_SIZE_SECONDS"),
-        help: "The window over which swap traffic is averaged.",
+        help: "The time over which the agent averages swap traffic.",
     },
     Key {
         path: "eviction.traffic.enabled",
@@ -499,14 +504,14 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(0),
         environment: None,
-        help: "How long it must be above its threshold.",
+        help: "How long the signal traffic must be above its threshold before it is active.",
     },
     Key {
         path: "eviction.traffic.release",
         kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.8),
         environment: None,
-        help: "It ends below this fraction of its threshold.",
+        help: "The fraction of its threshold below which the signal traffic ends.",
     },
     Key {
         path: "eviction.utilization.enabled",
@@ -520,14 +525,14 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(10),
         environment: None,
-        help: "How long it must be above its threshold.",
+        help: "How long the signal utilization must be above its threshold before it is active.",
     },
     Key {
         path: "eviction.utilization.release",
         kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.95),
         environment: None,
-        help: "It ends below this fraction of its threshold.",
+        help: "The fraction of its threshold below which the signal utilization ends.",
     },
     Key {
         path: "eviction.overcommit.enabled",
@@ -541,21 +546,22 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(30),
         environment: None,
-        help: "How long it must be above its threshold.",
+        help: "How long the signal overcommit must be above its threshold before it is active.",
     },
     Key {
         path: "eviction.overcommit.release",
         kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.95),
         environment: None,
-        help: "It ends below this fraction of its threshold.",
+        help: "The fraction of its threshold below which the signal overcommit ends.",
     },
     Key {
         path: "eviction.overcommit.max-ratio",
         kind: ValueKind::Float { min: 0.1, max: 100.0 },
         default: Default::Float(1.5),
         environment: None,
-        help: "Overcommit is too high when (working set + swap used) / RAM is above this value.",
+        help: "The threshold of the signal overcommit: (working set + swap in use) / RAM exceeds \
+            this value.",
     },
     Key {
         path: "eviction.pressure.enabled",
@@ -569,54 +575,57 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Integer { min: 0, max: 3600 },
         default: Default::Integer(10),
         environment: None,
-        help: "How long it must be above its threshold.",
+        help: "How long the signal pressure must be above its threshold before it is active.",
     },
     Key {
         path: "eviction.pressure.release",
         kind: ValueKind::Float { min: 0.0, max: 1.0 },
         default: Default::Float(0.8),
         environment: None,
-        help: "It ends below this fraction of its threshold.",
+        help: "The fraction of its threshold below which the signal pressure ends.",
     },
     Key {
         path: "eviction.pressure.max-full-percent",
         kind: ValueKind::Float { min: 0.0, max: 100.0 },
         default: Default::Float(20.0),
         environment: None,
-        help: "Pressure is too high when all processes of kubepods or of the node wait for memory \
-            for more than this share of 10 s.",
+        help: "The threshold of the signal pressure: all processes of kubepods or of the protected \
+            slices wait for memory for more than this share of 10 s.",
     },
     Key {
         path: "eviction.pressure.max-some-percent",
         kind: ValueKind::Float { min: 0.0, max: 100.0 },
         default: Default::Float(80.0),
         environment: None,
-        help: "Or when some of them wait for more than this share.",
+        help: "A second threshold of the signal pressure: some of these processes wait for memory \
+            for more than this share of 10 s.",
     },
     Key {
         path: "suspend.keep-swap-free",
         kind: ValueKind::SizeOrPercent,
         default: Default::Text("10%"),
         environment: None,
-        help: "How much of the swap stays free when the agent suspends a pod, as a size or in \
-            percent of all swap. \"\": a suspended pod may fill it.",
+        help: "How much swap stays free when the agent suspends a pod, as a size or in percent of \
+            all swap. \"\": a suspended pod may fill the swap.",
     },
     Key {
         path: "suspend.reserve",
         kind: ValueKind::SizeOrPercent,
         default: Default::Text(""),
         environment: None,
-        help: "How much swap suspended pods together may have beyond their grants, as a size or in percent of \
-               all swap. \"\": none. A pod that is resumed loses what it was lent as its memory comes back.",
+        help: "How much swap the agent lends to all suspended pods together, beyond their grants, \
+            as a size or in percent of all swap. \"\": none. After a resume the pod's limit \
+            follows its use down to the grant.",
     },
     Key {
         path: "suspend.longest-silence-seconds",
         kind: ValueKind::Integer { min: 75, max: 3600 },
         default: Default::Integer(90),
         environment: None,
-        help: "How long the API server may send nothing before the agent resumes suspended pods: without \
-            it, the agent does not see that a pod is being deleted. It counts from the last answer, event \
-            or bookmark; a server that is well sends a bookmark about every minute.",
+        help: "How long the API server may send nothing before the agent resumes suspended pods. \
+            Without the server, the agent does not see that a pod is being deleted. The time \
+            begins with the last answer, event or bookmark. A healthy server sends a bookmark \
+            about every minute.",
     },
     Key {
         path: "reclaim.mode",
@@ -631,27 +640,28 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Choice(ReclaimPods::WORDS),
         default: Default::Text("virt-launcher"),
         environment: None,
-        help: "The pods from which the agent reclaims memory: KubeVirt's, all Burstable ones, or \
-            those with the annotation wasp-agent.kubevirt.io/reclaim: \"true\". The value \
-            \"false\" always exempts a pod. Guaranteed, BestEffort, critical and static pods \
-            and those of eviction.protected-namespaces are always exempt.",
+        help: "The pods from which the agent reclaims memory: those of KubeVirt, all Burstable \
+            pods, or those with the annotation wasp-agent.kubevirt.io/reclaim: \"true\". The value \
+            \"false\" always exempts a pod. Guaranteed, BestEffort, critical and static pods and \
+            those of eviction.protected-namespaces are always exempt.",
     },
     Key {
         path: "reclaim.max-pressure-percent",
         kind: ValueKind::Float { min: 0.01, max: 10.0 },
         default: Default::Float(0.1),
         environment: None,
-        help: "The share of the time (`some` of a pod's pressure files, avg10, avg60 and since the \
-            last look) from which on its processes wait too long for memory or a disk. The agent \
-            then reclaims nothing from the pod.",
+        help: "The largest share of time in which processes of a pod may wait for memory or a disk \
+            (`some` of its pressure files: avg10, avg60 and since the last sample). Above it the \
+            agent reclaims nothing from the pod.",
     },
     Key {
         path: "reclaim.max-refault-percent",
         kind: ValueKind::Float { min: 0.1, max: 100.0 },
         default: Default::Float(2.0),
         environment: None,
-        help: "The agent backs off when more than this share of what it reclaimed from a pod in \
-            the last minutes comes back.",
+        help: "The largest share of reclaimed memory that may come back. If more of the memory \
+            that the agent reclaimed from a pod in the last minutes comes back, the agent pauses \
+            for this pod.",
     },
     Key {
         path: "reclaim.max-swap-percent",
@@ -667,22 +677,22 @@ pub const KEYS: &[Key] = &[
         default: Default::Text("1Mi"),
         environment: None,
         help: "How many bytes a second reclaim may write to swap on the whole node, on average. \
-            Each MiB/s wears out a disk by up to 31 TiB a year.",
+            Each MiB/s writes up to 30 TiB a year to the disk.",
     },
     Key {
         path: "reclaim.floor",
         kind: ValueKind::Size,
         default: Default::Text("16Mi"),
         environment: None,
-        help: "How much memory a pod always keeps in RAM; memory.min and memory.low of its cgroup \
-            count too.",
+        help: "How much memory a pod always keeps in RAM. If memory.min or memory.low of its \
+            cgroup is larger, that value applies.",
     },
     Key {
         path: "reclaim.start-delay-seconds",
         kind: ValueKind::Integer { min: 0, max: 86_400 },
         default: Default::Integer(300),
         environment: None,
-        help: "How long the agent reclaims nothing from a pod that has started, or whose VM has \
+        help: "How long the agent reclaims nothing from a pod after its start, or after its VM has \
             arrived by a migration.",
     },
     Key {
@@ -718,14 +728,14 @@ pub const KEYS: &[Key] = &[
         default: Default::Text(""),
         environment: None,
         help: "The server's certificate for metrics.listen, in PEM, followed by its chain. The \
-            agent reads it for each connection, so a renewed one takes effect at once.",
+            agent reads it for each connection, so a renewed one takes effect immediately.",
     },
     Key {
         path: "metrics.key",
         kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
-        help: "The private key of metrics.certificate, in PEM.",
+        help: "The private key of metrics.certificate, in PEM format.",
     },
     Key {
         path: "metrics.client-ca",
@@ -740,9 +750,9 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
-        help: "A file to which the agent writes metrics at most every 15 s, for node_exporter's \
-            textfile collector, in a directory that the unit may write to. The agent removes it \
-            when it stops. \"\": none.",
+        help: "A file to which the agent writes metrics for node_exporter's textfile collector, at \
+            most every 15 s. The unit must have permission to write to its directory. The agent \
+            removes the file when it stops. \"\": none.",
     },
     Key {
         path: "log.verbosity",

@@ -1,5 +1,5 @@
-//! Limits how often the agent repairs one container's limit: normally at once, but only once a
-//! second against another program that keeps changing it.
+//! Limits how often the agent repairs one container's limit: normally immediately, but only once a
+//! second if another program keeps changing it.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ impl Budget {
 
 /// Foreign changes of a limit that are at most this far apart belong to the same fight.
 const APART: Duration = Duration::from_secs(30);
-/// This many changes in a row make a fight, however slow they are.
+/// This many changes in a row count as a conflict, at any speed.
 const FIGHT: u32 = 10;
 
 /// Counts foreign changes, to detect a fight that is too slow to use up the budget.

@@ -21,8 +21,8 @@ pub struct Snapshot<'a> {
     pub containers: &'a [ContainerFacts],
     pub slices: &'a [PodFacts],
     pub suspensions: &'a Suspensions,
-    /// `node.swap_bytes` is certain. Where the kubelet grants, it is the swap that the kubelet
-    /// counts, and a kubelet that counts less than the agent expects grants less.
+    /// `node.swap_bytes` is certain. In kubelet mode it is the swap that the kubelet counts. A
+    /// kubelet that counts less than the agent expects grants less.
     pub swap_is_certain: bool,
     /// Also query systemd about limits that look right.
     pub thorough: bool,
@@ -89,7 +89,7 @@ pub enum Notice {
         found: SwapMax,
         wanted: SwapMax,
     },
-    /// The kubelet grants: the limit differs from LimitedSwap, and the agent does not repair it.
+    /// In kubelet mode: the limit differs from LimitedSwap, and the agent does not repair it.
     Differs {
         #[serde(flatten)]
         owner: Holder,

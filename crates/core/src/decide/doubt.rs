@@ -1,6 +1,6 @@
-//! Grants while the agent cannot read the kubelet's configuration and so does not know which of the
-//! two grants (`Grants::Auto` in force). The kubelet may grant swap itself, so the agent raises no
-//! limit and lowers only limits that neither can have granted.
+//! Grants while the agent cannot read the kubelet's configuration, so that it does not know whether
+//! the kubelet or the agent sets limits (`Grants::Auto`). The kubelet may set them, so the agent
+//! raises no limit, and lowers only limits that neither of the two can have set.
 
 use super::grant::{Grant, Reason};
 use crate::model::swap::SwapMax;
@@ -9,8 +9,8 @@ use crate::model::swap::SwapMax;
 /// agent has set, if it has set one.
 ///
 /// A limit up to the share stays: the kubelet's LimitedSwap or the agent has set it. A higher limit
-/// is lowered to the share. A container without a limit gets no swap, because neither grants that.
-/// The limit of a container that the agent does not know (yet) stays.
+/// is lowered to the share. A container without a limit gets no swap, because neither of the two
+/// sets no limit. The limit of a container that the agent does not know (yet) stays.
 pub fn held(found: SwapMax, before: Option<SwapMax>, share: Grant, page_bytes: u64) -> Grant {
     let shown = share.swap_max.as_kernel_shows(page_bytes);
     let is_own = before.is_some_and(|before| before.as_kernel_shows(page_bytes) == found);

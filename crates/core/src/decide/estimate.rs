@@ -2,10 +2,10 @@
 //! its OCI configuration and its cgroup.
 //!
 //! The estimate is never above the grant, with two exceptions that the configuration does not
-//! reveal: for sidecars the kubelet encodes the pod's share, and where the pod as a whole requests
-//! memory (`spec.resources`) it adds to each container an equal part of the memory that no
-//! container requests. In both cases the containers of a pod together get at most the share of the
-//! pod's request.
+//! reveal: for sidecars the kubelet encodes the pod's share. If the pod as a whole requests memory
+//! (`spec.resources`), it adds to each container an equal part of the memory that no container
+//! requests. In both cases the containers of a pod together get at most the share of the pod's
+//! request.
 //!
 //! The kubelet gives a Burstable container `oomScoreAdj = 1000 - 1000 × request / RAM`, rounded so
 //! that the share computed back from it is never above the request's.

@@ -52,7 +52,7 @@ pub enum Reason {
         request_bytes: u64,
         ram_bytes: u64,
     },
-    /// The pod or its namespace asks for less than the policy grants.
+    /// An annotation or the namespace gives the pod less than the policy.
     Lowered(Lowered),
     /// The grant of a pod's cgroup.
     Together,
@@ -60,7 +60,7 @@ pub enum Reason {
     UnknownPod,
     UnknownContainer,
     KubeletInDoubt,
-    /// The pod is suspended, or about to be.
+    /// The pod is suspended or is being suspended.
     Suspended,
 }
 

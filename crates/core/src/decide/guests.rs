@@ -74,7 +74,7 @@ mod tests {
         }
     }
 
-    /// Requests as KubeVirt computes them, calculated by hand: guest × 100 / percent + overhead.
+    /// Requests as KubeVirt computes them, calculated manually: guest × 100 / percent + overhead.
     #[test]
     fn a_vm_that_requests_all_of_its_memory_is_named() {
         let guest = |pod: &str, guest: u64, request: u64| Guest {
@@ -89,7 +89,7 @@ mod tests {
             guest("vms/whole", 4096, 4392),
             // A small one at 150 %: 341 + 288.
             guest("vms/small", 512, 629),
-            // overcommitGuestOverhead, and requests.memory below the guest's: overcommitted by hand.
+            // overcommitGuestOverhead, and requests.memory below the guest's: overcommitted manually.
             guest("vms/by-hand", 4096, 2048),
         ];
         assert_eq!(without_overcommitment(&guests), ["vms/whole"]);

@@ -16,7 +16,7 @@ const PAUSE: u64 = 150;
 pub const SEEN_MINUTES: usize = 30;
 /// A level of use counts as sustained if waits stay below this: the 95th percentile of the time in
 /// which all processes of the pods waited, in hundredths of a percent.
-pub const BORNE: u16 = 100;
+pub const SHORT_WAIT: u16 = 100;
 /// The width of a level of use, in percent of RAM.
 const STEP: u64 = 10;
 
@@ -289,16 +289,16 @@ pub struct HeldLevel {
 
 impl HeldLevel {
     /// Returns true if the level was seen for long enough and the pods did not wait much.
-    pub fn is_borne(&self) -> bool {
+    pub fn is_sustained(&self) -> bool {
         let waited = self.pods_all_waited.map(|waited| waited.p95);
-        self.minutes >= SEEN_MINUTES && waited.is_some_and(|waited| waited <= u64::from(BORNE))
+        self.minutes >= SEEN_MINUTES && waited.is_some_and(|waited| waited <= u64::from(SHORT_WAIT))
     }
 }
 
 /// The memory use that the node has sustained, by its history. It covers only levels that were
 /// seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Borne {
+pub struct Sustained {
     pub from: Option<u64>,
     pub to: Option<u64>,
     pub minutes: usize,
@@ -317,7 +317,7 @@ pub fn recent(minutes: &[Minute], now: u64) -> Vec<Minute> {
 }
 
 /// Returns the memory use that the node has sustained in these minutes.
-pub fn borne(minutes: &[Minute]) -> Borne {
+pub fn sustained(minutes: &[Minute]) -> Sustained {
     let mut by: BTreeMap<u64, Vec<&Minute>> = BTreeMap::new();
     for minute in minutes.iter().filter(|minute| minute.ram_bytes > 0) {
         by.entry(minute.held_percent() / STEP * STEP).or_default().push(minute);
@@ -340,8 +340,8 @@ pub fn borne(minutes: &[Minute]) -> Borne {
     let held_percent = Spread::of(minutes.iter().map(Minute::held_percent));
     // At most the value that was seen, though the level is wider.
     let most = held_percent.map_or(0, |held| held.max);
-    let up_to = seen.take_while(|level| level.is_borne()).last();
-    Borne {
+    let up_to = seen.take_while(|level| level.is_sustained()).last();
+    Sustained {
         from: minutes.first().map(|minute| minute.at),
         to: minutes.last().map(|minute| minute.at),
         minutes: minutes.len(),

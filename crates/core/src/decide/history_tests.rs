@@ -131,19 +131,19 @@ fn records_of_other_times_do_not_count() {
 
 #[test]
 fn nothing_is_said_beyond_what_was_seen() {
-    assert_eq!(borne(&[]), Borne::default());
+    assert_eq!(sustained(&[]), Sustained::default());
     let mut minutes: Vec<Minute> = (0..200).map(|at| minute(at, 80 + at % 25, 10)).collect();
-    let found = borne(&minutes);
+    let found = sustained(&minutes);
     assert_eq!(found.up_to_percent, Some(104), "the level goes to 110, no minute did");
     // Waits at 100 percent and above: the level below is sustained, whatever happens above it.
     for minute in minutes.iter_mut().filter(|minute| minute.held_percent() >= 100) {
         minute.rates =
             Some(Rates { pods: Some(Waited { some: 3000, full: 900 }), ..Rates::default() });
     }
-    assert_eq!(borne(&minutes).up_to_percent, Some(100));
+    assert_eq!(sustained(&minutes).up_to_percent, Some(100));
     // A few minutes are not enough.
-    assert_eq!(borne(&minutes[..10]).up_to_percent, None);
+    assert_eq!(sustained(&minutes[..10]).up_to_percent, None);
     // Nor are waits that the kernel does not count.
     minutes.iter_mut().for_each(|minute| minute.rates = None);
-    assert_eq!(borne(&minutes).up_to_percent, None);
+    assert_eq!(sustained(&minutes).up_to_percent, None);
 }

@@ -1,4 +1,4 @@
-//! The definition of the OCI hook, and the folder to install it in.
+//! The definition of the OCI hook, and the directory to install it in.
 //!
 //! Source: oci-hooks(5), the 1.0.0 format.
 
@@ -26,14 +26,14 @@ pub fn definition(hook: &Path) -> String {
     definition.to_string() + "\n"
 }
 
-/// Sorts the folders that CRI-O reads so that those which the next boot empties come first: a
+/// Sorts the directories that CRI-O reads so that those which the next boot empties come first: a
 /// definition there is never left behind.
 pub fn preferred(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     folders.sort_by_key(|folder| !folder.starts_with("/run"));
     folders
 }
 
-/// Configures that no hook is installed, in a file of its own.
+/// Configures that no hook is installed, in a separate file.
 pub const NO_HOOK: [&str; 2] = [
     r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml",
     "systemctl reload wasp-agent",

@@ -37,9 +37,9 @@ fn highest(config: Option<&KubeletConfig>, signal: &str, whole: u64) -> u64 {
 /// Returns commands that set `key` where it takes effect: flags override drop-ins, and drop-ins
 /// override the file.
 ///
-/// The commands never rewrite a file of the kubelet by guess. They write a drop-in of our own for
-/// this key if the kubelet reads drop-ins, change the value on the line of the key, or give the
-/// administrator a remark. They restart the kubelet only after a change.
+/// The commands never rewrite a file of the kubelet by guess. If the kubelet reads drop-ins, they
+/// write a separate drop-in for this key. Otherwise they change the value on the line of the key,
+/// or give the administrator a remark. They restart the kubelet only after a change.
 pub fn commands_to_set(
     config: &KubeletConfig,
     origin: &Origin,
@@ -144,7 +144,7 @@ pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) ->
     Settings { grants, grant, ..settings.clone() }
 }
 
-/// Returns the settings and the node as the agent uses them, for commands that run beside it, and
+/// Returns the settings and the node as the agent uses them, for commands that run in addition, and
 /// whether the swap that the kubelet counts is certain. `config` is the configuration that the
 /// kubelet uses, `Err` if it cannot be read; `running` is what a running agent has published of it.
 pub fn as_in_force(
@@ -221,7 +221,7 @@ pub fn unusable(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.cgroups_per_qos;
     if !value {
         return Some(format!(
-            "cgroupsPerQOS is false ({origin}): pods have no cgroups of their own, and the agent \
+            "cgroupsPerQOS is false ({origin}): pods have no separate cgroups, and the agent \
              sets no limit"
         ));
     }

@@ -49,7 +49,7 @@ impl KubeletSwap {
         }
     }
 
-    /// Describes the problem if the kubelet grants and counts less swap than the node has.
+    /// Describes the problem if the kubelet sets the limits and counts less swap than the node has.
     pub fn is_outdated(&self, node_bytes: u64) -> Option<String> {
         let (counted, _) = self.bytes(node_bytes);
         (counted != node_bytes).then(|| {

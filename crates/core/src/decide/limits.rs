@@ -38,9 +38,9 @@ const STEP_BYTES: u64 = 1 << 20;
 const STARTING: Duration = Duration::from_secs(2);
 
 /// While a container starts, the agent sets no property in systemd: systemd would attach its device
-/// filter to the scope again, and runc, which is about to replace the filter that it has just seen
-/// there, would fail to start the container (opencontainers/runc#3604). The cgroup file alone holds
-/// the limit until then. A program with the name of a runtime counts as one for at most this long.
+/// filter to the scope again. runc is about to replace the filter that it has just seen there, and
+/// would fail to start the container (opencontainers/runc#3604). The cgroup file alone holds the
+/// limit until then. A program with the name of a runtime counts as one for at most this long.
 const START_AT_MOST: Duration = Duration::from_secs(60);
 const STARTED_YET: Duration = Duration::from_millis(500);
 
@@ -65,8 +65,8 @@ pub fn decide(
     due.sort_by_key(|(facts, _)| &facts.id);
     if settings.grants == Grants::Auto {
         for (facts, grant) in &mut due {
-            // Allow up to the amount that the kubelet may have granted, whatever the agent's
-            // settings are.
+            // Allow up to the amount that the kubelet may have granted, for any settings of the
+            // agent.
             let pod = snapshot.pods.get(&facts.pod).map(AsRef::as_ref);
             let kubelets =
                 grant_by_role(&GrantSettings::LIMITED_SWAP, &snapshot.node, pod, &facts.role);
@@ -200,7 +200,7 @@ impl Pass<'_> {
             }
             let excess = excess.get(&facts.uid).copied().unwrap_or(0);
             granted.swap_max = match self.settings.grants == Grants::Auto {
-                // Leave the limit as it is: a kubelet that grants sets none on pods.
+                // Do not change the limit: in kubelet mode the kubelet sets none on pods.
                 true => facts.level.swap_max,
                 false => plus(granted.swap_max, SwapMax::Bytes(excess)),
             };
@@ -287,8 +287,8 @@ impl Pass<'_> {
         let used = facts.levels.first().map_or(0, |level| level.swap_used_bytes);
         let outermost = facts.levels.first().map_or(SwapMax::Max, |level| level.swap_max);
         let known_target = known.as_ref().map(|known| known.target);
-        // Whatever another program has made of the limit meanwhile, the limit that the agent left
-        // counts. Use above it shows that the outermost limit was higher for a moment.
+        // The limit that the agent has set counts, even if another program has changed it since. A
+        // use above it shows that the outermost limit was higher for a moment.
         let in_force = match known_target {
             None => outermost,
             Some(before) if SwapMax::Bytes(used) > before => with_room(used),
@@ -303,7 +303,7 @@ impl Pass<'_> {
             pod: facts.pod.cloned(),
             ..LimitState::new(grant.clone(), target, self.now)
         });
-        // State from the mode in which the kubelet grants has no pod.
+        // State from kubelet mode has no pod.
         next.pod = facts.pod.cloned();
         let cause_of = |level: &LevelFacts| match known_target {
             Some(before) if next.seen.contains(&level.inode) => {
@@ -418,9 +418,9 @@ impl Pass<'_> {
 /// Returns the limit to set if `in_force` is set, `used` bytes are swapped and the grant is
 /// `grant`.
 ///
-/// Raising a limit is always safe. Lowering it below use gets the container OOM-killed within
-/// seconds, so the limit only follows the use down, in steps that are worth a write, and never
-/// rises on the way.
+/// Raising a limit is always safe. With a limit below use the kernel kills the container within
+/// seconds. So the limit only follows the use down, in steps that are worth a write, and never
+/// rises before that.
 fn target(in_force: SwapMax, used_bytes: u64, grant: SwapMax) -> SwapMax {
     let use_with_room = with_room(used_bytes);
     if grant >= in_force || SwapMax::Bytes(used_bytes) <= grant {

@@ -246,7 +246,7 @@ fn drift_is_repaired_at_the_level_where_it_happened() {
         let decision = case.pass(&containers, at(10));
         let name = containers[0].levels[level].level;
         assert_eq!(writes(&decision), [(name, found, grant, Cause::Drift)]);
-        assert_eq!(told(&decision), [grant], "whoever drifted it may have told systemd");
+        assert_eq!(told(&decision), [grant], "another program may have set it in systemd");
         case.apply(&decision, &mut containers);
         assert_eq!(case.pass(&containers, at(10)), Decision::default());
     }
@@ -311,7 +311,7 @@ fn a_limit_never_falls_below_use_and_follows_it_down() {
 
     containers[0].levels[0].swap_max = SwapMax::ZERO;
     let repaired = case.pass(&containers, at(7));
-    assert_eq!(writes(&repaired)[0].2, bytes(GIB / 2 + MIB), "somebody else's 0 would kill it");
+    assert_eq!(writes(&repaired)[0].2, bytes(GIB / 2 + MIB), "another program's 0 would kill it");
     case.apply(&repaired, &mut containers);
 
     containers[0].levels[0].swap_used_bytes = 100 * MIB;

@@ -34,8 +34,8 @@ pub fn limit_above_pods(
         _ => "nothing".to_owned(),
     };
     let text = format!(
-        "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever their \
-         grants are"
+        "memory.swap.max of {name} is {limit}: its pods together may swap {may}, even if their \
+         grants are larger"
     );
     let remedy = match found.is_unit() {
         true => set_in_unit(found, "MemorySwapMax"),

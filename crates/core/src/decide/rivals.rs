@@ -1,5 +1,5 @@
-//! Decides how to work beside other programs that do the same work on this node: the agent leaves
-//! theirs alone.
+//! Decides how the agent works together with other programs that do the same work on this node. It
+//! does not change their settings.
 
 use crate::{
     config::settings::{Grants, Settings, SwapKind},
@@ -15,7 +15,7 @@ use crate::{
 const AUTOPILOT_TARGET_MILLIS: u128 = 5;
 
 /// A row of the table in docs/comparison.md for one of the other programs: the part of its work
-/// that the agent leaves alone, the part that it adds, and the part that contradicts the agent's
+/// that the agent keeps, the part that the agent adds, and the part that contradicts the agent's
 /// settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RivalRow {
@@ -57,7 +57,7 @@ pub fn rows(rivals: &[Rival], settings: &Settings, node: Option<&NodeMemory>) ->
                 },
                 Job::Slices => {
                     row.kept.push(job.name());
-                    // The other program leaves out the disk of a swapfile.
+                    // The other program skips the disk of a swapfile.
                     row.completed.push("io.latency for the disk of a swapfile");
                     row.contradicts.extend(looser_target(&its, settings));
                 }
@@ -111,16 +111,17 @@ pub fn daemonset<'a>(pods: impl IntoIterator<Item = (&'a str, &'a str)>) -> Opti
     ))
 }
 
-/// The swap of another program, compared with the configured one. The agent makes none beside it.
+/// The swap of another program, compared with the configured swap. The agent creates none in
+/// addition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OthersSwap {
-    /// The node has as much as configured, or more.
+    /// The node has at least the configured amount.
     Serves,
     Contradicts(String),
 }
 
-/// Returns `None` if swap is not configured, if no other program makes it, or if the agent is to
-/// make its own beside it.
+/// Returns `None` if swap is not configured, if no other program creates it, or if the agent must
+/// create its own in addition.
 pub fn others_swap(rivals: &[Rival], settings: &Settings, node: &NodeMemory) -> Option<OthersSwap> {
     let other = rivals.iter().find(|rival| rival.job == Job::Swap)?;
     let swap = &settings.swap;
@@ -139,7 +140,7 @@ pub fn others_swap(rivals: &[Rival], settings: &Settings, node: &NodeMemory) -> 
         _ => return Some(OthersSwap::Serves),
     };
     Some(OthersSwap::Contradicts(format!(
-        "{} {}, and the agent makes no second swap: {differs}; enlarge that swap, lower \
+        "{} {}, and the agent creates no second swap: {differs}; enlarge that swap, lower \
          overcommit-percent (swap.size), or set swap.beside-others = true",
         other.path.display(),
         other.does
@@ -180,7 +181,7 @@ mod tests {
         let Some(OthersSwap::Contradicts(said)) = others_swap(&others, &settings, &node(1)) else {
             panic!()
         };
-        let expected = "/x does it, and the agent makes no second swap: the node has 1.0 GiB of \
+        let expected = "/x does it, and the agent creates no second swap: the node has 1.0 GiB of \
                         swap, but 4.0 GiB are configured";
         assert!(said.starts_with(expected), "{said}");
         for enough in [4, 5] {

@@ -1,7 +1,7 @@
-//! The swap limits of suspended pods. `suspend.reserve` lends them swap beyond their grants. While
-//! a pod falls asleep and free swap has no room for all of its memory, its containers' limits keep
-//! the kernel from taking more: the kernel moves up to five times as much to swap as one write to
-//! `memory.reclaim` asks for.
+//! The swap limits of suspended pods. `suspend.reserve` lends them swap beyond their grants. If
+//! free swap has no room for all memory of a pod that is being suspended, its containers' limits
+//! prevent the kernel from taking more: the kernel moves up to five times as much to swap as one
+//! write to `memory.reclaim` requests.
 
 use super::{
     grant::{Grant, Reason},
@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// Returns true if the agent sets limits of suspended pods. Where the kubelet grants, the agent
-/// repairs them anyway.
+/// Returns true if the agent sets limits of suspended pods. In kubelet mode the agent repairs them
+/// anyway.
 pub fn sets_limits(settings: &Settings) -> bool {
     match settings.grants {
         Grants::Agent => true,
@@ -29,8 +29,8 @@ pub fn sets_limits(settings: &Settings) -> bool {
     }
 }
 
-/// Returns true if a container may get swap beyond its grant: it has its whole share, and its owner
-/// has not asked for less.
+/// Returns true if a container may get swap beyond its grant: it has its whole share, and no
+/// annotation lowers it.
 pub fn may_borrow(pod: &Pod, container: &str, grant: &Grant) -> bool {
     let asked = wish::of(|key| pod.annotation(key), container).map(|wish| wish.share);
     matches!(grant.reason, Reason::Limited { .. })
@@ -92,7 +92,7 @@ impl Suspensions {
     }
 }
 
-/// A loan ends when the owner asks for less, or policy grants no share any longer.
+/// A loan ends when an annotation lowers the grant, or when the policy grants no share any longer.
 fn limit(stage: SuspendStage, sleeper: &Sleeper, borrows: bool, granted: SwapMax) -> SwapMax {
     // A pod that no longer gets swap gets no loan either.
     if granted == SwapMax::ZERO {

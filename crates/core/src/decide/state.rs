@@ -34,9 +34,9 @@ pub struct LimitState {
     pub told: ToldLimit,
     pub above: bool,
     pub contended: bool,
-    /// Where the kubelet grants: its limit is wrong, and the agent has not repaired it.
+    /// In kubelet mode: its limit is wrong, and the agent has not repaired it.
     pub differs: bool,
-    /// Where the kubelet grants: the time since which the limit is wrong.
+    /// In kubelet mode: the time since which the limit is wrong.
     pub(super) wrong_since: Option<SinceStart>,
     /// The pod of a container.
     pub(super) pod: Option<PodUid>,
@@ -49,7 +49,7 @@ pub struct LimitState {
     pub(super) fight: SlowFight,
 }
 
-/// What the agent has set in systemd for a unit's limit.
+/// The limit that the agent has set in systemd for a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToldLimit {
     /// No systemd unit manages the cgroup, or the agent must not set its properties.
@@ -168,7 +168,7 @@ impl LimitState {
         }
     }
 
-    /// Refills the budget of repairs; a fight that is over is forgotten.
+    /// Refills the budget of repairs, and removes a conflict that has ended.
     pub(super) fn recover(&mut self, now: SinceStart) {
         self.budget.refill(now);
         if self.budget.is_full() && self.fight.is_over(now) {

@@ -1,5 +1,5 @@
-//! Decides which pods may be suspended, how much of their memory may go to swap, and when they
-//! wake.
+//! Decides which pods may be suspended, how much of their memory may go to swap, and when they are
+//! resumed.
 //!
 //! ```text
 //!            refused ◄── suspend ──► Falling ──► Asleep
@@ -32,7 +32,7 @@ pub struct Suspensions {
     pods: BTreeMap<PodUid, Suspended>,
 }
 
-/// The reason for waking a suspended pod.
+/// The reason for resuming a suspended pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wake {
     Asked,
@@ -65,8 +65,8 @@ impl fmt::Display for Wake {
             Self::Evicted => f.write_str("the pod is being evicted"),
             Self::Resized => f.write_str("the pod is being resized"),
             Self::ContainersChanged => f.write_str("a container of the pod has started or ended"),
-            Self::Signalled => f.write_str("a process of it has been signalled"),
-            Self::Entered => f.write_str("a process has entered a container of it"),
+            Self::Signalled => f.write_str("one of its processes has received a signal to end"),
+            Self::Entered => f.write_str("a process has entered one of its containers"),
             Self::Thawed => f.write_str("another program has thawed it"),
             Self::VmRuns => f.write_str("KubeVirt runs the VM again"),
             Self::WatchLost(span) => {
@@ -218,7 +218,7 @@ fn rest(limit: SwapMax, used_bytes: u64) -> u64 {
     }
 }
 
-/// Returns the reason why `suspended` must wake now; `pod` is the pod in the API server.
+/// Returns the reason why `suspended` must be resumed now; `pod` is the pod in the API server.
 pub fn wake(
     settings: &SuspendSettings,
     suspended: &Suspended,
@@ -257,8 +257,9 @@ pub fn wake(
     (silence > settings.longest_silence).then_some(Wake::WatchLost(silence))
 }
 
-/// Returns true for a signal that somebody may send to end or restart a program: `SIGTERM`, or the
-/// image's `STOPSIGNAL`. The others come from timers, children and files of the program itself.
+/// Returns true for a signal that another program may send to end or restart a program: `SIGTERM`,
+/// or the image's `STOPSIGNAL`. The others come from timers, children and files of the program
+/// itself.
 fn is_sent(signal: u32) -> bool {
     const OWN: [u32; 6] = [
         /* ALRM */ 14, /* CHLD */ 17, /* URG */ 23, /* VTALRM */ 26,
@@ -291,7 +292,7 @@ impl Sleeper {
 }
 
 impl Suspensions {
-    /// Returns the reason for waking a frozen pod that a look at its containers shows; `None` in
+    /// Returns the reason for resuming a frozen pod that a look at its containers shows; `None` in
     /// `looks` is a container that is gone.
     pub fn looked(&mut self, uid: &PodUid, looks: &[Option<ProcessesSeen>]) -> Option<Wake> {
         let pod = self.pods.get_mut(uid)?;
@@ -316,7 +317,7 @@ impl Suspensions {
         self.pods.insert(suspended.uid.clone(), suspended);
     }
 
-    /// Records that the pod sleeps; `after` is by container, in the pod's order.
+    /// Records that the pod is suspended; `after` is by container, in the pod's order.
     pub fn slept(&mut self, uid: &PodUid, after: &[Option<Usage>]) -> Option<&Suspended> {
         let suspended = self.pods.get_mut(uid)?;
         suspended.stage = SuspendStage::Asleep;
@@ -330,8 +331,8 @@ impl Suspensions {
         self.pods.remove(uid)
     }
 
-    /// Returns the bytes of swap that pods which are falling asleep may still take. `swap_bytes`: a
-    /// container's swap now.
+    /// Returns the bytes of swap that pods which are being suspended may still take. `swap_bytes`:
+    /// a container's swap now.
     pub fn claimed_bytes(&self, swap_bytes: impl Fn(&Sleeper) -> u64) -> u64 {
         let falling = self.iter().filter(|pod| pod.stage == SuspendStage::Falling);
         let claimed = falling.flat_map(|pod| &pod.containers).map(|sleeper| {
@@ -345,8 +346,8 @@ impl Suspensions {
         self.iter().find(|pod| &*pod.namespace == namespace && &*pod.name == name)
     }
 
-    /// Returns all pods that must wake now, with the reason. A `deleted` pod in `pods` only has
-    /// cgroups left.
+    /// Returns all pods that must be resumed now, with the reason. A `deleted` pod in `pods` only
+    /// has cgroups left.
     pub fn to_wake(
         &self,
         settings: &SuspendSettings,

@@ -1,5 +1,5 @@
-//! Decides if the kernel swaps before the kubelet evicts, and computes the smallest settings for
-//! that.
+//! Decides whether the kernel swaps before the kubelet evicts, and computes the smallest settings
+//! for which it does.
 //!
 //! The kubelet's `memory.available` is free memory plus inactive file cache; once the cache is used
 //! up, it is free memory alone. Two watermarks decide which of the two acts first:

@@ -1,9 +1,9 @@
-//! Reads the wish of a pod's owner for less swap than policy grants, or none. This is the only
-//! place that reads it, for the agent and for the OCI hook. A wish can only lower a grant.
+//! Reads the annotations by which a pod's owner lowers the swap grant. The agent and the OCI hook
+//! both read them here. An annotation can only lower a grant.
 //!
 //! Sources, the first one present applies:
 //! 1. the annotation `swap.wasp.io/limit.CONTAINER`;
-//! 2. the annotation `swap.wasp.io/limit`, for each container without one of its own.
+//! 2. the annotation `swap.wasp.io/limit`, for each container without an annotation with its name.
 //!
 //! `resources.limits.swap` (KEP-5359) belongs before both, in [`of`], as soon as an API server
 //! accepts it.
@@ -74,8 +74,8 @@ fn invalid(key: &str, value: &str) -> String {
 }
 
 /// Parses `"0"`, a quantity of bytes, or a percentage. A value that may have been truncated is
-/// invalid. Kubernetes reads `512m` bytes as 1 byte and `Mi` (a template's empty variable) as 0, which
-/// nobody wants.
+/// invalid. Kubernetes reads `512m` bytes as 1 byte and `Mi` (a template's empty variable) as 0,
+/// which no user intends.
 fn parse(value: &str) -> Option<Share> {
     if value.len() >= LONGEST_ANNOTATION {
         return None;

@@ -59,7 +59,7 @@ pub enum Asked<T> {
 /// All facts about the host. `Err` is the reason why a fact is unknown.
 #[derive(Clone, Debug)]
 pub struct HostFacts {
-    /// The facts are from a running host, not from the folder of an image.
+    /// The facts are from a running host, not from the directory of an image.
     pub live: bool,
     pub configuration: Result<(), Wrong>,
     pub agent: AgentFacts,
@@ -161,7 +161,7 @@ pub struct SwapFacts {
     pub areas: Vec<SwapArea>,
     /// The device that `swap.path` names exists, or no partition is configured.
     pub device_exists: bool,
-    /// Folders that the node depends on, and their disks.
+    /// Directories that the node depends on, and their disks.
     pub beside: Vec<(&'static str, Vec<String>)>,
     /// The steps that `wasp-agent provision` would take, in words.
     pub provisioning: Asked<Vec<String>>,
@@ -184,7 +184,7 @@ pub struct SwapArea {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookFacts {
-    /// The folders that CRI-O reads, with their state.
+    /// The directories that CRI-O reads, with their state.
     pub folders: BTreeMap<PathBuf, FolderState>,
     /// Path and content of the installed definition.
     pub definition: Option<(PathBuf, String)>,

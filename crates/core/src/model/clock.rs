@@ -1,4 +1,4 @@
-//! The clocks. Each has a type of its own, so that times of two clocks cannot be compared.
+//! The clocks. Each has a separate type, so that times of two clocks cannot be compared.
 
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ impl Failure {
         }
     }
 
-    /// Returns a short form, to show beside the API server's address.
+    /// Returns a short form, to show next to the API server's address.
     pub fn short(&self) -> String {
         match self.kind {
             FailureKind::Unreachable => format!("not reachable: {}", self.text),

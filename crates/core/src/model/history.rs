@@ -17,7 +17,7 @@ const LAYOUT: u8 = 1;
 
 /// Flag: the agent knew the pods from the API server.
 const API: u8 = 1;
-/// Flag: a signal asked for an eviction.
+/// Flag: an eviction signal was active.
 const SIGNAL: u8 = 1 << 1;
 /// Flag: the agent could not reach systemd.
 const BUS: u8 = 1 << 2;
@@ -57,8 +57,8 @@ pub struct Minute {
     /// The longest time from the notification of a changed limit to its repair.
     pub worst_millis: u16,
     pub containers: u16,
-    /// Memory of suspended pods in swap: it costs nothing while they sleep. Older records have
-    /// none.
+    /// Memory of suspended pods in swap: it costs nothing while they are suspended. Older records
+    /// do not have it.
     pub suspended_bytes: u64,
 }
 

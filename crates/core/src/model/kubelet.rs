@@ -97,7 +97,7 @@ pub struct KubeletConfig {
     pub file: Option<PathBuf>,
     /// The files of `--config-dir`, in the order in which the kubelet applies them.
     pub drop_ins: Vec<PathBuf>,
-    /// The folder of `--config-dir`, if the kubelet reads drop-ins in it.
+    /// The directory of `--config-dir`, if the kubelet reads drop-ins in it.
     pub drop_in_folder: Option<PathBuf>,
     pub told_by: Teller,
     pub fail_swap_on: Sourced<bool>,

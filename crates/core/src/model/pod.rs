@@ -136,7 +136,7 @@ pub struct Container {
     pub name: Arc<str>,
     #[serde(default)]
     pub kind: ContainerKind,
-    /// From the spec: the wanted resources.
+    /// The requested resources, from the spec.
     #[serde(default)]
     pub spec: Resources,
     /// From the status: the resources that the kubelet has given the running container, if

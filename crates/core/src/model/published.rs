@@ -102,7 +102,7 @@ pub struct NodeStatus {
     pub swap_bytes: u64,
     pub swap_used_bytes: u64,
     pub working_set_bytes: u64,
-    /// The swap that `swap` and `overcommit-percent` ask for; null if neither is set.
+    /// The swap that `swap` and `overcommit-percent` configure; null if neither is set.
     pub swap_configured_bytes: Option<u64>,
     /// The part of the swap that pods share.
     #[serde(default)]
@@ -283,7 +283,7 @@ pub struct ReclaimedPod {
 pub struct ReclaimCounters {
     pub freed_bytes: u64,
     pub swapped_bytes: u64,
-    /// In mode `observe`: bytes that the agent would have asked for.
+    /// In mode `observe`: bytes that the agent would have requested.
     pub observed_bytes: u64,
     /// Time spent in writes.
     pub duration_micros: u64,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Recorded from Go's own package: see the README beside the file.
+/// Recorded from Go's own package: see the README next to the file.
 const RECORDED: &str = include_str!("../../../../tests/fixtures/quantities/quantities.tsv");
 
 fn read(json: &str) -> Option<(i64, i32)> {

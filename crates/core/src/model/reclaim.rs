@@ -129,9 +129,9 @@ impl fmt::Display for HeldBack {
 /// The result of asking the kernel to reclaim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reclaimed {
-    /// Bytes asked for, in all writes together.
+    /// Requested bytes of all writes together.
     pub asked_bytes: u64,
-    /// Bytes by which the pod's swap has grown meanwhile.
+    /// Bytes by which the pod's swap has grown during the request.
     pub swapped_bytes: u64,
     /// Bytes by which `memory.current` fell.
     pub freed_bytes: u64,

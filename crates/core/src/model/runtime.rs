@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runtime {
-    /// It reads hooks from these folders.
+    /// It reads hooks from these directories.
     Crio(Vec<PathBuf>),
     /// It does not read hooks.
     Containerd,

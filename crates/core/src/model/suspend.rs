@@ -35,7 +35,7 @@ pub struct Suspended {
     pub vm: bool,
     /// Time since boot.
     pub since: SinceBoot,
-    /// The pod-level resources at suspension: a resize wakes the pod.
+    /// The pod-level resources at suspension: a resize resumes the pod.
     #[serde(default)]
     pub resources: Option<Resources>,
     /// The limit of the pod's cgroup at suspension.
@@ -54,12 +54,12 @@ pub struct Sleeper {
     /// Path below the cgroup root.
     pub path: PathBuf,
     pub inode: u64,
-    /// Its resources at suspension: a resize wakes the pod.
+    /// Its resources at suspension: a resize resumes the pod.
     pub resources: Resources,
     pub spec: Resources,
     /// Bytes of its memory that may go to swap.
     pub budget_bytes: u64,
-    /// Its swap limit while it falls asleep, if free swap has no room for all of its memory.
+    /// Its swap limit while it is being suspended, if free swap has no room for all of its memory.
     #[serde(default)]
     pub bound_bytes: Option<u64>,
     /// The part of the budget that `suspend.reserve` lends while the pod is suspended.
@@ -74,7 +74,7 @@ pub struct Sleeper {
     /// Its processes, once all of them are frozen.
     #[serde(default)]
     pub processes: Option<BTreeSet<u32>>,
-    /// The kubelet may run commands in it, which does not wake it.
+    /// The kubelet may run commands in it, which does not resume it.
     #[serde(default)]
     pub probed: bool,
     /// `memory.current` and `memory.swap.current`.
@@ -93,9 +93,9 @@ pub struct Usage {
 /// The processes of a container, as found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessesSeen {
-    /// `cgroup.freeze` asks for it.
+    /// The value of `cgroup.freeze` requests it.
     pub freezing: bool,
-    /// `cgroup.events` says that all of them are.
+    /// `cgroup.events` reports all of them as frozen.
     pub frozen: bool,
     pub processes: BTreeSet<u32>,
     /// Pending signals by process, where there are any: bit 0 is signal 1.
@@ -113,7 +113,7 @@ pub struct Candidate {
     pub starting: bool,
     /// The lowest limit of all its levels.
     pub swap_max: SwapMax,
-    /// True if its owner has not asked for less swap than its grant.
+    /// True if no annotation lowers its grant.
     pub may_borrow: bool,
     pub pending: BTreeMap<u32, u64>,
     pub usage: Usage,

@@ -1,8 +1,8 @@
 //! The header of a swap area, as mkswap(8) writes it and swapon(2) reads it.
 //!
-//! Source: Linux `include/linux/swap.h`, `union swap_header`: the area's first page has, at offset
-//! 1024, version, last page and number of bad pages (native 32-bit words), a UUID of 16 bytes and a
-//! label of 16; its last ten bytes are the magic.
+//! Source: Linux `include/linux/swap.h`, `union swap_header`: the area's first page has these
+//! fields at offset 1024: version, last page and number of bad pages (native 32-bit words), a UUID
+//! of 16 bytes, a label of 16 bytes. Its last ten bytes are the magic.
 
 use uuid::Uuid;
 

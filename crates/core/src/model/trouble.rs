@@ -147,7 +147,7 @@ pub struct Problem {
     pub text: String,
     /// `namespace/name` of the affected pods, if they are few and known.
     pub pods: Vec<String>,
-    /// Commands; those of the kind, unless the reporting code knows better ones.
+    /// Commands: those of the kind, unless the reporting code gives more specific ones.
     pub remedy: Vec<String>,
 }
 

@@ -24,7 +24,7 @@ pub fn write_limit(path: &Path, inode: u64, to: SwapMax) -> Result<Written, File
         Some(found) if found == to => return Ok(Written::Already),
         Some(_) => {}
     }
-    // Use the open directory, so that the controller cannot be redirected meanwhile.
+    // Use the open directory, so that the write cannot be redirected.
     let folder = cgroup.path_by_descriptor();
     let limit = match to {
         SwapMax::Bytes(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),

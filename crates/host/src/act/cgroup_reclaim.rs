@@ -18,7 +18,7 @@ use crate::{
 /// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The kernel reclaimed as much as it was asked for.
+    /// The kernel reclaimed the requested amount.
     All,
     /// The kernel reclaimed all that it could, and that was less (EAGAIN).
     Short,
@@ -36,8 +36,8 @@ pub struct ReclaimError {
     pub source: io::Error,
 }
 
-/// The file `memory.reclaim` of one cgroup. It belongs to the open folder, so it never reaches another
-/// cgroup that has got the same path.
+/// The file `memory.reclaim` of one cgroup. It belongs to the open directory, so it never reaches
+/// another cgroup that has got the same path.
 #[derive(Debug)]
 pub struct ReclaimFile(File);
 
@@ -57,8 +57,8 @@ impl ReclaimFile {
         self.0.write(b"0 swappiness=1").is_ok()
     }
 
-    /// Has `bytes` reclaimed. The write blocks until that is done, so callers use a thread of their own
-    /// and small steps.
+    /// Makes the kernel reclaim `bytes`. The write blocks until the kernel has finished, so callers
+    /// use a separate thread and small steps.
     pub fn reclaim(&mut self, bytes: u64, swappiness: Option<u8>) -> Result<Outcome, ReclaimError> {
         let text = match swappiness {
             Some(swappiness) => format!("{bytes} swappiness={swappiness}"),

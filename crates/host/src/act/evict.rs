@@ -46,9 +46,9 @@ const BEFORE_A_LOOK: Duration = Duration::from_secs(2);
 /// The API server has no larger objects.
 const LARGEST_BODY: usize = 4 << 20;
 
-/// Asks for the eviction of exactly the pod in `victim`, or as the last resort for its deletion.
-/// Reads the pod once more before, because the watched state may be old. Sends nothing once
-/// `wanted` is false.
+/// Requests the eviction of exactly the pod in `victim`, or as the last resort its deletion. Reads
+/// the pod once more before, because the watched state may be old. Sends nothing when `wanted` is
+/// false.
 pub async fn evict(
     roots: &Roots,
     settings: &Settings,
@@ -316,7 +316,7 @@ mod tests {
         });
         let mut body = serde_json::to_value(&eviction).unwrap();
         let options = body["deleteOptions"].as_object_mut().unwrap();
-        // In a body, DeleteOptions have a kind of their own.
+        // In a body, DeleteOptions have their own kind.
         options.remove("apiVersion");
         options.remove("kind");
         assert_eq!(body, expected);

@@ -9,7 +9,7 @@ use std::{
 
 use crate::failpoint;
 
-/// A prefix that only the agent uses, because other programs share the hooks folders.
+/// A prefix that only the agent uses, because other programs share the hooks directories.
 const UNFINISHED: &str = ".wasp-agent-new-";
 
 /// Replaces the file at `path` by `text`: concurrent readers see the old or the new content. A

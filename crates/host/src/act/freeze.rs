@@ -63,7 +63,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Stops the suspension, because the pod must wake.
+    /// Stops the suspension, because the pod must be resumed.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -175,7 +175,7 @@ async fn freeze_now(roots: &Roots, sleeper: &Sleeper) -> Result<(), NotFrozen> {
     Ok(failpoint::at("freeze.frozen")?)
 }
 
-/// Thaws a container at once. Does nothing if the container is gone.
+/// Thaws a container immediately. Does nothing if the container is gone.
 pub fn thaw(roots: &Roots, sleeper: &Sleeper) -> Result<(), FileError> {
     let failed = |error| FileError::of("thaw", &sleeper.path)(error);
     let Some(cgroup) = cgroup(roots, sleeper).map_err(failed)? else { return Ok(()) };
@@ -222,7 +222,7 @@ impl Thawed {
         runs
     }
 
-    /// Returns an error that names everything that is still frozen, if anything is.
+    /// Returns an error that names everything that is still frozen.
     pub fn result(&self) -> Result<(), StillFrozen> {
         if self.failed.is_empty() { Ok(()) } else { Err(StillFrozen(self.failed.clone())) }
     }
@@ -238,7 +238,7 @@ pub fn thaw_left(roots: &Roots) -> Thawed {
 }
 
 /// Thaws the `chosen` ones of the pods in an earlier agent's state file, and removes them from it:
-/// otherwise the next agent would go on lending them swap.
+/// otherwise the next agent would continue to lend them swap.
 pub fn thaw_recorded(
     roots: &Roots,
     mut pods: Suspensions,
@@ -287,7 +287,7 @@ pub fn thaw_all(roots: &Roots) -> Thawed {
     thawed
 }
 
-/// Returns true if the cgroup was frozen, or about to be.
+/// Returns true if the cgroup was frozen or was being frozen.
 fn thaw_if_frozen(roots: &Roots, path: &std::path::Path) -> io::Result<bool> {
     let found = Cgroup::open(&roots.cgroup().join(path)).map_err(io::Error::other)?;
     let Some(cgroup) = found else { return Ok(false) };
@@ -353,7 +353,8 @@ pub fn usage(roots: &Roots, path: &std::path::Path, inode: u64) -> io::Result<Op
     }
 }
 
-/// Reads again what the containers of suspended pods use. What cannot be read stays as it was.
+/// Reads again what the containers of suspended pods use. A file that cannot be read stays
+/// unchanged.
 pub fn read_again(roots: &Roots, pods: &mut Suspensions) {
     let asleep = pods.iter().filter(|pod| pod.stage == SuspendStage::Asleep);
     for pod in asleep.cloned().collect::<Vec<_>>() {

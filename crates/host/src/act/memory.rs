@@ -10,8 +10,8 @@ use nix::{
 /// thread starts.
 ///
 /// Pages that are never used stay out: to read in the whole program and its libraries costs 3 MB and
-/// saves at most three page faults under thrash (docs/figures.md). What the agent needs under pressure, it
-/// has used by then: a pass, a request over TLS, a call over D-Bus.
+/// saves at most three page faults under thrash (docs/figures.md). The agent has used the pages
+/// that it needs under pressure by then: a pass, a request over TLS, a call over D-Bus.
 ///
 /// Needs no capability if RLIMIT_MEMLOCK allows it (`LimitMEMLOCK=` of the unit).
 pub fn lock() -> Result<(), Errno> {

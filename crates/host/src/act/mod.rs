@@ -41,7 +41,7 @@ pub trait Actuator {
     /// Writes `memory.swap.max` of the cgroup `inode` at `path` below the cgroup root.
     fn write_limit(&self, path: &Path, inode: u64, to: SwapMax) -> Result<Written, FileError>;
 
-    /// Makes `path` a file that contains `text`, and creates its folder.
+    /// Makes `path` a file that contains `text`, and creates its directory.
     fn replace_file(&self, path: &Path, text: &str, mode: u32) -> io::Result<Written>;
 
     fn remove_file(&self, path: &Path) -> io::Result<Written>;

@@ -25,7 +25,7 @@ use crate::{
     state::{self, Cleanup, Description, Lasts, StateFile},
 };
 
-/// The folder of the files, one for each pod.
+/// The directory of the files, one for each pod.
 pub const FOLDER: Description = Description {
     path: "/run/wasp-agent/pods",
     version: 1,
@@ -46,8 +46,8 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Records {
     folder: PathBuf,
-    /// A digest of each record, keyed by this process, so that nobody can construct a pod with
-    /// another's digest.
+    /// A digest of each record, keyed by this process, so that no user can construct a pod with
+    /// another pod's digest.
     written: HashMap<PodUid, u64>,
     digest: RandomState,
     /// Pods whose record could not be written, and the last error.
@@ -207,7 +207,7 @@ mod tests {
         for pod in [&a, &b] {
             records.save(&host, pod, grants(7)).unwrap();
         }
-        // A file cannot replace a folder.
+        // A file cannot replace a directory.
         let blocked = records.path(&a.uid);
         fs::remove_file(&blocked).unwrap();
         fs::create_dir(&blocked).unwrap();

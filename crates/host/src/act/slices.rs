@@ -49,7 +49,7 @@ const ABOVE_PODS: [&str; 4] =
 /// Returns the slice above pods in which systemd-oomd may kill, if there is one.
 pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
     for slice in ABOVE_PODS {
-        // Without such a slice, or without oomd, no program kills in it.
+        // Without such a slice, or without oomd, systemd-oomd kills nothing in it.
         if oomd_kills(connection, slice).await.unwrap_or(false) {
             return Some(slice);
         }

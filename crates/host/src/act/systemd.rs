@@ -193,7 +193,8 @@ async fn ensure(
 }
 
 /// `memory.oom.group` of a scope. The kubelet has the runtime set it to 1, so that the kernel kills
-/// a container as a whole (KEP-2400). systemd 252 does not know it and writes 0 with each property.
+/// a container as a whole (KEP-2400). systemd 252 does not support it and writes 0 with each
+/// property.
 struct OomGroup(Option<(PathBuf, String)>);
 
 impl OomGroup {

@@ -16,7 +16,7 @@ pub struct Message {
     pub id: &'static str,
     pub name: &'static str,
     pub level: LogLevel,
-    /// One line. `@FIELD@` stands for a field's value, here and below.
+    /// One line. `@FIELD@` is replaced by a field's value, here and below.
     pub subject: &'static str,
     /// Fields in addition to MESSAGE and those that the journal adds.
     pub fields: &'static [&'static str],

@@ -40,7 +40,7 @@ pub fn reference() -> String {
     text
 }
 
-/// Removes the marks of fields: their names stand for their values.
+/// Removes the marks of fields, so that their names appear instead of their values.
 fn shown(text: &str) -> String {
     text.replace('@', "")
 }

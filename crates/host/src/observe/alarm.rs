@@ -1,7 +1,7 @@
 //! A kernel timer that wakes the agent once for each due time.
 //!
-//! The runtime keeps its own timers in a wheel, which wakes the process two or three times on the
-//! way to a due time that is seconds away. A timerfd (timerfd_create(2)) wakes it once.
+//! The runtime keeps its timers in a wheel, which wakes the process two or three times before a due
+//! time that is seconds away. A timerfd (timerfd_create(2)) wakes it once.
 
 use std::{
     io,

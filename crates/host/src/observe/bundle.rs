@@ -14,7 +14,7 @@ use crate::{
     roots::Roots,
 };
 
-/// The folders in which CRI-O and containerd keep bundles.
+/// The directories in which CRI-O and containerd keep bundles.
 const PLACES: [(&str, &str); 2] = [
     ("/run/containers/storage/overlay-containers", "userdata/config.json"),
     ("/run/containerd/io.containerd.runtime.v2.task/k8s.io", "config.json"),

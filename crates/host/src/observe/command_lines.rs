@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use super::process::{Runs, is_program_by_command_line};
 use crate::{model::pod::ContainerId, roots::Roots};
 
-/// Number of containers to wait for at once. If others take all places, a container counts as
-/// starting, and the next look asks again.
+/// Number of containers to wait for at the same time. If others use all places, a container counts
+/// as starting, and the next pass tries again.
 const MOST: usize = 2;
 
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl CommandLines {
             // Fails only while the agent ends.
             let _ = send.send((of, runs));
         };
-        // If no thread can be started, the next look asks again.
+        // If no thread can be started, the next pass tries again.
         if thread::Builder::new().name("command-line".to_owned()).spawn(read).is_ok() {
             self.asked.insert(id.clone());
         }

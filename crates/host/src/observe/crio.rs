@@ -1,8 +1,8 @@
-//! Reads CRI-O's configuration for its hooks folders and its default runtime.
+//! Reads CRI-O's configuration for its hooks directories and its default runtime.
 //!
 //! Source: crio.conf(5) `hooks_dir`; CRI-O `pkg/config/config.go`, `UpdateFromPath`: every file of
-//! crio.conf.d and of the folders below it, with any suffix, in lexical order within each folder;
-//! later files override earlier ones. Keys match in any case, as in BurntSushi's TOML.
+//! crio.conf.d and of the directories below it, with any suffix, in lexical order within each
+//! directory; later files override earlier ones. Keys match in any case, as in BurntSushi's TOML.
 //! oci-hooks(5).
 
 use std::{
@@ -18,7 +18,7 @@ use crate::{errors::FileError, model::runtime::Runtime, roots::Roots};
 const FOLDER: &str = "/etc/crio";
 const MAIN_FILE: &str = "/etc/crio/crio.conf";
 const DROP_INS: &str = "/etc/crio/crio.conf.d";
-/// The folder that CRI-O reads by default.
+/// The directory that CRI-O reads by default.
 const DEFAULT: &str = "/usr/share/containers/oci/hooks.d";
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
@@ -45,7 +45,7 @@ pub enum CrioContentError {
     Type { key: &'static str, expected: &'static str },
 }
 
-/// Returns the node's container runtime, with CRI-O's hooks folders.
+/// Returns the node's container runtime, with CRI-O's hooks directories.
 pub fn runtime(roots: &Roots) -> Result<Runtime, CrioError> {
     if !roots.path(FOLDER).is_dir() {
         let containerd = roots.path(CONTAINERD).exists();
@@ -60,7 +60,7 @@ pub fn default_runtime(roots: &Roots) -> Result<Option<String>, CrioError> {
     Ok(configured(roots)?.default_runtime)
 }
 
-/// Maximum depth of nested folders.
+/// Maximum depth of nested directories.
 const DEEPEST: u8 = 32;
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ fn configured(roots: &Roots) -> Result<Configured, CrioError> {
     Ok(configured)
 }
 
-/// Walks a folder like Go's `filepath.Walk`, which follows no link to a folder.
+/// Walks a directory like Go's `filepath.Walk`, which follows no link to a directory.
 fn walk(
     roots: &Roots,
     folder: &Path,
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(default_runtime(&roots).unwrap().as_deref(), Some("kata"));
         fs::write(roots.path(drop_ins).join("zz"), "[CRIO.Runtime]\nHooks_Dir = []\n").unwrap();
         assert_eq!(runtime(&roots).unwrap(), crio(&[]), "no folder at all; keys in any case");
-        // A link to a folder stops CRI-O, too.
+        // A link to a directory stops CRI-O, too.
         std::os::unix::fs::symlink("site", roots.path(drop_ins).join("link")).unwrap();
         let error = runtime(&roots).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /etc/crio/crio.conf.d/link: "), "{error}");

@@ -185,7 +185,7 @@ fn of_udev(roots: &Roots, link: &str) -> Option<DeviceNumber> {
     })
 }
 
-/// Returns the folder of a partition's disk; for other devices the same folder.
+/// Returns the directory of a partition's disk; for other devices the same directory.
 fn disk_of(mut folder: PathBuf) -> PathBuf {
     if folder.join("partition").exists() {
         folder.pop();

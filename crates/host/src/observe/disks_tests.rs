@@ -56,7 +56,7 @@ fn a_partition_leads_to_its_disk_and_a_mapped_device_to_all_of_its() {
     assert_eq!(found("", &["/"]), []);
 }
 
-/// A volume's folder may have any name, which becomes the name of its mount point.
+/// A volume's directory may have any name, which becomes the name of its mount point.
 #[test]
 fn a_mount_with_an_odd_name_hides_no_other() {
     let (_folder, roots) = host("");

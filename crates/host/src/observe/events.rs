@@ -28,7 +28,7 @@ pub fn registered<T: AsRawFd>(file: T, interest: Interest) -> io::Result<AsyncFd
 /// A file of procfs that reports its changes by POLLPRI.
 #[derive(Debug)]
 pub struct ProcWatch {
-    /// `None` if the file does not support polling (a folder stands for the host).
+    /// `None` if the file does not support polling (a directory stands for the host).
     file: Option<AsyncFd<File>>,
 }
 

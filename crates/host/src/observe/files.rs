@@ -1,5 +1,5 @@
-//! Detects possible changes of files by watching their folders: a file that a rename replaces, or a
-//! link that changes its target, has no other stable place.
+//! Detects possible changes of files by watching their directories: a file that a rename replaces,
+//! or a link that changes its target, has no other stable place.
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +12,8 @@ use nix::sys::inotify::AddWatchFlags;
 
 use super::events::Events;
 
-/// Watches the folders of some files. For a missing folder it watches the nearest existing folder
-/// above; after a change there, the caller creates a new watch.
+/// Watches the directories of some files. For a missing directory it watches the nearest existing
+/// directory above; after a change there, the caller creates a new watch.
 #[derive(Debug)]
 pub struct FileWatch {
     events: Events,
@@ -25,7 +25,7 @@ pub struct FileWatch {
 impl FileWatch {
     /// Watches all files of `folders` with this suffix.
     pub fn of_folders(folders: &[PathBuf], suffix: &'static str) -> io::Result<Self> {
-        // The watch covers a folder as soon as one name in it is given.
+        // The watch covers a directory as soon as one name in it is given.
         let files: Vec<PathBuf> = folders.iter().map(|folder| folder.join(suffix)).collect();
         Ok(Self { suffix: Some(suffix), ..Self::new(&files)? })
     }
@@ -64,7 +64,7 @@ impl FileWatch {
     }
 }
 
-/// Returns the nearest existing folder above `file`, and the next name that should appear in it.
+/// Returns the nearest existing directory above `file`, and the next name that should appear in it.
 fn nearest(file: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
     let mut below = file;
     loop {

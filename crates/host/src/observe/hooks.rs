@@ -8,7 +8,7 @@ use std::{
 use super::{bounded::read_bounded, rivals};
 use crate::{decide::hook::FILE_NAME, roots::Roots};
 
-/// CRI-O's default folders, and the one that OpenShift adds (crio.conf(5), `hooks_dir`).
+/// CRI-O's default directories, and the one that OpenShift adds (crio.conf(5), `hooks_dir`).
 pub const USUAL_FOLDERS: [&str; 3] = [
     "/usr/share/containers/oci/hooks.d",
     "/run/containers/oci/hooks.d",
@@ -46,8 +46,8 @@ const LOOKED_AT: u64 = 256 << 10;
 /// Texts in a program that sets a swap limit.
 const SETS_SWAP: [&[u8]; 2] = [b"memory.swap.max", b"MemorySwapMax"];
 
-/// Returns other programs' hooks that set swap limits, in the folders that CRI-O reads, with the
-/// evidence.
+/// Returns other programs' hooks that set swap limits, in the directories that CRI-O reads, with
+/// the evidence.
 pub fn foreign(roots: &Roots, folders: &[PathBuf]) -> Vec<(PathBuf, String)> {
     let rivals = rival_files(roots);
     let mut found = Vec::new();

@@ -110,7 +110,7 @@ pub fn memory_events(folder: &Path) -> MemoryEvents {
     }
 }
 
-/// Returns how hard the cgroup at `folder` has worked for its memory since its creation: pages that
+/// Returns the effort of the cgroup at `folder` for its memory since its creation: pages that
 /// returned from swap (`pswpin` since Linux 6.13, else the refaults of anonymous memory), and
 /// microseconds in which all its processes waited. Each is `None` if the kernel does not count it.
 pub fn activity(folder: &Path) -> (Option<u64>, Option<u64>) {

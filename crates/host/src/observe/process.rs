@@ -22,8 +22,9 @@ pub enum Runs {
 }
 
 /// Decides by the names of the processes, which the kernel provides without blocking. Until it
-/// executes the container's program, a runtime's process is named `crun`, `runc:[2:INIT]`, or just
-/// `exe` or `6` (runc executes itself by descriptor), or a name that begins with `memfd:`.
+/// executes the container's program, a runtime's process has one of these names: `crun`,
+/// `runc:[2:INIT]`, `exe` or `6` (runc executes itself by descriptor), or a name that begins with
+/// `memfd:`.
 pub fn runs(roots: &Roots, processes: &[u32]) -> Runs {
     let mut doubtful = Vec::new();
     for pid in processes {

@@ -12,8 +12,8 @@ use crate::{
     roots::Roots,
 };
 
-/// A folder for each pod of this node, `NAMESPACE_NAME_UID`, with a subfolder for each container.
-/// The kubelet creates it before it starts a container, and removes it with the pod.
+/// A directory for each pod of this node, `NAMESPACE_NAME_UID`, with a subdirectory for each
+/// container. The kubelet creates it before it starts a container, and removes it with the pod.
 const POD_LOGS: &str = "/var/log/pods";
 const UNITS: &str = "/etc/systemd/system";
 
@@ -23,7 +23,7 @@ const PROVISIONER: &str = "swap-provision.service";
 /// The program of that unit; its argument is memoryOvercommitPercentage.
 const PROVISIONER_PROGRAM: &str = "kubevirt-provision-file-swap.sh";
 
-/// Files below one of the unit folders, or with an absolute path.
+/// Files below one of the unit directories, or with an absolute path.
 const RIVALS: [(&str, Job, &str); 12] = [
     (
         "swap-disk-enable.service",
@@ -35,7 +35,7 @@ const RIVALS: [(&str, Job, &str); 12] = [
         Job::Swap,
         "switches on the swapfile ocpswap.file below /var, priority 10",
     ),
-    (PROVISIONER, Job::Swap, "makes the swapfile /var/tmp/ocpswap.file at boot"),
+    (PROVISIONER, Job::Swap, "creates the swapfile /var/tmp/ocpswap.file at boot"),
     (
         "kubevirt-tune-watermarks.service",
         Job::Watermarks,

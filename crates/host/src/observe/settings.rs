@@ -1,9 +1,8 @@
 //! Reads the layers of the configuration, as systemd reads its own (`systemd-system.conf(5)`).
 //!
-//! The order is: one main file, from the highest directory that has it; then all drop-ins of all
-//! directories, sorted by file name, where a name in a higher directory replaces the same name in a
-//! lower one and a link to `/dev/null` masks it; then `/etc/sysconfig/wasp-agent`; then the
-//! environment.
+//! The order is: one main file, from the highest directory that has it; all drop-ins of all
+//! directories, sorted by file name; `/etc/sysconfig/wasp-agent`; the environment. A drop-in in a
+//! higher directory replaces the same name in a lower one, and a link to `/dev/null` masks it.
 
 use std::{
     borrow::Cow,

@@ -1,6 +1,6 @@
-//! Looks at the processes of a suspended container. The kubelet says in the API that it evicts a pod,
-//! or ends it for another reason, only when all of its containers are dead: until then, the signal
-//! that a frozen process has not got yet is the only sign.
+//! Looks at the processes of a suspended container. If the kubelet evicts a pod or ends it for
+//! another reason, the API shows this only when all of its containers are dead. Until then, the
+//! only sign is a signal that is pending at a frozen process.
 
 use std::{
     fs::{self, File},

@@ -20,7 +20,7 @@ impl Host {
         Self { _folder: folder, roots }
     }
 
-    /// Creates a cgroup with these limits as systemd does: the folder first.
+    /// Creates a cgroup with these limits as systemd does: the directory first.
     fn cgroup(&self, path: &str, limit: &str) {
         let folder = self.roots.cgroup().join(path);
         fs::create_dir_all(&folder).unwrap();
@@ -96,7 +96,7 @@ async fn pods_are_found_below_the_kubelets_root() {
     tree.look_below(&below, &mut found);
     assert_eq!((found.touched, found.gone), (and_pod(&[id('a')]), and_pod(&[id('b')])));
     assert_eq!(tree.pod_of(&id('a')), PodUid::new(POD).as_ref());
-    // The other driver's folders appear later, one after the other.
+    // The other driver's directories appear later, one after the other.
     let path = format!("kubelet/kubepods/burstable/pod{POD}/{}", id('c'));
     host.cgroup(&path, "max\n");
     until(&mut tree, id('c'), false).await;
@@ -192,7 +192,7 @@ async fn a_limit_that_comes_with_its_controller_is_found() {
     until(&mut tree, id('a'), false).await;
 }
 
-/// On cgroupfs a watch outlives its file, as here if the folder is moved away.
+/// On cgroupfs a watch outlives its file, as here if the directory is moved away.
 #[tokio::test]
 async fn what_was_awaited_is_not_watched_for_longer_than_its_containers() {
     let host = Host::new();

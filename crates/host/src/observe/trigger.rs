@@ -1,4 +1,4 @@
-//! A kernel trigger that fires when processes begin to wait for memory, in place of polling.
+//! A kernel trigger that fires when processes begin to wait for memory, instead of polling.
 //!
 //! Source: Linux `Documentation/accounting/psi.rst`, "Monitoring for pressure thresholds".
 

@@ -15,7 +15,7 @@ pub const FILE: Description = Description {
     version: 1,
     lasts: Lasts::OverBoots,
     cleanup: Cleanup::LeavesTo("wasp-agent deprovision"),
-    holds: "the swap that the agent made",
+    holds: "the swap that the agent created",
 };
 
 /// The content of the file.

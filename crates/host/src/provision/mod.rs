@@ -83,7 +83,7 @@ pub struct Provisioning<'a> {
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// The agent makes no swap beside another program's.
+/// The agent creates no swap in addition to another program's.
 fn beside(others: OthersSwap) -> ProvisionPlan {
     let kept = match others {
         OthersSwap::Serves => None,
@@ -211,7 +211,7 @@ impl Provisioning<'_> {
             return Ok(None);
         }
         messages::ProvisionStep
-            .emit_at(messages::LogLevel::Warn, format_args!("{error}: the agent makes it again"));
+            .emit_at(messages::LogLevel::Warn, format_args!("{error}: the agent creates it again"));
         self.plan(wanted, kubelet, node, Some(path)).map(Some)
     }
 
@@ -377,7 +377,7 @@ impl Provisioning<'_> {
                 ]
             }
             SwapKind::Partition => {
-                // An area that was swap before is left alone.
+                // An area that was swap before does not change.
                 let found = match is_ours(roots, path, page_bytes)? {
                     true => Area::Ours { bytes: 0, allocated_bytes: 0 },
                     false => Area::Nothing,

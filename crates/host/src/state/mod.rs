@@ -57,7 +57,7 @@ pub struct Description {
     pub holds: &'static str,
 }
 
-/// Every state file. The folder stands for pods' records, one file for each pod.
+/// Every state file. The directory stands for pods' records, one file for each pod.
 pub const ALL: &[Description] = &[
     crate::provision::ledger::FILE,
     crate::provision::awaited::FILE,

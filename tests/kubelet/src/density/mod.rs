@@ -2,9 +2,9 @@
 //! and a cold part, until the requests of one take twice as long as on the empty node, or a pod is
 //! OOM-killed or evicted. `judge.rs` decides on that.
 //!
-//! A request's time is what half of the requests take on the empty node, and the time for which this one was
-//! blocked. The CPU's own work is left out: on a machine with other jobs it differs by a factor of five
-//! from second to second, whatever the memory is.
+//! The time of a request is the median on the empty node plus the time for which this request was
+//! blocked. CPU time is not included: on a machine with other jobs it differs by a factor of five
+//! from second to second, even if no memory moves.
 
 mod judge;
 mod senpai;
@@ -39,7 +39,7 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-/// What a pod's p99 is of: so many of its last seconds.
+/// The window of a pod's p99, in seconds.
 const WINDOW: usize = 10;
 /// The same on the empty node, which has one pod.
 const EMPTY_WINDOW: usize = 30;
@@ -47,7 +47,7 @@ const EMPTY_WINDOW: usize = 30;
 /// longer than the interrupts of an emulated CPU.
 const REQUESTS: u32 = 10;
 const PAGES: u32 = 512;
-/// Seconds in which a program that has just started still finds its memory.
+/// Seconds in which a program that has just started still allocates its memory.
 const WARM_UP: usize = 4;
 const MIB: u64 = 1 << 20;
 const TRIES: usize = 2;
@@ -67,7 +67,7 @@ pub(crate) struct Density {
     /// The name of the arm in the result
     #[arg(long)]
     arm: String,
-    /// The pods' random pages and their order come from this
+    /// Seed of the pods' random pages and of their order
     #[arg(long)]
     seed: u64,
     /// What a request takes on the empty node, as `--empty` prints it
@@ -79,7 +79,7 @@ pub(crate) struct Density {
     /// Who grants swap
     #[arg(long, value_enum, default_value_t = Grants::Kubelet)]
     grants: Grants,
-    /// Reclaim from the pods in Senpai's form
+    /// Reclaim from the pods by Senpai's algorithm
     #[arg(long)]
     senpai: bool,
     /// MiB of each pod
@@ -100,7 +100,7 @@ pub(crate) struct Density {
     /// The least number of seconds between two pods
     #[arg(long)]
     pause: u64,
-    /// A request may take so many times as long as on the empty node
+    /// Largest time of a request, as a multiple of the time on the empty node
     #[arg(long, default_value_t = 2.0)]
     most: f64,
     #[arg(long, default_value_t = 100)]
@@ -111,7 +111,7 @@ pub(crate) struct Density {
     /// The kubelet's evictionHard, memory.available
     #[arg(long)]
     eviction_mib: u64,
-    /// What reclaim leaves a pod, in MiB
+    /// Memory that reclaim leaves to a pod, in MiB
     #[arg(long, default_value_t = 4)]
     floor: u64,
 }
@@ -128,7 +128,7 @@ struct Bench<'a> {
     node: Node,
     began: Instant,
     pods: Vec<Live>,
-    /// Starts, those that failed included.
+    /// Number of starts, including failed ones.
     tries: usize,
     oom_kills: u64,
     /// When `memory.available` was last compared with the threshold.
@@ -191,8 +191,8 @@ impl Bench<'_> {
             if let Some(end) = self.look(base)? {
                 break end;
             }
-            borne = self.pods.len();
-            if borne >= density.most_pods {
+            sustained = self.pods.len();
+            if sustained >= density.most_pods {
                 break End::MostPods;
             }
             if self.began.elapsed().as_secs() > density.most_seconds {
@@ -208,7 +208,7 @@ impl Bench<'_> {
             sleep(next.saturating_duration_since(Instant::now()));
         };
         let result = json!({
-            "arm": density.arm, "seed": density.seed, "pods": borne, "ended": end.word(),
+            "arm": density.arm, "seed": density.seed, "pods": sustained, "ended": end.word(),
             "mib": density.mib, "hot_mib": density.hot, "request_mib": density.request,
             "ram_bytes": self.node.memory_bytes, "swap_bytes": meminfo("SwapTotal")?,
             "empty_p50_us": base.p50, "empty_p99_us": base.p50 + base.blocked_p99,
@@ -219,12 +219,13 @@ impl Bench<'_> {
             "senpai_asked_bytes": asked.load(Ordering::Relaxed),
             "levels": self.levels,
         });
-        println!("# {}: {borne} pods, then {}", density.arm, end.word());
+        println!("# {}: {sustained} pods, then {}", density.arm, end.word());
         println!("# json: {result}");
         Ok(())
     }
 
-    /// The API server may be slow while memory is short: a request that fails is made again, by a new pod.
+    /// The API server may be slow while memory is short. If a request fails, a new pod sends it
+    /// again.
     fn start_pod(&mut self) -> Result<()> {
         for _ in 1..TRIES {
             match self.try_to_start_pod() {

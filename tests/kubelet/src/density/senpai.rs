@@ -1,4 +1,5 @@
-//! Senpai's form at work: each second it decides for each pod, and has the kernel reclaim what it decides.
+//! Runs Senpai's algorithm: each second it decides for each pod, and makes the kernel reclaim the
+//! decided bytes.
 
 use std::{
     collections::BTreeMap,
@@ -17,17 +18,17 @@ use wasp_host::{
     observe::{cgroup::Cgroup, reclaim::pod_memory},
 };
 
-/// The pods' cgroups, and when each was seen first.
+/// The pods' cgroups, and when each first existed.
 pub(super) type Pods = Arc<Mutex<BTreeMap<PathBuf, Instant>>>;
 
-/// Runs until the process ends. `asked` counts the bytes that the kernel was asked for.
+/// Runs until the process ends. `asked` counts the requested bytes.
 pub(super) fn start(pods: Pods, floor_bytes: u64, asked: Arc<AtomicU64>) {
     thread::spawn(move || {
         loop {
             let next = Instant::now() + Duration::from_secs(1);
             let known = pods.lock().unwrap_or_else(PoisonError::into_inner).clone();
             for (folder, since) in known {
-                // A pod that is gone, or refuses, is left out this time.
+                // Skip a pod that is gone or refuses.
                 let Some(memory) = pod_memory(&folder) else { continue };
                 let bytes = senpai(since.elapsed().as_secs(), &memory, floor_bytes);
                 if bytes == 0 {

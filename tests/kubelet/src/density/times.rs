@@ -1,15 +1,15 @@
-//! What pods report of their requests.
+//! The times of requests that pods report.
 
 use std::{fmt, fs, path::Path, str::FromStr};
 
-/// Of the requests of one pod in some seconds, in microseconds.
+/// The times of one pod's requests in some seconds, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Window {
     pub(super) requests: usize,
-    /// What half of them took, the CPU's work included.
+    /// The median, including CPU time.
     pub(super) p50: u64,
     pub(super) p99: u64,
-    /// For how long the requests were blocked.
+    /// The times for which the requests were blocked.
     pub(super) blocked_p50: u64,
     pub(super) blocked_p99: u64,
 }
@@ -58,7 +58,7 @@ pub(super) fn lines(path: &Path) -> Vec<String> {
     whole.lines().map(str::to_owned).collect()
 }
 
-/// Of some lines of a file of times (`tests/load`).
+/// Calculates the times from some lines of a file of times (`tests/load`).
 pub(super) fn window(lines: &[String]) -> Window {
     let (mut took, mut blocked) = (Vec::new(), Vec::new());
     for request in lines.iter().flat_map(|line| line.split(' ').skip(1)) {

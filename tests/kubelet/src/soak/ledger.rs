@@ -24,7 +24,7 @@ struct Expected {
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// By the cgroup's folder; a runtime's child has an entry of its own.
+    /// By the cgroup's directory; a runtime's child has a separate entry.
     cgroups: BTreeMap<PathBuf, Expected>,
     /// The time since which agent, API server and D-Bus all run; `None` while one does not.
     calm: Option<Instant>,

@@ -27,14 +27,14 @@ use sample::Sample;
 
 const LOOK: Duration = Duration::from_millis(200);
 const SAMPLE: Duration = Duration::from_secs(15);
-/// Number of containers of a great wave, which lasts a minute at most.
+/// Number of containers of a large wave, which lasts at most a minute.
 const WAVE: usize = 2000;
 
 #[derive(Args)]
 pub(crate) struct Soak {
     #[arg(long)]
     minutes: u32,
-    /// Whatever is left to chance comes from this
+    /// Seed of all random choices
     #[arg(long)]
     seed: u64,
 }
@@ -310,8 +310,8 @@ enum Plan {
     Wave,
 }
 
-/// Notes pods that end without the test's action: they were evicted, because the test deletes at
-/// once.
+/// Records pods that end without the test's action. They were evicted, because the test deletes its
+/// pods immediately.
 fn note_evictions(list: &Value, evicted: &Mutex<Evicted>, ledger: &Ledger) {
     let mut evicted = evicted.lock().unwrap_or_else(PoisonError::into_inner);
     let mut leaving = BTreeMap::new();
@@ -332,7 +332,7 @@ fn note_evictions(list: &Value, evicted: &Mutex<Evicted>, ledger: &Ledger) {
         leaving.insert(name, since.unwrap_or_else(Instant::now));
     }
     if leaving.len() > 1 {
-        ledger.violation(format!("several evictions at once: {:?}", leaving.keys()));
+        ledger.violation(format!("several evictions at the same time: {:?}", leaving.keys()));
     }
     evicted.leaving = leaving;
 }

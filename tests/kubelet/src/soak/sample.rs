@@ -98,7 +98,7 @@ fn bus(pid: u64) -> Result<(u64, u64)> {
     Ok((names, matches))
 }
 
-/// Counts drop-in folders of containers' scopes.
+/// Counts drop-in directories of containers' scopes.
 fn drop_ins(folder: &str) -> u64 {
     entries(Path::new(folder), ".scope.d")
 }

@@ -139,7 +139,7 @@ fn unit(facts: &HostFacts, name: &'static str) -> CheckOutcome {
         ),
         () if unit.sub == "auto-restart" || unit.restarts >= CRASH_LOOP => fail(
             format!(
-                "{name} ends again and again{ended}: {}",
+                "{name} fails repeatedly{ended}: {}",
                 counted(unit.restarts, "restart", "restarts")
             ),
             [&*journal, &format!("systemctl reset-failed {stem}"), &restart],

@@ -80,7 +80,7 @@ pub(super) fn certificate(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     }
 }
 
-/// Formats a duration in the largest unit that it holds at least twice.
+/// Formats a duration in the largest unit of which it has at least two.
 fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (number, unit) = match seconds {

@@ -14,8 +14,8 @@ use crate::{
 /// The first Linux release with tmpfs `noswap`; the kubelet uses the same version.
 const NOSWAP_SINCE: (u32, u32) = (6, 4);
 
-/// The remedies of `check` write to files of their own, so that they overwrite no administrator's
-/// file.
+/// The remedies of `check` write to separate files, so that they do not overwrite an
+/// administrator's file.
 const NO_LATENCY: &str = r"printf '[protection]\nio-latency-target-ms = 0\n' > /etc/wasp-agent/config.d/99-check-io-latency.toml";
 const KEEP_ZSWAP: &str =
     r#"printf '[kernel]\nzswap = "keep"\n' > /etc/wasp-agent/config.d/99-check-zswap.toml"#;
@@ -184,13 +184,13 @@ pub(super) fn psi(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kernel.pressure {
         Ok(_) => ok("the kernel measures memory pressure"),
         Err(error) => {
-            warn(format!("no pressure-stall information: {error}"), []).with(boot_with("psi=1"))
+            warn(format!("no pressure stall information: {error}"), []).with(boot_with("psi=1"))
         }
     }
 }
 
 pub(super) fn memory_pressure(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
-    let Ok(node) = facts.kernel.pressure else { return skip("no pressure-stall information") };
+    let Ok(node) = facts.kernel.pressure else { return skip("no pressure stall information") };
     // Eviction considers the pods' pressure only: a service that waits is no reason to move a VM.
     let (waits, whose) = match facts.kernel.pods_pressure {
         Some(waits) => (waits, "process of the pods"),

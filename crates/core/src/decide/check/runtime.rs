@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The folders that ReadWritePaths= and RuntimeDirectory= let wasp-agent.service write to.
+/// The directories that ReadWritePaths= and RuntimeDirectory= let wasp-agent.service write to.
 const WRITABLE: [&str; 3] = [
     "/run/containers/oci/hooks.d",
     "/etc/containers/oci/hooks.d",
@@ -76,13 +76,13 @@ pub(super) fn hooks_folder(facts: &HostFacts, settings: &Settings) -> CheckOutco
         return ok(folder.display().to_string());
     }
     match (in_state(FolderState::Writable), in_state(FolderState::Missing)) {
-        // The agent runs and did not use the folder: the unit mounts it read-only.
+        // The agent runs and did not use the directory: the unit mounts it read-only.
         (Some(folder), _) if hook.published => warn(
             format!("the agent has installed no hook in {}", folder.display()),
             ["systemctl restart wasp-agent"],
         ),
         (Some(folder), _) => ok(folder.display().to_string()),
-        // In an image, the program that creates the folder has not run yet.
+        // In an image, the program that creates the directory has not run yet.
         (None, Some(folder)) if !facts.live => ok(folder.display().to_string()),
         (None, Some(folder)) => warn(
             format!("{} is missing: the agent cannot install the hook yet", folder.display()),

@@ -99,7 +99,7 @@ pub(super) fn encryption(facts: &HostFacts, _: &Settings) -> CheckOutcome {
                 plain.join(", ")
             ),
             [
-                "# all on a partition of its own, with a random key \
+                "# all on a separate partition, with a random key \
                  (/usr/share/doc/wasp-agent/docs/swap.md):",
                 "echo 'wasp-swap /dev/disk/by-partlabel/wasp-swap /dev/urandom swap,plain,cipher=aes-xts-plain64,size=512' >> /etc/crypttab",
                 r#"printf '[swap]\nkind = "partition"\npath = "/dev/mapper/wasp-swap"\n' > /etc/wasp-agent/config.d/99-check-encryption.toml"#,

@@ -34,7 +34,8 @@ pub const CHECKS: &[Check] = &[
         looks_at: "`cgroup.controllers` of the kubelet's top cgroup",
         why: "without the memory controller the agent cannot set limits; without io the kernel \
             throttles no disk I/O",
-        fix: "boot without `cgroup_disable=`; enable accounting for the slice",
+        fix: "boot without `cgroup_disable=`; run `systemctl set-property kubepods.slice \
+            MemoryAccounting=yes IOAccounting=yes`",
         when: When::Live,
         run: kernel::controllers_kubepods,
     },
@@ -74,7 +75,8 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "memory-pressure",
-        looks_at: "`avg10` in `memory.pressure` of the pods' cgroup (without one `/proc/pressure/memory`), compared with `eviction.pressure.max-some-percent` and \
+        looks_at: "`avg10` in `memory.pressure` of the pods' cgroup (if it does not exist, in \
+            `/proc/pressure/memory`), compared with `eviction.pressure.max-some-percent` and \
             `max-full-percent`",
         why: "above these values, VMs wait for their memory",
         fix: "run fewer VMs on the node, or enable eviction",
@@ -84,7 +86,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "zswap",
         looks_at: "`/sys/module/zswap/parameters/enabled`, compared with `kernel.zswap` and zram",
-        why: "zswap reduces disk traffic; on top of zram it only costs time",
+        why: "zswap reduces disk traffic; together with zram it only wastes CPU time",
         fix: "set `kernel.zswap`, then restart `wasp-swap`",
         when: When::Live,
         run: kernel::zswap,
@@ -93,7 +95,7 @@ pub const CHECKS: &[Check] = &[
         id: "tmpfs-noswap",
         looks_at: "the option `noswap` of the pods' tmpfs volumes in `/proc/self/mountinfo`, or \
             the kernel's version",
-        why: "without it the kernel writes Secrets in tmpfs to the disk",
+        why: "without it the kernel may write Secrets in tmpfs to the disk",
         fix: "encrypt the swap, or boot Linux 6.4 or later",
         when: When::Live,
         run: kernel::tmpfs_noswap,
@@ -125,8 +127,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "swap-provisioning",
         looks_at: "what `wasp-agent provision` would do now",
-        why: "if provisioning fails, the node has no swap after the next boot at the latest",
-        fix: "follow the line of this check; `wasp-agent provision --dry-run` shows each step",
+        why: "if provisioning fails, the node has no swap after its next boot",
+        fix: "apply the fix that this check prints; `wasp-agent provision --dry-run` shows each \
+            step",
         when: When::FullLive,
         run: swap::provisioning,
     },
@@ -141,7 +144,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "limits-above-pods",
         looks_at: "`memory.swap.max` and `memory.high` of the kubelet's top cgroup and of its QoS classes",
-        why: "the smallest limit of a pod's ancestors applies, whatever the pod's grant is",
+        why: "the smallest limit of a pod's ancestors applies, even if the pod's grant is larger",
         fix: "run `systemctl set-property kubepods.slice MemorySwapMax=infinity`",
         when: When::FullLive,
         run: limits::above_pods,
@@ -165,8 +168,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "swap-devices",
         looks_at: "priorities, use and `queue/rotational` of the swap devices",
-        why: "the kernel fills the device with the highest priority first; a rotating disk stalls \
-            VMs",
+        why: "the kernel fills the device with the highest priority first, and a rotating disk \
+            stalls VMs",
         fix: "use a faster device, with the highest priority",
         when: When::Live,
         run: limits::devices,
@@ -174,7 +177,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "swap-encryption",
         looks_at: "dm-crypt below each swap area",
-        why: "without encryption, keys and passwords of VMs stay on the disk",
+        why: "without encryption, keys and passwords of VMs may stay on the disk in clear text",
         fix: "use a random key at each boot: see docs/swap.md",
         when: When::Live,
         run: swap::encryption,
@@ -224,8 +227,8 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "crio-hooks-folder",
-        looks_at: "`hooks_dir` in CRI-O's configuration, and whether one of these directories \
-            exists and was written",
+        looks_at: "`hooks_dir` in CRI-O's configuration, and whether the agent can write to one \
+            of these directories",
         why: "the hook must be in a directory that CRI-O reads and the agent can write",
         fix: "add `/run/containers/oci/hooks.d` to `hooks_dir`; start CRI-O, or restart the agent",
         when: When::Always,
@@ -266,7 +269,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "foreign-hook",
         looks_at: "all other hooks in the directories that CRI-O reads, and their programs",
-        why: "two hooks that set swap limits undo each other's work; the last one wins",
+        why: "two hooks that set swap limits overwrite each other; the last one determines the \
+            limit",
         fix: "remove the other hook",
         when: When::Always,
         run: runtime::foreign_hook,
@@ -282,7 +286,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "daemonset-units",
         looks_at: "`swap-provision.service`, `cgroup-system-slice-config.service`",
-        why: "the agent and these units would both make swap and protect slices",
+        why: "the agent and these units would both create swap and protect slices",
         fix: "delete the DaemonSet's MachineConfig",
         when: When::Always,
         run: runtime::daemonset_units,
@@ -290,7 +294,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "daemonset-taint",
         looks_at: "the Node's taint `waspEvictionTaint`",
-        why: "the taint keeps pods off the node permanently; a node may not remove its own taints",
+        why: "the taint keeps pods off the node permanently, and the agent may not remove it: \
+            NodeRestriction forbids a node to change its own taints",
         fix: "remove the taint as an administrator",
         when: When::Full,
         run: api::daemonset_taint,
@@ -316,7 +321,8 @@ pub const CHECKS: &[Check] = &[
         looks_at: "whether it answers: the first request within 5 s, the next ones within another \
             5 s",
         why: "the agent reads the pods there; without it new pods get no swap",
-        fix: "begin with the kubelet's journal: it has the same problem",
+        fix: "read the kubelet's journal (`journalctl -u kubelet`): the kubelet uses the same \
+            connection",
         when: When::Full,
         run: api::server,
     },
@@ -355,7 +361,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "may-get-node",
         looks_at: "SelfSubjectAccessReview: get this node, unless `eviction.scheduling-guard = \"none\"`",
-        why: "the guard must know what others have set on the node",
+        why: "the agent must know what other users have set on the node",
         fix: "give the node the rights of the Node authorizer",
         when: When::Full,
         run: api::get_node,
@@ -390,9 +396,9 @@ pub const CHECKS: &[Check] = &[
         id: "other-swap",
         looks_at: "units and drop-ins of virt-platform-autopilot, the DaemonSet's pod; the row of \
             the table in comparison.md for this node",
-        why: "two services that make swap or set the same values undo each other's work",
-        fix: "where a value contradicts, remove one of the two; with `swap.beside-others = true` \
-            the agent makes its whole swap in addition to theirs",
+        why: "two services that create swap or set the same values overwrite each other's work",
+        fix: "if two settings contradict, remove one of them; with `swap.beside-others = true` the \
+            agent creates all of its swap in addition",
         when: When::Always,
         run: runtime::other_swap,
     },
@@ -409,7 +415,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "agent-service",
         looks_at: "`wasp-agent.service` and its status line",
-        why: "no other service sets limits, repairs them and evicts pods",
+        why: "without it no program sets or repairs limits, or evicts pods",
         fix: "run `systemctl enable --now wasp-agent`",
         when: When::FullLive,
         run: agent::agent_unit,
@@ -427,7 +433,7 @@ pub const CHECKS: &[Check] = &[
         looks_at: "what the running agent reports, worst first, unless another check has found it",
         why: "only the agent sees which program changes its limits, what it cannot write, and \
             what the API server answers",
-        fix: "follow the line of this check; docs/operations.md explains each problem",
+        fix: "apply the fix that this check prints; docs/operations.md explains each problem",
         when: When::FullLive,
         run: agent::problems,
     },
@@ -444,7 +450,7 @@ pub const CHECKS: &[Check] = &[
         id: "run-space",
         looks_at: "free space and free inodes of `/run`",
         why: "without space there, the agent starts no eviction, and the hook gets no grants",
-        fix: "remove the files that fill it",
+        fix: "remove large files from `/run`",
         when: When::Live,
         run: agent::run_space,
     },

@@ -181,8 +181,8 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
         f.swap.areas.push(zram);
     }),
     ("agent-service", CheckLevel::Fail, "is masked", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { load: "masked".into(), ..service("inactive", "") }); }),
-    ("agent-service", CheckLevel::Fail, "ends again and again (exit-code): 12 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { sub: "auto-restart".into(), result: "exit-code".into(), restarts: 12, ..service("activating", "") }); }),
-    ("agent-service", CheckLevel::Fail, "ends again and again: 4 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { restarts: 4, ..service("active", "") }); }),
+    ("agent-service", CheckLevel::Fail, "fails repeatedly (exit-code): 12 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { sub: "auto-restart".into(), result: "exit-code".into(), restarts: 12, ..service("activating", "") }); }),
+    ("agent-service", CheckLevel::Fail, "fails repeatedly: 4 restarts", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { restarts: 4, ..service("active", "") }); }),
     ("agent-service", CheckLevel::Warn, "the next boot does not start it", |f, _| { bus(f).units.insert("wasp-agent.service", UnitFacts { file: "disabled".into(), ..service("active", "x") }); }),
     ("agent-problems", CheckLevel::Fail, "1 limit that another writer", |f, _| report(f, "contended", Severity::Fail, "1 limit that another writer keeps changing (default/vm-7)")),
     ("agent-problems", CheckLevel::Ok, "1 container still above", |f, _| report(f, "above-grant", Severity::Note, "1 container still above its grant")),
@@ -206,13 +206,13 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("hook-label", CheckLevel::Skip, "no SELinux", |f, _| f.hook.program.selinux = None),
     ("daemonset-hook", CheckLevel::Fail, "/opt/oci-hook-swap.sh, which removes", |f, _| f.leftovers.hooks = vec!["/opt/oci-hook-swap.sh".into()]),
     ("other-swap", CheckLevel::Ok, "virt-platform-autopilot is on this node; kept: swap;", |f, _| f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")]),
-    ("other-swap", CheckLevel::Warn, "swap-disk-enable.service switches on x, and the agent makes no second swap: the node has 1.0 GiB of swap", |f, _| {
+    ("other-swap", CheckLevel::Warn, "swap-disk-enable.service switches on x, and the agent creates no second swap: the node has 1.0 GiB of swap", |f, _| {
         f.node.as_mut().unwrap().swap_bytes = GIB;
         f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "switches on x")];
     }),
     ("other-swap", CheckLevel::Ok, "added by the agent: swap, repair of limits", |f, _| f.rivals = vec![rival("x", Job::Watermarks, "sets the watermarks")]),
     ("other-swap", CheckLevel::Ok, "virt-platform-autopilot is on this node", |f, s| {
-        f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is beside ours")];
+        f.rivals = vec![rival("swap-disk-enable.service", Job::Swap, "is next to ours")];
         s.swap.beside_others = true;
     }),
     ("other-swap", CheckLevel::Ok, "kept: slices; added by the agent: io.latency", |f, _| f.rivals = vec![rival("x", Job::Slices, "gives kubepods.slice a weight")]),

@@ -1,9 +1,9 @@
 //! Measures how hard each pod works for its memory, and separates pods at their own limit from pods
 //! that wait for the node: a pod at its own memory limit does not make the node short of memory.
 //!
-//! A pod counts as at its own limit if allocations hit a limit of its cgroups (`memory.events`
-//! `max`) more often than allocations anywhere on the node had to reclaim for the node
-//! (`/proc/vmstat` `allocstall_*`, which does not count reclaim of a cgroup).
+//! A pod is at its own limit if `max` in its `memory.events` grows faster than `allocstall_*` in
+//! `/proc/vmstat`, which does not count reclaim of a cgroup. Its allocations then hit the pod's
+//! limit more often than allocations on the node have to reclaim for the node.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What the agent remembers of evictions: pods on their way, refusals, doubts and trouble of the
-//! server; how answers, news of pods and time change it.
+//! The state of evictions: leaving pods, refusals, unanswered requests and failures of the server,
+//! and how answers, changes of pods and time change it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,7 +26,8 @@ use crate::{
 const HOUR: Duration = Duration::from_secs(3600);
 const BACKOFF: Duration = Duration::from_secs(60);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
-/// After KubeVirt or the server has refused to move a pod, the agent leaves it alone for this long.
+/// After KubeVirt or the server has refused to move a pod, the agent does not try it again for this
+/// long.
 const UNWILLING: Duration = HOUR;
 /// While the server has problems, the agent waits this long before it asks again, and doubles the
 /// pause each time.
@@ -47,7 +48,7 @@ const LOST: Duration = Duration::from_secs(600);
 /// pods.
 pub(super) const TRIES: u32 = 6;
 
-/// The time at which a pod that could not be evicted may be asked again.
+/// The time at which the agent may try again to evict a pod that could not be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Backoff {
     pub(super) until: SinceBoot,
@@ -283,7 +284,7 @@ impl Evictions {
                 pod.migrates(now);
                 self.count(uid, now);
             }
-            // The pod may leave: ask no other before that is known.
+            // The pod may be leaving: evict no other pod until this is known.
             EvictionAnswer::Unknown { .. } => {
                 if pod.stage == FlightStage::Asked {
                     (pod.stage, pod.since) = (FlightStage::InDoubt, now);

@@ -1,4 +1,4 @@
-//! Decides if evicting a pod is worthwhile, and if the pod takes part in the pressure.
+//! Decides whether evicting a pod frees enough, and whether the pod contributes to the pressure.
 
 use std::fmt;
 

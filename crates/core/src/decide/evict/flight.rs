@@ -104,7 +104,7 @@ impl InFlight {
         }
     }
 
-    /// The agent does not give up the pod before another may overtake it.
+    /// The agent waits for the pod at least until it may evict another one as well.
     pub(super) fn leaves(&mut self, overtake_after: Duration, now: SinceBoot) {
         (self.stage, self.since) = (FlightStage::Leaving, now);
         self.deadline = now + self.grace + LEAVES_WITHIN.max(overtake_after);

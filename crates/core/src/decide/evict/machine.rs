@@ -1,4 +1,5 @@
-//! Decides when to evict a pod: one at a time, not again too soon, and never on doubtful data.
+//! Decides when to evict a pod: one at a time, with a pause after each, and never on data that may
+//! be out of date.
 //!
 //! ```text
 //! watching ──signal, candidate──► asked ──201──► leaving ──gone──► watching (new window, cooldown)
@@ -142,7 +143,7 @@ pub fn decide(
     verdict
 }
 
-/// The reason why no pod is asked to leave.
+/// The reason why the agent evicts no pod.
 #[derive(Debug, thiserror::Error)]
 enum NoneChosen {
     #[error("the agent does not know whether {pod} migrates")]
@@ -239,7 +240,7 @@ impl Evictions {
                 free.push(pod);
             }
         }
-        // Pods that were asked too often without effect come after the others.
+        // Pods that the agent tried too often without effect come after the others.
         let rounds = |pod: &Ranked| self.tries.get(&pod.uid).map_or(0, |tries| tries / TRIES);
         free.sort_by_key(rounds);
         // Ask again first for a pod that may be leaving already.

@@ -1,7 +1,7 @@
-//! Decides if swap slows the node down, which pod should leave, and when.
+//! Decides whether swap slows the node down, which pod to evict, and when.
 //!
 //! signals.rs, efforts.rs: pressure and its cause · select.rs, spared.rs, fit.rs: which pod ·
-//! machine.rs: when, one at a time · evictions.rs, flight.rs, workload.rs: what it remembers ·
+//! machine.rs: when, one at a time · evictions.rs, flight.rs, workload.rs: its state ·
 //! answer.rs: the API server's answers · condition.rs: the node's condition.
 
 pub mod answer;

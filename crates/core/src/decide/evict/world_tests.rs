@@ -284,7 +284,7 @@ proptest! {
                 };
                 prop_assert!(!sim.pods.iter().any(|pod| protected(&pod)), "{name} is protected");
                 let waits = moving.iter().any(|name| !given_up.contains(name) && sim.is_here(name));
-                prop_assert!(!waits || sim.critical, "two at once: {:?}", sim.moved);
+                prop_assert!(!waits || sim.critical, "two at the same time: {:?}", sim.moved);
             }
             moved_before = sim.moved.len();
             let (second, most) = (sim.second, sim.settings.max_per_hour);

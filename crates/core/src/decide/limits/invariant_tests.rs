@@ -1,4 +1,4 @@
-//! What holds for every node.
+//! Properties that hold for every node.
 
 use proptest::prelude::*;
 

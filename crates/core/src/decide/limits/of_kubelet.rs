@@ -1,5 +1,5 @@
-//! Compares the limits to the byte where the kubelet grants, and repairs those that another program
-//! has reset. The kubelet sets a limit when it creates or resizes a container, and never again.
+//! Kubelet mode: compares the limits to the byte, and repairs those that another program has reset.
+//! The kubelet sets a limit only when it creates or resizes a container.
 //!
 //! Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`
 //! (`configureContainerSwapResources`): it limits neither sandboxes nor pods.
@@ -21,13 +21,13 @@ use crate::{
     },
 };
 
-/// A wrong finite limit may stand for this long: the kubelet resizes a container before the API
-/// server reports it.
+/// A wrong finite limit may last for this long, because the kubelet resizes a container before the
+/// API server reports it.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
 
 impl Pass<'_> {
-    /// Runs where the kubelet grants, or where the agent does not know yet which of the two grants.
-    /// In the latter case it changes nothing.
+    /// Runs in kubelet mode, and while the agent does not know the mode yet. In the latter case it
+    /// changes nothing.
     pub(super) fn watch_over_kubelet(
         &self,
         snapshot: &Snapshot<'_>,
@@ -163,8 +163,9 @@ impl Pass<'_> {
         state.insert(&facts.owner, next);
     }
 
-    /// The kubelet never limits a pod's cgroup: such a limit dates from a time when the agent
-    /// granted, or another program sets it. The latter gets as many repairs as at a container's limit.
+    /// The kubelet never limits a pod's cgroup. So such a limit is from an earlier agent mode, or
+    /// from another program. For the latter, the agent makes as many repairs as for a container's
+    /// limit.
     fn lift(&self, facts: &LimitFacts<'_>, next: &mut LimitState, decision: &mut Decision) {
         let Some(level) = facts.levels.first() else { return };
         if self.settings.grants != Grants::Kubelet {

@@ -1,7 +1,6 @@
 use super::{super::of_kubelet::SETTLE, *};
 
-/// A case where the kubelet grants, on a node whose pod `a` requests 4 of 16 GiB: 2 of 8 GiB of
-/// swap.
+/// A case in kubelet mode, on a node whose pod `a` requests 4 of 16 GiB: 2 of 8 GiB of swap.
 fn kubelet(all: impl IntoIterator<Item = Pod>) -> Case {
     let mut case = Case::new(all);
     case.settings.grants = Grants::Kubelet;
@@ -139,7 +138,7 @@ fn a_finite_limit_is_repaired_when_it_stays_wrong() {
     let decision = case.pass(&wrong, at(2));
     assert_eq!((writes(&decision), &decision.notices), (vec![], &vec![]));
     assert_eq!(decision.again, [(at(2) + SETTLE, owner(&wrong[0]))]);
-    // Right again meanwhile: the time starts over.
+    // The limit was right in between, so the time starts again.
     assert_eq!(case.pass(&right, at(2)), Decision::default());
     assert_eq!(writes(&case.pass(&wrong, at(4))), []);
     let expected = [(CgroupLevel::Container, bytes(4096), bytes(2 * GIB), Cause::Drift)];
@@ -207,7 +206,7 @@ fn while_nobody_knows_who_grants_no_limit_is_raised() {
         assert!(writes(&decision).iter().all(|(_, from, to, _)| to <= from), "{decision:?}");
     }
     assert_eq!(case.state.get(&Holder::Pod(uid("b"))).unwrap().used_bytes, 7);
-    // Now the agent learns that it grants itself.
+    // Now the agent reads that it sets the limits itself.
     case.settings.grants = Grants::Agent;
     let decision = case.pass_with(&containers(bytes(MIB + 7)), &[], at(9));
     assert!(
@@ -265,7 +264,7 @@ fn where_the_kubelet_grants_sandboxes_and_unknown_pods_do_not_differ() {
     assert_eq!(decision, Decision::default());
 }
 
-/// A `daemon-reload` resets it to `max`, and nobody else would ever bound it.
+/// A `daemon-reload` resets it to `max`, and no other program would ever limit it.
 #[test]
 fn an_unknown_pod_without_a_limit_gets_no_more_swap_than_it_uses_until_it_is_known() {
     let mut case = kubelet([]);

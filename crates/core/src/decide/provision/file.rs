@@ -160,7 +160,7 @@ impl Exchange<'_> {
                 Err(refusal) => return Ok(ProvisionPlan { steps, kept: Some(refusal) }),
             }
             freed = other.allocated;
-            // The pages of the other file have to move again when the old file goes.
+            // The pages of the other file have to move again when the old file is removed.
             if let (Some(old), Some(other)) = (&mut old.active, other.active) {
                 old.used_bytes = old.used_bytes.saturating_add(other.used_bytes);
             }

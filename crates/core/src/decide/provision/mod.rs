@@ -288,7 +288,7 @@ fn fits(
     Ok(())
 }
 
-/// A partition is used whole; if swap on it is active already, it stays as it is.
+/// The agent uses a whole partition. If swap on it is active already, it does not change.
 pub fn plan_partition(place: &PartitionPlace) -> Result<ProvisionPlan, ProvisionRefusal> {
     let path = place.path.clone();
     let mut steps = Vec::new();
@@ -305,8 +305,8 @@ pub fn plan_partition(place: &PartitionPlace) -> Result<ProvisionPlan, Provision
     Ok(ProvisionPlan { steps, kept: None })
 }
 
-/// Plans one zram device of the wanted size, and removes the agent's other zram devices once their
-/// pages have a place.
+/// Plans one zram device of the wanted size, and removes the agent's other zram devices when their
+/// pages fit elsewhere.
 pub fn plan_zram(
     wanted: WantedSwap,
     devices: &[ZramDevice],
@@ -323,7 +323,7 @@ pub fn plan_zram(
         if let Some(active) = &device.active {
             // The pages of zram are in RAM, so room on another zram device does not help.
             if let Err(refusal) = fits(&device.path, active.used_bytes, other_free, memory) {
-                // Two devices at once would promise more swap than configured.
+                // Two devices at the same time would be more swap than configured.
                 return ProvisionPlan { steps: Vec::new(), kept: Some(refusal) };
             }
             plan.steps.push(ProvisionStep::SwapOff { path: device.path.clone() });

@@ -1,4 +1,4 @@
-//! Plans the removal of swap that is no longer wanted, once its pages have a place.
+//! Plans the removal of swap that is no longer configured, when its pages fit elsewhere.
 
 use super::{ProvisionPlan, ProvisionStep, fits};
 use crate::{

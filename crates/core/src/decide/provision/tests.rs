@@ -87,7 +87,7 @@ fn a_partition_that_comes_late_is_asked_for_and_one_that_was_there_is_left() {
     assert_eq!(late(&swap, None, &[sdb], false), Late::Awaited);
     assert_eq!(late(&swap, Some(sda), &[sdb], true), Late::Here);
     assert_eq!(late(&swap, Some(sda), &[sdb, sda], true), Late::No, "on already");
-    assert_eq!(late(&swap, Some(sda), &[], false), Late::No, "switched off by somebody");
+    assert_eq!(late(&swap, Some(sda), &[], false), Late::No, "switched off by another user");
 }
 
 /// The agent creates a file again that the kernel refuses (a reflinked copy, a file in a snapshot).

@@ -1,5 +1,5 @@
-//! Keeps the working sets that reclaim has learned, by day, for advice on how far a node may be
-//! overcommitted. Bounded in days, and in pods per day, of which it keeps the largest.
+//! Keeps the measured working sets by day, for advice on the overcommitment of a node. Limits the
+//! number of days and of pods per day, and keeps the largest pods.
 
 use std::collections::BTreeMap;
 

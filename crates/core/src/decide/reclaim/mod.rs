@@ -1,8 +1,9 @@
 //! Proactive reclaim: decides how much cold memory to swap out from which pod, and when.
 //!
 //! gates.rs: conditions that hold back all pods, or one · pods.rs: which pods take part · pace.rs:
-//! how much, and what reclaim learns of a pod · history.rs: what it learned over days · budget.rs:
-//! the bytes that it may write · zswap.rs: limits of compressed memory. This file combines them.
+//! how much, and the working set that a pod's reaction shows · history.rs: working sets by day ·
+//! budget.rs: the bytes that it may write · zswap.rs: limits of compressed memory. This file
+//! combines them.
 
 mod budget;
 mod gates;
@@ -39,7 +40,7 @@ use pace::Pace;
 /// The interval between looks at the pods.
 pub const INTERVAL: Duration = Duration::from_secs(6);
 
-/// Memory to ask the kernel for.
+/// Memory that the kernel should reclaim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReclaimStep {
     pub uid: PodUid,
@@ -48,7 +49,7 @@ pub struct ReclaimStep {
     pub swappiness: u8,
 }
 
-/// A change of state that is worth a message; a step never is.
+/// A change of state that is worth a message. A step is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     Began(PodUid),
@@ -65,7 +66,7 @@ pub enum News {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     pub steps: Vec<ReclaimStep>,
-    /// The reasons for asking nothing of the other pods.
+    /// The reasons why reclaim takes nothing from the other pods.
     pub held: BTreeMap<PodUid, HeldBack>,
     pub news: Vec<News>,
 }
@@ -79,7 +80,7 @@ pub struct ReclaimPace {
 }
 
 impl ReclaimPace {
-    /// Decides on one look at the node and at the pods that take part.
+    /// Decides for one sample of the node and of the pods that take part.
     pub fn decide(
         &mut self,
         settings: &ReclaimSettings,

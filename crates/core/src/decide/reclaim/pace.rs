@@ -1,9 +1,8 @@
-//! Sets the pace at which memory leaves one pod, and learns from the pod's reactions.
+//! Sets the pace at which the agent reclaims memory from one pod, by the pod's reactions.
 //!
-//! The pace grows while the pod does not react, and falls to the minimum as soon as it does. Then
-//! reclaim leaves the pod alone for minutes, longer each time. If the pod read back much at once,
-//! the memory that it held then is its working set, and reclaim does not go below that until much
-//! later.
+//! The pace grows while the pod does not react, and drops to the minimum when it does. Reclaim then
+//! pauses for minutes, longer each time. If the pod immediately read back much, the memory that it
+//! held at that time is its working set. Reclaim does not go below it for several pauses.
 
 use std::time::Duration;
 
@@ -28,8 +27,8 @@ const FASTER: f64 = 1.4;
 /// The pause after a pod's first reaction; each further reaction doubles it.
 const PAUSE: Duration = Duration::from_secs(120);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
-/// If this share of the reclaimed bytes returns at once, the memory was not cold: the pod needs
-/// what it has.
+/// If this share of the reclaimed bytes returns immediately, the memory was not cold: the pod needs
+/// all of its memory.
 const MUCH: f64 = 0.2;
 /// The number of pauses for which a learned working set stays valid.
 const BELIEVED: u32 = 4;
@@ -52,7 +51,7 @@ crate::vocabulary! {
     }
 }
 
-/// What reclaim has learned of a pod, for people and metrics.
+/// The state of reclaim for a pod, for status and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Learned {
     pub phase: Phase,
@@ -101,7 +100,7 @@ impl Pace {
         self.last_step
     }
 
-    /// Takes the pod's figures; returns the bytes that should leave it now.
+    /// Reads the pod's figures; returns the bytes to reclaim now.
     pub(super) fn look(
         &mut self,
         settings: &ReclaimSettings,
@@ -171,7 +170,7 @@ impl Pace {
         self.answered = self.returned;
         let backing_off = self.until.is_some_and(|until| now < until);
         let asked_before = self.last_step.is_some();
-        // The same reaction, still arriving: it does not count twice.
+        // This is a late part of the same reaction, so it does not count again.
         if !backing_off && asked_before {
             let forgiven = self.forgiven.is_some_and(|at| now >= at);
             self.pause = match (self.pause.is_zero(), forgiven) {
@@ -238,7 +237,7 @@ impl Pace {
         Ok(step.min(above).min(room))
     }
 
-    /// Records a step. Returns its swappiness: as much anonymous memory as swap has room for.
+    /// Records a step. Returns its swappiness: it prefers anonymous memory while swap has room.
     pub(super) fn asks(&mut self, settings: &ReclaimSettings, now: SinceBoot, bytes: u64) -> u8 {
         self.held = None;
         self.last_step = Some(now);

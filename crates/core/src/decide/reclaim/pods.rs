@@ -1,4 +1,4 @@
-//! Decides which pods take part, and which are left alone for now.
+//! Decides which pods take part, and which of them are exempt at the moment.
 
 use crate::{
     config::settings::{EvictionSettings, ReclaimPods, ReclaimSettings},

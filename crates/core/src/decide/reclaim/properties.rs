@@ -114,7 +114,7 @@ proptest! {
         }
     }
 
-    /// The pause begins within one look of the wait and lasts minutes, however short the wait was.
+    /// The pause begins within one sample of the wait and lasts minutes, even after a short wait.
     #[test]
     fn a_pod_that_waited_is_left_alone_for_minutes(seed: u64, micros in 6_000_u64..1_000_000) {
         let settings = settings();

@@ -2,8 +2,8 @@
 //! defaults, except the floor of 100 MiB, which is the agent's.
 //!
 //! Source: facebookincubator/oomd 0dad5f9, `src/oomd/plugins/Senpai.cpp`, `tick_immediate_backoff`:
-//! every 6 ticks of a second, while the larger of avg10 and avg60 is below 0.1 for memory and for
-//! IO, it reclaims 1 % of the memory above the floor.
+//! every 6 ticks of a second it reclaims 1 % of the memory above the floor. It does so only while
+//! the larger of avg10 and avg60 is below 0.1, for memory and for IO.
 
 use crate::model::reclaim::{PodMemory, Some as Stalls};
 

@@ -34,7 +34,7 @@ pub(super) fn parse(text: &str) -> Option<Amount> {
             parts.any_digit.then(|| long_decimal(&parts, exponent))
         }
         Scale::Binary(exponent) => {
-            // The number of digits that fit beside the power, as Go estimates it.
+            // The number of digits that fit in addition to the power, as Go estimates it.
             let room = 14_usize.checked_sub(parts.whole.len().max(1));
             let short = room.is_some_and(|room| room >= (exponent * 3 / 10) as usize);
             if short && parts.fraction.is_empty() {

@@ -57,7 +57,7 @@ impl std::fmt::Debug for Provisioner<'_> {
 }
 
 impl Provisioner<'_> {
-    /// Carries out one step. A failed step has changed nothing.
+    /// Carries out one step. A failed step changes nothing.
     pub fn carry_out(&self, step: &ProvisionStep) -> Result<(), StepError> {
         let failed = |source| StepError { step: step.to_string(), source };
         failpoint::at("swap.step").map_err(failed)?;
@@ -128,7 +128,7 @@ impl Provisioner<'_> {
         let file = File::from(open_beneath(self.roots, path, OFlag::O_RDONLY)?);
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         match syscalls::swapon(&by_descriptor, self.priority, self.discard) {
-            // Already on, under a name that only another mount namespace knows.
+            // The swap is on already, under a name that exists only in another mount namespace.
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
             switched_on => switched_on,
         }

@@ -35,7 +35,7 @@ pub fn swapoff(path: &Path) -> io::Result<()> {
 }
 
 /// Sets FS_NOCOW_FL, because on btrfs the blocks of a swapfile must not move. A new file inherits
-/// its folder's compression, which excludes that flag, and which swap does not allow.
+/// its directory's compression, which excludes that flag, and which swap does not allow.
 pub fn set_nocow(file: &std::fs::File) -> io::Result<()> {
     let mut flags = ioctl_getflags(file)?;
     // In two steps: btrfs rejects FS_NOCOW_FL for a file that still has FS_COMPR_FL.

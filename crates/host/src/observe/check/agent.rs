@@ -40,7 +40,7 @@ fn differs(roots: &Roots, on_disk: &Resolved) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// `None` for the folder of a host that does not run.
+/// `None` for the directory of a host that does not run.
 fn space(roots: &Roots) -> Option<Space> {
     let run = roots.path("/run");
     fs::metadata(&run).ok()?;

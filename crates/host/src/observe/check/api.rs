@@ -30,7 +30,7 @@ use crate::{
 /// Time for the first query, and for all others together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads the credentials, queries the node, and then all permissions at once.
+/// Reads the credentials, queries the node, and then queries all permissions in parallel.
 pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
     let credentials = match credentials::load(roots, settings).await {
         Ok(credentials) => credentials,

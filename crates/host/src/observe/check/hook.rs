@@ -15,7 +15,7 @@ use crate::{
     roots::Roots,
 };
 
-/// The folders in which the package, and the first boot of RHEL CoreOS, install the programs.
+/// The directories in which the package, and the first boot of RHEL CoreOS, install the programs.
 const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
 pub(super) fn facts(roots: &Roots) -> HookFacts {

@@ -75,7 +75,7 @@ fn pressure(roots: &Roots, path: &Path) -> Result<MemoryWaits, FileError> {
 /// Returns the number of the pods' tmpfs volumes, and of those that the kernel may swap.
 fn pod_tmpfs(roots: &Roots) -> (usize, usize) {
     let mounts = mounts::mounts(roots);
-    // The agent's unit hides the folder itself behind a tmpfs.
+    // The agent's unit hides the directory itself behind a tmpfs.
     let volumes = mounts.iter().filter(|mount| {
         let below = mount.mount_point.strip_prefix("/var/lib/kubelet/pods");
         mount.fs_type == "tmpfs" && below.is_ok_and(|below| !below.as_os_str().is_empty())

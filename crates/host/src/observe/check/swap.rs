@@ -12,7 +12,7 @@ use crate::{
     roots::Roots,
 };
 
-/// The folders that containers and the kubelet write to, and the control plane's database.
+/// The directories that containers and the kubelet write to, and the control plane's database.
 const BESIDE: [&str; 2] = ["/var", "/var/lib/etcd"];
 
 /// Returns the devices that hold swap now.

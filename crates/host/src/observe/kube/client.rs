@@ -200,7 +200,7 @@ fn identify(
     tls.set_private_key(&key).map_err(wrong("client key"))
 }
 
-/// Requires the server's certificate to be for `name` (`tls-server-name`), whatever its address is.
+/// Requires the server's certificate to be for `name` (`tls-server-name`), at any address.
 fn expect_name(tls: &mut ConnectConfiguration, name: &str) -> Result<(), ErrorStack> {
     tls.set_use_server_name_indication(false);
     tls.set_verify_hostname(false);

@@ -65,7 +65,7 @@ pub fn too_long(beginning: &[u8]) -> OddPod {
     odd(&String::from_utf8_lossy(beginning), reason)
 }
 
-/// Returns `metadata.resourceVersion` of an object, whatever its other content is.
+/// Returns `metadata.resourceVersion` of an object, with any other content.
 pub fn version(json: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(json);
     let mut version = None;

@@ -2,7 +2,7 @@
 //!
 //! Source: client-go `tools/clientcmd`: the first document counts; of duplicate keys the last;
 //! unknown keys and null are ignored; a non-empty `*-data` overrides a file; base64 may contain
-//! line breaks; paths are relative to the kubeconfig's folder; a server without a scheme is
+//! line breaks; paths are relative to the kubeconfig's directory; a server without a scheme is
 //! `host:port`. This module ignores proxies (`proxy-url`, HTTPS_PROXY): the agent connects to the
 //! node's API server directly (docs/security.md).
 
@@ -225,7 +225,7 @@ pub(super) fn access(roots: &Roots, path: &Path) -> Result<ApiAccess, Kubeconfig
         return Err(KubeconfigError::ServerName);
     }
     let server = server(cluster.server.as_deref().unwrap_or_default())?;
-    // As client-go does: no credentials travel without TLS, and a file replaces the token beside it.
+    // As client-go does: no credentials travel without TLS, and a file replaces the token in the same entry.
     let is_secret = server.scheme_str() == Some("https");
     let identity = identity.filter(|_| is_secret);
     let token = token.filter(|_| is_secret && token_file.is_none());

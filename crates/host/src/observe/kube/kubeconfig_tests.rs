@@ -106,7 +106,7 @@ fn no_credentials_travel_without_tls() {
     let secret = of("https://127.0.0.1:6443", user);
     assert_eq!(secret.token.unwrap().expose_secret(), "t");
     let secret = of("https://127.0.0.1:6443", file);
-    assert!(secret.token.is_none(), "the file is renewed, the token beside it is not");
+    assert!(secret.token.is_none(), "the file is renewed, the token in the same entry is not");
     assert!(secret.token_file.unwrap().ends_with("var/run/token"));
 }
 

@@ -208,7 +208,7 @@ impl PodWatch {
     }
 }
 
-/// A refusal may arrive as a line of its own.
+/// A refusal may arrive as a separate line.
 fn no_event(line: &[u8]) -> StreamError {
     const SHOWN: usize = 100;
     match decode::status(line) {

@@ -1,5 +1,5 @@
-//! The Node object, reduced to the needed fields. The complete object, with each image and each
-//! volume, would need code and memory for nothing.
+//! The Node object, reduced to the needed fields. Decoding the complete object, with each image and
+//! each volume, would need code and memory without any use.
 //!
 //! Source: Kubernetes API reference, `core/v1 Node`.
 

@@ -46,7 +46,7 @@ const OUTAGE_IS_OVER: Duration = Duration::from_secs(60);
 /// end together. The API server's own durations are 300 to 600 s.
 const WATCH_LASTS: std::ops::Range<u32> = 200..290;
 
-/// The agent gives up a watch that its server has not ended this long after its duration.
+/// The agent ends a watch that its server has not ended this long after its duration.
 const LATE: Duration = Duration::from_secs(30);
 
 /// A watch that ends sooner than this without an event was useless.
@@ -220,7 +220,7 @@ async fn turns(
             None => list_once(client, node_name, kept, news).await,
             Some(version) => watch_once(client, node_name, kept, version, news).await,
         };
-        // The start was spread already, so continue at once; but not forever if watches are
+        // The start was spread already, so continue immediately, but not forever if watches are
         // useless.
         let mut pause = false;
         let mut went_on = |useful: bool| {
@@ -349,7 +349,7 @@ async fn watch_once(
 async fn changed(credentials: &Credentials) {
     let watch = FileWatch::new(&credentials.files);
     loop {
-        // Check without a notification too (a network file system, a folder created later).
+        // Check without a notification too (a network file system, a directory created later).
         let wait = tokio::time::timeout(Duration::from_secs(600), async {
             match &watch {
                 Ok(watch) => watch.changed().await,

@@ -171,7 +171,7 @@ async fn a_pod_that_cannot_be_read_is_told_beside_the_others() {
     assert_eq!(heard, expected);
 }
 
-/// On a quiet node nothing else shows that the server is well.
+/// On a quiet node only bookmarks show that the server works.
 #[tokio::test(start_paused = true)]
 async fn a_bookmark_is_told() {
     const BOOKMARK: &str = concat!(
@@ -204,7 +204,7 @@ async fn a_list_that_breaks_off_has_no_end() {
     assert_eq!(heard, expected);
 }
 
-/// The agent must not flood a server that grants every watch and ends it at once.
+/// The agent must not flood a server that accepts every watch and ends it immediately.
 #[tokio::test(start_paused = true)]
 async fn watches_that_end_at_once_are_begun_ever_more_rarely() {
     let ends = [Answer::Empty, Answer::Ends];

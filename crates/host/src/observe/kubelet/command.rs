@@ -59,9 +59,9 @@ pub struct KubeletCommand {
 /// Where the paths of the arguments begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
-    /// The root folder of a kubelet in a container, or `/`.
+    /// The root directory of a kubelet in a container, or `/`.
     root: PathBuf,
-    /// The working folder, below that root.
+    /// The working directory, below that root.
     working: PathBuf,
 }
 
@@ -115,7 +115,7 @@ impl Kubelet {
     ) -> Result<Option<KubeletConfig>, KubeletError> {
         match self.command(roots) {
             Ok(known) => config_by(roots, settings, known),
-            // The administrator says which file the kubelet reads.
+            // The administrator has configured the file that the kubelet reads.
             Err(KubeletError::Program { .. }) if settings.kubelet_config.is_some() => {
                 config_by(roots, settings, None)
             }
@@ -339,6 +339,6 @@ fn text_of(roots: &Roots, path: &Path) -> Option<String> {
         Ok(target) if target.is_absolute() => roots.path(target),
         _ => place,
     };
-    // What is no file, like /dev/null, has no text.
+    // A special file, such as /dev/null, has no text.
     place.exists().then(|| read_lossy(&place).ok().flatten().unwrap_or_default())
 }

@@ -67,7 +67,7 @@ impl ContentError {
     }
 }
 
-/// The default is a source that explains nothing.
+/// The default would return a source that explains nothing.
 fn in_parentheses(origin: &Origin) -> String {
     match origin {
         Origin::Default => String::new(),

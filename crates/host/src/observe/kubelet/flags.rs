@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// The values of the flags; absent flags are `None`. Relative paths start at the kubelet's working
-/// folder.
+/// directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     pub config: Option<PathBuf>,

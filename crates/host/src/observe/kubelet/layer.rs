@@ -1,5 +1,5 @@
-//! The keys of the kubelet's configuration that matter here, as far as they are read: from YAML and
-//! back to what the kubelet serializes before it merges drop-ins, and the configuration at the end.
+//! The keys of the kubelet's configuration that the agent needs: parsed from YAML, serialized as
+//! the kubelet serializes them before it merges drop-ins, and merged into the final configuration.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

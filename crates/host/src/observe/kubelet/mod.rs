@@ -140,7 +140,7 @@ fn text(roots: &Roots, path: &Path) -> Result<Option<String>, FileError> {
     read_bounded(&roots.path(path)).map_err(FileError::of("read", path))
 }
 
-/// Returns all `*.conf` below `folder`, in the order of Go's `filepath.WalkDir`: folders among
+/// Returns all `*.conf` below `folder`, in the order of Go's `filepath.WalkDir`: directories among
 /// files, by name.
 fn drop_ins(roots: &Roots, folder: &Path) -> Result<Vec<(PathBuf, String)>, KubeletError> {
     let mut found = Vec::new();

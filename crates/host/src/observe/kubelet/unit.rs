@@ -160,7 +160,7 @@ fn command(value: &str) -> Vec<String> {
         words.remove(1);
     }
     if prefix.contains(':') {
-        // No expansion of variables: each `$` stands for itself.
+        // No expansion of variables: each `$` is literal.
         words.iter_mut().for_each(|word| *word = word.replace('$', "$$"));
     }
     words
@@ -171,7 +171,7 @@ fn command(value: &str) -> Vec<String> {
 enum Escapes {
     /// As in C.
     C,
-    /// The next character stands for itself.
+    /// The next character is literal.
     Plain,
 }
 

@@ -48,7 +48,7 @@ pub fn file_place(
     })
 }
 
-/// Returns the path for a new file while the other is in use.
+/// Returns the path for a new file while the old one is in use.
 fn next_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".next");
@@ -110,7 +110,7 @@ pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileErr
     }
 }
 
-/// Reads the file system that would hold `path`: that of the nearest existing folder.
+/// Reads the file system that would hold `path`: that of the nearest existing directory.
 pub fn filesystem(roots: &Roots, path: &Path) -> Result<FileSystem, FileError> {
     let folder = path.ancestors().skip(1).find(|folder| roots.path(folder).is_dir());
     let folder = roots.path(folder.unwrap_or(Path::new("/")));
@@ -132,14 +132,14 @@ fn obstacle(kind: FsType) -> Option<String> {
     const NOT_FOR_SWAP: [(i64, &str); 13] = [
         (0x0102_1994, "tmpfs lives in RAM and swap itself"),
         (0x8584_58f6, "ramfs lives in RAM"),
-        (0x794c_7630, "overlay cannot tell the kernel where a file's blocks are"),
+        (0x794c_7630, "overlay cannot show the kernel the blocks of a file"),
         (0x6969, "NFS: swapping over the network needs memory to free memory"),
         (0xff53_4d42, "CIFS: swapping over the network needs memory to free memory"),
         (0xfe53_4d42, "SMB: swapping over the network needs memory to free memory"),
         (0x00c3_6400, "CephFS: swapping over the network needs memory to free memory"),
         (0x0102_1997, "9p: swapping over the network needs memory to free memory"),
         (0x6573_5546, "FUSE: its server could be swapped out itself"),
-        (0x2fc1_2fc1, "ZFS cannot tell the kernel where a file's blocks are"),
+        (0x2fc1_2fc1, "ZFS cannot show the kernel the blocks of a file"),
         (0x7371_7368, "squashfs is read-only"),
         (0xe0f5_e1e2, "erofs is read-only"),
         (0x9660, "ISO 9660 is read-only"),

@@ -105,7 +105,7 @@ impl Tree {
         let child = path.join(name);
         let pods = self.roots.pods();
         if !pods.iter().any(|pods| path.starts_with(pods)) {
-            // Above the pods' folders, only the path to them matters.
+            // Above the pods' directories, only the path to them matters.
             let leads_there = pods.iter().any(|pods| pods.starts_with(&child));
             if leads_there {
                 self.interior(&child, changes);
@@ -260,7 +260,7 @@ impl Tree {
         }
     }
 
-    /// Returns the names of the folders in `path`; none if it is gone.
+    /// Returns the names of the directories in `path`; none if it is gone.
     fn children(&self, path: &Path) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.root.join(path)) else { return Vec::new() };
         entries

@@ -1,4 +1,4 @@
-//! What the tree watches with inotify, and for whom.
+//! The inotify watches of the tree, with the object that each belongs to.
 
 use std::{
     io,
@@ -31,13 +31,14 @@ pub(super) const FILE: AddWatchFlags =
 /// The object of a watch. Paths are below the cgroup root.
 #[derive(Clone, Debug)]
 pub(super) enum Watched {
-    /// A folder that contains pods' cgroups, or folders of such.
+    /// A directory that contains pods' cgroups, or directories of such.
     Interior(PathBuf),
     Pod(PathBuf, PodUid),
     Container(ContainerId),
     /// A `memory.swap.max`.
     Limit(Holder),
-    /// A `cgroup.subtree_control`: a write to it can create the limits' files in the folders below.
+    /// A `cgroup.subtree_control`: a write to it can create the limits' files in the directories
+    /// below.
     Controllers(PathBuf),
 }
 

@@ -22,7 +22,7 @@ pub(super) fn service(active: &str, status: &str) -> UnitFacts {
     }
 }
 
-/// A node without problems, whose swap is on an encrypted partition of its own.
+/// A node without problems, whose swap is on a separate encrypted partition.
 pub(super) fn healthy() -> HostFacts {
     let slice = SliceFacts {
         unit: "system.slice".into(),
