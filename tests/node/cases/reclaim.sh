@@ -1,6 +1,5 @@
 # The agent reclaims memory of an idle pod before the node is short of it, and no process waits for that
 # suites: bookworm
-# waits: mostly
 # timeout: 1100
 . /payload/lib.sh
 swap_on 2G
