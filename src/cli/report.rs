@@ -59,10 +59,10 @@ fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
 
 pub fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
-    let since = since(&asked.since, now).with_context(|| {
-        format!(
-            "--since {:?} is not a time: use yesterday, today, 90m, 2h, 3d, 2026-11-28 or \
-             2026-11-28T06:00:00Z",
+    let since = since(&asked.since, now).map_err(|_| {
+        anyhow::anyhow!(
+            "--since {:?} is not a time in the past: use yesterday, today, 90m, 2h, 3d, 2026-11-28, \
+             \"2026-11-28 06:00\" (UTC) or 2026-11-28T06:00:00Z",
             asked.since
         )
     })?;
@@ -149,11 +149,17 @@ fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
         ("yesterday", _) => Ok(midnight.yesterday()?.timestamp()),
         (_, Some(back)) => Ok(now.checked_sub(back?)?),
         _ => {
-            let day = text.parse::<jiff::civil::Date>();
-            match text.parse::<Timestamp>() {
-                Ok(time) => Ok(time),
-                Err(_) => Ok(day?.to_zoned(TimeZone::UTC)?.timestamp()),
-            }
+            // The parser of dates ignores a time after them.
+            let written = |text: &str| match text.len() {
+                10 => text.parse().map(|day: jiff::civil::Date| day.at(0, 0, 0, 0)),
+                _ => text.parse(),
+            };
+            let time = match text.parse::<Timestamp>() {
+                Ok(time) => time,
+                Err(_) => written(text)?.to_zoned(TimeZone::UTC)?.timestamp(),
+            };
+            anyhow::ensure!(time <= now, "it is in the future");
+            Ok(time)
         }
     }
 }
@@ -172,11 +178,23 @@ mod tests {
             ("2h", "2026-03-01T07:30:00Z"),
             ("3d", "2026-02-26T09:30:00Z"),
             ("2026-02-27", "2026-02-27T00:00:00Z"),
+            ("2026-02-27 06:00", "2026-02-27T06:00:00Z"),
+            ("2026-02-27T06:30:15", "2026-02-27T06:30:15Z"),
             ("2026-02-27T06:00:00+02:00", "2026-02-27T04:00:00Z"),
         ] {
             assert_eq!(since(text, now).unwrap().to_string(), time, "{text}");
         }
-        for text in ["", "h", "-2h", "2x", "é", "yesterday morning", "2026-13-01"] {
+        for text in [
+            "",
+            "h",
+            "-2h",
+            "2x",
+            "é",
+            "yesterday morning",
+            "2026-13-01",
+            "2026-03-02",
+            "2030-01-01T00:00:00Z",
+        ] {
             assert!(since(text, now).is_err(), "{text}");
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     },
     model::{
         clock::UnixTime,
-        host::{MemoryEvents, Role, SwapDevice},
+        host::{ContainerFacts, MemoryEvents, Role, SwapDevice},
         obstacles::Ancestor,
         pod::{ContainerId, QosClass},
         pressure::PodUsage,
@@ -50,6 +50,9 @@ pub struct Overview {
     /// overcommitted.
     #[serde(default)]
     pub vms_without_overcommit: Vec<String>,
+    /// Containers whose pod is not known, and whose limits were not compared.
+    #[serde(default)]
+    pub unknown_containers: usize,
     /// Facts that could not be read.
     pub notes: Vec<String>,
 }
@@ -191,6 +194,7 @@ pub fn pods(
             });
         }
         containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        let slice = snapshot.slices.iter().find(|facts| facts.uid == used.uid);
         let place = order.iter().position(|ranked| ranked.uid == used.uid);
         let spared = spared(&settings.eviction, snapshot.pods, pod, Some(used), now);
         let eviction_reason = match (place, spared) {
@@ -209,7 +213,10 @@ pub fn pods(
             swap_grant: pod_grant(&settings.grant_rules(), &snapshot.node, Some(pod))
                 .swap_max
                 .to_string(),
-            swap_max_in_force: pods_limit.get(&used.uid).map(SwapMax::to_string),
+            swap_max_in_force: slice.map(|facts| {
+                let (in_force, _) = effective(facts.level.swap_max, None, &facts.path, above);
+                in_force.to_string()
+            }),
             working_set_bytes: used.working_set_bytes(),
             swap_in_pages_per_second,
             stalled_percent,
@@ -225,9 +232,12 @@ pub fn pods(
     rows
 }
 
+/// The name of a pod's own cgroup.
+pub(super) const THE_POD: &str = "the pod";
+
 /// Returns the effective limit for the cgroup at `path`, and the cgroup that has it unless it is
 /// `path` itself: the lowest of its own, its pod's, and those of the cgroups above.
-fn effective(
+pub(super) fn effective(
     own: SwapMax,
     pod: Option<SwapMax>,
     path: &Path,
@@ -235,7 +245,7 @@ fn effective(
 ) -> (SwapMax, Option<String>) {
     let above = above.iter().filter(|ancestor| path.starts_with(&ancestor.path));
     let above = above.map(|ancestor| (ancestor.swap_max, ancestor.name().to_owned()));
-    let pod = pod.map(|limit| (limit, "the pod".to_owned()));
+    let pod = pod.map(|limit| (limit, THE_POD.to_owned()));
     match above.chain(pod).min_by_key(|(limit, _)| *limit) {
         Some((limit, name)) if limit < own => (limit, Some(name)),
         _ => (own, None),
@@ -245,6 +255,14 @@ fn effective(
 /// Returns the most that all pods together may swap.
 pub fn for_pods(settings: &Settings, snapshot: &Snapshot<'_>) -> u64 {
     swap_for_pods(&settings.grant, &snapshot.node)
+}
+
+/// Counts the containers whose pod is not known.
+pub fn unknown_containers(snapshot: &Snapshot<'_>) -> usize {
+    let is_unknown = |facts: &&ContainerFacts| {
+        facts.role != Role::Helper && !snapshot.pods.contains_key(&facts.pod)
+    };
+    snapshot.containers.iter().filter(is_unknown).count()
 }
 
 /// Returns true if pods of this class may swap at all.
@@ -258,7 +276,12 @@ mod tests {
 
     #[test]
     fn the_smallest_limit_counts_and_is_named() {
-        let above = |path: &str, swap_max| Ancestor { path: path.into(), swap_max, high: None };
+        let above = |path: &str, swap_max| Ancestor {
+            path: path.into(),
+            swap_max,
+            high: None,
+            drop_ins: Vec::new(),
+        };
         let path = Path::new("kubepods.slice/kubepods-burstable.slice/pod1/c");
         let all = [
             above("kubepods.slice", SwapMax::Bytes(40)),

@@ -34,7 +34,7 @@ messages! {
         "If this was not intended: `systemctl start wasp-agent`."
 
     Reloaded Info "43dd64ae20f44482a50bbe0ff60f95e3"
-        "New settings are in force"
+        "New settings are in effect"
         {} []
         "The agent has read the configuration again, and compares every limit with it."
         "No action needed."

@@ -21,7 +21,7 @@ pub use crate::model::policy::{Eligibility, Policy, WishRules};
 crate::vocabulary! {
     /// The program that sets the containers' swap limits.
     pub enum Grants {
-        /// As configured: the kubelet's configuration decides. In force: the agent could not read
+        /// As configured: the kubelet's configuration decides. In effect: the agent could not read
         /// that configuration yet, and raises no limit.
         Auto = "auto",
         Agent = "agent",
@@ -205,7 +205,7 @@ impl Settings {
         }
     }
 
-    /// Returns the grant rules in force. A kubelet that grants swap itself knows nothing of the
+    /// Returns the grant rules in effect. A kubelet that grants swap itself knows nothing of the
     /// annotations for wishes.
     pub fn grant_rules(&self) -> Cow<'_, GrantSettings> {
         match self.grants {

@@ -2,6 +2,7 @@
 
 use crate::model::{
     check::SwapArea,
+    shell::quoted,
     trouble::{Problem, Trouble},
 };
 
@@ -9,46 +10,73 @@ fn path(area: &SwapArea) -> &str {
     &area.device.path
 }
 
-/// Returns the first device whose disk fails. Pods with pages there are killed when the kernel cannot read them.
+/// Reports the devices whose disks fail. Pods with pages there are killed when the kernel cannot read them.
 pub fn failing(areas: &[SwapArea]) -> Option<Problem> {
-    let (area, why) = areas.iter().find_map(|area| Some((area, area.failing.as_ref()?)))?;
-    let path = path(area);
-    let text = format!("the disk of {path} fails: {why}; a VM whose pages it loses is killed");
-    let fix = [
-        format!("swapoff {path}"),
-        "# then replace the disk, and switch the swap on again: systemctl restart wasp-swap"
-            .to_owned(),
-    ];
-    Some(Problem::new(Trouble::SwapDisk, text).with_remedy(fix.into()))
+    let found = areas.iter().filter_map(|area| Some((path(area), area.failing.as_ref()?)));
+    let (paths, texts): (Vec<&str>, Vec<String>) =
+        found.map(|(path, why)| (path, format!("the disk of {path} fails: {why}"))).unzip();
+    let text = format!("{}; a VM whose pages it loses is killed", texts.join("; "));
+    let off = paths.iter().map(|path| format!("swapoff {}", quoted(path)));
+    let then = "# then replace the disk, and switch the swap on again: systemctl restart wasp-swap";
+    let remedy = off.chain([then.to_owned()]).collect();
+    (!paths.is_empty()).then(|| Problem::new(Trouble::SwapDisk, text).with_remedy(remedy))
 }
 
-/// Reports a slow device that the kernel fills before a fast one, and a full device before slower ones.
+/// A device counts as full if the kernel finds no room for more than a few pages.
+fn is_full(area: &SwapArea) -> bool {
+    let device = &area.device;
+    device.size_bytes > 0 && device.used_bytes >= device.size_bytes / 100 * 99
+}
+
+/// Reports that all devices are full.
+pub fn full(areas: &[SwapArea]) -> Option<Problem> {
+    (!areas.is_empty() && areas.iter().all(is_full)).then(|| {
+        let text = "swap is full: the kernel swaps out no more, and kills processes when memory is \
+                    short";
+        Problem::new(Trouble::SwapFull, text)
+    })
+}
+
+/// Reports slow devices that the kernel fills before a fast one, and a full device before slower
+/// ones.
 pub fn order(areas: &[SwapArea]) -> Option<Problem> {
-    let slow_first = areas.iter().find(|slow| {
-        let faster =
-            |fast: &SwapArea| !fast.rotating && fast.device.priority <= slow.device.priority;
-        slow.rotating && areas.iter().any(faster)
-    });
-    if let Some(area) = slow_first {
-        let (slow, priority) = (path(area), area.device.priority);
+    let priority = |area: &SwapArea| area.device.priority;
+    let (slow, fast): (Vec<&SwapArea>, Vec<&SwapArea>) =
+        areas.iter().partition(|area| area.rotating);
+    let lowest = fast.iter().map(|area| priority(area)).min();
+    let first: Vec<&&SwapArea> =
+        slow.iter().filter(|slow| lowest.is_some_and(|fast| fast <= priority(slow))).collect();
+    if let Some(area) = first.iter().max_by_key(|area| priority(area)) {
         let text = format!(
-            "{slow} rotates and is filled first (priority {priority}), although there is a faster device"
+            "{} rotates and is filled first (priority {}), although there is a faster device",
+            path(area),
+            priority(area)
         );
-        let fix = [format!("swapoff {slow}"), format!("swapon -p 0 {slow}")];
-        return Some(Problem::new(Trouble::SwapDevices, text).with_remedy(fix.into()));
+        let again = |area: &SwapArea, priority: u8| {
+            let path = quoted(path(area));
+            [format!("swapoff {path}"), format!("swapon -p {priority} {path}")]
+        };
+        // The kernel gives a negative priority where none is set.
+        let raised = fast.iter().filter(|area| priority(area) < 1).flat_map(|area| again(area, 10));
+        let lowered = first.iter().flat_map(|area| again(area, 0));
+        let remedy = raised.chain(lowered).collect();
+        return Some(Problem::new(Trouble::SwapDevices, text).with_remedy(remedy));
     }
-    let first = areas.iter().max_by_key(|area| area.device.priority)?;
-    let device = &first.device;
-    let is_full = device.size_bytes > 0 && device.used_bytes >= device.size_bytes / 100 * 99;
-    (areas.len() > 1 && is_full).then(|| {
-        let text =
-            format!("{} is full: from now on the kernel swaps to a slower device", path(first));
+    let first = areas.iter().max_by_key(|area| priority(area)).filter(|area| is_full(area))?;
+    let next = areas.iter().filter(|area| !is_full(area)).max_by_key(|area| priority(area))?;
+    let slower = !first.rotating && next.rotating || first.in_ram && !next.in_ram;
+    slower.then(|| {
+        let text = format!(
+            "{} is full: from now on the kernel swaps to {}, a slower device",
+            path(first),
+            path(next)
+        );
         let fix = vec!["wasp-agent status --all".to_owned()];
         Problem::new(Trouble::SwapDevices, text).with_remedy(fix)
     })
 }
 
-/// Reports a rotating disk. Only `wasp-agent check` does: the node works as it was built.
+/// Reports a rotating disk.
 pub fn rotating(areas: &[SwapArea]) -> Option<Problem> {
     // Behind a faster device it only takes what that one has no room for.
     let area = areas.iter().max_by_key(|area| area.device.priority).filter(|area| area.rotating)?;
@@ -84,7 +112,17 @@ mod tests {
         );
         let first = [area("/dev/nvme0n1", -2, false), slow.clone()];
         let problem = order(&first).unwrap();
-        assert_eq!(problem.remedy, ["swapoff /dev/sda", "swapon -p 0 /dev/sda"]);
+        let lines = |paths: &[(&str, u8)]| -> Vec<String> {
+            let lines = paths.iter().flat_map(|(path, priority)| {
+                [format!("swapoff {path}"), format!("swapon -p {priority} {path}")]
+            });
+            lines.collect()
+        };
+        assert_eq!(problem.remedy, lines(&[("/dev/nvme0n1", 10), ("/dev/sda", 0)]));
+        let both = [area("/dev/vda", 3, false), slow.clone(), area("/dev/sdb", 4, true)];
+        let problem = order(&both).unwrap();
+        assert!(problem.text.starts_with("/dev/sda rotates and is filled first (priority 5)"));
+        assert_eq!(problem.remedy, lines(&[("/dev/sda", 0), ("/dev/sdb", 0)]));
         let second = [area("/dev/nvme0n1", 10, false), slow];
         assert_eq!((order(&second), rotating(&second)), (None, None));
     }
@@ -94,11 +132,19 @@ mod tests {
         let mut areas = [area("/dev/zram0", 100, false), area("/dev/sda", 5, false)];
         assert_eq!((order(&areas), failing(&areas)), (None, None));
         areas[0].device.used_bytes = areas[0].device.size_bytes - 4096;
+        assert_eq!(order(&areas), None, "the next is as fast");
+        areas[0].in_ram = true;
         assert!(order(&areas).unwrap().text.starts_with("/dev/zram0 is full"));
+        assert_eq!(full(&areas), None);
         assert_eq!(order(&areas[..1]), None, "no device follows");
+        assert!(full(&areas[..1]).unwrap().text.starts_with("swap is full"));
+        assert_eq!(full(&[]), None);
         areas[1].failing = Some("/dev/sda is offline".to_owned());
         let problem = failing(&areas).unwrap();
         assert!(problem.text.contains("/dev/sda fails: /dev/sda is offline"), "{problem:?}");
         assert_eq!(problem.remedy[0], "swapoff /dev/sda");
+        areas[0].failing = Some("gone".to_owned());
+        let remedy = &failing(&areas).unwrap().remedy;
+        assert_eq!(remedy[..2], ["swapoff /dev/zram0", "swapoff /dev/sda"]);
     }
 }

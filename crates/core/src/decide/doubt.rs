@@ -1,5 +1,5 @@
 //! Grants while the agent cannot read the kubelet's configuration and so does not know which of the
-//! two grants (`Grants::Auto` in force). The kubelet may grant swap itself, so the agent raises no
+//! two grants (`Grants::Auto` in effect). The kubelet may grant swap itself, so the agent raises no
 //! limit and lowers only limits that neither can have granted.
 
 use super::grant::{Grant, Reason};

@@ -1,55 +1,79 @@
 //! Finds limits that keep pods from using their swap grant, and their fixes.
 
+use std::path::PathBuf;
+
 use crate::model::{
     obstacles::{Ancestor, Obstacles},
+    shell,
     swap::{SwapMax, human_bytes},
     trouble::{Problem, Trouble},
 };
 
-/// Reports a limit above the pods that is smaller than the node's swap; the pods' own limits do not
-/// count.
+/// Reports the limits above the pods that are smaller than the node's swap, the smallest first. The
+/// pods' own limits do not count, and neither does that of BestEffort pods, whose grants are 0.
 pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Problem> {
     let tight = |ancestor: &&Ancestor| match ancestor.swap_max {
         SwapMax::Max => false,
-        SwapMax::Bytes(bytes) => bytes < swap_bytes,
+        SwapMax::Bytes(bytes) => bytes < swap_bytes && !ancestor.is_best_effort(),
     };
-    let found = obstacles.above_pods.iter().filter(tight).min_by_key(|a| a.swap_max)?;
-    let (name, limit) = (found.name(), found.swap_max);
-    let may = match limit {
-        SwapMax::Bytes(bytes) if bytes > 0 => format!("no more than {}", human_bytes(bytes)),
-        _ => "nothing".to_owned(),
+    let mut found: Vec<&Ancestor> = obstacles.above_pods.iter().filter(tight).collect();
+    found.sort_by_key(|ancestor| ancestor.swap_max);
+    let text = |ancestor: &&Ancestor| {
+        let (name, limit) = (ancestor.name(), ancestor.swap_max);
+        let may = match limit {
+            SwapMax::Bytes(bytes) if bytes > 0 => format!("no more than {}", human_bytes(bytes)),
+            _ => "nothing".to_owned(),
+        };
+        format!(
+            "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever \
+             their grants are"
+        )
     };
-    let text = format!(
-        "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever their \
-         grants are"
-    );
     // set-property also overrides what `systemctl set-property` has left in
     // /etc/systemd/system.control.
-    let remedy = match found.is_unit() {
-        true => format!("systemctl set-property {name} MemorySwapMax=infinity"),
-        false => format!("echo max > /sys/fs/cgroup/{}/memory.swap.max", found.path),
-    };
-    Some(Problem::new(Trouble::PodsLimit, text).with_remedy(vec![remedy]))
+    problem(&found, text, "MemorySwapMax", "memory.swap.max")
 }
 
-/// Reports a `memory.high` below use: all pods below it are throttled permanently.
+/// Reports each `memory.high` below use: all pods below it are throttled permanently.
 pub fn throttled(obstacles: &Obstacles) -> Option<Problem> {
-    let found = obstacles.above_pods.iter().find_map(|ancestor| {
-        let (high, current) = ancestor.high?;
-        (current > high).then_some((ancestor, high, current))
-    });
-    let (ancestor, high, current) = found?;
-    let name = ancestor.name();
-    let text = format!(
-        "{name} uses {}, above its memory.high of {}: the kernel slows its pods down",
-        human_bytes(current),
-        human_bytes(high)
-    );
-    let remedy = match ancestor.is_unit() {
-        true => format!("systemctl set-property {name} MemoryHigh=infinity"),
-        false => format!("echo max > /sys/fs/cgroup/{}/memory.high", ancestor.path),
+    let over = |ancestor: &&Ancestor| ancestor.high.is_some_and(|(high, current)| current > high);
+    let found: Vec<&Ancestor> = obstacles.above_pods.iter().filter(over).collect();
+    let text = |ancestor: &&Ancestor| {
+        let (high, current) = ancestor.high.unwrap_or_default();
+        format!(
+            "{} uses {}, above its memory.high of {}: the kernel slows its pods down",
+            ancestor.name(),
+            human_bytes(current),
+            human_bytes(high)
+        )
     };
-    Some(Problem::new(Trouble::PodsLimit, text).with_remedy(vec![remedy]))
+    problem(&found, text, "MemoryHigh", "memory.high")
+}
+
+/// One problem for all cgroups that have it, with a command for each that removes the limit.
+fn problem(
+    found: &[&Ancestor],
+    text: impl Fn(&&Ancestor) -> String,
+    property: &str,
+    file: &str,
+) -> Option<Problem> {
+    let remedy = |ancestor: &&Ancestor| -> Vec<String> {
+        if !ancestor.is_unit() {
+            return vec![format!("echo max > /sys/fs/cgroup/{}/{file}", ancestor.path)];
+        }
+        let comment = |drop_in: &PathBuf| {
+            let drop_in = shell::path(drop_in);
+            format!(r"sed -i --follow-symlinks -E 's/^\s*{property}\s*=/# &/' {drop_in}")
+        };
+        let reload = (!ancestor.drop_ins.is_empty()).then(|| "systemctl daemon-reload".to_owned());
+        let set = format!("systemctl set-property {} {property}=infinity", ancestor.name());
+        ancestor.drop_ins.iter().map(comment).chain(reload).chain([set]).collect()
+    };
+    let texts: Vec<String> = found.iter().map(text).collect();
+    (!texts.is_empty()).then(|| {
+        Problem::new(Trouble::PodsLimit, texts.join("; "))
+            .with_remedy(found.iter().flat_map(remedy).collect())
+    })
 }
 
 pub fn swappiness(obstacles: &Obstacles) -> Option<Problem> {
@@ -75,11 +99,11 @@ mod tests {
     use super::*;
 
     fn ancestor(path: &str, swap_max: SwapMax) -> Ancestor {
-        Ancestor { path: path.to_owned(), swap_max, high: None }
+        Ancestor { path: path.to_owned(), swap_max, high: None, drop_ins: Vec::new() }
     }
 
     #[test]
-    fn the_tightest_limit_above_the_pods_is_named() {
+    fn the_limits_above_the_pods_are_named_the_tightest_first() {
         let mut found = Obstacles {
             above_pods: vec![
                 ancestor("kubepods.slice", SwapMax::Max),
@@ -95,8 +119,22 @@ mod tests {
         found.above_pods[0].swap_max = SwapMax::ZERO;
         let problem = limit_above_pods(&found, 8 << 30).unwrap();
         assert!(problem.text.contains("of kubepods.slice is 0"), "{problem:?}");
-        let remedy = "systemctl set-property kubepods.slice MemorySwapMax=infinity";
-        assert_eq!(problem.remedy, [remedy]);
+        assert!(problem.text.contains("; memory.swap.max of kubepods-burstable.slice is 1073"));
+        let remedy = |slice: &str| format!("systemctl set-property {slice} MemorySwapMax=infinity");
+        assert_eq!(problem.remedy, ["kubepods.slice", "kubepods-burstable.slice"].map(remedy));
+        found.above_pods[0].drop_ins =
+            vec!["/etc/systemd/system/kubepods.slice.d/99-x.conf".into()];
+        let remedy = limit_above_pods(&found, 8 << 30).unwrap().remedy;
+        assert!(
+            remedy[0].ends_with(
+                "MemorySwapMax\\s*=/# &/' /etc/systemd/system/kubepods.slice.d/99-x.conf"
+            )
+        );
+        assert_eq!(remedy[1], "systemctl daemon-reload");
+        for of_best_effort in ["kubepods.slice/kubepods-besteffort.slice", "kubepods/besteffort"] {
+            found.above_pods = vec![ancestor(of_best_effort, SwapMax::ZERO)];
+            assert_eq!(limit_above_pods(&found, 8 << 30), None, "these pods get no swap");
+        }
         found.above_pods = vec![ancestor("kubepods/burstable", SwapMax::ZERO)];
         let problem = limit_above_pods(&found, 8 << 30).unwrap();
         assert_eq!(
@@ -114,6 +152,10 @@ mod tests {
         assert_eq!(throttled(&found), None);
         found.above_pods = vec![high((9 << 30, 10 << 30))];
         assert!(throttled(&found).unwrap().text.contains("10.0 GiB, above its memory.high of 9.0"));
+        found.above_pods.push(Ancestor { path: "kubepods/burstable".into(), ..high((1, 2)) });
+        let remedy = &throttled(&found).unwrap().remedy;
+        assert_eq!(remedy[0], "systemctl set-property kubepods.slice MemoryHigh=infinity");
+        assert_eq!(remedy[1], "echo max > /sys/fs/cgroup/kubepods/burstable/memory.high");
         assert_eq!(swappiness(&found).unwrap().remedy, ["sysctl -w vm.swappiness=60"]);
         assert_eq!(overcommit(&found).unwrap().remedy, ["sysctl -w vm.overcommit_memory=0"]);
         assert_eq!(

@@ -22,6 +22,7 @@ pub mod quantity;
 pub mod reclaim;
 pub mod rivals;
 pub mod runtime;
+pub mod shell;
 pub mod storage;
 pub mod suspend;
 pub mod swap;

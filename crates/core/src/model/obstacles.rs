@@ -1,5 +1,7 @@
 //! Properties of the host that keep pods from using their swap grant.
 
+use std::path::PathBuf;
+
 use super::swap::SwapMax;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Ancestor {
     pub swap_max: SwapMax,
     /// `memory.high` and `memory.current`, if `memory.high` is set.
     pub high: Option<(u64, u64)>,
+    /// Drop-ins of a unit that set one of the two limits, and override `systemctl set-property`.
+    pub drop_ins: Vec<PathBuf>,
 }
 
 impl Ancestor {
@@ -29,5 +33,10 @@ impl Ancestor {
 
     pub fn is_unit(&self) -> bool {
         self.path.ends_with(".slice")
+    }
+
+    /// Returns true for the cgroup of the BestEffort pods, which get no swap.
+    pub fn is_best_effort(&self) -> bool {
+        self.name().trim_end_matches(".slice").ends_with("besteffort")
     }
 }

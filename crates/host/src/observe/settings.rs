@@ -14,7 +14,7 @@ use crate::{
     config::{
         layers::{Layers, Resolved},
         settings::Settings,
-        value::Problems,
+        value::{Problems, SettingOrigin},
     },
     roots::Roots,
 };
@@ -47,6 +47,12 @@ pub fn load(
     }
     layers.take_environment(environment);
     Settings::valid(layers.resolved()?)
+}
+
+/// Returns where the value of `key` comes from now.
+pub fn origin(roots: &Roots, key: &str) -> Option<SettingOrigin> {
+    let (_, resolved) = load(roots, |name| std::env::var(name).ok()).ok()?;
+    resolved.get(key).map(|(_, origin)| origin.clone())
 }
 
 /// Returns files in the drop-in folders that the agent does not read, because their names do not

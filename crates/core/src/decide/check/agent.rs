@@ -9,9 +9,11 @@ use crate::{
         settings::Settings,
         value::{Problems, SettingOrigin},
     },
+    decide::unreadable::unreadable_state,
     model::{
-        check::{CheckLevel, HostFacts, UnitFacts},
+        check::{Asked, CheckLevel, HostFacts, UnitFacts},
         published::ProblemStatus,
+        shell::quoted,
         trouble::{Severity, Trouble},
     },
 };
@@ -50,15 +52,6 @@ fn renamed(file: &str) -> String {
     match file.rsplit_once('.') {
         Some((stem, suffix)) if !suffix.contains('/') && !stem.is_empty() => format!("{stem}.toml"),
         _ => format!("{file}.toml"),
-    }
-}
-
-/// Quotes `text` for a shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
-    match text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -121,6 +114,9 @@ fn unit(facts: &HostFacts, name: &'static str) -> CheckOutcome {
             [&*unmask, &enable, &restart],
         ),
         () if unit.load == "not-found" => skip("not installed"),
+        () if facts.configuration.is_err() && unit.active != "active" => {
+            skip(format!("{}: the configuration is invalid (configuration)", unit.active))
+        }
         () if !matches!(&*unit.load, "loaded" | "") => fail(
             format!("systemd cannot load {name}: {}", unit.load),
             [&format!("systemctl cat {stem}")],
@@ -158,6 +154,13 @@ pub(super) fn problems(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let agent = &facts.agent;
     let published = match &agent.published {
         Ok(Some(published)) if agent.running => published,
+        // The check of its unit reports it, if systemd answers.
+        Ok(Some(published)) if !matches!(facts.bus, Asked::Answered(_)) => {
+            return fail(
+                format!("the agent is not running; it was until {}", published.written),
+                ["journalctl -u wasp-agent -b -n 20", "systemctl restart wasp-agent"],
+            );
+        }
         Ok(_) => return skip("the agent is not running"),
         Err(error) => return fail(error.clone(), ["systemctl restart wasp-agent"]),
     };
@@ -214,6 +217,13 @@ pub(super) fn settings_in_force(facts: &HostFacts, _: &Settings) -> CheckOutcome
     match &differs[..] {
         [] => ok("the settings in effect are those on disk"),
         _ => fail(differs.join("\n"), ["systemctl reload wasp-agent"]),
+    }
+}
+
+pub(super) fn state(facts: &HostFacts, _: &Settings) -> CheckOutcome {
+    match unreadable_state(&facts.unreadable_state) {
+        None => ok("readable"),
+        Some(problem) => warn(problem.text, []).with(problem.remedy),
     }
 }
 
