@@ -176,6 +176,9 @@ fn a_report_needs_no_agent_and_names_a_time_that_is_none() {
     let (code, _, err) = run(&host, &["report", "--since", "last week"]);
     assert_eq!(code, 1);
     assert!(err.contains("--since \"last week\" is not a time: use yesterday"), "{err}");
+    let (code, _, err) = run(&host, &["report", "--since", "2126-01-01"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("--since \"2126-01-01\" is in the future"), "{err}");
     let (code, out, err) = run(&host, &["advise"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("No minute is recorded yet"), "{out}");

@@ -61,11 +61,12 @@ pub fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let since = since(&asked.since, now).map_err(|_| {
         anyhow::anyhow!(
-            "--since {:?} is not a time in the past: use yesterday, today, 90m, 2h, 3d, 2026-11-28, \
+            "--since {:?} is not a time: use yesterday, today, 90m, 2h, 3d, 2026-11-28, \
              \"2026-11-28 06:00\" (UTC) or 2026-11-28T06:00:00Z",
             asked.since
         )
     })?;
+    anyhow::ensure!(since <= now, "--since {:?} is in the future", asked.since);
     let (History { mut minutes, events, .. }, notes) = read(roots)?;
     let second = |time: Timestamp| u64::try_from(time.as_second()).unwrap_or(0);
     let summary = summary(&minutes, &events, second(since), second(now));
@@ -158,7 +159,6 @@ fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
                 Ok(time) => time,
                 Err(_) => written(text)?.to_zoned(TimeZone::UTC)?.timestamp(),
             };
-            anyhow::ensure!(time <= now, "it is in the future");
             Ok(time)
         }
     }
@@ -184,17 +184,7 @@ mod tests {
         ] {
             assert_eq!(since(text, now).unwrap().to_string(), time, "{text}");
         }
-        for text in [
-            "",
-            "h",
-            "-2h",
-            "2x",
-            "é",
-            "yesterday morning",
-            "2026-13-01",
-            "2026-03-02",
-            "2030-01-01T00:00:00Z",
-        ] {
+        for text in ["", "h", "-2h", "2x", "é", "yesterday morning", "2026-13-01"] {
             assert!(since(text, now).is_err(), "{text}");
         }
     }

@@ -422,7 +422,7 @@ pub const BROKEN: &[Broken] = &[
         name: "a state file that was cut",
         breaks: |n| n.host.write("/run/wasp-agent/tunables.json", "{\"version\": 1, \"tun"),
         then: QUIET,
-        cause: "cannot use /run/wasp-agent/tunables.json: it is cut off after 20 bytes",
+        cause: "cannot use /run/wasp-agent/tunables.json: it is cut off after 19 bytes",
         remedy: "mv /run/wasp-agent/tunables.json /run/wasp-agent/tunables.json.unreadable",
         check: "state",
         paste: true,

@@ -64,7 +64,8 @@ pub fn order(areas: &[SwapArea]) -> Option<Problem> {
     }
     let first = areas.iter().max_by_key(|area| priority(area)).filter(|area| is_full(area))?;
     let next = areas.iter().filter(|area| !is_full(area)).max_by_key(|area| priority(area))?;
-    let slower = !first.rotating && next.rotating || first.in_ram && !next.in_ram;
+    let in_ram = |area: &SwapArea| area.in_ram || path(area).starts_with("/dev/zram");
+    let slower = !first.rotating && next.rotating || in_ram(first) && !in_ram(next);
     slower.then(|| {
         let text = format!(
             "{} is full: from now on the kernel swaps to {}, a slower device",
@@ -132,8 +133,9 @@ mod tests {
         let mut areas = [area("/dev/zram0", 100, false), area("/dev/sda", 5, false)];
         assert_eq!((order(&areas), failing(&areas)), (None, None));
         areas[0].device.used_bytes = areas[0].device.size_bytes - 4096;
+        areas[0].device.path = "/dev/sdb".to_owned();
         assert_eq!(order(&areas), None, "the next is as fast");
-        areas[0].in_ram = true;
+        areas[0].device.path = "/dev/zram0".to_owned();
         assert!(order(&areas).unwrap().text.starts_with("/dev/zram0 is full"));
         assert_eq!(full(&areas), None);
         assert_eq!(order(&areas[..1]), None, "no device follows");

@@ -19,7 +19,7 @@ use serde_json::{Value, error::Category};
 use crate::{
     act::files::{replace, replace_for_keeps, sweep},
     errors::FileError,
-    model::check::UnreadableFile,
+    model::{check::UnreadableFile, counted::counted},
     observe::bounded::read_bounded,
     roots::Roots,
 };
@@ -203,7 +203,7 @@ fn unknown(version: u64, newest: u64) -> io::Error {
 fn fault(text: &str, error: &serde_json::Error) -> io::Error {
     let text = match error.classify() {
         _ if text.trim().is_empty() => "it is empty".to_owned(),
-        Category::Eof => format!("it is cut off after {} bytes", text.len()),
+        Category::Eof => format!("it is cut off after {}", counted(text.len(), "byte", "bytes")),
         Category::Syntax => {
             format!("it is not JSON (line {}, column {})", error.line(), error.column())
         }

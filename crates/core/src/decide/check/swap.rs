@@ -32,15 +32,16 @@ pub(super) fn size(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
             .with(device_remedy(&settings.swap.path));
     }
     // The cause is reported, not what it leads to.
-    if shortage(&settings.swap, node).is_some() && is_wanted(facts, settings) {
+    let short = shortage(&settings.swap, node);
+    if let Some(why) = short.as_ref().filter(|_| is_wanted(facts, settings)) {
         if facts.kubelet.is_err() || kubelet_refuses(facts).is_some() {
             return skip("the kubelet's configuration prevents swap");
         }
         if let Asked::Failed(_) = facts.swap.provisioning {
-            return skip("it cannot be made (swap-provisioning)");
+            return skip(format!("{why}: it cannot be made (swap-provisioning)"));
         }
     }
-    match shortage(&settings.swap, node) {
+    match short {
         None => ok(format!("{swap} of swap, {ram} of RAM")),
         Some(why) if node.swap_bytes == 0 && is_wanted(facts, settings) => {
             fail(why, []).with(shortage_remedy(&settings.swap, node))
