@@ -366,7 +366,7 @@ fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
     agent.signal("-HUP");
     host.await_limit(&none, &half(100));
     host.await_limit(&unlimited, &half(100));
-    // From now on an unreadable file keeps the settings in force.
+    // From now on an unreadable file keeps the settings in effect.
     host.write(config, "kind: [");
     agent.signal("-HUP");
     agent.hears("STATUS=cannot read /etc/kubernetes/kubelet.conf");

@@ -59,54 +59,75 @@ fn every_alert_has_its_page_and_a_test_and_is_of_metrics_that_there_are() {
     }
 }
 
-/// The agent's metrics as on a node: each series increases, so that rates are above 0.
-fn series() -> String {
+/// The agent's metrics, as a scrape of a node adds labels, as promtool's input. `value` returns the
+/// values of a series of this name, which the golden has with this value.
+fn series(value: impl Fn(&str, &str) -> String) -> String {
     let text = fs::read_to_string(top().join("tests/golden/metrics/prometheus.txt")).unwrap();
     let mut series = String::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        let name = match name.split_once('{') {
-            Some((name, labels)) => format!("{name}{{instance=\"n1\",{labels}"),
-            None => format!("{name}{{instance=\"n1\"}}"),
-        };
-        // Gauges too: the agent restarts, the API server is unreachable, the hook is gone.
-        let value = match line.split(['{', ' ']).next().unwrap() {
-            "wasp_agent_api_reachable" | "wasp_agent_hook_installed" => "0",
-            _ => value,
-        };
-        series += &format!("      - series: '{name}'\n        values: '{value}+1x120'\n");
+        let (full, now) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = full.trim_end_matches('}').split_once('{').unwrap_or((full, ""));
+        let full = format!("{name}{{instance=\"n1\",{labels}}}");
+        let values = value(name, now);
+        series += &format!("      - series: '{full}'\n        values: '{values}'\n");
     }
-    // Gauges of 0 and 1 do not increase.
-    let fixed = ["wasp_agent_api_reachable", "wasp_agent_hook_installed", "wasp_agent_problem"];
-    let mut lines: Vec<String> = series.lines().map(str::to_owned).collect();
-    for index in 1..lines.len() {
-        if fixed.iter().any(|name| lines[index - 1].contains(name)) {
-            lines[index] = lines[index].replace("+1x120", "x120");
-        }
-    }
-    lines.join("\n") + "\n"
+    series
 }
 
-/// Each query of the dashboards matches some of the agent's metrics.
-#[test]
-fn every_query_of_the_dashboards_finds_the_agents_metrics() {
-    let Some(mut promtool) = support::promtool() else { return };
-    let mut text = format!(
-        "evaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n{}    promql_expr_test:\n",
-        series()
-    );
-    let queries = dashboards::queries();
-    assert!(queries.len() > 15, "{queries:?}");
-    for query in queries {
-        let query = query.replace("$instance", ".*");
+/// A node on which something happens all the time: each value increases, and problems stay.
+fn busy(name: &str, value: &str) -> String {
+    match name {
+        "wasp_agent_problem" => "1x120".to_owned(),
+        _ => format!("{value}+1x120"),
+    }
+}
+
+/// A node on which nothing happens.
+fn quiet(name: &str, value: &str) -> String {
+    match name {
+        "wasp_agent_problem" => "0x120".to_owned(),
+        _ => format!("{value}x120"),
+    }
+}
+
+fn tested(series: &str, expressions: impl Iterator<Item = (String, String)>) -> String {
+    let mut text = format!("  - interval: 1m\n    input_series:\n{series}    promql_expr_test:\n");
+    for (expression, labels) in expressions {
+        let expression = expression.replace("$instance", ".*");
         text += &format!(
-            "      - expr: 'count({query}) > bool 0'\n        eval_time: 90m\n        exp_samples:\n          \
-             - labels: '{{}}'\n            value: 1\n"
+            "      - expr: '{expression}'\n        eval_time: 90m\n        exp_samples:\n          \
+             - labels: '{{{labels}}}'\n            value: 1\n"
         );
     }
+    text
+}
+
+/// Each query of the dashboards finds some of the agent's metrics on a busy node, with the labels
+/// that its legend names, and no panel is empty on a quiet one.
+#[test]
+fn every_panel_of_the_dashboards_shows_the_agents_metrics() {
+    let Some(mut promtool) = support::promtool() else { return };
+    let panels = dashboards::panels();
+    assert!(panels.len() >= 10, "{panels:?}");
+    let found = |query: &String| (format!("count({query}) > bool 0"), String::new());
+    let queries = || panels.iter().flat_map(|(_, queries)| queries);
+    let labels = queries().flat_map(|(query, legend)| {
+        let names = legend.split("{{").skip(1).map(|rest| rest.split_once("}}").unwrap().0);
+        names.map(move |name| {
+            let marked = format!("label_replace({query}, \"found\", \"yes\", \"{name}\", \".+\")");
+            (format!("count by (found) ({marked}) > bool 0"), "found=\"yes\"".to_owned())
+        })
+    });
+    let shown = panels.iter().map(|(_, queries)| {
+        let all: Vec<String> = queries.iter().map(|(query, _)| format!("({query})")).collect();
+        found(&all.join(" or "))
+    });
+    let head = "evaluation_interval: 1m\ntests:\n";
+    let busy = tested(&series(busy), queries().map(|(query, _)| found(query)).chain(labels));
+    let quiet = tested(&series(quiet), shown);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dashboards.test.yaml");
-    fs::write(&file, text).unwrap();
+    fs::write(&file, format!("{head}{busy}{quiet}")).unwrap();
     let output = promtool.args(["test", "rules"]).arg(&file).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));

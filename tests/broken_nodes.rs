@@ -109,7 +109,7 @@ impl Node {
 set-property*) for set in "${@:3}"; do
     case $set in MemorySwapMax=infinity) echo max > "$ROOT/sys/fs/cgroup/$2/memory.swap.max";; esac
   done;;
-"restart kubelet"|"restart crio"|"restart wasp-swap"|"reboot ") ;;
+"restart kubelet"|"restart crio"|"restart wasp-swap"|"daemon-reload "|"reboot ") ;;
 "restart wasp-agent") kill -HUP "$AGENT";;
 *) echo "systemctl $*: not expected" >&2; exit 1;;
 esac"#,
@@ -117,7 +117,8 @@ esac"#,
         stub("sysctl", r#"set=${2//./\/}; echo "${set#*=}" > "$ROOT/proc/sys/${set%%=*}""#);
         stub(
             "grubby",
-            r#"[[ $* == *--args=psi=1 ]] && { echo 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0'; echo 'full avg10=0.00 avg60=0.00 avg300=0.00 total=0'; } > "$ROOT/proc/pressure/memory"; exit 0"#,
+            r#"[[ $* == *--args=systemd.unified_cgroup_hierarchy=1 ]] && echo memory > "$ROOT/sys/fs/cgroup/cgroup.controllers"
+[[ $* == *--args=psi=1 ]] && { echo 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0'; echo 'full avg10=0.00 avg60=0.00 avg300=0.00 total=0'; } > "$ROOT/proc/pressure/memory"; exit 0"#,
         );
         stub("oc", "exit 0");
         // The directory keeps the list of what is swapped on.
@@ -359,7 +360,7 @@ fn a_remount_without_exec_on_the_host_is_noticed_at_once() {
     }
 }
 
-/// With a typing error on disk, commands about a running node use the settings in force.
+/// With a typing error on disk, commands about a running node use the settings in effect.
 #[test]
 fn one_wrong_word_does_not_disable_the_other_commands() {
     let node = Node::new();

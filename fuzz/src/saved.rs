@@ -85,6 +85,7 @@ pub fn saved_state(bytes: &[u8]) {
                 assert!(line.starts_with("wasp_agent_") || line.starts_with("# "), "{line}");
             }
             let overview = Overview {
+                unknown_containers: 0,
                 version: 1,
                 at: String::new(),
                 agent: AgentState { running: true, warning: None },

@@ -4,13 +4,17 @@ use crate::model::counted::counted;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::{Agent, effects::Effects};
 use crate::{
     act::node::{EventSubject, PodReference},
-    decide::{check::EXPIRES_SOON, wish},
+    config::value::SettingOrigin,
+    decide::{
+        check::{EXPIRES_SOON, node_name_remedy, renew},
+        wish,
+    },
     messages,
     model::{
         clock::SinceStart,
@@ -26,7 +30,11 @@ use crate::{
         decode::OddPod,
         pods::{Seen, Update},
     },
+    observe::settings::origin,
 };
+
+/// A list of pods takes less, also from a busy server.
+const SILENT: Duration = Duration::from_secs(20);
 
 /// Number of unreadable pods that the status names, and length of each reason.
 const NAMED: usize = 3;
@@ -46,6 +54,8 @@ pub(super) struct Api {
     /// Deleted pods with containers that still run.
     pub(super) deleted: BTreeSet<PodUid>,
     certificate_expires: Option<SystemTime>,
+    /// The certificate had expired, by this node's clock, before the connection was made.
+    expired_when_read: bool,
     certificate_begins: Option<SystemTime>,
     /// The node's name in requests, and the one in the certificate.
     node_name: String,
@@ -76,10 +86,14 @@ impl Api {
     }
 
     /// Adds context to a failure: a slow clock, a name that differs from the certificate's.
-    fn judged(&self, failure: Failure) -> Failure {
-        let Failure { kind, text } = failure;
+    fn judged(
+        &self,
+        failure: Failure,
+        name_origin: impl FnOnce() -> Option<SettingOrigin>,
+    ) -> Failure {
+        let Failure { kind, text, remedy } = failure;
         if let Some(text) = wrong_clock(&text, self.certificate_begins, SystemTime::now()) {
-            return Failure { kind: FailureKind::Clock, text };
+            return Failure { kind: FailureKind::Clock, text, remedy };
         }
         let other = self.certificate_name.as_ref().filter(|name| **name != self.node_name);
         match (kind, other) {
@@ -88,9 +102,9 @@ impl Api {
                 let text = format!(
                     "node.name = {asked:?}, but the certificate is for node {other}: {text}"
                 );
-                Failure { kind, text }
+                Failure { kind, text, remedy: node_name_remedy(other, name_origin().as_ref()) }
             }
-            _ => Failure { kind, text },
+            _ => Failure { kind, text, remedy },
         }
     }
 
@@ -131,21 +145,46 @@ impl Api {
     }
 
     /// Returns the problem with the API server or the credentials.
-    pub(super) fn problem(&self) -> Option<Problem> {
-        if let Some(failure) = &self.failure {
-            let known =
-                if self.synced { "using its last list of pods" } else { "no list of pods yet" };
+    pub(super) fn problem(&self, now: SinceStart) -> Option<Problem> {
+        let expired = is_past(self.certificate_expires);
+        if expired && self.expired_when_read && self.synced && self.failure.is_none() {
+            let shown = rfc3339(SystemTime::now());
+            let text = format!(
+                "this node's clock is wrong: it shows {shown}, after the end of the kubelet's client \
+                 certificate, which the API server accepts"
+            );
+            let clock = Failure { kind: FailureKind::Clock, ..Failure::default() };
+            return Some(Problem::new(Trouble::Certificate, text).with_remedy(clock.remedy()));
+        }
+        let known = if self.synced { "using its last list of pods" } else { "no list of pods yet" };
+        // An expired certificate is the cause of whatever fails.
+        if let Some(failure) = self.failure.as_ref().filter(|_| !expired) {
             let problem = Problem::new(Trouble::Api, failure.sentence(known));
             return Some(problem.with_remedy(failure.remedy()));
         }
+        let silent = now.since(self.heard);
+        if !self.synced && silent > SILENT {
+            let text = format!(
+                "the API server has not answered the request for this node's pods for {} s, no list \
+                 of pods yet",
+                silent.as_secs()
+            );
+            return Some(Problem::new(Trouble::Api, text));
+        }
         let text = match self.certificate_expires?.duration_since(SystemTime::now()) {
-            Err(_) => "the kubelet's client certificate has expired".to_owned(),
+            Err(_) => match &self.failure {
+                None => "the kubelet's client certificate has expired".to_owned(),
+                Some(failure) => format!(
+                    "the kubelet's client certificate has expired, {known} ({})",
+                    failure.short()
+                ),
+            },
             Ok(left) if left < EXPIRES_SOON => {
                 format!("the kubelet's client certificate expires in {} min", left.as_secs() / 60)
             }
             Ok(_) => return None,
         };
-        Some(Problem::new(Trouble::Certificate, text))
+        Some(Problem::new(Trouble::Certificate, text).with_remedy(renew(&self.node_name)))
     }
 }
 
@@ -161,6 +200,7 @@ impl<E: Effects> Agent<E> {
             } => {
                 let expires = certificate_expires.map_or_else(|| "never".to_owned(), rfc3339);
                 messages::CredentialsRead { node_name: &node_name, server: &server, certificate_expires: &expires }.emit(format_args!("read the credentials of {node_name} for {server}, certificate valid until {expires}"));
+                self.api.expired_when_read = is_past(certificate_expires);
                 self.api.certificate_expires = certificate_expires;
                 self.api.certificate_begins = certificate_begins;
                 self.api.certificate_name = certificate_name;
@@ -170,7 +210,8 @@ impl<E: Effects> Agent<E> {
                 return;
             }
             Update::Failed(failure) => {
-                let failure = self.api.judged(failure);
+                let origin = || origin(&self.roots, "node.name");
+                let failure = self.api.judged(failure, origin);
                 // The kind may change during one outage.
                 if self.api.failure.as_ref().is_none_or(|before| before.kind != failure.kind) {
                     let text = failure.short();
@@ -305,6 +346,10 @@ impl<E: Effects> Agent<E> {
         self.api.deleted.insert(uid);
         self.forget_pods_that_left();
     }
+}
+
+fn is_past(time: Option<SystemTime>) -> bool {
+    time.is_some_and(|time| time < SystemTime::now())
 }
 
 pub(super) fn rfc3339(time: SystemTime) -> String {

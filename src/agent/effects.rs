@@ -40,7 +40,7 @@ use crate::{
 /// The inputs of the tasks outside the loop.
 pub(super) struct Shared {
     pub(super) roots: Roots,
-    /// Sends the settings in force to every task.
+    /// Sends the settings in effect to every task.
     pub(super) settings: watch::Sender<Settings>,
     /// The status that was published last.
     pub(super) latest: watch::Sender<Option<Arc<Published>>>,

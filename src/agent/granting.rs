@@ -9,7 +9,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Granting {
-    /// As configured; the kubelet's configuration decides which are in force.
+    /// As configured; the kubelet's configuration decides which are in effect.
     pub(super) configured: (Grants, GrantSettings),
     /// The kubelet's configuration, as it was read last.
     pub(super) kubelet: Kubelet,

@@ -130,7 +130,7 @@ impl<E: Effects> Agent<E> {
         let mut problems: Vec<Problem> = self.health.problems.values().cloned().collect();
         let eviction = self.eviction.status.as_ref();
         problems.extend(eviction.map(|text| Problem::new(Trouble::Eviction, text)));
-        problems.extend(self.api.problem());
+        problems.extend(self.api.problem(self.now()));
         // Each pod is logged separately.
         problems.extend(self.api.unreadable().map(|text| Problem::new(Trouble::Pods, text)));
         problems.extend(self.limits.problem(self.lookup()));

@@ -14,7 +14,7 @@ use crate::{
     decide::{
         grant::swap_for_pods,
         hook::{
-            ANOTHER_FOLDER, FILE_NAME, HookUnfit, NO_HOOK, definition, listed, other_version,
+            FILE_NAME, HookUnfit, NO_HOOK, another_folder, definition, listed, other_version,
             preferred, unfit,
         },
     },
@@ -248,11 +248,14 @@ impl Installed {
         }
         self.file = None;
         let text = format!(
-            "CRI-O reads {}, where the agent cannot write ({})",
+            "CRI-O reads {}, where the agent cannot write{}",
             listed(&folders),
-            refused.join(", ")
+            match refused.join(", ") {
+                none if none.is_empty() => none,
+                refused => format!(" ({refused})"),
+            }
         );
-        Err(fixed_by(text, &ANOTHER_FOLDER))
+        Err(problem(text).with_remedy(another_folder(&folders)))
     }
 
     /// Removes the definition everywhere except at `except`.

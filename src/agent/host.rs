@@ -9,16 +9,20 @@ use crate::{
         EvictionMode, EvictionSettings, GrantSettings, Grants, Policy, SchedulingGuard, Settings,
     },
     decide::{
-        devices::{failing, full, order},
+        check::swap_control_remedy,
+        devices::{failing, full, order, rotating},
+        grant::swap_for_pods,
+        hook::{put_aside, unknown_runtime},
         kubelet::{
-            commands_to_set, fails_with_swap, grants_otherwise, in_force, memory_threshold,
-            unusable,
+            BY_JOURNAL, commands_to_set, fails_with_swap, grants_otherwise, in_force,
+            memory_threshold, unusable,
         },
         obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup, without_limit},
-        provision::{is_configured, swap_problem},
+        provision::{device_remedy, is_configured, shortage, shortage_remedy},
         rivals::{OthersSwap, daemonset, others_swap, others_watermarks},
         tunables::{Tunable, alignment, swap_not_reached},
+        unreadable::unreadable_state,
     },
     messages,
     model::{
@@ -28,6 +32,7 @@ use crate::{
         pod::{ContainerId, PodUid},
         published,
         runtime::Runtime,
+        shell,
         trouble::{Problem, Trouble},
         watermarks::Watermarks,
     },
@@ -35,7 +40,9 @@ use crate::{
         accounting::swap_control, check::swap::areas, crio, hooks, kubelet, obstacles::obstacles,
         rivals::rivals, tree::Changes, zoneinfo,
     },
+    provision::Provisioning,
     roots::Roots,
+    state,
 };
 
 fn acted_on(config: &KubeletConfig) -> published::KubeletStatus {
@@ -122,22 +129,36 @@ impl<E: Effects> Agent<E> {
         let cgroup2 = self.roots.cgroup().join("cgroup.controllers").exists();
         let missing = "cgroup v2 is not mounted at /sys/fs/cgroup, so the agent cannot set limits \
             (boot with systemd.unified_cgroup_hierarchy=1)";
-        let missing = if cgroup2 { swap_control(&self.roots).lacks() } else { Some(missing) };
+        let control = swap_control(&self.roots);
+        let missing = match (cgroup2, control.lacks()) {
+            (false, _) => Some(Problem::new(Trouble::Cgroup, missing)),
+            (true, lacks) => lacks.map(|text| {
+                Problem::new(Trouble::Cgroup, text).with_remedy(swap_control_remedy(control))
+            }),
+        };
         // A new cgroup has no such file for a moment.
         let lacking: BTreeSet<ContainerId> = self.tree.without_limit().cloned().collect();
         let for_long = lacking.intersection(&self.limits.without_limit).count();
         self.limits.without_limit = lacking;
-        let missing = missing.map(str::to_owned).or_else(|| without_limit(for_long));
-        self.health.problem(Trouble::Cgroup, missing);
+        let missing = missing.or_else(|| {
+            let remedy = swap_control_remedy(control);
+            Some(Problem::new(Trouble::Cgroup, without_limit(for_long)?).with_remedy(remedy))
+        });
+        self.health.problem_is(Trouble::Cgroup, missing);
         let pressure = std::fs::read(self.roots.proc("pressure/memory")).is_ok();
         let missing = "no pressure stall information (boot with psi=1)";
         self.health.problem(Trouble::Pressure, (!pressure).then(|| missing.to_owned()));
+        self.check_settings();
         self.check_swap();
         self.check_rivals();
+        self.health.problem_is(Trouble::State, unreadable_state(&state::unreadable(&self.roots)));
+        let runtime = crio::default_runtime(&self.roots).ok().flatten();
+        let unknown = runtime.as_ref().and_then(unknown_runtime);
+        self.health.problem_is(Trouble::Runtime, unknown);
         self.health.problem_is(Trouble::Guard, idle_guard(&self.settings.eviction));
         let found = obstacles(&self.roots);
-        let above = limit_above_pods(&found, &self.settings.grant_rules(), &self.node)
-            .or_else(|| throttled(&found));
+        let swap_bytes = swap_for_pods(&self.settings.grant_rules(), &self.node);
+        let above = limit_above_pods(&found, swap_bytes).or_else(|| throttled(&found));
         self.health.problem_is(Trouble::PodsLimit, above);
         self.health.problem_is(Trouble::Swappiness, swappiness(&found));
         self.health.problem_is(Trouble::OvercommitMemory, overcommit(&found));
@@ -173,36 +194,72 @@ impl<E: Effects> Agent<E> {
         let daemonset = daemonset(pods.map(|pod| (&*pod.namespace, &*pod.name)));
         let daemonset = daemonset.map(|text| Problem::new(Trouble::Rival, text));
         let foreign = hooks::foreign(&self.roots, folders);
-        let foreign = foreign.first().map(|(file, why)| {
-            let file = file.display();
-            Problem::new(Trouble::Rival, format!("another hook, {file}: {why}"))
-                .with_remedy(vec![format!("mv {file} {file}.off")])
+        let foreign = foreign.iter().map(|(file, why)| {
+            Problem::new(Trouble::Rival, format!("another hook, {}: {why}", file.display()))
+                .with_remedy(vec![put_aside(file)])
         });
         let left = hooks::rival(&self.roots).map(|text| {
             let files = hooks::rival_files(&self.roots);
-            let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            let files: Vec<String> = files.iter().map(|file| shell::path(file)).collect();
             let remedy = [
                 "# first: oc delete daemonset -n wasp wasp-agent".to_owned(),
                 format!("rm {}", files.join(" ")),
             ];
             Problem::new(Trouble::Rival, text).with_remedy(remedy.into())
         });
-        self.health.problem_is(Trouble::Rival, daemonset.or(left).or(foreign));
+        let all = daemonset.into_iter().chain(left).chain(foreign).collect();
+        self.health.problem_is(Trouble::Rival, Problem::joined(all));
     }
 
     pub(super) fn check_swap(&mut self) {
         let late = self.late_swap.check(&self.effects, &self.roots, &self.settings.swap);
-        let problem = match late {
-            Some(late) => Some(Problem::new(Trouble::Swap, late)),
-            None => swap_problem(&self.settings.swap, &self.node),
-        };
+        let missing = late.map_or_else(
+            || self.swap_missing(),
+            |text| {
+                let remedy = device_remedy(&self.settings.swap.path);
+                Some(Problem::new(Trouble::Swap, text).with_remedy(remedy))
+            },
+        );
         for about in [Trouble::Swap, Trouble::NoSwap] {
-            self.health.problem_is(about, problem.clone().filter(|found| found.about == about));
+            self.health.problem_is(about, missing.clone().filter(|found| found.about == about));
         }
         let areas = areas(&self.roots);
         self.health.problem_is(Trouble::SwapFull, full(&areas));
         self.health.problem_is(Trouble::SwapDisk, failing(&areas));
-        self.health.problem_is(Trouble::SwapDevices, order(&areas));
+        self.health.problem_is(Trouble::SwapDevices, order(&areas).or_else(|| rotating(&areas)));
+    }
+
+    /// Reports swap that is missing, by the reason why it cannot be made, if there is one.
+    fn swap_missing(&self) -> Option<Problem> {
+        let text = shortage(&self.settings.swap, &self.node)?;
+        let is_asked_for =
+            self.node.swap_bytes > 0 || is_configured(&self.settings.swap, &self.node);
+        let about = if is_asked_for { Trouble::Swap } else { Trouble::NoSwap };
+        let problem =
+            Problem::new(about, text).with_remedy(shortage_remedy(&self.settings.swap, &self.node));
+        // The kubelet's configuration is a problem of its own.
+        if self.health.has(Trouble::Kubelet) {
+            return Some(problem);
+        }
+        let provisioning = Provisioning {
+            roots: &self.roots,
+            settings: &self.settings,
+            kubelet_unit: None,
+            dry_run: true,
+            progress: &|_, _| {},
+        };
+        let refusal = match provisioning.preview() {
+            Ok(None) => None,
+            Ok(Some(plan)) => plan.kept.map(|refusal| refusal.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        Some(match refusal {
+            None => problem,
+            Some(text) => {
+                let remedy = vec!["wasp-agent provision --dry-run".to_owned()];
+                Problem { text, ..problem }.with_remedy(remedy)
+            }
+        })
     }
 
     /// Reads the kubelet's configuration for swap, which decides which program grants.
@@ -228,7 +285,8 @@ impl<E: Effects> Agent<E> {
                     ),
                     Grants::Agent | Grants::Kubelet => error.to_string(),
                 };
-                self.health.problem(Trouble::Kubelet, Some(text));
+                let problem = Problem::new(Trouble::Kubelet, text).with_remedy(error.remedy());
+                self.health.problem_is(Trouble::Kubelet, Some(problem));
                 return;
             }
         };
@@ -252,9 +310,10 @@ impl<E: Effects> Agent<E> {
         let otherwise = config
             .as_ref()
             .and_then(|config| grants_otherwise(self.granting.configured.clone(), config));
-        // Where it is configured, wasp-swap.service makes none because of this.
-        let swap = self.node.swap_bytes > 0 || is_configured(&self.settings.swap, &self.node);
-        let fails = config.as_ref().and_then(fails_with_swap).filter(|_| swap);
+        let fails = config
+            .as_ref()
+            .and_then(fails_with_swap)
+            .filter(|_| self.node.swap_bytes > 0 || is_configured(&self.settings.swap, &self.node));
         let unusable = config.as_ref().and_then(unusable);
         self.health.problem_is(
             Trouble::Kubelet,
@@ -268,16 +327,19 @@ impl<E: Effects> Agent<E> {
                     Grants::Kubelet => "LimitedSwap",
                     Grants::Agent | Grants::Auto => "NoSwap",
                 };
-                otherwise
-                    .clone()
-                    .map(|text| {
+                let flag = "--fail-swap-on";
+                let by_journal = BY_JOURNAL.map(str::to_owned).to_vec();
+                let all = [
+                    unusable
+                        .map(|text| Problem::new(Trouble::Kubelet, text).with_remedy(by_journal)),
+                    fails.map(|text| {
+                        problem(text, "failSwapOn", &fail_swap_on.origin, "false", flag)
+                    }),
+                    otherwise.map(|text| {
                         problem(text, "memorySwap.swapBehavior", &behavior.origin, wanted, "")
-                    })
-                    .or_else(|| {
-                        let flag = "--fail-swap-on";
-                        Some(problem(fails?, "failSwapOn", &fail_swap_on.origin, "false", flag))
-                    })
-                    .or_else(|| Some(Problem::new(Trouble::Kubelet, unusable?)))
+                    }),
+                ];
+                Problem::joined(all.into_iter().flatten().collect())
             }),
         );
         self.check_kubelet_swap();

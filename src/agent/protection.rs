@@ -402,9 +402,9 @@ impl<S: SliceEffects> SliceGuard<S> {
     }
 
     async fn oomd(&self) -> Option<Problem> {
-        let slice = slices::oomd_above_pods(self.connection.as_ref()?).await?;
-        let problem = Problem::new(Trouble::Oomd, oomd_said(slice));
-        Some(problem.with_remedy(vec![oomd_remedy(slice)]))
+        let slices = slices::oomd_above_pods(self.connection.as_ref()?, &self.roots).await;
+        let problem = Problem::new(Trouble::Oomd, oomd_said(&slices));
+        (!slices.is_empty()).then(|| problem.with_remedy(oomd_remedy(&slices)))
     }
 }
 

@@ -2,17 +2,55 @@
 
 use super::{Agent, effects::Effects};
 use crate::{
-    config::settings::{Grants, Settings},
+    config::{
+        settings::{Grants, Settings},
+        value::Problems,
+    },
     decide::{
         check::{not_read, without_wrong_lines},
         wish,
     },
     messages,
     model::trouble::{Problem, Trouble},
+    observe::check::agent::differs,
 };
 
+/// Describes a configuration on disk that the agent cannot load.
+fn invalid(problems: &Problems) -> Problem {
+    let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
+    let more = match problems.0.len() {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    let text = format!(
+        "the configuration on disk is invalid, and the agent did not load it: {first}{more} (see \
+         wasp-agent check-config)"
+    );
+    Problem::new(Trouble::Reload, text).with_remedy(without_wrong_lines(problems))
+}
+
 impl<E: Effects> Agent<E> {
-    /// Saves the settings in force, for commands that find a wrong configuration on disk, and for
+    /// Reports a configuration on disk that is invalid, or that no reload has loaded.
+    pub(super) fn check_settings(&mut self) {
+        let loaded = crate::observe::settings::load(&self.roots, |name| std::env::var(name).ok());
+        let problem = match loaded {
+            Err(problems) => Some(invalid(&problems)),
+            Ok((_, on_disk)) => {
+                let differs = differs(&self.roots, &on_disk);
+                let shown = differs
+                    .iter()
+                    .map(|(key, disk, force)| format!("{key}: {disk} on disk, {force} in effect"));
+                let remedy = vec!["systemctl reload wasp-agent".to_owned()];
+                (!differs.is_empty()).then(|| {
+                    Problem::new(Trouble::Reload, shown.collect::<Vec<_>>().join("; "))
+                        .with_remedy(remedy)
+                })
+            }
+        };
+        self.health.problem_is(Trouble::Reload, problem);
+    }
+
+    /// Saves the settings in effect, for commands that find a wrong configuration on disk, and for
     /// `wasp-agent check`.
     pub(super) fn keep_in_force(&mut self, text: &str) {
         let path = self.roots.settings_in_force();
@@ -75,18 +113,7 @@ impl<E: Effects> Agent<E> {
                 messages::ReloadRefused.emit(format_args!(
                     "configuration NOT reloaded, the previous one stays in effect: {problems}"
                 ));
-                let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
-                let more = match problems.0.len() {
-                    0 | 1 => String::new(),
-                    count => format!(" and {} more", count - 1),
-                };
-                let text = format!(
-                    "the configuration on disk is invalid, and the agent did not load it: \
-                     {first}{more} (see wasp-agent check-config)"
-                );
-                let problem = Problem::new(Trouble::Reload, text);
-                let remedy = without_wrong_lines(&problems);
-                self.health.problem_is(Trouble::Reload, Some(problem.with_remedy(remedy)));
+                self.health.problem_is(Trouble::Reload, Some(invalid(&problems)));
                 false
             }
         };

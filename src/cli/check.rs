@@ -25,7 +25,7 @@ const ELSEWHERE: &str = "--root: the check asks no running service";
 const EXIT_BROKEN: u8 = 2;
 
 /// `configuration` is the result of loading the configuration on disk; `settings` are the loaded
-/// ones, or those in force if loading failed.
+/// ones, or those in effect if loading failed.
 pub fn check(
     roots: &Roots,
     settings: &Settings,

@@ -204,7 +204,7 @@ fn on_node(command: OnNode, roots: Roots) -> ExitCode {
     done(result)
 }
 
-/// Commands about a running node use the settings in force while those on disk are wrong.
+/// Commands about a running node use the settings in effect while those on disk are wrong.
 fn with_wrong_settings(command: OnNode, roots: &Roots, problems: &Problems) -> ExitCode {
     let in_force = published::in_force(roots).map(|(settings, _)| settings);
     match (command, in_force) {

@@ -302,6 +302,7 @@ impl<'a> OverviewHost<'a> {
             at: jiff::Timestamp::now().to_string(),
             agent: self.state(published.as_ref()),
             swap_for_pods_bytes: for_pods(&settings, &snapshot),
+            unknown_containers: crate::report::overview::unknown_containers(&snapshot),
             swap_devices: node::swap_devices(&self.roots).into_iter().map(Into::into).collect(),
             pods: pods(
                 &settings,

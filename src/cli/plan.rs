@@ -10,6 +10,7 @@ use crate::{
     config::settings::Settings,
     decide::{
         decision::Snapshot,
+        grant::swap_for_pods,
         kubelet::{as_in_force, grants_otherwise, unusable},
         limits::decide,
         obstacles::limit_above_pods,
@@ -18,10 +19,10 @@ use crate::{
         suspend::Suspensions,
         what_if::{self, with_percent},
     },
-    model::{clock::SinceStart, pod::Pods, published::Published},
+    model::{clock::SinceStart, failure::Failure, pod::Pods, published::Published},
     observe::{
         accounting::swap_control,
-        kube::{credentials, list::PodList},
+        kube::{credentials, list::PodList, pods::failure},
         kubelet, node,
         obstacles::obstacles,
         published::is_running,
@@ -103,12 +104,12 @@ pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow
         notes.push(lost_pods(lost, roots.pods()));
     }
     let found = obstacles(roots);
-    let above = limit_above_pods(&found, &settings.grant_rules(), &node);
+    let above = limit_above_pods(&found, swap_for_pods(&settings.grant_rules(), &node));
     notes.extend(above.map(|problem| problem.text));
     let devices = node::swap_devices(roots);
     let traffic = node::swap_traffic(roots);
-    let plan =
-        NodePlan::new(settings, snapshot, &decision, devices, traffic, &found.above_pods, notes);
+    let above = &found.above_pods;
+    let plan = NodePlan::new(settings, snapshot, &decision, above, devices, traffic, notes);
     super::print(&if json { plan.json()? } else { plan.table(all) })
 }
 
@@ -119,14 +120,16 @@ fn pods(
     runtime: &tokio::runtime::Runtime,
 ) -> (Pods, Vec<String>) {
     let asked = runtime.block_on(async {
-        let late = || anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs());
+        let late = || Failure {
+            text: format!("no answer within {} s", PATIENCE.as_secs()),
+            ..Failure::default()
+        };
         tokio::time::timeout(PATIENCE, from_api(roots, settings))
             .await
             .unwrap_or_else(|_| Err(late()))
     });
-    asked.unwrap_or_else(|error| {
-        let note = format!("API server not reachable, using the agent's records: {error:#}");
-        (Records::new(roots).load(), vec![note])
+    asked.unwrap_or_else(|failure| {
+        (Records::new(roots).load(), vec![failure.sentence("using the agent's records")])
     })
 }
 
@@ -177,18 +180,18 @@ fn running(roots: &Roots) -> Option<Published> {
 }
 
 /// Returns the node's pods, and a note for each that cannot be read.
-async fn from_api(roots: &Roots, settings: &Settings) -> anyhow::Result<(Pods, Vec<String>)> {
-    let credentials = credentials::load(roots, settings).await?;
-    let asked = async {
-        let mut list = PodList::begin(&credentials.client, &credentials.node_name, &[]).await?;
-        let (mut pods, mut notes) = (Pods::new(), Vec::new());
-        while let Some(pod) = list.next().await? {
-            match pod {
-                Ok(pod) => drop(pods.insert(pod.uid.clone(), Arc::new(pod))),
-                Err(odd) => notes.push(format!("skipped, it cannot be read: {odd}")),
-            }
+async fn from_api(roots: &Roots, settings: &Settings) -> Result<(Pods, Vec<String>), Failure> {
+    let credentials =
+        credentials::load(roots, settings).await.map_err(|error| credentials::failure(&error))?;
+    let failed = |error| failure(&credentials.server, &error);
+    let list = PodList::begin(&credentials.client, &credentials.node_name, &[]);
+    let mut list = list.await.map_err(failed)?;
+    let (mut pods, mut notes) = (Pods::new(), Vec::new());
+    while let Some(pod) = list.next().await.map_err(failed)? {
+        match pod {
+            Ok(pod) => drop(pods.insert(pod.uid.clone(), Arc::new(pod))),
+            Err(odd) => notes.push(format!("skipped, it cannot be read: {odd}")),
         }
-        anyhow::Ok((pods, notes))
-    };
-    asked.await.with_context(|| credentials.server.clone())
+    }
+    Ok((pods, notes))
 }

@@ -67,6 +67,7 @@ pub fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
             asked.since
         )
     })?;
+    anyhow::ensure!(since <= now, "--since {:?} is in the future", asked.since);
     let (History { mut minutes, events, .. }, notes) = read(roots)?;
     let second = |time: Timestamp| u64::try_from(time.as_second()).unwrap_or(0);
     let summary = summary(&minutes, &events, second(since), second(now));
@@ -175,6 +176,8 @@ mod tests {
             ("2h", "2026-03-01T07:30:00Z"),
             ("3d", "2026-02-26T09:30:00Z"),
             ("2026-02-27", "2026-02-27T00:00:00Z"),
+            ("2026-02-27 06:00", "2026-02-27T06:00:00Z"),
+            ("2026-02-27T06:30:15", "2026-02-27T06:30:15Z"),
             ("2026-02-27T06:00:00+02:00", "2026-02-27T04:00:00Z"),
             ("2026-02-27T06:00", "2026-02-27T06:00:00Z"),
             ("2026-02-27 06:00:30", "2026-02-27T06:00:30Z"),

@@ -71,10 +71,16 @@ const PANELS: &[Panel] = &[
     Panel {
         title: "Evictions per hour",
         unit: NUMBER,
-        queries: &[(
-            "sum by (instance, outcome) (increase(wasp_agent_evictions_total{n}[1h])) > 0",
-            "{{instance}} {{outcome}}",
-        )],
+        queries: &[
+            (
+                "sum by (instance) (increase(wasp_agent_evictions_total{n}[1h]))",
+                "{{instance}} requests",
+            ),
+            (
+                "sum by (instance, outcome) (increase(wasp_agent_evictions_total{n}[1h])) > 0",
+                "{{instance}} {{outcome}}",
+            ),
+        ],
     },
     Panel {
         title: "Swap of containers",
@@ -104,9 +110,8 @@ const PANELS: &[Panel] = &[
         title: "Problems of the agent",
         unit: NUMBER,
         queries: &[
+            ("sum by (instance) (wasp_agent_problem{n})", "{{instance}} problems"),
             ("wasp_agent_problem{n} == 1", "{{instance}} {{kind}}"),
-            ("wasp_agent_api_reachable{n} == 0", "{{instance}} API server not reachable"),
-            ("wasp_agent_hook_installed{n} == 0", "{{instance}} hook not installed"),
             ("changes(wasp_agent_start_timestamp_seconds{n}[15m]) > 0", "{{instance}} started"),
         ],
     },
@@ -119,18 +124,23 @@ fn query(text: &str) -> String {
     text.replace("{n}", &format!("{{{OF_NODE}}}"))
 }
 
-/// Returns every query of the dashboards, including `$instance`.
-pub fn queries() -> Vec<String> {
-    let all = PANELS.iter().flat_map(|panel| panel.queries);
-    all.map(|(text, _)| query(text)).collect()
+/// Returns each panel's title, and its queries with their legends, including `$instance`.
+pub fn panels() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
+    let queries = |panel: &Panel| panel.queries.iter().map(|(text, legend)| (query(text), *legend));
+    PANELS.iter().map(|panel| (panel.title, queries(panel).collect())).collect()
+}
+
+/// The form of a query that Grafana and the console share.
+fn targets(queries: &[(&str, &str)]) -> Value {
+    let targets = queries.iter().zip('A'..).map(|((text, legend), letter)| {
+        json!({ "expr": query(text), "legendFormat": legend, "refId": letter.to_string() })
+    });
+    targets.collect()
 }
 
 /// For Grafana 9 and later.
 pub fn grafana() -> Value {
     let panel = |(index, Panel { title, unit, queries }): (usize, &Panel)| {
-        let targets = queries.iter().zip('A'..).map(|((text, legend), letter)| {
-            json!({ "expr": query(text), "legendFormat": legend, "refId": letter.to_string() })
-        });
         json!({
             "id": index + 1,
             "type": "timeseries",
@@ -138,7 +148,11 @@ pub fn grafana() -> Value {
             "datasource": { "type": "prometheus", "uid": "$datasource" },
             "gridPos": { "x": index % 2 * 12, "y": index / 2 * 8, "w": 12, "h": 8 },
             "fieldConfig": { "defaults": { "unit": unit.0, "min": 0 }, "overrides": [] },
-            "targets": targets.collect::<Vec<_>>(),
+            "options": {
+                "legend": { "displayMode": "list", "placement": "bottom", "showLegend": true },
+                "tooltip": { "mode": "multi", "sort": "desc" },
+            },
+            "targets": targets(queries),
         })
     };
     json!({
@@ -168,19 +182,19 @@ pub fn grafana() -> Value {
     })
 }
 
-/// The console draws rows of panels of type `graph`, and uses its own data source.
+/// The console draws rows of panels of type `graph`, and uses its own data source. It shows a
+/// legend only with `legend.show`, and a variable only with `hide: 0`, and begins with all nodes.
+/// Source: openshift/monitoring-plugin, `web/src/components/dashboards/legacy`.
 fn for_console() -> Value {
     let panels = PANELS.iter().enumerate().map(|(index, Panel { title, unit, queries })| {
-        let targets = queries.iter().zip('A'..).map(|((text, legend), letter)| {
-            json!({ "expr": query(text), "legendFormat": legend, "refId": letter.to_string() })
-        });
         json!({
             "id": index + 1,
             "type": "graph",
             "title": title,
             "span": 6,
+            "legend": { "show": true },
             "yaxes": [{ "format": unit.0 }, { "format": unit.0 }],
-            "targets": targets.collect::<Vec<_>>(),
+            "targets": targets(queries),
         })
     });
     let panels: Vec<Value> = panels.collect();
@@ -192,9 +206,8 @@ fn for_console() -> Value {
             "label": "Node",
             "type": "query",
             "query": NODES,
+            "hide": 0,
             "includeAll": true,
-            "allValue": ".*",
-            "current": { "text": "All", "value": ".*" },
         }] },
         "rows": panels.chunks(2).map(|panels| json!({ "panels": panels })).collect::<Vec<_>>(),
     })
@@ -294,9 +307,11 @@ mod tests {
         };
         let (grafana, console, perses): (Vec<_>, Vec<_>, Vec<_>) =
             (of(&grafana(), "expr"), of(&for_console(), "expr"), of(&perses(), "query"));
-        assert_eq!(grafana, queries());
-        assert_eq!(console, queries());
-        let (mut perses, mut all) = (perses, queries());
+        let queries: Vec<String> =
+            panels().into_iter().flat_map(|(_, queries)| queries).map(|(query, _)| query).collect();
+        assert_eq!(grafana, queries);
+        assert_eq!(console, queries);
+        let (mut perses, mut all) = (perses, queries);
         perses.sort();
         all.sort();
         assert_eq!(perses, all);
@@ -310,6 +325,74 @@ mod tests {
         for item in items {
             let path = item["content"]["$ref"].as_str().unwrap().strip_prefix('#').unwrap();
             assert_eq!(dashboard.pointer(path).unwrap()["kind"], "Panel", "{path}");
+        }
+    }
+
+    /// Tests an object against a definition of `grafana-dashboard.json`.
+    fn complies(object: &Value, kind: &str, schema: &Value) {
+        let fields = |of: &str| -> Vec<&str> {
+            schema[kind][of].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect()
+        };
+        let object = object.as_object().unwrap();
+        for field in fields("required") {
+            assert!(object.contains_key(field), "{kind} lacks {field}");
+        }
+        let known = [fields("required"), fields("optional")].concat();
+        for field in object.keys().filter(|_| schema[kind]["closed"] == true) {
+            assert!(known.contains(&&**field), "{kind} has no field {field}");
+        }
+    }
+
+    #[test]
+    fn the_dashboard_for_grafana_follows_its_schema() {
+        let schema = include_str!("../../tests/fixtures/grafana-dashboard.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let dashboard = grafana();
+        complies(&dashboard, "Dashboard", &schema);
+        let types = schema["VariableType"].as_array().unwrap();
+        for variable in dashboard["templating"]["list"].as_array().unwrap() {
+            complies(variable, "VariableModel", &schema);
+            assert!(types.contains(&variable["type"]), "{variable}");
+        }
+        let mut ids = Vec::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            complies(panel, "Panel", &schema);
+            complies(&panel["gridPos"], "GridPos", &schema);
+            complies(&panel["fieldConfig"], "FieldConfigSource", &schema);
+            complies(&panel["fieldConfig"]["defaults"], "FieldConfig", &schema);
+            complies(&panel["datasource"], "DataSourceRef", &schema);
+            let place = |of: &str| panel["gridPos"][of].as_u64().unwrap();
+            assert!(place("h") > 0 && place("w") > 0 && place("x") + place("w") <= 24, "{panel}");
+            ids.push(panel["id"].as_u64().unwrap());
+        }
+        ids.dedup();
+        assert_eq!(ids.len(), PANELS.len());
+    }
+
+    /// What the console's code reads, and the units that it knows.
+    #[test]
+    fn the_console_shows_the_panels_and_the_choice_of_nodes() {
+        let map = console();
+        assert_eq!(map["metadata"]["labels"]["console.openshift.io/dashboard"], "true");
+        // It reads the first value only.
+        let [text] = &map["data"].as_object().unwrap().values().collect::<Vec<_>>()[..] else {
+            panic!("{map}")
+        };
+        let board: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+        let variable = &board["templating"]["list"][0];
+        assert_eq!((&variable["type"], &variable["hide"]), (&json!("query"), &json!(0)));
+        // It turns this form into a query, and no other.
+        let query = variable["query"].as_str().unwrap();
+        let inner = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
+        assert_eq!(inner.split(", ").count(), 2);
+        let units = ["Bytes", "bytes", "bps", "Bps", "pps", "ms", "s", "percentunit", "short"]
+            .map(Value::from);
+        let rows = board["rows"].as_array().unwrap();
+        for panel in rows.iter().flat_map(|row| row["panels"].as_array().unwrap()) {
+            assert_eq!(panel["type"], "graph");
+            assert_eq!(panel["legend"]["show"], true);
+            assert!(units.contains(&panel["yaxes"][0]["format"]), "{panel}");
+            assert!(panel["title"].is_string() && panel["span"].as_u64() <= Some(12));
         }
     }
 }

@@ -30,7 +30,7 @@ pub fn explain(overview: &Overview, pod: &OverviewPodRow) -> String {
             .bound_by
             .as_ref()
             .map_or_else(String::new, |name| format!(", by the limit of {name}"));
-        let _ = writeln!(text, "    in force   {}{whose}", readable(swap_max_in_force));
+        let _ = writeln!(text, "    in effect  {}{whose}", readable(swap_max_in_force));
         let _ = writeln!(text, "    uses       {}", human_bytes(*swap_bytes));
         if let Some(hits @ 1..) = container.swap_limit_hits {
             let _ = writeln!(
@@ -50,7 +50,7 @@ pub fn explain(overview: &Overview, pod: &OverviewPodRow) -> String {
         readable(&pod.swap_grant)
     );
     if let Some(in_force) = &pod.swap_max_in_force {
-        let _ = writeln!(text, "    in force   {}", readable(in_force));
+        let _ = writeln!(text, "    in effect  {}", readable(in_force));
     }
     let outside = match pod.swap_outside_containers_bytes {
         0 => String::new(),

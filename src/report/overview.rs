@@ -15,15 +15,14 @@ use crate::{
             spared::spared,
         },
         grant::{Grant, grant_by_role, swap_for_pods},
-        obstacles::effective,
         pod_limit::pod_grant,
         qos::qos_class,
     },
     model::{
         clock::UnixTime,
-        host::{MemoryEvents, Role, SwapDevice},
+        host::{ContainerFacts, MemoryEvents, Role, SwapDevice},
         obstacles::Ancestor,
-        pod::{ContainerId, PodUid, QosClass},
+        pod::{ContainerId, QosClass},
         pressure::PodUsage,
         published::Published,
         quantity::Quantity,
@@ -51,6 +50,9 @@ pub struct Overview {
     /// overcommitted.
     #[serde(default)]
     pub vms_without_overcommit: Vec<String>,
+    /// Containers whose pod is not known, and whose limits were not compared.
+    #[serde(default)]
+    pub unknown_containers: usize,
     /// Facts that could not be read.
     pub notes: Vec<String>,
 }
@@ -160,10 +162,6 @@ pub fn pods(
     let order = rank(&settings.eviction, snapshot.pods, usage, at);
     let pods_limit: BTreeMap<_, _> =
         snapshot.slices.iter().map(|facts| (&facts.uid, facts.level.swap_max)).collect();
-    let path_of = |uid: &PodUid| {
-        let of_pod = snapshot.containers.iter().find(|facts| facts.pod == *uid);
-        of_pod.map_or(Path::new(""), |facts| &facts.path)
-    };
     let mut rows = Vec::with_capacity(usage.len());
     for used in usage {
         let Some(pod) = snapshot.pods.get(&used.uid) else { continue };
@@ -196,6 +194,7 @@ pub fn pods(
             });
         }
         containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        let slice = snapshot.slices.iter().find(|facts| facts.uid == used.uid);
         let place = order.iter().position(|ranked| ranked.uid == used.uid);
         let spared = spared(&settings.eviction, snapshot.pods, pod, Some(used), now);
         let eviction_reason = match (place, spared) {
@@ -214,9 +213,10 @@ pub fn pods(
             swap_grant: pod_grant(&settings.grant_rules(), &snapshot.node, Some(pod))
                 .swap_max
                 .to_string(),
-            swap_max_in_force: pods_limit
-                .get(&used.uid)
-                .map(|limit| effective(*limit, None, path_of(&used.uid), above).0.to_string()),
+            swap_max_in_force: slice.map(|facts| {
+                let (in_force, _) = effective(facts.level.swap_max, None, &facts.path, above);
+                in_force.to_string()
+            }),
             working_set_bytes: used.working_set_bytes(),
             swap_in_pages_per_second,
             stalled_percent,
@@ -232,12 +232,68 @@ pub fn pods(
     rows
 }
 
+/// The name of a pod's own cgroup.
+pub(super) const THE_POD: &str = "the pod";
+
+/// Returns the effective limit for the cgroup at `path`, and the cgroup that has it unless it is
+/// `path` itself: the lowest of its own, its pod's, and those of the cgroups above.
+pub(super) fn effective(
+    own: SwapMax,
+    pod: Option<SwapMax>,
+    path: &Path,
+    above: &[Ancestor],
+) -> (SwapMax, Option<String>) {
+    let above = above.iter().filter(|ancestor| path.starts_with(&ancestor.path));
+    let above = above.map(|ancestor| (ancestor.swap_max, ancestor.name().to_owned()));
+    let pod = pod.map(|limit| (limit, THE_POD.to_owned()));
+    match above.chain(pod).min_by_key(|(limit, _)| *limit) {
+        Some((limit, name)) if limit < own => (limit, Some(name)),
+        _ => (own, None),
+    }
+}
+
 /// Returns the most that all pods together may swap.
 pub fn for_pods(settings: &Settings, snapshot: &Snapshot<'_>) -> u64 {
     swap_for_pods(&settings.grant, &snapshot.node)
 }
 
+/// Counts the containers whose pod is not known.
+pub fn unknown_containers(snapshot: &Snapshot<'_>) -> usize {
+    let is_unknown = |facts: &&ContainerFacts| {
+        facts.role != Role::Helper && !snapshot.pods.contains_key(&facts.pod)
+    };
+    snapshot.containers.iter().filter(is_unknown).count()
+}
+
 /// Returns true if pods of this class may swap at all.
 pub fn may_swap(class: &str) -> bool {
     class == QosClass::Burstable.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_limit_counts_and_is_named() {
+        let above = |path: &str, swap_max| Ancestor {
+            path: path.into(),
+            swap_max,
+            high: None,
+            drop_ins: Vec::new(),
+        };
+        let path = Path::new("kubepods.slice/kubepods-burstable.slice/pod1/c");
+        let all = [
+            above("kubepods.slice", SwapMax::Bytes(40)),
+            above("kubepods.slice/kubepods-besteffort.slice", SwapMax::ZERO),
+        ];
+        let own = SwapMax::Bytes(50);
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(effective(own, None, path, &[]), (own, None));
+        assert_eq!(effective(own, Some(own), path, &[]), (own, None));
+        assert_eq!(effective(own, None, path, &all), (SwapMax::Bytes(40), named("kubepods.slice")));
+        let pod = Some(SwapMax::Bytes(30));
+        assert_eq!(effective(own, pod, path, &all), (SwapMax::Bytes(30), named("the pod")));
+        assert_eq!(effective(SwapMax::Bytes(20), pod, path, &all), (SwapMax::Bytes(20), None));
+    }
 }

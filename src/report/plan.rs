@@ -1,16 +1,16 @@
 //! Formats the plan as a table for people and as JSON for programs.
 
 use crate::model::counted::counted;
-use std::{fmt::Write, path::Path};
+use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::overview::{THE_POD, effective};
 use crate::{
     config::settings::{Grants, Settings},
     decide::{
         decision::{Action, Decision, Notice, Snapshot},
         grant::{Grant, Reason, grant_by_role, swap_for_pods},
-        obstacles::effective,
         pod_limit::pod_grant,
         qos::qos_class,
     },
@@ -54,8 +54,10 @@ pub struct PlanRow {
     pub memory_request: Option<Quantity>,
     pub memory_limit: Option<Quantity>,
     pub grant: SwapMax,
-    /// The lowest limit of the container's cgroups, and of those above its pod.
+    /// The lowest of its own limit and those of the cgroups above it.
     pub in_force: SwapMax,
+    /// The cgroup with that limit, if it is not its own.
+    pub bound_by: Option<String>,
     pub used_bytes: u64,
     pub why: String,
     #[serde(skip)]
@@ -70,7 +72,10 @@ pub struct PodRow {
     pub uid: PodUid,
     pub qos_class: Option<QosClass>,
     pub grant: SwapMax,
+    /// The lowest of its own limit and those of the cgroups above it.
     pub in_force: SwapMax,
+    /// The cgroup with that limit, if it is not its own.
+    pub bound_by: Option<String>,
     pub used_bytes: u64,
     /// The part of it that belongs to no container.
     pub in_no_container_bytes: u64,
@@ -82,12 +87,11 @@ impl NodePlan {
         settings: &Settings,
         snapshot: Snapshot<'_>,
         decision: &Decision,
+        above: &[Ancestor],
         swap_devices: Vec<SwapDevice>,
         swap_traffic: Option<SwapTraffic>,
-        above: &[Ancestor],
         notes: Vec<String>,
     ) -> Self {
-        let in_effect = |own, path: &Path| effective(own, None, path, above).0;
         let mut containers: Vec<PlanRow> = snapshot
             .containers
             .iter()
@@ -102,6 +106,10 @@ impl NodePlan {
                 let resources = pod.zip(name).and_then(|(pod, name)| pod.container(name));
                 let resources = resources.map(|container| container.effective());
                 let (namespace, shown) = names(pod, &facts.pod);
+                let own = facts.levels.iter().map(|l| l.swap_max).min().unwrap_or(SwapMax::Max);
+                let of_pod = snapshot.slices.iter().find(|slice| slice.uid == facts.pod);
+                let of_pod = of_pod.map(|slice| slice.level.swap_max);
+                let (in_force, bound_by) = effective(own, of_pod, &facts.path, above);
                 PlanRow {
                     namespace,
                     pod: shown,
@@ -111,10 +119,8 @@ impl NodePlan {
                     memory_request: resources.and_then(|resources| resources.requests.memory),
                     memory_limit: resources.and_then(|resources| resources.limits.memory),
                     grant: swap_max,
-                    in_force: in_effect(
-                        facts.levels.iter().map(|l| l.swap_max).min().unwrap_or(SwapMax::Max),
-                        &facts.path,
-                    ),
+                    in_force,
+                    bound_by,
                     used_bytes: facts.levels.iter().map(|l| l.swap_used_bytes).max().unwrap_or(0),
                     helper: reason == Reason::Helper,
                     why: reason.to_string(),
@@ -122,8 +128,11 @@ impl NodePlan {
             })
             .collect();
         containers.sort();
-        let mut pods: Vec<PodRow> =
-            snapshot.slices.iter().map(|facts| pod_row(settings, &snapshot, facts)).collect();
+        let mut pods: Vec<PodRow> = snapshot
+            .slices
+            .iter()
+            .map(|facts| pod_row(settings, &snapshot, facts, above))
+            .collect();
         pods.sort();
         Self {
             node: snapshot.node,
@@ -163,7 +172,7 @@ impl NodePlan {
             "REQUEST",
             "LIMIT",
             "SWAP GRANT",
-            "IN FORCE",
+            "IN EFFECT",
             "USED",
             "WHY",
         ];
@@ -200,12 +209,29 @@ impl NodePlan {
         // A limit above the pods has a note.
         let waits = |row: &&PlanRow| row.in_force < row.grant.as_kernel_shows(page);
         let waiting = self.containers.iter().filter(waits).count();
+        let bound = self.containers.iter().filter(waits).filter_map(|row| row.bound_by.as_deref());
+        let bound: Vec<&str> = bound.filter(|by| *by != THE_POD).collect();
+        if let ([by, ..], true) = (&bound[..], self.actions.is_empty()) {
+            return format!(
+                "{} less than the grant, by the limit of {by} (wasp-agent check).",
+                counted(bound.len(), "container may swap", "containers may swap")
+            );
+        }
         if self.in_doubt && self.actions.is_empty() {
             return "No limit is raised: it is not known whether the kubelet sets swap limits, see \
                 the notes above."
                 .to_owned();
         }
-        let unknown = self.containers.iter().filter(|row| row.qos_class.is_none()).count();
+        let unknown = |row: &&PlanRow| !row.helper && row.qos_class.is_none();
+        let unknown = self.containers.iter().filter(unknown).count();
+        let compared = containers - unknown;
+        if let (0, 0, 1..) = (self.actions.len(), self.differing, unknown) {
+            return format!(
+                "The limits of {} are right. {} not compared: the pod is not known (yet).",
+                counted(compared, "container", "containers"),
+                counted(unknown, "container was", "containers were")
+            );
+        }
         match (self.actions.len(), self.differing, self.notes.is_empty()) {
             (0, 0, _) if unknown > 0 => format!(
                 "The limits of {} are right. {} not compared: the pod is not known.",
@@ -257,7 +283,12 @@ fn names(pod: Option<&Pod>, uid: &PodUid) -> (String, String) {
     (namespace.to_owned(), pod.map_or(uid.as_str(), |pod| &pod.name).to_owned())
 }
 
-fn pod_row(settings: &Settings, snapshot: &Snapshot<'_>, facts: &PodFacts) -> PodRow {
+fn pod_row(
+    settings: &Settings,
+    snapshot: &Snapshot<'_>,
+    facts: &PodFacts,
+    above: &[Ancestor],
+) -> PodRow {
     let pod = snapshot.pods.get(&facts.uid).map(AsRef::as_ref);
     let (namespace, name) = names(pod, &facts.uid);
     let Grant { swap_max, reason } = pod_grant(&settings.grant_rules(), &snapshot.node, pod);
@@ -266,13 +297,15 @@ fn pod_row(settings: &Settings, snapshot: &Snapshot<'_>, facts: &PodFacts) -> Po
         .filter_map(|container| container.levels.first())
         .fold(0, |sum: u64, level| sum.saturating_add(level.swap_used_bytes));
     let used_bytes = facts.level.swap_used_bytes;
+    let (in_force, bound_by) = effective(facts.level.swap_max, None, &facts.path, above);
     PodRow {
         namespace,
         pod: name,
         uid: facts.uid.clone(),
         qos_class: pod.map(qos_class),
         grant: swap_max,
-        in_force: facts.level.swap_max,
+        in_force,
+        bound_by,
         used_bytes,
         in_no_container_bytes: used_bytes.saturating_sub(in_containers),
         why: reason.to_string(),

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use plotters::{
     chart::{ChartBuilder, LabelAreaPosition},
+    coord::combinators::BindKeyPoints,
     drawing::IntoDrawingArea,
-    element::{PathElement, Rectangle},
+    element::{Circle, PathElement, Rectangle, Text},
     prelude::SVGBackend,
     series::LineSeries,
     style::{Color, RGBColor, WHITE},
@@ -19,6 +20,10 @@ use crate::{
 
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 900;
+/// Width of the legends, right of the plots.
+const LEGEND: u32 = 136;
+/// Most labels of the axis of time.
+const TICKS: usize = 8;
 /// Colours that people with any colour vision can distinguish.
 ///
 /// Source: Okabe and Ito, "Color Universal Design".
@@ -70,6 +75,20 @@ fn lines(minutes: &[Minute]) -> [(&'static str, Vec<PlotLine>); 3] {
     ]
 }
 
+/// Returns round times, at most [`TICKS`] of them.
+fn round_times(from: u64, to: u64) -> Vec<u64> {
+    const MINUTES: [u64; 12] = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880];
+    let span = to.saturating_sub(from);
+    let fits = |step: &u64| span / step < TICKS as u64;
+    let step = MINUTES.map(|minutes| minutes * 60).into_iter().find(fits);
+    let step = usize::try_from(step.unwrap_or(7 * 86_400)).unwrap_or(usize::MAX);
+    (from.next_multiple_of(step as u64)..=to).step_by(step).collect()
+}
+
+fn as_pixels(pixels: u32) -> i32 {
+    i32::try_from(pixels).unwrap_or(i32::MAX)
+}
+
 /// Returns an SVG of `minutes`, which are those of the summary's period. Shaded areas: an eviction
 /// signal was active. Dashes at the lower edge of the first plot: evictions.
 pub fn svg(summary: &Summary, minutes: &[Minute]) -> anyhow::Result<String> {
@@ -83,10 +102,11 @@ pub fn svg(summary: &Summary, minutes: &[Minute]) -> anyhow::Result<String> {
             let (from, to) = (summary.from, summary.to.max(summary.from + 60));
             let mut chart = ChartBuilder::on(part)
                 .margin(12)
+                .margin_right(LEGEND)
                 .caption(title, ("sans-serif", 18))
                 .set_label_area_size(LabelAreaPosition::Left, 60)
                 .set_label_area_size(LabelAreaPosition::Bottom, 32)
-                .build_cartesian_2d(from..to, 0.0..top)?;
+                .build_cartesian_2d((from..to).with_key_points(round_times(from, to)), 0.0..top)?;
             chart.draw_series(minutes.iter().filter(|minute| minute.signal_active).map(
                 |minute| {
                     let ends = [(minute.at.saturating_sub(60).max(from), 0.0), (minute.at, top)];
@@ -96,32 +116,35 @@ pub fn svg(summary: &Summary, minutes: &[Minute]) -> anyhow::Result<String> {
             chart
                 .configure_mesh()
                 .light_line_style(WHITE)
-                .x_labels(8)
+                .x_labels(TICKS)
                 .y_labels(6)
                 .label_style(("sans-serif", 13))
                 .x_label_formatter(&|at| shown_time(*at)[5..].to_owned())
                 .draw()?;
-            for PlotLine { name, color, points } in lines {
-                let joined = points.chunk_by(|a, b| b.0.saturating_sub(a.0) <= APART);
-                for (index, piece) in joined.enumerate() {
-                    let series = LineSeries::new(piece.iter().copied(), color.stroke_width(2));
-                    let drawn = chart.draw_series(series)?;
-                    if index == 0 {
-                        drawn.label(name).legend(move |(x, y)| {
-                            PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3))
-                        });
+            for (row, PlotLine { name, color, points }) in (0..).zip(lines) {
+                for piece in points.chunk_by(|a, b| b.0.saturating_sub(a.0) <= APART) {
+                    match piece {
+                        // A line of one point is invisible.
+                        [lone] => {
+                            chart.draw_series([Circle::new(*lone, 2, color.filled())])?;
+                        }
+                        _ => {
+                            let line = piece.iter().copied();
+                            chart.draw_series(LineSeries::new(line, color.stroke_width(2)))?;
+                        }
                     }
+                }
+                if !points.is_empty() {
+                    // Beside the plot, where it covers no line.
+                    let (x, y) = (as_pixels(WIDTH - LEGEND) + 12, 48 + 20 * row);
+                    let ends = [(x, y), (x + 18, y)];
+                    part.draw(&PathElement::new(ends, color.stroke_width(3)))?;
+                    part.draw(&Text::new(name, (x + 24, y - 5), ("sans-serif", 13)))?;
                 }
             }
             chart.draw_series(summary.evictions.iter().map(|line| {
                 PathElement::new([(line.at, 0.0), (line.at, top)], RED.stroke_width(1))
             }))?;
-            chart
-                .configure_series_labels()
-                .label_font(("sans-serif", 13))
-                .background_style(WHITE.mix(0.8))
-                .border_style(GREY)
-                .draw()?;
         }
         area.present()?;
     }
@@ -152,4 +175,19 @@ pub fn html(text: &str, svg: &str) -> String {
          Times are UTC.</p>\n<pre>{escaped}</pre>\n</html>\n"
     );
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axis_of_time_has_round_times() {
+        let hour = 3600;
+        assert_eq!(round_times(100, 7 * 60), [120, 180, 240, 300, 360, 420]);
+        assert_eq!(round_times(90, 37 * hour), [6, 12, 18, 24, 30, 36].map(|n| n * hour));
+        let days = round_times(hour, 14 * 24 * hour);
+        assert_eq!((days.len(), days[0]), (7, 48 * hour));
+        assert!(round_times(5, 6).is_empty());
+    }
 }

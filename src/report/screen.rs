@@ -37,27 +37,31 @@ const RECLAIMED: usize = 5;
 /// Number of recent evictions shown.
 const EVICTIONS: usize = 5;
 
-/// Numbers of lines on a screen of a fixed height: problems, leaving pods, and past evictions.
+/// Numbers of lines on a screen of 24 lines: problems, leaving pods, and past evictions.
 const PROBLEMS_FITTED: usize = 3;
 const IN_FLIGHT_FITTED: usize = 2;
 const EVICTIONS_FITTED: usize = 2;
+const USUAL_HEIGHT: usize = 24;
 
 /// Formats the screen for a terminal that shows it continuously: the most important part stays
 /// within `height` lines, and long lines are cut, not wrapped.
 pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
+    let spare = height.saturating_sub(USUAL_HEIGHT);
+    let problems_fitted = PROBLEMS_FITTED + spare / 5;
+    let [in_flight, evictions] = [IN_FLIGHT_FITTED, EVICTIONS_FITTED].map(|most| most + spare / 10);
     let mut lines = Vec::new();
     let mut line = |label: &str, what: &str| lines.push(format!("{label:<LABEL$} {what}"));
     line("Time", &shown_time(&overview.at));
     agent(overview, &mut line);
     if let Some(published) = &overview.published {
         let problems = &published.problems;
-        for (index, problem) in problems.iter().take(PROBLEMS_FITTED).enumerate() {
+        for (index, problem) in problems.iter().take(problems_fitted).enumerate() {
             line(
                 if index == 0 { "Problems" } else { "" },
                 &format!("{BAD}{}{BAD:#}", problem.text),
             );
         }
-        match problems.len().saturating_sub(PROBLEMS_FITTED) {
+        match problems.len().saturating_sub(problems_fitted) {
             0 if problems.is_empty() && overview.agent.running => {
                 line("Problems", &format!("{GOOD}none{GOOD:#}"))
             }
@@ -67,7 +71,7 @@ pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
     }
     memory(overview, &mut line);
     if let Some(published) = &overview.published {
-        signals(published, (IN_FLIGHT_FITTED, EVICTIONS_FITTED), &mut line);
+        signals(published, (in_flight, evictions), &mut line);
     }
     for note in overview.notes.iter().take(1) {
         line("Note", note);
@@ -85,6 +89,9 @@ pub fn fitted(overview: &Overview, width: usize, height: usize) -> String {
     if shown < overview.pods.len() {
         let _ = writeln!(text, "{DIM}{}{DIM:#}", more_pods(overview.pods.len() - shown));
     }
+    // On a lower screen, the first lines stay.
+    let most = height.saturating_sub(1);
+    let text = text.split_inclusive('\n').take(most).collect::<String>();
     super::for_terminal(&text)
 }
 
@@ -114,7 +121,7 @@ pub fn screen(overview: &Overview, width: usize, all: bool) -> String {
         signals(published, (usize::MAX, EVICTIONS), &mut line);
         suspended(published, &mut line);
         reclaim(published, &mut line);
-        guards(published, &mut line);
+        guards(overview, published, &mut line);
     }
     if let [first, more @ ..] = &overview.vms_without_overcommit[..] {
         let names = match more.len() {
@@ -246,7 +253,7 @@ fn reclaim(published: &Published, line: &mut impl FnMut(&str, &str)) {
     }
 }
 
-fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
+fn guards(overview: &Overview, published: &Published, line: &mut impl FnMut(&str, &str)) {
     let protection = &published.protection;
     let slice = |slice: &String| match protection.protected.contains(slice) {
         true => slice.clone(),
@@ -271,7 +278,15 @@ fn guards(published: &Published, line: &mut impl FnMut(&str, &str)) {
     };
     line("API server", &format!("{server} {reachable}"));
     if let Some(expires) = &api.certificate_expires {
-        line("", &format!("client certificate valid until {}", shown_time(expires)));
+        let is_past = match (expires.parse(), overview.at.parse()) {
+            (Ok::<jiff::Timestamp, _>(expires), Ok::<jiff::Timestamp, _>(now)) => expires < now,
+            _ => false,
+        };
+        let expires = shown_time(expires);
+        match is_past {
+            true => line("", &format!("{BAD}client certificate expired on {expires}{BAD:#}")),
+            false => line("", &format!("client certificate valid until {expires}")),
+        }
     }
 }
 
@@ -330,7 +345,10 @@ fn fit(rows: &mut [[String; 7]], width: usize) {
     let before: usize = (0..POD).map(|column| longest(rows, column) + 2).sum();
     let left = width.saturating_sub(before);
     let pod = longest(rows, POD);
-    let why = left.saturating_sub(pod.min(left) + 2);
+    let longest_why = longest(rows, POD + 1);
+    // If both are too long, each gets a half.
+    let pod = pod.min((left / 2).max(left.saturating_sub(longest_why + 2)));
+    let why = left.saturating_sub(pod + 2);
     let (pod, why) = match why {
         0..WHY_AT_LEAST => (left, 0),
         why => (pod, why),

@@ -115,6 +115,7 @@ pub(crate) fn healthy() -> Overview {
         ..Published::default()
     };
     Overview {
+        unknown_containers: 0,
         version: VERSION,
         at: "2026-01-02T09:10:12Z".into(),
         agent: AgentState { running: true, warning: None },
@@ -268,6 +269,13 @@ fn what_matters_most_stays_in_a_small_terminal() {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert_eq!(text.matches(" migrating: ").count(), 2, "{text}");
+    let low = plain(&fitted(&crowded(), 60, 12));
+    assert!(low.starts_with("Time ") && low.lines().count() == 11, "{low}");
+    let mut long = healthy();
+    long.pods[0].pod = "x".repeat(120);
+    long.pods[0].eviction_reason = "y".repeat(90);
+    let long = plain(&fitted(&long, 200, 50));
+    assert!(long.contains("xxx…xxx") && long.contains(&"y".repeat(70)), "{long}");
     // Both ends of a name are there.
     assert!(text.contains("vms/virt-") && text.contains("-00000\n"), "{text}");
 }

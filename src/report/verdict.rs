@@ -54,6 +54,9 @@ impl NodeVerdict {
         let wrong: usize =
             overview.pods.iter().map(|pod| wrong_limits(pod, page_bytes.max(1))).sum();
         let limits = match (wrong, &overview.notes[..]) {
+            (0, _) if overview.unknown_containers > 0 => {
+                format!("{} not known", overview.unknown_containers)
+            }
             (0, []) => "right".to_owned(),
             (0, _) => "not compared".to_owned(),
             (wrong, _) => format!("{wrong} wrong"),
@@ -105,6 +108,7 @@ mod tests {
             assert!(!verdict.is_right(), "{verdict:?}");
             verdict
         };
+        assert_eq!(changed(|o| o.unknown_containers = 2).limits, "2 not known");
         assert_eq!(changed(|o| o.agent.running = false).agent, "not running");
         let silent = changed(|o| o.agent.warning = Some("silent".into()));
         assert_eq!(silent.agent, "stopped publishing");

@@ -123,9 +123,9 @@ pub const BROKEN: &[Broken] = &[
         breaks: |n| unit(n, "--fail-swap-on=true"),
         then: QUIET,
         cause: "failSwapOn is true (a flag of kubelet.service)",
-        remedy: "remove --fail-swap-on from the command line of kubelet.service, and set failSwapOn: false; then restart the kubelet",
+        remedy: "/--fail-swap-on=false/g' /etc/systemd/system/kubelet.service",
         check: "kubelet-fail-swap-on",
-        paste: false,
+        paste: true,
     },
     Broken {
         name: "the kubelet grants swap, and grants = \"agent\"",
@@ -208,7 +208,7 @@ pub const BROKEN: &[Broken] = &[
         cause: "not mounted at /sys/fs/cgroup",
         remedy: "--args=systemd.unified_cgroup_hierarchy=1",
         check: "cgroup-v2",
-        paste: false,
+        paste: true,
     },
     Broken {
         name: "a typo at a reload",
@@ -248,6 +248,7 @@ pub const BROKEN: &[Broken] = &[
         cause: "/var/lib/kubelet/kubeconfig is a link to /gone/kubeconfig, which does not exist",
         remedy: "systemctl restart kubelet",
         check: "agent-problems",
+        // The kubelet writes the file, if its bootstrap credentials allow it to.
         paste: false,
     },
     Broken {
@@ -263,6 +264,7 @@ pub const BROKEN: &[Broken] = &[
         cause: "refused: system:node:node-a may not list pods (403)",
         remedy: "wasp-agent check",
         check: "agent-problems",
+        // An administrator of the cluster grants the permission.
         paste: false,
     },
     Broken {
@@ -272,6 +274,7 @@ pub const BROKEN: &[Broken] = &[
         cause: "etcdserver: request timed out (500)",
         remedy: "journalctl -u kubelet",
         check: "agent-problems",
+        // The cause is not on the node.
         paste: false,
     },
     Broken {
@@ -288,18 +291,22 @@ pub const BROKEN: &[Broken] = &[
         cause: "this node's clock is wrong",
         remedy: "chronyc makestep",
         check: "agent-problems",
+        // A command that sets this machine's clock cannot run here.
         paste: false,
     },
     Broken {
         name: "node.name is another node's",
         breaks: |n| {
+            // What the fix has made.
+            let fixed = "/etc/wasp-agent/config.d/99-check-node-name.toml";
+            let _ = fs::remove_file(n.host.path(fixed));
             n.host.write("/etc/wasp-agent/config.d/95-name.toml", "[node]\nname = \"node-b\"\n")
         },
         then: QUIET,
         cause: "node.name = \"node-b\", but the certificate is for node node-a",
-        remedy: "wasp-agent check",
+        remedy: "/etc/wasp-agent/config.d/99-check-node-name.toml",
         check: "agent-problems",
-        paste: false,
+        paste: true,
     },
     Broken {
         name: "a writer that fights",
@@ -323,6 +330,7 @@ pub const BROKEN: &[Broken] = &[
         cause: "1 limit that another writer keeps changing (default/vm-7)",
         remedy: "journalctl -u wasp-agent",
         check: "agent-problems",
+        // Only a person can find out which program it is.
         paste: false,
     },
     Broken {
@@ -357,6 +365,7 @@ pub const BROKEN: &[Broken] = &[
         cause: "cannot reach systemd at /run/dbus/system_bus_socket",
         remedy: "systemctl start dbus.socket",
         check: "agent-problems",
+        // There is no systemd here; the case broken-nodes pastes it in a VM.
         paste: false,
     },
     Broken {
@@ -373,6 +382,86 @@ pub const BROKEN: &[Broken] = &[
         paste: true,
     },
     Broken {
+        name: "two swaps without priorities, and the slow one came first",
+        breaks: |n| {
+            n.host.write("/sys/devices/vdb/queue/rotational", "1\n");
+            let slow = "/dev/dm-0 partition 33554432 1048576 -2";
+            swaps(&n.host, &[slow, "/dev/zram0 partition 1048576 0 -3"]);
+        },
+        then: QUIET,
+        cause: "/dev/dm-0 rotates and is filled first (priority -2)",
+        remedy: "swapon -p 10 /dev/zram0",
+        check: "swap-devices",
+        paste: true,
+    },
+    Broken {
+        name: "swap on a disk that rotates",
+        breaks: |n| n.host.write("/sys/devices/vdb/queue/rotational", "1\n"),
+        then: QUIET,
+        cause: "/dev/dm-0 rotates: a VM stalls for each page",
+        remedy: "lsblk -d -o NAME,ROTA,SIZE,MODEL",
+        check: "swap-devices",
+        // Only another disk helps.
+        paste: false,
+    },
+    Broken {
+        name: "swap is full",
+        breaks: |n| swaps(&n.host, &["/dev/dm-0 partition 33554432 33554432 10"]),
+        then: QUIET,
+        cause: "swap is full",
+        remedy: "wasp-agent status --all",
+        check: "swap-used",
+        // Pods must leave the node.
+        paste: false,
+    },
+    Broken {
+        name: "crun under another name",
+        breaks: |n| {
+            // What the fix has made.
+            let fixed = "/etc/crio/crio.conf.d/99-wasp-agent-runtime.conf";
+            let _ = fs::remove_file(n.host.path(fixed));
+            let text = "[crio.runtime]\ndefault_runtime = \"fast\"\n\
+                        [crio.runtime.runtimes.fast]\nruntime_path = \"/opt/bin/oci\"\n";
+            n.host.write("/etc/crio/crio.conf.d/50-site.conf", text);
+        },
+        then: QUIET,
+        cause: "fast (/opt/bin/oci): the agent supports only crun and runc",
+        remedy: "/etc/crio/crio.conf.d/99-wasp-agent-runtime.conf",
+        check: "crio-runtime",
+        paste: true,
+    },
+    Broken {
+        name: "a state file that was cut",
+        breaks: |n| n.host.write("/run/wasp-agent/tunables.json", "{\"version\": 1, \"tun"),
+        then: QUIET,
+        cause: "cannot use /run/wasp-agent/tunables.json: it is cut off after 19 bytes",
+        remedy: "mv /run/wasp-agent/tunables.json /run/wasp-agent/tunables.json.unreadable",
+        check: "state",
+        paste: true,
+    },
+    Broken {
+        name: "an API server that is asked too much",
+        breaks: |n| refuse(n, 429, "too many requests"),
+        then: QUIET,
+        cause: "the API server answers with an error",
+        remedy: "journalctl -u kubelet",
+        check: "agent-problems",
+        // The cause is not on the node.
+        paste: false,
+    },
+    Broken {
+        name: "a certificate that has expired",
+        breaks: |n| {
+            drop(n.server.rotate(NODE, Validity { from: -7200, until: -3600 }).unwrap());
+        },
+        then: QUIET,
+        cause: "the kubelet's client certificate has expired",
+        remedy: "systemctl restart kubelet",
+        check: "agent-problems",
+        // An administrator of the cluster approves the certificate.
+        paste: false,
+    },
+    Broken {
         name: "zram is full",
         breaks: |n| {
             let disk = "/dev/dm-0 partition 33554432 1048576 10";
@@ -382,6 +471,7 @@ pub const BROKEN: &[Broken] = &[
         cause: "/dev/zram0 is full",
         remedy: "wasp-agent status --all",
         check: "swap-devices",
+        // Pods must leave the node.
         paste: false,
     },
     Broken {
@@ -399,12 +489,15 @@ pub const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "a disk that is gone",
-        breaks: |n| n.host.write("/sys/devices/vdb/device/state", "offline\n"),
+        breaks: |n| {
+            swaps(&n.host, &["/dev/dm-0 partition 33554432 1048576 10"]);
+            n.host.write("/sys/devices/vdb/device/state", "offline\n");
+        },
         then: QUIET,
         cause: "the disk of /dev/dm-0 fails: /dev/vdb is offline",
         remedy: "swapoff /dev/dm-0",
         check: "swap-devices",
-        paste: false,
+        paste: true,
     },
     Broken {
         name: "the disk of the swap was replaced",
@@ -416,8 +509,9 @@ pub const BROKEN: &[Broken] = &[
         },
         then: QUIET,
         cause: "the device of swap.path, /dev/mapper/wasp-swap, does not exist",
-        remedy: "systemctl restart wasp-swap",
+        remedy: "systemctl restart 'systemd-cryptsetup@wasp\\x2dswap'",
         check: "swap",
+        // A person chooses and partitions the new disk.
         paste: false,
     },
 ];
@@ -444,5 +538,6 @@ pub const SLOW_WRITER: Broken = Broken {
     cause: "1 limit that another writer keeps changing (default/vm-7)",
     remedy: "journalctl -u wasp-agent",
     check: "agent-problems",
+    // Only a person can find out which program it is.
     paste: false,
 };

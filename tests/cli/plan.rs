@@ -125,7 +125,9 @@ fn a_plan_without_the_api_server_says_so() {
     let (code, out, _) = run(&host, &["plan"]);
     assert_eq!(code, 0);
     assert!(
-        out.starts_with("NOTE: API server not reachable, using the agent's records: no kubeconfig"),
+        out.starts_with(
+            "NOTE: no credentials for the API server, using the agent's records (no kubeconfig"
+        ),
         "{out}"
     );
 }

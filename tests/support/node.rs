@@ -156,7 +156,7 @@ pub fn recorded(host: &FakeHost) -> HostFacts {
         restarts: 0,
     };
     facts.bus = Asked::Answered(BusFacts {
-        oomd: None,
+        oomd: Vec::new(),
         units: [
             ("wasp-agent.service", unit(status)),
             ("wasp-swap.service", unit("RAM 64.0 GiB, swap /dev/dm-0 (32.0 GiB)")),
@@ -175,8 +175,10 @@ pub fn recorded(host: &FakeHost) -> HostFacts {
             certificate_expires: Some(now + Duration::from_secs(20 * 86_400)),
             certificate_begins: Some(now - Duration::from_secs(86_400)),
             certificate_name: Some(NODE.into()),
+            name_origin: None,
             now,
         }),
+        remedy: Vec::new(),
         permissions: ACCESSES.iter().map(|a| (a.id, Ok(Permission::Allowed))).collect(),
         guard: None,
         taints: Ok(vec![]),

@@ -68,7 +68,7 @@ impl Roots {
         self.path("/run/wasp-agent")
     }
 
-    /// The settings in force of the running agent, as TOML.
+    /// The settings in effect of the running agent, as TOML.
     pub fn settings_in_force(&self) -> PathBuf {
         self.runtime().join("in-force.toml")
     }

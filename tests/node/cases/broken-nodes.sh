@@ -75,7 +75,47 @@ like "$finding" '^warn: kills pods in kubepods-burstable.slice when memory is sh
 check "its remedy is a command that works" paste
 check "and the check turns OK" check_is systemd-oomd ok
 
-# --- settings on disk that are not in force
+# --- on kubepods, and on a pod's own slice: all of them are named
+of one
+slice=$(basename "$(dirname "$scope")")
+systemctl set-property --runtime kubepods.slice ManagedOOMSwap=kill
+systemctl set-property --runtime "$slice" ManagedOOMMemoryPressure=kill
+eventually 60 "systemd-oomd on two slices is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "kills in kubepods.slice and kubepods-.*pod.*.slice when"'
+finds systemd-oomd
+like "$finding" '^warn: kills pods in kubepods.slice and kubepods-.*pod.*.slice when memory is short' "by check too"
+check "its remedy is commands that work" paste
+check "and the check turns OK" check_is systemd-oomd ok
+
+# --- D-Bus is down
+systemctl stop dbus.socket dbus.service 2>/dev/null
+eventually 60 "D-Bus that is down is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "cannot reach systemd at"'
+finds systemd-bus
+like "$finding" '^fail: cannot reach systemd at /run/dbus/system_bus_socket' "by check too"
+check "its remedy is a command that works" paste
+check "and the check turns OK" check_is systemd-bus ok
+
+# --- /run is full
+read -r size used < <(df --output=size,used -k /run | tail -n 1)
+mount -o remount,size="${used}k" /run
+head -c 8192 /dev/zero >/run/fill 2>/dev/null || true
+finds run-space
+like "$finding" '^fail: /run is full' "a full /run is named by check"
+rm -f /run/fill
+mount -o remount,size="${size}k" /run
+check "and the check turns OK" check_is run-space ok
+
+# --- a clock in 2020
+now=$(date +%s)
+date -s 2020-01-01 >/dev/null
+systemctl restart wasp-agent
+eventually 60 "a clock in 2020 is named" bash -c 'systemctl show -P StatusText wasp-agent | grep -q "this node.s clock is wrong: it shows 2020-01-01"'
+finds certificate
+like "$finding" '^fail: not yet valid: this node.s clock is wrong' "by check too"
+date -s "@$((now + 30))" >/dev/null
+systemctl restart wasp-agent
+check "and the check turns OK" check_is certificate ok
+
+# --- settings on disk that are not in effect
 configure '[swap]' 'size = "200Mi"' '[protection]' 'io-latency-target-ms = 0' '[limits]' 'resync-seconds = 20'
 finds agent-settings
 like "$finding" '^fail: limits.resync-seconds: 20 on disk, 10 in effect' "settings that were not loaded are named"

@@ -37,7 +37,7 @@ configure '[limits]' 'policy = "nonsense"'
 check "a bad configuration does not pass its check" bash -c '! wasp-agent check-config'
 systemctl reload wasp-agent || note "systemctl reload fails"
 eventually 10 "a bad one is refused, with its file and key" bash -c 'journalctl -q -u wasp-agent -o cat | grep -E "90-case.toml" | grep -q policy'
-check "the old one stays in force" has_limit one 0
+check "the old one stays in effect" has_limit one 0
 check "the service stays active" systemctl -q is-active wasp-agent
 rm "$config"
 systemctl reload wasp-agent

@@ -21,7 +21,7 @@ pub use crate::model::policy::{Eligibility, Policy, WishRules};
 crate::vocabulary! {
     /// The program that sets the containers' swap limits.
     pub enum Grants {
-        /// As configured: the kubelet's configuration decides. In force: the agent could not read
+        /// As configured: the kubelet's configuration decides. In effect: the agent could not read
         /// that configuration yet, and raises no limit.
         Auto = "auto",
         Agent = "agent",

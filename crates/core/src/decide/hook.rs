@@ -7,7 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::model::program::{Image, ProgramFacts};
+use crate::model::{
+    program::{Image, ProgramFacts},
+    runtime::DefaultRuntime,
+    shell::{self, quoted},
+    trouble::{Problem, Trouble},
+};
 
 /// Sorts after other hooks: the last hook to write a limit wins.
 pub const FILE_NAME: &str = "99-wasp-agent.json";
@@ -38,12 +43,50 @@ pub const NO_HOOK: [&str; 2] = [
     r"printf '[hook]\ninstall = false\n' > /etc/wasp-agent/config.d/99-check-hook.toml",
     "systemctl reload wasp-agent",
 ];
-/// Has CRI-O read a directory that the agent can write.
-pub const ANOTHER_FOLDER: [&str; 3] = [
-    r#"printf '[crio.runtime]\nhooks_dir = ["/usr/share/containers/oci/hooks.d", "/run/containers/oci/hooks.d"]\n' > /etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"#,
-    "systemctl restart crio",
-    "systemctl restart wasp-agent",
+/// Directories that the agent's unit may write to.
+pub const WRITABLE: [&str; 3] = [
+    "/run/containers/oci/hooks.d",
+    "/etc/containers/oci/hooks.d",
+    "/usr/share/containers/oci/hooks.d",
 ];
+
+/// Has CRI-O read a directory that the agent can write, besides the `folders` that it reads now.
+pub fn another_folder(folders: &[PathBuf]) -> Vec<String> {
+    let added = WRITABLE.iter().map(Path::new).find(|one| folders.iter().all(|f| f != one));
+    let all = folders.iter().map(PathBuf::as_path).chain(added);
+    let all: Vec<String> =
+        all.map(|folder| format!("{:?}", folder.display().to_string())).collect();
+    let text = quoted(&format!(r"[crio.runtime]\nhooks_dir = [{}]\n", all.join(", ")));
+    vec![
+        format!("printf {text} > /etc/crio/crio.conf.d/99-wasp-agent-hooks.conf"),
+        "systemctl restart crio".to_owned(),
+        "systemctl restart wasp-agent".to_owned(),
+    ]
+}
+
+/// Returns the command that puts another hook's definition out of effect, and overwrites no file.
+pub fn put_aside(file: &Path) -> String {
+    let aside = quoted(&format!("{}.off", file.display()));
+    format!("mv {} {aside} --backup=numbered", shell::path(file))
+}
+
+/// The runtimes that put a container's processes into the cgroup that the kubelet names.
+const RUNTIMES: [&str; 2] = ["crun", "runc"];
+
+/// Reports a runtime whose processes the agent does not tell from those of containers.
+pub fn unknown_runtime(runtime: &DefaultRuntime) -> Option<Problem> {
+    if RUNTIMES.contains(&runtime.program()) {
+        return None;
+    }
+    let text = format!("{runtime}: the agent supports only crun and runc");
+    let fix = [
+        "# unless you chose it for its isolation:",
+        r#"printf '[crio.runtime]\ndefault_runtime = "crun"\n' > /etc/crio/crio.conf.d/99-wasp-agent-runtime.conf"#,
+        "systemctl restart crio",
+    ];
+    let remedy = fix.map(str::to_owned).into();
+    Some(Problem::new(Trouble::Runtime, text).with_remedy(remedy))
+}
 
 /// Lists directories in a sentence.
 pub fn listed(paths: &[PathBuf]) -> String {
@@ -118,7 +161,12 @@ pub fn unfit(program: &ProgramFacts) -> Option<HookUnfit> {
             Some(HookUnfit::Format("it is built for another architecture".to_owned()))
         }
         Ok(Image { version: None, .. }) => Some(HookUnfit::Replaced),
-        Ok(_) => None,
+        Ok(_) => program.no_interpreter.as_ref().map(|path| {
+            HookUnfit::Format(format!(
+                "it is built for another system: {} is missing",
+                path.display()
+            ))
+        }),
     }
 }
 
@@ -146,14 +194,14 @@ impl HookUnfit {
                 "systemctl restart wasp-agent-install".to_owned(),
             ],
             false => vec![
-                "rpm -V wasp-agent".to_owned(),
                 "# reinstall the package: dnf reinstall ./wasp-agent-VERSION.rpm".to_owned(),
+                "rpm -V wasp-agent".to_owned(),
             ],
         };
         match self {
-            Self::NotExecutable => vec![format!("chmod 0755 {}", path.display())],
-            Self::NoExec(mount) => vec![format!("mount -o remount,exec {}", mount.display())],
-            Self::Label(_) => vec![format!("restorecon -v {}", path.display())],
+            Self::NotExecutable => vec![format!("chmod 0755 {}", shell::path(path))],
+            Self::NoExec(mount) => vec![format!("mount -o remount,exec {}", shell::path(mount))],
+            Self::Label(_) => vec![format!("restorecon -v {}", shell::path(path))],
             Self::Missing | Self::NoFile | Self::Format(_) | Self::Replaced => reinstall,
         }
     }
@@ -189,7 +237,8 @@ mod tests {
             mode: Some(0o755),
             is_file: true,
             noexec: None,
-            image: Ok(Image { target, version: Some(VERSION.to_owned()) }),
+            no_interpreter: None,
+            image: Ok(Image { target, interpreter: None, version: Some(VERSION.to_owned()) }),
             machine: Some(target),
             selinux: None,
         }
@@ -204,8 +253,8 @@ mod tests {
             let unfit = unfit(&program).unwrap();
             (unfit.to_string(), unfit.remedy(&program.path).join("; "))
         };
-        let reinstall = "rpm -V wasp-agent; # reinstall the package: dnf reinstall \
-                         ./wasp-agent-VERSION.rpm"
+        let reinstall = "# reinstall the package: dnf reinstall ./wasp-agent-VERSION.rpm; rpm -V \
+                         wasp-agent"
             .to_owned();
         assert_eq!(told(|p| p.mode = None), ("is missing".to_owned(), reinstall.clone()));
         let chmod = "chmod 0755 /usr/bin/wasp-hook".to_owned();
@@ -231,6 +280,10 @@ mod tests {
             told(|p| p.machine = Some(ProgramTarget { class: 2, data: 1, machine: 183 })),
             (other, reinstall.clone())
         );
+        let loader = "/lib64/ld-linux-x86-64.so.9";
+        let text = format!("cannot run: it is built for another system: {loader} is missing");
+        let of_another = told(|p| p.no_interpreter = Some("/lib64/ld-linux-x86-64.so.9".into()));
+        assert_eq!(of_another, (text, reinstall.clone()));
         let replaced = "is another program than wasp-hook".to_owned();
         let no_version = |p: &mut ProgramFacts| p.image.as_mut().unwrap().version = None;
         assert_eq!(told(no_version), (replaced, reinstall));

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings, WishRules},
+    decide::hook::listed,
     model::{
         host::NodeMemory,
         kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced, threshold},
         published,
+        shell::{self, quoted},
         words::Vocabulary,
     },
 };
@@ -49,36 +51,64 @@ pub fn commands_to_set(
 ) -> Vec<String> {
     let (table, last) =
         key.rsplit_once('.').map_or((None, key), |(table, last)| (Some(table), last));
-    let by_hand = |step: String| format!("# {step}; then restart the kubelet");
-    let line = match (origin, &config.drop_in_folder, &config.file) {
-        (Origin::Flag(teller), ..) if !flag.is_empty() => by_hand(format!(
-            "remove {flag} from the command line of {teller}, and set {key}: {value}"
-        )),
+    let by_hand = |step: String| vec![format!("# {step}; then restart the kubelet")];
+    let lines = match table {
+        None => format!(r"{last}: {value}"),
+        Some(table) => format!(r"{table}:\n  {last}: {value}"),
+    };
+    // A command that changes nothing fails, and names the step.
+    let else_fails = |path: &Path| {
+        let step = quoted(&format!("set {key}: {value} in {}", path.display()));
+        format!("else echo {step} >&2; false; fi")
+    };
+    match (origin, &config.drop_in_folder, &config.file) {
+        (Origin::Flag(teller), ..) if !flag.is_empty() => match &config.flag_files[..] {
+            [] => by_hand(format!("put {flag}={value} on the command line of {teller}")),
+            files => {
+                let files: Vec<String> = files.iter().map(|file| shell::path(file)).collect();
+                let files = files.join(" ");
+                vec![
+                    format!(
+                        "sed -i --follow-symlinks -E 's/{flag}(=[A-Za-z0-9]+)?/{flag}={value}/g' {files}"
+                    ),
+                    "systemctl daemon-reload".to_owned(),
+                    RESTART.to_owned(),
+                ]
+            }
+        },
         (_, Some(folder), _) => {
-            let lines = match table {
-                None => format!(r"{last}: {value}"),
-                Some(table) => format!(r"{table}:\n  {last}: {value}"),
-            };
-            let path = own_drop_in(folder, config.drop_ins.last(), last);
-            format!(
-                r"printf 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{lines}\n' > {} && {RESTART}",
-                path.display()
-            )
+            let path = shell::path(&own_drop_in(folder, config.drop_ins.last(), last));
+            vec![format!(
+                r"printf 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{lines}\n' > {path} && {RESTART}"
+            )]
         }
         // Changes nothing if the value is on another line than the key.
-        (Origin::File(path), None, _) => {
-            let path = path.display();
-            format!(
-                r#"if sed -i -E 's/^([^#]*\b{last}["\x27]?\s*:\s*["\x27]?)[A-Za-z]+/\1{value}/w /dev/stdout' {path} | grep .; then {RESTART}; else echo 'set {key}: {value} in {path}'; fi"#
-            )
+        (Origin::File(file), None, _) => {
+            let (path, otherwise) = (shell::path(file), else_fails(file));
+            vec![format!(
+                r#"if sed -i --follow-symlinks -E 's/^([^#]*\b{last}["\x27]?\s*:\s*["\x27]?)[A-Za-z]+/\1{value}/w /dev/stdout' {path} | grep .; then {RESTART}; {otherwise}"#
+            )]
         }
-        (_, None, Some(path)) => by_hand(format!("set {key}: {value} in {}", path.display())),
+        // Appends to YAML in block style, which has the key on no line of its own.
+        (_, None, Some(file)) => {
+            let (path, otherwise) = (shell::path(file), else_fails(file));
+            let first = table.unwrap_or(last);
+            vec![format!(
+                r"if grep -q '^kind:' {path} && ! grep -q '^{first}:' {path}; then printf '\n{lines}\n' >> {path} && {RESTART}; {otherwise}"
+            )]
+        }
         (_, None, None) => {
             by_hand(format!("set {key}: {value} in the file of the kubelet's --config"))
         }
-    };
-    vec![line]
+    }
 }
+
+/// Commands that show why the kubelet does not start, for a file that only a person can correct.
+pub const BY_JOURNAL: [&str; 3] = [
+    "journalctl -u kubelet -b -n 20",
+    "# correct the file that the message names",
+    "systemctl restart kubelet",
+];
 
 const RESTART: &str = "systemctl restart kubelet";
 
@@ -102,7 +132,10 @@ pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
             "the kubelet does not start while swap is on: failSwapOn is true ({origin}); {} (on \
              OpenShift by a KubeletConfig up to 4.20, by a drop-in from 4.21 on)",
             match (origin, &config.file) {
-                (Origin::Flag(_), _) => "remove the flag --fail-swap-on".to_owned(),
+                (Origin::Flag(_), _) => match &config.flag_files[..] {
+                    [] => "remove the flag --fail-swap-on".to_owned(),
+                    files => format!("remove the flag --fail-swap-on in {}", listed(files)),
+                },
                 (Origin::File(path) | Origin::DropIn(path), _) | (Origin::Default, Some(path)) => {
                     format!("set it to false in {}", path.display())
                 }
@@ -138,7 +171,7 @@ pub fn in_force(
     }
 }
 
-/// Returns the settings in force on a host whose kubelet uses `config`.
+/// Returns the settings in effect on a host whose kubelet uses `config`.
 pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) -> Settings {
     let (grants, grant) = in_force((settings.grants, settings.grant.clone()), config);
     Settings { grants, grant, ..settings.clone() }

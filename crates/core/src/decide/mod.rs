@@ -28,6 +28,7 @@ pub mod sleepers;
 pub mod state;
 pub mod suspend;
 pub mod tunables;
+pub mod unreadable;
 pub mod watermarks;
 pub mod what_if;
 pub mod wish;

@@ -1,101 +1,79 @@
 //! Finds limits that keep pods from using their swap grant, and their fixes.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use super::grant::swap_for_pods;
-use crate::{
-    config::settings::{GrantSettings, Policy},
-    model::{
-        host::NodeMemory,
-        obstacles::{Ancestor, Obstacles},
-        shell::quoted,
-        swap::{SwapMax, human_bytes},
-        trouble::{Problem, Trouble},
-    },
+use crate::model::{
+    obstacles::{Ancestor, Obstacles},
+    shell,
+    swap::{SwapMax, human_bytes},
+    trouble::{Problem, Trouble},
 };
 
-/// Reports a limit above the pods that is smaller than what they may swap together; the pods' own
-/// limits do not count.
-pub fn limit_above_pods(
-    obstacles: &Obstacles,
-    rules: &GrantSettings,
-    node: &NodeMemory,
-) -> Option<Problem> {
-    let swap_bytes = swap_for_pods(rules, node);
-    let may_swap = |ancestor: &Ancestor| rules.policy == Policy::Max || !ancestor.is_besteffort();
+/// Reports the limits above the pods that are smaller than the node's swap, the smallest first. The
+/// pods' own limits do not count, and neither does that of BestEffort pods, whose grants are 0.
+pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Problem> {
     let tight = |ancestor: &&Ancestor| match ancestor.swap_max {
         SwapMax::Max => false,
-        SwapMax::Bytes(bytes) => bytes < swap_bytes && may_swap(ancestor),
+        SwapMax::Bytes(bytes) => bytes < swap_bytes && !ancestor.is_best_effort(),
     };
-    let found = obstacles.above_pods.iter().filter(tight).min_by_key(|a| a.swap_max)?;
-    let (name, limit) = (found.name(), found.swap_max);
-    let may = match limit {
-        SwapMax::Bytes(bytes) if bytes > 0 => format!("no more than {}", human_bytes(bytes)),
-        _ => "nothing".to_owned(),
+    let mut found: Vec<&Ancestor> = obstacles.above_pods.iter().filter(tight).collect();
+    found.sort_by_key(|ancestor| ancestor.swap_max);
+    let text = |ancestor: &&Ancestor| {
+        let (name, limit) = (ancestor.name(), ancestor.swap_max);
+        let may = match limit {
+            SwapMax::Bytes(bytes) if bytes > 0 => format!("no more than {}", human_bytes(bytes)),
+            _ => "nothing".to_owned(),
+        };
+        format!(
+            "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever \
+             their grants are"
+        )
     };
-    let text = format!(
-        "memory.swap.max of {name} is {limit}: its pods together may swap {may}, even if their \
-         grants are larger"
-    );
-    let remedy = match found.is_unit() {
-        true => set_in_unit(found, "MemorySwapMax"),
-        false => vec![format!("echo max > /sys/fs/cgroup/{}/memory.swap.max", found.path)],
-    };
-    Some(Problem::new(Trouble::PodsLimit, text).with_remedy(remedy))
+    // set-property also overrides what `systemctl set-property` has left in
+    // /etc/systemd/system.control.
+    problem(&found, text, "MemorySwapMax", "memory.swap.max")
 }
 
-/// Reports a `memory.high` below use: all pods below it are throttled permanently.
+/// Reports each `memory.high` below use: all pods below it are throttled permanently.
 pub fn throttled(obstacles: &Obstacles) -> Option<Problem> {
-    let found = obstacles.above_pods.iter().find_map(|ancestor| {
-        let (high, current) = ancestor.high?;
-        (current > high).then_some((ancestor, high, current))
-    });
-    let (ancestor, high, current) = found?;
-    let name = ancestor.name();
-    let text = format!(
-        "{name} uses {}, above its memory.high of {}: the kernel slows its pods down",
-        human_bytes(current),
-        human_bytes(high)
-    );
-    let remedy = match ancestor.is_unit() {
-        true => set_in_unit(ancestor, "MemoryHigh"),
-        false => vec![format!("echo max > /sys/fs/cgroup/{}/memory.high", ancestor.path)],
+    let over = |ancestor: &&Ancestor| ancestor.high.is_some_and(|(high, current)| current > high);
+    let found: Vec<&Ancestor> = obstacles.above_pods.iter().filter(over).collect();
+    let text = |ancestor: &&Ancestor| {
+        let (high, current) = ancestor.high.unwrap_or_default();
+        format!(
+            "{} uses {}, above its memory.high of {}: the kernel slows its pods down",
+            ancestor.name(),
+            human_bytes(current),
+            human_bytes(high)
+        )
     };
-    Some(Problem::new(Trouble::PodsLimit, text).with_remedy(remedy))
+    problem(&found, text, "MemoryHigh", "memory.high")
 }
 
-/// Returns commands that lift a limit of a unit. `systemctl set-property` alone does not override a
-/// drop-in whose name sorts after its own.
-fn set_in_unit(ancestor: &Ancestor, property: &str) -> Vec<String> {
-    let files = ancestor.set_by.iter().filter(|(name, _)| name == property);
-    let mut commands: Vec<String> = files
-        .map(|(_, file)| {
-            let file = quoted(&file.display().to_string());
-            format!("sed -i --follow-symlinks 's/^[ \\t]*{property}[ \\t]*=/# &/' {file}")
-        })
-        .collect();
-    if !commands.is_empty() {
-        commands.push("systemctl daemon-reload".to_owned());
-    }
-    commands.push(format!("systemctl set-property {} {property}=infinity", ancestor.name()));
-    commands
-}
-
-/// Returns the lowest limit for the cgroup at `path`, and the cgroup that has it unless it is `path`
-/// itself: of its own, its pod's, and those of the cgroups above.
-pub fn effective(
-    own: SwapMax,
-    pod: Option<SwapMax>,
-    path: &Path,
-    above: &[Ancestor],
-) -> (SwapMax, Option<String>) {
-    let above = above.iter().filter(|ancestor| path.starts_with(&ancestor.path));
-    let above = above.map(|ancestor| (ancestor.swap_max, ancestor.name().to_owned()));
-    let pod = pod.map(|limit| (limit, "the pod".to_owned()));
-    match above.chain(pod).min_by_key(|(limit, _)| *limit) {
-        Some((limit, name)) if limit < own => (limit, Some(name)),
-        _ => (own, None),
-    }
+/// One problem for all cgroups that have it, with a command for each that removes the limit.
+fn problem(
+    found: &[&Ancestor],
+    text: impl Fn(&&Ancestor) -> String,
+    property: &str,
+    file: &str,
+) -> Option<Problem> {
+    let remedy = |ancestor: &&Ancestor| -> Vec<String> {
+        if !ancestor.is_unit() {
+            return vec![format!("echo max > /sys/fs/cgroup/{}/{file}", ancestor.path)];
+        }
+        let comment = |drop_in: &PathBuf| {
+            let drop_in = shell::path(drop_in);
+            format!(r"sed -i --follow-symlinks -E 's/^\s*{property}\s*=/# &/' {drop_in}")
+        };
+        let reload = (!ancestor.drop_ins.is_empty()).then(|| "systemctl daemon-reload".to_owned());
+        let set = format!("systemctl set-property {} {property}=infinity", ancestor.name());
+        ancestor.drop_ins.iter().map(comment).chain(reload).chain([set]).collect()
+    };
+    let texts: Vec<String> = found.iter().map(text).collect();
+    (!texts.is_empty()).then(|| {
+        Problem::new(Trouble::PodsLimit, texts.join("; "))
+            .with_remedy(found.iter().flat_map(remedy).collect())
+    })
 }
 
 pub fn swappiness(obstacles: &Obstacles) -> Option<Problem> {
@@ -119,19 +97,13 @@ pub fn overcommit(obstacles: &Obstacles) -> Option<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::Settings;
 
     fn ancestor(path: &str, swap_max: SwapMax) -> Ancestor {
-        Ancestor { path: path.to_owned(), swap_max, high: None, set_by: Vec::new() }
-    }
-
-    fn above(found: &Obstacles, swap_bytes: u64) -> Option<Problem> {
-        let node = NodeMemory { ram_bytes: 8 << 30, swap_bytes, page_bytes: 4096 };
-        limit_above_pods(found, &Settings::defaults().grant, &node)
+        Ancestor { path: path.to_owned(), swap_max, high: None, drop_ins: Vec::new() }
     }
 
     #[test]
-    fn the_tightest_limit_above_the_pods_is_named() {
+    fn the_limits_above_the_pods_are_named_the_tightest_first() {
         let mut found = Obstacles {
             above_pods: vec![
                 ancestor("kubepods.slice", SwapMax::Max),
@@ -139,54 +111,36 @@ mod tests {
             ],
             ..Obstacles::default()
         };
-        let problem = above(&found, 8 << 30).unwrap();
+        let problem = limit_above_pods(&found, 8 << 30).unwrap();
         assert!(problem.text.contains("kubepods-burstable.slice is 1073741824"), "{problem:?}");
         assert!(problem.text.contains("no more than 1.0 GiB"), "{problem:?}");
         // A limit above the node's swap limits no pod.
-        assert_eq!(above(&found, 1 << 30), None);
+        assert_eq!(limit_above_pods(&found, 1 << 30), None);
         found.above_pods[0].swap_max = SwapMax::ZERO;
-        let problem = above(&found, 8 << 30).unwrap();
+        let problem = limit_above_pods(&found, 8 << 30).unwrap();
         assert!(problem.text.contains("of kubepods.slice is 0"), "{problem:?}");
-        let remedy = "systemctl set-property kubepods.slice MemorySwapMax=infinity";
-        assert_eq!(problem.remedy, [remedy]);
-        let file = "/etc/systemd/system/kubepods.slice.d/99-no swap.conf";
-        found.above_pods[0].set_by = vec![("MemorySwapMax".to_owned(), file.into())];
-        assert_eq!(
-            above(&found, 8 << 30).unwrap().remedy,
-            [
-                &*format!(
-                    "sed -i --follow-symlinks 's/^[ \\t]*MemorySwapMax[ \\t]*=/# &/' '{file}'"
-                ),
-                "systemctl daemon-reload",
-                remedy
-            ]
+        assert!(problem.text.contains("; memory.swap.max of kubepods-burstable.slice is 1073"));
+        let remedy = |slice: &str| format!("systemctl set-property {slice} MemorySwapMax=infinity");
+        assert_eq!(problem.remedy, ["kubepods.slice", "kubepods-burstable.slice"].map(remedy));
+        found.above_pods[0].drop_ins =
+            vec!["/etc/systemd/system/kubepods.slice.d/99-x.conf".into()];
+        let remedy = limit_above_pods(&found, 8 << 30).unwrap().remedy;
+        assert!(
+            remedy[0].ends_with(
+                "MemorySwapMax\\s*=/# &/' /etc/systemd/system/kubepods.slice.d/99-x.conf"
+            )
         );
-        // BestEffort pods get no swap in any case.
-        found.above_pods = vec![ancestor("kubepods/besteffort", SwapMax::ZERO)];
-        assert_eq!(above(&found, 8 << 30), None);
+        assert_eq!(remedy[1], "systemctl daemon-reload");
+        for of_best_effort in ["kubepods.slice/kubepods-besteffort.slice", "kubepods/besteffort"] {
+            found.above_pods = vec![ancestor(of_best_effort, SwapMax::ZERO)];
+            assert_eq!(limit_above_pods(&found, 8 << 30), None, "these pods get no swap");
+        }
         found.above_pods = vec![ancestor("kubepods/burstable", SwapMax::ZERO)];
-        let problem = above(&found, 8 << 30).unwrap();
+        let problem = limit_above_pods(&found, 8 << 30).unwrap();
         assert_eq!(
             problem.remedy,
             ["echo max > /sys/fs/cgroup/kubepods/burstable/memory.swap.max"]
         );
-    }
-
-    #[test]
-    fn the_smallest_limit_counts_and_is_named() {
-        let path = Path::new("kubepods.slice/kubepods-burstable.slice/pod1/c");
-        let named = |name: &str| Some(name.to_owned());
-        let own = SwapMax::Bytes(100);
-        let all = [
-            ancestor("kubepods.slice", SwapMax::Bytes(40)),
-            ancestor("kubepods.slice/kubepods-besteffort.slice", SwapMax::ZERO),
-        ];
-        assert_eq!(effective(own, None, path, &[]), (own, None));
-        assert_eq!(effective(own, Some(own), path, &[]), (own, None));
-        assert_eq!(effective(own, None, path, &all), (SwapMax::Bytes(40), named("kubepods.slice")));
-        let pod = Some(SwapMax::Bytes(30));
-        assert_eq!(effective(own, pod, path, &all), (SwapMax::Bytes(30), named("the pod")));
-        assert_eq!(effective(SwapMax::Bytes(20), pod, path, &all), (SwapMax::Bytes(20), None));
     }
 
     #[test]
@@ -198,6 +152,10 @@ mod tests {
         assert_eq!(throttled(&found), None);
         found.above_pods = vec![high((9 << 30, 10 << 30))];
         assert!(throttled(&found).unwrap().text.contains("10.0 GiB, above its memory.high of 9.0"));
+        found.above_pods.push(Ancestor { path: "kubepods/burstable".into(), ..high((1, 2)) });
+        let remedy = &throttled(&found).unwrap().remedy;
+        assert_eq!(remedy[0], "systemctl set-property kubepods.slice MemoryHigh=infinity");
+        assert_eq!(remedy[1], "echo max > /sys/fs/cgroup/kubepods/burstable/memory.high");
         assert_eq!(swappiness(&found).unwrap().remedy, ["sysctl -w vm.swappiness=60"]);
         assert_eq!(overcommit(&found).unwrap().remedy, ["sysctl -w vm.overcommit_memory=0"]);
         assert_eq!(

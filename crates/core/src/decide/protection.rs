@@ -1,4 +1,4 @@
-//! Decides how to protect a slice, and evaluates the protection in force.
+//! Decides how to protect a slice, and evaluates the protection in effect.
 
 use std::time::Duration;
 
@@ -115,17 +115,33 @@ pub fn protection(
     SliceProtection { unit: slice.unit.clone(), missing }
 }
 
-/// Describes that systemd-oomd may kill in `slice`.
-pub fn oomd_said(slice: &str) -> String {
+/// Lists slices in which systemd-oomd may kill.
+pub fn oomd_in(slices: &[String]) -> String {
+    match slices {
+        [first] => first.clone(),
+        [first, second] => format!("{first} and {second}"),
+        [first, second, more @ ..] => format!("{first}, {second} and {} more", more.len()),
+        [] => String::new(),
+    }
+}
+
+/// Describes that systemd-oomd may kill in `slices`.
+pub fn oomd_said(slices: &[String]) -> String {
     format!(
-        "systemd-oomd kills in {slice} when memory is short, whatever swap pods may use: set \
-         ManagedOOMSwap=auto and ManagedOOMMemoryPressure=auto there, or disable systemd-oomd"
+        "systemd-oomd kills in {} when memory is short, whatever swap pods may use: set \
+         ManagedOOMSwap=auto and ManagedOOMMemoryPressure=auto there, or disable systemd-oomd",
+        oomd_in(slices)
     )
 }
 
-/// Returns the command that keeps systemd-oomd from killing in `slice`.
-pub fn oomd_remedy(slice: &str) -> String {
-    format!("systemctl set-property -- {slice} ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto")
+/// Returns the commands that keep systemd-oomd from killing in `slices`.
+pub fn oomd_remedy(slices: &[String]) -> Vec<String> {
+    let auto = |slice: &String| {
+        format!(
+            "systemctl set-property -- {slice} ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"
+        )
+    };
+    slices.iter().map(auto).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::config::value::SettingOrigin;
+
 use super::{
     guest::Guest,
     host::{NodeMemory, SwapDevice},
@@ -17,7 +19,7 @@ use super::{
     protection::{Disks, SliceFacts},
     published::Published,
     rivals::Rival,
-    runtime::Runtime,
+    runtime::{DefaultRuntime, Runtime},
     swap::SwapControl,
     unknown::Unknown,
     watermarks::Watermarks,
@@ -63,15 +65,19 @@ pub struct HostFacts {
     pub live: bool,
     pub configuration: Result<(), Wrong>,
     pub agent: AgentFacts,
+    /// State files that cannot be read, and have no check of their own.
+    pub unreadable_state: Vec<UnreadableFile>,
     pub obstacles: Obstacles,
     pub kernel: KernelFacts,
     pub node: Result<NodeMemory, Unknown>,
     pub swap: SwapFacts,
     pub kubelet: Result<Option<KubeletConfig>, Unknown>,
+    /// The commands for a configuration of the kubelet that cannot be read.
+    pub kubelet_remedy: Vec<String>,
     pub watermarks: Result<Watermarks, Unknown>,
     pub runtime: Result<Runtime, Unknown>,
     /// `None`: CRI-O's own default.
-    pub default_runtime: Result<Option<String>, Unknown>,
+    pub default_runtime: Result<Option<DefaultRuntime>, Unknown>,
     pub hook: HookFacts,
     pub leftovers: Leftovers,
     pub rivals: Vec<Rival>,
@@ -100,7 +106,7 @@ pub struct AgentFacts {
     pub running: bool,
     /// Time since the publication.
     pub age: Option<Duration>,
-    /// Settings on disk that differ from those in force: key, value on disk, value in force.
+    /// Settings on disk that differ from those in effect: key, value on disk, value in effect.
     pub differs: Vec<(String, String, String)>,
     /// Space on `/run`; `None` if unknown.
     pub run: Option<Space>,
@@ -205,6 +211,16 @@ pub enum FolderState {
     ReadOnly,
 }
 
+/// A state file of the agent that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableFile {
+    pub path: String,
+    /// What is wrong, with the path.
+    pub text: String,
+    /// What the file contains.
+    pub holds: &'static str,
+}
+
 /// Remains of the DaemonSet agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
@@ -215,8 +231,8 @@ pub struct Leftovers {
 /// Facts from systemd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusFacts {
-    /// A slice above pods in which systemd-oomd kills.
-    pub oomd: Option<&'static str>,
+    /// The slices with pods in which systemd-oomd kills.
+    pub oomd: Vec<String>,
     /// The units by name.
     pub units: BTreeMap<&'static str, UnitFacts>,
 }
@@ -241,6 +257,8 @@ pub struct UnitFacts {
 #[derive(Clone, Debug)]
 pub struct ApiFacts {
     pub credentials: Result<CredentialFacts, Unknown>,
+    /// The commands for credentials that cannot be used.
+    pub remedy: Vec<String>,
     /// By the check's id: the permission, or the reason why it is unknown.
     pub permissions: BTreeMap<&'static str, Result<Permission, Unknown>>,
     /// The permission of `eviction.guard-kubeconfig`'s credentials to patch the node; `None` if
@@ -260,6 +278,8 @@ pub struct CredentialFacts {
     pub certificate_begins: Option<SystemTime>,
     /// The name of the node that the certificate is for.
     pub certificate_name: Option<String>,
+    /// Where `node.name` is set.
+    pub name_origin: Option<SettingOrigin>,
     /// The time of these facts.
     pub now: SystemTime,
 }

@@ -6,6 +6,8 @@ pub enum FailureKind {
     /// It does not answer, or answers nonsense.
     #[default]
     Unreachable,
+    /// It answers that the request fails, for another reason than a refusal.
+    Error,
     /// It answers, but refuses the node.
     Refused,
     /// The node has no usable credentials.
@@ -19,13 +21,16 @@ pub enum FailureKind {
 pub struct Failure {
     pub kind: FailureKind,
     pub text: String,
+    /// Commands that fix it; empty: those of the kind.
+    pub remedy: Vec<String>,
 }
 
 impl Failure {
     /// Returns the failure as a sentence; `known` describes the knowledge that the agent keeps.
     pub fn sentence(&self, known: &str) -> String {
-        let Self { kind, text } = self;
+        let Self { kind, text, .. } = self;
         match kind {
+            FailureKind::Error => format!("the API server answers with an error, {known} ({text})"),
             FailureKind::Unreachable => format!("API server not reachable, {known} ({text})"),
             FailureKind::Refused => format!("the API server refuses, {known} ({text})"),
             FailureKind::Credentials => {
@@ -41,6 +46,7 @@ impl Failure {
     pub fn short(&self) -> String {
         match self.kind {
             FailureKind::Unreachable => format!("not reachable: {}", self.text),
+            FailureKind::Error => format!("answers with an error: {}", self.text),
             FailureKind::Refused | FailureKind::Credentials | FailureKind::Clock => {
                 self.text.clone()
             }
@@ -48,11 +54,16 @@ impl Failure {
     }
 
     pub fn remedy(&self) -> Vec<String> {
+        if !self.remedy.is_empty() {
+            return self.remedy.clone();
+        }
         let lines: &[&str] = match self.kind {
-            FailureKind::Unreachable => &["journalctl -u kubelet -b -p warning"],
+            FailureKind::Unreachable | FailureKind::Error => {
+                &["journalctl -u kubelet -b -p warning"]
+            }
             FailureKind::Refused => &["wasp-agent check"],
             FailureKind::Credentials => &["systemctl restart kubelet"],
-            FailureKind::Clock => &["chronyc makestep"],
+            FailureKind::Clock => &["chronyc makestep", "systemctl restart kubelet"],
         };
         lines.iter().map(|&line| line.to_owned()).collect()
     }

@@ -100,6 +100,8 @@ pub struct KubeletConfig {
     /// The directory of `--config-dir`, if the kubelet reads drop-ins in it.
     pub drop_in_folder: Option<PathBuf>,
     pub told_by: Teller,
+    /// The files with the flag `--fail-swap-on`, if it has the value that counts and is true.
+    pub flag_files: Vec<PathBuf>,
     pub fail_swap_on: Sourced<bool>,
     /// Empty means NoSwap.
     pub swap_behavior: Sourced<String>,
@@ -137,6 +139,7 @@ impl Default for KubeletConfig {
             drop_ins: Vec::new(),
             drop_in_folder: None,
             told_by: Teller::Nobody,
+            flag_files: Vec::new(),
             fail_swap_on: Sourced::default_value(true),
             swap_behavior: Sourced::default(),
             node_swap: None,

@@ -21,8 +21,8 @@ pub struct Ancestor {
     pub swap_max: SwapMax,
     /// `memory.high` and `memory.current`, if `memory.high` is set.
     pub high: Option<(u64, u64)>,
-    /// Drop-ins of the unit that set a limit: the property, and the file.
-    pub set_by: Vec<(String, PathBuf)>,
+    /// Drop-ins of a unit that set one of the two limits, and override `systemctl set-property`.
+    pub drop_ins: Vec<PathBuf>,
 }
 
 impl Ancestor {
@@ -37,5 +37,10 @@ impl Ancestor {
 
     pub fn is_unit(&self) -> bool {
         self.path.ends_with(".slice")
+    }
+
+    /// Returns true for the cgroup of the BestEffort pods, which get no swap.
+    pub fn is_best_effort(&self) -> bool {
+        self.name().trim_end_matches(".slice").ends_with("besteffort")
     }
 }

@@ -14,6 +14,8 @@ pub struct ProgramFacts {
     /// The file's mode; `None` if there is no file.
     pub mode: Option<u32>,
     pub is_file: bool,
+    /// The program that loads it, if that is missing.
+    pub no_interpreter: Option<PathBuf>,
     /// The `noexec` mount point that the file is on.
     pub noexec: Option<PathBuf>,
     /// The program's target and version; `Err` is the reason why it cannot run.
@@ -45,6 +47,8 @@ impl SeLinux {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     pub target: ProgramTarget,
+    /// The program that loads it, a path of the host.
+    pub interpreter: Option<PathBuf>,
     /// The version of `wasp-hook`; `None` for another program.
     pub version: Option<String>,
 }
@@ -63,6 +67,8 @@ pub struct Elf {
     pub target: ProgramTarget,
     /// Offset and length of read-only segments, which hold the constants.
     pub constants: Vec<(u64, u64)>,
+    /// Offset and length of the path of the program that loads it.
+    pub interpreter: Option<(u64, u64)>,
 }
 
 /// The reason why a file is not a complete program.
@@ -79,6 +85,7 @@ pub enum ElfError {
 }
 
 const LOAD: u32 = 1;
+const INTERPRETER: u32 = 3;
 const READ_ONLY: u32 = 4;
 /// `ET_EXEC` and `ET_DYN`.
 const PROGRAMS: [u16; 2] = [2, 3];
@@ -109,7 +116,7 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, ElfError> {
         true => (number(32, 8)?, number(54, 2)?, number(56, 2)?),
         false => (number(28, 4)?, number(42, 2)?, number(44, 2)?),
     };
-    let mut constants = Vec::new();
+    let (mut constants, mut interpreter) = (Vec::new(), None);
     for index in 0..count {
         let at = usize::try_from(table.saturating_add(index * size)).map_err(|_| ElfError::Cut)?;
         let (flags, offset, bytes) = match wide {
@@ -124,7 +131,11 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, ElfError> {
                 number(at.saturating_add(16), 4)?,
             ),
         };
-        if number(at, 4)? != u64::from(LOAD) {
+        let kind = number(at, 4)?;
+        if kind == u64::from(INTERPRETER) {
+            interpreter = Some((offset, bytes));
+        }
+        if kind != u64::from(LOAD) {
             continue;
         }
         if offset.saturating_add(bytes) > length {
@@ -134,7 +145,7 @@ pub fn elf(head: &[u8], length: u64) -> Result<Elf, ElfError> {
             constants.push((offset, bytes));
         }
     }
-    Ok(Elf { target, constants })
+    Ok(Elf { target, constants, interpreter })
 }
 
 #[cfg(test)]

@@ -67,16 +67,16 @@ troubles! {
     /// An eviction signal is above its threshold, or a pod is leaving.
     Eviction "eviction" Warn [], ["wasp-agent status"];
     /// The API server does not answer, or refuses.
-    Api "api" Fail ["api-server"], ["journalctl -u kubelet -b -p warning"];
+    Api "api" Fail ["api-server", "certificate", "kubeconfig"], ["journalctl -u kubelet -b -p warning"];
     /// The node's client certificate has expired or soon expires.
     Certificate "certificate" Fail ["certificate"], ["journalctl -u kubelet -b -g certificate"];
     /// The configuration on disk is wrong.
-    Reload "reload" Fail ["configuration"], ["wasp-agent check-config", "systemctl reload wasp-agent"];
+    Reload "reload" Fail ["configuration", "agent-settings"], ["wasp-agent check-config", "systemctl reload wasp-agent"];
     /// Files beside the configuration that the agent does not read.
     NotRead "configuration-not-read" Warn ["configuration"], ["wasp-agent check"];
     /// A disk of the swap fails.
     SwapDisk "swap-disk" Fail ["swap-devices"], ["wasp-agent check"];
-    Cgroup "cgroup" Fail ["cgroup-v2"], ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "# then drain the node and reboot it"];
+    Cgroup "cgroup" Fail ["cgroup-v2", "swap-controller", "controllers-kubepods"], ["grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1", "# then drain the node and reboot it"];
     /// A limit above the pods is tighter than theirs.
     PodsLimit "pods-limit" Fail ["limits-above-pods"], ["wasp-agent check"];
     LostPods "lost-pods" Fail [], ["wasp-agent status"];
@@ -102,6 +102,10 @@ troubles! {
     KubeletSwap "kubelet-swap" Warn [], ["systemctl restart kubelet"];
     Protection "protection" Warn ["protection"], ["wasp-agent check"];
     Rival "conflict" Fail ["daemonset-hook", "foreign-hook"], ["wasp-agent check"];
+    /// A state file of the agent cannot be read.
+    State "state" Warn ["state"], ["wasp-agent check"];
+    /// Containers start with a program that the agent does not know.
+    Runtime "runtime" Warn ["crio-runtime"], ["wasp-agent check"];
     /// No hook is installed.
     Hook "hook" Warn ["hook-installed", "hook-program", "crio-hooks-folder"], ["wasp-agent check"];
     Oomd "oomd" Warn ["systemd-oomd"], ["systemctl set-property -- -.slice ManagedOOMSwap=auto ManagedOOMMemoryPressure=auto"];
@@ -114,13 +118,13 @@ troubles! {
     Pressure "pressure" Warn ["psi"], ["grubby --update-kernel=ALL --args=psi=1", "# then drain the node and reboot it"];
     /// Proactive reclaim is configured, but the kernel does not support it.
     Reclaim "reclaim" Warn [], ["wasp-agent check-config"];
-    Swap "swap" Fail ["swap", "swap-provisioning"], ["systemctl enable wasp-swap", "systemctl restart wasp-swap"];
-    /// No swap is left.
-    SwapFull "swap-full" Fail ["swap-used"], ["wasp-agent status --sort swap", "# then move VMs to other nodes, or raise overcommit-percent"];
+    Swap "swap" Fail ["swap", "swap-provisioning", "kubelet-fail-swap-on", "kubelet-config"], ["systemctl restart wasp-swap"];
     /// No swap is configured.
-    NoSwap "no-swap" Warn ["swap"], ["echo 'overcommit-percent = 150' > /etc/wasp-agent/config.d/99-check-swap.toml", "systemctl reload-or-restart wasp-agent", "systemctl enable wasp-swap", "systemctl restart wasp-swap"];
+    NoSwap "no-swap" Warn ["swap"], ["wasp-agent check"];
     /// Another program's swap is not what is configured here.
     OtherSwap "other-swap" Warn ["other-swap"], ["wasp-agent check"];
+    /// All devices of the swap are full.
+    SwapFull "swap-full" Fail ["swap-used"], ["wasp-agent status --all", "# then move VMs to other nodes, or raise overcommit-percent"];
     /// The order of the swap's devices makes swapping slow.
     SwapDevices "swap-devices" Warn ["swap-devices"], ["wasp-agent check"];
     /// `vm.swappiness = 0`.
@@ -164,6 +168,16 @@ impl Problem {
 }
 
 impl Problem {
+    /// Joins problems of one kind, with the remedies of all.
+    pub fn joined(all: Vec<Self>) -> Option<Self> {
+        all.into_iter().reduce(|mut first, next| {
+            first.text = format!("{}; {}", first.text, next.text);
+            first.pods.extend(next.pods);
+            first.remedy.extend(next.remedy);
+            first
+        })
+    }
+
     /// Returns the remedy's commands in one line; `None` if there are none, or none is needed.
     pub fn fix(&self) -> Option<String> {
         fix(self.about.severity(), &self.remedy)

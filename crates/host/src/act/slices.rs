@@ -16,6 +16,7 @@ use crate::{
         protection::{Reserve, Reserves, SliceProperties},
         swap::SwapMax,
     },
+    observe::oomd,
     roots::Roots,
     state::{Cleanup, Description, Lasts, StateFile},
 };
@@ -42,19 +43,16 @@ async fn oomd_kills(connection: &Connection, slice: &str) -> zbus::Result<bool> 
     Ok(false)
 }
 
-/// The slices above pods, outermost last.
-const ABOVE_PODS: [&str; 4] =
-    ["kubepods-burstable.slice", "kubepods-besteffort.slice", "kubepods.slice", "-.slice"];
-
-/// Returns the slice above pods in which systemd-oomd may kill, if there is one.
-pub async fn oomd_above_pods(connection: &Connection) -> Option<&'static str> {
-    for slice in ABOVE_PODS {
-        // Without such a slice, or without oomd, systemd-oomd kills nothing in it.
-        if oomd_kills(connection, slice).await.unwrap_or(false) {
-            return Some(slice);
+/// Returns the slices with pods in which systemd-oomd may kill, outermost first.
+pub async fn oomd_above_pods(connection: &Connection, roots: &Roots) -> Vec<String> {
+    let mut kills = Vec::new();
+    for slice in oomd::candidates(roots) {
+        // Without such a slice, or without oomd, no program kills in it.
+        if oomd_kills(connection, &slice).await.unwrap_or(false) {
+            kills.push(slice);
         }
     }
-    None
+    kills
 }
 
 /// Sets the properties of `change` in systemd until the next boot.

@@ -6,6 +6,7 @@
 //! oci-hooks(5).
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,11 @@ use std::{
 use toml::{Table, Value};
 
 use super::bounded::read_bounded;
-use crate::{errors::FileError, model::runtime::Runtime, roots::Roots};
+use crate::{
+    errors::FileError,
+    model::runtime::{DefaultRuntime, Runtime},
+    roots::Roots,
+};
 
 const FOLDER: &str = "/etc/crio";
 const MAIN_FILE: &str = "/etc/crio/crio.conf";
@@ -56,8 +61,9 @@ pub fn runtime(roots: &Roots) -> Result<Runtime, CrioError> {
 }
 
 /// Returns `default_runtime`; `None` means CRI-O's own default.
-pub fn default_runtime(roots: &Roots) -> Result<Option<String>, CrioError> {
-    Ok(configured(roots)?.default_runtime)
+pub fn default_runtime(roots: &Roots) -> Result<Option<DefaultRuntime>, CrioError> {
+    let Configured { default_runtime, mut paths, .. } = configured(roots)?;
+    Ok(default_runtime.map(|name| DefaultRuntime { path: paths.remove(&name), name }))
 }
 
 /// Maximum depth of nested directories.
@@ -67,6 +73,8 @@ const DEEPEST: u8 = 32;
 struct Configured {
     hooks_dir: Option<Vec<PathBuf>>,
     default_runtime: Option<String>,
+    /// `runtime_path` of the runtimes that have one.
+    paths: BTreeMap<String, PathBuf>,
 }
 
 /// Merges all of CRI-O's files.
@@ -82,6 +90,7 @@ fn configured(roots: &Roots) -> Result<Configured, CrioError> {
             .map_err(|source| CrioError::Content { path: shown.into_owned(), source })?;
         configured.hooks_dir = read.hooks_dir.or(configured.hooks_dir);
         configured.default_runtime = read.default_runtime.or(configured.default_runtime);
+        configured.paths.extend(read.paths);
     }
     Ok(configured)
 }
@@ -137,7 +146,14 @@ fn parsed(text: &str) -> Result<Configured, CrioContentError> {
     let default_runtime = value(runtime, "default_runtime");
     let default_runtime =
         default_runtime.map(|runtime| of_text(runtime, "default_runtime")).transpose()?;
+    let runtimes = table(runtime, "runtimes")?.unwrap_or(&nothing);
+    let path = |one: &Value| {
+        let path = value(one.as_table()?, "runtime_path")?.as_str()?;
+        (!path.is_empty()).then(|| PathBuf::from(path))
+    };
+    let paths = runtimes.iter().filter_map(|(name, one)| Some((name.clone(), path(one)?)));
     Ok(Configured {
+        paths: paths.collect(),
         hooks_dir,
         // An empty name means CRI-O's own default.
         default_runtime: default_runtime.filter(|name| !name.is_empty()),
@@ -187,7 +203,13 @@ mod tests {
             ),
         ]);
         assert_eq!(runtime(&roots).unwrap(), crio(&["/b", "/d"]));
-        assert_eq!(default_runtime(&roots).unwrap().as_deref(), Some("crun"));
+        let crun = DefaultRuntime { name: "crun".to_owned(), path: None };
+        assert_eq!(default_runtime(&roots).unwrap(), Some(crun));
+        let text = "[crio.runtime]\ndefault_runtime = \"fast\"\n[crio.runtime.runtimes.fast]\n\
+                    runtime_path = \"/usr/bin/crun\"\n[crio.runtime.runtimes.slow]\n";
+        fs::write(roots.path("/etc/crio/crio.conf.d/20-x.conf"), text).unwrap();
+        let found = default_runtime(&roots).unwrap().unwrap();
+        assert_eq!((found.program(), &*found.to_string()), ("crun", "fast (/usr/bin/crun)"));
     }
 
     #[test]
@@ -204,7 +226,7 @@ mod tests {
             (&format!("{drop_ins}/05/99.conf"), &put("/early")),
         ]);
         assert_eq!(runtime(&roots).unwrap(), crio(&["/run/containers/oci/hooks.d"]));
-        assert_eq!(default_runtime(&roots).unwrap().as_deref(), Some("kata"));
+        assert_eq!(default_runtime(&roots).unwrap().unwrap().name, "kata");
         fs::write(roots.path(drop_ins).join("zz"), "[CRIO.Runtime]\nHooks_Dir = []\n").unwrap();
         assert_eq!(runtime(&roots).unwrap(), crio(&[]), "no folder at all; keys in any case");
         // A link to a directory stops CRI-O, too.

@@ -21,6 +21,7 @@ pub mod mounts;
 pub mod names;
 pub mod node;
 pub mod obstacles;
+pub mod oomd;
 pub mod pressure;
 pub mod process;
 pub mod program;

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::bounded::read_lossy;
 use crate::{
     model::{
         obstacles::{Ancestor, Obstacles},
@@ -17,32 +16,30 @@ use crate::{
 /// The kubelet's cgroups for QoS classes, with the systemd and the cgroupfs driver.
 const CLASSES: [&str; 2] = ["burstable", "besteffort"];
 
-/// Where systemd reads drop-ins that people and packages write (systemd.unit(5)).
-const UNIT_FOLDERS: [&str; 5] = [
-    "/usr/lib/systemd/system",
-    "/run/systemd/system",
-    "/etc/systemd/system",
-    "/run/systemd/system.control",
-    "/etc/systemd/system.control",
-];
-
-pub fn obstacles(roots: &Roots) -> Obstacles {
-    let mut above_pods = Vec::new();
+/// Returns the paths that the cgroups above pods may have, outermost first, without the root's.
+pub fn above_pods(roots: &Roots) -> Vec<PathBuf> {
+    let mut above = Vec::new();
     for pods in roots.pods() {
         // With a cgroupRoot, there are more cgroups above it.
         let mut paths: Vec<&Path> =
             pods.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         paths.reverse();
-        above_pods.extend(paths.into_iter().filter_map(|path| ancestor(roots, path)));
+        above.extend(paths.into_iter().map(Path::to_owned));
         for class in CLASSES {
             let name = pods.file_name().unwrap_or_default().to_string_lossy();
             let of_class = match name.strip_suffix(".slice") {
                 Some(stem) => format!("{stem}-{class}.slice"),
                 None => class.to_owned(),
             };
-            above_pods.extend(ancestor(roots, &pods.join(of_class)));
+            above.push(pods.join(of_class));
         }
     }
+    above
+}
+
+pub fn obstacles(roots: &Roots) -> Obstacles {
+    let above = above_pods(roots);
+    let above_pods = above.iter().filter_map(|path| ancestor(roots, path)).collect();
     let number = |name: &str| fs::read_to_string(roots.proc(name)).ok()?.trim().parse().ok();
     Obstacles {
         above_pods,
@@ -51,40 +48,55 @@ pub fn obstacles(roots: &Roots) -> Obstacles {
     }
 }
 
+/// Where an administrator's drop-ins for a unit may be (systemd.unit(5), "Unit File Load Path").
+const FOLDERS: [&str; 4] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+];
+/// The drop-ins of `systemctl set-property`: by name, the last of all directories counts.
+const BY_SET_PROPERTY: [&str; 2] = ["50-MemorySwapMax.conf", "50-MemoryHigh.conf"];
+
+/// Returns the drop-ins of the slice at `path` that override `systemctl set-property`.
+fn overriding(roots: &Roots, path: &Path) -> Vec<PathBuf> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let folders = FOLDERS.iter().map(|folder| Path::new(folder).join(format!("{name}.d")));
+    let mut found: Vec<PathBuf> = folders
+        .flat_map(|folder| {
+            let entries = fs::read_dir(roots.path(&folder)).into_iter().flatten().flatten();
+            entries.map(move |entry| folder.join(entry.file_name()))
+        })
+        .filter(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let text = fs::read_to_string(roots.path(file)).unwrap_or_default();
+            let sets = |line: &str| {
+                let key = line.split('=').next().unwrap_or_default().trim();
+                line.contains('=') && matches!(key, "MemorySwapMax" | "MemoryHigh")
+            };
+            name.ends_with(".conf")
+                && BY_SET_PROPERTY.iter().all(|own| *name > **own)
+                && text.lines().any(sets)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 fn ancestor(roots: &Roots, path: &Path) -> Option<Ancestor> {
     let folder = roots.cgroup().join(path);
     let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let swap_max: SwapMax = text("memory.swap.max")?.trim().parse().ok()?;
     let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+    let swap_is_tight = swap_max != SwapMax::Max;
+    let high = number("memory.high").zip(number("memory.current"));
+    let is_tight = swap_is_tight || high.is_some();
     Some(Ancestor {
+        drop_ins: if is_tight { overriding(roots, path) } else { Vec::new() },
         path: path.display().to_string(),
         swap_max,
-        high: number("memory.high").zip(number("memory.current")),
-        set_by: set_by(roots, &path.file_name().unwrap_or_default().to_string_lossy()),
+        high,
     })
-}
-
-/// Finds the drop-ins of a unit that set a limit of its memory or swap.
-fn set_by(roots: &Roots, unit: &str) -> Vec<(String, PathBuf)> {
-    let mut found = Vec::new();
-    for folder in UNIT_FOLDERS.map(|folder| roots.path(folder).join(format!("{unit}.d"))) {
-        for file in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-            let Ok(Some(text)) = read_lossy(&file) else { continue };
-            for property in ["MemorySwapMax", "MemoryHigh"] {
-                let sets = |line: &str| {
-                    let value = line.trim_start().strip_prefix(property).map(str::trim_start);
-                    value
-                        .and_then(|rest| rest.strip_prefix('='))
-                        .is_some_and(|v| v.trim() != "infinity")
-                };
-                if text.lines().any(sets) {
-                    found.push((property.to_owned(), roots.shown(&file).into_owned()));
-                }
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 #[cfg(test)]
@@ -106,9 +118,6 @@ mod tests {
         put("/sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/memory.swap.max", "0\n");
         put("/sys/fs/cgroup/kubepods/besteffort/memory.swap.max", "4096\n");
         put("/proc/sys/vm/swappiness", "0\n");
-        let drop_in = "/etc/systemd/system/kubepods.slice.d/99-x.conf";
-        put(drop_in, "[Slice]\n MemorySwapMax = 0\n#MemoryHigh=1G\n");
-        put("/run/systemd/system/kubepods.slice.d/10-x.conf", "[Slice]\nMemorySwapMax=infinity\n");
         let found = obstacles(&roots);
         let shown: Vec<_> = found.above_pods.iter().map(|a| (&*a.path, a.swap_max)).collect();
         assert_eq!(
@@ -119,8 +128,13 @@ mod tests {
                 ("kubepods/besteffort", SwapMax::Bytes(4096)),
             ]
         );
-        assert_eq!(found.above_pods[0].set_by, [("MemorySwapMax".to_owned(), drop_in.into())]);
         assert_eq!((found.swappiness, found.overcommit_memory), (Some(0), None));
+        let drop_ins = "/etc/systemd/system/kubepods-burstable.slice.d";
+        put(&format!("{drop_ins}/10-x.conf"), "[Slice]\nMemorySwapMax=0\n");
+        put(&format!("{drop_ins}/99-x.conf"), "[Slice]\n MemorySwapMax = 0\n");
+        put(&format!("{drop_ins}/99-y.conf"), "[Slice]\n#MemorySwapMax=0\n");
+        let later = &obstacles(&roots).above_pods[1].drop_ins;
+        assert_eq!(*later, [Path::new(drop_ins).join("99-x.conf")]);
         put("/sys/fs/cgroup/kubelet.slice/memory.swap.max", "0\n");
         let below = roots.with_pods(&["kubelet.slice/kubelet-kubepods.slice".into()]);
         assert_eq!(obstacles(&below).above_pods[0].path, "kubelet.slice");

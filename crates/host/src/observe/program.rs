@@ -1,10 +1,14 @@
 //! Checks a program file on the host: could a runtime start it?
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
 };
 
 use super::mounts::{mount_of, mounts_of_host};
@@ -21,6 +25,8 @@ use crate::{
 const HEAD: u64 = 64 << 10;
 /// Upper bound of the constants to search, in bytes.
 const CONSTANTS: u64 = 32 << 20;
+/// `PATH_MAX`.
+const LONGEST_PATH: u64 = 4096;
 /// Size of the pieces; each overlaps the end of the one before.
 const PIECE: usize = 64 << 10;
 const ACROSS: usize = 256;
@@ -83,7 +89,14 @@ pub fn facts_again(
     let real = std::fs::canonicalize(file).ok();
     let real = real.map_or_else(|| shown.to_owned(), |real| roots.shown(&real).into_owned());
     let noexec = mount_of(&mounts, &real).filter(|mount| mount.noexec);
+    let interpreter = image.as_ref().ok().and_then(|image| image.interpreter.clone());
+    // In the folder of a host, or in an image, it may be a link to an absolute path.
+    let is_there = |path: &PathBuf| {
+        let place = roots.path(path);
+        place.exists() || place.is_symlink() || path.exists()
+    };
     ProgramFacts {
+        no_interpreter: interpreter.filter(|path| !is_there(path)),
         path: shown.to_owned(),
         mode: metadata.as_ref().map(MetadataExt::mode),
         is_file,
@@ -130,7 +143,12 @@ fn image(path: &Path) -> Result<Image, ImageError> {
             .step_by(PIECE - ACROSS)
             .find_map(|at| version(&read_at(&file, at, (end - at).min(PIECE as u64)).ok()?))
     });
-    Ok(Image { target: elf.target, version })
+    let interpreter = elf.interpreter.and_then(|(offset, length)| {
+        let bytes = read_at(&file, offset, length.min(LONGEST_PATH)).ok()?;
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        Some(PathBuf::from(OsStr::from_bytes(&bytes[..end])))
+    });
+    Ok(Image { target: elf.target, interpreter, version })
 }
 
 fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {

@@ -29,7 +29,7 @@ pub fn age(published: &Published) -> Option<Duration> {
     SystemTime::now().duration_since(written).ok()
 }
 
-/// Returns the settings in force of the running agent, as it has saved them; `None` if there are
+/// Returns the settings in effect of the running agent, as it has saved them; `None` if there are
 /// none, or none that are valid.
 pub fn in_force(roots: &Roots) -> Option<(Settings, Resolved)> {
     let path = roots.settings_in_force();

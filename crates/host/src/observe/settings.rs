@@ -17,7 +17,7 @@ use crate::{
     config::{
         layers::{Layers, Resolved},
         settings::Settings,
-        value::Problems,
+        value::{Problems, SettingOrigin},
     },
     decide::check::aside,
     model::check::NotRead,
@@ -54,6 +54,12 @@ pub fn load(
     }
     layers.take_environment(environment);
     Settings::valid(layers.resolved()?)
+}
+
+/// Returns where the value of `key` comes from now.
+pub fn origin(roots: &Roots, key: &str) -> Option<SettingOrigin> {
+    let (_, resolved) = load(roots, |name| std::env::var(name).ok()).ok()?;
+    resolved.get(key).map(|(_, origin)| origin.clone())
 }
 
 /// Returns the drop-ins by name, each from the highest directory that has the name.

@@ -14,11 +14,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, error::Category};
 
 use crate::{
     act::files::{replace, replace_for_keeps, sweep},
     errors::FileError,
+    model::{check::UnreadableFile, counted::counted},
     observe::bounded::read_bounded,
     roots::Roots,
 };
@@ -71,6 +72,29 @@ pub const ALL: &[Description] = &[
     convert::WORKING_SETS,
     crate::act::records::FOLDER,
 ];
+
+/// Returns the files that cannot be read, other than those that a problem of their own reports.
+pub fn unreadable(roots: &Roots) -> Vec<UnreadableFile> {
+    let own = [convert::EVICTIONS.path, convert::SUSPENDED.path, convert::STATUS.path];
+    let files = ALL.iter().filter(|file| file.path.ends_with(".json") && !own.contains(&file.path));
+    let read = |file: &Description| {
+        let shown = Path::new(file.path);
+        let text = read_bounded(&roots.path(file.path)).map_err(FileError::of("read", shown))?;
+        text.map_or(Ok(()), |text| {
+            version(&text)
+                .and_then(|version| known(version, file.version))
+                .map_err(FileError::of("use", shown))
+        })
+    };
+    let failed = files.filter_map(|file| Some((file, read(file).err()?)));
+    failed
+        .map(|(file, error)| UnreadableFile {
+            path: file.path.to_owned(),
+            text: error.to_string(),
+            holds: file.holds,
+        })
+        .collect()
+}
 
 /// The state file of `T` on one host.
 #[derive(Debug)]
@@ -142,24 +166,50 @@ pub fn text<T: StateContent>(state: &T) -> io::Result<String> {
 
 /// Parses the text of a state file. Errors describe the fault.
 pub fn parse<T: StateContent>(text: &str) -> io::Result<T> {
+    let version = version(text)?;
+    let fault = |error| fault(text, &error);
+    if version == T::FILE.version {
+        return serde_json::from_str(text).map_err(fault);
+    }
+    let old: Value = serde_json::from_str(text).map_err(fault)?;
+    let converted = T::convert(version, old).ok_or_else(|| unknown(version, T::FILE.version))?;
+    serde_json::from_value(converted).map_err(fault)
+}
+
+/// Returns the version of a state file's text.
+fn version(text: &str) -> io::Result<u64> {
     #[derive(Deserialize)]
     struct Version {
         #[serde(default)]
         version: u64,
     }
-    let Version { version } = serde_json::from_str(text)?;
-    if version == T::FILE.version {
-        return Ok(serde_json::from_str(text)?);
-    }
-    let old: Value = serde_json::from_str(text)?;
-    let converted = T::convert(version, old).ok_or_else(|| {
-        let known = T::FILE.version;
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("its version is {version}, but this program supports {known}"),
-        )
-    })?;
-    Ok(serde_json::from_value(converted)?)
+    let Version { version } = serde_json::from_str(text).map_err(|error| fault(text, &error))?;
+    Ok(version)
+}
+
+/// A program reads older versions, and not newer ones.
+fn known(version: u64, newest: u64) -> io::Result<()> {
+    if version > newest { Err(unknown(version, newest)) } else { Ok(()) }
+}
+
+fn unknown(version: u64, newest: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("its version is {version}, but this program supports {newest}"),
+    )
+}
+
+/// Describes what is wrong with the text.
+fn fault(text: &str, error: &serde_json::Error) -> io::Error {
+    let text = match error.classify() {
+        _ if text.trim().is_empty() => "it is empty".to_owned(),
+        Category::Eof => format!("it is cut off after {}", counted(text.len(), "byte", "bytes")),
+        Category::Syntax => {
+            format!("it is not JSON (line {}, column {})", error.line(), error.column())
+        }
+        Category::Data | Category::Io => error.to_string(),
+    };
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 #[cfg(test)]

@@ -22,8 +22,9 @@ fn absent_is_none_and_unreadable_is_an_error() {
     assert_eq!(absent.load().unwrap(), None);
 
     for (text, wrong) in [
-        ("", "EOF while parsing"),
-        (r#"{"version":1,"values":{"/proc/sys/vm/swap"#, "EOF while parsing"),
+        ("", "it is empty"),
+        (r#"{"version":1,"values":{"/proc/sys/vm/swap"#, "it is cut off after 41 bytes"),
+        ("garbage", "it is not JSON (line 1, column 1)"),
         (r#"{"version":2,"values":{}}"#, "its version is 2, but this program supports 1"),
         (r#"{"version":1}"#, "missing field `values`"),
         ("[]", "invalid"),
@@ -38,6 +39,32 @@ fn absent_is_none_and_unreadable_is_an_error() {
     fs::create_dir(blocked.path()).unwrap();
     let error = blocked.load().unwrap_err().to_string();
     assert_eq!(error, "cannot read /run/wasp-agent/tunables.json: not a regular file");
+}
+
+#[test]
+fn unreadable_files_are_found_without_their_types() {
+    let folder = tempfile::tempdir().unwrap();
+    let roots = Roots::at(folder.path());
+    let put = |path: &str, text: &str| {
+        let path = roots.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let found = || unreadable(&roots).into_iter().map(|file| file.text).collect::<Vec<_>>();
+    put("/run/wasp-agent/protection.json", r#"{"version":1,"slices":{}}"#);
+    assert!(found().is_empty(), "absent files are no problem");
+    put("/run/wasp-agent/protection.json", r#"{"version":9,"slices":{}}"#);
+    put("/run/wasp-agent/tunables.json", "{");
+    // The agent reports these by problems of their own.
+    put("/run/wasp-agent/evictions.json", "{");
+    put("/run/wasp-agent/suspended.json", "{");
+    assert_eq!(
+        found(),
+        [
+            "cannot use /run/wasp-agent/tunables.json: it is cut off after 1 byte",
+            "cannot use /run/wasp-agent/protection.json: its version is 9, but this program supports 1",
+        ]
+    );
 }
 
 #[test]

@@ -12,8 +12,9 @@ use crate::{
         settings::Settings,
         value::{Problems, Removal, SettingOrigin},
     },
+    decide::unreadable::unreadable_state,
     model::{
-        check::{CheckLevel, HostFacts, NotRead, UnitFacts},
+        check::{Asked, CheckLevel, HostFacts, NotRead, UnitFacts},
         counted::counted,
         published::ProblemStatus,
         shell::quoted,
@@ -133,6 +134,9 @@ fn unit(facts: &HostFacts, name: &'static str) -> CheckOutcome {
             [&*unmask, &enable, &restart],
         ),
         () if unit.load == "not-found" => skip("not installed"),
+        () if facts.configuration.is_err() && unit.active != "active" => {
+            skip(format!("{}: the configuration is invalid (configuration)", unit.active))
+        }
         () if !matches!(&*unit.load, "loaded" | "") => fail(
             format!("systemd cannot load {name}: {}", unit.load),
             [&format!("systemctl cat {stem}")],
@@ -170,6 +174,13 @@ pub(super) fn problems(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let agent = &facts.agent;
     let published = match &agent.published {
         Ok(Some(published)) if agent.running => published,
+        // The check of its unit reports it, if systemd answers.
+        Ok(Some(published)) if !matches!(facts.bus, Asked::Answered(_)) => {
+            return fail(
+                format!("the agent is not running; it was until {}", published.written),
+                ["journalctl -u wasp-agent -b -n 20", "systemctl restart wasp-agent"],
+            );
+        }
         Ok(_) => return skip("the agent is not running"),
         Err(error) => return fail(error.clone(), ["systemctl restart wasp-agent"]),
     };
@@ -235,6 +246,13 @@ pub(super) fn settings_in_force(facts: &HostFacts, _: &Settings) -> CheckOutcome
     match &differs[..] {
         [] => ok("the settings in effect are those on disk"),
         _ => fail(differs.join("\n"), ["systemctl reload wasp-agent"]),
+    }
+}
+
+pub(super) fn state(facts: &HostFacts, _: &Settings) -> CheckOutcome {
+    match unreadable_state(&facts.unreadable_state) {
+        None => ok("readable"),
+        Some(problem) => warn(problem.text, []).with(problem.remedy),
     }
 }
 

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use super::{CheckOutcome, answered, fail, ok, skip, warn};
 use crate::{
-    config::settings::{EvictionMode, SchedulingGuard, Settings},
-    model::check::{ApiFacts, CredentialFacts, HostFacts, Permission},
+    config::{
+        settings::{EvictionMode, SchedulingGuard, Settings},
+        value::SettingOrigin,
+    },
+    model::check::{ApiFacts, CheckLevel, CredentialFacts, HostFacts, Permission},
+    model::shell::quoted,
 };
 
 /// The kubelet renews its certificate at 70 to 90 % of its lifetime. If it has not done so this
@@ -21,22 +25,14 @@ pub(super) fn kubeconfig(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         Ok(ApiFacts { credentials: Ok(c), .. }) => match &c.certificate_name {
             Some(name) if *name != c.node_name => fail(
                 format!("node.name = {:?}, but the certificate is for node {name}", c.node_name),
-                [
-                    &*format!(
-                        r#"printf '[node]\nname = "{name}"\n' > /etc/wasp-agent/config.d/99-check-node-name.toml"#
-                    ),
-                    "systemctl reload wasp-agent",
-                ],
-            ),
+                [],
+            )
+            .with(node_name_remedy(name, c.name_origin.as_ref())),
             _ => ok(format!("{} for {}, of {}", c.kubeconfig.display(), c.node_name, c.server)),
         },
-        Ok(ApiFacts { credentials: Err(error), .. }) => fail(
-            error.clone(),
-            [
-                "systemctl restart kubelet",
-                "# or, if the file is elsewhere: set node.kubeconfig in /etc/wasp-agent/config.d",
-            ],
-        ),
+        Ok(ApiFacts { credentials: Err(error), remedy, .. }) => {
+            fail(error.clone(), []).with(remedy.clone())
+        }
     }
 }
 
@@ -63,21 +59,57 @@ pub(super) fn certificate(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     let Some(expires) = credentials.certificate_expires else {
         return ok("no client certificate, so nothing expires");
     };
-    // Name only this node's requests: approving every pending request would give an identity to any
-    // requester.
-    let renew = [
-        &*format!(
-            "# with cluster-admin: oc get csr | grep 'system:node:{}.*Pending', then approve that one: oc \
-             adm certificate approve NAME",
-            credentials.node_name
-        ),
-        "systemctl restart kubelet",
-    ];
     match expires.duration_since(credentials.now) {
-        Err(since) => fail(format!("expired {} ago", span(since.duration())), renew),
-        Ok(left) if left < EXPIRES_SOON => warn(format!("expires in {}", span(left)), renew),
+        Err(since) => fail(format!("expired {} ago", span(since.duration())), [])
+            .with(renew(&credentials.node_name)),
+        Ok(left) if left < EXPIRES_SOON => {
+            warn(format!("expires in {}", span(left)), []).with(renew(&credentials.node_name))
+        }
         Ok(left) => ok(format!("valid for another {}", span(left))),
     }
+}
+
+/// Returns the steps that renew the certificate. They name only this node's requests: approving every
+/// pending request would give an identity to any requester.
+pub fn renew(node_name: &str) -> Vec<String> {
+    vec![
+        format!(
+            "# with cluster-admin: oc get csr | grep 'system:node:{node_name}.*Pending', then approve \
+             that one: oc adm certificate approve NAME"
+        ),
+        "systemctl restart kubelet".to_owned(),
+    ]
+}
+
+/// Returns the commands that set `node.name`, or remove it, where it takes effect: `origin` is where
+/// the present value is set.
+pub fn node_name_remedy(name: &str, origin: Option<&SettingOrigin>) -> Vec<String> {
+    let sysconfig = |line: String| {
+        let command = format!("sed -i --follow-symlinks '{line}/# &/' /etc/sysconfig/wasp-agent");
+        vec![command, "systemctl restart wasp-agent".to_owned()]
+    };
+    match origin {
+        Some(SettingOrigin::Environment { name }) => return sysconfig(format!("s/^{name}=")),
+        Some(SettingOrigin::File { path, line, .. }) if path.ends_with("sysconfig/wasp-agent") => {
+            return sysconfig(format!("{line}s/^"));
+        }
+        _ => {}
+    }
+    let own = "99-check-node-name.toml";
+    let set_by = match origin {
+        Some(SettingOrigin::File { path, .. }) => path.file_name().and_then(|name| name.to_str()),
+        _ => None,
+    };
+    // The last file by name counts.
+    let own = match set_by {
+        Some(set_by) if set_by > own => format!("{set_by}-check-node-name.toml"),
+        _ => own.to_owned(),
+    };
+    let path = quoted(&format!("/etc/wasp-agent/config.d/{own}"));
+    vec![
+        format!(r#"printf '[node]\nname = "{name}"\n' > {path}"#),
+        "systemctl reload wasp-agent".to_owned(),
+    ]
 }
 
 /// Formats a duration in the largest unit of which it has at least two.
@@ -92,13 +124,16 @@ fn span(span: Duration) -> String {
     format!("{number} {unit}")
 }
 
-pub(super) fn server(facts: &HostFacts, _: &Settings) -> CheckOutcome {
+pub(super) fn server(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     let (api, credentials) = match with_credentials(facts) {
         Ok(with) => with,
         Err(outcome) => return outcome,
     };
     let failed = api.permissions.values().find_map(|answer| answer.as_ref().err());
     let url = &credentials.server;
+    if failed.is_some() && certificate(facts, settings).level == CheckLevel::Fail {
+        return skip("the certificate is not valid (certificate)");
+    }
     match failed {
         Some(error) if api.permissions.values().all(Result::is_err) => fail(
             format!("{url}: {error}"),
@@ -111,9 +146,12 @@ pub(super) fn server(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     }
 }
 
+/// The check that reports that all permissions are missing.
+const FIRST: &str = "may-list-pods";
+
 /// Without this permission the agent knows no pods.
 pub(super) fn list_pods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
-    permission(facts, "may-list-pods", fail)
+    permission(facts, FIRST, fail)
 }
 
 pub(super) fn watch_pods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
@@ -190,12 +228,21 @@ fn permission(
         Ok(with) => with,
         Err(outcome) => return outcome,
     };
+    if credentials.certificate_name.as_ref().is_some_and(|name| *name != credentials.node_name) {
+        return skip("the node's name is wrong (kubeconfig)");
+    }
+    let is_denied = |answer: &Result<Permission, _>| matches!(answer, Ok(Permission::Denied(_)));
+    let none_allowed = api.permissions.len() > 1 && api.permissions.values().all(is_denied);
+    if id != FIRST && none_allowed {
+        return skip(format!("denied, like all that the agent asks for ({FIRST})"));
+    }
     match api.permissions.get(id) {
         Some(Ok(Permission::Allowed)) => ok("allowed"),
         Some(Ok(Permission::Denied(why))) => {
             let why = if why.is_empty() { "no rule allows it" } else { why };
+            let what = if none_allowed { "do nothing that the agent needs" } else { "not do it" };
             denied(
-                format!("system:node:{} may not do it: {why}", credentials.node_name),
+                format!("system:node:{} may {what}: {why}", credentials.node_name),
                 [
                     "# run the API server with --authorization-mode=Node,RBAC and --enable-admission-plugins=NodeRestriction,",
                     "# and give the node a certificate with O=system:nodes",

@@ -3,7 +3,7 @@
 use super::{CheckOutcome, answered, fail, ok, skip, warn};
 use crate::{
     config::settings::{ProtectionSettings, ReclaimMode, Settings, SwapKind},
-    decide::protection::{Swap, oomd_remedy, protection},
+    decide::protection::{Swap, oomd_in, oomd_remedy, protection},
     model::{
         check::{Asked, BusFacts, HostFacts},
         protection::SliceFacts,
@@ -44,24 +44,30 @@ pub(super) fn cgroup_v2(facts: &HostFacts, _: &Settings) -> CheckOutcome {
 pub(super) fn swap_controller(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match facts.kernel.swap_control {
         SwapControl::Works => ok("the kernel counts and limits swap for each cgroup"),
-        SwapControl::NoMemoryController => fail(
-            "the kernel has no memory controller for cgroup v2",
-            [
-                "grubby --update-kernel=ALL --remove-args=cgroup_disable",
-                "systemctl reboot",
-                "# on OpenShift: delete the MachineConfig that sets cgroup_disable=memory",
-            ],
-        ),
-        SwapControl::NotCounted => fail(
-            "the kernel does not count swap for cgroups: there is no memory.swap.max",
-            [
-                "grubby --update-kernel=ALL --remove-args=swapaccount",
-                "systemctl reboot",
-                "# on OpenShift: delete the MachineConfig that sets swapaccount=0",
-            ],
-        ),
+        control @ SwapControl::NoMemoryController => {
+            fail("the kernel has no memory controller for cgroup v2", [])
+                .with(swap_control_remedy(control))
+        }
+        control @ SwapControl::NotCounted => {
+            fail("the kernel does not count swap for cgroups: there is no memory.swap.max", [])
+                .with(swap_control_remedy(control))
+        }
         SwapControl::Unknown => skip("no cgroup has a memory controller yet"),
     }
+}
+
+/// Returns the commands that make the kernel count and limit swap.
+pub fn swap_control_remedy(control: SwapControl) -> Vec<String> {
+    let (argument, value) = match control {
+        SwapControl::NoMemoryController => ("cgroup_disable", "cgroup_disable=memory"),
+        SwapControl::NotCounted => ("swapaccount", "swapaccount=0"),
+        SwapControl::Works | SwapControl::Unknown => return vec!["wasp-agent check".to_owned()],
+    };
+    vec![
+        format!("grubby --update-kernel=ALL --remove-args={argument}"),
+        "systemctl reboot".to_owned(),
+        format!("# on OpenShift: delete the MachineConfig that sets {value}"),
+    ]
 }
 
 pub(super) fn controllers_kubepods(facts: &HostFacts, _: &Settings) -> CheckOutcome {
@@ -97,6 +103,9 @@ fn controllers_of(facts: &HostFacts, name: &str, here: Option<&Vec<String>>) -> 
         "kubepods.slice"
     };
     match () {
+        () if facts.kernel.swap_control == SwapControl::NoMemoryController => {
+            skip("the kernel offers no memory controller (swap-controller)")
+        }
         () if !offers("memory") => fail(
             "the kernel offers no memory controller",
             ["grubby --update-kernel=ALL --remove-args=cgroup_disable=memory", "systemctl reboot"],
@@ -283,10 +292,9 @@ pub(super) fn systemd_oomd(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         Ok(bus) => bus,
         Err(outcome) => return outcome,
     };
-    match bus.oomd {
-        None => ok("kills no pods"),
-        Some(slice) => {
-            warn(format!("kills pods in {slice} when memory is short"), [&*oomd_remedy(slice)])
-        }
+    match &bus.oomd[..] {
+        [] => ok("kills no pods"),
+        slices => warn(format!("kills pods in {} when memory is short", oomd_in(slices)), [])
+            .with(oomd_remedy(slices)),
     }
 }

@@ -5,8 +5,8 @@ use crate::{
     config::settings::{Grants, Settings},
     decide::{
         kubelet::{
-            commands_to_set, fails_with_swap, grants_otherwise, in_force, memory_threshold,
-            unusable,
+            BY_JOURNAL, commands_to_set, fails_with_swap, grants_otherwise, in_force,
+            memory_threshold, unusable,
         },
         tunables::swap_not_reached,
     },
@@ -20,14 +20,7 @@ use crate::{
 pub(super) fn config(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match &facts.kubelet {
         Ok(Some(config)) => match (unusable(config), config.warnings.first()) {
-            (Some(why), _) => fail(
-                why,
-                [
-                    "journalctl -u kubelet -b -n 20",
-                    "# correct the file that the check names",
-                    "systemctl restart kubelet",
-                ],
-            ),
+            (Some(why), _) => fail(why, BY_JOURNAL),
             (None, Some(warning)) => warn(
                 warning.clone(),
                 ["# correct the key in that file", "systemctl restart kubelet"],
@@ -38,14 +31,7 @@ pub(super) fn config(facts: &HostFacts, _: &Settings) -> CheckOutcome {
             "no kubelet runs, and there is no kubelet.service and no KubeletConfiguration in the \
              usual places; set node.kubelet-config",
         ),
-        Err(error) => fail(
-            error.clone(),
-            [
-                "# correct that file, or the command line of the kubelet",
-                "# if the kubelet reads another file: set node.kubelet-config in \
-                 /etc/wasp-agent/config.d",
-            ],
-        ),
+        Err(error) => fail(error.clone(), []).with(facts.kubelet_remedy.clone()),
     }
 }
 

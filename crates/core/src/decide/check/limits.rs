@@ -4,8 +4,9 @@ use super::{CheckOutcome, outcome, skip};
 use crate::{
     config::settings::Settings,
     decide::devices::{failing, order, rotating},
+    decide::grant::swap_for_pods,
     decide::obstacles::{limit_above_pods, overcommit, swappiness as swappiness_of, throttled},
-    model::{check::HostFacts, host::NodeMemory},
+    model::check::HostFacts,
 };
 
 pub(super) fn above_pods(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
@@ -13,12 +14,9 @@ pub(super) fn above_pods(facts: &HostFacts, settings: &Settings) -> CheckOutcome
     if obstacles.above_pods.is_empty() {
         return skip("no cgroup of pods has such a limit");
     }
-    let node = match &facts.node {
-        Ok(node) => NodeMemory { swap_bytes: node.swap_bytes.max(1), ..*node },
-        Err(error) => return skip(error.clone()),
-    };
-    let problem = limit_above_pods(obstacles, &settings.grant_rules(), &node)
-        .or_else(|| throttled(obstacles));
+    let rules = settings.grant_rules();
+    let swap_bytes = facts.node.as_ref().map_or(0, |node| swap_for_pods(&rules, node));
+    let problem = limit_above_pods(obstacles, swap_bytes.max(1)).or_else(|| throttled(obstacles));
     outcome(problem, "no limit is lower than the pods' own")
 }
 

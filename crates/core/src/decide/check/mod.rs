@@ -12,7 +12,8 @@ mod table;
 mod tests;
 
 pub use agent::{aside, not_read, without_wrong_lines};
-pub use api::EXPIRES_SOON;
+pub use api::{EXPIRES_SOON, node_name_remedy, renew};
+pub use kernel::swap_control_remedy;
 pub use table::CHECKS;
 
 use crate::{

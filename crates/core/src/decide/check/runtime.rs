@@ -9,28 +9,19 @@ use crate::{
     decide::{
         guests::{REMEDY, without_overcommitment},
         hook::{
-            ANOTHER_FOLDER, FILE_NAME, HookUnfit, NO_HOOK, definition, listed, other_version,
-            preferred, unfit,
+            FILE_NAME, HookUnfit, NO_HOOK, WRITABLE, another_folder, definition, listed,
+            other_version, preferred, put_aside, unfit, unknown_runtime,
         },
         kubelet::in_force,
         rivals::{RivalRow, rows},
     },
     model::{
-        check::{FolderState, HostFacts},
+        check::{CheckLevel, FolderState, HostFacts},
         rivals::Who,
         runtime::Runtime,
+        shell,
     },
 };
-
-/// The directories that ReadWritePaths= and RuntimeDirectory= let wasp-agent.service write to.
-const WRITABLE: [&str; 3] = [
-    "/run/containers/oci/hooks.d",
-    "/etc/containers/oci/hooks.d",
-    "/usr/share/containers/oci/hooks.d",
-];
-
-/// The runtimes that put a container's processes into the cgroup that the kubelet names.
-const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
 fn hook_wanted(facts: &HostFacts, settings: &Settings) -> bool {
     // While the configuration cannot be read, the agent raises no limit and so installs no hook.
@@ -72,15 +63,11 @@ pub(super) fn hooks_folder(facts: &HostFacts, settings: &Settings) -> CheckOutco
         allowed.iter().find(|folder| hook.folders.get(**folder) == Some(&state))
     };
     let installed = hook.definition.as_ref().and_then(|(file, _)| file.parent());
-    if let Some(folder) = allowed.iter().find(|folder| installed == Some(folder.as_path())) {
+    if let Some(folder) = folders.iter().find(|folder| installed == Some(folder.as_path())) {
         return ok(folder.display().to_string());
     }
     match (in_state(FolderState::Writable), in_state(FolderState::Missing)) {
-        // The agent runs and did not use the directory: the unit mounts it read-only.
-        (Some(folder), _) if hook.published => warn(
-            format!("the agent has installed no hook in {}", folder.display()),
-            ["systemctl restart wasp-agent"],
-        ),
+        // An agent that runs and did not use the folder is reported by hook-installed.
         (Some(folder), _) => ok(folder.display().to_string()),
         // In an image, the program that creates the directory has not run yet.
         (None, Some(folder)) if !facts.live => ok(folder.display().to_string()),
@@ -88,22 +75,20 @@ pub(super) fn hooks_folder(facts: &HostFacts, settings: &Settings) -> CheckOutco
             format!("{} is missing: the agent cannot install the hook yet", folder.display()),
             ["systemctl restart wasp-agent"],
         ),
-        (None, None) => warn(
-            format!("CRI-O reads {}, where the agent cannot write", listed(&folders)),
-            ANOTHER_FOLDER,
-        ),
+        (None, None) => {
+            warn(format!("CRI-O reads {}, where the agent cannot write", listed(&folders)), [])
+                .with(another_folder(&folders))
+        }
     }
 }
 
 pub(super) fn default_runtime(facts: &HostFacts, _: &Settings) -> CheckOutcome {
     match (&facts.runtime, &facts.default_runtime) {
         (Ok(Runtime::Crio(_)), Ok(None)) => ok("CRI-O's own default"),
-        (Ok(Runtime::Crio(_)), Ok(Some(name))) if RUNTIMES.contains(&&**name) => ok(name.clone()),
-        (Ok(Runtime::Crio(_)), Ok(Some(name))) => warn(
-            format!("{name}: the agent supports only crun and runc"),
-            ["# if you did not choose it for its isolation: set default_runtime = \"crun\" in \
-                 /etc/crio/crio.conf.d"],
-        ),
+        (Ok(Runtime::Crio(_)), Ok(Some(runtime))) => match unknown_runtime(runtime) {
+            None => ok(runtime.to_string()),
+            Some(problem) => warn(problem.text, []).with(problem.remedy),
+        },
         _ => skip("CRI-O's configuration is not known"),
     }
 }
@@ -119,6 +104,15 @@ pub(super) fn hook_installed(facts: &HostFacts, settings: &Settings) -> CheckOut
             ok(path.display().to_string())
         }
         (_, Some((path, _))) => warn(format!("{} was changed", path.display()), again),
+        (_, None) if hook_program(facts, settings).level == CheckLevel::Fail => {
+            skip("removed, because its program cannot run (hook-program)")
+        }
+        (_, None) if hook_label(facts, settings).level == CheckLevel::Fail => {
+            skip("removed, because its label is wrong (hook-label)")
+        }
+        (_, None) if hooks_folder(facts, settings).level >= CheckLevel::Warn => {
+            skip("no directory to install it in (crio-hooks-folder)")
+        }
         (Ok(Runtime::Crio(folders)), None) if hook.published => {
             let folders = listed(folders);
             warn(
@@ -166,10 +160,7 @@ pub(super) fn foreign_hook(facts: &HostFacts, _: &Settings) -> CheckOutcome {
         hooks => {
             let named: Vec<String> =
                 hooks.iter().map(|(file, why)| format!("{}: {why}", file.display())).collect();
-            let aside = hooks.iter().map(|(file, _)| {
-                let file = file.display();
-                format!("mv {file} {file}.off")
-            });
+            let aside = hooks.iter().map(|(file, _)| put_aside(file));
             fail(named.join("; "), []).with(aside.collect())
         }
     }
@@ -181,6 +172,7 @@ pub(super) fn hook_label(facts: &HostFacts, settings: &Settings) -> CheckOutcome
         return skip("no hook");
     }
     let path = facts.hook.program.path.display();
+    let quoted = shell::path(&facts.hook.program.path);
     let Some(selinux) = &facts.hook.program.selinux else { return skip("no SELinux") };
     if selinux.allows() {
         return ok(selinux.label.as_deref().unwrap_or_default());
@@ -189,7 +181,7 @@ pub(super) fn hook_label(facts: &HostFacts, settings: &Settings) -> CheckOutcome
         Some(label) => format!("the SELinux label {label}"),
         None => "no label".to_owned(),
     };
-    let fix = format!("restorecon -v {path}");
+    let fix = format!("restorecon -v {quoted}");
     match selinux.enforces {
         true => fail(format!("{path} has {shown}, which CRI-O may not run"), [&fix]),
         false => warn(format!("{path} has {shown}; SELinux is not enforcing now"), [&fix]),

@@ -1,15 +1,15 @@
 //! Checks of the swap: presence, size and place.
 
-use super::{CheckOutcome, fail, ok, outcome, skip, warn};
+use super::{CheckOutcome, fail, ok, skip, warn};
 use crate::{
     config::settings::Settings,
     decide::{
         devices::full,
         kubelet::{fails_with_swap, unusable},
-        provision::{device_missing, is_configured, swap_problem},
+        provision::{device_missing, device_remedy, is_configured, shortage, shortage_remedy},
     },
     model::{
-        check::{Asked, HostFacts, SwapArea},
+        check::{Asked, CheckLevel, HostFacts, SwapArea},
         host::NodeMemory,
         swap::human_bytes,
     },
@@ -27,23 +27,55 @@ pub(super) fn size(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
         Err(error) => return fail(error.clone(), []),
     };
     let (ram, swap) = (human_bytes(node.ram_bytes), human_bytes(node.swap_bytes));
-    if node.swap_bytes == 0 && !facts.swap.device_exists {
-        return fail(device_missing(&settings.swap.path), ["systemctl restart wasp-swap"]);
+    if is_gone(facts) {
+        return fail(device_missing(&settings.swap.path), [])
+            .with(device_remedy(&settings.swap.path));
     }
-    outcome(swap_problem(&settings.swap, node), format!("{swap} of swap, {ram} of RAM"))
+    // The cause is reported, not what it leads to.
+    let short = shortage(&settings.swap, node);
+    if let Some(why) = short.as_ref().filter(|_| is_wanted(facts, settings)) {
+        if facts.kubelet.is_err() || kubelet_refuses(facts).is_some() {
+            return skip("the kubelet's configuration prevents swap");
+        }
+        if let Asked::Failed(_) = facts.swap.provisioning {
+            return skip(format!("{why}: it cannot be made (swap-provisioning)"));
+        }
+    }
+    match short {
+        None => ok(format!("{swap} of swap, {ram} of RAM")),
+        Some(why) if node.swap_bytes > 0 || is_wanted(facts, settings) => {
+            fail(why, []).with(shortage_remedy(&settings.swap, node))
+        }
+        Some(why) => warn(why, []).with(shortage_remedy(&settings.swap, node)),
+    }
 }
 
-pub(super) fn provisioning(facts: &HostFacts, _: &Settings) -> CheckOutcome {
+/// Returns true if there is no swap because its device is missing.
+fn is_gone(facts: &HostFacts) -> bool {
+    !facts.swap.device_exists && facts.node.as_ref().is_ok_and(|node| node.swap_bytes == 0)
+}
+
+pub(super) fn provisioning(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     match &facts.swap.provisioning {
         Asked::NotAsked(why) => skip(*why),
+        Asked::Failed(_) if is_gone(facts) => skip("the device is missing (swap)"),
         // The check for a kubelet that refuses swap reports this in more detail.
         Asked::Failed(why) if kubelet_refuses(facts).is_some_and(|other| why.contains(&other)) => {
             skip("the kubelet's configuration prevents swap")
         }
+        Asked::Failed(why)
+            if facts.kubelet.as_ref().is_err_and(|error| why.contains(&error.to_string())) =>
+        {
+            skip("the kubelet's configuration cannot be read (kubelet-config)")
+        }
         Asked::Failed(why) => fail(why.clone(), ["wasp-agent provision --dry-run"]),
         Asked::Answered(steps) if steps.is_empty() => ok("as configured"),
         Asked::Answered(steps) => {
-            warn(format!("it would {}", steps.join(", ")), ["systemctl restart wasp-swap"])
+            let would = format!("it would {}", steps.join(", "));
+            match size(facts, settings).level {
+                CheckLevel::Ok | CheckLevel::Skip => warn(would, ["systemctl restart wasp-swap"]),
+                CheckLevel::Warn | CheckLevel::Fail => skip(format!("{would} (swap)")),
+            }
         }
     }
 }
@@ -61,10 +93,10 @@ pub(super) fn used(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     }
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = used as f64 / size as f64;
-    if let Some(problem) = full(&facts.swap.areas) {
-        return outcome(Some(problem), "");
-    }
     let found = format!("{} of {} used", human_bytes(used), human_bytes(size));
+    if let Some(problem) = full(&facts.swap.areas) {
+        return fail(problem.text, []).with(problem.remedy);
+    }
     let factor = settings.eviction.swap_utilization_factor;
     if share <= factor {
         return ok(found);

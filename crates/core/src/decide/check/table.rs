@@ -1,4 +1,4 @@
-//! The table of all checks, in display order. `wasp-agent check` and its manual both read it.
+//! The table of all checks, in display order: a cause comes before what it leads to. `wasp-agent check` and its manual both read it.
 
 use super::{Check, When, agent, api, kernel, kubelet, limits, runtime, swap};
 
@@ -110,11 +110,38 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "systemd-oomd",
-        looks_at: "`ManagedOOMSwap` and `ManagedOOMMemoryPressure` of `kubepods.slice` and `-.slice`",
+        looks_at: "`ManagedOOMSwap` and `ManagedOOMMemoryPressure` of `-.slice`, of the slices above \
+            pods, and of pods' slices with a drop-in for one of the two",
         why: "systemd-oomd kills whole pods because of the swapping that the agent allows",
         fix: "set both to `auto`, or disable systemd-oomd",
         when: When::FullLive,
         run: kernel::systemd_oomd,
+    },
+    Check {
+        id: "kubelet-config",
+        looks_at: "the command line of the kubelet's process or unit, and the files that it names",
+        why: "the other checks of the kubelet read these files",
+        fix: "correct the file; set `node.kubelet-config` if no unit names it",
+        when: When::Always,
+        run: kubelet::config,
+    },
+    Check {
+        id: "kubelet-fail-swap-on",
+        looks_at: "its `failSwapOn`",
+        why: "with true the kubelet does not start while swap is on",
+        fix: "`failSwapOn: false`",
+        when: When::Always,
+        run: kubelet::fail_swap_on,
+    },
+    Check {
+        id: "kubelet-swap-behavior",
+        looks_at: "its `memorySwap.swapBehavior` and its feature gate NodeSwap, compared with \
+            `grants`",
+        why: "the kubelet sets swap limits with LimitedSwap, the agent without it; `grants` can \
+            demand the opposite",
+        fix: "set `grants = \"auto\"`, the default, which follows the kubelet",
+        when: When::Always,
+        run: kubelet::swap_behavior,
     },
     Check {
         id: "swap",
@@ -189,32 +216,6 @@ pub const CHECKS: &[Check] = &[
         fix: "give the swap its own disk",
         when: When::Live,
         run: swap::disk,
-    },
-    Check {
-        id: "kubelet-config",
-        looks_at: "the command line of the kubelet's process or unit, and the files that it names",
-        why: "the other checks of the kubelet read these files",
-        fix: "correct the file; set `node.kubelet-config` if no unit names it",
-        when: When::Always,
-        run: kubelet::config,
-    },
-    Check {
-        id: "kubelet-fail-swap-on",
-        looks_at: "its `failSwapOn`",
-        why: "with true the kubelet does not start while swap is on",
-        fix: "`failSwapOn: false`",
-        when: When::Always,
-        run: kubelet::fail_swap_on,
-    },
-    Check {
-        id: "kubelet-swap-behavior",
-        looks_at: "its `memorySwap.swapBehavior` and its feature gate NodeSwap, compared with \
-            `grants`",
-        why: "the kubelet sets swap limits with LimitedSwap, the agent without it; `grants` can \
-            demand the opposite",
-        fix: "set `grants = \"auto\"`, the default, which follows the kubelet",
-        when: When::Always,
-        run: kubelet::swap_behavior,
     },
     Check {
         id: "watermarks",
@@ -445,6 +446,14 @@ pub const CHECKS: &[Check] = &[
         fix: "run `systemctl reload wasp-agent`",
         when: When::FullLive,
         run: agent::settings_in_force,
+    },
+    Check {
+        id: "state",
+        looks_at: "the agent's state files in `/run/wasp-agent` and `/var/lib/wasp-agent`",
+        why: "without them the agent cannot undo what it has changed, and refuses to",
+        fix: "restore the file, or move it away",
+        when: When::Always,
+        run: agent::state,
     },
     Check {
         id: "run-space",

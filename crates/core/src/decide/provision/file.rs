@@ -93,11 +93,9 @@ impl Exchange<'_> {
             return Err(ProvisionRefusal::FileSystem { path, why: why.clone() });
         }
         let available = filesystem.available_bytes.saturating_add(freed);
-        let left = available.saturating_sub(self.wanted.bytes);
-        if left < self.reserve || available < self.wanted.bytes {
-            let (bytes, reserve) = (self.wanted.bytes, self.reserve);
-            let missing = bytes.saturating_add(reserve).saturating_sub(available);
-            return Err(ProvisionRefusal::DiskFull { path, bytes, left, reserve, missing });
+        let (bytes, reserve) = (self.wanted.bytes, self.reserve);
+        if bytes.saturating_add(reserve) > available {
+            return Err(ProvisionRefusal::DiskFull { path, bytes, available, reserve });
         }
         Ok(())
     }

@@ -21,9 +21,9 @@ use crate::{
     model::{
         host::NodeMemory,
         protection::DeviceNumber,
+        shell::quoted,
         storage::{Content, MemoryFacts, PartitionPlace, ZramDevice},
         swap::human_bytes,
-        trouble::{Problem, Trouble},
     },
 };
 
@@ -117,12 +117,12 @@ pub enum ProvisionRefusal {
     )]
     PartitionInUse { path: PathBuf },
     #[error(
-        "a swapfile of {} at {path} would leave {} free on its file system, less than the reserve \
-         of {}: free {}, or lower swap.size or overcommit-percent (swap.reserve sets the \
-         reserve)",
-        human_bytes(*.bytes), human_bytes(*.left), human_bytes(*.reserve), human_bytes(*.missing)
+        "a swapfile of {} at {path} {}, less than the reserve of {}: free {}, or lower swap.size or \
+         overcommit-percent (swap.reserve sets the reserve)",
+        human_bytes(*.bytes), left_free(*.available, *.bytes), human_bytes(*.reserve),
+        human_bytes(.bytes.saturating_add(*.reserve).saturating_sub(*.available))
     )]
-    DiskFull { path: PathBuf, bytes: u64, left: u64, reserve: u64, missing: u64 },
+    DiskFull { path: PathBuf, bytes: u64, available: u64, reserve: u64 },
     #[error(
         "{path} stays on: {} of it are in use; after the VMs have moved away, run `swapoff {path}`",
         human_bytes(*.used)
@@ -182,6 +182,16 @@ pub fn wanted_bytes(settings: &SwapSettings, node: &NodeMemory) -> Option<u64> {
     wanted.filter(|_| settings.kind != SwapKind::Partition).map(|wanted| wanted.bytes)
 }
 
+/// Describes what a file of `bytes` leaves of the `available` bytes.
+fn left_free(available: u64, bytes: u64) -> String {
+    match available.checked_sub(bytes) {
+        Some(left) => format!("would leave {} free on its file system", human_bytes(left)),
+        None => {
+            format!("does not fit on its file system, which has {} free", human_bytes(available))
+        }
+    }
+}
+
 /// Describes swap that is missing, or smaller than configured.
 pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
     match wanted_bytes(settings, node) {
@@ -199,17 +209,20 @@ pub fn shortage(settings: &SwapSettings, node: &NodeMemory) -> Option<String> {
                 wasp-swap)"
             ))
         }
-        Some(_) => Some("the node has no swap (systemctl status wasp-swap)".to_owned()),
-        None => None,
+        _ => Some("the node has no swap, and none is configured".to_owned()),
     }
 }
 
-/// Reports too little swap, or none.
-pub fn swap_problem(settings: &SwapSettings, node: &NodeMemory) -> Option<Problem> {
-    let no_swap = || Problem::new(Trouble::NoSwap, "the node has no swap, and none is configured");
-    let none = node.swap_bytes == 0 && !is_configured(settings, node);
-    let short = || Some(Problem::new(Trouble::Swap, shortage(settings, node)?));
-    none.then(no_swap).or_else(short)
+/// Returns the commands against a shortage.
+pub fn shortage_remedy(settings: &SwapSettings, node: &NodeMemory) -> Vec<String> {
+    let configure = [
+        "echo 'overcommit-percent = 150' > /etc/wasp-agent/config.d/99-check-swap.toml",
+        "systemctl reload wasp-agent",
+    ];
+    let configure = if is_configured(settings, node) { &[][..] } else { &configure };
+    let enable = if node.swap_bytes > 0 { &[][..] } else { &["systemctl enable wasp-swap"] };
+    let restart = ["systemctl restart wasp-swap"];
+    [configure, enable, &restart].concat().into_iter().map(str::to_owned).collect()
 }
 
 /// Describes a swap partition whose device has not appeared.
@@ -219,6 +232,19 @@ pub fn device_missing(path: &Path) -> String {
          appears",
         path.display()
     )
+}
+
+/// Returns the steps that bring a missing device back.
+pub fn device_remedy(path: &Path) -> Vec<String> {
+    let by_hand = "# partition the new disk, and name the partition as before (docs/swap.md)";
+    let name = path.strip_prefix("/dev/mapper").ok().map(|name| name.display().to_string());
+    // As systemd-escape(1) writes it.
+    let open = name.map(|name| {
+        let unit = format!("systemd-cryptsetup@{}", name.replace('-', r"\x2d"));
+        format!("systemctl restart {}", quoted(&unit))
+    });
+    let restart = "systemctl restart wasp-swap".to_owned();
+    [by_hand.to_owned()].into_iter().chain(open).chain([restart]).collect()
 }
 
 /// Returns true if the configuration asks for swap on this node.

@@ -29,7 +29,9 @@ pub(super) fn facts(roots: &Roots, on_disk: Option<&Resolved>) -> AgentFacts {
     }
 }
 
-fn differs(roots: &Roots, on_disk: &Resolved) -> Vec<(String, String, String)> {
+/// Returns the settings on disk that differ from those in effect: key, value on disk, value in
+/// effect.
+pub fn differs(roots: &Roots, on_disk: &Resolved) -> Vec<(String, String, String)> {
     let Some((_, in_force)) = in_force(roots) else { return Vec::new() };
     let values = |key: &str| Some((&on_disk.get(key)?.0, &in_force.get(key)?.0));
     KEYS.iter()

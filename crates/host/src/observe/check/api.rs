@@ -24,6 +24,7 @@ use crate::{
         credentials::{self, Credentials, chain},
         node::WireNode,
     },
+    observe::settings::origin,
     roots::Roots,
 };
 
@@ -36,6 +37,7 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
         Ok(credentials) => credentials,
         Err(error) => {
             return ApiFacts {
+                remedy: error.remedy(),
                 credentials: Err(Unknown::of(error)),
                 permissions: [].into(),
                 guard: None,
@@ -62,6 +64,7 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
         permissions: permissions.into_iter().collect(),
         guard,
         taints: taints.map_err(Unknown::of),
+        remedy: Vec::new(),
         credentials: Ok(CredentialFacts {
             kubeconfig: roots.shown(&credentials.kubeconfig).into_owned(),
             server: credentials.server,
@@ -69,6 +72,7 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
             certificate_expires: credentials.certificate_expires,
             certificate_begins: credentials.certificate_begins,
             certificate_name: credentials.certificate_name,
+            name_origin: origin(roots, "node.name"),
             now: SystemTime::now(),
         }),
     }

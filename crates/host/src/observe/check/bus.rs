@@ -23,7 +23,7 @@ pub(super) async fn facts(roots: &Roots) -> Asked<BusFacts> {
     let asked = async {
         let connection = bus::connect(&path).await?;
         let mut facts =
-            BusFacts { oomd: slices::oomd_above_pods(&connection).await, units: [].into() };
+            BusFacts { oomd: slices::oomd_above_pods(&connection, roots).await, units: [].into() };
         for name in UNITS {
             facts.units.insert(name, unit(&connection, name).await?);
         }

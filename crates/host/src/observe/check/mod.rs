@@ -1,6 +1,6 @@
 //! Gathers the facts for `wasp-agent check`, each once.
 
-mod agent;
+pub mod agent;
 pub mod api;
 pub mod bus;
 mod hook;
@@ -18,6 +18,7 @@ use crate::{
     },
     observe::{crio, guests, hooks, kubelet::KubeletError, node, obstacles, rivals, zoneinfo},
     roots::Roots,
+    state,
 };
 
 /// The programs to query in addition to the host's files, and the reasons for leaving out others.
@@ -47,6 +48,7 @@ pub async fn gather(
     HostFacts {
         live: roots.proc("meminfo").exists(),
         agent: agent::facts(roots, configuration.ok()),
+        unreadable_state: state::unreadable(roots),
         obstacles: obstacles::obstacles(roots),
         configuration: configuration.map(|_| ()).map_err(|problems| Wrong {
             text: problems.to_string(),
@@ -54,6 +56,7 @@ pub async fn gather(
         }),
         kernel: kernel::facts(roots, settings),
         swap: swap::facts(roots, &settings.swap, provisioning),
+        kubelet_remedy: kubelet.as_ref().err().map(KubeletError::remedy).unwrap_or_default(),
         kubelet: kubelet.map_err(Unknown::of),
         watermarks: zoneinfo::watermarks(roots, page_bytes).map_err(Unknown::of),
         runtime: crio::runtime(roots).map_err(Unknown::of),

@@ -21,7 +21,12 @@ use super::{
 };
 use crate::{
     config::settings::Settings,
-    model::{plain::plain, unknown::sentence},
+    model::{
+        failure::{Failure, FailureKind},
+        plain::plain,
+        shell,
+        unknown::sentence,
+    },
     roots::Roots,
 };
 
@@ -53,6 +58,38 @@ pub enum CredentialsError {
          node.name"
     )]
     NoNodeName(PathBuf),
+    #[error(
+        "kubeconfig {path} has the server {server}, without TLS: the agent sends no credentials \
+         there"
+    )]
+    NoTls { path: PathBuf, server: String },
+    #[error("{0} is a directory, not a kubeconfig")]
+    Directory(PathBuf),
+}
+
+impl CredentialsError {
+    /// Returns the commands that fix it.
+    pub fn remedy(&self) -> Vec<String> {
+        match self {
+            Self::NoTls { path, .. } => vec![format!(
+                r"sed -i --follow-symlinks -E 's|^([^#]*server: *.?)http://|\1https://|' {}",
+                shell::path(path)
+            )],
+            Self::Directory(path) => {
+                vec![format!("rmdir {}", shell::path(path)), "systemctl restart kubelet".to_owned()]
+            }
+            Self::NotFound(_)
+            | Self::Dangling { .. }
+            | Self::Unusable { .. }
+            | Self::NoNodeName(_) => {
+                vec![
+                    "systemctl restart kubelet".to_owned(),
+                    "# or, if the file is elsewhere: set node.kubeconfig in /etc/wasp-agent/config.d"
+                        .to_owned(),
+                ]
+            }
+        }
+    }
 }
 
 /// The reason why a kubeconfig gives no credentials.
@@ -70,6 +107,12 @@ pub enum Unusable {
     Key,
     #[error("its client key does not match its client certificate")]
     KeyOfAnother,
+}
+
+/// Describes that there are no credentials.
+pub fn failure(error: &CredentialsError) -> Failure {
+    let (text, remedy) = (error.to_string(), error.remedy());
+    Failure { kind: FailureKind::Credentials, text, remedy }
 }
 
 /// Credentials at one moment.
@@ -111,17 +154,30 @@ pub fn find(roots: &Roots, settings: &Settings) -> Result<PathBuf, CredentialsEr
     let usual = settings.kubeconfig.is_none();
     let is_one = |path: &&PathBuf| path.is_file() && !(usual && is_another_kind(path));
     places.iter().find(is_one).cloned().ok_or_else(|| {
-        let link = places.iter().find_map(|path| Some((path, fs::read_link(path).ok()?)));
-        if let Some((path, target)) = link.filter(|(path, _)| !path.exists()) {
-            let target = path.parent().unwrap_or(Path::new("/")).join(target);
+        let link = places.iter().find(|path| path.is_symlink() && !path.exists());
+        if let Some(path) = link {
             return CredentialsError::Dangling {
                 path: roots.shown(path).into_owned(),
-                target: roots.shown(&target).into_owned(),
+                target: roots.shown(&last_target(path)).into_owned(),
             };
+        }
+        if let Some(path) = places.iter().find(|path| path.is_dir()) {
+            return CredentialsError::Directory(roots.shown(path).into_owned());
         }
         let shown: Vec<_> = places.iter().map(|p| roots.shown(p).display().to_string()).collect();
         CredentialsError::NotFound(shown.join(" or "))
     })
+}
+
+/// Returns the end of a chain of links.
+fn last_target(link: &Path) -> PathBuf {
+    let mut path = link.to_owned();
+    // The kernel follows as many (path_resolution(7)).
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    path
 }
 
 /// Returns all places where the kubeconfig may appear.
@@ -156,11 +212,12 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
         None => None,
     };
     let certificate_name = certificate.as_ref().and_then(node_name);
-    let node_name = settings
-        .node_name
-        .clone()
-        .or_else(|| certificate_name.clone())
-        .ok_or_else(|| CredentialsError::NoNodeName(path.clone()))?;
+    let node_name = settings.node_name.clone().or_else(|| certificate_name.clone()).ok_or_else(
+        || match access.server.scheme_str() {
+            Some("https") => CredentialsError::NoNodeName(path.clone()),
+            _ => CredentialsError::NoTls { path: path.clone(), server: access.server.to_string() },
+        },
+    )?;
     let certificate_expires = certificate.as_ref().and_then(|c| unix_time(c.not_after()));
     let certificate_begins = certificate.as_ref().and_then(|c| unix_time(c.not_before()));
     let server = access.server.to_string();
@@ -279,7 +336,22 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() {
         return plain(&refused(status.code, &status.message)).into_owned();
     }
-    plain(&without_source_files(&sentence(error))).into_owned()
+    let text = without_source_files(&sentence(error));
+    let of_another = ["unable to get local issuer certificate", "self-signed certificate"];
+    if of_another.iter().any(|words| text.contains(words)) {
+        return "its certificate is not from the certificate authority in the kubeconfig"
+            .to_owned();
+    }
+    // The words of kube and hyper for the parts of their code.
+    let text = [
+        "ServiceError: ",
+        "HyperError: ",
+        "client error (Connect): ",
+        "client error (SendRequest): ",
+    ]
+    .iter()
+    .fold(text, |text, word| text.replace(word, ""));
+    plain(&text).into_owned()
 }
 
 /// Describes a refusal of the API server as a sentence: `User "x" cannot list resource "pods"`

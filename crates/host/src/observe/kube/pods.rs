@@ -104,7 +104,7 @@ pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>)
                 }
             }
             Err(error) => {
-                let failure = Failure { kind: FailureKind::Credentials, text: error.to_string() };
+                let failure = credentials::failure(&error);
                 if news.send(Update::Failed(failure)).await.is_err() {
                     return;
                 }
@@ -249,13 +249,14 @@ async fn turns(
     }
 }
 
-/// 401 and 403 are answers: the server is reachable.
-fn failure(what: &str, error: &StreamError) -> Failure {
+/// A server that answers is reachable.
+pub fn failure(what: &str, error: &StreamError) -> Failure {
     let kind = match error {
         StreamError::Refused { code: 401 | 403, .. } => FailureKind::Refused,
+        StreamError::Refused { .. } => FailureKind::Error,
         _ => FailureKind::Unreachable,
     };
-    Failure { kind, text: format!("{what}: {error}") }
+    Failure { kind, text: format!("{what}: {error}"), remedy: Vec::new() }
 }
 
 /// Reads one list. An incomplete list has no end, so the pods missing from it do not count as gone.

@@ -332,6 +332,36 @@ fn on_disk(roots: &Roots) -> Option<Service> {
     Some(service)
 }
 
+/// Returns the files of the kubelet's unit, and its environment files, that contain `flag`.
+pub fn files_with(roots: &Roots, flag: &str) -> Vec<PathBuf> {
+    let folders = UNIT_FOLDERS.iter().map(Path::new);
+    let mut files: Vec<PathBuf> = folders.clone().map(|folder| folder.join(UNIT)).collect();
+    for folder in folders {
+        let folder = folder.join(format!("{UNIT}.d"));
+        let entries = fs::read_dir(roots.path(&folder)).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.sort();
+        files.extend(names.iter().map(|name| folder.join(name)));
+    }
+    let service = on_disk(roots).unwrap_or_default();
+    let patterns = service.environment_files.iter().map(|(pattern, _)| pattern);
+    files.extend(patterns.flat_map(|pattern| globbed(roots, pattern)));
+    files.extend(KUBEADM.map(|(path, _)| PathBuf::from(path)));
+    let mut seen = Vec::new();
+    files.retain(|file| {
+        let Some(text) = text_of(roots, file).filter(|text| text.contains(flag)) else {
+            return false;
+        };
+        drop(text);
+        // On most hosts /lib is a link to /usr/lib.
+        let real = fs::canonicalize(roots.path(file)).unwrap_or_else(|_| file.clone());
+        let is_new = !seen.contains(&real);
+        seen.push(real);
+        is_new
+    });
+    files
+}
+
 /// Follows one link; an absolute target is a path on the host.
 fn text_of(roots: &Roots, path: &Path) -> Option<String> {
     let place = roots.path(path);

@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::{flags::FlagsError, yaml::YamlError};
 use crate::{
+    decide::kubelet::BY_JOURNAL,
     errors::FileError,
-    model::kubelet::{Origin, Teller},
+    model::{
+        kubelet::{Origin, Teller},
+        shell,
+    },
 };
 
 pub(super) const KIND: &str = "KubeletConfiguration";
@@ -42,6 +46,33 @@ pub enum KubeletError {
     },
     #[error("nodeStatusUpdateFrequency: {value:?} ({origin}) is not a duration")]
     Frequency { value: String, origin: Origin },
+}
+
+impl KubeletError {
+    /// Returns the commands that fix it, or that show its cause.
+    pub fn remedy(&self) -> Vec<String> {
+        let by_journal = BY_JOURNAL.map(str::to_owned).to_vec();
+        match self {
+            Self::DropIns(error) if error.is_gone() => vec![
+                format!("mkdir -p {}", shell::path(&error.path)),
+                "systemctl restart kubelet".to_owned(),
+            ],
+            Self::Missing { path, .. } => vec![
+                format!("# restore {}, or correct --config", path.display()),
+                "systemctl restart kubelet".to_owned(),
+            ],
+            Self::Program { .. } => vec![
+                "# set node.kubelet-config in /etc/wasp-agent/config.d to the file that the kubelet reads"
+                    .to_owned(),
+                "systemctl reload wasp-agent".to_owned(),
+            ],
+            Self::Flags { .. }
+            | Self::File(_)
+            | Self::DropIns(_)
+            | Self::Content { .. }
+            | Self::Frequency { .. } => by_journal,
+        }
+    }
 }
 
 /// A fault in the content of a file or of a drop-in.

@@ -291,6 +291,7 @@ impl Layer {
         let mut map = |key: &str| self.maps.remove(key).unwrap_or_default();
         let flag = |key: &str| self.bools.get(key).cloned();
         Ok(KubeletConfig {
+            flag_files: Vec::new(),
             node_swap: self.gates.remove(NODE_SWAP),
             fail_swap_on: flag("failSwapOn").unwrap_or(default.fail_swap_on),
             cgroups_per_qos: flag("cgroupsPerQOS").unwrap_or(default.cgroups_per_qos),

@@ -32,7 +32,7 @@ use unit::assignment;
 use crate::{
     config::settings::Settings,
     errors::FileError,
-    model::kubelet::{KubeletConfig, Teller},
+    model::kubelet::{KubeletConfig, Origin, Teller},
     observe::bounded::read_bounded,
     roots::Roots,
 };
@@ -97,6 +97,10 @@ fn by_flags(roots: &Roots, flags: &Flags, told_by: &Teller) -> Result<KubeletCon
     };
     let mut config = effective(&texts, flags, told_by)?;
     config.drop_in_folder = flags.config_dir.clone().filter(|folder| is_walked(roots, folder));
+    let fails = &config.fail_swap_on;
+    if fails.value && matches!(fails.origin, Origin::Flag(_)) {
+        config.flag_files = command::files_with(roots, "--fail-swap-on");
+    }
     Ok(config)
 }
 

@@ -429,8 +429,10 @@ fn pasted(host: &Host, lines: &[String]) -> bool {
         lines.join("\n").replace(" /k", &format!(" {}/k", root.display()))
     );
     let shell = std::process::Command::new("bash").args(["-e", "-c", &script]).output().unwrap();
-    assert!(shell.status.success(), "{script}: {}", String::from_utf8_lossy(&shell.stderr));
-    fs::remove_file(restarted).is_ok()
+    let restarted = fs::remove_file(restarted).is_ok();
+    let said = String::from_utf8_lossy(&shell.stderr);
+    assert_eq!(shell.status.success(), restarted, "{script}: {said}");
+    restarted
 }
 
 /// Both remedies of `wasp-agent check`, from one report, in this order and in the other.
@@ -448,6 +450,7 @@ fn the_remedies_of_two_keys_work_together() {
     for (file, drop_ins) in [
         (head(block), None),
         (head("'failSwapOn': true\n\"memorySwap\": {swapBehavior: 'LimitedSwap'}\n"), None),
+        (head("memorySwap:\n  swapBehavior: LimitedSwap\n"), None),
         (head("failSwapOn: yes\nmemorySwap: {\"swapBehavior\": \"LimitedSwap\"}\n"), None),
         (json(""), None),
         (json("\n  "), None),
@@ -493,6 +496,15 @@ fn the_remedies_of_two_keys_work_together() {
     let config = usual_of(&host, "/k");
     let remedy = commands_to_set(&config, &config.fail_swap_on.origin, "failSwapOn", "false", "");
     assert!(!pasted(&host, &remedy), "it restarts an unchanged kubelet");
+    let host = Host::new(&[("/k", "{\"kind\": \"KubeletConfiguration\"}")]);
+    let remedy = commands_to_set(
+        &KubeletConfig { file: Some("/k".into()), ..KubeletConfig::default() },
+        &Origin::Default,
+        "failSwapOn",
+        "false",
+        "",
+    );
+    assert!(!pasted(&host, &remedy), "nothing is appended to JSON");
 }
 
 fn usual_of(host: &Host, path: &str) -> KubeletConfig {

@@ -1,6 +1,7 @@
 //! The facts of a node without problems, and how the cases change them.
 
 use super::*;
+use crate::model::unknown::Unknown;
 
 pub(super) const GIB: u64 = 1 << 30;
 pub(super) const TARGET: ProgramTarget = ProgramTarget { class: 2, data: 1, machine: 62 };
@@ -48,7 +49,7 @@ pub(super) fn healthy() -> HostFacts {
                 path: "kubepods.slice".into(),
                 swap_max: SwapMax::Max,
                 high: None,
-                set_by: vec![],
+                drop_ins: Vec::new(),
             }],
             swappiness: Some(60),
             overcommit_memory: Some(1),
@@ -91,6 +92,8 @@ pub(super) fn healthy() -> HostFacts {
             fail_swap_on: Sourced::new(false, Origin::File("/etc/kubernetes/kubelet.conf".into())),
             ..KubeletConfig::default()
         })),
+        unreadable_state: Vec::new(),
+        kubelet_remedy: names(&["journalctl -u kubelet"]),
         watermarks: Ok(Watermarks {
             zones: vec![Zone { managed: 1 << 24, min: 1 << 15, low: 1 << 16 }],
             page_bytes: 4096,
@@ -98,7 +101,7 @@ pub(super) fn healthy() -> HostFacts {
             scale_factor: 10,
         }),
         runtime: Ok(Runtime::Crio(vec!["/run/containers/oci/hooks.d".into()])),
-        default_runtime: Ok(Some("crun".into())),
+        default_runtime: runtime("crun", None),
         hook: HookFacts {
             folders: [("/run/containers/oci/hooks.d".into(), FolderState::Writable)].into(),
             definition: Some((
@@ -110,7 +113,12 @@ pub(super) fn healthy() -> HostFacts {
                 mode: Some(0o755),
                 is_file: true,
                 noexec: None,
-                image: Ok(Image { target: TARGET, version: Some(VERSION.to_owned()) }),
+                no_interpreter: None,
+                image: Ok(Image {
+                    target: TARGET,
+                    interpreter: None,
+                    version: Some(VERSION.to_owned()),
+                }),
                 machine: Some(TARGET),
                 selinux: Some(SeLinux {
                     enforces: true,
@@ -126,7 +134,7 @@ pub(super) fn healthy() -> HostFacts {
         guests: vec![guest("vms/a", 4 * GIB, 3 * GIB)],
         openshift_virtualization: false,
         bus: Asked::Answered(BusFacts {
-            oomd: None,
+            oomd: Vec::new(),
             units: [
                 ("wasp-agent.service", service("active", "Swap 32.0 GiB: …")),
                 ("wasp-swap.service", service("active", "")),
@@ -141,8 +149,10 @@ pub(super) fn healthy() -> HostFacts {
                 certificate_expires: Some(now + Duration::from_secs(20 * 86_400)),
                 certificate_begins: Some(now - Duration::from_secs(86_400)),
                 certificate_name: Some("node-a".into()),
+                name_origin: None,
                 now,
             }),
+            remedy: Vec::new(),
             permissions: ACCESSES
                 .iter()
                 .map(|access| (access.id, Ok(Permission::Allowed)))
@@ -208,4 +218,23 @@ pub(super) fn guest(pod: &str, guest_bytes: u64, request_bytes: u64) -> Guest {
 
 pub(super) fn deny(facts: &mut HostFacts, id: &'static str) {
     api(facts).permissions.insert(id, Ok(Permission::Denied("not yours".into())));
+}
+
+pub(super) fn no_swap(facts: &mut HostFacts) {
+    facts.node.as_mut().unwrap().swap_bytes = 0;
+    facts.swap.areas.clear();
+}
+
+pub(super) fn refuse_swap(facts: &mut HostFacts) {
+    let config = facts.kubelet.as_mut().unwrap().as_mut().unwrap();
+    config.fail_swap_on = Sourced::new(true, Origin::Default);
+}
+
+pub(super) fn deny_all(facts: &mut HostFacts) {
+    let all = api(facts).permissions.values_mut();
+    all.for_each(|permission| *permission = Ok(Permission::Denied("not yours".into())));
+}
+
+pub(super) fn runtime(name: &str, path: Option<&str>) -> Result<Option<DefaultRuntime>, Unknown> {
+    Ok(Some(DefaultRuntime { name: name.to_owned(), path: path.map(Into::into) }))
 }
