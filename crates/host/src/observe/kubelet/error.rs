@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{flags::FlagsError, yaml::YamlError};
+use super::flags::FlagsError;
 use crate::{
     errors::FileError,
     model::kubelet::{Origin, Teller},
+    observe::yaml::YamlError,
 };
 
 pub(super) const KIND: &str = "KubeletConfiguration";
@@ -49,6 +50,8 @@ pub enum KubeletError {
 pub enum ContentError {
     #[error(transparent)]
     Yaml(#[from] YamlError),
+    #[error("it is not valid JSON (line {line}, column {column})")]
+    Json { line: usize, column: usize },
     #[error("it is empty, or not a KubeletConfiguration")]
     NoMapping,
     #[error("it is not a {KIND} of {GROUP}/v1beta1")]
