@@ -362,7 +362,7 @@ fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
     agent.signal("-HUP");
     agent.hears("READY=1");
     assert_eq!(host.limit(&none), "0");
-    host.write(config, "kind: KubeletConfiguration\nfailSwapOn: false\n");
+    host.write(config, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\n");
     agent.signal("-HUP");
     host.await_limit(&none, &half(100));
     host.await_limit(&unlimited, &half(100));
@@ -377,7 +377,7 @@ fn while_the_kubelets_configuration_cannot_be_read_nobody_gets_swap() {
 fn pods_below_the_kubelets_own_root_are_limited() {
     let (host, (_data, server)) = (host(), api_server());
     host.use_kubeconfig(&server);
-    let config = "kind: KubeletConfiguration\nfailSwapOn: false\ncgroupRoot: /kubelet\n";
+    let config = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\ncgroupRoot: /kubelet\n";
     host.write("/etc/kubernetes/kubelet.conf", config);
     let pod = server.apply(&pod("p", NODE, Some("100Mi"), None)).unwrap();
     let id = container_id(1);

@@ -113,24 +113,24 @@ const BREAKINGS: &[Breaking] = &[
     ("kubelet-config", "warn", "FailSwapOn is not failSwapOn", |h| h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}FailSwapOn: true\n"))),
     ("swap-controller", "fail", "no memory.swap.max", |h| fs::remove_file(h.path("/sys/fs/cgroup/system.slice/memory.swap.max")).unwrap()),
     ("other-swap", "ok", "virt-platform-autopilot is on this node; kept: swap", |h| {
-        h.write("/etc/systemd/system/ocpswap-file-enable.service", "");
+        h.write("/etc/systemd/system/ocpswap-file-enable.service", "[Service]\n");
         h.write("/etc/wasp-agent/config.d/95-file.toml", "[swap]\nkind = \"file\"\npath = \"/var/swap\"\n");
     }),
     ("other-swap", "warn", "priority 10, and the agent creates no second swap: the node has 32.0 GiB of swap, but 64.0 GiB are", |h| {
-        h.write("/etc/systemd/system/ocpswap-file-enable.service", "");
+        h.write("/etc/systemd/system/ocpswap-file-enable.service", "[Service]\n");
         h.write("/etc/wasp-agent/config.d/95-file.toml", "overcommit-percent = 200\n[swap]\nkind = \"file\"\npath = \"/var/swap\"\n");
     }),
-    ("other-swap", "warn", "swap.path, /dev/mapper/wasp-swap, is not used", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "")),
+    ("other-swap", "warn", "swap.path, /dev/mapper/wasp-swap, is not used", |h| h.write("/etc/systemd/system/ocpswap-file-enable.service", "[Service]\n")),
     ("other-swap", "ok", "added by the agent: swap, repair", |h| {
         h.write("/etc/systemd/system/ocpswap-file-enable.service", "[Unit]\nConditionPathExists=/var/tmp/ocpswap.file\n");
-        h.write("/etc/systemd/system/kubevirt-tune-watermarks.service", "");
+        h.write("/etc/systemd/system/kubevirt-tune-watermarks.service", "[Service]\n");
     }),
     ("daemonset-units", "ok", "none", |h| h.write("/etc/systemd/system/swap-provision.service", "ExecStart=/usr/local/bin/kubevirt-provision-file-swap.sh 150\n")),
-    ("other-swap", "ok", "virt-platform-autopilot is on this node; kept: slices", |h| h.write("/etc/systemd/system/system.slice.d/10-kubevirt-protect.conf", "")),
+    ("other-swap", "ok", "virt-platform-autopilot is on this node; kept: slices", |h| h.write("/etc/systemd/system/system.slice.d/10-kubevirt-protect.conf", "[Slice]\n")),
     ("other-swap", "warn", "openshift-cnv_wasp-agent-x_y", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_wasp-agent-x_y/wasp-agent")).unwrap()),
     ("other-swap", "ok", "leave it at 100", |h| fs::create_dir_all(h.path("/var/log/pods/openshift-cnv_virt-handler-x_y/virt-handler")).unwrap()),
     ("kubelet-config", "skip", "node.kubelet-config", |h| fs::remove_file(h.path("/etc/kubernetes/kubelet.conf")).unwrap()),
-    ("kubelet-fail-swap-on", "fail", "failSwapOn is true (the default)", |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n")),
+    ("kubelet-fail-swap-on", "fail", "failSwapOn is true (the default)", |h| h.write("/etc/kubernetes/kubelet.conf", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n")),
     ("kubelet-swap-behavior", "warn", "the kubelet sets swap limits", |h| {
         h.write("/etc/wasp-agent/wasp-agent.toml", "grants = \"agent\"\n");
         h.write("/etc/kubernetes/kubelet.conf", &format!("{KUBELET}memorySwap:\n  swapBehavior: LimitedSwap\n"));
@@ -150,7 +150,7 @@ const BREAKINGS: &[Breaking] = &[
     ("hook-label", "skip", "no SELinux", |h| h.write("/sys/fs/selinux/enforce", "1")),
     ("daemonset-hook", "fail", "swap-for-burstable-wasp-agent-x.json", |h| h.write("/run/containers/oci/hooks.d/swap-for-burstable-wasp-agent-x.json", "{}")),
     ("daemonset-hook", "fail", "/opt/oci-hook-swap.sh", |h| h.write("/opt/oci-hook-swap.sh", "")),
-    ("daemonset-units", "warn", "swap-provision.service", |h| h.write("/etc/systemd/system/swap-provision.service", "")),
+    ("daemonset-units", "warn", "swap-provision.service", |h| h.write("/etc/systemd/system/swap-provision.service", "[Service]\n")),
 ];
 
 #[test]
@@ -213,7 +213,10 @@ fn a_folder_without_a_kernel_is_looked_at_before_anything_is_installed() {
         ),
         "{out}"
     );
-    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
+    host.write(
+        "/etc/kubernetes/kubelet.conf",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
+    );
     let (code, out, _) = run(&host, &["check"]);
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("failSwapOn: false\\n' >> /etc/kubernetes/kubelet.conf"), "{out}");

@@ -67,7 +67,7 @@ const STATES: &[State] = &[
         swaps(h, &["/var/lib/wasp-agent/swapfile file 33554432 1048576 10"]);
         mounts(h, "size=1k");
     }, |_| {}),
-    ("broken-kubelet", 2, |h| h.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nevictionSoft:\n  memory.available: 2Gi\nmemorySwap:\n  swapBehavior: LimitedSwap\n"), |_| {}),
+    ("broken-kubelet", 2, |h| h.write("/etc/kubernetes/kubelet.conf", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nevictionSoft:\n  memory.available: 2Gi\nmemorySwap:\n  swapBehavior: LimitedSwap\n"), |_| {}),
     ("broken-hook", 2, |h| {
         fs::remove_file(h.path("/usr/bin/wasp-hook")).unwrap();
         h.write("/etc/crio/crio.conf.d/99-x.conf", "[crio.runtime]\ndefault_runtime = \"kata\"\n");
@@ -75,7 +75,7 @@ const STATES: &[State] = &[
     ("broken-daemonset", 2, |h| {
         h.write("/run/containers/oci/hooks.d/swap-for-burstable.json", "{}");
         h.write("/opt/oci-hook-swap.sh", "");
-        h.write("/etc/systemd/system/swap-provision.service", "");
+        h.write("/etc/systemd/system/swap-provision.service", "[Service]\n");
     }, |f| api_of(f).taints = Ok(vec!["waspEvictionTaint".into()])),
     ("broken-certificate", 2, |_| {}, |f| {
         let api = api_of(f);

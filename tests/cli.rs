@@ -86,7 +86,7 @@ fn host_for_swap() -> FakeHost {
     host.write("/proc/sys/vm/swappiness", "60\n");
     host.write(
         "/etc/kubernetes/kubelet.conf",
-        "kind: KubeletConfiguration\nfailSwapOn: false\nevictionHard:\n  memory.available: 200Mi\n",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\nevictionHard:\n  memory.available: 200Mi\n",
     );
     host
 }

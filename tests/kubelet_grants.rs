@@ -122,7 +122,16 @@ fn who_grants_changes_with_the_kubelets_configuration() {
     host.write(CONFIG, &format!("{HEAD}{LIMITED_SWAP}"));
     agent.signal("-HUP");
     await_published(&host, |published| published["kubelet"]["grants"] == "kubelet");
+    // The kubelet does not start with this, so it says nothing about who grants.
     host.write(CONFIG, &format!("{HEAD}{LIMITED_SWAP}featureGates: {{NodeSwap: false}}\n"));
+    agent.signal("-HUP");
+    let refused = |published: &Value| {
+        let problems = published["problems"].to_string();
+        problems.contains("the kubelet does not start: memorySwap.swapBehavior")
+    };
+    let published = await_published(&host, refused);
+    assert_eq!(published["kubelet"]["grants"], "kubelet");
+    host.write(CONFIG, &format!("{HEAD}failSwapOn: false\nfeatureGates: {{NodeSwap: false}}\n"));
     agent.signal("-HUP");
     await_published(&host, |published| published["kubelet"]["grants"] == "agent");
 

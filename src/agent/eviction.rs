@@ -69,7 +69,7 @@ pub(super) struct Eviction {
     /// True if a pod should leave now; the task that sends a request checks this last.
     pub(super) wanted: watch::Sender<bool>,
     /// Facts from the Node object.
-    node: NodeSeen,
+    pub(super) node: NodeSeen,
     /// The time at which another program was last seen evicting a pod of this node.
     drained: Option<SinceBoot>,
     /// Pods that were seen leaving, including ours.
@@ -447,7 +447,10 @@ impl<E: Effects> Agent<E> {
     pub(super) fn announcer_told(&mut self, told: AnnouncerReport) {
         self.health.problem(Trouble::Announce, told.problem);
         if let Some(seen) = told.node {
-            self.eviction.node = seen;
+            let of_version = std::mem::replace(&mut self.eviction.node, seen).kubelet_minor;
+            if of_version != seen.kubelet_minor {
+                self.check_kubelet();
+            }
             self.granting.kubelet_swap.node_tells(seen.kubelet_swap_bytes, self.now());
             self.check_kubelet_swap();
         }

@@ -14,9 +14,10 @@ use crate::{
         grant::swap_for_pods,
         hook::{put_aside, unknown_runtime},
         kubelet::{
-            BY_JOURNAL, commands_to_set, fails_with_swap, grants_otherwise, in_force,
-            memory_threshold, unusable,
+            BY_JOURNAL, commands_to_set, fails_with_swap, grants_otherwise, hides_pods, in_force,
+            memory_threshold,
         },
+        kubelet_refuses::refuses,
         obstacles::{limit_above_pods, overcommit, swappiness, throttled},
         pods::{lost_pods, without_cgroup, without_limit},
         provision::{device_remedy, is_configured, shortage, shortage_remedy},
@@ -54,6 +55,7 @@ fn acted_on(config: &KubeletConfig) -> published::KubeletStatus {
     published::KubeletStatus {
         source: config.described(),
         values: values.collect(),
+        minor: config.minor,
         ..Default::default()
     }
 }
@@ -264,28 +266,29 @@ impl<E: Effects> Agent<E> {
 
     /// Reads the kubelet's configuration for swap, which decides which program grants.
     pub(super) fn check_kubelet(&mut self) {
-        let config = match self.granting.kubelet.config(&self.roots, &self.settings) {
+        let config = self.granting.kubelet.config(&self.roots, &self.settings);
+        let config = config
+            .map_err(|error| (error.to_string(), error.remedy()))
+            .map(|config| config.map(|config| config.of_version(self.eviction.node.kubelet_minor)));
+        let refused = config.as_ref().ok().and_then(Option::as_ref).and_then(refuses);
+        let refused = refused.map(|why| Err((why, BY_JOURNAL.map(str::to_owned).to_vec())));
+        let config = match refused.unwrap_or(config) {
             Ok(config) => config,
-            Err(error) => {
-                // The granting program stays the same. If the agent's own configuration decides,
-                // the kubelet's is not needed.
-                if self.settings.grants == Grants::Auto
-                    && self.granting.configured.0 == Grants::Agent
-                {
-                    self.grants_now(self.granting.configured.clone());
-                }
+            Err((error, remedy)) => {
+                // The granting program stays the same.
                 let text = match self.settings.grants {
                     Grants::Auto => format!(
-                        "{error}; until the agent can read it, it does not know whether the \
-                         kubelet sets swap limits, and raises no limit"
+                        "{error}; until the agent can read a configuration with which the kubelet \
+                         starts, it does not know whether the kubelet sets swap limits, and raises \
+                         no limit"
                     ),
                     Grants::Agent | Grants::Kubelet if self.granting.kubelet_was_read => format!(
-                        "{error}; until the agent can read it, the agent applies and shows what it \
-                         read last"
+                        "{error}; until the agent can read a configuration with which the kubelet \
+                         starts, the agent applies and shows what it read last"
                     ),
-                    Grants::Agent | Grants::Kubelet => error.to_string(),
+                    Grants::Agent | Grants::Kubelet => error,
                 };
-                let problem = Problem::new(Trouble::Kubelet, text).with_remedy(error.remedy());
+                let problem = Problem::new(Trouble::Kubelet, text).with_remedy(remedy);
                 self.health.problem_is(Trouble::Kubelet, Some(problem));
                 return;
             }
@@ -314,7 +317,7 @@ impl<E: Effects> Agent<E> {
             .as_ref()
             .and_then(fails_with_swap)
             .filter(|_| self.node.swap_bytes > 0 || is_configured(&self.settings.swap, &self.node));
-        let unusable = config.as_ref().and_then(unusable);
+        let hides_pods = config.as_ref().and_then(hides_pods);
         self.health.problem_is(
             Trouble::Kubelet,
             config.as_ref().and_then(|config| {
@@ -330,7 +333,7 @@ impl<E: Effects> Agent<E> {
                 let flag = "--fail-swap-on";
                 let by_journal = BY_JOURNAL.map(str::to_owned).to_vec();
                 let all = [
-                    unusable
+                    hides_pods
                         .map(|text| Problem::new(Trouble::Kubelet, text).with_remedy(by_journal)),
                     fails.map(|text| {
                         problem(text, "failSwapOn", &fail_swap_on.origin, "false", flag)

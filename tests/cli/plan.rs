@@ -82,7 +82,7 @@ fn a_plan_claims_nothing_of_pods_that_it_does_not_find() {
     let cgroup = format!("/sys/fs/cgroup/{slice}/kubelet-kubepods-pod{uid}.slice/crio-{id}.scope");
     host.write(&format!("{cgroup}/memory.swap.current"), "0\n");
     host.write(&format!("{cgroup}/memory.swap.max"), "max\n");
-    let config = "kind: KubeletConfiguration\nfailSwapOn: false\ncgroupRoot: /kubelet\n";
+    let config = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\ncgroupRoot: /kubelet\n";
     host.write("/etc/kubernetes/kubelet.conf", config);
     let text = plan();
     assert!(text.contains("1 limit to set"), "{text}");

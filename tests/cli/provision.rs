@@ -105,14 +105,20 @@ fn provision_refuses_what_the_node_would_not_survive() {
         assert!(err.contains(text), "{text} is not in\n{err}");
         assert!(!host.path("/var/lib/wasp-agent/swapfile").exists());
     };
-    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
+    host.write(
+        "/etc/kubernetes/kubelet.conf",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
+    );
     refused(
         69,
         "failSwapOn is true (the default); set it to false in /etc/kubernetes/kubelet.conf",
     );
-    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: [\n");
+    host.write(
+        "/etc/kubernetes/kubelet.conf",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: [\n",
+    );
     refused(69, "cannot read /etc/kubernetes/kubelet.conf: ");
-    host.write("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\nfailSwapOn: false\n");
+    host.write("/etc/kubernetes/kubelet.conf", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\n");
     std::fs::remove_file(host.path("/sys/fs/cgroup/cgroup.controllers")).unwrap();
     refused(69, "cgroup v1");
     host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
@@ -123,7 +129,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
     host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
     host.write("/sys/fs/cgroup/system.slice/memory.swap.max", "max\n");
     let theirs = "/etc/systemd/system/swap-disk-enable.service";
-    host.write(theirs, "");
+    host.write(theirs, "[Service]\n");
     refused(75, "the agent creates no second swap");
     std::fs::remove_file(host.path(theirs)).unwrap();
     host.write(
@@ -131,7 +137,7 @@ fn provision_refuses_what_the_node_would_not_survive() {
         "[Service]\nExecStart=/usr/bin/kubelet --config=/srv/k\n",
     );
     refused(69, "/srv/k does not exist (kubelet.service names it)");
-    host.write("/srv/k", "kind: KubeletConfiguration\n");
+    host.write("/srv/k", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n");
     refused(69, "set it to false in /srv/k");
     std::fs::remove_file(host.path("/etc/systemd/system/kubelet.service")).unwrap();
     host.write("/sys/fs/cgroup/cgroup.controllers", "memory\n");

@@ -25,7 +25,7 @@ use super::{FakeHost, MIB, NODE};
 
 pub const GIB: u64 = 1024 * MIB;
 pub const HOOK: &str = "/run/containers/oci/hooks.d/99-wasp-agent.json";
-pub const KUBELET: &str = "kind: KubeletConfiguration\nfailSwapOn: false\nevictionHard:\n  \
+pub const KUBELET: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailSwapOn: false\nevictionHard:\n  \
                        memory.available: 100Mi\n";
 
 /// A node of 64 GiB with its system on vda, and an encrypted swap of 32 GiB on vdb.
@@ -113,6 +113,14 @@ pub fn pressure(host: &FakeHost, some: &str, full: &str) {
 
 pub fn swaps(host: &FakeHost, lines: &[&str]) {
     host.write("/proc/swaps", &format!("Filename Type Size Used Priority\n{}\n", lines.join("\n")));
+    // As mkswap(8) writes it: include/linux/swap.h, `union swap_header`.
+    let mut page = vec![0; 4096];
+    page[1024..1028].copy_from_slice(&1_u32.to_ne_bytes());
+    page[4086..].copy_from_slice(b"SWAPSPACE2");
+    for (file, _) in lines.iter().filter_map(|line| line.split_once(" file ")) {
+        fs::create_dir_all(host.path(file).parent().unwrap()).unwrap();
+        fs::write(host.path(file), &page).unwrap();
+    }
 }
 
 pub fn selinux(host: &FakeHost, enforce: &str) {
@@ -182,6 +190,7 @@ pub fn recorded(host: &FakeHost) -> HostFacts {
         permissions: ACCESSES.iter().map(|a| (a.id, Ok(Permission::Allowed))).collect(),
         guard: None,
         taints: Ok(vec![]),
+        kubelet_minor: Some(34),
     });
     facts
 }

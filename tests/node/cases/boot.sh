@@ -19,7 +19,7 @@ right() {
 case $BOOT in
     1)
         # No other source shows the arguments that a shell passes to its kubelet.
-        printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' >/var/lib/kubelet-config.yaml
+        printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' 'failSwapOn: false' >/var/lib/kubelet-config.yaml
         configure '[swap]' 'size = "300Mi"' '[node]' 'kubelet-config = "/var/lib/kubelet-config.yaml"'
         cat >$standin <<'UNIT'
 [Unit]
@@ -47,7 +47,7 @@ UNIT
         # The kubelet on OpenShift would wait forever for a unit that fails, so provisioning reports
         # the problem and succeeds.
         wasp-agent deprovision
-        echo 'kind: KubeletConfiguration' >/var/lib/kubelet-config.yaml
+        printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' >/var/lib/kubelet-config.yaml
         configure '[swap]' 'size = "300Mi"' '[node]' 'kubelet-config = "/var/lib/kubelet-config.yaml"'
         reboot_node
         ;;

@@ -24,7 +24,7 @@ run_check() {
 finds() { echo "${finding[$1]:-}"; }
 
 mkdir -p /etc/kubernetes
-printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' 'evictionHard:' '  memory.available: 1Mi' >/etc/kubernetes/kubelet.conf
+printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' 'failSwapOn: false' 'evictionHard:' '  memory.available: 1Mi' >/etc/kubernetes/kubelet.conf
 
 start=$(now_ms)
 run_check

@@ -1,7 +1,7 @@
 # The agent reports programs and settings that contradict it, and creates no swap that would prevent the kubelet's start
 # suites: bookworm
 . /payload/lib.sh
-kubelet() { mkdir -p /etc/kubernetes; printf '%s\n' 'kind: KubeletConfiguration' "$@" >/etc/kubernetes/kubelet.conf; }
+kubelet() { mkdir -p /etc/kubernetes; printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' "$@" >/etc/kubernetes/kubelet.conf; }
 at_scope() { local id unit scope child bundle slice; of "$1"; [[ $(<"$scope/memory.swap.max") == "$2" ]]; }
 says() { agent_status | grep -qE "$1"; }
 

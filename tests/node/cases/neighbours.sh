@@ -33,8 +33,8 @@ UNIT
     mkdir -p $units/system.slice.d $units/kubepods.slice.d /etc/openshift/kubelet.conf.d /etc/kubernetes
     printf '%s\n' '[Slice]' 'MemorySwapMax=0' 'IOWeight=800' 'CPUWeight=800' >$units/system.slice.d/10-kubevirt-protect.conf
     printf '%s\n' '[Slice]' 'IOWeight=100' >$units/kubepods.slice.d/10-kubevirt-io-priority.conf
-    printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' 'memorySwap:' '  swapBehavior: LimitedSwap' >/etc/openshift/kubelet.conf.d/90-swap.conf
-    printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: false' >/etc/kubernetes/kubelet.conf
+    printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' 'failSwapOn: false' 'memorySwap:' '  swapBehavior: LimitedSwap' >/etc/openshift/kubelet.conf.d/90-swap.conf
+    printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' 'failSwapOn: false' >/etc/kubernetes/kubelet.conf
     systemctl -q enable ocpswap-file-enable kubevirt-tune-watermarks
 }
 

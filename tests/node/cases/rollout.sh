@@ -40,7 +40,7 @@ case $BOOT in
         apply_ignition /root/rendered/worker.ign
         # As on OpenShift 4.21 and later: only the drop-in allows swap on the node.
         mkdir -p /etc/kubernetes
-        printf '%s\n' 'kind: KubeletConfiguration' 'failSwapOn: true' >/etc/kubernetes/kubelet.conf
+        printf '%s\n' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'kind: KubeletConfiguration' 'failSwapOn: true' >/etc/kubernetes/kubelet.conf
         cat >/usr/local/bin/kubelet <<'KUBELET'
 #!/bin/bash
 echo "swap=$(awk 'NR > 1 { print $1 }' /proc/swaps) slice=$(cat /sys/fs/cgroup/system.slice/memory.swap.max) agent=$(systemctl is-active wasp-agent) hook=$(jq -r .hook.path /run/containers/oci/hooks.d/99-wasp-agent.json)" >/run/kubelet-saw

@@ -44,8 +44,9 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Path,
         default: Default::Text(""),
         environment: None,
-        help: "The kubelet's kubeconfig. \"\": the first of /var/lib/kubelet/kubeconfig and \
-            /etc/kubernetes/kubelet.conf that exists.",
+        help: "The kubelet's kubeconfig. \"\": the file of --kubeconfig on the command line of the \
+            kubelet or of kubelet.service; if neither names one, the first that exists of \
+            /var/lib/kubelet/kubeconfig and /etc/kubernetes/kubelet.conf.",
     },
     Key {
         path: "node.kubelet-config",

@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::kubelet_refuses::{SwapGate, refuses, swap_gate};
 use crate::{
     config::settings::{GrantSettings, Grants, Policy, Settings, WishRules},
     decide::hook::listed,
     model::{
         host::NodeMemory,
-        kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced, threshold},
+        kubelet::{KubeletConfig, MEMORY_AVAILABLE, NODEFS_AVAILABLE, Origin, Sourced},
         published,
         shell::{self, quoted},
         words::Vocabulary,
@@ -150,8 +151,7 @@ pub fn fails_with_swap(config: &KubeletConfig) -> Option<String> {
 /// Source: Kubernetes `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`,
 /// `GetContainerSwapBehavior`.
 fn is_limited_swap(config: &KubeletConfig) -> bool {
-    let gate = config.node_swap.as_ref().is_none_or(|gate| gate.value);
-    config.swap_behavior.value == "LimitedSwap" && gate
+    config.swap_behavior.value == "LimitedSwap" && swap_gate(config) == SwapGate::On
 }
 
 /// Returns which program grants swap, and the rule that decides it: `configured` against the
@@ -179,7 +179,8 @@ pub fn settings_in_force(settings: &Settings, config: Option<&KubeletConfig>) ->
 
 /// Returns the settings and the node as the agent uses them, for commands that run in addition, and
 /// whether the swap that the kubelet counts is certain. `config` is the configuration that the
-/// kubelet uses, `Err` if it cannot be read; `running` is what a running agent has published of it.
+/// kubelet uses, `Err` if it cannot be read; one with which the kubelet does not start counts as
+/// such. `running` is what a running agent has published of it.
 pub fn as_in_force(
     settings: &Settings,
     config: Result<Option<&KubeletConfig>, ()>,
@@ -187,6 +188,13 @@ pub fn as_in_force(
     node: NodeMemory,
 ) -> (Settings, NodeMemory, bool) {
     let with = |grants| Settings { grants, ..settings.clone() };
+    let version = running.and_then(|kubelet| kubelet.minor);
+    let config = config.map(|config| config.map(|config| config.of_version(version)));
+    let config = match &config {
+        Ok(Some(config)) if refuses(config).is_some() => Err(()),
+        Ok(config) => Ok(config.as_ref()),
+        Err(()) => Err(()),
+    };
     let granting = running.and_then(|kubelet| Grants::from_word(&kubelet.grants));
     let in_force = match (config, granting) {
         (Ok(config), _) => settings_in_force(settings, config),
@@ -195,7 +203,6 @@ pub fn as_in_force(
             Settings { grant: GrantSettings::LIMITED_SWAP, ..with(Grants::Kubelet) }
         }
         (Err(()), Some(grants)) => with(grants),
-        (Err(()), None) if settings.grants == Grants::Agent => settings.clone(),
         (Err(()), None) => with(Grants::Auto),
     };
     if in_force.grants != Grants::Kubelet {
@@ -216,10 +223,8 @@ pub fn grants_otherwise(
 ) -> Option<String> {
     let (grants, grant) = configured;
     let Sourced { value, origin } = &config.swap_behavior;
-    let said = match (value.as_str(), config.node_swap.as_ref().filter(|gate| !gate.value)) {
-        ("LimitedSwap", Some(Sourced { origin, .. })) => {
-            format!("the feature gate NodeSwap is off ({origin})")
-        }
+    let said = match (value.as_str(), swap_gate(config)) {
+        ("LimitedSwap", SwapGate::Off(why) | SwapGate::Refused(why)) => why,
         ("", _) => format!("swapBehavior is not set ({origin})"),
         (value, _) => format!("swapBehavior is {value} ({origin})"),
     };
@@ -248,38 +253,26 @@ pub fn grants_otherwise(
     }
 }
 
-/// Returns the reason why the agent cannot find pods' cgroups, or why the kubelet rejects a
-/// threshold.
-pub fn unusable(config: &KubeletConfig) -> Option<String> {
+/// Returns the reason why the agent cannot find pods' cgroups.
+pub fn hides_pods(config: &KubeletConfig) -> Option<String> {
     let Sourced { value, origin } = &config.cgroups_per_qos;
-    if !value {
-        return Some(format!(
+    (!value).then(|| {
+        format!(
             "cgroupsPerQOS is false ({origin}): pods have no separate cgroups, and the agent \
              sets no limit"
-        ));
-    }
-    let soft = config.eviction_soft.iter().find(|(signal, soft)| {
-        let counts = !matches!(threshold(&soft.value, 1 << 30), Ok(None));
-        counts && !config.eviction_soft_grace_period.contains_key(*signal)
-    });
-    if let Some((signal, Sourced { value, origin })) = soft {
-        return Some(format!(
-            "the kubelet does not start: evictionSoft {signal}: {value:?} ({origin}) has no \
-             evictionSoftGracePeriod"
-        ));
-    }
-    // The size of the whole does not affect the validity of a threshold.
-    [MEMORY_AVAILABLE, NODEFS_AVAILABLE]
-        .iter()
-        .flat_map(|signal| config.thresholds(signal, 1 << 30))
-        .find_map(Result::err)
-        .map(|why| format!("the kubelet does not start: {why}"))
+        )
+    })
+}
+
+/// Returns the reason why the kubelet does not start, or why the agent cannot find its pods.
+pub fn unusable(config: &KubeletConfig) -> Option<String> {
+    hides_pods(config).or_else(|| refuses(config))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::kubelet::Named;
+    use crate::model::kubelet::{NODE_SWAP, Named};
 
     const MIB: u64 = 1 << 20;
     const RAM: u64 = 4096 * MIB;
@@ -334,6 +327,9 @@ mod tests {
         let nobody = GrantSettings { policy: Policy::None, ..GrantSettings::LIMITED_SWAP };
         let kubelet = || (Grants::Kubelet, GrantSettings::LIMITED_SWAP);
         let gate = |on| Some(Sourced::default_value(on));
+        let gates = |gate: Option<Sourced<bool>>| {
+            gate.into_iter().map(|gate| (NODE_SWAP.to_owned(), gate)).collect()
+        };
         for (configured, behavior, gate, expected) in [
             (Grants::Auto, None, None, (Grants::Agent, own())),
             (Grants::Auto, Some(""), None, (Grants::Agent, own())),
@@ -350,7 +346,7 @@ mod tests {
         ] {
             let config = behavior.map(|behavior| KubeletConfig {
                 swap_behavior: Sourced::default_value(behavior.to_owned()),
-                node_swap: gate,
+                gates: gates(gate),
                 ..KubeletConfig::default()
             });
             let found = in_force((configured, own()), config.as_ref());
@@ -378,7 +374,8 @@ mod tests {
         let own = GrantSettings { policy: Policy::Max, ..limited.clone() };
         let said = grants_otherwise((Grants::Auto, own), &config).unwrap();
         assert!(said.contains("limits.policy"), "{said}");
-        config.node_swap = Some(Sourced::new(false, Origin::DropIn("/etc/d/9.conf".into())));
+        let off = Sourced::new(false, Origin::DropIn("/etc/d/9.conf".into()));
+        config.gates.insert(NODE_SWAP.to_owned(), off);
         let said = otherwise(&config, Grants::Kubelet).unwrap();
         assert!(said.contains("the feature gate NodeSwap is off (/etc/d/9.conf)"), "{said}");
     }

@@ -266,6 +266,8 @@ pub struct ApiFacts {
     pub guard: Option<Result<Permission, Unknown>>,
     /// Keys of the Node's taints.
     pub taints: Result<Vec<String>, Unknown>,
+    /// The minor version of the kubelet, if the Node reports it.
+    pub kubelet_minor: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,16 @@ use super::quantity::Quantity;
 pub const MEMORY_AVAILABLE: &str = "memory.available";
 pub const NODEFS_AVAILABLE: &str = "nodefs.available";
 
+/// The feature gate that LimitedSwap needs.
+pub const NODE_SWAP: &str = "NodeSwap";
+
+/// The gates that switch all gates of a stage that are not set themselves.
+pub const ALL_ALPHA: &str = "AllAlpha";
+pub const ALL_BETA: &str = "AllBeta";
+
+/// The feature gates that matter here.
+pub const GATES: [&str; 3] = [NODE_SWAP, ALL_ALPHA, ALL_BETA];
+
 /// The source of a value. Later variants override earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -105,8 +115,12 @@ pub struct KubeletConfig {
     pub fail_swap_on: Sourced<bool>,
     /// Empty means NoSwap.
     pub swap_behavior: Sourced<String>,
-    /// The feature gate NodeSwap, if it is set.
-    pub node_swap: Option<Sourced<bool>>,
+    /// The feature gates that are set.
+    pub gates: BTreeMap<String, Sourced<bool>>,
+    /// The feature gates that the files set, also where flags override them.
+    pub file_gates: BTreeMap<String, Sourced<bool>>,
+    /// The minor version of the kubelet, 36 for v1.36.2; `None` if unknown.
+    pub minor: Option<u32>,
     pub eviction_hard: Named,
     pub eviction_soft: Named,
     pub eviction_soft_grace_period: Named,
@@ -142,7 +156,9 @@ impl Default for KubeletConfig {
             flag_files: Vec::new(),
             fail_swap_on: Sourced::default_value(true),
             swap_behavior: Sourced::default(),
-            node_swap: None,
+            gates: BTreeMap::new(),
+            file_gates: BTreeMap::new(),
+            minor: None,
             eviction_hard: hard.into(),
             eviction_soft: Named::new(),
             eviction_soft_grace_period: Named::new(),
@@ -184,6 +200,11 @@ pub struct ThresholdError {
 }
 
 impl KubeletConfig {
+    /// Returns the configuration as that of a kubelet of this minor version, if it is known.
+    pub fn of_version(&self, minor: Option<u32>) -> Self {
+        Self { minor: minor.or(self.minor), ..self.clone() }
+    }
+
     /// Returns the hard and the soft threshold of `signal` in bytes; `None` if there is none. An
     /// error is the reason why the kubelet does not start with it.
     pub fn thresholds(&self, signal: &str, whole: u64) -> [Result<Option<u64>, ThresholdError>; 2] {
@@ -242,7 +263,8 @@ impl KubeletConfig {
                 &frequency.origin,
             ),
         ];
-        values.extend(self.node_swap.iter().map(|gate| one("featureGates.NodeSwap", gate)));
+        let gates = GATES.iter().filter_map(|gate| Some((gate, self.gates.get(*gate)?)));
+        values.extend(gates.map(|(gate, of)| one(&format!("featureGates.{gate}"), of)));
         for (key, of) in [
             ("evictionHard", &self.eviction_hard),
             ("evictionSoft", &self.eviction_soft),
@@ -315,6 +337,37 @@ fn percentage(text: &str) -> Option<f32> {
         return None;
     }
     text.replace('_', "").parse().ok()
+}
+
+/// Parses Go's durations: `1m30s`, `1.5h`, `300ms`.
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut nanos = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(end);
+        let number: f64 = number.parse().ok()?;
+        let (unit, after) = after
+            .split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
+        nanos += number
+            * match unit {
+                "ns" => 1.0,
+                "us" | "µs" | "μs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                _ => return None,
+            };
+        rest = after;
+    }
+    Duration::try_from_secs_f64(nanos / 1e9).ok()
 }
 
 #[cfg(test)]

@@ -59,6 +59,11 @@ impl Quantity {
         self.nano() > 0
     }
 
+    /// Kubernetes' `Sign() == -1`.
+    pub fn is_negative(self) -> bool {
+        self.nano() < 0
+    }
+
     /// Kubernetes' `Value()`: whole units, rounded up; on overflow the same result as Go's.
     pub fn value(self) -> i64 {
         match self.0 {

@@ -35,10 +35,24 @@ pub async fn get(
     interface: &str,
     property: &str,
 ) -> zbus::Result<OwnedValue> {
+    property_of(connection, unit_path(unit).as_str(), interface, property).await
+}
+
+/// Reads a property of systemd itself.
+pub async fn get_of_manager(connection: &Connection, property: &str) -> zbus::Result<OwnedValue> {
+    property_of(connection, MANAGER_PATH, "Manager", property).await
+}
+
+async fn property_of(
+    connection: &Connection,
+    path: &str,
+    interface: &str,
+    property: &str,
+) -> zbus::Result<OwnedValue> {
     let reply = connection
         .call_method(
             Some(DESTINATION),
-            unit_path(unit).as_str(),
+            path,
             Some("org.freedesktop.DBus.Properties"),
             "Get",
             &(format!("{DESTINATION}.{interface}"), property),

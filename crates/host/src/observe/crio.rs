@@ -1,4 +1,5 @@
-//! Reads CRI-O's configuration for its hooks directories and its default runtime.
+//! Reads CRI-O's configuration for its hooks directories and its default runtime: its files, then
+//! its flags.
 //!
 //! Source: crio.conf(5) `hooks_dir`; CRI-O `pkg/config/config.go`, `UpdateFromPath`: every file of
 //! crio.conf.d and of the directories below it, with any suffix, in lexical order within each
@@ -13,7 +14,10 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::bounded::read_bounded;
+use super::{
+    bounded::read_bounded,
+    crio_command::{CrioFlags, crio_flags},
+};
 use crate::{
     errors::FileError,
     model::runtime::{DefaultRuntime, Runtime},
@@ -32,6 +36,8 @@ const CONTAINERD: &str = "/run/containerd/containerd.sock";
 pub enum CrioError {
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("{0} does not exist, which CRI-O's --config (CONTAINER_CONFIG) names")]
+    Missing(PathBuf),
     #[error("cannot read {path}: {source}")]
     Content {
         path: PathBuf,
@@ -52,17 +58,22 @@ pub enum CrioContentError {
 
 /// Returns the node's container runtime, with CRI-O's hooks directories.
 pub fn runtime(roots: &Roots) -> Result<Runtime, CrioError> {
-    if !roots.path(FOLDER).is_dir() {
-        let containerd = roots.path(CONTAINERD).exists();
-        return Ok(if containerd { Runtime::Containerd } else { Runtime::Unknown });
+    let flags = crio_flags(roots);
+    let has_containerd = roots.path(CONTAINERD).exists();
+    // A folder of settings alone may be left from another runtime.
+    let has_crio = flags.is_some() || (roots.path(FOLDER).is_dir() && !has_containerd);
+    if !has_crio {
+        return Ok(if has_containerd { Runtime::Containerd } else { Runtime::Unknown });
     }
-    let folders = configured(roots)?.hooks_dir.unwrap_or_else(|| vec![PathBuf::from(DEFAULT)]);
+    let configured = configured(roots, flags.unwrap_or_default())?;
+    let folders = configured.hooks_dir.unwrap_or_else(|| vec![PathBuf::from(DEFAULT)]);
     Ok(Runtime::Crio(folders.into_iter().filter(|folder| folder.is_absolute()).collect()))
 }
 
 /// Returns `default_runtime`; `None` means CRI-O's own default.
 pub fn default_runtime(roots: &Roots) -> Result<Option<DefaultRuntime>, CrioError> {
-    let Configured { default_runtime, mut paths, .. } = configured(roots)?;
+    let flags = crio_flags(roots).unwrap_or_default();
+    let Configured { default_runtime, mut paths, .. } = configured(roots, flags)?;
     Ok(default_runtime.map(|name| DefaultRuntime { path: paths.remove(&name), name }))
 }
 
@@ -77,22 +88,39 @@ struct Configured {
     paths: BTreeMap<String, PathBuf>,
 }
 
-/// Merges all of CRI-O's files.
-fn configured(roots: &Roots) -> Result<Configured, CrioError> {
-    let mut files = vec![roots.path(MAIN_FILE)];
-    walk(roots, &roots.path(DROP_INS), &mut files, 0)?;
+/// Merges all of CRI-O's files, and its flags, which override them.
+fn configured(roots: &Roots, flags: CrioFlags) -> Result<Configured, CrioError> {
+    let main = flags.config.as_deref().unwrap_or(MAIN_FILE);
+    let mut files = Vec::new();
+    if !main.is_empty() {
+        files.push(roots.path(main));
+    }
+    let drop_ins = flags.config_dir.unwrap_or_else(|| DROP_INS.into());
+    walk(roots, &roots.path(drop_ins), &mut files, 0)?;
     let mut configured = Configured::default();
     for file in files {
         let shown = roots.shown(&file);
         let text = read_bounded(&file).map_err(FileError::of("read", &shown))?;
-        let Some(text) = text else { continue };
+        let Some(text) = text else {
+            if flags.config.as_deref().is_some_and(|named| *shown == *Path::new(named)) {
+                return Err(CrioError::Missing(shown.into_owned()));
+            }
+            continue;
+        };
         let read = parsed(&text)
             .map_err(|source| CrioError::Content { path: shown.into_owned(), source })?;
         configured.hooks_dir = read.hooks_dir.or(configured.hooks_dir);
         configured.default_runtime = read.default_runtime.or(configured.default_runtime);
         configured.paths.extend(read.paths);
     }
-    Ok(configured)
+    Ok(Configured {
+        hooks_dir: flags.hooks_dir.or(configured.hooks_dir),
+        default_runtime: match flags.default_runtime {
+            Some(name) => Some(name).filter(|name| !name.is_empty()),
+            None => configured.default_runtime,
+        },
+        paths: configured.paths,
+    })
 }
 
 /// Walks a directory like Go's `filepath.Walk`, which follows no link to a directory.
@@ -210,6 +238,49 @@ mod tests {
         fs::write(roots.path("/etc/crio/crio.conf.d/20-x.conf"), text).unwrap();
         let found = default_runtime(&roots).unwrap().unwrap();
         assert_eq!((found.program(), &*found.to_string()), ("crun", "fast (/usr/bin/crun)"));
+    }
+
+    #[test]
+    fn the_running_crio_tells_where_its_files_are() {
+        let put = |folder: &str| format!("[crio.runtime]\nhooks_dir = [\"{folder}\"]\n");
+        let unit = "[Service]\nEnvironmentFile=-/etc/sysconfig/crio\n\
+                    Environment=CONTAINER_CONFIG_DIR=/site.d\nExecStart=/usr/bin/crio $OPTIONS\n";
+        let (_folder, roots) = host(&[
+            ("/usr/lib/systemd/system/crio.service", unit),
+            ("/etc/crio/crio.conf", &put("/usual")),
+            ("/site.d/1.conf", &put("/site")),
+            ("/site.conf", &put("/file")),
+        ]);
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/site"]));
+        let sysconfig = roots.path("/etc/sysconfig/crio");
+        fs::create_dir_all(sysconfig.parent().unwrap()).unwrap();
+        fs::write(&sysconfig, "OPTIONS=--config /site.conf --config-dir=/none\n").unwrap();
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/file"]));
+        fs::write(&sysconfig, "OPTIONS='--hooks-dir /a --hooks-dir /b'\n").unwrap();
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/a", "/b"]));
+        fs::write(&sysconfig, "OPTIONS='--config /none.conf'\n").unwrap();
+        assert!(runtime(&roots).unwrap_err().to_string().starts_with("/none.conf does not exist"));
+        // The process has started with others.
+        for (path, text) in [
+            ("/sys/fs/cgroup/system.slice/crio.service/cgroup.procs", "7\n8\n"),
+            ("/proc/7/comm", "crio-helper\n"),
+            ("/proc/8/comm", "crio\n"),
+            ("/proc/8/cmdline", "/usr/bin/crio\0--hooks-dir\0/running\0"),
+        ] {
+            fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
+            fs::write(roots.path(path), text).unwrap();
+        }
+        assert_eq!(runtime(&roots).unwrap(), crio(&["/running"]));
+    }
+
+    #[test]
+    fn settings_that_are_left_do_not_make_containerd_crio() {
+        let (_folder, roots) = host(&[("/etc/crio/crio.conf", ""), (CONTAINERD, "")]);
+        assert_eq!(runtime(&roots).unwrap(), Runtime::Containerd);
+        let unit = roots.path("/etc/systemd/system/crio.service");
+        fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        fs::write(unit, "[Service]\nExecStart=/usr/bin/crio\n").unwrap();
+        assert_eq!(runtime(&roots).unwrap(), crio(&[DEFAULT]));
     }
 
     #[test]

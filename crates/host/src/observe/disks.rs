@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -61,7 +61,7 @@ fn encrypts(roots: &Roots, device: &Path, depth: u8) -> bool {
     }) {
         return true;
     }
-    let slaves = slaves(roots, &disk_of(folder));
+    let slaves = parts(roots, &disk_of(folder), depth);
     !slaves.is_empty()
         && depth <= DEEPEST
         && slaves.iter().all(|slave| encrypts(roots, slave, depth + 1))
@@ -72,6 +72,9 @@ fn devices_below(roots: &Roots, mounts: &[Mount], path: &Path, depth: u8) -> Vec
     let in_sysfs = |number: DeviceNumber| roots.path(format!("/sys/dev/block/{number}"));
     if path.starts_with("/dev") {
         return device_number(roots, path).map(in_sysfs).into_iter().collect();
+    }
+    if depth > DEEPEST {
+        return Vec::new();
     }
     let Some(mount) = mount_of(mounts, path) else { return Vec::new() };
     if mount.device.major > 0 {
@@ -197,7 +200,7 @@ fn disk_of(mut folder: PathBuf) -> PathBuf {
 fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
     let Ok(folder) = fs::canonicalize(device) else { return };
     let folder = disk_of(folder);
-    let slaves = slaves(roots, &folder);
+    let slaves = parts(roots, &folder, depth);
     if slaves.is_empty() || depth > DEEPEST {
         let number = fs::read_to_string(folder.join("dev")).ok().and_then(|n| n.parse().ok());
         if let (Some(number), Some(name)) = (number, folder.file_name()) {
@@ -212,9 +215,19 @@ fn whole_disks(roots: &Roots, device: &Path, disks: &mut Disks, depth: u8) {
     }
 }
 
-/// Returns the parts of a device mapper or RAID device.
-fn slaves(roots: &Roots, folder: &Path) -> Vec<PathBuf> {
-    names(&folder.join("slaves")).map(|name| roots.path(BLOCK).join(name)).collect()
+/// Returns the parts of a device mapper or RAID device, and the devices below the file of a loop
+/// device.
+fn parts(roots: &Roots, folder: &Path, depth: u8) -> Vec<PathBuf> {
+    let Ok(file) = fs::read(folder.join("loop/backing_file")) else {
+        return names(&folder.join("slaves")).map(|name| roots.path(BLOCK).join(name)).collect();
+    };
+    let file = file.strip_suffix(b"\n").unwrap_or(&file);
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(file));
+    // The kernel adds " (deleted)" to the path of a file that is gone.
+    match roots.path(&path).exists() {
+        true => devices_below(roots, &mounts(roots), &path, depth),
+        false => Vec::new(),
+    }
 }
 
 #[cfg(test)]

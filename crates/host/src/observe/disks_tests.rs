@@ -200,3 +200,23 @@ proptest::proptest! {
         }
     }
 }
+
+/// losetup(8): a loop device writes to the file behind it.
+#[test]
+fn a_loop_device_is_encrypted_if_the_disk_of_its_file_is() {
+    let (_folder, roots) = host("21 1 253:0 / / rw - ext4 /dev/mapper/root rw\n");
+    put(&roots, "/sys/devices/loop0/dev", "7:0\n");
+    put(&roots, "/sys/devices/loop0/loop/backing_file", "/srv/swap image\n");
+    symlink(roots.path("/sys/devices/loop0"), roots.path("/sys/class/block/loop0")).unwrap();
+    symlink(roots.path("/sys/devices/loop0"), roots.path("/sys/dev/block/7:0")).unwrap();
+    let encrypted = || is_encrypted(&roots, Path::new("/dev/loop0"));
+    let on = || -> Vec<String> { disks(&roots, &["/dev/loop0".into()]).into_values().collect() };
+    uuid(&roots, "dm-0", "CRYPT-LUKS2-x\n");
+    assert!(!encrypted(), "its file cannot be found");
+    assert_eq!(on(), ["/dev/loop0"]);
+    put(&roots, "/srv/swap image", "");
+    assert!(encrypted());
+    assert_eq!(on(), ["/dev/sdb", "/dev/sdc"]);
+    uuid(&roots, "dm-0", "LVM-x\n");
+    assert!(!encrypted());
+}

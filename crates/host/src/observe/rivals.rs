@@ -6,7 +6,12 @@
 
 use std::{fs, path::Path};
 
-use super::{disks::device_number, node::swap_devices};
+use super::{
+    disks::device_number,
+    node::{memory, swap_devices},
+    swap::{area::swap_header, unescaped},
+    units,
+};
 use crate::{
     model::rivals::{Job, Rival, Who},
     roots::Roots,
@@ -15,7 +20,6 @@ use crate::{
 /// A directory for each pod of this node, `NAMESPACE_NAME_UID`, with a subdirectory for each
 /// container. The kubelet creates it before it starts a container, and removes it with the pod.
 const POD_LOGS: &str = "/var/log/pods";
-const UNITS: &str = "/etc/systemd/system";
 
 /// Its opt-in asset `90-worker-file-based-swap-provisioning`. The DaemonSet's MachineConfig has a unit
 /// of the same name.
@@ -23,7 +27,7 @@ const PROVISIONER: &str = "swap-provision.service";
 /// The program of that unit; its argument is memoryOvercommitPercentage.
 const PROVISIONER_PROGRAM: &str = "kubevirt-provision-file-swap.sh";
 
-/// Files below one of the unit directories, or with an absolute path.
+/// Units, drop-ins of units, and files by their absolute path.
 const RIVALS: [(&str, Job, &str); 12] = [
     (
         "swap-disk-enable.service",
@@ -83,26 +87,51 @@ const RIVALS: [(&str, Job, &str); 12] = [
     ),
 ];
 
+/// The name of the autopilot's swapfile, which is in /var/tmp, or in /var in older versions.
+const SWAPFILE: &str = "ocpswap.file";
+
 /// Returns all that exist, are not masked, and have an effect on this node.
 pub fn rivals(roots: &Roots) -> Vec<Rival> {
     let found = RIVALS.iter().filter_map(|(name, job, does)| {
-        let path = Path::new(UNITS).join(name);
-        let place = roots.path(&path);
-        let masked = fs::read_link(&place).is_ok_and(|target| target == Path::new("/dev/null"));
-        let there = !masked && place.symlink_metadata().is_ok();
-        let there = there && (*job != Job::Swap || makes_swap(roots, name, &place));
-        there.then_some(Rival { who: Who::Autopilot, path, job: *job, does })
+        let path = match Path::new(name) {
+            path if path.is_absolute() => {
+                units::is_in_effect(roots, path).then(|| path.to_owned())?
+            }
+            _ if name.contains('/') => units::find_drop_in(roots, name)?,
+            _ => {
+                let unit = units::find(roots, name).filter(|unit| !unit.masked)?;
+                let makes = *job != Job::Swap || makes_swap(roots, name, &unit.text);
+                makes.then_some(unit.path)?
+            }
+        };
+        Some(Rival { who: Who::Autopilot, path, job: *job, does })
     });
-    found.chain(daemonset(roots)).collect()
+    let mut found: Vec<Rival> = found.collect();
+    if !found.iter().any(|rival| rival.job == Job::Swap) {
+        found.extend(swapfile_alone(roots));
+    }
+    found.extend(daemonset(roots));
+    found
+}
+
+/// Finds the autopilot's swapfile in use where its unit is gone or masked.
+fn swapfile_alone(roots: &Roots) -> Option<Rival> {
+    let page_bytes = memory(roots).map_or(4096, |node| node.page_bytes);
+    let is_ours =
+        |path: &Path| swap_header(roots, path, page_bytes).is_some_and(|header| header.is_ours());
+    let paths = swap_devices(roots).into_iter().map(|on| unescaped(&on.path));
+    let path = paths
+        .filter(|path| path.file_name().is_some_and(|name| name == SWAPFILE))
+        .find(|path| !is_ours(path))?;
+    let does = "is the swapfile of virt-platform-autopilot, and is on without a unit of it";
+    Some(Rival { who: Who::Autopilot, path, job: Job::Swap, does })
 }
 
 /// The autopilot's units for swap are on every node. They do nothing where neither a partition nor a
 /// file has been prepared.
-fn makes_swap(roots: &Roots, name: &str, unit: &Path) -> bool {
-    // An unreadable unit may make swap.
-    let Ok(text) = fs::read_to_string(unit) else { return true };
+fn makes_swap(roots: &Roots, name: &str, text: &str) -> bool {
     if name == PROVISIONER {
-        return overcommit(&text).is_some_and(|percent| percent > 100);
+        return overcommit(text).is_some_and(|percent| percent > 100);
     }
     let on = swap_devices(roots);
     // The agent's own /dev and /var/tmp are private.
@@ -122,8 +151,7 @@ fn overcommit(unit: &str) -> Option<u32> {
 
 /// Returns true if the autopilot has installed the unit `swap-provision.service`.
 pub(super) fn provisions_file(roots: &Roots) -> bool {
-    let unit = fs::read_to_string(roots.path(Path::new(UNITS).join(PROVISIONER)));
-    unit.is_ok_and(|text| text.contains(PROVISIONER_PROGRAM))
+    units::find(roots, PROVISIONER).is_some_and(|unit| unit.text.contains(PROVISIONER_PROGRAM))
 }
 
 /// Finds the DaemonSet's pod on this node.
@@ -162,6 +190,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::model::swap_header::SwapHeader;
+
+    const UNITS: &str = "/etc/systemd/system";
 
     #[test]
     fn openshifts_own_swap_is_found() {
@@ -172,13 +203,38 @@ mod tests {
         let drop_in = "/etc/openshift/kubelet.conf.d/90-swap.conf";
         for path in [unit.as_path(), Path::new(drop_in)] {
             fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
-            fs::write(roots.path(path), "").unwrap();
+            fs::write(roots.path(path), "# x\n").unwrap();
         }
         let masked = roots.path(Path::new(UNITS).join("ocpswap-file-enable.service"));
         std::os::unix::fs::symlink("/dev/null", masked).unwrap();
         let found: Vec<_> =
             rivals(&roots).into_iter().map(|rival| (rival.path, rival.job)).collect();
         assert_eq!(found, [(unit, Job::Swap), (drop_in.into(), Job::Kubelet)]);
+    }
+
+    #[test]
+    fn units_are_found_and_masked_in_all_directories_of_systemd() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let write = |path: &str, text: &str| {
+            fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
+            fs::write(roots.path(path), text).unwrap();
+        };
+        let found = || -> Vec<_> { rivals(&roots).into_iter().map(|rival| rival.path).collect() };
+        let unit = "/run/systemd/system/kubevirt-tune-watermarks.service";
+        write(unit, "[Service]\n");
+        let drop_in = "/usr/lib/systemd/system/system.slice.d/10-kubevirt-protect.conf";
+        write(drop_in, "[Slice]\n");
+        assert_eq!(found(), [unit, drop_in].map(PathBuf::from));
+        write("/etc/systemd/system/kubevirt-tune-watermarks.service", "");
+        write("/run/systemd/system/system.slice.d/10-kubevirt-protect.conf", "");
+        write("/etc/openshift/kubelet.conf.d/90-swap.conf", "");
+        write("/proc/swaps", "Filename Type Size Used Priority\n/var/ocpswap.file file 8 0 10\n");
+        assert_eq!(found(), [PathBuf::from("/var/ocpswap.file")], "masked, but its swap is on");
+        let header = SwapHeader::ours(1 << 20, 4096, uuid::Uuid::nil()).unwrap();
+        fs::create_dir_all(roots.path("/var")).unwrap();
+        fs::write(roots.path("/var/ocpswap.file"), header.to_page(4096)).unwrap();
+        assert_eq!(found(), Vec::<PathBuf>::new(), "the agent's own, at that path");
     }
 
     /// Source: virt-platform-autopilot, `90-worker-swap-online` and

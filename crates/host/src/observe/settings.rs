@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::bounded::read_bounded;
+use super::{bounded::read_bounded, units::followed};
 use crate::{
     config::{
         layers::{Layers, Resolved},
@@ -29,8 +29,6 @@ const DIRECTORIES: [&str; 3] = ["/usr/lib/wasp-agent", "/run/wasp-agent", "/etc/
 const MAIN_FILE: &str = "wasp-agent.toml";
 const DROP_INS: &str = "config.d";
 const SYSCONFIG: &str = "/etc/sysconfig/wasp-agent";
-/// As the kernel's own limit (path_resolution(7)).
-const MOST_LINKS: usize = 40;
 
 /// Loads the settings of the host at `roots`, with their origins; `environment` is the process's
 /// own.
@@ -96,27 +94,19 @@ fn take_toml(layers: &mut Layers, roots: &Roots, file: &Path) {
 /// Reads a file of the configuration, which may be a link. `None` if there is none, or if it is
 /// masked by a link to `/dev/null`.
 fn read(roots: &Roots, file: &Path) -> Result<Option<String>, String> {
-    let mut target = file.to_owned();
-    for _ in 0..MOST_LINKS {
-        let Ok(next) = fs::read_link(&target) else {
-            return match read_bounded(&target) {
-                Ok(None) if target != file => {
-                    let target = roots.shown(&target).into_owned();
-                    Err(format!("it is a link to {}, which does not exist", target.display()))
-                }
-                Ok(text) => Ok(text),
-                Err(error) => Err(error.to_string()),
-            };
-        };
-        if next == Path::new("/dev/null") {
-            return Ok(None);
-        }
-        target = match next.is_absolute() {
-            true => roots.path(next),
-            false => target.parent().unwrap_or(Path::new("/")).join(next),
-        };
+    let shown = roots.shown(file);
+    let Some(target) = followed(roots, &shown) else {
+        return Err("it is a chain of too many links".to_owned());
+    };
+    if target == Path::new("/dev/null") {
+        return Ok(None);
     }
-    Err(format!("it is a chain of more than {MOST_LINKS} links"))
+    match read_bounded(&roots.path(&target)) {
+        Ok(None) if target != *shown => {
+            Err(format!("it is a link to {}, which does not exist", target.display()))
+        }
+        read => read.map_err(|error| error.to_string()),
+    }
 }
 
 /// Returns files beside the configuration that the agent does not read, though an administrator may

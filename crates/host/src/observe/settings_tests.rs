@@ -563,7 +563,7 @@ fn a_drop_in_that_is_no_text_is_reported_and_its_fix_loses_nothing() {
     };
     for (what, text) in [
         ("a link to nothing", "it is a link to /srv/gone.toml, which does not exist"),
-        ("a link to itself", "it is a chain of more than 40 links"),
+        ("a link to itself", "it is a chain of too many links"),
         ("a directory", "not a regular file"),
         ("a link to a directory", ""),
         ("a pipe", "not a regular file"),

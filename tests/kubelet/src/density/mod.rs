@@ -183,7 +183,7 @@ impl Bench<'_> {
         let settled = Instant::now() + SECOND * u32::try_from(density.settle)?;
         let mut serves = self.wait_for(self.pods.len() - 1, WARM_UP + WINDOW)?;
         sleep(settled.saturating_duration_since(Instant::now()));
-        let mut borne = 0;
+        let mut sustained = 0;
         let end = loop {
             if !serves {
                 break End::NoStart;

@@ -8,6 +8,7 @@ use crate::{
             BY_JOURNAL, commands_to_set, fails_with_swap, grants_otherwise, in_force,
             memory_threshold, unusable,
         },
+        kubelet_refuses::refuses,
         tunables::swap_not_reached,
     },
     model::{
@@ -67,6 +68,9 @@ pub(super) fn swap_behavior(facts: &HostFacts, settings: &Settings) -> CheckOutc
         Ok(config) => config,
         Err(outcome) => return outcome,
     };
+    if refuses(config).is_some() {
+        return skip("the kubelet does not start with its configuration");
+    }
     let Sourced { value, origin } = &config.swap_behavior;
     let set_to =
         |behavior: &str| commands_to_set(config, origin, "memorySwap.swapBehavior", behavior, "");

@@ -13,6 +13,7 @@ use crate::{
             other_version, preferred, put_aside, unfit, unknown_runtime,
         },
         kubelet::in_force,
+        kubelet_refuses::refuses,
         rivals::{RivalRow, rows},
     },
     model::{
@@ -25,7 +26,8 @@ use crate::{
 
 fn hook_wanted(facts: &HostFacts, settings: &Settings) -> bool {
     // While the configuration cannot be read, the agent raises no limit and so installs no hook.
-    let Ok(config) = &facts.kubelet else {
+    let known = facts.kubelet.as_ref().ok();
+    let Some(config) = known.filter(|config| config.as_ref().and_then(refuses).is_none()) else {
         // An agent that has read the configuration before continues with it.
         return settings.hook.install
             && (settings.grants == Grants::Agent || facts.hook.definition.is_some());

@@ -161,10 +161,18 @@ pub(super) fn disk(facts: &HostFacts, _: &Settings) -> CheckOutcome {
             })
         })
         .collect();
+    let is_unknown = |area: &&SwapArea| !area.in_ram && area.disks.is_empty();
+    let unknown: Vec<&str> =
+        areas.iter().filter(is_unknown).map(|area| &*area.device.path).collect();
+    if shared.is_empty() && !unknown.is_empty() {
+        return warn(
+            format!("cannot find the disk of {}", unknown.join(", ")),
+            ["lsblk --inverse"],
+        );
+    }
     if shared.is_empty() {
         let on = areas.iter().map(|area| match area.disks.join(", ") {
             _ if area.in_ram => format!("{} is on no disk", area.device.path),
-            none if none.is_empty() => format!("cannot find the disk of {}", area.device.path),
             disks => format!("{} is on {disks}", area.device.path),
         });
         return ok(on.collect::<Vec<_>>().join("; "));

@@ -108,7 +108,7 @@ const CASES: &[(&str, CheckLevel, &str, Change)] = &[
     ("swap-encryption", CheckLevel::Warn, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
     ("swap-disk", CheckLevel::Warn, "is on /dev/vdb, like /var and /var/lib/etcd", |f, _| f.swap.beside = vec![("/var", names(&["/dev/vdb"])), ("/var/lib/etcd", names(&["/dev/vdb"]))]),
     ("swap-disk", CheckLevel::Ok, "on no disk", |f, _| (f.swap.areas[0].in_ram, f.swap.areas[0].disks) = (true, vec![])),
-    ("swap-disk", CheckLevel::Ok, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
+    ("swap-disk", CheckLevel::Warn, "cannot find the disk of /dev/dm-0", |f, _| f.swap.areas[0].disks.clear()),
     ("kubelet-config", CheckLevel::Fail, "cannot read /etc/x", |f, _| f.kubelet = Err("cannot read /etc/x: y".into())),
     ("kubelet-config", CheckLevel::Fail, "evictionHard memory.available: \"101%\"", |f, _| {
         kubelet(f).eviction_hard.insert(MEMORY_AVAILABLE.into(), Sourced::default_value("101%".into()));

@@ -13,6 +13,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, api::PostParams};
 
 use crate::{
+    act::node::kubelet_minor,
     config::settings::{SchedulingGuard, Settings},
     model::{
         check::{
@@ -42,12 +43,13 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
                 permissions: [].into(),
                 guard: None,
                 taints: Err("not asked".into()),
+                kubelet_minor: None,
             };
         }
     };
     // The first query also waits for the connection; if that fails, the others are skipped.
-    let taints = in_time(taints(&credentials)).await;
-    let (permissions, guard) = match &taints {
+    let node = in_time(node(&credentials)).await;
+    let (permissions, guard) = match &node {
         Err(late @ Unanswered::Late) => {
             let late = Unknown::of(late);
             (ACCESSES.iter().map(|access| (access.id, Err(late.clone()))).collect(), None)
@@ -63,7 +65,8 @@ pub async fn facts(roots: &Roots, settings: &Settings) -> ApiFacts {
     ApiFacts {
         permissions: permissions.into_iter().collect(),
         guard,
-        taints: taints.map_err(Unknown::of),
+        kubelet_minor: node.as_ref().ok().and_then(kubelet_minor),
+        taints: node.map(taints).map_err(Unknown::of),
         remedy: Vec::new(),
         credentials: Ok(CredentialFacts {
             kubeconfig: roots.shown(&credentials.kubeconfig).into_owned(),
@@ -147,8 +150,11 @@ async fn may(credentials: &Credentials, access: &AccessCheck) -> kube::Result<Pe
     })
 }
 
-async fn taints(credentials: &Credentials) -> kube::Result<Vec<String>> {
+async fn node(credentials: &Credentials) -> kube::Result<WireNode> {
     let nodes: Api<WireNode> = Api::all(credentials.client.clone());
-    let spec = nodes.get(&credentials.node_name).await?.spec;
-    Ok(spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect())
+    nodes.get(&credentials.node_name).await
+}
+
+fn taints(node: WireNode) -> Vec<String> {
+    node.spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect()
 }

@@ -45,6 +45,15 @@ pub async fn gather(
     };
     let node = node::memory(roots).map_err(Unknown::of);
     let page_bytes = node.as_ref().map_or(4096, |node| node.page_bytes);
+    let api = match scope.api {
+        Ok(()) => Asked::Answered(api::facts(roots, settings).await),
+        Err(why) => Asked::NotAsked(why),
+    };
+    let minor = match &api {
+        Asked::Answered(api) => api.kubelet_minor,
+        Asked::NotAsked(_) | Asked::Failed(_) => None,
+    };
+    let kubelet = kubelet.map(|config| config.map(|config| config.of_version(minor)));
     HostFacts {
         live: roots.proc("meminfo").exists(),
         agent: agent::facts(roots, configuration.ok()),
@@ -70,10 +79,7 @@ pub async fn gather(
             Ok(()) => bus::facts(roots).await,
             Err(why) => Asked::NotAsked(why),
         },
-        api: match scope.api {
-            Ok(()) => Asked::Answered(api::facts(roots, settings).await),
-            Err(why) => Asked::NotAsked(why),
-        },
+        api,
         node,
     }
 }

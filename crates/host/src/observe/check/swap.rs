@@ -7,7 +7,7 @@ use crate::{
     model::check::{Asked, SwapArea, SwapFacts},
     observe::{
         disks, node,
-        swap::{unescaped, zram},
+        swap::{area::swap_header, unescaped, zram},
     },
     roots::Roots,
 };
@@ -17,6 +17,7 @@ const BESIDE: [&str; 2] = ["/var", "/var/lib/etcd"];
 
 /// Returns the devices that hold swap now.
 pub fn areas(roots: &Roots) -> Vec<SwapArea> {
+    let page_bytes = node::memory(roots).map_or(4096, |node| node.page_bytes);
     node::swap_devices(roots)
         .into_iter()
         .map(|device| {
@@ -28,13 +29,16 @@ pub fn areas(roots: &Roots) -> Vec<SwapArea> {
                     Some(Some(backing)) => (false, backing),
                     None => (false, path),
                 };
-            let disks = if in_ram { Vec::new() } else { disks_of(roots, &written_to) };
+            let is_known = written_to.starts_with("/dev")
+                || swap_header(roots, &written_to, page_bytes).is_some();
+            let on_disk = !in_ram && is_known;
+            let disks = if on_disk { disks_of(roots, &written_to) } else { Vec::new() };
             SwapArea {
                 in_ram,
                 rotating: disks.iter().any(|disk| rotates(roots, disk)),
                 failing: disks.iter().find_map(|disk| failing(roots, disk)),
                 disks,
-                encrypted: !in_ram && disks::is_encrypted(roots, &written_to),
+                encrypted: on_disk && disks::is_encrypted(roots, &written_to),
                 device,
             }
         })
@@ -96,4 +100,39 @@ fn failing(roots: &Roots, disk: &str) -> Option<String> {
     let (errors, requests) = (count("device/ioerr_cnt")?, count("device/iorequest_cnt")?);
     (errors >= ERRORS && errors >= requests / 1000)
         .then(|| format!("{errors} of {requests} requests to {disk} ended with an error"))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::swap_header::SwapHeader;
+
+    /// What is mounted over a swapfile, or a service's own /var/tmp, has another disk.
+    #[test]
+    fn the_disk_of_a_swapfile_that_its_path_does_not_lead_to_is_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::at(folder.path());
+        let put = |path: &str, text: &[u8]| {
+            std::fs::create_dir_all(roots.path(path).parent().unwrap()).unwrap();
+            std::fs::write(roots.path(path), text).unwrap();
+        };
+        put("/proc/swaps", b"Filename Type Size Used Priority\n/var/a\\040b file 1024 0 10\n");
+        put("/proc/self/mountinfo", b"21 1 253:0 / / rw - ext4 /dev/mapper/root rw\n");
+        put("/sys/devices/dm-0/dev", b"253:0\n");
+        put("/sys/devices/dm-0/dm/uuid", b"CRYPT-LUKS2-x\n");
+        std::fs::create_dir_all(roots.path("/sys/dev/block")).unwrap();
+        let device = roots.path("/sys/devices/dm-0");
+        std::os::unix::fs::symlink(device, roots.path("/sys/dev/block/253:0")).unwrap();
+        let seen = || areas(&roots).remove(0);
+        assert!(!seen().encrypted && seen().disks.is_empty(), "no such file");
+        put("/var/a b", b"not a swapfile");
+        assert!(!seen().encrypted && seen().disks.is_empty(), "a file of the other mount");
+        let page_bytes = node::memory(&roots).map_or(4096, |node| node.page_bytes);
+        let header = SwapHeader::ours(1 << 20, page_bytes, Uuid::nil()).unwrap();
+        put("/var/a b", &header.to_page(usize::try_from(page_bytes).unwrap()));
+        assert!(seen().encrypted);
+        assert_eq!(seen().disks, ["/dev/dm-0"]);
+    }
 }

@@ -27,15 +27,19 @@ use crate::{
         shell,
         unknown::sentence,
     },
+    observe::kubelet::credential_places,
     roots::Roots,
 };
 
 /// The usual places of a kubelet's kubeconfig: RHCOS and RHEL, then kubeadm.
 pub const USUAL_PLACES: [&str; 2] = ["/var/lib/kubelet/kubeconfig", "/etc/kubernetes/kubelet.conf"];
 
+/// The default of the kubelet's --cert-dir.
+const CERTIFICATES: &str = "/var/lib/kubelet/pki";
+
 /// The certificate that the kubelet uses once it has rotated its first one, regardless of its
 /// kubeconfig (kubelet `certificate_store.go`).
-const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+const CURRENT: &str = "kubelet-client-current.pem";
 
 /// A connection that is silent for this long is given up; a healthy watch has a bookmark every
 /// minute.
@@ -180,9 +184,11 @@ fn last_target(link: &Path) -> PathBuf {
     path
 }
 
-/// Returns all places where the kubeconfig may appear.
+/// Returns all places where the kubeconfig may appear: the place in the settings, else that of the
+/// kubelet's --kubeconfig. Without this flag, the usual ones.
 pub fn candidates(roots: &Roots, settings: &Settings) -> Vec<PathBuf> {
-    match &settings.kubeconfig {
+    let place = settings.kubeconfig.clone().or_else(|| credential_places(roots).kubeconfig);
+    match place {
         Some(path) => vec![roots.path(path)],
         None => USUAL_PLACES.map(|path| roots.path(path)).to_vec(),
     }
@@ -193,7 +199,9 @@ pub async fn load(roots: &Roots, settings: &Settings) -> Result<Credentials, Cre
     let path = find(roots, settings)?;
     let unusable = |source| CredentialsError::Unusable { path: path.clone(), source };
     let mut access = access(roots, &path).map_err(|error| unusable(error.into()))?;
-    let current = located(roots, Path::new(CURRENT));
+    let certificates = credential_places(roots).certificates;
+    let certificates = certificates.unwrap_or_else(|| CERTIFICATES.into());
+    let current = located(roots, &certificates.join(CURRENT));
     let mut files = vec![path.clone(), current.clone()];
     files.append(&mut access.files);
     files.sort();
@@ -318,15 +326,6 @@ fn unix_time(time: &openssl::asn1::Asn1TimeRef) -> Option<SystemTime> {
     let since = Asn1Time::from_unix(0).ok()?.diff(time).ok()?;
     let seconds = u64::try_from(i64::from(since.days) * 86_400 + i64::from(since.secs)).ok()?;
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-}
-
-/// Describes the place of the fault but not the fault: the error quotes lines and values, possibly
-/// of a key.
-pub fn wrong_place(error: &serde_saphyr::Error) -> String {
-    let place = error.location().map_or_else(String::new, |place| {
-        format!(" (line {}, column {})", place.line(), place.column())
-    });
-    format!("it is not valid YAML{place}")
 }
 
 /// Formats an error with all its causes in one line, made safe because the API server chooses the

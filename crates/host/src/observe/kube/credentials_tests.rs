@@ -67,6 +67,38 @@ impl Host {
     }
 }
 
+fn current() -> String {
+    format!("{CERTIFICATES}/{CURRENT}")
+}
+
+/// The places of a kubelet with other flags, and of its unit before it runs.
+#[tokio::test]
+async fn credentials_come_from_where_the_kubelet_takes_them() {
+    let host = Host::new();
+    host.kubeconfig(&host.pem("usual", 2), "127.0.0.1:6443");
+    let text = fs::read(host.roots.path("/etc/kubernetes/kubelet.conf")).unwrap();
+    host.kubeconfig(&host.pem("site", 2), "127.0.0.1:6443");
+    let unit = "/etc/systemd/system/kubelet.service";
+    host.put(
+        unit,
+        "[Service]\nExecStart=/usr/bin/kubelet --kubeconfig=/site/k --cert-dir=/site/c\n",
+    );
+    let error = host.load().await.unwrap_err();
+    assert!(error.contains("no kubeconfig of the kubelet at /site/k "), "{error}");
+    let site = fs::read(host.roots.path("/etc/kubernetes/kubelet.conf")).unwrap();
+    host.put("/site/k", site);
+    host.put("/etc/kubernetes/kubelet.conf", text);
+    assert_eq!(host.load().await.unwrap().node_name, "site");
+    host.put(&format!("/site/c/{CURRENT}"), host.pem("site", 30));
+    host.put(&current(), host.pem("site", 60));
+    assert_eq!(host.days_left().await, 30);
+    let mut settings = Settings::defaults();
+    settings.kubeconfig = Some("/etc/kubernetes/kubelet.conf".into());
+    assert_eq!(load(&host.roots, &settings).await.unwrap().node_name, "usual");
+    host.put(unit, "[Service]\nExecStart=/usr/bin/kubelet\n");
+    assert_eq!(host.load().await.unwrap().node_name, "usual", "without the flag");
+}
+
 #[tokio::test]
 async fn the_kubelets_current_certificate_counts_before_the_first_one() {
     let host = Host::new();
@@ -74,10 +106,10 @@ async fn the_kubelets_current_certificate_counts_before_the_first_one() {
     let credentials = host.load().await.unwrap();
     assert_eq!(credentials.node_name, "a");
     assert_eq!(credentials.server, "https://127.0.0.1:6443/");
-    assert!(credentials.files.contains(&host.roots.path(CURRENT)), "watched before it is there");
+    assert!(credentials.files.contains(&host.roots.path(current())), "watched before it is there");
     assert_eq!(host.days_left().await, 2);
 
-    host.put(CURRENT, host.pem("a", 30));
+    host.put(&current(), host.pem("a", 30));
     assert_ne!(fingerprint(&credentials.files), credentials.fingerprint);
     assert_eq!(host.days_left().await, 30);
     for (pem, why) in [
@@ -86,7 +118,7 @@ async fn the_kubelets_current_certificate_counts_before_the_first_one() {
         (b"-----BEGIN CERTIFICATE-----\n".to_vec(), "half a file"),
         ([host.pem("a", 30), Host::new().pem("a", 30)].concat().split_off(1), "a broken one"),
     ] {
-        host.put(CURRENT, pem);
+        host.put(&current(), pem);
         assert_eq!(host.days_left().await, 2, "{why}");
     }
 }
@@ -106,7 +138,10 @@ async fn what_is_wrong_is_told_without_openssls_words() {
         let error = host.load().await.unwrap_err();
         assert!(error.contains(why) && !error.contains("error:"), "{error}");
     }
-    host.put("/etc/kubernetes/kubelet.conf", "kind: KubeletConfiguration\n");
+    host.put(
+        "/etc/kubernetes/kubelet.conf",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
+    );
     let error = host.load().await.unwrap_err();
     assert!(error.starts_with("no kubeconfig of the kubelet at /var/lib"), "{error}");
 }

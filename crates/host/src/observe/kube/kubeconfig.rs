@@ -7,6 +7,7 @@
 //! node's API server directly (docs/security.md).
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -20,9 +21,15 @@ use base64::{
 use hyper::{Uri, header::HeaderValue};
 use secrecy::SecretString;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
-use super::credentials::wrong_place;
-use crate::{observe::bounded::LARGEST_BYTES, roots::Roots};
+use crate::{
+    observe::{
+        bounded::LARGEST_BYTES,
+        yaml::{self, YamlError},
+    },
+    roots::Roots,
+};
 
 /// The result of reading a kubeconfig. In PEM unless stated otherwise.
 pub(super) struct ApiAccess {
@@ -48,6 +55,9 @@ pub(super) struct Identity {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "kebab-case")]
 struct Kubeconfig {
+    kind: Option<String>,
+    #[serde(rename = "apiVersion")]
+    api_version: Option<String>,
     current_context: Option<String>,
     contexts: Option<Vec<NamedContext>>,
     clusters: Option<Vec<NamedCluster>>,
@@ -119,7 +129,7 @@ pub(super) fn is_another_kind(path: &Path) -> bool {
         kind: Option<String>,
     }
     let Ok(bytes) = read(path) else { return false };
-    let kind = first_document::<Kind>(&bytes).ok().and_then(|object| object.kind);
+    let kind = decode::<Kind>(&bytes).ok().and_then(|object| object.kind);
     kind.is_some_and(|kind| kind == "KubeletConfiguration")
 }
 
@@ -128,9 +138,14 @@ pub(super) fn is_another_kind(path: &Path) -> bool {
 pub enum KubeconfigError {
     #[error(transparent)]
     Unreadable(#[from] io::Error),
-    /// Only the place: the parser's own text quotes lines.
-    #[error("{0}")]
-    Yaml(String),
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    #[error("a value in it has another type than a kubeconfig has there")]
+    Type,
+    #[error("it is not a Config of v1")]
+    Kind,
+    #[error("{list} has the name {name:?} twice")]
+    Twice { list: &'static str, name: String },
     #[error("it has no current-context")]
     NoContext,
     #[error("it has no context {0:?}, its current-context")]
@@ -166,8 +181,21 @@ pub enum KubeconfigError {
 /// Reads the kubeconfig at `path`, which is below the root, and the files that it names.
 pub(super) fn access(roots: &Roots, path: &Path) -> Result<ApiAccess, KubeconfigError> {
     let text = read(path)?;
-    let kubeconfig: Kubeconfig =
-        first_document(&text).map_err(|error| KubeconfigError::Yaml(wrong_place(&error)))?;
+    let kubeconfig: Kubeconfig = decode(&text)?;
+    let is = |text: &Option<String>, expected: &str| {
+        text.as_deref().is_none_or(|text| text.is_empty() || text == expected)
+    };
+    if !is(&kubeconfig.kind, "Config") || !is(&kubeconfig.api_version, "v1") {
+        return Err(KubeconfigError::Kind);
+    }
+    let lists = [
+        ("clusters", twice(kubeconfig.clusters.iter().flatten().map(|one| one.name.as_deref()))),
+        ("users", twice(kubeconfig.users.iter().flatten().map(|one| one.name.as_deref()))),
+        ("contexts", twice(kubeconfig.contexts.iter().flatten().map(|one| one.name.as_deref()))),
+    ];
+    if let Some((list, Some(name))) = lists.iter().find(|(_, twice)| twice.is_some()) {
+        return Err(KubeconfigError::Twice { list, name: (*name).to_owned() });
+    }
     let name = kubeconfig.current_context.filter(|name| !name.is_empty());
     let name = name.ok_or(KubeconfigError::NoContext)?;
     let named = |found: &Option<String>, name: &str| found.as_deref() == Some(name);
@@ -252,15 +280,28 @@ fn fits_a_header(token: &str) -> bool {
     HeaderValue::from_str(token).is_ok()
 }
 
-fn first_document<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, serde_saphyr::Error> {
-    let options = serde_saphyr::options! {
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-        // Such a tag means one more or one less level of base64: `decoded` handles both.
-        ignore_binary_tag_for_string: true,
-        with_snippet: false,
-    };
-    let mut rest = bytes;
-    serde_saphyr::read_with_options(&mut rest, options).next().unwrap_or_else(|| Ok(T::default()))
+/// Decodes the first document as client-go does.
+fn decode<T: DeserializeOwned + Default>(text: &[u8]) -> Result<T, KubeconfigError> {
+    match yaml::parse(text)?.value {
+        Value::Null => Ok(T::default()),
+        // A struct could also be read from a list. The error would quote the value, possibly a key.
+        value if has_lists_for_structs(&value) => Err(KubeconfigError::Type),
+        value => serde_json::from_value(value).map_err(|_| KubeconfigError::Type),
+    }
+}
+
+fn has_lists_for_structs(value: &Value) -> bool {
+    let named = |list: &str| value.get(list).and_then(Value::as_array).into_iter().flatten();
+    value.is_array()
+        || [("clusters", "cluster"), ("users", "user"), ("contexts", "context")]
+            .iter()
+            .any(|(list, of)| named(list).any(|one| one.is_array() || one[*of].is_array()))
+}
+
+/// Returns a name that occurs twice.
+fn twice<'a>(names: impl Iterator<Item = Option<&'a str>>) -> Option<&'a str> {
+    let mut known = BTreeSet::new();
+    names.map(Option::unwrap_or_default).find(|name| !known.insert(*name))
 }
 
 /// Checks that the server has a scheme and a host, which kube requires. Without a scheme it uses
@@ -367,19 +408,8 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 fn decoded(data: &str) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
     let engine = GeneralPurpose::new(&STANDARD, config);
-    let decode = |bytes: &[u8]| {
-        let joined: Vec<u8> =
-            bytes.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
-        engine.decode(joined).ok()
-    };
-    let once = decode(data.as_bytes())?;
-    // `!!binary` of base64 text is base64 twice.
-    let is_pem = |bytes: &[u8]| bytes.windows(10).any(|window| window == b"-----BEGIN");
-    if is_pem(&once) {
-        return Some(once);
-    }
-    let twice = decode(&once).filter(|twice| is_pem(twice));
-    Some(twice.unwrap_or(once))
+    let joined: Vec<u8> = data.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
+    engine.decode(joined).ok()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! The requests of thousands of nodes are spread over time: `make bench-fleet` measures it.
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -99,7 +100,8 @@ pub async fn watch(roots: Roots, settings: Settings, news: mpsc::Sender<Update>)
     while !news.is_closed() {
         match credentials::load(&roots, &settings).await {
             Ok(credentials) => {
-                if !with_credentials(&credentials, kept, &mut pauses, &news).await {
+                let changed = changed(&roots, &settings, &credentials);
+                if !with_credentials(&credentials, changed, kept, &mut pauses, &news).await {
                     return;
                 }
             }
@@ -161,6 +163,7 @@ async fn wait_for_change(files: &[std::path::PathBuf]) {
 /// Watches until the credentials change; returns `false` if the receiver is gone.
 async fn with_credentials(
     credentials: &Credentials,
+    changed: impl Future<Output = ()>,
     kept: &[String],
     pauses: &mut impl Iterator<Item = Duration>,
     news: &mpsc::Sender<Update>,
@@ -179,7 +182,7 @@ async fn with_credentials(
     pin_mut!(turns);
     tokio::select! {
         biased;
-        () = changed(credentials) => true,
+        () = changed => true,
         () = &mut turns => false,
     }
 }
@@ -346,19 +349,25 @@ async fn watch_once(
     }
 }
 
-/// Returns when the content of a credential file has changed.
-async fn changed(credentials: &Credentials) {
+/// Interval for asking where the kubelet takes its credentials from, and for reading files without a
+/// notification (a network file system, a folder created later).
+const PLACES_AGAIN: Duration = Duration::from_secs(600);
+
+/// Returns when the content of a credential file has changed, or the kubelet takes its credentials
+/// from elsewhere.
+async fn changed(roots: &Roots, settings: &Settings, credentials: &Credentials) {
     let watch = FileWatch::new(&credentials.files);
     loop {
-        // Check without a notification too (a network file system, a directory created later).
-        let wait = tokio::time::timeout(Duration::from_secs(600), async {
+        let wait = tokio::time::timeout(PLACES_AGAIN, async {
             match &watch {
                 Ok(watch) => watch.changed().await,
                 Err(_) => std::future::pending().await,
             }
         });
         let _ = wait.await;
-        if credentials::fingerprint(&credentials.files) != credentials.fingerprint {
+        let moved = credentials::find(roots, settings)
+            .is_ok_and(|kubeconfig| kubeconfig != credentials.kubeconfig);
+        if moved || credentials::fingerprint(&credentials.files) != credentials.fingerprint {
             return;
         }
     }

@@ -16,6 +16,8 @@ use hyper::{
 use kube::client::Body;
 use tokio::time::timeout;
 
+use std::future::pending;
+
 use super::*;
 
 #[derive(Clone, Copy)]
@@ -79,7 +81,7 @@ impl Watched {
         let (send, news) = mpsc::channel(64);
         tokio::spawn(async move {
             let mut pauses = pauses();
-            while with_credentials(&credentials, &[], &mut pauses, &send).await {}
+            while with_credentials(&credentials, pending(), &[], &mut pauses, &send).await {}
         });
         Self { asked, news }
     }

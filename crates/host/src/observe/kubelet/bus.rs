@@ -39,6 +39,9 @@ async fn asked(connection: &Connection) -> zbus::Result<Option<Service>> {
     if load != "loaded" {
         return Ok(None);
     }
+    // What systemd gives to all services.
+    let manager = bus::get_of_manager(connection, "Environment").await;
+    let manager: Vec<String> = manager.and_then(|of| Ok(of.try_into()?)).unwrap_or_default();
     let commands: ExecStart = get("Service", "ExecStart").await?.try_into()?;
     let environment: Vec<String> = get("Service", "Environment").await?.try_into()?;
     let files: Vec<(String, bool)> = get("Service", "EnvironmentFiles").await?.try_into()?;
@@ -48,6 +51,7 @@ async fn asked(connection: &Connection) -> zbus::Result<Option<Service>> {
     let command = commands.into_iter().next_back().map(|command| command.1);
     Ok(command.map(|command| Service {
         command,
+        default_environment: manager.iter().filter_map(|word| super::assignment(word)).collect(),
         environment: environment.iter().filter_map(|word| super::assignment(word)).collect(),
         environment_files: files
             .into_iter()

@@ -10,12 +10,12 @@ use std::{
 use super::{
     KubeletError, config_by,
     glob::globbed,
-    unit::{Service, environment_file, expand},
+    unit::{Environment, Service, environment_file, expand},
 };
 use crate::{
     config::settings::Settings,
     model::kubelet::{KubeletConfig, Teller},
-    observe::{bounded::read_lossy, process::cgroup_of},
+    observe::{bounded::read_lossy, process::cgroup_of, units},
     roots::Roots,
 };
 
@@ -24,19 +24,6 @@ pub const UNIT: &str = "kubelet.service";
 
 /// The slice of a unit without `Slice=`.
 const USUAL_SLICE: &str = "system.slice";
-
-/// From systemd.unit(5), "Unit File Load Path"; the first match counts.
-const UNIT_FOLDERS: [&str; 9] = [
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
 
 /// Files that kubeadm's unit reads: it appends these variables to the command line in this order.
 const KUBEADM: [(&str, &str); 3] = [
@@ -72,11 +59,16 @@ impl Folders {
         Self { root: "/".into(), working: Path::new("/").join(working.into()) }
     }
 
+    /// Returns true unless the kubelet has a root folder of its own.
+    pub fn is_host(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
     /// Returns the place on the host of a path in the arguments.
     pub fn place(&self, path: &Path) -> PathBuf {
         let path = self.working.join(path);
         match path.strip_prefix("/") {
-            Ok(below) if self.root != Path::new("/") => self.root.join(below),
+            Ok(below) if !self.is_host() => self.root.join(below),
             _ => path,
         }
     }
@@ -125,7 +117,10 @@ impl Kubelet {
 
     /// Returns the command line of the running kubelet, of the one that ran last, or of the unit;
     /// `None` if there is none of them.
-    fn command(&mut self, roots: &Roots) -> Result<Option<KubeletCommand>, KubeletError> {
+    pub(super) fn command(
+        &mut self,
+        roots: &Roots,
+    ) -> Result<Option<KubeletCommand>, KubeletError> {
         let before = self.last.as_ref().map(|last| last.pid);
         let (found, teller): (_, fn(u32) -> Teller) = match running(roots, before) {
             Some(found) => (found, Teller::Process),
@@ -153,12 +148,9 @@ fn by_unit(
     roots: &Roots,
     by_systemd: Option<&Service>,
 ) -> Result<Option<KubeletCommand>, KubeletError> {
-    let Some(service) = by_systemd.cloned().or_else(|| on_disk(roots)) else { return Ok(None) };
-    let read = |pattern: &PathBuf| {
-        let files = globbed(roots, pattern).into_iter();
-        files.filter_map(|path| read_lossy(&roots.path(path)).ok().flatten())
-    };
-    let command = service.command_line(read);
+    let service = by_systemd.cloned().or_else(|| on_disk(roots, UNIT));
+    let Some(service) = service else { return Ok(None) };
+    let command = service.command_line(environment_files(roots));
     let Some(program) = command.first() else { return Ok(None) };
     let words = match takes_arguments_over(program) {
         true => None,
@@ -167,6 +159,22 @@ fn by_unit(
     let words = words.ok_or_else(|| KubeletError::Program { program: program.clone() })?;
     let folders = Folders::at(service.folder);
     Ok(Some(KubeletCommand { words, told_by: Teller::Unit(UNIT.to_owned()), folders }))
+}
+
+/// Reads the environment files that a name with wildcards means.
+fn environment_files(roots: &Roots) -> impl FnMut(&PathBuf) -> Vec<String> {
+    |pattern| {
+        let files = globbed(roots, pattern).into_iter();
+        files.filter_map(|path| read_lossy(&roots.path(path)).ok().flatten()).collect()
+    }
+}
+
+/// Returns the command line of any unit, and the variables that its program gets, from its files.
+pub fn of_unit(roots: &Roots, unit: &str) -> Option<(Vec<String>, Environment)> {
+    let service = on_disk(roots, unit)?;
+    let read = || environment_files(roots);
+    let command = service.command_line(read());
+    (!command.is_empty()).then(|| (command, service.variables(read())))
 }
 
 /// Programs whose arguments are not those of the kubelet that they start.
@@ -295,7 +303,7 @@ fn kubelet_at_host(roots: &Roots, pid: u32) -> Option<Place> {
     })
 }
 
-fn command_line(roots: &Roots, pid: u32) -> Option<Vec<String>> {
+pub fn command_line(roots: &Roots, pid: u32) -> Option<Vec<String>> {
     let text = limited(&roots.proc(&format!("{pid}/cmdline")))?;
     let words = text.strip_suffix('\0').unwrap_or(&text).split('\0');
     Some(words.map(str::to_owned).collect())
@@ -308,67 +316,33 @@ fn limited(path: &Path) -> Option<String> {
 }
 
 /// Reads the unit's files with its drop-ins, as systemd does.
-fn on_disk(roots: &Roots) -> Option<Service> {
-    let text =
-        UNIT_FOLDERS.iter().find_map(|folder| text_of(roots, &Path::new(folder).join(UNIT)))?;
-    let mut service = Service::default();
-    service.read(&text);
-    let mut drop_ins = BTreeMap::new();
-    for of in ["kubelet.service.d", "service.d"] {
-        for folder in UNIT_FOLDERS {
-            let folder = Path::new(folder).join(of);
-            let entries = fs::read_dir(roots.path(&folder)).into_iter().flatten().flatten();
-            for name in entries.map(|entry| entry.file_name()) {
-                let path = folder.join(&name);
-                if path.extension().is_some_and(|suffix| suffix == "conf") {
-                    drop_ins.entry(name).or_insert(path);
-                }
-            }
+fn on_disk(roots: &Roots, unit: &str) -> Option<Service> {
+    let mut service = Service::of_manager(units::default_environment(roots));
+    let unit = units::find(roots, unit)?;
+    if !unit.masked {
+        service.read(&unit.text);
+        for drop_in in unit.drop_ins(roots) {
+            service.read(&drop_in);
         }
-    }
-    for path in drop_ins.into_values() {
-        service.read(&text_of(roots, &path).unwrap_or_default());
     }
     Some(service)
 }
 
 /// Returns the files of the kubelet's unit, and its environment files, that contain `flag`.
 pub fn files_with(roots: &Roots, flag: &str) -> Vec<PathBuf> {
-    let folders = UNIT_FOLDERS.iter().map(Path::new);
-    let mut files: Vec<PathBuf> = folders.clone().map(|folder| folder.join(UNIT)).collect();
-    for folder in folders {
-        let folder = folder.join(format!("{UNIT}.d"));
-        let entries = fs::read_dir(roots.path(&folder)).into_iter().flatten().flatten();
-        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
-        names.sort();
-        files.extend(names.iter().map(|name| folder.join(name)));
-    }
-    let service = on_disk(roots).unwrap_or_default();
+    let mut files = units::find(roots, UNIT).map(|unit| unit.files(roots)).unwrap_or_default();
+    let service = on_disk(roots, UNIT).unwrap_or_default();
     let patterns = service.environment_files.iter().map(|(pattern, _)| pattern);
     files.extend(patterns.flat_map(|pattern| globbed(roots, pattern)));
     files.extend(KUBEADM.map(|(path, _)| PathBuf::from(path)));
     let mut seen = Vec::new();
     files.retain(|file| {
-        let Some(text) = text_of(roots, file).filter(|text| text.contains(flag)) else {
-            return false;
-        };
-        drop(text);
+        let text = read_lossy(&roots.path(file)).ok().flatten();
         // On most hosts /lib is a link to /usr/lib.
         let real = fs::canonicalize(roots.path(file)).unwrap_or_else(|_| file.clone());
-        let is_new = !seen.contains(&real);
+        let is_new = text.is_some_and(|text| text.contains(flag)) && !seen.contains(&real);
         seen.push(real);
         is_new
     });
     files
-}
-
-/// Follows one link; an absolute target is a path on the host.
-fn text_of(roots: &Roots, path: &Path) -> Option<String> {
-    let place = roots.path(path);
-    let place = match fs::read_link(&place) {
-        Ok(target) if target.is_absolute() => roots.path(target),
-        _ => place,
-    };
-    // A special file, such as /dev/null, has no text.
-    place.exists().then(|| read_lossy(&place).ok().flatten().unwrap_or_default())
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{flags::FlagsError, yaml::YamlError};
+use super::flags::FlagsError;
 use crate::{
     decide::kubelet::BY_JOURNAL,
     errors::FileError,
@@ -11,6 +11,7 @@ use crate::{
         kubelet::{Origin, Teller},
         shell,
     },
+    observe::yaml::YamlError,
 };
 
 pub(super) const KIND: &str = "KubeletConfiguration";
@@ -80,6 +81,8 @@ impl KubeletError {
 pub enum ContentError {
     #[error(transparent)]
     Yaml(#[from] YamlError),
+    #[error("it is not valid JSON (line {line}, column {column})")]
+    Json { line: usize, column: usize },
     #[error("it is empty, or not a KubeletConfiguration")]
     NoMapping,
     #[error("it is not a {KIND} of {GROUP}/v1beta1")]

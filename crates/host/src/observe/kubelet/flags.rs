@@ -11,6 +11,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub struct Flags {
     pub config: Option<PathBuf>,
     pub config_dir: Option<PathBuf>,
+    pub kubeconfig: Option<PathBuf>,
+    /// The folder of the kubelet's certificates.
+    pub cert_dir: Option<PathBuf>,
     pub bools: BTreeMap<&'static str, bool>,
     pub texts: BTreeMap<&'static str, String>,
     pub maps: BTreeMap<&'static str, BTreeMap<String, String>>,
@@ -22,6 +25,8 @@ pub struct Flags {
 enum FlagMeaning {
     Config,
     ConfigDir,
+    Kubeconfig,
+    CertDir,
     Bool(&'static str),
     Text(&'static str),
     /// Pairs with this separator.
@@ -38,6 +43,8 @@ fn flag(name: &str) -> Option<FlagMeaning> {
     Some(match name {
         "config" => FlagMeaning::Config,
         "config-dir" => FlagMeaning::ConfigDir,
+        "kubeconfig" => FlagMeaning::Kubeconfig,
+        "cert-dir" => FlagMeaning::CertDir,
         "fail-swap-on" => FlagMeaning::Bool("failSwapOn"),
         "cgroups-per-qos" => FlagMeaning::Bool("cgroupsPerQOS"),
         "cgroup-root" => FlagMeaning::Text("cgroupRoot"),
@@ -159,6 +166,8 @@ impl Flags {
         match of {
             FlagMeaning::Config => self.config = path(value),
             FlagMeaning::ConfigDir => self.config_dir = path(value),
+            FlagMeaning::Kubeconfig => self.kubeconfig = path(value),
+            FlagMeaning::CertDir => self.cert_dir = path(value),
             FlagMeaning::Bool(key) => {
                 self.bools.insert(key, truth(value).ok_or_else(wrong)?);
             }
@@ -170,7 +179,9 @@ impl Flags {
                 }
             }
             FlagMeaning::Text(key) => {
-                if key == "nodeStatusUpdateFrequency" && super::layer::duration(value).is_none() {
+                if key == "nodeStatusUpdateFrequency"
+                    && crate::model::kubelet::duration(value).is_none()
+                {
                     return Err(wrong());
                 }
                 self.texts.insert(key, value.to_owned());

@@ -3,17 +3,21 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{KubeletError, error::ContentError, flags::Flags};
-use crate::model::kubelet::{KubeletConfig, Named, Origin, Sourced, Teller};
+use super::{KubeletError, document::Read, error::ContentError, flags::Flags};
+use crate::model::kubelet::{KubeletConfig, Named, Origin, Sourced, Teller, duration};
 
 /// A value of a chain of drop-ins, with its source.
 #[derive(Clone, Debug)]
 pub(super) enum MergedValue {
     Leaf(Value, Origin),
-    Map(BTreeMap<String, MergedValue>),
+    Map(Entries),
 }
+
+/// The entries of a mapping, in the order in which the kubelet reads them. JSON can have a key
+/// twice.
+pub(super) type Entries = Vec<(String, MergedValue)>;
 
 /// The configuration read so far; `None` means not set.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +27,8 @@ pub(super) struct Layer {
     pub(super) maps: BTreeMap<&'static str, Named>,
     pub(super) lists: BTreeMap<&'static str, Sourced<Vec<String>>>,
     pub(super) gates: BTreeMap<String, Sourced<bool>>,
+    /// The gates of the files alone.
+    pub(super) file_gates: BTreeMap<String, Sourced<bool>>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -30,17 +36,19 @@ const BOOLS: [&str; 3] = ["failSwapOn", "cgroupsPerQOS", "mergeDefaultEvictionSe
 const TEXTS: [&str; 6] = [
     "cgroupRoot",
     "cgroupDriver",
-    "staticPodPath",
+    STATIC_POD_PATH,
     "systemReservedCgroup",
     "kubeReservedCgroup",
-    "nodeStatusUpdateFrequency",
+    FREQUENCY,
 ];
 const MAPS: [&str; 5] =
     ["evictionHard", "evictionSoft", "evictionSoftGracePeriod", "systemReserved", "kubeReserved"];
 const LISTS: [&str; 1] = ["enforceNodeAllocatable"];
+pub(super) const STATIC_POD_PATH: &str = "staticPodPath";
+/// The only text that has a type of its own, which takes no null.
+const FREQUENCY: &str = "nodeStatusUpdateFrequency";
 const SWAP: &str = "memorySwap";
 const GATES: &str = "featureGates";
-const NODE_SWAP: &str = "NodeSwap";
 const SWAP_BEHAVIOR: &str = "swapBehavior";
 
 /// The comparison of keys.
@@ -59,45 +67,46 @@ pub(super) fn misspelt(path: &Path, key: &str) -> Option<String> {
     Some(format!("{}: {key} is not {meant}; the kubelet ignores it", path.display()))
 }
 
-pub(super) fn node(value: Value, origin: &Origin) -> MergedValue {
+pub(super) fn node(value: Read, origin: &Origin) -> MergedValue {
     match value {
-        Value::Object(map) => MergedValue::Map(
+        Read::Map(map) => MergedValue::Map(
             map.into_iter().map(|(key, value)| (key, node(value, origin))).collect(),
         ),
-        value => MergedValue::Leaf(value, origin.clone()),
+        Read::Leaf(value) => MergedValue::Leaf(value, origin.clone()),
     }
 }
 
 /// RFC 7386, JSON Merge Patch.
-pub(super) fn patch(
-    target: &mut BTreeMap<String, MergedValue>,
-    with: Map<String, Value>,
-    origin: &Origin,
-) {
+pub(super) fn patch(target: &mut Entries, with: Entries) {
     for (key, value) in with {
-        match value {
-            Value::Null => {
-                target.remove(&key);
+        let at = target.iter().position(|(known, _)| *known == key);
+        let value = match value {
+            MergedValue::Leaf(Value::Null, _) => {
+                at.map(|at| target.remove(at));
+                continue;
             }
-            Value::Object(with) => {
-                let below = target.entry(key).or_insert_with(|| MergedValue::Map(BTreeMap::new()));
-                if let MergedValue::Leaf(..) = below {
-                    *below = MergedValue::Map(BTreeMap::new());
-                }
-                if let MergedValue::Map(map) = below {
-                    patch(map, with, origin);
-                }
+            MergedValue::Map(with) => {
+                let mut below = match at.map(|at| target.remove(at).1) {
+                    Some(MergedValue::Map(below)) => below,
+                    Some(MergedValue::Leaf(..)) | None => Entries::new(),
+                };
+                patch(&mut below, with);
+                below.sort_by(|(one, _), (other, _)| one.cmp(other));
+                target.push((key, MergedValue::Map(below)));
+                continue;
             }
-            value => {
-                target.insert(key, MergedValue::Leaf(value, origin.clone()));
-            }
+            value @ MergedValue::Leaf(..) => value,
+        };
+        match at {
+            Some(at) => target[at].1 = value,
+            None => target.push((key, value)),
         }
     }
 }
 
 impl Layer {
     /// Serializes like the kubelet before a merge: leaves out empty values.
-    pub(super) fn serialized(self) -> BTreeMap<String, MergedValue> {
+    pub(super) fn serialized(self) -> Entries {
         let mut nodes = BTreeMap::new();
         let mut leaf = |key: &str, value: Value, origin: Origin| {
             nodes.insert(key.to_owned(), MergedValue::Leaf(value, origin));
@@ -112,11 +121,11 @@ impl Layer {
                 .entry(key.to_owned())
                 .or_insert_with(|| MergedValue::Leaf(default.into(), Origin::Default));
         }
-        let mut swap = BTreeMap::new();
+        let mut swap = Entries::new();
         for (key, Sourced { value, origin }) in self.texts {
             match key {
                 SWAP_BEHAVIOR if !value.is_empty() => {
-                    swap.insert(key.to_owned(), MergedValue::Leaf(value.into(), origin));
+                    swap.push((key.to_owned(), MergedValue::Leaf(value.into(), origin)));
                 }
                 _ if value.is_empty() || key == SWAP_BEHAVIOR => {}
                 _ => {
@@ -146,16 +155,12 @@ impl Layer {
                 nodes.insert(key.to_owned(), MergedValue::Leaf(list.value.into(), list.origin));
             }
         }
-        nodes
+        nodes.into_iter().collect()
     }
 
-    /// Reads the keys that matter here; keys are sorted by their bytes, and the last of several
-    /// counts.
-    pub(super) fn decode(
-        &mut self,
-        nodes: &BTreeMap<String, MergedValue>,
-        case: KeyCase,
-    ) -> Result<(), ContentError> {
+    /// Reads the keys that matter here, as Go's JSON does: the last of several counts, except that
+    /// several mappings of one key become one.
+    pub(super) fn decode(&mut self, nodes: &Entries, case: KeyCase) -> Result<(), ContentError> {
         let named = |key: &str, names: &[&'static str]| {
             names.iter().copied().find(|name| {
                 *name == key || (case == KeyCase::Insensitive && name.eq_ignore_ascii_case(key))
@@ -173,8 +178,15 @@ impl Layer {
                     node => return Err(not(key, "true or false", node)),
                 }
             } else if let Some(name) = named(key, &TEXTS) {
-                if let Some(text) = text(key, node)? {
-                    self.texts.insert(name, text);
+                match text(key, node)? {
+                    Some(text) if name == FREQUENCY && text.value.is_empty() => {
+                        return Err(not(key, "a duration", node));
+                    }
+                    Some(text) => {
+                        self.texts.insert(name, text);
+                    }
+                    None if name == FREQUENCY => return Err(not(key, "a duration", node)),
+                    None => {}
                 }
             } else if let Some(name) = named(key, &MAPS) {
                 match node {
@@ -213,14 +225,22 @@ impl Layer {
                     node => return Err(not(key, "a list", node)),
                 }
             } else if named(key, &[GATES]).is_some() {
-                let MergedValue::Map(gates) = node else { continue };
+                let gates = match node {
+                    MergedValue::Map(gates) => gates,
+                    MergedValue::Leaf(Value::Null, _) => {
+                        self.gates.clear();
+                        continue;
+                    }
+                    node => return Err(not(key, "a mapping", node)),
+                };
                 for (gate, node) in gates {
                     match node {
                         MergedValue::Leaf(Value::Bool(on), origin) => {
                             self.gates.insert(gate.clone(), Sourced::new(*on, origin.clone()));
                         }
-                        MergedValue::Leaf(Value::Null, _) => {
-                            self.gates.remove(gate);
+                        // As false.
+                        MergedValue::Leaf(Value::Null, origin) => {
+                            self.gates.insert(gate.clone(), Sourced::new(false, origin.clone()));
                         }
                         node => return Err(not(&format!("{key}.{gate}"), "true or false", node)),
                     }
@@ -239,6 +259,8 @@ impl Layer {
                     MergedValue::Leaf(Value::Null, _) => {}
                     node => return Err(not(key, "a mapping", node)),
                 }
+            } else {
+                fits(key, case, node)?;
             }
         }
         Ok(())
@@ -257,6 +279,7 @@ impl Layer {
             let map = map.iter().map(|(name, value)| (name.clone(), sourced(value)));
             self.maps.insert(key, map.collect());
         }
+        self.file_gates = self.gates.clone();
         for (gate, on) in &flags.gates {
             self.gates.insert(gate.clone(), Sourced::new(*on, origin.clone()));
         }
@@ -292,7 +315,9 @@ impl Layer {
         let flag = |key: &str| self.bools.get(key).cloned();
         Ok(KubeletConfig {
             flag_files: Vec::new(),
-            node_swap: self.gates.remove(NODE_SWAP),
+            gates: self.gates,
+            file_gates: self.file_gates,
+            minor: None,
             fail_swap_on: flag("failSwapOn").unwrap_or(default.fail_swap_on),
             cgroups_per_qos: flag("cgroupsPerQOS").unwrap_or(default.cgroups_per_qos),
             swap_behavior,
@@ -320,6 +345,44 @@ impl Layer {
     }
 }
 
+/// The keys of a KubeletConfiguration with their types: `recorded.md`.
+const FIELDS: &str = include_str!("fields.txt");
+
+/// Checks the type of a value that does not matter here: the kubelet does not start with another.
+fn fits(key: &str, case: KeyCase, node: &MergedValue) -> Result<(), ContentError> {
+    let is = |name: &str| {
+        name == key || (case == KeyCase::Insensitive && name.eq_ignore_ascii_case(key))
+    };
+    let mut fields = FIELDS.lines().filter_map(|line| line.split_once(' '));
+    let Some((_, of)) = fields.find(|(name, _)| is(name)) else { return Ok(()) };
+    let leaf = match node {
+        MergedValue::Leaf(Value::Null, _) => return Ok(()),
+        MergedValue::Leaf(leaf, _) => Some(leaf),
+        MergedValue::Map(_) => None,
+    };
+    let is_within = |most: i64| {
+        // A float of YAML without a fraction is an integer for the kubelet.
+        #[expect(clippy::cast_precision_loss, reason = "it is compared with small bounds")]
+        let within = |value: f64| value.fract() == 0.0 && value.abs() <= most as f64;
+        leaf.and_then(Value::as_f64).is_some_and(within)
+    };
+    let text = leaf.and_then(Value::as_str);
+    let (expected, is_one) = match of {
+        "boolean" => ("true or false", leaf.is_some_and(Value::is_boolean)),
+        "string" => ("a string (numbers need quotes)", text.is_some()),
+        "duration" => {
+            let unsigned = text.map(|text| text.strip_prefix('-').unwrap_or(text));
+            ("a duration", unsigned.is_some_and(|text| duration(text).is_some()))
+        }
+        "integer 32" => ("an integer", is_within(i32::MAX.into())),
+        "integer 64" => ("an integer", is_within(i64::MAX)),
+        "number" => ("a number", leaf.is_some_and(Value::is_number)),
+        "list" => ("a list", leaf.is_some_and(Value::is_array)),
+        _ => ("a mapping", leaf.is_none()),
+    };
+    if is_one { Ok(()) } else { Err(not(key, expected, node)) }
+}
+
 /// `None` for null, which leaves the previous value.
 fn text(key: &str, node: &MergedValue) -> Result<Option<Sourced<String>>, ContentError> {
     match node {
@@ -340,35 +403,4 @@ fn origin(node: &MergedValue) -> Origin {
 
 fn not(key: &str, expected: &'static str, node: &MergedValue) -> ContentError {
     ContentError::Type { key: key.to_owned(), expected, origin: origin(node) }
-}
-
-/// Parses Go's durations: `1m30s`, `1.5h`, `300ms`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if rest == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut nanos = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, after) = rest.split_at(end);
-        let number: f64 = number.parse().ok()?;
-        let (unit, after) = after
-            .split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
-        nanos += number
-            * match unit {
-                "ns" => 1.0,
-                "us" | "µs" | "μs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return None,
-            };
-        rest = after;
-    }
-    Duration::try_from_secs_f64(nanos / 1e9).ok()
 }

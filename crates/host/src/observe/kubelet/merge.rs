@@ -4,16 +4,14 @@
 //! `kubeletConfigFlagPrecedence`) and `pkg/kubelet/apis/config/v1beta1/defaults.go`.
 //! `recorded.json` has the results of that code.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::{Map, Value};
+use std::path::{Component, Path, PathBuf};
 
 use super::{
     KubeletError,
+    document::{Document, Read},
     error::{ContentError, GROUP, KIND},
     flags::Flags,
-    layer::{KeyCase, Layer, misspelt, node, patch},
-    yaml,
+    layer::{Entries, KeyCase, Layer, MergedValue, STATIC_POD_PATH, misspelt, node, patch},
 };
 use crate::model::kubelet::{DEFAULT_EVICTION_HARD, KubeletConfig, Named, Origin, Sourced, Teller};
 
@@ -35,8 +33,8 @@ pub fn effective(
     let mut layer = match &texts.file {
         Some((path, text)) => file(path, text).map_err(ContentError::of(path))?,
         None => {
+            // The defaults of evictionHard are those of a file.
             let mut layer = Layer::default();
-            layer.maps.insert("evictionHard", default_eviction_hard());
             layer.apply(flags, &flag);
             layer
         }
@@ -60,35 +58,53 @@ fn default_eviction_hard() -> Named {
         .into()
 }
 
-/// Checks the kind that the file declares.
-fn kind(value: Value) -> Result<Map<String, Value>, ContentError> {
-    let Value::Object(map) = value else { return Err(ContentError::NoMapping) };
-    let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
-    let version = text("apiVersion");
-    // Without a version the kubelet does not start either, but the intention is clear.
+/// Returns the version or the kind that a file declares. Go's own JSON reads it, for which the case
+/// of a key does not matter.
+pub(super) fn declared<'a>(content: &'a Read, name: &str) -> &'a str {
+    let Read::Map(entries) = content else { return "" };
+    let named = entries.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+    let mut texts = named.filter_map(|(_, value)| match value {
+        Read::Leaf(value) => value.as_str(),
+        Read::Map(_) => None,
+    });
+    texts.next_back().unwrap_or_default()
+}
+
+/// Checks the kind that the file declares, and returns its entries.
+fn entries(content: Read, origin: &Origin) -> Result<Entries, ContentError> {
+    let version = declared(&content, "apiVersion").to_owned();
+    let is_kubelets = declared(&content, "kind") == KIND;
+    let MergedValue::Map(entries) = node(content, origin) else {
+        return Err(ContentError::NoMapping);
+    };
     let group = version.split('/').next().unwrap_or_default();
-    if text("kind") != KIND || !(version.is_empty() || group == GROUP) {
+    if !is_kubelets || !(version.is_empty() || group == GROUP) {
         return Err(ContentError::Kind);
     }
-    if !version.is_empty() && version != "kubelet.config.k8s.io/v1beta1" {
+    if version != "kubelet.config.k8s.io/v1beta1" {
         return Err(ContentError::Version);
     }
-    Ok(map)
+    Ok(entries)
 }
 
 fn file(path: &Path, text: &str) -> Result<Layer, ContentError> {
-    let document = yaml::parse(text)?;
-    let map = kind(document.value)?;
-    let origin = Origin::File(path.to_owned());
-    let nodes = map.into_iter().map(|(key, value)| (key, node(value, &origin))).collect();
+    let document = Document::parse(text)?;
+    let entries = entries(document.content, &Origin::File(path.to_owned()))?;
     let mut layer = Layer::default();
     let twice = document
         .duplicates
         .iter()
         .map(|key| format!("{}: {key} occurs twice; the kubelet uses the last", path.display()));
     layer.warnings.extend(twice);
-    layer.decode(&nodes, KeyCase::Sensitive)?;
-    layer.warnings.extend(nodes.keys().filter_map(|key| misspelt(path, key)));
+    layer.decode(&entries, KeyCase::Sensitive)?;
+    layer.warnings.extend(entries.iter().filter_map(|(key, _)| misspelt(path, key)));
+    // The kubelet resolves the paths of its file, not those of drop-ins and flags.
+    if let Some(text) = layer.texts.get_mut(STATIC_POD_PATH).filter(|text| !text.value.is_empty())
+        && !text.value.starts_with('/')
+    {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        text.value = cleaned(&folder.join(&text.value)).display().to_string();
+    }
     // Some defaults depend on the system, so they are no defaults of the file.
     let merge = layer.bools.get("mergeDefaultEvictionSettings").is_some_and(|merge| merge.value);
     match layer.maps.get_mut("evictionHard") {
@@ -105,11 +121,26 @@ fn file(path: &Path, text: &str) -> Result<Layer, ContentError> {
     Ok(layer)
 }
 
-fn drop_in(text: &str) -> Result<Map<String, Value>, ContentError> {
-    let document = yaml::parse(text)?;
+/// Go's `filepath.Clean` of an absolute path.
+fn cleaned(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                cleaned.pop();
+            }
+            Component::Normal(part) => cleaned.push(part),
+            _ => {}
+        }
+    }
+    cleaned
+}
+
+fn drop_in(text: &str, origin: &Origin) -> Result<Entries, ContentError> {
+    let document = Document::parse(text)?;
     match document.duplicates.into_iter().next() {
         Some(key) => Err(ContentError::Twice { key }),
-        None => kind(document.value),
+        None => entries(document.content, origin),
     }
 }
 
@@ -117,14 +148,16 @@ impl Layer {
     /// Applies the drop-ins.
     fn under(self, drop_ins: &[(PathBuf, String)]) -> Result<Self, KubeletError> {
         let warnings = self.warnings.clone();
-        let mut nodes = self.serialized();
+        let mut merged = self.serialized();
         for (path, text) in drop_ins {
-            let map = drop_in(text).map_err(ContentError::of(path))?;
-            patch(&mut nodes, map, &Origin::DropIn(path.clone()));
+            let origin = Origin::DropIn(path.clone());
+            patch(&mut merged, drop_in(text, &origin).map_err(ContentError::of(path))?);
         }
+        // The kubelet serializes the result, with the keys in order.
+        merged.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut layer = Self { warnings, ..Self::default() };
         let last = drop_ins.last().map(|(path, _)| path.as_path()).unwrap_or(Path::new("/"));
-        layer.decode(&nodes, KeyCase::Insensitive).map_err(ContentError::of(last))?;
+        layer.decode(&merged, KeyCase::Insensitive).map_err(ContentError::of(last))?;
         Ok(layer)
     }
 }

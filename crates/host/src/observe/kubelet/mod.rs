@@ -5,6 +5,7 @@
 
 mod bus;
 mod command;
+mod document;
 mod error;
 mod flags;
 mod glob;
@@ -13,7 +14,6 @@ mod merge;
 #[cfg(test)]
 mod tests;
 mod unit;
-mod yaml;
 
 use std::{
     fs,
@@ -21,8 +21,10 @@ use std::{
 };
 
 pub use bus::service;
-pub use command::{Kubelet, UNIT};
+pub use command::{Kubelet, UNIT, command_line, of_unit};
 use command::{KubeletCommand, kubeadm};
+use document::Document;
+use error::KIND;
 pub use error::KubeletError;
 use flags::Flags;
 use merge::{Texts, effective};
@@ -80,6 +82,32 @@ fn config_by(
     by_flags(roots, &flags, &told_by).map(Some)
 }
 
+/// Where the kubelet takes its credentials from, as paths on the host. `None` where its command
+/// line does not name the place, or is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CredentialPlaces {
+    pub kubeconfig: Option<PathBuf>,
+    pub certificates: Option<PathBuf>,
+}
+
+/// Reads the command line of the running kubelet, else that of its unit.
+///
+/// The kubelet's first credentials (--bootstrap-kubeconfig) are not the node's; the kubelet writes
+/// --kubeconfig when it has the node's.
+pub fn credential_places(roots: &Roots) -> CredentialPlaces {
+    let command = Kubelet::default().command(roots).ok().flatten();
+    let Some(KubeletCommand { words, told_by, folders }) = command else {
+        return CredentialPlaces::default();
+    };
+    // The agent may not read what is below the root folder of another process.
+    if !folders.is_host() {
+        return CredentialPlaces::default();
+    }
+    let flags = parsed(&words, &told_by).unwrap_or_default();
+    let place = |path: Option<PathBuf>| path.map(|path| folders.place(&path));
+    CredentialPlaces { kubeconfig: place(flags.kubeconfig), certificates: place(flags.cert_dir) }
+}
+
 fn parsed(words: &[String], told_by: &Teller) -> Result<Flags, KubeletError> {
     flags::parse(words).map_err(|source| KubeletError::Flags { told_by: told_by.clone(), source })
 }
@@ -130,8 +158,8 @@ fn usual(roots: &Roots, settings: &Settings) -> Result<Option<KubeletConfig>, Ku
 
 /// On kubeadm's nodes /etc/kubernetes/kubelet.conf is one.
 fn is_kubeconfig(text: &str) -> bool {
-    let Ok(document) = yaml::parse(text) else { return false };
-    document.value.get("kind").and_then(|kind| kind.as_str()) != Some("KubeletConfiguration")
+    let Ok(document) = Document::parse(text) else { return false };
+    merge::declared(&document.content, "kind") != KIND
 }
 
 fn required(roots: &Roots, path: &Path, told_by: &Teller) -> Result<String, KubeletError> {

@@ -10,6 +10,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub struct Service {
     /// Without prefixes such as `-`; the first word is the program.
     pub command: Vec<String>,
+    /// Of the service manager, before the unit's own.
+    pub default_environment: Vec<(String, String)>,
     pub environment: Vec<(String, String)>,
     /// In order; `true` if the file may be missing.
     pub environment_files: Vec<(PathBuf, bool)>,
@@ -19,35 +21,34 @@ pub struct Service {
     pub unset: Vec<String>,
 }
 
-type Environment = BTreeMap<String, String>;
+pub type Environment = BTreeMap<String, String>;
 
 impl Service {
+    /// Starts with the variables of systemd's own configuration (systemd-system.conf(5),
+    /// `DefaultEnvironment=`).
+    pub fn of_manager(texts: Vec<String>) -> Self {
+        let mut default_environment = Vec::new();
+        for text in texts {
+            in_section(&text, "Manager", |key, value| {
+                if key == "DefaultEnvironment" {
+                    match value {
+                        "" => default_environment.clear(),
+                        _ => default_environment.extend(assignments(value)),
+                    }
+                }
+            });
+        }
+        Self { default_environment, ..Self::default() }
+    }
+
     /// Applies `[Service]` of one file on top of the previous ones.
     pub fn read(&mut self, text: &str) {
-        let mut section = String::new();
-        for line in logical_lines(text) {
-            let line = line.trim();
-            // systemd ignores a line that is not UTF-8.
-            if line.contains(char::REPLACEMENT_CHARACTER) {
-                continue;
-            }
-            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-                name.clone_into(&mut section);
-                continue;
-            }
-            let Some((key, value)) = line.split_once('=') else { continue };
-            if section != "Service" {
-                continue;
-            }
-            let value = value.trim();
-            match key.trim() {
+        in_section(text, "Service", |key, value| {
+            match key {
                 "ExecStart" if value.is_empty() => self.command.clear(),
                 "ExecStart" => self.command = command(value),
                 "Environment" if value.is_empty() => self.environment.clear(),
-                "Environment" => {
-                    let words = words(&specifiers(value), Escapes::C);
-                    self.environment.extend(words.iter().filter_map(|word| assignment(word)));
-                }
+                "Environment" => self.environment.extend(assignments(value)),
                 "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
                 "EnvironmentFile" => {
                     let path = value.strip_prefix('-');
@@ -63,16 +64,25 @@ impl Service {
                 "UnsetEnvironment" => self.unset.extend(words(&specifiers(value), Escapes::C)),
                 _ => {}
             }
-        }
+        });
     }
 
     /// Returns the command line; `read` returns the texts of the environment files that a name with
     /// wildcards means.
     pub fn command_line<Texts: IntoIterator<Item = String>>(
         &self,
-        mut read: impl FnMut(&PathBuf) -> Texts,
+        read: impl FnMut(&PathBuf) -> Texts,
     ) -> Vec<String> {
-        let mut environment: Environment = self.environment.iter().cloned().collect();
+        expand(&self.command, &self.variables(read))
+    }
+
+    /// Returns the variables that the program gets.
+    pub fn variables<Texts: IntoIterator<Item = String>>(
+        &self,
+        mut read: impl FnMut(&PathBuf) -> Texts,
+    ) -> Environment {
+        let variables = self.default_environment.iter().chain(&self.environment);
+        let mut environment: Environment = variables.cloned().collect();
         for (path, _) in &self.environment_files {
             let texts = read(path).into_iter();
             environment.extend(texts.flat_map(|text| environment_file(&text)));
@@ -83,8 +93,32 @@ impl Service {
                 None => unset == name,
             })
         });
-        expand(&self.command, &environment)
+        environment
     }
+}
+
+/// Calls `each` for every key in the sections of this name.
+fn in_section(text: &str, wanted: &str, mut each: impl FnMut(&str, &str)) {
+    let mut section = String::new();
+    for line in logical_lines(text) {
+        let line = line.trim();
+        // systemd ignores a line that is not UTF-8.
+        if line.contains(char::REPLACEMENT_CHARACTER) {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            name.clone_into(&mut section);
+        } else if section == wanted
+            && let Some((key, value)) = line.split_once('=')
+        {
+            each(key.trim(), value.trim());
+        }
+    }
+}
+
+fn assignments(value: &str) -> Vec<(String, String)> {
+    let words = words(&specifiers(value), Escapes::C);
+    words.iter().filter_map(|word| assignment(word)).collect()
 }
 
 /// Parses `NAME=value` if the name is valid for a variable.

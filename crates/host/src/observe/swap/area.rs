@@ -66,6 +66,18 @@ pub fn open_beneath(roots: &Roots, path: &Path, flags: OFlag) -> io::Result<Owne
     Ok(openat2(root.as_fd(), relative, how)?)
 }
 
+/// Returns the header of the swapfile that `path` leads to. The path of a swapfile in use leads
+/// elsewhere if another file system was mounted over it, or if the service has its own one there.
+pub fn swap_header(roots: &Roots, path: &Path, page_bytes: u64) -> Option<SwapHeader> {
+    let file = File::from(open_beneath(roots, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).ok()?);
+    if !file.metadata().is_ok_and(|of| of.is_file()) {
+        return None;
+    }
+    let mut page = Vec::new();
+    file.take(page_bytes).read_to_end(&mut page).ok()?;
+    SwapHeader::from_page(&page)
+}
+
 /// Identifies the content of `path`.
 pub fn area(roots: &Roots, path: &Path, page_bytes: u64) -> Result<Area, FileError> {
     // O_NONBLOCK: opening a FIFO must not block.

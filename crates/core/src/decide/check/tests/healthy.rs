@@ -159,6 +159,7 @@ pub(super) fn healthy() -> HostFacts {
                 .collect(),
             guard: None,
             taints: Ok(vec![]),
+            kubelet_minor: Some(34),
         }),
     }
 }
