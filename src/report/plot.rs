@@ -99,6 +99,10 @@ pub fn svg(summary: &Summary, minutes: &[Minute]) -> anyhow::Result<String> {
         for (part, (title, lines)) in area.split_evenly((3, 1)).iter().zip(lines(minutes)) {
             let values = lines.iter().flat_map(|line| line.points.iter().map(|(_, value)| *value));
             let top = values.fold(1.0, f64::max) * 1.1;
+            let title = match lines.iter().all(|line| line.points.is_empty()) {
+                true => format!("{title}: not recorded"),
+                false => title.to_owned(),
+            };
             let (from, to) = (summary.from, summary.to.max(summary.from + 60));
             let mut chart = ChartBuilder::on(part)
                 .margin(12)

@@ -31,7 +31,7 @@ run_check
 note "before anything runs, $(($(now_ms) - start)) ms: exit $status: $not_well"
 is "$status" 2 "before the API server and the agent run, it fails"
 like "$(finds kubeconfig)" '^fail: no kubeconfig of the kubelet at /var/lib/kubelet/kubeconfig' "the credentials are missed"
-like "$(finds swap)" '^warn: no swap, and none is configured' "so is swap"
+like "$(finds swap)" '^warn: the node has no swap, and none is configured' "so is swap"
 like "$(finds agent-service)" '^warn: inactive' "and the agent"
 like "$(finds protection)" '^skip: ' "what the agent does when it starts is not missed"
 like "$(finds hook-installed)" '^skip: ' "nor is the hook"
@@ -65,7 +65,7 @@ is "$status" 1 "these are warnings"
 swapoff -a
 run_check
 like "$(finds swap)" '^fail: the node has 0 B of swap, but 200.0 MiB are configured' "swap that was switched off is missed"
-like "$(finds swap-provisioning)" '^warn: it would switch on' "and it is said what would bring it back"
+like "$(finds swap-provisioning)" '^skip: it would switch on' "and it is said what would bring it back"
 is "$status" 2 "that fails"
 systemctl restart wasp-swap
 

@@ -3,6 +3,7 @@
 use crate::model::{
     check::SwapArea,
     shell::quoted,
+    swap::human_bytes,
     trouble::{Problem, Trouble},
 };
 
@@ -18,8 +19,26 @@ pub fn failing(areas: &[SwapArea]) -> Option<Problem> {
     let text = format!("{}; a VM whose pages it loses is killed", texts.join("; "));
     let off = paths.iter().map(|path| format!("swapoff {}", quoted(path)));
     let then = "# then replace the disk, and switch the swap on again: systemctl restart wasp-swap";
-    let remedy = off.chain([then.to_owned()]).collect();
+    let remedy = room_for(areas.iter().filter(|area| area.failing.is_some()))
+        .into_iter()
+        .chain(off)
+        .chain([then.to_owned()])
+        .collect();
     (!paths.is_empty()).then(|| Problem::new(Trouble::SwapDisk, text).with_remedy(remedy))
+}
+
+/// Fewer bytes in use fit into RAM on any node.
+const SMALL: u64 = 256 << 20;
+
+/// Returns the step before devices are switched off: the kernel reads their pages back.
+fn room_for<'a>(devices: impl Iterator<Item = &'a SwapArea>) -> Option<String> {
+    let used = devices.fold(0_u64, |sum, area| sum.saturating_add(area.device.used_bytes));
+    (used > SMALL).then(|| {
+        format!(
+            "# first move VMs away from the node, unless RAM and other swap have {} free",
+            human_bytes(used)
+        )
+    })
 }
 
 /// A device counts as full if the kernel finds no room for more than a few pages.
@@ -59,7 +78,8 @@ pub fn order(areas: &[SwapArea]) -> Option<Problem> {
         // The kernel gives a negative priority where none is set.
         let raised = fast.iter().filter(|area| priority(area) < 1).flat_map(|area| again(area, 10));
         let lowered = first.iter().flat_map(|area| again(area, 0));
-        let remedy = raised.chain(lowered).collect();
+        let off = fast.iter().filter(|area| priority(area) < 1).chain(first.iter().copied());
+        let remedy = room_for(off.copied()).into_iter().chain(raised).chain(lowered).collect();
         return Some(Problem::new(Trouble::SwapDevices, text).with_remedy(remedy));
     }
     let first = areas.iter().max_by_key(|area| priority(area)).filter(|area| is_full(area))?;
@@ -145,6 +165,12 @@ mod tests {
         let problem = failing(&areas).unwrap();
         assert!(problem.text.contains("/dev/sda fails: /dev/sda is offline"), "{problem:?}");
         assert_eq!(problem.remedy[0], "swapoff /dev/sda");
+        areas[1].device.used_bytes = 1 << 30;
+        let room =
+            "# first move VMs away from the node, unless RAM and other swap have 1.0 GiB free";
+        assert_eq!(failing(&areas).unwrap().remedy[..2], [room, "swapoff /dev/sda"]);
+        areas[1].device.used_bytes = 0;
+        areas[0].device.used_bytes = 0;
         areas[0].failing = Some("gone".to_owned());
         let remedy = &failing(&areas).unwrap().remedy;
         assert_eq!(remedy[..2], ["swapoff /dev/zram0", "swapoff /dev/sda"]);

@@ -152,7 +152,7 @@ pub(super) fn healthy() -> HostFacts {
                 name_origin: None,
                 now,
             }),
-            remedy: Vec::new(),
+            remedy: names(&["systemctl restart kubelet"]),
             permissions: ACCESSES
                 .iter()
                 .map(|access| (access.id, Ok(Permission::Allowed)))
