@@ -16,6 +16,8 @@ const MOST_NODES: usize = 100_000;
 
 const TAG_PREFIX: &str = "tag:yaml.org,2002:";
 
+const ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// The first document, as JSON, and the keys that a mapping has more than once. The last one
 /// counts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +33,8 @@ pub enum YamlError {
     Syntax { line: u64, column: u64 },
     #[error("it declares another version of YAML than 1.1")]
     Version,
+    #[error("it has a byte order mark at the start of a line")]
+    OrderMark,
     #[error("it uses an alias without an anchor")]
     Anchor,
     #[error("it has an anchor that contains itself, or too many aliases")]
@@ -57,6 +61,11 @@ impl YamlError {
 
 /// Parses `text`.
 pub fn parse(text: &[u8]) -> Result<Document, YamlError> {
+    // The parser skips a mark at the start of each line, go-yaml only that of the text.
+    let marks = text.windows(ORDER_MARK.len()).enumerate();
+    if marks.filter(|(_, of)| *of == ORDER_MARK).any(|(at, _)| ends_a_line(&text[..at])) {
+        return Err(YamlError::OrderMark);
+    }
     if has_tag_before_comma(text) {
         return Err(YamlError::Tag);
     }
@@ -79,6 +88,10 @@ pub fn parse(text: &[u8]) -> Result<Document, YamlError> {
         Decoder { nodes, open: Vec::new(), duplicates: Vec::new(), decoded: 0, by_alias: 0 };
     let value = decoder.value(root, 0)?;
     Ok(Document { value: json(value)?, duplicates: decoder.duplicates })
+}
+
+fn ends_a_line(text: &[u8]) -> bool {
+    ["\n", "\r", "\u{85}", "\u{2028}", "\u{2029}"].iter().any(|of| text.ends_with(of.as_bytes()))
 }
 
 /// Returns true for what may be a tag with a comma behind it: go-yaml rejects it, and the parser

@@ -66,6 +66,7 @@ fn what_is_too_large_is_refused() {
     assert!(YamlError::Size.to_string().contains("more than 100000 values"));
     assert_eq!(parse("[".repeat(1000).as_bytes()), Err(YamlError::Depth));
     assert_eq!(parse(b"a: !!timestamp 2001-01-01\n"), Err(YamlError::Tag), "not known");
+    assert_eq!(parse("a: 1\n\u{feff}b: 2\n".as_bytes()), Err(YamlError::OrderMark));
     assert_eq!(parse(b"a: {b: !c, d: 1}\n"), Err(YamlError::Tag));
     assert_eq!(parse(br#"a: "\/""#), Err(YamlError::Syntax { line: 1, column: 4 }));
 }
