@@ -3,11 +3,11 @@
 # make rpm    builds the package; make deploy KUBECONFIG=... rolls it out; make cluster-up gives a shell on a node
 # make bench  measures the agent; make bench-hook measures the time that the hook adds to a container's start,
 #             make bench-fleet the load of AGENTS (1000) on one API server, make bench-density how many pods
-#             a node in a VM bears with and without swap: REPEATS (5), SEED, ARMS, JOBS (1) VMs at once
+#             a node in a VM can run with and without swap: REPEATS (5), SEED, ARMS, JOBS (1): VMs in parallel
 # make test-faults  kills the agent and injects errors at every failpoint; FAULT_SECONDS, FAULT_SEED for its storm
 # make soak   churns a node in a VM for MINUTES (30) and looks for leaks; SEED=N repeats the same random choices,
 #             RECLAIM=off leaves proactive reclaim out
-# make fuzz   feeds every parser with nonsense, FUZZ_SECONDS (60) for each kind of input
+# make fuzz   feeds every parser with malformed input, FUZZ_SECONDS (60) for each kind
 #
 # PROFILE=dev|release selects the build that `demo`, `test-node` and `install` use.
 PROFILE ?= dev

@@ -159,7 +159,10 @@ pub fn host_config(bytes: &[u8]) {
             "/etc/kubernetes/e"
         }
         _ => {
-            files.put("/etc/kubernetes/kubelet.conf", b"kind: KubeletConfiguration\n");
+            files.put(
+                "/etc/kubernetes/kubelet.conf",
+                b"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
+            );
             "/etc/openshift/kubelet.conf.d/50-x.conf"
         }
     };

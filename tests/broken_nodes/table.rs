@@ -377,7 +377,7 @@ pub const BROKEN: &[Broken] = &[
         },
         then: QUIET,
         cause: "/dev/dm-0 rotates and is filled first (priority 10)",
-        remedy: "swapoff /dev/zram0",
+        remedy: "swapoff /dev/dm-0",
         check: "swap-devices",
         paste: true,
     },

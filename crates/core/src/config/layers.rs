@@ -85,7 +85,7 @@ impl Layers {
     }
 
     /// Records that the file of a layer cannot be read.
-    pub fn take_unreadable(&mut self, path: &Path, why: &str) {
+    pub fn take_unreadable(&mut self, path: &Path, why: &impl std::fmt::Display) {
         let origin = SettingOrigin::File { path: path.to_owned(), line: 0, removal: Vec::new() };
         self.problem(origin, format!("cannot be read: {why}"));
     }

@@ -25,8 +25,8 @@ pub fn limit_above_pods(obstacles: &Obstacles, swap_bytes: u64) -> Option<Proble
             _ => "nothing".to_owned(),
         };
         format!(
-            "memory.swap.max of {name} is {limit}: its pods together may swap {may}, whatever \
-             their grants are"
+            "memory.swap.max of {name} is {limit}: its pods together may swap {may}, even if \
+             their grants are larger"
         )
     };
     // set-property also overrides what `systemctl set-property` has left in

@@ -113,7 +113,7 @@ pub struct AgentFacts {
     pub not_read: Vec<NotRead>,
 }
 
-/// A file in the configuration's folders that the agent does not read.
+/// A file in the configuration's directories that the agent does not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotRead {
     pub path: PathBuf,
@@ -215,9 +215,9 @@ pub enum FolderState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableFile {
     pub path: String,
-    /// What is wrong, with the path.
+    /// The error, with the path.
     pub text: String,
-    /// What the file contains.
+    /// The content that the file should have.
     pub holds: &'static str,
 }
 

@@ -187,8 +187,8 @@ impl Problem {
 /// Joins commands into one line, without the remarks between them.
 pub fn fix(severity: Severity, remedy: &[String]) -> Option<String> {
     let (first, rest) = remedy.split_first().filter(|_| severity > Severity::Note)?;
-    // A step by hand comes before the commands or after them; a remark about an alternative is left
-    // out.
+    // A manual step comes before the commands or after them; a remark about an alternative is
+    // omitted.
     let by_hand = first.strip_prefix("# ");
     let last = rest.iter().find_map(|line| line.strip_prefix("# then "));
     let commands = rest.iter().filter(|line| !line.starts_with('#')).map(String::as_str);

@@ -60,7 +60,7 @@ pub enum CrioContentError {
 pub fn runtime(roots: &Roots) -> Result<Runtime, CrioError> {
     let flags = crio_flags(roots);
     let has_containerd = roots.path(CONTAINERD).exists();
-    // A folder of settings alone may be left from another runtime.
+    // A directory of settings alone may be left from an earlier runtime.
     let has_crio = flags.is_some() || (roots.path(FOLDER).is_dir() && !has_containerd);
     if !has_crio {
         return Ok(if has_containerd { Runtime::Containerd } else { Runtime::Unknown });

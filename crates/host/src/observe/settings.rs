@@ -8,7 +8,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -91,21 +91,28 @@ fn take_toml(layers: &mut Layers, roots: &Roots, file: &Path) {
     }
 }
 
+/// The reason why a file of the configuration cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum LayerError {
+    #[error("it is a chain of too many links")]
+    Links,
+    #[error("it is a link to {}, which does not exist", .0.display())]
+    Gone(PathBuf),
+    #[error(transparent)]
+    File(#[from] io::Error),
+}
+
 /// Reads a file of the configuration, which may be a link. `None` if there is none, or if it is
 /// masked by a link to `/dev/null`.
-fn read(roots: &Roots, file: &Path) -> Result<Option<String>, String> {
+fn read(roots: &Roots, file: &Path) -> Result<Option<String>, LayerError> {
     let shown = roots.shown(file);
-    let Some(target) = followed(roots, &shown) else {
-        return Err("it is a chain of too many links".to_owned());
-    };
+    let target = followed(roots, &shown).ok_or(LayerError::Links)?;
     if target == Path::new("/dev/null") {
         return Ok(None);
     }
     match read_bounded(&roots.path(&target)) {
-        Ok(None) if target != *shown => {
-            Err(format!("it is a link to {}, which does not exist", target.display()))
-        }
-        read => read.map_err(|error| error.to_string()),
+        Ok(None) if target != *shown => Err(LayerError::Gone(target)),
+        read => Ok(read?),
     }
 }
 

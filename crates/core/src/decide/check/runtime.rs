@@ -69,7 +69,7 @@ pub(super) fn hooks_folder(facts: &HostFacts, settings: &Settings) -> CheckOutco
         return ok(folder.display().to_string());
     }
     match (in_state(FolderState::Writable), in_state(FolderState::Missing)) {
-        // An agent that runs and did not use the folder is reported by hook-installed.
+        // hook-installed reports an agent that runs and did not use the directory.
         (Some(folder), _) => ok(folder.display().to_string()),
         // In an image, the program that creates the directory has not run yet.
         (None, Some(folder)) if !facts.live => ok(folder.display().to_string()),

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::model::swap_header::SwapHeader;
 
-    /// What is mounted over a swapfile, or a service's own /var/tmp, has another disk.
+    /// A file system that is mounted over a swapfile, or a service's private /var/tmp, has another disk.
     #[test]
     fn the_disk_of_a_swapfile_that_its_path_does_not_lead_to_is_not_known() {
         let folder = tempfile::tempdir().unwrap();

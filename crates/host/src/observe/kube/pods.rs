@@ -350,7 +350,7 @@ async fn watch_once(
 }
 
 /// Interval for asking where the kubelet takes its credentials from, and for reading files without a
-/// notification (a network file system, a folder created later).
+/// notification (a network file system, a directory created later).
 const PLACES_AGAIN: Duration = Duration::from_secs(600);
 
 /// Returns when the content of a credential file has changed, or the kubelet takes its credentials

@@ -39,7 +39,7 @@ async fn asked(connection: &Connection) -> zbus::Result<Option<Service>> {
     if load != "loaded" {
         return Ok(None);
     }
-    // What systemd gives to all services.
+    // The variables that systemd gives to all services.
     let manager = bus::get_of_manager(connection, "Environment").await;
     let manager: Vec<String> = manager.and_then(|of| Ok(of.try_into()?)).unwrap_or_default();
     let commands: ExecStart = get("Service", "ExecStart").await?.try_into()?;

@@ -59,7 +59,7 @@ impl Folders {
         Self { root: "/".into(), working: Path::new("/").join(working.into()) }
     }
 
-    /// Returns true unless the kubelet has a root folder of its own.
+    /// Returns true unless the kubelet has another root directory than the host.
     pub fn is_host(&self) -> bool {
         self.root == Path::new("/")
     }

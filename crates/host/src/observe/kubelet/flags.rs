@@ -12,7 +12,7 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     pub config_dir: Option<PathBuf>,
     pub kubeconfig: Option<PathBuf>,
-    /// The folder of the kubelet's certificates.
+    /// The directory of the kubelet's certificates.
     pub cert_dir: Option<PathBuf>,
     pub bools: BTreeMap<&'static str, bool>,
     pub texts: BTreeMap<&'static str, String>,

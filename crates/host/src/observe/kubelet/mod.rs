@@ -99,7 +99,7 @@ pub fn credential_places(roots: &Roots) -> CredentialPlaces {
     let Some(KubeletCommand { words, told_by, folders }) = command else {
         return CredentialPlaces::default();
     };
-    // The agent may not read what is below the root folder of another process.
+    // The agent may not read files below the root directory of another process.
     if !folders.is_host() {
         return CredentialPlaces::default();
     }
