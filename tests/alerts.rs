@@ -103,7 +103,7 @@ fn tested(series: &str, expressions: impl Iterator<Item = (String, String)>) -> 
 }
 
 /// Each query of the dashboards finds some of the agent's metrics on a busy node, with the labels
-/// that its legend names, and no panel is empty on a quiet one.
+/// that its legend names. No panel is empty on a quiet node.
 #[test]
 fn every_panel_of_the_dashboards_shows_the_agents_metrics() {
     let Some(mut promtool) = support::promtool() else { return };

@@ -122,7 +122,7 @@ fn who_grants_changes_with_the_kubelets_configuration() {
     host.write(CONFIG, &format!("{HEAD}{LIMITED_SWAP}"));
     agent.signal("-HUP");
     await_published(&host, |published| published["kubelet"]["grants"] == "kubelet");
-    // The kubelet does not start with this, so it says nothing about who grants.
+    // The kubelet does not start with this, so it does not show which program grants.
     host.write(CONFIG, &format!("{HEAD}{LIMITED_SWAP}featureGates: {{NodeSwap: false}}\n"));
     agent.signal("-HUP");
     let refused = |published: &Value| {

@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(ids.len(), PANELS.len());
     }
 
-    /// What the console's code reads, and the units that it knows.
+    /// The fields that the console's code reads, and the units that it knows.
     #[test]
     fn the_console_shows_the_panels_and_the_choice_of_nodes() {
         let map = console();

@@ -15,7 +15,7 @@ pub struct NodeVerdict {
     /// `ready`, or the kinds of its problems.
     pub agent: String,
     /// `right`, the number of containers whose limit differs from their grant, or `not compared` if
-    /// some could not be.
+    /// a container could not be compared.
     pub limits: String,
 }
 

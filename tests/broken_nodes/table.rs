@@ -297,7 +297,7 @@ pub const BROKEN: &[Broken] = &[
     Broken {
         name: "node.name is another node's",
         breaks: |n| {
-            // What the fix has made.
+            // The result of the fix.
             let fixed = "/etc/wasp-agent/config.d/99-check-node-name.toml";
             let _ = fs::remove_file(n.host.path(fixed));
             n.host.write("/etc/wasp-agent/config.d/95-name.toml", "[node]\nname = \"node-b\"\n")
@@ -330,7 +330,7 @@ pub const BROKEN: &[Broken] = &[
         cause: "1 limit that another writer keeps changing (default/vm-7)",
         remedy: "journalctl -u wasp-agent",
         check: "agent-problems",
-        // Only a person can find out which program it is.
+        // Only a person can find this program.
         paste: false,
     },
     Broken {
@@ -417,7 +417,7 @@ pub const BROKEN: &[Broken] = &[
     Broken {
         name: "crun under another name",
         breaks: |n| {
-            // What the fix has made.
+            // The result of the fix.
             let fixed = "/etc/crio/crio.conf.d/99-wasp-agent-runtime.conf";
             let _ = fs::remove_file(n.host.path(fixed));
             let text = "[crio.runtime]\ndefault_runtime = \"fast\"\n\
@@ -538,6 +538,6 @@ pub const SLOW_WRITER: Broken = Broken {
     cause: "1 limit that another writer keeps changing (default/vm-7)",
     remedy: "journalctl -u wasp-agent",
     check: "agent-problems",
-    // Only a person can find out which program it is.
+    // Only a person can find this program.
     paste: false,
 };

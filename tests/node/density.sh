@@ -1,4 +1,4 @@
-# How many identical pods one kind of node bears, with one seed: $DENSITY_ARM, $DENSITY_SEED, compared with $DENSITY_BASE
+# Measures how many identical pods one kind of node can run, with one seed: $DENSITY_ARM, $DENSITY_SEED, compared with $DENSITY_BASE
 . /payload/lib.sh
 load_into_rootfs
 # Pods would wait for reports on a disk.
@@ -10,7 +10,7 @@ mkdir -p /etc/kubernetes
 printf '%s\n' 'kind: KubeletConfiguration' 'apiVersion: kubelet.config.k8s.io/v1beta1' 'failSwapOn: false' \
     'evictionHard:' "  memory.available: ${eviction}Mi" >/etc/kubernetes/kubelet.conf
 swap=2Gi
-# What takes hours takes minutes here, and pods are small.
+# Reclaim that takes hours takes minutes here, and pods are small.
 reclaim=('[reclaim]' 'mode = "on"' 'pods = "burstable"' 'floor = "4Mi"' 'start-delay-seconds = 40' 'write-budget = "64Mi"')
 arguments=(--eviction-mib "$eviction" --pause 10)
 start_apiserver

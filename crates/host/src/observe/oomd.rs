@@ -9,7 +9,7 @@ use super::obstacles::above_pods;
 use crate::roots::Roots;
 
 /// The directories of drop-ins that may set a property of a pod's slice (systemd.unit(5), "Unit File
-/// Load Path"). The last one has those of transient units, which the kubelet's slices are.
+/// Load Path"). The last one has those of transient units. The kubelet's slices are such units.
 const FOLDERS: [&str; 7] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",

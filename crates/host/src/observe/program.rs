@@ -90,7 +90,7 @@ pub fn facts_again(
     let real = real.map_or_else(|| shown.to_owned(), |real| roots.shown(&real).into_owned());
     let noexec = mount_of(&mounts, &real).filter(|mount| mount.noexec);
     let interpreter = image.as_ref().ok().and_then(|image| image.interpreter.clone());
-    // In the folder of a host, or in an image, it may be a link to an absolute path.
+    // In the directory of a host, or in an image, it may be a link to an absolute path.
     let is_there = |path: &PathBuf| {
         let place = roots.path(path);
         place.exists() || place.is_symlink() || path.exists()

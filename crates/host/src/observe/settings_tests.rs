@@ -444,7 +444,7 @@ fn paste(roots: &Roots, fix: &[String]) {
 
 const DROP_IN: &str = "/etc/wasp-agent/config.d/95-x.toml";
 
-/// What is left of a configuration after its fix was pasted.
+/// Returns the configuration after its fix was pasted.
 fn fixed(roots: &Roots) -> Resolved {
     let problems = super::load(roots, |_| None).unwrap_err();
     paste(roots, &without_wrong_lines(&problems));

@@ -156,7 +156,7 @@ impl Composer<'_> {
         })
     }
 
-    /// `None` for a text without a document. What follows the first document is not read.
+    /// `None` for a text without a document. The text after the first document is not read.
     fn document(&mut self) -> Result<Option<usize>, YamlError> {
         self.next()?;
         let EventData::DocumentStart { version_directive, .. } = self.next()?.data else {

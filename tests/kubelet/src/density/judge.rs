@@ -1,4 +1,4 @@
-//! Judges whether the node still bears its pods.
+//! Judges whether the node can still run its pods.
 
 use std::{
     collections::BTreeSet,

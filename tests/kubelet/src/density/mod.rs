@@ -1,6 +1,6 @@
-//! How many identical pods a node bears. They start one by one, each with a hot part that serves requests
-//! and a cold part, until the requests of one take twice as long as on the empty node, or a pod is
-//! OOM-killed or evicted. `judge.rs` decides on that.
+//! Measures how many identical pods a node can run. They start one by one, each with a hot part that
+//! serves requests and a cold part. The run ends when the requests of a pod take twice as long as on
+//! the empty node, or a pod is OOM-killed or evicted (`judge.rs`).
 //!
 //! The time of a request is the median on the empty node plus the time for which this request was
 //! blocked. CPU time is not included: on a machine with other jobs it differs by a factor of five
@@ -70,10 +70,10 @@ pub(crate) struct Density {
     /// Seed of the pods' random pages and of their order
     #[arg(long)]
     seed: u64,
-    /// What a request takes on the empty node, as `--empty` prints it
+    /// The time of a request on the empty node, as `--empty` prints it
     #[arg(long, required_unless_present = "empty")]
     base: Option<Base>,
-    /// Only measure what a request takes on the empty node
+    /// Only measure the time of a request on the empty node
     #[arg(long)]
     empty: bool,
     /// Who grants swap
@@ -88,10 +88,10 @@ pub(crate) struct Density {
     /// MiB of them that serve requests
     #[arg(long, default_value_t = 96)]
     hot: u64,
-    /// What a pod requests, in MiB
+    /// The memory request of a pod, in MiB
     #[arg(long, default_value_t = 96)]
     request: u64,
-    /// So many start without a look at the others: any node of this size bears them
+    /// Pods that start in parallel: any node of this size can run them
     #[arg(long, default_value_t = 5)]
     at_once: usize,
     /// Seconds for which they run before the next one starts
@@ -158,7 +158,7 @@ pub(crate) fn run(density: &Density, kubeconfig: &Path) -> Result<()> {
 }
 
 impl Bench<'_> {
-    /// What a request takes on the empty node. All arms are judged by the same figures.
+    /// Measures the time of a request on the empty node. All arms are compared with the same figures.
     fn measure_empty(mut self) -> Result<()> {
         self.start_pod()?;
         self.wait_for(0, WARM_UP + EMPTY_WINDOW)?;

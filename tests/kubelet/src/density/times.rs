@@ -14,7 +14,7 @@ pub(super) struct Window {
     pub(super) blocked_p99: u64,
 }
 
-/// What the arms are compared with: the same figures for all of them.
+/// The figures of the empty node, with which all arms are compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Base {
     pub(super) p50: u64,

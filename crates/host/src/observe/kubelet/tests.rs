@@ -140,7 +140,7 @@ fn as_recorded(config: &KubeletConfig, flags: &Flags) -> BTreeMap<String, Value>
         "nodeStatusUpdateFrequency": seconds(config.node_status_update_frequency.value),
         "nodeSwap": swap_gate(config) == SwapGate::On,
     });
-    // A relative path is one below the kubelet's working folder.
+    // A relative path is one below the kubelet's working directory.
     for (key, path) in [("kubeconfig", &flags.kubeconfig), ("certDir", &flags.cert_dir)] {
         if let Some(path) = path {
             values[key] = json!(path.display().to_string().replacen("/k/", "@/", 1));
