@@ -22,8 +22,8 @@ use crate::{
         trouble::{Problem, Trouble},
     },
     observe::kube::{
-        credentials::wrong_clock,
         decode::OddPod,
+        errors::wrong_clock,
         pods::{Seen, Update},
     },
 };

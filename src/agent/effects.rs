@@ -19,20 +19,21 @@ use super::{
 };
 use crate::{
     act::{
-        Actuator, DryRun, Host, Written, evict, files,
+        Actuator, DryRun, Host, Written, evict,
         node::{EventSubject, Note},
         reclaim::{Request, Worker},
         systemd,
     },
     config::settings::{EvictionMode, ReclaimMode, Settings},
     decide::{
-        evict::{answer::EvictionAnswer, flight::ASKING, machine::Victim},
+        evict::{answer::EvictionAnswer, flight::ASKING, verdict::Victim},
         suspend::Suspensions,
     },
     errors::FileError,
     history,
     model::{event::EventReason, published::Published, swap::SwapMax},
     observe::hooks::USUAL_FOLDERS,
+    replace::sweep,
     roots::Roots,
     state::StateFile,
 };
@@ -110,7 +111,7 @@ impl Live {
         let interrupted = [roots.runtime(), roots.runtime().join("pods")];
         let hooks = USUAL_FOLDERS.map(|folder| roots.path(Path::new(folder)));
         for folder in interrupted.into_iter().chain(hooks) {
-            files::sweep(&folder);
+            sweep(&folder);
         }
         let (requests, receive) = mpsc::unbounded_channel();
         let (send, answers) = mpsc::unbounded_channel();

@@ -5,10 +5,8 @@ use zbus::Connection;
 
 use super::protection::SliceEffects;
 use crate::{
-    act::{
-        bus,
-        slices::{ReservesBefore, control_group, reserve},
-    },
+    act::slices::{ReservesBefore, control_group, reserve},
+    bus,
     config::settings::ProtectionSettings,
     decide::working_set::{Wanted, at_least, reserves, wanted},
     model::{

@@ -10,7 +10,6 @@ use std::{
 use anyhow::Context;
 
 use crate::{
-    act::records::Records,
     config::settings::Settings,
     decide::kubelet::as_in_force,
     decide::{decision::Snapshot, guests::without_overcommitment, suspend::Suspensions},
@@ -27,6 +26,7 @@ use crate::{
         obstacles::obstacles,
         pressure::{activity, memory_events, pod_usage, usage},
         published::{age, is_running, published},
+        records,
         tree::Tree,
     },
     report::{
@@ -201,7 +201,7 @@ impl<'a> OverviewHost<'a> {
     fn look(&mut self) -> anyhow::Result<OverviewSample> {
         // The agent's own records: it keeps them while the API server is unreachable, and after its
         // end.
-        self.pods = Records::new(&self.roots).load();
+        self.pods = records::pods(&self.roots);
         let mut changes = crate::observe::tree::Changes::default();
         self.tree.scan(&mut changes);
         let (mut containers, mut notes) = (Vec::new(), Vec::new());

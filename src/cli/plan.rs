@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 
 use crate::{
-    act::records::Records,
     config::settings::Settings,
     decide::{
         decision::Snapshot,
@@ -17,12 +16,13 @@ use crate::{
         suspend::Suspensions,
         what_if::{self, with_percent},
     },
-    model::{clock::SinceStart, pod::Pods, published::Published},
+    model::{clock::SinceStart, pod::Pods, published::Published, unknown::sentence},
     observe::{
         accounting::swap_control,
         kube::{credentials, list::PodList},
         kubelet, node,
         published::is_running,
+        records,
         tree::Tree,
     },
     provision::Provisioning,
@@ -119,8 +119,9 @@ fn pods(
             .unwrap_or_else(|_| Err(late()))
     });
     asked.unwrap_or_else(|error| {
-        let note = format!("API server not reachable, using the agent's records: {error:#}");
-        (Records::new(roots).load(), vec![note])
+        let why = sentence(error.as_ref());
+        let note = format!("API server not reachable, using the agent's records: {why}");
+        (records::pods(roots), vec![note])
     })
 }
 

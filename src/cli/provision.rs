@@ -9,10 +9,11 @@ use std::{
 };
 
 use crate::{
-    act::{bus, swap::zram},
+    act::swap::zram,
+    bus,
     config::settings::{Settings, SwapKind},
     messages,
-    model::swap::human_bytes,
+    model::{swap::human_bytes, unknown::sentence},
     observe::{files::FileWatch, kubelet},
     provision::{ProvisionError, ProvisionOutcome, Provisioning},
     report::{log, notify},
@@ -50,7 +51,7 @@ pub fn provision(
         if let Err(error) = started {
             messages::ProvisionStep.emit_at(
                 messages::LogLevel::Warn,
-                format_args!("cannot start modprobe@zram.service: {error:#}"),
+                format_args!("cannot start modprobe@zram.service: {}", sentence(error.as_ref())),
             );
         }
     }

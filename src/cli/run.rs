@@ -1,7 +1,10 @@
 //! `wasp-agent run`.
 
 use super::suspend;
-use crate::{act::memory, agent, config::settings::Settings, messages, report::log, roots::Roots};
+use crate::{
+    act::memory, agent, config::settings::Settings, messages, model::unknown::sentence,
+    report::log, roots::Roots,
+};
 
 /// `in_force` is `settings` as TOML.
 pub fn run(
@@ -38,6 +41,6 @@ pub fn wake_left(roots: &Roots) {
         return;
     }
     if let Err(error) = suspend::wake_left(roots) {
-        super::warn(&format!("{error:#}"));
+        super::warn(&sentence(error.as_ref()));
     }
 }

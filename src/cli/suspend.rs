@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::{
     act::{
         freeze::{self, Thawed},
-        systemd,
+        offload, systemd,
     },
     config::settings::Settings,
     decide::suspend::Suspensions,
@@ -56,7 +56,7 @@ pub fn suspended(roots: &Roots, json: bool) -> anyhow::Result<()> {
         return show(ask(roots, &SuspendRequest::Suspended)?, json);
     }
     let mut pods = StateFile::<Suspensions>::new(roots).load()?.unwrap_or_default();
-    freeze::read_again(roots, &mut pods);
+    offload::read_again(roots, &mut pods);
     let rows = pods.iter().flat_map(Suspended::rows).collect();
     show(Reply::Done { text: String::new(), rows }, json)
 }

@@ -3,10 +3,8 @@
 use anyhow::{Context, anyhow};
 
 use crate::{
-    act::{
-        bus,
-        slices::{ReservesBefore, SlicesBefore, properties, set, set_reserve, undoing},
-    },
+    act::slices::{ReservesBefore, SlicesBefore, properties, set, set_reserve, undoing},
+    bus,
     roots::Roots,
     state::{StateContent, StateFile},
 };

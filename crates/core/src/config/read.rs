@@ -3,15 +3,72 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{layers::Resolved, value::Value};
+use super::{keys, layers::Resolved, value::Value};
 use crate::model::words::Vocabulary;
+
+/// An amount, absolute or as a part of a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    Bytes(u64),
+    /// 0 to 100.
+    Percent(u64),
+}
+
+impl Share {
+    pub fn of(self, whole: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => {
+                let part = u128::from(whole) * u128::from(percent) / 100;
+                u64::try_from(part).unwrap_or(whole)
+            }
+        }
+    }
+}
+
+/// Declares a struct of settings. Each field has the expression that reads it, where `$read` is a
+/// [`Read`]: a field cannot lack its key.
+macro_rules! settings {
+    ($(#[$meta:meta])* pub struct $name:ident of $read:ident {
+        $($(#[$doc:meta])* pub $field:ident: $type:ty = $value:expr,)+
+    }) => {
+        $(#[$meta])*
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)+
+        }
+
+        impl $name {
+            pub(super) fn read($read: Read<'_>) -> Self {
+                Self { $($field: $value,)+ }
+            }
+        }
+    };
+}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Read<'a>(pub &'a Resolved);
 
 impl<'a> Read<'a> {
     pub fn value(self, path: &str) -> Option<&'a Value> {
-        self.0.get(path).map(|(value, _)| value)
+        let value = self.0.get(path).map(|(value, _)| value);
+        debug_assert!(value.is_some(), "table.rs has no key {path}");
+        value
+    }
+
+    /// Reads an amount; `None` if it is empty.
+    pub fn share(self, path: &str) -> Option<Share> {
+        let text = self.text(path);
+        keys::percent(text).map(Share::Percent).or_else(|| keys::size(text).map(Share::Bytes))
+    }
+
+    /// Reads a size; `None` if it is empty.
+    pub fn size(self, path: &str) -> Option<u64> {
+        keys::size(self.text(path))
+    }
+
+    /// Reads milliseconds; `None` for 0.
+    pub fn millis(self, path: &str) -> Option<Duration> {
+        Some(self.integer(path)).filter(|millis| *millis > 0).map(Duration::from_millis)
     }
 
     pub fn text(self, path: &str) -> &'a str {
@@ -38,7 +95,7 @@ impl<'a> Read<'a> {
         }
     }
 
-    /// Reads a word of this vocabulary from a [`Kind::Choice`](super::keys::Kind::Choice).
+    /// Reads a word of this vocabulary from a [`ValueKind::Choice`](super::keys::ValueKind::Choice).
     pub fn choice<T: Vocabulary>(self, path: &str, fallback: T) -> T {
         T::from_word(self.text(path)).unwrap_or(fallback)
     }

@@ -12,8 +12,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::bounded::read_bounded;
-use crate::{errors::FileError, model::runtime::Runtime, roots::Roots};
+use crate::{bounded::read_bounded, errors::FileError, model::runtime::Runtime, roots::Roots};
 
 const FOLDER: &str = "/etc/crio";
 const MAIN_FILE: &str = "/etc/crio/crio.conf";

@@ -2,7 +2,6 @@
 
 pub mod accounting;
 pub mod alarm;
-pub mod bounded;
 pub mod bundle;
 pub mod cgroup;
 pub mod check;
@@ -26,6 +25,7 @@ pub mod process;
 pub mod program;
 pub mod published;
 pub mod reclaim;
+pub mod records;
 pub mod rivals;
 pub mod settings;
 pub mod sleeper;

@@ -6,6 +6,7 @@
 //! Module `convert` converts content of older versions.
 
 mod convert;
+pub(crate) mod files;
 
 use std::{
     fs, io,
@@ -17,60 +18,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    act::files::{replace, replace_for_keeps, sweep},
+    bounded::read_bounded,
     errors::FileError,
-    observe::bounded::read_bounded,
+    replace::{replace, replace_for_keeps, sweep},
     roots::Roots,
 };
 
 pub use convert::StateContent;
+pub(crate) use convert::unversioned;
+pub use files::{ALL, Cleanup, Description, Lasts};
 
 /// Only root has a reason to read them.
 const MODE: u32 = 0o600;
-
-/// The lifetime of a file's content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lasts {
-    /// Until the next boot: below `/run`, not synced.
-    UntilBoot,
-    /// Across boots and power cuts: below `/var/lib`, synced.
-    OverBoots,
-}
-
-/// The treatment of a file by `wasp-agent cleanup`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cleanup {
-    Removes,
-    /// The file records changes that this command must undo first.
-    LeavesTo(&'static str),
-}
-
-/// The description of a kind of state file.
-#[derive(Clone, Copy, Debug)]
-pub struct Description {
-    /// Path on the host.
-    pub path: &'static str,
-    pub version: u64,
-    pub lasts: Lasts,
-    pub cleanup: Cleanup,
-    /// The text for docs/security.md.
-    pub holds: &'static str,
-}
-
-/// Every state file. The folder stands for pods' records, one file for each pod.
-pub const ALL: &[Description] = &[
-    crate::provision::ledger::FILE,
-    crate::provision::awaited::FILE,
-    crate::act::tunables::FILE,
-    crate::act::slices::FILE,
-    crate::act::slices::RESERVES_FILE,
-    convert::EVICTIONS,
-    convert::HOOK_SETTINGS,
-    convert::STATUS,
-    convert::SUSPENDED,
-    convert::WORKING_SETS,
-    crate::act::records::FOLDER,
-];
 
 /// The state file of `T` on one host.
 #[derive(Debug)]

@@ -75,7 +75,7 @@ pub(super) fn used(facts: &HostFacts, settings: &Settings) -> CheckOutcome {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = used as f64 / size as f64;
     let found = format!("{} of {} used", human_bytes(used), human_bytes(size));
-    let factor = settings.eviction.swap_utilization_factor;
+    let factor = settings.eviction.thresholds.swap_utilization_factor;
     if share <= factor {
         return ok(found);
     }

@@ -8,8 +8,9 @@ use super::{
     answer::{EvictionAnswer, Refusal, classify},
     efforts::Efforts,
     evictions::Evictions,
-    machine::{Inputs, MachineVerdict, Victim, decide},
+    machine::{Inputs, decide},
     signals::Signals,
+    verdict::{MachineVerdict, Victim},
 };
 use crate::{
     config::settings::{EvictionMode, EvictionSettings, Settings},

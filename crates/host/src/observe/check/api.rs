@@ -21,7 +21,8 @@ use crate::{
         unknown::Unknown,
     },
     observe::kube::{
-        credentials::{self, Credentials, chain},
+        credentials::{self, Credentials},
+        errors::chain,
         node::WireNode,
     },
     roots::Roots,

@@ -21,8 +21,8 @@ use hyper::{Uri, header::HeaderValue};
 use secrecy::SecretString;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::credentials::wrong_place;
-use crate::{observe::bounded::LARGEST_BYTES, roots::Roots};
+use super::errors::wrong_place;
+use crate::{bounded::LARGEST_BYTES, roots::Roots};
 
 /// The result of reading a kubeconfig. In PEM unless stated otherwise.
 pub(super) struct ApiAccess {

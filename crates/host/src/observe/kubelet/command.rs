@@ -13,9 +13,10 @@ use super::{
     unit::{Service, environment_file, expand},
 };
 use crate::{
+    bounded::read_lossy,
     config::settings::Settings,
     model::kubelet::{KubeletConfig, Teller},
-    observe::{bounded::read_lossy, process::cgroup_of},
+    observe::process::cgroup_of,
     roots::Roots,
 };
 

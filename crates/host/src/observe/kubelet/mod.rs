@@ -30,10 +30,10 @@ pub use unit::Service;
 use unit::assignment;
 
 use crate::{
+    bounded::read_bounded,
     config::settings::Settings,
     errors::FileError,
     model::kubelet::{KubeletConfig, Teller},
-    observe::bounded::read_bounded,
     roots::Roots,
 };
 
