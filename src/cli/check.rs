@@ -26,7 +26,7 @@ const EXIT_BROKEN: u8 = 2;
 
 /// `configuration` is the result of loading the configuration on disk; `settings` are the loaded
 /// ones, or those in force if loading failed.
-pub fn check(
+pub(crate) fn check(
     roots: &Roots,
     settings: &Settings,
     configuration: Result<&Resolved, &Problems>,

@@ -17,7 +17,7 @@ use crate::{
 
 /// Continues after a failure, so that removing the package cleans up as much as possible. The error
 /// names all failures.
-pub fn cleanup(roots: &Roots) -> anyhow::Result<()> {
+pub(crate) fn cleanup(roots: &Roots) -> anyhow::Result<()> {
     let mut failed: Vec<String> = Vec::new();
     let mut tried = |result: anyhow::Result<()>| {
         failed.extend(result.err().map(|error| sentence(error.as_ref())));

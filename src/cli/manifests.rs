@@ -37,7 +37,7 @@ enum InstallBy {
 }
 
 #[derive(Debug, Args)]
-pub struct Manifests {
+pub(crate) struct Manifests {
     /// OpenShift version of the cluster: `oc get clusterversion` shows it
     #[arg(long, value_name = "4.x", value_parser = clap::value_parser!(OpenShiftVersion))]
     openshift: OpenShiftVersion,
@@ -104,7 +104,7 @@ pub struct Manifests {
     out: Option<PathBuf>,
 }
 
-pub fn manifests(asked: Manifests) -> ExitCode {
+pub(crate) fn manifests(asked: Manifests) -> ExitCode {
     let out = asked.out.clone();
     let rollout = match rollout(asked) {
         Ok(rollout) => rollout,

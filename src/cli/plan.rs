@@ -34,7 +34,12 @@ use crate::{
 /// Time to wait for the API server before using the agent's records.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub fn plan(roots: &Roots, settings: &Settings, json: bool, all: bool) -> anyhow::Result<()> {
+pub(crate) fn plan(
+    roots: &Roots,
+    settings: &Settings,
+    json: bool,
+    all: bool,
+) -> anyhow::Result<()> {
     let runtime = super::runtime()?;
     let (pods, mut notes) = pods(roots, settings, &runtime);
     let kubelet = runtime.block_on(kubelet::service(roots));
@@ -126,7 +131,7 @@ fn pods(
 }
 
 /// Shows the effect of another `overcommit-percent`, and changes nothing.
-pub fn other_percent(
+pub(crate) fn other_percent(
     roots: &Roots,
     settings: &Settings,
     percent: u64,

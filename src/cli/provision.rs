@@ -25,7 +25,7 @@ const EXIT_CONFLICT: u8 = 69;
 /// EX_TEMPFAIL of sysexits.h: swap exists, but differs from the configuration.
 const EXIT_KEPT: u8 = 75;
 
-pub fn provision(
+pub(crate) fn provision(
     roots: &Roots,
     settings: &Settings,
     dry_run: bool,
@@ -73,7 +73,12 @@ async fn appears(path: &Path) {
     }
 }
 
-pub fn deprovision(roots: &Roots, settings: &Settings, dry_run: bool, if_unused: bool) -> ExitCode {
+pub(crate) fn deprovision(
+    roots: &Roots,
+    settings: &Settings,
+    dry_run: bool,
+    if_unused: bool,
+) -> ExitCode {
     log::start(settings.verbosity);
     with_progress(|progress| {
         let provisioning = Provisioning { roots, settings, kubelet_unit: None, dry_run, progress };

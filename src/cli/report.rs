@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// Start of the report: yesterday, today, a duration before now (90m, 2h, 3d), a date or an RFC 3339
     /// time; days begin at midnight UTC
     #[arg(long, value_name = "TIME", default_value = "yesterday")]
@@ -58,7 +58,7 @@ fn read(roots: &Roots) -> anyhow::Result<(History, Vec<String>)> {
     Ok((history, notes))
 }
 
-pub fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
+pub(crate) fn report(roots: &Roots, asked: &ReportArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let since = since(&asked.since, now).with_context(|| {
         format!(
@@ -99,7 +99,7 @@ struct Advised<'a> {
     working_sets: Option<Advice>,
 }
 
-pub fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
+pub(crate) fn advise(roots: &Roots, json: bool) -> anyhow::Result<()> {
     let (history, mut notes) = read(roots)?;
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
     let minutes = recent(&history.minutes, now);

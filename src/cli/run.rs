@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// `in_force` is `settings` as TOML.
-pub fn run(
+pub(crate) fn run(
     roots: Roots,
     settings: Settings,
     in_force: String,
@@ -35,7 +35,7 @@ pub fn run(
 }
 
 /// Wakes suspended pods: if the agent does not start, or fails, no other program would.
-pub fn wake_left(roots: &Roots) {
+pub(crate) fn wake_left(roots: &Roots) {
     // Another running agent handles its own pods.
     if suspend::is_served(roots) {
         return;

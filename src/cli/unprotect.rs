@@ -9,7 +9,7 @@ use crate::{
     state::{StateContent, StateFile},
 };
 
-pub fn unprotect(roots: &Roots) -> anyhow::Result<()> {
+pub(crate) fn unprotect(roots: &Roots) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
         let before = StateFile::<SlicesBefore>::new(roots);
         let slices = before.load()?.unwrap_or_default().slices;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Text, named};
 
 /// Returns the paragraphs, list items and table cells of a file, without code.
-pub fn of(path: &Path) -> Vec<Text> {
+pub(crate) fn of(path: &Path) -> Vec<Text> {
     let text = fs::read_to_string(path).unwrap();
     let markdown = path.extension().is_some_and(|end| end == "md");
     let blocks = if markdown { markdown_blocks(&text) } else { manual_blocks(&text) };

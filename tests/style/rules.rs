@@ -32,13 +32,13 @@ const PARTICIPLES: &[&str] = &[
 ];
 
 #[derive(Debug)]
-pub struct Finding {
+pub(crate) struct Finding {
     pub rule: &'static str,
     pub what: String,
 }
 
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Banned sequences of words, in lower case.
     banned: Vec<Vec<String>>,
     numbers: bool,
@@ -53,18 +53,18 @@ fn words(text: &str) -> Vec<String> {
 
 impl Rules {
     /// For strings in code.
-    pub fn of_strings(glossary: &Path) -> Self {
+    pub(crate) fn of_strings(glossary: &Path) -> Self {
         Self { numbers: true, ..Self::of_documents(glossary) }
     }
 
-    pub fn of_documents(glossary: &Path) -> Self {
+    pub(crate) fn of_documents(glossary: &Path) -> Self {
         let text = fs::read_to_string(glossary).unwrap();
         let banned: BTreeSet<Vec<String>> = banned(&text).iter().map(|not| words(not)).collect();
         assert!(banned.len() > 10, "{} has no column Not", glossary.display());
         Self { banned: banned.into_iter().collect(), numbers: false }
     }
 
-    pub fn check(&self, whole: &str) -> Vec<Finding> {
+    pub(crate) fn check(&self, whole: &str) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut add = |rule, what: String| findings.push(Finding { rule, what });
         let text = &without_placeholders(whole);

@@ -48,7 +48,7 @@ struct Watch {
 struct Ended;
 
 /// Opens a watch: checks what can be rejected at once, and streams the rest.
-pub fn watch(
+pub(crate) fn watch(
     app: &Arc<App>,
     info: &RequestInfo,
     view: View,

@@ -66,7 +66,7 @@ impl StateContent for Published {
 }
 
 /// Before version 1 some files had no version, and were the value of `key` itself.
-pub fn unversioned(version: u64, old: Value, key: &str) -> Option<Value> {
+pub(crate) fn unversioned(version: u64, old: Value, key: &str) -> Option<Value> {
     (version == 0).then(|| json!({ key: old }))
 }
 

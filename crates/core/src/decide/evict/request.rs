@@ -7,7 +7,7 @@ use crate::model::{
 };
 
 /// Returns the seconds until the pod must end, after an eviction or since its deletion began.
-pub fn ends_within(pod: &Pod, now: UnixTime) -> u64 {
+pub(crate) fn ends_within(pod: &Pod, now: UnixTime) -> u64 {
     match pod.deletion_deadline {
         Some(deadline) => deadline.since(now).as_secs(),
         None => pod.grace_seconds,
@@ -19,7 +19,7 @@ pub fn ends_within(pod: &Pod, now: UnixTime) -> u64 {
 /// its runtime class.
 ///
 /// Source: `GetResourceRequestQuantity` of the kubelet, `PodRequests` of component-helpers.
-pub fn request(pod: &Pod) -> u64 {
+pub(crate) fn request(pod: &Pod) -> u64 {
     let whole = pod.resources.and_then(|resources| resources.requests.memory).and_then(bytes);
     let request = whole.unwrap_or_else(|| {
         at_most_together(pod, |container| {
