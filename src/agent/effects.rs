@@ -14,7 +14,10 @@ use super::{
     control,
     events::{Event, EventSender},
     eviction::Answered,
-    protection::{self, SliceEffects, Systemd},
+    protection::{
+        self,
+        effects::{SliceEffects, Systemd},
+    },
     serve,
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! Guards the protected slices, beside the loop, because systemd is slow at times.
 
-mod effects;
+pub(super) mod effects;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -34,7 +34,7 @@ use crate::{
     roots::Roots,
 };
 
-pub(super) use effects::{SliceEffects, Systemd};
+use effects::SliceEffects;
 
 /// systemd writes to cgroupfs some time after its answer.
 const SETTLES: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// The guard's report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SliceReport {
+pub(crate) struct SliceReport {
     /// Slices that are fully protected.
     pub protected: Vec<String>,
     /// The problem for the status line.
@@ -58,7 +58,7 @@ pub struct SliceReport {
 }
 
 /// Guards until the receiver is gone. Settings may change meanwhile.
-pub async fn guard(
+pub(crate) async fn guard(
     roots: Roots,
     mut settings: watch::Receiver<Settings>,
     effects: impl SliceEffects,

@@ -4,10 +4,12 @@ use zbus::Connection;
 
 use crate::{
     act::{DryRun, slices},
-    agent::reserves,
     decide::protection::PropertyChange,
     messages,
-    model::protection::{Reserve, SliceProperties},
+    model::{
+        protection::{Reserve, SliceProperties},
+        swap::human_bytes,
+    },
     roots::Roots,
 };
 
@@ -70,8 +72,7 @@ impl SliceEffects for Systemd {
                 .emit(format_args!("cannot save the previous settings of {unit}: {error}"));
         }
         slices::set_reserve(connection, unit, what, to).await?;
-        let (property, from, to) =
-            (what.property(), reserves::shown(what, from), reserves::shown(what, to));
+        let (property, from, to) = (what.property(), shown(what, from), shown(what, to));
         messages::Reserved { unit: &unit, property: &property }
             .emit(format_args!("set {property} of {unit} from {from} to {to}"));
         Ok(())
@@ -105,10 +106,17 @@ impl SliceEffects for DryRun {
         from: u64,
         to: u64,
     ) -> zbus::Result<()> {
-        let (property, from, to) =
-            (what.property(), reserves::shown(what, from), reserves::shown(what, to));
+        let (property, from, to) = (what.property(), shown(what, from), shown(what, to));
         messages::DryRun { unit: Some(&unit), ..messages::DryRun::default() }
             .emit(format_args!("would set {property} of {unit} from {from} to {to}"));
         Ok(())
+    }
+}
+
+pub(in crate::agent) fn shown(what: Reserve, value: u64) -> String {
+    match (what, value) {
+        (Reserve::MemoryMin, bytes) => human_bytes(bytes),
+        (_, u64::MAX) => "not set".to_owned(),
+        (_, weight) => weight.to_string(),
     }
 }
