@@ -36,7 +36,9 @@ fn sources() -> Vec<(String, String)> {
     let read = |file: PathBuf| {
         let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&file).unwrap();
-        let shipped = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let tests = ["#[cfg(test)]\nmod ", "#[cfg(test)]\n#["];
+        let shipped =
+            tests.iter().fold(&*text, |text, tests| text.split(tests).next().unwrap_or_default());
         let code = shipped.lines().map(|line| line.split("//").next().unwrap_or_default());
         (name, code.collect::<Vec<_>>().join("\n"))
     };
@@ -86,7 +88,8 @@ fn a_name_of_a_type_has_one_meaning() {
         }
     }
     assert!(places.len() > 300, "{}", places.len());
-    places.retain(|_, files| files.len() > 1);
+    // A macro's types have no name here.
+    places.retain(|name, files| !name.is_empty() && files.len() > 1);
     assert!(places.is_empty(), "{places:#?}");
 }
 
