@@ -233,10 +233,8 @@ impl Signal {
                     let rate = |now: u64, then: u64| (now - then) as f64 / seconds;
                     let came = rate(now.swapped_in_pages, first.swapped_in_pages);
                     let went = rate(now.swapped_out_pages, first.swapped_out_pages);
-                    let (max_in, max_out) = (
-                        settings.thresholds.max_swap_in_pages_per_second,
-                        settings.thresholds.max_swap_out_pages_per_second,
-                    );
+                    let max_in = settings.thresholds.max_swap_in_pages_per_second;
+                    let max_out = settings.thresholds.max_swap_out_pages_per_second;
                     // Both directions must be above the threshold: a VM that is read back after an
                     // idle night is no problem.
                     let ratio = over(came, max_in as f64).min(over(went, max_out as f64));
@@ -289,24 +287,18 @@ impl Signal {
                 of_movement: true,
                 measure: |signals, settings, now| {
                     let (first, seconds) = signals.since(PRESSURE_WINDOW, now)?;
+                    let max_full = settings.thresholds.max_full_percent;
+                    let max_some = settings.thresholds.max_some_percent;
                     let of = |name: &str, waiting: Option<Waiting>, note: String| {
                         let Waiting { some, full } = waiting?;
-                        let ratio = over(full, settings.thresholds.max_full_percent)
-                            .max(over(some, settings.thresholds.max_some_percent));
+                        let ratio = over(full, max_full).max(over(some, max_some));
                         let value = format!(
                             "{name} waits for memory: full {full:.0} %, some {some:.0} % of \
                              {seconds:.0} s{note}"
                         );
-                        let (full, some) = (
-                            settings.thresholds.max_full_percent,
-                            settings.thresholds.max_some_percent,
-                        );
-                        Some(Measured {
-                            ratio,
-                            value,
-                            threshold: format!("{full:.0} and {some:.0} %"),
-                            missing_bytes: signals.missing(now),
-                        })
+                        let threshold = format!("{max_full:.0} and {max_some:.0} %");
+                        let missing_bytes = signals.missing(now);
+                        Some(Measured { ratio, value, threshold, missing_bytes })
                     };
                     let system = shares(first.system, now.system, seconds);
                     let system = of("the system", system, String::new());
