@@ -12,8 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{bounded::read_bounded, units::followed};
+use super::units::followed;
 use crate::{
+    bounded::read_bounded,
     config::{
         layers::{Layers, Resolved},
         settings::Settings,
