@@ -8,7 +8,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -49,7 +49,7 @@ pub fn load(
     match read(roots, &roots.path(SYSCONFIG)) {
         Ok(Some(text)) => layers.take_sysconfig(Path::new(SYSCONFIG), &text),
         Ok(None) => {}
-        Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why),
+        Err(why) => layers.take_unreadable(Path::new(SYSCONFIG), &why.to_string()),
     }
     layers.take_environment(environment);
     Settings::valid(layers.resolved()?)
@@ -88,25 +88,34 @@ fn take_toml(layers: &mut Layers, roots: &Roots, file: &Path) {
     let shown = roots.shown(file);
     match read(roots, file) {
         Ok(text) => layers.take_toml(&shown, &text.unwrap_or_default()),
-        Err(why) => layers.take_unreadable(&shown, &why),
+        Err(why) => layers.take_unreadable(&shown, &why.to_string()),
     }
+}
+
+/// The reason why a file of the configuration cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum UnreadError {
+    #[error("it is a chain of too many links")]
+    Links,
+    #[error("it is a link to {}, which does not exist", .0.display())]
+    Dangling(PathBuf),
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// Reads a file of the configuration, which may be a link. `None` if there is none, or if it is
 /// masked by a link to `/dev/null`.
-fn read(roots: &Roots, file: &Path) -> Result<Option<String>, String> {
+fn read(roots: &Roots, file: &Path) -> Result<Option<String>, UnreadError> {
     let shown = roots.shown(file);
     let Some(target) = followed(roots, &shown) else {
-        return Err("it is a chain of too many links".to_owned());
+        return Err(UnreadError::Links);
     };
     if target == Path::new("/dev/null") {
         return Ok(None);
     }
     match read_bounded(&roots.path(&target)) {
-        Ok(None) if target != *shown => {
-            Err(format!("it is a link to {}, which does not exist", target.display()))
-        }
-        read => read.map_err(|error| error.to_string()),
+        Ok(None) if target != *shown => Err(UnreadError::Dangling(target)),
+        read => Ok(read?),
     }
 }
 

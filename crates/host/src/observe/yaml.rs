@@ -21,7 +21,7 @@ const ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// The first document, as JSON, and the keys that a mapping has more than once. The last one
 /// counts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Document {
+pub(crate) struct YamlDocument {
     pub value: Value,
     pub duplicates: Vec<String>,
 }
@@ -60,7 +60,7 @@ impl YamlError {
 }
 
 /// Parses `text`.
-pub(crate) fn parse(text: &[u8]) -> Result<Document, YamlError> {
+pub(crate) fn parse(text: &[u8]) -> Result<YamlDocument, YamlError> {
     // The parser skips a mark at the start of each line, go-yaml only that of the text.
     let marks = text.windows(ORDER_MARK.len()).enumerate();
     if marks.filter(|(_, of)| *of == ORDER_MARK).any(|(at, _)| ends_a_line(&text[..at])) {
@@ -79,7 +79,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Document, YamlError> {
         anchors: HashMap::new(),
         last_block: None,
     };
-    let Some(root) = composer.document()? else { return Ok(Document::default()) };
+    let Some(root) = composer.document()? else { return Ok(YamlDocument::default()) };
     if is_longer {
         composer.shorten_last(text.len());
     }
@@ -87,7 +87,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Document, YamlError> {
     let mut decoder =
         Decoder { nodes, open: Vec::new(), duplicates: Vec::new(), decoded: 0, by_alias: 0 };
     let value = decoder.value(root, 0)?;
-    Ok(Document { value: json(value)?, duplicates: decoder.duplicates })
+    Ok(YamlDocument { value: json(value)?, duplicates: decoder.duplicates })
 }
 
 fn ends_a_line(text: &[u8]) -> bool {

@@ -200,7 +200,7 @@ impl Signals {
     }
 }
 
-/// What the agent knows of a signal.
+/// The names and the measurement of a signal.
 struct SignalKind {
     /// The name in sentences.
     name: &'static str,

@@ -1,4 +1,4 @@
-//! What a container and a pod's own cgroup have in common.
+//! Facts that a container and a pod's own cgroup both have.
 
 use std::path::{Path, PathBuf};
 
